@@ -1,0 +1,68 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::model::Continent;
+use crate::place::Place;
+
+/// Where the data is that comes with the example.
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/data");
+
+/// Where the shards' files are, unless something is said.
+const FOLDER: &str = "weather-data";
+
+/// The world's cities and their weather, spread over four databases by continent.
+///
+/// Without a command: a tour of all of them, in a temporary folder unless --data or --shards is given.
+#[derive(Parser, Debug)]
+#[command(name = "weather", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// The folder with the shards' SQLite files; commands take `weather-data` where neither this nor --shards
+    /// is given.
+    #[arg(long, value_name = "FOLDER", global = true, conflicts_with = "shards")]
+    data: Option<PathBuf>,
+
+    /// A cluster file that says where each shard is; it names the shards americas, europe, asia and rest.
+    #[arg(long, value_name = "FILE", global = true)]
+    shards: Option<PathBuf>,
+
+    /// The folder with cities.csv, mean_temperatures.csv and observations.csv.
+    #[arg(long, value_name = "FOLDER", global = true, default_value = SOURCE, hide_default_value = true)]
+    pub source: PathBuf,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Reads the CSV files into the shards; said again, it goes on where it was stopped.
+    Import,
+    /// Rows per shard, the largest cities, the warmest and the coldest, New York's year.
+    Report,
+    /// Shows a city: where it lives, and which shards were asked for it.
+    City {
+        /// The city's name, as in the data: `Tokyo`, `New York City`.
+        name: String,
+        /// The continent it is on, which says which shard to ask; without it, all are asked.
+        #[arg(long)]
+        continent: Option<Continent>,
+    },
+    /// Shows where each kind of query goes and why.
+    Explain,
+}
+
+impl Arguments {
+    /// Where the rows are.
+    pub fn place(&self) -> Place {
+        self.given_place().unwrap_or_else(|| Place::Folder(FOLDER.into()))
+    }
+
+    /// Where the rows are, if it was said.
+    pub fn given_place(&self) -> Option<Place> {
+        let file = self.shards.clone().map(Place::ClusterFile);
+        file.or_else(|| self.data.clone().map(Place::Folder))
+    }
+}

@@ -1,0 +1,80 @@
+//! What can go wrong, as one line for a person.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Why a command stopped.
+#[derive(Debug)]
+pub enum Failure {
+    /// A file of the source is not what it should be.
+    Source { file: PathBuf, line: u64, said: String },
+    /// A file or a folder cannot be used.
+    Io { what: String, error: io::Error },
+    /// Nobody takes the output any more.
+    Output(io::Error),
+    /// The library, or a database below it, said no.
+    Database(shard_runtime::Error),
+    /// The cluster file does not fit this app.
+    ClusterFile { file: PathBuf, error: shard_runtime::Error },
+    /// What was asked for makes no sense here; the text says what does.
+    Refused(String),
+}
+
+impl Failure {
+    pub fn source(file: &Path, line: u64, said: String) -> Self {
+        Failure::Source { file: file.to_owned(), line, said }
+    }
+
+    pub fn io(what: impl Into<String>, error: io::Error) -> Self {
+        Failure::Io { what: what.into(), error }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Source { file, line, said } => write!(f, "{}, line {line}: {said}", file.display()),
+            Failure::Io { what, error } => write!(f, "{what}: {error}"),
+            Failure::Output(error) => write!(f, "the output cannot be written: {error}"),
+            Failure::ClusterFile { file, error } => {
+                write!(f, "{}: ", file.display())?;
+                with_causes(f, error)
+            }
+            Failure::Database(error) => with_causes(f, error),
+            Failure::Refused(said) => f.write_str(said),
+        }
+    }
+}
+
+/// An error and what caused it, as far as that is one line and says something new.
+fn with_causes(f: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Result {
+    let mut said = error.to_string();
+    f.write_str(&said)?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if said.contains(&text) || text.lines().count() > 1 {
+            break;
+        }
+        write!(f, ": {text}")?;
+        (said, cause) = (text, error.source());
+    }
+    Ok(())
+}
+
+impl From<shard_runtime::Error> for Failure {
+    fn from(error: shard_runtime::Error) -> Self {
+        Failure::Database(error)
+    }
+}
+
+/// Only output is written with `?`; what concerns files says which.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Output(error)
+    }
+}

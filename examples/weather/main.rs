@@ -1,0 +1,101 @@
+//! An example app: the world's cities and their weather, spread over four databases.
+//!
+//! A city lives where its continent lives, and its observations live where it lives: that is all this app
+//! says about sharding (in `model.rs`), and all it has to say. It imports 34,006 cities and 26,114 hourly
+//! observations, reports on them, looks cities up, and explains where each query goes.
+//!
+//! ```text
+//! cargo run --release --example weather                     a tour, in a temporary folder
+//! cargo run --release --example weather -- --help           everything else
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod chart;
+mod city;
+mod csv_file;
+mod explain;
+mod failure;
+mod import;
+mod model;
+mod place;
+mod report;
+mod source;
+mod text;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use failure::{Failure, Result};
+use model::Continent;
+use place::Place;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments, &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever was reading has seen enough: `weather report | head`.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let line = failure.to_string().lines().collect::<Vec<_>>().join(" ");
+            let _ = writeln!(io::stderr(), "weather: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
+    let Some(command) = &arguments.command else { return tour(arguments, out) };
+    let place = arguments.place();
+    match command {
+        Command::Import => import::run(&arguments.source, &place, out),
+        Command::Report => report::run(&place.open_imported()?, out),
+        Command::City { name, continent } => city::run(&place.open_imported()?, name, *continent, out),
+        Command::Explain => explain::run(&place.open_imported()?, out),
+    }
+}
+
+/// Every subcommand once, on the place that was given or in a folder that is gone afterwards.
+fn tour(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
+    let mut temporary = None;
+    let place = match arguments.given_place() {
+        Some(place) => place,
+        None => {
+            let folder = tempfile::tempdir()
+                .map_err(|error| Failure::io("a temporary folder cannot be made", error))?;
+            writeln!(out, "A tour, in a temporary folder; to keep what it makes say `--data FOLDER`.")?;
+            Place::Folder(temporary.insert(folder).path().to_owned())
+        }
+    };
+
+    heading(out, "import", "every unit is one commit on one shard")?;
+    import::run(&arguments.source, &place, out)?;
+    let cluster = place.open_imported()?;
+
+    heading(out, "report", "counts, orders and limits over all shards")?;
+    report::run(&cluster, out)?;
+
+    heading(out, "city \"New York City\" --continent north-america", "a key is given: one shard")?;
+    city::run(&cluster, "New York City", Some(Continent::NorthAmerica), out)?;
+
+    heading(out, "city Wellington", "no key is given: every shard")?;
+    match city::run(&cluster, "Wellington", None, out) {
+        // Another source may have none.
+        Err(Failure::Refused(said)) => writeln!(out, "{said}")?,
+        shown => shown?,
+    }
+
+    heading(out, "explain", "where each kind of query goes, and why")?;
+    explain::run(&cluster, out)?;
+
+    heading(out, "import", "said again, it finds everything there")?;
+    import::run(&arguments.source, &place, out)
+}
+
+fn heading(out: &mut dyn Write, command: &str, note: &str) -> io::Result<()> {
+    let rule = "─".repeat(chart::WIDTH.saturating_sub(command.chars().count() + 4));
+    writeln!(out, "\n── {command} {rule}\n{note}\n")
+}

@@ -1,0 +1,90 @@
+//! Where the rows are: four SQLite files in a folder, or what a cluster file says.
+
+use std::path::PathBuf;
+use std::{fmt, fs};
+
+use shard_runtime::{Builder, Cluster, ErrorKind, Sharded};
+
+use crate::failure::{Failure, Result};
+use crate::model::{City, Observation, SHARDS};
+
+/// Where the rows are.
+pub enum Place {
+    /// A file for each shard, and the control database beside them.
+    Folder(PathBuf),
+    /// A TOML file that says where each shard is.
+    ClusterFile(PathBuf),
+}
+
+impl Place {
+    /// The cluster; what is not there yet is made.
+    pub fn create(&self) -> Result<Cluster> {
+        // A cluster file that is wrong is said to be wrong before a folder is made.
+        let builder = self.builder()?;
+        if let Place::Folder(folder) = self {
+            let what = || format!("the folder {} cannot be made", folder.display());
+            fs::create_dir_all(folder).map_err(|error| Failure::io(what(), error))?;
+        }
+        builder.create::<(City, Observation)>().map_err(|error| self.failure(error))
+    }
+
+    /// The cluster after a finished import; nothing is made.
+    pub fn open_imported(&self) -> Result<Cluster> {
+        let import = format!("run `weather import {}` first", self.option());
+        let opened = self.builder()?.open::<(City, Observation)>();
+        let cluster = opened.map_err(|error| match (error.kind(), error.shard()) {
+            (ErrorKind::Missing, None) => {
+                Failure::Refused(format!("nothing is imported into {self} yet: {import}"))
+            }
+            (ErrorKind::Missing, Some(shard)) => {
+                Failure::Refused(format!("the database of shard `{shard}` is not there: {import}"))
+            }
+            // A file without its tables: it begins to be there.
+            (ErrorKind::Identity | ErrorKind::Schema, _) => {
+                Failure::Refused(format!("{error}; if an import was stopped, {import}"))
+            }
+            _ => self.failure(error),
+        })?;
+        // The observations are the last thing that an import writes.
+        match cluster.session().one(Observation::select().all_shards().count())? {
+            0 => Err(Failure::Refused(format!("the import into {self} is not finished: {import}"))),
+            _ => Ok(cluster),
+        }
+    }
+
+    /// The option that names this place.
+    pub fn option(&self) -> String {
+        match self {
+            Place::Folder(folder) => format!("--data {}", folder.display()),
+            Place::ClusterFile(file) => format!("--shards {}", file.display()),
+        }
+    }
+
+    /// What the builder says is wrong is wrong in the cluster file, where there is one.
+    fn failure(&self, error: shard_runtime::Error) -> Failure {
+        match (self, error.kind()) {
+            (Place::ClusterFile(file), ErrorKind::Configuration) => {
+                Failure::ClusterFile { file: file.clone(), error }
+            }
+            _ => Failure::Database(error),
+        }
+    }
+
+    fn builder(&self) -> Result<Builder> {
+        match self {
+            Place::Folder(folder) => Ok(SHARDS.iter().fold(Cluster::builder(), |builder, shard| {
+                let file = folder.join(format!("{shard}.db"));
+                builder.shard(*shard, format!("sqlite:{}", file.display()))
+            })),
+            Place::ClusterFile(file) => Ok(Cluster::builder().config_file(file)?),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Folder(path) | Place::ClusterFile(path) => path.display().fmt(f),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+/// A [`Report`] to be added: without its id, which is generated.
+#[allow(dead_code)]
+struct NewReport {
+    location: Parent<WeatherLocation>,
+    temperature: f64,
+}
+const _: () = {
+    use ::shard_runtime as __rt;
+    #[automatically_derived]
+    #[allow(dead_code)]
+    impl Report {
+        /// The column `id`.
+        const ID: __rt::Column<Self, i64, __rt::kind::Fixed> = __rt::Column::new(0);
+        /// The column `location_id`.
+        const LOCATION: __rt::Column<Self, Parent<WeatherLocation>, __rt::kind::Key> = __rt::Column::new(
+            1,
+        );
+        /// The column `temperature`.
+        const TEMPERATURE: __rt::Column<Self, f64> = __rt::Column::new(2);
+    }
+    #[automatically_derived]
+    impl __rt::Sharded for Report {
+        type Id = i64;
+        type Key = <<Self as __rt::Child>::Parent as __rt::Sharded>::Key;
+        const TABLE: &'static __rt::Table = &__rt::Table {
+            model: "Report",
+            name: "weather_reports",
+            columns: &[
+                __rt::ColumnDef::of::<i64>("id"),
+                __rt::ColumnDef::of::<Parent<WeatherLocation>>("location_id"),
+                __rt::ColumnDef::of::<f64>("temperature"),
+            ],
+            id: 0,
+            id_kind: __rt::IdKind::Auto,
+            key: __rt::KeyColumns::Parent(1),
+            placement: <<Self as __rt::Child>::Parent as __rt::Sharded>::TABLE.placement,
+            indexes: &[],
+            parent: ::core::option::Option::Some(__rt::ParentDef {
+                table: <<Self as __rt::Child>::Parent as __rt::Sharded>::TABLE,
+                column: 1,
+            }),
+        };
+        fn id(&self) -> &i64 {
+            &self.id
+        }
+        fn set_id(&mut self, id: i64) {
+            self.id = id;
+        }
+        fn shard_chooser(&self, shards: &__rt::Shards) -> __rt::Result<usize> {
+            __rt::__private::place_with(&self.location, shards)
+        }
+        fn identity_chooser(
+            _: &i64,
+            loaded_from: ::core::option::Option<&__rt::Shard>,
+            shards: &__rt::Shards,
+        ) -> __rt::Result<__rt::ShardSet> {
+            __rt::__private::probe(loaded_from, shards)
+        }
+        fn execute_chooser(
+            predicate: &__rt::Predicate,
+            shards: &__rt::Shards,
+        ) -> __rt::Result<__rt::ShardSet> {
+            __rt::__private::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
+        }
+        fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
+            ::core::result::Result::Ok(Self {
+                id: row.get(0)?,
+                location: row.get(1)?,
+                temperature: row.get(2)?,
+            })
+        }
+        fn bind<'a>(&'a self, binder: &mut __rt::Binder<'a>) -> __rt::Result<()> {
+            binder.push(&self.id)?.push(&self.location)?.push(&self.temperature)?;
+            ::core::result::Result::Ok(())
+        }
+    }
+    #[automatically_derived]
+    impl __rt::Child for Report {
+        type Parent = <Parent<WeatherLocation> as __rt::__private::ParentLink>::Parent;
+        const PARENT_COLUMN: usize = 1;
+        fn parent_id(&self) -> &<<Self as __rt::Child>::Parent as __rt::Sharded>::Id {
+            self.location.id()
+        }
+    }
+    #[automatically_derived]
+    impl __rt::Insert for NewReport {
+        type Model = Report;
+        fn into_model(
+            self,
+            next_id: &mut dyn ::core::ops::FnMut() -> __rt::Result<i64>,
+        ) -> __rt::Result<Report> {
+            ::core::result::Result::Ok(Report {
+                id: next_id()?,
+                location: self.location,
+                temperature: self.temperature,
+            })
+        }
+    }
+    const _: () = ::core::assert!(
+        ::core::matches!(< i64 as __rt::Field > ::TYPE, __rt::ColumnType::Integer),
+        "`#[id(auto)]` gives an integer, such as `i64`: change the field's type, or the kind of id",
+    );
+};

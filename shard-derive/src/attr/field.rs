@@ -1,0 +1,131 @@
+//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[sharded(column = "..")]`.
+
+use proc_macro2::Ident;
+use syn::parse::ParseStream;
+use syn::{Attribute, LitStr, Meta, Path};
+
+use super::{ID, KeyAttr, SHARD_KEY, SHARD_PARENT, SHARDED, list_of, put_once, read_settings, text_of, word};
+use crate::errors::Errors;
+
+const COLUMN: &str = "column";
+
+/// What stands on one field.
+#[derive(Default)]
+pub(crate) struct FieldAttrs {
+    pub(crate) id: Option<IdAttr>,
+    pub(crate) key: Option<KeyAttr>,
+    pub(crate) parent: Option<ParentAttr>,
+    pub(crate) column: Option<LitStr>,
+}
+
+/// `#[id]`, `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`.
+pub(crate) struct IdAttr {
+    pub(crate) word: Ident,
+    pub(crate) kind: IdKind,
+}
+
+/// Where ids come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdKind {
+    Given,
+    Auto,
+    Sequence,
+    Uuid,
+}
+
+impl IdKind {
+    const WORDS: &'static [&'static str] = &["auto", "sequence", "uuid"];
+
+    fn of(word: &str) -> Self {
+        match word {
+            "auto" => IdKind::Auto,
+            "sequence" => IdKind::Sequence,
+            "uuid" => IdKind::Uuid,
+            _ => IdKind::Given,
+        }
+    }
+}
+
+/// `#[shard_parent]` on a handle, or `#[shard_parent(Company)]` on a bare id.
+pub(crate) struct ParentAttr {
+    pub(crate) word: Ident,
+    pub(crate) model: ParentModel,
+}
+
+/// How a child says whose child it is.
+pub(crate) enum ParentModel {
+    /// The field is a `Parent<..>`: its type says it.
+    OfType,
+    /// The field is a bare id.
+    Named(Path),
+    /// A mistake was reported; nothing follows from it.
+    Unreadable,
+}
+
+impl FieldAttrs {
+    pub(crate) fn read(attributes: &[Attribute], errors: &mut Errors) -> Self {
+        let mut attrs = FieldAttrs::default();
+        for attribute in attributes {
+            let Some(word) = attribute.path().get_ident().cloned() else { continue };
+            match word.to_string().as_str() {
+                ID => {
+                    let id = IdAttr { kind: id_kind(attribute, errors), word: word.clone() };
+                    put_once(&mut attrs.id, id, &word, errors);
+                }
+                SHARD_KEY => {
+                    let key = KeyAttr::of_attribute(word.clone(), attribute, errors);
+                    put_once(&mut attrs.key, key, &word, errors);
+                }
+                SHARD_PARENT => {
+                    let parent = ParentAttr { model: parent_model(attribute, errors), word: word.clone() };
+                    put_once(&mut attrs.parent, parent, &word, errors);
+                }
+                SHARDED => read_settings(
+                    attribute,
+                    &[COLUMN],
+                    "#[sharded(column = \"name\")]",
+                    errors,
+                    |word, input, errors| {
+                        put_once(&mut attrs.column, text_of(word, input, "name")?, word, errors);
+                        Ok(())
+                    },
+                ),
+                _ => {}
+            }
+        }
+        attrs
+    }
+}
+
+fn id_kind(attribute: &Attribute, errors: &mut Errors) -> IdKind {
+    let usage = "write `#[id]` (yours), `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`";
+    let list = match &attribute.meta {
+        Meta::Path(_) => return IdKind::Given,
+        Meta::List(list) if !list.tokens.is_empty() => list,
+        other => {
+            errors.at(other, usage);
+            return IdKind::Given;
+        }
+    };
+    let kind = list.parse_args_with(|input: ParseStream| {
+        let word = word(input, "kind of id", IdKind::WORDS, &list_of(IdKind::WORDS))?;
+        match input.is_empty() {
+            true => Ok(IdKind::of(&word.to_string())),
+            false => Err(input.error("an id comes from one place; keep one word")),
+        }
+    });
+    errors.keep(kind).unwrap_or(IdKind::Given)
+}
+
+fn parent_model(attribute: &Attribute, errors: &mut Errors) -> ParentModel {
+    let usage = "write `#[shard_parent]` on a `Parent<..>`, or `#[shard_parent(Company)]` on a bare id";
+    match &attribute.meta {
+        Meta::Path(_) => return ParentModel::OfType,
+        Meta::List(list) if !list.tokens.is_empty() => match list.parse_args_with(Path::parse_mod_style) {
+            Ok(path) => return ParentModel::Named(path),
+            Err(_) => errors.at(&list.tokens, usage),
+        },
+        other => errors.at(other, usage),
+    }
+    ParentModel::Unreadable
+}

@@ -1,0 +1,156 @@
+//! The attributes as they are written, each keeping its tokens, so that any later stage can point at them.
+//! Nothing is decided here beyond the grammar.
+
+mod field;
+mod placement;
+mod settings;
+
+use std::fmt::Display;
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, LitStr, Meta, Path, Token};
+
+use crate::errors::{Errors, did_you_mean};
+
+pub(crate) use field::{FieldAttrs, IdKind, ParentAttr, ParentModel};
+pub(crate) use placement::{Bound, KeyAttr, ListAttr, PlacementAttr, RangeAttr};
+pub(crate) use settings::StructAttrs;
+
+/// The attribute of settings.
+pub(crate) const SHARDED: &str = "sharded";
+/// The roles of fields.
+pub(crate) const ID: &str = "id";
+pub(crate) const SHARD_KEY: &str = "shard_key";
+pub(crate) const SHARD_PARENT: &str = "shard_parent";
+/// The attribute of a [`ShardKey`](crate::derive_shard_key) enum's variants.
+pub(crate) const SHARD: &str = "shard";
+/// The attribute of a [`Field`](crate::derive_field) enum's variants.
+pub(crate) const FIELD: &str = "field";
+
+/// Reads `#[name(setting, setting, ..)]`: each setting whose word is known goes to `read` with the input
+/// behind the word; after a mistake the next setting is read.
+pub(crate) fn read_settings(
+    attribute: &Attribute,
+    known: &[&str],
+    example: &str,
+    errors: &mut Errors,
+    mut read: impl FnMut(&Ident, ParseStream, &mut Errors) -> syn::Result<()>,
+) {
+    let list = match &attribute.meta {
+        Meta::List(list) if !list.tokens.is_empty() => list,
+        empty => return errors.at(empty, format_args!("this says nothing: write `{example}`")),
+    };
+    let read_all = list.parse_args_with(|input: ParseStream| {
+        items(input, |input| {
+            let mut setting = || {
+                let word = word(input, "setting", known, &list_of(known))?;
+                read(&word, input, errors)?;
+                if input.is_empty() || input.peek(Token![,]) {
+                    Ok(())
+                } else {
+                    Err(input.error("expected `,`"))
+                }
+            };
+            let setting = setting();
+            errors.keep(setting).map_or_else(|| skip_to_comma(input), Ok)
+        })
+    });
+    errors.keep(read_all);
+}
+
+/// One of the known words.
+fn word(input: ParseStream, what: &str, known: &[&str], known_text: &str) -> syn::Result<Ident> {
+    let word = input.call(Ident::parse_any);
+    let word =
+        word.map_err(|error| syn::Error::new(error.span(), format!("expected a {what}: {known_text}")))?;
+    let text = word.to_string();
+    if known.contains(&text.as_str()) {
+        return Ok(word);
+    }
+    let hint = did_you_mean(&text, known.iter().copied());
+    mistake(word, format_args!("unknown {what} `{text}`{hint} (there are {known_text})"))
+}
+
+/// Words as text: `` `a`, `b` ``.
+pub(crate) fn list_of(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// A mistake on these tokens.
+pub(crate) fn mistake<T>(tokens: impl ToTokens, message: impl Display) -> syn::Result<T> {
+    Err(syn::Error::new_spanned(tokens, message))
+}
+
+/// What comes next, or what was expected, on what comes instead.
+pub(crate) fn expect<T: Parse>(input: ParseStream, expected: impl Display) -> syn::Result<T> {
+    input.parse().map_err(|error| syn::Error::new(error.span(), expected))
+}
+
+/// Items with commas between them, to the end.
+fn items(input: ParseStream, mut read: impl FnMut(ParseStream) -> syn::Result<()>) -> syn::Result<()> {
+    while !input.is_empty() {
+        read(input)?;
+        if !input.is_empty() {
+            expect::<Token![,]>(input, "expected `,`")?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the items in `word(..)`, of which there is one at least. After a mistake the rest is passed over, so
+/// that it gives no more errors.
+fn items_of(
+    word: &Ident,
+    usage: &str,
+    input: ParseStream,
+    read: impl FnMut(ParseStream) -> syn::Result<()>,
+) -> syn::Result<()> {
+    if !input.peek(syn::token::Paren) {
+        return mistake(word, usage);
+    }
+    let content;
+    syn::parenthesized!(content in input);
+    let result = if content.is_empty() { mistake(word, usage) } else { items(&content, read) };
+    if result.is_err() {
+        content.parse::<TokenStream>()?;
+    }
+    result
+}
+
+fn skip_to_comma(input: ParseStream) -> syn::Result<()> {
+    tokens_until(input, |_| false).map(drop)
+}
+
+/// The tokens up to a `,` or the end, or up to where `stop` says.
+fn tokens_until(input: ParseStream, stop: impl Fn(ParseStream) -> bool) -> syn::Result<TokenStream> {
+    let mut tokens = TokenStream::new();
+    while !input.is_empty() && !input.peek(Token![,]) && !stop(input) {
+        input.parse::<TokenTree>()?.to_tokens(&mut tokens);
+    }
+    Ok(tokens)
+}
+
+/// The text in `word = "text"`.
+pub(crate) fn text_of(word: &Ident, input: ParseStream, example: &str) -> syn::Result<LitStr> {
+    let usage = format!("write `{word} = \"{example}\"`");
+    let Ok(_) = input.parse::<Token![=]>() else { return mistake(word, usage) };
+    expect(input, usage)
+}
+
+/// The path in `word = some::path`.
+pub(crate) fn path_of(word: &Ident, input: ParseStream, example: &str) -> syn::Result<Path> {
+    let usage = format!("write `{word} = {example}`");
+    let Ok(_) = input.parse::<Token![=]>() else { return mistake(word, usage) };
+    input.call(Path::parse_mod_style).map_err(|error| syn::Error::new(error.span(), usage))
+}
+
+/// Puts a setting where it belongs, and refuses a second one.
+pub(crate) fn put_once<T>(slot: &mut Option<T>, value: T, word: &Ident, errors: &mut Errors) {
+    match slot {
+        Some(_) => errors.at(word, format_args!("`{word}` is given twice; keep one")),
+        None => *slot = Some(value),
+    }
+}

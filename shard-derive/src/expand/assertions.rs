@@ -1,0 +1,101 @@
+//! What only the compiler can know, since it is about types and constants: obligations, each at the span of
+//! what it is about, each saying what to write.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{quote, quote_spanned};
+
+use super::{item_of, place_of};
+use crate::attr::{Bound, IdKind, PlacementAttr, RangeAttr};
+use crate::model::{Home, Model};
+
+pub(super) fn assertions(model: &Model) -> TokenStream {
+    if !model.sound {
+        return TokenStream::new();
+    }
+    let assertions: Vec<TokenStream> =
+        [id_type(model), bare_parent(model), ranges(model)].into_iter().flatten().collect();
+    quote!(#(const _: () = #assertions;)*)
+}
+
+/// A generated id needs a column that holds it.
+fn id_type(model: &Model) -> Option<TokenStream> {
+    let (word, kind, example) = match model.id_kind {
+        IdKind::Given => return None,
+        IdKind::Auto => ("auto", quote!(Integer), "an integer, such as `i64`"),
+        IdKind::Sequence => ("sequence", quote!(Integer), "an integer, such as `i64`"),
+        IdKind::Uuid => ("uuid", quote!(Uuid), "a `uuid::Uuid`"),
+    };
+    let ty = &model.id_field().ty;
+    let column_type = item_of(ty, "Field", "TYPE");
+    let message = format!("`#[id({word})]` gives {example}: change the field's type, or the kind of id");
+    Some(quote_spanned! {place_of(ty)=>
+        ::core::assert!(
+            ::core::matches!(#column_type, __rt::ColumnType::#kind),
+            #message,
+        )
+    })
+}
+
+/// A bare id places the child only where the parent's id is what places the parent.
+fn bare_parent(model: &Model) -> Option<TokenStream> {
+    let Home::Bare { parent, .. } = &model.home else { return None };
+    Some(quote! {
+        {
+            const fn id_decides_the_shard_of<P: __rt::IdIsKey>() {}
+            id_decides_the_shard_of::<#parent>()
+        }
+    })
+}
+
+/// Whether ranges overlap or leave gaps depends on the bounds' values, which may be constants (R03).
+fn ranges(model: &Model) -> Option<TokenStream> {
+    let Some(PlacementAttr::Range(range)) = model.own_placement() else { return None };
+    let ident = &model.ident;
+    let checks = range_checks(range);
+    Some(quote! {
+        if let __rt::Placement::Range(ranges) = <#ident as __rt::Sharded>::TABLE.placement {
+            #(#checks)*
+        }
+    })
+}
+
+fn range_checks(range: &RangeAttr) -> Vec<TokenStream> {
+    let mut checks = Vec::new();
+    for (place, item) in range.ranges.iter().enumerate() {
+        let (index, next) = (Literal::usize_unsuffixed(place), Literal::usize_unsuffixed(place + 1));
+        let (lower, upper) = (quote!(ranges[#index].from), quote!(ranges[#index].to));
+        if let (Some(from), Some(to)) = (&item.from, &item.to) {
+            let message = format!("this range is empty: `{from}` is not less than `{to}`");
+            checks.push(check(&lower, &upper, to, quote!(lower.is_less(upper)), message));
+        }
+        let Some((to, following)) = item.to.as_ref().zip(range.ranges.get(place + 1)) else { continue };
+        let Some(from) = &following.from else { continue };
+        let start = quote!(ranges[#next].from);
+        let message =
+            format!("overlap: this range starts at `{from}`, but the one before it goes up to `{to}`");
+        checks.push(check(&upper, &start, from, quote!(!upper.is_less(lower)), message));
+        if !range.gaps {
+            let message = format!(
+                "gap: keys from `{to}` up to `{from}` are placed on no shard: start at `{to}`, or declare it: \
+                 `range(.., gaps)`"
+            );
+            checks.push(check(&upper, &start, from, quote!(!lower.is_less(upper)), message));
+        }
+    }
+    checks
+}
+
+fn check(
+    lower: &TokenStream,
+    upper: &TokenStream,
+    at: &Bound,
+    holds: TokenStream,
+    message: String,
+) -> TokenStream {
+    let assert = quote_spanned!(place_of(at)=> ::core::assert!(#holds, #message););
+    quote! {
+        if let (::core::option::Option::Some(lower), ::core::option::Option::Some(upper)) = (#lower, #upper) {
+            #assert
+        }
+    }
+}

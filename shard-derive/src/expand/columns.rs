@@ -1,0 +1,78 @@
+//! The columns as typed constants.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+use syn::Visibility;
+
+use super::composite_key;
+use crate::attr::PlacementAttr;
+use crate::model::{Field, Home, Model};
+
+pub(super) fn columns(model: &Model) -> TokenStream {
+    let ident = &model.ident;
+    // A name that is there twice is reported; a second constant would be one more error.
+    let composite = composite(model);
+    let is_first = |place: usize, field: &Field| {
+        let first = model.fields[..place].iter().all(|first| first.constant != field.constant);
+        first && (composite.is_none() || field.constant != "SHARD_KEY")
+    };
+    let fields = model.fields.iter().enumerate().filter(|(place, field)| is_first(*place, field));
+    let columns = fields.map(|(place, field)| {
+        let Field { vis, ty, constant, .. } = field;
+        let doc = format!(" The column `{}`.", field.column.text);
+        let kind = column_kind(model, place);
+        let place = Literal::usize_unsuffixed(place);
+        quote! {
+            #[doc = #doc]
+            #vis const #constant: __rt::Column<Self, #ty #kind> = __rt::Column::new(#place);
+        }
+    });
+    quote! {
+        #[automatically_derived]
+        #[allow(dead_code)]
+        impl #ident {
+            #(#columns)*
+            #composite
+        }
+    }
+}
+
+/// What comparing the column says about the shard, and whether an update may set it.
+fn column_kind(model: &Model, place: usize) -> Option<TokenStream> {
+    match &model.home {
+        Home::Own { columns, .. } if columns[..] == [place] => match model.own_placement() {
+            Some(PlacementAttr::Range(_)) => Some(quote!(, __rt::kind::RangeKey)),
+            _ => Some(quote!(, __rt::kind::Key)),
+        },
+        Home::Own { columns, .. } if columns.contains(&place) => Some(quote!(, __rt::kind::Fixed)),
+        Home::Handle(column) | Home::Bare { column, .. } if *column == place => {
+            Some(quote!(, __rt::kind::Key))
+        }
+        _ if place == model.id => Some(quote!(, __rt::kind::Fixed)),
+        _ => None,
+    }
+}
+
+/// The key of several columns, to be compared as a whole.
+fn composite(model: &Model) -> Option<TokenStream> {
+    let Home::Own { columns, .. } = &model.home else { return None };
+    if columns.len() < 2 {
+        return None;
+    }
+    let key = composite_key(model, columns);
+    let vis = narrowest(columns.iter().map(|column| &model.fields[*column].vis));
+    let places = columns.iter().map(|place| Literal::usize_unsuffixed(*place));
+    Some(quote! {
+        /// The shard key, all its columns together.
+        #vis const SHARD_KEY: __rt::CompositeKey<Self, #key> = __rt::CompositeKey::new(&[#(#places),*]);
+    })
+}
+
+/// The key is seen where all its fields are.
+fn narrowest<'v>(visibilities: impl Iterator<Item = &'v Visibility>) -> Option<&'v Visibility> {
+    visibilities.min_by_key(|vis| match vis {
+        Visibility::Inherited => 0,
+        Visibility::Restricted(_) => 1,
+        _ => 2,
+    })
+}

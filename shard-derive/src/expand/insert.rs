@@ -1,0 +1,84 @@
+//! What a session's `add` takes: the struct itself, or `New…` without the id that is generated.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+use syn::Visibility;
+use syn::ext::IdentExt;
+
+use crate::attr::IdKind;
+use crate::model::{Field, Model};
+
+/// `New…`, where the id is generated.
+pub(super) fn insert_struct(model: &Model) -> Option<TokenStream> {
+    let Model { ident, vis, .. } = model;
+    if model.id_kind == IdKind::Given {
+        return None;
+    }
+    let name = name(model);
+    let doc = format!(" A [`{ident}`] to be added: without its id, which is generated.");
+    let derive = model.attrs.insert.as_ref().and_then(|insert| insert.derives.as_ref());
+    let derive = derive.map(|derives| quote!(#[derive(#derives)]));
+    let declared = given(model).map(|field| declaration(model, field));
+    Some(quote! {
+        #[doc = #doc]
+        #derive
+        #[allow(dead_code)]
+        #vis struct #name { #(#declared),* }
+    })
+}
+
+/// How what is added becomes a row.
+pub(super) fn insert(model: &Model) -> TokenStream {
+    let ident = &model.ident;
+    if model.id_kind == IdKind::Given {
+        let next_id = next_id(model, &quote!(_));
+        return quote! {
+            #[automatically_derived]
+            impl __rt::Insert for #ident {
+                type Model = Self;
+                fn into_model(self, #next_id) -> __rt::Result<Self> {
+                    ::core::result::Result::Ok(self)
+                }
+            }
+        };
+    }
+    let name = name(model);
+    let id = &model.id_field().ident;
+    let next_id = next_id(model, &quote!(next_id));
+    let taken = given(model).map(|Field { ident, .. }| quote!(#ident: self.#ident));
+    quote! {
+        #[automatically_derived]
+        impl __rt::Insert for #name {
+            type Model = #ident;
+            fn into_model(self, #next_id) -> __rt::Result<#ident> {
+                ::core::result::Result::Ok(#ident { #id: next_id()?, #(#taken),* })
+            }
+        }
+    }
+}
+
+/// The fields that the caller gives.
+fn given(model: &Model) -> impl Iterator<Item = &Field> {
+    model.fields.iter().enumerate().filter(|(place, _)| *place != model.id).map(|(_, field)| field)
+}
+
+fn name(model: &Model) -> Ident {
+    let given = model.attrs.insert.as_ref().and_then(|insert| insert.name.clone());
+    given.unwrap_or_else(|| format_ident!("New{}", model.ident.unraw(), span = model.ident.span()))
+}
+
+/// The field as it stands in the model; where others see it, it is documented.
+fn declaration(model: &Model, field: &Field) -> TokenStream {
+    let Field { ident, vis, ty, docs, .. } = field;
+    let hidden = matches!(vis, Visibility::Inherited);
+    let doc = (docs.is_empty() && !hidden).then(|| {
+        let doc = format!(" As in [`{}`].", model.ident);
+        quote!(#[doc = #doc])
+    });
+    quote!(#(#docs)* #doc #vis #ident: #ty)
+}
+
+fn next_id(model: &Model, name: &TokenStream) -> TokenStream {
+    let id = &model.id_field().ty;
+    quote!(#name: &mut dyn ::core::ops::FnMut() -> __rt::Result<#id>)
+}

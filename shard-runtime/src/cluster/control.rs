@@ -1,0 +1,105 @@
+//! The control database: a small database beside the shards that knows the cluster's id and hands out blocks
+//! of ids.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::driver::{Connection, Driver, Mode, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Table;
+use crate::sql::Param;
+use crate::value::Value;
+
+/// How many ids are reserved at once. What a process does not use of its block is never handed out.
+const BLOCK: i64 = 1_000;
+
+const MAKE: &str = "\
+    CREATE TABLE IF NOT EXISTS sharded_cluster (id TEXT NOT NULL) STRICT; \
+    CREATE TABLE IF NOT EXISTS sharded_sequence (name TEXT NOT NULL PRIMARY KEY, next INTEGER NOT NULL) STRICT; \
+    INSERT INTO sharded_cluster SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT * FROM sharded_cluster)";
+
+pub(super) struct Control {
+    connection: Mutex<Box<dyn Connection>>,
+    /// The cluster's id, made when the cluster was.
+    pub(super) cluster: String,
+    /// The block of each model that uses a sequence.
+    blocks: Vec<(&'static str, Mutex<Block>)>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Block {
+    next: i64,
+    end: i64,
+}
+
+impl Control {
+    pub(super) fn open(
+        driver: &dyn Driver,
+        mode: Mode,
+        tables: impl Iterator<Item = &'static Table>,
+    ) -> Result<Self> {
+        let connection = driver.connect(mode)?;
+        if mode == Mode::Create {
+            connection.begin(Transaction::Write)?;
+            connection.run(MAKE).and_then(|()| connection.commit()).inspect_err(|_| {
+                let _ = connection.rollback();
+            })?;
+        }
+        if connection.columns("sharded_cluster")?.is_empty() {
+            let said = format!("{} is no control database", driver.describe());
+            return Err(Error::new(ErrorKind::Identity, said));
+        }
+        let cluster = {
+            let mut statement = connection.prepare("SELECT id FROM sharded_cluster")?;
+            let mut rows = statement.query(&[])?;
+            match rows.advance()?.then(|| rows.value(0)).transpose()? {
+                Some(Value::Text(id)) => id.into_owned(),
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::Identity,
+                        "the control database does not know its cluster",
+                    ));
+                }
+            }
+        };
+        let blocks = tables.map(|table| (table.name, Mutex::default())).collect();
+        Ok(Control { connection: Mutex::new(connection), cluster, blocks })
+    }
+
+    /// An id that no session, no process and no earlier run of this cluster was given for this table.
+    ///
+    /// The block is reserved in a transaction of the control database's own, so that it never waits for a
+    /// shard's lock (R39).
+    pub(super) fn next_id(&self, table: &'static Table) -> Result<i64> {
+        let Some((_, block)) = self.blocks.iter().find(|(name, _)| *name == table.name) else {
+            return Err(Error::new(ErrorKind::UnknownModel, "the table has no sequence").in_table(table.name));
+        };
+        let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
+        if block.next >= block.end {
+            *block = self.reserve(table)?;
+        }
+        let id = block.next;
+        block.next += 1;
+        Ok(id)
+    }
+
+    fn reserve(&self, table: &'static Table) -> Result<Block> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = connection.prepare(
+            "INSERT INTO sharded_sequence (name, next) VALUES (?1, 1 + ?2) \
+             ON CONFLICT (name) DO UPDATE SET next = next + ?2 RETURNING next",
+        )?;
+        let params = [Param::Value(Value::Text(table.name.into())), Param::Value(Value::Integer(BLOCK))];
+        let mut rows = statement.query(&params)?;
+        let end = match rows.advance()?.then(|| rows.value(0)).transpose()? {
+            Some(Value::Integer(end)) => end,
+            _ => {
+                return Err(
+                    Error::new(ErrorKind::Database, "the sequence did not answer").in_table(table.name)
+                );
+            }
+        };
+        // The statement is finished, and with it its transaction, only when there is no row left.
+        while rows.advance()? {}
+        Ok(Block { next: end - BLOCK, end })
+    }
+}

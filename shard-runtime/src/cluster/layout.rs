@@ -1,0 +1,146 @@
+//! Which shards and models a cluster has, and where each shard's tables are. Pure: everything that planning
+//! needs to know of a cluster.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Table;
+use crate::query::Operand;
+use crate::shards::{Shard, Shards};
+use crate::sql::{Dialect, Site, TableSql};
+
+/// The shards, the models, and the SQL that never changes.
+pub struct Layout {
+    shards: Shards,
+    places: Vec<Place>,
+    models: Vec<Model>,
+}
+
+/// Where a shard's tables are.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Which of the cluster's databases.
+    pub(crate) database: usize,
+    /// What the shard's tables begin with.
+    pub(crate) prefix: String,
+    pub(crate) dialect: Dialect,
+}
+
+struct Model {
+    table: &'static Table,
+    /// One for each shard.
+    sql: Vec<TableSql>,
+}
+
+impl Layout {
+    /// # Errors
+    /// [`ErrorKind::Configuration`] where the models and the shards do not fit together.
+    pub(crate) fn new(shards: Shards, places: Vec<Place>, tables: Vec<&'static Table>) -> Result<Self> {
+        let mut models: Vec<Model> = Vec::new();
+        for table in tables {
+            if let Some(other) = models.iter().find(|other| other.table.name == table.name) {
+                let (a, b) = (other.table.model, table.model);
+                return Err(wrong(table, format!("the models `{a}` and `{b}` both have this table")));
+            }
+            for shard in table.placement.mentioned() {
+                shards.named_shard(shard).map_err(|error| {
+                    let said = format!("the key of `{}` places rows here: {error}", table.model);
+                    Error::new(ErrorKind::Configuration, said).on_shard(shard).in_table(table.name)
+                })?;
+            }
+            let sql = places.iter().map(|place| TableSql::new(table, &place.prefix)).collect();
+            models.push(Model { table, sql });
+        }
+        // Parents are made, and written, before their children.
+        models.sort_by_key(|model| model.table.depth());
+        for model in &models {
+            if let Some(parent) = model.table.parent
+                && !models.iter().any(|other| other.table.name == parent.table.name)
+            {
+                let said = format!("its parent `{}` is not among the cluster's models", parent.table.model);
+                return Err(wrong(model.table, said));
+            }
+        }
+        let layout = Layout { shards, places, models };
+        layout.check_names()?;
+        Ok(layout)
+    }
+
+    /// Shards that share a database must not share a table.
+    fn check_names(&self) -> Result<()> {
+        let mut seen: HashMap<(usize, String), &Shard> = HashMap::new();
+        for (shard, place) in self.shards.iter().zip(&self.places) {
+            let own = self.models.iter().map(|model| model.table.name).chain(super::opening::OWN_TABLES);
+            for name in own {
+                // SQLite does not tell upper case from lower case in names.
+                let full = format!("{}{name}", place.prefix).to_lowercase();
+                if let Some(other) = seen.insert((place.database, full.clone()), shard) {
+                    let said = format!(
+                        "its table `{full}` would be in the same database as that of shard `{other}`; \
+                         give every shard a file of its own, or a prefix: `?prefix={}_`",
+                        shard.name()
+                    );
+                    return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// The tables, parents before children.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &'static Table> {
+        self.models.iter().map(|model| model.table)
+    }
+
+    /// Where a shard's tables are.
+    pub(crate) fn place(&self, shard: usize) -> Result<&Place> {
+        self.places.get(shard).ok_or_else(no_such_shard)
+    }
+
+    /// The shards whose tables are in this database.
+    pub(crate) fn shards_in(&self, database: usize) -> impl Iterator<Item = &Shard> {
+        self.shards
+            .iter()
+            .zip(&self.places)
+            .filter(move |(_, place)| place.database == database)
+            .map(|(shard, _)| shard)
+    }
+
+    /// The model's place in this cluster.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownModel`]
+    pub(crate) fn model(&self, table: &'static Table) -> Result<usize> {
+        self.models.iter().position(|model| model.table.is(table)).ok_or_else(|| {
+            let said = format!("`{}` is not among the models that the cluster was opened with", table.model);
+            Error::new(ErrorKind::UnknownModel, said).in_table(table.name)
+        })
+    }
+
+    /// The SQL of a model on a shard.
+    pub(crate) fn sql(&self, model: usize, shard: usize) -> Result<&TableSql> {
+        self.models.get(model).and_then(|model| model.sql.get(shard)).ok_or_else(no_such_shard)
+    }
+
+    pub(crate) fn site<'s>(
+        &'s self,
+        model: usize,
+        shard: usize,
+        keeps: &'s dyn Fn(usize, &Operand) -> bool,
+    ) -> Result<Site<'s>> {
+        let table = self.models.get(model).ok_or_else(no_such_shard)?.table;
+        Ok(Site { dialect: self.place(shard)?.dialect, table, sql: self.sql(model, shard)?, keeps })
+    }
+}
+
+fn wrong(table: &Table, said: String) -> Error {
+    Error::new(ErrorKind::Configuration, said).in_table(table.name)
+}
+
+fn no_such_shard() -> Error {
+    Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster")
+}

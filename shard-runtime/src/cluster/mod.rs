@@ -1,0 +1,393 @@
+//! The named shards as one: opening, identity, layout.
+
+#[cfg(feature = "config")]
+mod config;
+mod control;
+mod layout;
+mod opening;
+mod schema;
+mod url;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use once_cell::sync::OnceCell;
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use control::Control;
+pub use layout::Layout;
+pub(crate) use layout::Place;
+use url::Location;
+
+use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Models, Table};
+use crate::plan::Explain;
+use crate::query::Explainable;
+use crate::session::{Observer, Session, StatementEvent};
+use crate::shards::{Shard, Shards};
+
+/// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
+#[derive(Clone)]
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
+    layout: Layout,
+    databases: Vec<Database>,
+    control: Control,
+    connections: u32,
+    timeout: Duration,
+    threads: OnceCell<Arc<ScheduledThreadPool>>,
+    observer: Option<Observer>,
+}
+
+/// One database: a shard's own, or several shards' with a prefix each.
+struct Database {
+    driver: Arc<dyn Driver>,
+    pool: OnceCell<Pool>,
+}
+
+impl Cluster {
+    /// Begins to say what the cluster consists of.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A session: a unit of work on this cluster. It takes nothing until it is used.
+    pub fn session(&self) -> Session {
+        Session::new(self.clone())
+    }
+
+    /// The shards, in their declared order.
+    pub fn shards(&self) -> &Shards {
+        self.0.layout.shards()
+    }
+
+    /// The shard with this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownShard`]
+    pub fn shard(&self, name: &str) -> Result<&Shard> {
+        self.shards().named_shard(name)
+    }
+
+    /// Which shards a query would ask, why, and what, without asking anybody. Queries that are not narrowed
+    /// can be explained too.
+    ///
+    /// # Errors
+    /// Those that running it would have before its first statement: a key that is placed nowhere, a pin to no
+    /// shard, contradicting pins, a value that cannot be stored.
+    pub fn explain(&self, query: &impl Explainable) -> Result<Explain> {
+        query.plan(&self.0.layout)?.explain(&self.0.layout)
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    pub(crate) fn databases(&self) -> usize {
+        self.0.databases.len()
+    }
+
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.0.observer.as_ref()
+    }
+
+    pub(crate) fn next_id(&self, table: &'static Table) -> Result<i64> {
+        self.0.control.next_id(table)
+    }
+
+    /// A connection to one of the databases; its pool is made when it is first needed.
+    pub(crate) fn connect(&self, database: usize) -> Result<Pooled> {
+        let Some(Database { driver, pool }) = self.0.databases.get(database) else {
+            return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
+        };
+        let pool = pool.get_or_try_init(|| -> Result<Pool> {
+            let threads = self.0.threads.get_or_init(|| {
+                let threads = self.0.databases.len().min(CONNECTING_THREADS);
+                let builder = ScheduledThreadPool::builder().num_threads(threads);
+                Arc::new(builder.thread_name_pattern("sharded-connect-{}").build())
+            });
+            let names = self
+                .0
+                .layout
+                .shards_in(database)
+                .map(|shard| Ok((shard.clone(), self.0.layout.place(shard.index())?.prefix.clone())));
+            let names: Vec<(Shard, String)> = names.collect::<Result<_>>()?;
+            let cluster = self.0.control.cluster.clone();
+            let check = move |connection: &dyn crate::driver::Connection| {
+                names.iter().try_for_each(|(shard, prefix)| {
+                    opening::check_identity(connection, shard, prefix, &cluster)
+                })
+            };
+            let (size, timeout) = (self.0.connections, self.0.timeout);
+            Ok(Pool::new(Arc::clone(driver), size, timeout, Arc::clone(threads), Box::new(check)))
+        })?;
+        pool.get()
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layout = &self.0.layout;
+        let databases = self.0.databases.iter().enumerate().flat_map(|(index, database)| {
+            layout.shards_in(index).map(|shard| (shard.name(), database.driver.describe()))
+        });
+        f.debug_map().entries(databases).finish()
+    }
+}
+
+/// What a cluster consists of: its shards, and how they are used.
+#[derive(Clone)]
+pub struct Builder {
+    shards: Vec<(String, String)>,
+    control: Option<String>,
+    folder: PathBuf,
+    connections: u32,
+    sqlite: SqliteSettings,
+    observer: Option<Observer>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            shards: Vec::new(),
+            control: None,
+            folder: PathBuf::new(),
+            connections: 10,
+            sqlite: SqliteSettings {
+                busy_timeout: Duration::from_secs(5),
+                synchronous: Synchronous::Full,
+                cache_kib: 64 * 1024,
+                mapped_bytes: 256 * 1024 * 1024,
+            },
+            observer: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Adds a shard. Its URL is `sqlite:<path>`, `sqlite:<path>?prefix=<prefix>` where several shards share a
+    /// file, or `sqlite::memory:`.
+    ///
+    /// The order of the shards is part of the cluster's layout: hash placement counts them, and answers from
+    /// several shards come in this order where nothing else orders them.
+    pub fn shard(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {
+        self.shards.push((name.into(), url.into()));
+        self
+    }
+
+    /// Where the control database is; without this, `control.db` beside the first shard's file.
+    pub fn control(mut self, url: impl Into<String>) -> Self {
+        self.control = Some(url.into());
+        self
+    }
+
+    /// How long a session waits for a lock or a connection before it gives up with
+    /// [`ErrorKind::Busy`]; 5 seconds unless said.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.sqlite.busy_timeout = timeout;
+        self
+    }
+
+    /// When SQLite waits for the disk; at every commit unless said.
+    pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
+        self.sqlite.synchronous = synchronous;
+        self
+    }
+
+    /// How many connections each database may have, and so how many sessions can use it at once: 1 to 10,000;
+    /// 10 unless said.
+    pub fn connections(mut self, connections: u32) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// The page cache of each SQLite connection, in KiB; 64 MiB unless said.
+    pub fn cache_kib(mut self, kib: u32) -> Self {
+        self.sqlite.cache_kib = kib;
+        self
+    }
+
+    /// How much of each SQLite file is mapped into memory, in bytes; 256 MiB unless said.
+    pub fn mapped_bytes(mut self, bytes: u64) -> Self {
+        self.sqlite.mapped_bytes = bytes;
+        self
+    }
+
+    /// Calls this after every statement, on the thread of its session. It is told the shard, the SQL, the
+    /// number of rows and the time, not the values.
+    pub fn on_statement(mut self, observer: impl Fn(&StatementEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(observer));
+        self
+    }
+
+    /// Makes the databases, tables and indexes that are not there yet, and opens the cluster. Said again it
+    /// changes nothing; where it stopped half-way, it goes on.
+    ///
+    /// # Errors
+    /// Those of [`Builder::open`], naming the first shard that failed.
+    pub fn create<M: Models>(self) -> Result<Cluster> {
+        self.build::<M>(Mode::Create)
+    }
+
+    /// Opens a cluster that was made by [`Builder::create`]. It makes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] where the builder's content or its models do not fit together,
+    /// [`ErrorKind::Missing`] where there is no such database, [`ErrorKind::Identity`] where a database is not
+    /// the shard that it should be, [`ErrorKind::Layout`] where keys are placed otherwise than when the shards
+    /// were made, [`ErrorKind::Schema`] where a table is not what its model says; each names the shard.
+    pub fn open<M: Models>(self) -> Result<Cluster> {
+        self.build::<M>(Mode::Open)
+    }
+
+    fn build<M: Models>(self, mode: Mode) -> Result<Cluster> {
+        self.check_settings()?;
+        let shards = Shards::named(self.shards.iter().map(|(name, _)| name.clone()))?;
+        let (sources, places) = self.places(&shards)?;
+        let mut tables: Vec<&'static Table> = Vec::new();
+        M::tables(&mut tables);
+        let layout = Layout::new(shards, places, tables)?;
+
+        let driver = |source: &SqliteSource| SqliteDriver::new(source.clone(), self.sqlite);
+        let databases: Vec<Database> = sources
+            .iter()
+            .map(|source| Database { driver: Arc::new(driver(source)), pool: OnceCell::new() })
+            .collect();
+        let control_source = self.control_source(&sources)?;
+        if mode == Mode::Create {
+            refuse_orphans(&databases, &control_source, &layout)?;
+        }
+        // Ids that were reserved stay reserved, whatever the shards risk: their rows may be on disk already.
+        let durable = SqliteSettings { synchronous: Synchronous::Full, ..self.sqlite };
+        let control_driver = SqliteDriver::new(control_source.clone(), durable);
+        let control = Control::open(&control_driver, mode, layout.tables()).map_err(|error| {
+            Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
+        })?;
+        for (index, database) in databases.iter().enumerate() {
+            let made = database.driver.connect(mode).and_then(|connection| match mode {
+                Mode::Create => opening::create(&*connection, index, &layout, &control.cluster),
+                Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster),
+            });
+            // Where the database itself fails, the first of its shards stands for it.
+            made.map_err(|error| match layout.shards_in(index).next() {
+                Some(shard) => error.on_shard(shard.name()),
+                None => error,
+            })?;
+        }
+        Ok(Cluster(Arc::new(Inner {
+            layout,
+            databases,
+            control,
+            connections: self.connections,
+            timeout: self.sqlite.busy_timeout,
+            threads: OnceCell::new(),
+            observer: self.observer,
+        })))
+    }
+
+    fn check_settings(&self) -> Result<()> {
+        let wrong = |said: String| Err(Error::new(ErrorKind::Configuration, said));
+        if !(1..=MOST_CONNECTIONS).contains(&self.connections) {
+            return wrong(format!("{} connections are not 1 to {MOST_CONNECTIONS}", self.connections));
+        }
+        if self.sqlite.busy_timeout > LONGEST_WAIT {
+            return wrong(format!(
+                "a busy timeout of {:?} is longer than {LONGEST_WAIT:?}",
+                self.sqlite.busy_timeout
+            ));
+        }
+        Ok(())
+    }
+
+    /// The databases, and where each shard's tables are.
+    fn places(&self, shards: &Shards) -> Result<(Vec<SqliteSource>, Vec<Place>)> {
+        let mut sources: Vec<SqliteSource> = Vec::new();
+        let mut places = Vec::new();
+        for (shard, (_, url)) in shards.iter().zip(&self.shards) {
+            let Location { source, prefix } =
+                Location::parse(url, &self.folder).map_err(|error| error.on_shard(shard.name()))?;
+            let database = sources.iter().position(|other| same_file(other, &source)).unwrap_or_else(|| {
+                sources.push(source);
+                sources.len() - 1
+            });
+            places.push(Place { database, prefix, dialect: crate::sql::Dialect::Sqlite });
+        }
+        Ok((sources, places))
+    }
+
+    fn control_source(&self, sources: &[SqliteSource]) -> Result<SqliteSource> {
+        let source = match &self.control {
+            Some(url) => Location::parse(url, &self.folder)?.source,
+            None => {
+                let beside = sources.iter().find_map(|source| match source {
+                    SqliteSource::File(path) => Some(path.with_file_name("control.db")),
+                    SqliteSource::Memory(_) => None,
+                });
+                beside.map_or_else(SqliteSource::memory, SqliteSource::File)
+            }
+        };
+        match sources.iter().any(|other| same_file(other, &source)) {
+            true => Err(Error::new(
+                ErrorKind::Configuration,
+                "the control database is a shard's file; name another with `control`",
+            )),
+            false => Ok(source),
+        }
+    }
+}
+
+/// More connections to one database help nobody.
+const MOST_CONNECTIONS: u32 = 10_000;
+
+/// A day: who waits longer for a lock wants something else.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many threads make connections: one shard that does not answer must not keep the others waiting.
+const CONNECTING_THREADS: usize = 8;
+
+/// Whether two sources are one database, however their paths are written.
+fn same_file(a: &SqliteSource, b: &SqliteSource) -> bool {
+    let real = |path: &Path| -> PathBuf {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        match (absolute.canonicalize(), absolute.parent(), absolute.file_name()) {
+            (Ok(real), ..) => real,
+            (Err(_), Some(folder), Some(name)) => {
+                folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(name)
+            }
+            (Err(_), ..) => absolute,
+        }
+    };
+    match (a, b) {
+        (SqliteSource::File(a), SqliteSource::File(b)) => real(a) == real(b),
+        (a, b) => a == b,
+    }
+}
+
+/// Shards without their control database are not made anew around: sequences would begin again and hand out
+/// ids that are in use.
+fn refuse_orphans(databases: &[Database], control: &SqliteSource, layout: &Layout) -> Result<()> {
+    let SqliteSource::File(path) = control else { return Ok(()) };
+    if path.exists() {
+        return Ok(());
+    }
+    for (index, database) in databases.iter().enumerate() {
+        let Ok(connection) = database.driver.connect(Mode::Open) else { continue };
+        for shard in layout.shards_in(index) {
+            let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.prefix)?.is_some();
+            // Somebody else may be making the cluster at this moment, the control database first.
+            if is_shard && !path.exists() {
+                let said = format!(
+                    "the shard belongs to a cluster whose control database is not at {}; without it ids would be \
+                     handed out twice",
+                    path.display()
+                );
+                return Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()));
+            }
+        }
+    }
+    Ok(())
+}

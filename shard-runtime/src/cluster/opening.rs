@@ -1,0 +1,186 @@
+//! Making a cluster's tables and recording who each shard is; looking at both when a cluster is opened.
+//!
+//! Every shard holds two small tables of ours beside the models': `sharded_shard`, one row with the
+//! cluster's id, the shard's name and its version; and `sharded_layout`, the cluster's layout line by line:
+//! the shards in their order, and how each model's key is placed.
+
+use super::layout::Layout;
+use super::schema;
+use crate::driver::{Connection, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::shards::Shard;
+use crate::sql::{Param, quoted};
+use crate::value::Value;
+
+/// The tables that each shard holds beside the models'.
+pub(super) const OWN_TABLES: [&str; 2] = ["sharded_shard", "sharded_layout"];
+
+/// A line of the layout: what it is about, and what it says.
+type Line = (String, String);
+
+/// Makes what is not there yet on the shards of one database, in one transaction, and records who they are.
+/// What is there already must be what is wanted.
+pub(super) fn create(
+    connection: &dyn Connection,
+    database: usize,
+    layout: &Layout,
+    cluster: &str,
+) -> Result<()> {
+    connection.begin(Transaction::Write)?;
+    let made = layout.shards_in(database).try_for_each(|shard| {
+        create_shard(connection, shard, layout, cluster).map_err(|error| error.on_shard(shard.name()))
+    });
+    match made {
+        Ok(()) => connection.commit(),
+        Err(error) => {
+            connection.rollback()?;
+            Err(error)
+        }
+    }
+}
+
+fn create_shard(connection: &dyn Connection, shard: &Shard, layout: &Layout, cluster: &str) -> Result<()> {
+    let prefix = &layout.place(shard.index())?.prefix;
+    let [own, lines] = OWN_TABLES.map(|name| quoted(&format!("{prefix}{name}")));
+    connection.run(&format!(
+        "CREATE TABLE IF NOT EXISTS {own} (cluster TEXT NOT NULL, shard TEXT NOT NULL, version INTEGER NOT NULL) STRICT; \
+         CREATE TABLE IF NOT EXISTS {lines} (subject TEXT NOT NULL, line TEXT NOT NULL) STRICT"
+    ))?;
+    match identity(connection, prefix)? {
+        Some(_) => {
+            check_identity(connection, shard, prefix, cluster)?;
+            check_layout(connection, prefix, layout)?;
+        }
+        None => {
+            let row = [text(cluster), text(shard.name()), Param::Value(Value::Integer(0))];
+            connection.prepare(&format!("INSERT INTO {own} VALUES (?1, ?2, ?3)"))?.execute(&row)?;
+        }
+    }
+    let recorded = recorded_layout(connection, prefix)?;
+    let mut insert = connection.prepare(&format!("INSERT INTO {lines} VALUES (?1, ?2)"))?;
+    for (subject, line) in declared_layout(layout) {
+        if !recorded.contains(&(subject.clone(), line.clone())) {
+            insert.execute(&[text(&subject), text(&line)])?;
+        }
+    }
+    drop(insert);
+    for table in layout.tables() {
+        schema::create_table(connection, prefix, table).map_err(|error| error.in_table(table.name))?;
+    }
+    schema::check(connection, prefix, layout)
+}
+
+fn text(text: &str) -> Param<'_> {
+    Param::Value(Value::Text(text.into()))
+}
+
+/// Looks whether the shards of one database are who they should be, laid out and shaped as declared.
+pub(super) fn verify(
+    connection: &dyn Connection,
+    database: usize,
+    layout: &Layout,
+    cluster: &str,
+) -> Result<()> {
+    for shard in layout.shards_in(database) {
+        let prefix = &layout.place(shard.index())?.prefix;
+        check_identity(connection, shard, prefix, cluster)
+            .and_then(|()| check_layout(connection, prefix, layout))
+            .and_then(|()| schema::check(connection, prefix, layout))
+            .map_err(|error| error.on_shard(shard.name()))?;
+    }
+    Ok(())
+}
+
+/// Looks whether this is still the shard that it was: what every new connection does.
+pub(super) fn check_identity(
+    connection: &dyn Connection,
+    shard: &Shard,
+    prefix: &str,
+    cluster: &str,
+) -> Result<()> {
+    let Some((found_cluster, found_shard)) = identity(connection, prefix)? else {
+        let said = "the database is no shard: it was not made by `create`, or under another prefix";
+        return Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()));
+    };
+    let said = if found_shard != shard.name() {
+        format!("the database says that it is shard `{found_shard}`")
+    } else if found_cluster != cluster {
+        format!(
+            "the database is of another cluster: it says {found_cluster}, the control database says {cluster}"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()))
+}
+
+/// The cluster and the shard that a database says it is; `None` where it says nothing.
+pub(super) fn identity(connection: &dyn Connection, prefix: &str) -> Result<Option<(String, String)>> {
+    let table = format!("{prefix}{}", OWN_TABLES[0]);
+    if connection.columns(&table)?.is_empty() {
+        return Ok(None);
+    }
+    let rows = read_texts(connection, &format!("SELECT cluster, shard FROM {}", quoted(&table)))?;
+    match rows.as_slice() {
+        [] => Ok(None),
+        [row] => Ok(Some(row.clone())),
+        _ => Err(Error::new(ErrorKind::Identity, "the database says twice who it is")),
+    }
+}
+
+/// The layout as it is declared now.
+fn declared_layout(layout: &Layout) -> Vec<Line> {
+    let shards = layout.shards();
+    let order =
+        shards.iter().map(|shard| ("shards".to_owned(), format!("{} is {}", shard.index(), shard.name())));
+    let placements = layout.tables().flat_map(|table| {
+        table.placement.describe(shards).into_iter().map(|line| (format!("table {}", table.name), line))
+    });
+    order.chain(placements).collect()
+}
+
+fn recorded_layout(connection: &dyn Connection, prefix: &str) -> Result<Vec<Line>> {
+    read_texts(
+        connection,
+        &format!("SELECT subject, line FROM {}", quoted(&format!("{prefix}{}", OWN_TABLES[1]))),
+    )
+}
+
+/// What is recorded must be what is declared, for everything that is recorded. A model that the record does
+/// not know yet is new.
+fn check_layout(connection: &dyn Connection, prefix: &str, layout: &Layout) -> Result<()> {
+    let recorded = recorded_layout(connection, prefix)?;
+    let declared = declared_layout(layout);
+    let known = |subject: &str| recorded.iter().any(|(recorded, _)| recorded == subject);
+    let open = |subject: &str| declared.iter().any(|(declared, _)| declared == subject);
+    let gone = recorded.iter().find(|line| open(&line.0) && !declared.contains(line));
+    let new = declared.iter().find(|line| known(&line.0) && !recorded.contains(line));
+    let said = match (gone, new) {
+        (None, None) => return Ok(()),
+        (Some((subject, was)), Some((_, is))) => {
+            format!("{subject}: was made with `{was}`, is opened with `{is}`")
+        }
+        (Some((subject, was)), None) => {
+            format!("{subject}: was made with `{was}`, which is not declared any more")
+        }
+        (None, Some((subject, is))) => {
+            format!("{subject}: `{is}` is declared, but the shard was made without it")
+        }
+    };
+    Err(Error::new(ErrorKind::Layout, said))
+}
+
+/// Rows of two texts.
+fn read_texts(connection: &dyn Connection, sql: &str) -> Result<Vec<(String, String)>> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(&[])?;
+    let mut found = Vec::new();
+    while rows.advance()? {
+        let text = |index| match rows.value(index)? {
+            Value::Text(text) => Ok(text.into_owned()),
+            other => Err(crate::value::mismatch("text", &other)),
+        };
+        found.push((text(0)?, text(1)?));
+    }
+    Ok(found)
+}

@@ -1,0 +1,88 @@
+//! What the session needs of a database. Nothing above this module knows which one it is, and nothing in it
+//! knows of shards, models or plans.
+
+mod pool;
+mod sqlite;
+
+pub(crate) use pool::{Pool, Pooled};
+pub use sqlite::Synchronous;
+pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
+
+use crate::error::Result;
+use crate::merge::Stream;
+use crate::model::RowSource;
+use crate::sql::Param;
+use crate::value::Value;
+
+/// Whether a database that does not exist is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Open,
+    Create,
+}
+
+/// How connections to one database are made.
+pub(crate) trait Driver: Send + Sync {
+    fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>>;
+
+    /// The database for a person: a path, never a password.
+    fn describe(&self) -> String;
+}
+
+/// A column as the database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ActualColumn {
+    pub(crate) name: String,
+    pub(crate) sql_type: String,
+    pub(crate) nullable: bool,
+    pub(crate) has_default: bool,
+}
+
+/// One connection, used by one session at a time. Methods take `&self` so that several statements can be read
+/// at once where several shards share a database.
+pub(crate) trait Connection: Send {
+    /// A statement, prepared once per connection and kept.
+    fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>>;
+
+    /// Runs statements that take no values and return no rows.
+    fn run(&self, sql: &str) -> Result<()>;
+
+    fn begin(&self, transaction: Transaction) -> Result<()>;
+
+    fn commit(&self) -> Result<()>;
+
+    /// Ends the transaction without its effects; nothing to do where the database has ended it already.
+    fn rollback(&self) -> Result<()>;
+
+    /// Whether a transaction is under way.
+    fn in_transaction(&self) -> bool;
+
+    /// The columns of a table; empty where there is no such table.
+    fn columns(&self, table: &str) -> Result<Vec<ActualColumn>>;
+
+    /// The names of a table's indexes, and whether each is unique.
+    fn indexes(&self, table: &str) -> Result<Vec<(String, bool)>>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transaction {
+    /// A snapshot; no lock that others wait for.
+    Read,
+    /// The right to write, waited for at the beginning.
+    Write,
+}
+
+/// A statement that is ready to run.
+pub(crate) trait Prepared {
+    /// Runs a statement that returns no rows; the number of rows that it changed.
+    fn execute(&mut self, params: &[Param<'_>]) -> Result<u64>;
+
+    /// Inserts one row; the id that the database counted for it.
+    fn insert(&mut self, values: &[Value<'_>]) -> Result<i64>;
+
+    /// Begins a statement that returns rows.
+    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>>;
+}
+
+/// The rows of a running statement.
+pub(crate) trait Cursor: Stream + RowSource {}

@@ -1,0 +1,383 @@
+//! SQLite through `rusqlite`: files in WAL mode, and databases in memory.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, OpenFlags, Rows, ffi};
+
+use super::{ActualColumn, Connection, Cursor, Driver, Mode, Prepared, Transaction};
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::merge::Stream;
+use crate::model::RowSource;
+use crate::sql::{Param, quoted};
+use crate::value::Value;
+
+/// How many prepared statements a connection keeps.
+const STATEMENTS: usize = 256;
+
+/// When SQLite waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// At every commit: what was committed survives a power loss.
+    #[default]
+    Full,
+    /// At checkpoints: a process may be killed at any time, but a power loss may take the last commits away.
+    Normal,
+}
+
+/// What is set on every connection, and read back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SqliteSettings {
+    pub(crate) busy_timeout: Duration,
+    pub(crate) synchronous: Synchronous,
+    /// The page cache of each connection, in KiB.
+    pub(crate) cache_kib: u32,
+    /// How much of the file is mapped into memory, in bytes.
+    pub(crate) mapped_bytes: u64,
+}
+
+/// Where a database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SqliteSource {
+    File(PathBuf),
+    /// A database that its driver keeps alive; gone with it.
+    Memory(String),
+}
+
+impl SqliteSource {
+    /// A database in memory that nobody else has.
+    pub(crate) fn memory() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        SqliteSource::Memory(format!("sharded-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+pub(crate) struct SqliteDriver {
+    source: SqliteSource,
+    settings: SqliteSettings,
+    /// Keeps a database in memory alive while nobody is connected.
+    anchor: Mutex<Option<rusqlite::Connection>>,
+}
+
+impl SqliteDriver {
+    pub(crate) fn new(source: SqliteSource, settings: SqliteSettings) -> Self {
+        SqliteDriver { source, settings, anchor: Mutex::new(None) }
+    }
+
+    fn open_file(path: &Path, mode: Mode) -> Result<rusqlite::Connection> {
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if mode == Mode::Create {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        } else if !path.exists() {
+            return Err(Error::new(
+                ErrorKind::Missing,
+                format!("there is no database at {}; `create` makes it", path.display()),
+            ));
+        }
+        rusqlite::Connection::open_with_flags(path, flags).map_err(|error| {
+            let error = from_sqlite(error);
+            Error::new(error.kind(), format!("{} cannot be opened", path.display())).with_source(error)
+        })
+    }
+
+    fn open_memory(&self, name: &str, mode: Mode) -> Result<rusqlite::Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || rusqlite::Connection::open_with_flags(format!("file:/{name}?vfs=memdb"), flags);
+        let mut anchor = self.anchor.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if anchor.is_none() {
+            if mode == Mode::Open {
+                return Err(Error::new(
+                    ErrorKind::Missing,
+                    "a database in memory cannot be opened, only made with `create`",
+                ));
+            }
+            *anchor = Some(open().map_err(from_sqlite)?);
+        }
+        open().map_err(from_sqlite)
+    }
+
+    /// Sets what a connection needs, and reads it back: SQLite ignores what it does not know or cannot do.
+    fn configure(&self, raw: &rusqlite::Connection) -> Result<()> {
+        let SqliteSettings { busy_timeout, synchronous, cache_kib, mapped_bytes } = self.settings;
+        raw.busy_timeout(busy_timeout).map_err(from_sqlite)?;
+        // A quoted name that is no column is an error, not a text.
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(from_sqlite)?;
+        raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false).map_err(from_sqlite)?;
+        raw.set_prepared_statement_cache_capacity(STATEMENTS);
+        rusqlite::vtab::array::load_module(raw).map_err(from_sqlite)?;
+        if matches!(self.source, SqliteSource::File(_)) {
+            self.log_ahead(raw)?;
+            raw.pragma_update(None, "cache_size", -i64::from(cache_kib)).map_err(from_sqlite)?;
+            raw.pragma_update(None, "mmap_size", i64::try_from(mapped_bytes).unwrap_or(i64::MAX))
+                .map_err(from_sqlite)?;
+        }
+        let level = match synchronous {
+            Synchronous::Full => 2,
+            Synchronous::Normal => 1,
+        };
+        for (name, wanted) in [("synchronous", level), ("foreign_keys", 1)] {
+            raw.pragma_update(None, name, wanted).map_err(from_sqlite)?;
+            let found: i64 = raw.pragma_query_value(None, name, |row| row.get(0)).map_err(from_sqlite)?;
+            if found != wanted {
+                return Err(setting(name, &wanted.to_string(), &found.to_string()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SqliteDriver {
+    /// Switches the file to write-ahead logging, which it then keeps. Where several processes make the file at
+    /// once, SQLite says that it is locked without waiting: the wait is here.
+    fn log_ahead(&self, raw: &rusqlite::Connection) -> Result<()> {
+        let journal = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(from_sqlite);
+        let began = Instant::now();
+        loop {
+            let mode = journal("PRAGMA journal_mode").and_then(|mode| match mode.as_str() {
+                "wal" => Ok(mode),
+                _ => journal("PRAGMA journal_mode = WAL"),
+            });
+            match mode {
+                Ok(mode) if mode == "wal" => return Ok(()),
+                Ok(mode) => return Err(setting("journal_mode", "wal", &mode)),
+                Err(error) if error.kind() != ErrorKind::Busy => return Err(error),
+                Err(error) if began.elapsed() >= self.settings.busy_timeout => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+}
+
+fn setting(name: &str, wanted: &str, found: &str) -> Error {
+    Error::new(ErrorKind::Database, format!("SQLite was told `{name} = {wanted}` and says `{found}`"))
+}
+
+impl Driver for SqliteDriver {
+    fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>> {
+        let raw = match &self.source {
+            SqliteSource::File(path) => Self::open_file(path, mode)?,
+            SqliteSource::Memory(name) => self.open_memory(name, mode)?,
+        };
+        self.configure(&raw)?;
+        Ok(Box::new(SqliteConnection { raw }))
+    }
+
+    fn describe(&self) -> String {
+        match &self.source {
+            SqliteSource::File(path) => path.display().to_string(),
+            SqliteSource::Memory(_) => "memory".to_owned(),
+        }
+    }
+}
+
+struct SqliteConnection {
+    raw: rusqlite::Connection,
+}
+
+impl Connection for SqliteConnection {
+    fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
+        let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
+        Ok(Box::new(SqliteStatement { statement, connection: &self.raw }))
+    }
+
+    fn run(&self, sql: &str) -> Result<()> {
+        self.raw.execute_batch(sql).map_err(from_sqlite)
+    }
+
+    fn begin(&self, transaction: Transaction) -> Result<()> {
+        let sql = match transaction {
+            Transaction::Read => "BEGIN DEFERRED",
+            Transaction::Write => "BEGIN IMMEDIATE",
+        };
+        self.raw.prepare_cached(sql).and_then(|mut begin| begin.raw_execute()).map_err(from_sqlite)?;
+        Ok(())
+    }
+
+    fn commit(&self) -> Result<()> {
+        self.raw.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute()).map_err(from_sqlite)?;
+        Ok(())
+    }
+
+    fn rollback(&self) -> Result<()> {
+        // A full disk or an I/O error ends the transaction by itself.
+        if self.in_transaction() {
+            self.run("ROLLBACK")?;
+        }
+        Ok(())
+    }
+
+    fn in_transaction(&self) -> bool {
+        !self.raw.is_autocommit()
+    }
+
+    fn columns(&self, table: &str) -> Result<Vec<ActualColumn>> {
+        let mut statement =
+            self.raw.prepare(&format!("PRAGMA table_info({})", quoted(table))).map_err(from_sqlite)?;
+        let columns = statement
+            .query_map([], |row| {
+                Ok(ActualColumn {
+                    name: row.get("name")?,
+                    sql_type: row.get("type")?,
+                    nullable: !row.get::<_, bool>("notnull")? && row.get::<_, i64>("pk")? == 0,
+                    has_default: row.get::<_, Option<String>>("dflt_value")?.is_some(),
+                })
+            })
+            .map_err(from_sqlite)?;
+        columns.collect::<rusqlite::Result<_>>().map_err(from_sqlite)
+    }
+
+    fn indexes(&self, table: &str) -> Result<Vec<(String, bool)>> {
+        let mut statement =
+            self.raw.prepare(&format!("PRAGMA index_list({})", quoted(table))).map_err(from_sqlite)?;
+        let indexes =
+            statement.query_map([], |row| Ok((row.get("name")?, row.get("unique")?))).map_err(from_sqlite)?;
+        indexes.collect::<rusqlite::Result<_>>().map_err(from_sqlite)
+    }
+}
+
+struct SqliteStatement<'c> {
+    statement: CachedStatement<'c>,
+    connection: &'c rusqlite::Connection,
+}
+
+impl SqliteStatement<'_> {
+    fn bind(&mut self, params: &[Param<'_>]) -> Result<()> {
+        for (place, param) in params.iter().enumerate() {
+            match param {
+                Param::Value(value) => self.statement.raw_bind_parameter(place + 1, Bound(value)),
+                Param::List(values) => {
+                    let list: Vec<rusqlite::types::Value> = values.iter().map(owned).collect();
+                    self.statement.raw_bind_parameter(place + 1, Rc::new(list))
+                }
+            }
+            .map_err(from_sqlite)?;
+        }
+        Ok(())
+    }
+}
+
+impl Prepared for SqliteStatement<'_> {
+    fn execute(&mut self, params: &[Param<'_>]) -> Result<u64> {
+        self.bind(params)?;
+        self.statement.raw_execute().map(|rows| rows as u64).map_err(from_sqlite)
+    }
+
+    fn insert(&mut self, values: &[Value<'_>]) -> Result<i64> {
+        for (place, value) in values.iter().enumerate() {
+            self.statement.raw_bind_parameter(place + 1, Bound(value)).map_err(from_sqlite)?;
+        }
+        self.statement.raw_execute().map_err(from_sqlite)?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+        self.bind(params)?;
+        Ok(Box::new(SqliteCursor { rows: self.statement.raw_query() }))
+    }
+}
+
+struct SqliteCursor<'s> {
+    rows: Rows<'s>,
+}
+
+impl Cursor for SqliteCursor<'_> {}
+
+impl Stream for SqliteCursor<'_> {
+    fn advance(&mut self) -> Result<bool> {
+        self.rows.advance().map_err(from_sqlite)?;
+        Ok(self.rows.get().is_some())
+    }
+}
+
+impl RowSource for SqliteCursor<'_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        let row = self.rows.get().ok_or_else(|| ValueError::new("there is no row"))?;
+        match row.get_ref(index).map_err(|error| ValueError::new(error.to_string()))? {
+            ValueRef::Null => Ok(Value::Null),
+            ValueRef::Integer(integer) => Ok(Value::Integer(integer)),
+            ValueRef::Real(real) => Ok(Value::Real(real)),
+            ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Ok(Value::Text(text.into())),
+                Err(error) => Err(ValueError::new(format!("the stored text is not UTF-8: {error}"))),
+            },
+            ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes.into())),
+        }
+    }
+}
+
+/// A value as SQLite takes it, without a copy.
+struct Bound<'v>(&'v Value<'v>);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Boolean(value) => ValueRef::Integer(i64::from(*value)),
+            Value::Integer(integer) | Value::Timestamp(integer) => ValueRef::Integer(*integer),
+            Value::Real(real) => ValueRef::Real(*real),
+            Value::Text(text) | Value::Json(text) => ValueRef::Text(text.as_bytes()),
+            Value::Bytes(bytes) => ValueRef::Blob(bytes),
+            Value::Uuid(uuid) => ValueRef::Blob(uuid),
+        }))
+    }
+}
+
+fn owned(value: &Value<'_>) -> rusqlite::types::Value {
+    match value {
+        Value::Null => rusqlite::types::Value::Null,
+        Value::Boolean(value) => i64::from(*value).into(),
+        Value::Integer(integer) | Value::Timestamp(integer) => (*integer).into(),
+        Value::Real(real) => (*real).into(),
+        Value::Text(text) | Value::Json(text) => text.to_string().into(),
+        Value::Bytes(bytes) => bytes.to_vec().into(),
+        Value::Uuid(uuid) => uuid.to_vec().into(),
+    }
+}
+
+/// What SQLite says, as one of our kinds.
+fn from_sqlite(error: rusqlite::Error) -> Error {
+    let (code, said) = match &error {
+        rusqlite::Error::SqliteFailure(failure, message) => {
+            (failure.extended_code, message.clone().unwrap_or_else(|| failure.to_string()))
+        }
+        rusqlite::Error::SqlInputError { error, msg, .. } => (error.extended_code, msg.clone()),
+        other => (ffi::SQLITE_ERROR, other.to_string()),
+    };
+    let kind = match code {
+        ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
+            ErrorKind::Unique
+        }
+        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ErrorKind::ForeignKey,
+        ffi::SQLITE_CONSTRAINT_NOTNULL => ErrorKind::NotNull,
+        ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_AUTH => ErrorKind::Io,
+        _ => match code & 0xff {
+            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => ErrorKind::Busy,
+            ffi::SQLITE_READONLY => ErrorKind::ReadOnly,
+            ffi::SQLITE_FULL => ErrorKind::Full,
+            ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => ErrorKind::Corrupt,
+            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN => ErrorKind::Io,
+            ffi::SQLITE_ERROR
+                if said.starts_with("too many SQL variables")
+                    || said.starts_with("variable number must be") =>
+            {
+                ErrorKind::TooManyValues
+            }
+            ffi::SQLITE_ERROR if said.contains("no such column") || said.contains("has no column named") => {
+                ErrorKind::Schema
+            }
+            ffi::SQLITE_ERROR if said.starts_with("integer overflow") => ErrorKind::Value,
+            ffi::SQLITE_ERROR if said.starts_with("no such table") => ErrorKind::Schema,
+            _ => ErrorKind::Database,
+        },
+    };
+    Error::new(kind, said).with_source(error)
+}

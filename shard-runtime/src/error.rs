@@ -1,0 +1,218 @@
+//! One error type: what went wrong (a [`ErrorKind`]) and where (shard, table, column, key).
+//!
+//! Context is added by whoever knows it: a value conversion knows neither its column nor its shard,
+//! the row that is being bound knows the column, the session knows the shard.
+
+use std::fmt;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of thing went wrong. Match on it to decide what to do; print the [`Error`] to tell a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A URL, a setting or a cluster file is not what it should be.
+    Configuration,
+    /// A shard was named that the cluster does not have.
+    UnknownShard,
+    /// A model was used that the cluster was not opened with.
+    UnknownModel,
+    /// A key's value is placed on no shard.
+    Unmapped,
+    /// Two pins of one query name different shards.
+    ContradictingPins,
+    /// The change would move a row to another shard, which an update cannot do.
+    Moved,
+    /// The database of a shard does not exist, and opening does not create one.
+    Missing,
+    /// The database is another shard's, or another cluster's.
+    Identity,
+    /// The cluster's layout is not the one that its shards were made with.
+    Layout,
+    /// A table on a shard is not what the model says.
+    Schema,
+    /// A value cannot be stored, or what was stored is not a value of the field's type.
+    Value,
+    /// A statement carries more values than the database takes.
+    TooManyValues,
+    /// The database refused a row: a unique or primary key exists already.
+    Unique,
+    /// The database refused a row: what it refers to is not there, or is still referred to.
+    ForeignKey,
+    /// The database refused a row: a value is missing.
+    NotNull,
+    /// The database is locked by somebody else, and the wait is over.
+    Busy,
+    /// The database, its file or its folder cannot be written.
+    ReadOnly,
+    /// There is no room left on the device.
+    Full,
+    /// The file is damaged, or is not a database.
+    Corrupt,
+    /// Reading or writing the file failed.
+    Io,
+    /// No row where exactly one was asked for, or the row to change is gone.
+    NotFound,
+    /// More than one row where exactly one was asked for.
+    ManyRows,
+    /// One id was found on two shards although ids are unique over the cluster.
+    Ambiguous,
+    /// The unit of work was ended by an earlier error, and has to be rolled back before the session is used on.
+    Aborted,
+    /// A unit of work over several shards was committed on some of them only.
+    PartialCommit,
+    /// The database reported something else.
+    Database,
+}
+
+/// An error: its kind, where it happened, and what the database said.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    shard: Option<String>,
+    table: Option<String>,
+    column: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            shard: None,
+            table: None,
+            column: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// Names the shard, unless a shard is named already.
+    pub(crate) fn on_shard(mut self, shard: &str) -> Self {
+        self.0.shard.get_or_insert_with(|| shard.to_owned());
+        self
+    }
+
+    /// Names the table, unless a table is named already.
+    pub(crate) fn in_table(mut self, table: &str) -> Self {
+        self.0.table.get_or_insert_with(|| table.to_owned());
+        self
+    }
+
+    /// Names the column, unless a column is named already.
+    pub(crate) fn at_column(mut self, column: &str) -> Self {
+        self.0.column.get_or_insert_with(|| column.to_owned());
+        self
+    }
+
+    /// Says which row it is about.
+    pub(crate) fn with_row(mut self, row: &str) -> Self {
+        self.0.message = format!("{} (row with {row})", self.0.message);
+        self
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether it is a row's own fault, so that sending the row again cannot help.
+    pub(crate) fn is_about_a_row(&self) -> bool {
+        use ErrorKind::{ForeignKey, NotNull, Unique, Value};
+        matches!(self.0.kind, Unique | ForeignKey | NotNull | Value)
+    }
+
+    /// The shard it happened on, where it happened on one.
+    pub fn shard(&self) -> Option<&str> {
+        self.0.shard.as_deref()
+    }
+
+    /// The table it is about, where it is about one.
+    pub fn table(&self) -> Option<&str> {
+        self.0.table.as_deref()
+    }
+
+    /// The column it is about, where it is about one.
+    pub fn column(&self) -> Option<&str> {
+        self.0.column.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = [("shard", &self.0.shard), ("table", &self.0.table), ("column", &self.0.column)];
+        let mut separator = "";
+        for (what, name) in places {
+            if let Some(name) = name {
+                write!(f, "{separator}{what} `{name}`")?;
+                separator = ", ";
+            }
+        }
+        if !separator.is_empty() {
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<ValueError> for Error {
+    fn from(error: ValueError) -> Self {
+        Error::new(ErrorKind::Value, error.0)
+    }
+}
+
+/// Why a value cannot be stored, or why what was stored is not a value of the field's type.
+///
+/// It says nothing about the place: the column and the shard are added by whoever knows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueError(String);
+
+impl ValueError {
+    /// An error with this text, which should name the value and say what is wrong with it.
+    pub fn new(message: impl Into<String>) -> Self {
+        ValueError(message.into())
+    }
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ValueError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_where_and_what() {
+        let error = Error::new(ErrorKind::Unmapped, "`Atlantis` is placed on no shard")
+            .at_column("continent")
+            .in_table("cities")
+            .in_table("ignored");
+        assert_eq!(error.to_string(), "table `cities`, column `continent`: `Atlantis` is placed on no shard");
+        assert_eq!((error.kind(), error.table(), error.shard()), (ErrorKind::Unmapped, Some("cities"), None));
+    }
+}

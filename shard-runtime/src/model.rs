@@ -1,0 +1,479 @@
+//! What the derive fills in: the trait [`Sharded`] with its choosers, loader and binder, the description of
+//! a model's table, and what a session hands out: [`Stored`] rows and [`Parent`] links.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use crate::error::{Error, Result, ValueError};
+use crate::key::{Key, Placement};
+use crate::query::{ById, Delete, Predicate, Routed, Select, Unrouted, Update};
+use crate::shards::{Shard, ShardSet, Shards};
+use crate::value::{ColumnType, Field, Storable, Value};
+
+/// A struct whose rows are spread over shards. `#[derive(Sharded)]` implements it.
+///
+/// The three choosers are pure: they need no connection.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a sharded model",
+    label = "not a sharded model",
+    note = "write `#[derive(Sharded)]` on the struct"
+)]
+pub trait Sharded: Sized + Send + Sync + 'static {
+    /// The type of the `#[id]` field.
+    type Id: Field + Clone + fmt::Debug + PartialEq;
+
+    /// What decides the shard: the key field's type, a tuple of several, or the parent's key.
+    type Key: Key;
+
+    /// The table, its columns, its key and its parent.
+    const TABLE: &'static Table;
+
+    /// The row's id.
+    fn id(&self) -> &Self::Id;
+
+    /// Puts the id in that the database gave.
+    #[doc(hidden)]
+    fn set_id(&mut self, id: Self::Id);
+
+    /// The one shard that this row lives on, by its place in the cluster's order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the key's value is placed nowhere.
+    fn shard_chooser(&self, shards: &Shards) -> Result<usize>;
+
+    /// The shards to ask for a row of this id: one, where the id decides the shard or `loaded_from` names
+    /// the shard of the row that it is loaded for; otherwise all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the id is the key and is placed nowhere.
+    fn identity_chooser(id: &Self::Id, loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet>;
+
+    /// The shards that may hold rows matching the predicate: never too few, and exactly the least for
+    /// predicates on the key alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the predicate asks for a key that is placed
+    /// nowhere.
+    fn execute_chooser(predicate: &Predicate, shards: &Shards) -> Result<ShardSet>;
+
+    /// Reads a row, column by column in the order of [`Table::columns`].
+    fn load(row: &Row<'_>) -> Result<Self>;
+
+    /// Gives every column's value, in the order of [`Table::columns`].
+    fn bind<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()>;
+
+    /// All rows of this model: a query to be narrowed with `filter`, `on` or `all_shards`.
+    fn select() -> Select<Self, Unrouted> {
+        Select::new()
+    }
+
+    /// A change of many rows at once.
+    fn update() -> Update<Self, Unrouted> {
+        Update::new()
+    }
+
+    /// A removal of many rows at once.
+    fn delete() -> Delete<Self, Unrouted> {
+        Delete::new()
+    }
+
+    /// The row with this id on one shard, to be said with `on` or `on_shard`.
+    fn by_id(id: impl Into<Self::Id>) -> ById<Self> {
+        ById::new(id.into())
+    }
+}
+
+/// A model whose ids are unique over the cluster, so that an id alone names a row.
+#[diagnostic::on_unimplemented(
+    message = "ids of `{Self}` are unique only within one shard",
+    label = "this id may name a row on every shard",
+    note = "say which shard: `session.get({Self}::by_id(id).on(key))`, or read it through its parent",
+    note = "for ids that are unique over the cluster use `#[id(sequence)]` or `#[id(uuid)]`"
+)]
+pub trait UniqueId: Sharded {}
+
+/// A model whose id alone decides its shard: children may hold the bare id.
+#[diagnostic::on_unimplemented(
+    message = "the id of `{Self}` does not decide its shard",
+    label = "a bare id cannot say where the parent lives",
+    note = "hold the parent's handle instead: `#[shard_parent] field: Parent<{Self}>`",
+    note = "a bare id works where the parent's id is its shard key: `#[id] #[shard_key(..)]` on one field"
+)]
+pub trait IdIsKey: Sharded {}
+
+/// A model whose rows live where their parents live: one with a `#[shard_parent]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a child",
+    label = "has no parent",
+    note = "a child says so with `#[shard_parent] field: Parent<Model>`"
+)]
+pub trait Child: Sharded {
+    /// The parent's model.
+    type Parent: Sharded;
+
+    /// The place of the column that holds the parent's id.
+    const PARENT_COLUMN: usize;
+
+    /// The parent's id.
+    fn parent_id(&self) -> &<Self::Parent as Sharded>::Id;
+}
+
+/// A model whose rows live where a row of `P` lives.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a child of `{P}`",
+    label = "not a child of `{P}`",
+    note = "a child says so with `#[shard_parent] field: Parent<{P}>`"
+)]
+pub trait ChildOf<P: Sharded>: Child<Parent = P> {}
+
+#[diagnostic::do_not_recommend]
+impl<C: Child> ChildOf<C::Parent> for C {}
+
+/// What [`Session::add`](crate::Session::add) takes: the struct itself where the id is the caller's,
+/// `New…` where it is generated.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be added to a session",
+    label = "cannot be added",
+    note = "where the id is generated, add the insert struct that the derive makes: `New{Self} {{ .. }}`"
+)]
+pub trait Insert: Sized {
+    /// The model whose row this becomes.
+    type Model: Sharded;
+
+    #[doc(hidden)]
+    fn into_model(
+        self,
+        next_id: &mut dyn FnMut() -> Result<<Self::Model as Sharded>::Id>,
+    ) -> Result<Self::Model>;
+}
+
+/// What a model's rows are stored in. The derive writes it; everything generic reads it.
+#[derive(Debug)]
+pub struct Table {
+    /// The struct's name.
+    pub model: &'static str,
+    /// The table's name, without a shard's prefix.
+    pub name: &'static str,
+    /// The columns, in the struct's order.
+    pub columns: &'static [ColumnDef],
+    /// The place of the id among the columns.
+    pub id: usize,
+    /// Where ids come from.
+    pub id_kind: IdKind,
+    /// The columns that say where a row lives.
+    pub key: KeyColumns,
+    /// How a key is placed; a child has its parent's.
+    pub placement: Placement,
+    /// The declared indexes.
+    pub indexes: &'static [Index],
+    /// The parent and the column that holds its id.
+    pub parent: Option<ParentDef>,
+}
+
+impl Table {
+    /// How many ancestors a row has: 0 without a parent.
+    pub(crate) fn depth(&self) -> usize {
+        self.parent.map_or(0, |parent| 1 + parent.table.depth())
+    }
+
+    /// Whether this describes the same model: a constant may stand at several addresses.
+    pub(crate) fn is(&self, other: &Table) -> bool {
+        std::ptr::eq(self, other)
+            || (self.name == other.name && self.model == other.model && self.columns == other.columns)
+    }
+
+    /// Adds the table and the column to an error about the value in this column.
+    pub(crate) fn error_at(&self, column: usize, error: impl Into<Error>) -> Error {
+        let error = error.into().in_table(self.name);
+        match self.columns.get(column) {
+            Some(column) => error.at_column(column.name),
+            None => error,
+        }
+    }
+}
+
+/// A column as the model declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnDef {
+    /// The column's name.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: ColumnType,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+}
+
+impl ColumnDef {
+    /// The column of this name for a field of type `V`.
+    pub const fn of<V: Storable>(name: &'static str) -> Self {
+        ColumnDef { name, kind: V::TYPE, nullable: V::NULLABLE }
+    }
+}
+
+/// Where ids come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdKind {
+    /// The caller gives them.
+    Given,
+    /// The database counts: unique within one shard only.
+    Auto,
+    /// Handed out in blocks by the cluster: unique over the cluster.
+    Sequence,
+    /// UUIDs of version 7.
+    Uuid,
+}
+
+/// Which columns say where a row lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyColumns {
+    /// The values of these columns, placed by [`Table::placement`].
+    Columns(&'static [usize]),
+    /// The shard of the [`Parent`] in this column.
+    Parent(usize),
+}
+
+/// A declared index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// The places of the indexed columns, in order.
+    pub columns: &'static [usize],
+    /// Whether the columns' values are unique; they contain the key, so that this holds over the cluster.
+    pub unique: bool,
+}
+
+/// A model's parent.
+#[derive(Clone, Copy, Debug)]
+pub struct ParentDef {
+    /// The parent's table.
+    pub table: &'static Table,
+    /// The place of the child's column that holds the parent's id.
+    pub column: usize,
+}
+
+/// Where a driver's current row can be read, column by column.
+pub(crate) trait RowSource {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError>;
+}
+
+/// One row on its way out of a database.
+pub struct Row<'r> {
+    pub(crate) source: &'r dyn RowSource,
+    pub(crate) shard: &'r Shard,
+    pub(crate) table: &'static Table,
+}
+
+impl Row<'_> {
+    /// The value of the column at this place.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value), naming shard, table and column, where the stored value
+    /// is not one of the type's.
+    pub fn get<V: Storable>(&self, index: usize) -> Result<V> {
+        V::load(self, index)
+    }
+
+    pub(crate) fn read<V>(
+        &self,
+        index: usize,
+        read: impl FnOnce(Value<'_>) -> Result<V, ValueError>,
+    ) -> Result<V> {
+        self.source
+            .value(index)
+            .and_then(read)
+            .map_err(|error| self.table.error_at(index, error).on_shard(self.shard.name()))
+    }
+}
+
+/// Takes a row's values on their way into a database.
+pub struct Binder<'a> {
+    pub(crate) values: Vec<Value<'a>>,
+    table: &'static Table,
+}
+
+impl<'a> Binder<'a> {
+    pub(crate) fn new(table: &'static Table) -> Self {
+        Binder { values: Vec::with_capacity(table.columns.len()), table }
+    }
+
+    /// Takes the next column's value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value), naming table and column, where no column holds it.
+    pub fn push<V: Storable>(&mut self, value: &'a V) -> Result<&mut Self> {
+        let value = value.column_value().map_err(|error| self.table.error_at(self.values.len(), error))?;
+        self.values.push(value);
+        Ok(self)
+    }
+}
+
+/// The values of a row's columns, in the table's order.
+pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
+    let mut binder = Binder::new(T::TABLE);
+    row.bind(&mut binder)?;
+    Ok(binder.values)
+}
+
+/// A row that is stored (or waits in its session to be), and knows where: it derefs to the struct.
+///
+/// A clone shares the row. Writing through it copies the row first, so that
+/// [`Session::update`](crate::Session::update) can send the columns that differ, and only those.
+pub struct Stored<T: Sharded> {
+    row: Arc<T>,
+    /// The row as it was read or written last, where it has been changed since.
+    original: Option<Arc<T>>,
+    shard: Shard,
+}
+
+impl<T: Sharded> Stored<T> {
+    pub(crate) fn new(row: Arc<T>, shard: Shard) -> Self {
+        Stored { row, original: None, shard }
+    }
+
+    /// The shard that the row lives on.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// A link to this row, for its children to hold.
+    pub fn link(&self) -> Parent<T> {
+        Parent { id: self.row.id().clone(), shard: self.shard.clone() }
+    }
+
+    /// The rows of `C` whose parent this row is: a query on this row's shard.
+    pub fn children<C: ChildOf<T>>(&self) -> Select<C, Routed> {
+        Select::children_of(self)
+    }
+
+    pub(crate) fn row(&self) -> &Arc<T> {
+        &self.row
+    }
+
+    pub(crate) fn original(&self) -> Option<&Arc<T>> {
+        self.original.as_ref()
+    }
+
+    /// Says that the database has what this row says.
+    pub(crate) fn settle(&mut self) {
+        self.original = None;
+    }
+}
+
+impl<T: Sharded> Deref for Stored<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.row
+    }
+}
+
+impl<T: Sharded + Clone> DerefMut for Stored<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        if self.original.is_none() {
+            self.original = Some(Arc::clone(&self.row));
+        }
+        Arc::make_mut(&mut self.row)
+    }
+}
+
+impl<T: Sharded> Clone for Stored<T> {
+    fn clone(&self) -> Self {
+        Stored { row: Arc::clone(&self.row), original: self.original.clone(), shard: self.shard.clone() }
+    }
+}
+
+/// The same row of the same shard with the same content.
+impl<T: Sharded + PartialEq> PartialEq for Stored<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.shard == other.shard && self.row == other.row
+    }
+}
+
+impl<T: Sharded + fmt::Debug> fmt::Debug for Stored<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored").field("shard", &self.shard.name()).field("row", &self.row).finish()
+    }
+}
+
+/// A link to a parent's row: its id and its shard. As a `#[shard_parent]` field it puts the child where the
+/// parent lives; in the table it is the parent's id.
+pub struct Parent<P: Sharded> {
+    id: P::Id,
+    shard: Shard,
+}
+
+impl<P: Sharded> Parent<P> {
+    /// The parent's id.
+    pub fn id(&self) -> &P::Id {
+        &self.id
+    }
+
+    /// The shard that the parent lives on.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl<P: Sharded> Storable for Parent<P> {
+    type Compare = Parent<P>;
+    const TYPE: ColumnType = <P::Id as Field>::TYPE;
+
+    fn column_value(&self) -> Result<Value<'_>, ValueError> {
+        self.id.to_value()
+    }
+
+    fn load(row: &Row<'_>, index: usize) -> Result<Self> {
+        Ok(Parent { id: row.read(index, P::Id::from_value)?, shard: row.shard.clone() })
+    }
+}
+
+impl<P: Sharded> Clone for Parent<P> {
+    fn clone(&self) -> Self {
+        Parent { id: self.id.clone(), shard: self.shard.clone() }
+    }
+}
+
+impl<P: Sharded> PartialEq for Parent<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.shard == other.shard
+    }
+}
+
+impl<P: Sharded> fmt::Debug for Parent<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parent").field("id", &self.id).field("shard", &self.shard.name()).finish()
+    }
+}
+
+/// The models that a cluster holds: one, or a tuple of them; tuples may be nested where there are many.
+pub trait Models {
+    #[doc(hidden)]
+    fn tables(list: &mut Vec<&'static Table>);
+}
+
+impl<T: Sharded> Models for T {
+    fn tables(list: &mut Vec<&'static Table>) {
+        list.push(T::TABLE);
+    }
+}
+
+macro_rules! tuples_of_models {
+    ($($name:ident)*) => {
+        impl<$($name: Models),*> Models for ($($name,)*) {
+            fn tables(list: &mut Vec<&'static Table>) {
+                $($name::tables(list);)*
+            }
+        }
+    };
+}
+tuples_of_models!(A);
+tuples_of_models!(A B);
+tuples_of_models!(A B C);
+tuples_of_models!(A B C D);
+tuples_of_models!(A B C D E);
+tuples_of_models!(A B C D E F);
+tuples_of_models!(A B C D E F G);
+tuples_of_models!(A B C D E F G H);
+tuples_of_models!(A B C D E F G H I);
+tuples_of_models!(A B C D E F G H I J);
+tuples_of_models!(A B C D E F G H I J K);
+tuples_of_models!(A B C D E F G H I J K L);

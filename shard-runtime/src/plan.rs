@@ -1,0 +1,191 @@
+//! A query and a cluster's layout become what each shard is asked. Pure: [`Explain`] prints a plan without a
+//! connection.
+
+use std::fmt;
+
+use crate::cluster::Layout;
+use crate::error::Result;
+use crate::model::KeyColumns;
+use crate::query::{Operand, OrderBy, SelectCore, Target, WriteCore};
+use crate::route;
+use crate::shards::ShardSet;
+pub(crate) use crate::sql::Projection;
+use crate::sql::{self, Site, Statement};
+
+/// What each shard is asked, and what is done with the answers.
+pub struct Plan<'q> {
+    pub(crate) target: &'q Target,
+    pub(crate) steps: Vec<Step<'q>>,
+    /// How the shards' ordered answers become one.
+    pub(crate) order: &'q [OrderBy],
+    /// How many rows of the merged answer are left out, and how many are kept; where one shard answers, it
+    /// does both itself.
+    pub(crate) skip: u64,
+    pub(crate) take: Option<u64>,
+    asks_nobody_by_limit: bool,
+}
+
+/// What one shard is asked.
+pub(crate) struct Step<'q> {
+    pub(crate) shard: usize,
+    pub(crate) statement: Statement<'q>,
+}
+
+impl<'q> Plan<'q> {
+    pub(crate) fn read(core: &'q SelectCore, projection: Projection, layout: &Layout) -> Result<Self> {
+        let model = layout.model(core.target.table)?;
+        let asks_nobody_by_limit = core.limit == Some(0);
+        let chosen = route::target_shards(&core.target, layout.shards())?;
+        let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
+        // One shard does everything itself; of several each may hold all the rows that are wanted. Partial
+        // values are bounded by whoever merges them.
+        let several = core.limit.map(|limit| limit.saturating_add(core.offset));
+        let (limit, offset, skip, take) = match projection {
+            Projection::Rows if shards.len() < 2 => (core.limit, core.offset, 0, None),
+            Projection::Rows => (several, 0, core.offset, core.limit),
+            Projection::Count => (several, 0, 0, None),
+            Projection::Aggregate(..) => (core.limit, core.offset, 0, None),
+        };
+        let order: &[OrderBy] = if projection == Projection::Rows { &core.order } else { &[] };
+        let steps = steps(&core.target, &shards, layout, model, |site| {
+            sql::select(site, &core.target.predicate, projection, &core.order, limit, offset)
+        })?;
+        Ok(Plan { target: &core.target, steps, order, skip, take, asks_nobody_by_limit })
+    }
+
+    pub(crate) fn write(core: &'q WriteCore, layout: &Layout) -> Result<Self> {
+        let model = layout.model(core.target.table)?;
+        let shards = route::target_shards(&core.target, layout.shards())?;
+        let steps = steps(&core.target, &shards, layout, model, |site| sql::write(site, core))?;
+        Ok(Plan { target: &core.target, steps, order: &[], skip: 0, take: None, asks_nobody_by_limit: false })
+    }
+
+    pub(crate) fn shards(&self) -> ShardSet {
+        self.steps.iter().map(|step| step.shard).collect()
+    }
+
+    pub(crate) fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let shards = layout.shards();
+        let reason = if self.asks_nobody_by_limit {
+            "LIMIT 0: no shard".to_owned()
+        } else if !self.target.pins.is_empty() && !self.steps.is_empty() {
+            format!("pinned to {}", self.shards().names(shards).join(", "))
+        } else {
+            route::reason(self.target.table, &self.target.predicate, shards)?
+        };
+        Ok(Explain {
+            reason,
+            statements: self
+                .steps
+                .iter()
+                .filter_map(|step| {
+                    Some((shards.at(step.shard)?.name().to_owned(), step.statement.sql.clone()))
+                })
+                .collect(),
+            merged: self.merged(),
+        })
+    }
+
+    fn merged(&self) -> Option<String> {
+        if self.steps.len() < 2 {
+            return None;
+        }
+        let mut how = Vec::new();
+        if !self.order.is_empty() {
+            let columns: Vec<&str> = self
+                .order
+                .iter()
+                .filter_map(|by| self.target.table.columns.get(by.column))
+                .map(|column| column.name)
+                .collect();
+            how.push(format!("merged by {}", columns.join(", ")));
+        }
+        if self.skip > 0 {
+            how.push(format!("{} rows left out", self.skip));
+        }
+        if let Some(rows) = self.take {
+            how.push(format!("{rows} rows kept"));
+        }
+        (!how.is_empty()).then(|| how.join(", "))
+    }
+}
+
+fn steps<'q>(
+    target: &'q Target,
+    shards: &ShardSet,
+    layout: &Layout,
+    model: usize,
+    render: impl Fn(&Site<'_>) -> Result<Statement<'q>>,
+) -> Result<Vec<Step<'q>>> {
+    shards
+        .indexes()
+        .iter()
+        .map(|&shard| {
+            let keeps = |column: usize, operand: &Operand| keeps(target, layout, shard, column, operand);
+            Ok(Step { shard, statement: render(&layout.site(model, shard, &keeps)?)? })
+        })
+        .collect()
+}
+
+/// Whether a row with this value in this column may be wanted from this shard: a list of keys is split, and
+/// each shard is sent its own. A pin wins over where a key belongs, but not over where a link points.
+fn keeps(target: &Target, layout: &Layout, shard: usize, column: usize, operand: &Operand) -> bool {
+    let table = target.table;
+    if let Some(link) = &operand.shard {
+        return layout.shards().at(shard).is_some_and(|shard| shard == link);
+    }
+    match (table.key, operand.known()) {
+        (KeyColumns::Columns(&[key]), Some(value)) if key == column && target.pins.is_empty() => {
+            match table.placement.place(std::slice::from_ref(value), layout.shards()) {
+                Ok(place) => place == shard,
+                Err(_) => false, // placed nowhere: no row has it
+            }
+        }
+        _ => true,
+    }
+}
+
+/// Which shards a query asks, why, and what; made by [`Cluster::explain`](crate::Cluster::explain) without
+/// asking anybody. It prints as a tree: the shards and the reason, then the SQL for each shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    reason: String,
+    statements: Vec<(String, String)>,
+    merged: Option<String>,
+}
+
+impl Explain {
+    /// The names of the shards that would be asked, in the cluster's order.
+    pub fn shards(&self) -> Vec<&str> {
+        self.statements.iter().map(|(shard, _)| shard.as_str()).collect()
+    }
+
+    /// Why these shards: `continent = Asia`, `no key: all shards`, `pinned to asia`.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// What each shard would be asked: its name and the SQL, without the values.
+    pub fn statements(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.statements.iter().map(|(shard, sql)| (shard.as_str(), sql.as_str()))
+    }
+}
+
+impl fmt::Display for Explain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.statements.is_empty() {
+            true => write!(f, "nobody: {}", self.reason)?,
+            false => write!(f, "{}: {}", self.shards().join(", "), self.reason)?,
+        }
+        let width = self.statements.iter().map(|(shard, _)| shard.chars().count()).max().unwrap_or(0);
+        for (place, (shard, sql)) in self.statements.iter().enumerate() {
+            let branch =
+                if place + 1 == self.statements.len() && self.merged.is_none() { "└─" } else { "├─" };
+            write!(f, "\n{branch} {shard:width$}  {sql}")?;
+        }
+        match &self.merged {
+            Some(how) => write!(f, "\n└─ {how}"),
+            None => Ok(()),
+        }
+    }
+}

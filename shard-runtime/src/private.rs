@@ -1,0 +1,95 @@
+//! What generated code calls. Not part of the public interface.
+
+use crate::error::{Result, ValueError};
+use crate::key::Constant;
+use crate::model::{Parent, Sharded, Table};
+use crate::query::Predicate;
+use crate::route;
+use crate::shards::{Shard, ShardSet, Shards};
+use crate::value::{Field, Value};
+
+pub use crate::key::{NoLiteral, PlacedKey, Placement, Range};
+
+/// The shard of a row whose key stands in its own columns.
+pub fn place(table: &'static Table, key: &[Result<Value<'_>, ValueError>], shards: &Shards) -> Result<usize> {
+    route::place_row(table, key, shards)
+}
+
+/// The shard of a row that lives where its parent lives.
+pub fn place_with<P: Sharded>(parent: &Parent<P>, shards: &Shards) -> Result<usize> {
+    Ok(shards.named_shard(parent.shard().name())?.index())
+}
+
+/// The shards to ask for an id that does not decide the shard.
+pub fn probe(loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet> {
+    match loaded_from {
+        Some(shard) => Ok(ShardSet::one(shards.named_shard(shard.name())?.index())),
+        None => Ok(ShardSet::all(shards)),
+    }
+}
+
+/// The shard to ask for an id that is the key.
+pub fn place_id<I: Field>(table: &'static Table, id: &I, shards: &Shards) -> Result<ShardSet> {
+    Ok(ShardSet::one(route::place_row(table, &[id.to_value()], shards)?))
+}
+
+/// The shards that a predicate leaves.
+pub fn narrow(table: &'static Table, predicate: &Predicate, shards: &Shards) -> Result<ShardSet> {
+    route::narrow(table, predicate, shards)
+}
+
+/// A key's column as the value that the user's chooser takes.
+pub fn key_part<F: Field>(key: &[Value<'_>], index: usize) -> Result<F, ValueError> {
+    F::from_value(key.get(index).map_or(Value::Null, Value::borrowed))
+}
+
+/// What the user's chooser says, as a place in the cluster's order.
+pub fn chosen(shard: Option<&Shard>) -> Option<usize> {
+    shard.map(Shard::index)
+}
+
+/// The model that a `#[shard_parent]` field links to.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a link to a parent",
+    label = "not a `Parent<..>`",
+    note = "write `#[shard_parent] field: Parent<Model>`",
+    note = "where the parent's id is its shard key, a bare id names it: `#[shard_parent(Model)] field: i64`"
+)]
+pub trait ParentLink {
+    /// The parent's model.
+    type Parent: Sharded;
+}
+
+impl<P: Sharded> ParentLink for Parent<P> {
+    type Parent = P;
+}
+
+/// A literal of an attribute, to be made a [`Constant`] by the method that its type has.
+pub struct Literal<T>(pub T);
+
+macro_rules! literals {
+    ($($integer:ty),*) => {$(
+        impl Literal<$integer> {
+            /// The literal as a constant.
+            pub const fn constant(self) -> Constant {
+                Constant::Integer(self.0 as i64)
+            }
+        }
+    )*};
+}
+literals!(i8, i16, i32, i64, u8, u16, u32);
+
+impl Literal<u64> {
+    /// The literal as a constant.
+    pub const fn constant(self) -> Constant {
+        assert!(self.0 <= i64::MAX as u64, "a key above `i64::MAX` cannot be stored");
+        Constant::Integer(self.0 as i64)
+    }
+}
+
+impl Literal<&'static str> {
+    /// The literal as a constant.
+    pub const fn constant(self) -> Constant {
+        Constant::Text(self.0)
+    }
+}

@@ -1,0 +1,354 @@
+//! A model's columns as typed constants: what filters, orders and assignments are made of.
+
+use std::marker::PhantomData;
+
+use super::filter::{Filter, Node, Operator, Routed, Routing, Unrouted, conjunction, disjunction};
+use crate::error::ValueError;
+use crate::key::Key;
+use crate::model::{Parent, Sharded, Stored};
+use crate::shards::Shard;
+use crate::value::{Field, Storable, Value, text_value};
+
+/// A column of `T` that holds a `V`. `K` says what the column is for; see [`kind`].
+pub struct Column<T, V, K = kind::Plain> {
+    index: usize,
+    marker: Marker<T, V, K>,
+}
+
+/// Types that a value is about without holding any.
+type Marker<T, V, K> = PhantomData<fn() -> (T, V, K)>;
+
+impl<T, V, K> Clone for Column<T, V, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, V, K> Copy for Column<T, V, K> {}
+
+/// What a column is for: whether comparing it narrows the shards, and whether an update may set it.
+pub mod kind {
+    /// A column that says nothing about the shard.
+    #[derive(Debug)]
+    pub enum Plain {}
+    /// The id, or a part of a key of several columns: stays as it is for as long as the row lives.
+    #[derive(Debug)]
+    pub enum Fixed {}
+    /// The shard key, or the parent: equality narrows.
+    #[derive(Debug)]
+    pub enum Key {}
+    /// A shard key that is placed by range: equality and order narrow.
+    #[derive(Debug)]
+    pub enum RangeKey {}
+}
+
+/// What comparing a column of this kind narrows.
+pub trait ColumnKind: 'static {
+    /// The marker of `=` and `IN`.
+    type Equal: Routing;
+    /// The marker of `<`, `>` and `BETWEEN`.
+    type Order: Routing;
+}
+
+impl ColumnKind for kind::Plain {
+    type Equal = Unrouted;
+    type Order = Unrouted;
+}
+
+impl ColumnKind for kind::Fixed {
+    type Equal = Unrouted;
+    type Order = Unrouted;
+}
+
+impl ColumnKind for kind::Key {
+    type Equal = Routed;
+    type Order = Unrouted;
+}
+
+impl ColumnKind for kind::RangeKey {
+    type Equal = Routed;
+    type Order = Routed;
+}
+
+/// A column that a bulk update may set: not the id, and nothing that decides the shard.
+#[diagnostic::on_unimplemented(
+    message = "an update cannot set this column: it is the id, or it decides the shard",
+    label = "decides where the row lives",
+    note = "a row whose shard key changes has to move, which an update cannot do"
+)]
+pub trait Settable: ColumnKind {}
+
+impl Settable for kind::Plain {}
+
+/// A value that a column is compared with, and the shard it comes from where it is a link.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operand {
+    pub(crate) value: Result<Value<'static>, ValueError>,
+    pub(crate) shard: Option<Shard>,
+}
+
+impl Operand {
+    pub(crate) fn of<F: Field>(value: &F) -> Self {
+        Operand { value: value.to_value().map(Value::into_owned), shard: None }
+    }
+}
+
+/// What a column of `V` can be compared with: a `V`, `&str` for text, a row or its link for a parent.
+#[diagnostic::on_unimplemented(
+    message = "a column of `{V}` cannot be compared with `{Self}`",
+    label = "not a `{V}`",
+    note = "a nullable column is compared with the value itself; for NULL there is `.is_null()`"
+)]
+pub trait IntoOperand<V> {
+    #[doc(hidden)]
+    fn into_operand(self) -> Operand;
+}
+
+impl<F: Field> IntoOperand<F> for F {
+    fn into_operand(self) -> Operand {
+        Operand::of(&self)
+    }
+}
+
+impl IntoOperand<String> for &str {
+    fn into_operand(self) -> Operand {
+        Operand { value: text_value(self).map(Value::into_owned), shard: None }
+    }
+}
+
+impl IntoOperand<String> for &String {
+    fn into_operand(self) -> Operand {
+        self.as_str().into_operand()
+    }
+}
+
+impl<P: Sharded> IntoOperand<Parent<P>> for Parent<P> {
+    fn into_operand(self) -> Operand {
+        Operand { shard: Some(self.shard().clone()), ..Operand::of(self.id()) }
+    }
+}
+
+impl<P: Sharded> IntoOperand<Parent<P>> for &Parent<P> {
+    fn into_operand(self) -> Operand {
+        self.clone().into_operand()
+    }
+}
+
+impl<P: Sharded> IntoOperand<Parent<P>> for &Stored<P> {
+    fn into_operand(self) -> Operand {
+        self.link().into_operand()
+    }
+}
+
+/// What a column of `V` can be set to: a `V`, or `&str` for text.
+#[diagnostic::on_unimplemented(
+    message = "a column of `{V}` cannot be set to `{Self}`",
+    label = "not a `{V}`"
+)]
+pub trait IntoAssign<V> {
+    #[doc(hidden)]
+    fn into_assign(self) -> Operand;
+}
+
+impl<V: Storable> IntoAssign<V> for V {
+    fn into_assign(self) -> Operand {
+        Operand { value: self.column_value().map(Value::into_owned), shard: None }
+    }
+}
+
+impl IntoAssign<String> for &str {
+    fn into_assign(self) -> Operand {
+        self.into_operand()
+    }
+}
+
+/// What can be compared by order: values, but not links to parents, whose ids have no order over shards.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no order",
+    label = "cannot be compared by `<`, `>` or `between`",
+    note = "a link to a parent is compared with `eq`, `ne` and `is_in`"
+)]
+pub trait Ordered {}
+
+#[diagnostic::do_not_recommend]
+impl<F: Field> Ordered for F {}
+
+impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
+    /// The column at this place of the model's table.
+    #[doc(hidden)]
+    pub const fn new(index: usize) -> Self {
+        Column { index, marker: PhantomData }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.index
+    }
+
+    fn compare<R>(self, operator: Operator, value: impl IntoOperand<V::Compare>) -> Filter<T, R> {
+        Filter::new(Node::Compare { column: self.index, operator, operand: value.into_operand() })
+    }
+
+    /// Rows whose value is this one.
+    pub fn eq(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Equal> {
+        self.compare(Operator::Equal, value)
+    }
+
+    /// Rows whose value is another one; not those without a value.
+    pub fn ne(self, value: impl IntoOperand<V::Compare>) -> Filter<T, Unrouted> {
+        self.compare(Operator::NotEqual, value)
+    }
+
+    /// Rows whose value is less. Text is compared byte by byte.
+    pub fn lt(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Order>
+    where
+        V::Compare: Ordered,
+    {
+        self.compare(Operator::Less, value)
+    }
+
+    /// Rows whose value is less or equal.
+    pub fn le(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Order>
+    where
+        V::Compare: Ordered,
+    {
+        self.compare(Operator::LessOrEqual, value)
+    }
+
+    /// Rows whose value is greater.
+    pub fn gt(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Order>
+    where
+        V::Compare: Ordered,
+    {
+        self.compare(Operator::Greater, value)
+    }
+
+    /// Rows whose value is greater or equal.
+    pub fn ge(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Order>
+    where
+        V::Compare: Ordered,
+    {
+        self.compare(Operator::GreaterOrEqual, value)
+    }
+
+    /// Rows whose value is between these two, both included.
+    pub fn between(
+        self,
+        low: impl IntoOperand<V::Compare>,
+        high: impl IntoOperand<V::Compare>,
+    ) -> Filter<T, K::Order>
+    where
+        V::Compare: Ordered,
+    {
+        let side = |operator, operand| Node::Compare { column: self.index, operator, operand };
+        Filter::new(conjunction([
+            side(Operator::GreaterOrEqual, low.into_operand()),
+            side(Operator::LessOrEqual, high.into_operand()),
+        ]))
+    }
+
+    /// Rows whose value is one of these; no row, where there is none. Each shard is sent its own values only.
+    pub fn is_in<O: IntoOperand<V::Compare>>(
+        self,
+        values: impl IntoIterator<Item = O>,
+    ) -> Filter<T, K::Equal> {
+        let operands: Vec<Operand> = values.into_iter().map(IntoOperand::into_operand).collect();
+        Filter::new(match operands.is_empty() {
+            true => Node::Nothing,
+            false => Node::In { column: self.index, operands },
+        })
+    }
+
+    /// Rows without a value.
+    pub fn is_null(self) -> Filter<T, Unrouted> {
+        Filter::new(Node::IsNull { column: self.index })
+    }
+
+    /// Ascending by this column; rows without a value come first, unless said otherwise.
+    pub fn asc(self) -> Order<T> {
+        Order { column: self.index, descending: false, nulls_first: true, marker: PhantomData }
+    }
+
+    /// Descending by this column; rows without a value come last, unless said otherwise.
+    pub fn desc(self) -> Order<T> {
+        Order { column: self.index, descending: true, nulls_first: false, marker: PhantomData }
+    }
+}
+
+impl<T: Sharded, V: Storable<Compare = String>, K: ColumnKind> Column<T, V, K> {
+    /// Rows whose text is like the pattern: `%` stands for any text, `_` for one character, and a backslash
+    /// takes the next character as it is. Upper and lower case differ, on every database.
+    pub fn like(self, pattern: impl Into<String>) -> Filter<T, Unrouted> {
+        Filter::new(Node::Like { column: self.index, pattern: pattern.into() })
+    }
+
+    /// Rows whose text starts with this one.
+    pub fn starts_with(self, prefix: impl Into<String>) -> Filter<T, K::Order> {
+        Filter::new(Node::StartsWith { column: self.index, prefix: prefix.into() })
+    }
+}
+
+/// A shard key of several columns, compared as a whole: `Model::SHARD_KEY.eq((tenant, device))`.
+pub struct CompositeKey<T, K> {
+    columns: &'static [usize],
+    marker: PhantomData<fn() -> (T, K)>,
+}
+
+impl<T, K> Clone for CompositeKey<T, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, K> Copy for CompositeKey<T, K> {}
+
+impl<T: Sharded, K: Key> CompositeKey<T, K> {
+    /// The key in these columns.
+    #[doc(hidden)]
+    pub const fn new(columns: &'static [usize]) -> Self {
+        CompositeKey { columns, marker: PhantomData }
+    }
+
+    /// Rows whose key is this one.
+    pub fn eq(self, key: impl Into<K>) -> Filter<T, Routed> {
+        Filter::new(self.node(&key.into()))
+    }
+
+    /// Rows whose key is one of these.
+    pub fn is_in<I: Into<K>>(self, keys: impl IntoIterator<Item = I>) -> Filter<T, Routed> {
+        Filter::new(disjunction(keys.into_iter().map(|key| self.node(&key.into()))))
+    }
+
+    fn node(self, key: &K) -> Node {
+        let values: Vec<Result<Value<'static>, ValueError>> = match key.values() {
+            Ok(values) => values.into_iter().map(|value| Ok(value.into_owned())).collect(),
+            Err(error) => vec![Err(error); self.columns.len()],
+        };
+        conjunction(self.columns.iter().zip(values).map(|(&column, value)| Node::Compare {
+            column,
+            operator: Operator::Equal,
+            operand: Operand { value, shard: None },
+        }))
+    }
+}
+
+/// How a query's rows are ordered by one column.
+pub struct Order<T> {
+    pub(crate) column: usize,
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: bool,
+    marker: PhantomData<fn() -> T>,
+}
+
+impl<T> Order<T> {
+    /// Rows without a value before all others.
+    pub fn nulls_first(mut self) -> Self {
+        self.nulls_first = true;
+        self
+    }
+
+    /// Rows without a value after all others.
+    pub fn nulls_last(mut self) -> Self {
+        self.nulls_first = false;
+        self
+    }
+}

@@ -1,0 +1,21 @@
+//! Queries as values: columns, filters, selects, updates and deletes. They are built without a session,
+//! explained without a connection, and run by any session.
+
+mod aggregate;
+mod column;
+mod filter;
+mod select;
+mod write;
+
+pub use aggregate::{Aggregate, Count, Number};
+pub use column::{
+    Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable, kind,
+};
+pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
+pub use select::{ById, Explainable, Locate, Located, Query, Select};
+pub use write::{Delete, Update, Write};
+
+pub(crate) use aggregate::Function;
+pub(crate) use filter::{Node, Operator};
+pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
+pub(crate) use write::WriteCore;

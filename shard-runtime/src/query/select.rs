@@ -1,0 +1,242 @@
+//! Reading: which rows, from where, in which order, how many.
+
+use std::marker::PhantomData;
+
+use super::column::{Operand, Order};
+use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing, Unrouted, conjunction};
+use crate::cluster::Layout;
+use crate::error::{Result, ValueError};
+use crate::key::Key;
+use crate::model::{ChildOf, Sharded, Stored, Table, UniqueId};
+use crate::plan::{Plan, Projection};
+use crate::session::Session;
+use crate::shards::{ShardSet, Shards};
+use crate::value::{Field, Value};
+
+/// Rows of `T`: where from, in which order, how many. `R` says whether it is narrowed to shards.
+#[must_use = "a query does nothing until a session runs it"]
+pub struct Select<T, R> {
+    pub(crate) core: SelectCore,
+    marker: PhantomData<fn() -> (T, R)>,
+}
+
+/// A select without its types.
+#[derive(Clone, Debug)]
+pub(crate) struct SelectCore {
+    pub(crate) target: Target,
+    pub(crate) order: Vec<OrderBy>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) offset: u64,
+}
+
+/// What reads, updates and deletes have in common: a model, a condition, and pins.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) table: &'static Table,
+    pub(crate) chooser: fn(&Predicate, &Shards) -> Result<ShardSet>,
+    pub(crate) predicate: Predicate,
+    pub(crate) pins: Vec<Pin>,
+}
+
+/// The shard that a query was told to ask.
+#[derive(Clone, Debug)]
+pub(crate) enum Pin {
+    /// The shard of this key.
+    Key(Result<Vec<Value<'static>>, ValueError>),
+    /// The shard of this name.
+    Name(String),
+}
+
+impl Pin {
+    pub(crate) fn key(key: &impl Key) -> Self {
+        Pin::Key(key.values().map(|values| values.into_iter().map(Value::into_owned).collect()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OrderBy {
+    pub(crate) column: usize,
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: bool,
+}
+
+impl Target {
+    pub(crate) fn of<T: Sharded>() -> Self {
+        Target {
+            table: T::TABLE,
+            chooser: T::execute_chooser,
+            predicate: Predicate { node: Node::Everything },
+            pins: Vec::new(),
+        }
+    }
+
+    pub(crate) fn filter(&mut self, predicate: Predicate) {
+        let so_far = std::mem::replace(&mut self.predicate.node, Node::Everything);
+        self.predicate.node = conjunction([so_far, predicate.node]);
+    }
+}
+
+impl<T: Sharded> Select<T, Unrouted> {
+    pub(crate) fn new() -> Self {
+        Select::with(SelectCore { target: Target::of::<T>(), order: Vec::new(), limit: None, offset: 0 })
+    }
+}
+
+impl<T: Sharded> Select<T, Routed> {
+    pub(crate) fn children_of<P: Sharded>(parent: &Stored<P>) -> Self
+    where
+        T: ChildOf<P>,
+    {
+        let operand = Operand::of(parent.id());
+        let column = T::PARENT_COLUMN;
+        T::select()
+            .filter::<Unrouted>(Filter::new(Node::Compare { column, operator: Operator::Equal, operand }))
+            .on_shard(parent.shard().name())
+    }
+}
+
+impl<T: Sharded, R: Routing> Select<T, R> {
+    fn with(core: SelectCore) -> Self {
+        Select { core, marker: PhantomData }
+    }
+
+    /// Only rows for which this holds; said again, both hold.
+    pub fn filter<S: Routing>(mut self, filter: Filter<T, S>) -> Select<T, R::And<S>> {
+        self.core.target.filter(filter.predicate);
+        Select::with(self.core)
+    }
+
+    /// Only the shard of this key, whatever the filters say. For a child it is the key of its parent.
+    pub fn on(mut self, key: impl Into<T::Key>) -> Select<T, Routed> {
+        self.core.target.pins.push(Pin::key(&key.into()));
+        Select::with(self.core)
+    }
+
+    /// Only the shard of this name, whatever the filters say.
+    pub fn on_shard(mut self, name: impl Into<String>) -> Select<T, Routed> {
+        self.core.target.pins.push(Pin::Name(name.into()));
+        Select::with(self.core)
+    }
+
+    /// Every shard may be asked. Filters that prove which shards hold the rows still narrow.
+    pub fn all_shards(self) -> Select<T, Routed> {
+        Select::with(self.core)
+    }
+
+    /// In this order, over all shards; said again, the second order decides where the first is equal.
+    pub fn order_by(mut self, order: Order<T>) -> Self {
+        let Order { column, descending, nulls_first, .. } = order;
+        self.core.order.push(OrderBy { column, descending, nulls_first });
+        self
+    }
+
+    /// At most this many rows in all, not per shard.
+    pub fn limit(mut self, rows: u64) -> Self {
+        self.core.limit = Some(rows);
+        self
+    }
+
+    /// Without the first rows of the whole answer.
+    pub fn offset(mut self, rows: u64) -> Self {
+        self.core.offset = rows;
+        self
+    }
+}
+
+impl<T, R> Clone for Select<T, R> {
+    fn clone(&self) -> Self {
+        Select { core: self.core.clone(), marker: PhantomData }
+    }
+}
+
+/// What [`Session::all`](crate::Session::all), `first` and `one` run.
+pub trait Query {
+    /// One row of the answer.
+    type Output;
+
+    /// Runs the query for at most so many rows.
+    #[doc(hidden)]
+    fn fetch(self, session: &mut Session, at_most: Option<u64>) -> Result<Vec<Self::Output>>;
+}
+
+impl<T: Sharded, R: IsRouted> Query for Select<T, R> {
+    type Output = Stored<T>;
+
+    fn fetch(mut self, session: &mut Session, at_most: Option<u64>) -> Result<Vec<Stored<T>>> {
+        if let Some(rows) = at_most {
+            self.core.limit = Some(self.core.limit.map_or(rows, |limit| limit.min(rows)));
+        }
+        session.select(&self.core)
+    }
+}
+
+/// A query that can say, without being run, which shards it would ask, why, and what.
+pub trait Explainable {
+    #[doc(hidden)]
+    fn plan(&self, layout: &Layout) -> Result<Plan<'_>>;
+}
+
+impl<T: Sharded, R> Explainable for Select<T, R> {
+    fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
+        Plan::read(&self.core, Projection::Rows, layout)
+    }
+}
+
+/// A row by its id on one shard: `Report::by_id(1).on(Continent::Asia)`.
+#[must_use = "an id does nothing until a session gets it"]
+pub struct ById<T: Sharded> {
+    id: T::Id,
+}
+
+impl<T: Sharded> ById<T> {
+    pub(crate) fn new(id: T::Id) -> Self {
+        ById { id }
+    }
+
+    /// On the shard of this key. For a child it is the key of its parent.
+    pub fn on(self, key: impl Into<T::Key>) -> Located<T> {
+        Located { id: self.id, pin: Some(Pin::key(&key.into())) }
+    }
+
+    /// On the shard of this name.
+    pub fn on_shard(self, name: impl Into<String>) -> Located<T> {
+        Located { id: self.id, pin: Some(Pin::Name(name.into())) }
+    }
+}
+
+/// An id and, where the id does not say it, the shard: what [`Session::get`](crate::Session::get) looks up.
+#[must_use = "an id does nothing until a session gets it"]
+pub struct Located<T: Sharded> {
+    pub(crate) id: T::Id,
+    pub(crate) pin: Option<Pin>,
+}
+
+/// What [`Session::get`](crate::Session::get) takes for a row of `T`: an id that is unique over the cluster,
+/// an id with its shard, or a link to a parent.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not name a row of `{T}`",
+    label = "not an id of `{T}`",
+    note = "a row is named by its id, by its id on a shard: `{T}::by_id(id).on(key)`, or by a `&Parent<{T}>`"
+)]
+pub trait Locate<T: Sharded> {
+    #[doc(hidden)]
+    fn locate(self) -> Located<T>;
+}
+
+impl<T: UniqueId, I: Field + Into<T::Id>> Locate<T> for I {
+    fn locate(self) -> Located<T> {
+        Located { id: self.into(), pin: None }
+    }
+}
+
+impl<T: Sharded> Locate<T> for Located<T> {
+    fn locate(self) -> Located<T> {
+        self
+    }
+}
+
+impl<T: Sharded> Locate<T> for &crate::model::Parent<T> {
+    fn locate(self) -> Located<T> {
+        Located { id: self.id().clone(), pin: Some(Pin::Name(self.shard().name().to_owned())) }
+    }
+}

@@ -1,0 +1,111 @@
+//! Changing and removing many rows at once.
+
+use std::marker::PhantomData;
+
+use super::column::{Column, IntoAssign, Operand, Settable};
+use super::filter::{Filter, IsRouted, Routed, Routing, Unrouted};
+use super::select::{Explainable, Pin, Target};
+use crate::cluster::Layout;
+use crate::error::Result;
+use crate::model::Sharded;
+use crate::plan::Plan;
+use crate::session::Session;
+use crate::value::Storable;
+
+/// A change of all rows of `T` that the filters leave.
+#[must_use = "an update does nothing until a session executes it"]
+pub struct Update<T, R> {
+    pub(crate) core: WriteCore,
+    marker: PhantomData<fn() -> (T, R)>,
+}
+
+/// A removal of all rows of `T` that the filters leave.
+#[must_use = "a delete does nothing until a session executes it"]
+pub struct Delete<T, R> {
+    pub(crate) core: WriteCore,
+    marker: PhantomData<fn() -> (T, R)>,
+}
+
+/// An update or a delete without its types.
+#[derive(Clone, Debug)]
+pub(crate) struct WriteCore {
+    pub(crate) target: Target,
+    /// The columns to set; `None` for a delete.
+    pub(crate) set: Option<Vec<(usize, Operand)>>,
+}
+
+impl<T: Sharded> Update<T, Unrouted> {
+    pub(crate) fn new() -> Self {
+        Update::with(WriteCore { target: Target::of::<T>(), set: Some(Vec::new()) })
+    }
+}
+
+impl<T: Sharded> Delete<T, Unrouted> {
+    pub(crate) fn new() -> Self {
+        Delete::with(WriteCore { target: Target::of::<T>(), set: None })
+    }
+}
+
+impl<T: Sharded, R: Routing> Update<T, R> {
+    /// Sets the column to this value. The id and what decides the shard cannot be set.
+    pub fn set<V: Storable, K: Settable>(
+        mut self,
+        column: Column<T, V, K>,
+        value: impl IntoAssign<V>,
+    ) -> Self {
+        self.core.set.get_or_insert_default().push((column.index(), value.into_assign()));
+        self
+    }
+}
+
+macro_rules! narrowing {
+    ($($write:ident),*) => {$(
+        impl<T: Sharded, R: Routing> $write<T, R> {
+            fn with(core: WriteCore) -> Self {
+                $write { core, marker: PhantomData }
+            }
+
+            /// Only rows for which this holds; said again, both hold.
+            pub fn filter<S: Routing>(mut self, filter: Filter<T, S>) -> $write<T, R::And<S>> {
+                self.core.target.filter(filter.predicate);
+                $write::with(self.core)
+            }
+
+            /// Only the shard of this key, whatever the filters say.
+            pub fn on(mut self, key: impl Into<T::Key>) -> $write<T, Routed> {
+                self.core.target.pins.push(Pin::key(&key.into()));
+                $write::with(self.core)
+            }
+
+            /// Only the shard of this name, whatever the filters say.
+            pub fn on_shard(mut self, name: impl Into<String>) -> $write<T, Routed> {
+                self.core.target.pins.push(Pin::Name(name.into()));
+                $write::with(self.core)
+            }
+
+            /// Every shard may be written. Filters that prove which shards hold the rows still narrow.
+            pub fn all_shards(self) -> $write<T, Routed> {
+                $write::with(self.core)
+            }
+        }
+
+        impl<T: Sharded, R: IsRouted> Write for $write<T, R> {
+            fn run(self, session: &mut Session) -> Result<u64> {
+                session.execute_write(&self.core)
+            }
+        }
+
+        impl<T: Sharded, R> Explainable for $write<T, R> {
+            fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
+                Plan::write(&self.core, layout)
+            }
+        }
+    )*};
+}
+narrowing!(Update, Delete);
+
+/// What [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed.
+pub trait Write {
+    #[doc(hidden)]
+    fn run(self, session: &mut Session) -> Result<u64>;
+}

@@ -1,0 +1,69 @@
+//! The rows that a session has already looked up, by identity: model, id, shard.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::model::{Sharded, Stored};
+use crate::shards::{Shard, ShardSet};
+use crate::value::{Field, Value};
+
+/// An id as a key of a map.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum IdKey {
+    Integer(i64),
+    Bytes(Vec<u8>),
+}
+
+type Row = Arc<dyn Any + Send + Sync>;
+
+/// The rows that were looked up by id since the session began, or was committed or rolled back.
+#[derive(Default)]
+pub(super) struct IdentityMap {
+    /// One id may be known on several shards.
+    rows: HashMap<(TypeId, IdKey), Vec<(Shard, Row)>>,
+}
+
+fn key<T: Sharded>(id: &T::Id) -> Result<(TypeId, IdKey)> {
+    let id = match id.to_value()? {
+        Value::Integer(integer) | Value::Timestamp(integer) => IdKey::Integer(integer),
+        Value::Uuid(uuid) => IdKey::Bytes(uuid.to_vec()),
+        Value::Bytes(bytes) => IdKey::Bytes(bytes.into_owned()),
+        other => IdKey::Bytes(other.to_string().into_bytes()),
+    };
+    Ok((TypeId::of::<T>(), id))
+}
+
+impl IdentityMap {
+    /// The row of this id, where it is known on one of these shards.
+    pub(super) fn get<T: Sharded>(&self, id: &T::Id, shards: &ShardSet) -> Result<Option<Stored<T>>> {
+        if self.rows.is_empty() {
+            return Ok(None);
+        }
+        let known = self.rows.get(&key::<T>(id)?).into_iter().flatten();
+        let mut here = known.filter(|(shard, _)| shards.contains(shard.index()));
+        Ok(here.next().and_then(|(shard, row)| {
+            let row = Arc::clone(row).downcast::<T>().ok()?;
+            Some(Stored::new(row, shard.clone()))
+        }))
+    }
+
+    pub(super) fn put<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+        let known = self.rows.entry(key::<T>(row.id())?).or_default();
+        known.retain(|(shard, _)| shard != row.shard());
+        known.push((row.shard().clone(), Arc::clone(row.row()) as Row));
+        Ok(())
+    }
+
+    pub(super) fn forget<T: Sharded>(&mut self, id: &T::Id, shard: &Shard) -> Result<()> {
+        if let Some(known) = self.rows.get_mut(&key::<T>(id)?) {
+            known.retain(|(other, _)| other != shard);
+        }
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+    }
+}

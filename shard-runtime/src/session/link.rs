@@ -1,0 +1,103 @@
+//! A session's connection to one database, and the transaction it is in.
+
+use crate::cluster::Cluster;
+use crate::driver::{Connection, Pooled, Transaction};
+use crate::error::Result;
+use crate::shards::ShardSet;
+
+/// Marks the point that a statement which fails is undone to.
+const SAVEPOINT: &str = "sharded_statement";
+
+/// The session's side of one database. A connection is taken when it is first needed and given back when the
+/// transaction ends.
+#[derive(Default)]
+pub(super) struct Link {
+    connection: Option<Pooled>,
+    transaction: Option<Transaction>,
+    /// The shards of this database that were written in this transaction.
+    pub(super) written: ShardSet,
+}
+
+impl Link {
+    /// A connection inside a transaction that may read. A session that writes reads in its write transaction.
+    pub(super) fn read(&mut self, cluster: &Cluster, database: usize) -> Result<()> {
+        if self.transaction.is_none() {
+            self.connected(cluster, database)?.begin(Transaction::Read)?;
+            self.transaction = Some(Transaction::Read);
+        }
+        Ok(())
+    }
+
+    /// A connection inside a transaction that may write. A read transaction is ended first: it could not
+    /// become one that writes once somebody else has written.
+    pub(super) fn write(&mut self, cluster: &Cluster, database: usize) -> Result<()> {
+        if self.transaction == Some(Transaction::Write) {
+            return Ok(());
+        }
+        if self.transaction.take().is_some() {
+            self.connected(cluster, database)?.commit()?;
+        }
+        self.connected(cluster, database)?.begin(Transaction::Write)?;
+        self.transaction = Some(Transaction::Write);
+        Ok(())
+    }
+
+    fn connected(&mut self, cluster: &Cluster, database: usize) -> Result<&dyn Connection> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => cluster.connect(database)?,
+        };
+        Ok(&***self.connection.insert(connection))
+    }
+
+    /// The connection, where there is one.
+    pub(super) fn connection(&self) -> Option<&dyn Connection> {
+        self.connection.as_ref().map(|connection| &***connection)
+    }
+
+    pub(super) fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Whether the database has ended a transaction that this session has not ended.
+    pub(super) fn has_lost_its_transaction(&self) -> bool {
+        self.transaction.is_some() && self.connection().is_some_and(|connection| !connection.in_transaction())
+    }
+
+    pub(super) fn savepoint(&self) -> Result<()> {
+        self.connection().map_or(Ok(()), |connection| connection.run(&format!("SAVEPOINT {SAVEPOINT}")))
+    }
+
+    pub(super) fn release(&self) -> Result<()> {
+        self.connection().map_or(Ok(()), |connection| connection.run(&format!("RELEASE {SAVEPOINT}")))
+    }
+
+    pub(super) fn rollback_to_savepoint(&self) -> Result<()> {
+        self.connection().map_or(Ok(()), |connection| {
+            connection.run(&format!("ROLLBACK TO {SAVEPOINT}; RELEASE {SAVEPOINT}"))
+        })
+    }
+
+    /// Ends the transaction with its effects and gives the connection back.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        let committed = match (self.connection(), self.transaction) {
+            (Some(connection), Some(_)) => connection.commit(),
+            _ => Ok(()),
+        };
+        if committed.is_ok() {
+            self.transaction = None;
+            self.written = ShardSet::none();
+            self.connection = None;
+        }
+        committed
+    }
+
+    /// Ends the transaction without its effects and gives the connection back.
+    pub(super) fn rollback(&mut self) {
+        if let (Some(connection), Some(_)) = (self.connection.take(), self.transaction.take()) {
+            // Where this fails, the pool closes the connection, and with it the transaction.
+            let _ = connection.rollback();
+        }
+        self.written = ShardSet::none();
+    }
+}

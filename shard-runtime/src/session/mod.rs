@@ -1,0 +1,269 @@
+//! The session: a unit of work that sends every operation to the right shards.
+
+mod identity;
+mod link;
+mod observe;
+mod pending;
+mod read;
+mod write;
+
+use std::sync::Arc;
+
+pub(crate) use observe::Observer;
+pub use observe::StatementEvent;
+pub use read::WithChildren;
+
+use identity::IdentityMap;
+use link::Link;
+use observe::Watch;
+use pending::Pending;
+
+use crate::cluster::Cluster;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{IdKind, Insert, Sharded, Stored, values_of};
+use crate::query::{Locate, Query, Write};
+use crate::shards::{Shard, ShardSet};
+use crate::value::{Field, Value};
+
+/// A unit of work. Rows are added to it, read and changed through it, and all of it is committed or rolled
+/// back; dropped, it is rolled back.
+///
+/// On each shard that it uses, a session has one transaction and so one snapshot: it sees what it wrote, and
+/// what others commit only after its own commit or rollback. Between shards there is no common snapshot. A
+/// session that stays open holds a connection of every shard it has read, and keeps SQLite from shortening
+/// its write-ahead log: keep sessions short.
+///
+/// A session is used by one thread at a time, and may be sent to another.
+pub struct Session {
+    cluster: Cluster,
+    /// One for each database.
+    links: Vec<Link>,
+    /// One for each shard.
+    pending: Vec<Pending>,
+    identities: IdentityMap,
+    /// Why the unit of work is over, where an error has ended it.
+    aborted: Option<String>,
+}
+
+impl Session {
+    pub(crate) fn new(cluster: Cluster) -> Self {
+        Session {
+            links: (0..cluster.databases()).map(|_| Link::default()).collect(),
+            pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
+            identities: IdentityMap::default(),
+            aborted: None,
+            cluster,
+        }
+    }
+
+    /// The cluster that this session is of.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Adds a row. Its shard and its id are decided now; it waits with the others of its shard until that
+    /// table is read, or until `flush` or `commit`. Only `#[id(auto)]` asks the database at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unmapped`] where the key's value is placed nowhere, [`ErrorKind::Value`] where a value
+    /// cannot be stored; for `#[id(auto)]` also the database's.
+    pub fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
+        let (mut row, shard) = self.place(new)?;
+        if N::Model::TABLE.id_kind == IdKind::Auto {
+            self.insert_counted(&mut [(&mut row, shard.index())])?;
+            return Ok(Stored::new(Arc::new(row), shard));
+        }
+        let row = Arc::new(row);
+        self.wait::<N::Model>(&row, shard.index())?;
+        Ok(Stored::new(row, shard))
+    }
+
+    /// Adds many rows; the answer is in their order. Rows with `#[id(auto)]` are sent in one batch per shard.
+    ///
+    /// # Errors
+    /// Those of [`Session::add`]; then none of the rows is added.
+    pub fn add_all<N: Insert>(&mut self, rows: impl IntoIterator<Item = N>) -> Result<Vec<Stored<N::Model>>> {
+        let mut placed = rows.into_iter().map(|new| self.place(new)).collect::<Result<Vec<_>>>()?;
+        if N::Model::TABLE.id_kind == IdKind::Auto {
+            let mut rows: Vec<(&mut N::Model, usize)> =
+                placed.iter_mut().map(|(row, shard)| (row, shard.index())).collect();
+            self.insert_counted(&mut rows)?;
+        }
+        let stored: Vec<Stored<N::Model>> =
+            placed.into_iter().map(|(row, shard)| Stored::new(Arc::new(row), shard)).collect();
+        if N::Model::TABLE.id_kind != IdKind::Auto {
+            for row in &stored {
+                self.wait::<N::Model>(row.row(), row.shard().index())?;
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Makes the row and finds its shard.
+    fn place<N: Insert>(&self, new: N) -> Result<(N::Model, Shard)> {
+        self.check_usable()?;
+        let table = N::Model::TABLE;
+        self.cluster.layout().model(table)?;
+        let cluster = &self.cluster;
+        let mut next_id = || -> Result<<N::Model as Sharded>::Id> {
+            let value = match table.id_kind {
+                IdKind::Sequence => Value::Integer(cluster.next_id(table)?),
+                #[cfg(feature = "uuid")]
+                IdKind::Uuid => Value::Uuid(uuid::Uuid::now_v7().into_bytes()),
+                #[cfg(not(feature = "uuid"))]
+                IdKind::Uuid => {
+                    return Err(Error::new(
+                        ErrorKind::Configuration,
+                        "`#[id(uuid)]` needs the feature `uuid`",
+                    ));
+                }
+                // Replaced by what the database counts.
+                IdKind::Auto | IdKind::Given => Value::Integer(0),
+            };
+            Field::from_value(value).map_err(|error| table.error_at(table.id, error))
+        };
+        let row = new.into_model(&mut next_id)?;
+        values_of(&row)?; // what cannot be stored is an error here, at the caller's line
+        let shard = row.shard_chooser(self.cluster.shards())?;
+        let shard = self.cluster.shards().at(shard).cloned().ok_or_else(|| {
+            Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
+                .in_table(table.name)
+        })?;
+        Ok((row, shard))
+    }
+
+    fn wait<T: Sharded>(&mut self, row: &Arc<T>, shard: usize) -> Result<()> {
+        let model = self.cluster.layout().model(T::TABLE)?;
+        if let Some(pending) = self.pending.get_mut(shard) {
+            pending.push(model, Arc::clone(row) as _);
+        }
+        Ok(())
+    }
+
+    /// The row with this id, or `None`: `session.get::<City>(5)` where ids are unique over the cluster,
+    /// `session.get(Report::by_id(1).on(Continent::Asia))` where they are unique within a shard. It asks the
+    /// shards that the identity chooser names; a row that this session has got already it does not ask for
+    /// again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Ambiguous`] where the row is found on two shards; those of placing the id or the pin.
+    pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
+        let located = id.locate();
+        let shards = match &located.pin {
+            Some(pin) => ShardSet::one(crate::route::pin_shard(T::TABLE, pin, self.cluster.shards())?),
+            None => T::identity_chooser(&located.id, None, self.cluster.shards())?,
+        };
+        self.look_up(&located.id, &shards)
+    }
+
+    /// All rows of a query, in its order.
+    ///
+    /// # Errors
+    /// Those of placing the query's keys and pins, and the databases'.
+    pub fn all<Q: Query>(&mut self, query: Q) -> Result<Vec<Q::Output>> {
+        query.fetch(self, None)
+    }
+
+    /// The first row of a query, or `None`.
+    ///
+    /// # Errors
+    /// Those of [`Session::all`].
+    pub fn first<Q: Query>(&mut self, query: Q) -> Result<Option<Q::Output>> {
+        Ok(query.fetch(self, Some(1))?.into_iter().next())
+    }
+
+    /// The only row of a query.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::ManyRows`] where there are more; those of
+    /// [`Session::all`].
+    pub fn one<Q: Query>(&mut self, query: Q) -> Result<Q::Output> {
+        let mut rows = query.fetch(self, Some(2))?.into_iter();
+        match (rows.next(), rows.next()) {
+            (Some(row), None) => Ok(row),
+            (None, _) => {
+                Err(Error::new(ErrorKind::NotFound, "the query found no row, exactly one was asked for"))
+            }
+            (Some(_), Some(_)) => Err(Error::new(
+                ErrorKind::ManyRows,
+                "the query found more than one row, exactly one was asked for",
+            )),
+        }
+    }
+
+    /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete); how many rows it affected, over all shards.
+    ///
+    /// # Errors
+    /// Those of placing its keys and pins, and the databases'; then it has no effect on any shard.
+    pub fn execute(&mut self, statement: impl Write) -> Result<u64> {
+        statement.run(self)
+    }
+
+    /// Writes the rows that wait, without committing them.
+    ///
+    /// # Errors
+    /// The databases'. Then none of the rows that waited is written on any shard, and the session can be used
+    /// on. Where a row was at fault (a unique key, a foreign key, a missing or bad value) none waits any more;
+    /// otherwise (busy, full, read-only) all wait on, and can be flushed again.
+    pub fn flush(&mut self) -> Result<()> {
+        let waiting = self.pending.iter().enumerate().filter(|(_, pending)| !pending.is_empty());
+        let shards: ShardSet = waiting.map(|(shard, _)| shard).collect();
+        self.flush_shards(&shards)
+    }
+
+    /// Writes what waits and commits: first the flush, then one shard's database after the other in the
+    /// cluster's order. The session can be used on; what it had read it has forgotten.
+    ///
+    /// # Errors
+    /// Those of [`Session::flush`], after which the session can still be committed or rolled back.
+    /// [`ErrorKind::PartialCommit`] where one shard's commit failed after another's had succeeded: the error
+    /// says which shards are committed, which failed and which were not tried. After a commit has failed,
+    /// everything that is not committed is rolled back, and the session has to be told so with
+    /// [`Session::rollback`] before it is used on: until then it answers [`ErrorKind::Aborted`].
+    pub fn commit(&mut self) -> Result<()> {
+        self.check_usable()?;
+        self.flush()?;
+        self.commit_links()
+    }
+
+    /// Undoes everything since the session began, or since its last commit, and forgets it.
+    pub fn rollback(&mut self) {
+        self.pending.iter_mut().for_each(|pending| drop(pending.take()));
+        self.links.iter_mut().for_each(Link::rollback);
+        self.identities.clear();
+        self.aborted = None;
+    }
+
+    /// Ends the unit of work because of an error.
+    fn abort(&mut self, error: &Error) {
+        self.rollback();
+        self.aborted = Some(error.to_string());
+    }
+
+    /// After an error: where a database has ended its transaction by itself (a full disk, a failing one), what
+    /// was written in it is gone, and so the unit of work is over.
+    fn noticed<O>(&mut self, result: Result<O>) -> Result<O> {
+        if let Err(error) = &result
+            && self.links.iter().any(Link::has_lost_its_transaction)
+        {
+            self.abort(error);
+        }
+        result
+    }
+
+    fn check_usable(&self) -> Result<()> {
+        match &self.aborted {
+            None => Ok(()),
+            Some(why) => {
+                let said = format!("the unit of work was ended by an error and has to be rolled back: {why}");
+                Err(Error::new(ErrorKind::Aborted, said))
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.rollback();
+    }
+}

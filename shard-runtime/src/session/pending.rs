@@ -1,0 +1,64 @@
+//! Rows that were added and wait for their shard's next read, `flush` or `commit`.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::model::{Sharded, values_of};
+use crate::value::Value;
+
+/// A row whose model does not matter any more.
+pub(super) trait PendingRow: Send + Sync {
+    fn values(&self) -> Result<Vec<Value<'_>>>;
+}
+
+impl<T: Sharded> PendingRow for T {
+    fn values(&self) -> Result<Vec<Value<'_>>> {
+        values_of(self)
+    }
+}
+
+/// The rows that wait for one shard, by model. Models are ordered parents before children, so that writing
+/// them in order never breaks a foreign key.
+#[derive(Default)]
+pub(super) struct Pending {
+    batches: Vec<Batch>,
+}
+
+/// The rows of one model that wait for one shard.
+pub(super) struct Batch {
+    pub(super) model: usize,
+    pub(super) rows: Vec<Arc<dyn PendingRow>>,
+}
+
+impl Pending {
+    pub(super) fn push(&mut self, model: usize, row: Arc<dyn PendingRow>) {
+        let place = match self.batches.binary_search_by_key(&model, |batch| batch.model) {
+            Ok(place) => place,
+            Err(place) => {
+                self.batches.insert(place, Batch { model, rows: Vec::new() });
+                place
+            }
+        };
+        if let Some(batch) = self.batches.get_mut(place) {
+            batch.rows.push(row);
+        }
+    }
+
+    pub(super) fn holds(&self, model: usize) -> bool {
+        self.batches.binary_search_by_key(&model, |batch| batch.model).is_ok()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Batches that could not be written wait again.
+    pub(super) fn put_back(&mut self, batches: Vec<Batch>) {
+        self.batches = batches;
+    }
+
+    /// All batches, parents before children; nothing waits any more.
+    pub(super) fn take(&mut self) -> Vec<Batch> {
+        std::mem::take(&mut self.batches)
+    }
+}

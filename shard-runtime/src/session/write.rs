@@ -1,0 +1,326 @@
+//! How a session writes: batches per shard, rows one by one, many rows at once, and the commit.
+
+use std::collections::BTreeMap;
+
+use super::pending::Batch;
+use super::read::gone;
+use super::{Session, Watch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{IdKind, KeyColumns, Sharded, Stored, Table, values_of};
+use crate::plan::Plan;
+use crate::query::WriteCore;
+use crate::shards::ShardSet;
+use crate::sql::Param;
+use crate::value::{Field, Value};
+
+impl Session {
+    /// Sends what was changed in a row since it was read or written last, and only those columns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Moved`] where the change would put the row on another shard, or changes its id;
+    /// [`ErrorKind::NotFound`] where the row is gone; the database's. Then nothing is written, and the row
+    /// keeps its changes.
+    pub fn update<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        let table = T::TABLE;
+        let Some(original) = row.original().cloned() else { return Ok(()) };
+        let (before, after) = (values_of(&*original)?, values_of(&**row)?);
+        let changed: Vec<usize> =
+            (0..table.columns.len()).filter(|&column| before.get(column) != after.get(column)).collect();
+        self.refuse_move(row, &changed)?;
+        if !changed.is_empty() {
+            let shard = row.shard().index();
+            let model = self.cluster.layout().model(table)?;
+            let sql = self.cluster.layout().sql(model, shard)?.update(table, &changed);
+            let columns = changed.iter().copied().chain([table.id]);
+            let params: Vec<Param<'_>> = columns
+                .filter_map(|column| after.get(column))
+                .map(|value| Param::Value(value.borrowed()))
+                .collect();
+            if self.write_row(shard, table, &sql, &params)? == 0 {
+                return Err(gone::<T>(row.id(), row.shard()));
+            }
+        }
+        drop(after);
+        row.settle();
+        self.identities.put(row)
+    }
+
+    /// A row stays on its shard: a key that changes is a move, which an update cannot do.
+    fn refuse_move<T: Sharded>(&self, row: &Stored<T>, changed: &[usize]) -> Result<()> {
+        let table = T::TABLE;
+        let said = |what: &str| {
+            format!(
+                "{what} of a stored row cannot be changed by an update: the row would have to move with all its \
+                 descendants, which is `relocate`"
+            )
+        };
+        if changed.contains(&table.id) {
+            return Err(table.error_at(
+                table.id,
+                Error::new(ErrorKind::Moved, "the id of a stored row cannot be changed"),
+            ));
+        }
+        if let KeyColumns::Columns(key) = table.key
+            && let Some(&column) = key.iter().find(|column| changed.contains(column))
+        {
+            let error = Error::new(ErrorKind::Moved, said("the shard key")).on_shard(row.shard().name());
+            return Err(table.error_at(column, error));
+        }
+        if let KeyColumns::Parent(column) = table.key {
+            let shards = self.cluster.shards();
+            let to = row.shard_chooser(shards)?;
+            if to != row.shard().index() {
+                let name = shards.at(to).map_or("another shard", |shard| shard.name());
+                let what = format!("the parent (now on shard `{name}`)");
+                let error = Error::new(ErrorKind::Moved, said(&what)).on_shard(row.shard().name());
+                return Err(table.error_at(column, error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a row.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where it is gone already, [`ErrorKind::ForeignKey`] where it has children.
+    pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+        let table = T::TABLE;
+        let shard = row.shard().index();
+        let model = self.cluster.layout().model(table)?;
+        let sql = self.cluster.layout().sql(model, shard)?.delete.clone();
+        let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
+        self.identities.forget::<T>(row.id(), row.shard())?;
+        match self.write_row(shard, table, &sql, &[Param::Value(id)])? {
+            0 => Err(gone::<T>(row.id(), row.shard())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Executes a statement on one shard, after what waits for that shard.
+    fn write_row(
+        &mut self,
+        shard: usize,
+        table: &'static Table,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<u64> {
+        self.flush_shards(&ShardSet::one(shard))?;
+        self.begin_write(shard)?;
+        let written = self.execute_on(shard, table, sql, params);
+        self.noticed(written)
+    }
+
+    fn begin_write(&mut self, shard: usize) -> Result<()> {
+        self.check_usable()?;
+        let database = self.cluster.layout().place(shard)?.database;
+        if let Some(link) = self.links.get_mut(database) {
+            let name = self.cluster.shards().at(shard).map_or("", |shard| shard.name());
+            link.write(&self.cluster, database).map_err(|error| error.on_shard(name))?;
+            link.written.insert(shard);
+        }
+        Ok(())
+    }
+
+    fn execute_on(
+        &self,
+        shard: usize,
+        table: &'static Table,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<u64> {
+        self.on(shard, table, sql, |statement| statement.execute(params).map(|rows| (rows, rows)))
+    }
+
+    /// Does something with a statement on a shard's connection, counted and told of. What is done says its
+    /// result and how many rows it was about.
+    fn on<O>(
+        &self,
+        shard: usize,
+        table: &'static Table,
+        sql: &str,
+        run: impl FnOnce(&mut dyn crate::driver::Prepared) -> Result<(O, u64)>,
+    ) -> Result<O> {
+        let (shard, mut statement) = self.prepare(shard, sql, table)?;
+        let watch = Watch::begin(&self.cluster, shard);
+        let result = run(&mut *statement).map_err(|error| error.on_shard(shard.name()).in_table(table.name));
+        let rows = result.as_ref().map_or(0, |(_, rows)| *rows);
+        watch.end(&self.cluster, shard, sql, rows, &result);
+        result.map(|(result, _)| result)
+    }
+
+    pub(crate) fn execute_write(&mut self, core: &WriteCore) -> Result<u64> {
+        let cluster = self.cluster.clone();
+        let plan = Plan::write(core, cluster.layout())?;
+        let shards = plan.shards();
+        self.flush_shards(&shards)?;
+        self.identities.clear();
+        self.atomically(&shards, |session| {
+            plan.steps.iter().try_fold(0_u64, |total, step| {
+                let table = plan.target.table;
+                let rows =
+                    session.execute_on(step.shard, table, &step.statement.sql, &step.statement.params)?;
+                Ok(total.saturating_add(rows))
+            })
+        })
+    }
+
+    /// Writes what waits for these shards: all of it or, where a row fails, none of it.
+    pub(super) fn flush_shards(&mut self, shards: &ShardSet) -> Result<()> {
+        let mut taken: Vec<(usize, Vec<Batch>)> = Vec::new();
+        for &shard in shards.indexes() {
+            if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
+                taken.push((shard, pending.take()));
+            }
+        }
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let shards: ShardSet = taken.iter().map(|(shard, _)| *shard).collect();
+        let written = self.atomically(&shards, |session| {
+            for (shard, batches) in &taken {
+                for batch in batches {
+                    session.insert_batch(*shard, batch)?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = &written
+            && !error.is_about_a_row()
+            && self.aborted.is_none()
+        {
+            for (shard, batches) in taken {
+                if let Some(pending) = self.pending.get_mut(shard) {
+                    pending.put_back(batches);
+                }
+            }
+        }
+        written
+    }
+
+    fn insert_batch(&self, shard: usize, batch: &Batch) -> Result<()> {
+        let sql = &self.cluster.layout().sql(batch.model, shard)?.insert;
+        let Some(table) = self.cluster.layout().tables().nth(batch.model) else { return Ok(()) };
+        self.on(shard, table, sql, |statement| {
+            for row in &batch.rows {
+                let values = row.values()?;
+                statement.insert(&values).map_err(|error| about_row(error, table, &values))?;
+            }
+            Ok(((), batch.rows.len() as u64))
+        })
+    }
+
+    /// Inserts rows whose ids the database counts, in one batch per shard, and puts the ids into them.
+    pub(super) fn insert_counted<T: Sharded>(&mut self, rows: &mut [(&mut T, usize)]) -> Result<()> {
+        let table = T::TABLE;
+        debug_assert_eq!(table.id_kind, IdKind::Auto);
+        let model = self.cluster.layout().model(table)?;
+        let mut by_shard: BTreeMap<usize, Vec<&mut T>> = BTreeMap::new();
+        for (row, shard) in rows.iter_mut() {
+            by_shard.entry(*shard).or_default().push(row);
+        }
+        let shards: ShardSet = by_shard.keys().copied().collect();
+        // Parents that wait must be there first.
+        self.flush_shards(&shards)?;
+        self.atomically(&shards, |session| {
+            for (&shard, rows) in &mut by_shard {
+                let sql = &session.cluster.layout().sql(model, shard)?.insert;
+                session.on(shard, table, sql, |statement| {
+                    for row in rows.iter_mut() {
+                        let mut values = values_of(&**row)?;
+                        if table.id < values.len() {
+                            values.remove(table.id);
+                        }
+                        let id = statement.insert(&values).map_err(|error| about_row(error, table, &[]))?;
+                        drop(values);
+                        let id = Field::from_value(Value::Integer(id))
+                            .map_err(|error| table.error_at(table.id, error))?;
+                        row.set_id(id);
+                    }
+                    Ok(((), rows.len() as u64))
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Does something that writes these shards so that it has its effect on all of them or on none: a
+    /// savepoint on each database, undone where it fails.
+    fn atomically<O>(&mut self, shards: &ShardSet, run: impl FnOnce(&mut Self) -> Result<O>) -> Result<O> {
+        for &shard in shards.indexes() {
+            self.begin_write(shard)?;
+        }
+        let mut databases: Vec<usize> = Vec::new();
+        for &shard in shards.indexes() {
+            let database = self.cluster.layout().place(shard)?.database;
+            if !databases.contains(&database) {
+                databases.push(database);
+            }
+        }
+        let links = |session: &Self, act: fn(&super::Link) -> Result<()>| {
+            databases.iter().filter_map(|&database| session.links.get(database)).try_for_each(act)
+        };
+        links(self, super::Link::savepoint)?;
+        match run(self) {
+            Ok(done) => {
+                links(self, super::Link::release)?;
+                Ok(done)
+            }
+            Err(error) => {
+                if links(self, super::Link::rollback_to_savepoint).is_err() {
+                    // The database has given the transaction up by itself; nothing of it may be committed.
+                    self.abort(&error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// One database after the other, in the cluster's order.
+    pub(super) fn commit_links(&mut self) -> Result<()> {
+        self.identities.clear();
+        let mut committed = ShardSet::none();
+        let mut failed: Option<(ShardSet, Error)> = None;
+        let mut untried = ShardSet::none();
+        for link in self.links.iter_mut().filter(|link| link.in_transaction()) {
+            let written = link.written.clone();
+            if failed.is_some() {
+                untried = untried.indexes().iter().chain(written.indexes()).copied().collect();
+                link.rollback();
+                continue;
+            }
+            match link.commit() {
+                Ok(()) => committed = committed.indexes().iter().chain(written.indexes()).copied().collect(),
+                Err(error) => {
+                    link.rollback();
+                    failed = Some((written, error));
+                }
+            }
+        }
+        let Some((shards, error)) = failed else { return Ok(()) };
+        let names = |set: &ShardSet| set.names(self.cluster.shards()).join(", ");
+        let error = match shards.indexes().first().and_then(|&shard| self.cluster.shards().at(shard)) {
+            Some(shard) => error.on_shard(shard.name()),
+            None => error,
+        };
+        if committed.is_empty() {
+            self.abort(&error);
+            return Err(error);
+        }
+        let mut said = format!("committed on {}, failed on {}", names(&committed), names(&shards));
+        if !untried.is_empty() {
+            said.push_str(&format!(", not tried on {}", names(&untried)));
+        }
+        let error = Error::new(ErrorKind::PartialCommit, format!("{said}: {error}")).with_source(error);
+        self.abort(&error);
+        Err(error)
+    }
+}
+
+/// Says which row a statement failed on.
+fn about_row(error: Error, table: &'static Table, values: &[Value<'_>]) -> Error {
+    match values.get(table.id) {
+        Some(id) => error
+            .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),
+        None => error,
+    }
+}

@@ -1,0 +1,423 @@
+//! SQL text: the few shapes of statement that sessions send, in a database's dialect.
+//!
+//! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
+//! long they are, so that a statement's text does not depend on its values and is prepared once.
+
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::model::{ColumnDef, IdKind, Table};
+use crate::query::{Function, Node, Operand, OrderBy, Predicate, WriteCore};
+use crate::route::text_after;
+use crate::value::{ColumnType, Value};
+
+/// Which database a statement is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+}
+
+/// A parameter: one value, or a list where SQL says "one of".
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Param<'q> {
+    Value(Value<'q>),
+    List(Vec<Value<'q>>),
+}
+
+/// A statement's text and its parameters, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement<'q> {
+    pub(crate) sql: String,
+    pub(crate) params: Vec<Param<'q>>,
+}
+
+/// A name as SQL writes it, whatever it contains.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
+#[derive(Debug)]
+pub(crate) struct TableSql {
+    /// The table's name with its prefix, quoted.
+    pub(crate) name: String,
+    /// `SELECT` with every column, up to the table.
+    pub(crate) select: String,
+    /// The row with an id.
+    pub(crate) get: String,
+    /// A row with all its columns; for ids that the database counts, all but the id.
+    pub(crate) insert: String,
+    /// Removes the row with an id.
+    pub(crate) delete: String,
+}
+
+impl TableSql {
+    pub(crate) fn new(table: &Table, prefix: &str) -> Self {
+        let name = quoted(&format!("{prefix}{}", table.name));
+        let list = |columns: &[&ColumnDef]| {
+            columns.iter().map(|column| quoted(column.name)).collect::<Vec<_>>().join(", ")
+        };
+        let all: Vec<&ColumnDef> = table.columns.iter().collect();
+        let mut given = all.clone();
+        if table.id_kind == IdKind::Auto && table.id < given.len() {
+            given.remove(table.id);
+        }
+        let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
+        let places: Vec<String> = (1..=given.len()).map(|place| format!("?{place}")).collect();
+        let select = format!("SELECT {} FROM {name}", list(&all));
+        TableSql {
+            get: format!("{select} WHERE {id} = ?1"),
+            insert: match given.is_empty() {
+                true => format!("INSERT INTO {name} DEFAULT VALUES"),
+                false => format!("INSERT INTO {name} ({}) VALUES ({})", list(&given), places.join(", ")),
+            },
+            delete: format!("DELETE FROM {name} WHERE {id} = ?1"),
+            select,
+            name,
+        }
+    }
+
+    /// Sets these columns of the row with an id; the id is the last parameter.
+    pub(crate) fn update(&self, table: &Table, columns: &[usize]) -> String {
+        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+        let set: Vec<String> = columns
+            .iter()
+            .enumerate()
+            .map(|(place, &column)| format!("{} = ?{}", name(column), place + 1))
+            .collect();
+        format!(
+            "UPDATE {} SET {} WHERE {} = ?{}",
+            self.name,
+            set.join(", "),
+            name(table.id),
+            columns.len() + 1
+        )
+    }
+}
+
+/// What a read returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Projection {
+    /// Every column of every row.
+    Rows,
+    /// The number of rows.
+    Count,
+    /// A partial value of a column.
+    Aggregate(Function, usize),
+}
+
+/// What a statement on one shard needs to know about it.
+pub(crate) struct Site<'s> {
+    pub(crate) dialect: Dialect,
+    pub(crate) table: &'static Table,
+    pub(crate) sql: &'s TableSql,
+    /// Whether a row with this value in this column may live on the shard: lists are sent only their own
+    /// values, and a link to a parent on another shard matches nothing here.
+    pub(crate) keeps: &'s dyn Fn(usize, &Operand) -> bool,
+}
+
+/// The rows, or their number, that a condition leaves on one shard.
+pub(crate) fn select<'q>(
+    site: &Site<'_>,
+    predicate: &'q Predicate,
+    projection: Projection,
+    order: &[OrderBy],
+    limit: Option<u64>,
+    offset: u64,
+) -> Result<Statement<'q>> {
+    let from = &site.sql.name;
+    let bounded = limit.is_some() || offset > 0;
+    let mut writer = match projection {
+        Projection::Rows => Writer::start(site, site.sql.select.clone()),
+        Projection::Count if bounded => {
+            Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
+        }
+        Projection::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
+        Projection::Aggregate(..) if bounded => {
+            let said = "an aggregate is of all rows; `limit` and `offset` have no place in it";
+            return Err(Error::new(ErrorKind::Configuration, said).in_table(site.table.name));
+        }
+        Projection::Aggregate(function, column) => {
+            let column = quoted(site.table.columns.get(column).map_or("", |column| column.name));
+            let value = match function {
+                Function::Sum => format!("sum({column})"),
+                Function::Mean => format!("total({column}), count({column})"),
+                Function::Min => format!("min({column})"),
+                Function::Max => format!("max({column})"),
+            };
+            Writer::start(site, format!("SELECT {value} FROM {from}"))
+        }
+    };
+    writer.filter(predicate)?;
+    if projection == Projection::Rows {
+        writer.order_by(order);
+    }
+    writer.bounds(limit, offset);
+    if projection == Projection::Count && bounded {
+        writer.sql.push(')');
+    }
+    Ok(writer.finish())
+}
+
+/// A change or removal of the rows that a condition leaves on one shard.
+pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statement<'q>> {
+    let mut writer = match &core.set {
+        None => Writer::start(site, format!("DELETE FROM {}", site.sql.name)),
+        Some(set) if set.is_empty() => {
+            return Err(
+                Error::new(ErrorKind::Configuration, "the update sets no column").in_table(site.table.name)
+            );
+        }
+        Some(set) => {
+            let mut writer = Writer::start(site, format!("UPDATE {} SET ", site.sql.name));
+            for (place, (column, operand)) in set.iter().enumerate() {
+                if place > 0 {
+                    writer.sql.push_str(", ");
+                }
+                writer.column(*column);
+                writer.sql.push_str(" = ");
+                writer.operand(*column, operand)?;
+            }
+            writer
+        }
+    };
+    writer.filter(&core.target.predicate)?;
+    Ok(writer.finish())
+}
+
+/// The children of these parents.
+pub(crate) fn children<'q>(site: &Site<'_>, parent_column: usize, parents: Vec<Value<'q>>) -> Statement<'q> {
+    let mut writer = Writer::start(site, format!("{} WHERE ", site.sql.select));
+    writer.column(parent_column);
+    writer.list(parents);
+    writer.finish()
+}
+
+struct Writer<'s, 'q> {
+    site: &'s Site<'s>,
+    sql: String,
+    params: Vec<Param<'q>>,
+}
+
+impl<'s, 'q> Writer<'s, 'q> {
+    fn start(site: &'s Site<'s>, sql: String) -> Self {
+        Writer { site, sql, params: Vec::new() }
+    }
+
+    fn finish(self) -> Statement<'q> {
+        Statement { sql: self.sql, params: self.params }
+    }
+
+    fn definition(&self, column: usize) -> Option<&'static ColumnDef> {
+        self.site.table.columns.get(column)
+    }
+
+    fn column(&mut self, column: usize) {
+        self.sql.push_str(&quoted(self.definition(column).map_or("", |column| column.name)));
+    }
+
+    fn param(&mut self, param: Param<'q>) {
+        self.params.push(param);
+        self.sql.push_str(&format!("?{}", self.params.len()));
+    }
+
+    fn operand(&mut self, column: usize, operand: &'q Operand) -> Result<()> {
+        match &operand.value {
+            Ok(value) => self.param(Param::Value(value.borrowed())),
+            Err(error) => return Err(self.site.table.error_at(column, error.clone())),
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, values: Vec<Value<'q>>) {
+        match self.site.dialect {
+            Dialect::Sqlite => {
+                self.sql.push_str(" IN rarray(");
+                self.param(Param::List(values));
+                self.sql.push(')');
+            }
+        }
+    }
+
+    fn filter(&mut self, predicate: &'q Predicate) -> Result<()> {
+        if predicate.node != Node::Everything {
+            self.sql.push_str(" WHERE ");
+            self.condition(&predicate.node)?;
+        }
+        Ok(())
+    }
+
+    fn condition(&mut self, node: &'q Node) -> Result<()> {
+        match node {
+            Node::Everything => self.sql.push_str("TRUE"),
+            Node::Nothing => self.sql.push_str("FALSE"),
+            Node::Compare { column, operator, operand } => {
+                // The same id on another shard is another row.
+                let elsewhere = operand.shard.is_some() && !(self.site.keeps)(*column, operand);
+                match (elsewhere, operator) {
+                    (true, crate::query::Operator::Equal) => self.sql.push_str("FALSE"),
+                    (true, crate::query::Operator::NotEqual) => self.sql.push_str("TRUE"),
+                    _ => {
+                        self.column(*column);
+                        self.sql.push(' ');
+                        self.sql.push_str(operator.sql());
+                        self.sql.push(' ');
+                        self.operand(*column, operand)?;
+                    }
+                }
+            }
+            Node::In { column, operands } => {
+                let mut values = Vec::with_capacity(operands.len());
+                for operand in operands.iter().filter(|operand| (self.site.keeps)(*column, operand)) {
+                    match &operand.value {
+                        Ok(value) => values.push(value.borrowed()),
+                        Err(error) => return Err(self.site.table.error_at(*column, error.clone())),
+                    }
+                }
+                if values.is_empty() {
+                    self.sql.push_str("FALSE");
+                } else {
+                    self.column(*column);
+                    self.list(values);
+                }
+            }
+            Node::Like { column, pattern } => {
+                let pattern = match self.site.dialect {
+                    // SQLite's LIKE folds case; GLOB does not, and uses indexes.
+                    Dialect::Sqlite => {
+                        glob(pattern).map_err(|error| self.site.table.error_at(*column, error))?
+                    }
+                };
+                self.column(*column);
+                self.sql.push_str(" GLOB ");
+                self.param(Param::Value(Value::Text(pattern.into())));
+            }
+            Node::StartsWith { column, prefix } => {
+                crate::value::text_value(prefix).map_err(|error| self.site.table.error_at(*column, error))?;
+                self.column(*column);
+                self.sql.push_str(" >= ");
+                self.param(Param::Value(Value::Text(prefix.as_str().into())));
+                if let Some(end) = text_after(prefix) {
+                    self.sql.push_str(" AND ");
+                    self.column(*column);
+                    self.sql.push_str(" < ");
+                    self.param(Param::Value(Value::Text(end.into())));
+                }
+            }
+            Node::IsNull { column } => {
+                self.column(*column);
+                self.sql.push_str(" IS NULL");
+            }
+            Node::And(nodes) => self.joined(nodes, " AND ")?,
+            Node::Or(nodes) => self.joined(nodes, " OR ")?,
+            Node::Not(inner) => {
+                self.sql.push_str("NOT ");
+                self.enclosed(inner)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn enclosed(&mut self, node: &'q Node) -> Result<()> {
+        self.sql.push('(');
+        self.condition(node)?;
+        self.sql.push(')');
+        Ok(())
+    }
+
+    /// Long lists are halved into parentheses: databases bound how deep an expression may be, and a plain
+    /// chain is as deep as it is long.
+    fn joined(&mut self, nodes: &'q [Node], with: &str) -> Result<()> {
+        if let [node] = nodes {
+            return self.enclosed(node);
+        }
+        let (left, right) = nodes.split_at(nodes.len() / 2);
+        for (half, before) in [(left, ""), (right, with)] {
+            self.sql.push_str(before);
+            let parenthesised = half.len() > 1;
+            if parenthesised {
+                self.sql.push('(');
+            }
+            self.joined(half, with)?;
+            if parenthesised {
+                self.sql.push(')');
+            }
+        }
+        Ok(())
+    }
+
+    fn order_by(&mut self, order: &[OrderBy]) {
+        for (place, by) in order.iter().enumerate() {
+            self.sql.push_str(if place == 0 { " ORDER BY " } else { ", " });
+            self.column(by.column);
+            if self.definition(by.column).is_some_and(|column| column.kind == ColumnType::Text) {
+                self.sql.push_str(match self.site.dialect {
+                    Dialect::Sqlite => " COLLATE BINARY",
+                });
+            }
+            self.sql.push_str(if by.descending { " DESC" } else { " ASC" });
+            self.sql.push_str(if by.nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
+        }
+    }
+
+    fn bounds(&mut self, limit: Option<u64>, offset: u64) {
+        let rows = |rows: u64| Param::Value(Value::Integer(i64::try_from(rows).unwrap_or(i64::MAX)));
+        match (limit, offset, self.site.dialect) {
+            (None, 0, _) => return,
+            (Some(limit), _, _) => {
+                self.sql.push_str(" LIMIT ");
+                self.param(rows(limit));
+            }
+            (None, _, Dialect::Sqlite) => self.sql.push_str(" LIMIT -1"),
+        }
+        if offset > 0 {
+            self.sql.push_str(" OFFSET ");
+            self.param(rows(offset));
+        }
+    }
+}
+
+/// A LIKE pattern as SQLite's GLOB writes it.
+fn glob(pattern: &str) -> Result<String, ValueError> {
+    let mut glob = String::with_capacity(pattern.len() + 2);
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        let literal = match character {
+            '%' => {
+                glob.push('*');
+                continue;
+            }
+            '_' => {
+                glob.push('?');
+                continue;
+            }
+            '\\' => characters.next().ok_or_else(|| {
+                ValueError::new(format!("the pattern `{pattern}` ends with a backslash that escapes nothing"))
+            })?,
+            '\0' => return Err(ValueError::new("text with a NUL cannot be stored")),
+            other => other,
+        };
+        match literal {
+            '*' | '?' | '[' => glob.extend(['[', literal, ']']),
+            other => glob.push(other),
+        }
+    }
+    Ok(glob)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r42_names_are_quoted() {
+        assert_eq!(quoted("order"), "\"order\"");
+        assert_eq!(quoted("a\"; DROP TABLE b; --"), "\"a\"\"; DROP TABLE b; --\"");
+    }
+
+    #[test]
+    fn like_becomes_glob() {
+        assert_eq!(glob("New%").unwrap(), "New*");
+        assert_eq!(glob("_a*?[").unwrap(), "?a[*][?][[]");
+        assert_eq!(glob(r"100\%").unwrap(), "100%");
+        assert!(glob(r"end\").is_err());
+    }
+}

@@ -1,0 +1,48 @@
+//! The runtime may be known by another path than its own.
+
+mod renamed {
+    pub use ::shard_runtime as rt;
+}
+
+/// What would be found by the runtime's usual name.
+#[allow(dead_code)]
+mod shard_runtime {}
+
+mod models {
+    use super::renamed::rt::{Field, Parent, ShardKey, Sharded};
+
+    #[derive(ShardKey, Clone, Copy)]
+    #[sharded(crate = super::renamed::rt)]
+    pub enum Continent {
+        #[shard("asia")]
+        Asia,
+    }
+
+    #[derive(Field, Clone, Copy)]
+    #[sharded(crate = super::renamed::rt)]
+    pub struct Celsius(pub f64);
+
+    #[derive(Sharded)]
+    #[sharded(crate = super::renamed::rt, table = "cities")]
+    pub struct City {
+        #[id(sequence)]
+        pub id: i64,
+        #[shard_key]
+        pub continent: Continent,
+        pub mean: Celsius,
+    }
+
+    #[derive(Sharded)]
+    #[sharded(crate = crate::renamed::rt)]
+    pub struct Report {
+        #[id(auto)]
+        pub id: i64,
+        #[shard_parent]
+        pub city: Parent<City>,
+    }
+}
+
+fn main() {
+    use renamed::rt::Sharded;
+    assert_eq!(models::Report::TABLE.parent.map(|parent| parent.table.name), Some("cities"));
+}

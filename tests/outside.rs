@@ -1,0 +1,111 @@
+//! Crates outside of the workspace that depend on the runtime by its path alone compile and run.
+//!
+//! They are copied out of the repository, so that nothing of the workspace reaches them, and built with the
+//! workspace's lock file, so that nothing is fetched that the workspace has not.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the crates are copied to and built; under the target folder, so that a second run finds them built.
+fn workshop() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
+}
+
+/// Copies the crates and the lock file, with the runtime's path filled in. What is there already and has not
+/// changed stays as it is, and is not built again.
+fn copy() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let runtime = repository.join("shard-runtime").display().to_string().replace('\\', "/");
+    copy_folder(&repository.join("tests/outside"), &workshop(), &runtime);
+    let lock = fs::read_to_string(repository.join("Cargo.lock")).expect("the workspace's lock file");
+    let kept = workshop().join("workspace.lock");
+    if fs::read_to_string(&kept).ok().as_ref() != Some(&lock) {
+        write(&workshop().join("Cargo.lock"), &lock);
+        write(&kept, &lock);
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path, runtime: &str) {
+    for entry in fs::read_dir(from).expect("a folder") {
+        let (from, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).expect("an entry");
+        if from.is_dir() {
+            copy_folder(&from, &to, runtime);
+        } else if from.extension().is_some_and(|extension| extension == "rs" || extension == "toml") {
+            let text = fs::read_to_string(&from).expect("a file of text");
+            write(&to, &text.replace("../../../shard-runtime", runtime));
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    if fs::read_to_string(path).is_ok_and(|found| found == text) {
+        return;
+    }
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// Builds and runs one of the crates; what it prints.
+fn run(package: &str, arguments: &[&Path]) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let output = Command::new(cargo)
+        .current_dir(workshop())
+        .args(["run", "--quiet", "--offline", "--package", package, "--target-dir"])
+        .arg(workshop().join("target"))
+        .arg("--")
+        .args(arguments)
+        .output()
+        .expect("cargo runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{package} failed with {}:\n{said}", output.status);
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn a_crate_outside_uses_everything() {
+    copy();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let printed = run("newcomer", &[folder.path()]);
+    let wanted = [
+        "branches: Oslo on north, Rome on south, Milan on south, Tokyo on east",
+        "asks south: country = Italy",
+        "in Italy: Milan, Rome",
+        "asks north, east",
+        "in Japan and Norway: 2",
+        "Rome sold Inferno for Some(20.0), sale 1 of south",
+        "Rome sold Paradiso for Some(18.0), sale 2 of south",
+        "sale 1 in Italy: Inferno",
+        "second and third: Paradiso, Peer Gynt",
+        "Milan: 0 sales",
+        "Oslo: 1 sales",
+        "Rome: 2 sales",
+        "Tokyo: 1 sales",
+        "the mean price is Some(15.0)",
+        "Einaudi has 2, on its shard: true",
+        "old or audio: Inferno, Peer Gynt",
+        "ends with o, not of 1900 to 1950: Inferno",
+        "Some(Isbn(\"88-06-34567\")), Audio",
+        "moved house: Bergen",
+        "moved country: true",
+        "after the rollback: Oslo",
+        "raised 1",
+        "removed 2",
+        "left: 1",
+        "done",
+    ];
+    assert_eq!(printed.lines().collect::<Vec<_>>(), wanted);
+
+    let printed = run("renamed", &[]);
+    let wanted = [
+        "a harvest of 3 on b",
+        "Some(Tons(2.5)) of Rice",
+        "a tool of Ngozi on b",
+        "one stall: 1",
+        "asks [\"a\"]",
+        "asks [\"b\"]",
+        "a market: true",
+    ];
+    assert_eq!(printed.lines().collect::<Vec<_>>(), wanted);
+}

@@ -1,0 +1,321 @@
+//! A real PostgreSQL server for the length of one test.
+//!
+//! What this project says about PostgreSQL is checked against PostgreSQL, not
+//! against a stand-in. Each [`Server`] has a cluster of its own in a temporary
+//! folder, listens on a free port of the loopback interface only, asks for a
+//! random password, and is gone when the value is dropped.
+
+// Each test binary compiles this module, and few use all of it.
+#![allow(dead_code)]
+
+use std::collections::hash_map::RandomState;
+use std::env;
+use std::fs::{self, File};
+use std::hash::BuildHasher;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::{NamedTempFile, TempDir};
+
+/// The settings every server is started with.
+const SETTINGS: &[&str] = &[
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "max_prepared_transactions=20",
+    // Nothing here outlives the test, so nothing has to outlive a power cut.
+    "fsync=off",
+];
+
+const USER: &str = "sharded";
+
+/// How long a server may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many ports are tried when others are quicker to take the free one.
+const ATTEMPTS: usize = 5;
+
+/// A running server. Dropping it stops the server and removes its data.
+pub struct Server {
+    folder: TempDir,
+    programs: PathBuf,
+    account: Option<Account>,
+    password: String,
+    port: u16,
+    process: Child,
+}
+
+impl Server {
+    /// Starts the newest PostgreSQL that is installed.
+    ///
+    /// Where none is, this says so on standard error and returns `None`; with
+    /// `SHARDED_REQUIRE_POSTGRES` in the environment it panics instead. A
+    /// server that is installed and does not start is always a panic.
+    pub fn start() -> Option<Server> {
+        Server::start_with(&[])
+    }
+
+    /// Starts a server with more settings, each `name=value`. They win over
+    /// the usual ones.
+    pub fn start_with(settings: &[&str]) -> Option<Server> {
+        let Some(programs) = folder_with(&["initdb", "pg_ctl", "postgres"]) else {
+            let missing = "no folder with initdb, pg_ctl and postgres on PATH or at \
+                           /usr/lib/postgresql/*/bin";
+            assert!(
+                env::var_os("SHARDED_REQUIRE_POSTGRES").is_none(),
+                "SHARDED_REQUIRE_POSTGRES is set, but there is {missing}"
+            );
+            // Not `eprintln!`, which nobody sees of a test that passes.
+            let _ = writeln!(io::stderr(), "SKIPPED (no PostgreSQL installed): {missing}");
+            return None;
+        };
+
+        let folder = TempDir::with_prefix("sharded-postgres-").expect("a temporary folder");
+        let account = unprivileged_account(folder.path());
+        let password = random_password();
+        initialize(&programs, folder.path(), account, &password);
+
+        let (port, process) = launch(&programs, folder.path(), account, settings);
+        let mut server = Server { folder, programs, account, password, port, process };
+        let mut attempts = 1;
+        while let Err(log) = server.wait_until_ready() {
+            assert!(
+                log.contains("could not bind") && attempts < ATTEMPTS,
+                "PostgreSQL did not start; its log:\n{log}"
+            );
+            attempts += 1;
+            (server.port, server.process) = launch(&server.programs, server.folder.path(), account, settings);
+        }
+        Some(server)
+    }
+
+    /// Where to connect: `postgres://user:password@127.0.0.1:port/database`.
+    /// The user is a superuser.
+    pub fn url(&self) -> String {
+        let Server { password, port, .. } = self;
+        format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres")
+    }
+
+    /// Runs statements in one session of `psql`, and returns the rows as it
+    /// prints them unaligned: a line per row, `|` between columns, no
+    /// headings. Panics with the server's message when a statement fails.
+    #[track_caller]
+    pub fn psql(&self, sql: &str) -> String {
+        let programs = if holds(&self.programs, &["psql"]) {
+            self.programs.clone()
+        } else {
+            folder_with(&["psql"]).expect("psql is not installed, though a PostgreSQL server is")
+        };
+        let script = NamedTempFile::new().expect("a temporary file");
+        fs::write(&script, sql).expect("the statements are written down");
+
+        // The password is in the environment, because arguments are public.
+        let output = command(&programs, "psql")
+            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-f"])
+            .arg(script.path())
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", USER)
+            .env("PGPASSWORD", &self.password)
+            .env("PGDATABASE", "postgres")
+            .env("PGCLIENTENCODING", "UTF8")
+            .output()
+            .expect("psql runs");
+        assert!(output.status.success(), "psql: {}", said(&output));
+        String::from_utf8(output.stdout).expect("psql answers in UTF-8")
+    }
+
+    /// Waits until connections are accepted, or returns the server's log.
+    fn wait_until_ready(&mut self) -> Result<(), String> {
+        let status = self.folder.path().join("data/postmaster.pid");
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            // The eighth line of that file is the server's state.
+            let state = fs::read_to_string(&status).unwrap_or_default();
+            if state.lines().nth(7).map(str::trim) == Some("ready") {
+                return Ok(());
+            }
+            let ended = self.process.try_wait().expect("the server is our child");
+            if ended.is_some() || Instant::now() > give_up {
+                let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
+                return Err(String::from_utf8_lossy(&log).into_owned());
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !matches!(self.process.try_wait(), Ok(None)) {
+            return;
+        }
+        // An immediate stop takes the server's own children along. Killing is
+        // for a server that cannot be asked; its children then notice.
+        let mut stop = command(&self.programs, "pg_ctl");
+        run_as(&mut stop, self.account);
+        let stopped = stop
+            .current_dir(self.folder.path())
+            .args(["stop", "--silent", "--mode=immediate", "--pgdata=data"])
+            .stdout(Stdio::null())
+            .status();
+        if !stopped.is_ok_and(|status| status.success()) {
+            let _ = self.process.kill();
+        }
+        let _ = self.process.wait();
+    }
+}
+
+/// Makes a new cluster in `data`, in UTF-8 and with the C locale.
+fn initialize(programs: &Path, folder: &Path, account: Option<Account>, password: &str) {
+    let password_file = folder.join("password");
+    fs::write(&password_file, password).expect("the password is written down");
+    give(folder, account);
+    give(&password_file, account);
+
+    let mut initdb = command(programs, "initdb");
+    run_as(&mut initdb, account);
+    let output = initdb
+        .current_dir(folder)
+        .args(["--pgdata=data", "--encoding=UTF8", "--locale=C", "--no-sync"])
+        .args(["--auth=password", "--pwfile=password"])
+        .arg(format!("--username={USER}"))
+        .output()
+        .expect("initdb runs");
+    assert!(output.status.success(), "initdb: {}", said(&output));
+}
+
+/// Starts the server on a port that is free at this moment, its output going
+/// to `log`.
+fn launch(programs: &Path, folder: &Path, account: Option<Account>, settings: &[&str]) -> (u16, Child) {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
+    let log = File::create(folder.join("log")).expect("a log file");
+    let mut postgres = command(programs, "postgres");
+    run_as(&mut postgres, account);
+    postgres
+        .current_dir(folder)
+        .args(["-D", "data", "-p", &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("the log file"))
+        .stderr(log);
+    for setting in SETTINGS.iter().chain(settings) {
+        postgres.args(["-c", setting]);
+    }
+    (port, postgres.spawn().expect("postgres runs"))
+}
+
+/// One of PostgreSQL's programs, speaking English, and deaf to the settings a
+/// developer keeps in the environment for servers of their own.
+fn command(programs: &Path, name: &str) -> Command {
+    let mut command = Command::new(program(programs, name));
+    for (variable, _) in env::vars_os() {
+        if variable.to_string_lossy().starts_with("PG") {
+            command.env_remove(variable);
+        }
+    }
+    command.env("LC_ALL", "C");
+    command
+}
+
+/// The folder that has all these programs: one on PATH, or else Debian's for
+/// the newest version.
+fn folder_with(names: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let debian = fs::read_dir("/usr/lib/postgresql");
+    let mut versions: Vec<PathBuf> =
+        debian.into_iter().flatten().flatten().map(|version| version.path()).collect();
+    versions.sort_by_key(|version| {
+        let number = version.file_name().and_then(|name| name.to_str()?.parse().ok());
+        number.unwrap_or(0_u32)
+    });
+    env::split_paths(&path)
+        .chain(versions.into_iter().rev().map(|version| version.join("bin")))
+        .find(|folder| holds(folder, names))
+}
+
+fn holds(folder: &Path, names: &[&str]) -> bool {
+    names.iter().all(|name| program(folder, name).is_file())
+}
+
+fn program(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}{}", env::consts::EXE_SUFFIX))
+}
+
+/// Everything a program printed.
+fn said(output: &Output) -> String {
+    let text = [output.stdout.as_slice(), &output.stderr].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// A word nobody guesses: the standard library seeds its hashers from the
+/// system's source of randomness.
+fn random_password() -> String {
+    let word = |salt| RandomState::new().hash_one(salt);
+    format!("{:016x}{:016x}", word(0), word(1))
+}
+
+/// The user and group a server runs as when that is not the current user.
+#[derive(Clone, Copy)]
+struct Account {
+    user: u32,
+    group: u32,
+}
+
+/// PostgreSQL refuses to run as root; root runs it as somebody who owns
+/// nothing else.
+#[cfg(unix)]
+fn unprivileged_account(own_folder: &Path) -> Option<Account> {
+    use std::os::unix::fs::MetadataExt;
+
+    // The owner of what we just created is who we are.
+    let user = fs::metadata(own_folder).expect("our folder").uid();
+    if user != 0 {
+        return None;
+    }
+    let accounts = fs::read_to_string("/etc/passwd").expect("the list of accounts");
+    let find = |name: &str| {
+        accounts.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [found, _, user, group, ..] = fields[..] else {
+                return None;
+            };
+            let account = Account { user: user.parse().ok()?, group: group.parse().ok()? };
+            (found == name).then_some(account)
+        })
+    };
+    let account = find("nobody").or_else(|| find("postgres"));
+    Some(account.expect("an account nobody or postgres, because root cannot run PostgreSQL"))
+}
+
+#[cfg(unix)]
+fn run_as(command: &mut Command, account: Option<Account>) {
+    use std::os::unix::process::CommandExt;
+
+    if let Some(Account { user, group }) = account {
+        command.uid(user).gid(group);
+    }
+}
+
+#[cfg(unix)]
+fn give(path: &Path, account: Option<Account>) {
+    if let Some(Account { user, group }) = account {
+        std::os::unix::fs::chown(path, Some(user), Some(group)).expect("root gives files away");
+    }
+}
+
+#[cfg(not(unix))]
+fn unprivileged_account(_: &Path) -> Option<Account> {
+    None
+}
+
+#[cfg(not(unix))]
+fn run_as(_: &mut Command, _: Option<Account>) {}
+
+#[cfg(not(unix))]
+fn give(_: &Path, _: Option<Account>) {}

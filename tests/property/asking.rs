@@ -1,0 +1,63 @@
+//! Which shards a statement asks: those that it must, and no others.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use shard_runtime::{ErrorKind, Result, Shard, Shards};
+
+use super::datum::{Column, Kind};
+use super::domain::shares;
+use super::predicate::{Test, Tree};
+use super::runner::Verdict;
+use super::strategies::Pin;
+use super::subject::Subject;
+
+/// A shard of a cluster that may have fewer of them.
+pub fn shard(shards: &Shards, place: usize) -> &Shard {
+    shards.at(place % shards.len()).expect("a shard")
+}
+
+/// The place that a pin names; an error where its key is placed nowhere.
+pub fn pinned<T: Subject>(pin: Option<&Pin>, shards: &Shards) -> Result<Option<usize>, ErrorKind> {
+    match pin {
+        None => Ok(None),
+        Some(Pin::Shard(place)) => Ok(Some(place % shards.len())),
+        Some(Pin::Key(key, part)) => T::place(key, part, shards).map(Some).ok_or(ErrorKind::Unmapped),
+    }
+}
+
+/// Whether a predicate asks for a key, by its value, that is placed nowhere.
+pub fn names_unplaced<T: Subject>(tree: &Tree, shards: &Shards) -> bool {
+    let mut found = false;
+    tree.leaves(&mut |column, test, negated| {
+        let values = match test {
+            Test::Equal(value) if !negated => std::slice::from_ref(value),
+            Test::NotEqual(value) if negated => std::slice::from_ref(value),
+            Test::In(values) if !negated => values.as_slice(),
+            _ => &[],
+        };
+        let unplaced = |value| !T::COMPOSITE && T::place(value, "", shards).is_none();
+        found |= column == Column::Key && values.iter().any(unplaced);
+    });
+    found
+}
+
+/// What asking must look like: which shards, or which error.
+pub fn check_asked<T: Subject>(tree: &Tree, pin: Option<usize>, asked: &[usize], shards: &Shards) -> Verdict {
+    let shares = shares::<T>(tree, shards);
+    let once: HashSet<usize> = asked.iter().copied().collect();
+    prop_assert_eq!(once.len(), asked.len(), "a shard is asked twice: {:?}", asked);
+    if let Some(pin) = pin {
+        prop_assert!(asked.is_empty() || asked == [pin], "pinned to {}, asked {:?}", pin, asked);
+        prop_assert!(!asked.is_empty() || !shares.least.contains(&pin), "pinned to {}, asked nobody", pin);
+        // With a pin, an enum that has no variant left is not seen to be a contradiction.
+        let contradicts = !shares.possible && T::KIND != Kind::Name;
+        prop_assert!(!contradicts || asked.is_empty(), "a contradiction, but {:?} was asked", asked);
+        return Ok(());
+    }
+    let missing: Vec<&usize> = shares.least.iter().filter(|place| !asked.contains(place)).collect();
+    prop_assert!(missing.is_empty(), "asked {:?}, but rows may be on {:?} too", asked, missing);
+    let needless: Vec<&usize> = asked.iter().filter(|place| !shares.most.contains(place)).collect();
+    prop_assert!(needless.is_empty(), "asked {:?}, but no row can be on {:?}", asked, needless);
+    Ok(())
+}

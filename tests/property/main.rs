@@ -1,0 +1,68 @@
+//! Property tests against one big table.
+//!
+//! The same rows are put into a cluster and into one plain SQLite table (`oracle`), and random queries must
+//! give the same answer on both: the same rows, in the same order where one was asked for, the same counts,
+//! the same rows changed or removed. And the shards that are asked must be those that brute force over the
+//! key's values finds (`domain`): never too few, and none that cannot hold a match.
+//!
+//! `SHARDED_CASES` is how many cases are run in all (5,000 unless said), `SHARDED_SEED` the seed of the first.
+//! Every case has a seed of its own, which a failure prints together with the command that runs it again.
+
+mod aggregates;
+mod asking;
+mod children;
+mod datum;
+mod domain;
+mod models;
+mod oracle;
+mod predicate;
+mod reading;
+mod runner;
+mod strategies;
+mod subject;
+mod world;
+mod writing;
+
+/// One test per model; the numbers are the shares of the cases, in thousandths.
+macro_rules! properties {
+    ($($name:ident: $model:ident, $reads:literal, $writes:literal;)*) => {
+        /// Reads: rows, order, limit, offset, counts, and the shards that are asked.
+        mod reads {
+            $(
+                #[test]
+                fn $name() {
+                    crate::reading::run::<crate::models::$model>(concat!("reads::", stringify!($name)), $reads);
+                }
+            )*
+        }
+
+        /// Bulk updates and deletes: the rows that they affect, and the table that they leave.
+        mod writes {
+            $(
+                #[test]
+                fn $name() {
+                    crate::writing::run::<crate::models::$model>(concat!("writes::", stringify!($name)), $writes);
+                }
+            )*
+        }
+    };
+}
+
+properties! {
+    enum_key: ByEnum, 55, 18;
+    list_of_texts: ByTextList, 60, 18;
+    list_of_integers_without_fallback: ByIntegerList, 50, 18;
+    hash_of_integers: ByIntegerHash, 65, 18;
+    hash_of_texts: ByTextHash, 60, 18;
+    range_of_integers: ByIntegerRange, 55, 18;
+    range_with_gaps: ByGappedRange, 50, 18;
+    range_of_texts: ByTextRange, 60, 18;
+    own_function: ByFunction, 55, 18;
+    composite_hash: ByBoth, 70, 20;
+    bare_parent_id: ByOwner, 40, 18;
+}
+
+#[test]
+fn children() {
+    children::run("children", 100);
+}

@@ -1,0 +1,151 @@
+//! Reads: a cluster answers as one big table does, and asks the shards that it must and no others.
+
+use std::collections::HashSet;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use shard_runtime::{ErrorKind, Routed, Select, Session, Shard, Shards, Stored};
+
+use super::aggregates::check_aggregate;
+use super::asking::{check_asked, names_unplaced, pinned, shard};
+use super::datum::{Column, Kind, Line};
+use super::oracle::Oracle;
+use super::predicate::Truth;
+use super::runner::{self, Verdict};
+use super::strategies::{Pin, Query, Shape, aggregates, queries, rows};
+use super::subject::Subject;
+use super::world::{World, filled, succeeded, worlds};
+
+pub fn run<T: Subject>(name: &str, thousandths: u64) {
+    let worlds = worlds::<T::Cluster>(T::shards());
+    let shape = Shape::of::<T>();
+    let asked = (queries(shape), aggregates(shape), 0..32_i64);
+    let strategy = (0..worlds.len(), any::<bool>(), rows(shape), vec(asked, 1..4));
+    runner::run(name, thousandths, strategy, |(world, committed, rows, asked)| {
+        let world = &worlds[world];
+        let (mut session, rows) = filled::<T>(world, &rows, committed)?;
+        let oracle = Oracle::new(&rows);
+        for (query, (function, column), id) in &asked {
+            check::<T>(world, &mut session, &oracle, query)?;
+            let unbounded = Query { limit: None, offset: 0, order: Vec::new(), ..query.clone() };
+            check_aggregate::<T>(world, &mut session, &oracle, &unbounded, *function, *column)?;
+            check_get::<T>(world, &mut session, &rows, *id)?;
+        }
+        Ok(())
+    });
+}
+
+pub fn select<T: Subject>(query: &Query, shards: &Shards) -> Select<T, Routed> {
+    let mut select = T::select().all_shards().filter(T::filter(&query.tree));
+    select = match &query.pin {
+        None => select,
+        Some(Pin::Shard(place)) => select.on_shard(shard(shards, *place).name()),
+        Some(Pin::Key(key, part)) => select.on(T::pin(key, part)),
+    };
+    for by in &query.order {
+        select = select.order_by(T::order(*by));
+    }
+    if let Some(limit) = query.limit {
+        select = select.limit(limit);
+    }
+    match query.offset {
+        0 => select,
+        offset => select.offset(offset),
+    }
+}
+
+fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, query: &Query) -> Verdict {
+    let shards = world.cluster.shards();
+    let select = select::<T>(query, shards);
+    let explained = world.cluster.explain(&select);
+    let (found, asked) = world.asked(session, |session| session.all(select.clone()));
+    let pin = match pinned::<T>(query.pin.as_ref(), shards) {
+        Ok(pin) if !names_unplaced::<T>(&query.tree, shards) => pin,
+        _ => {
+            let kind = |error: shard_runtime::Error| error.kind();
+            prop_assert_eq!(explained.map(|_| ()).map_err(kind), Err(ErrorKind::Unmapped));
+            prop_assert_eq!(found.map(|rows| rows.len()).map_err(kind), Err(ErrorKind::Unmapped));
+            prop_assert!(asked.is_empty(), "asked {:?} for a key that is placed nowhere", asked);
+            return Ok(());
+        }
+    };
+    let (found, explained) = (succeeded(found)?, succeeded(explained)?);
+    let names: Vec<&str> = asked.iter().filter_map(|place| shards.at(*place)).map(Shard::name).collect();
+    prop_assert_eq!(explained.shards(), names, "explain and the statements differ");
+    match query.limit {
+        Some(0) => prop_assert!(asked.is_empty(), "asked {:?} for no row", asked),
+        _ => check_asked::<T>(&query.tree, pin, &asked, shards)?,
+    }
+    check_rows::<T>(&found, oracle, query, pin)?;
+
+    let count = succeeded(session.one(select.clone().count()))?;
+    prop_assert_eq!(count, oracle.count(query, pin), "the count");
+    let first = succeeded(session.first(select))?;
+    let first: Vec<_> = first.into_iter().collect();
+    let query = Query { limit: Some(query.limit.unwrap_or(1).min(1)), ..query.clone() };
+    check_rows::<T>(&first, oracle, &query, pin)
+}
+
+/// The rows are the oracle's: in its order as far as one was asked for, and by shard where that leaves a
+/// choice; which of a shard's rows come first where it still does is the shard's own affair.
+fn check_rows<T: Subject>(
+    found: &[Stored<T>],
+    oracle: &Oracle,
+    query: &Query,
+    pin: Option<usize>,
+) -> Verdict {
+    let wanted = oracle.select(query, pin);
+    let sorted_by = |place: usize, line: &Line| {
+        let values: Vec<_> = query.order.iter().map(|by| line.get(by.column).clone()).collect();
+        (values, place)
+    };
+    let shape =
+        |rows: &[(usize, Line)]| rows.iter().map(|(place, line)| sorted_by(*place, line)).collect::<Vec<_>>();
+    let found: Vec<(usize, Line)> = found.iter().map(|row| (row.shard().index(), row.line())).collect();
+    prop_assert_eq!(shape(&found), shape(&wanted), "what the order says of the rows");
+    let unbounded = Query { limit: None, offset: 0, order: Vec::new(), ..query.clone() };
+    let all = oracle.select(&unbounded, pin);
+    let mut seen = HashSet::new();
+    for row in &found {
+        prop_assert!(seen.insert(row.1.id()), "{:?} came twice", row);
+        prop_assert!(all.contains(row), "{:?} is no row of the answer", row);
+    }
+    if query.order.iter().any(|by| by.column == Column::Id) {
+        prop_assert_eq!(found, wanted, "the rows in a total order");
+    }
+    Ok(())
+}
+
+/// A row by its id, which is unique over the cluster but says nothing of its shard.
+pub fn check_get<T: Subject>(
+    world: &World,
+    session: &mut Session,
+    rows: &[(usize, Line)],
+    id: i64,
+) -> Verdict {
+    let (found, asked) = world.asked(session, |session| session.get::<T>(id));
+    let found = succeeded(found)?.map(|row| (row.shard().index(), row.line()));
+    prop_assert_eq!(found.as_ref(), rows.iter().find(|(_, line)| line.id() == id));
+    let all: Vec<usize> = (0..world.cluster.shards().len()).collect();
+    prop_assert!(asked == all || (asked.is_empty() && found.is_some()), "asked {:?}", asked);
+    let (again, asked) = world.asked(session, |session| session.get::<T>(id));
+    prop_assert_eq!(succeeded(again)?.map(|row| row.line()), found.map(|(_, line)| line));
+    prop_assert!(asked.is_empty() || asked == all);
+    Ok(())
+}
+
+/// The oracle's SQL and the trees' own meaning are two hands; here they check each other.
+#[test]
+fn the_oracles_agree() {
+    let shape = Shape { key: Kind::Text, edges: &[], composite: false };
+    runner::run("reading::the_oracles_agree", 80, (rows(shape), queries(shape)), |(rows, query)| {
+        let rows: Vec<(usize, Line)> = rows.into_iter().map(|line| (0, line)).collect();
+        let query = Query { limit: None, offset: 0, order: Vec::new(), ..query };
+        let holds = |line: &Line| query.tree.truth(&|column, test| test.holds(line.get(column)));
+        let held: Vec<&(usize, Line)> = rows.iter().filter(|(_, line)| holds(line) == Truth::True).collect();
+        let mut found = Oracle::new(&rows).select(&query, None);
+        found.sort_by_key(|(_, line)| held.iter().position(|(_, other)| other == line));
+        prop_assert_eq!(found.iter().collect::<Vec<_>>(), held);
+        Ok(())
+    });
+}

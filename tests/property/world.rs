@@ -1,0 +1,118 @@
+//! Clusters to put rows into: kept for many cases, since making one costs more than a case.
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+use shard_runtime::{Builder, Cluster, ErrorKind, Models, Result, Session, Shard, Synchronous};
+use tempfile::TempDir;
+
+use super::datum::{Column, Line};
+use super::subject::Subject;
+
+/// Where a cluster's shards are.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Memory,
+    Files,
+    /// One file, a prefix for each shard.
+    Prefixed,
+    /// All of these in turn.
+    Mixed,
+}
+
+/// A cluster, and whether an earlier case has left rows in it.
+pub struct World {
+    pub cluster: Cluster,
+    pub dirty: Cell<bool>,
+    _folder: TempDir,
+}
+
+/// Clusters of 1 to 7 shards, of each kind, with at least so many shards.
+pub fn worlds<M: Models>(least: usize) -> Vec<World> {
+    let sizes = [
+        (Kind::Memory, 1),
+        (Kind::Memory, 2),
+        (Kind::Prefixed, 3),
+        (Kind::Memory, 4),
+        (Kind::Files, 4),
+        (Kind::Mixed, 5),
+        (Kind::Prefixed, 6),
+        (Kind::Memory, 7),
+    ];
+    sizes
+        .into_iter()
+        .filter(|(_, shards)| *shards >= least)
+        .map(|(kind, shards)| world::<M>(kind, shards))
+        .collect()
+}
+
+fn world<M: Models>(kind: Kind, shards: usize) -> World {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let url = |place: usize| match (kind, place % 3) {
+        (Kind::Memory, _) | (Kind::Mixed, 0) => "sqlite::memory:".to_owned(),
+        (Kind::Files, _) | (Kind::Mixed, 1) => format!("sqlite:{}", path(&format!("{place}.db"))),
+        (Kind::Prefixed | Kind::Mixed, _) => format!("sqlite:{}?prefix=p{place}_", path("all.db")),
+    };
+    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder: Builder =
+        (0..shards).fold(builder, |builder, place| builder.shard(format!("s{place}"), url(place)));
+    let cluster = builder.create::<M>().unwrap_or_else(|error| panic!("{kind:?} of {shards}: {error}"));
+    World { cluster, dirty: Cell::new(false), _folder: folder }
+}
+
+impl World {
+    /// What something returns, and the places of the shards that were asked for it, one for each statement.
+    pub fn asked<O>(&self, session: &mut Session, run: impl FnOnce(&mut Session) -> O) -> (O, Vec<usize>) {
+        let before: Vec<u64> = self.cluster.shards().iter().map(Shard::statements).collect();
+        let result = run(session);
+        let mut asked = Vec::new();
+        for (shard, before) in self.cluster.shards().iter().zip(before) {
+            asked.extend((before..shard.statements()).map(|_| shard.index()));
+        }
+        (result, asked)
+    }
+}
+
+/// A session of a cluster that holds these rows, and the rows with the shards that they live on: committed
+/// by another session, or waiting to be in this one. Rows whose key is placed nowhere are refused.
+pub fn filled<T: Subject>(
+    world: &World,
+    rows: &[Line],
+    committed: bool,
+) -> Result<(Session, Vec<(usize, Line)>), TestCaseError> {
+    if world.dirty.get() {
+        let mut session = world.cluster.session();
+        succeeded(T::clear(&mut session))?;
+        succeeded(session.commit())?;
+        world.dirty.set(false);
+    }
+    let mut session = world.cluster.session();
+    let mut stored = Vec::new();
+    for line in rows {
+        let row = T::build(line);
+        let placed =
+            T::place(line.get(Column::Key), line.get(Column::Part).as_text(), world.cluster.shards());
+        let Some(place) = placed else {
+            let error = session.add(row).err().map(|error| error.kind());
+            prop_assert_eq!(error, Some(ErrorKind::Unmapped), "{:?} is placed nowhere", line);
+            continue;
+        };
+        succeeded(T::before_adding(&mut session, &row))?;
+        let added = succeeded(session.add(row))?;
+        prop_assert_eq!(added.shard().index(), place);
+        stored.push((place, line.clone()));
+    }
+    if committed {
+        world.dirty.set(true);
+        succeeded(session.commit())?;
+        session = world.cluster.session();
+    }
+    succeeded(session.flush())?;
+    Ok((session, stored))
+}
+
+/// The value, or the error as a failure of the case.
+pub fn succeeded<V>(result: Result<V>) -> Result<V, TestCaseError> {
+    result.map_err(|error| TestCaseError::fail(format!("{error:?}")))
+}

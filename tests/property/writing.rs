@@ -1,0 +1,108 @@
+//! Bulk updates and deletes: what they affect, and what they leave.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use shard_runtime::{ErrorKind, Session};
+
+use super::asking::{check_asked, names_unplaced, pinned, shard};
+use super::datum::{Column, Datum, Line};
+use super::oracle::Oracle;
+use super::predicate::Tree;
+use super::reading::check_get;
+use super::runner::{self, Verdict};
+use super::strategies::{By, Pin, Shape, assignments, pins, rows, trees};
+use super::subject::Subject;
+use super::world::{World, filled, succeeded, worlds};
+
+/// A bulk update, or a delete where it sets nothing.
+#[derive(Clone, Debug)]
+struct Write {
+    tree: Tree,
+    pin: Option<Pin>,
+    set: Option<Vec<(Column, Datum)>>,
+}
+
+pub fn run<T: Subject>(name: &str, thousandths: u64) {
+    let worlds = worlds::<T::Cluster>(T::shards());
+    let shape = Shape::of::<T>();
+    let set = option::weighted(0.7, assignments(shape));
+    let write = (trees(shape), pins(shape), set).prop_map(|(tree, pin, set)| Write { tree, pin, set });
+    let strategy = (0..worlds.len(), any::<[bool; 2]>(), rows(shape), vec((write, 0..32_i64), 1..5));
+    runner::run(name, thousandths, strategy, |(world, [committed, commits], rows, writes)| {
+        let world = &worlds[world];
+        let (mut session, rows) = filled::<T>(world, &rows, committed)?;
+        let oracle = Oracle::new(&rows);
+        for (write, id) in &writes {
+            check_get::<T>(world, &mut session, &oracle.all(), *id)?;
+            check::<T>(world, &mut session, &oracle, write)?;
+            check_get::<T>(world, &mut session, &oracle.all(), *id)?;
+            check_table::<T>(&mut session, &oracle.all())?;
+        }
+        let mut wanted = oracle.all();
+        if let Some((place, line)) = rows.last() {
+            // One more row, which still waits when it is committed or rolled back.
+            let mut line = line.clone();
+            line.set(Column::Id, Datum::Integer(1_000));
+            succeeded(session.add(T::build(&line)))?;
+            wanted.push((*place, line));
+        }
+        if commits {
+            world.dirty.set(true);
+            succeeded(session.commit())?;
+            check_table::<T>(&mut world.cluster.session(), &wanted)
+        } else {
+            session.rollback();
+            let mut before = if committed { rows } else { Vec::new() };
+            before.sort_by_key(|(_, line)| line.id());
+            check_table::<T>(&mut session, &before)
+        }
+    });
+}
+
+fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, write: &Write) -> Verdict {
+    let shards = world.cluster.shards();
+    let filter = || T::filter(&write.tree);
+    let (affected, asked) = world.asked(session, |session| match &write.set {
+        Some(set) => {
+            let update = T::update().all_shards().filter(filter());
+            let update = match &write.pin {
+                None => update,
+                Some(Pin::Shard(place)) => update.on_shard(shard(shards, *place).name()),
+                Some(Pin::Key(key, part)) => update.on(T::pin(key, part)),
+            };
+            session.execute(set.iter().fold(update, |update, (column, value)| T::set(update, *column, value)))
+        }
+        None => {
+            let delete = T::delete().all_shards().filter(filter());
+            session.execute(match &write.pin {
+                None => delete,
+                Some(Pin::Shard(place)) => delete.on_shard(shard(shards, *place).name()),
+                Some(Pin::Key(key, part)) => delete.on(T::pin(key, part)),
+            })
+        }
+    });
+    let pin = match pinned::<T>(write.pin.as_ref(), shards) {
+        Ok(pin) if !names_unplaced::<T>(&write.tree, shards) => pin,
+        _ => {
+            prop_assert_eq!(affected.map_err(|error| error.kind()), Err(ErrorKind::Unmapped));
+            prop_assert!(asked.is_empty(), "asked {:?} for a key that is placed nowhere", asked);
+            return Ok(());
+        }
+    };
+    prop_assert_eq!(
+        succeeded(affected)?,
+        oracle.write(&write.tree, pin, write.set.as_deref()),
+        "affected rows"
+    );
+    check_asked::<T>(&write.tree, pin, &asked, shards)
+}
+
+/// The whole table is this, each row on its shard.
+fn check_table<T: Subject>(session: &mut Session, wanted: &[(usize, Line)]) -> Verdict {
+    let by = By { column: Column::Id, descending: false, nulls_first: None };
+    let found = succeeded(session.all(T::select().all_shards().order_by(T::order(by))))?;
+    let found: Vec<(usize, Line)> = found.iter().map(|row| (row.shard().index(), row.line())).collect();
+    prop_assert_eq!(found, wanted, "the whole table");
+    Ok(())
+}

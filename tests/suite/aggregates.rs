@@ -1,0 +1,109 @@
+//! Aggregates are merged, never concatenated: R27.
+
+use shard_runtime::{ErrorKind, Sharded};
+
+use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
+use crate::models::*;
+
+on_every_backend! {
+    r27_counts_are_added,
+    r27_sums_and_means_are_of_all_rows,
+    r27_least_and_greatest_of_all_shards,
+    r27_empty_shards_contribute_nothing,
+    r27_aggregates_ask_only_the_shards_they_must,
+    r27_a_sum_that_does_not_fit_is_an_error,
+}
+
+/// One report on Asia's shard, three on South America's, none elsewhere.
+fn reports(backend: &Backend) -> Watched {
+    let cluster = backend.create::<Weather>(&CONTINENTS);
+    let mut session = cluster.session();
+    let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
+    let quito = session.add(city(Continent::SouthAmerica, "Quito")).unwrap();
+    for (city, temperature) in [(&tokyo, 80.0), (&quito, 10.0), (&quito, -20.0), (&quito, 30.0)] {
+        session.add(NewReport { city: city.link(), temperature }).unwrap();
+    }
+    session.commit().unwrap();
+    cluster
+}
+
+fn r27_counts_are_added(backend: &Backend) {
+    let cluster = reports(backend);
+    let mut session = cluster.session();
+    let count = || Report::select().all_shards().count();
+    let (count, counts) = cluster.counted(|| session.one(count()).unwrap());
+    assert_eq!(count, 4);
+    assert!(counts.len() == 4 && counts.iter().all(|(_, statements)| *statements == 1));
+    let cold = Report::select().filter(Report::TEMPERATURE.lt(20.0)).all_shards();
+    assert_eq!(session.one(cold.count()).unwrap(), 2);
+}
+
+fn r27_sums_and_means_are_of_all_rows(backend: &Backend) {
+    let cluster = reports(backend);
+    let mut session = cluster.session();
+    let all = || Report::select().all_shards();
+    assert_eq!(session.one(all().sum(Report::TEMPERATURE)).unwrap(), Some(100.0));
+    // Not the mean of the shards' means, which is 43.3.
+    assert_eq!(session.one(all().avg(Report::TEMPERATURE)).unwrap(), Some(25.0));
+    assert_eq!(session.one(all().avg(Report::ID)).unwrap(), Some(1.75));
+    assert_eq!(session.one(all().sum(Report::ID)).unwrap(), Some(7));
+    let south = Report::select().on(Continent::SouthAmerica);
+    assert_eq!(session.one(south.avg(Report::TEMPERATURE)).unwrap(), Some(20.0 / 3.0));
+}
+
+fn r27_least_and_greatest_of_all_shards(backend: &Backend) {
+    let cluster = reports(backend);
+    let mut session = cluster.session();
+    let all = || Report::select().all_shards();
+    assert_eq!(session.one(all().min(Report::TEMPERATURE)).unwrap(), Some(-20.0));
+    assert_eq!(session.one(all().max(Report::TEMPERATURE)).unwrap(), Some(80.0));
+    assert_eq!(session.one(City::select().all_shards().min(City::NAME)).unwrap().as_deref(), Some("Quito"));
+    assert_eq!(session.one(City::select().all_shards().max(City::NAME)).unwrap().as_deref(), Some("Tokyo"));
+}
+
+fn r27_empty_shards_contribute_nothing(backend: &Backend) {
+    let cluster = reports(backend);
+    let mut session = cluster.session();
+    let none = || Report::select().filter(Report::TEMPERATURE.gt(1000.0)).all_shards();
+    assert_eq!(session.one(none().count()).unwrap(), 0);
+    assert_eq!(session.one(none().sum(Report::TEMPERATURE)).unwrap(), None);
+    assert_eq!(session.one(none().avg(Report::TEMPERATURE)).unwrap(), None);
+    assert_eq!(session.one(none().min(Report::TEMPERATURE)).unwrap(), None);
+    assert_eq!(session.one(none().max(Report::TEMPERATURE)).unwrap(), None);
+    // Nor do rows without a value.
+    assert_eq!(session.one(City::select().all_shards().avg(City::POPULATION)).unwrap(), None);
+    session.execute(City::update().set(City::POPULATION, Some(6)).on(Continent::Asia)).unwrap();
+    assert_eq!(session.one(City::select().all_shards().avg(City::POPULATION)).unwrap(), Some(6.0));
+    assert_eq!(session.one(City::select().all_shards().sum(City::POPULATION)).unwrap(), Some(6));
+    assert_eq!(session.one(City::select().all_shards().min(City::POPULATION)).unwrap(), Some(6));
+}
+
+fn r27_aggregates_ask_only_the_shards_they_must(backend: &Backend) {
+    let cluster = reports(backend);
+    let mut session = cluster.session();
+    let asia = || Report::select().on(Continent::Asia);
+    assert_eq!(cluster.asked(|| session.one(asia().count()).unwrap()), (1, vec!["asia".to_owned()]));
+    let (sum, asked) = cluster.asked(|| session.one(asia().sum(Report::TEMPERATURE)).unwrap());
+    assert_eq!((sum, asked), (Some(80.0), vec!["asia".to_owned()]));
+    let nobody =
+        City::select().filter(City::CONTINENT.eq(Continent::Asia) & City::CONTINENT.eq(Continent::Europe));
+    let (sum, asked) = cluster.asked(|| session.one(nobody.sum(City::POPULATION)).unwrap());
+    assert_eq!((sum, asked), (None, vec![]));
+}
+
+fn r27_a_sum_that_does_not_fit_is_an_error(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    let huge = |continent, name| NewCity { population: Some(i64::MAX), ..city(continent, name) };
+    session.add_all([huge(Continent::Asia, "x"), huge(Continent::Europe, "y")]).unwrap();
+    let all = || City::select().all_shards();
+    let texts = ["table `cities`", "column `population`"];
+    assert_error(session.one(all().sum(City::POPULATION)), ErrorKind::Value, &texts);
+    assert_eq!(session.one(all().max(City::POPULATION)).unwrap(), Some(i64::MAX));
+    // On one shard it is the database that says so.
+    session.add(huge(Continent::Asia, "z")).unwrap();
+    let asia = City::select().on(Continent::Asia);
+    let texts = ["shard `asia`", "table `cities`"];
+    assert_error(session.one(asia.sum(City::POPULATION)), ErrorKind::Value, &texts);
+    assert_eq!(session.one(all().count()).unwrap(), 3, "the session goes on");
+}

@@ -1,0 +1,169 @@
+//! Sessions that want the same shards: a bounded wait, then a typed error: R38.
+
+use std::time::{Duration, Instant};
+
+use shard_runtime::{ErrorKind, Sharded};
+
+use crate::backend::{Backend, LETTERS, Watched, assert_error};
+use crate::models::*;
+
+on_every_backend! {
+    r38_a_writer_waits_and_then_is_told_busy,
+    r38_crossing_writers_are_both_told_within_bounds,
+    r38_what_waited_can_be_sent_again,
+    r38_a_busy_bulk_write_has_no_effect,
+    r38_connections_run_out_within_bounds,
+    r38_a_short_lock_is_waited_for,
+    readers_and_a_writer,
+}
+
+/// How long any refusal may take: the wait of 150 ms, and a slow machine.
+const BOUND: Duration = Duration::from_secs(5);
+
+fn account(id: i64, number: i32) -> Account {
+    Account { id, number, owner: "x".into() }
+}
+
+fn count(cluster: &Watched) -> u64 {
+    cluster.session().one(Account::select().all_shards().count()).unwrap()
+}
+
+fn r38_a_writer_waits_and_then_is_told_busy(backend: &Backend) {
+    let cluster = backend.create::<Account>(&LETTERS);
+    let mut first = cluster.session();
+    first.add(account(1, 1500)).unwrap();
+    first.flush().unwrap();
+    let mut second = cluster.session();
+    second.add(account(2, 1600)).unwrap();
+    let began = Instant::now();
+    let result = second.commit();
+    assert!(began.elapsed() >= Duration::from_millis(100), "it waits: {:?}", began.elapsed());
+    assert!(began.elapsed() < BOUND);
+    assert_error(result, ErrorKind::Busy, &["shard `b`"]);
+    first.commit().unwrap();
+    second.rollback();
+    second.add(account(2, 1600)).unwrap();
+    second.commit().unwrap();
+    assert_eq!(count(&cluster), 2);
+}
+
+fn r38_crossing_writers_are_both_told_within_bounds(backend: &Backend) {
+    let cluster = backend.create::<Account>(&LETTERS);
+    if !backend.is_separate() {
+        return; // one file is one lock: nothing crosses
+    }
+    let (mut first, mut second) = (cluster.session(), cluster.session());
+    first.add(account(1, 5)).unwrap();
+    first.flush().unwrap();
+    second.add(account(2, 2500)).unwrap();
+    second.flush().unwrap();
+    // Each wants what the other holds.
+    first.add(account(3, 2500)).unwrap();
+    second.add(account(4, 5)).unwrap();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(move || first.commit());
+        let second = scope.spawn(move || second.commit());
+        let results = [first.join().unwrap(), second.join().unwrap()];
+        assert!(results.iter().any(Result::is_err));
+        for error in results.into_iter().filter_map(Result::err) {
+            assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+            assert!(matches!(error.shard(), Some("a" | "c")));
+        }
+    });
+    assert!(began.elapsed() < BOUND);
+    // The loser's session was dropped: nothing of it is left, and nothing is locked.
+    assert!(count(&cluster) <= 2);
+    let mut session = cluster.session();
+    session.add_all([account(11, 5), account(12, 1500), account(13, 2500)]).unwrap();
+    session.commit().unwrap();
+}
+
+fn r38_what_waited_can_be_sent_again(backend: &Backend) {
+    let cluster = backend.create::<Account>(&LETTERS);
+    let mut first = cluster.session();
+    first.add(account(1, 2500)).unwrap();
+    first.flush().unwrap();
+    let mut second = cluster.session();
+    second.add_all([account(2, 5), account(3, 1500), account(4, 2600)]).unwrap();
+    assert_error(second.commit(), ErrorKind::Busy, &["shard `"]);
+    assert_error(second.flush(), ErrorKind::Busy, &["shard `"]);
+    first.rollback();
+    // A refusal that is nobody's fault loses no row: the same commit, said again, commits all of them.
+    second.commit().unwrap();
+    assert_eq!(count(&cluster), 3);
+}
+
+fn r38_a_busy_bulk_write_has_no_effect(backend: &Backend) {
+    let cluster = backend.create::<Account>(&LETTERS);
+    let mut session = cluster.session();
+    session.add_all([account(1, 5), account(2, 1500), account(3, 2500)]).unwrap();
+    session.commit().unwrap();
+    let mut holder = cluster.session();
+    holder.execute(Account::update().set(Account::OWNER, "holder").on_shard("c")).unwrap();
+    let update = || Account::update().set(Account::OWNER, "y").all_shards();
+    assert_error(session.execute(update()), ErrorKind::Busy, &["shard `"]);
+    holder.rollback();
+    session.commit().unwrap();
+    let changed = Account::select().filter(Account::OWNER.ne("x")).all_shards();
+    assert_eq!(session.one(changed.count()).unwrap(), 0);
+    assert_eq!(session.execute(update()).unwrap(), 3);
+}
+
+fn r38_connections_run_out_within_bounds(backend: &Backend) {
+    let few = backend.builder(&LETTERS).connections(2);
+    let cluster = Watched::over(|builder| builder.create::<Account>(), few);
+    let mut holders = [cluster.session(), cluster.session()];
+    for holder in &mut holders {
+        holder.all(Account::select().on_shard("b")).unwrap();
+    }
+    let mut third = cluster.session();
+    let began = Instant::now();
+    let result = third.all(Account::select().on_shard("b"));
+    assert!(began.elapsed() < BOUND);
+    assert_error(result, ErrorKind::Busy, &["shard `b`", "2 connections"]);
+    holders[0].rollback();
+    third.all(Account::select().on_shard("b")).unwrap();
+}
+
+fn r38_a_short_lock_is_waited_for(backend: &Backend) {
+    let patient = backend.builder(&LETTERS).busy_timeout(BOUND);
+    let cluster = Watched::over(|builder| builder.create::<Account>(), patient);
+    let mut first = cluster.session();
+    first.add(account(1, 5)).unwrap();
+    first.flush().unwrap();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            let mut second = cluster.session();
+            second.add(account(2, 6)).unwrap();
+            second.commit()
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        first.commit().unwrap();
+        second.join().unwrap().unwrap();
+    });
+    assert_eq!(count(&cluster), 2);
+}
+
+fn readers_and_a_writer(backend: &Backend) {
+    let cluster = backend.create::<Account>(&LETTERS);
+    let mut reader = cluster.session();
+    reader.all(Account::select().all_shards()).unwrap();
+    let mut writer = cluster.session();
+    writer.add(account(1, 5)).unwrap();
+    match backend.is_on_disk() {
+        true => writer.commit().unwrap(),
+        false => {
+            // In memory a reader keeps writers waiting, with the same bound and the same error; a commit that
+            // failed has to be acknowledged.
+            assert_error(writer.commit(), ErrorKind::Busy, &["shard `a`"]);
+            reader.commit().unwrap();
+            assert_error(writer.commit(), ErrorKind::Aborted, &["rolled back"]);
+            writer.rollback();
+            writer.add(account(1, 5)).unwrap();
+            writer.commit().unwrap();
+        }
+    }
+    reader.commit().unwrap();
+    assert_eq!(reader.one(Account::select().all_shards().count()).unwrap(), 1);
+}

@@ -1,0 +1,34 @@
+//! The rules of the framework as tests, each named after its rule, run on every kind of cluster alike.
+//!
+//! Where a rule says which shards are asked, the shards are checked, not only the rows: by the statements
+//! counted per shard, by the statement hook, and by *sentinel rows*, which are written into every shard behind
+//! the library's back and carry the shard's name, so that the rows that come back say where they were read.
+
+#[macro_use]
+mod backend;
+mod models;
+
+mod aggregates;
+mod bad_names;
+mod bad_values;
+mod committing;
+mod configuration;
+mod contention;
+mod explaining;
+mod faults;
+mod fields;
+mod identity;
+mod ids;
+mod loading;
+mod narrowing;
+mod observing;
+mod opening;
+mod oracle;
+mod order;
+mod parents;
+mod pins;
+mod placement;
+mod schema;
+mod threads;
+mod transactions;
+mod writing;

@@ -1,0 +1,350 @@
+//! Each shard knows who it is, and opening never makes anything: R40.
+
+use std::fs;
+
+use shard_runtime::{Cluster, ErrorKind, Sharded};
+
+use crate::backend::{Backend, Kind, LETTERS, assert_error};
+use crate::models::*;
+
+on_every_backend! {
+    r40_open_creates_nothing,
+    r40_what_was_made_is_opened,
+    r40_create_again_changes_nothing,
+    r40_swapped_files_are_refused,
+    r40_a_copied_file_is_refused,
+    r40_another_clusters_file_is_refused,
+    r40_another_order_or_number_of_shards_is_refused,
+    r40_a_renamed_shard_is_refused,
+    r40_a_remapped_key_is_refused,
+    r40_new_models_can_be_added,
+    r40_a_missing_file_is_refused,
+    r40_a_file_that_is_swapped_later_is_noticed,
+    r40_a_lost_control_database_is_refused,
+    r40_another_clusters_control_database_is_refused,
+    r40_a_foreign_database_is_refused,
+}
+
+/// A cluster with one company on every shard.
+fn made(backend: &Backend) {
+    let cluster = backend.create::<Company>(&LETTERS);
+    let mut session = cluster.session();
+    session.add_all((0..9).map(|id| Company { id, name: format!("company {id}") })).unwrap();
+    session.commit().unwrap();
+}
+
+fn files(backend: &Backend) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(backend.folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Shards in files whose names do not say which shard they hold.
+fn opened(backend: &Backend, shards: &[(&str, &str)]) -> shard_runtime::Result<Cluster> {
+    let builder =
+        Cluster::builder().control(format!("sqlite:{}", backend.folder().join("control.db").display()));
+    let at = |file: &str| backend.url(file);
+    shards.iter().fold(builder, |builder, (name, file)| builder.shard(*name, at(file))).open::<Company>()
+}
+
+fn r40_open_creates_nothing(backend: &Backend) {
+    let result = backend.open::<Company>(&LETTERS).map(drop);
+    assert_error(result, ErrorKind::Missing, &["create"]);
+    assert!(files(backend).is_empty(), "{:?}", files(backend));
+    if backend.is_on_disk() {
+        // A folder that is not there is not made either.
+        let nowhere = backend.folder().join("nowhere").join("a.db");
+        let builder = Cluster::builder().shard("a", format!("sqlite:{}", nowhere.display()));
+        assert_error(builder.open::<Company>(), ErrorKind::Missing, &[]);
+        assert!(files(backend).is_empty());
+    }
+}
+
+fn r40_what_was_made_is_opened(backend: &Backend) {
+    made(backend);
+    if backend.is_on_disk() {
+        for _ in 0..2 {
+            let cluster = backend.open::<Company>(&LETTERS).unwrap();
+            assert_eq!(cluster.session().one(Company::select().all_shards().count()).unwrap(), 9);
+        }
+        let names: Vec<String> = files(backend)
+            .into_iter()
+            .filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm"))
+            .collect();
+        let expected: &[&str] = match backend.kind {
+            Kind::Files => &["a.db", "b.db", "c.db", "control.db"],
+            _ => &["control.db", "together.db"],
+        };
+        assert_eq!(names, expected);
+    }
+}
+
+fn r40_create_again_changes_nothing(backend: &Backend) {
+    made(backend);
+    if backend.is_on_disk() {
+        let cluster = backend.create::<Company>(&LETTERS);
+        assert_eq!(cluster.session().one(Company::select().all_shards().count()).unwrap(), 9);
+        for table in ["sharded_shard", "sharded_layout", "companies"] {
+            let count = || backend.peek::<i64>("b", table, "SELECT count(*) FROM {table}");
+            let before = count();
+            drop(backend.create::<Company>(&LETTERS));
+            assert_eq!(count(), before, "{table}");
+        }
+    }
+}
+
+fn r40_swapped_files_are_refused(backend: &Backend) {
+    made(backend);
+    if !backend.is_on_disk() {
+        return;
+    }
+    opened(backend, &[("a", "a"), ("b", "b"), ("c", "c")]).unwrap();
+    // The layout says the same; only the files (or the prefixes) stand in each other's place.
+    let swapped = opened(backend, &[("a", "b"), ("b", "a"), ("c", "c")]);
+    assert_error(swapped, ErrorKind::Identity, &["shard `a`", "`b`"]);
+    let swapped = opened(backend, &[("a", "a"), ("b", "c"), ("c", "b")]);
+    assert_error(swapped, ErrorKind::Identity, &["shard `b`", "`c`"]);
+    if backend.kind == Kind::Files {
+        fs::rename(backend.path("b"), backend.path("x")).unwrap();
+        fs::rename(backend.path("c"), backend.path("b")).unwrap();
+        fs::rename(backend.path("x"), backend.path("c")).unwrap();
+        let swapped = backend.open::<Company>(&LETTERS).map(drop);
+        assert_error(swapped, ErrorKind::Identity, &["shard `b`", "`c`"]);
+        let remade = backend.builder(&LETTERS).create::<Company>();
+        assert_error(remade, ErrorKind::Identity, &["shard `b`", "`c`"]);
+    }
+}
+
+fn r40_a_copied_file_is_refused(backend: &Backend) {
+    made(backend);
+    if backend.kind != Kind::Files {
+        return;
+    }
+    fs::remove_file(backend.path("c")).unwrap();
+    fs::copy(backend.path("b"), backend.path("c")).unwrap();
+    let copied = backend.open::<Company>(&LETTERS).map(drop);
+    assert_error(copied, ErrorKind::Identity, &["shard `c`", "`b`"]);
+    // The same file twice, also by another way of writing its path.
+    let link = backend.folder().join(".").join("b.db");
+    let twice = Cluster::builder()
+        .shard("b", backend.url("b"))
+        .shard("c", format!("sqlite:{}", link.display()))
+        .open::<Company>();
+    assert_error(twice, ErrorKind::Configuration, &["shard `c`", "`b`", "prefix"]);
+    #[cfg(unix)]
+    {
+        fs::remove_file(backend.path("c")).unwrap();
+        std::os::unix::fs::symlink(backend.path("b"), backend.path("c")).unwrap();
+        let linked = backend.open::<Company>(&LETTERS).map(drop);
+        assert_error(linked, ErrorKind::Configuration, &["shard `c`", "`b`"]);
+    }
+}
+
+fn r40_another_clusters_file_is_refused(backend: &Backend) {
+    if backend.kind != Kind::Files {
+        return;
+    }
+    let other = Backend::new(backend.kind);
+    made(backend);
+    made(&other);
+    fs::copy(other.path("b"), backend.path("b")).unwrap();
+    let _ = fs::remove_file(backend.path("b").with_extension("db-wal"));
+    let _ = fs::remove_file(backend.path("b").with_extension("db-shm"));
+    let foreign = backend.open::<Company>(&LETTERS).map(drop);
+    assert_error(foreign, ErrorKind::Identity, &["shard `b`", "another cluster"]);
+    let foreign = backend.builder(&LETTERS).create::<Company>();
+    assert_error(foreign, ErrorKind::Identity, &["shard `b`", "another cluster"]);
+}
+
+fn r40_another_order_or_number_of_shards_is_refused(backend: &Backend) {
+    made(backend);
+    if !backend.is_on_disk() {
+        return;
+    }
+    let layout = |shards: &[&str], texts: &[&str]| {
+        assert_error(backend.open::<Company>(shards).map(drop), ErrorKind::Layout, texts);
+        assert_error(backend.builder(shards).create::<Company>(), ErrorKind::Layout, texts);
+    };
+    layout(&["b", "a", "c"], &["shard `b`", "0 is a", "0 is b"]);
+    layout(&["a", "b"], &["shard `a`", "shards", "2 is c"]);
+    // One more: the hash's modulus changes.
+    assert_error(backend.open::<Company>(&["a", "b", "c", "d"]).map(drop), ErrorKind::Layout, &["3 is d"]);
+    // None of this has changed anything.
+    let cluster = backend.open::<Company>(&LETTERS).unwrap();
+    assert_eq!(cluster.session().one(Company::select().all_shards().count()).unwrap(), 9);
+}
+
+fn r40_a_renamed_shard_is_refused(backend: &Backend) {
+    made(backend);
+    if backend.is_on_disk() {
+        let renamed = opened(backend, &[("a", "a"), ("beta", "b"), ("c", "c")]);
+        let error = renamed.map(drop).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Identity | ErrorKind::Layout), "{error}");
+        assert!(error.to_string().contains("beta"), "{error}");
+    }
+}
+
+mod remapped {
+    use shard_runtime::Sharded;
+
+    /// As [`Shop`](super::Shop), two regions in each other's place.
+    #[derive(Sharded)]
+    #[sharded(table = "shops")]
+    pub struct Shop {
+        #[id]
+        pub id: i64,
+        #[shard_key(list("North" => "b", "South" => "a"))]
+        pub region: String,
+    }
+
+    /// As [`Account`](super::Account), one bound moved.
+    #[derive(Sharded)]
+    #[sharded(table = "accounts")]
+    pub struct Account {
+        #[id]
+        pub id: i64,
+        #[shard_key(range("a" => ..1000, "b" => 1000..3000, "c" => 3000..))]
+        pub number: i32,
+        pub owner: String,
+    }
+
+    /// As [`Company`](super::Company), placed by range.
+    #[derive(Sharded)]
+    #[sharded(table = "companies")]
+    pub struct Company {
+        #[id]
+        #[shard_key(range("a" => ..5, "b" => 5..))]
+        pub id: i64,
+        pub name: String,
+    }
+
+    /// As [`Visit`](super::Visit), with another fallback.
+    #[derive(Sharded)]
+    #[sharded(table = "visits")]
+    pub struct Visit {
+        #[id]
+        pub id: i64,
+        #[shard_key(list(1 => "a", -2 => "b", _ => "b"))]
+        pub reason: i32,
+        pub notes: String,
+    }
+}
+
+fn r40_a_remapped_key_is_refused(backend: &Backend) {
+    drop(backend.create::<(Shop, Account, Company, Visit)>(&LETTERS));
+    if !backend.is_on_disk() {
+        return;
+    }
+    let refused = |result: shard_runtime::Result<()>, texts: &[&str]| {
+        assert_error(result, ErrorKind::Layout, texts);
+    };
+    let shops = backend.open::<remapped::Shop>(&LETTERS).map(drop);
+    refused(shops, &["shard `a`", "shops", "North => a", "North => b"]);
+    let accounts = backend.open::<remapped::Account>(&LETTERS).map(drop);
+    refused(accounts, &["shard `a`", "accounts", "1000..2000 => b", "1000..3000 => b"]);
+    let companies = backend.open::<remapped::Company>(&LETTERS).map(drop);
+    refused(companies, &["shard `a`", "companies", "hash modulus 3", "range"]);
+    let visits = backend.open::<remapped::Visit>(&LETTERS).map(drop);
+    refused(visits, &["shard `a`", "visits", "otherwise => c", "otherwise => b"]);
+    refused(backend.builder(&LETTERS).create::<remapped::Shop>().map(drop), &["shops", "North => b"]);
+    // Some of the models alone, as they were: fine.
+    backend.open::<(Visit, Shop)>(&LETTERS).unwrap();
+}
+
+fn r40_new_models_can_be_added(backend: &Backend) {
+    made(backend);
+    if !backend.is_on_disk() {
+        return;
+    }
+    let texts = ["shard `a`", "table `campaigns`", "create"];
+    assert_error(backend.open::<Advertising>(&LETTERS).map(drop), ErrorKind::Schema, &texts);
+    let cluster = backend.create::<Advertising>(&LETTERS);
+    let mut session = cluster.session();
+    session.add(NewCampaign { company_id: 5, title: "new".into() }).unwrap();
+    session.commit().unwrap();
+    drop((session, cluster));
+    backend.open::<Advertising>(&LETTERS).unwrap();
+    backend.open::<Company>(&LETTERS).unwrap();
+}
+
+fn r40_a_missing_file_is_refused(backend: &Backend) {
+    made(backend);
+    if backend.kind != Kind::Files {
+        return;
+    }
+    let cluster = backend.open::<Company>(&LETTERS).unwrap();
+    fs::remove_file(backend.path("b")).unwrap();
+    let missing = || backend.open::<Company>(&LETTERS).map(drop);
+    assert_error(missing(), ErrorKind::Missing, &["shard `b`", "b.db"]);
+    // Nor does a cluster that was opened before make it when it first needs it.
+    let mut session = cluster.session();
+    assert_error(session.all(Company::select().on_shard("b")), ErrorKind::Missing, &["shard `b`"]);
+    assert!(!backend.path("b").exists());
+    // The others go on.
+    assert!(!session.all(Company::select().on_shard("c")).unwrap().is_empty());
+}
+
+fn r40_a_file_that_is_swapped_later_is_noticed(backend: &Backend) {
+    made(backend);
+    if backend.kind != Kind::Files {
+        return;
+    }
+    let cluster = backend.open::<Company>(&LETTERS).unwrap();
+    fs::rename(backend.path("b"), backend.path("x")).unwrap();
+    fs::rename(backend.path("c"), backend.path("b")).unwrap();
+    let mut session = cluster.session();
+    let swapped = session.all(Company::select().on_shard("b"));
+    assert_error(swapped, ErrorKind::Identity, &["shard `b`", "`c`"]);
+}
+
+fn r40_a_lost_control_database_is_refused(backend: &Backend) {
+    made(backend);
+    if !backend.is_on_disk() {
+        return;
+    }
+    fs::remove_file(backend.folder().join("control.db")).unwrap();
+    let opened = backend.open::<Company>(&LETTERS).map(drop);
+    assert_error(opened, ErrorKind::Missing, &["control"]);
+    // Made anew it would hand ids out again.
+    let created = backend.builder(&LETTERS).create::<Company>();
+    assert_error(created, ErrorKind::Identity, &["shard `a`", "control"]);
+    assert!(!backend.folder().join("control.db").exists());
+}
+
+fn r40_another_clusters_control_database_is_refused(backend: &Backend) {
+    if !backend.is_on_disk() {
+        return;
+    }
+    let other = Backend::new(backend.kind);
+    made(backend);
+    made(&other);
+    fs::copy(other.folder().join("control.db"), backend.folder().join("control.db")).unwrap();
+    let opened = backend.open::<Company>(&LETTERS).map(drop);
+    assert_error(opened, ErrorKind::Identity, &["shard `a`", "another cluster"]);
+    // A shard's file, or any other database, is no control database.
+    let control = |path: std::path::PathBuf| {
+        backend.builder(&LETTERS).control(format!("sqlite:{}", path.display())).open::<Company>().map(drop)
+    };
+    assert_error(control(backend.path("a")), ErrorKind::Configuration, &["control"]);
+    assert_error(control(other.path("a")), ErrorKind::Identity, &["control"]);
+}
+
+fn r40_a_foreign_database_is_refused(backend: &Backend) {
+    made(backend);
+    if backend.kind != Kind::Files {
+        return;
+    }
+    for name in ["b.db", "b.db-wal", "b.db-shm"] {
+        let _ = fs::remove_file(backend.folder().join(name));
+    }
+    let foreign = rusqlite::Connection::open(backend.path("b")).unwrap();
+    foreign
+        .execute_batch("CREATE TABLE companies (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT")
+        .unwrap();
+    drop(foreign);
+    let opened = backend.open::<Company>(&LETTERS);
+    assert_error(opened.map(drop), ErrorKind::Identity, &["shard `b`", "no shard"]);
+}

@@ -1,0 +1,32 @@
+//! What the compiler says to a user: every mistake has its message, filed by kind, and correct code compiles
+//! under every condition that a user's crate may set.
+//!
+//! The texts are those of the current stable toolchain; after a change that is meant, write them anew with
+//! `TRYBUILD=overwrite cargo test --test ui`, and read them as a user would.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+/// The folders of `tests/ui`: the kinds of mistake.
+const MISTAKES: [&str; 12] = [
+    "id", "key", "key_enum", "list", "names", "parent", "query", "range", "session", "settings", "shape",
+    "types",
+];
+
+#[test]
+fn every_mistake_is_explained() {
+    let cases = trybuild::TestCases::new();
+    for kind in MISTAKES {
+        cases.compile_fail(format!("tests/ui/{kind}/*.rs"));
+    }
+    cases.pass("tests/ui/pass/*.rs");
+    cases.pass("tests/hygiene/*.rs");
+}
+
+#[test]
+fn no_kind_of_mistake_is_forgotten() {
+    let folders =
+        fs::read_dir("tests/ui").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let known = MISTAKES.iter().copied().chain(["pass"]).map(str::to_owned);
+    assert_eq!(folders.collect::<BTreeSet<_>>(), known.collect::<BTreeSet<_>>());
+}

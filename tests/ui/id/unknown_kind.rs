@@ -1,0 +1,11 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded)]
+struct City {
+    #[id(sequense)]
+    id: i64,
+    #[shard_key(hash)]
+    name: String,
+}
+
+fn main() {}

@@ -1,0 +1,20 @@
+use shard_runtime::{Parent, Sharded};
+
+#[derive(Sharded)]
+struct Country {
+    #[id]
+    #[shard_key(hash)]
+    id: i64,
+}
+
+#[derive(Sharded)]
+struct City {
+    #[id(sequence)]
+    id: i64,
+    #[shard_parent]
+    country: Parent<Country>,
+    #[shard_key(hash)]
+    name: String,
+}
+
+fn main() {}

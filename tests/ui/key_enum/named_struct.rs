@@ -1,0 +1,8 @@
+use shard_runtime::ShardKey;
+
+#[derive(ShardKey)]
+struct TenantId {
+    id: i64,
+}
+
+fn main() {}

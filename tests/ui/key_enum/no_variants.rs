@@ -1,0 +1,6 @@
+use shard_runtime::ShardKey;
+
+#[derive(ShardKey)]
+enum Continent {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use shard_runtime::ShardKey;
+
+#[derive(ShardKey)]
+struct Position(i64, i64);
+
+fn main() {}

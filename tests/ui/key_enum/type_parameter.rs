@@ -1,0 +1,6 @@
+use shard_runtime::ShardKey;
+
+#[derive(ShardKey)]
+struct Id<T>(T);
+
+fn main() {}

@@ -1,0 +1,19 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded)]
+struct Country {
+    #[id(sequence)]
+    id: i64,
+    #[shard_key(hash)]
+    name: String,
+}
+
+#[derive(Sharded)]
+struct City {
+    #[id(sequence)]
+    id: i64,
+    #[shard_parent(Country)]
+    country: i64,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded)]
+struct City {
+    #[id(sequence)]
+    id: i64,
+    #[shard_key(range("small" => .., "large" => 1_000..))]
+    population: i64,
+}
+
+fn main() {}

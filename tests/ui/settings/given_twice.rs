@@ -1,0 +1,14 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded)]
+#[sharded(table = "cities")]
+#[sharded(table = "towns")]
+struct City {
+    #[id(sequence)]
+    id: i64,
+    #[shard_key(hash)]
+    country: String,
+    name: String,
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded)]
+#[sharded(index(nam), index(country, country))]
+struct City {
+    #[id(sequence)]
+    id: i64,
+    #[shard_key(hash)]
+    country: String,
+    name: String,
+}
+
+fn main() {}

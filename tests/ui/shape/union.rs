@@ -1,0 +1,9 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded)]
+union City {
+    id: i64,
+    code: u64,
+}
+
+fn main() {}

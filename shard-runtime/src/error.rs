@@ -14,12 +14,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// A URL, a setting or a cluster file is not what it should be.
     Configuration,
-    /// A shard was named that the cluster does not have.
+    /// A shard was named that the cluster does not have, or a row or a link of another cluster's was used.
     UnknownShard,
     /// A model was used that the cluster was not opened with.
     UnknownModel,
     /// A key's value is placed on no shard.
     Unmapped,
+    /// The query cannot be run as it stands: it sets no column, or its conditions are nested too deeply.
+    Query,
     /// Two pins of one query name different shards.
     ContradictingPins,
     /// The change would move a row to another shard, which an update cannot do.

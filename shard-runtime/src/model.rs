@@ -4,6 +4,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result, ValueError};
 use crate::key::{Key, Placement};
@@ -322,12 +323,29 @@ pub struct Stored<T: Sharded> {
     row: Arc<T>,
     /// The row as it was read or written last, where it has been changed since.
     original: Option<Arc<T>>,
+    /// The row as it was before a unit of work wrote it: what is stored, where that unit was rolled back.
+    before: Option<(Arc<T>, Unit)>,
     shard: Shard,
+}
+
+/// A unit of work on one database, as the rows remember it that it wrote.
+#[derive(Clone, Default)]
+pub(crate) struct Unit(Arc<AtomicBool>);
+
+impl Unit {
+    /// Tells the rows that what was written is undone.
+    pub(crate) fn roll_back(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_rolled_back(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl<T: Sharded> Stored<T> {
     pub(crate) fn new(row: Arc<T>, shard: Shard) -> Self {
-        Stored { row, original: None, shard }
+        Stored { row, original: None, before: None, shard }
     }
 
     /// The shard that the row lives on.
@@ -349,12 +367,23 @@ impl<T: Sharded> Stored<T> {
         &self.row
     }
 
-    pub(crate) fn original(&self) -> Option<&Arc<T>> {
-        self.original.as_ref()
+    /// The row as the database has it, where it may differ from this one.
+    pub(crate) fn recorded(&self) -> Option<&Arc<T>> {
+        match &self.before {
+            Some((row, unit)) if unit.is_rolled_back() => Some(row),
+            _ => self.original.as_ref(),
+        }
     }
 
-    /// Says that the database has what this row says.
-    pub(crate) fn settle(&mut self) {
+    /// Says that the database has what this row says: written by this unit of work, or without being written.
+    pub(crate) fn settle(&mut self, written_by: Option<&Unit>) {
+        let recorded = self.recorded().cloned();
+        let may_come_back = self.before.take().filter(|(_, unit)| !unit.is_rolled_back());
+        self.before = match (may_come_back, recorded, written_by) {
+            (Some((row, unit)), _, Some(writer)) if Arc::ptr_eq(&unit.0, &writer.0) => Some((row, unit)),
+            (_, Some(recorded), Some(writer)) => Some((recorded, writer.clone())),
+            (earlier, ..) => earlier,
+        };
         self.original = None;
     }
 }
@@ -377,7 +406,12 @@ impl<T: Sharded + Clone> DerefMut for Stored<T> {
 
 impl<T: Sharded> Clone for Stored<T> {
     fn clone(&self) -> Self {
-        Stored { row: Arc::clone(&self.row), original: self.original.clone(), shard: self.shard.clone() }
+        Stored {
+            row: Arc::clone(&self.row),
+            original: self.original.clone(),
+            before: self.before.clone(),
+            shard: self.shard.clone(),
+        }
     }
 }
 

@@ -5,12 +5,13 @@ use std::fmt;
 
 use crate::cluster::Layout;
 use crate::error::Result;
-use crate::model::KeyColumns;
-use crate::query::{Operand, OrderBy, SelectCore, Target, WriteCore};
+use crate::model::{KeyColumns, Table};
+use crate::query::{Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
 use crate::route;
 use crate::shards::ShardSet;
 pub(crate) use crate::sql::Projection;
-use crate::sql::{self, Site, Statement};
+use crate::sql::{self, Share, Site, Statement};
+use crate::value::Value;
 
 /// What each shard is asked, and what is done with the answers.
 pub struct Plan<'q> {
@@ -22,6 +23,8 @@ pub struct Plan<'q> {
     /// does both itself.
     pub(crate) skip: u64,
     pub(crate) take: Option<u64>,
+    /// Whether the shards' answers are partial values of one.
+    is_partial: bool,
     asks_nobody_by_limit: bool,
 }
 
@@ -47,17 +50,27 @@ impl<'q> Plan<'q> {
             Projection::Aggregate(..) => (core.limit, core.offset, 0, None),
         };
         let order: &[OrderBy] = if projection == Projection::Rows { &core.order } else { &[] };
+        let total = total_order(core.target.table, order);
         let steps = steps(&core.target, &shards, layout, model, |site| {
-            sql::select(site, &core.target.predicate, projection, &core.order, limit, offset)
+            sql::select(site, &core.target.predicate, projection, &total, limit, offset)
         })?;
-        Ok(Plan { target: &core.target, steps, order, skip, take, asks_nobody_by_limit })
+        let is_partial = projection != Projection::Rows;
+        Ok(Plan { target: &core.target, steps, order, skip, take, is_partial, asks_nobody_by_limit })
     }
 
     pub(crate) fn write(core: &'q WriteCore, layout: &Layout) -> Result<Self> {
         let model = layout.model(core.target.table)?;
         let shards = route::target_shards(&core.target, layout.shards())?;
         let steps = steps(&core.target, &shards, layout, model, |site| sql::write(site, core))?;
-        Ok(Plan { target: &core.target, steps, order: &[], skip: 0, take: None, asks_nobody_by_limit: false })
+        Ok(Plan {
+            target: &core.target,
+            steps,
+            order: &[],
+            skip: 0,
+            take: None,
+            is_partial: false,
+            asks_nobody_by_limit: false,
+        })
     }
 
     pub(crate) fn shards(&self) -> ShardSet {
@@ -66,12 +79,12 @@ impl<'q> Plan<'q> {
 
     pub(crate) fn explain(&self, layout: &Layout) -> Result<Explain> {
         let shards = layout.shards();
-        let reason = if self.asks_nobody_by_limit {
-            "LIMIT 0: no shard".to_owned()
-        } else if !self.target.pins.is_empty() && !self.steps.is_empty() {
-            format!("pinned to {}", self.shards().names(shards).join(", "))
-        } else {
-            route::reason(self.target.table, &self.target.predicate, shards)?
+        let names = || self.shards().names(shards).join(", ");
+        let reason = match self.target.pins.as_slice() {
+            _ if self.asks_nobody_by_limit => "LIMIT 0: no shard".to_owned(),
+            [Pin::Row(_)] if !self.steps.is_empty() => format!("where its parent lives: {}", names()),
+            [_, ..] if !self.steps.is_empty() => format!("pinned to {}", names()),
+            _ => route::reason(self.target.table, &self.target.predicate, shards)?,
         };
         Ok(Explain {
             reason,
@@ -89,6 +102,9 @@ impl<'q> Plan<'q> {
     fn merged(&self) -> Option<String> {
         if self.steps.len() < 2 {
             return None;
+        }
+        if self.is_partial {
+            return Some("one value from all".to_owned());
         }
         let mut how = Vec::new();
         if !self.order.is_empty() {
@@ -110,6 +126,14 @@ impl<'q> Plan<'q> {
     }
 }
 
+/// An order in which no two rows of a shard are equal, so that the same data gives the same answer whatever
+/// index the database reads it by, and one page begins where another ends: what is equal is ordered by id.
+fn total_order(table: &Table, order: &[OrderBy]) -> Vec<OrderBy> {
+    let by_id = OrderBy { column: table.id, descending: false, nulls_first: true };
+    let is_total = order.is_empty() || order.iter().any(|by| by.column == table.id);
+    order.iter().copied().chain((!is_total).then_some(by_id)).collect()
+}
+
 fn steps<'q>(
     target: &'q Target,
     shards: &ShardSet,
@@ -121,27 +145,39 @@ fn steps<'q>(
         .indexes()
         .iter()
         .map(|&shard| {
-            let keeps = |column: usize, operand: &Operand| keeps(target, layout, shard, column, operand);
-            Ok(Step { shard, statement: render(&layout.site(model, shard, &keeps)?)? })
+            let own = Own { target, layout, shard };
+            Ok(Step { shard, statement: render(&layout.site(model, shard, &own)?)? })
         })
         .collect()
 }
 
-/// Whether a row with this value in this column may be wanted from this shard: a list of keys is split, and
-/// each shard is sent its own. A pin wins over where a key belongs, but not over where a link points.
-fn keeps(target: &Target, layout: &Layout, shard: usize, column: usize, operand: &Operand) -> bool {
-    let table = target.table;
-    if let Some(link) = &operand.shard {
-        return layout.shards().at(shard).is_some_and(|shard| shard == link);
-    }
-    match (table.key, operand.known()) {
-        (KeyColumns::Columns(&[key]), Some(value)) if key == column && target.pins.is_empty() => {
-            match table.placement.place(std::slice::from_ref(value), layout.shards()) {
-                Ok(place) => place == shard,
-                Err(_) => false, // placed nowhere: no row has it
-            }
+/// One shard's share of a query's values. A pin wins over where a key belongs, but not over where a link
+/// points.
+struct Own<'a> {
+    target: &'a Target,
+    layout: &'a Layout,
+    shard: usize,
+}
+
+impl Share for Own<'_> {
+    fn holds(&self, column: usize, operand: &Operand) -> bool {
+        if let Some(link) = &operand.shard {
+            return self.layout.shards().at(self.shard).is_some_and(|shard| shard == link);
         }
-        _ => true,
+        match (self.target.table.key, operand.known()) {
+            (KeyColumns::Columns(&[key]), Some(value)) if key == column => {
+                self.holds_key(std::slice::from_ref(value))
+            }
+            _ => true,
+        }
+    }
+
+    fn holds_key(&self, key: &[Value<'_>]) -> bool {
+        if !self.target.pins.is_empty() {
+            return true;
+        }
+        // Placed nowhere: no row has it.
+        self.target.table.placement.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
     }
 }
 
@@ -163,6 +199,12 @@ impl Explain {
     /// Why these shards: `continent = Asia`, `no key: all shards`, `pinned to asia`.
     pub fn reason(&self) -> &str {
         &self.reason
+    }
+
+    /// What becomes of several shards' answers: `merged by temperature, 3 rows kept`; `None` where one shard's
+    /// answer is the answer, or where one follows the other.
+    pub fn merge(&self) -> Option<&str> {
+        self.merged.as_deref()
     }
 
     /// What each shard would be asked: its name and the SQL, without the values.

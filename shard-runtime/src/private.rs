@@ -17,13 +17,13 @@ pub fn place(table: &'static Table, key: &[Result<Value<'_>, ValueError>], shard
 
 /// The shard of a row that lives where its parent lives.
 pub fn place_with<P: Sharded>(parent: &Parent<P>, shards: &Shards) -> Result<usize> {
-    Ok(shards.named_shard(parent.shard().name())?.index())
+    shards.place_of(parent.shard())
 }
 
 /// The shards to ask for an id that does not decide the shard.
 pub fn probe(loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet> {
     match loaded_from {
-        Some(shard) => Ok(ShardSet::one(shards.named_shard(shard.name())?.index())),
+        Some(shard) => Ok(ShardSet::one(shards.place_of(shard)?)),
         None => Ok(ShardSet::all(shards)),
     }
 }

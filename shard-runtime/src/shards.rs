@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use once_cell::sync::OnceCell;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// A handle on one shard: its name, and how many statements it was asked. A clone is free.
@@ -14,6 +16,8 @@ pub struct Shard(Arc<Inner>);
 struct Inner {
     name: String,
     index: usize,
+    /// The id of the cluster whose shard this is, once it is opened.
+    cluster: Arc<OnceCell<String>>,
     statements: AtomicU64,
 }
 
@@ -39,10 +43,14 @@ impl Shard {
     }
 }
 
-/// Two handles are equal if they name the same shard.
+/// Two handles are equal if they name the same shard of the same cluster.
 impl PartialEq for Shard {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.name == other.0.name
+        let same_cluster = || match (self.0.cluster.get(), other.0.cluster.get()) {
+            (Some(a), Some(b)) => a == b,
+            _ => Arc::ptr_eq(&self.0.cluster, &other.0.cluster),
+        };
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.name == other.0.name && same_cluster())
     }
 }
 
@@ -86,6 +94,7 @@ impl Shards {
     pub fn named<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Result<Self> {
         let mut list = Vec::new();
         let mut by_name = HashMap::new();
+        let cluster = Arc::new(OnceCell::new());
         for (index, name) in names.into_iter().enumerate() {
             let name = name.into();
             if name.is_empty() || name.contains('\0') {
@@ -97,7 +106,8 @@ impl Shards {
             if by_name.insert(name.clone(), index).is_some() {
                 return Err(Error::new(ErrorKind::Configuration, "the shard is named twice").on_shard(&name));
             }
-            list.push(Shard(Arc::new(Inner { name, index, statements: AtomicU64::new(0) })));
+            let (cluster, statements) = (Arc::clone(&cluster), AtomicU64::new(0));
+            list.push(Shard(Arc::new(Inner { name, index, cluster, statements })));
         }
         match list.is_empty() {
             true => Err(Error::new(ErrorKind::Configuration, "a cluster has at least one shard")),
@@ -123,6 +133,28 @@ impl Shards {
             )
             .on_shard(name)
         })
+    }
+
+    /// The place here of the shard that a row or a link is of.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownShard`] where it is another cluster's.
+    pub(crate) fn place_of(&self, shard: &Shard) -> Result<usize> {
+        match self.get(shard.name()) {
+            Some(own) if own == shard => Ok(own.index()),
+            _ => Err(Error::new(
+                ErrorKind::UnknownShard,
+                "the row or link is of a shard of another cluster, and says nothing about this one's",
+            )
+            .on_shard(shard.name())),
+        }
+    }
+
+    /// Says which cluster these are the shards of.
+    pub(crate) fn belong_to(&self, cluster: &str) {
+        if let Some(shard) = self.list.first() {
+            let _ = shard.0.cluster.set(cluster.to_owned());
+        }
     }
 
     /// The shard at this place in the declared order, or `None`.

@@ -5,8 +5,8 @@
 
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::model::{ColumnDef, IdKind, Table};
-use crate::query::{Function, Node, Operand, OrderBy, Predicate, WriteCore};
-use crate::route::text_after;
+use crate::query::{Function, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
+use crate::route::{text_after, too_deep};
 use crate::value::{ColumnType, Value};
 
 /// Which database a statement is for.
@@ -100,7 +100,7 @@ pub(crate) enum Projection {
     Rows,
     /// The number of rows.
     Count,
-    /// A partial value of a column.
+    /// A partial value of a column, and how many rows have a value.
     Aggregate(Function, usize),
 }
 
@@ -109,9 +109,30 @@ pub(crate) struct Site<'s> {
     pub(crate) dialect: Dialect,
     pub(crate) table: &'static Table,
     pub(crate) sql: &'s TableSql,
-    /// Whether a row with this value in this column may live on the shard: lists are sent only their own
-    /// values, and a link to a parent on another shard matches nothing here.
-    pub(crate) keeps: &'s dyn Fn(usize, &Operand) -> bool,
+    pub(crate) share: &'s dyn Share,
+}
+
+/// Which of a query's values concern a shard: lists are split, and each shard is sent its own.
+pub(crate) trait Share {
+    /// Whether a row with this value in this column may live on the shard. A link to a parent on another
+    /// shard matches nothing here.
+    fn holds(&self, column: usize, operand: &Operand) -> bool;
+
+    /// Whether a row with this key may live on the shard.
+    fn holds_key(&self, key: &[Value<'_>]) -> bool;
+}
+
+/// Everything concerns the shard.
+pub(crate) struct Whole;
+
+impl Share for Whole {
+    fn holds(&self, _: usize, _: &Operand) -> bool {
+        true
+    }
+
+    fn holds_key(&self, _: &[Value<'_>]) -> bool {
+        true
+    }
 }
 
 /// The rows, or their number, that a condition leaves on one shard.
@@ -133,17 +154,17 @@ pub(crate) fn select<'q>(
         Projection::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
         Projection::Aggregate(..) if bounded => {
             let said = "an aggregate is of all rows; `limit` and `offset` have no place in it";
-            return Err(Error::new(ErrorKind::Configuration, said).in_table(site.table.name));
+            return Err(Error::new(ErrorKind::Query, said).in_table(site.table.name));
         }
         Projection::Aggregate(function, column) => {
             let column = quoted(site.table.columns.get(column).map_or("", |column| column.name));
-            let value = match function {
-                Function::Sum => format!("sum({column})"),
-                Function::Mean => format!("total({column}), count({column})"),
-                Function::Min => format!("min({column})"),
-                Function::Max => format!("max({column})"),
+            let function = match function {
+                Function::Sum => "sum",
+                Function::Mean => "total",
+                Function::Min => "min",
+                Function::Max => "max",
             };
-            Writer::start(site, format!("SELECT {value} FROM {from}"))
+            Writer::start(site, format!("SELECT {function}({column}), count({column}) FROM {from}"))
         }
     };
     writer.filter(predicate)?;
@@ -162,9 +183,7 @@ pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statemen
     let mut writer = match &core.set {
         None => Writer::start(site, format!("DELETE FROM {}", site.sql.name)),
         Some(set) if set.is_empty() => {
-            return Err(
-                Error::new(ErrorKind::Configuration, "the update sets no column").in_table(site.table.name)
-            );
+            return Err(Error::new(ErrorKind::Query, "the update sets no column").in_table(site.table.name));
         }
         Some(set) => {
             let mut writer = Writer::start(site, format!("UPDATE {} SET ", site.sql.name));
@@ -238,9 +257,9 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 
     fn filter(&mut self, predicate: &'q Predicate) -> Result<()> {
-        if predicate.node != Node::Everything {
+        if *predicate.node() != Node::Everything {
             self.sql.push_str(" WHERE ");
-            self.condition(&predicate.node)?;
+            self.condition(predicate.node())?;
         }
         Ok(())
     }
@@ -251,7 +270,7 @@ impl<'s, 'q> Writer<'s, 'q> {
             Node::Nothing => self.sql.push_str("FALSE"),
             Node::Compare { column, operator, operand } => {
                 // The same id on another shard is another row.
-                let elsewhere = operand.shard.is_some() && !(self.site.keeps)(*column, operand);
+                let elsewhere = operand.shard.is_some() && !self.site.share.holds(*column, operand);
                 match (elsewhere, operator) {
                     (true, crate::query::Operator::Equal) => self.sql.push_str("FALSE"),
                     (true, crate::query::Operator::NotEqual) => self.sql.push_str("TRUE"),
@@ -266,7 +285,7 @@ impl<'s, 'q> Writer<'s, 'q> {
             }
             Node::In { column, operands } => {
                 let mut values = Vec::with_capacity(operands.len());
-                for operand in operands.iter().filter(|operand| (self.site.keeps)(*column, operand)) {
+                for operand in operands.iter().filter(|operand| self.site.share.holds(*column, operand)) {
                     match &operand.value {
                         Ok(value) => values.push(value.borrowed()),
                         Err(error) => return Err(self.site.table.error_at(*column, error.clone())),
@@ -279,6 +298,8 @@ impl<'s, 'q> Writer<'s, 'q> {
                     self.list(values);
                 }
             }
+            Node::KeyIn { columns, keys } => self.key_in(columns, keys)?,
+            Node::TooDeep => return Err(too_deep(self.site.table)),
             Node::Like { column, pattern } => {
                 let pattern = match self.site.dialect {
                     // SQLite's LIKE folds case; GLOB does not, and uses indexes.
@@ -311,6 +332,49 @@ impl<'s, 'q> Writer<'s, 'q> {
             Node::Not(inner) => {
                 self.sql.push_str("NOT ");
                 self.enclosed(inner)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One of these keys of several columns. Many are one parameter: the columns' values in turn, which SQLite
+    /// puts side by side again.
+    fn key_in(&mut self, columns: &[usize], keys: &'q [WholeKey]) -> Result<()> {
+        let mut own: Vec<&'q [Value<'static>]> = Vec::with_capacity(keys.len());
+        for key in keys {
+            match key {
+                Ok(key) if self.site.share.holds_key(key) => own.push(key),
+                Ok(_) => {}
+                Err(error) => return Err(Error::from(error.clone()).in_table(self.site.table.name)),
+            }
+        }
+        match own.as_slice() {
+            [] => self.sql.push_str("FALSE"),
+            [key] => {
+                for (place, (&column, value)) in columns.iter().zip(*key).enumerate() {
+                    self.sql.push_str(if place == 0 { "" } else { " AND " });
+                    self.column(column);
+                    self.sql.push_str(" = ");
+                    self.param(Param::Value(value.borrowed()));
+                }
+            }
+            keys => {
+                let values = keys.iter().flat_map(|key| key.iter().map(Value::borrowed)).collect();
+                let list = |item: &dyn Fn(usize, usize) -> String| {
+                    let items: Vec<String> =
+                        columns.iter().enumerate().map(|(place, &column)| item(place, column)).collect();
+                    items.join(", ")
+                };
+                let names =
+                    list(&|_, column| quoted(self.definition(column).map_or("", |column| column.name)));
+                let parts = list(&|place, _| format!("part{place}"));
+                let leads =
+                    list(&|place, _| format!("lead(value, {place}) OVER (ORDER BY rowid) AS part{place}"));
+                self.sql.push_str(&format!(
+                    "({names}) IN (SELECT {parts} FROM (SELECT rowid AS place, {leads} FROM rarray("
+                ));
+                self.param(Param::List(values));
+                self.sql.push_str(&format!(")) WHERE place % {} = 1)", columns.len()));
             }
         }
         Ok(())

@@ -318,6 +318,9 @@ impl Field for String {
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
+            Value::Text(text) if text.as_bytes().contains(&0) => {
+                Err(ValueError::new("the stored text holds a NUL, where other programs take it to end"))
+            }
             Value::Text(text) => Ok(text.into_owned()),
             other => Err(mismatch("text", &other)),
         }
@@ -326,7 +329,7 @@ impl Field for String {
 
 /// Text as a value; refused where it holds a NUL, which databases cut at or reject.
 pub(crate) fn text_value(text: &str) -> Result<Value<'_>, ValueError> {
-    match text.bytes().position(|byte| byte == 0) {
+    match text.find('\0') {
         Some(at) => Err(ValueError::new(format!("text with a NUL (at byte {at}) cannot be stored"))),
         None => Ok(Value::Text(Cow::Borrowed(text))),
     }

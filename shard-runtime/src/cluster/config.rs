@@ -61,8 +61,8 @@ impl Builder {
                 .with_source(error)
         })?;
         let file: File = toml::from_str(&text).map_err(|error| {
-            let line =
-                error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = 1 + before.matches('\n').count();
             let said = format!("{}, line {line}: {}", path.display(), error.message());
             Error::new(ErrorKind::Configuration, said).with_source(error)
         })?;

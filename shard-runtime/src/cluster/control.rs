@@ -2,6 +2,7 @@
 //! of ids.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::driver::{Connection, Driver, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,9 +36,10 @@ impl Control {
     pub(super) fn open(
         driver: &dyn Driver,
         mode: Mode,
+        timeout: Duration,
         tables: impl Iterator<Item = &'static Table>,
     ) -> Result<Self> {
-        let connection = driver.connect(mode)?;
+        let connection = driver.connect_waiting(mode, timeout)?;
         if mode == Mode::Create {
             connection.begin(Transaction::Write)?;
             connection.run(MAKE).and_then(|()| connection.commit()).inspect_err(|_| {

@@ -5,9 +5,8 @@ use std::collections::HashMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
-use crate::query::Operand;
 use crate::shards::{Shard, Shards};
-use crate::sql::{Dialect, Site, TableSql};
+use crate::sql::{Dialect, Share, Site, TableSql};
 
 /// The shards, the models, and the SQL that never changes.
 pub struct Layout {
@@ -126,14 +125,9 @@ impl Layout {
         self.models.get(model).and_then(|model| model.sql.get(shard)).ok_or_else(no_such_shard)
     }
 
-    pub(crate) fn site<'s>(
-        &'s self,
-        model: usize,
-        shard: usize,
-        keeps: &'s dyn Fn(usize, &Operand) -> bool,
-    ) -> Result<Site<'s>> {
+    pub(crate) fn site<'s>(&'s self, model: usize, shard: usize, share: &'s dyn Share) -> Result<Site<'s>> {
         let table = self.models.get(model).ok_or_else(no_such_shard)?.table;
-        Ok(Site { dialect: self.place(shard)?.dialect, table, sql: self.sql(model, shard)?, keeps })
+        Ok(Site { dialect: self.place(shard)?.dialect, table, sql: self.sql(model, shard)?, share })
     }
 }
 

@@ -225,7 +225,9 @@ impl Builder {
     }
 
     /// Makes the databases, tables and indexes that are not there yet, and opens the cluster. Said again it
-    /// changes nothing; where it stopped half-way, it goes on.
+    /// changes nothing; where it stopped half-way, it goes on. It also records what the layout says more than
+    /// before, where no row can be in the wrong place for it: a new model, a value that was placed nowhere, a
+    /// shard after the others that nothing is hashed over.
     ///
     /// # Errors
     /// Those of [`Builder::open`], naming the first shard that failed.
@@ -259,16 +261,18 @@ impl Builder {
             .collect();
         let control_source = self.control_source(&sources)?;
         if mode == Mode::Create {
-            refuse_orphans(&databases, &control_source, &layout)?;
+            refuse_orphans(&databases, &control_source, &layout, self.sqlite.busy_timeout)?;
         }
         // Ids that were reserved stay reserved, whatever the shards risk: their rows may be on disk already.
         let durable = SqliteSettings { synchronous: Synchronous::Full, ..self.sqlite };
         let control_driver = SqliteDriver::new(control_source.clone(), durable);
-        let control = Control::open(&control_driver, mode, layout.tables()).map_err(|error| {
+        let timeout = self.sqlite.busy_timeout;
+        let control = Control::open(&control_driver, mode, timeout, layout.tables()).map_err(|error| {
             Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
         })?;
+        layout.shards().belong_to(&control.cluster);
         for (index, database) in databases.iter().enumerate() {
-            let made = database.driver.connect(mode).and_then(|connection| match mode {
+            let made = database.driver.connect_waiting(mode, timeout).and_then(|connection| match mode {
                 Mode::Create => opening::create(&*connection, index, &layout, &control.cluster),
                 Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster),
             });
@@ -283,7 +287,7 @@ impl Builder {
             databases,
             control,
             connections: self.connections,
-            timeout: self.sqlite.busy_timeout,
+            timeout,
             threads: OnceCell::new(),
             observer: self.observer,
         })))
@@ -321,7 +325,16 @@ impl Builder {
 
     fn control_source(&self, sources: &[SqliteSource]) -> Result<SqliteSource> {
         let source = match &self.control {
-            Some(url) => Location::parse(url, &self.folder)?.source,
+            Some(url) => {
+                let wrong =
+                    |said| Error::new(ErrorKind::Configuration, format!("the control database: {said}"));
+                let Location { source, prefix } =
+                    Location::parse(url, &self.folder).map_err(|error| wrong(error.to_string()))?;
+                if !prefix.is_empty() {
+                    return Err(wrong("it has no shards, and so no `?prefix=`".to_owned()));
+                }
+                source
+            }
             None => {
                 let beside = sources.iter().find_map(|source| match source {
                     SqliteSource::File(path) => Some(path.with_file_name("control.db")),
@@ -369,13 +382,18 @@ fn same_file(a: &SqliteSource, b: &SqliteSource) -> bool {
 
 /// Shards without their control database are not made anew around: sequences would begin again and hand out
 /// ids that are in use.
-fn refuse_orphans(databases: &[Database], control: &SqliteSource, layout: &Layout) -> Result<()> {
+fn refuse_orphans(
+    databases: &[Database],
+    control: &SqliteSource,
+    layout: &Layout,
+    timeout: Duration,
+) -> Result<()> {
     let SqliteSource::File(path) = control else { return Ok(()) };
     if path.exists() {
         return Ok(());
     }
     for (index, database) in databases.iter().enumerate() {
-        let Ok(connection) = database.driver.connect(Mode::Open) else { continue };
+        let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
         for shard in layout.shards_in(index) {
             let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.prefix)?.is_some();
             // Somebody else may be making the cluster at this moment, the control database first.

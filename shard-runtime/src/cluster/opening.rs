@@ -6,8 +6,9 @@
 
 use super::layout::Layout;
 use super::schema;
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::placement;
 use crate::shards::Shard;
 use crate::sql::{Param, quoted};
 use crate::value::Value;
@@ -49,7 +50,7 @@ fn create_shard(connection: &dyn Connection, shard: &Shard, layout: &Layout, clu
     match identity(connection, prefix)? {
         Some(_) => {
             check_identity(connection, shard, prefix, cluster)?;
-            check_layout(connection, prefix, layout)?;
+            check_layout(connection, prefix, layout, Mode::Create)?;
         }
         None => {
             let row = [text(cluster), text(shard.name()), Param::Value(Value::Integer(0))];
@@ -84,7 +85,7 @@ pub(super) fn verify(
     for shard in layout.shards_in(database) {
         let prefix = &layout.place(shard.index())?.prefix;
         check_identity(connection, shard, prefix, cluster)
-            .and_then(|()| check_layout(connection, prefix, layout))
+            .and_then(|()| check_layout(connection, prefix, layout, Mode::Open))
             .and_then(|()| schema::check(connection, prefix, layout))
             .map_err(|error| error.on_shard(shard.name()))?;
     }
@@ -99,7 +100,7 @@ pub(super) fn check_identity(
     cluster: &str,
 ) -> Result<()> {
     let Some((found_cluster, found_shard)) = identity(connection, prefix)? else {
-        let said = "the database is no shard: it was not made by `create`, or under another prefix";
+        let said = "the database is no shard yet: `create` makes it one (or it is one under another prefix)";
         return Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()));
     };
     let said = if found_shard != shard.name() {
@@ -147,14 +148,19 @@ fn recorded_layout(connection: &dyn Connection, prefix: &str) -> Result<Vec<Line
 }
 
 /// What is recorded must be what is declared, for everything that is recorded. A model that the record does
-/// not know yet is new.
-fn check_layout(connection: &dyn Connection, prefix: &str, layout: &Layout) -> Result<()> {
+/// not know yet is new. What `create` may add says where keys live that had no place at all until now.
+fn check_layout(connection: &dyn Connection, prefix: &str, layout: &Layout, mode: Mode) -> Result<()> {
     let recorded = recorded_layout(connection, prefix)?;
     let declared = declared_layout(layout);
     let known = |subject: &str| recorded.iter().any(|(recorded, _)| recorded == subject);
     let open = |subject: &str| declared.iter().any(|(declared, _)| declared == subject);
     let gone = recorded.iter().find(|line| open(&line.0) && !declared.contains(line));
-    let new = declared.iter().find(|line| known(&line.0) && !recorded.contains(line));
+    let had_no_place = |subject: &str| {
+        !recorded.iter().any(|(other, line)| other == subject && line.starts_with(placement::OTHERWISE))
+    };
+    let may_be_new = |subject: &str| mode == Mode::Create && had_no_place(subject);
+    let is_new = |line: &&Line| known(&line.0) && !recorded.contains(line) && !may_be_new(&line.0);
+    let new = declared.iter().find(is_new);
     let said = match (gone, new) {
         (None, None) => return Ok(()),
         (Some((subject, was)), Some((_, is))) => {
@@ -164,7 +170,8 @@ fn check_layout(connection: &dyn Connection, prefix: &str, layout: &Layout) -> R
             format!("{subject}: was made with `{was}`, which is not declared any more")
         }
         (None, Some((subject, is))) => {
-            format!("{subject}: `{is}` is declared, but the shard was made without it")
+            let remedy = if had_no_place(subject) { "; `create` adds it" } else { "" };
+            format!("{subject}: `{is}` is declared, but the shard was made without it{remedy}")
         }
     };
     Err(Error::new(ErrorKind::Layout, said))

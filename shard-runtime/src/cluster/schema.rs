@@ -120,6 +120,18 @@ fn check_columns(table: &Table, actual: &[ActualColumn]) -> Result<()> {
         }
     }
     for found in actual {
+        let is_id = table.columns.get(table.id).is_some_and(|id| id.name.eq_ignore_ascii_case(&found.name));
+        if found.is_primary_key != is_id {
+            let said = |is_key| if is_key { "the primary key" } else { "not the primary key" };
+            return wrong(
+                &found.name,
+                format!(
+                    "the column is {}, the model says that it is {}",
+                    said(found.is_primary_key),
+                    said(is_id)
+                ),
+            );
+        }
         let known = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(&found.name));
         if !known && !found.nullable && !found.has_default {
             return wrong(&found.name, "the column needs a value, and the model does not have it".to_owned());

@@ -8,7 +8,9 @@ pub(crate) use pool::{Pool, Pooled};
 pub use sqlite::Synchronous;
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
 
-use crate::error::Result;
+use std::time::{Duration, Instant};
+
+use crate::error::{ErrorKind, Result};
 use crate::merge::Stream;
 use crate::model::RowSource;
 use crate::sql::Param;
@@ -23,7 +25,31 @@ pub(crate) enum Mode {
 
 /// How connections to one database are made.
 pub(crate) trait Driver: Send + Sync {
+    /// A connection that does not wait for locks yet; see [`Connection::wait_for_locks`].
     fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>>;
+
+    /// A connection, made as soon as nobody's lock is in the way; it waits for locks from then on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] where a lock was in the way for so long.
+    fn connect_waiting(&self, mode: Mode, timeout: Duration) -> Result<Box<dyn Connection>> {
+        let began = Instant::now();
+        loop {
+            match self.connect(mode) {
+                Err(error) if error.kind() == ErrorKind::Busy && began.elapsed() < timeout => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                connected => {
+                    let connection = connected?;
+                    connection.wait_for_locks()?;
+                    return Ok(connection);
+                }
+            }
+        }
+    }
+
+    /// Whether nobody but this driver can have touched the database, so that it needs no second look.
+    fn is_private(&self) -> bool;
 
     /// The database for a person: a path, never a password.
     fn describe(&self) -> String;
@@ -36,11 +62,15 @@ pub(crate) struct ActualColumn {
     pub(crate) sql_type: String,
     pub(crate) nullable: bool,
     pub(crate) has_default: bool,
+    pub(crate) is_primary_key: bool,
 }
 
 /// One connection, used by one session at a time. Methods take `&self` so that several statements can be read
 /// at once where several shards share a database.
 pub(crate) trait Connection: Send {
+    /// From now on a lock that somebody else holds is waited for, as long as the settings say.
+    fn wait_for_locks(&self) -> Result<()>;
+
     /// A statement, prepared once per connection and kept.
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>>;
 

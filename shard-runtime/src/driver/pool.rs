@@ -69,7 +69,10 @@ impl Pool {
             if let Ok(connection) = self.connections.get_timeout(LOOK) {
                 return Ok(connection);
             }
-            if let Some(failure) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(failure) = failure
+                && (failure.kind() != ErrorKind::Busy || began.elapsed() >= self.timeout)
+            {
                 return Err(failure);
             }
             let (waited, size) = (began.elapsed(), self.connections.max_size());
@@ -94,8 +97,15 @@ impl r2d2::ManageConnection for Manager {
     type Error = std::fmt::Error;
 
     fn connect(&self) -> Result<Self::Connection, Self::Error> {
-        let connection = self.driver.connect(Mode::Open);
-        connection.and_then(|connection| (self.check)(&*connection).map(|()| connection)).map_err(|error| {
+        // The thread that connects does so for all databases: it never waits for the lock of one.
+        let connected = self.driver.connect(Mode::Open).and_then(|connection| {
+            if !self.driver.is_private() {
+                (self.check)(&*connection)?;
+            }
+            connection.wait_for_locks()?;
+            Ok(connection)
+        });
+        connected.map_err(|error| {
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             std::fmt::Error
         })

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
@@ -82,7 +82,8 @@ impl SqliteDriver {
         }
         rusqlite::Connection::open_with_flags(path, flags).map_err(|error| {
             let error = from_sqlite(error);
-            Error::new(error.kind(), format!("{} cannot be opened", path.display())).with_source(error)
+            Error::new(error.kind(), format!("{} cannot be opened: {error}", path.display()))
+                .with_source(error)
         })
     }
 
@@ -107,15 +108,15 @@ impl SqliteDriver {
 
     /// Sets what a connection needs, and reads it back: SQLite ignores what it does not know or cannot do.
     fn configure(&self, raw: &rusqlite::Connection) -> Result<()> {
-        let SqliteSettings { busy_timeout, synchronous, cache_kib, mapped_bytes } = self.settings;
-        raw.busy_timeout(busy_timeout).map_err(from_sqlite)?;
+        let SqliteSettings { synchronous, cache_kib, mapped_bytes, .. } = self.settings;
+        raw.busy_timeout(Duration::ZERO).map_err(from_sqlite)?;
         // A quoted name that is no column is an error, not a text.
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(from_sqlite)?;
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false).map_err(from_sqlite)?;
         raw.set_prepared_statement_cache_capacity(STATEMENTS);
         rusqlite::vtab::array::load_module(raw).map_err(from_sqlite)?;
         if matches!(self.source, SqliteSource::File(_)) {
-            self.log_ahead(raw)?;
+            log_ahead(raw)?;
             raw.pragma_update(None, "cache_size", -i64::from(cache_kib)).map_err(from_sqlite)?;
             raw.pragma_update(None, "mmap_size", i64::try_from(mapped_bytes).unwrap_or(i64::MAX))
                 .map_err(from_sqlite)?;
@@ -135,25 +136,16 @@ impl SqliteDriver {
     }
 }
 
-impl SqliteDriver {
-    /// Switches the file to write-ahead logging, which it then keeps. Where several processes make the file at
-    /// once, SQLite says that it is locked without waiting: the wait is here.
-    fn log_ahead(&self, raw: &rusqlite::Connection) -> Result<()> {
-        let journal = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(from_sqlite);
-        let began = Instant::now();
-        loop {
-            let mode = journal("PRAGMA journal_mode").and_then(|mode| match mode.as_str() {
-                "wal" => Ok(mode),
-                _ => journal("PRAGMA journal_mode = WAL"),
-            });
-            match mode {
-                Ok(mode) if mode == "wal" => return Ok(()),
-                Ok(mode) => return Err(setting("journal_mode", "wal", &mode)),
-                Err(error) if error.kind() != ErrorKind::Busy => return Err(error),
-                Err(error) if began.elapsed() >= self.settings.busy_timeout => return Err(error),
-                Err(_) => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
+/// Switches the file to write-ahead logging, which it then keeps.
+fn log_ahead(raw: &rusqlite::Connection) -> Result<()> {
+    let journal = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(from_sqlite);
+    let mut mode = journal("PRAGMA journal_mode")?;
+    if mode != "wal" {
+        mode = journal("PRAGMA journal_mode = WAL")?;
+    }
+    match mode == "wal" {
+        true => Ok(()),
+        false => Err(setting("journal_mode", "wal", &mode)),
     }
 }
 
@@ -168,7 +160,11 @@ impl Driver for SqliteDriver {
             SqliteSource::Memory(name) => self.open_memory(name, mode)?,
         };
         self.configure(&raw)?;
-        Ok(Box::new(SqliteConnection { raw }))
+        Ok(Box::new(SqliteConnection { raw, busy_timeout: self.settings.busy_timeout }))
+    }
+
+    fn is_private(&self) -> bool {
+        matches!(self.source, SqliteSource::Memory(_))
     }
 
     fn describe(&self) -> String {
@@ -181,9 +177,14 @@ impl Driver for SqliteDriver {
 
 struct SqliteConnection {
     raw: rusqlite::Connection,
+    busy_timeout: Duration,
 }
 
 impl Connection for SqliteConnection {
+    fn wait_for_locks(&self) -> Result<()> {
+        self.raw.busy_timeout(self.busy_timeout).map_err(from_sqlite)
+    }
+
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
         Ok(Box::new(SqliteStatement { statement, connection: &self.raw }))
@@ -229,6 +230,7 @@ impl Connection for SqliteConnection {
                     sql_type: row.get("type")?,
                     nullable: !row.get::<_, bool>("notnull")? && row.get::<_, i64>("pk")? == 0,
                     has_default: row.get::<_, Option<String>>("dflt_value")?.is_some(),
+                    is_primary_key: row.get::<_, i64>("pk")? > 0,
                 })
             })
             .map_err(from_sqlite)?;
@@ -379,5 +381,14 @@ fn from_sqlite(error: rusqlite::Error) -> Error {
             _ => ErrorKind::Database,
         },
     };
-    Error::new(kind, said).with_source(error)
+    // `no such column: "c" - should this be …`, `table t has no column named c`
+    let after = |text: &str| said.split_once(text).map(|(_, rest)| rest);
+    let missing = after("no such column: ").or_else(|| after("has no column named "));
+    let column =
+        missing.and_then(|rest| rest.split(" - ").next()).map(|name| name.trim_matches('"').to_owned());
+    let error = Error::new(kind, said).with_source(error);
+    match column {
+        Some(column) => error.at_column(&column),
+        None => error,
+    }
 }

@@ -1,6 +1,6 @@
 //! Shard keys: the types that can be one, and how a key's value is placed on a shard.
 
-mod placement;
+pub(crate) mod placement;
 
 pub mod hash;
 pub use placement::{Constant, Placement, Range};

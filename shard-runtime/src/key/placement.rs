@@ -7,6 +7,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shards::Shards;
 use crate::value::Value;
 
+/// How the line of a layout begins that says where the values live that are not listed.
+pub(crate) const OTHERWISE: &str = "list otherwise => ";
+
 /// A key's value as it stands in an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Constant {
@@ -134,7 +137,7 @@ impl Placement {
             Placement::List { entries, otherwise } => entries
                 .iter()
                 .map(|(constant, shard)| format!("list {} => {shard}", constant.value()))
-                .chain(otherwise.map(|shard| format!("list otherwise => {shard}")))
+                .chain(otherwise.map(|shard| format!("{OTHERWISE}{shard}")))
                 .collect(),
             Placement::Hash => shards
                 .iter()
@@ -148,7 +151,9 @@ impl Placement {
                     format!("range {}..{} => {}", bound(range.from), bound(range.to), range.shard)
                 })
                 .collect(),
-            Placement::Custom(_) => vec!["a function of the application".to_owned()],
+            Placement::Custom(_) => {
+                vec![format!("a function of the application, over {} shards", shards.len())]
+            }
         }
     }
 }

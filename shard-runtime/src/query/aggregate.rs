@@ -1,13 +1,14 @@
 //! Aggregates: one value from many rows, merged from one partial value per shard.
 
+use std::cmp::Ordering;
 use std::marker::PhantomData;
 
 use super::column::{Column, ColumnKind};
 use super::filter::{IsRouted, Routing};
 use super::select::{Explainable, Query, Select};
 use crate::cluster::Layout;
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Row, Sharded};
+use crate::error::{Result, ValueError};
+use crate::model::Sharded;
 use crate::plan::{Plan, Projection};
 use crate::session::Session;
 use crate::value::{Field, Storable, Value};
@@ -61,10 +62,12 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Count { select: self }
     }
 
-    /// The sum of a column over all rows, or `None` where no row has a value.
+    /// The sum of a column over all rows, or `None` where no row has a value (or where infinities of both
+    /// signs leave none).
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Value`] where a sum of integers does not fit `i64`.
+    /// When it is run: [`ErrorKind::Value`](crate::ErrorKind::Value) where a sum of integers, or one shard's part
+    /// of it, does not fit `i64`.
     pub fn sum<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, <V::Compare as Number>::Sum>
     where
         V: Storable<Compare: Number>,
@@ -122,23 +125,17 @@ impl<T: Sharded, R: IsRouted, O: Field> Query for Aggregate<T, R, O> {
 
     fn fetch(self, session: &mut Session, _: Option<u64>) -> Result<Vec<Option<O>>> {
         let (function, column) = (self.function, self.column);
-        let mut merged = Value::Null;
-        let mut rows: u64 = 0;
+        let mut merged = Merged { value: Part::None, rows: 0 };
         session.visit(&self.select.core, Projection::Aggregate(function, column), |row| {
-            let part = row.read(0, |value| Ok(value.into_owned()))?;
-            if function == Function::Mean {
-                rows = rows.saturating_add(row.get(1)?);
+            let rows: u64 = row.get(1)?;
+            if rows > 0 {
+                let part = row.read(0, |value| Ok(Part::of(value)))?;
+                merged.rows = merged.rows.saturating_add(rows);
+                merged.value = function.merge(std::mem::replace(&mut merged.value, Part::None), part);
             }
-            merged = function
-                .merge(std::mem::replace(&mut merged, Value::Null), part)
-                .map_err(|error| at(row, column, error))?;
             Ok(())
         })?;
-        let value = match (function, merged) {
-            (Function::Mean, _) if rows == 0 => Value::Null,
-            (Function::Mean, Value::Real(sum)) => Value::Real(sum / rows as f64),
-            (_, value) => value,
-        };
+        let value = merged.value(function).map_err(|error| T::TABLE.error_at(column, error))?;
         match value {
             Value::Null => Ok(vec![None]),
             value => Ok(vec![Some(O::from_value(value).map_err(|error| T::TABLE.error_at(column, error))?)]),
@@ -146,31 +143,82 @@ impl<T: Sharded, R: IsRouted, O: Field> Query for Aggregate<T, R, O> {
     }
 }
 
-fn at(row: &Row<'_>, column: usize, error: Error) -> Error {
-    row.table.error_at(column, error)
+/// What several shards' partial values have become so far.
+struct Merged {
+    value: Part,
+    rows: u64,
+}
+
+/// A partial value, as it is merged.
+enum Part {
+    /// No row has a value.
+    None,
+    /// Integers are summed up in twice their width: only the whole sum has to fit.
+    Integer(i128),
+    /// Floats; NaN where infinities cancel each other out, which SQL calls NULL.
+    Real(f64),
+    /// Everything else.
+    Other(Value<'static>),
+}
+
+impl Part {
+    fn of(value: Value<'_>) -> Self {
+        match value {
+            Value::Integer(integer) => Part::Integer(integer.into()),
+            Value::Real(real) => Part::Real(real),
+            Value::Null => Part::Real(f64::NAN),
+            other => Part::Other(other.into_owned()),
+        }
+    }
 }
 
 impl Function {
-    /// One value from two shards' partial values; a shard without rows has none.
-    fn merge(self, left: Value<'static>, right: Value<'static>) -> Result<Value<'static>> {
-        Ok(match (self, left, right) {
-            (_, Value::Null, only) | (_, only, Value::Null) => only,
-            (Function::Sum, Value::Integer(left), Value::Integer(right)) => {
-                Value::Integer(left.checked_add(right).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Value,
-                        format!("the sum of {left} and {right} does not fit an integer"),
-                    )
-                })?)
+    /// One partial value from two shards'.
+    fn merge(self, left: Part, right: Part) -> Part {
+        let takes_right = |order: Ordering| match self {
+            Function::Min => order.is_gt(),
+            Function::Max => order.is_lt(),
+            Function::Sum | Function::Mean => false,
+        };
+        match (self, left, right) {
+            (_, Part::None, only) | (_, only, Part::None) => only,
+            (Function::Sum | Function::Mean, Part::Integer(left), Part::Integer(right)) => {
+                Part::Integer(left.saturating_add(right))
             }
-            (Function::Sum | Function::Mean, Value::Real(left), Value::Real(right)) => {
-                Value::Real(left + right)
+            (Function::Sum | Function::Mean, Part::Real(left), Part::Real(right)) => Part::Real(left + right),
+            (_, Part::Integer(left), Part::Integer(right)) => {
+                Part::Integer(if takes_right(left.cmp(&right)) { right } else { left })
             }
-            (Function::Min, left, right) if right.order(&left).is_lt() => right,
-            (Function::Max, left, right) if right.order(&left).is_gt() => right,
+            (_, Part::Real(left), Part::Real(right)) => {
+                let order = left.partial_cmp(&right).unwrap_or(Ordering::Equal);
+                Part::Real(if takes_right(order) { right } else { left })
+            }
+            (_, Part::Other(left), Part::Other(right)) if takes_right(left.order(&right)) => {
+                Part::Other(right)
+            }
             (_, left, _) => left,
+        }
+    }
+}
+
+impl Merged {
+    fn value(self, function: Function) -> Result<Value<'static>, ValueError> {
+        Ok(match (function, self.value) {
+            (_, Part::None) => Value::Null,
+            (Function::Mean, Part::Real(sum)) => not_nan(sum / self.rows as f64),
+            (_, Part::Real(value)) => not_nan(value),
+            (_, Part::Integer(sum)) => Value::Integer(
+                i64::try_from(sum)
+                    .map_err(|_| ValueError::new(format!("the sum {sum} does not fit an integer")))?,
+            ),
+            (_, Part::Other(value)) => value,
         })
     }
+}
+
+/// As databases have it, what is not a number is no value.
+fn not_nan(value: f64) -> Value<'static> {
+    if value.is_nan() { Value::Null } else { Value::Real(value) }
 }
 
 impl<T: Sharded, R> Explainable for Count<T, R> {

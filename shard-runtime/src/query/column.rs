@@ -2,7 +2,8 @@
 
 use std::marker::PhantomData;
 
-use super::filter::{Filter, Node, Operator, Routed, Routing, Unrouted, conjunction, disjunction};
+use super::filter::{Filter, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
+use super::select::owned_key;
 use crate::error::ValueError;
 use crate::key::Key;
 use crate::model::{Parent, Sharded, Stored};
@@ -185,7 +186,7 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
     }
 
     fn compare<R>(self, operator: Operator, value: impl IntoOperand<V::Compare>) -> Filter<T, R> {
-        Filter::new(Node::Compare { column: self.index, operator, operand: value.into_operand() })
+        Filter::of(Node::Compare { column: self.index, operator, operand: value.into_operand() })
     }
 
     /// Rows whose value is this one.
@@ -239,8 +240,9 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
     where
         V::Compare: Ordered,
     {
-        let side = |operator, operand| Node::Compare { column: self.index, operator, operand };
-        Filter::new(conjunction([
+        let side =
+            |operator, operand| Predicate::new(Node::Compare { column: self.index, operator, operand });
+        Filter::new(Predicate::all([
             side(Operator::GreaterOrEqual, low.into_operand()),
             side(Operator::LessOrEqual, high.into_operand()),
         ]))
@@ -252,7 +254,7 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         values: impl IntoIterator<Item = O>,
     ) -> Filter<T, K::Equal> {
         let operands: Vec<Operand> = values.into_iter().map(IntoOperand::into_operand).collect();
-        Filter::new(match operands.is_empty() {
+        Filter::of(match operands.is_empty() {
             true => Node::Nothing,
             false => Node::In { column: self.index, operands },
         })
@@ -260,7 +262,7 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
 
     /// Rows without a value.
     pub fn is_null(self) -> Filter<T, Unrouted> {
-        Filter::new(Node::IsNull { column: self.index })
+        Filter::of(Node::IsNull { column: self.index })
     }
 
     /// Ascending by this column; rows without a value come first, unless said otherwise.
@@ -278,12 +280,12 @@ impl<T: Sharded, V: Storable<Compare = String>, K: ColumnKind> Column<T, V, K> {
     /// Rows whose text is like the pattern: `%` stands for any text, `_` for one character, and a backslash
     /// takes the next character as it is. Upper and lower case differ, on every database.
     pub fn like(self, pattern: impl Into<String>) -> Filter<T, Unrouted> {
-        Filter::new(Node::Like { column: self.index, pattern: pattern.into() })
+        Filter::of(Node::Like { column: self.index, pattern: pattern.into() })
     }
 
     /// Rows whose text starts with this one.
     pub fn starts_with(self, prefix: impl Into<String>) -> Filter<T, K::Order> {
-        Filter::new(Node::StartsWith { column: self.index, prefix: prefix.into() })
+        Filter::of(Node::StartsWith { column: self.index, prefix: prefix.into() })
     }
 }
 
@@ -310,24 +312,16 @@ impl<T: Sharded, K: Key> CompositeKey<T, K> {
 
     /// Rows whose key is this one.
     pub fn eq(self, key: impl Into<K>) -> Filter<T, Routed> {
-        Filter::new(self.node(&key.into()))
+        self.is_in([key])
     }
 
-    /// Rows whose key is one of these.
+    /// Rows whose key is one of these; no row, where there is none. Each shard is sent its own keys only.
     pub fn is_in<I: Into<K>>(self, keys: impl IntoIterator<Item = I>) -> Filter<T, Routed> {
-        Filter::new(disjunction(keys.into_iter().map(|key| self.node(&key.into()))))
-    }
-
-    fn node(self, key: &K) -> Node {
-        let values: Vec<Result<Value<'static>, ValueError>> = match key.values() {
-            Ok(values) => values.into_iter().map(|value| Ok(value.into_owned())).collect(),
-            Err(error) => vec![Err(error); self.columns.len()],
-        };
-        conjunction(self.columns.iter().zip(values).map(|(&column, value)| Node::Compare {
-            column,
-            operator: Operator::Equal,
-            operand: Operand { value, shard: None },
-        }))
+        let keys: Vec<WholeKey> = keys.into_iter().map(|key| owned_key(&key.into())).collect();
+        Filter::of(match keys.is_empty() {
+            true => Node::Nothing,
+            false => Node::KeyIn { columns: self.columns, keys },
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::ops::{BitAnd, BitOr, Not};
 
 use super::column::Operand;
+use crate::error::ValueError;
 use crate::value::Value;
 
 /// The marker of queries that a key, a parent or a pin narrows, or whose author said `all_shards`.
@@ -52,10 +53,15 @@ pub struct Filter<T, R> {
     marker: PhantomData<fn() -> (T, R)>,
 }
 
+/// How deep conditions may be nested in each other, one kind in another. Databases have such a bound too
+/// (SQLite's is 1,000), and what reads a condition goes down into it.
+pub(crate) const DEEPEST: usize = 250;
+
 /// A condition without its types: what [`execute_chooser`](crate::Sharded::execute_chooser) reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predicate {
-    pub(crate) node: Node,
+    node: Node,
+    depth: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -84,10 +90,20 @@ pub(crate) enum Node {
     IsNull {
         column: usize,
     },
+    /// All columns of a key of several, with one of these keys.
+    KeyIn {
+        columns: &'static [usize],
+        keys: Vec<WholeKey>,
+    },
     And(Vec<Node>),
     Or(Vec<Node>),
     Not(Box<Node>),
+    /// In place of conditions that are nested deeper than [`DEEPEST`]: an error for whoever reads it.
+    TooDeep,
 }
+
+/// The values of a key's columns, where they can be stored.
+pub(crate) type WholeKey = Result<Vec<Value<'static>>, ValueError>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
@@ -125,9 +141,135 @@ impl Operator {
     }
 }
 
-impl<T, R> Filter<T, R> {
+impl Predicate {
+    /// A condition that holds no other.
     pub(crate) fn new(node: Node) -> Self {
-        Filter { predicate: Predicate { node }, marker: PhantomData }
+        Predicate { node, depth: 1 }
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// All of these; conditions of the same kind become one.
+    pub(crate) fn all(parts: impl IntoIterator<Item = Predicate>) -> Self {
+        let mut depth = 0;
+        let mut flat = Vec::new();
+        for part in parts {
+            depth = depth.max(part.depth_within(matches!(part.node, Node::And(_))));
+            match part.node {
+                Node::And(inner) if flat.is_empty() => flat = inner,
+                Node::And(inner) => flat.extend(inner),
+                Node::Everything => {}
+                other => flat.push(other),
+            }
+        }
+        Predicate::combined(flat, depth, Node::Everything, Node::And)
+    }
+
+    /// At least one of these; conditions of the same kind become one, and values of one column a list.
+    pub(crate) fn any(parts: impl IntoIterator<Item = Predicate>) -> Self {
+        let mut depth = 0;
+        let mut flat = Vec::new();
+        for part in parts {
+            depth = depth.max(part.depth_within(matches!(part.node, Node::Or(_))));
+            match part.node {
+                Node::Or(inner) if flat.is_empty() => flat = inner,
+                Node::Or(inner) => inner.into_iter().for_each(|node| unite(&mut flat, node)),
+                Node::Nothing => {}
+                other => unite(&mut flat, other),
+            }
+        }
+        Predicate::combined(flat, depth, Node::Nothing, Node::Or)
+    }
+
+    /// How deep this is as a part of a list, where its own level may be taken up by the list's.
+    fn depth_within(&self, is_taken_up: bool) -> usize {
+        self.depth - usize::from(is_taken_up && self.depth > 1)
+    }
+
+    fn combined(mut flat: Vec<Node>, depth: usize, none: Node, many: fn(Vec<Node>) -> Node) -> Self {
+        match flat.len() {
+            0 => Predicate::new(none),
+            1 => Predicate { node: flat.remove(0), depth },
+            _ => Predicate { node: many(flat), depth }.below_one_more(),
+        }
+    }
+
+    fn negated(self) -> Self {
+        match self.node {
+            Node::Not(inner) => Predicate { node: *inner, depth: self.depth },
+            node => Predicate { node: Node::Not(Box::new(node)), depth: self.depth }.below_one_more(),
+        }
+    }
+
+    /// One more level around a condition.
+    fn below_one_more(self) -> Self {
+        match self.depth < DEEPEST {
+            true => Predicate { node: self.node, depth: self.depth + 1 },
+            false => Predicate::new(Node::TooDeep),
+        }
+    }
+}
+
+/// Adds an alternative; `a = 1` and `a = 2` become `a IN (1, 2)`, which is one parameter, split by shard.
+fn unite(alternatives: &mut Vec<Node>, node: Node) {
+    match node {
+        Node::Compare { column, operator: Operator::Equal, operand } => {
+            unite_list(alternatives, column, vec![operand]);
+        }
+        Node::In { column, operands } => unite_list(alternatives, column, operands),
+        Node::KeyIn { columns, keys } => {
+            let list = alternatives.iter_mut().find_map(|other| match other {
+                Node::KeyIn { keys, .. } => Some(keys),
+                _ => None,
+            });
+            match list {
+                Some(list) => list.extend(keys),
+                None => alternatives.push(Node::KeyIn { columns, keys }),
+            }
+        }
+        other => alternatives.push(other),
+    }
+}
+
+fn unite_list(alternatives: &mut Vec<Node>, wanted: usize, mut more: Vec<Operand>) {
+    let place = alternatives.iter().position(|other| match other {
+        Node::Compare { column, operator: Operator::Equal, .. } | Node::In { column, .. } => {
+            *column == wanted
+        }
+        _ => false,
+    });
+    let other = place.and_then(|place| alternatives.get_mut(place));
+    match other {
+        Some(Node::In { operands, .. }) => operands.append(&mut more),
+        Some(alone) => {
+            if let Node::Compare { operand, .. } = std::mem::replace(alone, Node::Nothing) {
+                more.insert(0, operand);
+            }
+            *alone = Node::In { column: wanted, operands: more };
+        }
+        None => alternatives.push(match more.pop() {
+            Some(operand) if more.is_empty() => {
+                Node::Compare { column: wanted, operator: Operator::Equal, operand }
+            }
+            Some(last) => {
+                more.push(last);
+                Node::In { column: wanted, operands: more }
+            }
+            None => Node::Nothing,
+        }),
+    }
+}
+
+impl<T, R> Filter<T, R> {
+    pub(crate) fn new(predicate: Predicate) -> Self {
+        Filter { predicate, marker: PhantomData }
+    }
+
+    /// A filter that holds no other.
+    pub(crate) fn of(node: Node) -> Self {
+        Filter::new(Predicate::new(node))
     }
 
     /// The condition without its types.
@@ -139,55 +281,19 @@ impl<T, R> Filter<T, R> {
 impl<T> Filter<T, Unrouted> {
     /// Rows for which every filter holds; every row, where there is none.
     pub fn all<R>(filters: impl IntoIterator<Item = Filter<T, R>>) -> Self {
-        Filter::new(conjunction(filters.into_iter().map(|filter| filter.predicate.node)))
+        Filter::new(Predicate::all(filters.into_iter().map(|filter| filter.predicate)))
     }
 
     /// Rows for which at least one filter holds; no row, where there is none.
     pub fn any<R>(filters: impl IntoIterator<Item = Filter<T, R>>) -> Filter<T, R> {
-        Filter::new(disjunction(filters.into_iter().map(|filter| filter.predicate.node)))
+        Filter::new(Predicate::any(filters.into_iter().map(|filter| filter.predicate)))
     }
 }
 
 /// A narrowed filter where one that may not be narrowed is wanted, so that both fit one list.
 impl<T> From<Filter<T, Routed>> for Filter<T, Unrouted> {
     fn from(filter: Filter<T, Routed>) -> Self {
-        Filter::new(filter.predicate.node)
-    }
-}
-
-/// `AND` over any number of conditions, nested ones of the same kind flattened.
-pub(crate) fn conjunction(nodes: impl IntoIterator<Item = Node>) -> Node {
-    let mut flat = Vec::new();
-    for node in nodes {
-        match node {
-            Node::And(inner) if flat.is_empty() => flat = inner,
-            Node::And(inner) => flat.extend(inner),
-            Node::Everything => {}
-            other => flat.push(other),
-        }
-    }
-    match flat.len() {
-        0 => Node::Everything,
-        1 => flat.remove(0),
-        _ => Node::And(flat),
-    }
-}
-
-/// `OR` over any number of conditions, nested ones of the same kind flattened.
-pub(crate) fn disjunction(nodes: impl IntoIterator<Item = Node>) -> Node {
-    let mut flat = Vec::new();
-    for node in nodes {
-        match node {
-            Node::Or(inner) if flat.is_empty() => flat = inner,
-            Node::Or(inner) => flat.extend(inner),
-            Node::Nothing => {}
-            other => flat.push(other),
-        }
-    }
-    match flat.len() {
-        0 => Node::Nothing,
-        1 => flat.remove(0),
-        _ => Node::Or(flat),
+        Filter::new(filter.predicate)
     }
 }
 
@@ -195,7 +301,7 @@ impl<T, R: Routing, S: Routing> BitAnd<Filter<T, S>> for Filter<T, R> {
     type Output = Filter<T, R::And<S>>;
 
     fn bitand(self, other: Filter<T, S>) -> Self::Output {
-        Filter::new(conjunction([self.predicate.node, other.predicate.node]))
+        Filter::new(Predicate::all([self.predicate, other.predicate]))
     }
 }
 
@@ -203,7 +309,7 @@ impl<T, R: Routing, S: Routing> BitOr<Filter<T, S>> for Filter<T, R> {
     type Output = Filter<T, R::Or<S>>;
 
     fn bitor(self, other: Filter<T, S>) -> Self::Output {
-        Filter::new(disjunction([self.predicate.node, other.predicate.node]))
+        Filter::new(Predicate::any([self.predicate, other.predicate]))
     }
 }
 
@@ -211,16 +317,13 @@ impl<T, R> Not for Filter<T, R> {
     type Output = Filter<T, Unrouted>;
 
     fn not(self) -> Self::Output {
-        Filter::new(match self.predicate.node {
-            Node::Not(inner) => *inner,
-            node => Node::Not(Box::new(node)),
-        })
+        Filter::new(self.predicate.negated())
     }
 }
 
 impl<T, R> Clone for Filter<T, R> {
     fn clone(&self) -> Self {
-        Filter::new(self.predicate.node.clone())
+        Filter::new(self.predicate.clone())
     }
 }
 

@@ -16,6 +16,6 @@ pub use select::{ById, Explainable, Locate, Located, Query, Select};
 pub use write::{Delete, Update, Write};
 
 pub(crate) use aggregate::Function;
-pub(crate) use filter::{Node, Operator};
+pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
 pub(crate) use write::WriteCore;

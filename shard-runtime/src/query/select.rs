@@ -3,14 +3,14 @@
 use std::marker::PhantomData;
 
 use super::column::{Operand, Order};
-use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing, Unrouted, conjunction};
+use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
 use crate::cluster::Layout;
-use crate::error::{Result, ValueError};
+use crate::error::Result;
 use crate::key::Key;
 use crate::model::{ChildOf, Sharded, Stored, Table, UniqueId};
 use crate::plan::{Plan, Projection};
 use crate::session::Session;
-use crate::shards::{ShardSet, Shards};
+use crate::shards::{Shard, ShardSet, Shards};
 use crate::value::{Field, Value};
 
 /// Rows of `T`: where from, in which order, how many. `R` says whether it is narrowed to shards.
@@ -42,15 +42,22 @@ pub(crate) struct Target {
 #[derive(Clone, Debug)]
 pub(crate) enum Pin {
     /// The shard of this key.
-    Key(Result<Vec<Value<'static>>, ValueError>),
+    Key(WholeKey),
     /// The shard of this name.
     Name(String),
+    /// The shard of a row, for what lives with it.
+    Row(Shard),
 }
 
 impl Pin {
     pub(crate) fn key(key: &impl Key) -> Self {
-        Pin::Key(key.values().map(|values| values.into_iter().map(Value::into_owned).collect()))
+        Pin::Key(owned_key(key))
     }
+}
+
+/// A key's values, owned.
+pub(super) fn owned_key(key: &impl Key) -> WholeKey {
+    key.values().map(|values| values.into_iter().map(Value::into_owned).collect())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +72,14 @@ impl Target {
         Target {
             table: T::TABLE,
             chooser: T::execute_chooser,
-            predicate: Predicate { node: Node::Everything },
+            predicate: Predicate::new(Node::Everything),
             pins: Vec::new(),
         }
     }
 
     pub(crate) fn filter(&mut self, predicate: Predicate) {
-        let so_far = std::mem::replace(&mut self.predicate.node, Node::Everything);
-        self.predicate.node = conjunction([so_far, predicate.node]);
+        let so_far = std::mem::replace(&mut self.predicate, Predicate::new(Node::Everything));
+        self.predicate = Predicate::all([so_far, predicate]);
     }
 }
 
@@ -89,9 +96,13 @@ impl<T: Sharded> Select<T, Routed> {
     {
         let operand = Operand::of(parent.id());
         let column = T::PARENT_COLUMN;
-        T::select()
-            .filter::<Unrouted>(Filter::new(Node::Compare { column, operator: Operator::Equal, operand }))
-            .on_shard(parent.shard().name())
+        let mut children = T::select().filter::<Unrouted>(Filter::of(Node::Compare {
+            column,
+            operator: Operator::Equal,
+            operand,
+        }));
+        children.core.target.pins.push(Pin::Row(parent.shard().clone()));
+        Select::with(children.core)
     }
 }
 
@@ -237,6 +248,6 @@ impl<T: Sharded> Locate<T> for Located<T> {
 
 impl<T: Sharded> Locate<T> for &crate::model::Parent<T> {
     fn locate(self) -> Located<T> {
-        Located { id: self.id().clone(), pin: Some(Pin::Name(self.shard().name().to_owned())) }
+        Located { id: self.id().clone(), pin: Some(Pin::Row(self.shard().clone())) }
     }
 }

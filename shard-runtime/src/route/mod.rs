@@ -9,6 +9,8 @@
 mod region;
 mod values;
 
+use std::collections::BTreeMap;
+
 use region::Region;
 use values::ValueSet;
 pub(crate) use values::text_after;
@@ -16,7 +18,7 @@ pub(crate) use values::text_after;
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::key::{Constant, Placement};
 use crate::model::{KeyColumns, Table};
-use crate::query::{Node, Operand, Operator, Pin, Predicate, Target};
+use crate::query::{DEEPEST, Node, Operand, Operator, Pin, Predicate, Target, WholeKey};
 use crate::shards::{ShardSet, Shards};
 use crate::value::Value;
 
@@ -81,6 +83,7 @@ pub(crate) fn target_shards(target: &Target, shards: &Shards) -> Result<ShardSet
 pub(crate) fn pin_shard(table: &'static Table, pin: &Pin, shards: &Shards) -> Result<usize> {
     match pin {
         Pin::Name(name) => Ok(shards.named_shard(name)?.index()),
+        Pin::Row(shard) => shards.place_of(shard),
         Pin::Key(Ok(values)) => {
             table.placement.place(values, shards).map_err(|error| key_error(table, error))
         }
@@ -119,7 +122,7 @@ pub(crate) fn reason(table: &'static Table, predicate: &Predicate, shards: &Shar
 }
 
 fn regions<'p>(table: &'static Table, predicate: &'p Predicate, shards: &Shards) -> Result<Vec<Region<'p>>> {
-    Reader { table, shards, key: key_columns(table) }.read(&predicate.node, false)
+    Reader { table, shards, key: key_columns(table) }.read(predicate.node(), false)
 }
 
 fn key_columns(table: &Table) -> Vec<usize> {
@@ -127,6 +130,15 @@ fn key_columns(table: &Table) -> Vec<usize> {
         KeyColumns::Columns(columns) => columns.to_vec(),
         KeyColumns::Parent(column) => vec![column],
     }
+}
+
+/// So many keys of several columns are kept apart; more are described by one region for each shard.
+const EACH: usize = 16;
+
+/// The error for conditions that are nested too deeply.
+pub(crate) fn too_deep(table: &Table) -> Error {
+    let said = format!("conditions are nested in each other more than {DEEPEST} deep");
+    Error::new(ErrorKind::Query, said).in_table(table.name)
 }
 
 /// Reads a predicate as regions: alternatives, each a set of values for every column of the key.
@@ -151,8 +163,10 @@ impl Reader<'_> {
                 self.comparison(*column, operator, operand)?
             }
             Node::In { column, operands } => self.membership(*column, operands, negated)?,
+            Node::KeyIn { columns, keys } => self.whole_keys(columns, keys, negated)?,
+            Node::TooDeep => return Err(too_deep(self.table)),
             Node::StartsWith { column, prefix } => {
-                let matches = ValueSet::prefixed(prefix);
+                let matches = ValueSet::prefixed(prefix.as_str().into());
                 self.on_key(*column, if negated { matches.complement() } else { matches })
             }
             Node::Like { column, pattern } => {
@@ -175,13 +189,17 @@ impl Reader<'_> {
     }
 
     fn all_of<'p>(&self, nodes: &'p [Node], negated: bool) -> Result<Vec<Region<'p>>> {
-        let mut regions = self.anything();
-        for node in nodes {
-            // Every part is read, even after a contradiction: a key that is placed nowhere is an error wherever it stands.
-            let other = self.read(node, negated)?;
-            regions = region::intersect(&regions, &other);
+        // Every part is read, even after a contradiction: a key that is placed nowhere is an error wherever it
+        // stands. Halves are intersected, so that many parts cost little more than few.
+        match nodes {
+            [] => Ok(self.anything()),
+            [node] => self.read(node, negated),
+            nodes => {
+                let (left, right) = nodes.split_at(nodes.len() / 2);
+                let (left, right) = (self.all_of(left, negated)?, self.all_of(right, negated)?);
+                Ok(region::intersect(&left, &right))
+            }
         }
-        Ok(regions)
     }
 
     fn any_of<'p>(&self, nodes: &'p [Node], negated: bool) -> Result<Vec<Region<'p>>> {
@@ -263,6 +281,47 @@ impl Reader<'_> {
         Ok(self.on_key(column, if negated { points.complement() } else { points }))
     }
 
+    fn whole_keys<'p>(
+        &self,
+        columns: &[usize],
+        keys: &'p [WholeKey],
+        negated: bool,
+    ) -> Result<Vec<Region<'p>>> {
+        let mut by_shard: BTreeMap<usize, Vec<Region<'p>>> = BTreeMap::new();
+        for key in keys {
+            let values = key.as_ref().map_err(|error| key_error(self.table, error.clone().into()))?;
+            let region = Region::key(self.key.iter().map(|column| {
+                let place = columns.iter().position(|other| other == column);
+                place.and_then(|place| values.get(place)).map_or(Value::Null, Value::borrowed)
+            }));
+            let placed = self.table.placement.place(values, self.shards);
+            match placed.map_err(|error| key_error(self.table, error)) {
+                Ok(shard) => by_shard.entry(shard).or_default().push(region),
+                Err(_) if negated => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if negated {
+            let others = by_shard.into_values().flatten().map(Region::complement);
+            let others: Vec<Vec<Region<'p>>> = others.collect();
+            return Ok(match others.len() <= EACH {
+                true => others.iter().fold(self.anything(), |all, other| region::intersect(&all, other)),
+                false => self.anything(),
+            });
+        }
+        Ok(match keys.len() <= EACH {
+            true => by_shard.into_values().flatten().collect(),
+            false => by_shard
+                .into_iter()
+                .map(|(shard, regions)| {
+                    let mut hull = Region::hull(regions, self.key.len());
+                    hull.keep_to(shard);
+                    hull
+                })
+                .collect(),
+        })
+    }
+
     fn known<'p>(&self, column: usize, operand: &'p Operand) -> Result<Value<'p>> {
         match &operand.value {
             Ok(value) => Ok(value.borrowed()),
@@ -287,7 +346,7 @@ impl Reader<'_> {
     /// Keeps the regions to the shard of the link that was compared with.
     fn pinned<'p>(&self, mut regions: Vec<Region<'p>>, operand: &Operand) -> Result<Vec<Region<'p>>> {
         if let Some(shard) = &operand.shard {
-            let index = self.shards.named_shard(shard.name())?.index();
+            let index = self.shards.place_of(shard)?;
             regions.iter_mut().for_each(|region| region.keep_to(index));
         }
         Ok(regions)

@@ -41,6 +41,18 @@ impl<'p> Region<'p> {
         Some(region)
     }
 
+    /// One key.
+    pub(super) fn key(values: impl Iterator<Item = Value<'p>>) -> Self {
+        Region { columns: values.map(|value| ValueSet::points([value])).collect(), shards: None }
+    }
+
+    /// The keys that are not in this region: those that differ in one of its columns.
+    pub(super) fn complement(self) -> Vec<Self> {
+        let count = self.columns.len();
+        let others = self.columns.into_iter().enumerate();
+        others.filter_map(|(place, set)| Self::column(count, place, set.complement())).collect()
+    }
+
     pub(super) fn keep_to(&mut self, shard: usize) {
         self.shards = Some(ShardSet::one(shard));
     }
@@ -60,7 +72,7 @@ impl<'p> Region<'p> {
     }
 
     /// The least region that holds all of these.
-    fn hull(regions: Vec<Self>, columns: usize) -> Self {
+    pub(super) fn hull(regions: Vec<Self>, columns: usize) -> Self {
         let mut sets: Vec<Vec<ValueSet<'p>>> = (0..columns).map(|_| Vec::new()).collect();
         let mut shards = Some(ShardSet::none());
         for region in regions {

@@ -1,5 +1,6 @@
 //! Sets of values of one key column: sorted, disjoint intervals, with exact intersection, union and complement.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::query::Operator;
@@ -101,17 +102,17 @@ impl<'p> ValueSet<'p> {
     }
 
     /// The texts that start with this one.
-    pub(super) fn prefixed(prefix: &'p str) -> Self {
-        let from = Value::Text(prefix.into());
-        Self::range(Some(from), text_after(prefix).map(|text| Value::Text(text.into())))
+    pub(super) fn prefixed(prefix: Cow<'p, str>) -> Self {
+        let to = text_after(&prefix).map(|text| Value::Text(text.into()));
+        Self::range(Some(Value::Text(prefix)), to)
     }
 
     /// A superset of the texts that are like the pattern: those of `known` that are, and of all others those
     /// that start with what stands before its first wildcard.
     pub(super) fn like(pattern: &'p str, known: &[&'static str]) -> Self {
-        let prefix = pattern.split(['%', '_', '\\']).next().unwrap_or_default();
-        let others = match prefix.len() == pattern.len() {
-            true => Self::points([Value::Text(pattern.into())]),
+        let (prefix, is_whole) = literal_prefix(pattern);
+        let others = match is_whole {
+            true => Self::points([Value::Text(prefix)]),
             false => Self::prefixed(prefix),
         };
         let text = |text: &&'static str| Value::Text((*text).into());
@@ -293,6 +294,21 @@ fn describe_interval(column: &str, from: &Cut<'_>, to: &Cut<'_>) -> String {
     format!("{low}{column}{high}")
 }
 
+/// The text that a pattern begins with, and whether it is the whole pattern.
+fn literal_prefix(pattern: &str) -> (Cow<'_, str>, bool) {
+    let plain = pattern.find(['%', '_', '\\']).unwrap_or(pattern.len());
+    let mut prefix = Cow::Borrowed(&pattern[..plain]);
+    let mut rest = pattern[plain..].chars();
+    while let Some(character) = rest.next() {
+        match character {
+            '%' | '_' => return (prefix, false),
+            '\\' => prefix.to_mut().extend(rest.next()),
+            other => prefix.to_mut().push(other),
+        }
+    }
+    (prefix, true)
+}
+
 /// Whether a text is like a pattern, as the databases see it: `%` is any text, `_` one character, and a
 /// backslash takes the next character as it is. Where a `%` has taken too little it takes one character more;
 /// only the last one has to be thought of again.
@@ -423,9 +439,9 @@ mod tests {
         assert_eq!(text_after("\u{D7FF}").as_deref(), Some("\u{E000}"));
         assert_eq!(text_after("\u{10FFFF}"), None);
         assert_eq!(text_after(""), None);
-        let asia = ValueSet::prefixed("As");
+        let asia = ValueSet::prefixed("As".into());
         assert!(asia.contains(&Value::Text("Asia".into())) && !asia.contains(&Value::Text("At".into())));
-        assert!(ValueSet::prefixed("").is_everything());
+        assert!(ValueSet::prefixed("".into()).is_everything());
     }
 
     #[test]
@@ -444,6 +460,8 @@ mod tests {
         ] {
             assert_eq!(is_like(text, pattern), expected, "{text} LIKE {pattern}");
         }
+        assert_eq!(ValueSet::like(r"1\%0%", &[]), ValueSet::prefixed("1%0".into()));
+        assert_eq!(ValueSet::like(r"1\%0", &[]), ValueSet::points([Value::Text("1%0".into())]));
         let known = ["Asia", "Europe"];
         assert_eq!(ValueSet::unlike("%a", &known).complement().describe("c"), "c = Asia");
         assert!(ValueSet::like("%a", &known).contains(&Value::Text("Africa".into())));

@@ -63,6 +63,13 @@ impl IdentityMap {
         Ok(())
     }
 
+    /// Forgets the rows of these shards.
+    pub(super) fn forget_shards(&mut self, shards: &ShardSet) {
+        for known in self.rows.values_mut() {
+            known.retain(|(shard, _)| !shards.contains(shard.index()));
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.rows.clear();
     }

@@ -3,6 +3,7 @@
 use crate::cluster::Cluster;
 use crate::driver::{Connection, Pooled, Transaction};
 use crate::error::Result;
+use crate::model::Unit;
 use crate::shards::ShardSet;
 
 /// Marks the point that a statement which fails is undone to.
@@ -16,6 +17,8 @@ pub(super) struct Link {
     transaction: Option<Transaction>,
     /// The shards of this database that were written in this transaction.
     pub(super) written: ShardSet,
+    /// What the rows remember that were written in this transaction.
+    pub(super) unit: Unit,
 }
 
 impl Link {
@@ -31,7 +34,7 @@ impl Link {
     /// A connection inside a transaction that may write. A read transaction is ended first: it could not
     /// become one that writes once somebody else has written.
     pub(super) fn write(&mut self, cluster: &Cluster, database: usize) -> Result<()> {
-        if self.transaction == Some(Transaction::Write) {
+        if self.may_write() {
             return Ok(());
         }
         if self.transaction.take().is_some() {
@@ -53,6 +56,10 @@ impl Link {
     /// The connection, where there is one.
     pub(super) fn connection(&self) -> Option<&dyn Connection> {
         self.connection.as_ref().map(|connection| &***connection)
+    }
+
+    pub(super) fn may_write(&self) -> bool {
+        self.transaction == Some(Transaction::Write)
     }
 
     pub(super) fn in_transaction(&self) -> bool {
@@ -85,9 +92,7 @@ impl Link {
             _ => Ok(()),
         };
         if committed.is_ok() {
-            self.transaction = None;
-            self.written = ShardSet::none();
-            self.connection = None;
+            *self = Link::default();
         }
         committed
     }
@@ -98,6 +103,6 @@ impl Link {
             // Where this fails, the pool closes the connection, and with it the transaction.
             let _ = connection.rollback();
         }
-        self.written = ShardSet::none();
+        std::mem::take(self).unit.roll_back();
     }
 }

@@ -206,6 +206,7 @@ impl Session {
     /// on. Where a row was at fault (a unique key, a foreign key, a missing or bad value) none waits any more;
     /// otherwise (busy, full, read-only) all wait on, and can be flushed again.
     pub fn flush(&mut self) -> Result<()> {
+        self.check_usable()?;
         let waiting = self.pending.iter().enumerate().filter(|(_, pending)| !pending.is_empty());
         let shards: ShardSet = waiting.map(|(shard, _)| shard).collect();
         self.flush_shards(&shards)
@@ -221,7 +222,6 @@ impl Session {
     /// everything that is not committed is rolled back, and the session has to be told so with
     /// [`Session::rollback`] before it is used on: until then it answers [`ErrorKind::Aborted`].
     pub fn commit(&mut self) -> Result<()> {
-        self.check_usable()?;
         self.flush()?;
         self.commit_links()
     }

@@ -34,6 +34,14 @@ impl merge::Stream for Rows<'_> {
     }
 }
 
+impl Rows<'_> {
+    /// The current row's value in a column that the answer is ordered by.
+    fn ordered_by(&self, column: usize) -> Result<Value<'_>> {
+        let located = |error| self.table.error_at(column, error).on_shard(self.shard.name());
+        self.cursor.value(column).map_err(located)
+    }
+}
+
 impl RowSource for Rows<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, crate::error::ValueError> {
         self.cursor.value(index)
@@ -47,12 +55,7 @@ fn locate(error: Error, shard: &Shard, table: &'static Table) -> Error {
 /// The order of two rows by the columns that a query is ordered by.
 fn compare(order: &[OrderBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
     for by in order {
-        let value = |rows: &'_ Rows<'_>| -> Result<()> {
-            rows.cursor.value(by.column).map(drop).map_err(Error::from)
-        };
-        value(a).map_err(|error| locate(error, a.shard, a.table))?;
-        value(b).map_err(|error| locate(error, b.shard, b.table))?;
-        let (Ok(left), Ok(right)) = (a.cursor.value(by.column), b.cursor.value(by.column)) else { continue };
+        let (left, right) = (a.ordered_by(by.column)?, b.ordered_by(by.column)?);
         let ordering = match (&left, &right) {
             (Value::Null, Value::Null) => Ordering::Equal,
             (Value::Null, _) if by.nulls_first => Ordering::Less,
@@ -128,7 +131,7 @@ impl Session {
         let (Some(connection), Some(shard)) = (link, self.cluster.shards().at(shard)) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
         };
-        let statement = connection.prepare(sql).map_err(|error| column_of(locate(error, shard, table)))?;
+        let statement = connection.prepare(sql).map_err(|error| locate(error, shard, table))?;
         Ok((shard, statement))
     }
 
@@ -253,13 +256,13 @@ impl Session {
         for &shard in shards.indexes() {
             let mut ids = Vec::new();
             for parent in parents.iter().filter(|parent| parent.shard().index() == shard) {
-                ids.push(parent.id().to_value().map_err(|error| id_error::<C::Parent>(error))?);
+                ids.push(parent.id().to_value().map_err(id_error::<C::Parent>)?);
             }
             ids.sort_by(Value::order);
             ids.dedup();
             let statement = {
-                let keeps = |_: usize, _: &crate::query::Operand| true;
-                sql::children(&self.cluster.layout().site(model, shard, &keeps)?, C::PARENT_COLUMN, ids)
+                let site = self.cluster.layout().site(model, shard, &sql::Whole)?;
+                sql::children(&site, C::PARENT_COLUMN, ids)
             };
             let children = by_shard.entry(shard).or_default();
             self.run_one(&Step { shard, statement }, table, |row| {
@@ -320,17 +323,4 @@ fn id_error<T: Sharded>(error: crate::error::ValueError) -> Error {
 pub(super) fn gone<T: Sharded>(id: &T::Id, shard: &Shard) -> Error {
     let said = format!("there is no row with id {id:?} any more");
     locate(Error::new(ErrorKind::NotFound, said), shard, T::TABLE)
-}
-
-/// Names the column, where the database said that it misses one.
-fn column_of(error: Error) -> Error {
-    let said = error.to_string();
-    let name = (error.kind() == ErrorKind::Schema).then(|| said.rsplit("no such column: ").next()).flatten();
-    match name.filter(|name| name.len() < said.len()) {
-        Some(name) => {
-            let name = name.rsplit('.').next().unwrap_or(name).trim_matches('"').to_owned();
-            error.at_column(&name)
-        }
-        None => error,
-    }
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, KeyColumns, Sharded, Stored, Table, values_of};
 use crate::plan::Plan;
 use crate::query::WriteCore;
-use crate::shards::ShardSet;
+use crate::shards::{Shard, ShardSet};
 use crate::sql::Param;
 use crate::value::{Field, Value};
 
@@ -22,26 +22,31 @@ impl Session {
     /// keeps its changes.
     pub fn update<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
         let table = T::TABLE;
-        let Some(original) = row.original().cloned() else { return Ok(()) };
-        let (before, after) = (values_of(&*original)?, values_of(&**row)?);
+        let shard = self.cluster.shards().place_of(row.shard())?;
+        let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
+        let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
         let changed: Vec<usize> =
             (0..table.columns.len()).filter(|&column| before.get(column) != after.get(column)).collect();
         self.refuse_move(row, &changed)?;
-        if !changed.is_empty() {
-            let shard = row.shard().index();
-            let model = self.cluster.layout().model(table)?;
-            let sql = self.cluster.layout().sql(model, shard)?.update(table, &changed);
-            let columns = changed.iter().copied().chain([table.id]);
-            let params: Vec<Param<'_>> = columns
-                .filter_map(|column| after.get(column))
-                .map(|value| Param::Value(value.borrowed()))
-                .collect();
-            if self.write_row(shard, table, &sql, &params)? == 0 {
-                return Err(gone::<T>(row.id(), row.shard()));
-            }
+        if changed.is_empty() {
+            drop(after);
+            row.settle(None);
+            return Ok(());
         }
+        let model = self.cluster.layout().model(table)?;
+        let sql = self.cluster.layout().sql(model, shard)?.update(table, &changed);
+        let columns = changed.iter().copied().chain([table.id]);
+        let params: Vec<Param<'_>> = columns
+            .filter_map(|column| after.get(column))
+            .map(|value| Param::Value(value.borrowed()))
+            .collect();
+        if self.write_row(shard, table, &sql, &params)? == 0 {
+            return Err(gone::<T>(row.id(), row.shard()));
+        }
+        drop(params);
         drop(after);
-        row.settle();
+        let database = self.cluster.layout().place(shard)?.database;
+        row.settle(self.links.get(database).map(|link| &link.unit));
         self.identities.put(row)
     }
 
@@ -85,7 +90,7 @@ impl Session {
     /// [`ErrorKind::NotFound`] where it is gone already, [`ErrorKind::ForeignKey`] where it has children.
     pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         let table = T::TABLE;
-        let shard = row.shard().index();
+        let shard = self.cluster.shards().place_of(row.shard())?;
         let model = self.cluster.layout().model(table)?;
         let sql = self.cluster.layout().sql(model, shard)?.delete.clone();
         let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
@@ -112,10 +117,16 @@ impl Session {
 
     fn begin_write(&mut self, shard: usize) -> Result<()> {
         self.check_usable()?;
-        let database = self.cluster.layout().place(shard)?.database;
+        let layout = self.cluster.layout();
+        let database = layout.place(shard)?.database;
         if let Some(link) = self.links.get_mut(database) {
-            let name = self.cluster.shards().at(shard).map_or("", |shard| shard.name());
-            link.write(&self.cluster, database).map_err(|error| error.on_shard(name))?;
+            if !link.may_write() {
+                // What was read in the snapshot that ends here may be changed by others before the next begins.
+                let shards = layout.shards_in(database).map(Shard::index).collect();
+                self.identities.forget_shards(&shards);
+                let name = layout.shards().at(shard).map_or("", Shard::name);
+                link.write(&self.cluster, database).map_err(|error| error.on_shard(name))?;
+            }
             link.written.insert(shard);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Aggregates are merged, never concatenated: R27.
 
-use shard_runtime::{ErrorKind, Sharded};
+use shard_runtime::{ErrorKind, Sharded, Stored};
 
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
@@ -12,6 +12,8 @@ on_every_backend! {
     r27_empty_shards_contribute_nothing,
     r27_aggregates_ask_only_the_shards_they_must,
     r27_a_sum_that_does_not_fit_is_an_error,
+    r27_a_sum_fits_where_the_whole_does,
+    r27_infinities_are_summed_as_in_one_table,
 }
 
 /// One report on Asia's shard, three on South America's, none elsewhere.
@@ -106,4 +108,46 @@ fn r27_a_sum_that_does_not_fit_is_an_error(backend: &Backend) {
     let texts = ["shard `asia`", "table `cities`"];
     assert_error(session.one(asia.sum(City::POPULATION)), ErrorKind::Value, &texts);
     assert_eq!(session.one(all().count()).unwrap(), 3, "the session goes on");
+}
+
+fn r27_a_sum_fits_where_the_whole_does(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    let with = |continent, population| NewCity { population: Some(population), ..city(continent, "x") };
+    // The shards' sums come in an order in which each but the last two is out of bounds.
+    let rows = [
+        with(Continent::NorthAmerica, i64::MAX),
+        with(Continent::Asia, i64::MAX),
+        with(Continent::Europe, i64::MIN),
+        with(Continent::SouthAmerica, i64::MIN),
+    ];
+    session.add_all(rows).unwrap();
+    let all = || City::select().all_shards();
+    assert_eq!(session.one(all().sum(City::POPULATION)).unwrap(), Some(-2));
+    assert_eq!(session.one(all().min(City::POPULATION)).unwrap(), Some(i64::MIN));
+    assert_eq!(session.one(all().max(City::POPULATION)).unwrap(), Some(i64::MAX));
+}
+
+fn r27_infinities_are_summed_as_in_one_table(backend: &Backend) {
+    let cluster = reports(backend);
+    let mut session = cluster.session();
+    let tokyo = session.one(City::select().filter(City::CONTINENT.eq(Continent::Asia))).unwrap();
+    let quito = session.one(City::select().filter(City::CONTINENT.eq(Continent::SouthAmerica))).unwrap();
+    let mut with = |city: &Stored<City>, temperature| {
+        session.add(NewReport { city: city.link(), temperature }).unwrap();
+        let all = || Report::select().all_shards();
+        (
+            session.one(all().sum(Report::TEMPERATURE)).unwrap(),
+            session.one(all().avg(Report::TEMPERATURE)).unwrap(),
+        )
+    };
+    let infinite = (Some(f64::INFINITY), Some(f64::INFINITY));
+    assert_eq!(with(&tokyo, f64::INFINITY), infinite);
+    assert_eq!(with(&quito, 1.0), infinite);
+    // What is no number is no value: SQL says NULL, wherever the two infinities are.
+    assert_eq!(with(&quito, f64::NEG_INFINITY), (None, None));
+    assert_eq!(with(&tokyo, f64::NEG_INFINITY), (None, None));
+    let all = || Report::select().all_shards();
+    assert_eq!(session.one(all().max(Report::TEMPERATURE)).unwrap(), Some(f64::INFINITY));
+    assert_eq!(session.one(all().min(Report::TEMPERATURE)).unwrap(), Some(f64::NEG_INFINITY));
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use shard_runtime::{ErrorKind, Sharded};
 
-use crate::backend::{Backend, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
@@ -15,6 +15,8 @@ on_every_backend! {
     r38_connections_run_out_within_bounds,
     r38_a_short_lock_is_waited_for,
     readers_and_a_writer,
+    one_locked_shard_keeps_nobody_from_another,
+    connections_are_made_while_a_shard_is_written,
 }
 
 /// How long any refusal may take: the wait of 150 ms, and a slow machine.
@@ -166,4 +168,52 @@ fn readers_and_a_writer(backend: &Backend) {
     }
     reader.commit().unwrap();
     assert_eq!(reader.one(Account::select().all_shards().count()).unwrap(), 1);
+}
+
+fn one_locked_shard_keeps_nobody_from_another(backend: &Backend) {
+    if backend.kind != Kind::Files {
+        return;
+    }
+    let patient = backend.builder(&LETTERS).busy_timeout(Duration::from_secs(600)).connections(30);
+    let cluster = patient.create::<Account>().unwrap();
+    let lock = backend.raw("a");
+    lock.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> =
+            (0..20).map(|_| scope.spawn(|| cluster.session().all(Account::select().on_shard("a")))).collect();
+        // These do not wait until the others have waited for long enough.
+        for _ in 0..5 {
+            let mut session = cluster.session();
+            session.all(Account::select().on_shard("b")).unwrap();
+            session.add(account(1, 2500)).unwrap();
+            session.flush().unwrap();
+        }
+        drop(lock);
+        for thread in waiting {
+            assert!(thread.join().unwrap().unwrap().is_empty());
+        }
+    });
+}
+
+fn connections_are_made_while_a_shard_is_written(backend: &Backend) {
+    let patient = backend.builder(&LETTERS).busy_timeout(Duration::from_secs(600));
+    let cluster = patient.create::<Account>().unwrap();
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for id in 0..9 {
+            let cluster = &cluster;
+            threads.push(scope.spawn(move || {
+                // All of them write the first shard first, and need the other only then.
+                let mut session = cluster.session();
+                session.add(account(id, 5))?;
+                session.flush()?;
+                session.add(account(100 + id, 2500))?;
+                session.commit()
+            }));
+        }
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(cluster.session().one(Account::select().all_shards().count()).unwrap(), 18);
 }

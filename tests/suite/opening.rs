@@ -18,6 +18,7 @@ on_every_backend! {
     r40_a_renamed_shard_is_refused,
     r40_a_remapped_key_is_refused,
     r40_new_models_can_be_added,
+    r40_values_that_had_no_place_can_be_added,
     r40_a_missing_file_is_refused,
     r40_a_file_that_is_swapped_later_is_noticed,
     r40_a_lost_control_database_is_refused,
@@ -170,8 +171,14 @@ fn r40_another_order_or_number_of_shards_is_refused(backend: &Backend) {
     };
     layout(&["b", "a", "c"], &["shard `b`", "0 is a", "0 is b"]);
     layout(&["a", "b"], &["shard `a`", "shards", "2 is c"]);
-    // One more: the hash's modulus changes.
-    assert_error(backend.open::<Company>(&["a", "b", "c", "d"]).map(drop), ErrorKind::Layout, &["3 is d"]);
+    // One more: the hash's modulus changes, and where a function of the application puts keys may as well.
+    assert_error(
+        backend.builder(&["a", "b", "c", "d"]).create::<Company>(),
+        ErrorKind::Layout,
+        &["hash modulus 3", "hash modulus 4"],
+    );
+    let opened = backend.open::<Company>(&["a", "b", "c", "d"]).map(drop);
+    assert_error(opened, ErrorKind::Layout, &["hash modulus 3", "hash modulus 4"]);
     // None of this has changed anything.
     let cluster = backend.open::<Company>(&LETTERS).unwrap();
     assert_eq!(cluster.session().one(Company::select().all_shards().count()).unwrap(), 9);
@@ -268,6 +275,71 @@ fn r40_new_models_can_be_added(backend: &Backend) {
     drop((session, cluster));
     backend.open::<Advertising>(&LETTERS).unwrap();
     backend.open::<Company>(&LETTERS).unwrap();
+}
+
+mod widened {
+    use shard_runtime::Sharded;
+
+    /// As [`Shop`](super::Shop), with a region more.
+    #[derive(Sharded)]
+    #[sharded(table = "shops")]
+    pub struct Shop {
+        #[id]
+        pub id: i64,
+        #[shard_key(list("North" => "a", "South" => "b", "East" => "c"))]
+        pub region: String,
+    }
+
+    /// As [`Visit`](super::Visit), with a reason more: visits for it may lie in the fallback's shard.
+    #[derive(Sharded)]
+    #[sharded(table = "visits")]
+    pub struct Visit {
+        #[id]
+        pub id: i64,
+        #[shard_key(list(1 => "a", -2 => "b", 3 => "a", _ => "c"))]
+        pub reason: i32,
+        pub notes: String,
+    }
+}
+
+fn r40_values_that_had_no_place_can_be_added(backend: &Backend) {
+    let made = backend.create::<(Shop, Visit)>(&LETTERS);
+    let mut session = made.session();
+    session.add(Shop { id: 1, region: "North".into() }).unwrap();
+    session.commit().unwrap();
+    drop((session, made));
+    if !backend.is_on_disk() {
+        return;
+    }
+    let opened = backend.open::<widened::Shop>(&LETTERS).map(drop);
+    assert_error(opened, ErrorKind::Layout, &["shard `a`", "shops", "`list East => c`", "create"]);
+    // Where there is a fallback, rows may be there already.
+    let widened = backend.builder(&LETTERS).create::<widened::Visit>();
+    assert_error(widened, ErrorKind::Layout, &["shard `a`", "visits", "`list 3 => a`"]);
+
+    let cluster = backend.create::<widened::Shop>(&LETTERS);
+    let mut session = cluster.session();
+    session.add(widened::Shop { id: 2, region: "East".into() }).unwrap();
+    session.commit().unwrap();
+    drop((session, cluster));
+    let cluster = backend.open::<widened::Shop>(&LETTERS).unwrap();
+    let east = widened::Shop::select().filter(widened::Shop::REGION.eq("East"));
+    assert_eq!(cluster.session().one(east).unwrap().shard().name(), "c");
+    assert_eq!(cluster.session().one(widened::Shop::select().all_shards().count()).unwrap(), 2);
+    drop(cluster);
+    // What was added cannot be taken away again.
+    let narrowed = backend.open::<Shop>(&LETTERS).map(drop);
+    assert_error(narrowed, ErrorKind::Layout, &["shops", "`list East => c`", "not declared any more"]);
+
+    drop(backend.create::<Device>(&LETTERS));
+    let devices = backend.builder(&["a", "b", "c", "d"]).create::<Device>();
+    assert_error(devices, ErrorKind::Layout, &["devices", "a function of the application, over 4 shards"]);
+
+    // Nor does a shard more move any row, where nothing is hashed or computed over the shards.
+    let more = ["a", "b", "c", "d"];
+    assert_error(backend.open::<widened::Shop>(&more).map(drop), ErrorKind::Layout, &["3 is d", "create"]);
+    let cluster = backend.create::<widened::Shop>(&more);
+    assert_eq!(cluster.session().one(widened::Shop::select().all_shards().count()).unwrap(), 2);
 }
 
 fn r40_a_missing_file_is_refused(backend: &Backend) {

@@ -1,14 +1,18 @@
 //! There is no ambient state: R46.
 
-use shard_runtime::{Builder, Cluster, Error, Explain, Parent, Session, Shard, Sharded, Shards, Stored};
+use shard_runtime::{
+    Builder, Cluster, Error, ErrorKind, Explain, Parent, Session, Shard, Sharded, Shards, Stored,
+};
 
-use crate::backend::{Backend, CONTINENTS, LETTERS};
+use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error};
 use crate::models::*;
 
 on_every_backend! {
     r46_a_session_moves_between_threads,
     r46_clones_are_handles_on_one_cluster,
     r46_clusters_do_not_know_each_other,
+    r46_rows_and_links_of_another_cluster_are_refused,
+    r46_a_cluster_opened_twice_is_one_cluster,
     r45_a_panic_in_a_session_leaves_the_cluster_usable,
 }
 
@@ -74,6 +78,57 @@ fn r46_clusters_do_not_know_each_other(backend: &Backend) {
     assert!(counted == 20 && asked.is_empty());
     two.rollback();
     assert_eq!(two.one(Company::select().all_shards().count()).unwrap(), 0);
+}
+
+fn r46_rows_and_links_of_another_cluster_are_refused(backend: &Backend) {
+    let other = Backend::new(backend.kind);
+    let first = backend.create::<Weather>(&CONTINENTS);
+    // The same names, in another order.
+    let second = other.create::<Weather>(&["europe", "asia", "north_america", "south_america"]);
+    let add_tokyo = |cluster: &Cluster| {
+        let mut session = cluster.session();
+        let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
+        session.commit().unwrap();
+        tokyo
+    };
+    let (mut foreign, own) = (add_tokyo(&first), add_tokyo(&second));
+    assert_eq!((foreign.id, foreign.shard().name()), (own.id, own.shard().name()));
+    assert_ne!(foreign.shard(), own.shard());
+    foreign.name = "Edo".into();
+    let mut session = second.session();
+    let ((), asked) = second.asked(|| {
+        let refused = |result: shard_runtime::Result<()>| {
+            assert_error(result, ErrorKind::UnknownShard, &["shard `asia`", "another cluster"]);
+        };
+        refused(session.update(&mut foreign));
+        refused(session.delete(&foreign));
+        refused(session.reload(&mut foreign));
+        refused(session.get(&foreign.link()).map(drop));
+        refused(session.all(foreign.children::<Report>()).map(drop));
+        refused(session.all(Report::select().filter(Report::CITY.eq(&foreign))).map(drop));
+        refused(session.all(Report::select().filter(Report::CITY.is_in([foreign.link()]))).map(drop));
+        refused(session.add(NewReport { city: foreign.link(), temperature: 1.0 }).map(drop));
+    });
+    assert!(asked.is_empty(), "{asked:?}");
+    assert_eq!(second.session().get::<City>(own.id).unwrap().unwrap().name, "Tokyo");
+    first.session().update(&mut foreign).unwrap();
+}
+
+fn r46_a_cluster_opened_twice_is_one_cluster(backend: &Backend) {
+    let first = backend.create::<City>(&CONTINENTS);
+    if !backend.is_on_disk() {
+        return; // memory is not opened again
+    }
+    let mut session = first.session();
+    let mut tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
+    session.commit().unwrap();
+    let again = backend.open::<City>(&CONTINENTS).unwrap();
+    tokyo.name = "Edo".into();
+    let mut session = again.session();
+    session.update(&mut tokyo).unwrap();
+    session.commit().unwrap();
+    let found = session.get::<City>(tokyo.id).unwrap().unwrap();
+    assert_eq!((found.name.as_str(), found.shard()), ("Edo", tokyo.shard()));
 }
 
 fn r45_a_panic_in_a_session_leaves_the_cluster_usable(backend: &Backend) {

@@ -278,7 +278,7 @@ fn r37_an_update_that_sets_nothing_is_refused(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     let ((), asked) = cluster.asked(|| {
-        assert_error(session.execute(City::update().all_shards()), ErrorKind::Configuration, &["`cities`"]);
+        assert_error(session.execute(City::update().all_shards()), ErrorKind::Query, &["`cities`"]);
     });
     assert!(asked.is_empty());
 }

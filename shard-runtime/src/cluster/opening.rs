@@ -152,27 +152,26 @@ fn recorded_layout(connection: &dyn Connection, prefix: &str) -> Result<Vec<Line
 fn check_layout(connection: &dyn Connection, prefix: &str, layout: &Layout, mode: Mode) -> Result<()> {
     let recorded = recorded_layout(connection, prefix)?;
     let declared = declared_layout(layout);
-    let known = |subject: &str| recorded.iter().any(|(recorded, _)| recorded == subject);
-    let open = |subject: &str| declared.iter().any(|(declared, _)| declared == subject);
-    let gone = recorded.iter().find(|line| open(&line.0) && !declared.contains(line));
+    let is_declared = |subject: &str| declared.iter().any(|(declared, _)| declared == subject);
+    let is_recorded = |subject: &str| recorded.iter().any(|(recorded, _)| recorded == subject);
     let had_no_place = |subject: &str| {
         !recorded.iter().any(|(other, line)| other == subject && line.starts_with(placement::OTHERWISE))
     };
-    let may_be_new = |subject: &str| mode == Mode::Create && had_no_place(subject);
-    let is_new = |line: &&Line| known(&line.0) && !recorded.contains(line) && !may_be_new(&line.0);
-    let new = declared.iter().find(is_new);
-    let said = match (gone, new) {
-        (None, None) => return Ok(()),
-        (Some((subject, was)), Some((_, is))) => {
-            format!("{subject}: was made with `{was}`, is opened with `{is}`")
-        }
-        (Some((subject, was)), None) => {
-            format!("{subject}: was made with `{was}`, which is not declared any more")
-        }
-        (None, Some((subject, is))) => {
-            let remedy = if had_no_place(subject) { "; `create` adds it" } else { "" };
-            format!("{subject}: `{is}` is declared, but the shard was made without it{remedy}")
-        }
+    let mut new = declared.iter().filter(|line| is_recorded(&line.0) && !recorded.contains(line));
+    let said = if let Some((subject, was)) =
+        recorded.iter().find(|line| is_declared(&line.0) && !declared.contains(line))
+    {
+        let instead = new.find(|(other, _)| other == subject).map_or_else(
+            || "is not declared any more".to_owned(),
+            |(_, is)| format!("is opened with `{is}`"),
+        );
+        format!("{subject}: was made with `{was}`, {instead}")
+    } else if let Some((subject, is)) = new.find(|(subject, _)| mode == Mode::Open || !had_no_place(subject))
+    {
+        let remedy = if had_no_place(subject) { "; `create` adds it" } else { "" };
+        format!("{subject}: `{is}` is declared, but the shard was made without it{remedy}")
+    } else {
+        return Ok(());
     };
     Err(Error::new(ErrorKind::Layout, said))
 }

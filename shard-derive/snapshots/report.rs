@@ -26,9 +26,12 @@ const _: () = {
             model: "Report",
             name: "weather_reports",
             columns: &[
-                __rt::ColumnDef::of::<i64>("id"),
-                __rt::ColumnDef::of::<Parent<WeatherLocation>>("location_id"),
-                __rt::ColumnDef::of::<f64>("temperature"),
+                __rt::ColumnDef::new("id", <i64 as __rt::Storable>::COLUMN),
+                __rt::ColumnDef::new(
+                    "location_id",
+                    <Parent<WeatherLocation> as __rt::Storable>::COLUMN,
+                ),
+                __rt::ColumnDef::new("temperature", <f64 as __rt::Storable>::COLUMN),
             ],
             id: 0,
             id_kind: __rt::IdKind::Auto,
@@ -40,6 +43,7 @@ const _: () = {
                 column: 1,
             }),
         };
+        #[allow(clippy::misnamed_getters)]
         fn id(&self) -> &i64 {
             &self.id
         }
@@ -64,13 +68,20 @@ const _: () = {
         }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
-                id: row.get(0)?,
-                location: row.get(1)?,
-                temperature: row.get(2)?,
+                id: <i64 as __rt::Storable>::load(row, 0)?,
+                location: <Parent<WeatherLocation> as __rt::Storable>::load(row, 1)?,
+                temperature: <f64 as __rt::Storable>::load(row, 2)?,
             })
         }
         fn bind<'a>(&'a self, binder: &mut __rt::Binder<'a>) -> __rt::Result<()> {
-            binder.push(&self.id)?.push(&self.location)?.push(&self.temperature)?;
+            binder
+                .push(<i64 as __rt::Storable>::column_value(&self.id))?
+                .push(
+                    <Parent<
+                        WeatherLocation,
+                    > as __rt::Storable>::column_value(&self.location),
+                )?
+                .push(<f64 as __rt::Storable>::column_value(&self.temperature))?;
             ::core::result::Result::Ok(())
         }
     }

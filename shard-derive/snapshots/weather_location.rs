@@ -26,9 +26,9 @@ const _: () = {
             model: "WeatherLocation",
             name: "weather_locations",
             columns: &[
-                __rt::ColumnDef::of::<i64>("id"),
-                __rt::ColumnDef::of::<Continent>("continent"),
-                __rt::ColumnDef::of::<String>("city"),
+                __rt::ColumnDef::new("id", <i64 as __rt::Storable>::COLUMN),
+                __rt::ColumnDef::new("continent", <Continent as __rt::Storable>::COLUMN),
+                __rt::ColumnDef::new("city", <String as __rt::Storable>::COLUMN),
             ],
             id: 0,
             id_kind: __rt::IdKind::Sequence,
@@ -40,6 +40,7 @@ const _: () = {
             indexes: &[],
             parent: ::core::option::Option::None,
         };
+        #[allow(clippy::misnamed_getters)]
         fn id(&self) -> &i64 {
             &self.id
         }
@@ -68,13 +69,16 @@ const _: () = {
         }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
-                id: row.get(0)?,
-                continent: row.get(1)?,
-                city: row.get(2)?,
+                id: <i64 as __rt::Storable>::load(row, 0)?,
+                continent: <Continent as __rt::Storable>::load(row, 1)?,
+                city: <String as __rt::Storable>::load(row, 2)?,
             })
         }
         fn bind<'a>(&'a self, binder: &mut __rt::Binder<'a>) -> __rt::Result<()> {
-            binder.push(&self.id)?.push(&self.continent)?.push(&self.city)?;
+            binder
+                .push(<i64 as __rt::Storable>::column_value(&self.id))?
+                .push(<Continent as __rt::Storable>::column_value(&self.continent))?
+                .push(<String as __rt::Storable>::column_value(&self.city))?;
             ::core::result::Result::Ok(())
         }
     }

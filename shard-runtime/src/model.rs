@@ -206,9 +206,10 @@ pub struct ColumnDef {
 }
 
 impl ColumnDef {
-    /// The column of this name for a field of type `V`.
-    pub const fn of<V: Storable>(name: &'static str) -> Self {
-        ColumnDef { name, kind: V::TYPE, nullable: V::NULLABLE }
+    /// The column of this name, which holds such values and may be NULL or not.
+    #[doc(hidden)]
+    pub const fn new(name: &'static str, (kind, nullable): (ColumnType, bool)) -> Self {
+        ColumnDef { name, kind, nullable }
     }
 }
 
@@ -265,15 +266,7 @@ pub struct Row<'r> {
 }
 
 impl Row<'_> {
-    /// The value of the column at this place.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Value`](crate::ErrorKind::Value), naming shard, table and column, where the stored value
-    /// is not one of the type's.
-    pub fn get<V: Storable>(&self, index: usize) -> Result<V> {
-        V::load(self, index)
-    }
-
+    /// The value of the column at this place; an error about it names shard, table and column.
     pub(crate) fn read<V>(
         &self,
         index: usize,
@@ -301,9 +294,8 @@ impl<'a> Binder<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Value`](crate::ErrorKind::Value), naming table and column, where no column holds it.
-    pub fn push<V: Storable>(&mut self, value: &'a V) -> Result<&mut Self> {
-        let value = value.column_value().map_err(|error| self.table.error_at(self.values.len(), error))?;
-        self.values.push(value);
+    pub fn push(&mut self, value: Result<Value<'a>, ValueError>) -> Result<&mut Self> {
+        self.values.push(value.map_err(|error| self.table.error_at(self.values.len(), error))?);
         Ok(self)
     }
 }

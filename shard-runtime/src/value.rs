@@ -190,6 +190,8 @@ pub trait Storable: Sized + Send + Sync + 'static {
     /// Whether the column may be NULL.
     const NULLABLE: bool = false;
     #[doc(hidden)]
+    const COLUMN: (ColumnType, bool) = (Self::TYPE, Self::NULLABLE);
+    #[doc(hidden)]
     fn column_value(&self) -> Result<Value<'_>, ValueError>;
     #[doc(hidden)]
     fn load(row: &Row<'_>, index: usize) -> Result<Self>;

@@ -41,6 +41,7 @@ pub(crate) fn model(model: &Model) -> TokenStream {
             #id_type
             #key_type
             const TABLE: &'static __rt::Table = #table;
+            #[allow(clippy::misnamed_getters)]
             fn id(&self) -> &#id {
                 &self.#id_field
             }

@@ -3,14 +3,18 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
+use super::item_of;
 use crate::model::{Field, Model};
 
 pub(super) fn rows(model: &Model) -> TokenStream {
-    let loads = model.fields.iter().enumerate().map(|(place, Field { ident, .. })| {
-        let place = Literal::usize_unsuffixed(place);
-        quote!(#ident: row.get(#place)?)
+    let loads = model.fields.iter().enumerate().map(|(place, Field { ident, ty, .. })| {
+        let (place, load) = (Literal::usize_unsuffixed(place), item_of(ty, "Storable", "load"));
+        quote!(#ident: #load(row, #place)?)
     });
-    let binds = model.fields.iter().map(|Field { ident, .. }| quote!(.push(&self.#ident)?));
+    let binds = model.fields.iter().map(|Field { ident, ty, .. }| {
+        let value = item_of(ty, "Storable", "column_value");
+        quote!(.push(#value(&self.#ident))?)
+    });
     quote! {
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self { #(#loads),* })

@@ -13,8 +13,8 @@ pub(super) fn table(model: &Model) -> TokenStream {
     let name = model.ident.unraw().to_string();
     let table = &model.table.text;
     let columns = model.fields.iter().map(|Field { ty, column, .. }| {
-        let column = &column.text;
-        quote!(__rt::ColumnDef::of::<#ty>(#column))
+        let (column, shape) = (&column.text, item_of(ty, "Storable", "COLUMN"));
+        quote!(__rt::ColumnDef::new(#column, #shape))
     });
     let id = Literal::usize_unsuffixed(model.id);
     let id_kind = id_kind(model.id_kind);

@@ -112,7 +112,7 @@ impl<T: Sharded, R: IsRouted> Query for Count<T, R> {
         let core = &self.select.core;
         let mut total: u64 = 0;
         session.visit(core, Projection::Count, |row| {
-            total = total.saturating_add(row.get(0)?);
+            total = total.saturating_add(u64::load(row, 0)?);
             Ok(())
         })?;
         let rest = total.saturating_sub(core.offset);
@@ -127,7 +127,7 @@ impl<T: Sharded, R: IsRouted, O: Field> Query for Aggregate<T, R, O> {
         let (function, column) = (self.function, self.column);
         let mut merged = Merged { value: Part::None, rows: 0 };
         session.visit(&self.select.core, Projection::Aggregate(function, column), |row| {
-            let rows: u64 = row.get(1)?;
+            let rows = u64::load(row, 1)?;
             if rows > 0 {
                 let part = row.read(0, |value| Ok(Part::of(value)))?;
                 merged.rows = merged.rows.saturating_add(rows);

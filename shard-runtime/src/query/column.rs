@@ -174,13 +174,15 @@ pub trait Ordered {}
 #[diagnostic::do_not_recommend]
 impl<F: Field> Ordered for F {}
 
-impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
+impl<T, V, K> Column<T, V, K> {
     /// The column at this place of the model's table.
     #[doc(hidden)]
     pub const fn new(index: usize) -> Self {
         Column { index, marker: PhantomData }
     }
+}
 
+impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
     pub(crate) fn index(self) -> usize {
         self.index
     }

@@ -26,7 +26,13 @@ use value::{Role, ValueType};
 
 /// Makes a struct with named fields a model: its rows are spread over shards.
 ///
-/// ```ignore
+/// ```
+/// use shard_runtime::{Parent, ShardKey, Sharded};
+/// # #[derive(ShardKey)]
+/// # enum Continent { #[shard("asia")] Asia }
+/// # #[derive(Sharded)]
+/// # struct WeatherLocation { #[id(sequence)] id: i64, #[shard_key] continent: Continent }
+///
 /// #[derive(Sharded)]
 /// #[sharded(table = "weather_reports", index(temperature))]
 /// struct Report {
@@ -69,7 +75,16 @@ use value::{Role, ValueType};
 /// **Your function** takes the key (or each of its fields) by reference, text as `&str`, then the shards, and
 /// answers with one of them, or with `None` where the key is placed nowhere. It must depend on nothing else:
 ///
-/// ```ignore
+/// ```
+/// use shard_runtime::{Shard, Sharded, Shards};
+///
+/// #[derive(Sharded)]
+/// struct Team {
+///     #[id]
+///     #[shard_key(with = by_length)]
+///     name: String,
+/// }
+///
 /// fn by_length<'s>(name: &str, shards: &'s Shards) -> Option<&'s Shard> {
 ///     shards.at(name.len() % shards.len())
 /// }
@@ -116,7 +131,9 @@ pub fn derive_sharded(input: proc_macro::TokenStream) -> proc_macro::TokenStream
 /// An enum says where each of its values lives, and a variant without a shard does not compile. Many variants
 /// may share one. The value is stored as text: the variant's name, or what `text` says.
 ///
-/// ```ignore
+/// ```
+/// use shard_runtime::ShardKey;
+///
 /// #[derive(ShardKey, Clone, Copy)]
 /// enum Continent {
 ///     #[shard("america", text = "North America")]
@@ -130,7 +147,8 @@ pub fn derive_sharded(input: proc_macro::TokenStream) -> proc_macro::TokenStream
 ///
 /// A newtype is stored, hashed and listed as what it holds. It is made from that by `From`.
 ///
-/// ```ignore
+/// ```
+/// # use shard_runtime::ShardKey;
 /// #[derive(ShardKey, Clone, Debug, PartialEq)]
 /// struct TenantId(i64);
 /// ```
@@ -146,7 +164,9 @@ pub fn derive_shard_key(input: proc_macro::TokenStream) -> proc_macro::TokenStre
 /// An enum is stored as text: the variant's name, or what `#[field("..")]` says. A newtype is stored as what it
 /// holds.
 ///
-/// ```ignore
+/// ```
+/// use shard_runtime::Field;
+///
 /// #[derive(Field)]
 /// enum Sky {
 ///     Clear,

@@ -1,4 +1,169 @@
-//! Horizontal sharding for Rust structs.
+//! Horizontal sharding for Rust structs: annotate them, and every operation goes to the databases that it
+//! concerns, and to no other.
+//!
+//! ```
+//! use shard_runtime::{Cluster, Parent, ShardKey, Sharded};
+//!
+//! #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
+//! enum Continent {
+//!     #[shard("west", text = "North America")]
+//!     NorthAmerica,
+//!     #[shard("east")]
+//!     Asia,
+//!     #[shard("east")]
+//!     Europe,
+//! }
+//!
+//! #[derive(Sharded, Clone, Debug, PartialEq)]
+//! struct City {
+//!     #[id(sequence)]
+//!     id: i64,
+//!     #[shard_key]
+//!     continent: Continent,
+//!     name: String,
+//! }
+//!
+//! #[derive(Sharded, Clone, Debug, PartialEq)]
+//! struct Report {
+//!     #[id(auto)]
+//!     id: i64,
+//!     #[shard_parent]
+//!     city: Parent<City>,
+//!     temperature: f64,
+//! }
+//!
+//! # fn main() -> shard_runtime::Result<()> {
+//! // Shards are files (`sqlite:east.db`), tables in one file (`sqlite:all.db?prefix=east_`), or memory.
+//! let cluster = Cluster::builder()
+//!     .shard("west", "sqlite::memory:")
+//!     .shard("east", "sqlite::memory:")
+//!     .create::<(City, Report)>()?;
+//!
+//! let mut session = cluster.session();
+//! let tokyo = session.add(NewCity { continent: Continent::Asia, name: "Tokyo".into() })?;
+//! session.add_all([21.5, 24.0].map(|temperature| NewReport { city: tokyo.link(), temperature }))?;
+//! session.commit()?;
+//! assert_eq!(tokyo.shard().name(), "east");
+//!
+//! let warm = tokyo.children::<Report>().filter(Report::TEMPERATURE.gt(22.0));
+//! assert_eq!(session.one(warm)?.temperature, 24.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Models
+//!
+//! [`#[derive(Sharded)]`](derive@Sharded) makes a struct a model. It has one `#[id]`, and either a `#[shard_key]`,
+//! whose value decides where a row lives, or a `#[shard_parent]`, with whose row it lives. The derive's page lists
+//! the kinds of key, of id and of parent, and the settings. What fields may be is [`Field`]'s.
+//!
+//! # Clusters
+//!
+//! [`Cluster::builder`] names the shards. [`Builder::create`] makes what is missing, [`Builder::open`] makes nothing;
+//! both compare every shard with what is declared, and refuse a database that is another shard's, a layout under
+//! which rows would be looked for in the wrong place, and tables that are not the models'. With the feature
+//! `config`, `Builder::config_file` reads the same from a TOML file. A cluster is shared between threads as it is.
+//!
+//! Beside the shards stands a small control database, which knows the cluster and hands out ids.
+//!
+//! # Sessions
+//!
+//! A [`Session`] is a unit of work. Rows that are added wait, and are sent in batches before their table is read, at
+//! `flush` and at `commit`. Rows come back as [`Stored`]: they deref to the struct, know their shard, and can be
+//! changed in place, after which [`Session::update`] sends the columns that differ.
+//!
+//! ```
+//! # use shard_runtime::{Cluster, Sharded};
+//! #[derive(Sharded, Clone, Debug)]
+//! struct Account {
+//!     #[id]
+//!     #[shard_key(hash)]
+//!     id: i64,
+//!     owner: String,
+//!     cents: i64,
+//! }
+//! # fn main() -> shard_runtime::Result<()> {
+//! # let cluster = Cluster::builder()
+//! #     .shard("a", "sqlite::memory:")
+//! #     .shard("b", "sqlite::memory:")
+//! #     .create::<Account>()?;
+//! let mut session = cluster.session();
+//! session.add(Account { id: 7, owner: "Ada".into(), cents: 100 })?;
+//! session.commit()?;
+//!
+//! if let Some(mut account) = session.get::<Account>(7)? {
+//!     account.cents += 50;
+//!     session.update(&mut account)?; // UPDATE … SET "cents" = ? WHERE "id" = ?
+//! }
+//! session.commit()?;
+//!
+//! let paid = Account::update().set(Account::CENTS, 0).filter(Account::CENTS.ge(100)).all_shards();
+//! assert_eq!(session.execute(paid)?, 1);
+//! session.rollback(); // as dropping the session would
+//! assert_eq!(session.get::<Account>(7)?.map(|account| account.cents), Some(150));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A session has one snapshot on each shard that it reads, from its first statement there until it writes there,
+//! commits or rolls back; between shards there is no common one. A commit that wrote one shard is that database's own.
+//! One that wrote several commits them one after another: see [`Session::commit`] for what an error then says.
+//!
+//! Whoever writes waits for others who write the same database, for as long as [`Builder::busy_timeout`] says, and is
+//! then told [`ErrorKind::Busy`]. Files are read while they are written. Databases in memory are not: there a reader
+//! and a writer wait for each other, which makes them good for tests and less good for many threads.
+//!
+//! # Queries
+//!
+//! Queries are values. A model's columns are constants, from which filters are made; filters are joined with `&`, `|`
+//! and `!`, or as lists with [`Filter::all`] and [`Filter::any`].
+//!
+//! Which shards a query asks is computed from its values, and is never too few. Whether it may run is a matter of its
+//! type: a query that no key, parent or pin narrows does not run before it says `all_shards()`. So a filter that is put
+//! together at run time starts from there, and is still narrowed where a key turns up in it:
+//!
+//! ```
+//! # use shard_runtime::{Cluster, Filter, Sharded};
+//! # #[derive(Sharded, Clone, Debug)]
+//! # #[sharded(table = "accounts")]
+//! # struct Account {
+//! #     #[id]
+//! #     #[shard_key(hash)]
+//! #     id: i64,
+//! #     owner: String,
+//! #     cents: i64,
+//! # }
+//! # fn main() -> shard_runtime::Result<()> {
+//! # let cluster = Cluster::builder()
+//! #     .shard("a", "sqlite::memory:")
+//! #     .shard("b", "sqlite::memory:")
+//! #     .create::<Account>()?;
+//! let mut wanted: Vec<Filter<Account, _>> = vec![Account::CENTS.gt(0)];
+//! wanted.push(Account::ID.eq(7).into());
+//! let query = Account::select().filter(Filter::all(wanted)).all_shards().order_by(Account::OWNER.asc());
+//!
+//! let explain = cluster.explain(&query)?; // nobody is asked for it
+//! assert_eq!((explain.shards(), explain.reason()), (vec!["b"], "id = 7"));
+//! println!("{explain}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A pin, `.on(key)` or `.on_shard(name)`, says which shard to ask and nothing about rows: `.on(Continent::Asia)` finds
+//! every row of the shard that Asia lives on, other continents' too. A filter on the key says both.
+//!
+//! Order, limit, offset, `count`, `sum`, `avg`, `min` and `max` are of the whole answer, wherever its parts are. Rows
+//! that are equal by the order asked for come shard by shard, and within a shard by id.
+//!
+//! # Errors
+//!
+//! Every [`Error`] has a [`kind`](Error::kind) to match on and says which shard, table and column it is about. Data and
+//! configuration reach no panic.
+//!
+//! # Looking on
+//!
+//! [`Shard::statements`] counts what each shard was asked, [`Builder::on_statement`] is called for every statement, and
+//! the feature `tracing` emits an event for each.
 
 mod cluster;
 mod driver;

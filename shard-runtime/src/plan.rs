@@ -79,11 +79,12 @@ impl<'q> Plan<'q> {
 
     pub(crate) fn explain(&self, layout: &Layout) -> Result<Explain> {
         let shards = layout.shards();
-        let names = || self.shards().names(shards).join(", ");
         let reason = match self.target.pins.as_slice() {
             _ if self.asks_nobody_by_limit => "LIMIT 0: no shard".to_owned(),
-            [Pin::Row(_)] if !self.steps.is_empty() => format!("where its parent lives: {}", names()),
-            [_, ..] if !self.steps.is_empty() => format!("pinned to {}", names()),
+            [Pin::Row(_)] if !self.steps.is_empty() => "where its parent lives".to_owned(),
+            [_, ..] if !self.steps.is_empty() => {
+                format!("pinned to {}", self.shards().names(shards).join(", "))
+            }
             _ => route::reason(self.target.table, &self.target.predicate, shards)?,
         };
         Ok(Explain {

@@ -12,6 +12,7 @@ on_every_backend! {
     r20_what_is_explained_is_what_is_asked,
     r20_queries_that_are_not_narrowed_are_explained,
     r20_writes_are_explained,
+    r20_children_and_partial_values_are_explained,
 }
 
 fn r20_an_explanation_names_shards_and_reason(backend: &Backend) {
@@ -123,4 +124,20 @@ fn r20_writes_are_explained(backend: &Backend) {
     let explain = cluster.explain(&delete).unwrap();
     assert_eq!(explain.shards(), ["asia"]);
     assert!(explain.statements().all(|(_, sql)| sql.starts_with("DELETE")));
+}
+
+fn r20_children_and_partial_values_are_explained(backend: &Backend) {
+    let cluster = backend.create::<Weather>(&CONTINENTS);
+    let mut session = cluster.session();
+    let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
+    let explain = cluster.explain(&tokyo.children::<Report>().order_by(Report::TEMPERATURE.asc())).unwrap();
+    assert_eq!((explain.shards(), explain.reason()), (vec!["asia"], "where its parent lives"));
+    assert_eq!(explain.merge(), None);
+    let everywhere = || Report::select().all_shards();
+    let hottest = everywhere().order_by(Report::TEMPERATURE.desc()).limit(3);
+    assert_eq!(cluster.explain(&hottest).unwrap().merge(), Some("merged by temperature, 3 rows kept"));
+    let mean = cluster.explain(&everywhere().avg(Report::TEMPERATURE)).unwrap();
+    assert_eq!(mean.merge(), Some("one value from all"));
+    assert!(mean.to_string().ends_with("└─ one value from all"), "{mean}");
+    assert_eq!(cluster.explain(&everywhere()).unwrap().merge(), None, "one after the other");
 }

@@ -144,7 +144,7 @@ fn explain_says_where_queries_go(folder: &Path) {
             "americas, europe, asia, rest: no key: all shards",
             "rest: pinned to rest",
             "americas, europe, asia, rest: no key: all shards",
-            "americas: pinned to americas",
+            "americas: where its parent lives",
             "asia: continent = Asia",
         ]
     );

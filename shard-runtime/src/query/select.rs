@@ -117,7 +117,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Select::with(self.core)
     }
 
-    /// Only the shard of this key, whatever the filters say. For a child it is the key of its parent.
+    /// Only the shard of this key, whatever the filters say: all its rows, those with other keys too. For a
+    /// child it is the key of its parent.
     pub fn on(mut self, key: impl Into<T::Key>) -> Select<T, Routed> {
         self.core.target.pins.push(Pin::key(&key.into()));
         Select::with(self.core)

@@ -71,7 +71,7 @@ macro_rules! narrowing {
                 $write::with(self.core)
             }
 
-            /// Only the shard of this key, whatever the filters say.
+            /// Only the shard of this key, whatever the filters say: all its rows, those with other keys too.
             pub fn on(mut self, key: impl Into<T::Key>) -> $write<T, Routed> {
                 self.core.target.pins.push(Pin::key(&key.into()));
                 $write::with(self.core)

@@ -143,7 +143,8 @@ impl Session {
     /// The row with this id, or `None`: `session.get::<City>(5)` where ids are unique over the cluster,
     /// `session.get(Report::by_id(1).on(Continent::Asia))` where they are unique within a shard. It asks the
     /// shards that the identity chooser names; a row that this session has got already it does not ask for
-    /// again.
+    /// again. Where several shards may have the row they are asked in turn: all of them where the application
+    /// gives the ids, up to the first that has it where the cluster does.
     ///
     /// # Errors
     /// [`ErrorKind::Ambiguous`] where the row is found on two shards; those of placing the id or the pin.

@@ -14,12 +14,16 @@ use crate::sql::Param;
 use crate::value::{Field, Value};
 
 impl Session {
-    /// Sends what was changed in a row since it was read or written last, and only those columns.
+    /// Sends what was changed in a row since it was read or written last, and only those columns. What a
+    /// rollback has undone since counts as changed.
+    ///
+    /// A row may be given another [`Parent`](crate::Parent) on its shard. Its id and its shard key stay as they
+    /// are, the key even where its new value lives on the same shard.
     ///
     /// # Errors
-    /// [`ErrorKind::Moved`] where the change would put the row on another shard, or changes its id;
-    /// [`ErrorKind::NotFound`] where the row is gone; the database's. Then nothing is written, and the row
-    /// keeps its changes.
+    /// [`ErrorKind::Moved`] where that is not so; [`ErrorKind::NotFound`] where the row is gone;
+    /// [`ErrorKind::UnknownShard`] where it is another cluster's; the database's. Then nothing is written, and
+    /// the row keeps its changes.
     pub fn update<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
         let table = T::TABLE;
         let shard = self.cluster.shards().place_of(row.shard())?;

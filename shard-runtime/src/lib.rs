@@ -177,6 +177,7 @@ mod route;
 mod session;
 mod shards;
 mod sql;
+mod stored;
 mod value;
 
 #[doc(hidden)]
@@ -191,8 +192,8 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 pub use jiff;
 pub use key::{Constant, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash};
 pub use model::{
-    Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, Models, Parent, ParentDef,
-    Row, Sharded, Stored, Table, UniqueId,
+    Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, Models, ParentDef, Row,
+    Sharded, Table, UniqueId,
 };
 pub use plan::{Explain, Plan};
 pub use query::{
@@ -208,6 +209,7 @@ pub use serde_json;
 pub use session::{Session, StatementEvent, WithChildren};
 pub use shard_derive::{Field, ShardKey, Sharded};
 pub use shards::{Shard, ShardSet, Shards};
+pub use stored::{Parent, Stored};
 /// The crate that UUID columns are values of.
 #[cfg(feature = "uuid")]
 pub use uuid;

@@ -1,16 +1,13 @@
-//! What the derive fills in: the trait [`Sharded`] with its choosers, loader and binder, the description of
-//! a model's table, and what a session hands out: [`Stored`] rows and [`Parent`] links.
+//! What the derive fills in: the trait [`Sharded`] with its choosers, loader and binder, and the description of
+//! a model's table.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result, ValueError};
 use crate::key::{Key, Placement};
-use crate::query::{ById, Delete, Predicate, Routed, Select, Unrouted, Update};
+use crate::query::{ById, Delete, Predicate, Select, Unrouted, Update};
 use crate::shards::{Shard, ShardSet, Shards};
-use crate::value::{ColumnType, Field, Storable, Value};
+use crate::value::{ColumnType, Field, Value};
 
 /// A struct whose rows are spread over shards. `#[derive(Sharded)]` implements it.
 ///
@@ -231,7 +228,7 @@ pub enum IdKind {
 pub enum KeyColumns {
     /// The values of these columns, placed by [`Table::placement`].
     Columns(&'static [usize]),
-    /// The shard of the [`Parent`] in this column.
+    /// The shard of the [`Parent`](crate::Parent) in this column.
     Parent(usize),
 }
 
@@ -305,169 +302,6 @@ pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
     let mut binder = Binder::new(T::TABLE);
     row.bind(&mut binder)?;
     Ok(binder.values)
-}
-
-/// A row that is stored (or waits in its session to be), and knows where: it derefs to the struct.
-///
-/// A clone shares the row. Writing through it copies the row first, so that
-/// [`Session::update`](crate::Session::update) can send the columns that differ, and only those.
-pub struct Stored<T: Sharded> {
-    row: Arc<T>,
-    /// The row as it was read or written last, where it has been changed since.
-    original: Option<Arc<T>>,
-    /// The row as it was before a unit of work wrote it: what is stored, where that unit was rolled back.
-    before: Option<(Arc<T>, Unit)>,
-    shard: Shard,
-}
-
-/// A unit of work on one database, as the rows remember it that it wrote.
-#[derive(Clone, Default)]
-pub(crate) struct Unit(Arc<AtomicBool>);
-
-impl Unit {
-    /// Tells the rows that what was written is undone.
-    pub(crate) fn roll_back(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    fn is_rolled_back(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-impl<T: Sharded> Stored<T> {
-    pub(crate) fn new(row: Arc<T>, shard: Shard) -> Self {
-        Stored { row, original: None, before: None, shard }
-    }
-
-    /// The shard that the row lives on.
-    pub fn shard(&self) -> &Shard {
-        &self.shard
-    }
-
-    /// A link to this row, for its children to hold.
-    pub fn link(&self) -> Parent<T> {
-        Parent { id: self.row.id().clone(), shard: self.shard.clone() }
-    }
-
-    /// The rows of `C` whose parent this row is: a query on this row's shard.
-    pub fn children<C: ChildOf<T>>(&self) -> Select<C, Routed> {
-        Select::children_of(self)
-    }
-
-    pub(crate) fn row(&self) -> &Arc<T> {
-        &self.row
-    }
-
-    /// The row as the database has it, where it may differ from this one.
-    pub(crate) fn recorded(&self) -> Option<&Arc<T>> {
-        match &self.before {
-            Some((row, unit)) if unit.is_rolled_back() => Some(row),
-            _ => self.original.as_ref(),
-        }
-    }
-
-    /// Says that the database has what this row says: written by this unit of work, or without being written.
-    pub(crate) fn settle(&mut self, written_by: Option<&Unit>) {
-        let recorded = self.recorded().cloned();
-        let may_come_back = self.before.take().filter(|(_, unit)| !unit.is_rolled_back());
-        self.before = match (may_come_back, recorded, written_by) {
-            (Some((row, unit)), _, Some(writer)) if Arc::ptr_eq(&unit.0, &writer.0) => Some((row, unit)),
-            (_, Some(recorded), Some(writer)) => Some((recorded, writer.clone())),
-            (earlier, ..) => earlier,
-        };
-        self.original = None;
-    }
-}
-
-impl<T: Sharded> Deref for Stored<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.row
-    }
-}
-
-impl<T: Sharded + Clone> DerefMut for Stored<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        if self.original.is_none() {
-            self.original = Some(Arc::clone(&self.row));
-        }
-        Arc::make_mut(&mut self.row)
-    }
-}
-
-impl<T: Sharded> Clone for Stored<T> {
-    fn clone(&self) -> Self {
-        Stored {
-            row: Arc::clone(&self.row),
-            original: self.original.clone(),
-            before: self.before.clone(),
-            shard: self.shard.clone(),
-        }
-    }
-}
-
-/// The same row of the same shard with the same content.
-impl<T: Sharded + PartialEq> PartialEq for Stored<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.shard == other.shard && self.row == other.row
-    }
-}
-
-impl<T: Sharded + fmt::Debug> fmt::Debug for Stored<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stored").field("shard", &self.shard.name()).field("row", &self.row).finish()
-    }
-}
-
-/// A link to a parent's row: its id and its shard. As a `#[shard_parent]` field it puts the child where the
-/// parent lives; in the table it is the parent's id.
-pub struct Parent<P: Sharded> {
-    id: P::Id,
-    shard: Shard,
-}
-
-impl<P: Sharded> Parent<P> {
-    /// The parent's id.
-    pub fn id(&self) -> &P::Id {
-        &self.id
-    }
-
-    /// The shard that the parent lives on.
-    pub fn shard(&self) -> &Shard {
-        &self.shard
-    }
-}
-
-impl<P: Sharded> Storable for Parent<P> {
-    type Compare = Parent<P>;
-    const TYPE: ColumnType = <P::Id as Field>::TYPE;
-
-    fn column_value(&self) -> Result<Value<'_>, ValueError> {
-        self.id.to_value()
-    }
-
-    fn load(row: &Row<'_>, index: usize) -> Result<Self> {
-        Ok(Parent { id: row.read(index, P::Id::from_value)?, shard: row.shard.clone() })
-    }
-}
-
-impl<P: Sharded> Clone for Parent<P> {
-    fn clone(&self) -> Self {
-        Parent { id: self.id.clone(), shard: self.shard.clone() }
-    }
-}
-
-impl<P: Sharded> PartialEq for Parent<P> {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id && self.shard == other.shard
-    }
-}
-
-impl<P: Sharded> fmt::Debug for Parent<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parent").field("id", &self.id).field("shard", &self.shard.name()).finish()
-    }
 }
 
 /// The models that a cluster holds: one, or a tuple of them; tuples may be nested where there are many.

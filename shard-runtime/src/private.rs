@@ -2,10 +2,11 @@
 
 use crate::error::{Result, ValueError};
 use crate::key::Constant;
-use crate::model::{Parent, Sharded, Table};
+use crate::model::{Sharded, Table};
 use crate::query::Predicate;
 use crate::route;
 use crate::shards::{Shard, ShardSet, Shards};
+use crate::stored::Parent;
 use crate::value::{Field, Value};
 
 pub use crate::key::{NoLiteral, PlacedKey, Placement, Range};

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -50,11 +51,18 @@ pub enum Kind {
 pub struct Backend {
     pub kind: Kind,
     folder: TempDir,
+    /// How long sessions wait for a lock, in milliseconds.
+    wait: AtomicU64,
 }
 
 impl Backend {
     pub fn new(kind: Kind) -> Self {
-        Backend { kind, folder: tempfile::tempdir().unwrap() }
+        Backend { kind, folder: tempfile::tempdir().unwrap(), wait: AtomicU64::new(20_000) }
+    }
+
+    /// For tests in which a wait is in vain.
+    pub fn does_not_wait_long(&self) {
+        self.wait.store(150, Ordering::Relaxed);
     }
 
     pub fn folder(&self) -> &Path {
@@ -98,11 +106,11 @@ impl Backend {
         })
     }
 
-    /// A builder with these shards; waits for locks are short, and nothing waits for the disk.
+    /// A builder with these shards, in which nothing waits for the disk.
     pub fn builder(&self, shards: &[&str]) -> Builder {
         let builder = Cluster::builder()
             .synchronous(Synchronous::Normal)
-            .busy_timeout(Duration::from_millis(150))
+            .busy_timeout(Duration::from_millis(self.wait.load(Ordering::Relaxed)))
             .cache_kib(1024)
             .mapped_bytes(0);
         shards.iter().fold(builder, |builder, shard| builder.shard(*shard, self.url(shard)))

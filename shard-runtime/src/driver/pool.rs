@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// How often a waiting session looks whether connecting has failed meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// `r2d2` tries again to connect after half of this, for as long as the cluster is open.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+
 /// How long connecting may take at least, however short the wait for locks is.
 const CONNECTING: Duration = Duration::from_secs(30);
 
@@ -46,6 +49,7 @@ impl Pool {
         let connections = r2d2::Pool::builder()
             .max_size(size)
             .min_idle(Some(0))
+            .connection_timeout(TRY_AGAIN)
             .test_on_check_out(false)
             .max_lifetime(None)
             .idle_timeout(None)

@@ -6,8 +6,9 @@ use super::filter::{Filter, Node, Operator, Predicate, Routed, Routing, Unrouted
 use super::select::owned_key;
 use crate::error::ValueError;
 use crate::key::Key;
-use crate::model::{Parent, Sharded, Stored};
+use crate::model::Sharded;
 use crate::shards::Shard;
+use crate::stored::{Parent, Stored};
 use crate::value::{Field, Storable, Value, text_value};
 
 /// A column of `T` that holds a `V`. `K` says what the column is for; see [`kind`].

@@ -214,52 +214,35 @@ impl Predicate {
 
 /// Adds an alternative; `a = 1` and `a = 2` become `a IN (1, 2)`, which is one parameter, split by shard.
 fn unite(alternatives: &mut Vec<Node>, node: Node) {
-    match node {
-        Node::Compare { column, operator: Operator::Equal, operand } => {
-            unite_list(alternatives, column, vec![operand]);
-        }
-        Node::In { column, operands } => unite_list(alternatives, column, operands),
-        Node::KeyIn { columns, keys } => {
-            let list = alternatives.iter_mut().find_map(|other| match other {
-                Node::KeyIn { keys, .. } => Some(keys),
-                _ => None,
-            });
-            match list {
-                Some(list) => list.extend(keys),
-                None => alternatives.push(Node::KeyIn { columns, keys }),
+    let (wanted, mut more) = match node {
+        Node::Compare { column, operator: Operator::Equal, operand } => (column, vec![operand]),
+        Node::In { column, operands } => (column, operands),
+        Node::KeyIn { columns, keys: more } => {
+            for other in alternatives.iter_mut() {
+                if let Node::KeyIn { keys, .. } = other {
+                    keys.extend(more);
+                    return;
+                }
             }
+            return alternatives.push(Node::KeyIn { columns, keys: more });
         }
-        other => alternatives.push(other),
+        other => return alternatives.push(other),
+    };
+    for other in alternatives.iter_mut() {
+        match other {
+            Node::In { column, operands } if *column == wanted => return operands.append(&mut more),
+            Node::Compare { column, operator: Operator::Equal, operand } if *column == wanted => {
+                let operands = [operand.clone()].into_iter().chain(more).collect();
+                *other = Node::In { column: wanted, operands };
+                return;
+            }
+            _ => {}
+        }
     }
-}
-
-fn unite_list(alternatives: &mut Vec<Node>, wanted: usize, mut more: Vec<Operand>) {
-    let place = alternatives.iter().position(|other| match other {
-        Node::Compare { column, operator: Operator::Equal, .. } | Node::In { column, .. } => {
-            *column == wanted
-        }
-        _ => false,
+    alternatives.push(match <[Operand; 1]>::try_from(more) {
+        Ok([operand]) => Node::Compare { column: wanted, operator: Operator::Equal, operand },
+        Err(operands) => Node::In { column: wanted, operands },
     });
-    let other = place.and_then(|place| alternatives.get_mut(place));
-    match other {
-        Some(Node::In { operands, .. }) => operands.append(&mut more),
-        Some(alone) => {
-            if let Node::Compare { operand, .. } = std::mem::replace(alone, Node::Nothing) {
-                more.insert(0, operand);
-            }
-            *alone = Node::In { column: wanted, operands: more };
-        }
-        None => alternatives.push(match more.pop() {
-            Some(operand) if more.is_empty() => {
-                Node::Compare { column: wanted, operator: Operator::Equal, operand }
-            }
-            Some(last) => {
-                more.push(last);
-                Node::In { column: wanted, operands: more }
-            }
-            None => Node::Nothing,
-        }),
-    }
 }
 
 impl<T, R> Filter<T, R> {

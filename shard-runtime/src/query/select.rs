@@ -7,10 +7,11 @@ use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing
 use crate::cluster::Layout;
 use crate::error::Result;
 use crate::key::Key;
-use crate::model::{ChildOf, Sharded, Stored, Table, UniqueId};
+use crate::model::{ChildOf, Sharded, Table, UniqueId};
 use crate::plan::{Plan, Projection};
 use crate::session::Session;
 use crate::shards::{Shard, ShardSet, Shards};
+use crate::stored::Stored;
 use crate::value::{Field, Value};
 
 /// Rows of `T`: where from, in which order, how many. `R` says whether it is narrowed to shards.
@@ -247,7 +248,7 @@ impl<T: Sharded> Locate<T> for Located<T> {
     }
 }
 
-impl<T: Sharded> Locate<T> for &crate::model::Parent<T> {
+impl<T: Sharded> Locate<T> for &crate::stored::Parent<T> {
     fn locate(self) -> Located<T> {
         Located { id: self.id().clone(), pin: Some(Pin::Row(self.shard().clone())) }
     }

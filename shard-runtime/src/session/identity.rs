@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::model::{Sharded, Stored};
+use crate::model::Sharded;
 use crate::shards::{Shard, ShardSet};
+use crate::stored::Stored;
 use crate::value::{Field, Value};
 
 /// An id as a key of a map.

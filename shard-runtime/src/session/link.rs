@@ -3,8 +3,8 @@
 use crate::cluster::Cluster;
 use crate::driver::{Connection, Pooled, Transaction};
 use crate::error::Result;
-use crate::model::Unit;
 use crate::shards::ShardSet;
+use crate::stored::Unit;
 
 /// Marks the point that a statement which fails is undone to.
 const SAVEPOINT: &str = "sharded_statement";

@@ -20,9 +20,10 @@ use pending::Pending;
 
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, Insert, Sharded, Stored, values_of};
+use crate::model::{IdKind, Insert, Sharded, values_of};
 use crate::query::{Locate, Query, Write};
 use crate::shards::{Shard, ShardSet};
+use crate::stored::Stored;
 use crate::value::{Field, Value};
 
 /// A unit of work. Rows are added to it, read and changed through it, and all of it is committed or rolled

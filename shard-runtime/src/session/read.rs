@@ -8,11 +8,12 @@ use super::{Session, Watch};
 use crate::driver::{Cursor, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge;
-use crate::model::{Child, IdKind, Row, RowSource, Sharded, Stored, Table};
+use crate::model::{Child, IdKind, Row, RowSource, Sharded, Table};
 use crate::plan::{Plan, Projection, Step};
 use crate::query::{IsRouted, OrderBy, Select, SelectCore};
 use crate::shards::{Shard, ShardSet};
 use crate::sql::{self, Param};
+use crate::stored::Stored;
 use crate::value::{Field, Value};
 
 /// A row and its children.

@@ -6,11 +6,12 @@ use super::pending::Batch;
 use super::read::gone;
 use super::{Session, Watch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, KeyColumns, Sharded, Stored, Table, values_of};
+use crate::model::{IdKind, KeyColumns, Sharded, Table, values_of};
 use crate::plan::Plan;
 use crate::query::WriteCore;
 use crate::shards::{Shard, ShardSet};
 use crate::sql::Param;
+use crate::stored::Stored;
 use crate::value::{Field, Value};
 
 impl Session {

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use shard_runtime::{ErrorKind, Sharded};
+use shard_runtime::{Cluster, ErrorKind, Sharded, Synchronous};
 
-use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
@@ -16,6 +16,7 @@ on_every_backend! {
     r39_a_counter_is_the_shards_own,
     r39_ids_of_the_caller_are_taken_as_they_are,
     r39_two_handles_of_one_cluster_share_no_block,
+    r39_a_sequence_is_unique_under_processes_and_kills,
 }
 
 fn r39_a_sequence_is_unique_over_shards_and_sessions(backend: &Backend) {
@@ -146,4 +147,59 @@ fn r39_two_handles_of_one_cluster_share_no_block(backend: &Backend) {
     }
     a.commit().unwrap();
     b.commit().unwrap();
+}
+
+/// Where the processes find their cluster, and what the rows of each begin with.
+const FOLDER: &str = "SHARDED_SUITE_IDS";
+const NAME: &str = "SHARDED_SUITE_NAME";
+
+fn r39_a_sequence_is_unique_under_processes_and_kills(backend: &Backend) {
+    if backend.kind != Kind::Files {
+        return;
+    }
+    let cluster = backend.create::<City>(&CONTINENTS);
+    // This test binary again, four times; two of them are killed while they add rows.
+    let mut processes: Vec<_> = (0..4)
+        .map(|name| {
+            std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--ignored", "ids::in_processes_of_their_own"])
+                .env(FOLDER, backend.folder())
+                .env(NAME, name.to_string())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for (name, process) in processes.iter_mut().enumerate().take(2) {
+        let of_this = || City::select().filter(City::NAME.starts_with(format!("{name} "))).all_shards();
+        while cluster.session().one(of_this().count()).unwrap() < 300 {
+            assert!(process.try_wait().unwrap().is_none(), "it has ended already");
+        }
+        process.kill().unwrap();
+    }
+    let ended: Vec<bool> = processes.iter_mut().map(|process| process.wait().unwrap().success()).collect();
+    assert_eq!(ended, [false, false, true, true]);
+    let cities = cluster.session().all(City::select().all_shards()).unwrap();
+    assert!(cities.len() >= 2 * 2_000 + 2 * 300, "{}", cities.len());
+    let ids: HashSet<i64> = cities.iter().map(|city| city.id).collect();
+    assert_eq!(ids.len(), cities.len());
+}
+
+#[test]
+#[ignore = "runs in processes of its own"]
+fn in_processes_of_their_own() {
+    let (folder, name) = (std::env::var(FOLDER).unwrap(), std::env::var(NAME).unwrap());
+    let builder = CONTINENTS.iter().fold(Cluster::builder(), |builder, shard| {
+        builder.shard(*shard, format!("sqlite:{folder}/{shard}.db"))
+    });
+    let patient = builder.busy_timeout(std::time::Duration::from_secs(60)).synchronous(Synchronous::Normal);
+    let cluster = patient.open::<City>().unwrap();
+    // Those that are to be killed go on until they are.
+    let rounds = if name.as_str() < "2" { 5_000 } else { 20 };
+    for round in 0..rounds {
+        let mut session = cluster.session();
+        let rows = (0..100).map(|row| city(Continent::ALL[row % 5], &format!("{name} {round} {row}")));
+        session.add_all(rows).unwrap();
+        session.commit().unwrap();
+    }
 }

@@ -4,7 +4,8 @@
 use std::fmt;
 
 use crate::cluster::Layout;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::merge::Bounds;
 use crate::model::{KeyColumns, Table};
 use crate::query::{Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
 use crate::route;
@@ -17,12 +18,14 @@ use crate::value::Value;
 pub struct Plan<'q> {
     pub(crate) target: &'q Target,
     pub(crate) steps: Vec<Step<'q>>,
+    /// Which of the table's columns the answers have, where they do not have them all.
+    pub(crate) columns: Option<Vec<usize>>,
     /// How the shards' ordered answers become one.
-    pub(crate) order: &'q [OrderBy],
-    /// How many rows of the merged answer are left out, and how many are kept; where one shard answers, it
-    /// does both itself.
-    pub(crate) skip: u64,
-    pub(crate) take: Option<u64>,
+    pub(crate) order: Vec<MergeBy>,
+    /// Whether rows come once that are equal by that order.
+    pub(crate) distinct: bool,
+    /// Which rows of the merged answer are wanted; where one shard answers, it sees to that itself.
+    pub(crate) bounds: Bounds,
     /// Whether the shards' answers are partial values of one.
     is_partial: bool,
     asks_nobody_by_limit: bool,
@@ -35,27 +38,32 @@ pub(crate) struct Step<'q> {
 }
 
 impl<'q> Plan<'q> {
-    pub(crate) fn read(core: &'q SelectCore, projection: Projection, layout: &Layout) -> Result<Self> {
-        let model = layout.model(core.target.table)?;
+    pub(crate) fn read(core: &'q SelectCore, projection: Projection<'_>, layout: &Layout) -> Result<Self> {
+        let table = core.target.table;
+        let model = layout.model(table)?;
         let asks_nobody_by_limit = core.limit == Some(0);
         let chosen = route::target_shards(&core.target, layout.shards())?;
         let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
         // One shard does everything itself; of several each may hold all the rows that are wanted. Partial
         // values are bounded by whoever merges them.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
-        let (limit, offset, skip, take) = match projection {
-            Projection::Rows if shards.len() < 2 => (core.limit, core.offset, 0, None),
-            Projection::Rows => (several, 0, core.offset, core.limit),
-            Projection::Count => (several, 0, 0, None),
-            Projection::Aggregate(..) => (core.limit, core.offset, 0, None),
+        let is_partial = matches!(projection, Projection::Count | Projection::Aggregate(..));
+        let (limit, offset, bounds) = match projection {
+            Projection::Count => (several, 0, Bounds::default()),
+            Projection::Aggregate(..) => (core.limit, core.offset, Bounds::default()),
+            _ if shards.len() < 2 => (core.limit, core.offset, Bounds::default()),
+            _ => (several, 0, Bounds { skip: core.offset, take: core.limit }),
         };
-        let order: &[OrderBy] = if projection == Projection::Rows { &core.order } else { &[] };
-        let total = total_order(core.target.table, order);
+        let Shape { columns, merge, order, distinct } = Shape::of(table, projection, &core.order)?;
+        let projection = match &columns {
+            Some(columns) => Projection::Columns { columns, distinct },
+            None => projection,
+        };
         let steps = steps(&core.target, &shards, layout, model, |site| {
-            sql::select(site, &core.target.predicate, projection, &total, limit, offset)
+            sql::select(site, &core.target.predicate, projection, &order, limit, offset)
         })?;
-        let is_partial = projection != Projection::Rows;
-        Ok(Plan { target: &core.target, steps, order, skip, take, is_partial, asks_nobody_by_limit })
+        let target = &core.target;
+        Ok(Plan { target, steps, columns, order: merge, distinct, bounds, is_partial, asks_nobody_by_limit })
     }
 
     pub(crate) fn write(core: &'q WriteCore, layout: &Layout) -> Result<Self> {
@@ -65,9 +73,10 @@ impl<'q> Plan<'q> {
         Ok(Plan {
             target: &core.target,
             steps,
-            order: &[],
-            skip: 0,
-            take: None,
+            columns: None,
+            order: Vec::new(),
+            distinct: false,
+            bounds: Bounds::default(),
             is_partial: false,
             asks_nobody_by_limit: false,
         })
@@ -115,24 +124,88 @@ impl<'q> Plan<'q> {
                 .filter_map(|by| self.target.table.columns.get(by.column))
                 .map(|column| column.name)
                 .collect();
-            how.push(format!("merged by {}", columns.join(", ")));
+            let distinct = if self.distinct { ", each once" } else { "" };
+            how.push(format!("merged by {}{distinct}", columns.join(", ")));
         }
-        if self.skip > 0 {
-            how.push(format!("{} rows left out", self.skip));
+        if self.bounds.skip > 0 {
+            how.push(format!("{} rows left out", self.bounds.skip));
         }
-        if let Some(rows) = self.take {
+        if let Some(rows) = self.bounds.take {
             how.push(format!("{rows} rows kept"));
         }
         (!how.is_empty()).then(|| how.join(", "))
     }
 }
 
-/// An order in which no two rows of a shard are equal, so that the same data gives the same answer whatever
-/// index the database reads it by, and one page begins where another ends: what is equal is ordered by id.
-fn total_order(table: &Table, order: &[OrderBy]) -> Vec<OrderBy> {
-    let by_id = OrderBy { column: table.id, descending: false, nulls_first: true };
-    let is_total = order.is_empty() || order.iter().any(|by| by.column == table.id);
-    order.iter().copied().chain((!is_total).then_some(by_id)).collect()
+/// One column of the order by which answers are merged.
+pub(crate) struct MergeBy {
+    /// The column's place in the answers' rows.
+    pub(crate) place: usize,
+    /// The column of the table.
+    pub(crate) column: usize,
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: bool,
+}
+
+/// The columns that are asked for, and the orders: the one that shards are asked for and the one that their
+/// answers are merged by.
+struct Shape {
+    columns: Option<Vec<usize>>,
+    merge: Vec<MergeBy>,
+    order: Vec<OrderBy>,
+    distinct: bool,
+}
+
+impl Shape {
+    fn of(table: &Table, projection: Projection<'_>, asked: &[OrderBy]) -> Result<Self> {
+        let by = |column| OrderBy { column, descending: false, nulls_first: true };
+        let is_ordered_by = |column| asked.iter().any(|by| by.column == column);
+        let merged = |columns: Option<&[usize]>, order: &[OrderBy]| -> Vec<MergeBy> {
+            let place =
+                |column| columns.map_or(Some(column), |list| list.iter().position(|&other| other == column));
+            let merge_by = |by: &OrderBy| {
+                let OrderBy { column, descending, nulls_first } = *by;
+                Some(MergeBy { place: place(column)?, column, descending, nulls_first })
+            };
+            order.iter().filter_map(merge_by).collect()
+        };
+        // What is equal by the order asked for is ordered by id, so that the same data gives the same answer
+        // whatever index the database reads it by, and one page begins where another ends.
+        let total = || {
+            let by_id = (!asked.is_empty() && !is_ordered_by(table.id)).then(|| by(table.id));
+            asked.iter().copied().chain(by_id).collect()
+        };
+        Ok(match projection {
+            Projection::Rows => {
+                Shape { columns: None, merge: merged(None, asked), order: total(), distinct: false }
+            }
+            Projection::Columns { columns, distinct: false } => {
+                // Columns that are only ordered by come after those that are asked for.
+                let mut columns = columns.to_vec();
+                for by in asked {
+                    if !columns.contains(&by.column) {
+                        columns.push(by.column);
+                    }
+                }
+                let merge = merged(Some(&columns), asked);
+                Shape { columns: Some(columns), merge, order: total(), distinct: false }
+            }
+            Projection::Columns { columns, distinct: true } => {
+                if let Some(other) = asked.iter().find(|by| !columns.contains(&by.column)) {
+                    let said =
+                        "distinct rows are ordered by the columns that they are made of, and this is none";
+                    return Err(table.error_at(other.column, Error::new(ErrorKind::Query, said)));
+                }
+                let rest = columns.iter().copied().filter(|&column| !is_ordered_by(column)).map(by);
+                let order: Vec<OrderBy> = asked.iter().copied().chain(rest).collect();
+                let merge = merged(Some(columns), &order);
+                Shape { columns: Some(columns.to_vec()), merge, order, distinct: true }
+            }
+            Projection::Count | Projection::Aggregate(..) => {
+                Shape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
+            }
+        })
+    }
 }
 
 fn steps<'q>(

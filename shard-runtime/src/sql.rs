@@ -94,10 +94,12 @@ impl TableSql {
 }
 
 /// What a read returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Projection {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Projection<'q> {
     /// Every column of every row.
     Rows,
+    /// These columns of every row, in their order; of rows that agree in them one, where they are distinct.
+    Columns { columns: &'q [usize], distinct: bool },
     /// The number of rows.
     Count,
     /// A partial value of a column, and how many rows have a value.
@@ -139,7 +141,7 @@ impl Share for Whole {
 pub(crate) fn select<'q>(
     site: &Site<'_>,
     predicate: &'q Predicate,
-    projection: Projection,
+    projection: Projection<'_>,
     order: &[OrderBy],
     limit: Option<u64>,
     offset: u64,
@@ -148,6 +150,13 @@ pub(crate) fn select<'q>(
     let bounded = limit.is_some() || offset > 0;
     let mut writer = match projection {
         Projection::Rows => Writer::start(site, site.sql.select.clone()),
+        Projection::Columns { columns, distinct } => {
+            let name =
+                |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
+            let names: Vec<String> = columns.iter().map(name).collect();
+            let distinct = if distinct { "DISTINCT " } else { "" };
+            Writer::start(site, format!("SELECT {distinct}{} FROM {from}", names.join(", ")))
+        }
         Projection::Count if bounded => {
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }
@@ -168,9 +177,7 @@ pub(crate) fn select<'q>(
         }
     };
     writer.filter(predicate)?;
-    if projection == Projection::Rows {
-        writer.order_by(order);
-    }
+    writer.order_by(order);
     writer.bounds(limit, offset);
     if projection == Projection::Count && bounded {
         writer.sql.push(')');

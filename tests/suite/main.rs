@@ -11,6 +11,7 @@ mod models;
 mod aggregates;
 mod bad_names;
 mod bad_values;
+mod columns;
 mod committing;
 mod configuration;
 mod contention;

@@ -2,10 +2,11 @@
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 
 use super::column::{Column, ColumnKind};
 use super::filter::{IsRouted, Routing};
-use super::select::{Explainable, Query, Select};
+use super::select::{Explainable, Query, Select, Visitor};
 use crate::cluster::Layout;
 use crate::error::{Result, ValueError};
 use crate::model::Sharded;
@@ -108,22 +109,22 @@ impl<T: Sharded, R: Routing> Select<T, R> {
 impl<T: Sharded, R: IsRouted> Query for Count<T, R> {
     type Output = u64;
 
-    fn fetch(self, session: &mut Session, _: Option<u64>) -> Result<Vec<u64>> {
+    fn visit(self, session: &mut Session, _: Option<u64>, visit: &mut Visitor<'_, u64>) -> Result<()> {
         let core = &self.select.core;
         let mut total: u64 = 0;
         session.visit(core, Projection::Count, |row| {
             total = total.saturating_add(u64::load(row, 0)?);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         let rest = total.saturating_sub(core.offset);
-        Ok(vec![core.limit.map_or(rest, |limit| rest.min(limit))])
+        visit(core.limit.map_or(rest, |limit| rest.min(limit))).map(drop)
     }
 }
 
 impl<T: Sharded, R: IsRouted, O: Field> Query for Aggregate<T, R, O> {
     type Output = Option<O>;
 
-    fn fetch(self, session: &mut Session, _: Option<u64>) -> Result<Vec<Option<O>>> {
+    fn visit(self, session: &mut Session, _: Option<u64>, visit: &mut Visitor<'_, Option<O>>) -> Result<()> {
         let (function, column) = (self.function, self.column);
         let mut merged = Merged { value: Part::None, rows: 0 };
         session.visit(&self.select.core, Projection::Aggregate(function, column), |row| {
@@ -133,13 +134,14 @@ impl<T: Sharded, R: IsRouted, O: Field> Query for Aggregate<T, R, O> {
                 merged.rows = merged.rows.saturating_add(rows);
                 merged.value = function.merge(std::mem::replace(&mut merged.value, Part::None), part);
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         let value = merged.value(function).map_err(|error| T::TABLE.error_at(column, error))?;
-        match value {
-            Value::Null => Ok(vec![None]),
-            value => Ok(vec![Some(O::from_value(value).map_err(|error| T::TABLE.error_at(column, error))?)]),
-        }
+        let value = match value {
+            Value::Null => None,
+            value => Some(O::from_value(value).map_err(|error| T::TABLE.error_at(column, error))?),
+        };
+        visit(value).map(drop)
     }
 }
 

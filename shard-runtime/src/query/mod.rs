@@ -3,6 +3,7 @@
 
 mod aggregate;
 mod column;
+mod columns;
 mod filter;
 mod select;
 mod write;
@@ -11,8 +12,9 @@ pub use aggregate::{Aggregate, Count, Number};
 pub use column::{
     Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable, kind,
 };
+pub use columns::{ColumnList, Columns};
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
-pub use select::{ById, Explainable, Locate, Located, Query, Select};
+pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 
 pub(crate) use aggregate::Function;

@@ -1,8 +1,11 @@
 //! Reading: which rows, from where, in which order, how many.
 
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::column::{Operand, Order};
+use super::columns::{ColumnList, Columns};
 use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
 use crate::cluster::Layout;
 use crate::error::Result;
@@ -28,6 +31,13 @@ pub(crate) struct SelectCore {
     pub(crate) order: Vec<OrderBy>,
     pub(crate) limit: Option<u64>,
     pub(crate) offset: u64,
+}
+
+impl SelectCore {
+    /// Wants no more rows than these.
+    pub(super) fn at_most(&mut self, rows: Option<u64>) {
+        self.limit = self.limit.into_iter().chain(rows).min();
+    }
 }
 
 /// What reads, updates and deletes have in common: a model, a condition, and pins.
@@ -143,6 +153,38 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         self
     }
 
+    /// Only these columns of the rows: one, or a tuple of them.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     owner: String,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::builder()
+    /// #     .shard("a", "sqlite::memory:")
+    /// #     .shard("b", "sqlite::memory:")
+    /// #     .create::<Account>()?;
+    /// # let mut session = cluster.session();
+    /// # for (id, owner) in [(1, "Bob"), (2, "Ada"), (3, "Bob")] {
+    /// #     session.add(Account { id, owner: owner.into(), cents: 100 * id })?;
+    /// # }
+    /// let accounts = || Account::select().all_shards();
+    /// let rich = accounts().order_by(Account::CENTS.desc()).columns((Account::OWNER, Account::ID));
+    /// assert_eq!(session.first(rich)?, Some(("Bob".to_owned(), 3)));
+    /// assert_eq!(session.all(accounts().columns(Account::OWNER).distinct())?, ["Ada", "Bob"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn columns<C: ColumnList<T>>(self, columns: C) -> Columns<T, R, C> {
+        Columns::new(self.core, &columns)
+    }
+
     /// At most this many rows in all, not per shard.
     pub fn limit(mut self, rows: u64) -> Self {
         self.core.limit = Some(rows);
@@ -162,24 +204,37 @@ impl<T, R> Clone for Select<T, R> {
     }
 }
 
-/// What [`Session::all`](crate::Session::all), `first` and `one` run.
+/// What [`Session::all`](crate::Session::all), `first`, `one` and `for_each` run.
 pub trait Query {
     /// One row of the answer.
     type Output;
 
-    /// Runs the query for at most so many rows.
+    /// Runs the query for at most so many rows, until the visitor breaks.
     #[doc(hidden)]
-    fn fetch(self, session: &mut Session, at_most: Option<u64>) -> Result<Vec<Self::Output>>;
+    fn visit(
+        self,
+        session: &mut Session,
+        at_most: Option<u64>,
+        visit: &mut Visitor<'_, Self::Output>,
+    ) -> Result<()>;
 }
+
+/// Takes the rows of an answer one by one, and says whether it wants more.
+pub type Visitor<'v, O> = dyn FnMut(O) -> Result<ControlFlow<()>> + 'v;
 
 impl<T: Sharded, R: IsRouted> Query for Select<T, R> {
     type Output = Stored<T>;
 
-    fn fetch(mut self, session: &mut Session, at_most: Option<u64>) -> Result<Vec<Stored<T>>> {
-        if let Some(rows) = at_most {
-            self.core.limit = Some(self.core.limit.map_or(rows, |limit| limit.min(rows)));
-        }
-        session.select(&self.core)
+    fn visit(
+        mut self,
+        session: &mut Session,
+        at_most: Option<u64>,
+        visit: &mut Visitor<'_, Stored<T>>,
+    ) -> Result<()> {
+        self.core.at_most(at_most);
+        session.visit(&self.core, Projection::Rows, |row| {
+            visit(Stored::new(Arc::new(T::load(row)?), row.shard.clone()))
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod pending;
 mod read;
 mod write;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub(crate) use observe::Observer;
@@ -163,7 +164,54 @@ impl Session {
     /// # Errors
     /// Those of placing the query's keys and pins, and the databases'.
     pub fn all<Q: Query>(&mut self, query: Q) -> Result<Vec<Q::Output>> {
-        query.fetch(self, None)
+        let mut found = Vec::new();
+        self.for_each(query, |row| {
+            found.push(row);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. What is in memory
+    /// is one row of each shard, however long the answer is; and no shard reads on once it is over.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::builder()
+    /// #     .shard("a", "sqlite::memory:")
+    /// #     .shard("b", "sqlite::memory:")
+    /// #     .create::<Account>()?;
+    /// # let mut session = cluster.session();
+    /// # session.add_all((1..9).map(|id| Account { id, cents: 100 * id }))?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let mut budget = 600;
+    /// let by_id = Account::select().all_shards().order_by(Account::ID.asc());
+    /// session.for_each(by_id, |account| {
+    ///     budget -= account.cents;
+    ///     Ok(if budget > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    /// })?;
+    /// assert_eq!(budget, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Session::all`], and the visitor's own.
+    pub fn for_each<Q: Query>(
+        &mut self,
+        query: Q,
+        mut visit: impl FnMut(Q::Output) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        query.visit(self, None, &mut visit)
     }
 
     /// The first row of a query, or `None`.
@@ -171,7 +219,7 @@ impl Session {
     /// # Errors
     /// Those of [`Session::all`].
     pub fn first<Q: Query>(&mut self, query: Q) -> Result<Option<Q::Output>> {
-        Ok(query.fetch(self, Some(1))?.into_iter().next())
+        Ok(self.at_most(query, 1)?.into_iter().next())
     }
 
     /// The only row of a query.
@@ -180,7 +228,7 @@ impl Session {
     /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::ManyRows`] where there are more; those of
     /// [`Session::all`].
     pub fn one<Q: Query>(&mut self, query: Q) -> Result<Q::Output> {
-        let mut rows = query.fetch(self, Some(2))?.into_iter();
+        let mut rows = self.at_most(query, 2)?.into_iter();
         match (rows.next(), rows.next()) {
             (Some(row), None) => Ok(row),
             (None, _) => {
@@ -191,6 +239,15 @@ impl Session {
                 "the query found more than one row, exactly one was asked for",
             )),
         }
+    }
+
+    fn at_most<Q: Query>(&mut self, query: Q, rows: u64) -> Result<Vec<Q::Output>> {
+        let mut found = Vec::new();
+        query.visit(self, Some(rows), &mut |row| {
+            found.push(row);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
     }
 
     /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete); how many rows it affected, over all shards.

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{Session, Watch};
@@ -9,8 +10,8 @@ use crate::driver::{Cursor, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge;
 use crate::model::{Child, IdKind, Row, RowSource, Sharded, Table};
-use crate::plan::{Plan, Projection, Step};
-use crate::query::{IsRouted, OrderBy, Select, SelectCore};
+use crate::plan::{MergeBy, Plan, Projection, Step};
+use crate::query::{IsRouted, Select, SelectCore};
 use crate::shards::{Shard, ShardSet};
 use crate::sql::{self, Param};
 use crate::stored::Stored;
@@ -37,9 +38,9 @@ impl merge::Stream for Rows<'_> {
 
 impl Rows<'_> {
     /// The current row's value in a column that the answer is ordered by.
-    fn ordered_by(&self, column: usize) -> Result<Value<'_>> {
-        let located = |error| self.table.error_at(column, error).on_shard(self.shard.name());
-        self.cursor.value(column).map_err(located)
+    fn ordered_by(&self, by: &MergeBy) -> Result<Value<'_>> {
+        let located = |error| self.table.error_at(by.column, error).on_shard(self.shard.name());
+        self.cursor.value(by.place).map_err(located)
     }
 }
 
@@ -54,9 +55,9 @@ fn locate(error: Error, shard: &Shard, table: &'static Table) -> Error {
 }
 
 /// The order of two rows by the columns that a query is ordered by.
-fn compare(order: &[OrderBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
+fn compare(order: &[MergeBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
     for by in order {
-        let (left, right) = (a.ordered_by(by.column)?, b.ordered_by(by.column)?);
+        let (left, right) = (a.ordered_by(by)?, b.ordered_by(by)?);
         let ordering = match (&left, &right) {
             (Value::Null, Value::Null) => Ordering::Equal,
             (Value::Null, _) if by.nulls_first => Ordering::Less,
@@ -93,7 +94,11 @@ impl Session {
     }
 
     /// Runs a plan and visits the rows of its answer, each with its shard.
-    fn run(&mut self, plan: &Plan<'_>, mut visit: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+    fn run(
+        &mut self,
+        plan: &Plan<'_>,
+        mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
         let table = plan.target.table;
         self.ready(table, &plan.shards())?;
         let cluster = &self.cluster;
@@ -109,10 +114,15 @@ impl Session {
                 statement.query(&step.statement.params).map_err(|error| locate(error, shard, table))?;
             streams.push(Rows { cursor, shard, table, read: 0 });
         }
-        let each = |_: usize, rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table });
+        let columns = plan.columns.as_deref();
+        let each =
+            |_: usize, rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
         let result = match plan.order.is_empty() || streams.len() < 2 {
-            true => merge::chain(&mut streams, plan.skip, plan.take, each),
-            false => merge::merge(&mut streams, |a, b| compare(plan.order, a, b), plan.skip, plan.take, each),
+            true => merge::chain(&mut streams, plan.bounds, each),
+            false => {
+                let by_order = |a: &Rows<'_>, b: &Rows<'_>| compare(&plan.order, a, b);
+                merge::merge(&mut streams, by_order, plan.distinct, plan.bounds, each)
+            }
         };
         for ((step, watch), rows) in plan.steps.iter().zip(watches).zip(&streams) {
             watch.end(cluster, rows.shard, &step.statement.sql, rows.read, &result);
@@ -136,21 +146,12 @@ impl Session {
         Ok((shard, statement))
     }
 
-    pub(crate) fn select<T: Sharded>(&mut self, core: &SelectCore) -> Result<Vec<Stored<T>>> {
-        let mut found = Vec::new();
-        self.visit(core, Projection::Rows, |row| {
-            found.push(Stored::new(Arc::new(T::load(row)?), row.shard.clone()));
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
     /// Visits the rows of a select, or each shard's partial value of an aggregate.
     pub(crate) fn visit(
         &mut self,
         core: &SelectCore,
-        projection: Projection,
-        visit: impl FnMut(&Row<'_>) -> Result<()>,
+        projection: Projection<'_>,
+        visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
         let visited = self.run(&Plan::read(core, projection, cluster.layout())?, visit);
@@ -206,7 +207,10 @@ impl Session {
                 return Ok(None);
             }
             let rows = Rows { cursor, shard, table, read: 1 };
-            Ok(Some(Stored::new(Arc::new(T::load(&Row { source: &rows, shard, table })?), shard.clone())))
+            Ok(Some(Stored::new(
+                Arc::new(T::load(&Row { source: &rows, shard, table, columns: None })?),
+                shard.clone(),
+            )))
         };
         let found = { read }().map_err(|error| locate(error, shard, table));
         let rows = matches!(found, Ok(Some(_)));
@@ -296,7 +300,7 @@ impl Session {
         let result = (|| {
             let mut rows = Rows { cursor: statement.query(&step.statement.params)?, shard, table, read: 0 };
             while merge::Stream::advance(&mut rows)? {
-                visit(&Row { source: &rows, shard, table })?;
+                visit(&Row { source: &rows, shard, table, columns: None })?;
                 read = rows.read;
             }
             Ok(())

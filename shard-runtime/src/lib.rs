@@ -197,9 +197,9 @@ pub use model::{
 };
 pub use plan::{Explain, Plan};
 pub use query::{
-    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Delete, Explainable,
-    Filter, IntoAssign, IntoOperand, IsRouted, Locate, Located, Number, Operand, Order, Ordered, Predicate,
-    Query, Routed, Routing, Select, Settable, Unrouted, Update, Visitor, Write, kind,
+    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete,
+    Explainable, Filter, IntoAssign, IntoOperand, IsRouted, Locate, Located, Number, Operand, Order, Ordered,
+    Predicate, Query, Routed, Routing, Select, Settable, Unrouted, Update, Visitor, Write, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;

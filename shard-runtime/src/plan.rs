@@ -11,7 +11,7 @@ use crate::query::{Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
 use crate::route;
 use crate::shards::ShardSet;
 pub(crate) use crate::sql::Projection;
-use crate::sql::{self, Share, Site, Statement};
+use crate::sql::{self, After, Share, Site, Statement};
 use crate::value::Value;
 
 /// What each shard is asked, and what is done with the answers.
@@ -59,8 +59,16 @@ impl<'q> Plan<'q> {
             Some(columns) => Projection::Columns { columns, distinct },
             None => projection,
         };
-        let steps = steps(&core.target, &shards, layout, model, |site| {
-            sql::select(site, &core.target.predicate, projection, &order, limit, offset)
+        let begin = match core.begin()? {
+            Some(cursor) => Some((cursor, layout.shards().named_shard(&cursor.shard)?.index())),
+            None => None,
+        };
+        let steps = steps(&core.target, &shards, layout, model, |shard, site| {
+            // A shard that comes before the cursor's has given its rows that are equal to the cursor's already.
+            let after =
+                begin.map(|(cursor, place)| After { cursor, order: &core.order, shard: shard.cmp(&place) });
+            let bounds = (limit, offset);
+            sql::select(site, &core.target.predicate, projection, after, &order, bounds)
         })?;
         let target = &core.target;
         Ok(Plan { target, steps, columns, order: merge, distinct, bounds, is_partial, asks_nobody_by_limit })
@@ -69,7 +77,7 @@ impl<'q> Plan<'q> {
     pub(crate) fn write(core: &'q WriteCore, layout: &Layout) -> Result<Self> {
         let model = layout.model(core.target.table)?;
         let shards = route::target_shards(&core.target, layout.shards())?;
-        let steps = steps(&core.target, &shards, layout, model, |site| sql::write(site, core))?;
+        let steps = steps(&core.target, &shards, layout, model, |_, site| sql::write(site, core))?;
         Ok(Plan {
             target: &core.target,
             steps,
@@ -213,14 +221,14 @@ fn steps<'q>(
     shards: &ShardSet,
     layout: &Layout,
     model: usize,
-    render: impl Fn(&Site<'_>) -> Result<Statement<'q>>,
+    render: impl Fn(usize, &Site<'_>) -> Result<Statement<'q>>,
 ) -> Result<Vec<Step<'q>>> {
     shards
         .indexes()
         .iter()
         .map(|&shard| {
             let own = Own { target, layout, shard };
-            Ok(Step { shard, statement: render(&layout.site(model, shard, &own)?)? })
+            Ok(Step { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
         })
         .collect()
 }

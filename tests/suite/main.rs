@@ -26,6 +26,7 @@ mod observing;
 mod opening;
 mod oracle;
 mod order;
+mod paging;
 mod parents;
 mod pins;
 mod placement;

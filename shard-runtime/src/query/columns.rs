@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::column::{Column, ColumnKind};
+use super::column::{Column, ColumnKind, Marker};
 use super::filter::{IsRouted, Routing};
 use super::select::{Explainable, Query, SelectCore, Visitor};
 use crate::cluster::Layout;
@@ -18,7 +18,7 @@ pub struct Columns<T, R, C> {
     core: SelectCore,
     columns: Vec<usize>,
     distinct: bool,
-    marker: PhantomData<fn() -> (T, R, C)>,
+    marker: Marker<T, R, C>,
 }
 
 /// A column of `T`, or a tuple of up to eight: what is read is the value, or a tuple of the values.

@@ -4,6 +4,7 @@
 mod aggregate;
 mod column;
 mod columns;
+mod cursor;
 mod filter;
 mod select;
 mod write;
@@ -13,6 +14,7 @@ pub use column::{
     Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable, kind,
 };
 pub use columns::{ColumnList, Columns};
+pub use cursor::Cursor;
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};

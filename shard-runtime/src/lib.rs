@@ -171,6 +171,7 @@ mod error;
 mod key;
 mod merge;
 mod model;
+mod partial;
 mod plan;
 mod query;
 mod route;
@@ -198,8 +199,9 @@ pub use model::{
 pub use plan::{Explain, Plan};
 pub use query::{
     Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete,
-    Explainable, Filter, IntoAssign, IntoOperand, IsRouted, Locate, Located, Number, Operand, Order, Ordered,
-    Predicate, Query, Routed, Routing, Select, Settable, Unrouted, Update, Visitor, Write, kind,
+    Explainable, Filter, GroupBy, GroupOrder, Groups, Having, IntoAssign, IntoOperand, IsRouted, Locate,
+    Located, Measure, MeasureList, Measured, Number, Operand, Order, Ordered, Predicate, Query, Routed,
+    Routing, Select, Settable, Unrouted, Update, Visitor, Write, count, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;

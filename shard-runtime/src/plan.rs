@@ -7,7 +7,7 @@ use crate::cluster::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge::Bounds;
 use crate::model::{KeyColumns, Table};
-use crate::query::{Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
+use crate::query::{Function, GroupCore, MeasureCore, Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
 use crate::route;
 use crate::shards::ShardSet;
 pub(crate) use crate::sql::Projection;
@@ -26,6 +26,10 @@ pub struct Plan<'q> {
     pub(crate) distinct: bool,
     /// Which rows of the merged answer are wanted; where one shard answers, it sees to that itself.
     pub(crate) bounds: Bounds,
+    /// What the answers' rows hold after the groups' columns.
+    pub(crate) measures: Vec<MeasureCore>,
+    /// Whether rows of several shards may be parts of one group.
+    pub(crate) spans_shards: bool,
     /// Whether the shards' answers are partial values of one.
     is_partial: bool,
     asks_nobody_by_limit: bool,
@@ -47,10 +51,9 @@ impl<'q> Plan<'q> {
         // One shard does everything itself; of several each may hold all the rows that are wanted. Partial
         // values are bounded by whoever merges them.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
-        let is_partial = matches!(projection, Projection::Count | Projection::Aggregate(..));
+        let is_partial = projection == Projection::Count;
         let (limit, offset, bounds) = match projection {
             Projection::Count => (several, 0, Bounds::default()),
-            Projection::Aggregate(..) => (core.limit, core.offset, Bounds::default()),
             _ if shards.len() < 2 => (core.limit, core.offset, Bounds::default()),
             _ => (several, 0, Bounds { skip: core.offset, take: core.limit }),
         };
@@ -70,24 +73,72 @@ impl<'q> Plan<'q> {
             let bounds = (limit, offset);
             sql::select(site, &core.target.predicate, projection, after, &order, bounds)
         })?;
-        let target = &core.target;
-        Ok(Plan { target, steps, columns, order: merge, distinct, bounds, is_partial, asks_nobody_by_limit })
+        let plan = Plan::new(&core.target, steps);
+        Ok(Plan { columns, order: merge, distinct, bounds, is_partial, asks_nobody_by_limit, ..plan })
+    }
+
+    /// Groups, of which `limit` are wanted.
+    pub(crate) fn groups(core: &'q GroupCore, limit: Option<u64>, layout: &Layout) -> Result<Self> {
+        let GroupCore { select, keys, .. } = core;
+        let table = select.target.table;
+        if select.limit.is_some() || select.offset > 0 {
+            let said = "an aggregate is of all rows; `limit` and `offset` of rows have no place in it";
+            return Err(Error::new(ErrorKind::Query, said).in_table(table.name));
+        }
+        let model = layout.model(table)?;
+        let asks_nobody_by_limit = limit == Some(0);
+        let chosen = route::target_shards(&select.target, layout.shards())?;
+        let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
+        // The same id of a parent on two shards is two parents.
+        let by_link = matches!(table.key, KeyColumns::Parent(column) if keys.contains(&column));
+        let spans_shards = shards.len() > 1 && !by_link;
+        let measures: Vec<MeasureCore> = core
+            .measures
+            .iter()
+            .map(|measure| match measure.function {
+                Function::CountDistinct
+                    if shards.len() < 2 || tells_shards_apart(table, &[measure.column]) =>
+                {
+                    MeasureCore { function: Function::CountDistinctHere, ..*measure }
+                }
+                _ => *measure,
+            })
+            .collect();
+        let (order, is_answers_order) = core.key_order()?;
+        // The first groups of the whole are among the first of every shard that has a part of them.
+        let every = limit.filter(|_| is_answers_order && !core.has_conditions() && !keys.is_empty());
+        let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
+        let projection = Projection::Groups { keys, measures: &measures };
+        let steps = steps(&select.target, &shards, layout, model, |_, site| {
+            sql::select(site, &select.target.predicate, projection, None, &order, bounds)
+        })?;
+        let place = |by: &OrderBy| keys.iter().position(|&column| column == by.column);
+        let merge = order.iter().filter_map(|by| Some(MergeBy { place: place(by)?, by: *by })).collect();
+        let plan = Plan::new(&select.target, steps);
+        let (columns, is_partial) = (Some(keys.clone()), keys.is_empty());
+        Ok(Plan { columns, order: merge, measures, spans_shards, is_partial, asks_nobody_by_limit, ..plan })
+    }
+
+    fn new(target: &'q Target, steps: Vec<Step<'q>>) -> Self {
+        Plan {
+            target,
+            steps,
+            columns: None,
+            order: Vec::new(),
+            distinct: false,
+            bounds: Bounds::default(),
+            measures: Vec::new(),
+            spans_shards: false,
+            is_partial: false,
+            asks_nobody_by_limit: false,
+        }
     }
 
     pub(crate) fn write(core: &'q WriteCore, layout: &Layout) -> Result<Self> {
         let model = layout.model(core.target.table)?;
         let shards = route::target_shards(&core.target, layout.shards())?;
         let steps = steps(&core.target, &shards, layout, model, |_, site| sql::write(site, core))?;
-        Ok(Plan {
-            target: &core.target,
-            steps,
-            columns: None,
-            order: Vec::new(),
-            distinct: false,
-            bounds: Bounds::default(),
-            is_partial: false,
-            asks_nobody_by_limit: false,
-        })
+        Ok(Plan::new(&core.target, steps))
     }
 
     pub(crate) fn shards(&self) -> ShardSet {
@@ -129,10 +180,14 @@ impl<'q> Plan<'q> {
             let columns: Vec<&str> = self
                 .order
                 .iter()
-                .filter_map(|by| self.target.table.columns.get(by.column))
+                .filter_map(|by| self.target.table.columns.get(by.by.column))
                 .map(|column| column.name)
                 .collect();
-            let distinct = if self.distinct { ", each once" } else { "" };
+            let distinct = match (self.distinct, self.spans_shards) {
+                (true, _) => ", each once",
+                (_, true) => ", groups of one key together",
+                _ => "",
+            };
             how.push(format!("merged by {}{distinct}", columns.join(", ")));
         }
         if self.bounds.skip > 0 {
@@ -145,14 +200,20 @@ impl<'q> Plan<'q> {
     }
 }
 
+/// Whether rows that agree in these columns are of one shard: where the whole key is among them, or the link to the
+/// parent, whose id is another parent's on another shard.
+fn tells_shards_apart(table: &Table, columns: &[usize]) -> bool {
+    match table.key {
+        KeyColumns::Columns(key) => key.iter().all(|column| columns.contains(column)),
+        KeyColumns::Parent(column) => columns.contains(&column),
+    }
+}
+
 /// One column of the order by which answers are merged.
 pub(crate) struct MergeBy {
     /// The column's place in the answers' rows.
     pub(crate) place: usize,
-    /// The column of the table.
-    pub(crate) column: usize,
-    pub(crate) descending: bool,
-    pub(crate) nulls_first: bool,
+    pub(crate) by: OrderBy,
 }
 
 /// The columns that are asked for, and the orders: the one that shards are asked for and the one that their
@@ -171,11 +232,7 @@ impl Shape {
         let merged = |columns: Option<&[usize]>, order: &[OrderBy]| -> Vec<MergeBy> {
             let place =
                 |column| columns.map_or(Some(column), |list| list.iter().position(|&other| other == column));
-            let merge_by = |by: &OrderBy| {
-                let OrderBy { column, descending, nulls_first } = *by;
-                Some(MergeBy { place: place(column)?, column, descending, nulls_first })
-            };
-            order.iter().filter_map(merge_by).collect()
+            order.iter().filter_map(|by| Some(MergeBy { place: place(by.column)?, by: *by })).collect()
         };
         // What is equal by the order asked for is ordered by id, so that the same data gives the same answer
         // whatever index the database reads it by, and one page begins where another ends.
@@ -209,7 +266,7 @@ impl Shape {
                 let merge = merged(Some(columns), &order);
                 Shape { columns: Some(columns.to_vec()), merge, order, distinct: true }
             }
-            Projection::Count | Projection::Aggregate(..) => {
+            Projection::Count | Projection::Groups { .. } => {
                 Shape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
             }
         })

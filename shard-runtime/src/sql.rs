@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::model::{ColumnDef, IdKind, Table};
-use crate::query::{Cursor, Function, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
+use crate::query::{Cursor, Function, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
 use crate::route::{text_after, too_deep};
 use crate::value::{ColumnType, Value};
 
@@ -104,8 +104,8 @@ pub(crate) enum Projection<'q> {
     Columns { columns: &'q [usize], distinct: bool },
     /// The number of rows.
     Count,
-    /// A partial value of a column, and how many rows have a value.
-    Aggregate(Function, usize),
+    /// The values in some columns, and partial values of the rows that agree in them.
+    Groups { keys: &'q [usize], measures: &'q [MeasureCore] },
 }
 
 /// What a statement on one shard needs to know about it.
@@ -160,6 +160,7 @@ pub(crate) fn select<'q>(
 ) -> Result<Statement<'q>> {
     let from = &site.sql.name;
     let bounded = limit.is_some() || offset > 0;
+    let name = |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
     let mut writer = match projection {
         Projection::Rows => Writer::start(site, site.sql.select.clone()),
         Projection::Columns { columns, distinct } => {
@@ -173,19 +174,11 @@ pub(crate) fn select<'q>(
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }
         Projection::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
-        Projection::Aggregate(..) if bounded => {
-            let said = "an aggregate is of all rows; `limit` and `offset` have no place in it";
-            return Err(Error::new(ErrorKind::Query, said).in_table(site.table.name));
-        }
-        Projection::Aggregate(function, column) => {
-            let column = quoted(site.table.columns.get(column).map_or("", |column| column.name));
-            let function = match function {
-                Function::Sum => "sum",
-                Function::Mean => "total",
-                Function::Min => "min",
-                Function::Max => "max",
-            };
-            Writer::start(site, format!("SELECT {function}({column}), count({column}) FROM {from}"))
+        Projection::Groups { keys, measures } => {
+            let keys = keys.iter().map(name);
+            let measures = measures.iter().map(|measure| partial(measure.function, &name(&measure.column)));
+            let all: Vec<String> = keys.chain(measures).collect();
+            Writer::start(site, format!("SELECT {} FROM {from}", all.join(", ")))
         }
     };
     match after {
@@ -198,12 +191,32 @@ pub(crate) fn select<'q>(
             writer.sql.push(')');
         }
     }
+    if let Projection::Groups { keys, .. } = projection
+        && !keys.is_empty()
+    {
+        let keys: Vec<String> = keys.iter().map(name).collect();
+        writer.sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
+    }
     writer.order_by(order);
     writer.bounds(limit, offset);
     if projection == Projection::Count && bounded {
         writer.sql.push(')');
     }
     Ok(writer.finish())
+}
+
+/// A partial value of a column, as [`Partial`](crate::partial::Partial) reads it.
+fn partial(function: Function, column: &str) -> String {
+    match function {
+        Function::Count => "count(*)".to_owned(),
+        Function::CountDistinct => format!("sharded_distinct({column})"),
+        Function::CountDistinctHere => format!("count(DISTINCT {column})"),
+        Function::Sum => format!("sum({column}), count({column})"),
+        Function::Mean => format!("total({column}), count({column})"),
+        Function::Min => format!("min({column})"),
+        Function::Max => format!("max({column})"),
+        Function::Variance | Function::Deviation => format!("sharded_moments({column})"),
+    }
 }
 
 /// A change or removal of the rows that a condition leaves on one shard.

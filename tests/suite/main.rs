@@ -18,6 +18,7 @@ mod contention;
 mod explaining;
 mod faults;
 mod fields;
+mod groups;
 mod identity;
 mod ids;
 mod loading;

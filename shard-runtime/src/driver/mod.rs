@@ -3,6 +3,7 @@
 
 mod pool;
 mod sqlite;
+mod sqlite_functions;
 
 pub(crate) use pool::{Pool, Pooled};
 pub use sqlite::Synchronous;

@@ -11,6 +11,7 @@ use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, OpenFlags, Rows, ffi};
 
+use super::sqlite_functions;
 use super::{ActualColumn, Connection, Cursor, Driver, Mode, Prepared, Transaction};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
@@ -114,7 +115,9 @@ impl SqliteDriver {
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(from_sqlite)?;
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false).map_err(from_sqlite)?;
         raw.set_prepared_statement_cache_capacity(STATEMENTS);
-        rusqlite::vtab::array::load_module(raw).map_err(from_sqlite)?;
+        rusqlite::vtab::array::load_module(raw)
+            .and_then(|()| sqlite_functions::define(raw))
+            .map_err(from_sqlite)?;
         if matches!(self.source, SqliteSource::File(_)) {
             log_ahead(raw)?;
             raw.pragma_update(None, "cache_size", -i64::from(cache_kib)).map_err(from_sqlite)?;

@@ -6,20 +6,23 @@ mod column;
 mod columns;
 mod cursor;
 mod filter;
+mod measure;
 mod select;
 mod write;
 
-pub use aggregate::{Aggregate, Count, Number};
+pub use aggregate::{Aggregate, Count, GroupBy, GroupOrder, Groups};
 pub use column::{
     Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable, kind,
 };
 pub use columns::{ColumnList, Columns};
 pub use cursor::Cursor;
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
+pub use measure::{Having, Measure, MeasureList, Measured, Number, count};
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 
-pub(crate) use aggregate::Function;
+pub(crate) use aggregate::GroupCore;
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
+pub(crate) use measure::{Function, MeasureCore};
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
 pub(crate) use write::WriteCore;

@@ -1,5 +1,6 @@
 //! Reading: which rows, from where, in which order, how many.
 
+use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -95,6 +96,21 @@ pub(crate) struct OrderBy {
     pub(crate) column: usize,
     pub(crate) descending: bool,
     pub(crate) nulls_first: bool,
+}
+
+impl OrderBy {
+    /// The order of two values.
+    pub(crate) fn order(&self, a: &Value<'_>, b: &Value<'_>) -> Ordering {
+        match (a, b) {
+            (Value::Null, Value::Null) => Ordering::Equal,
+            (Value::Null, _) if self.nulls_first => Ordering::Less,
+            (Value::Null, _) => Ordering::Greater,
+            (_, Value::Null) if self.nulls_first => Ordering::Greater,
+            (_, Value::Null) => Ordering::Less,
+            (a, b) if self.descending => b.order(a),
+            (a, b) => a.order(b),
+        }
+    }
 }
 
 impl Target {

@@ -39,7 +39,7 @@ impl merge::Stream for Rows<'_> {
 impl Rows<'_> {
     /// The current row's value in a column that the answer is ordered by.
     fn ordered_by(&self, by: &MergeBy) -> Result<Value<'_>> {
-        let located = |error| self.table.error_at(by.column, error).on_shard(self.shard.name());
+        let located = |error| self.table.error_at(by.by.column, error).on_shard(self.shard.name());
         self.cursor.value(by.place).map_err(located)
     }
 }
@@ -58,15 +58,7 @@ fn locate(error: Error, shard: &Shard, table: &'static Table) -> Error {
 fn compare(order: &[MergeBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
     for by in order {
         let (left, right) = (a.ordered_by(by)?, b.ordered_by(by)?);
-        let ordering = match (&left, &right) {
-            (Value::Null, Value::Null) => Ordering::Equal,
-            (Value::Null, _) if by.nulls_first => Ordering::Less,
-            (Value::Null, _) => Ordering::Greater,
-            (_, Value::Null) if by.nulls_first => Ordering::Greater,
-            (_, Value::Null) => Ordering::Less,
-            (left, right) if by.descending => right.order(left),
-            (left, right) => left.order(right),
-        };
+        let ordering = by.by.order(&left, &right);
         if ordering != Ordering::Equal {
             return Ok(ordering);
         }
@@ -146,7 +138,7 @@ impl Session {
         Ok((shard, statement))
     }
 
-    /// Visits the rows of a select, or each shard's partial value of an aggregate.
+    /// Visits the rows of a select.
     pub(crate) fn visit(
         &mut self,
         core: &SelectCore,
@@ -154,7 +146,16 @@ impl Session {
         visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
-        let visited = self.run(&Plan::read(core, projection, cluster.layout())?, visit);
+        self.visit_plan(&Plan::read(core, projection, cluster.layout())?, visit)
+    }
+
+    /// Visits the rows of a plan's merged answer.
+    pub(crate) fn visit_plan(
+        &mut self,
+        plan: &Plan<'_>,
+        visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let visited = self.run(plan, visit);
         self.noticed(visited)
     }
 

@@ -201,7 +201,7 @@ pub use query::{
     Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete,
     Explainable, Filter, GroupBy, GroupOrder, Groups, Having, IntoAssign, IntoOperand, IsRouted, Locate,
     Located, Measure, MeasureList, Measured, Number, Operand, Order, Ordered, Predicate, Query, Routed,
-    Routing, Select, Settable, Unrouted, Update, Visitor, Write, count, kind,
+    Routing, Select, Settable, SumOf, Unrouted, Update, Visitor, Write, count, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;

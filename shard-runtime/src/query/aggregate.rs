@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::column::{Column, ColumnKind, Marker, Order};
 use super::columns::ColumnList;
 use super::filter::{IsRouted, Operator, Routing};
-use super::measure::{Having, HavingCore, Measure, MeasureCore, MeasureList, Measures, Number};
+use super::measure::{Having, HavingCore, Measure, MeasureCore, MeasureList, Measures, Number, SumOf};
 use super::select::{Explainable, OrderBy, Query, Select, SelectCore, Visitor};
 use crate::cluster::Layout;
 use crate::error::{Error, Result, ValueError};
@@ -100,10 +100,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     }
 
     /// The sum of a column over all rows: `aggregate(column.sum())`.
-    pub fn sum<V, K>(
-        self,
-        column: Column<T, V, K>,
-    ) -> Aggregate<T, R, Measure<T, Option<<V::Compare as Number>::Sum>>>
+    pub fn sum<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, Measure<T, Option<SumOf<V>>>>
     where
         V: Storable<Compare: Number>,
         K: ColumnKind,

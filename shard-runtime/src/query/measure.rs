@@ -54,6 +54,9 @@ pub trait Number: Field {
     type Sum: Field;
 }
 
+/// What the sum of a column of `V` is read as.
+pub type SumOf<V> = <<V as Storable>::Compare as Number>::Sum;
+
 macro_rules! numbers {
     ($($number:ty => $sum:ty),*) => {$(
         impl Number for $number {
@@ -69,7 +72,7 @@ impl<T: Sharded, V: Storable<Compare: Number>, K: ColumnKind> Column<T, V, K> {
     /// # Errors
     /// When it is run: [`ErrorKind::Value`](crate::ErrorKind::Value) where a sum of integers, or one shard's part
     /// of it, does not fit `i64`.
-    pub fn sum(self) -> Measure<T, Option<<V::Compare as Number>::Sum>> {
+    pub fn sum(self) -> Measure<T, Option<SumOf<V>>> {
         Measure::new(Function::Sum, self.index())
     }
 

@@ -17,7 +17,7 @@ pub use column::{
 pub use columns::{ColumnList, Columns};
 pub use cursor::Cursor;
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
-pub use measure::{Having, Measure, MeasureList, Measured, Number, count};
+pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 

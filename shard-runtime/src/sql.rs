@@ -24,6 +24,17 @@ pub(crate) enum Param<'q> {
     List(Vec<Value<'q>>),
 }
 
+impl Param<'_> {
+    /// The same parameter, owning its values.
+    pub(crate) fn to_owned(&self) -> Param<'static> {
+        let owned = |value: &Value<'_>| value.clone().into_owned();
+        match self {
+            Param::Value(value) => Param::Value(owned(value)),
+            Param::List(values) => Param::List(values.iter().map(owned).collect()),
+        }
+    }
+}
+
 /// A statement's text and its parameters, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement<'q> {

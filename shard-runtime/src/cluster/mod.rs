@@ -7,6 +7,7 @@ mod layout;
 mod opening;
 mod schema;
 mod url;
+mod workers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use control::Control;
 pub use layout::Layout;
 pub(crate) use layout::Place;
 use url::Location;
+use workers::Workers;
 
 use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +42,7 @@ struct Inner {
     connections: u32,
     timeout: Duration,
     threads: OnceCell<Arc<ScheduledThreadPool>>,
+    workers: Arc<Workers>,
     observer: Option<Observer>,
 }
 
@@ -89,6 +92,10 @@ impl Cluster {
 
     pub(crate) fn databases(&self) -> usize {
         self.0.databases.len()
+    }
+
+    pub(crate) fn workers(&self) -> &Arc<Workers> {
+        &self.0.workers
     }
 
     pub(crate) fn observer(&self) -> Option<&Observer> {
@@ -289,6 +296,7 @@ impl Builder {
             connections: self.connections,
             timeout,
             threads: OnceCell::new(),
+            workers: Arc::new(Workers::new()),
             observer: self.observer,
         })))
     }

@@ -85,6 +85,12 @@ pub(crate) trait Connection: Send {
     /// Ends the transaction without its effects; nothing to do where the database has ended it already.
     fn rollback(&self) -> Result<()>;
 
+    /// What stops a statement of this connection that runs too long or for nobody.
+    fn interrupter(&self) -> Interrupter;
+
+    /// Whether reading all of the database takes longer than waking a thread.
+    fn is_large(&self) -> bool;
+
     /// Whether a transaction is under way.
     fn in_transaction(&self) -> bool;
 
@@ -116,4 +122,10 @@ pub(crate) trait Prepared {
 }
 
 /// The rows of a running statement.
-pub(crate) trait Cursor: Stream + RowSource {}
+pub(crate) trait Cursor: Stream + RowSource {
+    /// How many columns a row has.
+    fn width(&self) -> usize;
+}
+
+/// Stops, from any thread, what a connection is running; nothing where it runs nothing.
+pub(crate) type Interrupter = Box<dyn Fn() + Send>;

@@ -12,7 +12,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, OpenFlags, Rows, ffi};
 
 use super::sqlite_functions;
-use super::{ActualColumn, Connection, Cursor, Driver, Mode, Prepared, Transaction};
+use super::{ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Transaction};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
@@ -21,6 +21,9 @@ use crate::value::Value;
 
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 256;
+
+/// From so many pages on a database is large: 2 MiB.
+const LARGE: i64 = 512;
 
 /// When SQLite waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -219,6 +222,19 @@ impl Connection for SqliteConnection {
         Ok(())
     }
 
+    fn interrupter(&self) -> Interrupter {
+        let handle = self.raw.get_interrupt_handle();
+        Box::new(move || handle.interrupt())
+    }
+
+    fn is_large(&self) -> bool {
+        let pages = self
+            .raw
+            .prepare_cached("PRAGMA page_count")
+            .and_then(|mut pages| pages.query_row([], |row| row.get(0)));
+        pages.is_ok_and(|pages: i64| pages >= LARGE)
+    }
+
     fn in_transaction(&self) -> bool {
         !self.raw.is_autocommit()
     }
@@ -294,7 +310,11 @@ struct SqliteCursor<'s> {
     rows: Rows<'s>,
 }
 
-impl Cursor for SqliteCursor<'_> {}
+impl Cursor for SqliteCursor<'_> {
+    fn width(&self) -> usize {
+        self.rows.as_ref().map_or(0, |statement| statement.column_count())
+    }
+}
 
 impl Stream for SqliteCursor<'_> {
     fn advance(&mut self) -> Result<bool> {

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::fan_out::Remote;
 use super::{Session, Watch};
 use crate::driver::{Cursor, Prepared};
 use crate::error::{Error, ErrorKind, Result};
@@ -85,25 +87,48 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a plan and visits the rows of its answer, each with its shard.
-    fn run(
-        &mut self,
+    /// Runs a plan and visits the rows of its answer, each with its shard: on workers where that is worth it,
+    /// otherwise here.
+    fn run(&mut self, plan: &Plan<'_>, visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>) -> Result<()> {
+        self.ready(plan.target.table, &plan.shards())?;
+        let (remotes, loans) = self.fan_out(plan);
+        let (all_here, began) = (loans.is_empty(), (plan.steps.len() > 1).then(Instant::now));
+        let visited = self.merged(plan, remotes, visit);
+        let here = began.map(|began| began.elapsed());
+        let there = self.take_back(loans);
+        if let (Ok(()), Some(here)) = (&visited, here) {
+            self.remember_time(plan, if all_here { None } else { Some(there) }, here);
+        }
+        visited
+    }
+
+    /// Visits the merged rows of a plan's steps, of which some run on workers.
+    fn merged(
+        &self,
         plan: &Plan<'_>,
+        remotes: Vec<Option<Remote>>,
         mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let table = plan.target.table;
-        self.ready(table, &plan.shards())?;
-        let cluster = &self.cluster;
+        let (cluster, table) = (&self.cluster, plan.target.table);
         let mut prepared = Vec::with_capacity(plan.steps.len());
-        for step in &plan.steps {
-            prepared.push(self.prepare(step.shard, &step.statement.sql, table)?);
+        for (step, remote) in plan.steps.iter().zip(&remotes) {
+            prepared.push(match remote {
+                None => Some(self.prepare(step.shard, &step.statement.sql, table)?.1),
+                Some(_) => None,
+            });
         }
         let mut watches = Vec::with_capacity(plan.steps.len());
         let mut streams = Vec::with_capacity(plan.steps.len());
-        for (step, (shard, statement)) in plan.steps.iter().zip(&mut prepared) {
+        for ((step, statement), remote) in plan.steps.iter().zip(&mut prepared).zip(remotes) {
+            let Some(shard) = cluster.shards().at(step.shard) else { continue };
             watches.push(Watch::begin(cluster, shard));
-            let cursor =
-                statement.query(&step.statement.params).map_err(|error| locate(error, shard, table))?;
+            let cursor: Box<dyn Cursor + '_> = match (remote, statement) {
+                (Some(remote), _) => Box::new(remote),
+                (None, Some(statement)) => {
+                    statement.query(&step.statement.params).map_err(|error| locate(error, shard, table))?
+                }
+                (None, None) => continue,
+            };
             streams.push(Rows { cursor, shard, table, read: 0 });
         }
         let columns = plan.columns.as_deref();

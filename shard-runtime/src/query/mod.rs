@@ -1,9 +1,10 @@
-//! Queries as values: columns, filters, selects, updates and deletes. They are built without a session,
+//! Queries as values: columns, filters, selects, updates and deletes, and SQL as it is written. They are built without a session,
 //! explained without a connection, and run by any session.
 
 mod aggregate;
 mod column;
 mod filter;
+mod raw;
 mod select;
 mod write;
 
@@ -12,10 +13,12 @@ pub use column::{
     Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable, kind,
 };
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
+pub use raw::{IntoParameter, Sql, SqlRow};
 pub use select::{ById, Explainable, Locate, Located, Query, Select};
 pub use write::{Delete, Update, Write};
 
 pub(crate) use aggregate::Function;
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
+pub(crate) use raw::{Bound, SqlCore, SqlPin};
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
 pub(crate) use write::WriteCore;

@@ -127,6 +127,7 @@ impl Session {
         sql: &str,
         table: &'static Table,
     ) -> Result<(&'s Shard, Box<dyn Prepared + 's>)> {
+        self.refuse_elsewhere(shard, "the statement")?;
         let database = self.cluster.layout().place(shard)?.database;
         let link = self.links.get(database).and_then(|link| link.connection());
         let (Some(connection), Some(shard)) = (link, self.cluster.shards().at(shard)) else {
@@ -153,7 +154,8 @@ impl Session {
         visit: impl FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
-        let visited = self.run(&Plan::read(core, projection, cluster.layout())?, visit);
+        let core = self.pinned_query(core, |core| &mut core.target)?;
+        let visited = self.run(&Plan::read(&core, projection, cluster.layout())?, visit);
         self.noticed(visited)
     }
 
@@ -219,9 +221,10 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::NotFound`] where it is gone.
     pub fn parent<C: Child>(&mut self, child: &Stored<C>) -> Result<Stored<C::Parent>> {
+        self.refuse_row_elsewhere(child.shard(), C::TABLE.name)?;
         let shards =
             C::Parent::identity_chooser(child.parent_id(), Some(child.shard()), self.cluster.shards())?;
-        self.look_up(child.parent_id(), &shards)?
+        self.look_up(child.parent_id(), &self.narrowed(shards))?
             .ok_or_else(|| gone::<C::Parent>(child.parent_id(), child.shard()))
     }
 
@@ -230,9 +233,10 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::NotFound`] where it is gone.
     pub fn reload<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        self.refuse_row_elsewhere(row.shard(), T::TABLE.name)?;
         let shards = T::identity_chooser(row.id(), Some(row.shard()), self.cluster.shards())?;
         self.identities.forget::<T>(row.id(), row.shard())?;
-        match self.look_up(row.id(), &shards)? {
+        match self.look_up(row.id(), &self.narrowed(shards))? {
             Some(fresh) => *row = fresh,
             None => return Err(gone::<T>(row.id(), row.shard())),
         }

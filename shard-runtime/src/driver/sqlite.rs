@@ -1,5 +1,6 @@
 //! SQLite through `rusqlite`: files in WAL mode, and databases in memory.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -11,8 +12,8 @@ use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, OpenFlags, Rows, ffi};
 
-use super::sqlite_functions;
-use super::{ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Transaction};
+use super::{ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Transaction};
+use super::{attached, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
@@ -179,6 +180,10 @@ impl Driver for SqliteDriver {
             SqliteSource::Memory(_) => "memory".to_owned(),
         }
     }
+
+    fn sqlite_uri(&self) -> Option<String> {
+        Some(attached::uri(&self.source))
+    }
 }
 
 struct SqliteConnection {
@@ -263,6 +268,10 @@ impl Connection for SqliteConnection {
             statement.query_map([], |row| Ok((row.get("name")?, row.get("unique")?))).map_err(from_sqlite)?;
         indexes.collect::<rusqlite::Result<_>>().map_err(from_sqlite)
     }
+
+    fn native(&self) -> &dyn Any {
+        &self.raw
+    }
 }
 
 struct SqliteStatement<'c> {
@@ -287,6 +296,14 @@ impl SqliteStatement<'_> {
 }
 
 impl Prepared for SqliteStatement<'_> {
+    fn shape(&self) -> Shape {
+        Shape {
+            parameters: self.statement.parameter_count(),
+            returns_rows: self.statement.column_count() > 0,
+            only_reads: self.statement.readonly(),
+        }
+    }
+
     fn execute(&mut self, params: &[Param<'_>]) -> Result<u64> {
         self.bind(params)?;
         self.statement.raw_execute().map(|rows| rows as u64).map_err(from_sqlite)
@@ -313,6 +330,12 @@ struct SqliteCursor<'s> {
 impl Cursor for SqliteCursor<'_> {
     fn width(&self) -> usize {
         self.rows.as_ref().map_or(0, |statement| statement.column_count())
+    }
+
+    fn columns(&self) -> Vec<String> {
+        let Some(row) = self.rows.get() else { return Vec::new() };
+        let statement: &rusqlite::Statement<'_> = row.as_ref();
+        statement.column_names().map(str::to_owned).collect()
     }
 }
 
@@ -368,8 +391,37 @@ fn owned(value: &Value<'_>) -> rusqlite::types::Value {
     }
 }
 
+/// As the session's own statements have it: the kind says what went wrong.
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        from_sqlite(error)
+    }
+}
+
+/// What `rusqlite` says by itself, as one of our kinds.
+fn kind_of(error: &rusqlite::Error) -> Option<ErrorKind> {
+    use rusqlite::Error as Raw;
+    Some(match error {
+        Raw::QueryReturnedNoRows => ErrorKind::NotFound,
+        Raw::QueryReturnedMoreThanOneRow => ErrorKind::ManyRows,
+        Raw::FromSqlConversionFailure(..)
+        | Raw::IntegralValueOutOfRange(..)
+        | Raw::InvalidColumnType(..)
+        | Raw::ToSqlConversionFailure(_)
+        | Raw::Utf8Error(..) => ErrorKind::Value,
+        Raw::MultipleStatement
+        | Raw::InvalidQuery
+        | Raw::ExecuteReturnedResults
+        | Raw::InvalidParameterName(_)
+        | Raw::InvalidParameterCount(..)
+        | Raw::InvalidColumnIndex(_)
+        | Raw::InvalidColumnName(_) => ErrorKind::Query,
+        _ => return None,
+    })
+}
+
 /// What SQLite says, as one of our kinds.
-fn from_sqlite(error: rusqlite::Error) -> Error {
+pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
     let (code, said) = match &error {
         rusqlite::Error::SqliteFailure(failure, message) => {
             (failure.extended_code, message.clone().unwrap_or_else(|| failure.to_string()))
@@ -377,7 +429,7 @@ fn from_sqlite(error: rusqlite::Error) -> Error {
         rusqlite::Error::SqlInputError { error, msg, .. } => (error.extended_code, msg.clone()),
         other => (ffi::SQLITE_ERROR, other.to_string()),
     };
-    let kind = match code {
+    let kind = kind_of(&error).unwrap_or(match code {
         ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
             ErrorKind::Unique
         }
@@ -403,7 +455,7 @@ fn from_sqlite(error: rusqlite::Error) -> Error {
             ffi::SQLITE_ERROR if said.starts_with("no such table") => ErrorKind::Schema,
             _ => ErrorKind::Database,
         },
-    };
+    });
     // `no such column: "c" - should this be …`, `table t has no column named c`
     let after = |text: &str| said.split_once(text).map(|(_, rest)| rest);
     let missing = after("no such column: ").or_else(|| after("has no column named "));

@@ -354,7 +354,8 @@ impl GroupCore {
         let mut current: Option<Partials> = None;
         let mut over = false;
         let cluster = session.cluster().clone();
-        let plan = Plan::groups(self, limit, cluster.layout())?;
+        let core = session.pinned_query(self, |core| &mut core.select.target)?;
+        let plan = Plan::groups(&core, limit, cluster.layout())?;
         let spans_shards = plan.spans_shards;
         session.visit_plan(&plan, |row| {
             let next = Partials::read(row, self.keys.len(), &plan.measures)?;

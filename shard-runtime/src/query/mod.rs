@@ -1,4 +1,4 @@
-//! Queries as values: columns, filters, selects, updates and deletes. They are built without a session,
+//! Queries as values: columns, filters, selects, updates and deletes, and SQL as it is written. They are built without a session,
 //! explained without a connection, and run by any session.
 
 mod aggregate;
@@ -7,6 +7,7 @@ mod columns;
 mod cursor;
 mod filter;
 mod measure;
+mod raw;
 mod select;
 mod write;
 
@@ -18,11 +19,13 @@ pub use columns::{ColumnList, Columns};
 pub use cursor::Cursor;
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
 pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
+pub use raw::{IntoParameter, Sql, SqlRow};
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 
 pub(crate) use aggregate::GroupCore;
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
 pub(crate) use measure::{Function, MeasureCore};
+pub(crate) use raw::{Bound, SqlCore, SqlPin};
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
 pub(crate) use write::WriteCore;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::driver::{Connection, Cursor, Interrupter, Pooled};
+use crate::driver::{Connection, Interrupter, Pooled};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
@@ -211,11 +211,5 @@ impl RowSource for Remote {
             Some(Err(error)) => Err(error.clone()),
             None => Err(ValueError::new("the row has no such column")),
         }
-    }
-}
-
-impl Cursor for Remote {
-    fn width(&self) -> usize {
-        self.width
     }
 }

@@ -2,9 +2,12 @@
 
 mod fan_out;
 mod identity;
+mod lend;
 mod link;
 mod observe;
 mod pending;
+mod pinned;
+mod raw;
 mod read;
 mod write;
 
@@ -44,16 +47,19 @@ pub struct Session {
     /// One for each shard.
     pending: Vec<Pending>,
     identities: IdentityMap,
+    /// The only shard that it may ask.
+    pinned: Option<usize>,
     /// Why the unit of work is over, where an error has ended it.
     aborted: Option<String>,
 }
 
 impl Session {
-    pub(crate) fn new(cluster: Cluster) -> Self {
+    pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
         Session {
             links: (0..cluster.databases()).map(|_| Link::default()).collect(),
             pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
             identities: IdentityMap::default(),
+            pinned,
             aborted: None,
             cluster,
         }
@@ -128,6 +134,7 @@ impl Session {
         let row = new.into_model(&mut next_id)?;
         values_of(&row)?; // what cannot be stored is an error here, at the caller's line
         let shard = row.shard_chooser(self.cluster.shards())?;
+        self.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
         let shard = self.cluster.shards().at(shard).cloned().ok_or_else(|| {
             Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
                 .in_table(table.name)
@@ -154,8 +161,13 @@ impl Session {
     pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
         let located = id.locate();
         let shards = match &located.pin {
-            Some(pin) => ShardSet::one(crate::route::pin_shard(T::TABLE, pin, self.cluster.shards())?),
-            None => T::identity_chooser(&located.id, None, self.cluster.shards())?,
+            Some(pin) => {
+                let shard = crate::route::pin_shard(T::TABLE, pin, self.cluster.shards())?;
+                let elsewhere = self.refuse_elsewhere(shard, "the id");
+                elsewhere.map_err(|error| error.in_table(T::TABLE.name))?;
+                ShardSet::one(shard)
+            }
+            None => self.narrowed(T::identity_chooser(&located.id, None, self.cluster.shards())?),
         };
         self.look_up(&located.id, &shards)
     }
@@ -251,7 +263,8 @@ impl Session {
         Ok(found)
     }
 
-    /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete); how many rows it affected, over all shards.
+    /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete), or [`Sql`](crate::Sql) that writes; how
+    /// many rows it affected, over all shards.
     ///
     /// # Errors
     /// Those of placing its keys and pins, and the databases'; then it has no effect on any shard.

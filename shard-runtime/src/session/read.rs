@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::fan_out::Remote;
 use super::{Session, Watch};
-use crate::driver::{Cursor, Prepared};
+use crate::driver::{Answer, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge;
 use crate::model::{Child, IdKind, Row, RowSource, Sharded, Table};
@@ -24,7 +24,7 @@ pub type WithChildren<P, C> = (Stored<P>, Vec<Stored<C>>);
 
 /// The rows of one shard's statement, counted.
 struct Rows<'s> {
-    cursor: Box<dyn Cursor + 's>,
+    cursor: Box<dyn Answer + 's>,
     shard: &'s Shard,
     table: &'static Table,
     read: u64,
@@ -122,7 +122,7 @@ impl Session {
         for ((step, statement), remote) in plan.steps.iter().zip(&mut prepared).zip(remotes) {
             let Some(shard) = cluster.shards().at(step.shard) else { continue };
             watches.push(Watch::begin(cluster, shard));
-            let cursor: Box<dyn Cursor + '_> = match (remote, statement) {
+            let cursor: Box<dyn Answer + '_> = match (remote, statement) {
                 (Some(remote), _) => Box::new(remote),
                 (None, Some(statement)) => {
                     statement.query(&step.statement.params).map_err(|error| locate(error, shard, table))?
@@ -154,6 +154,7 @@ impl Session {
         sql: &str,
         table: &'static Table,
     ) -> Result<(&'s Shard, Box<dyn Prepared + 's>)> {
+        self.refuse_elsewhere(shard, "the statement")?;
         let database = self.cluster.layout().place(shard)?.database;
         let link = self.links.get(database).and_then(|link| link.connection());
         let (Some(connection), Some(shard)) = (link, self.cluster.shards().at(shard)) else {
@@ -171,7 +172,8 @@ impl Session {
         visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
-        self.visit_plan(&Plan::read(core, projection, cluster.layout())?, visit)
+        let core = self.pinned_query(core, |core| &mut core.target)?;
+        self.visit_plan(&Plan::read(&core, projection, cluster.layout())?, visit)
     }
 
     /// Visits the rows of a plan's merged answer.
@@ -249,9 +251,10 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::NotFound`] where it is gone.
     pub fn parent<C: Child>(&mut self, child: &Stored<C>) -> Result<Stored<C::Parent>> {
+        self.refuse_row_elsewhere(child.shard(), C::TABLE.name)?;
         let shards =
             C::Parent::identity_chooser(child.parent_id(), Some(child.shard()), self.cluster.shards())?;
-        self.look_up(child.parent_id(), &shards)?
+        self.look_up(child.parent_id(), &self.narrowed(shards))?
             .ok_or_else(|| gone::<C::Parent>(child.parent_id(), child.shard()))
     }
 
@@ -260,9 +263,10 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::NotFound`] where it is gone.
     pub fn reload<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        self.refuse_row_elsewhere(row.shard(), T::TABLE.name)?;
         let shards = T::identity_chooser(row.id(), Some(row.shard()), self.cluster.shards())?;
         self.identities.forget::<T>(row.id(), row.shard())?;
-        match self.look_up(row.id(), &shards)? {
+        match self.look_up(row.id(), &self.narrowed(shards))? {
             Some(fresh) => *row = fresh,
             None => return Err(gone::<T>(row.id(), row.shard())),
         }

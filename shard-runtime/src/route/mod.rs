@@ -32,6 +32,10 @@ pub(crate) fn place_row(
         KeyColumns::Columns(columns) => columns,
         KeyColumns::Parent(_) => &[],
     };
+    if let [Ok(value)] = key {
+        let placed = table.placement.place(std::slice::from_ref(value), shards);
+        return placed.map_err(|error| key_error(table, error));
+    }
     let mut values = Vec::with_capacity(key.len());
     for (place, value) in key.iter().enumerate() {
         match value {

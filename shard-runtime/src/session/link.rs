@@ -17,8 +17,8 @@ pub(super) struct Link {
     transaction: Option<Transaction>,
     /// The shards of this database that were written in this transaction.
     pub(super) written: ShardSet,
-    /// What the rows remember that were written in this transaction.
-    pub(super) unit: Unit,
+    /// What the rows remember that were written in this transaction, where it may write.
+    pub(super) unit: Option<Unit>,
 }
 
 impl Link {
@@ -42,6 +42,7 @@ impl Link {
         }
         self.connected(cluster, database)?.begin(Transaction::Write)?;
         self.transaction = Some(Transaction::Write);
+        self.unit = Some(Unit::default());
         Ok(())
     }
 
@@ -112,6 +113,8 @@ impl Link {
             // Where this fails, the pool closes the connection, and with it the transaction.
             let _ = connection.rollback();
         }
-        std::mem::take(self).unit.roll_back();
+        if let Some(unit) = std::mem::take(self).unit {
+            unit.roll_back();
+        }
     }
 }

@@ -40,13 +40,25 @@ impl fmt::Debug for Observer {
     }
 }
 
+/// Whether somebody wants the events: the clock is not read for nobody.
+fn is_traced() -> bool {
+    #[cfg(feature = "tracing")]
+    return tracing::enabled!(target: EVENTS, tracing::Level::DEBUG);
+    #[cfg(not(feature = "tracing"))]
+    return false;
+}
+
+/// What the events' targets are.
+#[cfg(feature = "tracing")]
+const EVENTS: &str = "shard_runtime::statement";
+
 /// A statement that is under way: counted when it begins, told of when it ends.
 pub(super) struct Watch(Option<Instant>);
 
 impl Watch {
     pub(super) fn begin(cluster: &Cluster, shard: &Shard) -> Self {
         shard.count_statement();
-        Watch((cfg!(feature = "tracing") || cluster.observer().is_some()).then(Instant::now))
+        Watch((is_traced() || cluster.observer().is_some()).then(Instant::now))
     }
 
     pub(super) fn end<T>(self, cluster: &Cluster, shard: &Shard, sql: &str, rows: u64, result: &Result<T>) {
@@ -57,7 +69,7 @@ impl Watch {
         }
         #[cfg(feature = "tracing")]
         tracing::debug!(
-            target: "shard_runtime::statement",
+            target: EVENTS,
             shard = shard.name(),
             sql,
             rows,

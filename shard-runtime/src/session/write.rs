@@ -52,7 +52,7 @@ impl Session {
         drop(params);
         drop(after);
         let database = self.cluster.layout().place(shard)?.database;
-        row.settle(self.links.get(database).map(|link| &link.unit));
+        row.settle(self.links.get(database).and_then(|link| link.unit.as_ref()));
         self.identities.put(row)
     }
 

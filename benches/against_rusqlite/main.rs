@@ -1,0 +1,101 @@
+//! The framework beside hand-written `rusqlite`, in one process: `cargo bench`, `cargo bench -- insert`,
+//! `cargo bench -- --quick`. What the columns mean, and what was found, is in docs/PERFORMANCE.md.
+//!
+//! Nothing here asserts a time. Before an operation is timed, both sides run once, and their answers must be equal.
+
+#![forbid(unsafe_code)]
+
+mod by_hand;
+mod cold_build;
+mod data;
+mod measure;
+mod models;
+mod operations;
+
+use std::process::ExitCode;
+
+use data::Data;
+use measure::{Effort, Failure, Measured};
+use operations::{OPERATIONS, Operation};
+
+/// What the command line asks for.
+struct Wanted {
+    filters: Vec<String>,
+    effort: Effort,
+    list: bool,
+    cold_build: bool,
+}
+
+impl Wanted {
+    /// `cargo bench` says `--bench`. Who runs this otherwise (`cargo test --benches`) wants to know that it works,
+    /// and may pass what is meant for a test harness.
+    fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
+        let arguments: Vec<String> = arguments.collect();
+        let is_bench = arguments.iter().any(|argument| argument == "--bench");
+        let effort = if is_bench { Effort::Full } else { Effort::Quick };
+        let mut wanted = Wanted { filters: Vec::new(), effort, list: false, cold_build: false };
+        for argument in arguments {
+            match argument.as_str() {
+                "--bench" => {}
+                "--quick" => wanted.effort = Effort::Quick,
+                "--list" => wanted.list = true,
+                "--cold-build" => wanted.cold_build = true,
+                flag if flag.starts_with('-') && is_bench => {
+                    return Err(format!("{flag} is none of --quick, --list and --cold-build").into());
+                }
+                flag if flag.starts_with('-') => {}
+                filter => wanted.filters.push(filter.to_owned()),
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn wants(&self, operation: &Operation) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| operation.name.contains(filter.as_str()))
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let wanted = Wanted::from_arguments(std::env::args().skip(1))?;
+    if wanted.cold_build {
+        return cold_build::run();
+    }
+    let chosen: Vec<&Operation> = OPERATIONS.iter().filter(|operation| wanted.wants(operation)).collect();
+    if chosen.is_empty() {
+        return Err("no operation has this in its name; `--list` lists them".into());
+    }
+    if wanted.list {
+        chosen.iter().for_each(|operation| println!("{}", operation.name));
+        return Ok(());
+    }
+    let data = Data::new(wanted.effort)?;
+    println!("SQLite {}, {}", shard_runtime::rusqlite::version(), wanted.effort.describe());
+    println!(
+        "{:50} {:31} {:>10} {:>10} {:>6} {:>6} {:>6}",
+        "operation", "against", "framework", "by hand", "ratio", "A/A", "target"
+    );
+    for operation in chosen {
+        let mut pair = (operation.pair)(&data).map_err(|error| format!("{}: {error}", operation.name))?;
+        let Measured { framework, by_hand, ratio, same } = measure::measure(&mut pair, wanted.effort)
+            .map_err(|error| format!("{}: {error}", operation.name))?;
+        let target = operation.target.map_or("–".to_owned(), |target| format!("{target:.2}"));
+        println!(
+            "{:50} {:31} {:>10} {:>10} {ratio:>6.2} {same:>6.2} {target:>6}",
+            operation.name,
+            operation.against,
+            measure::readable(framework),
+            measure::readable(by_hand),
+        );
+    }
+    Ok(())
+}

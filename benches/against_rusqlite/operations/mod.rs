@@ -1,0 +1,171 @@
+//! What is measured: each operation in the framework's way and by hand, with the target where there is one.
+
+mod opening;
+mod planning;
+mod point;
+mod scatter;
+mod select;
+mod write;
+
+use crate::data::Data;
+use crate::measure::{Failure, Pair};
+
+/// One line of the table.
+pub struct Operation {
+    pub name: &'static str,
+    /// What the hand-written side does, where there is more than one way to look at it.
+    pub against: &'static str,
+    /// The framework's time divided by the hand-written one, at most.
+    pub target: Option<f64>,
+    /// Makes both sides, and the data that they need.
+    pub pair: for<'d> fn(&'d Data) -> Result<Pair<'d>, Failure>,
+}
+
+/// All of them, in the table's order.
+pub const OPERATIONS: &[Operation] = &[
+    Operation {
+        name: "get, known shard, a session each",
+        against: "autocommit",
+        target: Some(1.05),
+        pair: point::known_in_autocommit,
+    },
+    Operation {
+        name: "get, known shard, inside a session",
+        against: "autocommit",
+        target: Some(0.55),
+        pair: point::known_in_session,
+    },
+    Operation {
+        name: "get, known shard, inside a session",
+        against: "in transactions",
+        target: None,
+        pair: point::known_in_transactions,
+    },
+    Operation {
+        name: "get, four shards to ask, a session each",
+        against: "autocommit, in turn",
+        target: Some(1.05),
+        pair: point::unknown_in_autocommit,
+    },
+    Operation {
+        name: "get, four shards to ask, inside a session",
+        against: "in transactions, in turn",
+        target: Some(1.05),
+        pair: point::unknown_in_transactions,
+    },
+    Operation {
+        name: "select 25 rows by index, a session each",
+        against: "autocommit",
+        target: Some(1.05),
+        pair: select::readings_in_autocommit,
+    },
+    Operation {
+        name: "select 25 rows by index, inside a session",
+        against: "in transactions",
+        target: None,
+        pair: select::readings_in_transactions,
+    },
+    Operation {
+        name: "children of 1,000 parents",
+        against: "a statement per shard and table",
+        target: Some(1.05),
+        pair: select::children,
+    },
+    Operation {
+        name: "top 100 by index over four shards",
+        against: "one file",
+        target: Some(1.3),
+        pair: scatter::top_by_index_against_one_file,
+    },
+    Operation {
+        name: "top 100 by index over four shards",
+        against: "a loop over four",
+        target: None,
+        pair: scatter::top_by_index_against_a_loop,
+    },
+    Operation {
+        name: "top 100 by scan over four shards",
+        against: "one file",
+        target: None,
+        pair: scatter::top_by_scan_against_one_file,
+    },
+    Operation {
+        name: "top 100 by scan over four shards",
+        against: "a loop over four",
+        target: Some(0.7),
+        pair: scatter::top_by_scan_against_a_loop,
+    },
+    Operation {
+        name: "top 100 by scan over four tiny shards",
+        against: "a loop over four",
+        target: Some(1.05),
+        pair: scatter::top_of_tiny_shards,
+    },
+    Operation {
+        name: "a million rows in order, collected",
+        against: "a merge of four, collected",
+        target: None,
+        pair: scatter::everything_collected,
+    },
+    // A stream of the same rows belongs here, against the same merge without the collecting.
+    Operation {
+        name: "count of a million rows",
+        against: "a loop over four",
+        target: None,
+        pair: scatter::count,
+    },
+    Operation {
+        name: "sum over a million rows",
+        against: "a loop over four",
+        target: None,
+        pair: scatter::sum,
+    },
+    Operation {
+        name: "avg over a million rows",
+        against: "a loop over four",
+        target: None,
+        pair: scatter::mean,
+    },
+    Operation {
+        name: "insert 1,000 rows, at the end",
+        against: "a transaction per shard",
+        target: Some(1.1),
+        pair: write::insert_at_the_end,
+    },
+    Operation {
+        name: "insert 1,000 rows, with an index",
+        against: "a transaction per shard",
+        target: Some(1.1),
+        pair: write::insert_with_an_index,
+    },
+    Operation {
+        name: "update 1,000 rows by id",
+        against: "a transaction per shard",
+        target: None,
+        pair: write::update,
+    },
+    Operation {
+        name: "explain a filter of three conditions",
+        against: "choosing the shard, writing SQL",
+        target: None,
+        pair: planning::three_conditions,
+    },
+    Operation {
+        name: "explain an IN list of 10,000 keys",
+        against: "splitting the list, writing SQL",
+        target: None,
+        pair: planning::long_list,
+    },
+    Operation {
+        name: "open a cluster of four shards",
+        against: "four connections",
+        target: None,
+        pair: opening::open,
+    },
+    Operation {
+        name: "open four shards and read a row of each",
+        against: "four connections",
+        target: None,
+        pair: opening::open_and_read,
+    },
+];

@@ -1,6 +1,6 @@
 //! A session that is pinned as a whole: R19 for everything that it does.
 
-use shard_runtime::{Error, ErrorKind, Sharded, Sql, Stored};
+use shard_runtime::{Error, ErrorKind, Sharded, Sql, Stored, count};
 
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error, shards_of};
 use crate::models::*;
@@ -34,6 +34,12 @@ fn r19_a_pinned_session_asks_its_shard_only(backend: &Backend) {
     assert!(cluster.session().pinned_to().is_none());
     let ((), asked) = cluster.asked(|| {
         assert_eq!(shards_of(&session.all(City::select().all_shards()).unwrap()), ["asia"]);
+        let names = City::select().all_shards().group_by(City::NAME).aggregate(count());
+        assert_eq!(session.all(names).unwrap(), [("Tokyo".to_owned(), 1)]);
+        assert_eq!(
+            session.all(City::select().all_shards().columns(City::NAME).distinct()).unwrap(),
+            ["Tokyo"]
+        );
         // The pin wins over the predicate: the shard is asked for what belongs elsewhere, and has none of it.
         let europe = City::select().filter(City::CONTINENT.eq(Continent::Europe));
         assert!(session.all(europe).unwrap().is_empty());

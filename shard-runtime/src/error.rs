@@ -50,6 +50,8 @@ pub enum ErrorKind {
     NotNull,
     /// The database is locked by somebody else, and the wait is over.
     Busy,
+    /// A statement took longer than the session's timeout.
+    TimedOut,
     /// The database, its file or its folder cannot be written.
     ReadOnly,
     /// There is no room left on the device.
@@ -134,6 +136,12 @@ impl Error {
     pub(crate) fn is_about_a_row(&self) -> bool {
         use ErrorKind::{ForeignKey, NotNull, Unique, Value};
         matches!(self.0.kind, Unique | ForeignKey | NotNull | Value)
+    }
+
+    /// Whether it is the shard's fault, and not the statement's: another shard may still answer.
+    pub(crate) fn is_about_a_shard(&self) -> bool {
+        use ErrorKind::{Busy, Corrupt, Full, Identity, Io, Missing, ReadOnly, TimedOut};
+        matches!(self.0.kind, Missing | Identity | Busy | TimedOut | ReadOnly | Full | Corrupt | Io)
     }
 
     /// The shard it happened on, where it happened on one.

@@ -246,7 +246,7 @@ pub use rusqlite;
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]
 pub use serde_json;
-pub use session::{Session, StatementEvent, WithChildren};
+pub use session::{Partial, Session, StatementEvent, WithChildren};
 pub use shard_derive::{Field, ShardKey, Sharded};
 pub use shards::{Shard, ShardSet, Shards};
 pub use stored::{Parent, Stored};

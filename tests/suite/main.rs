@@ -23,6 +23,7 @@ mod groups;
 mod identity;
 mod ids;
 mod lending;
+mod limits;
 mod loading;
 mod narrowing;
 mod observing;

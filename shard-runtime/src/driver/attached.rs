@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 
 use super::SqliteSource;
-use super::sqlite::from_sqlite;
+use super::sqlite_errors::from_sqlite;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A database to be attached: by which name, and where it is.

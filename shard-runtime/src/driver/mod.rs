@@ -4,6 +4,7 @@
 mod attached;
 mod pool;
 mod sqlite;
+mod sqlite_errors;
 mod sqlite_functions;
 
 pub(crate) use attached::{Attached, attach};
@@ -90,6 +91,12 @@ pub(crate) trait Connection: Send {
 
     /// Ends the transaction without its effects; nothing to do where the database has ended it already.
     fn rollback(&self) -> Result<()>;
+
+    /// From now on a statement is stopped that runs at this time; none, where none is given.
+    ///
+    /// # Errors
+    /// The statement's: [`ErrorKind::TimedOut`].
+    fn set_deadline(&self, deadline: Option<Instant>);
 
     /// What stops a statement of this connection that runs too long or for nobody.
     fn interrupter(&self) -> Interrupter;

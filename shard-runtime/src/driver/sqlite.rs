@@ -3,15 +3,16 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, OpenFlags, Rows, ffi};
+use rusqlite::{CachedStatement, OpenFlags, Rows};
 
+use super::sqlite_errors::from_sqlite;
 use super::{ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Transaction};
 use super::{attached, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
@@ -162,12 +163,13 @@ fn setting(name: &str, wanted: &str, found: &str) -> Error {
 
 impl Driver for SqliteDriver {
     fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>> {
-        let raw = match &self.source {
+        let mut raw = match &self.source {
             SqliteSource::File(path) => Self::open_file(path, mode)?,
             SqliteSource::Memory(name) => self.open_memory(name, mode)?,
         };
         self.configure(&raw)?;
-        Ok(Box::new(SqliteConnection { raw, busy_timeout: self.settings.busy_timeout }))
+        let deadline = Deadline::watch(&mut raw)?;
+        Ok(Box::new(SqliteConnection { raw, busy_timeout: self.settings.busy_timeout, deadline }))
     }
 
     fn is_private(&self) -> bool {
@@ -189,6 +191,39 @@ impl Driver for SqliteDriver {
 struct SqliteConnection {
     raw: rusqlite::Connection,
     busy_timeout: Duration,
+    deadline: Arc<Deadline>,
+}
+
+/// When a connection's statements are stopped, as SQLite's progress handler sees it.
+struct Deadline {
+    began: Instant,
+    /// Nanoseconds after the beginning; the greatest number for never.
+    at: AtomicU64,
+}
+
+impl Deadline {
+    /// How many of SQLite's steps are run between two looks: some tens of microseconds.
+    const STEPS: i32 = 5_000;
+
+    fn watch(raw: &mut rusqlite::Connection) -> Result<Arc<Self>> {
+        let deadline = Arc::new(Deadline { began: Instant::now(), at: AtomicU64::new(u64::MAX) });
+        let watched = Arc::clone(&deadline);
+        raw.progress_handler(Self::STEPS, Some(move || watched.is_over())).map_err(from_sqlite)?;
+        Ok(deadline)
+    }
+
+    fn set(&self, deadline: Option<Instant>) {
+        let nanoseconds = |at: Instant| at.saturating_duration_since(self.began).as_nanos();
+        let at = deadline.map_or(u64::MAX, |at| u64::try_from(nanoseconds(at)).unwrap_or(u64::MAX));
+        self.at.store(at, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        match self.at.load(Ordering::Relaxed) {
+            u64::MAX => false,
+            at => self.began.elapsed().as_nanos() >= u128::from(at),
+        }
+    }
 }
 
 impl Connection for SqliteConnection {
@@ -225,6 +260,10 @@ impl Connection for SqliteConnection {
             self.run("ROLLBACK")?;
         }
         Ok(())
+    }
+
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        self.deadline.set(deadline);
     }
 
     fn interrupter(&self) -> Interrupter {
@@ -388,82 +427,5 @@ fn owned(value: &Value<'_>) -> rusqlite::types::Value {
         Value::Text(text) | Value::Json(text) => text.to_string().into(),
         Value::Bytes(bytes) => bytes.to_vec().into(),
         Value::Uuid(uuid) => uuid.to_vec().into(),
-    }
-}
-
-/// As the session's own statements have it: the kind says what went wrong.
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        from_sqlite(error)
-    }
-}
-
-/// What `rusqlite` says by itself, as one of our kinds.
-fn kind_of(error: &rusqlite::Error) -> Option<ErrorKind> {
-    use rusqlite::Error as Raw;
-    Some(match error {
-        Raw::QueryReturnedNoRows => ErrorKind::NotFound,
-        Raw::QueryReturnedMoreThanOneRow => ErrorKind::ManyRows,
-        Raw::FromSqlConversionFailure(..)
-        | Raw::IntegralValueOutOfRange(..)
-        | Raw::InvalidColumnType(..)
-        | Raw::ToSqlConversionFailure(_)
-        | Raw::Utf8Error(..) => ErrorKind::Value,
-        Raw::MultipleStatement
-        | Raw::InvalidQuery
-        | Raw::ExecuteReturnedResults
-        | Raw::InvalidParameterName(_)
-        | Raw::InvalidParameterCount(..)
-        | Raw::InvalidColumnIndex(_)
-        | Raw::InvalidColumnName(_) => ErrorKind::Query,
-        _ => return None,
-    })
-}
-
-/// What SQLite says, as one of our kinds.
-pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
-    let (code, said) = match &error {
-        rusqlite::Error::SqliteFailure(failure, message) => {
-            (failure.extended_code, message.clone().unwrap_or_else(|| failure.to_string()))
-        }
-        rusqlite::Error::SqlInputError { error, msg, .. } => (error.extended_code, msg.clone()),
-        other => (ffi::SQLITE_ERROR, other.to_string()),
-    };
-    let kind = kind_of(&error).unwrap_or(match code {
-        ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
-            ErrorKind::Unique
-        }
-        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ErrorKind::ForeignKey,
-        ffi::SQLITE_CONSTRAINT_NOTNULL => ErrorKind::NotNull,
-        ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_AUTH => ErrorKind::Io,
-        _ => match code & 0xff {
-            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => ErrorKind::Busy,
-            ffi::SQLITE_READONLY => ErrorKind::ReadOnly,
-            ffi::SQLITE_FULL => ErrorKind::Full,
-            ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => ErrorKind::Corrupt,
-            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN => ErrorKind::Io,
-            ffi::SQLITE_ERROR
-                if said.starts_with("too many SQL variables")
-                    || said.starts_with("variable number must be") =>
-            {
-                ErrorKind::TooManyValues
-            }
-            ffi::SQLITE_ERROR if said.contains("no such column") || said.contains("has no column named") => {
-                ErrorKind::Schema
-            }
-            ffi::SQLITE_ERROR if said.starts_with("integer overflow") => ErrorKind::Value,
-            ffi::SQLITE_ERROR if said.starts_with("no such table") => ErrorKind::Schema,
-            _ => ErrorKind::Database,
-        },
-    });
-    // `no such column: "c" - should this be …`, `table t has no column named c`
-    let after = |text: &str| said.split_once(text).map(|(_, rest)| rest);
-    let missing = after("no such column: ").or_else(|| after("has no column named "));
-    let column =
-        missing.and_then(|rest| rest.split(" - ").next()).map(|name| name.trim_matches('"').to_owned());
-    let error = Error::new(kind, said).with_source(error);
-    match column {
-        Some(column) => error.at_column(&column),
-        None => error,
     }
 }

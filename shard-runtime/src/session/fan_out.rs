@@ -12,7 +12,7 @@ use crate::driver::{Connection, Interrupter, Pooled};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
-use crate::plan::{Plan, Step};
+use crate::plan::Step;
 use crate::sql::Param;
 use crate::value::Value;
 
@@ -50,18 +50,18 @@ pub(super) struct Loan {
 }
 
 impl Session {
-    /// Begins those steps of a plan on workers that are worth it: each of whose database the plan asks nothing
-    /// else, as far as there are workers. The others are run by the caller.
-    pub(super) fn fan_out(&mut self, plan: &Plan<'_>) -> (Vec<Option<Remote>>, Vec<Loan>) {
-        let mut remotes: Vec<Option<Remote>> = plan.steps.iter().map(|_| None).collect();
+    /// Begins those of a plan's steps on workers that are worth it: each of whose database nothing else is
+    /// asked, as far as there are workers. The others are run by the caller.
+    pub(super) fn fan_out(&mut self, steps: &[&Step<'_>]) -> (Vec<Option<Remote>>, Vec<Loan>) {
+        let mut remotes: Vec<Option<Remote>> = steps.iter().map(|_| None).collect();
         let mut loans = Vec::new();
-        let [first, _, ..] = plan.steps.as_slice() else { return (remotes, loans) };
+        let [first, _, ..] = steps else { return (remotes, loans) };
         if !self.is_worth_waking(first) {
             return (remotes, loans);
         }
         let database =
             |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
-        let databases: Vec<Option<usize>> = plan.steps.iter().map(database).collect();
+        let databases: Vec<Option<usize>> = steps.iter().map(|step| database(step)).collect();
         let is_alone =
             |wanted: &usize| databases.iter().flatten().filter(|other| *other == wanted).count() == 1;
         let alone: Vec<(usize, usize)> = (0..)
@@ -72,7 +72,7 @@ impl Session {
         let workers = self.cluster.workers().take(alone.len());
         for (place, database) in alone.into_iter().take(workers) {
             let connection = self.links.get_mut(database).and_then(|link| link.lend());
-            if let (Some(connection), Some(step)) = (connection, plan.steps.get(place)) {
+            if let (Some(connection), Some(step)) = (connection, steps.get(place)) {
                 let (remote, loan) = self.begin(step, database, connection);
                 remotes[place] = Some(remote);
                 loans.push(loan);
@@ -130,9 +130,9 @@ impl Session {
 
     /// Remembers how long a plan's statement takes on one shard: as long as the slowest worker was busy, or its
     /// share of the time that all of them took here.
-    pub(super) fn remember_time(&self, plan: &Plan<'_>, there: Option<Duration>, here: Duration) {
-        if let [first, _, ..] = plan.steps.as_slice() {
-            let share = here / u32::try_from(plan.steps.len()).unwrap_or(u32::MAX);
+    pub(super) fn remember_time(&self, steps: &[&Step<'_>], there: Option<Duration>, here: Duration) {
+        if let [first, _, ..] = steps {
+            let share = here / u32::try_from(steps.len()).unwrap_or(u32::MAX);
             self.cluster.workers().remember(&first.statement.sql, there.unwrap_or(share));
         }
     }

@@ -3,6 +3,7 @@
 mod fan_out;
 mod identity;
 mod lend;
+mod limits;
 mod link;
 mod observe;
 mod pending;
@@ -11,9 +12,12 @@ mod raw;
 mod read;
 mod write;
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use limits::Partial;
 pub(crate) use observe::Observer;
 pub use observe::StatementEvent;
 pub use read::WithChildren;
@@ -51,6 +55,10 @@ pub struct Session {
     pinned: Option<usize>,
     /// Why the unit of work is over, where an error has ended it.
     aborted: Option<String>,
+    /// How long a statement that reads may take.
+    timeout: Option<Duration>,
+    /// What is missing so far, while a partial answer is read.
+    missing: Option<RefCell<Vec<Error>>>,
 }
 
 impl Session {
@@ -61,6 +69,8 @@ impl Session {
             identities: IdentityMap::default(),
             pinned,
             aborted: None,
+            timeout: None,
+            missing: None,
             cluster,
         }
     }

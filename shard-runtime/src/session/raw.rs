@@ -38,31 +38,34 @@ impl Session {
         let shards = self.sql_shards(core)?;
         let steps = steps(core, &shards, cluster.layout())?;
         self.flush_shards(&shards)?;
-        let read = self.read_sql(&steps, &params, at_most, visit);
+        let mut ready = Vec::with_capacity(steps.len());
+        for step in steps {
+            let database = cluster.layout().place(step.shard.index())?.database;
+            let Some(link) = self.links.get_mut(database) else { continue };
+            match link.read(&cluster, database) {
+                Ok(()) => ready.push(step),
+                Err(error) => self.tolerated(error.on_shard(step.shard.name()))?,
+            }
+        }
+        let read = self.in_time(&shards, |session| session.read_sql(&ready, &params, at_most, visit));
         self.noticed(read)
     }
 
     /// Asks one shard after the other, until there are rows enough.
     fn read_sql(
-        &mut self,
+        &self,
         steps: &[Step<'_>],
         params: &[Param<'_>],
         at_most: Option<u64>,
         visit: &mut Visitor<'_, SqlRow>,
     ) -> Result<()> {
-        for Step { shard, .. } in steps {
-            let database = self.cluster.layout().place(shard.index())?.database;
-            if let Some(link) = self.links.get_mut(database) {
-                link.read(&self.cluster, database).map_err(|error| error.on_shard(shard.name()))?;
-            }
-        }
         let mut prepared = Vec::with_capacity(steps.len());
         for step in steps {
             prepared.push(self.prepare_sql(step, params, Use::Read)?);
         }
-        let (mut left, mut over) = (at_most.unwrap_or(u64::MAX), false);
+        let mut left = at_most.unwrap_or(u64::MAX);
         for (Step { shard, sql }, statement) in steps.iter().zip(&mut prepared) {
-            if over || left == 0 {
+            if left == 0 {
                 break;
             }
             let watch = Watch::begin(&self.cluster, shard);
@@ -70,7 +73,11 @@ impl Session {
             let read = read(&mut **statement, shard, params, &mut left, visit);
             let read = read.map_err(|error| error.on_shard(shard.name()));
             watch.end(&self.cluster, shard, sql, before - left, &read);
-            over = read?.is_break();
+            match read {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
+                Err(error) => self.tolerated(error)?,
+            }
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ pub type WithChildren<P, C> = (Stored<P>, Vec<Stored<C>>);
 /// The rows of one shard's statement, counted.
 struct Rows<'s> {
     cursor: Box<dyn Answer + 's>,
+    session: &'s Session,
     shard: &'s Shard,
     table: &'static Table,
     read: u64,
@@ -32,9 +33,14 @@ struct Rows<'s> {
 
 impl merge::Stream for Rows<'_> {
     fn advance(&mut self) -> Result<bool> {
-        let found = self.cursor.advance().map_err(|error| locate(error, self.shard, self.table))?;
-        self.read += u64::from(found);
-        Ok(found)
+        match self.cursor.advance() {
+            Ok(found) => {
+                self.read += u64::from(found);
+                Ok(found)
+            }
+            // What a shard fails to give is the end of what it gives, where a partial answer is wanted.
+            Err(error) => self.session.tolerated(locate(error, self.shard, self.table)).map(|()| false),
+        }
     }
 }
 
@@ -50,6 +56,14 @@ impl RowSource for Rows<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, crate::error::ValueError> {
         self.cursor.value(index)
     }
+}
+
+/// A step of a plan that is about to be read.
+enum Begun<'s> {
+    Here(Box<dyn Prepared + 's>),
+    There(Option<Remote>),
+    /// Its shard is missing from a partial answer.
+    Not,
 }
 
 fn locate(error: Error, shard: &Shard, table: &'static Table) -> Error {
@@ -71,65 +85,87 @@ fn compare(order: &[MergeBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
 impl Session {
     /// Gets ready to read a model on these shards: what waits for it is written, and every database is in a
     /// transaction.
-    fn ready(&mut self, table: &'static Table, shards: &ShardSet) -> Result<()> {
+    fn ready(&mut self, table: &'static Table, shards: &ShardSet) -> Result<ShardSet> {
         self.check_usable()?;
         let model = self.cluster.layout().model(table)?;
         let waits = |shard: &usize| self.pending.get(*shard).is_some_and(|pending| pending.holds(model));
         let waiting: ShardSet = shards.indexes().iter().copied().filter(waits).collect();
         self.flush_shards(&waiting)?;
+        let mut ready = ShardSet::none();
         for &shard in shards.indexes() {
             let database = self.cluster.layout().place(shard)?.database;
-            if let (Some(link), Some(shard)) = (self.links.get_mut(database), self.cluster.shards().at(shard))
+            if let (Some(link), Some(handle)) =
+                (self.links.get_mut(database), self.cluster.shards().at(shard))
             {
-                link.read(&self.cluster, database).map_err(|error| locate(error, shard, table))?;
+                match link.read(&self.cluster, database) {
+                    Ok(()) => ready.insert(shard),
+                    Err(error) => {
+                        let error = locate(error, handle, table);
+                        self.tolerated(error)?;
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(ready)
     }
 
     /// Runs a plan and visits the rows of its answer, each with its shard: on workers where that is worth it,
     /// otherwise here.
     fn run(&mut self, plan: &Plan<'_>, visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>) -> Result<()> {
-        self.ready(plan.target.table, &plan.shards())?;
-        let (remotes, loans) = self.fan_out(plan);
-        let (all_here, began) = (loans.is_empty(), (plan.steps.len() > 1).then(Instant::now));
-        let visited = self.merged(plan, remotes, visit);
-        let here = began.map(|began| began.elapsed());
-        let there = self.take_back(loans);
-        if let (Ok(()), Some(here)) = (&visited, here) {
-            self.remember_time(plan, if all_here { None } else { Some(there) }, here);
-        }
-        visited
+        let ready = self.ready(plan.target.table, &plan.shards())?;
+        let steps: Vec<&Step<'_>> = plan.steps.iter().filter(|step| ready.contains(step.shard)).collect();
+        self.in_time(&ready, |session| {
+            let (remotes, loans) = session.fan_out(&steps);
+            let (all_here, began) = (loans.is_empty(), (steps.len() > 1).then(Instant::now));
+            let visited = session.merged(plan, &steps, remotes, visit);
+            let here = began.map(|began| began.elapsed());
+            let there = session.take_back(loans);
+            if let (Ok(()), Some(here)) = (&visited, here) {
+                session.remember_time(&steps, if all_here { None } else { Some(there) }, here);
+            }
+            visited
+        })
     }
 
     /// Visits the merged rows of a plan's steps, of which some run on workers.
     fn merged(
         &self,
         plan: &Plan<'_>,
+        steps: &[&Step<'_>],
         remotes: Vec<Option<Remote>>,
         mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let (cluster, table) = (&self.cluster, plan.target.table);
-        let mut prepared = Vec::with_capacity(plan.steps.len());
-        for (step, remote) in plan.steps.iter().zip(&remotes) {
+        let mut prepared = Vec::with_capacity(steps.len());
+        for (step, remote) in steps.iter().zip(remotes) {
             prepared.push(match remote {
-                None => Some(self.prepare(step.shard, &step.statement.sql, table)?.1),
-                Some(_) => None,
+                Some(remote) => Begun::There(Some(remote)),
+                None => match self.prepare(step.shard, &step.statement.sql, table) {
+                    Ok((_, statement)) => Begun::Here(statement),
+                    Err(error) => {
+                        self.tolerated(error)?;
+                        Begun::Not
+                    }
+                },
             });
         }
-        let mut watches = Vec::with_capacity(plan.steps.len());
-        let mut streams = Vec::with_capacity(plan.steps.len());
-        for ((step, statement), remote) in plan.steps.iter().zip(&mut prepared).zip(remotes) {
+        let mut watches = Vec::with_capacity(steps.len());
+        let mut streams = Vec::with_capacity(steps.len());
+        for (step, begun) in steps.iter().zip(&mut prepared) {
             let Some(shard) = cluster.shards().at(step.shard) else { continue };
-            watches.push(Watch::begin(cluster, shard));
-            let cursor: Box<dyn Answer + '_> = match (remote, statement) {
-                (Some(remote), _) => Box::new(remote),
-                (None, Some(statement)) => {
+            let watch = Watch::begin(cluster, shard);
+            let answer: Box<dyn Answer + '_> = match begun {
+                Begun::There(remote) => match remote.take() {
+                    Some(remote) => Box::new(remote),
+                    None => continue,
+                },
+                Begun::Here(statement) => {
                     statement.query(&step.statement.params).map_err(|error| locate(error, shard, table))?
                 }
-                (None, None) => continue,
+                Begun::Not => continue,
             };
-            streams.push(Rows { cursor, shard, table, read: 0 });
+            watches.push((watch, step.statement.sql.as_str()));
+            streams.push(Rows { cursor: answer, session: self, shard, table, read: 0 });
         }
         let columns = plan.columns.as_deref();
         let each =
@@ -141,8 +177,8 @@ impl Session {
                 merge::merge(&mut streams, by_order, plan.distinct, plan.bounds, each)
             }
         };
-        for ((step, watch), rows) in plan.steps.iter().zip(watches).zip(&streams) {
-            watch.end(cluster, rows.shard, &step.statement.sql, rows.read, &result);
+        for ((watch, sql), rows) in watches.into_iter().zip(&streams) {
+            watch.end(cluster, rows.shard, sql, rows.read, &result);
         }
         result
     }
@@ -234,7 +270,7 @@ impl Session {
             if !cursor.advance()? {
                 return Ok(None);
             }
-            let rows = Rows { cursor, shard, table, read: 1 };
+            let rows = Rows { cursor, session: self, shard, table, read: 1 };
             Ok(Some(Stored::new(
                 Arc::new(T::load(&Row { source: &rows, shard, table, columns: None })?),
                 shard.clone(),
@@ -328,7 +364,8 @@ impl Session {
         let watch = Watch::begin(&self.cluster, shard);
         let mut read = 0;
         let result = (|| {
-            let mut rows = Rows { cursor: statement.query(&step.statement.params)?, shard, table, read: 0 };
+            let cursor = statement.query(&step.statement.params)?;
+            let mut rows = Rows { cursor, session: self, shard, table, read: 0 };
             while merge::Stream::advance(&mut rows)? {
                 visit(&Row { source: &rows, shard, table, columns: None })?;
                 read = rows.read;

@@ -1,0 +1,87 @@
+//! What SQLite says, as one of our kinds of error, with the column where it names one.
+
+use rusqlite::ffi;
+
+use crate::error::{Error, ErrorKind};
+
+/// What SQLite says, as one of our kinds.
+pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
+    let (code, said) = match &error {
+        rusqlite::Error::SqliteFailure(failure, message) => {
+            (failure.extended_code, message.clone().unwrap_or_else(|| failure.to_string()))
+        }
+        rusqlite::Error::SqlInputError { error, msg, .. } => (error.extended_code, msg.clone()),
+        other => (ffi::SQLITE_ERROR, other.to_string()),
+    };
+    let kind = kind_of(&error).unwrap_or(match code {
+        ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
+            ErrorKind::Unique
+        }
+        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ErrorKind::ForeignKey,
+        ffi::SQLITE_CONSTRAINT_NOTNULL => ErrorKind::NotNull,
+        ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_AUTH => ErrorKind::Io,
+        _ => match code & 0xff {
+            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => ErrorKind::Busy,
+            ffi::SQLITE_INTERRUPT => ErrorKind::TimedOut,
+            ffi::SQLITE_READONLY => ErrorKind::ReadOnly,
+            ffi::SQLITE_FULL => ErrorKind::Full,
+            ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => ErrorKind::Corrupt,
+            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN => ErrorKind::Io,
+            ffi::SQLITE_ERROR
+                if said.starts_with("too many SQL variables")
+                    || said.starts_with("variable number must be") =>
+            {
+                ErrorKind::TooManyValues
+            }
+            ffi::SQLITE_ERROR if said.contains("no such column") || said.contains("has no column named") => {
+                ErrorKind::Schema
+            }
+            ffi::SQLITE_ERROR if said.starts_with("integer overflow") => ErrorKind::Value,
+            ffi::SQLITE_ERROR if said.starts_with("no such table") => ErrorKind::Schema,
+            _ => ErrorKind::Database,
+        },
+    });
+    // `no such column: "c" - should this be …`, `table t has no column named c`
+    let after = |text: &str| said.split_once(text).map(|(_, rest)| rest);
+    let missing = after("no such column: ").or_else(|| after("has no column named "));
+    let column =
+        missing.and_then(|rest| rest.split(" - ").next()).map(|name| name.trim_matches('"').to_owned());
+    let said = match kind {
+        ErrorKind::TimedOut => "the statement took longer than the session's timeout".to_owned(),
+        _ => said,
+    };
+    let error = Error::new(kind, said).with_source(error);
+    match column {
+        Some(column) => error.at_column(&column),
+        None => error,
+    }
+}
+
+/// What `rusqlite` says by itself, as one of our kinds.
+fn kind_of(error: &rusqlite::Error) -> Option<ErrorKind> {
+    use rusqlite::Error as Raw;
+    Some(match error {
+        Raw::QueryReturnedNoRows => ErrorKind::NotFound,
+        Raw::QueryReturnedMoreThanOneRow => ErrorKind::ManyRows,
+        Raw::FromSqlConversionFailure(..)
+        | Raw::IntegralValueOutOfRange(..)
+        | Raw::InvalidColumnType(..)
+        | Raw::ToSqlConversionFailure(_)
+        | Raw::Utf8Error(..) => ErrorKind::Value,
+        Raw::MultipleStatement
+        | Raw::InvalidQuery
+        | Raw::ExecuteReturnedResults
+        | Raw::InvalidParameterName(_)
+        | Raw::InvalidParameterCount(..)
+        | Raw::InvalidColumnIndex(_)
+        | Raw::InvalidColumnName(_) => ErrorKind::Query,
+        _ => return None,
+    })
+}
+
+/// As the session's own statements have it: the kind says what went wrong.
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        from_sqlite(error)
+    }
+}

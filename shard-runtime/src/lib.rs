@@ -199,14 +199,14 @@ pub use plan::{Explain, Plan};
 pub use query::{
     Aggregate, ById, Column, ColumnKind, CompositeKey, Count, Delete, Explainable, Filter, IntoAssign,
     IntoOperand, IsRouted, Locate, Located, Number, Operand, Order, Ordered, Predicate, Query, Routed,
-    Routing, Select, Settable, Unrouted, Update, Write, kind,
+    Routing, Select, Settable, Unrouted, Update, WithParent, Write, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]
 pub use serde_json;
-pub use session::{Session, StatementEvent, WithChildren};
+pub use session::{Descendants, Session, StatementEvent, With, WithChildren};
 pub use shard_derive::{Field, ShardKey, Sharded};
 pub use shards::{Shard, ShardSet, Shards};
 pub use stored::{Parent, Stored};

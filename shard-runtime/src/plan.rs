@@ -16,6 +16,8 @@ use crate::value::Value;
 /// What each shard is asked, and what is done with the answers.
 pub struct Plan<'q> {
     pub(crate) target: &'q Target,
+    /// The tables that are read: the model's own, and those that it relates to.
+    pub(crate) tables: Vec<&'static Table>,
     pub(crate) steps: Vec<Step<'q>>,
     /// How the shards' ordered answers become one.
     pub(crate) order: &'q [OrderBy],
@@ -37,6 +39,10 @@ pub(crate) struct Step<'q> {
 impl<'q> Plan<'q> {
     pub(crate) fn read(core: &'q SelectCore, projection: Projection, layout: &Layout) -> Result<Self> {
         let model = layout.model(core.target.table)?;
+        let mut tables = tables(&core.target, layout)?;
+        if let (Projection::RowsWithParent, Some(parent)) = (projection, core.target.table.parent) {
+            tables.push(parent.table);
+        }
         let asks_nobody_by_limit = core.limit == Some(0);
         let chosen = route::target_shards(&core.target, layout.shards())?;
         let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
@@ -44,26 +50,28 @@ impl<'q> Plan<'q> {
         // values are bounded by whoever merges them.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
         let (limit, offset, skip, take) = match projection {
-            Projection::Rows if shards.len() < 2 => (core.limit, core.offset, 0, None),
-            Projection::Rows => (several, 0, core.offset, core.limit),
+            _ if projection.is_rows() && shards.len() < 2 => (core.limit, core.offset, 0, None),
+            Projection::Rows | Projection::RowsWithParent => (several, 0, core.offset, core.limit),
             Projection::Count => (several, 0, 0, None),
             Projection::Aggregate(..) => (core.limit, core.offset, 0, None),
         };
-        let order: &[OrderBy] = if projection == Projection::Rows { &core.order } else { &[] };
+        let order: &[OrderBy] = if projection.is_rows() { &core.order } else { &[] };
         let total = total_order(core.target.table, order);
         let steps = steps(&core.target, &shards, layout, model, |site| {
             sql::select(site, &core.target.predicate, projection, &total, limit, offset)
         })?;
-        let is_partial = projection != Projection::Rows;
-        Ok(Plan { target: &core.target, steps, order, skip, take, is_partial, asks_nobody_by_limit })
+        let is_partial = !projection.is_rows();
+        Ok(Plan { target: &core.target, tables, steps, order, skip, take, is_partial, asks_nobody_by_limit })
     }
 
     pub(crate) fn write(core: &'q WriteCore, layout: &Layout) -> Result<Self> {
         let model = layout.model(core.target.table)?;
+        let tables = tables(&core.target, layout)?;
         let shards = route::target_shards(&core.target, layout.shards())?;
         let steps = steps(&core.target, &shards, layout, model, |site| sql::write(site, core))?;
         Ok(Plan {
             target: &core.target,
+            tables,
             steps,
             order: &[],
             skip: 0,
@@ -127,6 +135,17 @@ impl<'q> Plan<'q> {
     }
 }
 
+/// The tables that a read or write looks at.
+///
+/// # Errors
+/// [`ErrorKind::UnknownModel`](crate::ErrorKind::UnknownModel) where the cluster does not hold one of them.
+fn tables(target: &Target, layout: &Layout) -> Result<Vec<&'static Table>> {
+    let mut tables = vec![target.table];
+    target.predicate.for_each_related(&mut |table| tables.push(table));
+    tables.iter().try_for_each(|table| layout.model(table).map(drop))?;
+    Ok(tables)
+}
+
 /// An order in which no two rows of a shard are equal, so that the same data gives the same answer whatever
 /// index the database reads it by, and one page begins where another ends: what is equal is ordered by id.
 fn total_order(table: &Table, order: &[OrderBy]) -> Vec<OrderBy> {
@@ -161,24 +180,24 @@ struct Own<'a> {
 }
 
 impl Share for Own<'_> {
-    fn holds(&self, column: usize, operand: &Operand) -> bool {
+    fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool {
         if let Some(link) = &operand.shard {
             return self.layout.shards().at(self.shard).is_some_and(|shard| shard == link);
         }
-        match (self.target.table.key, operand.known()) {
+        match (table.key, operand.known()) {
             (KeyColumns::Columns(&[key]), Some(value)) if key == column => {
-                self.holds_key(std::slice::from_ref(value))
+                self.holds_key(table, std::slice::from_ref(value))
             }
             _ => true,
         }
     }
 
-    fn holds_key(&self, key: &[Value<'_>]) -> bool {
+    fn holds_key(&self, table: &Table, key: &[Value<'_>]) -> bool {
         if !self.target.pins.is_empty() {
             return true;
         }
         // Placed nowhere: no row has it.
-        self.target.table.placement.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
+        table.placement.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
     }
 }
 

@@ -5,13 +5,14 @@ mod link;
 mod observe;
 mod pending;
 mod read;
+mod relations;
 mod write;
 
 use std::sync::Arc;
 
 pub(crate) use observe::Observer;
 pub use observe::StatementEvent;
-pub use read::WithChildren;
+pub use relations::{Descendants, With, WithChildren};
 
 use identity::IdentityMap;
 use link::Link;

@@ -238,15 +238,15 @@ pub use query::{
     Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete,
     Explainable, Filter, GroupBy, GroupOrder, Groups, Having, IntoAssign, IntoOperand, IntoParameter,
     IsRouted, Locate, Located, Measure, MeasureList, Measured, Number, Operand, Order, Ordered, Predicate,
-    Query, Routed, Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, Write, count,
-    kind,
+    Query, Routed, Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithParent,
+    Write, count, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]
 pub use serde_json;
-pub use session::{Partial, Session, StatementEvent, WithChildren};
+pub use session::{Descendants, Partial, Session, StatementEvent, With, WithChildren};
 pub use shard_derive::{Field, ShardKey, Sharded};
 pub use shards::{Shard, ShardSet, Shards};
 pub use stored::{Parent, Stored};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::error::{Error, Result, ValueError};
 use crate::key::{Key, Placement};
-use crate::query::{ById, Delete, Predicate, Select, Unrouted, Update};
+use crate::query::{ById, Delete, Filter, Predicate, Routing, Select, Unrouted, Update};
 use crate::shards::{Shard, ShardSet, Shards};
 use crate::value::{ColumnType, Field, Value};
 
@@ -79,6 +79,67 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// The row with this id on one shard, to be said with `on` or `on_shard`.
     fn by_id(id: impl Into<Self::Id>) -> ById<Self> {
         ById::new(id.into())
+    }
+
+    /// Children of parents for which this holds: a child lives where its parent lives, so that each shard looks
+    /// among its own, and what narrows the parents narrows their children. With conditions on the parent's
+    /// parent it is nested: `Remark::has_parent(Report::has_parent(..))`.
+    ///
+    /// ```
+    /// # use shard_runtime::{Parent, Routed, Filter, Sharded};
+    /// # #[derive(Sharded)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     country: String,
+    /// #     name: String,
+    /// # }
+    /// # #[derive(Sharded)]
+    /// # struct Report {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     city: Parent<City>,
+    /// #     temperature: f64,
+    /// # }
+    /// let of_tokyo = Report::has_parent(City::COUNTRY.eq("Japan") & City::NAME.eq("Tokyo"));
+    /// let warm: Filter<Report, Routed> = of_tokyo & Report::TEMPERATURE.gt(30.0);
+    /// ```
+    fn has_parent<P: Sharded, R: Routing>(filter: Filter<P, R>) -> Filter<Self, R::And<R>>
+    where
+        Self: ChildOf<P>,
+    {
+        filter.on_parent()
+    }
+
+    /// Parents of at least one child for which this holds; with `!`, parents of no such child. Each shard looks
+    /// among its own, and what narrows the children narrows their parents.
+    ///
+    /// ```
+    /// # use shard_runtime::{Filter, Parent, Sharded, Unrouted};
+    /// # #[derive(Sharded)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     country: String,
+    /// #     name: String,
+    /// # }
+    /// # #[derive(Sharded)]
+    /// # struct Report {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     city: Parent<City>,
+    /// #     temperature: f64,
+    /// # }
+    /// let hot = City::has_child(Report::TEMPERATURE.gt(30.0));
+    /// let without_reports = !City::has_child(Filter::<Report, _>::everything());
+    /// let hot_in_japan = City::COUNTRY.eq("Japan") & hot;
+    /// ```
+    fn has_child<C: ChildOf<Self>, R: Routing>(filter: Filter<C, R>) -> Filter<Self, R::And<R>> {
+        filter.on_children()
     }
 }
 

@@ -17,6 +17,8 @@ use crate::value::Value;
 /// What each shard is asked, and what is done with the answers.
 pub struct Plan<'q> {
     pub(crate) target: &'q Target,
+    /// The tables that are read: the model's own, and those that it relates to.
+    pub(crate) tables: Vec<&'static Table>,
     pub(crate) steps: Vec<Step<'q>>,
     /// Which of the table's columns the answers have, where they do not have them all.
     pub(crate) columns: Option<Vec<usize>>,
@@ -45,6 +47,10 @@ impl<'q> Plan<'q> {
     pub(crate) fn read(core: &'q SelectCore, projection: Projection<'_>, layout: &Layout) -> Result<Self> {
         let table = core.target.table;
         let model = layout.model(table)?;
+        let mut tables = tables(&core.target, layout)?;
+        if let (Projection::RowsWithParent, Some(parent)) = (projection, table.parent) {
+            tables.push(parent.table);
+        }
         let asks_nobody_by_limit = core.limit == Some(0);
         let chosen = route::target_shards(&core.target, layout.shards())?;
         let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
@@ -73,7 +79,7 @@ impl<'q> Plan<'q> {
             let bounds = (limit, offset);
             sql::select(site, &core.target.predicate, projection, after, &order, bounds)
         })?;
-        let plan = Plan::new(&core.target, steps);
+        let plan = Plan::new(&core.target, tables, steps);
         Ok(Plan { columns, order: merge, distinct, bounds, is_partial, asks_nobody_by_limit, ..plan })
     }
 
@@ -86,6 +92,7 @@ impl<'q> Plan<'q> {
             return Err(Error::new(ErrorKind::Query, said).in_table(table.name));
         }
         let model = layout.model(table)?;
+        let tables = tables(&select.target, layout)?;
         let asks_nobody_by_limit = limit == Some(0);
         let chosen = route::target_shards(&select.target, layout.shards())?;
         let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
@@ -114,14 +121,15 @@ impl<'q> Plan<'q> {
         })?;
         let place = |by: &OrderBy| keys.iter().position(|&column| column == by.column);
         let merge = order.iter().filter_map(|by| Some(MergeBy { place: place(by)?, by: *by })).collect();
-        let plan = Plan::new(&select.target, steps);
+        let plan = Plan::new(&select.target, tables, steps);
         let (columns, is_partial) = (Some(keys.clone()), keys.is_empty());
         Ok(Plan { columns, order: merge, measures, spans_shards, is_partial, asks_nobody_by_limit, ..plan })
     }
 
-    fn new(target: &'q Target, steps: Vec<Step<'q>>) -> Self {
+    fn new(target: &'q Target, tables: Vec<&'static Table>, steps: Vec<Step<'q>>) -> Self {
         Plan {
             target,
+            tables,
             steps,
             columns: None,
             order: Vec::new(),
@@ -136,9 +144,10 @@ impl<'q> Plan<'q> {
 
     pub(crate) fn write(core: &'q WriteCore, layout: &Layout) -> Result<Self> {
         let model = layout.model(core.target.table)?;
+        let tables = tables(&core.target, layout)?;
         let shards = route::target_shards(&core.target, layout.shards())?;
         let steps = steps(&core.target, &shards, layout, model, |_, site| sql::write(site, core))?;
-        Ok(Plan::new(&core.target, steps))
+        Ok(Plan::new(&core.target, tables, steps))
     }
 
     pub(crate) fn shards(&self) -> ShardSet {
@@ -200,6 +209,17 @@ impl<'q> Plan<'q> {
     }
 }
 
+/// The tables that a read or write looks at.
+///
+/// # Errors
+/// [`ErrorKind::UnknownModel`](crate::ErrorKind::UnknownModel) where the cluster does not hold one of them.
+fn tables(target: &Target, layout: &Layout) -> Result<Vec<&'static Table>> {
+    let mut tables = vec![target.table];
+    target.predicate.for_each_related(&mut |table| tables.push(table));
+    tables.iter().try_for_each(|table| layout.model(table).map(drop))?;
+    Ok(tables)
+}
+
 /// Whether rows that agree in these columns are of one shard: where the whole key is among them, or the link to the
 /// parent, whose id is another parent's on another shard.
 fn tells_shards_apart(table: &Table, columns: &[usize]) -> bool {
@@ -241,7 +261,7 @@ impl Shape {
             asked.iter().copied().chain(by_id).collect()
         };
         Ok(match projection {
-            Projection::Rows => {
+            Projection::Rows | Projection::RowsWithParent => {
                 Shape { columns: None, merge: merged(None, asked), order: total(), distinct: false }
             }
             Projection::Columns { columns, distinct: false } => {
@@ -299,24 +319,24 @@ struct Own<'a> {
 }
 
 impl Share for Own<'_> {
-    fn holds(&self, column: usize, operand: &Operand) -> bool {
+    fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool {
         if let Some(link) = &operand.shard {
             return self.layout.shards().at(self.shard).is_some_and(|shard| shard == link);
         }
-        match (self.target.table.key, operand.known()) {
+        match (table.key, operand.known()) {
             (KeyColumns::Columns(&[key]), Some(value)) if key == column => {
-                self.holds_key(std::slice::from_ref(value))
+                self.holds_key(table, std::slice::from_ref(value))
             }
             _ => true,
         }
     }
 
-    fn holds_key(&self, key: &[Value<'_>]) -> bool {
+    fn holds_key(&self, table: &Table, key: &[Value<'_>]) -> bool {
         if !self.target.pins.is_empty() {
             return true;
         }
         // Placed nowhere: no row has it.
-        self.target.table.placement.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
+        table.placement.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
     }
 }
 

@@ -6,6 +6,10 @@
 
 use std::cmp::Ordering;
 
+mod related;
+
+use related::Scope;
+
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::model::{ColumnDef, IdKind, Table};
 use crate::query::{Cursor, Function, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
@@ -114,6 +118,8 @@ pub(crate) enum Projection<'q> {
     Rows,
     /// These columns of every row, in their order; of rows that agree in them one, where they are distinct.
     Columns { columns: &'q [usize], distinct: bool },
+    /// Every column of every row and, after them, of its parent.
+    RowsWithParent,
     /// The number of rows.
     Count,
     /// The values in some columns, and partial values of the rows that agree in them.
@@ -125,6 +131,8 @@ pub(crate) struct Site<'s> {
     pub(crate) dialect: Dialect,
     pub(crate) table: &'static Table,
     pub(crate) sql: &'s TableSql,
+    /// What the shard's tables begin with.
+    pub(crate) prefix: &'s str,
     pub(crate) share: &'s dyn Share,
 }
 
@@ -132,21 +140,21 @@ pub(crate) struct Site<'s> {
 pub(crate) trait Share {
     /// Whether a row with this value in this column may live on the shard. A link to a parent on another
     /// shard matches nothing here.
-    fn holds(&self, column: usize, operand: &Operand) -> bool;
+    fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool;
 
     /// Whether a row with this key may live on the shard.
-    fn holds_key(&self, key: &[Value<'_>]) -> bool;
+    fn holds_key(&self, table: &Table, key: &[Value<'_>]) -> bool;
 }
 
 /// Everything concerns the shard.
 pub(crate) struct Whole;
 
 impl Share for Whole {
-    fn holds(&self, _: usize, _: &Operand) -> bool {
+    fn holds(&self, _: &Table, _: usize, _: &Operand) -> bool {
         true
     }
 
-    fn holds_key(&self, _: &[Value<'_>]) -> bool {
+    fn holds_key(&self, _: &Table, _: &[Value<'_>]) -> bool {
         true
     }
 }
@@ -182,6 +190,7 @@ pub(crate) fn select<'q>(
             let distinct = if distinct { "DISTINCT " } else { "" };
             Writer::start(site, format!("SELECT {distinct}{} FROM {from}", names.join(", ")))
         }
+        Projection::RowsWithParent => Writer::start_with_parent(site),
         Projection::Count if bounded => {
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }
@@ -255,35 +264,35 @@ pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statemen
     Ok(writer.finish())
 }
 
-/// The children of these parents.
+/// The children of these parents, those of one parent by their ids.
 pub(crate) fn children<'q>(site: &Site<'_>, parent_column: usize, parents: Vec<Value<'q>>) -> Statement<'q> {
     let mut writer = Writer::start(site, format!("{} WHERE ", site.sql.select));
     writer.column(parent_column);
     writer.list(parents);
+    let by = |column| OrderBy { column, descending: false, nulls_first: true };
+    writer.order_by(&[by(parent_column), by(site.table.id)]);
     writer.finish()
 }
 
 struct Writer<'s, 'q> {
     site: &'s Site<'s>,
+    /// The rows that columns are of at this place.
+    scope: Scope,
     sql: String,
     params: Vec<Param<'q>>,
 }
 
 impl<'s, 'q> Writer<'s, 'q> {
     fn start(site: &'s Site<'s>, sql: String) -> Self {
-        Writer { site, sql, params: Vec::new() }
+        Writer { site, scope: Scope::of(site), sql, params: Vec::new() }
     }
 
     fn finish(self) -> Statement<'q> {
         Statement { sql: self.sql, params: self.params }
     }
 
-    fn definition(&self, column: usize) -> Option<&'static ColumnDef> {
-        self.site.table.columns.get(column)
-    }
-
     fn column(&mut self, column: usize) {
-        self.sql.push_str(&quoted(self.definition(column).map_or("", |column| column.name)));
+        self.sql.push_str(&self.scope.column(column));
     }
 
     fn param(&mut self, param: Param<'q>) {
@@ -294,7 +303,7 @@ impl<'s, 'q> Writer<'s, 'q> {
     fn operand(&mut self, column: usize, operand: &'q Operand) -> Result<()> {
         match &operand.value {
             Ok(value) => self.param(Param::Value(value.borrowed())),
-            Err(error) => return Err(self.site.table.error_at(column, error.clone())),
+            Err(error) => return Err(self.scope.table.error_at(column, error.clone())),
         }
         Ok(())
     }
@@ -323,7 +332,8 @@ impl<'s, 'q> Writer<'s, 'q> {
             Node::Nothing => self.sql.push_str("FALSE"),
             Node::Compare { column, operator, operand } => {
                 // The same id on another shard is another row.
-                let elsewhere = operand.shard.is_some() && !self.site.share.holds(*column, operand);
+                let elsewhere =
+                    operand.shard.is_some() && !self.site.share.holds(self.scope.table, *column, operand);
                 match (elsewhere, operator) {
                     (true, crate::query::Operator::Equal) => self.sql.push_str("FALSE"),
                     (true, crate::query::Operator::NotEqual) => self.sql.push_str("TRUE"),
@@ -338,10 +348,11 @@ impl<'s, 'q> Writer<'s, 'q> {
             }
             Node::In { column, operands } => {
                 let mut values = Vec::with_capacity(operands.len());
-                for operand in operands.iter().filter(|operand| self.site.share.holds(*column, operand)) {
+                let (share, table) = (self.site.share, self.scope.table);
+                for operand in operands.iter().filter(|operand| share.holds(table, *column, operand)) {
                     match &operand.value {
                         Ok(value) => values.push(value.borrowed()),
-                        Err(error) => return Err(self.site.table.error_at(*column, error.clone())),
+                        Err(error) => return Err(self.scope.table.error_at(*column, error.clone())),
                     }
                 }
                 if values.is_empty() {
@@ -352,12 +363,12 @@ impl<'s, 'q> Writer<'s, 'q> {
                 }
             }
             Node::KeyIn { columns, keys } => self.key_in(columns, keys)?,
-            Node::TooDeep => return Err(too_deep(self.site.table)),
+            Node::TooDeep => return Err(too_deep(self.scope.table)),
             Node::Like { column, pattern } => {
                 let pattern = match self.site.dialect {
                     // SQLite's LIKE folds case; GLOB does not, and uses indexes.
                     Dialect::Sqlite => {
-                        glob(pattern).map_err(|error| self.site.table.error_at(*column, error))?
+                        glob(pattern).map_err(|error| self.scope.table.error_at(*column, error))?
                     }
                 };
                 self.column(*column);
@@ -365,7 +376,8 @@ impl<'s, 'q> Writer<'s, 'q> {
                 self.param(Param::Value(Value::Text(pattern.into())));
             }
             Node::StartsWith { column, prefix } => {
-                crate::value::text_value(prefix).map_err(|error| self.site.table.error_at(*column, error))?;
+                crate::value::text_value(prefix)
+                    .map_err(|error| self.scope.table.error_at(*column, error))?;
                 self.column(*column);
                 self.sql.push_str(" >= ");
                 self.param(Param::Value(Value::Text(prefix.as_str().into())));
@@ -386,6 +398,7 @@ impl<'s, 'q> Writer<'s, 'q> {
                 self.sql.push_str("NOT ");
                 self.enclosed(inner)?;
             }
+            Node::Related { relation, inner } => self.related(*relation, inner)?,
         }
         Ok(())
     }
@@ -396,9 +409,9 @@ impl<'s, 'q> Writer<'s, 'q> {
         let mut own: Vec<&'q [Value<'static>]> = Vec::with_capacity(keys.len());
         for key in keys {
             match key {
-                Ok(key) if self.site.share.holds_key(key) => own.push(key),
+                Ok(key) if self.site.share.holds_key(self.scope.table, key) => own.push(key),
                 Ok(_) => {}
-                Err(error) => return Err(Error::from(error.clone()).in_table(self.site.table.name)),
+                Err(error) => return Err(Error::from(error.clone()).in_table(self.scope.table.name)),
             }
         }
         match own.as_slice() {
@@ -418,8 +431,7 @@ impl<'s, 'q> Writer<'s, 'q> {
                         columns.iter().enumerate().map(|(place, &column)| item(place, column)).collect();
                     items.join(", ")
                 };
-                let names =
-                    list(&|_, column| quoted(self.definition(column).map_or("", |column| column.name)));
+                let names = list(&|_, column| self.scope.column(column));
                 let parts = list(&|place, _| format!("part{place}"));
                 let leads =
                     list(&|place, _| format!("lead(value, {place}) OVER (ORDER BY rowid) AS part{place}"));

@@ -1,6 +1,6 @@
 //! Children, parents and reloads are read where the row lives: R24.
 
-use shard_runtime::{ErrorKind, Session, Sharded, Stored};
+use shard_runtime::{ErrorKind, Session, Sharded, Stored, With};
 
 use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error, shards_of};
 use crate::models::*;
@@ -12,7 +12,10 @@ on_every_backend! {
     r24_a_bare_parent_is_one_statement,
     r24_children_of_many_are_one_statement_per_shard,
     r24_children_of_many_come_in_the_parents_order,
-    r24_many_parents_on_one_shard_are_one_statement,
+    r24_many_parents_are_one_statement_per_shard_and_level,
+    r24_grandchildren_come_with_their_parents,
+    r24_grandchildren_of_a_bare_parent,
+    r21_children_of_one_id_on_two_shards_are_not_mixed,
     r24_a_row_that_is_gone_is_an_error,
 }
 
@@ -171,24 +174,119 @@ fn r24_children_of_many_come_in_the_parents_order(backend: &Backend) {
     ];
     assert_eq!(names, expected);
     for (_, reports) in &with {
-        assert!(reports.is_sorted_by_key(|report| report.id), "children come as they were added");
+        assert!(reports.is_sorted_by_key(|report| report.id), "children come by their ids");
     }
 }
 
-fn r24_many_parents_on_one_shard_are_one_statement(backend: &Backend) {
+fn r24_many_parents_are_one_statement_per_shard_and_level(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
-    let names = (0..40_000).map(|number| city(Continent::Asia, &number.to_string()));
-    let cities = session.add_all(names).unwrap();
-    let reports = cities.iter().step_by(1_000).map(|city| NewReport { city: city.link(), temperature: 1.0 });
-    session.add_all(reports).unwrap();
-    session.commit().unwrap();
-    let (with, counts) = cluster.counted(|| {
-        session.all_with::<Report>(City::select().on(Continent::Asia).order_by(City::ID.asc())).unwrap()
+    let names = (0..100_000).map(|number| {
+        let continent = if number % 5 == 0 { Continent::Europe } else { Continent::Asia };
+        city(continent, &number.to_string())
     });
-    assert_eq!(with.len(), 40_000);
-    assert_eq!(with.iter().map(|(_, reports)| reports.len()).sum::<usize>(), 40);
-    assert_eq!(counts, [("asia".to_owned(), 2)]);
+    let cities = session.add_all(names).unwrap();
+    let reports = cities.iter().step_by(999).map(|city| NewReport { city: city.link(), temperature: 1.0 });
+    let reports = session.add_all(reports).unwrap();
+    session
+        .add_all(reports.iter().map(|report| NewRemark { report: report.link(), text: "x".into() }))
+        .unwrap();
+    session.commit().unwrap();
+    let all = || City::select().all_shards().order_by(City::ID.asc());
+    let (with, counts) = cluster.counted(|| session.all_with::<With<Report, Remark>>(all()).unwrap());
+    assert_eq!(with.len(), 100_000);
+    for (place, (city, reports)) in with.iter().enumerate() {
+        assert_eq!(city.name, place.to_string());
+        assert_eq!(reports.len(), usize::from(place % 999 == 0), "{place}");
+        assert!(reports.iter().all(|(report, remarks)| report.city == city.link() && remarks.len() == 1));
+    }
+    let counts: Vec<_> = counts.iter().map(|(shard, count)| (shard.as_str(), *count)).collect();
+    assert_eq!(counts, [("north_america", 1), ("asia", 3), ("europe", 3), ("south_america", 1)]);
+}
+
+fn r24_grandchildren_come_with_their_parents(backend: &Backend) {
+    let cluster = backend.create::<Weather>(&CONTINENTS);
+    let mut session = cluster.session();
+    let cities = weather(&mut session);
+    session.add(city(Continent::Asia, "A childless city")).unwrap();
+    for city in &cities {
+        // Added backwards, so that no order of theirs is that of their parents.
+        for report in session.all(city.children::<Report>().order_by(Report::ID.desc())).unwrap() {
+            for number in 0..report.temperature as usize % 3 {
+                let text = format!("{} {} {number}", city.name, report.temperature);
+                session.add(NewRemark { report: report.link(), text }).unwrap();
+            }
+        }
+    }
+    let by_name = || City::select().all_shards().order_by(City::NAME.desc()).limit(7).offset(1);
+    // What waits is read too, and no level is more than one statement on a shard.
+    session.flush().unwrap();
+    let (with, counts) = cluster.counted(|| session.all_with::<With<Report, Remark>>(by_name()).unwrap());
+    assert!(counts.iter().all(|(_, count)| *count == 3), "{counts:?}");
+    let plain = session.all_with::<Report>(by_name()).unwrap();
+    assert!(with.iter().map(|(city, _)| city).eq(plain.iter().map(|(city, _)| city)));
+    for ((city, reports), (_, plain)) in with.iter().zip(&plain) {
+        assert!(reports.iter().map(|(report, _)| report).eq(plain), "{}", city.name);
+        assert!(reports.is_sorted_by_key(|(report, _)| report.id));
+        for (report, remarks) in reports {
+            let texts = (0..report.temperature as usize % 3)
+                .map(|number| format!("{} {} {number}", city.name, report.temperature));
+            assert!(remarks.iter().map(|remark| remark.text.clone()).eq(texts));
+            assert!(remarks.iter().all(|remark| remark.report == report.link()));
+        }
+    }
+    // Nobody is asked about the children of no parents.
+    let none = City::select().filter(City::NAME.eq("nowhere")).on(Continent::Asia);
+    let (with, counts) = cluster.counted(|| session.all_with::<With<Report, Remark>>(none).unwrap());
+    assert_eq!((with.len(), counts), (0, vec![("asia".to_owned(), 1)]));
+    let childless = City::select().filter(City::NAME.starts_with("A ")).on(Continent::Asia);
+    let (with, counts) = cluster.counted(|| session.all_with::<With<Report, Remark>>(childless).unwrap());
+    assert_eq!((with.len(), with[0].1.len(), counts), (1, 0, vec![("asia".to_owned(), 2)]));
+}
+
+fn r24_grandchildren_of_a_bare_parent(backend: &Backend) {
+    let cluster = backend.create::<Advertising>(&LETTERS);
+    let mut session = cluster.session();
+    for id in 0..9 {
+        session.add(Company { id, name: String::new() }).unwrap();
+        let titles = ["x", "y"].map(|title| NewCampaign { company_id: id, title: title.into() });
+        for campaign in session.add_all(titles).unwrap() {
+            session.add(NewAdvert { campaign: campaign.link(), clicks: id as u32 }).unwrap();
+        }
+    }
+    let all = Company::select().all_shards().order_by(Company::ID.asc());
+    let with = session.all_with::<With<Campaign, Advert>>(all).unwrap();
+    assert!(with.iter().map(|(company, _)| company.id).eq(0..9));
+    for (company, campaigns) in &with {
+        assert!(campaigns.iter().map(|(campaign, _)| campaign.title.as_str()).eq(["x", "y"]));
+        for (campaign, adverts) in campaigns {
+            assert_eq!(campaign.company_id, company.id);
+            assert!(adverts.iter().map(|advert| i64::from(advert.clicks)).eq([company.id]));
+        }
+    }
+}
+
+fn r21_children_of_one_id_on_two_shards_are_not_mixed(backend: &Backend) {
+    let cluster = backend.create::<Weather>(&CONTINENTS);
+    let mut session = cluster.session();
+    // Reports are counted shard by shard: all four have the id 1, and so have their remarks.
+    for continent in [Continent::Asia, Continent::Europe, Continent::NorthAmerica, Continent::SouthAmerica] {
+        let city = session.add(city(continent, &format!("{continent:?}"))).unwrap();
+        let report = session.add(NewReport { city: city.link(), temperature: 1.0 }).unwrap();
+        let text = city.name.clone();
+        let remark = session.add(NewRemark { report: report.link(), text }).unwrap();
+        assert_eq!((report.id, remark.id), (1, 1));
+    }
+    session.commit().unwrap();
+    let with = session.all_with::<With<Report, Remark>>(City::select().all_shards()).unwrap();
+    assert_eq!(with.len(), 4);
+    for (city, reports) in &with {
+        let [(report, remarks)] = reports.as_slice() else { panic!("{reports:?}") };
+        let [remark] = remarks.as_slice() else { panic!("{remarks:?}") };
+        assert_eq!((remark.text.as_str(), remark.shard()), (city.name.as_str(), report.shard()));
+    }
+    let with = session.all_with::<Remark>(Report::select().all_shards()).unwrap();
+    assert!(with.iter().all(|(report, remarks)| remarks.len() == 1 && remarks[0].shard() == report.shard()));
 }
 
 fn r24_a_row_that_is_gone_is_an_error(backend: &Backend) {

@@ -127,7 +127,8 @@ impl Layout {
 
     pub(crate) fn site<'s>(&'s self, model: usize, shard: usize, share: &'s dyn Share) -> Result<Site<'s>> {
         let table = self.models.get(model).ok_or_else(no_such_shard)?.table;
-        Ok(Site { dialect: self.place(shard)?.dialect, table, sql: self.sql(model, shard)?, share })
+        let Place { dialect, prefix, .. } = self.place(shard)?;
+        Ok(Site { dialect: *dialect, table, sql: self.sql(model, shard)?, prefix, share })
     }
 }
 

@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 use std::ops::{BitAnd, BitOr, Not};
 
 use super::column::Operand;
+use super::relation::Relation;
 use crate::error::ValueError;
+use crate::model::Table;
 use crate::value::Value;
 
 /// The marker of queries that a key, a parent or a pin narrows, or whose author said `all_shards`.
@@ -54,14 +56,33 @@ pub struct Filter<T, R> {
 }
 
 /// How deep conditions may be nested in each other, one kind in another. Databases have such a bound too
-/// (SQLite's is 1,000), and what reads a condition goes down into it.
+/// (SQLite's is 1,000), and what reads a condition goes down into it. What stands in a relation counts once more:
+/// SQLite adds up how deep it goes, subquery by subquery.
 pub(crate) const DEEPEST: usize = 250;
 
 /// A condition without its types: what [`execute_chooser`](crate::Sharded::execute_chooser) reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predicate {
     node: Node,
-    depth: usize,
+    depth: Depth,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Depth {
+    /// Levels of conditions, down to the one that holds no other.
+    levels: usize,
+    /// The levels of each subquery on the way, added up.
+    in_subqueries: usize,
+}
+
+impl Depth {
+    /// At least as deep as both.
+    fn max(self, other: Self) -> Self {
+        Depth {
+            levels: self.levels.max(other.levels),
+            in_subqueries: self.in_subqueries.max(other.in_subqueries),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -95,11 +116,32 @@ pub(crate) enum Node {
         columns: &'static [usize],
         keys: Vec<WholeKey>,
     },
+    /// A condition on the row's parent, or on at least one of its children.
+    Related {
+        relation: Relation,
+        inner: Box<Node>,
+    },
     And(Vec<Node>),
     Or(Vec<Node>),
     Not(Box<Node>),
     /// In place of conditions that are nested deeper than [`DEEPEST`]: an error for whoever reads it.
     TooDeep,
+}
+
+impl Node {
+    fn for_each_related(&self, visit: &mut dyn FnMut(&'static Table)) {
+        match self {
+            Node::And(nodes) | Node::Or(nodes) => {
+                nodes.iter().for_each(|node| node.for_each_related(visit));
+            }
+            Node::Not(inner) => inner.for_each_related(visit),
+            Node::Related { relation, inner } => {
+                visit(relation.table());
+                inner.for_each_related(visit);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The values of a key's columns, where they can be stored.
@@ -144,7 +186,7 @@ impl Operator {
 impl Predicate {
     /// A condition that holds no other.
     pub(crate) fn new(node: Node) -> Self {
-        Predicate { node, depth: 1 }
+        Predicate { node, depth: Depth { levels: 1, in_subqueries: 0 } }
     }
 
     pub(crate) fn node(&self) -> &Node {
@@ -153,7 +195,7 @@ impl Predicate {
 
     /// All of these; conditions of the same kind become one.
     pub(crate) fn all(parts: impl IntoIterator<Item = Predicate>) -> Self {
-        let mut depth = 0;
+        let mut depth = Depth::default();
         let mut flat = Vec::new();
         for part in parts {
             depth = depth.max(part.depth_within(matches!(part.node, Node::And(_))));
@@ -169,7 +211,7 @@ impl Predicate {
 
     /// At least one of these; conditions of the same kind become one, and values of one column a list.
     pub(crate) fn any(parts: impl IntoIterator<Item = Predicate>) -> Self {
-        let mut depth = 0;
+        let mut depth = Depth::default();
         let mut flat = Vec::new();
         for part in parts {
             depth = depth.max(part.depth_within(matches!(part.node, Node::Or(_))));
@@ -184,29 +226,47 @@ impl Predicate {
     }
 
     /// How deep this is as a part of a list, where its own level may be taken up by the list's.
-    fn depth_within(&self, is_taken_up: bool) -> usize {
-        self.depth - usize::from(is_taken_up && self.depth > 1)
+    fn depth_within(&self, is_taken_up: bool) -> Depth {
+        let taken_up = usize::from(is_taken_up && self.depth.levels > 1);
+        Depth { levels: self.depth.levels - taken_up, ..self.depth }
     }
 
-    fn combined(mut flat: Vec<Node>, depth: usize, none: Node, many: fn(Vec<Node>) -> Node) -> Self {
+    fn combined(mut flat: Vec<Node>, depth: Depth, none: Node, many: fn(Vec<Node>) -> Node) -> Self {
         match flat.len() {
             0 => Predicate::new(none),
             1 => Predicate { node: flat.remove(0), depth },
-            _ => Predicate { node: many(flat), depth }.below_one_more(),
+            _ => Predicate { node: many(flat), depth }.deeper(1),
         }
     }
 
     fn negated(self) -> Self {
         match self.node {
             Node::Not(inner) => Predicate { node: *inner, depth: self.depth },
-            node => Predicate { node: Node::Not(Box::new(node)), depth: self.depth }.below_one_more(),
+            node => Predicate { node: Node::Not(Box::new(node)), depth: self.depth }.deeper(1),
         }
     }
 
-    /// One more level around a condition.
-    fn below_one_more(self) -> Self {
-        match self.depth < DEEPEST {
-            true => Predicate { node: self.node, depth: self.depth + 1 },
+    /// The rows that are related to one for which this holds. A subquery is two levels for the databases: itself,
+    /// and what joins it with its condition.
+    pub(crate) fn related(self, relation: Relation) -> Self {
+        let Predicate { node, depth } = self.deeper(2);
+        if matches!(node, Node::TooDeep) {
+            return Predicate::new(node);
+        }
+        let depth = Depth { in_subqueries: depth.in_subqueries + depth.levels, ..depth };
+        Predicate { node: Node::Related { relation, inner: Box::new(node) }, depth }.deeper(0)
+    }
+
+    /// Visits the tables of the models that the condition relates to.
+    pub(crate) fn for_each_related(&self, visit: &mut dyn FnMut(&'static Table)) {
+        self.node.for_each_related(visit);
+    }
+
+    /// So many more levels around a condition.
+    fn deeper(self, more: usize) -> Self {
+        let depth = Depth { levels: self.depth.levels + more, ..self.depth };
+        match depth.levels + depth.in_subqueries <= DEEPEST {
+            true => Predicate { node: self.node, depth },
             false => Predicate::new(Node::TooDeep),
         }
     }
@@ -262,6 +322,11 @@ impl<T, R> Filter<T, R> {
 }
 
 impl<T> Filter<T, Unrouted> {
+    /// Every row: `!City::has_child(Filter::<Report, _>::everything())` is the cities without a report.
+    pub fn everything() -> Self {
+        Filter::of(Node::Everything)
+    }
+
     /// Rows for which every filter holds; every row, where there is none.
     pub fn all<R>(filters: impl IntoIterator<Item = Filter<T, R>>) -> Self {
         Filter::new(Predicate::all(filters.into_iter().map(|filter| filter.predicate)))

@@ -8,6 +8,7 @@ mod cursor;
 mod filter;
 mod measure;
 mod raw;
+mod relation;
 mod select;
 mod write;
 
@@ -20,6 +21,7 @@ pub use cursor::Cursor;
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
 pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
 pub use raw::{IntoParameter, Sql, SqlRow};
+pub use relation::WithParent;
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 
@@ -27,5 +29,6 @@ pub(crate) use aggregate::GroupCore;
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
 pub(crate) use measure::{Function, MeasureCore};
 pub(crate) use raw::{Bound, SqlCore, SqlPin};
+pub(crate) use relation::Relation;
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
 pub(crate) use write::WriteCore;

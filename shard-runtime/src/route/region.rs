@@ -1,10 +1,11 @@
-//! One alternative of a predicate: a set of values for every column of the key, and the shards of the links
-//! that were compared with.
+//! One alternative of a predicate: a set of values for every coordinate, and the shards of the links that were
+//! compared with.
 
+use super::chain::Chain;
 use super::values::ValueSet;
 use crate::error::{ErrorKind, Result};
 use crate::key::Placement;
-use crate::model::{KeyColumns, Table};
+use crate::model::Table;
 use crate::shards::{ShardSet, Shards};
 use crate::value::Value;
 
@@ -14,10 +15,13 @@ const ALTERNATIVES: usize = 4096;
 /// Above so many pairs of alternatives, their intersections are not computed one by one.
 const PAIRS: usize = 65_536;
 
+/// Above so many alternatives, those that differ in one of several coordinates are not looked for.
+const COMPARED: usize = 256;
+
 /// Above so many combinations, keys of several columns are not placed one by one.
 const COMBINATIONS: usize = 4096;
 
-/// Keys whose columns have values in these sets, on this shard where one is known.
+/// Rows whose coordinates (see [`Chain`]) have values in these sets, on this shard where one is known.
 #[derive(Clone, Debug)]
 pub(super) struct Region<'p> {
     columns: Vec<ValueSet<'p>>,
@@ -41,9 +45,22 @@ impl<'p> Region<'p> {
         Some(region)
     }
 
-    /// One key.
-    pub(super) fn key(values: impl Iterator<Item = Value<'p>>) -> Self {
-        Region { columns: values.map(|value| ValueSet::points([value])).collect(), shards: None }
+    /// One key: its coordinates and their values.
+    pub(super) fn key(columns: usize, values: impl Iterator<Item = (usize, Value<'p>)>) -> Self {
+        let mut region = Self::anything(columns);
+        for (place, value) in values {
+            if let Some(column) = region.columns.get_mut(place) {
+                *column = ValueSet::points([value]);
+            }
+        }
+        region
+    }
+
+    /// What this says about other coordinates: for each of them, the one here that is the same.
+    pub(super) fn projected(&self, same: &[Option<usize>]) -> Self {
+        let set = |known: &Option<usize>| known.and_then(|place| self.columns.get(place)).cloned();
+        let columns = same.iter().map(|known| set(known).unwrap_or_else(ValueSet::everything)).collect();
+        Region { columns, shards: self.shards.clone() }
     }
 
     /// The keys that are not in this region: those that differ in one of its columns.
@@ -55,6 +72,11 @@ impl<'p> Region<'p> {
 
     pub(super) fn keep_to(&mut self, shard: usize) {
         self.shards = Some(ShardSet::one(shard));
+    }
+
+    fn differs_only_in(&self, place: usize, other: &Self) -> bool {
+        let mut columns = self.columns.iter().zip(&other.columns).enumerate();
+        self.shards == other.shards && columns.all(|(at, (a, b))| at == place || a == b)
     }
 
     fn intersection(&self, other: &Self) -> Option<Self> {
@@ -88,13 +110,14 @@ impl<'p> Region<'p> {
     }
 
     /// Adds the shards that hold keys of this region.
-    pub(super) fn place(&self, table: &'static Table, shards: &Shards, found: &mut ShardSet) -> Result<()> {
-        let placed = match (table.key, table.placement, self.columns.as_slice()) {
-            (KeyColumns::Parent(_), ..) => None,
-            (_, Placement::List { entries, otherwise }, [set]) => {
+    pub(super) fn place(&self, chain: &Chain, shards: &Shards, found: &mut ShardSet) -> Result<()> {
+        let Some((table, key)) = chain.root() else { return Ok(()) };
+        let key: Vec<&ValueSet<'p>> = key.iter().filter_map(|&place| self.columns.get(place)).collect();
+        let placed = match (table.placement, key.as_slice()) {
+            (Placement::List { entries, otherwise }, [set]) => {
                 Some(place_list(entries, otherwise, set, shards)?)
             }
-            (_, Placement::Range(ranges), [set]) => {
+            (Placement::Range(ranges), [set]) => {
                 let mut placed = ShardSet::none();
                 for range in ranges {
                     let bounds = ValueSet::range(range.from.map(|b| b.value()), range.to.map(|b| b.value()));
@@ -104,7 +127,7 @@ impl<'p> Region<'p> {
                 }
                 Some(placed)
             }
-            (_, placement, columns) => place_each(table, &placement, columns, shards)?,
+            (placement, key) => place_each(table, &placement, key, shards)?,
         };
         for shard in placed.unwrap_or_else(|| ShardSet::all(shards)).indexes() {
             if self.shards.as_ref().is_none_or(|only| only.contains(*shard)) {
@@ -115,15 +138,10 @@ impl<'p> Region<'p> {
     }
 
     /// The region as a condition, for a person; empty where it holds every key.
-    pub(super) fn describe(&self, table: &'static Table, shards: &Shards) -> String {
-        let columns = match table.key {
-            KeyColumns::Columns(columns) => columns,
-            KeyColumns::Parent(ref column) => std::slice::from_ref(column),
-        };
-        let mut parts: Vec<String> = columns
-            .iter()
-            .zip(&self.columns)
-            .map(|(&column, set)| set.describe(table.columns.get(column).map_or("key", |column| column.name)))
+    pub(super) fn describe(&self, chain: &Chain, shards: &Shards) -> String {
+        let described = self.columns.iter().enumerate();
+        let mut parts: Vec<String> = described
+            .map(|(place, set)| set.describe(&chain.name(place)))
             .filter(|part| !part.is_empty())
             .collect();
         if let Some(only) = &self.shards {
@@ -158,7 +176,7 @@ fn place_list(
 fn place_each(
     table: &'static Table,
     placement: &Placement,
-    columns: &[ValueSet<'_>],
+    columns: &[&ValueSet<'_>],
     shards: &Shards,
 ) -> Result<Option<ShardSet>> {
     let mut lists = Vec::with_capacity(columns.len());
@@ -210,26 +228,27 @@ pub(super) fn intersect<'p>(left: &[Region<'p>], right: &[Region<'p>]) -> Vec<Re
     simplify(left.iter().flat_map(|a| right.iter().filter_map(|b| a.intersection(b))).collect())
 }
 
-/// Alternatives that one region describes exactly become one: those of a key of one column on the same
-/// shards. Where many are left, one that holds them all takes their place.
+/// Alternatives that one region describes exactly become one: those on the same shards that differ in one
+/// coordinate. Where many are left, one that holds them all takes their place.
 pub(super) fn simplify(regions: Vec<Region<'_>>) -> Vec<Region<'_>> {
     let Some(columns) = regions.first().map(|region| region.columns.len()) else { return regions };
-    let simple = match columns {
-        1 => {
-            let mut alike: Vec<Vec<Region<'_>>> = Vec::new();
-            for region in regions {
-                match alike
-                    .iter_mut()
-                    .find(|group| group.first().is_some_and(|first| first.shards == region.shards))
-                {
-                    Some(group) => group.push(region),
-                    None => alike.push(vec![region]),
-                }
-            }
-            alike.into_iter().map(|group| Region::hull(group, columns)).collect()
+    let mut simple = regions;
+    for place in 0..columns {
+        if simple.len() < 2 || (columns > 1 && simple.len() > COMPARED) {
+            break;
         }
-        _ => regions,
-    };
+        let mut alike: Vec<Vec<Region<'_>>> = Vec::new();
+        for region in simple {
+            let first = |group: &&mut Vec<Region<'_>>| {
+                group.first().is_some_and(|first| first.differs_only_in(place, &region))
+            };
+            match alike.iter_mut().find(first) {
+                Some(group) => group.push(region),
+                None => alike.push(vec![region]),
+            }
+        }
+        simple = alike.into_iter().map(|group| Region::hull(group, columns)).collect();
+    }
     match simple.len() > ALTERNATIVES {
         true => vec![Region::hull(simple, columns)],
         false => simple,

@@ -12,9 +12,20 @@ use crate::value::{Field, Value};
 
 /// An id as a key of a map.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum IdKey {
+pub(super) enum IdKey {
     Integer(i64),
     Bytes(Vec<u8>),
+}
+
+impl IdKey {
+    pub(super) fn of(id: &Value<'_>) -> Self {
+        match id {
+            Value::Integer(integer) | Value::Timestamp(integer) => IdKey::Integer(*integer),
+            Value::Uuid(uuid) => IdKey::Bytes(uuid.to_vec()),
+            Value::Bytes(bytes) => IdKey::Bytes(bytes.to_vec()),
+            other => IdKey::Bytes(other.to_string().into_bytes()),
+        }
+    }
 }
 
 type Row = Arc<dyn Any + Send + Sync>;
@@ -27,13 +38,7 @@ pub(super) struct IdentityMap {
 }
 
 fn key<T: Sharded>(id: &T::Id) -> Result<(TypeId, IdKey)> {
-    let id = match id.to_value()? {
-        Value::Integer(integer) | Value::Timestamp(integer) => IdKey::Integer(integer),
-        Value::Uuid(uuid) => IdKey::Bytes(uuid.to_vec()),
-        Value::Bytes(bytes) => IdKey::Bytes(bytes.into_owned()),
-        other => IdKey::Bytes(other.to_string().into_bytes()),
-    };
-    Ok((TypeId::of::<T>(), id))
+    Ok((TypeId::of::<T>(), IdKey::of(&id.to_value()?)))
 }
 
 impl IdentityMap {

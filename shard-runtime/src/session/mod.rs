@@ -10,6 +10,7 @@ mod pending;
 mod pinned;
 mod raw;
 mod read;
+mod relations;
 mod write;
 
 use std::cell::RefCell;
@@ -20,7 +21,7 @@ use std::time::Duration;
 pub use limits::Partial;
 pub(crate) use observe::Observer;
 pub use observe::StatementEvent;
-pub use read::WithChildren;
+pub use relations::{Descendants, With, WithChildren};
 
 use identity::IdentityMap;
 use link::Link;

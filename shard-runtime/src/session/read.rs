@@ -1,7 +1,6 @@
 //! How a session reads: plans run on the shards' connections, rows loaded and merged.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,14 +12,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::merge;
 use crate::model::{Child, IdKind, Row, RowSource, Sharded, Table};
 use crate::plan::{MergeBy, Plan, Projection, Step};
-use crate::query::{IsRouted, Select, SelectCore};
+use crate::query::SelectCore;
 use crate::shards::{Shard, ShardSet};
-use crate::sql::{self, Param};
+use crate::sql::Param;
 use crate::stored::Stored;
 use crate::value::{Field, Value};
-
-/// A row and its children.
-pub type WithChildren<P, C> = (Stored<P>, Vec<Stored<C>>);
 
 /// The rows of one shard's statement, counted.
 struct Rows<'s> {
@@ -83,12 +79,17 @@ fn compare(order: &[MergeBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
 }
 
 impl Session {
-    /// Gets ready to read a model on these shards: what waits for it is written, and every database is in a
-    /// transaction.
-    fn ready(&mut self, table: &'static Table, shards: &ShardSet) -> Result<ShardSet> {
+    /// Gets ready to read these models on these shards: what waits for them is written, and every database is in
+    /// a transaction. The shards that are ready; without those that a partial answer may do without. Errors are
+    /// about the first of the models.
+    pub(super) fn ready(&mut self, tables: &[&'static Table], shards: &ShardSet) -> Result<ShardSet> {
         self.check_usable()?;
-        let model = self.cluster.layout().model(table)?;
-        let waits = |shard: &usize| self.pending.get(*shard).is_some_and(|pending| pending.holds(model));
+        let layout = self.cluster.layout();
+        let models = tables.iter().map(|table| layout.model(table)).collect::<Result<Vec<usize>>>()?;
+        let waits = |shard: &usize| {
+            let pending = self.pending.get(*shard);
+            pending.is_some_and(|pending| models.iter().any(|&model| pending.holds(model)))
+        };
         let waiting: ShardSet = shards.indexes().iter().copied().filter(waits).collect();
         self.flush_shards(&waiting)?;
         let mut ready = ShardSet::none();
@@ -100,7 +101,10 @@ impl Session {
                 match link.read(&self.cluster, database) {
                     Ok(()) => ready.insert(shard),
                     Err(error) => {
-                        let error = locate(error, handle, table);
+                        let error = match tables.first() {
+                            Some(table) => locate(error, handle, table),
+                            None => error.on_shard(handle.name()),
+                        };
                         self.tolerated(error)?;
                     }
                 }
@@ -112,7 +116,7 @@ impl Session {
     /// Runs a plan and visits the rows of its answer, each with its shard: on workers where that is worth it,
     /// otherwise here.
     fn run(&mut self, plan: &Plan<'_>, visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>) -> Result<()> {
-        let ready = self.ready(plan.target.table, &plan.shards())?;
+        let ready = self.ready(&plan.tables, &plan.shards())?;
         let steps: Vec<&Step<'_>> = plan.steps.iter().filter(|step| ready.contains(step.shard)).collect();
         self.in_time(&ready, |session| {
             let (remotes, loans) = session.fan_out(&steps);
@@ -260,7 +264,7 @@ impl Session {
 
     fn fetch_from<T: Sharded>(&mut self, shard: usize, params: &[Param<'_>]) -> Result<Option<Stored<T>>> {
         let table = T::TABLE;
-        self.ready(table, &ShardSet::one(shard))?;
+        self.ready(&[table], &ShardSet::one(shard))?;
         let model = self.cluster.layout().model(table)?;
         let sql = &self.cluster.layout().sql(model, shard)?.get;
         let (shard, mut statement) = self.prepare(shard, sql, table)?;
@@ -309,52 +313,8 @@ impl Session {
         Ok(())
     }
 
-    /// The rows of a query, each with its children: one statement per shard for the parents, and one for
-    /// their children on the same shard.
-    ///
-    /// # Errors
-    /// Those of [`Session::all`].
-    pub fn all_with<C: Child>(
-        &mut self,
-        parents: Select<C::Parent, impl IsRouted>,
-    ) -> Result<Vec<WithChildren<C::Parent, C>>> {
-        let parents = self.all(parents)?;
-        let table = C::TABLE;
-        let mut by_shard: HashMap<usize, HashMap<Vec<u8>, Vec<Stored<C>>>> = HashMap::new();
-        let shards: ShardSet = parents.iter().map(|parent| parent.shard().index()).collect();
-        self.ready(table, &shards)?;
-        let model = self.cluster.layout().model(table)?;
-        for &shard in shards.indexes() {
-            let mut ids = Vec::new();
-            for parent in parents.iter().filter(|parent| parent.shard().index() == shard) {
-                ids.push(parent.id().to_value().map_err(id_error::<C::Parent>)?);
-            }
-            ids.sort_by(Value::order);
-            ids.dedup();
-            let statement = {
-                let site = self.cluster.layout().site(model, shard, &sql::Whole)?;
-                sql::children(&site, C::PARENT_COLUMN, ids)
-            };
-            let children = by_shard.entry(shard).or_default();
-            self.run_one(&Step { shard, statement }, table, |row| {
-                let child = Stored::new(Arc::new(C::load(row)?), row.shard.clone());
-                let id = row.read(C::PARENT_COLUMN, |value| Ok(id_bytes(&value)))?;
-                children.entry(id).or_default().push(child);
-                Ok(())
-            })?;
-        }
-        let mut answer = Vec::with_capacity(parents.len());
-        for parent in parents {
-            let id = id_bytes(&parent.id().to_value()?);
-            let children =
-                by_shard.get_mut(&parent.shard().index()).and_then(|children| children.remove(&id));
-            answer.push((parent, children.unwrap_or_default()));
-        }
-        Ok(answer)
-    }
-
     /// Runs one statement on one shard, which is ready.
-    fn run_one(
+    pub(super) fn run_one(
         &self,
         step: &Step<'_>,
         table: &'static Table,
@@ -376,20 +336,6 @@ impl Session {
         watch.end(&self.cluster, shard, &step.statement.sql, read, &result);
         result
     }
-}
-
-/// An id's value as bytes, to look children up by.
-fn id_bytes(value: &Value<'_>) -> Vec<u8> {
-    match value {
-        Value::Integer(integer) | Value::Timestamp(integer) => integer.to_le_bytes().to_vec(),
-        Value::Bytes(bytes) => bytes.to_vec(),
-        Value::Uuid(uuid) => uuid.to_vec(),
-        other => other.to_string().into_bytes(),
-    }
-}
-
-fn id_error<T: Sharded>(error: crate::error::ValueError) -> Error {
-    T::TABLE.error_at(T::TABLE.id, error)
 }
 
 pub(super) fn gone<T: Sharded>(id: &T::Id, shard: &Shard) -> Error {

@@ -1,0 +1,138 @@
+//! A child and its parent live on one shard, so that they can be asked about together there: filters on a child by
+//! its parent, on a parent by its children, and children joined with their parents.
+
+use std::fmt;
+
+use super::filter::{Filter, IsRouted, Routing};
+use super::select::{Explainable, Query, Select, Visitor};
+use crate::cluster::Layout;
+use crate::error::Result;
+use crate::model::{Child, ChildOf, Sharded, Table};
+use crate::plan::{Plan, Projection};
+use crate::session::Session;
+use crate::stored::Stored;
+
+/// From a row to the rows that a condition on it is about.
+#[derive(Clone, Copy)]
+pub(crate) enum Relation {
+    /// The row's parent, of this table. There is exactly one.
+    Parent(&'static Table),
+    /// The row's children, of this table. There may be none.
+    Children(&'static Table),
+}
+
+impl Relation {
+    /// The table of the related rows.
+    pub(crate) fn table(self) -> &'static Table {
+        match self {
+            Relation::Parent(table) | Relation::Children(table) => table,
+        }
+    }
+}
+
+impl PartialEq for Relation {
+    fn eq(&self, other: &Self) -> bool {
+        matches!(self, Relation::Parent(_)) == matches!(other, Relation::Parent(_))
+            && self.table().is(other.table())
+    }
+}
+
+impl fmt::Debug for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if matches!(self, Relation::Parent(_)) { "Parent" } else { "Children" };
+        f.debug_tuple(kind).field(&self.table().model).finish()
+    }
+}
+
+/// What a filter on related rows becomes. It is narrowed where they are: `R::And<R>` is `R`, written so that the
+/// compiler takes it from the filter and not, before it has looked at that, from what is wanted of the result, such
+/// as `!` of it.
+impl<T: Sharded, R: Routing> Filter<T, R> {
+    pub(crate) fn on_parent<C: ChildOf<T>>(self) -> Filter<C, R::And<R>> {
+        Filter::new(self.predicate.related(Relation::Parent(T::TABLE)))
+    }
+
+    pub(crate) fn on_children(self) -> Filter<T::Parent, R::And<R>>
+    where
+        T: Child,
+    {
+        Filter::new(self.predicate.related(Relation::Children(T::TABLE)))
+    }
+}
+
+/// Rows of `T`, each with its parent: made by [`Select::with_parent`].
+#[must_use = "a query does nothing until a session runs it"]
+pub struct WithParent<T, R> {
+    select: Select<T, R>,
+}
+
+impl<T: Sharded, R: Routing> Select<T, R> {
+    /// Each row together with its parent, which lives on the same shard: one statement per shard. Order, limit
+    /// and offset are those of this select. Rows of one parent share it.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Parent, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     country: String,
+    /// #     name: String,
+    /// # }
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Report {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     city: Parent<City>,
+    /// #     temperature: f64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::builder()
+    /// #     .shard("a", "sqlite::memory:")
+    /// #     .shard("b", "sqlite::memory:")
+    /// #     .create::<(City, Report)>()?;
+    /// # let mut session = cluster.session();
+    /// # let tokyo = session.add(NewCity { country: "Japan".into(), name: "Tokyo".into() })?;
+    /// # session.add(NewReport { city: tokyo.link(), temperature: 24.0 })?;
+    /// let warmest = Report::select().all_shards().order_by(Report::TEMPERATURE.desc()).limit(3);
+    /// for (report, city) in session.all(warmest.with_parent())? {
+    ///     println!("{} in {}", report.temperature, city.name);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_parent(self) -> WithParent<T, R>
+    where
+        T: Child,
+    {
+        WithParent { select: self }
+    }
+}
+
+impl<T, R> Clone for WithParent<T, R> {
+    fn clone(&self) -> Self {
+        WithParent { select: self.select.clone() }
+    }
+}
+
+impl<T: Child, R: IsRouted> Query for WithParent<T, R> {
+    type Output = (Stored<T>, Stored<T::Parent>);
+
+    fn visit(
+        mut self,
+        session: &mut Session,
+        at_most: Option<u64>,
+        visit: &mut Visitor<'_, Self::Output>,
+    ) -> Result<()> {
+        self.select.core.at_most(at_most);
+        session.select_with_parent(&self.select.core, visit)
+    }
+}
+
+impl<T: Child, R> Explainable for WithParent<T, R> {
+    fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
+        Plan::read(&self.select.core, Projection::RowsWithParent, layout)
+    }
+}

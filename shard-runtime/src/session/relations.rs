@@ -1,0 +1,213 @@
+//! How a session reads what belongs together: rows with their parents, parents with their children and with the
+//! children of those.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::Session;
+use super::identity::IdKey;
+use crate::error::{Result, ValueError};
+use crate::model::{Child, ChildOf, Row, RowSource, Sharded};
+use crate::plan::{Projection, Step};
+use crate::query::{IsRouted, Select, SelectCore, Visitor};
+use crate::shards::ShardSet;
+use crate::sql;
+use crate::stored::Stored;
+use crate::value::{Field, Value};
+
+/// A row and its children: [`Stored`] ones, or each with children of its own.
+pub type WithChildren<P, D> = (Stored<P>, Vec<<D as Descendants>::Output>);
+
+/// A row and its parent.
+type Joined<C> = (Stored<C>, Stored<<C as Child>::Parent>);
+
+/// Children together with their own children, in [`Session::all_with`]: `With<Report, Remark>` is reports with
+/// their remarks, `With<Report, With<Remark, Photo>>` goes one level deeper.
+pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
+
+/// What [`Session::all_with`] reads with the parents: their children, `Report`, or children with theirs,
+/// [`With<Report, Remark>`](With).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a child, nor children with their children",
+    label = "cannot be read with its parents",
+    note = "a child says so with `#[shard_parent] field: Parent<Model>`",
+    note = "children with theirs are `With<Child, Grandchild>`"
+)]
+pub trait Descendants {
+    /// The children's model.
+    type Child: Child;
+
+    /// One child of the answer.
+    type Output;
+
+    /// The children of each of these rows.
+    #[doc(hidden)]
+    fn read(
+        session: &mut Session,
+        parents: &[Stored<<Self::Child as Child>::Parent>],
+    ) -> Result<Vec<Vec<Self::Output>>>;
+}
+
+impl<C: Child> Descendants for C {
+    type Child = C;
+    type Output = Stored<C>;
+
+    fn read(session: &mut Session, parents: &[Stored<C::Parent>]) -> Result<Vec<Vec<Stored<C>>>> {
+        session.children_of_all(parents)
+    }
+}
+
+impl<C: Child, D: Descendants<Child: ChildOf<C>>> Descendants for With<C, D> {
+    type Child = C;
+    type Output = WithChildren<C, D>;
+
+    fn read(session: &mut Session, parents: &[Stored<C::Parent>]) -> Result<Vec<Vec<Self::Output>>> {
+        let children: Vec<Vec<Stored<C>>> = session.children_of_all(parents)?;
+        let counts: Vec<usize> = children.iter().map(Vec::len).collect();
+        // All of them at once, so that each level is one statement per shard.
+        let children: Vec<Stored<C>> = children.into_iter().flatten().collect();
+        let below = D::read(session, &children)?;
+        let mut pairs = children.into_iter().zip(below);
+        Ok(counts.into_iter().map(|count| pairs.by_ref().take(count).collect()).collect())
+    }
+}
+
+impl Session {
+    /// The rows of a query, each with its children: one statement per shard for the parents, and one for their
+    /// children on the same shard. The parents come in the query's order, the children of each by their ids. With
+    /// [`With`] the children come with their own children, for one more statement per shard and level.
+    ///
+    /// ```
+    /// use shard_runtime::{Cluster, Parent, Sharded, With};
+    ///
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     country: String,
+    /// #     name: String,
+    /// # }
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Report {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     city: Parent<City>,
+    /// #     temperature: f64,
+    /// # }
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Remark {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     report: Parent<Report>,
+    /// #     text: String,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::builder()
+    /// #     .shard("a", "sqlite::memory:")
+    /// #     .shard("b", "sqlite::memory:")
+    /// #     .create::<(City, Report, Remark)>()?;
+    /// # let mut session = cluster.session();
+    /// # let tokyo = session.add(NewCity { country: "Japan".into(), name: "Tokyo".into() })?;
+    /// # let report = session.add(NewReport { city: tokyo.link(), temperature: 24.0 })?;
+    /// # session.add(NewRemark { report: report.link(), text: "sunny".into() })?;
+    /// let cities = City::select().all_shards().order_by(City::NAME.asc());
+    /// for (city, reports) in session.all_with::<Report>(cities.clone())? {
+    ///     println!("{}: {} reports", city.name, reports.len());
+    /// }
+    /// for (city, reports) in session.all_with::<With<Report, Remark>>(cities)? {
+    ///     for (report, remarks) in reports {
+    ///         println!("{}: {} with {} remarks", city.name, report.temperature, remarks.len());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Session::all`].
+    pub fn all_with<D: Descendants>(
+        &mut self,
+        parents: Select<<D::Child as Child>::Parent, impl IsRouted>,
+    ) -> Result<Vec<WithChildren<<D::Child as Child>::Parent, D>>> {
+        let parents = self.all(parents)?;
+        let children = D::read(self, &parents)?;
+        Ok(parents.into_iter().zip(children).collect())
+    }
+
+    /// The children of each of these rows, from the rows' own shards.
+    fn children_of_all<C: Child>(&mut self, parents: &[Stored<C::Parent>]) -> Result<Vec<Vec<Stored<C>>>> {
+        let (table, parent_table) = (C::TABLE, C::Parent::TABLE);
+        let shards: ShardSet = parents.iter().map(|parent| parent.shard().index()).collect();
+        self.ready(&[table], &shards)?;
+        let model = self.cluster.layout().model(table)?;
+        let mut answer: Vec<Vec<Stored<C>>> = parents.iter().map(|_| Vec::new()).collect();
+        for &shard in shards.indexes() {
+            let mut ids = Vec::new();
+            let mut places: HashMap<IdKey, usize> = HashMap::new();
+            for (place, parent) in parents.iter().enumerate() {
+                if parent.shard().index() == shard {
+                    let id = parent.id().to_value();
+                    let id = id.map_err(|error| parent_table.error_at(parent_table.id, error))?;
+                    places.insert(IdKey::of(&id), place);
+                    ids.push(id);
+                }
+            }
+            ids.sort_by(Value::order);
+            let statement = {
+                let site = self.cluster.layout().site(model, shard, &sql::Whole)?;
+                sql::children(&site, C::PARENT_COLUMN, ids)
+            };
+            self.run_one(&Step { shard, statement }, table, |row| {
+                let parent = row.read(C::PARENT_COLUMN, |value| Ok(IdKey::of(&value)))?;
+                let children = places.get(&parent).and_then(|&place| answer.get_mut(place));
+                if let Some(children) = children {
+                    children.push(Stored::new(Arc::new(C::load(row)?), row.shard.clone()));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(answer)
+    }
+
+    /// Visits the rows of a select, each with its parent. The parents are kept, to be shared.
+    pub(crate) fn select_with_parent<C: Child>(
+        &mut self,
+        core: &SelectCore,
+        visit: &mut Visitor<'_, Joined<C>>,
+    ) -> Result<()> {
+        let mut parents: HashMap<(usize, IdKey), Stored<C::Parent>> = HashMap::new();
+        self.visit(core, Projection::RowsWithParent, |row| {
+            let child = Stored::new(Arc::new(C::load(row)?), row.shard.clone());
+            let id = row.read(C::PARENT_COLUMN, |value| Ok(IdKey::of(&value)))?;
+            let key = (row.shard.index(), id);
+            let parent = match parents.get(&key) {
+                Some(parent) => parent.clone(),
+                None => {
+                    let source = After { source: row.source, columns: row.table.columns.len() };
+                    let columns =
+                        Row { source: &source, shard: row.shard, table: C::Parent::TABLE, columns: None };
+                    let parent = Stored::new(Arc::new(C::Parent::load(&columns)?), row.shard.clone());
+                    parents.insert(key, parent.clone());
+                    parent
+                }
+            };
+            visit((child, parent))
+        })
+    }
+}
+
+/// The columns after the first so many.
+struct After<'r> {
+    source: &'r dyn RowSource,
+    columns: usize,
+}
+
+impl RowSource for After<'_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        self.source.value(self.columns + index)
+    }
+}

@@ -1,8 +1,7 @@
 //! SQL text: the few shapes of statement that sessions send, in a database's dialect.
 //!
 //! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
-//! long they are, so that a statement's text does not depend on its values and is prepared once. Only how many
-//! rows are wanted stands in it.
+//! long they are, so that a statement's text does not depend on its values and is prepared once.
 
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::model::{ColumnDef, IdKind, Table};
@@ -424,17 +423,21 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 
     fn bounds(&mut self, limit: Option<u64>, offset: u64) {
-        let rows = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+        let rows = |rows: u64| Param::Value(Value::Integer(i64::try_from(rows).unwrap_or(i64::MAX)));
         match (limit, offset, self.site.dialect) {
             (None, 0, _) => return,
-            // Not a parameter: SQLite plans by the value of a limit, and prepares the statement anew whenever
-            // one is bound.
-            (Some(limit), _, _) => self.sql.push_str(&format!(" LIMIT {}", rows(limit))),
+            (Some(limit), _, Dialect::Sqlite) => {
+                // SQLite plans by the value of a limit that is a bare parameter, and so prepares the statement
+                // anew whenever it is bound. A sum is no bare parameter.
+                self.sql.push_str(" LIMIT ");
+                self.param(rows(limit));
+                self.sql.push_str(" + 0");
+            }
             (None, _, Dialect::Sqlite) => self.sql.push_str(" LIMIT -1"),
         }
         if offset > 0 {
             self.sql.push_str(" OFFSET ");
-            self.param(Param::Value(Value::Integer(rows(offset))));
+            self.param(rows(offset));
         }
     }
 }

@@ -20,9 +20,11 @@ pub enum ErrorKind {
     UnknownModel,
     /// A key's value is placed on no shard.
     Unmapped,
-    /// The query cannot be run as it stands: it sets no column, or its conditions are nested too deeply.
+    /// The query cannot be run as it stands: it sets no column, its conditions are nested too deeply, or its
+    /// SQL is not the one statement, with these parameters and columns, that it is used as.
     Query,
-    /// Two pins of one query name different shards.
+    /// Two pins of one query name different shards, or a query or a row is of another shard than its session is
+    /// pinned to.
     ContradictingPins,
     /// The change would move a row to another shard, which an update cannot do.
     Moved,
@@ -38,6 +40,8 @@ pub enum ErrorKind {
     Value,
     /// A statement carries more values than the database takes.
     TooManyValues,
+    /// The cluster has more databases than one connection can attach.
+    TooManyDatabases,
     /// The database refused a row: a unique or primary key exists already.
     Unique,
     /// The database refused a row: what it refers to is not there, or is still referred to.

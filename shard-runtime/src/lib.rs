@@ -155,6 +155,38 @@
 //! Order, limit, offset, `count`, `sum`, `avg`, `min` and `max` are of the whole answer, wherever its parts are. Rows
 //! that are equal by the order asked for come shard by shard, and within a shard by id.
 //!
+//! # SQL
+//!
+//! What the queries do not say, SQL says, through the same sessions and with values that are bound: [`Sql`] names the
+//! models' tables in braces, and where it runs; its rows are read by name.
+//!
+//! ```
+//! # use shard_runtime::{Cluster, Sharded, Sql};
+//! # #[derive(Sharded, Clone, Debug)]
+//! # #[sharded(table = "accounts")]
+//! # struct Account {
+//! #     #[id]
+//! #     #[shard_key(hash)]
+//! #     id: i64,
+//! #     owner: String,
+//! #     cents: i64,
+//! # }
+//! # fn main() -> shard_runtime::Result<()> {
+//! # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+//! # let mut session = cluster.session();
+//! # session.add_all((1..9).map(|id| Account { id, owner: format!("owner {id}"), cents: 100 * id }))?;
+//! let longest = Sql::new("SELECT owner, length(owner) AS letters FROM {accounts} WHERE cents > ?1");
+//! for row in session.all(longest.bind(500).all_shards())? {
+//!     println!("{}: {} ({})", row.get::<String>("owner")?, row.get::<i64>("letters")?, row.shard());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Session::with_connection`] lends the driver's own connection to one shard. [`Cluster::attached`] opens every shard
+//! behind one connection, for reading, with a view for each model over all shards: there joins, windows and common
+//! table expressions run over the whole data. [`Cluster::session_on_shard`] keeps a whole session to one shard.
+//!
 //! # Errors
 //!
 //! Every [`Error`] has a [`kind`](Error::kind) to match on and says which shard, table and column it is about. Data and
@@ -164,6 +196,9 @@
 //!
 //! [`Shard::statements`] counts what each shard was asked, [`Builder::on_statement`] is called for every statement, and
 //! the feature `tracing` emits an event for each.
+//!
+//! For tests, [`Cluster::in_memory`] makes a cluster in one line, and [`assert_shards_asked!`] asserts which shards
+//! something asks.
 
 mod cluster;
 mod driver;
@@ -171,6 +206,7 @@ mod error;
 mod key;
 mod merge;
 mod model;
+mod partial;
 mod plan;
 mod query;
 mod route;
@@ -178,7 +214,9 @@ mod session;
 mod shards;
 mod sql;
 mod stored;
+mod testing;
 mod value;
+mod written;
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -197,9 +235,11 @@ pub use model::{
 };
 pub use plan::{Explain, Plan};
 pub use query::{
-    Aggregate, ById, Column, ColumnKind, CompositeKey, Count, Delete, Explainable, Filter, IntoAssign,
-    IntoOperand, IsRouted, Locate, Located, Number, Operand, Order, Ordered, Predicate, Query, Routed,
-    Routing, Select, Settable, Unrouted, Update, Write, kind,
+    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete,
+    Explainable, Filter, GroupBy, GroupOrder, Groups, Having, IntoAssign, IntoOperand, IntoParameter,
+    IsRouted, Locate, Located, Measure, MeasureList, Measured, Number, Operand, Order, Ordered, Predicate,
+    Query, Routed, Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, Write, count,
+    kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;

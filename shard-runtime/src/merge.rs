@@ -1,6 +1,7 @@
 //! Several ordered streams become one: a k-way merge that pulls a row only when it is needed. Pure.
 
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 use crate::error::Result;
 
@@ -10,40 +11,76 @@ pub(crate) trait Stream {
     fn advance(&mut self) -> Result<bool>;
 }
 
-/// Visits the rows of all streams in order, `skip` of them left out and at most `take` of them visited.
-/// Rows that compare equal come in the order of their streams. `visit` is told the stream's place.
+/// Which rows of a merged answer are visited.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    /// How many are left out first.
+    pub(crate) skip: u64,
+    /// How many are visited at most.
+    pub(crate) take: Option<u64>,
+}
+
+impl Bounds {
+    /// Counts a row, and visits it where it is one that is wanted; breaks after the last.
+    fn count(&mut self, visit: impl FnOnce() -> Result<ControlFlow<()>>) -> Result<ControlFlow<()>> {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Ok(ControlFlow::Continue(()));
+        }
+        let more = visit()?;
+        if let Some(left) = &mut self.take {
+            *left = left.saturating_sub(1);
+        }
+        Ok(if self.is_over() { ControlFlow::Break(()) } else { more })
+    }
+
+    fn is_over(&self) -> bool {
+        self.take == Some(0)
+    }
+}
+
+/// Visits the rows of all streams in order until they end, the bounds are reached, or `visit` breaks; it is
+/// told the stream's place. Rows that compare equal come in the order of their streams; where they are to be
+/// `distinct`, only the first of them comes.
 ///
 /// The least head is searched for in line: with the few streams that a query has, that is as fast as a heap.
 pub(crate) fn merge<S: Stream>(
     streams: &mut [S],
     compare: impl Fn(&S, &S) -> Result<Ordering>,
-    mut skip: u64,
-    take: Option<u64>,
-    mut visit: impl FnMut(usize, &S) -> Result<()>,
+    distinct: bool,
+    mut bounds: Bounds,
+    mut visit: impl FnMut(usize, &S) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let mut left = take.unwrap_or(u64::MAX);
     let mut live = Vec::with_capacity(streams.len());
     for (place, stream) in streams.iter_mut().enumerate() {
-        if left > 0 && stream.advance()? {
+        if !bounds.is_over() && stream.advance()? {
             live.push(place);
         }
     }
-    while left > 0 && !live.is_empty() {
-        let mut least = 0;
-        for candidate in 1..live.len() {
-            if compare(&streams[live[candidate]], &streams[live[least]])? == Ordering::Less {
+    let mut used = Vec::with_capacity(streams.len());
+    while !live.is_empty() && !bounds.is_over() {
+        let mut least = live[0];
+        for &candidate in &live[1..] {
+            if compare(&streams[candidate], &streams[least])? == Ordering::Less {
                 least = candidate;
             }
         }
-        let place = live[least];
-        if skip > 0 {
-            skip -= 1;
-        } else {
-            visit(place, &streams[place])?;
-            left -= 1;
+        if bounds.count(|| visit(least, &streams[least]))?.is_break() {
+            break;
         }
-        if left > 0 && !streams[place].advance()? {
-            live.remove(least);
+        used.clear();
+        used.push(least);
+        if distinct {
+            for &other in live.iter().filter(|&&other| other != least) {
+                if compare(&streams[other], &streams[least])? == Ordering::Equal {
+                    used.push(other);
+                }
+            }
+        }
+        for &place in &used {
+            if !streams[place].advance()? {
+                live.retain(|&other| other != place);
+            }
         }
     }
     Ok(())
@@ -53,18 +90,13 @@ pub(crate) fn merge<S: Stream>(
 /// begun.
 pub(crate) fn chain<S: Stream>(
     streams: &mut [S],
-    mut skip: u64,
-    take: Option<u64>,
-    mut visit: impl FnMut(usize, &S) -> Result<()>,
+    mut bounds: Bounds,
+    mut visit: impl FnMut(usize, &S) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let mut left = take.unwrap_or(u64::MAX);
     for (place, stream) in streams.iter_mut().enumerate() {
-        while left > 0 && stream.advance()? {
-            if skip > 0 {
-                skip -= 1;
-            } else {
-                visit(place, stream)?;
-                left -= 1;
+        while !bounds.is_over() && stream.advance()? {
+            if bounds.count(|| visit(place, stream))?.is_break() {
+                return Ok(());
             }
         }
     }
@@ -101,13 +133,37 @@ mod tests {
 
     fn merged(lists: &[&[i32]], skip: u64, take: Option<u64>) -> Vec<(usize, i32)> {
         let mut found = Vec::new();
-        let by_number = |a: &Numbers, b: &Numbers| Ok(a.current().cmp(&b.current()));
-        merge(&mut streams(lists), by_number, skip, take, |place, stream| {
+        merge(&mut streams(lists), by_number, false, Bounds { skip, take }, |place, stream| {
             found.push((place, stream.current()));
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         found
+    }
+
+    fn by_number(a: &Numbers, b: &Numbers) -> Result<Ordering> {
+        Ok(a.current().cmp(&b.current()))
+    }
+
+    #[test]
+    fn equal_rows_come_once_where_they_are_to_be_distinct() {
+        let mut found = Vec::new();
+        let bounds = Bounds { skip: 1, take: Some(3) };
+        merge(&mut streams(&[&[1, 3, 4], &[1, 2, 3, 9], &[3]]), by_number, true, bounds, |_, stream| {
+            found.push(stream.current());
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!(found, [2, 3, 4]);
+    }
+
+    #[test]
+    fn a_visitor_that_breaks_pulls_no_further_row() {
+        let mut lists = streams(&[&[1, 2, 3], &[5, 6, 7]]);
+        let stop = |_: usize, _: &Numbers| Ok(ControlFlow::Break(()));
+        merge(&mut lists, by_number, false, Bounds::default(), stop).unwrap();
+        chain(&mut lists, Bounds::default(), stop).unwrap();
+        assert_eq!((lists[0].pulled, lists[1].pulled), (2, 1));
     }
 
     #[test]
@@ -128,10 +184,12 @@ mod tests {
     #[test]
     fn no_row_is_pulled_that_is_not_needed() {
         let mut lists = streams(&[&[1, 2, 3, 4], &[5, 6, 7]]);
-        merge(&mut lists, |a, b| Ok(a.current().cmp(&b.current())), 0, Some(2), |_, _| Ok(())).unwrap();
+        let two = Bounds { skip: 0, take: Some(2) };
+        let go_on = |_: usize, _: &Numbers| Ok(ControlFlow::Continue(()));
+        merge(&mut lists, by_number, false, two, go_on).unwrap();
         assert_eq!((lists[0].pulled, lists[1].pulled), (2, 1));
         let mut lists = streams(&[&[1, 2, 3, 4], &[5, 6, 7]]);
-        chain(&mut lists, 0, Some(2), |_, _| Ok(())).unwrap();
+        chain(&mut lists, two, go_on).unwrap();
         assert_eq!((lists[0].pulled, lists[1].pulled), (2, 0));
     }
 }

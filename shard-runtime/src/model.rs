@@ -260,6 +260,8 @@ pub struct Row<'r> {
     pub(crate) source: &'r dyn RowSource,
     pub(crate) shard: &'r Shard,
     pub(crate) table: &'static Table,
+    /// Which of the table's columns the row has, where it does not have them all.
+    pub(crate) columns: Option<&'r [usize]>,
 }
 
 impl Row<'_> {
@@ -269,10 +271,14 @@ impl Row<'_> {
         index: usize,
         read: impl FnOnce(Value<'_>) -> Result<V, ValueError>,
     ) -> Result<V> {
-        self.source
-            .value(index)
-            .and_then(read)
-            .map_err(|error| self.table.error_at(index, error).on_shard(self.shard.name()))
+        self.source.value(index).and_then(read).map_err(|error| {
+            let column = self.columns.map_or(Some(index), |columns| columns.get(index).copied());
+            let error = match column {
+                Some(column) => self.table.error_at(column, error),
+                None => Error::from(error).in_table(self.table.name),
+            };
+            error.on_shard(self.shard.name())
+        })
     }
 }
 

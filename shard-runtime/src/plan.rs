@@ -4,25 +4,32 @@
 use std::fmt;
 
 use crate::cluster::Layout;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::merge::Bounds;
 use crate::model::{KeyColumns, Table};
-use crate::query::{Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
+use crate::query::{Function, GroupCore, MeasureCore, Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
 use crate::route;
 use crate::shards::ShardSet;
 pub(crate) use crate::sql::Projection;
-use crate::sql::{self, Share, Site, Statement};
+use crate::sql::{self, After, Share, Site, Statement};
 use crate::value::Value;
 
 /// What each shard is asked, and what is done with the answers.
 pub struct Plan<'q> {
     pub(crate) target: &'q Target,
     pub(crate) steps: Vec<Step<'q>>,
+    /// Which of the table's columns the answers have, where they do not have them all.
+    pub(crate) columns: Option<Vec<usize>>,
     /// How the shards' ordered answers become one.
-    pub(crate) order: &'q [OrderBy],
-    /// How many rows of the merged answer are left out, and how many are kept; where one shard answers, it
-    /// does both itself.
-    pub(crate) skip: u64,
-    pub(crate) take: Option<u64>,
+    pub(crate) order: Vec<MergeBy>,
+    /// Whether rows come once that are equal by that order.
+    pub(crate) distinct: bool,
+    /// Which rows of the merged answer are wanted; where one shard answers, it sees to that itself.
+    pub(crate) bounds: Bounds,
+    /// What the answers' rows hold after the groups' columns.
+    pub(crate) measures: Vec<MeasureCore>,
+    /// Whether rows of several shards may be parts of one group.
+    pub(crate) spans_shards: bool,
     /// Whether the shards' answers are partial values of one.
     is_partial: bool,
     asks_nobody_by_limit: bool,
@@ -35,42 +42,103 @@ pub(crate) struct Step<'q> {
 }
 
 impl<'q> Plan<'q> {
-    pub(crate) fn read(core: &'q SelectCore, projection: Projection, layout: &Layout) -> Result<Self> {
-        let model = layout.model(core.target.table)?;
+    pub(crate) fn read(core: &'q SelectCore, projection: Projection<'_>, layout: &Layout) -> Result<Self> {
+        let table = core.target.table;
+        let model = layout.model(table)?;
         let asks_nobody_by_limit = core.limit == Some(0);
         let chosen = route::target_shards(&core.target, layout.shards())?;
         let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
         // One shard does everything itself; of several each may hold all the rows that are wanted. Partial
         // values are bounded by whoever merges them.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
-        let (limit, offset, skip, take) = match projection {
-            Projection::Rows if shards.len() < 2 => (core.limit, core.offset, 0, None),
-            Projection::Rows => (several, 0, core.offset, core.limit),
-            Projection::Count => (several, 0, 0, None),
-            Projection::Aggregate(..) => (core.limit, core.offset, 0, None),
+        let is_partial = projection == Projection::Count;
+        let (limit, offset, bounds) = match projection {
+            Projection::Count => (several, 0, Bounds::default()),
+            _ if shards.len() < 2 => (core.limit, core.offset, Bounds::default()),
+            _ => (several, 0, Bounds { skip: core.offset, take: core.limit }),
         };
-        let order: &[OrderBy] = if projection == Projection::Rows { &core.order } else { &[] };
-        let total = total_order(core.target.table, order);
-        let steps = steps(&core.target, &shards, layout, model, |site| {
-            sql::select(site, &core.target.predicate, projection, &total, limit, offset)
+        let Shape { columns, merge, order, distinct } = Shape::of(table, projection, &core.order)?;
+        let projection = match &columns {
+            Some(columns) => Projection::Columns { columns, distinct },
+            None => projection,
+        };
+        let begin = match core.begin()? {
+            Some(cursor) => Some((cursor, layout.shards().named_shard(&cursor.shard)?.index())),
+            None => None,
+        };
+        let steps = steps(&core.target, &shards, layout, model, |shard, site| {
+            // A shard that comes before the cursor's has given its rows that are equal to the cursor's already.
+            let after =
+                begin.map(|(cursor, place)| After { cursor, order: &core.order, shard: shard.cmp(&place) });
+            let bounds = (limit, offset);
+            sql::select(site, &core.target.predicate, projection, after, &order, bounds)
         })?;
-        let is_partial = projection != Projection::Rows;
-        Ok(Plan { target: &core.target, steps, order, skip, take, is_partial, asks_nobody_by_limit })
+        let plan = Plan::new(&core.target, steps);
+        Ok(Plan { columns, order: merge, distinct, bounds, is_partial, asks_nobody_by_limit, ..plan })
+    }
+
+    /// Groups, of which `limit` are wanted.
+    pub(crate) fn groups(core: &'q GroupCore, limit: Option<u64>, layout: &Layout) -> Result<Self> {
+        let GroupCore { select, keys, .. } = core;
+        let table = select.target.table;
+        if select.limit.is_some() || select.offset > 0 {
+            let said = "an aggregate is of all rows; `limit` and `offset` of rows have no place in it";
+            return Err(Error::new(ErrorKind::Query, said).in_table(table.name));
+        }
+        let model = layout.model(table)?;
+        let asks_nobody_by_limit = limit == Some(0);
+        let chosen = route::target_shards(&select.target, layout.shards())?;
+        let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
+        // The same id of a parent on two shards is two parents.
+        let by_link = matches!(table.key, KeyColumns::Parent(column) if keys.contains(&column));
+        let spans_shards = shards.len() > 1 && !by_link;
+        let measures: Vec<MeasureCore> = core
+            .measures
+            .iter()
+            .map(|measure| match measure.function {
+                Function::CountDistinct
+                    if shards.len() < 2 || tells_shards_apart(table, &[measure.column]) =>
+                {
+                    MeasureCore { function: Function::CountDistinctHere, ..*measure }
+                }
+                _ => *measure,
+            })
+            .collect();
+        let (order, is_answers_order) = core.key_order()?;
+        // The first groups of the whole are among the first of every shard that has a part of them.
+        let every = limit.filter(|_| is_answers_order && !core.has_conditions() && !keys.is_empty());
+        let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
+        let projection = Projection::Groups { keys, measures: &measures };
+        let steps = steps(&select.target, &shards, layout, model, |_, site| {
+            sql::select(site, &select.target.predicate, projection, None, &order, bounds)
+        })?;
+        let place = |by: &OrderBy| keys.iter().position(|&column| column == by.column);
+        let merge = order.iter().filter_map(|by| Some(MergeBy { place: place(by)?, by: *by })).collect();
+        let plan = Plan::new(&select.target, steps);
+        let (columns, is_partial) = (Some(keys.clone()), keys.is_empty());
+        Ok(Plan { columns, order: merge, measures, spans_shards, is_partial, asks_nobody_by_limit, ..plan })
+    }
+
+    fn new(target: &'q Target, steps: Vec<Step<'q>>) -> Self {
+        Plan {
+            target,
+            steps,
+            columns: None,
+            order: Vec::new(),
+            distinct: false,
+            bounds: Bounds::default(),
+            measures: Vec::new(),
+            spans_shards: false,
+            is_partial: false,
+            asks_nobody_by_limit: false,
+        }
     }
 
     pub(crate) fn write(core: &'q WriteCore, layout: &Layout) -> Result<Self> {
         let model = layout.model(core.target.table)?;
         let shards = route::target_shards(&core.target, layout.shards())?;
-        let steps = steps(&core.target, &shards, layout, model, |site| sql::write(site, core))?;
-        Ok(Plan {
-            target: &core.target,
-            steps,
-            order: &[],
-            skip: 0,
-            take: None,
-            is_partial: false,
-            asks_nobody_by_limit: false,
-        })
+        let steps = steps(&core.target, &shards, layout, model, |_, site| sql::write(site, core))?;
+        Ok(Plan::new(&core.target, steps))
     }
 
     pub(crate) fn shards(&self) -> ShardSet {
@@ -112,27 +180,97 @@ impl<'q> Plan<'q> {
             let columns: Vec<&str> = self
                 .order
                 .iter()
-                .filter_map(|by| self.target.table.columns.get(by.column))
+                .filter_map(|by| self.target.table.columns.get(by.by.column))
                 .map(|column| column.name)
                 .collect();
-            how.push(format!("merged by {}", columns.join(", ")));
+            let distinct = match (self.distinct, self.spans_shards) {
+                (true, _) => ", each once",
+                (_, true) => ", groups of one key together",
+                _ => "",
+            };
+            how.push(format!("merged by {}{distinct}", columns.join(", ")));
         }
-        if self.skip > 0 {
-            how.push(format!("{} rows left out", self.skip));
+        if self.bounds.skip > 0 {
+            how.push(format!("{} rows left out", self.bounds.skip));
         }
-        if let Some(rows) = self.take {
+        if let Some(rows) = self.bounds.take {
             how.push(format!("{rows} rows kept"));
         }
         (!how.is_empty()).then(|| how.join(", "))
     }
 }
 
-/// An order in which no two rows of a shard are equal, so that the same data gives the same answer whatever
-/// index the database reads it by, and one page begins where another ends: what is equal is ordered by id.
-fn total_order(table: &Table, order: &[OrderBy]) -> Vec<OrderBy> {
-    let by_id = OrderBy { column: table.id, descending: false, nulls_first: true };
-    let is_total = order.is_empty() || order.iter().any(|by| by.column == table.id);
-    order.iter().copied().chain((!is_total).then_some(by_id)).collect()
+/// Whether rows that agree in these columns are of one shard: where the whole key is among them, or the link to the
+/// parent, whose id is another parent's on another shard.
+fn tells_shards_apart(table: &Table, columns: &[usize]) -> bool {
+    match table.key {
+        KeyColumns::Columns(key) => key.iter().all(|column| columns.contains(column)),
+        KeyColumns::Parent(column) => columns.contains(&column),
+    }
+}
+
+/// One column of the order by which answers are merged.
+pub(crate) struct MergeBy {
+    /// The column's place in the answers' rows.
+    pub(crate) place: usize,
+    pub(crate) by: OrderBy,
+}
+
+/// The columns that are asked for, and the orders: the one that shards are asked for and the one that their
+/// answers are merged by.
+struct Shape {
+    columns: Option<Vec<usize>>,
+    merge: Vec<MergeBy>,
+    order: Vec<OrderBy>,
+    distinct: bool,
+}
+
+impl Shape {
+    fn of(table: &Table, projection: Projection<'_>, asked: &[OrderBy]) -> Result<Self> {
+        let by = |column| OrderBy { column, descending: false, nulls_first: true };
+        let is_ordered_by = |column| asked.iter().any(|by| by.column == column);
+        let merged = |columns: Option<&[usize]>, order: &[OrderBy]| -> Vec<MergeBy> {
+            let place =
+                |column| columns.map_or(Some(column), |list| list.iter().position(|&other| other == column));
+            order.iter().filter_map(|by| Some(MergeBy { place: place(by.column)?, by: *by })).collect()
+        };
+        // What is equal by the order asked for is ordered by id, so that the same data gives the same answer
+        // whatever index the database reads it by, and one page begins where another ends.
+        let total = || {
+            let by_id = (!asked.is_empty() && !is_ordered_by(table.id)).then(|| by(table.id));
+            asked.iter().copied().chain(by_id).collect()
+        };
+        Ok(match projection {
+            Projection::Rows => {
+                Shape { columns: None, merge: merged(None, asked), order: total(), distinct: false }
+            }
+            Projection::Columns { columns, distinct: false } => {
+                // Columns that are only ordered by come after those that are asked for.
+                let mut columns = columns.to_vec();
+                for by in asked {
+                    if !columns.contains(&by.column) {
+                        columns.push(by.column);
+                    }
+                }
+                let merge = merged(Some(&columns), asked);
+                Shape { columns: Some(columns), merge, order: total(), distinct: false }
+            }
+            Projection::Columns { columns, distinct: true } => {
+                if let Some(other) = asked.iter().find(|by| !columns.contains(&by.column)) {
+                    let said =
+                        "distinct rows are ordered by the columns that they are made of, and this is none";
+                    return Err(table.error_at(other.column, Error::new(ErrorKind::Query, said)));
+                }
+                let rest = columns.iter().copied().filter(|&column| !is_ordered_by(column)).map(by);
+                let order: Vec<OrderBy> = asked.iter().copied().chain(rest).collect();
+                let merge = merged(Some(columns), &order);
+                Shape { columns: Some(columns.to_vec()), merge, order, distinct: true }
+            }
+            Projection::Count | Projection::Groups { .. } => {
+                Shape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
+            }
+        })
+    }
 }
 
 fn steps<'q>(
@@ -140,14 +278,14 @@ fn steps<'q>(
     shards: &ShardSet,
     layout: &Layout,
     model: usize,
-    render: impl Fn(&Site<'_>) -> Result<Statement<'q>>,
+    render: impl Fn(usize, &Site<'_>) -> Result<Statement<'q>>,
 ) -> Result<Vec<Step<'q>>> {
     shards
         .indexes()
         .iter()
         .map(|&shard| {
             let own = Own { target, layout, shard };
-            Ok(Step { shard, statement: render(&layout.site(model, shard, &own)?)? })
+            Ok(Step { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! What generated code calls. Not part of the public interface.
+//! What generated code and the macros call. Not part of the public interface.
 
 use crate::error::{Result, ValueError};
 use crate::key::Constant;
@@ -10,6 +10,7 @@ use crate::stored::Parent;
 use crate::value::{Field, Value};
 
 pub use crate::key::{NoLiteral, PlacedKey, Placement, Range};
+pub use crate::testing::Asked;
 
 /// The shard of a row whose key stands in its own columns.
 pub fn place(table: &'static Table, key: &[Result<Value<'_>, ValueError>], shards: &Shards) -> Result<usize> {

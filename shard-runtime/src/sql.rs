@@ -3,9 +3,11 @@
 //! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
 //! long they are, so that a statement's text does not depend on its values and is prepared once.
 
+use std::cmp::Ordering;
+
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::model::{ColumnDef, IdKind, Table};
-use crate::query::{Function, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
+use crate::query::{Cursor, Function, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
 use crate::route::{text_after, too_deep};
 use crate::value::{ColumnType, Value};
 
@@ -20,6 +22,17 @@ pub(crate) enum Dialect {
 pub(crate) enum Param<'q> {
     Value(Value<'q>),
     List(Vec<Value<'q>>),
+}
+
+impl Param<'_> {
+    /// The same parameter, owning its values.
+    pub(crate) fn to_owned(&self) -> Param<'static> {
+        let owned = |value: &Value<'_>| value.clone().into_owned();
+        match self {
+            Param::Value(value) => Param::Value(owned(value)),
+            Param::List(values) => Param::List(values.iter().map(owned).collect()),
+        }
+    }
 }
 
 /// A statement's text and its parameters, in order.
@@ -94,14 +107,16 @@ impl TableSql {
 }
 
 /// What a read returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Projection {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Projection<'q> {
     /// Every column of every row.
     Rows,
+    /// These columns of every row, in their order; of rows that agree in them one, where they are distinct.
+    Columns { columns: &'q [usize], distinct: bool },
     /// The number of rows.
     Count,
-    /// A partial value of a column, and how many rows have a value.
-    Aggregate(Function, usize),
+    /// The values in some columns, and partial values of the rows that agree in them.
+    Groups { keys: &'q [usize], measures: &'q [MeasureCore] },
 }
 
 /// What a statement on one shard needs to know about it.
@@ -135,47 +150,84 @@ impl Share for Whole {
     }
 }
 
+/// Where the wanted rows of a shard begin.
+#[derive(Clone, Copy)]
+pub(crate) struct After<'q> {
+    pub(crate) cursor: &'q Cursor,
+    /// The order of the query, without the id that makes it total.
+    pub(crate) order: &'q [OrderBy],
+    /// Where the shard stands beside the cursor's.
+    pub(crate) shard: Ordering,
+}
+
 /// The rows, or their number, that a condition leaves on one shard.
 pub(crate) fn select<'q>(
     site: &Site<'_>,
     predicate: &'q Predicate,
-    projection: Projection,
+    projection: Projection<'_>,
+    after: Option<After<'q>>,
     order: &[OrderBy],
-    limit: Option<u64>,
-    offset: u64,
+    (limit, offset): (Option<u64>, u64),
 ) -> Result<Statement<'q>> {
     let from = &site.sql.name;
     let bounded = limit.is_some() || offset > 0;
+    let name = |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
     let mut writer = match projection {
         Projection::Rows => Writer::start(site, site.sql.select.clone()),
+        Projection::Columns { columns, distinct } => {
+            let name =
+                |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
+            let names: Vec<String> = columns.iter().map(name).collect();
+            let distinct = if distinct { "DISTINCT " } else { "" };
+            Writer::start(site, format!("SELECT {distinct}{} FROM {from}", names.join(", ")))
+        }
         Projection::Count if bounded => {
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }
         Projection::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
-        Projection::Aggregate(..) if bounded => {
-            let said = "an aggregate is of all rows; `limit` and `offset` have no place in it";
-            return Err(Error::new(ErrorKind::Query, said).in_table(site.table.name));
-        }
-        Projection::Aggregate(function, column) => {
-            let column = quoted(site.table.columns.get(column).map_or("", |column| column.name));
-            let function = match function {
-                Function::Sum => "sum",
-                Function::Mean => "total",
-                Function::Min => "min",
-                Function::Max => "max",
-            };
-            Writer::start(site, format!("SELECT {function}({column}), count({column}) FROM {from}"))
+        Projection::Groups { keys, measures } => {
+            let keys = keys.iter().map(name);
+            let measures = measures.iter().map(|measure| partial(measure.function, &name(&measure.column)));
+            let all: Vec<String> = keys.chain(measures).collect();
+            Writer::start(site, format!("SELECT {} FROM {from}", all.join(", ")))
         }
     };
-    writer.filter(predicate)?;
-    if projection == Projection::Rows {
-        writer.order_by(order);
+    match after {
+        None => writer.filter(predicate)?,
+        Some(after) => {
+            writer.sql.push_str(" WHERE ");
+            writer.enclosed(predicate.node())?;
+            writer.sql.push_str(" AND (");
+            writer.after(&after);
+            writer.sql.push(')');
+        }
     }
+    if let Projection::Groups { keys, .. } = projection
+        && !keys.is_empty()
+    {
+        let keys: Vec<String> = keys.iter().map(name).collect();
+        writer.sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
+    }
+    writer.order_by(order);
     writer.bounds(limit, offset);
     if projection == Projection::Count && bounded {
         writer.sql.push(')');
     }
     Ok(writer.finish())
+}
+
+/// A partial value of a column, as [`Partial`](crate::partial::Partial) reads it.
+fn partial(function: Function, column: &str) -> String {
+    match function {
+        Function::Count => "count(*)".to_owned(),
+        Function::CountDistinct => format!("sharded_distinct({column})"),
+        Function::CountDistinctHere => format!("count(DISTINCT {column})"),
+        Function::Sum => format!("sum({column}), count({column})"),
+        Function::Mean => format!("total({column}), count({column})"),
+        Function::Min => format!("min({column})"),
+        Function::Max => format!("max({column})"),
+        Function::Variance | Function::Deviation => format!("sharded_moments({column})"),
+    }
 }
 
 /// A change or removal of the rows that a condition leaves on one shard.
@@ -420,6 +472,78 @@ impl<'s, 'q> Writer<'s, 'q> {
             self.sql.push_str(if by.descending { " DESC" } else { " ASC" });
             self.sql.push_str(if by.nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
         }
+    }
+
+    /// The rows that come later than the cursor: those that are greater in the first column of the order, or
+    /// equal there and greater in the next, and so on. What comes first bounds the first column, so that an index
+    /// can be entered there.
+    fn after(&mut self, after: &After<'q>) {
+        let id = OrderBy { column: self.site.table.id, descending: false, nulls_first: true };
+        let by_id = (after.shard == Ordering::Equal).then_some(id);
+        let columns = after.order.iter().copied().chain(by_id);
+        let terms: Vec<(OrderBy, &'q Value<'static>)> = columns.zip(&after.cursor.values).collect();
+        if let Some((by, value)) = terms.first().filter(|(by, _)| !self.is_nullable(by.column)) {
+            self.compared(by.column, if by.descending { " <= " } else { " >= " }, value);
+            self.sql.push_str(" AND (");
+        } else {
+            self.sql.push_str("TRUE AND (");
+        }
+        for (place, (by, value)) in terms.iter().enumerate() {
+            self.sql.push_str(if place == 0 { "(" } else { " OR (" });
+            self.all_equal(&terms[..place]);
+            self.is_later(by, value);
+            self.sql.push(')');
+        }
+        if after.shard == Ordering::Greater {
+            self.sql.push_str(" OR (");
+            self.all_equal(&terms);
+            self.sql.push_str("TRUE)");
+        }
+        self.sql.push(')');
+    }
+
+    fn all_equal(&mut self, terms: &[(OrderBy, &'q Value<'static>)]) {
+        for (by, value) in terms {
+            match value {
+                Value::Null => {
+                    self.column(by.column);
+                    self.sql.push_str(" IS NULL");
+                }
+                value => self.compared(by.column, " = ", value),
+            }
+            self.sql.push_str(" AND ");
+        }
+    }
+
+    fn is_later(&mut self, by: &OrderBy, value: &'q Value<'static>) {
+        let nulls_are_later = self.is_nullable(by.column) && !by.nulls_first;
+        match value {
+            Value::Null if by.nulls_first => {
+                self.column(by.column);
+                self.sql.push_str(" IS NOT NULL");
+            }
+            Value::Null => self.sql.push_str("FALSE"),
+            value => {
+                self.sql.push('(');
+                self.compared(by.column, if by.descending { " < " } else { " > " }, value);
+                if nulls_are_later {
+                    self.sql.push_str(" OR ");
+                    self.column(by.column);
+                    self.sql.push_str(" IS NULL");
+                }
+                self.sql.push(')');
+            }
+        }
+    }
+
+    fn compared(&mut self, column: usize, operator: &str, value: &'q Value<'static>) {
+        self.column(column);
+        self.sql.push_str(operator);
+        self.param(Param::Value(value.borrowed()));
+    }
+
+    fn is_nullable(&self, column: usize) -> bool {
+        self.definition(column).is_some_and(|column| column.nullable)
     }
 
     fn bounds(&mut self, limit: Option<u64>, offset: u64) {

@@ -6,8 +6,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Result, ValueError};
-use crate::model::{ChildOf, Row, Sharded};
+use crate::error::ValueError;
+use crate::model::{ChildOf, Sharded};
 use crate::query::{Routed, Select};
 use crate::shards::Shard;
 use crate::value::{ColumnType, Field, Storable, Value};
@@ -152,8 +152,8 @@ impl<P: Sharded> Storable for Parent<P> {
         self.id.to_value()
     }
 
-    fn load(row: &Row<'_>, index: usize) -> Result<Self> {
-        Ok(Parent { id: row.read(index, P::Id::from_value)?, shard: row.shard.clone() })
+    fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError> {
+        Ok(Parent { id: P::Id::from_value(value)?, shard: shard.clone() })
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::error::{Result, ValueError};
 use crate::model::Row;
+use crate::shards::Shard;
 
 /// The kinds of column, each with a native type on every database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,8 +194,13 @@ pub trait Storable: Sized + Send + Sync + 'static {
     const COLUMN: (ColumnType, bool) = (Self::TYPE, Self::NULLABLE);
     #[doc(hidden)]
     fn column_value(&self) -> Result<Value<'_>, ValueError>;
+    /// The value that was stored on this shard.
     #[doc(hidden)]
-    fn load(row: &Row<'_>, index: usize) -> Result<Self>;
+    fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError>;
+    #[doc(hidden)]
+    fn load(row: &Row<'_>, index: usize) -> Result<Self> {
+        row.read(index, |value| Self::stored(value, row.shard))
+    }
 }
 
 impl<F: Field> Storable for F {
@@ -205,8 +211,8 @@ impl<F: Field> Storable for F {
         self.to_value()
     }
 
-    fn load(row: &Row<'_>, index: usize) -> Result<Self> {
-        row.read(index, F::from_value)
+    fn stored(value: Value<'_>, _: &Shard) -> Result<Self, ValueError> {
+        F::from_value(value)
     }
 }
 
@@ -219,11 +225,11 @@ impl<F: Field> Storable for Option<F> {
         self.as_ref().map_or(Ok(Value::Null), Field::to_value)
     }
 
-    fn load(row: &Row<'_>, index: usize) -> Result<Self> {
-        row.read(index, |value| match value {
+    fn stored(value: Value<'_>, _: &Shard) -> Result<Self, ValueError> {
+        match value {
             Value::Null => Ok(None),
             value => F::from_value(value).map(Some),
-        })
+        }
     }
 }
 

@@ -87,4 +87,10 @@ fn choose<'s>(
     shards.at(0)
 }
 
-fn main() {}
+fn main() {
+    let cluster = ::shard_runtime::Cluster::in_memory::<(Tenant, User)>(["a", "b"]);
+    if let ::std::result::Result::Ok(cluster) = cluster {
+        let mut session = cluster.session();
+        ::shard_runtime::assert_shards_asked!(session.cluster(), [], session.rollback());
+    }
+}

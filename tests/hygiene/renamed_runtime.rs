@@ -45,4 +45,6 @@ mod models {
 fn main() {
     use renamed::rt::Sharded;
     assert_eq!(models::Report::TABLE.parent.map(|parent| parent.table.name), Some("cities"));
+    let cluster = renamed::rt::Cluster::in_memory::<(models::City, models::Report)>(["asia"]).unwrap();
+    renamed::rt::assert_shards_asked!(cluster, [], cluster.session().commit().unwrap());
 }

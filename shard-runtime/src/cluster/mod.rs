@@ -1,5 +1,6 @@
 //! The named shards as one: opening, identity, layout.
 
+mod attached;
 #[cfg(feature = "config")]
 mod config;
 mod control;
@@ -7,6 +8,7 @@ mod layout;
 mod opening;
 mod schema;
 mod url;
+mod workers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use control::Control;
 pub use layout::Layout;
 pub(crate) use layout::Place;
 use url::Location;
+use workers::Workers;
 
 use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +43,7 @@ struct Inner {
     connections: u32,
     timeout: Duration,
     threads: OnceCell<Arc<ScheduledThreadPool>>,
+    workers: Arc<Workers>,
     observer: Option<Observer>,
 }
 
@@ -57,7 +61,38 @@ impl Cluster {
 
     /// A session: a unit of work on this cluster. It takes nothing until it is used.
     pub fn session(&self) -> Session {
-        Session::new(self.clone())
+        Session::new(self.clone(), None)
+    }
+
+    /// A session that is pinned to one shard as a whole, from its first statement to its last: every read, `get` and
+    /// bulk write goes there and nowhere else, whatever keys it names. What is pinned to another shard, a row that
+    /// belongs on another one, and a row that was read from another one are [`ErrorKind::ContradictingPins`], before
+    /// any statement.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, ErrorKind, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Shop {
+    /// #     #[id]
+    /// #     id: i64,
+    /// #     #[shard_key(list("North" => "a", "South" => "b"))]
+    /// #     region: String,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Shop>(["a", "b"])?;
+    /// let mut session = cluster.session_on_shard("a")?;
+    /// session.add(Shop { id: 1, region: "North".into() })?;
+    /// assert_eq!(session.all(Shop::select().all_shards())?.len(), 1); // asks `a`
+    /// let elsewhere = session.add(Shop { id: 2, region: "South".into() }).unwrap_err();
+    /// assert_eq!(elsewhere.kind(), ErrorKind::ContradictingPins);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownShard`]
+    pub fn session_on_shard(&self, shard: &str) -> Result<Session> {
+        Ok(Session::new(self.clone(), Some(self.shard(shard)?.index())))
     }
 
     /// The shards, in their declared order.
@@ -89,6 +124,10 @@ impl Cluster {
 
     pub(crate) fn databases(&self) -> usize {
         self.0.databases.len()
+    }
+
+    pub(crate) fn workers(&self) -> &Arc<Workers> {
+        &self.0.workers
     }
 
     pub(crate) fn observer(&self) -> Option<&Observer> {
@@ -289,6 +328,7 @@ impl Builder {
             connections: self.connections,
             timeout,
             threads: OnceCell::new(),
+            workers: Arc::new(Workers::new()),
             observer: self.observer,
         })))
     }

@@ -1,13 +1,17 @@
 //! What the session needs of a database. Nothing above this module knows which one it is, and nothing in it
 //! knows of shards, models or plans.
 
+mod attached;
 mod pool;
 mod sqlite;
+mod sqlite_functions;
 
+pub(crate) use attached::{Attached, attach};
 pub(crate) use pool::{Pool, Pooled};
 pub use sqlite::Synchronous;
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
 
+use std::any::Any;
 use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
@@ -53,6 +57,9 @@ pub(crate) trait Driver: Send + Sync {
 
     /// The database for a person: a path, never a password.
     fn describe(&self) -> String;
+
+    /// How another SQLite connection names this database to read it; `None` where it is no SQLite database.
+    fn sqlite_uri(&self) -> Option<String>;
 }
 
 /// A column as the database has it.
@@ -84,6 +91,12 @@ pub(crate) trait Connection: Send {
     /// Ends the transaction without its effects; nothing to do where the database has ended it already.
     fn rollback(&self) -> Result<()>;
 
+    /// What stops a statement of this connection that runs too long or for nobody.
+    fn interrupter(&self) -> Interrupter;
+
+    /// Whether reading all of the database takes longer than waking a thread.
+    fn is_large(&self) -> bool;
+
     /// Whether a transaction is under way.
     fn in_transaction(&self) -> bool;
 
@@ -92,6 +105,9 @@ pub(crate) trait Connection: Send {
 
     /// The names of a table's indexes, and whether each is unique.
     fn indexes(&self, table: &str) -> Result<Vec<(String, bool)>>;
+
+    /// The connection as the driver's own crate has it, for who knows which driver this is.
+    fn native(&self) -> &dyn Any;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +118,20 @@ pub(crate) enum Transaction {
     Write,
 }
 
+/// What is known of a statement before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// How many parameters it takes.
+    pub(crate) parameters: usize,
+    pub(crate) returns_rows: bool,
+    /// Whether it leaves the database as it is.
+    pub(crate) only_reads: bool,
+}
+
 /// A statement that is ready to run.
 pub(crate) trait Prepared {
+    fn shape(&self) -> Shape;
+
     /// Runs a statement that returns no rows; the number of rows that it changed.
     fn execute(&mut self, params: &[Param<'_>]) -> Result<u64>;
 
@@ -114,5 +142,19 @@ pub(crate) trait Prepared {
     fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>>;
 }
 
+/// Rows that are read one after the other.
+pub(crate) trait Answer: Stream + RowSource {}
+
+impl<S: Stream + RowSource> Answer for S {}
+
 /// The rows of a running statement.
-pub(crate) trait Cursor: Stream + RowSource {}
+pub(crate) trait Cursor: Answer {
+    /// How many columns a row has.
+    fn width(&self) -> usize;
+
+    /// The names of the columns, once there is a row.
+    fn columns(&self) -> Vec<String>;
+}
+
+/// Stops, from any thread, what a connection is running; nothing where it runs nothing.
+pub(crate) type Interrupter = Box<dyn Fn() + Send>;

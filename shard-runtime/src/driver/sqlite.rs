@@ -1,5 +1,6 @@
 //! SQLite through `rusqlite`: files in WAL mode, and databases in memory.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -11,7 +12,8 @@ use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, OpenFlags, Rows, ffi};
 
-use super::{ActualColumn, Connection, Cursor, Driver, Mode, Prepared, Transaction};
+use super::{ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Transaction};
+use super::{attached, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
@@ -20,6 +22,9 @@ use crate::value::Value;
 
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 256;
+
+/// From so many pages on a database is large: 2 MiB.
+const LARGE: i64 = 512;
 
 /// When SQLite waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -114,7 +119,9 @@ impl SqliteDriver {
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(from_sqlite)?;
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false).map_err(from_sqlite)?;
         raw.set_prepared_statement_cache_capacity(STATEMENTS);
-        rusqlite::vtab::array::load_module(raw).map_err(from_sqlite)?;
+        rusqlite::vtab::array::load_module(raw)
+            .and_then(|()| sqlite_functions::define(raw))
+            .map_err(from_sqlite)?;
         if matches!(self.source, SqliteSource::File(_)) {
             log_ahead(raw)?;
             raw.pragma_update(None, "cache_size", -i64::from(cache_kib)).map_err(from_sqlite)?;
@@ -173,6 +180,10 @@ impl Driver for SqliteDriver {
             SqliteSource::Memory(_) => "memory".to_owned(),
         }
     }
+
+    fn sqlite_uri(&self) -> Option<String> {
+        Some(attached::uri(&self.source))
+    }
 }
 
 struct SqliteConnection {
@@ -216,6 +227,19 @@ impl Connection for SqliteConnection {
         Ok(())
     }
 
+    fn interrupter(&self) -> Interrupter {
+        let handle = self.raw.get_interrupt_handle();
+        Box::new(move || handle.interrupt())
+    }
+
+    fn is_large(&self) -> bool {
+        let pages = self
+            .raw
+            .prepare_cached("PRAGMA page_count")
+            .and_then(|mut pages| pages.query_row([], |row| row.get(0)));
+        pages.is_ok_and(|pages: i64| pages >= LARGE)
+    }
+
     fn in_transaction(&self) -> bool {
         !self.raw.is_autocommit()
     }
@@ -244,6 +268,10 @@ impl Connection for SqliteConnection {
             statement.query_map([], |row| Ok((row.get("name")?, row.get("unique")?))).map_err(from_sqlite)?;
         indexes.collect::<rusqlite::Result<_>>().map_err(from_sqlite)
     }
+
+    fn native(&self) -> &dyn Any {
+        &self.raw
+    }
 }
 
 struct SqliteStatement<'c> {
@@ -268,6 +296,14 @@ impl SqliteStatement<'_> {
 }
 
 impl Prepared for SqliteStatement<'_> {
+    fn shape(&self) -> Shape {
+        Shape {
+            parameters: self.statement.parameter_count(),
+            returns_rows: self.statement.column_count() > 0,
+            only_reads: self.statement.readonly(),
+        }
+    }
+
     fn execute(&mut self, params: &[Param<'_>]) -> Result<u64> {
         self.bind(params)?;
         self.statement.raw_execute().map(|rows| rows as u64).map_err(from_sqlite)
@@ -291,7 +327,17 @@ struct SqliteCursor<'s> {
     rows: Rows<'s>,
 }
 
-impl Cursor for SqliteCursor<'_> {}
+impl Cursor for SqliteCursor<'_> {
+    fn width(&self) -> usize {
+        self.rows.as_ref().map_or(0, |statement| statement.column_count())
+    }
+
+    fn columns(&self) -> Vec<String> {
+        let Some(row) = self.rows.get() else { return Vec::new() };
+        let statement: &rusqlite::Statement<'_> = row.as_ref();
+        statement.column_names().map(str::to_owned).collect()
+    }
+}
 
 impl Stream for SqliteCursor<'_> {
     fn advance(&mut self) -> Result<bool> {
@@ -345,8 +391,37 @@ fn owned(value: &Value<'_>) -> rusqlite::types::Value {
     }
 }
 
+/// As the session's own statements have it: the kind says what went wrong.
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        from_sqlite(error)
+    }
+}
+
+/// What `rusqlite` says by itself, as one of our kinds.
+fn kind_of(error: &rusqlite::Error) -> Option<ErrorKind> {
+    use rusqlite::Error as Raw;
+    Some(match error {
+        Raw::QueryReturnedNoRows => ErrorKind::NotFound,
+        Raw::QueryReturnedMoreThanOneRow => ErrorKind::ManyRows,
+        Raw::FromSqlConversionFailure(..)
+        | Raw::IntegralValueOutOfRange(..)
+        | Raw::InvalidColumnType(..)
+        | Raw::ToSqlConversionFailure(_)
+        | Raw::Utf8Error(..) => ErrorKind::Value,
+        Raw::MultipleStatement
+        | Raw::InvalidQuery
+        | Raw::ExecuteReturnedResults
+        | Raw::InvalidParameterName(_)
+        | Raw::InvalidParameterCount(..)
+        | Raw::InvalidColumnIndex(_)
+        | Raw::InvalidColumnName(_) => ErrorKind::Query,
+        _ => return None,
+    })
+}
+
 /// What SQLite says, as one of our kinds.
-fn from_sqlite(error: rusqlite::Error) -> Error {
+pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
     let (code, said) = match &error {
         rusqlite::Error::SqliteFailure(failure, message) => {
             (failure.extended_code, message.clone().unwrap_or_else(|| failure.to_string()))
@@ -354,7 +429,7 @@ fn from_sqlite(error: rusqlite::Error) -> Error {
         rusqlite::Error::SqlInputError { error, msg, .. } => (error.extended_code, msg.clone()),
         other => (ffi::SQLITE_ERROR, other.to_string()),
     };
-    let kind = match code {
+    let kind = kind_of(&error).unwrap_or(match code {
         ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
             ErrorKind::Unique
         }
@@ -380,7 +455,7 @@ fn from_sqlite(error: rusqlite::Error) -> Error {
             ffi::SQLITE_ERROR if said.starts_with("no such table") => ErrorKind::Schema,
             _ => ErrorKind::Database,
         },
-    };
+    });
     // `no such column: "c" - should this be …`, `table t has no column named c`
     let after = |text: &str| said.split_once(text).map(|(_, rest)| rest);
     let missing = after("no such column: ").or_else(|| after("has no column named "));

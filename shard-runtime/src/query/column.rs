@@ -18,7 +18,7 @@ pub struct Column<T, V, K = kind::Plain> {
 }
 
 /// Types that a value is about without holding any.
-type Marker<T, V, K> = PhantomData<fn() -> (T, V, K)>;
+pub(super) type Marker<T, V, K> = PhantomData<fn() -> (T, V, K)>;
 
 impl<T, V, K> Clone for Column<T, V, K> {
     fn clone(&self) -> Self {

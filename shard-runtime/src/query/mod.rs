@@ -1,21 +1,31 @@
-//! Queries as values: columns, filters, selects, updates and deletes. They are built without a session,
+//! Queries as values: columns, filters, selects, updates and deletes, and SQL as it is written. They are built without a session,
 //! explained without a connection, and run by any session.
 
 mod aggregate;
 mod column;
+mod columns;
+mod cursor;
 mod filter;
+mod measure;
+mod raw;
 mod select;
 mod write;
 
-pub use aggregate::{Aggregate, Count, Number};
+pub use aggregate::{Aggregate, Count, GroupBy, GroupOrder, Groups};
 pub use column::{
     Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable, kind,
 };
+pub use columns::{ColumnList, Columns};
+pub use cursor::Cursor;
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
-pub use select::{ById, Explainable, Locate, Located, Query, Select};
+pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
+pub use raw::{IntoParameter, Sql, SqlRow};
+pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 
-pub(crate) use aggregate::Function;
+pub(crate) use aggregate::GroupCore;
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
+pub(crate) use measure::{Function, MeasureCore};
+pub(crate) use raw::{Bound, SqlCore, SqlPin};
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
 pub(crate) use write::WriteCore;

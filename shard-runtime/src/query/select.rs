@@ -1,13 +1,18 @@
 //! Reading: which rows, from where, in which order, how many.
 
+use std::cmp::Ordering;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::column::{Operand, Order};
+use super::columns::{ColumnList, Columns};
+use super::cursor::{Cursor, fingerprint};
 use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
 use crate::cluster::Layout;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::model::{ChildOf, Sharded, Table, UniqueId};
+use crate::model::{ChildOf, Sharded, Table, UniqueId, values_of};
 use crate::plan::{Plan, Projection};
 use crate::session::Session;
 use crate::shards::{Shard, ShardSet, Shards};
@@ -28,6 +33,31 @@ pub(crate) struct SelectCore {
     pub(crate) order: Vec<OrderBy>,
     pub(crate) limit: Option<u64>,
     pub(crate) offset: u64,
+    /// Where the rows begin that are wanted.
+    pub(crate) after: Option<Cursor>,
+}
+
+impl SelectCore {
+    /// Where the wanted rows begin, if somewhere.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`] where the cursor is another query's.
+    pub(crate) fn begin(&self) -> Result<Option<&Cursor>> {
+        match &self.after {
+            Some(cursor)
+                if cursor.fingerprint != fingerprint(self) || cursor.values.len() != self.order.len() + 1 =>
+            {
+                let said = "the cursor is of another query: its rows, its order or its pins were others";
+                Err(Error::new(ErrorKind::Query, said).in_table(self.target.table.name))
+            }
+            after => Ok(after.as_ref()),
+        }
+    }
+
+    /// Wants no more rows than these.
+    pub(super) fn at_most(&mut self, rows: Option<u64>) {
+        self.limit = self.limit.into_iter().chain(rows).min();
+    }
 }
 
 /// What reads, updates and deletes have in common: a model, a condition, and pins.
@@ -68,6 +98,21 @@ pub(crate) struct OrderBy {
     pub(crate) nulls_first: bool,
 }
 
+impl OrderBy {
+    /// The order of two values.
+    pub(crate) fn order(&self, a: &Value<'_>, b: &Value<'_>) -> Ordering {
+        match (a, b) {
+            (Value::Null, Value::Null) => Ordering::Equal,
+            (Value::Null, _) if self.nulls_first => Ordering::Less,
+            (Value::Null, _) => Ordering::Greater,
+            (_, Value::Null) if self.nulls_first => Ordering::Greater,
+            (_, Value::Null) => Ordering::Less,
+            (a, b) if self.descending => b.order(a),
+            (a, b) => a.order(b),
+        }
+    }
+}
+
 impl Target {
     pub(crate) fn of<T: Sharded>() -> Self {
         Target {
@@ -86,7 +131,13 @@ impl Target {
 
 impl<T: Sharded> Select<T, Unrouted> {
     pub(crate) fn new() -> Self {
-        Select::with(SelectCore { target: Target::of::<T>(), order: Vec::new(), limit: None, offset: 0 })
+        Select::with(SelectCore {
+            target: Target::of::<T>(),
+            order: Vec::new(),
+            limit: None,
+            offset: 0,
+            after: None,
+        })
     }
 }
 
@@ -143,6 +194,94 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         self
     }
 
+    /// Only these columns of the rows: one, or a tuple of them.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     owner: String,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::builder()
+    /// #     .shard("a", "sqlite::memory:")
+    /// #     .shard("b", "sqlite::memory:")
+    /// #     .create::<Account>()?;
+    /// # let mut session = cluster.session();
+    /// # for (id, owner) in [(1, "Bob"), (2, "Ada"), (3, "Bob")] {
+    /// #     session.add(Account { id, owner: owner.into(), cents: 100 * id })?;
+    /// # }
+    /// let accounts = || Account::select().all_shards();
+    /// let rich = accounts().order_by(Account::CENTS.desc()).columns((Account::OWNER, Account::ID));
+    /// assert_eq!(session.first(rich)?, Some(("Bob".to_owned(), 3)));
+    /// assert_eq!(session.all(accounts().columns(Account::OWNER).distinct())?, ["Ada", "Bob"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn columns<C: ColumnList<T>>(self, columns: C) -> Columns<T, R, C> {
+        Columns::new(self.core, &columns)
+    }
+
+    /// Where a page of this query ends whose last row is this one. The query is ordered; limit and offset play
+    /// no part.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Cursor, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::builder()
+    /// #     .shard("a", "sqlite::memory:")
+    /// #     .shard("b", "sqlite::memory:")
+    /// #     .create::<Account>()?;
+    /// # let mut session = cluster.session();
+    /// # session.add_all((1..9).map(|id| Account { id, cents: id / 3 }))?;
+    /// let query = Account::select().all_shards().order_by(Account::CENTS.desc());
+    /// let page = session.all(query.clone().limit(3))?;
+    /// let token = query.cursor(&page[2])?.to_string();
+    ///
+    /// let next = session.all(query.clone().after(&token.parse()?).limit(3))?;
+    /// # let whole = session.all(query)?;
+    /// # assert_eq!([page, next].concat(), whole[..6]);
+    /// # Ok(())
+    /// # }
+    /// # impl PartialEq for Account { fn eq(&self, other: &Self) -> bool { self.id == other.id } }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`] where the query has no order.
+    pub fn cursor(&self, last: &Stored<T>) -> Result<Cursor> {
+        if self.core.order.is_empty() {
+            let said = "pages are of a query with an order: say `order_by`";
+            return Err(Error::new(ErrorKind::Query, said).in_table(T::TABLE.name));
+        }
+        let row = values_of(&**last)?;
+        let columns = self.core.order.iter().map(|by| by.column).chain([T::TABLE.id]);
+        let values =
+            columns.filter_map(|column| row.get(column)).map(|value| value.clone().into_owned()).collect();
+        Ok(Cursor { fingerprint: fingerprint(&self.core), shard: last.shard().name().to_owned(), values })
+    }
+
+    /// Only the rows that come after a page of this query. A page costs the same wherever it is: nothing before
+    /// it is read where an index has the query's order. Rows that others add or change meanwhile come where
+    /// their order puts them.
+    ///
+    /// # Errors
+    /// When it is run: [`ErrorKind::Query`] where the cursor is of a query with other filters, pins or order.
+    pub fn after(mut self, cursor: &Cursor) -> Self {
+        self.core.after = Some(cursor.clone());
+        self
+    }
+
     /// At most this many rows in all, not per shard.
     pub fn limit(mut self, rows: u64) -> Self {
         self.core.limit = Some(rows);
@@ -162,24 +301,37 @@ impl<T, R> Clone for Select<T, R> {
     }
 }
 
-/// What [`Session::all`](crate::Session::all), `first` and `one` run.
+/// What [`Session::all`](crate::Session::all), `first`, `one` and `for_each` run.
 pub trait Query {
     /// One row of the answer.
     type Output;
 
-    /// Runs the query for at most so many rows.
+    /// Runs the query for at most so many rows, until the visitor breaks.
     #[doc(hidden)]
-    fn fetch(self, session: &mut Session, at_most: Option<u64>) -> Result<Vec<Self::Output>>;
+    fn visit(
+        self,
+        session: &mut Session,
+        at_most: Option<u64>,
+        visit: &mut Visitor<'_, Self::Output>,
+    ) -> Result<()>;
 }
+
+/// Takes the rows of an answer one by one, and says whether it wants more.
+pub type Visitor<'v, O> = dyn FnMut(O) -> Result<ControlFlow<()>> + 'v;
 
 impl<T: Sharded, R: IsRouted> Query for Select<T, R> {
     type Output = Stored<T>;
 
-    fn fetch(mut self, session: &mut Session, at_most: Option<u64>) -> Result<Vec<Stored<T>>> {
-        if let Some(rows) = at_most {
-            self.core.limit = Some(self.core.limit.map_or(rows, |limit| limit.min(rows)));
-        }
-        session.select(&self.core)
+    fn visit(
+        mut self,
+        session: &mut Session,
+        at_most: Option<u64>,
+        visit: &mut Visitor<'_, Stored<T>>,
+    ) -> Result<()> {
+        self.core.at_most(at_most);
+        session.visit(&self.core, Projection::Rows, |row| {
+            visit(Stored::new(Arc::new(T::load(row)?), row.shard.clone()))
+        })
     }
 }
 

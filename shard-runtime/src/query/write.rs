@@ -104,7 +104,8 @@ macro_rules! narrowing {
 }
 narrowing!(Update, Delete);
 
-/// What [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed.
+/// What [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed, or
+/// [`Sql`](crate::Sql) that says where.
 pub trait Write {
     #[doc(hidden)]
     fn run(self, session: &mut Session) -> Result<u64>;

@@ -54,6 +54,15 @@ impl Link {
         Ok(&***self.connection.insert(connection))
     }
 
+    /// Gives the connection to somebody else for a while, the transaction with it.
+    pub(super) fn lend(&mut self) -> Option<Pooled> {
+        self.connection.take()
+    }
+
+    pub(super) fn take_back(&mut self, connection: Pooled) {
+        self.connection = Some(connection);
+    }
+
     /// The connection, where there is one.
     pub(super) fn connection(&self) -> Option<&dyn Connection> {
         self.connection.as_ref().map(|connection| &***connection)
@@ -69,7 +78,7 @@ impl Link {
 
     /// Whether the database has ended a transaction that this session has not ended.
     pub(super) fn has_lost_its_transaction(&self) -> bool {
-        self.transaction.is_some() && self.connection().is_some_and(|connection| !connection.in_transaction())
+        self.transaction.is_some() && self.connection().is_none_or(|connection| !connection.in_transaction())
     }
 
     pub(super) fn savepoint(&self) -> Result<()> {

@@ -1,12 +1,17 @@
 //! The session: a unit of work that sends every operation to the right shards.
 
+mod fan_out;
 mod identity;
+mod lend;
 mod link;
 mod observe;
 mod pending;
+mod pinned;
+mod raw;
 mod read;
 mod write;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub(crate) use observe::Observer;
@@ -42,16 +47,19 @@ pub struct Session {
     /// One for each shard.
     pending: Vec<Pending>,
     identities: IdentityMap,
+    /// The only shard that it may ask.
+    pinned: Option<usize>,
     /// Why the unit of work is over, where an error has ended it.
     aborted: Option<String>,
 }
 
 impl Session {
-    pub(crate) fn new(cluster: Cluster) -> Self {
+    pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
         Session {
             links: (0..cluster.databases()).map(|_| Link::default()).collect(),
             pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
             identities: IdentityMap::default(),
+            pinned,
             aborted: None,
             cluster,
         }
@@ -126,6 +134,7 @@ impl Session {
         let row = new.into_model(&mut next_id)?;
         values_of(&row)?; // what cannot be stored is an error here, at the caller's line
         let shard = row.shard_chooser(self.cluster.shards())?;
+        self.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
         let shard = self.cluster.shards().at(shard).cloned().ok_or_else(|| {
             Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
                 .in_table(table.name)
@@ -152,8 +161,13 @@ impl Session {
     pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
         let located = id.locate();
         let shards = match &located.pin {
-            Some(pin) => ShardSet::one(crate::route::pin_shard(T::TABLE, pin, self.cluster.shards())?),
-            None => T::identity_chooser(&located.id, None, self.cluster.shards())?,
+            Some(pin) => {
+                let shard = crate::route::pin_shard(T::TABLE, pin, self.cluster.shards())?;
+                let elsewhere = self.refuse_elsewhere(shard, "the id");
+                elsewhere.map_err(|error| error.in_table(T::TABLE.name))?;
+                ShardSet::one(shard)
+            }
+            None => self.narrowed(T::identity_chooser(&located.id, None, self.cluster.shards())?),
         };
         self.look_up(&located.id, &shards)
     }
@@ -163,7 +177,54 @@ impl Session {
     /// # Errors
     /// Those of placing the query's keys and pins, and the databases'.
     pub fn all<Q: Query>(&mut self, query: Q) -> Result<Vec<Q::Output>> {
-        query.fetch(self, None)
+        let mut found = Vec::new();
+        self.for_each(query, |row| {
+            found.push(row);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. What is in memory
+    /// is one row of each shard, however long the answer is; and no shard reads on once it is over.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::builder()
+    /// #     .shard("a", "sqlite::memory:")
+    /// #     .shard("b", "sqlite::memory:")
+    /// #     .create::<Account>()?;
+    /// # let mut session = cluster.session();
+    /// # session.add_all((1..9).map(|id| Account { id, cents: 100 * id }))?;
+    /// use std::ops::ControlFlow;
+    ///
+    /// let mut budget = 600;
+    /// let by_id = Account::select().all_shards().order_by(Account::ID.asc());
+    /// session.for_each(by_id, |account| {
+    ///     budget -= account.cents;
+    ///     Ok(if budget > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    /// })?;
+    /// assert_eq!(budget, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Session::all`], and the visitor's own.
+    pub fn for_each<Q: Query>(
+        &mut self,
+        query: Q,
+        mut visit: impl FnMut(Q::Output) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        query.visit(self, None, &mut visit)
     }
 
     /// The first row of a query, or `None`.
@@ -171,7 +232,7 @@ impl Session {
     /// # Errors
     /// Those of [`Session::all`].
     pub fn first<Q: Query>(&mut self, query: Q) -> Result<Option<Q::Output>> {
-        Ok(query.fetch(self, Some(1))?.into_iter().next())
+        Ok(self.at_most(query, 1)?.into_iter().next())
     }
 
     /// The only row of a query.
@@ -180,7 +241,7 @@ impl Session {
     /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::ManyRows`] where there are more; those of
     /// [`Session::all`].
     pub fn one<Q: Query>(&mut self, query: Q) -> Result<Q::Output> {
-        let mut rows = query.fetch(self, Some(2))?.into_iter();
+        let mut rows = self.at_most(query, 2)?.into_iter();
         match (rows.next(), rows.next()) {
             (Some(row), None) => Ok(row),
             (None, _) => {
@@ -193,7 +254,17 @@ impl Session {
         }
     }
 
-    /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete); how many rows it affected, over all shards.
+    fn at_most<Q: Query>(&mut self, query: Q, rows: u64) -> Result<Vec<Q::Output>> {
+        let mut found = Vec::new();
+        query.visit(self, Some(rows), &mut |row| {
+            found.push(row);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete), or [`Sql`](crate::Sql) that writes; how
+    /// many rows it affected, over all shards.
     ///
     /// # Errors
     /// Those of placing its keys and pins, and the databases'; then it has no effect on any shard.

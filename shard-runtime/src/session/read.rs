@@ -2,15 +2,18 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::fan_out::Remote;
 use super::{Session, Watch};
-use crate::driver::{Cursor, Prepared};
+use crate::driver::{Answer, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge;
 use crate::model::{Child, IdKind, Row, RowSource, Sharded, Table};
-use crate::plan::{Plan, Projection, Step};
-use crate::query::{IsRouted, OrderBy, Select, SelectCore};
+use crate::plan::{MergeBy, Plan, Projection, Step};
+use crate::query::{IsRouted, Select, SelectCore};
 use crate::shards::{Shard, ShardSet};
 use crate::sql::{self, Param};
 use crate::stored::Stored;
@@ -21,7 +24,7 @@ pub type WithChildren<P, C> = (Stored<P>, Vec<Stored<C>>);
 
 /// The rows of one shard's statement, counted.
 struct Rows<'s> {
-    cursor: Box<dyn Cursor + 's>,
+    cursor: Box<dyn Answer + 's>,
     shard: &'s Shard,
     table: &'static Table,
     read: u64,
@@ -37,9 +40,9 @@ impl merge::Stream for Rows<'_> {
 
 impl Rows<'_> {
     /// The current row's value in a column that the answer is ordered by.
-    fn ordered_by(&self, column: usize) -> Result<Value<'_>> {
-        let located = |error| self.table.error_at(column, error).on_shard(self.shard.name());
-        self.cursor.value(column).map_err(located)
+    fn ordered_by(&self, by: &MergeBy) -> Result<Value<'_>> {
+        let located = |error| self.table.error_at(by.by.column, error).on_shard(self.shard.name());
+        self.cursor.value(by.place).map_err(located)
     }
 }
 
@@ -54,18 +57,10 @@ fn locate(error: Error, shard: &Shard, table: &'static Table) -> Error {
 }
 
 /// The order of two rows by the columns that a query is ordered by.
-fn compare(order: &[OrderBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
+fn compare(order: &[MergeBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
     for by in order {
-        let (left, right) = (a.ordered_by(by.column)?, b.ordered_by(by.column)?);
-        let ordering = match (&left, &right) {
-            (Value::Null, Value::Null) => Ordering::Equal,
-            (Value::Null, _) if by.nulls_first => Ordering::Less,
-            (Value::Null, _) => Ordering::Greater,
-            (_, Value::Null) if by.nulls_first => Ordering::Greater,
-            (_, Value::Null) => Ordering::Less,
-            (left, right) if by.descending => right.order(left),
-            (left, right) => left.order(right),
-        };
+        let (left, right) = (a.ordered_by(by)?, b.ordered_by(by)?);
+        let ordering = by.by.order(&left, &right);
         if ordering != Ordering::Equal {
             return Ok(ordering);
         }
@@ -92,27 +87,59 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a plan and visits the rows of its answer, each with its shard.
-    fn run(&mut self, plan: &Plan<'_>, mut visit: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
-        let table = plan.target.table;
-        self.ready(table, &plan.shards())?;
-        let cluster = &self.cluster;
+    /// Runs a plan and visits the rows of its answer, each with its shard: on workers where that is worth it,
+    /// otherwise here.
+    fn run(&mut self, plan: &Plan<'_>, visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>) -> Result<()> {
+        self.ready(plan.target.table, &plan.shards())?;
+        let (remotes, loans) = self.fan_out(plan);
+        let (all_here, began) = (loans.is_empty(), (plan.steps.len() > 1).then(Instant::now));
+        let visited = self.merged(plan, remotes, visit);
+        let here = began.map(|began| began.elapsed());
+        let there = self.take_back(loans);
+        if let (Ok(()), Some(here)) = (&visited, here) {
+            self.remember_time(plan, if all_here { None } else { Some(there) }, here);
+        }
+        visited
+    }
+
+    /// Visits the merged rows of a plan's steps, of which some run on workers.
+    fn merged(
+        &self,
+        plan: &Plan<'_>,
+        remotes: Vec<Option<Remote>>,
+        mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let (cluster, table) = (&self.cluster, plan.target.table);
         let mut prepared = Vec::with_capacity(plan.steps.len());
-        for step in &plan.steps {
-            prepared.push(self.prepare(step.shard, &step.statement.sql, table)?);
+        for (step, remote) in plan.steps.iter().zip(&remotes) {
+            prepared.push(match remote {
+                None => Some(self.prepare(step.shard, &step.statement.sql, table)?.1),
+                Some(_) => None,
+            });
         }
         let mut watches = Vec::with_capacity(plan.steps.len());
         let mut streams = Vec::with_capacity(plan.steps.len());
-        for (step, (shard, statement)) in plan.steps.iter().zip(&mut prepared) {
+        for ((step, statement), remote) in plan.steps.iter().zip(&mut prepared).zip(remotes) {
+            let Some(shard) = cluster.shards().at(step.shard) else { continue };
             watches.push(Watch::begin(cluster, shard));
-            let cursor =
-                statement.query(&step.statement.params).map_err(|error| locate(error, shard, table))?;
+            let cursor: Box<dyn Answer + '_> = match (remote, statement) {
+                (Some(remote), _) => Box::new(remote),
+                (None, Some(statement)) => {
+                    statement.query(&step.statement.params).map_err(|error| locate(error, shard, table))?
+                }
+                (None, None) => continue,
+            };
             streams.push(Rows { cursor, shard, table, read: 0 });
         }
-        let each = |_: usize, rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table });
+        let columns = plan.columns.as_deref();
+        let each =
+            |_: usize, rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
         let result = match plan.order.is_empty() || streams.len() < 2 {
-            true => merge::chain(&mut streams, plan.skip, plan.take, each),
-            false => merge::merge(&mut streams, |a, b| compare(plan.order, a, b), plan.skip, plan.take, each),
+            true => merge::chain(&mut streams, plan.bounds, each),
+            false => {
+                let by_order = |a: &Rows<'_>, b: &Rows<'_>| compare(&plan.order, a, b);
+                merge::merge(&mut streams, by_order, plan.distinct, plan.bounds, each)
+            }
         };
         for ((step, watch), rows) in plan.steps.iter().zip(watches).zip(&streams) {
             watch.end(cluster, rows.shard, &step.statement.sql, rows.read, &result);
@@ -127,6 +154,7 @@ impl Session {
         sql: &str,
         table: &'static Table,
     ) -> Result<(&'s Shard, Box<dyn Prepared + 's>)> {
+        self.refuse_elsewhere(shard, "the statement")?;
         let database = self.cluster.layout().place(shard)?.database;
         let link = self.links.get(database).and_then(|link| link.connection());
         let (Some(connection), Some(shard)) = (link, self.cluster.shards().at(shard)) else {
@@ -136,24 +164,25 @@ impl Session {
         Ok((shard, statement))
     }
 
-    pub(crate) fn select<T: Sharded>(&mut self, core: &SelectCore) -> Result<Vec<Stored<T>>> {
-        let mut found = Vec::new();
-        self.visit(core, Projection::Rows, |row| {
-            found.push(Stored::new(Arc::new(T::load(row)?), row.shard.clone()));
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// Visits the rows of a select, or each shard's partial value of an aggregate.
+    /// Visits the rows of a select.
     pub(crate) fn visit(
         &mut self,
         core: &SelectCore,
-        projection: Projection,
-        visit: impl FnMut(&Row<'_>) -> Result<()>,
+        projection: Projection<'_>,
+        visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
-        let visited = self.run(&Plan::read(core, projection, cluster.layout())?, visit);
+        let core = self.pinned_query(core, |core| &mut core.target)?;
+        self.visit_plan(&Plan::read(&core, projection, cluster.layout())?, visit)
+    }
+
+    /// Visits the rows of a plan's merged answer.
+    pub(crate) fn visit_plan(
+        &mut self,
+        plan: &Plan<'_>,
+        visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let visited = self.run(plan, visit);
         self.noticed(visited)
     }
 
@@ -206,7 +235,10 @@ impl Session {
                 return Ok(None);
             }
             let rows = Rows { cursor, shard, table, read: 1 };
-            Ok(Some(Stored::new(Arc::new(T::load(&Row { source: &rows, shard, table })?), shard.clone())))
+            Ok(Some(Stored::new(
+                Arc::new(T::load(&Row { source: &rows, shard, table, columns: None })?),
+                shard.clone(),
+            )))
         };
         let found = { read }().map_err(|error| locate(error, shard, table));
         let rows = matches!(found, Ok(Some(_)));
@@ -219,9 +251,10 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::NotFound`] where it is gone.
     pub fn parent<C: Child>(&mut self, child: &Stored<C>) -> Result<Stored<C::Parent>> {
+        self.refuse_row_elsewhere(child.shard(), C::TABLE.name)?;
         let shards =
             C::Parent::identity_chooser(child.parent_id(), Some(child.shard()), self.cluster.shards())?;
-        self.look_up(child.parent_id(), &shards)?
+        self.look_up(child.parent_id(), &self.narrowed(shards))?
             .ok_or_else(|| gone::<C::Parent>(child.parent_id(), child.shard()))
     }
 
@@ -230,9 +263,10 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::NotFound`] where it is gone.
     pub fn reload<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        self.refuse_row_elsewhere(row.shard(), T::TABLE.name)?;
         let shards = T::identity_chooser(row.id(), Some(row.shard()), self.cluster.shards())?;
         self.identities.forget::<T>(row.id(), row.shard())?;
-        match self.look_up(row.id(), &shards)? {
+        match self.look_up(row.id(), &self.narrowed(shards))? {
             Some(fresh) => *row = fresh,
             None => return Err(gone::<T>(row.id(), row.shard())),
         }
@@ -296,7 +330,7 @@ impl Session {
         let result = (|| {
             let mut rows = Rows { cursor: statement.query(&step.statement.params)?, shard, table, read: 0 };
             while merge::Stream::advance(&mut rows)? {
-                visit(&Row { source: &rows, shard, table })?;
+                visit(&Row { source: &rows, shard, table, columns: None })?;
                 read = rows.read;
             }
             Ok(())

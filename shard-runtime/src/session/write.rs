@@ -27,6 +27,7 @@ impl Session {
     /// the row keeps its changes.
     pub fn update<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
         let table = T::TABLE;
+        self.refuse_row_elsewhere(row.shard(), table.name)?;
         let shard = self.cluster.shards().place_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
         let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
@@ -95,6 +96,7 @@ impl Session {
     /// [`ErrorKind::NotFound`] where it is gone already, [`ErrorKind::ForeignKey`] where it has children.
     pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         let table = T::TABLE;
+        self.refuse_row_elsewhere(row.shard(), table.name)?;
         let shard = self.cluster.shards().place_of(row.shard())?;
         let model = self.cluster.layout().model(table)?;
         let sql = self.cluster.layout().sql(model, shard)?.delete.clone();
@@ -120,7 +122,7 @@ impl Session {
         self.noticed(written)
     }
 
-    fn begin_write(&mut self, shard: usize) -> Result<()> {
+    pub(super) fn begin_write(&mut self, shard: usize) -> Result<()> {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
@@ -166,7 +168,8 @@ impl Session {
 
     pub(crate) fn execute_write(&mut self, core: &WriteCore) -> Result<u64> {
         let cluster = self.cluster.clone();
-        let plan = Plan::write(core, cluster.layout())?;
+        let core = self.pinned_query(core, |core| &mut core.target)?;
+        let plan = Plan::write(&core, cluster.layout())?;
         let shards = plan.shards();
         self.flush_shards(&shards)?;
         self.identities.clear();
@@ -262,7 +265,11 @@ impl Session {
     /// Does something that writes these shards so that it has its effect on all of them or on none. Where this
     /// session has written before, a savepoint is undone if it fails. Where it begins to write here, the
     /// transaction is: below a savepoint SQLite copies every page before it changes it.
-    fn atomically<O>(&mut self, shards: &ShardSet, run: impl FnOnce(&mut Self) -> Result<O>) -> Result<O> {
+    pub(super) fn atomically<O>(
+        &mut self,
+        shards: &ShardSet,
+        run: impl FnOnce(&mut Self) -> Result<O>,
+    ) -> Result<O> {
         let (mut begun, mut written): (Vec<usize>, Vec<usize>) = Default::default();
         for &shard in shards.indexes() {
             let database = self.cluster.layout().place(shard)?.database;

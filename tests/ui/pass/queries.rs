@@ -1,6 +1,6 @@
 //! The queries that the compile-fail cases have slightly wrong.
 
-use shard_runtime::{Parent, Result, Session, ShardKey, Sharded, Stored};
+use shard_runtime::{Parent, Result, Session, ShardKey, Sharded, Sql, Stored};
 
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq)]
 enum Continent {
@@ -56,6 +56,10 @@ fn run(session: &mut Session, tokyo: &Stored<City>) -> Result<()> {
     session.all(City::select().filter(City::NAME.eq("Tokyo")).on(Continent::Asia))?;
     session.first(City::select().on_shard("asia").order_by(City::NAME.desc()))?;
     session.one(City::select().all_shards().count())?;
+    session.all(Sql::new("SELECT name FROM {cities} WHERE id = ?1").bind(5).all_shards())?;
+    session.all(Sql::new("SELECT name FROM {cities}").on::<City>(Continent::Asia))?;
+    session.all(Sql::new("SELECT 1 FROM {cities} WHERE id IN rarray(?1)").bind_list(vec![1, 2]).on_shard("asia"))?;
+    session.execute(Sql::new("DELETE FROM {cities} WHERE name = ?1").bind("Tokyo").on::<Report>(Continent::Asia))?;
     session.get::<City>(1)?;
     session.get(Report::by_id(1).on(Continent::Asia))?;
 

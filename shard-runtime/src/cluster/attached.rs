@@ -1,0 +1,181 @@
+//! All shards behind one SQLite connection: every database attached, and a view for each model over all shards.
+
+use super::Cluster;
+use super::layout::Layout;
+use super::opening::OWN_TABLES;
+use crate::driver::{Attached, attach};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Table;
+use crate::shards::Shard;
+use crate::sql::quoted;
+
+/// The column of the views that says the shard.
+const SHARD: &str = "shard";
+
+impl Cluster {
+    /// One SQLite connection over the whole cluster, to read with whatever SQL can say: joins, windows and common
+    /// table expressions over all shards run in SQLite itself.
+    ///
+    /// For each model there is a temporary view, named as its table, with the rows of every shard and all columns;
+    /// one more, `shard`, holds the shard's name where no column is called so. The databases themselves are attached
+    /// under the names of their shards (`asia.cities`); one that holds several shards by prefix is attached once,
+    /// under the name of the first.
+    ///
+    /// The shards are opened for reading only: nothing can be written to them through this connection, whatever is
+    /// said on it. It is also in `PRAGMA query_only`, which can be taken back to make temporary tables and views of
+    /// one's own. It is nobody's session: it sees what is committed and nothing that waits, and its statements are
+    /// not counted. Each statement reads one snapshot of each file, but begins them one after another: a commit over
+    /// several files may be seen on some of them only, as there is no common snapshot over write-ahead logs. Several
+    /// statements between `BEGIN` and `COMMIT` read the same snapshots.
+    ///
+    /// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. Databases in memory
+    /// are attached as files are; while a session writes one, a statement that reads it waits, and is then told that
+    /// it is locked.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # #[sharded(table = "accounts")]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// # session.add_all((0..20).map(|id| Account { id, cents: 100 * id }))?;
+    /// # session.commit()?;
+    /// let everything = cluster.attached()?;
+    /// let ranked = "SELECT id, shard, rank() OVER (ORDER BY cents DESC) AS place FROM accounts ORDER BY place LIMIT 1";
+    /// let richest: (i64, String) = everything.query_row(ranked, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    /// assert_eq!(richest.0, 19);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooManyDatabases`] where there are more databases than SQLite attaches: it says how many, and
+    /// what to do. [`ErrorKind::Configuration`] where two shards' names differ in upper and lower case only, or one is
+    /// `main` or `temp`, which SQLite calls its own; [`ErrorKind::Identity`] where a database is not the shard any
+    /// more that it was; SQLite's, where a database cannot be opened.
+    pub fn attached(&self) -> Result<rusqlite::Connection> {
+        let layout = self.layout();
+        let mut databases = Vec::with_capacity(self.databases());
+        // By shard: as which schema its database is attached.
+        let mut schemas: Vec<&str> = vec![""; layout.shards().len()];
+        for (index, database) in self.0.databases.iter().enumerate() {
+            let mut shards = layout.shards_in(index);
+            let Some(first) = shards.next() else { continue };
+            let Some(uri) = database.driver.sqlite_uri() else {
+                let said = "the shard is no SQLite database, and cannot be attached to one";
+                return Err(Error::new(ErrorKind::Configuration, said).on_shard(first.name()));
+            };
+            let schema = first.name();
+            check_schema(schema, databases.iter().map(|other: &Attached<'_>| other.schema))?;
+            for shard in std::iter::once(first).chain(shards) {
+                if let Some(place) = schemas.get_mut(shard.index()) {
+                    *place = schema;
+                }
+            }
+            databases.push(Attached { schema, uri });
+        }
+        let (raw, most_parts) = attach(&databases, self.0.timeout)?;
+        for (shard, schema) in layout.shards().iter().zip(&schemas) {
+            self.check_attached(&raw, shard, schema).map_err(|error| error.on_shard(shard.name()))?;
+        }
+        for table in layout.tables() {
+            raw.execute_batch(&view(table, layout, &schemas, most_parts)?)
+                .map_err(|error| Error::from(error).in_table(table.name))?;
+        }
+        raw.pragma_update(None, "query_only", true)?;
+        Ok(raw)
+    }
+
+    /// Looks whether what is attached is still the shard.
+    fn check_attached(&self, raw: &rusqlite::Connection, shard: &Shard, schema: &str) -> Result<()> {
+        let own = quoted(&format!("{}{}", self.layout().place(shard.index())?.prefix, OWN_TABLES[0]));
+        let sql = format!("SELECT cluster, shard FROM {}.{own}", quoted(schema));
+        let said: (String, String) = raw.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        match said.0 == self.0.control.cluster && said.1 == shard.name() {
+            true => Ok(()),
+            false => {
+                let said = format!("the database says that it is shard `{}` of cluster {}", said.1, said.0);
+                Err(Error::new(ErrorKind::Identity, said))
+            }
+        }
+    }
+}
+
+/// A schema's name must be its own, as SQLite compares names.
+fn check_schema<'a>(name: &str, mut others: impl Iterator<Item = &'a str>) -> Result<()> {
+    let said = if ["main", "temp"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        "SQLite calls a database of its own so: a shard of this name cannot be attached".to_owned()
+    } else if let Some(other) = others.find(|other| other.eq_ignore_ascii_case(name)) {
+        format!("SQLite does not tell this name from `{other}`: only one of these shards can be attached")
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Configuration, said).on_shard(name))
+}
+
+/// The rows of a model on all shards.
+fn view(table: &'static Table, layout: &Layout, schemas: &[&str], most_parts: usize) -> Result<String> {
+    let columns: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
+    let columns = columns.join(", ");
+    let has_shard = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(SHARD));
+    let model = layout.model(table)?;
+    let mut parts = Vec::with_capacity(schemas.len());
+    for (shard, schema) in layout.shards().iter().zip(schemas) {
+        let shard_column = match has_shard {
+            true => String::new(),
+            false => format!(", '{}' AS {}", shard.name().replace('\'', "''"), quoted(SHARD)),
+        };
+        let from = &layout.sql(model, shard.index())?.name;
+        parts.push(format!("SELECT {columns}{shard_column} FROM {}.{from}", quoted(schema)));
+    }
+    Ok(format!("CREATE TEMP VIEW {} AS {}", quoted(table.name), union_all(parts, most_parts)))
+}
+
+/// One select from many. SQLite takes so many parts side by side; where there are more, parts have parts.
+fn union_all(mut parts: Vec<String>, most: usize) -> String {
+    let most = most.max(2);
+    while parts.len() > most {
+        let nested = |parts: &[String]| format!("SELECT * FROM ({})", parts.join(" UNION ALL "));
+        parts = parts.chunks(most).map(nested).collect();
+    }
+    parts.join(" UNION ALL ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_parts_are_nested() {
+        let raw = rusqlite::Connection::open_in_memory().unwrap();
+        for count in [1, 2, 3, 4, 5, 9, 10, 1_100] {
+            for most in [3, 400] {
+                let parts = (0..count).map(|part| format!("SELECT {part} AS part")).collect();
+                let sql = union_all(parts, most);
+                let side_by_side =
+                    sql.split("SELECT * FROM").map(|parts| parts.matches("SELECT").count()).max();
+                assert!(side_by_side <= Some(most));
+                let sum = format!("SELECT count(*), sum(part) FROM ({sql})");
+                let found: (i64, i64) =
+                    raw.query_row(&sum, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+                assert_eq!(found, (count, count * (count - 1) / 2));
+            }
+        }
+    }
+
+    #[test]
+    fn schemas_are_told_apart_as_sqlite_does() {
+        assert!(check_schema("asia", ["europe"].into_iter()).is_ok());
+        for name in ["Main", "temp", "EUROPE"] {
+            let error = check_schema(name, ["europe"].into_iter()).unwrap_err();
+            assert_eq!((error.kind(), error.shard()), (ErrorKind::Configuration, Some(name)));
+        }
+    }
+}

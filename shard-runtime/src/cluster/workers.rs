@@ -1,0 +1,90 @@
+//! The threads on which statements run on several shards at once, and what is known of how long statements take.
+//!
+//! A query takes as many workers as are free, and runs on the caller's thread where none is: a worker may wait for
+//! its reader, so that nobody may wait for a worker.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use once_cell::sync::OnceCell;
+use scheduled_thread_pool::ScheduledThreadPool;
+
+/// How many statements' times are remembered.
+const REMEMBERED: usize = 1_024;
+
+pub(crate) struct Workers {
+    threads: OnceCell<ScheduledThreadPool>,
+    number: usize,
+    free: AtomicUsize,
+    times: Mutex<HashMap<String, Duration>>,
+}
+
+impl Workers {
+    /// Two for each processor, and at least four: some wait for their disk or their reader.
+    pub(super) fn new() -> Self {
+        let number = (2 * available_parallelism().map_or(1, NonZero::get)).clamp(4, 64);
+        Workers { threads: OnceCell::new(), number, free: AtomicUsize::new(number), times: Mutex::default() }
+    }
+
+    /// Takes as many workers as are free, and no more than these; each is given back by [`Workers::run`].
+    pub(crate) fn take(&self, wanted: usize) -> usize {
+        let taking = |free: usize| Some(free - wanted.min(free));
+        let free = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, taking);
+        free.map_or(0, |free| wanted.min(free))
+    }
+
+    /// Runs a job on a worker that was taken. It tells `done` at last, with the worker free again.
+    pub(crate) fn run<T: Send + 'static>(
+        self: &std::sync::Arc<Self>,
+        job: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(T) + Send + 'static,
+    ) {
+        let threads = self.threads.get_or_init(|| {
+            let builder = ScheduledThreadPool::builder().num_threads(self.number);
+            builder.thread_name_pattern("sharded-worker-{}").build()
+        });
+        let workers = std::sync::Arc::clone(self);
+        threads.execute(move || {
+            let result = job();
+            workers.free.fetch_add(1, Ordering::AcqRel);
+            done(result);
+        });
+    }
+
+    /// How long a statement took on one shard, where it was seen before.
+    pub(crate) fn time_of(&self, sql: &str) -> Option<Duration> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).get(sql).copied()
+    }
+
+    pub(crate) fn remember(&self, sql: &str, time: Duration) {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        match times.get_mut(sql) {
+            Some(known) => *known = time,
+            None => {
+                if times.len() >= REMEMBERED {
+                    times.clear();
+                }
+                times.insert(sql.to_owned(), time);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_workers_are_taken_than_there_are() {
+        let workers = std::sync::Arc::new(Workers::new());
+        let all = workers.take(usize::MAX);
+        assert_eq!((all, workers.take(1)), (workers.number, 0));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        workers.run(|| 5, move |result| sender.send(result).unwrap());
+        assert_eq!((receiver.recv(), workers.take(2)), (Ok(5), 1));
+    }
+}

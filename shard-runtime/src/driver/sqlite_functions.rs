@@ -1,0 +1,72 @@
+//! Aggregates that SQLite does not have, in the form in which shards' partial values are merged.
+
+use std::collections::HashSet;
+
+use rusqlite::functions::{Aggregate, Context, FunctionFlags};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Result};
+
+use crate::partial::{Moments, put_distinct};
+
+/// The number of values, their mean and their squared distances from it, as bytes.
+const MOMENTS: &str = "sharded_moments";
+
+/// The values, each once, as bytes.
+const DISTINCT: &str = "sharded_distinct";
+
+/// Makes the aggregates known to a connection.
+pub(super) fn define(connection: &Connection) -> Result<()> {
+    let flags =
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+    connection.create_aggregate_function(MOMENTS, 1, flags, MomentsOf)?;
+    connection.create_aggregate_function(DISTINCT, 1, flags, DistinctOf)
+}
+
+struct MomentsOf;
+
+impl Aggregate<Moments, Option<Vec<u8>>> for MomentsOf {
+    fn init(&self, _: &mut Context<'_>) -> Result<Moments> {
+        Ok(Moments::default())
+    }
+
+    fn step(&self, context: &mut Context<'_>, moments: &mut Moments) -> Result<()> {
+        match context.get_raw(0) {
+            ValueRef::Integer(integer) => moments.add(integer as f64),
+            ValueRef::Real(real) => moments.add(real),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finalize(&self, _: &mut Context<'_>, moments: Option<Moments>) -> Result<Option<Vec<u8>>> {
+        Ok(moments.filter(|moments| moments.rows > 0).map(|moments| moments.to_bytes().to_vec()))
+    }
+}
+
+struct DistinctOf;
+
+impl Aggregate<HashSet<Vec<u8>>, Option<Vec<u8>>> for DistinctOf {
+    fn init(&self, _: &mut Context<'_>) -> Result<HashSet<Vec<u8>>> {
+        Ok(HashSet::new())
+    }
+
+    fn step(&self, context: &mut Context<'_>, values: &mut HashSet<Vec<u8>>) -> Result<()> {
+        // A column holds values of one type: their bytes tell them apart.
+        let value = match context.get_raw(0) {
+            ValueRef::Null => return Ok(()),
+            ValueRef::Integer(integer) => integer.to_le_bytes().to_vec(),
+            ValueRef::Real(real) => (real + 0.0).to_le_bytes().to_vec(), // -0.0 is 0.0
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+        };
+        values.insert(value);
+        Ok(())
+    }
+
+    fn finalize(&self, _: &mut Context<'_>, values: Option<HashSet<Vec<u8>>>) -> Result<Option<Vec<u8>>> {
+        Ok(values.map(|values| {
+            let mut bytes = Vec::new();
+            values.iter().for_each(|value| put_distinct(&mut bytes, value));
+            bytes
+        }))
+    }
+}

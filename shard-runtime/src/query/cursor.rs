@@ -1,0 +1,149 @@
+//! Where a page of rows ended, so that the next one begins there: keyset paging.
+//!
+//! A cursor holds what the last row was ordered by, its shard and its id, and a fingerprint of the query. As text
+//! it is hexadecimal: a version, the fingerprint, the shard's name, and the values with a tag each.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use super::select::SelectCore;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::hash;
+use crate::value::Value;
+
+const VERSION: u8 = 1;
+
+/// Where a page ended; made by [`Select::cursor`](crate::Select::cursor), taken by
+/// [`Select::after`](crate::Select::after). As text (`to_string`, `parse`) it can travel to a client and back; it is
+/// not secret, and a changed one is an error or another place in the same query's rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cursor {
+    pub(crate) fingerprint: u64,
+    pub(crate) shard: String,
+    /// What the row is ordered by, column by column, and last its id.
+    pub(crate) values: Vec<Value<'static>>,
+}
+
+/// A number that tells a query's rows and order from those of other queries; limit and offset are not in it.
+pub(super) fn fingerprint(core: &SelectCore) -> u64 {
+    let SelectCore { target, order, .. } = core;
+    let said = format!("{} {:?} {:?} {order:?}", target.table.name, target.predicate, target.pins);
+    hash::hash_bytes(said.as_bytes(), 0)
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.fingerprint.to_be_bytes());
+        put(&mut bytes, self.shard.as_bytes());
+        for value in &self.values {
+            let (tag, content): (u8, &[u8]) = match value {
+                Value::Null => (0, &[]),
+                Value::Boolean(value) => (1, &[u8::from(*value)]),
+                Value::Integer(integer) => (2, &integer.to_be_bytes()),
+                Value::Real(real) => (3, &real.to_bits().to_be_bytes()),
+                Value::Text(text) => (4, text.as_bytes()),
+                Value::Bytes(content) => (5, content),
+                Value::Uuid(uuid) => (6, uuid),
+                Value::Timestamp(micros) => (7, &micros.to_be_bytes()),
+                Value::Json(text) => (8, text.as_bytes()),
+            };
+            bytes.push(tag);
+            put(&mut bytes, content);
+        }
+        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, content: &[u8]) {
+    bytes.extend((content.len() as u64).to_be_bytes());
+    bytes.extend(content);
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+
+    /// # Errors
+    /// [`ErrorKind::Query`] where the text is no cursor.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut shown = String::new();
+        let _ = write!(shown, "{:.40}", text.escape_debug().to_string());
+        read(text).ok_or_else(|| Error::new(ErrorKind::Query, format!("`{shown}` is no cursor")))
+    }
+}
+
+fn read(text: &str) -> Option<Cursor> {
+    let digit = |byte: u8| (byte as char).to_digit(16);
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let bytes: Vec<u8> = pairs
+        .iter()
+        .map(|[high, low]| Some((digit(*high)? * 16 + digit(*low)?) as u8))
+        .collect::<Option<_>>()?;
+    let (&VERSION, rest) = bytes.split_first()? else { return None };
+    let (fingerprint, mut rest) = rest.split_first_chunk::<8>()?;
+    let shard = String::from_utf8(take(&mut rest)?.to_vec()).ok()?;
+    let mut values = Vec::new();
+    while let Some((tag, after)) = rest.split_first() {
+        rest = after;
+        let content = take(&mut rest)?;
+        let eight = || <[u8; 8]>::try_from(content).ok();
+        let utf8 = || String::from_utf8(content.to_vec()).ok();
+        values.push(match (tag, content) {
+            (0, []) => Value::Null,
+            (1, [value @ (0 | 1)]) => Value::Boolean(*value == 1),
+            (2, _) => Value::Integer(i64::from_be_bytes(eight()?)),
+            (3, _) => Value::Real(f64::from_bits(u64::from_be_bytes(eight()?))),
+            (4, _) => Value::Text(utf8()?.into()),
+            (5, _) => Value::Bytes(content.to_vec().into()),
+            (6, _) => Value::Uuid(content.try_into().ok()?),
+            (7, _) => Value::Timestamp(i64::from_be_bytes(eight()?)),
+            (8, _) => Value::Json(utf8()?.into()),
+            _ => return None,
+        });
+    }
+    Some(Cursor { fingerprint: u64::from_be_bytes(*fingerprint), shard, values })
+}
+
+fn take<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let (length, after) = rest.split_first_chunk::<8>()?;
+    let (content, after) = after.split_at_checked(u64::from_be_bytes(*length).try_into().ok()?)?;
+    *rest = after;
+    Some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_text_and_back() {
+        let values = vec![
+            Value::Null,
+            Value::Boolean(true),
+            Value::Integer(i64::MIN),
+            Value::Real(-0.5),
+            Value::Text("Zürich".into()),
+            Value::Bytes(vec![0, 255].into()),
+            Value::Uuid([7; 16]),
+            Value::Timestamp(-1),
+            Value::Json("{}".into()),
+        ];
+        let cursor = Cursor { fingerprint: 42, shard: "asia".into(), values };
+        let text = cursor.to_string();
+        assert_eq!(text.parse::<Cursor>().unwrap(), cursor);
+        // Whatever is cut off or changed is an error or another cursor, and never a panic.
+        for end in 0..text.len() {
+            assert!(text[..end].parse::<Cursor>().map_or(true, |other| other != cursor), "{end}");
+        }
+        for place in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[place] = if bytes[place] == b'f' { b'0' } else { b'f' };
+            let changed = String::from_utf8(bytes).unwrap().parse::<Cursor>();
+            assert!(changed.map_or(true, |other| other != cursor), "{place}");
+        }
+        for wrong in ["", "0", "zz", "02", "Ä", "01ff"] {
+            assert_eq!(wrong.parse::<Cursor>().unwrap_err().kind(), ErrorKind::Query, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What is made of many rows' values: measures, as values that are read, compared and ordered by.
+
+use std::marker::PhantomData;
+
+use super::column::{Column, ColumnKind};
+use super::filter::Operator;
+use crate::error::{Result, ValueError};
+use crate::model::{Sharded, Table};
+pub(crate) use crate::partial::Function;
+use crate::value::{Field, Storable, Value};
+
+/// Something that is made of all rows of a group, and read as an `O`: [`count()`], or one of a column's, as
+/// `City::POPULATION.sum()`.
+pub struct Measure<T, O> {
+    pub(super) core: MeasureCore,
+    marker: PhantomData<fn() -> (T, O)>,
+}
+
+/// A measure without its types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasureCore {
+    pub(crate) function: Function,
+    /// The column; for a count of rows, any.
+    pub(crate) column: usize,
+}
+
+impl<T, O> Clone for Measure<T, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, O> Copy for Measure<T, O> {}
+
+impl<T, O> Measure<T, O> {
+    fn new(function: Function, column: usize) -> Self {
+        Measure { core: MeasureCore { function, column }, marker: PhantomData }
+    }
+}
+
+/// The number of rows.
+pub fn count<T: Sharded>() -> Measure<T, u64> {
+    Measure::new(Function::Count, 0)
+}
+
+/// A number that columns are summed in: integers as `i64`, floats as `f64`.
+#[diagnostic::on_unimplemented(
+    message = "a column of `{Self}` has no sum",
+    label = "not a number",
+    note = "sums and means are of integers and floats"
+)]
+pub trait Number: Field {
+    /// What the sum is read as.
+    type Sum: Field;
+}
+
+/// What the sum of a column of `V` is read as.
+pub type SumOf<V> = <<V as Storable>::Compare as Number>::Sum;
+
+macro_rules! numbers {
+    ($($number:ty => $sum:ty),*) => {$(
+        impl Number for $number {
+            type Sum = $sum;
+        }
+    )*};
+}
+numbers!(i8 => i64, i16 => i64, i32 => i64, i64 => i64, u8 => i64, u16 => i64, u32 => i64, u64 => i64, f32 => f64, f64 => f64);
+
+impl<T: Sharded, V: Storable<Compare: Number>, K: ColumnKind> Column<T, V, K> {
+    /// The sum, or `None` where no row has a value (or where infinities of both signs leave none).
+    ///
+    /// # Errors
+    /// When it is run: [`ErrorKind::Value`](crate::ErrorKind::Value) where a sum of integers, or one shard's part
+    /// of it, does not fit `i64`.
+    pub fn sum(self) -> Measure<T, Option<SumOf<V>>> {
+        Measure::new(Function::Sum, self.index())
+    }
+
+    /// The mean, or `None` where no row has a value. It is the shards' sums divided by their counts, not a mean
+    /// of means.
+    pub fn avg(self) -> Measure<T, Option<f64>> {
+        Measure::new(Function::Mean, self.index())
+    }
+
+    /// The sample's variance, or `None` where fewer than two rows have a value. Shards' moments are merged without
+    /// losing digits.
+    pub fn variance(self) -> Measure<T, Option<f64>> {
+        Measure::new(Function::Variance, self.index())
+    }
+
+    /// The sample's standard deviation, or `None` where fewer than two rows have a value.
+    pub fn stddev(self) -> Measure<T, Option<f64>> {
+        Measure::new(Function::Deviation, self.index())
+    }
+}
+
+impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K>
+where
+    V::Compare: Field,
+{
+    /// The least value, or `None` where no row has one.
+    pub fn min(self) -> Measure<T, Option<V::Compare>> {
+        Measure::new(Function::Min, self.index())
+    }
+
+    /// The greatest value, or `None` where no row has one.
+    pub fn max(self) -> Measure<T, Option<V::Compare>> {
+        Measure::new(Function::Max, self.index())
+    }
+
+    /// How many different values there are. Each shard answers with the set of its own, which is in memory then;
+    /// where one shard answers, or the values are those of the shard key, with their number.
+    pub fn count_distinct(self) -> Measure<T, u64> {
+        Measure::new(Function::CountDistinct, self.index())
+    }
+}
+
+/// What a measure is read as: a number of rows, or a value that may be missing.
+pub trait Measured: Sized {
+    /// What it is compared with.
+    type Compare: Field;
+    #[doc(hidden)]
+    fn measured(value: Value<'_>) -> Result<Self, ValueError>;
+}
+
+impl Measured for u64 {
+    type Compare = i64;
+
+    fn measured(value: Value<'_>) -> Result<Self, ValueError> {
+        u64::from_value(value)
+    }
+}
+
+impl<F: Field> Measured for Option<F> {
+    type Compare = F;
+
+    fn measured(value: Value<'_>) -> Result<Self, ValueError> {
+        match value {
+            Value::Null => Ok(None),
+            value => F::from_value(value).map(Some),
+        }
+    }
+}
+
+/// A condition on a group's measure. It does not hold where the measure has no value.
+pub struct Having<T> {
+    pub(super) core: HavingCore,
+    marker: PhantomData<fn() -> T>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct HavingCore {
+    pub(super) measure: MeasureCore,
+    pub(super) operator: Operator,
+    pub(super) value: Result<Value<'static>, ValueError>,
+}
+
+impl<T, O: Measured> Measure<T, O> {
+    fn compare(self, operator: Operator, value: impl Into<O::Compare>) -> Having<T> {
+        let value = value.into().to_value().map(Value::into_owned);
+        Having { core: HavingCore { measure: self.core, operator, value }, marker: PhantomData }
+    }
+
+    /// Groups whose measure is this.
+    pub fn eq(self, value: impl Into<O::Compare>) -> Having<T> {
+        self.compare(Operator::Equal, value)
+    }
+
+    /// Groups whose measure is another.
+    pub fn ne(self, value: impl Into<O::Compare>) -> Having<T> {
+        self.compare(Operator::NotEqual, value)
+    }
+
+    /// Groups whose measure is less.
+    pub fn lt(self, value: impl Into<O::Compare>) -> Having<T> {
+        self.compare(Operator::Less, value)
+    }
+
+    /// Groups whose measure is less or equal.
+    pub fn le(self, value: impl Into<O::Compare>) -> Having<T> {
+        self.compare(Operator::LessOrEqual, value)
+    }
+
+    /// Groups whose measure is greater.
+    pub fn gt(self, value: impl Into<O::Compare>) -> Having<T> {
+        self.compare(Operator::Greater, value)
+    }
+
+    /// Groups whose measure is greater or equal.
+    pub fn ge(self, value: impl Into<O::Compare>) -> Having<T> {
+        self.compare(Operator::GreaterOrEqual, value)
+    }
+}
+
+/// A measure of `T`, or a tuple of up to six: what is read is the value, or a tuple of the values.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a measure of `{T}`, nor a tuple of its measures",
+    label = "not measures of `{T}`",
+    note = "a measure is `count()`, or a column's `sum()`, `avg()`, `min()`, `max()`, `count_distinct()`, `variance()`, `stddev()`"
+)]
+pub trait MeasureList<T> {
+    /// The value, or the tuple of the values.
+    type Output;
+
+    #[doc(hidden)]
+    fn cores(&self, cores: &mut Vec<MeasureCore>);
+    #[doc(hidden)]
+    fn load(table: &'static Table, values: &mut Measures<'_>) -> Result<Self::Output>;
+}
+
+/// A group's values, one for each measure, that are read in turn.
+#[doc(hidden)]
+pub struct Measures<'v> {
+    pub(super) measures: &'v [MeasureCore],
+    pub(super) values: &'v [Value<'static>],
+    pub(super) next: usize,
+}
+
+impl<T: Sharded, O: Measured> MeasureList<T> for Measure<T, O> {
+    type Output = O;
+
+    fn cores(&self, cores: &mut Vec<MeasureCore>) {
+        cores.push(self.core);
+    }
+
+    fn load(table: &'static Table, values: &mut Measures<'_>) -> Result<O> {
+        let place = values.next;
+        values.next += 1;
+        let value = values.values.get(place).map_or(Value::Null, Value::borrowed);
+        let column = values.measures.get(place).map_or(table.id, |measure| measure.column);
+        O::measured(value).map_err(|error| table.error_at(column, error))
+    }
+}
+
+macro_rules! tuples_of_measures {
+    ($($name:ident $place:tt),*) => {
+        impl<T: Sharded, $($name: MeasureList<T>),*> MeasureList<T> for ($($name,)*) {
+            type Output = ($($name::Output,)*);
+
+            fn cores(&self, cores: &mut Vec<MeasureCore>) {
+                $(self.$place.cores(cores);)*
+            }
+
+            fn load(table: &'static Table, values: &mut Measures<'_>) -> Result<Self::Output> {
+                Ok(($($name::load(table, values)?,)*))
+            }
+        }
+    };
+}
+impl<T: Sharded> MeasureList<T> for () {
+    type Output = ();
+
+    fn cores(&self, _: &mut Vec<MeasureCore>) {}
+
+    fn load(_: &'static Table, _: &mut Measures<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+tuples_of_measures!(A 0);
+tuples_of_measures!(A 0, B 1);
+tuples_of_measures!(A 0, B 1, C 2);
+tuples_of_measures!(A 0, B 1, C 2, D 3);
+tuples_of_measures!(A 0, B 1, C 2, D 3, E 4);
+tuples_of_measures!(A 0, B 1, C 2, D 3, E 4, F 5);

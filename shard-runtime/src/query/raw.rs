@@ -1,0 +1,225 @@
+//! SQL as a person writes it, as a value: its text, the values it is given, and where it runs.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::filter::{IsRouted, Routed, Unrouted};
+use super::select::{Pin, Query, Visitor};
+use super::write::Write;
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::model::{Sharded, Table};
+use crate::session::Session;
+use crate::shards::Shard;
+use crate::value::{Storable, Value};
+
+/// One statement of SQL, for what the typed queries do not say. It is read with
+/// [`Session::all`](crate::Session::all), `first` and `one`, and executed with
+/// [`Session::execute`](crate::Session::execute), inside the session's own transactions.
+///
+/// `{table}` names a model's table, by the name that the model gives it, as it is on each shard: quoted, with the
+/// shard's prefix. A brace is written twice: `{{`, `}}`. Values are bound, never written into the text.
+///
+/// Nobody reads the SQL to find out which shards it concerns: it says where, with `on_shard`, `on` or
+/// `all_shards`, and does not run before. Over several shards each runs the statement for itself, in the cluster's
+/// order, and the rows come shard by shard: an `ORDER BY`, a `LIMIT` or a `count(*)` is one shard's own. Over all
+/// data at once SQL runs in [`Cluster::attached`](crate::Cluster::attached).
+///
+/// What waits in the session for the shards that are asked is written first, of all tables. A write forgets what
+/// the session has looked up, and where it fails it has no effect on any shard.
+///
+/// ```
+/// # use shard_runtime::{Cluster, Sharded, Sql};
+/// #[derive(Sharded, Clone, Debug)]
+/// #[sharded(table = "cities")]
+/// struct City {
+///     #[id]
+///     id: i64,
+///     #[shard_key(list("Asia" => "asia", "Europe" => "europe"))]
+///     continent: String,
+///     name: String,
+///     population: i64,
+/// }
+/// # fn main() -> shard_runtime::Result<()> {
+/// let cluster = Cluster::in_memory::<City>(["asia", "europe"])?;
+/// let mut session = cluster.session();
+/// session.add(City { id: 1, continent: "Asia".into(), name: "Tokyo".into(), population: 37_000_000 })?;
+/// session.add(City { id: 2, continent: "Europe".into(), name: "Bern".into(), population: 146_000 })?;
+///
+/// let big = Sql::new("SELECT name, population * 2 AS doubled FROM {cities} WHERE population > ?1");
+/// let rows = session.all(big.bind(1_000_000).all_shards())?;
+/// assert_eq!(rows[0].get::<String>("name")?, "Tokyo");
+/// assert_eq!((rows[0].get::<i64>("doubled")?, rows[0].shard().name()), (74_000_000, "asia"));
+///
+/// let upper = Sql::new("UPDATE {cities} SET name = upper(name) WHERE id IN rarray(?1)");
+/// assert_eq!(session.execute(upper.bind_list([1, 2]).on::<City>("Europe".to_owned()))?, 1);
+/// session.commit()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Whoever runs it says, before its first statement: [`ErrorKind::UnknownModel`] for a table in braces that is no
+/// model's, [`ErrorKind::Value`] for a value that cannot be stored, [`ErrorKind::UnknownShard`] and
+/// [`ErrorKind::ContradictingPins`] for where it should run; and [`ErrorKind::Query`] where the text is not one
+/// statement, where it takes another number of parameters, where it writes and is read or reads and is executed,
+/// where a write returns rows, or where it is about the connection or the transaction (`BEGIN`, `COMMIT`, `PRAGMA`,
+/// `ATTACH`, `VACUUM` and their like): for these, and for a trigger, which holds statements, there is
+/// [`Session::with_connection`](crate::Session::with_connection).
+#[derive(Clone, Debug)]
+#[must_use = "SQL does nothing until a session runs it"]
+pub struct Sql<R = Unrouted> {
+    pub(crate) core: SqlCore,
+    marker: PhantomData<fn() -> R>,
+}
+
+/// SQL without its marker.
+#[derive(Clone, Debug)]
+pub(crate) struct SqlCore {
+    pub(crate) text: String,
+    pub(crate) params: Vec<Bound>,
+    pub(crate) pins: Vec<SqlPin>,
+}
+
+/// A parameter as it was given.
+#[derive(Clone, Debug)]
+pub(crate) enum Bound {
+    Value(Result<Value<'static>, ValueError>),
+    List(Result<Vec<Value<'static>>, ValueError>),
+}
+
+/// The shard that SQL was told to run on; a key is one of a model's.
+#[derive(Clone, Debug)]
+pub(crate) enum SqlPin {
+    Shard(String),
+    Key(&'static Table, Pin),
+}
+
+impl Sql<Unrouted> {
+    /// The statement. Nothing is checked before it runs.
+    pub fn new(text: impl Into<String>) -> Self {
+        Sql::with(SqlCore { text: text.into(), params: Vec::new(), pins: Vec::new() })
+    }
+}
+
+impl<R> Sql<R> {
+    fn with(core: SqlCore) -> Self {
+        Sql { core, marker: PhantomData }
+    }
+
+    /// The value of the next parameter: the first is `?1` (or the first `?`), the second `?2`.
+    pub fn bind(mut self, value: impl IntoParameter) -> Self {
+        self.core.params.push(Bound::Value(value.into_parameter()));
+        self
+    }
+
+    /// Many values as the next parameter: on SQLite for `IN rarray(?1)`.
+    pub fn bind_list(mut self, values: impl IntoIterator<Item = impl IntoParameter>) -> Self {
+        self.core.params.push(Bound::List(values.into_iter().map(IntoParameter::into_parameter).collect()));
+        self
+    }
+
+    /// Only the shard of this key of the model `T`.
+    pub fn on<T: Sharded>(mut self, key: impl Into<T::Key>) -> Sql<Routed> {
+        self.core.pins.push(SqlPin::Key(T::TABLE, Pin::key(&key.into())));
+        Sql::with(self.core)
+    }
+
+    /// Only the shard of this name.
+    pub fn on_shard(mut self, name: impl Into<String>) -> Sql<Routed> {
+        self.core.pins.push(SqlPin::Shard(name.into()));
+        Sql::with(self.core)
+    }
+
+    /// Every shard, each for itself.
+    pub fn all_shards(self) -> Sql<Routed> {
+        Sql::with(self.core)
+    }
+}
+
+impl<R: IsRouted> Query for Sql<R> {
+    type Output = SqlRow;
+
+    fn visit(
+        self,
+        session: &mut Session,
+        at_most: Option<u64>,
+        visit: &mut Visitor<'_, SqlRow>,
+    ) -> Result<()> {
+        session.select_sql(&self.core, at_most, visit)
+    }
+}
+
+impl<R: IsRouted> Write for Sql<R> {
+    fn run(self, session: &mut Session) -> Result<u64> {
+        session.execute_sql(&self.core)
+    }
+}
+
+/// What [`Sql::bind`] takes: whatever a column stores, an `Option` of it, and `&str`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be bound to a statement",
+    label = "not a column's value",
+    note = "a parameter is what a column stores, or an `Option` of it: an integer, a float, `bool`, text, `Vec<u8>`, by feature a UUID, a timestamp, JSON, or a type with `#[derive(Field)]`",
+    note = "many values for one parameter are bound with `.bind_list(..)`"
+)]
+pub trait IntoParameter {
+    #[doc(hidden)]
+    fn into_parameter(self) -> Result<Value<'static>, ValueError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<V: Storable> IntoParameter for V {
+    fn into_parameter(self) -> Result<Value<'static>, ValueError> {
+        self.column_value().map(Value::into_owned)
+    }
+}
+
+impl IntoParameter for &str {
+    fn into_parameter(self) -> Result<Value<'static>, ValueError> {
+        crate::value::text_value(self).map(Value::into_owned)
+    }
+}
+
+/// A row that [`Sql`] found: its values by the names of its columns, and its shard.
+#[derive(Clone, Debug)]
+pub struct SqlRow {
+    pub(crate) shard: Shard,
+    pub(crate) columns: Arc<[String]>,
+    pub(crate) values: Vec<Result<Value<'static>, ValueError>>,
+}
+
+impl SqlRow {
+    /// The shard that the row was found on.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// The names of the columns, in their order.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(String::as_str)
+    }
+
+    /// The value of the column of this name: of any type that a column stores, a
+    /// [`Parent`](crate::Parent) among them; where it may be NULL, `Option` of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`] where there is no such column, or where several are so named;
+    /// [`ErrorKind::Value`] where the value is not one of this type's, or is NULL. They name shard and column.
+    pub fn get<V: Storable>(&self, column: &str) -> Result<V> {
+        let at = |error: Error| error.on_shard(self.shard.name()).at_column(column);
+        let mut named = self.columns.iter().zip(&self.values).filter(|(name, _)| *name == column);
+        let value = match (named.next(), named.next()) {
+            (Some((_, value)), None) => value,
+            (None, _) => {
+                let said = format!("the answer has no such column; it has {}", self.columns.join(", "));
+                return Err(at(Error::new(ErrorKind::Query, said)));
+            }
+            (Some(_), Some(_)) => {
+                let said = "several columns of the answer have this name; tell them apart with `AS`";
+                return Err(at(Error::new(ErrorKind::Query, said)));
+            }
+        };
+        let value = value.as_ref().map_err(Clone::clone).map(Value::borrowed);
+        value.and_then(|value| V::stored(value, &self.shard)).map_err(|error| at(error.into()))
+    }
+}

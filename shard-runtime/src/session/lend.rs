@@ -1,0 +1,87 @@
+//! The driver's own connection, lent inside the session's transaction.
+
+use super::{Session, Watch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::shards::ShardSet;
+
+/// What a loan is called where statements are told of: what is done with the connection is not seen.
+const LOAN: &str = "-- with_connection";
+
+impl Session {
+    /// Lends SQLite's own connection to a shard, inside the session's write transaction there: for what neither
+    /// the queries nor [`Sql`](crate::Sql) say. What waits for the shard is written first, and what the session
+    /// has looked up is forgotten. It commits and rolls back with the rest of the session; where the closure
+    /// fails, what it has done is undone. The loan counts as one statement of the shard.
+    ///
+    /// The transaction is the session's: a closure that ends it (`COMMIT`, `ROLLBACK`) ends the unit of work. A
+    /// shard with a prefix shares its database, where its tables are named with it. And the connection is the
+    /// cluster's: what is set on it (`PRAGMA`, a temporary table, an attached database) stays set for the sessions
+    /// that are given it later, unless the closure takes it back.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # #[sharded(table = "accounts")]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// let mut session = cluster.session();
+    /// session.add(Account { id: 7, cents: 100 })?;
+    /// let pages: i64 = session.with_connection("b", |connection| {
+    ///     connection.execute("UPDATE accounts SET cents = cents + ?1", [50])?;
+    ///     connection.pragma_query_value(None, "page_count", |row| row.get(0))
+    /// })?;
+    /// assert!(pages > 0);
+    /// assert_eq!(session.get::<Account>(7)?.map(|account| account.cents), Some(150));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownShard`], [`ErrorKind::ContradictingPins`]; those of writing what waits and of beginning
+    /// to write; the closure's, with the shard's name. [`ErrorKind::Aborted`] where the closure has ended the
+    /// transaction: the session has to be rolled back before it is used on, and what the closure committed by hand
+    /// stays committed.
+    pub fn with_connection<O, E: Into<Error>>(
+        &mut self,
+        shard: &str,
+        run: impl FnOnce(&rusqlite::Connection) -> Result<O, E>,
+    ) -> Result<O> {
+        self.check_usable()?;
+        let shard = self.cluster.shard(shard)?.clone();
+        self.refuse_elsewhere(shard.index(), "the connection")?;
+        self.flush_shards(&ShardSet::one(shard.index()))?;
+        self.begin_write(shard.index())?;
+        self.identities.clear();
+        let database = self.cluster.layout().place(shard.index())?.database;
+        let Some(link) = self.links.get(database) else {
+            return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
+        };
+        link.savepoint().map_err(|error| error.on_shard(shard.name()))?;
+        let watch = Watch::begin(&self.cluster, &shard);
+        let connection = self.connection_of(&shard)?.native().downcast_ref::<rusqlite::Connection>();
+        let result = match connection {
+            Some(connection) => run(connection).map_err(Into::into),
+            None => Err(Error::new(ErrorKind::Configuration, "the shard is no SQLite database")),
+        };
+        let result = result.map_err(|error| error.on_shard(shard.name()));
+        watch.end(&self.cluster, &shard, LOAN, 0, &result);
+        // The savepoint is there only as long as the transaction is that it was made in.
+        let kept = match &result {
+            Ok(_) => link.release(),
+            Err(_) => link.rollback_to_savepoint(),
+        };
+        if let Err(lost) = kept {
+            let said = "the closure that the connection was lent to has ended the session's transaction";
+            let error = Error::new(ErrorKind::Aborted, said).with_source(lost).on_shard(shard.name());
+            self.abort(&error);
+            return Err(result.err().unwrap_or(error));
+        }
+        result
+    }
+}

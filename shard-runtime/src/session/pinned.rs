@@ -1,0 +1,64 @@
+//! A session that is pinned as a whole: every shard but its own is out of its reach.
+
+use std::borrow::Cow;
+
+use super::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::{Pin, Target};
+use crate::route;
+use crate::shards::{Shard, ShardSet};
+
+impl Session {
+    /// The shard that the whole session is pinned to, where it is one of
+    /// [`Cluster::session_on_shard`](crate::Cluster::session_on_shard).
+    pub fn pinned_to(&self) -> Option<&Shard> {
+        self.pinned.and_then(|shard| self.cluster.shards().at(shard))
+    }
+
+    /// The shards that something may ask: the session's own instead of what was chosen.
+    pub(super) fn narrowed(&self, chosen: ShardSet) -> ShardSet {
+        match self.pinned {
+            Some(shard) if !chosen.is_empty() => ShardSet::one(shard),
+            _ => chosen,
+        }
+    }
+
+    /// Refuses what belongs on another shard than the one that the session is pinned to.
+    pub(super) fn refuse_elsewhere(&self, shard: usize, what: &str) -> Result<()> {
+        match self.pinned_to() {
+            Some(pinned) if pinned.index() != shard => {
+                let other = self.cluster.shards().at(shard).map_or("another shard", Shard::name);
+                let said =
+                    format!("{what} is of shard `{other}`, the session is pinned to `{}`", pinned.name());
+                Err(Error::new(ErrorKind::ContradictingPins, said))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a row of another shard, and of another cluster.
+    pub(super) fn refuse_row_elsewhere(&self, shard: &Shard, table: &str) -> Result<()> {
+        if self.pinned.is_none() {
+            return Ok(());
+        }
+        let place = self.cluster.shards().place_of(shard)?;
+        self.refuse_elsewhere(place, "the row").map_err(|error| error.in_table(table))
+    }
+
+    /// A query or a bulk write with the session's pin beside its own.
+    pub(crate) fn pinned_query<'q, C: Clone>(
+        &self,
+        core: &'q C,
+        target: fn(&mut C) -> &mut Target,
+    ) -> Result<Cow<'q, C>> {
+        let Some(shard) = self.pinned_to() else { return Ok(Cow::Borrowed(core)) };
+        let mut core = core.clone();
+        let Target { table, pins, .. } = target(&mut core);
+        for pin in pins.iter() {
+            let place = route::pin_shard(table, pin, self.cluster.shards())?;
+            self.refuse_elsewhere(place, "the query").map_err(|error| error.in_table(table.name))?;
+        }
+        pins.push(Pin::Row(shard.clone()));
+        Ok(Cow::Owned(core))
+    }
+}

@@ -1,0 +1,170 @@
+//! SQL that a person wrote: its tables in braces become a shard's, and it is looked at as far as words, quotes and
+//! comments go. Pure; nothing here understands SQL.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The text with every `{table}` in the place of what `name` says for it; `{{` and `}}` are braces.
+pub(crate) fn named<'n>(text: &str, name: impl Fn(&str) -> Result<&'n str>) -> Result<String> {
+    let wrong = |said: &str| Err(Error::new(ErrorKind::Query, format!("{said}; a brace is written twice")));
+    let mut sql = String::with_capacity(text.len() + 32);
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, from) = rest.split_at(at);
+        sql.push_str(before);
+        rest = if let Some(after) = from.strip_prefix("{{") {
+            sql.push('{');
+            after
+        } else if let Some(after) = from.strip_prefix("}}") {
+            sql.push('}');
+            after
+        } else if from.starts_with('}') {
+            return wrong("the SQL closes a brace that it has not opened");
+        } else {
+            let inside = from.get(1..).unwrap_or_default();
+            let Some((table, after)) = inside.split_once('}') else {
+                return wrong("the SQL does not close a brace");
+            };
+            sql.push_str(name(table)?);
+            after
+        };
+    }
+    sql.push_str(rest);
+    Ok(sql)
+}
+
+/// Statements about the connection or the transaction: sessions run these themselves.
+const NOT_FOR_SESSIONS: [&str; 10] =
+    ["ATTACH", "BEGIN", "COMMIT", "DETACH", "END", "PRAGMA", "RELEASE", "ROLLBACK", "SAVEPOINT", "VACUUM"];
+
+/// Looks whether the text is one statement that a session may run. This is found out before the database sees the
+/// text: SQLite carries some statements out while it prepares them.
+///
+/// # Errors
+/// [`ErrorKind::Query`]
+pub(crate) fn check(sql: &str) -> Result<()> {
+    let wrong = |said: &str| Err(Error::new(ErrorKind::Query, said));
+    if sql.contains('\0') {
+        return wrong("the SQL holds a NUL, where the database takes it to end");
+    }
+    let mut first: Option<&str> = None;
+    let mut ended = false;
+    let mut rest = sql;
+    while let Some(character) = rest.chars().next() {
+        let length = token(rest, character);
+        let (token, after) = rest.split_at(length);
+        rest = after;
+        let is_comment = token.starts_with("--") || token.starts_with("/*");
+        if character.is_whitespace() || character == '\u{feff}' || is_comment {
+            continue;
+        }
+        if character == ';' {
+            ended = first.is_some();
+        } else if ended {
+            return wrong("the SQL is several statements; a session runs one at a time");
+        } else if first.is_none_or(|word| is_any(word, &["EXPLAIN", "QUERY", "PLAN"])) {
+            first = Some(token);
+        }
+    }
+    match first {
+        None => wrong("the SQL is no statement"),
+        Some(word) if is_any(word, &NOT_FOR_SESSIONS) => {
+            let said = format!(
+                "`{word}` is about the connection or its transaction, which is the session's own; \
+                 `with_connection` lends it"
+            );
+            Err(Error::new(ErrorKind::Query, said))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn is_any(word: &str, words: &[&str]) -> bool {
+    words.iter().any(|other| other.eq_ignore_ascii_case(word))
+}
+
+/// How long the token is, in bytes, that the text begins with: a quoted text or name, a comment, a word, or one
+/// character. What is not closed goes to the end.
+fn token(text: &str, first: char) -> usize {
+    let until = |from: usize, end: &str| {
+        let inside = text.get(from..).unwrap_or_default();
+        inside.find(end).map_or(text.len(), |at| from + at + end.len())
+    };
+    match first {
+        '\'' => until(1, "'"), // a doubled quote is two texts, side by side
+        '"' => until(1, "\""),
+        '`' => until(1, "`"),
+        '[' => until(1, "]"),
+        '-' if text.starts_with("--") => until(2, "\n"),
+        '/' if text.starts_with("/*") => until(2, "*/"),
+        character if is_of_a_word(character) => text.find(|c| !is_of_a_word(c)).unwrap_or(text.len()),
+        character => character.len_utf8(),
+    }
+}
+
+fn is_of_a_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_' || character == '$'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(table: &str) -> Result<&'static str> {
+        match table {
+            "cities" => Ok("\"asia_cities\""),
+            other => Err(Error::new(ErrorKind::UnknownModel, other)),
+        }
+    }
+
+    #[test]
+    fn tables_stand_in_braces() {
+        assert_eq!(named("SELECT * FROM {cities}", name).unwrap(), "SELECT * FROM \"asia_cities\"");
+        assert_eq!(named("{cities}{cities}é", name).unwrap(), "\"asia_cities\"\"asia_cities\"é");
+        assert_eq!(named("'{{\"a\": {{}}}}' {{cities}}", name).unwrap(), "'{\"a\": {}}' {cities}");
+        assert_eq!(named("{towns}", name).unwrap_err().kind(), ErrorKind::UnknownModel);
+        assert_eq!(named("{}", name).unwrap_err().kind(), ErrorKind::UnknownModel);
+        for text in ["{cities", "cities}", "{", "}", "{{cities}", "{cities}}"] {
+            assert_eq!(named(text, name).unwrap_err().kind(), ErrorKind::Query, "{text}");
+        }
+    }
+
+    #[test]
+    fn one_statement_is_one() {
+        for sql in [
+            "SELECT 1",
+            "SELECT 1;",
+            " ; SELECT 1 ; -- and; no; more\n ;; /* ; SELECT 2 */ ",
+            "SELECT ';', \"a;b\", `c;d`, [e;f], 'it''s; one' -- ; SELECT 2",
+            "SELECT 'PRAGMA', commit FROM begin",
+            "SELECT 1 /* not closed; SELECT 2",
+            "EXPLAIN QUERY PLAN SELECT 1",
+            "\u{feff}VALUES (1)",
+        ] {
+            assert!(check(sql).is_ok(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn several_statements_none_and_the_sessions_own_are_refused() {
+        for sql in [
+            "",
+            " ;; -- nothing\n",
+            "SELECT 1; SELECT 2",
+            "SELECT 1;;PRAGMA query_only = ON",
+            "SELECT 'a\\'; DROP TABLE x; --'",
+            "SELECT '--'; DELETE FROM x",
+            "SELECT \"/*\"; DELETE FROM x; --*/",
+            "SELECT 1 /* -- */; DELETE FROM x",
+            "SELECT 1\0; DELETE FROM x",
+            "commit",
+            "/* x */ Pragma query_only = ON",
+            ";ROLLBACK",
+            "\u{feff}COMMIT",
+            "EXPLAIN PRAGMA query_only = ON",
+            "explain query plan pragma query_only = ON",
+            "VACUUM INTO 'elsewhere.db'",
+        ] {
+            assert_eq!(check(sql).unwrap_err().kind(), ErrorKind::Query, "{sql}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The driver's own connection, lent inside a session's transaction.
+
+use shard_runtime::{Error, ErrorKind, Sharded, rusqlite};
+
+use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
+use crate::models::*;
+
+on_every_backend! {
+    what_is_done_belongs_to_the_session,
+    r23_the_loan_sees_what_waits_and_what_was_known_is_forgotten,
+    r32_a_closure_that_fails_has_no_effect,
+    a_closure_that_leaves_the_transaction_ends_the_unit,
+    errors_are_the_closures_own,
+    the_loan_is_counted,
+}
+
+/// One city in Asia and one in Europe.
+fn made(backend: &Backend) -> Watched {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    session.add_all([city(Continent::Asia, "Tokyo"), city(Continent::Europe, "Bern")]).unwrap();
+    session.commit().unwrap();
+    cluster
+}
+
+fn names(cluster: &Watched) -> Vec<String> {
+    let rows = cluster.session().all(City::select().all_shards().order_by(City::NAME.asc())).unwrap();
+    rows.into_iter().map(|city| city.name.clone()).collect()
+}
+
+fn what_is_done_belongs_to_the_session(backend: &Backend) {
+    let cluster = made(backend);
+    let mut session = cluster.session();
+    let rename = format!("UPDATE {} SET name = ?1 WHERE name = 'Tokyo'", backend.table("asia", "cities"));
+    for (commit, after) in [(false, ["Bern", "Tokyo"]), (true, ["Bern", "Edo"])] {
+        let changed = session.with_connection("asia", |raw| raw.execute(&rename, ["Edo"])).unwrap();
+        assert_eq!(changed, 1);
+        match commit {
+            true => session.commit().unwrap(),
+            false => session.rollback(),
+        }
+        assert_eq!(names(&cluster), after);
+    }
+}
+
+fn r23_the_loan_sees_what_waits_and_what_was_known_is_forgotten(backend: &Backend) {
+    let cluster = made(backend);
+    let mut session = cluster.session();
+    let delhi = session.add(city(Continent::Asia, "Delhi")).unwrap();
+    session.add(city(Continent::Europe, "waits on")).unwrap();
+    assert_eq!(session.get::<City>(delhi.id).unwrap().unwrap().population, None);
+    let (count, asked) = cluster.asked(|| {
+        let table = backend.table("asia", "cities");
+        session.with_connection("asia", |raw| {
+            raw.execute(&format!("UPDATE {table} SET population = 7"), [])?;
+            raw.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))
+        })
+    });
+    assert_eq!((count.unwrap(), asked), (2, vec!["asia".to_owned()]));
+    assert_eq!(session.get::<City>(delhi.id).unwrap().unwrap().population, Some(7));
+}
+
+fn r32_a_closure_that_fails_has_no_effect(backend: &Backend) {
+    let cluster = made(backend);
+    let mut session = cluster.session();
+    session.add(city(Continent::Asia, "Delhi")).unwrap();
+    let table = backend.table("asia", "cities");
+    let failed = session.with_connection("asia", |raw| {
+        raw.execute_batch(&format!("SAVEPOINT mine; DELETE FROM {table}"))?;
+        raw.execute(&format!("INSERT INTO {table} VALUES (1, 'Asia', NULL, NULL)"), [])
+    });
+    assert_error(failed, ErrorKind::NotNull, &["shard `asia`"]);
+    // The session can be used on, with what it did before.
+    session.commit().unwrap();
+    assert_eq!(names(&cluster), ["Bern", "Delhi", "Tokyo"]);
+}
+
+fn a_closure_that_leaves_the_transaction_ends_the_unit(backend: &Backend) {
+    for leaving in ["COMMIT", "ROLLBACK", "COMMIT; BEGIN", "ROLLBACK; BEGIN IMMEDIATE", "ROLLBACK; nonsense"]
+    {
+        let backend = &Backend::new(backend.kind);
+        let cluster = made(backend);
+        let mut session = cluster.session();
+        session.add_all([city(Continent::Asia, "lost?"), city(Continent::Europe, "lost")]).unwrap();
+        session.flush().unwrap();
+        let before = session.first(City::select().on_shard("europe")).unwrap().unwrap();
+        let left = session.with_connection("asia", |raw| raw.execute_batch(leaving));
+        let kind = if leaving.ends_with("nonsense") { ErrorKind::Database } else { ErrorKind::Aborted };
+        assert_error(left, kind, &["shard `asia`"]);
+        let all = || City::select().all_shards();
+        assert_error(session.all(all()), ErrorKind::Aborted, &["rolled back"]);
+        assert_error(session.commit(), ErrorKind::Aborted, &[]);
+        assert_error(session.delete(&before), ErrorKind::Aborted, &[]);
+        let lent = session.with_connection("asia", |_| Ok::<_, Error>(()));
+        assert_error(lent, ErrorKind::Aborted, &[]);
+        session.rollback();
+        // What was committed by hand stays; shards that share a database share its transaction.
+        let stays = leaving.starts_with("COMMIT");
+        let shared = backend.url("asia").contains("prefix");
+        let expected: &[&str] = match (stays, shared) {
+            (true, true) => &["Bern", "Tokyo", "lost", "lost?"],
+            (true, false) => &["Bern", "Tokyo", "lost?"],
+            (false, _) => &["Bern", "Tokyo"],
+        };
+        assert_eq!(names(&cluster), expected, "{leaving}");
+        session.add(city(Continent::Asia, "again")).unwrap();
+        session.commit().unwrap();
+        assert!(names(&cluster).contains(&"again".to_owned()));
+    }
+}
+
+fn errors_are_the_closures_own(backend: &Backend) {
+    let cluster = made(backend);
+    let mut session = cluster.session();
+    let ((), asked) = cluster.asked(|| {
+        let lent = session.with_connection("atlantis", |_| Ok::<_, Error>(()));
+        assert_error(lent, ErrorKind::UnknownShard, &["`atlantis`", "south_america"]);
+    });
+    assert!(asked.is_empty());
+    let table = backend.table("asia", "cities");
+    type Closure<'c> = &'c dyn Fn(&rusqlite::Connection) -> rusqlite::Result<i64>;
+    let query = |sql: String| move |raw: &rusqlite::Connection| raw.query_row(&sql, [], |row| row.get(0));
+    let cases: [(Closure<'_>, ErrorKind); 6] = [
+        (&query(format!("SELECT id FROM {table} WHERE name = 'nowhere'")), ErrorKind::NotFound),
+        (&query(format!("SELECT name FROM {table}")), ErrorKind::Value),
+        (&query("SELECT 1; SELECT 2".to_owned()), ErrorKind::Query),
+        (&query("SELECT * FROM nowhere".to_owned()), ErrorKind::Schema),
+        (&query("BEGIN".to_owned()), ErrorKind::Database),
+        (&|raw| raw.query_row("SELECT ?1", [1, 2], |row| row.get(0)), ErrorKind::Query),
+    ];
+    for (closure, kind) in cases {
+        assert_error(session.with_connection("asia", closure), kind, &["shard `asia`"]);
+    }
+    let own =
+        session.with_connection("asia", |_| Err::<(), Error>(Error::from(rusqlite::Error::InvalidQuery)));
+    assert_error(own, ErrorKind::Query, &["shard `asia`"]);
+    session.commit().unwrap();
+}
+
+fn the_loan_is_counted(backend: &Backend) {
+    let cluster = made(backend);
+    let mut session = cluster.session();
+    let (lent, counts) =
+        cluster.counted(|| session.with_connection("asia", |raw| raw.execute_batch("SELECT 1; SELECT 2")));
+    lent.unwrap();
+    assert_eq!(counts, [("asia".to_owned(), 1)]);
+}

@@ -4,6 +4,7 @@
 //! long they are, so that a statement's text does not depend on its values and is prepared once.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::model::{ColumnDef, IdKind, Table};
@@ -44,7 +45,13 @@ pub(crate) struct Statement<'q> {
 
 /// A name as SQL writes it, whatever it contains.
 pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    let mut quoted = String::with_capacity(name.len() + 2);
+    for part in name.split('"') {
+        quoted.push_str(if quoted.is_empty() { "\"" } else { "\"\"" });
+        quoted.push_str(part);
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
@@ -91,18 +98,14 @@ impl TableSql {
     /// Sets these columns of the row with an id; the id is the last parameter.
     pub(crate) fn update(&self, table: &Table, columns: &[usize]) -> String {
         let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
-        let set: Vec<String> = columns
-            .iter()
-            .enumerate()
-            .map(|(place, &column)| format!("{} = ?{}", name(column), place + 1))
-            .collect();
-        format!(
-            "UPDATE {} SET {} WHERE {} = ?{}",
-            self.name,
-            set.join(", "),
-            name(table.id),
-            columns.len() + 1
-        )
+        // Rendered for every row that is updated: one text, without others on the way.
+        let mut sql = format!("UPDATE {} SET ", self.name);
+        for (place, &column) in columns.iter().enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            let _ = write!(sql, "{separator}{} = ?{}", name(column), place + 1);
+        }
+        let _ = write!(sql, " WHERE {} = ?{}", name(table.id), columns.len() + 1);
+        sql
     }
 }
 
@@ -287,7 +290,7 @@ impl<'s, 'q> Writer<'s, 'q> {
 
     fn param(&mut self, param: Param<'q>) {
         self.params.push(param);
-        self.sql.push_str(&format!("?{}", self.params.len()));
+        let _ = write!(self.sql, "?{}", self.params.len());
     }
 
     fn operand(&mut self, column: usize, operand: &'q Operand) -> Result<()> {

@@ -1,10 +1,10 @@
 //! SQL text: the few shapes of statement that sessions send, in a database's dialect.
 //!
 //! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
-//! long they are, so that a statement's text does not depend on its values and is prepared once. Only how many
-//! rows are wanted stands in it.
+//! long they are, so that a statement's text does not depend on its values and is prepared once.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 mod related;
 
@@ -49,7 +49,13 @@ pub(crate) struct Statement<'q> {
 
 /// A name as SQL writes it, whatever it contains.
 pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    let mut quoted = String::with_capacity(name.len() + 2);
+    for part in name.split('"') {
+        quoted.push_str(if quoted.is_empty() { "\"" } else { "\"\"" });
+        quoted.push_str(part);
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
@@ -96,18 +102,14 @@ impl TableSql {
     /// Sets these columns of the row with an id; the id is the last parameter.
     pub(crate) fn update(&self, table: &Table, columns: &[usize]) -> String {
         let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
-        let set: Vec<String> = columns
-            .iter()
-            .enumerate()
-            .map(|(place, &column)| format!("{} = ?{}", name(column), place + 1))
-            .collect();
-        format!(
-            "UPDATE {} SET {} WHERE {} = ?{}",
-            self.name,
-            set.join(", "),
-            name(table.id),
-            columns.len() + 1
-        )
+        // Rendered for every row that is updated: one text, without others on the way.
+        let mut sql = format!("UPDATE {} SET ", self.name);
+        for (place, &column) in columns.iter().enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            let _ = write!(sql, "{separator}{} = ?{}", name(column), place + 1);
+        }
+        let _ = write!(sql, " WHERE {} = ?{}", name(table.id), columns.len() + 1);
+        sql
     }
 }
 
@@ -297,7 +299,7 @@ impl<'s, 'q> Writer<'s, 'q> {
 
     fn param(&mut self, param: Param<'q>) {
         self.params.push(param);
-        self.sql.push_str(&format!("?{}", self.params.len()));
+        let _ = write!(self.sql, "?{}", self.params.len());
     }
 
     fn operand(&mut self, column: usize, operand: &'q Operand) -> Result<()> {
@@ -560,17 +562,21 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 
     fn bounds(&mut self, limit: Option<u64>, offset: u64) {
-        let rows = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+        let rows = |rows: u64| Param::Value(Value::Integer(i64::try_from(rows).unwrap_or(i64::MAX)));
         match (limit, offset, self.site.dialect) {
             (None, 0, _) => return,
-            // Not a parameter: SQLite plans by the value of a limit, and prepares the statement anew whenever
-            // one is bound.
-            (Some(limit), _, _) => self.sql.push_str(&format!(" LIMIT {}", rows(limit))),
+            (Some(limit), _, Dialect::Sqlite) => {
+                // SQLite plans by the value of a limit that is a bare parameter, and so prepares the statement
+                // anew whenever it is bound. A sum is no bare parameter.
+                self.sql.push_str(" LIMIT ");
+                self.param(rows(limit));
+                self.sql.push_str(" + 0");
+            }
             (None, _, Dialect::Sqlite) => self.sql.push_str(" LIMIT -1"),
         }
         if offset > 0 {
             self.sql.push_str(" OFFSET ");
-            self.param(Param::Value(Value::Integer(rows(offset))));
+            self.param(rows(offset));
         }
     }
 }

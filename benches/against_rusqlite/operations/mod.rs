@@ -30,6 +30,12 @@ pub const OPERATIONS: &[Operation] = &[
         pair: point::known_in_autocommit,
     },
     Operation {
+        name: "get, known shard, a session each",
+        against: "BEGIN, get, COMMIT",
+        target: None,
+        pair: point::known_in_short_transactions,
+    },
+    Operation {
         name: "get, known shard, inside a session",
         against: "autocommit",
         target: Some(0.55),
@@ -125,6 +131,12 @@ pub const OPERATIONS: &[Operation] = &[
         against: "a loop over four",
         target: None,
         pair: scatter::mean,
+    },
+    Operation {
+        name: "group-by of a million rows, 1,000 groups",
+        against: "a loop over four",
+        target: None,
+        pair: scatter::groups,
     },
     Operation {
         name: "insert 1,000 rows, at the end",

@@ -17,10 +17,9 @@ fn pair<'d>(
 }
 
 /// A session for each row, committed.
-pub fn known_in_autocommit(data: &Data) -> Result<Pair<'_>, Failure> {
-    let set = data.accounts()?;
+fn known_by_framework_in_autocommit(set: &Set) -> impl Side {
     let mut ids = Turns::new(&set.ids);
-    let framework = move || {
+    move || {
         let mut sum = 0;
         for &id in ids.take(PER_BLOCK) {
             let mut session = set.cluster.session();
@@ -28,8 +27,29 @@ pub fn known_in_autocommit(data: &Data) -> Result<Pair<'_>, Failure> {
             session.commit()?;
         }
         Ok(sum as u64)
+    }
+}
+
+pub fn known_in_autocommit(data: &Data) -> Result<Pair<'_>, Failure> {
+    let set = data.accounts()?;
+    pair(PER_BLOCK, known_by_framework_in_autocommit(set), known_by_hand(set))
+}
+
+/// What a session does on its shard, by hand.
+pub fn known_in_short_transactions(data: &Data) -> Result<Pair<'_>, Failure> {
+    let set = data.accounts()?;
+    let mut ids = Turns::new(&set.ids);
+    let by_hand = move || {
+        let mut sum = 0;
+        for id in ids.take(PER_BLOCK) {
+            let connection = &set.by_hand[by_hand::shard_of(*id)];
+            connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+            sum += accounts(set, std::slice::from_ref(id))?;
+            connection.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(sum)
     };
-    pair(PER_BLOCK, framework, known_by_hand(set))
+    pair(PER_BLOCK, known_by_framework_in_autocommit(set), by_hand)
 }
 
 /// One session for all rows of a block.

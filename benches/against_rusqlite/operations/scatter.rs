@@ -1,7 +1,9 @@
 //! Every shard is asked: the first rows of all, all rows of all, one value from all.
 
+use std::collections::BTreeMap;
+
 use shard_runtime::rusqlite::Connection;
-use shard_runtime::{Cluster, IsRouted, Order, Query, Select, Sharded};
+use shard_runtime::{Cluster, IsRouted, Order, Query, Select, Sharded, count as count_rows};
 
 use crate::by_hand;
 use crate::data::{Data, Set};
@@ -210,6 +212,34 @@ pub fn mean(data: &Data) -> Result<Pair<'_>, Failure> {
     let by_hand = move || {
         let (sum, rows) = sums(set, "SELECT total(celsius), count(celsius) FROM measurements")?;
         Ok((sum / rows) as u64)
+    };
+    pair(1, framework, by_hand)
+}
+
+/// A thousand groups, each on every shard: how many rows, and their mean.
+pub fn groups(data: &Data) -> Result<Pair<'_>, Failure> {
+    let set = data.measurements()?;
+    let framework = move || {
+        let mut session = set.cluster.session();
+        let all = Measurement::select().all_shards();
+        let groups = all.group_by(Measurement::PLACE).aggregate((count_rows(), Measurement::CELSIUS.avg()));
+        let found = session.all(groups)?;
+        session.commit()?;
+        Ok(folded(found.iter().map(|(_, (rows, mean))| *rows as i64 + mean.unwrap_or_default() as i64)))
+    };
+    let by_hand = move || {
+        let sql = "SELECT place, count(*), total(celsius), count(celsius) FROM measurements GROUP BY place";
+        let mut groups: BTreeMap<String, (i64, f64, i64)> = BTreeMap::new();
+        for connection in &set.by_hand {
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let group = groups.entry(row.get(0)?).or_default();
+                let (rows, sum, values): (i64, f64, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
+                *group = (group.0 + rows, group.1 + sum, group.2 + values);
+            }
+        }
+        Ok(folded(groups.values().map(|(rows, sum, values)| *rows + (sum / *values as f64) as i64)))
     };
     pair(1, framework, by_hand)
 }

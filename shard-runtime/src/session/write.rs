@@ -262,36 +262,41 @@ impl Session {
         })
     }
 
-    /// Does something that writes these shards so that it has its effect on all of them or on none: a
-    /// savepoint on each database, undone where it fails.
+    /// Does something that writes these shards so that it has its effect on all of them or on none. Where this
+    /// session has written before, a savepoint is undone if it fails. Where it begins to write here, the
+    /// transaction is: below a savepoint SQLite copies every page before it changes it.
     pub(super) fn atomically<O>(
         &mut self,
         shards: &ShardSet,
         run: impl FnOnce(&mut Self) -> Result<O>,
     ) -> Result<O> {
-        for &shard in shards.indexes() {
-            self.begin_write(shard)?;
-        }
-        let mut databases: Vec<usize> = Vec::new();
+        let (mut begun, mut written): (Vec<usize>, Vec<usize>) = Default::default();
         for &shard in shards.indexes() {
             let database = self.cluster.layout().place(shard)?.database;
-            if !databases.contains(&database) {
-                databases.push(database);
+            if !begun.contains(&database) && !written.contains(&database) {
+                let may_write = self.links.get(database).is_some_and(super::Link::may_write);
+                if may_write { &mut written } else { &mut begun }.push(database);
             }
+            self.begin_write(shard)?;
         }
-        let links = |session: &Self, act: fn(&super::Link) -> Result<()>| {
-            databases.iter().filter_map(|&database| session.links.get(database)).try_for_each(act)
+        let savepoints = |session: &Self, act: fn(&super::Link) -> Result<()>| {
+            written.iter().filter_map(|&database| session.links.get(database)).try_for_each(act)
         };
-        links(self, super::Link::savepoint)?;
+        savepoints(self, super::Link::savepoint)?;
         match run(self) {
             Ok(done) => {
-                links(self, super::Link::release)?;
+                savepoints(self, super::Link::release)?;
                 Ok(done)
             }
             Err(error) => {
-                if links(self, super::Link::rollback_to_savepoint).is_err() {
-                    // The database has given the transaction up by itself; nothing of it may be committed.
+                let lost = self.links.iter().any(super::Link::has_lost_its_transaction);
+                if lost || savepoints(self, super::Link::rollback_to_savepoint).is_err() {
+                    // A database has given the transaction up by itself; nothing of the unit may be committed.
                     self.abort(&error);
+                    return Err(error);
+                }
+                for database in begun {
+                    self.links.get_mut(database).map(super::Link::rollback);
                 }
                 Err(error)
             }

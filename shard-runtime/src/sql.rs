@@ -3,11 +3,13 @@
 //! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
 //! long they are, so that a statement's text does not depend on its values and is prepared once.
 
+mod pattern;
 mod related;
 
+use pattern::glob;
 use related::Scope;
 
-use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ColumnDef, IdKind, Table};
 use crate::query::{Function, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
 use crate::route::{text_after, too_deep};
@@ -458,34 +460,6 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 }
 
-/// A LIKE pattern as SQLite's GLOB writes it.
-fn glob(pattern: &str) -> Result<String, ValueError> {
-    let mut glob = String::with_capacity(pattern.len() + 2);
-    let mut characters = pattern.chars();
-    while let Some(character) = characters.next() {
-        let literal = match character {
-            '%' => {
-                glob.push('*');
-                continue;
-            }
-            '_' => {
-                glob.push('?');
-                continue;
-            }
-            '\\' => characters.next().ok_or_else(|| {
-                ValueError::new(format!("the pattern `{pattern}` ends with a backslash that escapes nothing"))
-            })?,
-            '\0' => return Err(ValueError::new("text with a NUL cannot be stored")),
-            other => other,
-        };
-        match literal {
-            '*' | '?' | '[' => glob.extend(['[', literal, ']']),
-            other => glob.push(other),
-        }
-    }
-    Ok(glob)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -494,13 +468,5 @@ mod tests {
     fn r42_names_are_quoted() {
         assert_eq!(quoted("order"), "\"order\"");
         assert_eq!(quoted("a\"; DROP TABLE b; --"), "\"a\"\"; DROP TABLE b; --\"");
-    }
-
-    #[test]
-    fn like_becomes_glob() {
-        assert_eq!(glob("New%").unwrap(), "New*");
-        assert_eq!(glob("_a*?[").unwrap(), "?a[*][?][[]");
-        assert_eq!(glob(r"100\%").unwrap(), "100%");
-        assert!(glob(r"end\").is_err());
     }
 }

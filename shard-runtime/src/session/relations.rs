@@ -19,6 +19,9 @@ use crate::value::{Field, Value};
 /// A row and its children: [`Stored`] ones, or each with children of its own.
 pub type WithChildren<P, D> = (Stored<P>, Vec<<D as Descendants>::Output>);
 
+/// A row and its parent.
+type Joined<C> = (Stored<C>, Stored<<C as Child>::Parent>);
+
 /// Children together with their own children, in [`Session::all_with`]: `With<Report, Remark>` is reports with
 /// their remarks, `With<Report, With<Remark, Photo>>` goes one level deeper.
 pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
@@ -171,10 +174,7 @@ impl Session {
     }
 
     /// The rows of a select, each with its parent.
-    pub(crate) fn select_with_parent<C: Child>(
-        &mut self,
-        core: &SelectCore,
-    ) -> Result<Vec<(Stored<C>, Stored<C::Parent>)>> {
+    pub(crate) fn select_with_parent<C: Child>(&mut self, core: &SelectCore) -> Result<Vec<Joined<C>>> {
         let mut found = Vec::new();
         let mut parents: HashMap<(usize, IdKey), Stored<C::Parent>> = HashMap::new();
         self.visit(core, Projection::RowsWithParent, |row| {

@@ -3,16 +3,19 @@
 //! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
 //! long they are, so that a statement's text does not depend on its values and is prepared once.
 
-use std::cmp::Ordering;
-use std::fmt::Write as _;
-
+mod paging;
+mod pattern;
 mod related;
 
+use std::fmt::Write as _;
+
+pub(crate) use paging::After;
+use pattern::glob;
 use related::Scope;
 
-use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ColumnDef, IdKind, Table};
-use crate::query::{Cursor, Function, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
+use crate::query::{Function, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
 use crate::route::{text_after, too_deep};
 use crate::value::{ColumnType, Value};
 
@@ -159,16 +162,6 @@ impl Share for Whole {
     fn holds_key(&self, _: &Table, _: &[Value<'_>]) -> bool {
         true
     }
-}
-
-/// Where the wanted rows of a shard begin.
-#[derive(Clone, Copy)]
-pub(crate) struct After<'q> {
-    pub(crate) cursor: &'q Cursor,
-    /// The order of the query, without the id that makes it total.
-    pub(crate) order: &'q [OrderBy],
-    /// Where the shard stands beside the cursor's.
-    pub(crate) shard: Ordering,
 }
 
 /// The rows, or their number, that a condition leaves on one shard.
@@ -489,78 +482,6 @@ impl<'s, 'q> Writer<'s, 'q> {
         }
     }
 
-    /// The rows that come later than the cursor: those that are greater in the first column of the order, or
-    /// equal there and greater in the next, and so on. What comes first bounds the first column, so that an index
-    /// can be entered there.
-    fn after(&mut self, after: &After<'q>) {
-        let id = OrderBy { column: self.site.table.id, descending: false, nulls_first: true };
-        let by_id = (after.shard == Ordering::Equal).then_some(id);
-        let columns = after.order.iter().copied().chain(by_id);
-        let terms: Vec<(OrderBy, &'q Value<'static>)> = columns.zip(&after.cursor.values).collect();
-        if let Some((by, value)) = terms.first().filter(|(by, _)| !self.is_nullable(by.column)) {
-            self.compared(by.column, if by.descending { " <= " } else { " >= " }, value);
-            self.sql.push_str(" AND (");
-        } else {
-            self.sql.push_str("TRUE AND (");
-        }
-        for (place, (by, value)) in terms.iter().enumerate() {
-            self.sql.push_str(if place == 0 { "(" } else { " OR (" });
-            self.all_equal(&terms[..place]);
-            self.is_later(by, value);
-            self.sql.push(')');
-        }
-        if after.shard == Ordering::Greater {
-            self.sql.push_str(" OR (");
-            self.all_equal(&terms);
-            self.sql.push_str("TRUE)");
-        }
-        self.sql.push(')');
-    }
-
-    fn all_equal(&mut self, terms: &[(OrderBy, &'q Value<'static>)]) {
-        for (by, value) in terms {
-            match value {
-                Value::Null => {
-                    self.column(by.column);
-                    self.sql.push_str(" IS NULL");
-                }
-                value => self.compared(by.column, " = ", value),
-            }
-            self.sql.push_str(" AND ");
-        }
-    }
-
-    fn is_later(&mut self, by: &OrderBy, value: &'q Value<'static>) {
-        let nulls_are_later = self.is_nullable(by.column) && !by.nulls_first;
-        match value {
-            Value::Null if by.nulls_first => {
-                self.column(by.column);
-                self.sql.push_str(" IS NOT NULL");
-            }
-            Value::Null => self.sql.push_str("FALSE"),
-            value => {
-                self.sql.push('(');
-                self.compared(by.column, if by.descending { " < " } else { " > " }, value);
-                if nulls_are_later {
-                    self.sql.push_str(" OR ");
-                    self.column(by.column);
-                    self.sql.push_str(" IS NULL");
-                }
-                self.sql.push(')');
-            }
-        }
-    }
-
-    fn compared(&mut self, column: usize, operator: &str, value: &'q Value<'static>) {
-        self.column(column);
-        self.sql.push_str(operator);
-        self.param(Param::Value(value.borrowed()));
-    }
-
-    fn is_nullable(&self, column: usize) -> bool {
-        self.definition(column).is_some_and(|column| column.nullable)
-    }
-
     fn bounds(&mut self, limit: Option<u64>, offset: u64) {
         let rows = |rows: u64| Param::Value(Value::Integer(i64::try_from(rows).unwrap_or(i64::MAX)));
         match (limit, offset, self.site.dialect) {
@@ -581,34 +502,6 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 }
 
-/// A LIKE pattern as SQLite's GLOB writes it.
-fn glob(pattern: &str) -> Result<String, ValueError> {
-    let mut glob = String::with_capacity(pattern.len() + 2);
-    let mut characters = pattern.chars();
-    while let Some(character) = characters.next() {
-        let literal = match character {
-            '%' => {
-                glob.push('*');
-                continue;
-            }
-            '_' => {
-                glob.push('?');
-                continue;
-            }
-            '\\' => characters.next().ok_or_else(|| {
-                ValueError::new(format!("the pattern `{pattern}` ends with a backslash that escapes nothing"))
-            })?,
-            '\0' => return Err(ValueError::new("text with a NUL cannot be stored")),
-            other => other,
-        };
-        match literal {
-            '*' | '?' | '[' => glob.extend(['[', literal, ']']),
-            other => glob.push(other),
-        }
-    }
-    Ok(glob)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -617,13 +510,5 @@ mod tests {
     fn r42_names_are_quoted() {
         assert_eq!(quoted("order"), "\"order\"");
         assert_eq!(quoted("a\"; DROP TABLE b; --"), "\"a\"\"; DROP TABLE b; --\"");
-    }
-
-    #[test]
-    fn like_becomes_glob() {
-        assert_eq!(glob("New%").unwrap(), "New*");
-        assert_eq!(glob("_a*?[").unwrap(), "?a[*][?][[]");
-        assert_eq!(glob(r"100\%").unwrap(), "100%");
-        assert!(glob(r"end\").is_err());
     }
 }

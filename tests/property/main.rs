@@ -13,10 +13,12 @@ mod asking;
 mod children;
 mod datum;
 mod domain;
+mod generations;
 mod models;
 mod oracle;
 mod predicate;
 mod reading;
+mod relations;
 mod runner;
 mod strategies;
 mod subject;
@@ -65,4 +67,17 @@ properties! {
 #[test]
 fn children() {
     children::run("children", 100);
+}
+
+/// Conditions on parents and children, rows with their parents, and parents with two generations of children.
+mod over_generations {
+    #[test]
+    fn linked_by_handles() {
+        crate::relations::handle::run("over_generations::linked_by_handles", 100);
+    }
+
+    #[test]
+    fn linked_by_bare_ids() {
+        crate::relations::bare::run("over_generations::linked_by_bare_ids", 100);
+    }
 }

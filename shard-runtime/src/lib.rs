@@ -152,8 +152,25 @@
 //! A pin, `.on(key)` or `.on_shard(name)`, says which shard to ask and nothing about rows: `.on(Continent::Asia)` finds
 //! every row of the shard that Asia lives on, other continents' too. A filter on the key says both.
 //!
-//! Order, limit, offset, `count`, `sum`, `avg`, `min` and `max` are of the whole answer, wherever its parts are. Rows
-//! that are equal by the order asked for come shard by shard, and within a shard by id.
+//! Order, limit and offset are of the whole answer, wherever its parts are. Rows that are equal by the order asked for
+//! come shard by shard, and within a shard by id. [`Select::columns`] reads some columns only, and each combination of
+//! their values once where that is wanted; [`Select::cursor`] and [`Select::after`] page without counting from the
+//! start; [`Session::for_each`] visits rows one by one, so that an answer may be longer than memory.
+//!
+//! [`Select::count`] and [`Select::aggregate`] make one answer of all rows, [`Select::group_by`] one of each group:
+//! counts, sums, means, least and greatest values, distinct values, variances. Shards answer with parts that are merged,
+//! never concatenated: a mean is of all rows, and not of the shards' means.
+//!
+//! # Reading many shards
+//!
+//! A query that asks several shards runs on all of them at once where that is worth it: each part on one of the
+//! cluster's workers, of which there are two for each processor, its rows coming back in chunks. What takes less time
+//! than waking a thread runs on the caller's, shard by shard, and reads lazily: the first hundred rows by an index pull a
+//! hundred rows. Which is which is seen from how long a statement took before, and guessed from the databases' size the
+//! first time. The answer is the same.
+//!
+//! A shard that fails fails the query, with its name, and the others are stopped. [`Session::set_timeout`] bounds how
+//! long a read may take; [`Session::all_that_answer`] reads what can be had, and says what is missing.
 //!
 //! # SQL
 //!

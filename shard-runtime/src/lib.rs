@@ -247,8 +247,8 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 pub use jiff;
 pub use key::{Constant, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash};
 pub use model::{
-    Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, Models, ParentDef, Row,
-    Sharded, Table, UniqueId,
+    Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, Models, ParentDef,
+    ParentOf, Row, Sharded, Table, UniqueId,
 };
 pub use plan::{Explain, Plan};
 pub use query::{

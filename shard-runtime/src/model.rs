@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::__private::Same;
 use crate::error::{Error, Result, ValueError};
 use crate::key::{Key, Placement};
 use crate::query::{ById, Delete, Filter, Predicate, Routing, Select, Unrouted, Update};
@@ -106,10 +107,7 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// let of_tokyo = Report::has_parent(City::COUNTRY.eq("Japan") & City::NAME.eq("Tokyo"));
     /// let warm: Filter<Report, Routed> = of_tokyo & Report::TEMPERATURE.gt(30.0);
     /// ```
-    fn has_parent<P: Sharded, R: Routing>(filter: Filter<P, R>) -> Filter<Self, R::And<R>>
-    where
-        Self: ChildOf<P>,
-    {
+    fn has_parent<P: ParentOf<Self>, R: Routing>(filter: Filter<P, R>) -> Filter<Self, R::And<R>> {
         filter.on_parent()
     }
 
@@ -138,7 +136,10 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// let without_reports = !City::has_child(Filter::<Report, _>::everything());
     /// let hot_in_japan = City::COUNTRY.eq("Japan") & hot;
     /// ```
-    fn has_child<C: ChildOf<Self>, R: Routing>(filter: Filter<C, R>) -> Filter<Self, R::And<R>> {
+    fn has_child<C: Sharded, R: Routing>(filter: Filter<C, R>) -> Filter<Self, R::And<R>>
+    where
+        Self: ParentOf<C>,
+    {
         filter.on_children()
     }
 }
@@ -165,7 +166,8 @@ pub trait IdIsKey: Sharded {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a child",
     label = "has no parent",
-    note = "a child says so with `#[shard_parent] field: Parent<Model>`"
+    note = "a child says so with `#[shard_parent] field: Parent<Model>`",
+    note = "other models' rows may live on other shards: read the one, then the other by what was found"
 )]
 pub trait Child: Sharded {
     /// The parent's model.
@@ -182,12 +184,27 @@ pub trait Child: Sharded {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a child of `{P}`",
     label = "not a child of `{P}`",
-    note = "a child says so with `#[shard_parent] field: Parent<{P}>`"
+    note = "a child says so with `#[shard_parent] field: Parent<{P}>`",
+    note = "other models' rows may live on other shards: read the one, then the other by what was found"
 )]
 pub trait ChildOf<P: Sharded>: Child<Parent = P> {}
 
 #[diagnostic::do_not_recommend]
 impl<C: Child> ChildOf<C::Parent> for C {}
+
+/// A model whose rows the rows of `C` live with: the other side of [`ChildOf`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the parent of `{C}`",
+    label = "not the parent of `{C}`",
+    note = "a child says so with `#[shard_parent] field: Parent<{Self}>`",
+    note = "a parent's parent is asked about in its turn: `Child::has_parent(Parent::has_parent(..))`",
+    note = "other models' rows may live on other shards: read the one, then the other by what was found"
+)]
+pub trait ParentOf<C>: Sharded {}
+
+// Not for `C::Parent` itself: a model that is another would then be a mismatch of types, without this message.
+#[diagnostic::do_not_recommend]
+impl<C: Child<Parent: Same<P>>, P: Sharded> ParentOf<C> for P {}
 
 /// What [`Session::add`](crate::Session::add) takes: the struct itself where the id is the caller's,
 /// `New…` where it is generated.

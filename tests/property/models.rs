@@ -9,7 +9,9 @@ use shard_runtime::{
 use super::datum::{Column, Datum, Kind, Line};
 use super::predicate::Test;
 use super::strategies::{By, Function};
-use super::subject::{Cell, Subject, aggregate, compared, compared_text, extreme, nullable, ordered};
+use super::subject::{
+    Cell, Subject, aggregate, compared, compared_text, extreme, grouped, nullable, ordered,
+};
 
 /// A model and its [`Subject`]. `compare` and `aggregate` are what can be done with the key: text has tests of
 /// its own, and only numbers have sums.
@@ -132,6 +134,24 @@ macro_rules! model {
                     Column::Name => extreme(session, select, function, Self::NAME),
                     Column::Note => extreme(session, select, function, Self::NOTE),
                     Column::Weight => aggregate(session, select, function, Self::WEIGHT),
+                }
+            }
+
+            fn groups(
+                session: &mut Session,
+                select: Select<Self, Routed>,
+                column: Column,
+                distinct: bool,
+            ) -> Result<Vec<(Datum, u64)>> {
+                match column {
+                    Column::Id => grouped(session, select, Self::ID, distinct),
+                    Column::Key => grouped(session, select, Self::KEY, distinct),
+                    Column::Part => grouped(session, select, Self::PART, distinct),
+                    Column::Amount => grouped(session, select, Self::AMOUNT, distinct),
+                    Column::Rank => grouped(session, select, Self::RANK, distinct),
+                    Column::Name => grouped(session, select, Self::NAME, distinct),
+                    Column::Note => grouped(session, select, Self::NOTE, distinct),
+                    Column::Weight => grouped(session, select, Self::WEIGHT, distinct),
                 }
             }
 

@@ -40,7 +40,7 @@ impl Oracle {
         Oracle { connection }
     }
 
-    /// The rows of a query and their shards: in its order, and by shard where that leaves a choice.
+    /// The rows of a query and their shards: in its order, and by shard and id where that leaves a choice.
     pub fn select(&self, query: &Query, shard: Option<usize>) -> Vec<(usize, Line)> {
         let mut sql = Sql::from("SELECT * FROM big");
         sql.filter(&query.tree, shard);
@@ -50,7 +50,7 @@ impl Oracle {
             let nulls = if nulls_first.unwrap_or(!descending) { "FIRST" } else { "LAST" };
             write!(sql.text, "{} {direction} NULLS {nulls}, ", column.name()).expect("text");
         }
-        sql.text.push_str("shard");
+        sql.text.push_str("shard, id");
         sql.bounds(query);
         self.lines(&sql)
     }
@@ -64,6 +64,19 @@ impl Oracle {
         let mut statement = self.prepared(&sql);
         statement.query_row(params_from_iter(&sql.values), |row| row.get::<_, i64>(0)).expect("a count")
             as u64
+    }
+
+    /// The values of a column, each once and in order, and how many rows have it.
+    pub fn groups(&self, query: &Query, shard: Option<usize>, column: Column) -> Vec<(Datum, u64)> {
+        let name = column.name();
+        let mut sql = Sql { text: format!("SELECT {name}, count(*) FROM big"), values: Vec::new() };
+        sql.filter(&query.tree, shard);
+        write!(sql.text, " GROUP BY {name} ORDER BY {name} ASC NULLS FIRST").expect("text");
+        let mut statement = self.prepared(&sql);
+        let rows = statement.query_map(params_from_iter(&sql.values), |row| {
+            Ok((datum(row.get_ref(0)?), row.get::<_, i64>(1)? as u64))
+        });
+        rows.and_then(Iterator::collect).unwrap_or_else(|error| panic!("{error} in {}", sql.text))
     }
 
     /// Sets columns of the rows that a predicate leaves, or removes them; how many there were.
@@ -96,22 +109,23 @@ impl Oracle {
     fn lines(&self, sql: &Sql) -> Vec<(usize, Line)> {
         let mut statement = self.prepared(sql);
         let rows = statement.query_map(params_from_iter(&sql.values), |row| {
-            let datum = |place: usize| {
-                Ok::<_, shard_runtime::rusqlite::Error>(match row.get_ref(place)? {
-                    ValueRef::Null => Datum::Null,
-                    ValueRef::Integer(integer) => Datum::Integer(integer),
-                    ValueRef::Real(real) => Datum::Real(real),
-                    ValueRef::Text(text) => Datum::text(std::str::from_utf8(text).expect("UTF-8")),
-                    ValueRef::Blob(_) => unreachable!("no column holds bytes"),
-                })
-            };
             let mut values = std::array::from_fn(|_| Datum::Null);
             for (place, value) in values.iter_mut().enumerate() {
-                *value = datum(place + 1)?;
+                *value = datum(row.get_ref(place + 1)?);
             }
-            Ok((datum(0)?.integer() as usize, Line(values)))
+            Ok((datum(row.get_ref(0)?).integer() as usize, Line(values)))
         });
         rows.and_then(Iterator::collect).unwrap_or_else(|error| panic!("{error} in {}", sql.text))
+    }
+}
+
+fn datum(value: ValueRef<'_>) -> Datum {
+    match value {
+        ValueRef::Null => Datum::Null,
+        ValueRef::Integer(integer) => Datum::Integer(integer),
+        ValueRef::Real(real) => Datum::Real(real),
+        ValueRef::Text(text) => Datum::text(std::str::from_utf8(text).expect("UTF-8")),
+        ValueRef::Blob(_) => unreachable!("no column holds bytes"),
     }
 }
 

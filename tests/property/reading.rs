@@ -29,6 +29,8 @@ pub fn run<T: Subject>(name: &str, thousandths: u64) {
             check::<T>(world, &mut session, &oracle, query)?;
             let unbounded = Query { limit: None, offset: 0, order: Vec::new(), ..query.clone() };
             check_aggregate::<T>(world, &mut session, &oracle, &unbounded, *function, *column)?;
+            check_groups::<T>(world, &mut session, &oracle, &unbounded, *column)?;
+            check_pages::<T>(world, &mut session, &oracle, query)?;
             check_get::<T>(world, &mut session, &rows, *id)?;
         }
         Ok(())
@@ -110,10 +112,66 @@ fn check_rows<T: Subject>(
         prop_assert!(seen.insert(row.1.id()), "{:?} came twice", row);
         prop_assert!(all.contains(row), "{:?} is no row of the answer", row);
     }
-    if query.order.iter().any(|by| by.column == Column::Id) {
-        prop_assert_eq!(found, wanted, "the rows in a total order");
+    if !query.order.is_empty() {
+        prop_assert_eq!(found, wanted, "rows that the order leaves equal come by shard and id");
     }
     Ok(())
+}
+
+/// Groups by a column, and its distinct values.
+fn check_groups<T: Subject>(
+    world: &World,
+    session: &mut Session,
+    oracle: &Oracle,
+    query: &Query,
+    column: Column,
+) -> Verdict {
+    let shards = world.cluster.shards();
+    let Ok(pin) = pinned::<T>(query.pin.as_ref(), shards) else { return Ok(()) };
+    if names_unplaced::<T>(&query.tree, shards) {
+        return Ok(());
+    }
+    let wanted = oracle.groups(query, pin, column);
+    let groups = succeeded(T::groups(session, select::<T>(query, shards), column, false))?;
+    prop_assert_eq!(&groups, &wanted, "the groups by {:?}", column);
+    let distinct = succeeded(T::groups(session, select::<T>(query, shards), column, true))?;
+    let (distinct, wanted): (Vec<_>, Vec<_>) =
+        distinct.into_iter().zip(wanted).map(|((found, _), (wanted, _))| (found, wanted)).unzip();
+    prop_assert_eq!(
+        (distinct.len(), distinct),
+        (groups.len(), wanted),
+        "the distinct values of {:?}",
+        column
+    );
+    Ok(())
+}
+
+/// Pages that follow each other are the whole answer.
+fn check_pages<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, query: &Query) -> Verdict {
+    let shards = world.cluster.shards();
+    let Ok(pin) = pinned::<T>(query.pin.as_ref(), shards) else { return Ok(()) };
+    if query.order.is_empty() || names_unplaced::<T>(&query.tree, shards) {
+        return Ok(());
+    }
+    let query = Query { limit: None, offset: 0, ..query.clone() };
+    let size = 1 + query.order.len() as u64 * 3;
+    let mut found: Vec<Stored<T>> = Vec::new();
+    loop {
+        let whole = select::<T>(&query, shards);
+        let page = match found.last() {
+            None => whole.limit(size),
+            Some(last) => {
+                let cursor = succeeded(whole.cursor(last))?;
+                whole.after(&cursor).limit(size)
+            }
+        };
+        let page = succeeded(session.all(page))?;
+        let is_last = page.len() < size as usize;
+        found.extend(page);
+        if is_last {
+            return check_rows::<T>(&found, oracle, &query, pin);
+        }
+    }
 }
 
 /// A row by its id, which is unique over the cluster but says nothing of its shard.

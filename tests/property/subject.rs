@@ -2,7 +2,7 @@
 
 use shard_runtime::{
     Column as Typed, ColumnKind, Field, Filter, Insert, IntoOperand, Models, Number, Order, Result, Routed,
-    Select, Session, Sharded, Shards, Storable, UniqueId, Unrouted, Update,
+    Select, Session, Sharded, Shards, Storable, UniqueId, Unrouted, Update, Value, count,
 };
 
 use super::datum::{Column, Datum, Kind, Line};
@@ -43,6 +43,14 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
         function: Function,
         column: Column,
     ) -> Result<Datum>;
+
+    /// The values of a column, each once, and how many rows have it; with `distinct`, without the numbers.
+    fn groups(
+        session: &mut Session,
+        select: Select<Self, Routed>,
+        column: Column,
+        distinct: bool,
+    ) -> Result<Vec<(Datum, u64)>>;
 
     /// Adds what the row refers to.
     fn before_adding(_: &mut Session, _: &Self) -> Result<()> {
@@ -208,5 +216,36 @@ where
         Function::Sum => session.one(select.sum(column))?.map_or(Datum::Null, |sum| sum.datum()),
         Function::Mean => session.one(select.avg(column))?.map_or(Datum::Null, Datum::Real),
         Function::Least | Function::Greatest => extreme(session, select, function, column)?,
+    })
+}
+
+/// The groups of a column's values, as groups with their numbers or as distinct values.
+pub fn grouped<T, V, K>(
+    session: &mut Session,
+    select: Select<T, Routed>,
+    column: Typed<T, V, K>,
+    distinct: bool,
+) -> Result<Vec<(Datum, u64)>>
+where
+    T: Sharded,
+    V: Storable,
+    K: ColumnKind,
+{
+    let datum = |value: V| match value.column_value().expect("a stored value") {
+        Value::Integer(integer) => Datum::Integer(integer),
+        Value::Real(real) => Datum::Real(real),
+        Value::Text(text) => Datum::text(&text),
+        _ => Datum::Null,
+    };
+    Ok(match distinct {
+        true => session
+            .all(select.columns(column).distinct())?
+            .into_iter()
+            .map(|value| (datum(value), 0))
+            .collect(),
+        false => {
+            let groups = session.all(select.group_by(column).aggregate(count()))?;
+            groups.into_iter().map(|(value, rows)| (datum(value), rows)).collect()
+        }
     })
 }

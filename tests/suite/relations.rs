@@ -366,7 +366,7 @@ fn no_child_at_all(backend: &Backend) {
     let without_remarks = !City::has_child(Report::has_child(Filter::<Remark, _>::everything()));
     assert_eq!(names(&cluster, without_remarks).0, ["Quito", "Sydney", "Toronto"]);
     assert_eq!(names(&cluster, City::has_child(Filter::<Report, _>::everything())).0.len(), 4);
-    let of_any = Report::select().filter(Report::has_parent(Filter::everything())).all_shards();
+    let of_any = Report::select().filter(Report::has_parent(Filter::<City, _>::everything())).all_shards();
     assert_eq!(cluster.session().one(of_any.count()).unwrap(), 8);
 }
 

@@ -2,12 +2,13 @@
 //! its parent, on a parent by its children, and children joined with their parents.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use super::filter::{Filter, IsRouted, Routing};
 use super::select::{Explainable, Query, Select, Visitor};
 use crate::cluster::Layout;
 use crate::error::Result;
-use crate::model::{Child, ChildOf, Sharded, Table};
+use crate::model::{ChildOf, Sharded, Table};
 use crate::plan::{Plan, Projection};
 use crate::session::Session;
 use crate::stored::Stored;
@@ -48,22 +49,20 @@ impl fmt::Debug for Relation {
 /// compiler takes it from the filter and not, before it has looked at that, from what is wanted of the result, such
 /// as `!` of it.
 impl<T: Sharded, R: Routing> Filter<T, R> {
-    pub(crate) fn on_parent<C: ChildOf<T>>(self) -> Filter<C, R::And<R>> {
+    pub(crate) fn on_parent<C>(self) -> Filter<C, R::And<R>> {
         Filter::new(self.predicate.related(Relation::Parent(T::TABLE)))
     }
 
-    pub(crate) fn on_children(self) -> Filter<T::Parent, R::And<R>>
-    where
-        T: Child,
-    {
+    pub(crate) fn on_children<P>(self) -> Filter<P, R::And<R>> {
         Filter::new(self.predicate.related(Relation::Children(T::TABLE)))
     }
 }
 
 /// Rows of `T`, each with its parent: made by [`Select::with_parent`].
 #[must_use = "a query does nothing until a session runs it"]
-pub struct WithParent<T, R> {
+pub struct WithParent<T, P, R> {
     select: Select<T, R>,
+    marker: PhantomData<fn() -> P>,
 }
 
 impl<T: Sharded, R: Routing> Select<T, R> {
@@ -103,22 +102,22 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn with_parent(self) -> WithParent<T, R>
+    pub fn with_parent<P: Sharded>(self) -> WithParent<T, P, R>
     where
-        T: Child,
+        T: ChildOf<P>,
     {
-        WithParent { select: self }
+        WithParent { select: self, marker: PhantomData }
     }
 }
 
-impl<T, R> Clone for WithParent<T, R> {
+impl<T, P, R> Clone for WithParent<T, P, R> {
     fn clone(&self) -> Self {
-        WithParent { select: self.select.clone() }
+        WithParent { select: self.select.clone(), marker: PhantomData }
     }
 }
 
-impl<T: Child, R: IsRouted> Query for WithParent<T, R> {
-    type Output = (Stored<T>, Stored<T::Parent>);
+impl<T: Sharded, P: Sharded, R: IsRouted> Query for WithParent<T, P, R> {
+    type Output = (Stored<T>, Stored<P>);
 
     fn visit(
         mut self,
@@ -131,7 +130,7 @@ impl<T: Child, R: IsRouted> Query for WithParent<T, R> {
     }
 }
 
-impl<T: Child, R> Explainable for WithParent<T, R> {
+impl<T: Sharded, P: Sharded, R> Explainable for WithParent<T, P, R> {
     fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
         Plan::read(&self.select.core, Projection::RowsWithParent, layout)
     }

@@ -19,9 +19,6 @@ use crate::value::{Field, Value};
 /// A row and its children: [`Stored`] ones, or each with children of its own.
 pub type WithChildren<P, D> = (Stored<P>, Vec<<D as Descendants>::Output>);
 
-/// A row and its parent.
-type Joined<C> = (Stored<C>, Stored<<C as Child>::Parent>);
-
 /// Children together with their own children, in [`Session::all_with`]: `With<Report, Remark>` is reports with
 /// their remarks, `With<Report, With<Remark, Photo>>` goes one level deeper.
 pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
@@ -29,10 +26,9 @@ pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
 /// What [`Session::all_with`] reads with the parents: their children, `Report`, or children with theirs,
 /// [`With<Report, Remark>`](With).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a child, nor children with their children",
+    message = "`{Self}` is not children with their children",
     label = "cannot be read with its parents",
-    note = "a child says so with `#[shard_parent] field: Parent<Model>`",
-    note = "children with theirs are `With<Child, Grandchild>`"
+    note = "in `With<Child, Grandchild>` the first says `#[shard_parent] field: Parent<Model>`, and the second `#[shard_parent] field: Parent<Child>`"
 )]
 pub trait Descendants {
     /// The children's model.
@@ -174,23 +170,23 @@ impl Session {
     }
 
     /// Visits the rows of a select, each with its parent. The parents are kept, to be shared.
-    pub(crate) fn select_with_parent<C: Child>(
+    pub(crate) fn select_with_parent<C: Sharded, P: Sharded>(
         &mut self,
         core: &SelectCore,
-        visit: &mut Visitor<'_, Joined<C>>,
+        visit: &mut Visitor<'_, (Stored<C>, Stored<P>)>,
     ) -> Result<()> {
-        let mut parents: HashMap<(usize, IdKey), Stored<C::Parent>> = HashMap::new();
+        let link = C::TABLE.parent.map_or(C::TABLE.id, |parent| parent.column);
+        let mut parents: HashMap<(usize, IdKey), Stored<P>> = HashMap::new();
         self.visit(core, Projection::RowsWithParent, |row| {
             let child = Stored::new(Arc::new(C::load(row)?), row.shard.clone());
-            let id = row.read(C::PARENT_COLUMN, |value| Ok(IdKey::of(&value)))?;
+            let id = row.read(link, |value| Ok(IdKey::of(&value)))?;
             let key = (row.shard.index(), id);
             let parent = match parents.get(&key) {
                 Some(parent) => parent.clone(),
                 None => {
                     let source = After { source: row.source, columns: row.table.columns.len() };
-                    let columns =
-                        Row { source: &source, shard: row.shard, table: C::Parent::TABLE, columns: None };
-                    let parent = Stored::new(Arc::new(C::Parent::load(&columns)?), row.shard.clone());
+                    let columns = Row { source: &source, shard: row.shard, table: P::TABLE, columns: None };
+                    let parent = Stored::new(Arc::new(P::load(&columns)?), row.shard.clone());
                     parents.insert(key, parent.clone());
                     parent
                 }

@@ -1,6 +1,6 @@
 //! The queries that the compile-fail cases have slightly wrong.
 
-use shard_runtime::{Parent, Result, Session, ShardKey, Sharded, Sql, Stored};
+use shard_runtime::{Filter, Parent, Result, Session, ShardKey, Sharded, Sql, Stored, Unrouted, With};
 
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq)]
 enum Continent {
@@ -26,6 +26,15 @@ struct Report {
     #[shard_parent]
     city: Parent<City>,
     temperature: f64,
+}
+
+#[derive(Sharded, Clone, Debug)]
+struct Remark {
+    #[id(auto)]
+    id: i64,
+    #[shard_parent]
+    report: Parent<Report>,
+    text: String,
 }
 
 #[derive(Sharded, Clone, Debug)]
@@ -68,6 +77,18 @@ fn run(session: &mut Session, tokyo: &Stored<City>) -> Result<()> {
     session.all(Report::select().filter(Report::CITY.eq(&report.city)))?;
     session.execute(Report::update().set(Report::TEMPERATURE, 81.0).on(Continent::Asia))?;
     session.execute(City::delete().filter(City::CONTINENT.eq(Continent::Asia) & City::NAME.starts_with("T")))?;
+
+    session.all(Report::select().filter(Report::has_parent(City::CONTINENT.eq(Continent::Asia))))?;
+    session.all(City::select().filter(City::has_child(Report::CITY.eq(tokyo))))?;
+    let asian = Remark::has_parent(Report::has_parent(City::CONTINENT.eq(Continent::Asia)));
+    session.all(Remark::select().filter(asian & Remark::TEXT.eq("x")).with_parent())?;
+    let remarked: Filter<City, Unrouted> =
+        !City::has_child(Report::CITY.eq(tokyo) & Report::has_child(Filter::<Remark, _>::everything()));
+    session.all(City::select().filter(remarked).all_shards())?;
+    for (city, reports) in session.all_with::<With<Report, Remark>>(City::select().on(Continent::Asia))? {
+        let (_, remarks): &(Stored<Report>, Vec<Stored<Remark>>) = &reports[0];
+        let _: (&Stored<City>, &Vec<Stored<Remark>>) = (&city, remarks);
+    }
 
     session.all(Device::select().filter(Device::SHARD_KEY.eq((1, "x".to_owned()))))?;
     session.execute(Device::update().set(Device::YEAR, 2000).all_shards())?;

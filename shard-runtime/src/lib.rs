@@ -204,6 +204,83 @@
 //! behind one connection, for reading, with a view for each model over all shards: there joins, windows and common
 //! table expressions run over the whole data. [`Cluster::session_on_shard`] keeps a whole session to one shard.
 //!
+//! # Parents and children
+//!
+//! A child lives on its parent's shard, so each shard answers for both, and nothing is fetched from one to ask
+//! another. A filter on the parent is one on the child, `Child::has_parent(..)`, and a filter on children is one on
+//! their parent, `Parent::has_child(..)`; what narrows the one narrows the other. `with_parent` reads rows joined
+//! with their parents, [`Session::all_with`] reads parents with their children and, by [`With`], with the children
+//! of those.
+//!
+//! ```
+//! # use shard_runtime::{Cluster, Filter, Parent, ShardKey, Sharded, With};
+//! # #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
+//! # enum Continent {
+//! #     #[shard("east")]
+//! #     Asia,
+//! #     #[shard("west")]
+//! #     Europe,
+//! # }
+//! # #[derive(Sharded, Clone, Debug, PartialEq)]
+//! # struct City {
+//! #     #[id(sequence)]
+//! #     id: i64,
+//! #     #[shard_key]
+//! #     continent: Continent,
+//! #     name: String,
+//! # }
+//! # #[derive(Sharded, Clone, Debug, PartialEq)]
+//! # struct Report {
+//! #     #[id(auto)]
+//! #     id: i64,
+//! #     #[shard_parent]
+//! #     city: Parent<City>,
+//! #     temperature: f64,
+//! # }
+//! # #[derive(Sharded, Clone, Debug, PartialEq)]
+//! # struct Remark {
+//! #     #[id(auto)]
+//! #     id: i64,
+//! #     #[shard_parent]
+//! #     report: Parent<Report>,
+//! #     text: String,
+//! # }
+//! # fn main() -> shard_runtime::Result<()> {
+//! # let cluster = Cluster::builder()
+//! #     .shard("west", "sqlite::memory:")
+//! #     .shard("east", "sqlite::memory:")
+//! #     .create::<(City, Report, Remark)>()?;
+//! # let mut session = cluster.session();
+//! # let tokyo = session.add(NewCity { continent: Continent::Asia, name: "Tokyo".into() })?;
+//! # session.add(NewCity { continent: Continent::Europe, name: "London".into() })?;
+//! # let report = session.add(NewReport { city: tokyo.link(), temperature: 31.0 })?;
+//! # session.add(NewRemark { report: report.link(), text: "humid".into() })?;
+//! // Narrowed by the parent's key: only the shard of Asia is asked.
+//! let asian = Report::select().filter(Report::has_parent(City::CONTINENT.eq(Continent::Asia)));
+//! let hottest = asian.order_by(Report::TEMPERATURE.desc()).limit(10);
+//! for (report, city) in session.all(hottest.with_parent())? {
+//!     println!("{} in {}", report.temperature, city.name);
+//! }
+//!
+//! // Cities with a hot report that somebody remarked on, and cities without any report.
+//! let remarked = Report::has_child(Remark::TEXT.like("%humid%"));
+//! let hot = City::has_child(Report::TEMPERATURE.gt(30.0) & remarked);
+//! assert_eq!(session.one(City::select().filter(hot).all_shards())?.name, "Tokyo");
+//! let without = !City::has_child(Filter::<Report, _>::everything());
+//! assert_eq!(session.one(City::select().filter(without).all_shards())?.name, "London");
+//!
+//! // One statement per shard for the cities, one for their reports, one for the reports' remarks.
+//! for (city, reports) in session.all_with::<With<Report, Remark>>(City::select().all_shards())? {
+//!     let remarks: usize = reports.iter().map(|(_, remarks)| remarks.len()).sum();
+//!     println!("{}: {} reports, {remarks} remarks", city.name, reports.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Under `!`, a condition on the parent narrows to everything else, since there is exactly one parent; a condition on
+//! children narrows nothing, since a parent without children is one without such a child wherever it lives.
+//!
 //! # Errors
 //!
 //! Every [`Error`] has a [`kind`](Error::kind) to match on and says which shard, table and column it is about. Data and

@@ -19,6 +19,7 @@ on_every_backend! {
     joins_are_explained,
     first_and_one_of_joined_rows,
     filters_and_joins_combine,
+    r30_errors_name_the_parents_table_and_column,
 }
 
 /// Cities of every continent, three reports each, warmer from city to city.
@@ -222,4 +223,17 @@ fn filters_and_joins_combine(backend: &Backend) {
     let joined = session.all(query.with_parent()).unwrap();
     assert!(joined.iter().map(|(report, _)| report.temperature).eq([22.0, 23.0]));
     assert!(joined.iter().map(|(_, city)| city.continent).eq([Continent::Oceania, Continent::Europe]));
+}
+
+fn r30_errors_name_the_parents_table_and_column(backend: &Backend) {
+    let cluster = backend.create::<Weather>(&CONTINENTS);
+    weather(&mut cluster.session());
+    if backend.plant(&["europe"], "cities", "UPDATE {table} SET continent = 'Nowhere'") {
+        let mut session = cluster.session();
+        let texts = ["shard `europe`", "table `cities`", "column `continent`", "Nowhere"];
+        let joined = Report::select().all_shards().with_parent();
+        assert_error(session.all(joined), ErrorKind::Value, &texts);
+        let rows = session.all(Report::select().on(Continent::Asia).with_parent()).unwrap();
+        assert_eq!(rows.len(), 6, "the session is usable on");
+    }
 }

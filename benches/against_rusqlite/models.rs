@@ -124,5 +124,10 @@ impl<'l> Turns<'l> {
 
 /// One number from many, which another order changes.
 pub fn folded(numbers: impl IntoIterator<Item = i64>) -> u64 {
-    numbers.into_iter().fold(0, |sum: u64, number| sum.wrapping_mul(31).wrapping_add(number as u64))
+    numbers.into_iter().fold(0, next_folded)
+}
+
+/// The same, one number at a time, from 0.
+pub fn next_folded(so_far: u64, number: i64) -> u64 {
+    so_far.wrapping_mul(31).wrapping_add(number as u64)
 }

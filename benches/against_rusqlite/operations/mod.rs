@@ -113,7 +113,12 @@ pub const OPERATIONS: &[Operation] = &[
         target: None,
         pair: scatter::everything_collected,
     },
-    // A stream of the same rows belongs here, against the same merge without the collecting.
+    Operation {
+        name: "a million rows in order, visited",
+        against: "a merge of four, visited",
+        target: None,
+        pair: scatter::everything_visited,
+    },
     Operation {
         name: "count of a million rows",
         against: "a loop over four",

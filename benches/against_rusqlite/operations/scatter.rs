@@ -1,6 +1,7 @@
 //! Every shard is asked: the first rows of all, all rows of all, one value from all.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use shard_runtime::rusqlite::Connection;
 use shard_runtime::{Cluster, IsRouted, Order, Query, Select, Sharded, count as count_rows};
@@ -8,7 +9,7 @@ use shard_runtime::{Cluster, IsRouted, Order, Query, Select, Sharded, count as c
 use crate::by_hand;
 use crate::data::{Data, Set};
 use crate::measure::{Failure, Pair, Side};
-use crate::models::{Measurement, Station, folded};
+use crate::models::{Measurement, Station, folded, next_folded};
 
 const BY_INDEX: &str = "SELECT id, at, celsius, place FROM measurements ORDER BY at LIMIT 100";
 const BY_SCAN: &str = "SELECT id, at, celsius, place FROM measurements ORDER BY celsius LIMIT 100";
@@ -129,6 +130,30 @@ pub fn everything_collected(data: &Data) -> Result<Pair<'_>, Failure> {
         let mut found = Vec::new();
         merged_by_hand(set, |measurement| found.push(measurement))?;
         Ok(folded(found.iter().map(|measurement| measurement.id)))
+    };
+    pair(1, framework, by_hand)
+}
+
+/// Every row, by id, none of them kept.
+pub fn everything_visited(data: &Data) -> Result<Pair<'_>, Failure> {
+    let set = data.measurements()?;
+    let framework = move || {
+        let mut session = set.cluster.session();
+        let mut ids = 0_u64;
+        session.for_each(
+            Measurement::select().all_shards().order_by(Measurement::ID.asc()),
+            |measurement| {
+                ids = next_folded(ids, measurement.id);
+                Ok(ControlFlow::Continue(()))
+            },
+        )?;
+        session.commit()?;
+        Ok(ids)
+    };
+    let by_hand = move || {
+        let mut ids = 0;
+        merged_by_hand(set, |measurement| ids = next_folded(ids, measurement.id))?;
+        Ok(ids)
     };
     pair(1, framework, by_hand)
 }

@@ -17,7 +17,7 @@ use crate::sql::Param;
 use crate::value::Value;
 
 /// What a shard's part takes at least for a worker to be worth waking.
-const WORTH_WAKING: Duration = Duration::from_micros(200);
+const WORTH_WAKING: Duration = Duration::from_millis(1);
 
 /// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
 const CHUNK: (usize, usize) = (16, 1_024);

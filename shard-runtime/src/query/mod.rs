@@ -6,6 +6,7 @@ mod column;
 mod columns;
 mod cursor;
 mod filter;
+mod groups;
 mod measure;
 mod raw;
 mod relation;
@@ -25,8 +26,8 @@ pub use relation::WithParent;
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 
-pub(crate) use aggregate::GroupCore;
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
+pub(crate) use groups::GroupCore;
 pub(crate) use measure::{Function, MeasureCore};
 pub(crate) use raw::{Bound, SqlCore, SqlPin};
 pub(crate) use relation::Relation;

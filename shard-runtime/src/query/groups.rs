@@ -1,0 +1,266 @@
+//! Groups of rows: read from the shards in the order of their columns' values, merged where several shards have a
+//! part of one, left out and ordered by their measures.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+use super::filter::Operator;
+use super::measure::{HavingCore, MeasureCore, MeasureList, Measures};
+use super::select::{OrderBy, SelectCore};
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::model::{Row, RowSource, Sharded, Table};
+use crate::partial::Partial;
+use crate::plan::Plan;
+use crate::session::Session;
+use crate::shards::Shard;
+use crate::value::Value;
+
+/// Measures of groups, without their types.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupCore {
+    pub(crate) select: SelectCore,
+    pub(crate) keys: Vec<usize>,
+    /// Those that are read, then those that are only compared or ordered by.
+    pub(crate) measures: Vec<MeasureCore>,
+    pub(super) having: Vec<HavingCore>,
+    pub(super) order: Vec<GroupOrderCore>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) offset: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum GroupOrderCore {
+    Key(OrderBy),
+    Measure { measure: MeasureCore, descending: bool },
+}
+
+impl GroupCore {
+    pub(super) fn new<T, M: MeasureList<T>>(select: SelectCore, keys: Vec<usize>, list: &M) -> Self {
+        let mut measures = Vec::new();
+        list.cores(&mut measures);
+        GroupCore { select, keys, measures, having: Vec::new(), order: Vec::new(), limit: None, offset: 0 }
+    }
+
+    pub(super) fn want(&mut self, measure: MeasureCore) {
+        if !self.measures.contains(&measure) {
+            self.measures.push(measure);
+        }
+    }
+
+    /// The groups' columns in the order in which shards answer them, and whether it is the order of the answer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query) where groups are ordered by a column that is none of theirs.
+    pub(crate) fn key_order(&self) -> Result<(Vec<OrderBy>, bool)> {
+        let mut order: Vec<OrderBy> = Vec::new();
+        let mut is_answers = true;
+        for by in &self.order {
+            match by {
+                GroupOrderCore::Key(by) if !self.keys.contains(&by.column) => {
+                    let said = "groups are ordered by the columns that they are made by, and this is none";
+                    let error = Error::new(ErrorKind::Query, said);
+                    return Err(self.select.target.table.error_at(by.column, error));
+                }
+                GroupOrderCore::Key(by) => order.push(*by),
+                GroupOrderCore::Measure { .. } => is_answers = false,
+            }
+        }
+        for &column in &self.keys {
+            if !order.iter().any(|by| by.column == column) {
+                order.push(OrderBy { column, descending: false, nulls_first: true });
+            }
+        }
+        Ok((order, is_answers))
+    }
+
+    /// Whether some groups are left out because of a measure.
+    pub(crate) fn has_conditions(&self) -> bool {
+        !self.having.is_empty()
+    }
+
+    fn holds(&self, group: &Group) -> Result<bool> {
+        for HavingCore { measure, operator, value } in &self.having {
+            let error = |error: ValueError| self.select.target.table.error_at(measure.column, error);
+            let wanted = value.as_ref().map_err(|wrong| error(wrong.clone()))?;
+            let found = self.measured(group, *measure);
+            if *found == Value::Null || !holds(*operator, found.order(wanted)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn measured<'g>(&self, group: &'g Group, measure: MeasureCore) -> &'g Value<'static> {
+        let place = self.measures.iter().position(|other| *other == measure);
+        place.and_then(|place| group.values.get(place)).unwrap_or(&Value::Null)
+    }
+
+    fn compare(&self, a: &Group, b: &Group) -> Ordering {
+        let ordering = |by: &GroupOrderCore| match *by {
+            GroupOrderCore::Key(by) => {
+                let place = self.keys.iter().position(|&column| column == by.column).unwrap_or(0);
+                let value = |group: &'_ Group| group.keys.get(place).cloned().unwrap_or(Value::Null);
+                by.order(&value(a), &value(b))
+            }
+            GroupOrderCore::Measure { measure, descending } => {
+                let (a, b) = (self.measured(a, measure), self.measured(b, measure));
+                if descending { b.order(a) } else { a.order(b) }
+            }
+        };
+        self.order.iter().map(ordering).find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
+    }
+
+    /// Visits the groups in the answer's order.
+    pub(super) fn visit(
+        &self,
+        session: &mut Session,
+        at_most: Option<u64>,
+        visit: &mut dyn FnMut(&Group) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let limit = self.limit.into_iter().chain(at_most).min();
+        let (_, is_answers_order) = self.key_order()?;
+        let (mut skip, mut left) = (self.offset, limit.unwrap_or(u64::MAX));
+        if left == 0 {
+            return Ok(());
+        }
+        let mut bounded = |group: &Group| {
+            if skip > 0 {
+                skip -= 1;
+                return Ok(ControlFlow::Continue(()));
+            }
+            left -= 1;
+            let more = visit(group)?;
+            Ok(if left == 0 { ControlFlow::Break(()) } else { more })
+        };
+        if is_answers_order {
+            return self.each(session, limit, |group| {
+                if self.holds(&group)? { bounded(&group) } else { Ok(ControlFlow::Continue(())) }
+            });
+        }
+        let mut groups = Vec::new();
+        self.each(session, None, |group| {
+            if self.holds(&group)? {
+                groups.push(group);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        groups.sort_by(|a, b| self.compare(a, b));
+        for group in &groups {
+            if bounded(group)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the groups in the order in which shards answer them, those of several shards merged.
+    fn each(
+        &self,
+        session: &mut Session,
+        limit: Option<u64>,
+        mut visit: impl FnMut(Group) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut current: Option<Partials> = None;
+        let mut over = false;
+        let cluster = session.cluster().clone();
+        let core = session.pinned_query(self, |core| &mut core.select.target)?;
+        let plan = Plan::groups(&core, limit, cluster.layout())?;
+        let spans_shards = plan.spans_shards;
+        session.visit_plan(&plan, |row| {
+            let next = Partials::read(row, self.keys.len(), &plan.measures)?;
+            match current.take() {
+                Some(mut group) if spans_shards && group.keys == next.keys => {
+                    group.merge(next, &plan.measures);
+                    current = Some(group);
+                }
+                before => {
+                    current = Some(next);
+                    if let Some(group) = before {
+                        over = visit(group.whole(row.table, &plan.measures)?)?.is_break();
+                    }
+                }
+            }
+            Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        match current {
+            Some(group) if !over => visit(group.whole(self.select.target.table, &plan.measures)?).map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn holds(operator: Operator, order: Ordering) -> bool {
+    match operator {
+        Operator::Equal => order.is_eq(),
+        Operator::NotEqual => order.is_ne(),
+        Operator::Less => order.is_lt(),
+        Operator::LessOrEqual => order.is_le(),
+        Operator::Greater => order.is_gt(),
+        Operator::GreaterOrEqual => order.is_ge(),
+    }
+}
+
+/// A group as one shard has it, or several of them together.
+struct Partials {
+    keys: Vec<Value<'static>>,
+    partials: Vec<Partial>,
+    shard: Shard,
+}
+
+impl Partials {
+    fn read(row: &Row<'_>, keys: usize, measures: &[MeasureCore]) -> Result<Self> {
+        let keys = (0..keys)
+            .map(|place| row.read(place, |value| Ok(value.into_owned())))
+            .collect::<Result<Vec<_>>>()?;
+        let mut place = keys.len();
+        let mut partials = Vec::with_capacity(measures.len());
+        for measure in measures {
+            let partial = Partial::read(measure.function, row.source, place);
+            let located =
+                |error: ValueError| row.table.error_at(measure.column, error).on_shard(row.shard.name());
+            partials.push(partial.map_err(located)?);
+            place += measure.function.width();
+        }
+        Ok(Partials { keys, partials, shard: row.shard.clone() })
+    }
+
+    fn merge(&mut self, other: Partials, measures: &[MeasureCore]) {
+        for ((partial, other), measure) in self.partials.iter_mut().zip(other.partials).zip(measures) {
+            let so_far = std::mem::replace(partial, Partial::Nothing);
+            *partial = so_far.merge(measure.function, other);
+        }
+    }
+
+    fn whole(self, table: &'static Table, measures: &[MeasureCore]) -> Result<Group> {
+        let value = |(partial, measure): (Partial, &MeasureCore)| {
+            partial.value(measure.function).map_err(|error| table.error_at(measure.column, error))
+        };
+        let values = self.partials.into_iter().zip(measures).map(value).collect::<Result<_>>()?;
+        Ok(Group { keys: self.keys, values, shard: self.shard })
+    }
+}
+
+/// A group of the answer: its columns' values, and its measures'.
+pub(super) struct Group {
+    keys: Vec<Value<'static>>,
+    values: Vec<Value<'static>>,
+    pub(super) shard: Shard,
+}
+
+impl RowSource for Group {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        self.keys
+            .get(index)
+            .map(Value::borrowed)
+            .ok_or_else(|| ValueError::new("the group has no such column"))
+    }
+}
+
+impl Group {
+    pub(super) fn measures<T: Sharded, M: MeasureList<T>>(
+        &self,
+        measures: &[MeasureCore],
+    ) -> Result<M::Output> {
+        M::load(T::TABLE, &mut Measures { measures, values: &self.values, next: 0 })
+    }
+}

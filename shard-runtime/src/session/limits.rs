@@ -19,9 +19,10 @@ pub struct Partial<O> {
 }
 
 impl Session {
-    /// Gives up on every read that takes longer than this on one of its shards; none, and it takes as long as it
-    /// takes. Waiting for others' locks is bounded by [`Builder::busy_timeout`](crate::Builder::busy_timeout), and
-    /// counts as well. Writing is not bounded: what is stopped half-way would have to be undone.
+    /// Gives up on every query (`all`, `first`, `one`, `for_each`) that takes longer than this on one of its shards;
+    /// none, and it takes as long as it takes. Waiting for others' locks is bounded by
+    /// [`Builder::busy_timeout`](crate::Builder::busy_timeout). Rows that are looked up by their ids or their parents'
+    /// are not bounded, and neither is writing: what is stopped half-way would have to be undone.
     ///
     /// A query that was stopped is an error of the kind [`TimedOut`](crate::ErrorKind::TimedOut) with the shard's
     /// name, after which the session can be used on.

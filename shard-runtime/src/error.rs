@@ -68,8 +68,11 @@ pub enum ErrorKind {
     Ambiguous,
     /// The unit of work was ended by an earlier error, and has to be rolled back before the session is used on.
     Aborted,
-    /// A unit of work over several shards was committed on some of them only.
+    /// A unit of work was committed with [`Commit::BestEffort`](crate::Commit::BestEffort), on some of its shards only.
     PartialCommit,
+    /// It is not known whether a unit of work was committed: the disk has failed at the very commit, and again when
+    /// that was to be undone. [`Cluster::recover`](crate::Cluster::recover) settles it, or opening the cluster again.
+    InDoubt,
     /// The database reported something else.
     Database,
 }

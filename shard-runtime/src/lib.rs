@@ -295,6 +295,7 @@
 //! something asks.
 
 mod cluster;
+mod commit;
 mod driver;
 mod error;
 mod key;
@@ -317,6 +318,7 @@ mod written;
 pub mod __private;
 
 pub use cluster::{Builder, Cluster, Layout};
+pub use commit::{Commit, Committed};
 pub use driver::Synchronous;
 pub use error::{Error, ErrorKind, Result, ValueError};
 /// The crate that timestamps are values of.

@@ -48,16 +48,8 @@ pub(crate) fn check(sql: &str) -> Result<()> {
     }
     let mut first: Option<&str> = None;
     let mut ended = false;
-    let mut rest = sql;
-    while let Some(character) = rest.chars().next() {
-        let length = token(rest, character);
-        let (token, after) = rest.split_at(length);
-        rest = after;
-        let is_comment = token.starts_with("--") || token.starts_with("/*");
-        if character.is_whitespace() || character == '\u{feff}' || is_comment {
-            continue;
-        }
-        if character == ';' {
+    for token in tokens(sql) {
+        if token == ";" {
             ended = first.is_some();
         } else if ended {
             return wrong("the SQL is several statements; a session runs one at a time");
@@ -76,6 +68,56 @@ pub(crate) fn check(sql: &str) -> Result<()> {
         }
         Some(_) => Ok(()),
     }
+}
+
+/// What answers differently when it is asked again: chance, time, and what the connection did before.
+const UNREPEATABLE: [&str; 16] = [
+    "changes",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "date",
+    "datetime",
+    "julianday",
+    "last_insert_rowid",
+    "random",
+    "randomblob",
+    "sqlite_source_id",
+    "strftime",
+    "time",
+    "timediff",
+    "total_changes",
+    "unixepoch",
+];
+
+/// The word for which a statement may have another effect when it is run again on the same rows: a function or a
+/// constant as above. It is enough that it is called, whatever it is given: a day that was bound needs no `date()`.
+pub(crate) fn unrepeatable(sql: &str) -> Option<&str> {
+    let mut words = tokens(sql).peekable();
+    while let Some(word) = words.next() {
+        let is_called =
+            words.peek() == Some(&"(") || word.get(..8).is_some_and(|w| w.eq_ignore_ascii_case("current_"));
+        if is_called && is_any(word, &UNREPEATABLE) {
+            return Some(word);
+        }
+    }
+    None
+}
+
+/// The words, texts, names and signs of SQL, without blanks and comments.
+fn tokens(sql: &str) -> impl Iterator<Item = &str> {
+    let mut rest = sql;
+    std::iter::from_fn(move || {
+        loop {
+            let first = rest.chars().next()?;
+            let (token, after) = rest.split_at(token(rest, first));
+            rest = after;
+            let is_comment = token.starts_with("--") || token.starts_with("/*");
+            if !first.is_whitespace() && first != '\u{feff}' && !is_comment {
+                return Some(token);
+            }
+        }
+    })
 }
 
 fn is_any(word: &str, words: &[&str]) -> bool {
@@ -165,6 +207,22 @@ mod tests {
             "VACUUM INTO 'elsewhere.db'",
         ] {
             assert_eq!(check(sql).unwrap_err().kind(), ErrorKind::Query, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_answers_differently_is_found() {
+        for (sql, word) in [
+            ("UPDATE t SET a = random()", Some("random")),
+            ("UPDATE t SET a = RandomBlob /* so */ (16)", Some("RandomBlob")),
+            ("INSERT INTO t VALUES (CURRENT_TIMESTAMP)", Some("CURRENT_TIMESTAMP")),
+            ("UPDATE t SET a = strftime('%s', 'now')", Some("strftime")),
+            ("UPDATE t SET a = last_insert_rowid()", Some("last_insert_rowid")),
+            ("UPDATE t SET random = 1, date = ?1", None),
+            ("UPDATE t SET a = 'random()' -- random()", None),
+            ("UPDATE t SET a = \"date\" WHERE b IN (1)", None),
+        ] {
+            assert_eq!(unrepeatable(sql), word, "{sql}");
         }
     }
 }

@@ -58,7 +58,7 @@ fn r34_a_commit_of_one_shard_is_the_databases_own(backend: &Backend) {
     let mut session = cluster.session();
     let id = company_on(&cluster, "b");
     session.add(Company { id, name: "x".into() }).unwrap();
-    let ((), counts) = cluster.counted(|| session.commit().unwrap());
+    let (_, counts) = cluster.counted(|| session.commit().unwrap());
     assert_eq!(counts, [("b".to_owned(), 1)]);
     if backend.is_on_disk() {
         // No journal, no mark, nothing but the row.

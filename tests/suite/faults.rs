@@ -244,7 +244,7 @@ fn in_a_process_that_may_write_little() {
     session.add_all((1_000..1_300).map(|id| Company { id, name: "x".repeat(10_000) })).unwrap();
     let error = session.commit().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::Full), "{error:?}");
-    assert!(error.shard().is_some(), "{error}");
+    assert!(error.shard().is_some() || error.to_string().contains("control database"), "{error}");
     // What was committed is there, for this session as for the next.
     session.rollback();
     for mut session in [session, cluster.session()] {

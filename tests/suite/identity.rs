@@ -198,7 +198,7 @@ fn r23_commit_rollback_and_bulk_writes_forget(backend: &Backend) {
     session.commit().unwrap();
     type Forget = fn(&mut shard_runtime::Session);
     let forget: [Forget; 4] = [
-        |session| session.commit().unwrap(),
+        |session| drop(session.commit().unwrap()),
         |session| session.rollback(),
         |session| {
             session.execute(Company::update().set(Company::NAME, "two").all_shards()).unwrap();

@@ -36,7 +36,7 @@ fn what_is_done_belongs_to_the_session(backend: &Backend) {
         let changed = session.with_connection("asia", |raw| raw.execute(&rename, ["Edo"])).unwrap();
         assert_eq!(changed, 1);
         match commit {
-            true => session.commit().unwrap(),
+            true => drop(session.commit().unwrap()),
             false => session.rollback(),
         }
         assert_eq!(names(&cluster), after);

@@ -380,7 +380,7 @@ fn many_shards(backend: &Backend) {
     let cluster = backend.create::<Company>(&names);
     let mut session = cluster.session();
     let companies = session.add_all((0..300).map(|id| Company { id, name: id.to_string() })).unwrap();
-    let ((), counts) = cluster.counted(|| session.commit().unwrap());
+    let (_, counts) = cluster.counted(|| session.commit().unwrap());
     assert_eq!(counts.len(), 24, "300 keys are on 24 shards");
     assert!(counts.iter().all(|(_, statements)| *statements == 1));
     for company in companies.iter().step_by(17) {

@@ -77,7 +77,7 @@ fn r36_a_session_that_reads_commits_without_writing(backend: &Backend) {
     session.all(cities[0].children::<Report>()).unwrap();
     session.get::<City>(cities[1].id).unwrap();
     assert_eq!(can_be_written(backend, &CONTINENTS), [true; 4], "a reader does not lock writers out");
-    let ((), asked) = cluster.asked(|| session.commit().unwrap());
+    let (_, asked) = cluster.asked(|| session.commit().unwrap());
     assert!(asked.is_empty());
     assert_eq!(versions(), before);
     assert_eq!(bytes(), written);

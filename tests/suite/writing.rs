@@ -65,7 +65,7 @@ fn r31_statements_grow_with_shards_and_tables(backend: &Backend) {
     let mut session = cluster.session();
     let rows = (0..1_000).map(|number| city(Continent::ALL[number % 5], &number.to_string()));
     session.add_all(rows).unwrap();
-    let ((), counts) = cluster.counted(|| session.commit().unwrap());
+    let (_, counts) = cluster.counted(|| session.commit().unwrap());
     assert!(counts.iter().all(|(_, count)| *count == 1), "{counts:?}");
 }
 

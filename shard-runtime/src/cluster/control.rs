@@ -1,9 +1,10 @@
-//! The control database: a small database beside the shards that knows the cluster's id and hands out blocks
-//! of ids.
+//! The control database: a small database beside the shards that knows the cluster's id, hands out blocks of ids, and
+//! holds the decisions of units of work over several shards.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::commit::{self, Decisions};
 use crate::driver::{Connection, Driver, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
@@ -19,11 +20,16 @@ const MAKE: &str = "\
     INSERT INTO sharded_cluster SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT * FROM sharded_cluster)";
 
 pub(super) struct Control {
-    connection: Mutex<Box<dyn Connection>>,
+    open: Mutex<Open>,
     /// The cluster's id, made when the cluster was.
     pub(super) cluster: String,
     /// The block of each model that uses a sequence.
     blocks: Vec<(&'static str, Mutex<Block>)>,
+}
+
+struct Open {
+    connection: Box<dyn Connection>,
+    decisions: Decisions,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -42,7 +48,8 @@ impl Control {
         let connection = driver.connect_waiting(mode, timeout)?;
         if mode == Mode::Create {
             connection.begin(Transaction::Write)?;
-            connection.run(MAKE).and_then(|()| connection.commit()).inspect_err(|_| {
+            let made = connection.run(MAKE).and_then(|()| connection.run(commit::MAKE));
+            made.and_then(|()| connection.commit()).inspect_err(|_| {
                 let _ = connection.rollback();
             })?;
         }
@@ -50,21 +57,26 @@ impl Control {
             let said = format!("{} is no control database", driver.describe());
             return Err(Error::new(ErrorKind::Identity, said));
         }
-        let cluster = {
-            let mut statement = connection.prepare("SELECT id FROM sharded_cluster")?;
-            let mut rows = statement.query(&[])?;
-            match rows.advance()?.then(|| rows.value(0)).transpose()? {
-                Some(Value::Text(id)) => id.into_owned(),
-                _ => {
-                    return Err(Error::new(
-                        ErrorKind::Identity,
-                        "the control database does not know its cluster",
-                    ));
-                }
-            }
-        };
+        let cluster = read_text(&*connection, "SELECT id FROM sharded_cluster")?;
         let blocks = tables.map(|table| (table.name, Mutex::default())).collect();
-        Ok(Control { connection: Mutex::new(connection), cluster, blocks })
+        let open = Mutex::new(Open { connection, decisions: Decisions::default() });
+        Ok(Control { open, cluster, blocks })
+    }
+
+    /// Does something with the decisions. Nobody waits for a shard in it: sessions that hold shards wait for it.
+    pub(super) fn with_decisions<O>(&self, run: impl FnOnce(&mut Decisions, &dyn Connection) -> O) -> O {
+        let Open { connection, decisions } = &mut *self.lock();
+        run(decisions, &**connection)
+    }
+
+    /// A name for a unit of work that no other has.
+    pub(super) fn name_unit(&self) -> Result<String> {
+        let open = self.lock();
+        read_text(&*open.connection, "SELECT lower(hex(randomblob(16)))")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An id that no session, no process and no earlier run of this cluster was given for this table.
@@ -85,8 +97,8 @@ impl Control {
     }
 
     fn reserve(&self, table: &'static Table) -> Result<Block> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut statement = connection.prepare(
+        let open = self.lock();
+        let mut statement = open.connection.prepare(
             "INSERT INTO sharded_sequence (name, next) VALUES (?1, 1 + ?2) \
              ON CONFLICT (name) DO UPDATE SET next = next + ?2 RETURNING next",
         )?;
@@ -103,5 +115,15 @@ impl Control {
         // The statement is finished, and with it its transaction, only when there is no row left.
         while rows.advance()? {}
         Ok(Block { next: end - BLOCK, end })
+    }
+}
+
+/// The one text that a statement returns.
+fn read_text(connection: &dyn Connection, sql: &str) -> Result<String> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(&[])?;
+    match rows.advance()?.then(|| rows.value(0)).transpose()? {
+        Some(Value::Text(text)) => Ok(text.into_owned()),
+        _ => Err(Error::new(ErrorKind::Identity, "the control database does not know its cluster")),
     }
 }

@@ -6,13 +6,14 @@ mod config;
 mod control;
 mod layout;
 mod opening;
+mod recovery;
 mod schema;
 mod url;
 mod workers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
@@ -40,11 +41,23 @@ struct Inner {
     layout: Layout,
     databases: Vec<Database>,
     control: Control,
+    /// Whether units of work may be over several databases that outlive the process.
+    is_decided: bool,
+    /// The units that were finished after their owners were gone.
+    recovered: Mutex<Vec<String>>,
     connections: u32,
     timeout: Duration,
     threads: OnceCell<Arc<ScheduledThreadPool>>,
     workers: Arc<Workers>,
     observer: Option<Observer>,
+}
+
+impl Drop for Inner {
+    /// The records of units that are finished are of no use any more. Where they cannot be removed, who opens the
+    /// cluster next finds that there is nothing to do for them.
+    fn drop(&mut self) {
+        let _ = self.control.with_decisions(|decisions, control| decisions.remove(control, Vec::new()));
+    }
 }
 
 /// One database: a shard's own, or several shards' with a prefix each.
@@ -321,16 +334,22 @@ impl Builder {
                 None => error,
             })?;
         }
-        Ok(Cluster(Arc::new(Inner {
+        let durable = databases.iter().filter(|database| !database.driver.is_private());
+        let is_decided = durable.count() > 1;
+        let cluster = Cluster(Arc::new(Inner {
             layout,
             databases,
             control,
+            is_decided,
+            recovered: Mutex::default(),
             connections: self.connections,
             timeout,
             threads: OnceCell::new(),
             workers: Arc::new(Workers::new()),
             observer: self.observer,
-        })))
+        }));
+        cluster.recover()?;
+        Ok(cluster)
     }
 
     fn check_settings(&self) -> Result<()> {

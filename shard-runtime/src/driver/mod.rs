@@ -89,6 +89,12 @@ pub(crate) trait Connection: Send {
 
     fn commit(&self) -> Result<()>;
 
+    /// Looks for what a commit would refuse: constraints that were deferred to it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ForeignKey`]
+    fn check_constraints(&self) -> Result<()>;
+
     /// Ends the transaction without its effects; nothing to do where the database has ended it already.
     fn rollback(&self) -> Result<()>;
 

@@ -254,6 +254,26 @@ impl Connection for SqliteConnection {
         Ok(())
     }
 
+    fn check_constraints(&self) -> Result<()> {
+        let has_deferred = "SELECT (SELECT defer_foreign_keys FROM pragma_defer_foreign_keys) \
+                            OR EXISTS (SELECT * FROM sqlite_schema WHERE sql LIKE '%deferr%')";
+        let one = |sql: &str| self.raw.prepare_cached(sql)?.query_row([], |row| row.get::<_, bool>(0));
+        if !one(has_deferred).map_err(from_sqlite)? {
+            return Ok(());
+        }
+        let broken = "SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1";
+        let table = self.raw.prepare_cached(broken).and_then(|mut check| {
+            let mut rows = check.query([])?;
+            rows.next()?.map(|row| row.get::<_, String>(0)).transpose()
+        });
+        match table.map_err(from_sqlite)? {
+            None => Ok(()),
+            Some(table) => {
+                Err(Error::new(ErrorKind::ForeignKey, "FOREIGN KEY constraint failed").in_table(&table))
+            }
+        }
+    }
+
     fn rollback(&self) -> Result<()> {
         // A full disk or an I/O error ends the transaction by itself.
         if self.in_transaction() {

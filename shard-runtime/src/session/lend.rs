@@ -13,6 +13,9 @@ impl Session {
     /// has looked up is forgotten. It commits and rolls back with the rest of the session; where the closure
     /// fails, what it has done is undone. The loan counts as one statement of the shard.
     ///
+    /// What is written so cannot be part of a commit over several databases: nobody could do it again for a shard that
+    /// missed it (see [`Session::commit`]).
+    ///
     /// The transaction is the session's: a closure that ends it (`COMMIT`, `ROLLBACK`) ends the unit of work. A
     /// shard with a prefix shares its database, where its tables are named with it. And the connection is the
     /// cluster's: what is set on it (`PRAGMA`, a temporary table, an attached database) stays set for the sessions
@@ -59,18 +62,30 @@ impl Session {
         self.begin_write(shard.index())?;
         self.identities.clear();
         let database = self.cluster.layout().place(shard.index())?.database;
-        let Some(link) = self.links.get(database) else {
+        let Some(link) = self.links.get_mut(database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
         };
         link.savepoint().map_err(|error| error.on_shard(shard.name()))?;
         let watch = Watch::begin(&self.cluster, &shard);
         let connection = self.connection_of(&shard)?.native().downcast_ref::<rusqlite::Connection>();
+        let mut has_changed = true;
         let result = match connection {
-            Some(connection) => run(connection).map_err(Into::into),
+            Some(connection) => {
+                let before = state(connection);
+                let result = run(connection).map_err(Into::into);
+                has_changed = before.is_none() || before != state(connection);
+                result
+            }
             None => Err(Error::new(ErrorKind::Configuration, "the shard is no SQLite database")),
         };
         let result = result.map_err(|error| error.on_shard(shard.name()));
         watch.end(&self.cluster, &shard, LOAN, 0, &result);
+        if has_changed {
+            self.record(shard.index(), |redo| {
+                redo.unrepeatable("what was written through `with_connection`")
+            })?;
+        }
+        let Some(link) = self.links.get_mut(database) else { return result };
         // The savepoint is there only as long as the transaction is that it was made in.
         let kept = match &result {
             Ok(_) => link.release(),
@@ -84,4 +99,10 @@ impl Session {
         }
         result
     }
+}
+
+/// How many rows a connection has changed, and the version of the schema: what moves when something is written.
+fn state(connection: &rusqlite::Connection) -> Option<(u64, i64)> {
+    let schema = connection.pragma_query_value(None, "schema_version", |row| row.get(0));
+    Some((connection.total_changes(), schema.ok()?))
 }

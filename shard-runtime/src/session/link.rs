@@ -1,8 +1,9 @@
 //! A session's connection to one database, and the transaction it is in.
 
 use crate::cluster::Cluster;
+use crate::commit::Redo;
 use crate::driver::{Connection, Pooled, Transaction};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 use crate::stored::Unit;
 
@@ -17,6 +18,10 @@ pub(super) struct Link {
     transaction: Option<Transaction>,
     /// The shards of this database that were written in this transaction.
     pub(super) written: ShardSet,
+    /// What was done in this transaction, where it may have to be done again: see [`commit`](crate::commit).
+    pub(super) redo: Option<Redo>,
+    /// How far it had come at each savepoint.
+    marks: Vec<usize>,
     /// What the rows remember that were written in this transaction, where it may write.
     pub(super) unit: Option<Unit>,
 }
@@ -40,10 +45,22 @@ impl Link {
         if self.transaction.take().is_some() {
             self.connected(cluster, database)?.commit()?;
         }
-        self.connected(cluster, database)?.begin(Transaction::Write)?;
+        let connection = self.connected(cluster, database)?;
+        connection.begin(Transaction::Write)?;
+        if let Err(error) = cluster.heal(database, connection) {
+            let _ = connection.rollback();
+            return Err(error);
+        }
         self.transaction = Some(Transaction::Write);
+        self.redo = cluster.is_recorded(database).then(Redo::default);
         self.unit = Some(Unit::default());
         Ok(())
+    }
+
+    /// Whether there is anything that a commit would keep.
+    pub(super) fn has_changed(&self) -> bool {
+        let changed = || self.redo.as_ref().map_or(!self.written.is_empty(), |redo| !redo.is_empty());
+        self.may_write() && changed()
     }
 
     fn connected(&mut self, cluster: &Cluster, database: usize) -> Result<&dyn Connection> {
@@ -72,27 +89,32 @@ impl Link {
         self.transaction == Some(Transaction::Write)
     }
 
-    pub(super) fn in_transaction(&self) -> bool {
-        self.transaction.is_some()
-    }
-
     /// Whether the database has ended a transaction that this session has not ended.
     pub(super) fn has_lost_its_transaction(&self) -> bool {
         self.transaction.is_some() && self.connection().is_none_or(|connection| !connection.in_transaction())
     }
 
-    pub(super) fn savepoint(&self) -> Result<()> {
-        self.connection().map_or(Ok(()), |connection| connection.run(&format!("SAVEPOINT {SAVEPOINT}")))
+    /// A point to come back to. Points are nested: each is left, or come back to, before the one around it.
+    pub(super) fn savepoint(&mut self) -> Result<()> {
+        self.run(&format!("SAVEPOINT {SAVEPOINT}"))?;
+        self.marks.push(self.redo.as_mut().map_or(0, Redo::mark));
+        Ok(())
     }
 
-    pub(super) fn release(&self) -> Result<()> {
-        self.connection().map_or(Ok(()), |connection| connection.run(&format!("RELEASE {SAVEPOINT}")))
+    pub(super) fn release(&mut self) -> Result<()> {
+        self.marks.pop();
+        self.run(&format!("RELEASE {SAVEPOINT}"))
     }
 
-    pub(super) fn rollback_to_savepoint(&self) -> Result<()> {
-        self.connection().map_or(Ok(()), |connection| {
-            connection.run(&format!("ROLLBACK TO {SAVEPOINT}; RELEASE {SAVEPOINT}"))
-        })
+    pub(super) fn rollback_to_savepoint(&mut self) -> Result<()> {
+        if let (Some(mark), Some(redo)) = (self.marks.pop(), &mut self.redo) {
+            redo.back_to(mark);
+        }
+        self.run(&format!("ROLLBACK TO {SAVEPOINT}; RELEASE {SAVEPOINT}"))
+    }
+
+    fn run(&self, sql: &str) -> Result<()> {
+        self.connection().map_or(Ok(()), |connection| connection.run(sql))
     }
 
     /// Ends the transaction with its effects and gives the connection back.
@@ -107,14 +129,38 @@ impl Link {
         committed
     }
 
+    /// After a commit has failed: makes sure that nothing of it comes back to life after a crash, which the rest of
+    /// it in the log might where the disk failed at its very end. The error, or that nobody can be sure.
+    pub(super) fn undo_for_certain(&mut self, cluster: &Cluster, database: usize, error: Error) -> Error {
+        let undone = match (error.kind(), self.connection()) {
+            (ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Database, Some(connection)) => {
+                connection.rollback().and_then(|()| cluster.write_nothing(database, connection))
+            }
+            _ => Ok(()),
+        };
+        self.rollback();
+        match undone {
+            Ok(()) => error,
+            Err(_) => {
+                let said = format!("the shard's part of the unit of work may be committed or not: {error}");
+                Error::new(ErrorKind::InDoubt, said).with_source(error)
+            }
+        }
+    }
+
     /// Ends the transaction without its effects and gives the connection back.
     pub(super) fn rollback(&mut self) {
+        if let Some(unit) = self.leave() {
+            unit.roll_back();
+        }
+    }
+
+    /// Gives up the transaction of a unit that is decided: its effects come later.
+    pub(super) fn leave(&mut self) -> Option<Unit> {
         if let (Some(connection), Some(_)) = (self.connection.take(), self.transaction.take()) {
             // Where this fails, the pool closes the connection, and with it the transaction.
             let _ = connection.rollback();
         }
-        if let Some(unit) = std::mem::take(self).unit {
-            unit.roll_back();
-        }
+        std::mem::take(self).unit
     }
 }

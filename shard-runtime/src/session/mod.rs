@@ -1,5 +1,6 @@
 //! The session: a unit of work that sends every operation to the right shards.
 
+mod commit;
 mod fan_out;
 mod identity;
 mod lend;
@@ -29,6 +30,7 @@ use observe::Watch;
 use pending::Pending;
 
 use crate::cluster::Cluster;
+use crate::commit::Commit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, Insert, Sharded, values_of};
 use crate::query::{Locate, Query, Write};
@@ -58,6 +60,7 @@ pub struct Session {
     aborted: Option<String>,
     /// How long a statement that reads may take.
     timeout: Option<Duration>,
+    commit: Commit,
     /// What is missing so far, while a partial answer is read.
     missing: Option<RefCell<Vec<Error>>>,
 }
@@ -71,6 +74,7 @@ impl Session {
             pinned,
             aborted: None,
             timeout: None,
+            commit: Commit::default(),
             missing: None,
             cluster,
         }
@@ -294,20 +298,6 @@ impl Session {
         let waiting = self.pending.iter().enumerate().filter(|(_, pending)| !pending.is_empty());
         let shards: ShardSet = waiting.map(|(shard, _)| shard).collect();
         self.flush_shards(&shards)
-    }
-
-    /// Writes what waits and commits: first the flush, then one shard's database after the other in the
-    /// cluster's order. The session can be used on; what it had read it has forgotten.
-    ///
-    /// # Errors
-    /// Those of [`Session::flush`], after which the session can still be committed or rolled back.
-    /// [`ErrorKind::PartialCommit`] where one shard's commit failed after another's had succeeded: the error
-    /// says which shards are committed, which failed and which were not tried. After a commit has failed,
-    /// everything that is not committed is rolled back, and the session has to be told so with
-    /// [`Session::rollback`] before it is used on: until then it answers [`ErrorKind::Aborted`].
-    pub fn commit(&mut self) -> Result<()> {
-        self.flush()?;
-        self.commit_links()
     }
 
     /// Undoes everything since the session began, or since its last commit, and forgets it.

@@ -2,20 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
-use crate::model::{Sharded, values_of};
-use crate::value::Value;
-
-/// A row whose model does not matter any more.
-pub(super) trait PendingRow: Send + Sync {
-    fn values(&self) -> Result<Vec<Value<'_>>>;
-}
-
-impl<T: Sharded> PendingRow for T {
-    fn values(&self) -> Result<Vec<Value<'_>>> {
-        values_of(self)
-    }
-}
+use crate::commit::AnyRow;
 
 /// The rows that wait for one shard, by model. Models are ordered parents before children, so that writing
 /// them in order never breaks a foreign key.
@@ -27,11 +14,11 @@ pub(super) struct Pending {
 /// The rows of one model that wait for one shard.
 pub(super) struct Batch {
     pub(super) model: usize,
-    pub(super) rows: Vec<Arc<dyn PendingRow>>,
+    pub(super) rows: Vec<Arc<dyn AnyRow>>,
 }
 
 impl Pending {
-    pub(super) fn push(&mut self, model: usize, row: Arc<dyn PendingRow>) {
+    pub(super) fn push(&mut self, model: usize, row: Arc<dyn AnyRow>) {
         let place = match self.batches.binary_search_by_key(&model, |batch| batch.model) {
             Ok(place) => place,
             Err(place) => {

@@ -100,7 +100,12 @@ impl Session {
                 let watch = Watch::begin(&session.cluster, shard);
                 let rows = statement.execute(&params).map_err(|error| error.on_shard(shard.name()));
                 watch.end(&session.cluster, shard, sql, *rows.as_ref().unwrap_or(&0), &rows);
+                drop(statement);
                 total = total.saturating_add(rows?);
+                session.record(shard.index(), |redo| match written::unrepeatable(sql) {
+                    Some(word) => redo.unrepeatable(format!("SQL with `{word}`")),
+                    None => redo.statement(sql, &params),
+                })?;
             }
             Ok(total)
         })

@@ -1,10 +1,12 @@
-//! How a session writes: batches per shard, rows one by one, many rows at once, and the commit.
+//! How a session writes: batches per shard, rows one by one, many rows at once.
 
 use std::collections::BTreeMap;
 
+use super::link::Link;
 use super::pending::Batch;
 use super::read::gone;
 use super::{Session, Watch};
+use crate::commit::{Redo, encode_values};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, KeyColumns, Sharded, Table, values_of};
 use crate::plan::Plan;
@@ -140,13 +142,27 @@ impl Session {
     }
 
     fn execute_on(
-        &self,
+        &mut self,
         shard: usize,
         table: &'static Table,
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<u64> {
-        self.on(shard, table, sql, |statement| statement.execute(params).map(|rows| (rows, rows)))
+        let rows =
+            self.on(shard, table, sql, |statement| statement.execute(params).map(|rows| (rows, rows)))?;
+        if rows > 0 {
+            self.record(shard, |redo| redo.statement(sql, params))?;
+        }
+        Ok(rows)
+    }
+
+    /// Notes what was done on a shard, where it may have to be done again.
+    pub(super) fn record(&mut self, shard: usize, note: impl FnOnce(&mut Redo)) -> Result<()> {
+        let database = self.cluster.layout().place(shard)?.database;
+        if let Some(redo) = self.links.get_mut(database).and_then(|link| link.redo.as_mut()) {
+            note(redo);
+        }
+        Ok(())
     }
 
     /// Does something with a statement on a shard's connection, counted and told of. What is done says its
@@ -203,15 +219,25 @@ impl Session {
             }
             Ok(())
         });
-        if let Err(error) = &written
-            && !error.is_about_a_row()
-            && self.aborted.is_none()
-        {
-            for (shard, batches) in taken {
-                if let Some(pending) = self.pending.get_mut(shard) {
-                    pending.put_back(batches);
+        let waits_on = |error: &Error| !error.is_about_a_row() && self.aborted.is_none();
+        match &written {
+            Ok(()) => {
+                let cluster = self.cluster.clone();
+                for (shard, batches) in taken {
+                    for Batch { model, rows } in batches {
+                        let sql = &cluster.layout().sql(model, shard)?.insert;
+                        self.record(shard, |redo| redo.rows(sql, rows))?;
+                    }
                 }
             }
+            Err(error) if waits_on(error) => {
+                for (shard, batches) in taken {
+                    if let Some(pending) = self.pending.get_mut(shard) {
+                        pending.put_back(batches);
+                    }
+                }
+            }
+            Err(_) => {}
         }
         written
     }
@@ -240,9 +266,12 @@ impl Session {
         let shards: ShardSet = by_shard.keys().copied().collect();
         // Parents that wait must be there first.
         self.flush_shards(&shards)?;
+        let cluster = self.cluster.clone();
         self.atomically(&shards, |session| {
             for (&shard, rows) in &mut by_shard {
-                let sql = &session.cluster.layout().sql(model, shard)?.insert;
+                let sql = &cluster.layout().sql(model, shard)?.insert;
+                let is_recorded = cluster.is_recorded(cluster.layout().place(shard)?.database);
+                let mut runs = Vec::new();
                 session.on(shard, table, sql, |statement| {
                     for row in rows.iter_mut() {
                         let mut values = values_of(&**row)?;
@@ -250,6 +279,9 @@ impl Session {
                             values.remove(table.id);
                         }
                         let id = statement.insert(&values).map_err(|error| about_row(error, table, &[]))?;
+                        if is_recorded {
+                            encode_values(&values, &mut runs);
+                        }
                         drop(values);
                         let id = Field::from_value(Value::Integer(id))
                             .map_err(|error| table.error_at(table.id, error))?;
@@ -257,6 +289,7 @@ impl Session {
                     }
                     Ok(((), rows.len() as u64))
                 })?;
+                session.record(shard, |redo| redo.runs(sql, |all| all.append(&mut runs)))?;
             }
             Ok(())
         })
@@ -274,73 +307,35 @@ impl Session {
         for &shard in shards.indexes() {
             let database = self.cluster.layout().place(shard)?.database;
             if !begun.contains(&database) && !written.contains(&database) {
-                let may_write = self.links.get(database).is_some_and(super::Link::may_write);
+                let may_write = self.links.get(database).is_some_and(Link::may_write);
                 if may_write { &mut written } else { &mut begun }.push(database);
             }
             self.begin_write(shard)?;
         }
-        let savepoints = |session: &Self, act: fn(&super::Link) -> Result<()>| {
-            written.iter().filter_map(|&database| session.links.get(database)).try_for_each(act)
+        let savepoints = |session: &mut Self, act: fn(&mut Link) -> Result<()>| {
+            let mut links = session.links.iter_mut().enumerate();
+            links
+                .try_for_each(|(database, link)| if written.contains(&database) { act(link) } else { Ok(()) })
         };
-        savepoints(self, super::Link::savepoint)?;
+        savepoints(self, Link::savepoint)?;
         match run(self) {
             Ok(done) => {
-                savepoints(self, super::Link::release)?;
+                savepoints(self, Link::release)?;
                 Ok(done)
             }
             Err(error) => {
-                let lost = self.links.iter().any(super::Link::has_lost_its_transaction);
-                if lost || savepoints(self, super::Link::rollback_to_savepoint).is_err() {
+                let lost = self.links.iter().any(Link::has_lost_its_transaction);
+                if lost || savepoints(self, Link::rollback_to_savepoint).is_err() {
                     // A database has given the transaction up by itself; nothing of the unit may be committed.
                     self.abort(&error);
                     return Err(error);
                 }
                 for database in begun {
-                    self.links.get_mut(database).map(super::Link::rollback);
+                    self.links.get_mut(database).map(Link::rollback);
                 }
                 Err(error)
             }
         }
-    }
-
-    /// One database after the other, in the cluster's order.
-    pub(super) fn commit_links(&mut self) -> Result<()> {
-        self.identities.clear();
-        let mut committed = ShardSet::none();
-        let mut failed: Option<(ShardSet, Error)> = None;
-        let mut untried = ShardSet::none();
-        for link in self.links.iter_mut().filter(|link| link.in_transaction()) {
-            let written = link.written.clone();
-            if failed.is_some() {
-                untried = untried.indexes().iter().chain(written.indexes()).copied().collect();
-                link.rollback();
-                continue;
-            }
-            match link.commit() {
-                Ok(()) => committed = committed.indexes().iter().chain(written.indexes()).copied().collect(),
-                Err(error) => {
-                    link.rollback();
-                    failed = Some((written, error));
-                }
-            }
-        }
-        let Some((shards, error)) = failed else { return Ok(()) };
-        let names = |set: &ShardSet| set.names(self.cluster.shards()).join(", ");
-        let error = match shards.indexes().first().and_then(|&shard| self.cluster.shards().at(shard)) {
-            Some(shard) => error.on_shard(shard.name()),
-            None => error,
-        };
-        if committed.is_empty() {
-            self.abort(&error);
-            return Err(error);
-        }
-        let mut said = format!("committed on {}, failed on {}", names(&committed), names(&shards));
-        if !untried.is_empty() {
-            said.push_str(&format!(", not tried on {}", names(&untried)));
-        }
-        let error = Error::new(ErrorKind::PartialCommit, format!("{said}: {error}")).with_source(error);
-        self.abort(&error);
-        Err(error)
     }
 }
 

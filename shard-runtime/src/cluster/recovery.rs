@@ -1,0 +1,147 @@
+//! Units of work over several databases, as the cluster has them: its part of their commit, and finishing those that
+//! a kill or a failing disk has left half-way.
+
+use std::sync::PoisonError;
+
+use super::Cluster;
+use crate::commit::{self, Part, Record, Undecided};
+use crate::driver::{Connection, Transaction};
+use crate::error::{ErrorKind, Result};
+use crate::sql::quoted;
+
+impl Cluster {
+    /// Finishes the units of work that were decided and not yet committed on every shard that they wrote; their names,
+    /// as [`ErrorKind::InDoubt`] gives them, with those of the units that opening the cluster has finished. A unit
+    /// that was in doubt is committed if it is among them, and undone if it is not.
+    ///
+    /// Nobody has to call this for the shards to be right: opening the cluster does it, and each session that begins
+    /// to write to a shard does it for that shard. What it adds is that readers see such units at once. It may be
+    /// called at any time, by any process; a shard that somebody else keeps locked for longer than the
+    /// [busy timeout](crate::Builder::busy_timeout) is left to them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InDoubt`] where the control database still cannot be written, [`ErrorKind::Identity`] where a
+    /// shard is older than its cluster, the databases'; each with the shard's name.
+    pub fn recover(&self) -> Result<Vec<String>> {
+        let records = self.0.control.with_decisions(|decisions, control| {
+            decisions.settle(control)?;
+            decisions.remove(control, Vec::new())?;
+            decisions.records(control).map(<[_]>::to_vec)
+        })?;
+        let mut reached: Vec<(usize, i64)> = Vec::new();
+        for database in 0..self.databases() {
+            let name = self.database_name(database);
+            if records.iter().any(|record| record.database == name) {
+                match self.confirm(database) {
+                    Ok(version) => reached.push((database, version)),
+                    Err(error) if error.kind() == ErrorKind::Busy => {}
+                    Err(error) => return Err(error.on_shard(name)),
+                }
+            }
+        }
+        let is_missing = |record: &Record| {
+            let at = reached.iter().find(|(database, _)| self.database_name(*database) == record.database);
+            at.is_none_or(|(_, version)| *version <= record.base)
+        };
+        let mut finished: Vec<String> = Vec::new();
+        for record in &records {
+            let mut of_unit = records.iter().filter(|other| other.unit == record.unit);
+            if !finished.contains(&record.unit) && !of_unit.any(is_missing) {
+                finished.push(record.unit.clone());
+            }
+        }
+        self.0.control.with_decisions(|decisions, control| decisions.remove(control, finished.clone()))?;
+        let mut recovered = self.0.recovered.lock().unwrap_or_else(PoisonError::into_inner);
+        recovered.extend(finished);
+        Ok(recovered.clone())
+    }
+
+    /// Heals a database and makes sure that what it holds is on disk; the version that it has. A commit that another
+    /// process has not lived to wait for may be seen and not be durable: only a commit of one's own makes it so.
+    fn confirm(&self, database: usize) -> Result<i64> {
+        let connection = self.connect(database)?;
+        connection.begin(Transaction::Write)?;
+        let own = self.own_table(database)?;
+        let confirmed = self.heal(database, &**connection).and_then(|has_healed| {
+            if !has_healed {
+                commit::raise(&**connection, &own)?;
+            }
+            let version = commit::version(&**connection, &own)?;
+            connection.commit()?;
+            Ok(version)
+        });
+        confirmed.inspect_err(|_| {
+            let _ = connection.rollback();
+        })
+    }
+
+    /// Whether a database is there when the process is not.
+    pub(crate) fn outlives_the_process(&self, database: usize) -> bool {
+        self.0.databases.get(database).is_some_and(|database| !database.driver.is_private())
+    }
+
+    /// Whether what a session does to a database may be part of a decision.
+    pub(crate) fn is_recorded(&self, database: usize) -> bool {
+        self.0.is_decided && self.outlives_the_process(database)
+    }
+
+    /// Does what decided units have left undone on a database whose write lock the connection holds; whether there
+    /// was anything to do.
+    pub(crate) fn heal(&self, database: usize, connection: &dyn Connection) -> Result<bool> {
+        if !self.is_recorded(database) {
+            return Ok(false);
+        }
+        let name = self.database_name(database);
+        self.0.control.with_decisions(|decisions, control| {
+            if !decisions.concern(control, name)? {
+                return Ok(false);
+            }
+            commit::heal(decisions, control, name, &self.own_table(database)?, connection)
+        })
+    }
+
+    pub(crate) fn name_unit(&self) -> Result<String> {
+        self.0.control.name_unit()
+    }
+
+    /// Raises the version of a database inside a session's transaction; the version that it had.
+    pub(crate) fn begin_version(&self, database: usize, connection: &dyn Connection) -> Result<i64> {
+        let own = self.own_table(database)?;
+        let base = commit::version(connection, &own)?;
+        commit::raise(connection, &own)?;
+        Ok(base)
+    }
+
+    /// A transaction on a database that changes nothing but its version.
+    pub(crate) fn write_nothing(&self, database: usize, connection: &dyn Connection) -> Result<()> {
+        connection.begin(Transaction::Write)?;
+        let written = self
+            .heal(database, connection)
+            .and_then(|_| commit::raise(connection, &self.own_table(database)?))
+            .and_then(|()| connection.commit());
+        written.inspect_err(|_| {
+            let _ = connection.rollback();
+        })
+    }
+
+    pub(crate) fn decide(&self, unit: &str, parts: &[Part<'_>]) -> Result<(), Undecided> {
+        self.0.control.with_decisions(|decisions, control| decisions.decide(control, unit, parts))
+    }
+
+    /// Notes that a unit is committed everywhere.
+    pub(crate) fn finished(&self, unit: String) {
+        self.0.control.with_decisions(|decisions, _| decisions.finish(unit));
+    }
+
+    /// What a database is called in the decisions: its first shard's name.
+    pub(crate) fn database_name(&self, database: usize) -> &str {
+        self.layout().shards_in(database).next().map_or("", |shard| shard.name())
+    }
+
+    /// The table that holds a database's version.
+    fn own_table(&self, database: usize) -> Result<String> {
+        let first = self.layout().shards_in(database).next().map_or(0, |shard| shard.index());
+        let prefix = &self.layout().place(first)?.prefix;
+        Ok(quoted(&format!("{prefix}{}", super::opening::OWN_TABLES[0])))
+    }
+}

@@ -1,0 +1,199 @@
+//! How a session's unit of work ends: committed on every database that it changed, or on none.
+
+use super::Session;
+use super::link::Link;
+use crate::cluster::Cluster;
+use crate::commit::{Commit, Committed, Part, Undecided};
+use crate::error::{Error, ErrorKind, Result};
+use crate::shards::ShardSet;
+
+impl Session {
+    /// Says how the units of work of this session are committed where they wrote several databases;
+    /// [`Commit::Atomic`] unless said.
+    pub fn set_commit(&mut self, commit: Commit) {
+        self.commit = commit;
+    }
+
+    /// Writes what waits and commits. The session can be used on; what it had read it has forgotten.
+    ///
+    /// What was written in one database is that database's own commit. What was written in several is committed on
+    /// all of them or on none, through a kill of the process or a power loss at any point: the decision is one record
+    /// in the control database, and what a database missed of a decided unit is written there by whoever writes to it
+    /// next, or when the cluster is opened. (With [`Synchronous::Normal`](crate::Synchronous::Normal), through a kill
+    /// but not through a power loss.) Until the commit the session keeps what it wrote in memory. There is no common
+    /// snapshot: another session may see the unit on one shard before it sees it on another.
+    ///
+    /// A unit comes to one of four ends:
+    /// - *committed*: `Ok`, with nothing [`pending`](Committed::pending);
+    /// - *committed, and some of it is written later*: `Ok`, with the shards whose commit failed after the decision;
+    /// - *aborted*: every error but these two; nothing of the unit is stored anywhere;
+    /// - *in doubt*: [`ErrorKind::InDoubt`].
+    ///
+    /// # Errors
+    /// Those of [`Session::flush`], after which the session can still be committed or rolled back; and
+    /// [`ErrorKind::Query`] where several databases were written, one of them by something that could not be done
+    /// again with the same result (SQL with `random()` or the current time, a lent connection).
+    /// [`ErrorKind::ForeignKey`] where a constraint is broken that was deferred to now; [`ErrorKind::PartialCommit`]
+    /// with [`Commit::BestEffort`]; the databases'. After a commit has failed, everything that is not committed is
+    /// rolled back, and the session has to be told so with [`Session::rollback`] before it is used on: until then it
+    /// answers [`ErrorKind::Aborted`].
+    pub fn commit(&mut self) -> Result<Committed> {
+        self.flush()?;
+        self.identities.clear();
+        let cluster = self.cluster.clone();
+        let in_use = |link: &Link| link.has_changed();
+        let (mut durable, mut others): (Vec<usize>, Vec<usize>) = Default::default();
+        for (database, link) in self.links.iter_mut().enumerate() {
+            match (in_use(link), cluster.outlives_the_process(database)) {
+                (true, true) => durable.push(database),
+                (true, false) => others.push(database),
+                // What was only read has nothing to lose.
+                (false, _) => link.rollback(),
+            }
+        }
+        match (self.commit, durable.len()) {
+            (Commit::Atomic, 2..) => self.commit_together(&cluster, &durable, &others),
+            (Commit::Atomic, _) => {
+                // A reader may be in the way of a database in memory, so that these come first.
+                others.append(&mut durable);
+                if others.len() > 1 {
+                    let checked = self.check_constraints(&others);
+                    checked.inspect_err(|error| self.abort(error))?;
+                }
+                self.commit_in_turn(&cluster, &others, ShardSet::none())
+            }
+            (Commit::BestEffort, _) => {
+                durable.append(&mut others);
+                durable.sort_unstable();
+                self.commit_in_turn(&cluster, &durable, ShardSet::none())
+            }
+        }
+    }
+
+    /// Several databases, by a decision.
+    fn commit_together(
+        &mut self,
+        cluster: &Cluster,
+        durable: &[usize],
+        others: &[usize],
+    ) -> Result<Committed> {
+        for &database in durable {
+            let redo = self.links.get(database).and_then(|link| link.redo.as_ref());
+            if let Some(what) = redo.and_then(|redo| redo.first_unrepeatable()) {
+                let said = format!(
+                    "{what} cannot be part of a unit of work over several databases: what a shard missed of a decided \
+                     unit is done again, with the same result. Commit it alone, or with `Commit::BestEffort`"
+                );
+                return Err(self.named(database, Error::new(ErrorKind::Query, said)));
+            }
+        }
+        let decided = self.decide(cluster, durable, others);
+        let unit = decided.inspect_err(|error| self.abort(error))?;
+        let (mut shards, mut pending) = (ShardSet::none(), Vec::new());
+        for &database in durable {
+            let Some(link) = self.links.get_mut(database) else { continue };
+            shards = union(&shards, &link.written);
+            if let Err(error) = link.commit() {
+                pending.push(self.named(database, error));
+                if let Some(link) = self.links.get_mut(database) {
+                    link.leave();
+                }
+            }
+        }
+        if pending.is_empty() {
+            cluster.finished(unit);
+        }
+        self.commit_in_turn(cluster, others, shards)?;
+        Ok(Committed { pending })
+    }
+
+    /// Everything up to the decision; the unit's name. What fails here has had no effect.
+    fn decide(&self, cluster: &Cluster, durable: &[usize], others: &[usize]) -> Result<String> {
+        self.check_constraints(durable)?;
+        self.check_constraints(others)?;
+        let unit = cluster.name_unit()?;
+        let mut parts = Vec::with_capacity(durable.len());
+        for &database in durable {
+            let Some(link) = self.links.get(database) else { continue };
+            let (Some(connection), Some(redo)) = (link.connection(), &link.redo) else { continue };
+            let base = cluster.begin_version(database, connection);
+            let base = base.map_err(|error| self.named(database, error))?;
+            parts.push(Part { database: cluster.database_name(database), base, redo });
+        }
+        match cluster.decide(&unit, &parts) {
+            Ok(()) => Ok(unit),
+            Err(Undecided::Aborted(error)) => Err(Error::new(
+                error.kind(),
+                format!("the unit of work could not be decided in the control database: {error}"),
+            )
+            .with_source(error)),
+            Err(Undecided::InDoubt(error)) => {
+                let said = format!("unit {unit} may be committed or not: {error}");
+                Err(Error::new(ErrorKind::InDoubt, said).with_source(error))
+            }
+        }
+    }
+
+    /// Looks for what a commit would refuse.
+    fn check_constraints(&self, databases: &[usize]) -> Result<()> {
+        databases.iter().try_for_each(|&database| {
+            let connection = self.links.get(database).and_then(Link::connection);
+            connection.map_or(Ok(()), |connection| {
+                connection.check_constraints().map_err(|error| self.named(database, error))
+            })
+        })
+    }
+
+    /// One database after the other, each with its own commit, where these shards are committed already.
+    fn commit_in_turn(
+        &mut self,
+        cluster: &Cluster,
+        databases: &[usize],
+        mut committed: ShardSet,
+    ) -> Result<Committed> {
+        let mut failed: Option<(ShardSet, Error)> = None;
+        let mut untried = ShardSet::none();
+        for &database in databases {
+            let Some(link) = self.links.get_mut(database) else { continue };
+            let written = link.written.clone();
+            if failed.is_some() {
+                untried = union(&untried, &written);
+                link.rollback();
+                continue;
+            }
+            match link.commit() {
+                Ok(()) => committed = union(&committed, &written),
+                Err(error) => {
+                    let error = link.undo_for_certain(cluster, database, error);
+                    let first = written.indexes().first().and_then(|&shard| cluster.shards().at(shard));
+                    let name = first.map_or_else(|| cluster.database_name(database), |shard| shard.name());
+                    failed = Some((written, error.on_shard(name)));
+                }
+            }
+        }
+        let Some((shards, error)) = failed else { return Ok(Committed::default()) };
+        let error = if committed.is_empty() {
+            error
+        } else {
+            let names = |set: &ShardSet| set.names(cluster.shards()).join(", ");
+            let mut said = format!("committed on {}, failed on {}", names(&committed), names(&shards));
+            if !untried.is_empty() {
+                said.push_str(&format!(", not tried on {}", names(&untried)));
+            }
+            Error::new(ErrorKind::PartialCommit, format!("{said}: {error}")).with_source(error)
+        };
+        self.abort(&error);
+        Err(error)
+    }
+
+    /// Names the first shard of a database that was written, unless a shard is named already.
+    fn named(&self, database: usize, error: Error) -> Error {
+        let written = self.links.get(database).and_then(|link| link.written.indexes().first());
+        let shard = written.and_then(|&shard| self.cluster.shards().at(shard));
+        error.on_shard(shard.map_or_else(|| self.cluster.database_name(database), |shard| shard.name()))
+    }
+}
+
+fn union(a: &ShardSet, b: &ShardSet) -> ShardSet {
+    a.indexes().iter().chain(b.indexes()).copied().collect()
+}

@@ -1,0 +1,84 @@
+//! What must hold after an attack: no unit on some of its shards only, none lost that was told to be committed, none
+//! there that was told to be aborted, every sum exact, every file sound, and nothing left to be done.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{Models, SHARDS, builder};
+
+/// What was counted, over all checks of a test.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub units: usize,
+    pub over_several_shards: usize,
+    pub acknowledged: usize,
+    pub doubted: usize,
+}
+
+/// Opens the cluster, which finishes what is left to do, and looks at every file with plain SQL.
+pub fn check(cluster: &Path, logs: &Path) -> Counts {
+    drop(builder(cluster).open::<Models>().expect("the cluster opens"));
+    let open = |name: &str| {
+        Connection::open_with_flags(cluster.join(name), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+    };
+    let control = open("control.db");
+    assert_eq!(one::<i64>(&control, "SELECT count(*) FROM sharded_redo"), 0, "a record is left");
+    assert_eq!(one::<String>(&control, "PRAGMA integrity_check"), "ok");
+
+    // By unit: the shards that it says, and the shards that it is on.
+    let mut units: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    let mut sum = 0;
+    for (bit, shard) in SHARDS.iter().enumerate() {
+        let raw = open(&format!("{shard}.db"));
+        assert_eq!(one::<String>(&raw, "PRAGMA integrity_check"), "ok", "{shard}");
+        sum += one::<i64>(&raw, "SELECT cents FROM accounts");
+        let mut statement = raw.prepare("SELECT id, shards FROM entries").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let mut here = HashSet::new();
+        for (unit, shards) in rows.map(Result::unwrap) {
+            let (says, on) = units.entry(unit).or_insert((shards, 0));
+            assert_eq!(*says, shards, "unit {unit} is not the same on {shard}");
+            *on |= 1 << bit;
+            here.insert(unit);
+        }
+        let mut statement = raw.prepare("SELECT unit FROM tallies").unwrap();
+        let tallies: Vec<i64> =
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(tallies.len(), here.len(), "on {shard} units were done twice or in part");
+        assert_eq!(tallies.into_iter().collect::<HashSet<_>>(), here, "{shard}");
+    }
+    for (unit, (says, on)) in &units {
+        assert_eq!(says, on, "unit {unit} is half-committed: of {says:04b} it is on {on:04b}");
+    }
+    assert_eq!(sum, 0, "a change was lost or was done twice");
+
+    let mut counts = Counts { units: units.len(), ..Counts::default() };
+    counts.over_several_shards = units.values().filter(|(shards, _)| shards.count_ones() > 1).count();
+    let mut told = HashSet::new();
+    for log in std::fs::read_dir(logs).unwrap() {
+        for line in std::fs::read_to_string(log.unwrap().path()).unwrap().lines() {
+            let mut words = line.split(' ');
+            let (what, unit) =
+                (words.next().unwrap(), words.next().and_then(|unit| unit.parse::<i64>().ok()));
+            let Some(unit) = unit else { continue };
+            told.insert(unit);
+            match what {
+                "committed" => {
+                    assert!(units.contains_key(&unit), "unit {unit} was told to be committed, and is lost");
+                    counts.acknowledged += 1;
+                }
+                "aborted" => assert!(!units.contains_key(&unit), "unit {unit} is there although: {line}"),
+                "doubted" => counts.doubted += 1,
+                _ => {}
+            }
+        }
+    }
+    assert!(units.keys().all(|unit| told.contains(unit)), "a unit is there that nobody has begun");
+    counts
+}
+
+fn one<T: rusqlite::types::FromSql>(raw: &Connection, sql: &str) -> T {
+    raw.query_row(sql, [], |row| row.get(0)).unwrap()
+}

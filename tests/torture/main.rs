@@ -1,0 +1,135 @@
+//! Commits over several shards under attack: processes are killed at random and at their system calls, and disks
+//! fail, while units of work are written. What must hold afterwards is in `check`.
+//!
+//! As part of `cargo test` this is a scaled-down run. On request it is a long one:
+//!
+//! ```sh
+//! SHARDED_KILLS=1000 SHARDED_STEPS=all cargo test --release --test torture -- --nocapture
+//! ```
+//!
+//! `SHARDED_KILLS` is the number of processes that are killed at random; `SHARDED_STEPS=all` kills at every system call
+//! instead of some; `SHARDED_TORTURE_FOLDER` says where (a folder in memory where there is one, unless it is said);
+//! `SHARDED_SEED` repeats a run's choices, as far as processes let themselves be repeated.
+
+#![cfg(target_os = "linux")]
+
+mod check;
+mod injected;
+mod kills;
+mod writer;
+
+use std::path::PathBuf;
+
+use shard_runtime::{Builder, Cluster, ShardKey, Sharded, Synchronous};
+use tempfile::TempDir;
+
+/// The shards, each a file of its own.
+const SHARDS: [&str; 4] = ["a", "b", "c", "d"];
+
+#[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    #[shard("a")]
+    A,
+    #[shard("b")]
+    B,
+    #[shard("c")]
+    C,
+    #[shard("d")]
+    D,
+}
+
+impl Place {
+    const ALL: [Place; 4] = [Place::A, Place::B, Place::C, Place::D];
+}
+
+/// One row of each unit on each shard that it writes, with all of those shards in it.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "entries")]
+struct Entry {
+    /// The unit.
+    #[id]
+    id: i64,
+    #[shard_key]
+    place: Place,
+    /// The shards of the unit, a bit each.
+    shards: i64,
+}
+
+/// Another row of each unit, with an id that the shard counts.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "tallies")]
+struct Tally {
+    #[id(auto)]
+    id: i64,
+    #[shard_key]
+    place: Place,
+    unit: i64,
+}
+
+/// One row on each shard; what units move between shards.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "accounts")]
+struct Account {
+    #[id]
+    id: i64,
+    #[shard_key]
+    place: Place,
+    cents: i64,
+}
+
+type Models = (Entry, Tally, Account);
+
+/// A folder for a test, in memory unless another is said.
+fn folder() -> TempDir {
+    let said = std::env::var_os("SHARDED_TORTURE_FOLDER").map(PathBuf::from);
+    let memory = || Some(PathBuf::from("/dev/shm")).filter(|folder| folder.is_dir());
+    match said.or_else(memory) {
+        Some(parent) => tempfile::tempdir_in(parent),
+        None => tempfile::tempdir(),
+    }
+    .unwrap()
+}
+
+fn builder(folder: &std::path::Path) -> Builder {
+    let builder = Cluster::builder()
+        .synchronous(Synchronous::Full)
+        .busy_timeout(std::time::Duration::from_secs(20))
+        .cache_kib(1_024)
+        .mapped_bytes(0);
+    SHARDS.iter().fold(builder, |builder, shard| {
+        builder.shard(*shard, format!("sqlite:{}", folder.join(format!("{shard}.db")).display()))
+    })
+}
+
+/// A new cluster with an account on each shard.
+fn create(folder: &std::path::Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let cluster = builder(folder).create::<Models>().unwrap();
+    let mut session = cluster.session();
+    session.add_all(Place::ALL.map(|place| Account { id: 1, place, cents: 0 })).unwrap();
+    session.commit().unwrap();
+}
+
+/// The seed of this run: printed, and taken back.
+fn seed() -> u64 {
+    let said = std::env::var("SHARDED_SEED").ok().map(|seed| seed.parse().expect("SHARDED_SEED is a number"));
+    let seed = said.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("SHARDED_SEED={seed}");
+    seed
+}
+
+/// Numbers that look random: SplitMix64 (Steele, Lea, Flood 2014).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}

@@ -86,6 +86,7 @@ struct Inner {
     shard: Option<String>,
     table: Option<String>,
     column: Option<String>,
+    unit: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -97,6 +98,7 @@ impl Error {
             shard: None,
             table: None,
             column: None,
+            unit: None,
             source: None,
         }))
     }
@@ -121,6 +123,12 @@ impl Error {
     /// Names the column, unless a column is named already.
     pub(crate) fn at_column(mut self, column: &str) -> Self {
         self.0.column.get_or_insert_with(|| column.to_owned());
+        self
+    }
+
+    /// Names the unit of work.
+    pub(crate) fn of_unit(mut self, unit: &str) -> Self {
+        self.0.unit.get_or_insert_with(|| unit.to_owned());
         self
     }
 
@@ -160,6 +168,12 @@ impl Error {
     /// The column it is about, where it is about one.
     pub fn column(&self) -> Option<&str> {
         self.0.column.as_deref()
+    }
+
+    /// The unit of work that is in doubt ([`ErrorKind::InDoubt`]), where it was over several shards; what
+    /// [`Cluster::recover`](crate::Cluster::recover) names it by.
+    pub fn unit(&self) -> Option<&str> {
+        self.0.unit.as_deref()
     }
 }
 

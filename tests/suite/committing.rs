@@ -1,7 +1,7 @@
-//! Commits: one shard's is its database's own, R34; over several shards they go one after another, in the
-//! cluster's order, and an error says how far they came.
+//! Commits: one shard's is its database's own, R34; over several shards it is all or nothing, R35, or as far as it
+//! came where that was wanted. What a kill leaves is in `recovering`, and in `tests/torture`.
 
-use shard_runtime::{ErrorKind, Session, Sharded};
+use shard_runtime::{Commit, ErrorKind, Session, Sharded, Sql};
 
 use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
@@ -9,15 +9,23 @@ use crate::models::*;
 on_every_backend! {
     r34_a_commit_of_one_shard_is_the_databases_own,
     a_commit_that_fails_everywhere_leaves_nothing,
-    a_commit_that_fails_in_between_says_how_far_it_came,
+    r35_a_commit_that_fails_on_one_shard_leaves_nothing_on_any,
+    r35_a_commit_over_several_shards_leaves_no_record,
+    r35_what_could_not_be_done_again_is_committed_alone,
+    r35_the_best_effort_says_how_far_it_came,
     after_a_failed_commit_the_session_waits_for_a_rollback,
 }
 
 /// A company whose shard is this one.
 fn company_on(cluster: &Watched, shard: &str) -> i64 {
+    company_after(cluster, shard, 0)
+}
+
+/// The first company from this id on whose shard is this one.
+fn company_after(cluster: &Watched, shard: &str, first: i64) -> i64 {
     let company = |id| Company { id, name: String::new() };
     let home = cluster.shard(shard).unwrap().index();
-    (0..).find(|id| company(*id).shard_chooser(cluster.shards()).unwrap() == home).unwrap()
+    (first..).find(|id| company(*id).shard_chooser(cluster.shards()).unwrap() == home).unwrap()
 }
 
 /// A cluster whose shard `shard` looks at a campaign's company only when it commits.
@@ -62,6 +70,8 @@ fn r34_a_commit_of_one_shard_is_the_databases_own(backend: &Backend) {
     assert_eq!(counts, [("b".to_owned(), 1)]);
     if backend.is_on_disk() {
         // No journal, no mark, nothing but the row.
+        assert_eq!(records(backend), 0);
+        assert_eq!(backend.peek::<i64>("b", "sharded_shard", "SELECT version FROM {table}"), 0);
         for shard in LETTERS {
             let tables = "SELECT group_concat(name ORDER BY name) FROM sqlite_schema WHERE type = 'table' \
                           AND name NOT LIKE 'sqlite%' AND name LIKE '%sharded%'";
@@ -86,12 +96,109 @@ fn a_commit_that_fails_everywhere_leaves_nothing(backend: &Backend) {
     assert_eq!(count(&cluster, "b"), 0);
 }
 
-fn a_commit_that_fails_in_between_says_how_far_it_came(backend: &Backend) {
+fn r35_a_commit_that_fails_on_one_shard_leaves_nothing_on_any(backend: &Backend) {
+    if backend.kind != Kind::Files {
+        return; // in one database it is the database's own
+    }
+    let cluster = late_checks(backend, "b");
+    let mut session = cluster.session();
+    doomed(&cluster, &mut session, &LETTERS, "b");
+    assert_error(session.commit(), ErrorKind::ForeignKey, &["shard `b`", "table `campaigns`"]);
+    assert_error(session.commit(), ErrorKind::Aborted, &["rolled back"]);
+    session.rollback();
+    assert_eq!(LETTERS.map(|shard| count(&cluster, shard)), [0, 0, 0]);
+    assert_eq!(records(backend), 0);
+    session
+        .add_all(LETTERS.map(|shard| Company { id: company_on(&cluster, shard), name: "x".into() }))
+        .unwrap();
+    assert!(session.commit().unwrap().pending().is_empty());
+    assert_eq!(LETTERS.map(|shard| count(&cluster, shard)), [1, 1, 1]);
+}
+
+/// The decision records that there are.
+fn records(backend: &Backend) -> i64 {
+    let control = rusqlite::Connection::open(backend.folder().join("control.db")).unwrap();
+    control.query_row("SELECT count(*) FROM sharded_redo", [], |row| row.get(0)).unwrap()
+}
+
+fn r35_a_commit_over_several_shards_leaves_no_record(backend: &Backend) {
+    let cluster = backend.create::<Advertising>(&LETTERS);
+    let mut session = cluster.session();
+    for round in 0..5 {
+        for shard in LETTERS {
+            session
+                .add(Company { id: company_after(&cluster, shard, round * 1_000), name: "x".into() })
+                .unwrap();
+        }
+        assert!(session.commit().unwrap().pending().is_empty());
+    }
+    assert_eq!(LETTERS.map(|shard| count(&cluster, shard)), [5, 5, 5]);
+    drop(session);
+    if backend.is_on_disk() {
+        // The last one's record goes with the next decision, or with the cluster.
+        let decided = backend.is_separate();
+        assert_eq!(records(backend) > 0, decided);
+        drop(cluster);
+        assert_eq!(records(backend), 0);
+        let versions =
+            LETTERS.map(|shard| backend.peek::<i64>(shard, "sharded_shard", "SELECT version FROM {table}"));
+        assert_eq!(versions, if decided { [5, 5, 5] } else { [0, 0, 0] });
+    }
+}
+
+fn r35_what_could_not_be_done_again_is_committed_alone(backend: &Backend) {
+    if backend.kind != Kind::Files {
+        return;
+    }
+    let cluster = backend.create::<Advertising>(&LETTERS);
+    let mut session = cluster.session();
+    let ids = LETTERS.map(|shard| company_on(&cluster, shard));
+    session.add_all(ids.map(|id| Company { id, name: "x".into() })).unwrap();
+    session.commit().unwrap();
+
+    let chance = || Sql::new("UPDATE {companies} SET name = hex(randomblob(4))").on_shard("a");
+    let rename = || Company::update().set(Company::NAME, "renamed").on_shard("b");
+    let lent = |session: &mut Session, sql: &'static str| {
+        session.with_connection("c", |raw| raw.execute_batch(sql)).unwrap();
+    };
+    // Alone each is committed.
+    assert_eq!(session.execute(chance()).unwrap(), 1);
+    session.commit().unwrap();
+    lent(&mut session, "UPDATE companies SET name = 'lent'");
+    session.commit().unwrap();
+    // With another shard neither is; and the session can be used on.
+    session.execute(chance()).unwrap();
+    session.execute(rename()).unwrap();
+    assert_error(session.commit(), ErrorKind::Query, &["shard `a`", "`randomblob`", "Commit::BestEffort"]);
+    session.rollback();
+    for sql in ["UPDATE companies SET name = 'again'", "CREATE TABLE other (id)"] {
+        session.execute(rename()).unwrap();
+        lent(&mut session, sql);
+        assert_error(session.commit(), ErrorKind::Query, &["shard `c`", "with_connection"]);
+        assert_error(session.commit(), ErrorKind::Query, &["shard `c`", "with_connection"]);
+        session.rollback();
+    }
+    assert_eq!(
+        session.one(Company::select().filter(Company::NAME.eq("renamed")).all_shards().count()).unwrap(),
+        0
+    );
+    // A connection that was lent to read is no hindrance, and nothing is where the user says so.
+    session.execute(rename()).unwrap();
+    lent(&mut session, "SELECT * FROM companies");
+    session.commit().unwrap();
+    session.set_commit(Commit::BestEffort);
+    session.execute(chance()).unwrap();
+    session.execute(rename()).unwrap();
+    session.commit().unwrap();
+}
+
+fn r35_the_best_effort_says_how_far_it_came(backend: &Backend) {
     if backend.kind != Kind::Files {
         return; // in one database it is all or nothing already
     }
     let cluster = late_checks(backend, "b");
     let mut session = cluster.session();
+    session.set_commit(Commit::BestEffort);
     doomed(&cluster, &mut session, &LETTERS, "b");
     let error = session.commit().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PartialCommit, "{error}");
@@ -101,6 +208,7 @@ fn a_commit_that_fails_in_between_says_how_far_it_came(backend: &Backend) {
     }
     drop(session);
     assert_eq!(["a", "b", "c"].map(|shard| count(&cluster, shard)), [1, 0, 0]);
+    assert_eq!(records(backend), 0);
 }
 
 fn after_a_failed_commit_the_session_waits_for_a_rollback(backend: &Backend) {

@@ -37,6 +37,7 @@ mod pinned_sessions;
 mod pins;
 mod placement;
 mod raw_sql;
+mod recovering;
 mod relations;
 mod schema;
 mod testing;

@@ -191,7 +191,7 @@ impl Decisions {
                     "nothing can be written while unit {unit} is in doubt: `recover` settles it, or opening the \
                      cluster again"
                 );
-                Err(Error::new(ErrorKind::InDoubt, said))
+                Err(Error::new(ErrorKind::InDoubt, said).of_unit(unit))
             }
         }
     }

@@ -129,7 +129,7 @@ impl Session {
             .with_source(error)),
             Err(Undecided::InDoubt(error)) => {
                 let said = format!("unit {unit} may be committed or not: {error}");
-                Err(Error::new(ErrorKind::InDoubt, said).with_source(error))
+                Err(Error::new(ErrorKind::InDoubt, said).with_source(error).of_unit(&unit))
             }
         }
     }

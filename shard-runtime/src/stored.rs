@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::error::ValueError;
 use crate::model::{ChildOf, Sharded};
@@ -20,29 +20,48 @@ pub struct Stored<T: Sharded> {
     row: Arc<T>,
     /// The row as it was read or written last, where it has been changed since.
     original: Option<Arc<T>>,
-    /// The row as it was before a unit of work wrote it: what is stored, where that unit was rolled back.
-    before: Option<(Arc<T>, Unit)>,
+    /// The row as it was before units of work wrote it that are not over, the oldest first: what is stored, where such
+    /// a unit is undone. There are several where a unit is nested in another.
+    before: Vec<(Arc<T>, Unit)>,
     shard: Shard,
 }
 
-/// A unit of work on one database, as the rows remember it that it wrote.
+/// A unit of work on one database, or a part of one that can be undone by itself, as the rows remember it that it
+/// wrote.
 #[derive(Clone, Default)]
-pub(crate) struct Unit(Arc<AtomicBool>);
+pub(crate) struct Unit(Arc<AtomicU8>);
 
 impl Unit {
-    /// Tells the rows that what was written is undone.
-    pub(crate) fn roll_back(&self) {
-        self.0.store(true, Ordering::Release);
+    const KEPT: u8 = 1;
+    const UNDONE: u8 = 2;
+
+    /// Tells the rows that what was written is stored for good.
+    pub(crate) fn keep(&self) {
+        self.0.store(Self::KEPT, Ordering::Release);
     }
 
-    fn is_rolled_back(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// Tells the rows that what was written is undone.
+    pub(crate) fn undo(&self) {
+        self.0.store(Self::UNDONE, Ordering::Release);
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+
+    fn is_undone(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::UNDONE
+    }
+
+    /// Whether no row remembers it.
+    pub(crate) fn is_unknown(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 }
 
 impl<T: Sharded> Stored<T> {
     pub(crate) fn new(row: Arc<T>, shard: Shard) -> Self {
-        Stored { row, original: None, before: None, shard }
+        Stored { row, original: None, before: Vec::new(), shard }
     }
 
     /// The shard that the row lives on.
@@ -66,21 +85,21 @@ impl<T: Sharded> Stored<T> {
 
     /// The row as the database has it, where it may differ from this one.
     pub(crate) fn recorded(&self) -> Option<&Arc<T>> {
-        match &self.before {
-            Some((row, unit)) if unit.is_rolled_back() => Some(row),
-            _ => self.original.as_ref(),
-        }
+        let undone = self.before.iter().find(|(_, unit)| unit.is_undone());
+        undone.map(|(row, _)| row).or(self.original.as_ref())
     }
 
     /// Says that the database has what this row says: written by this unit of work, or without being written.
     pub(crate) fn settle(&mut self, written_by: Option<&Unit>) {
         let recorded = self.recorded().cloned();
-        let may_come_back = self.before.take().filter(|(_, unit)| !unit.is_rolled_back());
-        self.before = match (may_come_back, recorded, written_by) {
-            (Some((row, unit)), _, Some(writer)) if Arc::ptr_eq(&unit.0, &writer.0) => Some((row, unit)),
-            (_, Some(recorded), Some(writer)) => Some((recorded, writer.clone())),
-            (earlier, ..) => earlier,
-        };
+        let undone = self.before.iter().position(|(_, unit)| unit.is_undone());
+        self.before.truncate(undone.unwrap_or(self.before.len()));
+        self.before.retain(|(_, unit)| unit.is_open());
+        if let (Some(recorded), Some(writer)) = (recorded, written_by)
+            && self.before.last().is_none_or(|(_, unit)| !Arc::ptr_eq(&unit.0, &writer.0))
+        {
+            self.before.push((recorded, writer.clone()));
+        }
         self.original = None;
     }
 }

@@ -27,6 +27,7 @@ mod lending;
 mod limits;
 mod loading;
 mod narrowing;
+mod nested;
 mod observing;
 mod opening;
 mod oracle;

@@ -32,13 +32,23 @@ impl Session {
     /// # Errors
     /// Those of [`Session::flush`], after which the session can still be committed or rolled back; and
     /// [`ErrorKind::Query`] where several databases were written, one of them by something that could not be done
-    /// again with the same result (SQL with `random()` or the current time, a lent connection).
+    /// again with the same result (SQL with `random()` or the current time, a lent connection), or where a savepoint is
+    /// open.
     /// [`ErrorKind::ForeignKey`] where a constraint is broken that was deferred to now; [`ErrorKind::PartialCommit`]
     /// with [`Commit::BestEffort`]; the databases'. After a commit has failed, everything that is not committed is
     /// rolled back, and the session has to be told so with [`Session::rollback`] before it is used on: until then it
     /// answers [`ErrorKind::Aborted`].
     pub fn commit(&mut self) -> Result<Committed> {
+        if self.depth > 0 {
+            let said = "a savepoint is open: only the whole unit of work is committed";
+            return Err(Error::new(ErrorKind::Query, said));
+        }
         self.flush()?;
+        let committed = self.commit_links();
+        self.in_the_way(committed)
+    }
+
+    fn commit_links(&mut self) -> Result<Committed> {
         self.identities.clear();
         let cluster = self.cluster.clone();
         let in_use = |link: &Link| link.has_changed();
@@ -184,6 +194,12 @@ impl Session {
         };
         self.abort(&error);
         Err(error)
+    }
+
+    /// Remembers whether somebody else was the reason of an error.
+    pub(super) fn in_the_way<O>(&mut self, result: Result<O>) -> Result<O> {
+        self.was_in_the_way |= result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy);
+        result
     }
 
     /// Names the first shard of a database that was written, unless a shard is named already.

@@ -20,10 +20,11 @@ pub(super) struct Link {
     pub(super) written: ShardSet,
     /// What was done in this transaction, where it may have to be done again: see [`commit`](crate::commit).
     pub(super) redo: Option<Redo>,
-    /// How far it had come at each savepoint.
-    marks: Vec<usize>,
-    /// What the rows remember that were written in this transaction, where it may write.
-    pub(super) unit: Option<Unit>,
+    /// What the rows remember that were written in this transaction, where it may write: a unit for all of it, and
+    /// one for what came after each savepoint.
+    units: Vec<Unit>,
+    /// How far what was done, and the units, had come at each savepoint.
+    marks: Vec<(usize, usize)>,
 }
 
 impl Link {
@@ -53,7 +54,7 @@ impl Link {
         }
         self.transaction = Some(Transaction::Write);
         self.redo = cluster.is_recorded(database).then(Redo::default);
-        self.unit = Some(Unit::default());
+        self.units = vec![Unit::default()];
         Ok(())
     }
 
@@ -94,21 +95,32 @@ impl Link {
         self.transaction.is_some() && self.connection().is_none_or(|connection| !connection.in_transaction())
     }
 
+    /// What rows that are written now remember.
+    pub(super) fn unit(&self) -> Option<&Unit> {
+        self.units.last()
+    }
+
     /// A point to come back to. Points are nested: each is left, or come back to, before the one around it.
     pub(super) fn savepoint(&mut self) -> Result<()> {
         self.run(&format!("SAVEPOINT {SAVEPOINT}"))?;
-        self.marks.push(self.redo.as_mut().map_or(0, Redo::mark));
+        self.marks.push((self.redo.as_mut().map_or(0, Redo::mark), self.units.len()));
+        self.units.push(Unit::default());
         Ok(())
     }
 
     pub(super) fn release(&mut self) -> Result<()> {
         self.marks.pop();
+        // From here on what came after the savepoint is undone with what came before it.
+        self.units.pop_if(|unit| unit.is_unknown());
         self.run(&format!("RELEASE {SAVEPOINT}"))
     }
 
     pub(super) fn rollback_to_savepoint(&mut self) -> Result<()> {
-        if let (Some(mark), Some(redo)) = (self.marks.pop(), &mut self.redo) {
-            redo.back_to(mark);
+        if let Some((done, units)) = self.marks.pop() {
+            if let Some(redo) = &mut self.redo {
+                redo.back_to(done);
+            }
+            self.units.drain(units..).for_each(|unit| unit.undo());
         }
         self.run(&format!("ROLLBACK TO {SAVEPOINT}; RELEASE {SAVEPOINT}"))
     }
@@ -124,7 +136,7 @@ impl Link {
             _ => Ok(()),
         };
         if committed.is_ok() {
-            *self = Link::default();
+            std::mem::take(self).units.iter().for_each(Unit::keep);
         }
         committed
     }
@@ -150,17 +162,19 @@ impl Link {
 
     /// Ends the transaction without its effects and gives the connection back.
     pub(super) fn rollback(&mut self) {
-        if let Some(unit) = self.leave() {
-            unit.roll_back();
-        }
+        self.end().iter().for_each(Unit::undo);
     }
 
     /// Gives up the transaction of a unit that is decided: its effects come later.
-    pub(super) fn leave(&mut self) -> Option<Unit> {
+    pub(super) fn leave(&mut self) {
+        self.end().iter().for_each(Unit::keep);
+    }
+
+    fn end(&mut self) -> Vec<Unit> {
         if let (Some(connection), Some(_)) = (self.connection.take(), self.transaction.take()) {
             // Where this fails, the pool closes the connection, and with it the transaction.
             let _ = connection.rollback();
         }
-        std::mem::take(self).unit
+        std::mem::take(self).units
     }
 }

@@ -6,6 +6,7 @@ mod identity;
 mod lend;
 mod limits;
 mod link;
+mod nested;
 mod observe;
 mod pending;
 mod pinned;
@@ -61,6 +62,10 @@ pub struct Session {
     /// How long a statement that reads may take.
     timeout: Option<Duration>,
     commit: Commit,
+    /// How many savepoints are open.
+    depth: usize,
+    /// Whether somebody else was in the way of something, so that it may succeed if it is tried again.
+    was_in_the_way: bool,
     /// What is missing so far, while a partial answer is read.
     missing: Option<RefCell<Vec<Error>>>,
 }
@@ -75,6 +80,8 @@ impl Session {
             aborted: None,
             timeout: None,
             commit: Commit::default(),
+            depth: 0,
+            was_in_the_way: false,
             missing: None,
             cluster,
         }
@@ -306,6 +313,7 @@ impl Session {
         self.links.iter_mut().for_each(Link::rollback);
         self.identities.clear();
         self.aborted = None;
+        self.depth = 0;
     }
 
     /// Ends the unit of work because of an error.
@@ -322,7 +330,7 @@ impl Session {
         {
             self.abort(error);
         }
-        result
+        self.in_the_way(result)
     }
 
     fn check_usable(&self) -> Result<()> {

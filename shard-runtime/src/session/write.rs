@@ -54,7 +54,7 @@ impl Session {
         drop(params);
         drop(after);
         let database = self.cluster.layout().place(shard)?.database;
-        row.settle(self.links.get(database).and_then(|link| link.unit.as_ref()));
+        row.settle(self.links.get(database).and_then(Link::unit));
         self.identities.put(row)
     }
 
@@ -128,14 +128,15 @@ impl Session {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
+        if let Some(link) = self.links.get_mut(database).filter(|link| !link.may_write()) {
+            // What was read in the snapshot that ends here may be changed by others before the next begins.
+            let shards = layout.shards_in(database).map(Shard::index).collect();
+            self.identities.forget_shards(&shards);
+            let name = layout.shards().at(shard).map_or("", Shard::name);
+            let begun = link.write(&self.cluster, database).map_err(|error| error.on_shard(name));
+            self.in_the_way(begun)?;
+        }
         if let Some(link) = self.links.get_mut(database) {
-            if !link.may_write() {
-                // What was read in the snapshot that ends here may be changed by others before the next begins.
-                let shards = layout.shards_in(database).map(Shard::index).collect();
-                self.identities.forget_shards(&shards);
-                let name = layout.shards().at(shard).map_or("", Shard::name);
-                link.write(&self.cluster, database).map_err(|error| error.on_shard(name))?;
-            }
             link.written.insert(shard);
         }
         Ok(())
@@ -325,7 +326,7 @@ impl Session {
             }
             Err(error) => {
                 let lost = self.links.iter().any(Link::has_lost_its_transaction);
-                if lost || savepoints(self, Link::rollback_to_savepoint).is_err() {
+                if lost || self.on_links(&written, Link::rollback_to_savepoint).is_err() {
                     // A database has given the transaction up by itself; nothing of the unit may be committed.
                     self.abort(&error);
                     return Err(error);

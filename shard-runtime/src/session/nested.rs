@@ -1,0 +1,163 @@
+//! Parts of a unit of work that are undone by themselves, and units of work that are tried again.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use super::Session;
+use super::link::Link;
+use crate::cluster::Cluster;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often a unit of work is tried.
+const TRIES: u32 = 10;
+
+/// The longest pause before the second try; it doubles with each, up to the longest of all.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+impl Session {
+    /// Runs a part of the unit of work that is undone by itself where it fails: on every shard that it has touched, and
+    /// nothing else. What waits is written before it begins, and what it has added is written before it ends. Parts
+    /// may be nested. Only the whole unit is committed.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Error, ErrorKind, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// let mut session = cluster.session();
+    /// session.add_all((1..5).map(|id| Account { id, cents: 100 }))?;
+    /// let again = session.savepoint(|session| {
+    ///     session.add(Account { id: 7, cents: 1 })?;
+    ///     session.add(Account { id: 3, cents: 1 })?; // there is one already
+    ///     Ok::<(), Error>(())
+    /// });
+    /// assert_eq!(again.unwrap_err().kind(), ErrorKind::Unique);
+    /// session.commit()?;
+    /// assert_eq!(session.one(Account::select().all_shards().count())?, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The closure's; those of [`Session::flush`], before it and after it. [`ErrorKind::Aborted`] where a database has
+    /// ended its transaction by itself: then the whole unit of work is undone, and the session has to be rolled back.
+    pub fn savepoint<O, E: From<Error>>(
+        &mut self,
+        run: impl FnOnce(&mut Session) -> Result<O, E>,
+    ) -> Result<O, E> {
+        self.flush()?;
+        let around: Vec<usize> = self.writing().collect();
+        self.on_links(&around, Link::savepoint)?;
+        self.depth += 1;
+        let depth = self.depth;
+        let result = run(self).and_then(|done| self.flush().map(|()| done).map_err(E::from));
+        if self.depth != depth {
+            // It was rolled back as a whole on the way, and nothing is left of the savepoint.
+            return result;
+        }
+        self.depth -= 1;
+        match result {
+            Ok(done) => {
+                self.on_links(&around, Link::release)?;
+                Ok(done)
+            }
+            Err(error) => {
+                self.undo_after(&around);
+                Err(error)
+            }
+        }
+    }
+
+    /// Undoes what came after a savepoint on these databases, and everything on those that were not written before it.
+    fn undo_after(&mut self, around: &[usize]) {
+        self.pending.iter_mut().for_each(|pending| drop(pending.take()));
+        self.identities.clear();
+        let lost = self.links.iter().any(Link::has_lost_its_transaction);
+        if lost || self.on_links(around, Link::rollback_to_savepoint).is_err() {
+            let said =
+                "a database has ended its transaction, and what came before the savepoint is lost with it";
+            self.abort(&Error::new(ErrorKind::Aborted, said));
+            return;
+        }
+        let begun: Vec<usize> = self.writing().filter(|database| !around.contains(database)).collect();
+        for database in begun {
+            self.links.get_mut(database).map(Link::rollback);
+        }
+    }
+
+    /// The databases that this session may write to now.
+    fn writing(&self) -> impl Iterator<Item = usize> {
+        self.links.iter().enumerate().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
+    }
+
+    pub(super) fn on_links(&mut self, databases: &[usize], act: fn(&mut Link) -> Result<()>) -> Result<()> {
+        let mut links = self.links.iter_mut().enumerate();
+        links.try_for_each(|(database, link)| if databases.contains(&database) { act(link) } else { Ok(()) })
+    }
+}
+
+impl Cluster {
+    /// Runs a unit of work in a session of its own and commits it; where it fails, it is rolled back. Where somebody
+    /// else was in the way ([`ErrorKind::Busy`]), it is run again, up to ten times in all, after a pause of random
+    /// length that grows with each time (exponential backoff with full jitter; M. Brooker, "Exponential Backoff And
+    /// Jitter", 2015). So what the closure does besides must bear being done again.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Error, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # cluster.transaction(|session| {
+    /// #     session.add_all((1..5).map(|id| Account { id, cents: 100 }))?;
+    /// #     Ok::<(), Error>(())
+    /// # })?;
+    /// let left = cluster.transaction(|session| {
+    ///     let mut account = session.get::<Account>(3)?.expect("there is such an account");
+    ///     account.cents -= 30;
+    ///     session.update(&mut account)?;
+    ///     Ok::<i64, Error>(account.cents)
+    /// })?;
+    /// assert_eq!(left, 70);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The closure's, those of [`Session::commit`]; of the last try, where it was run again.
+    pub fn transaction<O, E: From<Error>>(
+        &self,
+        mut run: impl FnMut(&mut Session) -> Result<O, E>,
+    ) -> Result<O, E> {
+        let mut pause = FIRST_PAUSE;
+        let mut tried = 1;
+        loop {
+            let mut session = self.session();
+            let result = run(&mut session).and_then(|done| session.commit().map(|_| done).map_err(E::from));
+            if result.is_ok() || !session.was_in_the_way || tried == TRIES {
+                return result;
+            }
+            drop(session);
+            std::thread::sleep(pause.mul_f64(chance()));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            tried += 1;
+        }
+    }
+}
+
+/// A number from 0 to 1 that is another one each time.
+fn chance() -> f64 {
+    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
+}

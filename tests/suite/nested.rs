@@ -1,0 +1,284 @@
+//! Parts of a unit of work that are undone by themselves, R33, and units of work that are tried again, R38.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use shard_runtime::{Error, ErrorKind, Session, Sharded, Sql};
+
+use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error};
+use crate::models::*;
+
+on_every_backend! {
+    r33_a_part_that_fails_undoes_itself_on_every_shard,
+    r33_a_part_that_succeeds_stays,
+    r33_parts_may_be_nested,
+    r33_what_waits_belongs_to_the_part_that_added_it,
+    r33_rows_know_what_a_part_has_undone,
+    r33_a_part_cannot_commit_and_may_roll_back_everything,
+    r33_what_a_part_undid_is_in_no_decision,
+    r38_a_transaction_is_committed_or_rolled_back,
+    r38_a_transaction_is_tried_again_while_others_are_in_the_way,
+    r38_a_transaction_gives_up,
+}
+
+/// What went wrong, where it is the test's own fault.
+#[derive(Debug)]
+enum Wrong {
+    OnPurpose,
+    There(Error),
+}
+
+impl From<Error> for Wrong {
+    fn from(error: Error) -> Self {
+        Wrong::There(error)
+    }
+}
+
+fn names(session: &mut Session) -> Vec<String> {
+    let cities = session.all(City::select().all_shards().order_by(City::NAME.asc())).unwrap();
+    cities.iter().map(|city| city.name.clone()).collect()
+}
+
+fn r33_a_part_that_fails_undoes_itself_on_every_shard(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    session.add(city(Continent::Asia, "before")).unwrap();
+    let failed: Result<(), Wrong> = session.savepoint(|session| {
+        // One shard that was written before, one that was not, one that is only read.
+        session.add(city(Continent::Asia, "inside"))?;
+        session.add(city(Continent::Europe, "inside"))?;
+        session.flush()?;
+        session.execute(
+            City::update().set(City::NAME, "renamed").on(Continent::Asia).filter(City::NAME.eq("before")),
+        )?;
+        session.all(City::select().on(Continent::NorthAmerica))?;
+        session.add(city(Continent::SouthAmerica, "waits"))?;
+        Err(Wrong::OnPurpose)
+    });
+    assert!(matches!(failed, Err(Wrong::OnPurpose)));
+    assert_eq!(names(&mut session), ["before"]);
+    session.add(city(Continent::Europe, "after")).unwrap();
+    session.commit().unwrap();
+    assert_eq!(names(&mut cluster.session()), ["after", "before"]);
+}
+
+fn r33_a_part_that_succeeds_stays(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    session.add(city(Continent::Asia, "before")).unwrap();
+    let id = session.savepoint(|session| {
+        session.add(city(Continent::Europe, "inside"))?;
+        Ok::<i64, Error>(session.add(city(Continent::Asia, "inside too"))?.id)
+    });
+    assert_eq!(session.get::<City>(id.unwrap()).unwrap().unwrap().name, "inside too");
+    session.commit().unwrap();
+    assert_eq!(names(&mut cluster.session()), ["before", "inside", "inside too"]);
+}
+
+fn r33_parts_may_be_nested(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    let mut add = |session: &mut Session, name: &str| {
+        for continent in [Continent::Asia, Continent::Europe] {
+            session.add(city(continent, name)).unwrap();
+        }
+        session.flush().unwrap();
+    };
+    add(&mut session, "0");
+    let outer: Result<(), Wrong> = session.savepoint(|session| {
+        add(session, "1");
+        let inner: Result<(), Wrong> = session.savepoint(|session| {
+            add(session, "2");
+            Err(Wrong::OnPurpose)
+        });
+        assert!(inner.is_err());
+        session.savepoint(|session| {
+            add(session, "3");
+            Ok::<(), Wrong>(())
+        })?;
+        assert_eq!(names(session), ["0", "0", "1", "1", "3", "3"]);
+        Err(Wrong::OnPurpose)
+    });
+    assert!(outer.is_err());
+    assert_eq!(names(&mut session), ["0", "0"], "what an inner part has kept goes with the outer one");
+    session.commit().unwrap();
+    assert_eq!(names(&mut cluster.session()), ["0", "0"]);
+}
+
+fn r33_what_waits_belongs_to_the_part_that_added_it(backend: &Backend) {
+    let cluster = backend.create::<Advertising>(&LETTERS);
+    let mut session = cluster.session();
+    session.add(Company { id: 1, name: "x".into() }).unwrap();
+    // A row that nobody has looked at yet fails where its part ends.
+    let twice = session.savepoint(|session| {
+        session.add(Company { id: 2, name: "y".into() })?;
+        session.add(Company { id: 1, name: "again".into() })?;
+        Ok::<(), Error>(())
+    });
+    assert_error(twice, ErrorKind::Unique, &["table `companies`", "id 1"]);
+    session.commit().unwrap();
+    let companies = cluster.session().all(Company::select().all_shards()).unwrap();
+    assert_eq!(companies.iter().map(|company| company.name.as_str()).collect::<Vec<_>>(), ["x"]);
+    // And a row that waited before is no part of it.
+    session.add(Company { id: 1, name: "again".into() }).unwrap();
+    let ((), asked) = cluster.asked(|| {
+        let part = session.savepoint(|_| -> Result<(), Error> { unreachable!("nothing is run") });
+        assert_error(part, ErrorKind::Unique, &["id 1"]);
+    });
+    assert_eq!(asked.len(), 1);
+}
+
+fn r33_rows_know_what_a_part_has_undone(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    let mut tokyo = session.add(city(Continent::Asia, "0")).unwrap();
+    session.commit().unwrap();
+    let rename = |session: &mut Session, row: &mut shard_runtime::Stored<City>, name: &str| {
+        row.name = name.into();
+        session.update(row)
+    };
+    let stored = |cluster: &Watched| cluster.session().one(City::select().all_shards()).unwrap().name.clone();
+
+    rename(&mut session, &mut tokyo, "1").unwrap();
+    let failed: Result<(), Wrong> = session.savepoint(|session| {
+        rename(session, &mut tokyo, "2")?;
+        Err(Wrong::OnPurpose)
+    });
+    assert!(failed.is_err());
+    // The row says "2", and what is stored says "1": saying "2" again is a change.
+    let (_, counts) = cluster.counted(|| session.update(&mut tokyo).unwrap());
+    assert_eq!(counts, [("asia".to_owned(), 1)]);
+    session.savepoint(|session| rename(session, &mut tokyo, "3")).unwrap();
+    session.rollback();
+    // Now what is stored says "0" again, whatever part has written what.
+    rename(&mut session, &mut tokyo, "0").unwrap();
+    let (_, counts) = cluster.counted(|| session.commit().unwrap());
+    assert_eq!((stored(&cluster), counts.len()), ("0".to_owned(), 0));
+    rename(&mut session, &mut tokyo, "3").unwrap();
+    session.commit().unwrap();
+    assert_eq!(stored(&cluster), "3");
+}
+
+fn r33_a_part_cannot_commit_and_may_roll_back_everything(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    session.add(city(Continent::Asia, "before")).unwrap();
+    session
+        .savepoint(|session| {
+            session.add(city(Continent::Asia, "inside"))?;
+            assert_error(session.commit(), ErrorKind::Query, &["savepoint is open"]);
+            Ok::<(), Error>(())
+        })
+        .unwrap();
+    assert_eq!(names(&mut session), ["before", "inside"]);
+    session
+        .savepoint(|session| {
+            session.rollback();
+            session.add(city(Continent::Asia, "anew"))?;
+            Ok::<(), Error>(())
+        })
+        .unwrap();
+    session.commit().unwrap();
+    assert_eq!(names(&mut cluster.session()), ["anew"]);
+}
+
+fn r33_what_a_part_undid_is_in_no_decision(backend: &Backend) {
+    if backend.kind != Kind::Files {
+        return;
+    }
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    session.add_all(Continent::ALL.map(|continent| city(continent, "kept"))).unwrap();
+    let failed: Result<(), Wrong> = session.savepoint(|session| {
+        session.execute(Sql::new("UPDATE {cities} SET name = ?1").bind("undone").all_shards())?;
+        session.execute(Sql::new("UPDATE {cities} SET name = hex(randomblob(9))").all_shards())?;
+        Err(Wrong::OnPurpose)
+    });
+    assert!(failed.is_err());
+    session.execute(Sql::new("UPDATE {cities} SET population = ?1").bind(7).all_shards()).unwrap();
+    session.commit().unwrap();
+    let control = rusqlite::Connection::open(backend.folder().join("control.db")).unwrap();
+    let done = "SELECT group_concat(substr(sql, 1, 6), ' ') FROM sharded_redo WHERE shard = 'europe'";
+    let done: String = control.query_row(done, [], |row| row.get(0)).unwrap();
+    assert_eq!(done, "INSERT UPDATE");
+    let parameters: bool = control
+        .query_row("SELECT count(*) = 0 FROM sharded_redo WHERE instr(runs, 'undone')", [], |row| row.get(0))
+        .unwrap();
+    assert!(parameters);
+}
+
+fn r38_a_transaction_is_committed_or_rolled_back(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let id = cluster.transaction(|session| Ok::<i64, Error>(session.add(city(Continent::Asia, "kept"))?.id));
+    assert!(id.unwrap() > 0);
+    let mut runs = 0;
+    let failed: Result<(), Wrong> = cluster.transaction(|session| {
+        runs += 1;
+        session.add(city(Continent::Europe, "undone"))?;
+        session.flush()?;
+        Err(Wrong::OnPurpose)
+    });
+    assert!(matches!(failed, Err(Wrong::OnPurpose)));
+    // What fails by itself is not tried again, neither in the closure nor at the commit.
+    let twice: Result<(), Wrong> = cluster.transaction(|session| {
+        runs += 1;
+        session.add_all([city(Continent::Asia, "kept"), city(Continent::Europe, "undone")])?;
+        Ok(())
+    });
+    assert!(matches!(twice, Err(Wrong::There(error)) if error.kind() == ErrorKind::Unique));
+    assert_eq!((runs, names(&mut cluster.session())), (2, vec!["kept".to_owned()]));
+}
+
+fn r38_a_transaction_is_tried_again_while_others_are_in_the_way(backend: &Backend) {
+    backend.does_not_wait_long();
+    let cluster = backend.create::<City>(&CONTINENTS);
+    cluster.transaction(|session| session.add_all(Continent::ALL.map(|place| city(place, "0")))).unwrap();
+    // Four threads read a number and write the next one, each time on two shards in another order.
+    let tries = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (cluster, tries) = (&cluster, &tries);
+            scope.spawn(move || {
+                for round in 0..10 {
+                    let places =
+                        [Continent::ALL[(thread + round) % 4], Continent::ALL[(thread + round * 2 + 1) % 4]];
+                    let add_one = |session: &mut Session| {
+                        tries.fetch_add(1, Ordering::Relaxed);
+                        for place in places {
+                            let next = "UPDATE {cities} SET name = name + 1 WHERE id = (SELECT min(id) FROM {cities})";
+                            session.execute(Sql::new(next).on::<City>(place))?;
+                        }
+                        Ok::<(), Error>(())
+                    };
+                    // The bound is for each: who lost ten times may be told so, and tries again.
+                    while let Err(error) = cluster.transaction(add_one) {
+                        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                    }
+                }
+            });
+        }
+    });
+    let sum: i64 = names(&mut cluster.session()).iter().map(|name| name.parse::<i64>().unwrap()).sum();
+    assert_eq!(sum, 4 * 10 * 2);
+    assert!(tries.into_inner() >= 40);
+}
+
+fn r38_a_transaction_gives_up(backend: &Backend) {
+    let cluster = Watched::over(
+        |builder| builder.create::<City>(),
+        backend.builder(&CONTINENTS).busy_timeout(std::time::Duration::from_millis(5)),
+    );
+    let mut holder = cluster.session();
+    holder.add(city(Continent::Asia, "held")).unwrap();
+    holder.flush().unwrap();
+    let mut runs = 0;
+    let never: Result<(), Wrong> = cluster.transaction(|session| {
+        runs += 1;
+        session.add(city(Continent::Asia, "never"))?;
+        Ok(())
+    });
+    let Err(Wrong::There(error)) = never else { panic!("{never:?}") };
+    assert_eq!((error.kind(), error.shard()), (ErrorKind::Busy, Some("asia")), "{error}");
+    assert_eq!(runs, 10);
+    holder.rollback();
+    assert!(names(&mut cluster.session()).is_empty());
+}

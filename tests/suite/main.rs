@@ -6,6 +6,7 @@
 
 #[macro_use]
 mod backend;
+mod backup;
 mod models;
 
 mod aggregates;

@@ -77,7 +77,7 @@ fn r33_a_part_that_succeeds_stays(backend: &Backend) {
 fn r33_parts_may_be_nested(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
-    let mut add = |session: &mut Session, name: &str| {
+    let add = |session: &mut Session, name: &str| {
         for continent in [Continent::Asia, Continent::Europe] {
             session.add(city(continent, name)).unwrap();
         }

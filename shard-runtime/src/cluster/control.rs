@@ -23,6 +23,7 @@ pub(super) struct Control {
     open: Mutex<Open>,
     /// The cluster's id, made when the cluster was.
     pub(super) cluster: String,
+    pub(super) driver: Box<dyn Driver>,
     /// The block of each model that uses a sequence.
     blocks: Vec<(&'static str, Mutex<Block>)>,
 }
@@ -40,7 +41,7 @@ struct Block {
 
 impl Control {
     pub(super) fn open(
-        driver: &dyn Driver,
+        driver: Box<dyn Driver>,
         mode: Mode,
         timeout: Duration,
         tables: impl Iterator<Item = &'static Table>,
@@ -60,7 +61,7 @@ impl Control {
         let cluster = read_text(&*connection, "SELECT id FROM sharded_cluster")?;
         let blocks = tables.map(|table| (table.name, Mutex::default())).collect();
         let open = Mutex::new(Open { connection, decisions: Decisions::default() });
-        Ok(Control { open, cluster, blocks })
+        Ok(Control { open, cluster, driver, blocks })
     }
 
     /// Does something with the decisions. Nobody waits for a shard in it: sessions that hold shards wait for it.

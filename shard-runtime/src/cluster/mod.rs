@@ -1,6 +1,7 @@
 //! The named shards as one: opening, identity, layout.
 
 mod attached;
+mod backup;
 #[cfg(feature = "config")]
 mod config;
 mod control;
@@ -317,9 +318,9 @@ impl Builder {
         }
         // Ids that were reserved stay reserved, whatever the shards risk: their rows may be on disk already.
         let durable = SqliteSettings { synchronous: Synchronous::Full, ..self.sqlite };
-        let control_driver = SqliteDriver::new(control_source.clone(), durable);
+        let control_driver = Box::new(SqliteDriver::new(control_source.clone(), durable));
         let timeout = self.sqlite.busy_timeout;
-        let control = Control::open(&control_driver, mode, timeout, layout.tables()).map_err(|error| {
+        let control = Control::open(control_driver, mode, timeout, layout.tables()).map_err(|error| {
             Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
         })?;
         layout.shards().belong_to(&control.cluster);

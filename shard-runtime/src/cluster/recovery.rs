@@ -139,7 +139,7 @@ impl Cluster {
     }
 
     /// The table that holds a database's version.
-    fn own_table(&self, database: usize) -> Result<String> {
+    pub(super) fn own_table(&self, database: usize) -> Result<String> {
         let first = self.layout().shards_in(database).next().map_or(0, |shard| shard.index());
         let prefix = &self.layout().place(first)?.prefix;
         Ok(quoted(&format!("{prefix}{}", super::opening::OWN_TABLES[0])))

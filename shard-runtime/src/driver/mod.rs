@@ -13,6 +13,8 @@ pub use sqlite::Synchronous;
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
 
 use std::any::Any;
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
@@ -55,6 +57,13 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Whether nobody but this driver can have touched the database, so that it needs no second look.
     fn is_private(&self) -> bool;
+
+    /// What the database's file is called, where it is a file.
+    fn file_name(&self) -> Option<OsString>;
+
+    /// Copies what is committed to a new file, and waits until that is on disk. Somebody keeps everybody from writing
+    /// meanwhile.
+    fn copy_to(&self, file: &Path) -> Result<()>;
 
     /// The database for a person: a path, never a password.
     fn describe(&self) -> String;

@@ -1,12 +1,14 @@
 //! SQLite through `rusqlite`: files in WAL mode, and databases in memory.
 
 use std::any::Any;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -176,6 +178,23 @@ impl Driver for SqliteDriver {
         matches!(self.source, SqliteSource::Memory(_))
     }
 
+    fn file_name(&self) -> Option<OsString> {
+        match &self.source {
+            SqliteSource::File(path) => path.file_name().map(OsString::from),
+            SqliteSource::Memory(_) => None,
+        }
+    }
+
+    fn copy_to(&self, file: &Path) -> Result<()> {
+        match &self.source {
+            // Who has locked it cannot be copied from.
+            SqliteSource::File(path) => copy(&Self::open_file(path, Mode::Open)?, file),
+            SqliteSource::Memory(_) => {
+                Err(Error::new(ErrorKind::Configuration, "a database in memory cannot be copied"))
+            }
+        }
+    }
+
     fn describe(&self) -> String {
         match &self.source {
             SqliteSource::File(path) => path.display().to_string(),
@@ -185,6 +204,15 @@ impl Driver for SqliteDriver {
 
     fn sqlite_uri(&self) -> Option<String> {
         Some(attached::uri(&self.source))
+    }
+}
+
+/// Copies a database page by page.
+fn copy(from: &rusqlite::Connection, to: &Path) -> Result<()> {
+    let mut to = rusqlite::Connection::open(to).map_err(from_sqlite)?;
+    match Backup::new(from, &mut to).and_then(|copying| copying.step(-1)).map_err(from_sqlite)? {
+        StepResult::Done => Ok(()),
+        _ => Err(Error::new(ErrorKind::Busy, "the database is locked, and cannot be copied")),
     }
 }
 

@@ -53,6 +53,11 @@ impl Data {
         Ok(Data { effort, folder, accounts, stations, measurements, one_file: OnceCell::new() })
     }
 
+    /// Where everything is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// 100,000 accounts.
     pub fn accounts(&self) -> Result<&Set, Failure> {
         made(&self.accounts, || {
@@ -80,7 +85,7 @@ impl Data {
                         remark: format!("reading {number}"),
                     }))?;
                 }
-                session.commit()
+                session.commit().map(drop)
             })
         })
     }

@@ -50,6 +50,7 @@ fn r35_writers_that_are_killed_leave_nothing_half_done() {
         counts = check(&cluster, &logs);
     }
     println!("{killed} kills: {counts:?}");
+    assert!(counts.units >= counts.acknowledged);
     assert!(counts.acknowledged as u64 > kills && counts.over_several_shards as u64 > kills, "{counts:?}");
     assert_eq!(counts.doubted, 0);
 }

@@ -1,5 +1,6 @@
 //! What is measured: each operation in the framework's way and by hand, with the target where there is one.
 
+mod commit;
 mod opening;
 mod planning;
 mod point;
@@ -160,6 +161,42 @@ pub const OPERATIONS: &[Operation] = &[
         against: "a transaction per shard",
         target: None,
         pair: write::update,
+    },
+    Operation {
+        name: "commit a row on one shard, on disk",
+        against: "a commit",
+        target: Some(1.1),
+        pair: commit::durable::<1>,
+    },
+    Operation {
+        name: "commit a row on two shards, on disk",
+        against: "a commit on each",
+        target: Some(1.6),
+        pair: commit::durable::<2>,
+    },
+    Operation {
+        name: "commit a row on three shards, on disk",
+        against: "a commit on each",
+        target: Some(1.6),
+        pair: commit::durable::<3>,
+    },
+    Operation {
+        name: "commit a row on four shards, on disk",
+        against: "a commit on each",
+        target: Some(1.6),
+        pair: commit::durable::<4>,
+    },
+    Operation {
+        name: "commit a row on one shard, not waiting",
+        against: "a commit",
+        target: None,
+        pair: commit::not_waiting::<1>,
+    },
+    Operation {
+        name: "commit a row on four shards, not waiting",
+        against: "a commit on each",
+        target: None,
+        pair: commit::not_waiting::<4>,
     },
     Operation {
         name: "explain a filter of three conditions",

@@ -2,10 +2,9 @@
 //! holds the decisions of units of work over several shards.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use crate::commit::{self, Decisions};
-use crate::driver::{Connection, Driver, Mode, Transaction};
+use crate::driver::{Connection, Driver, Mode, SqliteSettings, Synchronous, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
 use crate::sql::Param;
@@ -24,6 +23,8 @@ pub(super) struct Control {
     /// The cluster's id, made when the cluster was.
     pub(super) cluster: String,
     pub(super) driver: Box<dyn Driver>,
+    /// Whether the shards wait for the disk at every commit, and so the decisions.
+    is_durable: bool,
     /// The block of each model that uses a sequence.
     blocks: Vec<(&'static str, Mutex<Block>)>,
 }
@@ -43,10 +44,10 @@ impl Control {
     pub(super) fn open(
         driver: Box<dyn Driver>,
         mode: Mode,
-        timeout: Duration,
+        settings: SqliteSettings,
         tables: impl Iterator<Item = &'static Table>,
     ) -> Result<Self> {
-        let connection = driver.connect_waiting(mode, timeout)?;
+        let connection = driver.connect_waiting(mode, settings.busy_timeout)?;
         if mode == Mode::Create {
             connection.begin(Transaction::Write)?;
             let made = connection.run(MAKE).and_then(|()| connection.run(commit::MAKE));
@@ -61,7 +62,8 @@ impl Control {
         let cluster = read_text(&*connection, "SELECT id FROM sharded_cluster")?;
         let blocks = tables.map(|table| (table.name, Mutex::default())).collect();
         let open = Mutex::new(Open { connection, decisions: Decisions::default() });
-        Ok(Control { open, cluster, driver, blocks })
+        let is_durable = settings.synchronous == Synchronous::Full;
+        Ok(Control { open, cluster, driver, is_durable, blocks })
     }
 
     /// Does something with the decisions. Nobody waits for a shard in it: sessions that hold shards wait for it.
@@ -97,26 +99,35 @@ impl Control {
         Ok(id)
     }
 
+    /// Ids that were reserved stay reserved, whatever the shards risk: their rows may be on disk already.
     fn reserve(&self, table: &'static Table) -> Result<Block> {
-        let open = self.lock();
-        let mut statement = open.connection.prepare(
-            "INSERT INTO sharded_sequence (name, next) VALUES (?1, 1 + ?2) \
-             ON CONFLICT (name) DO UPDATE SET next = next + ?2 RETURNING next",
-        )?;
-        let params = [Param::Value(Value::Text(table.name.into())), Param::Value(Value::Integer(BLOCK))];
-        let mut rows = statement.query(&params)?;
-        let end = match rows.advance()?.then(|| rows.value(0)).transpose()? {
-            Some(Value::Integer(end)) => end,
-            _ => {
-                return Err(
-                    Error::new(ErrorKind::Database, "the sequence did not answer").in_table(table.name)
-                );
-            }
-        };
-        // The statement is finished, and with it its transaction, only when there is no row left.
-        while rows.advance()? {}
-        Ok(Block { next: end - BLOCK, end })
+        let Open { connection, .. } = &*self.lock();
+        if self.is_durable {
+            return reserve(&**connection, table);
+        }
+        connection.run("PRAGMA synchronous = FULL")?;
+        let reserved = reserve(&**connection, table);
+        connection.run("PRAGMA synchronous = NORMAL")?;
+        reserved
     }
+}
+
+fn reserve(connection: &dyn Connection, table: &'static Table) -> Result<Block> {
+    let mut statement = connection.prepare(
+        "INSERT INTO sharded_sequence (name, next) VALUES (?1, 1 + ?2) \
+             ON CONFLICT (name) DO UPDATE SET next = next + ?2 RETURNING next",
+    )?;
+    let params = [Param::Value(Value::Text(table.name.into())), Param::Value(Value::Integer(BLOCK))];
+    let mut rows = statement.query(&params)?;
+    let end = match rows.advance()?.then(|| rows.value(0)).transpose()? {
+        Some(Value::Integer(end)) => end,
+        _ => {
+            return Err(Error::new(ErrorKind::Database, "the sequence did not answer").in_table(table.name));
+        }
+    };
+    // The statement is finished, and with it its transaction, only when there is no row left.
+    while rows.advance()? {}
+    Ok(Block { next: end - BLOCK, end })
 }
 
 /// The one text that a statement returns.

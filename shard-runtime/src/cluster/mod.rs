@@ -316,11 +316,9 @@ impl Builder {
         if mode == Mode::Create {
             refuse_orphans(&databases, &control_source, &layout, self.sqlite.busy_timeout)?;
         }
-        // Ids that were reserved stay reserved, whatever the shards risk: their rows may be on disk already.
-        let durable = SqliteSettings { synchronous: Synchronous::Full, ..self.sqlite };
-        let control_driver = Box::new(SqliteDriver::new(control_source.clone(), durable));
+        let control_driver = Box::new(driver(&control_source));
         let timeout = self.sqlite.busy_timeout;
-        let control = Control::open(control_driver, mode, timeout, layout.tables()).map_err(|error| {
+        let control = Control::open(control_driver, mode, self.sqlite, layout.tables()).map_err(|error| {
             Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
         })?;
         layout.shards().belong_to(&control.cluster);

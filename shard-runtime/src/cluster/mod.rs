@@ -321,6 +321,7 @@ impl Builder {
                 None => error,
             })?;
         }
+        let workers = Arc::new(Workers::new(layout.tables().count()));
         Ok(Cluster(Arc::new(Inner {
             layout,
             databases,
@@ -328,7 +329,7 @@ impl Builder {
             connections: self.connections,
             timeout,
             threads: OnceCell::new(),
-            workers: Arc::new(Workers::new()),
+            workers,
             observer: self.observer,
         })))
     }

@@ -296,20 +296,37 @@ fn on_workers_too(listener: &Listener) {
     let builder = Cluster::builder().synchronous(Synchronous::Normal);
     let url = |shard: &str| format!("sqlite:{}", folder.path().join(shard).display());
     let builder = ["a", "b"].into_iter().fold(builder, |builder, shard| builder.shard(shard, url(shard)));
-    let cluster = builder.create::<Account>().unwrap();
+    let cluster = builder.create::<(Account, Payment)>().unwrap();
     let mut session = cluster.session();
     session.add_all((0..20_000).map(|id| Account { id, owner: format!("{id:0200}") })).unwrap();
     session.commit().unwrap();
     listener.take();
     let by_owner = Account::select().all_shards().order_by(Account::OWNER.desc());
+    // Databases so large are read on workers; the statement is the verb's all the same.
     assert_eq!(session.all(by_owner).unwrap().len(), 20_000);
-    let (all, statements) = verb(listener, "all");
-    assert_eq!(all.threads.len(), 1, "the verb is the caller's");
+    on_two_workers(&verb(listener, "all"), 20_000);
+    let sql = Sql::new("SELECT owner FROM {accounts}").all_shards();
+    assert_eq!(session.all(sql).unwrap().len(), 20_000);
+    on_two_workers(&verb(listener, "all"), 20_000);
+    let with = session.all_with::<Payment>(Account::select().all_shards()).unwrap();
+    assert_eq!(with.len(), 20_000);
+    let (all_with, mut statements) = verb(listener, "all_with");
+    let children = statements.split_off(2);
+    on_two_workers(&(all_with.clone(), statements), 20_000);
+    on_two_workers(&(all_with, children), 0);
+    // A row that one shard has is looked for here.
+    session.get::<Account>(7).unwrap().unwrap();
+    assert!(verb(listener, "get").1.iter().all(|statement| statement.threads.is_empty()));
+}
+
+#[track_caller]
+fn on_two_workers((verb, statements): &(Told, Vec<Told>), rows: u64) {
+    assert_eq!(verb.threads.len(), 1, "the verb is the caller's");
     assert_eq!(statements.len(), 2);
-    for statement in &statements {
-        // Databases so large are read on workers; the statement is the verb's all the same.
+    for statement in statements {
         let [thread] = statement.threads.as_slice() else { panic!("{statement:#?}") };
         assert!(thread.starts_with("sharded-worker"), "{thread}");
-        assert!(statement.field("rows").parse::<u64>().unwrap() > 5_000);
     }
+    let told = statements.iter().map(|statement| statement.field("rows").parse::<u64>().unwrap());
+    assert_eq!(told.sum::<u64>(), rows);
 }

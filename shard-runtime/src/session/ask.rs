@@ -120,7 +120,10 @@ pub(super) struct Progress {
     pub(super) remote: Option<Remote>,
     rows: u64,
     failed: Option<ErrorKind>,
-    begun: bool,
+    /// Whether it was the only one under way, here.
+    is_here: bool,
+    /// Whether it was told of.
+    ended: bool,
 }
 
 impl Progress {
@@ -134,7 +137,7 @@ impl Progress {
         if let (Some(watch), Some(shard)) = (self.watch.take(), shards.at(step.shard)) {
             let own = error.filter(|error| error.shard() == Some(shard.name())).map(Error::kind);
             watch.ended(&session.cluster, shard, &step.statement.sql, self.rows, self.failed.or(own));
-            self.begun = true;
+            self.ended = true;
         }
     }
 }
@@ -192,7 +195,11 @@ impl Session {
         progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
         let (visited, there) = match fan {
             Some(fan) => {
-                let visited = fan.first_error(visited);
+                let (visited, failed) = fan.outcome(visited);
+                if failed {
+                    // What was stopped because of another statement has not failed itself.
+                    progress.iter_mut().for_each(|progress| progress.failed = None);
+                }
                 (visited, Some(self.take_back(fan)))
             }
             None => (visited, None),
@@ -201,7 +208,7 @@ impl Session {
             progress.end(self, step, visited.as_ref().err());
         }
         if let (Ok(()), Some(here), Some(first)) = (&visited, here, steps.first()) {
-            let asked = progress.iter().filter(|progress| progress.begun).count();
+            let asked = progress.iter().filter(|progress| progress.ended).count();
             self.remember_time(
                 first,
                 there.unwrap_or(here / u32::try_from(asked.max(1)).unwrap_or(u32::MAX)),
@@ -233,7 +240,9 @@ impl Session {
                 }
                 None => continue,
             };
-            progress.end(self, step, more.as_ref().err());
+            if progress.is_here {
+                progress.end(self, step, more.as_ref().err());
+            }
             if more?.is_break() {
                 break;
             }
@@ -256,6 +265,7 @@ impl Session {
             Err(error) => return self.tolerated(error).map(go_on),
         };
         progress.watch = Some(self.watch(step, shard, table));
+        progress.is_here = true;
         match statement.query(&step.statement.params) {
             Ok(cursor) => {
                 let mut rows = Rows::new(self, shard, table, cursor);

@@ -99,15 +99,16 @@ impl Siblings {
 }
 
 impl Fan {
-    /// The outcome of a read: where a statement on a worker has failed, its error, whatever became of the
+    /// The outcome of a read, and whether a statement on a worker has failed: then its error, whatever became of the
     /// statements that were stopped because of it.
-    pub(super) fn first_error(&self, outcome: Result<()>) -> Result<()> {
+    pub(super) fn outcome(&self, read: Result<()>) -> (Result<()>, bool) {
         let first = self.siblings.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (outcome, first) {
+        match (read, first) {
+            // There were rows enough without it.
+            (Ok(()), Some(_)) if !self.siblings.is_partial => (Ok(()), true),
             // In a partial answer, statements that were stopped look like shards that are missing.
-            (Ok(()), Some(error)) if self.siblings.is_partial => Err(error),
-            (Err(_), Some(error)) => Err(error),
-            (outcome, _) => outcome,
+            (_, Some(error)) => (Err(error), true),
+            (read, None) => (read, false),
         }
     }
 }

@@ -22,7 +22,8 @@ pub struct StatementEvent<'e> {
     pub rows: u64,
     /// From before it was prepared until after its last row was read.
     pub duration: Duration,
-    /// Whether it succeeded.
+    /// Whether it succeeded. One whose further rows nobody wanted, or that was stopped because another shard's has
+    /// failed, has not failed.
     pub succeeded: bool,
 }
 

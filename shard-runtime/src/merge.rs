@@ -34,6 +34,11 @@ impl Bounds {
         Ok(if self.is_over() { ControlFlow::Break(()) } else { more })
     }
 
+    /// Whether there may be rows that are not visited because others were.
+    pub(crate) fn has_end(&self) -> bool {
+        self.take.is_some()
+    }
+
     fn is_over(&self) -> bool {
         self.take == Some(0)
     }

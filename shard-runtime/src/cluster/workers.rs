@@ -24,7 +24,8 @@ pub(crate) struct Workers {
     threads: OnceCell<ScheduledThreadPool>,
     number: usize,
     free: AtomicUsize,
-    times: Mutex<HashMap<String, Duration>>,
+    /// How long statements took the last two times.
+    times: Mutex<HashMap<String, [Duration; 2]>>,
     /// For each model, how many look-ups in a row were slow.
     slow_look_ups: Vec<AtomicU32>,
 }
@@ -84,20 +85,25 @@ impl Workers {
         }
     }
 
-    /// How long a statement took on one shard, where it was seen before.
+    /// How long a statement takes on one shard, where it was seen before: the shorter of the last two times. Once is
+    /// nothing: the machine may have done something else.
     pub(crate) fn time_of(&self, sql: &str) -> Option<Duration> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).get(sql).copied()
+        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.get(sql).and_then(|times| times.iter().min().copied())
     }
 
-    pub(crate) fn remember(&self, sql: &str, time: Duration) {
+    /// Remembers how long a statement took on one shard. Of one that was never seen and ran on a worker that is
+    /// believed at once: it was expected to be slow.
+    pub(crate) fn remember(&self, sql: &str, time: Duration, on_worker: bool) {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         match times.get_mut(sql) {
-            Some(known) => *known = time,
+            Some([last, before]) => (*last, *before) = (time, *last),
             None => {
                 if times.len() >= REMEMBERED {
                     times.clear();
                 }
-                times.insert(sql.to_owned(), time);
+                let before = if on_worker { time } else { Duration::ZERO };
+                times.insert(sql.to_owned(), [time, before]);
             }
         }
     }
@@ -115,6 +121,20 @@ mod tests {
         let (sender, receiver) = std::sync::mpsc::channel();
         workers.run(|| 5, move |result| sender.send(result).unwrap());
         assert_eq!((receiver.recv(), workers.take(2)), (Ok(5), 1));
+    }
+
+    #[test]
+    fn a_statement_is_slow_that_was_slow_twice() {
+        let workers = Workers::new(0);
+        let (slow, fast) = (Duration::from_millis(9), Duration::from_millis(1));
+        workers.remember("here", slow, false);
+        workers.remember("there", slow, true);
+        assert_eq!((workers.time_of("here"), workers.time_of("there")), (Some(Duration::ZERO), Some(slow)));
+        for (time, expected) in [(slow, slow), (fast, fast), (slow, fast), (slow, slow)] {
+            workers.remember("here", time, false);
+            assert_eq!(workers.time_of("here"), Some(expected));
+        }
+        assert_eq!(workers.time_of("never"), None);
     }
 
     #[test]

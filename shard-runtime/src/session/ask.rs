@@ -36,6 +36,11 @@ impl Reading<'_> {
         let (order, bounds) = (&[], Bounds::default());
         Reading { table: Some(table), order, distinct: false, bounds, named: false, is_slow: false }
     }
+
+    /// Whether the first shards may have rows enough.
+    pub(super) fn may_end_early(&self) -> bool {
+        self.order.is_empty() && self.bounds.has_end()
+    }
 }
 
 /// The rows of one shard's statement, counted.
@@ -173,7 +178,7 @@ impl Session {
         }
         let Some(first) = steps.first() else { return Ok(()) };
         let several = steps.len() > 1;
-        let wakes = several && (reading.is_slow || self.is_worth_waking(first));
+        let wakes = several && (reading.is_slow || self.is_worth_waking(first, reading));
         if wakes || !reading.order.is_empty() {
             let mut ready = Vec::with_capacity(steps.len());
             for (place, step) in steps.into_iter().enumerate() {
@@ -209,10 +214,8 @@ impl Session {
         }
         if let (Ok(()), Some(here), Some(first)) = (&visited, here, steps.first()) {
             let asked = progress.iter().filter(|progress| progress.ended).count();
-            self.remember_time(
-                first,
-                there.unwrap_or(here / u32::try_from(asked.max(1)).unwrap_or(u32::MAX)),
-            );
+            let share = here / u32::try_from(asked.max(1)).unwrap_or(u32::MAX);
+            self.remember_time(first, there.unwrap_or(share), there.is_some());
         }
         visited
     }

@@ -23,6 +23,9 @@ use crate::value::Value;
 /// What a shard's part takes at least for a worker to be worth waking.
 const WORTH_WAKING: Duration = Duration::from_millis(1);
 
+/// The same, where the first shards may have rows enough: what the others do meanwhile is in vain then.
+const WORTH_WASTING: Duration = Duration::from_millis(10);
+
 /// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
 const CHUNK: (usize, usize) = (16, 1_024);
 
@@ -164,8 +167,9 @@ impl Session {
     }
 
     /// Whether a statement takes so long on each shard that workers are worth waking.
-    pub(super) fn is_worth_waking(&self, step: &Step<'_>) -> bool {
+    pub(super) fn is_worth_waking(&self, step: &Step<'_>, reading: Reading<'_>) -> bool {
         match self.cluster.workers().time_of(&step.statement.sql) {
+            time if reading.may_end_early() => time.is_some_and(|time| time >= WORTH_WASTING),
             Some(time) => time >= WORTH_WAKING,
             None => {
                 let place = self.cluster.layout().place(step.shard);
@@ -239,8 +243,8 @@ impl Session {
     }
 
     /// Remembers how long a statement takes on one shard.
-    pub(super) fn remember_time(&self, step: &Step<'_>, time: Duration) {
-        self.cluster.workers().remember(&step.statement.sql, time);
+    pub(super) fn remember_time(&self, step: &Step<'_>, time: Duration, on_worker: bool) {
+        self.cluster.workers().remember(&step.statement.sql, time, on_worker);
     }
 }
 

@@ -4,14 +4,16 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::filter::{IsRouted, Routed, Unrouted};
-use super::select::{Pin, Query, Visitor};
+use super::select::{Explainable, Pin, Query, Visitor};
 use super::write::Write;
 use crate::cluster::Layout;
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::model::{Sharded, Table};
+use crate::plan::Explain;
 use crate::route;
 use crate::session::Session;
 use crate::shards::{Shard, ShardSet, Shards};
+use crate::sql::Param;
 use crate::value::{Storable, Value};
 use crate::written;
 
@@ -122,6 +124,24 @@ impl SqlCore {
         written::check(&sql)?;
         Ok(sql)
     }
+
+    /// The values for its parameters.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] where one cannot be stored.
+    pub(crate) fn params(&self) -> Result<Vec<Param<'_>>> {
+        let param = |(place, bound): (usize, _)| {
+            let at = |error: &ValueError| {
+                Error::new(ErrorKind::Value, format!("parameter {}: {error}", place + 1))
+            };
+            match bound {
+                &Bound::Value(Ok(ref value)) => Ok(Param::Value(value.borrowed())),
+                Bound::List(Ok(values)) => Ok(Param::List(values.iter().map(Value::borrowed).collect())),
+                Bound::Value(Err(error)) | Bound::List(Err(error)) => Err(at(error)),
+            }
+        };
+        self.params.iter().enumerate().map(param).collect()
+    }
 }
 
 /// A parameter as it was given.
@@ -177,6 +197,20 @@ impl<R> Sql<R> {
     /// Every shard, each for itself.
     pub fn all_shards(self) -> Sql<Routed> {
         Sql::with(self.core)
+    }
+}
+
+impl<R> Explainable for Sql<R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let shards = self.core.shards(layout.shards())?;
+        self.core.params()?;
+        let text = |&shard: &usize| Ok((shard, self.core.text_on(shard, layout)?));
+        let texts = shards.indexes().iter().map(text).collect::<Result<Vec<_>>>()?;
+        let reason = match self.core.pins.is_empty() {
+            true => "SQL for all shards".to_owned(),
+            false => format!("pinned to {}", shards.names(layout.shards()).join(", ")),
+        };
+        Ok(Explain::new(reason, texts, None, layout.shards()))
     }
 }
 

@@ -10,9 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::merge::Bounds;
 use crate::model::RowSource;
 use crate::plan::Step;
-use crate::query::{Bound, SqlCore, SqlRow, Visitor};
+use crate::query::{SqlCore, SqlRow, Visitor};
 use crate::shards::{Shard, ShardSet};
-use crate::sql::{Param, Statement};
+use crate::sql::Statement;
 
 /// What the SQL is used as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,24 +112,12 @@ impl Session {
 
 /// The SQL for each shard.
 fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Vec<Step<'c>>> {
-    let params = params(core)?;
+    let params = core.params()?;
     let step = |&shard: &usize| -> Result<Step<'c>> {
         let sql = core.text_on(shard, layout)?;
         Ok(Step { shard, statement: Statement { sql, params: params.clone() } })
     };
     shards.indexes().iter().map(step).collect()
-}
-
-fn params(core: &SqlCore) -> Result<Vec<Param<'_>>> {
-    let at = |place: usize, error: &crate::error::ValueError| {
-        Error::new(ErrorKind::Value, format!("parameter {}: {error}", place + 1))
-    };
-    let param = |(place, bound)| match bound {
-        &Bound::Value(Ok(ref value)) => Ok(Param::Value(value.borrowed())),
-        Bound::List(Ok(values)) => Ok(Param::List(values.iter().map(|value| value.borrowed()).collect())),
-        Bound::Value(Err(error)) | Bound::List(Err(error)) => Err(at(place, error)),
-    };
-    core.params.iter().enumerate().map(param).collect()
 }
 
 fn check_shape(shape: Shape, given: usize, wanted: Use) -> Result<()> {

@@ -125,6 +125,8 @@ pub(super) struct Progress {
     pub(super) remote: Option<Remote>,
     rows: u64,
     failed: Option<ErrorKind>,
+    /// Whether its shard is ready.
+    is_ready: bool,
     /// Whether it was the only one under way, here.
     is_here: bool,
     /// Whether it was told of.
@@ -179,7 +181,8 @@ impl Session {
         let Some(first) = steps.first() else { return Ok(()) };
         let several = steps.len() > 1;
         let wakes = several && (reading.is_slow || self.is_worth_waking(first, reading));
-        if wakes || !reading.order.is_empty() {
+        let at_once = wakes || !reading.order.is_empty();
+        if at_once {
             let mut ready = Vec::with_capacity(steps.len());
             for (place, step) in steps.into_iter().enumerate() {
                 if place == 0 || self.is_ready(step.shard, reading.table)? {
@@ -188,7 +191,8 @@ impl Session {
             }
             steps = ready;
         }
-        let mut progress: Vec<Progress> = steps.iter().map(|_| Progress::default()).collect();
+        let not_begun = |place| Progress { is_ready: at_once || place == 0, ..Progress::default() };
+        let mut progress: Vec<Progress> = (0..steps.len()).map(not_begun).collect();
         let fan = if wakes { self.fan_out(&steps, reading, &mut progress) } else { None };
         let began = several.then(Instant::now);
         let visited = match reading.order.is_empty() || steps.len() < 2 {
@@ -238,7 +242,7 @@ impl Session {
                     progress.read(&rows);
                     more
                 }
-                None if self.is_ready(step.shard, reading.table)? => {
+                None if progress.is_ready || self.is_ready(step.shard, reading.table)? => {
                     self.follow_here(step, reading.table, &mut bounds, progress, visit)
                 }
                 None => continue,

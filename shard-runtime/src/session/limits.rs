@@ -32,6 +32,9 @@ impl Session {
     /// The rows of a query from those shards that answer, and an error for each that does not: one that is locked,
     /// damaged, gone, or slower than the session's timeout. A count, a sum or a group is then of what was there.
     ///
+    /// What is looked up by its id has no part in it, for a row that is not found could be on the shard that is
+    /// missing; nor has `all_with`, whose parents would look childless.
+    ///
     /// # Errors
     /// Those that are not one shard's: a wrong statement, a value that is none, a key that is placed nowhere, rows
     /// that wait and cannot be written.

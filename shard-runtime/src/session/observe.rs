@@ -18,7 +18,7 @@ pub struct StatementEvent<'e> {
     pub shard: &'e Shard,
     /// The SQL as it was sent.
     pub sql: &'e str,
-    /// The rows that were read, inserted, changed or removed; 0 where the statement failed.
+    /// The rows that were read, inserted, changed or removed; where the statement failed, those that were read before.
     pub rows: u64,
     /// From before it was prepared until after its last row was read.
     pub duration: Duration,

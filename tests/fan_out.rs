@@ -3,7 +3,9 @@
 
 use std::ops::ControlFlow;
 
-use shard_runtime::{Cluster, ErrorKind, Sharded, Synchronous, count};
+use std::sync::{Arc, Mutex};
+
+use shard_runtime::{Cluster, ErrorKind, Sharded, Sql, SqlRow, Synchronous, count};
 use tempfile::TempDir;
 
 const SHARDS: [&str; 4] = ["a", "b", "c", "d"];
@@ -26,8 +28,14 @@ fn measurement(id: i64) -> Measurement {
     Measurement { id, place: id * 7919 % 1_000, value: (id % 101) as f64 / 2.0, remark }
 }
 
-fn cluster(folder: &TempDir) -> Cluster {
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+/// The shard and the outcome of each statement.
+type Told = Arc<Mutex<Vec<(String, bool)>>>;
+
+fn cluster(folder: &TempDir, told: &Told) -> Cluster {
+    let told = Arc::clone(told);
+    let builder = Cluster::builder().synchronous(Synchronous::Normal).on_statement(move |event| {
+        told.lock().unwrap().push((event.shard.name().to_owned(), event.succeeded));
+    });
     let url = |shard: &str| format!("sqlite:{}", folder.path().join(format!("{shard}.db")).display());
     let cluster = SHARDS.iter().fold(builder, |builder, shard| builder.shard(*shard, url(shard)));
     let cluster = cluster.create::<Measurement>().unwrap();
@@ -49,13 +57,18 @@ fn workers() -> Option<usize> {
 #[test]
 fn large_reads_run_on_workers() {
     let folder = tempfile::tempdir().unwrap();
-    let cluster = cluster(&folder);
+    let told = Told::default();
+    let cluster = cluster(&folder, &told);
     one_shard_needs_no_worker(&cluster);
     answers_are_those_of_one_thread(&cluster);
     assert!(workers().is_none_or(|workers| workers > 0), "nothing ran on a worker");
     what_was_written_is_read(&cluster);
     a_visitor_may_stop_and_fail(&cluster);
     many_sessions_share_the_workers(&cluster);
+    sql_is_answered_as_by_one_thread(&cluster);
+    the_first_failure_stops_the_others(&cluster, &told);
+    what_is_stopped_before_it_begins_stays_stopped(&cluster);
+    a_partial_answer_does_without_what_is_too_slow(&cluster);
     a_failing_shard_is_named(&folder, &cluster);
 }
 
@@ -156,6 +169,94 @@ fn many_sessions_share_the_workers(cluster: &Cluster) {
             });
         }
     });
+}
+
+fn sql_is_answered_as_by_one_thread(cluster: &Cluster) {
+    let mut session = cluster.session();
+    let text = "SELECT id, remark AS said FROM {measurements} WHERE value >= ?1 ORDER BY id";
+    for _ in 0..3 {
+        let rows = session.all(Sql::new(text).bind(0.0).all_shards()).unwrap();
+        assert_eq!(rows.len() as i64, ROWS);
+        assert!(rows.is_sorted_by_key(|row| row.shard().index()), "one shard after the other");
+        assert!(rows.chunk_by(|a, b| a.shard() == b.shard()).all(|rows| {
+            rows.is_sorted_by_key(|row| row.get::<i64>("id").unwrap()) && rows[0].shard().name().len() == 1
+        }));
+        for row in rows.iter().step_by(97) {
+            let expected = measurement(row.get("id").unwrap());
+            assert_eq!(row.get::<Option<String>>("said").unwrap(), expected.remark);
+            assert_eq!(expected.shard_chooser(cluster.shards()).unwrap(), row.shard().index());
+        }
+        assert_eq!(rows[5].columns().collect::<Vec<_>>(), ["id", "said"]);
+        let some = session.first(Sql::new(text).bind(0.0).all_shards()).unwrap().unwrap();
+        assert_eq!(some.shard().name(), "a");
+        assert!(session.all(Sql::new(text).bind(1e9).all_shards()).unwrap().is_empty());
+    }
+}
+
+/// Fails at once on the shard that has a certain row, and does not come to an end on any other.
+const ENDLESS_OR_WRONG: &str = "
+    SELECT CASE WHEN (SELECT count(*) FROM {measurements} WHERE id = ?1) = 1
+                THEN abs(-9223372036854775807 - 1)
+                ELSE (WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n)
+           END AS x";
+
+/// Nobody else ends what runs here: where the others were not stopped, this would not come to an end.
+fn the_first_failure_stops_the_others(cluster: &Cluster, told: &Told) {
+    let mut session = cluster.session();
+    for shard in SHARDS {
+        let fails = session.first(Measurement::select().on_shard(shard)).unwrap().unwrap().id;
+        told.lock().unwrap().clear();
+        let sql = || Sql::new(ENDLESS_OR_WRONG).bind(fails).all_shards();
+        let error = session.all(sql()).unwrap_err();
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::Value, Some(shard)), "{error}");
+        let mut told: Vec<(String, bool)> = std::mem::take(&mut told.lock().unwrap());
+        told.sort();
+        let expected: Vec<(String, bool)> = SHARDS.iter().map(|at| (at.to_string(), *at != shard)).collect();
+        assert_eq!(told, expected, "all were asked, one has failed");
+        // A wrong statement is wrong in a partial answer too.
+        let error = session.all_that_answer(sql()).unwrap_err();
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::Value, Some(shard)), "{error}");
+        // And the session goes on, on the same connections.
+        assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64);
+    }
+}
+
+/// Has three rows on the shard that has a certain row, and does not come to an end on any other.
+const ENDLESS_OR_THREE: &str = "
+    SELECT CASE WHEN (SELECT count(*) FROM {measurements} WHERE id = ?1) = 1 THEN 1
+                ELSE (WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n)
+           END AS x FROM {measurements} LIMIT 3";
+
+/// Rows may be enough before the other shards' workers have begun: then, too, nobody else ends what they run.
+fn what_is_stopped_before_it_begins_stays_stopped(cluster: &Cluster) {
+    let mut session = cluster.session();
+    let on_a = session.first(Measurement::select().on_shard("a")).unwrap().unwrap().id;
+    for round in 0..50 {
+        // A text that was never seen: so that each round is run on workers.
+        let sql = Sql::new(format!("{ENDLESS_OR_THREE} OFFSET 0 + {round}")).bind(on_a).all_shards();
+        let mut seen = 0;
+        let first = |row: SqlRow| {
+            seen += row.get::<i64>("x")?;
+            Ok(ControlFlow::Break(()))
+        };
+        session.for_each(sql, first).unwrap();
+        assert_eq!(seen, 1);
+    }
+}
+
+fn a_partial_answer_does_without_what_is_too_slow(cluster: &Cluster) {
+    let mut session = cluster.session();
+    let has_rows = session.first(Measurement::select().on_shard("c")).unwrap().unwrap().id;
+    session.set_timeout(Some(std::time::Duration::from_secs(1)));
+    let partial = session.all_that_answer(Sql::new(ENDLESS_OR_THREE).bind(has_rows).all_shards()).unwrap();
+    // Shards are read at the same time: `c` has answered while `a` and `b` were too slow.
+    assert_eq!(partial.rows.len(), 3, "{partial:?}");
+    assert!(partial.rows.iter().all(|row| row.shard().name() == "c"));
+    let missing: Vec<_> =
+        partial.missing.iter().map(|error| (error.kind(), error.shard().unwrap())).collect();
+    assert_eq!(missing, ["a", "b", "d"].map(|shard| (ErrorKind::TimedOut, shard)));
+    session.set_timeout(None);
+    assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64);
 }
 
 fn a_failing_shard_is_named(folder: &TempDir, cluster: &Cluster) {

@@ -169,6 +169,11 @@
 //! hundred rows. Which is which is seen from how long a statement took before, and guessed from the databases' size the
 //! first time. The answer is the same.
 //!
+//! The same holds for [`Sql`] and for the children of many parents. Rows that are looked up by an id which does not say
+//! its shard are asked for in turn, on the caller's thread: each takes an embedded database a few microseconds. Only
+//! where that was slow again and again are their shards asked at once. And a read that needs no order and runs on the
+//! caller's thread asks a shard only when the one before has no more rows: the first row at all may be one statement.
+//!
 //! A shard that fails fails the query, with its name, and the others are stopped. [`Session::set_timeout`] bounds how
 //! long a read may take; [`Session::all_that_answer`] reads what can be had, and says what is missing.
 //!
@@ -288,8 +293,24 @@
 //!
 //! # Looking on
 //!
-//! [`Shard::statements`] counts what each shard was asked, [`Builder::on_statement`] is called for every statement, and
-//! the feature `tracing` emits an event for each.
+//! [`Shard::statements`] counts what each shard was asked, and [`Builder::on_statement`] is called for every statement.
+//!
+//! With the feature `tracing` each verb of a session that asks somebody is a span, named `query` (target
+//! `shard_runtime::query`), and inside it is one for each shard's statement, named `statement` (target
+//! `shard_runtime::statement`), on whatever thread it runs; both are of the level DEBUG. Their fields are named as
+//! OpenTelemetry names them where it has a name, and never hold a value of a row or a parameter:
+//!
+//! | field | of | |
+//! |---|---|---|
+//! | `db.operation.name` | `query` | the verb: `all`, `get`, `commit` … |
+//! | `shards` | `query` | the names of the shards that are asked, with commas |
+//! | `db.collection.name` | both | the table, as its model names it; of SQL as it is written, none |
+//! | `db.system.name` | `statement` | `sqlite` |
+//! | `shard` | `statement` | the shard's name |
+//! | `db.query.text` | `statement` | the SQL, with parameters in the place of values |
+//! | `rows` | `statement` | as [`StatementEvent::rows`] |
+//! | `duration_us` | `statement` | microseconds, as [`StatementEvent::duration`] |
+//! | `error.type` | both | the [`ErrorKind`], where it failed |
 //!
 //! For tests, [`Cluster::in_memory`] makes a cluster in one line, and [`assert_shards_asked!`] asserts which shards
 //! something asks.

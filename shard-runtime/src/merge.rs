@@ -34,6 +34,11 @@ impl Bounds {
         Ok(if self.is_over() { ControlFlow::Break(()) } else { more })
     }
 
+    /// Whether there may be rows that are not visited because others were.
+    pub(crate) fn has_end(&self) -> bool {
+        self.take.is_some()
+    }
+
     fn is_over(&self) -> bool {
         self.take == Some(0)
     }
@@ -86,21 +91,19 @@ pub(crate) fn merge<S: Stream>(
     Ok(())
 }
 
-/// Visits the rows of one stream after the other, with the same bounds; a stream that is not needed is not
-/// begun.
-pub(crate) fn chain<S: Stream>(
-    streams: &mut [S],
-    mut bounds: Bounds,
-    mut visit: impl FnMut(usize, &S) -> Result<ControlFlow<()>>,
-) -> Result<()> {
-    for (place, stream) in streams.iter_mut().enumerate() {
-        while !bounds.is_over() && stream.advance()? {
-            if bounds.count(|| visit(place, stream))?.is_break() {
-                return Ok(());
-            }
+/// Visits the rows of one stream of several that follow each other, with the bounds of them all. It breaks where the
+/// streams after it are not needed.
+pub(crate) fn follow<S: Stream>(
+    stream: &mut S,
+    bounds: &mut Bounds,
+    mut visit: impl FnMut(&S) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
+    while !bounds.is_over() && stream.advance()? {
+        if bounds.count(|| visit(stream))?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(())
+    Ok(if bounds.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
 }
 
 #[cfg(test)]
@@ -162,8 +165,8 @@ mod tests {
         let mut lists = streams(&[&[1, 2, 3], &[5, 6, 7]]);
         let stop = |_: usize, _: &Numbers| Ok(ControlFlow::Break(()));
         merge(&mut lists, by_number, false, Bounds::default(), stop).unwrap();
-        chain(&mut lists, Bounds::default(), stop).unwrap();
-        assert_eq!((lists[0].pulled, lists[1].pulled), (2, 1));
+        let over = follow(&mut lists[0], &mut Bounds::default(), |stream| stop(0, stream)).unwrap();
+        assert_eq!((over, lists[0].pulled, lists[1].pulled), (ControlFlow::Break(()), 2, 1));
     }
 
     #[test]
@@ -188,8 +191,21 @@ mod tests {
         let go_on = |_: usize, _: &Numbers| Ok(ControlFlow::Continue(()));
         merge(&mut lists, by_number, false, two, go_on).unwrap();
         assert_eq!((lists[0].pulled, lists[1].pulled), (2, 1));
-        let mut lists = streams(&[&[1, 2, 3, 4], &[5, 6, 7]]);
-        chain(&mut lists, two, go_on).unwrap();
-        assert_eq!((lists[0].pulled, lists[1].pulled), (2, 0));
+        let mut stream = streams(&[&[1, 2, 3, 4]]).remove(0);
+        let over = follow(&mut stream, &mut two.clone(), |stream| go_on(0, stream)).unwrap();
+        assert_eq!((over, stream.pulled), (ControlFlow::Break(()), 2));
+    }
+
+    #[test]
+    fn r26_streams_that_follow_each_other_have_one_bound() {
+        let (mut bounds, mut found, mut over) = (Bounds { skip: 3, take: Some(3) }, Vec::new(), Vec::new());
+        for stream in &mut streams(&[&[1, 2], &[3, 4, 5], &[], &[6, 7]]) {
+            let more = follow(stream, &mut bounds, |stream| {
+                found.push(stream.current());
+                Ok(ControlFlow::Continue(()))
+            });
+            over.push(more.unwrap().is_break());
+        }
+        assert_eq!((found, over), (vec![4, 5, 6], vec![false, false, false, true]));
     }
 }

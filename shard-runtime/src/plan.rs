@@ -9,7 +9,7 @@ use crate::merge::Bounds;
 use crate::model::{KeyColumns, Table};
 use crate::query::{Function, GroupCore, MeasureCore, Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
 use crate::route;
-use crate::shards::ShardSet;
+use crate::shards::{ShardSet, Shards};
 pub(crate) use crate::sql::Projection;
 use crate::sql::{self, After, Share, Site, Statement};
 use crate::value::Value;
@@ -164,17 +164,8 @@ impl<'q> Plan<'q> {
             }
             _ => route::reason(self.target.table, &self.target.predicate, shards)?,
         };
-        Ok(Explain {
-            reason,
-            statements: self
-                .steps
-                .iter()
-                .filter_map(|step| {
-                    Some((shards.at(step.shard)?.name().to_owned(), step.statement.sql.clone()))
-                })
-                .collect(),
-            merged: self.merged(),
-        })
+        let statements = self.steps.iter().map(|step| (step.shard, step.statement.sql.clone()));
+        Ok(Explain::new(reason, statements, self.merged(), shards))
     }
 
     fn merged(&self) -> Option<String> {
@@ -342,6 +333,16 @@ impl Share for Own<'_> {
 
 /// Which shards a query asks, why, and what; made by [`Cluster::explain`](crate::Cluster::explain) without
 /// asking anybody. It prints as a tree: the shards and the reason, then the SQL for each shard.
+///
+/// With the feature `serde` it can be serialised, as a map with the fields
+///
+/// | field | |
+/// |---|---|
+/// | `shards` | the names of the shards, a list of texts |
+/// | `reason` | why these, a text |
+/// | `statements` | a list of maps with the fields `shard` and `sql`, texts |
+/// | `merge` | what becomes of several shards' answers, a text, or none |
+/// | `pushed_down` | whether the shards answer the query whole, so that nothing is left to do with their answers |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
     reason: String,
@@ -349,7 +350,46 @@ pub struct Explain {
     merged: Option<String>,
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for Explain {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+
+        struct Statement<'e>(&'e str, &'e str);
+
+        impl serde::Serialize for Statement<'_> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut statement = serializer.serialize_struct("Statement", 2)?;
+                statement.serialize_field("shard", self.0)?;
+                statement.serialize_field("sql", self.1)?;
+                statement.end()
+            }
+        }
+
+        let statements: Vec<Statement<'_>> =
+            self.statements().map(|(shard, sql)| Statement(shard, sql)).collect();
+        let mut explain = serializer.serialize_struct("Explain", 5)?;
+        explain.serialize_field("shards", self.shards().as_slice())?;
+        explain.serialize_field("reason", self.reason())?;
+        explain.serialize_field("statements", statements.as_slice())?;
+        explain.serialize_field("merge", &self.merge())?;
+        explain.serialize_field("pushed_down", &self.is_pushed_down())?;
+        explain.end()
+    }
+}
+
 impl Explain {
+    /// Why these shards, and the SQL for each of them.
+    pub(crate) fn new(
+        reason: String,
+        statements: impl IntoIterator<Item = (usize, String)>,
+        merged: Option<String>,
+        shards: &Shards,
+    ) -> Self {
+        let named = |(shard, sql)| Some((shards.at(shard)?.name().to_owned(), sql));
+        Explain { reason, statements: statements.into_iter().filter_map(named).collect(), merged }
+    }
+
     /// The names of the shards that would be asked, in the cluster's order.
     pub fn shards(&self) -> Vec<&str> {
         self.statements.iter().map(|(shard, _)| shard.as_str()).collect()
@@ -364,6 +404,12 @@ impl Explain {
     /// answer is the answer, or where one follows the other.
     pub fn merge(&self) -> Option<&str> {
         self.merged.as_deref()
+    }
+
+    /// Whether the shards answer the query whole, order, limit, offset and groups with it: one alone, or several whose
+    /// answers follow each other as they are.
+    pub fn is_pushed_down(&self) -> bool {
+        self.merged.is_none()
     }
 
     /// What each shard would be asked: its name and the SQL, without the values.

@@ -25,6 +25,15 @@ pub(crate) enum Dialect {
     Sqlite,
 }
 
+impl Dialect {
+    /// The database's name as OpenTelemetry has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "sqlite",
+        }
+    }
+}
+
 /// A parameter: one value, or a list where SQL says "one of".
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Param<'q> {

@@ -1,8 +1,9 @@
 //! Every query can be explained without being run: R20.
 
-use shard_runtime::{Filter, Sharded};
+use serde_json::json;
+use shard_runtime::{ErrorKind, Explain, Filter, Sharded, Sql};
 
-use crate::backend::{Backend, CONTINENTS, LETTERS};
+use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
@@ -13,6 +14,10 @@ on_every_backend! {
     r20_queries_that_are_not_narrowed_are_explained,
     r20_writes_are_explained,
     r20_children_and_partial_values_are_explained,
+    r20_sql_is_explained,
+    r20_look_ups_are_explained,
+    r20_an_explanation_prints_as_a_tree,
+    r20_an_explanation_is_serialised,
 }
 
 fn r20_an_explanation_names_shards_and_reason(backend: &Backend) {
@@ -140,4 +145,135 @@ fn r20_children_and_partial_values_are_explained(backend: &Backend) {
     assert_eq!(mean.merge(), Some("one value from all"));
     assert!(mean.to_string().ends_with("└─ one value from all"), "{mean}");
     assert_eq!(cluster.explain(&everywhere()).unwrap().merge(), None, "one after the other");
+}
+
+/// Each shard with its SQL.
+fn statements(explain: &Explain) -> Vec<(String, String)> {
+    explain.statements().map(|(shard, sql)| (shard.to_owned(), sql.to_owned())).collect()
+}
+
+/// What was sent since the last look, reads only.
+fn sent(cluster: &Watched) -> Vec<(String, String)> {
+    cluster.sql().into_iter().filter(|(_, sql)| sql.starts_with("SELECT")).collect()
+}
+
+fn r20_sql_is_explained(backend: &Backend) {
+    let cluster = backend.create::<Weather>(&CONTINENTS);
+    let count = || Sql::new("SELECT count(*) AS n FROM {cities} WHERE name = ?1").bind("Tokyo");
+    let explain = cluster.explain(&count().all_shards()).unwrap();
+    assert_eq!((explain.shards(), explain.reason()), (CONTINENTS.to_vec(), "SQL for all shards"));
+    assert_eq!((explain.merge(), explain.is_pushed_down()), (None, true));
+    let explained = statements(&explain);
+    cluster.session().all(count().all_shards()).unwrap();
+    assert_eq!(explained, sent(&cluster));
+    assert!(explained.iter().all(|(_, sql)| !sql.contains("Tokyo")));
+    // Where it has not been said where it runs, too.
+    assert_eq!(cluster.explain(&count()).unwrap().shards(), CONTINENTS);
+    for pinned in [count().on_shard("asia"), count().on::<City>(Continent::Oceania)] {
+        let explain = cluster.explain(&pinned).unwrap();
+        assert_eq!((explain.shards(), explain.reason()), (vec!["asia"], "pinned to asia"));
+    }
+    // Its errors are those of running it.
+    let wrong = [
+        (count().on_shard("atlantis"), ErrorKind::UnknownShard, "atlantis"),
+        (count().on_shard("asia").on_shard("europe"), ErrorKind::ContradictingPins, "asia and to europe"),
+        (Sql::new("SELECT * FROM {towns}").all_shards(), ErrorKind::UnknownModel, "towns"),
+        (Sql::new("BEGIN").all_shards(), ErrorKind::Query, "BEGIN"),
+        (count().bind("a\0b").all_shards(), ErrorKind::Value, "parameter 2"),
+    ];
+    let ((), asked) = cluster.asked(|| {
+        for (sql, kind, text) in wrong {
+            assert_error(cluster.explain(&sql), kind, &[text]);
+        }
+    });
+    assert!(asked.is_empty());
+}
+
+fn r20_look_ups_are_explained(backend: &Backend) {
+    let cluster = backend.create::<(Weather, Company, Account)>(&CONTINENTS_AND_LETTERS);
+    let check = |explain: Explain, shards: &[&str], reason: &str, merge: Option<&str>| {
+        assert_eq!((explain.shards(), explain.reason(), explain.merge()), (shards.to_vec(), reason, merge));
+        statements(&explain)
+    };
+    // The id is the key.
+    let explain = cluster.explain(&Company::by_id(42)).unwrap();
+    let shard = explain.shards()[0].to_owned();
+    let explained = check(explain, &[&shard], "id = 42", None);
+    cluster.session().get::<Company>(42).unwrap();
+    assert_eq!(explained, sent(&cluster));
+    // It says nothing of the shard, and the cluster hands it out, or the application does.
+    let nothing = "an id that says no shard: all shards";
+    let first = Some("the first that has the row");
+    let explained = check(cluster.explain(&City::by_id(7)).unwrap(), &CONTINENTS_AND_LETTERS, nothing, first);
+    assert!(cluster.session().get::<City>(7).unwrap().is_none());
+    assert_eq!(explained, sent(&cluster));
+    let one = Some("the one that has the row");
+    check(cluster.explain(&Account::by_id(7)).unwrap(), &CONTINENTS_AND_LETTERS, nothing, one);
+    // It is pinned.
+    let explained = check(
+        cluster.explain(&Report::by_id(1).on(Continent::Asia)).unwrap(),
+        &["asia"],
+        "pinned to asia",
+        None,
+    );
+    cluster.session().get(Report::by_id(1).on(Continent::Asia)).unwrap();
+    assert_eq!(explained, sent(&cluster));
+    assert_error(cluster.explain(&Report::by_id(1).on_shard("x")), ErrorKind::UnknownShard, &["`x`"]);
+}
+
+/// Shards for the models of both kinds.
+const CONTINENTS_AND_LETTERS: [&str; 7] = ["north_america", "asia", "europe", "south_america", "a", "b", "c"];
+
+fn r20_an_explanation_prints_as_a_tree(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let two = City::select().filter(City::CONTINENT.is_in([Continent::Asia, Continent::SouthAmerica]));
+    let select = |shard: &str| {
+        let table = backend.table(shard, "cities");
+        format!("SELECT \"name\" FROM {table} WHERE \"continent\" IN rarray(?1)")
+    };
+    let (asia, south_america) = (select("asia"), select("south_america"));
+    let names = cluster.explain(&two.clone().columns(City::NAME)).unwrap();
+    let expected = format!(
+        "asia, south_america: continent IN (Asia, SouthAmerica)\n\
+         ├─ asia           {asia}\n\
+         └─ south_america  {south_america}"
+    );
+    assert_eq!(names.to_string(), expected);
+    let ordered = cluster.explain(&two.limit(3).columns(City::NAME)).unwrap();
+    let expected = format!(
+        "asia, south_america: continent IN (Asia, SouthAmerica)\n\
+         ├─ asia           {asia} LIMIT ?2 + 0\n\
+         ├─ south_america  {south_america} LIMIT ?2 + 0\n\
+         └─ 3 rows kept"
+    );
+    assert_eq!(ordered.to_string(), expected);
+    let nobody = City::select().all_shards().limit(0);
+    assert_eq!(cluster.explain(&nobody).unwrap().to_string(), "nobody: LIMIT 0: no shard");
+}
+
+fn r20_an_explanation_is_serialised(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let sql = |shard: &str| format!("SELECT count(*) FROM {}", backend.table(shard, "cities"));
+    let statements: Vec<_> = CONTINENTS.map(|shard| json!({ "shard": shard, "sql": sql(shard) })).into();
+    let count = cluster.explain(&City::select().all_shards().count()).unwrap();
+    let expected = json!({
+        "shards": CONTINENTS,
+        "reason": "no key: all shards",
+        "statements": statements,
+        "merge": "one value from all",
+        "pushed_down": false,
+    });
+    assert_eq!(serde_json::to_value(&count).unwrap(), expected);
+    let one = cluster.explain(&City::select().on(Continent::Asia).count()).unwrap();
+    let expected = json!({
+        "shards": ["asia"],
+        "reason": "pinned to asia",
+        "statements": [{ "shard": "asia", "sql": sql("asia") }],
+        "merge": null,
+        "pushed_down": true,
+    });
+    assert_eq!(serde_json::to_value(&one).unwrap(), expected);
+    let nobody = cluster.explain(&City::select().all_shards().limit(0)).unwrap();
+    let nobody = serde_json::to_value(&nobody).unwrap();
+    assert_eq!((&nobody["shards"], &nobody["statements"]), (&json!([]), &json!([])));
 }

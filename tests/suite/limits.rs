@@ -1,11 +1,12 @@
 //! Reads that end early: after a time, and with what can be had: R29.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use shard_runtime::{ErrorKind, Sharded, Sql, count};
 
-use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
@@ -15,6 +16,10 @@ on_every_backend! {
     r29_a_partial_count_is_of_what_was_there,
     r29_a_wrong_statement_is_never_partial,
     r29_without_being_asked_for_nothing_is_partial,
+    r29_look_ups_and_children_are_bounded_too,
+    r29_look_ups_are_made_at_once_where_they_were_slow_again_and_again,
+    r28_a_shard_that_is_not_needed_is_not_asked,
+    r28_a_shard_that_is_not_needed_may_fail,
 }
 
 fn made(backend: &Backend) -> Watched {
@@ -140,4 +145,154 @@ fn r29_without_being_asked_for_nothing_is_partial(backend: &Backend) {
     let _ = session.all_that_answer(Account::select().all_shards()).unwrap();
     let result = session.all(Account::select().all_shards());
     assert_error(result, ErrorKind::Missing, &["shard `b`"]);
+}
+
+/// Makes every read of a shard's table take as many steps as are said, or for ever; `false` where there is no way
+/// behind the library's back.
+fn slow_down(backend: &Backend, shard: &str, table: &str, steps: Option<u32>) -> bool {
+    if backend.kind != Kind::Files {
+        return false;
+    }
+    let end = steps.map_or_else(String::new, |steps| format!("WHERE x < {steps}"));
+    let count =
+        format!("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n {end}) SELECT max(x) FROM n");
+    backend
+        .raw(shard)
+        .execute_batch(&format!(
+            "ALTER TABLE {table} RENAME TO fast; CREATE VIEW {table} AS SELECT * FROM fast WHERE ({count}) > 0"
+        ))
+        .unwrap();
+    true
+}
+
+fn r29_look_ups_and_children_are_bounded_too(backend: &Backend) {
+    let cluster = backend.create::<Weather>(&CONTINENTS);
+    let mut session = cluster.session();
+    let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
+    let quito = session.add(city(Continent::SouthAmerica, "Quito")).unwrap();
+    let report = session.add(NewReport { city: tokyo.link(), temperature: 1.0 }).unwrap();
+    session.commit().unwrap();
+    if !slow_down(backend, "asia", "cities", None) {
+        return;
+    }
+    session.set_timeout(Some(Duration::from_millis(30)));
+    let texts = ["shard `asia`", "table `cities`", "timeout"];
+    assert_error(session.get::<City>(tokyo.id), ErrorKind::TimedOut, &texts);
+    let pinned = City::by_id(tokyo.id).on(Continent::Asia);
+    assert_error(session.get(pinned), ErrorKind::TimedOut, &texts);
+    assert_error(session.parent(&report), ErrorKind::TimedOut, &texts);
+    assert_error(session.reload(&mut tokyo.clone()), ErrorKind::TimedOut, &texts);
+    assert_error(session.all_with::<Report>(City::select().all_shards()), ErrorKind::TimedOut, &texts);
+    // Others are quick, and the session can be used on, with no bound on what it writes.
+    assert_eq!(session.get(City::by_id(quito.id).on_shard("south_america")).unwrap().unwrap(), quito);
+    assert_eq!(session.all(tokyo.children::<Report>()).unwrap(), [report]);
+    drop(session);
+    backend.raw("asia").execute_batch("DROP VIEW cities; ALTER TABLE fast RENAME TO cities").unwrap();
+    assert!(slow_down(backend, "asia", "reports", None));
+    let mut session = cluster.session();
+    session.set_timeout(Some(Duration::from_millis(30)));
+    let with = session.all_with::<Report>(City::select().all_shards());
+    assert_error(with, ErrorKind::TimedOut, &["shard `asia`", "table `reports`", "timeout"]);
+    // No time at all is too little for whatever asks a shard.
+    session.set_timeout(Some(Duration::ZERO));
+    assert_error(session.get(&quito.link()), ErrorKind::TimedOut, &["shard `south_america`", "timeout"]);
+    let (with, asked) = cluster.asked(|| session.all_with::<Report>(City::select().on_shard("europe")));
+    assert_error(with, ErrorKind::TimedOut, &["shard `europe`", "timeout"]);
+    assert!(asked.is_empty());
+}
+
+fn r29_look_ups_are_made_at_once_where_they_were_slow_again_and_again(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let mut session = cluster.session();
+    let reno = session.add(city(Continent::NorthAmerica, "Reno")).unwrap();
+    let lima = session.add(city(Continent::SouthAmerica, "Lima")).unwrap();
+    session.commit().unwrap();
+    // What a session of its own is asked for the first shard's row.
+    let get = |id: i64| {
+        let (found, asked) = cluster.asked(|| cluster.session().get::<City>(id).unwrap());
+        (found.map(|city| city.name.clone()), asked)
+    };
+    let reno_alone = (Some("Reno".to_owned()), vec!["north_america".to_owned()]);
+    assert_eq!(get(reno.id), reno_alone, "in turn");
+    if !CONTINENTS.iter().all(|shard| slow_down(backend, shard, "cities", Some(100_000))) {
+        return;
+    }
+    let slow: Vec<_> = (0..20).map(|_| get(reno.id)).collect();
+    assert_eq!(slow[..8], vec![reno_alone.clone(); 8]);
+    let everybody = CONTINENTS.map(str::to_owned).to_vec();
+    assert_eq!(slow[19], (Some("Reno".to_owned()), everybody.clone()), "at once");
+    assert_eq!(get(lima.id), (Some("Lima".to_owned()), everybody.clone()));
+    assert_eq!(get(-1), (None, everybody));
+    for shard in CONTINENTS {
+        backend.raw(shard).execute_batch("DROP VIEW cities; ALTER TABLE fast RENAME TO cities").unwrap();
+    }
+    // And in turn again, once they are quick.
+    assert!((0..1_000).any(|_| get(reno.id) == reno_alone));
+}
+
+/// Cities in Asia and in South America.
+fn two_and_one(backend: &Backend) -> Watched {
+    let cluster = backend.create::<Weather>(&CONTINENTS);
+    let mut session = cluster.session();
+    use Continent::*;
+    session.add_all([city(Asia, "Tokyo"), city(Asia, "Delhi"), city(SouthAmerica, "Lima")]).unwrap();
+    session.commit().unwrap();
+    cluster
+}
+
+fn r28_a_shard_that_is_not_needed_is_not_asked(backend: &Backend) {
+    let cluster = two_and_one(backend);
+    let mut session = cluster.session();
+    let all = || City::select().all_shards();
+    let (up_to_asia, everybody) = (&CONTINENTS[..2], &CONTINENTS[..]);
+    let cases = [
+        (all().limit(1), 1, up_to_asia),
+        (all().limit(2), 2, up_to_asia),
+        (all().limit(3), 3, everybody),
+        (all().limit(1).offset(1), 1, up_to_asia),
+        (all().limit(1).offset(2), 1, everybody),
+        (all(), 3, everybody),
+        // The least of all may be anywhere.
+        (all().order_by(City::NAME.asc()).limit(1), 1, everybody),
+    ];
+    for (query, rows, expected) in cases {
+        let (found, asked) = cluster.asked(|| session.all(query).unwrap());
+        assert_eq!(
+            (found.len(), asked.iter().map(String::as_str).collect::<Vec<_>>()),
+            (rows, expected.to_vec())
+        );
+    }
+    let asked = |run: &mut dyn FnMut()| cluster.asked(run).1;
+    assert_eq!(asked(&mut || drop(session.first(all()).unwrap().unwrap())), up_to_asia);
+    assert_eq!(asked(&mut || drop(session.first(all().columns(City::NAME)).unwrap().unwrap())), up_to_asia);
+    assert_eq!(asked(&mut || drop(session.one(all()).unwrap_err())), up_to_asia);
+    let mut seen = 0;
+    let stop = |_| {
+        seen += 1;
+        Ok(if seen < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    };
+    let (_, counts) = cluster.counted(|| session.for_each(all(), stop).unwrap());
+    assert_eq!(counts, up_to_asia.iter().map(|shard| (shard.to_string(), 1)).collect::<Vec<_>>());
+    // With nothing on the shards before, the last is asked too.
+    assert_eq!(
+        asked(&mut || assert!(session.first(Report::select().all_shards()).unwrap().is_none())),
+        everybody
+    );
+}
+
+fn r28_a_shard_that_is_not_needed_may_fail(backend: &Backend) {
+    drop(two_and_one(backend));
+    if backend.kind != Kind::Files {
+        return;
+    }
+    let cluster = backend.open::<Weather>(&CONTINENTS).unwrap();
+    fs::rename(backend.path("europe"), backend.folder().join("away")).unwrap();
+    let mut session = cluster.session();
+    let all = || City::select().all_shards();
+    assert_eq!(session.all(all().limit(2)).unwrap().len(), 2);
+    let whole = session.all_that_answer(all().limit(2)).unwrap();
+    assert!(whole.rows.len() == 2 && whole.missing.is_empty(), "nothing is missing in it");
+    assert_error(session.all(all().limit(3)), ErrorKind::Missing, &["shard `europe`"]);
+    let partial = session.all_that_answer(all().limit(3)).unwrap();
+    assert_eq!((partial.rows.len(), partial.missing.len()), (3, 1));
 }

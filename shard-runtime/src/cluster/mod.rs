@@ -122,14 +122,38 @@ impl Cluster {
         self.shards().named_shard(name)
     }
 
-    /// Which shards a query would ask, why, and what, without asking anybody. Queries that are not narrowed
-    /// can be explained too.
+    /// Which shards a query would ask, why, and what, without asking anybody: of selects and what is made of them,
+    /// of bulk updates and deletes, of [`Sql`](crate::Sql), and of what `get` looks up, as `City::by_id(5)`. Queries
+    /// that are not narrowed can be explained too.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded, Sql};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # #[sharded(table = "accounts")]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// let by_id = cluster.explain(&Account::by_id(7))?;
+    /// assert_eq!((by_id.shards(), by_id.reason()), (vec!["b"], "id = 7"));
+    /// let sql = Sql::new("SELECT max(cents) AS most FROM {accounts}").all_shards();
+    /// println!("{}", cluster.explain(&sql)?);
+    /// // a, b: SQL for all shards
+    /// // ├─ a  SELECT max(cents) AS most FROM "accounts"
+    /// // └─ b  SELECT max(cents) AS most FROM "accounts"
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Those that running it would have before its first statement: a key that is placed nowhere, a pin to no
     /// shard, contradicting pins, a value that cannot be stored.
     pub fn explain(&self, query: &impl Explainable) -> Result<Explain> {
-        query.plan(&self.0.layout)?.explain(&self.0.layout)
+        query.explain(&self.0.layout)
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -335,6 +359,7 @@ impl Builder {
         }
         let durable = databases.iter().filter(|database| !database.driver.is_private());
         let is_decided = durable.count() > 1;
+        let workers = Arc::new(Workers::new(layout.tables().count()));
         let cluster = Cluster(Arc::new(Inner {
             layout,
             databases,
@@ -344,7 +369,7 @@ impl Builder {
             connections: self.connections,
             timeout,
             threads: OnceCell::new(),
-            workers: Arc::new(Workers::new()),
+            workers,
             observer: self.observer,
         }));
         cluster.recover()?;

@@ -113,7 +113,8 @@ pub(crate) trait Connection: Send {
     /// The statement's: [`ErrorKind::TimedOut`].
     fn set_deadline(&self, deadline: Option<Instant>);
 
-    /// What stops a statement of this connection that runs too long or for nobody.
+    /// What stops a statement of this connection that runs for nobody, whether it runs already or begins later: until
+    /// [`set_deadline`](Connection::set_deadline) says otherwise.
     fn interrupter(&self) -> Interrupter;
 
     /// Whether reading all of the database takes longer than waking a thread.
@@ -178,5 +179,5 @@ pub(crate) trait Cursor: Answer {
     fn columns(&self) -> Vec<String>;
 }
 
-/// Stops, from any thread, what a connection is running; nothing where it runs nothing.
-pub(crate) type Interrupter = Box<dyn Fn() + Send>;
+/// Stops, from any thread, what a connection is running or about to run.
+pub(crate) type Interrupter = Box<dyn Fn() + Send + Sync>;

@@ -246,6 +246,10 @@ impl Deadline {
         self.at.store(at, Ordering::Relaxed);
     }
 
+    fn pass(&self) {
+        self.at.store(0, Ordering::Relaxed);
+    }
+
     fn is_over(&self) -> bool {
         match self.at.load(Ordering::Relaxed) {
             u64::MAX => false,
@@ -315,8 +319,12 @@ impl Connection for SqliteConnection {
     }
 
     fn interrupter(&self) -> Interrupter {
-        let handle = self.raw.get_interrupt_handle();
-        Box::new(move || handle.interrupt())
+        let (handle, deadline) = (self.raw.get_interrupt_handle(), Arc::clone(&self.deadline));
+        Box::new(move || {
+            // SQLite forgets an interrupt that comes before its statement.
+            deadline.pass();
+            handle.interrupt();
+        })
     }
 
     fn is_large(&self) -> bool {

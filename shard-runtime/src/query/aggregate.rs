@@ -13,7 +13,7 @@ use crate::cluster::Layout;
 use crate::error::Result;
 use crate::model::{Row, Sharded};
 use crate::partial::Partial;
-use crate::plan::{Plan, Projection};
+use crate::plan::{Explain, Plan, Projection};
 use crate::session::Session;
 use crate::value::{Field, Storable};
 
@@ -260,19 +260,19 @@ impl<T: Sharded, R: IsRouted, C: ColumnList<T>, M: MeasureList<T>> Query for Gro
 }
 
 impl<T: Sharded, R> Explainable for Count<T, R> {
-    fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
-        Plan::read(&self.select.core, Projection::Count, layout)
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.select.core, Projection::Count, layout)?.explain(layout)
     }
 }
 
 impl<T: Sharded, R, M> Explainable for Aggregate<T, R, M> {
-    fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
-        Plan::groups(&self.core, None, layout)
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::groups(&self.core, None, layout)?.explain(layout)
     }
 }
 
 impl<T: Sharded, R, C, M> Explainable for Groups<T, R, C, M> {
-    fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
-        Plan::groups(&self.core, self.core.limit, layout)
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::groups(&self.core, self.core.limit, layout)?.explain(layout)
     }
 }

@@ -8,7 +8,7 @@ use super::select::{Explainable, Query, SelectCore, Visitor};
 use crate::cluster::Layout;
 use crate::error::Result;
 use crate::model::{Row, Sharded};
-use crate::plan::{Plan, Projection};
+use crate::plan::{Explain, Plan, Projection};
 use crate::session::Session;
 use crate::value::Storable;
 
@@ -125,7 +125,7 @@ impl<T: Sharded, R: IsRouted, C: ColumnList<T>> Query for Columns<T, R, C> {
 }
 
 impl<T: Sharded, R, C> Explainable for Columns<T, R, C> {
-    fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
-        Plan::read(&self.core, self.projection(), layout)
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.core, self.projection(), layout)?.explain(layout)
     }
 }

@@ -29,7 +29,7 @@ pub use write::{Delete, Update, Write};
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
 pub(crate) use groups::GroupCore;
 pub(crate) use measure::{Function, MeasureCore};
-pub(crate) use raw::{Bound, SqlCore, SqlPin};
+pub(crate) use raw::SqlCore;
 pub(crate) use relation::Relation;
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
 pub(crate) use write::WriteCore;

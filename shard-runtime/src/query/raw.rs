@@ -4,13 +4,18 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::filter::{IsRouted, Routed, Unrouted};
-use super::select::{Pin, Query, Visitor};
+use super::select::{Explainable, Pin, Query, Visitor};
 use super::write::Write;
+use crate::cluster::Layout;
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::model::{Sharded, Table};
+use crate::plan::Explain;
+use crate::route;
 use crate::session::Session;
-use crate::shards::Shard;
+use crate::shards::{Shard, ShardSet, Shards};
+use crate::sql::Param;
 use crate::value::{Storable, Value};
+use crate::written;
 
 /// One statement of SQL, for what the typed queries do not say. It is read with
 /// [`Session::all`](crate::Session::all), `first` and `one`, and executed with
@@ -80,6 +85,65 @@ pub(crate) struct SqlCore {
     pub(crate) pins: Vec<SqlPin>,
 }
 
+impl SqlCore {
+    /// The shards that it says to run on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownShard`], [`ErrorKind::ContradictingPins`]; those of placing a key.
+    pub(crate) fn shards(&self, shards: &Shards) -> Result<ShardSet> {
+        let mut pinned: Option<usize> = None;
+        for pin in &self.pins {
+            let index = match pin {
+                SqlPin::Shard(name) => shards.named_shard(name)?.index(),
+                SqlPin::Key(table, key) => route::pin_shard(table, key, shards)?,
+            };
+            if let Some(other) = pinned.filter(|&other| other != index) {
+                let names = ShardSet::from_iter([other, index]).names(shards).join(" and to ");
+                let said = format!("the SQL is pinned to {names}");
+                return Err(Error::new(ErrorKind::ContradictingPins, said));
+            }
+            pinned = Some(index);
+        }
+        Ok(pinned.map_or_else(|| ShardSet::all(shards), ShardSet::one))
+    }
+
+    /// The text for one shard.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownModel`] for a table that is no model's, [`ErrorKind::Query`] where the text is not one
+    /// statement that sessions run.
+    pub(crate) fn text_on(&self, shard: usize, layout: &Layout) -> Result<String> {
+        let sql = written::named(&self.text, |name| {
+            let Some(model) = layout.tables().position(|table| table.name == name) else {
+                let known: Vec<&str> = layout.tables().map(|table| table.name).collect();
+                let said = format!("the cluster has no model with this table; it has {}", known.join(", "));
+                return Err(Error::new(ErrorKind::UnknownModel, said).in_table(name));
+            };
+            Ok(layout.sql(model, shard)?.name.as_str())
+        })?;
+        written::check(&sql)?;
+        Ok(sql)
+    }
+
+    /// The values for its parameters.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] where one cannot be stored.
+    pub(crate) fn params(&self) -> Result<Vec<Param<'_>>> {
+        let param = |(place, bound): (usize, _)| {
+            let at = |error: &ValueError| {
+                Error::new(ErrorKind::Value, format!("parameter {}: {error}", place + 1))
+            };
+            match bound {
+                &Bound::Value(Ok(ref value)) => Ok(Param::Value(value.borrowed())),
+                Bound::List(Ok(values)) => Ok(Param::List(values.iter().map(Value::borrowed).collect())),
+                Bound::Value(Err(error)) | Bound::List(Err(error)) => Err(at(error)),
+            }
+        };
+        self.params.iter().enumerate().map(param).collect()
+    }
+}
+
 /// A parameter as it was given.
 #[derive(Clone, Debug)]
 pub(crate) enum Bound {
@@ -133,6 +197,20 @@ impl<R> Sql<R> {
     /// Every shard, each for itself.
     pub fn all_shards(self) -> Sql<Routed> {
         Sql::with(self.core)
+    }
+}
+
+impl<R> Explainable for Sql<R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let shards = self.core.shards(layout.shards())?;
+        self.core.params()?;
+        let text = |&shard: &usize| Ok((shard, self.core.text_on(shard, layout)?));
+        let texts = shards.indexes().iter().map(text).collect::<Result<Vec<_>>>()?;
+        let reason = match self.core.pins.is_empty() {
+            true => "SQL for all shards".to_owned(),
+            false => format!("pinned to {}", shards.names(layout.shards()).join(", ")),
+        };
+        Ok(Explain::new(reason, texts, None, layout.shards()))
     }
 }
 

@@ -9,7 +9,7 @@ use super::select::{Explainable, Query, Select, Visitor};
 use crate::cluster::Layout;
 use crate::error::Result;
 use crate::model::{ChildOf, Sharded, Table};
-use crate::plan::{Plan, Projection};
+use crate::plan::{Explain, Plan, Projection};
 use crate::session::Session;
 use crate::stored::Stored;
 
@@ -67,7 +67,8 @@ pub struct WithParent<T, P, R> {
 
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Each row together with its parent, which lives on the same shard: one statement per shard. Order, limit
-    /// and offset are those of this select. Rows of one parent share it.
+    /// and offset are those of this select. Rows of one parent share it: the parents are kept until the answer is
+    /// over, so that in [`Session::for_each`] too as many parents are in memory as the answer has.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Parent, Sharded};
@@ -131,7 +132,7 @@ impl<T: Sharded, P: Sharded, R: IsRouted> Query for WithParent<T, P, R> {
 }
 
 impl<T: Sharded, P: Sharded, R> Explainable for WithParent<T, P, R> {
-    fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
-        Plan::read(&self.select.core, Projection::RowsWithParent, layout)
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.select.core, Projection::RowsWithParent, layout)?.explain(layout)
     }
 }

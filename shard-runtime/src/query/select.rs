@@ -12,8 +12,9 @@ use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing
 use crate::cluster::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::model::{ChildOf, Sharded, Table, UniqueId, values_of};
-use crate::plan::{Plan, Projection};
+use crate::model::{ChildOf, IdKind, Sharded, Table, UniqueId, values_of};
+use crate::plan::{Explain, Plan, Projection};
+use crate::route;
 use crate::session::Session;
 use crate::shards::{Shard, ShardSet, Shards};
 use crate::stored::Stored;
@@ -338,12 +339,12 @@ impl<T: Sharded, R: IsRouted> Query for Select<T, R> {
 /// A query that can say, without being run, which shards it would ask, why, and what.
 pub trait Explainable {
     #[doc(hidden)]
-    fn plan(&self, layout: &Layout) -> Result<Plan<'_>>;
+    fn explain(&self, layout: &Layout) -> Result<Explain>;
 }
 
 impl<T: Sharded, R> Explainable for Select<T, R> {
-    fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
-        Plan::read(&self.core, Projection::Rows, layout)
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.core, Projection::Rows, layout)?.explain(layout)
     }
 }
 
@@ -374,6 +375,52 @@ impl<T: Sharded> ById<T> {
 pub struct Located<T: Sharded> {
     pub(crate) id: T::Id,
     pub(crate) pin: Option<Pin>,
+}
+
+/// What `get` would ask, of an id that is unique over the cluster.
+impl<T: UniqueId> Explainable for ById<T> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let (table, shards) = (T::TABLE, layout.shards());
+        let chosen = T::identity_chooser(&self.id, None, shards)?;
+        let name = table.columns.get(table.id).map_or("id", |column| column.name);
+        let id = self.id.to_value().map_err(|error| table.error_at(table.id, error))?;
+        let (reason, merged) = match (chosen.len(), table.id_kind) {
+            (0 | 1, _) => (format!("{name} = {id}"), None),
+            (_, IdKind::Sequence | IdKind::Uuid) => {
+                ("an id that says no shard: all shards".to_owned(), Some("the first that has the row"))
+            }
+            _ => ("an id that says no shard: all shards".to_owned(), Some("the one that has the row")),
+        };
+        look_up(layout, table, &chosen, reason, merged)
+    }
+}
+
+/// What `get` would ask on the shard that is said.
+impl<T: Sharded> Explainable for Located<T> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let (table, shards) = (T::TABLE, layout.shards());
+        self.id.to_value().map_err(|error| table.error_at(table.id, error))?;
+        let chosen = match &self.pin {
+            Some(pin) => ShardSet::one(route::pin_shard(table, pin, shards)?),
+            None => T::identity_chooser(&self.id, None, shards)?,
+        };
+        let reason = format!("pinned to {}", chosen.names(shards).join(", "));
+        look_up(layout, table, &chosen, reason, None)
+    }
+}
+
+/// An explanation of looking up a row by its id.
+fn look_up(
+    layout: &Layout,
+    table: &'static Table,
+    shards: &ShardSet,
+    reason: String,
+    merged: Option<&str>,
+) -> Result<Explain> {
+    let model = layout.model(table)?;
+    let statement = |&shard: &usize| Ok((shard, layout.sql(model, shard)?.get.clone()));
+    let statements = shards.indexes().iter().map(statement).collect::<Result<Vec<_>>>()?;
+    Ok(Explain::new(reason, statements, merged.map(str::to_owned), layout.shards()))
 }
 
 /// What [`Session::get`](crate::Session::get) takes for a row of `T`: an id that is unique over the cluster,

@@ -8,7 +8,7 @@ use super::select::{Explainable, Pin, Target};
 use crate::cluster::Layout;
 use crate::error::Result;
 use crate::model::Sharded;
-use crate::plan::Plan;
+use crate::plan::{Explain, Plan};
 use crate::session::Session;
 use crate::value::Storable;
 
@@ -96,8 +96,8 @@ macro_rules! narrowing {
         }
 
         impl<T: Sharded, R> Explainable for $write<T, R> {
-            fn plan(&self, layout: &Layout) -> Result<Plan<'_>> {
-                Plan::write(&self.core, layout)
+            fn explain(&self, layout: &Layout) -> Result<Explain> {
+                Plan::write(&self.core, layout)?.explain(layout)
             }
         }
     )*};

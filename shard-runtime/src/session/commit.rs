@@ -43,8 +43,10 @@ impl Session {
             let said = "a savepoint is open: only the whole unit of work is committed";
             return Err(Error::new(ErrorKind::Query, said));
         }
-        self.flush()?;
-        let committed = self.commit_links();
+        let committed = self.within("commit", None, |session| {
+            session.flush()?;
+            session.commit_links()
+        });
         self.in_the_way(committed)
     }
 

@@ -3,12 +3,16 @@
 //!
 //! A statement that takes less time than waking a thread runs on the caller's. Which those are is seen from how
 //! long they took before; of one that was never seen, it is guessed from the size of the database.
+//!
+//! Where one of them fails, it stops the others itself, at once: whoever reads may be waiting for any of them.
 
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Session;
-use crate::driver::{Connection, Interrupter, Pooled};
+use super::ask::{Progress, Reading, locate};
+use super::{Session, Watch};
+use crate::driver::{Connection, Cursor, Interrupter, Pooled};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
@@ -19,6 +23,9 @@ use crate::value::Value;
 /// What a shard's part takes at least for a worker to be worth waking.
 const WORTH_WAKING: Duration = Duration::from_millis(1);
 
+/// The same, where the first shards may have rows enough: what the others do meanwhile is in vain then.
+const WORTH_WASTING: Duration = Duration::from_millis(10);
+
 /// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
 const CHUNK: (usize, usize) = (16, 1_024);
 
@@ -28,13 +35,19 @@ const AHEAD: usize = 2;
 type Cell = Result<Value<'static>, ValueError>;
 
 enum Message {
-    Rows { cells: Vec<Cell>, width: usize },
+    /// The names of the columns, once there is a row, where they are wanted.
+    Columns(Vec<String>),
+    Rows {
+        cells: Vec<Cell>,
+        width: usize,
+    },
     End(Result<()>),
 }
 
 /// The rows of a statement that runs on a worker.
 pub(super) struct Remote {
     messages: Receiver<Message>,
+    columns: Vec<String>,
     cells: Vec<Cell>,
     width: usize,
     /// Where the current row begins; none before the first.
@@ -42,47 +55,121 @@ pub(super) struct Remote {
     ended: bool,
 }
 
+/// Statements of one read, of which some run on workers.
+pub(super) struct Fan {
+    siblings: Arc<Siblings>,
+    loans: Vec<Loan>,
+    /// The databases whose statements run here.
+    here: Vec<usize>,
+}
+
 /// A connection that a worker has.
-pub(super) struct Loan {
+struct Loan {
     database: usize,
-    interrupter: Interrupter,
     home: Receiver<(Pooled, Duration)>,
 }
 
-impl Session {
-    /// Begins those of a plan's steps on workers that are worth it: each of whose database nothing else is
-    /// asked, as far as there are workers. The others are run by the caller.
-    pub(super) fn fan_out(&mut self, steps: &[&Step<'_>]) -> (Vec<Option<Remote>>, Vec<Loan>) {
-        let mut remotes: Vec<Option<Remote>> = steps.iter().map(|_| None).collect();
-        let mut loans = Vec::new();
-        let [first, _, ..] = steps else { return (remotes, loans) };
-        if !self.is_worth_waking(first) {
-            return (remotes, loans);
+/// What the statements of one read know of each other.
+struct Siblings {
+    /// What stops each of them.
+    interrupters: Vec<Interrupter>,
+    /// Whether others go on where one fails by its shard's fault.
+    is_partial: bool,
+    /// The first failure for which the others were stopped.
+    first: Mutex<Option<Error>>,
+}
+
+impl Siblings {
+    fn stop(&self) {
+        self.interrupters.iter().for_each(|interrupt| interrupt());
+    }
+
+    /// Stops the others because of this error, unless they were stopped before; what the reader of the statement
+    /// is told, who may be reading another meanwhile.
+    fn failed(&self, error: Error) -> Error {
+        if self.is_partial && error.is_about_a_shard() {
+            return error;
         }
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_some() {
+            return error;
+        }
+        *first = Some(error);
+        drop(first);
+        self.stop();
+        Error::new(ErrorKind::Database, "the statement has failed, and the others of its query were stopped")
+    }
+}
+
+impl Fan {
+    /// The outcome of a read, and whether a statement on a worker has failed: then its error, whatever became of the
+    /// statements that were stopped because of it.
+    pub(super) fn outcome(&self, read: Result<()>) -> (Result<()>, bool) {
+        let first = self.siblings.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (read, first) {
+            // There were rows enough without it.
+            (Ok(()), Some(_)) if !self.siblings.is_partial => (Ok(()), true),
+            // In a partial answer, statements that were stopped look like shards that are missing.
+            (_, Some(error)) => (Err(error), true),
+            (read, None) => (read, false),
+        }
+    }
+}
+
+impl Session {
+    /// Begins those of these steps on workers of whose database nothing else is asked, as far as there are workers;
+    /// `None` where there are none. The others are run by the caller. All of them are ready.
+    pub(super) fn fan_out(
+        &mut self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        progress: &mut [Progress],
+    ) -> Option<Fan> {
         let database =
             |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
         let databases: Vec<Option<usize>> = steps.iter().map(|step| database(step)).collect();
         let is_alone =
             |wanted: &usize| databases.iter().flatten().filter(|other| *other == wanted).count() == 1;
-        let alone: Vec<(usize, usize)> = (0..)
+        let connection = |database: usize| self.links.get(database).and_then(|link| link.connection());
+        let mut alone: Vec<(usize, usize)> = (0..)
             .zip(&databases)
             .filter_map(|(step, database)| Some((step, database.filter(is_alone)?)))
-            .filter(|(_, database)| self.links.get(*database).is_some_and(|link| link.connection().is_some()))
+            .filter(|(_, database)| connection(*database).is_some())
             .collect();
         let workers = self.cluster.workers().take(alone.len());
-        for (place, database) in alone.into_iter().take(workers) {
+        if workers == 0 {
+            return None;
+        }
+        alone.truncate(workers);
+        let mut all: Vec<usize> = databases.iter().flatten().copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        let siblings = Arc::new(Siblings {
+            interrupters: all.iter().filter_map(|&at| Some(connection(at)?.interrupter())).collect(),
+            is_partial: self.missing.is_some(),
+            first: Mutex::new(None),
+        });
+        let mut loans = Vec::with_capacity(workers);
+        for (place, database) in alone {
             let connection = self.links.get_mut(database).and_then(|link| link.lend());
-            if let (Some(connection), Some(step)) = (connection, steps.get(place)) {
-                let (remote, loan) = self.begin(step, database, connection);
-                remotes[place] = Some(remote);
-                loans.push(loan);
+            if let (Some(connection), Some(step), Some(progress)) =
+                (connection, steps.get(place), progress.get_mut(place))
+                && let Some(shard) = self.cluster.shards().at(step.shard)
+            {
+                progress.watch = Some(self.watch(step, shard, reading.table));
+                let (remote, home) = self.begin(step, reading, connection, progress, Arc::clone(&siblings));
+                progress.remote = Some(remote);
+                loans.push(Loan { database, home });
             }
         }
-        (remotes, loans)
+        let here = all.into_iter().filter(|&at| loans.iter().all(|loan| loan.database != at)).collect();
+        Some(Fan { siblings, loans, here })
     }
 
-    fn is_worth_waking(&self, step: &Step<'_>) -> bool {
+    /// Whether a statement takes so long on each shard that workers are worth waking.
+    pub(super) fn is_worth_waking(&self, step: &Step<'_>, reading: Reading<'_>) -> bool {
         match self.cluster.workers().time_of(&step.statement.sql) {
+            time if reading.may_end_early() => time.is_some_and(|time| time >= WORTH_WASTING),
             Some(time) => time >= WORTH_WAKING,
             None => {
                 let place = self.cluster.layout().place(step.shard);
@@ -93,48 +180,71 @@ impl Session {
     }
 
     /// Begins a step on a worker that was taken.
-    fn begin(&self, step: &Step<'_>, database: usize, connection: Pooled) -> (Remote, Loan) {
-        let interrupter = connection.interrupter();
+    fn begin(
+        &self,
+        step: &Step<'_>,
+        reading: Reading<'_>,
+        connection: Pooled,
+        progress: &Progress,
+        siblings: Arc<Siblings>,
+    ) -> (Remote, Receiver<(Pooled, Duration)>) {
         let (sender, messages) = sync_channel(AHEAD);
         let (sent_home, home) = channel();
         let sql = step.statement.sql.clone();
         let params: Vec<Param<'static>> = step.statement.params.iter().map(Param::to_owned).collect();
+        let shard = self.cluster.shards().at(step.shard).cloned();
+        let span = progress.watch.as_ref().map(Watch::span);
+        let Reading { table, named, .. } = reading;
         let job = move || {
             let mut busy = Duration::ZERO;
-            let end = send_rows(&**connection, &sql, &params, &sender, &mut busy);
-            let _ = sender.send(Message::End(end));
+            let mut send = || {
+                let end = send_rows(&**connection, &sql, &params, named, &sender, &mut busy);
+                let end = end.map_err(|error| match &shard {
+                    Some(shard) => siblings.failed(locate(error, shard, table)),
+                    None => siblings.failed(error),
+                });
+                let _ = sender.send(Message::End(end));
+            };
+            match &span {
+                Some(span) => span.enclose(send),
+                None => send(),
+            }
             (connection, busy)
         };
         self.cluster.workers().run(job, move |done| {
             let _ = sent_home.send(done);
         });
-        let remote = Remote { messages, cells: Vec::new(), width: 1, at: None, ended: false };
-        (remote, Loan { database, interrupter, home })
+        let (columns, cells) = (Vec::new(), Vec::new());
+        (Remote { messages, columns, cells, width: 1, at: None, ended: false }, home)
     }
 
     /// Takes the connections back that were lent, whose readers are gone: what still runs is stopped. The longest
     /// time that a worker was busy.
-    pub(super) fn take_back(&mut self, loans: Vec<Loan>) -> Duration {
+    pub(super) fn take_back(&mut self, fan: Fan) -> Duration {
+        fan.siblings.stop();
         let mut longest = Duration::ZERO;
-        for Loan { database, interrupter, home } in loans {
-            interrupter();
+        let mut databases = fan.here;
+        for Loan { database, home } in fan.loans {
             // Where the worker is gone, so is its connection, and with it the transaction.
             let Ok((connection, busy)) = home.recv() else { continue };
             longest = longest.max(busy);
             if let Some(link) = self.links.get_mut(database) {
                 link.take_back(connection);
+                databases.push(database);
+            }
+        }
+        // What was stopped may run again. Only now: a worker that is stopped stops the others once more.
+        for database in databases {
+            if let Some(connection) = self.links.get(database).and_then(|link| link.connection()) {
+                connection.set_deadline(None);
             }
         }
         longest
     }
 
-    /// Remembers how long a plan's statement takes on one shard: as long as the slowest worker was busy, or its
-    /// share of the time that all of them took here.
-    pub(super) fn remember_time(&self, steps: &[&Step<'_>], there: Option<Duration>, here: Duration) {
-        if let [first, _, ..] = steps {
-            let share = here / u32::try_from(steps.len()).unwrap_or(u32::MAX);
-            self.cluster.workers().remember(&first.statement.sql, there.unwrap_or(share));
-        }
+    /// Remembers how long a statement takes on one shard.
+    pub(super) fn remember_time(&self, step: &Step<'_>, time: Duration, on_worker: bool) {
+        self.cluster.workers().remember(&step.statement.sql, time, on_worker);
     }
 }
 
@@ -143,6 +253,7 @@ fn send_rows(
     connection: &dyn Connection,
     sql: &str,
     params: &[Param<'_>],
+    mut named: bool,
     sender: &SyncSender<Message>,
     busy: &mut Duration,
 ) -> Result<()> {
@@ -154,6 +265,9 @@ fn send_rows(
     loop {
         let more = cursor.advance();
         if matches!(more, Ok(true)) {
+            if std::mem::take(&mut named) && sender.send(Message::Columns(cursor.columns())).is_err() {
+                return Ok(());
+            }
             width = cursor.width().max(1);
             for place in 0..width {
                 cells.push(cursor.value(place).map(Value::into_owned));
@@ -186,7 +300,12 @@ impl Stream for Remote {
         if self.ended {
             return Ok(false);
         }
-        match self.messages.recv() {
+        let mut next = self.messages.recv();
+        if let Ok(Message::Columns(columns)) = next {
+            self.columns = columns;
+            next = self.messages.recv();
+        }
+        match next {
             Ok(Message::Rows { cells, width }) => {
                 (self.cells, self.width, self.at) = (cells, width, Some(0));
                 Ok(true)
@@ -195,11 +314,21 @@ impl Stream for Remote {
                 self.ended = true;
                 end.map(|()| false)
             }
-            Err(_) => {
+            Ok(Message::Columns(_)) | Err(_) => {
                 self.ended = true;
                 Err(Error::new(ErrorKind::Database, "the thread that ran the statement is gone"))
             }
         }
+    }
+}
+
+impl Cursor for Remote {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn columns(&self) -> Vec<String> {
+        self.columns.clone()
     }
 }
 

@@ -55,6 +55,14 @@ impl Session {
         shard: &str,
         run: impl FnOnce(&rusqlite::Connection) -> Result<O, E>,
     ) -> Result<O> {
+        self.within("with_connection", None, |session| session.lend(shard, run))
+    }
+
+    fn lend<O, E: Into<Error>>(
+        &mut self,
+        shard: &str,
+        run: impl FnOnce(&rusqlite::Connection) -> Result<O, E>,
+    ) -> Result<O> {
         self.check_usable()?;
         let shard = self.cluster.shard(shard)?.clone();
         self.refuse_elsewhere(shard.index(), "the connection")?;
@@ -66,7 +74,7 @@ impl Session {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
         };
         link.savepoint().map_err(|error| error.on_shard(shard.name()))?;
-        let watch = Watch::begin(&self.cluster, &shard);
+        let watch = Watch::begin(&self.cluster, &shard, None, LOAN);
         let connection = self.connection_of(&shard)?.native().downcast_ref::<rusqlite::Connection>();
         let mut has_changed = true;
         let result = match connection {

@@ -1,5 +1,6 @@
 //! The session: a unit of work that sends every operation to the right shards.
 
+mod ask;
 mod commit;
 mod fan_out;
 mod identity;
@@ -18,7 +19,7 @@ mod write;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use limits::Partial;
 pub(crate) use observe::Observer;
@@ -27,7 +28,7 @@ pub use relations::{Descendants, With, WithChildren};
 
 use identity::IdentityMap;
 use link::Link;
-use observe::Watch;
+use observe::{Span, Watch};
 use pending::Pending;
 
 use crate::cluster::Cluster;
@@ -68,6 +69,10 @@ pub struct Session {
     was_in_the_way: bool,
     /// What is missing so far, while a partial answer is read.
     missing: Option<RefCell<Vec<Error>>>,
+    /// When what is read now is to be stopped.
+    deadline: Option<Instant>,
+    /// What is told of the verb that is under way.
+    span: Option<Span>,
 }
 
 impl Session {
@@ -83,6 +88,8 @@ impl Session {
             depth: 0,
             was_in_the_way: false,
             missing: None,
+            deadline: None,
+            span: None,
             cluster,
         }
     }
@@ -101,7 +108,8 @@ impl Session {
     pub fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
         let (mut row, shard) = self.place(new)?;
         if N::Model::TABLE.id_kind == IdKind::Auto {
-            self.insert_counted(&mut [(&mut row, shard.index())])?;
+            let mut rows = [(&mut row, shard.index())];
+            self.within("add", Some(N::Model::TABLE), |session| session.insert_counted(&mut rows))?;
             return Ok(Stored::new(Arc::new(row), shard));
         }
         let row = Arc::new(row);
@@ -118,7 +126,7 @@ impl Session {
         if N::Model::TABLE.id_kind == IdKind::Auto {
             let mut rows: Vec<(&mut N::Model, usize)> =
                 placed.iter_mut().map(|(row, shard)| (row, shard.index())).collect();
-            self.insert_counted(&mut rows)?;
+            self.within("add_all", Some(N::Model::TABLE), |session| session.insert_counted(&mut rows))?;
         }
         let stored: Vec<Stored<N::Model>> =
             placed.into_iter().map(|(row, shard)| Stored::new(Arc::new(row), shard)).collect();
@@ -176,7 +184,8 @@ impl Session {
     /// `session.get(Report::by_id(1).on(Continent::Asia))` where they are unique within a shard. It asks the
     /// shards that the identity chooser names; a row that this session has got already it does not ask for
     /// again. Where several shards may have the row they are asked in turn: all of them where the application
-    /// gives the ids, up to the first that has it where the cluster does.
+    /// gives the ids, up to the first that has it where the cluster does. Where that has been slow again and again
+    /// for this model, they are asked at once.
     ///
     /// # Errors
     /// [`ErrorKind::Ambiguous`] where the row is found on two shards; those of placing the id or the pin.
@@ -191,7 +200,7 @@ impl Session {
             }
             None => self.narrowed(T::identity_chooser(&located.id, None, self.cluster.shards())?),
         };
-        self.look_up(&located.id, &shards)
+        self.within("get", Some(T::TABLE), |session| session.look_up(&located.id, &shards))
     }
 
     /// All rows of a query, in its order.
@@ -199,12 +208,7 @@ impl Session {
     /// # Errors
     /// Those of placing the query's keys and pins, and the databases'.
     pub fn all<Q: Query>(&mut self, query: Q) -> Result<Vec<Q::Output>> {
-        let mut found = Vec::new();
-        self.for_each(query, |row| {
-            found.push(row);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(found)
+        self.within("all", None, |session| session.at_most(query, None))
     }
 
     /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. What is in memory
@@ -246,7 +250,7 @@ impl Session {
         query: Q,
         mut visit: impl FnMut(Q::Output) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        query.visit(self, None, &mut visit)
+        self.within("for_each", None, |session| query.visit(session, None, &mut visit))
     }
 
     /// The first row of a query, or `None`.
@@ -254,7 +258,8 @@ impl Session {
     /// # Errors
     /// Those of [`Session::all`].
     pub fn first<Q: Query>(&mut self, query: Q) -> Result<Option<Q::Output>> {
-        Ok(self.at_most(query, 1)?.into_iter().next())
+        let rows = self.within("first", None, |session| session.at_most(query, Some(1)))?;
+        Ok(rows.into_iter().next())
     }
 
     /// The only row of a query.
@@ -263,7 +268,8 @@ impl Session {
     /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::ManyRows`] where there are more; those of
     /// [`Session::all`].
     pub fn one<Q: Query>(&mut self, query: Q) -> Result<Q::Output> {
-        let mut rows = self.at_most(query, 2)?.into_iter();
+        let rows = self.within("one", None, |session| session.at_most(query, Some(2)))?;
+        let mut rows = rows.into_iter();
         match (rows.next(), rows.next()) {
             (Some(row), None) => Ok(row),
             (None, _) => {
@@ -276,9 +282,9 @@ impl Session {
         }
     }
 
-    fn at_most<Q: Query>(&mut self, query: Q, rows: u64) -> Result<Vec<Q::Output>> {
+    fn at_most<Q: Query>(&mut self, query: Q, rows: Option<u64>) -> Result<Vec<Q::Output>> {
         let mut found = Vec::new();
-        query.visit(self, Some(rows), &mut |row| {
+        query.visit(self, rows, &mut |row| {
             found.push(row);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -291,7 +297,7 @@ impl Session {
     /// # Errors
     /// Those of placing its keys and pins, and the databases'; then it has no effect on any shard.
     pub fn execute(&mut self, statement: impl Write) -> Result<u64> {
-        statement.run(self)
+        self.within("execute", None, |session| statement.run(session))
     }
 
     /// Writes the rows that wait, without committing them.
@@ -304,7 +310,10 @@ impl Session {
         self.check_usable()?;
         let waiting = self.pending.iter().enumerate().filter(|(_, pending)| !pending.is_empty());
         let shards: ShardSet = waiting.map(|(shard, _)| shard).collect();
-        self.flush_shards(&shards)
+        self.within("flush", None, |session| {
+            session.asks(None, &shards);
+            session.flush_shards(&shards)
+        })
     }
 
     /// Undoes everything since the session began, or since its last commit, and forgets it.

@@ -1,12 +1,14 @@
-//! What a session tells about its statements.
+//! What a session tells about what it does: a span for each verb, and inside it one for each shard's statement.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Session;
 use crate::cluster::Cluster;
-use crate::error::Result;
-use crate::shards::Shard;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Table;
+use crate::shards::{Shard, ShardSet};
 
 /// A statement that a shard was asked. The values are not in it.
 #[derive(Clone, Copy, Debug)]
@@ -16,11 +18,12 @@ pub struct StatementEvent<'e> {
     pub shard: &'e Shard,
     /// The SQL as it was sent.
     pub sql: &'e str,
-    /// The rows that were read, inserted, changed or removed; 0 where the statement failed.
+    /// The rows that were read, inserted, changed or removed; where the statement failed, those that were read before.
     pub rows: u64,
     /// From before it was prepared until after its last row was read.
     pub duration: Duration,
-    /// Whether it succeeded.
+    /// Whether it succeeded. One whose further rows nobody wanted, or that was stopped because another shard's has
+    /// failed, has not failed.
     pub succeeded: bool,
 }
 
@@ -40,41 +43,172 @@ impl fmt::Debug for Observer {
     }
 }
 
-/// Whether somebody wants the events: the clock is not read for nobody.
-fn is_traced() -> bool {
+/// A span of `tracing`, and nothing without that feature.
+#[derive(Clone)]
+pub(super) struct Span(#[cfg(feature = "tracing")] tracing::Span);
+
+impl Span {
     #[cfg(feature = "tracing")]
-    return tracing::enabled!(target: EVENTS, tracing::Level::DEBUG);
+    fn of_verb(verb: &'static str, table: Option<&Table>) -> Self {
+        use tracing::field::Empty;
+        let span = tracing::debug_span!(
+            target: "shard_runtime::query",
+            "query",
+            db.operation.name = verb,
+            db.collection.name = Empty,
+            shards = Empty,
+            "error.type" = Empty,
+        );
+        if let Some(table) = table {
+            span.record("db.collection.name", table.name);
+        }
+        Span(span)
+    }
+
     #[cfg(not(feature = "tracing"))]
-    return false;
+    fn of_verb(_: &'static str, _: Option<&Table>) -> Self {
+        Span()
+    }
+
+    /// A statement's span is inside the span that is entered where it is asked for.
+    #[cfg(feature = "tracing")]
+    fn of_statement(system: &'static str, shard: &Shard, table: Option<&str>, sql: &str) -> Self {
+        use tracing::field::Empty;
+        let span = tracing::debug_span!(
+            target: "shard_runtime::statement",
+            "statement",
+            shard = shard.name(),
+            db.system.name = system,
+            db.collection.name = Empty,
+            db.query.text = sql,
+            rows = Empty,
+            duration_us = Empty,
+            "error.type" = Empty,
+        );
+        if let Some(table) = table {
+            span.record("db.collection.name", table);
+        }
+        Span(span)
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    fn of_statement(_: &'static str, _: &Shard, _: Option<&str>, _: &str) -> Self {
+        Span()
+    }
+
+    /// Whether nobody listens.
+    fn is_silent(&self) -> bool {
+        #[cfg(feature = "tracing")]
+        return self.0.is_disabled();
+        #[cfg(not(feature = "tracing"))]
+        return true;
+    }
+
+    /// Does something inside of it, on whatever thread.
+    pub(super) fn enclose<O>(&self, run: impl FnOnce() -> O) -> O {
+        #[cfg(feature = "tracing")]
+        return self.0.in_scope(run);
+        #[cfg(not(feature = "tracing"))]
+        return run();
+    }
+
+    /// The kind of an error: its text may hold values.
+    fn failed(&self, error: Option<ErrorKind>) {
+        #[cfg(feature = "tracing")]
+        if let Some(kind) = error {
+            self.0.record("error.type", tracing::field::debug(kind));
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = error;
+    }
+
+    fn ended(&self, event: &StatementEvent<'_>) {
+        #[cfg(feature = "tracing")]
+        {
+            self.0.record("rows", event.rows);
+            let micros = u64::try_from(event.duration.as_micros()).unwrap_or(u64::MAX);
+            self.0.record("duration_us", micros);
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = event;
+    }
 }
 
-/// What the events' targets are.
-#[cfg(feature = "tracing")]
-const EVENTS: &str = "shard_runtime::statement";
+impl Session {
+    /// Does what a verb says inside of a span of its own. A verb that another verb is made of has none.
+    pub(super) fn within<O>(
+        &mut self,
+        verb: &'static str,
+        table: Option<&'static Table>,
+        run: impl FnOnce(&mut Self) -> Result<O>,
+    ) -> Result<O> {
+        if self.span.is_some() {
+            return run(self);
+        }
+        let span = Span::of_verb(verb, table);
+        if span.is_silent() {
+            return run(self);
+        }
+        self.span = Some(span.clone());
+        let result = span.enclose(|| run(self));
+        self.span = None;
+        span.failed(result.as_ref().err().map(Error::kind));
+        result
+    }
+
+    /// Tells the verb's span what is asked, which is known by now.
+    pub(super) fn asks(&self, table: Option<&Table>, shards: &ShardSet) {
+        #[cfg(feature = "tracing")]
+        if let Some(Span(span)) = &self.span {
+            if let Some(table) = table {
+                span.record("db.collection.name", table.name);
+            }
+            span.record("shards", shards.names(self.cluster.shards()).join(","));
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = (table, shards);
+    }
+}
 
 /// A statement that is under way: counted when it begins, told of when it ends.
-pub(super) struct Watch(Option<Instant>);
+pub(super) struct Watch {
+    began: Option<Instant>,
+    span: Span,
+}
 
 impl Watch {
-    pub(super) fn begin(cluster: &Cluster, shard: &Shard) -> Self {
+    pub(super) fn begin(cluster: &Cluster, shard: &Shard, table: Option<&str>, sql: &str) -> Self {
         shard.count_statement();
-        Watch((is_traced() || cluster.observer().is_some()).then(Instant::now))
+        let system = cluster.layout().place(shard.index()).map_or("", |place| place.dialect.name());
+        let span = Span::of_statement(system, shard, table, sql);
+        let began = (!span.is_silent() || cluster.observer().is_some()).then(Instant::now);
+        Watch { began, span }
+    }
+
+    /// For the thread that runs the statement.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
     }
 
     pub(super) fn end<T>(self, cluster: &Cluster, shard: &Shard, sql: &str, rows: u64, result: &Result<T>) {
-        let Watch(Some(began)) = self else { return };
-        let event = StatementEvent { shard, sql, rows, duration: began.elapsed(), succeeded: result.is_ok() };
+        self.ended(cluster, shard, sql, rows, result.as_ref().err().map(Error::kind));
+    }
+
+    pub(super) fn ended(
+        self,
+        cluster: &Cluster,
+        shard: &Shard,
+        sql: &str,
+        rows: u64,
+        error: Option<ErrorKind>,
+    ) {
+        let Watch { began: Some(began), span } = self else { return };
+        let event =
+            StatementEvent { shard, sql, rows, duration: began.elapsed(), succeeded: error.is_none() };
         if let Some(Observer(observe)) = cluster.observer() {
             observe(&event);
         }
-        #[cfg(feature = "tracing")]
-        tracing::debug!(
-            target: EVENTS,
-            shard = shard.name(),
-            sql,
-            rows,
-            duration_us = u64::try_from(event.duration.as_micros()).unwrap_or(u64::MAX),
-            succeeded = event.succeeded,
-        );
+        span.failed(error);
+        span.ended(&event);
     }
 }

@@ -1,11 +1,13 @@
 //! How a session reads what belongs together: rows with their parents, parents with their children and with the
 //! children of those.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Session;
+use super::ask::Reading;
 use super::identity::IdKey;
 use crate::error::{Result, ValueError};
 use crate::model::{Child, ChildOf, Row, RowSource, Sharded};
@@ -129,43 +131,49 @@ impl Session {
         &mut self,
         parents: Select<<D::Child as Child>::Parent, impl IsRouted>,
     ) -> Result<Vec<WithChildren<<D::Child as Child>::Parent, D>>> {
-        let parents = self.all(parents)?;
-        let children = D::read(self, &parents)?;
-        Ok(parents.into_iter().zip(children).collect())
+        let table = <D::Child as Child>::Parent::TABLE;
+        self.within("all_with", Some(table), |session| {
+            session.bounded(|session| {
+                let parents = session.all(parents)?;
+                let children = D::read(session, &parents)?;
+                Ok(parents.into_iter().zip(children).collect())
+            })
+        })
     }
 
     /// The children of each of these rows, from the rows' own shards.
     fn children_of_all<C: Child>(&mut self, parents: &[Stored<C::Parent>]) -> Result<Vec<Vec<Stored<C>>>> {
         let (table, parent_table) = (C::TABLE, C::Parent::TABLE);
         let shards: ShardSet = parents.iter().map(|parent| parent.shard().index()).collect();
-        self.ready(&[table], &shards)?;
+        self.flush_tables(&[table], &shards)?;
         let model = self.cluster.layout().model(table)?;
-        let mut answer: Vec<Vec<Stored<C>>> = parents.iter().map(|_| Vec::new()).collect();
-        for &shard in shards.indexes() {
-            let mut ids = Vec::new();
-            let mut places: HashMap<IdKey, usize> = HashMap::new();
-            for (place, parent) in parents.iter().enumerate() {
-                if parent.shard().index() == shard {
-                    let id = parent.id().to_value();
-                    let id = id.map_err(|error| parent_table.error_at(parent_table.id, error))?;
-                    places.insert(IdKey::of(&id), place);
-                    ids.push(id);
-                }
-            }
-            ids.sort_by(Value::order);
-            let statement = {
-                let site = self.cluster.layout().site(model, shard, &sql::Whole)?;
-                sql::children(&site, C::PARENT_COLUMN, ids)
-            };
-            self.run_one(&Step { shard, statement }, table, |row| {
-                let parent = row.read(C::PARENT_COLUMN, |value| Ok(IdKey::of(&value)))?;
-                let children = places.get(&parent).and_then(|&place| answer.get_mut(place));
-                if let Some(children) = children {
-                    children.push(Stored::new(Arc::new(C::load(row)?), row.shard.clone()));
-                }
-                Ok(())
-            })?;
+        let mut places: HashMap<(usize, IdKey), usize> = HashMap::with_capacity(parents.len());
+        let mut ids: BTreeMap<usize, Vec<Value<'_>>> = BTreeMap::new();
+        for (place, parent) in parents.iter().enumerate() {
+            let shard = parent.shard().index();
+            let id = parent.id().to_value();
+            let id = id.map_err(|error| parent_table.error_at(parent_table.id, error))?;
+            places.insert((shard, IdKey::of(&id)), place);
+            ids.entry(shard).or_default().push(id);
         }
+        let mut steps = Vec::with_capacity(ids.len());
+        for (shard, mut ids) in ids {
+            ids.sort_by(Value::order);
+            let site = self.cluster.layout().site(model, shard, &sql::Whole)?;
+            steps.push(Step { shard, statement: sql::children(&site, C::PARENT_COLUMN, ids) });
+        }
+        let mut answer: Vec<Vec<Stored<C>>> = parents.iter().map(|_| Vec::new()).collect();
+        let read = self.ask(&steps, Reading::whole(table), |rows| {
+            let row = Row { source: rows, shard: rows.shard, table, columns: None };
+            let parent = row.read(C::PARENT_COLUMN, |value| Ok(IdKey::of(&value)))?;
+            let children = places.get(&(rows.shard.index(), parent)).and_then(|&place| answer.get_mut(place));
+            if let Some(children) = children {
+                children.push(Stored::new(Arc::new(C::load(&row)?), rows.shard.clone()));
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        drop((places, steps));
+        self.noticed(read)?;
         Ok(answer)
     }
 

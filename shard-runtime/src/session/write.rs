@@ -28,6 +28,10 @@ impl Session {
     /// [`ErrorKind::UnknownShard`] where it is another cluster's; the database's. Then nothing is written, and
     /// the row keeps its changes.
     pub fn update<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        self.within("update", Some(T::TABLE), |session| session.update_row(row))
+    }
+
+    fn update_row<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
         let table = T::TABLE;
         self.refuse_row_elsewhere(row.shard(), table.name)?;
         let shard = self.cluster.shards().place_of(row.shard())?;
@@ -97,6 +101,10 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::NotFound`] where it is gone already, [`ErrorKind::ForeignKey`] where it has children.
     pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+        self.within("delete", Some(T::TABLE), |session| session.delete_row(row))
+    }
+
+    fn delete_row<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         let table = T::TABLE;
         self.refuse_row_elsewhere(row.shard(), table.name)?;
         let shard = self.cluster.shards().place_of(row.shard())?;
@@ -175,8 +183,8 @@ impl Session {
         sql: &str,
         run: impl FnOnce(&mut dyn crate::driver::Prepared) -> Result<(O, u64)>,
     ) -> Result<O> {
-        let (shard, mut statement) = self.prepare(shard, sql, table)?;
-        let watch = Watch::begin(&self.cluster, shard);
+        let (shard, mut statement) = self.prepare(shard, sql, Some(table))?;
+        let watch = Watch::begin(&self.cluster, shard, Some(table.name), sql);
         let result = run(&mut *statement).map_err(|error| error.on_shard(shard.name()).in_table(table.name));
         let rows = result.as_ref().map_or(0, |(_, rows)| *rows);
         watch.end(&self.cluster, shard, sql, rows, &result);
@@ -188,6 +196,7 @@ impl Session {
         let core = self.pinned_query(core, |core| &mut core.target)?;
         let plan = Plan::write(&core, cluster.layout())?;
         let shards = plan.shards();
+        self.asks(Some(plan.target.table), &shards);
         self.flush_shards(&shards)?;
         self.identities.clear();
         self.atomically(&shards, |session| {

@@ -1,0 +1,404 @@
+//! How the statements of one read run on their shards: one after the other or at once, on workers or here, and their
+//! answers become one.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::fan_out::Remote;
+use super::{Session, Watch};
+use crate::driver::{Cursor, Prepared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::merge::{self, Bounds};
+use crate::model::{RowSource, Table};
+use crate::plan::{MergeBy, Step};
+use crate::shards::{Shard, ShardSet};
+use crate::value::Value;
+
+/// What is made of the shards' answers.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'p> {
+    /// What errors name; none for SQL as it is written.
+    pub(super) table: Option<&'static Table>,
+    /// How the answers are merged; where this is empty, one follows the other.
+    pub(super) order: &'p [MergeBy],
+    pub(super) distinct: bool,
+    pub(super) bounds: Bounds,
+    /// Whether the names of the answers' columns are wanted.
+    pub(super) named: bool,
+    /// Whether workers are known to be worth waking.
+    pub(super) is_slow: bool,
+}
+
+impl Reading<'_> {
+    /// The whole answers, one after the other.
+    pub(super) fn whole(table: &'static Table) -> Self {
+        let (order, bounds) = (&[], Bounds::default());
+        Reading { table: Some(table), order, distinct: false, bounds, named: false, is_slow: false }
+    }
+
+    /// Whether the first shards may have rows enough.
+    pub(super) fn may_end_early(&self) -> bool {
+        self.order.is_empty() && self.bounds.has_end()
+    }
+}
+
+/// The rows of one shard's statement, counted.
+pub(super) struct Rows<'s> {
+    pub(super) cursor: Box<dyn Cursor + 's>,
+    pub(super) session: &'s Session,
+    pub(super) shard: &'s Shard,
+    pub(super) table: Option<&'static Table>,
+    pub(super) read: u64,
+    /// Why the answer ended too early, where a partial one is wanted.
+    failed: Option<ErrorKind>,
+}
+
+impl merge::Stream for Rows<'_> {
+    fn advance(&mut self) -> Result<bool> {
+        match self.cursor.advance() {
+            Ok(found) => {
+                self.read += u64::from(found);
+                Ok(found)
+            }
+            // What a shard fails to give is the end of what it gives, where a partial answer is wanted.
+            Err(error) => {
+                let error = locate(error, self.shard, self.table);
+                self.failed = Some(error.kind());
+                self.session.tolerated(error).map(|()| false)
+            }
+        }
+    }
+}
+
+impl<'s> Rows<'s> {
+    pub(super) fn new(
+        session: &'s Session,
+        shard: &'s Shard,
+        table: Option<&'static Table>,
+        cursor: Box<dyn Cursor + 's>,
+    ) -> Self {
+        Rows { cursor, session, shard, table, read: 0, failed: None }
+    }
+
+    /// The current row's value in a column that the answer is ordered by.
+    fn ordered_by(&self, by: &MergeBy) -> Result<Value<'_>> {
+        self.cursor.value(by.place).map_err(|error| match self.table {
+            Some(table) => table.error_at(by.by.column, error).on_shard(self.shard.name()),
+            None => Error::from(error).on_shard(self.shard.name()),
+        })
+    }
+}
+
+impl RowSource for Rows<'_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, crate::error::ValueError> {
+        self.cursor.value(index)
+    }
+}
+
+pub(super) fn locate(error: Error, shard: &Shard, table: Option<&Table>) -> Error {
+    let error = error.on_shard(shard.name());
+    match table {
+        Some(table) => error.in_table(table.name),
+        None => error,
+    }
+}
+
+/// The order of two rows by the columns that a query is ordered by.
+fn compare(order: &[MergeBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
+    for by in order {
+        let (left, right) = (a.ordered_by(by)?, b.ordered_by(by)?);
+        let ordering = by.by.order(&left, &right);
+        if ordering != Ordering::Equal {
+            return Ok(ordering);
+        }
+    }
+    Ok(Ordering::Equal)
+}
+
+/// One of several statements, where it is under way.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// None before it is begun, and after it was told of.
+    pub(super) watch: Option<Watch>,
+    /// Its rows, where a worker runs it.
+    pub(super) remote: Option<Remote>,
+    rows: u64,
+    failed: Option<ErrorKind>,
+    /// Whether its shard is ready.
+    is_ready: bool,
+    /// Whether it was the only one under way, here.
+    is_here: bool,
+    /// Whether it was told of.
+    ended: bool,
+}
+
+impl Progress {
+    fn read(&mut self, rows: &Rows<'_>) {
+        (self.rows, self.failed) = (rows.read, rows.failed);
+    }
+
+    /// Tells of the statement, unless that was done.
+    fn end(&mut self, session: &Session, step: &Step<'_>, error: Option<&Error>) {
+        let shards = session.cluster.shards();
+        if let (Some(watch), Some(shard)) = (self.watch.take(), shards.at(step.shard)) {
+            let own = error.filter(|error| error.shard() == Some(shard.name())).map(Error::kind);
+            watch.ended(&session.cluster, shard, &step.statement.sql, self.rows, self.failed.or(own));
+            self.ended = true;
+        }
+    }
+}
+
+impl Session {
+    /// Runs the statements and visits the rows of what their answers become. Of a read that needs no order and runs
+    /// here, a shard is asked when the one before has no more rows; the shards of others are asked at once.
+    pub(super) fn ask(
+        &mut self,
+        steps: &[Step<'_>],
+        reading: Reading<'_>,
+        mut visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        self.bounded(|session| {
+            let asked = session.ask_bounded(steps, reading, &mut visit);
+            session.lift_deadlines();
+            asked
+        })
+    }
+
+    fn ask_bounded(
+        &mut self,
+        steps: &[Step<'_>],
+        reading: Reading<'_>,
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut steps: Vec<&Step<'_>> = steps.iter().collect();
+        while let Some(first) = steps.first() {
+            if self.is_ready(first.shard, reading.table)? {
+                break;
+            }
+            steps.remove(0);
+        }
+        let Some(first) = steps.first() else { return Ok(()) };
+        let several = steps.len() > 1;
+        let wakes = several && (reading.is_slow || self.is_worth_waking(first, reading));
+        let at_once = wakes || !reading.order.is_empty();
+        if at_once {
+            let mut ready = Vec::with_capacity(steps.len());
+            for (place, step) in steps.into_iter().enumerate() {
+                if place == 0 || self.is_ready(step.shard, reading.table)? {
+                    ready.push(step);
+                }
+            }
+            steps = ready;
+        }
+        let not_begun = |place| Progress { is_ready: at_once || place == 0, ..Progress::default() };
+        let mut progress: Vec<Progress> = (0..steps.len()).map(not_begun).collect();
+        let fan = if wakes { self.fan_out(&steps, reading, &mut progress) } else { None };
+        let began = several.then(Instant::now);
+        let visited = match reading.order.is_empty() || steps.len() < 2 {
+            true => self.in_turn(&steps, reading, &mut progress, visit),
+            false => self.merged(&steps, reading, &mut progress, visit),
+        };
+        let here = began.map(|began| began.elapsed());
+        // Those whose rows nobody reads any more stop by themselves.
+        progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
+        let (visited, there) = match fan {
+            Some(fan) => {
+                let (visited, failed) = fan.outcome(visited);
+                if failed {
+                    // What was stopped because of another statement has not failed itself.
+                    progress.iter_mut().for_each(|progress| progress.failed = None);
+                }
+                (visited, Some(self.take_back(fan)))
+            }
+            None => (visited, None),
+        };
+        for (progress, step) in progress.iter_mut().zip(&steps) {
+            progress.end(self, step, visited.as_ref().err());
+        }
+        if let (Ok(()), Some(here), Some(first)) = (&visited, here, steps.first()) {
+            let asked = progress.iter().filter(|progress| progress.ended).count();
+            let share = here / u32::try_from(asked.max(1)).unwrap_or(u32::MAX);
+            self.remember_time(first, there.unwrap_or(share), there.is_some());
+        }
+        visited
+    }
+
+    /// Visits the rows of one statement after the other.
+    fn in_turn(
+        &mut self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        progress: &mut [Progress],
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut bounds = reading.bounds;
+        for (step, progress) in steps.iter().zip(progress) {
+            let more = match progress.remote.take() {
+                Some(remote) => {
+                    let Some(shard) = self.cluster.shards().at(step.shard) else { continue };
+                    let mut rows = Rows::new(self, shard, reading.table, Box::new(remote));
+                    let more = merge::follow(&mut rows, &mut bounds, &mut *visit);
+                    progress.read(&rows);
+                    more
+                }
+                None if progress.is_ready || self.is_ready(step.shard, reading.table)? => {
+                    self.follow_here(step, reading.table, &mut bounds, progress, visit)
+                }
+                None => continue,
+            };
+            if progress.is_here {
+                progress.end(self, step, more.as_ref().err());
+            }
+            if more?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the rows of a statement that runs here.
+    fn follow_here(
+        &self,
+        step: &Step<'_>,
+        table: Option<&'static Table>,
+        bounds: &mut Bounds,
+        progress: &mut Progress,
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let go_on = |()| ControlFlow::Continue(());
+        let (shard, mut statement) = match self.prepare(step.shard, &step.statement.sql, table) {
+            Ok(prepared) => prepared,
+            Err(error) => return self.tolerated(error).map(go_on),
+        };
+        progress.watch = Some(self.watch(step, shard, table));
+        progress.is_here = true;
+        match statement.query(&step.statement.params) {
+            Ok(cursor) => {
+                let mut rows = Rows::new(self, shard, table, cursor);
+                let more = merge::follow(&mut rows, bounds, visit);
+                progress.read(&rows);
+                more
+            }
+            Err(error) => {
+                progress.failed = Some(error.kind());
+                self.tolerated(locate(error, shard, table)).map(go_on)
+            }
+        }
+    }
+
+    /// Visits the rows of all statements, of which some run on workers, in their order.
+    fn merged(
+        &self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        progress: &mut [Progress],
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut prepared: Vec<Option<Box<dyn Prepared + '_>>> = Vec::with_capacity(steps.len());
+        for (step, progress) in steps.iter().zip(&*progress) {
+            prepared.push(match &progress.remote {
+                Some(_) => None,
+                None => match self.prepare(step.shard, &step.statement.sql, reading.table) {
+                    Ok((_, statement)) => Some(statement),
+                    Err(error) => self.tolerated(error).map(|()| None)?,
+                },
+            });
+        }
+        let mut places = Vec::with_capacity(steps.len());
+        let mut streams = Vec::with_capacity(steps.len());
+        for (place, (step, statement)) in steps.iter().zip(&mut prepared).enumerate() {
+            let (Some(shard), Some(progress)) =
+                (self.cluster.shards().at(step.shard), progress.get_mut(place))
+            else {
+                continue;
+            };
+            let cursor: Box<dyn Cursor + '_> = match (progress.remote.take(), statement) {
+                (Some(remote), _) => Box::new(remote),
+                (None, Some(statement)) => {
+                    progress.watch = Some(self.watch(step, shard, reading.table));
+                    match statement.query(&step.statement.params) {
+                        Ok(cursor) => cursor,
+                        Err(error) => {
+                            progress.failed = Some(error.kind());
+                            self.tolerated(locate(error, shard, reading.table))?;
+                            continue;
+                        }
+                    }
+                }
+                (None, None) => continue,
+            };
+            places.push(place);
+            streams.push(Rows::new(self, shard, reading.table, cursor));
+        }
+        let by_order = |a: &Rows<'_>, b: &Rows<'_>| compare(reading.order, a, b);
+        let each = |_: usize, rows: &Rows<'_>| visit(rows);
+        let result = merge::merge(&mut streams, by_order, reading.distinct, reading.bounds, each);
+        for (place, rows) in places.into_iter().zip(&streams) {
+            if let Some(progress) = progress.get_mut(place) {
+                progress.read(rows);
+            }
+        }
+        result
+    }
+
+    pub(super) fn watch(&self, step: &Step<'_>, shard: &Shard, table: Option<&Table>) -> Watch {
+        Watch::begin(&self.cluster, shard, table.map(|table| table.name), &step.statement.sql)
+    }
+
+    /// Writes what waits on these shards for these tables.
+    pub(super) fn flush_tables(&mut self, tables: &[&'static Table], shards: &ShardSet) -> Result<()> {
+        self.check_usable()?;
+        let layout = self.cluster.layout();
+        let models = tables.iter().map(|table| layout.model(table)).collect::<Result<Vec<usize>>>()?;
+        let waits = |shard: &usize| {
+            let pending = self.pending.get(*shard);
+            pending.is_some_and(|pending| models.iter().any(|&model| pending.holds(model)))
+        };
+        let waiting: ShardSet = shards.indexes().iter().copied().filter(waits).collect();
+        self.flush_shards(&waiting)
+    }
+
+    /// Whether a shard can be read, of whose database the session has a snapshot then; `false` where a partial
+    /// answer does without it.
+    pub(super) fn is_ready(&mut self, shard: usize, table: Option<&'static Table>) -> Result<bool> {
+        let database = self.cluster.layout().place(shard)?.database;
+        let (Some(link), Some(handle)) = (self.links.get_mut(database), self.cluster.shards().at(shard))
+        else {
+            return Ok(false);
+        };
+        let begun = match self.deadline {
+            None => link.read(&self.cluster, database),
+            Some(deadline) if deadline <= Instant::now() => Err(Error::new(
+                ErrorKind::TimedOut,
+                "the session's timeout was over before the shard was asked",
+            )),
+            Some(deadline) => link.read(&self.cluster, database).map(|()| {
+                if let Some(connection) = link.connection() {
+                    connection.set_deadline(Some(deadline));
+                }
+            }),
+        };
+        match begun {
+            Ok(()) => Ok(true),
+            Err(error) => self.tolerated(locate(error, handle, table)).map(|()| false),
+        }
+    }
+
+    /// A statement on a shard's connection, which is ready.
+    pub(super) fn prepare<'s>(
+        &'s self,
+        shard: usize,
+        sql: &str,
+        table: Option<&'static Table>,
+    ) -> Result<(&'s Shard, Box<dyn Prepared + 's>)> {
+        self.refuse_elsewhere(shard, "the statement")?;
+        let database = self.cluster.layout().place(shard)?.database;
+        let link = self.links.get(database).and_then(|link| link.connection());
+        let (Some(connection), Some(shard)) = (link, self.cluster.shards().at(shard)) else {
+            return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
+        };
+        let statement = connection.prepare(sql).map_err(|error| locate(error, shard, table))?;
+        Ok((shard, statement))
+    }
+}

@@ -157,7 +157,7 @@
 //! their values once where that is wanted; [`Select::cursor`] and [`Select::after`] page without counting from the
 //! start; [`Session::for_each`] visits rows one by one, so that an answer may be longer than memory.
 //!
-//! [`Select::count`] and [`Select::aggregate`] make one answer of all rows, [`Select::group_by`] one of each group:
+//! [`Select::exists`], [`Select::count`] and [`Select::aggregate`] make one answer of all rows, [`Select::group_by`] one of each group:
 //! counts, sums, means, least and greatest values, distinct values, variances. Shards answer with parts that are merged,
 //! never concatenated: a mean is of all rows, and not of the shards' means.
 //!
@@ -329,7 +329,7 @@ pub use model::{
 };
 pub use plan::{Explain, Plan};
 pub use query::{
-    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete,
+    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete, Exists,
     Explainable, Filter, GroupBy, GroupOrder, Groups, Having, IntoAssign, IntoOperand, IntoParameter,
     IsRouted, Locate, Located, Measure, MeasureList, Measured, Number, Operand, Order, Ordered, Predicate,
     Query, Routed, Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithParent,

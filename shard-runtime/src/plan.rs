@@ -32,8 +32,8 @@ pub struct Plan<'q> {
     pub(crate) measures: Vec<MeasureCore>,
     /// Whether rows of several shards may be parts of one group.
     pub(crate) spans_shards: bool,
-    /// Whether the shards' answers are partial values of one.
-    is_partial: bool,
+    /// How the shards' answers become one value, where they do.
+    one_value: Option<&'static str>,
     asks_nobody_by_limit: bool,
 }
 
@@ -57,9 +57,13 @@ impl<'q> Plan<'q> {
         // One shard does everything itself; of several each may hold all the rows that are wanted. Partial
         // values are bounded by whoever merges them.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
-        let is_partial = projection == Projection::Count;
+        let one_value = match projection {
+            Projection::Count => Some("one value from all"),
+            Projection::Existence => Some("whether one of them has a row"),
+            _ => None,
+        };
         let (limit, offset, bounds) = match projection {
-            Projection::Count => (several, 0, Bounds::default()),
+            Projection::Count | Projection::Existence => (several, 0, Bounds::default()),
             _ if shards.len() < 2 => (core.limit, core.offset, Bounds::default()),
             _ => (several, 0, Bounds { skip: core.offset, take: core.limit }),
         };
@@ -80,7 +84,7 @@ impl<'q> Plan<'q> {
             sql::select(site, &core.target.predicate, projection, after, &order, bounds)
         })?;
         let plan = Plan::new(&core.target, tables, steps);
-        Ok(Plan { columns, order: merge, distinct, bounds, is_partial, asks_nobody_by_limit, ..plan })
+        Ok(Plan { columns, order: merge, distinct, bounds, one_value, asks_nobody_by_limit, ..plan })
     }
 
     /// Groups, of which `limit` are wanted.
@@ -122,8 +126,9 @@ impl<'q> Plan<'q> {
         let place = |by: &OrderBy| keys.iter().position(|&column| column == by.column);
         let merge = order.iter().filter_map(|by| Some(MergeBy { place: place(by)?, by: *by })).collect();
         let plan = Plan::new(&select.target, tables, steps);
-        let (columns, is_partial) = (Some(keys.clone()), keys.is_empty());
-        Ok(Plan { columns, order: merge, measures, spans_shards, is_partial, asks_nobody_by_limit, ..plan })
+        let one_value = keys.is_empty().then_some("one value from all");
+        let columns = Some(keys.clone());
+        Ok(Plan { columns, order: merge, measures, spans_shards, one_value, asks_nobody_by_limit, ..plan })
     }
 
     fn new(target: &'q Target, tables: Vec<&'static Table>, steps: Vec<Step<'q>>) -> Self {
@@ -137,7 +142,7 @@ impl<'q> Plan<'q> {
             bounds: Bounds::default(),
             measures: Vec::new(),
             spans_shards: false,
-            is_partial: false,
+            one_value: None,
             asks_nobody_by_limit: false,
         }
     }
@@ -181,8 +186,8 @@ impl<'q> Plan<'q> {
         if self.steps.len() < 2 {
             return None;
         }
-        if self.is_partial {
-            return Some("one value from all".to_owned());
+        if let Some(how) = self.one_value {
+            return Some(how.to_owned());
         }
         let mut how = Vec::new();
         if !self.order.is_empty() {
@@ -286,7 +291,7 @@ impl Shape {
                 let merge = merged(Some(columns), &order);
                 Shape { columns: Some(columns.to_vec()), merge, order, distinct: true }
             }
-            Projection::Count | Projection::Groups { .. } => {
+            Projection::Count | Projection::Existence | Projection::Groups { .. } => {
                 Shape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
             }
         })

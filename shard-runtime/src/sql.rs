@@ -127,6 +127,8 @@ pub(crate) enum Projection<'q> {
     RowsWithParent,
     /// The number of rows.
     Count,
+    /// Something for every row: whether there is one.
+    Existence,
     /// The values in some columns, and partial values of the rows that agree in them.
     Groups { keys: &'q [usize], measures: &'q [MeasureCore] },
 }
@@ -190,6 +192,7 @@ pub(crate) fn select<'q>(
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }
         Projection::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
+        Projection::Existence => Writer::start(site, format!("SELECT 1 FROM {from}")),
         Projection::Groups { keys, measures } => {
             let keys = keys.iter().map(name);
             let measures = measures.iter().map(|measure| partial(measure.function, &name(&measure.column)));

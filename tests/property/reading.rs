@@ -82,6 +82,8 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, quer
 
     let count = succeeded(session.one(select.clone().count()))?;
     prop_assert_eq!(count, oracle.count(query, pin), "the count");
+    let exists = succeeded(session.one(select.clone().exists()))?;
+    prop_assert_eq!(exists, count > 0, "whether there is a row");
     let first = succeeded(session.first(select))?;
     let first: Vec<_> = first.into_iter().collect();
     let query = Query { limit: Some(query.limit.unwrap_or(1).min(1)), ..query.clone() };

@@ -16,6 +16,7 @@ mod columns;
 mod committing;
 mod configuration;
 mod contention;
+mod existence;
 mod explaining;
 mod faults;
 mod fields;

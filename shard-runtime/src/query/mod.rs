@@ -5,6 +5,7 @@ mod aggregate;
 mod column;
 mod columns;
 mod cursor;
+mod exists;
 mod filter;
 mod groups;
 mod measure;
@@ -19,6 +20,7 @@ pub use column::{
 };
 pub use columns::{ColumnList, Columns};
 pub use cursor::Cursor;
+pub use exists::Exists;
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
 pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
 pub use raw::{IntoParameter, Sql, SqlRow};

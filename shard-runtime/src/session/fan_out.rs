@@ -81,15 +81,19 @@ impl Session {
         (remotes, loans)
     }
 
-    fn is_worth_waking(&self, step: &Step<'_>) -> bool {
+    /// Whether a shard's part takes longer than waking a worker for it.
+    pub(super) fn is_worth_waking(&self, step: &Step<'_>) -> bool {
         match self.cluster.workers().time_of(&step.statement.sql) {
             Some(time) => time >= WORTH_WAKING,
-            None => {
-                let place = self.cluster.layout().place(step.shard);
-                let link = place.ok().and_then(|place| self.links.get(place.database));
-                link.and_then(|link| link.connection()).is_some_and(|connection| connection.is_large())
-            }
+            None => self.is_large(step),
         }
+    }
+
+    /// Whether a step's database is one in which a statement may take long.
+    pub(super) fn is_large(&self, step: &Step<'_>) -> bool {
+        let place = self.cluster.layout().place(step.shard);
+        let link = place.ok().and_then(|place| self.links.get(place.database));
+        link.and_then(|link| link.connection()).is_some_and(|connection| connection.is_large())
     }
 
     /// Begins a step on a worker that was taken.

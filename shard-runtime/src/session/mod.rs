@@ -1,5 +1,6 @@
 //! The session: a unit of work that sends every operation to the right shards.
 
+mod exists;
 mod fan_out;
 mod identity;
 mod lend;

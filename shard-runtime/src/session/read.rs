@@ -113,11 +113,17 @@ impl Session {
         Ok(ready)
     }
 
-    /// Runs a plan and visits the rows of its answer, each with its shard: on workers where that is worth it,
-    /// otherwise here.
-    fn run(&mut self, plan: &Plan<'_>, visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>) -> Result<()> {
-        let ready = self.ready(&plan.tables, &plan.shards())?;
-        let steps: Vec<&Step<'_>> = plan.steps.iter().filter(|step| ready.contains(step.shard)).collect();
+    /// Runs steps of a plan and visits the rows of their answer, each with its shard: on workers where that is
+    /// worth it, otherwise here.
+    pub(super) fn run(
+        &mut self,
+        plan: &Plan<'_>,
+        steps: &[Step<'_>],
+        visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let shards = steps.iter().map(|step| step.shard).collect();
+        let ready = self.ready(&plan.tables, &shards)?;
+        let steps: Vec<&Step<'_>> = steps.iter().filter(|step| ready.contains(step.shard)).collect();
         self.in_time(&ready, |session| {
             let (remotes, loans) = session.fan_out(&steps);
             let (all_here, began) = (loans.is_empty(), (steps.len() > 1).then(Instant::now));
@@ -222,7 +228,7 @@ impl Session {
         plan: &Plan<'_>,
         visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let visited = self.run(plan, visit);
+        let visited = self.run(plan, &plan.steps, visit);
         self.noticed(visited)
     }
 

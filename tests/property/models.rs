@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use shard_runtime::{
-    Filter, Order, Result, Routed, Select, Session, Shard, ShardKey, Sharded, Shards, Unrouted, Update,
+    Filter, Order, Projection, Result, Routed, Select, Session, Shard, ShardKey, Sharded, Shards, Unrouted,
+    Update,
 };
 
 use super::datum::{Column, Datum, Kind, Line};
@@ -135,6 +136,25 @@ macro_rules! model {
                     Column::Note => extreme(session, select, function, Self::NOTE),
                     Column::Weight => aggregate(session, select, function, Self::WEIGHT),
                 }
+            }
+
+            fn briefs(session: &mut Session, select: Select<Self, Routed>) -> Result<Vec<Line>> {
+                #[derive(Projection)]
+                #[sharded(model = $model)]
+                struct Brief {
+                    note: Option<String>,
+                    #[sharded(column = key)]
+                    placed_by: $type,
+                    id: i64,
+                }
+                let line = |brief: Brief| {
+                    let mut line = Line(std::array::from_fn(|_| Datum::Null));
+                    line.set(Column::Id, brief.id.into());
+                    line.set(Column::Key, brief.placed_by.datum());
+                    line.set(Column::Note, brief.note.into());
+                    line
+                };
+                Ok(session.all(select.columns(Brief::COLUMNS))?.into_iter().map(line).collect())
             }
 
             fn groups(

@@ -8,7 +8,7 @@ use shard_runtime::{ErrorKind, Routed, Select, Session, Shard, Shards, Stored};
 
 use super::aggregates::check_aggregate;
 use super::asking::{check_asked, names_unplaced, pinned, shard};
-use super::datum::{Column, Kind, Line};
+use super::datum::{Column, Datum, Kind, Line};
 use super::oracle::Oracle;
 use super::predicate::Truth;
 use super::runner::{self, Verdict};
@@ -84,6 +84,16 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, quer
     prop_assert_eq!(count, oracle.count(query, pin), "the count");
     let exists = succeeded(session.one(select.clone().exists()))?;
     prop_assert_eq!(exists, count > 0, "whether there is a row");
+    if !query.order.is_empty() {
+        let brief = |row: &Stored<T>| {
+            let mut line = row.line();
+            let others = [Column::Part, Column::Amount, Column::Rank, Column::Name, Column::Weight];
+            others.into_iter().for_each(|column| line.set(column, Datum::Null));
+            line
+        };
+        let briefs = succeeded(T::briefs(session, select.clone()))?;
+        prop_assert_eq!(briefs, found.iter().map(brief).collect::<Vec<_>>(), "some columns");
+    }
     let first = succeeded(session.first(select))?;
     let first: Vec<_> = first.into_iter().collect();
     let query = Query { limit: Some(query.limit.unwrap_or(1).min(1)), ..query.clone() };

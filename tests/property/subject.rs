@@ -44,6 +44,9 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
         column: Column,
     ) -> Result<Datum>;
 
+    /// The ids, keys and notes of the rows, read as a struct of their own; the other columns are NULL.
+    fn briefs(session: &mut Session, select: Select<Self, Routed>) -> Result<Vec<Line>>;
+
     /// The values of a column, each once, and how many rows have it; with `distinct`, without the numbers.
     fn groups(
         session: &mut Session,

@@ -37,6 +37,7 @@ mod parents;
 mod pinned_sessions;
 mod pins;
 mod placement;
+mod projections;
 mod raw_sql;
 mod relations;
 mod schema;

@@ -21,10 +21,12 @@ pub struct Columns<T, R, C> {
     marker: Marker<T, R, C>,
 }
 
-/// A column of `T`, or a tuple of up to eight: what is read is the value, or a tuple of the values.
+/// A column of `T`, or a tuple of up to eight: what is read is the value, or a tuple of the values. The columns of a
+/// [`Projection`](crate::Projection) are read as the struct.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a column of `{T}`, nor a tuple of its columns",
-    label = "not columns of `{T}`"
+    label = "not columns of `{T}`",
+    note = "columns are the model's constants, tuples of them, or the `COLUMNS` of a struct with `#[derive(Projection)]`"
 )]
 pub trait ColumnList<T> {
     /// The value, or the tuple of the values.

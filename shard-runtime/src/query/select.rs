@@ -194,7 +194,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         self
     }
 
-    /// Only these columns of the rows: one, or a tuple of them.
+    /// Only these columns of the rows: one, a tuple of them, or those of a [`Projection`](crate::Projection), which
+    /// are read as a struct.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};

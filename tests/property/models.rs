@@ -11,7 +11,7 @@ use super::datum::{Column, Datum, Kind, Line};
 use super::predicate::Test;
 use super::strategies::{By, Function};
 use super::subject::{
-    Cell, Subject, aggregate, compared, compared_text, extreme, grouped, nullable, ordered,
+    Cell, Groups, Subject, aggregate, compared, compared_text, extreme, grouped, nullable, ordered,
 };
 
 /// A model and its [`Subject`]. `compare` and `aggregate` are what can be done with the key: text has tests of
@@ -161,17 +161,17 @@ macro_rules! model {
                 session: &mut Session,
                 select: Select<Self, Routed>,
                 column: Column,
-                distinct: bool,
+                wanted: Groups,
             ) -> Result<Vec<(Datum, u64)>> {
                 match column {
-                    Column::Id => grouped(session, select, Self::ID, distinct),
-                    Column::Key => grouped(session, select, Self::KEY, distinct),
-                    Column::Part => grouped(session, select, Self::PART, distinct),
-                    Column::Amount => grouped(session, select, Self::AMOUNT, distinct),
-                    Column::Rank => grouped(session, select, Self::RANK, distinct),
-                    Column::Name => grouped(session, select, Self::NAME, distinct),
-                    Column::Note => grouped(session, select, Self::NOTE, distinct),
-                    Column::Weight => grouped(session, select, Self::WEIGHT, distinct),
+                    Column::Id => grouped(session, select, Self::ID, wanted),
+                    Column::Key => grouped(session, select, Self::KEY, wanted),
+                    Column::Part => grouped(session, select, Self::PART, wanted),
+                    Column::Amount => grouped(session, select, Self::AMOUNT, wanted),
+                    Column::Rank => grouped(session, select, Self::RANK, wanted),
+                    Column::Name => grouped(session, select, Self::NAME, wanted),
+                    Column::Note => grouped(session, select, Self::NOTE, wanted),
+                    Column::Weight => grouped(session, select, Self::WEIGHT, wanted),
                 }
             }
 

@@ -38,6 +38,7 @@ mod pinned_sessions;
 mod pins;
 mod placement;
 mod projections;
+mod pushdown;
 mod raw_sql;
 mod relations;
 mod schema;

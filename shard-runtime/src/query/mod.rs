@@ -31,8 +31,8 @@ pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
-pub(crate) use groups::GroupCore;
-pub(crate) use measure::{Function, MeasureCore};
+pub(crate) use groups::{GroupCore, GroupOrderCore};
+pub(crate) use measure::{Function, HavingCore, MeasureCore};
 pub(crate) use raw::{Bound, SqlCore, SqlPin};
 pub(crate) use relation::Relation;
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};

@@ -334,7 +334,7 @@ pub use query::{
     Explainable, Filter, GroupBy, GroupOrder, Groups, Having, IntoAssign, IntoOperand, IntoParameter,
     IsRouted, Locate, Located, Measure, MeasureList, Measured, Number, Operand, Order, Ordered, Predicate,
     ProjectedColumns, Projection, Query, Routed, Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted,
-    Update, Visitor, WithParent, Write, count, kind,
+    Update, Visitor, WithCursor, WithParent, Write, count, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;

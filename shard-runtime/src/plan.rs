@@ -3,6 +3,7 @@
 
 mod groups;
 
+use std::cmp::Ordering;
 use std::fmt;
 
 pub(crate) use groups::Grouping;
@@ -69,19 +70,26 @@ impl<'q> Plan<'q> {
             _ if shards.len() < 2 => (core.limit, core.offset, Bounds::default()),
             _ => (several, 0, Bounds { skip: core.offset, take: core.limit }),
         };
+        let distinct_in = match projection {
+            Projection::Columns { columns, distinct: true } => Some(columns),
+            _ => None,
+        };
         let Shape { columns, merge, order, distinct } = Shape::of(table, projection, &core.order)?;
         let projection = match &columns {
             Some(columns) => Projection::Columns { columns, distinct },
             None => projection,
         };
-        let begin = match core.begin()? {
+        let begin = match core.begin(distinct_in)? {
             Some(cursor) => Some((cursor, layout.shards().named_shard(&cursor.shard)?.index())),
             None => None,
         };
         let steps = steps(&core.target, &shards, layout, model, |shard, site| {
-            // A shard that comes before the cursor's has given its rows that are equal to the cursor's already.
-            let after =
-                begin.map(|(cursor, place)| After { cursor, order: &core.order, shard: shard.cmp(&place) });
+            let after = begin.map(|(cursor, place)| match distinct {
+                // A row that is equal to the cursor's is the cursor's, whatever shard has it.
+                true => After { cursor, order: &order, shard: Ordering::Less },
+                // A shard that comes before the cursor's has given its rows that are equal to the cursor's already.
+                false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
+            });
             let bounds = (limit, offset);
             sql::select(site, &core.target.predicate, projection, after, &order, bounds)
         })?;

@@ -180,7 +180,7 @@ pub(crate) fn select<'q>(
     site: &Site<'_>,
     predicate: &'q Predicate,
     projection: Projection<'_>,
-    after: Option<After<'q>>,
+    after: Option<After<'_, 'q>>,
     order: &[OrderBy],
     (limit, offset): (Option<u64>, u64),
 ) -> Result<Statement<'q>> {

@@ -33,6 +33,7 @@ mod opening;
 mod oracle;
 mod order;
 mod paging;
+mod paging_columns;
 mod parents;
 mod pinned_sessions;
 mod pins;

@@ -91,8 +91,8 @@ impl<'q> Plan<'q> {
 ///
 /// # Errors
 /// Those of values that cannot be stored.
-fn conditions<'c>(
-    core: &'c GroupCore,
+fn conditions(
+    core: &GroupCore,
     measures: &[MeasureCore],
     are_whole: bool,
 ) -> Result<(Vec<HavingCore>, bool)> {

@@ -19,7 +19,7 @@ pub use aggregate::{Aggregate, Count, GroupBy, GroupOrder, Groups};
 pub use column::{
     Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable, kind,
 };
-pub use columns::{ColumnList, Columns};
+pub use columns::{ColumnList, Columns, WithCursor};
 pub use cursor::Cursor;
 pub use exists::Exists;
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};

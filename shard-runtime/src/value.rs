@@ -90,7 +90,7 @@ impl<'a> Value<'a> {
 
     /// The order of two values of one column: numbers by size, text and bytes byte by byte,
     /// [`Value::Null`] below everything. Values of different kinds do not meet in a column; if they do,
-    /// kinds are ordered as SQLite orders its storage classes.
+    /// kinds are ordered as SQLite orders its storage classes, and within one by what is stored.
     pub fn order(&self, other: &Value<'_>) -> Ordering {
         match (self, other) {
             (Value::Integer(a), Value::Integer(b)) => a.cmp(b),

@@ -19,6 +19,7 @@ on_every_backend! {
     r20_existence_is_explained,
     existence_reads_one_row,
     a_pin_to_no_shard_is_an_error,
+    r29_a_shard_that_fails_is_named,
 }
 
 /// Three accounts on each of the first two shards, none on the last.
@@ -160,4 +161,15 @@ fn a_pin_to_no_shard_is_an_error(backend: &Backend) {
     let (result, asked) = cluster.asked(|| cluster.session().one(Account::select().on_shard("d").exists()));
     assert_error(result, ErrorKind::UnknownShard, &["`d`"]);
     assert!(asked.is_empty());
+}
+
+fn r29_a_shard_that_fails_is_named(backend: &Backend) {
+    let cluster = accounts(backend);
+    let nobody = || Account::select().filter(Account::OWNER.eq("nobody")).all_shards().exists();
+    if backend.plant(&["b"], "accounts", "ALTER TABLE {table} RENAME TO away") {
+        let mut session = cluster.session();
+        // A row before it is an answer; without one, what the shard would have said is not known.
+        assert!(session.one(Account::select().all_shards().exists()).unwrap());
+        assert_error(session.one(nobody()), ErrorKind::Schema, &["shard `b`", "table `accounts`"]);
+    }
 }

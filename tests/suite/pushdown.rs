@@ -109,6 +109,8 @@ fn r27_whole_groups_are_merged_by_their_measures(backend: &Backend) {
     use Continent::*;
     let population = City::POPULATION;
     let continents = || City::select().all_shards().group_by(City::CONTINENT).aggregate(());
+    let unmeasured = cluster.explain(&continents()).unwrap();
+    assert_eq!(unmeasured.merge(), Some("merged by continent, groups pushed down whole"));
     let by_sum = continents().order_by(population.sum().desc()).limit(4);
     let explain = cluster.explain(&by_sum).unwrap();
     assert_eq!(explain.merge(), Some("merged by sum(population), continent, groups pushed down whole"));

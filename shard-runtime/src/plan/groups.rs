@@ -18,6 +18,8 @@ pub(crate) struct Grouping {
     pub(crate) measures: Vec<MeasureCore>,
     /// Whether rows of several shards may be parts of one group.
     pub(crate) spans_shards: bool,
+    /// Whether each group is of one shard.
+    is_whole: bool,
     /// Whether some groups are still to be left out.
     pub(crate) has_conditions: bool,
     /// Whether the groups are still to be put in order.
@@ -26,14 +28,13 @@ pub(crate) struct Grouping {
 
 impl Grouping {
     pub(super) fn explained(&self) -> impl Iterator<Item = &'static str> {
-        let where_made = match (self.measures.is_empty(), self.spans_shards) {
-            (_, true) => Some("groups of one key together"),
-            (false, false) => Some("groups pushed down whole"),
-            (true, false) => None,
-        };
-        let conditions = self.has_conditions.then_some("then left out by their measures");
-        let order = self.is_unordered.then_some("then ordered by their measures");
-        where_made.into_iter().chain(conditions).chain(order)
+        let said = [
+            (self.spans_shards, "groups of one key together"),
+            (self.is_whole, "groups pushed down whole"),
+            (self.has_conditions, "then left out by their measures"),
+            (self.is_unordered, "then ordered by their measures"),
+        ];
+        said.into_iter().filter(|(holds, _)| *holds).map(|(_, how)| how)
     }
 }
 
@@ -74,8 +75,13 @@ impl<'q> Plan<'q> {
         let merge = order.iter().filter_map(|by| merged(by, keys, &measures)).collect();
         let plan = Plan::new(&select.target, tables, steps);
         let one_value = keys.is_empty().then_some("one value from all");
-        let grouping =
-            Grouping { measures, spans_shards: !are_whole, has_conditions, is_unordered: !is_answers_order };
+        let grouping = Grouping {
+            measures,
+            spans_shards: !are_whole,
+            is_whole: are_whole,
+            has_conditions,
+            is_unordered: !is_answers_order,
+        };
         Ok(Plan {
             columns: Some(keys.clone()),
             order: merge,

@@ -17,7 +17,7 @@ pub struct Exists<T, R> {
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Whether there is a row; `limit` and `offset` are counted in. Every shard that is asked stops at the first row
     /// that says so. The shards are asked in turn, and none after the one that has it; large ones in which that takes
-    /// long at once, until one has it.
+    /// long at once.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};

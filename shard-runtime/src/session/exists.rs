@@ -9,8 +9,8 @@ use crate::plan::{Plan, Projection};
 use crate::query::SelectCore;
 
 impl Session {
-    /// Whether a select finds a row. Where a large shard's part is worth a thread, all shards are asked at once and
-    /// stopped by the first that has it; otherwise they are asked in turn, up to that one.
+    /// Whether a select finds a row. Where a large shard's part is worth a thread, all shards are asked at once, and
+    /// stopped where one of them, after those before it, has it; otherwise they are asked in turn, up to that one.
     pub(crate) fn finds_a_row(&mut self, core: &SelectCore) -> Result<bool> {
         let cluster = self.cluster.clone();
         let core = self.pinned_query(core, |core| &mut core.target)?;

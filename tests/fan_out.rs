@@ -62,6 +62,7 @@ fn large_reads_run_on_workers() {
     one_shard_needs_no_worker(&cluster);
     answers_are_those_of_one_thread(&cluster);
     assert!(workers().is_none_or(|workers| workers > 0), "nothing ran on a worker");
+    existence_is_found_on_several_at_once(&cluster);
     what_was_written_is_read(&cluster);
     a_visitor_may_stop_and_fail(&cluster);
     many_sessions_share_the_workers(&cluster);
@@ -78,6 +79,19 @@ fn one_shard_needs_no_worker(cluster: &Cluster) {
     assert!(session.all(on_a).unwrap().len() > 10_000);
     assert!(session.get::<Measurement>(5).unwrap().is_some());
     assert!(workers().is_none_or(|workers| workers == 0));
+}
+
+/// A scan for what is not there takes long on each shard, and is stopped where one of them has it.
+fn existence_is_found_on_several_at_once(cluster: &Cluster) {
+    let mut session = cluster.session();
+    let with = |value: f64| Measurement::select().filter(Measurement::VALUE.eq(value)).all_shards();
+    for _ in 0..3 {
+        assert!(!session.one(with(-1.0).exists()).unwrap());
+        assert!(session.one(with(7.5).exists()).unwrap());
+    }
+    let every = session.one(with(7.5).count()).unwrap();
+    assert!(session.one(with(7.5).offset(every - 1).exists()).unwrap());
+    assert!(!session.one(with(7.5).offset(every).exists()).unwrap());
 }
 
 fn answers_are_those_of_one_thread(cluster: &Cluster) {

@@ -100,6 +100,7 @@ fn a_crate_outside_uses_everything() {
     let printed = run("renamed", &[]);
     let wanted = [
         "a harvest of 3 on b",
+        "harvest 1: 3",
         "Some(Tons(2.5)) of Rice",
         "a tool of Ngozi on b",
         "one stall: 1",

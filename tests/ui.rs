@@ -8,8 +8,19 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The folders of `tests/ui`: the kinds of mistake.
-const MISTAKES: [&str; 12] = [
-    "id", "key", "key_enum", "list", "names", "parent", "query", "range", "session", "settings", "shape",
+const MISTAKES: [&str; 13] = [
+    "id",
+    "key",
+    "key_enum",
+    "list",
+    "names",
+    "parent",
+    "projection",
+    "query",
+    "range",
+    "session",
+    "settings",
+    "shape",
     "types",
 ];
 

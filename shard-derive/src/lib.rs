@@ -13,6 +13,7 @@ mod check;
 mod errors;
 mod expand;
 mod model;
+mod projection;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -22,6 +23,7 @@ use syn::DeriveInput;
 
 use errors::Errors;
 use model::Model;
+use projection::Projection;
 use value::{Role, ValueType};
 
 /// Makes a struct with named fields a model: its rows are spread over shards.
@@ -184,6 +186,43 @@ pub fn derive_field(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     value(input.into(), Role::Field).into()
 }
 
+/// Makes a struct with named fields a selection of a model's columns: `City::select().columns(CityName::COLUMNS)`.
+///
+/// Each field is the column of the model's field of the same name, and of the same type; one that the model does not
+/// have, or has with another type, does not compile. A field that is called otherwise says which it is, without
+/// quotes: `#[sharded(column = name)]` names the model's field, whatever its column is called.
+///
+/// ```
+/// use shard_runtime::{Projection, Sharded};
+///
+/// #[derive(Sharded)]
+/// struct City {
+///     #[id(sequence)]
+///     id: i64,
+///     #[shard_key(hash)]
+///     country: String,
+///     name: String,
+///     population: Option<i64>,
+/// }
+///
+/// #[derive(Projection)]
+/// #[sharded(model = City)]
+/// struct Place {
+///     name: String,
+///     #[sharded(column = population)]
+///     inhabitants: Option<i64>,
+/// }
+///
+/// let places = City::select().all_shards().columns(Place::COLUMNS);
+/// ```
+///
+/// `#[sharded(crate = some::path)]` names the runtime, where it is not `::shard_runtime`. Type parameters and borrowed
+/// fields are not supported: a column has one type, and what is read is owned.
+#[proc_macro_derive(Projection, attributes(sharded))]
+pub fn derive_projection(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    projection(input.into()).into()
+}
+
 /// `#[derive(Sharded)]`, testable.
 fn sharded(input: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -197,6 +236,14 @@ fn sharded(input: TokenStream) -> TokenStream {
         None => expand::stub::model(&input),
     };
     [errors.into_tokens(), code].into_iter().collect()
+}
+
+/// `#[derive(Projection)]`, testable.
+fn projection(input: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let Some(input) = errors.keep(syn::parse2::<DeriveInput>(input)) else { return errors.into_tokens() };
+    let code = Projection::read(&input, &mut errors).as_ref().map(expand::projection);
+    [errors.into_tokens(), code.unwrap_or_default()].into_iter().collect()
 }
 
 /// `#[derive(ShardKey)]` and `#[derive(Field)]`, testable.

@@ -254,7 +254,7 @@ fn doc_comments(attributes: &[Attribute]) -> Vec<Attribute> {
 }
 
 /// The field's name in capitals, which is a constant's name wherever the field's is a field's.
-fn constant_name(field: &Ident) -> Ident {
+pub(crate) fn constant_name(field: &Ident) -> Ident {
     let name = field.unraw().to_string().to_uppercase();
     match syn::parse_str::<Ident>(&name) {
         Ok(_) => Ident::new(&name, field.span()),

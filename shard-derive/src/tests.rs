@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use crate::value::Role;
-use crate::{sharded, value};
+use crate::{projection, sharded, value};
 
 /// The code as `rustfmt` would write it.
 fn formatted(code: TokenStream) -> String {
@@ -49,11 +49,23 @@ fn continent() -> TokenStream {
     value(continent, Role::ShardKey)
 }
 
+fn place() -> TokenStream {
+    projection(quote! {
+        #[sharded(model = WeatherLocation)]
+        struct Place {
+            id: i64,
+            #[sharded(column = city)]
+            name: String,
+        }
+    })
+}
+
 /// After a change that is meant, write the files anew with `UPDATE_EXPECT=1 cargo test -p shard-derive`.
 #[test]
 fn the_weather_models_expand_to_the_snapshots() {
     expect_test::expect_file!["../snapshots/continent.rs"].assert_eq(&formatted(continent()));
     expect_test::expect_file!["../snapshots/weather_location.rs"].assert_eq(&formatted(weather_location()));
+    expect_test::expect_file!["../snapshots/place.rs"].assert_eq(&formatted(place()));
     expect_test::expect_file!["../snapshots/report.rs"].assert_eq(&formatted(report()));
 }
 
@@ -77,6 +89,10 @@ fn no_input_panics() {
         "#[sharded(index(), unique(\"a\"), insert(), insert(name), insert(derive()))]",
         "#[sharded(shard_key, shard_key(), shard_key(hash hash), shard_key(with))]",
         "#[sharded(crate = \"x\", crate)]",
+        "#[sharded(model)]",
+        "#[sharded(model = A)]",
+        "#[sharded(model = A, model = \"B\", column)]",
+        "#[sharded(model = A, column = \"b\")]",
         "#[shard_key]",
         "#[shard_key = \"hash\"]",
         "#[shard_key()]",
@@ -123,7 +139,8 @@ fn no_input_panics() {
         for attribute in attributes {
             let source = shape.replace('@', attribute);
             let input = || source.parse::<TokenStream>().expect("tokens");
-            for output in [sharded(input()), value(input(), Role::ShardKey), value(input(), Role::Field)] {
+            let values = [value(input(), Role::ShardKey), value(input(), Role::Field)];
+            for output in [sharded(input()), projection(input())].into_iter().chain(values) {
                 assert!(syn::parse2::<syn::File>(output).is_ok(), "{source}");
             }
         }

@@ -153,13 +153,14 @@
 //! every row of the shard that Asia lives on, other continents' too. A filter on the key says both.
 //!
 //! Order, limit and offset are of the whole answer, wherever its parts are. Rows that are equal by the order asked for
-//! come shard by shard, and within a shard by id. [`Select::columns`] reads some columns only, and each combination of
-//! their values once where that is wanted; [`Select::cursor`] and [`Select::after`] page without counting from the
-//! start; [`Session::for_each`] visits rows one by one, so that an answer may be longer than memory.
+//! come shard by shard, and within a shard by id. [`Select::columns`] reads some columns only, as tuples or as a struct
+//! with [`#[derive(Projection)]`](derive@Projection), and each combination of their values once where that is wanted;
+//! [`Select::cursor`] and [`Select::after`] page without counting from the start; [`Session::for_each`] visits rows one
+//! by one, so that an answer may be longer than memory.
 //!
-//! [`Select::count`] and [`Select::aggregate`] make one answer of all rows, [`Select::group_by`] one of each group:
-//! counts, sums, means, least and greatest values, distinct values, variances. Shards answer with parts that are merged,
-//! never concatenated: a mean is of all rows, and not of the shards' means.
+//! [`Select::exists`], [`Select::count`] and [`Select::aggregate`] make one answer of all rows, [`Select::group_by`] one
+//! of each group: counts, sums, means, least and greatest values, distinct values, variances. Shards answer with parts
+//! that are merged, never concatenated: a mean is of all rows, and not of the shards' means.
 //!
 //! # Reading many shards
 //!
@@ -352,11 +353,11 @@ pub use model::{
 };
 pub use plan::{Explain, Plan};
 pub use query::{
-    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete,
+    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete, Exists,
     Explainable, Filter, GroupBy, GroupOrder, Groups, Having, IntoAssign, IntoOperand, IntoParameter,
     IsRouted, Locate, Located, Measure, MeasureList, Measured, Number, Operand, Order, Ordered, Predicate,
-    Query, Routed, Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithParent,
-    Write, count, kind,
+    ProjectedColumns, Projection, Query, Routed, Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted,
+    Update, Visitor, WithCursor, WithParent, Write, count, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;
@@ -364,7 +365,7 @@ pub use rusqlite;
 #[cfg(feature = "json")]
 pub use serde_json;
 pub use session::{Descendants, Partial, Session, StatementEvent, With, WithChildren};
-pub use shard_derive::{Field, ShardKey, Sharded};
+pub use shard_derive::{Field, Projection, ShardKey, Sharded};
 pub use shards::{Shard, ShardSet, Shards};
 pub use stored::{Parent, Stored};
 /// The crate that UUID columns are values of.

@@ -29,6 +29,20 @@ pub(crate) enum Function {
 }
 
 impl Function {
+    /// The measure of a column as a person reads it.
+    pub(crate) fn of(self, column: &str) -> String {
+        match self {
+            Function::Count => "count".to_owned(),
+            Function::CountDistinct | Function::CountDistinctHere => format!("count_distinct({column})"),
+            Function::Sum => format!("sum({column})"),
+            Function::Mean => format!("avg({column})"),
+            Function::Min => format!("min({column})"),
+            Function::Max => format!("max({column})"),
+            Function::Variance => format!("variance({column})"),
+            Function::Deviation => format!("stddev({column})"),
+        }
+    }
+
     /// How many columns its partial value takes in a shard's row.
     pub(crate) fn width(self) -> usize {
         match self {

@@ -1,13 +1,18 @@
 //! A query and a cluster's layout become what each shard is asked. Pure: [`Explain`] prints a plan without a
 //! connection.
 
+mod groups;
+
+use std::cmp::Ordering;
 use std::fmt;
+
+pub(crate) use groups::Grouping;
 
 use crate::cluster::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge::Bounds;
 use crate::model::{KeyColumns, Table};
-use crate::query::{Function, GroupCore, MeasureCore, Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
+use crate::query::{Function, Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
 use crate::route;
 use crate::shards::{ShardSet, Shards};
 pub(crate) use crate::sql::Projection;
@@ -28,12 +33,10 @@ pub struct Plan<'q> {
     pub(crate) distinct: bool,
     /// Which rows of the merged answer are wanted; where one shard answers, it sees to that itself.
     pub(crate) bounds: Bounds,
-    /// What the answers' rows hold after the groups' columns.
-    pub(crate) measures: Vec<MeasureCore>,
-    /// Whether rows of several shards may be parts of one group.
-    pub(crate) spans_shards: bool,
-    /// Whether the shards' answers are partial values of one.
-    is_partial: bool,
+    /// What the answers' rows are of groups, where they are.
+    pub(crate) grouping: Grouping,
+    /// How the shards' answers become one value, where they do.
+    one_value: Option<&'static str>,
     asks_nobody_by_limit: bool,
 }
 
@@ -57,73 +60,41 @@ impl<'q> Plan<'q> {
         // One shard does everything itself; of several each may hold all the rows that are wanted. Partial
         // values are bounded by whoever merges them.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
-        let is_partial = projection == Projection::Count;
+        let one_value = match projection {
+            Projection::Count => Some("one value from all"),
+            Projection::Existence => Some("whether one of them has a row"),
+            _ => None,
+        };
         let (limit, offset, bounds) = match projection {
             Projection::Count => (several, 0, Bounds::default()),
             _ if shards.len() < 2 => (core.limit, core.offset, Bounds::default()),
             _ => (several, 0, Bounds { skip: core.offset, take: core.limit }),
+        };
+        let distinct_in = match projection {
+            Projection::Columns { columns, distinct: true } => Some(columns),
+            _ => None,
         };
         let Shape { columns, merge, order, distinct } = Shape::of(table, projection, &core.order)?;
         let projection = match &columns {
             Some(columns) => Projection::Columns { columns, distinct },
             None => projection,
         };
-        let begin = match core.begin()? {
+        let begin = match core.begin(distinct_in)? {
             Some(cursor) => Some((cursor, layout.shards().named_shard(&cursor.shard)?.index())),
             None => None,
         };
         let steps = steps(&core.target, &shards, layout, model, |shard, site| {
-            // A shard that comes before the cursor's has given its rows that are equal to the cursor's already.
-            let after =
-                begin.map(|(cursor, place)| After { cursor, order: &core.order, shard: shard.cmp(&place) });
+            let after = begin.map(|(cursor, place)| match distinct {
+                // A row that is equal to the cursor's is the cursor's, whatever shard has it.
+                true => After { cursor, order: &order, shard: Ordering::Less },
+                // A shard that comes before the cursor's has given its rows that are equal to the cursor's already.
+                false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
+            });
             let bounds = (limit, offset);
             sql::select(site, &core.target.predicate, projection, after, &order, bounds)
         })?;
         let plan = Plan::new(&core.target, tables, steps);
-        Ok(Plan { columns, order: merge, distinct, bounds, is_partial, asks_nobody_by_limit, ..plan })
-    }
-
-    /// Groups, of which `limit` are wanted.
-    pub(crate) fn groups(core: &'q GroupCore, limit: Option<u64>, layout: &Layout) -> Result<Self> {
-        let GroupCore { select, keys, .. } = core;
-        let table = select.target.table;
-        if select.limit.is_some() || select.offset > 0 {
-            let said = "an aggregate is of all rows; `limit` and `offset` of rows have no place in it";
-            return Err(Error::new(ErrorKind::Query, said).in_table(table.name));
-        }
-        let model = layout.model(table)?;
-        let tables = tables(&select.target, layout)?;
-        let asks_nobody_by_limit = limit == Some(0);
-        let chosen = route::target_shards(&select.target, layout.shards())?;
-        let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
-        // The same id of a parent on two shards is two parents.
-        let by_link = matches!(table.key, KeyColumns::Parent(column) if keys.contains(&column));
-        let spans_shards = shards.len() > 1 && !by_link;
-        let measures: Vec<MeasureCore> = core
-            .measures
-            .iter()
-            .map(|measure| match measure.function {
-                Function::CountDistinct
-                    if shards.len() < 2 || tells_shards_apart(table, &[measure.column]) =>
-                {
-                    MeasureCore { function: Function::CountDistinctHere, ..*measure }
-                }
-                _ => *measure,
-            })
-            .collect();
-        let (order, is_answers_order) = core.key_order()?;
-        // The first groups of the whole are among the first of every shard that has a part of them.
-        let every = limit.filter(|_| is_answers_order && !core.has_conditions() && !keys.is_empty());
-        let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
-        let projection = Projection::Groups { keys, measures: &measures };
-        let steps = steps(&select.target, &shards, layout, model, |_, site| {
-            sql::select(site, &select.target.predicate, projection, None, &order, bounds)
-        })?;
-        let place = |by: &OrderBy| keys.iter().position(|&column| column == by.column);
-        let merge = order.iter().filter_map(|by| Some(MergeBy { place: place(by)?, by: *by })).collect();
-        let plan = Plan::new(&select.target, tables, steps);
-        let (columns, is_partial) = (Some(keys.clone()), keys.is_empty());
-        Ok(Plan { columns, order: merge, measures, spans_shards, is_partial, asks_nobody_by_limit, ..plan })
+        Ok(Plan { columns, order: merge, distinct, bounds, one_value, asks_nobody_by_limit, ..plan })
     }
 
     fn new(target: &'q Target, tables: Vec<&'static Table>, steps: Vec<Step<'q>>) -> Self {
@@ -135,9 +106,8 @@ impl<'q> Plan<'q> {
             order: Vec::new(),
             distinct: false,
             bounds: Bounds::default(),
-            measures: Vec::new(),
-            spans_shards: false,
-            is_partial: false,
+            grouping: Grouping::default(),
+            one_value: None,
             asks_nobody_by_limit: false,
         }
     }
@@ -172,24 +142,20 @@ impl<'q> Plan<'q> {
         if self.steps.len() < 2 {
             return None;
         }
-        if self.is_partial {
-            return Some("one value from all".to_owned());
+        if let Some(how) = self.one_value {
+            return Some(how.to_owned());
         }
         let mut how = Vec::new();
         if !self.order.is_empty() {
-            let columns: Vec<&str> = self
-                .order
-                .iter()
-                .filter_map(|by| self.target.table.columns.get(by.by.column))
-                .map(|column| column.name)
-                .collect();
-            let distinct = match (self.distinct, self.spans_shards) {
-                (true, _) => ", each once",
-                (_, true) => ", groups of one key together",
-                _ => "",
+            let name = |by: &MergeBy| {
+                let column = self.target.table.columns.get(by.by.column).map_or("", |column| column.name);
+                by.function.map_or_else(|| column.to_owned(), |function| function.of(column))
             };
+            let columns: Vec<String> = self.order.iter().map(name).collect();
+            let distinct = if self.distinct { ", each once" } else { "" };
             how.push(format!("merged by {}{distinct}", columns.join(", ")));
         }
+        how.extend(self.grouping.explained().map(str::to_owned));
         if self.bounds.skip > 0 {
             how.push(format!("{} rows left out", self.bounds.skip));
         }
@@ -225,6 +191,8 @@ pub(crate) struct MergeBy {
     /// The column's place in the answers' rows.
     pub(crate) place: usize,
     pub(crate) by: OrderBy,
+    /// What is made of the column, where it is a measure.
+    pub(crate) function: Option<Function>,
 }
 
 /// The columns that are asked for, and the orders: the one that shards are asked for and the one that their
@@ -243,7 +211,8 @@ impl Shape {
         let merged = |columns: Option<&[usize]>, order: &[OrderBy]| -> Vec<MergeBy> {
             let place =
                 |column| columns.map_or(Some(column), |list| list.iter().position(|&other| other == column));
-            order.iter().filter_map(|by| Some(MergeBy { place: place(by.column)?, by: *by })).collect()
+            let merge = |by: &OrderBy| Some(MergeBy { place: place(by.column)?, by: *by, function: None });
+            order.iter().filter_map(merge).collect()
         };
         // What is equal by the order asked for is ordered by id, so that the same data gives the same answer
         // whatever index the database reads it by, and one page begins where another ends.
@@ -277,7 +246,7 @@ impl Shape {
                 let merge = merged(Some(columns), &order);
                 Shape { columns: Some(columns.to_vec()), merge, order, distinct: true }
             }
-            Projection::Count | Projection::Groups { .. } => {
+            Projection::Count | Projection::Existence | Projection::Groups { .. } => {
                 Shape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
             }
         })

@@ -2,12 +2,12 @@
 
 use crate::error::{Result, ValueError};
 use crate::key::Constant;
-use crate::model::{Sharded, Table};
-use crate::query::Predicate;
+use crate::model::{Row, Sharded, Table};
+use crate::query::{Column, Predicate};
 use crate::route;
 use crate::shards::{Shard, ShardSet, Shards};
 use crate::stored::Parent;
-use crate::value::{Field, Value};
+use crate::value::{Field, Storable, Value};
 
 pub use crate::key::{NoLiteral, PlacedKey, Placement, Range};
 pub use crate::testing::Asked;
@@ -64,6 +64,39 @@ pub trait ParentLink {
 
 impl<P: Sharded> ParentLink for Parent<P> {
     type Parent = P;
+}
+
+/// A column's type, which is the type of the field that it is read into.
+#[diagnostic::on_unimplemented(
+    message = "the column holds `{Self}`, and this field `{V}`",
+    label = "not the column's type",
+    note = "a projection's field has the type that the model's field has"
+)]
+pub trait ReadAs<V>: Storable {
+    /// The row's value at this place.
+    fn read_as(row: &Row<'_>, place: usize) -> Result<V>;
+}
+
+impl<V: Storable> ReadAs<V> for V {
+    fn read_as(row: &Row<'_>, place: usize) -> Result<V> {
+        V::load(row, place)
+    }
+}
+
+/// The place of a projection's column in its model's table.
+pub const fn place_of<T, V, K>(column: Column<T, V, K>) -> usize {
+    column.index()
+}
+
+/// What a projection's field is, read from a row that has its columns from `first` on, and this one at that place
+/// among them.
+pub fn read_column<V, T, C: ReadAs<V>, K>(
+    _: Column<T, C, K>,
+    row: &Row<'_>,
+    first: usize,
+    place: usize,
+) -> Result<V> {
+    C::read_as(row, first + place)
 }
 
 /// A type is the same as itself, and as no other.

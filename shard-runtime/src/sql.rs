@@ -3,6 +3,7 @@
 //! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
 //! long they are, so that a statement's text does not depend on its values and is prepared once.
 
+mod groups;
 mod paging;
 mod pattern;
 mod related;
@@ -15,7 +16,9 @@ use related::Scope;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ColumnDef, IdKind, Table};
-use crate::query::{Function, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
+use crate::query::{
+    GroupOrderCore, HavingCore, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore,
+};
 use crate::route::{text_after, too_deep};
 use crate::value::{ColumnType, Value};
 
@@ -136,8 +139,16 @@ pub(crate) enum Projection<'q> {
     RowsWithParent,
     /// The number of rows.
     Count,
-    /// The values in some columns, and partial values of the rows that agree in them.
-    Groups { keys: &'q [usize], measures: &'q [MeasureCore] },
+    /// Something for every row: whether there is one.
+    Existence,
+    /// The values in some columns, and partial values of the rows that agree in them; of groups for which all of
+    /// these conditions hold, in this order.
+    Groups {
+        keys: &'q [usize],
+        measures: &'q [MeasureCore],
+        having: &'q [HavingCore],
+        order: &'q [GroupOrderCore],
+    },
 }
 
 /// What a statement on one shard needs to know about it.
@@ -178,13 +189,12 @@ pub(crate) fn select<'q>(
     site: &Site<'_>,
     predicate: &'q Predicate,
     projection: Projection<'_>,
-    after: Option<After<'q>>,
+    after: Option<After<'_, 'q>>,
     order: &[OrderBy],
     (limit, offset): (Option<u64>, u64),
 ) -> Result<Statement<'q>> {
     let from = &site.sql.name;
     let bounded = limit.is_some() || offset > 0;
-    let name = |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
     let mut writer = match projection {
         Projection::Rows => Writer::start(site, site.sql.select.clone()),
         Projection::Columns { columns, distinct } => {
@@ -199,12 +209,8 @@ pub(crate) fn select<'q>(
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }
         Projection::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
-        Projection::Groups { keys, measures } => {
-            let keys = keys.iter().map(name);
-            let measures = measures.iter().map(|measure| partial(measure.function, &name(&measure.column)));
-            let all: Vec<String> = keys.chain(measures).collect();
-            Writer::start(site, format!("SELECT {} FROM {from}", all.join(", ")))
-        }
+        Projection::Existence => Writer::start(site, format!("SELECT 1 FROM {from}")),
+        Projection::Groups { keys, measures, .. } => Writer::start_groups(site, keys, measures),
     };
     match after {
         None => writer.filter(predicate)?,
@@ -216,32 +222,15 @@ pub(crate) fn select<'q>(
             writer.sql.push(')');
         }
     }
-    if let Projection::Groups { keys, .. } = projection
-        && !keys.is_empty()
-    {
-        let keys: Vec<String> = keys.iter().map(name).collect();
-        writer.sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
+    match projection {
+        Projection::Groups { keys, having, order, .. } => writer.groups(keys, having, order)?,
+        _ => writer.order_by(order),
     }
-    writer.order_by(order);
     writer.bounds(limit, offset);
     if projection == Projection::Count && bounded {
         writer.sql.push(')');
     }
     Ok(writer.finish())
-}
-
-/// A partial value of a column, as [`Partial`](crate::partial::Partial) reads it.
-fn partial(function: Function, column: &str) -> String {
-    match function {
-        Function::Count => "count(*)".to_owned(),
-        Function::CountDistinct => format!("sharded_distinct({column})"),
-        Function::CountDistinctHere => format!("count(DISTINCT {column})"),
-        Function::Sum => format!("sum({column}), count({column})"),
-        Function::Mean => format!("total({column}), count({column})"),
-        Function::Min => format!("min({column})"),
-        Function::Max => format!("max({column})"),
-        Function::Variance | Function::Deviation => format!("sharded_moments({column})"),
-    }
 }
 
 /// A change or removal of the rows that a condition leaves on one shard.
@@ -480,15 +469,23 @@ impl<'s, 'q> Writer<'s, 'q> {
     fn order_by(&mut self, order: &[OrderBy]) {
         for (place, by) in order.iter().enumerate() {
             self.sql.push_str(if place == 0 { " ORDER BY " } else { ", " });
-            self.column(by.column);
-            if self.definition(by.column).is_some_and(|column| column.kind == ColumnType::Text) {
-                self.sql.push_str(match self.site.dialect {
-                    Dialect::Sqlite => " COLLATE BINARY",
-                });
-            }
-            self.sql.push_str(if by.descending { " DESC" } else { " ASC" });
-            self.sql.push_str(if by.nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
+            self.ordered_by(by);
         }
+    }
+
+    fn ordered_by(&mut self, by: &OrderBy) {
+        self.column(by.column);
+        if self.definition(by.column).is_some_and(|column| column.kind == ColumnType::Text) {
+            self.sql.push_str(match self.site.dialect {
+                Dialect::Sqlite => " COLLATE BINARY",
+            });
+        }
+        self.direction(by.descending, by.nulls_first);
+    }
+
+    fn direction(&mut self, descending: bool, nulls_first: bool) {
+        self.sql.push_str(if descending { " DESC" } else { " ASC" });
+        self.sql.push_str(if nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
     }
 
     fn bounds(&mut self, limit: Option<u64>, offset: u64) {

@@ -90,7 +90,7 @@ impl<'a> Value<'a> {
 
     /// The order of two values of one column: numbers by size, text and bytes byte by byte,
     /// [`Value::Null`] below everything. Values of different kinds do not meet in a column; if they do,
-    /// kinds are ordered as SQLite orders its storage classes.
+    /// kinds are ordered as SQLite orders its storage classes, and within one by what is stored.
     pub fn order(&self, other: &Value<'_>) -> Ordering {
         match (self, other) {
             (Value::Integer(a), Value::Integer(b)) => a.cmp(b),
@@ -99,11 +99,33 @@ impl<'a> Value<'a> {
             }
             (Value::Real(a), Value::Real(b)) if a == b => Ordering::Equal, // -0.0 is 0.0
             (Value::Real(a), Value::Real(b)) => a.total_cmp(b),
-            (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
-            (Value::Uuid(a), Value::Uuid(b)) => a.cmp(b),
-            (Value::Boolean(a), Value::Boolean(b)) => a.cmp(b),
-            (Value::Timestamp(a), Value::Timestamp(b)) => a.cmp(b),
-            (a, b) => a.class().cmp(&b.class()),
+            (a, b) => a.class().cmp(&b.class()).then_with(|| a.as_stored().cmp(&b.as_stored())),
+        }
+    }
+
+    /// What a database without types for it stores: it gives a moment back as a number, a UUID as bytes.
+    fn as_stored(&self) -> (i64, &[u8]) {
+        match self {
+            Value::Boolean(value) => (i64::from(*value), &[]),
+            Value::Integer(number) | Value::Timestamp(number) => (*number, &[]),
+            Value::Bytes(bytes) => (0, bytes),
+            Value::Uuid(bytes) => (0, bytes),
+            Value::Null | Value::Real(_) | Value::Text(_) | Value::Json(_) => (0, &[]),
+        }
+    }
+
+    /// Whether a column of this kind holds such a value.
+    pub(crate) fn is_a(&self, kind: ColumnType) -> bool {
+        match self {
+            Value::Null => false,
+            Value::Boolean(_) => kind == ColumnType::Boolean,
+            Value::Integer(_) => kind == ColumnType::Integer,
+            Value::Real(_) => kind == ColumnType::Real,
+            Value::Text(_) => kind == ColumnType::Text,
+            Value::Bytes(_) => kind == ColumnType::Bytes,
+            Value::Uuid(_) => kind == ColumnType::Uuid,
+            Value::Timestamp(_) => kind == ColumnType::Timestamp,
+            Value::Json(_) => kind == ColumnType::Json,
         }
     }
 

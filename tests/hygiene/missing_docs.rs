@@ -5,7 +5,7 @@
 
 /// Models that other crates see.
 pub mod models {
-    use shard_runtime::{Field, Parent, ShardKey, Sharded};
+    use shard_runtime::{Field, Parent, Projection, ShardKey, Sharded};
 
     /// A continent.
     #[derive(ShardKey, Clone, Copy)]
@@ -61,6 +61,17 @@ pub mod models {
         /// Its own number.
         #[shard_key]
         pub serial: i64,
+    }
+
+    /// What the public sees of a city.
+    #[derive(Projection)]
+    #[sharded(model = City)]
+    pub struct Sight {
+        /// Its number.
+        pub id: i64,
+        /// What is above it.
+        #[sharded(column = sky)]
+        pub above: Sky,
     }
 
     impl City {

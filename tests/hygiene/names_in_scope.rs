@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unused_macros, non_upper_case_globals, non_camel_case_types)]
 
-use shard_runtime::{Sharded, Shards};
+use shard_runtime::{Projection, Sharded, Shards};
 
 struct Result;
 struct Option;
@@ -51,6 +51,17 @@ struct Model {
     new: i64,
 }
 
+#[derive(Projection)]
+#[sharded(model = Model)]
+struct Some_ {
+    row: i64,
+    load: i64,
+    #[sharded(column = next_id)]
+    first: i64,
+    #[sharded(column = binder)]
+    model: String,
+}
+
 fn main() {
     let shards = Shards::named(["a", "b"]).unwrap();
     let model = Model {
@@ -70,6 +81,7 @@ fn main() {
     };
     assert_eq!(model.shard_chooser(&shards).unwrap(), 1);
     assert_eq!(<Model as Sharded>::TABLE.columns[2].name, "table");
+    let _ = Model::select().all_shards().columns(Some_::COLUMNS);
     let _ = Model::TABLE.eq(5);
     let _ = Model::SELECT.eq(5);
 }

@@ -2,7 +2,7 @@
 
 #![no_implicit_prelude]
 
-use ::shard_runtime::{Field, Parent, ShardKey, Sharded};
+use ::shard_runtime::{Field, Parent, Projection, ShardKey, Sharded};
 
 #[derive(ShardKey)]
 pub enum Continent {
@@ -77,6 +77,14 @@ pub struct Pair {
     a: i64,
     #[shard_key]
     b: ::std::string::String,
+}
+
+#[derive(Projection)]
+#[sharded(model = City)]
+pub struct Sight {
+    sky: ::std::option::Option<Sky>,
+    #[sharded(column = name)]
+    called: ::std::string::String,
 }
 
 fn choose<'s>(

@@ -9,7 +9,7 @@ mod renamed {
 mod shard_runtime {}
 
 mod models {
-    use super::renamed::rt::{Field, Parent, ShardKey, Sharded};
+    use super::renamed::rt::{Field, Parent, Projection, ShardKey, Sharded};
 
     #[derive(ShardKey, Clone, Copy)]
     #[sharded(crate = super::renamed::rt)]
@@ -32,6 +32,14 @@ mod models {
         pub mean: Celsius,
     }
 
+    #[derive(Projection)]
+    #[sharded(crate = super::renamed::rt, model = City)]
+    pub struct Place {
+        pub id: i64,
+        #[sharded(column = mean)]
+        pub temperature: Celsius,
+    }
+
     #[derive(Sharded)]
     #[sharded(crate = crate::renamed::rt)]
     pub struct Report {
@@ -43,7 +51,8 @@ mod models {
 }
 
 fn main() {
-    use renamed::rt::Sharded;
+    use renamed::rt::{Projection, Sharded};
+    let _ = models::City::select().all_shards().columns(models::Place::COLUMNS);
     assert_eq!(models::Report::TABLE.parent.map(|parent| parent.table.name), Some("cities"));
     let cluster = renamed::rt::Cluster::in_memory::<(models::City, models::Report)>(["asia"]).unwrap();
     renamed::rt::assert_shards_asked!(cluster, [], cluster.session().commit().unwrap());

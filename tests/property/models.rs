@@ -3,14 +3,15 @@
 use std::sync::LazyLock;
 
 use shard_runtime::{
-    Filter, Order, Result, Routed, Select, Session, Shard, ShardKey, Sharded, Shards, Unrouted, Update,
+    Filter, Order, Projection, Result, Routed, Select, Session, Shard, ShardKey, Sharded, Shards, Unrouted,
+    Update,
 };
 
 use super::datum::{Column, Datum, Kind, Line};
 use super::predicate::Test;
 use super::strategies::{By, Function};
 use super::subject::{
-    Cell, Subject, aggregate, compared, compared_text, extreme, grouped, nullable, ordered,
+    Cell, Groups, Subject, aggregate, compared, compared_text, extreme, grouped, nullable, ordered,
 };
 
 /// A model and its [`Subject`]. `compare` and `aggregate` are what can be done with the key: text has tests of
@@ -137,21 +138,40 @@ macro_rules! model {
                 }
             }
 
+            fn briefs(session: &mut Session, select: Select<Self, Routed>) -> Result<Vec<Line>> {
+                #[derive(Projection)]
+                #[sharded(model = $model)]
+                struct Brief {
+                    note: Option<String>,
+                    #[sharded(column = key)]
+                    placed_by: $type,
+                    id: i64,
+                }
+                let line = |brief: Brief| {
+                    let mut line = Line(std::array::from_fn(|_| Datum::Null));
+                    line.set(Column::Id, brief.id.into());
+                    line.set(Column::Key, brief.placed_by.datum());
+                    line.set(Column::Note, brief.note.into());
+                    line
+                };
+                Ok(session.all(select.columns(Brief::COLUMNS))?.into_iter().map(line).collect())
+            }
+
             fn groups(
                 session: &mut Session,
                 select: Select<Self, Routed>,
                 column: Column,
-                distinct: bool,
+                wanted: Groups,
             ) -> Result<Vec<(Datum, u64)>> {
                 match column {
-                    Column::Id => grouped(session, select, Self::ID, distinct),
-                    Column::Key => grouped(session, select, Self::KEY, distinct),
-                    Column::Part => grouped(session, select, Self::PART, distinct),
-                    Column::Amount => grouped(session, select, Self::AMOUNT, distinct),
-                    Column::Rank => grouped(session, select, Self::RANK, distinct),
-                    Column::Name => grouped(session, select, Self::NAME, distinct),
-                    Column::Note => grouped(session, select, Self::NOTE, distinct),
-                    Column::Weight => grouped(session, select, Self::WEIGHT, distinct),
+                    Column::Id => grouped(session, select, Self::ID, wanted),
+                    Column::Key => grouped(session, select, Self::KEY, wanted),
+                    Column::Part => grouped(session, select, Self::PART, wanted),
+                    Column::Amount => grouped(session, select, Self::AMOUNT, wanted),
+                    Column::Rank => grouped(session, select, Self::RANK, wanted),
+                    Column::Name => grouped(session, select, Self::NAME, wanted),
+                    Column::Note => grouped(session, select, Self::NOTE, wanted),
+                    Column::Weight => grouped(session, select, Self::WEIGHT, wanted),
                 }
             }
 

@@ -1,5 +1,6 @@
 //! Reads: a cluster answers as one big table does, and asks the shards that it must and no others.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use proptest::collection::vec;
@@ -8,12 +9,12 @@ use shard_runtime::{ErrorKind, Routed, Select, Session, Shard, Shards, Stored};
 
 use super::aggregates::check_aggregate;
 use super::asking::{check_asked, names_unplaced, pinned, shard};
-use super::datum::{Column, Kind, Line};
+use super::datum::{Column, Datum, Kind, Line};
 use super::oracle::Oracle;
 use super::predicate::Truth;
 use super::runner::{self, Verdict};
 use super::strategies::{Pin, Query, Shape, aggregates, queries, rows};
-use super::subject::Subject;
+use super::subject::{Groups, Subject};
 use super::world::{World, filled, succeeded, worlds};
 
 pub fn run<T: Subject>(name: &str, thousandths: u64) {
@@ -97,6 +98,18 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, quer
 
     let count = succeeded(session.one(select.clone().count()))?;
     prop_assert_eq!(count, oracle.count(query, pin), "the count");
+    let exists = succeeded(session.one(select.clone().exists()))?;
+    prop_assert_eq!(exists, count > 0, "whether there is a row");
+    if !query.order.is_empty() {
+        let brief = |row: &Stored<T>| {
+            let mut line = row.line();
+            let others = [Column::Part, Column::Amount, Column::Rank, Column::Name, Column::Weight];
+            others.into_iter().for_each(|column| line.set(column, Datum::Null));
+            line
+        };
+        let briefs = succeeded(T::briefs(session, select.clone()))?;
+        prop_assert_eq!(briefs, found.iter().map(brief).collect::<Vec<_>>(), "some columns");
+    }
     let first = succeeded(session.first(select))?;
     let first: Vec<_> = first.into_iter().collect();
     let query = Query { limit: Some(query.limit.unwrap_or(1).min(1)), ..query.clone() };
@@ -147,9 +160,14 @@ fn check_groups<T: Subject>(
         return Ok(());
     }
     let wanted = oracle.groups(query, pin, column);
-    let groups = succeeded(T::groups(session, select::<T>(query, shards), column, false))?;
+    let groups = succeeded(T::groups(session, select::<T>(query, shards), column, Groups::All))?;
     prop_assert_eq!(&groups, &wanted, "the groups by {:?}", column);
-    let distinct = succeeded(T::groups(session, select::<T>(query, shards), column, true))?;
+    let mut largest: Vec<_> = wanted.iter().filter(|(_, rows)| *rows > 1).cloned().collect();
+    largest.sort_by_key(|(_, rows)| Reverse(*rows));
+    let largest: Vec<_> = largest.into_iter().skip(1).take(3).collect();
+    let found = succeeded(T::groups(session, select::<T>(query, shards), column, Groups::Largest))?;
+    prop_assert_eq!(found, largest, "the largest groups by {:?}", column);
+    let distinct = succeeded(T::groups(session, select::<T>(query, shards), column, Groups::Distinct))?;
     let (distinct, wanted): (Vec<_>, Vec<_>) =
         distinct.into_iter().zip(wanted).map(|((found, _), (wanted, _))| (found, wanted)).unzip();
     prop_assert_eq!(

@@ -44,12 +44,15 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
         column: Column,
     ) -> Result<Datum>;
 
-    /// The values of a column, each once, and how many rows have it; with `distinct`, without the numbers.
+    /// The ids, keys and notes of the rows, read as a struct of their own; the other columns are NULL.
+    fn briefs(session: &mut Session, select: Select<Self, Routed>) -> Result<Vec<Line>>;
+
+    /// The values of a column, each once, and how many rows have it.
     fn groups(
         session: &mut Session,
         select: Select<Self, Routed>,
         column: Column,
-        distinct: bool,
+        wanted: Groups,
     ) -> Result<Vec<(Datum, u64)>>;
 
     /// Adds what the row refers to.
@@ -91,6 +94,17 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
             },
         }
     }
+}
+
+/// Which groups are wanted, and how they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// All of them.
+    All,
+    /// Their values only, as distinct ones.
+    Distinct,
+    /// Of those with two rows at least the largest three but one.
+    Largest,
 }
 
 /// A field that a [`Datum`] can be made of, and the other way round.
@@ -219,12 +233,12 @@ where
     })
 }
 
-/// The groups of a column's values, as groups with their numbers or as distinct values.
+/// The groups of a column's values, with their numbers but where they are asked for as distinct values.
 pub fn grouped<T, V, K>(
     session: &mut Session,
     select: Select<T, Routed>,
     column: Typed<T, V, K>,
-    distinct: bool,
+    wanted: Groups,
 ) -> Result<Vec<(Datum, u64)>>
 where
     T: Sharded,
@@ -237,15 +251,14 @@ where
         Value::Text(text) => Datum::text(&text),
         _ => Datum::Null,
     };
-    Ok(match distinct {
-        true => session
-            .all(select.columns(column).distinct())?
-            .into_iter()
-            .map(|value| (datum(value), 0))
-            .collect(),
-        false => {
-            let groups = session.all(select.group_by(column).aggregate(count()))?;
-            groups.into_iter().map(|(value, rows)| (datum(value), rows)).collect()
+    let groups = || select.clone().group_by(column).aggregate(count());
+    let groups = match wanted {
+        Groups::All => groups(),
+        Groups::Largest => groups().having(count().ge(2)).order_by(count().desc()).offset(1).limit(3),
+        Groups::Distinct => {
+            let values = session.all(select.columns(column).distinct())?;
+            return Ok(values.into_iter().map(|value| (datum(value), 0)).collect());
         }
-    })
+    };
+    Ok(session.all(groups)?.into_iter().map(|(value, rows)| (datum(value), rows)).collect())
 }

@@ -4,10 +4,10 @@ use proc_macro2::Ident;
 use syn::parse::ParseStream;
 use syn::{Attribute, LitStr, Meta, Path};
 
-use super::{ID, KeyAttr, SHARD_KEY, SHARD_PARENT, SHARDED, list_of, put_once, read_settings, text_of, word};
+use super::{
+    COLUMN, ID, KeyAttr, SHARD_KEY, SHARD_PARENT, SHARDED, list_of, put_once, read_settings, text_of, word,
+};
 use crate::errors::Errors;
-
-const COLUMN: &str = "column";
 
 /// What stands on one field.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 
 mod field;
 mod placement;
+mod projection;
 mod settings;
 
 use std::fmt::Display;
@@ -17,10 +18,15 @@ use crate::errors::{Errors, did_you_mean};
 
 pub(crate) use field::{FieldAttrs, IdKind, ParentAttr, ParentModel};
 pub(crate) use placement::{Bound, KeyAttr, ListAttr, PlacementAttr, RangeAttr};
+pub(crate) use projection::{ProjectionAttrs, projected_field};
 pub(crate) use settings::StructAttrs;
 
 /// The attribute of settings.
 pub(crate) const SHARDED: &str = "sharded";
+/// The setting of a runtime that is renamed.
+const CRATE: &str = "crate";
+/// The setting of a field's column.
+const COLUMN: &str = "column";
 /// The roles of fields.
 pub(crate) const ID: &str = "id";
 pub(crate) const SHARD_KEY: &str = "shard_key";

@@ -7,8 +7,8 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, LitStr, Path, Token};
 
 use super::{
-    ID, KeyAttr, SHARD_KEY, SHARD_PARENT, SHARDED, expect, items_of, list_of, mistake, path_of, put_once,
-    read_settings, text_of, word,
+    CRATE, ID, KeyAttr, SHARD_KEY, SHARD_PARENT, SHARDED, expect, items_of, list_of, mistake, path_of,
+    put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
@@ -16,7 +16,6 @@ const TABLE: &str = "table";
 const INSERT: &str = "insert";
 const INDEX: &str = "index";
 const UNIQUE: &str = "unique";
-const CRATE: &str = "crate";
 const KNOWN: &[&str] = &[TABLE, INSERT, INDEX, UNIQUE, SHARD_KEY, CRATE];
 
 /// What `#[sharded(..)]` on the struct says, over all of them together.

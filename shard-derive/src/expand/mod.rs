@@ -5,6 +5,7 @@ mod assertions;
 mod choosers;
 mod columns;
 mod insert;
+mod projection;
 mod relations;
 mod rows;
 pub(crate) mod stub;
@@ -17,6 +18,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use crate::attr::IdKind;
 use crate::model::{Home, Model};
 
+pub(crate) use projection::projection;
 pub(crate) use values::value;
 
 /// Everything that `#[derive(Sharded)]` makes.

@@ -182,7 +182,8 @@ impl<T, R, C, M> Groups<T, R, C, M> {
 
     /// In this order: a group's column (`City::NAME.asc()`) or a measure (`count().desc()`). Said again, the second
     /// order decides where the first is equal; where all are equal, the groups' values do, ascending. By a measure,
-    /// all groups are in memory before the first is answered.
+    /// all groups are in memory before the first is answered, unless each is of one shard (groups by the shard key, or
+    /// a query of one shard) and the measure is a count, a sum, or a least or greatest value.
     pub fn order_by(mut self, order: impl Into<GroupOrder<T>>) -> Self {
         let core = order.into().core;
         if let GroupOrderCore::Measure { measure, .. } = core {

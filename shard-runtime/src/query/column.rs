@@ -181,13 +181,14 @@ impl<T, V, K> Column<T, V, K> {
     pub const fn new(index: usize) -> Self {
         Column { index, marker: PhantomData }
     }
+
+    /// The column's place in the model's table.
+    pub(crate) const fn index(self) -> usize {
+        self.index
+    }
 }
 
 impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
-    pub(crate) fn index(self) -> usize {
-        self.index
-    }
-
     fn compare<R>(self, operator: Operator, value: impl IntoOperand<V::Compare>) -> Filter<T, R> {
         Filter::of(Node::Compare { column: self.index, operator, operand: value.into_operand() })
     }

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::column::{Column, ColumnKind, Marker};
+use super::cursor::Cursor;
 use super::filter::{IsRouted, Routing};
 use super::select::{Explainable, Query, SelectCore, Visitor};
 use crate::cluster::Layout;
@@ -21,10 +22,12 @@ pub struct Columns<T, R, C> {
     marker: Marker<T, R, C>,
 }
 
-/// A column of `T`, or a tuple of up to eight: what is read is the value, or a tuple of the values.
+/// A column of `T`, or a tuple of up to eight: what is read is the value, or a tuple of the values. The columns of a
+/// [`Projection`](crate::Projection) are read as the struct.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a column of `{T}`, nor a tuple of its columns",
-    label = "not columns of `{T}`"
+    label = "not columns of `{T}`",
+    note = "columns are the model's constants, tuples of them, or the `COLUMNS` of a struct with `#[derive(Projection)]`"
 )]
 pub trait ColumnList<T> {
     /// The value, or the tuple of the values.
@@ -89,6 +92,52 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
         Columns { core, columns, distinct: false, marker: PhantomData }
     }
 
+    /// Each row together with the cursor of a page that ends with it, to be taken by `after`. What the rows are
+    /// ordered by need not be among the columns.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     owner: String,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// # session.add_all((1..9).map(|id| Account { id, owner: format!("{id}"), cents: id / 3 }))?;
+    /// let query = Account::select().all_shards().order_by(Account::CENTS.desc());
+    /// let page = session.all(query.clone().limit(3).columns(Account::OWNER).with_cursor())?;
+    /// let (_, end) = &page[2];
+    ///
+    /// let next = session.all(query.clone().after(end).limit(3).columns(Account::OWNER).with_cursor())?;
+    /// # let whole = session.all(query.columns(Account::OWNER))?;
+    /// # assert!(page.iter().chain(&next).map(|(owner, _)| owner).eq(&whole[..6]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order and its rows are not
+    /// distinct.
+    pub fn with_cursor(self) -> WithCursor<T, R, C> {
+        WithCursor { columns: self }
+    }
+
+    /// Only the rows that come after a page of this query, as [`Select::after`](crate::Select::after) has it. Said
+    /// after `distinct`, the cursor is one of distinct rows.
+    ///
+    /// # Errors
+    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the cursor is of a query with other filters,
+    /// pins or order, or, of distinct rows, with other columns.
+    pub fn after(mut self, cursor: &Cursor) -> Self {
+        self.core.after = Some(cursor.clone());
+        self
+    }
+
     /// Of rows that agree in these columns, one; over all shards. They come in the order asked for, which is of
     /// these columns, and where it leaves them equal in the columns' own.
     pub fn distinct(mut self) -> Self {
@@ -100,6 +149,70 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
 impl<T, R, C> Columns<T, R, C> {
     fn projection(&self) -> Projection<'_> {
         Projection::Columns { columns: &self.columns, distinct: self.distinct }
+    }
+}
+
+/// Some columns of the rows, each row with its cursor; made by [`Columns::with_cursor`].
+#[must_use = "a query does nothing until a session runs it"]
+pub struct WithCursor<T, R, C> {
+    columns: Columns<T, R, C>,
+}
+
+impl<T, R, C> WithCursor<T, R, C> {
+    /// The columns that distinct rows are made of.
+    fn distinct(&self) -> Option<&[usize]> {
+        self.columns.distinct.then_some(self.columns.columns.as_slice())
+    }
+
+    /// The columns that are read: those that were asked for, then what the cursors hold; and where in them each of
+    /// the cursors' values is.
+    fn read(&self) -> Result<(Vec<usize>, Vec<usize>)> {
+        let mut read = self.columns.columns.clone();
+        let mut places = Vec::new();
+        for column in self.columns.core.cursor_columns(self.distinct())? {
+            let place = read.iter().position(|&other| other == column);
+            places.push(place.unwrap_or(read.len()));
+            // Distinct rows are made of no other column: that they are ordered by one is refused when they are planned.
+            if place.is_none() && !self.columns.distinct {
+                read.push(column);
+            }
+        }
+        Ok((read, places))
+    }
+}
+
+impl<T, R, C> Clone for WithCursor<T, R, C> {
+    fn clone(&self) -> Self {
+        WithCursor { columns: self.columns.clone() }
+    }
+}
+
+impl<T: Sharded, R: IsRouted, C: ColumnList<T>> Query for WithCursor<T, R, C> {
+    type Output = (C::Output, Cursor);
+
+    fn visit(
+        mut self,
+        session: &mut Session,
+        at_most: Option<u64>,
+        visit: &mut Visitor<'_, Self::Output>,
+    ) -> Result<()> {
+        self.columns.core.at_most(at_most);
+        let (columns, places) = self.read()?;
+        let core = &self.columns.core;
+        let projection = Projection::Columns { columns: &columns, distinct: self.columns.distinct };
+        session.visit(core, projection, |row| {
+            let value = |&place: &usize| row.read(place, |value| Ok(value.into_owned()));
+            let values = places.iter().map(value).collect::<Result<_>>()?;
+            visit((C::load(row, 0)?, Cursor::new(core, self.distinct(), row.shard, values)))
+        })
+    }
+}
+
+impl<T: Sharded, R, C> Explainable for WithCursor<T, R, C> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let (columns, _) = self.read()?;
+        let projection = Projection::Columns { columns: &columns, distinct: self.columns.distinct };
+        Plan::read(&self.columns.core, projection, layout)?.explain(layout)
     }
 }
 

@@ -7,15 +7,16 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use super::select::SelectCore;
+use super::select::{Pin, SelectCore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::hash;
+use crate::shards::Shard;
 use crate::value::Value;
 
 const VERSION: u8 = 1;
 
-/// Where a page ended; made by [`Select::cursor`](crate::Select::cursor), taken by
-/// [`Select::after`](crate::Select::after). As text (`to_string`, `parse`) it can travel to a client and back; it is
+/// Where a page ended; made by [`Select::cursor`](crate::Select::cursor), or read beside the rows where they do not
+/// say it ([`Columns::with_cursor`](crate::Columns::with_cursor)), taken by [`Select::after`](crate::Select::after). As text (`to_string`, `parse`) it can travel to a client and back; it is
 /// not secret, and a changed one is an error or another place in the same query's rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor {
@@ -25,11 +26,67 @@ pub struct Cursor {
     pub(crate) values: Vec<Value<'static>>,
 }
 
-/// A number that tells a query's rows and order from those of other queries; limit and offset are not in it.
-pub(super) fn fingerprint(core: &SelectCore) -> u64 {
+/// A number that tells a query's rows and order from those of other queries; limit and offset are not in it, nor
+/// what the session is pinned to.
+fn fingerprint(core: &SelectCore, distinct: Option<&[usize]>) -> u64 {
     let SelectCore { target, order, .. } = core;
-    let said = format!("{} {:?} {:?} {order:?}", target.table.name, target.predicate, target.pins);
+    let pins: Vec<&Pin> = target.pins.iter().filter(|pin| !matches!(pin, Pin::Session(_))).collect();
+    let mut said = format!("{} {:?} {pins:?} {order:?}", target.table.name, target.predicate);
+    if let Some(columns) = distinct {
+        let _ = write!(said, " distinct {columns:?}");
+    }
     hash::hash_bytes(said.as_bytes(), 0)
+}
+
+impl Cursor {
+    /// Where a page of a select ends whose last row has these values and is of this shard. Where rows are
+    /// `distinct` in some columns, those are the row.
+    pub(super) fn new(
+        core: &SelectCore,
+        distinct: Option<&[usize]>,
+        shard: &Shard,
+        values: Vec<Value<'static>>,
+    ) -> Self {
+        Cursor { fingerprint: fingerprint(core, distinct), shard: shard.name().to_owned(), values }
+    }
+}
+
+impl SelectCore {
+    /// The columns whose values say where a row stands: those that the query is ordered by, then the id, or of
+    /// distinct rows the other columns that they are made of.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`] where the query has no order.
+    pub(super) fn cursor_columns(&self, distinct: Option<&[usize]>) -> Result<Vec<usize>> {
+        let mut columns: Vec<usize> = self.order.iter().map(|by| by.column).collect();
+        match distinct {
+            Some(all) => {
+                let others: Vec<usize> =
+                    all.iter().copied().filter(|column| !columns.contains(column)).collect();
+                columns.extend(others);
+            }
+            None if columns.is_empty() => {
+                let said = "pages are of a query with an order: say `order_by`";
+                return Err(Error::new(ErrorKind::Query, said).in_table(self.target.table.name));
+            }
+            None => columns.push(self.target.table.id),
+        }
+        Ok(columns)
+    }
+
+    /// Where the wanted rows begin, if somewhere.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`] where the cursor is another query's.
+    pub(crate) fn begin(&self, distinct: Option<&[usize]>) -> Result<Option<&Cursor>> {
+        let Some(cursor) = &self.after else { return Ok(None) };
+        let columns = self.cursor_columns(distinct).map_or(0, |columns| columns.len());
+        if cursor.fingerprint == fingerprint(self, distinct) && cursor.values.len() == columns {
+            return Ok(Some(cursor));
+        }
+        let said = "the cursor is of another query: its rows, its order or its pins were others";
+        Err(Error::new(ErrorKind::Query, said).in_table(self.target.table.name))
+    }
 }
 
 impl fmt::Display for Cursor {

@@ -7,10 +7,10 @@ use std::ops::ControlFlow;
 use super::filter::Operator;
 use super::measure::{HavingCore, MeasureCore, MeasureList, Measures};
 use super::select::{OrderBy, SelectCore};
-use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::error::{Result, ValueError};
 use crate::model::{Row, RowSource, Sharded, Table};
 use crate::partial::Partial;
-use crate::plan::Plan;
+use crate::plan::{Grouping, Plan};
 use crate::session::Session;
 use crate::shards::Shard;
 use crate::value::Value;
@@ -22,14 +22,14 @@ pub(crate) struct GroupCore {
     pub(crate) keys: Vec<usize>,
     /// Those that are read, then those that are only compared or ordered by.
     pub(crate) measures: Vec<MeasureCore>,
-    pub(super) having: Vec<HavingCore>,
-    pub(super) order: Vec<GroupOrderCore>,
+    pub(crate) having: Vec<HavingCore>,
+    pub(crate) order: Vec<GroupOrderCore>,
     pub(crate) limit: Option<u64>,
     pub(crate) offset: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) enum GroupOrderCore {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum GroupOrderCore {
     Key(OrderBy),
     Measure { measure: MeasureCore, descending: bool },
 }
@@ -47,35 +47,10 @@ impl GroupCore {
         }
     }
 
-    /// The groups' columns in the order in which shards answer them, and whether it is the order of the answer.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Query`](crate::ErrorKind::Query) where groups are ordered by a column that is none of theirs.
-    pub(crate) fn key_order(&self) -> Result<(Vec<OrderBy>, bool)> {
-        let mut order: Vec<OrderBy> = Vec::new();
-        let mut is_answers = true;
-        for by in &self.order {
-            match by {
-                GroupOrderCore::Key(by) if !self.keys.contains(&by.column) => {
-                    let said = "groups are ordered by the columns that they are made by, and this is none";
-                    let error = Error::new(ErrorKind::Query, said);
-                    return Err(self.select.target.table.error_at(by.column, error));
-                }
-                GroupOrderCore::Key(by) => order.push(*by),
-                GroupOrderCore::Measure { .. } => is_answers = false,
-            }
-        }
-        for &column in &self.keys {
-            if !order.iter().any(|by| by.column == column) {
-                order.push(OrderBy { column, descending: false, nulls_first: true });
-            }
-        }
-        Ok((order, is_answers))
-    }
-
-    /// Whether some groups are left out because of a measure.
-    pub(crate) fn has_conditions(&self) -> bool {
-        !self.having.is_empty()
+    /// A measure as shards are asked for it.
+    pub(crate) fn asked(&self, measure: MeasureCore, asked: &[MeasureCore]) -> MeasureCore {
+        let place = self.measures.iter().position(|other| *other == measure);
+        place.and_then(|place| asked.get(place)).copied().unwrap_or(measure)
     }
 
     fn holds(&self, group: &Group) -> Result<bool> {
@@ -118,11 +93,17 @@ impl GroupCore {
         visit: &mut dyn FnMut(&Group) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let limit = self.limit.into_iter().chain(at_most).min();
-        let (_, is_answers_order) = self.key_order()?;
         let (mut skip, mut left) = (self.offset, limit.unwrap_or(u64::MAX));
         if left == 0 {
             return Ok(());
         }
+        let cluster = session.cluster().clone();
+        let core = session.pinned_query(self, |core| &mut core.select.target)?;
+        let plan = Plan::groups(&core, limit, cluster.layout())?;
+        let is_wanted = |group: &Group| match plan.grouping.has_conditions {
+            true => self.holds(group),
+            false => Ok(true),
+        };
         let mut bounded = |group: &Group| {
             if skip > 0 {
                 skip -= 1;
@@ -132,14 +113,14 @@ impl GroupCore {
             let more = visit(group)?;
             Ok(if left == 0 { ControlFlow::Break(()) } else { more })
         };
-        if is_answers_order {
-            return self.each(session, limit, |group| {
-                if self.holds(&group)? { bounded(&group) } else { Ok(ControlFlow::Continue(())) }
+        if !plan.grouping.is_unordered {
+            return self.each(session, &plan, |group| {
+                if is_wanted(&group)? { bounded(&group) } else { Ok(ControlFlow::Continue(())) }
             });
         }
         let mut groups = Vec::new();
-        self.each(session, None, |group| {
-            if self.holds(&group)? {
+        self.each(session, &plan, |group| {
+            if is_wanted(&group)? {
                 groups.push(group);
             }
             Ok(ControlFlow::Continue(()))
@@ -157,33 +138,30 @@ impl GroupCore {
     fn each(
         &self,
         session: &mut Session,
-        limit: Option<u64>,
+        plan: &Plan<'_>,
         mut visit: impl FnMut(Group) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let mut current: Option<Partials> = None;
         let mut over = false;
-        let cluster = session.cluster().clone();
-        let core = session.pinned_query(self, |core| &mut core.select.target)?;
-        let plan = Plan::groups(&core, limit, cluster.layout())?;
-        let spans_shards = plan.spans_shards;
-        session.visit_plan(&plan, |row| {
-            let next = Partials::read(row, self.keys.len(), &plan.measures)?;
+        let Grouping { measures, spans_shards, .. } = &plan.grouping;
+        session.visit_plan(plan, |row| {
+            let next = Partials::read(row, self.keys.len(), measures)?;
             match current.take() {
-                Some(mut group) if spans_shards && group.keys == next.keys => {
-                    group.merge(next, &plan.measures);
+                Some(mut group) if *spans_shards && group.keys == next.keys => {
+                    group.merge(next, measures);
                     current = Some(group);
                 }
                 before => {
                     current = Some(next);
                     if let Some(group) = before {
-                        over = visit(group.whole(row.table, &plan.measures)?)?.is_break();
+                        over = visit(group.whole(row.table, measures)?)?.is_break();
                     }
                 }
             }
             Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         match current {
-            Some(group) if !over => visit(group.whole(self.select.target.table, &plan.measures)?).map(drop),
+            Some(group) if !over => visit(group.whole(self.select.target.table, measures)?).map(drop),
             _ => Ok(()),
         }
     }

@@ -148,11 +148,11 @@ pub struct Having<T> {
     marker: PhantomData<fn() -> T>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct HavingCore {
-    pub(super) measure: MeasureCore,
-    pub(super) operator: Operator,
-    pub(super) value: Result<Value<'static>, ValueError>,
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HavingCore {
+    pub(crate) measure: MeasureCore,
+    pub(crate) operator: Operator,
+    pub(crate) value: Result<Value<'static>, ValueError>,
 }
 
 impl<T, O: Measured> Measure<T, O> {

@@ -5,9 +5,11 @@ mod aggregate;
 mod column;
 mod columns;
 mod cursor;
+mod exists;
 mod filter;
 mod groups;
 mod measure;
+mod projection;
 mod raw;
 mod relation;
 mod select;
@@ -17,18 +19,20 @@ pub use aggregate::{Aggregate, Count, GroupBy, GroupOrder, Groups};
 pub use column::{
     Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable, kind,
 };
-pub use columns::{ColumnList, Columns};
+pub use columns::{ColumnList, Columns, WithCursor};
 pub use cursor::Cursor;
+pub use exists::Exists;
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
 pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
+pub use projection::{ProjectedColumns, Projection};
 pub use raw::{IntoParameter, Sql, SqlRow};
 pub use relation::WithParent;
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
-pub(crate) use groups::GroupCore;
-pub(crate) use measure::{Function, MeasureCore};
+pub(crate) use groups::{GroupCore, GroupOrderCore};
+pub(crate) use measure::{Function, HavingCore, MeasureCore};
 pub(crate) use raw::SqlCore;
 pub(crate) use relation::Relation;
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};

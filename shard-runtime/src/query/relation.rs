@@ -4,6 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::cursor::Cursor;
 use super::filter::{Filter, IsRouted, Routing};
 use super::select::{Explainable, Query, Select, Visitor};
 use crate::cluster::Layout;
@@ -108,6 +109,25 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         T: ChildOf<P>,
     {
         WithParent { select: self, marker: PhantomData }
+    }
+}
+
+impl<T: Sharded, P: Sharded, R: Routing> WithParent<T, P, R> {
+    /// Where a page of this query ends whose last row is this one, as [`Select::cursor`] has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order.
+    pub fn cursor(&self, (last, _): &(Stored<T>, Stored<P>)) -> Result<Cursor> {
+        self.select.cursor(last)
+    }
+
+    /// Only the rows that come after a page of this query, as [`Select::after`] has it.
+    ///
+    /// # Errors
+    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the cursor is of a query with other filters,
+    /// pins or order.
+    pub fn after(self, cursor: &Cursor) -> Self {
+        WithParent { select: self.select.after(cursor), marker: PhantomData }
     }
 }
 

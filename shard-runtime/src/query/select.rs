@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::column::{Operand, Order};
 use super::columns::{ColumnList, Columns};
-use super::cursor::{Cursor, fingerprint};
+use super::cursor::Cursor;
 use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
 use crate::cluster::Layout;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::key::Key;
 use crate::model::{ChildOf, IdKind, Sharded, Table, UniqueId, values_of};
 use crate::plan::{Explain, Plan, Projection};
@@ -39,22 +39,6 @@ pub(crate) struct SelectCore {
 }
 
 impl SelectCore {
-    /// Where the wanted rows begin, if somewhere.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Query`] where the cursor is another query's.
-    pub(crate) fn begin(&self) -> Result<Option<&Cursor>> {
-        match &self.after {
-            Some(cursor)
-                if cursor.fingerprint != fingerprint(self) || cursor.values.len() != self.order.len() + 1 =>
-            {
-                let said = "the cursor is of another query: its rows, its order or its pins were others";
-                Err(Error::new(ErrorKind::Query, said).in_table(self.target.table.name))
-            }
-            after => Ok(after.as_ref()),
-        }
-    }
-
     /// Wants no more rows than these.
     pub(super) fn at_most(&mut self, rows: Option<u64>) {
         self.limit = self.limit.into_iter().chain(rows).min();
@@ -79,6 +63,8 @@ pub(crate) enum Pin {
     Name(String),
     /// The shard of a row, for what lives with it.
     Row(Shard),
+    /// The shard that the session is pinned to.
+    Session(Shard),
 }
 
 impl Pin {
@@ -195,7 +181,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         self
     }
 
-    /// Only these columns of the rows: one, or a tuple of them.
+    /// Only these columns of the rows: one, a tuple of them, or those of a [`Projection`](crate::Projection), which
+    /// are read as a struct.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -259,17 +246,13 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Query`] where the query has no order.
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order.
     pub fn cursor(&self, last: &Stored<T>) -> Result<Cursor> {
-        if self.core.order.is_empty() {
-            let said = "pages are of a query with an order: say `order_by`";
-            return Err(Error::new(ErrorKind::Query, said).in_table(T::TABLE.name));
-        }
+        let columns = self.core.cursor_columns(None)?;
         let row = values_of(&**last)?;
-        let columns = self.core.order.iter().map(|by| by.column).chain([T::TABLE.id]);
-        let values =
-            columns.filter_map(|column| row.get(column)).map(|value| value.clone().into_owned()).collect();
-        Ok(Cursor { fingerprint: fingerprint(&self.core), shard: last.shard().name().to_owned(), values })
+        let values = columns.into_iter().filter_map(|column| row.get(column));
+        let values = values.map(|value| value.clone().into_owned()).collect();
+        Ok(Cursor::new(&self.core, None, last.shard(), values))
     }
 
     /// Only the rows that come after a page of this query. A page costs the same wherever it is: nothing before
@@ -277,7 +260,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// their order puts them.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Query`] where the cursor is of a query with other filters, pins or order.
+    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the cursor is of a query with other filters, pins or order.
     pub fn after(mut self, cursor: &Cursor) -> Self {
         self.core.after = Some(cursor.clone());
         self

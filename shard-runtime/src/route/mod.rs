@@ -88,7 +88,7 @@ pub(crate) fn target_shards(target: &Target, shards: &Shards) -> Result<ShardSet
 pub(crate) fn pin_shard(table: &'static Table, pin: &Pin, shards: &Shards) -> Result<usize> {
     match pin {
         Pin::Name(name) => Ok(shards.named_shard(name)?.index()),
-        Pin::Row(shard) => shards.place_of(shard),
+        Pin::Row(shard) | Pin::Session(shard) => shards.place_of(shard),
         Pin::Key(Ok(values)) => {
             table.placement.place(values, shards).map_err(|error| key_error(table, error))
         }

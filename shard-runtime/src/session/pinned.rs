@@ -58,7 +58,7 @@ impl Session {
             let place = route::pin_shard(table, pin, self.cluster.shards())?;
             self.refuse_elsewhere(place, "the query").map_err(|error| error.in_table(table.name))?;
         }
-        pins.push(Pin::Row(shard.clone()));
+        pins.push(Pin::Session(shard.clone()));
         Ok(Cow::Owned(core))
     }
 }

@@ -53,6 +53,16 @@ impl Session {
         self.noticed(visited)
     }
 
+    /// Whether a select finds a row.
+    pub(crate) fn finds_a_row(&mut self, core: &SelectCore) -> Result<bool> {
+        let mut found = false;
+        self.visit(core, Projection::Existence, |_| {
+            found = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
     /// The row of this id on one of these shards, from what the session knows or from the shards.
     pub(super) fn look_up<T: Sharded>(&mut self, id: &T::Id, shards: &ShardSet) -> Result<Option<Stored<T>>> {
         if let Some(known) = self.identities.get(id, shards)? {

@@ -8,10 +8,10 @@ use crate::value::Value;
 
 /// Where the wanted rows of a shard begin.
 #[derive(Clone, Copy)]
-pub(crate) struct After<'q> {
+pub(crate) struct After<'o, 'q> {
     pub(crate) cursor: &'q Cursor,
     /// The order of the query, without the id that makes it total.
-    pub(crate) order: &'q [OrderBy],
+    pub(crate) order: &'o [OrderBy],
     /// Where the shard stands beside the cursor's.
     pub(crate) shard: Ordering,
 }
@@ -20,7 +20,7 @@ impl<'q> Writer<'_, 'q> {
     /// The rows that come later than the cursor: those that are greater in the first column of the order, or
     /// equal there and greater in the next, and so on. What comes first bounds the first column, so that an index
     /// can be entered there.
-    pub(super) fn after(&mut self, after: &After<'q>) {
+    pub(super) fn after(&mut self, after: &After<'_, 'q>) {
         let id = OrderBy { column: self.site.table.id, descending: false, nulls_first: true };
         let by_id = (after.shard == Ordering::Equal).then_some(id);
         let columns = after.order.iter().copied().chain(by_id);

@@ -1,6 +1,6 @@
 //! The queries that the compile-fail cases have slightly wrong.
 
-use shard_runtime::{Filter, Parent, Result, Session, ShardKey, Sharded, Sql, Stored, Unrouted, With};
+use shard_runtime::{Filter, Parent, Projection, Result, Session, ShardKey, Sharded, Sql, Stored, Unrouted, With};
 
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq)]
 enum Continent {
@@ -58,6 +58,14 @@ struct Event {
     number: i64,
 }
 
+#[derive(Projection, Debug)]
+#[sharded(model = Report)]
+struct Reading {
+    temperature: f64,
+    #[sharded(column = city)]
+    of: Parent<City>,
+}
+
 fn run(session: &mut Session, tokyo: &Stored<City>) -> Result<()> {
     session.all(City::select().filter(City::CONTINENT.eq(Continent::Asia)))?;
     session.all(City::select().filter(City::CONTINENT.is_in([Continent::Asia, Continent::Europe])))?;
@@ -69,6 +77,9 @@ fn run(session: &mut Session, tokyo: &Stored<City>) -> Result<()> {
     session.all(Sql::new("SELECT name FROM {cities}").on::<City>(Continent::Asia))?;
     session.all(Sql::new("SELECT 1 FROM {cities} WHERE id IN rarray(?1)").bind_list(vec![1, 2]).on_shard("asia"))?;
     session.execute(Sql::new("DELETE FROM {cities} WHERE name = ?1").bind("Tokyo").on::<Report>(Continent::Asia))?;
+    session.one(City::select().filter(City::CONTINENT.eq(Continent::Asia)).exists())?;
+    let readings = session.all(Report::select().on(Continent::Asia).columns(Reading::COLUMNS).distinct())?;
+    let _: Option<(f64, &Parent<City>)> = readings.first().map(|reading| (reading.temperature, &reading.of));
     session.get::<City>(1)?;
     session.get(Report::by_id(1).on(Continent::Asia))?;
 

@@ -5,7 +5,7 @@
 #![deny(missing_docs, warnings)]
 #![forbid(unsafe_code)]
 
-use ::sharding::{Field, Parent, Shard, ShardKey, Sharded, Shards};
+use ::sharding::{Field, Parent, Projection, Shard, ShardKey, Sharded, Shards};
 use ::std::clone::Clone;
 use ::std::cmp::PartialEq;
 use ::std::fmt::Debug;
@@ -52,6 +52,17 @@ pub struct Harvest {
     pub acre: Parent<Acre>,
     /// The year; a word that Rust keeps for itself is a name too.
     pub r#yield: i32,
+}
+
+/// What is known of a harvest's year.
+#[derive(Projection, Clone, Debug, PartialEq)]
+#[sharded(crate = ::sharding, model = Harvest)]
+pub struct Year {
+    /// The year.
+    pub r#yield: i32,
+    /// The harvest's number on its shard.
+    #[sharded(column = id)]
+    pub number: i64,
 }
 
 /// A crop.

@@ -1,9 +1,9 @@
 //! Uses the models of a crate in which the runtime has another name.
 
 use renamed::{
-    Acre, Crop, Farm, Farmer, Harvest, NewAcre, NewHarvest, NewTool, Road, Season, Stall, Tons, Tool, Well,
+    Acre, Crop, Farm, Farmer, Harvest, NewAcre, NewHarvest, NewTool, Road, Season, Stall, Tons, Tool, Well, Year,
 };
-use sharding::{Cluster, Result, Sharded};
+use sharding::{Cluster, Projection, Result, Sharded};
 
 /// A model in a crate that has a prelude: the runtime's new name is enough.
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -30,6 +30,8 @@ fn main() -> Result<()> {
 
     let harvest = session.one(acre.children::<Harvest>().filter(Harvest::YIELD.ge(3)))?;
     println!("a harvest of {} on {}", harvest.r#yield, harvest.shard());
+    let year = session.one(acre.children::<Harvest>().columns(Year::COLUMNS))?;
+    println!("harvest {}: {}", year.number, year.r#yield);
     let rice =
         session.one(Acre::select().filter(Acre::SEASON.eq(Season::Wet) & Acre::CROP.eq(Crop::Rice)))?;
     println!("{:?} of {:?}", rice.yearly, rice.crop);

@@ -1,0 +1,64 @@
+//! Whether a select finds a row at all.
+
+use super::filter::{IsRouted, Routing};
+use super::select::{Explainable, Query, Select, Visitor};
+use crate::cluster::Layout;
+use crate::error::Result;
+use crate::model::Sharded;
+use crate::plan::{Explain, Plan, Projection};
+use crate::session::Session;
+
+/// Whether a select finds a row; made by [`Select::exists`].
+#[must_use = "a query does nothing until a session runs it"]
+pub struct Exists<T, R> {
+    select: Select<T, R>,
+}
+
+impl<T: Sharded, R: Routing> Select<T, R> {
+    /// Whether there is a row; `limit` and `offset` are counted in. Every shard that is asked stops at the first row
+    /// that says so. The shards are asked in turn, and none after the one that has it; large ones in which that takes
+    /// long at once.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// # session.add(Account { id: 1, cents: -5 })?;
+    /// let overdrawn = Account::select().filter(Account::CENTS.lt(0)).all_shards();
+    /// assert!(session.one(overdrawn.exists())?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn exists(mut self) -> Exists<T, R> {
+        self.core.at_most(Some(1));
+        Exists { select: self }
+    }
+}
+
+impl<T, R> Clone for Exists<T, R> {
+    fn clone(&self) -> Self {
+        Exists { select: self.select.clone() }
+    }
+}
+
+impl<T: Sharded, R: IsRouted> Query for Exists<T, R> {
+    type Output = bool;
+
+    fn visit(self, session: &mut Session, _: Option<u64>, visit: &mut Visitor<'_, bool>) -> Result<()> {
+        visit(session.finds_a_row(&self.select.core)?).map(drop)
+    }
+}
+
+impl<T: Sharded, R> Explainable for Exists<T, R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.select.core, Projection::Existence, layout)?.explain(layout)
+    }
+}

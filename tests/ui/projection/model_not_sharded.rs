@@ -1,0 +1,23 @@
+use shard_runtime::{Projection, Sharded};
+
+#[derive(Sharded)]
+struct City {
+    #[id(sequence)]
+    id: i64,
+    #[shard_key(hash)]
+    country: String,
+    name: String,
+    population: Option<i64>,
+}
+
+struct Country {
+    name: String,
+}
+
+#[derive(Projection)]
+#[sharded(model = Country)]
+struct Place {
+    name: String,
+}
+
+fn main() {}

@@ -155,7 +155,8 @@
 //! Order, limit and offset are of the whole answer, wherever its parts are. Rows that are equal by the order asked for
 //! come shard by shard, and within a shard by id. [`Select::columns`] reads some columns only, and each combination of
 //! their values once where that is wanted; [`Select::cursor`] and [`Select::after`] page without counting from the
-//! start; [`Session::for_each`] visits rows one by one, so that an answer may be longer than memory.
+//! start; [`Session::for_each`] visits rows one by one, so that an answer may be longer than memory (`cargo bench --
+//! --memory` shows it; docs/PERFORMANCE.md has the figures).
 //!
 //! [`Select::count`] and [`Select::aggregate`] make one answer of all rows, [`Select::group_by`] one of each group:
 //! counts, sums, means, least and greatest values, distinct values, variances. Shards answer with parts that are merged,

@@ -67,7 +67,8 @@ pub struct WithParent<T, P, R> {
 
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Each row together with its parent, which lives on the same shard: one statement per shard. Order, limit
-    /// and offset are those of this select. Rows of one parent share it.
+    /// and offset are those of this select. Rows of one parent share it: the parents, not the rows, are in memory
+    /// until the answer is over.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Parent, Sharded};

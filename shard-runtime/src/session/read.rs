@@ -41,10 +41,14 @@ impl merge::Stream for Rows<'_> {
 }
 
 impl Rows<'_> {
-    /// The current row's value in a column that the answer is ordered by.
-    fn ordered_by(&self, by: &MergeBy) -> Result<Value<'_>> {
-        let located = |error| self.table.error_at(by.by.column, error).on_shard(self.shard.name());
-        self.cursor.value(by.place).map_err(located)
+    /// The current row's values in the columns that the answer is ordered by.
+    fn read_key(&self, order: &[MergeBy], key: &mut Vec<Value<'static>>) -> Result<()> {
+        key.clear();
+        for MergeBy { place, by } in order {
+            let located = |error| self.table.error_at(by.column, error).on_shard(self.shard.name());
+            key.push(self.cursor.value(*place).map_err(located)?.into_owned());
+        }
+        Ok(())
     }
 }
 
@@ -67,15 +71,9 @@ fn locate(error: Error, shard: &Shard, table: &'static Table) -> Error {
 }
 
 /// The order of two rows by the columns that a query is ordered by.
-fn compare(order: &[MergeBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
-    for by in order {
-        let (left, right) = (a.ordered_by(by)?, b.ordered_by(by)?);
-        let ordering = by.by.order(&left, &right);
-        if ordering != Ordering::Equal {
-            return Ok(ordering);
-        }
-    }
-    Ok(Ordering::Equal)
+fn compare(order: &[MergeBy], a: &[Value<'_>], b: &[Value<'_>]) -> Ordering {
+    let mut orderings = order.iter().zip(a.iter().zip(b)).map(|(MergeBy { by, .. }, (a, b))| by.order(a, b));
+    orderings.find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 impl Session {
@@ -177,8 +175,9 @@ impl Session {
         let result = match plan.order.is_empty() || streams.len() < 2 {
             true => merge::chain(&mut streams, plan.bounds, each),
             false => {
-                let by_order = |a: &Rows<'_>, b: &Rows<'_>| compare(&plan.order, a, b);
-                merge::merge(&mut streams, by_order, plan.distinct, plan.bounds, each)
+                let read_key = |rows: &Rows<'_>, key: &mut Vec<_>| rows.read_key(&plan.order, key);
+                let by_order = |a: &Vec<_>, b: &Vec<_>| compare(&plan.order, a, b);
+                merge::merge(&mut streams, read_key, by_order, plan.distinct, plan.bounds, each)
             }
         };
         for ((watch, sql), rows) in watches.into_iter().zip(&streams) {

@@ -26,6 +26,7 @@ mod joining;
 mod lending;
 mod limits;
 mod loading;
+mod many_values;
 mod narrowing;
 mod observing;
 mod opening;

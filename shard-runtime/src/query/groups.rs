@@ -121,7 +121,8 @@ impl GroupCore {
         let (_, is_answers_order) = self.key_order()?;
         let (mut skip, mut left) = (self.offset, limit.unwrap_or(u64::MAX));
         if left == 0 {
-            return Ok(());
+            // Nobody is asked, but what is wrong with the query is said.
+            return self.each(session, limit, |_| Ok(ControlFlow::Break(())));
         }
         let mut bounded = |group: &Group| {
             if skip > 0 {

@@ -18,7 +18,7 @@ use crate::models::{
 pub const SHARDS: [&str; 4] = ["north", "east", "south", "west"];
 
 /// How many rows are added before they are committed.
-const TOGETHER: i64 = 10_000;
+pub const TOGETHER: i64 = 10_000;
 
 /// All data sets, in a folder that is removed at the end.
 pub struct Data {
@@ -155,7 +155,8 @@ pub fn builder(folder: &Path) -> Builder {
     })
 }
 
-fn fill<N: shard_runtime::Insert>(cluster: &Cluster, count: i64, row: impl Fn(i64) -> N) -> Result<()> {
+/// Adds the rows with the ids from 1 on.
+pub fn fill<N: shard_runtime::Insert>(cluster: &Cluster, count: i64, row: impl Fn(i64) -> N) -> Result<()> {
     let mut session = cluster.session();
     for first in (1..=count).step_by(TOGETHER as usize) {
         session.add_all((first..=count.min(first + TOGETHER - 1)).map(&row))?;

@@ -1,5 +1,6 @@
 //! The framework beside hand-written `rusqlite`, in one process: `cargo bench`, `cargo bench -- insert`,
-//! `cargo bench -- --quick`. What the columns mean, and what was found, is in docs/PERFORMANCE.md.
+//! `cargo bench -- --quick`; the memory that it takes: `cargo bench -- --memory`. What the columns mean, and what was
+//! found, is in docs/PERFORMANCE.md.
 //!
 //! Nothing here asserts a time. Before an operation is timed, both sides run once, and their answers must be equal.
 
@@ -9,6 +10,7 @@ mod by_hand;
 mod cold_build;
 mod data;
 mod measure;
+mod memory;
 mod models;
 mod operations;
 
@@ -24,24 +26,28 @@ struct Wanted {
     effort: Effort,
     list: bool,
     cold_build: bool,
+    memory: bool,
 }
 
 impl Wanted {
     /// `cargo bench` says `--bench`. Who runs this otherwise (`cargo test --benches`) wants to know that it works,
     /// and may pass what is meant for a test harness.
-    fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Self, Failure> {
-        let arguments: Vec<String> = arguments.collect();
+    fn from_arguments(arguments: Vec<String>) -> Result<Self, Failure> {
         let is_bench = arguments.iter().any(|argument| argument == "--bench");
         let effort = if is_bench { Effort::Full } else { Effort::Quick };
-        let mut wanted = Wanted { filters: Vec::new(), effort, list: false, cold_build: false };
+        let mut wanted =
+            Wanted { filters: Vec::new(), effort, list: false, cold_build: false, memory: false };
         for argument in arguments {
             match argument.as_str() {
                 "--bench" => {}
                 "--quick" => wanted.effort = Effort::Quick,
                 "--list" => wanted.list = true,
                 "--cold-build" => wanted.cold_build = true,
+                "--memory" => wanted.memory = true,
                 flag if flag.starts_with('-') && is_bench => {
-                    return Err(format!("{flag} is none of --quick, --list and --cold-build").into());
+                    return Err(
+                        format!("{flag} is none of --quick, --list, --memory and --cold-build").into()
+                    );
                 }
                 flag if flag.starts_with('-') => {}
                 filter => wanted.filters.push(filter.to_owned()),
@@ -66,7 +72,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let wanted = Wanted::from_arguments(std::env::args().skip(1))?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(done) = memory::as_child(&arguments) {
+        return done;
+    }
+    let wanted = Wanted::from_arguments(arguments)?;
+    if wanted.memory {
+        return memory::run(wanted.effort);
+    }
     if wanted.cold_build {
         return cold_build::run();
     }

@@ -156,7 +156,8 @@
 //! come shard by shard, and within a shard by id. [`Select::columns`] reads some columns only, as tuples or as a struct
 //! with [`#[derive(Projection)]`](derive@Projection), and each combination of their values once where that is wanted;
 //! [`Select::cursor`] and [`Select::after`] page without counting from the start; [`Session::for_each`] visits rows one
-//! by one, so that an answer may be longer than memory.
+//! by one, so that an answer may be longer than memory (`cargo bench -- --memory` shows it; docs/PERFORMANCE.md has the
+//! figures).
 //!
 //! [`Select::exists`], [`Select::count`] and [`Select::aggregate`] make one answer of all rows, [`Select::group_by`] one
 //! of each group: counts, sums, means, least and greatest values, distinct values, variances. Shards answer with parts

@@ -44,48 +44,57 @@ impl Bounds {
     }
 }
 
+/// The current row of a stream, as far as it is compared.
+struct Head<K> {
+    key: K,
+    /// The stream's place.
+    place: usize,
+}
+
 /// Visits the rows of all streams in order until they end, the bounds are reached, or `visit` breaks; it is
 /// told the stream's place. Rows that compare equal come in the order of their streams; where they are to be
 /// `distinct`, only the first of them comes.
 ///
-/// The least head is searched for in line: with the few streams that a query has, that is as fast as a heap.
-pub(crate) fn merge<S: Stream>(
+/// A row's key is read once, when its stream comes to it; the heads are kept in order. With the few streams that a
+/// query has, moving them in a list is as fast as a heap.
+pub(crate) fn merge<S: Stream, K: Default>(
     streams: &mut [S],
-    compare: impl Fn(&S, &S) -> Result<Ordering>,
+    read_key: impl Fn(&S, &mut K) -> Result<()>,
+    compare: impl Fn(&K, &K) -> Ordering,
     distinct: bool,
     mut bounds: Bounds,
     mut visit: impl FnMut(usize, &S) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let mut live = Vec::with_capacity(streams.len());
-    for (place, stream) in streams.iter_mut().enumerate() {
-        if !bounds.is_over() && stream.advance()? {
-            live.push(place);
+    let mut heads: Vec<Head<K>> = Vec::with_capacity(streams.len());
+    let go_on = |streams: &mut [S], heads: &mut Vec<Head<K>>, mut head: Head<K>| -> Result<()> {
+        let stream = &mut streams[head.place];
+        if stream.advance()? {
+            read_key(stream, &mut head.key)?;
+            let is_before = |other: &Head<K>| {
+                compare(&other.key, &head.key).then(other.place.cmp(&head.place)) == Ordering::Less
+            };
+            heads.insert(heads.partition_point(is_before), head);
+        }
+        Ok(())
+    };
+    for place in 0..streams.len() {
+        if !bounds.is_over() {
+            go_on(streams, &mut heads, Head { key: K::default(), place })?;
         }
     }
-    let mut used = Vec::with_capacity(streams.len());
-    while !live.is_empty() && !bounds.is_over() {
-        let mut least = live[0];
-        for &candidate in &live[1..] {
-            if compare(&streams[candidate], &streams[least])? == Ordering::Less {
-                least = candidate;
-            }
-        }
-        if bounds.count(|| visit(least, &streams[least]))?.is_break() {
+    while let Some(Head { key, place }) = heads.first()
+        && !bounds.is_over()
+    {
+        if bounds.count(|| visit(*place, &streams[*place]))?.is_break() {
             break;
         }
-        used.clear();
-        used.push(least);
-        if distinct {
-            for &other in live.iter().filter(|&&other| other != least) {
-                if compare(&streams[other], &streams[least])? == Ordering::Equal {
-                    used.push(other);
-                }
-            }
-        }
-        for &place in &used {
-            if !streams[place].advance()? {
-                live.retain(|&other| other != place);
-            }
+        let used = match distinct {
+            true => heads.iter().take_while(|other| compare(&other.key, key) == Ordering::Equal).count(),
+            false => 1,
+        };
+        for _ in 0..used {
+            let head = heads.remove(0);
+            go_on(streams, &mut heads, head)?;
         }
     }
     Ok(())
@@ -136,7 +145,7 @@ mod tests {
 
     fn merged(lists: &[&[i32]], skip: u64, take: Option<u64>) -> Vec<(usize, i32)> {
         let mut found = Vec::new();
-        merge(&mut streams(lists), by_number, false, Bounds { skip, take }, |place, stream| {
+        merge(&mut streams(lists), number, i32::cmp, false, Bounds { skip, take }, |place, stream| {
             found.push((place, stream.current()));
             Ok(ControlFlow::Continue(()))
         })
@@ -144,18 +153,26 @@ mod tests {
         found
     }
 
-    fn by_number(a: &Numbers, b: &Numbers) -> Result<Ordering> {
-        Ok(a.current().cmp(&b.current()))
+    fn number(stream: &Numbers, key: &mut i32) -> Result<()> {
+        *key = stream.current();
+        Ok(())
     }
 
     #[test]
     fn equal_rows_come_once_where_they_are_to_be_distinct() {
         let mut found = Vec::new();
         let bounds = Bounds { skip: 1, take: Some(3) };
-        merge(&mut streams(&[&[1, 3, 4], &[1, 2, 3, 9], &[3]]), by_number, true, bounds, |_, stream| {
-            found.push(stream.current());
-            Ok(ControlFlow::Continue(()))
-        })
+        merge(
+            &mut streams(&[&[1, 3, 4], &[1, 2, 3, 9], &[3]]),
+            number,
+            i32::cmp,
+            true,
+            bounds,
+            |_, stream| {
+                found.push(stream.current());
+                Ok(ControlFlow::Continue(()))
+            },
+        )
         .unwrap();
         assert_eq!(found, [2, 3, 4]);
     }
@@ -164,7 +181,7 @@ mod tests {
     fn a_visitor_that_breaks_pulls_no_further_row() {
         let mut lists = streams(&[&[1, 2, 3], &[5, 6, 7]]);
         let stop = |_: usize, _: &Numbers| Ok(ControlFlow::Break(()));
-        merge(&mut lists, by_number, false, Bounds::default(), stop).unwrap();
+        merge(&mut lists, number, i32::cmp, false, Bounds::default(), stop).unwrap();
         let over = follow(&mut lists[0], &mut Bounds::default(), |stream| stop(0, stream)).unwrap();
         assert_eq!((over, lists[0].pulled, lists[1].pulled), (ControlFlow::Break(()), 2, 1));
     }
@@ -189,7 +206,7 @@ mod tests {
         let mut lists = streams(&[&[1, 2, 3, 4], &[5, 6, 7]]);
         let two = Bounds { skip: 0, take: Some(2) };
         let go_on = |_: usize, _: &Numbers| Ok(ControlFlow::Continue(()));
-        merge(&mut lists, by_number, false, two, go_on).unwrap();
+        merge(&mut lists, number, i32::cmp, false, two, go_on).unwrap();
         assert_eq!((lists[0].pulled, lists[1].pulled), (2, 1));
         let mut stream = streams(&[&[1, 2, 3, 4]]).remove(0);
         let over = follow(&mut stream, &mut two.clone(), |stream| go_on(0, stream)).unwrap();

@@ -5,10 +5,11 @@ use shard_runtime::{ErrorKind, Result, Session};
 
 use super::asking::{names_unplaced, pinned};
 use super::datum::{Column, Datum};
+use super::measures::Function;
 use super::oracle::Oracle;
 use super::reading::select;
 use super::runner::Verdict;
-use super::strategies::{Function, Query};
+use super::strategies::Query;
 use super::subject::Subject;
 use super::world::{World, succeeded};
 
@@ -42,13 +43,13 @@ pub fn check_aggregate<T: Subject>(
         Function::Greatest => {
             prop_assert_eq!(&succeeded(found)?, *values.iter().max_by(by_order).expect("a value"));
         }
-        Function::Sum | Function::Mean => check_sum(found, function, &values)?,
+        _ => check_sum(found, function, &values)?,
     }
     Ok(())
 }
 
 /// A sum of integers is exact or refused; one of floats, and a mean, is as near as floats are.
-fn check_sum(found: Result<Datum>, function: Function, values: &[&Datum]) -> Verdict {
+pub fn check_sum(found: Result<Datum>, function: Function, values: &[&Datum]) -> Verdict {
     let integers: Option<Vec<i128>> = values
         .iter()
         .map(|value| matches!(value, Datum::Integer(_)).then(|| value.integer().into()))

@@ -8,8 +8,9 @@ use shard_runtime::{
 };
 
 use super::datum::{Column, Datum, Kind, Line};
+use super::measures::{Found, Function, Measures, Wanted, grouped_by, integer, own, real};
 use super::predicate::Test;
-use super::strategies::{By, Function};
+use super::strategies::By;
 use super::subject::{
     Cell, Groups, Subject, aggregate, compared, compared_text, extreme, grouped, nullable, ordered,
 };
@@ -172,6 +173,55 @@ macro_rules! model {
                     Column::Name => grouped(session, select, Self::NAME, wanted),
                     Column::Note => grouped(session, select, Self::NOTE, wanted),
                     Column::Weight => grouped(session, select, Self::WEIGHT, wanted),
+                }
+            }
+
+            fn wanted(measures: &Measures) -> Wanted<Self> {
+                let Measures { integer: (integer_of, integers), real: (real_of, reals), text: (text_of, texts), .. } = *measures;
+                Wanted {
+                    integer: match integers {
+                        Column::Id => integer(Self::ID, integer_of),
+                        Column::Amount => integer(Self::AMOUNT, integer_of),
+                        _ => integer(Self::RANK, integer_of),
+                    },
+                    real: match (reals, real_of) {
+                        (Column::Weight, Function::Sum) => Self::WEIGHT.sum(),
+                        (Column::Weight, Function::Least | Function::Greatest) => own(Self::WEIGHT, real_of),
+                        (Column::Weight, _) => real(Self::WEIGHT, real_of),
+                        (Column::Amount, _) => real(Self::AMOUNT, real_of),
+                        _ => real(Self::RANK, real_of),
+                    },
+                    text: match texts {
+                        Column::Name => own(Self::NAME, text_of),
+                        _ => own(Self::NOTE, text_of),
+                    },
+                    distinct: match measures.distinct {
+                        Column::Id => Self::ID.count_distinct(),
+                        Column::Key => Self::KEY.count_distinct(),
+                        Column::Part => Self::PART.count_distinct(),
+                        Column::Amount => Self::AMOUNT.count_distinct(),
+                        Column::Rank => Self::RANK.count_distinct(),
+                        Column::Name => Self::NAME.count_distinct(),
+                        Column::Note => Self::NOTE.count_distinct(),
+                        Column::Weight => Self::WEIGHT.count_distinct(),
+                    },
+                }
+            }
+
+            fn groups_by(
+                session: &mut Session,
+                select: Select<Self, Routed>,
+                measures: &Measures,
+                wanted: &Wanted<Self>,
+            ) -> Result<Vec<Found>> {
+                match measures.columns() {
+                    [Column::Key, Column::Name] => grouped_by(session, select, (Self::KEY, Self::NAME), measures, wanted),
+                    [Column::Name, Column::Key] => grouped_by(session, select, (Self::NAME, Self::KEY), measures, wanted),
+                    [Column::Rank, Column::Note] => grouped_by(session, select, (Self::RANK, Self::NOTE), measures, wanted),
+                    [Column::Part, Column::Key, Column::Rank] => grouped_by(session, select, (Self::PART, Self::KEY, Self::RANK), measures, wanted),
+                    [Column::Name, Column::Rank, Column::Weight] => grouped_by(session, select, (Self::NAME, Self::RANK, Self::WEIGHT), measures, wanted),
+                    [Column::Weight, Column::Amount, Column::Note, Column::Name] => grouped_by(session, select, (Self::WEIGHT, Self::AMOUNT, Self::NOTE, Self::NAME), measures, wanted),
+                    other => unreachable!("{other:?} is none of the groupings"),
                 }
             }
 

@@ -10,28 +10,30 @@ use shard_runtime::{ErrorKind, Routed, Select, Session, Shard, Shards, Stored};
 use super::aggregates::check_aggregate;
 use super::asking::{check_asked, names_unplaced, pinned, shard};
 use super::datum::{Column, Datum, Kind, Line};
+use super::groups;
 use super::oracle::Oracle;
 use super::predicate::Truth;
 use super::runner::{self, Verdict};
-use super::strategies::{Pin, Query, Shape, aggregates, queries, rows};
+use super::strategies::{Pin, Query, Shape, aggregates, measures, queries, rows};
 use super::subject::{Groups, Subject};
 use super::world::{World, filled, succeeded, worlds};
 
 pub fn run<T: Subject>(name: &str, thousandths: u64) {
     let worlds = worlds::<T::Cluster>(T::shards());
     let shape = Shape::of::<T>();
-    let asked = (queries(shape), aggregates(shape), 0..32_i64);
+    let asked = (queries(shape), aggregates(shape), measures(), 1..8_usize, 0..32_i64);
     let strategy = (0..worlds.len(), any::<bool>(), rows(shape), vec(asked, 1..4));
     runner::run(name, thousandths, strategy, |(world, committed, rows, asked)| {
         let world = &worlds[world];
         let (mut session, rows) = filled::<T>(world, &rows, committed)?;
         let oracle = Oracle::new(&rows);
-        for (query, (function, column), id) in &asked {
+        for (query, (function, column), measures, page, id) in &asked {
             check::<T>(world, &mut session, &oracle, query)?;
             let unbounded = Query { limit: None, offset: 0, order: Vec::new(), ..query.clone() };
             check_aggregate::<T>(world, &mut session, &oracle, &unbounded, *function, *column)?;
             check_groups::<T>(world, &mut session, &oracle, &unbounded, *column)?;
-            check_pages::<T>(world, &mut session, &oracle, query)?;
+            groups::check::<T>(world, &mut session, &oracle, &unbounded, measures)?;
+            check_pages::<T>(world, &mut session, &oracle, query, *page)?;
             check_get::<T>(world, &mut session, &rows, *id)?;
         }
         Ok(())
@@ -180,26 +182,31 @@ fn check_groups<T: Subject>(
 }
 
 /// Pages that follow each other are the whole answer.
-fn check_pages<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, query: &Query) -> Verdict {
+fn check_pages<T: Subject>(
+    world: &World,
+    session: &mut Session,
+    oracle: &Oracle,
+    query: &Query,
+    size: usize,
+) -> Verdict {
     let shards = world.cluster.shards();
     let Ok(pin) = pinned::<T>(query.pin.as_ref(), shards) else { return Ok(()) };
     if query.order.is_empty() || names_unplaced::<T>(&query.tree, shards) {
         return Ok(());
     }
     let query = Query { limit: None, offset: 0, ..query.clone() };
-    let size = 1 + query.order.len() as u64 * 3;
     let mut found: Vec<Stored<T>> = Vec::new();
     loop {
         let whole = select::<T>(&query, shards);
         let page = match found.last() {
-            None => whole.limit(size),
+            None => whole.limit(size as u64),
             Some(last) => {
-                let cursor = succeeded(whole.cursor(last))?;
-                whole.after(&cursor).limit(size)
+                let token = succeeded(whole.cursor(last))?.to_string();
+                whole.after(&succeeded(token.parse())?).limit(size as u64)
             }
         };
         let page = succeeded(session.all(page))?;
-        let is_last = page.len() < size as usize;
+        let is_last = page.len() < size;
         found.extend(page);
         if is_last {
             return check_rows::<T>(&found, oracle, &query, pin);

@@ -8,7 +8,7 @@ use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// How many cases are run in all, unless `SHARDED_CASES` says otherwise.
-const CASES: u64 = 5_000;
+const CASES: u64 = 4_000;
 
 /// What a property says about one case.
 pub type Verdict = Result<(), TestCaseError>;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::datum::{Column, Datum, INTEGERS, Kind, Line, REALS, TEXTS};
+use super::measures::{Function, GROUPINGS, GroupBy, Measures, Operator, Which};
 use super::predicate::{Test, Tree};
 use super::subject::Subject;
 
@@ -165,17 +166,19 @@ pub fn trees(shape: Shape) -> BoxedStrategy<Tree> {
     prop_oneof![1 => deep(key.clone()), 2 => deep(prop_oneof![key, others].boxed())].boxed()
 }
 
-/// `AND`, `OR` and `NOT` over these leaves.
+/// `AND`, `OR` and `NOT` over these leaves, up to five above each other. (`prop_recursive` aims at a size, and so
+/// hardly ever gets that deep.)
 pub fn deep(leaves: BoxedStrategy<Tree>) -> BoxedStrategy<Tree> {
-    leaves
-        .prop_recursive(5, 20, 3, |inner| {
-            prop_oneof![
-                3 => vec(inner.clone(), 0..4).prop_map(Tree::All),
-                3 => vec(inner.clone(), 0..4).prop_map(Tree::Any),
-                2 => inner.prop_map(|tree| Tree::Not(Box::new(tree))),
-            ]
-        })
+    (0..5).fold(leaves.clone(), |below, _| {
+        prop_oneof![
+            2 => leaves.clone(),
+            3 => vec(below.clone(), 1..3).prop_map(Tree::All),
+            3 => vec(below.clone(), 1..3).prop_map(Tree::Any),
+            2 => below.prop_map(|tree| Tree::Not(Box::new(tree))),
+            1 => any::<bool>().prop_map(|all| if all { Tree::All(Vec::new()) } else { Tree::Any(Vec::new()) }),
+        ]
         .boxed()
+    })
 }
 
 /// A column to order by: descending or not, and where NULL comes, if that is said.
@@ -193,14 +196,6 @@ pub enum Pin {
     Key(Datum, String),
 }
 
-#[derive(Clone, Copy, Debug)]
-pub enum Function {
-    Sum,
-    Mean,
-    Least,
-    Greatest,
-}
-
 /// An aggregate of a column; sums and means are of numbers.
 pub fn aggregates(shape: Shape) -> BoxedStrategy<(Function, Column)> {
     let function = select(&[Function::Sum, Function::Mean, Function::Least, Function::Greatest][..]);
@@ -210,6 +205,70 @@ pub fn aggregates(shape: Shape) -> BoxedStrategy<(Function, Column)> {
             _ => (function, column),
         })
         .boxed()
+}
+
+/// Measures of all rows, or of groups by several columns, some left out and in some order.
+pub fn measures() -> BoxedStrategy<Measures> {
+    use Function::*;
+    let integer =
+        (select(&[Sum, Least, Greatest][..]), select(&[Column::Id, Column::Amount, Column::Rank][..]));
+    let of_integers = (select(&[Mean, Variance, Deviation][..]), select(&[Column::Amount, Column::Rank][..]));
+    let of_floats = (select(&[Sum, Mean, Least, Greatest][..]), Just(Column::Weight));
+    let text = (select(&[Least, Greatest][..]), select(&[Column::Name, Column::Note][..]));
+    let values = (integer, prop_oneof![of_integers, of_floats], text, select(&Column::ALL[..]));
+    let limit = prop_oneof![6 => 0..6_u64, 1 => Just(u64::MAX)];
+    let offset = prop_oneof![3 => Just(0), 2 => 0..5_u64, 1 => Just(u64::MAX)];
+    option::weighted(0.85, 0..GROUPINGS.len())
+        .prop_flat_map(move |grouping| {
+            let columns = grouping.map_or(&[][..], |grouping| GROUPINGS[grouping]);
+            let havings = vec(havings(), 0..if columns.is_empty() { 1 } else { 3 });
+            let bounds = (option::of(limit.clone()), offset.clone());
+            (Just(grouping), values.clone(), havings, group_orders(columns), bounds)
+        })
+        .prop_map(|(grouping, (integer, real, text, distinct), having, order, (limit, offset))| Measures {
+            grouping,
+            integer,
+            real,
+            text,
+            distinct,
+            having,
+            order,
+            limit,
+            offset,
+        })
+        .boxed()
+}
+
+fn havings() -> BoxedStrategy<(Which, Operator, Datum)> {
+    use Operator::*;
+    let value = prop_oneof![
+        3 => (0..4_i64).prop_map(|rows| (Which::Rows, Datum::Integer(rows))),
+        3 => integers().prop_map(|integer| (Which::Integer, Datum::Integer(integer))),
+        2 => texts().prop_map(|text| (Which::Text, Datum::Text(text))),
+        2 => (0..4_i64).prop_map(|values| (Which::Distinct, Datum::Integer(values))),
+    ];
+    (value, select(&[Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual][..]))
+        .prop_map(|((which, value), operator)| (which, operator, value))
+        .boxed()
+}
+
+/// By some of the groups' columns and by measures; all rows are one group, which has no order.
+fn group_orders(columns: &'static [Column]) -> BoxedStrategy<Vec<GroupBy>> {
+    if columns.is_empty() {
+        return Just(Vec::new()).boxed();
+    }
+    let which = select(&[Which::Rows, Which::Integer, Which::Text, Which::Distinct][..]);
+    let by = prop_oneof![
+        3 => bys(columns).prop_map(GroupBy::Column),
+        1 => (which, any::<bool>()).prop_map(|(which, descending)| GroupBy::Measure(which, descending)),
+    ];
+    vec(by, 0..4).boxed()
+}
+
+/// One of these columns, in some direction.
+fn bys(columns: &'static [Column]) -> impl Strategy<Value = By> {
+    (select(columns), any::<bool>(), option::of(any::<bool>()))
+        .prop_map(|(column, descending, nulls_first)| By { column, descending, nulls_first })
 }
 
 #[derive(Clone, Debug)]
@@ -230,11 +289,9 @@ pub fn pins(shape: Shape) -> BoxedStrategy<Option<Pin>> {
 }
 
 pub fn queries(shape: Shape) -> BoxedStrategy<Query> {
-    let by = (select(&Column::ALL[..]), any::<bool>(), option::of(any::<bool>()))
-        .prop_map(|(column, descending, nulls_first)| By { column, descending, nulls_first });
     let limit = prop_oneof![8 => 0..8_u64, 3 => 0..40_u64, 1 => Just(u64::MAX), 1 => Just(i64::MAX as u64)];
     let offset = prop_oneof![6 => Just(0), 6 => 0..6_u64, 2 => 0..40_u64, 1 => Just(u64::MAX)];
-    (trees(shape), pins(shape), vec(by, 0..4), option::of(limit), offset)
+    (trees(shape), pins(shape), vec(bys(&Column::ALL), 0..4), option::of(limit), offset)
         .prop_map(|(tree, pin, order, limit, offset)| Query { tree, pin, order, limit, offset })
         .boxed()
 }

@@ -2,12 +2,13 @@
 
 use shard_runtime::{
     Column as Typed, ColumnKind, Field, Filter, Insert, IntoOperand, Models, Number, Order, Result, Routed,
-    Select, Session, Sharded, Shards, Storable, UniqueId, Unrouted, Update, Value, count,
+    Select, Session, Sharded, Shards, Storable, UniqueId, Unrouted, Update, count,
 };
 
 use super::datum::{Column, Datum, Kind, Line};
+use super::measures::{Found, Function, Measures, Wanted, datum};
 use super::predicate::{Test, Tree};
-use super::strategies::{By, Function};
+use super::strategies::By;
 
 /// A model with the columns of [`Column::ALL`], placed by its key.
 pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone + 'static {
@@ -54,6 +55,17 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
         column: Column,
         wanted: Groups,
     ) -> Result<Vec<(Datum, u64)>>;
+
+    /// Measures with their types.
+    fn wanted(measures: &Measures) -> Wanted<Self>;
+
+    /// Groups by one of [`GROUPINGS`](super::measures::GROUPINGS).
+    fn groups_by(
+        session: &mut Session,
+        select: Select<Self, Routed>,
+        measures: &Measures,
+        wanted: &Wanted<Self>,
+    ) -> Result<Vec<Found>>;
 
     /// Adds what the row refers to.
     fn before_adding(_: &mut Session, _: &Self) -> Result<()> {
@@ -229,7 +241,7 @@ where
     Ok(match function {
         Function::Sum => session.one(select.sum(column))?.map_or(Datum::Null, |sum| sum.datum()),
         Function::Mean => session.one(select.avg(column))?.map_or(Datum::Null, Datum::Real),
-        Function::Least | Function::Greatest => extreme(session, select, function, column)?,
+        _ => extreme(session, select, function, column)?,
     })
 }
 
@@ -245,20 +257,14 @@ where
     V: Storable,
     K: ColumnKind,
 {
-    let datum = |value: V| match value.column_value().expect("a stored value") {
-        Value::Integer(integer) => Datum::Integer(integer),
-        Value::Real(real) => Datum::Real(real),
-        Value::Text(text) => Datum::text(&text),
-        _ => Datum::Null,
-    };
     let groups = || select.clone().group_by(column).aggregate(count());
     let groups = match wanted {
         Groups::All => groups(),
         Groups::Largest => groups().having(count().ge(2)).order_by(count().desc()).offset(1).limit(3),
         Groups::Distinct => {
             let values = session.all(select.columns(column).distinct())?;
-            return Ok(values.into_iter().map(|value| (datum(value), 0)).collect());
+            return Ok(values.into_iter().map(|value| (datum(&value), 0)).collect());
         }
     };
-    Ok(session.all(groups)?.into_iter().map(|(value, rows)| (datum(value), rows)).collect())
+    Ok(session.all(groups)?.into_iter().map(|(value, rows)| (datum(&value), rows)).collect())
 }

@@ -28,6 +28,7 @@ mod joining;
 mod lending;
 mod limits;
 mod loading;
+mod many_values;
 mod narrowing;
 mod nested;
 mod observing;

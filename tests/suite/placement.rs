@@ -1,6 +1,6 @@
 //! Where a key's value puts a row: R01 to R06.
 
-use shard_runtime::{ErrorKind, Sharded, Shards};
+use shard_runtime::{ErrorKind, Sharded, Shards, count};
 
 use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error};
 use crate::models::*;
@@ -197,6 +197,11 @@ fn r05_a_key_without_a_shard_is_an_error_before_any_statement(backend: &Backend)
         let either = shops.clone().filter(Shop::REGION.eq("North") | equal.clone());
         assert_error(session.all(either), ErrorKind::Unmapped, &names);
         assert_error(session.all(shops.on("East".to_owned())), ErrorKind::Unmapped, &names);
+        // Nobody would be asked for no rows, and for no groups: the key is as wrong.
+        let equals = || Shop::select().filter(Shop::REGION.eq("East"));
+        assert_error(session.all(equals().limit(0)), ErrorKind::Unmapped, &names);
+        let groups = equals().group_by(Shop::REGION).aggregate(count());
+        assert_error(session.all(groups.limit(0)), ErrorKind::Unmapped, &names);
         assert_error(session.execute(Shop::delete().filter(equal.clone())), ErrorKind::Unmapped, &names);
         let update = Device::update().set(Device::LABEL, "x").on("x".to_owned());
         assert_error(session.execute(update), ErrorKind::Unmapped, &["`devices`", "`serial`", "`x`"]);

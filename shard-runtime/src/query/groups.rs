@@ -94,12 +94,12 @@ impl GroupCore {
     ) -> Result<()> {
         let limit = self.limit.into_iter().chain(at_most).min();
         let (mut skip, mut left) = (self.offset, limit.unwrap_or(u64::MAX));
-        if left == 0 {
-            return Ok(());
-        }
         let cluster = session.cluster().clone();
         let core = session.pinned_query(self, |core| &mut core.select.target)?;
         let plan = Plan::groups(&core, limit, cluster.layout())?;
+        if left == 0 {
+            return Ok(()); // nobody is asked, but what is wrong with the query was said
+        }
         let is_wanted = |group: &Group| match plan.grouping.has_conditions {
             true => self.holds(group),
             false => Ok(true),

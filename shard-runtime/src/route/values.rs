@@ -52,27 +52,36 @@ impl<'p> Cut<'p> {
 }
 
 /// A set of values of one column.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct ValueSet<'p> {
     /// From, to; ascending, with a gap between each and the next.
     intervals: Vec<(Cut<'p>, Cut<'p>)>,
+    /// At most how many values were given one by one. Neighbours among them have become an interval, but a list is
+    /// looked at as long as it is.
+    listed: usize,
 }
 
-/// How many values an interval of integers may have for them to be looked at one by one.
+impl PartialEq for ValueSet<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.intervals == other.intervals
+    }
+}
+
+/// How many integers that were not listed are looked at one by one.
 const ENUMERATED: i128 = 4096;
 
 impl<'p> ValueSet<'p> {
     pub(super) fn everything() -> Self {
-        ValueSet { intervals: vec![(Cut::Least, Cut::Greatest)] }
+        ValueSet { intervals: vec![(Cut::Least, Cut::Greatest)], listed: 0 }
     }
 
     fn nothing() -> Self {
-        ValueSet { intervals: Vec::new() }
+        ValueSet { intervals: Vec::new(), listed: 0 }
     }
 
     fn interval(from: Cut<'p>, to: Cut<'p>) -> Self {
         match from.order(&to) {
-            Ordering::Less => ValueSet { intervals: vec![(from, to)] },
+            Ordering::Less => ValueSet { intervals: vec![(from, to)], listed: 0 },
             _ => Self::nothing(),
         }
     }
@@ -96,9 +105,10 @@ impl<'p> ValueSet<'p> {
     pub(super) fn points(values: impl IntoIterator<Item = Value<'p>>) -> Self {
         let mut values: Vec<Value<'p>> = values.into_iter().collect();
         values.sort_by(Value::order);
+        let listed = values.len();
         let intervals =
             values.into_iter().map(|value| (Cut::below(value.clone()), Cut::above(value))).collect();
-        Self::joined(intervals)
+        Self::joined(intervals, listed)
     }
 
     /// The texts that start with this one.
@@ -147,17 +157,21 @@ impl<'p> ValueSet<'p> {
         if from != Cut::Greatest {
             rest.push((from, Cut::Greatest));
         }
-        ValueSet { intervals: rest }
+        ValueSet { intervals: rest, listed: self.listed }
     }
 
     pub(super) fn union(sets: impl IntoIterator<Item = Self>) -> Self {
-        let mut intervals: Vec<(Cut<'p>, Cut<'p>)> = sets.into_iter().flat_map(|set| set.intervals).collect();
+        let (mut intervals, mut listed) = (Vec::new(), 0);
+        for set in sets {
+            intervals.extend(set.intervals);
+            listed += set.listed;
+        }
         intervals.sort_by(|(a, _), (b, _)| a.order(b));
-        Self::joined(intervals)
+        Self::joined(intervals, listed)
     }
 
     /// Joins intervals that overlap or touch; they are sorted by their lower ends.
-    fn joined(intervals: Vec<(Cut<'p>, Cut<'p>)>) -> Self {
+    fn joined(intervals: Vec<(Cut<'p>, Cut<'p>)>, listed: usize) -> Self {
         let mut joined: Vec<(Cut<'p>, Cut<'p>)> = Vec::with_capacity(intervals.len());
         for (low, high) in intervals {
             match joined.last_mut() {
@@ -169,7 +183,7 @@ impl<'p> ValueSet<'p> {
                 _ => joined.push((low, high)),
             }
         }
-        ValueSet { intervals: joined }
+        ValueSet { intervals: joined, listed }
     }
 
     pub(super) fn intersection(&self, other: &Self) -> Self {
@@ -188,7 +202,7 @@ impl<'p> ValueSet<'p> {
                 right.next()
             };
         }
-        ValueSet { intervals: common }
+        ValueSet { intervals: common, listed: self.listed.max(other.listed) }
     }
 
     pub(super) fn contains(&self, value: &Value<'_>) -> bool {
@@ -206,11 +220,12 @@ impl<'p> ValueSet<'p> {
     /// The values one by one, where they are few enough to be looked at: points, and short runs of integers.
     pub(super) fn enumerate(&self) -> Option<Vec<Value<'p>>> {
         let mut values = Vec::with_capacity(self.intervals.len());
+        let at_most = ENUMERATED + self.listed as i128;
         let mut runs = 0;
         for interval in &self.intervals {
             if let Some((from, to)) = integers(interval) {
                 runs += to - from; // a single value is no run
-                if runs > ENUMERATED {
+                if runs > at_most {
                     return None;
                 }
                 values.extend(

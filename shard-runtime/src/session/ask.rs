@@ -81,12 +81,17 @@ impl<'s> Rows<'s> {
         Rows { cursor, session, shard, table, read: 0, failed: None }
     }
 
-    /// The current row's value in a column that the answer is ordered by.
-    fn ordered_by(&self, by: &MergeBy) -> Result<Value<'_>> {
-        self.cursor.value(by.place).map_err(|error| match self.table {
-            Some(table) => table.error_at(by.by.column, error).on_shard(self.shard.name()),
-            None => Error::from(error).on_shard(self.shard.name()),
-        })
+    /// The current row's values in the columns that the answer is ordered by.
+    fn read_key(&self, order: &[MergeBy], key: &mut Vec<Value<'static>>) -> Result<()> {
+        key.clear();
+        for MergeBy { place, by, .. } in order {
+            let value = self.cursor.value(*place).map_err(|error| match self.table {
+                Some(table) => table.error_at(by.column, error).on_shard(self.shard.name()),
+                None => Error::from(error).on_shard(self.shard.name()),
+            })?;
+            key.push(value.into_owned());
+        }
+        Ok(())
     }
 }
 
@@ -105,15 +110,9 @@ pub(super) fn locate(error: Error, shard: &Shard, table: Option<&Table>) -> Erro
 }
 
 /// The order of two rows by the columns that a query is ordered by.
-fn compare(order: &[MergeBy], a: &Rows<'_>, b: &Rows<'_>) -> Result<Ordering> {
-    for by in order {
-        let (left, right) = (a.ordered_by(by)?, b.ordered_by(by)?);
-        let ordering = by.by.order(&left, &right);
-        if ordering != Ordering::Equal {
-            return Ok(ordering);
-        }
-    }
-    Ok(Ordering::Equal)
+fn compare(order: &[MergeBy], a: &[Value<'_>], b: &[Value<'_>]) -> Ordering {
+    let mut orderings = order.iter().zip(a.iter().zip(b)).map(|(MergeBy { by, .. }, (a, b))| by.order(a, b));
+    orderings.find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 /// One of several statements, where it is under way.
@@ -331,9 +330,10 @@ impl Session {
             places.push(place);
             streams.push(Rows::new(self, shard, reading.table, cursor));
         }
-        let by_order = |a: &Rows<'_>, b: &Rows<'_>| compare(reading.order, a, b);
+        let read_key = |rows: &Rows<'_>, key: &mut Vec<_>| rows.read_key(reading.order, key);
+        let by_order = |a: &Vec<_>, b: &Vec<_>| compare(reading.order, a, b);
         let each = |_: usize, rows: &Rows<'_>| visit(rows);
-        let result = merge::merge(&mut streams, by_order, reading.distinct, reading.bounds, each);
+        let result = merge::merge(&mut streams, read_key, by_order, reading.distinct, reading.bounds, each);
         for (place, rows) in places.into_iter().zip(&streams) {
             if let Some(progress) = progress.get_mut(place) {
                 progress.read(rows);

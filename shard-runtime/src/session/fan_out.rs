@@ -6,6 +6,7 @@
 //!
 //! Where one of them fails, it stops the others itself, at once: whoever reads may be waiting for any of them.
 
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,24 +33,72 @@ const CHUNK: (usize, usize) = (16, 1_024);
 /// How many chunks a worker is ahead of its reader.
 const AHEAD: usize = 2;
 
-type Cell = Result<Value<'static>, ValueError>;
-
 enum Message {
     /// The names of the columns, once there is a row, where they are wanted.
     Columns(Vec<String>),
-    Rows {
-        cells: Vec<Cell>,
-        width: usize,
-    },
+    Rows(Chunk),
     End(Result<()>),
+}
+
+/// Some rows, on their way from a worker to its reader.
+#[derive(Default)]
+struct Chunk {
+    cells: Vec<Cell>,
+    /// How many cells a row has.
+    width: usize,
+    /// The texts and the bytes of all cells one after the other: an allocation for each would be made by one thread
+    /// and freed by another.
+    text: String,
+    bytes: Vec<u8>,
+}
+
+enum Cell {
+    Value(Value<'static>),
+    /// Where it stands in the chunk's text.
+    Text(Range<usize>),
+    /// Where they stand in the chunk's bytes.
+    Bytes(Range<usize>),
+    Wrong(ValueError),
+}
+
+impl Chunk {
+    fn push(&mut self, value: Result<Value<'_>, ValueError>) {
+        self.cells.push(match value {
+            Ok(Value::Text(text)) => {
+                let start = self.text.len();
+                self.text.push_str(&text);
+                Cell::Text(start..self.text.len())
+            }
+            Ok(Value::Bytes(bytes)) => {
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(&bytes);
+                Cell::Bytes(start..self.bytes.len())
+            }
+            Ok(value) => Cell::Value(value.into_owned()),
+            Err(error) => Cell::Wrong(error),
+        });
+    }
+
+    fn value(&self, place: usize) -> Result<Value<'_>, ValueError> {
+        let missing = || ValueError::new("the row has no such column");
+        match self.cells.get(place).ok_or_else(missing)? {
+            Cell::Value(value) => Ok(value.borrowed()),
+            Cell::Text(range) => {
+                self.text.get(range.clone()).map(|text| Value::Text(text.into())).ok_or_else(missing)
+            }
+            Cell::Bytes(range) => {
+                self.bytes.get(range.clone()).map(|bytes| Value::Bytes(bytes.into())).ok_or_else(missing)
+            }
+            Cell::Wrong(error) => Err(error.clone()),
+        }
+    }
 }
 
 /// The rows of a statement that runs on a worker.
 pub(super) struct Remote {
     messages: Receiver<Message>,
     columns: Vec<String>,
-    cells: Vec<Cell>,
-    width: usize,
+    chunk: Chunk,
     /// Where the current row begins; none before the first.
     at: Option<usize>,
     ended: bool,
@@ -214,8 +263,7 @@ impl Session {
         self.cluster.workers().run(job, move |done| {
             let _ = sent_home.send(done);
         });
-        let (columns, cells) = (Vec::new(), Vec::new());
-        (Remote { messages, columns, cells, width: 1, at: None, ended: false }, home)
+        (Remote { messages, columns: Vec::new(), chunk: Chunk::default(), at: None, ended: false }, home)
     }
 
     /// Takes the connections back that were lent, whose readers are gone: what still runs is stopped. The longest
@@ -260,41 +308,40 @@ fn send_rows(
     let mut began = Instant::now();
     let mut statement = connection.prepare(sql)?;
     let mut cursor = statement.query(params)?;
-    let (mut rows, mut cells) = (CHUNK.0, Vec::new());
-    let mut width = 1;
+    let (mut rows, mut chunk) = (CHUNK.0, Chunk::default());
     loop {
         let more = cursor.advance();
         if matches!(more, Ok(true)) {
             if std::mem::take(&mut named) && sender.send(Message::Columns(cursor.columns())).is_err() {
                 return Ok(());
             }
-            width = cursor.width().max(1);
-            for place in 0..width {
-                cells.push(cursor.value(place).map(Value::into_owned));
+            chunk.width = cursor.width().max(1);
+            for place in 0..chunk.width {
+                chunk.push(cursor.value(place));
             }
-            if cells.len() < rows * width {
+            if chunk.cells.len() < rows * chunk.width {
                 continue;
             }
         }
         *busy += began.elapsed();
-        let full = std::mem::take(&mut cells);
-        if !full.is_empty() && sender.send(Message::Rows { cells: full, width }).is_err() {
+        rows = (rows * 4).min(CHUNK.1);
+        let next = Chunk { cells: Vec::with_capacity(rows * chunk.width), ..Chunk::default() };
+        let full = std::mem::replace(&mut chunk, next);
+        if !full.cells.is_empty() && sender.send(Message::Rows(full)).is_err() {
             return Ok(());
         }
         if !more? {
             return Ok(());
         }
-        rows = (rows * 4).min(CHUNK.1);
-        cells.reserve(rows * width);
         began = Instant::now();
     }
 }
 
 impl Stream for Remote {
     fn advance(&mut self) -> Result<bool> {
-        let next = self.at.map_or(0, |at| at + self.width);
+        let next = self.at.map_or(0, |at| at + self.chunk.width);
         self.at = Some(next);
-        if next < self.cells.len() {
+        if next < self.chunk.cells.len() {
             return Ok(true);
         }
         if self.ended {
@@ -306,8 +353,8 @@ impl Stream for Remote {
             next = self.messages.recv();
         }
         match next {
-            Ok(Message::Rows { cells, width }) => {
-                (self.cells, self.width, self.at) = (cells, width, Some(0));
+            Ok(Message::Rows(chunk)) => {
+                (self.chunk, self.at) = (chunk, Some(0));
                 Ok(true)
             }
             Ok(Message::End(end)) => {
@@ -324,7 +371,7 @@ impl Stream for Remote {
 
 impl Cursor for Remote {
     fn width(&self) -> usize {
-        self.width
+        self.chunk.width
     }
 
     fn columns(&self) -> Vec<String> {
@@ -334,10 +381,8 @@ impl Cursor for Remote {
 
 impl RowSource for Remote {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
-        let cell = self.at.and_then(|at| self.cells.get(at + index)).filter(|_| index < self.width);
-        match cell {
-            Some(Ok(value)) => Ok(value.borrowed()),
-            Some(Err(error)) => Err(error.clone()),
+        match self.at.filter(|_| index < self.chunk.width) {
+            Some(at) => self.chunk.value(at + index),
             None => Err(ValueError::new("the row has no such column")),
         }
     }

@@ -212,7 +212,8 @@ impl Session {
     }
 
     /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. What is in memory
-    /// is one row of each shard, however long the answer is; and no shard reads on once it is over.
+    /// is one row of each shard, or up to 4,096 of those that are read on workers, however long the answer is (but
+    /// see [`Select::with_parent`](crate::Select::with_parent)); and no shard reads on once it is over.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};

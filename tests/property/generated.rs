@@ -1,0 +1,269 @@
+//! What is random is looked at here: a kind of case that is no longer made would make every property hold.
+
+use std::collections::{BTreeMap, HashSet};
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+
+use super::datum::{Column, Datum, Line};
+use super::domain::shares;
+use super::measures::{GroupBy, Measures};
+use super::models::{ByBoth, ByEnum, ByIntegerRange, ByTextHash, ByTextList};
+use super::predicate::{Test, Tree};
+use super::strategies::{Pin, Query, Shape, measures, queries, rows};
+use super::subject::Subject;
+use super::world::worlds;
+
+/// How many cases of each model are looked at.
+const CASES: usize = 1_000;
+
+/// How often each kind of case was made.
+#[derive(Default)]
+struct Counts(BTreeMap<String, usize>);
+
+impl Counts {
+    fn see(&mut self, kind: impl Into<String>) {
+        *self.0.entry(kind.into()).or_default() += 1;
+    }
+
+    fn see_if(&mut self, seen: bool, kind: &str) {
+        if seen {
+            self.see(kind);
+        }
+    }
+
+    /// Every one of these was made at least in so many of a thousand cases.
+    fn assert_all(&self, kinds: &[&str], thousandths: usize) {
+        let least = CASES * thousandths / 1_000;
+        let seen = |kind: &str| self.0.get(kind).copied().unwrap_or(0);
+        let rare: Vec<_> =
+            kinds.iter().filter(|kind| seen(kind) < least).map(|kind| (kind, seen(kind))).collect();
+        assert!(rare.is_empty(), "fewer than {least} times: {rare:?}; of {:?}", self.0);
+    }
+}
+
+/// So many random values, the same in every run.
+fn some<S: Strategy>(strategy: &S) -> impl Iterator<Item = S::Value> {
+    let mut random = TestRunner::deterministic();
+    (0..CASES).map(move |_| strategy.new_tree(&mut random).expect("a value").current())
+}
+
+fn see_rows(counts: &mut Counts, rows: &[Line]) {
+    let mut keys = HashSet::new();
+    let values: Vec<&Datum> = rows.iter().flat_map(|line| &line.0[1..]).collect();
+    let has = |holds: &dyn Fn(&Datum) -> bool| values.iter().any(|value| holds(value));
+    counts
+        .see_if(rows.iter().any(|line| !keys.insert(format!("{:?}", line.get(Column::Key)))), "a key twice");
+    counts.see_if(has(&|value| *value == Datum::Null), "NULL");
+    counts.see_if(has(&|value| matches!(value, Datum::Integer(..0))), "a negative integer");
+    counts.see_if(has(&|value| *value == Datum::Integer(i64::MIN)), "the least integer");
+    counts.see_if(has(&|value| *value == Datum::Integer(i64::MAX)), "the greatest integer");
+    counts.see_if(has(&|value| matches!(value, Datum::Text(text) if !text.is_ascii())), "unicode");
+    counts.see_if(rows.is_empty(), "no row");
+}
+
+fn see_tree(counts: &mut Counts, tree: &Tree) {
+    match tree {
+        Tree::Leaf(_, test) => counts.see(match test {
+            Test::Equal(_) => "=",
+            Test::NotEqual(_) => "≠",
+            Test::Less(_) => "<",
+            Test::LessOrEqual(_) => "≤",
+            Test::Greater(_) => ">",
+            Test::GreaterOrEqual(_) => "≥",
+            Test::Between(..) => "BETWEEN",
+            Test::In(values) if values.is_empty() => "IN ()",
+            Test::In(_) => "IN",
+            Test::Like(_) => "LIKE",
+            Test::StartsWith(_) => "starts with",
+            Test::IsNull => "IS NULL",
+        }),
+        Tree::Keys(_) => counts.see("IN of pairs"),
+        Tree::Not(tree) => {
+            counts.see("NOT");
+            see_tree(counts, tree);
+        }
+        Tree::All(trees) | Tree::Any(trees) => {
+            counts.see(if matches!(tree, Tree::All(_)) { "AND" } else { "OR" });
+            trees.iter().for_each(|tree| see_tree(counts, tree));
+        }
+    }
+}
+
+/// How many of `AND`, `OR` and `NOT` stand above a condition.
+fn depth(tree: &Tree) -> usize {
+    match tree {
+        Tree::Leaf(..) | Tree::Keys(_) => 0,
+        Tree::Not(tree) => 1 + depth(tree),
+        Tree::All(trees) | Tree::Any(trees) => 1 + trees.iter().map(depth).max().unwrap_or(0),
+    }
+}
+
+fn is_about_the_key_alone<T: Subject>(tree: &Tree) -> bool {
+    let mut alone = true;
+    tree.leaves(&mut |column, _, _| {
+        alone &= column == Column::Key || (T::COMPOSITE && column == Column::Part)
+    });
+    alone
+}
+
+fn see_query(counts: &mut Counts, query: &Query) {
+    see_tree(counts, &query.tree);
+    counts.see(format!("depth {}", depth(&query.tree)));
+    counts.see(format!("ordered by {}", query.order.len()));
+    for by in &query.order {
+        counts.see(if by.descending { "descending" } else { "ascending" });
+        counts.see(format!("nulls first: {:?}", by.nulls_first));
+    }
+    counts.see(match query.limit {
+        None => "no limit",
+        Some(0) => "limit 0",
+        Some(_) => "a limit",
+    });
+    counts.see(if query.offset > 0 { "an offset" } else { "no offset" });
+    counts.see(match query.pin {
+        None => "no pin",
+        Some(Pin::Shard(_)) => "a pin to a shard",
+        Some(Pin::Key(..)) => "a pin to a key",
+    });
+}
+
+fn see_measures(counts: &mut Counts, measures: &Measures) {
+    counts.see(format!("groups by {:?}", measures.columns()));
+    for (function, column) in [measures.integer, measures.real, measures.text] {
+        counts.see(format!("{function:?} of {column:?}"));
+    }
+    counts.see(format!("distinct {:?}", measures.distinct));
+    for (which, operator, _) in &measures.having {
+        counts.see(format!("having {which:?}"));
+        counts.see(format!("having {operator:?}"));
+    }
+    for by in &measures.order {
+        counts.see(match by {
+            GroupBy::Column(_) => "by a column".to_owned(),
+            GroupBy::Measure(which, descending) => format!("by {which:?}, descending: {descending}"),
+        });
+    }
+    counts.see(if measures.limit.is_some() { "a limit" } else { "no limit" });
+    counts.see(if measures.offset > 0 { "an offset" } else { "no offset" });
+}
+
+#[test]
+fn rows_hold_what_may_go_wrong() {
+    let mut counts = Counts::default();
+    some(&rows(Shape::of::<ByTextHash>())).for_each(|rows| see_rows(&mut counts, &rows));
+    let values =
+        ["NULL", "a negative integer", "the least integer", "the greatest integer", "unicode", "a key twice"];
+    counts.assert_all(&values, 300);
+    counts.assert_all(&["no row"], 10);
+}
+
+#[test]
+fn queries_are_of_every_kind() {
+    let mut counts = Counts::default();
+    some(&queries(Shape::of::<ByTextHash>())).for_each(|query| see_query(&mut counts, &query));
+    let tests = [
+        "=",
+        "≠",
+        "<",
+        "≤",
+        ">",
+        "≥",
+        "BETWEEN",
+        "IN",
+        "IN ()",
+        "LIKE",
+        "starts with",
+        "IS NULL",
+        "AND",
+        "OR",
+        "NOT",
+    ];
+    counts.assert_all(&tests, 30);
+    counts.assert_all(&["depth 0", "depth 1", "depth 2", "depth 3", "depth 4", "depth 5"], 30);
+    counts.assert_all(&["ordered by 0", "ordered by 1", "ordered by 2", "ordered by 3"], 100);
+    counts.assert_all(&["descending", "ascending", "nulls first: None"], 100);
+    counts.assert_all(&["nulls first: Some(true)", "nulls first: Some(false)"], 100);
+    counts.assert_all(&["no limit", "limit 0", "a limit", "an offset", "no offset"], 30);
+    counts.assert_all(&["no pin", "a pin to a shard", "a pin to a key"], 30);
+    let mut counts = Counts::default();
+    some(&queries(Shape::of::<ByBoth>())).for_each(|query| see_query(&mut counts, &query));
+    counts.assert_all(&["IN of pairs"], 100);
+}
+
+#[test]
+fn measures_are_of_every_kind() {
+    let mut counts = Counts::default();
+    some(&measures()).for_each(|measures| see_measures(&mut counts, &measures));
+    let groups = super::measures::GROUPINGS.map(|columns| format!("groups by {columns:?}"));
+    counts.assert_all(&groups.each_ref().map(String::as_str), 50);
+    let distinct = Column::ALL.map(|column| format!("distinct {column:?}"));
+    counts.assert_all(&distinct.each_ref().map(String::as_str), 50);
+    let functions = [
+        "Sum of Id",
+        "Least of Amount",
+        "Greatest of Rank",
+        "Sum of Rank",
+        "Mean of Amount",
+        "Variance of Rank",
+        "Deviation of Amount",
+        "Sum of Weight",
+        "Mean of Weight",
+        "Least of Weight",
+        "Greatest of Weight",
+        "Least of Name",
+        "Greatest of Note",
+    ];
+    counts.assert_all(&functions, 30);
+    let conditions = [
+        "having Rows",
+        "having Integer",
+        "having Text",
+        "having Distinct",
+        "having Equal",
+        "having NotEqual",
+        "having Less",
+        "having LessOrEqual",
+        "having Greater",
+        "having GreaterOrEqual",
+    ];
+    counts.assert_all(&conditions, 30);
+    counts.assert_all(&["groups by []", "by a column", "a limit", "no limit", "an offset", "no offset"], 100);
+    for which in ["Rows", "Integer", "Text", "Distinct"] {
+        let both = [true, false].map(|descending| format!("by {which}, descending: {descending}"));
+        counts.assert_all(&both.each_ref().map(String::as_str), 20);
+    }
+}
+
+/// For predicates on the key alone, without `LIKE`, brute force leaves no choice: what must be asked is what may.
+/// And they narrow: some ask nobody, some one shard, some several, some all.
+#[test]
+fn predicates_on_the_key_alone_have_one_right_answer() {
+    fn check<T: Subject>() {
+        let worlds = worlds::<T::Cluster>(5);
+        let shards = worlds[0].cluster.shards();
+        // A placement that names its shards may leave some without rows.
+        let reached = shares::<T>(&Tree::All(Vec::new()), shards).most.len();
+        let mut counts = Counts::default();
+        for query in some(&queries(Shape::of::<T>())) {
+            let mut has_like = false;
+            query.tree.leaves(&mut |_, test, _| has_like |= matches!(test, Test::Like(_)));
+            if has_like || !is_about_the_key_alone::<T>(&query.tree) {
+                continue;
+            }
+            let shares = shares::<T>(&query.tree, shards);
+            assert_eq!(shares.least, shares.most, "{:?}", query.tree);
+            counts.see(match shares.least.len() {
+                0 => "nobody",
+                1 => "one",
+                some if some == reached => "all",
+                _ => "several",
+            });
+        }
+        counts.assert_all(&["nobody", "one", "several", "all"], 10);
+    }
+    check::<ByTextHash>();
+    check::<ByEnum>();
+    check::<ByIntegerRange>();
+    check::<ByTextList>();
+}

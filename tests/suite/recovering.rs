@@ -10,6 +10,7 @@ use crate::models::*;
 on_every_backend! {
     r35_opening_finishes_what_was_decided,
     r35_a_writer_finishes_what_was_decided_before_it_reads,
+    r35_tables_are_made_after_what_was_decided,
     r35_what_a_shard_has_done_is_not_done_again,
     r35_records_are_done_one_after_another,
     r35_a_shard_that_is_older_than_its_cluster_is_refused,
@@ -77,6 +78,18 @@ fn r35_opening_finishes_what_was_decided(backend: &Backend) {
     assert_eq!(cluster.recover().unwrap(), ["u"]);
     assert_eq!(cluster.recover().unwrap(), ["u"], "it is told again, and done once");
     assert_eq!(owner(backend, "a"), "1");
+}
+
+fn r35_tables_are_made_after_what_was_decided(backend: &Backend) {
+    let Some(cluster) = made(backend) else { return };
+    drop(cluster);
+    plant(backend, "u", &[("a", 1), ("c", 1)]);
+    let control = rusqlite::Connection::open(backend.folder().join("control.db")).unwrap();
+    let sql = "INSERT INTO accounts (id, number, owner) SELECT 2, number, owner FROM accounts WHERE id = ?1";
+    control.execute("UPDATE sharded_redo SET sql = ?1", [sql]).unwrap();
+    let cluster = backend.builder(&LETTERS).create::<(Account, Company)>().unwrap();
+    assert_eq!(cluster.session().one(Account::select().all_shards().count()).unwrap(), 5);
+    assert_eq!(LETTERS.map(|shard| version(backend, shard)), [3, 1, 3], "once for the unit, once to be sure");
 }
 
 fn r35_a_writer_finishes_what_was_decided_before_it_reads(backend: &Backend) {

@@ -348,7 +348,7 @@ impl Builder {
         layout.shards().belong_to(&control.cluster);
         for (index, database) in databases.iter().enumerate() {
             let made = database.driver.connect_waiting(mode, timeout).and_then(|connection| match mode {
-                Mode::Create => opening::create(&*connection, index, &layout, &control.cluster),
+                Mode::Create => opening::create(&*connection, index, &layout, &control),
                 Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster),
             });
             // Where the database itself fails, the first of its shards stands for it.

@@ -4,8 +4,9 @@
 //! cluster's id, the shard's name and its version; and `sharded_layout`, the cluster's layout line by line:
 //! the shards in their order, and how each model's key is placed.
 
+use super::control::Control;
 use super::layout::Layout;
-use super::schema;
+use super::{recovery, schema};
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::placement;
@@ -21,15 +22,20 @@ type Line = (String, String);
 
 /// Makes what is not there yet on the shards of one database, in one transaction, and records who they are.
 /// What is there already must be what is wanted.
+///
+/// What decided units have left undone comes first: it is for the tables as they were.
 pub(super) fn create(
     connection: &dyn Connection,
     database: usize,
     layout: &Layout,
-    cluster: &str,
+    control: &Control,
 ) -> Result<()> {
     connection.begin(Transaction::Write)?;
-    let made = layout.shards_in(database).try_for_each(|shard| {
-        create_shard(connection, shard, layout, cluster).map_err(|error| error.on_shard(shard.name()))
+    let made = recovery::heal(control, layout, database, connection).and_then(|_| {
+        layout.shards_in(database).try_for_each(|shard| {
+            let made = create_shard(connection, shard, layout, &control.cluster);
+            made.map_err(|error| error.on_shard(shard.name()))
+        })
     });
     match made {
         Ok(()) => connection.commit(),

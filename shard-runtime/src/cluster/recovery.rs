@@ -4,6 +4,8 @@
 use std::sync::PoisonError;
 
 use super::Cluster;
+use super::control::Control;
+use super::layout::Layout;
 use crate::commit::{self, Part, Record, Undecided};
 use crate::driver::{Connection, Transaction};
 use crate::error::{ErrorKind, Result};
@@ -88,16 +90,10 @@ impl Cluster {
     /// Does what decided units have left undone on a database whose write lock the connection holds; whether there
     /// was anything to do.
     pub(crate) fn heal(&self, database: usize, connection: &dyn Connection) -> Result<bool> {
-        if !self.is_recorded(database) {
-            return Ok(false);
+        match self.is_recorded(database) {
+            true => heal(&self.0.control, self.layout(), database, connection),
+            false => Ok(false),
         }
-        let name = self.database_name(database);
-        self.0.control.with_decisions(|decisions, control| {
-            if !decisions.concern(control, name)? {
-                return Ok(false);
-            }
-            commit::heal(decisions, control, name, &self.own_table(database)?, connection)
-        })
     }
 
     pub(crate) fn name_unit(&self) -> Result<String> {
@@ -135,13 +131,38 @@ impl Cluster {
 
     /// What a database is called in the decisions: its first shard's name.
     pub(crate) fn database_name(&self, database: usize) -> &str {
-        self.layout().shards_in(database).next().map_or("", |shard| shard.name())
+        name(self.layout(), database)
     }
 
     /// The table that holds a database's version.
-    pub(super) fn own_table(&self, database: usize) -> Result<String> {
-        let first = self.layout().shards_in(database).next().map_or(0, |shard| shard.index());
-        let prefix = &self.layout().place(first)?.prefix;
-        Ok(quoted(&format!("{prefix}{}", super::opening::OWN_TABLES[0])))
+    fn own_table(&self, database: usize) -> Result<String> {
+        own_table(self.layout(), database)
     }
+}
+
+/// Does what decided units have left undone on a database whose write lock the connection holds; whether there was
+/// anything to do.
+pub(super) fn heal(
+    control: &Control,
+    layout: &Layout,
+    database: usize,
+    connection: &dyn Connection,
+) -> Result<bool> {
+    control.with_decisions(|decisions, control| {
+        let name = name(layout, database);
+        if !decisions.concern(control, name)? {
+            return Ok(false);
+        }
+        commit::heal(decisions, control, name, &own_table(layout, database)?, connection)
+    })
+}
+
+fn name(layout: &Layout, database: usize) -> &str {
+    layout.shards_in(database).next().map_or("", |shard| shard.name())
+}
+
+fn own_table(layout: &Layout, database: usize) -> Result<String> {
+    let first = layout.shards_in(database).next().map_or(0, |shard| shard.index());
+    let prefix = &layout.place(first)?.prefix;
+    Ok(quoted(&format!("{prefix}{}", super::opening::OWN_TABLES[0])))
 }

@@ -127,7 +127,7 @@ impl SqliteDriver {
             .map_err(from_sqlite)?;
         if matches!(self.source, SqliteSource::File(_)) {
             log_ahead(raw)?;
-            raw.pragma_update(None, "cache_size", -i64::from(cache_kib)).map_err(from_sqlite)?;
+            // Not read back: SQLite maps as much as it can, which may be nothing.
             raw.pragma_update(None, "mmap_size", i64::try_from(mapped_bytes).unwrap_or(i64::MAX))
                 .map_err(from_sqlite)?;
         }
@@ -135,7 +135,8 @@ impl SqliteDriver {
             Synchronous::Full => 2,
             Synchronous::Normal => 1,
         };
-        for (name, wanted) in [("synchronous", level), ("foreign_keys", 1)] {
+        let cache = -i64::from(cache_kib);
+        for (name, wanted) in [("synchronous", level), ("foreign_keys", 1), ("cache_size", cache)] {
             raw.pragma_update(None, name, wanted).map_err(from_sqlite)?;
             let found: i64 = raw.pragma_query_value(None, name, |row| row.get(0)).map_err(from_sqlite)?;
             if found != wanted {

@@ -107,7 +107,10 @@
 //!
 //! A session has one snapshot on each shard that it reads, from its first statement there until it writes there,
 //! commits or rolls back; between shards there is no common one. A commit that wrote one shard is that database's own.
-//! One that wrote several commits them one after another: see [`Session::commit`] for what an error then says.
+//! One that wrote several is all or nothing, through a kill of the process at any point: see [`Session::commit`].
+//! [`Session::savepoint`] makes a part of a unit of work one that is undone by itself, [`Cluster::transaction`] runs a
+//! unit again while somebody else is in its way, [`Cluster::recover`] finishes what a killed process has left (as opening
+//! the cluster does), and [`Cluster::backup`] copies all databases as they are at one moment.
 //!
 //! Whoever writes waits for others who write the same database, for as long as [`Builder::busy_timeout`] says, and is
 //! then told [`ErrorKind::Busy`]. Files are read while they are written. Databases in memory are not: there a reader

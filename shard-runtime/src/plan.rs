@@ -51,8 +51,9 @@ impl<'q> Plan<'q> {
         let table = core.target.table;
         let model = layout.model(table)?;
         let mut tables = tables(&core.target, layout)?;
-        if let (Projection::RowsWithParent, Some(parent)) = (projection, table.parent) {
-            tables.push(parent.table);
+        if let Projection::RowsWithParents(generations) = projection {
+            let parent = |table: &&'static Table| table.parent.map(|parent| parent.table);
+            tables.extend(std::iter::successors(Some(table), parent).skip(1).take(generations));
         }
         let asks_nobody_by_limit = core.limit == Some(0);
         let chosen = route::target_shards(&core.target, layout.shards())?;
@@ -221,7 +222,7 @@ impl Shape {
             asked.iter().copied().chain(by_id).collect()
         };
         Ok(match projection {
-            Projection::Rows | Projection::RowsWithParent => {
+            Projection::Rows | Projection::RowsWithParents(_) => {
                 Shape { columns: None, merge: merged(None, asked), order: total(), distinct: false }
             }
             Projection::Columns { columns, distinct: false } => {

@@ -135,8 +135,8 @@ pub(crate) enum Projection<'q> {
     Rows,
     /// These columns of every row, in their order; of rows that agree in them one, where they are distinct.
     Columns { columns: &'q [usize], distinct: bool },
-    /// Every column of every row and, after them, of its parent.
-    RowsWithParent,
+    /// Every column of every row and, after them, of its parent, and so on for so many generations.
+    RowsWithParents(usize),
     /// The number of rows.
     Count,
     /// Something for every row: whether there is one.
@@ -204,7 +204,7 @@ pub(crate) fn select<'q>(
             let distinct = if distinct { "DISTINCT " } else { "" };
             Writer::start(site, format!("SELECT {distinct}{} FROM {from}", names.join(", ")))
         }
-        Projection::RowsWithParent => Writer::start_with_parent(site),
+        Projection::RowsWithParents(generations) => Writer::start_with_parents(site, generations),
         Projection::Count if bounded => {
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }

@@ -11,6 +11,7 @@ on_every_backend! {
     r25_joined_rows_are_in_the_order_asked_for,
     r26_bounds_of_joined_rows_are_global,
     r21_parents_of_one_id_on_two_shards_are_not_mixed,
+    r24_grandparents_are_joined_too,
     r23_what_waits_is_joined,
     r14_joins_that_ask_nobody,
     joined_rows_of_one_parent_share_it,
@@ -60,6 +61,35 @@ fn r24_rows_with_their_parents_are_one_statement_per_shard(backend: &Backend) {
     session.add(NewRemark { report: report.link(), text: "x".into() }).unwrap();
     let (remark, parent) = session.one(Remark::select().all_shards().with_parent()).unwrap();
     assert_eq!((remark.text.as_str(), &parent), ("x", report));
+}
+
+fn r24_grandparents_are_joined_too(backend: &Backend) {
+    let cluster = backend.create::<Weather>(&CONTINENTS);
+    let mut session = cluster.session();
+    weather(&mut session);
+    let reports = session.all(Report::select().all_shards().order_by(Report::ID.asc())).unwrap();
+    let remark = |place: usize| NewRemark { report: reports[place].link(), text: format!("{place:02}") };
+    session.add_all((0..reports.len()).chain(0..4).map(remark)).unwrap();
+    let query = || Remark::select().all_shards().order_by(Remark::TEXT.desc()).offset(2).limit(9);
+    let joined = || query().with_parent().with_parent();
+    let (rows, counts) = cluster.counted(|| session.all(joined()).unwrap());
+    assert_eq!(counts, CONTINENTS.map(|shard| (shard.to_owned(), 1)));
+    assert!(rows.iter().map(|(remark, ..)| remark.clone()).eq(session.all(query()).unwrap()));
+    for (remark, report, city) in &rows {
+        assert_eq!((&session.parent(remark).unwrap(), &session.parent(report).unwrap()), (report, city));
+    }
+    let explained = cluster.explain(&joined()).unwrap();
+    assert_eq!(explained.shards(), CONTINENTS);
+    assert!(explained.to_string().matches("JOIN").count() >= 2, "{explained}");
+    // Pages go on after a remark, and what narrows it narrows the join.
+    let after = joined().cursor(&rows[3].0).unwrap();
+    let rest = session.all(query().offset(0).limit(5).with_parent().with_parent().after(&after)).unwrap();
+    assert_eq!(rest, rows[4..]);
+    let asia = Remark::has_parent(Report::has_parent(City::CONTINENT.eq(Continent::Asia)));
+    let asked =
+        cluster.asked(|| session.all(Remark::select().filter(asia).with_parent().with_parent()).unwrap());
+    assert_eq!(asked.1, ["asia"]);
+    assert!(asked.0.iter().all(|(.., city)| city.continent == Continent::Asia) && !asked.0.is_empty());
 }
 
 fn r25_joined_rows_are_in_the_order_asked_for(backend: &Backend) {

@@ -114,7 +114,7 @@ fn r26_pages_of_rows_with_their_parents_are_the_whole(backend: &Backend) {
     let mut read = Vec::new();
     let mut page = session.all(query().limit(3).with_parent()).unwrap();
     while let Some(last) = page.last() {
-        let after = query().with_parent().cursor(last).unwrap();
+        let after = query().with_parent().cursor(&last.0).unwrap();
         read.append(&mut page);
         page = session.all(query().limit(3).with_parent().after(&after)).unwrap();
     }
@@ -123,7 +123,7 @@ fn r26_pages_of_rows_with_their_parents_are_the_whole(backend: &Backend) {
     };
     assert_eq!((read.len(), ids(&read)), (20, ids(&whole)));
     let unordered = Report::select().all_shards().with_parent();
-    assert_error(unordered.cursor(&whole[0]), ErrorKind::Query, &["table `reports`", "order_by"]);
+    assert_error(unordered.cursor(&whole[0].0), ErrorKind::Query, &["table `reports`", "order_by"]);
 }
 
 fn r26_a_cursor_of_columns_is_one_of_the_rows(backend: &Backend) {

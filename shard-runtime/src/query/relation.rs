@@ -59,7 +59,8 @@ impl<T: Sharded, R: Routing> Filter<T, R> {
     }
 }
 
-/// Rows of `T`, each with its parent: made by [`Select::with_parent`].
+/// Rows of `T`, each with its parent `P`, or with its parent and grandparent `(P, G)`: made by
+/// [`Select::with_parent`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct WithParent<T, P, R> {
     select: Select<T, R>,
@@ -113,11 +114,22 @@ impl<T: Sharded, R: Routing> Select<T, R> {
 }
 
 impl<T: Sharded, P: Sharded, R: Routing> WithParent<T, P, R> {
+    /// And with the parent's own parent: `remarks.with_parent().with_parent()` is
+    /// `(remark, report, city)`, still in one statement per shard.
+    pub fn with_parent<G: Sharded>(self) -> WithParent<T, (P, G), R>
+    where
+        P: ChildOf<G>,
+    {
+        WithParent { select: self.select, marker: PhantomData }
+    }
+}
+
+impl<T: Sharded, P, R: Routing> WithParent<T, P, R> {
     /// Where a page of this query ends whose last row is this one, as [`Select::cursor`] has it.
     ///
     /// # Errors
     /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order.
-    pub fn cursor(&self, (last, _): &(Stored<T>, Stored<P>)) -> Result<Cursor> {
+    pub fn cursor(&self, last: &Stored<T>) -> Result<Cursor> {
         self.select.cursor(last)
     }
 
@@ -151,8 +163,28 @@ impl<T: Sharded, P: Sharded, R: IsRouted> Query for WithParent<T, P, R> {
     }
 }
 
+impl<T: Sharded, P: Sharded, G: Sharded, R: IsRouted> Query for WithParent<T, (P, G), R> {
+    type Output = (Stored<T>, Stored<P>, Stored<G>);
+
+    fn visit(
+        mut self,
+        session: &mut Session,
+        at_most: Option<u64>,
+        visit: &mut Visitor<'_, Self::Output>,
+    ) -> Result<()> {
+        self.select.core.at_most(at_most);
+        session.select_with_grandparent(&self.select.core, visit)
+    }
+}
+
 impl<T: Sharded, P: Sharded, R> Explainable for WithParent<T, P, R> {
     fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::read(&self.select.core, Projection::RowsWithParent, layout)?.explain(layout)
+        Plan::read(&self.select.core, Projection::RowsWithParents(1), layout)?.explain(layout)
+    }
+}
+
+impl<T: Sharded, P: Sharded, G: Sharded, R> Explainable for WithParent<T, (P, G), R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.select.core, Projection::RowsWithParents(2), layout)?.explain(layout)
     }
 }

@@ -1,6 +1,7 @@
 //! How a session reads what belongs together: rows with their parents, parents with their children and with the
 //! children of those.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
@@ -10,7 +11,7 @@ use super::Session;
 use super::ask::Reading;
 use super::identity::IdKey;
 use crate::error::{Result, ValueError};
-use crate::model::{Child, ChildOf, Row, RowSource, Sharded};
+use crate::model::{Child, ChildOf, Row, RowSource, Sharded, Table};
 use crate::plan::{Projection, Step};
 use crate::query::{IsRouted, Select, SelectCore, Visitor};
 use crate::shards::ShardSet;
@@ -177,30 +178,60 @@ impl Session {
         Ok(answer)
     }
 
-    /// Visits the rows of a select, each with its parent. The parents are kept, to be shared.
+    /// Visits the rows of a select, each with its parent.
     pub(crate) fn select_with_parent<C: Sharded, P: Sharded>(
         &mut self,
         core: &SelectCore,
         visit: &mut Visitor<'_, (Stored<C>, Stored<P>)>,
     ) -> Result<()> {
-        let link = C::TABLE.parent.map_or(C::TABLE.id, |parent| parent.column);
-        let mut parents: HashMap<(usize, IdKey), Stored<P>> = HashMap::new();
-        self.visit(core, Projection::RowsWithParent, |row| {
+        let mut parents = Shared::default();
+        self.visit(core, Projection::RowsWithParents(1), |row| {
             let child = Stored::new(Arc::new(C::load(row)?), row.shard.clone());
-            let id = row.read(link, |value| Ok(IdKey::of(&value)))?;
-            let key = (row.shard.index(), id);
-            let parent = match parents.get(&key) {
-                Some(parent) => parent.clone(),
-                None => {
-                    let source = After { source: row.source, columns: row.table.columns.len() };
-                    let columns = Row { source: &source, shard: row.shard, table: P::TABLE, columns: None };
-                    let parent = Stored::new(Arc::new(P::load(&columns)?), row.shard.clone());
-                    parents.insert(key, parent.clone());
-                    parent
-                }
-            };
+            let parent = parents.of(row, C::TABLE, 0)?;
             visit((child, parent))
         })
+    }
+
+    /// Visits the rows of a select, each with its parent and that one's parent.
+    pub(crate) fn select_with_grandparent<C: Sharded, P: Sharded, G: Sharded>(
+        &mut self,
+        core: &SelectCore,
+        visit: &mut Visitor<'_, (Stored<C>, Stored<P>, Stored<G>)>,
+    ) -> Result<()> {
+        let (mut parents, mut grandparents) = (Shared::default(), Shared::default());
+        self.visit(core, Projection::RowsWithParents(2), |row| {
+            let child = Stored::new(Arc::new(C::load(row)?), row.shard.clone());
+            let parent = parents.of(row, C::TABLE, 0)?;
+            let grandparent = grandparents.of(row, P::TABLE, C::TABLE.columns.len())?;
+            visit((child, parent, grandparent))
+        })
+    }
+}
+
+/// The parents of the rows of a join, each read once and kept, to be shared.
+struct Shared<P: Sharded> {
+    rows: HashMap<(usize, IdKey), Stored<P>>,
+}
+
+impl<P: Sharded> Default for Shared<P> {
+    fn default() -> Self {
+        Shared { rows: HashMap::new() }
+    }
+}
+
+impl<P: Sharded> Shared<P> {
+    /// The parent of the row of `table` whose columns begin at a place of a joined row; its own come after them.
+    fn of(&mut self, row: &Row<'_>, table: &Table, first: usize) -> Result<Stored<P>> {
+        let link = table.parent.map_or(table.id, |parent| parent.column);
+        let id = row.read(first + link, |value| Ok(IdKey::of(&value)))?;
+        match self.rows.entry((row.shard.index(), id)) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(new) => {
+                let source = After { source: row.source, columns: first + table.columns.len() };
+                let columns = Row { source: &source, shard: row.shard, table: P::TABLE, columns: None };
+                Ok(new.insert(Stored::new(Arc::new(P::load(&columns)?), row.shard.clone())).clone())
+            }
+        }
     }
 }
 

@@ -97,31 +97,34 @@ impl<'s, 'q> Writer<'s, 'q> {
         Ok(())
     }
 
-    /// `SELECT` with every column of the rows and of their parents, up to the tables. The rows come first in it, so
-    /// that they are read and bounded as without their parents.
-    pub(super) fn start_with_parent(site: &'s Site<'s>) -> Self {
-        let Some(parent) = site.table.parent else { return Writer::start(site, site.sql.select.clone()) };
+    /// `SELECT` with every column of the rows, of their parents, and so on for so many generations, up to the tables.
+    /// The rows come first in it, so that they are read and bounded as without their parents.
+    pub(super) fn start_with_parents(site: &'s Site<'s>, generations: usize) -> Self {
         let own = Scope { qualifier: Some(site.sql.name.clone()), ..Scope::of(site) };
-        let name = alias(site, PARENT.to_owned());
-        let other = Scope { table: parent.table, qualifier: Some(name.clone()), depth: 0 };
-        let columns = |scope: &Scope, table: &'static Table| {
-            let all = 0..table.columns.len();
-            all.map(|column| scope.column(column)).collect::<Vec<_>>().join(", ")
+        let all = |scope: &Scope| {
+            let columns = 0..scope.table.columns.len();
+            columns.map(|column| scope.column(column)).collect::<Vec<_>>().join(", ")
         };
         let join = match site.dialect {
             // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
             Dialect::Sqlite => "CROSS JOIN",
         };
-        let sql = format!(
-            "SELECT {}, {} FROM {} {join} {} AS {name} ON {} = {}",
-            columns(&own, site.table),
-            columns(&other, parent.table),
-            site.sql.name,
-            quoted(&format!("{}{}", site.prefix, parent.table.name)),
-            other.column(parent.table.id),
-            own.column(parent.column),
-        );
-        let mut writer = Writer::start(site, sql);
+        let (mut columns, mut from, mut child) = (all(&own), site.sql.name.clone(), own.clone());
+        for generation in 1..=generations {
+            let Some(parent) = child.table.parent else { break };
+            let name = if generation == 1 { PARENT.to_owned() } else { format!("{PARENT}_{generation}") };
+            let name = alias(site, name);
+            let scope = Scope { table: parent.table, qualifier: Some(name.clone()), depth: 0 };
+            columns.push_str(&format!(", {}", all(&scope)));
+            from.push_str(&format!(
+                " {join} {} AS {name} ON {} = {}",
+                quoted(&format!("{}{}", site.prefix, parent.table.name)),
+                scope.column(parent.table.id),
+                child.column(parent.column),
+            ));
+            child = scope;
+        }
+        let mut writer = Writer::start(site, format!("SELECT {columns} FROM {from}"));
         writer.scope = own;
         writer
     }

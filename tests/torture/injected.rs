@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::check::check;
+use crate::check::{Counts, check};
 use crate::writer::Writer;
 use crate::{create, folder};
 
@@ -67,11 +67,12 @@ fn run(writer: &Writer, call: &str, what: &str) -> bool {
 }
 
 /// Moves the cluster elsewhere, opens it there and looks at it.
-fn check_moved(writer: &Writer) {
+fn check_moved(writer: &Writer) -> Counts {
     let moved = writer.cluster.with_file_name("moved");
     std::fs::rename(&writer.cluster, &moved).unwrap();
-    check(&moved, &writer.logs);
+    let counts = check(&moved, &writer.logs);
     std::fs::remove_dir_all(writer.logs.parent().unwrap_or(Path::new(""))).unwrap();
+    counts
 }
 
 /// Tries something at a call's first time, at its second, and so on, until a writer does not come so far any more.
@@ -137,7 +138,7 @@ fn r35_a_disk_that_fails_at_any_call_leaves_nothing_half_done() {
         return;
     }
     let mut tries = Tries::new();
-    let mut failed = 0;
+    let (mut failed, mut doubted, mut acknowledged) = (0, 0, 0);
     for (call, error) in [("pwrite64", "ENOSPC"), ("pwrite64", "EIO"), ("fdatasync,fsync", "EIO")] {
         // Once, and from then on.
         for on in ["", "+"] {
@@ -147,15 +148,17 @@ fn r35_a_disk_that_fails_at_any_call_leaves_nothing_half_done() {
                 let writer = tries.next();
                 let before = calls(&writer, call);
                 run(&writer, call, &format!("error={error}:when={time}{on}"));
-                check_moved(&writer);
+                let counts = check_moved(&writer);
                 failed += 1;
+                (doubted, acknowledged) = (doubted + counts.doubted, acknowledged + counts.acknowledged);
                 if time > before {
                     break;
                 }
             }
         }
     }
-    println!("{failed} failing disks");
+    println!("{failed} failing disks: {acknowledged} units acknowledged, {doubted} in doubt");
+    assert!(acknowledged > 0 && doubted > 0, "not every end was come to");
 }
 
 /// How often a writer comes to a call where nothing happens to it.

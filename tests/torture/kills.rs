@@ -1,11 +1,10 @@
 //! Processes that are killed at random moments, while others go on.
 
-use std::process::Child;
 use std::time::Duration;
 
 use crate::check::{Counts, check};
 use crate::writer::Writer;
-use crate::{Numbers, create, folder, seed};
+use crate::{Numbers, Running, create, folder, seed};
 
 /// How many processes are killed in an ordinary run of the tests.
 const KILLS: u64 = 60;
@@ -29,20 +28,14 @@ fn r35_writers_that_are_killed_leave_nothing_half_done() {
             Writer { cluster: cluster.clone(), logs: logs.clone(), number, units: 1_000_000, three: false }
                 .spawn()
         };
-        let mut writers: Vec<Child> = (0..2 + numbers.below(3)).map(|_| start()).collect();
+        let mut writers: Vec<Running> = (0..2 + numbers.below(3)).map(|_| start()).collect();
         for _ in 0..ROUND.min(kills - killed) {
             std::thread::sleep(Duration::from_micros(numbers.below(120_000)));
             let place = numbers.below(writers.len() as u64) as usize;
-            let mut writer = std::mem::replace(&mut writers[place], start());
-            assert!(writer.try_wait().unwrap().is_none(), "a writer has ended by itself");
-            writer.kill().unwrap();
-            writer.wait().unwrap();
+            std::mem::replace(&mut writers[place], start()).kill();
             killed += 1;
         }
-        for mut writer in writers {
-            writer.kill().unwrap();
-            writer.wait().unwrap();
-        }
+        drop(writers);
         // No path is in any record: the next round finds the cluster elsewhere.
         let moved = folder.path().join(killed.to_string());
         std::fs::rename(&cluster, &moved).unwrap();

@@ -4,10 +4,11 @@
 //! As part of `cargo test` this is a scaled-down run. On request it is a long one:
 //!
 //! ```sh
-//! SHARDED_SECONDS=60 SHARDED_KILLS=1000 SHARDED_STEPS=all cargo test --release --test torture -- --nocapture
+//! SHARDED_SECONDS=60 SHARDED_IDS=500000 SHARDED_KILLS=1000 SHARDED_STEPS=all cargo test --release --test torture -- --nocapture
 //! ```
 //!
-//! `SHARDED_SECONDS` is how long several processes write side by side; `SHARDED_KILLS` is the number of processes that are killed at random; `SHARDED_STEPS=all` kills at every system call
+//! `SHARDED_SECONDS` is how long several processes write side by side; `SHARDED_IDS` how many ids they take;
+//! `SHARDED_KILLS` is the number of processes that are killed at random; `SHARDED_STEPS=all` kills at every system call
 //! instead of some; `SHARDED_TORTURE_FOLDER` says where (a folder in memory where there is one, unless it is said);
 //! `SHARDED_SEED` repeats a run's choices, as far as processes let themselves be repeated.
 
@@ -15,11 +16,13 @@
 
 mod check;
 mod concurrency;
+mod ids;
 mod injected;
 mod kills;
 mod writer;
 
 use std::path::PathBuf;
+use std::process::{Child, Command};
 
 use shard_runtime::{Builder, Cluster, ShardKey, Sharded, Synchronous};
 use tempfile::TempDir;
@@ -78,7 +81,17 @@ struct Account {
     cents: i64,
 }
 
-type Models = (Entry, Tally, Account);
+/// What ids are taken for.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "tickets")]
+struct Ticket {
+    #[id(sequence)]
+    id: i64,
+    #[shard_key]
+    place: Place,
+}
+
+type Models = (Entry, Tally, Account, Ticket);
 
 /// A folder for a test, in memory unless another is said.
 fn folder() -> TempDir {
@@ -109,6 +122,27 @@ fn create(folder: &std::path::Path) {
     let mut session = cluster.session();
     session.add_all(Place::ALL.map(|place| Account { id: 1, place, cents: 0 })).unwrap();
     session.commit().unwrap();
+}
+
+/// A process that ends with the test, however that ends.
+struct Running(Child);
+
+impl Running {
+    fn spawn(command: &mut Command) -> Self {
+        Running(command.spawn().unwrap())
+    }
+
+    /// Kills it; it must not have ended by itself.
+    fn kill(mut self) {
+        assert!(self.0.try_wait().unwrap().is_none(), "a process has ended by itself");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The seed of this run: printed, and taken back.

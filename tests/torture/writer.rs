@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use shard_runtime::{ErrorKind, Result, Session, Sharded as _, Sql};
 
-use crate::{Account, Entry, Models, NewTally, Numbers, Place, Tally, builder};
+use crate::{Account, Entry, Models, NewTally, Numbers, Place, Running, Tally, builder};
 
 const FOLDER: &str = "SHARDED_TORTURE_CLUSTER";
 const LOG: &str = "SHARDED_TORTURE_LOG";
@@ -52,8 +52,8 @@ impl Writer {
         command
     }
 
-    pub fn spawn(&self) -> Child {
-        self.command(&[]).spawn().unwrap()
+    pub fn spawn(&self) -> Running {
+        Running::spawn(&mut self.command(&[]))
     }
 }
 

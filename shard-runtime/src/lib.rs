@@ -108,7 +108,7 @@
 //! A session has one snapshot on each shard that it reads, from its first statement there until it writes there,
 //! commits or rolls back; between shards there is no common one. A commit that wrote one shard is that database's own.
 //! One that wrote several is all or nothing, through a kill of the process at any point: see [`Session::commit`].
-//! [`Session::savepoint`] makes a part of a unit of work one that is undone by itself, [`Cluster::transaction`] runs a
+//! [`Session::relocate`] moves a row whose key changes, with all its descendants. [`Session::savepoint`] makes a part of a unit of work one that is undone by itself, [`Cluster::transaction`] runs a
 //! unit again while somebody else is in its way, [`Cluster::recover`] finishes what a killed process has left (as opening
 //! the cluster does), and [`Cluster::backup`] copies all databases as they are at one moment.
 //!
@@ -368,7 +368,7 @@ pub use rusqlite;
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]
 pub use serde_json;
-pub use session::{Descendants, Partial, Session, StatementEvent, With, WithChildren};
+pub use session::{ChangedId, Descendants, Partial, Relocated, Session, StatementEvent, With, WithChildren};
 pub use shard_derive::{Field, Projection, ShardKey, Sharded};
 pub use shards::{Shard, ShardSet, Shards};
 pub use stored::{Parent, Stored};

@@ -4,6 +4,7 @@
 //! long they are, so that a statement's text does not depend on its values and is prepared once.
 
 mod groups;
+mod moving;
 mod paging;
 mod pattern;
 mod related;

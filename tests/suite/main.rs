@@ -46,6 +46,7 @@ mod pushdown;
 mod raw_sql;
 mod recovering;
 mod relations;
+mod relocating;
 mod schema;
 mod testing;
 mod threads;

@@ -14,6 +14,7 @@ mod pinned;
 mod raw;
 mod read;
 mod relations;
+mod relocate;
 mod write;
 
 use std::cell::RefCell;
@@ -25,6 +26,7 @@ pub use limits::Partial;
 pub(crate) use observe::Observer;
 pub use observe::StatementEvent;
 pub use relations::{Descendants, With, WithChildren};
+pub use relocate::{ChangedId, Relocated};
 
 use identity::IdentityMap;
 use link::Link;

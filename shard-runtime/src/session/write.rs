@@ -150,7 +150,7 @@ impl Session {
         Ok(())
     }
 
-    fn execute_on(
+    pub(super) fn execute_on(
         &mut self,
         shard: usize,
         table: &'static Table,
@@ -176,7 +176,7 @@ impl Session {
 
     /// Does something with a statement on a shard's connection, counted and told of. What is done says its
     /// result and how many rows it was about.
-    fn on<O>(
+    pub(super) fn on<O>(
         &self,
         shard: usize,
         table: &'static Table,

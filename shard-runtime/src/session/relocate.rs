@@ -1,0 +1,326 @@
+//! Moving a row to the shard that another key places it on, with all its descendants.
+
+use std::collections::HashMap;
+
+use super::Session;
+use super::identity::IdKey;
+use crate::commit::encode_values;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{IdKind, Sharded, Table, values_of};
+use crate::shards::{Shard, ShardSet};
+use crate::sql::Param;
+use crate::stored::Stored;
+use crate::value::{Field, Value};
+
+/// How many parents' children are copied by one statement.
+const CHUNK: usize = 1_000;
+
+/// What became of the rows that were moved; made by [`Session::relocate`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relocated {
+    /// How many rows were moved, the row itself and its descendants together; 0 where it stays on its shard.
+    pub rows: u64,
+    /// The ids that are other ones now: those that their shard had counted.
+    pub ids: Vec<ChangedId>,
+}
+
+/// The new id of a row that was moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedId {
+    /// The row's table, without a shard's prefix.
+    pub table: &'static str,
+    /// What the id was on the shard that the row has left.
+    pub before: i64,
+    /// What it is where the row lives now.
+    pub after: i64,
+}
+
+/// The rows of one table that move: their ids on the shard that they leave, and where they come to.
+struct Moved {
+    table: &'static Table,
+    old: Vec<Value<'static>>,
+    new: Vec<Value<'static>>,
+}
+
+/// From which shard to which.
+#[derive(Clone, Copy)]
+struct Way {
+    from: usize,
+    to: usize,
+}
+
+impl Session {
+    /// Changes a row in a way that [`Session::update`] refuses because it changes the shard: its shard key, or its
+    /// parent. The row moves there with all its descendants, in the session's unit of work, which is all or nothing
+    /// over both shards. A row whose new key has the same shard stays where it is, and is updated.
+    ///
+    /// Ids that are unique over the cluster (yours, sequences, UUIDs) stay. Those that a shard counts
+    /// (`#[id(auto)]`) are counted anew where the row comes to, and the answer says which; links between the rows that
+    /// move follow. Other handles to rows that have moved are of where they were: read them again. Rows are copied in
+    /// chunks; what the unit of work has written is kept in memory until it is committed, as always.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Parent, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(list("Asia" => "a", "Europe" => "b"))]
+    /// #     continent: String,
+    /// # }
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Report {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     city: Parent<City>,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<(City, Report)>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// let mut istanbul = session.add(NewCity { continent: "Asia".into() })?;
+    /// session.add(NewReport { city: istanbul.link() })?;
+    /// session.relocate(&mut istanbul, |city| city.continent = "Europe".into())?;
+    /// assert_eq!(istanbul.shard().name(), "b");
+    /// assert_eq!(session.all(istanbul.children::<Report>())?.len(), 1); // asks `b`
+    /// session.commit()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Moved`] where the id is changed, be it the key: descendants hold it. [`ErrorKind::Unmapped`] where
+    /// the new key is placed nowhere. [`ErrorKind::NotFound`] where the row is gone. [`ErrorKind::Schema`] where a
+    /// table has columns that it does not have on the other shard. [`ErrorKind::Unique`] and
+    /// [`ErrorKind::ForeignKey`] where the other shard refuses a row, or rows of a model that the cluster was not
+    /// opened with refer to one that moves; the databases'. Then nothing is moved, and the row is as it was.
+    pub fn relocate<T: Sharded + Clone>(
+        &mut self,
+        row: &mut Stored<T>,
+        change: impl FnOnce(&mut T),
+    ) -> Result<Relocated> {
+        let table = T::TABLE;
+        self.refuse_row_elsewhere(row.shard(), table.name)?;
+        let from = self.cluster.shards().place_of(row.shard())?;
+        let mut changed = T::clone(row);
+        change(&mut changed);
+        let to = changed.shard_chooser(self.cluster.shards())?;
+        self.refuse_elsewhere(to, "the row").map_err(|error| error.in_table(table.name))?;
+        let changes = changes(row.recorded().map_or(&**row, |recorded| &**recorded), &changed)?;
+        refuse_another_id::<T>(&changes, row.shard())?;
+        self.within("relocate", Some(table), |session| {
+            let shards: ShardSet = [from, to].into_iter().collect();
+            session.asks(Some(table), &shards);
+            session.flush()?;
+            session.identities.clear();
+            let way = Way { from, to };
+            let relocated = session.atomically(&shards, |session| match from == to {
+                true => session.change(&changed, &changes, to).map(|()| Relocated::default()),
+                false => session.move_family(&mut changed, &changes, way),
+            });
+            let relocated = session.noticed(relocated)?;
+            let stored = session.look_up::<T>(changed.id(), &ShardSet::one(to))?;
+            *row = stored.ok_or_else(|| session.gone_from(&changed, to))?;
+            Ok(relocated)
+        })
+    }
+
+    /// Writes what has changed in a row that stays on its shard.
+    fn change<T: Sharded>(
+        &mut self,
+        row: &T,
+        changes: &[(usize, Value<'static>)],
+        shard: usize,
+    ) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let table = T::TABLE;
+        let cluster = self.cluster.clone();
+        let columns: Vec<usize> = changes.iter().map(|(column, _)| *column).collect();
+        let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.update(table, &columns);
+        let mut params: Vec<Param<'_>> =
+            changes.iter().map(|(_, value)| Param::Value(value.borrowed())).collect();
+        params.push(Param::Value(id_of(row)?));
+        match self.execute_on(shard, table, &sql, &params)? {
+            0 => Err(self.gone_from(row, shard)),
+            _ => Ok(()),
+        }
+    }
+
+    fn gone_from<T: Sharded>(&self, row: &T, shard: usize) -> Error {
+        let name = self.cluster.shards().at(shard).map_or("", Shard::name);
+        let said = format!("there is no row with id {:?} any more", row.id());
+        Error::new(ErrorKind::NotFound, said).in_table(T::TABLE.name).on_shard(name)
+    }
+
+    /// Copies a row and its descendants, parents first, and then removes them where they were, children first.
+    fn move_family<T: Sharded>(
+        &mut self,
+        row: &mut T,
+        changes: &[(usize, Value<'static>)],
+        way: Way,
+    ) -> Result<Relocated> {
+        let table = T::TABLE;
+        let ids = [id_of(row)?.into_owned()];
+        let root = self.copy(table, table.id, &ids, way, |column, _| {
+            changes.iter().find(|(changed, _)| *changed == column).map(|(_, value)| value.clone())
+        })?;
+        let Some(id) = root.new.first() else { return Err(self.gone_from(row, way.from)) };
+        row.set_id(Field::from_value(id.clone()).map_err(|error| table.error_at(table.id, error))?);
+        let mut family = vec![root];
+        let mut next = 0;
+        while let Some(parents) = family.get(next) {
+            next += 1;
+            let children = self.child_tables(parents.table);
+            let mut moved = Vec::with_capacity(children.len());
+            for child in children {
+                moved.push(self.copy_children(child, parents, way)?);
+            }
+            family.append(&mut moved);
+        }
+        let mut relocated = Relocated::default();
+        for Moved { table, old, new } in &family {
+            relocated.rows += old.len() as u64;
+            for (before, after) in old.iter().zip(new).filter(|(before, after)| before != after) {
+                if let (Value::Integer(before), Value::Integer(after)) = (before, after) {
+                    let (before, after) = (*before, *after);
+                    relocated.ids.push(ChangedId { table: table.name, before, after });
+                }
+            }
+        }
+        for Moved { table, old, .. } in family.iter().rev() {
+            self.remove(table, old, way.from)?;
+        }
+        Ok(relocated)
+    }
+
+    fn child_tables(&self, parent: &'static Table) -> Vec<&'static Table> {
+        let is_child = |table: &&'static Table| table.parent.is_some_and(|link| link.table.is(parent));
+        self.cluster.layout().tables().filter(is_child).collect()
+    }
+
+    /// Copies the children of rows that have moved, linked to where those are now.
+    fn copy_children(&mut self, table: &'static Table, parents: &Moved, way: Way) -> Result<Moved> {
+        let link = table.parent.map_or(table.id, |parent| parent.column);
+        let mut all = Moved { table, old: Vec::new(), new: Vec::new() };
+        for (old, new) in parents.old.chunks(CHUNK).zip(parents.new.chunks(CHUNK)) {
+            let now: HashMap<IdKey, &Value<'static>> = old.iter().map(IdKey::of).zip(new).collect();
+            let mut moved = self.copy(table, link, old, way, |column, value| {
+                (column == link).then(|| now.get(&IdKey::of(value)).map(|now| Value::clone(now))).flatten()
+            })?;
+            all.old.append(&mut moved.old);
+            all.new.append(&mut moved.new);
+        }
+        Ok(all)
+    }
+
+    /// Copies the rows of a table that have one of these values in a column, row by row, with every column that the
+    /// table has where they are; `adapt` says what is another value where they come to. The shard counts their ids
+    /// anew where it counts them.
+    fn copy(
+        &mut self,
+        table: &'static Table,
+        by: usize,
+        values: &[Value<'static>],
+        way: Way,
+        adapt: impl Fn(usize, &Value<'_>) -> Option<Value<'static>>,
+    ) -> Result<Moved> {
+        let cluster = self.cluster.clone();
+        let layout = cluster.layout();
+        let columns = self.columns_to_copy(table, way)?;
+        let places: Vec<Option<usize>> = columns
+            .iter()
+            .map(|name| table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)))
+            .collect();
+        let counts = table.id_kind == IdKind::Auto;
+        let id_at = places.iter().position(|place| *place == Some(table.id)).unwrap_or_default();
+        let model = layout.model(table)?;
+        let (source, target) = (layout.sql(model, way.from)?, layout.sql(model, way.to)?);
+        let select = source.copy_from(table, &columns, by);
+        let insert = target.copy_to(&columns, counts.then_some(id_at));
+        let mut moved = Moved { table, old: Vec::new(), new: Vec::new() };
+        let mut runs = Vec::new();
+        let params = [Param::List(values.iter().map(Value::borrowed).collect())];
+        self.on(way.from, table, &select, |reader| {
+            let mut rows = reader.query(&params)?;
+            let copied = self.on(way.to, table, &insert, |writer| {
+                while rows.advance()? {
+                    let mut row = Vec::with_capacity(columns.len());
+                    for (at, place) in places.iter().enumerate() {
+                        let value = rows.value(at)?;
+                        let other = place.and_then(|column| adapt(column, &value));
+                        row.push(other.unwrap_or_else(|| value.into_owned()));
+                    }
+                    let old = row.get(id_at).cloned().unwrap_or(Value::Null);
+                    if counts && id_at < row.len() {
+                        row.remove(id_at);
+                    }
+                    let counted = writer.insert(&row)?;
+                    encode_values(&row, &mut runs);
+                    moved.new.push(if counts { Value::Integer(counted) } else { old.clone() });
+                    moved.old.push(old);
+                }
+                Ok((moved.old.len(), moved.old.len() as u64))
+            })?;
+            Ok(((), copied as u64))
+        })?;
+        if !runs.is_empty() {
+            self.record(way.to, |redo| redo.runs(&insert, |all| all.append(&mut runs)))?;
+        }
+        Ok(moved)
+    }
+
+    /// The columns that a table has where its rows are, the model's and others; it must have them where they come to.
+    fn columns_to_copy(&self, table: &'static Table, way: Way) -> Result<Vec<String>> {
+        let of = |shard: usize| -> Result<Vec<String>> {
+            let place = self.cluster.layout().place(shard)?;
+            let connection = self.links.get(place.database).and_then(|link| link.connection());
+            let columns =
+                connection.map(|connection| connection.columns(&format!("{}{}", place.prefix, table.name)));
+            Ok(columns.transpose()?.unwrap_or_default().into_iter().map(|column| column.name).collect())
+        };
+        let (here, there) = (of(way.from)?, of(way.to)?);
+        let is_there = |name: &&String| there.iter().any(|other| other.eq_ignore_ascii_case(name));
+        match here.iter().find(|name| !is_there(name)) {
+            None => Ok(here),
+            Some(name) => {
+                let said = "rows that have this column cannot be moved to a shard whose table does not";
+                let shard = self.cluster.shards().at(way.to).map_or("", Shard::name);
+                Err(Error::new(ErrorKind::Schema, said).on_shard(shard).in_table(table.name).at_column(name))
+            }
+        }
+    }
+
+    fn remove(&mut self, table: &'static Table, ids: &[Value<'static>], shard: usize) -> Result<()> {
+        let cluster = self.cluster.clone();
+        let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.remove(table);
+        for ids in ids.chunks(CHUNK) {
+            self.execute_on(shard, table, &sql, &[Param::List(ids.iter().map(Value::borrowed).collect())])?;
+        }
+        Ok(())
+    }
+}
+
+fn id_of<T: Sharded>(row: &T) -> Result<Value<'_>> {
+    row.id().to_value().map_err(|error| T::TABLE.error_at(T::TABLE.id, error))
+}
+
+/// The columns in which two rows differ, and what the second one has there.
+fn changes<T: Sharded>(before: &T, after: &T) -> Result<Vec<(usize, Value<'static>)>> {
+    let (before, after) = (values_of(before)?, values_of(after)?);
+    let differ = after.into_iter().enumerate().filter(|(column, value)| before.get(*column) != Some(value));
+    Ok(differ.map(|(column, value)| (column, value.into_owned())).collect())
+}
+
+/// An id stays as it is; and so does a key that is the id, which descendants hold.
+fn refuse_another_id<T: Sharded>(changes: &[(usize, Value<'static>)], shard: &Shard) -> Result<()> {
+    let table = T::TABLE;
+    match changes.iter().any(|(column, _)| *column == table.id) {
+        true => {
+            let error = Error::new(ErrorKind::Moved, "the id of a stored row cannot be changed");
+            Err(table.error_at(table.id, error.on_shard(shard.name())))
+        }
+        false => Ok(()),
+    }
+}

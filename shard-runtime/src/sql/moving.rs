@@ -1,0 +1,35 @@
+//! The statements by which rows move from one shard to another.
+
+use super::{TableSql, quoted};
+use crate::model::Table;
+
+impl TableSql {
+    /// Reads these columns of the rows that have one of a list of values in a column, in the order of their ids.
+    pub(crate) fn copy_from(&self, table: &Table, columns: &[String], by: usize) -> String {
+        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+        let list = list(columns.iter());
+        let (by, id) = (name(by), name(table.id));
+        format!("SELECT {list} FROM {} WHERE {by} IN rarray(?1) ORDER BY {id}", self.name)
+    }
+
+    /// Writes a row with these columns, one of them left out.
+    pub(crate) fn copy_to(&self, columns: &[String], left_out: Option<usize>) -> String {
+        let given =
+            || columns.iter().enumerate().filter(|(at, _)| Some(*at) != left_out).map(|(_, name)| name);
+        let places: Vec<String> = (1..=given().count()).map(|place| format!("?{place}")).collect();
+        match places.is_empty() {
+            true => format!("INSERT INTO {} DEFAULT VALUES", self.name),
+            false => format!("INSERT INTO {} ({}) VALUES ({})", self.name, list(given()), places.join(", ")),
+        }
+    }
+
+    /// Removes the rows whose ids are in a list.
+    pub(crate) fn remove(&self, table: &Table) -> String {
+        let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
+        format!("DELETE FROM {} WHERE {id} IN rarray(?1)", self.name)
+    }
+}
+
+fn list<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    names.map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}

@@ -57,11 +57,20 @@ pub fn check_asked<T: Subject>(tree: &Tree, pin: Option<usize>, asked: &[usize],
     }
     let missing: Vec<&usize> = shares.least.iter().filter(|place| !asked.contains(place)).collect();
     prop_assert!(missing.is_empty(), "asked {:?}, but rows may be on {:?} too", asked, missing);
-    check_needless::<T>(tree, asked, shards)
+    check_needless::<T>(tree, None, asked, shards)
 }
 
 /// What asking must look like where a read may end before every shard is asked.
-pub fn check_needless<T: Subject>(tree: &Tree, asked: &[usize], shards: &Shards) -> Verdict {
+pub fn check_needless<T: Subject>(
+    tree: &Tree,
+    pin: Option<usize>,
+    asked: &[usize],
+    shards: &Shards,
+) -> Verdict {
+    if let Some(pin) = pin {
+        prop_assert!(asked.is_empty() || asked == [pin], "pinned to {}, asked {:?}", pin, asked);
+        return Ok(());
+    }
     let shares = shares::<T>(tree, shards);
     let needless: Vec<&usize> = asked.iter().filter(|place| !shares.most.contains(place)).collect();
     prop_assert!(needless.is_empty(), "asked {:?}, but no row can be on {:?}", asked, needless);

@@ -44,7 +44,7 @@ pub fn check<T: Subject>(
     };
     match (measures.grouping, measures.limit) {
         (Some(_), Some(0)) => prop_assert!(asked.is_empty(), "asked {:?} for no group", asked),
-        _ if ends_early => check_needless::<T>(&query.tree, &asked, shards)?,
+        _ if ends_early => check_needless::<T>(&query.tree, pin, &asked, shards)?,
         _ => check_asked::<T>(&query.tree, pin, &asked, shards)?,
     }
     let lines: Vec<Line> = oracle.select(query, pin).into_iter().map(|(_, line)| line).collect();

@@ -51,9 +51,12 @@ struct Head<K> {
     place: usize,
 }
 
+/// What a stream's current row does with the key of another's that is equal to it, and is left out.
+pub(crate) type Unite<'u, S, K> = &'u dyn Fn(&mut S, &K);
+
 /// Visits the rows of all streams in order until they end, the bounds are reached, or `visit` breaks; it is
 /// told the stream's place. Rows that compare equal come in the order of their streams; where they are to be
-/// `distinct`, only the first of them comes, which is told of the others' keys before.
+/// `distinct`, only the first of them comes, after it has taken up the others.
 ///
 /// A row's key is read once, when its stream comes to it; the heads are kept in order. With the few streams that a
 /// query has, moving them in a list is as fast as a heap.
@@ -61,7 +64,7 @@ pub(crate) fn merge<S: Stream, K: Default>(
     streams: &mut [S],
     read_key: impl Fn(&S, &mut K) -> Result<()>,
     compare: impl Fn(&K, &K) -> Ordering,
-    distinct: Option<&dyn Fn(&mut S, &K)>,
+    distinct: Option<Unite<'_, S, K>>,
     mut bounds: Bounds,
     mut visit: impl FnMut(usize, &S) -> Result<ControlFlow<()>>,
 ) -> Result<()> {

@@ -149,8 +149,10 @@ fn one() -> Select<Author, Routed> {
     Author::select().filter(Author::TENANT.eq(3))
 }
 
+type Selected = fn() -> Select<Author, Routed>;
+
 /// Both of them, each with what it is in SQL and the number of shards that it asks.
-fn scattered_and_whole() -> [(fn() -> Select<Author, Routed>, &'static str, usize); 2] {
+fn scattered_and_whole() -> [(Selected, &'static str, usize); 2] {
     [(all, "TRUE", 3), (one, "tenant = 3", 1)]
 }
 
@@ -166,7 +168,7 @@ impl Both {
 
     fn rows<V>(&self, sql: &str, read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<V>) -> Vec<V> {
         let mut statement = self.big.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
-        statement.query_map([], |row| read(row)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+        statement.query_map([], read).unwrap().collect::<rusqlite::Result<_>>().unwrap()
     }
 
     /// Asserts that the filter, and what it excludes, find the rows that the condition finds in the big table.

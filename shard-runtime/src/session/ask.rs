@@ -353,7 +353,7 @@ impl Session {
         let read_key = |rows: &Rows<'_>, key: &mut Vec<_>| rows.read_key(reading.order, key);
         let by_order = |a: &Vec<_>, b: &Vec<_>| compare(reading.order, a, b);
         let unite = |rows: &mut Rows<'_>, other: &Vec<_>| rows.unite(reading.order, other);
-        let distinct: Option<&dyn Fn(&mut Rows<'_>, &Vec<_>)> = reading.distinct.then_some(&unite);
+        let distinct: Option<merge::Unite<'_, Rows<'_>, Vec<_>>> = reading.distinct.then_some(&unite);
         let each = |_: usize, rows: &Rows<'_>| visit(rows);
         let result = merge::merge(&mut streams, read_key, by_order, distinct, reading.bounds, each);
         for (place, rows) in places.into_iter().zip(&streams) {

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The folders of `tests/ui`: the kinds of mistake.
-const MISTAKES: [&str; 13] = [
+const MISTAKES: [&str; 14] = [
+    "collation",
     "id",
     "key",
     "key_enum",

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use syn::Type;
 use syn::ext::IdentExt;
 
-use crate::attr::{Bound, IdKind, ListAttr, ParentAttr, ParentModel, PlacementAttr, RangeAttr, list_of};
+use crate::attr::{
+    Bound, FieldAttrs, IdKind, ListAttr, ParentAttr, ParentModel, PlacementAttr, RangeAttr, list_of,
+};
 use crate::errors::{Errors, did_you_mean};
 use crate::model::{Field, Home, Model, Name};
 
@@ -28,6 +30,7 @@ pub(crate) fn check(model: &Model, errors: &mut Errors) {
     one_key(model, errors);
     key_of_several_fields(model, errors);
     placements(model, errors);
+    collations(model, errors);
     id_before_placement(model, errors);
     not_its_own_parent(model, errors);
     table_name(model, errors);
@@ -175,6 +178,24 @@ fn list_is_distinct(list: &ListAttr, errors: &mut Errors) {
             &list.word,
             "a list of `_` alone is one shard for all: list the keys, or use `range(\"a\" => ..)`",
         );
+    }
+}
+
+/// What names a row or places it is compared byte by byte everywhere: two spellings that a collation makes one value
+/// would be two ids to a session, and two keys on two shards.
+fn collations(model: &Model, errors: &mut Errors) {
+    for FieldAttrs { id, key, parent, collate, .. } in model.fields.iter().map(|field| &field.attrs) {
+        let Some(collate) = collate else { continue };
+        let reason = if key.is_some() {
+            "a shard key has no collation: two spellings would be one key on two shards"
+        } else if parent.is_some() {
+            "a parent's link has no collation: it is the parent's id, whose spellings are other ids"
+        } else if id.is_some() {
+            "an id has no collation: two spellings would be one row to the database and two to a session"
+        } else {
+            continue;
+        };
+        errors.at(collate, format_args!("{reason}; take it away, and store the text in one spelling"));
     }
 }
 

@@ -108,7 +108,12 @@ use value::{Role, ValueType};
 /// | `shard_key(hash)`, `shard_key(with = path)` | How the fields marked `#[shard_key]` are placed together. |
 /// | `crate = some::path` | The path of the runtime, where it is not `::shard_runtime`. |
 ///
-/// And of a field: `#[sharded(column = "name")]`, its column's name, where it is not the field's.
+/// And of a field:
+///
+/// | setting | meaning |
+/// |---|---|
+/// | `column = "name"` | Its column's name, where it is not the field's. |
+/// | `collate = nocase` | Its texts are compared without regard to the case of `A` to `Z`, in everything; without it, byte by byte. Not for an id, a key or a parent's link. See `Collation`. |
 ///
 /// # What is generated
 ///

@@ -120,6 +120,10 @@ fn no_input_panics() {
         "#[shard(\"a\", word = \"b\", more)]",
         "#[field]",
         "#[field(a)]",
+        "#[sharded(collate)]",
+        "#[sharded(collate = )]",
+        "#[sharded(collate = \"nocase\", collate = nocase nocase)]",
+        "#[sharded(collate = binary, collate = nocase, collate = nocase)]",
         "#[field(\"a\", \"b\")]",
     ];
     let shapes = [

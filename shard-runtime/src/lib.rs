@@ -321,6 +321,7 @@
 //! something asks.
 
 mod cluster;
+mod collation;
 mod commit;
 mod driver;
 mod error;
@@ -344,6 +345,7 @@ mod written;
 pub mod __private;
 
 pub use cluster::{Builder, Cluster, Layout};
+pub use collation::Collation;
 pub use commit::{Commit, Committed};
 pub use driver::Synchronous;
 pub use error::{Error, ErrorKind, Result, ValueError};

@@ -51,9 +51,12 @@ struct Head<K> {
     place: usize,
 }
 
+/// What a stream's current row does with the key of another's that is equal to it, and is left out.
+pub(crate) type Unite<'u, S, K> = &'u dyn Fn(&mut S, &K);
+
 /// Visits the rows of all streams in order until they end, the bounds are reached, or `visit` breaks; it is
 /// told the stream's place. Rows that compare equal come in the order of their streams; where they are to be
-/// `distinct`, only the first of them comes.
+/// `distinct`, only the first of them comes, after it has taken up the others.
 ///
 /// A row's key is read once, when its stream comes to it; the heads are kept in order. With the few streams that a
 /// query has, moving them in a list is as fast as a heap.
@@ -61,7 +64,7 @@ pub(crate) fn merge<S: Stream, K: Default>(
     streams: &mut [S],
     read_key: impl Fn(&S, &mut K) -> Result<()>,
     compare: impl Fn(&K, &K) -> Ordering,
-    distinct: bool,
+    distinct: Option<Unite<'_, S, K>>,
     mut bounds: Bounds,
     mut visit: impl FnMut(usize, &S) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
@@ -85,13 +88,17 @@ pub(crate) fn merge<S: Stream, K: Default>(
     while let Some(Head { key, place }) = heads.first()
         && !bounds.is_over()
     {
+        let mut used = 1;
+        if let Some(unite) = distinct {
+            for other in heads.iter().skip(1).take_while(|other| compare(&other.key, key) == Ordering::Equal)
+            {
+                unite(&mut streams[*place], &other.key);
+                used += 1;
+            }
+        }
         if bounds.count(|| visit(*place, &streams[*place]))?.is_break() {
             break;
         }
-        let used = match distinct {
-            true => heads.iter().take_while(|other| compare(&other.key, key) == Ordering::Equal).count(),
-            false => 1,
-        };
         for _ in 0..used {
             let head = heads.remove(0);
             go_on(streams, &mut heads, head)?;
@@ -123,6 +130,8 @@ mod tests {
         rows: Vec<i32>,
         next: usize,
         pulled: usize,
+        /// How many rows of other streams are equal to the current one.
+        told: usize,
     }
 
     impl Numbers {
@@ -134,18 +143,19 @@ mod tests {
     impl Stream for Numbers {
         fn advance(&mut self) -> Result<bool> {
             self.pulled += 1;
+            self.told = 0;
             self.next += 1;
             Ok(self.next <= self.rows.len())
         }
     }
 
     fn streams(lists: &[&[i32]]) -> Vec<Numbers> {
-        lists.iter().map(|rows| Numbers { rows: rows.to_vec(), next: 0, pulled: 0 }).collect()
+        lists.iter().map(|rows| Numbers { rows: rows.to_vec(), next: 0, pulled: 0, told: 0 }).collect()
     }
 
     fn merged(lists: &[&[i32]], skip: u64, take: Option<u64>) -> Vec<(usize, i32)> {
         let mut found = Vec::new();
-        merge(&mut streams(lists), number, i32::cmp, false, Bounds { skip, take }, |place, stream| {
+        merge(&mut streams(lists), number, i32::cmp, None, Bounds { skip, take }, |place, stream| {
             found.push((place, stream.current()));
             Ok(ControlFlow::Continue(()))
         })
@@ -166,22 +176,25 @@ mod tests {
             &mut streams(&[&[1, 3, 4], &[1, 2, 3, 9], &[3]]),
             number,
             i32::cmp,
-            true,
+            Some(&|stream, other| {
+                assert_eq!(stream.current(), *other);
+                stream.told += 1;
+            }),
             bounds,
             |_, stream| {
-                found.push(stream.current());
+                found.push((stream.current(), stream.told));
                 Ok(ControlFlow::Continue(()))
             },
         )
         .unwrap();
-        assert_eq!(found, [2, 3, 4]);
+        assert_eq!(found, [(2, 0), (3, 2), (4, 0)]);
     }
 
     #[test]
     fn a_visitor_that_breaks_pulls_no_further_row() {
         let mut lists = streams(&[&[1, 2, 3], &[5, 6, 7]]);
         let stop = |_: usize, _: &Numbers| Ok(ControlFlow::Break(()));
-        merge(&mut lists, number, i32::cmp, false, Bounds::default(), stop).unwrap();
+        merge(&mut lists, number, i32::cmp, None, Bounds::default(), stop).unwrap();
         let over = follow(&mut lists[0], &mut Bounds::default(), |stream| stop(0, stream)).unwrap();
         assert_eq!((over, lists[0].pulled, lists[1].pulled), (ControlFlow::Break(()), 2, 1));
     }
@@ -206,7 +219,7 @@ mod tests {
         let mut lists = streams(&[&[1, 2, 3, 4], &[5, 6, 7]]);
         let two = Bounds { skip: 0, take: Some(2) };
         let go_on = |_: usize, _: &Numbers| Ok(ControlFlow::Continue(()));
-        merge(&mut lists, number, i32::cmp, false, two, go_on).unwrap();
+        merge(&mut lists, number, i32::cmp, None, two, go_on).unwrap();
         assert_eq!((lists[0].pulled, lists[1].pulled), (2, 1));
         let mut stream = streams(&[&[1, 2, 3, 4]]).remove(0);
         let over = follow(&mut stream, &mut two.clone(), |stream| go_on(0, stream)).unwrap();

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::__private::Same;
+use crate::collation::Collation;
 use crate::error::{Error, Result, ValueError};
 use crate::key::{Key, Placement};
 use crate::query::{ById, Delete, Filter, Predicate, Routing, Select, Unrouted, Update};
@@ -259,6 +260,11 @@ impl Table {
             || (self.name == other.name && self.model == other.model && self.columns == other.columns)
     }
 
+    /// How values of this column are compared.
+    pub(crate) fn collation(&self, column: usize) -> Collation {
+        self.columns.get(column).map_or(Collation::Binary, |column| column.collation)
+    }
+
     /// Adds the table and the column to an error about the value in this column.
     pub(crate) fn error_at(&self, column: usize, error: impl Into<Error>) -> Error {
         let error = error.into().in_table(self.name);
@@ -278,13 +284,21 @@ pub struct ColumnDef {
     pub kind: ColumnType,
     /// Whether it may be NULL.
     pub nullable: bool,
+    /// How its texts are compared.
+    pub collation: Collation,
 }
 
 impl ColumnDef {
     /// The column of this name, which holds such values and may be NULL or not.
     #[doc(hidden)]
     pub const fn new(name: &'static str, (kind, nullable): (ColumnType, bool)) -> Self {
-        ColumnDef { name, kind, nullable }
+        ColumnDef { name, kind, nullable, collation: Collation::Binary }
+    }
+
+    /// The same column, with its texts compared so.
+    #[doc(hidden)]
+    pub const fn collated(self, collation: Collation) -> Self {
+        ColumnDef { collation, ..self }
     }
 }
 

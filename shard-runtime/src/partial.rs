@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use crate::collation::Collation;
 use crate::error::{Result, ValueError};
 use crate::model::RowSource;
 use crate::value::{Value, mismatch};
@@ -164,8 +165,8 @@ impl Partial {
         })
     }
 
-    /// Those of two shards as one.
-    pub(crate) fn merge(self, function: Function, other: Self) -> Self {
+    /// Those of two shards as one; of a column with this collation.
+    pub(crate) fn merge(self, function: Function, collation: Collation, other: Self) -> Self {
         match (self, other) {
             (Partial::Nothing, only) | (only, Partial::Nothing) => only,
             (Partial::Count(a), Partial::Count(b)) => Partial::Count(a.saturating_add(b)),
@@ -180,10 +181,7 @@ impl Partial {
                 Partial::Mean { sum: a + b, rows: n.saturating_add(m) }
             }
             (Partial::Value(a), Partial::Value(b)) => {
-                let takes_b = match function {
-                    Function::Max => b.order(&a).is_gt(),
-                    _ => b.order(&a).is_lt(),
-                };
+                let takes_b = collation.prefers(&b, &a, function == Function::Max);
                 Partial::Value(if takes_b { b } else { a })
             }
             (Partial::Moments(a), Partial::Moments(b)) => Partial::Moments(a.with(b)),
@@ -258,7 +256,7 @@ mod tests {
             values.iter().for_each(|value| put_distinct(&mut bytes, value.as_bytes()));
             Partial::Distinct(distinct(&bytes).unwrap())
         };
-        let both = set(&["a", "b", ""]).merge(Function::CountDistinct, set(&["b", "cc"]));
+        let both = set(&["a", "b", ""]).merge(Function::CountDistinct, Collation::Binary, set(&["b", "cc"]));
         assert_eq!(both.value(Function::CountDistinct), Ok(Value::Integer(4)));
         assert_eq!(distinct(&[1, 2, 3]), None);
         assert_eq!(distinct(&[9, 0, 0, 0, 0, 0, 0, 0, 1]), None);

@@ -9,6 +9,7 @@ use std::fmt;
 pub(crate) use groups::Grouping;
 
 use crate::cluster::Layout;
+use crate::collation::Collation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge::Bounds;
 use crate::model::{KeyColumns, Table};
@@ -192,8 +193,16 @@ pub(crate) struct MergeBy {
     /// The column's place in the answers' rows.
     pub(crate) place: usize,
     pub(crate) by: OrderBy,
+    pub(crate) collation: Collation,
     /// What is made of the column, where it is a measure.
     pub(crate) function: Option<Function>,
+}
+
+impl MergeBy {
+    /// One of the table's columns as it is.
+    fn column(table: &Table, place: usize, by: OrderBy) -> Self {
+        MergeBy { place, by, collation: table.collation(by.column), function: None }
+    }
 }
 
 /// The columns that are asked for, and the orders: the one that shards are asked for and the one that their
@@ -212,7 +221,7 @@ impl Shape {
         let merged = |columns: Option<&[usize]>, order: &[OrderBy]| -> Vec<MergeBy> {
             let place =
                 |column| columns.map_or(Some(column), |list| list.iter().position(|&other| other == column));
-            let merge = |by: &OrderBy| Some(MergeBy { place: place(by.column)?, by: *by, function: None });
+            let merge = |by: &OrderBy| Some(MergeBy::column(table, place(by.column)?, *by));
             order.iter().filter_map(merge).collect()
         };
         // What is equal by the order asked for is ordered by id, so that the same data gives the same answer
@@ -242,9 +251,13 @@ impl Shape {
                         "distinct rows are ordered by the columns that they are made of, and this is none";
                     return Err(table.error_at(other.column, Error::new(ErrorKind::Query, said)));
                 }
-                let rest = columns.iter().copied().filter(|&column| !is_ordered_by(column)).map(by);
-                let order: Vec<OrderBy> = asked.iter().copied().chain(rest).collect();
-                let merge = merged(Some(columns), &order);
+                let mut merge = merged(Some(columns), asked);
+                for (place, &column) in columns.iter().enumerate() {
+                    if merge.iter().all(|merge| merge.place != place) {
+                        merge.push(MergeBy::column(table, place, by(column)));
+                    }
+                }
+                let order = merge.iter().map(|merge| merge.by).collect();
                 Shape { columns: Some(columns.to_vec()), merge, order, distinct: true }
             }
             Projection::Count | Projection::Existence | Projection::Groups { .. } => {

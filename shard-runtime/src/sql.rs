@@ -3,6 +3,7 @@
 //! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
 //! long they are, so that a statement's text does not depend on its values and is prepared once.
 
+mod collated;
 mod groups;
 mod moving;
 mod paging;
@@ -11,8 +12,8 @@ mod related;
 
 use std::fmt::Write as _;
 
+pub(crate) use collated::collation_name;
 pub(crate) use paging::After;
-use pattern::glob;
 use related::Scope;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -20,8 +21,8 @@ use crate::model::{ColumnDef, IdKind, Table};
 use crate::query::{
     GroupOrderCore, HavingCore, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore,
 };
-use crate::route::{text_after, too_deep};
-use crate::value::{ColumnType, Value};
+use crate::route::too_deep;
+use crate::value::Value;
 
 /// Which database a statement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,13 +199,7 @@ pub(crate) fn select<'q>(
     let bounded = limit.is_some() || offset > 0;
     let mut writer = match projection {
         Projection::Rows => Writer::start(site, site.sql.select.clone()),
-        Projection::Columns { columns, distinct } => {
-            let name =
-                |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
-            let names: Vec<String> = columns.iter().map(name).collect();
-            let distinct = if distinct { "DISTINCT " } else { "" };
-            Writer::start(site, format!("SELECT {distinct}{} FROM {from}", names.join(", ")))
-        }
+        Projection::Columns { columns, distinct } => Writer::start_columns(site, columns, distinct),
         Projection::RowsWithParents(generations) => Writer::start_with_parents(site, generations),
         Projection::Count if bounded => {
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
@@ -225,6 +220,10 @@ pub(crate) fn select<'q>(
     }
     match projection {
         Projection::Groups { keys, having, order, .. } => writer.groups(keys, having, order)?,
+        Projection::Columns { columns, distinct: true } => {
+            writer.one_of_each_spelling(columns);
+            writer.order_by(order);
+        }
         _ => writer.order_by(order),
     }
     writer.bounds(limit, offset);
@@ -358,30 +357,8 @@ impl<'s, 'q> Writer<'s, 'q> {
             }
             Node::KeyIn { columns, keys } => self.key_in(columns, keys)?,
             Node::TooDeep => return Err(too_deep(self.scope.table)),
-            Node::Like { column, pattern } => {
-                let pattern = match self.site.dialect {
-                    // SQLite's LIKE folds case; GLOB does not, and uses indexes.
-                    Dialect::Sqlite => {
-                        glob(pattern).map_err(|error| self.scope.table.error_at(*column, error))?
-                    }
-                };
-                self.column(*column);
-                self.sql.push_str(" GLOB ");
-                self.param(Param::Value(Value::Text(pattern.into())));
-            }
-            Node::StartsWith { column, prefix } => {
-                crate::value::text_value(prefix)
-                    .map_err(|error| self.scope.table.error_at(*column, error))?;
-                self.column(*column);
-                self.sql.push_str(" >= ");
-                self.param(Param::Value(Value::Text(prefix.as_str().into())));
-                if let Some(end) = text_after(prefix) {
-                    self.sql.push_str(" AND ");
-                    self.column(*column);
-                    self.sql.push_str(" < ");
-                    self.param(Param::Value(Value::Text(end.into())));
-                }
-            }
+            Node::Like { column, pattern } => self.like(*column, pattern)?,
+            Node::StartsWith { column, prefix } => self.starts_with(*column, prefix)?,
             Node::IsNull { column } => {
                 self.column(*column);
                 self.sql.push_str(" IS NULL");
@@ -475,12 +452,7 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 
     fn ordered_by(&mut self, by: &OrderBy) {
-        self.column(by.column);
-        if self.definition(by.column).is_some_and(|column| column.kind == ColumnType::Text) {
-            self.sql.push_str(match self.site.dialect {
-                Dialect::Sqlite => " COLLATE BINARY",
-            });
-        }
+        self.sql.push_str(&self.compared_column(by.column));
         self.direction(by.descending, by.nulls_first);
     }
 

@@ -21,7 +21,7 @@ pub enum ColumnType {
     Integer,
     /// A 64-bit float, never NaN.
     Real,
-    /// UTF-8 text without NUL, compared byte by byte.
+    /// UTF-8 text without NUL, compared byte by byte, unless the column declares a [`Collation`](crate::Collation).
     Text,
     /// Bytes.
     Bytes,
@@ -88,7 +88,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The order of two values of one column: numbers by size, text and bytes byte by byte,
+    /// The order of two values of one column: numbers by size, text and bytes byte by byte (text in another
+    /// collation is for [`Collation::order`](crate::Collation::order)),
     /// [`Value::Null`] below everything. Values of different kinds do not meet in a column; if they do,
     /// kinds are ordered as SQLite orders its storage classes, and within one by what is stored.
     pub fn order(&self, other: &Value<'_>) -> Ordering {

@@ -31,6 +31,7 @@ pub struct City {
     id: i64,
     #[shard_key]
     continent: Continent,
+    #[sharded(collate = nocase)]
     name: ::std::string::String,
     sky: ::std::option::Option<Sky>,
     mean: Celsius,

@@ -13,6 +13,7 @@ mod aggregates;
 mod attached;
 mod bad_names;
 mod bad_values;
+mod collations;
 mod columns;
 mod committing;
 mod configuration;

@@ -1,11 +1,12 @@
-//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[sharded(column = "..")]`.
+//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[sharded(column = "..", collate = ..)]`.
 
 use proc_macro2::Ident;
 use syn::parse::ParseStream;
-use syn::{Attribute, LitStr, Meta, Path};
+use syn::{Attribute, LitStr, Meta, Path, Token};
 
 use super::{
-    COLUMN, ID, KeyAttr, SHARD_KEY, SHARD_PARENT, SHARDED, list_of, put_once, read_settings, text_of, word,
+    COLLATE, COLUMN, ID, KeyAttr, NOCASE, SHARD_KEY, SHARD_PARENT, SHARDED, list_of, mistake, put_once,
+    read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
@@ -16,6 +17,8 @@ pub(crate) struct FieldAttrs {
     pub(crate) key: Option<KeyAttr>,
     pub(crate) parent: Option<ParentAttr>,
     pub(crate) column: Option<LitStr>,
+    /// The word `nocase` of `collate = nocase`; there is no other collation to write.
+    pub(crate) collate: Option<Ident>,
 }
 
 /// `#[id]`, `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`.
@@ -82,11 +85,14 @@ impl FieldAttrs {
                 }
                 SHARDED => read_settings(
                     attribute,
-                    &[COLUMN],
+                    &[COLUMN, COLLATE],
                     "#[sharded(column = \"name\")]",
                     errors,
                     |word, input, errors| {
-                        put_once(&mut attrs.column, text_of(word, input, "name")?, word, errors);
+                        match word == COLLATE {
+                            true => put_once(&mut attrs.collate, collation(word, input)?, word, errors),
+                            false => put_once(&mut attrs.column, text_of(word, input, "name")?, word, errors),
+                        }
                         Ok(())
                     },
                 ),
@@ -95,6 +101,11 @@ impl FieldAttrs {
         }
         attrs
     }
+}
+
+fn collation(setting: &Ident, input: ParseStream) -> syn::Result<Ident> {
+    let Ok(_) = input.parse::<Token![=]>() else { return mistake(setting, "write `collate = nocase`") };
+    word(input, "collation", &[NOCASE], &list_of(&[NOCASE]))
 }
 
 fn id_kind(attribute: &Attribute, errors: &mut Errors) -> IdKind {

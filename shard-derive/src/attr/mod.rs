@@ -27,6 +27,10 @@ pub(crate) const SHARDED: &str = "sharded";
 const CRATE: &str = "crate";
 /// The setting of a field's column.
 const COLUMN: &str = "column";
+/// The setting of how a field's texts are compared.
+const COLLATE: &str = "collate";
+/// The collation that folds the case of ASCII letters. (Without the setting texts are compared byte by byte.)
+const NOCASE: &str = "nocase";
 /// The roles of fields.
 pub(crate) const ID: &str = "id";
 pub(crate) const SHARD_KEY: &str = "shard_key";

@@ -12,8 +12,11 @@ pub(super) fn assertions(model: &Model) -> TokenStream {
     if !model.sound {
         return TokenStream::new();
     }
-    let assertions: Vec<TokenStream> =
-        [id_type(model), bare_parent(model), ranges(model)].into_iter().flatten().collect();
+    let assertions: Vec<TokenStream> = [id_type(model), bare_parent(model), ranges(model)]
+        .into_iter()
+        .flatten()
+        .chain(collated_types(model))
+        .collect();
     quote!(#(const _: () = #assertions;)*)
 }
 
@@ -33,6 +36,18 @@ fn id_type(model: &Model) -> Option<TokenStream> {
             ::core::matches!(#column_type, __rt::ColumnType::#kind),
             #message,
         )
+    })
+}
+
+/// A collation is of text, whatever the type is called that is stored as text.
+fn collated_types(model: &Model) -> impl Iterator<Item = TokenStream> {
+    model.fields.iter().filter(|field| field.attrs.collate.is_some()).map(|field| {
+        let column_type = item_of(&field.ty, "Storable", "TYPE");
+        let message =
+            "a collation says how text is compared, and this is not stored as text: take `collate` away";
+        quote_spanned! {place_of(&field.ty)=>
+            ::core::assert!(::core::matches!(#column_type, __rt::ColumnType::Text), #message)
+        }
     })
 }
 

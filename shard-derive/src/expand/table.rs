@@ -12,9 +12,10 @@ use crate::model::{Field, Home, Model};
 pub(super) fn table(model: &Model) -> TokenStream {
     let name = model.ident.unraw().to_string();
     let table = &model.table.text;
-    let columns = model.fields.iter().map(|Field { ty, column, .. }| {
+    let columns = model.fields.iter().map(|Field { ty, column, attrs, .. }| {
         let (column, shape) = (&column.text, item_of(ty, "Storable", "COLUMN"));
-        quote!(__rt::ColumnDef::new(#column, #shape))
+        let collated = attrs.collate.as_ref().map(|_| quote!(.collated(__rt::Collation::NoCase)));
+        quote!(__rt::ColumnDef::new(#column, #shape)#collated)
     });
     let id = Literal::usize_unsuffixed(model.id);
     let id_kind = id_kind(model.id_kind);

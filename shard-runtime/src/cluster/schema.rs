@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::layout::Layout;
+use crate::collation::Collation;
 use crate::driver::{ActualColumn, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, Table};
-use crate::sql::{Dialect, quoted};
+use crate::sql::{Dialect, collation_name, quoted};
 use crate::value::ColumnType;
 
 /// Makes a model's table and its indexes where they are not there yet.
@@ -58,6 +59,9 @@ fn create_sql(prefix: &str, table: &Table) -> String {
     for (place, column) in table.columns.iter().enumerate() {
         let separator = if place == 0 { "" } else { ", " };
         let _ = write!(sql, "{separator}{} {}", quoted(column.name), sql_type(column.kind, Dialect::Sqlite));
+        if column.collation != Collation::Binary {
+            let _ = write!(sql, " COLLATE {}", collation_name(column.collation, Dialect::Sqlite));
+        }
         if place == table.id {
             integer_id = column.kind == ColumnType::Integer;
             sql.push_str(if integer_id { " PRIMARY KEY" } else { " NOT NULL PRIMARY KEY" });
@@ -110,6 +114,11 @@ fn check_columns(table: &Table, actual: &[ActualColumn]) -> Result<()> {
         let wanted = sql_type(column.kind, Dialect::Sqlite);
         if !found.sql_type.eq_ignore_ascii_case(wanted) {
             return wrong(column.name, format!("the column is {}, the model says {wanted}", found.sql_type));
+        }
+        let wanted = collation_name(column.collation, Dialect::Sqlite);
+        if !found.collation.eq_ignore_ascii_case(wanted) {
+            let said = format!("the column's collation is {}, the model's {wanted}", found.collation);
+            return wrong(column.name, said);
         }
         if found.nullable != column.nullable {
             let said = |nullable| if nullable { "may be NULL" } else { "may not be NULL" };

@@ -80,6 +80,8 @@ pub(crate) struct ActualColumn {
     pub(crate) nullable: bool,
     pub(crate) has_default: bool,
     pub(crate) is_primary_key: bool,
+    /// The collation as the database calls it.
+    pub(crate) collation: String,
 }
 
 /// One connection, used by one session at a time. Methods take `&self` so that several statements can be read

@@ -345,8 +345,12 @@ impl Connection for SqliteConnection {
             self.raw.prepare(&format!("PRAGMA table_info({})", quoted(table))).map_err(from_sqlite)?;
         let columns = statement
             .query_map([], |row| {
+                let name: String = row.get("name")?;
+                // No pragma tells it.
+                let (_, collation, ..) = self.raw.column_metadata(None, table, name.as_str())?;
                 Ok(ActualColumn {
-                    name: row.get("name")?,
+                    collation: collation.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+                    name,
                     sql_type: row.get("type")?,
                     nullable: !row.get::<_, bool>("notnull")? && row.get::<_, i64>("pk")? == 0,
                     has_default: row.get::<_, Option<String>>("dflt_value")?.is_some(),

@@ -1,12 +1,15 @@
 //! Aggregates that SQLite does not have, in the form in which shards' partial values are merged.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
 
+use crate::collation::Collation;
 use crate::partial::{Moments, put_distinct};
+use crate::value::Value;
 
 /// The number of values, their mean and their squared distances from it, as bytes.
 const MOMENTS: &str = "sharded_moments";
@@ -14,12 +17,27 @@ const MOMENTS: &str = "sharded_moments";
 /// The values, each once, as bytes.
 const DISTINCT: &str = "sharded_distinct";
 
+/// The same of texts, of which spellings are one value.
+const DISTINCT_NOCASE: &str = "sharded_distinct_nocase";
+
+/// The least text, and of its spellings the least: SQLite's own answers any of them.
+const MIN_NOCASE: &str = "sharded_min_nocase";
+
+/// The greatest text, and of its spellings the least.
+const MAX_NOCASE: &str = "sharded_max_nocase";
+
 /// Makes the aggregates known to a connection.
 pub(super) fn define(connection: &Connection) -> Result<()> {
     let flags =
         FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
     connection.create_aggregate_function(MOMENTS, 1, flags, MomentsOf)?;
-    connection.create_aggregate_function(DISTINCT, 1, flags, DistinctOf)
+    connection.create_aggregate_function(DISTINCT, 1, flags, DistinctOf(Collation::Binary))?;
+    connection.create_aggregate_function(DISTINCT_NOCASE, 1, flags, DistinctOf(Collation::NoCase))?;
+    for (name, greatest) in [(MIN_NOCASE, false), (MAX_NOCASE, true)] {
+        let extreme = ExtremeOf { collation: Collation::NoCase, greatest };
+        connection.create_aggregate_function(name, 1, flags, extreme)?;
+    }
+    Ok(())
 }
 
 struct MomentsOf;
@@ -43,7 +61,7 @@ impl Aggregate<Moments, Option<Vec<u8>>> for MomentsOf {
     }
 }
 
-struct DistinctOf;
+struct DistinctOf(Collation);
 
 impl Aggregate<HashSet<Vec<u8>>, Option<Vec<u8>>> for DistinctOf {
     fn init(&self, _: &mut Context<'_>) -> Result<HashSet<Vec<u8>>> {
@@ -56,6 +74,7 @@ impl Aggregate<HashSet<Vec<u8>>, Option<Vec<u8>>> for DistinctOf {
             ValueRef::Null => return Ok(()),
             ValueRef::Integer(integer) => integer.to_le_bytes().to_vec(),
             ValueRef::Real(real) => (real + 0.0).to_le_bytes().to_vec(), // -0.0 is 0.0
+            ValueRef::Text(bytes) if self.0 == Collation::NoCase => bytes.to_ascii_lowercase(),
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
         };
         values.insert(value);
@@ -68,5 +87,32 @@ impl Aggregate<HashSet<Vec<u8>>, Option<Vec<u8>>> for DistinctOf {
             values.iter().for_each(|value| put_distinct(&mut bytes, value));
             bytes
         }))
+    }
+}
+
+struct ExtremeOf {
+    collation: Collation,
+    greatest: bool,
+}
+
+impl Aggregate<Option<String>, Option<String>> for ExtremeOf {
+    fn init(&self, _: &mut Context<'_>) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn step(&self, context: &mut Context<'_>, so_far: &mut Option<String>) -> Result<()> {
+        let Some(text) = context.get_raw(0).as_str_or_null()? else { return Ok(()) };
+        let new = Value::Text(Cow::Borrowed(text));
+        let is_better = |old: &String| {
+            self.collation.prefers(&new, &Value::Text(Cow::Borrowed(old.as_str())), self.greatest)
+        };
+        if so_far.as_ref().is_none_or(is_better) {
+            *so_far = Some(text.to_owned());
+        }
+        Ok(())
+    }
+
+    fn finalize(&self, _: &mut Context<'_>, text: Option<Option<String>>) -> Result<Option<String>> {
+        Ok(text.flatten())
     }
 }

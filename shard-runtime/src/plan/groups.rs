@@ -72,7 +72,7 @@ impl<'q> Plan<'q> {
         let steps = steps(&select.target, &shards, layout, model, |_, site| {
             sql::select(site, &select.target.predicate, projection, None, &[], bounds)
         })?;
-        let merge = order.iter().filter_map(|by| merged(by, keys, &measures)).collect();
+        let merge = order.iter().filter_map(|by| merged(table, by, keys, &measures)).collect();
         let plan = Plan::new(&select.target, tables, steps);
         let one_value = keys.is_empty().then_some("one value from all");
         let grouping = Grouping {
@@ -172,17 +172,20 @@ fn order(core: &GroupCore, measures: &[MeasureCore], are_whole: bool) -> Result<
 }
 
 /// Where the shards' answers have what they are ordered by.
-fn merged(by: &GroupOrderCore, keys: &[usize], measures: &[MeasureCore]) -> Option<MergeBy> {
+fn merged(table: &Table, by: &GroupOrderCore, keys: &[usize], measures: &[MeasureCore]) -> Option<MergeBy> {
     match *by {
         GroupOrderCore::Key(by) => {
             let place = keys.iter().position(|&column| column == by.column)?;
-            Some(MergeBy { place, by, function: None })
+            Some(MergeBy::column(table, place, by))
         }
         GroupOrderCore::Measure { measure, descending } => {
             let place = measures.iter().position(|other| *other == measure)?;
             let before: usize = measures.iter().take(place).map(|measure| measure.function.width()).sum();
             let by = OrderBy { column: measure.column, descending, nulls_first: !descending };
-            Some(MergeBy { place: keys.len() + before, by, function: Some(measure.function) })
+            Some(MergeBy {
+                function: Some(measure.function),
+                ..MergeBy::column(table, keys.len() + before, by)
+            })
         }
     }
 }

@@ -124,7 +124,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Aggregate { core: GroupCore::new(self.core, Vec::new(), &measures), marker: PhantomData }
     }
 
-    /// The rows by the values in these columns, over all shards: one, or a tuple of them.
+    /// The rows by the values in these columns, over all shards: one, or a tuple of them. Where a column's
+    /// [`Collation`](crate::Collation) makes several spellings one value, the group has the least of them.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded, count};

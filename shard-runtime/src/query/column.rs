@@ -203,7 +203,7 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         self.compare(Operator::NotEqual, value)
     }
 
-    /// Rows whose value is less. Text is compared byte by byte.
+    /// Rows whose value is less. Text is compared byte by byte, or as its column declares ([`Collation`](crate::Collation)).
     pub fn lt(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Order>
     where
         V::Compare: Ordered,
@@ -282,7 +282,8 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
 
 impl<T: Sharded, V: Storable<Compare = String>, K: ColumnKind> Column<T, V, K> {
     /// Rows whose text is like the pattern: `%` stands for any text, `_` for one character, and a backslash
-    /// takes the next character as it is. Upper and lower case differ, on every database.
+    /// takes the next character as it is. Upper and lower case differ, on every database, unless the column declares
+    /// otherwise ([`Collation`](crate::Collation)).
     pub fn like(self, pattern: impl Into<String>) -> Filter<T, Unrouted> {
         Filter::of(Node::Like { column: self.index, pattern: pattern.into() })
     }

@@ -138,7 +138,8 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
         self
     }
 
-    /// Of rows that agree in these columns, one; over all shards. They come in the order asked for, which is of
+    /// Of rows that agree in these columns, one; over all shards. Where a column's [`Collation`](crate::Collation) makes
+    /// several spellings one value, the row has the least of them. They come in the order asked for, which is of
     /// these columns, and where it leaves them equal in the columns' own.
     pub fn distinct(mut self) -> Self {
         self.distinct = true;

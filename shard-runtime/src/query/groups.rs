@@ -58,7 +58,8 @@ impl GroupCore {
             let error = |error: ValueError| self.select.target.table.error_at(measure.column, error);
             let wanted = value.as_ref().map_err(|wrong| error(wrong.clone()))?;
             let found = self.measured(group, *measure);
-            if *found == Value::Null || !holds(*operator, found.order(wanted)) {
+            let collation = self.select.target.table.collation(measure.column);
+            if *found == Value::Null || !holds(*operator, collation.order(found, wanted)) {
                 return Ok(false);
             }
         }
@@ -71,15 +72,17 @@ impl GroupCore {
     }
 
     fn compare(&self, a: &Group, b: &Group) -> Ordering {
+        let collation = |column| self.select.target.table.collation(column);
         let ordering = |by: &GroupOrderCore| match *by {
             GroupOrderCore::Key(by) => {
                 let place = self.keys.iter().position(|&column| column == by.column).unwrap_or(0);
                 let value = |group: &'_ Group| group.keys.get(place).cloned().unwrap_or(Value::Null);
-                by.order(&value(a), &value(b))
+                by.order(collation(by.column), &value(a), &value(b))
             }
             GroupOrderCore::Measure { measure, descending } => {
                 let (a, b) = (self.measured(a, measure), self.measured(b, measure));
-                if descending { b.order(a) } else { a.order(b) }
+                let order = collation(measure.column).order(a, b);
+                if descending { order.reverse() } else { order }
             }
         };
         self.order.iter().map(ordering).find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
@@ -134,6 +137,13 @@ impl GroupCore {
         Ok(())
     }
 
+    /// Whether these are parts of one group, however its values are spelled.
+    fn is_one_group(&self, a: &Partials, b: &Partials) -> bool {
+        let table = self.select.target.table;
+        let mut values = self.keys.iter().zip(a.keys.iter().zip(&b.keys));
+        values.all(|(&column, (a, b))| table.collation(column).order(a, b).is_eq())
+    }
+
     /// Visits the groups in the order in which shards answer them, those of several shards merged.
     fn each(
         &self,
@@ -147,8 +157,8 @@ impl GroupCore {
         session.visit_plan(plan, |row| {
             let next = Partials::read(row, self.keys.len(), measures)?;
             match current.take() {
-                Some(mut group) if *spans_shards && group.keys == next.keys => {
-                    group.merge(next, measures);
+                Some(mut group) if *spans_shards && self.is_one_group(&group, &next) => {
+                    group.merge(next, row.table, measures);
                     current = Some(group);
                 }
                 before => {
@@ -202,10 +212,15 @@ impl Partials {
         Ok(Partials { keys, partials, shard: row.shard.clone() })
     }
 
-    fn merge(&mut self, other: Partials, measures: &[MeasureCore]) {
+    fn merge(&mut self, other: Partials, table: &Table, measures: &[MeasureCore]) {
+        for (key, other) in self.keys.iter_mut().zip(other.keys) {
+            if other.order(key).is_lt() {
+                *key = other; // another spelling
+            }
+        }
         for ((partial, other), measure) in self.partials.iter_mut().zip(other.partials).zip(measures) {
             let so_far = std::mem::replace(partial, Partial::Nothing);
-            *partial = so_far.merge(measure.function, other);
+            *partial = so_far.merge(measure.function, table.collation(measure.column), other);
         }
     }
 

@@ -98,12 +98,14 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K>
 where
     V::Compare: Field,
 {
-    /// The least value, or `None` where no row has one.
+    /// The least value, or `None` where no row has one. Text is compared as its column declares
+    /// ([`Collation`](crate::Collation)), and so is what is made of it in [`having`](crate::Groups::having) and in an
+    /// order.
     pub fn min(self) -> Measure<T, Option<V::Compare>> {
         Measure::new(Function::Min, self.index())
     }
 
-    /// The greatest value, or `None` where no row has one.
+    /// The greatest value, or `None` where no row has one. Text is compared as by [`min`](Column::min).
     pub fn max(self) -> Measure<T, Option<V::Compare>> {
         Measure::new(Function::Max, self.index())
     }

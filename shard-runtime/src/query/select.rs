@@ -10,6 +10,7 @@ use super::columns::{ColumnList, Columns};
 use super::cursor::Cursor;
 use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
 use crate::cluster::Layout;
+use crate::collation::Collation;
 use crate::error::Result;
 use crate::key::Key;
 use crate::model::{ChildOf, IdKind, Sharded, Table, UniqueId, values_of};
@@ -86,16 +87,16 @@ pub(crate) struct OrderBy {
 }
 
 impl OrderBy {
-    /// The order of two values.
-    pub(crate) fn order(&self, a: &Value<'_>, b: &Value<'_>) -> Ordering {
+    /// The order of two values of a column with this collation.
+    pub(crate) fn order(&self, collation: Collation, a: &Value<'_>, b: &Value<'_>) -> Ordering {
         match (a, b) {
             (Value::Null, Value::Null) => Ordering::Equal,
             (Value::Null, _) if self.nulls_first => Ordering::Less,
             (Value::Null, _) => Ordering::Greater,
             (_, Value::Null) if self.nulls_first => Ordering::Greater,
             (_, Value::Null) => Ordering::Less,
-            (a, b) if self.descending => b.order(a),
-            (a, b) => a.order(b),
+            (a, b) if self.descending => collation.order(b, a),
+            (a, b) => collation.order(a, b),
         }
     }
 }

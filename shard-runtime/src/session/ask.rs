@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::fan_out::Remote;
 use super::{Session, Watch};
+use crate::collation::Collation;
 use crate::driver::{Cursor, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge::{self, Bounds};
@@ -52,10 +53,13 @@ pub(super) struct Rows<'s> {
     pub(super) read: u64,
     /// Why the answer ended too early, where a partial one is wanted.
     failed: Option<ErrorKind>,
+    /// The current row's values that other shards spell otherwise, with their places.
+    respelled: Vec<(usize, Value<'static>)>,
 }
 
 impl merge::Stream for Rows<'_> {
     fn advance(&mut self) -> Result<bool> {
+        self.respelled.clear();
         match self.cursor.advance() {
             Ok(found) => {
                 self.read += u64::from(found);
@@ -78,7 +82,7 @@ impl<'s> Rows<'s> {
         table: Option<&'static Table>,
         cursor: Box<dyn Cursor + 's>,
     ) -> Self {
-        Rows { cursor, session, shard, table, read: 0, failed: None }
+        Rows { cursor, session, shard, table, read: 0, failed: None, respelled: Vec::new() }
     }
 
     /// The current row's values in the columns that the answer is ordered by.
@@ -93,11 +97,26 @@ impl<'s> Rows<'s> {
         }
         Ok(())
     }
+
+    /// Takes up another shard's row that is equal to the current one: of two spellings the least is answered,
+    /// whichever shard has it.
+    fn unite(&mut self, order: &[MergeBy], other: &[Value<'static>]) {
+        let declared = order.iter().zip(other).filter(|(by, _)| by.collation != Collation::Binary);
+        for (MergeBy { place, .. }, other) in declared {
+            if self.value(*place).is_ok_and(|own| other.order(&own).is_lt()) {
+                self.respelled.retain(|(respelled, _)| respelled != place);
+                self.respelled.push((*place, other.clone()));
+            }
+        }
+    }
 }
 
 impl RowSource for Rows<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, crate::error::ValueError> {
-        self.cursor.value(index)
+        match self.respelled.iter().find(|(place, _)| *place == index) {
+            Some((_, value)) => Ok(value.borrowed()),
+            None => self.cursor.value(index),
+        }
     }
 }
 
@@ -111,7 +130,8 @@ pub(super) fn locate(error: Error, shard: &Shard, table: Option<&Table>) -> Erro
 
 /// The order of two rows by the columns that a query is ordered by.
 fn compare(order: &[MergeBy], a: &[Value<'_>], b: &[Value<'_>]) -> Ordering {
-    let mut orderings = order.iter().zip(a.iter().zip(b)).map(|(MergeBy { by, .. }, (a, b))| by.order(a, b));
+    let ordering = |(MergeBy { by, collation, .. }, (a, b)): (&MergeBy, (&_, &_))| by.order(*collation, a, b);
+    let mut orderings = order.iter().zip(a.iter().zip(b)).map(ordering);
     orderings.find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
 }
 
@@ -332,8 +352,10 @@ impl Session {
         }
         let read_key = |rows: &Rows<'_>, key: &mut Vec<_>| rows.read_key(reading.order, key);
         let by_order = |a: &Vec<_>, b: &Vec<_>| compare(reading.order, a, b);
+        let unite = |rows: &mut Rows<'_>, other: &Vec<_>| rows.unite(reading.order, other);
+        let distinct: Option<merge::Unite<'_, Rows<'_>, Vec<_>>> = reading.distinct.then_some(&unite);
         let each = |_: usize, rows: &Rows<'_>| visit(rows);
-        let result = merge::merge(&mut streams, read_key, by_order, reading.distinct, reading.bounds, each);
+        let result = merge::merge(&mut streams, read_key, by_order, distinct, reading.bounds, each);
         for (place, rows) in places.into_iter().zip(&streams) {
             if let Some(progress) = progress.get_mut(place) {
                 progress.read(rows);

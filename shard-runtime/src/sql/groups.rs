@@ -1,33 +1,38 @@
 //! Groups in SQL: partial values, and what a shard that has the whole of a group does with it.
 
+use super::collated::{aggregate, collation_name, least_spelling};
 use super::{Param, Site, Writer, quoted};
+use crate::collation::Collation;
 use crate::error::Result;
 use crate::query::{Function, GroupOrderCore, HavingCore, MeasureCore};
 
 /// A partial value of a column, as [`Partial`](crate::partial::Partial) reads it.
-fn partial(function: Function, column: &str) -> String {
+fn partial(function: Function, column: &str, collation: Collation) -> String {
     match function {
-        Function::CountDistinct => format!("sharded_distinct({column})"),
+        Function::CountDistinct => format!("{}({column})", aggregate("distinct", collation)),
         Function::Sum => format!("sum({column}), count({column})"),
         Function::Mean => format!("total({column}), count({column})"),
         Function::Variance | Function::Deviation => format!("sharded_moments({column})"),
         Function::Count | Function::CountDistinctHere | Function::Min | Function::Max => {
-            whole(function, column)
+            whole(function, column, collation)
         }
     }
 }
 
 /// A value of a whole group, as it is compared and ordered by.
-fn whole(function: Function, column: &str) -> String {
+fn whole(function: Function, column: &str, collation: Collation) -> String {
     match function {
         Function::Count => "count(*)".to_owned(),
         Function::CountDistinct | Function::CountDistinctHere => format!("count(DISTINCT {column})"),
         Function::Sum => format!("sum({column})"),
         // NULL where there is no value: nothing divided by nothing.
         Function::Mean => format!("total({column}) / count({column})"),
-        Function::Min => format!("min({column})"),
-        Function::Max => format!("max({column})"),
-        Function::Variance | Function::Deviation => partial(function, column),
+        Function::Min if collation == Collation::Binary => format!("min({column})"),
+        Function::Max if collation == Collation::Binary => format!("max({column})"),
+        // The database's own answer any spelling of the value.
+        Function::Min => format!("{}({column})", aggregate("min", collation)),
+        Function::Max => format!("{}({column})", aggregate("max", collation)),
+        Function::Variance | Function::Deviation => partial(function, column, collation),
     }
 }
 
@@ -38,8 +43,10 @@ fn name(site: &Site<'_>, column: usize) -> String {
 impl<'s, 'q> Writer<'s, 'q> {
     /// `SELECT` with the groups' columns and partial values, up to the table.
     pub(super) fn start_groups(site: &'s Site<'s>, keys: &[usize], measures: &[MeasureCore]) -> Self {
-        let keys = keys.iter().map(|&key| name(site, key));
-        let measures = measures.iter().map(|measure| partial(measure.function, &name(site, measure.column)));
+        let keys = keys.iter().map(|&key| least_spelling(site, key));
+        let measures = measures.iter().map(|&MeasureCore { function, column }| {
+            partial(function, &name(site, column), site.table.collation(column))
+        });
         let all: Vec<String> = keys.chain(measures).collect();
         Writer::start(site, format!("SELECT {} FROM {}", all.join(", "), site.sql.name))
     }
@@ -51,8 +58,7 @@ impl<'s, 'q> Writer<'s, 'q> {
         order: &[GroupOrderCore],
     ) -> Result<()> {
         if !keys.is_empty() {
-            let keys: Vec<String> = keys.iter().map(|&key| name(self.site, key)).collect();
-            self.sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
+            self.group_by(keys);
         }
         for (place, HavingCore { measure, operator, value }) in having.iter().enumerate() {
             let error = |error| self.site.table.error_at(measure.column, error);
@@ -75,7 +81,13 @@ impl<'s, 'q> Writer<'s, 'q> {
         Ok(())
     }
 
-    fn measure(&mut self, measure: MeasureCore) {
-        self.sql.push_str(&whole(measure.function, &name(self.site, measure.column)));
+    /// A value of the whole group; SQL takes the collation of a column, but not of what is made of it.
+    fn measure(&mut self, MeasureCore { function, column }: MeasureCore) {
+        let collation = self.site.table.collation(column);
+        self.sql.push_str(&whole(function, &name(self.site, column), collation));
+        if collation != Collation::Binary && matches!(function, Function::Min | Function::Max) {
+            self.sql.push_str(" COLLATE ");
+            self.sql.push_str(collation_name(collation, self.site.dialect));
+        }
     }
 }

@@ -1,0 +1,101 @@
+//! How texts are compared: what a column declares, for the databases and for what is made of their answers. Pure.
+
+use std::cmp::Ordering;
+
+use crate::value::Value;
+
+/// How the texts of a column are compared. A column is `Binary`, unless its field says otherwise:
+/// `#[sharded(collate = nocase)]`.
+///
+/// Everything follows it: comparisons, lists, patterns and prefixes, order and pages, distinct rows, groups, least and
+/// greatest values, the number of different values, unique indexes. Where several spellings are one value, as in
+/// distinct rows, the value of a group, or the least value of a column, the answer has the spelling that is the least
+/// byte by byte, wherever the rows live; where such a row or group is of several columns, of each column its own.
+///
+/// ```
+/// use shard_runtime::{Cluster, Sharded, count};
+///
+/// #[derive(Sharded, Clone, Debug)]
+/// struct Account {
+///     #[id]
+///     #[shard_key(hash)]
+///     id: i64,
+///     #[sharded(collate = nocase)]
+///     owner: String,
+/// }
+///
+/// # fn main() -> shard_runtime::Result<()> {
+/// let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+/// let mut session = cluster.session();
+/// session.add_all([(1, "ada"), (2, "Bob"), (3, "Ada")].map(|(id, owner)| Account { id, owner: owner.into() }))?;
+///
+/// let owners = Account::select().all_shards().group_by(Account::OWNER).aggregate(count());
+/// assert_eq!(session.all(owners)?, [("Ada".to_owned(), 2), ("Bob".to_owned(), 1)]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Collation {
+    /// Byte by byte.
+    #[default]
+    Binary,
+    /// The letters `A` to `Z` as `a` to `z`, everything else byte by byte: `É` and `é` differ. SQLite's `NOCASE`.
+    NoCase,
+}
+
+impl Collation {
+    /// The order of two values of one column: of texts, by this collation; of others, and below and above texts, as
+    /// [`Value::order`] has it.
+    pub fn order(self, a: &Value<'_>, b: &Value<'_>) -> Ordering {
+        match (self, a, b) {
+            (Collation::NoCase, Value::Text(a), Value::Text(b)) => folded(a).cmp(folded(b)),
+            _ => a.order(b),
+        }
+    }
+
+    /// Whether the first of two values is answered where the least of them is asked for, or the greatest. Of spellings
+    /// of one value it is the least in both cases.
+    pub(crate) fn prefers(self, a: &Value<'_>, b: &Value<'_>, greatest: bool) -> bool {
+        let order = self.order(a, b);
+        let order = if greatest { order.reverse() } else { order };
+        order.then_with(|| a.order(b)).is_lt()
+    }
+}
+
+/// As SQLite compares, which makes letters small: what stands between `Z` and `a` is before both.
+fn folded(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().map(|byte| byte.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r25_texts_are_ordered_as_sqlite_orders_them() {
+        let raw = rusqlite::Connection::open_in_memory().unwrap();
+        let sql = "SELECT (?1 > ?2 COLLATE NOCASE) - (?1 < ?2 COLLATE NOCASE)";
+        let texts = ["", "a", "A", "Z", "z", "[", "_", "@", "`", "{", "Ab", "aB", "abc", "É", "é", "ß", "SS"];
+        for a in texts {
+            for b in texts {
+                let sqlite: i64 = raw.query_row(sql, [a, b], |row| row.get(0)).unwrap();
+                let own = Collation::NoCase.order(&Value::Text(a.into()), &Value::Text(b.into()));
+                assert_eq!(own, sqlite.cmp(&0), "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_several_spellings_the_least_is_answered() {
+        let text = |text: &'static str| Value::Text(text.into());
+        for greatest in [false, true] {
+            assert!(Collation::NoCase.prefers(&text("Ada"), &text("ada"), greatest));
+            assert!(!Collation::NoCase.prefers(&text("ada"), &text("Ada"), greatest));
+            assert!(!Collation::Binary.prefers(&text("ada"), &text("ada"), greatest));
+        }
+        assert!(Collation::NoCase.prefers(&text("b"), &text("A"), true));
+        assert!(Collation::Binary.prefers(&text("b"), &text("C"), true));
+        assert!(Collation::NoCase.prefers(&Value::Integer(1), &Value::Integer(2), false));
+    }
+}

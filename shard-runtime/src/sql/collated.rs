@@ -1,0 +1,80 @@
+//! Texts in a declared collation, where SQL does not follow the column's own by itself.
+
+use super::{Dialect, Site, Writer, quoted};
+use crate::collation::Collation;
+use crate::model::ColumnDef;
+use crate::value::ColumnType;
+
+/// What a database calls a collation.
+pub(crate) fn collation_name(collation: Collation, dialect: Dialect) -> &'static str {
+    match (dialect, collation) {
+        (Dialect::Sqlite, Collation::Binary) => "BINARY",
+        (Dialect::Sqlite, Collation::NoCase) => "NOCASE",
+    }
+}
+
+/// What an aggregate of ours is called that reads texts in a collation.
+pub(super) fn aggregate(name: &str, collation: Collation) -> String {
+    match collation {
+        Collation::Binary => format!("sharded_{name}"),
+        Collation::NoCase => format!("sharded_{name}_nocase"),
+    }
+}
+
+/// A column's value in rows that are one for each value: of its spellings the least.
+pub(super) fn least_spelling(site: &Site<'_>, column: usize) -> String {
+    let name = quoted(site.table.columns.get(column).map_or("", |column| column.name));
+    match (site.dialect, site.table.collation(column)) {
+        (_, Collation::Binary) => name,
+        (Dialect::Sqlite, Collation::NoCase) => format!("min({name} COLLATE BINARY)"),
+    }
+}
+
+impl<'s, 'q> Writer<'s, 'q> {
+    /// `SELECT` with these columns, up to the table.
+    pub(super) fn start_columns(site: &'s Site<'s>, columns: &[usize], distinct: bool) -> Self {
+        let plain = |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
+        let from = &site.sql.name;
+        let select = match distinct {
+            false => format!("SELECT {}", list(columns, plain)),
+            true if has_spellings(site, columns) => {
+                format!("SELECT {}", list(columns, |&column| least_spelling(site, column)))
+            }
+            true => format!("SELECT DISTINCT {}", list(columns, plain)),
+        };
+        Writer::start(site, format!("{select} FROM {from}"))
+    }
+
+    /// Distinct rows are groups where values have spellings: DISTINCT answers any of them.
+    pub(super) fn one_of_each_spelling(&mut self, columns: &[usize]) {
+        if has_spellings(self.site, columns) {
+            self.group_by(columns);
+        }
+    }
+
+    /// Rows with the same values together. The columns are written as those of an order are, so that a database sees
+    /// where groups come in the order asked for, and has nothing left to sort.
+    pub(super) fn group_by(&mut self, columns: &[usize]) {
+        let names = list(columns, |&column| self.compared_column(column));
+        self.sql.push_str(&format!(" GROUP BY {names}"));
+    }
+
+    /// A column with what it is compared by, where it is text.
+    pub(super) fn compared_column(&self, column: usize) -> String {
+        let name = self.scope.column(column);
+        match self.definition(column) {
+            Some(ColumnDef { kind: ColumnType::Text, collation, .. }) => {
+                format!("{name} COLLATE {}", collation_name(*collation, self.site.dialect))
+            }
+            _ => name,
+        }
+    }
+}
+
+fn has_spellings(site: &Site<'_>, columns: &[usize]) -> bool {
+    columns.iter().any(|&column| site.table.collation(column) != Collation::Binary)
+}
+
+fn list(columns: &[usize], name: impl Fn(&usize) -> String) -> String {
+    columns.iter().map(name).collect::<Vec<_>>().join(", ")
+}

@@ -354,11 +354,11 @@ pub use model::{
 };
 pub use plan::{Explain, Plan};
 pub use query::{
-    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete, Exists,
-    Explainable, Filter, GroupBy, GroupOrder, Groups, Having, IntoAssign, IntoOperand, IntoParameter,
-    IsRouted, Locate, Located, Measure, MeasureList, Measured, Number, Operand, Order, Ordered, Predicate,
-    ProjectedColumns, Projection, Query, Routed, Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted,
-    Update, Visitor, WithCursor, WithParent, Write, count, kind,
+    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count, Cursor, Delete,
+    Exists, Explainable, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds, IntoAssign,
+    IntoOperand, IntoParameter, IntoTerm, IsRouted, Locate, Located, Measure, MeasureList, Measured, Number,
+    Operand, Order, Ordered, Predicate, ProjectedColumns, Projection, Query, Routed, Routing, Select,
+    Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithCursor, WithParent, Write, count, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;

@@ -3,6 +3,7 @@
 //! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
 //! long they are, so that a statement's text does not depend on its values and is prepared once.
 
+mod computed;
 mod groups;
 mod paging;
 mod pattern;
@@ -10,6 +11,7 @@ mod related;
 
 use std::fmt::Write as _;
 
+pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
 pub(crate) use paging::After;
 use pattern::glob;
 use related::Scope;
@@ -242,13 +244,13 @@ pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statemen
         }
         Some(set) => {
             let mut writer = Writer::start(site, format!("UPDATE {} SET ", site.sql.name));
-            for (place, (column, operand)) in set.iter().enumerate() {
+            for (place, (column, assigned)) in set.iter().enumerate() {
                 if place > 0 {
                     writer.sql.push_str(", ");
                 }
                 writer.column(*column);
                 writer.sql.push_str(" = ");
-                writer.operand(*column, operand)?;
+                writer.assigned(*column, assigned)?;
             }
             writer
         }

@@ -19,6 +19,7 @@ mod configuration;
 mod contention;
 mod existence;
 mod explaining;
+mod expressions;
 mod faults;
 mod fields;
 mod groups;

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use super::expression::{Holds, Term};
 use super::filter::{Filter, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
 use super::select::owned_key;
 use crate::error::ValueError;
@@ -142,25 +143,36 @@ impl<P: Sharded> IntoOperand<Parent<P>> for &Stored<P> {
     }
 }
 
-/// What a column of `V` can be set to: a `V`, or `&str` for text.
-#[diagnostic::on_unimplemented(
-    message = "a column of `{V}` cannot be set to `{Self}`",
-    label = "not a `{V}`"
-)]
-pub trait IntoAssign<V> {
-    #[doc(hidden)]
-    fn into_assign(self) -> Operand;
+/// What a bulk update sets a column to.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub enum Assigned {
+    /// The same value in every row.
+    Value(Operand),
+    /// What is computed from each row's own columns, and which of it the column holds.
+    Computed(Term, Holds),
 }
 
-impl<V: Storable> IntoAssign<V> for V {
-    fn into_assign(self) -> Operand {
-        Operand { value: self.column_value().map(Value::into_owned), shard: None }
+/// What a column of `T` that holds `V` can be set to: a `V`, `&str` for text, another such column of the row, or what is
+/// computed from its columns.
+#[diagnostic::on_unimplemented(
+    message = "a column of `{T}` that holds `{V}` cannot be set to `{Self}`",
+    label = "not a `{V}`"
+)]
+pub trait IntoAssign<T, V> {
+    #[doc(hidden)]
+    fn into_assign(self) -> Assigned;
+}
+
+impl<T, V: Storable> IntoAssign<T, V> for V {
+    fn into_assign(self) -> Assigned {
+        Assigned::Value(Operand { value: self.column_value().map(Value::into_owned), shard: None })
     }
 }
 
-impl IntoAssign<String> for &str {
-    fn into_assign(self) -> Operand {
-        self.into_operand()
+impl<T> IntoAssign<T, String> for &str {
+    fn into_assign(self) -> Assigned {
+        Assigned::Value(self.into_operand())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::column::{Column, IntoAssign, Operand, Settable};
+use super::column::{Assigned, Column, IntoAssign, Settable};
 use super::filter::{Filter, IsRouted, Routed, Routing, Unrouted};
 use super::select::{Explainable, Pin, Target};
 use crate::cluster::Layout;
@@ -31,7 +31,7 @@ pub struct Delete<T, R> {
 pub(crate) struct WriteCore {
     pub(crate) target: Target,
     /// The columns to set; `None` for a delete.
-    pub(crate) set: Option<Vec<(usize, Operand)>>,
+    pub(crate) set: Option<Vec<(usize, Assigned)>>,
 }
 
 impl<T: Sharded> Update<T, Unrouted> {
@@ -47,11 +47,12 @@ impl<T: Sharded> Delete<T, Unrouted> {
 }
 
 impl<T: Sharded, R: Routing> Update<T, R> {
-    /// Sets the column to this value. The id and what decides the shard cannot be set.
+    /// Sets the column to this value, or to what is computed from the row as it was: `City::POPULATION + 10` (see
+    /// [`Expression`](crate::Expression)). The id and what decides the shard cannot be set.
     pub fn set<V: Storable, K: Settable>(
         mut self,
         column: Column<T, V, K>,
-        value: impl IntoAssign<V>,
+        value: impl IntoAssign<T, V>,
     ) -> Self {
         self.core.set.get_or_insert_default().push((column.index(), value.into_assign()));
         self

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The folders of `tests/ui`: the kinds of mistake.
-const MISTAKES: [&str; 13] = [
+const MISTAKES: [&str; 14] = [
     "id",
     "key",
     "key_enum",
@@ -22,6 +22,7 @@ const MISTAKES: [&str; 13] = [
     "settings",
     "shape",
     "types",
+    "version",
 ];
 
 #[test]

@@ -116,8 +116,8 @@ impl TableSql {
         }
     }
 
-    /// Sets these columns of the row with an id; the id is the last parameter.
-    pub(crate) fn update(&self, table: &Table, columns: &[usize]) -> String {
+    /// Sets these columns of the row with an id, where it has this version; these are the last parameters.
+    pub(crate) fn update(&self, table: &Table, columns: &[usize], version: Option<usize>) -> String {
         let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
         // Rendered for every row that is updated: one text, without others on the way.
         let mut sql = format!("UPDATE {} SET ", self.name);
@@ -126,6 +126,9 @@ impl TableSql {
             let _ = write!(sql, "{separator}{} = ?{}", name(column), place + 1);
         }
         let _ = write!(sql, " WHERE {} = ?{}", name(table.id), columns.len() + 1);
+        if let Some(version) = version {
+            let _ = write!(sql, " AND {} = ?{}", name(version), columns.len() + 2);
+        }
         sql
     }
 }
@@ -244,7 +247,7 @@ pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statemen
         }
         Some(set) => {
             let mut writer = Writer::start(site, format!("UPDATE {} SET ", site.sql.name));
-            for (place, (column, assigned)) in set.iter().enumerate() {
+            for (place, (column, assigned)) in set.iter().chain(&core.raised).enumerate() {
                 if place > 0 {
                     writer.sql.push_str(", ");
                 }

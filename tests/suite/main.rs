@@ -51,4 +51,5 @@ mod schema;
 mod testing;
 mod threads;
 mod transactions;
+mod versions;
 mod writing;

@@ -1,11 +1,12 @@
-//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[sharded(column = "..")]`.
+//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`, `#[sharded(column = "..")]`.
 
 use proc_macro2::Ident;
 use syn::parse::ParseStream;
 use syn::{Attribute, LitStr, Meta, Path};
 
 use super::{
-    COLUMN, ID, KeyAttr, SHARD_KEY, SHARD_PARENT, SHARDED, list_of, put_once, read_settings, text_of, word,
+    COLUMN, ID, KeyAttr, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, list_of, put_once, read_settings,
+    text_of, word,
 };
 use crate::errors::Errors;
 
@@ -16,6 +17,8 @@ pub(crate) struct FieldAttrs {
     pub(crate) key: Option<KeyAttr>,
     pub(crate) parent: Option<ParentAttr>,
     pub(crate) column: Option<LitStr>,
+    /// The word `version`.
+    pub(crate) version: Option<Ident>,
 }
 
 /// `#[id]`, `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`.
@@ -63,6 +66,11 @@ pub(crate) enum ParentModel {
 }
 
 impl FieldAttrs {
+    /// Whether the field is neither the id nor a part of what decides the shard.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.id.is_none() && self.key.is_none() && self.parent.is_none()
+    }
+
     pub(crate) fn read(attributes: &[Attribute], errors: &mut Errors) -> Self {
         let mut attrs = FieldAttrs::default();
         for attribute in attributes {
@@ -79,6 +87,12 @@ impl FieldAttrs {
                 SHARD_PARENT => {
                     let parent = ParentAttr { model: parent_model(attribute, errors), word: word.clone() };
                     put_once(&mut attrs.parent, parent, &word, errors);
+                }
+                VERSION => {
+                    if !matches!(attribute.meta, Meta::Path(_)) {
+                        errors.at(&attribute.meta, "write `#[version]`");
+                    }
+                    put_once(&mut attrs.version, word.clone(), &word, errors);
                 }
                 SHARDED => read_settings(
                     attribute,

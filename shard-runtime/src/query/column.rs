@@ -37,6 +37,9 @@ pub mod kind {
     /// The id, or a part of a key of several columns: stays as it is for as long as the row lives.
     #[derive(Debug)]
     pub enum Fixed {}
+    /// The version, which every change of its row raises, and nobody sets.
+    #[derive(Debug)]
+    pub enum Version {}
     /// The shard key, or the parent: equality narrows.
     #[derive(Debug)]
     pub enum Key {}
@@ -63,6 +66,11 @@ impl ColumnKind for kind::Fixed {
     type Order = Unrouted;
 }
 
+impl ColumnKind for kind::Version {
+    type Equal = Unrouted;
+    type Order = Unrouted;
+}
+
 impl ColumnKind for kind::Key {
     type Equal = Routed;
     type Order = Unrouted;
@@ -73,11 +81,12 @@ impl ColumnKind for kind::RangeKey {
     type Order = Routed;
 }
 
-/// A column that a bulk update may set: not the id, and nothing that decides the shard.
+/// A column that a bulk update may set: not the id, not the version, and nothing that decides the shard.
 #[diagnostic::on_unimplemented(
-    message = "an update cannot set this column: it is the id, or it decides the shard",
-    label = "decides where the row lives",
-    note = "a row whose shard key changes has to move, which an update cannot do"
+    message = "an update cannot set this column: it is the id or the version, or it decides the shard",
+    label = "cannot be set",
+    note = "a row whose shard key changes has to move, which an update cannot do",
+    note = "a version is raised by every update, by itself"
 )]
 pub trait Settable: ColumnKind {}
 

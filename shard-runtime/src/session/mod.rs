@@ -14,6 +14,7 @@ mod pinned;
 mod raw;
 mod read;
 mod relations;
+mod version;
 mod write;
 
 use std::cell::RefCell;

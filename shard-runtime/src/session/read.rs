@@ -147,7 +147,7 @@ impl Session {
         found
     }
 
-    fn fetch_here<T: Sharded>(
+    pub(super) fn fetch_here<T: Sharded>(
         &self,
         shard: usize,
         model: usize,

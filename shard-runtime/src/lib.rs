@@ -349,8 +349,8 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 pub use jiff;
 pub use key::{Constant, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash};
 pub use model::{
-    Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, Models, ParentDef,
-    ParentOf, Row, Sharded, Table, UniqueId, Version,
+    Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, KnownId, Models,
+    ParentDef, ParentOf, Row, Sharded, Table, UniqueId, Version,
 };
 pub use plan::{Explain, Plan};
 pub use query::{

@@ -191,6 +191,15 @@ versions!(i32, i64, u32, u64);
 )]
 pub trait UniqueId: Sharded {}
 
+/// A model whose rows have their ids before they are stored, so that a row may be there already when it is saved.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be saved: its ids are handed out when a row is added",
+    label = "a row that is new has no id yet",
+    note = "add what is new with `session.add(New{Self} {{ .. }})`, and change what is stored with `session.update(&mut row)`",
+    note = "rows are saved where the id is yours: `#[id]`, or `#[id(uuid)]` with a UUID that you have made"
+)]
+pub trait KnownId: Sharded {}
+
 /// A model whose id alone decides its shard: children may hold the bare id.
 #[diagnostic::on_unimplemented(
     message = "the id of `{Self}` does not decide its shard",

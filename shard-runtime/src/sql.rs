@@ -8,6 +8,7 @@ mod groups;
 mod paging;
 mod pattern;
 mod related;
+mod table;
 
 use std::fmt::Write as _;
 
@@ -15,9 +16,10 @@ pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT
 pub(crate) use paging::After;
 use pattern::glob;
 use related::Scope;
+pub(crate) use table::TableSql;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ColumnDef, IdKind, Table};
+use crate::model::Table;
 use crate::query::{
     GroupOrderCore, HavingCore, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore,
 };
@@ -73,64 +75,6 @@ pub(crate) fn quoted(name: &str) -> String {
     }
     quoted.push('"');
     quoted
-}
-
-/// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
-#[derive(Debug)]
-pub(crate) struct TableSql {
-    /// The table's name with its prefix, quoted.
-    pub(crate) name: String,
-    /// `SELECT` with every column, up to the table.
-    pub(crate) select: String,
-    /// The row with an id.
-    pub(crate) get: String,
-    /// A row with all its columns; for ids that the database counts, all but the id.
-    pub(crate) insert: String,
-    /// Removes the row with an id.
-    pub(crate) delete: String,
-}
-
-impl TableSql {
-    pub(crate) fn new(table: &Table, prefix: &str) -> Self {
-        let name = quoted(&format!("{prefix}{}", table.name));
-        let list = |columns: &[&ColumnDef]| {
-            columns.iter().map(|column| quoted(column.name)).collect::<Vec<_>>().join(", ")
-        };
-        let all: Vec<&ColumnDef> = table.columns.iter().collect();
-        let mut given = all.clone();
-        if table.id_kind == IdKind::Auto && table.id < given.len() {
-            given.remove(table.id);
-        }
-        let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
-        let places: Vec<String> = (1..=given.len()).map(|place| format!("?{place}")).collect();
-        let select = format!("SELECT {} FROM {name}", list(&all));
-        TableSql {
-            get: format!("{select} WHERE {id} = ?1"),
-            insert: match given.is_empty() {
-                true => format!("INSERT INTO {name} DEFAULT VALUES"),
-                false => format!("INSERT INTO {name} ({}) VALUES ({})", list(&given), places.join(", ")),
-            },
-            delete: format!("DELETE FROM {name} WHERE {id} = ?1"),
-            select,
-            name,
-        }
-    }
-
-    /// Sets these columns of the row with an id, where it has this version; these are the last parameters.
-    pub(crate) fn update(&self, table: &Table, columns: &[usize], version: Option<usize>) -> String {
-        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
-        // Rendered for every row that is updated: one text, without others on the way.
-        let mut sql = format!("UPDATE {} SET ", self.name);
-        for (place, &column) in columns.iter().enumerate() {
-            let separator = if place == 0 { "" } else { ", " };
-            let _ = write!(sql, "{separator}{} = ?{}", name(column), place + 1);
-        }
-        let _ = write!(sql, " WHERE {} = ?{}", name(table.id), columns.len() + 1);
-        if let Some(version) = version {
-            let _ = write!(sql, " AND {} = ?{}", name(version), columns.len() + 2);
-        }
-        sql
-    }
 }
 
 /// What a read returns.

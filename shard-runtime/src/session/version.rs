@@ -84,7 +84,8 @@ impl Session {
         }
     }
 
-    fn stored_version<T: Sharded>(&self, shard: usize, row: &Stored<T>) -> Result<Option<i64>> {
+    /// The version that a row has on its shard now.
+    pub(super) fn stored_version<T: Sharded>(&self, shard: usize, row: &Stored<T>) -> Result<Option<i64>> {
         let table = T::TABLE;
         let model = self.cluster.layout().model(table)?;
         let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;

@@ -149,7 +149,7 @@ impl Session {
     }
 
     /// Executes a statement on one shard, after what waits for that shard.
-    fn write_row(
+    pub(super) fn write_row(
         &mut self,
         shard: usize,
         table: &'static Table,
@@ -163,6 +163,25 @@ impl Session {
     }
 
     pub(super) fn begin_write(&mut self, shard: usize) -> Result<()> {
+        self.take_write(shard)?;
+        let database = self.cluster.layout().place(shard)?.database;
+        if let Some(link) = self.links.get_mut(database) {
+            link.written.insert(shard);
+        }
+        Ok(())
+    }
+
+    /// Begins to write on all of these shards or, where somebody else is in the way on one, on none.
+    pub(super) fn lock(&mut self, shards: &ShardSet) -> Result<()> {
+        let before: Vec<bool> = self.links.iter().map(Link::may_write).collect();
+        shards.indexes().iter().try_for_each(|&shard| self.take_write(shard)).inspect_err(|_| {
+            let links = self.links.iter_mut().zip(before);
+            links.filter(|(link, before)| link.may_write() && !before).for_each(|(link, _)| link.rollback());
+        })
+    }
+
+    /// Begins a transaction that may write, unless there is one.
+    fn take_write(&mut self, shard: usize) -> Result<()> {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
@@ -173,9 +192,6 @@ impl Session {
             let name = layout.shards().at(shard).map_or("", Shard::name);
             let begun = link.write(&self.cluster, database).map_err(|error| error.on_shard(name));
             self.in_the_way(begun)?;
-        }
-        if let Some(link) = self.links.get_mut(database) {
-            link.written.insert(shard);
         }
         Ok(())
     }

@@ -105,6 +105,13 @@
 //! # }
 //! ```
 //!
+//! [`Session::save`] inserts a row or, where its id is there, changes it. A bulk update sets values, or computes them from
+//! the row: `Account::update().set(Account::CENTS, Account::CENTS + 10)`.
+//!
+//! What is read, changed and written back may overwrite what somebody else wrote meanwhile, unless it is read
+//! with [`Select::for_update`], which keeps others from writing there, or the model has a `#[version]`: then the second to
+//! write is told [`ErrorKind::Stale`], and [`Cluster::transaction`] lets them try again.
+//!
 //! A session has one snapshot on each shard that it reads, from its first statement there until it writes there,
 //! commits or rolls back; between shards there is no common one. A commit that wrote one shard is that database's own.
 //! One that wrote several commits them one after another: see [`Session::commit`] for what an error then says.

@@ -20,11 +20,11 @@ impl Session {
     /// Sends what was changed in a row since it was read or written last, and only those columns. What a
     /// rollback has undone since counts as changed.
     ///
-    /// A row may be given another [`Parent`](crate::Parent) on its shard. Its id and its shard key stay as they
-    /// are, the key even where its new value lives on the same shard.
-    ///
     /// A row with a `#[version]` is written only where it still has the version with which it was read, and gets the
     /// next one; what was put into that field is not looked at.
+    ///
+    /// A row may be given another [`Parent`](crate::Parent) on its shard. Its id and its shard key stay as they
+    /// are, the key even where its new value lives on the same shard.
     ///
     /// # Errors
     /// [`ErrorKind::Moved`] where that is not so; [`ErrorKind::NotFound`] where the row is gone;

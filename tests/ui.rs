@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The folders of `tests/ui`: the kinds of mistake.
-const MISTAKES: [&str; 14] = [
+const MISTAKES: [&str; 15] = [
     "collation",
     "id",
     "key",
@@ -23,6 +23,7 @@ const MISTAKES: [&str; 14] = [
     "settings",
     "shape",
     "types",
+    "version",
 ];
 
 #[test]

@@ -28,6 +28,7 @@ pub(crate) fn check(model: &Model, errors: &mut Errors) {
     one_id(model, errors);
     one_home(model, errors);
     one_key(model, errors);
+    one_version(model, errors);
     key_of_several_fields(model, errors);
     placements(model, errors);
     collations(model, errors);
@@ -88,6 +89,23 @@ fn one_home(model: &Model, errors: &mut Errors) {
             }
         }
         _ => {}
+    }
+}
+
+/// One number says whether a row was changed. An id and a key stay as they are, and a version does not.
+fn one_version(model: &Model, errors: &mut Errors) {
+    let mut versions = model.fields.iter().filter(|field| field.attrs.version.is_some());
+    let first = versions.next();
+    for second in versions.filter_map(|field| field.attrs.version.as_ref()) {
+        errors.at(second, "a second version: every change of the row raises the one; keep it on one field");
+    }
+    let Some((first, word)) = first.and_then(|first| Some((first, first.attrs.version.as_ref()?))) else {
+        return;
+    };
+    if !first.attrs.is_plain() {
+        let stays = if first.attrs.id.is_some() { "an id" } else { "what decides the shard" };
+        let hint = "give the version a field of its own, `#[version] version: i64`";
+        errors.at(word, format_args!("{stays} stays as it is, and every change raises a version: {hint}"));
     }
 }
 

@@ -63,6 +63,7 @@ use value::{Role, ValueType};
 /// | `#[shard_key(with = path::to::chooser)]` | Placed by your function: see below. |
 /// | `#[shard_parent]` on a `Parent<P>` | The row lives where its parent lives. The column is `<field>_id`. |
 /// | `#[shard_parent(Company)]` on a bare id | The same, where the parent's id is its key. |
+/// | `#[version]` on an `i64`, `i32`, `u64`, `u32` | Starts at 1 and is raised by every update; a row that somebody else has changed is then an error, not overwritten. |
 ///
 /// `#[id]` and `#[shard_key(..)]` may stand on one field: the id is the key, and one shard is asked for it.
 /// So may `#[id]` and `#[shard_parent(Company)]`: one row for each parent.
@@ -128,7 +129,7 @@ use value::{Role, ValueType};
 /// Type parameters (a table's columns have one type), borrowed fields (rows are owned), tuple structs, enums
 /// and unions. Names that a database keeps for itself (`rowid`, `ctid`, …), that are longer than 63 bytes, or
 /// that differ by case alone are refused.
-#[proc_macro_derive(Sharded, attributes(sharded, shard_key, shard_parent, id))]
+#[proc_macro_derive(Sharded, attributes(sharded, shard_key, shard_parent, version, id))]
 pub fn derive_sharded(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     sharded(input.into()).into()
 }

@@ -27,6 +27,8 @@ pub(crate) struct Model {
     /// The place of the id among the fields.
     pub(crate) id: usize,
     pub(crate) id_kind: IdKind,
+    /// The place of the version among the fields, where there is one.
+    pub(crate) version: Option<usize>,
     pub(crate) home: Home,
     /// Whether no mistake was found: otherwise nothing is asserted, so that one mistake gives one error.
     pub(crate) sound: bool,
@@ -89,6 +91,9 @@ impl Model {
         let id = fields.iter().position(|field| field.attrs.id.is_some()).unwrap_or(0);
         let id_kind = fields[id].attrs.id.as_ref().map_or(IdKind::Given, |id| id.kind);
         Some(Model {
+            // What is on the id or the key is reported, and no version then.
+            version: find(&fields, |attrs| attrs.version.as_ref().filter(|_| attrs.is_plain()))
+                .map(|(place, _)| place),
             home: Home::of(&input.ident, &fields, attrs.key.as_ref()),
             ident: input.ident.clone(),
             vis: input.vis.clone(),

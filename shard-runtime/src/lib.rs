@@ -105,6 +105,13 @@
 //! # }
 //! ```
 //!
+//! [`Session::save`] inserts a row or, where its id is there, changes it. A bulk update sets values, or computes them from
+//! the row: `Account::update().set(Account::CENTS, Account::CENTS + 10)`.
+//!
+//! What is read, changed and written back may overwrite what somebody else wrote meanwhile, unless it is read
+//! with [`Select::for_update`], which keeps others from writing there, or the model has a `#[version]`: then the second to
+//! write is told [`ErrorKind::Stale`], and [`Cluster::transaction`] lets them try again.
+//!
 //! A session has one snapshot on each shard that it reads, from its first statement there until it writes there,
 //! commits or rolls back; between shards there is no common one. A commit that wrote one shard is that database's own.
 //! One that wrote several is all or nothing, through a kill of the process at any point: see [`Session::commit`].
@@ -354,16 +361,16 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 pub use jiff;
 pub use key::{Constant, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash};
 pub use model::{
-    Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, Models, ParentDef,
-    ParentOf, Row, Sharded, Table, UniqueId,
+    Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, KnownId, Models,
+    ParentDef, ParentOf, Row, Sharded, Table, UniqueId, Version,
 };
 pub use plan::{Explain, Plan};
 pub use query::{
-    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, CompositeKey, Count, Cursor, Delete, Exists,
-    Explainable, Filter, GroupBy, GroupOrder, Groups, Having, IntoAssign, IntoOperand, IntoParameter,
-    IsRouted, Locate, Located, Measure, MeasureList, Measured, Number, Operand, Order, Ordered, Predicate,
-    ProjectedColumns, Projection, Query, Routed, Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted,
-    Update, Visitor, WithCursor, WithParent, Write, count, kind,
+    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count, Cursor, Delete,
+    Exists, Explainable, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds, IntoAssign,
+    IntoOperand, IntoParameter, IntoTerm, IsRouted, Locate, Located, Measure, MeasureList, Measured, Number,
+    Operand, Order, Ordered, Predicate, ProjectedColumns, Projection, Query, Routed, Routing, Select,
+    Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithCursor, WithParent, Write, count, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;

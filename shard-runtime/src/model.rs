@@ -7,7 +7,7 @@ use crate::__private::Same;
 use crate::collation::Collation;
 use crate::error::{Error, Result, ValueError};
 use crate::key::{Key, Placement};
-use crate::query::{ById, Delete, Filter, Predicate, Routing, Select, Unrouted, Update};
+use crate::query::{ById, Delete, Filter, Holds, Number, Predicate, Routing, Select, Unrouted, Update};
 use crate::shards::{Shard, ShardSet, Shards};
 use crate::value::{ColumnType, Field, Value};
 
@@ -29,12 +29,22 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// The table, its columns, its key and its parent.
     const TABLE: &'static Table;
 
+    /// The place of the `#[version]` among the columns, and which numbers it holds.
+    #[doc(hidden)]
+    const VERSION: Option<(usize, Holds)> = None;
+
     /// The row's id.
     fn id(&self) -> &Self::Id;
 
     /// Puts the id in that the database gave.
     #[doc(hidden)]
     fn set_id(&mut self, id: Self::Id);
+
+    /// Puts the version in that was written.
+    #[doc(hidden)]
+    fn set_version(&mut self, _: i64) -> Result<(), ValueError> {
+        Ok(())
+    }
 
     /// The one shard that this row lives on, by its place in the cluster's order.
     ///
@@ -145,6 +155,34 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     }
 }
 
+/// What a `#[version]` is: a number that every change of its row raises, so that
+/// [`Session::update`](crate::Session::update) and [`Session::delete`](crate::Session::delete) notice when somebody else
+/// was there first.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a version",
+    label = "not a version",
+    note = "a version is an `i64`, `i32`, `u64` or `u32`, which every update of the row raises by one; it is never NULL"
+)]
+pub trait Version: Number {
+    /// The version of a row that is new.
+    const FIRST: Self;
+    #[doc(hidden)]
+    const RANGE: Holds = <Self as Number>::HOLDS;
+    #[doc(hidden)]
+    fn of_number(number: i64) -> Result<Self, ValueError> {
+        Self::from_value(Value::Integer(number))
+    }
+}
+
+macro_rules! versions {
+    ($($integer:ty),*) => {$(
+        impl Version for $integer {
+            const FIRST: Self = 1;
+        }
+    )*};
+}
+versions!(i32, i64, u32, u64);
+
 /// A model whose ids are unique over the cluster, so that an id alone names a row.
 #[diagnostic::on_unimplemented(
     message = "ids of `{Self}` are unique only within one shard",
@@ -153,6 +191,15 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     note = "for ids that are unique over the cluster use `#[id(sequence)]` or `#[id(uuid)]`"
 )]
 pub trait UniqueId: Sharded {}
+
+/// A model whose rows have their ids before they are stored, so that a row may be there already when it is saved.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be saved: its ids are handed out when a row is added",
+    label = "a row that is new has no id yet",
+    note = "add what is new with `session.add(New{Self} {{ .. }})`, and change what is stored with `session.update(&mut row)`",
+    note = "rows are saved where the id is yours: `#[id]`, or `#[id(uuid)]` with a UUID that you have made"
+)]
+pub trait KnownId: Sharded {}
 
 /// A model whose id alone decides its shard: children may hold the bare id.
 #[diagnostic::on_unimplemented(

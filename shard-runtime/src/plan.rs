@@ -136,6 +136,8 @@ impl<'q> Plan<'q> {
             }
             _ => route::reason(self.target.table, &self.target.predicate, shards)?,
         };
+        let locks = self.target.for_update && !self.steps.is_empty();
+        let reason = if locks { format!("{reason}; nobody else writes there meanwhile") } else { reason };
         let statements = self.steps.iter().map(|step| (step.shard, step.statement.sql.clone()));
         Ok(Explain::new(reason, statements, self.merged(), shards))
     }

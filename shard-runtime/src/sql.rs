@@ -4,20 +4,24 @@
 //! long they are, so that a statement's text does not depend on its values and is prepared once.
 
 mod collated;
+mod computed;
 mod groups;
 mod moving;
 mod paging;
 mod pattern;
 mod related;
+mod table;
 
 use std::fmt::Write as _;
 
 pub(crate) use collated::collation_name;
+pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
 pub(crate) use paging::After;
 use related::Scope;
+pub(crate) use table::TableSql;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ColumnDef, IdKind, Table};
+use crate::model::Table;
 use crate::query::{
     GroupOrderCore, HavingCore, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore,
 };
@@ -73,61 +77,6 @@ pub(crate) fn quoted(name: &str) -> String {
     }
     quoted.push('"');
     quoted
-}
-
-/// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
-#[derive(Debug)]
-pub(crate) struct TableSql {
-    /// The table's name with its prefix, quoted.
-    pub(crate) name: String,
-    /// `SELECT` with every column, up to the table.
-    pub(crate) select: String,
-    /// The row with an id.
-    pub(crate) get: String,
-    /// A row with all its columns; for ids that the database counts, all but the id.
-    pub(crate) insert: String,
-    /// Removes the row with an id.
-    pub(crate) delete: String,
-}
-
-impl TableSql {
-    pub(crate) fn new(table: &Table, prefix: &str) -> Self {
-        let name = quoted(&format!("{prefix}{}", table.name));
-        let list = |columns: &[&ColumnDef]| {
-            columns.iter().map(|column| quoted(column.name)).collect::<Vec<_>>().join(", ")
-        };
-        let all: Vec<&ColumnDef> = table.columns.iter().collect();
-        let mut given = all.clone();
-        if table.id_kind == IdKind::Auto && table.id < given.len() {
-            given.remove(table.id);
-        }
-        let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
-        let places: Vec<String> = (1..=given.len()).map(|place| format!("?{place}")).collect();
-        let select = format!("SELECT {} FROM {name}", list(&all));
-        TableSql {
-            get: format!("{select} WHERE {id} = ?1"),
-            insert: match given.is_empty() {
-                true => format!("INSERT INTO {name} DEFAULT VALUES"),
-                false => format!("INSERT INTO {name} ({}) VALUES ({})", list(&given), places.join(", ")),
-            },
-            delete: format!("DELETE FROM {name} WHERE {id} = ?1"),
-            select,
-            name,
-        }
-    }
-
-    /// Sets these columns of the row with an id; the id is the last parameter.
-    pub(crate) fn update(&self, table: &Table, columns: &[usize]) -> String {
-        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
-        // Rendered for every row that is updated: one text, without others on the way.
-        let mut sql = format!("UPDATE {} SET ", self.name);
-        for (place, &column) in columns.iter().enumerate() {
-            let separator = if place == 0 { "" } else { ", " };
-            let _ = write!(sql, "{separator}{} = ?{}", name(column), place + 1);
-        }
-        let _ = write!(sql, " WHERE {} = ?{}", name(table.id), columns.len() + 1);
-        sql
-    }
 }
 
 /// What a read returns.
@@ -242,13 +191,13 @@ pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statemen
         }
         Some(set) => {
             let mut writer = Writer::start(site, format!("UPDATE {} SET ", site.sql.name));
-            for (place, (column, operand)) in set.iter().enumerate() {
+            for (place, (column, assigned)) in set.iter().chain(&core.raised).enumerate() {
                 if place > 0 {
                     writer.sql.push_str(", ");
                 }
                 writer.column(*column);
                 writer.sql.push_str(" = ");
-                writer.operand(*column, operand)?;
+                writer.assigned(*column, assigned)?;
             }
             writer
         }

@@ -83,6 +83,14 @@ impl<T: Sharded> Stored<T> {
         &self.row
     }
 
+    /// The row, to put in what the database knows better.
+    pub(crate) fn correct(&mut self) -> &mut T
+    where
+        T: Clone,
+    {
+        Arc::make_mut(&mut self.row)
+    }
+
     /// The row as the database has it, where it may differ from this one.
     pub(crate) fn recorded(&self) -> Option<&Arc<T>> {
         let undone = self.before.iter().find(|(_, unit)| unit.is_undone());

@@ -1,12 +1,13 @@
-//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[sharded(column = "..", collate = ..)]`.
+//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`,
+//! `#[sharded(column = "..", collate = ..)]`.
 
 use proc_macro2::Ident;
 use syn::parse::ParseStream;
 use syn::{Attribute, LitStr, Meta, Path, Token};
 
 use super::{
-    COLLATE, COLUMN, ID, KeyAttr, NOCASE, SHARD_KEY, SHARD_PARENT, SHARDED, list_of, mistake, put_once,
-    read_settings, text_of, word,
+    COLLATE, COLUMN, ID, KeyAttr, NOCASE, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, list_of, mistake,
+    put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
@@ -19,6 +20,8 @@ pub(crate) struct FieldAttrs {
     pub(crate) column: Option<LitStr>,
     /// The word `nocase` of `collate = nocase`; there is no other collation to write.
     pub(crate) collate: Option<Ident>,
+    /// The word `version`.
+    pub(crate) version: Option<Ident>,
 }
 
 /// `#[id]`, `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`.
@@ -66,6 +69,11 @@ pub(crate) enum ParentModel {
 }
 
 impl FieldAttrs {
+    /// Whether the field is neither the id nor a part of what decides the shard.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.id.is_none() && self.key.is_none() && self.parent.is_none()
+    }
+
     pub(crate) fn read(attributes: &[Attribute], errors: &mut Errors) -> Self {
         let mut attrs = FieldAttrs::default();
         for attribute in attributes {
@@ -82,6 +90,12 @@ impl FieldAttrs {
                 SHARD_PARENT => {
                     let parent = ParentAttr { model: parent_model(attribute, errors), word: word.clone() };
                     put_once(&mut attrs.parent, parent, &word, errors);
+                }
+                VERSION => {
+                    if !matches!(attribute.meta, Meta::Path(_)) {
+                        errors.at(&attribute.meta, "write `#[version]`");
+                    }
+                    put_once(&mut attrs.version, word.clone(), &word, errors);
                 }
                 SHARDED => read_settings(
                     attribute,

@@ -48,6 +48,7 @@ fn column_kind(model: &Model, place: usize) -> Option<TokenStream> {
         Home::Handle(column) | Home::Bare { column, .. } if *column == place => {
             Some(quote!(, __rt::kind::Key))
         }
+        _ if Some(place) == model.version => Some(quote!(, __rt::kind::Version)),
         _ if place == model.id => Some(quote!(, __rt::kind::Fixed)),
         _ => None,
     }

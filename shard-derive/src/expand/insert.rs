@@ -5,6 +5,7 @@ use quote::{format_ident, quote};
 use syn::Visibility;
 use syn::ext::IdentExt;
 
+use super::item_of;
 use crate::attr::IdKind;
 use crate::model::{Field, Model};
 
@@ -15,7 +16,9 @@ pub(super) fn insert_struct(model: &Model) -> Option<TokenStream> {
         return None;
     }
     let name = name(model);
-    let doc = format!(" A [`{ident}`] to be added: without its id, which is generated.");
+    let without =
+        if model.version.is_some() { "its id and its version, which are" } else { "its id, which is" };
+    let doc = format!(" A [`{ident}`] to be added: without {without} generated.");
     let derive = model.attrs.insert.as_ref().and_then(|insert| insert.derives.as_ref());
     let derive = derive.map(|derives| quote!(#[derive(#derives)]));
     let declared = given(model).map(|field| declaration(model, field));
@@ -45,7 +48,12 @@ pub(super) fn insert(model: &Model) -> TokenStream {
     let name = name(model);
     let id = &model.id_field().ident;
     let next_id = next_id(model, &quote!(next_id));
-    let taken = given(model).map(|Field { ident, .. }| quote!(#ident: self.#ident));
+    let version = model.version.map(|place| {
+        let Field { ident, ty, .. } = &model.fields[place];
+        let first = item_of(ty, "Version", "FIRST");
+        quote!(#ident: #first)
+    });
+    let taken = given(model).map(|Field { ident, .. }| quote!(#ident: self.#ident)).chain(version);
     quote! {
         #[automatically_derived]
         impl __rt::Insert for #name {
@@ -59,7 +67,8 @@ pub(super) fn insert(model: &Model) -> TokenStream {
 
 /// The fields that the caller gives.
 fn given(model: &Model) -> impl Iterator<Item = &Field> {
-    model.fields.iter().enumerate().filter(|(place, _)| *place != model.id).map(|(_, field)| field)
+    let is_given = |place: usize| place != model.id && Some(place) != model.version;
+    model.fields.iter().enumerate().filter(move |(place, _)| is_given(*place)).map(|(_, field)| field)
 }
 
 fn name(model: &Model) -> Ident {

@@ -22,7 +22,13 @@ pub(super) fn relations(model: &Model) -> TokenStream {
             impl __rt::IdIsKey for #ident {}
         }
     });
-    quote! { #child #unique_id #id_is_key }
+    let known_id = matches!(model.id_kind, IdKind::Given | IdKind::Uuid).then(|| {
+        quote! {
+            #[automatically_derived]
+            impl __rt::KnownId for #ident {}
+        }
+    });
+    quote! { #child #unique_id #id_is_key #known_id }
 }
 
 fn child(model: &Model) -> Option<TokenStream> {

@@ -11,11 +11,13 @@ pub(super) fn rows(model: &Model) -> TokenStream {
         let (place, load) = (Literal::usize_unsuffixed(place), item_of(ty, "Storable", "load"));
         quote!(#ident: #load(row, #place)?)
     });
+    let version = version(model);
     let binds = model.fields.iter().map(|Field { ident, ty, .. }| {
         let value = item_of(ty, "Storable", "column_value");
         quote!(.push(#value(&self.#ident))?)
     });
     quote! {
+        #version
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self { #(#loads),* })
         }
@@ -24,4 +26,20 @@ pub(super) fn rows(model: &Model) -> TokenStream {
             ::core::result::Result::Ok(())
         }
     }
+}
+
+/// Where the version is, and how it is put in.
+fn version(model: &Model) -> Option<TokenStream> {
+    let place = model.version?;
+    let Field { ident, ty, .. } = &model.fields[place];
+    let (place, range) = (Literal::usize_unsuffixed(place), item_of(ty, "Version", "RANGE"));
+    let of_number = item_of(ty, "Version", "of_number");
+    Some(quote! {
+        const VERSION: ::core::option::Option<(usize, __rt::Holds)> =
+            ::core::option::Option::Some((#place, #range));
+        fn set_version(&mut self, version: i64) -> ::core::result::Result<(), __rt::ValueError> {
+            self.#ident = #of_number(version)?;
+            ::core::result::Result::Ok(())
+        }
+    })
 }

@@ -39,6 +39,8 @@ pub(crate) fn model(input: &DeriveInput) -> TokenStream {
         #[automatically_derived]
         impl __rt::UniqueId for #ident {}
         #[automatically_derived]
+        impl __rt::KnownId for #ident {}
+        #[automatically_derived]
         impl __rt::Insert for #ident {
             type Model = Self;
             fn into_model(self, _: &mut dyn ::core::ops::FnMut() -> __rt::Result<i64>) -> __rt::Result<Self> {

@@ -4,6 +4,7 @@
 mod attached;
 mod pool;
 mod sqlite;
+mod sqlite_arithmetic;
 mod sqlite_errors;
 mod sqlite_functions;
 

@@ -16,7 +16,7 @@ use rusqlite::{CachedStatement, OpenFlags, Rows};
 
 use super::sqlite_errors::from_sqlite;
 use super::{ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Transaction};
-use super::{attached, sqlite_functions};
+use super::{attached, sqlite_arithmetic, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
@@ -124,6 +124,7 @@ impl SqliteDriver {
         raw.set_prepared_statement_cache_capacity(STATEMENTS);
         rusqlite::vtab::array::load_module(raw)
             .and_then(|()| sqlite_functions::define(raw))
+            .and_then(|()| sqlite_arithmetic::define(raw))
             .map_err(from_sqlite)?;
         if matches!(self.source, SqliteSource::File(_)) {
             log_ahead(raw)?;

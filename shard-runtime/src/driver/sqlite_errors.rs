@@ -3,6 +3,7 @@
 use rusqlite::ffi;
 
 use crate::error::{Error, ErrorKind};
+use crate::sql::OUT_OF_RANGE;
 
 /// What SQLite says, as one of our kinds.
 pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
@@ -37,12 +38,17 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
                 ErrorKind::Schema
             }
             ffi::SQLITE_ERROR if said.starts_with("integer overflow") => ErrorKind::Value,
+            ffi::SQLITE_ERROR if said.starts_with(OUT_OF_RANGE) => ErrorKind::Value,
             ffi::SQLITE_ERROR if said.starts_with("no such table") => ErrorKind::Schema,
             _ => ErrorKind::Database,
         },
     });
     // `no such column: "c" - should this be …`, `table t has no column named c`
     let after = |text: &str| said.split_once(text).map(|(_, rest)| rest);
+    let computed = said.strip_prefix(OUT_OF_RANGE).and_then(|rest| rest.rsplit_once("`: "));
+    if let Some((column, said)) = computed {
+        return Error::new(kind, said).at_column(column).with_source(error);
+    }
     let missing = after("no such column: ").or_else(|| after("has no column named "));
     let column =
         missing.and_then(|rest| rest.split(" - ").next()).map(|name| name.trim_matches('"').to_owned());

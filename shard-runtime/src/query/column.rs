@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use super::expression::{Holds, Term};
 use super::filter::{Filter, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
 use super::select::owned_key;
 use crate::error::ValueError;
@@ -36,6 +37,9 @@ pub mod kind {
     /// The id, or a part of a key of several columns: stays as it is for as long as the row lives.
     #[derive(Debug)]
     pub enum Fixed {}
+    /// The version, which every change of its row raises, and nobody sets.
+    #[derive(Debug)]
+    pub enum Version {}
     /// The shard key, or the parent: equality narrows.
     #[derive(Debug)]
     pub enum Key {}
@@ -62,6 +66,11 @@ impl ColumnKind for kind::Fixed {
     type Order = Unrouted;
 }
 
+impl ColumnKind for kind::Version {
+    type Equal = Unrouted;
+    type Order = Unrouted;
+}
+
 impl ColumnKind for kind::Key {
     type Equal = Routed;
     type Order = Unrouted;
@@ -72,11 +81,12 @@ impl ColumnKind for kind::RangeKey {
     type Order = Routed;
 }
 
-/// A column that a bulk update may set: not the id, and nothing that decides the shard.
+/// A column that a bulk update may set: not the id, not the version, and nothing that decides the shard.
 #[diagnostic::on_unimplemented(
-    message = "an update cannot set this column: it is the id, or it decides the shard",
-    label = "decides where the row lives",
-    note = "a row whose shard key changes has to move, which an update cannot do"
+    message = "an update cannot set this column: it is the id or the version, or it decides the shard",
+    label = "cannot be set",
+    note = "a row whose shard key changes has to move, which an update cannot do",
+    note = "a version is raised by every update, by itself"
 )]
 pub trait Settable: ColumnKind {}
 
@@ -142,25 +152,36 @@ impl<P: Sharded> IntoOperand<Parent<P>> for &Stored<P> {
     }
 }
 
-/// What a column of `V` can be set to: a `V`, or `&str` for text.
-#[diagnostic::on_unimplemented(
-    message = "a column of `{V}` cannot be set to `{Self}`",
-    label = "not a `{V}`"
-)]
-pub trait IntoAssign<V> {
-    #[doc(hidden)]
-    fn into_assign(self) -> Operand;
+/// What a bulk update sets a column to.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub enum Assigned {
+    /// The same value in every row.
+    Value(Operand),
+    /// What is computed from each row's own columns, and which of it the column holds.
+    Computed(Term, Holds),
 }
 
-impl<V: Storable> IntoAssign<V> for V {
-    fn into_assign(self) -> Operand {
-        Operand { value: self.column_value().map(Value::into_owned), shard: None }
+/// What a column of `T` that holds `V` can be set to: a `V`, `&str` for text, another such column of the row, or what is
+/// computed from its columns.
+#[diagnostic::on_unimplemented(
+    message = "a column of `{T}` that holds `{V}` cannot be set to `{Self}`",
+    label = "not a `{V}`"
+)]
+pub trait IntoAssign<T, V> {
+    #[doc(hidden)]
+    fn into_assign(self) -> Assigned;
+}
+
+impl<T, V: Storable> IntoAssign<T, V> for V {
+    fn into_assign(self) -> Assigned {
+        Assigned::Value(Operand { value: self.column_value().map(Value::into_owned), shard: None })
     }
 }
 
-impl IntoAssign<String> for &str {
-    fn into_assign(self) -> Operand {
-        self.into_operand()
+impl<T> IntoAssign<T, String> for &str {
+    fn into_assign(self) -> Assigned {
+        Assigned::Value(self.into_operand())
     }
 }
 

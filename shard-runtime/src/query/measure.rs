@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::column::{Column, ColumnKind};
+use super::expression::Holds;
 use super::filter::Operator;
 use crate::error::{Result, ValueError};
 use crate::model::{Sharded, Table};
@@ -43,28 +44,42 @@ pub fn count<T: Sharded>() -> Measure<T, u64> {
     Measure::new(Function::Count, 0)
 }
 
-/// A number that columns are summed in: integers as `i64`, floats as `f64`.
+/// A number that columns are summed and computed in: integers as `i64`, floats as `f64`.
 #[diagnostic::on_unimplemented(
     message = "a column of `{Self}` has no sum",
     label = "not a number",
-    note = "sums and means are of integers and floats"
+    note = "sums, means and what updates compute are of integers and floats"
 )]
 pub trait Number: Field {
     /// What the sum is read as.
     type Sum: Field;
+    /// What an update may set a column of it to, where it computes that.
+    const HOLDS: Holds;
 }
 
 /// What the sum of a column of `V` is read as.
 pub type SumOf<V> = <<V as Storable>::Compare as Number>::Sum;
 
 macro_rules! numbers {
-    ($($number:ty => $sum:ty),*) => {$(
+    ($($number:ty => $sum:ty, $holds:expr;)*) => {$(
         impl Number for $number {
             type Sum = $sum;
+            const HOLDS: Holds = $holds;
         }
     )*};
 }
-numbers!(i8 => i64, i16 => i64, i32 => i64, i64 => i64, u8 => i64, u16 => i64, u32 => i64, u64 => i64, f32 => f64, f64 => f64);
+numbers!(
+    i8 => i64, Holds::Between(i8::MIN as i64, i8::MAX as i64);
+    i16 => i64, Holds::Between(i16::MIN as i64, i16::MAX as i64);
+    i32 => i64, Holds::Between(i32::MIN as i64, i32::MAX as i64);
+    i64 => i64, Holds::All;
+    u8 => i64, Holds::Between(0, u8::MAX as i64);
+    u16 => i64, Holds::Between(0, u16::MAX as i64);
+    u32 => i64, Holds::Between(0, u32::MAX as i64);
+    u64 => i64, Holds::Between(0, i64::MAX);
+    f32 => f64, Holds::Single;
+    f64 => f64, Holds::All;
+);
 
 impl<T: Sharded, V: Storable<Compare: Number>, K: ColumnKind> Column<T, V, K> {
     /// The sum, or `None` where no row has a value (or where infinities of both signs leave none).

@@ -6,6 +6,7 @@ mod column;
 mod columns;
 mod cursor;
 mod exists;
+mod expression;
 mod filter;
 mod groups;
 mod measure;
@@ -17,11 +18,13 @@ mod write;
 
 pub use aggregate::{Aggregate, Count, GroupBy, GroupOrder, Groups};
 pub use column::{
-    Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable, kind,
+    Assigned, Column, ColumnKind, CompositeKey, IntoAssign, IntoOperand, Operand, Order, Ordered, Settable,
+    kind,
 };
 pub use columns::{ColumnList, Columns, WithCursor};
 pub use cursor::Cursor;
 pub use exists::Exists;
+pub use expression::{Combine, Expression, Holds, IntoTerm};
 pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
 pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
 pub use projection::{ProjectedColumns, Projection};
@@ -30,6 +33,7 @@ pub use relation::WithParent;
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
 pub use write::{Delete, Update, Write};
 
+pub(crate) use expression::{Arithmetic, Term};
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
 pub(crate) use groups::{GroupCore, GroupOrderCore};
 pub(crate) use measure::{Function, HavingCore, MeasureCore};

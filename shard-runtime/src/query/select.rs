@@ -53,6 +53,8 @@ pub(crate) struct Target {
     pub(crate) chooser: fn(&Predicate, &Shards) -> Result<ShardSet>,
     pub(crate) predicate: Predicate,
     pub(crate) pins: Vec<Pin>,
+    /// Whether what is read is to be written, so that nobody else may write it meanwhile.
+    pub(crate) for_update: bool,
 }
 
 /// The shard that a query was told to ask.
@@ -108,6 +110,7 @@ impl Target {
             chooser: T::execute_chooser,
             predicate: Predicate::new(Node::Everything),
             pins: Vec::new(),
+            for_update: false,
         }
     }
 
@@ -264,6 +267,44 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the cursor is of a query with other filters, pins or order.
     pub fn after(mut self, cursor: &Cursor) -> Self {
         self.core.after = Some(cursor.clone());
+        self
+    }
+
+    /// Reads to write: the session begins to write on every shard that it asks, before it reads there, and nobody else
+    /// writes there until it commits or rolls back. So what is computed from the rows and written back loses nothing
+    /// that others wrote. Who comes second waits, for as long as [`Builder::busy_timeout`](crate::Builder::busy_timeout)
+    /// says.
+    ///
+    /// SQLite locks a database as a whole, so this is the write transaction that an update would begin (`BEGIN
+    /// IMMEDIATE`), only earlier. Where others rarely change the same rows, a `#[version]` keeps nobody waiting.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Error, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # cluster.transaction(|session| session.add(Account { id: 7, cents: 100 }).map(drop))?;
+    /// cluster.transaction(|session| {
+    ///     let mut account = session.one(Account::select().filter(Account::ID.eq(7)).for_update())?;
+    ///     account.cents -= account.cents / 10;
+    ///     session.update(&mut account)
+    /// })?;
+    /// # assert_eq!(cluster.session().get::<Account>(7)?.map(|account| account.cents), Some(90));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When it is run: [`ErrorKind::Busy`](crate::ErrorKind::Busy) where somebody else writes for longer than that on one
+    /// of the shards; then none of them is kept from others.
+    pub fn for_update(mut self) -> Self {
+        self.core.target.for_update = true;
         self
     }
 

@@ -2,7 +2,8 @@
 
 use std::marker::PhantomData;
 
-use super::column::{Column, IntoAssign, Operand, Settable};
+use super::column::{Assigned, Column, IntoAssign, Operand, Settable};
+use super::expression::{Arithmetic, Term};
 use super::filter::{Filter, IsRouted, Routed, Routing, Unrouted};
 use super::select::{Explainable, Pin, Target};
 use crate::cluster::Layout;
@@ -31,27 +32,40 @@ pub struct Delete<T, R> {
 pub(crate) struct WriteCore {
     pub(crate) target: Target,
     /// The columns to set; `None` for a delete.
-    pub(crate) set: Option<Vec<(usize, Operand)>>,
+    pub(crate) set: Option<Vec<(usize, Assigned)>>,
+    /// The version, and by what it is raised; none for a delete.
+    pub(crate) raised: Option<(usize, Assigned)>,
 }
 
 impl<T: Sharded> Update<T, Unrouted> {
     pub(crate) fn new() -> Self {
-        Update::with(WriteCore { target: Target::of::<T>(), set: Some(Vec::new()) })
+        let raised = |(version, holds)| {
+            let one = Term::Value(Operand::of(&1_i64));
+            let next = Term::Column(version).combined(Arithmetic::Add, one);
+            (version, Assigned::Computed(next, holds))
+        };
+        Update::with(WriteCore {
+            target: Target::of::<T>(),
+            set: Some(Vec::new()),
+            raised: T::VERSION.map(raised),
+        })
     }
 }
 
 impl<T: Sharded> Delete<T, Unrouted> {
     pub(crate) fn new() -> Self {
-        Delete::with(WriteCore { target: Target::of::<T>(), set: None })
+        Delete::with(WriteCore { target: Target::of::<T>(), set: None, raised: None })
     }
 }
 
 impl<T: Sharded, R: Routing> Update<T, R> {
-    /// Sets the column to this value. The id and what decides the shard cannot be set.
+    /// Sets the column to this value, or to what is computed from the row as it was: `City::POPULATION + 10` (see
+    /// [`Expression`](crate::Expression)). The id and what decides the shard cannot be set, nor the version, which is
+    /// raised.
     pub fn set<V: Storable, K: Settable>(
         mut self,
         column: Column<T, V, K>,
-        value: impl IntoAssign<V>,
+        value: impl IntoAssign<T, V>,
     ) -> Self {
         self.core.set.get_or_insert_default().push((column.index(), value.into_assign()));
         self

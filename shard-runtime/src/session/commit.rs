@@ -200,7 +200,8 @@ impl Session {
 
     /// Remembers whether somebody else was the reason of an error.
     pub(super) fn in_the_way<O>(&mut self, result: Result<O>) -> Result<O> {
-        self.was_in_the_way |= result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy);
+        let somebody_else = |error: &Error| matches!(error.kind(), ErrorKind::Busy | ErrorKind::Stale);
+        self.was_in_the_way |= result.as_ref().is_err_and(somebody_else);
         result
     }
 

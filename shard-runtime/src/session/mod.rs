@@ -15,6 +15,8 @@ mod raw;
 mod read;
 mod relations;
 mod relocate;
+mod save;
+mod version;
 mod write;
 
 use std::cell::RefCell;
@@ -46,7 +48,11 @@ use crate::value::{Field, Value};
 /// back; dropped, it is rolled back.
 ///
 /// On each shard that it uses, a session has one transaction and so one snapshot: it sees what it wrote, and
-/// what others commit only after its own commit or rollback. Between shards there is no common snapshot. A
+/// what others commit only after its own commit or rollback (snapshot isolation). Transactions that write one database
+/// come one after the other; but a snapshot that was only read ends where the session begins to write there, so that
+/// what was read before may have changed by then. Who reads to write says so, with
+/// [`Select::for_update`](crate::Select::for_update), or gives the model a `#[version]`, which notices. Between shards
+/// there is no common snapshot and no isolation: a unit of work may be seen on one shard before it is seen on another. A
 /// session that stays open holds a connection of every shard it has read, and keeps SQLite from shortening
 /// its write-ahead log: keep sessions short.
 ///
@@ -164,14 +170,20 @@ impl Session {
             Field::from_value(value).map_err(|error| table.error_at(table.id, error))
         };
         let row = new.into_model(&mut next_id)?;
-        values_of(&row)?; // what cannot be stored is an error here, at the caller's line
+        let shard = self.home(&row)?;
+        Ok((row, shard))
+    }
+
+    /// The shard that a row is to live on.
+    fn home<T: Sharded>(&self, row: &T) -> Result<Shard> {
+        let table = T::TABLE;
+        values_of(row)?; // what cannot be stored is an error here, at the caller's line
         let shard = row.shard_chooser(self.cluster.shards())?;
         self.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
-        let shard = self.cluster.shards().at(shard).cloned().ok_or_else(|| {
+        self.cluster.shards().at(shard).cloned().ok_or_else(|| {
             Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
                 .in_table(table.name)
-        })?;
-        Ok((row, shard))
+        })
     }
 
     fn wait<T: Sharded>(&mut self, row: &Arc<T>, shard: usize) -> Result<()> {

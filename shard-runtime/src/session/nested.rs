@@ -105,9 +105,9 @@ impl Session {
 
 impl Cluster {
     /// Runs a unit of work in a session of its own and commits it; where it fails, it is rolled back. Where somebody
-    /// else was in the way ([`ErrorKind::Busy`]), it is run again, up to ten times in all, after a pause of random
-    /// length that grows with each time (exponential backoff with full jitter; M. Brooker, "Exponential Backoff And
-    /// Jitter", 2015). So what the closure does besides must bear being done again.
+    /// else was in the way ([`ErrorKind::Busy`]) or there first ([`ErrorKind::Stale`]), it is run again, up to ten times
+    /// in all, after a pause of random length that grows with each time (exponential backoff with full jitter;
+    /// M. Brooker, "Exponential Backoff And Jitter", 2015). So what the closure does besides must bear being done again.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, Sharded};

@@ -26,6 +26,9 @@ impl Session {
         let shards = plan.shards();
         self.asks(Some(table), &shards);
         self.flush_tables(&plan.tables, &shards)?;
+        if plan.target.for_update {
+            self.lock(&shards).map_err(|error| error.in_table(table.name))?;
+        }
         let Plan { distinct, bounds, .. } = *plan;
         let reading = Reading { order: &plan.order, distinct, bounds, ..Reading::whole(table) };
         self.ask(&plan.steps, reading, |rows| visit(&Row { source: rows, shard: rows.shard, table, columns }))
@@ -147,7 +150,7 @@ impl Session {
         found
     }
 
-    fn fetch_here<T: Sharded>(
+    pub(super) fn fetch_here<T: Sharded>(
         &self,
         shard: usize,
         model: usize,

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::Session;
 use super::identity::IdKey;
+use super::version::Version;
+use super::{Session, version};
 use crate::commit::encode_values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, Sharded, Table, values_of};
@@ -90,7 +91,8 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::Moved`] where the id is changed, be it the key: descendants hold it. [`ErrorKind::Unmapped`] where
-    /// the new key is placed nowhere. [`ErrorKind::NotFound`] where the row is gone. [`ErrorKind::Schema`] where a
+    /// the new key is placed nowhere. [`ErrorKind::NotFound`] where the row is gone, [`ErrorKind::Stale`] where its
+    /// `#[version]` has moved. [`ErrorKind::Schema`] where a
     /// table has columns that it does not have on the other shard. [`ErrorKind::Unique`] and
     /// [`ErrorKind::ForeignKey`] where the other shard refuses a row, or rows of a model that the cluster was not
     /// opened with refer to one that moves; the databases'. Then nothing is moved, and the row is as it was.
@@ -106,7 +108,15 @@ impl Session {
         change(&mut changed);
         let to = changed.shard_chooser(self.cluster.shards())?;
         self.refuse_elsewhere(to, "the row").map_err(|error| error.in_table(table.name))?;
-        let changes = changes(row.recorded().map_or(&**row, |recorded| &**recorded), &changed)?;
+        let recorded = row.recorded().map_or(&**row, |recorded| &**recorded);
+        let mut changes = changes(recorded, &changed)?;
+        let version = version::of::<T>(&values_of(recorded)?)?;
+        if let Some(version) = &version {
+            changes.retain(|(column, _)| *column != version.place);
+            if from != to || !changes.is_empty() {
+                changes.push((version.place, Value::Integer(version.next()?)));
+            }
+        }
         refuse_another_id::<T>(&changes, row.shard())?;
         self.within("relocate", Some(table), |session| {
             let shards: ShardSet = [from, to].into_iter().collect();
@@ -114,9 +124,17 @@ impl Session {
             session.flush()?;
             session.identities.clear();
             let way = Way { from, to };
-            let relocated = session.atomically(&shards, |session| match from == to {
-                true => session.change(&changed, &changes, to).map(|()| Relocated::default()),
-                false => session.move_family(&mut changed, &changes, way),
+            let relocated = session.atomically(&shards, |session| {
+                let is_wanted = |version: &Version| {
+                    session.stored_version(from, row).map(|found| found == Some(version.number))
+                };
+                if !version.as_ref().map_or(Ok(true), is_wanted)? {
+                    return Err(session.missed(from, row, version.as_ref()));
+                }
+                match from == to {
+                    true => session.change(&changed, &changes, to).map(|()| Relocated::default()),
+                    false => session.move_family(&mut changed, &changes, way),
+                }
             });
             let relocated = session.noticed(relocated)?;
             let stored = session.look_up::<T>(changed.id(), &ShardSet::one(to))?;
@@ -138,7 +156,7 @@ impl Session {
         let table = T::TABLE;
         let cluster = self.cluster.clone();
         let columns: Vec<usize> = changes.iter().map(|(column, _)| *column).collect();
-        let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.update(table, &columns);
+        let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.update(table, &columns, None);
         let mut params: Vec<Param<'_>> =
             changes.iter().map(|(_, value)| Param::Value(value.borrowed())).collect();
         params.push(Param::Value(id_of(row)?));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::link::Link;
 use super::pending::Batch;
-use super::read::gone;
+use super::version::{self, Version};
 use super::{Session, Watch};
 use crate::commit::{Redo, encode_values};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,43 +20,62 @@ impl Session {
     /// Sends what was changed in a row since it was read or written last, and only those columns. What a
     /// rollback has undone since counts as changed.
     ///
+    /// A row with a `#[version]` is written only where it still has the version with which it was read, and gets the
+    /// next one; what was put into that field is not looked at.
+    ///
     /// A row may be given another [`Parent`](crate::Parent) on its shard. Its id and its shard key stay as they
     /// are, the key even where its new value lives on the same shard.
     ///
     /// # Errors
     /// [`ErrorKind::Moved`] where that is not so; [`ErrorKind::NotFound`] where the row is gone;
+    /// [`ErrorKind::Stale`] where somebody else has changed it since;
     /// [`ErrorKind::UnknownShard`] where it is another cluster's; the database's. Then nothing is written, and
     /// the row keeps its changes.
-    pub fn update<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
+    pub fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
         self.within("update", Some(T::TABLE), |session| session.update_row(row))
     }
 
-    fn update_row<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
+    fn update_row<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
         let table = T::TABLE;
         self.refuse_row_elsewhere(row.shard(), table.name)?;
         let shard = self.cluster.shards().place_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
         let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
-        let changed: Vec<usize> =
-            (0..table.columns.len()).filter(|&column| before.get(column) != after.get(column)).collect();
+        let version = version::of::<T>(&before)?;
+        let is_version = |column: usize| version.as_ref().is_some_and(|version| version.place == column);
+        let mut changed: Vec<usize> = (0..table.columns.len())
+            .filter(|&column| !is_version(column) && before.get(column) != after.get(column))
+            .collect();
         self.refuse_move(row, &changed)?;
         if changed.is_empty() {
             drop(after);
             row.settle(None);
-            return Ok(());
+            return version.map_or(Ok(()), |version| version.put_back(row));
         }
+        let next = version.as_ref().map(Version::next).transpose()?;
+        changed.extend(version.as_ref().map(|version| version.place));
         let model = self.cluster.layout().model(table)?;
-        let sql = self.cluster.layout().sql(model, shard)?.update(table, &changed);
-        let columns = changed.iter().copied().chain([table.id]);
+        let place = version.as_ref().map(|version| version.place);
+        let sql = self.cluster.layout().sql(model, shard)?.update(table, &changed, place);
+        let columns =
+            changed.iter().filter(|&&column| !is_version(column)).filter_map(|&column| after.get(column));
+        let next_version = next.map(Value::Integer);
+        let found = version.as_ref().map(|version| Value::Integer(version.number));
         let params: Vec<Param<'_>> = columns
-            .filter_map(|column| after.get(column))
+            .chain(&next_version)
+            .chain(after.get(table.id))
+            .chain(&found)
             .map(|value| Param::Value(value.borrowed()))
             .collect();
         if self.write_row(shard, table, &sql, &params)? == 0 {
-            return Err(gone::<T>(row.id(), row.shard()));
+            let error = self.missed(shard, row, version.as_ref());
+            return self.in_the_way(Err(error));
         }
         drop(params);
         drop(after);
+        if let (Some(version), Some(next)) = (version, next) {
+            version.put(row, next)?;
+        }
         let database = self.cluster.layout().place(shard)?.database;
         row.settle(self.links.get(database).and_then(Link::unit));
         self.identities.put(row)
@@ -99,7 +118,8 @@ impl Session {
     /// Removes a row.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where it is gone already, [`ErrorKind::ForeignKey`] where it has children.
+    /// [`ErrorKind::NotFound`] where it is gone already, [`ErrorKind::Stale`] where it has a `#[version]` and somebody
+    /// else has changed it since it was read, [`ErrorKind::ForeignKey`] where it has children.
     pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         self.within("delete", Some(T::TABLE), |session| session.delete_row(row))
     }
@@ -109,17 +129,27 @@ impl Session {
         self.refuse_row_elsewhere(row.shard(), table.name)?;
         let shard = self.cluster.shards().place_of(row.shard())?;
         let model = self.cluster.layout().model(table)?;
-        let sql = self.cluster.layout().sql(model, shard)?.delete.clone();
+        let recorded = row.recorded().unwrap_or(row.row());
+        let version = version::of::<T>(&values_of(&**recorded)?)?;
+        let mut sql = self.cluster.layout().sql(model, shard)?.delete.clone();
         let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
         self.identities.forget::<T>(row.id(), row.shard())?;
-        match self.write_row(shard, table, &sql, &[Param::Value(id)])? {
-            0 => Err(gone::<T>(row.id(), row.shard())),
+        let mut params = vec![Param::Value(id)];
+        if let Some(version) = &version {
+            sql.push_str(&version.condition(table));
+            params.push(Param::Value(Value::Integer(version.number)));
+        }
+        match self.write_row(shard, table, &sql, &params)? {
+            0 => {
+                let error = self.missed(shard, row, version.as_ref());
+                self.in_the_way(Err(error))
+            }
             _ => Ok(()),
         }
     }
 
     /// Executes a statement on one shard, after what waits for that shard.
-    fn write_row(
+    pub(super) fn write_row(
         &mut self,
         shard: usize,
         table: &'static Table,
@@ -133,6 +163,25 @@ impl Session {
     }
 
     pub(super) fn begin_write(&mut self, shard: usize) -> Result<()> {
+        self.take_write(shard)?;
+        let database = self.cluster.layout().place(shard)?.database;
+        if let Some(link) = self.links.get_mut(database) {
+            link.written.insert(shard);
+        }
+        Ok(())
+    }
+
+    /// Begins to write on all of these shards or, where somebody else is in the way on one, on none.
+    pub(super) fn lock(&mut self, shards: &ShardSet) -> Result<()> {
+        let before: Vec<bool> = self.links.iter().map(Link::may_write).collect();
+        shards.indexes().iter().try_for_each(|&shard| self.take_write(shard)).inspect_err(|_| {
+            let links = self.links.iter_mut().zip(before);
+            links.filter(|(link, before)| link.may_write() && !before).for_each(|(link, _)| link.rollback());
+        })
+    }
+
+    /// Begins a transaction that may write, unless there is one.
+    fn take_write(&mut self, shard: usize) -> Result<()> {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
@@ -143,9 +192,6 @@ impl Session {
             let name = layout.shards().at(shard).map_or("", Shard::name);
             let begun = link.write(&self.cluster, database).map_err(|error| error.on_shard(name));
             self.in_the_way(begun)?;
-        }
-        if let Some(link) = self.links.get_mut(database) {
-            link.written.insert(shard);
         }
         Ok(())
     }

@@ -1,0 +1,97 @@
+//! The statements about single rows of a model's table, by their ids.
+
+use std::fmt::Write as _;
+
+use super::quoted;
+use crate::model::{ColumnDef, IdKind, KeyColumns, Table};
+
+/// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
+#[derive(Debug)]
+pub(crate) struct TableSql {
+    /// The table's name with its prefix, quoted.
+    pub(crate) name: String,
+    /// `SELECT` with every column, up to the table.
+    pub(crate) select: String,
+    /// The row with an id.
+    pub(crate) get: String,
+    /// A row with all its columns; for ids that the database counts, all but the id.
+    pub(crate) insert: String,
+    /// Removes the row with an id.
+    pub(crate) delete: String,
+}
+
+impl TableSql {
+    pub(crate) fn new(table: &Table, prefix: &str) -> Self {
+        let name = quoted(&format!("{prefix}{}", table.name));
+        let list = |columns: &[&ColumnDef]| {
+            columns.iter().map(|column| quoted(column.name)).collect::<Vec<_>>().join(", ")
+        };
+        let all: Vec<&ColumnDef> = table.columns.iter().collect();
+        let mut given = all.clone();
+        if table.id_kind == IdKind::Auto && table.id < given.len() {
+            given.remove(table.id);
+        }
+        let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
+        let places: Vec<String> = (1..=given.len()).map(|place| format!("?{place}")).collect();
+        let select = format!("SELECT {} FROM {name}", list(&all));
+        TableSql {
+            get: format!("{select} WHERE {id} = ?1"),
+            insert: match given.is_empty() {
+                true => format!("INSERT INTO {name} DEFAULT VALUES"),
+                false => format!("INSERT INTO {name} ({}) VALUES ({})", list(&given), places.join(", ")),
+            },
+            delete: format!("DELETE FROM {name} WHERE {id} = ?1"),
+            select,
+            name,
+        }
+    }
+
+    /// Inserts a row or, where its id is there with the same key, sets its other columns. Where the model has a version,
+    /// that has to be the row's as well; the next one is then the parameter behind the row's values.
+    pub(crate) fn save(&self, table: &Table, version: Option<usize>) -> String {
+        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+        let key = match table.key {
+            KeyColumns::Columns(key) => key,
+            KeyColumns::Parent(_) => &[],
+        };
+        let stays = |column: usize| column == table.id || key.contains(&column);
+        let mut set: Vec<String> = (0..table.columns.len())
+            .filter(|&column| !stays(column))
+            .map(|column| match version {
+                Some(version) if version == column => {
+                    format!("{} = ?{}", name(column), table.columns.len() + 1)
+                }
+                _ => format!("{0} = excluded.{0}", name(column)),
+            })
+            .collect();
+        if set.is_empty() {
+            set.push(format!("{0} = excluded.{0}", name(table.id))); // finds out whether the key is the same
+        }
+        let same: Vec<String> = key
+            .iter()
+            .filter(|&&column| column != table.id)
+            .chain(&version)
+            .map(|&column| format!("{0} = excluded.{0}", name(column)))
+            .collect();
+        let condition =
+            if same.is_empty() { String::new() } else { format!(" WHERE {}", same.join(" AND ")) };
+        let (insert, id, set) = (&self.insert, name(table.id), set.join(", "));
+        format!("{insert} ON CONFLICT ({id}) DO UPDATE SET {set}{condition}")
+    }
+
+    /// Sets these columns of the row with an id, where it has this version; these are the last parameters.
+    pub(crate) fn update(&self, table: &Table, columns: &[usize], version: Option<usize>) -> String {
+        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+        // Rendered for every row that is updated: one text, without others on the way.
+        let mut sql = format!("UPDATE {} SET ", self.name);
+        for (place, &column) in columns.iter().enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            let _ = write!(sql, "{separator}{} = ?{}", name(column), place + 1);
+        }
+        let _ = write!(sql, " WHERE {} = ?{}", name(table.id), columns.len() + 1);
+        if let Some(version) = version {
+            let _ = write!(sql, " AND {} = ?{}", name(version), columns.len() + 2);
+        }
+        sql
+    }
+}

@@ -1,0 +1,15 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded, Clone, Debug)]
+struct Draft {
+    #[id]
+    id: i64,
+    #[shard_key(hash)]
+    place: i64,
+    #[version]
+    version: i64,
+    #[version]
+    revision: i64,
+}
+
+fn main() {}

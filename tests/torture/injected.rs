@@ -52,7 +52,7 @@ impl Tries {
             let file = file.unwrap();
             std::fs::copy(file.path(), cluster.join(file.file_name())).unwrap();
         }
-        Writer { cluster, logs, number: 1, units: 2, three: true }
+        Writer { cluster, logs, number: 1, units: 3, three: true }
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Writer {
     pub number: i64,
     /// How many units it writes.
     pub units: u64,
-    /// Whether each unit is over the same three shards.
+    /// Whether the first two units are over the same three shards, and the others on the first of them alone.
     pub three: bool,
 }
 
@@ -72,7 +72,11 @@ fn in_a_process_of_its_own() {
     let mut session = cluster.session();
     for unit in 0..units {
         let id = number * UNITS_OF_A_WRITER + unit as i64;
-        let shards = if three { 0b0111 } else { 1 + numbers.below(15) };
+        let shards = match (three, unit) {
+            (true, 0 | 1) => 0b0111,
+            (true, _) => 0b0001,
+            (false, _) => 1 + numbers.below(15),
+        };
         tell(format!("begun {id}"));
         match write(&mut session, id, shards, numbers.below(1_000) as i64) {
             Ok(()) => tell(format!("committed {id}")),

@@ -53,10 +53,9 @@ impl Session {
     fn commit_links(&mut self) -> Result<Committed> {
         self.identities.clear();
         let cluster = self.cluster.clone();
-        let in_use = |link: &Link| link.has_changed();
         let (mut durable, mut others): (Vec<usize>, Vec<usize>) = Default::default();
         for (database, link) in self.links.iter_mut().enumerate() {
-            match (in_use(link), cluster.outlives_the_process(database)) {
+            match (link.has_changed(), cluster.outlives_the_process(database)) {
                 (true, true) => durable.push(database),
                 (true, false) => others.push(database),
                 // What was only read has nothing to lose.
@@ -128,6 +127,10 @@ impl Session {
         for &database in durable {
             let Some(link) = self.links.get(database) else { continue };
             let (Some(connection), Some(redo)) = (link.connection(), &link.redo) else { continue };
+            if link.has_lost_its_transaction() {
+                let said = "the database has ended the transaction by itself";
+                return Err(self.named(database, Error::new(ErrorKind::Aborted, said)));
+            }
             let base = cluster.begin_version(database, connection);
             let base = base.map_err(|error| self.named(database, error))?;
             parts.push(Part { database: cluster.database_name(database), base, redo });

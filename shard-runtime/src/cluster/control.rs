@@ -24,7 +24,7 @@ pub(super) struct Control {
     pub(super) cluster: String,
     pub(super) driver: Box<dyn Driver>,
     /// Whether the shards wait for the disk at every commit, and so the decisions.
-    is_durable: bool,
+    pub(super) is_durable: bool,
     /// The block of each model that uses a sequence.
     blocks: Vec<(&'static str, Mutex<Block>)>,
 }

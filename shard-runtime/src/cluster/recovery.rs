@@ -96,6 +96,11 @@ impl Cluster {
         }
     }
 
+    /// Whether a commit waits until it is on disk.
+    pub(crate) fn waits_for_the_disk(&self) -> bool {
+        self.0.control.is_durable
+    }
+
     pub(crate) fn name_unit(&self) -> Result<String> {
         self.0.control.name_unit()
     }

@@ -7,7 +7,7 @@
 //! 1. Every database is locked for writing from before the session's first write to it; right after the lock, and
 //!    before anything is read under it, it is healed (`heal`).
 //! 2. To commit, the session raises the version of each database inside its transaction, decides in the control
-//!    database, and commits the databases in the cluster's order.
+//!    database, and commits the databases: at the same time, where each waits for its disk.
 //! 3. A database whose owner died, or failed, between the decision and its own commit has the version that was its
 //!    base. Whoever locks it next sees this, does what the record says, and raises the version in the same
 //!    transaction: the record is applied to exactly the state that it was computed on, and exactly once.

@@ -1,5 +1,7 @@
 //! How a session's unit of work ends: committed on every database that it changed, or on none.
 
+use std::sync::mpsc::channel;
+
 use super::Session;
 use super::link::Link;
 use crate::cluster::Cluster;
@@ -102,9 +104,12 @@ impl Session {
         let unit = decided.inspect_err(|error| self.abort(error))?;
         let (mut shards, mut pending) = (ShardSet::none(), Vec::new());
         for &database in durable {
-            let Some(link) = self.links.get_mut(database) else { continue };
+            let Some(link) = self.links.get(database) else { continue };
             shards = union(&shards, &link.written);
-            if let Err(error) = link.commit() {
+        }
+        for (database, committed) in self.commit_at_once(cluster, durable) {
+            let Some(link) = self.links.get_mut(database) else { continue };
+            if let Err(error) = link.has_committed(committed) {
                 pending.push(self.named(database, error));
                 if let Some(link) = self.links.get_mut(database) {
                     link.leave();
@@ -116,6 +121,46 @@ impl Session {
         }
         self.commit_in_turn(cluster, others, shards)?;
         Ok(Committed { pending })
+    }
+
+    /// Commits databases whose unit is decided: where each waits for its disk, on workers, so that they wait at the same
+    /// time. What became of each.
+    fn commit_at_once(&mut self, cluster: &Cluster, databases: &[usize]) -> Vec<(usize, Result<()>)> {
+        let wanted = if cluster.waits_for_the_disk() { databases.len().saturating_sub(1) } else { 0 };
+        let (there, here) = databases.split_at(cluster.workers().take(wanted));
+        let mut loans = Vec::with_capacity(there.len());
+        for &database in there {
+            let connection = self.links.get_mut(database).and_then(Link::lend);
+            let (sender, home) = channel();
+            let commit = move || {
+                let committed = connection.as_ref().map_or(Ok(()), |connection| connection.commit());
+                (connection, committed)
+            };
+            cluster.workers().run(commit, move |done| {
+                let _ = sender.send(done);
+            });
+            loans.push((database, home));
+        }
+        let mut committed = Vec::with_capacity(databases.len());
+        for &database in here {
+            let connection = self.links.get(database).and_then(Link::connection);
+            committed.push((database, connection.map_or(Ok(()), |connection| connection.commit())));
+        }
+        for (database, home) in loans {
+            committed.push(match home.recv() {
+                Ok((connection, result)) => {
+                    if let (Some(link), Some(connection)) = (self.links.get_mut(database), connection) {
+                        link.take_back(connection);
+                    }
+                    (database, result)
+                }
+                Err(_) => {
+                    let said = "the thread that committed the database is gone";
+                    (database, Err(Error::new(ErrorKind::Database, said)))
+                }
+            });
+        }
+        committed
     }
 
     /// Everything up to the decision; the unit's name. What fails here has had no effect.

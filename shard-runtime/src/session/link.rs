@@ -135,6 +135,11 @@ impl Link {
             (Some(connection), Some(_)) => connection.commit(),
             _ => Ok(()),
         };
+        self.has_committed(committed)
+    }
+
+    /// After the transaction was committed, or was not: where it was, the connection is given back.
+    pub(super) fn has_committed(&mut self, committed: Result<()>) -> Result<()> {
         if committed.is_ok() {
             std::mem::take(self).units.iter().for_each(Unit::keep);
         }

@@ -13,8 +13,9 @@ use crate::sql::quoted;
 
 impl Cluster {
     /// Finishes the units of work that were decided and not yet committed on every shard that they wrote; their names,
-    /// as [`ErrorKind::InDoubt`] gives them, with those of the units that opening the cluster has finished. A unit
-    /// that was in doubt is committed if it is among them, and undone if it is not.
+    /// as [`Error::unit`](crate::Error::unit) gives them, with those of the units that opening the cluster has finished.
+    /// A unit that was in doubt is committed if it is among them; if it is not, it is undone, or another process has
+    /// finished it before.
     ///
     /// Nobody has to call this for the shards to be right: opening the cluster does it, and each session that begins
     /// to write to a shard does it for that shard. What it adds is that readers see such units at once. It may be

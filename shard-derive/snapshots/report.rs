@@ -37,11 +37,11 @@ const _: () = {
             id_kind: __rt::IdKind::Auto,
             key: __rt::KeyColumns::Parent(1),
             placement: <<Self as __rt::Child>::Parent as __rt::Sharded>::TABLE.placement,
-            indexes: &[],
             parent: ::core::option::Option::Some(__rt::ParentDef {
                 table: <<Self as __rt::Child>::Parent as __rt::Sharded>::TABLE,
                 column: 1,
             }),
+            ..__rt::Table::PLAIN
         };
         #[allow(clippy::misnamed_getters)]
         fn id(&self) -> &i64 {

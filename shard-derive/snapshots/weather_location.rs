@@ -37,8 +37,7 @@ const _: () = {
                 entries: <Continent as __rt::PlacedKey>::ENTRIES,
                 otherwise: ::core::option::Option::None,
             },
-            indexes: &[],
-            parent: ::core::option::Option::None,
+            ..__rt::Table::PLAIN
         };
         #[allow(clippy::misnamed_getters)]
         fn id(&self) -> &i64 {

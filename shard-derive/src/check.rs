@@ -1,6 +1,8 @@
 //! What must hold across fields: one function for each rule, with the reason. All of them run, whatever the
 //! others find, so that every mistake is seen at once.
 
+mod reference;
+
 use std::collections::HashMap;
 
 use syn::Type;
@@ -34,6 +36,8 @@ pub(crate) fn check(model: &Model, errors: &mut Errors) {
     collations(model, errors);
     id_before_placement(model, errors);
     not_its_own_parent(model, errors);
+    reference::table(model, errors);
+    reference::references(model, errors);
     table_name(model, errors);
     column_names(model, errors);
     constants(model, errors);
@@ -66,6 +70,9 @@ fn one_id(model: &Model, errors: &mut Errors) {
 /// One thing decides where a row lives. With none the row has no place; a key beside a parent could
 /// contradict it, and the row would not be found where its parent is.
 fn one_home(model: &Model, errors: &mut Errors) {
+    if model.attrs.reference.is_some() {
+        return;
+    }
     let mut parents = model.fields.iter().filter_map(|field| field.attrs.parent.as_ref());
     let parent = parents.next();
     for second in parents {
@@ -111,7 +118,8 @@ fn one_version(model: &Model, errors: &mut Errors) {
 
 /// Two keys may be meant as one key together, or one of them may be a slip: it has to be said.
 fn one_key(model: &Model, errors: &mut Errors) {
-    if model.attrs.key.is_some() || model.fields.iter().any(|field| field.attrs.parent.is_some()) {
+    let is_decided = model.attrs.key.is_some() || model.attrs.reference.is_some();
+    if is_decided || model.fields.iter().any(|field| field.attrs.parent.is_some()) {
         return;
     }
     for second in model.fields.iter().filter_map(|field| field.attrs.key.as_ref()).skip(1) {
@@ -122,7 +130,7 @@ fn one_key(model: &Model, errors: &mut Errors) {
 
 /// Fields that form one key are placed together, as the struct says; ranges and lists are for single values.
 fn key_of_several_fields(model: &Model, errors: &mut Errors) {
-    let Some(key) = &model.attrs.key else { return };
+    let Some(key) = model.attrs.key.as_ref().filter(|_| model.attrs.reference.is_none()) else { return };
     let marked: Vec<_> = model.fields.iter().filter_map(|field| field.attrs.key.as_ref()).collect();
     if marked.is_empty() && !model.fields.iter().any(|field| field.attrs.parent.is_some()) {
         errors.at(&key.word, "no field forms this key: mark its fields with `#[shard_key]`");

@@ -48,7 +48,8 @@ use value::{Role, ValueType};
 ///
 /// # The roles of fields
 ///
-/// A model has one `#[id]`, and either a `#[shard_key]` or a `#[shard_parent]`, which decides where a row lives.
+/// A model has one `#[id]`, and either a `#[shard_key]` or a `#[shard_parent]`, which decides where a row lives; or it is
+/// a `reference` table.
 ///
 /// | attribute | meaning |
 /// |---|---|
@@ -64,6 +65,7 @@ use value::{Role, ValueType};
 /// | `#[shard_parent]` on a `Parent<P>` | The row lives where its parent lives. The column is `<field>_id`. |
 /// | `#[shard_parent(Company)]` on a bare id | The same, where the parent's id is its key. |
 /// | `#[version]` on an `i64`, `i32`, `u64`, `u32` | Starts at 1 and is raised by every update; a row that somebody else has changed is then an error, not overwritten. |
+/// | `#[references(Currency)]` on an id of `Currency`, or an `Option` of one | Refers to a row of the reference table, which every shard holds; the databases see to it that it is there. See `Reference`. |
 ///
 /// `#[id]` and `#[shard_key(..)]` may stand on one field: the id is the key, and one shard is asked for it.
 /// So may `#[id]` and `#[shard_parent(Company)]`: one row for each parent.
@@ -104,8 +106,9 @@ use value::{Role, ValueType};
 /// |---|---|
 /// | `table = "weather_reports"` | The table's name. Without it, the struct's name in snake case. |
 /// | `index(city, name)` | An index over these fields. (A parent's column has one anyway.) |
-/// | `unique(continent, city)` | A unique index. It contains what decides the shard: only so it holds over the cluster. |
+/// | `unique(continent, city)` | A unique index. It contains what decides the shard: only so it holds over the cluster. (In a reference table, which is whole on every shard, any fields.) |
 /// | `insert(name = AddReport, derive(Clone, Debug))` | The name of the insert struct, and its derives. |
+/// | `reference` | The rows live whole on every shard, so that there is neither a key nor a parent: read from one, written on all. Not with `#[id(auto)]`. See `Reference`. |
 /// | `shard_key(hash)`, `shard_key(with = path)` | How the fields marked `#[shard_key]` are placed together. |
 /// | `crate = some::path` | The path of the runtime, where it is not `::shard_runtime`. |
 ///
@@ -122,14 +125,14 @@ use value::{Role, ValueType};
 /// - For each field a constant of its name in capitals, seen where the field is seen: the column, from which
 ///   filters, orders and assignments are made. For a key of several fields also `SHARD_KEY`.
 /// - `New…` with every field but the id, where the id is generated: what a session adds.
-/// - `Child`, `UniqueId` and `IdIsKey`, where they hold.
+/// - `Child`, `UniqueId`, `IdIsKey` and `Reference`, where they hold.
 ///
 /// # Not supported
 ///
 /// Type parameters (a table's columns have one type), borrowed fields (rows are owned), tuple structs, enums
 /// and unions. Names that a database keeps for itself (`rowid`, `ctid`, …), that are longer than 63 bytes, or
 /// that differ by case alone are refused.
-#[proc_macro_derive(Sharded, attributes(sharded, shard_key, shard_parent, version, id))]
+#[proc_macro_derive(Sharded, attributes(sharded, shard_key, shard_parent, version, references, id))]
 pub fn derive_sharded(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     sharded(input.into()).into()
 }

@@ -42,6 +42,8 @@ pub(crate) enum Home {
     Handle(usize),
     /// The parent's bare id in this field.
     Bare { column: usize, parent: Path },
+    /// Nothing: every row lives on every shard.
+    Everywhere,
     /// Nothing that was said; a mistake is reported.
     Nowhere,
 }
@@ -94,7 +96,10 @@ impl Model {
             // What is on the id or the key is reported, and no version then.
             version: find(&fields, |attrs| attrs.version.as_ref().filter(|_| attrs.is_plain()))
                 .map(|(place, _)| place),
-            home: Home::of(&input.ident, &fields, attrs.key.as_ref()),
+            home: match &attrs.reference {
+                Some(_) => Home::Everywhere,
+                None => Home::of(&input.ident, &fields, attrs.key.as_ref()),
+            },
             ident: input.ident.clone(),
             vis: input.vis.clone(),
             runtime: runtime_path(attrs.runtime.as_ref()),
@@ -116,7 +121,7 @@ impl Model {
         match &self.home {
             Home::Own { columns, .. } => columns[..] == [self.id],
             Home::Bare { column, .. } => *column == self.id,
-            Home::Handle(_) | Home::Nowhere => false,
+            Home::Handle(_) | Home::Everywhere | Home::Nowhere => false,
         }
     }
 
@@ -132,7 +137,7 @@ impl Model {
         match &self.home {
             Home::Own { columns, .. } => columns,
             Home::Handle(column) | Home::Bare { column, .. } => std::slice::from_ref(column),
-            Home::Nowhere => &[],
+            Home::Everywhere | Home::Nowhere => &[],
         }
     }
 
@@ -144,6 +149,12 @@ impl Model {
             _ => None,
         };
         key.map(|key| &key.placement)
+    }
+
+    /// The places of the fields that refer to rows of reference tables, each with that table's model.
+    pub(crate) fn references(&self) -> impl Iterator<Item = (usize, &Path)> {
+        let fields = self.fields.iter().enumerate();
+        fields.filter_map(|(place, field)| Some((place, field.attrs.references.as_ref()?.model.as_ref()?)))
     }
 
     /// The place of the field of this name.

@@ -68,6 +68,9 @@ pub enum ErrorKind {
     ManyRows,
     /// One id was found on two shards although ids are unique over the cluster.
     Ambiguous,
+    /// Shards that hold the same rows of a reference table by right do not: somebody has written behind the cluster's
+    /// back, or a shard has come to it without them.
+    Diverged,
     /// The unit of work was ended by an earlier error, and has to be rolled back before the session is used on.
     Aborted,
     /// A unit of work was committed with [`Commit::BestEffort`](crate::Commit::BestEffort), on some of its shards only.

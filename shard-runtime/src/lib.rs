@@ -359,18 +359,21 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 /// The crate that timestamps are values of.
 #[cfg(feature = "jiff")]
 pub use jiff;
-pub use key::{Constant, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash};
+pub use key::{
+    Constant, DecidesShard, Everywhere, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash,
+};
 pub use model::{
     Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, KnownId, Models,
-    ParentDef, ParentOf, Row, Sharded, Table, UniqueId, Version,
+    ParentDef, ParentOf, Reference, ReferenceDef, RefersTo, Row, Sharded, Table, UniqueId, Version,
 };
 pub use plan::{Explain, Plan};
 pub use query::{
     Aggregate, ById, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count, Cursor, Delete,
     Exists, Explainable, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds, IntoAssign,
     IntoOperand, IntoParameter, IntoTerm, IsRouted, Locate, Located, Measure, MeasureList, Measured, Number,
-    Operand, Order, Ordered, Predicate, ProjectedColumns, Projection, Query, Routed, Routing, Select,
-    Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithCursor, WithParent, Write, count, kind,
+    Operand, Order, Ordered, Predicate, ProjectedColumns, Projection, Query, ReferredRow, Routed, Routing,
+    Select, Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithCursor, WithParent, WithReferences,
+    Write, count, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;

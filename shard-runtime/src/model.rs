@@ -1,13 +1,17 @@
 //! What the derive fills in: the trait [`Sharded`] with its choosers, loader and binder, and the description of
 //! a model's table.
 
+mod reference;
+
 use std::fmt;
+
+pub use reference::{Reference, ReferenceDef, RefersTo};
 
 use crate::__private::Same;
 use crate::collation::Collation;
 use crate::error::{Error, Result, ValueError};
-use crate::key::{Key, Placement};
-use crate::query::{ById, Delete, Filter, Holds, Number, Predicate, Routing, Select, Unrouted, Update};
+use crate::key::{DecidesShard, Key, Placement};
+use crate::query::{ById, Delete, Filter, Holds, Number, Predicate, Routing, Select, Update};
 use crate::shards::{Shard, ShardSet, Shards};
 use crate::value::{ColumnType, Field, Value};
 
@@ -23,7 +27,8 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// The type of the `#[id]` field.
     type Id: Field + Clone + fmt::Debug + PartialEq;
 
-    /// What decides the shard: the key field's type, a tuple of several, or the parent's key.
+    /// What decides the shard: the key field's type, a tuple of several, or the parent's key; for a reference table
+    /// [`Everywhere`](crate::Everywhere).
     type Key: Key;
 
     /// The table, its columns, its key and its parent.
@@ -46,7 +51,8 @@ pub trait Sharded: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// The one shard that this row lives on, by its place in the cluster's order.
+    /// The one shard that this row lives on, by its place in the cluster's order; for a row that lives on all of them
+    /// the first.
     ///
     /// # Errors
     /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the key's value is placed nowhere.
@@ -60,7 +66,7 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     fn identity_chooser(id: &Self::Id, loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet>;
 
     /// The shards that may hold rows matching the predicate: never too few, and exactly the least for
-    /// predicates on the key alone.
+    /// predicates on the key alone. For a reference table they are all, of which each holds every row.
     ///
     /// # Errors
     /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the predicate asks for a key that is placed
@@ -73,18 +79,19 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// Gives every column's value, in the order of [`Table::columns`].
     fn bind<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()>;
 
-    /// All rows of this model: a query to be narrowed with `filter`, `on` or `all_shards`.
-    fn select() -> Select<Self, Unrouted> {
+    /// All rows of this model: a query to be narrowed with `filter`, `on` or `all_shards`. That of a reference table can
+    /// be run as it is: it asks one shard.
+    fn select() -> Select<Self, <Self::Key as Key>::Unfiltered> {
         Select::new()
     }
 
     /// A change of many rows at once.
-    fn update() -> Update<Self, Unrouted> {
+    fn update() -> Update<Self, <Self::Key as Key>::Unfiltered> {
         Update::new()
     }
 
     /// A removal of many rows at once.
-    fn delete() -> Delete<Self, Unrouted> {
+    fn delete() -> Delete<Self, <Self::Key as Key>::Unfiltered> {
         Delete::new()
     }
 
@@ -219,7 +226,7 @@ pub trait IdIsKey: Sharded {}
 )]
 pub trait Child: Sharded {
     /// The parent's model.
-    type Parent: Sharded;
+    type Parent: Sharded<Key: DecidesShard>;
 
     /// The place of the column that holds the parent's id.
     const PARENT_COLUMN: usize;
@@ -293,12 +300,37 @@ pub struct Table {
     pub indexes: &'static [Index],
     /// The parent and the column that holds its id.
     pub parent: Option<ParentDef>,
+    /// The rows of reference tables that a row refers to.
+    pub references: &'static [ReferenceDef],
 }
 
 impl Table {
-    /// How many ancestors a row has: 0 without a parent.
+    /// What the derive does not say of a model that has none of it.
+    #[doc(hidden)]
+    pub const PLAIN: Table = Table {
+        model: "",
+        name: "",
+        columns: &[],
+        id: 0,
+        id_kind: IdKind::Given,
+        key: KeyColumns::Columns(&[]),
+        placement: Placement::Everywhere,
+        indexes: &[],
+        parent: None,
+        references: &[],
+    };
+
+    /// How many tables come before this one, along the longest way: its parent or what it refers to, what that one
+    /// hangs on, and so on.
     pub(crate) fn depth(&self) -> usize {
-        self.parent.map_or(0, |parent| 1 + parent.table.depth())
+        let referred = self.references.iter().map(|reference| reference.table);
+        let before = self.parent.map(|parent| parent.table).into_iter().chain(referred);
+        before.map(|table| 1 + table.depth()).max().unwrap_or(0)
+    }
+
+    /// Whether every shard holds every row.
+    pub(crate) fn is_reference(&self) -> bool {
+        matches!(self.placement, Placement::Everywhere)
     }
 
     /// Whether this describes the same model: a constant may stand at several addresses.

@@ -39,6 +39,8 @@ pub struct Plan<'q> {
     /// How the shards' answers become one value, where they do.
     one_value: Option<&'static str>,
     asks_nobody_by_limit: bool,
+    /// Whether it changes rows.
+    writes: bool,
 }
 
 /// What one shard is asked.
@@ -56,8 +58,11 @@ impl<'q> Plan<'q> {
             let parent = |table: &&'static Table| table.parent.map(|parent| parent.table);
             tables.extend(std::iter::successors(Some(table), parent).skip(1).take(generations));
         }
+        if let Projection::RowsWithReferences(references) = projection {
+            tables.extend(references.iter().map(|reference| reference.table));
+        }
         let asks_nobody_by_limit = core.limit == Some(0);
-        let chosen = route::target_shards(&core.target, layout.shards())?;
+        let chosen = route::shards_to_read(&core.target, layout.shards())?;
         let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
         // One shard does everything itself; of several each may hold all the rows that are wanted. Partial
         // values are bounded by whoever merges them.
@@ -89,6 +94,8 @@ impl<'q> Plan<'q> {
             let after = begin.map(|(cursor, place)| match distinct {
                 // A row that is equal to the cursor's is the cursor's, whatever shard has it.
                 true => After { cursor, order: &order, shard: Ordering::Less },
+                // The cursor's row of a reference table is here too, wherever that was read.
+                false if table.is_reference() => After { cursor, order: &core.order, shard: Ordering::Equal },
                 // A shard that comes before the cursor's has given its rows that are equal to the cursor's already.
                 false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
             });
@@ -111,15 +118,16 @@ impl<'q> Plan<'q> {
             grouping: Grouping::default(),
             one_value: None,
             asks_nobody_by_limit: false,
+            writes: false,
         }
     }
 
     pub(crate) fn write(core: &'q WriteCore, layout: &Layout) -> Result<Self> {
         let model = layout.model(core.target.table)?;
         let tables = tables(&core.target, layout)?;
-        let shards = route::target_shards(&core.target, layout.shards())?;
+        let shards = route::shards_to_write(&core.target, layout.shards())?;
         let steps = steps(&core.target, &shards, layout, model, |_, site| sql::write(site, core))?;
-        Ok(Plan::new(&core.target, tables, steps))
+        Ok(Plan { writes: true, ..Plan::new(&core.target, tables, steps) })
     }
 
     pub(crate) fn shards(&self) -> ShardSet {
@@ -133,6 +141,9 @@ impl<'q> Plan<'q> {
             [Pin::Row(_)] if !self.steps.is_empty() => "where its parent lives".to_owned(),
             [_, ..] if !self.steps.is_empty() => {
                 format!("pinned to {}", self.shards().names(shards).join(", "))
+            }
+            _ if self.target.table.is_reference() && !self.steps.is_empty() => {
+                if self.writes { route::EVERY_SHARD } else { route::ANY_SHARD }.to_owned()
             }
             _ => route::reason(self.target.table, &self.target.predicate, shards)?,
         };
@@ -233,7 +244,7 @@ impl Shape {
             asked.iter().copied().chain(by_id).collect()
         };
         Ok(match projection {
-            Projection::Rows | Projection::RowsWithParents(_) => {
+            Projection::Rows | Projection::RowsWithParents(_) | Projection::RowsWithReferences(_) => {
                 Shape { columns: None, merge: merged(None, asked), order: total(), distinct: false }
             }
             Projection::Columns { columns, distinct: false } => {

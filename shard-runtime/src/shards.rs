@@ -38,6 +38,14 @@ impl Shard {
         self.0.statements.load(Ordering::Relaxed)
     }
 
+    /// Whether both are shards of one cluster.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        match (self.0.cluster.get(), other.0.cluster.get()) {
+            (Some(a), Some(b)) => a == b,
+            _ => Arc::ptr_eq(&self.0.cluster, &other.0.cluster),
+        }
+    }
+
     pub(crate) fn count_statement(&self) {
         self.0.statements.fetch_add(1, Ordering::Relaxed);
     }
@@ -46,11 +54,7 @@ impl Shard {
 /// Two handles are equal if they name the same shard of the same cluster.
 impl PartialEq for Shard {
     fn eq(&self, other: &Self) -> bool {
-        let same_cluster = || match (self.0.cluster.get(), other.0.cluster.get()) {
-            (Some(a), Some(b)) => a == b,
-            _ => Arc::ptr_eq(&self.0.cluster, &other.0.cluster),
-        };
-        Arc::ptr_eq(&self.0, &other.0) || (self.0.name == other.0.name && same_cluster())
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.name == other.0.name && self.is_beside(other))
     }
 }
 

@@ -21,7 +21,7 @@ use related::Scope;
 pub(crate) use table::TableSql;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Table;
+use crate::model::{ReferenceDef, Table};
 use crate::query::{
     GroupOrderCore, HavingCore, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore,
 };
@@ -88,6 +88,8 @@ pub(crate) enum Projection<'q> {
     Columns { columns: &'q [usize], distinct: bool },
     /// Every column of every row and, after them, of its parent, and so on for so many generations.
     RowsWithParents(usize),
+    /// Every column of every row and, after them, of each row of a reference table that these columns refer to.
+    RowsWithReferences(&'q [ReferenceDef]),
     /// The number of rows.
     Count,
     /// Something for every row: whether there is one.
@@ -150,6 +152,7 @@ pub(crate) fn select<'q>(
         Projection::Rows => Writer::start(site, site.sql.select.clone()),
         Projection::Columns { columns, distinct } => Writer::start_columns(site, columns, distinct),
         Projection::RowsWithParents(generations) => Writer::start_with_parents(site, generations),
+        Projection::RowsWithReferences(references) => Writer::start_with_references(site, references),
         Projection::Count if bounded => {
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }

@@ -6,8 +6,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::error::ValueError;
-use crate::model::{ChildOf, Sharded};
+use crate::error::{Result, ValueError};
+use crate::model::{ChildOf, Row, Sharded};
 use crate::query::{Routed, Select};
 use crate::shards::Shard;
 use crate::value::{ColumnType, Field, Storable, Value};
@@ -64,7 +64,13 @@ impl<T: Sharded> Stored<T> {
         Stored { row, original: None, before: Vec::new(), shard }
     }
 
-    /// The shard that the row lives on.
+    /// The row that a shard has answered.
+    pub(crate) fn loaded(row: &Row<'_>) -> Result<Self> {
+        Ok(Stored::new(Arc::new(T::load(row)?), row.shard.clone()))
+    }
+
+    /// The shard that the row lives on; of a row of a reference table, which lives on every shard, the one that it was
+    /// read from, or the first where it was added.
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
@@ -139,10 +145,14 @@ impl<T: Sharded> Clone for Stored<T> {
     }
 }
 
-/// The same row of the same shard with the same content.
+/// The same row of the same shard with the same content; of a reference table, wherever in the cluster it was read.
 impl<T: Sharded + PartialEq> PartialEq for Stored<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.shard == other.shard && self.row == other.row
+        let is_here = match T::TABLE.is_reference() {
+            true => self.shard.is_beside(&other.shard),
+            false => self.shard == other.shard,
+        };
+        is_here && self.row == other.row
     }
 }
 

@@ -48,6 +48,8 @@ mod projections;
 mod pushdown;
 mod raw_sql;
 mod recovering;
+mod reference;
+mod referring;
 mod relations;
 mod relocating;
 mod saving;

@@ -1,4 +1,4 @@
-//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`,
+//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`, `#[references(..)]`,
 //! `#[sharded(column = "..", collate = ..)]`.
 
 use proc_macro2::Ident;
@@ -6,8 +6,8 @@ use syn::parse::ParseStream;
 use syn::{Attribute, LitStr, Meta, Path, Token};
 
 use super::{
-    COLLATE, COLUMN, ID, KeyAttr, NOCASE, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, list_of, mistake,
-    put_once, read_settings, text_of, word,
+    COLLATE, COLUMN, ID, KeyAttr, NOCASE, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, list_of,
+    mistake, put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
@@ -22,6 +22,7 @@ pub(crate) struct FieldAttrs {
     pub(crate) collate: Option<Ident>,
     /// The word `version`.
     pub(crate) version: Option<Ident>,
+    pub(crate) references: Option<ReferencesAttr>,
 }
 
 /// `#[id]`, `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`.
@@ -68,6 +69,13 @@ pub(crate) enum ParentModel {
     Unreadable,
 }
 
+/// `#[references(Currency)]` on the id of a row of a reference table.
+pub(crate) struct ReferencesAttr {
+    pub(crate) word: Ident,
+    /// The reference table's model; none after a mistake.
+    pub(crate) model: Option<Path>,
+}
+
 impl FieldAttrs {
     /// Whether the field is neither the id nor a part of what decides the shard.
     pub(crate) fn is_plain(&self) -> bool {
@@ -96,6 +104,11 @@ impl FieldAttrs {
                         errors.at(&attribute.meta, "write `#[version]`");
                     }
                     put_once(&mut attrs.version, word.clone(), &word, errors);
+                }
+                REFERENCES => {
+                    let references =
+                        ReferencesAttr { model: referred_model(attribute, errors), word: word.clone() };
+                    put_once(&mut attrs.references, references, &word, errors);
                 }
                 SHARDED => read_settings(
                     attribute,
@@ -153,4 +166,15 @@ fn parent_model(attribute: &Attribute, errors: &mut Errors) -> ParentModel {
         other => errors.at(other, usage),
     }
     ParentModel::Unreadable
+}
+
+fn referred_model(attribute: &Attribute, errors: &mut Errors) -> Option<Path> {
+    let usage = "name the reference table's model: `#[references(Currency)]`";
+    match &attribute.meta {
+        Meta::List(list) if !list.tokens.is_empty() => match list.parse_args_with(Path::parse_mod_style) {
+            Ok(path) => Some(path),
+            Err(_) => errors.refuse(&list.tokens, usage),
+        },
+        other => errors.refuse(other, usage),
+    }
 }

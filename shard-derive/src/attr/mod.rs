@@ -16,7 +16,7 @@ use syn::{Attribute, LitStr, Meta, Path, Token};
 
 use crate::errors::{Errors, did_you_mean};
 
-pub(crate) use field::{FieldAttrs, IdKind, ParentAttr, ParentModel};
+pub(crate) use field::{FieldAttrs, IdKind, ParentAttr, ParentModel, ReferencesAttr};
 pub(crate) use placement::{Bound, KeyAttr, ListAttr, PlacementAttr, RangeAttr};
 pub(crate) use projection::{ProjectionAttrs, projected_field};
 pub(crate) use settings::StructAttrs;
@@ -36,6 +36,7 @@ pub(crate) const ID: &str = "id";
 pub(crate) const SHARD_KEY: &str = "shard_key";
 pub(crate) const SHARD_PARENT: &str = "shard_parent";
 pub(crate) const VERSION: &str = "version";
+pub(crate) const REFERENCES: &str = "references";
 /// The attribute of a [`ShardKey`](crate::derive_shard_key) enum's variants.
 pub(crate) const SHARD: &str = "shard";
 /// The attribute of a [`Field`](crate::derive_field) enum's variants.

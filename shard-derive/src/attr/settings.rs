@@ -7,8 +7,8 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, LitStr, Path, Token};
 
 use super::{
-    CRATE, ID, KeyAttr, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, expect, items_of, list_of, mistake,
-    path_of, put_once, read_settings, text_of, word,
+    CRATE, ID, KeyAttr, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, expect, items_of, list_of,
+    mistake, path_of, put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
@@ -16,7 +16,8 @@ const TABLE: &str = "table";
 const INSERT: &str = "insert";
 const INDEX: &str = "index";
 const UNIQUE: &str = "unique";
-const KNOWN: &[&str] = &[TABLE, INSERT, INDEX, UNIQUE, SHARD_KEY, CRATE];
+const REFERENCE: &str = "reference";
+const KNOWN: &[&str] = &[TABLE, INSERT, INDEX, UNIQUE, SHARD_KEY, REFERENCE, CRATE];
 
 /// What `#[sharded(..)]` on the struct says, over all of them together.
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub(crate) struct StructAttrs {
     pub(crate) indexes: Vec<IndexAttr>,
     /// How the fields marked `#[shard_key]` are placed together.
     pub(crate) key: Option<KeyAttr>,
+    /// The word `reference`: every row lives on every shard.
+    pub(crate) reference: Option<Ident>,
     /// The runtime's path, where it is renamed.
     pub(crate) runtime: Option<Path>,
 }
@@ -54,7 +57,7 @@ impl StructAttrs {
                     attrs.setting(word, input, errors)
                 });
             }
-            for role in [ID, SHARD_KEY, SHARD_PARENT, VERSION] {
+            for role in [ID, SHARD_KEY, SHARD_PARENT, VERSION, REFERENCES] {
                 if attribute.path().is_ident(role) {
                     let hint = match role {
                         SHARD_KEY => "; for a key of several fields write `#[sharded(shard_key(hash))]` here",
@@ -72,6 +75,7 @@ impl StructAttrs {
             TABLE => put_once(&mut self.table, text_of(word, input, "weather_reports")?, word, errors),
             CRATE => put_once(&mut self.runtime, path_of(word, input, "some::path")?, word, errors),
             SHARD_KEY => put_once(&mut self.key, KeyAttr::of_setting(word, input, errors)?, word, errors),
+            REFERENCE => put_once(&mut self.reference, word.clone(), word, errors),
             INSERT => put_once(&mut self.insert, insert(word, input, errors)?, word, errors),
             _ => self.indexes.push(index(word, input)?),
         }

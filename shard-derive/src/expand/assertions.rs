@@ -16,6 +16,7 @@ pub(super) fn assertions(model: &Model) -> TokenStream {
         .into_iter()
         .flatten()
         .chain(collated_types(model))
+        .chain(referring_types(model))
         .collect();
     quote!(#(const _: () = #assertions;)*)
 }
@@ -47,6 +48,19 @@ fn collated_types(model: &Model) -> impl Iterator<Item = TokenStream> {
             "a collation says how text is compared, and this is not stored as text: take `collate` away";
         quote_spanned! {place_of(&field.ty)=>
             ::core::assert!(::core::matches!(#column_type, __rt::ColumnType::Text), #message)
+        }
+    })
+}
+
+/// What refers to a row of a reference table holds its id, of whatever type that is.
+fn referring_types(model: &Model) -> impl Iterator<Item = TokenStream> {
+    model.references().map(|(place, referred)| {
+        let ty = &model.fields[place].ty;
+        quote! {
+            {
+                const fn refers_to<M: __rt::Reference, V: __rt::RefersTo<M>>() {}
+                refers_to::<#referred, #ty>()
+            }
         }
     })
 }

@@ -21,6 +21,10 @@ pub(super) fn columns(model: &Model) -> TokenStream {
         let Field { vis, ty, constant, .. } = field;
         let doc = format!(" The column `{}`.", field.column.text);
         let kind = column_kind(model, place);
+        let kind = match field.attrs.references.as_ref().and_then(|attr| attr.model.as_ref()) {
+            Some(referred) => Some(quote!(, __rt::kind::References<#referred #kind>)),
+            None => kind,
+        };
         let place = Literal::usize_unsuffixed(place);
         quote! {
             #[doc = #doc]

@@ -109,7 +109,7 @@ fn parent(model: &Model) -> Option<TokenStream> {
             Some(quote!(#open #close))
         }
         Home::Bare { parent, .. } => Some(parent.to_token_stream()),
-        Home::Own { .. } | Home::Nowhere => None,
+        Home::Own { .. } | Home::Everywhere | Home::Nowhere => None,
     }
 }
 
@@ -123,6 +123,7 @@ fn key_type(model: &Model) -> TokenStream {
             }
             columns => composite_key(model, columns),
         },
+        (Home::Everywhere, _) => quote!(__rt::Everywhere),
         (_, Some(parent)) => item_of(parent, "Sharded", "Key"),
         (_, None) => quote!(i64),
     }

@@ -28,7 +28,13 @@ pub(super) fn relations(model: &Model) -> TokenStream {
             impl __rt::KnownId for #ident {}
         }
     });
-    quote! { #child #unique_id #id_is_key #known_id }
+    let reference = matches!(model.home, Home::Everywhere).then(|| {
+        quote! {
+            #[automatically_derived]
+            impl __rt::Reference for #ident {}
+        }
+    });
+    quote! { #child #unique_id #id_is_key #known_id #reference }
 }
 
 fn child(model: &Model) -> Option<TokenStream> {

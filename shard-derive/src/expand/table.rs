@@ -1,4 +1,4 @@
-//! The table: its name, its columns, its key, its indexes, its parent.
+//! The table: its name, its columns, its key, its indexes, its parent, what it refers to.
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -20,8 +20,9 @@ pub(super) fn table(model: &Model) -> TokenStream {
     let id = Literal::usize_unsuffixed(model.id);
     let id_kind = id_kind(model.id_kind);
     let (key, placement) = (key_columns(model), placement(model));
-    let indexes = indexes(model);
-    let parent = parent(model);
+    let (indexes, parent, references) = (indexes(model), parent(model), references(model));
+    let is_whole = [&indexes, &parent, &references].iter().all(|said| said.is_some());
+    let rest = (!is_whole).then(|| quote!(..__rt::Table::PLAIN));
     quote! {
         &__rt::Table {
             model: #name,
@@ -31,8 +32,10 @@ pub(super) fn table(model: &Model) -> TokenStream {
             id_kind: __rt::IdKind::#id_kind,
             key: __rt::KeyColumns::#key,
             placement: #placement,
-            indexes: &[#(#indexes),*],
-            parent: #parent,
+            #indexes
+            #parent
+            #references
+            #rest
         }
     }
 }
@@ -46,24 +49,37 @@ fn key_columns(model: &Model) -> TokenStream {
     quote!(Columns(&[#(#columns),*]))
 }
 
-fn parent(model: &Model) -> TokenStream {
+fn parent(model: &Model) -> Option<TokenStream> {
     match (super::parent(model), model.home_columns()) {
         (Some(parent), [column]) => {
             let column = Literal::usize_unsuffixed(*column);
             let table = item_of(parent, "Sharded", "TABLE");
-            quote!(::core::option::Option::Some(__rt::ParentDef { table: #table, column: #column }))
+            Some(quote! {
+                parent: ::core::option::Option::Some(__rt::ParentDef { table: #table, column: #column }),
+            })
         }
-        _ => quote!(::core::option::Option::None),
+        _ => None,
     }
 }
 
-fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
-    model.attrs.indexes.iter().map(|index| {
+fn references(model: &Model) -> Option<TokenStream> {
+    let references = model.references().map(|(column, referred)| {
+        let (column, table) = (Literal::usize_unsuffixed(column), item_of(referred, "Sharded", "TABLE"));
+        quote!(__rt::ReferenceDef { table: #table, column: #column })
+    });
+    let references: Vec<TokenStream> = references.filter(|_| model.sound).collect();
+    (!references.is_empty()).then(|| quote!(references: &[#(#references),*],))
+}
+
+fn indexes(model: &Model) -> Option<TokenStream> {
+    let indexes = model.attrs.indexes.iter().map(|index| {
         let fields = index.fields.iter().filter_map(|field| model.field_named(field));
         let fields = fields.map(Literal::usize_unsuffixed);
         let unique = index.unique;
         quote!(__rt::Index { columns: &[#(#fields),*], unique: #unique })
-    })
+    });
+    let indexes: Vec<TokenStream> = indexes.collect();
+    (!indexes.is_empty()).then(|| quote!(indexes: &[#(#indexes),*],))
 }
 
 fn placement(model: &Model) -> TokenStream {
@@ -81,6 +97,7 @@ fn placement(model: &Model) -> TokenStream {
         }
         (Some(PlacementAttr::List(list)), [key]) => list_placement(key, list),
         (Some(PlacementAttr::Range(range)), [key]) => range_placement(key, range),
+        (None, []) if matches!(model.home, Home::Everywhere) => quote!(__rt::Placement::Everywhere),
         (Some(PlacementAttr::With(chooser)), key) => custom_placement(key, chooser),
         _ => quote!(__rt::Placement::Hash),
     }

@@ -127,7 +127,9 @@ fn view(table: &'static Table, layout: &Layout, schemas: &[&str], most_parts: us
     let has_shard = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(SHARD));
     let model = layout.model(table)?;
     let mut parts = Vec::with_capacity(schemas.len());
-    for (shard, schema) in layout.shards().iter().zip(schemas) {
+    // A reference table is the same on all of them.
+    let shards = if table.is_reference() { 1 } else { schemas.len() };
+    for (shard, schema) in layout.shards().iter().zip(schemas).take(shards) {
         let shard_column = match has_shard {
             true => String::new(),
             false => format!(", '{}' AS {}", shard.name().replace('\'', "''"), quoted(SHARD)),

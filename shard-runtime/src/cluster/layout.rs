@@ -13,6 +13,7 @@ pub struct Layout {
     shards: Shards,
     places: Vec<Place>,
     models: Vec<Model>,
+    references: Vec<usize>,
 }
 
 /// Where a shard's tables are.
@@ -50,7 +51,7 @@ impl Layout {
             let sql = places.iter().map(|place| TableSql::new(table, &place.prefix)).collect();
             models.push(Model { table, sql });
         }
-        // Parents are made, and written, before their children.
+        // Parents and reference tables are made, and written, before what hangs on them.
         models.sort_by_key(|model| model.table.depth());
         for model in &models {
             if let Some(parent) = model.table.parent
@@ -59,8 +60,17 @@ impl Layout {
                 let said = format!("its parent `{}` is not among the cluster's models", parent.table.model);
                 return Err(wrong(model.table, said));
             }
+            for reference in model.table.references {
+                if !models.iter().any(|other| other.table.is(reference.table)) {
+                    let referred = reference.table.model;
+                    let said = format!("`{referred}`, which it refers to, is not among the cluster's models");
+                    return Err(model.table.error_at(reference.column, wrong(model.table, said)));
+                }
+            }
         }
-        let layout = Layout { shards, places, models };
+        let is_reference = |(_, model): &(usize, &Model)| model.table.is_reference();
+        let references = models.iter().enumerate().filter(is_reference).map(|(place, _)| place).collect();
+        let layout = Layout { shards, places, models, references };
         layout.check_names()?;
         Ok(layout)
     }
@@ -107,6 +117,11 @@ impl Layout {
             .zip(&self.places)
             .filter(move |(_, place)| place.database == database)
             .map(|(shard, _)| shard)
+    }
+
+    /// The places of the models that are reference tables.
+    pub(crate) fn references(&self) -> &[usize] {
+        &self.references
     }
 
     /// The model's place in this cluster.

@@ -71,9 +71,11 @@ fn create_sql(prefix: &str, table: &Table) -> String {
         } else if !column.nullable {
             sql.push_str(" NOT NULL");
         }
-        if let Some(parent) = table.parent.filter(|parent| parent.column == place) {
-            let id = parent.table.columns.get(parent.table.id).map_or("id", |column| column.name);
-            let name = quoted(&format!("{prefix}{}", parent.table.name));
+        let parent = table.parent.map(|parent| (parent.column, parent.table));
+        let referred = table.references.iter().map(|reference| (reference.column, reference.table));
+        for (_, other) in parent.into_iter().chain(referred).filter(|(column, _)| *column == place) {
+            let id = other.columns.get(other.id).map_or("id", |column| column.name);
+            let name = quoted(&format!("{prefix}{}", other.name));
             let _ = write!(sql, " REFERENCES {name} ({})", quoted(id));
         }
     }

@@ -6,6 +6,7 @@ pub mod hash;
 pub use placement::{Constant, Placement, Range};
 
 use crate::error::ValueError;
+use crate::query::{Routed, Routing, Unrouted};
 use crate::value::{Field, Value};
 
 /// A type whose values can decide where a row lives.
@@ -67,11 +68,17 @@ impl ShardKey for uuid::Uuid {
     note = "it is never NULL, so `Option` cannot be one, and never a float, whose equality is not exact"
 )]
 pub trait Key {
+    /// The marker of a query that nothing narrows yet: a key has to be said before it runs, unless every shard holds
+    /// every row.
+    type Unfiltered: Routing;
+
     /// The values of the key's columns, in their order.
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError>;
 }
 
 impl<K: ShardKey> Key for K {
+    type Unfiltered = Unrouted;
+
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
         Ok(vec![self.to_value()?])
     }
@@ -80,12 +87,40 @@ impl<K: ShardKey> Key for K {
 macro_rules! tuple_keys {
     ($($name:ident $place:tt),*) => {
         impl<$($name: ShardKey),*> Key for ($($name,)*) {
+            type Unfiltered = Unrouted;
+
             fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
                 Ok(vec![$(self.$place.to_value()?),*])
             }
         }
+
+        impl<$($name: ShardKey),*> DecidesShard for ($($name,)*) {}
     };
 }
 tuple_keys!(A 0, B 1);
 tuple_keys!(A 0, B 1, C 2);
 tuple_keys!(A 0, B 1, C 2, D 3);
+
+/// In place of the key of a [reference table](crate::Reference), whose rows live on every shard. It has no values: there
+/// is nothing to pin a query to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Everywhere {}
+
+impl Key for Everywhere {
+    type Unfiltered = Routed;
+
+    fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
+        match *self {}
+    }
+}
+
+/// A key whose values each have one shard: every one but [`Everywhere`].
+#[diagnostic::on_unimplemented(
+    message = "a row of a reference table lives on every shard, so it decides no shard and moves to none",
+    label = "a reference table's",
+    note = "a row that refers to it holds its id: `#[references(Model)] field: Id`; and where that row lives is said by a \
+            `#[shard_key]` or a `#[shard_parent]` of its own"
+)]
+pub trait DecidesShard: Key {}
+
+impl<K: ShardKey> DecidesShard for K {}

@@ -92,18 +92,22 @@ pub enum Placement {
     Hash,
     /// Ranges in ascending order, without overlap.
     Range(&'static [Range]),
+    /// Every shard holds every row.
+    Everywhere,
     /// The user's function, from the values of the key's columns.
     Custom(fn(&[Value<'_>], &Shards) -> Result<Option<usize>>),
 }
 
 impl Placement {
-    /// The place of the shard that holds this key, given as the values of its columns.
+    /// The place of the shard that holds this key, given as the values of its columns. Where every shard holds every
+    /// row it is the first.
     ///
     /// # Errors
     /// [`ErrorKind::Unmapped`] where the value is placed nowhere, [`ErrorKind::UnknownShard`] where it is
     /// placed on a shard that the cluster does not have.
     pub fn place(&self, key: &[Value<'_>], shards: &Shards) -> Result<usize> {
         let named = match (self, key) {
+            (Placement::Everywhere, _) => return Ok(0),
             (Placement::Hash, key) => return Ok(hash_place(key, shards.len())),
             (Placement::Custom(choose), key) => return choose(key, shards)?.ok_or_else(|| unmapped(key)),
             (Placement::List { entries, otherwise }, [value]) => entries
@@ -126,7 +130,7 @@ impl Placement {
                 entries.iter().map(|(_, shard)| *shard).chain(*otherwise).collect()
             }
             Placement::Range(ranges) => ranges.iter().map(|range| range.shard).collect(),
-            Placement::Hash | Placement::Custom(_) => Vec::new(),
+            Placement::Hash | Placement::Everywhere | Placement::Custom(_) => Vec::new(),
         }
     }
 
@@ -151,6 +155,7 @@ impl Placement {
                     format!("range {}..{} => {}", bound(range.from), bound(range.to), range.shard)
                 })
                 .collect(),
+            Placement::Everywhere => vec!["a reference table, whole on every shard".to_owned()],
             Placement::Custom(_) => {
                 vec![format!("a function of the application, over {} shards", shards.len())]
             }

@@ -50,7 +50,7 @@ impl<'q> Plan<'q> {
         let model = layout.model(table)?;
         let tables = tables(&select.target, layout)?;
         let asks_nobody_by_limit = limit == Some(0);
-        let chosen = route::target_shards(&select.target, layout.shards())?;
+        let chosen = route::shards_to_read(&select.target, layout.shards())?;
         let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
         let are_whole = shards.len() < 2 || tells_shards_apart(table, keys);
         let measures: Vec<MeasureCore> = core

@@ -46,6 +46,9 @@ pub mod kind {
     /// A shard key that is placed by range: equality and order narrow.
     #[derive(Debug)]
     pub enum RangeKey {}
+    /// A column that refers to a row of the reference table `M`, and is besides what `K` says.
+    #[derive(Debug)]
+    pub struct References<M, K = Plain>(std::marker::PhantomData<fn() -> (M, K)>);
 }
 
 /// What comparing a column of this kind narrows.
@@ -81,6 +84,11 @@ impl ColumnKind for kind::RangeKey {
     type Order = Routed;
 }
 
+impl<M: 'static, K: ColumnKind> ColumnKind for kind::References<M, K> {
+    type Equal = K::Equal;
+    type Order = K::Order;
+}
+
 /// A column that a bulk update may set: not the id, not the version, and nothing that decides the shard.
 #[diagnostic::on_unimplemented(
     message = "an update cannot set this column: it is the id or the version, or it decides the shard",
@@ -91,6 +99,8 @@ impl ColumnKind for kind::RangeKey {
 pub trait Settable: ColumnKind {}
 
 impl Settable for kind::Plain {}
+
+impl<M: 'static, K: Settable> Settable for kind::References<M, K> {}
 
 /// A value that a column is compared with, and the shard it comes from where it is a link.
 #[derive(Clone, Debug, PartialEq)]

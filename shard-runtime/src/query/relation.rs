@@ -9,7 +9,7 @@ use super::filter::{Filter, IsRouted, Routing};
 use super::select::{Explainable, Query, Select, Visitor};
 use crate::cluster::Layout;
 use crate::error::Result;
-use crate::model::{ChildOf, Sharded, Table};
+use crate::model::{ChildOf, ReferenceDef, Sharded, Table};
 use crate::plan::{Explain, Plan, Projection};
 use crate::session::Session;
 use crate::stored::Stored;
@@ -21,6 +21,8 @@ pub(crate) enum Relation {
     Parent(&'static Table),
     /// The row's children, of this table. There may be none.
     Children(&'static Table),
+    /// The row of a reference table whose id is in this column. There is at most one.
+    Reference(ReferenceDef),
 }
 
 impl Relation {
@@ -28,21 +30,33 @@ impl Relation {
     pub(crate) fn table(self) -> &'static Table {
         match self {
             Relation::Parent(table) | Relation::Children(table) => table,
+            Relation::Reference(reference) => reference.table,
         }
     }
 }
 
 impl PartialEq for Relation {
     fn eq(&self, other: &Self) -> bool {
-        matches!(self, Relation::Parent(_)) == matches!(other, Relation::Parent(_))
-            && self.table().is(other.table())
+        match (self, other) {
+            (Relation::Parent(a), Relation::Parent(b)) | (Relation::Children(a), Relation::Children(b)) => {
+                a.is(b)
+            }
+            (Relation::Reference(a), Relation::Reference(b)) => a == b,
+            _ => false,
+        }
     }
 }
 
 impl fmt::Debug for Relation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if matches!(self, Relation::Parent(_)) { "Parent" } else { "Children" };
-        f.debug_tuple(kind).field(&self.table().model).finish()
+        let model = &self.table().model;
+        match self {
+            Relation::Parent(_) => f.debug_tuple("Parent").field(model).finish(),
+            Relation::Children(_) => f.debug_tuple("Children").field(model).finish(),
+            Relation::Reference(ReferenceDef { column, .. }) => {
+                f.debug_tuple("Reference").field(model).field(column).finish()
+            }
+        }
     }
 }
 

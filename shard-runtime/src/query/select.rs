@@ -120,7 +120,7 @@ impl Target {
     }
 }
 
-impl<T: Sharded> Select<T, Unrouted> {
+impl<T: Sharded> Select<T, <T::Key as Key>::Unfiltered> {
     pub(crate) fn new() -> Self {
         Select::with(SelectCore {
             target: Target::of::<T>(),
@@ -409,6 +409,10 @@ impl<T: UniqueId> Explainable for ById<T> {
         let chosen = T::identity_chooser(&self.id, None, shards)?;
         let name = table.columns.get(table.id).map_or("id", |column| column.name);
         let id = self.id.to_value().map_err(|error| table.error_at(table.id, error))?;
+        if table.is_reference() {
+            let any = chosen.indexes().iter().copied().take(1).collect();
+            return look_up(layout, table, &any, route::ANY_SHARD.to_owned(), None);
+        }
         let (reason, merged) = match (chosen.len(), table.id_kind) {
             (0 | 1, _) => (format!("{name} = {id}"), None),
             (_, IdKind::Sequence | IdKind::Uuid) => {

@@ -4,10 +4,11 @@ use std::marker::PhantomData;
 
 use super::column::{Assigned, Column, IntoAssign, Operand, Settable};
 use super::expression::{Arithmetic, Term};
-use super::filter::{Filter, IsRouted, Routed, Routing, Unrouted};
+use super::filter::{Filter, IsRouted, Routed, Routing};
 use super::select::{Explainable, Pin, Target};
 use crate::cluster::Layout;
 use crate::error::Result;
+use crate::key::Key;
 use crate::model::Sharded;
 use crate::plan::{Explain, Plan};
 use crate::session::Session;
@@ -37,7 +38,7 @@ pub(crate) struct WriteCore {
     pub(crate) raised: Option<(usize, Assigned)>,
 }
 
-impl<T: Sharded> Update<T, Unrouted> {
+impl<T: Sharded> Update<T, <T::Key as Key>::Unfiltered> {
     pub(crate) fn new() -> Self {
         let raised = |(version, holds)| {
             let one = Term::Value(Operand::of(&1_i64));
@@ -52,7 +53,7 @@ impl<T: Sharded> Update<T, Unrouted> {
     }
 }
 
-impl<T: Sharded> Delete<T, Unrouted> {
+impl<T: Sharded> Delete<T, <T::Key as Key>::Unfiltered> {
     pub(crate) fn new() -> Self {
         Delete::with(WriteCore { target: Target::of::<T>(), set: None, raised: None })
     }

@@ -84,6 +84,34 @@ pub(crate) fn target_shards(target: &Target, shards: &Shards) -> Result<ShardSet
     })
 }
 
+/// Why a reference table is read where it is, for a person.
+pub(crate) const ANY_SHARD: &str = "reference table: any shard";
+
+/// Why a reference table is written where it is.
+pub(crate) const EVERY_SHARD: &str = "reference table: every shard";
+
+/// The shards that a read asks: those of [`target_shards`], but of a reference table only the first, since each of them
+/// has all its rows.
+pub(crate) fn shards_to_read(target: &Target, shards: &Shards) -> Result<ShardSet> {
+    let chosen = target_shards(target, shards)?;
+    Ok(match target.table.is_reference() {
+        true => chosen.indexes().iter().copied().take(1).collect(),
+        false => chosen,
+    })
+}
+
+/// The shards that a write asks: those of [`target_shards`], and of a reference table all of them.
+///
+/// # Errors
+/// [`ErrorKind::Query`] for a pin, where a reference table would become another one on one shard.
+pub(crate) fn shards_to_write(target: &Target, shards: &Shards) -> Result<ShardSet> {
+    if target.table.is_reference() && !target.pins.is_empty() {
+        let said = "a reference table is the same on every shard, and so is written on all of them: take the pin away";
+        return Err(Error::new(ErrorKind::Query, said).in_table(target.table.name));
+    }
+    target_shards(target, shards)
+}
+
 /// The shard that a pin names.
 pub(crate) fn pin_shard(table: &'static Table, pin: &Pin, shards: &Shards) -> Result<usize> {
     match pin {

@@ -90,6 +90,13 @@ impl<'s> Reader<'s> {
                 let same = self.chain.in_chain_of_child(&chain, self.level);
                 Ok(region::simplify(regions.iter().map(|region| region.projected(&same)).collect()))
             }
+            Relation::Reference(reference) => {
+                // Every shard holds the row that is referred to. Only a contradiction says something.
+                let chain = Chain::of(reference.table);
+                let Some(reader) = Reader::of(&chain, self.shards) else { return Ok(self.anything()) };
+                let is_nobody = reader.read(inner, negated)?.is_empty() && !negated;
+                Ok(if is_nobody { Vec::new() } else { self.anything() })
+            }
         }
     }
 

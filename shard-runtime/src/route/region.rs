@@ -114,6 +114,7 @@ impl<'p> Region<'p> {
         let Some((table, key)) = chain.root() else { return Ok(()) };
         let key: Vec<&ValueSet<'p>> = key.iter().filter_map(|&place| self.columns.get(place)).collect();
         let placed = match (table.placement, key.as_slice()) {
+            (Placement::Everywhere, _) => None,
             (Placement::List { entries, otherwise }, [set]) => {
                 Some(place_list(entries, otherwise, set, shards)?)
             }

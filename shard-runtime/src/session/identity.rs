@@ -41,6 +41,11 @@ fn key<T: Sharded>(id: &T::Id) -> Result<(TypeId, IdKey)> {
     Ok((TypeId::of::<T>(), IdKey::of(&id.to_value()?)))
 }
 
+/// Whether rows with one id on these shards are one row: that of a reference table is the same on every shard.
+fn is_same<T: Sharded>(a: &Shard, b: &Shard) -> bool {
+    T::TABLE.is_reference() || a == b
+}
+
 impl IdentityMap {
     /// The row of this id, where it is known on one of these shards.
     pub(super) fn get<T: Sharded>(&self, id: &T::Id, shards: &ShardSet) -> Result<Option<Stored<T>>> {
@@ -48,7 +53,7 @@ impl IdentityMap {
             return Ok(None);
         }
         let known = self.rows.get(&key::<T>(id)?).into_iter().flatten();
-        let mut here = known.filter(|(shard, _)| shards.contains(shard.index()));
+        let mut here = known.filter(|(shard, _)| T::TABLE.is_reference() || shards.contains(shard.index()));
         Ok(here.next().and_then(|(shard, row)| {
             let row = Arc::clone(row).downcast::<T>().ok()?;
             Some(Stored::new(row, shard.clone()))
@@ -57,14 +62,14 @@ impl IdentityMap {
 
     pub(super) fn put<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         let known = self.rows.entry(key::<T>(row.id())?).or_default();
-        known.retain(|(shard, _)| shard != row.shard());
+        known.retain(|(shard, _)| !is_same::<T>(shard, row.shard()));
         known.push((row.shard().clone(), Arc::clone(row.row()) as Row));
         Ok(())
     }
 
     pub(super) fn forget<T: Sharded>(&mut self, id: &T::Id, shard: &Shard) -> Result<()> {
         if let Some(known) = self.rows.get_mut(&key::<T>(id)?) {
-            known.retain(|(other, _)| other != shard);
+            known.retain(|(other, _)| !is_same::<T>(other, shard));
         }
         Ok(())
     }

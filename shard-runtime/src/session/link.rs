@@ -86,6 +86,10 @@ impl Link {
         self.connection.as_ref().map(|connection| &***connection)
     }
 
+    pub(super) fn is_in_a_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
     pub(super) fn may_write(&self) -> bool {
         self.transaction == Some(Transaction::Write)
     }

@@ -13,6 +13,7 @@ mod pending;
 mod pinned;
 mod raw;
 mod read;
+mod reference;
 mod relations;
 mod relocate;
 mod save;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 pub use limits::Partial;
 pub(crate) use observe::Observer;
 pub use observe::StatementEvent;
+pub(crate) use relations::Shared;
 pub use relations::{Descendants, With, WithChildren};
 pub use relocate::{ChangedId, Relocated};
 
@@ -179,7 +181,11 @@ impl Session {
         let table = T::TABLE;
         values_of(row)?; // what cannot be stored is an error here, at the caller's line
         let shard = row.shard_chooser(self.cluster.shards())?;
-        self.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
+        if table.is_reference() {
+            self.every_shard(table)?;
+        } else {
+            self.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
+        }
         self.cluster.shards().at(shard).cloned().ok_or_else(|| {
             Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
                 .in_table(table.name)
@@ -188,8 +194,10 @@ impl Session {
 
     fn wait<T: Sharded>(&mut self, row: &Arc<T>, shard: usize) -> Result<()> {
         let model = self.cluster.layout().model(T::TABLE)?;
-        if let Some(pending) = self.pending.get_mut(shard) {
-            pending.push(model, Arc::clone(row) as _);
+        for &shard in self.shards_of_row(T::TABLE, shard)?.indexes() {
+            if let Some(pending) = self.pending.get_mut(shard) {
+                pending.push(model, Arc::clone(row) as _);
+            }
         }
         Ok(())
     }
@@ -212,7 +220,10 @@ impl Session {
                 elsewhere.map_err(|error| error.in_table(T::TABLE.name))?;
                 ShardSet::one(shard)
             }
-            None => self.narrowed(T::identity_chooser(&located.id, None, self.cluster.shards())?),
+            None => {
+                let chosen = T::identity_chooser(&located.id, None, self.cluster.shards())?;
+                self.narrowed_for(T::TABLE, chosen)
+            }
         };
         self.within("get", Some(T::TABLE), |session| session.look_up(&located.id, &shards))
     }

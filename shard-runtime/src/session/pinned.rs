@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::Session;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Sharded;
 use crate::query::{Pin, Target};
 use crate::route;
 use crate::shards::{Shard, ShardSet};
@@ -36,29 +37,36 @@ impl Session {
         }
     }
 
-    /// Refuses a row of another shard, and of another cluster.
-    pub(super) fn refuse_row_elsewhere(&self, shard: &Shard, table: &str) -> Result<()> {
+    /// Refuses a row of another shard, and of another cluster. That of a reference table is on every shard.
+    pub(super) fn refuse_row_elsewhere<T: Sharded>(&self, shard: &Shard) -> Result<()> {
         if self.pinned.is_none() {
             return Ok(());
         }
         let place = self.cluster.shards().place_of(shard)?;
-        self.refuse_elsewhere(place, "the row").map_err(|error| error.in_table(table))
+        if T::TABLE.is_reference() {
+            return Ok(());
+        }
+        self.refuse_elsewhere(place, "the row").map_err(|error| error.in_table(T::TABLE.name))
     }
 
-    /// A query or a bulk write with the session's pin beside its own.
+    /// A query or a bulk write with the session's pin beside its own; a query of a reference table that has none with the
+    /// shard that it is read on.
     pub(crate) fn pinned_query<'q, C: Clone>(
         &self,
         core: &'q C,
-        target: fn(&mut C) -> &mut Target,
+        target: &Target,
+        target_of: fn(&mut C) -> &mut Target,
     ) -> Result<Cow<'q, C>> {
-        let Some(shard) = self.pinned_to() else { return Ok(Cow::Borrowed(core)) };
-        let mut core = core.clone();
-        let Target { table, pins, .. } = target(&mut core);
+        let reads_any = target.table.is_reference() && target.pins.is_empty();
+        let pin = if reads_any { self.any_shard() } else { self.pinned_to() };
+        let Some(shard) = pin else { return Ok(Cow::Borrowed(core)) };
+        let mut owned = core.clone();
+        let Target { table, pins, .. } = target_of(&mut owned);
         for pin in pins.iter() {
             let place = route::pin_shard(table, pin, self.cluster.shards())?;
             self.refuse_elsewhere(place, "the query").map_err(|error| error.in_table(table.name))?;
         }
         pins.push(Pin::Session(shard.clone()));
-        Ok(Cow::Owned(core))
+        Ok(Cow::Owned(owned))
     }
 }

@@ -27,7 +27,9 @@ impl Session {
         self.asks(Some(table), &shards);
         self.flush_tables(&plan.tables, &shards)?;
         if plan.target.for_update {
-            self.lock(&shards).map_err(|error| error.in_table(table.name))?;
+            // Whoever writes a reference table writes it on every shard.
+            let locked = if table.is_reference() { self.every_shard(table)? } else { shards };
+            self.lock(&locked).map_err(|error| error.in_table(table.name))?;
         }
         let Plan { distinct, bounds, .. } = *plan;
         let reading = Reading { order: &plan.order, distinct, bounds, ..Reading::whole(table) };
@@ -42,7 +44,7 @@ impl Session {
         visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
-        let core = self.pinned_query(core, |core| &mut core.target)?;
+        let core = self.pinned_query(core, &core.target, |core| &mut core.target)?;
         self.visit_plan(&Plan::read(&core, projection, cluster.layout())?, visit)
     }
 
@@ -183,7 +185,7 @@ impl Session {
     /// [`ErrorKind::NotFound`] where it is gone.
     pub fn parent<C: Child>(&mut self, child: &Stored<C>) -> Result<Stored<C::Parent>> {
         self.within("parent", Some(C::Parent::TABLE), |session| {
-            session.refuse_row_elsewhere(child.shard(), C::TABLE.name)?;
+            session.refuse_row_elsewhere::<C>(child.shard())?;
             let shards = session.cluster.shards();
             let shards = C::Parent::identity_chooser(child.parent_id(), Some(child.shard()), shards)?;
             let parent = session.look_up(child.parent_id(), &session.narrowed(shards))?;
@@ -197,7 +199,7 @@ impl Session {
     /// [`ErrorKind::NotFound`] where it is gone.
     pub fn reload<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
         self.within("reload", Some(T::TABLE), |session| {
-            session.refuse_row_elsewhere(row.shard(), T::TABLE.name)?;
+            session.refuse_row_elsewhere::<T>(row.shard())?;
             let shards = T::identity_chooser(row.id(), Some(row.shard()), session.cluster.shards())?;
             session.identities.forget::<T>(row.id(), row.shard())?;
             let fresh = session.look_up(row.id(), &session.narrowed(shards))?;

@@ -208,8 +208,8 @@ impl Session {
     }
 }
 
-/// The parents of the rows of a join, each read once and kept, to be shared.
-struct Shared<P: Sharded> {
+/// The rows that the rows of a join belong to or refer to, each read once and kept, to be shared.
+pub(crate) struct Shared<P: Sharded> {
     rows: HashMap<(usize, IdKey), Stored<P>>,
 }
 
@@ -223,11 +223,18 @@ impl<P: Sharded> Shared<P> {
     /// The parent of the row of `table` whose columns begin at a place of a joined row; its own come after them.
     fn of(&mut self, row: &Row<'_>, table: &Table, first: usize) -> Result<Stored<P>> {
         let link = table.parent.map_or(table.id, |parent| parent.column);
-        let id = row.read(first + link, |value| Ok(IdKey::of(&value)))?;
-        match self.rows.entry((row.shard.index(), id)) {
+        self.at(row, first + link, first + table.columns.len())
+    }
+
+    /// The row whose id is at one place of a joined row, and whose columns begin at another. One of a reference table is
+    /// the same on every shard.
+    pub(crate) fn at(&mut self, row: &Row<'_>, link: usize, first: usize) -> Result<Stored<P>> {
+        let id = row.read(link, |value| Ok(IdKey::of(&value)))?;
+        let shard = if P::TABLE.is_reference() { 0 } else { row.shard.index() };
+        match self.rows.entry((shard, id)) {
             Entry::Occupied(known) => Ok(known.get().clone()),
             Entry::Vacant(new) => {
-                let source = After { source: row.source, columns: first + table.columns.len() };
+                let source = After { source: row.source, columns: first };
                 let columns = Row { source: &source, shard: row.shard, table: P::TABLE, columns: None };
                 Ok(new.insert(Stored::new(Arc::new(P::load(&columns)?), row.shard.clone())).clone())
             }

@@ -7,6 +7,7 @@ use super::version::Version;
 use super::{Session, version};
 use crate::commit::encode_values;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::DecidesShard;
 use crate::model::{IdKind, Sharded, Table, values_of};
 use crate::shards::{Shard, ShardSet};
 use crate::sql::Param;
@@ -96,13 +97,13 @@ impl Session {
     /// table has columns that it does not have on the other shard. [`ErrorKind::Unique`] and
     /// [`ErrorKind::ForeignKey`] where the other shard refuses a row, or rows of a model that the cluster was not
     /// opened with refer to one that moves; the databases'. Then nothing is moved, and the row is as it was.
-    pub fn relocate<T: Sharded + Clone>(
+    pub fn relocate<T: Sharded<Key: DecidesShard> + Clone>(
         &mut self,
         row: &mut Stored<T>,
         change: impl FnOnce(&mut T),
     ) -> Result<Relocated> {
         let table = T::TABLE;
-        self.refuse_row_elsewhere(row.shard(), table.name)?;
+        self.refuse_row_elsewhere::<T>(row.shard())?;
         let from = self.cluster.shards().place_of(row.shard())?;
         let mut changed = T::clone(row);
         change(&mut changed);

@@ -6,7 +6,7 @@ use super::version::Version;
 use super::{Session, version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{KeyColumns, KnownId, values_of};
-use crate::sql::Param;
+use crate::sql::{Param, TableSql};
 use crate::stored::Stored;
 use crate::value::{Field, Value};
 
@@ -58,9 +58,9 @@ impl Session {
         let next = version.as_ref().map(Version::next).transpose()?.map(Value::Integer);
         let params: Vec<Param<'_>> =
             values.iter().chain(&next).map(|value| Param::Value(value.borrowed())).collect();
-        let sql = self.cluster.layout().sql(model, shard)?.save(table, T::VERSION.map(|(place, _)| place));
+        let sql = |sql: &TableSql| sql.save(table, T::VERSION.map(|(place, _)| place));
         self.identities.forget::<T>(row.id(), row.shard())?;
-        if self.write_row(shard, table, &sql, &params)? == 0 {
+        if self.write_row(shard, table, sql, &params)? == 0 {
             let error = self.refused(model, &row, &values, version.as_ref());
             return self.in_the_way(Err(error));
         }

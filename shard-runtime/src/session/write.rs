@@ -1,18 +1,20 @@
 //! How a session writes: batches per shard, rows one by one, many rows at once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::link::Link;
 use super::pending::Batch;
+use super::reference::affected;
 use super::version::{self, Version};
 use super::{Session, Watch};
 use crate::commit::{Redo, encode_values};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, KeyColumns, Sharded, Table, values_of};
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::query::WriteCore;
 use crate::shards::{Shard, ShardSet};
-use crate::sql::Param;
+use crate::sql::{Param, TableSql};
 use crate::stored::Stored;
 use crate::value::{Field, Value};
 
@@ -37,7 +39,7 @@ impl Session {
 
     fn update_row<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
         let table = T::TABLE;
-        self.refuse_row_elsewhere(row.shard(), table.name)?;
+        self.refuse_row_elsewhere::<T>(row.shard())?;
         let shard = self.cluster.shards().place_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
         let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
@@ -54,9 +56,8 @@ impl Session {
         }
         let next = version.as_ref().map(Version::next).transpose()?;
         changed.extend(version.as_ref().map(|version| version.place));
-        let model = self.cluster.layout().model(table)?;
         let place = version.as_ref().map(|version| version.place);
-        let sql = self.cluster.layout().sql(model, shard)?.update(table, &changed, place);
+        let sql = |sql: &TableSql| sql.update(table, &changed, place);
         let columns =
             changed.iter().filter(|&&column| !is_version(column)).filter_map(|&column| after.get(column));
         let next_version = next.map(Value::Integer);
@@ -67,7 +68,7 @@ impl Session {
             .chain(&found)
             .map(|value| Param::Value(value.borrowed()))
             .collect();
-        if self.write_row(shard, table, &sql, &params)? == 0 {
+        if self.write_row(shard, table, sql, &params)? == 0 {
             let error = self.missed(shard, row, version.as_ref());
             return self.in_the_way(Err(error));
         }
@@ -126,20 +127,17 @@ impl Session {
 
     fn delete_row<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         let table = T::TABLE;
-        self.refuse_row_elsewhere(row.shard(), table.name)?;
+        self.refuse_row_elsewhere::<T>(row.shard())?;
         let shard = self.cluster.shards().place_of(row.shard())?;
-        let model = self.cluster.layout().model(table)?;
         let recorded = row.recorded().unwrap_or(row.row());
         let version = version::of::<T>(&values_of(&**recorded)?)?;
-        let mut sql = self.cluster.layout().sql(model, shard)?.delete.clone();
         let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
         self.identities.forget::<T>(row.id(), row.shard())?;
         let mut params = vec![Param::Value(id)];
-        if let Some(version) = &version {
-            sql.push_str(&version.condition(table));
-            params.push(Param::Value(Value::Integer(version.number)));
-        }
-        match self.write_row(shard, table, &sql, &params)? {
+        let condition = version.as_ref().map_or_else(String::new, |version| version.condition(table));
+        params.extend(version.as_ref().map(|version| Param::Value(Value::Integer(version.number))));
+        let sql = |sql: &TableSql| format!("{}{condition}", sql.delete);
+        match self.write_row(shard, table, sql, &params)? {
             0 => {
                 let error = self.missed(shard, row, version.as_ref());
                 self.in_the_way(Err(error))
@@ -148,17 +146,23 @@ impl Session {
         }
     }
 
-    /// Executes a statement on one shard, after what waits for that shard.
+    /// Executes a statement about one row on its shard, after what waits for that shard; about one of a reference table
+    /// on every shard.
     pub(super) fn write_row(
         &mut self,
         shard: usize,
         table: &'static Table,
-        sql: &str,
+        sql: impl Fn(&TableSql) -> String,
         params: &[Param<'_>],
     ) -> Result<u64> {
+        if table.is_reference() {
+            return self.write_everywhere(table, sql, params);
+        }
+        let layout = self.cluster.layout();
+        let sql = sql(layout.sql(layout.model(table)?, shard)?);
         self.flush_shards(&ShardSet::one(shard))?;
         self.begin_write(shard)?;
-        let written = self.execute_on(shard, table, sql, params);
+        let written = self.execute_on(shard, table, &sql, params);
         self.noticed(written)
     }
 
@@ -239,25 +243,28 @@ impl Session {
 
     pub(crate) fn execute_write(&mut self, core: &WriteCore) -> Result<u64> {
         let cluster = self.cluster.clone();
-        let core = self.pinned_query(core, |core| &mut core.target)?;
+        let core = match core.target.table.is_reference() {
+            true => self.every_shard(core.target.table).map(|_| Cow::Borrowed(core))?,
+            false => self.pinned_query(core, &core.target, |core| &mut core.target)?,
+        };
         let plan = Plan::write(&core, cluster.layout())?;
         let shards = plan.shards();
         self.asks(Some(plan.target.table), &shards);
         self.flush_shards(&shards)?;
         self.identities.clear();
         self.atomically(&shards, |session| {
-            plan.steps.iter().try_fold(0_u64, |total, step| {
-                let table = plan.target.table;
-                let rows =
-                    session.execute_on(step.shard, table, &step.statement.sql, &step.statement.params)?;
-                Ok(total.saturating_add(rows))
-            })
+            let (table, mut found) = (plan.target.table, Vec::with_capacity(plan.steps.len()));
+            for Step { shard, statement } in &plan.steps {
+                found.push((*shard, session.execute_on(*shard, table, &statement.sql, &statement.params)?));
+            }
+            affected(&cluster, table, &found)
         })
     }
 
     /// Writes what waits for these shards: all of it or, where a row fails, none of it.
     pub(super) fn flush_shards(&mut self, shards: &ShardSet) -> Result<()> {
         let mut taken: Vec<(usize, Vec<Batch>)> = Vec::new();
+        let shards = self.written_together(shards);
         for &shard in shards.indexes() {
             if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
                 taken.push((shard, pending.take()));

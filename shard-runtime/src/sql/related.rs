@@ -1,15 +1,19 @@
-//! Related rows in SQL: subqueries over a row's parent or its children, and rows joined with their parents.
+//! Related rows in SQL: subqueries over a row's parent, its children or what it refers to, and rows joined with their
+//! parents or with what they refer to.
 //!
 //! Where a statement has more than one table in sight, every column says which one it is of, so that columns of the
 //! same name never stand for each other.
 
 use super::{Dialect, Site, Writer, quoted};
 use crate::error::Result;
-use crate::model::{ColumnDef, Table};
+use crate::model::{ColumnDef, ReferenceDef, Table};
 use crate::query::{Node, Relation};
 
 /// What a parent is called where rows are joined with it.
 const PARENT: &str = "sharded_parent";
+
+/// What the rows that rows refer to are called where they are joined with them, up to their number.
+const REFERENCE: &str = "sharded_reference";
 
 /// The rows that a condition is about: those of the query's own table, or of a subquery.
 #[derive(Clone)]
@@ -36,6 +40,12 @@ impl Scope {
         }
     }
 
+    /// All columns as SQL names them here.
+    fn columns(&self) -> String {
+        let columns = 0..self.table.columns.len();
+        columns.map(|column| self.column(column)).collect::<Vec<_>>().join(", ")
+    }
+
     /// A column as SQL names it in a subquery here.
     fn column_from_within(&self, site: &Site<'_>, column: usize) -> String {
         match &self.qualifier {
@@ -48,6 +58,14 @@ impl Scope {
     fn within(&self, site: &Site<'_>, table: &'static Table) -> Self {
         let depth = self.depth + 1;
         Scope { table, qualifier: Some(alias(site, format!("sharded_{depth}"))), depth }
+    }
+}
+
+/// How rows are joined with the one row that each belongs to.
+fn join(dialect: Dialect) -> &'static str {
+    match dialect {
+        // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
+        Dialect::Sqlite => "CROSS JOIN",
     }
 }
 
@@ -75,6 +93,13 @@ impl<'s, 'q> Writer<'s, 'q> {
                 let (link, id) = (self.scope.column(link), within.column(table.id));
                 self.sql.push_str(&format!("{link} IN (SELECT {id} FROM {from} AS {name}"));
             }
+            Relation::Reference(reference) => {
+                let (link, id) = (self.scope.column(reference.column), within.column(table.id));
+                let is_nullable = self.definition(reference.column).is_some_and(|column| column.nullable);
+                // What refers to nothing refers to no such row, and is among those that `!` leaves.
+                let refers = if is_nullable { format!("{link} IS NOT NULL AND ") } else { String::new() };
+                self.sql.push_str(&format!("({refers}{link} IN (SELECT {id} FROM {from} AS {name}"));
+            }
             Relation::Children(_) => {
                 let link = table.parent.map_or(table.id, |parent| parent.column);
                 let id = self.scope.column_from_within(self.site, self.scope.table.id);
@@ -93,7 +118,7 @@ impl<'s, 'q> Writer<'s, 'q> {
             self.scope = outer;
             written?;
         }
-        self.sql.push(')');
+        self.sql.push_str(if matches!(relation, Relation::Reference(_)) { "))" } else { ")" });
         Ok(())
     }
 
@@ -101,21 +126,14 @@ impl<'s, 'q> Writer<'s, 'q> {
     /// The rows come first in it, so that they are read and bounded as without their parents.
     pub(super) fn start_with_parents(site: &'s Site<'s>, generations: usize) -> Self {
         let own = Scope { qualifier: Some(site.sql.name.clone()), ..Scope::of(site) };
-        let all = |scope: &Scope| {
-            let columns = 0..scope.table.columns.len();
-            columns.map(|column| scope.column(column)).collect::<Vec<_>>().join(", ")
-        };
-        let join = match site.dialect {
-            // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
-            Dialect::Sqlite => "CROSS JOIN",
-        };
-        let (mut columns, mut from, mut child) = (all(&own), site.sql.name.clone(), own.clone());
+        let join = join(site.dialect);
+        let (mut columns, mut from, mut child) = (own.columns(), site.sql.name.clone(), own.clone());
         for generation in 1..=generations {
             let Some(parent) = child.table.parent else { break };
             let name = if generation == 1 { PARENT.to_owned() } else { format!("{PARENT}_{generation}") };
             let name = alias(site, name);
             let scope = Scope { table: parent.table, qualifier: Some(name.clone()), depth: 0 };
-            columns.push_str(&format!(", {}", all(&scope)));
+            columns.push_str(&format!(", {}", scope.columns()));
             from.push_str(&format!(
                 " {join} {} AS {name} ON {} = {}",
                 quoted(&format!("{}{}", site.prefix, parent.table.name)),
@@ -123,6 +141,30 @@ impl<'s, 'q> Writer<'s, 'q> {
                 child.column(parent.column),
             ));
             child = scope;
+        }
+        let mut writer = Writer::start(site, format!("SELECT {columns} FROM {from}"));
+        writer.scope = own;
+        writer
+    }
+
+    /// `SELECT` with every column of the rows and of the rows that they refer to in these columns, up to the tables. A
+    /// row that refers to nothing has NULL in their place.
+    pub(super) fn start_with_references(site: &'s Site<'s>, references: &[ReferenceDef]) -> Self {
+        let own = Scope { qualifier: Some(site.sql.name.clone()), ..Scope::of(site) };
+        let (mut columns, mut from) = (own.columns(), site.sql.name.clone());
+        for (place, reference) in references.iter().enumerate() {
+            let table = reference.table;
+            let name = alias(site, format!("{REFERENCE}_{}", place + 1));
+            let scope = Scope { table, qualifier: Some(name.clone()), depth: 0 };
+            let is_nullable = own.table.columns.get(reference.column).is_some_and(|column| column.nullable);
+            columns.push_str(&format!(", {}", scope.columns()));
+            from.push_str(&format!(
+                " {} {} AS {name} ON {} = {}",
+                if is_nullable { "LEFT JOIN" } else { join(site.dialect) },
+                quoted(&format!("{}{}", site.prefix, table.name)),
+                scope.column(table.id),
+                own.column(reference.column),
+            ));
         }
         let mut writer = Writer::start(site, format!("SELECT {columns} FROM {from}"));
         writer.scope = own;

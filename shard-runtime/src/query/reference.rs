@@ -1,0 +1,235 @@
+//! Rows and the rows of reference tables that they refer to: every shard has those, so that they are asked about, and
+//! joined, wherever the row itself lives.
+
+use std::marker::PhantomData;
+
+use super::column::{Column, ColumnKind, kind};
+use super::cursor::Cursor;
+use super::filter::{Filter, IsRouted, Routing, Unrouted};
+use super::relation::Relation;
+use super::select::{Explainable, Query, Select, Visitor};
+use crate::cluster::Layout;
+use crate::error::Result;
+use crate::model::{Reference, ReferenceDef, RefersTo, Row, Sharded};
+use crate::plan::{Explain, Plan, Projection};
+use crate::session::{Session, Shared};
+use crate::stored::Stored;
+use crate::value::{Storable, Value};
+
+impl<T: Sharded, V: Storable, M: Reference, K: ColumnKind> Column<T, V, kind::References<M, K>> {
+    /// Rows that refer to a row for which this holds; with `!`, all others, those that refer to nothing among them. It
+    /// says nothing about where they live.
+    ///
+    /// ```
+    /// # use shard_runtime::{Filter, Routed, Sharded, Unrouted};
+    /// # #[derive(Sharded)]
+    /// # #[sharded(reference)]
+    /// # struct Currency {
+    /// #     #[id]
+    /// #     code: String,
+    /// #     name: String,
+    /// # }
+    /// # #[derive(Sharded)]
+    /// # struct Order {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     customer: String,
+    /// #     #[references(Currency)]
+    /// #     currency: String,
+    /// # }
+    /// let in_dollars: Filter<Order, Unrouted> = Order::CURRENCY.refers_to(Currency::NAME.like("%dollar"));
+    /// let of_ada: Filter<Order, Routed> = Order::CUSTOMER.eq("Ada") & in_dollars;
+    /// ```
+    pub fn refers_to<R: Routing>(self, filter: Filter<M, R>) -> Filter<T, Unrouted> {
+        Filter::new(filter.predicate.related(Relation::Reference(self.reference())))
+    }
+
+    fn reference(self) -> ReferenceDef {
+        ReferenceDef { table: M::TABLE, column: self.index() }
+    }
+}
+
+/// Rows of `T`, each with the rows of reference tables that it refers to: made by [`Select::with_reference`]. `J` is a
+/// tuple of what those are: [`Stored`] rows, or an `Option` of one where the column may be NULL.
+#[must_use = "a query does nothing until a session runs it"]
+pub struct WithReferences<T, J, R> {
+    select: Select<T, R>,
+    references: Vec<ReferenceDef>,
+    marker: PhantomData<fn() -> J>,
+}
+
+impl<T: Sharded, R: Routing> Select<T, R> {
+    /// Each row together with the row of a reference table that it refers to in this column, from the same shard: one
+    /// statement per shard. Where the column may be NULL, it is an `Option`. Order, limit and offset are those of this
+    /// select. Said again, with what it refers to in another column: up to three.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # #[sharded(reference)]
+    /// # struct Currency {
+    /// #     #[id]
+    /// #     code: String,
+    /// #     name: String,
+    /// # }
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Order {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     customer: String,
+    /// #     #[references(Currency)]
+    /// #     currency: String,
+    /// #     #[references(Currency)]
+    /// #     paid_in: Option<String>,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<(Currency, Order)>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// # session.add(Currency { code: "EUR".into(), name: "Euro".into() })?;
+    /// # session.add(NewOrder { customer: "Ada".into(), currency: "EUR".into(), paid_in: None })?;
+    /// let orders = Order::select().all_shards().order_by(Order::ID.asc());
+    /// for (order, currency, paid) in
+    ///     session.all(orders.with_reference(Order::CURRENCY).with_reference(Order::PAID_IN))?
+    /// {
+    ///     let paid = paid.map_or("nothing yet".to_owned(), |currency| currency.name.clone());
+    ///     println!("{}: in {}, paid in {paid}", order.id, currency.name);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_reference<M: Reference, V: RefersTo<M>, K: ColumnKind>(
+        self,
+        column: Column<T, V, kind::References<M, K>>,
+    ) -> WithReferences<T, (V::Row,), R> {
+        WithReferences { select: self, references: vec![column.reference()], marker: PhantomData }
+    }
+}
+
+impl<T: Sharded, J, R: Routing> WithReferences<T, J, R> {
+    fn and<I>(mut self, reference: ReferenceDef) -> WithReferences<T, I, R> {
+        self.references.push(reference);
+        WithReferences { select: self.select, references: self.references, marker: PhantomData }
+    }
+
+    /// Where a page of this query ends whose last row is this one, as [`Select::cursor`] has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order.
+    pub fn cursor(&self, last: &Stored<T>) -> Result<Cursor> {
+        self.select.cursor(last)
+    }
+
+    /// Only the rows that come after a page of this query, as [`Select::after`] has it.
+    ///
+    /// # Errors
+    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the cursor is of a query with other filters,
+    /// pins or order.
+    pub fn after(self, cursor: &Cursor) -> Self {
+        WithReferences { select: self.select.after(cursor), ..self }
+    }
+}
+
+impl<T, J, R> Clone for WithReferences<T, J, R> {
+    fn clone(&self) -> Self {
+        let (select, references) = (self.select.clone(), self.references.clone());
+        WithReferences { select, references, marker: PhantomData }
+    }
+}
+
+/// What a join answers for a row that is referred to: a [`Stored`] row, or an `Option` of one.
+pub trait ReferredRow: Sized {
+    /// The model of the reference table.
+    type Model: Reference;
+
+    #[doc(hidden)]
+    fn read(joined: &mut Joined<Self::Model>, row: &Row<'_>) -> Result<Self>;
+}
+
+impl<M: Reference> ReferredRow for Stored<M> {
+    type Model = M;
+
+    fn read(joined: &mut Joined<M>, row: &Row<'_>) -> Result<Self> {
+        joined.rows.at(row, joined.link, joined.first)
+    }
+}
+
+impl<M: Reference> ReferredRow for Option<Stored<M>> {
+    type Model = M;
+
+    fn read(joined: &mut Joined<M>, row: &Row<'_>) -> Result<Self> {
+        match row.read(joined.link, |value| Ok(value == Value::Null))? {
+            true => Ok(None),
+            false => Stored::read(joined, row).map(Some),
+        }
+    }
+}
+
+/// The rows that are referred to in one column of a join: each is read once, and shared.
+#[doc(hidden)]
+pub struct Joined<M: Sharded> {
+    rows: Shared<M>,
+    /// The place of the column among the joined row's.
+    link: usize,
+    /// Where the columns of the row that is referred to begin.
+    first: usize,
+}
+
+impl<M: Sharded> Joined<M> {
+    /// What is joined to a row that has so many columns before.
+    fn after(columns: &mut usize, reference: Option<&ReferenceDef>) -> Self {
+        let first = *columns;
+        *columns += M::TABLE.columns.len();
+        Joined { rows: Shared::default(), link: reference.map_or(first, |reference| reference.column), first }
+    }
+}
+
+macro_rules! joined_once_more {
+    ($($row:ident),*) => {
+        impl<T: Sharded, $($row,)* R: Routing> WithReferences<T, ($($row,)*), R> {
+            /// And with what it refers to in another column, as [`Select::with_reference`] has it.
+            pub fn with_reference<M: Reference, V: RefersTo<M>, K: ColumnKind>(
+                self,
+                column: Column<T, V, kind::References<M, K>>,
+            ) -> WithReferences<T, ($($row,)* V::Row,), R> {
+                self.and(column.reference())
+            }
+        }
+    };
+}
+joined_once_more!(A);
+joined_once_more!(A, B);
+
+macro_rules! joined {
+    ($($row:ident),*) => {
+        impl<T: Sharded, $($row: ReferredRow,)* R: IsRouted> Query for WithReferences<T, ($($row,)*), R> {
+            type Output = (Stored<T>, $($row),*);
+
+            #[allow(non_snake_case)]
+            fn visit(
+                mut self,
+                session: &mut Session,
+                at_most: Option<u64>,
+                visit: &mut Visitor<'_, Self::Output>,
+            ) -> Result<()> {
+                self.select.core.at_most(at_most);
+                let (mut columns, mut references) = (T::TABLE.columns.len(), self.references.iter());
+                $(let mut $row = Joined::<$row::Model>::after(&mut columns, references.next());)*
+                session.visit(&self.select.core, Projection::RowsWithReferences(&self.references), |row| {
+                    visit((Stored::loaded(row)?, $($row::read(&mut $row, row)?),*))
+                })
+            }
+        }
+    };
+}
+joined!(A);
+joined!(A, B);
+joined!(A, B, C);
+
+impl<T: Sharded, J, R> Explainable for WithReferences<T, J, R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let projection = Projection::RowsWithReferences(&self.references);
+        Plan::read(&self.select.core, projection, layout)?.explain(layout)
+    }
+}

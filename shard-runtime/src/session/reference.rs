@@ -1,0 +1,111 @@
+//! How a session reads and writes reference tables, which live whole on every shard: read on one, written on all.
+
+use super::Session;
+use super::link::Link;
+use crate::cluster::Cluster;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Table;
+use crate::shards::{Shard, ShardSet};
+use crate::sql::{Param, TableSql};
+
+impl Session {
+    /// The shard that a reference table is read on: the one that the session is pinned to; the first on which it has a
+    /// transaction, which has a snapshot already; or the first of all. In the cluster's order, so that where a session
+    /// reads on several it never comes to an older snapshot again.
+    pub(super) fn any_shard(&self) -> Option<&Shard> {
+        let layout = self.cluster.layout();
+        let in_play = |shard: &&Shard| {
+            let link = layout.place(shard.index()).ok().and_then(|place| self.links.get(place.database));
+            link.is_some_and(Link::is_in_a_transaction)
+        };
+        let shards = layout.shards();
+        self.pinned_to().or_else(|| shards.iter().find(in_play)).or_else(|| shards.at(0))
+    }
+
+    /// Of the shards that may have a row, those to ask: of a reference table, of which all have it, one.
+    pub(super) fn narrowed_for(&self, table: &Table, chosen: ShardSet) -> ShardSet {
+        match self.any_shard() {
+            Some(any) if table.is_reference() && chosen.len() > 1 => ShardSet::one(any.index()),
+            _ => self.narrowed(chosen),
+        }
+    }
+
+    /// Every shard, for something that writes a reference table.
+    pub(super) fn every_shard(&self, table: &Table) -> Result<ShardSet> {
+        let shards = self.cluster.shards();
+        match self.pinned_to() {
+            Some(pinned) if shards.len() > 1 => {
+                let said = format!(
+                    "a reference table is written on every shard, and the session is pinned to `{}`",
+                    pinned.name()
+                );
+                Err(Error::new(ErrorKind::ContradictingPins, said).in_table(table.name))
+            }
+            _ => Ok(ShardSet::all(shards)),
+        }
+    }
+
+    /// The shards on which a row waits that was placed on one: of a reference table, all of them.
+    pub(super) fn shards_of_row(&self, table: &Table, shard: usize) -> Result<ShardSet> {
+        if table.is_reference() { self.every_shard(table) } else { Ok(ShardSet::one(shard)) }
+    }
+
+    /// The shards whose waiting rows are written where those of some shards are: all of them, where rows of reference
+    /// tables are among those, since such a row is written everywhere or nowhere.
+    pub(super) fn written_together(&self, shards: &ShardSet) -> ShardSet {
+        let references = self.cluster.layout().references();
+        let has_references = |shard: &usize| {
+            let pending = self.pending.get(*shard);
+            pending.is_some_and(|pending| references.iter().any(|&model| pending.holds(model)))
+        };
+        match shards.indexes().iter().any(has_references) {
+            true => ShardSet::all(self.cluster.shards()),
+            false => shards.clone(),
+        }
+    }
+
+    /// Executes a statement about one row of a reference table on every shard, or on none; how many rows it found on each
+    /// of them.
+    pub(super) fn write_everywhere(
+        &mut self,
+        table: &'static Table,
+        sql: impl Fn(&TableSql) -> String,
+        params: &[Param<'_>],
+    ) -> Result<u64> {
+        let shards = self.every_shard(table)?;
+        self.flush_shards(&shards)?;
+        let cluster = self.cluster.clone();
+        let model = cluster.layout().model(table)?;
+        let written = self.atomically(&shards, |session| {
+            let mut found = Vec::with_capacity(shards.len());
+            for &shard in shards.indexes() {
+                let sql = sql(cluster.layout().sql(model, shard)?);
+                found.push((shard, session.execute_on(shard, table, &sql, params)?));
+            }
+            affected(&cluster, table, &found)
+        });
+        self.noticed(written)
+    }
+}
+
+/// How many rows a statement affected that found so many on each shard: their sum or, in a reference table, what each of
+/// them found.
+///
+/// # Errors
+/// [`ErrorKind::Diverged`] where the shards of a reference table have found other numbers of rows.
+pub(super) fn affected(cluster: &Cluster, table: &Table, found: &[(usize, u64)]) -> Result<u64> {
+    if !table.is_reference() {
+        return Ok(found.iter().fold(0, |total: u64, (_, rows)| total.saturating_add(*rows)));
+    }
+    let first = found.first().map_or(0, |(_, rows)| *rows);
+    if found.iter().all(|(_, rows)| *rows == first) {
+        return Ok(first);
+    }
+    let name = |shard: usize| cluster.shards().at(shard).map_or("", Shard::name);
+    let each: Vec<String> = found.iter().map(|(shard, rows)| format!("{rows} on {}", name(*shard))).collect();
+    let said = format!(
+        "the shards of the cluster do not hold the same rows of this reference table: the statement found {}",
+        each.join(", ")
+    );
+    Err(Error::new(ErrorKind::Diverged, said).in_table(table.name))
+}

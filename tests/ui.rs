@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The folders of `tests/ui`: the kinds of mistake.
-const MISTAKES: [&str; 15] = [
+const MISTAKES: [&str; 16] = [
     "collation",
     "id",
     "key",
@@ -19,6 +19,7 @@ const MISTAKES: [&str; 15] = [
     "projection",
     "query",
     "range",
+    "reference",
     "session",
     "settings",
     "shape",

@@ -123,4 +123,5 @@ impl Key for Everywhere {
 )]
 pub trait DecidesShard: Key {}
 
+#[diagnostic::do_not_recommend]
 impl<K: ShardKey> DecidesShard for K {}

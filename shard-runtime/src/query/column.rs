@@ -100,6 +100,7 @@ pub trait Settable: ColumnKind {}
 
 impl Settable for kind::Plain {}
 
+#[diagnostic::do_not_recommend]
 impl<M: 'static, K: Settable> Settable for kind::References<M, K> {}
 
 /// A value that a column is compared with, and the shard it comes from where it is a link.

@@ -57,6 +57,11 @@
 //! whose value decides where a row lives, or a `#[shard_parent]`, with whose row it lives. The derive's page lists
 //! the kinds of key, of id and of parent, and the settings. What fields may be is [`Field`]'s.
 //!
+//! What is small, read everywhere and changed rarely is a [`Reference`] table, `#[sharded(reference)]`: its rows live whole
+//! on every shard, are read on one that the session uses already, and are written on all in one unit of work. Rows of any
+//! model refer to them by `#[references(Model)]`, are filtered by what they refer to and joined with it
+//! ([`Select::with_reference`]) where they live.
+//!
 //! # Clusters
 //!
 //! [`Cluster::builder`] names the shards. [`Builder::create`] makes what is missing, [`Builder::open`] makes nothing;
@@ -380,7 +385,9 @@ pub use rusqlite;
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]
 pub use serde_json;
-pub use session::{ChangedId, Descendants, Partial, Relocated, Session, StatementEvent, With, WithChildren};
+pub use session::{
+    ChangedId, Descendants, Difference, Partial, Relocated, Session, StatementEvent, With, WithChildren,
+};
 pub use shard_derive::{Field, Projection, ShardKey, Sharded};
 pub use shards::{Shard, ShardSet, Shards};
 pub use stored::{Parent, Stored};

@@ -38,11 +38,20 @@ pub struct City {
 }
 
 #[derive(Sharded)]
+#[sharded(reference)]
+pub struct Currency {
+    #[id]
+    code: ::std::string::String,
+}
+
+#[derive(Sharded)]
 pub struct Report {
     #[id(auto)]
     id: i64,
     #[shard_parent]
     city: Parent<City>,
+    #[references(Currency)]
+    currency: ::std::option::Option<::std::string::String>,
 }
 
 #[derive(Sharded)]

@@ -16,6 +16,7 @@ mod bad_values;
 mod collations;
 mod columns;
 mod committing;
+mod comparing;
 mod configuration;
 mod contention;
 mod existence;

@@ -30,6 +30,7 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
     // By unit: the shards that it says, and the shards that it is on.
     let mut units: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     let mut sum = 0;
+    let mut notes: Vec<HashSet<i64>> = Vec::new();
     for (bit, shard) in SHARDS.iter().enumerate() {
         let raw = open(&format!("{shard}.db"));
         assert_eq!(one::<String>(&raw, "PRAGMA integrity_check"), "ok", "{shard}");
@@ -48,6 +49,13 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
             statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         assert_eq!(tallies.len(), here.len(), "on {shard} units were done twice or in part");
         assert_eq!(tallies.into_iter().collect::<HashSet<_>>(), here, "{shard}");
+        let mut statement = raw.prepare("SELECT id FROM notes WHERE text = 'written'").unwrap();
+        notes.push(statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect());
+    }
+    let is_whole = |(_, (shards, _)): &(&i64, &(i64, i64))| *shards == (1 << SHARDS.len()) - 1;
+    let whole: HashSet<i64> = units.iter().filter(is_whole).map(|(unit, _)| *unit).collect();
+    for (shard, notes) in SHARDS.iter().zip(&notes) {
+        assert_eq!(*notes, whole, "a reference table is not whole on {shard}");
     }
     for (unit, (says, on)) in &units {
         assert_eq!(says, on, "unit {unit} is half-committed: of {says:04b} it is on {on:04b}");

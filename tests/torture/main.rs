@@ -91,7 +91,17 @@ struct Ticket {
     place: Place,
 }
 
-type Models = (Entry, Tally, Account, Ticket);
+/// A row on every shard, of each unit that writes all of them.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "notes", reference)]
+struct Note {
+    /// The unit.
+    #[id]
+    id: i64,
+    text: String,
+}
+
+type Models = (Entry, Tally, Account, Ticket, Note);
 
 /// A folder for a test, in memory unless another is said.
 fn folder() -> TempDir {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use shard_runtime::{ErrorKind, Result, Session, Sharded as _, Sql};
 
-use crate::{Account, Entry, Models, NewTally, Numbers, Place, Running, Tally, builder};
+use crate::{Account, Entry, Models, NewTally, Note, Numbers, Place, Running, Tally, builder};
 
 const FOLDER: &str = "SHARDED_TORTURE_CLUSTER";
 const LOG: &str = "SHARDED_TORTURE_LOG";
@@ -103,6 +103,10 @@ fn write(session: &mut Session, id: i64, shards: u64, cents: i64) -> Result<()> 
         let mut entry = session.get(Entry::by_id(id).on(place))?.expect("it was added");
         entry.shards = shards as i64;
         session.update(&mut entry)?;
+    }
+    if places.len() == Place::ALL.len() {
+        session.add(Note { id, text: String::new() })?;
+        session.execute(Note::update().set(Note::TEXT, "written").filter(Note::ID.eq(id)))?;
     }
     let unwanted = Tally::delete().filter(Tally::UNIT.is_in([-id, -1]));
     session.execute(unwanted.all_shards())?;

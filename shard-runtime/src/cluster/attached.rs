@@ -16,7 +16,8 @@ impl Cluster {
     /// One SQLite connection over the whole cluster, to read with whatever SQL can say: joins, windows and common
     /// table expressions over all shards run in SQLite itself.
     ///
-    /// For each model there is a temporary view, named as its table, with the rows of every shard and all columns;
+    /// For each model there is a temporary view, named as its table, with the rows of every shard and all columns (of a
+    /// reference table, which is the same on all of them, with those of the first);
     /// one more, `shard`, holds the shard's name where no column is called so. The databases themselves are attached
     /// under the names of their shards (`asia.cities`); one that holds several shards by prefix is attached once,
     /// under the name of the first.

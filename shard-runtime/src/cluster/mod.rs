@@ -304,7 +304,7 @@ impl Builder {
     /// Makes the databases, tables and indexes that are not there yet, and opens the cluster. Said again it
     /// changes nothing; where it stopped half-way, it goes on. It also records what the layout says more than
     /// before, where no row can be in the wrong place for it: a new model, a value that was placed nowhere, a
-    /// shard after the others that nothing is hashed over.
+    /// shard after the others that nothing is hashed over. Such a shard gets the rows of the reference tables.
     ///
     /// # Errors
     /// Those of [`Builder::open`], naming the first shard that failed.
@@ -373,6 +373,9 @@ impl Builder {
             observer: self.observer,
         }));
         cluster.recover()?;
+        if mode == Mode::Create {
+            cluster.fill_references()?;
+        }
         Ok(cluster)
     }
 

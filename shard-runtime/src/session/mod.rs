@@ -2,6 +2,7 @@
 
 mod ask;
 mod commit;
+mod comparing;
 mod fan_out;
 mod identity;
 mod lend;
@@ -25,6 +26,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use comparing::Difference;
 pub use limits::Partial;
 pub(crate) use observe::Observer;
 pub use observe::StatementEvent;

@@ -61,13 +61,13 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) where a shard stays locked; the databases', each with the shard's name.
     pub fn compare_references(&self) -> Result<Vec<Difference>> {
-        let mut found = Vec::new();
+        let (all, mut found) = (ShardSet::all(self.shards()), Vec::new());
         for &model in self.layout().references() {
             // There is no snapshot over all shards: a commit may be seen on some of them only.
             let mut differences = self.session().differences(model)?;
             if !differences.is_empty() {
                 differences = self.transaction(|session| {
-                    session.lock(&ShardSet::all(session.cluster.clone().shards()))?;
+                    session.lock(&all)?;
                     session.differences(model)
                 })?;
             }
@@ -79,10 +79,11 @@ impl Cluster {
     /// Copies reference tables to shards that have none of their rows while others do: those that have come to the
     /// cluster after the rows. It is done under the locks of all shards, so that nobody's unit of work is half done then.
     pub(crate) fn fill_references(&self) -> Result<()> {
+        let all = ShardSet::all(self.shards());
         for &model in self.layout().references() {
             if !self.session().without_rows(model)?.is_empty() {
                 self.transaction(|session| {
-                    session.lock(&ShardSet::all(session.cluster.clone().shards()))?;
+                    session.lock(&all)?;
                     let empty = session.without_rows(model)?;
                     session.fill(model, &empty)
                 })?;

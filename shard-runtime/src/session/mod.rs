@@ -196,10 +196,10 @@ impl Session {
 
     fn wait<T: Sharded>(&mut self, row: &Arc<T>, shard: usize) -> Result<()> {
         let model = self.cluster.layout().model(T::TABLE)?;
-        for &shard in self.shards_of_row(T::TABLE, shard)?.indexes() {
-            if let Some(pending) = self.pending.get_mut(shard) {
-                pending.push(model, Arc::clone(row) as _);
-            }
+        if T::TABLE.is_reference() {
+            self.pending.iter_mut().for_each(|pending| pending.push(model, Arc::clone(row) as _));
+        } else if let Some(pending) = self.pending.get_mut(shard) {
+            pending.push(model, Arc::clone(row) as _);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! How a session reads and writes reference tables, which live whole on every shard: read on one, written on all.
 
+use std::borrow::Cow;
+
 use super::Session;
 use super::link::Link;
 use crate::cluster::Cluster;
@@ -45,22 +47,17 @@ impl Session {
         }
     }
 
-    /// The shards on which a row waits that was placed on one: of a reference table, all of them.
-    pub(super) fn shards_of_row(&self, table: &Table, shard: usize) -> Result<ShardSet> {
-        if table.is_reference() { self.every_shard(table) } else { Ok(ShardSet::one(shard)) }
-    }
-
     /// The shards whose waiting rows are written where those of some shards are: all of them, where rows of reference
     /// tables are among those, since such a row is written everywhere or nowhere.
-    pub(super) fn written_together(&self, shards: &ShardSet) -> ShardSet {
+    pub(super) fn written_together<'s>(&self, shards: &'s ShardSet) -> Cow<'s, ShardSet> {
         let references = self.cluster.layout().references();
         let has_references = |shard: &usize| {
             let pending = self.pending.get(*shard);
             pending.is_some_and(|pending| references.iter().any(|&model| pending.holds(model)))
         };
         match shards.indexes().iter().any(has_references) {
-            true => ShardSet::all(self.cluster.shards()),
-            false => shards.clone(),
+            true => Cow::Owned(ShardSet::all(self.cluster.shards())),
+            false => Cow::Borrowed(shards),
         }
     }
 

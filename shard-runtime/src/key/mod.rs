@@ -94,6 +94,7 @@ macro_rules! tuple_keys {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl<$($name: ShardKey),*> DecidesShard for ($($name,)*) {}
     };
 }

@@ -333,6 +333,7 @@ mod commit;
 mod driver;
 mod error;
 mod key;
+mod lookup;
 mod merge;
 mod model;
 mod partial;
@@ -345,6 +346,7 @@ mod sql;
 mod stored;
 mod testing;
 mod value;
+mod verify;
 mod written;
 
 #[doc(hidden)]
@@ -360,6 +362,7 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 #[cfg(feature = "jiff")]
 pub use jiff;
 pub use key::{Constant, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash};
+pub use lookup::Lookup;
 pub use model::{
     Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, KnownId, Models,
     ParentDef, ParentOf, Row, Sharded, Table, UniqueId, Version,
@@ -385,3 +388,4 @@ pub use stored::{Parent, Stored};
 #[cfg(feature = "uuid")]
 pub use uuid;
 pub use value::{ColumnType, Field, Storable, Value};
+pub use verify::{Drift, DriftKind, Verified};

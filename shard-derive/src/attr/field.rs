@@ -1,4 +1,4 @@
-//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`,
+//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`, `#[lookup]`,
 //! `#[sharded(column = "..", collate = ..)]`.
 
 use proc_macro2::Ident;
@@ -6,8 +6,8 @@ use syn::parse::ParseStream;
 use syn::{Attribute, LitStr, Meta, Path, Token};
 
 use super::{
-    COLLATE, COLUMN, ID, KeyAttr, NOCASE, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, list_of, mistake,
-    put_once, read_settings, text_of, word,
+    COLLATE, COLUMN, ID, KeyAttr, LOOKUP, NOCASE, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, list_of,
+    mistake, put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
@@ -22,6 +22,8 @@ pub(crate) struct FieldAttrs {
     pub(crate) collate: Option<Ident>,
     /// The word `version`.
     pub(crate) version: Option<Ident>,
+    /// The word `lookup`.
+    pub(crate) lookup: Option<Ident>,
 }
 
 /// `#[id]`, `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`.
@@ -96,6 +98,12 @@ impl FieldAttrs {
                         errors.at(&attribute.meta, "write `#[version]`");
                     }
                     put_once(&mut attrs.version, word.clone(), &word, errors);
+                }
+                LOOKUP => {
+                    if !matches!(attribute.meta, Meta::Path(_)) {
+                        errors.at(&attribute.meta, "write `#[lookup]`");
+                    }
+                    put_once(&mut attrs.lookup, word.clone(), &word, errors);
                 }
                 SHARDED => read_settings(
                     attribute,

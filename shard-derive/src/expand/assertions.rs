@@ -16,6 +16,7 @@ pub(super) fn assertions(model: &Model) -> TokenStream {
         .into_iter()
         .flatten()
         .chain(collated_types(model))
+        .chain(super::lookups::assertions(model))
         .collect();
     quote!(#(const _: () = #assertions;)*)
 }

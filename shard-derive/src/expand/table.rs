@@ -20,7 +20,7 @@ pub(super) fn table(model: &Model) -> TokenStream {
     let id = Literal::usize_unsuffixed(model.id);
     let id_kind = id_kind(model.id_kind);
     let (key, placement) = (key_columns(model), placement(model));
-    let indexes = indexes(model);
+    let indexes = indexes(model).chain(super::lookups::indexes(model));
     let parent = parent(model);
     quote! {
         &__rt::Table {

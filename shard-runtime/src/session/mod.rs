@@ -2,11 +2,13 @@
 
 mod ask;
 mod commit;
+mod entries;
 mod fan_out;
 mod identity;
 mod lend;
 mod limits;
 mod link;
+mod located;
 mod nested;
 mod observe;
 mod pending;
@@ -16,6 +18,7 @@ mod read;
 mod relations;
 mod relocate;
 mod save;
+mod verifying;
 mod version;
 mod write;
 
@@ -177,7 +180,8 @@ impl Session {
     /// The shard that a row is to live on.
     fn home<T: Sharded>(&self, row: &T) -> Result<Shard> {
         let table = T::TABLE;
-        values_of(row)?; // what cannot be stored is an error here, at the caller's line
+        // What cannot be stored is an error here, at the caller's line.
+        self.refuse_entries_elsewhere(table, &values_of(row)?)?;
         let shard = row.shard_chooser(self.cluster.shards())?;
         self.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
         self.cluster.shards().at(shard).cloned().ok_or_else(|| {
@@ -188,6 +192,7 @@ impl Session {
 
     fn wait<T: Sharded>(&mut self, row: &Arc<T>, shard: usize) -> Result<()> {
         let model = self.cluster.layout().model(T::TABLE)?;
+        self.wait_entries(&**row, shard)?;
         if let Some(pending) = self.pending.get_mut(shard) {
             pending.push(model, Arc::clone(row) as _);
         }

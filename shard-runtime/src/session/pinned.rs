@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::{Pin, Target};
+use crate::query::{Pin, Target, Targeted};
 use crate::route;
 use crate::shards::{Shard, ShardSet};
 
@@ -46,14 +46,10 @@ impl Session {
     }
 
     /// A query or a bulk write with the session's pin beside its own.
-    pub(crate) fn pinned_query<'q, C: Clone>(
-        &self,
-        core: &'q C,
-        target: fn(&mut C) -> &mut Target,
-    ) -> Result<Cow<'q, C>> {
+    pub(super) fn pinned_query<'q, C: Clone + Targeted>(&self, core: &'q C) -> Result<Cow<'q, C>> {
         let Some(shard) = self.pinned_to() else { return Ok(Cow::Borrowed(core)) };
         let mut core = core.clone();
-        let Target { table, pins, .. } = target(&mut core);
+        let Target { table, pins, .. } = core.target_mut();
         for pin in pins.iter() {
             let place = route::pin_shard(table, pin, self.cluster.shards())?;
             self.refuse_elsewhere(place, "the query").map_err(|error| error.in_table(table.name))?;

@@ -42,7 +42,7 @@ impl Session {
         visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
-        let core = self.pinned_query(core, |core| &mut core.target)?;
+        let core = self.located_query(core)?;
         self.visit_plan(&Plan::read(&core, projection, cluster.layout())?, visit)
     }
 

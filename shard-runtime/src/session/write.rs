@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::entries::{Stays, id_value};
 use super::link::Link;
 use super::pending::Batch;
 use super::version::{self, Version};
@@ -67,11 +68,13 @@ impl Session {
             .chain(&found)
             .map(|value| Param::Value(value.borrowed()))
             .collect();
-        if self.write_row(shard, table, &sql, &params)? == 0 {
+        let stays =
+            Stays { shard, id: id_value(&**row)?, before: &before, after: &after, columns: Some(&changed) };
+        if self.write_with_entries(table, &stays, &sql, &params)? == 0 {
             let error = self.missed(shard, row, version.as_ref());
             return self.in_the_way(Err(error));
         }
-        drop(params);
+        drop((params, stays));
         drop(after);
         if let (Some(version), Some(next)) = (version, next) {
             version.put(row, next)?;
@@ -130,7 +133,8 @@ impl Session {
         let shard = self.cluster.shards().place_of(row.shard())?;
         let model = self.cluster.layout().model(table)?;
         let recorded = row.recorded().unwrap_or(row.row());
-        let version = version::of::<T>(&values_of(&**recorded)?)?;
+        let before = values_of(&**recorded)?;
+        let version = version::of::<T>(&before)?;
         let mut sql = self.cluster.layout().sql(model, shard)?.delete.clone();
         let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
         self.identities.forget::<T>(row.id(), row.shard())?;
@@ -139,7 +143,9 @@ impl Session {
             sql.push_str(&version.condition(table));
             params.push(Param::Value(Value::Integer(version.number)));
         }
-        match self.write_row(shard, table, &sql, &params)? {
+        let id = id_value(&**row)?;
+        let stays = Stays { shard, id, before: &before, after: &[], columns: None };
+        match self.write_with_entries(table, &stays, &sql, &params)? {
             0 => {
                 let error = self.missed(shard, row, version.as_ref());
                 self.in_the_way(Err(error))
@@ -239,24 +245,32 @@ impl Session {
 
     pub(crate) fn execute_write(&mut self, core: &WriteCore) -> Result<u64> {
         let cluster = self.cluster.clone();
-        let core = self.pinned_query(core, |core| &mut core.target)?;
+        let core = self.located_query(core)?;
         let plan = Plan::write(&core, cluster.layout())?;
         let shards = plan.shards();
         self.asks(Some(plan.target.table), &shards);
-        self.flush_shards(&shards)?;
+        match cluster.layout().lookups_of(plan.target.table).next() {
+            Some(_) => self.flush_before_entries(&shards)?,
+            None => self.flush_shards(&shards)?,
+        }
         self.identities.clear();
         self.atomically(&shards, |session| {
-            plan.steps.iter().try_fold(0_u64, |total, step| {
+            let entries = session.entries_of_deleted(&core)?;
+            let written = plan.steps.iter().try_fold(0_u64, |total, step| {
                 let table = plan.target.table;
                 let rows =
                     session.execute_on(step.shard, table, &step.statement.sql, &step.statement.params)?;
-                Ok(total.saturating_add(rows))
-            })
+                Ok::<_, Error>(total.saturating_add(rows))
+            })?;
+            session.write_entries(entries)?;
+            Ok(written)
         })
     }
 
     /// Writes what waits for these shards: all of it or, where a row fails, none of it.
     pub(super) fn flush_shards(&mut self, shards: &ShardSet) -> Result<()> {
+        let linked = self.with_entries(shards);
+        let shards = linked.as_ref().unwrap_or(shards);
         let mut taken: Vec<(usize, Vec<Batch>)> = Vec::new();
         for &shard in shards.indexes() {
             if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
@@ -298,13 +312,16 @@ impl Session {
         written
     }
 
-    fn insert_batch(&self, shard: usize, batch: &Batch) -> Result<()> {
+    pub(super) fn insert_batch(&self, shard: usize, batch: &Batch) -> Result<()> {
         let sql = &self.cluster.layout().sql(batch.model, shard)?.insert;
         let Some(table) = self.cluster.layout().tables().nth(batch.model) else { return Ok(()) };
         self.on(shard, table, sql, |statement| {
             for row in &batch.rows {
                 let values = row.values()?;
-                statement.insert(&values).map_err(|error| about_row(error, table, &values))?;
+                let inserted = statement.insert(&values);
+                inserted.map_err(|error| {
+                    about_row(self.about_entry(batch.model, error, &values), table, &values)
+                })?;
             }
             Ok(((), batch.rows.len() as u64))
         })
@@ -347,7 +364,9 @@ impl Session {
                 })?;
                 session.record(shard, |redo| redo.runs(sql, |all| all.append(&mut runs)))?;
             }
-            Ok(())
+            let rows = by_shard.iter().flat_map(|(shard, rows)| rows.iter().map(|row| (&**row, *shard)));
+            let entries = session.entries_of(rows)?;
+            session.write_entries(entries)
         })
     }
 

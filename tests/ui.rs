@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The folders of `tests/ui`: the kinds of mistake.
-const MISTAKES: [&str; 15] = [
+const MISTAKES: [&str; 16] = [
     "collation",
     "id",
     "key",
     "key_enum",
     "list",
+    "lookup",
     "names",
     "parent",
     "projection",

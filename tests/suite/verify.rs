@@ -171,14 +171,15 @@ fn values_of_every_kind_are_looked_up_and_verified(backend: &Backend) {
         session.one(Document::select().filter(Document::TOKEN.eq(document(7).token))).unwrap()
     });
     assert!(asked.len() < 3, "{asked:?}");
+    session.rollback();
     for column in ["token", "digest", "number"] {
         let sql = format!("DELETE FROM {{sharded_lookup_documents_{column}}}");
         LETTERS.iter().for_each(|shard| behind(&cluster, shard, &sql));
     }
     assert_eq!(session.all(Document::select().filter(Document::NUMBER.eq(4_000_000_001))).unwrap(), []);
+    session.rollback();
     assert_eq!(cluster.repair().unwrap().repaired(), 90);
     assert_eq!(cluster.verify().unwrap().found(), 0);
-    session.rollback();
     assert_eq!(session.one(Document::select().filter(Document::NUMBER.eq(4_000_000_001))).unwrap().id, 1);
 }
 
@@ -228,6 +229,9 @@ fn r40_entries_over_another_number_of_shards_are_refused(backend: &Backend) {
 }
 
 fn verifying_is_safe_beside_writers(backend: &Backend) {
+    if !backend.is_on_disk() {
+        return; // databases in memory are not read while they are written
+    }
     let cluster = lookup::cluster(backend);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -232,6 +232,9 @@ impl Session {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<u64> {
+        if self.cluster.layout().lookups().is_empty() {
+            return self.write_row(row.shard, table, sql, params);
+        }
         let cluster = self.cluster.clone();
         let is_written =
             |lookup: &&Placed| row.columns.is_none_or(|columns| columns.contains(&lookup.column));

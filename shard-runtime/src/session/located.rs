@@ -21,11 +21,11 @@ impl Session {
     /// lookups say of its values.
     pub(crate) fn located_query<'q, C: Clone + Targeted>(&mut self, core: &'q C) -> Result<Cow<'q, C>> {
         let mut core = self.pinned_query(core)?;
-        let cluster = self.cluster.clone();
-        let layout = cluster.layout();
-        if layout.lookups().is_empty() || core.wants_nothing() {
+        if self.cluster.layout().lookups().is_empty() || core.wants_nothing() {
             return Ok(core);
         }
+        let cluster = self.cluster.clone();
+        let layout = cluster.layout();
         let questions = questions(core.target(), layout)?;
         if questions.is_empty() {
             return Ok(core);

@@ -106,8 +106,9 @@ impl Cluster {
     /// It changes nothing; [`Cluster::repair`] does.
     ///
     /// Sessions keep both in the same units of work, so that what is found was done in another way: by SQL, through a
-    /// lent connection, by a program whose model has no `#[lookup]`, by a foreign key that cascades; or the lookup was
-    /// given to a model that had rows.
+    /// lent connection, by a program whose model has no `#[lookup]`, by a foreign key that cascades, by
+    /// [`Commit::BestEffort`](crate::Commit::BestEffort) that came half-way; or the lookup was given to a model that had
+    /// rows.
     ///
     /// It may run beside readers and writers. The tables are read in portions, so that memory stays bounded; what does
     /// not look right in a portion is looked at again while nobody writes: all shards are locked for as long as that

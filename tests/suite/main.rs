@@ -33,6 +33,7 @@ mod limits;
 mod loading;
 mod lookup;
 mod lookup_entries;
+mod lookup_killed;
 mod many_values;
 mod narrowing;
 mod nested;

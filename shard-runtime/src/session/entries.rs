@@ -168,29 +168,31 @@ impl Session {
         Ok(changes)
     }
 
+    /// The shards for which rows that have lookups wait, or entries.
+    fn with_lookups_waiting(&self) -> impl Iterator<Item = usize> {
+        let layout = self.cluster.layout();
+        let mut models: Vec<usize> = Vec::new();
+        for lookup in layout.lookups() {
+            models.push(lookup.model);
+            models.extend(layout.model(lookup.table).ok());
+        }
+        let waits = move |pending: &Pending| models.iter().any(|&model| pending.holds(model));
+        self.pending.iter().enumerate().filter(move |(_, pending)| waits(pending)).map(|(shard, _)| shard)
+    }
+
     /// The shards to be written together with these. A row and its entries are written together or not at all, so that
     /// where some of them are to be written, all that wait are.
     pub(super) fn with_entries(&self, shards: &ShardSet) -> Option<ShardSet> {
-        let lookups = self.cluster.layout().lookups();
-        if lookups.is_empty() {
+        if self.cluster.layout().lookups().is_empty() {
             return None;
         }
-        let layout = self.cluster.layout();
-        let mut models: Vec<usize> = lookups.iter().map(|lookup| lookup.model).collect();
-        models.extend(lookups.iter().filter_map(|lookup| layout.model(lookup.table).ok()));
-        let is_linked = |pending: &Pending| models.iter().any(|&model| pending.holds(model));
-        let linked = || {
-            let waiting = self.pending.iter().enumerate().filter(|(_, pending)| is_linked(pending));
-            waiting.map(|(shard, _)| shard)
-        };
-        let concerns = linked().any(|shard| shards.contains(shard));
-        concerns.then(|| shards.indexes().iter().copied().chain(linked()).collect())
+        let concerns = self.with_lookups_waiting().any(|shard| shards.contains(shard));
+        concerns.then(|| shards.indexes().iter().copied().chain(self.with_lookups_waiting()).collect())
     }
 
-    /// Writes all rows and entries that wait and have to do with each other, before entries are changed.
+    /// Writes what waits for these shards, and all entries and their rows: before entries are changed.
     pub(super) fn flush_before_entries(&mut self, shards: &ShardSet) -> Result<()> {
-        let waiting = self.pending.iter().enumerate().filter(|(_, pending)| !pending.is_empty());
-        let all = waiting.map(|(shard, _)| shard).chain(shards.indexes().iter().copied()).collect();
+        let all = shards.indexes().iter().copied().chain(self.with_lookups_waiting()).collect();
         self.flush_shards(&all)
     }
 

@@ -80,7 +80,7 @@ fn write(cluster: &Cluster, writer: usize, round: usize) {
         session.relocate(&mut row, |row| row.region = LETTERS[(round + 1) % 3].into())?;
         let gone = session.add(user(LETTERS[(round + 2) % 3], &name("gone")))?;
         session.flush()?;
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             session.delete(&gone)?;
         }
         Ok::<(), Error>(())

@@ -192,7 +192,7 @@ fn r41_rows_that_were_there_before_get_entries(backend: &Backend) {
     let plain = |n: usize| NewPlain {
         region: LETTERS[n % 3].into(),
         email: format!("user {n}"),
-        phone: (n % 2 == 0).then_some(n as i64),
+        phone: n.is_multiple_of(2).then_some(n as i64),
         visits: 0,
     };
     session.add_all((0..12).map(plain)).unwrap();

@@ -14,6 +14,7 @@ const MISTAKES: [&str; 16] = [
     "key",
     "key_enum",
     "list",
+    "lookup",
     "names",
     "parent",
     "projection",

@@ -31,6 +31,7 @@ pub(crate) fn check(model: &Model, errors: &mut Errors) {
     one_home(model, errors);
     one_key(model, errors);
     one_version(model, errors);
+    lookups(model, errors);
     key_of_several_fields(model, errors);
     placements(model, errors);
     collations(model, errors);
@@ -113,6 +114,33 @@ fn one_version(model: &Model, errors: &mut Errors) {
         let stays = if first.attrs.id.is_some() { "an id" } else { "what decides the shard" };
         let hint = "give the version a field of its own, `#[version] version: i64`";
         errors.at(word, format_args!("{stays} stays as it is, and every change raises a version: {hint}"));
+    }
+}
+
+/// A lookup says where a row lives that only its value is known of. What decides the shard says that already, an id has
+/// its own way to be looked up, and a version is no name of a row.
+fn lookups(model: &Model, errors: &mut Errors) {
+    for field in &model.fields {
+        let Some(word) = &field.attrs.lookup else { continue };
+        let reason = if field.attrs.key.is_some() {
+            "a shard key says where its rows live: no lookup is needed"
+        } else if field.attrs.parent.is_some() {
+            "a row lives with its parent: no lookup is needed"
+        } else if field.attrs.id.is_some() {
+            "a row is looked up by its id with `session.get(id)`: an id has no lookup"
+        } else if field.attrs.version.is_some() {
+            "a version names no row: it has no lookup"
+        } else if model.attrs.reference.is_some() {
+            "a reference table is read on any shard: no lookup is needed (`#[sharded(unique(..))]` makes values unique)"
+        } else {
+            name(
+                &Name { text: model.entries_of(field), tokens: field.column.tokens.clone() },
+                "lookup's table",
+                errors,
+            );
+            continue;
+        };
+        errors.at(word, format_args!("{reason}; take `#[lookup]` away"));
     }
 }
 

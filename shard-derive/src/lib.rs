@@ -66,6 +66,7 @@ use value::{Role, ValueType};
 /// | `#[shard_parent(Company)]` on a bare id | The same, where the parent's id is its key. |
 /// | `#[version]` on an `i64`, `i32`, `u64`, `u32` | Starts at 1 and is raised by every update; a row that somebody else has changed is then an error, not overwritten. |
 /// | `#[references(Currency)]` on an id of `Currency`, or an `Option` of one | Refers to a row of the reference table, which every shard holds; the databases see to it that it is there. See `Reference`. |
+/// | `#[lookup]` on text, an integer, bytes, a UUID, or an `Option` of one | Unique over the cluster, and a filter on it is routed: a table of the runtime's own maps the value to the shard. |
 ///
 /// `#[id]` and `#[shard_key(..)]` may stand on one field: the id is the key, and one shard is asked for it.
 /// So may `#[id]` and `#[shard_parent(Company)]`: one row for each parent.
@@ -132,7 +133,7 @@ use value::{Role, ValueType};
 /// Type parameters (a table's columns have one type), borrowed fields (rows are owned), tuple structs, enums
 /// and unions. Names that a database keeps for itself (`rowid`, `ctid`, …), that are longer than 63 bytes, or
 /// that differ by case alone are refused.
-#[proc_macro_derive(Sharded, attributes(sharded, shard_key, shard_parent, version, references, id))]
+#[proc_macro_derive(Sharded, attributes(sharded, shard_key, shard_parent, version, lookup, references, id))]
 pub fn derive_sharded(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     sharded(input.into()).into()
 }

@@ -157,6 +157,23 @@ impl Model {
         fields.filter_map(|(place, field)| Some((place, field.attrs.references.as_ref()?.model.as_ref()?)))
     }
 
+    /// The fields that have a lookup, with their places.
+    pub(crate) fn lookups(&self) -> impl Iterator<Item = (usize, &Field)> {
+        // What is on the id, the key or the version is reported, and no lookup then.
+        let is_lookup = |field: &Field| {
+            self.attrs.reference.is_none()
+                && field.attrs.lookup.is_some()
+                && field.attrs.version.is_none()
+                && field.attrs.is_plain()
+        };
+        self.fields.iter().enumerate().filter(move |(_, field)| is_lookup(field))
+    }
+
+    /// The name of the table that holds the entries of a field's lookup.
+    pub(crate) fn entries_of(&self, field: &Field) -> String {
+        format!("sharded_lookup_{}_{}", self.table.text, field.column.text)
+    }
+
     /// The place of the field of this name.
     pub(crate) fn field_named(&self, name: &Ident) -> Option<usize> {
         self.fields.iter().position(|field| field.ident.unraw() == name.unraw())

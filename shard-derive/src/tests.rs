@@ -125,6 +125,8 @@ fn no_input_panics() {
         "#[sharded(collate = \"nocase\", collate = nocase nocase)]",
         "#[sharded(collate = binary, collate = nocase, collate = nocase)]",
         "#[field(\"a\", \"b\")]",
+        "#[lookup]",
+        "#[lookup(unique)]",
     ];
     let shapes = [
         "@ struct A { @ id: i64 }",

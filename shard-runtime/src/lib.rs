@@ -164,6 +164,46 @@
 //! # }
 //! ```
 //!
+//! A column that is not the key, but unique, can have a `#[lookup]`: an e-mail address, say. A small table of the
+//! runtime's own, spread over all shards, maps each of its values to the shard of the row that has it. A filter on the
+//! column is then narrowed as one on the key is, at the cost of one more statement on the shards that hold the entries;
+//! and the value is unique over the cluster: a second row with it is [`ErrorKind::Unique`], wherever it lives.
+//!
+//! ```
+//! # use shard_runtime::{Cluster, ErrorKind, Sharded};
+//! #[derive(Sharded, Clone, Debug)]
+//! struct User {
+//!     #[id(sequence)]
+//!     id: i64,
+//!     #[shard_key(hash)]
+//!     tenant: i64,
+//!     #[lookup]
+//!     email: String,
+//! }
+//! # fn main() -> shard_runtime::Result<()> {
+//! # let cluster = Cluster::in_memory::<User>(["a", "b", "c"])?;
+//! let mut session = cluster.session();
+//! session.add(NewUser { tenant: 7, email: "ada@example.com".into() })?;
+//! session.commit()?;
+//!
+//! let query = User::select().filter(User::EMAIL.eq("ada@example.com")); // no `all_shards()`
+//! println!("{}", cluster.explain(&query)?); // says which lookup is asked, and where
+//! assert_eq!(session.one(query)?.tenant, 7);
+//!
+//! session.add(NewUser { tenant: 8, email: "ada@example.com".into() })?;
+//! assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::Unique);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Sessions write an entry in the same unit of work as its row: where the two are on different shards, that is a commit
+//! over both. The entries are read before the rows, and there is no common snapshot over shards: a row that is being
+//! added, changed or moved meanwhile may not be found, but what is found has the value that was asked for. The same holds
+//! where entries and rows have drifted apart, through SQL or a program without the lookup: the answer is empty, never
+//! wrong. [`Cluster::verify`] finds drift, and [`Cluster::repair`] repairs it; that is also how a lookup is filled which a
+//! model with rows is given. Entries are placed by hash over all shards, so that a cluster with a lookup keeps its number
+//! of shards.
+//!
 //! A pin, `.on(key)` or `.on_shard(name)`, says which shard to ask and nothing about rows: `.on(Continent::Asia)` finds
 //! every row of the shard that Asia lives on, other continents' too. A filter on the key says both.
 //!
@@ -338,6 +378,7 @@ mod commit;
 mod driver;
 mod error;
 mod key;
+mod lookup;
 mod merge;
 mod model;
 mod partial;
@@ -350,6 +391,7 @@ mod sql;
 mod stored;
 mod testing;
 mod value;
+mod verify;
 mod written;
 
 #[doc(hidden)]
@@ -367,6 +409,7 @@ pub use jiff;
 pub use key::{
     Constant, DecidesShard, Everywhere, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash,
 };
+pub use lookup::Lookup;
 pub use model::{
     Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, KnownId, Models,
     ParentDef, ParentOf, Reference, ReferenceDef, RefersTo, Row, Sharded, Table, UniqueId, Version,
@@ -395,3 +438,4 @@ pub use stored::{Parent, Stored};
 #[cfg(feature = "uuid")]
 pub use uuid;
 pub use value::{ColumnType, Field, Storable, Value};
+pub use verify::{Drift, DriftKind, Verified};

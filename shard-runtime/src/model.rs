@@ -11,6 +11,7 @@ use crate::__private::Same;
 use crate::collation::Collation;
 use crate::error::{Error, Result, ValueError};
 use crate::key::{DecidesShard, Key, Placement};
+use crate::lookup::Lookup;
 use crate::query::{ById, Delete, Filter, Holds, Number, Predicate, Routing, Select, Update};
 use crate::shards::{Shard, ShardSet, Shards};
 use crate::value::{ColumnType, Field, Value};
@@ -37,6 +38,10 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// The place of the `#[version]` among the columns, and which numbers it holds.
     #[doc(hidden)]
     const VERSION: Option<(usize, Holds)> = None;
+
+    /// The columns with `#[lookup]`.
+    #[doc(hidden)]
+    const LOOKUPS: &'static [Lookup] = &[];
 
     /// The row's id.
     fn id(&self) -> &Self::Id;
@@ -485,11 +490,18 @@ pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
 pub trait Models {
     #[doc(hidden)]
     fn tables(list: &mut Vec<&'static Table>);
+    /// The columns with lookups, each with the table of its rows.
+    #[doc(hidden)]
+    fn lookups(list: &mut Vec<(&'static Table, Lookup)>);
 }
 
 impl<T: Sharded> Models for T {
     fn tables(list: &mut Vec<&'static Table>) {
         list.push(T::TABLE);
+    }
+
+    fn lookups(list: &mut Vec<(&'static Table, Lookup)>) {
+        list.extend(T::LOOKUPS.iter().map(|lookup| (T::TABLE, *lookup)));
     }
 }
 
@@ -498,6 +510,10 @@ macro_rules! tuples_of_models {
         impl<$($name: Models),*> Models for ($($name,)*) {
             fn tables(list: &mut Vec<&'static Table>) {
                 $($name::tables(list);)*
+            }
+
+            fn lookups(list: &mut Vec<(&'static Table, Lookup)>) {
+                $($name::lookups(list);)*
             }
         }
     };

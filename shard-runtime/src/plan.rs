@@ -2,11 +2,13 @@
 //! connection.
 
 mod groups;
+mod lookups;
 
 use std::cmp::Ordering;
 use std::fmt;
 
 pub(crate) use groups::Grouping;
+pub(crate) use lookups::{Question, questions};
 
 use crate::cluster::Layout;
 use crate::collation::Collation;
@@ -100,7 +102,7 @@ impl<'q> Plan<'q> {
                 false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
             });
             let bounds = (limit, offset);
-            sql::select(site, &core.target.predicate, projection, after, &order, bounds)
+            sql::select(site, core.target.condition(), projection, after, &order, bounds)
         })?;
         let plan = Plan::new(&core.target, tables, steps);
         Ok(Plan { columns, order: merge, distinct, bounds, one_value, asks_nobody_by_limit, ..plan })
@@ -149,8 +151,12 @@ impl<'q> Plan<'q> {
         };
         let locks = self.target.for_update && !self.steps.is_empty();
         let reason = if locks { format!("{reason}; nobody else writes there meanwhile") } else { reason };
+        let asked = match self.steps.is_empty() {
+            true => lookups::Asked { reason, statements: Vec::new() },
+            false => lookups::explained(self.target, reason, layout)?,
+        };
         let statements = self.steps.iter().map(|step| (step.shard, step.statement.sql.clone()));
-        Ok(Explain::new(reason, statements, self.merged(), shards))
+        Ok(Explain::new(asked.reason, statements, self.merged(), shards).after(asked.statements, layout))
     }
 
     fn merged(&self) -> Option<String> {
@@ -337,12 +343,14 @@ impl Share for Own<'_> {
 /// | `shards` | the names of the shards, a list of texts |
 /// | `reason` | why these, a text |
 /// | `statements` | a list of maps with the fields `shard` and `sql`, texts |
+/// | `lookups` | what lookups are asked before, as `statements` |
 /// | `merge` | what becomes of several shards' answers, a text, or none |
 /// | `pushed_down` | whether the shards answer the query whole, so that nothing is left to do with their answers |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
     reason: String,
     statements: Vec<(String, String)>,
+    lookups: Vec<(String, String)>,
     merged: Option<String>,
 }
 
@@ -364,10 +372,12 @@ impl serde::Serialize for Explain {
 
         let statements: Vec<Statement<'_>> =
             self.statements().map(|(shard, sql)| Statement(shard, sql)).collect();
-        let mut explain = serializer.serialize_struct("Explain", 5)?;
+        let lookups: Vec<Statement<'_>> = self.lookups().map(|(shard, sql)| Statement(shard, sql)).collect();
+        let mut explain = serializer.serialize_struct("Explain", 6)?;
         explain.serialize_field("shards", self.shards().as_slice())?;
         explain.serialize_field("reason", self.reason())?;
         explain.serialize_field("statements", statements.as_slice())?;
+        explain.serialize_field("lookups", lookups.as_slice())?;
         explain.serialize_field("merge", &self.merge())?;
         explain.serialize_field("pushed_down", &self.is_pushed_down())?;
         explain.end()
@@ -383,10 +393,12 @@ impl Explain {
         shards: &Shards,
     ) -> Self {
         let named = |(shard, sql)| Some((shards.at(shard)?.name().to_owned(), sql));
-        Explain { reason, statements: statements.into_iter().filter_map(named).collect(), merged }
+        let statements = statements.into_iter().filter_map(named).collect();
+        Explain { reason, statements, lookups: Vec::new(), merged }
     }
 
-    /// The names of the shards that would be asked, in the cluster's order.
+    /// The names of the shards that would be asked, in the cluster's order. Where lookups are asked before
+    /// ([`lookups`](Explain::lookups)), those of which they say the ones.
     pub fn shards(&self) -> Vec<&str> {
         self.statements.iter().map(|(shard, _)| shard.as_str()).collect()
     }
@@ -408,6 +420,12 @@ impl Explain {
         self.merged.is_none()
     }
 
+    /// What lookups would be asked before: which shards, and the SQL. What they answer says which of the
+    /// [`shards`](Explain::shards) are asked.
+    pub fn lookups(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.lookups.iter().map(|(shard, sql)| (shard.as_str(), sql.as_str()))
+    }
+
     /// What each shard would be asked: its name and the SQL, without the values.
     pub fn statements(&self) -> impl Iterator<Item = (&str, &str)> {
         self.statements.iter().map(|(shard, sql)| (shard.as_str(), sql.as_str()))
@@ -420,10 +438,11 @@ impl fmt::Display for Explain {
             true => write!(f, "nobody: {}", self.reason)?,
             false => write!(f, "{}: {}", self.shards().join(", "), self.reason)?,
         }
-        let width = self.statements.iter().map(|(shard, _)| shard.chars().count()).max().unwrap_or(0);
-        for (place, (shard, sql)) in self.statements.iter().enumerate() {
-            let branch =
-                if place + 1 == self.statements.len() && self.merged.is_none() { "└─" } else { "├─" };
+        let all = self.lookups.iter().chain(&self.statements);
+        let width = all.clone().map(|(shard, _)| shard.chars().count()).max().unwrap_or(0);
+        let last = (self.lookups.len() + self.statements.len()).saturating_sub(1);
+        for (place, (shard, sql)) in all.enumerate() {
+            let branch = if place == last && self.merged.is_none() { "└─" } else { "├─" };
             write!(f, "\n{branch} {shard:width$}  {sql}")?;
         }
         match &self.merged {

@@ -7,7 +7,7 @@ use crate::query::{Column, Predicate};
 use crate::route;
 use crate::shards::{Shard, ShardSet, Shards};
 use crate::stored::Parent;
-use crate::value::{Field, Storable, Value};
+use crate::value::{ColumnType, Field, Storable, Value};
 
 pub use crate::key::{NoLiteral, PlacedKey, Placement, Range};
 pub use crate::testing::Asked;
@@ -97,6 +97,25 @@ pub fn read_column<V, T, C: ReadAs<V>, K>(
     place: usize,
 ) -> Result<V> {
     C::read_as(row, first + place)
+}
+
+/// What a `#[lookup]` may stand on.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no lookup",
+    label = "cannot have a `#[lookup]`",
+    note = "a lookup is of text, integers, bytes, UUIDs, or an `Option` of one of these"
+)]
+pub trait LookupValue: Storable {
+    /// The kind of column.
+    const KIND: ColumnType;
+}
+
+impl<F: Field> LookupValue for F {
+    const KIND: ColumnType = F::TYPE;
+}
+
+impl<F: Field> LookupValue for Option<F> {
+    const KIND: ColumnType = F::TYPE;
 }
 
 /// A type is the same as itself, and as no other.

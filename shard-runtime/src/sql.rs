@@ -5,6 +5,7 @@
 
 mod collated;
 mod computed;
+mod entries;
 mod groups;
 mod moving;
 mod paging;
@@ -16,6 +17,7 @@ use std::fmt::Write as _;
 
 pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
+pub(crate) use entries::Values;
 pub(crate) use paging::After;
 use related::Scope;
 pub(crate) use table::TableSql;
@@ -205,7 +207,7 @@ pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statemen
             writer
         }
     };
-    writer.filter(&core.target.predicate)?;
+    writer.filter(core.target.condition())?;
     Ok(writer.finish())
 }
 

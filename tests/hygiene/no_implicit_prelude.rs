@@ -32,6 +32,7 @@ pub struct City {
     #[shard_key]
     continent: Continent,
     #[sharded(collate = nocase)]
+    #[lookup]
     name: ::std::string::String,
     sky: ::std::option::Option<Sky>,
     mean: Celsius,

@@ -18,6 +18,7 @@ mod domain;
 mod generated;
 mod generations;
 mod groups;
+mod lookups;
 mod measures;
 mod models;
 mod oracle;

@@ -260,6 +260,7 @@ fn r20_an_explanation_is_serialised(backend: &Backend) {
         "shards": CONTINENTS,
         "reason": "no key: all shards",
         "statements": statements,
+        "lookups": [],
         "merge": "one value from all",
         "pushed_down": false,
     });
@@ -269,6 +270,7 @@ fn r20_an_explanation_is_serialised(backend: &Backend) {
         "shards": ["asia"],
         "reason": "pinned to asia",
         "statements": [{ "shard": "asia", "sql": sql("asia") }],
+        "lookups": [],
         "merge": null,
         "pushed_down": true,
     });

@@ -1,4 +1,5 @@
-//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`, `#[references(..)]`,
+//! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`, `#[lookup]`,
+//! `#[references(..)]`,
 //! `#[sharded(column = "..", collate = ..)]`.
 
 use proc_macro2::Ident;
@@ -6,8 +7,8 @@ use syn::parse::ParseStream;
 use syn::{Attribute, LitStr, Meta, Path, Token};
 
 use super::{
-    COLLATE, COLUMN, ID, KeyAttr, NOCASE, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, list_of,
-    mistake, put_once, read_settings, text_of, word,
+    COLLATE, COLUMN, ID, KeyAttr, LOOKUP, NOCASE, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION,
+    list_of, mistake, put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
@@ -23,6 +24,8 @@ pub(crate) struct FieldAttrs {
     /// The word `version`.
     pub(crate) version: Option<Ident>,
     pub(crate) references: Option<ReferencesAttr>,
+    /// The word `lookup`.
+    pub(crate) lookup: Option<Ident>,
 }
 
 /// `#[id]`, `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`.
@@ -109,6 +112,12 @@ impl FieldAttrs {
                     let references =
                         ReferencesAttr { model: referred_model(attribute, errors), word: word.clone() };
                     put_once(&mut attrs.references, references, &word, errors);
+                }
+                LOOKUP => {
+                    if !matches!(attribute.meta, Meta::Path(_)) {
+                        errors.at(&attribute.meta, "write `#[lookup]`");
+                    }
+                    put_once(&mut attrs.lookup, word.clone(), &word, errors);
                 }
                 SHARDED => read_settings(
                     attribute,

@@ -37,6 +37,7 @@ pub(crate) const SHARD_KEY: &str = "shard_key";
 pub(crate) const SHARD_PARENT: &str = "shard_parent";
 pub(crate) const VERSION: &str = "version";
 pub(crate) const REFERENCES: &str = "references";
+pub(crate) const LOOKUP: &str = "lookup";
 /// The attribute of a [`ShardKey`](crate::derive_shard_key) enum's variants.
 pub(crate) const SHARD: &str = "shard";
 /// The attribute of a [`Field`](crate::derive_field) enum's variants.

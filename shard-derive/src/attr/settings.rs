@@ -7,8 +7,8 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, LitStr, Path, Token};
 
 use super::{
-    CRATE, ID, KeyAttr, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, expect, items_of, list_of,
-    mistake, path_of, put_once, read_settings, text_of, word,
+    CRATE, ID, KeyAttr, LOOKUP, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, expect, items_of,
+    list_of, mistake, path_of, put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
@@ -57,7 +57,7 @@ impl StructAttrs {
                     attrs.setting(word, input, errors)
                 });
             }
-            for role in [ID, SHARD_KEY, SHARD_PARENT, VERSION, REFERENCES] {
+            for role in [ID, SHARD_KEY, SHARD_PARENT, VERSION, LOOKUP, REFERENCES] {
                 if attribute.path().is_ident(role) {
                     let hint = match role {
                         SHARD_KEY => "; for a key of several fields write `#[sharded(shard_key(hash))]` here",

@@ -17,6 +17,7 @@ pub(super) fn assertions(model: &Model) -> TokenStream {
         .flatten()
         .chain(collated_types(model))
         .chain(referring_types(model))
+        .chain(super::lookups::assertions(model))
         .collect();
     quote!(#(const _: () = #assertions;)*)
 }

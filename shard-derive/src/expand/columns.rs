@@ -53,6 +53,7 @@ fn column_kind(model: &Model, place: usize) -> Option<TokenStream> {
             Some(quote!(, __rt::kind::Key))
         }
         _ if Some(place) == model.version => Some(quote!(, __rt::kind::Version)),
+        _ if model.lookups().any(|(lookup, _)| lookup == place) => Some(quote!(, __rt::kind::Lookup)),
         _ if place == model.id => Some(quote!(, __rt::kind::Fixed)),
         _ => None,
     }

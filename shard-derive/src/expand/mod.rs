@@ -5,6 +5,7 @@ mod assertions;
 mod choosers;
 mod columns;
 mod insert;
+mod lookups;
 mod projection;
 mod relations;
 mod rows;
@@ -31,6 +32,7 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     let id_type = quote_spanned!(place_of(id)=> type Id = #id;);
     let key_type = quote_spanned!(place_of(&model.fields[key_at].ty)=> type Key = #key;);
     let table = table::table(model);
+    let lookups = lookups::lookups(model);
     let choosers = choosers::choosers(model);
     let rows = rows::rows(model);
     let relations = relations::relations(model);
@@ -43,6 +45,7 @@ pub(crate) fn model(model: &Model) -> TokenStream {
             #id_type
             #key_type
             const TABLE: &'static __rt::Table = #table;
+            #lookups
             #[allow(clippy::misnamed_getters)]
             fn id(&self) -> &#id {
                 &self.#id_field

@@ -78,7 +78,7 @@ fn indexes(model: &Model) -> Option<TokenStream> {
         let unique = index.unique;
         quote!(__rt::Index { columns: &[#(#fields),*], unique: #unique })
     });
-    let indexes: Vec<TokenStream> = indexes.collect();
+    let indexes: Vec<TokenStream> = indexes.chain(super::lookups::indexes(model)).collect();
     (!indexes.is_empty()).then(|| quote!(indexes: &[#(#indexes),*],))
 }
 

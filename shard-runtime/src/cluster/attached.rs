@@ -86,7 +86,8 @@ impl Cluster {
         for (shard, schema) in layout.shards().iter().zip(&schemas) {
             self.check_attached(&raw, shard, schema).map_err(|error| error.on_shard(shard.name()))?;
         }
-        for table in layout.tables() {
+        let is_entries = |table: &Table| layout.lookups().iter().any(|lookup| lookup.entries.is(table));
+        for table in layout.tables().filter(|table| !is_entries(table)) {
             raw.execute_batch(&view(table, layout, &schemas, most_parts)?)
                 .map_err(|error| Error::from(error).in_table(table.name))?;
         }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::lookup::{Lookup, Placed};
 use crate::model::Table;
 use crate::shards::{Shard, Shards};
 use crate::sql::{Dialect, Share, Site, TableSql};
@@ -14,6 +15,7 @@ pub struct Layout {
     places: Vec<Place>,
     models: Vec<Model>,
     references: Vec<usize>,
+    lookups: Vec<Placed>,
 }
 
 /// Where a shard's tables are.
@@ -35,10 +37,18 @@ struct Model {
 impl Layout {
     /// # Errors
     /// [`ErrorKind::Configuration`] where the models and the shards do not fit together.
-    pub(crate) fn new(shards: Shards, places: Vec<Place>, tables: Vec<&'static Table>) -> Result<Self> {
+    pub(crate) fn new(
+        shards: Shards,
+        places: Vec<Place>,
+        mut tables: Vec<&'static Table>,
+        lookups: Vec<(&'static Table, Lookup)>,
+    ) -> Result<Self> {
         let mut models: Vec<Model> = Vec::new();
+        tables.extend(lookups.iter().map(|(_, lookup)| lookup.entries));
         for table in tables {
-            if let Some(other) = models.iter().find(|other| other.table.name == table.name) {
+            // SQLite does not tell upper case from lower case in names, and two lookups may come to one.
+            let is_same = |other: &&Model| other.table.name.eq_ignore_ascii_case(table.name);
+            if let Some(other) = models.iter().find(is_same) {
                 let (a, b) = (other.table.model, table.model);
                 return Err(wrong(table, format!("the models `{a}` and `{b}` both have this table")));
             }
@@ -70,7 +80,12 @@ impl Layout {
         }
         let is_reference = |(_, model): &(usize, &Model)| model.table.is_reference();
         let references = models.iter().enumerate().filter(is_reference).map(|(place, _)| place).collect();
-        let layout = Layout { shards, places, models, references };
+        let lookups = lookups.into_iter().filter_map(|(table, Lookup { column, entries })| {
+            let model = models.iter().position(|model| model.table.is(entries))?;
+            Some(Placed { table, column, entries, model })
+        });
+        let lookups = lookups.collect();
+        let layout = Layout { shards, places, models, references, lookups };
         layout.check_names()?;
         Ok(layout)
     }
@@ -103,6 +118,16 @@ impl Layout {
     /// The tables, parents before children.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &'static Table> {
         self.models.iter().map(|model| model.table)
+    }
+
+    /// The lookups of all models.
+    pub(crate) fn lookups(&self) -> &[Placed] {
+        &self.lookups
+    }
+
+    /// The lookups of one model.
+    pub(crate) fn lookups_of(&self, table: &'static Table) -> impl Iterator<Item = &Placed> {
+        self.lookups.iter().filter(move |lookup| lookup.table.is(table))
     }
 
     /// Where a shard's tables are.

@@ -329,7 +329,9 @@ impl Builder {
         let (sources, places) = self.places(&shards)?;
         let mut tables: Vec<&'static Table> = Vec::new();
         M::tables(&mut tables);
-        let layout = Layout::new(shards, places, tables)?;
+        let mut lookups = Vec::new();
+        M::lookups(&mut lookups);
+        let layout = Layout::new(shards, places, tables, lookups)?;
 
         let driver = |source: &SqliteSource| SqliteDriver::new(source.clone(), self.sqlite);
         let databases: Vec<Database> = sources

@@ -37,6 +37,9 @@ pub mod kind {
     /// The id, or a part of a key of several columns: stays as it is for as long as the row lives.
     #[derive(Debug)]
     pub enum Fixed {}
+    /// A column with a `#[lookup]`: equality narrows.
+    #[derive(Debug)]
+    pub enum Lookup {}
     /// The version, which every change of its row raises, and nobody sets.
     #[derive(Debug)]
     pub enum Version {}
@@ -74,6 +77,11 @@ impl ColumnKind for kind::Version {
     type Order = Unrouted;
 }
 
+impl ColumnKind for kind::Lookup {
+    type Equal = Routed;
+    type Order = Unrouted;
+}
+
 impl ColumnKind for kind::Key {
     type Equal = Routed;
     type Order = Unrouted;
@@ -89,12 +97,14 @@ impl<M: 'static, K: ColumnKind> ColumnKind for kind::References<M, K> {
     type Order = K::Order;
 }
 
-/// A column that a bulk update may set: not the id, not the version, and nothing that decides the shard.
+/// A column that a bulk update may set: not the id, not the version, nothing that decides the shard, and none with a
+/// lookup.
 #[diagnostic::on_unimplemented(
-    message = "an update cannot set this column: it is the id or the version, or it decides the shard",
+    message = "an update cannot set this column: it is the id or the version, it decides the shard, or it has a lookup",
     label = "cannot be set",
     note = "a row whose shard key changes has to move, which an update cannot do",
-    note = "a version is raised by every update, by itself"
+    note = "a version is raised by every update, by itself",
+    note = "a value with a `#[lookup]` is one row's: change the row, and `session.update(&mut row)`"
 )]
 pub trait Settable: ColumnKind {}
 

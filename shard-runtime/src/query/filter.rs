@@ -193,6 +193,11 @@ impl Predicate {
         &self.node
     }
 
+    /// A condition that is nested as this one is.
+    pub(super) fn with_node(&self, node: Node) -> Self {
+        Predicate { node, depth: self.depth }
+    }
+
     /// All of these; conditions of the same kind become one.
     pub(crate) fn all(parts: impl IntoIterator<Item = Predicate>) -> Self {
         let mut depth = Depth::default();

@@ -98,7 +98,7 @@ impl GroupCore {
         let limit = self.limit.into_iter().chain(at_most).min();
         let (mut skip, mut left) = (self.offset, limit.unwrap_or(u64::MAX));
         let cluster = session.cluster().clone();
-        let core = session.pinned_query(self, &self.select.target, |core| &mut core.select.target)?;
+        let core = session.located_query(self)?;
         let plan = Plan::groups(&core, limit, cluster.layout())?;
         if left == 0 {
             return Ok(()); // nobody is asked, but what is wrong with the query was said

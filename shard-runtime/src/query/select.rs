@@ -40,6 +40,11 @@ pub(crate) struct SelectCore {
 }
 
 impl SelectCore {
+    /// All rows of the target, in no order.
+    pub(crate) fn of(target: Target) -> Self {
+        SelectCore { target, order: Vec::new(), limit: None, offset: 0, after: None }
+    }
+
     /// Wants no more rows than these.
     pub(super) fn at_most(&mut self, rows: Option<u64>) {
         self.limit = self.limit.into_iter().chain(rows).min();
@@ -50,8 +55,11 @@ impl SelectCore {
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) table: &'static Table,
-    pub(crate) chooser: fn(&Predicate, &Shards) -> Result<ShardSet>,
+    /// The model's; none for tables of the runtime's own.
+    pub(crate) chooser: Option<fn(&Predicate, &Shards) -> Result<ShardSet>>,
     pub(crate) predicate: Predicate,
+    /// The predicate with what lookups have said of its values, where they were asked.
+    pub(crate) located: Option<Predicate>,
     pub(crate) pins: Vec<Pin>,
     /// Whether what is read is to be written, so that nobody else may write it meanwhile.
     pub(crate) for_update: bool,
@@ -107,11 +115,23 @@ impl Target {
     pub(crate) fn of<T: Sharded>() -> Self {
         Target {
             table: T::TABLE,
-            chooser: T::execute_chooser,
+            chooser: Some(T::execute_chooser),
             predicate: Predicate::new(Node::Everything),
+            located: None,
             pins: Vec::new(),
             for_update: false,
         }
+    }
+
+    /// The rows of a table of the runtime's own for which this holds.
+    pub(crate) fn own(table: &'static Table, predicate: Predicate) -> Self {
+        let (pins, for_update) = (Vec::new(), false);
+        Target { table, chooser: None, predicate, located: None, pins, for_update }
+    }
+
+    /// The predicate with all that is known of its values.
+    pub(crate) fn condition(&self) -> &Predicate {
+        self.located.as_ref().unwrap_or(&self.predicate)
     }
 
     pub(crate) fn filter(&mut self, predicate: Predicate) {
@@ -122,13 +142,7 @@ impl Target {
 
 impl<T: Sharded> Select<T, <T::Key as Key>::Unfiltered> {
     pub(crate) fn new() -> Self {
-        Select::with(SelectCore {
-            target: Target::of::<T>(),
-            order: Vec::new(),
-            limit: None,
-            offset: 0,
-            after: None,
-        })
+        Select::with(SelectCore::of(Target::of::<T>()))
     }
 }
 

@@ -73,10 +73,10 @@ pub(crate) fn target_shards(target: &Target, shards: &Shards) -> Result<ShardSet
         }
         pinned = Some(index);
     }
-    let chosen = (target.chooser)(&target.predicate, shards)?;
+    let chosen = choose(target, target.condition(), shards)?;
     Ok(match pinned {
         // A contradiction holds for no row, wherever it is looked for.
-        Some(_) if chosen.is_empty() && is_contradiction(target.table, &target.predicate, shards)? => {
+        Some(_) if chosen.is_empty() && is_contradiction(target.table, target.condition(), shards)? => {
             ShardSet::none()
         }
         Some(index) => ShardSet::one(index),
@@ -110,6 +110,14 @@ pub(crate) fn shards_to_write(target: &Target, shards: &Shards) -> Result<ShardS
         return Err(Error::new(ErrorKind::Query, said).in_table(target.table.name));
     }
     target_shards(target, shards)
+}
+
+/// The shards that a condition leaves.
+pub(crate) fn choose(target: &Target, condition: &Predicate, shards: &Shards) -> Result<ShardSet> {
+    match target.chooser {
+        Some(chooser) => chooser(condition, shards),
+        None => narrow(target.table, condition, shards),
+    }
 }
 
 /// The shard that a pin names.

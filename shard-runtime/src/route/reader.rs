@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::key::{Constant, Placement};
 use crate::model::{KeyColumns, Table};
 use crate::query::{Node, Operand, Operator, Relation, WholeKey};
-use crate::shards::Shards;
+use crate::shards::{ShardSet, Shards};
 use crate::value::Value;
 
 /// So many keys of several columns are kept apart; more are described by one region for each shard.
@@ -154,7 +154,7 @@ impl<'s> Reader<'s> {
         operand: &'p Operand,
     ) -> Result<Vec<Region<'p>>> {
         if self.coordinate(column).is_none() {
-            return Ok(self.anything());
+            return self.located(std::slice::from_ref(operand), operator != Operator::Equal);
         }
         if operand.shard.is_some() && operator != Operator::Equal {
             return Ok(self.anything()); // another id, or the same on another shard
@@ -174,7 +174,7 @@ impl<'s> Reader<'s> {
         negated: bool,
     ) -> Result<Vec<Region<'p>>> {
         if self.coordinate(column).is_none() {
-            return Ok(self.anything());
+            return self.located(operands, negated);
         }
         if operands.iter().any(|operand| operand.shard.is_some()) {
             if negated {
@@ -206,6 +206,24 @@ impl<'s> Reader<'s> {
         }
         let points = ValueSet::points(values);
         Ok(self.on_key(column, if negated { points.complement() } else { points }))
+    }
+
+    /// Rows with one of these values in a column that says nothing about the key. Where each of them is known to be of
+    /// one shard, as a lookup says, they are on those.
+    fn located<'p>(&self, operands: &'p [Operand], negated: bool) -> Result<Vec<Region<'p>>> {
+        if negated || operands.iter().any(|operand| operand.shard.is_none()) {
+            return Ok(self.anything());
+        }
+        let mut found = ShardSet::none();
+        for shard in operands.iter().filter_map(|operand| operand.shard.as_ref()) {
+            found.insert(self.shards.place_of(shard)?);
+        }
+        let on = |&shard: &usize| {
+            let mut region = Region::anything(self.chain.len());
+            region.keep_to(shard);
+            region
+        };
+        Ok(found.indexes().iter().map(on).collect())
     }
 
     fn whole_keys<'p>(

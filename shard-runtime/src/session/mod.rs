@@ -3,11 +3,13 @@
 mod ask;
 mod commit;
 mod comparing;
+mod entries;
 mod fan_out;
 mod identity;
 mod lend;
 mod limits;
 mod link;
+mod located;
 mod nested;
 mod observe;
 mod pending;
@@ -18,6 +20,7 @@ mod reference;
 mod relations;
 mod relocate;
 mod save;
+mod verifying;
 mod version;
 mod write;
 
@@ -181,7 +184,8 @@ impl Session {
     /// The shard that a row is to live on.
     fn home<T: Sharded>(&self, row: &T) -> Result<Shard> {
         let table = T::TABLE;
-        values_of(row)?; // what cannot be stored is an error here, at the caller's line
+        // What cannot be stored is an error here, at the caller's line.
+        self.refuse_entries_elsewhere(table, &values_of(row)?)?;
         let shard = row.shard_chooser(self.cluster.shards())?;
         if table.is_reference() {
             self.every_shard(table)?;
@@ -198,7 +202,10 @@ impl Session {
         let model = self.cluster.layout().model(T::TABLE)?;
         if T::TABLE.is_reference() {
             self.pending.iter_mut().for_each(|pending| pending.push(model, Arc::clone(row) as _));
-        } else if let Some(pending) = self.pending.get_mut(shard) {
+            return Ok(());
+        }
+        self.wait_entries(&**row, shard)?;
+        if let Some(pending) = self.pending.get_mut(shard) {
             pending.push(model, Arc::clone(row) as _);
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Sharded;
-use crate::query::{Pin, Target};
+use crate::query::{Pin, Target, Targeted};
 use crate::route;
 use crate::shards::{Shard, ShardSet};
 
@@ -51,17 +51,13 @@ impl Session {
 
     /// A query or a bulk write with the session's pin beside its own; a query of a reference table that has none with the
     /// shard that it is read on.
-    pub(crate) fn pinned_query<'q, C: Clone>(
-        &self,
-        core: &'q C,
-        target: &Target,
-        target_of: fn(&mut C) -> &mut Target,
-    ) -> Result<Cow<'q, C>> {
+    pub(super) fn pinned_query<'q, C: Clone + Targeted>(&self, core: &'q C) -> Result<Cow<'q, C>> {
+        let target = core.target();
         let reads_any = target.table.is_reference() && target.pins.is_empty();
         let pin = if reads_any { self.any_shard() } else { self.pinned_to() };
         let Some(shard) = pin else { return Ok(Cow::Borrowed(core)) };
         let mut owned = core.clone();
-        let Target { table, pins, .. } = target_of(&mut owned);
+        let Target { table, pins, .. } = owned.target_mut();
         for pin in pins.iter() {
             let place = route::pin_shard(table, pin, self.cluster.shards())?;
             self.refuse_elsewhere(place, "the query").map_err(|error| error.in_table(table.name))?;

@@ -44,8 +44,15 @@ impl Session {
         visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
-        let core = self.pinned_query(core, &core.target, |core| &mut core.target)?;
-        self.visit_plan(&Plan::read(&core, projection, cluster.layout())?, visit)
+        let run = |session: &mut Self| {
+            let core = session.located_query(core)?;
+            session.visit_plan(&Plan::read(&core, projection, cluster.layout())?, visit)
+        };
+        match cluster.layout().lookups().is_empty() {
+            true => run(self),
+            // Lookups and rows have one time together.
+            false => self.bounded(run),
+        }
     }
 
     /// Visits the rows of a plan's merged answer.

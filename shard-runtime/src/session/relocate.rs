@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::entries::{Changes, id_value};
 use super::identity::IdKey;
 use super::version::Version;
 use super::{Session, version};
 use crate::commit::encode_values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::DecidesShard;
+use crate::lookup::Placed;
 use crate::model::{IdKind, Sharded, Table, values_of};
 use crate::shards::{Shard, ShardSet};
 use crate::sql::Param;
@@ -42,6 +44,8 @@ struct Moved {
     table: &'static Table,
     old: Vec<Value<'static>>,
     new: Vec<Value<'static>>,
+    /// What becomes of their entries.
+    entries: Changes,
 }
 
 /// From which shard to which.
@@ -160,10 +164,21 @@ impl Session {
         let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.update(table, &columns, None);
         let mut params: Vec<Param<'_>> =
             changes.iter().map(|(_, value)| Param::Value(value.borrowed())).collect();
-        params.push(Param::Value(id_of(row)?));
+        params.push(Param::Value(id_value(row)?));
+        let mut entries = Changes::default();
+        let mut looked_up = cluster.layout().lookups_of(table).peekable();
+        if looked_up.peek().is_some() {
+            let stored = self.stored_values(table, shard, &id_value(row)?)?;
+            for lookup in looked_up {
+                let changed = changes.iter().find(|(column, _)| *column == lookup.column);
+                if let (Some(before), Some((_, after))) = (stored.get(lookup.column), changed) {
+                    entries.replace(lookup, (before, shard), (after, shard), cluster.shards())?;
+                }
+            }
+        }
         match self.execute_on(shard, table, &sql, &params)? {
             0 => Err(self.gone_from(row, shard)),
-            _ => Ok(()),
+            _ => self.write_entries(entries),
         }
     }
 
@@ -181,7 +196,7 @@ impl Session {
         way: Way,
     ) -> Result<Relocated> {
         let table = T::TABLE;
-        let ids = [id_of(row)?.into_owned()];
+        let ids = [id_value(row)?.into_owned()];
         let root = self.copy(table, table.id, &ids, way, |column, _| {
             changes.iter().find(|(changed, _)| *changed == column).map(|(_, value)| value.clone())
         })?;
@@ -199,7 +214,7 @@ impl Session {
             family.append(&mut moved);
         }
         let mut relocated = Relocated::default();
-        for Moved { table, old, new } in &family {
+        for Moved { table, old, new, .. } in &family {
             relocated.rows += old.len() as u64;
             for (before, after) in old.iter().zip(new).filter(|(before, after)| before != after) {
                 if let (Value::Integer(before), Value::Integer(after)) = (before, after) {
@@ -211,6 +226,9 @@ impl Session {
         for Moved { table, old, .. } in family.iter().rev() {
             self.remove(table, old, way.from)?;
         }
+        let mut entries = Changes::default();
+        family.into_iter().for_each(|moved| entries.append(moved.entries));
+        self.write_entries(entries)?;
         Ok(relocated)
     }
 
@@ -222,7 +240,7 @@ impl Session {
     /// Copies the children of rows that have moved, linked to where those are now.
     fn copy_children(&mut self, table: &'static Table, parents: &Moved, way: Way) -> Result<Moved> {
         let link = table.parent.map_or(table.id, |parent| parent.column);
-        let mut all = Moved { table, old: Vec::new(), new: Vec::new() };
+        let mut all = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         for (old, new) in parents.old.chunks(CHUNK).zip(parents.new.chunks(CHUNK)) {
             let now: HashMap<IdKey, &Value<'static>> = old.iter().map(IdKey::of).zip(new).collect();
             let mut moved = self.copy(table, link, old, way, |column, value| {
@@ -230,6 +248,7 @@ impl Session {
             })?;
             all.old.append(&mut moved.old);
             all.new.append(&mut moved.new);
+            all.entries.append(moved.entries);
         }
         Ok(all)
     }
@@ -258,7 +277,8 @@ impl Session {
         let (source, target) = (layout.sql(model, way.from)?, layout.sql(model, way.to)?);
         let select = source.copy_from(table, &columns, by);
         let insert = target.copy_to(&columns, counts.then_some(id_at));
-        let mut moved = Moved { table, old: Vec::new(), new: Vec::new() };
+        let lookups: Vec<&Placed> = layout.lookups_of(table).collect();
+        let mut moved = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         let mut runs = Vec::new();
         let params = [Param::List(values.iter().map(Value::borrowed).collect())];
         self.on(way.from, table, &select, |reader| {
@@ -269,6 +289,12 @@ impl Session {
                     for (at, place) in places.iter().enumerate() {
                         let value = rows.value(at)?;
                         let other = place.and_then(|column| adapt(column, &value));
+                        let looked_up = lookups.iter().find(|lookup| Some(lookup.column) == *place);
+                        if let Some(lookup) = looked_up {
+                            let (before, after) =
+                                ((&value, way.from), (other.as_ref().unwrap_or(&value), way.to));
+                            moved.entries.replace(lookup, before, after, layout.shards())?;
+                        }
                         row.push(other.unwrap_or_else(|| value.into_owned()));
                     }
                     let old = row.get(id_at).cloned().unwrap_or(Value::Null);
@@ -319,10 +345,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-fn id_of<T: Sharded>(row: &T) -> Result<Value<'_>> {
-    row.id().to_value().map_err(|error| T::TABLE.error_at(T::TABLE.id, error))
 }
 
 /// The columns in which two rows differ, and what the second one has there.

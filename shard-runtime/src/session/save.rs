@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::entries::{Stays, id_value};
 use super::version::Version;
 use super::{Session, version};
 use crate::error::{Error, ErrorKind, Result};
@@ -60,7 +61,8 @@ impl Session {
             values.iter().chain(&next).map(|value| Param::Value(value.borrowed())).collect();
         let sql = |sql: &TableSql| sql.save(table, T::VERSION.map(|(place, _)| place));
         self.identities.forget::<T>(row.id(), row.shard())?;
-        if self.write_row(shard, table, sql, &params)? == 0 {
+        let stays = Stays { shard, id: id_value(&*saved)?, before: &[], after: &values, columns: None };
+        if self.write_with_entries(table, &stays, sql, &params)? == 0 {
             let error = self.refused(model, &row, &values, version.as_ref());
             return self.in_the_way(Err(error));
         }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::entries::{Stays, id_value};
 use super::link::Link;
 use super::pending::Batch;
 use super::reference::affected;
@@ -68,11 +69,13 @@ impl Session {
             .chain(&found)
             .map(|value| Param::Value(value.borrowed()))
             .collect();
-        if self.write_row(shard, table, sql, &params)? == 0 {
+        let stays =
+            Stays { shard, id: id_value(&**row)?, before: &before, after: &after, columns: Some(&changed) };
+        if self.write_with_entries(table, &stays, sql, &params)? == 0 {
             let error = self.missed(shard, row, version.as_ref());
             return self.in_the_way(Err(error));
         }
-        drop(params);
+        drop((params, stays));
         drop(after);
         if let (Some(version), Some(next)) = (version, next) {
             version.put(row, next)?;
@@ -130,14 +133,17 @@ impl Session {
         self.refuse_row_elsewhere::<T>(row.shard())?;
         let shard = self.cluster.shards().place_of(row.shard())?;
         let recorded = row.recorded().unwrap_or(row.row());
-        let version = version::of::<T>(&values_of(&**recorded)?)?;
+        let before = values_of(&**recorded)?;
+        let version = version::of::<T>(&before)?;
         let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
         self.identities.forget::<T>(row.id(), row.shard())?;
         let mut params = vec![Param::Value(id)];
         let condition = version.as_ref().map_or_else(String::new, |version| version.condition(table));
         params.extend(version.as_ref().map(|version| Param::Value(Value::Integer(version.number))));
         let sql = |sql: &TableSql| format!("{}{condition}", sql.delete);
-        match self.write_row(shard, table, sql, &params)? {
+        let id = id_value(&**row)?;
+        let stays = Stays { shard, id, before: &before, after: &[], columns: None };
+        match self.write_with_entries(table, &stays, sql, &params)? {
             0 => {
                 let error = self.missed(shard, row, version.as_ref());
                 self.in_the_way(Err(error))
@@ -245,24 +251,31 @@ impl Session {
         let cluster = self.cluster.clone();
         let core = match core.target.table.is_reference() {
             true => self.every_shard(core.target.table).map(|_| Cow::Borrowed(core))?,
-            false => self.pinned_query(core, &core.target, |core| &mut core.target)?,
+            false => self.located_query(core)?,
         };
         let plan = Plan::write(&core, cluster.layout())?;
         let shards = plan.shards();
         self.asks(Some(plan.target.table), &shards);
-        self.flush_shards(&shards)?;
+        match cluster.layout().lookups_of(plan.target.table).next() {
+            Some(_) => self.flush_before_entries(&shards)?,
+            None => self.flush_shards(&shards)?,
+        }
         self.identities.clear();
         self.atomically(&shards, |session| {
+            let entries = session.entries_of_deleted(&core)?;
             let (table, mut found) = (plan.target.table, Vec::with_capacity(plan.steps.len()));
             for Step { shard, statement } in &plan.steps {
                 found.push((*shard, session.execute_on(*shard, table, &statement.sql, &statement.params)?));
             }
+            session.write_entries(entries)?;
             affected(&cluster, table, &found)
         })
     }
 
     /// Writes what waits for these shards: all of it or, where a row fails, none of it.
     pub(super) fn flush_shards(&mut self, shards: &ShardSet) -> Result<()> {
+        let linked = self.with_entries(shards);
+        let shards = linked.as_ref().unwrap_or(shards);
         let mut taken: Vec<(usize, Vec<Batch>)> = Vec::new();
         let shards = self.written_together(shards);
         for &shard in shards.indexes() {
@@ -305,13 +318,16 @@ impl Session {
         written
     }
 
-    fn insert_batch(&self, shard: usize, batch: &Batch) -> Result<()> {
+    pub(super) fn insert_batch(&self, shard: usize, batch: &Batch) -> Result<()> {
         let sql = &self.cluster.layout().sql(batch.model, shard)?.insert;
         let Some(table) = self.cluster.layout().tables().nth(batch.model) else { return Ok(()) };
         self.on(shard, table, sql, |statement| {
             for row in &batch.rows {
                 let values = row.values()?;
-                statement.insert(&values).map_err(|error| about_row(error, table, &values))?;
+                let inserted = statement.insert(&values);
+                inserted.map_err(|error| {
+                    about_row(self.about_entry(batch.model, error, &values), table, &values)
+                })?;
             }
             Ok(((), batch.rows.len() as u64))
         })
@@ -354,7 +370,9 @@ impl Session {
                 })?;
                 session.record(shard, |redo| redo.runs(sql, |all| all.append(&mut runs)))?;
             }
-            Ok(())
+            let rows = by_shard.iter().flat_map(|(shard, rows)| rows.iter().map(|row| (&**row, *shard)));
+            let entries = session.entries_of(rows)?;
+            session.write_entries(entries)
         })
     }
 

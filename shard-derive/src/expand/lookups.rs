@@ -1,0 +1,64 @@
+//! The lookups: for each the table of its entries, a value and the name of a shard.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+
+use super::{item_of, place_of};
+use crate::model::Model;
+
+pub(super) fn lookups(model: &Model) -> Option<TokenStream> {
+    let name = model.ident.unraw().to_string();
+    let lookups: Vec<TokenStream> = model
+        .lookups()
+        .map(|(place, field)| {
+            let (place, table) = (Literal::usize_unsuffixed(place), model.entries_of(field));
+            let kind = item_of(&field.ty, "Storable", "TYPE");
+            quote! {
+                __rt::Lookup {
+                    column: #place,
+                    entries: &__rt::Table {
+                        model: #name,
+                        name: #table,
+                        columns: &[__rt::Lookup::value(#kind), __rt::Lookup::SHARD],
+                        id: 0,
+                        id_kind: __rt::IdKind::Given,
+                        key: __rt::KeyColumns::Columns(&[0]),
+                        placement: __rt::Placement::Hash,
+                        ..__rt::Table::PLAIN
+                    },
+                }
+            }
+        })
+        .collect();
+    (!lookups.is_empty()).then(|| quote!(const LOOKUPS: &'static [__rt::Lookup] = &[#(#lookups),*];))
+}
+
+/// The index by which a row is found on its shard.
+pub(super) fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
+    model.lookups().map(|(place, _)| {
+        let place = Literal::usize_unsuffixed(place);
+        quote!(__rt::Index { columns: &[#place], unique: false })
+    })
+}
+
+/// An entry is found by the hash of its value, so that equal values have to be the same bytes.
+pub(super) fn assertions(model: &Model) -> impl Iterator<Item = TokenStream> {
+    model.lookups().map(|(_, field)| {
+        let kind = item_of(&field.ty, "__private::LookupValue", "KIND");
+        let message = "a lookup is of text, integers, bytes or UUIDs: equal values of other kinds need not be the same \
+                       bytes, by which an entry is found";
+        quote_spanned! {place_of(&field.ty)=>
+            ::core::assert!(
+                ::core::matches!(
+                    #kind,
+                    __rt::ColumnType::Text
+                        | __rt::ColumnType::Integer
+                        | __rt::ColumnType::Bytes
+                        | __rt::ColumnType::Uuid
+                ),
+                #message,
+            )
+        }
+    })
+}

@@ -1,0 +1,342 @@
+//! The entries of lookups as a session writes them: in the same unit of work as their rows, wherever both are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Session;
+use super::pending::{Batch, Pending};
+use crate::commit::AnyRow;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lookup::{self, Placed};
+use crate::model::{Sharded, Table, values_of};
+use crate::plan::{Plan, Projection};
+use crate::query::{SelectCore, WriteCore};
+use crate::shards::{Shard, ShardSet, Shards};
+use crate::sql::{Param, TableSql};
+use crate::value::{Field, Value};
+
+/// How many entries are removed by one statement.
+const CHUNK: usize = 1_000;
+
+/// An entry on its way to be written.
+struct Entry {
+    value: Value<'static>,
+    /// Where the row is.
+    shard: Shard,
+}
+
+impl AnyRow for Entry {
+    fn values(&self) -> Result<Vec<Value<'_>>> {
+        Ok(vec![self.value.borrowed(), Value::Text(self.shard.name().into())])
+    }
+}
+
+/// Entries to be removed and added.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// By the shard that the entries are on, and the place of their table.
+    changes: BTreeMap<(usize, usize), Change>,
+}
+
+#[derive(Default)]
+struct Change {
+    /// The values, by the shard that their rows were on.
+    removed: BTreeMap<usize, Vec<Value<'static>>>,
+    added: Vec<Arc<dyn AnyRow>>,
+}
+
+impl Changes {
+    /// A row on this shard has this value no more.
+    pub(super) fn remove(
+        &mut self,
+        lookup: &Placed,
+        value: &Value<'_>,
+        shard: usize,
+        all: &Shards,
+    ) -> Result<()> {
+        if let Some(entry) = lookup.entry(value) {
+            let change = self.changes.entry((lookup.home(&entry, all)?, lookup.model)).or_default();
+            change.removed.entry(shard).or_default().push(entry);
+        }
+        Ok(())
+    }
+
+    /// A row on this shard has this value now.
+    pub(super) fn add(
+        &mut self,
+        lookup: &Placed,
+        value: &Value<'_>,
+        shard: usize,
+        all: &Shards,
+    ) -> Result<()> {
+        if let (Some(value), Some(row)) = (lookup.entry(value), all.at(shard)) {
+            let change = self.changes.entry((lookup.home(&value, all)?, lookup.model)).or_default();
+            change.added.push(Arc::new(Entry { value, shard: row.clone() }));
+        }
+        Ok(())
+    }
+
+    /// A row that was on one shard with one value is on another with another.
+    pub(super) fn replace(
+        &mut self,
+        lookup: &Placed,
+        before: (&Value<'_>, usize),
+        after: (&Value<'_>, usize),
+        all: &Shards,
+    ) -> Result<()> {
+        if (lookup.entry(before.0), before.1) == (lookup.entry(after.0), after.1) {
+            return Ok(());
+        }
+        self.remove(lookup, before.0, before.1, all)?;
+        self.add(lookup, after.0, after.1, all)
+    }
+
+    /// Takes up others.
+    pub(super) fn append(&mut self, others: Changes) {
+        for (place, Change { removed, mut added }) in others.changes {
+            let change = self.changes.entry(place).or_default();
+            for (shard, mut values) in removed {
+                change.removed.entry(shard).or_default().append(&mut values);
+            }
+            change.added.append(&mut added);
+        }
+    }
+
+    fn shards(&self) -> ShardSet {
+        self.changes.keys().map(|(shard, _)| *shard).collect()
+    }
+}
+
+/// Where one row is, and what it is to have there.
+pub(super) struct Stays<'v> {
+    pub(super) shard: usize,
+    /// Its id.
+    pub(super) id: Value<'v>,
+    /// What is believed to be stored, where something is.
+    pub(super) before: &'v [Value<'v>],
+    /// What is stored after; nothing, where the row is removed.
+    pub(super) after: &'v [Value<'v>],
+    /// The columns that are written; all, where none are said.
+    pub(super) columns: Option<&'v [usize]>,
+}
+
+impl Session {
+    /// Refuses a row whose entries are out of reach of a session that is pinned to a shard.
+    pub(super) fn refuse_entries_elsewhere(&self, table: &'static Table, values: &[Value<'_>]) -> Result<()> {
+        if self.pinned.is_none() {
+            return Ok(());
+        }
+        self.cluster.layout().lookups_of(table).try_for_each(|lookup| {
+            let entry = values.get(lookup.column).and_then(|value| lookup.entry(value));
+            let home = entry.map(|entry| lookup.home(&entry, self.cluster.shards())).transpose()?;
+            let refused =
+                home.map_or(Ok(()), |home| self.refuse_elsewhere(home, "the entry of the row's lookup"));
+            refused.map_err(|error| table.error_at(lookup.column, error))
+        })
+    }
+
+    /// The entries of a row that waits, wait.
+    pub(super) fn wait_entries<T: Sharded>(&mut self, row: &T, shard: usize) -> Result<()> {
+        if T::LOOKUPS.is_empty() {
+            return Ok(());
+        }
+        let changes = self.entries_of([(row, shard)])?;
+        for ((shard, model), change) in changes.changes {
+            if let Some(pending) = self.pending.get_mut(shard) {
+                change.added.into_iter().for_each(|entry| pending.push(model, entry));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of rows that are new, each on its shard.
+    pub(super) fn entries_of<'r, T: Sharded>(
+        &self,
+        rows: impl IntoIterator<Item = (&'r T, usize)>,
+    ) -> Result<Changes> {
+        let (mut changes, all) = (Changes::default(), self.cluster.shards());
+        if T::LOOKUPS.is_empty() {
+            return Ok(changes);
+        }
+        for (row, shard) in rows {
+            let values = values_of(row)?;
+            for lookup in self.cluster.layout().lookups_of(T::TABLE) {
+                let value = values.get(lookup.column).unwrap_or(&Value::Null);
+                changes.add(lookup, value, shard, all)?;
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The shards for which rows that have lookups wait, or entries.
+    fn with_lookups_waiting(&self) -> impl Iterator<Item = usize> {
+        let layout = self.cluster.layout();
+        let mut models: Vec<usize> = Vec::new();
+        for lookup in layout.lookups() {
+            models.push(lookup.model);
+            models.extend(layout.model(lookup.table).ok());
+        }
+        let waits = move |pending: &Pending| models.iter().any(|&model| pending.holds(model));
+        self.pending.iter().enumerate().filter(move |(_, pending)| waits(pending)).map(|(shard, _)| shard)
+    }
+
+    /// The shards to be written together with these. A row and its entries are written together or not at all, so that
+    /// where some of them are to be written, all that wait are.
+    pub(super) fn with_entries(&self, shards: &ShardSet) -> Option<ShardSet> {
+        if self.cluster.layout().lookups().is_empty() {
+            return None;
+        }
+        let concerns = self.with_lookups_waiting().any(|shard| shards.contains(shard));
+        concerns.then(|| shards.indexes().iter().copied().chain(self.with_lookups_waiting()).collect())
+    }
+
+    /// Writes what waits for these shards, and all entries and their rows: before entries are changed.
+    pub(super) fn flush_before_entries(&mut self, shards: &ShardSet) -> Result<()> {
+        let all = shards.indexes().iter().copied().chain(self.with_lookups_waiting()).collect();
+        self.flush_shards(&all)
+    }
+
+    /// Removes and adds entries, in a statement's own atomic unit: the last thing that it does.
+    pub(super) fn write_entries(&mut self, changes: Changes) -> Result<()> {
+        if changes.changes.is_empty() {
+            return Ok(());
+        }
+        let cluster = self.cluster.clone();
+        let layout = cluster.layout();
+        self.atomically(&changes.shards(), |session| {
+            for ((shard, model), Change { removed, added }) in changes.changes {
+                let sql = layout.sql(model, shard)?;
+                let Some(entries) = layout.tables().nth(model) else { continue };
+                for (row_shard, values) in removed {
+                    let name = layout.shards().at(row_shard).map_or("", Shard::name);
+                    for values in values.chunks(CHUNK) {
+                        let values = Param::List(values.iter().map(Value::borrowed).collect());
+                        let params = [values, Param::Value(Value::Text(name.into()))];
+                        session.execute_on(shard, entries, &sql.remove_entries(entries), &params)?;
+                    }
+                }
+                if !added.is_empty() {
+                    let batch = Batch { model, rows: added };
+                    session.insert_batch(shard, &batch)?;
+                    session.record(shard, |redo| redo.rows(&sql.insert, batch.rows))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes one row by its id, with its entries: what the row had before is looked at under the lock, since somebody
+    /// else may have changed it after it was read.
+    pub(super) fn write_with_entries(
+        &mut self,
+        table: &'static Table,
+        row: &Stays<'_>,
+        sql: impl Fn(&TableSql) -> String,
+        params: &[Param<'_>],
+    ) -> Result<u64> {
+        if self.cluster.layout().lookups().is_empty() {
+            return self.write_row(row.shard, table, sql, params);
+        }
+        let cluster = self.cluster.clone();
+        let is_written =
+            |lookup: &&Placed| row.columns.is_none_or(|columns| columns.contains(&lookup.column));
+        let lookups: Vec<&Placed> = cluster.layout().lookups_of(table).filter(is_written).collect();
+        if lookups.is_empty() {
+            return self.write_row(row.shard, table, sql, params);
+        }
+        // All at once and in their order where that is known, so that two who do this do not wait for each other.
+        let mut shards = ShardSet::one(row.shard);
+        for lookup in &lookups {
+            let values = [row.before, row.after].into_iter().filter_map(|values| values.get(lookup.column));
+            for entry in values.filter_map(|value| lookup.entry(value)) {
+                shards.insert(lookup.home(&entry, cluster.shards())?);
+            }
+        }
+        self.flush_before_entries(&shards)?;
+        let written = self.atomically(&shards, |session| {
+            let stored = session.stored_values(table, row.shard, &row.id)?;
+            let sql = sql(cluster.layout().sql(cluster.layout().model(table)?, row.shard)?);
+            let rows = session.execute_on(row.shard, table, &sql, params)?;
+            let mut changes = Changes::default();
+            for lookup in lookups.iter().filter(|_| rows > 0) {
+                let before = stored.get(lookup.column).unwrap_or(&Value::Null);
+                let after = row.after.get(lookup.column).unwrap_or(&Value::Null);
+                changes.replace(lookup, (before, row.shard), (after, row.shard), cluster.shards())?;
+            }
+            session.write_entries(changes)?;
+            Ok(rows)
+        });
+        self.noticed(written)
+    }
+
+    /// What a row has on its shard, column by column; nothing, where there is no row.
+    pub(super) fn stored_values(
+        &self,
+        table: &'static Table,
+        shard: usize,
+        id: &Value<'_>,
+    ) -> Result<Vec<Value<'static>>> {
+        let layout = self.cluster.layout();
+        let sql = &layout.sql(layout.model(table)?, shard)?.get;
+        self.on(shard, table, sql, |statement| {
+            let mut rows = statement.query(&[Param::Value(id.borrowed())])?;
+            if !rows.advance()? {
+                return Ok((Vec::new(), 0));
+            }
+            let value = |column: usize| match rows.value(column) {
+                Ok(value) => Ok(value.into_owned()),
+                Err(error) => Err(table.error_at(column, error)),
+            };
+            Ok(((0..table.columns.len()).map(value).collect::<Result<_>>()?, 1))
+        })
+    }
+
+    /// The entries of the rows that a bulk delete is about to remove.
+    pub(super) fn entries_of_deleted(&self, core: &WriteCore) -> Result<Changes> {
+        let (table, layout) = (core.target.table, self.cluster.layout());
+        let lookups: Vec<&Placed> = layout.lookups_of(table).collect();
+        let mut changes = Changes::default();
+        if core.set.is_some() || lookups.is_empty() {
+            return Ok(changes);
+        }
+        let columns: Vec<usize> = lookups.iter().map(|lookup| lookup.column).collect();
+        let rows = SelectCore::of(core.target.clone());
+        let plan = Plan::read(&rows, Projection::Columns { columns: &columns, distinct: false }, layout)?;
+        for step in &plan.steps {
+            self.on(step.shard, table, &step.statement.sql, |statement| {
+                let (mut rows, mut read) = (statement.query(&step.statement.params)?, 0);
+                while rows.advance()? {
+                    read += 1;
+                    for (place, lookup) in lookups.iter().enumerate() {
+                        let value =
+                            rows.value(place).map_err(|error| table.error_at(lookup.column, error))?;
+                        changes.remove(lookup, &value, step.shard, layout.shards())?;
+                    }
+                }
+                Ok(((), read))
+            })?;
+        }
+        Ok(changes)
+    }
+
+    /// Says of an entry that is there already what it means for the row: its value is another row's.
+    pub(super) fn about_entry(&self, model: usize, error: Error, values: &[Value<'_>]) -> Error {
+        let lookup = self.cluster.layout().lookups().iter().find(|lookup| lookup.model == model);
+        let (Some(lookup), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
+        let (Some(value), Some(Value::Text(shard))) = (values.get(lookup::VALUE), values.get(lookup::SHARD))
+        else {
+            return error;
+        };
+        let said = format!(
+            "another row has the value `{value}`, on this shard or another: it has a lookup, and is \
+                            unique over the cluster"
+        );
+        let named = Error::new(ErrorKind::Unique, said).on_shard(shard).in_table(lookup.table.name);
+        named.at_column(lookup.name()).with_source(error)
+    }
+}
+
+/// The id of a row, as a parameter.
+pub(super) fn id_value<T: Sharded>(row: &T) -> Result<Value<'_>> {
+    row.id().to_value().map_err(|error| T::TABLE.error_at(T::TABLE.id, error))
+}

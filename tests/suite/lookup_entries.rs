@@ -1,0 +1,284 @@
+//! The entries of lookups: kept in the same unit of work as their rows, whatever writes those, and unique over the
+//! cluster.
+
+use shard_runtime::{ErrorKind, Sharded};
+
+use crate::backend::{Backend, LETTERS, assert_error};
+use crate::lookup::{
+    Account, Device, NewDevice, NewUser, User, by_email, cluster, emails, entries, pairs, text_on, user,
+};
+
+fn values_are_unique_over_the_cluster(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    session.add(user("a", "ada@example.com")).unwrap();
+    session.commit().unwrap();
+    for region in LETTERS {
+        let mut session = cluster.session();
+        session.add(user("b", "before")).unwrap();
+        session.flush().unwrap();
+        session.add(user(region, "ada@example.com")).unwrap();
+        let refused = session.flush();
+        let Err(error) = &refused else { panic!("two rows have one value") };
+        assert_eq!(
+            (error.shard(), error.table(), error.column()),
+            (Some(region), Some("users"), Some("email"))
+        );
+        assert_error(refused, ErrorKind::Unique, &["ada@example.com", "unique over the cluster"]);
+        // The session goes on, and nothing of the row is left.
+        assert_eq!(session.one(User::select().all_shards().count()).unwrap(), 2);
+        session.rollback();
+    }
+    let mut session = cluster.session();
+    session.add(user("b", "twice")).unwrap();
+    session.add(user("c", "twice")).unwrap();
+    assert_error(session.commit(), ErrorKind::Unique, &["twice"]);
+    session.rollback();
+    assert_eq!(emails(&cluster), pairs(&[("ada@example.com", "a")]));
+    assert_eq!(cluster.session().one(User::select().all_shards().count()).unwrap(), 1);
+}
+
+fn one_of_many_threads_gets_a_value(backend: &Backend) {
+    let cluster = cluster(backend);
+    let (won, lost) = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|number| {
+                let cluster = &cluster;
+                scope.spawn(move || {
+                    cluster.transaction(|session| session.add(user(LETTERS[number % 3], "wanted")).map(drop))
+                })
+            })
+            .collect();
+        let ends: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let lost =
+            ends.iter().filter(|end| end.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unique));
+        (ends.iter().filter(|end| end.is_ok()).count(), lost.count())
+    });
+    assert_eq!((won, lost), (1, 5));
+    assert_eq!(cluster.session().one(User::select().all_shards().count()).unwrap(), 1);
+    assert_eq!(emails(&cluster).len(), 1);
+}
+
+fn a_value_that_changes_is_found_and_the_old_one_is_free(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    let mut ada = session.add(user("a", "old")).unwrap();
+    session.add(user("b", "taken")).unwrap();
+    session.commit().unwrap();
+    ada.email = "taken".into();
+    assert_error(session.update(&mut ada), ErrorKind::Unique, &["taken", "users", "email"]);
+    assert_eq!(ada.email, "taken");
+    assert_eq!(by_email(&mut session, "old")[0].email, "old");
+    ada.email = "fresh".into();
+    session.update(&mut ada).unwrap();
+    assert_eq!(by_email(&mut session, "fresh"), [ada.clone()]);
+    assert_eq!(by_email(&mut session, "old"), []);
+    session.add(user("c", "old")).unwrap();
+    session.commit().unwrap();
+    assert_eq!(emails(&cluster), pairs(&[("fresh", "a"), ("old", "c"), ("taken", "b")]));
+    // What has no lookup is written as ever, on the row's shard alone.
+    ada.visits = 9;
+    assert_eq!(cluster.asked(|| session.update(&mut ada).unwrap()).1, ["a"]);
+    // Two values of one row, of which one becomes NULL.
+    ada.phone = Some(5);
+    session.update(&mut ada).unwrap();
+    let found = session.one(User::select().filter(User::PHONE.eq(5))).unwrap();
+    assert_eq!(found.email, "fresh");
+    ada.phone = None;
+    session.update(&mut ada).unwrap();
+    assert_eq!(session.all(User::select().filter(User::PHONE.eq(5))).unwrap(), []);
+}
+
+fn what_somebody_else_has_changed_keeps_its_entries_right(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    let mut mine = session.add(user("a", "first")).unwrap();
+    session.commit().unwrap();
+    let mut other = cluster.session();
+    let mut theirs = by_email(&mut other, "first").remove(0);
+    theirs.email = "second".into();
+    other.update(&mut theirs).unwrap();
+    other.add(user("a", "first")).unwrap();
+    other.commit().unwrap();
+    mine.email = "third".into();
+    session.update(&mut mine).unwrap();
+    session.commit().unwrap();
+    assert_eq!(emails(&cluster), pairs(&[("first", "a"), ("third", "a")]));
+    theirs.visits = 1;
+    other.delete(&theirs).unwrap();
+    other.commit().unwrap();
+    assert_eq!(emails(&cluster), pairs(&[("first", "a")]));
+}
+
+fn what_is_removed_frees_its_values(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    let users: Vec<NewUser> = (0..30).map(|n| user(LETTERS[n % 3], &format!("user {n}"))).collect();
+    let stored = session.add_all(users.clone()).unwrap();
+    session.commit().unwrap();
+    session.delete(&stored[0]).unwrap();
+    assert_eq!(by_email(&mut session, "user 0"), []);
+    let some = User::delete().filter(User::EMAIL.is_in(["user 1", "user 2", "nobody"]));
+    assert_eq!(session.execute(some).unwrap(), 2);
+    assert_eq!(session.execute(User::delete().filter(User::REGION.eq("b"))).unwrap(), 9);
+    session.commit().unwrap();
+    let left = (3..30).filter(|n| n % 3 != 1).map(|n| (format!("user {n}"), LETTERS[n % 3].to_owned()));
+    let mut left: Vec<_> = left.collect();
+    left.sort();
+    assert_eq!(emails(&cluster), left);
+    // A row that waits is removed with its entry, and a delete that fails removes none.
+    session.add(user("a", "waits")).unwrap();
+    assert_eq!(session.execute(User::delete().filter(User::EMAIL.eq("waits"))).unwrap(), 1);
+    let parent = session.one(User::select().filter(User::EMAIL.eq("user 3"))).unwrap();
+    session.add(NewDevice { user: parent.link(), serial: "s".into() }).unwrap();
+    session.commit().unwrap();
+    assert_error(session.execute(User::delete().all_shards()), ErrorKind::ForeignKey, &["users"]);
+    assert_error(session.delete(&parent), ErrorKind::ForeignKey, &["users"]);
+    session.commit().unwrap();
+    assert_eq!(emails(&cluster), left);
+    let devices = entries(&cluster, "sharded_lookup_devices_serial");
+    assert_eq!(devices, pairs(&[("s", parent.shard().name())]));
+}
+
+fn saved_rows_have_entries(backend: &Backend) {
+    let cluster = cluster(backend);
+    let logins = || entries(&cluster, "sharded_lookup_accounts_login");
+    let account = |id: &str, login: &str| Account { id: id.into(), login: login.into() };
+    let mut session = cluster.session();
+    session.save(account("a", "one")).unwrap();
+    session.save(account("b", "two")).unwrap();
+    session.commit().unwrap();
+    assert_eq!(logins(), pairs(&[("one", "a"), ("two", "b")]));
+    session.save(account("a", "three")).unwrap();
+    session.save(account("b", "two")).unwrap();
+    assert_error(session.save(account("c", "three")), ErrorKind::Unique, &["three", "login"]);
+    session.commit().unwrap();
+    assert_eq!(logins(), pairs(&[("three", "a"), ("two", "b")]));
+    assert_eq!(session.one(Account::select().all_shards().count()).unwrap(), 2);
+}
+
+fn a_collation_holds_for_its_lookup(backend: &Backend) {
+    let cluster = cluster(backend);
+    let account = |id: &str, login: &str| Account { id: id.into(), login: login.into() };
+    let mut session = cluster.session();
+    session.add(account("a", "Ada")).unwrap();
+    session.commit().unwrap();
+    session.add(account("b", "aDA")).unwrap();
+    assert_error(session.flush(), ErrorKind::Unique, &["login", "`ada`"]);
+    let found = session.one(Account::select().filter(Account::LOGIN.eq("ADA"))).unwrap();
+    assert_eq!(found.login, "Ada");
+    let found = Account::select().filter(Account::LOGIN.is_in(["ADA", "ada", "bob"]));
+    assert_eq!(session.all(found).unwrap().len(), 1);
+    // Another spelling is the same value.
+    let mut ada = session.get::<Account>("a".to_owned()).unwrap().unwrap();
+    ada.login = "ADA".into();
+    session.update(&mut ada).unwrap();
+    session.commit().unwrap();
+    assert_eq!(entries(&cluster, "sharded_lookup_accounts_login"), pairs(&[("ada", "a")]));
+}
+
+fn null_is_nobodys_value(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    session.add_all([user("a", "x"), user("b", "y")]).unwrap();
+    session.commit().unwrap();
+    assert_eq!(session.all(User::select().filter(User::PHONE.is_null()).all_shards()).unwrap().len(), 2);
+    session.add(NewUser { phone: Some(7), ..user("a", "z") }).unwrap();
+    session.add(NewUser { phone: Some(7), ..user("b", "w") }).unwrap();
+    assert_error(session.commit(), ErrorKind::Unique, &["`7`", "phone"]);
+}
+
+fn r32_counted_ids_and_their_entries_are_one_statement(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    let parents = session.add_all(LETTERS.map(|region| user(region, region))).unwrap();
+    session.commit().unwrap();
+    let devices = |serials: [&str; 3]| -> Vec<NewDevice> {
+        let each = parents.iter().zip(serials);
+        each.map(|(user, serial)| NewDevice { user: user.link(), serial: serial.into() }).collect()
+    };
+    session.add_all(devices(["1", "2", "3"])).unwrap();
+    assert_error(session.add_all(devices(["4", "5", "2"])), ErrorKind::Unique, &["devices", "serial"]);
+    session.commit().unwrap();
+    assert_eq!(
+        entries(&cluster, "sharded_lookup_devices_serial"),
+        pairs(&[("1", "a"), ("2", "b"), ("3", "c")])
+    );
+    assert_eq!(session.one(Device::select().all_shards().count()).unwrap(), 3);
+    let found = session.one(Device::select().filter(Device::SERIAL.eq("2"))).unwrap();
+    assert_eq!(found.shard().name(), "b");
+}
+
+fn r33_savepoints_undo_entries(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    let mut ada = session.add(user("a", "ada")).unwrap();
+    let undone = session.savepoint(|session| {
+        ada.email = "other".into();
+        session.update(&mut ada)?;
+        session.add(user("b", "ada"))?;
+        session.flush()?;
+        session.add(user("c", "other"))?;
+        session.flush()
+    });
+    assert_error(undone, ErrorKind::Unique, &["other"]);
+    session.commit().unwrap();
+    assert_eq!(emails(&cluster), pairs(&[("ada", "a")]));
+}
+
+fn r11_rows_that_move_are_found_where_they_are(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    let mut ada = session.add(NewUser { phone: Some(1), ..user("a", "ada") }).unwrap();
+    session.add(user("b", "bob")).unwrap();
+    for serial in ["x", "y"] {
+        session.add(NewDevice { user: ada.link(), serial: serial.into() }).unwrap();
+    }
+    session.commit().unwrap();
+    session.relocate(&mut ada, |user| user.region = "c".into()).unwrap();
+    session.commit().unwrap();
+    assert_eq!(emails(&cluster), pairs(&[("ada", "c"), ("bob", "b")]));
+    assert_eq!(entries(&cluster, "sharded_lookup_devices_serial"), pairs(&[("x", "c"), ("y", "c")]));
+    assert_eq!(session.one(User::select().filter(User::PHONE.eq(1))).unwrap().shard().name(), "c");
+    // With another value, moving and staying.
+    let taken = session.relocate(&mut ada, |user| (user.region, user.email) = ("b".into(), "bob".into()));
+    assert_error(taken, ErrorKind::Unique, &["bob"]);
+    session.relocate(&mut ada, |user| (user.region, user.email) = ("b".into(), "eve".into())).unwrap();
+    session.relocate(&mut ada, |user| user.phone = Some(2)).unwrap();
+    session.commit().unwrap();
+    assert_eq!(emails(&cluster), pairs(&[("bob", "b"), ("eve", "b")]));
+    assert_eq!(entries(&cluster, "sharded_lookup_devices_serial"), pairs(&[("x", "b"), ("y", "b")]));
+    assert_eq!(session.all(User::select().filter(User::PHONE.eq(1))).unwrap(), []);
+    assert_eq!(session.one(User::select().filter(User::PHONE.eq(2))).unwrap().email, "eve");
+}
+
+fn r34_a_row_beside_its_entry_is_one_shards_unit(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    let (email, other) = (text_on("b", "x"), text_on("b", "y"));
+    let (_, asked) = cluster.asked(|| {
+        let mut ada = session.add(user("b", &email)).unwrap();
+        session.commit().unwrap();
+        ada.email = other.clone();
+        session.update(&mut ada).unwrap();
+        session.commit().unwrap();
+        session.delete(&ada).unwrap();
+        session.commit().unwrap();
+    });
+    assert_eq!(asked, ["b"]);
+}
+
+on_every_backend!(
+    values_are_unique_over_the_cluster,
+    one_of_many_threads_gets_a_value,
+    a_value_that_changes_is_found_and_the_old_one_is_free,
+    what_somebody_else_has_changed_keeps_its_entries_right,
+    what_is_removed_frees_its_values,
+    saved_rows_have_entries,
+    a_collation_holds_for_its_lookup,
+    null_is_nobodys_value,
+    r32_counted_ids_and_their_entries_are_one_statement,
+    r33_savepoints_undo_entries,
+    r11_rows_that_move_are_found_where_they_are,
+    r34_a_row_beside_its_entry_is_one_shards_unit,
+);

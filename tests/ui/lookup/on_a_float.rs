@@ -1,0 +1,13 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded, Clone, Debug)]
+struct User {
+    #[id]
+    id: i64,
+    #[shard_key(hash)]
+    tenant: i64,
+    #[lookup]
+    height: Option<f64>,
+}
+
+fn main() {}

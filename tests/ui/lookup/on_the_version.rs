@@ -1,0 +1,14 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded, Clone, Debug)]
+struct User {
+    #[id]
+    id: i64,
+    #[shard_key(hash)]
+    tenant: i64,
+    #[version]
+    #[lookup]
+    version: i64,
+}
+
+fn main() {}

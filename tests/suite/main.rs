@@ -23,6 +23,7 @@ mod explaining;
 mod expressions;
 mod faults;
 mod fields;
+mod flushing;
 mod for_update;
 mod groups;
 mod identity;

@@ -1,14 +1,12 @@
 //! How a session writes: batches per shard, rows one by one, many rows at once.
 
-use std::collections::BTreeMap;
-
 use super::link::Link;
-use super::pending::Batch;
+use super::pending::{Batch, Load};
 use super::version::{self, Version};
 use super::{Session, Watch};
-use crate::commit::{Redo, encode_values};
+use crate::commit::Redo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, KeyColumns, Sharded, Table, values_of};
+use crate::model::{KeyColumns, Sharded, Table, values_of};
 use crate::plan::Plan;
 use crate::query::WriteCore;
 use crate::shards::{Shard, ShardSet};
@@ -54,7 +52,7 @@ impl Session {
         }
         let next = version.as_ref().map(Version::next).transpose()?;
         changed.extend(version.as_ref().map(|version| version.place));
-        let model = self.cluster.layout().model(table)?;
+        let model = self.model(table)?;
         let place = version.as_ref().map(|version| version.place);
         let sql = self.cluster.layout().sql(model, shard)?.update(table, &changed, place);
         let columns =
@@ -78,7 +76,7 @@ impl Session {
         }
         let database = self.cluster.layout().place(shard)?.database;
         row.settle(self.links.get(database).and_then(Link::unit));
-        self.identities.put(row)
+        self.identities.refresh(row)
     }
 
     /// A row stays on its shard: a key that changes is a move, which an update cannot do.
@@ -128,7 +126,7 @@ impl Session {
         let table = T::TABLE;
         self.refuse_row_elsewhere(row.shard(), table.name)?;
         let shard = self.cluster.shards().place_of(row.shard())?;
-        let model = self.cluster.layout().model(table)?;
+        let model = self.model(table)?;
         let recorded = row.recorded().unwrap_or(row.row());
         let version = version::of::<T>(&values_of(&**recorded)?)?;
         let mut sql = self.cluster.layout().sql(model, shard)?.delete.clone();
@@ -257,37 +255,17 @@ impl Session {
 
     /// Writes what waits for these shards: all of it or, where a row fails, none of it.
     pub(super) fn flush_shards(&mut self, shards: &ShardSet) -> Result<()> {
-        let mut taken: Vec<(usize, Vec<Batch>)> = Vec::new();
-        for &shard in shards.indexes() {
-            if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
-                taken.push((shard, pending.take()));
-            }
-        }
-        if taken.is_empty() {
+        let mut loads = self.take_waiting(shards);
+        if loads.is_empty() {
             return Ok(());
         }
-        let shards: ShardSet = taken.iter().map(|(shard, _)| *shard).collect();
-        let written = self.atomically(&shards, |session| {
-            for (shard, batches) in &taken {
-                for batch in batches {
-                    session.insert_batch(*shard, batch)?;
-                }
-            }
-            Ok(())
-        });
+        let shards: ShardSet = loads.iter().map(|load| load.shard).collect();
+        let written = self.atomically(&shards, |session| session.send(&mut loads));
         let waits_on = |error: &Error| !error.is_about_a_row() && self.aborted.is_none();
         match &written {
-            Ok(()) => {
-                let cluster = self.cluster.clone();
-                for (shard, batches) in taken {
-                    for Batch { model, rows } in batches {
-                        let sql = &cluster.layout().sql(model, shard)?.insert;
-                        self.record(shard, |redo| redo.rows(sql, rows))?;
-                    }
-                }
-            }
+            Ok(()) => self.record_rows(loads)?,
             Err(error) if waits_on(error) => {
-                for (shard, batches) in taken {
+                for Load { shard, batches } in loads {
                     if let Some(pending) = self.pending.get_mut(shard) {
                         pending.put_back(batches);
                     }
@@ -298,57 +276,28 @@ impl Session {
         written
     }
 
-    fn insert_batch(&self, shard: usize, batch: &Batch) -> Result<()> {
-        let sql = &self.cluster.layout().sql(batch.model, shard)?.insert;
-        let Some(table) = self.cluster.layout().tables().nth(batch.model) else { return Ok(()) };
-        self.on(shard, table, sql, |statement| {
-            for row in &batch.rows {
-                let values = row.values()?;
-                statement.insert(&values).map_err(|error| about_row(error, table, &values))?;
+    /// What waits for these shards, in their order; it waits no more.
+    pub(super) fn take_waiting(&mut self, shards: &ShardSet) -> Vec<Load> {
+        let mut loads = Vec::new();
+        for &shard in shards.indexes() {
+            if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
+                loads.push(Load { shard, batches: pending.take() });
             }
-            Ok(((), batch.rows.len() as u64))
-        })
+        }
+        loads
     }
 
-    /// Inserts rows whose ids the database counts, in one batch per shard, and puts the ids into them.
-    pub(super) fn insert_counted<T: Sharded>(&mut self, rows: &mut [(&mut T, usize)]) -> Result<()> {
-        let table = T::TABLE;
-        debug_assert_eq!(table.id_kind, IdKind::Auto);
-        let model = self.cluster.layout().model(table)?;
-        let mut by_shard: BTreeMap<usize, Vec<&mut T>> = BTreeMap::new();
-        for (row, shard) in rows.iter_mut() {
-            by_shard.entry(*shard).or_default().push(row);
-        }
-        let shards: ShardSet = by_shard.keys().copied().collect();
-        // Parents that wait must be there first.
-        self.flush_shards(&shards)?;
+    /// Notes the rows that were written, where that may have to be done again.
+    pub(super) fn record_rows(&mut self, loads: Vec<Load>) -> Result<()> {
         let cluster = self.cluster.clone();
-        self.atomically(&shards, |session| {
-            for (&shard, rows) in &mut by_shard {
+        for Load { shard, batches } in loads {
+            for Batch { model, rows, .. } in batches {
                 let sql = &cluster.layout().sql(model, shard)?.insert;
-                let is_recorded = cluster.is_recorded(cluster.layout().place(shard)?.database);
-                let mut runs = Vec::new();
-                session.on(shard, table, sql, |statement| {
-                    for row in rows.iter_mut() {
-                        let mut values = values_of(&**row)?;
-                        if table.id < values.len() {
-                            values.remove(table.id);
-                        }
-                        let id = statement.insert(&values).map_err(|error| about_row(error, table, &[]))?;
-                        if is_recorded {
-                            encode_values(&values, &mut runs);
-                        }
-                        drop(values);
-                        let id = Field::from_value(Value::Integer(id))
-                            .map_err(|error| table.error_at(table.id, error))?;
-                        row.set_id(id);
-                    }
-                    Ok(((), rows.len() as u64))
-                })?;
-                session.record(shard, |redo| redo.runs(sql, |all| all.append(&mut runs)))?;
+                let table = cluster.layout().table(model)?;
+                self.record(shard, |redo| redo.rows(sql, table, rows))?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// Does something that writes these shards so that it has its effect on all of them or on none. Where this
@@ -392,14 +341,5 @@ impl Session {
                 Err(error)
             }
         }
-    }
-}
-
-/// Says which row a statement failed on.
-fn about_row(error: Error, table: &'static Table, values: &[Value<'_>]) -> Error {
-    match values.get(table.id) {
-        Some(id) => error
-            .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),
-        None => error,
     }
 }

@@ -51,6 +51,7 @@ mod raw_sql;
 mod recovering;
 mod relations;
 mod relocating;
+mod returning;
 mod saving;
 mod schema;
 mod testing;

@@ -31,7 +31,7 @@ pub use projection::{ProjectedColumns, Projection};
 pub use raw::{IntoParameter, Sql, SqlRow};
 pub use relation::WithParent;
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
-pub use write::{Delete, Update, Write};
+pub use write::{Delete, Returning, Update, Write};
 
 pub(crate) use expression::{Arithmetic, Term};
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};

@@ -314,11 +314,12 @@ impl Session {
     }
 
     /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete), or [`Sql`](crate::Sql) that writes; how
-    /// many rows it affected, over all shards.
+    /// many rows it affected, over all shards, or the rows themselves where it is
+    /// [`returning`](crate::Update::returning) them.
     ///
     /// # Errors
     /// Those of placing its keys and pins, and the databases'; then it has no effect on any shard.
-    pub fn execute(&mut self, statement: impl Write) -> Result<u64> {
+    pub fn execute<W: Write>(&mut self, statement: W) -> Result<W::Output> {
         self.within("execute", None, |session| statement.run(session))
     }
 

@@ -1,16 +1,18 @@
 //! How a session writes: batches per shard, rows one by one, many rows at once.
 
+use std::sync::Arc;
+
 use super::link::Link;
 use super::pending::{Batch, Load};
 use super::version::{self, Version};
 use super::{Session, Watch};
 use crate::commit::Redo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{KeyColumns, Sharded, Table, values_of};
-use crate::plan::Plan;
+use crate::model::{KeyColumns, Row, Sharded, Table, values_of};
+use crate::plan::{Plan, Step};
 use crate::query::WriteCore;
 use crate::shards::{Shard, ShardSet};
-use crate::sql::Param;
+use crate::sql::{self, Param};
 use crate::stored::Stored;
 use crate::value::{Field, Value};
 
@@ -236,14 +238,7 @@ impl Session {
     }
 
     pub(crate) fn execute_write(&mut self, core: &WriteCore) -> Result<u64> {
-        let cluster = self.cluster.clone();
-        let core = self.pinned_query(core, |core| &mut core.target)?;
-        let plan = Plan::write(&core, cluster.layout())?;
-        let shards = plan.shards();
-        self.asks(Some(plan.target.table), &shards);
-        self.flush_shards(&shards)?;
-        self.identities.clear();
-        self.atomically(&shards, |session| {
+        self.write_planned(core, |session, plan| {
             plan.steps.iter().try_fold(0_u64, |total, step| {
                 let table = plan.target.table;
                 let rows =
@@ -251,6 +246,50 @@ impl Session {
                 Ok(total.saturating_add(rows))
             })
         })
+    }
+
+    /// The same, and the rows that were affected, shard by shard.
+    pub(crate) fn execute_returning<T: Sharded>(&mut self, core: &WriteCore) -> Result<Vec<Stored<T>>> {
+        self.write_planned(core, |session, plan| {
+            let mut rows = Vec::new();
+            plan.steps.iter().try_for_each(|step| session.execute_and_load(step, &mut rows))?;
+            Ok(rows)
+        })
+    }
+
+    fn write_planned<O>(
+        &mut self,
+        core: &WriteCore,
+        run: impl FnOnce(&mut Self, &Plan<'_>) -> Result<O>,
+    ) -> Result<O> {
+        let cluster = self.cluster.clone();
+        let core = self.pinned_query(core, |core| &mut core.target)?;
+        let plan = Plan::write(&core, cluster.layout())?;
+        let shards = plan.shards();
+        self.asks(Some(plan.target.table), &shards);
+        self.flush_shards(&shards)?;
+        self.identities.clear();
+        self.atomically(&shards, |session| run(session, &plan))
+    }
+
+    fn execute_and_load<T: Sharded>(&mut self, step: &Step<'_>, loaded: &mut Vec<Stored<T>>) -> Result<()> {
+        let (table, statement) = (T::TABLE, &step.statement);
+        let Some(shard) = self.cluster.shards().at(step.shard).cloned() else { return Ok(()) };
+        let before = loaded.len();
+        let sql = format!("{}{}", statement.sql, sql::returning(table));
+        self.on(step.shard, table, &sql, |prepared| {
+            let mut cursor = prepared.query(&statement.params)?;
+            while cursor.advance()? {
+                let row = T::load(&Row { source: &*cursor, shard: &shard, table, columns: None })?;
+                loaded.push(Stored::new(Arc::new(row), shard.clone()));
+            }
+            Ok(((), (loaded.len() - before) as u64))
+        })?;
+        if loaded.len() > before {
+            // What is done again gives nothing back.
+            self.record(step.shard, |redo| redo.statement(&statement.sql, &statement.params))?;
+        }
+        Ok(())
     }
 
     /// Writes what waits for these shards: all of it or, where a row fails, none of it.

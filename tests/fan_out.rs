@@ -1,5 +1,5 @@
-//! Large reads run on several shards at once, on workers; small ones on the caller's thread: R28, R29. In a program
-//! of its own, so that its threads can be counted.
+//! Large reads and large flushes run on several shards at once, on workers; small ones on the caller's thread: R28, R29,
+//! R31, R32. In a program of its own, so that its threads can be counted.
 
 use std::ops::ControlFlow;
 
@@ -34,13 +34,19 @@ type Told = Arc<Mutex<Vec<(String, bool)>>>;
 fn cluster(folder: &TempDir, told: &Told) -> Cluster {
     let told = Arc::clone(told);
     let builder = Cluster::builder().synchronous(Synchronous::Normal).on_statement(move |event| {
+        let thread = std::thread::current();
+        assert!(!thread.name().is_some_and(|name| name.starts_with("sharded-worker")), "told by a worker");
         told.lock().unwrap().push((event.shard.name().to_owned(), event.succeeded));
     });
     let url = |shard: &str| format!("sqlite:{}", folder.path().join(format!("{shard}.db")).display());
     let cluster = SHARDS.iter().fold(builder, |builder, shard| builder.shard(*shard, url(shard)));
     let cluster = cluster.create::<Measurement>().unwrap();
+    // Few at a time need no worker.
     let mut session = cluster.session();
-    session.add_all((0..ROWS).map(measurement)).unwrap();
+    for first in (0..ROWS).step_by(100) {
+        session.add_all((first..first + 100).map(measurement)).unwrap();
+        session.flush().unwrap();
+    }
     session.commit().unwrap();
     cluster
 }
@@ -60,8 +66,8 @@ fn large_reads_run_on_workers() {
     let told = Told::default();
     let cluster = cluster(&folder, &told);
     one_shard_needs_no_worker(&cluster);
+    a_large_flush_runs_on_workers(&cluster, &told);
     answers_are_those_of_one_thread(&cluster);
-    assert!(workers().is_none_or(|workers| workers > 0), "nothing ran on a worker");
     existence_is_found_on_several_at_once(&cluster);
     what_was_written_is_read(&cluster);
     a_visitor_may_stop_and_fail(&cluster);
@@ -79,6 +85,39 @@ fn one_shard_needs_no_worker(cluster: &Cluster) {
     assert!(session.all(on_a).unwrap().len() > 10_000);
     assert!(session.get::<Measurement>(5).unwrap().is_some());
     assert!(workers().is_none_or(|workers| workers == 0));
+}
+
+fn a_large_flush_runs_on_workers(cluster: &Cluster, told: &Told) {
+    let mut session = cluster.session();
+    // All on one shard: nobody to share the work with.
+    let on_a = |id: &i64| measurement(*id).shard_chooser(cluster.shards()).unwrap() == 0;
+    session.add_all((ROWS..5 * ROWS).filter(on_a).take(9_000).map(measurement)).unwrap();
+    session.flush().unwrap();
+    session.rollback();
+    assert!(workers().is_none_or(|workers| workers == 0));
+
+    told.lock().unwrap().clear();
+    session.add_all((ROWS..ROWS + 8_000).map(measurement)).unwrap();
+    session.flush().unwrap();
+    assert!(workers().is_none_or(|workers| workers > 0), "nothing ran on a worker");
+    // Told in the shards' order, whoever was ready first.
+    assert_eq!(*told.lock().unwrap(), SHARDS.map(|shard| (shard.to_owned(), true)));
+    assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64 + 8_000);
+
+    // A row on `b` is there already. What stands before it may have been written, and is undone; where `c` and `d` were
+    // on their way they were stopped, which is no failure of theirs.
+    let on_b = |id: &i64| measurement(*id).shard_chooser(cluster.shards()).unwrap() == 1;
+    let there = (0..ROWS).find(on_b).unwrap();
+    told.lock().unwrap().clear();
+    session.add_all((2 * ROWS..2 * ROWS + 8_000).chain([there]).map(measurement)).unwrap();
+    let error = session.flush().unwrap_err();
+    assert_eq!((error.kind(), error.shard()), (ErrorKind::Unique, Some("b")), "{error}");
+    let failed: Vec<(String, bool)> =
+        told.lock().unwrap().drain(..).filter(|(_, succeeded)| !succeeded).collect();
+    assert_eq!(failed, [("b".to_owned(), false)]);
+    assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64 + 8_000);
+    session.rollback();
+    assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64);
 }
 
 /// A scan for what is not there takes long on each shard, and is stopped where one of them has it.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The folders of `tests/ui`: the kinds of mistake.
-const MISTAKES: [&str; 16] = [
+const MISTAKES: [&str; 17] = [
     "collation",
     "id",
     "key",

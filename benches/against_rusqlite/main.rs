@@ -78,7 +78,7 @@ fn run() -> Result<(), Failure> {
     }
     let wanted = Wanted::from_arguments(arguments)?;
     if wanted.memory {
-        return memory::run(wanted.effort);
+        return memory::run(wanted.effort, &wanted.filters);
     }
     if wanted.cold_build {
         return cold_build::run();

@@ -20,6 +20,9 @@ const CHILD: &str = "--memory-of";
 /// The rows of the two runs that are compared.
 const ROWS: [i64; 2] = [100_000, 10_000_000];
 
+/// The same, where all rows are of one unit of work.
+const TOGETHER_AT_ONCE: [i64; 2] = [10_000, 1_000_000];
+
 /// How much less of rows that have a parent each, which are kept.
 const FEWER_PARENTS: i64 = 10;
 
@@ -64,6 +67,21 @@ const CASES: &[Case] = &[
     Case { name: "with_parent: a tenth of the rows, a parent each", run: visit_families },
 ];
 
+/// Those in which all rows are of one unit of work.
+const AT_ONCE: &[Case] = &[
+    Case { name: "a list of rows, by hand", run: |_, rows| keep_by_hand(rows) },
+    Case { name: "inserted by hand, none kept", run: insert_by_hand },
+    Case {
+        name: "add_all, what it gives back kept",
+        run: |folder, rows| add(folder, rows, true, SHARDS.len()),
+    },
+    Case {
+        name: "add_all, what it gives back dropped",
+        run: |folder, rows| add(folder, rows, false, SHARDS.len()),
+    },
+    Case { name: "add_all to one file, dropped", run: |folder, rows| add(folder, rows, false, 1) },
+];
+
 /// What SQLite may keep of each file: KiB of its pages, and bytes that are mapped into memory.
 type Caches = (u32, u64);
 
@@ -82,7 +100,8 @@ pub fn as_child(arguments: &[String]) -> Option<Result<(), Failure>> {
 }
 
 fn run_case(case: &str, folder: &Path, rows: &str) -> Result<(), Failure> {
-    let case = case.parse().ok().and_then(|place: usize| CASES.get(place)).ok_or("there is no such case")?;
+    let place: usize = case.parse()?;
+    let case = CASES.iter().chain(AT_ONCE).nth(place).ok_or("there is no such case")?;
     let seen = (case.run)(folder, rows.parse()?)?;
     match peak_kib() {
         Some(peak) => println!("{seen} {peak}"),
@@ -91,11 +110,17 @@ fn run_case(case: &str, folder: &Path, rows: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs all cases, and prints their peaks side by side.
-pub fn run(effort: Effort) -> Result<(), Failure> {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let rows = ROWS.map(|rows| effort.rows(rows));
+/// Runs all cases, or those that have one of these in their names, and prints their peaks side by side.
+pub fn run(effort: Effort, filters: &[String]) -> Result<(), Failure> {
     println!("the most memory that a process has resident (VmHWM), a process for each case");
+    compare(CASES, 0, ROWS.map(|rows| effort.rows(rows)), filters)?;
+    println!("all rows in one unit of work");
+    compare(AT_ONCE, CASES.len(), TOGETHER_AT_ONCE.map(|rows| effort.rows(rows)), filters)
+}
+
+/// Runs each of these cases with few rows and with many; the first of them is in this place of all.
+fn compare(cases: &[Case], first: usize, rows: [i64; 2], filters: &[String]) -> Result<(), Failure> {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     println!(
         "{:50} {:>14} {:>14} {:>12}",
         "",
@@ -103,8 +128,12 @@ pub fn run(effort: Effort) -> Result<(), Failure> {
         format!("{} rows", rows[1]),
         "growth"
     );
-    for (place, case) in CASES.iter().enumerate() {
-        let peaks = [measured(place, folder.path(), rows[0])?, measured(place, folder.path(), rows[1])?];
+    for (place, case) in cases.iter().enumerate() {
+        if !filters.is_empty() && !filters.iter().any(|filter| case.name.contains(filter.as_str())) {
+            continue;
+        }
+        let run = |rows| measured(case, first + place, folder.path(), rows);
+        let peaks = [run(rows[0])?, run(rows[1])?];
         let mib = |kib: i64| format!("{:.1} MiB", kib as f64 / 1_024.0);
         match peaks {
             [Some(few), Some(many)] => {
@@ -117,8 +146,8 @@ pub fn run(effort: Effort) -> Result<(), Failure> {
 }
 
 /// The peak of a case in a process of its own, in KiB, where the system tells it.
-fn measured(place: usize, folder: &Path, rows: i64) -> Result<Option<i64>, Failure> {
-    let name = CASES[place].name;
+fn measured(case: &Case, place: usize, folder: &Path, rows: i64) -> Result<Option<i64>, Failure> {
+    let name = case.name;
     let own = folder.join(rows.to_string());
     for cluster in ["files", "tables", "families"] {
         fs::create_dir_all(own.join(cluster))?;
@@ -172,6 +201,53 @@ fn by_id() -> Select<Account, Routed> {
 
 fn write(builder: Builder, rows: i64) -> Result<i64, Failure> {
     data::fill(&builder.create::<Account>()?, rows, Account::numbered)?;
+    Ok(rows)
+}
+
+fn keep_by_hand(rows: i64) -> Result<i64, Failure> {
+    let kept: Vec<Account> = (1..=rows).map(Account::numbered).collect();
+    Ok(kept.len() as i64)
+}
+
+/// A new folder of a cluster, with nothing in it.
+fn emptied(folder: &Path) -> Result<(), Failure> {
+    let files = folder.join("files");
+    fs::remove_dir_all(&files)?;
+    Ok(fs::create_dir(&files)?)
+}
+
+fn insert_by_hand(folder: &Path, rows: i64) -> Result<i64, Failure> {
+    emptied(folder)?;
+    files(folder, CACHES).create::<Account>()?;
+    let connections = open_by_hand(folder, CACHES)?;
+    let mut statements = Vec::new();
+    for connection in &connections {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let sql = "INSERT INTO accounts (id, owner, cents) VALUES (?1, ?2, ?3)";
+        statements.push(connection.prepare_cached(sql)?);
+    }
+    for account in (1..=rows).map(Account::numbered) {
+        let statement = &mut statements[by_hand::shard_of(account.id)];
+        statement.execute((account.id, &account.owner, account.cents))?;
+    }
+    for connection in &connections {
+        connection.execute_batch("COMMIT")?;
+    }
+    Ok(rows)
+}
+
+/// One `add_all` and one commit, over so many files.
+fn add(folder: &Path, rows: i64, is_kept: bool, shards: usize) -> Result<i64, Failure> {
+    emptied(folder)?;
+    let file = |name: &str| format!("sqlite:{}", folder.join("files").join(format!("{name}.db")).display());
+    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = SHARDS.iter().take(shards).fold(builder, |builder, name| builder.shard(*name, file(name)));
+    let cluster = builder.cache_kib(CACHES.0).mapped_bytes(CACHES.1).create::<Account>()?;
+    let mut session = cluster.session();
+    let added = session.add_all((1..=rows).map(Account::numbered))?;
+    let kept = is_kept.then_some(added); // or dropped
+    session.commit()?;
+    drop(kept);
     Ok(rows)
 }
 

@@ -111,7 +111,8 @@
 //! ```
 //!
 //! [`Session::save`] inserts a row or, where its id is there, changes it. A bulk update sets values, or computes them from
-//! the row: `Account::update().set(Account::CENTS, Account::CENTS + 10)`.
+//! the row: `Account::update().set(Account::CENTS, Account::CENTS + 10)`. With [`returning`](Update::returning), bulk updates
+//! and deletes give back the rows that they have affected.
 //!
 //! What is read, changed and written back may overwrite what somebody else wrote meanwhile, unless it is read
 //! with [`Select::for_update`], which keeps others from writing there, or the model has a `#[version]`: then the second to
@@ -419,9 +420,9 @@ pub use query::{
     Aggregate, ById, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count, Cursor, Delete,
     Exists, Explainable, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds, IntoAssign,
     IntoOperand, IntoParameter, IntoTerm, IsRouted, Locate, Located, Measure, MeasureList, Measured, Number,
-    Operand, Order, Ordered, Predicate, ProjectedColumns, Projection, Query, ReferredRow, Routed, Routing,
-    Select, Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithCursor, WithParent, WithReferences,
-    Write, count, kind,
+    Operand, Order, Ordered, Predicate, ProjectedColumns, Projection, Query, ReferredRow, Returning, Routed,
+    Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithCursor, WithParent,
+    WithReferences, Write, count, kind,
 };
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;

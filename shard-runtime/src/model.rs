@@ -462,11 +462,22 @@ impl Row<'_> {
 pub struct Binder<'a> {
     pub(crate) values: Vec<Value<'a>>,
     table: &'static Table,
+    /// How many columns have given their values.
+    taken: usize,
+    /// How long the values are; counted where they are not kept.
+    bytes: usize,
+    keeps: bool,
 }
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(table: &'static Table) -> Self {
-        Binder { values: Vec::with_capacity(table.columns.len()), table }
+        Binder { values: Vec::with_capacity(table.columns.len()), table, taken: 0, bytes: 0, keeps: true }
+    }
+
+    /// Forgets the values, to take another row's in the same memory.
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+        self.taken = 0;
     }
 
     /// Takes the next column's value.
@@ -474,9 +485,24 @@ impl<'a> Binder<'a> {
     /// # Errors
     /// [`ErrorKind::Value`](crate::ErrorKind::Value), naming table and column, where no column holds it.
     pub fn push(&mut self, value: Result<Value<'a>, ValueError>) -> Result<&mut Self> {
-        self.values.push(value.map_err(|error| self.table.error_at(self.values.len(), error))?);
+        match value {
+            Ok(value) if self.keeps => self.values.push(value),
+            Ok(value) => self.bytes += value.size(),
+            Err(error) => return Err(self.table.error_at(self.taken, error)),
+        }
+        self.taken += 1;
         Ok(self)
     }
+}
+
+/// How long the values of a row are, all of which can be stored.
+///
+/// # Errors
+/// [`ErrorKind::Value`](crate::ErrorKind::Value) where one cannot.
+pub(crate) fn size_of<T: Sharded>(row: &T) -> Result<usize> {
+    let mut binder = Binder { values: Vec::new(), table: T::TABLE, taken: 0, bytes: 0, keeps: false };
+    row.bind(&mut binder)?;
+    Ok(binder.bytes)
 }
 
 /// The values of a row's columns, in the table's order.

@@ -132,6 +132,13 @@ impl<'q> Plan<'q> {
         Ok(Plan { writes: true, ..Plan::new(&core.target, tables, steps) })
     }
 
+    /// The same, with the rows that are written as the answer.
+    pub(crate) fn returning(mut self) -> Self {
+        let returning = sql::returning(self.target.table);
+        self.steps.iter_mut().for_each(|step| step.statement.sql.push_str(&returning));
+        self
+    }
+
     pub(crate) fn shards(&self) -> ShardSet {
         self.steps.iter().map(|step| step.shard).collect()
     }

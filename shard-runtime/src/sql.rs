@@ -211,6 +211,12 @@ pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statemen
     Ok(writer.finish())
 }
 
+/// What a write ends with that gives back the rows it has written: all their columns.
+pub(crate) fn returning(table: &Table) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
+    format!(" RETURNING {}", columns.join(", "))
+}
+
 /// The children of these parents, those of one parent by their ids.
 pub(crate) fn children<'q>(site: &Site<'_>, parent_column: usize, parents: Vec<Value<'q>>) -> Statement<'q> {
     let mut writer = Writer::start(site, format!("{} WHERE ", site.sql.select));

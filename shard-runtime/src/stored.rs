@@ -89,6 +89,11 @@ impl<T: Sharded> Stored<T> {
         &self.row
     }
 
+    /// The row, where nobody else has it.
+    pub(crate) fn alone(&mut self) -> Option<&mut T> {
+        Arc::get_mut(&mut self.row)
+    }
+
     /// The row, to put in what the database knows better.
     pub(crate) fn correct(&mut self) -> &mut T
     where

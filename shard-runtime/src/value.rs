@@ -73,6 +73,15 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// How many bytes it takes, about.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => size_of::<i64>(),
+        }
+    }
+
     /// The same value, borrowing the text or bytes of this one.
     pub fn borrowed(&self) -> Value<'_> {
         match self {

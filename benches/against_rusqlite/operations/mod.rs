@@ -1,6 +1,7 @@
 //! What is measured: each operation in the framework's way and by hand, with the target where there is one.
 
 mod commit;
+mod import;
 mod opening;
 mod planning;
 mod point;
@@ -151,16 +152,70 @@ pub const OPERATIONS: &[Operation] = &[
         pair: write::insert_at_the_end,
     },
     Operation {
+        name: "insert 1,000 rows, at the end, best effort",
+        against: "a transaction per shard",
+        target: Some(1.1),
+        pair: write::insert_at_the_end_by_best_effort,
+    },
+    Operation {
         name: "insert 1,000 rows, with an index",
         against: "a transaction per shard",
         target: Some(1.1),
         pair: write::insert_with_an_index,
     },
     Operation {
+        name: "insert 1,000 rows, with an index, best effort",
+        against: "a transaction per shard",
+        target: Some(1.1),
+        pair: write::insert_with_an_index_by_best_effort,
+    },
+    Operation {
+        name: "import 200,000 rows, 1,000 a commit",
+        against: "a transaction per shard",
+        target: None,
+        pair: import::import,
+    },
+    Operation {
+        name: "import 200,000 rows, 1,000 a commit, best effort",
+        against: "a transaction per shard",
+        target: None,
+        pair: import::import_by_best_effort,
+    },
+    Operation {
+        name: "flush 100,000 rows, on disk",
+        against: "a loop, a transaction per shard",
+        target: Some(1.0),
+        pair: import::flush_on_disk,
+    },
+    Operation {
+        name: "flush 100,000 rows, on disk, best effort",
+        against: "a loop, a transaction per shard",
+        target: Some(1.0),
+        pair: import::flush_on_disk_by_best_effort,
+    },
+    Operation {
+        name: "ids of a sequence, with their rows",
+        against: "a counter in blocks of 1,000",
+        target: None,
+        pair: import::ids,
+    },
+    Operation {
         name: "update 1,000 rows by id",
         against: "a transaction per shard",
         target: None,
-        pair: write::update,
+        pair: write::update::<1_000>,
+    },
+    Operation {
+        name: "update 20,000 rows by id",
+        against: "a transaction per shard",
+        target: None,
+        pair: write::update::<20_000>,
+    },
+    Operation {
+        name: "update 20,000 rows in bulk",
+        against: "an UPDATE per shard",
+        target: None,
+        pair: write::update_in_bulk,
     },
     Operation {
         name: "commit a row on one shard, on disk",

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 use shard_runtime::rusqlite::{self, Connection, Statement, params};
-use shard_runtime::{Cluster, Insert, Sharded, Stored};
+use shard_runtime::{Cluster, Commit, Insert, Sharded, Stored};
 
 use crate::by_hand::{self, shard_of};
 use crate::data::{Data, SHARDS, Set};
@@ -70,6 +70,7 @@ impl Inserted for Measurement {
 
 struct InsertByFramework<'d, T> {
     cluster: &'d Cluster,
+    commit: Commit,
     removal: Removal,
     model: PhantomData<T>,
 }
@@ -77,6 +78,7 @@ struct InsertByFramework<'d, T> {
 impl<T: Inserted> Side for InsertByFramework<'_, T> {
     fn block(&mut self) -> Result<u64, Failure> {
         let mut session = self.cluster.session();
+        session.set_commit(self.commit);
         for number in 1..=ROWS {
             session.add(T::new(self.removal.above + number))?;
         }
@@ -125,10 +127,11 @@ fn commit(set: &Set) -> Result<(), Failure> {
     Ok(())
 }
 
-fn insert<T: Inserted>(set: &Set) -> Result<Pair<'_>, Failure> {
+fn insert<T: Inserted>(set: &Set, commit: Commit) -> Result<Pair<'_>, Failure> {
     let above = set.rows;
     let framework = InsertByFramework::<T> {
         cluster: &set.cluster,
+        commit,
         removal: Removal::new::<T>(&set.folder, above)?,
         model: PhantomData,
     };
@@ -139,18 +142,28 @@ fn insert<T: Inserted>(set: &Set) -> Result<Pair<'_>, Failure> {
 
 /// At the end of a table without an index, which costs the database least and shows the rest most.
 pub fn insert_at_the_end(data: &Data) -> Result<Pair<'_>, Failure> {
-    insert::<Account>(data.accounts()?)
+    insert::<Account>(data.accounts()?, Commit::Atomic)
+}
+
+/// The same, committed as by hand: not all or nothing.
+pub fn insert_at_the_end_by_best_effort(data: &Data) -> Result<Pair<'_>, Failure> {
+    insert::<Account>(data.accounts()?, Commit::BestEffort)
 }
 
 /// Into a table of a million rows with an index, anywhere in which the new values belong.
 pub fn insert_with_an_index(data: &Data) -> Result<Pair<'_>, Failure> {
-    insert::<Measurement>(data.measurements()?)
+    insert::<Measurement>(data.measurements()?, Commit::Atomic)
+}
+
+/// The same, committed as by hand: not all or nothing.
+pub fn insert_with_an_index_by_best_effort(data: &Data) -> Result<Pair<'_>, Failure> {
+    insert::<Measurement>(data.measurements()?, Commit::BestEffort)
 }
 
 /// Rows that were read before: one column of each is changed, and written by its id.
-pub fn update(data: &Data) -> Result<Pair<'_>, Failure> {
+pub fn update<const ROWS: usize>(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.accounts()?;
-    let ids = &set.ids[..set.ids.len().min(ROWS as usize)];
+    let ids = &set.ids[..set.ids.len().min(ROWS)];
     let rows = set.cluster.session().all(Account::select().filter(Account::ID.is_in(ids.iter().copied())))?;
     let mut own: Vec<Account> = rows.iter().map(|row| Account::clone(row)).collect();
     let mut rows: Vec<Stored<Account>> = rows;
@@ -178,4 +191,28 @@ pub fn update(data: &Data) -> Result<Pair<'_>, Failure> {
         Ok(own.iter().map(|account| account.cents as u64).sum())
     };
     Ok(Pair { per_block, framework: Box::new(framework), by_hand: Box::new(by_hand) })
+}
+
+/// All rows with an id up to a number: a column of each is computed anew from what it was.
+pub fn update_in_bulk(data: &Data) -> Result<Pair<'_>, Failure> {
+    let set = data.accounts()?;
+    let rows = data.effort.rows(20_000);
+    let framework = move || {
+        let mut session = set.cluster.session();
+        let more = Account::update().set(Account::CENTS, Account::CENTS + 1).filter(Account::ID.le(rows));
+        let updated = session.execute(more.all_shards())?;
+        session.commit()?;
+        Ok(updated)
+    };
+    let by_hand = move || {
+        let mut updated = 0;
+        for connection in &set.by_hand {
+            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            let sql = "UPDATE accounts SET cents = cents + ?1 WHERE id <= ?2";
+            updated += connection.prepare_cached(sql)?.execute([1, rows])? as u64;
+        }
+        commit(set)?;
+        Ok(updated)
+    };
+    Ok(Pair { per_block: rows as u32, framework: Box::new(framework), by_hand: Box::new(by_hand) })
 }

@@ -160,6 +160,11 @@ impl Layout {
         })
     }
 
+    /// The table of the model in this place.
+    pub(crate) fn table(&self, model: usize) -> Result<&'static Table> {
+        self.models.get(model).map(|model| model.table).ok_or_else(no_such_shard)
+    }
+
     /// The SQL of a model on a shard.
     pub(crate) fn sql(&self, model: usize, shard: usize) -> Result<&TableSql> {
         self.models.get(model).and_then(|model| model.sql.get(shard)).ok_or_else(no_such_shard)

@@ -8,18 +8,25 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Sharded, values_of};
+use crate::model::{Binder, IdKind, Sharded, Table};
 use crate::sql::Param;
 use crate::value::Value;
 
 /// A row whose model does not matter any more.
 pub(crate) trait AnyRow: Send + Sync {
-    fn values(&self) -> Result<Vec<Value<'_>>>;
+    /// Puts the values that an insert of the row takes in the place of those that are there: all of them, but not an
+    /// id that the database counts.
+    fn inserted<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()>;
 }
 
 impl<T: Sharded> AnyRow for T {
-    fn values(&self) -> Result<Vec<Value<'_>>> {
-        values_of(self)
+    fn inserted<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()> {
+        binder.clear();
+        self.bind(binder)?;
+        if T::TABLE.id_kind == IdKind::Auto && T::TABLE.id < binder.values.len() {
+            binder.values.remove(T::TABLE.id);
+        }
+        Ok(())
     }
 }
 
@@ -37,8 +44,8 @@ pub(crate) struct Redo {
 enum Done {
     /// A statement that ran once or several times, one after the other.
     Statement { sql: String, runs: Vec<u8> },
-    /// A statement that ran once for each row, with the row's values.
-    Rows { sql: String, rows: Vec<Arc<dyn AnyRow>> },
+    /// An insert that ran once for each of these rows, which are shared with who else has them.
+    Rows { sql: String, table: &'static Table, rows: Vec<Arc<dyn AnyRow>> },
     /// Something that would not do the same if it were done again.
     Unrepeatable { what: String },
 }
@@ -52,8 +59,7 @@ impl Redo {
 
     /// Notes runs of a statement, encoded with [`encode_run`] or [`encode_values`].
     pub(crate) fn runs(&mut self, sql: &str, encode: impl FnOnce(&mut Vec<u8>)) {
-        if self.done.len() > self.sealed
-            && let Some(Done::Statement { sql: last, runs }) = self.done.last_mut()
+        if let Some(Done::Statement { sql: last, runs }) = self.last()
             && last == sql
         {
             return encode(runs);
@@ -63,9 +69,19 @@ impl Redo {
         self.done.push(Done::Statement { sql: sql.to_owned(), runs });
     }
 
-    /// Notes that a statement ran for each of these rows.
-    pub(crate) fn rows(&mut self, sql: &str, rows: Vec<Arc<dyn AnyRow>>) {
-        self.done.push(Done::Rows { sql: sql.to_owned(), rows });
+    /// Notes that these rows of a table were inserted.
+    pub(crate) fn rows(&mut self, sql: &str, table: &'static Table, mut rows: Vec<Arc<dyn AnyRow>>) {
+        if let Some(Done::Rows { sql: last, rows: before, .. }) = self.last()
+            && last == sql
+        {
+            return before.append(&mut rows);
+        }
+        self.done.push(Done::Rows { sql: sql.to_owned(), table, rows });
+    }
+
+    /// What was done last, where it may be added to.
+    fn last(&mut self) -> Option<&mut Done> {
+        if self.done.len() > self.sealed { self.done.last_mut() } else { None }
     }
 
     /// Notes that something was done that cannot be done again.
@@ -102,10 +118,11 @@ impl Redo {
         for done in &self.done {
             match done {
                 Done::Statement { sql, runs } => visit(sql, runs)?,
-                Done::Rows { sql, rows } => {
-                    let mut runs = Vec::new();
+                Done::Rows { sql, table, rows } => {
+                    let (mut runs, mut binder) = (Vec::new(), Binder::new(table));
                     for row in rows {
-                        encode_values(&row.values()?, &mut runs);
+                        row.inserted(&mut binder)?;
+                        encode_values(&binder.values, &mut runs);
                         if runs.len() >= PART {
                             visit(sql, &runs)?;
                             runs.clear();

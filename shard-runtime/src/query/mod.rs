@@ -34,7 +34,7 @@ pub use raw::{IntoParameter, Sql, SqlRow};
 pub use reference::{ReferredRow, WithReferences};
 pub use relation::WithParent;
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
-pub use write::{Delete, Update, Write};
+pub use write::{Delete, Returning, Update, Write};
 
 pub(crate) use expression::{Arithmetic, Term};
 pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};

@@ -70,11 +70,17 @@ use crate::written;
 /// where a write returns rows, or where it is about the connection or the transaction (`BEGIN`, `COMMIT`, `PRAGMA`,
 /// `ATTACH`, `VACUUM` and their like): for these, and for a trigger, which holds statements, there is
 /// [`Session::with_connection`](crate::Session::with_connection).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "SQL does nothing until a session runs it"]
 pub struct Sql<R = Unrouted> {
     pub(crate) core: SqlCore,
     marker: PhantomData<fn() -> R>,
+}
+
+impl<R> Clone for Sql<R> {
+    fn clone(&self) -> Self {
+        Sql::with(self.core.clone())
+    }
 }
 
 /// SQL without its marker.
@@ -228,6 +234,8 @@ impl<R: IsRouted> Query for Sql<R> {
 }
 
 impl<R: IsRouted> Write for Sql<R> {
+    type Output = u64;
+
     fn run(self, session: &mut Session) -> Result<u64> {
         session.execute_sql(&self.core)
     }

@@ -12,6 +12,7 @@ use crate::key::Key;
 use crate::model::Sharded;
 use crate::plan::{Explain, Plan};
 use crate::session::Session;
+use crate::stored::Stored;
 use crate::value::Storable;
 
 /// A change of all rows of `T` that the filters leave.
@@ -24,6 +25,13 @@ pub struct Update<T, R> {
 /// A removal of all rows of `T` that the filters leave.
 #[must_use = "a delete does nothing until a session executes it"]
 pub struct Delete<T, R> {
+    pub(crate) core: WriteCore,
+    marker: PhantomData<fn() -> (T, R)>,
+}
+
+/// An update or a delete that gives back the rows it has affected: made by `returning`.
+#[must_use = "an update or a delete does nothing until a session executes it"]
+pub struct Returning<T, R> {
     pub(crate) core: WriteCore,
     marker: PhantomData<fn() -> (T, R)>,
 }
@@ -102,9 +110,46 @@ macro_rules! narrowing {
             pub fn all_shards(self) -> $write<T, Routed> {
                 $write::with(self.core)
             }
+
+            /// Gives back the rows that it has affected instead of their number: as they are then, or as they were where
+            /// they are removed. Shard follows shard in the cluster's order, with its rows as its database gives them.
+            ///
+            /// ```
+            /// # use shard_runtime::{Cluster, Sharded};
+            /// # #[derive(Sharded, Clone, Debug)]
+            /// # struct Account {
+            /// #     #[id]
+            /// #     #[shard_key(hash)]
+            /// #     id: i64,
+            /// #     cents: i64,
+            /// # }
+            /// # fn main() -> shard_runtime::Result<()> {
+            /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+            /// # let mut session = cluster.session();
+            /// # session.add_all((1..9).map(|id| Account { id, cents: 100 * id }))?;
+            /// let rich = Account::update().set(Account::CENTS, Account::CENTS - 50).filter(Account::CENTS.gt(600));
+            /// let taxed = session.execute(rich.all_shards().returning())?;
+            /// assert_eq!(taxed.iter().map(|account| account.cents).sum::<i64>(), 650 + 750);
+            ///
+            /// let gone = session.execute(Account::delete().filter(Account::ID.eq(7)).returning())?;
+            /// assert_eq!((gone[0].id, gone[0].cents), (7, 650));
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn returning(self) -> Returning<T, R> {
+                Returning { core: self.core, marker: PhantomData }
+            }
+        }
+
+        impl<T, R> Clone for $write<T, R> {
+            fn clone(&self) -> Self {
+                $write { core: self.core.clone(), marker: PhantomData }
+            }
         }
 
         impl<T: Sharded, R: IsRouted> Write for $write<T, R> {
+            type Output = u64;
+
             fn run(self, session: &mut Session) -> Result<u64> {
                 session.execute_write(&self.core)
             }
@@ -119,9 +164,32 @@ macro_rules! narrowing {
 }
 narrowing!(Update, Delete);
 
-/// What [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed, or
-/// [`Sql`](crate::Sql) that says where.
+impl<T, R> Clone for Returning<T, R> {
+    fn clone(&self) -> Self {
+        Returning { core: self.core.clone(), marker: PhantomData }
+    }
+}
+
+impl<T: Sharded, R: IsRouted> Write for Returning<T, R> {
+    type Output = Vec<Stored<T>>;
+
+    fn run(self, session: &mut Session) -> Result<Vec<Stored<T>>> {
+        session.execute_returning(&self.core)
+    }
+}
+
+impl<T: Sharded, R> Explainable for Returning<T, R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::write(&self.core, layout)?.returning().explain(layout)
+    }
+}
+
+/// What [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed, either of
+/// them [`Returning`] its rows, or [`Sql`](crate::Sql) that says where.
 pub trait Write {
+    /// What it gives back: the number of the rows that it has affected, or the rows.
+    type Output;
+
     #[doc(hidden)]
-    fn run(self, session: &mut Session) -> Result<u64>;
+    fn run(self, session: &mut Session) -> Result<Self::Output>;
 }

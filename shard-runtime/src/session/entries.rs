@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use super::Session;
 use super::pending::{Batch, Pending};
+use crate::cluster::Layout;
 use crate::commit::AnyRow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lookup::{self, Placed};
-use crate::model::{Sharded, Table, values_of};
+use crate::model::{Binder, Sharded, Table, values_of};
 use crate::plan::{Plan, Projection};
 use crate::query::{SelectCore, WriteCore};
 use crate::shards::{Shard, ShardSet, Shards};
 use crate::sql::{Param, TableSql};
 use crate::value::{Field, Value};
+
+/// How long an entry is, about, in bytes.
+const SIZE: usize = 48;
 
 /// How many entries are removed by one statement.
 const CHUNK: usize = 1_000;
@@ -26,8 +30,10 @@ struct Entry {
 }
 
 impl AnyRow for Entry {
-    fn values(&self) -> Result<Vec<Value<'_>>> {
-        Ok(vec![self.value.borrowed(), Value::Text(self.shard.name().into())])
+    fn inserted<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()> {
+        binder.clear();
+        binder.push(Ok(self.value.borrowed()))?.push(Ok(Value::Text(self.shard.name().into())))?;
+        Ok(())
     }
 }
 
@@ -143,7 +149,7 @@ impl Session {
         let changes = self.entries_of([(row, shard)])?;
         for ((shard, model), change) in changes.changes {
             if let Some(pending) = self.pending.get_mut(shard) {
-                change.added.into_iter().for_each(|entry| pending.push(model, entry));
+                change.added.into_iter().for_each(|entry| pending.push(model, entry, SIZE));
             }
         }
         Ok(())
@@ -216,9 +222,9 @@ impl Session {
                     }
                 }
                 if !added.is_empty() {
-                    let batch = Batch { model, rows: added };
-                    session.insert_batch(shard, &batch)?;
-                    session.record(shard, |redo| redo.rows(&sql.insert, batch.rows))?;
+                    let mut batch = Batch { model, rows: added, ..Batch::default() };
+                    session.send_batch(shard, &mut batch)?;
+                    session.record(shard, |redo| redo.rows(&sql.insert, entries, batch.rows))?;
                 }
             }
             Ok(())
@@ -318,22 +324,22 @@ impl Session {
         }
         Ok(changes)
     }
+}
 
-    /// Says of an entry that is there already what it means for the row: its value is another row's.
-    pub(super) fn about_entry(&self, model: usize, error: Error, values: &[Value<'_>]) -> Error {
-        let lookup = self.cluster.layout().lookups().iter().find(|lookup| lookup.model == model);
-        let (Some(lookup), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
-        let (Some(value), Some(Value::Text(shard))) = (values.get(lookup::VALUE), values.get(lookup::SHARD))
-        else {
-            return error;
-        };
-        let said = format!(
-            "another row has the value `{value}`, on this shard or another: it has a lookup, and is \
-                            unique over the cluster"
-        );
-        let named = Error::new(ErrorKind::Unique, said).on_shard(shard).in_table(lookup.table.name);
-        named.at_column(lookup.name()).with_source(error)
-    }
+/// Says of an entry that is there already what it means for the row: its value is another row's.
+pub(super) fn about_entry(layout: &Layout, model: usize, error: Error, values: &[Value<'_>]) -> Error {
+    let lookup = layout.lookups().iter().find(|lookup| lookup.model == model);
+    let (Some(lookup), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
+    let (Some(value), Some(Value::Text(shard))) = (values.get(lookup::VALUE), values.get(lookup::SHARD))
+    else {
+        return error;
+    };
+    let said = format!(
+        "another row has the value `{value}`, on this shard or another: it has a lookup, and is \
+                        unique over the cluster"
+    );
+    let named = Error::new(ErrorKind::Unique, said).on_shard(shard).in_table(lookup.table.name);
+    named.at_column(lookup.name()).with_source(error)
 }
 
 /// The id of a row, as a parameter.

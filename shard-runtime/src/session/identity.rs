@@ -67,8 +67,21 @@ impl IdentityMap {
         Ok(())
     }
 
+    /// Takes a row that was written for what is known of it, where something is.
+    pub(super) fn refresh<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+        if !self.rows.is_empty()
+            && let Some(known) = self.rows.get_mut(&key::<T>(row.id())?)
+            && let Some((_, known)) = known.iter_mut().find(|(shard, _)| shard == row.shard())
+        {
+            *known = Arc::clone(row.row()) as Row;
+        }
+        Ok(())
+    }
+
     pub(super) fn forget<T: Sharded>(&mut self, id: &T::Id, shard: &Shard) -> Result<()> {
-        if let Some(known) = self.rows.get_mut(&key::<T>(id)?) {
+        if !self.rows.is_empty()
+            && let Some(known) = self.rows.get_mut(&key::<T>(id)?)
+        {
             known.retain(|(other, _)| !is_same::<T>(other, shard));
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The session: a unit of work that sends every operation to the right shards.
 
+mod adding;
 mod ask;
 mod commit;
 mod comparing;
@@ -20,11 +21,12 @@ mod reference;
 mod relations;
 mod relocate;
 mod save;
+mod sending;
 mod verifying;
 mod version;
 mod write;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +39,7 @@ pub(crate) use relations::Shared;
 pub use relations::{Descendants, With, WithChildren};
 pub use relocate::{ChangedId, Relocated};
 
+use adding::Placed;
 use identity::IdentityMap;
 use link::Link;
 use observe::{Span, Watch};
@@ -45,7 +48,7 @@ use pending::Pending;
 use crate::cluster::Cluster;
 use crate::commit::Commit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, Insert, Sharded, values_of};
+use crate::model::{IdKind, Insert, Sharded, Table, size_of, values_of};
 use crate::query::{Locate, Query, Write};
 use crate::shards::{Shard, ShardSet};
 use crate::stored::Stored;
@@ -71,6 +74,8 @@ pub struct Session {
     /// One for each shard.
     pending: Vec<Pending>,
     identities: IdentityMap,
+    /// The model of the last row, which is mostly that of the next.
+    last_model: Cell<Option<(&'static Table, usize)>>,
     /// The only shard that it may ask.
     pinned: Option<usize>,
     /// Why the unit of work is over, where an error has ended it.
@@ -96,6 +101,7 @@ impl Session {
             links: (0..cluster.databases()).map(|_| Link::default()).collect(),
             pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
             identities: IdentityMap::default(),
+            last_model: Cell::default(),
             pinned,
             aborted: None,
             timeout: None,
@@ -121,43 +127,33 @@ impl Session {
     /// [`ErrorKind::Unmapped`] where the key's value is placed nowhere, [`ErrorKind::Value`] where a value
     /// cannot be stored; for `#[id(auto)]` also the database's.
     pub fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
-        let (mut row, shard) = self.place(new)?;
+        let Placed { mut row, model, bytes } = self.place(new)?;
         if N::Model::TABLE.id_kind == IdKind::Auto {
-            let mut rows = [(&mut row, shard.index())];
-            self.within("add", Some(N::Model::TABLE), |session| session.insert_counted(&mut rows))?;
-            return Ok(Stored::new(Arc::new(row), shard));
+            let added = std::slice::from_mut(&mut row);
+            self.within("add", Some(N::Model::TABLE), |session| session.insert_counted(added, &[bytes]))?;
+        } else {
+            self.wait(&row, model, bytes)?;
         }
-        let row = Arc::new(row);
-        self.wait::<N::Model>(&row, shard.index())?;
-        Ok(Stored::new(row, shard))
+        Ok(row)
     }
 
     /// Adds many rows; the answer is in their order. Rows with `#[id(auto)]` are sent in one batch per shard.
     ///
+    /// Of more than 16,384 rows (or 8 MiB of values), whatever their ids are, each so many are sent before the next are
+    /// taken from the iterator, after what waited before. So a shard is locked when the first portion has come that has
+    /// a row for it; within a portion shards are locked in the cluster's order.
+    ///
     /// # Errors
-    /// Those of [`Session::add`]; then none of the rows is added.
+    /// Those of [`Session::add`] and, where rows are sent, those of [`Session::flush`]; then none of the rows is added.
     pub fn add_all<N: Insert>(&mut self, rows: impl IntoIterator<Item = N>) -> Result<Vec<Stored<N::Model>>> {
-        let mut placed = rows.into_iter().map(|new| self.place(new)).collect::<Result<Vec<_>>>()?;
-        if N::Model::TABLE.id_kind == IdKind::Auto {
-            let mut rows: Vec<(&mut N::Model, usize)> =
-                placed.iter_mut().map(|(row, shard)| (row, shard.index())).collect();
-            self.within("add_all", Some(N::Model::TABLE), |session| session.insert_counted(&mut rows))?;
-        }
-        let stored: Vec<Stored<N::Model>> =
-            placed.into_iter().map(|(row, shard)| Stored::new(Arc::new(row), shard)).collect();
-        if N::Model::TABLE.id_kind != IdKind::Auto {
-            for row in &stored {
-                self.wait::<N::Model>(row.row(), row.shard().index())?;
-            }
-        }
-        Ok(stored)
+        self.add_in_portions(rows.into_iter())
     }
 
     /// Makes the row and finds its shard.
-    fn place<N: Insert>(&self, new: N) -> Result<(N::Model, Shard)> {
+    fn place<N: Insert>(&self, new: N) -> Result<Placed<N::Model>> {
         self.check_usable()?;
         let table = N::Model::TABLE;
-        self.cluster.layout().model(table)?;
+        let model = self.model(table)?;
         let cluster = &self.cluster;
         let mut next_id = || -> Result<<N::Model as Sharded>::Id> {
             let value = match table.id_kind {
@@ -177,36 +173,52 @@ impl Session {
             Field::from_value(value).map_err(|error| table.error_at(table.id, error))
         };
         let row = new.into_model(&mut next_id)?;
-        let shard = self.home(&row)?;
-        Ok((row, shard))
+        let (shard, bytes) = self.home(&row)?;
+        Ok(Placed { row: Stored::new(Arc::new(row), shard), model, bytes })
     }
 
-    /// The shard that a row is to live on.
-    fn home<T: Sharded>(&self, row: &T) -> Result<Shard> {
+    /// The model's place in the cluster.
+    fn model(&self, table: &'static Table) -> Result<usize> {
+        match self.last_model.get() {
+            Some((last, model)) if std::ptr::eq(last, table) => Ok(model),
+            _ => {
+                let model = self.cluster.layout().model(table)?;
+                self.last_model.set(Some((table, model)));
+                Ok(model)
+            }
+        }
+    }
+
+    /// The shard that a row is to live on, and how long its values are.
+    fn home<T: Sharded>(&self, row: &T) -> Result<(Shard, usize)> {
         let table = T::TABLE;
-        // What cannot be stored is an error here, at the caller's line.
-        self.refuse_entries_elsewhere(table, &values_of(row)?)?;
+        let bytes = size_of(row)?; // what cannot be stored is an error here, at the caller's line
+        if self.pinned.is_some() {
+            self.refuse_entries_elsewhere(table, &values_of(row)?)?;
+        }
         let shard = row.shard_chooser(self.cluster.shards())?;
         if table.is_reference() {
             self.every_shard(table)?;
         } else {
             self.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
         }
-        self.cluster.shards().at(shard).cloned().ok_or_else(|| {
+        let home = self.cluster.shards().at(shard).cloned().ok_or_else(|| {
             Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
                 .in_table(table.name)
-        })
+        })?;
+        Ok((home, bytes))
     }
 
-    fn wait<T: Sharded>(&mut self, row: &Arc<T>, shard: usize) -> Result<()> {
-        let model = self.cluster.layout().model(T::TABLE)?;
+    fn wait<T: Sharded>(&mut self, row: &Stored<T>, model: usize, bytes: usize) -> Result<()> {
         if T::TABLE.is_reference() {
-            self.pending.iter_mut().for_each(|pending| pending.push(model, Arc::clone(row) as _));
+            let waiting = self.pending.iter_mut();
+            waiting.for_each(|pending| pending.push(model, Arc::clone(row.row()) as _, bytes));
             return Ok(());
         }
-        self.wait_entries(&**row, shard)?;
+        let shard = row.shard().index();
+        self.wait_entries(&**row.row(), shard)?;
         if let Some(pending) = self.pending.get_mut(shard) {
-            pending.push(model, Arc::clone(row) as _);
+            pending.push(model, Arc::clone(row.row()) as _, bytes);
         }
         Ok(())
     }
@@ -327,15 +339,17 @@ impl Session {
     }
 
     /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete), or [`Sql`](crate::Sql) that writes; how
-    /// many rows it affected, over all shards.
+    /// many rows it affected, over all shards, or the rows themselves where it is
+    /// [`returning`](crate::Update::returning) them.
     ///
     /// # Errors
     /// Those of placing its keys and pins, and the databases'; then it has no effect on any shard.
-    pub fn execute(&mut self, statement: impl Write) -> Result<u64> {
+    pub fn execute<W: Write>(&mut self, statement: W) -> Result<W::Output> {
         self.within("execute", None, |session| statement.run(session))
     }
 
-    /// Writes the rows that wait, without committing them.
+    /// Writes the rows that wait, without committing them: in one batch for each shard and table. Where several databases
+    /// get many rows each, they get them at the same time.
     ///
     /// # Errors
     /// The databases'. Then none of the rows that waited is written on any shard, and the session can be used

@@ -173,6 +173,8 @@ impl Session {
 /// A statement that is under way: counted when it begins, told of when it ends.
 pub(super) struct Watch {
     began: Option<Instant>,
+    /// How long it took, where it has ended before it is told of.
+    took: Option<Duration>,
     span: Span,
 }
 
@@ -182,7 +184,12 @@ impl Watch {
         let system = cluster.layout().place(shard.index()).map_or("", |place| place.dialect.name());
         let span = Span::of_statement(system, shard, table, sql);
         let began = (!span.is_silent() || cluster.observer().is_some()).then(Instant::now);
-        Watch { began, span }
+        Watch { began, took: None, span }
+    }
+
+    /// The statement has ended, on a thread that does not tell of it.
+    pub(super) fn stop(&mut self) {
+        self.took = self.began.map(|began| began.elapsed());
     }
 
     /// For the thread that runs the statement.
@@ -202,9 +209,9 @@ impl Watch {
         rows: u64,
         error: Option<ErrorKind>,
     ) {
-        let Watch { began: Some(began), span } = self else { return };
-        let event =
-            StatementEvent { shard, sql, rows, duration: began.elapsed(), succeeded: error.is_none() };
+        let Watch { began: Some(began), took, span } = self else { return };
+        let duration = took.unwrap_or_else(|| began.elapsed());
+        let event = StatementEvent { shard, sql, rows, duration, succeeded: error.is_none() };
         if let Some(Observer(observe)) = cluster.observer() {
             observe(&event);
         }

@@ -12,22 +12,35 @@ pub(super) struct Pending {
 }
 
 /// The rows of one model that wait for one shard.
+#[derive(Default)]
 pub(super) struct Batch {
     pub(super) model: usize,
     pub(super) rows: Vec<Arc<dyn AnyRow>>,
+    /// How many bytes their values have, about.
+    pub(super) bytes: usize,
+    /// The ids that the database has counted for the rows that were sent, where it counts them.
+    pub(super) counted: Vec<i64>,
+}
+
+/// What waits for one shard, on its way there.
+pub(super) struct Load {
+    pub(super) shard: usize,
+    /// Parents before children.
+    pub(super) batches: Vec<Batch>,
 }
 
 impl Pending {
-    pub(super) fn push(&mut self, model: usize, row: Arc<dyn AnyRow>) {
+    pub(super) fn push(&mut self, model: usize, row: Arc<dyn AnyRow>, bytes: usize) {
         let place = match self.batches.binary_search_by_key(&model, |batch| batch.model) {
             Ok(place) => place,
             Err(place) => {
-                self.batches.insert(place, Batch { model, rows: Vec::new() });
+                self.batches.insert(place, Batch { model, ..Batch::default() });
                 place
             }
         };
         if let Some(batch) = self.batches.get_mut(place) {
             batch.rows.push(row);
+            batch.bytes += bytes;
         }
     }
 

@@ -50,7 +50,7 @@ impl Session {
     fn save_row<T: KnownId + Clone>(&mut self, row: T) -> Result<Stored<T>> {
         let table = T::TABLE;
         let model = self.cluster.layout().model(table)?;
-        let shard = self.home(&row)?;
+        let (shard, _) = self.home(&row)?;
         let mut row = Stored::new(Arc::new(row), shard);
         let shard = row.shard().index();
         let saved = Arc::clone(row.row());

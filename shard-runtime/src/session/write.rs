@@ -1,21 +1,21 @@
 //! How a session writes: batches per shard, rows one by one, many rows at once.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::entries::{Stays, id_value};
 use super::link::Link;
-use super::pending::Batch;
+use super::pending::{Batch, Load};
 use super::reference::affected;
 use super::version::{self, Version};
 use super::{Session, Watch};
-use crate::commit::{Redo, encode_values};
+use crate::commit::Redo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, KeyColumns, Sharded, Table, values_of};
+use crate::model::{KeyColumns, Row, Sharded, Table, values_of};
 use crate::plan::{Plan, Step};
 use crate::query::WriteCore;
 use crate::shards::{Shard, ShardSet};
-use crate::sql::{Param, TableSql};
+use crate::sql::{self, Param, TableSql};
 use crate::stored::Stored;
 use crate::value::{Field, Value};
 
@@ -82,7 +82,7 @@ impl Session {
         }
         let database = self.cluster.layout().place(shard)?.database;
         row.settle(self.links.get(database).and_then(Link::unit));
-        self.identities.put(row)
+        self.identities.refresh(row)
     }
 
     /// A row stays on its shard: a key that changes is a move, which an update cannot do.
@@ -249,6 +249,40 @@ impl Session {
 
     pub(crate) fn execute_write(&mut self, core: &WriteCore) -> Result<u64> {
         let cluster = self.cluster.clone();
+        self.write_planned(core, |session, plan| {
+            let (table, mut found) = (plan.target.table, Vec::with_capacity(plan.steps.len()));
+            for Step { shard, statement } in &plan.steps {
+                found.push((*shard, session.execute_on(*shard, table, &statement.sql, &statement.params)?));
+            }
+            affected(&cluster, table, &found)
+        })
+    }
+
+    /// The same, and the rows that were affected, shard by shard.
+    pub(crate) fn execute_returning<T: Sharded>(&mut self, core: &WriteCore) -> Result<Vec<Stored<T>>> {
+        let cluster = self.cluster.clone();
+        self.write_planned(core, |session, plan| {
+            let (mut rows, mut found) = (Vec::new(), Vec::with_capacity(plan.steps.len()));
+            for step in &plan.steps {
+                let before = rows.len();
+                session.execute_and_load(step, &mut rows)?;
+                found.push((step.shard, (rows.len() - before) as u64));
+            }
+            affected(&cluster, T::TABLE, &found)?;
+            if T::TABLE.is_reference() {
+                // The others are the same once more.
+                rows.truncate(rows.len() / found.len().max(1));
+            }
+            Ok(rows)
+        })
+    }
+
+    fn write_planned<O>(
+        &mut self,
+        core: &WriteCore,
+        run: impl FnOnce(&mut Self, &Plan<'_>) -> Result<O>,
+    ) -> Result<O> {
+        let cluster = self.cluster.clone();
         let core = match core.target.table.is_reference() {
             true => self.every_shard(core.target.table).map(|_| Cow::Borrowed(core))?,
             false => self.located_query(core)?,
@@ -263,51 +297,47 @@ impl Session {
         self.identities.clear();
         self.atomically(&shards, |session| {
             let entries = session.entries_of_deleted(&core)?;
-            let (table, mut found) = (plan.target.table, Vec::with_capacity(plan.steps.len()));
-            for Step { shard, statement } in &plan.steps {
-                found.push((*shard, session.execute_on(*shard, table, &statement.sql, &statement.params)?));
-            }
+            let done = run(session, &plan)?;
             session.write_entries(entries)?;
-            affected(&cluster, table, &found)
+            Ok(done)
         })
+    }
+
+    fn execute_and_load<T: Sharded>(&mut self, step: &Step<'_>, loaded: &mut Vec<Stored<T>>) -> Result<()> {
+        let (table, statement) = (T::TABLE, &step.statement);
+        let Some(shard) = self.cluster.shards().at(step.shard).cloned() else { return Ok(()) };
+        let before = loaded.len();
+        let sql = format!("{}{}", statement.sql, sql::returning(table));
+        self.on(step.shard, table, &sql, |prepared| {
+            let mut cursor = prepared.query(&statement.params)?;
+            while cursor.advance()? {
+                let row = T::load(&Row { source: &*cursor, shard: &shard, table, columns: None })?;
+                loaded.push(Stored::new(Arc::new(row), shard.clone()));
+            }
+            Ok(((), (loaded.len() - before) as u64))
+        })?;
+        if loaded.len() > before {
+            // What is done again gives nothing back.
+            self.record(step.shard, |redo| redo.statement(&statement.sql, &statement.params))?;
+        }
+        Ok(())
     }
 
     /// Writes what waits for these shards: all of it or, where a row fails, none of it.
     pub(super) fn flush_shards(&mut self, shards: &ShardSet) -> Result<()> {
         let linked = self.with_entries(shards);
-        let shards = linked.as_ref().unwrap_or(shards);
-        let mut taken: Vec<(usize, Vec<Batch>)> = Vec::new();
-        let shards = self.written_together(shards);
-        for &shard in shards.indexes() {
-            if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
-                taken.push((shard, pending.take()));
-            }
-        }
-        if taken.is_empty() {
+        let shards = self.written_together(linked.as_ref().unwrap_or(shards));
+        let mut loads = self.take_waiting(&shards);
+        if loads.is_empty() {
             return Ok(());
         }
-        let shards: ShardSet = taken.iter().map(|(shard, _)| *shard).collect();
-        let written = self.atomically(&shards, |session| {
-            for (shard, batches) in &taken {
-                for batch in batches {
-                    session.insert_batch(*shard, batch)?;
-                }
-            }
-            Ok(())
-        });
+        let shards: ShardSet = loads.iter().map(|load| load.shard).collect();
+        let written = self.atomically(&shards, |session| session.send(&mut loads));
         let waits_on = |error: &Error| !error.is_about_a_row() && self.aborted.is_none();
         match &written {
-            Ok(()) => {
-                let cluster = self.cluster.clone();
-                for (shard, batches) in taken {
-                    for Batch { model, rows } in batches {
-                        let sql = &cluster.layout().sql(model, shard)?.insert;
-                        self.record(shard, |redo| redo.rows(sql, rows))?;
-                    }
-                }
-            }
+            Ok(()) => self.record_rows(loads)?,
             Err(error) if waits_on(error) => {
-                for (shard, batches) in taken {
+                for Load { shard, batches } in loads {
                     if let Some(pending) = self.pending.get_mut(shard) {
                         pending.put_back(batches);
                     }
@@ -318,62 +348,28 @@ impl Session {
         written
     }
 
-    pub(super) fn insert_batch(&self, shard: usize, batch: &Batch) -> Result<()> {
-        let sql = &self.cluster.layout().sql(batch.model, shard)?.insert;
-        let Some(table) = self.cluster.layout().tables().nth(batch.model) else { return Ok(()) };
-        self.on(shard, table, sql, |statement| {
-            for row in &batch.rows {
-                let values = row.values()?;
-                let inserted = statement.insert(&values);
-                inserted.map_err(|error| {
-                    about_row(self.about_entry(batch.model, error, &values), table, &values)
-                })?;
+    /// What waits for these shards, in their order; it waits no more.
+    pub(super) fn take_waiting(&mut self, shards: &ShardSet) -> Vec<Load> {
+        let mut loads = Vec::new();
+        for &shard in shards.indexes() {
+            if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
+                loads.push(Load { shard, batches: pending.take() });
             }
-            Ok(((), batch.rows.len() as u64))
-        })
+        }
+        loads
     }
 
-    /// Inserts rows whose ids the database counts, in one batch per shard, and puts the ids into them.
-    pub(super) fn insert_counted<T: Sharded>(&mut self, rows: &mut [(&mut T, usize)]) -> Result<()> {
-        let table = T::TABLE;
-        debug_assert_eq!(table.id_kind, IdKind::Auto);
-        let model = self.cluster.layout().model(table)?;
-        let mut by_shard: BTreeMap<usize, Vec<&mut T>> = BTreeMap::new();
-        for (row, shard) in rows.iter_mut() {
-            by_shard.entry(*shard).or_default().push(row);
-        }
-        let shards: ShardSet = by_shard.keys().copied().collect();
-        // Parents that wait must be there first.
-        self.flush_shards(&shards)?;
+    /// Notes the rows that were written, where that may have to be done again.
+    pub(super) fn record_rows(&mut self, loads: Vec<Load>) -> Result<()> {
         let cluster = self.cluster.clone();
-        self.atomically(&shards, |session| {
-            for (&shard, rows) in &mut by_shard {
+        for Load { shard, batches } in loads {
+            for Batch { model, rows, .. } in batches {
                 let sql = &cluster.layout().sql(model, shard)?.insert;
-                let is_recorded = cluster.is_recorded(cluster.layout().place(shard)?.database);
-                let mut runs = Vec::new();
-                session.on(shard, table, sql, |statement| {
-                    for row in rows.iter_mut() {
-                        let mut values = values_of(&**row)?;
-                        if table.id < values.len() {
-                            values.remove(table.id);
-                        }
-                        let id = statement.insert(&values).map_err(|error| about_row(error, table, &[]))?;
-                        if is_recorded {
-                            encode_values(&values, &mut runs);
-                        }
-                        drop(values);
-                        let id = Field::from_value(Value::Integer(id))
-                            .map_err(|error| table.error_at(table.id, error))?;
-                        row.set_id(id);
-                    }
-                    Ok(((), rows.len() as u64))
-                })?;
-                session.record(shard, |redo| redo.runs(sql, |all| all.append(&mut runs)))?;
+                let table = cluster.layout().table(model)?;
+                self.record(shard, |redo| redo.rows(sql, table, rows))?;
             }
-            let rows = by_shard.iter().flat_map(|(shard, rows)| rows.iter().map(|row| (&**row, *shard)));
-            let entries = session.entries_of(rows)?;
-            session.write_entries(entries)
-        })
+        }
+        Ok(())
     }
 
     /// Does something that writes these shards so that it has its effect on all of them or on none. Where this
@@ -417,14 +413,5 @@ impl Session {
                 Err(error)
             }
         }
-    }
-}
-
-/// Says which row a statement failed on.
-fn about_row(error: Error, table: &'static Table, values: &[Value<'_>]) -> Error {
-    match values.get(table.id) {
-        Some(id) => error
-            .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),
-        None => error,
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct TableSql {
     pub(crate) insert: String,
     /// Removes the row with an id.
     pub(crate) delete: String,
+    /// The columns' names, quoted.
+    columns: Vec<String>,
 }
 
 impl TableSql {
@@ -41,6 +43,7 @@ impl TableSql {
                 false => format!("INSERT INTO {name} ({}) VALUES ({})", list(&given), places.join(", ")),
             },
             delete: format!("DELETE FROM {name} WHERE {id} = ?1"),
+            columns: all.iter().map(|column| quoted(column.name)).collect(),
             select,
             name,
         }
@@ -81,9 +84,10 @@ impl TableSql {
 
     /// Sets these columns of the row with an id, where it has this version; these are the last parameters.
     pub(crate) fn update(&self, table: &Table, columns: &[usize], version: Option<usize>) -> String {
-        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+        let name = |column: usize| self.columns.get(column).map_or("", String::as_str);
         // Rendered for every row that is updated: one text, without others on the way.
-        let mut sql = format!("UPDATE {} SET ", self.name);
+        let mut sql = String::with_capacity(64 + self.name.len() + 32 * columns.len());
+        let _ = write!(sql, "UPDATE {} SET ", self.name);
         for (place, &column) in columns.iter().enumerate() {
             let separator = if place == 0 { "" } else { ", " };
             let _ = write!(sql, "{separator}{} = ?{}", name(column), place + 1);

@@ -62,6 +62,8 @@ pub enum ErrorKind {
     Corrupt,
     /// Reading or writing the file failed.
     Io,
+    /// The server cannot be reached, or the connection to it was lost.
+    ConnectionLost,
     /// No row where exactly one was asked for, or the row to change is gone.
     NotFound,
     /// More than one row where exactly one was asked for.
@@ -153,8 +155,13 @@ impl Error {
 
     /// Whether it is the shard's fault, and not the statement's: another shard may still answer.
     pub(crate) fn is_about_a_shard(&self) -> bool {
-        use ErrorKind::{Busy, Corrupt, Full, Identity, Io, Missing, ReadOnly, TimedOut};
-        matches!(self.0.kind, Missing | Identity | Busy | TimedOut | ReadOnly | Full | Corrupt | Io)
+        use ErrorKind::{
+            Busy, ConnectionLost, Corrupt, Full, Identity, Io, Missing, ReadOnly, TimedOut,
+        };
+        matches!(
+            self.0.kind,
+            Missing | Identity | Busy | TimedOut | ReadOnly | Full | Corrupt | Io | ConnectionLost
+        )
     }
 
     /// The shard it happened on, where it happened on one.

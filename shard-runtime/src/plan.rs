@@ -93,7 +93,12 @@ impl<'q> Plan<'q> {
                 false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
             });
             let bounds = (limit, offset);
-            sql::select(site, &core.target.predicate, projection, after, &order, bounds)
+            let mut found =
+                sql::select(site, &core.target.predicate, projection, after, &order, bounds)?;
+            if core.target.for_update {
+                found.sql.push_str(&sql::lock(site, projection));
+            }
+            Ok(found)
         })?;
         let plan = Plan::new(&core.target, tables, steps);
         Ok(Plan { columns, order: merge, distinct, bounds, one_value, asks_nobody_by_limit, ..plan })

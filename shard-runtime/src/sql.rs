@@ -5,6 +5,7 @@
 
 mod collated;
 mod computed;
+mod dialect;
 mod groups;
 mod moving;
 mod paging;
@@ -12,10 +13,9 @@ mod pattern;
 mod related;
 mod table;
 
-use std::fmt::Write as _;
-
 pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
+pub(crate) use dialect::Dialect;
 pub(crate) use paging::After;
 use related::Scope;
 pub(crate) use table::TableSql;
@@ -26,22 +26,7 @@ use crate::query::{
     GroupOrderCore, HavingCore, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore,
 };
 use crate::route::too_deep;
-use crate::value::Value;
-
-/// Which database a statement is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    Sqlite,
-}
-
-impl Dialect {
-    /// The database's name as OpenTelemetry has it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Dialect::Sqlite => "sqlite",
-        }
-    }
-}
+use crate::value::{ColumnType, Value};
 
 /// A parameter: one value, or a list where SQL says "one of".
 #[derive(Clone, Debug, PartialEq)]
@@ -177,9 +162,23 @@ pub(crate) fn select<'q>(
     }
     writer.bounds(limit, offset);
     if projection == Projection::Count && bounded {
-        writer.sql.push(')');
+        writer.sql.push_str(") AS counted");
     }
     Ok(writer.finish())
+}
+
+/// What keeps others from changing the rows that a select finds until the transaction ends; nothing, where the
+/// transaction keeps them from changing any, or where a projection is not of rows.
+pub(crate) fn lock(site: &Site<'_>, projection: Projection<'_>) -> String {
+    let is_of_rows = match projection {
+        Projection::Rows | Projection::RowsWithParents(_) | Projection::Existence => true,
+        Projection::Columns { distinct, .. } => !distinct,
+        Projection::Count | Projection::Groups { .. } => false,
+    };
+    match site.dialect {
+        Dialect::Postgres if is_of_rows => format!(" FOR UPDATE OF {}", site.sql.name),
+        Dialect::Postgres | Dialect::Sqlite => String::new(),
+    }
 }
 
 /// A change or removal of the rows that a condition leaves on one shard.
@@ -239,7 +238,8 @@ impl<'s, 'q> Writer<'s, 'q> {
 
     fn param(&mut self, param: Param<'q>) {
         self.params.push(param);
-        let _ = write!(self.sql, "?{}", self.params.len());
+        let place = self.site.dialect.param(self.params.len());
+        self.sql.push_str(&place);
     }
 
     fn operand(&mut self, column: usize, operand: &'q Operand) -> Result<()> {
@@ -251,13 +251,9 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 
     fn list(&mut self, values: Vec<Value<'q>>) {
-        match self.site.dialect {
-            Dialect::Sqlite => {
-                self.sql.push_str(" IN rarray(");
-                self.param(Param::List(values));
-                self.sql.push(')');
-            }
-        }
+        self.params.push(Param::List(values));
+        let is_in = self.site.dialect.is_in(self.params.len());
+        self.sql.push_str(&is_in);
     }
 
     fn filter(&mut self, predicate: &'q Predicate) -> Result<()> {
@@ -323,8 +319,8 @@ impl<'s, 'q> Writer<'s, 'q> {
         Ok(())
     }
 
-    /// One of these keys of several columns. Many are one parameter: the columns' values in turn, which SQLite
-    /// puts side by side again.
+    /// One of these keys of several columns. Many are one parameter for each column on PostgreSQL; on SQLite one
+    /// parameter in all: the columns' values in turn, which are put side by side again.
     fn key_in(&mut self, columns: &[usize], keys: &'q [WholeKey]) -> Result<()> {
         let mut own: Vec<&'q [Value<'static>]> = Vec::with_capacity(keys.len());
         for key in keys {
@@ -343,6 +339,18 @@ impl<'s, 'q> Writer<'s, 'q> {
                     self.sql.push_str(" = ");
                     self.param(Param::Value(value.borrowed()));
                 }
+            }
+            keys if self.site.dialect == Dialect::Postgres => {
+                let names: Vec<String> = columns.iter().map(|&column| self.scope.column(column)).collect();
+                self.sql.push_str(&format!("({}) IN (SELECT * FROM unnest(", names.join(", ")));
+                for (place, &column) in columns.iter().enumerate() {
+                    self.sql.push_str(if place == 0 { "" } else { ", " });
+                    let part = |key: &&'q [Value<'static>]| key.get(place).map_or(Value::Null, Value::borrowed);
+                    self.param(Param::List(keys.iter().map(part).collect()));
+                    let kind = self.definition(column).map_or(ColumnType::Text, |column| column.kind);
+                    self.sql.push_str(&format!("::{}[]", self.site.dialect.column_type(kind)));
+                }
+                self.sql.push_str("))");
             }
             keys => {
                 let values = keys.iter().flat_map(|key| key.iter().map(Value::borrowed)).collect();
@@ -422,6 +430,11 @@ impl<'s, 'q> Writer<'s, 'q> {
                 self.sql.push_str(" + 0");
             }
             (None, _, Dialect::Sqlite) => self.sql.push_str(" LIMIT -1"),
+            (Some(limit), _, Dialect::Postgres) => {
+                self.sql.push_str(" LIMIT ");
+                self.param(rows(limit));
+            }
+            (None, _, Dialect::Postgres) => {}
         }
         if offset > 0 {
             self.sql.push_str(" OFFSET ");

@@ -3,26 +3,40 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use shard_runtime::{Builder, Cluster, Models, Synchronous};
 use tempfile::TempDir;
 
-/// Instantiates tests once for every kind of cluster, as `files::…`, `memory::…`, `prefixed::…` and `mixed::…`.
+use crate::postgres_server::Server;
+
+/// Instantiates tests once for every kind of cluster, as `files::…`, `memory::…`, `prefixed::…`, `mixed::…` and
+/// `schemas::…`.
 macro_rules! on_every_backend {
     ($($test:ident),* $(,)?) => {
-        on_every_backend!(@ files Files { $($test)* });
-        on_every_backend!(@ memory Memory { $($test)* });
-        on_every_backend!(@ prefixed Prefixed { $($test)* });
-        on_every_backend!(@ mixed Mixed { $($test)* });
+        on_every_sqlite! { $($test),* }
+        on_every_sqlite!(@ schemas Schemas { $($test)* });
+    };
+}
+
+/// The same for what only SQLite does.
+macro_rules! on_every_sqlite {
+    ($($test:ident),* $(,)?) => {
+        on_every_sqlite!(@ files Files { $($test)* });
+        on_every_sqlite!(@ memory Memory { $($test)* });
+        on_every_sqlite!(@ prefixed Prefixed { $($test)* });
+        on_every_sqlite!(@ mixed Mixed { $($test)* });
     };
     (@ $module:ident $kind:ident { $($test:ident)* }) => {
         mod $module {
             $(
                 #[test]
                 fn $test() {
-                    super::$test(&crate::backend::Backend::new(crate::backend::Kind::$kind));
+                    let kind = crate::backend::Kind::$kind;
+                    if kind.is_there() {
+                        super::$test(&crate::backend::Backend::new(kind));
+                    }
                 }
             )*
         }
@@ -45,19 +59,47 @@ pub enum Kind {
     Prefixed,
     /// The first shard in memory, the second in a file, the others in one file with prefixes.
     Mixed,
+    /// A schema of one PostgreSQL server for each shard.
+    Schemas,
+}
+
+impl Kind {
+    /// Whether such a cluster can be made on this machine; where not, that is said loudly.
+    pub fn is_there(self) -> bool {
+        self != Kind::Schemas || server().is_some()
+    }
+}
+
+/// The PostgreSQL servers of all tests: none, where none is installed, which is said loudly.
+fn server() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let start = || {
+        let server = Server::start_with(&["max_connections=400", "max_prepared_transactions=100"])?;
+        server.stop_with_the_process();
+        Some(server)
+    };
+    SERVER.get_or_init(start).as_ref()
 }
 
 /// One kind of cluster, and a folder of its own to make clusters in.
 pub struct Backend {
     pub kind: Kind,
     folder: TempDir,
+    /// What the schemas of this backend begin with.
+    schemas: String,
     /// How long sessions wait for a lock, in milliseconds.
     wait: AtomicU64,
 }
 
 impl Backend {
     pub fn new(kind: Kind) -> Self {
-        Backend { kind, folder: tempfile::tempdir().unwrap(), wait: AtomicU64::new(20_000) }
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Backend {
+            kind,
+            folder: tempfile::tempdir().unwrap(),
+            schemas: format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed)),
+            wait: AtomicU64::new(20_000),
+        }
     }
 
     /// For tests in which a wait is in vain.
@@ -76,7 +118,7 @@ impl Backend {
 
     /// Whether each shard has a database of its own.
     pub fn is_separate(&self) -> bool {
-        matches!(self.kind, Kind::Files | Kind::Memory)
+        matches!(self.kind, Kind::Files | Kind::Memory | Kind::Schemas)
     }
 
     /// How a shard of this name is kept.
@@ -94,6 +136,7 @@ impl Backend {
         match self.kept(shard) {
             Kind::Memory => "sqlite::memory:".to_owned(),
             Kind::Prefixed => format!("sqlite:{}?prefix={shard}_", path.display()),
+            Kind::Schemas => format!("{}?schema={}_{shard}", server().unwrap().url(), self.schemas),
             Kind::Files | Kind::Mixed => format!("sqlite:{}", path.display()),
         }
     }
@@ -102,7 +145,7 @@ impl Backend {
     pub fn path(&self, shard: &str) -> PathBuf {
         self.folder().join(match self.kept(shard) {
             Kind::Prefixed => "together.db".to_owned(),
-            Kind::Files | Kind::Memory | Kind::Mixed => format!("{shard}.db"),
+            Kind::Files | Kind::Memory | Kind::Mixed | Kind::Schemas => format!("{shard}.db"),
         })
     }
 

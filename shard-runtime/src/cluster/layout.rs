@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::collation::Collation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
 use crate::shards::{Shard, Shards};
@@ -47,8 +48,16 @@ impl Layout {
                     Error::new(ErrorKind::Configuration, said).on_shard(shard).in_table(table.name)
                 })?;
             }
-            let sql = places.iter().map(|place| TableSql::new(table, &place.prefix)).collect();
+            let sql = places.iter().map(|place| TableSql::new(table, &place.prefix, place.dialect)).collect();
             models.push(Model { table, sql });
+        }
+        for (shard, place) in shards.iter().zip(&places) {
+            let tables = models.iter().map(|model| model.table);
+            if place.dialect == Dialect::Postgres {
+                { tables }
+                    .try_for_each(check_for_postgres)
+                    .map_err(|error| error.on_shard(shard.name()))?;
+            }
         }
         // Parents are made, and written, before their children.
         models.sort_by_key(|model| model.table.depth());
@@ -129,6 +138,23 @@ impl Layout {
         let table = self.models.get(model).ok_or_else(no_such_shard)?.table;
         let Place { dialect, prefix, .. } = self.place(shard)?;
         Ok(Site { dialect: *dialect, table, sql: self.sql(model, shard)?, prefix, share })
+    }
+}
+
+/// What PostgreSQL takes no part in.
+fn check_for_postgres(table: &Table) -> Result<()> {
+    let longest = Dialect::Postgres.longest_name().unwrap_or(usize::MAX);
+    let is_too_long = |name: &&str| name.len() > longest;
+    let names = std::iter::once(table.name).chain(table.columns.iter().map(|column| column.name));
+    if let Some(name) = { names }.find(is_too_long) {
+        return Err(wrong(table, format!("the name `{name}` is longer than PostgreSQL's {longest} bytes")));
+    }
+    match table.columns.iter().find(|column| column.collation != Collation::Binary) {
+        None => Ok(()),
+        Some(column) => {
+            let said = "the column declares a collation that PostgreSQL shards do not have; only SQLite does";
+            Err(wrong(table, said.to_owned()).at_column(column.name))
+        }
     }
 }
 

@@ -23,16 +23,19 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use control::Control;
 pub use layout::Layout;
 pub(crate) use layout::Place;
-use url::Location;
+use url::{Location, Source};
 use workers::Workers;
 
 use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
+#[cfg(feature = "postgres")]
+use crate::driver::PostgresDriver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Models, Table};
 use crate::plan::Explain;
 use crate::query::Explainable;
 use crate::session::{Observer, Session, StatementEvent};
 use crate::shards::{Shard, Shards};
+use crate::sql::Dialect;
 
 /// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
 #[derive(Clone)]
@@ -331,16 +334,15 @@ impl Builder {
         M::tables(&mut tables);
         let layout = Layout::new(shards, places, tables)?;
 
-        let driver = |source: &SqliteSource| SqliteDriver::new(source.clone(), self.sqlite);
         let databases: Vec<Database> = sources
             .iter()
-            .map(|source| Database { driver: Arc::new(driver(source)), pool: OnceCell::new() })
+            .map(|source| Database { driver: self.driver(source).into(), pool: OnceCell::new() })
             .collect();
         let control_source = self.control_source(&sources)?;
         if mode == Mode::Create {
             refuse_orphans(&databases, &control_source, &layout, self.sqlite.busy_timeout)?;
         }
-        let control_driver = Box::new(driver(&control_source));
+        let control_driver = self.driver(&control_source);
         let timeout = self.sqlite.busy_timeout;
         let control = Control::open(control_driver, mode, self.sqlite, layout.tables()).map_err(|error| {
             Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
@@ -358,7 +360,7 @@ impl Builder {
             })?;
         }
         let durable = databases.iter().filter(|database| !database.driver.is_private());
-        let is_decided = durable.count() > 1;
+        let is_decided = durable.count() > 1 && control.decides();
         let workers = Arc::new(Workers::new(layout.tables().count()));
         let cluster = Cluster(Arc::new(Inner {
             layout,
@@ -376,6 +378,17 @@ impl Builder {
         Ok(cluster)
     }
 
+    fn driver(&self, source: &Source) -> Box<dyn Driver> {
+        match source {
+            Source::Sqlite(source) => Box::new(SqliteDriver::new(source.clone(), self.sqlite)),
+            #[cfg(feature = "postgres")]
+            Source::Postgres(source) => {
+                let SqliteSettings { busy_timeout, synchronous, .. } = self.sqlite;
+                Box::new(PostgresDriver::new(source.clone(), busy_timeout, synchronous))
+            }
+        }
+    }
+
     fn check_settings(&self) -> Result<()> {
         let wrong = |said: String| Err(Error::new(ErrorKind::Configuration, said));
         if !(1..=MOST_CONNECTIONS).contains(&self.connections) {
@@ -391,22 +404,29 @@ impl Builder {
     }
 
     /// The databases, and where each shard's tables are.
-    fn places(&self, shards: &Shards) -> Result<(Vec<SqliteSource>, Vec<Place>)> {
-        let mut sources: Vec<SqliteSource> = Vec::new();
+    fn places(&self, shards: &Shards) -> Result<(Vec<Source>, Vec<Place>)> {
+        let mut sources: Vec<Source> = Vec::new();
         let mut places = Vec::new();
         for (shard, (_, url)) in shards.iter().zip(&self.shards) {
             let Location { source, prefix } =
                 Location::parse(url, &self.folder).map_err(|error| error.on_shard(shard.name()))?;
-            let database = sources.iter().position(|other| same_file(other, &source)).unwrap_or_else(|| {
+            let dialect = match source {
+                Source::Sqlite(_) => Dialect::Sqlite,
+                #[cfg(feature = "postgres")]
+                Source::Postgres(_) => Dialect::Postgres,
+            };
+            let database = sources.iter().position(|other| is_same(other, &source)).unwrap_or_else(|| {
                 sources.push(source);
                 sources.len() - 1
             });
-            places.push(Place { database, prefix, dialect: crate::sql::Dialect::Sqlite });
+            places.push(Place { database, prefix, dialect });
         }
         Ok((sources, places))
     }
 
-    fn control_source(&self, sources: &[SqliteSource]) -> Result<SqliteSource> {
+    /// Where the control database is: beside the files, where there are files, and without them on the first server.
+    fn control_source(&self, sources: &[Source]) -> Result<Source> {
+        let has_files = sources.iter().any(|source| matches!(source, Source::Sqlite(SqliteSource::File(_))));
         let source = match &self.control {
             Some(url) => {
                 let wrong =
@@ -416,17 +436,31 @@ impl Builder {
                 if !prefix.is_empty() {
                     return Err(wrong("it has no shards, and so no `?prefix=`".to_owned()));
                 }
-                source
+                match source {
+                    #[cfg(feature = "postgres")]
+                    Source::Postgres(_) if has_files => {
+                        let said = "units of work over SQLite files are decided in a SQLite database beside them";
+                        return Err(wrong(said.to_owned()));
+                    }
+                    source => source,
+                }
             }
             None => {
                 let beside = sources.iter().find_map(|source| match source {
-                    SqliteSource::File(path) => Some(path.with_file_name("control.db")),
-                    SqliteSource::Memory(_) => None,
+                    Source::Sqlite(SqliteSource::File(path)) => {
+                        Some(Source::Sqlite(SqliteSource::File(path.with_file_name("control.db"))))
+                    }
+                    _ => None,
                 });
-                beside.map_or_else(SqliteSource::memory, SqliteSource::File)
+                #[cfg(feature = "postgres")]
+                let beside = beside.or_else(|| {
+                    sources.iter().find(|source| matches!(source, Source::Postgres(_))).cloned()
+                });
+                beside.unwrap_or_else(|| Source::Sqlite(SqliteSource::memory()))
             }
         };
-        match sources.iter().any(|other| same_file(other, &source)) {
+        let is_file = matches!(source, Source::Sqlite(_));
+        match is_file && sources.iter().any(|other| is_same(other, &source)) {
             true => Err(Error::new(
                 ErrorKind::Configuration,
                 "the control database is a shard's file; name another with `control`",
@@ -444,6 +478,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many threads make connections: one shard that does not answer must not keep the others waiting.
 const CONNECTING_THREADS: usize = 8;
+
+/// Whether two sources are one database, as far as can be told.
+fn is_same(a: &Source, b: &Source) -> bool {
+    match (a, b) {
+        (Source::Sqlite(a), Source::Sqlite(b)) => same_file(a, b),
+        #[cfg(feature = "postgres")]
+        (Source::Postgres(a), Source::Postgres(b)) => a.is_same(b),
+        #[cfg(feature = "postgres")]
+        _ => false,
+    }
+}
 
 /// Whether two sources are one database, however their paths are written.
 fn same_file(a: &SqliteSource, b: &SqliteSource) -> bool {
@@ -467,11 +512,11 @@ fn same_file(a: &SqliteSource, b: &SqliteSource) -> bool {
 /// ids that are in use.
 fn refuse_orphans(
     databases: &[Database],
-    control: &SqliteSource,
+    control: &Source,
     layout: &Layout,
     timeout: Duration,
 ) -> Result<()> {
-    let SqliteSource::File(path) = control else { return Ok(()) };
+    let Source::Sqlite(SqliteSource::File(path)) = control else { return Ok(()) };
     if path.exists() {
         return Ok(());
     }

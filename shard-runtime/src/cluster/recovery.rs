@@ -9,7 +9,7 @@ use super::layout::Layout;
 use crate::commit::{self, Part, Record, Undecided};
 use crate::driver::{Connection, Transaction};
 use crate::error::{ErrorKind, Result};
-use crate::sql::quoted;
+use crate::sql::{Dialect, quoted};
 
 impl Cluster {
     /// Finishes the units of work that were decided and not yet committed on every shard that they wrote; their names,
@@ -85,7 +85,12 @@ impl Cluster {
 
     /// Whether what a session does to a database may be part of a decision.
     pub(crate) fn is_recorded(&self, database: usize) -> bool {
-        self.0.is_decided && self.outlives_the_process(database)
+        self.0.is_decided && self.outlives_the_process(database) && self.dialect(database) == Dialect::Sqlite
+    }
+
+    /// The SQL that a database speaks.
+    pub(crate) fn dialect(&self, database: usize) -> Dialect {
+        self.0.databases.get(database).map_or(Dialect::Sqlite, |database| database.driver.dialect())
     }
 
     /// Does what decided units have left undone on a database whose write lock the connection holds; whether there

@@ -1,12 +1,13 @@
 //! How a session writes: batches per shard, rows one by one, many rows at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::link::Link;
 use super::pending::Batch;
 use super::version::{self, Version};
 use super::{Session, Watch};
-use crate::commit::{Redo, encode_values};
+use crate::commit::{AnyRow, Redo, encode_values};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, KeyColumns, Sharded, Table, values_of};
 use crate::plan::Plan;
@@ -131,12 +132,13 @@ impl Session {
         let model = self.cluster.layout().model(table)?;
         let recorded = row.recorded().unwrap_or(row.row());
         let version = version::of::<T>(&values_of(&**recorded)?)?;
-        let mut sql = self.cluster.layout().sql(model, shard)?.delete.clone();
+        let own = self.cluster.layout().sql(model, shard)?;
+        let (mut sql, dialect) = (own.delete.clone(), own.dialect);
         let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
         self.identities.forget::<T>(row.id(), row.shard())?;
         let mut params = vec![Param::Value(id)];
         if let Some(version) = &version {
-            sql.push_str(&version.condition(table));
+            sql.push_str(&version.condition(table, dialect));
             params.push(Param::Value(Value::Integer(version.number)));
         }
         match self.write_row(shard, table, &sql, &params)? {
@@ -299,8 +301,14 @@ impl Session {
     }
 
     fn insert_batch(&self, shard: usize, batch: &Batch) -> Result<()> {
-        let sql = &self.cluster.layout().sql(batch.model, shard)?.insert;
+        let own = self.cluster.layout().sql(batch.model, shard)?;
         let Some(table) = self.cluster.layout().tables().nth(batch.model) else { return Ok(()) };
+        if let Some(lists) = &own.insert_lists {
+            return batch.rows.chunks(LISTED).try_for_each(|rows| {
+                self.on(shard, table, lists, |statement| Ok(((), statement.execute(&in_lists(rows)?)?)))
+            });
+        }
+        let sql = &own.insert;
         self.on(shard, table, sql, |statement| {
             for row in &batch.rows {
                 let values = row.values()?;
@@ -393,6 +401,20 @@ impl Session {
             }
         }
     }
+}
+
+/// How many rows a statement with a list for each column inserts at most.
+const LISTED: usize = 10_000;
+
+/// The values of these rows, a list for each column.
+fn in_lists(rows: &[Arc<dyn AnyRow>]) -> Result<Vec<Param<'_>>> {
+    let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
+    for row in rows {
+        let values = row.values()?;
+        lists.resize_with(values.len(), || Vec::with_capacity(rows.len()));
+        lists.iter_mut().zip(values).for_each(|(list, value)| list.push(value));
+    }
+    Ok(lists.into_iter().map(Param::List).collect())
 }
 
 /// Says which row a statement failed on.

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::query::{Arithmetic, Assigned, Holds, Term};
 use crate::route::too_deep;
 use crate::sql::Param;
-use crate::value::Value;
+use crate::value::{ColumnType, Value};
 
 /// The functions' names, which every connection knows: see [`driver`](crate::driver).
 pub(crate) const ADD: &str = "sharded_add";
@@ -28,6 +28,7 @@ impl<'q> Writer<'_, 'q> {
             Assigned::Computed(term, holds) => (term, *holds),
         };
         match (self.site.dialect, holds) {
+            (Dialect::Postgres, _) => self.computed(column, term, holds)?,
             (Dialect::Sqlite, Holds::All) => self.term(column, term)?,
             (Dialect::Sqlite, Holds::Between(least, greatest)) => {
                 self.sql.push_str(BETWEEN);
@@ -45,6 +46,63 @@ impl<'q> Writer<'_, 'q> {
                 self.term(column, term)?;
                 self.sql.push(')');
             }
+        }
+        Ok(())
+    }
+
+    /// A computed number in PostgreSQL's own arithmetic. Integers are computed as numbers of any length; what does not
+    /// fit in the end becomes a text that says so, and which PostgreSQL then refuses to take for a number.
+    fn computed(&mut self, column: usize, term: &'q Term, holds: Holds) -> Result<()> {
+        let (least, greatest) = match holds {
+            Holds::Between(least, greatest) => (least, greatest),
+            Holds::All if self.definition(column).is_some_and(|column| column.kind == ColumnType::Real) => {
+                return self.plain(column, term);
+            }
+            Holds::All => (i64::MIN, i64::MAX),
+            Holds::Single => {
+                self.sql.push_str("CAST(CAST(");
+                self.plain(column, term)?;
+                self.sql.push_str(" AS real) AS double precision)");
+                return Ok(());
+            }
+        };
+        self.sql.push_str("CASE WHEN ");
+        self.plain(column, term)?;
+        let name = self.definition(column).map_or("", |column| column.name).replace('\'', "''");
+        self.sql.push_str(&format!(" NOT BETWEEN {least} AND {greatest} THEN CAST('{OUT_OF_RANGE}{name}`: ' || "));
+        self.plain(column, term)?;
+        self.sql.push_str(&format!(" || ' is not between {least} and {greatest}' AS bigint) ELSE CAST("));
+        self.plain(column, term)?;
+        self.sql.push_str(" AS bigint) END");
+        Ok(())
+    }
+
+    /// A term as it is computed by operators.
+    fn plain(&mut self, column: usize, term: &'q Term) -> Result<()> {
+        let is_real = self.definition(column).is_some_and(|column| column.kind == ColumnType::Real);
+        let (own, wide) = if is_real { ("double precision", "double precision") } else { ("bigint", "numeric") };
+        match term {
+            Term::Column(place) => {
+                self.column(*place);
+                self.sql.push_str(&format!("::{wide}"));
+            }
+            Term::Value(operand) => {
+                self.operand(column, operand)?;
+                self.sql.push_str(&format!("::{own}::{wide}"));
+            }
+            Term::Combined { operator, sides, .. } => {
+                let [left, right] = &**sides;
+                self.sql.push('(');
+                self.plain(column, left)?;
+                self.sql.push_str(match operator {
+                    Arithmetic::Add => " + ",
+                    Arithmetic::Subtract => " - ",
+                    Arithmetic::Multiply => " * ",
+                });
+                self.plain(column, right)?;
+                self.sql.push(')');
+            }
+            Term::TooDeep => return Err(too_deep(self.scope.table)),
         }
         Ok(())
     }

@@ -108,6 +108,7 @@ impl<'s, 'q> Writer<'s, 'q> {
         let join = match site.dialect {
             // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
             Dialect::Sqlite => "CROSS JOIN",
+            Dialect::Postgres => "JOIN",
         };
         let (mut columns, mut from, mut child) = (all(&own), site.sql.name.clone(), own.clone());
         for generation in 1..=generations {

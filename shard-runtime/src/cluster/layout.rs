@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::opening;
 use crate::collation::Collation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
@@ -78,7 +79,12 @@ impl Layout {
     fn check_names(&self) -> Result<()> {
         let mut seen: HashMap<(usize, String), &Shard> = HashMap::new();
         for (shard, place) in self.shards.iter().zip(&self.places) {
-            let own = self.models.iter().map(|model| model.table.name).chain(super::opening::OWN_TABLES);
+            let on_servers = match place.dialect {
+                Dialect::Sqlite => &[][..],
+                Dialect::Postgres => &opening::TABLES_ON_SERVERS,
+            };
+            let models = self.models.iter().map(|model| model.table.name);
+            let own = models.chain(opening::OWN_TABLES).chain(on_servers.iter().copied());
             for name in own {
                 // SQLite does not tell upper case from lower case in names.
                 let full = format!("{}{name}", place.prefix).to_lowercase();

@@ -9,6 +9,7 @@ mod layout;
 mod opening;
 mod recovery;
 mod schema;
+mod servers;
 mod url;
 mod workers;
 
@@ -47,6 +48,8 @@ struct Inner {
     control: Control,
     /// Whether units of work may be over several databases that outlive the process.
     is_decided: bool,
+    /// Whether no unit of work may be over several databases of which one is a server.
+    single_shard_units: bool,
     /// The units that were finished after their owners were gone.
     recovered: Mutex<Vec<String>>,
     connections: u32,
@@ -60,6 +63,9 @@ impl Drop for Inner {
     /// The records of units that are finished are of no use any more. Where they cannot be removed, who opens the
     /// cluster next finds that there is nothing to do for them.
     fn drop(&mut self) {
+        if !self.control.decides() {
+            return;
+        }
         let _ = self.control.with_decisions(|decisions, control| decisions.remove(control, Vec::new()));
     }
 }
@@ -228,6 +234,7 @@ pub struct Builder {
     connections: u32,
     sqlite: SqliteSettings,
     observer: Option<Observer>,
+    single_shard_units: bool,
 }
 
 impl Default for Builder {
@@ -244,6 +251,7 @@ impl Default for Builder {
                 mapped_bytes: 256 * 1024 * 1024,
             },
             observer: None,
+            single_shard_units: false,
         }
     }
 }
@@ -294,6 +302,15 @@ impl Builder {
     /// How much of each SQLite file is mapped into memory, in bytes; 256 MiB unless said.
     pub fn mapped_bytes(mut self, bytes: u64) -> Self {
         self.sqlite.mapped_bytes = bytes;
+        self
+    }
+
+    /// Opens the cluster for units of work that write one database each: PostgreSQL servers need not be able to prepare
+    /// transactions (`max_prepared_transactions`, which is 0 unless somebody has set it). A commit over several
+    /// databases of which one is a server is then an error, unless it is
+    /// [`Commit::BestEffort`](crate::Commit::BestEffort).
+    pub fn single_shard_units(mut self) -> Self {
+        self.single_shard_units = true;
         self
     }
 
@@ -348,10 +365,17 @@ impl Builder {
             Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
         })?;
         layout.shards().belong_to(&control.cluster);
+        let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
+        let prepares = durable > 1 && !self.single_shard_units;
         for (index, database) in databases.iter().enumerate() {
-            let made = database.driver.connect_waiting(mode, timeout).and_then(|connection| match mode {
-                Mode::Create => opening::create(&*connection, index, &layout, &control),
-                Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster),
+            let made = database.driver.connect_waiting(mode, timeout).and_then(|connection| {
+                if prepares && database.driver.dialect() == Dialect::Postgres {
+                    opening::check_prepares(&*connection)?;
+                }
+                match mode {
+                    Mode::Create => opening::create(&*connection, index, &layout, &control),
+                    Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster),
+                }
             });
             // Where the database itself fails, the first of its shards stands for it.
             made.map_err(|error| match layout.shards_in(index).next() {
@@ -359,14 +383,14 @@ impl Builder {
                 None => error,
             })?;
         }
-        let durable = databases.iter().filter(|database| !database.driver.is_private());
-        let is_decided = durable.count() > 1 && control.decides();
+        let is_decided = durable > 1 && control.decides();
         let workers = Arc::new(Workers::new(layout.tables().count()));
         let cluster = Cluster(Arc::new(Inner {
             layout,
             databases,
             control,
             is_decided,
+            single_shard_units: self.single_shard_units,
             recovered: Mutex::default(),
             connections: self.connections,
             timeout,

@@ -7,6 +7,7 @@
 use super::control::Control;
 use super::layout::{Layout, Place};
 use super::{recovery, schema};
+use crate::commit;
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::placement;
@@ -16,6 +17,9 @@ use crate::value::{ColumnType, Value};
 
 /// The tables that each shard holds beside the models'.
 pub(super) const OWN_TABLES: [&str; 2] = ["sharded_shard", "sharded_layout"];
+
+/// Those that a shard on a server holds besides, where it may be the first.
+pub(super) const TABLES_ON_SERVERS: [&str; 3] = [commit::UNITS, "sharded_cluster", "sharded_sequence"];
 
 /// A line of the layout: what it is about, and what it says.
 type Line = (String, String);
@@ -58,6 +62,9 @@ fn create_shard(connection: &dyn Connection, shard: &Shard, layout: &Layout, clu
          CREATE TABLE IF NOT EXISTS {lines} (subject TEXT NOT NULL, line TEXT NOT NULL){strict}",
         dialect.column_type(ColumnType::Integer)
     ))?;
+    if *dialect == Dialect::Postgres {
+        connection.run(commit::MAKE_UNITS)?;
+    }
     match identity(connection, prefix)? {
         Some(_) => {
             check_identity(connection, shard, prefix, cluster)?;
@@ -82,12 +89,26 @@ fn create_shard(connection: &dyn Connection, shard: &Shard, layout: &Layout, clu
     schema::check(connection, place, layout)
 }
 
+/// Looks whether a server can take part in units of work over several databases.
+pub(super) fn check_prepares(connection: &dyn Connection) -> Result<()> {
+    let most = read_texts(connection, "SELECT current_setting('max_prepared_transactions'), ''")?;
+    match most.first() {
+        Some((most, _)) if most != "0" => Ok(()),
+        _ => {
+            let said = "the server has `max_prepared_transactions = 0`, and so cannot take part in a unit of work over \
+                        several databases: set it to `max_connections` or so and restart the server, or open the cluster \
+                        with `single_shard_units`";
+            Err(Error::new(ErrorKind::Configuration, said))
+        }
+    }
+}
+
 /// Makes others wait who are making the same tables: `IF NOT EXISTS` does not, on PostgreSQL.
 pub(super) fn keep_others_from_making(connection: &dyn Connection, dialect: Dialect) -> Result<()> {
     match dialect {
         Dialect::Sqlite => Ok(()),
         Dialect::Postgres => {
-            connection.run("SELECT pg_advisory_xact_lock(hashtextextended('sharded_create', 0))")
+            connection.run("SELECT pg_advisory_xact_lock(hashtextextended('sharded ' || current_schema(), 0))")
         }
     }
 }

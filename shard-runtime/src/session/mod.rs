@@ -11,6 +11,7 @@ mod nested;
 mod observe;
 mod pending;
 mod pinned;
+mod prepared;
 mod raw;
 mod read;
 mod relations;

@@ -304,9 +304,8 @@ impl Session {
         let own = self.cluster.layout().sql(batch.model, shard)?;
         let Some(table) = self.cluster.layout().tables().nth(batch.model) else { return Ok(()) };
         if let Some(lists) = &own.insert_lists {
-            return batch.rows.chunks(LISTED).try_for_each(|rows| {
-                self.on(shard, table, lists, |statement| Ok(((), statement.execute(&in_lists(rows)?)?)))
-            });
+            let mut chunks = batch.rows.chunks(LISTED);
+            return chunks.try_for_each(|rows| self.insert_listed(shard, table, lists, rows));
         }
         let sql = &own.insert;
         self.on(shard, table, sql, |statement| {
@@ -316,6 +315,28 @@ impl Session {
             }
             Ok(((), batch.rows.len() as u64))
         })
+    }
+
+    /// Inserts rows by one statement with a list for each column. The database does not say which row it refused: where
+    /// it refused one, the halves are tried until one row is left, which the error names.
+    fn insert_listed(
+        &self,
+        shard: usize,
+        table: &'static Table,
+        sql: &str,
+        rows: &[Arc<dyn AnyRow>],
+    ) -> Result<()> {
+        let inserted =
+            self.on(shard, table, sql, |statement| Ok(((), statement.execute(&in_lists(rows)?)?)));
+        match (inserted, rows) {
+            (Err(error), [row]) if error.is_about_a_row() => Err(about_row(error, table, &row.values()?)),
+            (Err(error), _) if error.is_about_a_row() => {
+                let (first, second) = rows.split_at(rows.len() / 2);
+                self.insert_listed(shard, table, sql, first)?;
+                self.insert_listed(shard, table, sql, second)
+            }
+            (inserted, _) => inserted,
+        }
     }
 
     /// Inserts rows whose ids the database counts, in one batch per shard, and puts the ids into them.

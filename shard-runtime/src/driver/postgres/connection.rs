@@ -361,9 +361,9 @@ impl Connection for PostgresConnection {
         Box::new(move || stop.ask())
     }
 
-    /// A server is always worth a thread of its own: most of the time is spent waiting for it.
+    /// Nobody has to wake a thread to wait for a server.
     fn is_large(&self) -> bool {
-        true
+        false
     }
 
     fn in_transaction(&self) -> bool {

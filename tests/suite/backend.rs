@@ -14,18 +14,19 @@ use crate::postgres_server::Server;
 
 /// Instantiates tests once for every kind of cluster, as `files::…`, `memory::…`, `prefixed::…`, `mixed::…`, `schemas::…`,
 /// `servers::…` and `everything::…`.
+/// Tests of what only SQLite does, or only PostgreSQL, come last.
 macro_rules! on_every_backend {
-    ($($test:ident),* $(,)?) => {
-        on_every_sqlite! { $($test),* }
-        on_every_server! { $($test),* }
+    ($($test:ident),* $(,)? $(; only SQLite: $($sqlite:ident),* $(,)?)? $(; only PostgreSQL: $($server:ident),* $(,)?)?) => {
+        on_every_sqlite! { $($test,)* $($($sqlite),*)? }
+        on_every_server! { $($test,)* $($($server),*)? }
     };
 }
 
 /// The same for what a statement says and answers, where it adds nothing that the shards are on several servers.
 macro_rules! on_every_dialect {
-    ($($test:ident),* $(,)?) => {
-        on_every_sqlite! { $($test),* }
-        on_kind!(schemas Schemas { $($test)* });
+    ($($test:ident),* $(,)? $(; only SQLite: $($sqlite:ident),* $(,)?)? $(; only PostgreSQL: $($server:ident),* $(,)?)?) => {
+        on_every_sqlite! { $($test,)* $($($sqlite),*)? }
+        on_kind!(schemas Schemas { $($test)* $($($server)*)? });
     };
 }
 
@@ -283,10 +284,10 @@ impl Backend {
         format!("\"{}\"", format!("{prefix}{table}").replace('"', "\"\""))
     }
 
-    /// Runs SQL on a shard behind the library's back.
+    /// Runs SQL on a shard behind the library's back; tables are made as SQLite has it.
     pub fn run(&self, shard: &str, sql: &str) {
         match self.is_postgres(shard) {
-            true => self.client(shard).run(sql),
+            true => self.client(shard).run(&sql.replace(" INTEGER", " bigint").replace(" STRICT", "")),
             false => self.raw(shard).execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}")),
         }
     }

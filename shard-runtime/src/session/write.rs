@@ -173,10 +173,17 @@ impl Session {
         Ok(())
     }
 
-    /// Begins to write on all of these shards or, where somebody else is in the way on one, on none.
-    pub(super) fn lock(&mut self, shards: &ShardSet) -> Result<()> {
+    /// Reads to write: every shard can be written before anything is read. Where that fails, on a server perhaps only in
+    /// the reading, what was not written before is kept from nobody.
+    pub(super) fn locked(
+        &mut self,
+        table: &'static Table,
+        shards: &ShardSet,
+        read: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
         let before: Vec<bool> = self.links.iter().map(Link::may_write).collect();
-        shards.indexes().iter().try_for_each(|&shard| self.take_write(shard)).inspect_err(|_| {
+        let taken = shards.indexes().iter().try_for_each(|&shard| self.take_write(shard));
+        taken.map_err(|error| error.in_table(table.name)).and_then(|()| read(self)).inspect_err(|_| {
             let links = self.links.iter_mut().zip(before);
             links.filter(|(link, before)| link.may_write() && !before).for_each(|(link, _)| link.rollback());
         })

@@ -184,7 +184,7 @@ fn r42_tables_are_named_and_values_are_bound(backend: &Backend) {
 
 fn rows_are_read_by_name(backend: &Backend) {
     let (_, mut session) = made(backend);
-    let sql = "SELECT id, population, name, continent, {bytes} AS bytes, 1.5 AS real, 1 AS yes, id AS ID, \
+    let sql = "SELECT id, population, name, continent, {bytes} AS bytes, CAST(1.5 AS double precision) AS real, 1 AS yes, id AS ID, \
                1 AS twice, 2 AS twice, NULL AS empty \
                FROM {cities} WHERE name = ?1";
     let bytes = if backend.is_postgres("asia") { "'\\x00ff'::bytea" } else { "x'00ff'" };

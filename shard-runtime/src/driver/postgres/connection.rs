@@ -24,6 +24,9 @@ use crate::value::{Value, mismatch};
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 256;
 
+/// The first parameter that a statement may not have.
+const ONE_TOO_MANY: &str = "$65536";
+
 /// How long a statement that nobody wants any more may go on before it is cancelled, and how long cancelling may take.
 const RUNNING_OUT: Duration = Duration::from_millis(2);
 const CANCELLING: Duration = Duration::from_secs(2);
@@ -229,6 +232,11 @@ impl PostgresConnection {
 
     fn prepared(&self, sql: &str) -> Result<Statement> {
         self.check_whole()?;
+        // The protocol has two bytes for their number, and a text with more is long.
+        if sql.len() > usize::from(u16::MAX) && sql.contains(ONE_TOO_MANY) {
+            let said = format!("the statement has more parameters than the {} that PostgreSQL takes", u16::MAX);
+            return Err(Error::new(ErrorKind::TooManyValues, said));
+        }
         if let Some(statement) = self.statements.borrow().get(sql) {
             return Ok(statement.clone());
         }

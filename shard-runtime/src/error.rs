@@ -62,6 +62,8 @@ pub enum ErrorKind {
     Corrupt,
     /// Reading or writing the file failed.
     Io,
+    /// The server cannot be reached, or the connection to it was lost.
+    ConnectionLost,
     /// No row where exactly one was asked for, or the row to change is gone.
     NotFound,
     /// More than one row where exactly one was asked for.
@@ -76,7 +78,9 @@ pub enum ErrorKind {
     /// A unit of work was committed with [`Commit::BestEffort`](crate::Commit::BestEffort), on some of its shards only.
     PartialCommit,
     /// It is not known whether a unit of work was committed: the disk has failed at the very commit, and again when
-    /// that was to be undone. [`Cluster::recover`](crate::Cluster::recover) settles it, or opening the cluster again.
+    /// that was to be undone; or the connection to a server was lost before it had answered the commit. What was over
+    /// several shards is settled by [`Cluster::recover`](crate::Cluster::recover), or by opening the cluster again. Of
+    /// what one server has committed or not, only its rows tell.
     InDoubt,
     /// The database reported something else.
     Database,
@@ -156,8 +160,11 @@ impl Error {
 
     /// Whether it is the shard's fault, and not the statement's: another shard may still answer.
     pub(crate) fn is_about_a_shard(&self) -> bool {
-        use ErrorKind::{Busy, Corrupt, Full, Identity, Io, Missing, ReadOnly, TimedOut};
-        matches!(self.0.kind, Missing | Identity | Busy | TimedOut | ReadOnly | Full | Corrupt | Io)
+        use ErrorKind::{Busy, ConnectionLost, Corrupt, Full, Identity, Io, Missing, ReadOnly, TimedOut};
+        matches!(
+            self.0.kind,
+            Missing | Identity | Busy | TimedOut | ReadOnly | Full | Corrupt | Io | ConnectionLost
+        )
     }
 
     /// The shard it happened on, where it happened on one.

@@ -103,9 +103,9 @@ impl Moments {
 
     pub(crate) fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
-        bytes[..8].copy_from_slice(&self.rows.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.mean.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.squares.to_le_bytes());
+        bytes[..8].copy_from_slice(&self.rows.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.mean.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.squares.to_be_bytes());
         bytes
     }
 
@@ -113,23 +113,23 @@ impl Moments {
         let (rows, rest) = bytes.split_first_chunk::<8>()?;
         let (mean, rest) = rest.split_first_chunk::<8>()?;
         Some(Moments {
-            rows: u64::from_le_bytes(*rows),
-            mean: f64::from_le_bytes(*mean),
-            squares: f64::from_le_bytes(rest.try_into().ok()?),
+            rows: u64::from_be_bytes(*rows),
+            mean: f64::from_be_bytes(*mean),
+            squares: f64::from_be_bytes(rest.try_into().ok()?),
         })
     }
 }
 
-/// Adds a value to a set's bytes: its length, then what it is.
+/// Adds a value to a set's bytes: its length, then what it is; numbers as PostgreSQL sends them.
 pub(crate) fn put_distinct(set: &mut Vec<u8>, value: &[u8]) {
-    set.extend((value.len() as u64).to_le_bytes());
+    set.extend((value.len() as u64).to_be_bytes());
     set.extend(value);
 }
 
 fn distinct(mut bytes: &[u8]) -> Option<HashSet<Vec<u8>>> {
     let mut set = HashSet::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<8>() {
-        let (value, rest) = rest.split_at_checked(u64::from_le_bytes(*length).try_into().ok()?)?;
+        let (value, rest) = rest.split_at_checked(u64::from_be_bytes(*length).try_into().ok()?)?;
         set.insert(value.to_vec());
         bytes = rest;
     }
@@ -259,6 +259,6 @@ mod tests {
         let both = set(&["a", "b", ""]).merge(Function::CountDistinct, Collation::Binary, set(&["b", "cc"]));
         assert_eq!(both.value(Function::CountDistinct), Ok(Value::Integer(4)));
         assert_eq!(distinct(&[1, 2, 3]), None);
-        assert_eq!(distinct(&[9, 0, 0, 0, 0, 0, 0, 0, 1]), None);
+        assert_eq!(distinct(&[0, 0, 0, 0, 0, 0, 0, 9, 1]), None);
     }
 }

@@ -5,6 +5,7 @@
 
 mod collated;
 mod computed;
+mod dialect;
 mod entries;
 mod groups;
 mod moving;
@@ -13,10 +14,9 @@ mod pattern;
 mod related;
 mod table;
 
-use std::fmt::Write as _;
-
 pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
+pub(crate) use dialect::Dialect;
 pub(crate) use entries::Values;
 pub(crate) use paging::After;
 use related::Scope;
@@ -28,22 +28,7 @@ use crate::query::{
     GroupOrderCore, HavingCore, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore,
 };
 use crate::route::too_deep;
-use crate::value::Value;
-
-/// Which database a statement is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    Sqlite,
-}
-
-impl Dialect {
-    /// The database's name as OpenTelemetry has it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Dialect::Sqlite => "sqlite",
-        }
-    }
-}
+use crate::value::{ColumnType, Value};
 
 /// A parameter: one value, or a list where SQL says "one of".
 #[derive(Clone, Debug, PartialEq)]
@@ -147,8 +132,10 @@ pub(crate) fn select<'q>(
     after: Option<After<'_, 'q>>,
     order: &[OrderBy],
     (limit, offset): (Option<u64>, u64),
+    for_update: bool,
 ) -> Result<Statement<'q>> {
     let from = &site.sql.name;
+    let lock = Lock::of(site, projection, for_update);
     let bounded = limit.is_some() || offset > 0;
     let mut writer = match projection {
         Projection::Rows => Writer::start(site, site.sql.select.clone()),
@@ -162,14 +149,13 @@ pub(crate) fn select<'q>(
         Projection::Existence => Writer::start(site, format!("SELECT 1 FROM {from}")),
         Projection::Groups { keys, measures, .. } => Writer::start_groups(site, keys, measures),
     };
-    match after {
-        None => writer.filter(predicate)?,
-        Some(after) => {
-            writer.sql.push_str(" WHERE ");
-            writer.enclosed(predicate.node())?;
-            writer.sql.push_str(" AND (");
-            writer.after(&after);
-            writer.sql.push(')');
+    match lock {
+        Lock::Nothing | Lock::Rows => writer.conditions(predicate, after)?,
+        Lock::WhatIsMadeOfRows => {
+            let mut locked = Writer::start(site, format!("WITH {from} AS (SELECT * FROM {from}"));
+            locked.conditions(predicate, after)?;
+            locked.sql.push_str(&format!(" FOR UPDATE OF {from}) {}", writer.sql));
+            writer = locked;
         }
     }
     match projection {
@@ -182,9 +168,39 @@ pub(crate) fn select<'q>(
     }
     writer.bounds(limit, offset);
     if projection == Projection::Count && bounded {
-        writer.sql.push(')');
+        writer.sql.push_str(") AS counted");
+    }
+    if lock == Lock::Rows {
+        writer.sql.push_str(&format!(" FOR UPDATE OF {from}"));
     }
     Ok(writer.finish())
+}
+
+/// What keeps others from changing the rows that a select finds until the transaction ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    /// Nothing, or the transaction, which keeps them from changing any.
+    Nothing,
+    /// The select itself.
+    Rows,
+    /// A select of the rows inside of it: what is made of rows is no row that could be kept.
+    WhatIsMadeOfRows,
+}
+
+impl Lock {
+    fn of(site: &Site<'_>, projection: Projection<'_>, for_update: bool) -> Self {
+        match projection {
+            _ if !for_update || site.dialect == Dialect::Sqlite => Lock::Nothing,
+            Projection::Count | Projection::Groups { .. } | Projection::Columns { distinct: true, .. } => {
+                Lock::WhatIsMadeOfRows
+            }
+            Projection::Rows
+            | Projection::RowsWithParents(_)
+            | Projection::RowsWithReferences(_)
+            | Projection::Existence => Lock::Rows,
+            Projection::Columns { distinct: false, .. } => Lock::Rows,
+        }
+    }
 }
 
 /// A change or removal of the rows that a condition leaves on one shard.
@@ -250,7 +266,8 @@ impl<'s, 'q> Writer<'s, 'q> {
 
     fn param(&mut self, param: Param<'q>) {
         self.params.push(param);
-        let _ = write!(self.sql, "?{}", self.params.len());
+        let place = self.site.dialect.param(self.params.len());
+        self.sql.push_str(&place);
     }
 
     fn operand(&mut self, column: usize, operand: &'q Operand) -> Result<()> {
@@ -262,13 +279,20 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 
     fn list(&mut self, values: Vec<Value<'q>>) {
-        match self.site.dialect {
-            Dialect::Sqlite => {
-                self.sql.push_str(" IN rarray(");
-                self.param(Param::List(values));
-                self.sql.push(')');
-            }
-        }
+        self.params.push(Param::List(values));
+        let is_in = self.site.dialect.is_in(self.params.len());
+        self.sql.push_str(&is_in);
+    }
+
+    /// The condition of a page of a query.
+    fn conditions(&mut self, predicate: &'q Predicate, after: Option<After<'_, 'q>>) -> Result<()> {
+        let Some(after) = after else { return self.filter(predicate) };
+        self.sql.push_str(" WHERE ");
+        self.enclosed(predicate.node())?;
+        self.sql.push_str(" AND (");
+        self.after(&after);
+        self.sql.push(')');
+        Ok(())
     }
 
     fn filter(&mut self, predicate: &'q Predicate) -> Result<()> {
@@ -334,8 +358,8 @@ impl<'s, 'q> Writer<'s, 'q> {
         Ok(())
     }
 
-    /// One of these keys of several columns. Many are one parameter: the columns' values in turn, which SQLite
-    /// puts side by side again.
+    /// One of these keys of several columns. Many are one parameter for each column on PostgreSQL; on SQLite one
+    /// parameter in all: the columns' values in turn, which are put side by side again.
     fn key_in(&mut self, columns: &[usize], keys: &'q [WholeKey]) -> Result<()> {
         let mut own: Vec<&'q [Value<'static>]> = Vec::with_capacity(keys.len());
         for key in keys {
@@ -354,6 +378,19 @@ impl<'s, 'q> Writer<'s, 'q> {
                     self.sql.push_str(" = ");
                     self.param(Param::Value(value.borrowed()));
                 }
+            }
+            keys if self.site.dialect == Dialect::Postgres => {
+                let names: Vec<String> = columns.iter().map(|&column| self.scope.column(column)).collect();
+                self.sql.push_str(&format!("({}) IN (SELECT * FROM unnest(", names.join(", ")));
+                for (place, &column) in columns.iter().enumerate() {
+                    self.sql.push_str(if place == 0 { "" } else { ", " });
+                    let part =
+                        |key: &&'q [Value<'static>]| key.get(place).map_or(Value::Null, Value::borrowed);
+                    self.param(Param::List(keys.iter().map(part).collect()));
+                    let kind = self.definition(column).map_or(ColumnType::Text, |column| column.kind);
+                    self.sql.push_str(&format!("::{}[]", self.site.dialect.column_type(kind)));
+                }
+                self.sql.push_str("))");
             }
             keys => {
                 let values = keys.iter().flat_map(|key| key.iter().map(Value::borrowed)).collect();
@@ -433,6 +470,11 @@ impl<'s, 'q> Writer<'s, 'q> {
                 self.sql.push_str(" + 0");
             }
             (None, _, Dialect::Sqlite) => self.sql.push_str(" LIMIT -1"),
+            (Some(limit), _, Dialect::Postgres) => {
+                self.sql.push_str(" LIMIT ");
+                self.param(rows(limit));
+            }
+            (None, _, Dialect::Postgres) => {}
         }
         if offset > 0 {
             self.sql.push_str(" OFFSET ");

@@ -104,6 +104,34 @@ pub(crate) fn unrepeatable(sql: &str) -> Option<&str> {
     None
 }
 
+/// Whether a statement leaves the database as it is, going by its words; a function that it calls may not. For databases
+/// that do not say it.
+#[cfg(feature = "postgres")]
+pub(crate) fn only_reads(sql: &str) -> bool {
+    let mut words = tokens(sql).skip_while(|token| matches!(*token, ";" | "("));
+    let Some(first) = words.next() else { return false };
+    let writes = |word: &str| is_any(word, &["INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE"]);
+    match is_any(first, &["WITH", "EXPLAIN"]) {
+        // `FOR UPDATE` only locks; `SET` and `INTO` come with a write.
+        true => !words.any(writes),
+        false => is_any(first, &["SELECT", "VALUES", "TABLE", "SHOW"]),
+    }
+}
+
+/// The text with its parameters `?1`, `?2`, … as PostgreSQL writes them: `$1`, `$2`, …. A question mark without a number
+/// is an operator there.
+pub(crate) fn with_dollars(sql: &str) -> String {
+    let mut dollars = String::with_capacity(sql.len());
+    let mut rest = sql;
+    while let Some(first) = rest.chars().next() {
+        let (found, after) = rest.split_at(token(rest, first));
+        let is_numbered = after.starts_with(|c: char| c.is_ascii_digit());
+        dollars.push_str(if found == "?" && is_numbered { "$" } else { found });
+        rest = after;
+    }
+    dollars
+}
+
 /// The words, texts, names and signs of SQL, without blanks and comments.
 fn tokens(sql: &str) -> impl Iterator<Item = &str> {
     let mut rest = sql;
@@ -167,6 +195,29 @@ mod tests {
         assert_eq!(named("{}", name).unwrap_err().kind(), ErrorKind::UnknownModel);
         for text in ["{cities", "cities}", "{", "}", "{{cities}", "{cities}}"] {
             assert_eq!(named(text, name).unwrap_err().kind(), ErrorKind::Query, "{text}");
+        }
+    }
+
+    #[test]
+    fn parameters_get_dollars_outside_of_texts() {
+        assert_eq!(with_dollars("a = ?1 AND b = ?2 OR a = ?1"), "a = $1 AND b = $2 OR a = $1");
+        assert_eq!(with_dollars("a ? 'b' -- ?1\n"), "a ? 'b' -- ?1\n");
+        assert_eq!(with_dollars("a = '?1' AND \"b?2\" = ?12"), "a = '?1' AND \"b?2\" = $12");
+        assert_eq!(with_dollars("a = $1"), "a = $1");
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn what_only_reads_is_seen_by_its_words() {
+        for sql in ["SELECT 1", "(select 1)", "WITH a AS (SELECT 1) SELECT * FROM a", "VALUES (1)"] {
+            assert!(only_reads(sql), "{sql}");
+        }
+        for sql in [
+            "UPDATE a SET b = 1",
+            "WITH a AS (DELETE FROM b RETURNING c) SELECT * FROM a",
+            "CREATE TABLE a ()",
+        ] {
+            assert!(!only_reads(sql), "{sql}");
         }
     }
 

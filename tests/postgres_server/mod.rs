@@ -92,6 +92,27 @@ impl Server {
         Some(server)
     }
 
+    /// Has the server stopped, and its data removed, when this process is gone, however it ends: for a server that is
+    /// never dropped, because it is for all tests of a binary.
+    pub fn stop_with_the_process(&self) {
+        let script = "trap '' INT TERM HUP; cat > /dev/null; \"$0\" stop --silent --mode=immediate --pgdata=data; \
+                      cd / && rm -rf \"$1\"";
+        let mut watcher = Command::new("sh");
+        run_as(&mut watcher, self.account);
+        let watcher = watcher
+            .current_dir(self.folder.path())
+            .args(["-c", script])
+            .arg(program(&self.programs, "pg_ctl"))
+            .arg(self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh runs");
+        // What it reads from ends with this process.
+        std::mem::forget(watcher);
+    }
+
     /// Where to connect: `postgres://user:password@127.0.0.1:port/database`.
     /// The user is a superuser.
     pub fn url(&self) -> String {

@@ -7,7 +7,7 @@ use shard_runtime::{Builder, Cluster, Error, ErrorKind, Session, Sharded, Sql, S
 use crate::backend::{Backend, CONTINENTS, Kind, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_sqlite! {
     a_copy_is_a_cluster_of_its_own,
     a_copy_has_every_unit_of_work_whole,
     a_copy_that_cannot_be_made_leaves_nothing,

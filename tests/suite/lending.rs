@@ -5,7 +5,7 @@ use shard_runtime::{Error, ErrorKind, Sharded, rusqlite};
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_sqlite! {
     what_is_done_belongs_to_the_session,
     r23_the_loan_sees_what_waits_and_what_was_known_is_forgotten,
     r32_a_closure_that_fails_has_no_effect,

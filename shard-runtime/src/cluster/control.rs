@@ -3,15 +3,22 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::opening;
 use crate::commit::{self, Decisions};
 use crate::driver::{Connection, Driver, Mode, SqliteSettings, Synchronous, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
-use crate::sql::Param;
+use crate::sql::{Dialect, Param};
 use crate::value::Value;
 
 /// How many ids are reserved at once. What a process does not use of its block is never handed out.
 const BLOCK: i64 = 1_000;
+
+const MAKE_ON_POSTGRES: &str = "\
+    CREATE TABLE IF NOT EXISTS sharded_cluster (id text NOT NULL); \
+    CREATE TABLE IF NOT EXISTS sharded_sequence (name text NOT NULL PRIMARY KEY, next bigint NOT NULL); \
+    INSERT INTO sharded_cluster SELECT replace(gen_random_uuid()::text, '-', '') \
+    WHERE NOT EXISTS (SELECT * FROM sharded_cluster)";
 
 const MAKE: &str = "\
     CREATE TABLE IF NOT EXISTS sharded_cluster (id TEXT NOT NULL) STRICT; \
@@ -50,7 +57,11 @@ impl Control {
         let connection = driver.connect_waiting(mode, settings.busy_timeout)?;
         if mode == Mode::Create {
             connection.begin(Transaction::Write)?;
-            let made = connection.run(MAKE).and_then(|()| connection.run(commit::MAKE));
+            let made = match driver.dialect() {
+                Dialect::Sqlite => connection.run(MAKE).and_then(|()| connection.run(commit::MAKE)),
+                Dialect::Postgres => opening::keep_others_from_making(&*connection, Dialect::Postgres)
+                    .and_then(|()| connection.run(MAKE_ON_POSTGRES)),
+            };
             made.and_then(|()| connection.commit()).inspect_err(|_| {
                 let _ = connection.rollback();
             })?;
@@ -64,6 +75,11 @@ impl Control {
         let open = Mutex::new(Open { connection, decisions: Decisions::default() });
         let is_durable = settings.synchronous == Synchronous::Full;
         Ok(Control { open, cluster, driver, is_durable, blocks })
+    }
+
+    /// Whether decisions are recorded here: a control database on a server only hands out ids.
+    pub(super) fn decides(&self) -> bool {
+        self.driver.dialect() == Dialect::Sqlite
     }
 
     /// Does something with the decisions. Nobody waits for a shard in it: sessions that hold shards wait for it.
@@ -101,22 +117,37 @@ impl Control {
 
     /// Ids that were reserved stay reserved, whatever the shards risk: their rows may be on disk already.
     fn reserve(&self, table: &'static Table) -> Result<Block> {
-        let Open { connection, .. } = &*self.lock();
+        let Open { connection, .. } = &mut *self.lock();
+        if !connection.is_usable() {
+            *connection = self.driver.connect(Mode::Open)?;
+            connection.wait_for_locks()?;
+        }
+        if self.driver.dialect() == Dialect::Postgres {
+            connection.begin(Transaction::Write)?;
+            let reserved = connection
+                .run("SET LOCAL synchronous_commit = on")
+                .and_then(|()| reserve(&**connection, table, Dialect::Postgres));
+            let reserved = reserved.and_then(|reserved| connection.commit().map(|()| reserved));
+            return reserved.inspect_err(|_| {
+                let _ = connection.rollback();
+            });
+        }
         if self.is_durable {
-            return reserve(&**connection, table);
+            return reserve(&**connection, table, Dialect::Sqlite);
         }
         connection.run("PRAGMA synchronous = FULL")?;
-        let reserved = reserve(&**connection, table);
+        let reserved = reserve(&**connection, table, Dialect::Sqlite);
         connection.run("PRAGMA synchronous = NORMAL")?;
         reserved
     }
 }
 
-fn reserve(connection: &dyn Connection, table: &'static Table) -> Result<Block> {
-    let mut statement = connection.prepare(
-        "INSERT INTO sharded_sequence (name, next) VALUES (?1, 1 + ?2) \
-             ON CONFLICT (name) DO UPDATE SET next = next + ?2 RETURNING next",
-    )?;
+fn reserve(connection: &dyn Connection, table: &'static Table, dialect: Dialect) -> Result<Block> {
+    let (name, block) = (dialect.param(1), dialect.param(2));
+    let mut statement = connection.prepare(&format!(
+        "INSERT INTO sharded_sequence (name, next) VALUES ({name}, 1 + CAST({block} AS bigint)) \
+         ON CONFLICT (name) DO UPDATE SET next = sharded_sequence.next + CAST({block} AS bigint) RETURNING next"
+    ))?;
     let params = [Param::Value(Value::Text(table.name.into())), Param::Value(Value::Integer(BLOCK))];
     let mut rows = statement.query(&params)?;
     let end = match rows.advance()?.then(|| rows.value(0)).transpose()? {

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use super::opening;
+use crate::collation::Collation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lookup::{Lookup, Placed};
 use crate::model::Table;
@@ -58,8 +60,14 @@ impl Layout {
                     Error::new(ErrorKind::Configuration, said).on_shard(shard).in_table(table.name)
                 })?;
             }
-            let sql = places.iter().map(|place| TableSql::new(table, &place.prefix)).collect();
+            let sql = places.iter().map(|place| TableSql::new(table, &place.prefix, place.dialect)).collect();
             models.push(Model { table, sql });
+        }
+        for (shard, place) in shards.iter().zip(&places) {
+            let tables = models.iter().map(|model| model.table);
+            if place.dialect == Dialect::Postgres {
+                { tables }.try_for_each(check_for_postgres).map_err(|error| error.on_shard(shard.name()))?;
+            }
         }
         // Parents and reference tables are made, and written, before what hangs on them.
         models.sort_by_key(|model| model.table.depth());
@@ -94,7 +102,12 @@ impl Layout {
     fn check_names(&self) -> Result<()> {
         let mut seen: HashMap<(usize, String), &Shard> = HashMap::new();
         for (shard, place) in self.shards.iter().zip(&self.places) {
-            let own = self.models.iter().map(|model| model.table.name).chain(super::opening::OWN_TABLES);
+            let on_servers = match place.dialect {
+                Dialect::Sqlite => &[][..],
+                Dialect::Postgres => &opening::TABLES_ON_SERVERS,
+            };
+            let models = self.models.iter().map(|model| model.table.name);
+            let own = models.chain(opening::OWN_TABLES).chain(on_servers.iter().copied());
             for name in own {
                 // SQLite does not tell upper case from lower case in names.
                 let full = format!("{}{name}", place.prefix).to_lowercase();
@@ -174,6 +187,23 @@ impl Layout {
         let table = self.models.get(model).ok_or_else(no_such_shard)?.table;
         let Place { dialect, prefix, .. } = self.place(shard)?;
         Ok(Site { dialect: *dialect, table, sql: self.sql(model, shard)?, prefix, share })
+    }
+}
+
+/// What PostgreSQL takes no part in.
+fn check_for_postgres(table: &Table) -> Result<()> {
+    let longest = Dialect::Postgres.longest_name().unwrap_or(usize::MAX);
+    let is_too_long = |name: &&str| name.len() > longest;
+    let names = std::iter::once(table.name).chain(table.columns.iter().map(|column| column.name));
+    if let Some(name) = { names }.find(is_too_long) {
+        return Err(wrong(table, format!("the name `{name}` is longer than PostgreSQL's {longest} bytes")));
+    }
+    match table.columns.iter().find(|column| column.collation != Collation::Binary) {
+        None => Ok(()),
+        Some(column) => {
+            let said = "the column declares a collation that PostgreSQL shards do not have; only SQLite does";
+            Err(wrong(table, said.to_owned()).at_column(column.name))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod layout;
 mod opening;
 mod recovery;
 mod schema;
+mod servers;
 mod url;
 mod workers;
 
@@ -23,9 +24,11 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use control::Control;
 pub use layout::Layout;
 pub(crate) use layout::Place;
-use url::Location;
+use url::{Location, Source};
 use workers::Workers;
 
+#[cfg(feature = "postgres")]
+use crate::driver::PostgresDriver;
 use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Models, Table};
@@ -33,6 +36,7 @@ use crate::plan::Explain;
 use crate::query::Explainable;
 use crate::session::{Observer, Session, StatementEvent};
 use crate::shards::{Shard, Shards};
+use crate::sql::Dialect;
 
 /// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
 #[derive(Clone)]
@@ -44,6 +48,8 @@ struct Inner {
     control: Control,
     /// Whether units of work may be over several databases that outlive the process.
     is_decided: bool,
+    /// Whether no unit of work may be over several databases of which one is a server.
+    single_shard_units: bool,
     /// The units that were finished after their owners were gone.
     recovered: Mutex<Vec<String>>,
     connections: u32,
@@ -57,6 +63,9 @@ impl Drop for Inner {
     /// The records of units that are finished are of no use any more. Where they cannot be removed, who opens the
     /// cluster next finds that there is nothing to do for them.
     fn drop(&mut self) {
+        if !self.control.decides() {
+            return;
+        }
         let _ = self.control.with_decisions(|decisions, control| decisions.remove(control, Vec::new()));
     }
 }
@@ -225,6 +234,7 @@ pub struct Builder {
     connections: u32,
     sqlite: SqliteSettings,
     observer: Option<Observer>,
+    single_shard_units: bool,
 }
 
 impl Default for Builder {
@@ -241,6 +251,7 @@ impl Default for Builder {
                 mapped_bytes: 256 * 1024 * 1024,
             },
             observer: None,
+            single_shard_units: false,
         }
     }
 }
@@ -294,6 +305,15 @@ impl Builder {
         self
     }
 
+    /// Opens the cluster for units of work that write one database each: PostgreSQL servers need not be able to prepare
+    /// transactions (`max_prepared_transactions`, which is 0 unless somebody has set it). A commit over several
+    /// databases of which one is a server is then an error, unless it is
+    /// [`Commit::BestEffort`](crate::Commit::BestEffort).
+    pub fn single_shard_units(mut self) -> Self {
+        self.single_shard_units = true;
+        self
+    }
+
     /// Calls this after every statement, on the thread of its session. It is told the shard, the SQL, the
     /// number of rows and the time, not the values.
     pub fn on_statement(mut self, observer: impl Fn(&StatementEvent<'_>) + Send + Sync + 'static) -> Self {
@@ -333,25 +353,31 @@ impl Builder {
         M::lookups(&mut lookups);
         let layout = Layout::new(shards, places, tables, lookups)?;
 
-        let driver = |source: &SqliteSource| SqliteDriver::new(source.clone(), self.sqlite);
         let databases: Vec<Database> = sources
             .iter()
-            .map(|source| Database { driver: Arc::new(driver(source)), pool: OnceCell::new() })
+            .map(|source| Database { driver: self.driver(source).into(), pool: OnceCell::new() })
             .collect();
         let control_source = self.control_source(&sources)?;
         if mode == Mode::Create {
             refuse_orphans(&databases, &control_source, &layout, self.sqlite.busy_timeout)?;
         }
-        let control_driver = Box::new(driver(&control_source));
+        let control_driver = self.driver(&control_source);
         let timeout = self.sqlite.busy_timeout;
         let control = Control::open(control_driver, mode, self.sqlite, layout.tables()).map_err(|error| {
             Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
         })?;
         layout.shards().belong_to(&control.cluster);
+        let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
+        let prepares = durable > 1 && !self.single_shard_units;
         for (index, database) in databases.iter().enumerate() {
-            let made = database.driver.connect_waiting(mode, timeout).and_then(|connection| match mode {
-                Mode::Create => opening::create(&*connection, index, &layout, &control),
-                Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster),
+            let made = database.driver.connect_waiting(mode, timeout).and_then(|connection| {
+                if prepares && database.driver.dialect() == Dialect::Postgres {
+                    opening::check_prepares(&*connection)?;
+                }
+                match mode {
+                    Mode::Create => opening::create(&*connection, index, &layout, &control),
+                    Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster),
+                }
             });
             // Where the database itself fails, the first of its shards stands for it.
             made.map_err(|error| match layout.shards_in(index).next() {
@@ -359,14 +385,14 @@ impl Builder {
                 None => error,
             })?;
         }
-        let durable = databases.iter().filter(|database| !database.driver.is_private());
-        let is_decided = durable.count() > 1;
+        let is_decided = durable > 1 && control.decides();
         let workers = Arc::new(Workers::new(layout.tables().count()));
         let cluster = Cluster(Arc::new(Inner {
             layout,
             databases,
             control,
             is_decided,
+            single_shard_units: self.single_shard_units,
             recovered: Mutex::default(),
             connections: self.connections,
             timeout,
@@ -379,6 +405,17 @@ impl Builder {
             cluster.fill_references()?;
         }
         Ok(cluster)
+    }
+
+    fn driver(&self, source: &Source) -> Box<dyn Driver> {
+        match source {
+            Source::Sqlite(source) => Box::new(SqliteDriver::new(source.clone(), self.sqlite)),
+            #[cfg(feature = "postgres")]
+            Source::Postgres(source) => {
+                let SqliteSettings { busy_timeout, synchronous, .. } = self.sqlite;
+                Box::new(PostgresDriver::new(source.clone(), busy_timeout, synchronous))
+            }
+        }
     }
 
     fn check_settings(&self) -> Result<()> {
@@ -396,22 +433,29 @@ impl Builder {
     }
 
     /// The databases, and where each shard's tables are.
-    fn places(&self, shards: &Shards) -> Result<(Vec<SqliteSource>, Vec<Place>)> {
-        let mut sources: Vec<SqliteSource> = Vec::new();
+    fn places(&self, shards: &Shards) -> Result<(Vec<Source>, Vec<Place>)> {
+        let mut sources: Vec<Source> = Vec::new();
         let mut places = Vec::new();
         for (shard, (_, url)) in shards.iter().zip(&self.shards) {
             let Location { source, prefix } =
                 Location::parse(url, &self.folder).map_err(|error| error.on_shard(shard.name()))?;
-            let database = sources.iter().position(|other| same_file(other, &source)).unwrap_or_else(|| {
+            let dialect = match source {
+                Source::Sqlite(_) => Dialect::Sqlite,
+                #[cfg(feature = "postgres")]
+                Source::Postgres(_) => Dialect::Postgres,
+            };
+            let database = sources.iter().position(|other| is_same(other, &source)).unwrap_or_else(|| {
                 sources.push(source);
                 sources.len() - 1
             });
-            places.push(Place { database, prefix, dialect: crate::sql::Dialect::Sqlite });
+            places.push(Place { database, prefix, dialect });
         }
         Ok((sources, places))
     }
 
-    fn control_source(&self, sources: &[SqliteSource]) -> Result<SqliteSource> {
+    /// Where the control database is: beside the files, where there are files, and without them on the first server.
+    fn control_source(&self, sources: &[Source]) -> Result<Source> {
+        let has_files = sources.iter().any(|source| matches!(source, Source::Sqlite(SqliteSource::File(_))));
         let source = match &self.control {
             Some(url) => {
                 let wrong =
@@ -421,17 +465,31 @@ impl Builder {
                 if !prefix.is_empty() {
                     return Err(wrong("it has no shards, and so no `?prefix=`".to_owned()));
                 }
-                source
+                match source {
+                    #[cfg(feature = "postgres")]
+                    Source::Postgres(_) if has_files => {
+                        let said =
+                            "units of work over SQLite files are decided in a SQLite database beside them";
+                        return Err(wrong(said.to_owned()));
+                    }
+                    source => source,
+                }
             }
             None => {
                 let beside = sources.iter().find_map(|source| match source {
-                    SqliteSource::File(path) => Some(path.with_file_name("control.db")),
-                    SqliteSource::Memory(_) => None,
+                    Source::Sqlite(SqliteSource::File(path)) => {
+                        Some(Source::Sqlite(SqliteSource::File(path.with_file_name("control.db"))))
+                    }
+                    _ => None,
                 });
-                beside.map_or_else(SqliteSource::memory, SqliteSource::File)
+                #[cfg(feature = "postgres")]
+                let beside = beside
+                    .or_else(|| sources.iter().find(|source| matches!(source, Source::Postgres(_))).cloned());
+                beside.unwrap_or_else(|| Source::Sqlite(SqliteSource::memory()))
             }
         };
-        match sources.iter().any(|other| same_file(other, &source)) {
+        let is_file = matches!(source, Source::Sqlite(_));
+        match is_file && sources.iter().any(|other| is_same(other, &source)) {
             true => Err(Error::new(
                 ErrorKind::Configuration,
                 "the control database is a shard's file; name another with `control`",
@@ -449,6 +507,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many threads make connections: one shard that does not answer must not keep the others waiting.
 const CONNECTING_THREADS: usize = 8;
+
+/// Whether two sources are one database, as far as can be told.
+fn is_same(a: &Source, b: &Source) -> bool {
+    match (a, b) {
+        (Source::Sqlite(a), Source::Sqlite(b)) => same_file(a, b),
+        #[cfg(feature = "postgres")]
+        (Source::Postgres(a), Source::Postgres(b)) => a.is_same(b),
+        #[cfg(feature = "postgres")]
+        _ => false,
+    }
+}
 
 /// Whether two sources are one database, however their paths are written.
 fn same_file(a: &SqliteSource, b: &SqliteSource) -> bool {
@@ -472,11 +541,11 @@ fn same_file(a: &SqliteSource, b: &SqliteSource) -> bool {
 /// ids that are in use.
 fn refuse_orphans(
     databases: &[Database],
-    control: &SqliteSource,
+    control: &Source,
     layout: &Layout,
     timeout: Duration,
 ) -> Result<()> {
-    let SqliteSource::File(path) = control else { return Ok(()) };
+    let Source::Sqlite(SqliteSource::File(path)) = control else { return Ok(()) };
     if path.exists() {
         return Ok(());
     }

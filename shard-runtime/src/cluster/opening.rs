@@ -5,17 +5,21 @@
 //! the shards in their order, and how each model's key is placed.
 
 use super::control::Control;
-use super::layout::Layout;
+use super::layout::{Layout, Place};
 use super::{recovery, schema};
+use crate::commit;
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::placement;
 use crate::shards::Shard;
-use crate::sql::{Param, quoted};
-use crate::value::Value;
+use crate::sql::{Dialect, Param, quoted};
+use crate::value::{ColumnType, Value};
 
 /// The tables that each shard holds beside the models'.
 pub(super) const OWN_TABLES: [&str; 2] = ["sharded_shard", "sharded_layout"];
+
+/// Those that a shard on a server holds besides, where it may be the first.
+pub(super) const TABLES_ON_SERVERS: [&str; 3] = [commit::UNITS, "sharded_cluster", "sharded_sequence"];
 
 /// A line of the layout: what it is about, and what it says.
 type Line = (String, String);
@@ -31,6 +35,8 @@ pub(super) fn create(
     control: &Control,
 ) -> Result<()> {
     connection.begin(Transaction::Write)?;
+    let first = layout.shards_in(database).next().map_or(0, Shard::index);
+    keep_others_from_making(connection, layout.place(first)?.dialect)?;
     let made = recovery::heal(control, layout, database, connection).and_then(|_| {
         layout.shards_in(database).try_for_each(|shard| {
             let made = create_shard(connection, shard, layout, &control.cluster);
@@ -47,12 +53,18 @@ pub(super) fn create(
 }
 
 fn create_shard(connection: &dyn Connection, shard: &Shard, layout: &Layout, cluster: &str) -> Result<()> {
-    let prefix = &layout.place(shard.index())?.prefix;
+    let place = layout.place(shard.index())?;
+    let Place { prefix, dialect, .. } = place;
     let [own, lines] = OWN_TABLES.map(|name| quoted(&format!("{prefix}{name}")));
+    let strict = dialect.strict();
     connection.run(&format!(
-        "CREATE TABLE IF NOT EXISTS {own} (cluster TEXT NOT NULL, shard TEXT NOT NULL, version INTEGER NOT NULL) STRICT; \
-         CREATE TABLE IF NOT EXISTS {lines} (subject TEXT NOT NULL, line TEXT NOT NULL) STRICT"
+        "CREATE TABLE IF NOT EXISTS {own} (cluster TEXT NOT NULL, shard TEXT NOT NULL, version {} NOT NULL){strict}; \
+         CREATE TABLE IF NOT EXISTS {lines} (subject TEXT NOT NULL, line TEXT NOT NULL){strict}",
+        dialect.column_type(ColumnType::Integer)
     ))?;
+    if *dialect == Dialect::Postgres {
+        connection.run(commit::MAKE_UNITS)?;
+    }
     match identity(connection, prefix)? {
         Some(_) => {
             check_identity(connection, shard, prefix, cluster)?;
@@ -60,11 +72,13 @@ fn create_shard(connection: &dyn Connection, shard: &Shard, layout: &Layout, clu
         }
         None => {
             let row = [text(cluster), text(shard.name()), Param::Value(Value::Integer(0))];
-            connection.prepare(&format!("INSERT INTO {own} VALUES (?1, ?2, ?3)"))?.execute(&row)?;
+            connection
+                .prepare(&format!("INSERT INTO {own} VALUES ({})", dialect.params(3)))?
+                .execute(&row)?;
         }
     }
     let recorded = recorded_layout(connection, prefix)?;
-    let mut insert = connection.prepare(&format!("INSERT INTO {lines} VALUES (?1, ?2)"))?;
+    let mut insert = connection.prepare(&format!("INSERT INTO {lines} VALUES ({})", dialect.params(2)))?;
     for (subject, line) in declared_layout(layout) {
         if !recorded.contains(&(subject.clone(), line.clone())) {
             insert.execute(&[text(&subject), text(&line)])?;
@@ -72,9 +86,32 @@ fn create_shard(connection: &dyn Connection, shard: &Shard, layout: &Layout, clu
     }
     drop(insert);
     for table in layout.tables() {
-        schema::create_table(connection, prefix, table).map_err(|error| error.in_table(table.name))?;
+        schema::create_table(connection, place, table).map_err(|error| error.in_table(table.name))?;
     }
-    schema::check(connection, prefix, layout)
+    schema::check(connection, place, layout)
+}
+
+/// Looks whether a server can take part in units of work over several databases.
+pub(super) fn check_prepares(connection: &dyn Connection) -> Result<()> {
+    let most = read_texts(connection, "SELECT current_setting('max_prepared_transactions'), ''")?;
+    match most.first() {
+        Some((most, _)) if most != "0" => Ok(()),
+        _ => {
+            let said = "the server has `max_prepared_transactions = 0`, and so cannot take part in a unit of work over \
+                        several databases: set it to `max_connections` or so and restart the server, or open the cluster \
+                        with `single_shard_units`";
+            Err(Error::new(ErrorKind::Configuration, said))
+        }
+    }
+}
+
+/// Makes others wait who are making the same tables: `IF NOT EXISTS` does not, on PostgreSQL.
+pub(super) fn keep_others_from_making(connection: &dyn Connection, dialect: Dialect) -> Result<()> {
+    match dialect {
+        Dialect::Sqlite => Ok(()),
+        Dialect::Postgres => connection
+            .run("SELECT pg_advisory_xact_lock(hashtextextended('sharded ' || current_schema(), 0))"),
+    }
 }
 
 fn text(text: &str) -> Param<'_> {
@@ -89,10 +126,11 @@ pub(super) fn verify(
     cluster: &str,
 ) -> Result<()> {
     for shard in layout.shards_in(database) {
-        let prefix = &layout.place(shard.index())?.prefix;
+        let place = layout.place(shard.index())?;
+        let prefix = &place.prefix;
         check_identity(connection, shard, prefix, cluster)
             .and_then(|()| check_layout(connection, prefix, layout, Mode::Open))
-            .and_then(|()| schema::check(connection, prefix, layout))
+            .and_then(|()| schema::check(connection, place, layout))
             .map_err(|error| error.on_shard(shard.name()))?;
     }
     Ok(())

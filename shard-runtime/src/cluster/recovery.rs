@@ -9,7 +9,7 @@ use super::layout::Layout;
 use crate::commit::{self, Part, Record, Undecided};
 use crate::driver::{Connection, Transaction};
 use crate::error::{ErrorKind, Result};
-use crate::sql::quoted;
+use crate::sql::{Dialect, quoted};
 
 impl Cluster {
     /// Finishes the units of work that were decided and not yet committed on every shard that they wrote; their names,
@@ -26,6 +26,19 @@ impl Cluster {
     /// [`ErrorKind::InDoubt`] where the control database still cannot be written, [`ErrorKind::Identity`] where a
     /// shard is older than its cluster, the databases'; each with the shard's name.
     pub fn recover(&self) -> Result<Vec<String>> {
+        let mut recovered = if self.0.control.decides() { self.recover_files()? } else { Vec::new() };
+        recovered.append(&mut self.recover_servers()?);
+        let mut all = self.0.recovered.lock().unwrap_or_else(PoisonError::into_inner);
+        for unit in recovered {
+            if !all.contains(&unit) {
+                all.push(unit);
+            }
+        }
+        Ok(all.clone())
+    }
+
+    /// Finishes what the control database has decided.
+    fn recover_files(&self) -> Result<Vec<String>> {
         let records = self.0.control.with_decisions(|decisions, control| {
             decisions.settle(control)?;
             decisions.remove(control, Vec::new())?;
@@ -49,14 +62,15 @@ impl Cluster {
         let mut finished: Vec<String> = Vec::new();
         for record in &records {
             let mut of_unit = records.iter().filter(|other| other.unit == record.unit);
-            if !finished.contains(&record.unit) && !of_unit.any(is_missing) {
+            if !finished.contains(&record.unit)
+                && !of_unit.any(is_missing)
+                && self.is_finished_on_servers(&record.unit)?
+            {
                 finished.push(record.unit.clone());
             }
         }
         self.0.control.with_decisions(|decisions, control| decisions.remove(control, finished.clone()))?;
-        let mut recovered = self.0.recovered.lock().unwrap_or_else(PoisonError::into_inner);
-        recovered.extend(finished);
-        Ok(recovered.clone())
+        Ok(finished)
     }
 
     /// Heals a database and makes sure that what it holds is on disk; the version that it has. A commit that another
@@ -85,7 +99,12 @@ impl Cluster {
 
     /// Whether what a session does to a database may be part of a decision.
     pub(crate) fn is_recorded(&self, database: usize) -> bool {
-        self.0.is_decided && self.outlives_the_process(database)
+        self.0.is_decided && self.outlives_the_process(database) && self.dialect(database) == Dialect::Sqlite
+    }
+
+    /// The SQL that a database speaks.
+    pub(crate) fn dialect(&self, database: usize) -> Dialect {
+        self.0.databases.get(database).map_or(Dialect::Sqlite, |database| database.driver.dialect())
     }
 
     /// Does what decided units have left undone on a database whose write lock the connection holds; whether there
@@ -103,6 +122,10 @@ impl Cluster {
     }
 
     pub(crate) fn name_unit(&self) -> Result<String> {
+        #[cfg(feature = "postgres")]
+        if !self.0.control.decides() {
+            return commit::new_unit();
+        }
         self.0.control.name_unit()
     }
 
@@ -126,8 +149,8 @@ impl Cluster {
         })
     }
 
-    pub(crate) fn decide(&self, unit: &str, parts: &[Part<'_>]) -> Result<(), Undecided> {
-        self.0.control.with_decisions(|decisions, control| decisions.decide(control, unit, parts))
+    pub(crate) fn decide(&self, unit: &str, parts: &[Part<'_>], servers: &[&str]) -> Result<(), Undecided> {
+        self.0.control.with_decisions(|decisions, control| decisions.decide(control, unit, parts, servers))
     }
 
     /// Notes that a unit is committed everywhere.
@@ -154,6 +177,10 @@ pub(super) fn heal(
     database: usize,
     connection: &dyn Connection,
 ) -> Result<bool> {
+    let first = layout.shards_in(database).next().map_or(0, |shard| shard.index());
+    if layout.place(first)?.dialect != Dialect::Sqlite || !control.decides() {
+        return Ok(false);
+    }
     control.with_decisions(|decisions, control| {
         let name = name(layout, database);
         if !decisions.concern(control, name)? {

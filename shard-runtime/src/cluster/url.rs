@@ -1,14 +1,25 @@
-//! Where a shard is, as a URL: `sqlite:asia.db`, `sqlite:weather.db?prefix=asia_`, `sqlite::memory:`.
+//! Where a shard is, as a URL: `sqlite:asia.db`, `sqlite:weather.db?prefix=asia_`, `sqlite::memory:`,
+//! `postgres://user@host/weather?schema=asia`.
 
 use std::path::Path;
 
+#[cfg(feature = "postgres")]
+use crate::driver::PostgresSource;
 use crate::driver::SqliteSource;
 use crate::error::{Error, ErrorKind, Result};
 
+/// A database of any kind.
+#[derive(Clone)]
+pub(super) enum Source {
+    Sqlite(SqliteSource),
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresSource),
+}
+
 /// A shard's database and the prefix of its tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Location {
-    pub(super) source: SqliteSource,
+    pub(super) source: Source,
     pub(super) prefix: String,
 }
 
@@ -16,15 +27,15 @@ impl Location {
     /// Reads a URL; relative paths start from `folder`.
     pub(super) fn parse(url: &str, folder: &Path) -> Result<Self> {
         let wrong = |said: String| Err(Error::new(ErrorKind::Configuration, said));
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return postgres(url);
+        }
         let Some(rest) = url.strip_prefix("sqlite:") else {
-            if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-                return wrong(
-                    "PostgreSQL shards are not supported yet; a shard is `sqlite:<path>`".to_owned(),
-                );
-            }
             // Not the URL itself: it may hold a password.
             let scheme = url.split(':').next().filter(|_| url.contains(':')).unwrap_or_default();
-            return wrong(format!("a shard's URL begins with `sqlite:`, not with `{scheme}`"));
+            return wrong(format!(
+                "a shard's URL begins with `sqlite:` or with `postgres://`, not with `{scheme}`"
+            ));
         };
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut prefix = String::new();
@@ -44,8 +55,44 @@ impl Location {
             "" => return wrong("a path is missing after `sqlite:`".to_owned()),
             path => SqliteSource::File(folder.join(path)),
         };
-        Ok(Location { source, prefix })
+        Ok(Location { source: Source::Sqlite(source), prefix })
     }
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_: &str) -> Result<Location> {
+    let said = "PostgreSQL shards need the feature `postgres` of `shard-runtime`";
+    Err(Error::new(ErrorKind::Configuration, said))
+}
+
+/// A server's URL as PostgreSQL has it, with a setting of ours: `schema=`.
+#[cfg(feature = "postgres")]
+fn postgres(url: &str) -> Result<Location> {
+    let (place, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut schema = None;
+    let mut others = Vec::new();
+    for setting in query.split('&').filter(|setting| !setting.is_empty()) {
+        match setting.strip_prefix("schema=") {
+            Some(name) => schema = Some(checked_schema(name)?),
+            None => others.push(setting),
+        }
+    }
+    let url = if others.is_empty() { place.to_owned() } else { format!("{place}?{}", others.join("&")) };
+    Ok(Location { source: Source::Postgres(PostgresSource::new(&url, schema)?), prefix: String::new() })
+}
+
+#[cfg(feature = "postgres")]
+fn checked_schema(name: &str) -> Result<String> {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let is_taken = name.to_ascii_lowercase().starts_with("pg_") || name == "information_schema";
+    if name.is_empty() || name.len() > 63 || !name.chars().all(is_plain) || is_taken {
+        let said = format!(
+            "the schema `{}` is not 1 to 63 ASCII letters, digits and underscores, or PostgreSQL's own",
+            name.escape_debug()
+        );
+        return Err(Error::new(ErrorKind::Configuration, said));
+    }
+    Ok(name.to_owned())
 }
 
 /// Prefixes become part of names: they are kept to what every database takes without a thought.
@@ -74,11 +121,12 @@ mod tests {
     fn urls_are_read() {
         let folder = Path::new("data");
         let location = Location::parse("sqlite:weather.db?prefix=asia_", folder).unwrap();
-        assert_eq!(location.source, SqliteSource::File("data/weather.db".into()));
+        let Source::Sqlite(source) = location.source else { panic!("not SQLite") };
+        assert_eq!(source, SqliteSource::File("data/weather.db".into()));
         assert_eq!(location.prefix, "asia_");
         assert!(matches!(
             Location::parse("sqlite::memory:", folder).unwrap().source,
-            SqliteSource::Memory(_)
+            Source::Sqlite(SqliteSource::Memory(_))
         ));
     }
 
@@ -95,9 +143,14 @@ mod tests {
             "sqlite:a.db?prefix=a\"b",
             "sqlite:a.db?prefix=sqlite_",
             "sqlite:a.db?schema=x",
-            "postgres://localhost/x",
+            "postgres:localhost/x",
+            "postgres://root:secret@host:port/x",
+            "postgres://localhost/x?schema=",
+            "postgres://localhost/x?schema=a-b",
+            "postgres://localhost/x?schema=pg_catalog",
+            "postgres://localhost/x?no_such_setting=secret",
         ] {
-            let error = Location::parse(url, Path::new("")).unwrap_err();
+            let error = Location::parse(url, Path::new("")).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Configuration, "{url}");
             assert!(!error.to_string().contains("secret"));
         }

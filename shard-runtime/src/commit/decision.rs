@@ -11,6 +11,8 @@ use crate::value::{Value, mismatch};
 pub(crate) const MAKE: &str = "\
     CREATE TABLE IF NOT EXISTS sharded_redo (unit TEXT NOT NULL, shard TEXT NOT NULL, base INTEGER NOT NULL, \
     seq INTEGER NOT NULL, sql TEXT NOT NULL, runs BLOB NOT NULL, UNIQUE (shard, base, seq)) STRICT; \
+    CREATE TABLE IF NOT EXISTS sharded_prepared (unit TEXT NOT NULL, shard TEXT NOT NULL, PRIMARY KEY (unit, shard)) \
+    STRICT, WITHOUT ROWID; \
     CREATE TABLE IF NOT EXISTS sharded_settled (times INTEGER NOT NULL) STRICT; \
     INSERT INTO sharded_settled SELECT 0 WHERE NOT EXISTS (SELECT * FROM sharded_settled)";
 
@@ -80,6 +82,17 @@ impl Decisions {
         Ok(self.records.iter().any(is_open))
     }
 
+    /// The servers on which parts of a unit are prepared, that is decided and not known to be finished.
+    pub(crate) fn servers(&self, control: &dyn Connection, unit: &str) -> Result<Vec<String>> {
+        let mut statement = control.prepare("SELECT shard FROM sharded_prepared WHERE unit = ?1")?;
+        let mut rows = statement.query(&[Param::Value(Value::Text(unit.into()))])?;
+        let mut servers = Vec::new();
+        while rows.advance()? {
+            servers.push(text(rows.value(0)?)?);
+        }
+        Ok(servers)
+    }
+
     /// Does, in order, what the records of a database say from a version on; the version that it has then.
     ///
     /// # Errors
@@ -119,18 +132,25 @@ impl Decisions {
         Ok(reached)
     }
 
-    /// Decides a unit: once this has returned, it is committed, whatever becomes of anybody.
+    /// Decides a unit: once this has returned, it is committed, whatever becomes of anybody. Parts of it are prepared on
+    /// these servers.
     pub(crate) fn decide(
         &mut self,
         control: &dyn Connection,
         unit: &str,
         parts: &[Part<'_>],
+        prepared: &[&str],
     ) -> Result<(), Undecided> {
         self.refuse_doubt().map_err(Undecided::InDoubt)?;
         let written = control.begin(Transaction::Write).and_then(|()| {
             self.records(control)?; // what others have removed need not be removed
             remove(control, &self.finished)?;
-            parts.iter().try_for_each(|part| write(control, unit, part))
+            parts.iter().try_for_each(|part| write(control, unit, part))?;
+            prepared.iter().try_for_each(|server| {
+                let mut insert = control.prepare("INSERT INTO sharded_prepared VALUES (?1, ?2)")?;
+                let row = [Value::Text(unit.into()), Value::Text((*server).into())];
+                insert.insert(&row).map(|_| ())
+            })
         });
         if let Err(error) = written {
             let _ = control.rollback();
@@ -222,9 +242,11 @@ fn remove(control: &dyn Connection, units: &[String]) -> Result<()> {
     if units.is_empty() {
         return Ok(());
     }
-    let units = units.iter().map(|unit| Value::Text(unit.into())).collect();
-    let mut delete = control.prepare("DELETE FROM sharded_redo WHERE unit IN rarray(?1)")?;
-    delete.execute(&[Param::List(units)]).map(|_| ())
+    let units = [Param::List(units.iter().map(|unit| Value::Text(unit.into())).collect())];
+    ["sharded_redo", "sharded_prepared"].iter().try_for_each(|table| {
+        let mut delete = control.prepare(&format!("DELETE FROM {table} WHERE unit IN rarray(?1)"))?;
+        delete.execute(&units).map(|_| ())
+    })
 }
 
 /// A transaction that writes nothing but that it was.

@@ -19,14 +19,22 @@
 //! durable before the first database is committed, and removed after the last; control is locked last, and no lock is
 //! waited for under it; no path is in any record, so that the whole folder can be moved.
 //!
+//! Where some of the databases are PostgreSQL servers, or all of them, see `prepared`.
+//!
 //! A unit is not isolated over several databases: another session may see one of them before and another after it.
 
 mod decision;
 mod heal;
+mod prepared;
 mod redo;
 
 pub(crate) use decision::{Decisions, MAKE, Part, Record, Undecided};
 pub(crate) use heal::{heal, raise, version};
+#[cfg(feature = "postgres")]
+pub(crate) use prepared::new_unit;
+pub(crate) use prepared::{
+    MAKE_UNITS, PreparedPart, UNITS, is_committed, prepared, remove_old_units, write_unit,
+};
 pub(crate) use redo::{AnyRow, Redo, encode_values};
 
 use crate::error::Error;

@@ -3,6 +3,8 @@
 
 mod attached;
 mod pool;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 mod sqlite_arithmetic;
 mod sqlite_errors;
@@ -10,7 +12,8 @@ mod sqlite_functions;
 
 pub(crate) use attached::{Attached, attach};
 pub(crate) use pool::{Pool, Pooled};
-pub use sqlite::Synchronous;
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::{PostgresDriver, PostgresSource};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
 
 use std::any::Any;
@@ -21,8 +24,19 @@ use std::time::{Duration, Instant};
 use crate::error::{ErrorKind, Result};
 use crate::merge::Stream;
 use crate::model::RowSource;
-use crate::sql::Param;
+use crate::sql::{Dialect, Param};
 use crate::value::Value;
+
+/// When a commit waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// Always: what was committed survives a power loss.
+    #[default]
+    Full,
+    /// SQLite waits at checkpoints, PostgreSQL waits a moment later (`synchronous_commit = off`): a process may be
+    /// killed at any time, but a power loss may take the last commits away.
+    Normal,
+}
 
 /// Whether a database that does not exist is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +47,9 @@ pub(crate) enum Mode {
 
 /// How connections to one database are made.
 pub(crate) trait Driver: Send + Sync {
+    /// The SQL that its databases speak.
+    fn dialect(&self) -> Dialect;
+
     /// A connection that does not wait for locks yet; see [`Connection::wait_for_locks`].
     fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>>;
 
@@ -101,6 +118,10 @@ pub(crate) trait Connection: Send {
 
     fn commit(&self) -> Result<()>;
 
+    /// Ends the transaction in a way that somebody can commit or roll back later, under this name: a short one, of
+    /// letters, digits and colons. Where it fails, the transaction is rolled back.
+    fn prepare_commit(&self, name: &str) -> Result<()>;
+
     /// Looks for what a commit would refuse: constraints that were deferred to it.
     ///
     /// # Errors
@@ -125,6 +146,9 @@ pub(crate) trait Connection: Send {
 
     /// Whether a transaction is under way.
     fn in_transaction(&self) -> bool;
+
+    /// Whether somebody else can begin with it, or has to take another one.
+    fn is_usable(&self) -> bool;
 
     /// The columns of a table; empty where there is no such table.
     fn columns(&self, table: &str) -> Result<Vec<ActualColumn>>;

@@ -50,7 +50,7 @@ impl Pool {
             .max_size(size)
             .min_idle(Some(0))
             .connection_timeout(TRY_AGAIN)
-            .test_on_check_out(false)
+            .test_on_check_out(true)
             .max_lifetime(None)
             .idle_timeout(None)
             .thread_pool(threads)
@@ -115,12 +115,13 @@ impl r2d2::ManageConnection for Manager {
         })
     }
 
-    fn is_valid(&self, _: &mut Self::Connection) -> Result<(), Self::Error> {
-        Ok(())
+    /// One that was lost while nobody used it is replaced.
+    fn is_valid(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
+        if connection.is_usable() { Ok(()) } else { Err(std::fmt::Error) }
     }
 
     /// A connection that could not end its transaction is closed, which ends it.
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
-        connection.in_transaction()
+        connection.in_transaction() || !connection.is_usable()
     }
 }

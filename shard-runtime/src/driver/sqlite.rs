@@ -15,12 +15,14 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, OpenFlags, Rows};
 
 use super::sqlite_errors::from_sqlite;
-use super::{ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Transaction};
+use super::{
+    ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Synchronous, Transaction,
+};
 use super::{attached, sqlite_arithmetic, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
-use crate::sql::{Param, quoted};
+use crate::sql::{Dialect, Param, quoted};
 use crate::value::Value;
 
 /// How many prepared statements a connection keeps.
@@ -28,16 +30,6 @@ const STATEMENTS: usize = 256;
 
 /// From so many pages on a database is large: 2 MiB.
 const LARGE: i64 = 512;
-
-/// When SQLite waits for the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Synchronous {
-    /// At every commit: what was committed survives a power loss.
-    #[default]
-    Full,
-    /// At checkpoints: a process may be killed at any time, but a power loss may take the last commits away.
-    Normal,
-}
 
 /// What is set on every connection, and read back.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +158,10 @@ fn setting(name: &str, wanted: &str, found: &str) -> Error {
 }
 
 impl Driver for SqliteDriver {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
     fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>> {
         let mut raw = match &self.source {
             SqliteSource::File(path) => Self::open_file(path, mode)?,
@@ -288,6 +284,11 @@ impl Connection for SqliteConnection {
         Ok(())
     }
 
+    fn prepare_commit(&self, _: &str) -> Result<()> {
+        self.rollback()?;
+        Err(Error::new(ErrorKind::Configuration, "SQLite has no prepared transactions"))
+    }
+
     fn check_constraints(&self) -> Result<()> {
         let has_deferred = "SELECT (SELECT defer_foreign_keys FROM pragma_defer_foreign_keys) \
                             OR EXISTS (SELECT * FROM sqlite_schema WHERE sql LIKE '%deferr%')";
@@ -339,6 +340,10 @@ impl Connection for SqliteConnection {
 
     fn in_transaction(&self) -> bool {
         !self.raw.is_autocommit()
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.in_transaction()
     }
 
     fn columns(&self, table: &str) -> Result<Vec<ActualColumn>> {

@@ -72,8 +72,8 @@ impl Aggregate<HashSet<Vec<u8>>, Option<Vec<u8>>> for DistinctOf {
         // A column holds values of one type: their bytes tell them apart.
         let value = match context.get_raw(0) {
             ValueRef::Null => return Ok(()),
-            ValueRef::Integer(integer) => integer.to_le_bytes().to_vec(),
-            ValueRef::Real(real) => (real + 0.0).to_le_bytes().to_vec(), // -0.0 is 0.0
+            ValueRef::Integer(integer) => integer.to_be_bytes().to_vec(),
+            ValueRef::Real(real) => (real + 0.0).to_be_bytes().to_vec(), // -0.0 is 0.0
             ValueRef::Text(bytes) if self.0 == Collation::NoCase => bytes.to_ascii_lowercase(),
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
         };

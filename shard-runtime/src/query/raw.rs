@@ -13,7 +13,7 @@ use crate::plan::Explain;
 use crate::route;
 use crate::session::Session;
 use crate::shards::{Shard, ShardSet, Shards};
-use crate::sql::Param;
+use crate::sql::{Dialect, Param};
 use crate::value::{Storable, Value};
 use crate::written;
 
@@ -128,7 +128,10 @@ impl SqlCore {
             Ok(layout.sql(model, shard)?.name.as_str())
         })?;
         written::check(&sql)?;
-        Ok(sql)
+        Ok(match layout.place(shard)?.dialect {
+            Dialect::Sqlite => sql,
+            Dialect::Postgres => written::with_dollars(&sql),
+        })
     }
 
     /// The values for its parameters.
@@ -176,13 +179,13 @@ impl<R> Sql<R> {
         Sql { core, marker: PhantomData }
     }
 
-    /// The value of the next parameter: the first is `?1` (or the first `?`), the second `?2`.
+    /// The value of the next parameter: the first is `?1`, the second `?2`, on every database.
     pub fn bind(mut self, value: impl IntoParameter) -> Self {
         self.core.params.push(Bound::Value(value.into_parameter()));
         self
     }
 
-    /// Many values as the next parameter: on SQLite for `IN rarray(?1)`.
+    /// Many values as the next parameter: for `IN rarray(?1)` on SQLite, for `= ANY (?1)` on PostgreSQL.
     pub fn bind_list(mut self, values: impl IntoIterator<Item = impl IntoParameter>) -> Self {
         self.core.params.push(Bound::List(values.into_iter().map(IntoParameter::into_parameter).collect()));
         self

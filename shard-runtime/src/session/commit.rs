@@ -5,9 +5,20 @@ use std::sync::mpsc::channel;
 use super::Session;
 use super::link::Link;
 use crate::cluster::Cluster;
-use crate::commit::{Commit, Committed, Part, Undecided};
+use crate::commit::{Commit, Committed, Part, PreparedPart, Undecided};
+use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::shards::ShardSet;
+use crate::shards::{Shard, ShardSet};
+use crate::sql::Dialect;
+
+/// Something that is done on a database.
+pub(super) type Job = Box<dyn FnOnce(&dyn Connection) -> Result<()> + Send>;
+
+/// Nobody knows whether a unit was decided.
+pub(super) fn in_doubt(unit: &str, error: Error) -> Error {
+    let said = format!("unit {unit} may be committed or not: {error}");
+    Error::new(ErrorKind::InDoubt, said).with_source(error).of_unit(unit)
+}
 
 impl Session {
     /// Says how the units of work of this session are committed where they wrote several databases;
@@ -90,7 +101,50 @@ impl Session {
         durable: &[usize],
         others: &[usize],
     ) -> Result<Committed> {
+        let is_file = |database: &usize| cluster.dialect(*database) == Dialect::Sqlite;
+        let (files, servers): (Vec<usize>, Vec<usize>) =
+            durable.iter().partition(|database| is_file(database));
+        self.refuse_unrepeatable(&files)?;
+        if !servers.is_empty() && cluster.is_for_single_shards() {
+            let said = "the unit of work wrote several databases, and the cluster was opened with `single_shard_units`";
+            return Err(Error::new(ErrorKind::Query, said));
+        }
+        let decided = match servers.as_slice() {
+            [] => self.decide(cluster, &files, others, &[]).map(|unit| (unit, Vec::new())),
+            [decider, participants @ ..] if files.is_empty() => {
+                self.check_constraints(others)?;
+                self.decide_on_server(cluster, *decider, participants)
+            }
+            _ => self.decide_beside_servers(cluster, &files, &servers, others),
+        };
+        let (unit, parts) = decided.inspect_err(|error| self.abort(error))?;
+        let mut shards = ShardSet::none();
         for &database in durable {
+            let Some(link) = self.links.get(database) else { continue };
+            shards = union(&shards, &link.written);
+        }
+        let mut committed = self.commit_at_once(cluster, &files);
+        committed.append(&mut self.finish_prepared(cluster, parts, true));
+        let mut pending = Vec::new();
+        for (database, committed) in committed {
+            let Some(link) = self.links.get_mut(database) else { continue };
+            if let Err(error) = link.has_committed(committed) {
+                pending.push(self.named(database, error));
+                if let Some(link) = self.links.get_mut(database) {
+                    link.leave();
+                }
+            }
+        }
+        if pending.is_empty() && !files.is_empty() {
+            cluster.finished(unit);
+        }
+        self.commit_in_turn(cluster, others, shards)?;
+        Ok(Committed { pending })
+    }
+
+    /// What cannot be done again cannot be in a decision record.
+    fn refuse_unrepeatable(&self, databases: &[usize]) -> Result<()> {
+        for &database in databases {
             let redo = self.links.get(database).and_then(|link| link.redo.as_ref());
             if let Some(what) = redo.and_then(|redo| redo.first_unrepeatable()) {
                 let said = format!(
@@ -100,54 +154,49 @@ impl Session {
                 return Err(self.named(database, Error::new(ErrorKind::Query, said)));
             }
         }
-        let decided = self.decide(cluster, durable, others);
-        let unit = decided.inspect_err(|error| self.abort(error))?;
-        let (mut shards, mut pending) = (ShardSet::none(), Vec::new());
-        for &database in durable {
-            let Some(link) = self.links.get(database) else { continue };
-            shards = union(&shards, &link.written);
-        }
-        for (database, committed) in self.commit_at_once(cluster, durable) {
-            let Some(link) = self.links.get_mut(database) else { continue };
-            if let Err(error) = link.has_committed(committed) {
-                pending.push(self.named(database, error));
-                if let Some(link) = self.links.get_mut(database) {
-                    link.leave();
-                }
-            }
-        }
-        if pending.is_empty() {
-            cluster.finished(unit);
-        }
-        self.commit_in_turn(cluster, others, shards)?;
-        Ok(Committed { pending })
+        Ok(())
     }
 
     /// Commits databases whose unit is decided: where each waits for its disk, on workers, so that they wait at the same
     /// time. What became of each.
     fn commit_at_once(&mut self, cluster: &Cluster, databases: &[usize]) -> Vec<(usize, Result<()>)> {
-        let wanted = if cluster.waits_for_the_disk() { databases.len().saturating_sub(1) } else { 0 };
-        let (there, here) = databases.split_at(cluster.workers().take(wanted));
-        let mut loans = Vec::with_capacity(there.len());
-        for &database in there {
+        let commit = |&database: &usize| {
+            let job: Job = Box::new(|connection: &dyn Connection| connection.commit());
+            (database, job)
+        };
+        self.at_once(cluster, databases.iter().map(commit).collect(), cluster.waits_for_the_disk())
+    }
+
+    /// Does something on databases to which the session is connected, at the same time where that is wanted and there are
+    /// workers. What became of each.
+    pub(super) fn at_once(
+        &mut self,
+        cluster: &Cluster,
+        mut jobs: Vec<(usize, Job)>,
+        at_the_same_time: bool,
+    ) -> Vec<(usize, Result<()>)> {
+        let wanted = if at_the_same_time { jobs.len().saturating_sub(1) } else { 0 };
+        let here = jobs.split_off(cluster.workers().take(wanted).min(jobs.len()));
+        let mut loans = Vec::with_capacity(jobs.len());
+        for (database, job) in jobs {
             let connection = self.links.get_mut(database).and_then(Link::lend);
             let (sender, home) = channel();
-            let commit = move || {
-                let committed = connection.as_ref().map_or(Ok(()), |connection| connection.commit());
-                (connection, committed)
+            let work = move || {
+                let done = connection.as_ref().map_or(Ok(()), |connection| job(&***connection));
+                (connection, done)
             };
-            cluster.workers().run(commit, move |done| {
+            cluster.workers().run(work, move |done| {
                 let _ = sender.send(done);
             });
             loans.push((database, home));
         }
-        let mut committed = Vec::with_capacity(databases.len());
-        for &database in here {
+        let mut all = Vec::with_capacity(here.len() + loans.len());
+        for (database, job) in here {
             let connection = self.links.get(database).and_then(Link::connection);
-            committed.push((database, connection.map_or(Ok(()), |connection| connection.commit())));
+            all.push((database, connection.map_or(Ok(()), job)));
         }
         for (database, home) in loans {
-            committed.push(match home.recv() {
+            all.push(match home.recv() {
                 Ok((connection, result)) => {
                     if let (Some(link), Some(connection)) = (self.links.get_mut(database), connection) {
                         link.take_back(connection);
@@ -160,16 +209,23 @@ impl Session {
                 }
             });
         }
-        committed
+        all
     }
 
-    /// Everything up to the decision; the unit's name. What fails here has had no effect.
-    fn decide(&self, cluster: &Cluster, durable: &[usize], others: &[usize]) -> Result<String> {
-        self.check_constraints(durable)?;
+    /// Everything up to the decision in the control database; the unit's name. Parts of it are prepared on servers of
+    /// these names. What fails here has had no effect.
+    pub(super) fn decide(
+        &self,
+        cluster: &Cluster,
+        files: &[usize],
+        others: &[usize],
+        prepared: &[PreparedPart],
+    ) -> Result<String> {
+        self.check_constraints(files)?;
         self.check_constraints(others)?;
-        let unit = cluster.name_unit()?;
-        let mut parts = Vec::with_capacity(durable.len());
-        for &database in durable {
+        let unit = prepared.first().map_or_else(|| cluster.name_unit(), |part| Ok(part.unit.clone()))?;
+        let mut parts = Vec::with_capacity(files.len());
+        for &database in files {
             let Some(link) = self.links.get(database) else { continue };
             let (Some(connection), Some(redo)) = (link.connection(), &link.redo) else { continue };
             if link.has_lost_its_transaction() {
@@ -180,22 +236,21 @@ impl Session {
             let base = base.map_err(|error| self.named(database, error))?;
             parts.push(Part { database: cluster.database_name(database), base, redo });
         }
-        match cluster.decide(&unit, &parts) {
+        let servers = prepared.iter().filter_map(|part| cluster.shards().at(part.participant));
+        let servers: Vec<&str> = servers.map(Shard::name).collect();
+        match cluster.decide(&unit, &parts, &servers) {
             Ok(()) => Ok(unit),
             Err(Undecided::Aborted(error)) => Err(Error::new(
                 error.kind(),
                 format!("the unit of work could not be decided in the control database: {error}"),
             )
             .with_source(error)),
-            Err(Undecided::InDoubt(error)) => {
-                let said = format!("unit {unit} may be committed or not: {error}");
-                Err(Error::new(ErrorKind::InDoubt, said).with_source(error).of_unit(&unit))
-            }
+            Err(Undecided::InDoubt(error)) => Err(in_doubt(&unit, error)),
         }
     }
 
     /// Looks for what a commit would refuse.
-    fn check_constraints(&self, databases: &[usize]) -> Result<()> {
+    pub(super) fn check_constraints(&self, databases: &[usize]) -> Result<()> {
         databases.iter().try_for_each(|&database| {
             let connection = self.links.get(database).and_then(Link::connection);
             connection.map_or(Ok(()), |connection| {
@@ -254,7 +309,7 @@ impl Session {
     }
 
     /// Names the first shard of a database that was written, unless a shard is named already.
-    fn named(&self, database: usize, error: Error) -> Error {
+    pub(super) fn named(&self, database: usize, error: Error) -> Error {
         let written = self.links.get(database).and_then(|link| link.written.indexes().first());
         let shard = written.and_then(|&shard| self.cluster.shards().at(shard));
         error.on_shard(shard.map_or_else(|| self.cluster.database_name(database), |shard| shard.name()))

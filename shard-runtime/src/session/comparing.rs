@@ -67,7 +67,7 @@ impl Cluster {
             let mut differences = self.session().differences(model)?;
             if !differences.is_empty() {
                 differences = self.transaction(|session| {
-                    session.lock(&all)?;
+                    session.lock(&all, &[model])?;
                     session.differences(model)
                 })?;
             }
@@ -83,7 +83,7 @@ impl Cluster {
         for &model in self.layout().references() {
             if !self.session().without_rows(model)?.is_empty() {
                 self.transaction(|session| {
-                    session.lock(&all)?;
+                    session.lock(&all, &[model])?;
                     let empty = session.without_rows(model)?;
                     session.fill(model, &empty)
                 })?;

@@ -15,6 +15,7 @@ mod nested;
 mod observe;
 mod pending;
 mod pinned;
+mod prepared;
 mod raw;
 mod read;
 mod reference;

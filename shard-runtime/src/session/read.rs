@@ -26,14 +26,15 @@ impl Session {
         let shards = plan.shards();
         self.asks(Some(table), &shards);
         self.flush_tables(&plan.tables, &shards)?;
-        if plan.target.for_update {
-            // Whoever writes a reference table writes it on every shard.
-            let locked = if table.is_reference() { self.every_shard(table)? } else { shards };
-            self.lock(&locked).map_err(|error| error.in_table(table.name))?;
-        }
         let Plan { distinct, bounds, .. } = *plan;
         let reading = Reading { order: &plan.order, distinct, bounds, ..Reading::whole(table) };
-        self.ask(&plan.steps, reading, |rows| visit(&Row { source: rows, shard: rows.shard, table, columns }))
+        let visit = |rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
+        if !plan.target.for_update {
+            return self.ask(&plan.steps, reading, visit);
+        }
+        // Whoever writes a reference table writes it on every shard.
+        let locked = if table.is_reference() { self.every_shard(table)? } else { shards };
+        self.locked(table, &locked, |session| session.ask(&plan.steps, reading, visit))
     }
 
     /// Visits the rows of a select.

@@ -14,9 +14,11 @@ use super::link::Link;
 use super::pending::{Batch, Load};
 use super::{Session, Watch};
 use crate::cluster::{Cluster, Layout};
+use crate::commit::AnyRow;
 use crate::driver::{Connection, Pooled, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Binder, IdKind, Table};
+use crate::sql::Param;
 use crate::value::Value;
 
 /// What there is to do at least besides the largest part, in bytes, for workers to be worth waking.
@@ -57,10 +59,15 @@ impl Session {
 
     pub(super) fn send_batch(&self, shard: usize, batch: &mut Batch) -> Result<()> {
         let layout = self.cluster.layout();
-        let table = layout.table(batch.model)?;
-        self.on(shard, table, &layout.sql(batch.model, shard)?.insert, |statement| {
-            insert(statement, batch, layout, || false).map(|rows| ((), rows))
-        })
+        let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
+        match &own.insert_lists {
+            None => self.on(shard, table, &own.insert, |statement| {
+                insert(statement, batch, layout, || false).map(|rows| ((), rows))
+            }),
+            Some(lists) => in_lists(batch, layout, &mut |params| {
+                self.on(shard, table, lists, |statement| Ok(((), statement.execute(params)?)))
+            }),
+        }
     }
 
     /// The databases that loads are for, each with the places of its loads.
@@ -140,7 +147,7 @@ impl Session {
         told.sort_by_key(|told| told.shard);
         for Told { shard, model, watch, rows, error } in told {
             if let Some(handle) = self.cluster.shards().at(shard) {
-                let sql = &self.cluster.layout().sql(model, shard)?.insert;
+                let sql = self.cluster.layout().sql(model, shard)?.sent();
                 watch.ended(&self.cluster, handle, sql, rows, error);
             }
         }
@@ -209,17 +216,24 @@ impl Errand {
         if is_in_vain() {
             return Ok(());
         }
-        let table = layout.table(batch.model)?;
-        let sql = &layout.sql(batch.model, shard)?.insert;
+        let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
+        let sql = own.sent();
         let connection: &dyn Connection = &***connection;
+        let (model, told) = (batch.model, &mut self.told);
         let mut statement = connection.prepare(sql).map_err(|error| locate(error, handle, Some(table)))?;
-        let mut watch = Watch::begin(&self.cluster, handle, Some(table.name), sql);
-        let sent = insert(&mut *statement, batch, layout, is_in_vain);
-        watch.stop();
-        let sent = sent.map_err(|error| locate(error, handle, Some(table)));
-        let (rows, error) = (*sent.as_ref().unwrap_or(&0), sent.as_ref().err().map(Error::kind));
-        self.told.push(Told { shard, model: batch.model, watch, rows, error });
-        sent.map(|_| ())
+        let mut run = |insert: &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>| {
+            let mut watch = Watch::begin(&self.cluster, handle, Some(table.name), sql);
+            let sent = insert(&mut *statement);
+            watch.stop();
+            let sent = sent.map_err(|error| locate(error, handle, Some(table)));
+            let (rows, error) = (*sent.as_ref().unwrap_or(&0), sent.as_ref().err().map(Error::kind));
+            told.push(Told { shard, model, watch, rows, error });
+            sent.map(|_| ())
+        };
+        match own.insert_lists {
+            None => run(&mut |statement| insert(statement, batch, layout, is_in_vain)),
+            Some(_) => in_lists(batch, layout, &mut |params| run(&mut |statement| statement.execute(params))),
+        }
     }
 }
 
@@ -251,6 +265,46 @@ fn insert(
         inserted += 1;
     }
     Ok(inserted)
+}
+
+/// How many rows a statement with a list for each column inserts at most.
+const LISTED: usize = 10_000;
+
+/// Inserts the rows of a batch by statements with a list for each column.
+fn in_lists(batch: &Batch, layout: &Layout, run: &mut dyn FnMut(&[Param<'_>]) -> Result<()>) -> Result<()> {
+    batch.rows.chunks(LISTED).try_for_each(|rows| insert_listed(rows, batch.model, layout, run))
+}
+
+/// The database does not say which row it refused: where it refused one, the halves are tried until one row is left, which
+/// the error names.
+fn insert_listed(
+    rows: &[Arc<dyn AnyRow>],
+    model: usize,
+    layout: &Layout,
+    run: &mut dyn FnMut(&[Param<'_>]) -> Result<()>,
+) -> Result<()> {
+    let table = layout.table(model)?;
+    let mut binder = Binder::new(table);
+    let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
+    for row in rows {
+        row.inserted(&mut binder)?;
+        lists.resize_with(binder.values.len(), || Vec::with_capacity(rows.len()));
+        lists.iter_mut().zip(binder.values.drain(..)).for_each(|(list, value)| list.push(value));
+    }
+    let params: Vec<Param<'_>> = lists.into_iter().map(Param::List).collect();
+    match (run(&params), rows) {
+        (Err(error), [row]) if error.is_about_a_row() => {
+            row.inserted(&mut binder)?;
+            Err(about_row(about_entry(layout, model, error, &binder.values), table, &binder.values))
+        }
+        (Err(error), _) if error.is_about_a_row() => {
+            drop(params);
+            let (first, second) = rows.split_at(rows.len() / 2);
+            insert_listed(first, model, layout, run)?;
+            insert_listed(second, model, layout, run)
+        }
+        (inserted, _) => inserted,
+    }
 }
 
 /// Says which row a statement failed on.

@@ -141,7 +141,8 @@ impl Session {
     /// Looks at some values again while nobody writes, and repairs what is wrong where that is wanted.
     fn settle(&mut self, lookup: &Placed, suspects: &[Value<'static>], repairs: bool) -> Result<Vec<Drift>> {
         let cluster = self.cluster.clone();
-        self.lock(&ShardSet::all(cluster.shards()))?;
+        let models = [cluster.layout().model(lookup.table)?, lookup.model];
+        self.lock(&ShardSet::all(cluster.shards()), &models)?;
         let params = [Param::List(suspects.iter().map(Value::borrowed).collect())];
         let mut facts = Vec::new();
         for shard in 0..cluster.shards().len() {

@@ -6,7 +6,7 @@ use super::read::gone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Sharded, Table, values_of};
 use crate::query::Holds;
-use crate::sql::{Param, quoted};
+use crate::sql::{Dialect, Param, quoted};
 use crate::stored::Stored;
 use crate::value::{Field, Value};
 
@@ -53,10 +53,10 @@ impl Version {
         self.put(row, self.number)
     }
 
-    /// What a statement about the row with the id `?1` says besides.
-    pub(super) fn condition(&self, table: &Table) -> String {
+    /// What a statement about the row whose id is its first parameter says besides; the version is the second.
+    pub(super) fn condition(&self, table: &Table, dialect: Dialect) -> String {
         let name = table.columns.get(self.place).map_or("", |column| column.name);
-        format!(" AND {} = ?2", quoted(name))
+        format!(" AND {} = {}", quoted(name), dialect.param(2))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::model::{KeyColumns, Row, Sharded, Table, values_of};
 use crate::plan::{Plan, Step};
 use crate::query::WriteCore;
 use crate::shards::{Shard, ShardSet};
-use crate::sql::{self, Param, TableSql};
+use crate::sql::{self, Dialect, Param, TableSql};
 use crate::stored::Stored;
 use crate::value::{Field, Value};
 
@@ -138,9 +138,10 @@ impl Session {
         let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
         self.identities.forget::<T>(row.id(), row.shard())?;
         let mut params = vec![Param::Value(id)];
-        let condition = version.as_ref().map_or_else(String::new, |version| version.condition(table));
         params.extend(version.as_ref().map(|version| Param::Value(Value::Integer(version.number))));
-        let sql = |sql: &TableSql| format!("{}{condition}", sql.delete);
+        let condition =
+            |dialect| version.as_ref().map_or_else(String::new, |version| version.condition(table, dialect));
+        let sql = |sql: &TableSql| format!("{}{}", sql.delete, condition(sql.dialect));
         let id = id_value(&**row)?;
         let stays = Stays { shard, id, before: &before, after: &[], columns: None };
         match self.write_with_entries(table, &stays, sql, &params)? {
@@ -181,12 +182,44 @@ impl Session {
         Ok(())
     }
 
-    /// Begins to write on all of these shards or, where somebody else is in the way on one, on none.
-    pub(super) fn lock(&mut self, shards: &ShardSet) -> Result<()> {
+    /// Reads to write: every shard can be written before anything is read. Where that fails, on a server perhaps only in
+    /// the reading, what was not written before is kept from nobody.
+    pub(super) fn locked(
+        &mut self,
+        table: &'static Table,
+        shards: &ShardSet,
+        read: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
         let before: Vec<bool> = self.links.iter().map(Link::may_write).collect();
-        shards.indexes().iter().try_for_each(|&shard| self.take_write(shard)).inspect_err(|_| {
+        let taken = shards.indexes().iter().try_for_each(|&shard| self.take_write(shard));
+        taken.map_err(|error| error.in_table(table.name)).and_then(|()| read(self)).inspect_err(|_| {
             let links = self.links.iter_mut().zip(before);
             links.filter(|(link, before)| link.may_write() && !before).for_each(|(link, _)| link.rollback());
+        })
+    }
+
+    /// Keeps others from writing these models on these shards: by the database's one write lock, or the tables' own.
+    pub(super) fn lock(&mut self, shards: &ShardSet, models: &[usize]) -> Result<()> {
+        for &shard in shards.indexes() {
+            self.take_write(shard)?;
+            let locked = self.lock_tables(shard, models);
+            self.in_the_way(locked)?;
+        }
+        Ok(())
+    }
+
+    fn lock_tables(&self, shard: usize, models: &[usize]) -> Result<()> {
+        let layout = self.cluster.layout();
+        let place = layout.place(shard)?;
+        let link = self.links.get(place.database);
+        let (Dialect::Postgres, Some(connection)) = (place.dialect, link.and_then(Link::connection)) else {
+            return Ok(());
+        };
+        let name = layout.shards().at(shard).map_or("", Shard::name);
+        models.iter().try_for_each(|&model| {
+            let table = &layout.sql(model, shard)?.name;
+            let locked = connection.run(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"));
+            locked.map_err(|error| error.on_shard(name))
         })
     }
 

@@ -10,6 +10,8 @@ pub(crate) fn collation_name(collation: Collation, dialect: Dialect) -> &'static
     match (dialect, collation) {
         (Dialect::Sqlite, Collation::Binary) => "BINARY",
         (Dialect::Sqlite, Collation::NoCase) => "NOCASE",
+        // Refused when a cluster is opened: see `Layout::new`.
+        (Dialect::Postgres, Collation::Binary | Collation::NoCase) => "C",
     }
 }
 
@@ -25,7 +27,7 @@ pub(super) fn aggregate(name: &str, collation: Collation) -> String {
 pub(super) fn least_spelling(site: &Site<'_>, column: usize) -> String {
     let name = quoted(site.table.columns.get(column).map_or("", |column| column.name));
     match (site.dialect, site.table.collation(column)) {
-        (_, Collation::Binary) => name,
+        (_, Collation::Binary) | (Dialect::Postgres, _) => name,
         (Dialect::Sqlite, Collation::NoCase) => format!("min({name} COLLATE BINARY)"),
     }
 }
@@ -59,11 +61,14 @@ impl<'s, 'q> Writer<'s, 'q> {
         self.sql.push_str(&format!(" GROUP BY {names}"));
     }
 
-    /// A column with what it is compared by, where it is text.
+    /// A column with what it is compared by, where it is text. PostgreSQL, which would take it for another expression
+    /// than the column, goes by what the column was made with.
     pub(super) fn compared_column(&self, column: usize) -> String {
         let name = self.scope.column(column);
         match self.definition(column) {
-            Some(ColumnDef { kind: ColumnType::Text, collation, .. }) => {
+            Some(ColumnDef { kind: ColumnType::Text, collation, .. })
+                if self.site.dialect == Dialect::Sqlite =>
+            {
                 format!("{name} COLLATE {}", collation_name(*collation, self.site.dialect))
             }
             _ => name,

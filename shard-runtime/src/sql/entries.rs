@@ -1,6 +1,6 @@
 //! The statements about the entries of lookups, and about the values that they are of.
 
-use super::{TableSql, quoted};
+use super::{Dialect, TableSql, quoted};
 use crate::lookup::{SHARD, VALUE};
 use crate::model::Table;
 
@@ -9,20 +9,20 @@ use crate::model::Table;
 pub(crate) enum Values {
     /// So many, from the least on.
     First(usize),
-    /// So many that are greater than `?1`.
+    /// So many that are greater than the first parameter.
     After(usize),
-    /// Those of the list `?1`.
+    /// Those of the list that is the first parameter.
     Listed,
 }
 
 impl Values {
     /// The condition on a column, and what comes at the end of the statement.
-    fn of(self, column: &str) -> (String, String) {
+    fn of(self, column: &str, dialect: Dialect) -> (String, String) {
         let bounds = |most: usize| format!("ORDER BY {column} LIMIT {most}");
         match self {
             Values::First(most) => (format!("{column} IS NOT NULL"), bounds(most)),
-            Values::After(most) => (format!("{column} > ?1"), bounds(most)),
-            Values::Listed => (format!("{column} IN rarray(?1)"), format!("ORDER BY {column}")),
+            Values::After(most) => (format!("{column} > {}", dialect.param(1)), bounds(most)),
+            Values::Listed => (format!("{column}{}", dialect.is_in(1)), format!("ORDER BY {column}")),
         }
     }
 }
@@ -31,20 +31,21 @@ impl TableSql {
     /// Removes the entries with one of a list of values that name this shard.
     pub(crate) fn remove_entries(&self, entries: &Table) -> String {
         let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
-        format!("DELETE FROM {} WHERE {value} IN rarray(?1) AND {shard} = ?2", self.name)
+        let (is_in, param) = (self.dialect.is_in(1), self.dialect.param(2));
+        format!("DELETE FROM {} WHERE {value}{is_in} AND {shard} = {param}", self.name)
     }
 
     /// Values of a column in their order, each once, and how many rows have it.
     pub(crate) fn counted_values(&self, table: &Table, column: usize, which: Values) -> String {
         let column = name(table, column);
-        let (condition, end) = which.of(&column);
+        let (condition, end) = which.of(&column, self.dialect);
         format!("SELECT {column}, count(*) FROM {} WHERE {condition} GROUP BY {column} {end}", self.name)
     }
 
     /// Entries in the order of their values: value and shard.
     pub(crate) fn entries(&self, entries: &Table, which: Values) -> String {
         let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
-        let (condition, end) = which.of(&value);
+        let (condition, end) = which.of(&value, self.dialect);
         format!("SELECT {value}, {shard} FROM {} WHERE {condition} {end}", self.name)
     }
 }

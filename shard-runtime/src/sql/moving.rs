@@ -1,6 +1,6 @@
 //! The statements by which rows move from one shard to another.
 
-use super::{TableSql, quoted};
+use super::{Dialect, TableSql, quoted};
 use crate::model::Table;
 
 impl TableSql {
@@ -9,24 +9,28 @@ impl TableSql {
         let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
         let list = list(columns.iter());
         let (by, id) = (name(by), name(table.id));
-        format!("SELECT {list} FROM {} WHERE {by} IN rarray(?1) ORDER BY {id}", self.name)
+        format!("SELECT {list} FROM {} WHERE {by}{} ORDER BY {id}", self.name, self.dialect.is_in(1))
     }
 
-    /// Writes a row with these columns, one of them left out.
+    /// Writes a row with these columns; or without the id at a place, which the database counts and answers.
     pub(crate) fn copy_to(&self, columns: &[String], left_out: Option<usize>) -> String {
         let given =
             || columns.iter().enumerate().filter(|(at, _)| Some(*at) != left_out).map(|(_, name)| name);
-        let places: Vec<String> = (1..=given().count()).map(|place| format!("?{place}")).collect();
-        match places.is_empty() {
+        let places = self.dialect.params(given().count());
+        let mut sql = match places.is_empty() {
             true => format!("INSERT INTO {} DEFAULT VALUES", self.name),
-            false => format!("INSERT INTO {} ({}) VALUES ({})", self.name, list(given()), places.join(", ")),
+            false => format!("INSERT INTO {} ({}) VALUES ({places})", self.name, list(given())),
+        };
+        if let (Dialect::Postgres, Some(id)) = (self.dialect, left_out.and_then(|at| columns.get(at))) {
+            sql.push_str(&format!(" RETURNING {}", quoted(id)));
         }
+        sql
     }
 
     /// Removes the rows whose ids are in a list.
     pub(crate) fn remove(&self, table: &Table) -> String {
         let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
-        format!("DELETE FROM {} WHERE {id} IN rarray(?1)", self.name)
+        format!("DELETE FROM {} WHERE {id}{}", self.name, self.dialect.is_in(1))
     }
 }
 

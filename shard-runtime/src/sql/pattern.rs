@@ -12,6 +12,10 @@ impl<'q> Writer<'_, 'q> {
         let as_glob = glob(pattern).map_err(|error| self.scope.table.error_at(column, error))?;
         self.column(column);
         match (self.site.dialect, self.scope.table.collation(column)) {
+            (Dialect::Postgres, _) => {
+                self.sql.push_str(" LIKE ");
+                self.param(Param::Value(Value::Text(pattern.into())));
+            }
             // SQLite's LIKE folds case; GLOB does not. Each uses the indexes of the collation that it is for.
             (Dialect::Sqlite, Collation::Binary) => {
                 self.sql.push_str(" GLOB ");

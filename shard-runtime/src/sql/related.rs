@@ -66,6 +66,7 @@ fn join(dialect: Dialect) -> &'static str {
     match dialect {
         // SQLite takes the tables of a CROSS JOIN in the order in which they are written.
         Dialect::Sqlite => "CROSS JOIN",
+        Dialect::Postgres => "JOIN",
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::quoted;
+use super::{Dialect, quoted};
 use crate::model::{ColumnDef, IdKind, KeyColumns, Table};
 
 /// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
 #[derive(Debug)]
 pub(crate) struct TableSql {
+    pub(crate) dialect: Dialect,
     /// The table's name with its prefix, quoted.
     pub(crate) name: String,
     /// `SELECT` with every column, up to the table.
@@ -16,6 +17,8 @@ pub(crate) struct TableSql {
     pub(crate) get: String,
     /// A row with all its columns; for ids that the database counts, all but the id.
     pub(crate) insert: String,
+    /// Many such rows, a list for each column, where that is better than one after the other.
+    pub(crate) insert_lists: Option<String>,
     /// Removes the row with an id.
     pub(crate) delete: String,
     /// The columns' names, quoted.
@@ -23,7 +26,7 @@ pub(crate) struct TableSql {
 }
 
 impl TableSql {
-    pub(crate) fn new(table: &Table, prefix: &str) -> Self {
+    pub(crate) fn new(table: &Table, prefix: &str, dialect: Dialect) -> Self {
         let name = quoted(&format!("{prefix}{}", table.name));
         let list = |columns: &[&ColumnDef]| {
             columns.iter().map(|column| quoted(column.name)).collect::<Vec<_>>().join(", ")
@@ -34,19 +37,37 @@ impl TableSql {
             given.remove(table.id);
         }
         let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
-        let places: Vec<String> = (1..=given.len()).map(|place| format!("?{place}")).collect();
+        let counts = table.id_kind == IdKind::Auto && dialect == Dialect::Postgres;
+        let answer = if counts { format!(" RETURNING {id}") } else { String::new() };
+        let lists = || {
+            let lists = given.iter().enumerate().map(|(place, column)| {
+                format!("{}::{}[]", dialect.param(place + 1), dialect.column_type(column.kind))
+            });
+            let lists: Vec<String> = lists.collect();
+            format!("INSERT INTO {name} ({}) SELECT * FROM unnest({})", list(&given), lists.join(", "))
+        };
         let select = format!("SELECT {} FROM {name}", list(&all));
         TableSql {
-            get: format!("{select} WHERE {id} = ?1"),
+            get: format!("{select} WHERE {id} = {}", dialect.param(1)),
             insert: match given.is_empty() {
-                true => format!("INSERT INTO {name} DEFAULT VALUES"),
-                false => format!("INSERT INTO {name} ({}) VALUES ({})", list(&given), places.join(", ")),
+                true => format!("INSERT INTO {name} DEFAULT VALUES{answer}"),
+                false => {
+                    let places = dialect.params(given.len());
+                    format!("INSERT INTO {name} ({}) VALUES ({places}){answer}", list(&given))
+                }
             },
-            delete: format!("DELETE FROM {name} WHERE {id} = ?1"),
+            insert_lists: (dialect == Dialect::Postgres && !given.is_empty() && !counts).then(lists),
+            delete: format!("DELETE FROM {name} WHERE {id} = {}", dialect.param(1)),
             columns: all.iter().map(|column| quoted(column.name)).collect(),
+            dialect,
             select,
             name,
         }
+    }
+
+    /// What inserts rows, in the way that is best.
+    pub(crate) fn sent(&self) -> &str {
+        self.insert_lists.as_deref().unwrap_or(&self.insert)
     }
 
     /// Inserts a row or, where its id is there with the same key, sets its other columns. Where the model has a version,
@@ -62,7 +83,7 @@ impl TableSql {
             .filter(|&column| !stays(column))
             .map(|column| match version {
                 Some(version) if version == column => {
-                    format!("{} = ?{}", name(column), table.columns.len() + 1)
+                    format!("{} = {}", name(column), self.dialect.param(table.columns.len() + 1))
                 }
                 _ => format!("{0} = excluded.{0}", name(column)),
             })
@@ -74,7 +95,7 @@ impl TableSql {
             .iter()
             .filter(|&&column| column != table.id)
             .chain(&version)
-            .map(|&column| format!("{0} = excluded.{0}", name(column)))
+            .map(|&column| format!("{1}.{0} = excluded.{0}", name(column), self.name))
             .collect();
         let condition =
             if same.is_empty() { String::new() } else { format!(" WHERE {}", same.join(" AND ")) };
@@ -90,11 +111,11 @@ impl TableSql {
         let _ = write!(sql, "UPDATE {} SET ", self.name);
         for (place, &column) in columns.iter().enumerate() {
             let separator = if place == 0 { "" } else { ", " };
-            let _ = write!(sql, "{separator}{} = ?{}", name(column), place + 1);
+            let _ = write!(sql, "{separator}{} = {}", name(column), self.dialect.param(place + 1));
         }
-        let _ = write!(sql, " WHERE {} = ?{}", name(table.id), columns.len() + 1);
+        let _ = write!(sql, " WHERE {} = {}", name(table.id), self.dialect.param(columns.len() + 1));
         if let Some(version) = version {
-            let _ = write!(sql, " AND {} = ?{}", name(version), columns.len() + 2);
+            let _ = write!(sql, " AND {} = {}", name(version), self.dialect.param(columns.len() + 2));
         }
         sql
     }

@@ -1,0 +1,463 @@
+//! One connection: its transaction, its statements, and how it is brought back to order after an error.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join;
+use tokio_postgres::config::Config;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls, Statement};
+
+use super::errors::from_postgres;
+use super::executor::Executor;
+use super::statement::PostgresStatement;
+use crate::driver::{
+    ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Synchronous, Transaction,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sql::{Param, quoted};
+use crate::value::{Value, mismatch};
+
+/// How many prepared statements a connection keeps.
+const STATEMENTS: usize = 256;
+
+/// The first parameter that a statement may not have.
+const ONE_TOO_MANY: &str = "$65536";
+
+/// How long a statement that nobody wants any more may go on before it is cancelled, and how long cancelling may take.
+const RUNNING_OUT: Duration = Duration::from_millis(2);
+const CANCELLING: Duration = Duration::from_secs(2);
+
+/// What catches a cancellation that came too late for its statement, so that it does not hit the next one.
+const TRAP: &str = "SELECT pg_sleep(0.5)";
+
+/// Said before a transaction is ended: fails where a statement of it has failed. PostgreSQL itself would roll back then,
+/// and answer that it has done so, which is no error.
+const IS_WHOLE: &str = "SELECT";
+
+/// The savepoint before each statement of a transaction that writes: without it PostgreSQL would give up the whole
+/// transaction for one statement.
+const GUARD: &str = "sharded_guard";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No transaction.
+    Idle,
+    /// One is wanted, and begins along with its first statement.
+    Wanted(Transaction),
+    /// One is under way, with the guard's savepoint or without.
+    Open(Transaction, bool),
+    /// Nobody knows how the connection stands.
+    Broken,
+}
+
+pub(super) struct PostgresConnection {
+    // Dropped before the event loop that its requests need.
+    client: Client,
+    executor: Executor,
+    statements: RefCell<HashMap<String, Statement>>,
+    state: Cell<State>,
+    deadline: Cell<Option<Instant>>,
+    busy_timeout: Duration,
+}
+
+impl PostgresConnection {
+    pub(super) fn connect(config: &Config, busy_timeout: Duration) -> Result<Self> {
+        let executor = Executor::new()?;
+        let (client, connection) = executor.wait(config.connect(NoTls)).map_err(from_postgres)?;
+        executor.spawn(async move {
+            // How it ends is told to whoever waits for an answer.
+            let _ = connection.await;
+        });
+        let (statements, state, deadline) = (RefCell::default(), Cell::new(State::Idle), Cell::new(None));
+        Ok(PostgresConnection { client, executor, statements, state, deadline, busy_timeout })
+    }
+
+    /// Sets what a connection needs; makes the schema where it is wanted.
+    pub(super) fn settle(&self, schema: Option<&str>, synchronous: Synchronous, mode: Mode) -> Result<()> {
+        let level = match synchronous {
+            Synchronous::Full => "on",
+            Synchronous::Normal => "off",
+        };
+        let mut sql = format!(
+            "SET synchronous_commit = {level}; SET client_min_messages = warning; SET extra_float_digits = 1"
+        );
+        if let Some(schema) = schema {
+            let name = quoted(schema);
+            if mode == Mode::Create {
+                sql.push_str(&format!("; CREATE SCHEMA IF NOT EXISTS {name}"));
+            }
+            sql.push_str(&format!("; SET search_path = {name}"));
+        }
+        self.run(&sql)?;
+        let Some(schema) = schema else { return Ok(()) };
+        let known = self.texts("SELECT nspname::text FROM pg_namespace WHERE nspname = $1", schema)?;
+        match known.is_empty() {
+            false => Ok(()),
+            true => {
+                let said = format!("there is no schema `{schema}` in the database; `create` makes it");
+                Err(Error::new(ErrorKind::Missing, said))
+            }
+        }
+    }
+
+    pub(super) fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline.get()
+    }
+
+    /// The same work, with what has to be said before a statement sent along with it.
+    pub(super) fn after_what_is_due<'c, O: Send>(
+        &'c self,
+        work: impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c,
+    ) -> impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c {
+        let ahead = match self.state.get() {
+            State::Idle | State::Broken | State::Open(Transaction::Read, _) => None,
+            State::Wanted(Transaction::Read) => {
+                self.state.set(State::Open(Transaction::Read, false));
+                Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned())
+            }
+            State::Wanted(Transaction::Write) => {
+                self.state.set(State::Open(Transaction::Write, true));
+                Some(format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SAVEPOINT {GUARD}"))
+            }
+            State::Open(Transaction::Write, guarded) => {
+                self.state.set(State::Open(Transaction::Write, true));
+                let before = if guarded { format!("RELEASE SAVEPOINT {GUARD}; ") } else { String::new() };
+                Some(format!("{before}SAVEPOINT {GUARD}"))
+            }
+        };
+        let client = &self.client;
+        async move {
+            match ahead {
+                None => work.await,
+                Some(ahead) => {
+                    let (said, done) = join(client.batch_execute(&ahead), work).await;
+                    said?;
+                    done
+                }
+            }
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Brings the transaction back to where it was before a statement that has failed, and answers its error.
+    pub(super) fn failed(&self, error: Error) -> Error {
+        let done = match self.state.get() {
+            _ if self.client.is_closed() => Err(()),
+            State::Idle | State::Wanted(_) | State::Broken => Ok(()),
+            // The next statement begins another one.
+            State::Open(Transaction::Read, _) => {
+                self.say("ROLLBACK").map(|()| self.state.set(State::Wanted(Transaction::Read)))
+            }
+            State::Open(Transaction::Write, true) => self.say(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
+            State::Open(Transaction::Write, false) => Err(()),
+        };
+        if done.is_err() {
+            self.state.set(State::Broken);
+        }
+        error
+    }
+
+    /// Ends the transaction with its effects, now or later. What is lost before its answer has come may have been done.
+    fn end(&self, sql: &str) -> Result<()> {
+        self.check_whole()?;
+        let ended = self.executor.wait(self.client.batch_execute(&format!("{IS_WHOLE}; {sql}")));
+        self.state.set(State::Idle);
+        let Err(error) = ended.map_err(from_postgres) else { return Ok(()) };
+        if error.kind() == ErrorKind::ConnectionLost {
+            self.state.set(State::Broken);
+            let said = format!("the connection was lost before the server had answered: {error}");
+            return Err(Error::new(ErrorKind::InDoubt, said).with_source(error));
+        }
+        if self.say("ROLLBACK").is_err() {
+            self.state.set(State::Broken);
+        }
+        Err(error)
+    }
+
+    /// Nothing is done any more on a connection whose transaction is lost.
+    fn check_whole(&self) -> Result<()> {
+        if self.state.get() != State::Broken && !self.client.is_closed() {
+            return Ok(());
+        }
+        self.state.set(State::Broken);
+        Err(Error::new(ErrorKind::ConnectionLost, "the connection to the server was lost"))
+    }
+
+    fn say(&self, sql: &str) -> Result<(), ()> {
+        self.executor.wait(self.client.batch_execute(sql)).map_err(|_| ())
+    }
+
+    /// Ends a statement that is under way and that nobody wants any more: `rest` waits for its end.
+    pub(super) fn give_up(&self, rest: impl Future<Output = Result<(), tokio_postgres::Error>> + Send) {
+        let token = self.client.cancel_token();
+        let client = &self.client;
+        let ended = self.executor.wait(async move {
+            let mut rest = pin!(rest);
+            if let Ok(ended) = tokio::time::timeout(RUNNING_OUT, rest.as_mut()).await {
+                return Some(ended);
+            }
+            let cancelled = tokio::time::timeout(CANCELLING, async {
+                let _ = token.cancel_query(NoTls).await;
+                let ended = rest.await;
+                let is_cancelled =
+                    |error: &tokio_postgres::Error| error.code() == Some(&SqlState::QUERY_CANCELED);
+                match ended.as_ref().is_err_and(is_cancelled) {
+                    true => ended,
+                    false => client.batch_execute(TRAP).await.and(ended),
+                }
+            });
+            cancelled.await.ok()
+        });
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => drop(self.failed(from_postgres(error))),
+            None => self.state.set(State::Broken),
+        }
+    }
+
+    /// What is prepared of a statement is of no use any more.
+    pub(super) fn forget(&self, sql: &str) {
+        self.statements.borrow_mut().remove(sql);
+    }
+
+    fn prepared(&self, sql: &str) -> Result<Statement> {
+        self.check_whole()?;
+        // The protocol has two bytes for their number, and a text with more is long.
+        if sql.len() > usize::from(u16::MAX) && sql.contains(ONE_TOO_MANY) {
+            let said =
+                format!("the statement has more parameters than the {} that PostgreSQL takes", u16::MAX);
+            return Err(Error::new(ErrorKind::TooManyValues, said));
+        }
+        if let Some(statement) = self.statements.borrow().get(sql) {
+            return Ok(statement.clone());
+        }
+        let client = &self.client;
+        let preparing = self.after_what_is_due(async move { client.prepare(sql).await });
+        let prepared = match self.executor.wait_until(self.deadline.get(), preparing) {
+            Ok(Ok(statement)) => statement,
+            Ok(Err(error)) => return Err(self.failed(from_postgres(error))),
+            Err(timed_out) => {
+                self.state.set(State::Broken);
+                return Err(timed_out);
+            }
+        };
+        let mut statements = self.statements.borrow_mut();
+        if statements.len() >= STATEMENTS {
+            statements.clear();
+        }
+        statements.insert(sql.to_owned(), prepared.clone());
+        Ok(prepared)
+    }
+
+    /// The first column of the rows that a statement with one text finds.
+    fn texts(&self, sql: &str, text: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        self.visit(sql, text, |row| {
+            found.push(text_in(row, 0)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn visit(&self, sql: &str, text: &str, mut visit: impl FnMut(&dyn Cursor) -> Result<()>) -> Result<()> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.query(&[Param::Value(Value::Text(text.into()))])?;
+        while rows.advance()? {
+            visit(&*rows)?;
+        }
+        Ok(())
+    }
+}
+
+fn text_in(row: &dyn Cursor, place: usize) -> Result<String> {
+    match row.value(place)? {
+        Value::Text(text) => Ok(text.into_owned()),
+        other => Err(mismatch("text", &other).into()),
+    }
+}
+
+fn is_true(row: &dyn Cursor, place: usize) -> Result<bool> {
+    Ok(row.value(place)? == Value::Boolean(true))
+}
+
+impl Connection for PostgresConnection {
+    fn wait_for_locks(&self) -> Result<()> {
+        // None at all would be for ever.
+        let milliseconds = self.busy_timeout.as_millis().max(1);
+        self.run(&format!("SET lock_timeout = {milliseconds}"))
+    }
+
+    fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
+        let statement = self.prepared(sql)?;
+        Ok(Box::new(PostgresStatement::new(self, statement, sql.to_owned())))
+    }
+
+    fn run(&self, sql: &str) -> Result<()> {
+        self.check_whole()?;
+        // A savepoint of the session's would be gone along with a guard around it.
+        let ahead = match self.state.get() {
+            State::Open(Transaction::Write, true) => {
+                self.state.set(State::Open(Transaction::Write, false));
+                format!("RELEASE SAVEPOINT {GUARD}; ")
+            }
+            State::Wanted(_) => {
+                let begun = self.executor.wait(self.after_what_is_due(async { Ok(()) }));
+                begun.map_err(|error| self.failed(from_postgres(error)))?;
+                return self.run(sql);
+            }
+            State::Idle | State::Broken | State::Open(..) => String::new(),
+        };
+        let said = self.executor.wait(self.client.batch_execute(&format!("{ahead}{sql}")));
+        said.map_err(|error| self.failed(from_postgres(error)))
+    }
+
+    fn begin(&self, transaction: Transaction) -> Result<()> {
+        match self.state.get() {
+            State::Idle => {
+                self.state.set(State::Wanted(transaction));
+                Ok(())
+            }
+            state => {
+                let said = format!("a transaction is begun, and the connection is {state:?}");
+                Err(Error::new(ErrorKind::Database, said))
+            }
+        }
+    }
+
+    fn commit(&self) -> Result<()> {
+        match self.state.get() {
+            State::Idle | State::Wanted(_) => self.state.set(State::Idle),
+            State::Open(Transaction::Write, _) | State::Broken => return self.end("COMMIT"),
+            // Nobody has to wait for the end of what was only read.
+            State::Open(Transaction::Read, _) => {
+                self.state.set(State::Idle);
+                let _ = self.executor.begin(pin!(self.client.batch_execute("COMMIT")));
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare_commit(&self, name: &str) -> Result<()> {
+        if let State::Wanted(_) = self.state.get() {
+            self.run("")?;
+        }
+        self.end(&format!("PREPARE TRANSACTION '{name}'")).map_err(|error| match error.kind() {
+            // It decides nothing: whoever finds it prepared rolls it back.
+            ErrorKind::InDoubt => Error::new(ErrorKind::ConnectionLost, error.to_string()).with_source(error),
+            _ => error,
+        })
+    }
+
+    /// What was deferred is looked at when the transaction is prepared, or committed.
+    fn check_constraints(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn rollback(&self) -> Result<()> {
+        match self.state.replace(State::Idle) {
+            State::Idle | State::Wanted(_) => Ok(()),
+            State::Open(Transaction::Read, _) => {
+                let _ = self.executor.begin(pin!(self.client.batch_execute("ROLLBACK")));
+                Ok(())
+            }
+            State::Open(Transaction::Write, _) => {
+                let undone = self.executor.wait(self.client.batch_execute("ROLLBACK"));
+                undone.map_err(|error| {
+                    self.state.set(State::Broken);
+                    from_postgres(error)
+                })
+            }
+            State::Broken => {
+                self.state.set(State::Broken);
+                Ok(())
+            }
+        }
+    }
+
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        self.deadline.set(deadline);
+        self.executor.go_on();
+    }
+
+    fn interrupter(&self) -> Interrupter {
+        let stop = Arc::clone(self.executor.stop());
+        Box::new(move || stop.ask())
+    }
+
+    /// Nobody has to wake a thread to wait for a server.
+    fn is_large(&self) -> bool {
+        false
+    }
+
+    fn in_transaction(&self) -> bool {
+        matches!(self.state.get(), State::Wanted(_) | State::Open(..)) && !self.client.is_closed()
+    }
+
+    fn is_usable(&self) -> bool {
+        if self.state.get() == State::Broken {
+            return false;
+        }
+        // What the server has said meanwhile, which may be that it is gone.
+        self.executor.wait(async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        });
+        !self.client.is_closed()
+    }
+
+    fn columns(&self, table: &str) -> Result<Vec<ActualColumn>> {
+        let sql = "\
+            SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, \
+                a.atthasdef OR a.attidentity <> '', \
+                EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary \
+                    AND a.attnum = ANY (i.indkey)), \
+                CASE WHEN l.collname = 'default' THEN d.datcollate ELSE coalesce(l.collname, '')::text END \
+            FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation, pg_database d \
+            WHERE a.attrelid = to_regclass(quote_ident($1)) AND a.attnum > 0 AND NOT a.attisdropped \
+                AND d.datname = current_database() \
+            ORDER BY a.attnum";
+        let mut columns = Vec::new();
+        self.visit(sql, table, |row| {
+            columns.push(ActualColumn {
+                name: text_in(row, 0)?,
+                sql_type: text_in(row, 1)?,
+                nullable: is_true(row, 2)?,
+                has_default: is_true(row, 3)?,
+                is_primary_key: is_true(row, 4)?,
+                collation: text_in(row, 5)?,
+            });
+            Ok(())
+        })?;
+        Ok(columns)
+    }
+
+    fn indexes(&self, table: &str) -> Result<Vec<(String, bool)>> {
+        let sql = "\
+            SELECT c.relname::text, i.indisunique FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+            WHERE i.indrelid = to_regclass(quote_ident($1)) AND i.indisvalid";
+        let mut indexes = Vec::new();
+        self.visit(sql, table, |row| {
+            indexes.push((text_in(row, 0)?, is_true(row, 1)?));
+            Ok(())
+        })?;
+        Ok(indexes)
+    }
+
+    fn native(&self) -> &dyn Any {
+        &self.client
+    }
+}

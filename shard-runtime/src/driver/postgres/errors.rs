@@ -1,0 +1,104 @@
+//! What PostgreSQL says, as one of our kinds of error, with the column where it names one.
+
+use tokio_postgres::error::{DbError, SqlState};
+
+use crate::error::{Error, ErrorKind};
+use crate::sql::OUT_OF_RANGE;
+
+/// What PostgreSQL, or the way to it, says.
+pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
+    let Some(said) = error.as_db_error() else {
+        let kind = match error.code() {
+            _ if error.is_closed() || is_about_the_way(&error) => ErrorKind::ConnectionLost,
+            _ => ErrorKind::Database,
+        };
+        return Error::new(kind, with_causes(&error)).with_source(error);
+    };
+    let kind = kind_of(said.code());
+    let computed = said.message().split_once(OUT_OF_RANGE).and_then(|(_, rest)| rest.split_once("`: "));
+    if let Some((column, why)) = computed {
+        let why = why.trim_end_matches('"');
+        return Error::new(ErrorKind::Value, why).at_column(column).with_source(error);
+    }
+    let (text, column) = (text_of(said, kind), column_of(said));
+    let error = Error::new(kind, text).with_source(error);
+    match column {
+        Some(column) => error.at_column(&column),
+        None => error,
+    }
+}
+
+fn text_of(said: &DbError, kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::TimedOut => "the statement took longer than the session's timeout".to_owned(),
+        // The detail names the key.
+        ErrorKind::Unique | ErrorKind::ForeignKey => match said.detail() {
+            Some(detail) => format!("{}: {detail}", said.message()),
+            None => said.message().to_owned(),
+        },
+        _ => said.message().to_owned(),
+    }
+}
+
+fn column_of(said: &DbError) -> Option<String> {
+    let named = said.column().map(str::to_owned);
+    named.or_else(|| {
+        let is_missing = *said.code() == SqlState::UNDEFINED_COLUMN;
+        let name = is_missing.then(|| said.message().split('"').nth(1)).flatten();
+        name.map(str::to_owned)
+    })
+}
+
+/// The error with what has caused it: alone it may only say that something failed.
+fn with_causes(error: &tokio_postgres::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let next_said = next.to_string();
+        if !said.contains(&next_said) {
+            said = format!("{said}: {next_said}");
+        }
+        cause = next.source();
+    }
+    said
+}
+
+/// Whether the network is at fault.
+fn is_about_the_way(error: &tokio_postgres::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        if next.is::<std::io::Error>() {
+            return true;
+        }
+        cause = next.source();
+    }
+    let said = error.to_string();
+    said.starts_with("error connecting to server") || said.starts_with("timeout")
+}
+
+fn kind_of(state: &SqlState) -> ErrorKind {
+    let code = state.code();
+    match code {
+        "23505" => ErrorKind::Unique,
+        "23503" => ErrorKind::ForeignKey,
+        "23502" => ErrorKind::NotNull,
+        // A lock that was not given, a deadlock, a row that somebody else was first to change; no connection left.
+        "55P03" | "40P01" | "40001" | "53300" => ErrorKind::Busy,
+        "57014" | "25P04" => ErrorKind::TimedOut,
+        "25006" => ErrorKind::ReadOnly,
+        "53100" => ErrorKind::Full,
+        "58030" => ErrorKind::Io,
+        "XX001" | "XX002" => ErrorKind::Corrupt,
+        "42P01" | "42703" | "42704" => ErrorKind::Schema,
+        "3D000" | "3F000" => ErrorKind::Missing,
+        "28000" | "28P01" => ErrorKind::Configuration,
+        "25P03" | "57P01" | "57P02" | "57P03" | "57P05" => ErrorKind::ConnectionLost,
+        "54000" | "54001" | "54011" | "54023" => ErrorKind::TooManyValues,
+        _ => match code.get(..2) {
+            Some("08") => ErrorKind::ConnectionLost,
+            Some("22") => ErrorKind::Value,
+            _ if code == "23514" => ErrorKind::Value,
+            _ => ErrorKind::Database,
+        },
+    }
+}

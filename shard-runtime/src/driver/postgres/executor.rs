@@ -1,0 +1,164 @@
+//! An event loop for one connection, run by the thread that waits.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) struct Executor {
+    runtime: Arc<Runtime>,
+    stop: Arc<Stop>,
+}
+
+/// What ends a wait from outside.
+#[derive(Default)]
+pub(super) struct Stop {
+    is_asked: AtomicBool,
+    waiter: AtomicWaker,
+}
+
+impl Stop {
+    pub(super) fn ask(&self) {
+        self.is_asked.store(true, Ordering::Release);
+        self.waiter.wake();
+    }
+}
+
+impl Executor {
+    pub(super) fn new() -> Result<Self> {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(|error| {
+            Error::new(ErrorKind::Io, format!("no event loop could be made: {error}")).with_source(error)
+        })?;
+        Ok(Executor { runtime: Arc::new(runtime), stop: Arc::default() })
+    }
+
+    pub(super) fn stop(&self) -> &Arc<Stop> {
+        &self.stop
+    }
+
+    /// Forgets that somebody has asked to stop.
+    pub(super) fn go_on(&self) {
+        self.stop.is_asked.store(false, Ordering::Release);
+    }
+
+    /// Runs something beside whatever is waited for.
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(future);
+    }
+
+    /// Waits for something.
+    pub(super) fn wait<F: Future<Output: Send> + Send>(&self, future: F) -> F::Output {
+        match Handle::try_current() {
+            Err(_) => self.runtime.block_on(future),
+            // A thread of somebody's asynchronous runtime may not wait in another one.
+            Ok(_) => std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| self.runtime.block_on(future));
+                waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }),
+        }
+    }
+
+    /// Waits for something until the deadline, or until somebody asks to stop.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`]
+    pub(super) fn wait_until<F: Future<Output: Send> + Send>(
+        &self,
+        deadline: Option<Instant>,
+        future: F,
+    ) -> Result<F::Output> {
+        let stop = Arc::clone(&self.stop);
+        self.wait(async move {
+            let mut future = pin!(future);
+            let mut over = pin!(async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            });
+            poll_fn(|context| {
+                if let Poll::Ready(output) = future.as_mut().poll(context) {
+                    return Poll::Ready(Ok(output));
+                }
+                stop.waiter.register(context.waker());
+                match stop.is_asked.load(Ordering::Acquire) || over.as_mut().poll(context).is_ready() {
+                    true => Poll::Ready(Err(timed_out())),
+                    false => Poll::Pending,
+                }
+            })
+            .await
+        })
+    }
+
+    /// Begins something, so that what it sends is on its way, and does not wait for it.
+    pub(super) fn begin<F: Future<Output: Send> + Send>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
+        self.wait(async move {
+            if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+                return Some(output);
+            }
+            // The connection sends.
+            tokio::task::yield_now().await;
+            None
+        })
+    }
+}
+
+impl Drop for Executor {
+    /// An event loop may not be dropped on a thread of somebody's asynchronous runtime; another one does it there.
+    fn drop(&mut self) {
+        if Handle::try_current().is_ok() {
+            let runtime = Arc::clone(&self.runtime);
+            // Where there is no other thread, nothing is left to try.
+            let _ = std::thread::Builder::new().spawn(move || {
+                while Arc::strong_count(&runtime) > 1 {
+                    std::thread::yield_now();
+                }
+            });
+        }
+    }
+}
+
+fn timed_out() -> Error {
+    Error::new(ErrorKind::TimedOut, "the statement took longer than the session's timeout")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn waiting_ends_at_the_deadline_and_when_asked_to() {
+        let executor = Executor::new().unwrap();
+        assert_eq!(executor.wait_until(None, async { 5 }).unwrap(), 5);
+        let soon = Instant::now() + Duration::from_millis(5);
+        let never = std::future::pending::<()>;
+        assert_eq!(executor.wait_until(Some(soon), never()).unwrap_err().kind(), ErrorKind::TimedOut);
+        let stop = Arc::clone(executor.stop());
+        let asking = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(5));
+            stop.ask();
+        });
+        assert_eq!(executor.wait_until(None, never()).unwrap_err().kind(), ErrorKind::TimedOut);
+        asking.join().unwrap();
+        assert!(executor.wait_until(None, never()).is_err(), "it is asked until it goes on");
+        executor.go_on();
+        assert_eq!(executor.wait_until(None, async { 5 }).unwrap(), 5);
+    }
+
+    #[test]
+    fn a_thread_of_another_runtime_may_wait() {
+        let executor = Executor::new().unwrap();
+        let other = Builder::new_current_thread().build().unwrap();
+        assert_eq!(other.block_on(async { executor.wait(async { 5 }) }), 5);
+        other.block_on(async { drop(executor) });
+    }
+}

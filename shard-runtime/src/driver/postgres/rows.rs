@@ -1,0 +1,174 @@
+//! The rows of a statement that is under way on its server.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures_util::{Stream as _, StreamExt as _};
+use tokio_postgres::{Row, RowStream, Statement};
+
+use super::connection::PostgresConnection;
+use super::errors::from_postgres;
+use super::values::{Encoded, Raw};
+use crate::driver::Cursor;
+use crate::error::{Result, ValueError};
+use crate::merge::Stream;
+use crate::model::RowSource;
+use crate::value::Value;
+
+/// How many rows are taken at once where so many have come.
+const AT_ONCE: usize = 256;
+
+type Beginning<'c> =
+    Pin<Box<dyn Future<Output = std::result::Result<RowStream, tokio_postgres::Error>> + Send + 'c>>;
+
+pub(super) struct PostgresRows<'c> {
+    connection: &'c PostgresConnection,
+    statement: Statement,
+    stage: Stage<'c>,
+    /// What has come and was not read yet; the current row is first.
+    come: VecDeque<Row>,
+    has_current: bool,
+}
+
+enum Stage<'c> {
+    Sent(Beginning<'c>),
+    Streaming(Pin<Box<RowStream>>),
+    /// With the number of rows that were changed.
+    Ended(u64),
+}
+
+impl<'c> PostgresRows<'c> {
+    /// Sends a statement and does not wait for its answer.
+    pub(super) fn begin(
+        connection: &'c PostgresConnection,
+        statement: Statement,
+        params: Vec<Encoded>,
+    ) -> Self {
+        let (client, prepared) = (connection.client(), statement.clone());
+        let asking = async move { client.query_raw(&prepared, params).await };
+        let mut beginning: Beginning<'c> = Box::pin(connection.after_what_is_due(asking));
+        let stage = match connection.executor().begin(Pin::new(&mut beginning)) {
+            None => Stage::Sent(beginning),
+            Some(Ok(stream)) => Stage::Streaming(Box::pin(stream)),
+            // It cannot be polled again, and is told when the first row is asked for.
+            Some(Err(error)) => Stage::Sent(Box::pin(async move { Err(error) })),
+        };
+        PostgresRows { connection, statement, stage, come: VecDeque::new(), has_current: false }
+    }
+
+    /// Waits until the statement has ended; the number of rows that it changed.
+    pub(super) fn end(mut self) -> Result<u64> {
+        while self.advance()? {}
+        match self.stage {
+            Stage::Ended(rows) => Ok(rows),
+            Stage::Sent(_) | Stage::Streaming(_) => Ok(0),
+        }
+    }
+
+    /// Waits for rows, and takes those that have come.
+    fn fill(&mut self) -> Result<()> {
+        let (stage, come) = (&mut self.stage, &mut self.come);
+        let filling = async move {
+            if let Stage::Sent(beginning) = stage {
+                *stage = Stage::Streaming(Box::pin(beginning.await?));
+            }
+            let Stage::Streaming(stream) = stage else { return Ok(()) };
+            let mut waits = true;
+            let ended = poll_fn(|context| {
+                while come.len() < AT_ONCE {
+                    match stream.as_mut().poll_next(context) {
+                        Poll::Ready(Some(Ok(row))) => {
+                            come.push_back(row);
+                            waits = false;
+                        }
+                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                        Poll::Ready(None) => return Poll::Ready(Ok(true)),
+                        Poll::Pending if waits => return Poll::Pending,
+                        Poll::Pending => break,
+                    }
+                }
+                Poll::Ready(Ok(false))
+            });
+            if ended.await? {
+                let rows = stream.rows_affected().unwrap_or(0);
+                *stage = Stage::Ended(rows);
+            }
+            Ok(())
+        };
+        match self.connection.executor().wait_until(self.connection.deadline(), filling) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.stage = Stage::Ended(0);
+                Err(self.connection.failed(from_postgres(error)))
+            }
+            Err(stopped) => {
+                self.give_up();
+                Err(stopped)
+            }
+        }
+    }
+
+    /// Ends the statement on its server, unless it has ended.
+    fn give_up(&mut self) {
+        let rest = match std::mem::replace(&mut self.stage, Stage::Ended(0)) {
+            Stage::Ended(_) => return,
+            stage => stage,
+        };
+        self.connection.give_up(async move {
+            let mut stream = match rest {
+                Stage::Sent(beginning) => Box::pin(beginning.await?),
+                Stage::Streaming(stream) => stream,
+                Stage::Ended(_) => return Ok(()),
+            };
+            while let Some(row) = stream.next().await {
+                row?;
+            }
+            Ok(())
+        });
+    }
+}
+
+impl Drop for PostgresRows<'_> {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+impl Stream for PostgresRows<'_> {
+    fn advance(&mut self) -> Result<bool> {
+        if std::mem::take(&mut self.has_current) {
+            self.come.pop_front();
+        }
+        if self.come.is_empty() && !matches!(self.stage, Stage::Ended(_)) {
+            self.fill()?;
+        }
+        self.has_current = !self.come.is_empty();
+        Ok(self.has_current)
+    }
+}
+
+impl RowSource for PostgresRows<'_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        let row = self.come.front().filter(|_| self.has_current);
+        let row = row.ok_or_else(|| ValueError::new("there is no row"))?;
+        let column = row.columns().get(index);
+        let column = column.ok_or_else(|| ValueError::new("the row has no such column"))?;
+        match row.try_get::<_, Option<Raw<'_>>>(index) {
+            Ok(None) => Ok(Value::Null),
+            Ok(Some(raw)) => raw.value(column.type_()),
+            Err(error) => Err(ValueError::new(error.to_string())),
+        }
+    }
+}
+
+impl Cursor for PostgresRows<'_> {
+    fn width(&self) -> usize {
+        self.statement.columns().len()
+    }
+
+    fn columns(&self) -> Vec<String> {
+        self.statement.columns().iter().map(|column| column.name().to_owned()).collect()
+    }
+}

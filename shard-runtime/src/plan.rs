@@ -93,8 +93,7 @@ impl<'q> Plan<'q> {
                 false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
             });
             let bounds = (limit, offset);
-            let mut found =
-                sql::select(site, &core.target.predicate, projection, after, &order, bounds)?;
+            let mut found = sql::select(site, &core.target.predicate, projection, after, &order, bounds)?;
             if core.target.for_update {
                 found.sql.push_str(&sql::lock(site, projection));
             }

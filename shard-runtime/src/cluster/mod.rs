@@ -5,6 +5,8 @@ mod backup;
 #[cfg(feature = "config")]
 mod config;
 mod control;
+#[cfg(feature = "postgres")]
+mod coordinator;
 mod layout;
 mod opening;
 mod recovery;
@@ -22,14 +24,16 @@ use once_cell::sync::OnceCell;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use control::Control;
+#[cfg(feature = "postgres")]
+pub use coordinator::CoordinatorSql;
 pub use layout::Layout;
 pub(crate) use layout::Place;
 use url::{Location, Source};
 use workers::Workers;
 
-use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
 #[cfg(feature = "postgres")]
 use crate::driver::PostgresDriver;
+use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Models, Table};
 use crate::plan::Explain;
@@ -463,7 +467,8 @@ impl Builder {
                 match source {
                     #[cfg(feature = "postgres")]
                     Source::Postgres(_) if has_files => {
-                        let said = "units of work over SQLite files are decided in a SQLite database beside them";
+                        let said =
+                            "units of work over SQLite files are decided in a SQLite database beside them";
                         return Err(wrong(said.to_owned()));
                     }
                     source => source,
@@ -477,9 +482,8 @@ impl Builder {
                     _ => None,
                 });
                 #[cfg(feature = "postgres")]
-                let beside = beside.or_else(|| {
-                    sources.iter().find(|source| matches!(source, Source::Postgres(_))).cloned()
-                });
+                let beside = beside
+                    .or_else(|| sources.iter().find(|source| matches!(source, Source::Postgres(_))).cloned());
                 beside.unwrap_or_else(|| Source::Sqlite(SqliteSource::memory()))
             }
         };

@@ -69,7 +69,9 @@ impl<'q> Writer<'_, 'q> {
         self.sql.push_str("CASE WHEN ");
         self.plain(column, term)?;
         let name = self.definition(column).map_or("", |column| column.name).replace('\'', "''");
-        self.sql.push_str(&format!(" NOT BETWEEN {least} AND {greatest} THEN CAST('{OUT_OF_RANGE}{name}`: ' || "));
+        self.sql.push_str(&format!(
+            " NOT BETWEEN {least} AND {greatest} THEN CAST('{OUT_OF_RANGE}{name}`: ' || "
+        ));
         self.plain(column, term)?;
         self.sql.push_str(&format!(" || ' is not between {least} and {greatest}' AS bigint) ELSE CAST("));
         self.plain(column, term)?;
@@ -80,7 +82,8 @@ impl<'q> Writer<'_, 'q> {
     /// A term as it is computed by operators.
     fn plain(&mut self, column: usize, term: &'q Term) -> Result<()> {
         let is_real = self.definition(column).is_some_and(|column| column.kind == ColumnType::Real);
-        let (own, wide) = if is_real { ("double precision", "double precision") } else { ("bigint", "numeric") };
+        let (own, wide) =
+            if is_real { ("double precision", "double precision") } else { ("bigint", "numeric") };
         match term {
             Term::Column(place) => {
                 self.column(*place);

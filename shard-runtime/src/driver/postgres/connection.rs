@@ -15,7 +15,9 @@ use tokio_postgres::{Client, NoTls, Statement};
 use super::errors::from_postgres;
 use super::executor::Executor;
 use super::statement::PostgresStatement;
-use crate::driver::{ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Synchronous, Transaction};
+use crate::driver::{
+    ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Synchronous, Transaction,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Param, quoted};
 use crate::value::{Value, mismatch};
@@ -310,7 +312,8 @@ impl Connection for PostgresConnection {
         if let State::Wanted(_) = self.state.get() {
             self.run("")?;
         }
-        let prepared = self.executor.wait(self.client.batch_execute(&format!("PREPARE TRANSACTION '{name}'")));
+        let prepared =
+            self.executor.wait(self.client.batch_execute(&format!("PREPARE TRANSACTION '{name}'")));
         match prepared {
             Ok(()) => {
                 self.state.set(State::Idle);

@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What was counted.
 #[derive(Debug, Default)]
 pub struct Counts {
+    #[allow(dead_code, reason = "printed")]
     pub units: usize,
     pub over_several_shards: usize,
     pub committed: usize,

@@ -31,6 +31,15 @@ impl Drop for Running {
     }
 }
 
+/// Says that it is over, however it ends.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn r35_clients_that_are_killed_leave_nothing_half_done() {
     let Some(world) = World::start(false) else { return };
@@ -45,7 +54,7 @@ fn r35_clients_that_are_killed_leave_nothing_half_done() {
                 .env(URLS, world.urls(&world.ports()).join("\n"))
                 .env(LOG, world.folder().join(format!("{writers}.log")))
                 .env(NUMBER, writers.to_string())
-                .stdout(Stdio::null())
+                .stdout(File::create(world.folder().join(format!("{writers}.said"))).unwrap())
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap(),
@@ -60,15 +69,20 @@ fn r35_clients_that_are_killed_leave_nothing_half_done() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
+        let _ends = Ends(&is_over);
         let mut running: Vec<Running> = (0..3).map(|_| start()).collect();
         for _ in 0..kills {
             std::thread::sleep(Duration::from_micros(300_000 + numbers.below(300_000)));
             let place = numbers.below(running.len() as u64) as usize;
             let mut killed = std::mem::replace(&mut running[place], start());
-            assert!(killed.0.try_wait().unwrap().is_none(), "a writer has ended by itself");
+            if killed.0.try_wait().unwrap().is_some() {
+                let said = std::fs::read_dir(world.folder()).unwrap().map(|file| file.unwrap().path());
+                let said = said.filter(|path| path.extension().is_some_and(|extension| extension == "said"));
+                let said: Vec<String> = said.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+                panic!("a writer has ended by itself: {}", said.join("\n"));
+            }
         }
         drop(running);
-        is_over.store(true, Ordering::Relaxed);
     });
     let mut told = BTreeMap::new();
     let mut begun = 0;

@@ -399,6 +399,8 @@ mod written;
 #[path = "private.rs"]
 pub mod __private;
 
+#[cfg(feature = "postgres")]
+pub use cluster::CoordinatorSql;
 pub use cluster::{Builder, Cluster, Layout};
 pub use collation::Collation;
 pub use commit::{Commit, Committed};

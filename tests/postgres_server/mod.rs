@@ -113,6 +113,33 @@ impl Server {
         std::mem::forget(watcher);
     }
 
+    /// Stops the server as a crash does: nothing is told to anybody, nothing is written in order.
+    pub fn crash(&mut self) {
+        let mut stop = command(&self.programs, "pg_ctl");
+        run_as(&mut stop, self.account);
+        let stopped = stop
+            .current_dir(self.folder.path())
+            .args(["stop", "--silent", "--mode=immediate", "--pgdata=data"])
+            .stdout(Stdio::null())
+            .status();
+        assert!(stopped.expect("pg_ctl runs").success(), "the server cannot be stopped");
+        self.process.wait().expect("the server is our child");
+    }
+
+    /// Starts a server again that was stopped, on the port that it had; `settings` as in [`Server::start_with`].
+    pub fn start_again(&mut self, settings: &[&str]) {
+        let folder = self.folder.path();
+        self.process = launch_at(self.port, &self.programs, folder, self.account, settings);
+        if let Err(log) = self.wait_until_ready() {
+            panic!("PostgreSQL did not start again; its log:\n{log}");
+        }
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where to connect: `postgres://user:password@127.0.0.1:port/database`.
     /// The user is a superuser.
     pub fn url(&self) -> String {
@@ -216,6 +243,16 @@ fn launch(programs: &Path, folder: &Path, account: Option<Account>, settings: &[
         .and_then(|listener| listener.local_addr())
         .expect("a free port")
         .port();
+    (port, launch_at(port, programs, folder, account, settings))
+}
+
+fn launch_at(
+    port: u16,
+    programs: &Path,
+    folder: &Path,
+    account: Option<Account>,
+    settings: &[&str],
+) -> Child {
     let log = File::create(folder.join("log")).expect("a log file");
     let mut postgres = command(programs, "postgres");
     run_as(&mut postgres, account);
@@ -228,7 +265,7 @@ fn launch(programs: &Path, folder: &Path, account: Option<Account>, settings: &[
     for setting in SETTINGS.iter().chain(settings) {
         postgres.args(["-c", setting]);
     }
-    (port, postgres.spawn().expect("postgres runs"))
+    postgres.spawn().expect("postgres runs")
 }
 
 /// One of PostgreSQL's programs, speaking English, and deaf to the settings a

@@ -5,6 +5,8 @@ mod backup;
 #[cfg(feature = "config")]
 mod config;
 mod control;
+#[cfg(feature = "postgres")]
+mod coordinator;
 mod layout;
 mod opening;
 mod recovery;
@@ -22,6 +24,8 @@ use once_cell::sync::OnceCell;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use control::Control;
+#[cfg(feature = "postgres")]
+pub use coordinator::CoordinatorSql;
 pub use layout::Layout;
 pub(crate) use layout::Place;
 use url::{Location, Source};
@@ -455,6 +459,7 @@ impl Builder {
 
     /// Where the control database is: beside the files, where there are files, and without them on the first server.
     fn control_source(&self, sources: &[Source]) -> Result<Source> {
+        #[cfg(feature = "postgres")]
         let has_files = sources.iter().any(|source| matches!(source, Source::Sqlite(SqliteSource::File(_))));
         let source = match &self.control {
             Some(url) => {

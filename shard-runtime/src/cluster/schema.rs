@@ -51,7 +51,7 @@ fn indexes(prefix: &str, table: &Table, dialect: Dialect) -> Vec<DeclaredIndex> 
 }
 
 /// A name that the database can take: of a longer one the beginning, and a hash of the whole.
-fn shortened(name: String, dialect: Dialect) -> String {
+pub(super) fn shortened(name: String, dialect: Dialect) -> String {
     match dialect.longest_name() {
         Some(longest) if name.len() > longest => {
             let hash = format!(" {:016x}", hash_bytes(name.as_bytes(), 0));

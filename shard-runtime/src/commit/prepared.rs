@@ -14,6 +14,8 @@
 //! Rows are removed when they are older than a day, by the server's clock: an owner that has lost the answer to its commit
 //! may ask for the row after somebody else has finished its unit.
 
+use std::time::Duration;
+
 use crate::driver::{Connection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::Param;
@@ -28,6 +30,10 @@ pub(crate) const UNITS: &str = "sharded_unit";
 
 /// What the names of all prepared transactions of ours begin with.
 const OURS: &str = "sharded";
+
+/// How often it is looked whether somebody else has finished a part, and how long apart.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A part of a unit that is prepared, as its name says it. Databases are named by their first shard's place in the
 /// cluster, which is part of its layout.
@@ -54,12 +60,23 @@ impl PreparedPart {
         parts.next().is_none().then_some(PreparedPart { cluster, unit, decider, participant })
     }
 
-    /// Commits a prepared transaction, or rolls it back. That it is not there is what was wanted: somebody else was first.
+    /// Commits a prepared transaction, or rolls it back. That it is not there is what was wanted: somebody else was
+    /// first, or is at it.
     pub(crate) fn finish(&self, connection: &dyn Connection, commits: bool) -> Result<()> {
         let how = if commits { "COMMIT" } else { "ROLLBACK" };
-        match connection.run(&format!("{how} PREPARED '{}'", self.name())) {
-            Err(error) if is_there(connection, &self.name())? => Err(error),
-            _ => Ok(()),
+        let mut tries = 0;
+        loop {
+            match connection.run(&format!("{how} PREPARED '{}'", self.name())) {
+                Err(error) if !is_there(connection, &self.name())? => {
+                    drop(error);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Busy && tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                }
+                finished => return finished,
+            }
         }
     }
 }

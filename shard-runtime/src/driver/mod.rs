@@ -86,8 +86,23 @@ pub(crate) trait Driver: Send + Sync {
     /// The database for a person: a path, never a password.
     fn describe(&self) -> String;
 
+    /// How another server reaches the database; `None` where it is on no server.
+    #[cfg(feature = "postgres")]
+    fn address(&self) -> Option<Address>;
+
     /// How another SQLite connection names this database to read it; `None` where it is no SQLite database.
     fn sqlite_uri(&self) -> Option<String>;
+}
+
+/// Where a database is on a server, and who logs in.
+#[cfg(feature = "postgres")]
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) database: String,
+    pub(crate) schema: Option<String>,
+    pub(crate) user: String,
+    pub(crate) password: Option<String>,
 }
 
 /// A column as the database has it.

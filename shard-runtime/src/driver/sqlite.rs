@@ -200,6 +200,11 @@ impl Driver for SqliteDriver {
         }
     }
 
+    #[cfg(feature = "postgres")]
+    fn address(&self) -> Option<super::Address> {
+        None
+    }
+
     fn sqlite_uri(&self) -> Option<String> {
         Some(attached::uri(&self.source))
     }

@@ -83,7 +83,8 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "23503" => ErrorKind::ForeignKey,
         "23502" => ErrorKind::NotNull,
         // A lock that was not given, a deadlock, a row that somebody else was first to change; no connection left.
-        "55P03" | "40P01" | "40001" | "53300" => ErrorKind::Busy,
+        // Or somebody else who is finishing the same prepared transaction.
+        "55P03" | "40P01" | "40001" | "53300" | "55000" => ErrorKind::Busy,
         "57014" | "25P04" => ErrorKind::TimedOut,
         "25006" => ErrorKind::ReadOnly,
         "53100" => ErrorKind::Full,

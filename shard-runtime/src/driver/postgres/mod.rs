@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Config, Host};
 
-use super::{Connection, Driver, Mode, Synchronous};
+use super::{Address, Connection, Driver, Mode, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::Dialect;
 use connection::PostgresConnection;
@@ -76,16 +76,26 @@ impl PostgresSource {
         place(self) == place(other)
     }
 
-    /// The server, the database and the schema, without who logs in.
-    fn describe(&self) -> String {
+    fn address(&self) -> Address {
         let mut hosts = self.config.get_hosts().iter().map(|host| match host {
             Host::Tcp(name) => name.clone(),
             #[cfg(unix)]
             Host::Unix(path) => path.display().to_string(),
         });
-        let host = hosts.next().unwrap_or_default();
-        let port = self.config.get_ports().first().copied().unwrap_or(5432);
-        let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
+        let password = self.config.get_password().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        Address {
+            host: hosts.next().unwrap_or_default(),
+            port: self.config.get_ports().first().copied().unwrap_or(5432),
+            database: self.config.get_dbname().or(self.config.get_user()).unwrap_or_default().to_owned(),
+            schema: self.schema.clone(),
+            user: self.config.get_user().unwrap_or_default().to_owned(),
+            password,
+        }
+    }
+
+    /// The server, the database and the schema, without who logs in.
+    fn describe(&self) -> String {
+        let Address { host, port, database, .. } = self.address();
         let schema = self.schema.as_ref().map_or_else(String::new, |schema| format!("?schema={schema}"));
         format!("postgres://{host}:{port}/{database}{schema}")
     }
@@ -133,6 +143,10 @@ impl Driver for PostgresDriver {
 
     fn describe(&self) -> String {
         self.source.describe()
+    }
+
+    fn address(&self) -> Option<Address> {
+        Some(self.source.address())
     }
 
     fn sqlite_uri(&self) -> Option<String> {

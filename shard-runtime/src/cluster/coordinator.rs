@@ -1,0 +1,346 @@
+//! A PostgreSQL server that reads all shards as one: the SQL that makes it.
+//!
+//! Hash, list and range placement are PostgreSQL's own, so that what a key's placement says can be said to PostgreSQL as
+//! the bounds of partitions, each of which is a shard's table. Where it cannot, the shards' tables are the children of
+//! one table (inheritance): every query reads all of them then.
+
+use std::fmt::{self, Write as _};
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::layout::Layout;
+use super::url::{Location, Source};
+use super::{Cluster, schema};
+use crate::driver::{Address, Driver, Mode, PostgresDriver, Synchronous};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Constant, Placement};
+use crate::model::{KeyColumns, Table};
+use crate::shards::Shard;
+use crate::sql::{Dialect, quoted};
+use crate::value::ColumnType;
+
+/// The SQL that makes a PostgreSQL server a coordinator over the shards: see [`Cluster::coordinator_sql`]. Printed, it
+/// holds no password.
+#[derive(Clone)]
+pub struct CoordinatorSql {
+    statements: Vec<Statement>,
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Statement {
+    Plain(String),
+    /// Who logs in to a shard, and with what.
+    Login {
+        server: String,
+        user: String,
+        password: Option<String>,
+    },
+}
+
+impl Cluster {
+    /// The SQL that makes any PostgreSQL server a coordinator over this cluster's shards, for whatever SQL can say: joins
+    /// over shards, windows, reporting tools. PostgreSQL's own `postgres_fdw` reads the shards.
+    ///
+    /// For each model it makes a table of the same name, in the schema that is current:
+    /// - where the key stands in the row (a shard key of its own, or a parent's bare id), one that is partitioned by the
+    ///   key as the cluster places it, with the shards' tables as its partitions: what a query asks for a key prunes
+    ///   shards as the cluster itself narrows queries, and tables that are partitioned by the same key are joined shard by
+    ///   shard;
+    /// - otherwise (a child that only says its parent, a chooser of the application's, a shard with several ranges), one
+    ///   from which the shards' tables inherit: a query reads all shards.
+    ///
+    /// A reference table is read on the first shard.
+    ///
+    /// The shards are read at the same time (`async_capable`). What is there already stays as it is.
+    ///
+    /// It is for reading: what is written through it is no unit of work of the cluster's. It is nobody's session, and
+    /// each shard is read as of a moment of its own.
+    ///
+    /// ```no_run
+    /// # fn set_up(cluster: &shard_runtime::Cluster) -> shard_runtime::Result<()> {
+    /// let sql = cluster.coordinator_sql()?;
+    /// println!("{sql}"); // without passwords
+    /// sql.run_on("postgres://admin@reports.example/warehouse?schema=weather")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] where a shard is no PostgreSQL server.
+    pub fn coordinator_sql(&self) -> Result<CoordinatorSql> {
+        let layout = self.layout();
+        let mut statements = vec![Statement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
+        let mut schemas = Vec::with_capacity(layout.shards().len());
+        for shard in layout.shards().iter() {
+            let database = layout.place(shard.index())?.database;
+            let address = self.0.databases.get(database).and_then(|database| database.driver.address());
+            let Some(address) = address else {
+                let said = "the shard is no PostgreSQL server, and another server cannot read it";
+                return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
+            };
+            let Address { host, port, database, schema, user, password } = address;
+            statements.push(Statement::Plain(format!(
+                "CREATE SERVER IF NOT EXISTS {} FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host {}, port '{port}', \
+                 dbname {}, async_capable 'true', use_remote_estimate 'true', fetch_size '10000')",
+                quoted(shard.name()),
+                literal(&host),
+                literal(&database),
+            )));
+            let server = quoted(shard.name());
+            statements.push(Statement::Login { server, user, password });
+            schemas.push(schema.unwrap_or_else(|| "public".to_owned()));
+        }
+        for setting in ["enable_partitionwise_join", "enable_partitionwise_aggregate"] {
+            statements.push(Statement::Plain(format!(
+                "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting} = on', current_database()); END $$"
+            )));
+        }
+        for table in layout.tables() {
+            statements.extend(tables(table, layout, &schemas).into_iter().map(Statement::Plain));
+        }
+        Ok(CoordinatorSql { statements, timeout: self.0.timeout })
+    }
+}
+
+impl CoordinatorSql {
+    /// Runs the SQL on a server, all of it or nothing: with `?schema=` in that schema, which is made where it is not there.
+    /// The shards' passwords are those of the cluster's URLs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] where the URL is no PostgreSQL server's; the server's.
+    pub fn run_on(&self, url: &str) -> Result<()> {
+        let Source::Postgres(source) = Location::parse(url, Path::new(""))?.source else {
+            let said = "a coordinator is a PostgreSQL server: `postgres://…`";
+            return Err(Error::new(ErrorKind::Configuration, said));
+        };
+        let driver = PostgresDriver::new(source, self.timeout, Synchronous::Full);
+        let connection = driver.connect(Mode::Create)?;
+        let mut sql = String::from("BEGIN");
+        for statement in &self.statements {
+            let _ = write!(sql, "; {}", statement.text(true));
+        }
+        sql.push_str("; COMMIT");
+        connection.run(&sql)
+    }
+}
+
+impl Statement {
+    fn text(&self, with_password: bool) -> String {
+        match self {
+            Statement::Plain(sql) => sql.clone(),
+            Statement::Login { server, user, password } => {
+                let password = match password {
+                    Some(password) if with_password => format!(", password {}", literal(password)),
+                    _ => String::new(),
+                };
+                let user = literal(user);
+                format!(
+                    "CREATE USER MAPPING IF NOT EXISTS FOR CURRENT_USER SERVER {server} OPTIONS (user {user}{password})"
+                )
+            }
+        }
+    }
+}
+
+/// As a script, without passwords: a comment stands where one is to be given.
+impl fmt::Display for CoordinatorSql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for statement in &self.statements {
+            write!(f, "{};", statement.text(false))?;
+            let has_password = matches!(statement, Statement::Login { password: Some(_), .. });
+            writeln!(f, "{}", if has_password { " -- add: password '...'" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for CoordinatorSql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What says which keys a shard's table holds.
+enum Parts {
+    /// `PARTITION BY …`, and for each shard that has rows its place and `FOR VALUES …`.
+    Bounded(String, Vec<(usize, String)>),
+    /// Nothing does.
+    Unbounded,
+}
+
+/// The table of a model, and a foreign table for each shard.
+fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
+    let dialect = Dialect::Postgres;
+    let column = |column: &crate::model::ColumnDef| {
+        let collation = if column.kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
+        let null = if column.nullable { "" } else { " NOT NULL" };
+        format!("{} {}{collation}{null}", quoted(column.name), dialect.column_type(column.kind))
+    };
+    let columns: Vec<String> = table.columns.iter().map(column).collect();
+    let (name, columns) = (quoted(table.name), columns.join(", "));
+    let foreign = |shard: &Shard, how: String| {
+        let own = schema::shortened(format!("{} {}", table.name, shard.name()), dialect);
+        let schema = schemas.get(shard.index()).map_or("public", String::as_str);
+        format!(
+            "CREATE FOREIGN TABLE IF NOT EXISTS {} {how} SERVER {} OPTIONS (schema_name {}, table_name {})",
+            quoted(&own),
+            quoted(shard.name()),
+            literal(schema),
+            literal(table.name),
+        )
+    };
+    if table.is_reference() {
+        // The same on every shard: a foreign table of the first.
+        let first = layout.shards().at(0);
+        let own = |shard: &Shard| {
+            let schema = schemas.get(shard.index()).map_or("public", String::as_str);
+            format!(
+                "CREATE FOREIGN TABLE IF NOT EXISTS {name} ({columns}) SERVER {} OPTIONS (schema_name {}, table_name {})",
+                quoted(shard.name()),
+                literal(schema),
+                literal(table.name),
+            )
+        };
+        return first.map(own).into_iter().collect();
+    }
+    match parts(table, layout) {
+        Parts::Bounded(by, bounds) => {
+            let mut all = vec![format!("CREATE TABLE IF NOT EXISTS {name} ({columns}) PARTITION BY {by}")];
+            for (shard, bound) in bounds {
+                let Some(shard) = layout.shards().at(shard) else { continue };
+                all.push(foreign(shard, format!("PARTITION OF {name} {bound}")));
+            }
+            all
+        }
+        Parts::Unbounded => {
+            let mut all = vec![format!("CREATE TABLE IF NOT EXISTS {name} ({columns})")];
+            all.extend(layout.shards().iter().map(|shard| foreign(shard, format!("() INHERITS ({name})"))));
+            all
+        }
+    }
+}
+
+fn parts(table: &Table, layout: &Layout) -> Parts {
+    let KeyColumns::Columns(key) = table.key else { return Parts::Unbounded };
+    let names: Vec<String> = key
+        .iter()
+        .filter_map(|&column| table.columns.get(column))
+        .map(|column| quoted(column.name))
+        .collect();
+    let names = names.join(", ");
+    let shards = layout.shards();
+    let bounds: Option<Vec<(usize, String)>> = match table.placement {
+        Placement::Hash => Some(
+            shards.iter().map(|shard| (shard.index(), hash_bound(shard.index(), shards.len()))).collect(),
+        ),
+        Placement::List { entries, otherwise } => Some(
+            shards
+                .iter()
+                .filter_map(|shard| Some((shard.index(), list_bound(entries, otherwise, shard.name())?)))
+                .collect(),
+        ),
+        Placement::Range(ranges) => {
+            let bound = |shard: &Shard| range_bound(ranges, shard.name()).map(|bound| (shard.index(), bound));
+            let mentioned = |shard: &&Shard| ranges.iter().any(|range| range.shard == shard.name());
+            shards.iter().filter(mentioned).map(bound).collect()
+        }
+        Placement::Custom(_) | Placement::Everywhere => None,
+    };
+    let by = match table.placement {
+        Placement::Hash => "HASH",
+        Placement::List { .. } => "LIST",
+        Placement::Range(_) | Placement::Custom(_) | Placement::Everywhere => "RANGE",
+    };
+    match bounds {
+        Some(bounds) => Parts::Bounded(format!("{by} ({names})"), bounds),
+        None => Parts::Unbounded,
+    }
+}
+
+fn hash_bound(remainder: usize, modulus: usize) -> String {
+    format!("FOR VALUES WITH (MODULUS {modulus}, REMAINDER {remainder})")
+}
+
+/// The values that a shard holds; the shard that holds every other value holds its own among them.
+fn list_bound(
+    entries: &[(Constant, &'static str)],
+    otherwise: Option<&'static str>,
+    shard: &str,
+) -> Option<String> {
+    if otherwise == Some(shard) {
+        return Some("DEFAULT".to_owned());
+    }
+    let own: Vec<String> = entries
+        .iter()
+        .filter(|(_, of)| *of == shard)
+        .map(|(constant, _)| constant_literal(*constant))
+        .collect();
+    (!own.is_empty()).then(|| format!("FOR VALUES IN ({})", own.join(", ")))
+}
+
+/// The range that a shard holds; none where it holds several that do not meet: a shard's table can be one partition only.
+fn range_bound(ranges: &[crate::key::Range], shard: &str) -> Option<String> {
+    let mut own = ranges.iter().filter(|range| range.shard == shard);
+    let first = own.next()?;
+    let mut to = first.to;
+    for next in own {
+        if next.from != to || to.is_none() {
+            return None;
+        }
+        to = next.to;
+    }
+    let bound = |bound: Option<Constant>, none: &str| bound.map_or_else(|| none.to_owned(), constant_literal);
+    Some(format!("FOR VALUES FROM ({}) TO ({})", bound(first.from, "MINVALUE"), bound(to, "MAXVALUE")))
+}
+
+fn constant_literal(constant: Constant) -> String {
+    match constant {
+        Constant::Integer(integer) => integer.to_string(),
+        Constant::Text(text) => literal(text),
+    }
+}
+
+/// A text as SQL writes it, whatever it contains.
+fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    match doubled.contains('\\') {
+        true => format!("E'{}'", doubled.replace('\\', "\\\\")),
+        false => format!("'{doubled}'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Range;
+
+    #[test]
+    fn bounds_are_what_postgresql_says() {
+        let entries = [(Constant::Text("it's"), "a"), (Constant::Text("x"), "b"), (Constant::Text("y"), "a")];
+        assert_eq!(list_bound(&entries, None, "a").as_deref(), Some("FOR VALUES IN ('it''s', 'y')"));
+        assert_eq!(list_bound(&entries, Some("a"), "a").as_deref(), Some("DEFAULT"));
+        assert_eq!(list_bound(&entries, None, "c"), None);
+        let range = |from, to, shard| Range {
+            from: Option::map(from, Constant::Integer),
+            to: Option::map(to, Constant::Integer),
+            shard,
+        };
+        let ranges = [
+            range(None, Some(5), "a"),
+            range(Some(5), Some(9), "a"),
+            range(Some(9), Some(20), "b"),
+            range(Some(20), None, "a"),
+        ];
+        assert_eq!(range_bound(&ranges, "b").as_deref(), Some("FOR VALUES FROM (9) TO (20)"));
+        assert_eq!(range_bound(&ranges, "a"), None, "its table would be two partitions");
+        assert_eq!(range_bound(&ranges[..2], "a").as_deref(), Some("FOR VALUES FROM (MINVALUE) TO (9)"));
+    }
+
+    #[test]
+    fn r42_texts_are_texts_whatever_they_contain() {
+        assert_eq!(literal("a'b"), "'a''b'");
+        assert_eq!(literal("a\\'b"), "E'a\\\\''b'");
+    }
+}

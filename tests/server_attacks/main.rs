@@ -1,0 +1,164 @@
+//! Commits over several PostgreSQL servers, and over files and servers, under attack: servers crash, connections are cut,
+//! clients are killed, at every step of a unit of work and at random. What must hold afterwards is in `check`.
+//!
+//! As part of `cargo test` this is a scaled-down run. On request it is a long one:
+//!
+//! ```sh
+//! SHARDED_STEPS=all SHARDED_KILLS=500 SHARDED_SECONDS=60 cargo test --release --test server_attacks -- --nocapture --test-threads=1
+//! ```
+//!
+//! `SHARDED_STEPS=all` attacks at every step instead of some; `SHARDED_KILLS` is the number of processes that are killed at
+//! random; `SHARDED_SECONDS` is how long servers crash while sixteen threads write; `SHARDED_SEED` repeats a run's choices,
+//! as far as servers let themselves be repeated.
+
+#![cfg(target_os = "linux")]
+
+mod chaos;
+mod check;
+mod kills;
+#[path = "../postgres_server/mod.rs"]
+mod postgres_server;
+mod proxy;
+mod steps;
+mod unit;
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use postgres_server::Server;
+use shard_runtime::{Builder, Cluster, ShardKey, Sharded};
+use tempfile::TempDir;
+
+/// The shards.
+const SHARDS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// What the servers are started with; they are stopped as by a crash, but the machine they are on does not fail.
+const SETTINGS: [&str; 2] = ["max_connections=200", "max_prepared_transactions=100"];
+
+#[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    #[shard("a")]
+    A,
+    #[shard("b")]
+    B,
+    #[shard("c")]
+    C,
+    #[shard("d")]
+    D,
+}
+
+impl Place {
+    const ALL: [Place; 4] = [Place::A, Place::B, Place::C, Place::D];
+}
+
+/// One row of each unit on each shard that it writes, with all of those shards in it.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "entries")]
+struct Entry {
+    /// The unit.
+    #[id]
+    id: i64,
+    #[shard_key]
+    place: Place,
+    /// The shards of the unit, a bit each.
+    shards: i64,
+}
+
+/// One row on each shard; what units move between shards.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "accounts")]
+struct Account {
+    #[id]
+    id: i64,
+    #[shard_key]
+    place: Place,
+    cents: i64,
+}
+
+type Models = (Entry, Account);
+
+/// The servers of a test, and a folder for the shards that are files.
+struct World {
+    servers: Vec<Mutex<Server>>,
+    /// Whether the first shard is a file.
+    has_file: bool,
+    folder: TempDir,
+}
+
+impl World {
+    /// `None` where there is no PostgreSQL, which is said loudly.
+    fn start(has_file: bool) -> Option<World> {
+        let servers = SHARDS.iter().skip(usize::from(has_file)).map(|_| Server::start_with(&SETTINGS));
+        let servers = servers.map(|server| server.map(Mutex::new)).collect::<Option<Vec<_>>>()?;
+        let world = World { servers, has_file, folder: tempfile::tempdir().unwrap() };
+        let cluster = world.builder(&world.ports()).create::<Models>().unwrap();
+        let mut session = cluster.session();
+        session.add_all(Place::ALL.map(|place| Account { id: 1, place, cents: 0 })).unwrap();
+        session.commit().unwrap();
+        Some(world)
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(|server| server.lock().unwrap().port()).collect()
+    }
+
+    /// The URLs of the shards, where the servers are reached at these ports.
+    fn urls(&self, ports: &[u16]) -> Vec<String> {
+        let file = self.has_file.then(|| format!("sqlite:{}", self.folder.path().join("a.db").display()));
+        let servers = self.servers.iter().zip(ports).map(|(server, port)| {
+            let server = server.lock().unwrap();
+            server.url().replace(&format!(":{}/", server.port()), &format!(":{port}/"))
+        });
+        file.into_iter().chain(servers).collect()
+    }
+
+    fn builder(&self, ports: &[u16]) -> Builder {
+        builder(&self.urls(ports))
+    }
+
+    fn crash(&self, server: usize) {
+        self.servers[server].lock().unwrap().crash();
+    }
+
+    fn start_again(&self, server: usize) {
+        self.servers[server].lock().unwrap().start_again(&SETTINGS);
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+fn builder(urls: &[String]) -> Builder {
+    let builder = Cluster::builder().busy_timeout(Duration::from_secs(5));
+    SHARDS.iter().zip(urls).fold(builder, |builder, (shard, url)| builder.shard(*shard, url))
+}
+
+/// The seed of this run: printed, and taken back.
+fn seed() -> u64 {
+    let said = std::env::var("SHARDED_SEED").ok().map(|seed| seed.parse().expect("SHARDED_SEED is a number"));
+    let seed = said.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("SHARDED_SEED={seed}");
+    seed
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |number| number.parse().expect("a number"))
+}
+
+/// Numbers that look random: SplitMix64 (Steele, Lea, Flood 2014).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}

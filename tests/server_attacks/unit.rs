@@ -1,0 +1,40 @@
+//! A unit of work, and what its writer was told about it.
+
+use shard_runtime::{ErrorKind, Result, Session, Sql};
+
+use crate::{Account, Entry, Place};
+
+/// What a writer was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Committed,
+    Aborted,
+    Doubted,
+}
+
+/// Writes a unit on the shards that a bit each stands for, and commits it.
+pub fn write(session: &mut Session, id: i64, shards: u64, cents: i64) -> (Told, Result<()>) {
+    let written = try_to_write(session, id, shards, cents);
+    let told = match &written {
+        Ok(()) => Told::Committed,
+        Err(error) if error.kind() == ErrorKind::InDoubt => Told::Doubted,
+        Err(_) => Told::Aborted,
+    };
+    session.rollback();
+    (told, written)
+}
+
+fn try_to_write(session: &mut Session, id: i64, shards: u64, cents: i64) -> Result<()> {
+    let places: Vec<Place> =
+        (0..4).filter(|bit| shards & (1 << bit) != 0).map(|bit| Place::ALL[bit]).collect();
+    for &place in &places {
+        session.add(Entry { id, place, shards: shards as i64 })?;
+    }
+    session.flush()?;
+    let moved = places.first().zip(places.last()).map(|(first, last)| [(first, cents), (last, -cents)]);
+    for (place, cents) in moved.into_iter().flatten() {
+        let add = Sql::new("UPDATE {accounts} SET cents = cents + ?1 WHERE id = 1").bind(cents);
+        session.execute(add.on::<Account>(*place))?;
+    }
+    session.commit().map(drop)
+}

@@ -16,6 +16,7 @@ on_every_backend! {
     r31_portions_come_after_what_waits,
     r32_a_failing_row_of_a_later_portion_undoes_all,
     r32_a_row_that_is_placed_nowhere_undoes_all,
+    r38_a_shard_that_is_locked_undoes_all,
     r36_portions_touch_only_their_shards,
     r35_many_rows_are_one_unit_over_several_shards,
 }
@@ -229,6 +230,30 @@ fn r32_a_row_that_is_placed_nowhere_undoes_all(backend: &Backend) {
     assert_eq!(session.one(Device::select().all_shards().count()).unwrap(), 1);
     session.commit().unwrap();
     assert_eq!(session.one(Device::select().all_shards().count()).unwrap(), 1);
+}
+
+fn r38_a_shard_that_is_locked_undoes_all(backend: &Backend) {
+    if !backend.is_separate() {
+        return;
+    }
+    backend.does_not_wait_long();
+    let cluster = backend.create::<Account>(&LETTERS);
+    let mut other = cluster.session();
+    other.add(account(-1, 2)).unwrap();
+    other.flush().unwrap();
+    let mut session = cluster.session();
+    // The first portion is written on `a`, and the second cannot be on `c`.
+    let rows = || (0..PORTION + 100).map(|id| account(id, if id < PORTION { 0 } else { 2 }));
+    assert_error(session.add_all(rows()), ErrorKind::Busy, &["shard `c`"]);
+    let ((), asked) = cluster.asked(|| session.flush().unwrap());
+    assert!(asked.is_empty(), "nothing waits");
+    let on_a = Account::select().on_shard("a").count();
+    assert_eq!(session.one(on_a).unwrap(), 0);
+    session.rollback();
+    other.rollback();
+    assert_eq!(session.add_all(rows()).unwrap().len() as i64, PORTION + 100);
+    session.commit().unwrap();
+    assert_eq!(count(&mut session) as i64, PORTION + 100);
 }
 
 fn r36_portions_touch_only_their_shards(backend: &Backend) {

@@ -31,32 +31,55 @@ impl Session {
     ) -> Result<Vec<Stored<N::Model>>> {
         let table = N::Model::TABLE;
         let (mut added, mut sizes) = (Vec::with_capacity(rows.size_hint().0.min(PORTION.0)), Vec::new());
-        let mut is_last = self.take_portion(&mut rows, &mut added, &mut sizes)?;
-        if !is_last {
-            self.within("add_all", Some(table), |session| {
-                session.savepoint(|session| {
-                    let mut sent = 0;
-                    loop {
-                        session.send_rows(added.get_mut(sent..).unwrap_or_default(), &sizes)?;
-                        if is_last {
-                            return Ok::<(), Error>(());
-                        }
-                        sent = added.len();
-                        is_last = session.take_portion(&mut rows, &mut added, &mut sizes)?;
-                    }
-                })?;
-                if session.span.is_some() {
-                    session.asks(Some(table), &shards_of(&added));
-                }
-                Ok(())
-            })?;
-        } else if table.id_kind == IdKind::Auto {
-            self.within("add_all", Some(table), |session| session.insert_counted(&mut added, &sizes))?;
-        } else if !added.is_empty() {
-            let model = self.cluster.layout().model(table)?;
-            added.iter().zip(&sizes).try_for_each(|(row, &bytes)| self.wait(row, model, bytes))?;
+        let is_last = self.take_portion(&mut rows, &mut added, &mut sizes)?;
+        if is_last {
+            self.add_portion(&mut added, &sizes)?;
+            return Ok(added);
         }
+        self.within("add_all", Some(table), |session| {
+            session.savepoint(|session| {
+                session.in_portions = true;
+                let sent = session.send_portions(&mut rows, &mut added, &mut sizes);
+                session.in_portions = false;
+                sent
+            })?;
+            if session.span.is_some() {
+                session.asks(Some(table), &shards_of(&added));
+            }
+            Ok(())
+        })?;
         Ok(added)
+    }
+
+    /// Sends a portion, and those that come after it.
+    fn send_portions<N: Insert>(
+        &mut self,
+        rows: &mut impl Iterator<Item = N>,
+        added: &mut Vec<Stored<N::Model>>,
+        sizes: &mut Vec<usize>,
+    ) -> Result<()> {
+        let (mut sent, mut is_last) = (0, false);
+        loop {
+            self.add_portion(added.get_mut(sent..).unwrap_or_default(), sizes)?;
+            self.flush()?;
+            if is_last {
+                return Ok(());
+            }
+            sent = added.len();
+            is_last = self.take_portion(rows, added, sizes)?;
+        }
+    }
+
+    /// Lets placed rows wait, or sends them, where the database counts their ids.
+    fn add_portion<T: Sharded>(&mut self, rows: &mut [Stored<T>], sizes: &[usize]) -> Result<()> {
+        if T::TABLE.id_kind == IdKind::Auto {
+            return self.within("add_all", Some(T::TABLE), |session| session.insert_counted(rows, sizes));
+        }
+        for (row, &bytes) in rows.iter().zip(sizes) {
+            let model = self.model(T::TABLE)?;
+            self.wait(row, model, bytes)?;
+        }
+        Ok(())
     }
 
     /// Places rows until there are enough of them, or no more; whether these are the last. Their sizes take the place of
@@ -85,35 +108,19 @@ impl Session {
         rows: &mut [Stored<T>],
         sizes: &[usize],
     ) -> Result<()> {
-        let shards = shards_of(rows);
+        let model = self.model(T::TABLE)?;
+        let mut loads: Vec<Load> = Vec::new();
+        rows.iter().zip(sizes).for_each(|(row, &bytes)| load(&mut loads, row, model, bytes));
+        let shards: ShardSet = loads.iter().map(|load| load.shard).collect();
         // Parents that wait must be there first.
         self.flush_shards(&shards)?;
-        self.atomically(&shards, |session| session.send_rows(rows, sizes))
-    }
-
-    /// Sends rows of one model to their shards, in one batch for each.
-    fn send_rows<T: Sharded>(&mut self, rows: &mut [Stored<T>], sizes: &[usize]) -> Result<()> {
-        let table = T::TABLE;
-        let model = self.cluster.layout().model(table)?;
-        let mut loads: Vec<Load> = Vec::new();
-        let everywhere =
-            if table.is_reference() { ShardSet::all(self.cluster.shards()) } else { ShardSet::none() };
-        for (row, bytes) in rows.iter().zip(sizes) {
-            match table.is_reference() {
-                true => {
-                    everywhere.indexes().iter().for_each(|shard| load(&mut loads, row, *shard, model, *bytes))
-                }
-                false => load(&mut loads, row, row.shard().index(), model, *bytes),
-            }
-        }
-        loads.iter().try_for_each(|load| self.begin_write(load.shard))?;
-        self.send(&mut loads)?;
-        if table.id_kind == IdKind::Auto {
+        self.atomically(&shards, |session| {
+            session.send(&mut loads)?;
             put_ids(rows, model, &mut loads)?;
-        }
-        self.record_rows(loads)?;
-        let entries = self.entries_of(rows.iter().map(|row| (&**row, row.shard().index())))?;
-        self.write_entries(entries)
+            session.record_rows(loads)?;
+            let entries = session.entries_of(rows.iter().map(|row| (&**row, row.shard().index())))?;
+            session.write_entries(entries)
+        })
     }
 }
 
@@ -128,8 +135,9 @@ fn shards_of<T: Sharded>(rows: &[Stored<T>]) -> ShardSet {
     shards.into_iter().collect()
 }
 
-/// Puts a row into the load of a shard; loads are in the shards' order, with one batch each.
-fn load<T: Sharded>(loads: &mut Vec<Load>, row: &Stored<T>, shard: usize, model: usize, bytes: usize) {
+/// Puts a row into the load of its shard; loads are in the shards' order, with one batch each.
+fn load<T: Sharded>(loads: &mut Vec<Load>, row: &Stored<T>, model: usize, bytes: usize) {
+    let shard = row.shard().index();
     let place = match loads.binary_search_by_key(&shard, |load| load.shard) {
         Ok(place) => place,
         Err(place) => {
@@ -161,6 +169,6 @@ fn put_ids<T: Sharded>(rows: &mut [Stored<T>], model: usize, loads: &mut Vec<Loa
         let id = Field::from_value(Value::Integer(id)).map_err(|error| table.error_at(table.id, error))?;
         own.set_id(id);
     }
-    rows.iter().for_each(|row| load(loads, row, row.shard().index(), model, 0));
+    rows.iter().for_each(|row| load(loads, row, model, 0));
     Ok(())
 }

@@ -86,6 +86,8 @@ pub struct Session {
     commit: Commit,
     /// How many savepoints are open.
     depth: usize,
+    /// Whether what fails now is undone together with what came before it, by who adds rows in portions.
+    in_portions: bool,
     /// Whether somebody else was in the way of something, so that it may succeed if it is tried again.
     was_in_the_way: bool,
     /// What is missing so far, while a partial answer is read.
@@ -108,6 +110,7 @@ impl Session {
             timeout: None,
             commit: Commit::default(),
             depth: 0,
+            in_portions: false,
             was_in_the_way: false,
             missing: None,
             deadline: None,
@@ -373,6 +376,7 @@ impl Session {
         self.identities.clear();
         self.aborted = None;
         self.depth = 0;
+        self.in_portions = false;
     }
 
     /// Ends the unit of work because of an error.

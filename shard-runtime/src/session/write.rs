@@ -413,6 +413,10 @@ impl Session {
         shards: &ShardSet,
         run: impl FnOnce(&mut Self) -> Result<O>,
     ) -> Result<O> {
+        if self.in_portions {
+            shards.indexes().iter().try_for_each(|&shard| self.begin_write(shard))?;
+            return run(self);
+        }
         let (mut begun, mut written): (Vec<usize>, Vec<usize>) = Default::default();
         for &shard in shards.indexes() {
             let database = self.cluster.layout().place(shard)?.database;

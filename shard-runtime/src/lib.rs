@@ -327,6 +327,7 @@
 //! For tests, [`Cluster::in_memory`] makes a cluster in one line, and [`assert_shards_asked!`] asserts which shards
 //! something asks.
 
+mod asynchronous;
 mod cluster;
 mod collation;
 mod commit;
@@ -351,6 +352,7 @@ mod written;
 #[path = "private.rs"]
 pub mod __private;
 
+pub use asynchronous::{AsyncSession, Rows};
 pub use cluster::{Builder, Cluster, Layout};
 pub use collation::Collation;
 pub use commit::{Commit, Committed};

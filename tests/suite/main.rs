@@ -11,11 +11,14 @@ mod postgres_server;
 mod backend;
 mod backup;
 mod models;
+mod runtimes;
 
 mod aggregates;
+mod asynchronous;
 mod attached;
 mod bad_names;
 mod bad_values;
+mod cancelling;
 mod collations;
 mod columns;
 mod committing;

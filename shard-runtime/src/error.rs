@@ -75,7 +75,9 @@ pub enum ErrorKind {
     /// A unit of work was committed with [`Commit::BestEffort`](crate::Commit::BestEffort), on some of its shards only.
     PartialCommit,
     /// It is not known whether a unit of work was committed: the disk has failed at the very commit, and again when
-    /// that was to be undone. [`Cluster::recover`](crate::Cluster::recover) settles it, or opening the cluster again.
+    /// that was to be undone; or the connection to a server was lost before it had answered the commit. What was over
+    /// several shards is settled by [`Cluster::recover`](crate::Cluster::recover), or by opening the cluster again. Of
+    /// what one server has committed or not, only its rows tell.
     InDoubt,
     /// The database reported something else.
     Database,

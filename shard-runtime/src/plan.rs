@@ -17,7 +17,7 @@ use crate::query::{Function, Operand, OrderBy, Pin, SelectCore, Target, WriteCor
 use crate::route;
 use crate::shards::{ShardSet, Shards};
 pub(crate) use crate::sql::Projection;
-use crate::sql::{self, After, Share, Site, Statement};
+use crate::sql::{self, After, Dialect, Share, Site, Statement};
 use crate::value::Value;
 
 /// What each shard is asked, and what is done with the answers.
@@ -93,12 +93,8 @@ impl<'q> Plan<'q> {
                 false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
             });
             let bounds = (limit, offset);
-            let mut found =
-                sql::select(site, &core.target.predicate, projection, after, &order, bounds)?;
-            if core.target.for_update {
-                found.sql.push_str(&sql::lock(site, projection));
-            }
-            Ok(found)
+            let core = &core.target;
+            sql::select(site, &core.predicate, projection, after, &order, bounds, core.for_update)
         })?;
         let plan = Plan::new(&core.target, tables, steps);
         Ok(Plan { columns, order: merge, distinct, bounds, one_value, asks_nobody_by_limit, ..plan })
@@ -141,10 +137,23 @@ impl<'q> Plan<'q> {
             }
             _ => route::reason(self.target.table, &self.target.predicate, shards)?,
         };
-        let locks = self.target.for_update && !self.steps.is_empty();
-        let reason = if locks { format!("{reason}; nobody else writes there meanwhile") } else { reason };
+        let reason = match self.locks(layout)? {
+            Some(Dialect::Sqlite) => format!("{reason}; nobody else writes there meanwhile"),
+            Some(Dialect::Postgres) => format!("{reason}; nobody else changes these rows meanwhile"),
+            None => reason,
+        };
         let statements = self.steps.iter().map(|step| (step.shard, step.statement.sql.clone()));
         Ok(Explain::new(reason, statements, self.merged(), shards))
+    }
+
+    /// Which database does so with the least, where others are kept from writing.
+    fn locks(&self, layout: &Layout) -> Result<Option<Dialect>> {
+        let mut least = None;
+        for step in self.steps.iter().filter(|_| self.target.for_update) {
+            let dialect = layout.place(step.shard)?.dialect;
+            least = if dialect == Dialect::Postgres { Some(dialect) } else { least.or(Some(dialect)) };
+        }
+        Ok(least)
     }
 
     fn merged(&self) -> Option<String> {

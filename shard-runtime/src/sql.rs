@@ -128,8 +128,10 @@ pub(crate) fn select<'q>(
     after: Option<After<'_, 'q>>,
     order: &[OrderBy],
     (limit, offset): (Option<u64>, u64),
+    for_update: bool,
 ) -> Result<Statement<'q>> {
     let from = &site.sql.name;
+    let lock = Lock::of(site, projection, for_update);
     let bounded = limit.is_some() || offset > 0;
     let mut writer = match projection {
         Projection::Rows => Writer::start(site, site.sql.select.clone()),
@@ -142,14 +144,13 @@ pub(crate) fn select<'q>(
         Projection::Existence => Writer::start(site, format!("SELECT 1 FROM {from}")),
         Projection::Groups { keys, measures, .. } => Writer::start_groups(site, keys, measures),
     };
-    match after {
-        None => writer.filter(predicate)?,
-        Some(after) => {
-            writer.sql.push_str(" WHERE ");
-            writer.enclosed(predicate.node())?;
-            writer.sql.push_str(" AND (");
-            writer.after(&after);
-            writer.sql.push(')');
+    match lock {
+        Lock::Nothing | Lock::Rows => writer.conditions(predicate, after)?,
+        Lock::WhatIsMadeOfRows => {
+            let mut locked = Writer::start(site, format!("WITH {from} AS (SELECT * FROM {from}"));
+            locked.conditions(predicate, after)?;
+            locked.sql.push_str(&format!(" FOR UPDATE OF {from}) {}", writer.sql));
+            writer = locked;
         }
     }
     match projection {
@@ -164,20 +165,33 @@ pub(crate) fn select<'q>(
     if projection == Projection::Count && bounded {
         writer.sql.push_str(") AS counted");
     }
+    if lock == Lock::Rows {
+        writer.sql.push_str(&format!(" FOR UPDATE OF {from}"));
+    }
     Ok(writer.finish())
 }
 
-/// What keeps others from changing the rows that a select finds until the transaction ends; nothing, where the
-/// transaction keeps them from changing any, or where a projection is not of rows.
-pub(crate) fn lock(site: &Site<'_>, projection: Projection<'_>) -> String {
-    let is_of_rows = match projection {
-        Projection::Rows | Projection::RowsWithParents(_) | Projection::Existence => true,
-        Projection::Columns { distinct, .. } => !distinct,
-        Projection::Count | Projection::Groups { .. } => false,
-    };
-    match site.dialect {
-        Dialect::Postgres if is_of_rows => format!(" FOR UPDATE OF {}", site.sql.name),
-        Dialect::Postgres | Dialect::Sqlite => String::new(),
+/// What keeps others from changing the rows that a select finds until the transaction ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    /// Nothing, or the transaction, which keeps them from changing any.
+    Nothing,
+    /// The select itself.
+    Rows,
+    /// A select of the rows inside of it: what is made of rows is no row that could be kept.
+    WhatIsMadeOfRows,
+}
+
+impl Lock {
+    fn of(site: &Site<'_>, projection: Projection<'_>, for_update: bool) -> Self {
+        match projection {
+            _ if !for_update || site.dialect == Dialect::Sqlite => Lock::Nothing,
+            Projection::Count | Projection::Groups { .. } | Projection::Columns { distinct: true, .. } => {
+                Lock::WhatIsMadeOfRows
+            }
+            Projection::Rows | Projection::RowsWithParents(_) | Projection::Existence => Lock::Rows,
+            Projection::Columns { distinct: false, .. } => Lock::Rows,
+        }
     }
 }
 
@@ -254,6 +268,17 @@ impl<'s, 'q> Writer<'s, 'q> {
         self.params.push(Param::List(values));
         let is_in = self.site.dialect.is_in(self.params.len());
         self.sql.push_str(&is_in);
+    }
+
+    /// The condition of a page of a query.
+    fn conditions(&mut self, predicate: &'q Predicate, after: Option<After<'_, 'q>>) -> Result<()> {
+        let Some(after) = after else { return self.filter(predicate) };
+        self.sql.push_str(" WHERE ");
+        self.enclosed(predicate.node())?;
+        self.sql.push_str(" AND (");
+        self.after(&after);
+        self.sql.push(')');
+        Ok(())
     }
 
     fn filter(&mut self, predicate: &'q Predicate) -> Result<()> {

@@ -9,26 +9,48 @@ use std::time::Duration;
 use shard_runtime::{Builder, Cluster, Models, Synchronous};
 use tempfile::TempDir;
 
+use crate::client::Client;
 use crate::postgres_server::Server;
 
-/// Instantiates tests once for every kind of cluster, as `files::…`, `memory::…`, `prefixed::…`, `mixed::…` and
-/// `schemas::…`.
+/// Instantiates tests once for every kind of cluster, as `files::…`, `memory::…`, `prefixed::…`, `mixed::…`, `schemas::…`,
+/// `servers::…` and `everything::…`.
+/// Tests of what only SQLite does, or only PostgreSQL, come last.
 macro_rules! on_every_backend {
-    ($($test:ident),* $(,)?) => {
-        on_every_sqlite! { $($test),* }
-        on_every_sqlite!(@ schemas Schemas { $($test)* });
+    ($($test:ident),* $(,)? $(; only SQLite: $($sqlite:ident),* $(,)?)? $(; only PostgreSQL: $($server:ident),* $(,)?)?) => {
+        on_every_sqlite! { $($test,)* $($($sqlite),*)? }
+        on_every_server! { $($test,)* $($($server),*)? }
+    };
+}
+
+/// The same for what a statement says and answers, where it adds nothing that the shards are on several servers.
+macro_rules! on_every_dialect {
+    ($($test:ident),* $(,)? $(; only SQLite: $($sqlite:ident),* $(,)?)? $(; only PostgreSQL: $($server:ident),* $(,)?)?) => {
+        on_every_sqlite! { $($test,)* $($($sqlite),*)? }
+        on_kind!(schemas Schemas { $($test)* $($($server)*)? });
     };
 }
 
 /// The same for what only SQLite does.
 macro_rules! on_every_sqlite {
     ($($test:ident),* $(,)?) => {
-        on_every_sqlite!(@ files Files { $($test)* });
-        on_every_sqlite!(@ memory Memory { $($test)* });
-        on_every_sqlite!(@ prefixed Prefixed { $($test)* });
-        on_every_sqlite!(@ mixed Mixed { $($test)* });
+        on_kind!(files Files { $($test)* });
+        on_kind!(memory Memory { $($test)* });
+        on_kind!(prefixed Prefixed { $($test)* });
+        on_kind!(mixed Mixed { $($test)* });
     };
-    (@ $module:ident $kind:ident { $($test:ident)* }) => {
+}
+
+/// The same for what only PostgreSQL does, with SQLite beside it or without.
+macro_rules! on_every_server {
+    ($($test:ident),* $(,)?) => {
+        on_kind!(schemas Schemas { $($test)* });
+        on_kind!(servers Servers { $($test)* });
+        on_kind!(everything Everything { $($test)* });
+    };
+}
+
+macro_rules! on_kind {
+    ($module:ident $kind:ident { $($test:ident)* }) => {
         mod $module {
             $(
                 #[test]
@@ -61,24 +83,52 @@ pub enum Kind {
     Mixed,
     /// A schema of one PostgreSQL server for each shard.
     Schemas,
+    /// A PostgreSQL server for each shard.
+    Servers,
+    /// The first shard in a SQLite file, the others in schemas of a PostgreSQL server.
+    Everything,
 }
 
 impl Kind {
     /// Whether such a cluster can be made on this machine; where not, that is said loudly.
     pub fn is_there(self) -> bool {
-        self != Kind::Schemas || server().is_some()
+        match self {
+            Kind::Files | Kind::Memory | Kind::Prefixed | Kind::Mixed => true,
+            Kind::Schemas | Kind::Servers | Kind::Everything => server(0).is_some(),
+        }
     }
 }
 
-/// The PostgreSQL servers of all tests: none, where none is installed, which is said loudly.
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+/// How a shard is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Memory,
+    File,
+    Prefixed,
+    /// In a schema of the server at this place.
+    Schema(usize),
+}
+
+/// The PostgreSQL servers of all tests, each started when it is first needed; none, where none is installed, which is
+/// said loudly.
+fn server(place: usize) -> Option<&'static Server> {
+    static SERVERS: [OnceLock<Option<Server>>; 4] = [const { OnceLock::new() }; 4];
     let start = || {
-        let server = Server::start_with(&["max_connections=400", "max_prepared_transactions=100"])?;
+        let server = Server::start_with(&[
+            "max_connections=400",
+            "max_prepared_transactions=100",
+            // Small, quick to start, and busy with the tests alone.
+            "shared_buffers=32MB",
+            "autovacuum=off",
+            "jit=off",
+            "full_page_writes=off",
+            "checkpoint_timeout=1h",
+            "max_wal_size=4GB",
+        ])?;
         server.stop_with_the_process();
         Some(server)
     };
-    SERVER.get_or_init(start).as_ref()
+    SERVERS[place].get_or_init(start).as_ref()
 }
 
 /// One kind of cluster, and a folder of its own to make clusters in.
@@ -111,41 +161,81 @@ impl Backend {
         self.folder.path()
     }
 
-    /// Whether a cluster outlives its handle, and can be looked at with plain `rusqlite`.
+    /// Whether a cluster outlives its handle, and can be looked at from outside, with [`run`](Backend::run) and
+    /// [`peek`](Backend::peek).
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self.kind, Kind::Memory | Kind::Mixed)
+    }
+
+    /// Whether all of it is in SQLite files, and can be looked at with plain `rusqlite`.
     pub fn is_on_disk(&self) -> bool {
         matches!(self.kind, Kind::Files | Kind::Prefixed)
     }
 
     /// Whether each shard has a database of its own.
     pub fn is_separate(&self) -> bool {
-        matches!(self.kind, Kind::Files | Kind::Memory | Kind::Schemas)
+        !matches!(self.kind, Kind::Prefixed | Kind::Mixed)
+    }
+
+    /// Whether a shard is on a PostgreSQL server, where who writes keeps others from writing the same rows. On SQLite it
+    /// keeps them from writing anything.
+    pub fn is_postgres(&self, shard: &str) -> bool {
+        matches!(self.kept(shard), Kept::Schema(_))
+    }
+
+    /// How SQL has the parameter at a place.
+    pub fn param(&self, shard: &str, place: usize) -> String {
+        let sign = if self.is_postgres(shard) { '$' } else { '?' };
+        format!("{sign}{place}")
+    }
+
+    /// How SQL says behind a column that it is one of the list that is the parameter at a place.
+    pub fn is_in(&self, shard: &str, place: usize) -> String {
+        match self.is_postgres(shard) {
+            true => format!("= ANY (${place})"),
+            false => format!("IN rarray(?{place})"),
+        }
     }
 
     /// How a shard of this name is kept.
-    fn kept(&self, shard: &str) -> Kind {
-        match (self.kind, shard) {
-            (Kind::Mixed, "north_america" | "a") => Kind::Memory,
-            (Kind::Mixed, "asia" | "b") => Kind::Files,
-            (Kind::Mixed, _) => Kind::Prefixed,
-            (kind, _) => kind,
+    fn kept(&self, shard: &str) -> Kept {
+        let is_first = [CONTINENTS[0], LETTERS[0]].contains(&shard);
+        let is_second = [CONTINENTS[1], LETTERS[1]].contains(&shard);
+        match self.kind {
+            Kind::Files => Kept::File,
+            Kind::Memory => Kept::Memory,
+            Kind::Prefixed => Kept::Prefixed,
+            Kind::Mixed if is_first => Kept::Memory,
+            Kind::Mixed if is_second => Kept::File,
+            Kind::Mixed => Kept::Prefixed,
+            Kind::Schemas => Kept::Schema(0),
+            Kind::Servers => {
+                let place = |shards: &[&str]| shards.iter().position(|known| *known == shard);
+                Kept::Schema(place(&CONTINENTS).or_else(|| place(&LETTERS)).unwrap_or(0))
+            }
+            Kind::Everything if is_first => Kept::File,
+            Kind::Everything => Kept::Schema(0),
         }
     }
 
     pub fn url(&self, shard: &str) -> String {
-        let path = self.path(shard);
         match self.kept(shard) {
-            Kind::Memory => "sqlite::memory:".to_owned(),
-            Kind::Prefixed => format!("sqlite:{}?prefix={shard}_", path.display()),
-            Kind::Schemas => format!("{}?schema={}_{shard}", server().unwrap().url(), self.schemas),
-            Kind::Files | Kind::Mixed => format!("sqlite:{}", path.display()),
+            Kept::Memory => "sqlite::memory:".to_owned(),
+            Kept::File => format!("sqlite:{}", self.path(shard).display()),
+            Kept::Prefixed => format!("sqlite:{}?prefix={shard}_", self.path(shard).display()),
+            Kept::Schema(place) => format!("{}?schema={}", server(place).unwrap().url(), self.schema(shard)),
         }
+    }
+
+    fn schema(&self, shard: &str) -> String {
+        format!("{}_{shard}", self.schemas)
     }
 
     /// The file that holds a shard.
     pub fn path(&self, shard: &str) -> PathBuf {
         self.folder().join(match self.kept(shard) {
-            Kind::Prefixed => "together.db".to_owned(),
-            Kind::Files | Kind::Memory | Kind::Mixed | Kind::Schemas => format!("{shard}.db"),
+            Kept::Prefixed => "together.db".to_owned(),
+            _ => format!("{shard}.db"),
         })
     }
 
@@ -171,37 +261,72 @@ impl Backend {
         Ok(Watched { cluster, log })
     }
 
-    /// A plain connection to the database that holds a shard.
+    /// A plain connection to the SQLite file that holds a shard.
     pub fn raw(&self, shard: &str) -> rusqlite::Connection {
-        assert!(self.is_on_disk());
+        assert!(self.is_lasting() && !self.is_postgres(shard));
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
         let raw = rusqlite::Connection::open_with_flags(self.path(shard), flags).unwrap();
         raw.busy_timeout(Duration::from_millis(2_000)).unwrap();
         raw
     }
 
+    /// A plain connection to the PostgreSQL server that holds a shard, in the shard's schema.
+    pub fn client(&self, shard: &str) -> Client {
+        let Kept::Schema(place) = self.kept(shard) else { panic!("{shard} is on no server") };
+        let client = Client::connect(&server(place).unwrap().url());
+        client.run(&format!("SET search_path = {}; SET client_min_messages = warning", self.schema(shard)));
+        client
+    }
+
     /// A shard's table as SQL names it.
     pub fn table(&self, shard: &str, table: &str) -> String {
-        let prefix = if self.kept(shard) == Kind::Prefixed { format!("{shard}_") } else { String::new() };
+        let prefix = if self.kept(shard) == Kept::Prefixed { format!("{shard}_") } else { String::new() };
         format!("\"{}\"", format!("{prefix}{table}").replace('"', "\"\""))
+    }
+
+    /// Runs SQL on a shard behind the library's back; tables are made as SQLite has it.
+    pub fn run(&self, shard: &str, sql: &str) {
+        match self.is_postgres(shard) {
+            true => self.client(shard).run(&sql.replace(" INTEGER", " bigint").replace(" STRICT", "")),
+            false => self.raw(shard).execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}")),
+        }
     }
 
     /// Runs SQL in every shard behind the library's back, `{table}` standing for the shard's table of this name
     /// and `{shard}` for the shard's own. `false` where there is no way behind it.
     pub fn plant(&self, shards: &[&str], table: &str, sql: &str) -> bool {
-        if self.is_on_disk() {
+        if self.is_lasting() {
             for shard in shards {
-                let sql = sql.replace("{table}", &self.table(shard, table)).replace("{shard}", shard);
-                self.raw(shard).execute_batch(&sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+                self.run(shard, &sql.replace("{table}", &self.table(shard, table)).replace("{shard}", shard));
             }
         }
-        self.is_on_disk()
+        self.is_lasting()
     }
 
     /// One value of a shard's table, read behind the library's back.
-    pub fn peek<T: rusqlite::types::FromSql>(&self, shard: &str, table: &str, select: &str) -> T {
+    pub fn peek<T: Peeked>(&self, shard: &str, table: &str, select: &str) -> T {
         let sql = select.replace("{table}", &self.table(shard, table));
+        if self.is_postgres(shard) {
+            return T::from_text(&self.client(shard).text(&sql));
+        }
         self.raw(shard).query_row(&sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+}
+
+/// What [`Backend::peek`] reads.
+pub trait Peeked: rusqlite::types::FromSql {
+    fn from_text(text: &str) -> Self;
+}
+
+impl Peeked for i64 {
+    fn from_text(text: &str) -> Self {
+        text.parse().unwrap()
+    }
+}
+
+impl Peeked for String {
+    fn from_text(text: &str) -> Self {
+        text.to_owned()
     }
 }
 

@@ -11,7 +11,7 @@ use shard_runtime::{
 
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 
-on_every_backend! {
+on_every_sqlite! {
     r25_comparisons_follow_the_collation,
     r25_patterns_and_prefixes_follow_the_collation,
     r25_related_rows_are_found_by_the_collation,

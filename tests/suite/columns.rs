@@ -9,7 +9,7 @@ use shard_runtime::{ErrorKind, Sharded};
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     some_columns_are_read,
     a_link_is_a_column,
     r25_columns_that_are_ordered_by_need_not_be_read,
@@ -171,7 +171,7 @@ fn r28_what_is_not_wanted_is_not_read(backend: &Backend) {
     session.add_all((0..300).map(|id| Account { id, number: (id as i32) * 10, owner: "x".into() })).unwrap();
     session.commit().unwrap();
     let read = Arc::new(AtomicU64::new(0));
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     drop(session);

@@ -84,7 +84,7 @@ fn r34_a_commit_of_one_shard_is_the_databases_own(backend: &Backend) {
 }
 
 fn a_commit_that_fails_everywhere_leaves_nothing(backend: &Backend) {
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let cluster = late_checks(backend, "b");
@@ -212,7 +212,7 @@ fn r35_the_best_effort_says_how_far_it_came(backend: &Backend) {
 }
 
 fn after_a_failed_commit_the_session_waits_for_a_rollback(backend: &Backend) {
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let cluster = late_checks(backend, "b");
@@ -221,7 +221,7 @@ fn after_a_failed_commit_the_session_waits_for_a_rollback(backend: &Backend) {
     assert_error(session.commit(), ErrorKind::ForeignKey, &["shard `b`"]);
     let id = company_on(&cluster, "b");
     let ((), asked) = cluster.asked(|| {
-        let texts = ["rolled back", "FOREIGN KEY"];
+        let texts = ["rolled back", "foreign key"];
         assert_error(session.commit(), ErrorKind::Aborted, &texts);
         let company = Company { id, name: String::new() };
         assert_error(session.add(company), ErrorKind::Aborted, &texts);

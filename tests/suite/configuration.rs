@@ -7,7 +7,7 @@ use shard_runtime::{Cluster, ErrorKind, Sharded};
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     a_file_says_the_same_as_the_builder,
     paths_in_a_file_start_from_its_folder,
     every_setting_can_be_in_a_file,
@@ -35,7 +35,7 @@ fn a_file_says_the_same_as_the_builder(backend: &Backend) {
     let companies = session.add_all((0..20).map(|id| Company { id, name: String::new() })).unwrap();
     session.commit().unwrap();
     drop((session, cluster));
-    if backend.is_on_disk() {
+    if backend.is_lasting() {
         let cluster = backend.open::<Company>(&LETTERS).unwrap();
         let mut session = cluster.session();
         assert_eq!(session.one(Company::select().all_shards().count()).unwrap(), 20);

@@ -142,7 +142,7 @@ fn r20_existence_is_explained(backend: &Backend) {
 }
 
 fn existence_reads_one_row(backend: &Backend) {
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     drop(accounts(backend));

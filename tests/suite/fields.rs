@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::backend::{Backend, LETTERS, assert_error};
 
-on_every_backend! {
+on_every_dialect! {
     r02_uuids_live_where_postgresql_would_put_them,
     r39_uuids_are_unique_and_ascending,
     r22_a_uuid_says_nothing_about_its_shard,

@@ -5,7 +5,7 @@ use shard_runtime::{ErrorKind, Sharded, Stored, count};
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r27_groups_of_several_shards_are_merged,
     r27_having_and_limit_apply_after_the_merge,
     r27_groups_are_ordered_by_columns_and_by_measures,

@@ -250,7 +250,7 @@ fn r23_what_is_known_on_one_shard_is_not_taken_for_another(backend: &Backend) {
 
 fn r23_a_new_snapshot_forgets(backend: &Backend) {
     let cluster = backend.create::<Account>(&LETTERS);
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return; // in memory nobody writes while somebody reads
     }
     let mut session = cluster.session();

@@ -61,7 +61,7 @@ fn r39_a_sequence_is_unique_under_threads(backend: &Backend) {
 }
 
 fn r39_a_sequence_goes_on_after_the_cluster_was_closed(backend: &Backend) {
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let mut greatest = 0;
@@ -134,7 +134,7 @@ fn r39_ids_of_the_caller_are_taken_as_they_are(backend: &Backend) {
 }
 
 fn r39_two_handles_of_one_cluster_share_no_block(backend: &Backend) {
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let first = backend.create::<City>(&CONTINENTS);

@@ -181,7 +181,7 @@ fn joined_rows_are_changed_like_others(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     weather(&mut session);
-    let on_asia = || Report::select().on(Continent::Asia).with_parent();
+    let on_asia = || Report::select().on(Continent::Asia).order_by(Report::ID.asc()).with_parent();
     let mut joined = session.all(on_asia()).unwrap();
     joined[0].1.name = "Tokyo".into();
     assert_eq!(joined[1].1.name, "Asia", "a row that is written through is copied first");

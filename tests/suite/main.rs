@@ -10,6 +10,7 @@ mod postgres_server;
 #[macro_use]
 mod backend;
 mod backup;
+mod client;
 mod models;
 mod runtimes;
 

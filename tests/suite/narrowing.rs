@@ -5,7 +5,7 @@ use shard_runtime::{Filter, Routed, Select, Sharded, Stored};
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, shards_of};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r12_a_key_comparison_asks_its_shard,
     r12_and_intersects_and_or_unites,
     r12_not_is_the_complement,

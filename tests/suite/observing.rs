@@ -7,7 +7,7 @@ use shard_runtime::{ErrorKind, Sharded};
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     the_hook_is_told_shard_rows_and_success,
     the_hook_is_told_no_values,
     counters_are_of_all_sessions_and_threads,

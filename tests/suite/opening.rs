@@ -66,7 +66,7 @@ fn r40_open_creates_nothing(backend: &Backend) {
 
 fn r40_what_was_made_is_opened(backend: &Backend) {
     made(backend);
-    if backend.is_on_disk() {
+    if backend.is_lasting() {
         for _ in 0..2 {
             let cluster = backend.open::<Company>(&LETTERS).unwrap();
             assert_eq!(cluster.session().one(Company::select().all_shards().count()).unwrap(), 9);
@@ -77,6 +77,8 @@ fn r40_what_was_made_is_opened(backend: &Backend) {
             .collect();
         let expected: &[&str] = match backend.kind {
             Kind::Files => &["a.db", "b.db", "c.db", "control.db"],
+            Kind::Everything => &["a.db", "control.db"],
+            Kind::Schemas | Kind::Servers => &[],
             _ => &["control.db", "together.db"],
         };
         assert_eq!(names, expected);
@@ -85,7 +87,7 @@ fn r40_what_was_made_is_opened(backend: &Backend) {
 
 fn r40_create_again_changes_nothing(backend: &Backend) {
     made(backend);
-    if backend.is_on_disk() {
+    if backend.is_lasting() {
         let cluster = backend.create::<Company>(&LETTERS);
         assert_eq!(cluster.session().one(Company::select().all_shards().count()).unwrap(), 9);
         for table in ["sharded_shard", "sharded_layout", "companies"] {
@@ -99,7 +101,7 @@ fn r40_create_again_changes_nothing(backend: &Backend) {
 
 fn r40_swapped_files_are_refused(backend: &Backend) {
     made(backend);
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     opened(backend, &[("a", "a"), ("b", "b"), ("c", "c")]).unwrap();
@@ -162,7 +164,7 @@ fn r40_another_clusters_file_is_refused(backend: &Backend) {
 
 fn r40_another_order_or_number_of_shards_is_refused(backend: &Backend) {
     made(backend);
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let layout = |shards: &[&str], texts: &[&str]| {
@@ -186,7 +188,7 @@ fn r40_another_order_or_number_of_shards_is_refused(backend: &Backend) {
 
 fn r40_a_renamed_shard_is_refused(backend: &Backend) {
     made(backend);
-    if backend.is_on_disk() {
+    if backend.is_lasting() {
         let renamed = opened(backend, &[("a", "a"), ("beta", "b"), ("c", "c")]);
         let error = renamed.map(drop).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Identity | ErrorKind::Layout), "{error}");
@@ -242,7 +244,7 @@ mod remapped {
 
 fn r40_a_remapped_key_is_refused(backend: &Backend) {
     drop(backend.create::<(Shop, Account, Company, Visit)>(&LETTERS));
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let refused = |result: shard_runtime::Result<()>, texts: &[&str]| {
@@ -263,7 +265,7 @@ fn r40_a_remapped_key_is_refused(backend: &Backend) {
 
 fn r40_new_models_can_be_added(backend: &Backend) {
     made(backend);
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let texts = ["shard `a`", "table `campaigns`", "create"];
@@ -308,7 +310,7 @@ fn r40_values_that_had_no_place_can_be_added(backend: &Backend) {
     session.add(Shop { id: 1, region: "North".into() }).unwrap();
     session.commit().unwrap();
     drop((session, made));
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let opened = backend.open::<widened::Shop>(&LETTERS).map(drop);

@@ -264,7 +264,7 @@ fn r26_first_and_one(backend: &Backend) {
 }
 
 fn r30_columns_in_another_order_do_not_shift_data(backend: &Backend) {
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     drop(backend.create::<Account>(&["a", "b", "c"]));
@@ -273,7 +273,7 @@ fn r30_columns_in_another_order_do_not_shift_data(backend: &Backend) {
         "DROP TABLE {table}; CREATE TABLE {table} (owner TEXT NOT NULL, extra TEXT DEFAULT 'x', \
          number INTEGER NOT NULL, id INTEGER PRIMARY KEY) STRICT"
     );
-    backend.raw("b").execute_batch(&sql).unwrap();
+    backend.run("b", &sql);
     let cluster = backend.open::<Account>(&["a", "b", "c"]).unwrap();
     let mut session = cluster.session();
     let accounts: Vec<Account> = [(1, 10), (2, 1500), (3, 2500)]

@@ -5,7 +5,7 @@ use shard_runtime::{ColumnList, Columns, Cursor, ErrorKind, Projection, Routed, 
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r26_pages_of_columns_are_the_whole,
     r26_pages_of_distinct_rows_are_the_whole,
     r26_pages_of_rows_with_their_parents_are_the_whole,

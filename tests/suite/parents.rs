@@ -97,9 +97,9 @@ fn r08_children_live_with_their_parents_three_deep(backend: &Backend) {
         assert_eq!((same, asked), (remark, vec![city.shard().name().to_owned()]));
     }
     session.commit().unwrap();
-    if backend.is_on_disk() {
+    if backend.is_lasting() {
         let remarks = CONTINENTS.map(|shard| {
-            backend.peek::<String>(shard, "remarks", "SELECT group_concat(text ORDER BY text) FROM {table}")
+            backend.peek::<String>(shard, "remarks", "SELECT string_agg(text, ',' ORDER BY text) FROM {table}")
         });
         assert_eq!(remarks, ["NorthAmerica", "Asia,Oceania", "Europe", "SouthAmerica"]);
     }

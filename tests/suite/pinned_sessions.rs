@@ -55,7 +55,9 @@ fn r19_a_pinned_session_asks_its_shard_only(backend: &Backend) {
         let europe = City::delete().filter(City::CONTINENT.eq(Continent::Europe));
         assert_eq!(session.execute(europe).unwrap(), 0);
         assert_eq!(session.execute(Sql::new("UPDATE {cities} SET population = 4").all_shards()).unwrap(), 1);
-        session.with_connection("asia", |_| Ok::<_, Error>(())).unwrap();
+        if !backend.is_postgres("asia") {
+            session.with_connection("asia", |_| Ok::<_, Error>(())).unwrap();
+        }
         session.commit().unwrap();
     });
     assert_eq!(asked, ["asia"]);

@@ -5,7 +5,7 @@ use shard_runtime::{ErrorKind, Sharded, Shards, count};
 use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r01_placement_depends_on_the_value_and_the_layout_alone,
     r01_integers_of_every_width_go_together,
     r01_a_newtype_goes_with_what_it_wraps,
@@ -171,7 +171,7 @@ fn r04_every_variant_has_its_shard(backend: &Backend) {
     }
     session.commit().unwrap();
     // A variant is stored under its text, and read back from it.
-    if backend.is_on_disk() {
+    if backend.is_lasting() {
         let stored: String = backend.peek("north_america", "cities", "SELECT continent FROM {table}");
         assert_eq!(stored, "North America");
     }

@@ -5,7 +5,7 @@ use shard_runtime::{ErrorKind, Parent, Projection, Sharded, count};
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     columns_are_read_into_a_struct,
     a_struct_is_a_column_beside_others,
     r25_a_struct_needs_no_column_that_it_is_ordered_by,

@@ -7,7 +7,7 @@ use shard_runtime::{Cluster, ErrorKind, Sharded, Sql, Synchronous};
 use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_sqlite! {
     r35_opening_finishes_what_was_decided,
     r35_a_writer_finishes_what_was_decided_before_it_reads,
     r35_tables_are_made_after_what_was_decided,

@@ -88,7 +88,7 @@ fn r11_a_row_moves_with_its_descendants(backend: &Backend) {
     // The session sees it as it is now, others as it was.
     assert_eq!(session.get::<City>(id).unwrap().unwrap().shard().name(), "europe");
     assert_eq!(session.all(moving.children::<Report>()).unwrap().len(), 2);
-    if backend.is_on_disk() {
+    if backend.is_lasting() {
         assert_eq!(everything(&cluster)["asia"], [lines("A"), lines("B")].concat());
     }
     session.commit().unwrap();

@@ -86,13 +86,18 @@ fn r41_shards_that_differ_are_refused(backend: &Backend) {
 
 fn r41_a_lost_index_is_refused(backend: &Backend) {
     drop(backend.create::<City>(&CONTINENTS));
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let table = backend.table("asia", "cities");
-    let find = format!("SELECT name FROM pragma_index_list({table}) WHERE \"unique\" AND origin = 'c'");
+    let find = match backend.is_postgres("asia") {
+        true => "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'cities' \
+                 AND indexname NOT LIKE '%pkey'"
+            .to_owned(),
+        false => format!("SELECT name FROM pragma_index_list({table}) WHERE \"unique\" AND origin = 'c'"),
+    };
     let index: String = backend.peek("asia", "cities", &find);
-    backend.raw("asia").execute_batch(&format!("DROP INDEX \"{index}\"")).unwrap();
+    backend.run("asia", &format!("DROP INDEX \"{index}\""));
     let opened = backend.open::<City>(&CONTINENTS).map(drop);
     assert_error(opened, ErrorKind::Schema, &["shard `asia`", "table `cities`", "index"]);
     // `create` makes it again.
@@ -165,7 +170,7 @@ fn r41_extra_columns_need_a_default(backend: &Backend) {
     assert_error(twice, ErrorKind::Unique, &["table `both`"]);
     session.commit().unwrap();
     drop(session);
-    if backend.is_on_disk() {
+    if backend.is_lasting() {
         backend.plant(&["b"], "accounts", "ALTER TABLE {table} ADD COLUMN extra TEXT");
         backend.plant(&["c"], "accounts", "ALTER TABLE {table} ADD COLUMN extra INTEGER NOT NULL DEFAULT 5");
         let cluster = backend.open::<Account>(&LETTERS).unwrap();
@@ -237,7 +242,7 @@ fn r41_shards_do_not_share_a_table(backend: &Backend) {
 }
 
 fn r41_made_by_several_at_once(backend: &Backend) {
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return;
     }
     let patient = backend.builder(&LETTERS).busy_timeout(std::time::Duration::from_secs(20));

@@ -116,7 +116,7 @@ fn r46_rows_and_links_of_another_cluster_are_refused(backend: &Backend) {
 
 fn r46_a_cluster_opened_twice_is_one_cluster(backend: &Backend) {
     let first = backend.create::<City>(&CONTINENTS);
-    if !backend.is_on_disk() {
+    if !backend.is_lasting() {
         return; // memory is not opened again
     }
     let mut session = first.session();

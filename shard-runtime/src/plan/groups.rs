@@ -70,7 +70,8 @@ impl<'q> Plan<'q> {
         let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
         let projection = Projection::Groups { keys, measures: &measures, having: &having, order: &order };
         let steps = steps(&select.target, &shards, layout, model, |_, site| {
-            sql::select(site, &select.target.predicate, projection, None, &[], bounds)
+            let target = &select.target;
+            sql::select(site, &target.predicate, projection, None, &[], bounds, target.for_update)
         })?;
         let merge = order.iter().filter_map(|by| merged(table, by, keys, &measures)).collect();
         let plan = Plan::new(&select.target, tables, steps);

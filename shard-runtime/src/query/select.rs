@@ -271,12 +271,13 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     }
 
     /// Reads to write: the session begins to write on every shard that it asks, before it reads there, and nobody else
-    /// writes there until it commits or rolls back. So what is computed from the rows and written back loses nothing
+    /// changes these rows until it commits or rolls back. So what is computed from the rows and written back loses nothing
     /// that others wrote. Who comes second waits, for as long as [`Builder::busy_timeout`](crate::Builder::busy_timeout)
     /// says.
     ///
     /// SQLite locks a database as a whole, so this is the write transaction that an update would begin (`BEGIN
-    /// IMMEDIATE`), only earlier. Where others rarely change the same rows, a `#[version]` keeps nobody waiting.
+    /// IMMEDIATE`), only earlier. PostgreSQL locks the rows that are found (`FOR UPDATE`), also those that a count or an
+    /// aggregate is made of: others may add rows meanwhile, and write others. Where others rarely change the same rows, a `#[version]` keeps nobody waiting.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, Sharded};

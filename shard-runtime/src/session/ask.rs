@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::fan_out::Remote;
 use super::{Session, Watch};
@@ -148,6 +148,8 @@ pub(super) struct Progress {
     is_ready: bool,
     /// Whether it was the only one under way, here.
     is_here: bool,
+    /// How long it took until its shard was ready: to connect, perhaps.
+    waited: Duration,
     /// Whether it was told of.
     ended: bool,
 }
@@ -169,8 +171,10 @@ impl Progress {
 }
 
 impl Session {
-    /// Runs the statements and visits the rows of what their answers become. Of a read that needs no order and runs
-    /// here, a shard is asked when the one before has no more rows; the shards of others are asked at once.
+    /// Runs the statements and visits the rows of what their answers become. The shards are asked at once where that is
+    /// worth it: on workers, or from here, where the answers are merged or where servers work while this thread asks the
+    /// next one. Otherwise a shard is asked when the one before has no more rows; which is always so where the first
+    /// shards may have rows enough, as long as that is not known to be slow.
     pub(super) fn ask(
         &mut self,
         steps: &[Step<'_>],
@@ -200,7 +204,9 @@ impl Session {
         let Some(first) = steps.first() else { return Ok(()) };
         let several = steps.len() > 1;
         let wakes = several && (reading.is_slow || self.is_worth_waking(first, reading));
-        let at_once = wakes || !reading.order.is_empty();
+        // Without an order, one answer follows the other.
+        let merges = !reading.order.is_empty() || (several && !wakes && self.answer_later(&steps, reading));
+        let at_once = wakes || merges;
         if at_once {
             let mut ready = Vec::with_capacity(steps.len());
             for (place, step) in steps.into_iter().enumerate() {
@@ -214,11 +220,12 @@ impl Session {
         let mut progress: Vec<Progress> = (0..steps.len()).map(not_begun).collect();
         let fan = if wakes { self.fan_out(&steps, reading, &mut progress) } else { None };
         let began = several.then(Instant::now);
-        let visited = match reading.order.is_empty() || steps.len() < 2 {
-            true => self.in_turn(&steps, reading, &mut progress, visit),
-            false => self.merged(&steps, reading, &mut progress, visit),
+        let visited = match merges && steps.len() > 1 {
+            true => self.merged(&steps, reading, &mut progress, visit),
+            false => self.in_turn(&steps, reading, &mut progress, visit),
         };
-        let here = began.map(|began| began.elapsed());
+        let waited = progress.iter().map(|progress| progress.waited).sum();
+        let here = began.map(|began| began.elapsed().saturating_sub(waited));
         // Those whose rows nobody reads any more stop by themselves.
         progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
         let (visited, there) = match fan {
@@ -243,6 +250,14 @@ impl Session {
         visited
     }
 
+    /// Whether all of these shards are needed, and some work while this thread asks others.
+    fn answer_later(&self, steps: &[&Step<'_>], reading: Reading<'_>) -> bool {
+        let answers_later = |step: &&Step<'_>| {
+            self.cluster.layout().place(step.shard).is_ok_and(|place| place.dialect.answers_later())
+        };
+        !reading.may_end_early() && steps.iter().any(answers_later)
+    }
+
     /// Visits the rows of one statement after the other.
     fn in_turn(
         &mut self,
@@ -261,10 +276,14 @@ impl Session {
                     progress.read(&rows);
                     more
                 }
-                None if progress.is_ready || self.is_ready(step.shard, reading.table)? => {
+                None => {
+                    let began = Instant::now();
+                    if !progress.is_ready && !self.is_ready(step.shard, reading.table)? {
+                        continue;
+                    }
+                    progress.waited = began.elapsed();
                     self.follow_here(step, reading.table, &mut bounds, progress, visit)
                 }
-                None => continue,
             };
             if progress.is_here {
                 progress.end(self, step, more.as_ref().err());

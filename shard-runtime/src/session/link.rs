@@ -5,6 +5,7 @@ use crate::commit::Redo;
 use crate::driver::{Connection, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
+use crate::sql::Dialect;
 use crate::stored::Unit;
 
 /// Marks the point that a statement which fails is undone to.
@@ -150,6 +151,8 @@ impl Link {
     /// it in the log might where the disk failed at its very end. The error, or that nobody can be sure.
     pub(super) fn undo_for_certain(&mut self, cluster: &Cluster, database: usize, error: Error) -> Error {
         let undone = match (error.kind(), self.connection()) {
+            // A server knows what it says.
+            _ if cluster.dialect(database) == Dialect::Postgres => Ok(()),
             (ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Database, Some(connection)) => {
                 connection.rollback().and_then(|()| cluster.write_nothing(database, connection))
             }

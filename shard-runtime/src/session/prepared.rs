@@ -6,7 +6,7 @@ use super::link::Link;
 use crate::cluster::Cluster;
 use crate::commit::{self, PreparedPart};
 use crate::driver::Connection;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 impl Session {
     /// Decides a unit over servers alone: the others are prepared, and the commit of the first is the decision. What is
@@ -30,7 +30,7 @@ impl Session {
         let error = self.named(decider, error);
         let is_committed = match error.kind() {
             // The answer was lost, not the commit perhaps.
-            ErrorKind::ConnectionLost => cluster.ask_decider(decider, &unit),
+            ErrorKind::InDoubt => cluster.ask_decider(decider, &unit),
             _ => Ok(false),
         };
         match is_committed {
@@ -40,7 +40,14 @@ impl Session {
             }
             Ok(false) => {
                 self.finish_prepared(cluster, parts, false);
-                Err(error)
+                Err(match error.kind() {
+                    // Not any more.
+                    ErrorKind::InDoubt => {
+                        let certain = Error::new(ErrorKind::ConnectionLost, "the connection was lost at the commit");
+                        self.named(decider, certain.with_source(error))
+                    }
+                    _ => error,
+                })
             }
             // Whoever recovers will know.
             Err(_) => Err(in_doubt(&unit, error)),

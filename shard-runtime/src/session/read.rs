@@ -26,12 +26,14 @@ impl Session {
         let shards = plan.shards();
         self.asks(Some(table), &shards);
         self.flush_tables(&plan.tables, &shards)?;
-        if plan.target.for_update {
-            self.lock(&shards).map_err(|error| error.in_table(table.name))?;
-        }
         let Plan { distinct, bounds, .. } = *plan;
         let reading = Reading { order: &plan.order, distinct, bounds, ..Reading::whole(table) };
-        self.ask(&plan.steps, reading, |rows| visit(&Row { source: rows, shard: rows.shard, table, columns }))
+        let visit =
+            |rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
+        match plan.target.for_update {
+            true => self.locked(table, &shards, |session| session.ask(&plan.steps, reading, visit)),
+            false => self.ask(&plan.steps, reading, visit),
+        }
     }
 
     /// Visits the rows of a select.

@@ -173,10 +173,17 @@ impl Session {
         Ok(())
     }
 
-    /// Begins to write on all of these shards or, where somebody else is in the way on one, on none.
-    pub(super) fn lock(&mut self, shards: &ShardSet) -> Result<()> {
+    /// Reads to write: every shard can be written before anything is read. Where that fails, on a server perhaps only in
+    /// the reading, what was not written before is kept from nobody.
+    pub(super) fn locked(
+        &mut self,
+        table: &'static Table,
+        shards: &ShardSet,
+        read: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
         let before: Vec<bool> = self.links.iter().map(Link::may_write).collect();
-        shards.indexes().iter().try_for_each(|&shard| self.take_write(shard)).inspect_err(|_| {
+        let taken = shards.indexes().iter().try_for_each(|&shard| self.take_write(shard));
+        taken.map_err(|error| error.in_table(table.name)).and_then(|()| read(self)).inspect_err(|_| {
             let links = self.links.iter_mut().zip(before);
             links.filter(|(link, before)| link.may_write() && !before).for_each(|(link, _)| link.rollback());
         })
@@ -304,9 +311,8 @@ impl Session {
         let own = self.cluster.layout().sql(batch.model, shard)?;
         let Some(table) = self.cluster.layout().tables().nth(batch.model) else { return Ok(()) };
         if let Some(lists) = &own.insert_lists {
-            return batch.rows.chunks(LISTED).try_for_each(|rows| {
-                self.on(shard, table, lists, |statement| Ok(((), statement.execute(&in_lists(rows)?)?)))
-            });
+            let mut chunks = batch.rows.chunks(LISTED);
+            return chunks.try_for_each(|rows| self.insert_listed(shard, table, lists, rows));
         }
         let sql = &own.insert;
         self.on(shard, table, sql, |statement| {
@@ -316,6 +322,28 @@ impl Session {
             }
             Ok(((), batch.rows.len() as u64))
         })
+    }
+
+    /// Inserts rows by one statement with a list for each column. The database does not say which row it refused: where
+    /// it refused one, the halves are tried until one row is left, which the error names.
+    fn insert_listed(
+        &self,
+        shard: usize,
+        table: &'static Table,
+        sql: &str,
+        rows: &[Arc<dyn AnyRow>],
+    ) -> Result<()> {
+        let inserted =
+            self.on(shard, table, sql, |statement| Ok(((), statement.execute(&in_lists(rows)?)?)));
+        match (inserted, rows) {
+            (Err(error), [row]) if error.is_about_a_row() => Err(about_row(error, table, &row.values()?)),
+            (Err(error), _) if error.is_about_a_row() => {
+                let (first, second) = rows.split_at(rows.len() / 2);
+                self.insert_listed(shard, table, sql, first)?;
+                self.insert_listed(shard, table, sql, second)
+            }
+            (inserted, _) => inserted,
+        }
     }
 
     /// Inserts rows whose ids the database counts, in one batch per shard, and puts the ids into them.

@@ -50,37 +50,42 @@ impl<'q> Writer<'_, 'q> {
         Ok(())
     }
 
-    /// A computed number in PostgreSQL's own arithmetic. Integers are computed as numbers of any length; what does not
-    /// fit in the end becomes a text that says so, and which PostgreSQL then refuses to take for a number.
+    /// A computed number in PostgreSQL's own arithmetic, which says of what does not fit neither which it is nor for
+    /// which column. So each step is computed as a number of any length and looked at: what does not fit becomes a text
+    /// that says so, and which PostgreSQL then refuses to take for a number.
     fn computed(&mut self, column: usize, term: &'q Term, holds: Holds) -> Result<()> {
-        let (least, greatest) = match holds {
-            Holds::Between(least, greatest) => (least, greatest),
-            Holds::All if self.definition(column).is_some_and(|column| column.kind == ColumnType::Real) => {
-                return self.plain(column, term);
+        match holds {
+            Holds::All if self.is_real(column) => self.step(column, term)?,
+            Holds::All => {
+                self.sql.push_str("CAST(");
+                self.step(column, term)?;
+                self.sql.push_str(" AS bigint)");
             }
-            Holds::All => (i64::MIN, i64::MAX),
+            Holds::Between(least, greatest) => {
+                self.sql.push_str(&format!(
+                    "(SELECT CASE WHEN v BETWEEN {least} AND {greatest} THEN CAST(v AS bigint) ELSE CAST({} || v || \
+                     ' is not between {least} and {greatest}' AS bigint) END FROM (SELECT ",
+                    self.out_of_range(column)
+                ));
+                self.step(column, term)?;
+                self.sql.push_str(" AS v OFFSET 0) AS made)");
+            }
             Holds::Single => {
                 self.sql.push_str("CAST(CAST(");
-                self.plain(column, term)?;
+                self.step(column, term)?;
                 self.sql.push_str(" AS real) AS double precision)");
-                return Ok(());
             }
-        };
-        self.sql.push_str("CASE WHEN ");
-        self.plain(column, term)?;
-        let name = self.definition(column).map_or("", |column| column.name).replace('\'', "''");
-        self.sql.push_str(&format!(" NOT BETWEEN {least} AND {greatest} THEN CAST('{OUT_OF_RANGE}{name}`: ' || "));
-        self.plain(column, term)?;
-        self.sql.push_str(&format!(" || ' is not between {least} and {greatest}' AS bigint) ELSE CAST("));
-        self.plain(column, term)?;
-        self.sql.push_str(" AS bigint) END");
+        }
         Ok(())
     }
 
-    /// A term as it is computed by operators.
-    fn plain(&mut self, column: usize, term: &'q Term) -> Result<()> {
-        let is_real = self.definition(column).is_some_and(|column| column.kind == ColumnType::Real);
-        let (own, wide) = if is_real { ("double precision", "double precision") } else { ("bigint", "numeric") };
+    /// A term, each of whose steps is looked at. `OFFSET 0` keeps the planner from putting what a step is computed from
+    /// into it wherever it is named, so that a sum of many would be written down twice as often with each.
+    fn step(&mut self, column: usize, term: &'q Term) -> Result<()> {
+        let (own, wide, fits) = match self.is_real(column) {
+            true => ("double precision", "double precision", "v <> 'NaN'".to_owned()),
+            false => ("bigint", "numeric", format!("v BETWEEN {} AND {}", i64::MIN, i64::MAX)),
+        };
         match term {
             Term::Column(place) => {
                 self.column(*place);
@@ -91,20 +96,36 @@ impl<'q> Writer<'_, 'q> {
                 self.sql.push_str(&format!("::{own}::{wide}"));
             }
             Term::Combined { operator, sides, .. } => {
+                let sign = match operator {
+                    Arithmetic::Add => '+',
+                    Arithmetic::Subtract => '-',
+                    Arithmetic::Multiply => '*',
+                };
                 let [left, right] = &**sides;
-                self.sql.push('(');
-                self.plain(column, left)?;
-                self.sql.push_str(match operator {
-                    Arithmetic::Add => " + ",
-                    Arithmetic::Subtract => " - ",
-                    Arithmetic::Multiply => " * ",
-                });
-                self.plain(column, right)?;
-                self.sql.push(')');
+                self.sql.push_str(&format!(
+                    "(SELECT CASE WHEN {fits} THEN v ELSE CAST({} || l || ' {sign} ' || r || \
+                     ' has no value that can be stored' AS {wide}) END \
+                     FROM (SELECT l, r, l {sign} r AS v FROM (SELECT ",
+                    self.out_of_range(column)
+                ));
+                self.step(column, left)?;
+                self.sql.push_str(" AS l, ");
+                self.step(column, right)?;
+                self.sql.push_str(" AS r OFFSET 0) AS sides OFFSET 0) AS made)");
             }
             Term::TooDeep => return Err(too_deep(self.scope.table)),
         }
         Ok(())
+    }
+
+    /// How a text begins that says what does not fit a column.
+    fn out_of_range(&self, column: usize) -> String {
+        let name = self.definition(column).map_or("", |column| column.name).replace('\'', "''");
+        format!("'{OUT_OF_RANGE}{name}`: '")
+    }
+
+    fn is_real(&self, column: usize) -> bool {
+        self.definition(column).is_some_and(|column| column.kind == ColumnType::Real)
     }
 
     fn term(&mut self, column: usize, term: &'q Term) -> Result<()> {

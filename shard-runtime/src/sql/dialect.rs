@@ -19,6 +19,11 @@ impl Dialect {
         }
     }
 
+    /// Whether a statement runs on once it was begun, while whoever began it does something else.
+    pub(crate) fn answers_later(self) -> bool {
+        self == Dialect::Postgres
+    }
+
     /// The parameter at a place; the first is 1.
     pub(crate) fn param(self, place: usize) -> String {
         match self {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use tokio_postgres::config::Config;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use super::errors::from_postgres;
@@ -26,6 +27,13 @@ const STATEMENTS: usize = 256;
 /// How long a statement that nobody wants any more may go on before it is cancelled, and how long cancelling may take.
 const RUNNING_OUT: Duration = Duration::from_millis(2);
 const CANCELLING: Duration = Duration::from_secs(2);
+
+/// What catches a cancellation that came too late for its statement, so that it does not hit the next one.
+const TRAP: &str = "SELECT pg_sleep(0.5)";
+
+/// Said before a transaction is ended: fails where a statement of it has failed. PostgreSQL itself would roll back then,
+/// and answer that it has done so, which is no error.
+const IS_WHOLE: &str = "SELECT";
 
 /// The savepoint before each statement of a transaction that writes: without it PostgreSQL would give up the whole
 /// transaction for one statement.
@@ -157,6 +165,32 @@ impl PostgresConnection {
         error
     }
 
+    /// Ends the transaction with its effects, now or later. What is lost before its answer has come may have been done.
+    fn end(&self, sql: &str) -> Result<()> {
+        self.check_whole()?;
+        let ended = self.executor.wait(self.client.batch_execute(&format!("{IS_WHOLE}; {sql}")));
+        self.state.set(State::Idle);
+        let Err(error) = ended.map_err(from_postgres) else { return Ok(()) };
+        if error.kind() == ErrorKind::ConnectionLost {
+            self.state.set(State::Broken);
+            let said = format!("the connection was lost before the server had answered: {error}");
+            return Err(Error::new(ErrorKind::InDoubt, said).with_source(error));
+        }
+        if self.say("ROLLBACK").is_err() {
+            self.state.set(State::Broken);
+        }
+        Err(error)
+    }
+
+    /// Nothing is done any more on a connection whose transaction is lost.
+    fn check_whole(&self) -> Result<()> {
+        if self.state.get() != State::Broken && !self.client.is_closed() {
+            return Ok(());
+        }
+        self.state.set(State::Broken);
+        Err(Error::new(ErrorKind::ConnectionLost, "the connection to the server was lost"))
+    }
+
     fn say(&self, sql: &str) -> Result<(), ()> {
         self.executor.wait(self.client.batch_execute(sql)).map_err(|_| ())
     }
@@ -173,8 +207,11 @@ impl PostgresConnection {
             let cancelled = tokio::time::timeout(CANCELLING, async {
                 let _ = token.cancel_query(NoTls).await;
                 let ended = rest.await;
-                // What was cancelled too late must not be the next statement.
-                client.batch_execute("").await.and(ended)
+                let is_cancelled = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::QUERY_CANCELED);
+                match ended.as_ref().is_err_and(is_cancelled) {
+                    true => ended,
+                    false => client.batch_execute(TRAP).await.and(ended),
+                }
             });
             cancelled.await.ok()
         });
@@ -191,6 +228,7 @@ impl PostgresConnection {
     }
 
     fn prepared(&self, sql: &str) -> Result<Statement> {
+        self.check_whole()?;
         if let Some(statement) = self.statements.borrow().get(sql) {
             return Ok(statement.clone());
         }
@@ -256,6 +294,7 @@ impl Connection for PostgresConnection {
     }
 
     fn run(&self, sql: &str) -> Result<()> {
+        self.check_whole()?;
         // A savepoint of the session's would be gone along with a guard around it.
         let ahead = match self.state.get() {
             State::Open(Transaction::Write, true) => {
@@ -287,42 +326,27 @@ impl Connection for PostgresConnection {
     }
 
     fn commit(&self) -> Result<()> {
-        let state = self.state.replace(State::Idle);
-        match state {
-            State::Idle | State::Wanted(_) => Ok(()),
-            State::Open(Transaction::Write, _) => {
-                let committed = self.executor.wait(self.client.batch_execute("COMMIT"));
-                committed.map_err(|error| self.failed(from_postgres(error)))
-            }
+        match self.state.get() {
+            State::Idle | State::Wanted(_) => self.state.set(State::Idle),
+            State::Open(Transaction::Write, _) | State::Broken => return self.end("COMMIT"),
             // Nobody has to wait for the end of what was only read.
             State::Open(Transaction::Read, _) => {
+                self.state.set(State::Idle);
                 let _ = self.executor.begin(pin!(self.client.batch_execute("COMMIT")));
-                Ok(())
-            }
-            State::Broken => {
-                self.state.set(State::Broken);
-                Err(Error::new(ErrorKind::ConnectionLost, "the transaction was lost with its connection"))
             }
         }
+        Ok(())
     }
 
     fn prepare_commit(&self, name: &str) -> Result<()> {
         if let State::Wanted(_) = self.state.get() {
             self.run("")?;
         }
-        let prepared = self.executor.wait(self.client.batch_execute(&format!("PREPARE TRANSACTION '{name}'")));
-        match prepared {
-            Ok(()) => {
-                self.state.set(State::Idle);
-                Ok(())
-            }
-            // PostgreSQL has rolled back what it could not prepare.
-            Err(error) => {
-                let closed = self.client.is_closed();
-                self.state.set(if closed { State::Broken } else { State::Idle });
-                Err(from_postgres(error))
-            }
-        }
+        self.end(&format!("PREPARE TRANSACTION '{name}'")).map_err(|error| match error.kind() {
+            // It decides nothing: whoever finds it prepared rolls it back.
+            ErrorKind::InDoubt => Error::new(ErrorKind::ConnectionLost, error.to_string()).with_source(error),
+            _ => error,
+        })
     }
 
     /// What was deferred is looked at when the transaction is prepared, or committed.
@@ -361,9 +385,9 @@ impl Connection for PostgresConnection {
         Box::new(move || stop.ask())
     }
 
-    /// A server is always worth a thread of its own: most of the time is spent waiting for it.
+    /// Nobody has to wake a thread to wait for a server.
     fn is_large(&self) -> bool {
-        true
+        false
     }
 
     fn in_transaction(&self) -> bool {

@@ -92,7 +92,7 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "42P01" | "42703" | "42704" => ErrorKind::Schema,
         "3D000" | "3F000" => ErrorKind::Missing,
         "28000" | "28P01" => ErrorKind::Configuration,
-        "57P01" | "57P02" | "57P03" | "57P05" => ErrorKind::ConnectionLost,
+        "25P03" | "57P01" | "57P02" | "57P03" | "57P05" => ErrorKind::ConnectionLost,
         "54000" | "54001" | "54011" | "54023" => ErrorKind::TooManyValues,
         _ => match code.get(..2) {
             Some("08") => ErrorKind::ConnectionLost,

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) struct Executor {
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     stop: Arc<Stop>,
 }
 
@@ -36,7 +36,7 @@ impl Executor {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(|error| {
             Error::new(ErrorKind::Io, format!("no event loop could be made: {error}")).with_source(error)
         })?;
-        Ok(Executor { runtime, stop: Arc::default() })
+        Ok(Executor { runtime: Arc::new(runtime), stop: Arc::default() })
     }
 
     pub(super) fn stop(&self) -> &Arc<Stop> {
@@ -110,6 +110,21 @@ impl Executor {
     }
 }
 
+impl Drop for Executor {
+    /// An event loop may not be dropped on a thread of somebody's asynchronous runtime; another one does it there.
+    fn drop(&mut self) {
+        if Handle::try_current().is_ok() {
+            let runtime = Arc::clone(&self.runtime);
+            // Where there is no other thread, nothing is left to try.
+            let _ = std::thread::Builder::new().spawn(move || {
+                while Arc::strong_count(&runtime) > 1 {
+                    std::thread::yield_now();
+                }
+            });
+        }
+    }
+}
+
 fn timed_out() -> Error {
     Error::new(ErrorKind::TimedOut, "the statement took longer than the session's timeout")
 }
@@ -144,5 +159,6 @@ mod tests {
         let executor = Executor::new().unwrap();
         let other = Builder::new_current_thread().build().unwrap();
         assert_eq!(other.block_on(async { executor.wait(async { 5 }) }), 5);
+        other.block_on(async { drop(executor) });
     }
 }

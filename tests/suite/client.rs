@@ -1,0 +1,45 @@
+//! A plain connection to a PostgreSQL server: how tests look at one from outside.
+
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+pub struct Client {
+    // Dropped before the event loop that it needs.
+    client: tokio_postgres::Client,
+    runtime: Runtime,
+}
+
+impl Client {
+    pub fn connect(url: &str) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let (client, connection) = runtime.block_on(tokio_postgres::connect(url, NoTls)).unwrap();
+        runtime.spawn(async move {
+            let _ = connection.await;
+        });
+        Client { client, runtime }
+    }
+
+    pub fn run(&self, sql: &str) {
+        let ran = self.runtime.block_on(self.client.batch_execute(sql));
+        ran.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// The rows of a query as texts; NULL is the empty one.
+    pub fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let messages = self.runtime.block_on(self.client.simple_query(sql));
+        let messages = messages.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        rows.map(|row| (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect()).collect()
+    }
+
+    /// The one value of a query.
+    pub fn text(&self, sql: &str) -> String {
+        match self.rows(sql).as_slice() {
+            [row] if row.len() == 1 => row[0].clone(),
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error, 
 use crate::models::*;
 use crate::runtimes::{Runtime, poll_once};
 
-on_every_backend! {
+on_every_dialect! {
     every_verb_does_what_the_sessions_does,
     what_is_set_is_set_for_the_next_verb,
     r46_an_async_session_moves_between_tasks,
@@ -370,7 +370,9 @@ fn a_transaction_is_tried_again_on_its_thread(backend: &Backend) {
     let done: shard_runtime::Result<()> = Runtime::Tokio.block_on(async {
         let mut holder = cluster.async_session();
         holder.add(Account { id: 1, number: 5, owner: "x".into() }).await?;
-        holder.flush().await?;
+        holder.commit().await?;
+        // The row is kept from everybody else.
+        holder.execute(Account::update().set(Account::OWNER, "z").on_shard("a")).await?;
         let transaction = cluster.async_transaction(move |session| {
             counted.fetch_add(1, Ordering::SeqCst);
             let add = Sql::new("UPDATE {accounts} SET owner = 'y' WHERE id = 1").on_shard("a");

@@ -103,7 +103,8 @@ async fn the_pin(cluster: &Cluster) -> Result<()> {
 async fn the_identities(cluster: &Cluster) -> Result<()> {
     let mut session = cluster.async_session();
     let tokyos = session.get(Report::by_id(1).on(Continent::Asia)).await?.expect("Tokyo's report");
-    let new_yorks = session.get(Report::by_id(1).on(Continent::NorthAmerica)).await?.expect("New York's report");
+    let new_yorks =
+        session.get(Report::by_id(1).on(Continent::NorthAmerica)).await?.expect("New York's report");
     for report in [&tokyos, &new_yorks] {
         println!(
             "report {} on {}: {} °F in {}",

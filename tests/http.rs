@@ -118,11 +118,16 @@ fn sixty_four_clients_write_and_read_at_once() {
         }
     });
     let mut all: Vec<(f64, String)> = (0..CLIENTS)
-        .flat_map(|client| (0..REPORTS).map(move |report| (temperature(client, report), format!("city {client}"))))
+        .flat_map(|client| {
+            (0..REPORTS).map(move |report| (temperature(client, report), format!("city {client}")))
+        })
         .collect();
     all.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let expected: Vec<Value> =
-        all.iter().take(10).map(|(temperature, city)| json!({ "city": city, "temperature": temperature })).collect();
+    let expected: Vec<Value> = all
+        .iter()
+        .take(10)
+        .map(|(temperature, city)| json!({ "city": city, "temperature": temperature }))
+        .collect();
     let (_, warmest) = Client::new(address).ask("GET", "/reports/warmest", Value::Null);
     assert_eq!(warmest, Value::Array(expected));
     let stored = cluster.session().one(service::Report::select().all_shards().count()).unwrap();

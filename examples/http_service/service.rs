@@ -137,7 +137,9 @@ impl IntoResponse for Failure {
             Failure::Shards(error) => error,
         };
         match error.kind() {
-            ErrorKind::Unmapped | ErrorKind::Value => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+            ErrorKind::Unmapped | ErrorKind::Value => {
+                (StatusCode::BAD_REQUEST, error.to_string()).into_response()
+            }
             ErrorKind::Busy | ErrorKind::ConnectionLost => {
                 (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")]).into_response()
             }

@@ -81,7 +81,8 @@ fn every_verb_does_what_the_sessions_does(backend: &Backend) {
             stale.name = "nobody's".into();
             session.reload(&mut stale).await?;
             assert_eq!(stale.name, "Edo");
-            let grown = City::update().set(City::POPULATION, Some(5)).filter(City::CONTINENT.eq(Continent::Asia));
+            let grown =
+                City::update().set(City::POPULATION, Some(5)).filter(City::CONTINENT.eq(Continent::Asia));
             assert_eq!(send(session.execute(grown)).await?, 1);
             let undone = session.savepoint(|session| {
                 session.add(city(Continent::Europe, "Bonn"))?;
@@ -135,7 +136,9 @@ fn what_is_set_is_set_for_the_next_verb(backend: &Backend) {
         assert_eq!(session.all(accounts()).await?.len(), 0);
         // What could not be done again is committed with the best effort only.
         session.set_commit(Commit::BestEffort);
-        session.add_all((1..4).map(|id| Account { id, number: 1_000 * (id as i32 - 1), owner: "x".into() })).await?;
+        session
+            .add_all((1..4).map(|id| Account { id, number: 1_000 * (id as i32 - 1), owner: "x".into() }))
+            .await?;
         session.flush().await?;
         if backend.kind != Kind::Schemas {
             let table = backend.table("a", "accounts");
@@ -259,7 +262,8 @@ fn a_thousand_sessions_take_turns(backend: &Backend) {
                 let mut session = cluster.async_session();
                 let write = session.run(move |session| {
                     most.fetch_max(1 + now.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
-                    let added = session.add(Account { id, number: (id % 3) as i32 * 1_000, owner: "x".into() });
+                    let added =
+                        session.add(Account { id, number: (id % 3) as i32 * 1_000, owner: "x".into() });
                     let flushed = added.and_then(|_| session.flush());
                     now.fetch_sub(1, Ordering::SeqCst);
                     flushed

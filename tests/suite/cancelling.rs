@@ -108,8 +108,7 @@ fn what_has_begun_is_done_to_its_end(backend: &Backend) {
 }
 
 /// Of bigint, which PostgreSQL counts up for long enough.
-const ENDLESS: &str =
-    "WITH RECURSIVE n(x) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT x + 1 FROM n) SELECT max(x) AS x FROM n";
+const ENDLESS: &str = "WITH RECURSIVE n(x) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT x + 1 FROM n) SELECT max(x) AS x FROM n";
 
 fn r29_a_read_that_nobody_waits_for_is_stopped(backend: &Backend) {
     let builder = backend.builder(&LETTERS).async_sessions(1).busy_timeout(Duration::from_secs(600));
@@ -174,7 +173,10 @@ fn a_session_that_is_dropped_is_rolled_back_and_its_connections_are_free(backend
                     drop(poll_once(session.flush()));
                 }
                 drop(session);
-                assert_eq!(cluster.async_session().all(Account::select().all_shards()).await.unwrap().len(), 0);
+                assert_eq!(
+                    cluster.async_session().all(Account::select().all_shards()).await.unwrap().len(),
+                    0
+                );
             }
         });
         assert_eq!(count(&cluster), 0);
@@ -217,7 +219,8 @@ fn r35_commits_that_are_left_at_random_are_whole(backend: &Backend) {
                     _ => drop(session),
                 }
                 let mut other = cluster.async_session();
-                let found = other.all(Account::select().filter(Account::ID.eq(id)).all_shards()).await.unwrap();
+                let found =
+                    other.all(Account::select().filter(Account::ID.eq(id)).all_shards()).await.unwrap();
                 assert!(matches!(found.len(), 0 | 3), "{} rows of unit {id}", found.len());
                 assert!(told.is_none_or(|told| told.is_ok() && found.len() == 3));
                 committed += found.len();
@@ -272,7 +275,9 @@ fn r28_rows_that_are_dropped_stop_their_shards(backend: &Backend) {
     for runtime in Runtime::ALL {
         runtime.block_on(async {
             let mut session: AsyncSession = cluster.async_session();
-            for query in [Account::select().all_shards(), Account::select().all_shards().order_by(Account::ID.asc())] {
+            for query in
+                [Account::select().all_shards(), Account::select().all_shards().order_by(Account::ID.asc())]
+            {
                 let ten: Vec<_> = session.stream(query).take(10).collect().await;
                 assert_eq!(ten.len(), 10);
                 session.rollback().await;

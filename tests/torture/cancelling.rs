@@ -71,10 +71,12 @@ fn r35_units_that_are_left_at_random_are_all_or_nothing() {
     assert_eq!(cluster.recover().unwrap(), Vec::<String>::new(), "something was left to be done");
     drop(cluster);
     let counts = check(&path, &logs);
-    let [committed, left, in_a_commit] = [&ends.committed, &ends.left, &ends.left_in_a_commit]
-        .map(|end| end.load(Ordering::SeqCst));
+    let [committed, left, in_a_commit] =
+        [&ends.committed, &ends.left, &ends.left_in_a_commit].map(|end| end.load(Ordering::SeqCst));
     let all_the_same = counts.units - committed;
-    println!("{committed} told, {left} left, {in_a_commit} of them in a commit, {all_the_same} of these committed");
+    println!(
+        "{committed} told, {left} left, {in_a_commit} of them in a commit, {all_the_same} of these committed"
+    );
     assert_eq!(counts.acknowledged, committed);
     assert!(left >= wanted && all_the_same > 0 && all_the_same <= in_a_commit, "not every end was come to");
 }

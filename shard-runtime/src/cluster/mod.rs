@@ -436,7 +436,8 @@ impl Builder {
         if !(1..=MOST_CONNECTIONS).contains(&self.connections) {
             return wrong(format!("{} connections are not 1 to {MOST_CONNECTIONS}", self.connections));
         }
-        if let Some(sessions) = self.async_sessions.filter(|sessions| !(1..=MOST_CONNECTIONS).contains(sessions)) {
+        let sessions = self.async_sessions.unwrap_or(1);
+        if !(1..=MOST_CONNECTIONS).contains(&sessions) {
             return wrong(format!("{sessions} async sessions are not 1 to {MOST_CONNECTIONS}"));
         }
         if self.sqlite.busy_timeout > LONGEST_WAIT {

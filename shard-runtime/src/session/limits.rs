@@ -54,8 +54,9 @@ impl Leaving {
 }
 
 impl Session {
-    /// Says who waits for what is read from now on, and may go away.
+    /// Says who waits for what is read from now on, and may go away. Who did before stops nothing any more.
     pub(crate) fn let_leave(&mut self, leaving: Option<Arc<Leaving>>) {
+        self.lift_deadlines();
         self.leaving = leaving;
     }
 

@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use limits::Leaving;
 pub use limits::Partial;
-pub(crate) use observe::{Observer, Span};
 pub use observe::StatementEvent;
+pub(crate) use observe::{Observer, Span};
 pub use relations::{Descendants, With, WithChildren};
 pub use relocate::{ChangedId, Relocated};
 

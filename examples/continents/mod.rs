@@ -3,42 +3,10 @@
 //!
 //! It says what it does and asserts what it says, the shards that were asked included.
 
-use shard_runtime::{Cluster, Parent, Result, Session, ShardKey, Sharded, Stored};
+mod model;
 
-/// Which database a continent's rows live in.
-#[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Continent {
-    #[shard("north_america")]
-    NorthAmerica,
-    #[shard("asia")]
-    Asia,
-    #[shard("europe")]
-    Europe,
-    #[shard("south_america")]
-    SouthAmerica,
-}
-
-/// A city whose weather is reported.
-#[derive(Sharded, Clone, Debug, PartialEq)]
-#[sharded(table = "weather_locations")]
-pub struct WeatherLocation {
-    #[id(sequence)]
-    pub id: i64,
-    #[shard_key]
-    pub continent: Continent,
-    pub city: String,
-}
-
-/// One report of the weather in a city.
-#[derive(Sharded, Clone, Debug, PartialEq)]
-#[sharded(table = "weather_reports")]
-pub struct Report {
-    #[id(auto)]
-    pub id: i64,
-    #[shard_parent]
-    pub location: Parent<WeatherLocation>,
-    pub temperature: f64,
-}
+pub use model::{Continent, NewReport, NewWeatherLocation, Report, WeatherLocation};
+use shard_runtime::{Cluster, Result, Session, Sharded, Stored};
 
 /// Seven cities and three reports, in one unit of work.
 pub fn save(cluster: &Cluster) -> Result<()> {

@@ -373,6 +373,7 @@
 //! For tests, [`Cluster::in_memory`] makes a cluster in one line, and [`assert_shards_asked!`] asserts which shards
 //! something asks.
 
+mod asynchronous;
 mod cluster;
 mod collation;
 mod commit;
@@ -399,6 +400,7 @@ mod written;
 #[path = "private.rs"]
 pub mod __private;
 
+pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
 pub use cluster::CoordinatorSql;
 pub use cluster::{Builder, Cluster, Layout};

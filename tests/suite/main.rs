@@ -12,11 +12,14 @@ mod backend;
 mod backup;
 mod client;
 mod models;
+mod runtimes;
 
 mod aggregates;
+mod asynchronous;
 mod attached;
 mod bad_names;
 mod bad_values;
+mod cancelling;
 mod collations;
 mod columns;
 mod committing;

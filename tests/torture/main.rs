@@ -4,16 +4,18 @@
 //! As part of `cargo test` this is a scaled-down run. On request it is a long one:
 //!
 //! ```sh
-//! SHARDED_SECONDS=60 SHARDED_IDS=500000 SHARDED_KILLS=1000 SHARDED_STEPS=all cargo test --release --test torture -- --nocapture
+//! SHARDED_SECONDS=60 SHARDED_IDS=500000 SHARDED_KILLS=1000 SHARDED_LEFT=5000 SHARDED_STEPS=all cargo test --release --test torture -- --nocapture
 //! ```
 //!
 //! `SHARDED_SECONDS` is how long several processes write side by side; `SHARDED_IDS` how many ids they take;
-//! `SHARDED_KILLS` is the number of processes that are killed at random; `SHARDED_STEPS=all` kills at every system call
+//! `SHARDED_KILLS` is the number of processes that are killed at random; `SHARDED_LEFT` the number of units whose futures
+//! are dropped; `SHARDED_STEPS=all` kills at every system call
 //! instead of some; `SHARDED_TORTURE_FOLDER` says where (a folder in memory where there is one, unless it is said);
 //! `SHARDED_SEED` repeats a run's choices, as far as processes let themselves be repeated.
 
 #![cfg(target_os = "linux")]
 
+mod cancelling;
 mod check;
 mod concurrency;
 mod ids;

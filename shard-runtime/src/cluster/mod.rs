@@ -31,6 +31,7 @@ pub(crate) use layout::Place;
 use url::{Location, Source};
 use workers::Workers;
 
+use crate::asynchronous::Threads;
 #[cfg(feature = "postgres")]
 use crate::driver::PostgresDriver;
 use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
@@ -60,6 +61,7 @@ struct Inner {
     timeout: Duration,
     threads: OnceCell<Arc<ScheduledThreadPool>>,
     workers: Arc<Workers>,
+    async_threads: Threads,
     observer: Option<Observer>,
 }
 
@@ -67,6 +69,7 @@ impl Drop for Inner {
     /// The records of units that are finished are of no use any more. Where they cannot be removed, who opens the
     /// cluster next finds that there is nothing to do for them.
     fn drop(&mut self) {
+        self.async_threads.close();
         if !self.control.decides() {
             return;
         }
@@ -181,6 +184,10 @@ impl Cluster {
         &self.0.workers
     }
 
+    pub(crate) fn async_threads(&self) -> &Threads {
+        &self.0.async_threads
+    }
+
     pub(crate) fn observer(&self) -> Option<&Observer> {
         self.0.observer.as_ref()
     }
@@ -236,6 +243,7 @@ pub struct Builder {
     control: Option<String>,
     folder: PathBuf,
     connections: u32,
+    async_sessions: Option<u32>,
     sqlite: SqliteSettings,
     observer: Option<Observer>,
     single_shard_units: bool,
@@ -248,6 +256,7 @@ impl Default for Builder {
             control: None,
             folder: PathBuf::new(),
             connections: 10,
+            async_sessions: None,
             sqlite: SqliteSettings {
                 busy_timeout: Duration::from_secs(5),
                 synchronous: Synchronous::Full,
@@ -294,6 +303,14 @@ impl Builder {
     /// 10 unless said.
     pub fn connections(mut self, connections: u32) -> Self {
         self.connections = connections;
+        self
+    }
+
+    /// How many async sessions may be in the middle of a unit of work at once, each with a thread of its own: 1 to
+    /// 10,000; as many as connections unless said. Others wait for their turn, see
+    /// [`AsyncSession`](crate::AsyncSession). The threads are started when they are needed.
+    pub fn async_sessions(mut self, sessions: u32) -> Self {
+        self.async_sessions = Some(sessions);
         self
     }
 
@@ -402,6 +419,7 @@ impl Builder {
             timeout,
             threads: OnceCell::new(),
             workers,
+            async_threads: Threads::new(self.async_sessions.unwrap_or(self.connections), timeout),
             observer: self.observer,
         }));
         cluster.recover()?;
@@ -426,6 +444,10 @@ impl Builder {
         let wrong = |said: String| Err(Error::new(ErrorKind::Configuration, said));
         if !(1..=MOST_CONNECTIONS).contains(&self.connections) {
             return wrong(format!("{} connections are not 1 to {MOST_CONNECTIONS}", self.connections));
+        }
+        let sessions = self.async_sessions.unwrap_or(1);
+        if !(1..=MOST_CONNECTIONS).contains(&sessions) {
+            return wrong(format!("{sessions} async sessions are not 1 to {MOST_CONNECTIONS}"));
         }
         if self.sqlite.busy_timeout > LONGEST_WAIT {
             return wrong(format!(

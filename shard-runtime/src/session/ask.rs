@@ -420,6 +420,12 @@ impl Session {
                 }
             }),
         };
+        let begun = begun.and_then(|()| match (&self.leaving, link.connection()) {
+            (Some(leaving), Some(connection)) if !leaving.begin(connection) => {
+                Err(Error::new(ErrorKind::TimedOut, "nobody waits for the answer any more"))
+            }
+            _ => Ok(()),
+        });
         match begun {
             Ok(()) => Ok(true),
             Err(error) => self.tolerated(locate(error, handle, table)).map(|()| false),

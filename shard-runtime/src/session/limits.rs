@@ -1,9 +1,11 @@
 //! Reads that end early: after a time, or with what can be had.
 
 use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Session;
+use crate::driver::{Connection, Interrupter};
 use crate::error::{Error, Result};
 use crate::query::Query;
 
@@ -17,7 +19,47 @@ pub struct Partial<O> {
     pub missing: Vec<Error>,
 }
 
+/// Who waits for what a session reads, on another thread, and may go away meanwhile.
+#[derive(Default)]
+pub(crate) struct Leaving(Mutex<Readers>);
+
+#[derive(Default)]
+struct Readers {
+    is_gone: bool,
+    /// What stops the connections that are being read.
+    reading: Vec<Interrupter>,
+}
+
+impl Leaving {
+    /// Stops what is read for nobody, and what would be read next.
+    pub(crate) fn leave(&self) {
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.is_gone = true;
+        readers.reading.iter().for_each(|interrupt| interrupt());
+    }
+
+    /// Whether a connection is worth being read: then it can be stopped from now on.
+    pub(super) fn begin(&self, connection: &dyn Connection) -> bool {
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !readers.is_gone {
+            readers.reading.push(connection.interrupter());
+        }
+        !readers.is_gone
+    }
+
+    /// From now on nothing is stopped: what follows may write.
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reading.clear();
+    }
+}
+
 impl Session {
+    /// Says who waits for what is read from now on, and may go away. Who did before stops nothing any more.
+    pub(crate) fn let_leave(&mut self, leaving: Option<Arc<Leaving>>) {
+        self.lift_deadlines();
+        self.leaving = leaving;
+    }
+
     /// Gives up on everything that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`)
     /// and takes longer than this in all; none, and it takes as long as it takes. Waiting for others' locks is bounded
     /// by [`Builder::busy_timeout`](crate::Builder::busy_timeout). Writing is not bounded, that of rows which wait and
@@ -71,7 +113,10 @@ impl Session {
 
     /// From now on the connections may run for as long as it takes: what follows may write.
     pub(super) fn lift_deadlines(&self) {
-        if self.deadline.is_some() {
+        if let Some(leaving) = &self.leaving {
+            leaving.end();
+        }
+        if self.deadline.is_some() || self.leaving.is_some() {
             let connections = self.links.iter().filter_map(|link| link.connection());
             connections.for_each(|connection| connection.set_deadline(None));
         }

@@ -33,9 +33,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use comparing::Difference;
+pub(crate) use limits::Leaving;
 pub use limits::Partial;
-pub(crate) use observe::Observer;
 pub use observe::StatementEvent;
+pub(crate) use observe::{Observer, Span};
 pub(crate) use relations::Shared;
 pub use relations::{Descendants, With, WithChildren};
 pub use relocate::{ChangedId, Relocated};
@@ -43,7 +44,7 @@ pub use relocate::{ChangedId, Relocated};
 use adding::Placed;
 use identity::IdentityMap;
 use link::Link;
-use observe::{Span, Watch};
+use observe::Watch;
 use pending::Pending;
 
 use crate::cluster::Cluster;
@@ -94,6 +95,8 @@ pub struct Session {
     missing: Option<RefCell<Vec<Error>>>,
     /// When what is read now is to be stopped.
     deadline: Option<Instant>,
+    /// Who waits for what is read, and may go away.
+    leaving: Option<Arc<Leaving>>,
     /// What is told of the verb that is under way.
     span: Option<Span>,
 }
@@ -114,6 +117,7 @@ impl Session {
             was_in_the_way: false,
             missing: None,
             deadline: None,
+            leaving: None,
             span: None,
             cluster,
         }
@@ -377,6 +381,19 @@ impl Session {
         self.aborted = None;
         self.depth = 0;
         self.in_portions = false;
+    }
+
+    /// Whether it has a connection to any database.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.links.iter().any(|link| link.connection().is_some())
+    }
+
+    /// Gives up everything, whatever state it is in, and ends the unit of work because of an error.
+    pub(crate) fn begin_anew(&mut self, error: &Error) {
+        let mut anew = Session::new(self.cluster.clone(), self.pinned);
+        (anew.commit, anew.timeout) = (self.commit, self.timeout);
+        anew.aborted = Some(error.to_string());
+        *self = anew;
     }
 
     /// Ends the unit of work because of an error.

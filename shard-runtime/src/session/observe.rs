@@ -45,9 +45,17 @@ impl fmt::Debug for Observer {
 
 /// A span of `tracing`, and nothing without that feature.
 #[derive(Clone)]
-pub(super) struct Span(#[cfg(feature = "tracing")] tracing::Span);
+pub(crate) struct Span(#[cfg(feature = "tracing")] tracing::Span);
 
 impl Span {
+    /// The span that the caller is in.
+    pub(crate) fn current() -> Self {
+        Span(
+            #[cfg(feature = "tracing")]
+            tracing::Span::current(),
+        )
+    }
+
     #[cfg(feature = "tracing")]
     fn of_verb(verb: &'static str, table: Option<&Table>) -> Self {
         use tracing::field::Empty;
@@ -105,7 +113,7 @@ impl Span {
     }
 
     /// Does something inside of it, on whatever thread.
-    pub(super) fn enclose<O>(&self, run: impl FnOnce() -> O) -> O {
+    pub(crate) fn enclose<O>(&self, run: impl FnOnce() -> O) -> O {
         #[cfg(feature = "tracing")]
         return self.0.in_scope(run);
         #[cfg(not(feature = "tracing"))]

@@ -432,7 +432,9 @@ impl Session {
                 .try_for_each(|(database, link)| if written.contains(&database) { act(link) } else { Ok(()) })
         };
         savepoints(self, Link::savepoint)?;
-        match run(self) {
+        // On a server somebody else may be in the way of a row, and not of the whole database.
+        let done = run(self);
+        match self.in_the_way(done) {
             Ok(done) => {
                 savepoints(self, Link::release)?;
                 Ok(done)

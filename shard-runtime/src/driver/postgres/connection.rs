@@ -245,13 +245,14 @@ impl PostgresConnection {
             return Ok(statement.clone());
         }
         let client = &self.client;
-        let preparing = self.after_what_is_due(async move { client.prepare(sql).await });
-        let prepared = match self.executor.wait_until(self.deadline.get(), preparing) {
+        let mut preparing = pin!(self.after_what_is_due(async move { client.prepare(sql).await }));
+        let prepared = match self.executor.wait_until(self.deadline.get(), preparing.as_mut()) {
             Ok(Ok(statement)) => statement,
             Ok(Err(error)) => return Err(self.failed(from_postgres(error))),
-            Err(timed_out) => {
-                self.state.set(State::Broken);
-                return Err(timed_out);
+            Err(stopped) => {
+                // What was written before in the transaction is not lost for it.
+                self.give_up(async move { preparing.await.map(drop) });
+                return Err(stopped);
             }
         };
         let mut statements = self.statements.borrow_mut();

@@ -1,0 +1,39 @@
+//! The models of the examples: weather locations live where their continent lives, and reports live where their location
+//! lives.
+
+use shard_runtime::{Parent, ShardKey, Sharded};
+
+/// Which database a continent's rows live in.
+#[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continent {
+    #[shard("north_america")]
+    NorthAmerica,
+    #[shard("asia")]
+    Asia,
+    #[shard("europe")]
+    Europe,
+    #[shard("south_america")]
+    SouthAmerica,
+}
+
+/// A city whose weather is reported.
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "weather_locations")]
+pub struct WeatherLocation {
+    #[id(sequence)]
+    pub id: i64,
+    #[shard_key]
+    pub continent: Continent,
+    pub city: String,
+}
+
+/// One report of the weather in a city.
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "weather_reports")]
+pub struct Report {
+    #[id(auto)]
+    pub id: i64,
+    #[shard_parent]
+    pub location: Parent<WeatherLocation>,
+    pub temperature: f64,
+}

@@ -1,0 +1,95 @@
+//! How a thread answers a task: one value, awaited on any runtime.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+struct State<T> {
+    value: Option<T>,
+    waker: Option<Waker>,
+    sender_is_gone: bool,
+}
+
+type Shared<T> = Arc<Mutex<State<T>>>;
+
+/// Who is to answer.
+pub(super) struct Sender<T>(Shared<T>);
+
+/// The answer, to be awaited; `None` where nobody will answer any more.
+pub(super) struct Answer<T>(Shared<T>);
+
+pub(super) fn answer<T>() -> (Sender<T>, Answer<T>) {
+    let shared = Arc::new(Mutex::new(State { value: None, waker: None, sender_is_gone: false }));
+    (Sender(Arc::clone(&shared)), Answer(shared))
+}
+
+fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, State<T>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<T> Sender<T> {
+    pub(super) fn send(self, value: T) {
+        lock(&self.0).value = Some(value);
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(super) fn is_forgotten(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    /// Wakes who waits, be it for a value or to be told that there is none.
+    fn drop(&mut self) {
+        let mut state = lock(&self.0);
+        state.sender_is_gone = true;
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<T> Future for Answer<T> {
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut state = lock(&self.0);
+        if state.sender_is_gone {
+            return Poll::Ready(state.value.take());
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll<T>(answer: &mut Answer<T>) -> Poll<Option<T>> {
+        Pin::new(answer).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn an_answer_comes_once() {
+        let (sender, mut waiting) = answer();
+        assert_eq!(poll(&mut waiting), Poll::Pending);
+        assert!(!sender.is_forgotten());
+        sender.send(5);
+        assert_eq!(poll(&mut waiting), Poll::Ready(Some(5)));
+    }
+
+    #[test]
+    fn who_does_not_answer_is_noticed_and_so_is_who_does_not_wait() {
+        let (sender, mut waiting) = answer::<i32>();
+        drop(sender);
+        assert_eq!(poll(&mut waiting), Poll::Ready(None));
+        let (sender, waiting) = answer::<i32>();
+        drop(waiting);
+        assert!(sender.is_forgotten());
+    }
+}

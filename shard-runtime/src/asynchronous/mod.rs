@@ -1,0 +1,273 @@
+//! The async face of the session: every verb takes the session to a thread, and awaits it there.
+
+mod answer;
+mod hop;
+mod opening;
+mod place;
+mod rows;
+mod threads;
+mod verbs;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use rows::Rows;
+pub(crate) use threads::Threads;
+
+use crate::cluster::Cluster;
+use crate::commit::Commit;
+use crate::error::{Error, Result};
+use crate::session::{Leaving, Session, Span};
+use crate::shards::Shard;
+use hop::{Asked, Away, Ending, Hop};
+use place::{Kept, Place};
+
+/// A [`Session`] for async code: the same verbs with `.await`, on any runtime. [`Cluster::async_session`] makes one.
+///
+/// It is the same session, which goes to one of the cluster's threads with each verb and comes back with the answer; no
+/// verb blocks the task's own thread. That way costs a few times a look-up by an id, and nothing beside a query that
+/// takes longer: [`AsyncSession::run`] takes many steps with one.
+///
+/// ```
+/// # use shard_runtime::{Cluster, Sharded};
+/// # #[derive(Sharded, Clone, Debug)]
+/// # struct Account {
+/// #     #[id]
+/// #     #[shard_key(hash)]
+/// #     id: i64,
+/// #     cents: i64,
+/// # }
+/// # smol::block_on(async {
+/// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+/// let mut session = cluster.async_session();
+/// session.add(Account { id: 7, cents: 100 }).await?;
+/// session.commit().await?;
+///
+/// let mut account = session.get::<Account>(7).await?.expect("it was added");
+/// account.cents += 50;
+/// session.update(&mut account).await?;
+/// session.commit().await?;
+/// # Ok::<(), shard_runtime::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Sessions and threads
+///
+/// A session is under way from the first verb that reads or writes until the commit or the rollback. While it is, it
+/// holds a connection of every database that it uses, and has one of the cluster's threads for async sessions to itself,
+/// as [`Builder::async_sessions`](crate::Builder::async_sessions) counts them. So a session that holds a lock can always
+/// go on and give it back, however many others keep threads waiting for that lock. A session that begins while all
+/// threads are taken waits for its turn, first come, first served, without a thread: thousands may. It is told
+/// [`ErrorKind::Busy`](crate::ErrorKind::Busy) where no turn comes to anybody for as long as
+/// [`Builder::busy_timeout`](crate::Builder::busy_timeout) says: a task that holds one session while it begins another
+/// is best not written.
+///
+/// A session that was only read from is under way, too: commit it or roll it back before doing something else for long.
+///
+/// # Futures that are dropped
+///
+/// The future of a verb may be dropped at any time, by a timeout or a `select!`, and the session can be used on:
+///
+/// - what has not begun yet is not done;
+/// - what reads is stopped (`get`, `all`, `all_that_answer`, `all_with`, `first`, `one`, `parent`, `reload`, `stream`);
+/// - everything else is done to its end, as if it had been awaited, and its answer is lost: a statement that has begun is
+///   written in the unit of work, and a commit that has begun comes to its end on every shard. A row that was to be
+///   changed by it is as it was before: [`reload`](AsyncSession::reload) it.
+///
+/// The next verb waits until that is over. Whoever does not know whether something was done rolls back; who does not know
+/// whether a commit was, looks.
+///
+/// # Sessions that are dropped
+///
+/// A session that is dropped is rolled back, and its connections are free then: on its thread, nobody waits for it. A
+/// commit that is under way is not stopped by it.
+#[must_use = "a session does nothing until it is used"]
+pub struct AsyncSession {
+    cluster: Cluster,
+    place: Arc<Place>,
+    pinned: Option<usize>,
+    /// What was set since the session was on a thread last.
+    commit: Option<Commit>,
+    timeout: Option<Option<Duration>>,
+}
+
+impl Cluster {
+    /// An async session: a unit of work on this cluster. It takes nothing until it is used.
+    pub fn async_session(&self) -> AsyncSession {
+        AsyncSession::new(self.clone(), None)
+    }
+
+    /// An async session that is pinned to one shard as a whole; see [`Cluster::session_on_shard`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
+    pub fn async_session_on_shard(&self, shard: &str) -> Result<AsyncSession> {
+        Ok(AsyncSession::new(self.clone(), Some(self.shard(shard)?.index())))
+    }
+
+    /// Runs a unit of work on a thread, again while somebody else is in its way; see [`Cluster::transaction`]. Where its
+    /// future is dropped, it is not begun, or comes to its end.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Error, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # smol::block_on(async {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// let added = cluster.async_transaction(|session| {
+    ///     session.add(Account { id: 7, cents: 100 })?;
+    ///     Ok::<u64, Error>(session.one(Account::select().all_shards().count())?)
+    /// });
+    /// assert_eq!(added.await?, 1);
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Cluster::transaction`] and of [`AsyncSession::run`].
+    pub async fn async_transaction<O, E>(
+        &self,
+        run: impl FnMut(&mut Session) -> Result<O, E> + Send + 'static,
+    ) -> Result<O, E>
+    where
+        O: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        // The session is there for its thread; each try has one of its own.
+        self.async_session().run(move |session| session.cluster().clone().transaction(run)).await
+    }
+}
+
+impl AsyncSession {
+    fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
+        let place = Arc::new(Place::new(Session::new(cluster.clone(), pinned)));
+        AsyncSession { cluster, place, pinned, commit: None, timeout: None }
+    }
+
+    /// The cluster that this session is of.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The shard that the whole session is pinned to, where it is one of [`Cluster::async_session_on_shard`].
+    pub fn pinned_to(&self) -> Option<&Shard> {
+        self.pinned.and_then(|shard| self.cluster.shards().at(shard))
+    }
+
+    /// Says how the next units of work are committed; see [`Session::set_commit`].
+    pub fn set_commit(&mut self, commit: Commit) {
+        self.commit = Some(commit);
+    }
+
+    /// Gives up on everything that reads and takes longer than this; see [`Session::set_timeout`].
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = Some(timeout);
+    }
+
+    /// Takes many steps in one go: the closure is run with the session on its thread, where it may wait for databases
+    /// and for nothing else. It is neither committed nor rolled back after it, unless the closure does so. It is not
+    /// stopped where the future is dropped.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Error, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # smol::block_on(async {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.async_session();
+    /// # session.add_all((1..5).map(|id| Account { id, cents: 100 })).await?;
+    /// let rest = session.run(|session| {
+    ///     let (from, to) = (session.get::<Account>(1)?, session.get::<Account>(2)?);
+    ///     let (Some(mut from), Some(mut to)) = (from, to) else { return Ok(None) };
+    ///     (from.cents, to.cents) = (from.cents - 30, to.cents + 30);
+    ///     session.update(&mut from)?;
+    ///     session.update(&mut to)?;
+    ///     session.commit()?;
+    ///     Ok::<_, Error>(Some(from.cents))
+    /// });
+    /// assert_eq!(rest.await?, Some(70));
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// The closure's. [`ErrorKind::Aborted`](crate::ErrorKind::Aborted) where it panics: then the unit of work is undone,
+    /// and the session has to be rolled back before it is used on. [`ErrorKind::Busy`](crate::ErrorKind::Busy) where the
+    /// session's turn has not come; [`ErrorKind::Io`](crate::ErrorKind::Io) where no thread could be started. Then
+    /// nothing was done.
+    pub async fn run<O, E>(
+        &mut self,
+        run: impl FnOnce(&mut Session) -> Result<O, E> + Send + 'static,
+    ) -> Result<O, E>
+    where
+        O: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let kept = poll_fn(|context| self.place.poll_take(context)).await;
+        self.ask(kept, run, None).await
+    }
+
+    /// The same for what only reads, and is stopped where nobody waits for the answer any more.
+    async fn read<O: Send + 'static>(
+        &mut self,
+        run: impl FnOnce(&mut Session) -> Result<O> + Send + 'static,
+    ) -> Result<O> {
+        let kept = poll_fn(|context| self.place.poll_take(context)).await;
+        self.ask(kept, run, Some(Arc::default())).await
+    }
+
+    /// Sends the session to a thread.
+    fn ask<O, E>(
+        &mut self,
+        kept: Kept,
+        run: impl FnOnce(&mut Session) -> Result<O, E> + Send + 'static,
+        leaving: Option<Arc<Leaving>>,
+    ) -> Asked<O, E>
+    where
+        O: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let mut away = self.away(kept);
+        if let Some(session) = away.session() {
+            self.commit.take().into_iter().for_each(|commit| session.set_commit(commit));
+            self.timeout.take().into_iter().for_each(|timeout| session.set_timeout(timeout));
+        }
+        let threads = self.cluster.async_threads();
+        let (sender, answer) = answer::answer();
+        let is_under_way = away.is_under_way();
+        let hop = Box::new(Hop { away, run, sender, span: Span::current(), leaving: leaving.clone() });
+        let ticket = match is_under_way {
+            true => {
+                threads.go_on(hop);
+                None
+            }
+            false => threads.begin(hop),
+        };
+        Asked::new(answer, threads.clone(), ticket, leaving)
+    }
+
+    fn away(&self, kept: Kept) -> Away {
+        Away::new(kept, Arc::clone(&self.place), self.cluster.async_threads().clone())
+    }
+}
+
+impl Drop for AsyncSession {
+    fn drop(&mut self) {
+        // Where it is on a thread, it is rolled back there. One that is not under way has nothing to roll back.
+        if let Some(kept) = self.place.leave().filter(|kept| kept.is_under_way) {
+            let threads = self.cluster.async_threads();
+            threads.go_on(Box::new(Ending { kept, threads: threads.clone() }));
+        }
+    }
+}

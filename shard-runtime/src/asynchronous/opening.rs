@@ -1,0 +1,37 @@
+//! Opening a cluster from async code.
+
+use super::answer;
+use crate::cluster::{Builder, Cluster};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Models;
+
+impl Builder {
+    /// [`Builder::create`] on a thread of its own, awaited. Where the future is dropped, it comes to its end.
+    ///
+    /// # Errors
+    /// Those of [`Builder::create`]; [`ErrorKind::Io`] where no thread could be started.
+    pub async fn async_create<M: Models + 'static>(self) -> Result<Cluster> {
+        on_a_thread(move || self.create::<M>()).await
+    }
+
+    /// [`Builder::open`] on a thread of its own, awaited.
+    ///
+    /// # Errors
+    /// Those of [`Builder::open`]; [`ErrorKind::Io`] where no thread could be started.
+    pub async fn async_open<M: Models + 'static>(self) -> Result<Cluster> {
+        on_a_thread(move || self.open::<M>()).await
+    }
+}
+
+async fn on_a_thread(open: impl FnOnce() -> Result<Cluster> + Send + 'static) -> Result<Cluster> {
+    let (sender, answer) = answer::answer();
+    let thread = std::thread::Builder::new().name("sharded-open".to_owned());
+    let started = thread.spawn(move || sender.send(open()));
+    if let Err(error) = started {
+        let said = format!("no thread could be started: {error}");
+        return Err(Error::new(ErrorKind::Io, said).with_source(error));
+    }
+    answer.await.unwrap_or_else(|| {
+        Err(Error::new(ErrorKind::Database, "the thread that opened the cluster has panicked"))
+    })
+}

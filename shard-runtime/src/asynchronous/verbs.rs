@@ -1,0 +1,249 @@
+//! The verbs of the session, with `.await`.
+
+use super::AsyncSession;
+use crate::commit::Committed;
+use crate::error::{Error, Result};
+use crate::key::DecidesShard;
+use crate::model::{Child, IdKind, Insert, KnownId, Sharded};
+use crate::query::{IsRouted, Locate, Query, Select, Write};
+use crate::session::{Descendants, Partial, Relocated, Session, WithChildren};
+use crate::stored::Stored;
+
+/// The verbs. Each does what the [`Session`]'s of the same name does, with the same errors; beside these, those of
+/// [`AsyncSession::run`].
+impl AsyncSession {
+    /// Adds a row; see [`Session::add`]. Where the id needs nobody to be asked (`#[id]`, `#[id(uuid)]`), it is added here
+    /// and now.
+    ///
+    /// # Errors
+    /// Those of [`Session::add`] and of [`AsyncSession::run`].
+    pub async fn add<N: Insert + Send + 'static>(&mut self, new: N) -> Result<Stored<N::Model>> {
+        let asks_nobody = matches!(N::Model::TABLE.id_kind, IdKind::Given | IdKind::Uuid);
+        if let Some(kept) = self.place.take() {
+            let mut away = self.away(kept);
+            match away.session().filter(|_| asks_nobody) {
+                Some(session) => return session.add(new),
+                None => drop(away),
+            }
+        }
+        self.run(|session| session.add(new)).await
+    }
+
+    /// Adds many rows; see [`Session::add_all`].
+    ///
+    /// # Errors
+    /// Those of [`Session::add_all`] and of [`AsyncSession::run`].
+    pub async fn add_all<N: Insert + Send + 'static>(
+        &mut self,
+        rows: impl IntoIterator<Item = N>,
+    ) -> Result<Vec<Stored<N::Model>>> {
+        let rows: Vec<N> = rows.into_iter().collect();
+        self.run(|session| session.add_all(rows)).await
+    }
+
+    /// The row with this id, or `None`; see [`Session::get`].
+    ///
+    /// # Errors
+    /// Those of [`Session::get`] and of [`AsyncSession::run`].
+    pub async fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
+        let id = id.locate();
+        self.read(|session| session.get(id)).await
+    }
+
+    /// All rows of a query, in its order; see [`Session::all`].
+    ///
+    /// # Errors
+    /// Those of [`Session::all`] and of [`AsyncSession::run`].
+    pub async fn all<Q>(&mut self, query: Q) -> Result<Vec<Q::Output>>
+    where
+        Q: Query<Output: Send + 'static> + Send + 'static,
+    {
+        self.read(|session| session.all(query)).await
+    }
+
+    /// The first row of a query, or `None`; see [`Session::first`].
+    ///
+    /// # Errors
+    /// Those of [`Session::first`] and of [`AsyncSession::run`].
+    pub async fn first<Q>(&mut self, query: Q) -> Result<Option<Q::Output>>
+    where
+        Q: Query<Output: Send + 'static> + Send + 'static,
+    {
+        self.read(|session| session.first(query)).await
+    }
+
+    /// The only row of a query; see [`Session::one`].
+    ///
+    /// # Errors
+    /// Those of [`Session::one`] and of [`AsyncSession::run`].
+    pub async fn one<Q>(&mut self, query: Q) -> Result<Q::Output>
+    where
+        Q: Query<Output: Send + 'static> + Send + 'static,
+    {
+        self.read(|session| session.one(query)).await
+    }
+
+    /// The rows of a query from those shards that answer; see [`Session::all_that_answer`].
+    ///
+    /// # Errors
+    /// Those of [`Session::all_that_answer`] and of [`AsyncSession::run`].
+    pub async fn all_that_answer<Q>(&mut self, query: Q) -> Result<Partial<Q::Output>>
+    where
+        Q: Query<Output: Send + 'static> + Send + 'static,
+    {
+        self.read(|session| session.all_that_answer(query)).await
+    }
+
+    /// The rows of a query, each with its children; see [`Session::all_with`].
+    ///
+    /// # Errors
+    /// Those of [`Session::all_with`] and of [`AsyncSession::run`].
+    pub async fn all_with<D>(
+        &mut self,
+        parents: Select<<D::Child as Child>::Parent, impl IsRouted + 'static>,
+    ) -> Result<Vec<WithChildren<<D::Child as Child>::Parent, D>>>
+    where
+        D: Descendants<Output: Send + 'static> + 'static,
+    {
+        self.read(|session| session.all_with::<D>(parents)).await
+    }
+
+    /// The parent of a row, from the row's own shard; see [`Session::parent`].
+    ///
+    /// # Errors
+    /// Those of [`Session::parent`] and of [`AsyncSession::run`].
+    pub async fn parent<C: Child>(&mut self, child: &Stored<C>) -> Result<Stored<C::Parent>> {
+        let child = child.clone();
+        self.read(move |session| session.parent(&child)).await
+    }
+
+    /// Reads a row again from its own shard; see [`Session::reload`].
+    ///
+    /// # Errors
+    /// Those of [`Session::reload`] and of [`AsyncSession::run`].
+    pub async fn reload<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        let mut fresh = row.clone();
+        *row = self.read(move |session| session.reload(&mut fresh).map(|()| fresh)).await?;
+        Ok(())
+    }
+
+    /// Sends what was changed in a row; see [`Session::update`].
+    ///
+    /// # Errors
+    /// Those of [`Session::update`] and of [`AsyncSession::run`].
+    pub async fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        let mut changed = row.clone();
+        *row = self.run(move |session| session.update(&mut changed).map(|()| changed)).await?;
+        Ok(())
+    }
+
+    /// Removes a row; see [`Session::delete`].
+    ///
+    /// # Errors
+    /// Those of [`Session::delete`] and of [`AsyncSession::run`].
+    pub async fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+        let row = row.clone();
+        self.run(move |session| session.delete(&row)).await
+    }
+
+    /// Inserts a row or, where its id is there, changes it; see [`Session::save`].
+    ///
+    /// # Errors
+    /// Those of [`Session::save`] and of [`AsyncSession::run`].
+    pub async fn save<T: KnownId + Clone>(&mut self, row: T) -> Result<Stored<T>> {
+        self.run(|session| session.save(row)).await
+    }
+
+    /// Moves a row to the shard that its changed key places it on; see [`Session::relocate`].
+    ///
+    /// # Errors
+    /// Those of [`Session::relocate`] and of [`AsyncSession::run`].
+    pub async fn relocate<T: Sharded<Key: DecidesShard> + Clone>(
+        &mut self,
+        row: &mut Stored<T>,
+        change: impl FnOnce(&mut T) + Send + 'static,
+    ) -> Result<Relocated> {
+        let mut moved = row.clone();
+        let relocate = move |session: &mut Session| {
+            session.relocate(&mut moved, change).map(|relocated| (moved, relocated))
+        };
+        let (moved, relocated) = self.run(relocate).await?;
+        *row = moved;
+        Ok(relocated)
+    }
+
+    /// Executes a bulk update or delete, or SQL that writes; see [`Session::execute`].
+    ///
+    /// # Errors
+    /// Those of [`Session::execute`] and of [`AsyncSession::run`].
+    pub async fn execute<W>(&mut self, statement: W) -> Result<W::Output>
+    where
+        W: Write<Output: Send> + Send + 'static,
+    {
+        self.run(|session| session.execute(statement)).await
+    }
+
+    /// Writes the rows that wait, without committing them; see [`Session::flush`].
+    ///
+    /// # Errors
+    /// Those of [`Session::flush`] and of [`AsyncSession::run`].
+    pub async fn flush(&mut self) -> Result<()> {
+        self.run(Session::flush).await
+    }
+
+    /// Runs a part of the unit of work, which is undone by itself where it fails; see [`Session::savepoint`].
+    ///
+    /// # Errors
+    /// Those of [`Session::savepoint`] and of [`AsyncSession::run`].
+    pub async fn savepoint<O, E>(
+        &mut self,
+        run: impl FnOnce(&mut Session) -> Result<O, E> + Send + 'static,
+    ) -> Result<O, E>
+    where
+        O: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        self.run(|session| session.savepoint(run)).await
+    }
+
+    /// Lends SQLite's own connection to a shard, on the session's thread; see [`Session::with_connection`].
+    ///
+    /// # Errors
+    /// Those of [`Session::with_connection`] and of [`AsyncSession::run`].
+    pub async fn with_connection<O, E>(
+        &mut self,
+        shard: &str,
+        run: impl FnOnce(&rusqlite::Connection) -> Result<O, E> + Send + 'static,
+    ) -> Result<O>
+    where
+        O: Send + 'static,
+        E: Into<Error>,
+    {
+        let shard = shard.to_owned();
+        self.run(move |session| session.with_connection(&shard, run)).await
+    }
+
+    /// Writes what waits and commits; see [`Session::commit`]. Where the future is dropped after it has begun, it comes
+    /// to its end all the same, on every shard or on none.
+    ///
+    /// # Errors
+    /// Those of [`Session::commit`] and of [`AsyncSession::run`].
+    pub async fn commit(&mut self) -> Result<Committed> {
+        self.run(Session::commit).await
+    }
+
+    /// Undoes everything since the session began, or since its last commit; see [`Session::rollback`].
+    pub async fn rollback(&mut self) {
+        let rollback = |session: &mut Session| {
+            session.rollback();
+            Ok(())
+        };
+        let kept = std::future::poll_fn(|context| self.place.poll_take(context)).await;
+        if kept.is_under_way {
+            // It has its thread, so that nothing can be in the way.
+            let _: Result<()> = self.ask(kept, rollback, None).await;
+        } else if let Some(session) = self.away(kept).session() {
+            session.rollback();
+        }
+    }
+}

@@ -4,7 +4,6 @@
 mod postgres_server;
 
 use std::fmt::Write as _;
-use std::fs;
 use std::sync::OnceLock;
 
 use postgres_server::Server;

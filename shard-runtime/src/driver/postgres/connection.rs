@@ -29,7 +29,7 @@ const ONE_TOO_MANY: &str = "$65536";
 
 /// How long a statement that nobody wants any more may go on before it is cancelled, and how long cancelling may take.
 const RUNNING_OUT: Duration = Duration::from_millis(2);
-const CANCELLING: Duration = Duration::from_secs(2);
+const CANCELLING: Duration = Duration::from_secs(10);
 
 /// What catches a cancellation that came too late for its statement, so that it does not hit the next one.
 const TRAP: &str = "SELECT pg_sleep(0.5)";
@@ -170,6 +170,8 @@ impl PostgresConnection {
 
     /// Ends the transaction with its effects, now or later. What is lost before its answer has come may have been done.
     fn end(&self, sql: &str) -> Result<()> {
+        // What was lost before it was asked for is no doubt.
+        self.hear();
         self.check_whole()?;
         let ended = self.executor.wait(self.client.batch_execute(&format!("{IS_WHOLE}; {sql}")));
         self.state.set(State::Idle);
@@ -192,6 +194,15 @@ impl PostgresConnection {
         }
         self.state.set(State::Broken);
         Err(Error::new(ErrorKind::ConnectionLost, "the connection to the server was lost"))
+    }
+
+    /// Hears what the server has said meanwhile, which may be that it is gone.
+    fn hear(&self) {
+        self.executor.wait(async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     fn say(&self, sql: &str) -> Result<(), ()> {
@@ -230,7 +241,7 @@ impl PostgresConnection {
         self.statements.borrow_mut().remove(sql);
     }
 
-    fn prepared(&self, sql: &str) -> Result<Statement> {
+    pub(super) fn prepared(&self, sql: &str) -> Result<Statement> {
         self.check_whole()?;
         // The protocol has two bytes for their number, and a text with more is long.
         if sql.len() > usize::from(u16::MAX) && sql.contains(ONE_TOO_MANY) {
@@ -298,7 +309,7 @@ impl Connection for PostgresConnection {
 
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         let statement = self.prepared(sql)?;
-        Ok(Box::new(PostgresStatement::new(self, statement, sql.to_owned())))
+        Ok(Box::new(PostgresStatement::new(self, statement, sql)))
     }
 
     fn run(&self, sql: &str) -> Result<()> {
@@ -406,12 +417,7 @@ impl Connection for PostgresConnection {
         if self.state.get() == State::Broken {
             return false;
         }
-        // What the server has said meanwhile, which may be that it is gone.
-        self.executor.wait(async {
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
-        });
+        self.hear();
         !self.client.is_closed()
     }
 

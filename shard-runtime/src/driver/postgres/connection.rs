@@ -28,7 +28,7 @@ const STATEMENTS: usize = 256;
 const ONE_TOO_MANY: &str = "$65536";
 
 /// How long a statement that nobody wants any more may go on before it is cancelled, and how long cancelling may take.
-const RUNNING_OUT: Duration = Duration::from_millis(2);
+const RUNNING_OUT: Duration = Duration::from_millis(20);
 const CANCELLING: Duration = Duration::from_secs(10);
 
 /// What catches a cancellation that came too late for its statement, so that it does not hit the next one.
@@ -38,8 +38,8 @@ const TRAP: &str = "SELECT pg_sleep(0.5)";
 /// and answer that it has done so, which is no error.
 const IS_WHOLE: &str = "SELECT";
 
-/// The savepoint before each statement of a transaction that writes: without it PostgreSQL would give up the whole
-/// transaction for one statement.
+/// The savepoint before each statement of a transaction that writes, and before the first of one that reads, whose
+/// snapshot stays: without it PostgreSQL would give up the whole transaction for one statement.
 const GUARD: &str = "sharded_guard";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +120,8 @@ impl PostgresConnection {
         let ahead = match self.state.get() {
             State::Idle | State::Broken | State::Open(Transaction::Read, _) => None,
             State::Wanted(Transaction::Read) => {
-                self.state.set(State::Open(Transaction::Read, false));
-                Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned())
+                self.state.set(State::Open(Transaction::Read, true));
+                Some(format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SAVEPOINT {GUARD}"))
             }
             State::Wanted(Transaction::Write) => {
                 self.state.set(State::Open(Transaction::Write, true));
@@ -155,12 +155,8 @@ impl PostgresConnection {
         let done = match self.state.get() {
             _ if self.client.is_closed() => Err(()),
             State::Idle | State::Wanted(_) | State::Broken => Ok(()),
-            // The next statement begins another one.
-            State::Open(Transaction::Read, _) => {
-                self.say("ROLLBACK").map(|()| self.state.set(State::Wanted(Transaction::Read)))
-            }
-            State::Open(Transaction::Write, true) => self.say(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
-            State::Open(Transaction::Write, false) => Err(()),
+            State::Open(_, true) => self.say(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
+            State::Open(_, false) => Err(()),
         };
         if done.is_err() {
             self.state.set(State::Broken);

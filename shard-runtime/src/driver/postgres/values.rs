@@ -167,8 +167,8 @@ impl<'r> Raw<'r> {
             Type::INT4 => Value::Integer(i32::from_be_bytes(bytes.try_into().map_err(|_| cut())?).into()),
             Type::INT2 => Value::Integer(i16::from_be_bytes(bytes.try_into().map_err(|_| cut())?).into()),
             Type::OID => Value::Integer(u32::from_be_bytes(bytes.try_into().map_err(|_| cut())?).into()),
-            Type::FLOAT8 => Value::Real(f64::from_be_bytes(bytes.try_into().map_err(|_| cut())?)),
-            Type::FLOAT4 => Value::Real(f32::from_be_bytes(bytes.try_into().map_err(|_| cut())?).into()),
+            Type::FLOAT8 => real(f64::from_be_bytes(bytes.try_into().map_err(|_| cut())?))?,
+            Type::FLOAT4 => real(f32::from_be_bytes(bytes.try_into().map_err(|_| cut())?).into())?,
             Type::UUID => Value::Uuid(bytes.try_into().map_err(|_| cut())?),
             Type::BYTEA => Value::Bytes(bytes.into()),
             Type::JSON => Value::Json(text(bytes)?.into()),
@@ -184,6 +184,14 @@ impl<'r> Raw<'r> {
                 return Err(ValueError::new(said));
             }
         })
+    }
+}
+
+/// NaN has no place in an order, and is refused on the way in too.
+fn real(value: f64) -> Result<Value<'static>, ValueError> {
+    match value.is_nan() {
+        true => Err(ValueError::new("NaN is stored, which is no value")),
+        false => Ok(Value::Real(value)),
     }
 }
 
@@ -226,5 +234,7 @@ mod tests {
         assert!(encoded(&[], &[Type::INT8]).is_err());
         assert!(Raw(&[0; 3]).value(&Type::INT8).is_err());
         assert!(Raw(&[0; 3]).value(&Type::POINT).is_err());
+        assert!(Raw(&f64::NAN.to_be_bytes()).value(&Type::FLOAT8).is_err());
+        assert!(Raw(&f32::NAN.to_be_bytes()).value(&Type::FLOAT4).is_err());
     }
 }

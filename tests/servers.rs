@@ -1,11 +1,11 @@
 //! PostgreSQL servers that fail, refuse, are slow or in each other's way, and what a session makes of it. What they answer
 //! where nothing is wrong is tested in `suite`, as everything else.
 
-mod postgres_server;
 #[path = "suite/client.rs"]
 mod client;
 #[path = "servers/cut.rs"]
 mod cut;
+mod postgres_server;
 
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
@@ -109,7 +109,8 @@ fn ids(session: &mut Session) -> Vec<i64> {
 }
 
 fn rename(session: &mut Session, id: i64, home: &str) -> shard_runtime::Result<u64> {
-    let one = Company::update().set(Company::NAME, "changed").filter(Company::ID.eq(id) & Company::HOME.eq(home));
+    let one =
+        Company::update().set(Company::NAME, "changed").filter(Company::ID.eq(id) & Company::HOME.eq(home));
     session.execute(one)
 }
 

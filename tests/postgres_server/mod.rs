@@ -132,8 +132,7 @@ impl Server {
 
     /// Starts a server that was stopped, on the port that it had.
     pub fn start_again(&mut self) {
-        self.process =
-            launch_on(self.port, &self.programs, self.folder.path(), self.account, &self.settings);
+        self.process = launch_on(self.port, &self.programs, self.folder.path(), self.account, &self.settings);
         self.wait_until_ready().unwrap_or_else(|log| panic!("PostgreSQL did not start; its log:\n{log}"));
     }
 

@@ -32,7 +32,8 @@ fn company_after(cluster: &Watched, shard: &str, first: i64) -> i64 {
 fn late_checks(backend: &Backend, shard: &str) -> Watched {
     let cluster = backend.create::<Advertising>(&LETTERS);
     if backend.is_lasting() && backend.is_postgres(shard) {
-        let late = "ALTER TABLE {table} ALTER CONSTRAINT campaigns_company_id_fkey DEFERRABLE INITIALLY DEFERRED";
+        let late =
+            "ALTER TABLE {table} ALTER CONSTRAINT campaigns_company_id_fkey DEFERRABLE INITIALLY DEFERRED";
         backend.plant(&[shard], "campaigns", late);
         return cluster;
     }

@@ -92,9 +92,11 @@ fn r41_a_lost_index_is_refused(backend: &Backend) {
     }
     let table = backend.table("asia", "cities");
     let find = match backend.is_postgres("asia") {
-        true => "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'cities' \
+        true => {
+            "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'cities' \
                  AND indexname NOT LIKE '%pkey'"
-            .to_owned(),
+                .to_owned()
+        }
         false => format!("SELECT name FROM pragma_index_list({table}) WHERE \"unique\" AND origin = 'c'"),
     };
     let index: String = backend.peek("asia", "cities", &find);

@@ -27,9 +27,9 @@ pub(crate) use layout::Place;
 use url::{Location, Source};
 use workers::Workers;
 
-use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
 #[cfg(feature = "postgres")]
 use crate::driver::PostgresDriver;
+use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Models, Table};
 use crate::plan::Explain;
@@ -408,7 +408,7 @@ impl Builder {
             #[cfg(feature = "postgres")]
             Source::Postgres(source) => {
                 let SqliteSettings { busy_timeout, synchronous, .. } = self.sqlite;
-                Box::new(PostgresDriver::new(source.clone(), busy_timeout, synchronous))
+                Box::new(PostgresDriver::new((**source).clone(), busy_timeout, synchronous))
             }
         }
     }
@@ -450,6 +450,7 @@ impl Builder {
 
     /// Where the control database is: beside the files, where there are files, and without them on the first server.
     fn control_source(&self, sources: &[Source]) -> Result<Source> {
+        #[cfg(feature = "postgres")]
         let has_files = sources.iter().any(|source| matches!(source, Source::Sqlite(SqliteSource::File(_))));
         let source = match &self.control {
             Some(url) => {
@@ -463,7 +464,8 @@ impl Builder {
                 match source {
                     #[cfg(feature = "postgres")]
                     Source::Postgres(_) if has_files => {
-                        let said = "units of work over SQLite files are decided in a SQLite database beside them";
+                        let said =
+                            "units of work over SQLite files are decided in a SQLite database beside them";
                         return Err(wrong(said.to_owned()));
                     }
                     source => source,
@@ -477,9 +479,8 @@ impl Builder {
                     _ => None,
                 });
                 #[cfg(feature = "postgres")]
-                let beside = beside.or_else(|| {
-                    sources.iter().find(|source| matches!(source, Source::Postgres(_))).cloned()
-                });
+                let beside = beside
+                    .or_else(|| sources.iter().find(|source| matches!(source, Source::Postgres(_))).cloned());
                 beside.unwrap_or_else(|| Source::Sqlite(SqliteSource::memory()))
             }
         };

@@ -16,7 +16,9 @@ use tokio_postgres::{Client, NoTls, Statement};
 use super::errors::from_postgres;
 use super::executor::Executor;
 use super::statement::PostgresStatement;
-use crate::driver::{ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Synchronous, Transaction};
+use crate::driver::{
+    ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Synchronous, Transaction,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Param, quoted};
 use crate::value::{Value, mismatch};
@@ -217,7 +219,8 @@ impl PostgresConnection {
             let cancelled = tokio::time::timeout(CANCELLING, async {
                 let _ = token.cancel_query(NoTls).await;
                 let ended = rest.await;
-                let is_cancelled = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::QUERY_CANCELED);
+                let is_cancelled =
+                    |error: &tokio_postgres::Error| error.code() == Some(&SqlState::QUERY_CANCELED);
                 match ended.as_ref().is_err_and(is_cancelled) {
                     true => ended,
                     false => client.batch_execute(TRAP).await.and(ended),
@@ -241,7 +244,8 @@ impl PostgresConnection {
         self.check_whole()?;
         // The protocol has two bytes for their number, and a text with more is long.
         if sql.len() > usize::from(u16::MAX) && sql.contains(ONE_TOO_MANY) {
-            let said = format!("the statement has more parameters than the {} that PostgreSQL takes", u16::MAX);
+            let said =
+                format!("the statement has more parameters than the {} that PostgreSQL takes", u16::MAX);
             return Err(Error::new(ErrorKind::TooManyValues, said));
         }
         if let Some(statement) = self.statements.borrow().get(sql) {

@@ -82,8 +82,12 @@ impl<'c> PostgresRows<'c> {
                 let connection = self.connection;
                 connection.forget(&self.sql);
                 let statement = connection.prepared(&self.sql)?;
-                *self =
-                    PostgresRows::begin(connection, statement, Arc::clone(&self.sql), Arc::clone(&self.params));
+                *self = PostgresRows::begin(
+                    connection,
+                    statement,
+                    Arc::clone(&self.sql),
+                    Arc::clone(&self.params),
+                );
                 self.fill_as_prepared()
             }
             filled => filled,
@@ -157,7 +161,9 @@ fn is_stale(error: &Error) -> bool {
     let source = std::error::Error::source(error);
     let said = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
     let code = said.and_then(tokio_postgres::Error::code);
-    [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME].iter().any(|stale| code == Some(stale))
+    [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME]
+        .iter()
+        .any(|stale| code == Some(stale))
 }
 
 impl Drop for PostgresRows<'_> {

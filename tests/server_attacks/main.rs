@@ -118,11 +118,11 @@ impl World {
     }
 
     fn crash(&self, server: usize) {
-        self.servers[server].lock().unwrap().crash();
+        self.servers[server].lock().unwrap().stop();
     }
 
     fn start_again(&self, server: usize) {
-        self.servers[server].lock().unwrap().start_again(&SETTINGS);
+        self.servers[server].lock().unwrap().start_again();
     }
 
     fn folder(&self) -> &Path {

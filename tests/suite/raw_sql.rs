@@ -184,8 +184,8 @@ fn r42_tables_are_named_and_values_are_bound(backend: &Backend) {
 
 fn rows_are_read_by_name(backend: &Backend) {
     let (_, mut session) = made(backend);
-    let sql = "SELECT id, population, name, continent, {bytes} AS bytes, CAST(1.5 AS double precision) AS real, 1 AS yes, id AS ID, \
-               1 AS twice, 2 AS twice, NULL AS empty \
+    let sql = "SELECT id, population, name, continent, {bytes} AS bytes, \
+               CAST(1.5 AS double precision) AS real, 1 AS yes, id AS \"ID\", 1 AS twice, 2 AS twice, NULL AS empty \
                FROM {cities} WHERE name = ?1";
     let bytes = if backend.is_postgres("asia") { "'\\x00ff'::bytea" } else { "x'00ff'" };
     let row = session.one(Sql::new(sql.replace("{bytes}", bytes)).bind("Tokyo").on_shard("asia")).unwrap();
@@ -199,6 +199,7 @@ fn rows_are_read_by_name(backend: &Backend) {
     // A link to a row is read as such, and used as such.
     let tokyo = row.get::<Parent<City>>("id").unwrap();
     assert_eq!(tokyo.shard().name(), "asia");
+    assert_eq!(row.get::<i64>("ID").unwrap(), *tokyo.id());
     assert_eq!(session.get(&tokyo).unwrap().unwrap().name, "Tokyo");
 
     let here = |column: &str| ["shard `asia`".to_owned(), format!("column `{column}`")];

@@ -115,7 +115,7 @@ impl CoordinatorSql {
             let said = "a coordinator is a PostgreSQL server: `postgres://…`";
             return Err(Error::new(ErrorKind::Configuration, said));
         };
-        let driver = PostgresDriver::new(source, self.timeout, Synchronous::Full);
+        let driver = PostgresDriver::new(*source, self.timeout, Synchronous::Full);
         let connection = driver.connect(Mode::Create)?;
         let mut sql = String::from("BEGIN");
         for statement in &self.statements {

@@ -17,7 +17,9 @@
 use std::time::Duration;
 
 use crate::driver::{Connection, Transaction};
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "postgres")]
+use crate::error::ErrorKind;
+use crate::error::{Error, Result};
 use crate::sql::Param;
 use crate::value::{Value, mismatch};
 

@@ -17,9 +17,7 @@
 use std::time::Duration;
 
 use crate::driver::{Connection, Transaction};
-#[cfg(feature = "postgres")]
-use crate::error::ErrorKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sql::Param;
 use crate::value::{Value, mismatch};
 

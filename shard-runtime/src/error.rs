@@ -157,9 +157,7 @@ impl Error {
 
     /// Whether it is the shard's fault, and not the statement's: another shard may still answer.
     pub(crate) fn is_about_a_shard(&self) -> bool {
-        use ErrorKind::{
-            Busy, ConnectionLost, Corrupt, Full, Identity, Io, Missing, ReadOnly, TimedOut,
-        };
+        use ErrorKind::{Busy, ConnectionLost, Corrupt, Full, Identity, Io, Missing, ReadOnly, TimedOut};
         matches!(
             self.0.kind,
             Missing | Identity | Busy | TimedOut | ReadOnly | Full | Corrupt | Io | ConnectionLost

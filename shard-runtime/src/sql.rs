@@ -370,7 +370,8 @@ impl<'s, 'q> Writer<'s, 'q> {
                 self.sql.push_str(&format!("({}) IN (SELECT * FROM unnest(", names.join(", ")));
                 for (place, &column) in columns.iter().enumerate() {
                     self.sql.push_str(if place == 0 { "" } else { ", " });
-                    let part = |key: &&'q [Value<'static>]| key.get(place).map_or(Value::Null, Value::borrowed);
+                    let part =
+                        |key: &&'q [Value<'static>]| key.get(place).map_or(Value::Null, Value::borrowed);
                     self.param(Param::List(keys.iter().map(part).collect()));
                     let kind = self.definition(column).map_or(ColumnType::Text, |column| column.kind);
                     self.sql.push_str(&format!("::{}[]", self.site.dialect.column_type(kind)));

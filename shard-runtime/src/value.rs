@@ -300,6 +300,8 @@ impl Field for f64 {
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
+            // PostgreSQL stores what others may have written there.
+            Value::Real(value) if value.is_nan() => Err(ValueError::new("NaN is stored, which is no value")),
             Value::Real(value) => Ok(value),
             other => Err(mismatch("a float", &other)),
         }
@@ -449,6 +451,10 @@ mod tests {
         assert!(i8::from_value(Value::Integer(128)).is_err());
         assert!(u8::from_value(Value::Integer(-1)).is_err());
         assert!(f32::from_value(Value::Real(0.1)).is_err());
+        assert!(
+            f64::from_value(Value::Real(f64::NAN)).is_err()
+                && f32::from_value(Value::Real(f64::NAN)).is_err()
+        );
         assert!(bool::from_value(Value::Integer(2)).is_err());
         assert!(String::from_value(Value::Null).is_err());
     }

@@ -212,7 +212,11 @@ mod tests {
         for sql in ["SELECT 1", "(select 1)", "WITH a AS (SELECT 1) SELECT * FROM a", "VALUES (1)"] {
             assert!(only_reads(sql), "{sql}");
         }
-        for sql in ["UPDATE a SET b = 1", "WITH a AS (DELETE FROM b RETURNING c) SELECT * FROM a", "CREATE TABLE a ()"] {
+        for sql in [
+            "UPDATE a SET b = 1",
+            "WITH a AS (DELETE FROM b RETURNING c) SELECT * FROM a",
+            "CREATE TABLE a ()",
+        ] {
             assert!(!only_reads(sql), "{sql}");
         }
     }

@@ -44,6 +44,7 @@ pub struct Server {
     programs: PathBuf,
     account: Option<Account>,
     password: String,
+    settings: Vec<String>,
     port: u16,
     process: Child,
 }
@@ -78,8 +79,9 @@ impl Server {
         let password = random_password();
         initialize(&programs, folder.path(), account, &password);
 
-        let (port, process) = launch(&programs, folder.path(), account, settings);
-        let mut server = Server { folder, programs, account, password, port, process };
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let (port, process) = launch(&programs, folder.path(), account, &settings);
+        let mut server = Server { folder, programs, account, password, settings, port, process };
         let mut attempts = 1;
         while let Err(log) = server.wait_until_ready() {
             assert!(
@@ -87,7 +89,8 @@ impl Server {
                 "PostgreSQL did not start; its log:\n{log}"
             );
             attempts += 1;
-            (server.port, server.process) = launch(&server.programs, server.folder.path(), account, settings);
+            (server.port, server.process) =
+                launch(&server.programs, server.folder.path(), account, &server.settings);
         }
         Some(server)
     }
@@ -111,6 +114,26 @@ impl Server {
             .expect("sh runs");
         // What it reads from ends with this process.
         std::mem::forget(watcher);
+    }
+
+    /// Stops the server at once, as if the machine had failed. What it has committed is there when it is
+    /// [started again](Server::start_again).
+    pub fn stop(&mut self) {
+        let mut stop = command(&self.programs, "pg_ctl");
+        run_as(&mut stop, self.account);
+        let stopped = stop
+            .current_dir(self.folder.path())
+            .args(["stop", "--silent", "--mode=immediate", "--pgdata=data"])
+            .status()
+            .expect("pg_ctl runs");
+        assert!(stopped.success(), "the server was not stopped");
+        self.process.wait().expect("the server is our child");
+    }
+
+    /// Starts a server that was stopped, on the port that it had.
+    pub fn start_again(&mut self) {
+        self.process = launch_on(self.port, &self.programs, self.folder.path(), self.account, &self.settings);
+        self.wait_until_ready().unwrap_or_else(|log| panic!("PostgreSQL did not start; its log:\n{log}"));
     }
 
     /// Where to connect: `postgres://user:password@127.0.0.1:port/database`.
@@ -211,11 +234,21 @@ fn initialize(programs: &Path, folder: &Path, account: Option<Account>, password
 
 /// Starts the server on a port that is free at this moment, its output going
 /// to `log`.
-fn launch(programs: &Path, folder: &Path, account: Option<Account>, settings: &[&str]) -> (u16, Child) {
+fn launch(programs: &Path, folder: &Path, account: Option<Account>, settings: &[String]) -> (u16, Child) {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .expect("a free port")
         .port();
+    (port, launch_on(port, programs, folder, account, settings))
+}
+
+fn launch_on(
+    port: u16,
+    programs: &Path,
+    folder: &Path,
+    account: Option<Account>,
+    settings: &[String],
+) -> Child {
     let log = File::create(folder.join("log")).expect("a log file");
     let mut postgres = command(programs, "postgres");
     run_as(&mut postgres, account);
@@ -225,10 +258,10 @@ fn launch(programs: &Path, folder: &Path, account: Option<Account>, settings: &[
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("the log file"))
         .stderr(log);
-    for setting in SETTINGS.iter().chain(settings) {
+    for setting in SETTINGS.iter().copied().chain(settings.iter().map(String::as_str)) {
         postgres.args(["-c", setting]);
     }
-    (port, postgres.spawn().expect("postgres runs"))
+    postgres.spawn().expect("postgres runs")
 }
 
 /// One of PostgreSQL's programs, speaking English, and deaf to the settings a

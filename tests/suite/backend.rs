@@ -246,7 +246,19 @@ impl Backend {
             .busy_timeout(Duration::from_millis(self.wait.load(Ordering::Relaxed)))
             .cache_kib(1024)
             .mapped_bytes(0);
+        let builder = match self.control(shards) {
+            Some(control) => builder.control(control),
+            None => builder,
+        };
         shards.iter().fold(builder, |builder, shard| builder.shard(*shard, self.url(shard)))
+    }
+
+    /// Where the control database is of a cluster of servers that was made with its shards in another order: in the first
+    /// shard's schema. Beside files it is found where it was.
+    pub fn control(&self, shards: &[&str]) -> Option<String> {
+        let first =
+            if shards.iter().any(|shard| CONTINENTS.contains(shard)) { CONTINENTS[0] } else { LETTERS[0] };
+        (self.is_postgres(first) && !shards.starts_with(&[first])).then(|| self.url(first))
     }
 
     /// A new cluster of these shards, whose statements are watched.
@@ -274,7 +286,10 @@ impl Backend {
     pub fn client(&self, shard: &str) -> Client {
         let Kept::Schema(place) = self.kept(shard) else { panic!("{shard} is on no server") };
         let client = Client::connect(&server(place).unwrap().url());
-        client.run(&format!("SET search_path = {}; SET client_min_messages = warning", self.schema(shard)));
+        client.run(&format!(
+            "SET search_path = {}; SET client_min_messages = warning; SET lock_timeout = '5s'",
+            self.schema(shard)
+        ));
         client
     }
 

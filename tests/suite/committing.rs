@@ -31,6 +31,12 @@ fn company_after(cluster: &Watched, shard: &str, first: i64) -> i64 {
 /// A cluster whose shard `shard` looks at a campaign's company only when it commits.
 fn late_checks(backend: &Backend, shard: &str) -> Watched {
     let cluster = backend.create::<Advertising>(&LETTERS);
+    if backend.is_lasting() && backend.is_postgres(shard) {
+        let late =
+            "ALTER TABLE {table} ALTER CONSTRAINT campaigns_company_id_fkey DEFERRABLE INITIALLY DEFERRED";
+        backend.plant(&[shard], "campaigns", late);
+        return cluster;
+    }
     let sql = format!(
         "DROP TABLE {{table}}; CREATE TABLE {{table}} (id INTEGER PRIMARY KEY, company_id INTEGER NOT NULL \
          REFERENCES {} (id) DEFERRABLE INITIALLY DEFERRED, title TEXT NOT NULL) STRICT",

@@ -18,8 +18,9 @@ on_every_backend! {
     r44_a_database_that_is_a_folder,
     r44_a_file_that_goes_away_loses_nothing_on_the_others,
     r44_a_device_that_takes_no_more_loses_nothing,
+    r45_random_configurations_are_no_panic;
+    only SQLite:
     r44_a_transaction_that_the_database_ends_ends_the_unit,
-    r45_random_configurations_are_no_panic,
 }
 
 fn made(backend: &Backend) -> Watched {

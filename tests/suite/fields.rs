@@ -78,8 +78,12 @@ fn r22_a_uuid_says_nothing_about_its_shard(backend: &Backend) {
     for photo in &photos {
         let (found, asked) = cluster.asked(|| session.get::<Photo>(photo.id).unwrap().unwrap());
         assert_eq!(&found, photo);
-        assert_eq!(asked.last().unwrap(), photo.shard().name(), "until it is found");
-        assert_eq!(asked.len(), photo.shard().index() + 1);
+        assert!(asked.contains(&photo.shard().name().to_owned()));
+        // All are asked at once where one takes long again and again, as a server may.
+        if !backend.is_postgres(photo.shard().name()) {
+            assert_eq!(asked.last().unwrap(), photo.shard().name(), "until it is found");
+            assert_eq!(asked.len(), photo.shard().index() + 1);
+        }
     }
     let (missing, asked) = cluster.asked(|| session.get::<Photo>(Uuid::nil()).unwrap());
     assert!(missing.is_none());

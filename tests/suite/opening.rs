@@ -45,8 +45,11 @@ fn files(backend: &Backend) -> Vec<String> {
 
 /// Shards in files whose names do not say which shard they hold.
 fn opened(backend: &Backend, shards: &[(&str, &str)]) -> shard_runtime::Result<Cluster> {
-    let builder =
-        Cluster::builder().control(format!("sqlite:{}", backend.folder().join("control.db").display()));
+    let control = match backend.is_postgres("a") {
+        true => backend.url("a"),
+        false => format!("sqlite:{}", backend.folder().join("control.db").display()),
+    };
+    let builder = Cluster::builder().control(control);
     let at = |file: &str| backend.url(file);
     shards.iter().fold(builder, |builder, (name, file)| builder.shard(*name, at(file))).open::<Company>()
 }

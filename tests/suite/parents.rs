@@ -99,7 +99,11 @@ fn r08_children_live_with_their_parents_three_deep(backend: &Backend) {
     session.commit().unwrap();
     if backend.is_lasting() {
         let remarks = CONTINENTS.map(|shard| {
-            backend.peek::<String>(shard, "remarks", "SELECT string_agg(text, ',' ORDER BY text) FROM {table}")
+            backend.peek::<String>(
+                shard,
+                "remarks",
+                "SELECT string_agg(text, ',' ORDER BY text) FROM {table}",
+            )
         });
         assert_eq!(remarks, ["NorthAmerica", "Asia,Oceania", "Europe", "SouthAmerica"]);
     }

@@ -184,8 +184,8 @@ fn r42_tables_are_named_and_values_are_bound(backend: &Backend) {
 
 fn rows_are_read_by_name(backend: &Backend) {
     let (_, mut session) = made(backend);
-    let sql = "SELECT id, population, name, continent, {bytes} AS bytes, 1.5 AS real, 1 AS yes, id AS ID, \
-               1 AS twice, 2 AS twice, NULL AS empty \
+    let sql = "SELECT id, population, name, continent, {bytes} AS bytes, \
+               CAST(1.5 AS double precision) AS real, 1 AS yes, id AS \"ID\", 1 AS twice, 2 AS twice, NULL AS empty \
                FROM {cities} WHERE name = ?1";
     let bytes = if backend.is_postgres("asia") { "'\\x00ff'::bytea" } else { "x'00ff'" };
     let row = session.one(Sql::new(sql.replace("{bytes}", bytes)).bind("Tokyo").on_shard("asia")).unwrap();
@@ -199,6 +199,7 @@ fn rows_are_read_by_name(backend: &Backend) {
     // A link to a row is read as such, and used as such.
     let tokyo = row.get::<Parent<City>>("id").unwrap();
     assert_eq!(tokyo.shard().name(), "asia");
+    assert_eq!(row.get::<i64>("ID").unwrap(), *tokyo.id());
     assert_eq!(session.get(&tokyo).unwrap().unwrap().name, "Tokyo");
 
     let here = |column: &str| ["shard `asia`".to_owned(), format!("column `{column}`")];
@@ -218,7 +219,11 @@ fn a_text_that_is_none_is_refused_where_it_is_read(backend: &Backend) {
     let (_, mut session) = made(backend);
     let sql = "SELECT CAST(x'ff' AS TEXT) AS broken, 1 AS one FROM {cities} WHERE name = 'Tokyo'";
     let row = session.one(Sql::new(sql).on_shard("asia")).unwrap();
-    assert_error(row.get::<String>("broken"), ErrorKind::Value, &["shard `asia`", "column `broken`", "UTF-8"]);
+    assert_error(
+        row.get::<String>("broken"),
+        ErrorKind::Value,
+        &["shard `asia`", "column `broken`", "UTF-8"],
+    );
     // The other columns of a row with a broken text are read nevertheless.
     assert_eq!(row.get::<i64>("one").unwrap(), 1);
 }
@@ -244,7 +249,8 @@ fn sql_is_one_statement_of_its_kind(backend: &Backend) {
             assert_error(session.all(Sql::new(own).all_shards()), ErrorKind::Query, &said);
             assert_error(session.execute(Sql::new(own).all_shards()), ErrorKind::Query, &said);
         }
-        let writes = ["DELETE FROM {cities}", "DELETE FROM {cities} RETURNING id", "CREATE TABLE x (y INTEGER)"];
+        let writes =
+            ["DELETE FROM {cities}", "DELETE FROM {cities} RETURNING id", "CREATE TABLE x (y INTEGER)"];
         for write in writes {
             let said = ["shard `asia`", "`execute`"];
             assert_error(session.all(Sql::new(write).on_shard("asia")), ErrorKind::Query, &said);
@@ -301,7 +307,10 @@ fn parameters_have_names_or_only_places(backend: &Backend) {
     let sum = Sql::new(sum).on_shard("asia").bind(1).bind(20_i64).bind("x").bind(None::<i64>).bind_list([1]);
     let row = session.one(sum).unwrap();
     assert_eq!((row.get::<i64>("sum").unwrap(), row.get::<bool>("empty").unwrap()), (22, true));
-    assert_eq!((row.get::<String>("name").unwrap().as_str(), row.get::<bool>("listed").unwrap()), ("x", true));
+    assert_eq!(
+        (row.get::<String>("name").unwrap().as_str(), row.get::<bool>("listed").unwrap()),
+        ("x", true)
+    );
 }
 
 fn the_first_rows_are_enough(backend: &Backend) {

@@ -55,9 +55,7 @@ impl Layout {
         for (shard, place) in shards.iter().zip(&places) {
             let tables = models.iter().map(|model| model.table);
             if place.dialect == Dialect::Postgres {
-                { tables }
-                    .try_for_each(check_for_postgres)
-                    .map_err(|error| error.on_shard(shard.name()))?;
+                { tables }.try_for_each(check_for_postgres).map_err(|error| error.on_shard(shard.name()))?;
             }
         }
         // Parents are made, and written, before their children.

@@ -15,7 +15,7 @@ mod workers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
@@ -28,9 +28,11 @@ use url::{Location, Source};
 use workers::Workers;
 
 use crate::asynchronous::Threads;
-use crate::driver::{Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous};
 #[cfg(feature = "postgres")]
 use crate::driver::PostgresDriver;
+use crate::driver::{
+    Connection, Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Models, Table};
 use crate::plan::Explain;
@@ -76,6 +78,8 @@ impl Drop for Inner {
 /// One database: a shard's own, or several shards' with a prefix each.
 struct Database {
     driver: Arc<dyn Driver>,
+    /// The connection with which it was opened, until the pool has it: of servers, where connecting takes long.
+    first: Mutex<Option<Box<dyn Connection>>>,
     pool: OnceCell<Pool>,
 }
 
@@ -194,7 +198,7 @@ impl Cluster {
 
     /// A connection to one of the databases; its pool is made when it is first needed.
     pub(crate) fn connect(&self, database: usize) -> Result<Pooled> {
-        let Some(Database { driver, pool }) = self.0.databases.get(database) else {
+        let Some(Database { driver, first, pool }) = self.0.databases.get(database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
         };
         let pool = pool.get_or_try_init(|| -> Result<Pool> {
@@ -216,7 +220,8 @@ impl Cluster {
                 })
             };
             let (size, timeout) = (self.0.connections, self.0.timeout);
-            Ok(Pool::new(Arc::clone(driver), size, timeout, Arc::clone(threads), Box::new(check)))
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Ok(Pool::new(Arc::clone(driver), size, timeout, Arc::clone(threads), Box::new(check), first))
         })?;
         pool.get()
     }
@@ -267,7 +272,8 @@ impl Default for Builder {
 
 impl Builder {
     /// Adds a shard. Its URL is `sqlite:<path>`, `sqlite:<path>?prefix=<prefix>` where several shards share a
-    /// file, or `sqlite::memory:`.
+    /// file, or `sqlite::memory:`; with the feature `postgres` also `postgres://<user>:<password>@<host>/<database>`, and
+    /// with `?schema=<schema>` where several shards share a database. Shards of all kinds can be of one cluster.
     ///
     /// The order of the shards is part of the cluster's layout: hash placement counts them, and answers from
     /// several shards come in this order where nothing else orders them.
@@ -276,7 +282,8 @@ impl Builder {
         self
     }
 
-    /// Where the control database is; without this, `control.db` beside the first shard's file.
+    /// Where the control database is; without this, `control.db` beside the first shard's file or, where no shard is a
+    /// file, in the first server's shard.
     pub fn control(mut self, url: impl Into<String>) -> Self {
         self.control = Some(url.into());
         self
@@ -370,7 +377,11 @@ impl Builder {
 
         let databases: Vec<Database> = sources
             .iter()
-            .map(|source| Database { driver: self.driver(source).into(), pool: OnceCell::new() })
+            .map(|source| Database {
+                driver: self.driver(source).into(),
+                first: Mutex::default(),
+                pool: OnceCell::new(),
+            })
             .collect();
         let control_source = self.control_source(&sources)?;
         if mode == Mode::Create {
@@ -390,9 +401,13 @@ impl Builder {
                     opening::check_prepares(&*connection)?;
                 }
                 match mode {
-                    Mode::Create => opening::create(&*connection, index, &layout, &control),
-                    Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster),
+                    Mode::Create => opening::create(&*connection, index, &layout, &control)?,
+                    Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster)?,
                 }
+                if database.driver.dialect() == Dialect::Postgres {
+                    *database.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+                }
+                Ok(())
             });
             // Where the database itself fails, the first of its shards stands for it.
             made.map_err(|error| match layout.shards_in(index).next() {
@@ -426,7 +441,7 @@ impl Builder {
             #[cfg(feature = "postgres")]
             Source::Postgres(source) => {
                 let SqliteSettings { busy_timeout, synchronous, .. } = self.sqlite;
-                Box::new(PostgresDriver::new(source.clone(), busy_timeout, synchronous))
+                Box::new(PostgresDriver::new((**source).clone(), busy_timeout, synchronous))
             }
         }
     }
@@ -472,6 +487,7 @@ impl Builder {
 
     /// Where the control database is: beside the files, where there are files, and without them on the first server.
     fn control_source(&self, sources: &[Source]) -> Result<Source> {
+        #[cfg(feature = "postgres")]
         let has_files = sources.iter().any(|source| matches!(source, Source::Sqlite(SqliteSource::File(_))));
         let source = match &self.control {
             Some(url) => {
@@ -485,7 +501,8 @@ impl Builder {
                 match source {
                     #[cfg(feature = "postgres")]
                     Source::Postgres(_) if has_files => {
-                        let said = "units of work over SQLite files are decided in a SQLite database beside them";
+                        let said =
+                            "units of work over SQLite files are decided in a SQLite database beside them";
                         return Err(wrong(said.to_owned()));
                     }
                     source => source,
@@ -499,9 +516,8 @@ impl Builder {
                     _ => None,
                 });
                 #[cfg(feature = "postgres")]
-                let beside = beside.or_else(|| {
-                    sources.iter().find(|source| matches!(source, Source::Postgres(_))).cloned()
-                });
+                let beside = beside
+                    .or_else(|| sources.iter().find(|source| matches!(source, Source::Postgres(_))).cloned());
                 beside.unwrap_or_else(|| Source::Sqlite(SqliteSource::memory()))
             }
         };

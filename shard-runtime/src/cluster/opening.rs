@@ -72,7 +72,9 @@ fn create_shard(connection: &dyn Connection, shard: &Shard, layout: &Layout, clu
         }
         None => {
             let row = [text(cluster), text(shard.name()), Param::Value(Value::Integer(0))];
-            connection.prepare(&format!("INSERT INTO {own} VALUES ({})", dialect.params(3)))?.execute(&row)?;
+            connection
+                .prepare(&format!("INSERT INTO {own} VALUES ({})", dialect.params(3)))?
+                .execute(&row)?;
         }
     }
     let recorded = recorded_layout(connection, prefix)?;
@@ -107,9 +109,8 @@ pub(super) fn check_prepares(connection: &dyn Connection) -> Result<()> {
 pub(super) fn keep_others_from_making(connection: &dyn Connection, dialect: Dialect) -> Result<()> {
     match dialect {
         Dialect::Sqlite => Ok(()),
-        Dialect::Postgres => {
-            connection.run("SELECT pg_advisory_xact_lock(hashtextextended('sharded ' || current_schema(), 0))")
-        }
+        Dialect::Postgres => connection
+            .run("SELECT pg_advisory_xact_lock(hashtextextended('sharded ' || current_schema(), 0))"),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) enum Source {
     Sqlite(SqliteSource),
     #[cfg(feature = "postgres")]
-    Postgres(PostgresSource),
+    Postgres(Box<PostgresSource>),
 }
 
 /// A shard's database and the prefix of its tables.
@@ -78,7 +78,10 @@ fn postgres(url: &str) -> Result<Location> {
         }
     }
     let url = if others.is_empty() { place.to_owned() } else { format!("{place}?{}", others.join("&")) };
-    Ok(Location { source: Source::Postgres(PostgresSource::new(&url, schema)?), prefix: String::new() })
+    Ok(Location {
+        source: Source::Postgres(Box::new(PostgresSource::new(&url, schema)?)),
+        prefix: String::new(),
+    })
 }
 
 #[cfg(feature = "postgres")]

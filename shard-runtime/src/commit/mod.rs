@@ -30,11 +30,11 @@ mod redo;
 
 pub(crate) use decision::{Decisions, MAKE, Part, Record, Undecided};
 pub(crate) use heal::{heal, raise, version};
+#[cfg(feature = "postgres")]
+pub(crate) use prepared::new_unit;
 pub(crate) use prepared::{
     MAKE_UNITS, PreparedPart, UNITS, is_committed, prepared, remove_old_units, write_unit,
 };
-#[cfg(feature = "postgres")]
-pub(crate) use prepared::new_unit;
 pub(crate) use redo::{AnyRow, Redo, encode_values};
 
 use crate::error::Error;

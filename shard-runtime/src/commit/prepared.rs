@@ -15,7 +15,9 @@
 //! may ask for the row after somebody else has finished its unit.
 
 use crate::driver::{Connection, Transaction};
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "postgres")]
+use crate::error::ErrorKind;
+use crate::error::{Error, Result};
 use crate::sql::Param;
 use crate::value::{Value, mismatch};
 
@@ -68,9 +70,8 @@ impl PreparedPart {
 #[cfg(feature = "postgres")]
 pub(crate) fn new_unit() -> Result<String> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        Error::new(ErrorKind::Io, format!("the system gives no random bytes: {error}"))
-    })?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("the system gives no random bytes: {error}")))?;
     Ok(Value::Uuid(bytes).to_string())
 }
 
@@ -148,7 +149,8 @@ mod tests {
         };
         assert_eq!(PreparedPart::of_name(&part.name()), Some(part.clone()));
         assert!(part.name().len() < 200);
-        for other in ["", "sharded", "sharded:a:b:c:d", "sharded:a:1:c", "sharded:a:1:c:2:3", "other:a:1:c:2"] {
+        for other in ["", "sharded", "sharded:a:b:c:d", "sharded:a:1:c", "sharded:a:1:c:2:3", "other:a:1:c:2"]
+        {
             assert_eq!(PreparedPart::of_name(other), None, "{other}");
         }
     }

@@ -33,6 +33,8 @@ pub(crate) struct Manager {
     driver: Arc<dyn Driver>,
     /// Looks at every new connection: is this still the database that it was?
     check: Box<Check>,
+    /// The first connection, where one was made and looked at before there was a pool.
+    first: Mutex<Option<Box<dyn Connection>>>,
     /// Why connecting failed last; `r2d2` itself keeps only the text.
     failure: Arc<Mutex<Option<Error>>>,
 }
@@ -44,6 +46,7 @@ impl Pool {
         timeout: Duration,
         threads: Arc<ScheduledThreadPool>,
         check: Box<Check>,
+        first: Option<Box<dyn Connection>>,
     ) -> Self {
         let failure = Arc::new(Mutex::new(None));
         let connections = r2d2::Pool::builder()
@@ -55,7 +58,12 @@ impl Pool {
             .idle_timeout(None)
             .thread_pool(threads)
             .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(Manager { driver, check, failure: Arc::clone(&failure) });
+            .build_unchecked(Manager {
+                driver,
+                check,
+                first: Mutex::new(first),
+                failure: Arc::clone(&failure),
+            });
         Pool { connections, failure, timeout }
     }
 
@@ -101,6 +109,9 @@ impl r2d2::ManageConnection for Manager {
     type Error = std::fmt::Error;
 
     fn connect(&self) -> Result<Self::Connection, Self::Error> {
+        if let Some(first) = self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Ok(first);
+        }
         // The thread that connects does so for all databases: it never waits for the lock of one.
         let connected = self.driver.connect(Mode::Open).and_then(|connection| {
             if !self.driver.is_private() {

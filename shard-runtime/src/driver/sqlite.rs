@@ -15,7 +15,9 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, OpenFlags, Rows};
 
 use super::sqlite_errors::from_sqlite;
-use super::{ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Synchronous, Transaction};
+use super::{
+    ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Synchronous, Transaction,
+};
 use super::{attached, sqlite_arithmetic, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;

@@ -102,7 +102,8 @@ impl Session {
         others: &[usize],
     ) -> Result<Committed> {
         let is_file = |database: &usize| cluster.dialect(*database) == Dialect::Sqlite;
-        let (files, servers): (Vec<usize>, Vec<usize>) = durable.iter().partition(|database| is_file(database));
+        let (files, servers): (Vec<usize>, Vec<usize>) =
+            durable.iter().partition(|database| is_file(database));
         self.refuse_unrepeatable(&files)?;
         if !servers.is_empty() && cluster.is_for_single_shards() {
             let said = "the unit of work wrote several databases, and the cluster was opened with `single_shard_units`";

@@ -27,6 +27,9 @@ const WORTH_WAKING: Duration = Duration::from_millis(1);
 /// The same, where the first shards may have rows enough: what the others do meanwhile is in vain then.
 const WORTH_WASTING: Duration = Duration::from_millis(10);
 
+/// The same for a server, which others wait for too.
+const WORTH_WASTING_A_SERVERS: Duration = Duration::from_millis(100);
+
 /// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
 const CHUNK: (usize, usize) = (16, 1_024);
 
@@ -217,12 +220,14 @@ impl Session {
 
     /// Whether a statement takes so long on each shard that workers are worth waking.
     pub(super) fn is_worth_waking(&self, step: &Step<'_>, reading: Reading<'_>) -> bool {
+        let Ok(place) = self.cluster.layout().place(step.shard) else { return false };
+        let worth_wasting =
+            if place.dialect.answers_later() { WORTH_WASTING_A_SERVERS } else { WORTH_WASTING };
         match self.cluster.workers().time_of(&step.statement.sql) {
-            time if reading.may_end_early() => time.is_some_and(|time| time >= WORTH_WASTING),
+            time if reading.may_end_early() => time.is_some_and(|time| time >= worth_wasting),
             Some(time) => time >= WORTH_WAKING,
             None => {
-                let place = self.cluster.layout().place(step.shard);
-                let link = place.ok().and_then(|place| self.links.get(place.database));
+                let link = self.links.get(place.database);
                 link.and_then(|link| link.connection()).is_some_and(|connection| connection.is_large())
             }
         }

@@ -43,7 +43,8 @@ impl Session {
                 Err(match error.kind() {
                     // Not any more.
                     ErrorKind::InDoubt => {
-                        let certain = Error::new(ErrorKind::ConnectionLost, "the connection was lost at the commit");
+                        let certain =
+                            Error::new(ErrorKind::ConnectionLost, "the connection was lost at the commit");
                         self.named(decider, certain.with_source(error))
                     }
                     _ => error,

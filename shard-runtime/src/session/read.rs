@@ -28,8 +28,7 @@ impl Session {
         self.flush_tables(&plan.tables, &shards)?;
         let Plan { distinct, bounds, .. } = *plan;
         let reading = Reading { order: &plan.order, distinct, bounds, ..Reading::whole(table) };
-        let visit =
-            |rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
+        let visit = |rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
         match plan.target.for_update {
             true => self.locked(table, &shards, |session| session.ask(&plan.steps, reading, visit)),
             false => self.ask(&plan.steps, reading, visit),

@@ -333,8 +333,7 @@ impl Session {
         sql: &str,
         rows: &[Arc<dyn AnyRow>],
     ) -> Result<()> {
-        let inserted =
-            self.on(shard, table, sql, |statement| Ok(((), statement.execute(&in_lists(rows)?)?)));
+        let inserted = self.on(shard, table, sql, |statement| Ok(((), statement.execute(&in_lists(rows)?)?)));
         match (inserted, rows) {
             (Err(error), [row]) if error.is_about_a_row() => Err(about_row(error, table, &row.values()?)),
             (Err(error), _) if error.is_about_a_row() => {

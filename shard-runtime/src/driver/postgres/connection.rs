@@ -16,7 +16,9 @@ use tokio_postgres::{Client, NoTls, Statement};
 use super::errors::from_postgres;
 use super::executor::Executor;
 use super::statement::PostgresStatement;
-use crate::driver::{ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Synchronous, Transaction};
+use crate::driver::{
+    ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Synchronous, Transaction,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Param, quoted};
 use crate::value::{Value, mismatch};
@@ -24,9 +26,12 @@ use crate::value::{Value, mismatch};
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 256;
 
+/// The first parameter that a statement may not have.
+const ONE_TOO_MANY: &str = "$65536";
+
 /// How long a statement that nobody wants any more may go on before it is cancelled, and how long cancelling may take.
-const RUNNING_OUT: Duration = Duration::from_millis(2);
-const CANCELLING: Duration = Duration::from_secs(2);
+const RUNNING_OUT: Duration = Duration::from_millis(20);
+const CANCELLING: Duration = Duration::from_secs(10);
 
 /// What catches a cancellation that came too late for its statement, so that it does not hit the next one.
 const TRAP: &str = "SELECT pg_sleep(0.5)";
@@ -35,8 +40,8 @@ const TRAP: &str = "SELECT pg_sleep(0.5)";
 /// and answer that it has done so, which is no error.
 const IS_WHOLE: &str = "SELECT";
 
-/// The savepoint before each statement of a transaction that writes: without it PostgreSQL would give up the whole
-/// transaction for one statement.
+/// The savepoint before each statement of a transaction that writes, and before the first of one that reads, whose
+/// snapshot stays: without it PostgreSQL would give up the whole transaction for one statement.
 const GUARD: &str = "sharded_guard";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +122,8 @@ impl PostgresConnection {
         let ahead = match self.state.get() {
             State::Idle | State::Broken | State::Open(Transaction::Read, _) => None,
             State::Wanted(Transaction::Read) => {
-                self.state.set(State::Open(Transaction::Read, false));
-                Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned())
+                self.state.set(State::Open(Transaction::Read, true));
+                Some(format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SAVEPOINT {GUARD}"))
             }
             State::Wanted(Transaction::Write) => {
                 self.state.set(State::Open(Transaction::Write, true));
@@ -152,12 +157,8 @@ impl PostgresConnection {
         let done = match self.state.get() {
             _ if self.client.is_closed() => Err(()),
             State::Idle | State::Wanted(_) | State::Broken => Ok(()),
-            // The next statement begins another one.
-            State::Open(Transaction::Read, _) => {
-                self.say("ROLLBACK").map(|()| self.state.set(State::Wanted(Transaction::Read)))
-            }
-            State::Open(Transaction::Write, true) => self.say(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
-            State::Open(Transaction::Write, false) => Err(()),
+            State::Open(_, true) => self.say(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
+            State::Open(_, false) => Err(()),
         };
         if done.is_err() {
             self.state.set(State::Broken);
@@ -167,6 +168,8 @@ impl PostgresConnection {
 
     /// Ends the transaction with its effects, now or later. What is lost before its answer has come may have been done.
     fn end(&self, sql: &str) -> Result<()> {
+        // What was lost before it was asked for is no doubt.
+        self.hear();
         self.check_whole()?;
         let ended = self.executor.wait(self.client.batch_execute(&format!("{IS_WHOLE}; {sql}")));
         self.state.set(State::Idle);
@@ -191,6 +194,15 @@ impl PostgresConnection {
         Err(Error::new(ErrorKind::ConnectionLost, "the connection to the server was lost"))
     }
 
+    /// Hears what the server has said meanwhile, which may be that it is gone.
+    fn hear(&self) {
+        self.executor.wait(async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
     fn say(&self, sql: &str) -> Result<(), ()> {
         self.executor.wait(self.client.batch_execute(sql)).map_err(|_| ())
     }
@@ -207,7 +219,8 @@ impl PostgresConnection {
             let cancelled = tokio::time::timeout(CANCELLING, async {
                 let _ = token.cancel_query(NoTls).await;
                 let ended = rest.await;
-                let is_cancelled = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::QUERY_CANCELED);
+                let is_cancelled =
+                    |error: &tokio_postgres::Error| error.code() == Some(&SqlState::QUERY_CANCELED);
                 match ended.as_ref().is_err_and(is_cancelled) {
                     true => ended,
                     false => client.batch_execute(TRAP).await.and(ended),
@@ -227,8 +240,14 @@ impl PostgresConnection {
         self.statements.borrow_mut().remove(sql);
     }
 
-    fn prepared(&self, sql: &str) -> Result<Statement> {
+    pub(super) fn prepared(&self, sql: &str) -> Result<Statement> {
         self.check_whole()?;
+        // The protocol has two bytes for their number, and a text with more is long.
+        if sql.len() > usize::from(u16::MAX) && sql.contains(ONE_TOO_MANY) {
+            let said =
+                format!("the statement has more parameters than the {} that PostgreSQL takes", u16::MAX);
+            return Err(Error::new(ErrorKind::TooManyValues, said));
+        }
         if let Some(statement) = self.statements.borrow().get(sql) {
             return Ok(statement.clone());
         }
@@ -291,7 +310,7 @@ impl Connection for PostgresConnection {
 
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         let statement = self.prepared(sql)?;
-        Ok(Box::new(PostgresStatement::new(self, statement, sql.to_owned())))
+        Ok(Box::new(PostgresStatement::new(self, statement, sql)))
     }
 
     fn run(&self, sql: &str) -> Result<()> {
@@ -399,12 +418,7 @@ impl Connection for PostgresConnection {
         if self.state.get() == State::Broken {
             return false;
         }
-        // What the server has said meanwhile, which may be that it is gone.
-        self.executor.wait(async {
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
-        });
+        self.hear();
         !self.client.is_closed()
     }
 

@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::{Stream as _, StreamExt as _};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Row, RowStream, Statement};
 
 use super::connection::PostgresConnection;
 use super::errors::from_postgres;
 use super::values::{Encoded, Raw};
 use crate::driver::Cursor;
-use crate::error::{Result, ValueError};
+use crate::error::{Error, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
 use crate::value::Value;
@@ -26,6 +28,9 @@ type Beginning<'c> =
 pub(super) struct PostgresRows<'c> {
     connection: &'c PostgresConnection,
     statement: Statement,
+    sql: Arc<str>,
+    /// Kept for when the statement has to be prepared anew.
+    params: Arc<[Encoded]>,
     stage: Stage<'c>,
     /// What has come and was not read yet; the current row is first.
     come: VecDeque<Row>,
@@ -44,10 +49,11 @@ impl<'c> PostgresRows<'c> {
     pub(super) fn begin(
         connection: &'c PostgresConnection,
         statement: Statement,
-        params: Vec<Encoded>,
+        sql: Arc<str>,
+        params: Arc<[Encoded]>,
     ) -> Self {
-        let (client, prepared) = (connection.client(), statement.clone());
-        let asking = async move { client.query_raw(&prepared, params).await };
+        let (client, prepared, bound) = (connection.client(), statement.clone(), Arc::clone(&params));
+        let asking = async move { client.query_raw(&prepared, bound.iter()).await };
         let mut beginning: Beginning<'c> = Box::pin(connection.after_what_is_due(asking));
         let stage = match connection.executor().begin(Pin::new(&mut beginning)) {
             None => Stage::Sent(beginning),
@@ -55,7 +61,7 @@ impl<'c> PostgresRows<'c> {
             // It cannot be polled again, and is told when the first row is asked for.
             Some(Err(error)) => Stage::Sent(Box::pin(async move { Err(error) })),
         };
-        PostgresRows { connection, statement, stage, come: VecDeque::new(), has_current: false }
+        PostgresRows { connection, statement, sql, params, stage, come: VecDeque::new(), has_current: false }
     }
 
     /// Waits until the statement has ended; the number of rows that it changed.
@@ -67,8 +73,28 @@ impl<'c> PostgresRows<'c> {
         }
     }
 
-    /// Waits for rows, and takes those that have come.
+    /// Waits for rows, and takes those that have come. What is prepared may be for a table that was changed since: then
+    /// nothing was done yet, and the statement is prepared anew, once.
     fn fill(&mut self) -> Result<()> {
+        let has_begun = !matches!(self.stage, Stage::Sent(_));
+        match self.fill_as_prepared() {
+            Err(error) if !has_begun && is_stale(&error) => {
+                let connection = self.connection;
+                connection.forget(&self.sql);
+                let statement = connection.prepared(&self.sql)?;
+                *self = PostgresRows::begin(
+                    connection,
+                    statement,
+                    Arc::clone(&self.sql),
+                    Arc::clone(&self.params),
+                );
+                self.fill_as_prepared()
+            }
+            filled => filled,
+        }
+    }
+
+    fn fill_as_prepared(&mut self) -> Result<()> {
         let (stage, come) = (&mut self.stage, &mut self.come);
         let filling = async move {
             if let Stage::Sent(beginning) = stage {
@@ -128,6 +154,16 @@ impl<'c> PostgresRows<'c> {
             Ok(())
         });
     }
+}
+
+/// Whether a statement was prepared for what is not there any more: a table whose columns have other types now.
+fn is_stale(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let said = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    let code = said.and_then(tokio_postgres::Error::code);
+    [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME]
+        .iter()
+        .any(|stale| code == Some(stale))
 }
 
 impl Drop for PostgresRows<'_> {

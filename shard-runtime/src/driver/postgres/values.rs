@@ -80,7 +80,7 @@ fn many(values: &[Value<'_>], kind: &Type) -> Result<Vec<u8>, ValueError> {
         i32::try_from(count).map_err(|_| ValueError::new("the list is longer than PostgreSQL takes"))
     };
     let mut bytes = Vec::with_capacity(20 + 12 * values.len());
-    let has_null = values.iter().any(|value| *value == Value::Null);
+    let has_null = values.contains(&Value::Null);
     let dimensions: i32 = if values.is_empty() { 0 } else { 1 };
     bytes.extend(dimensions.to_be_bytes());
     bytes.extend(i32::from(has_null).to_be_bytes());

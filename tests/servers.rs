@@ -1,0 +1,473 @@
+//! PostgreSQL servers that fail, refuse, are slow or in each other's way, and what a session makes of it. What they answer
+//! where nothing is wrong is tested in `suite`, as everything else.
+
+#[path = "suite/client.rs"]
+mod client;
+#[path = "servers/cut.rs"]
+mod cut;
+mod postgres_server;
+
+use std::ops::ControlFlow;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use client::Client;
+use cut::Cut;
+use jiff::Timestamp;
+use postgres_server::Server;
+use shard_runtime::{Builder, Cluster, Commit, Error, ErrorKind, Session, Sharded, Sql, Stored};
+
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "companies")]
+struct Company {
+    #[id]
+    id: i64,
+    #[shard_key(list("a" => "a", "b" => "b"))]
+    home: String,
+    name: String,
+}
+
+fn company(id: i64, home: &str) -> Company {
+    Company { id, home: home.to_owned(), name: "x".to_owned() }
+}
+
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "measures")]
+struct Measure {
+    #[id]
+    #[shard_key(range("a" => ..1000, "b" => 1000..))]
+    id: i64,
+    share: f64,
+    small: i16,
+    at: Timestamp,
+    tags: serde_json::Value,
+}
+
+/// The server of all tests that leave it alone; none where none is installed.
+fn server() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let start = || {
+        let server = Server::start_with(&["max_prepared_transactions=100"])?;
+        server.stop_with_the_process();
+        Some(server)
+    };
+    SERVER.get_or_init(start).as_ref()
+}
+
+/// Two shards, in schemas of their own of the server at this URL.
+struct Place {
+    url: String,
+    number: u64,
+}
+
+impl Place {
+    fn new(url: &str) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Place { url: url.to_owned(), number: COUNT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn schema(&self, shard: &str) -> String {
+        format!("s{}_{shard}", self.number)
+    }
+
+    fn shard(&self, shard: &str) -> String {
+        format!("{}?schema={}", self.url, self.schema(shard))
+    }
+
+    fn builder(&self) -> Builder {
+        let builder = Cluster::builder().busy_timeout(Duration::from_secs(20));
+        ["a", "b"].iter().fold(builder, |builder, shard| builder.shard(*shard, self.shard(shard)))
+    }
+
+    /// A connection beside the library.
+    fn client(&self, shard: &str) -> Client {
+        let client = Client::connect(&self.url);
+        client.run(&format!("SET search_path = {}; SET lock_timeout = '5s'", self.schema(shard)));
+        client
+    }
+}
+
+fn filled(place: &Place) -> Cluster {
+    let cluster = place.builder().create::<(Company, Measure)>().unwrap();
+    let mut session = cluster.session();
+    session.add_all([company(1, "a"), company(2, "a"), company(3, "b")]).unwrap();
+    session.commit().unwrap();
+    cluster
+}
+
+#[track_caller]
+fn assert_error<T>(result: Result<T, Error>, kind: ErrorKind, shard: &str) -> Error {
+    let Err(error) = result else { panic!("no error where {kind:?} was expected") };
+    assert_eq!((error.kind(), error.shard()), (kind, Some(shard)), "{error}");
+    error
+}
+
+fn ids(session: &mut Session) -> Vec<i64> {
+    let all = Company::select().all_shards().order_by(Company::ID.asc());
+    session.all(all).unwrap().iter().map(|company| company.id).collect()
+}
+
+fn rename(session: &mut Session, id: i64, home: &str) -> shard_runtime::Result<u64> {
+    let one =
+        Company::update().set(Company::NAME, "changed").filter(Company::ID.eq(id) & Company::HOME.eq(home));
+    session.execute(one)
+}
+
+/// How many statements with this text run on the server at this moment.
+fn running(place: &Place, text: &str) -> String {
+    place.client("a").text(&format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() \
+         AND query LIKE '%{text}%'"
+    ))
+}
+
+/// Waits for what another process does soon.
+#[track_caller]
+fn soon(what: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !what() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it does not happen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Ends the library's connections to a shard, as an administrator does.
+fn cut_connections(place: &Place) {
+    place.client("a").rows(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'sharded' \
+         AND pid <> pg_backend_pid()",
+    );
+}
+
+#[test]
+fn a_server_that_was_started_again_is_connected_to_anew() {
+    let Some(mut server) = Server::start() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let mut session = cluster.session();
+    assert_eq!(ids(&mut session), [1, 2, 3]);
+    session.commit().unwrap();
+    server.stop();
+    server.start_again();
+    // The connections that the pools have kept are dead, and so is that which ids come from. Nobody is told.
+    assert_eq!(ids(&mut session), [1, 2, 3]);
+    session.add_all([company(4, "a"), company(5, "b")]).unwrap();
+    session.commit().unwrap();
+    // While it is away it is an error with the shard's name.
+    server.stop();
+    let error = assert_error(session.all(Company::select().on_shard("b")), ErrorKind::ConnectionLost, "b");
+    assert!(!format!("{error:?}").contains(&place.url), "{error:?}");
+    session.rollback();
+    server.start_again();
+    assert_eq!(ids(&mut session), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_connection_that_is_cut_in_a_unit_undoes_it() {
+    let Some(mut server) = Server::start() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let mut session = cluster.session();
+    session.add_all([company(4, "a"), company(5, "b")]).unwrap();
+    session.flush().unwrap();
+    cut_connections(&place);
+    let lost = session.all(Company::select().on_shard("b"));
+    assert_error(lost, ErrorKind::ConnectionLost, "b");
+    assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::Aborted);
+    session.rollback();
+    assert_eq!(ids(&mut session), [1, 2, 3]);
+    session.add_all([company(4, "a"), company(5, "b")]).unwrap();
+    session.commit().unwrap();
+    // Noticed at the commit only, before anything is decided.
+    for shards in [&["a"][..], &["a", "b"]] {
+        session.add_all(shards.iter().map(|shard| company(6, shard))).unwrap();
+        session.flush().unwrap();
+        cut_connections(&place);
+        assert_error(session.commit(), ErrorKind::ConnectionLost, "a");
+        session.rollback();
+        assert_eq!(ids(&mut session), [1, 2, 3, 4, 5]);
+        session.rollback();
+    }
+    assert_eq!(server.psql("SELECT count(*) FROM pg_prepared_xacts").trim(), "0");
+    server.stop();
+}
+
+#[test]
+fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
+    let Some(server) = server() else { return };
+    let cut = Cut::before(&server.url());
+    let place = Place::new(&cut.url());
+    let cluster = filled(&place);
+    let mut session = cluster.session();
+    session.add(company(4, "a")).unwrap();
+    session.flush().unwrap();
+    cut.cut_after("COMMIT");
+    let error = assert_error(session.commit(), ErrorKind::InDoubt, "a");
+    assert!(error.unit().is_none(), "one database has no unit to ask for");
+    assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::Aborted);
+    session.rollback();
+    // It was committed, in truth.
+    soon(|| ids(&mut cluster.session()) == [1, 2, 3, 4]);
+    // Of a unit over several, the server that decides is asked.
+    session.add_all([company(5, "a"), company(6, "b")]).unwrap();
+    session.flush().unwrap();
+    cut.cut_after("COMMIT");
+    session.commit().unwrap();
+    assert_eq!(ids(&mut session), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn what_cannot_be_opened_is_said_without_secrets() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    drop(filled(&place));
+    let url = server.url();
+    let (user, rest) = url.split_once("//").and_then(|(_, rest)| rest.split_once(':')).unwrap();
+    let (password, at) = rest.split_once('@').unwrap();
+    let (address, _) = at.split_once('/').unwrap();
+    let wrong = [
+        (format!("postgres://{user}:s3cret@{at}?schema={}", place.schema("b")), ErrorKind::Configuration),
+        (format!("postgres://{user}:{password}@{address}/nowhere"), ErrorKind::Missing),
+        (format!("{url}?schema=s{}_c", place.number), ErrorKind::Missing),
+        (format!("postgres://{user}:{password}@127.0.0.1:1/postgres"), ErrorKind::ConnectionLost),
+    ];
+    for (url, kind) in wrong {
+        let open = |builder: Builder| builder.shard("a", place.shard("a")).shard("b", &url);
+        let mut said = Vec::new();
+        let error = assert_error(open(Cluster::builder()).open::<Company>().map(drop), kind, "b");
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            said.extend([error.to_string(), format!("{error:?}")]);
+            cause = error.source();
+        }
+        for said in said {
+            assert!(!said.contains(password) && !said.contains("s3cret"), "{said}");
+        }
+    }
+    let cluster = place.builder().open::<(Company, Measure)>().unwrap();
+    let explained = cluster.explain(&Company::select().all_shards()).unwrap();
+    for said in [format!("{cluster:?}"), format!("{explained}"), format!("{explained:?}")] {
+        assert!(!said.contains(password), "{said}");
+    }
+    assert!(format!("{cluster:?}").contains(address), "{cluster:?}");
+}
+
+#[test]
+fn collations_of_our_own_are_refused() {
+    #[derive(Sharded, Clone, Debug, PartialEq)]
+    #[sharded(table = "names")]
+    struct Name {
+        #[id]
+        #[shard_key(range("a" => ..1000, "b" => 1000..))]
+        id: i64,
+        #[sharded(collate = nocase)]
+        name: String,
+    }
+
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let error = assert_error(place.builder().create::<Name>().map(drop), ErrorKind::Configuration, "a");
+    assert_eq!((error.table(), error.column()), (Some("names"), Some("name")), "{error}");
+    assert!(error.to_string().contains("collation"), "{error}");
+}
+
+#[test]
+fn a_server_that_cannot_prepare_is_refused_unless_no_unit_is_over_several() {
+    let Some(server) = Server::start_with(&["max_prepared_transactions=0"]) else { return };
+    let place = Place::new(&server.url());
+    let error = assert_error(place.builder().create::<Company>().map(drop), ErrorKind::Configuration, "a");
+    for text in ["max_prepared_transactions", "restart", "single_shard_units"] {
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    let cluster = place.builder().single_shard_units().create::<Company>().unwrap();
+    let mut session = cluster.session();
+    session.add(company(1, "a")).unwrap();
+    session.commit().unwrap();
+    session.add_all([company(2, "a"), company(3, "b")]).unwrap();
+    let error = session.commit().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Query, "{error}");
+    assert!(error.to_string().contains("single_shard_units"), "{error}");
+    session.rollback();
+    assert_eq!(ids(&mut session), [1]);
+    session.set_commit(Commit::BestEffort);
+    session.add_all([company(2, "a"), company(3, "b")]).unwrap();
+    session.commit().unwrap();
+    assert_eq!(ids(&mut session), [1, 2, 3]);
+}
+
+#[test]
+fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let mut session = cluster.session();
+    session.add(company(4, "a")).unwrap();
+    session.flush().unwrap();
+    session.set_timeout(Some(Duration::from_millis(200)));
+    let slow = || Sql::new("SELECT pg_sleep(60) IS NULL AS slept, 'too slow' AS what");
+    assert_error(session.all(slow().on_shard("a")), ErrorKind::TimedOut, "a");
+    assert_error(session.all(slow().on_shard("b")), ErrorKind::TimedOut, "b");
+    let all = session.all(slow().all_shards()).unwrap_err();
+    assert_eq!(all.kind(), ErrorKind::TimedOut, "{all}");
+    soon(|| running(&place, "too slow") == "0");
+    // What the unit has written is there still.
+    session.set_timeout(None);
+    assert_eq!(ids(&mut session), [1, 2, 3, 4]);
+    session.commit().unwrap();
+    assert_eq!(ids(&mut cluster.session()), [1, 2, 3, 4]);
+}
+
+#[test]
+fn rows_that_nobody_reads_any_more_are_not_made() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let mut session = cluster.session();
+    session.add(company(4, "a")).unwrap();
+    session.flush().unwrap();
+    let endless = "SELECT generate_series(1, 1000000000000) AS n, 'endless' AS what";
+    for shards in [Sql::new(endless).on_shard("a"), Sql::new(endless).all_shards().on_shard("b")] {
+        let first = session.first(shards).unwrap().unwrap();
+        assert_eq!(first.get::<i64>("n").unwrap(), 1);
+        soon(|| running(&place, "endless") == "0");
+    }
+    let mut seen = 0;
+    let stop = |_: Stored<Company>| {
+        seen += 1;
+        Ok(ControlFlow::Break(()))
+    };
+    session.for_each(Company::select().all_shards(), stop).unwrap();
+    assert_eq!(seen, 1);
+    session.commit().unwrap();
+    assert_eq!(ids(&mut session), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_row_that_somebody_else_changes_is_waited_for() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    drop(filled(&place));
+    let impatient = place.builder().busy_timeout(Duration::from_millis(150));
+    let cluster = impatient.open::<(Company, Measure)>().unwrap();
+    let (mut first, mut second) = (cluster.session(), cluster.session());
+    rename(&mut first, 1, "a").unwrap();
+    // Another row of the same table is nobody's.
+    rename(&mut second, 2, "a").unwrap();
+    assert_error(rename(&mut second, 1, "a"), ErrorKind::Busy, "a");
+    first.commit().unwrap();
+    rename(&mut second, 1, "a").unwrap();
+    second.commit().unwrap();
+    // A row that was read to write is kept from writers, and from no reader.
+    let one = || Company::select().filter(Company::ID.eq(1) & Company::HOME.eq("a"));
+    first.one(one().for_update()).unwrap();
+    assert_error(rename(&mut second, 1, "a"), ErrorKind::Busy, "a");
+    assert_error(second.one(one().for_update()), ErrorKind::Busy, "a");
+    assert_error(second.one(one().for_update().count()), ErrorKind::Busy, "a");
+    assert_eq!(cluster.session().one(one()).unwrap().name, "changed");
+    rename(&mut second, 2, "a").unwrap();
+    first.rollback();
+    rename(&mut second, 1, "a").unwrap();
+    second.commit().unwrap();
+}
+
+#[test]
+fn who_waits_for_each_other_on_one_server_is_told() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let (mut first, mut second) = (cluster.session(), cluster.session());
+    rename(&mut first, 1, "a").unwrap();
+    rename(&mut second, 2, "a").unwrap();
+    let results = std::thread::scope(|scope| {
+        let first = scope.spawn(move || rename(&mut first, 2, "a").and_then(|_| first.commit()).map(drop));
+        let second = scope.spawn(move || rename(&mut second, 1, "a").and_then(|_| second.commit()).map(drop));
+        [first.join().unwrap(), second.join().unwrap()]
+    });
+    let failed: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!((failed[0].kind(), failed[0].shard()), (ErrorKind::Busy, Some("a")), "{failed:?}");
+}
+
+#[test]
+fn values_at_the_borders_are_the_same_or_refused() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let mut session = cluster.session();
+    let tags = serde_json::json!({ "a": [1, null, "ü\u{10FFFF}"] });
+    let measure = |id, share, at| Measure { id, share, small: i16::MIN, at, tags: tags.clone() };
+    let rows = [
+        measure(1, f64::INFINITY, "1970-01-01T00:00:00Z".parse().unwrap()),
+        measure(2, f64::MIN_POSITIVE, "1999-12-31T23:59:59.999999Z".parse().unwrap()),
+        measure(i64::MAX, -0.0, "9999-12-30T21:59:59.999999Z".parse().unwrap()),
+        measure(i64::MIN, f64::MAX, "0001-01-01T00:00:00Z".parse().unwrap()),
+    ];
+    session.add_all(rows.clone()).unwrap();
+    session.commit().unwrap();
+    for row in &rows {
+        assert_eq!(*session.get::<Measure>(row.id).unwrap().unwrap(), *row);
+        session.rollback();
+    }
+    let bad = [
+        ("share", "'NaN'", "NaN"),
+        ("small", "40000", "40000"),
+        ("at", "'infinity'", "moment"),
+        ("at", "'-infinity'", "moment"),
+    ];
+    for (column, value, text) in bad {
+        let client = place.client("a");
+        client.run(&format!("BEGIN; UPDATE measures SET {column} = {value} WHERE id = 1; COMMIT"));
+        let read = session.all(Measure::select().filter(Measure::ID.eq(1)));
+        let error = assert_error(read, ErrorKind::Value, "a");
+        assert_eq!((error.table(), error.column()), (Some("measures"), Some(column)), "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+        session.rollback();
+        client.run("UPDATE measures SET share = 0, small = 0, at = now() WHERE id = 1");
+    }
+    // A sum that no integer holds.
+    let sum = session.one(Measure::select().on_shard("b").sum(Measure::ID));
+    assert_eq!(sum.unwrap(), Some(i64::MAX));
+    session.add(measure(1000, 0.0, Timestamp::UNIX_EPOCH)).unwrap();
+    let sum = session.one(Measure::select().on_shard("b").sum(Measure::ID));
+    assert_error(sum, ErrorKind::Value, "b");
+}
+
+#[test]
+fn a_statement_is_prepared_anew_where_its_table_was_changed() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let mut session = cluster.session();
+    let everything = || Sql::new("SELECT * FROM {companies}").on_shard("a");
+    assert_eq!(session.all(everything()).unwrap()[0].columns().count(), 3);
+    session.commit().unwrap();
+    place.client("a").run("ALTER TABLE companies ADD COLUMN more text");
+    assert_eq!(session.all(everything()).unwrap()[0].columns().count(), 4);
+    session.commit().unwrap();
+    // In a unit that has written, too.
+    rename(&mut session, 1, "a").unwrap();
+    session.all(everything()).unwrap();
+    session.commit().unwrap();
+    place.client("a").run("ALTER TABLE companies DROP COLUMN more");
+    rename(&mut session, 2, "a").unwrap();
+    assert_eq!(session.all(everything()).unwrap()[0].columns().count(), 3);
+    session.commit().unwrap();
+    let changed = Company::select().filter(Company::NAME.eq("changed")).all_shards();
+    assert_eq!(session.one(changed.count()).unwrap(), 2);
+}
+
+#[test]
+fn a_session_can_be_used_on_a_thread_of_an_asynchronous_runtime() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let cluster = filled(&place);
+        let mut session = cluster.session();
+        session.add(company(4, "b")).unwrap();
+        session.commit().unwrap();
+        assert_eq!(ids(&mut session), [1, 2, 3, 4]);
+        drop((session, cluster));
+    });
+}

@@ -1,0 +1,70 @@
+//! A way to a server that can be cut: after something was said to the server, and before it has answered.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread::spawn;
+use std::time::Duration;
+
+pub struct Cut {
+    url: String,
+    /// What is waited for, on any connection.
+    word: Arc<Mutex<Option<String>>>,
+}
+
+impl Cut {
+    /// A way to the server with this URL, on a port of its own.
+    pub fn before(url: &str) -> Self {
+        let (start, rest) = url.split_once('@').unwrap();
+        let (address, database) = rest.split_once('/').unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let own = listener.local_addr().unwrap();
+        let word = Arc::new(Mutex::new(None));
+        let (address, waited_for) = (address.to_owned(), Arc::clone(&word));
+        spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(&address).unwrap());
+                let word = Arc::clone(&waited_for);
+                spawn(move || carry(client, server, &word));
+            }
+        });
+        Cut { url: format!("{start}@{own}/{database}"), word }
+    }
+
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// Cuts the next connection on which this is said, once.
+    pub fn cut_after(&self, word: &str) {
+        *self.word.lock().unwrap() = Some(word.to_owned());
+    }
+}
+
+fn carry(mut client: TcpStream, mut server: TcpStream, word: &Mutex<Option<String>>) {
+    let (mut to_client, mut from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    spawn(move || {
+        let _ = std::io::copy(&mut from_server, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
+    let mut bytes = [0; 8192];
+    while let Ok(count @ 1..) = client.read(&mut bytes) {
+        let said = &bytes[..count];
+        let mut word = word.lock().unwrap();
+        let is_said = |word: &String| said.windows(word.len()).any(|window| window == word.as_bytes());
+        if word.as_ref().is_some_and(is_said) {
+            *word = None;
+            // The client hears nothing any more; the server does all of it.
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = server.write_all(said);
+            std::thread::sleep(Duration::from_millis(100));
+            break;
+        }
+        drop(word);
+        if server.write_all(said).is_err() {
+            break;
+        }
+    }
+    let _ = server.shutdown(Shutdown::Both);
+    let _ = client.shutdown(Shutdown::Both);
+}

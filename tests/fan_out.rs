@@ -72,6 +72,7 @@ fn large_reads_run_on_workers() {
     what_was_written_is_read(&cluster);
     a_visitor_may_stop_and_fail(&cluster);
     many_sessions_share_the_workers(&cluster);
+    async_sessions_never_wait_for_a_worker(&cluster);
     sql_is_answered_as_by_one_thread(&cluster);
     the_first_failure_stops_the_others(&cluster, &told);
     what_is_stopped_before_it_begins_stays_stopped(&cluster);
@@ -279,6 +280,29 @@ const ENDLESS_OR_THREE: &str = "
     SELECT CASE WHEN (SELECT count(*) FROM {measurements} WHERE id = ?1) = 1 THEN 1
                 ELSE (WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n)
            END AS x FROM {measurements} LIMIT 3";
+
+/// Rows that nobody takes keep the workers, which wait for their reader; the others read without them.
+fn async_sessions_never_wait_for_a_worker(cluster: &Cluster) {
+    let by_value = || Measurement::select().all_shards().order_by(Measurement::VALUE.desc());
+    smol::block_on(async {
+        let mut slow: Vec<_> = (0..4).map(|_| cluster.async_session()).collect();
+        let mut streams = Vec::new();
+        for session in &mut slow {
+            let mut rows = session.stream(by_value());
+            assert!(rows.next().await.unwrap().is_ok());
+            streams.push(rows);
+        }
+        let reading = (0..20).map(|_| async {
+            let found = cluster.async_session().all(by_value().limit(50)).await?;
+            assert_eq!(found.len(), 50);
+            Ok::<_, shard_runtime::Error>(())
+        });
+        futures_util::future::try_join_all(reading).await.unwrap();
+        for mut rows in streams {
+            assert!(rows.next().await.unwrap().is_ok());
+        }
+    });
+}
 
 /// Rows may be enough before the other shards' workers have begun: then, too, nobody else ends what they run.
 fn what_is_stopped_before_it_begins_stays_stopped(cluster: &Cluster) {

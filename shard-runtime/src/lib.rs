@@ -129,6 +129,47 @@
 //! then told [`ErrorKind::Busy`]. Files are read while they are written. Databases in memory are not: there a reader
 //! and a writer wait for each other, which makes them good for tests and less good for many threads.
 //!
+//! # From async code
+//!
+//! [`Cluster::async_session`] makes a session whose verbs are awaited, on any runtime: Tokio, smol, or one of yours. It is
+//! the same session, on a thread of the cluster: a task that waits for a database blocks nobody, and a future may be
+//! dropped at any time, a commit's too. [`AsyncSession`] says what is done then.
+//!
+//! ```
+//! # use shard_runtime::{Cluster, Sharded};
+//! # #[derive(Sharded, Clone, Debug)]
+//! # struct Account {
+//! #     #[id]
+//! #     #[shard_key(hash)]
+//! #     id: i64,
+//! #     cents: i64,
+//! # }
+//! # smol::block_on(async {
+//! let shards = Cluster::builder().shard("a", "sqlite::memory:").shard("b", "sqlite::memory:");
+//! let cluster = shards.async_create::<Account>().await?;
+//! let mut session = cluster.async_session();
+//! session.add_all((1..9).map(|id| Account { id, cents: 100 * id })).await?;
+//! session.commit().await?;
+//!
+//! // Row by row, and no faster than they are taken.
+//! let mut accounts = session.stream(Account::select().all_shards().order_by(Account::CENTS.desc()));
+//! while let Some(account) = accounts.next().await {
+//!     println!("{}", account?.cents);
+//! }
+//!
+//! // Many steps with one way to the thread, committed, and tried again while somebody is in the way.
+//! let rest = cluster.async_transaction(|session| {
+//!     session.execute(Account::update().set(Account::CENTS, Account::CENTS - 100).all_shards())?;
+//!     session.one(Account::select().all_shards().sum(Account::CENTS))
+//! });
+//! assert_eq!(rest.await?, Some(2_800));
+//! # Ok::<(), shard_runtime::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! What else a cluster does takes the thread it is called on: [`Cluster::backup`], [`Cluster::recover`] and
+//! [`Cluster::attached`] belong on one that may block.
+//!
 //! # Queries
 //!
 //! Queries are values. A model's columns are constants, from which filters are made; filters are joined with `&`, `|`

@@ -84,6 +84,7 @@ fn mistakes_in_a_file_are_named(backend: &Backend) {
     );
     wrong("synchronous = \"off\"\n", &["line 1", "`off`"]);
     wrong("connections = -1\n", &["line 1", "-1"]);
+    wrong("async_sessions = \"many\"\n", &["line 1", "many"]);
     wrong("this is no TOML", &["line 1"]);
     let twice = "[[shard]]\nname = \"a\"\nurl = \"sqlite::memory:\"\n".repeat(2);
     wrong(&twice, &["shard `a`", "twice"]);

@@ -39,8 +39,19 @@ pub struct Account {
     #[shard_key(list("a" => "a", "b" => "b", "c" => "c"))]
     pub id: String,
     #[lookup]
-    #[sharded(collate = nocase)]
     pub login: String,
+}
+
+/// Of a column with another collation, which PostgreSQL shards do not have.
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "nicknames")]
+pub struct Nickname {
+    #[id]
+    #[shard_key(list("a" => "a", "b" => "b", "c" => "c"))]
+    pub id: String,
+    #[lookup]
+    #[sharded(collate = nocase)]
+    pub nickname: String,
 }
 
 type All = (User, Device, Account);

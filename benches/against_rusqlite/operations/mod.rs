@@ -1,5 +1,6 @@
 //! What is measured: each operation in the framework's way and by hand, with the target where there is one.
 
+mod asynchronous;
 mod commit;
 mod import;
 mod opening;
@@ -276,5 +277,23 @@ pub const OPERATIONS: &[Operation] = &[
         against: "four connections",
         target: None,
         pair: opening::open_and_read,
+    },
+    Operation {
+        name: "await a get, inside an async session",
+        against: "spawn_blocking for each",
+        target: None,
+        pair: asynchronous::get,
+    },
+    Operation {
+        name: "await 64 gets in one run",
+        against: "spawn_blocking for all",
+        target: None,
+        pair: asynchronous::many_steps,
+    },
+    Operation {
+        name: "a thousand async sessions at once, a get each",
+        against: "spawn_blocking for each",
+        target: None,
+        pair: asynchronous::a_thousand,
     },
 ];

@@ -16,6 +16,7 @@ struct File {
     busy_timeout_ms: Option<u64>,
     synchronous: Option<Level>,
     connections: Option<u32>,
+    async_sessions: Option<u32>,
     cache_kib: Option<u32>,
     mapped_bytes: Option<u64>,
     #[serde(default, rename = "shard")]
@@ -44,6 +45,7 @@ impl Builder {
     /// busy_timeout_ms = 5000
     /// synchronous = "full"            # or "normal"
     /// connections = 10                # per database
+    /// async_sessions = 10             # in the middle of a unit of work at once
     /// cache_kib = 65536
     /// mapped_bytes = 268435456
     ///
@@ -88,6 +90,9 @@ impl Builder {
         }
         if let Some(connections) = file.connections {
             self = self.connections(connections);
+        }
+        if let Some(sessions) = file.async_sessions {
+            self = self.async_sessions(sessions);
         }
         if let Some(kib) = file.cache_kib {
             self = self.cache_kib(kib);

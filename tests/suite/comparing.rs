@@ -6,7 +6,7 @@ use shard_runtime::{Sharded, Sql, Value};
 
 use crate::backend::{Backend, LETTERS, Watched};
 
-on_every_backend! {
+on_every_dialect! {
     tables_that_agree_are_told_to,
     rows_that_differ_are_told_with_their_shards,
     what_differs_is_put_right_by_saving,

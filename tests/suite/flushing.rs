@@ -17,12 +17,8 @@ on_every_backend! {
     r32_a_row_that_is_placed_nowhere_undoes_all,
     r36_portions_touch_only_their_shards,
     r35_many_rows_are_one_unit_over_several_shards,
-}
-
-// Triggers that roll back, and a lock on a whole database.
-on_every_sqlite! {
-    r32_a_large_flush_that_ends_a_transaction_ends_the_unit,
-    r38_a_shard_that_is_locked_undoes_all,
+    // Triggers that roll back, and a lock on a whole database.
+    ; only SQLite: r32_a_large_flush_that_ends_a_transaction_ends_the_unit, r38_a_shard_that_is_locked_undoes_all,
 }
 
 /// How many rows are of one portion at most.

@@ -344,7 +344,7 @@ fn r43_a_value_that_no_column_holds_is_an_error(backend: &Backend) {
     session.commit().unwrap();
 }
 
-on_every_backend!(
+on_every_dialect!(
     r12_a_filter_on_a_lookup_asks_where_its_row_is,
     r16_a_list_is_split_twice,
     r12_lookups_join_in_the_algebra,

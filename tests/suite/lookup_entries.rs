@@ -281,8 +281,5 @@ on_every_backend!(
     r33_savepoints_undo_entries,
     r11_rows_that_move_are_found_where_they_are,
     r34_a_row_beside_its_entry_is_one_shards_unit,
+    ; only SQLite: a_collation_holds_for_its_lookup,
 );
-
-on_every_sqlite! {
-    a_collation_holds_for_its_lookup,
-}

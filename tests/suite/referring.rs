@@ -5,7 +5,7 @@ use shard_runtime::{ErrorKind, Filter, Parent, Session, Sharded, Stored};
 
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 
-on_every_backend! {
+on_every_dialect! {
     rows_are_joined_with_what_they_refer_to,
     what_refers_to_nothing_is_joined_with_nothing,
     several_references_are_joined_in_one_statement,

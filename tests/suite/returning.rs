@@ -5,7 +5,7 @@ use shard_runtime::{Error, ErrorKind, Session, Sharded, Sql};
 use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, assert_error, shards_of};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r37_an_update_gives_back_its_rows_as_they_are_then,
     r37_a_delete_gives_back_its_rows_as_they_were,
     r37_every_kind_of_value_comes_back_as_it_is_stored,

@@ -294,7 +294,7 @@ fn r44_a_shard_that_stays_locked_is_named(backend: &Backend) {
     assert_eq!(cluster.repair().unwrap().repaired(), 1);
 }
 
-on_every_backend!(
+on_every_dialect!(
     nothing_is_wrong_with_what_sessions_write,
     every_drift_is_found_and_repaired,
     one_value_of_several_rows_stays_reported,

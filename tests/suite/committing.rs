@@ -227,7 +227,7 @@ fn after_a_failed_commit_the_session_waits_for_a_rollback(backend: &Backend) {
     assert_error(session.commit(), ErrorKind::ForeignKey, &["shard `b`"]);
     let id = company_on(&cluster, "b");
     let ((), asked) = cluster.asked(|| {
-        let texts = ["rolled back", "foreign key"];
+        let texts = ["rolled back", if backend.is_postgres("b") { "foreign key" } else { "FOREIGN KEY" }];
         assert_error(session.commit(), ErrorKind::Aborted, &texts);
         let company = Company { id, name: String::new() };
         assert_error(session.add(company), ErrorKind::Aborted, &texts);

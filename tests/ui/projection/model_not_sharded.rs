@@ -6,18 +6,18 @@ struct City {
     id: i64,
     #[shard_key(hash)]
     country: String,
-    name: String,
+    capital: String,
     population: Option<i64>,
 }
 
 struct Country {
-    name: String,
+    capital: String,
 }
 
 #[derive(Projection)]
 #[sharded(model = Country)]
 struct Place {
-    name: String,
+    capital: String,
 }
 
 fn main() {}

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tokio_postgres::config::{Config, Host};
+use tokio_postgres::config::{Config, Host, SslMode};
 
 use super::{Address, Connection, Driver, Mode, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +47,11 @@ impl PostgresSource {
         let mut config = Config::from_str(url).map_err(wrong)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "the PostgreSQL URL names no host"));
+        }
+        if config.get_ssl_mode() == SslMode::Require {
+            let said =
+                "the PostgreSQL URL asks for TLS (`sslmode=require`), which connections do not speak yet";
+            return Err(Error::new(ErrorKind::Configuration, said));
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECTING);
@@ -166,6 +171,8 @@ mod tests {
         let wrong = PostgresSource::new("postgres://alice:s3cret@db:port/x", None).err().unwrap();
         assert!(!wrong.to_string().contains("s3cret"), "{wrong}");
         assert!(PostgresSource::new("postgres:///x", None).is_err());
+        let secure = PostgresSource::new("postgres://a:s3cret@db/x?sslmode=require", None).err().unwrap();
+        assert!(secure.to_string().contains("TLS") && !secure.to_string().contains("s3cret"), "{secure}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use shard_runtime::{
-    AsyncSession, Cluster, Commit, Error, ErrorKind, Rows, Sharded, Sql, Stored, With, rusqlite,
+    AsyncSession, Cluster, Commit, Error, ErrorKind, Rows, Session, Sharded, Sql, Stored, With, rusqlite,
 };
 
 use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error, shards_of};
@@ -295,7 +295,11 @@ fn who_holds_a_lock_goes_on_while_everybody_waits_for_it(backend: &Backend) {
                 session.add(Account { id, number: 5, owner: "first".into() }).await?;
                 session.flush().await?;
                 // Meanwhile the others get as far as the lock.
-                session.run(|_| Ok::<_, Error>(std::thread::sleep(Duration::from_millis(5)))).await?;
+                let pause = |_: &mut Session| {
+                    std::thread::sleep(Duration::from_millis(5));
+                    Ok::<_, Error>(())
+                };
+                session.run(pause).await?;
                 let mut account = session.get(Account::by_id(id).on(5)).await?.unwrap();
                 account.owner = "second".into();
                 session.update(&mut account).await?;
@@ -351,7 +355,10 @@ fn sessions_that_begin_take_turns_in_order(backend: &Backend) {
         let mut sessions: Vec<AsyncSession> = (0..20).map(|_| cluster.async_session()).collect();
         let begun = sessions.iter_mut().enumerate().map(|(number, session)| {
             let order = Arc::clone(&order);
-            session.run(move |_| Ok::<_, Error>(order.lock().unwrap().push(number)))
+            session.run(move |_| {
+                order.lock().unwrap().push(number);
+                Ok::<_, Error>(())
+            })
         });
         let mut waiting: Vec<_> = begun.map(Box::pin).collect();
         for future in &mut waiting {

@@ -143,8 +143,8 @@ async fn write_unit(session: &mut AsyncSession, id: i64, shards: u64, numbers: &
     };
     let commit = session.commit();
     match (changed, choice) {
-        (None, _) => return End::Left,
-        (Some(Err(error)), _) => return End::Failed(error),
+        (None, _) => End::Left,
+        (Some(Err(error)), _) => End::Failed(error),
         (Some(Ok(())), 1 | 2) => match Left::new(commit, 1, numbers.below(1_500)).await {
             Some(Ok(_)) => End::Committed,
             Some(Err(error)) => End::Failed(error),

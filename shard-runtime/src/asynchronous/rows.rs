@@ -22,6 +22,8 @@ const CHUNK: (usize, usize) = (16, 256);
 /// How many chunks the thread is ahead of the task.
 const AHEAD: usize = 2;
 
+type Begin = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
+
 /// The rows of a query, one after the other: a `Stream`, made by [`AsyncSession::stream`].
 ///
 /// Dropped, it stops reading on every shard.
@@ -29,7 +31,7 @@ const AHEAD: usize = 2;
 pub struct Rows<'s, O> {
     session: &'s mut AsyncSession,
     /// What is to be done on the thread, before it has begun.
-    begin: Option<Box<dyn FnOnce(&mut Session) -> Result<()> + Send>>,
+    begin: Option<Begin>,
     asked: Option<Asked<(), Error>>,
     pipe: Receiver<O>,
     chunk: vec::IntoIter<O>,
@@ -79,7 +81,7 @@ impl AsyncSession {
             let _ = sender.flush();
             visited
         };
-        let begin = Some(Box::new(begin) as _);
+        let begin: Option<Begin> = Some(Box::new(begin));
         Rows { session: self, begin, asked: None, pipe, chunk: Vec::new().into_iter() }
     }
 }

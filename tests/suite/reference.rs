@@ -27,10 +27,9 @@ on_every_backend! {
     a_version_is_raised_on_every_shard,
     r19_a_write_is_not_pinned,
     a_pinned_session_reads_its_shard_and_writes_none,
-    reading_to_write_keeps_others_from_every_shard,
     shards_that_differ_are_named,
     r20_the_reason_is_told,
-    views_over_all_shards_have_each_row_once,
+    ; only SQLite: reading_to_write_keeps_others_from_every_shard, views_over_all_shards_have_each_row_once,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -239,7 +238,7 @@ fn pages_go_on_wherever_they_are_read(backend: &Backend) {
 fn sql_reads_where_it_is_said(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
-    let sum = || Sql::new("SELECT count(*) AS rows FROM {currencies} WHERE decimals = ?").bind(2);
+    let sum = || Sql::new("SELECT count(*) AS rows FROM {currencies} WHERE decimals = ?1").bind(2);
     let (rows, asked) = cluster.asked(|| session.all(sum().on_shard("b")).unwrap());
     assert_eq!((rows[0].get::<i64>("rows").unwrap(), asked), (3, vec!["b".to_owned()]));
     let raised = Sql::new("UPDATE {currencies} SET decimals = 3 WHERE code = 'EUR'");

@@ -14,7 +14,7 @@ use super::connection::PostgresConnection;
 use super::errors::from_postgres;
 use super::values::{Encoded, Raw};
 use crate::driver::Cursor;
-use crate::error::{Error, Result, ValueError};
+use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
 use crate::value::Value;
@@ -127,7 +127,16 @@ impl<'c> PostgresRows<'c> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 self.stage = Stage::Ended(0);
-                Err(self.connection.failed(from_postgres(error)))
+                let error = from_postgres(error);
+                let is_ours = self.connection.deadline().is_some();
+                Err(self.connection.failed(match error.kind() {
+                    // Somebody else has cancelled it, or what was to cancel the statement before it came too late.
+                    ErrorKind::TimedOut if !is_ours => {
+                        Error::new(ErrorKind::Busy, "the statement was cancelled on its server")
+                            .with_source(error)
+                    }
+                    _ => error,
+                }))
             }
             Err(stopped) => {
                 self.give_up();

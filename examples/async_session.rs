@@ -129,6 +129,7 @@ async fn the_warmest(cluster: &Cluster) -> Result<()> {
         let (report, location) = row?;
         warmest.push(format!("{} ({} °F)", location.city, report.temperature));
     }
+    drop(reports);
     println!("from warm to cold: {}", warmest.join(", "));
     assert_eq!(warmest, ["Quito (85 °F)", "Tokyo (80 °F)", "New York (75 °F)"]);
 

@@ -156,6 +156,8 @@
 //! while let Some(account) = accounts.next().await {
 //!     println!("{}", account?.cents);
 //! }
+//! drop(accounts);
+//! session.commit().await?; // until here it has a snapshot of both shards
 //!
 //! // Many steps with one way to the thread, committed, and tried again while somebody is in the way.
 //! let rest = cluster.async_transaction(|session| {

@@ -118,6 +118,14 @@ impl<O> Rows<'_, O> {
     }
 }
 
+impl<O> Drop for Rows<'_, O> {
+    /// Stops reading. Because there is this, the session is not used on before: its next verb would wait for rows to be
+    /// taken that nobody takes.
+    fn drop(&mut self) {
+        self.asked = None;
+    }
+}
+
 // Nothing in it is borrowed from itself.
 impl<O> Unpin for Rows<'_, O> {}
 

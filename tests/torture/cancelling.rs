@@ -14,7 +14,7 @@ use shard_runtime::{AsyncSession, Cluster, Error, Result, Sharded as _, Sql};
 
 use crate::check::check;
 use crate::writer::UNITS_OF_A_WRITER;
-use crate::{Account, Entry, Models, NewTally, Numbers, Place, Tally, builder, create, folder, seed};
+use crate::{Account, Entry, Models, NewTally, Note, Numbers, Place, Tally, builder, create, folder, seed};
 
 /// Tasks that write side by side, and the threads that they share.
 const TASKS: i64 = 8;
@@ -169,6 +169,10 @@ async fn change(session: &mut AsyncSession, id: i64, shards: u64, cents: i64) ->
         entry.shards = shards as i64;
         session.update(&mut entry).await?;
         session.execute(Tally::delete().filter(Tally::UNIT.eq(-id)).on(place)).await?;
+    }
+    if places.len() == Place::ALL.len() {
+        session.add(Note { id, text: String::new() }).await?;
+        session.execute(Note::update().set(Note::TEXT, "written").filter(Note::ID.eq(id))).await?;
     }
     let add = |cents: i64, place: Place| {
         Sql::new("UPDATE {accounts} SET cents = cents + ?1 WHERE id = 1").bind(cents).on::<Account>(place)

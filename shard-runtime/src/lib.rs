@@ -69,7 +69,13 @@
 //! which rows would be looked for in the wrong place, and tables that are not the models'. With the feature
 //! `config`, `Builder::config_file` reads the same from a TOML file. A cluster is shared between threads as it is.
 //!
-//! Beside the shards stands a small control database, which knows the cluster and hands out ids.
+//! Beside the shards stands a small control database, which knows the cluster and hands out ids; where all shards are on
+//! servers, it is on the first of them.
+//!
+//! With the feature `postgres` a shard is a PostgreSQL server (`postgres://user@host/database`), or a schema of one
+//! (`?schema=asia`); shards of both kinds mix. A unit of work over several servers is prepared on all but one of them,
+//! whose commit decides, which takes `max_prepared_transactions`; `Cluster::coordinator_sql` makes any other server read
+//! all of them as one.
 //!
 //! # Sessions
 //!

@@ -68,6 +68,10 @@ use crate::value::{Field, Value};
 /// session that stays open holds a connection of every shard it has read, and keeps SQLite from shortening
 /// its write-ahead log: keep sessions short.
 ///
+/// On a PostgreSQL server a session that only reads has a snapshot as well (REPEATABLE READ); one that writes sees with
+/// each statement what is committed then (READ COMMITTED). Rows that are written, or read to write, are locked one by
+/// one: others wait for these rows up to the [busy timeout](crate::Builder::busy_timeout), and not for the database.
+///
 /// A session is used by one thread at a time, and may be sent to another.
 pub struct Session {
     cluster: Cluster,

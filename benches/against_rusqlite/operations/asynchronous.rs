@@ -56,9 +56,9 @@ impl Connections {
     }
 }
 
-fn cents(four: &[Connection], id: i64) -> shard_runtime::rusqlite::Result<i64> {
+fn found(four: &[Connection], id: i64) -> shard_runtime::rusqlite::Result<i64> {
     let account = by_hand::get(&four[shard_of(id)], GET_ACCOUNT, id, by_hand::account)?;
-    Ok(account.map_or(0, |account| account.cents))
+    Ok(account.map_or(0, |account| account.id))
 }
 
 /// Runs a block on a runtime of its own, with the ids that are next.
@@ -80,7 +80,7 @@ pub fn get(data: &Data) -> Result<Pair<'_>, Failure> {
         async move {
             let mut sum = 0;
             for id in ids {
-                sum += session.get::<Account>(id).await?.map_or(0, |account| account.cents);
+                sum += session.get::<Account>(id).await?.map_or(0, |account| account.id);
             }
             session.commit().await?;
             Ok(sum)
@@ -91,7 +91,7 @@ pub fn get(data: &Data) -> Result<Pair<'_>, Failure> {
         async move {
             let mut sum = 0;
             for id in ids {
-                sum += connections.run(move |four| cents(four, id)).await?;
+                sum += connections.run(move |four| found(four, id)).await?;
             }
             Ok(sum)
         }
@@ -109,7 +109,7 @@ pub fn many_steps(data: &Data) -> Result<Pair<'_>, Failure> {
             let sum = session.run(move |session| {
                 let mut sum = 0;
                 for id in ids {
-                    sum += session.get::<Account>(id)?.map_or(0, |account| account.cents);
+                    sum += session.get::<Account>(id)?.map_or(0, |account| account.id);
                 }
                 session.commit()?;
                 Ok::<_, Error>(sum)
@@ -120,7 +120,7 @@ pub fn many_steps(data: &Data) -> Result<Pair<'_>, Failure> {
     let by_hand = side(set, PER_BLOCK, move |ids| {
         let connections = connections.clone();
         async move {
-            connections.run(move |four| ids.iter().try_fold(0, |sum, &id| Ok(sum + cents(four, id)?))).await
+            connections.run(move |four| ids.iter().try_fold(0, |sum, &id| Ok(sum + found(four, id)?))).await
         }
     })?;
     Ok(Pair { per_block: PER_BLOCK as u32, framework: Box::new(framework), by_hand: Box::new(by_hand) })
@@ -139,12 +139,12 @@ pub fn a_thousand(data: &Data) -> Result<Pair<'_>, Failure> {
                 tasks.spawn(async move {
                     let account = session.get::<Account>(id).await?;
                     session.commit().await?;
-                    Ok::<_, Error>(account.map_or(0, |account| account.cents))
+                    Ok::<_, Error>(account.map_or(0, |account| account.id))
                 });
             }
             let mut sum = 0;
-            while let Some(cents) = tasks.join_next().await {
-                sum += cents??;
+            while let Some(id) = tasks.join_next().await {
+                sum += id??;
             }
             Ok(sum)
         }
@@ -156,13 +156,13 @@ pub fn a_thousand(data: &Data) -> Result<Pair<'_>, Failure> {
             for id in ids {
                 let connections = connections.clone();
                 tasks.spawn(async move {
-                    let run = connections.run(move |four| cents(four, id)).await;
+                    let run = connections.run(move |four| found(four, id)).await;
                     run.map_err(|error| error.to_string())
                 });
             }
             let mut sum = 0;
-            while let Some(cents) = tasks.join_next().await {
-                sum += cents??;
+            while let Some(id) = tasks.join_next().await {
+                sum += id??;
             }
             Ok(sum)
         }

@@ -30,7 +30,8 @@ pub enum ErrorKind {
     Stale,
     /// The change would move a row to another shard, which an update cannot do.
     Moved,
-    /// The database of a shard does not exist, and opening does not create one.
+    /// The database of a shard does not exist, and opening does not create one; or its file was removed or replaced while
+    /// it was open, which is seen before anything is written.
     Missing,
     /// The database is another shard's, or another cluster's.
     Identity,

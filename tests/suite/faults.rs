@@ -17,6 +17,8 @@ on_every_backend! {
     r44_a_file_that_is_no_database_is_corrupt,
     r44_a_database_that_is_a_folder,
     r44_a_file_that_goes_away_loses_nothing_on_the_others,
+    r44_a_file_that_is_removed_under_a_running_cluster_is_not_written,
+    r44_what_may_not_be_written_is_read_only,
     r44_a_device_that_takes_no_more_loses_nothing,
     r45_random_configurations_are_no_panic;
     only SQLite:
@@ -163,6 +165,123 @@ fn r44_a_file_that_goes_away_loses_nothing_on_the_others(backend: &Backend) {
     assert_eq!(session.one(Company::select().all_shards().count()).unwrap(), 300);
 }
 
+fn r44_a_file_that_is_removed_under_a_running_cluster_is_not_written(backend: &Backend) {
+    let cluster = made(backend);
+    if backend.kind != Kind::Files {
+        return;
+    }
+    let everywhere = || Company::update().set(Company::NAME, "changed").all_shards();
+    let on_c = || Company::update().set(Company::NAME, "changed").on_shard("c");
+    let changed = || Company::select().filter(Company::NAME.eq("changed")).all_shards().count();
+    let here = backend.path("c");
+    let [away, copy] = ["elsewhere", "copy"].map(|name| backend.folder().join(name));
+    // One session is in the middle of something, and another connection waits for the next one.
+    let mut reader = cluster.session();
+    let there = reader.one(Company::select().on_shard("c").count()).unwrap();
+    cluster.session().one(Company::select().on_shard("c").count()).unwrap();
+    fs::copy(&here, &copy).unwrap();
+    fs::rename(&here, &away).unwrap();
+    let mut session = cluster.session();
+    session.execute(Company::update().set(Company::NAME, "changed").on_shard("a")).unwrap();
+    for update in [on_c(), on_c(), everywhere()] {
+        assert_error(session.execute(update), ErrorKind::Missing, &["shard `c`", "c.db"]);
+    }
+    session.rollback();
+    assert_error(reader.execute(on_c()), ErrorKind::Missing, &["shard `c`", "c.db", "not there any more"]);
+    reader.rollback();
+    // A copy of it in its place is another file.
+    fs::rename(&away, &here).unwrap();
+    reader.one(Company::select().on_shard("c").count()).unwrap();
+    fs::rename(&here, &away).unwrap();
+    fs::rename(&copy, &here).unwrap();
+    assert_error(reader.execute(on_c()), ErrorKind::Missing, &["shard `c`", "c.db", "replaced"]);
+    reader.rollback();
+    fs::remove_file(&here).unwrap();
+    fs::rename(&away, &here).unwrap();
+    // Nothing of it was stored, and the same cluster goes on where the file is back.
+    let mut session = cluster.session();
+    assert_eq!(session.one(changed()).unwrap(), 0);
+    assert_eq!(session.execute(on_c()).unwrap(), there);
+    session.commit().unwrap();
+    assert_eq!(backend.open::<Company>(&LETTERS).unwrap().session().one(changed()).unwrap(), there);
+    // The control database decides over several shards: without it nothing is.
+    fs::rename(backend.folder().join("control.db"), &away).unwrap();
+    session.execute(everywhere()).unwrap();
+    assert_error(session.commit(), ErrorKind::Missing, &["control database"]);
+    session.rollback();
+    fs::rename(&away, backend.folder().join("control.db")).unwrap();
+    assert_eq!(session.one(changed()).unwrap(), there);
+    session.execute(everywhere()).unwrap();
+    session.commit().unwrap();
+    assert_eq!(session.one(changed()).unwrap(), 300);
+}
+
+/// Who runs a test as root has all rights.
+#[cfg(unix)]
+fn r44_what_may_not_be_written_is_read_only(backend: &Backend) {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    if backend.kind != Kind::Files {
+        return;
+    }
+    drop(made(backend));
+    let folder = backend.folder();
+    let may = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // A file that may not be written, and a folder with all that is in it.
+    for (what, of_folder, of_files, of_b) in [("file", 0o777, 0o666, 0o444), ("folder", 0o555, 0o444, 0o444)]
+    {
+        for file in fs::read_dir(folder).unwrap() {
+            may(&file.unwrap().path(), of_files);
+        }
+        may(&backend.path("b"), of_b);
+        may(folder, of_folder);
+        // This test binary again, as somebody without rights.
+        let mut command = std::process::Command::new("/proc/self/exe");
+        command.args(["--exact", "--ignored", "faults::in_a_process_that_may_not_write"]);
+        command.env(FOLDER, folder).env(READ_ONLY, what);
+        if folder.metadata().unwrap().uid() == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let output = command.output().unwrap();
+        may(folder, 0o777);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{what}: {said}");
+    }
+    for file in fs::read_dir(folder).unwrap() {
+        may(&file.unwrap().path(), 0o666);
+    }
+    let cluster = backend.open::<Company>(&LETTERS).unwrap();
+    assert_eq!(cluster.session().one(Company::select().all_shards().count()).unwrap(), 300);
+    let changed = Company::select().filter(Company::NAME.eq("changed")).all_shards();
+    assert!(cluster.session().all(changed).unwrap().iter().all(|company| company.shard().name() == "a"));
+}
+
+#[cfg(not(unix))]
+fn r44_what_may_not_be_written_is_read_only(_: &Backend) {}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn in_a_process_that_may_not_write() {
+    let folder = std::env::var(FOLDER).unwrap();
+    let builder = LETTERS.iter().fold(Cluster::builder(), |builder, shard| {
+        builder.shard(*shard, format!("sqlite:{folder}/{shard}.db"))
+    });
+    if std::env::var(READ_ONLY).unwrap() == "folder" {
+        assert_error(builder.open::<Company>().map(drop), ErrorKind::ReadOnly, &["control database"]);
+        return;
+    }
+    let cluster = builder.open::<Company>().unwrap();
+    let mut session = cluster.session();
+    assert_eq!(session.one(Company::select().all_shards().count()).unwrap(), 300);
+    let update = || Company::update().set(Company::NAME, "changed");
+    assert_error(session.execute(update().all_shards()), ErrorKind::ReadOnly, &["shard `b`"]);
+    session.execute(update().on_shard("a")).unwrap();
+    session.commit().unwrap();
+}
+
 fn r44_a_transaction_that_the_database_ends_ends_the_unit(backend: &Backend) {
     let cluster = made(backend);
     let triggers = ["INSERT", "UPDATE", "DELETE"].map(|event| {
@@ -212,6 +331,9 @@ fn r44_a_transaction_that_the_database_ends_ends_the_unit(backend: &Backend) {
 
 /// Where the process that may write little finds its cluster.
 const FOLDER: &str = "SHARDED_SUITE_FOLDER";
+
+/// What a process may not write: a file, or the folder.
+const READ_ONLY: &str = "SHARDED_SUITE_READ_ONLY";
 
 fn r44_a_device_that_takes_no_more_loses_nothing(backend: &Backend) {
     if backend.kind != Kind::Files || !cfg!(target_os = "linux") {

@@ -8,6 +8,7 @@ mod postgres;
 mod sqlite;
 mod sqlite_arithmetic;
 mod sqlite_errors;
+mod sqlite_file;
 mod sqlite_functions;
 
 pub(crate) use attached::{Attached, attach};

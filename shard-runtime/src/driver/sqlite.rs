@@ -15,6 +15,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, OpenFlags, Rows};
 
 use super::sqlite_errors::from_sqlite;
+use super::sqlite_file::OpenFile;
 use super::{
     ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Synchronous, Transaction,
 };
@@ -169,7 +170,11 @@ impl Driver for SqliteDriver {
         };
         self.configure(&raw)?;
         let deadline = Deadline::watch(&mut raw)?;
-        Ok(Box::new(SqliteConnection { raw, busy_timeout: self.settings.busy_timeout, deadline }))
+        let file = match &self.source {
+            SqliteSource::File(path) => Some(OpenFile::at(path)?),
+            SqliteSource::Memory(_) => None,
+        };
+        Ok(Box::new(SqliteConnection { raw, busy_timeout: self.settings.busy_timeout, deadline, file }))
     }
 
     fn is_private(&self) -> bool {
@@ -223,6 +228,7 @@ struct SqliteConnection {
     raw: rusqlite::Connection,
     busy_timeout: Duration,
     deadline: Arc<Deadline>,
+    file: Option<OpenFile>,
 }
 
 /// When a connection's statements are stopped, as SQLite's progress handler sees it.
@@ -281,7 +287,10 @@ impl Connection for SqliteConnection {
             Transaction::Write => "BEGIN IMMEDIATE",
         };
         self.raw.prepare_cached(sql).and_then(|mut begin| begin.raw_execute()).map_err(from_sqlite)?;
-        Ok(())
+        match (transaction, &self.file) {
+            (Transaction::Write, Some(file)) => file.check().inspect_err(|_| drop(self.rollback())),
+            _ => Ok(()),
+        }
     }
 
     fn commit(&self) -> Result<()> {
@@ -348,7 +357,7 @@ impl Connection for SqliteConnection {
     }
 
     fn is_usable(&self) -> bool {
-        !self.in_transaction()
+        !self.in_transaction() && !self.file.as_ref().is_some_and(OpenFile::is_gone)
     }
 
     fn columns(&self, table: &str) -> Result<Vec<ActualColumn>> {

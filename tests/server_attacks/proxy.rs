@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// On which side of a step something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Trap {
 struct State {
     trap: Option<Trap>,
     is_dead: bool,
+    /// Whether what happens at the trap is under way.
+    is_springing: bool,
     /// The requests since the last look.
     steps: Vec<Step>,
     /// All connections, to be closed.
@@ -47,6 +49,7 @@ struct State {
 #[derive(Clone)]
 pub struct Proxies {
     state: Arc<Mutex<State>>,
+    sprung: Arc<Condvar>,
     requests: Arc<Vec<AtomicUsize>>,
     answers: Arc<Vec<AtomicUsize>>,
     ports: Arc<Vec<u16>>,
@@ -58,8 +61,13 @@ impl Proxies {
             servers.iter().map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
         let ports = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
         let zeros = || Arc::new(servers.iter().map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
-        let proxies =
-            Proxies { state: Arc::default(), requests: zeros(), answers: zeros(), ports: Arc::new(ports) };
+        let proxies = Proxies {
+            state: Arc::default(),
+            sprung: Arc::default(),
+            requests: zeros(),
+            answers: zeros(),
+            ports: Arc::new(ports),
+        };
         for (place, (listener, &server)) in listeners.into_iter().zip(servers).enumerate() {
             let proxies = proxies.clone();
             std::thread::spawn(move || {
@@ -83,9 +91,12 @@ impl Proxies {
         self.requests.iter().chain(self.answers.iter()).for_each(|count| count.store(0, Ordering::SeqCst));
     }
 
-    /// The requests since then, and whether the trap is still waiting.
+    /// The requests since then, and whether the trap is still waiting. Comes back once what happened there is over.
     pub fn disarm(&self) -> (Vec<Step>, bool) {
         let mut state = self.state.lock().unwrap();
+        while state.is_springing {
+            state = self.sprung.wait(state).unwrap();
+        }
         state.is_dead = false;
         (std::mem::take(&mut state.steps), state.trap.take().is_some())
     }
@@ -156,7 +167,7 @@ impl Proxies {
             match state.trap.take_if(|trap| is_here(trap)) {
                 None => return state.is_dead,
                 Some(trap) => {
-                    state.is_dead = trap.kills;
+                    (state.is_dead, state.is_springing) = (trap.kills, true);
                     if trap.kills {
                         state.connections.drain(..).for_each(|stream| close(&stream));
                     }
@@ -165,6 +176,8 @@ impl Proxies {
             }
         };
         (trap.spring)();
+        self.state.lock().unwrap().is_springing = false;
+        self.sprung.notify_all();
         true
     }
 }

@@ -14,7 +14,9 @@ use shard_runtime::{AsyncSession, Cluster, Error, Result, Sharded as _, Sql};
 
 use crate::check::check;
 use crate::writer::UNITS_OF_A_WRITER;
-use crate::{Account, Entry, Models, NewTally, Note, Numbers, Place, Tally, builder, create, folder, seed};
+use crate::{
+    Account, Entry, Models, Name, NewTally, Note, Numbers, Place, Tally, builder, create, folder, seed,
+};
 
 /// Tasks that write side by side, and the threads that they share.
 const TASKS: i64 = 8;
@@ -173,6 +175,10 @@ async fn change(session: &mut AsyncSession, id: i64, shards: u64, cents: i64) ->
     if places.len() == Place::ALL.len() {
         session.add(Note { id, text: String::new() }).await?;
         session.execute(Note::update().set(Note::TEXT, "written").filter(Note::ID.eq(id))).await?;
+        let place = places[id as usize % places.len()];
+        let mut name = session.add(Name { id, place, name: format!("begun {id}") }).await?;
+        name.name = format!("named {id}");
+        session.update(&mut name).await?;
     }
     let add = |cents: i64, place: Place| {
         Sql::new("UPDATE {accounts} SET cents = cents + ?1 WHERE id = 1").bind(cents).on::<Account>(place)

@@ -31,6 +31,8 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
     let mut units: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     let mut sum = 0;
     let mut notes: Vec<HashSet<i64>> = Vec::new();
+    // What is looked up: by unit the shard of the row, and the shard that the entry names.
+    let (mut names, mut entries) = (BTreeMap::new(), BTreeMap::new());
     for (bit, shard) in SHARDS.iter().enumerate() {
         let raw = open(&format!("{shard}.db"));
         assert_eq!(one::<String>(&raw, "PRAGMA integrity_check"), "ok", "{shard}");
@@ -51,12 +53,17 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
         assert_eq!(tallies.into_iter().collect::<HashSet<_>>(), here, "{shard}");
         let mut statement = raw.prepare("SELECT id FROM notes WHERE text = 'written'").unwrap();
         notes.push(statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect());
+        named(&raw, &format!("SELECT name, '{shard}' FROM names"), &mut names);
+        named(&raw, "SELECT value, shard FROM sharded_lookup_names_name", &mut entries);
     }
     let is_whole = |(_, (shards, _)): &(&i64, &(i64, i64))| *shards == (1 << SHARDS.len()) - 1;
     let whole: HashSet<i64> = units.iter().filter(is_whole).map(|(unit, _)| *unit).collect();
     for (shard, notes) in SHARDS.iter().zip(&notes) {
         assert_eq!(*notes, whole, "a reference table is not whole on {shard}");
     }
+    assert_eq!(names, entries, "what is looked up is not what is there");
+    assert!(whole.iter().all(|unit| names.contains_key(unit)), "a row that is looked up is lost");
+    assert!(names.keys().all(|unit| units.contains_key(unit)), "of a unit only what is looked up is there");
     for (unit, (says, on)) in &units {
         assert_eq!(says, on, "unit {unit} is half-committed: of {says:04b} it is on {on:04b}");
     }
@@ -85,6 +92,17 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
     }
     assert!(units.keys().all(|unit| told.contains(unit)), "a unit is there that nobody has begun");
     counts
+}
+
+/// Notes names as `named 17`, each with a shard.
+fn named(raw: &Connection, sql: &str, found: &mut BTreeMap<i64, String>) {
+    let mut statement = raw.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).unwrap();
+    for (name, shard) in rows.map(Result::unwrap) {
+        let unit = name.strip_prefix("named ").unwrap_or_else(|| panic!("`{name}` was to be changed"));
+        let other = found.insert(unit.parse().unwrap(), shard);
+        assert_eq!(other, None, "`{name}` is there twice");
+    }
 }
 
 fn one<T: rusqlite::types::FromSql>(raw: &Connection, sql: &str) -> T {

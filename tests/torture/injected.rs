@@ -11,12 +11,12 @@ use crate::{create, folder};
 const CALLS: [&str; 4] = ["pwrite64", "fdatasync,fsync", "ftruncate", "unlink"];
 
 /// Whether every call is tried, or some.
-fn every() -> bool {
+pub fn every() -> bool {
     std::env::var("SHARDED_STEPS").is_ok_and(|steps| steps == "all")
 }
 
 /// Whether calls can be counted here. Where they cannot, this is said; and it is an error where it is required.
-fn has_strace() -> bool {
+pub fn has_strace() -> bool {
     let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     let has = tried.is_ok_and(|status| status.success());
     if !has {
@@ -30,19 +30,19 @@ fn has_strace() -> bool {
 }
 
 /// A cluster of its own for each try, copied from one that was made before.
-struct Tries {
+pub struct Tries {
     folder: tempfile::TempDir,
     tries: i64,
 }
 
 impl Tries {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = folder();
         create(&folder.path().join("made"));
         Tries { folder, tries: 0 }
     }
 
-    fn next(&mut self) -> Writer {
+    pub fn next(&mut self) -> Writer {
         self.tries += 1;
         let folder = self.folder.path().join(self.tries.to_string());
         let (cluster, logs) = (folder.join("cluster"), folder.join("logs"));
@@ -57,7 +57,7 @@ impl Tries {
 }
 
 /// Runs a writer with something that happens at one of its calls; whether it came to its end.
-fn run(writer: &Writer, call: &str, what: &str) -> bool {
+pub fn run(writer: &Writer, call: &str, what: &str) -> bool {
     let inject = format!("inject={call}:{what}");
     let behind = ["strace", "-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject];
     let mut command = writer.command(&behind.map(str::to_owned));

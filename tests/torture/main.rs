@@ -18,9 +18,11 @@
 mod cancelling;
 mod check;
 mod concurrency;
+mod disk;
 mod ids;
 mod injected;
 mod kills;
+mod power;
 mod writer;
 
 use std::path::PathBuf;
@@ -103,7 +105,21 @@ struct Note {
     text: String,
 }
 
-type Models = (Entry, Tally, Account, Ticket, Note);
+/// A row with a value that is unique over the cluster: of each unit that writes all shards, and of those that write three
+/// with nobody beside them. The value's entry is on a shard of its own.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "names")]
+struct Name {
+    /// The unit.
+    #[id]
+    id: i64,
+    #[shard_key]
+    place: Place,
+    #[lookup]
+    name: String,
+}
+
+type Models = (Entry, Tally, Account, Ticket, Note, Name);
 
 /// A folder for a test, in memory unless another is said.
 fn folder() -> TempDir {

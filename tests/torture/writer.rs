@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use shard_runtime::{ErrorKind, Result, Session, Sharded as _, Sql};
 
-use crate::{Account, Entry, Models, NewTally, Note, Numbers, Place, Running, Tally, builder};
+use crate::{Account, Entry, Models, Name, NewTally, Note, Numbers, Place, Running, Tally, builder};
 
 const FOLDER: &str = "SHARDED_TORTURE_CLUSTER";
 const LOG: &str = "SHARDED_TORTURE_LOG";
@@ -78,7 +78,8 @@ fn in_a_process_of_its_own() {
             (false, _) => 1 + numbers.below(15),
         };
         tell(format!("begun {id}"));
-        match write(&mut session, id, shards, numbers.below(1_000) as i64) {
+        let is_named = three || shards == 0b1111;
+        match write(&mut session, id, shards, is_named, numbers.below(1_000) as i64) {
             Ok(()) => tell(format!("committed {id}")),
             Err(error) if error.kind() == ErrorKind::InDoubt => tell(format!("doubted {id}")),
             Err(error) => tell(format!("aborted {id} {error}")),
@@ -92,8 +93,8 @@ fn in_a_process_of_its_own() {
 }
 
 /// Writes a unit in every way that there is: rows that wait, rows that the shard counts, SQL that depends on what is
-/// there, rows that are changed and removed.
-fn write(session: &mut Session, id: i64, shards: u64, cents: i64) -> Result<()> {
+/// there, rows that are changed and removed, a row on every shard, a value that is looked up and changed.
+fn write(session: &mut Session, id: i64, shards: u64, is_named: bool, cents: i64) -> Result<()> {
     let places: Vec<Place> =
         (0..4).filter(|bit| shards & (1 << bit) != 0).map(|bit| Place::ALL[bit]).collect();
     for &place in &places {
@@ -107,6 +108,12 @@ fn write(session: &mut Session, id: i64, shards: u64, cents: i64) -> Result<()> 
     if places.len() == Place::ALL.len() {
         session.add(Note { id, text: String::new() })?;
         session.execute(Note::update().set(Note::TEXT, "written").filter(Note::ID.eq(id)))?;
+    }
+    if is_named {
+        let place = places[id as usize % places.len()];
+        let mut name = session.add(Name { id, place, name: format!("begun {id}") })?;
+        name.name = format!("named {id}");
+        session.update(&mut name)?;
     }
     let unwanted = Tally::delete().filter(Tally::UNIT.is_in([-id, -1]));
     session.execute(unwanted.all_shards())?;

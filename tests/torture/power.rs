@@ -1,0 +1,99 @@
+//! Power that is lost at any moment, with anything on the disk that was not synced: recorded with `strace`, and replayed.
+
+use crate::check::{Counts, check};
+use crate::disk::{Record, TRACED};
+use crate::injected::{Tries, every, has_strace, run};
+use crate::writer::Writer;
+use crate::{Numbers, folder, seed};
+
+/// How many power losses an ordinary run of the tests replays of each record.
+const LOSSES: usize = 60;
+
+/// How often the power is lost at each moment when every one is tried.
+const TIMES: usize = 8;
+
+#[test]
+fn r35_a_power_loss_at_any_moment_leaves_nothing_half_done() {
+    if !has_strace() {
+        return;
+    }
+    let mut numbers = Numbers(seed());
+    let mut tries = Tries::new();
+    let record = record(&tries.next());
+    let counts = lose_power(&record, &mut numbers);
+    assert!(counts.acknowledged > 0 && counts.over_several_shards > 0, "{counts:?}");
+}
+
+#[test]
+fn r35_a_power_loss_while_what_was_killed_is_finished_leaves_nothing_half_done() {
+    if !has_strace() {
+        return;
+    }
+    let mut numbers = Numbers(seed());
+    let mut tries = Tries::new();
+    // The first process is killed at a write; the second finishes what it has left, and loses its power.
+    let kills: Vec<usize> = match every() {
+        true => (1..120).step_by(6).collect(),
+        false => (0..3).map(|_| 30 + numbers.below(60) as usize).collect(),
+    };
+    for when in kills {
+        let mut writer = tries.next();
+        if run(&writer, "pwrite64", &format!("signal=KILL:when={when}")) {
+            break;
+        }
+        writer.number = 2;
+        lose_power(&record(&writer), &mut numbers);
+    }
+}
+
+/// What a writer does to its cluster.
+fn record(writer: &Writer) -> Record {
+    let beside = |name: &str| writer.cluster.with_file_name(name);
+    let before = beside("before");
+    std::fs::create_dir(&before).unwrap();
+    for file in std::fs::read_dir(&writer.cluster).unwrap().map(Result::unwrap) {
+        if !file.path().to_string_lossy().ends_with("-shm") {
+            std::fs::copy(file.path(), before.join(file.file_name())).unwrap();
+        }
+    }
+    let trace = beside("trace");
+    let said = trace.display().to_string();
+    let behind =
+        ["strace", "-f", "-y", "-xx", "-s", "10000000", "-o", &said, "-e", TRACED, "-e", "signal=none"];
+    let mut command = writer.command(&behind.map(str::to_owned));
+    assert!(command.status().unwrap().success());
+    let log = writer.logs.join(format!("{}.log", writer.number));
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().last(), Some("done"));
+    let others = std::fs::read_dir(&writer.logs).unwrap().map(|file| file.unwrap().path());
+    let told =
+        others.filter(|other| *other != log).map(|other| std::fs::read_to_string(other).unwrap()).collect();
+    Record::read(&std::fs::read_to_string(&trace).unwrap(), &writer.cluster, &log, &before, told)
+}
+
+/// Replays power losses of what was recorded; what was counted over all of them.
+fn lose_power(record: &Record, numbers: &mut Numbers) -> Counts {
+    let moments: Vec<usize> = match every() {
+        true => (1..=record.events()).flat_map(|moment| [moment; TIMES]).collect(),
+        false => (0..LOSSES).map(|_| 1 + numbers.below(record.events() as u64) as usize).collect(),
+    };
+    let mut all = Counts::default();
+    let folder = folder();
+    for (place, &moment) in moments.iter().enumerate() {
+        let here = folder.path().join(place.to_string());
+        let (cluster, logs) = (here.join("cluster"), here.join("logs"));
+        std::fs::create_dir_all(&cluster).unwrap();
+        std::fs::create_dir_all(&logs).unwrap();
+        record.lose_power(moment, numbers, &cluster, &logs.join("all.log"));
+        let checked = std::panic::catch_unwind(|| check(&cluster, &logs));
+        let Ok(counts) = checked else {
+            panic!("after power loss {place}, at {moment} of {} moments", record.events());
+        };
+        all.units += counts.units;
+        all.over_several_shards += counts.over_several_shards;
+        all.acknowledged += counts.acknowledged;
+        all.doubted += counts.doubted;
+        std::fs::remove_dir_all(here).unwrap();
+    }
+    println!("{} power losses in {} moments: {all:?}", moments.len(), record.events());
+    all
+}

@@ -1,0 +1,179 @@
+//! Whether the attacks would notice: the library is changed so that one thing that its promise rests on does not hold any
+//! more, and the attacks must fail.
+//!
+//! ```sh
+//! cargo test --test mutations -- --ignored --nocapture
+//! ```
+//!
+//! Each change is made in a copy of the workspace, built there (in `SHARDED_MUTATIONS_TARGET`, where that is said), and
+//! attacked. What is part of `cargo test` is that every change can still be made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+struct Mutation {
+    what: &'static str,
+    file: &'static str,
+    /// This text is in the file once,
+    from: &'static str,
+    /// and is replaced by this one.
+    to: &'static str,
+    /// The attacks that must fail: a test, and what is in its tests' names.
+    attack: (&'static str, &'static str),
+}
+
+const MUTATIONS: [Mutation; 10] = [
+    Mutation {
+        what: "the version is not raised",
+        file: "shard-runtime/src/commit/heal.rs",
+        from: "SET version = version + 1",
+        to: "SET version = version",
+        attack: ("torture", "kill_at_any_system_call"),
+    },
+    Mutation {
+        what: "nobody heals",
+        file: "shard-runtime/src/commit/heal.rs",
+        from: "let reached = decisions.redo(control, database, found, run)?;",
+        to: "let (reached, _) = (found, (decisions, control, database, run));",
+        attack: ("torture", "kill_at_any_system_call"),
+    },
+    Mutation {
+        what: "databases are committed before the decision",
+        file: "shard-runtime/src/session/commit.rs",
+        from: "let base = base.map_err(|error| self.named(database, error))?;",
+        to: "let base = base.map_err(|error| self.named(database, error))?; connection.commit()?;",
+        attack: ("torture", "kill_at_any_system_call"),
+    },
+    Mutation {
+        what: "the record is removed before the databases are committed",
+        file: "shard-runtime/src/commit/decision.rs",
+        from: "        self.forget_finished();\n        self.records.extend(",
+        to: "        let _ = self.remove(control, vec![unit.to_owned()]);\n        self.records.extend(",
+        attack: ("torture", "kill_at_any_system_call"),
+    },
+    Mutation {
+        what: "nobody waits for the disk",
+        file: "shard-runtime/src/driver/sqlite.rs",
+        from: "Synchronous::Full => 2,",
+        to: "Synchronous::Full => 1,",
+        attack: ("torture", "power_loss_at_any_moment"),
+    },
+    Mutation {
+        what: "a failed decision is not lain over",
+        file: "shard-runtime/src/commit/decision.rs",
+        from: "return Err(match settle(control) {",
+        to: "return Err(match Ok::<(), Error>(()) {",
+        attack: ("torture", "disk_that_fails"),
+    },
+    Mutation {
+        what: "servers commit where they should prepare",
+        file: "shard-runtime/src/driver/postgres/connection.rs",
+        from: "self.end(&format!(\"PREPARE TRANSACTION '{name}'\"))",
+        to: "self.end(&format!(\"COMMIT -- {name}\"))",
+        attack: ("server_attacks", "on_servers"),
+    },
+    Mutation {
+        what: "the unit's row is not written",
+        file: "shard-runtime/src/session/prepared.rs",
+        from: "connection.map_or(Ok(()), |connection| commit::write_unit(connection, &unit));",
+        to: "connection.map_or(Ok(()), |_| Ok::<(), Error>(()));",
+        attack: ("server_attacks", "on_servers"),
+    },
+    Mutation {
+        what: "prepared parts are committed before the decision",
+        file: "shard-runtime/src/session/prepared.rs",
+        from: "        let parts = self.prepare_parts(cluster, &unit, decider, participants)?;",
+        to: "        let parts = self.prepare_parts(cluster, &unit, decider, participants)?;\n        \
+             self.finish_prepared(cluster, parts.clone(), true);",
+        attack: ("server_attacks", "on_servers"),
+    },
+    Mutation {
+        what: "nobody asks who decides",
+        file: "shard-runtime/src/commit/prepared.rs",
+        from: "Ok(written? == 0)",
+        to: "written.map(|_| false)",
+        attack: ("server_attacks", "on_servers"),
+    },
+];
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn every_mutation_can_be_made() {
+    for mutation in MUTATIONS {
+        mutated(&mutation);
+    }
+}
+
+#[test]
+#[ignore = "builds the library once for each mutation, and attacks it: half an hour"]
+fn every_mutation_is_noticed() {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["Cargo.toml", "Cargo.lock", "shard-derive", "shard-runtime", "tests", "examples", "benches"]
+    {
+        copy_all(&workspace().join(name), &copy.path().join(name));
+    }
+    let target = std::env::var_os("SHARDED_MUTATIONS_TARGET").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| copy.path().join("target"));
+    let mut unnoticed = Vec::new();
+    for mutation in MUTATIONS {
+        let file = copy.path().join(mutation.file);
+        let original = fs::read_to_string(&file).unwrap();
+        fs::write(&file, mutated(&mutation)).unwrap();
+        let (test, filter) = mutation.attack;
+        let built = cargo(copy.path(), &target, &["--test", test, "--no-run"]);
+        assert!(built.status.success(), "{}: {}", mutation.what, String::from_utf8_lossy(&built.stderr));
+        let attacked = cargo(copy.path(), &target, &["--test", test, filter]);
+        fs::write(&file, original).unwrap();
+        let said = String::from_utf8_lossy(&attacked.stdout).into_owned();
+        let failed: Vec<&str> = said.lines().filter(|line| line.ends_with("... FAILED")).collect();
+        let why = said.lines().skip_while(|line| !line.contains(" panicked at ")).nth(1).unwrap_or_default();
+        println!("{}: {} tests failed: {why}", mutation.what, failed.len());
+        if failed.is_empty() {
+            unnoticed.push(format!("{}: {said}", mutation.what));
+        }
+    }
+    assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
+}
+
+/// The file as it is with a mutation.
+fn mutated(mutation: &Mutation) -> String {
+    let text = fs::read_to_string(workspace().join(mutation.file)).unwrap();
+    assert_eq!(
+        text.matches(mutation.from).count(),
+        1,
+        "{}: `{}` is there once",
+        mutation.what,
+        mutation.from
+    );
+    text.replace(mutation.from, mutation.to)
+}
+
+/// All steps are attacked, and nothing may be left out.
+fn cargo(folder: &Path, target: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO"))
+        .current_dir(folder)
+        .args(["test", "--locked"])
+        .args(arguments)
+        .env("CARGO_TARGET_DIR", target)
+        .env("RUST_BACKTRACE", "0")
+        .env("SHARDED_STEPS", "all")
+        .env("SHARDED_REQUIRE_STRACE", "1")
+        .env("SHARDED_REQUIRE_POSTGRES", "1")
+        .output()
+        .unwrap()
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            copy_all(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        fs::copy(from, to).unwrap();
+    }
+}

@@ -104,7 +104,7 @@ fn workspace() -> &'static Path {
 #[test]
 fn every_mutation_can_be_made() {
     for mutation in MUTATIONS {
-        mutated(&mutation);
+        mutated(workspace(), &mutation);
     }
 }
 
@@ -122,7 +122,7 @@ fn every_mutation_is_noticed() {
     for mutation in MUTATIONS {
         let file = copy.path().join(mutation.file);
         let original = fs::read_to_string(&file).unwrap();
-        fs::write(&file, mutated(&mutation)).unwrap();
+        fs::write(&file, mutated(copy.path(), &mutation)).unwrap();
         let (test, filter) = mutation.attack;
         let built = cargo(copy.path(), &target, &["--test", test, "--no-run"]);
         assert!(built.status.success(), "{}: {}", mutation.what, String::from_utf8_lossy(&built.stderr));
@@ -140,8 +140,8 @@ fn every_mutation_is_noticed() {
 }
 
 /// The file as it is with a mutation.
-fn mutated(mutation: &Mutation) -> String {
-    let text = fs::read_to_string(workspace().join(mutation.file)).unwrap();
+fn mutated(workspace: &Path, mutation: &Mutation) -> String {
+    let text = fs::read_to_string(workspace.join(mutation.file)).unwrap();
     assert_eq!(
         text.matches(mutation.from).count(),
         1,

@@ -155,8 +155,8 @@ impl Error {
 
     /// Whether it is a row's own fault, so that sending the row again cannot help.
     pub(crate) fn is_about_a_row(&self) -> bool {
-        use ErrorKind::{ForeignKey, NotNull, Unique, Value};
-        matches!(self.0.kind, Unique | ForeignKey | NotNull | Value)
+        use ErrorKind::{ForeignKey, NotFound, NotNull, Stale, Unique, Value};
+        matches!(self.0.kind, Unique | ForeignKey | NotNull | Value | NotFound | Stale)
     }
 
     /// Whether it is the shard's fault, and not the statement's: another shard may still answer.

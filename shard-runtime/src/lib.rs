@@ -104,7 +104,7 @@
 //!
 //! if let Some(mut account) = session.get::<Account>(7)? {
 //!     account.cents += 50;
-//!     session.update(&mut account)?; // UPDATE … SET "cents" = ? WHERE "id" = ?
+//!     session.update(&mut account)?; // when it is sent: UPDATE … SET "cents" = ? WHERE "id" = ?
 //! }
 //! session.commit()?;
 //!

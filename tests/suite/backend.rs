@@ -154,7 +154,12 @@ impl Backend {
 
     /// For tests in which a wait is in vain.
     pub fn does_not_wait_long(&self) {
-        self.wait.store(150, Ordering::Relaxed);
+        self.waits(150);
+    }
+
+    /// How many milliseconds clusters that are opened from now on wait for locks.
+    pub fn waits(&self, milliseconds: u64) {
+        self.wait.store(milliseconds, Ordering::Relaxed);
     }
 
     pub fn folder(&self) -> &Path {

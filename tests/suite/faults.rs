@@ -73,7 +73,9 @@ fn r44_a_read_only_database_can_be_read(backend: &Backend) {
     assert_eq!(session.one(Company::select().all_shards().count()).unwrap(), 300);
     let there = session.first(Company::select().on_shard("b")).unwrap().unwrap();
     let shard = if backend.is_separate() { "shard `b`" } else { "shard `" };
-    assert_error(session.delete(&there), ErrorKind::ReadOnly, &[shard]);
+    session.delete(&there).unwrap();
+    assert_error(session.flush(), ErrorKind::ReadOnly, &[shard]);
+    session.rollback();
     let update = Company::update().set(Company::NAME, "x").all_shards();
     assert_error(session.execute(update), ErrorKind::ReadOnly, &[shard]);
     session.add(Company { id: there.id + 1_000, name: "new".into() }).unwrap();
@@ -303,11 +305,13 @@ fn r44_a_transaction_that_the_database_ends_ends_the_unit(backend: &Backend) {
         |session, _| {
             let mut there = session.first(Company::select().on_shard("b"))?.unwrap();
             there.name = "new".into();
-            session.update(&mut there)
+            session.update(&mut there)?;
+            session.flush()
         },
         |session, _| {
             let there = session.first(Company::select().on_shard("b"))?.unwrap();
-            session.delete(&there)
+            session.delete(&there)?;
+            session.flush()
         },
         |session, _| {
             let update = Company::update().set(Company::NAME, "new").on_shard("b");

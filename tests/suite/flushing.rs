@@ -207,7 +207,8 @@ fn r32_a_failing_row_of_a_later_portion_undoes_all(backend: &Backend) {
     assert_eq!(count(&mut other), 3);
     drop((other, session, cluster));
 
-    let (cluster, mut session) = in_use(&Backend::new(backend.kind));
+    let backend = Backend::new(backend.kind);
+    let (cluster, mut session) = in_use(&backend);
     assert_error(session.add_all(rows()), ErrorKind::Unique, &texts);
     goes_on(&cluster, session);
 }

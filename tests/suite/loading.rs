@@ -302,7 +302,9 @@ fn r24_a_row_that_is_gone_is_an_error(backend: &Backend) {
     assert_error(session.reload(&mut tokyo), ErrorKind::NotFound, &texts);
     assert_eq!(tokyo.name, "Tokyo", "a failed reload leaves the row as it was");
     tokyo.name = "Edo".into();
-    assert_error(session.update(&mut tokyo), ErrorKind::NotFound, &texts);
-    assert_error(session.delete(&tokyo), ErrorKind::NotFound, &texts);
+    let updated = session.update(&mut tokyo).and_then(|()| session.flush());
+    assert_error(updated, ErrorKind::NotFound, &texts);
+    let deleted = session.delete(&tokyo).and_then(|()| session.flush());
+    assert_error(deleted, ErrorKind::NotFound, &texts);
     assert!(shards_of(&session.all(tokyo.children::<Report>()).unwrap()).is_empty());
 }

@@ -20,6 +20,7 @@ mod attached;
 mod bad_names;
 mod bad_values;
 mod cancelling;
+mod changing;
 mod collations;
 mod columns;
 mod committing;

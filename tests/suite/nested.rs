@@ -139,13 +139,15 @@ fn r33_rows_know_what_a_part_has_undone(backend: &Backend) {
     let stored = |cluster: &Watched| cluster.session().one(City::select().all_shards()).unwrap().name.clone();
 
     rename(&mut session, &mut tokyo, "1").unwrap();
+    session.flush().unwrap();
     let failed: Result<(), Wrong> = session.savepoint(|session| {
         rename(session, &mut tokyo, "2")?;
         Err(Wrong::OnPurpose)
     });
     assert!(failed.is_err());
     // The row says "2", and what is stored says "1": saying "2" again is a change.
-    let (_, counts) = cluster.counted(|| session.update(&mut tokyo).unwrap());
+    session.update(&mut tokyo).unwrap();
+    let (_, counts) = cluster.counted(|| session.flush().unwrap());
     assert_eq!(counts, [("asia".to_owned(), 1)]);
     session.savepoint(|session| rename(session, &mut tokyo, "3")).unwrap();
     session.rollback();

@@ -174,7 +174,8 @@ fn rows_that_came_back_can_be_changed(backend: &Backend) {
     assert_eq!(found.population, Some(2));
     let gone = session.execute(City::delete().filter(City::NAME.eq("07")).all_shards().returning()).unwrap();
     rows[0].population = Some(3);
-    assert_error(session.update(&mut rows[0]), ErrorKind::NotFound, &["table `cities`"]);
+    let updated = session.update(&mut rows[0]).and_then(|()| session.flush());
+    assert_error(updated, ErrorKind::NotFound, &["table `cities`"]);
     assert_eq!(gone.len(), 1);
 }
 

@@ -116,11 +116,14 @@ fn a_row_that_has_moved_on_is_stale(backend: &Backend) {
     session.commit().unwrap();
     let id = format!("id {}", mine.id);
     let texts = ["shard `b`", "table `drafts`", id.as_str(), "version 2", "had 1"];
-    let (result, asked) = cluster.asked(|| change(&mut session, &mut mine, "mine"));
+    change(&mut session, &mut mine, "mine").unwrap();
+    let (result, asked) = cluster.asked(|| session.flush());
     assert_error(result, ErrorKind::Stale, &texts);
     assert_eq!(asked, ["b"]);
-    assert_eq!((mine.text.as_str(), mine.version), ("mine", 1), "the row keeps its changes");
-    assert_error(session.update(&mut mine), ErrorKind::Stale, &texts);
+    assert_eq!(mine.text.as_str(), "mine", "the row keeps its changes");
+    // And knows that they are not stored.
+    session.update(&mut mine).unwrap();
+    assert_error(session.flush(), ErrorKind::Stale, &texts);
     session.commit().unwrap();
     assert_eq!(stored(&cluster, mine.id), (2, "theirs".to_owned()));
     // Read again, it can be changed.
@@ -136,7 +139,8 @@ fn a_row_that_has_moved_on_is_not_deleted(backend: &Backend) {
     let mut session = cluster.session();
     change(&mut session, &mut other, "theirs").unwrap();
     session.commit().unwrap();
-    assert_error(session.delete(&mine), ErrorKind::Stale, &["shard `b`", "table `drafts`", "version 2"]);
+    let deleted = session.delete(&mine).and_then(|()| session.flush());
+    assert_error(deleted, ErrorKind::Stale, &["shard `b`", "table `drafts`", "version 2"]);
     session.commit().unwrap();
     assert_eq!(stored(&cluster, mine.id), (2, "theirs".to_owned()));
     // What was changed and not sent plays no part.
@@ -152,8 +156,11 @@ fn a_row_that_is_gone_is_not_found(backend: &Backend) {
     let mut session = cluster.session();
     session.delete(&other).unwrap();
     session.commit().unwrap();
-    assert_error(session.delete(&mine), ErrorKind::NotFound, &["shard `b`", "table `drafts`"]);
-    assert_error(change(&mut session, &mut mine, "mine"), ErrorKind::NotFound, &["shard `b`"]);
+    let id = format!("id {}", mine.id);
+    let deleted = session.delete(&mine).and_then(|()| session.flush());
+    assert_error(deleted, ErrorKind::NotFound, &["shard `b`", "table `drafts`", &id]);
+    let changed = change(&mut session, &mut mine, "mine").and_then(|()| session.flush());
+    assert_error(changed, ErrorKind::NotFound, &["shard `b`", &id]);
 }
 
 fn a_bulk_update_raises_versions(backend: &Backend) {
@@ -169,7 +176,8 @@ fn a_bulk_update_raises_versions(backend: &Backend) {
     let versions: Vec<i64> = rows.iter().map(|row| stored(&cluster, row.id).0).collect();
     assert_eq!(versions, [1, 2, 2]);
     let mut before = rows[1].clone();
-    assert_error(change(&mut session, &mut before, "mine"), ErrorKind::Stale, &["shard `b`"]);
+    let changed = change(&mut session, &mut before, "mine").and_then(|()| session.flush());
+    assert_error(changed, ErrorKind::Stale, &["shard `b`"]);
     // An update that sets nothing is still none.
     assert_error(session.execute(Draft::update().all_shards()), ErrorKind::Query, &["`drafts`"]);
 }

@@ -27,6 +27,7 @@ mod decision;
 mod heal;
 mod prepared;
 mod redo;
+mod rows;
 
 pub(crate) use decision::{Decisions, MAKE, Part, Record, Undecided};
 pub(crate) use heal::{heal, raise, version};
@@ -35,7 +36,8 @@ pub(crate) use prepared::new_unit;
 pub(crate) use prepared::{
     MAKE_UNITS, PreparedPart, UNITS, is_committed, prepared, remove_old_units, write_unit,
 };
-pub(crate) use redo::{AnyRow, Redo, encode_values};
+pub(crate) use redo::{Redo, encode_values};
+pub(crate) use rows::{AnyRow, Change};
 
 use crate::error::Error;
 

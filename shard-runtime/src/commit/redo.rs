@@ -7,28 +7,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::rows::{AnyRow, Change};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Binder, IdKind, Sharded, Table};
+use crate::model::{Binder, Table};
 use crate::sql::Param;
 use crate::value::Value;
-
-/// A row whose model does not matter any more.
-pub(crate) trait AnyRow: Send + Sync {
-    /// Puts the values that an insert of the row takes in the place of those that are there: all of them, but not an
-    /// id that the database counts.
-    fn inserted<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()>;
-}
-
-impl<T: Sharded> AnyRow for T {
-    fn inserted<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()> {
-        binder.clear();
-        self.bind(binder)?;
-        if T::TABLE.id_kind == IdKind::Auto && T::TABLE.id < binder.values.len() {
-            binder.values.remove(T::TABLE.id);
-        }
-        Ok(())
-    }
-}
 
 /// How many bytes of values one part of a record holds at most, a single run's apart.
 const PART: usize = 1 << 20;
@@ -44,8 +27,8 @@ pub(crate) struct Redo {
 enum Done {
     /// A statement that ran once or several times, one after the other.
     Statement { sql: String, runs: Vec<u8> },
-    /// An insert that ran once for each of these rows, which are shared with who else has them.
-    Rows { sql: String, table: &'static Table, rows: Vec<Arc<dyn AnyRow>> },
+    /// A statement that ran once for each of these rows, which are shared with who else has them.
+    Rows { sql: String, table: &'static Table, change: Change, rows: Vec<Arc<dyn AnyRow>> },
     /// Something that would not do the same if it were done again.
     Unrepeatable { what: String },
 }
@@ -69,14 +52,20 @@ impl Redo {
         self.done.push(Done::Statement { sql: sql.to_owned(), runs });
     }
 
-    /// Notes that these rows of a table were inserted.
-    pub(crate) fn rows(&mut self, sql: &str, table: &'static Table, mut rows: Vec<Arc<dyn AnyRow>>) {
+    /// Notes that this was done with each of these rows of a table.
+    pub(crate) fn rows(
+        &mut self,
+        sql: &str,
+        table: &'static Table,
+        change: Change,
+        mut rows: Vec<Arc<dyn AnyRow>>,
+    ) {
         if let Some(Done::Rows { sql: last, rows: before, .. }) = self.last()
             && last == sql
         {
             return before.append(&mut rows);
         }
-        self.done.push(Done::Rows { sql: sql.to_owned(), table, rows });
+        self.done.push(Done::Rows { sql: sql.to_owned(), table, change, rows });
     }
 
     /// What was done last, where it may be added to.
@@ -118,10 +107,10 @@ impl Redo {
         for done in &self.done {
             match done {
                 Done::Statement { sql, runs } => visit(sql, runs)?,
-                Done::Rows { sql, table, rows } => {
+                Done::Rows { sql, table, change, rows } => {
                     let (mut runs, mut binder) = (Vec::new(), Binder::new(table));
                     for row in rows {
-                        row.inserted(&mut binder)?;
+                        change.bind(table, &**row, &mut binder)?;
                         encode_values(&binder.values, &mut runs);
                         if runs.len() >= PART {
                             visit(sql, &runs)?;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::Session;
 use super::pending::{Batch, Load};
+use crate::commit::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, Insert, Sharded};
 use crate::shards::ShardSet;
-use crate::stored::Stored;
+use crate::stored::{Stored, Unit};
 use crate::value::{Field, Value};
 
 /// How many rows are placed before they are sent, and how many bytes of values.
@@ -141,13 +142,13 @@ fn load<T: Sharded>(loads: &mut Vec<Load>, row: &Stored<T>, model: usize, bytes:
     let place = match loads.binary_search_by_key(&shard, |load| load.shard) {
         Ok(place) => place,
         Err(place) => {
-            loads.insert(place, Load { shard, batches: vec![Batch { model, ..Batch::default() }] });
+            let batches = vec![Batch::new(model, Change::Insert)];
+            loads.insert(place, Load { shard, batches, unit: Unit::default() });
             place
         }
     };
     if let Some(batch) = loads.get_mut(place).and_then(|load| load.batches.first_mut()) {
-        batch.rows.push(Arc::clone(row.row()) as _);
-        batch.bytes += bytes;
+        batch.push(Arc::clone(row.row()) as _, bytes);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Session;
 use super::pending::{Batch, Pending};
 use crate::cluster::Layout;
-use crate::commit::AnyRow;
+use crate::commit::{self, AnyRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lookup::{self, Placed};
 use crate::model::{Binder, Sharded, Table, values_of};
@@ -30,8 +30,7 @@ struct Entry {
 }
 
 impl AnyRow for Entry {
-    fn inserted<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()> {
-        binder.clear();
+    fn values<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()> {
         binder.push(Ok(self.value.borrowed()))?.push(Ok(Value::Text(self.shard.name().into())))?;
         Ok(())
     }
@@ -149,7 +148,7 @@ impl Session {
         let changes = self.entries_of([(row, shard)])?;
         for ((shard, model), change) in changes.changes {
             if let Some(pending) = self.pending.get_mut(shard) {
-                change.added.into_iter().for_each(|entry| pending.push(model, entry, SIZE));
+                change.added.into_iter().for_each(|entry| pending.insert(model, entry, SIZE));
             }
         }
         Ok(())
@@ -222,9 +221,11 @@ impl Session {
                     }
                 }
                 if !added.is_empty() {
-                    let mut batch = Batch { model, rows: added, ..Batch::default() };
+                    let mut batch = Batch::new(model, commit::Change::Insert);
+                    batch.rows = added;
                     session.send_batch(shard, &mut batch)?;
-                    session.record(shard, |redo| redo.rows(&sql.insert, entries, batch.rows))?;
+                    session
+                        .record(shard, |redo| redo.rows(&sql.insert, entries, batch.change, batch.rows))?;
                 }
             }
             Ok(())

@@ -105,6 +105,13 @@ impl Link {
         self.units.last()
     }
 
+    /// What rows remember that were changed before it was written belongs to this transaction from now on.
+    pub(super) fn adopt(&mut self, unit: Unit) {
+        if !unit.is_unknown() {
+            self.units.push(unit);
+        }
+    }
+
     /// A point to come back to. Points are nested: each is left, or come back to, before the one around it.
     pub(super) fn savepoint(&mut self) -> Result<()> {
         self.run(&format!("SAVEPOINT {SAVEPOINT}"))?;

@@ -224,13 +224,14 @@ impl Session {
     fn wait<T: Sharded>(&mut self, row: &Stored<T>, model: usize, bytes: usize) -> Result<()> {
         if T::TABLE.is_reference() {
             let waiting = self.pending.iter_mut();
-            waiting.for_each(|pending| pending.push(model, Arc::clone(row.row()) as _, bytes));
+            waiting.for_each(|pending| pending.insert(model, Arc::clone(row.row()) as _, bytes));
             return Ok(());
         }
         let shard = row.shard().index();
+        self.remove_before(row, model)?;
         self.wait_entries(&**row.row(), shard)?;
         if let Some(pending) = self.pending.get_mut(shard) {
-            pending.push(model, Arc::clone(row.row()) as _, bytes);
+            pending.insert(model, Arc::clone(row.row()) as _, bytes);
         }
         Ok(())
     }
@@ -360,13 +361,18 @@ impl Session {
         self.within("execute", None, |session| statement.run(session))
     }
 
-    /// Writes the rows that wait, without committing them: in one batch for each shard and table. Where several databases
-    /// get many rows each, they get them at the same time.
+    /// Writes what waits, without committing it: rows are inserted, parents before children; then rows are changed; then
+    /// rows are removed, children before parents. (So a value that is to be unique, and goes from a row that is changed
+    /// or removed to one that is added, needs a flush in between.) Each shard gets the rows of a table in one batch, and
+    /// those that are changed in one for each set of columns. Where several databases get many rows each, they get them
+    /// at the same time.
     ///
     /// # Errors
-    /// The databases'. Then none of the rows that waited is written on any shard, and the session can be used
-    /// on. Where a row was at fault (a unique key, a foreign key, a missing or bad value) none waits any more;
-    /// otherwise (busy, full, read-only) all wait on, and can be flushed again.
+    /// [`ErrorKind::NotFound`] where a row is gone that is to be changed or removed; [`ErrorKind::Stale`] where it has a
+    /// `#[version]` and somebody else has changed it since it was read; [`ErrorKind::Unique`], [`ErrorKind::ForeignKey`],
+    /// as where a row is removed that has children; the databases'. Then nothing of what waited is written on any shard,
+    /// and the session can be used on. Where a row was at fault nothing waits any more; otherwise (busy, full,
+    /// read-only) all waits on, and can be flushed again.
     pub fn flush(&mut self) -> Result<()> {
         self.check_usable()?;
         let waiting = self.pending.iter().enumerate().filter(|(_, pending)| !pending.is_empty());
@@ -379,7 +385,7 @@ impl Session {
 
     /// Undoes everything since the session began, or since its last commit, and forgets it.
     pub fn rollback(&mut self) {
-        self.pending.iter_mut().for_each(|pending| drop(pending.take()));
+        self.pending.iter_mut().for_each(Pending::forget);
         self.links.iter_mut().for_each(Link::rollback);
         self.identities.clear();
         self.aborted = None;

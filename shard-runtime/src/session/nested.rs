@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Session;
 use super::link::Link;
+use super::pending::Pending;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -77,7 +78,7 @@ impl Session {
 
     /// Undoes what came after a savepoint on these databases, and everything on those that were not written before it.
     fn undo_after(&mut self, around: &[usize]) {
-        self.pending.iter_mut().for_each(|pending| drop(pending.take()));
+        self.pending.iter_mut().for_each(Pending::forget);
         self.identities.clear();
         let lost = self.links.iter().any(Link::has_lost_its_transaction);
         if lost || self.on_links(around, Link::rollback_to_savepoint).is_err() {

@@ -1,64 +1,169 @@
-//! Rows that were added and wait for their shard's next read, `flush` or `commit`.
+//! What was added, changed and removed, and waits for its shard's next read, `flush` or `commit`.
+//!
+//! What waits is done in an order that breaks no foreign key: rows are inserted, parents before children; then rows are
+//! changed; then rows are removed, children before parents. Of one row everything is done in the order in which it was
+//! said.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::commit::AnyRow;
+use super::identity::IdKey;
+use crate::commit::{AnyRow, Change};
+use crate::stored::Unit;
 
-/// The rows that wait for one shard, by model. Models are ordered parents before children, so that writing
-/// them in order never breaks a foreign key.
+/// So many batches of changes may wait: a row that is changed again and again needs one each time.
+const BATCHES: usize = 64;
+
+/// What waits for one shard.
 #[derive(Default)]
 pub(super) struct Pending {
-    batches: Vec<Batch>,
+    /// By model: parents before children.
+    inserts: Vec<Batch>,
+    updates: Vec<Batch>,
+    /// By model: children before parents.
+    deletes: Vec<Batch>,
+    /// What the rows remember that are changed here.
+    unit: Unit,
 }
 
-/// The rows of one model that wait for one shard.
-#[derive(Default)]
+/// The rows of one model with which the same is to be done on one shard.
 pub(super) struct Batch {
     pub(super) model: usize,
+    pub(super) change: Change,
     pub(super) rows: Vec<Arc<dyn AnyRow>>,
     /// How many bytes their values have, about.
     pub(super) bytes: usize,
     /// The ids that the database has counted for the rows that were sent, where it counts them.
     pub(super) counted: Vec<i64>,
+    /// Those of the rows, one or more of which were not there to be changed, or not as they were read.
+    pub(super) missed: Range<usize>,
+    /// The ids of rows that are changed or removed: each is there once.
+    ids: HashSet<IdKey>,
+}
+
+impl Batch {
+    pub(super) fn new(model: usize, change: Change) -> Self {
+        let (rows, counted, ids) = Default::default();
+        Batch { model, change, rows, bytes: 0, counted, missed: 0..0, ids }
+    }
+
+    pub(super) fn push(&mut self, row: Arc<dyn AnyRow>, bytes: usize) {
+        self.rows.push(row);
+        self.bytes += bytes;
+    }
 }
 
 /// What waits for one shard, on its way there.
 pub(super) struct Load {
     pub(super) shard: usize,
-    /// Parents before children.
+    /// In the order in which they are to be written.
     pub(super) batches: Vec<Batch>,
+    /// What the rows remember that are changed.
+    pub(super) unit: Unit,
 }
 
 impl Pending {
-    pub(super) fn push(&mut self, model: usize, row: Arc<dyn AnyRow>, bytes: usize) {
-        let place = match self.batches.binary_search_by_key(&model, |batch| batch.model) {
+    pub(super) fn insert(&mut self, model: usize, row: Arc<dyn AnyRow>, bytes: usize) {
+        let place = match self.inserts.binary_search_by_key(&model, |batch| batch.model) {
             Ok(place) => place,
             Err(place) => {
-                self.batches.insert(place, Batch { model, ..Batch::default() });
+                self.inserts.insert(place, Batch::new(model, Change::Insert));
                 place
             }
         };
-        if let Some(batch) = self.batches.get_mut(place) {
-            batch.rows.push(row);
-            batch.bytes += bytes;
+        if let Some(batch) = self.inserts.get_mut(place) {
+            batch.push(row, bytes);
         }
     }
 
+    /// A row is to be changed; what it then remembers.
+    pub(super) fn update(
+        &mut self,
+        model: usize,
+        change: Change,
+        id: IdKey,
+        row: Arc<dyn AnyRow>,
+        bytes: usize,
+    ) -> &Unit {
+        // Not before something else that is to be done with this row.
+        let after = self.updates.iter().rposition(|batch| batch.model == model && batch.ids.contains(&id));
+        let after = after.map_or(0, |place| place + 1);
+        let fits = |batch: &Batch| batch.model == model && batch.change == change;
+        let found = self.updates.iter().skip(after).position(fits).map(|place| after + place);
+        let place = found.unwrap_or_else(|| {
+            let end = self.updates.partition_point(|batch| batch.model <= model);
+            self.updates.insert(end, Batch::new(model, change));
+            end
+        });
+        if let Some(batch) = self.updates.get_mut(place) {
+            batch.ids.insert(id);
+            batch.push(row, bytes);
+        }
+        &self.unit
+    }
+
+    pub(super) fn delete(&mut self, model: usize, change: Change, id: IdKey, row: Arc<dyn AnyRow>) {
+        let place = match self.deletes.binary_search_by(|batch| model.cmp(&batch.model)) {
+            Ok(place) => place,
+            Err(place) => {
+                self.deletes.insert(place, Batch::new(model, change));
+                place
+            }
+        };
+        if let Some(batch) = self.deletes.get_mut(place) {
+            batch.ids.insert(id);
+            batch.push(row, 0);
+        }
+    }
+
+    /// Whether a row is to be removed.
+    pub(super) fn deletes(&self, model: usize, id: &IdKey) -> bool {
+        self.deletes.iter().any(|batch| batch.model == model && batch.ids.contains(id))
+    }
+
+    /// Whether rows of a model are to be removed.
+    pub(super) fn deletes_any(&self, model: usize) -> bool {
+        self.deletes.iter().any(|batch| batch.model == model)
+    }
+
     pub(super) fn holds(&self, model: usize) -> bool {
-        self.batches.binary_search_by_key(&model, |batch| batch.model).is_ok()
+        self.inserts.binary_search_by_key(&model, |batch| batch.model).is_ok()
+            || self.updates.iter().chain(&self.deletes).any(|batch| batch.model == model)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
+        self.inserts.is_empty() && self.updates.is_empty() && self.deletes.is_empty()
     }
 
-    /// Batches that could not be written wait again.
-    pub(super) fn put_back(&mut self, batches: Vec<Batch>) {
-        self.batches = batches;
+    /// Whether no more changes should wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.updates.len() >= BATCHES
     }
 
-    /// All batches, parents before children; nothing waits any more.
-    pub(super) fn take(&mut self) -> Vec<Batch> {
-        std::mem::take(&mut self.batches)
+    /// What could not be written waits again.
+    pub(super) fn put_back(&mut self, load: Load) {
+        self.unit = load.unit;
+        for mut batch in load.batches {
+            batch.missed = 0..0;
+            match batch.change {
+                Change::Insert => self.inserts.push(batch),
+                Change::Update { .. } => self.updates.push(batch),
+                Change::Delete { .. } => self.deletes.push(batch),
+            }
+        }
+    }
+
+    /// All that waits for this shard; nothing does any more.
+    pub(super) fn take(&mut self, shard: usize) -> Load {
+        let Pending { mut inserts, mut updates, mut deletes, unit } = std::mem::take(self);
+        inserts.append(&mut updates);
+        inserts.append(&mut deletes);
+        Load { shard, batches: inserts, unit }
+    }
+
+    /// Nothing waits any more, and what was to be changed is not.
+    pub(super) fn forget(&mut self) {
+        std::mem::take(self).unit.undo();
     }
 }

@@ -1,9 +1,11 @@
-//! How batches of rows are sent to their shards: one after the other here or, where several databases get many rows each,
-//! at the same time on workers.
+//! How what waits is sent to its shards, in batches: one after the other here or, where several databases get many rows
+//! each, at the same time on workers.
 //!
 //! However they are sent, they end the same way. Where rows of several shards cannot be written, the first of these
 //! shards says why: those after it are stopped because of it, those before it are not.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -14,11 +16,11 @@ use super::link::Link;
 use super::pending::{Batch, Load};
 use super::{Session, Watch};
 use crate::cluster::{Cluster, Layout};
-use crate::commit::AnyRow;
+use crate::commit::{AnyRow, Change};
 use crate::driver::{Connection, Pooled, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Binder, IdKind, Table};
-use crate::sql::Param;
+use crate::sql::{Param, TableSql};
 use crate::value::Value;
 
 /// What there is to do at least besides the largest part, in bytes, for workers to be worth waking.
@@ -38,7 +40,7 @@ impl Load {
 }
 
 impl Session {
-    /// Inserts what is on its way to shards on which the session has begun to write.
+    /// Sends what is on its way to shards on which the session has begun to write.
     ///
     /// # Errors
     /// Of the first shard, in the cluster's order, that has one. What was written is left for the caller to undo.
@@ -49,7 +51,7 @@ impl Session {
                 return self.send_at_once(loads, parts);
             }
         }
-        for Load { shard, batches } in loads {
+        for Load { shard, batches, .. } in loads {
             for batch in batches {
                 self.send_batch(*shard, batch)?;
             }
@@ -60,12 +62,12 @@ impl Session {
     pub(super) fn send_batch(&self, shard: usize, batch: &mut Batch) -> Result<()> {
         let layout = self.cluster.layout();
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-        match &own.insert_lists {
-            None => self.on(shard, table, &own.insert, |statement| {
-                insert(statement, batch, layout, || false).map(|rows| ((), rows))
+        match listed(own, table, batch) {
+            Some(sql) => in_lists(batch, layout, &mut |params| {
+                self.on(shard, table, &sql, |statement| statement.execute(params).map(|rows| (rows, rows)))
             }),
-            Some(lists) => in_lists(batch, layout, &mut |params| {
-                self.on(shard, table, lists, |statement| Ok(((), statement.execute(params)?)))
+            None => self.on(shard, table, &own.change(table, &batch.change), |statement| {
+                one_by_one(statement, batch, layout, || false).map(|rows| ((), rows))
             }),
         }
     }
@@ -145,10 +147,9 @@ impl Session {
         }
         loads.sort_by_key(|load| load.shard);
         told.sort_by_key(|told| told.shard);
-        for Told { shard, model, watch, rows, error } in told {
+        for Told { shard, sql, watch, rows, error } in told {
             if let Some(handle) = self.cluster.shards().at(shard) {
-                let sql = self.cluster.layout().sql(model, shard)?.sent();
-                watch.ended(&self.cluster, handle, sql, rows, error);
+                watch.ended(&self.cluster, handle, &sql, rows, error);
             }
         }
         match failed {
@@ -185,7 +186,7 @@ struct Errand {
 /// A statement of an errand, to be told of by the session.
 struct Told {
     shard: usize,
-    model: usize,
+    sql: String,
     watch: Watch,
     rows: u64,
     error: Option<ErrorKind>,
@@ -194,7 +195,7 @@ struct Told {
 impl Errand {
     fn run(mut self) -> Self {
         let mut loads = std::mem::take(&mut self.loads);
-        for Load { shard, batches } in &mut loads {
+        for Load { shard, batches, .. } in &mut loads {
             let sent = batches.iter_mut().try_for_each(|batch| self.send(*shard, batch));
             if let Err(error) = sent {
                 self.first_failed.fetch_min(*shard, Ordering::Relaxed);
@@ -206,7 +207,7 @@ impl Errand {
         self
     }
 
-    /// Inserts a batch, unless a shard before this one has failed.
+    /// Sends a batch, unless a shard before this one has failed.
     fn send(&mut self, shard: usize, batch: &mut Batch) -> Result<()> {
         let is_in_vain = || self.first_failed.load(Ordering::Relaxed) < shard;
         let (layout, handle) = (self.cluster.layout(), self.cluster.shards().at(shard));
@@ -217,98 +218,147 @@ impl Errand {
             return Ok(());
         }
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-        let sql = own.sent();
+        let lists = listed(own, table, batch);
+        let sql = match &lists {
+            Some(sql) => sql.to_string(),
+            None => own.change(table, &batch.change).into_owned(),
+        };
         let connection: &dyn Connection = &***connection;
-        let (model, told) = (batch.model, &mut self.told);
-        let mut statement = connection.prepare(sql).map_err(|error| locate(error, handle, Some(table)))?;
-        let mut run = |insert: &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>| {
-            let mut watch = Watch::begin(&self.cluster, handle, Some(table.name), sql);
-            let sent = insert(&mut *statement);
+        let told = &mut self.told;
+        let mut statement = connection.prepare(&sql).map_err(|error| locate(error, handle, Some(table)))?;
+        let mut run = |send: &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>| {
+            let mut watch = Watch::begin(&self.cluster, handle, Some(table.name), &sql);
+            let sent = send(&mut *statement);
             watch.stop();
             let sent = sent.map_err(|error| locate(error, handle, Some(table)));
             let (rows, error) = (*sent.as_ref().unwrap_or(&0), sent.as_ref().err().map(Error::kind));
-            told.push(Told { shard, model, watch, rows, error });
-            sent.map(|_| ())
+            told.push(Told { shard, sql: sql.clone(), watch, rows, error });
+            sent
         };
-        match own.insert_lists {
-            None => run(&mut |statement| insert(statement, batch, layout, is_in_vain)),
+        match lists {
+            None => run(&mut |statement| one_by_one(statement, batch, layout, is_in_vain)).map(|_| ()),
             Some(_) => in_lists(batch, layout, &mut |params| run(&mut |statement| statement.execute(params))),
         }
     }
 }
 
-/// Inserts the rows of a batch one by one, for as long as that is not in vain, and notes the ids that were counted; how
-/// many rows.
-fn insert(
+/// What sends a batch by statements with a list for each parameter, where that is the better way.
+fn listed<'s>(own: &'s TableSql, table: &Table, batch: &Batch) -> Option<Cow<'s, str>> {
+    match (&batch.change, batch.rows.len()) {
+        (Change::Update { .. } | Change::Delete { .. }, ..2) => None,
+        (change, _) => own.change_lists(table, change),
+    }
+}
+
+/// Does with the rows of a batch, one by one and for as long as that is not in vain, what is to be done with them, and
+/// notes the ids that were counted; with how many rows.
+fn one_by_one(
     statement: &mut dyn Prepared,
     batch: &mut Batch,
     layout: &Layout,
     is_in_vain: impl Fn() -> bool,
 ) -> Result<u64> {
     let table = layout.table(batch.model)?;
-    let counts = table.id_kind == IdKind::Auto;
-    let (mut binder, mut inserted) = (Binder::new(table), 0);
+    let inserts = batch.change == Change::Insert;
+    let counts = inserts && table.id_kind == IdKind::Auto;
+    let (mut binder, mut sent) = (Binder::new(table), 0);
     for row in &batch.rows {
         if is_in_vain() {
             break;
         }
-        row.inserted(&mut binder)?;
-        let id = statement.insert(&binder.values).map_err(|error| match counts {
-            true => error,
+        batch.change.bind(table, &**row, &mut binder)?;
+        let done = match inserts {
+            true => statement.insert(&binder.values).map(Some),
             false => {
-                about_row(about_entry(layout, batch.model, error, &binder.values), table, &binder.values)
+                let params: Vec<Param<'_>> =
+                    binder.values.iter().map(|value| Param::Value(value.borrowed())).collect();
+                statement.execute(&params).map(|rows| (rows > 0).then_some(0))
             }
-        })?;
-        if counts {
-            batch.counted.push(id);
+        };
+        match done {
+            Ok(Some(id)) if counts => batch.counted.push(id),
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                batch.missed = sent..sent + 1;
+                return Err(missed());
+            }
+            Err(error) if counts => return Err(error),
+            Err(error) => return Err(about_row(error, layout, batch, &**row)),
         }
-        inserted += 1;
+        sent += 1;
     }
-    Ok(inserted)
+    Ok(sent as u64)
 }
 
-/// How many rows a statement with a list for each column inserts at most.
+/// How many rows a statement with a list for each parameter is about at most.
 const LISTED: usize = 10_000;
 
-/// Inserts the rows of a batch by statements with a list for each column.
-fn in_lists(batch: &Batch, layout: &Layout, run: &mut dyn FnMut(&[Param<'_>]) -> Result<()>) -> Result<()> {
-    batch.rows.chunks(LISTED).try_for_each(|rows| insert_listed(rows, batch.model, layout, run))
+/// Does with the rows of a batch what is to be done with them, by statements with a list for each parameter.
+fn in_lists(
+    batch: &mut Batch,
+    layout: &Layout,
+    run: &mut dyn FnMut(&[Param<'_>]) -> Result<u64>,
+) -> Result<()> {
+    let mut from = 0;
+    while from < batch.rows.len() {
+        let to = batch.rows.len().min(from + LISTED);
+        let found = send_listed(batch, from..to, layout, run)?;
+        if batch.change != Change::Insert && found < (to - from) as u64 {
+            batch.missed = from..to;
+            return Err(missed());
+        }
+        from = to;
+    }
+    Ok(())
 }
 
 /// The database does not say which row it refused: where it refused one, the halves are tried until one row is left, which
-/// the error names.
-fn insert_listed(
-    rows: &[Arc<dyn AnyRow>],
-    model: usize,
+/// the error names. How many rows it found.
+fn send_listed(
+    batch: &Batch,
+    places: Range<usize>,
     layout: &Layout,
-    run: &mut dyn FnMut(&[Param<'_>]) -> Result<()>,
-) -> Result<()> {
-    let table = layout.table(model)?;
+    run: &mut dyn FnMut(&[Param<'_>]) -> Result<u64>,
+) -> Result<u64> {
+    let table = layout.table(batch.model)?;
+    let rows = batch.rows.get(places.clone()).unwrap_or_default();
     let mut binder = Binder::new(table);
     let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
     for row in rows {
-        row.inserted(&mut binder)?;
+        batch.change.bind(table, &**row, &mut binder)?;
         lists.resize_with(binder.values.len(), || Vec::with_capacity(rows.len()));
         lists.iter_mut().zip(binder.values.drain(..)).for_each(|(list, value)| list.push(value));
     }
     let params: Vec<Param<'_>> = lists.into_iter().map(Param::List).collect();
     match (run(&params), rows) {
-        (Err(error), [row]) if error.is_about_a_row() => {
-            row.inserted(&mut binder)?;
-            Err(about_row(about_entry(layout, model, error, &binder.values), table, &binder.values))
-        }
+        (Err(error), [row]) if error.is_about_a_row() => Err(about_row(error, layout, batch, &**row)),
         (Err(error), _) if error.is_about_a_row() => {
             drop(params);
-            let (first, second) = rows.split_at(rows.len() / 2);
-            insert_listed(first, model, layout, run)?;
-            insert_listed(second, model, layout, run)
+            let middle = places.start + rows.len() / 2;
+            let first = send_listed(batch, places.start..middle, layout, run)?;
+            Ok(first + send_listed(batch, middle..places.end, layout, run)?)
         }
-        (inserted, _) => inserted,
+        (found, _) => found,
     }
 }
 
+/// A row was not there to be changed or removed; which, and why, is found out by who sends.
+fn missed() -> Error {
+    Error::new(ErrorKind::NotFound, "a row that is to be changed or removed is not there any more")
+}
+
 /// Says which row a statement failed on.
-fn about_row(error: Error, table: &'static Table, values: &[Value<'_>]) -> Error {
+fn about_row(error: Error, layout: &Layout, batch: &Batch, row: &dyn AnyRow) -> Error {
+    let Ok(table) = layout.table(batch.model) else { return error };
+    let mut binder = Binder::new(table);
+    if row.values(&mut binder).is_err() {
+        return error;
+    }
+    let values = &binder.values;
+    let error = match batch.change {
+        Change::Insert => about_entry(layout, batch.model, error, values),
+        _ => error,
+    };
     match values.get(table.id) {
         Some(id) => error
             .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),

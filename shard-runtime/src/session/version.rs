@@ -1,12 +1,17 @@
 //! Optimistic locking: the version that a row was read with, and what it means when it has moved.
 
+use std::collections::HashSet;
+
 use super::Session;
 use super::ask::locate;
+use super::identity::IdKey;
+use super::pending::{Batch, Load};
 use super::read::gone;
+use crate::commit::Change;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Sharded, Table, values_of};
+use crate::model::{Binder, Sharded, Table, values_of};
 use crate::query::Holds;
-use crate::sql::{Dialect, Param, quoted};
+use crate::sql::Param;
 use crate::stored::Stored;
 use crate::value::{Field, Value};
 
@@ -52,12 +57,13 @@ impl Version {
     pub(super) fn put_back<T: Sharded + Clone>(&self, row: &mut Stored<T>) -> Result<()> {
         self.put(row, self.number)
     }
+}
 
-    /// What a statement about the row whose id is its first parameter says besides; the version is the second.
-    pub(super) fn condition(&self, table: &Table, dialect: Dialect) -> String {
-        let name = table.columns.get(self.place).map_or("", |column| column.name);
-        format!(" AND {} = {}", quoted(name), dialect.param(2))
-    }
+fn stale(id: &str, found: i64, had: i64) -> Error {
+    let said = format!(
+        "the row with id {id} was changed by somebody else since it was read: it has version {found}, and had {had}"
+    );
+    Error::new(ErrorKind::Stale, said)
 }
 
 impl Session {
@@ -71,17 +77,76 @@ impl Session {
         let Some(version) = version else { return gone::<T>(row.id(), row.shard()) };
         match self.stored_version(shard, row) {
             Ok(Some(found)) => {
-                let said = format!(
-                    "the row with id {:?} was changed by somebody else since it was read: it has version {found}, \
-                     and had {}",
-                    row.id(),
-                    version.number
-                );
-                locate(Error::new(ErrorKind::Stale, said), row.shard(), Some(T::TABLE))
+                let error = stale(&format!("{:?}", row.id()), found, version.number);
+                locate(error, row.shard(), Some(T::TABLE))
             }
             Ok(None) => gone::<T>(row.id(), row.shard()),
             Err(error) => error,
         }
+    }
+
+    /// After a row was not there to be changed or removed, and everything that was sent is undone: which, and why.
+    pub(super) fn explained(&mut self, loads: &[Load], error: Error) -> Error {
+        for load in loads {
+            if let Some(missed) = load.batches.iter().position(|batch| !batch.missed.is_empty()) {
+                return match self.first_missed(load.shard, &load.batches, missed) {
+                    Ok(Some(found)) => found,
+                    Ok(None) | Err(_) => error,
+                };
+            }
+        }
+        error
+    }
+
+    /// The first row of a batch that is not there, or not as it was read; but those that came into being or were changed
+    /// by a batch before it.
+    fn first_missed(&mut self, shard: usize, batches: &[Batch], missed: usize) -> Result<Option<Error>> {
+        let cluster = self.cluster.clone();
+        let database = cluster.layout().place(shard)?.database;
+        let (Some(batch), Some(link), Some(handle)) =
+            (batches.get(missed), self.links.get_mut(database), cluster.shards().at(shard))
+        else {
+            return Ok(None);
+        };
+        link.read(&cluster, database)?;
+        let table = cluster.layout().table(batch.model)?;
+        let mut own = HashSet::new();
+        for before in batches.iter().take(missed).filter(|before| before.model == batch.model) {
+            for row in &before.rows {
+                let mut binder = Binder::new(table);
+                row.values(&mut binder)?;
+                own.extend(binder.values.get(table.id).map(IdKey::of));
+            }
+        }
+        let place = match batch.change {
+            Change::Update { version, .. } | Change::Delete { version } => version,
+            Change::Insert => None,
+        };
+        for row in batch.rows.get(batch.missed.clone()).unwrap_or_default() {
+            let mut binder = Binder::new(table);
+            batch.change.bind(table, &**row, &mut binder)?;
+            // The parameters end with the id, or with the id and the version that it has to have.
+            let (was, values) = match (place, binder.values.as_slice()) {
+                (Some(_), [values @ .., Value::Integer(was)]) => (Some(*was), values),
+                (_, values) => (None, values),
+            };
+            let Some(id) = values.last().filter(|id| !own.contains(&IdKey::of(id))) else { continue };
+            let stored = self.stored_values(table, shard, id)?;
+            let found = match place.and_then(|place| stored.get(place)) {
+                Some(Value::Integer(found)) => Some(*found),
+                _ => None,
+            };
+            let error = match (stored.is_empty(), found, was) {
+                (true, ..) => {
+                    let said = format!("there is no row with id {id} any more");
+                    Error::new(ErrorKind::NotFound, said)
+                }
+                (_, Some(found), Some(was)) if found != was => stale(&id.to_string(), found, was),
+                _ => continue,
+            };
+            return Ok(Some(locate(error, handle, Some(table))));
+        }
+        Ok(None)
     }
 
     /// The version that a row has on its shard now.

@@ -1,8 +1,10 @@
 //! The statements about single rows of a model's table, by their ids.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::{Dialect, quoted};
+use crate::commit::Change;
 use crate::model::{ColumnDef, IdKind, KeyColumns, Table};
 
 /// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
@@ -65,9 +67,62 @@ impl TableSql {
         }
     }
 
-    /// What inserts rows, in the way that is best.
-    pub(crate) fn sent(&self) -> &str {
-        self.insert_lists.as_deref().unwrap_or(&self.insert)
+    /// What does this with one row; its parameters are those that [`Change::bind`] says.
+    pub(crate) fn change(&self, table: &Table, change: &Change) -> Cow<'_, str> {
+        match change {
+            Change::Insert => Cow::Borrowed(&self.insert),
+            Change::Update { columns, version } => Cow::Owned(self.update(table, columns, *version)),
+            Change::Delete { version: None } => Cow::Borrowed(&self.delete),
+            Change::Delete { version: Some(version) } => {
+                let version = self.column(*version);
+                Cow::Owned(format!("{} AND {version} = {}", self.delete, self.dialect.param(2)))
+            }
+        }
+    }
+
+    /// What does this with many rows, where that is better than one after the other: a list for each parameter.
+    pub(crate) fn change_lists(&self, table: &Table, change: &Change) -> Option<Cow<'_, str>> {
+        if *change == Change::Insert {
+            return self.insert_lists.as_deref().map(Cow::Borrowed);
+        }
+        if self.dialect != Dialect::Postgres {
+            return None;
+        }
+        let (columns, version): (&[usize], _) = match change {
+            Change::Insert => (&[], &None),
+            Change::Update { columns, version } => (columns, version),
+            Change::Delete { version } => (&[], version),
+        };
+        let listed = |place: usize, column: usize| {
+            let kind =
+                table.columns.get(column).map_or("text", |column| self.dialect.column_type(column.kind));
+            format!("{}::{kind}[]", self.dialect.param(place + 1))
+        };
+        let given = columns.iter().chain([&table.id]).chain(version);
+        let lists: Vec<String> = given.enumerate().map(|(place, &column)| listed(place, column)).collect();
+        let names: Vec<String> = (0..lists.len()).map(|place| format!("c{place}")).collect();
+        let rows = format!("unnest({}) AS sharded_new({})", lists.join(", "), names.join(", "));
+        let is = |column: usize, place: usize| {
+            format!("{}.{} = sharded_new.c{place}", self.name, self.column(column))
+        };
+        let mut condition = is(table.id, columns.len());
+        if let Some(version) = version {
+            condition = format!("{condition} AND {}", is(*version, columns.len() + 1));
+        }
+        Some(Cow::Owned(match change {
+            Change::Update { .. } => {
+                let set = columns.iter().enumerate();
+                let set =
+                    set.map(|(place, &column)| format!("{} = sharded_new.c{place}", self.column(column)));
+                let set: Vec<String> = set.collect();
+                format!("UPDATE {} SET {} FROM {rows} WHERE {condition}", self.name, set.join(", "))
+            }
+            _ => format!("DELETE FROM {} USING {rows} WHERE {condition}", self.name),
+        }))
+    }
+
+    fn column(&self, column: usize) -> &str {
+        self.columns.get(column).map_or("", String::as_str)
     }
 
     /// Inserts a row or, where its id is there with the same key, sets its other columns. Where the model has a version,
@@ -105,7 +160,7 @@ impl TableSql {
 
     /// Sets these columns of the row with an id, where it has this version; these are the last parameters.
     pub(crate) fn update(&self, table: &Table, columns: &[usize], version: Option<usize>) -> String {
-        let name = |column: usize| self.columns.get(column).map_or("", String::as_str);
+        let name = |column: usize| self.column(column);
         // Rendered for every row that is updated: one text, without others on the way.
         let mut sql = String::with_capacity(64 + self.name.len() + 32 * columns.len());
         let _ = write!(sql, "UPDATE {} SET ", self.name);

@@ -25,6 +25,7 @@ mod columns;
 mod committing;
 mod comparing;
 mod configuration;
+mod connections;
 mod contention;
 mod existence;
 mod explaining;

@@ -2,6 +2,7 @@
 //! knows of shards, models or plans.
 
 mod attached;
+mod budget;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -12,7 +13,7 @@ mod sqlite_file;
 mod sqlite_functions;
 
 pub(crate) use attached::{Attached, attach};
-pub(crate) use pool::{Pool, Pooled};
+pub(crate) use pool::{Check, Holder, Pool, Pooled};
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::{PostgresDriver, PostgresSource};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};

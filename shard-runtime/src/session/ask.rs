@@ -409,12 +409,12 @@ impl Session {
             return Ok(false);
         };
         let begun = match self.deadline {
-            None => link.read(&self.cluster, database),
+            None => link.read(&self.cluster, &self.holder, database),
             Some(deadline) if deadline <= Instant::now() => Err(Error::new(
                 ErrorKind::TimedOut,
                 "the session's timeout was over before the shard was asked",
             )),
-            Some(deadline) => link.read(&self.cluster, database).map(|()| {
+            Some(deadline) => link.read(&self.cluster, &self.holder, database).map(|()| {
                 if let Some(connection) = link.connection() {
                     connection.set_deadline(Some(deadline));
                 }

@@ -49,6 +49,7 @@ use pending::Pending;
 
 use crate::cluster::Cluster;
 use crate::commit::Commit;
+use crate::driver::Holder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, Insert, Sharded, Table, size_of, values_of};
 use crate::query::{Locate, Query, Write};
@@ -75,6 +76,8 @@ use crate::value::{Field, Value};
 /// A session is used by one thread at a time, and may be sent to another.
 pub struct Session {
     cluster: Cluster,
+    /// Who holds the connections of all links.
+    holder: Holder,
     /// One for each database.
     links: Vec<Link>,
     /// One for each shard.
@@ -108,6 +111,7 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
         Session {
+            holder: Holder::default(),
             links: (0..cluster.databases()).map(|_| Link::default()).collect(),
             pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
             identities: IdentityMap::default(),

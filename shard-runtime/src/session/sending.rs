@@ -218,7 +218,7 @@ impl Errand {
         }
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
         let sql = own.sent();
-        let connection: &dyn Connection = &***connection;
+        let connection: &dyn Connection = &**connection;
         let (model, told) = (batch.model, &mut self.told);
         let mut statement = connection.prepare(sql).map_err(|error| locate(error, handle, Some(table)))?;
         let mut run = |insert: &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>| {

@@ -267,6 +267,19 @@ impl Builder {
     /// file, or `sqlite::memory:`; with the feature `postgres` also `postgres://<user>:<password>@<host>/<database>`, and
     /// with `?schema=<schema>` where several shards share a database. Shards of all kinds can be of one cluster.
     ///
+    /// Connections to a server are encrypted where the URL says so and the feature `tls` is there:
+    ///
+    /// | `sslmode=` | |
+    /// |---|---|
+    /// | nothing, or `disable` | not encrypted, with the feature or without it |
+    /// | `prefer` | encrypted where the server offers it; not where it does not, nor without the feature |
+    /// | `require`, `verify-full` | encrypted, or an error |
+    ///
+    /// What encrypts verifies: that an authority that is trusted has signed the server's certificate, and that it is for
+    /// the host that the URL names. So `require` is stricter than `libpq` has it, and the same as `verify-full`; and a
+    /// server whose certificate is not trusted is an error under `prefer`, too. The authorities are the platform's or,
+    /// with `sslrootcert=<path>`, those in that file of PEM certificates and no others.
+    ///
     /// The order of the shards is part of the cluster's layout: hash placement counts them, and answers from
     /// several shards come in this order where nothing else orders them.
     pub fn shard(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {

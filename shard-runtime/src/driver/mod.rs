@@ -15,7 +15,7 @@ mod sqlite_functions;
 pub(crate) use attached::{Attached, attach};
 pub(crate) use pool::{Check, Holder, Pool, Pooled};
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::{PostgresDriver, PostgresSource};
+pub(crate) use postgres::{Asked, PostgresDriver, PostgresSource};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
 
 use std::any::Any;
@@ -105,6 +105,8 @@ pub(crate) struct Address {
     pub(crate) schema: Option<String>,
     pub(crate) user: String,
     pub(crate) password: Option<String>,
+    /// Whether nobody may speak to it who does not encrypt.
+    pub(crate) is_encrypted: bool,
 }
 
 /// A column as the database has it.

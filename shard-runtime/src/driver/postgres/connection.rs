@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use tokio_postgres::config::Config;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 
+use super::encryption::Encryptor;
 use super::errors::from_postgres;
 use super::executor::Executor;
 use super::statement::PostgresStatement;
@@ -60,6 +61,7 @@ pub(super) struct PostgresConnection {
     // Dropped before the event loop that its requests need.
     client: Client,
     executor: Executor,
+    encryptor: Encryptor,
     statements: RefCell<HashMap<String, Statement>>,
     state: Cell<State>,
     deadline: Cell<Option<Instant>>,
@@ -67,15 +69,11 @@ pub(super) struct PostgresConnection {
 }
 
 impl PostgresConnection {
-    pub(super) fn connect(config: &Config, busy_timeout: Duration) -> Result<Self> {
+    pub(super) fn connect(config: &Config, encryptor: Encryptor, busy_timeout: Duration) -> Result<Self> {
         let executor = Executor::new()?;
-        let (client, connection) = executor.wait(config.connect(NoTls)).map_err(from_postgres)?;
-        executor.spawn(async move {
-            // How it ends is told to whoever waits for an answer.
-            let _ = connection.await;
-        });
+        let client = encryptor.connect(config, &executor)?;
         let (statements, state, deadline) = (RefCell::default(), Cell::new(State::Idle), Cell::new(None));
-        Ok(PostgresConnection { client, executor, statements, state, deadline, busy_timeout })
+        Ok(PostgresConnection { client, executor, encryptor, statements, state, deadline, busy_timeout })
     }
 
     /// Sets what a connection needs; makes the schema where it is wanted.
@@ -210,14 +208,14 @@ impl PostgresConnection {
     /// Ends a statement that is under way and that nobody wants any more: `rest` waits for its end.
     pub(super) fn give_up(&self, rest: impl Future<Output = Result<(), tokio_postgres::Error>> + Send) {
         let token = self.client.cancel_token();
-        let client = &self.client;
+        let (client, encryptor) = (&self.client, &self.encryptor);
         let ended = self.executor.wait(async move {
             let mut rest = pin!(rest);
             if let Ok(ended) = tokio::time::timeout(RUNNING_OUT, rest.as_mut()).await {
                 return Some(ended);
             }
             let cancelled = tokio::time::timeout(CANCELLING, async {
-                let _ = token.cancel_query(NoTls).await;
+                encryptor.cancel(&token).await;
                 let ended = rest.await;
                 let is_cancelled =
                     |error: &tokio_postgres::Error| error.code() == Some(&SqlState::QUERY_CANCELED);

@@ -27,6 +27,7 @@ mod comparing;
 mod configuration;
 mod connections;
 mod contention;
+mod counted_ids;
 mod existence;
 mod explaining;
 mod expressions;

@@ -153,7 +153,8 @@ impl Session {
         Ok(row)
     }
 
-    /// Adds many rows; the answer is in their order. Rows with `#[id(auto)]` are sent in one batch per shard.
+    /// Adds many rows; the answer is in their order. Rows with `#[id(auto)]` are sent in one batch per shard. (On PostgreSQL
+    /// that takes the right to use the column's sequence, beside the right to insert.)
     ///
     /// Of more than 16,384 rows (or 8 MiB of values), whatever their ids are, each so many are sent before the next are
     /// taken from the iterator, after what waited before. So a shard is locked when the first portion has come that has

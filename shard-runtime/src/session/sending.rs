@@ -18,8 +18,8 @@ use crate::commit::AnyRow;
 use crate::driver::{Connection, Pooled, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Binder, IdKind, Table};
-use crate::sql::Param;
-use crate::value::Value;
+use crate::sql::{Param, TableSql};
+use crate::value::{Value, mismatch};
 
 /// What there is to do at least besides the largest part, in bytes, for workers to be worth waking.
 const WORTH_WAKING: usize = 512 * PER_ROW;
@@ -60,14 +60,9 @@ impl Session {
     pub(super) fn send_batch(&self, shard: usize, batch: &mut Batch) -> Result<()> {
         let layout = self.cluster.layout();
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-        match &own.insert_lists {
-            None => self.on(shard, table, &own.insert, |statement| {
-                insert(statement, batch, layout, || false).map(|rows| ((), rows))
-            }),
-            Some(lists) => in_lists(batch, layout, &mut |params| {
-                self.on(shard, table, lists, |statement| Ok(((), statement.execute(params)?)))
-            }),
-        }
+        insert(batch, layout, own, &|| false, &mut |sql, insert| {
+            self.on(shard, table, sql, |statement| Ok(((), insert(statement)?)))
+        })
     }
 
     /// The databases that loads are for, each with the places of its loads.
@@ -145,9 +140,10 @@ impl Session {
         }
         loads.sort_by_key(|load| load.shard);
         told.sort_by_key(|told| told.shard);
-        for Told { shard, model, watch, rows, error } in told {
+        for Told { shard, model, in_lists, watch, rows, error } in told {
             if let Some(handle) = self.cluster.shards().at(shard) {
-                let sql = self.cluster.layout().sql(model, shard)?.sent();
+                let own = self.cluster.layout().sql(model, shard)?;
+                let sql = own.insert_lists.as_deref().filter(|_| in_lists).unwrap_or(&own.insert);
                 watch.ended(&self.cluster, handle, sql, rows, error);
             }
         }
@@ -186,6 +182,8 @@ struct Errand {
 struct Told {
     shard: usize,
     model: usize,
+    /// Which of the model's two statements it was.
+    in_lists: bool,
     watch: Watch,
     rows: u64,
     error: Option<ErrorKind>,
@@ -217,33 +215,56 @@ impl Errand {
             return Ok(());
         }
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-        let sql = own.sent();
         let connection: &dyn Connection = &**connection;
         let (model, told) = (batch.model, &mut self.told);
-        let mut statement = connection.prepare(sql).map_err(|error| locate(error, handle, Some(table)))?;
-        let mut run = |insert: &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>| {
+        insert(batch, layout, own, &is_in_vain, &mut |sql, insert| {
+            let mut statement =
+                connection.prepare(sql).map_err(|error| locate(error, handle, Some(table)))?;
             let mut watch = Watch::begin(&self.cluster, handle, Some(table.name), sql);
             let sent = insert(&mut *statement);
             watch.stop();
             let sent = sent.map_err(|error| locate(error, handle, Some(table)));
             let (rows, error) = (*sent.as_ref().unwrap_or(&0), sent.as_ref().err().map(Error::kind));
-            told.push(Told { shard, model, watch, rows, error });
+            let in_lists = own.insert_lists.as_deref() == Some(sql);
+            told.push(Told { shard, model, in_lists, watch, rows, error });
             sent.map(|_| ())
-        };
-        match own.insert_lists {
-            None => run(&mut |statement| insert(statement, batch, layout, is_in_vain)),
-            Some(_) => in_lists(batch, layout, &mut |params| run(&mut |statement| statement.execute(params))),
+        })
+    }
+}
+
+/// Does something with a statement of this text, which says how many rows it was about.
+type Run<'r> = dyn FnMut(&str, &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>) -> Result<()> + 'r;
+
+/// How many rows a statement with a list for each column inserts at most.
+const LISTED: usize = 10_000;
+
+/// Inserts the rows of a batch in the way that is best for their database, and notes the ids that were counted.
+fn insert(
+    batch: &mut Batch,
+    layout: &Layout,
+    own: &TableSql,
+    is_in_vain: &dyn Fn() -> bool,
+    run: &mut Run<'_>,
+) -> Result<()> {
+    let (rows, counts) = (batch.rows.len(), layout.table(batch.model)?.id_kind == IdKind::Auto);
+    match &own.insert_lists {
+        // Of one row there is no list to be made.
+        Some(lists) if !counts || rows > 1 => {
+            let Batch { model, rows, counted, .. } = batch;
+            let listing = Listing { model: *model, layout, lists, single: &own.insert, counts };
+            rows.chunks(LISTED).try_for_each(|rows| listing.insert(rows, counted, run))
         }
+        _ => run(&own.insert, &mut |statement| insert_one_by_one(statement, batch, layout, is_in_vain)),
     }
 }
 
 /// Inserts the rows of a batch one by one, for as long as that is not in vain, and notes the ids that were counted; how
 /// many rows.
-fn insert(
+fn insert_one_by_one(
     statement: &mut dyn Prepared,
     batch: &mut Batch,
     layout: &Layout,
-    is_in_vain: impl Fn() -> bool,
+    is_in_vain: &dyn Fn() -> bool,
 ) -> Result<u64> {
     let table = layout.table(batch.model)?;
     let counts = table.id_kind == IdKind::Auto;
@@ -267,44 +288,79 @@ fn insert(
     Ok(inserted)
 }
 
-/// How many rows a statement with a list for each column inserts at most.
-const LISTED: usize = 10_000;
-
-/// Inserts the rows of a batch by statements with a list for each column.
-fn in_lists(batch: &Batch, layout: &Layout, run: &mut dyn FnMut(&[Param<'_>]) -> Result<()>) -> Result<()> {
-    batch.rows.chunks(LISTED).try_for_each(|rows| insert_listed(rows, batch.model, layout, run))
+/// Statements that insert rows by a list for each column.
+struct Listing<'l> {
+    model: usize,
+    layout: &'l Layout,
+    lists: &'l str,
+    /// What inserts one row.
+    single: &'l str,
+    /// Whether the database counts the ids, and says them in the rows' order.
+    counts: bool,
 }
 
-/// The database does not say which row it refused: where it refused one, the halves are tried until one row is left, which
-/// the error names.
-fn insert_listed(
-    rows: &[Arc<dyn AnyRow>],
-    model: usize,
-    layout: &Layout,
-    run: &mut dyn FnMut(&[Param<'_>]) -> Result<()>,
-) -> Result<()> {
-    let table = layout.table(model)?;
-    let mut binder = Binder::new(table);
-    let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
-    for row in rows {
-        row.inserted(&mut binder)?;
-        lists.resize_with(binder.values.len(), || Vec::with_capacity(rows.len()));
-        lists.iter_mut().zip(binder.values.drain(..)).for_each(|(list, value)| list.push(value));
-    }
-    let params: Vec<Param<'_>> = lists.into_iter().map(Param::List).collect();
-    match (run(&params), rows) {
-        (Err(error), [row]) if error.is_about_a_row() => {
+impl Listing<'_> {
+    /// The database does not say which row it refused: where it refused one, the halves are tried until one row is left,
+    /// which the error names.
+    fn insert(&self, rows: &[Arc<dyn AnyRow>], counted: &mut Vec<i64>, run: &mut Run<'_>) -> Result<()> {
+        let table = self.layout.table(self.model)?;
+        let mut binder = Binder::new(table);
+        if let ([row], true) = (rows, self.counts) {
             row.inserted(&mut binder)?;
-            Err(about_row(about_entry(layout, model, error, &binder.values), table, &binder.values))
+            return run(self.single, &mut |statement| {
+                counted.push(statement.insert(&binder.values)?);
+                Ok(1)
+            });
         }
-        (Err(error), _) if error.is_about_a_row() => {
-            drop(params);
-            let (first, second) = rows.split_at(rows.len() / 2);
-            insert_listed(first, model, layout, run)?;
-            insert_listed(second, model, layout, run)
+        let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
+        for row in rows {
+            row.inserted(&mut binder)?;
+            lists.resize_with(binder.values.len(), || Vec::with_capacity(rows.len()));
+            lists.iter_mut().zip(binder.values.drain(..)).for_each(|(list, value)| list.push(value));
         }
-        (inserted, _) => inserted,
+        let params: Vec<Param<'_>> = lists.into_iter().map(Param::List).collect();
+        let inserted = run(self.lists, &mut |statement| match self.counts {
+            true => counted_ids(statement, &params, rows.len(), counted),
+            false => statement.execute(&params),
+        });
+        match (inserted, rows) {
+            (Err(error), [row]) if error.is_about_a_row() => {
+                row.inserted(&mut binder)?;
+                let error = about_entry(self.layout, self.model, error, &binder.values);
+                Err(about_row(error, table, &binder.values))
+            }
+            (Err(error), _) if error.is_about_a_row() => {
+                drop(params);
+                let (first, second) = rows.split_at(rows.len() / 2);
+                self.insert(first, counted, run)?;
+                self.insert(second, counted, run)
+            }
+            (inserted, _) => inserted,
+        }
     }
+}
+
+/// Inserts so many rows, and adds the ids that were counted for them; how many rows.
+fn counted_ids(
+    statement: &mut dyn Prepared,
+    params: &[Param<'_>],
+    rows: usize,
+    counted: &mut Vec<i64>,
+) -> Result<u64> {
+    let mut ids = Vec::with_capacity(rows);
+    let mut answer = statement.query(params)?;
+    while answer.advance()? {
+        match answer.value(0)? {
+            Value::Integer(id) => ids.push(id),
+            other => return Err(Error::from(mismatch("an id", &other))),
+        }
+    }
+    if ids.len() != rows {
+        let said = format!("the database has counted {} ids for {rows} rows", ids.len());
+        return Err(Error::new(ErrorKind::Database, said));
+    }
+    counted.append(&mut ids);
+    Ok(rows as u64)
 }
 
 /// Says which row a statement failed on.

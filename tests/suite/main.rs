@@ -63,6 +63,7 @@ mod pushdown;
 mod raw_sql;
 mod recovering;
 mod reference;
+mod reference_for_update;
 mod referring;
 mod relations;
 mod relocating;

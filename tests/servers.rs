@@ -387,6 +387,81 @@ fn who_waits_for_each_other_on_one_server_is_told() {
     let failed: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!((failed[0].kind(), failed[0].shard()), (ErrorKind::Busy, Some("a")), "{failed:?}");
+    assert_eq!(code(&failed[0]), "40P01");
+}
+
+/// What the server itself called an error.
+fn code(error: &Error) -> &str {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    source.and_then(tokio_postgres::Error::code).map_or("", |code| code.code())
+}
+
+#[test]
+fn a_unit_that_lost_in_a_deadlock_is_tried_again() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let (tried, both_hold_one) = (AtomicU64::new(0), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        for order in [[1, 2], [2, 1]] {
+            let (cluster, tried, both_hold_one) = (&cluster, &tried, &both_hold_one);
+            scope.spawn(move || {
+                let mut is_first_time = true;
+                let unit = |session: &mut Session| {
+                    tried.fetch_add(1, Ordering::Relaxed);
+                    rename(session, order[0], "a")?;
+                    if std::mem::take(&mut is_first_time) {
+                        both_hold_one.wait();
+                    }
+                    rename(session, order[1], "a").map(drop)
+                };
+                cluster.transaction(unit).unwrap();
+            });
+        }
+    });
+    assert_eq!(tried.into_inner(), 3, "one of them was told, and tried again");
+}
+
+/// The row is moved to another partition by somebody else while it is waited for: the one case in which PostgreSQL has a
+/// statement fail to serialize at the level at which sessions write.
+#[test]
+fn a_unit_that_cannot_be_serialized_is_tried_again() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let other = place.client("a");
+    other.run(
+        "CREATE TABLE parts (id bigint, part bigint, times bigint) PARTITION BY LIST (part); \
+         CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1); \
+         CREATE TABLE parts_2 PARTITION OF parts FOR VALUES IN (2); INSERT INTO parts VALUES (1, 1, 0)",
+    );
+    let count = |session: &mut Session| -> Result<(), Error> {
+        let counted = Sql::new("UPDATE parts SET times = times + 1 WHERE id = 1").on_shard("a");
+        session.execute(counted).map(drop)
+    };
+    let waits = || soon(|| running(&place, "SET times = times + 1") == "1");
+    other.run("BEGIN; UPDATE parts SET part = 2 WHERE id = 1");
+    let error = std::thread::scope(|scope| {
+        let counting = scope.spawn(|| count(&mut cluster.session()));
+        waits();
+        other.run("COMMIT");
+        counting.join().unwrap()
+    });
+    assert_eq!(code(&assert_error(error, ErrorKind::Busy, "a")), "40001");
+    // Whoever runs the unit again has not to be told.
+    other.run("BEGIN; UPDATE parts SET part = 1 WHERE id = 1");
+    let tried = AtomicU64::new(0);
+    let unit = |session: &mut Session| {
+        tried.fetch_add(1, Ordering::Relaxed);
+        count(session)
+    };
+    std::thread::scope(|scope| {
+        let counting = scope.spawn(|| cluster.transaction(unit));
+        waits();
+        other.run("COMMIT");
+        counting.join().unwrap().unwrap();
+    });
+    assert_eq!((tried.into_inner(), other.text("SELECT times FROM parts").as_str()), (2, "1"));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 mod client;
 #[path = "servers/cut.rs"]
 mod cut;
+#[path = "servers/meeting.rs"]
+mod meeting;
 mod postgres_server;
 
 use std::ops::ControlFlow;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use client::Client;
 use cut::Cut;
 use jiff::Timestamp;
+use meeting::Meeting;
 use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, Commit, Error, ErrorKind, Session, Sharded, Sql, Stored};
 
@@ -316,6 +319,41 @@ fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
     assert_eq!(ids(&mut session), [1, 2, 3, 4]);
     session.commit().unwrap();
     assert_eq!(ids(&mut cluster.session()), [1, 2, 3, 4]);
+}
+
+#[test]
+fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
+    let Some(server) = server() else { return };
+    let (place, meeting) = (Place::new(&server.url()), Meeting::before(&server.url()));
+    drop(filled(&place));
+    let builder = ["a", "b"].iter().enumerate().fold(Cluster::builder(), |builder, (way, shard)| {
+        builder.shard(*shard, format!("{}?schema={}", meeting.url(way), place.schema(shard)))
+    });
+    let cluster = builder.control(place.shard("a")).open::<(Company, Measure)>().unwrap();
+    let mut session = cluster.session();
+    let ordered = || Company::select().all_shards().order_by(Company::ID.asc());
+    // The text is sent where it is prepared, and only there.
+    meeting.wait_for("ORDER BY");
+    assert_eq!(session.all(ordered()).unwrap().len(), 3);
+    assert!(meeting.has_been());
+    session.commit().unwrap();
+    // Where one cannot prepare it, what the other has prepared is given up, and both go on.
+    let wrong = || Sql::new("SELECT id FROM {companies} WHERE id > 1").all_shards();
+    place.client("a").run("ALTER TABLE companies RENAME TO others");
+    rename(&mut session, 3, "b").unwrap();
+    assert_error(session.all(wrong()), ErrorKind::Schema, "a");
+    place.client("a").run("ALTER TABLE others RENAME TO companies");
+    assert_eq!(session.all(wrong()).unwrap().len(), 2);
+    assert_eq!(session.all(ordered()).unwrap().len(), 3);
+    session.commit().unwrap();
+    assert_eq!(
+        cluster
+            .session()
+            .all(Company::select().all_shards().filter(Company::NAME.eq("changed")))
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[test]

@@ -16,9 +16,10 @@ use tokio_postgres::{Client, Statement};
 use super::encryption::Encryptor;
 use super::errors::from_postgres;
 use super::executor::Executor;
+use super::preparation::Preparation;
 use super::statement::PostgresStatement;
 use crate::driver::{
-    ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Synchronous, Transaction,
+    ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Preparing, Synchronous, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Param, quoted};
@@ -239,6 +240,11 @@ impl PostgresConnection {
     }
 
     pub(super) fn prepared(&self, sql: &str) -> Result<Statement> {
+        self.preparation(sql)?.finish()
+    }
+
+    /// A statement that is prepared, or is to be.
+    fn preparation(&self, sql: &str) -> Result<Preparation<'_>> {
         self.check_whole()?;
         // The protocol has two bytes for their number, and a text with more is long.
         if sql.len() > usize::from(u16::MAX) && sql.contains(ONE_TOO_MANY) {
@@ -247,25 +253,18 @@ impl PostgresConnection {
             return Err(Error::new(ErrorKind::TooManyValues, said));
         }
         if let Some(statement) = self.statements.borrow().get(sql) {
-            return Ok(statement.clone());
+            return Ok(Preparation::known(self, statement.clone()));
         }
-        let client = &self.client;
-        let mut preparing = pin!(self.after_what_is_due(async move { client.prepare(sql).await }));
-        let prepared = match self.executor.wait_until(self.deadline.get(), preparing.as_mut()) {
-            Ok(Ok(statement)) => statement,
-            Ok(Err(error)) => return Err(self.failed(from_postgres(error))),
-            Err(stopped) => {
-                // What was written before in the transaction is not lost for it.
-                self.give_up(async move { preparing.await.map(drop) });
-                return Err(stopped);
-            }
-        };
+        Ok(Preparation::new(self, sql))
+    }
+
+    /// Keeps a statement that is prepared.
+    pub(super) fn keep(&self, sql: String, statement: Statement) {
         let mut statements = self.statements.borrow_mut();
         if statements.len() >= STATEMENTS {
             statements.clear();
         }
-        statements.insert(sql.to_owned(), prepared.clone());
-        Ok(prepared)
+        statements.insert(sql, statement);
     }
 
     /// The first column of the rows that a statement with one text finds.
@@ -309,6 +308,19 @@ impl Connection for PostgresConnection {
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         let statement = self.prepared(sql)?;
         Ok(Box::new(PostgresStatement::new(self, statement, sql)))
+    }
+
+    fn begin_to_prepare<'c>(&'c self, sql: &str) -> Preparing<'c> {
+        let mut preparation = match self.preparation(sql) {
+            Ok(preparation) => preparation,
+            Err(error) => return Preparing::Done(Err(error)),
+        };
+        preparation.begin();
+        let sql = sql.to_owned();
+        Preparing::Begun(Box::new(move || {
+            let statement = preparation.finish()?;
+            Ok(Box::new(PostgresStatement::new(self, statement, &sql)))
+        }))
     }
 
     fn run(&self, sql: &str) -> Result<()> {

@@ -8,6 +8,7 @@ mod connection;
 mod encryption;
 mod errors;
 mod executor;
+mod preparation;
 mod rows;
 mod statement;
 mod values;

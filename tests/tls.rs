@@ -90,10 +90,10 @@ impl World {
 /// Opening a cluster of one shard at this URL must fail so, and tell no secret.
 #[track_caller]
 fn refused(server: &Server, url: &str, kind: ErrorKind, texts: &[&str]) {
-    let error = Cluster::builder().shard("a", url).create::<Company>().err().expect("an error");
+    let error = Cluster::builder().shard("a", url).create::<Company>().expect_err("an error");
     // With servers only, the control database is on the first, and is the first to be connected to.
     let with_files = Cluster::builder().control("sqlite::memory:").shard("a", url).create::<Company>();
-    let on_shard = with_files.err().expect("an error");
+    let on_shard = with_files.expect_err("an error");
     assert_eq!((on_shard.kind(), on_shard.shard()), (kind, Some("a")), "{on_shard}");
     for error in [error, on_shard] {
         assert_eq!(error.kind(), kind, "{error}");

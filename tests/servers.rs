@@ -257,6 +257,19 @@ fn what_cannot_be_opened_is_said_without_secrets() {
 }
 
 #[test]
+fn a_server_that_lets_nobody_in_is_not_waited_for_without_end() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    // It is reached, and says nothing.
+    let silent = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let url = format!("postgres://sharded:s3cret@127.0.0.1:{port}/x?connect_timeout=1");
+    let builder = Cluster::builder().shard("a", place.shard("a")).shard("b", url);
+    let error = assert_error(builder.create::<Company>().map(drop), ErrorKind::ConnectionLost, "b");
+    assert!(error.to_string().contains("let nobody in"), "{error}");
+}
+
+#[test]
 fn collations_of_our_own_are_refused() {
     #[derive(Sharded, Clone, Debug, PartialEq)]
     #[sharded(table = "names")]

@@ -313,9 +313,10 @@ impl Builder {
     /// have any number of them: what nobody uses is kept, and closed where another database needs its room.
     ///
     /// A session that holds connections never waits for others that do and wait for it in turn: none is given away after
-    /// which no session could have one of every database. So with `n` connections to `d` databases, `n - d + 1` sessions
-    /// can be under way at least, and up to `n` where most use one database each. Who finds none waits as long as
-    /// [`busy_timeout`](Builder::busy_timeout) says.
+    /// which no session could have one of every database. So with `n` connections to `d` databases `n / d` sessions that
+    /// use all of them can be under way at once, or `n - d + 1` that use one each. Who finds none waits as long as
+    /// [`busy_timeout`](Builder::busy_timeout) says. A session that waits for a database that does not answer has its
+    /// connections meanwhile, as one that waits for a lock has: where that may be many, say more.
     ///
     /// Beside them there is one connection to the control database and, where a server was lost in the middle of a commit
     /// over several, for a moment one more that finishes it.
@@ -425,7 +426,7 @@ impl Builder {
                 Some(shard) => error.on_shard(shard.name()),
                 None => error,
             })?;
-            // Connecting to a server takes long; of a file, a session on another thread may need no second one.
+            // Connecting to a server takes long, so that this one is kept.
             first.push(Some(made).filter(|_| database.driver.dialect() == Dialect::Postgres));
         }
         let is_decided = durable > 1 && control.decides();

@@ -169,8 +169,10 @@ impl Pooled {
     /// Gives the connection back for others to use. One that could not end its transaction is closed, which ends it.
     pub(crate) fn give_back(self) {
         let Pooled { connection, mut slot } = self;
-        if !connection.in_transaction() && connection.is_usable() {
-            slot.kept = Some(connection);
+        match !connection.in_transaction() && connection.is_usable() {
+            true => slot.kept = Some(connection),
+            // Before somebody else may have its place.
+            false => drop(connection),
         }
     }
 }

@@ -2,7 +2,6 @@
 //! the server's certificate, and that it is for the host that the URL names.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 #[cfg(unix)]
 use tokio_postgres::config::Host;
@@ -12,12 +11,13 @@ use tokio_postgres::{CancelToken, Client, NoTls, Socket};
 #[cfg(feature = "tls")]
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::CONNECTING;
 use super::errors::from_postgres;
 use super::executor::Executor;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a server that was reached may take to let somebody in.
-const ADMITTING: Duration = Duration::from_secs(30);
+/// How long a server that was reached may take to let somebody in: so many times as long as reaching it may take.
+const ADMITTING: u32 = 2;
 
 /// What a URL says of encryption, as it is written.
 #[derive(Clone, Copy, Default)]
@@ -185,9 +185,12 @@ where
     T: MakeTlsConnect<Socket, Stream: Send + 'static> + Send,
     T::TlsConnect: TlsConnect<Socket, Future: Send> + Send,
 {
-    let connecting = async { tokio::time::timeout(ADMITTING, config.connect(tls)).await };
+    let places = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
+    let reaching = config.get_connect_timeout().copied().unwrap_or(CONNECTING);
+    let patience = reaching.saturating_mul(places.saturating_add(ADMITTING));
+    let connecting = async { tokio::time::timeout(patience, config.connect(tls)).await };
     let Ok(connected) = executor.wait(connecting) else {
-        let said = format!("the server was reached and has let nobody in for {ADMITTING:?}");
+        let said = format!("the server was reached and has let nobody in for {patience:?}");
         return Err(Error::new(ErrorKind::ConnectionLost, said));
     };
     let (client, connection) = connected.map_err(from_postgres)?;

@@ -5,6 +5,8 @@
 mod client;
 #[path = "servers/cut.rs"]
 mod cut;
+#[path = "servers/meeting.rs"]
+mod meeting;
 mod postgres_server;
 
 use std::ops::ControlFlow;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use client::Client;
 use cut::Cut;
 use jiff::Timestamp;
+use meeting::Meeting;
 use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, Commit, Error, ErrorKind, Session, Sharded, Sql, Stored};
 
@@ -254,6 +257,19 @@ fn what_cannot_be_opened_is_said_without_secrets() {
 }
 
 #[test]
+fn a_server_that_lets_nobody_in_is_not_waited_for_without_end() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    // It is reached, and says nothing.
+    let silent = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let url = format!("postgres://sharded:s3cret@127.0.0.1:{port}/x?connect_timeout=1");
+    let builder = Cluster::builder().shard("a", place.shard("a")).shard("b", url);
+    let error = assert_error(builder.create::<Company>().map(drop), ErrorKind::ConnectionLost, "b");
+    assert!(error.to_string().contains("let nobody in"), "{error}");
+}
+
+#[test]
 fn collations_of_our_own_are_refused() {
     #[derive(Sharded, Clone, Debug, PartialEq)]
     #[sharded(table = "names")]
@@ -316,6 +332,41 @@ fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
     assert_eq!(ids(&mut session), [1, 2, 3, 4]);
     session.commit().unwrap();
     assert_eq!(ids(&mut cluster.session()), [1, 2, 3, 4]);
+}
+
+#[test]
+fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
+    let Some(server) = server() else { return };
+    let (place, meeting) = (Place::new(&server.url()), Meeting::before(&server.url()));
+    drop(filled(&place));
+    let builder = ["a", "b"].iter().enumerate().fold(Cluster::builder(), |builder, (way, shard)| {
+        builder.shard(*shard, format!("{}?schema={}", meeting.url(way), place.schema(shard)))
+    });
+    let cluster = builder.control(place.shard("a")).open::<(Company, Measure)>().unwrap();
+    let mut session = cluster.session();
+    let ordered = || Company::select().all_shards().order_by(Company::ID.asc());
+    // The text is sent where it is prepared, and only there.
+    meeting.wait_for("ORDER BY");
+    assert_eq!(session.all(ordered()).unwrap().len(), 3);
+    assert!(meeting.has_been());
+    session.commit().unwrap();
+    // Where one cannot prepare it, what the other has prepared is given up, and both go on.
+    let wrong = || Sql::new("SELECT id FROM {companies} WHERE id > 1").all_shards();
+    place.client("a").run("ALTER TABLE companies RENAME TO others");
+    rename(&mut session, 3, "b").unwrap();
+    assert_error(session.all(wrong()), ErrorKind::Schema, "a");
+    place.client("a").run("ALTER TABLE others RENAME TO companies");
+    assert_eq!(session.all(wrong()).unwrap().len(), 2);
+    assert_eq!(session.all(ordered()).unwrap().len(), 3);
+    session.commit().unwrap();
+    assert_eq!(
+        cluster
+            .session()
+            .all(Company::select().all_shards().filter(Company::NAME.eq("changed")))
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -387,6 +438,81 @@ fn who_waits_for_each_other_on_one_server_is_told() {
     let failed: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert_eq!((failed[0].kind(), failed[0].shard()), (ErrorKind::Busy, Some("a")), "{failed:?}");
+    assert_eq!(code(&failed[0]), "40P01");
+}
+
+/// What the server itself called an error.
+fn code(error: &Error) -> &str {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    source.and_then(tokio_postgres::Error::code).map_or("", |code| code.code())
+}
+
+#[test]
+fn a_unit_that_lost_in_a_deadlock_is_tried_again() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let (tried, both_hold_one) = (AtomicU64::new(0), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        for order in [[1, 2], [2, 1]] {
+            let (cluster, tried, both_hold_one) = (&cluster, &tried, &both_hold_one);
+            scope.spawn(move || {
+                let mut is_first_time = true;
+                let unit = |session: &mut Session| {
+                    tried.fetch_add(1, Ordering::Relaxed);
+                    rename(session, order[0], "a")?;
+                    if std::mem::take(&mut is_first_time) {
+                        both_hold_one.wait();
+                    }
+                    rename(session, order[1], "a").map(drop)
+                };
+                cluster.transaction(unit).unwrap();
+            });
+        }
+    });
+    assert_eq!(tried.into_inner(), 3, "one of them was told, and tried again");
+}
+
+/// The row is moved to another partition by somebody else while it is waited for: the one case in which PostgreSQL has a
+/// statement fail to serialize at the level at which sessions write.
+#[test]
+fn a_unit_that_cannot_be_serialized_is_tried_again() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let other = place.client("a");
+    other.run(
+        "CREATE TABLE parts (id bigint, part bigint, times bigint) PARTITION BY LIST (part); \
+         CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1); \
+         CREATE TABLE parts_2 PARTITION OF parts FOR VALUES IN (2); INSERT INTO parts VALUES (1, 1, 0)",
+    );
+    let count = |session: &mut Session| -> Result<(), Error> {
+        let counted = Sql::new("UPDATE parts SET times = times + 1 WHERE id = 1").on_shard("a");
+        session.execute(counted).map(drop)
+    };
+    let waits = || soon(|| running(&place, "SET times = times + 1") == "1");
+    other.run("BEGIN; UPDATE parts SET part = 2 WHERE id = 1");
+    let error = std::thread::scope(|scope| {
+        let counting = scope.spawn(|| count(&mut cluster.session()));
+        waits();
+        other.run("COMMIT");
+        counting.join().unwrap()
+    });
+    assert_eq!(code(&assert_error(error, ErrorKind::Busy, "a")), "40001");
+    // Whoever runs the unit again has not to be told.
+    other.run("BEGIN; UPDATE parts SET part = 1 WHERE id = 1");
+    let tried = AtomicU64::new(0);
+    let unit = |session: &mut Session| {
+        tried.fetch_add(1, Ordering::Relaxed);
+        count(session)
+    };
+    std::thread::scope(|scope| {
+        let counting = scope.spawn(|| cluster.transaction(unit));
+        waits();
+        other.run("COMMIT");
+        counting.join().unwrap().unwrap();
+    });
+    assert_eq!((tried.into_inner(), other.text("SELECT times FROM parts").as_str()), (2, "1"));
 }
 
 #[test]

@@ -12,7 +12,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A URL, a setting or a cluster file is not what it should be.
+    /// A URL, a setting or a cluster file is not what it should be; or a server does not let this user in, speaks no TLS
+    /// where it has to, or has a certificate that is not trusted.
     Configuration,
     /// A shard was named that the cluster does not have, or a row or a link of another cluster's was used.
     UnknownShard,

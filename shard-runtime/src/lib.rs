@@ -73,7 +73,8 @@
 //! servers, it is on the first of them.
 //!
 //! With the feature `postgres` a shard is a PostgreSQL server (`postgres://user@host/database`), or a schema of one
-//! (`?schema=asia`); shards of both kinds mix. A unit of work over several servers is prepared on all but one of them,
+//! (`?schema=asia`); shards of both kinds mix. With the feature `tls` the connections to it are encrypted, and its
+//! certificate verified, where the URL says so ([`Builder::shard`]). A unit of work over several servers is prepared on all but one of them,
 //! whose commit decides, which takes `max_prepared_transactions`; `Cluster::coordinator_sql` makes any other server read
 //! all of them as one.
 //!

@@ -62,6 +62,12 @@ impl Server {
     /// Starts a server with more settings, each `name=value`. They win over
     /// the usual ones.
     pub fn start_with(settings: &[&str]) -> Option<Server> {
+        Server::start_beside(&[], settings)
+    }
+
+    /// Starts a server beside which there are files of these names and texts, which nobody else can read; settings name
+    /// them as `../name`.
+    pub fn start_beside(files: &[(&str, &str)], settings: &[&str]) -> Option<Server> {
         let Some(programs) = folder_with(&["initdb", "pg_ctl", "postgres"]) else {
             let missing = "no folder with initdb, pg_ctl and postgres on PATH or at \
                            /usr/lib/postgresql/*/bin";
@@ -78,6 +84,14 @@ impl Server {
         let account = unprivileged_account(folder.path());
         let password = random_password();
         initialize(&programs, folder.path(), account, &password);
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("a file beside the server");
+            #[cfg(unix)]
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+                .expect("its permissions");
+            give(&path, account);
+        }
 
         let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
         let (port, process) = launch(&programs, folder.path(), account, &settings);

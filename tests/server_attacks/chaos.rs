@@ -18,7 +18,7 @@ const THREADS: u64 = 16;
 fn r35_clients_go_on_while_servers_crash() {
     let Some(world) = World::start(false) else { return };
     let (seconds, seed) = (number("SHARDED_SECONDS", SECONDS), seed());
-    let cluster = world.builder(&world.ports()).connections(20).open::<Models>().unwrap();
+    let cluster = world.builder(&world.ports()).connections(80).open::<Models>().unwrap();
     let all_told: Mutex<BTreeMap<i64, Told>> = Mutex::default();
     let kinds: Mutex<BTreeMap<String, usize>> = Mutex::default();
     let (is_over, is_calm) = (AtomicBool::new(false), AtomicBool::new(false));

@@ -205,7 +205,7 @@ fn a_cluster_is_made_and_opened_without_blocking(backend: &Backend) {
 }
 
 fn r45_a_panic_ends_the_unit_of_work_and_nothing_else(backend: &Backend) {
-    let builder = backend.builder(&CONTINENTS).async_sessions(2).connections(2);
+    let builder = backend.builder(&CONTINENTS).async_sessions(2).connections(8);
     let cluster = Watched::over(|builder| builder.create::<City>(), builder);
     // Without the hook that would print it.
     fn panics(thrown: Box<dyn std::any::Any + Send>) -> Result<(), Error> {
@@ -250,7 +250,7 @@ fn r45_a_panic_ends_the_unit_of_work_and_nothing_else(backend: &Backend) {
 
 fn a_thousand_sessions_take_turns(backend: &Backend) {
     const THREADS: usize = 16;
-    let builder = backend.builder(&LETTERS).async_sessions(THREADS as u32).connections(THREADS as u32);
+    let builder = backend.builder(&LETTERS).async_sessions(THREADS as u32).connections(3 * THREADS as u32);
     let cluster = builder.create::<Account>().unwrap();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let sessions = if backend.kind == Kind::Schemas { 300 } else { 1_000 };
@@ -285,7 +285,7 @@ fn a_thousand_sessions_take_turns(backend: &Backend) {
 /// Each unit holds the lock between two verbs, while all the others wait for it, each on a thread. Were a verb of the one
 /// to wait for a thread, nobody would go on until those who wait had given up.
 fn who_holds_a_lock_goes_on_while_everybody_waits_for_it(backend: &Backend) {
-    let builder = backend.builder(&LETTERS).async_sessions(4).connections(4);
+    let builder = backend.builder(&LETTERS).async_sessions(4).connections(3 * 4);
     let cluster = builder.busy_timeout(Duration::from_secs(600)).create::<Account>().unwrap();
     for runtime in [Runtime::Tokio, Runtime::TokioHere, Runtime::Smol] {
         let add = |id: i64| {

@@ -182,6 +182,11 @@ impl Backend {
         !matches!(self.kind, Kind::Prefixed | Kind::Mixed)
     }
 
+    /// How many databases a cluster of the shards [`LETTERS`] has.
+    pub fn databases(&self) -> u32 {
+        if self.kind == Kind::Prefixed { 1 } else { 3 }
+    }
+
     /// Whether a shard is on a PostgreSQL server, where who writes keeps others from writing the same rows. On SQLite it
     /// keeps them from writing anything.
     pub fn is_postgres(&self, shard: &str) -> bool {
@@ -232,7 +237,7 @@ impl Backend {
         }
     }
 
-    fn schema(&self, shard: &str) -> String {
+    pub fn schema(&self, shard: &str) -> String {
         format!("{}_{shard}", self.schemas)
     }
 

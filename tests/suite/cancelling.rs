@@ -160,7 +160,8 @@ fn r29_many_steps_are_not_stopped(backend: &Backend) {
 
 fn a_session_that_is_dropped_is_rolled_back_and_its_connections_are_free(backend: &Backend) {
     // One connection of each database is there for everybody, and nobody waits for it in vain.
-    let builder = backend.builder(&LETTERS).connections(1).busy_timeout(Duration::from_secs(600));
+    let builder =
+        backend.builder(&LETTERS).connections(backend.databases()).busy_timeout(Duration::from_secs(600));
     let cluster = builder.create::<Account>().unwrap();
     for runtime in Runtime::ALL {
         runtime.block_on(async {

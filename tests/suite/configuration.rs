@@ -58,14 +58,15 @@ fn paths_in_a_file_start_from_its_folder(backend: &Backend) {
 }
 
 fn every_setting_can_be_in_a_file(backend: &Backend) {
-    let settings = "busy_timeout_ms = 10\nsynchronous = \"normal\"\nconnections = 1\ncache_kib = 100\nmapped_bytes = 0\n";
-    let path = written(backend, &format!("{settings}{}", shards(backend)));
+    let connections = backend.databases();
+    let settings = "busy_timeout_ms = 10\nsynchronous = \"normal\"\ncache_kib = 100\nmapped_bytes = 0\n";
+    let path = written(backend, &format!("{settings}connections = {connections}\n{}", shards(backend)));
     let cluster = Cluster::builder().config_file(&path).unwrap().create::<Company>().unwrap();
     let mut first = cluster.session();
     first.all(Company::select().on_shard("a")).unwrap();
-    // One connection, and a short wait for it.
+    // One connection of each database, and a short wait for it.
     let second = cluster.session().all(Company::select().on_shard("a"));
-    assert_error(second, ErrorKind::Busy, &["shard `a`", "1 connections"]);
+    assert_error(second, ErrorKind::Busy, &["shard `a`", &format!("{connections} connections")]);
 }
 
 fn mistakes_in_a_file_are_named(backend: &Backend) {
@@ -109,7 +110,7 @@ fn r45_extreme_settings_are_no_panic(backend: &Backend) {
     let timeouts = [Duration::ZERO, Duration::from_millis(i32::MAX as u64 + 1), Duration::MAX];
     for (place, timeout) in timeouts.into_iter().enumerate() {
         let backend = Backend::new(backend.kind);
-        let builder = backend.builder(&LETTERS).busy_timeout(timeout).connections([0, 1, u32::MAX][place]);
+        let builder = backend.builder(&LETTERS).busy_timeout(timeout).connections([0, 3, u32::MAX][place]);
         let builder = builder.cache_kib([0, 1, u32::MAX][place]).mapped_bytes([0, 1, u64::MAX][place]);
         match builder.create::<Company>() {
             Ok(cluster) => {

@@ -68,7 +68,7 @@ fn in_a_process_of_its_own() {
     let seed: u64 = std::env::var(SEED).unwrap().parse().unwrap();
     let cluster = builder(Path::new(&std::env::var(FOLDER).unwrap()))
         .busy_timeout(Duration::from_millis(30))
-        .connections(THREADS as u32)
+        .connections(4 * THREADS as u32)
         .open::<Models>()
         .unwrap();
     let until = Instant::now() + Duration::from_secs(seconds());

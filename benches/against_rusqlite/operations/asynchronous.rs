@@ -14,7 +14,7 @@ use crate::data::{Data, SHARDS, Set, builder};
 use crate::measure::{Failure, Pair};
 use crate::models::{Account, Turns};
 
-/// Threads on both sides, and connections to each file.
+/// Threads on both sides, and connections to each file on average.
 const THREADS: usize = 16;
 
 const PER_BLOCK: usize = 64;
@@ -26,7 +26,7 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 fn cluster(set: &Set) -> Result<Cluster, Failure> {
-    Ok(builder(&set.folder).connections(THREADS as u32).open::<Account>()?)
+    Ok(builder(&set.folder).connections(4 * THREADS as u32).open::<Account>()?)
 }
 
 /// Connections to the four files, as many as there are threads, so that there is always one.

@@ -65,7 +65,7 @@ struct State {
 }
 
 impl Threads {
-    pub(crate) fn new(most: u32, patience: Duration) -> Self {
+    pub(crate) fn new(most: usize, patience: Duration) -> Self {
         let state = State {
             under_way: 0,
             threads: 0,
@@ -77,7 +77,7 @@ impl Threads {
             is_closed: false,
         };
         Threads(Arc::new(Shared {
-            most: usize::try_from(most).unwrap_or(usize::MAX),
+            most,
             patience,
             state: Mutex::new(state),
             work: Condvar::new(),

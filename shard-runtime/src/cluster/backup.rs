@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::{Cluster, Database};
-use crate::driver::{Pooled, Transaction};
+use crate::driver::{Holder, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Cluster {
@@ -80,9 +80,10 @@ impl Cluster {
     /// Copies all databases while all of them are locked, in the cluster's order, and control last: the ids that are
     /// in the shards' copies were handed out before it is copied.
     fn copy_all(&self, folder: &Path, files: &[OsString]) -> Result<()> {
+        let holder = Holder::default();
         let mut locked: Vec<Pooled> = Vec::with_capacity(self.databases());
         for database in 0..self.databases() {
-            let connection = self.lock(database);
+            let connection = self.lock(&holder, database);
             locked.push(connection.map_err(|error| error.on_shard(self.database_name(database)))?);
         }
         for (database, (Database { driver, .. }, file)) in self.0.databases.iter().zip(files).enumerate() {
@@ -94,16 +95,17 @@ impl Cluster {
         }
         for connection in locked {
             connection.rollback()?;
+            connection.give_back();
         }
         sync_folder(Some(folder))
     }
 
     /// A connection that keeps others from committing to a database in which nothing is left to be done.
-    fn lock(&self, database: usize) -> Result<Pooled> {
-        let connection = self.connect(database)?;
+    fn lock(&self, holder: &Holder, database: usize) -> Result<Pooled> {
+        let connection = self.connect(holder, database)?;
         loop {
             connection.begin(Transaction::Write)?;
-            match self.heal(database, &**connection) {
+            match self.heal(database, &*connection) {
                 Ok(false) => return Ok(connection),
                 Ok(true) => connection.commit()?,
                 Err(error) => {

@@ -44,7 +44,7 @@ impl Builder {
     /// control = "sqlite:control.db"   # optional, as is everything but the shards
     /// busy_timeout_ms = 5000
     /// synchronous = "full"            # or "normal"
-    /// connections = 10                # per database
+    /// connections = 40                # to all databases together
     /// async_sessions = 10             # in the middle of a unit of work at once
     /// cache_kib = 65536
     /// mapped_bytes = 268435456

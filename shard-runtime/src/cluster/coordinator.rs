@@ -53,6 +53,9 @@ impl Cluster {
     ///
     /// A reference table is read on the first shard.
     ///
+    /// Where a shard's URL says `sslmode=require` or `verify-full`, the coordinator reads it with `verify-full`, too; which
+    /// authorities it trusts is said on its own machine (`~/.postgresql/root.crt` of the server's user).
+    ///
     /// The shards are read at the same time (`async_capable`). What is there already stays as it is.
     ///
     /// It is for reading: what is written through it is no unit of work of the cluster's. It is nobody's session, and
@@ -80,10 +83,11 @@ impl Cluster {
                 let said = "the shard is no PostgreSQL server, and another server cannot read it";
                 return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
             };
-            let Address { host, port, database, schema, user, password } = address;
+            let Address { host, port, database, schema, user, password, is_encrypted } = address;
+            let encrypted = if is_encrypted { ", sslmode 'verify-full'" } else { "" };
             statements.push(Statement::Plain(format!(
                 "CREATE SERVER IF NOT EXISTS {} FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host {}, port '{port}', \
-                 dbname {}, async_capable 'true', use_remote_estimate 'true', fetch_size '10000')",
+                 dbname {}, async_capable 'true', use_remote_estimate 'true', fetch_size '10000'{encrypted})",
                 quoted(shard.name()),
                 literal(&host),
                 literal(&database),

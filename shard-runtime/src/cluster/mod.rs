@@ -17,11 +17,8 @@ mod workers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use once_cell::sync::OnceCell;
-use scheduled_thread_pool::ScheduledThreadPool;
 
 use control::Control;
 #[cfg(feature = "postgres")]
@@ -35,7 +32,8 @@ use crate::asynchronous::Threads;
 #[cfg(feature = "postgres")]
 use crate::driver::PostgresDriver;
 use crate::driver::{
-    Connection, Driver, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource, Synchronous,
+    Check, Connection, Driver, Holder, Mode, Pool, Pooled, SqliteDriver, SqliteSettings, SqliteSource,
+    Synchronous,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Models, Table};
@@ -59,9 +57,8 @@ struct Inner {
     single_shard_units: bool,
     /// The units that were finished after their owners were gone.
     recovered: Mutex<Vec<String>>,
-    connections: u32,
+    pool: Arc<Pool>,
     timeout: Duration,
-    threads: OnceCell<Arc<ScheduledThreadPool>>,
     workers: Arc<Workers>,
     async_threads: Threads,
     observer: Option<Observer>,
@@ -82,9 +79,6 @@ impl Drop for Inner {
 /// One database: a shard's own, or several shards' with a prefix each.
 struct Database {
     driver: Arc<dyn Driver>,
-    /// The connection with which it was opened, until the pool has it: of servers, where connecting takes long.
-    first: Mutex<Option<Box<dyn Connection>>>,
-    pool: OnceCell<Pool>,
 }
 
 impl Cluster {
@@ -200,34 +194,28 @@ impl Cluster {
         self.0.control.next_id(table)
     }
 
-    /// A connection to one of the databases; its pool is made when it is first needed.
-    pub(crate) fn connect(&self, database: usize) -> Result<Pooled> {
-        let Some(Database { driver, first, pool }) = self.0.databases.get(database) else {
-            return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
-        };
-        let pool = pool.get_or_try_init(|| -> Result<Pool> {
-            let threads = self.0.threads.get_or_init(|| {
-                let threads = self.0.databases.len().min(CONNECTING_THREADS);
-                let builder = ScheduledThreadPool::builder().num_threads(threads);
-                Arc::new(builder.thread_name_pattern("sharded-connect-{}").build())
-            });
-            let names = self
-                .0
-                .layout
-                .shards_in(database)
-                .map(|shard| Ok((shard.clone(), self.0.layout.place(shard.index())?.prefix.clone())));
-            let names: Vec<(Shard, String)> = names.collect::<Result<_>>()?;
-            let cluster = self.0.control.cluster.clone();
-            let check = move |connection: &dyn crate::driver::Connection| {
-                names.iter().try_for_each(|(shard, prefix)| {
-                    opening::check_identity(connection, shard, prefix, &cluster)
-                })
-            };
-            let (size, timeout) = (self.0.connections, self.0.timeout);
-            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Ok(Pool::new(Arc::clone(driver), size, timeout, Arc::clone(threads), Box::new(check), first))
-        })?;
-        pool.get()
+    /// A connection to one of the databases, for who uses it as one with those that it has.
+    pub(crate) fn connect(&self, holder: &Holder, database: usize) -> Result<Pooled> {
+        self.0.pool.get(holder, database)
+    }
+
+    /// A connection that nobody has to wait for, and that is closed after use: for finishing what others may wait for
+    /// who hold all the connections.
+    pub(crate) fn connect_aside(&self, database: usize) -> Result<Box<dyn Connection>> {
+        self.0.pool.connect(database)
+    }
+
+    /// Does something on a connection, and gives it back.
+    fn on_connection<O>(
+        &self,
+        holder: &Holder,
+        database: usize,
+        run: impl FnOnce(&dyn Connection) -> Result<O>,
+    ) -> Result<O> {
+        let connection = self.connect(holder, database)?;
+        let done = run(&*connection);
+        connection.give_back();
+        done
     }
 }
 
@@ -247,7 +235,7 @@ pub struct Builder {
     shards: Vec<(String, String)>,
     control: Option<String>,
     folder: PathBuf,
-    connections: u32,
+    connections: Option<u32>,
     async_sessions: Option<u32>,
     sqlite: SqliteSettings,
     observer: Option<Observer>,
@@ -260,7 +248,7 @@ impl Default for Builder {
             shards: Vec::new(),
             control: None,
             folder: PathBuf::new(),
-            connections: 10,
+            connections: None,
             async_sessions: None,
             sqlite: SqliteSettings {
                 busy_timeout: Duration::from_secs(5),
@@ -278,6 +266,19 @@ impl Builder {
     /// Adds a shard. Its URL is `sqlite:<path>`, `sqlite:<path>?prefix=<prefix>` where several shards share a
     /// file, or `sqlite::memory:`; with the feature `postgres` also `postgres://<user>:<password>@<host>/<database>`, and
     /// with `?schema=<schema>` where several shards share a database. Shards of all kinds can be of one cluster.
+    ///
+    /// Connections to a server are encrypted where the URL says so and the feature `tls` is there:
+    ///
+    /// | `sslmode=` | |
+    /// |---|---|
+    /// | nothing, or `disable` | not encrypted, with the feature or without it |
+    /// | `prefer` | encrypted where the server offers it; not where it does not, nor without the feature |
+    /// | `require`, `verify-full` | encrypted, or an error |
+    ///
+    /// What encrypts verifies: that an authority that is trusted has signed the server's certificate, and that it is for
+    /// the host that the URL names. So `require` is stricter than `libpq` has it, and the same as `verify-full`; and a
+    /// server whose certificate is not trusted is an error under `prefer`, too. The authorities are the platform's or,
+    /// with `sslrootcert=<path>`, those in that file of PEM certificates and no others.
     ///
     /// The order of the shards is part of the cluster's layout: hash placement counts them, and answers from
     /// several shards come in this order where nothing else orders them.
@@ -306,16 +307,28 @@ impl Builder {
         self
     }
 
-    /// How many connections each database may have, and so how many sessions can use it at once: 1 to 10,000;
-    /// 10 unless said.
+    /// How many connections the cluster's databases may have, all of them together: up to 10,000; 10 for each database
+    /// unless said. A session holds one of each database that it uses, from its first statement there until its commit or
+    /// rollback; and it may come to use all of them, so that as many as there are databases are the least. A database may
+    /// have any number of them: what nobody uses is kept, and closed where another database needs its room.
+    ///
+    /// A session that holds connections never waits for others that do and wait for it in turn: none is given away after
+    /// which no session could have one of every database. So with `n` connections to `d` databases `n / d` sessions that
+    /// use all of them can be under way at once, or `n - d + 1` that use one each. Who finds none waits as long as
+    /// [`busy_timeout`](Builder::busy_timeout) says. A session that waits for a database that does not answer has its
+    /// connections meanwhile, as one that waits for a lock has: where that may be many, say more.
+    ///
+    /// Beside them there is one connection to the control database and, where a server was lost in the middle of a commit
+    /// over several, for a moment one more that finishes it.
     pub fn connections(mut self, connections: u32) -> Self {
-        self.connections = connections;
+        self.connections = Some(connections);
         self
     }
 
     /// How many async sessions may be in the middle of a unit of work at once, each with a thread of its own: 1 to
-    /// 10,000; as many as connections unless said. Others wait for their turn, see
-    /// [`AsyncSession`](crate::AsyncSession). The threads are started when they are needed.
+    /// 10,000. Unless said, as many as there are connections for if each uses every database (which is 10 unless
+    /// [`connections`](Builder::connections) says otherwise): none of them waits for another's connection then. Others
+    /// wait for their turn, see [`AsyncSession`](crate::AsyncSession). The threads are started when they are needed.
     pub fn async_sessions(mut self, sessions: u32) -> Self {
         self.async_sessions = Some(sessions);
         self
@@ -381,14 +394,10 @@ impl Builder {
         M::lookups(&mut lookups);
         let layout = Layout::new(shards, places, tables, lookups)?;
 
-        let databases: Vec<Database> = sources
-            .iter()
-            .map(|source| Database {
-                driver: self.driver(source).into(),
-                first: Mutex::default(),
-                pool: OnceCell::new(),
-            })
-            .collect();
+        let databases: Vec<Database> =
+            sources.iter().map(|source| Database { driver: self.driver(source).into() }).collect();
+        let connections = self.connections_to(databases.len())?;
+        let mut first: Vec<Option<Box<dyn Connection>>> = Vec::with_capacity(databases.len());
         let control_source = self.control_source(&sources)?;
         if mode == Mode::Create {
             refuse_orphans(&databases, &control_source, &layout, self.sqlite.busy_timeout)?;
@@ -410,19 +419,25 @@ impl Builder {
                     Mode::Create => opening::create(&*connection, index, &layout, &control)?,
                     Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster)?,
                 }
-                if database.driver.dialect() == Dialect::Postgres {
-                    *database.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
-                }
-                Ok(())
+                Ok(connection)
             });
             // Where the database itself fails, the first of its shards stands for it.
-            made.map_err(|error| match layout.shards_in(index).next() {
+            let made = made.map_err(|error| match layout.shards_in(index).next() {
                 Some(shard) => error.on_shard(shard.name()),
                 None => error,
             })?;
+            // Connecting to a server takes long, so that this one is kept.
+            first.push(Some(made).filter(|_| database.driver.dialect() == Dialect::Postgres));
         }
         let is_decided = durable > 1 && control.decides();
         let workers = Arc::new(Workers::new(layout.tables().count()));
+        let check = identity_check(&layout, databases.len(), &control.cluster)?;
+        let drivers = databases.iter().map(|database| Arc::clone(&database.driver)).collect();
+        let pool = Pool::new(drivers, first, connections, timeout, check);
+        let sessions = match self.async_sessions {
+            Some(sessions) => usize::try_from(sessions).unwrap_or(usize::MAX),
+            None => connections / databases.len().max(1),
+        };
         let cluster = Cluster(Arc::new(Inner {
             layout,
             databases,
@@ -430,11 +445,10 @@ impl Builder {
             is_decided,
             single_shard_units: self.single_shard_units,
             recovered: Mutex::default(),
-            connections: self.connections,
+            pool,
             timeout,
-            threads: OnceCell::new(),
             workers,
-            async_threads: Threads::new(self.async_sessions.unwrap_or(self.connections), timeout),
+            async_threads: Threads::new(sessions, timeout),
             observer: self.observer,
         }));
         cluster.recover()?;
@@ -457,8 +471,9 @@ impl Builder {
 
     fn check_settings(&self) -> Result<()> {
         let wrong = |said: String| Err(Error::new(ErrorKind::Configuration, said));
-        if !(1..=MOST_CONNECTIONS).contains(&self.connections) {
-            return wrong(format!("{} connections are not 1 to {MOST_CONNECTIONS}", self.connections));
+        let connections = self.connections.unwrap_or(1);
+        if !(1..=MOST_CONNECTIONS).contains(&connections) {
+            return wrong(format!("{connections} connections are not 1 to {MOST_CONNECTIONS}"));
         }
         let sessions = self.async_sessions.unwrap_or(1);
         if !(1..=MOST_CONNECTIONS).contains(&sessions) {
@@ -471,6 +486,21 @@ impl Builder {
             ));
         }
         Ok(())
+    }
+
+    /// How many connections there may be to so many databases.
+    fn connections_to(&self, databases: usize) -> Result<usize> {
+        match self.connections.map(|connections| usize::try_from(connections).unwrap_or(usize::MAX)) {
+            None => Ok(databases.saturating_mul(CONNECTIONS)),
+            Some(connections) if connections < databases => {
+                let said = format!(
+                    "{connections} connections are too few for the {databases} databases of the cluster: a session may \
+                     need one of each, so that {databases} are the least"
+                );
+                Err(Error::new(ErrorKind::Configuration, said))
+            }
+            Some(connections) => Ok(connections),
+        }
     }
 
     /// The databases, and where each shard's tables are.
@@ -541,14 +571,26 @@ impl Builder {
     }
 }
 
-/// More connections to one database help nobody.
+/// More connections help nobody.
 const MOST_CONNECTIONS: u32 = 10_000;
+
+/// How many connections there may be for each database, unless somebody says how many in all.
+const CONNECTIONS: usize = 10;
 
 /// A day: who waits longer for a lock wants something else.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many threads make connections: one shard that does not answer must not keep the others waiting.
-const CONNECTING_THREADS: usize = 8;
+/// What every new connection to one of the databases is looked at with: whether they are still the shards that they were.
+fn identity_check(layout: &Layout, databases: usize, cluster: &str) -> Result<Box<Check>> {
+    let named = |shard: &Shard| Ok((shard.clone(), layout.place(shard.index())?.prefix.clone()));
+    let shards = (0..databases).map(|database| layout.shards_in(database).map(named).collect());
+    let shards: Vec<Vec<(Shard, String)>> = shards.collect::<Result<_>>()?;
+    let cluster = cluster.to_owned();
+    Ok(Box::new(move |database, connection| {
+        let mut shards = shards.get(database).into_iter().flatten();
+        shards.try_for_each(|(shard, prefix)| opening::check_identity(connection, shard, prefix, &cluster))
+    }))
+}
 
 /// Whether two sources are one database, as far as can be told.
 fn is_same(a: &Source, b: &Source) -> bool {

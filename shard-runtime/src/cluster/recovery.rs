@@ -7,7 +7,7 @@ use super::Cluster;
 use super::control::Control;
 use super::layout::Layout;
 use crate::commit::{self, Part, Record, Undecided};
-use crate::driver::{Connection, Transaction};
+use crate::driver::{Connection, Holder, Transaction};
 use crate::error::{ErrorKind, Result};
 use crate::sql::{Dialect, quoted};
 
@@ -76,19 +76,20 @@ impl Cluster {
     /// Heals a database and makes sure that what it holds is on disk; the version that it has. A commit that another
     /// process has not lived to wait for may be seen and not be durable: only a commit of one's own makes it so.
     fn confirm(&self, database: usize) -> Result<i64> {
-        let connection = self.connect(database)?;
-        connection.begin(Transaction::Write)?;
-        let own = self.own_table(database)?;
-        let confirmed = self.heal(database, &**connection).and_then(|has_healed| {
-            if !has_healed {
-                commit::raise(&**connection, &own)?;
-            }
-            let version = commit::version(&**connection, &own)?;
-            connection.commit()?;
-            Ok(version)
-        });
-        confirmed.inspect_err(|_| {
-            let _ = connection.rollback();
+        self.on_connection(&Holder::default(), database, |connection| {
+            connection.begin(Transaction::Write)?;
+            let own = self.own_table(database)?;
+            let confirmed = self.heal(database, connection).and_then(|has_healed| {
+                if !has_healed {
+                    commit::raise(connection, &own)?;
+                }
+                let version = commit::version(connection, &own)?;
+                connection.commit()?;
+                Ok(version)
+            });
+            confirmed.inspect_err(|_| {
+                let _ = connection.rollback();
+            })
         })
     }
 

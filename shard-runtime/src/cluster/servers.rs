@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use crate::commit::{self, PreparedPart};
-use crate::driver::Transaction;
+use crate::driver::{Connection, Holder, Transaction};
 use crate::error::Result;
 use crate::sql::Dialect;
 
@@ -40,31 +40,34 @@ impl Cluster {
     }
 
     fn recover_server(&self, database: usize) -> Result<Vec<String>> {
-        let connection = self.connect(database)?;
-        commit::remove_old_units(&**connection)?;
-        let mut committed = Vec::new();
-        for part in commit::prepared(&**connection, self.id(), self.first_shard(database))? {
-            let commits = match self.became_committed(&part) {
-                Ok(commits) => commits,
-                // Its owner is at it, or the database that decides is away.
-                Err(error) if error.is_about_a_shard() => continue,
-                Err(error) => return Err(error),
-            };
-            part.finish(&**connection, commits)?;
-            if commits {
-                committed.push(part.unit);
+        let holder = Holder::default();
+        self.on_connection(&holder, database, |connection| {
+            commit::remove_old_units(connection)?;
+            let mut committed = Vec::new();
+            for part in commit::prepared(connection, self.id(), self.first_shard(database))? {
+                let commits = match self.became_committed(&holder, &part) {
+                    Ok(commits) => commits,
+                    // Its owner is at it, or the database that decides is away.
+                    Err(error) if error.is_about_a_shard() => continue,
+                    Err(error) => return Err(error),
+                };
+                part.finish(connection, commits)?;
+                if commits {
+                    committed.push(part.unit);
+                }
             }
-        }
-        Ok(committed)
+            Ok(committed)
+        })
     }
 
     /// Whether the unit of a part that is prepared was committed. Nobody can commit it any more where it was not.
-    fn became_committed(&self, part: &PreparedPart) -> Result<bool> {
+    fn became_committed(&self, holder: &Holder, part: &PreparedPart) -> Result<bool> {
         let decider = self.layout().place(part.decider)?.database;
         match self.dialect(decider) {
-            Dialect::Postgres => self.ask_decider(decider, &part.unit),
-            Dialect::Sqlite => {
-                let connection = self.connect(decider)?;
+            Dialect::Postgres => {
+                self.on_connection(holder, decider, |connection| commit::is_committed(connection, &part.unit))
+            }
+            Dialect::Sqlite => self.on_connection(holder, decider, |connection| {
                 // The owner holds this lock from before anything was prepared until everything is finished.
                 connection.begin(Transaction::Write)?;
                 let record = self.0.control.with_decisions(|decisions, control| {
@@ -74,13 +77,14 @@ impl Cluster {
                 });
                 connection.rollback()?;
                 record
-            }
+            }),
         }
     }
 
-    /// Whether a unit is committed on the server that decides it, where that can be reached.
+    /// Whether a unit is committed on the server that decides it, where that can be reached: for the unit's owner, who
+    /// has lost its connection.
     pub(crate) fn ask_decider(&self, database: usize, unit: &str) -> Result<bool> {
-        commit::is_committed(&**self.connect(database)?, unit)
+        commit::is_committed(&*self.connect_aside(database)?, unit)
     }
 
     /// Whether nothing of a decided unit is prepared on a server any more.
@@ -89,10 +93,10 @@ impl Cluster {
         for name in names {
             let Ok(shard) = self.shard(&name) else { return Ok(false) };
             let database = self.layout().place(shard.index())?.database;
-            let looked = self.connect(database).and_then(|connection| {
+            let looked = self.on_connection(&Holder::default(), database, |connection: &dyn Connection| {
                 let mut is_finished = true;
-                for part in commit::prepared(&**connection, self.id(), self.first_shard(database))? {
-                    if part.unit == unit && part.finish(&**connection, true).is_err() {
+                for part in commit::prepared(connection, self.id(), self.first_shard(database))? {
+                    if part.unit == unit && part.finish(connection, true).is_err() {
                         is_finished = false;
                     }
                 }

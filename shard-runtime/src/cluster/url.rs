@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-#[cfg(feature = "postgres")]
-use crate::driver::PostgresSource;
 use crate::driver::SqliteSource;
+#[cfg(feature = "postgres")]
+use crate::driver::{Asked, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A database of any kind.
@@ -28,7 +28,7 @@ impl Location {
     pub(super) fn parse(url: &str, folder: &Path) -> Result<Self> {
         let wrong = |said: String| Err(Error::new(ErrorKind::Configuration, said));
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return postgres(url);
+            return postgres(url, folder);
         }
         let Some(rest) = url.strip_prefix("sqlite:") else {
             // Not the URL itself: it may hold a password.
@@ -60,26 +60,29 @@ impl Location {
 }
 
 #[cfg(not(feature = "postgres"))]
-fn postgres(_: &str) -> Result<Location> {
+fn postgres(_: &str, _: &Path) -> Result<Location> {
     let said = "PostgreSQL shards need the feature `postgres` of `shard-runtime`";
     Err(Error::new(ErrorKind::Configuration, said))
 }
 
-/// A server's URL as PostgreSQL has it, with a setting of ours: `schema=`.
+/// A server's URL as PostgreSQL has it, with a setting of ours, `schema=`, and with `sslmode=` and `sslrootcert=` as we
+/// mean them.
 #[cfg(feature = "postgres")]
-fn postgres(url: &str) -> Result<Location> {
+fn postgres(url: &str, folder: &Path) -> Result<Location> {
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
-    let mut schema = None;
+    let (mut schema, mut asked) = (None, Asked::default());
     let mut others = Vec::new();
     for setting in query.split('&').filter(|setting| !setting.is_empty()) {
-        match setting.strip_prefix("schema=") {
-            Some(name) => schema = Some(checked_schema(name)?),
-            None => others.push(setting),
+        match setting.split_once('=') {
+            Some(("schema", name)) => schema = Some(checked_schema(name)?),
+            Some(("sslmode", mode)) => asked.sslmode = Some(mode),
+            Some(("sslrootcert", path)) => asked.sslrootcert = Some(path),
+            _ => others.push(setting),
         }
     }
     let url = if others.is_empty() { place.to_owned() } else { format!("{place}?{}", others.join("&")) };
     Ok(Location {
-        source: Source::Postgres(Box::new(PostgresSource::new(&url, schema)?)),
+        source: Source::Postgres(Box::new(PostgresSource::new(&url, schema, asked, folder)?)),
         prefix: String::new(),
     })
 }

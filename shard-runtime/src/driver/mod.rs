@@ -2,6 +2,7 @@
 //! knows of shards, models or plans.
 
 mod attached;
+mod budget;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -12,9 +13,9 @@ mod sqlite_file;
 mod sqlite_functions;
 
 pub(crate) use attached::{Attached, attach};
-pub(crate) use pool::{Pool, Pooled};
+pub(crate) use pool::{Check, Holder, Pool, Pooled};
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::{PostgresDriver, PostgresSource};
+pub(crate) use postgres::{Asked, PostgresDriver, PostgresSource};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
 
 use std::any::Any;
@@ -104,6 +105,8 @@ pub(crate) struct Address {
     pub(crate) schema: Option<String>,
     pub(crate) user: String,
     pub(crate) password: Option<String>,
+    /// Whether nobody may speak to it who does not encrypt.
+    pub(crate) is_encrypted: bool,
 }
 
 /// A column as the database has it.
@@ -126,6 +129,11 @@ pub(crate) trait Connection: Send {
 
     /// A statement, prepared once per connection and kept.
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>>;
+
+    /// Begins to prepare a statement and does not wait for the database, so that others do the same meanwhile.
+    fn begin_to_prepare<'c>(&'c self, sql: &str) -> Preparing<'c> {
+        Preparing::Done(self.prepare(sql))
+    }
 
     /// Runs statements that take no values and return no rows.
     fn run(&self, sql: &str) -> Result<()>;
@@ -206,6 +214,25 @@ pub(crate) trait Prepared {
 
     /// Begins a statement that returns rows.
     fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>>;
+}
+
+/// A statement that may still be on its way to be prepared.
+pub(crate) enum Preparing<'c> {
+    Done(Result<Box<dyn Prepared + 'c>>),
+    /// What waits for it.
+    #[cfg(feature = "postgres")]
+    Begun(Box<dyn FnOnce() -> Result<Box<dyn Prepared + 'c>> + 'c>),
+}
+
+impl<'c> Preparing<'c> {
+    /// The statement, once it is prepared.
+    pub(crate) fn finish(self) -> Result<Box<dyn Prepared + 'c>> {
+        match self {
+            Preparing::Done(prepared) => prepared,
+            #[cfg(feature = "postgres")]
+            Preparing::Begun(finish) => finish(),
+        }
+    }
 }
 
 /// Rows that are read one after the other.

@@ -1,138 +1,200 @@
-//! A pool of connections to one database, over `r2d2`.
+//! The connections to all databases of a cluster: made when they are needed, kept, and closed where another database
+//! needs their room.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use scheduled_thread_pool::ScheduledThreadPool;
-
+use super::budget::Budget;
 use super::{Connection, Driver, Mode};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How often a waiting session looks whether connecting has failed meanwhile.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long to wait before a database is connected to again that was locked, or had no connection left.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// `r2d2` tries again to connect after half of this, for as long as the cluster is open.
-const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// Looks at a new connection to the database at this place.
+pub(crate) type Check = dyn Fn(usize, &dyn Connection) -> Result<()> + Send + Sync;
 
-/// How long connecting may take at least, however short the wait for locks is.
-const CONNECTING: Duration = Duration::from_secs(30);
-
-type Check = dyn Fn(&dyn Connection) -> Result<()> + Send + Sync;
-
-/// Connections to one database, made when they are needed and kept.
 pub(crate) struct Pool {
-    connections: r2d2::Pool<Manager>,
-    failure: Arc<Mutex<Option<Error>>>,
-    timeout: Duration,
+    drivers: Vec<Arc<dyn Driver>>,
+    /// Is this still the database that it was?
+    check: Box<Check>,
+    /// How long a session waits for a connection.
+    patience: Duration,
+    state: Mutex<State>,
+    given_back: Condvar,
 }
 
-/// A connection that goes back to its pool when it is dropped.
-pub(crate) type Pooled = r2d2::PooledConnection<Manager>;
+struct State {
+    budget: Budget,
+    /// Those of each database that nobody uses; the one that was used last comes last.
+    idle: Vec<VecDeque<Box<dyn Connection>>>,
+}
 
-pub(crate) struct Manager {
-    driver: Arc<dyn Driver>,
-    /// Looks at every new connection: is this still the database that it was?
-    check: Box<Check>,
-    /// The first connection, where one was made and looked at before there was a pool.
-    first: Mutex<Option<Box<dyn Connection>>>,
-    /// Why connecting failed last; `r2d2` itself keeps only the text.
-    failure: Arc<Mutex<Option<Error>>>,
+/// Who uses connections together, as a session does: it holds no more than one of each database. A clone is the same.
+#[derive(Clone, Default)]
+pub(crate) struct Holder(Arc<AtomicUsize>);
+
+/// A connection to one of the databases, its holder's own until it is given back; dropped without that, it is closed.
+pub(crate) struct Pooled {
+    // Closed before somebody else may have its place.
+    connection: Box<dyn Connection>,
+    slot: Slot,
+}
+
+/// A connection's place in the budget, free again when this is dropped.
+struct Slot {
+    pool: Arc<Pool>,
+    holder: Holder,
+    database: usize,
+    /// The connection, where it is kept.
+    kept: Option<Box<dyn Connection>>,
 }
 
 impl Pool {
+    /// A pool of no more than so many connections, with those that have been made.
     pub(crate) fn new(
-        driver: Arc<dyn Driver>,
-        size: u32,
-        timeout: Duration,
-        threads: Arc<ScheduledThreadPool>,
+        drivers: Vec<Arc<dyn Driver>>,
+        made: Vec<Option<Box<dyn Connection>>>,
+        most: usize,
+        patience: Duration,
         check: Box<Check>,
-        first: Option<Box<dyn Connection>>,
-    ) -> Self {
-        let failure = Arc::new(Mutex::new(None));
-        let connections = r2d2::Pool::builder()
-            .max_size(size)
-            .min_idle(Some(0))
-            .connection_timeout(TRY_AGAIN)
-            .test_on_check_out(true)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .thread_pool(threads)
-            .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(Manager {
-                driver,
-                check,
-                first: Mutex::new(first),
-                failure: Arc::clone(&failure),
-            });
-        Pool { connections, failure, timeout }
+    ) -> Arc<Self> {
+        let budget = Budget::new(most, drivers.len());
+        let idle = made.into_iter().map(|made| made.into_iter().collect()).collect();
+        let state = Mutex::new(State { budget, idle });
+        Arc::new(Pool { drivers, check, patience, state, given_back: Condvar::new() })
     }
 
-    /// A connection of this session's own until it is dropped.
+    /// A connection of this holder's own.
     ///
     /// # Errors
-    /// Why connecting failed; [`ErrorKind::Busy`] where all connections stayed in use for too long.
-    pub(crate) fn get(&self) -> Result<Pooled> {
-        if let Some(connection) = self.connections.try_get() {
-            return Ok(connection);
-        }
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let began = Instant::now();
+    /// Why connecting failed; [`ErrorKind::Busy`] where there was none to be had for too long.
+    pub(crate) fn get(self: &Arc<Self>, holder: &Holder, database: usize) -> Result<Pooled> {
+        let (slot, mut idle) = self.take_slot(holder, database)?;
+        let mut began = None;
         loop {
-            if let Ok(connection) = self.connections.get_timeout(LOOK) {
-                return Ok(connection);
+            match idle {
+                Some(connection) if connection.is_usable() => return Ok(Pooled { connection, slot }),
+                // It was lost while nobody used it.
+                Some(lost) => drop(lost),
+                None => match self.make_room_and_connect(database) {
+                    Err(error)
+                        if error.kind() == ErrorKind::Busy
+                            && began.get_or_insert_with(Instant::now).elapsed() < self.patience =>
+                    {
+                        std::thread::sleep(TRY_AGAIN);
+                    }
+                    made => return Ok(Pooled { connection: made?, slot }),
+                },
             }
-            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(failure) = failure
-                && (failure.kind() != ErrorKind::Busy || began.elapsed() >= self.timeout)
-            {
-                return Err(failure);
+            idle = self.lock().take_idle(database);
+        }
+    }
+
+    /// A connection that is not counted, for what nobody may have to wait for.
+    pub(crate) fn connect(&self, database: usize) -> Result<Box<dyn Connection>> {
+        let Some(driver) = self.drivers.get(database) else {
+            return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
+        };
+        let connection = driver.connect(Mode::Open)?;
+        if !driver.is_private() {
+            (self.check)(database, &*connection)?;
+        }
+        connection.wait_for_locks()?;
+        Ok(connection)
+    }
+
+    /// Closes what nobody uses and is too many beside a new one.
+    fn make_room_and_connect(&self, database: usize) -> Result<Box<dyn Connection>> {
+        // Not while the others wait for the lock.
+        let closed = self.lock().take_surplus();
+        drop(closed);
+        self.connect(database)
+    }
+
+    /// A place in the budget, and a connection for it where there is one that nobody uses.
+    fn take_slot(
+        self: &Arc<Self>,
+        holder: &Holder,
+        database: usize,
+    ) -> Result<(Slot, Option<Box<dyn Connection>>)> {
+        let mut state = self.lock();
+        let mut began = None;
+        loop {
+            if state.budget.take(holder.0.load(Ordering::Relaxed)) {
+                holder.0.fetch_add(1, Ordering::Relaxed);
+                let idle = state.take_idle(database);
+                drop(state);
+                let (pool, holder) = (Arc::clone(self), holder.clone());
+                return Ok((Slot { pool, holder, database, kept: None }, idle));
             }
-            let (waited, size) = (began.elapsed(), self.connections.max_size());
-            let all_in_use = self.connections.state().connections >= size;
-            if all_in_use && waited >= self.timeout {
-                let said =
-                    format!("all {size} connections of the database have been in use for {waited:.1?}");
+            let waited = began.get_or_insert_with(Instant::now).elapsed();
+            let Some(rest) = self.patience.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
+                let said = format!(
+                    "the cluster's {} connections have been in use for {waited:.1?}, or kept for sessions that hold \
+                     some and may need more",
+                    state.budget.most()
+                );
                 return Err(Error::new(ErrorKind::Busy, said));
-            }
-            if waited >= self.timeout.max(CONNECTING) {
-                return Err(Error::new(
-                    ErrorKind::Busy,
-                    format!("no connection could be made for {waited:.1?}"),
-                ));
-            }
+            };
+            let woken = self.given_back.wait_timeout(state, rest);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take_idle(&mut self, database: usize) -> Option<Box<dyn Connection>> {
+        self.idle.get_mut(database)?.pop_back()
+    }
+
+    /// Connections that nobody uses, as many as there are too many in all: of the databases that have most of them those
+    /// that nobody has used for longest.
+    fn take_surplus(&mut self) -> Vec<Box<dyn Connection>> {
+        let idle: usize = self.idle.iter().map(VecDeque::len).sum();
+        let surplus = (self.budget.used() + idle).saturating_sub(self.budget.most());
+        let oldest = |_| self.idle.iter_mut().max_by_key(|idle| idle.len())?.pop_front();
+        (0..surplus.min(idle)).filter_map(oldest).collect()
+    }
+}
+
+impl Pooled {
+    /// Gives the connection back for others to use. One that could not end its transaction is closed, which ends it.
+    pub(crate) fn give_back(self) {
+        let Pooled { connection, mut slot } = self;
+        match !connection.in_transaction() && connection.is_usable() {
+            true => slot.kept = Some(connection),
+            // Before somebody else may have its place.
+            false => drop(connection),
         }
     }
 }
 
-impl r2d2::ManageConnection for Manager {
-    type Connection = Box<dyn Connection>;
-    type Error = std::fmt::Error;
+impl Deref for Pooled {
+    type Target = dyn Connection;
 
-    fn connect(&self) -> Result<Self::Connection, Self::Error> {
-        if let Some(first) = self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Ok(first);
+    fn deref(&self) -> &Self::Target {
+        &*self.connection
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        let held = self.holder.0.fetch_sub(1, Ordering::Relaxed);
+        state.budget.give_back(held);
+        if let (Some(kept), Some(idle)) = (self.kept.take(), state.idle.get_mut(self.database)) {
+            idle.push_back(kept);
         }
-        // The thread that connects does so for all databases: it never waits for the lock of one.
-        let connected = self.driver.connect(Mode::Open).and_then(|connection| {
-            if !self.driver.is_private() {
-                (self.check)(&*connection)?;
-            }
-            connection.wait_for_locks()?;
-            Ok(connection)
-        });
-        connected.map_err(|error| {
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            std::fmt::Error
-        })
-    }
-
-    /// One that was lost while nobody used it is replaced.
-    fn is_valid(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
-        if connection.is_usable() { Ok(()) } else { Err(std::fmt::Error) }
-    }
-
-    /// A connection that could not end its transaction is closed, which ends it.
-    fn has_broken(&self, connection: &mut Self::Connection) -> bool {
-        connection.in_transaction() || !connection.is_usable()
+        drop(state);
+        // One of those who wait may go on now, and only it knows that.
+        self.pool.given_back.notify_all();
     }
 }

@@ -291,7 +291,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     ///
     /// SQLite locks a database as a whole, so this is the write transaction that an update would begin (`BEGIN
     /// IMMEDIATE`), only earlier. PostgreSQL locks the rows that are found (`FOR UPDATE`), also those that a count or an
-    /// aggregate is made of: others may add rows meanwhile, and write others. Where others rarely change the same rows, a `#[version]` keeps nobody waiting.
+    /// aggregate is made of: others may add rows meanwhile, and write others. A row of a reference table is kept from
+    /// others on all shards: on servers by its lock on the first of them, which everybody takes first. Where others rarely change the same rows, a `#[version]` keeps nobody waiting.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, Sharded};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::fan_out::Remote;
 use super::{Session, Watch};
 use crate::collation::Collation;
-use crate::driver::{Cursor, Prepared};
+use crate::driver::{Connection, Cursor, Prepared, Preparing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::merge::{self, Bounds};
 use crate::model::{RowSource, Table};
@@ -333,16 +333,7 @@ impl Session {
         progress: &mut [Progress],
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut prepared: Vec<Option<Box<dyn Prepared + '_>>> = Vec::with_capacity(steps.len());
-        for (step, progress) in steps.iter().zip(&*progress) {
-            prepared.push(match &progress.remote {
-                Some(_) => None,
-                None => match self.prepare(step.shard, &step.statement.sql, reading.table) {
-                    Ok((_, statement)) => Some(statement),
-                    Err(error) => self.tolerated(error).map(|()| None)?,
-                },
-            });
-        }
+        let mut prepared = self.prepare_all(steps, reading, progress)?;
         let mut places = Vec::with_capacity(steps.len());
         let mut streams = Vec::with_capacity(steps.len());
         for (place, (step, statement)) in steps.iter().zip(&mut prepared).enumerate() {
@@ -409,12 +400,12 @@ impl Session {
             return Ok(false);
         };
         let begun = match self.deadline {
-            None => link.read(&self.cluster, database),
+            None => link.read(&self.cluster, &self.holder, database),
             Some(deadline) if deadline <= Instant::now() => Err(Error::new(
                 ErrorKind::TimedOut,
                 "the session's timeout was over before the shard was asked",
             )),
-            Some(deadline) => link.read(&self.cluster, database).map(|()| {
+            Some(deadline) => link.read(&self.cluster, &self.holder, database).map(|()| {
                 if let Some(connection) = link.connection() {
                     connection.set_deadline(Some(deadline));
                 }
@@ -439,13 +430,45 @@ impl Session {
         sql: &str,
         table: Option<&'static Table>,
     ) -> Result<(&'s Shard, Box<dyn Prepared + 's>)> {
+        let (shard, connection) = self.ready(shard)?;
+        let statement = connection.prepare(sql).map_err(|error| locate(error, shard, table))?;
+        Ok((shard, statement))
+    }
+
+    /// The statements that run here, none where a partial answer does without one. All databases are asked to prepare
+    /// theirs before one is waited for.
+    fn prepare_all<'s>(
+        &'s self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        progress: &[Progress],
+    ) -> Result<Vec<Option<Box<dyn Prepared + 's>>>> {
+        let begin = |(step, progress): (&&Step<'_>, &Progress)| match progress.remote {
+            Some(_) => None,
+            None => Some(
+                self.ready(step.shard)
+                    .map(|(shard, connection)| (shard, connection.begin_to_prepare(&step.statement.sql))),
+            ),
+        };
+        let begun: Vec<_> = steps.iter().zip(progress).map(begin).collect();
+        let finish = |begun: Option<Result<(&'s Shard, Preparing<'s>)>>| {
+            let Some(begun) = begun else { return Ok(None) };
+            let prepared = begun.and_then(|(shard, begun)| {
+                begun.finish().map_err(|error| locate(error, shard, reading.table))
+            });
+            prepared.map(Some).or_else(|error| self.tolerated(error).map(|()| None))
+        };
+        begun.into_iter().map(finish).collect()
+    }
+
+    /// A shard's connection, which is ready.
+    fn ready(&self, shard: usize) -> Result<(&Shard, &dyn Connection)> {
         self.refuse_elsewhere(shard, "the statement")?;
         let database = self.cluster.layout().place(shard)?.database;
         let link = self.links.get(database).and_then(|link| link.connection());
         let (Some(connection), Some(shard)) = (link, self.cluster.shards().at(shard)) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
         };
-        let statement = connection.prepare(sql).map_err(|error| locate(error, shard, table))?;
-        Ok((shard, statement))
+        Ok((shard, connection))
     }
 }

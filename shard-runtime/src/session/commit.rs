@@ -182,7 +182,7 @@ impl Session {
             let connection = self.links.get_mut(database).and_then(Link::lend);
             let (sender, home) = channel();
             let work = move || {
-                let done = connection.as_ref().map_or(Ok(()), |connection| job(&***connection));
+                let done = connection.as_ref().map_or(Ok(()), |connection| job(&**connection));
                 (connection, done)
             };
             cluster.workers().run(work, move |done| {

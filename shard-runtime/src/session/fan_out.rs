@@ -252,7 +252,7 @@ impl Session {
         let job = move || {
             let mut busy = Duration::ZERO;
             let mut send = || {
-                let end = send_rows(&**connection, &sql, &params, named, &sender, &mut busy);
+                let end = send_rows(&*connection, &sql, &params, named, &sender, &mut busy);
                 let end = end.map_err(|error| match &shard {
                     Some(shard) => siblings.failed(locate(error, shard, table)),
                     None => siblings.failed(error),

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::commit::Redo;
-use crate::driver::{Connection, Pooled, Transaction};
+use crate::driver::{Connection, Holder, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 use crate::sql::Dialect;
@@ -30,9 +30,9 @@ pub(super) struct Link {
 
 impl Link {
     /// A connection inside a transaction that may read. A session that writes reads in its write transaction.
-    pub(super) fn read(&mut self, cluster: &Cluster, database: usize) -> Result<()> {
+    pub(super) fn read(&mut self, cluster: &Cluster, holder: &Holder, database: usize) -> Result<()> {
         if self.transaction.is_none() {
-            self.connected(cluster, database)?.begin(Transaction::Read)?;
+            self.connected(cluster, holder, database)?.begin(Transaction::Read)?;
             self.transaction = Some(Transaction::Read);
         }
         Ok(())
@@ -40,14 +40,14 @@ impl Link {
 
     /// A connection inside a transaction that may write. A read transaction is ended first: it could not
     /// become one that writes once somebody else has written.
-    pub(super) fn write(&mut self, cluster: &Cluster, database: usize) -> Result<()> {
+    pub(super) fn write(&mut self, cluster: &Cluster, holder: &Holder, database: usize) -> Result<()> {
         if self.may_write() {
             return Ok(());
         }
         if self.transaction.take().is_some() {
-            self.connected(cluster, database)?.commit()?;
+            self.connected(cluster, holder, database)?.commit()?;
         }
-        let connection = self.connected(cluster, database)?;
+        let connection = self.connected(cluster, holder, database)?;
         connection.begin(Transaction::Write)?;
         if let Err(error) = cluster.heal(database, connection) {
             let _ = connection.rollback();
@@ -65,12 +65,12 @@ impl Link {
         self.may_write() && changed()
     }
 
-    fn connected(&mut self, cluster: &Cluster, database: usize) -> Result<&dyn Connection> {
+    fn connected(&mut self, cluster: &Cluster, holder: &Holder, database: usize) -> Result<&dyn Connection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => cluster.connect(database)?,
+            None => cluster.connect(holder, database)?,
         };
-        Ok(&***self.connection.insert(connection))
+        Ok(&**self.connection.insert(connection))
     }
 
     /// Gives the connection to somebody else for a while, the transaction with it.
@@ -84,7 +84,7 @@ impl Link {
 
     /// The connection, where there is one.
     pub(super) fn connection(&self) -> Option<&dyn Connection> {
-        self.connection.as_ref().map(|connection| &***connection)
+        self.connection.as_deref()
     }
 
     pub(super) fn is_in_a_transaction(&self) -> bool {
@@ -153,7 +153,11 @@ impl Link {
     /// After the transaction was committed, or was not: where it was, the connection is given back.
     pub(super) fn has_committed(&mut self, committed: Result<()>) -> Result<()> {
         if committed.is_ok() {
-            std::mem::take(self).units.iter().for_each(Unit::keep);
+            let Link { connection, units, .. } = std::mem::take(self);
+            units.iter().for_each(Unit::keep);
+            if let Some(connection) = connection {
+                connection.give_back();
+            }
         }
         committed
     }
@@ -190,10 +194,14 @@ impl Link {
     }
 
     fn end(&mut self) -> Vec<Unit> {
-        if let (Some(connection), Some(_)) = (self.connection.take(), self.transaction.take()) {
-            // Where this fails, the pool closes the connection, and with it the transaction.
-            let _ = connection.rollback();
+        let Link { connection, transaction, units, .. } = std::mem::take(self);
+        if let Some(connection) = connection {
+            if transaction.is_some() {
+                // Where this fails, the connection is closed, and with it the transaction.
+                let _ = connection.rollback();
+            }
+            connection.give_back();
         }
-        std::mem::take(self).units
+        units
     }
 }

@@ -2,6 +2,7 @@
 
 mod adding;
 mod ask;
+mod batches;
 mod commit;
 mod comparing;
 mod entries;
@@ -49,6 +50,7 @@ use pending::Pending;
 
 use crate::cluster::Cluster;
 use crate::commit::Commit;
+use crate::driver::Holder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, Insert, Sharded, Table, size_of, values_of};
 use crate::query::{Locate, Query, Write};
@@ -75,6 +77,8 @@ use crate::value::{Field, Value};
 /// A session is used by one thread at a time, and may be sent to another.
 pub struct Session {
     cluster: Cluster,
+    /// Who holds the connections of all links.
+    holder: Holder,
     /// One for each database.
     links: Vec<Link>,
     /// One for each shard.
@@ -108,6 +112,7 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
         Session {
+            holder: Holder::default(),
             links: (0..cluster.databases()).map(|_| Link::default()).collect(),
             pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
             identities: IdentityMap::default(),
@@ -149,7 +154,8 @@ impl Session {
         Ok(row)
     }
 
-    /// Adds many rows; the answer is in their order. Rows with `#[id(auto)]` are sent in one batch per shard.
+    /// Adds many rows; the answer is in their order. Rows with `#[id(auto)]` are sent in one batch per shard. (On PostgreSQL
+    /// that takes the right to use the column's sequence, beside the right to insert.)
     ///
     /// Of more than 16,384 rows (or 8 MiB of values), whatever their ids are, each so many are sent before the next are
     /// taken from the iterator, after what waited before. So a shard is locked when the first portion has come that has

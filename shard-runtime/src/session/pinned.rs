@@ -54,7 +54,11 @@ impl Session {
     pub(super) fn pinned_query<'q, C: Clone + Targeted>(&self, core: &'q C) -> Result<Cow<'q, C>> {
         let target = core.target();
         let reads_any = target.table.is_reference() && target.pins.is_empty();
-        let pin = if reads_any { self.any_shard() } else { self.pinned_to() };
+        let pin = match (reads_any, target.for_update) {
+            (true, true) => self.first_shard(),
+            (true, false) => self.any_shard(),
+            (false, _) => self.pinned_to(),
+        };
         let Some(shard) = pin else { return Ok(Cow::Borrowed(core)) };
         let mut owned = core.clone();
         let Target { table, pins, .. } = owned.target_mut();

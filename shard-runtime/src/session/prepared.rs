@@ -122,7 +122,7 @@ impl Session {
             let again = cluster.clone();
             let job = move |connection: &dyn Connection| match part.finish(connection, commits) {
                 // Once more, on another connection.
-                Err(_) => part.finish(&**again.connect(database)?, commits),
+                Err(_) => part.finish(&*again.connect_aside(database)?, commits),
                 finished => finished,
             };
             (database, Box::new(job) as Job)

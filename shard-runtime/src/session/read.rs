@@ -34,7 +34,10 @@ impl Session {
         }
         // Whoever writes a reference table writes it on every shard.
         let locked = if table.is_reference() { self.every_shard(table)? } else { shards };
-        self.locked(table, &locked, |session| session.ask(&plan.steps, reading, visit))
+        self.locked(table, &locked, |session| {
+            session.keep_on_first(table, &plan.steps)?;
+            session.ask(&plan.steps, reading, visit)
+        })
     }
 
     /// Visits the rows of a select.

@@ -1,14 +1,17 @@
 //! How a session reads and writes reference tables, which live whole on every shard: read on one, written on all.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use super::Session;
+use super::ask::Reading;
 use super::link::Link;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
+use crate::plan::Step;
 use crate::shards::{Shard, ShardSet};
-use crate::sql::{Param, TableSql};
+use crate::sql::{Dialect, Param, TableSql};
 
 impl Session {
     /// The shard that a reference table is read on: the one that the session is pinned to; the first on which it has a
@@ -22,6 +25,32 @@ impl Session {
         };
         let shards = layout.shards();
         self.pinned_to().or_else(|| shards.iter().find(in_play)).or_else(|| shards.at(0))
+    }
+
+    /// The shard that a reference table is read on to be written: the same for everybody, so that the rows that a server
+    /// locks are those that others want to lock, too; and the first, which is written first by whoever writes them.
+    pub(super) fn first_shard(&self) -> Option<&Shard> {
+        self.pinned_to().or_else(|| self.cluster.shards().at(0))
+    }
+
+    /// Keeps others from the rows of a reference table that are about to be read to be written on another shard than the
+    /// first, as a pin says. Where one of the shards is no server, they are kept from it as a whole already.
+    pub(super) fn keep_on_first(&mut self, table: &'static Table, steps: &[Step<'_>]) -> Result<()> {
+        let layout = self.cluster.layout();
+        let is_server =
+            |shard: usize| layout.place(shard).is_ok_and(|place| place.dialect == Dialect::Postgres);
+        let is_read_there = steps.iter().any(|step| step.shard == 0);
+        if !table.is_reference() || is_read_there || !is_server(0) {
+            return Ok(());
+        }
+        let Some(step) = steps.iter().find(|step| is_server(step.shard)) else { return Ok(()) };
+        // What is said to one server is said to all: their tables have the same names.
+        let first = Step { shard: 0, statement: step.statement.clone() };
+        // What is not kept is not missing from an answer: it is an error.
+        let missing = self.missing.take();
+        let kept = self.ask(&[first], Reading::whole(table), |_| Ok(ControlFlow::Continue(())));
+        self.missing = missing;
+        kept
     }
 
     /// Of the shards that may have a row, those to ask: of a reference table, of which all have it, one.

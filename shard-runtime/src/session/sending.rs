@@ -4,24 +4,18 @@
 //! However they are sent, they end the same way. Where rows of several shards cannot be written, the first of these
 //! shards says why: those after it are stopped because of it, those before it are not.
 
-use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use super::ask::locate;
-use super::entries::about_entry;
+use super::batches::transmit;
 use super::link::Link;
 use super::pending::{Batch, Load};
 use super::{Session, Watch};
-use crate::cluster::{Cluster, Layout};
-use crate::commit::{AnyRow, Change};
-use crate::driver::{Connection, Pooled, Prepared};
+use crate::cluster::Cluster;
+use crate::driver::{Connection, Pooled};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Binder, IdKind, Table};
-use crate::sql::{Param, TableSql};
-use crate::value::Value;
 
 /// What there is to do at least besides the largest part, in bytes, for workers to be worth waking.
 const WORTH_WAKING: usize = 512 * PER_ROW;
@@ -62,14 +56,9 @@ impl Session {
     pub(super) fn send_batch(&self, shard: usize, batch: &mut Batch) -> Result<()> {
         let layout = self.cluster.layout();
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-        match listed(own, table, batch) {
-            Some(sql) => in_lists(batch, layout, &mut |params| {
-                self.on(shard, table, &sql, |statement| statement.execute(params).map(|rows| (rows, rows)))
-            }),
-            None => self.on(shard, table, &own.change(table, &batch.change), |statement| {
-                one_by_one(statement, batch, layout, || false).map(|rows| ((), rows))
-            }),
-        }
+        transmit(batch, layout, own, &|| false, &mut |sql, send| {
+            self.on(shard, table, sql, |statement| send(statement).map(|rows| (rows, rows)))
+        })
     }
 
     /// The databases that loads are for, each with the places of its loads.
@@ -218,150 +207,18 @@ impl Errand {
             return Ok(());
         }
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-        let lists = listed(own, table, batch);
-        let sql = match &lists {
-            Some(sql) => sql.to_string(),
-            None => own.change(table, &batch.change).into_owned(),
-        };
-        let connection: &dyn Connection = &***connection;
+        let connection: &dyn Connection = &**connection;
         let told = &mut self.told;
-        let mut statement = connection.prepare(&sql).map_err(|error| locate(error, handle, Some(table)))?;
-        let mut run = |send: &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>| {
-            let mut watch = Watch::begin(&self.cluster, handle, Some(table.name), &sql);
+        transmit(batch, layout, own, &is_in_vain, &mut |sql, send| {
+            let mut statement =
+                connection.prepare(sql).map_err(|error| locate(error, handle, Some(table)))?;
+            let mut watch = Watch::begin(&self.cluster, handle, Some(table.name), sql);
             let sent = send(&mut *statement);
             watch.stop();
             let sent = sent.map_err(|error| locate(error, handle, Some(table)));
             let (rows, error) = (*sent.as_ref().unwrap_or(&0), sent.as_ref().err().map(Error::kind));
-            told.push(Told { shard, sql: sql.clone(), watch, rows, error });
+            told.push(Told { shard, sql: sql.to_owned(), watch, rows, error });
             sent
-        };
-        match lists {
-            None => run(&mut |statement| one_by_one(statement, batch, layout, is_in_vain)).map(|_| ()),
-            Some(_) => in_lists(batch, layout, &mut |params| run(&mut |statement| statement.execute(params))),
-        }
-    }
-}
-
-/// What sends a batch by statements with a list for each parameter, where that is the better way.
-fn listed<'s>(own: &'s TableSql, table: &Table, batch: &Batch) -> Option<Cow<'s, str>> {
-    match (&batch.change, batch.rows.len()) {
-        (Change::Update { .. } | Change::Delete { .. }, ..2) => None,
-        (change, _) => own.change_lists(table, change),
-    }
-}
-
-/// Does with the rows of a batch, one by one and for as long as that is not in vain, what is to be done with them, and
-/// notes the ids that were counted; with how many rows.
-fn one_by_one(
-    statement: &mut dyn Prepared,
-    batch: &mut Batch,
-    layout: &Layout,
-    is_in_vain: impl Fn() -> bool,
-) -> Result<u64> {
-    let table = layout.table(batch.model)?;
-    let inserts = batch.change == Change::Insert;
-    let counts = inserts && table.id_kind == IdKind::Auto;
-    let (mut binder, mut sent) = (Binder::new(table), 0);
-    for row in &batch.rows {
-        if is_in_vain() {
-            break;
-        }
-        batch.change.bind(table, &**row, &mut binder)?;
-        let done = match inserts {
-            true => statement.insert(&binder.values).map(Some),
-            false => {
-                let params: Vec<Param<'_>> =
-                    binder.values.iter().map(|value| Param::Value(value.borrowed())).collect();
-                statement.execute(&params).map(|rows| (rows > 0).then_some(0))
-            }
-        };
-        match done {
-            Ok(Some(id)) if counts => batch.counted.push(id),
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                batch.missed = sent..sent + 1;
-                return Err(missed());
-            }
-            Err(error) if counts => return Err(error),
-            Err(error) => return Err(about_row(error, layout, batch, &**row)),
-        }
-        sent += 1;
-    }
-    Ok(sent as u64)
-}
-
-/// How many rows a statement with a list for each parameter is about at most.
-const LISTED: usize = 10_000;
-
-/// Does with the rows of a batch what is to be done with them, by statements with a list for each parameter.
-fn in_lists(
-    batch: &mut Batch,
-    layout: &Layout,
-    run: &mut dyn FnMut(&[Param<'_>]) -> Result<u64>,
-) -> Result<()> {
-    let mut from = 0;
-    while from < batch.rows.len() {
-        let to = batch.rows.len().min(from + LISTED);
-        let found = send_listed(batch, from..to, layout, run)?;
-        if batch.change != Change::Insert && found < (to - from) as u64 {
-            batch.missed = from..to;
-            return Err(missed());
-        }
-        from = to;
-    }
-    Ok(())
-}
-
-/// The database does not say which row it refused: where it refused one, the halves are tried until one row is left, which
-/// the error names. How many rows it found.
-fn send_listed(
-    batch: &Batch,
-    places: Range<usize>,
-    layout: &Layout,
-    run: &mut dyn FnMut(&[Param<'_>]) -> Result<u64>,
-) -> Result<u64> {
-    let table = layout.table(batch.model)?;
-    let rows = batch.rows.get(places.clone()).unwrap_or_default();
-    let mut binder = Binder::new(table);
-    let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
-    for row in rows {
-        batch.change.bind(table, &**row, &mut binder)?;
-        lists.resize_with(binder.values.len(), || Vec::with_capacity(rows.len()));
-        lists.iter_mut().zip(binder.values.drain(..)).for_each(|(list, value)| list.push(value));
-    }
-    let params: Vec<Param<'_>> = lists.into_iter().map(Param::List).collect();
-    match (run(&params), rows) {
-        (Err(error), [row]) if error.is_about_a_row() => Err(about_row(error, layout, batch, &**row)),
-        (Err(error), _) if error.is_about_a_row() => {
-            drop(params);
-            let middle = places.start + rows.len() / 2;
-            let first = send_listed(batch, places.start..middle, layout, run)?;
-            Ok(first + send_listed(batch, middle..places.end, layout, run)?)
-        }
-        (found, _) => found,
-    }
-}
-
-/// A row was not there to be changed or removed; which, and why, is found out by who sends.
-fn missed() -> Error {
-    Error::new(ErrorKind::NotFound, "a row that is to be changed or removed is not there any more")
-}
-
-/// Says which row a statement failed on.
-fn about_row(error: Error, layout: &Layout, batch: &Batch, row: &dyn AnyRow) -> Error {
-    let Ok(table) = layout.table(batch.model) else { return error };
-    let mut binder = Binder::new(table);
-    if row.values(&mut binder).is_err() {
-        return error;
-    }
-    let values = &binder.values;
-    let error = match batch.change {
-        Change::Insert => about_entry(layout, batch.model, error, values),
-        _ => error,
-    };
-    match values.get(table.id) {
-        Some(id) => error
-            .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),
-        None => error,
+        })
     }
 }

@@ -19,7 +19,8 @@ pub(crate) struct TableSql {
     pub(crate) get: String,
     /// A row with all its columns; for ids that the database counts, all but the id.
     pub(crate) insert: String,
-    /// Many such rows, a list for each column, where that is better than one after the other.
+    /// Many such rows, a list for each column, where that is better than one after the other. Where the database counts
+    /// their ids, it answers with these, in the rows' order.
     pub(crate) insert_lists: Option<String>,
     /// Removes the row with an id.
     pub(crate) delete: String,
@@ -45,8 +46,11 @@ impl TableSql {
             let lists = given.iter().enumerate().map(|(place, column)| {
                 format!("{}::{}[]", dialect.param(place + 1), dialect.column_type(column.kind))
             });
-            let lists: Vec<String> = lists.collect();
-            format!("INSERT INTO {name} ({}) SELECT * FROM unnest({})", list(&given), lists.join(", "))
+            let lists = lists.collect::<Vec<String>>().join(", ");
+            match counts {
+                true => counted_lists(&name, table, &list(&given), &lists),
+                false => format!("INSERT INTO {name} ({}) SELECT * FROM unnest({lists})", list(&given)),
+            }
         };
         let select = format!("SELECT {} FROM {name}", list(&all));
         TableSql {
@@ -58,7 +62,7 @@ impl TableSql {
                     format!("INSERT INTO {name} ({}) VALUES ({places}){answer}", list(&given))
                 }
             },
-            insert_lists: (dialect == Dialect::Postgres && !given.is_empty() && !counts).then(lists),
+            insert_lists: (dialect == Dialect::Postgres && !given.is_empty()).then(lists),
             delete: format!("DELETE FROM {name} WHERE {id} = {}", dialect.param(1)),
             columns: all.iter().map(|column| quoted(column.name)).collect(),
             dialect,
@@ -174,4 +178,25 @@ impl TableSql {
         }
         sql
     }
+}
+
+/// Inserts rows by lists and answers with the ids that the database counts for them, in the rows' order.
+///
+/// PostgreSQL promises no order of what `RETURNING` answers, nor of the counting of a default in `INSERT … SELECT`. So
+/// each row gets its id beside its place in the lists before anything is inserted: `counted` is computed once, as all of
+/// `WITH` that is volatile or read twice is, the rows are inserted with those ids, and the answer is ordered by the place.
+fn counted_lists(name: &str, table: &Table, columns: &str, lists: &str) -> String {
+    let column = table.columns.get(table.id).map_or("id", |column| column.name);
+    let (id, literal) = (quoted(column), |text: &str| format!("'{}'", text.replace('\'', "''")));
+    // The columns are counted again by their places: one could be named as what is added here.
+    let places: Vec<String> = (1..table.columns.len()).map(|place| format!("c{place}")).collect();
+    let places = places.join(", ");
+    format!(
+        "WITH counted AS (SELECT nextval((SELECT pg_get_serial_sequence({}, {})::regclass)) AS id, given.* \
+         FROM unnest({lists}) WITH ORDINALITY AS given ({places}, place)), \
+         inserted AS (INSERT INTO {name} ({id}, {columns}) OVERRIDING SYSTEM VALUE SELECT id, {places} FROM counted) \
+         SELECT id FROM counted ORDER BY place",
+        literal(name),
+        literal(column)
+    )
 }

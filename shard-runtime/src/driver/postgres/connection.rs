@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 use tokio_postgres::config::Config;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 
+use super::encryption::Encryptor;
 use super::errors::from_postgres;
 use super::executor::Executor;
+use super::preparation::Preparation;
 use super::statement::PostgresStatement;
 use crate::driver::{
-    ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Synchronous, Transaction,
+    ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Preparing, Synchronous, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Param, quoted};
@@ -60,6 +62,7 @@ pub(super) struct PostgresConnection {
     // Dropped before the event loop that its requests need.
     client: Client,
     executor: Executor,
+    encryptor: Encryptor,
     statements: RefCell<HashMap<String, Statement>>,
     state: Cell<State>,
     deadline: Cell<Option<Instant>>,
@@ -67,15 +70,11 @@ pub(super) struct PostgresConnection {
 }
 
 impl PostgresConnection {
-    pub(super) fn connect(config: &Config, busy_timeout: Duration) -> Result<Self> {
+    pub(super) fn connect(config: &Config, encryptor: Encryptor, busy_timeout: Duration) -> Result<Self> {
         let executor = Executor::new()?;
-        let (client, connection) = executor.wait(config.connect(NoTls)).map_err(from_postgres)?;
-        executor.spawn(async move {
-            // How it ends is told to whoever waits for an answer.
-            let _ = connection.await;
-        });
+        let client = encryptor.connect(config, &executor)?;
         let (statements, state, deadline) = (RefCell::default(), Cell::new(State::Idle), Cell::new(None));
-        Ok(PostgresConnection { client, executor, statements, state, deadline, busy_timeout })
+        Ok(PostgresConnection { client, executor, encryptor, statements, state, deadline, busy_timeout })
     }
 
     /// Sets what a connection needs; makes the schema where it is wanted.
@@ -210,14 +209,14 @@ impl PostgresConnection {
     /// Ends a statement that is under way and that nobody wants any more: `rest` waits for its end.
     pub(super) fn give_up(&self, rest: impl Future<Output = Result<(), tokio_postgres::Error>> + Send) {
         let token = self.client.cancel_token();
-        let client = &self.client;
+        let (client, encryptor) = (&self.client, &self.encryptor);
         let ended = self.executor.wait(async move {
             let mut rest = pin!(rest);
             if let Ok(ended) = tokio::time::timeout(RUNNING_OUT, rest.as_mut()).await {
                 return Some(ended);
             }
             let cancelled = tokio::time::timeout(CANCELLING, async {
-                let _ = token.cancel_query(NoTls).await;
+                encryptor.cancel(&token).await;
                 let ended = rest.await;
                 let is_cancelled =
                     |error: &tokio_postgres::Error| error.code() == Some(&SqlState::QUERY_CANCELED);
@@ -241,6 +240,11 @@ impl PostgresConnection {
     }
 
     pub(super) fn prepared(&self, sql: &str) -> Result<Statement> {
+        self.preparation(sql)?.finish()
+    }
+
+    /// A statement that is prepared, or is to be.
+    fn preparation(&self, sql: &str) -> Result<Preparation<'_>> {
         self.check_whole()?;
         // The protocol has two bytes for their number, and a text with more is long.
         if sql.len() > usize::from(u16::MAX) && sql.contains(ONE_TOO_MANY) {
@@ -249,25 +253,18 @@ impl PostgresConnection {
             return Err(Error::new(ErrorKind::TooManyValues, said));
         }
         if let Some(statement) = self.statements.borrow().get(sql) {
-            return Ok(statement.clone());
+            return Ok(Preparation::known(self, statement.clone()));
         }
-        let client = &self.client;
-        let mut preparing = pin!(self.after_what_is_due(async move { client.prepare(sql).await }));
-        let prepared = match self.executor.wait_until(self.deadline.get(), preparing.as_mut()) {
-            Ok(Ok(statement)) => statement,
-            Ok(Err(error)) => return Err(self.failed(from_postgres(error))),
-            Err(stopped) => {
-                // What was written before in the transaction is not lost for it.
-                self.give_up(async move { preparing.await.map(drop) });
-                return Err(stopped);
-            }
-        };
+        Ok(Preparation::new(self, sql))
+    }
+
+    /// Keeps a statement that is prepared.
+    pub(super) fn keep(&self, sql: String, statement: Statement) {
         let mut statements = self.statements.borrow_mut();
         if statements.len() >= STATEMENTS {
             statements.clear();
         }
-        statements.insert(sql.to_owned(), prepared.clone());
-        Ok(prepared)
+        statements.insert(sql, statement);
     }
 
     /// The first column of the rows that a statement with one text finds.
@@ -311,6 +308,19 @@ impl Connection for PostgresConnection {
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         let statement = self.prepared(sql)?;
         Ok(Box::new(PostgresStatement::new(self, statement, sql)))
+    }
+
+    fn begin_to_prepare<'c>(&'c self, sql: &str) -> Preparing<'c> {
+        let mut preparation = match self.preparation(sql) {
+            Ok(preparation) => preparation,
+            Err(error) => return Preparing::Done(Err(error)),
+        };
+        preparation.begin();
+        let sql = sql.to_owned();
+        Preparing::Begun(Box::new(move || {
+            let statement = preparation.finish()?;
+            Ok(Box::new(PostgresStatement::new(self, statement, &sql)))
+        }))
     }
 
     fn run(&self, sql: &str) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::sql::OUT_OF_RANGE;
 pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     let Some(said) = error.as_db_error() else {
         let kind = match error.code() {
+            _ if is_about_trust(&error) => ErrorKind::Configuration,
             _ if error.is_closed() || is_about_the_way(&error) => ErrorKind::ConnectionLost,
             _ => ErrorKind::Database,
         };
@@ -61,6 +62,16 @@ fn with_causes(error: &tokio_postgres::Error) -> String {
         cause = next.source();
     }
     said
+}
+
+/// Whether a server speaks no TLS where it has to, or is not who it should be: what fails in the beginning of TLS and is
+/// not the network's fault. Trying again does not help.
+fn is_about_trust(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    use std::io::ErrorKind::{InvalidData, InvalidInput};
+    // What TLS itself finds wrong comes as an error of the input.
+    let is_the_networks = cause.is_some_and(|cause| !matches!(cause.kind(), InvalidData | InvalidInput));
+    error.to_string().starts_with("error performing TLS handshake") && !is_the_networks
 }
 
 /// Whether the network is at fault.

@@ -5,8 +5,10 @@
 //! while the thread asks the next one.
 
 mod connection;
+mod encryption;
 mod errors;
 mod executor;
+mod preparation;
 mod rows;
 mod statement;
 mod values;
@@ -16,12 +18,15 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tokio_postgres::config::{Config, Host, SslMode};
+use once_cell::sync::OnceCell;
+use tokio_postgres::config::{Config, Host};
 
 use super::{Address, Connection, Driver, Mode, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::Dialect;
 use connection::PostgresConnection;
+pub(crate) use encryption::Asked;
+use encryption::{Encryption, Encryptor};
 
 /// How long connecting may take, unless the URL says another time.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -33,26 +38,23 @@ const BETWEEN_PROBES: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
 /// Where a shard is on a server.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct PostgresSource {
     config: Config,
+    encryption: Encryption,
     schema: Option<String>,
 }
 
 impl PostgresSource {
-    /// Reads what a URL says, but for the schema, which is ours.
-    pub(crate) fn new(url: &str, schema: Option<String>) -> Result<Self> {
+    /// Reads what a URL says, but for the schema, which is ours, and for encryption. Relative paths start from `folder`.
+    pub(crate) fn new(url: &str, schema: Option<String>, asked: Asked<'_>, folder: &Path) -> Result<Self> {
         // The parser's own error could quote the URL, in which there may be a password.
         let wrong = |_| Error::new(ErrorKind::Configuration, "this is no PostgreSQL URL that can be read");
         let mut config = Config::from_str(url).map_err(wrong)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "the PostgreSQL URL names no host"));
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            let said =
-                "the PostgreSQL URL asks for TLS (`sslmode=require`), which connections do not speak yet";
-            return Err(Error::new(ErrorKind::Configuration, said));
-        }
+        let encryption = Encryption::new(asked, &mut config, folder)?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECTING);
         }
@@ -65,7 +67,7 @@ impl PostgresSource {
         if config.get_application_name().is_none() {
             config.application_name("sharded");
         }
-        Ok(PostgresSource { config, schema })
+        Ok(PostgresSource { config, encryption, schema })
     }
 
     /// Whether two URLs mean the same tables, as far as can be told without asking anybody.
@@ -95,6 +97,7 @@ impl PostgresSource {
             schema: self.schema.clone(),
             user: self.config.get_user().unwrap_or_default().to_owned(),
             password,
+            is_encrypted: self.encryption.is_required(),
         }
     }
 
@@ -108,13 +111,14 @@ impl PostgresSource {
 
 pub(crate) struct PostgresDriver {
     source: PostgresSource,
+    encryptor: OnceCell<Encryptor>,
     busy_timeout: Duration,
     synchronous: Synchronous,
 }
 
 impl PostgresDriver {
     pub(crate) fn new(source: PostgresSource, busy_timeout: Duration, synchronous: Synchronous) -> Self {
-        PostgresDriver { source, busy_timeout, synchronous }
+        PostgresDriver { source, encryptor: OnceCell::new(), busy_timeout, synchronous }
     }
 }
 
@@ -124,7 +128,8 @@ impl Driver for PostgresDriver {
     }
 
     fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>> {
-        let connected = PostgresConnection::connect(&self.source.config, self.busy_timeout);
+        let encryptor = self.encryptor.get_or_try_init(|| self.source.encryption.encryptor())?.clone();
+        let connected = PostgresConnection::connect(&self.source.config, encryptor, self.busy_timeout);
         let connection = connected.map_err(|error| {
             let said = format!("{} cannot be connected to: {error}", self.source.describe());
             Error::new(error.kind(), said).with_source(error)
@@ -163,21 +168,59 @@ impl Driver for PostgresDriver {
 mod tests {
     use super::*;
 
+    fn source(url: &str, schema: &str, asked: Asked<'_>) -> Result<PostgresSource> {
+        PostgresSource::new(url, Some(schema.to_owned()), asked, Path::new("conf"))
+    }
+
     #[test]
     fn a_description_holds_no_secret() {
         let url = "postgres://alice:s3cret@db.example:5433/weather?application_name=x";
-        let source = PostgresSource::new(url, Some("asia".to_owned())).unwrap();
-        assert_eq!(source.describe(), "postgres://db.example:5433/weather?schema=asia");
-        let wrong = PostgresSource::new("postgres://alice:s3cret@db:port/x", None).err().unwrap();
+        let asia = source(url, "asia", Asked::default()).unwrap();
+        assert_eq!(asia.describe(), "postgres://db.example:5433/weather?schema=asia");
+        let wrong = source("postgres://alice:s3cret@db:port/x", "asia", Asked::default()).err().unwrap();
         assert!(!wrong.to_string().contains("s3cret"), "{wrong}");
-        assert!(PostgresSource::new("postgres:///x", None).is_err());
-        let secure = PostgresSource::new("postgres://a:s3cret@db/x?sslmode=require", None).err().unwrap();
-        assert!(secure.to_string().contains("TLS") && !secure.to_string().contains("s3cret"), "{secure}");
+        assert!(source("postgres:///x", "asia", Asked::default()).is_err());
+    }
+
+    #[test]
+    fn nothing_is_weaker_than_it_is_asked_for() {
+        let url = "postgres://alice:s3cret@db/x";
+        let of = |sslmode, sslrootcert| source(url, "asia", Asked { sslmode, sslrootcert });
+        for (sslmode, sslrootcert) in [(None, Some("ca.pem")), (Some("disable"), Some("ca.pem"))] {
+            let error = of(sslmode, sslrootcert).err().unwrap();
+            assert!(error.to_string().contains("sslmode=verify-full"), "{error}");
+        }
+        for weaker in ["allow", "verify-ca", ""] {
+            let error = of(Some(weaker), None).err().unwrap();
+            assert!(error.to_string().contains("`verify-full`"), "{error}");
+        }
+        for mode in ["require", "verify-full"] {
+            match of(Some(mode), Some("c%20a.pem")) {
+                Ok(encrypted) => {
+                    assert!(encrypted.encryption.is_required());
+                    assert!(
+                        encrypted.encryption.encryptor().err().unwrap().to_string().contains("conf/c a.pem")
+                    );
+                }
+                Err(error) => {
+                    assert!(!cfg!(feature = "tls") && error.to_string().contains("feature `tls`"), "{error}");
+                }
+            }
+            let local = source(
+                "postgres://alice:s3cret@%2Ftmp/x",
+                "asia",
+                Asked { sslmode: Some(mode), sslrootcert: None },
+            );
+            assert!(local.err().is_some_and(|error| !error.to_string().contains("s3cret")));
+        }
+        for unencrypted in [None, Some("disable"), Some("prefer")] {
+            assert!(!of(unencrypted, None).unwrap().encryption.is_required());
+        }
     }
 
     #[test]
     fn the_same_tables_are_seen() {
-        let source = |url, schema: &str| PostgresSource::new(url, Some(schema.to_owned())).unwrap();
+        let source = |url, schema| source(url, schema, Asked::default()).unwrap();
         let one = source("postgres://a:x@host/db", "s");
         assert!(one.is_same(&source("postgres://b:y@host/db", "s")));
         assert!(!one.is_same(&source("postgres://a:x@host/db", "t")));

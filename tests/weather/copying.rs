@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::program::{refusal, stdout, text, weather};
 use crate::rows::units_there;
-use crate::servers::OnServers;
+use crate::servers::{FILES, OnServers};
 use crate::small_source::small_source;
 
 const COPY: [&str; 5] = ["copy", "--data", "rows", "--to", "shards.toml"];
@@ -38,6 +38,13 @@ fn everything_is_copied_from_files_to_servers() {
     assert_eq!(said.matches("already there").count(), 7, "{said}");
     place.same_rows(&rows);
 
+    // And back, into files.
+    fs::create_dir(folder.join("back")).expect("a folder");
+    fs::copy(FILES, folder.join("back/shards.toml")).expect("the app's file");
+    let back = ["copy", "--shards", "shards.toml", "--to", "back/shards.toml"];
+    assert!(stdout(&place.weather(&back)).ends_with("All 60,120 rows are in both.\n"));
+    place.same_rows(&folder.join("back"));
+
     // Ids go on after those that were copied: nothing is in the way of new rows.
     let observed = "INSERT INTO observations (city_id, station, observed_at, celsius, humidity) \
         SELECT city_id, 'new', observed_at, celsius, humidity FROM observations LIMIT 1";
@@ -54,20 +61,17 @@ fn everything_is_copied_from_files_to_servers() {
 }
 
 #[test]
-fn a_copy_goes_the_other_way_as_well_and_refuses_what_is_not_its_own() {
+fn a_copy_between_files_needs_no_server() {
     let (source, folder) = (small_source(), tempfile::tempdir().expect("a temporary folder"));
     let import = ["import", "--data", "rows", "--source", text(source.path())];
     stdout(&weather(folder.path(), &import));
     fs::create_dir(folder.path().join("there")).expect("a folder");
-    let shard = |name: &str| format!("[[shard]]\nname = \"{name}\"\nurl = \"sqlite:{name}.db\"\n");
-    let file: String = ["americas", "europe", "asia", "rest"].map(shard).concat();
-    fs::write(folder.path().join("there/shards.toml"), file).expect("a cluster file");
+    fs::copy(FILES, folder.path().join("there/shards.toml")).expect("the app's file");
     let copy = ["copy", "--data", "rows", "--to", "there/shards.toml"];
     assert!(stdout(&weather(folder.path(), &copy)).ends_with("All 11 rows are in both.\n"));
     let units = units_there(&folder.path().join("rows"));
     assert_eq!(units_there(&folder.path().join("there")), units);
 
-    // To a place that cannot be opened: nothing is read.
     let nowhere = ["copy", "--data", "rows", "--to", "nowhere.toml"];
     assert!(refusal(&weather(folder.path(), &nowhere)).starts_with("nowhere.toml cannot be read: "));
 }

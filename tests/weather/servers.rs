@@ -12,7 +12,7 @@ use crate::rows::{SHARDS, on_shard};
 use crate::small_source::small_source;
 
 /// What comes with the app.
-const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/shards.toml");
+pub const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/shards.toml");
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/shards.postgres.toml");
 
 /// The password of the app's user, with everything in it that means something in a URL.

@@ -273,6 +273,48 @@ fn collations_of_our_own_are_refused() {
 }
 
 #[test]
+fn r25_an_order_is_read_from_the_index_that_has_it() {
+    #[derive(Sharded, Clone, Debug, PartialEq)]
+    #[sharded(table = "levels", index(at), index(height))]
+    struct Level {
+        #[id]
+        #[shard_key(range("a" => ..1000, "b" => 1000..))]
+        id: i64,
+        at: i64,
+        height: Option<i64>,
+    }
+
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = place.builder().create::<Level>().unwrap();
+    let mut session = cluster.session();
+    let height = |id: i64| (id % 3 > 0).then_some(id % 7);
+    session.add_all((0..100).map(|id| Level { id, at: id % 10, height: height(id) })).unwrap();
+    session.commit().unwrap();
+    let client = place.client("a");
+    client.run("SET enable_seqscan = off; SET enable_sort = off");
+    let orders = [
+        (Level::ID.asc(), "levels_pkey"),
+        (Level::ID.desc(), "levels_pkey"),
+        (Level::AT.asc(), "levels(at)"),
+        (Level::AT.desc(), "levels(at)"),
+        (Level::HEIGHT.asc(), "levels(height)"),
+        (Level::HEIGHT.desc(), "levels(height)"),
+    ];
+    for (order, index) in orders {
+        let query = Level::select().all_shards().order_by(order).limit(10);
+        let explained = cluster.explain(&query).unwrap();
+        let (_, sql) = explained.statements().next().unwrap();
+        let plan = client.rows(&format!("EXPLAIN {}", sql.replace("$1", "10"))).concat().join("\n");
+        // Rows that are equal in it are sorted by their ids, a few at a time.
+        assert!(plan.contains(index) && !plan.contains("->  Sort"), "{sql}\n{plan}");
+    }
+    // What is asked for otherwise is sorted, and right.
+    let last = Level::select().all_shards().order_by(Level::HEIGHT.asc().nulls_last()).limit(1);
+    assert_eq!(session.one(last).unwrap().height, Some(0));
+}
+
+#[test]
 fn a_server_that_cannot_prepare_is_refused_unless_no_unit_is_over_several() {
     let Some(server) = Server::start_with(&["max_prepared_transactions=0"]) else { return };
     let place = Place::new(&server.url());

@@ -90,6 +90,8 @@ impl PostgresConnection {
         if let Some(schema) = schema {
             let name = quoted(schema);
             if mode == Mode::Create {
+                // `IF NOT EXISTS` does not wait for others who are making it; what is said at once is one transaction.
+                sql.push_str("; SELECT pg_advisory_xact_lock(hashtextextended('sharded schemas', 0))");
                 sql.push_str(&format!("; CREATE SCHEMA IF NOT EXISTS {name}"));
             }
             sql.push_str(&format!("; SET search_path = {name}"));

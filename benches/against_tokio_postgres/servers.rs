@@ -55,11 +55,6 @@ impl Servers {
         Ok(Some(Servers { effort, servers, accounts, empty, measurements }))
     }
 
-    /// The servers, in the shards' order.
-    pub fn all(&self) -> &[Server] {
-        &self.servers
-    }
-
     /// The version that they say.
     pub fn version(&self) -> String {
         self.servers

@@ -5,10 +5,9 @@ use shard_runtime::{Commit, Sharded, Stored};
 use tokio_postgres::{Client, Error, Statement};
 
 use super::pair;
-use crate::by_hand::{INSERT_ACCOUNTS, UPDATE_ACCOUNT, shard_of};
+use crate::by_hand::{Hand, INSERT_ACCOUNTS, UPDATE_ACCOUNT, shard_of};
 use crate::measure::{Failure, Pair, Side};
 use crate::models::Account;
-use crate::postgres_server::Server;
 use crate::servers::{SHARDS, Servers, Set};
 
 /// How many rows a statement inserts at most, as the framework's.
@@ -78,25 +77,19 @@ async fn insert_rows(client: &Client, statement: &Statement, rows: &[Account]) -
 
 /// Empties a side's tables, so that every block meets the same.
 struct Removal<'s> {
-    servers: &'s [Server],
-    schema: &'static str,
+    hand: &'s Hand,
+    sql: String,
 }
 
 impl Removal<'_> {
     fn remove(&self) -> Result<(), Failure> {
-        let sql = format!("TRUNCATE {}.accounts", self.schema);
-        std::thread::scope(|scope| {
-            self.servers.iter().for_each(|server| {
-                scope.spawn(|| server.psql(&sql));
-            });
-        });
-        Ok(())
+        Ok(self.hand.wait(self.hand.say(&self.sql))?)
     }
 }
 
 fn insert_with(servers: &Servers, commit: Commit) -> Result<Pair<'_>, Failure> {
     let (set, rows) = (servers.empty()?, servers.effort.rows(100_000));
-    let removal = |schema| Removal { servers: servers.all(), schema };
+    let removal = |schema| Removal { hand: &set.by_hand, sql: format!("TRUNCATE {schema}.accounts") };
     let statements = set.by_hand.prepare(INSERT_ACCOUNTS)?;
     let framework = InsertByFramework { set, rows, commit, removal: removal("empty_framework") };
     let by_hand = InsertByHand { set, rows, statements, removal: removal("empty_by_hand") };
@@ -115,7 +108,7 @@ pub fn insert_by_best_effort(servers: &Servers) -> Result<Pair<'_>, Failure> {
 /// Rows that were read before: one column of each is changed, and written by its id.
 pub fn update(servers: &Servers) -> Result<Pair<'_>, Failure> {
     let set = servers.accounts()?;
-    let ids = &set.ids[..set.ids.len().min(1_000)];
+    let ids = &set.ids[..servers.effort.rows(1_000) as usize];
     let mut rows: Vec<Stored<Account>> =
         set.cluster.session().all(Account::select().filter(Account::ID.is_in(ids.iter().copied())))?;
     let mut by_shard: [Vec<Account>; SHARDS.len()] = Default::default();

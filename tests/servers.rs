@@ -273,6 +273,50 @@ fn collations_of_our_own_are_refused() {
 }
 
 #[test]
+fn a_statement_that_fails_is_undone_alone_the_first_like_any_other() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let beside = place.client("a");
+    let mut session = cluster.session();
+    let fails = |session: &mut Session| {
+        let wrong = session.all(Sql::new("SELECT 1 / 0 AS wrong").on_shard("a"));
+        assert_error(wrong.map(drop), ErrorKind::Value, "a");
+    };
+    // Reading: the snapshot stays. The second time the statement is prepared, and so the first of its transaction.
+    for number in [4, 5] {
+        fails(&mut session);
+        let seen = ids(&mut session);
+        beside.run(&format!("INSERT INTO companies VALUES ({number}, 'a', 'beside')"));
+        for _ in 0..2 {
+            fails(&mut session);
+            assert_eq!(ids(&mut session), seen);
+        }
+        session.commit().unwrap();
+        assert!(ids(&mut session).contains(&number));
+        session.commit().unwrap();
+    }
+    // Writing: what was written before is there still.
+    for number in [6, 7] {
+        let mut add = |id| {
+            session.add(company(id, "a")).unwrap();
+            session.flush()
+        };
+        assert_error(add(1), ErrorKind::Unique, "a");
+        session.rollback();
+        fails(&mut session);
+        session.add(company(number, "a")).unwrap();
+        session.flush().unwrap();
+        fails(&mut session);
+        rename(&mut session, 1, "a").unwrap();
+        fails(&mut session);
+        session.commit().unwrap();
+    }
+    assert_eq!(ids(&mut session), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(beside.text("SELECT name FROM companies WHERE id = 1"), "changed");
+}
+
+#[test]
 fn r25_an_order_is_read_from_the_index_that_has_it() {
     #[derive(Sharded, Clone, Debug, PartialEq)]
     #[sharded(table = "levels", index(at), index(height))]

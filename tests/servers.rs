@@ -289,6 +289,92 @@ fn collations_of_our_own_are_refused() {
 }
 
 #[test]
+fn a_statement_that_fails_is_undone_alone_the_first_like_any_other() {
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = filled(&place);
+    let beside = place.client("a");
+    let mut session = cluster.session();
+    let fails = |session: &mut Session| {
+        let wrong = session.all(Sql::new("SELECT 1 / 0 AS wrong").on_shard("a"));
+        assert_error(wrong.map(drop), ErrorKind::Value, "a");
+    };
+    // Reading: the snapshot stays. The second time the statement is prepared, and so the first of its transaction.
+    for number in [4, 5] {
+        fails(&mut session);
+        let seen = ids(&mut session);
+        beside.run(&format!("INSERT INTO companies VALUES ({number}, 'a', 'beside')"));
+        for _ in 0..2 {
+            fails(&mut session);
+            assert_eq!(ids(&mut session), seen);
+        }
+        session.commit().unwrap();
+        assert!(ids(&mut session).contains(&number));
+        session.commit().unwrap();
+    }
+    // Writing: what was written before is there still.
+    for number in [6, 7] {
+        let mut add = |id| {
+            session.add(company(id, "a")).unwrap();
+            session.flush()
+        };
+        assert_error(add(1), ErrorKind::Unique, "a");
+        session.rollback();
+        fails(&mut session);
+        session.add(company(number, "a")).unwrap();
+        session.flush().unwrap();
+        fails(&mut session);
+        rename(&mut session, 1, "a").unwrap();
+        fails(&mut session);
+        session.commit().unwrap();
+    }
+    assert_eq!(ids(&mut session), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(beside.text("SELECT name FROM companies WHERE id = 1"), "changed");
+}
+
+#[test]
+fn r25_an_order_is_read_from_the_index_that_has_it() {
+    #[derive(Sharded, Clone, Debug, PartialEq)]
+    #[sharded(table = "levels", index(at), index(height))]
+    struct Level {
+        #[id]
+        #[shard_key(range("a" => ..1000, "b" => 1000..))]
+        id: i64,
+        at: i64,
+        height: Option<i64>,
+    }
+
+    let Some(server) = server() else { return };
+    let place = Place::new(&server.url());
+    let cluster = place.builder().create::<Level>().unwrap();
+    let mut session = cluster.session();
+    let height = |id: i64| (id % 3 > 0).then_some(id % 7);
+    session.add_all((0..100).map(|id| Level { id, at: id % 10, height: height(id) })).unwrap();
+    session.commit().unwrap();
+    let client = place.client("a");
+    client.run("SET enable_seqscan = off; SET enable_sort = off");
+    let orders = [
+        (Level::ID.asc(), "levels_pkey"),
+        (Level::ID.desc(), "levels_pkey"),
+        (Level::AT.asc(), "levels(at)"),
+        (Level::AT.desc(), "levels(at)"),
+        (Level::HEIGHT.asc(), "levels(height)"),
+        (Level::HEIGHT.desc(), "levels(height)"),
+    ];
+    for (order, index) in orders {
+        let query = Level::select().all_shards().order_by(order).limit(10);
+        let explained = cluster.explain(&query).unwrap();
+        let (_, sql) = explained.statements().next().unwrap();
+        let plan = client.rows(&format!("EXPLAIN {}", sql.replace("$1", "10"))).concat().join("\n");
+        // Rows that are equal in it are sorted by their ids, a few at a time.
+        assert!(plan.contains(index) && !plan.contains("->  Sort"), "{sql}\n{plan}");
+    }
+    // What is asked for otherwise is sorted, and right.
+    let last = Level::select().all_shards().order_by(Level::HEIGHT.asc().nulls_last()).limit(1);
+    assert_eq!(session.one(last).unwrap().height, Some(0));
+}
+
+#[test]
 fn a_server_that_cannot_prepare_is_refused_unless_no_unit_is_over_several() {
     let Some(server) = Server::start_with(&["max_prepared_transactions=0"]) else { return };
     let place = Place::new(&server.url());

@@ -22,12 +22,13 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// The folder with the shards' SQLite files; commands take `weather-data` where neither this nor --shards
-    /// is given.
+    /// The folder with the shards' SQLite files; commands take `weather-data` where neither this nor --shards is
+    /// given.
     #[arg(long, value_name = "FOLDER", global = true, conflicts_with = "shards")]
     data: Option<PathBuf>,
 
-    /// A cluster file that says where each shard is; it names the shards americas, europe, asia and rest.
+    /// A cluster file that says where each shard is, a SQLite file or a PostgreSQL server; it names the shards
+    /// americas, europe, asia and rest.
     #[arg(long, value_name = "FILE", global = true)]
     shards: Option<PathBuf>,
 
@@ -52,6 +53,12 @@ pub enum Command {
     },
     /// Shows where each kind of query goes and why.
     Explain,
+    /// Copies all rows to another cluster, as from files to servers; said again, it goes on where it was stopped.
+    Copy {
+        /// The cluster file of where to: as --shards has it.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
 }
 
 impl Arguments {

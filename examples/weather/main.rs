@@ -14,6 +14,7 @@
 mod arguments;
 mod chart;
 mod city;
+mod copy;
 mod csv_file;
 mod explain;
 mod failure;
@@ -55,10 +56,11 @@ fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
         Command::Report => report::run(&place.open_imported()?, out),
         Command::City { name, continent } => city::run(&place.open_imported()?, name, *continent, out),
         Command::Explain => explain::run(&place.open_imported()?, out),
+        Command::Copy { to } => copy::run(&place, &Place::ClusterFile(to.clone()), out),
     }
 }
 
-/// Every subcommand once, on the place that was given or in a folder that is gone afterwards.
+/// Every subcommand that needs one place only, once, on the place that was given or in a folder that is gone afterwards.
 fn tour(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
     let mut temporary = None;
     let place = match arguments.given_place() {

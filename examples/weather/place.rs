@@ -1,4 +1,4 @@
-//! Where the rows are: four SQLite files in a folder, or what a cluster file says.
+//! Where the rows are: four SQLite files in a folder, or what a cluster file says, be it files or servers.
 
 use std::path::PathBuf;
 use std::{fmt, fs};
@@ -33,14 +33,12 @@ impl Place {
         let import = format!("run `weather import {}` first", self.option());
         let opened = self.builder()?.open::<(City, Observation)>();
         let cluster = opened.map_err(|error| match (error.kind(), error.shard()) {
-            (ErrorKind::Missing, None) => {
+            // No control database, or a server that is none yet.
+            (ErrorKind::Missing | ErrorKind::Identity, None) => {
                 Failure::Refused(format!("nothing is imported into {self} yet: {import}"))
             }
-            (ErrorKind::Missing, Some(shard)) => {
-                Failure::Refused(format!("the database of shard `{shard}` is not there: {import}"))
-            }
-            // A file without its tables: it begins to be there.
-            (ErrorKind::Identity | ErrorKind::Schema, _) => {
+            // A shard that is not there, or without its tables: it begins to be there.
+            (ErrorKind::Missing | ErrorKind::Identity | ErrorKind::Schema, _) => {
                 Failure::Refused(format!("{error}; if an import was stopped, {import}"))
             }
             _ => self.failure(error),

@@ -450,7 +450,13 @@ impl<'s, 'q> Writer<'s, 'q> {
 
     fn ordered_by(&mut self, by: &OrderBy) {
         self.sql.push_str(&self.compared_column(by.column));
-        self.direction(by.descending, by.nulls_first);
+        // PostgreSQL reads no index in the order that is asked for where the index has NULLs elsewhere, even of a column
+        // that has none.
+        let has_none = self.definition(by.column).is_some_and(|column| !column.nullable);
+        match self.site.dialect == Dialect::Postgres && has_none {
+            true => self.sql.push_str(if by.descending { " DESC" } else { " ASC" }),
+            false => self.direction(by.descending, by.nulls_first),
+        }
     }
 
     fn direction(&mut self, descending: bool, nulls_first: bool) {

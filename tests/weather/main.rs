@@ -1,10 +1,14 @@
 //! The example app `weather`, run as a program: what it prints and stores is compared with what this test reads
 //! from the CSV files and the shards' files by itself, with other code.
 
+mod copying;
+#[path = "../postgres_server/mod.rs"]
+mod postgres_server;
 mod program;
 mod refusals;
 mod resuming;
 mod rows;
+mod servers;
 mod small_source;
 
 use std::collections::BTreeMap;

@@ -30,6 +30,16 @@ pub fn weather(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(program()).current_dir(folder).args(arguments).output().expect("the program runs")
 }
 
+/// The same with a variable in its environment, and nothing of this test's own under that name.
+pub fn weather_with(name: &str, value: Option<&str>, folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.current_dir(folder).args(arguments).env_remove(name);
+    if let Some(value) = value {
+        command.env(name, value);
+    }
+    command.output().expect("the program runs")
+}
+
 /// What it says where all is well: on stdout, and nothing on stderr.
 pub fn stdout(output: &Output) -> String {
     output.clone().assert().success().stderr("");

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
 
-const SHARDS: [&str; 4] = ["americas", "asia", "europe", "rest"];
+pub const SHARDS: [&str; 4] = ["americas", "asia", "europe", "rest"];
 
 /// The rows of a CSV file below its header.
 pub fn csv_rows(folder: &Path, file: &str) -> Vec<Vec<String>> {
@@ -15,7 +15,7 @@ pub fn csv_rows(folder: &Path, file: &str) -> Vec<Vec<String>> {
 }
 
 /// One value of each row of a query on a shard's file; nothing, where there is no such file or table yet.
-fn on_shard<T: FromSql>(folder: &Path, shard: &str, sql: &str) -> Vec<T> {
+pub fn on_shard<T: FromSql>(folder: &Path, shard: &str, sql: &str) -> Vec<T> {
     let path = folder.join(format!("{shard}.db"));
     let Ok(connection) = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY) else {
         return Vec::new();

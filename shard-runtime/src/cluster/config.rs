@@ -19,6 +19,8 @@ struct File {
     async_sessions: Option<u32>,
     cache_kib: Option<u32>,
     mapped_bytes: Option<u64>,
+    #[serde(default)]
+    single_shard_units: bool,
     #[serde(default, rename = "shard")]
     shards: Vec<Shard>,
 }
@@ -48,14 +50,23 @@ impl Builder {
     /// async_sessions = 10             # in the middle of a unit of work at once
     /// cache_kib = 65536
     /// mapped_bytes = 268435456
+    /// single_shard_units = false
     ///
     /// [[shard]]
     /// name = "asia"
     /// url = "sqlite:asia.db"
+    ///
+    /// [[shard]]
+    /// name = "europe"
+    /// url = "postgres://weather:${WEATHER_PASSWORD}@europe.example/weather"
     /// ```
     ///
+    /// `${NAME}` in a URL is what the environment has under that name, so that a password need not be in the file. In a
+    /// server's URL it may have any characters: it is encoded, and stands for one part of the URL.
+    ///
     /// # Errors
-    /// [`ErrorKind::Io`] where the file cannot be read, [`ErrorKind::Configuration`] where it is not such a file.
+    /// [`ErrorKind::Io`] where the file cannot be read, [`ErrorKind::Configuration`] where it is not such a file, or the
+    /// environment has no such name.
     pub fn config_file(mut self, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -73,11 +84,18 @@ impl Builder {
             return Err(Error::new(ErrorKind::Configuration, said));
         }
         self.folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let placed = |url: &str| {
+            with_environment(url, |name| std::env::var(name).ok())
+                .map_err(|said| Error::new(ErrorKind::Configuration, format!("{}: {said}", path.display())))
+        };
         for Shard { name, url } in file.shards {
+            let url = placed(&url).map_err(|error| error.on_shard(&name))?;
             self = self.shard(name, url);
         }
         if let Some(url) = file.control {
-            self = self.control(url);
+            let wrong =
+                |error| Error::new(ErrorKind::Configuration, format!("the control database: {error}"));
+            self = self.control(placed(&url).map_err(wrong)?);
         }
         if let Some(milliseconds) = file.busy_timeout_ms {
             self = self.busy_timeout(Duration::from_millis(milliseconds));
@@ -100,6 +118,90 @@ impl Builder {
         if let Some(bytes) = file.mapped_bytes {
             self = self.mapped_bytes(bytes);
         }
+        if file.single_shard_units {
+            self = self.single_shard_units();
+        }
         Ok(self)
+    }
+}
+
+/// A URL with what the environment has in the place of each `${NAME}`. What is said where that cannot be done does not
+/// quote the URL: it may hold a password.
+fn with_environment(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let is_server = url.contains("://");
+    let (mut placed, mut rest) = (String::new(), url);
+    while let Some((before, after)) = rest.split_once("${") {
+        let named = after.split_once('}').filter(|(name, _)| is_name(name));
+        let Some((name, after)) = named else {
+            return Err("`${` is not followed by the name of an environment variable and `}`".to_owned());
+        };
+        let Some(value) = variable(name) else {
+            return Err(format!("the environment variable `{name}` is not set, or is not UTF-8"));
+        };
+        placed.push_str(before);
+        placed.push_str(&if is_server { encoded(&value) } else { value });
+        rest = after;
+    }
+    placed.push_str(rest);
+    Ok(placed)
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
+}
+
+/// A text as a part of a URL: everything that could mean something there as `%` and its number.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(url: &str) -> Result<String, String> {
+        with_environment(url, |name| match name {
+            "PASSWORD" => Some("p@ss:w/rd?#% ü".to_owned()),
+            "FOLDER" => Some("a b/c".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn the_environment_is_put_into_urls() {
+        assert_eq!(placed("sqlite:a.db").unwrap(), "sqlite:a.db");
+        assert_eq!(placed("sqlite:${FOLDER}/$x.db").unwrap(), "sqlite:a b/c/$x.db");
+        assert_eq!(
+            placed("postgres://${EMPTY}u:${PASSWORD}@h/${FOLDER}").unwrap(),
+            "postgres://u:p%40ss%3Aw%2Frd%3F%23%25%20%C3%BC@h/a%20b%2Fc"
+        );
+    }
+
+    #[test]
+    fn what_is_not_in_the_environment_is_named_without_the_url() {
+        assert!(placed("postgres://u:s3cret@${HOST}/db").unwrap_err().contains("`HOST` is not set"));
+        for url in
+            ["postgres://u:s3cret${", "postgres://u:${s3cret", "postgres://u:${s3-cret}@h", "sqlite:${}"]
+        {
+            let said = placed(url).unwrap_err();
+            assert!(said.contains("`${`") && !said.contains("s3"), "{said}");
+        }
+    }
+
+    /// What is encoded here is what the driver reads.
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn any_password_may_be_in_the_environment() {
+        let url = placed("postgres://u:${PASSWORD}@h/db").unwrap();
+        let config: tokio_postgres::Config = url.parse().unwrap();
+        assert_eq!(config.get_password(), Some("p@ss:w/rd?#% ü".as_bytes()));
     }
 }

@@ -18,11 +18,19 @@ pub(super) fn create_table(connection: &dyn Connection, place: &Place, table: &T
     let on = quoted(&format!("{prefix}{}", table.name));
     for DeclaredIndex { name, columns, unique } in indexes(prefix, table, *dialect) {
         let unique = if unique { "UNIQUE " } else { "" };
-        let list: Vec<String> = columns.into_iter().map(quoted).collect();
+        let list: Vec<String> = columns.into_iter().map(|column| indexed(table, column, *dialect)).collect();
         let (name, list) = (quoted(&name), list.join(", "));
         connection.run(&format!("CREATE {unique}INDEX IF NOT EXISTS {name} ON {on} ({list})"))?;
     }
     Ok(())
+}
+
+/// A column of an index. In PostgreSQL's it has its NULLs where an order has them unless it says otherwise: an index is
+/// read in no other order than its own and the reverse.
+fn indexed(table: &Table, column: &str, dialect: Dialect) -> String {
+    let has_nulls = table.columns.iter().any(|other| other.name == column && other.nullable);
+    let nulls = if dialect == Dialect::Postgres && has_nulls { " NULLS FIRST" } else { "" };
+    format!("{}{nulls}", quoted(column))
 }
 
 struct DeclaredIndex {

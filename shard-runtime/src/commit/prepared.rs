@@ -111,8 +111,9 @@ pub(crate) fn prepared(
 /// Writes a unit's row, in the transaction whose commit decides.
 pub(crate) fn write_unit(connection: &dyn Connection, unit: &str) -> Result<()> {
     // What is decided must not be forgotten, whatever was said of commits.
-    connection.run("SET LOCAL synchronous_commit = on")?;
-    connection.prepare("INSERT INTO sharded_unit (id) VALUES ($1)")?.execute(&[text(unit)]).map(|_| ())
+    let sql =
+        "INSERT INTO sharded_unit (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true)";
+    connection.prepare(sql)?.execute(&[text(unit)]).map(|_| ())
 }
 
 /// Whether a unit is committed on the server that decides it.

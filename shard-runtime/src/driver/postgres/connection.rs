@@ -42,8 +42,9 @@ const TRAP: &str = "SELECT pg_sleep(0.5)";
 /// and answer that it has done so, which is no error.
 const IS_WHOLE: &str = "SELECT";
 
-/// The savepoint before each statement of a transaction that writes, and before the first of one that reads, whose
-/// snapshot stays: without it PostgreSQL would give up the whole transaction for one statement.
+/// The savepoint before each statement of a transaction that writes, and before the second of one that reads, whose
+/// snapshot stays: without it PostgreSQL would give up the whole transaction for one statement. The first statement needs
+/// none: there is nothing before it, and where it fails the transaction begins anew.
 const GUARD: &str = "sharded_guard";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ enum State {
     Idle,
     /// One is wanted, and begins along with its first statement.
     Wanted(Transaction),
+    /// One is under way, and so is, or was, its first statement.
+    First(Transaction),
     /// One is under way, with the guard's savepoint or without.
     Open(Transaction, bool),
     /// Nobody knows how the connection stands.
@@ -89,6 +92,8 @@ impl PostgresConnection {
         if let Some(schema) = schema {
             let name = quoted(schema);
             if mode == Mode::Create {
+                // `IF NOT EXISTS` does not wait for others who are making it; what is said at once is one transaction.
+                sql.push_str("; SELECT pg_advisory_xact_lock(hashtextextended('sharded schemas', 0))");
                 sql.push_str(&format!("; CREATE SCHEMA IF NOT EXISTS {name}"));
             }
             sql.push_str(&format!("; SET search_path = {name}"));
@@ -120,13 +125,16 @@ impl PostgresConnection {
     ) -> impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c {
         let ahead = match self.state.get() {
             State::Idle | State::Broken | State::Open(Transaction::Read, _) => None,
-            State::Wanted(Transaction::Read) => {
-                self.state.set(State::Open(Transaction::Read, true));
-                Some(format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SAVEPOINT {GUARD}"))
+            State::Wanted(transaction) => {
+                self.state.set(State::First(transaction));
+                Some(match transaction {
+                    Transaction::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned(),
+                    Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".to_owned(),
+                })
             }
-            State::Wanted(Transaction::Write) => {
-                self.state.set(State::Open(Transaction::Write, true));
-                Some(format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SAVEPOINT {GUARD}"))
+            State::First(transaction) => {
+                self.state.set(State::Open(transaction, true));
+                Some(format!("SAVEPOINT {GUARD}"))
             }
             State::Open(Transaction::Write, guarded) => {
                 self.state.set(State::Open(Transaction::Write, true));
@@ -156,6 +164,9 @@ impl PostgresConnection {
         let done = match self.state.get() {
             _ if self.client.is_closed() => Err(()),
             State::Idle | State::Wanted(_) | State::Broken => Ok(()),
+            State::First(transaction) => {
+                self.say("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
+            }
             State::Open(_, true) => self.say(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
             State::Open(_, false) => Err(()),
         };
@@ -331,6 +342,14 @@ impl Connection for PostgresConnection {
                 self.state.set(State::Open(Transaction::Write, false));
                 format!("RELEASE SAVEPOINT {GUARD}; ")
             }
+            State::First(Transaction::Write) => {
+                self.state.set(State::Open(Transaction::Write, false));
+                String::new()
+            }
+            State::First(Transaction::Read) => {
+                self.state.set(State::Open(Transaction::Read, true));
+                format!("SAVEPOINT {GUARD}; ")
+            }
             State::Wanted(_) => {
                 let begun = self.executor.wait(self.after_what_is_due(async { Ok(()) }));
                 begun.map_err(|error| self.failed(from_postgres(error)))?;
@@ -358,9 +377,11 @@ impl Connection for PostgresConnection {
     fn commit(&self) -> Result<()> {
         match self.state.get() {
             State::Idle | State::Wanted(_) => self.state.set(State::Idle),
-            State::Open(Transaction::Write, _) | State::Broken => return self.end("COMMIT"),
+            State::First(Transaction::Write) | State::Open(Transaction::Write, _) | State::Broken => {
+                return self.end("COMMIT");
+            }
             // Nobody has to wait for the end of what was only read.
-            State::Open(Transaction::Read, _) => {
+            State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
                 self.state.set(State::Idle);
                 let _ = self.executor.begin(pin!(self.client.batch_execute("COMMIT")));
             }
@@ -387,11 +408,11 @@ impl Connection for PostgresConnection {
     fn rollback(&self) -> Result<()> {
         match self.state.replace(State::Idle) {
             State::Idle | State::Wanted(_) => Ok(()),
-            State::Open(Transaction::Read, _) => {
+            State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
                 let _ = self.executor.begin(pin!(self.client.batch_execute("ROLLBACK")));
                 Ok(())
             }
-            State::Open(Transaction::Write, _) => {
+            State::First(Transaction::Write) | State::Open(Transaction::Write, _) => {
                 let undone = self.executor.wait(self.client.batch_execute("ROLLBACK"));
                 undone.map_err(|error| {
                     self.state.set(State::Broken);
@@ -421,7 +442,8 @@ impl Connection for PostgresConnection {
     }
 
     fn in_transaction(&self) -> bool {
-        matches!(self.state.get(), State::Wanted(_) | State::Open(..)) && !self.client.is_closed()
+        matches!(self.state.get(), State::Wanted(_) | State::First(_) | State::Open(..))
+            && !self.client.is_closed()
     }
 
     fn is_usable(&self) -> bool {

@@ -1,0 +1,77 @@
+//! Copying from files to servers, as the README says it.
+
+use std::fs;
+
+use crate::program::{refusal, stdout, text, weather};
+use crate::rows::units_there;
+use crate::servers::{FILES, OnServers};
+use crate::small_source::small_source;
+
+const COPY: [&str; 5] = ["copy", "--data", "rows", "--to", "shards.toml"];
+
+#[test]
+fn everything_is_copied_from_files_to_servers() {
+    let Some(place) = OnServers::new("copied") else { return };
+    let folder = place.folder.path();
+    let said = refusal(&place.weather(&COPY));
+    assert_eq!(said, "nothing is imported into rows yet: run `weather import --data rows` first");
+    stdout(&weather(folder, &["import", "--data", "rows"]));
+    let rows = folder.join("rows");
+
+    let said = stdout(&place.weather(&COPY));
+    assert!(said.ends_with("All 60,120 rows are in both.\n"), "{said}");
+    assert_eq!(
+        said.matches("→ shards.toml").count(),
+        5,
+        "four shards have cities, one has observations: {said}"
+    );
+    place.same_rows(&rows);
+    let report = |option: &str, place_of: &str| stdout(&place.weather(&["report", option, place_of]));
+    assert_eq!(report("--shards", "shards.toml"), report("--data", "rows"));
+
+    // Said again, it goes on with what is missing, which is nothing first, and then one shard's cities.
+    let said = stdout(&place.weather(&COPY));
+    assert_eq!((said.matches("already there").count(), said.matches('→').count()), (8, 0), "{said}");
+    place.psql("rest", "DELETE FROM cities");
+    let said = stdout(&place.weather(&COPY));
+    assert!(said.contains("  cities on rest              4,472  → shards.toml\n"), "{said}");
+    assert_eq!(said.matches("already there").count(), 7, "{said}");
+    place.same_rows(&rows);
+
+    // And back, into files.
+    fs::create_dir(folder.join("back")).expect("a folder");
+    fs::copy(FILES, folder.join("back/shards.toml")).expect("the app's file");
+    let back = ["copy", "--shards", "shards.toml", "--to", "back/shards.toml"];
+    assert!(stdout(&place.weather(&back)).ends_with("All 60,120 rows are in both.\n"));
+    place.same_rows(&folder.join("back"));
+
+    // Ids go on after those that were copied: nothing is in the way of new rows.
+    let observed = "INSERT INTO observations (city_id, station, observed_at, celsius, humidity) \
+        SELECT city_id, 'new', observed_at, celsius, humidity FROM observations LIMIT 1";
+    place.psql("americas", observed);
+
+    // What is neither nothing nor everything is not touched.
+    let said = refusal(&place.weather(&COPY));
+    assert!(
+        said.starts_with(
+            "observations on americas: 26,115 rows are in shards.toml already, 26,114 are to be"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_copy_between_files_needs_no_server() {
+    let (source, folder) = (small_source(), tempfile::tempdir().expect("a temporary folder"));
+    let import = ["import", "--data", "rows", "--source", text(source.path())];
+    stdout(&weather(folder.path(), &import));
+    fs::create_dir(folder.path().join("there")).expect("a folder");
+    fs::copy(FILES, folder.path().join("there/shards.toml")).expect("the app's file");
+    let copy = ["copy", "--data", "rows", "--to", "there/shards.toml"];
+    assert!(stdout(&weather(folder.path(), &copy)).ends_with("All 11 rows are in both.\n"));
+    let units = units_there(&folder.path().join("rows"));
+    assert_eq!(units_there(&folder.path().join("there")), units);
+
+    let nowhere = ["copy", "--data", "rows", "--to", "nowhere.toml"];
+    assert!(refusal(&weather(folder.path(), &nowhere)).starts_with("nowhere.toml cannot be read: "));
+}

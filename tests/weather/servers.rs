@@ -1,0 +1,235 @@
+//! The app on four PostgreSQL servers that the test starts, with the cluster file that comes with it: it says what it says
+//! on files, and stores the same.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::sync::OnceLock;
+
+use crate::postgres_server::Server;
+use crate::program::{refusal, stdout, text, weather, weather_with};
+use crate::rows::{SHARDS, on_shard};
+use crate::small_source::small_source;
+
+/// What comes with the app.
+pub const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/shards.toml");
+const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/shards.postgres.toml");
+
+/// The password of the app's user, with everything in it that means something in a URL.
+const PASSWORD: &str = "s3cret@: /?#%&ü";
+
+/// A server for each shard, with the app's user on it; none, where none is installed, which is said loudly.
+fn servers() -> Option<&'static [Server]> {
+    static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
+    let start = || {
+        let server = Server::start()?;
+        server.stop_with_the_process();
+        server.psql(&format!("CREATE USER weather PASSWORD '{PASSWORD}'"));
+        Some(server)
+    };
+    let servers = SERVERS.get_or_init(|| SHARDS.iter().map_while(|_| start()).collect());
+    (servers.len() == SHARDS.len()).then_some(servers)
+}
+
+/// A database on each of the servers, and a folder with the cluster file.
+pub struct OnServers {
+    pub folder: tempfile::TempDir,
+    database: &'static str,
+    servers: &'static [Server],
+}
+
+impl OnServers {
+    /// The file is the app's own, `shards.toml` in the folder: only the servers' names are others.
+    pub fn new(database: &'static str) -> Option<Self> {
+        let servers = servers()?;
+        let mut file = fs::read_to_string(SERVERS).expect("the app's file");
+        for (shard, server) in SHARDS.iter().zip(servers) {
+            server.psql(&format!("CREATE DATABASE {database} OWNER weather"));
+            let place = format!("@{shard}.example:5432/weather\"");
+            assert_eq!(file.matches(&place).count(), 1, "{place}");
+            file = file.replace(&place, &format!("@127.0.0.1:{}/{database}\"", server.port()));
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("shards.toml"), file).expect("a cluster file");
+        Some(OnServers { folder, database, servers })
+    }
+
+    pub fn weather(&self, arguments: &[&str]) -> Output {
+        weather_with("WEATHER_PASSWORD", Some(PASSWORD), self.folder.path(), arguments)
+    }
+
+    /// Runs statements on a shard's server, beside the app.
+    pub fn psql(&self, shard: &str, sql: &str) -> String {
+        let place = SHARDS.iter().position(|name| *name == shard).expect("a shard");
+        self.servers[place].psql(&format!("\\c {}\n{sql}", self.database))
+    }
+
+    /// Changes the cluster file.
+    fn change(&self, from: &str, to: &str) {
+        let path = self.folder.path().join("shards.toml");
+        let file = fs::read_to_string(&path).expect("the cluster file");
+        assert!(file.contains(from), "{from}");
+        fs::write(path, file.replace(from, to)).expect("the cluster file");
+    }
+
+    /// Every value of every row is what it is in the files of a folder; of observations all but their numbers.
+    pub fn same_rows(&self, files: &Path) {
+        let whole = |number: &str| format!("coalesce(CAST(CAST({number} AS bigint) AS text), '-')");
+        let cities = format!(
+            "SELECT concat_ws('|', geoname_id, name, country, continent, population, timezone, {}, {}, {}) FROM cities",
+            whole("round(latitude * 100000)"),
+            whole("round(longitude * 100000)"),
+            whole("round(mean_celsius * 10)")
+        );
+        let observations = |observed_at: &str| {
+            let numbers = ["celsius", "humidity", "wind_kmh", "pressure_hpa"];
+            let numbers = numbers.map(|number| whole(&format!("round({number} * 100)"))).join(", ");
+            let at = whole(observed_at);
+            format!("SELECT concat_ws('|', city_id, station, {at}, {numbers}) FROM observations")
+        };
+        let in_files = [cities.clone(), observations("observed_at")];
+        let on_servers = [cities, observations("extract(epoch FROM observed_at) * 1000000")];
+        for shard in SHARDS {
+            for (in_files, on_server) in in_files.iter().zip(&on_servers) {
+                let mut expected = on_shard::<String>(files, shard, in_files);
+                let found = self.psql(shard, on_server);
+                let mut found: Vec<&str> = found.lines().collect();
+                expected.sort();
+                found.sort();
+                assert!(found == expected, "{shard}: {} rows for {}", found.len(), expected.len());
+            }
+        }
+    }
+}
+
+/// What the app says, but for what is the machine's or the database's own: how long it took, and of the SQL that it
+/// explains where its lines are broken, how a parameter is written, and a list, and a limit.
+fn but_for_time_and_dialect(said: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in said.lines() {
+        let rest = line.strip_prefix("  │      ").or(line.strip_prefix("         "));
+        match (rest, lines.last_mut()) {
+            (Some(rest), Some(sql)) if sql.contains("SELECT ") || sql.contains("UPDATE ") => {
+                sql.push(' ');
+                sql.push_str(rest);
+            }
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    for line in &mut lines {
+        let seconds = line.strip_prefix("Imported ").and_then(|rest| rest.split_once(" rows in "));
+        match seconds {
+            Some((rows, _)) => *line = format!("Imported {rows} rows"),
+            None => {
+                *line = line.replace('$', "?").replace("IN rarray(?1)", "= ANY (?1)").replace("?1 + 0", "?1")
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+#[track_caller]
+fn same(on_servers: &str, on_files: &str) {
+    let (on_servers, on_files) = (but_for_time_and_dialect(on_servers), but_for_time_and_dialect(on_files));
+    let difference = on_servers.lines().zip(on_files.lines()).find(|(servers, files)| servers != files);
+    assert!(on_servers == on_files, "{difference:#?}");
+}
+
+#[test]
+fn the_tour_says_on_four_servers_what_it_says_on_files() {
+    let Some(place) = OnServers::new("tour") else { return };
+    let folder = place.folder.path();
+    fs::copy(FILES, folder.join("files.toml")).expect("the app's file");
+    let on_files =
+        |arguments: &[&str]| stdout(&weather(folder, &[arguments, &["--shards", "files.toml"]].concat()));
+    let on_servers = |arguments: &[&str]| {
+        let said = stdout(&place.weather(&[arguments, &["--shards", "shards.toml"]].concat()));
+        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+        said
+    };
+
+    let tour = on_servers(&[]);
+    assert!(
+        tour.contains("Imported 60,120 rows in ") && tour.contains("observations  26,114; asked: americas\n")
+    );
+    same(&tour, &on_files(&[]));
+    place.same_rows(folder);
+
+    // Said again, it finds everything, and says the same in the rest.
+    let again = on_servers(&[]);
+    assert_eq!(again.matches("already imported").count(), 16, "{again}");
+    same(&again, &on_files(&[]));
+    for command in [&["import"][..], &["report"], &["city", "Springfield"], &["explain"]] {
+        same(&on_servers(command), &on_files(command));
+    }
+    place.same_rows(folder);
+
+    // No server was asked to do what it had no part in.
+    for shard in SHARDS {
+        assert_eq!(place.psql(shard, "SELECT count(*) FROM pg_prepared_xacts"), "0\n", "{shard}");
+    }
+}
+
+#[test]
+fn rows_on_servers_that_are_not_the_sources_are_refused() {
+    let (Some(place), source) = (OnServers::new("others"), small_source()) else { return };
+    let weather =
+        |command| place.weather(&[command, "--shards", "shards.toml", "--source", text(source.path())]);
+    let nothing = "nothing is imported into shards.toml yet: run `weather import --shards shards.toml` first";
+    assert_eq!(refusal(&weather("report")), nothing);
+    stdout(&weather("import"));
+    place.psql("europe", "DELETE FROM cities WHERE name = 'Dublin'");
+    let said = refusal(&weather("import"));
+    assert!(said.starts_with("cities of Europe: 1 rows are there, the source has 2; "), "{said}");
+    // A server that lost its tables.
+    place.psql("asia", "DROP TABLE observations, cities");
+    let said = refusal(&weather("report"));
+    assert!(
+        said.starts_with("shard `asia`, table `cities`: ") && said.contains("run `weather import"),
+        "{said}"
+    );
+}
+
+#[test]
+fn servers_that_cannot_be_used_are_said_without_passwords() {
+    let Some(place) = OnServers::new("refused") else { return };
+    let folder = place.folder.path();
+    let path = folder.join("shards.toml");
+    let whole = fs::read_to_string(&path).expect("the cluster file");
+    let say = |password: Option<&str>, texts: &[&str]| {
+        for command in [&[][..], &["import"], &["report"]] {
+            let arguments = [command, &["--shards", "shards.toml"]].concat();
+            let said = refusal(&weather_with("WEATHER_PASSWORD", password, folder, &arguments));
+            assert!(!said.contains("s3cret"), "{said}");
+            for text in texts {
+                assert!(said.contains(text), "`{text}` is missing in: {said}");
+            }
+        }
+        fs::write(&path, &whole).expect("the cluster file");
+    };
+
+    say(None, &["shards.toml", "shard `americas`", "the environment variable `WEATHER_PASSWORD` is not set"]);
+    say(Some("s3cret, but another"), &["shards.toml", "password authentication failed for user \"weather\""]);
+
+    // The first server is the one that is asked first; that of another shard is named by its shard.
+    let ports: Vec<String> =
+        place.servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
+    let europe = &ports[2];
+    assert_eq!(SHARDS[2], "europe");
+    place.change(&format!("weather:${{WEATHER_PASSWORD}}@{europe}"), &format!("weather:s3cret@{europe}"));
+    say(
+        Some(PASSWORD),
+        &["shards.toml", "shard `europe`", "password authentication failed for user \"weather\""],
+    );
+    place.change(europe, "127.0.0.1:1");
+    say(
+        Some(PASSWORD),
+        &["shard `europe`", "postgres://127.0.0.1:1/refused cannot be connected to", "refused"],
+    );
+    place.change(&ports[0], "127.0.0.1:1");
+    say(Some(PASSWORD), &["postgres://127.0.0.1:1/refused cannot be connected to", "refused"]);
+    place.change(&format!("{europe}/refused"), &format!("{europe}/nowhere"));
+    say(Some(PASSWORD), &["shard `europe`", "\"nowhere\" does not exist"]);
+    place.change("${WEATHER_PASSWORD}", "s3cret${WEATHER_PASSWORD");
+    say(Some(PASSWORD), &["shards.toml", "`${`"]);
+}

@@ -125,7 +125,7 @@ fn r31_no_foreign_key_is_broken_on_the_way(backend: &Backend) {
     session.commit().unwrap();
     let mut session = cluster.session();
     let cities = session.all(City::select().all_shards()).unwrap();
-    assert_eq!(cities, [new.clone()]);
+    assert_eq!(cities, std::slice::from_ref(&new));
     assert_eq!(session.all(new.children::<Report>()).unwrap(), [report]);
     old.name = "again".into();
     let gone = session.update(&mut old).and_then(|()| session.flush());

@@ -85,7 +85,9 @@ fn run() -> Result<(), Failure> {
     }
     let chosen: Vec<&Operation> = OPERATIONS.iter().filter(|operation| wanted.wants(operation)).collect();
     if chosen.is_empty() {
-        return Err("no operation has this in its name; `--list` lists them".into());
+        // The benchmarks on servers may have some.
+        eprintln!("no operation on files has this in its name; `--list` lists them");
+        return Ok(());
     }
     if wanted.list {
         chosen.iter().for_each(|operation| println!("{}", operation.name));

@@ -14,6 +14,8 @@ use crate::servers::SHARDS;
 
 pub const GET_ACCOUNT: &str = "SELECT id, owner, cents FROM accounts WHERE id = $1";
 pub const UPDATE_ACCOUNT: &str = "UPDATE accounts SET cents = $1 WHERE id = $2";
+pub const UPDATE_ACCOUNTS: &str = "UPDATE accounts SET cents = listed.cents \
+    FROM unnest($1::bigint[], $2::bigint[]) AS listed (id, cents) WHERE accounts.id = listed.id";
 pub const INSERT_ACCOUNTS: &str =
     "INSERT INTO accounts (id, owner, cents) SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[])";
 

@@ -67,7 +67,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "top 100 by scan over four servers",
         against: "all asked at once, sorted",
-        target: Some(1.3),
+        target: None,
         pair: read::top_by_scan_against_all_at_once,
     },
     Operation {
@@ -92,7 +92,13 @@ pub const OPERATIONS: &[Operation] = &[
         name: "update 1,000 rows by id over four servers",
         against: "one after the other, servers at once",
         target: None,
-        pair: write::update,
+        pair: write::update_against_one_by_one,
+    },
+    Operation {
+        name: "update 1,000 rows by id over four servers",
+        against: "unnest on each, commits at once",
+        target: None,
+        pair: write::update_against_lists,
     },
     Operation {
         name: "commit a row on one server",

@@ -5,7 +5,7 @@ use shard_runtime::{Commit, Sharded, Stored};
 use tokio_postgres::{Client, Error, Statement};
 
 use super::pair;
-use crate::by_hand::{Hand, INSERT_ACCOUNTS, UPDATE_ACCOUNT, shard_of};
+use crate::by_hand::{Hand, INSERT_ACCOUNTS, UPDATE_ACCOUNT, UPDATE_ACCOUNTS, shard_of};
 use crate::measure::{Failure, Pair, Side};
 use crate::models::Account;
 use crate::servers::{SHARDS, Servers, Set};
@@ -106,15 +106,17 @@ pub fn insert_by_best_effort(servers: &Servers) -> Result<Pair<'_>, Failure> {
 }
 
 /// Rows that were read before: one column of each is changed, and written by its id.
-pub fn update(servers: &Servers) -> Result<Pair<'_>, Failure> {
+fn update<'s>(
+    servers: &'s Servers,
+    by_hand: impl FnOnce(&'s Set, Vec<Vec<Account>>) -> Result<Box<dyn Side + 's>, Failure>,
+) -> Result<Pair<'s>, Failure> {
     let set = servers.accounts()?;
     let ids = &set.ids[..servers.effort.rows(1_000) as usize];
     let mut rows: Vec<Stored<Account>> =
         set.cluster.session().all(Account::select().filter(Account::ID.is_in(ids.iter().copied())))?;
-    let mut by_shard: [Vec<Account>; SHARDS.len()] = Default::default();
+    let mut by_shard = vec![Vec::new(); SHARDS.len()];
     rows.iter().for_each(|row| by_shard[shard_of(row.id)].push(Account::clone(row)));
-    let (hand, statements) = (&set.by_hand, set.by_hand.prepare(UPDATE_ACCOUNT)?);
-    let per_block = rows.len();
+    let per_block = rows.len() as u32;
     let framework = move || {
         let mut session = set.cluster.session();
         for row in &mut rows {
@@ -124,21 +126,54 @@ pub fn update(servers: &Servers) -> Result<Pair<'_>, Failure> {
         session.commit()?;
         Ok(rows.iter().map(|row| row.cents as u64).sum())
     };
-    let by_hand = move || {
-        by_shard.iter_mut().flatten().for_each(|account| account.cents += 1);
-        let updates = hand.clients.iter().zip(&statements).zip(&by_shard);
-        hand.wait(async {
-            hand.say("BEGIN").await?;
-            try_join_all(updates.map(|((client, it), rows)| async move {
-                for account in rows {
-                    client.execute(it, &[&account.cents, &account.id]).await?;
-                }
-                Ok::<_, Error>(())
-            }))
-            .await?;
-            hand.say("COMMIT").await
-        })?;
-        Ok(by_shard.iter().flatten().map(|account| account.cents as u64).sum())
-    };
-    pair(per_block, framework, by_hand)
+    Ok(Pair { per_block, framework: Box::new(framework), by_hand: by_hand(set, by_shard)? })
+}
+
+/// A statement for each row, and its answer waited for.
+pub fn update_against_one_by_one(servers: &Servers) -> Result<Pair<'_>, Failure> {
+    update(servers, |set, mut by_shard| {
+        let (hand, statements) = (&set.by_hand, set.by_hand.prepare(UPDATE_ACCOUNT)?);
+        Ok(Box::new(move || {
+            by_shard.iter_mut().flatten().for_each(|account| account.cents += 1);
+            let updates = hand.clients.iter().zip(&statements).zip(&by_shard);
+            hand.wait(async {
+                hand.say("BEGIN").await?;
+                try_join_all(updates.map(|((client, it), rows)| async move {
+                    for account in rows {
+                        client.execute(it, &[&account.cents, &account.id]).await?;
+                    }
+                    Ok::<_, Error>(())
+                }))
+                .await?;
+                hand.say("COMMIT").await
+            })?;
+            Ok(sum(&by_shard))
+        }))
+    })
+}
+
+/// A statement for each server.
+pub fn update_against_lists(servers: &Servers) -> Result<Pair<'_>, Failure> {
+    update(servers, |set, mut by_shard| {
+        let (hand, statements) = (&set.by_hand, set.by_hand.prepare(UPDATE_ACCOUNTS)?);
+        Ok(Box::new(move || {
+            by_shard.iter_mut().flatten().for_each(|account| account.cents += 1);
+            let updates = hand.clients.iter().zip(&statements).zip(&by_shard);
+            hand.wait(async {
+                hand.say("BEGIN").await?;
+                try_join_all(updates.map(|((client, it), rows)| async move {
+                    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+                    let cents: Vec<i64> = rows.iter().map(|row| row.cents).collect();
+                    client.execute(it, &[&ids, &cents]).await
+                }))
+                .await?;
+                hand.say("COMMIT").await
+            })?;
+            Ok(sum(&by_shard))
+        }))
+    })
+}
+
+fn sum(by_shard: &[Vec<Account>]) -> u64 {
+    by_shard.iter().flatten().map(|account| account.cents as u64).sum()
 }

@@ -3,6 +3,7 @@
 mod adding;
 mod ask;
 mod batches;
+mod changing;
 mod commit;
 mod comparing;
 mod entries;

@@ -1,0 +1,229 @@
+//! How a session changes and removes single rows: what waits for the next flush, and what is written at once.
+
+use std::sync::Arc;
+
+use super::Session;
+use super::entries::{Stays, id_value};
+use super::identity::IdKey;
+use super::link::Link;
+use super::pending::Pending;
+use super::read::gone;
+use super::version;
+use crate::commit::Change;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lookup::Placed;
+use crate::model::{Binder, KeyColumns, Sharded, Table, values_of};
+use crate::shards::ShardSet;
+use crate::sql::{Param, TableSql};
+use crate::stored::Stored;
+use crate::value::Value;
+
+impl Session {
+    /// Takes up what was changed in a row since it was read or written last, and only those columns. What a rollback has
+    /// undone since counts as changed. The change waits with the others of its shard, as rows that were added do, until
+    /// that table is read, or until [`flush`](Session::flush) or [`commit`](Session::commit): these say what the
+    /// database has against it. A row of a reference table, and a column that has a lookup, are written at once.
+    ///
+    /// A row with a `#[version]` is written only where it still has the version with which it was read, and gets the
+    /// next one, here at once; what was put into that field is not looked at.
+    ///
+    /// A row may be given another [`Parent`](crate::Parent) on its shard. Its id and its shard key stay as they
+    /// are, the key even where its new value lives on the same shard.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Moved`] where that is not so; [`ErrorKind::Value`] where a value cannot be stored;
+    /// [`ErrorKind::UnknownShard`] where the row is another cluster's; [`ErrorKind::NotFound`] where it is to be removed.
+    /// Where it is written at once also those of [`Session::flush`]. Then the row keeps its changes, and nothing of them
+    /// is written.
+    pub fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        self.within("update", Some(T::TABLE), |session| session.update_row(row))
+    }
+
+    fn update_row<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        let table = T::TABLE;
+        self.refuse_row_elsewhere::<T>(row.shard())?;
+        let shard = self.cluster.shards().place_of(row.shard())?;
+        let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
+        let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
+        let version = version::of::<T>(&before)?;
+        let place = version.as_ref().map(|version| version.place);
+        let differs = |column: &usize| Some(*column) != place && before.get(*column) != after.get(*column);
+        let mut columns: Vec<usize> = (0..table.columns.len()).filter(differs).collect();
+        self.refuse_move(row, &columns)?;
+        let bytes = columns.iter().filter_map(|&column| after.get(column)).map(Value::size).sum();
+        drop(after);
+        if columns.is_empty() {
+            row.settle(None);
+            return version.map_or(Ok(()), |version| version.put_back(row));
+        }
+        columns.extend(place);
+        if let Some(version) = &version {
+            version.put(row, version.next()?)?;
+        }
+        let changed = match self.is_written_at_once(table, Some(&columns)) {
+            true => self.update_at_once(shard, row, &before, Change::Update { columns, version: place }),
+            false => self.update_later(shard, row, Change::Update { columns, version: place }, bytes),
+        };
+        match (changed, version) {
+            (Ok(()), _) => self.identities.refresh(row),
+            (Err(error), Some(version)) => version.put_back(row).and(Err(error)),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn update_later<T: Sharded>(
+        &mut self,
+        shard: usize,
+        row: &mut Stored<T>,
+        change: Change,
+        bytes: usize,
+    ) -> Result<()> {
+        self.check_usable()?;
+        let (model, id) = (self.model(T::TABLE)?, IdKey::of(&id_value(&**row)?));
+        if self.pending.get(shard).is_some_and(|pending| pending.deletes(model, &id)) {
+            return Err(gone::<T>(row.id(), row.shard()));
+        }
+        if self.pending.get(shard).is_some_and(Pending::is_full) {
+            self.flush_shards(&ShardSet::one(shard))?;
+        }
+        if let Some(pending) = self.pending.get_mut(shard) {
+            let unit = pending.update(model, change, id, Arc::clone(row.row()) as _, bytes);
+            row.settle(Some(unit));
+        }
+        Ok(())
+    }
+
+    fn update_at_once<T: Sharded>(
+        &mut self,
+        shard: usize,
+        row: &mut Stored<T>,
+        before: &[Value<'_>],
+        change: Change,
+    ) -> Result<()> {
+        if self.write_at_once(shard, &**row, before, &change)? == 0 {
+            let error = self.missed(shard, row, version::of::<T>(before)?.as_ref());
+            return self.in_the_way(Err(error));
+        }
+        let database = self.cluster.layout().place(shard)?.database;
+        row.settle(self.links.get(database).and_then(Link::unit));
+        Ok(())
+    }
+
+    /// Whether a change of one row, of these columns or altogether, is written at once and does not wait: where it has to
+    /// be on several shards.
+    fn is_written_at_once(&self, table: &'static Table, columns: Option<&[usize]>) -> bool {
+        let is_written = |lookup: &Placed| columns.is_none_or(|columns| columns.contains(&lookup.column));
+        table.is_reference() || self.cluster.layout().lookups_of(table).any(is_written)
+    }
+
+    /// Changes a row, of which this was stored, or removes it; how many there were of it.
+    fn write_at_once<T: Sharded>(
+        &mut self,
+        shard: usize,
+        row: &T,
+        before: &[Value<'_>],
+        change: &Change,
+    ) -> Result<u64> {
+        let table = T::TABLE;
+        let (columns, after) = match change {
+            Change::Update { columns, .. } => (Some(columns.as_slice()), values_of(row)?),
+            Change::Insert | Change::Delete { .. } => (None, Vec::new()),
+        };
+        let mut binder = Binder::new(table);
+        change.bind(table, row, &mut binder)?;
+        let params: Vec<Param<'_>> = binder.values.into_iter().map(Param::Value).collect();
+        let stays = Stays { shard, id: id_value(row)?, before, after: &after, columns };
+        self.write_with_entries(
+            table,
+            &stays,
+            |sql: &TableSql| sql.change(table, change).into_owned(),
+            &params,
+        )
+    }
+
+    /// A row stays on its shard: a key that changes is a move, which an update cannot do.
+    fn refuse_move<T: Sharded>(&self, row: &Stored<T>, changed: &[usize]) -> Result<()> {
+        let table = T::TABLE;
+        let said = |what: &str| {
+            format!(
+                "{what} of a stored row cannot be changed by an update: the row would have to move with all its \
+                 descendants, which is `relocate`"
+            )
+        };
+        if changed.contains(&table.id) {
+            return Err(table.error_at(
+                table.id,
+                Error::new(ErrorKind::Moved, "the id of a stored row cannot be changed"),
+            ));
+        }
+        if let KeyColumns::Columns(key) = table.key
+            && let Some(&column) = key.iter().find(|column| changed.contains(column))
+        {
+            let error = Error::new(ErrorKind::Moved, said("the shard key")).on_shard(row.shard().name());
+            return Err(table.error_at(column, error));
+        }
+        if let KeyColumns::Parent(column) = table.key {
+            let shards = self.cluster.shards();
+            let to = row.shard_chooser(shards)?;
+            if to != row.shard().index() {
+                let name = shards.at(to).map_or("another shard", |shard| shard.name());
+                let what = format!("the parent (now on shard `{name}`)");
+                let error = Error::new(ErrorKind::Moved, said(&what)).on_shard(row.shard().name());
+                return Err(table.error_at(column, error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a row. That waits as a change does (see [`Session::update`]), and is done after everything else that
+    /// waits, children before their parents. A row of a reference table, or with a lookup, is removed at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where it is to be removed already. Where it is removed at once also those of
+    /// [`Session::flush`].
+    pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+        self.within("delete", Some(T::TABLE), |session| session.delete_row(row))
+    }
+
+    fn delete_row<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+        let table = T::TABLE;
+        self.refuse_row_elsewhere::<T>(row.shard())?;
+        let shard = self.cluster.shards().place_of(row.shard())?;
+        let recorded = row.recorded().unwrap_or(row.row());
+        let before = values_of(&**recorded)?;
+        let version = version::of::<T>(&before)?;
+        let change = Change::Delete { version: version.as_ref().map(|version| version.place) };
+        self.identities.forget::<T>(row.id(), row.shard())?;
+        if self.is_written_at_once(table, None) {
+            return match self.write_at_once(shard, &**recorded, &before, &change)? {
+                0 => {
+                    let error = self.missed(shard, row, version.as_ref());
+                    self.in_the_way(Err(error))
+                }
+                _ => Ok(()),
+            };
+        }
+        self.check_usable()?;
+        let (model, id) = (self.model(table)?, IdKey::of(&id_value(&**row)?));
+        match self.pending.get_mut(shard) {
+            Some(pending) if pending.deletes(model, &id) => Err(gone::<T>(row.id(), row.shard())),
+            Some(pending) => {
+                pending.delete(model, change, id, Arc::clone(recorded) as _);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Sends what is to be removed where a row is added that has the id of one that is.
+    pub(super) fn remove_before<T: Sharded>(&mut self, row: &Stored<T>, model: usize) -> Result<()> {
+        let shard = row.shard().index();
+        let waits = self.pending.get(shard).filter(|pending| pending.deletes_any(model));
+        match waits {
+            Some(pending) if pending.deletes(model, &IdKey::of(&id_value(&**row)?)) => {
+                self.flush_shards(&ShardSet::one(shard))
+            }
+            _ => Ok(()),
+        }
+    }
+}

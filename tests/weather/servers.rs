@@ -103,7 +103,7 @@ impl OnServers {
 }
 
 /// What the app says, but for what is the machine's or the database's own: how long it took, and of the SQL that it
-/// explains where its lines are broken, how a parameter is written, and a list, and a limit.
+/// explains where its lines are broken, how a parameter is written, and a list, and a limit, and where NULLs come.
 fn but_for_time_and_dialect(said: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in said.lines() {
@@ -121,7 +121,9 @@ fn but_for_time_and_dialect(said: &str) -> String {
         match seconds {
             Some((rows, _)) => *line = format!("Imported {rows} rows"),
             None => {
-                *line = line.replace('$', "?").replace("IN rarray(?1)", "= ANY (?1)").replace("?1 + 0", "?1")
+                *line = line.replace('$', "?").replace("IN rarray(?1)", "= ANY (?1)").replace("?1 + 0", "?1");
+                // Of columns without NULLs a server is not told where they come.
+                *line = line.replace(" NULLS FIRST", "").replace(" NULLS LAST", "");
             }
         }
     }

@@ -214,6 +214,17 @@ fn r32_one_row_that_has_moved_on_undoes_all(backend: &Backend) {
     other.update(&mut theirs).unwrap();
     other.commit().unwrap();
     let mut session = cluster.session();
+    // What is known by its id is not what was not stored.
+    let mut known = session.get::<Task>(3).unwrap().unwrap();
+    known.title = "mine".into();
+    session.update(&mut known).unwrap();
+    let mut stale = tasks[41].clone();
+    stale.title = "mine".into();
+    session.update(&mut stale).unwrap();
+    assert_error(session.flush(), ErrorKind::Stale, &["id 41"]);
+    assert_eq!(session.get::<Task>(3).unwrap().unwrap().title, "task 3");
+    session.rollback();
+
     session.add(task(1_000)).unwrap();
     for task in &mut tasks {
         task.title = "mine".into();

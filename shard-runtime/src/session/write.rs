@@ -242,7 +242,11 @@ impl Session {
                     }
                 }
             }
-            Err(_) => loads.iter().for_each(|load| load.unit.undo()),
+            Err(_) => {
+                loads.iter().for_each(|load| load.unit.undo());
+                // Among what is known by id there may be rows with changes that are not stored now.
+                self.identities.clear();
+            }
         }
         written
     }

@@ -80,9 +80,9 @@
 //!
 //! # Sessions
 //!
-//! A [`Session`] is a unit of work. Rows that are added wait, and are sent in batches before their table is read, at
-//! `flush` and at `commit`. Rows come back as [`Stored`]: they deref to the struct, know their shard, and can be
-//! changed in place, after which [`Session::update`] sends the columns that differ.
+//! A [`Session`] is a unit of work. Rows that are added, changed and removed wait, and are sent in batches before their
+//! table is read, at `flush` and at `commit`. Rows come back as [`Stored`]: they deref to the struct, know their shard, and
+//! can be changed in place, after which [`Session::update`] takes up the columns that differ.
 //!
 //! ```
 //! # use shard_runtime::{Cluster, Sharded};

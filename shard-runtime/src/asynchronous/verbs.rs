@@ -127,7 +127,7 @@ impl AsyncSession {
         Ok(())
     }
 
-    /// Sends what was changed in a row; see [`Session::update`].
+    /// Takes up what was changed in a row; see [`Session::update`].
     ///
     /// # Errors
     /// Those of [`Session::update`] and of [`AsyncSession::run`].

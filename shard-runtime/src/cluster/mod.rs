@@ -88,7 +88,7 @@ impl Cluster {
 
     /// A session that is pinned to one shard as a whole, from its first statement to its last: every read, `get` and
     /// bulk write goes there and nowhere else, whatever keys it names. What is pinned to another shard, a row that
-    /// belongs on another one, and a row that was read from another one are [`ErrorKind::ContradictingPins`], before
+    /// belongs on another one, and a row that was read from another one are [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins), before
     /// any statement.
     ///
     /// ```
@@ -112,7 +112,7 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownShard`]
+    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
     pub fn session_on_shard(&self, shard: &str) -> Result<Session> {
         Ok(Session::new(self.clone(), Some(self.shard(shard)?.index())))
     }
@@ -125,7 +125,7 @@ impl Cluster {
     /// The shard with this name.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownShard`]
+    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
     pub fn shard(&self, name: &str) -> Result<&Shard> {
         self.shards().named_shard(name)
     }

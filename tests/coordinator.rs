@@ -123,7 +123,7 @@ fn make_world() -> Option<World> {
 
 /// Fills the cluster; the script that fills one big table each with the same rows.
 fn fill(cluster: &Cluster) -> String {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/data");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/weather/data");
     let mut reader = csv::Reader::from_path(format!("{folder}/cities.csv")).unwrap();
     let mut cities = Vec::new();
     let mut script = "CREATE SCHEMA big; SET search_path = big;\n".to_owned();

@@ -98,7 +98,7 @@ const MUTATIONS: [Mutation; 10] = [
 ];
 
 fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace")
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn workshop() -> PathBuf {
 /// Copies the crates and the lock file, with the runtime's path filled in. What is there already and has not
 /// changed stays as it is, and is not built again.
 fn copy() {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
     let runtime = repository.join("shard-runtime").display().to_string().replace('\\', "/");
     copy_folder(&repository.join("tests/outside"), &workshop(), &runtime);
     let lock = fs::read_to_string(repository.join("Cargo.lock")).expect("the workspace's lock file");

@@ -610,7 +610,7 @@ fn lines(vectors: &[Vector]) -> Vec<String> {
 }
 
 fn vectors_file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/postgres_hash.tsv")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/postgres_hash.tsv")
 }
 
 fn read_vectors() -> Vec<Vector> {

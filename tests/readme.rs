@@ -16,7 +16,7 @@ fn the_quick_start_runs() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--example", "quickstart", "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
         .current_dir(folder.path())
         .output()
         .unwrap();

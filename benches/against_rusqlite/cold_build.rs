@@ -36,7 +36,8 @@ fn program() -> String {
 
 /// Compiles a crate outside of the workspace and says what that took.
 pub fn run() -> Result<(), Failure> {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let repository =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the benchmarks are not in the repository")?;
     // Not under the target folder: that may be inside the workspace, which cargo would look for.
     let folder = tempfile::tempdir()?;
     let runtime = repository.join("shard-runtime").display().to_string().replace('\\', "/");

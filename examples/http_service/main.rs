@@ -1,9 +1,9 @@
 //! A web service over a cluster: weather reports of cities on four continents, a database each.
 //!
-//! Run it with `cargo run --example http_service`, or with an address and a folder of your own:
+//! Run it with `cargo run -p http_service`, or with an address and a folder of your own:
 //!
 //! ```sh
-//! cargo run --example http_service -- 127.0.0.1:8080 weather
+//! cargo run -p http_service -- 127.0.0.1:8080 weather
 //! curl -X POST localhost:8080/cities -H 'content-type: application/json' -d '{"continent": "Asia", "name": "Tokyo"}'
 //! curl -X POST localhost:8080/cities/1/reports -H 'content-type: application/json' -d '{"temperature": 80}'
 //! curl localhost:8080/cities/1/reports

@@ -8,7 +8,7 @@ use crate::model::Continent;
 use crate::place::Place;
 
 /// Where the data is that comes with the example.
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/data");
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data");
 
 /// Where the shards' files are, unless something is said.
 const FOLDER: &str = "weather-data";

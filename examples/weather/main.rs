@@ -5,8 +5,8 @@
 //! observations, reports on them, looks cities up, and explains where each query goes.
 //!
 //! ```text
-//! cargo run --release --example weather                     a tour, in a temporary folder
-//! cargo run --release --example weather -- --help           everything else
+//! cargo run --release -p weather                     a tour, in a temporary folder
+//! cargo run --release -p weather -- --help           everything else
 //! ```
 
 #![forbid(unsafe_code)]

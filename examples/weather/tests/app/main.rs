@@ -2,7 +2,7 @@
 //! from the CSV files and the shards' files by itself, with other code.
 
 mod copying;
-#[path = "../postgres_server/mod.rs"]
+#[path = "../../../../tests/postgres_server/mod.rs"]
 mod postgres_server;
 mod program;
 mod refusals;

@@ -12,8 +12,8 @@ use crate::rows::{SHARDS, on_shard};
 use crate::small_source::small_source;
 
 /// What comes with the app.
-pub const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/shards.toml");
-const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/shards.postgres.toml");
+pub const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shards.toml");
+const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shards.postgres.toml");
 
 /// The password of the app's user, with everything in it that means something in a URL.
 const PASSWORD: &str = "s3cret@: /?#%&ü";

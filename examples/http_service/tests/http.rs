@@ -1,6 +1,6 @@
 //! The example service over real HTTP, with 64 clients at once.
 
-#[path = "../examples/http_service/service.rs"]
+#[path = "../service.rs"]
 mod service;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,28 +1,16 @@
 //! The example's program, and what it says.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
 use assert_cmd::assert::OutputAssertExt;
 
 /// The data that comes with the example.
-pub const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/weather/data");
+pub const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data");
 
-/// The program, built as this test is.
+/// The program.
 pub fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let this = std::env::current_exe().expect("the path of this test");
-        let profile = this.ancestors().nth(2).expect("target/<profile>/deps/<test>");
-        let mut build = Command::new(env!("CARGO"));
-        build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--example", "weather"]);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo runs").success(), "the example does not build");
-        profile.join("examples").join(format!("weather{}", std::env::consts::EXE_SUFFIX))
-    })
+    Path::new(env!("CARGO_BIN_EXE_weather"))
 }
 
 /// Runs the program in a folder.

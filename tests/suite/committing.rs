@@ -83,7 +83,7 @@ fn r34_a_commit_of_one_shard_is_the_databases_own(backend: &Backend) {
                           AND name NOT LIKE 'sqlite%' AND name LIKE '%sharded%'";
             let own: String = backend.peek(shard, "companies", tables);
             assert_eq!(own.matches("sharded_shard").count(), if backend.is_separate() { 1 } else { 3 });
-            let known = ["sharded_shard", "sharded_layout"];
+            let known = ["sharded_shard", "sharded_layout", "sharded_state"];
             assert!(own.split(',').all(|table| known.iter().any(|known| table.ends_with(known))), "{own}");
         }
     }

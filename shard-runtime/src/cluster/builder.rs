@@ -1,13 +1,18 @@
 //! What a cluster consists of, and how it is opened: every database is connected to, made or looked at, and what was left
 //! undone is finished.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::control::Control;
+use super::facts::{Facts, Kind, MADE, MAKING, Position};
+use super::opening::{Declared, Opening};
 use super::url::{Location, Source};
 use super::workers::Workers;
+use super::writers::Writers;
 use super::{Cluster, Database, Inner, Layout, Place, opening};
 use crate::asynchronous::Threads;
 #[cfg(feature = "postgres")]
@@ -32,6 +37,7 @@ pub struct Builder {
     sqlite: SqliteSettings,
     observer: Option<Observer>,
     single_shard_units: bool,
+    replaced: Vec<String>,
 }
 
 impl Default for Builder {
@@ -50,6 +56,7 @@ impl Default for Builder {
             },
             observer: None,
             single_shard_units: false,
+            replaced: Vec::new(),
         }
     }
 }
@@ -154,6 +161,36 @@ impl Builder {
         self
     }
 
+    /// Lets [`Builder::create`] make a lost shard anew, empty. Without this, a shard that was made once and whose database is
+    /// gone is an error: it may only be on a disk that is not mounted.
+    ///
+    /// The rows that the shard held are lost. Its reference tables are filled from the other shards; lookup entries of its
+    /// rows remain until [`Cluster::repair`] removes them; ids that its database counted (`#[id(auto)]`) begin again; and
+    /// what decided transactions had still to do on it is dropped. Everything else is checked as ever.
+    ///
+    /// ```no_run
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// let builder = Cluster::builder().shard("a", "sqlite:a.db").shard("b", "sqlite:b.db");
+    /// let cluster = builder.replace_lost("b").create::<Account>()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Builder::create`] fails with [`ErrorKind::Identity`] if the shard is not lost, and with
+    /// [`ErrorKind::UnknownShard`] if it is not configured; [`Builder::open`] with [`ErrorKind::Configuration`].
+    pub fn replace_lost(mut self, shard: impl Into<String>) -> Self {
+        self.replaced.push(shard.into());
+        self
+    }
+
     /// Makes the databases, tables and indexes that are not there yet, and opens the cluster. Said again it
     /// changes nothing; where it stopped half-way, it goes on. It also records what the layout says more than
     /// before, where no row can be in the wrong place for it: a new model, a value that was placed nowhere, a
@@ -178,8 +215,10 @@ impl Builder {
 
     fn build<M: Models>(self, mode: Mode) -> Result<Cluster> {
         self.check_settings()?;
+        let folder = absolute(&self.folder)?;
         let shards = Shards::named(self.shards.iter().map(|(name, _)| name.clone()))?;
-        let (sources, places) = self.places(&shards)?;
+        self.check_replaced(&shards, mode)?;
+        let (sources, places) = self.places(&shards, &folder)?;
         let mut tables: Vec<&'static Table> = Vec::new();
         M::tables(&mut tables);
         let mut lookups = Vec::new();
@@ -189,38 +228,45 @@ impl Builder {
         let databases: Vec<Database> =
             sources.iter().map(|source| Database { driver: self.driver(source).into() }).collect();
         let connections = self.connections_to(databases.len())?;
-        let mut first: Vec<Option<Box<dyn Connection>>> = Vec::with_capacity(databases.len());
-        let control_source = self.control_source(&sources)?;
+        let control_source = self.control_source(&sources, &folder)?;
+        let timeout = self.sqlite.busy_timeout;
+        let of_control = |error: Error| {
+            Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
+        };
         if mode == Mode::Create {
-            refuse_orphans(&databases, &control_source, &layout, self.sqlite.busy_timeout)?;
+            refuse_orphans(&databases, &*self.driver(&control_source), &layout, timeout)?;
         }
         let control_driver = self.driver(&control_source);
-        let timeout = self.sqlite.busy_timeout;
         let control = Control::open(control_driver, mode, self.sqlite, layout.tables()).map_err(|error| {
-            Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
+            let error = match error.kind() {
+                ErrorKind::Missing => {
+                    let said = format!("{error}; restore it, or run `create` if the cluster is new");
+                    Error::new(ErrorKind::Missing, said).with_source(error)
+                }
+                _ => error,
+            };
+            of_control(error)
         })?;
         layout.shards().belong_to(&control.cluster);
         let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
-        let prepares = durable > 1 && !self.single_shard_units;
-        for (index, database) in databases.iter().enumerate() {
-            let made = database.driver.connect_waiting(mode, timeout).and_then(|connection| {
-                if prepares && database.driver.dialect() == Dialect::Postgres {
-                    opening::check_prepares(&*connection)?;
-                }
-                match mode {
-                    Mode::Create => opening::create(&*connection, index, &layout, &control)?,
-                    Mode::Open => opening::verify(&*connection, index, &layout, &control.cluster)?,
-                }
-                Ok(connection)
-            });
-            // Where the database itself fails, the first of its shards stands for it.
-            let made = made.map_err(|error| match layout.shards_in(index).next() {
-                Some(shard) => error.on_shard(shard.name()),
-                None => error,
-            })?;
-            // Connecting to a server takes long, so that this one is kept.
-            first.push(Some(made).filter(|_| database.driver.dialect() == Dialect::Postgres));
+        let facts = match mode {
+            Mode::Open => control.facts(),
+            Mode::Create => self.begin_to_make(&control, &databases, &layout),
+        };
+        let facts = facts.map_err(of_control)?;
+        let first = Databases {
+            opening: Opening {
+                layout: &layout,
+                declared: &Declared::new(&layout),
+                control: &control,
+                facts: &facts,
+                databases: &databases,
+                replaced: &self.replaced,
+            },
+            timeout,
+            prepares: durable > 1 && !self.single_shard_units,
         }
+        .open(mode)?;
         let is_decided = durable > 1 && control.decides();
         let workers = Arc::new(Workers::new(layout.tables().count()));
         let check = identity_check(&layout, databases.len(), &control.cluster)?;
@@ -231,6 +277,7 @@ impl Builder {
             None => connections / databases.len().max(1),
         };
         let cluster = Cluster(Arc::new(Inner {
+            writers: Writers::new(databases.len()).into(),
             layout,
             databases,
             control,
@@ -248,6 +295,56 @@ impl Builder {
             cluster.fill_references()?;
         }
         Ok(cluster)
+    }
+
+    fn check_replaced(&self, shards: &Shards, mode: Mode) -> Result<()> {
+        self.replaced.iter().try_for_each(|name| shards.named_shard(name).map(|_| ()))?;
+        match mode == Mode::Open && !self.replaced.is_empty() {
+            true => {
+                let said = "`replace_lost` makes a shard anew: call `create`, not `open`";
+                Err(Error::new(ErrorKind::Configuration, said))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Records which shards are about to be made, before any of them is touched; returns what is recorded then.
+    fn begin_to_make(&self, control: &Control, databases: &[Database], layout: &Layout) -> Result<Facts> {
+        let known = control.facts()?;
+        if control.driver.is_private() {
+            return Ok(known);
+        }
+        let mut facts = known.clone();
+        if !control.is_new && !known.has_shards() {
+            // The cluster was made by a release that did not record its shards: each shard has recorded all of them.
+            for name in shards_of_older_release(databases, layout, self.sqlite.busy_timeout) {
+                facts.note_made(&name);
+            }
+        }
+        for shard in self.replaced.iter().filter(|shard| facts.is_made(shard)) {
+            // Only once it is certain that it is lost.
+            let shard = layout.shards().named_shard(shard)?;
+            let Place { database, prefix, .. } = layout.place(shard.index())?;
+            let Some(Database { driver }) = databases.get(*database) else { continue };
+            let is_there = match driver.connect_waiting(Mode::Open, self.sqlite.busy_timeout) {
+                Ok(connection) => opening::identity(&*connection, prefix)?.is_some(),
+                Err(error) if error.kind() == ErrorKind::Missing => false,
+                Err(error) => return Err(error.on_shard(shard.name())),
+            };
+            if !is_there {
+                control.forget_lost(shard.name())?;
+            }
+        }
+        let mut record = Vec::new();
+        for shard in lasting(databases, layout) {
+            let state = if facts.is_made(shard) { MADE } else { MAKING };
+            let is_replaced = self.replaced.iter().any(|name| name == shard) && state == MADE;
+            if !is_replaced && !known.is_recorded(shard, state) {
+                record.push((Kind::Shard, shard, state.to_owned()));
+            }
+        }
+        control.record(&record)?;
+        Ok(facts)
     }
 
     fn driver(&self, source: &Source) -> Box<dyn Driver> {
@@ -296,18 +393,19 @@ impl Builder {
     }
 
     /// The databases, and where each shard's tables are.
-    fn places(&self, shards: &Shards) -> Result<(Vec<Source>, Vec<Place>)> {
+    fn places(&self, shards: &Shards, folder: &Path) -> Result<(Vec<Source>, Vec<Place>)> {
         let mut sources: Vec<Source> = Vec::new();
+        let mut known: HashMap<Identity, usize> = HashMap::new();
         let mut places = Vec::new();
         for (shard, (_, url)) in shards.iter().zip(&self.shards) {
             let Location { source, prefix } =
-                Location::parse(url, &self.folder).map_err(|error| error.on_shard(shard.name()))?;
+                Location::parse(url, folder).map_err(|error| error.on_shard(shard.name()))?;
             let dialect = match source {
                 Source::Sqlite(_) => Dialect::Sqlite,
                 #[cfg(feature = "postgres")]
                 Source::Postgres(_) => Dialect::Postgres,
             };
-            let database = sources.iter().position(|other| is_same(other, &source)).unwrap_or_else(|| {
+            let database = *known.entry(Identity::of(&source)).or_insert_with(|| {
                 sources.push(source);
                 sources.len() - 1
             });
@@ -317,7 +415,7 @@ impl Builder {
     }
 
     /// Where the control database is: beside the files, where there are files, and without them on the first server.
-    fn control_source(&self, sources: &[Source]) -> Result<Source> {
+    fn control_source(&self, sources: &[Source], folder: &Path) -> Result<Source> {
         #[cfg(feature = "postgres")]
         let has_files = sources.iter().any(|source| matches!(source, Source::Sqlite(SqliteSource::File(_))));
         let source = match &self.control {
@@ -325,7 +423,7 @@ impl Builder {
                 let wrong =
                     |said| Error::new(ErrorKind::Configuration, format!("the control database: {said}"));
                 let Location { source, prefix } =
-                    Location::parse(url, &self.folder).map_err(|error| wrong(error.to_string()))?;
+                    Location::parse(url, folder).map_err(|error| wrong(error.to_string()))?;
                 if !prefix.is_empty() {
                     return Err(wrong("it has no shards, and so no `?prefix=`".to_owned()));
                 }
@@ -353,7 +451,8 @@ impl Builder {
             }
         };
         let is_file = matches!(source, Source::Sqlite(_));
-        match is_file && sources.iter().any(|other| is_same(other, &source)) {
+        let identity = Identity::of(&source);
+        match is_file && sources.iter().any(|other| Identity::of(other) == identity) {
             true => Err(Error::new(
                 ErrorKind::Configuration,
                 "the control database is a shard's file; name another with `control`",
@@ -374,42 +473,197 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What every new connection to one of the databases is looked at with: whether they are still the shards that they were.
 fn identity_check(layout: &Layout, databases: usize, cluster: &str) -> Result<Box<Check>> {
+    // Of several shards in one file the first is enough: they come and go together.
     let named = |shard: &Shard| Ok((shard.clone(), layout.place(shard.index())?.prefix.clone()));
-    let shards = (0..databases).map(|database| layout.shards_in(database).map(named).collect());
-    let shards: Vec<Vec<(Shard, String)>> = shards.collect::<Result<_>>()?;
+    let shards = (0..databases).map(|database| layout.shards_in(database).next().map(named).transpose());
+    let shards: Vec<Option<(Shard, String)>> = shards.collect::<Result<_>>()?;
     let cluster = cluster.to_owned();
-    Ok(Box::new(move |database, connection| {
-        let mut shards = shards.get(database).into_iter().flatten();
-        shards.try_for_each(|(shard, prefix)| opening::check_identity(connection, shard, prefix, &cluster))
+    Ok(Box::new(move |database, connection| match shards.get(database) {
+        Some(Some((shard, prefix))) => opening::check_identity(connection, shard, prefix, &cluster),
+        _ => Ok(()),
     }))
 }
 
-/// Whether two sources are one database, as far as can be told.
-fn is_same(a: &Source, b: &Source) -> bool {
-    match (a, b) {
-        (Source::Sqlite(a), Source::Sqlite(b)) => same_file(a, b),
-        #[cfg(feature = "postgres")]
-        (Source::Postgres(a), Source::Postgres(b)) => a.is_same(b),
-        #[cfg(feature = "postgres")]
-        _ => false,
+/// What tells one database from another, as far as that is known without a connection.
+#[derive(PartialEq, Eq, Hash)]
+enum Identity {
+    /// The path without links, of a file or of the file that is to be made.
+    File(PathBuf),
+    Memory(String),
+    #[cfg(feature = "postgres")]
+    Server(String),
+}
+
+impl Identity {
+    fn of(source: &Source) -> Self {
+        match source {
+            Source::Sqlite(SqliteSource::Memory(name)) => Identity::Memory(name.clone()),
+            Source::Sqlite(SqliteSource::File(path)) => Identity::File(real(path)),
+            #[cfg(feature = "postgres")]
+            Source::Postgres(source) => Identity::Server(source.identity()),
+        }
     }
 }
 
-/// Whether two sources are one database, however their paths are written.
-fn same_file(a: &SqliteSource, b: &SqliteSource) -> bool {
-    let real = |path: &Path| -> PathBuf {
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        match (absolute.canonicalize(), absolute.parent(), absolute.file_name()) {
-            (Ok(real), ..) => real,
-            (Err(_), Some(folder), Some(name)) => {
-                folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(name)
-            }
-            (Err(_), ..) => absolute,
+/// A path without links and `..`, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(real), ..) => real,
+        (Err(_), Some(folder), Some(name)) => {
+            folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(name)
         }
+        (Err(_), ..) => path.to_owned(),
+    }
+}
+
+/// The folder that relative paths start from, whatever the working directory is later.
+pub(super) fn absolute(folder: &Path) -> Result<PathBuf> {
+    let found = match folder.as_os_str().is_empty() {
+        true => std::env::current_dir(),
+        false => std::path::absolute(folder),
     };
-    match (a, b) {
-        (SqliteSource::File(a), SqliteSource::File(b)) => real(a) == real(b),
-        (a, b) => a == b,
+    found.map_err(|error| {
+        let said =
+            "the working directory, from which relative paths start, cannot be found; give absolute paths";
+        Error::new(ErrorKind::Io, said).with_source(error)
+    })
+}
+
+/// The names of the shards that outlive the process.
+fn lasting<'l>(databases: &'l [Database], layout: &'l Layout) -> impl Iterator<Item = &'l str> {
+    let lasting = databases.iter().enumerate().filter(|(_, database)| !database.driver.is_private());
+    lasting.flat_map(|(database, _)| layout.shards_in(database)).map(Shard::name)
+}
+
+/// The shards that exist according to the records of those that are found.
+fn shards_of_older_release(databases: &[Database], layout: &Layout, timeout: Duration) -> Vec<String> {
+    for (index, database) in databases.iter().enumerate() {
+        let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
+        for shard in layout.shards_in(index) {
+            let Ok(place) = layout.place(shard.index()) else { continue };
+            match opening::recorded_shards(&*connection, &place.prefix) {
+                Ok(names) if !names.is_empty() => return names,
+                _ => {}
+            }
+        }
+    }
+    Vec::new()
+}
+
+/// How many databases are opened at the same time.
+const AT_ONCE: usize = 16;
+
+/// The databases of a cluster that is being opened.
+struct Databases<'o> {
+    opening: Opening<'o>,
+    timeout: Duration,
+    /// Whether servers have to be able to prepare transactions.
+    prepares: bool,
+}
+
+/// A database that was opened: its connection, where it is kept, and where its log stands.
+type Opened = (Option<Box<dyn Connection>>, Option<Position>);
+
+impl Databases<'_> {
+    /// Opens all of them and records what is known of them then; returns the connections that are kept.
+    fn open(&self, mode: Mode) -> Result<Vec<Option<Box<dyn Connection>>>> {
+        let Opening { layout, control, facts, databases, .. } = &self.opening;
+        let opened: Vec<Result<Opened>> = match mode {
+            // One after the other, up to the first that fails.
+            Mode::Create => {
+                let mut opened = Vec::with_capacity(databases.len());
+                for database in 0..databases.len() {
+                    let made = self.open_one(database, mode);
+                    let failed = made.is_err();
+                    opened.push(made);
+                    if failed {
+                        break;
+                    }
+                }
+                opened
+            }
+            Mode::Open => self.open_all(),
+        };
+        let mut record: Vec<(Kind, &str, String)> = Vec::new();
+        for (index, opened) in opened.iter().enumerate() {
+            let Ok((_, position)) = opened else { continue };
+            let mut shards = layout.shards_in(index);
+            if let (Some(position), Some(first)) = (position, layout.shards_in(index).next()) {
+                record.push((Kind::Server, first.name(), position.text()));
+            }
+            if databases.get(index).is_some_and(|database| !database.driver.is_private()) {
+                let is_unknown = |shard: &&Shard| mode == Mode::Create || !facts.is_made(shard.name());
+                record.extend(
+                    shards
+                        .by_ref()
+                        .filter(is_unknown)
+                        .map(|shard| (Kind::Shard, shard.name(), MADE.to_owned())),
+                );
+            }
+        }
+        let recorded = if control.driver.is_private() { Ok(()) } else { control.record(&record) };
+        let connections = opened.into_iter().map(|opened| opened.map(|(connection, _)| connection));
+        let connections = connections.collect::<Result<Vec<_>>>()?;
+        match (mode, recorded) {
+            (Mode::Create, Err(error)) => {
+                let said = format!("the control database: {error}");
+                Err(Error::new(error.kind(), said).with_source(error))
+            }
+            // Where control cannot be written now, the cluster can be read, and the next process records it.
+            _ => Ok(connections),
+        }
+    }
+
+    fn open_all(&self) -> Vec<Result<Opened>> {
+        let databases = self.opening.databases.len();
+        let threads = databases.min(AT_ONCE);
+        if threads < 2 {
+            return (0..databases).map(|database| self.open_one(database, Mode::Open)).collect();
+        }
+        let (next, opened) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(databases)));
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let database = next.fetch_add(1, Ordering::Relaxed);
+                        if database >= databases {
+                            return;
+                        }
+                        let one = self.open_one(database, Mode::Open);
+                        opened.lock().unwrap_or_else(PoisonError::into_inner).push((database, one));
+                    }
+                });
+            }
+        });
+        let mut opened = opened.into_inner().unwrap_or_else(PoisonError::into_inner);
+        opened.sort_by_key(|(database, _)| *database);
+        opened.into_iter().map(|(_, one)| one).collect()
+    }
+
+    fn open_one(&self, index: usize, mode: Mode) -> Result<Opened> {
+        let Opening { layout, databases, .. } = &self.opening;
+        let Some(Database { driver }) = databases.get(index) else { return Ok((None, None)) };
+        // A file or a schema in which a shard was made is not made again.
+        let exists = layout.shards_in(index).any(|shard| self.opening.must_exist(shard));
+        let how = if exists { Mode::Open } else { mode };
+        let connected = driver.connect_waiting(how, self.timeout);
+        let connection = connected.map_err(|error| self.opening.unreachable(error, index))?;
+        let is_server = driver.dialect() == Dialect::Postgres;
+        let opened = match self.prepares && is_server {
+            true => opening::check_prepares(&*connection),
+            false => Ok(()),
+        };
+        let opened = opened.and_then(|()| match mode {
+            Mode::Create => self.opening.create(&*connection, index),
+            Mode::Open => self.opening.check(&*connection, index),
+        });
+        // Where the database itself fails, the first of its shards stands for it.
+        let position = opened.map_err(|error| match layout.shards_in(index).next() {
+            Some(shard) => error.on_shard(shard.name()),
+            None => error,
+        })?;
+        // Connecting to a server takes long, so that this one is kept.
+        Ok((Some(connection).filter(|_| is_server), position))
     }
 }
 
@@ -417,24 +671,31 @@ fn same_file(a: &SqliteSource, b: &SqliteSource) -> bool {
 /// ids that are in use.
 fn refuse_orphans(
     databases: &[Database],
-    control: &Source,
+    control: &dyn Driver,
     layout: &Layout,
     timeout: Duration,
 ) -> Result<()> {
-    let Source::Sqlite(SqliteSource::File(path)) = control else { return Ok(()) };
-    if path.exists() {
+    let is_there = || match control.connect_waiting(Mode::Open, timeout) {
+        Ok(connection) => Ok(!connection.columns("sharded_cluster")?.is_empty()),
+        Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
+        Err(error) => {
+            let said = format!("the control database: {error}");
+            Err(Error::new(error.kind(), said).with_source(error))
+        }
+    };
+    if control.is_private() || is_there()? {
         return Ok(());
     }
     for (index, database) in databases.iter().enumerate() {
         let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
         for shard in layout.shards_in(index) {
             let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.prefix)?.is_some();
-            // Somebody else may be making the cluster at this moment, the control database first.
-            if is_shard && !path.exists() {
+            // Another process may be making the cluster at this moment, the control database first.
+            if is_shard && !is_there()? {
                 let said = format!(
                     "the shard belongs to a cluster whose control database is not at {}; without it ids would be \
-                     handed out twice",
-                    path.display()
+                     handed out twice: restore it",
+                    control.describe()
                 );
                 return Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()));
             }

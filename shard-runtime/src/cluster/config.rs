@@ -83,7 +83,7 @@ impl Builder {
             let said = format!("{} names no shard; write `[[shard]]` with `name` and `url`", path.display());
             return Err(Error::new(ErrorKind::Configuration, said));
         }
-        self.folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        self.folder = super::builder::absolute(path.parent().unwrap_or(Path::new("")))?;
         let placed = |url: &str| {
             with_environment(url, |name| std::env::var(name).ok())
                 .map_err(|said| Error::new(ErrorKind::Configuration, format!("{}: {said}", path.display())))

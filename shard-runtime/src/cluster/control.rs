@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::opening;
+use super::{facts, opening};
 use crate::commit::{self, Decisions};
 use crate::driver::{Connection, Driver, Mode, SqliteSettings, Synchronous, Transaction};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +32,8 @@ pub(super) struct Control {
     pub(super) driver: Box<dyn Driver>,
     /// Whether the shards wait for the disk at every commit, and so the decisions.
     pub(super) is_durable: bool,
+    /// Whether there was no control database before.
+    pub(super) is_new: bool,
     /// The block of each model that uses a sequence.
     blocks: Vec<(&'static str, Mutex<Block>)>,
 }
@@ -55,6 +57,7 @@ impl Control {
         tables: impl Iterator<Item = &'static Table>,
     ) -> Result<Self> {
         let connection = driver.connect_waiting(mode, settings.busy_timeout)?;
+        let is_new = connection.columns("sharded_cluster")?.is_empty();
         if mode == Mode::Create {
             connection.begin(Transaction::Write)?;
             let made = match driver.dialect() {
@@ -62,19 +65,28 @@ impl Control {
                 Dialect::Postgres => opening::keep_others_from_making(&*connection, Dialect::Postgres)
                     .and_then(|()| connection.run(MAKE_ON_POSTGRES)),
             };
-            made.and_then(|()| connection.commit()).inspect_err(|_| {
-                let _ = connection.rollback();
-            })?;
-        }
-        if connection.columns("sharded_cluster")?.is_empty() {
+            made.and_then(|()| connection.run(&facts::make("", driver.dialect())))
+                .and_then(|()| connection.commit())
+                .inspect_err(|_| {
+                    let _ = connection.rollback();
+                })?;
+        } else if is_new {
             let said = format!("{} is no control database", driver.describe());
             return Err(Error::new(ErrorKind::Identity, said));
+        } else if connection.columns(facts::TABLE)?.is_empty() {
+            // Made by an older release. Where it cannot be written, there is nothing to record either.
+            match connection.run(&facts::make("", driver.dialect())) {
+                Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
+                _ => {}
+            }
         }
         let cluster = read_text(&*connection, "SELECT id FROM sharded_cluster")?;
         let blocks = tables.map(|table| (table.name, Mutex::default())).collect();
-        let open = Mutex::new(Open { connection, decisions: Decisions::default() });
         let is_durable = settings.synchronous == Synchronous::Full;
-        Ok(Control { open, cluster, driver, is_durable, blocks })
+        let mut decisions = Decisions::default();
+        decisions.records_versions = is_durable;
+        let open = Mutex::new(Open { connection, decisions });
+        Ok(Control { open, cluster, driver, is_durable, is_new, blocks })
     }
 
     /// Whether decisions are recorded here: a control database on a server only hands out ids.
@@ -86,6 +98,11 @@ impl Control {
     pub(super) fn with_decisions<O>(&self, run: impl FnOnce(&mut Decisions, &dyn Connection) -> O) -> O {
         let Open { connection, decisions } = &mut *self.lock();
         run(decisions, &**connection)
+    }
+
+    /// Does something with control's connection, unless another thread is using it.
+    pub(super) fn try_with<O>(&self, run: impl FnOnce(&dyn Connection) -> O) -> Option<O> {
+        self.open.try_lock().ok().map(|open| run(&*open.connection))
     }
 
     /// A name for a unit of work that no other has.

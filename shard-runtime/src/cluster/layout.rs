@@ -15,6 +15,8 @@ use crate::sql::{Dialect, Share, Site, TableSql};
 pub struct Layout {
     shards: Shards,
     places: Vec<Place>,
+    /// By database: its shards' indexes, ascending.
+    by_database: Vec<Vec<usize>>,
     models: Vec<Model>,
     references: Vec<usize>,
     lookups: Vec<Placed>,
@@ -93,7 +95,16 @@ impl Layout {
             Some(Placed { table, column, entries, model })
         });
         let lookups = lookups.collect();
-        let layout = Layout { shards, places, models, references, lookups };
+        let mut by_database: Vec<Vec<usize>> = Vec::new();
+        for (shard, place) in places.iter().enumerate() {
+            if by_database.len() <= place.database {
+                by_database.resize_with(place.database + 1, Vec::new);
+            }
+            if let Some(shards) = by_database.get_mut(place.database) {
+                shards.push(shard);
+            }
+        }
+        let layout = Layout { shards, places, by_database, models, references, lookups };
         layout.check_names()?;
         Ok(layout)
     }
@@ -150,11 +161,8 @@ impl Layout {
 
     /// The shards whose tables are in this database.
     pub(crate) fn shards_in(&self, database: usize) -> impl Iterator<Item = &Shard> {
-        self.shards
-            .iter()
-            .zip(&self.places)
-            .filter(move |(_, place)| place.database == database)
-            .map(|(shard, _)| shard)
+        let shards = self.by_database.get(database).into_iter().flatten();
+        shards.filter_map(|&shard| self.shards.at(shard))
     }
 
     /// The places of the models that are reference tables.

@@ -8,6 +8,7 @@ mod config;
 mod control;
 #[cfg(feature = "postgres")]
 mod coordinator;
+mod facts;
 mod layout;
 mod opening;
 mod recovery;
@@ -15,6 +16,7 @@ mod schema;
 mod servers;
 mod url;
 mod workers;
+mod writers;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -27,6 +29,8 @@ pub use coordinator::CoordinatorSql;
 pub use layout::Layout;
 pub(crate) use layout::Place;
 use workers::Workers;
+use writers::Writers;
+pub(crate) use writers::Written;
 
 use crate::asynchronous::Threads;
 use crate::driver::{Connection, Driver, Holder, Pool, Pooled};
@@ -45,6 +49,7 @@ struct Inner {
     layout: Layout,
     databases: Vec<Database>,
     control: Control,
+    writers: Arc<Writers>,
     /// Whether units of work may be over several databases that outlive the process.
     is_decided: bool,
     /// Whether no unit of work may be over several databases of which one is a server.
@@ -63,6 +68,7 @@ impl Drop for Inner {
     /// cluster next finds that there is nothing to do for them.
     fn drop(&mut self) {
         self.async_threads.close();
+        self.record_writer();
         if !self.control.decides() {
             return;
         }

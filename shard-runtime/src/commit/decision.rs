@@ -16,6 +16,10 @@ pub(crate) const MAKE: &str = "\
     CREATE TABLE IF NOT EXISTS sharded_settled (times INTEGER NOT NULL) STRICT; \
     INSERT INTO sharded_settled SELECT 0 WHERE NOT EXISTS (SELECT * FROM sharded_settled)";
 
+/// The table of the facts that control records about databases, and the kind of fact that is a database's version.
+pub(crate) const STATE: &str = "sharded_state";
+pub(crate) const STATE_VERSION: &str = "version";
+
 /// What a unit has done to one database.
 pub(crate) struct Part<'u> {
     /// The name of the database: its first shard's.
@@ -51,6 +55,9 @@ pub(crate) struct Decisions {
     finished: Vec<String>,
     /// A unit of which it is not known whether it was decided.
     in_doubt: Option<String>,
+    /// Whether each decision also records the new version of its databases, so that an older copy of one is noticed. Not
+    /// where a commit does not wait for the disk: a power loss may then take a database's last commits.
+    pub(crate) records_versions: bool,
 }
 
 impl Decisions {
@@ -146,6 +153,9 @@ impl Decisions {
             self.records(control)?; // what others have removed need not be removed
             remove(control, &self.finished)?;
             parts.iter().try_for_each(|part| write(control, unit, part))?;
+            if self.records_versions {
+                parts.iter().try_for_each(|part| record_version(control, part))?;
+            }
             prepared.iter().try_for_each(|server| {
                 let mut insert = control.prepare("INSERT INTO sharded_prepared VALUES (?1, ?2)")?;
                 let row = [Value::Text(unit.into()), Value::Text((*server).into())];
@@ -238,6 +248,15 @@ fn write(control: &dyn Connection, unit: &str, part: &Part<'_>) -> Result<()> {
     })
 }
 
+fn record_version(control: &dyn Connection, part: &Part<'_>) -> Result<()> {
+    let mut record = control.prepare(&format!(
+        "INSERT INTO {STATE} (kind, name, value) VALUES ('{STATE_VERSION}', ?1, ?2) \
+         ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value"
+    ))?;
+    let version = (part.base + 1).to_string();
+    record.execute(&[part.database, &version].map(|text| Param::Value(Value::Text(text.into())))).map(|_| ())
+}
+
 fn remove(control: &dyn Connection, units: &[String]) -> Result<()> {
     if units.is_empty() {
         return Ok(());
@@ -259,7 +278,7 @@ fn settle(control: &dyn Connection) -> Result<()> {
 }
 
 /// The one number that a statement returns.
-pub(super) fn integer(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<i64> {
+pub(crate) fn integer(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<i64> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(params)?;
     match rows.advance()? {

@@ -29,7 +29,8 @@ mod prepared;
 mod redo;
 mod rows;
 
-pub(crate) use decision::{Decisions, MAKE, Part, Record, Undecided};
+pub(crate) use decision::integer;
+pub(crate) use decision::{Decisions, MAKE, Part, Record, STATE, STATE_VERSION, Undecided};
 pub(crate) use heal::{heal, raise, version};
 #[cfg(feature = "postgres")]
 pub(crate) use prepared::new_unit;

@@ -140,7 +140,20 @@ pub(crate) trait Connection: Send {
 
     fn begin(&self, transaction: Transaction) -> Result<()>;
 
+    /// Begins a transaction that writes, and does not wait for a lock that is held now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`]
+    fn begin_without_waiting(&self) -> Result<()> {
+        self.begin(Transaction::Write)
+    }
+
     fn commit(&self) -> Result<()>;
+
+    /// Waits until everything that was committed is on disk, if commits do not wait for that themselves.
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Ends the transaction in a way that somebody can commit or roll back later, under this name: a short one, of
     /// letters, digits and colons. Where it fails, the transaction is rolled back.

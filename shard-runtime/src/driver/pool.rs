@@ -99,7 +99,13 @@ impl Pool {
         let Some(driver) = self.drivers.get(database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
         };
-        let connection = driver.connect(Mode::Open)?;
+        let connection = driver.connect(Mode::Open).map_err(|error| match error.kind() {
+            ErrorKind::Missing => {
+                let said = format!("{error}, and it was there when the cluster was opened; restore it");
+                Error::new(ErrorKind::Missing, said).with_source(error)
+            }
+            _ => error,
+        })?;
         if !driver.is_private() {
             (self.check)(database, &*connection)?;
         }

@@ -75,11 +75,23 @@ impl SqliteDriver {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if mode == Mode::Create {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
-        } else if !path.exists() {
-            return Err(Error::new(
-                ErrorKind::Missing,
-                format!("there is no database at {}; `create` makes it", path.display()),
-            ));
+        } else {
+            // An empty file is what an unmounted disk or a truncated copy leaves; SQLite would take it for a new database.
+            match path.metadata() {
+                Ok(found) if found.len() > 0 => {}
+                Ok(_) => {
+                    let said = format!("the database at {} is empty", path.display());
+                    return Err(Error::new(ErrorKind::Missing, said));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let said = format!("there is no database at {}", path.display());
+                    return Err(Error::new(ErrorKind::Missing, said));
+                }
+                Err(error) => {
+                    let said = format!("{} cannot be looked at", path.display());
+                    return Err(Error::new(ErrorKind::Io, said).with_source(error));
+                }
+            }
         }
         rusqlite::Connection::open_with_flags(path, flags).map_err(|error| {
             let error = from_sqlite(error);
@@ -99,7 +111,7 @@ impl SqliteDriver {
             if mode == Mode::Open {
                 return Err(Error::new(
                     ErrorKind::Missing,
-                    "a database in memory cannot be opened, only made with `create`",
+                    "a database in memory cannot be opened: it ends with its process",
                 ));
             }
             *anchor = Some(open().map_err(from_sqlite)?);
@@ -174,7 +186,8 @@ impl Driver for SqliteDriver {
             SqliteSource::File(path) => Some(OpenFile::at(path)?),
             SqliteSource::Memory(_) => None,
         };
-        Ok(Box::new(SqliteConnection { raw, busy_timeout: self.settings.busy_timeout, deadline, file }))
+        let SqliteSettings { busy_timeout, synchronous, .. } = self.settings;
+        Ok(Box::new(SqliteConnection { raw, busy_timeout, synchronous, deadline, file }))
     }
 
     fn is_private(&self) -> bool {
@@ -227,6 +240,7 @@ fn copy(from: &rusqlite::Connection, to: &Path) -> Result<()> {
 struct SqliteConnection {
     raw: rusqlite::Connection,
     busy_timeout: Duration,
+    synchronous: Synchronous,
     deadline: Arc<Deadline>,
     file: Option<OpenFile>,
 }
@@ -289,6 +303,20 @@ impl Connection for SqliteConnection {
         self.raw.prepare_cached(sql).and_then(|mut begin| begin.raw_execute()).map_err(from_sqlite)?;
         match (transaction, &self.file) {
             (Transaction::Write, Some(file)) => file.check().inspect_err(|_| drop(self.rollback())),
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_without_waiting(&self) -> Result<()> {
+        self.raw.busy_timeout(Duration::ZERO).map_err(from_sqlite)?;
+        let begun = self.begin(Transaction::Write);
+        self.wait_for_locks()?;
+        begun
+    }
+
+    fn sync(&self) -> Result<()> {
+        match (&self.file, self.synchronous) {
+            (Some(file), Synchronous::Normal) => file.sync_log(),
             _ => Ok(()),
         }
     }

@@ -53,6 +53,16 @@ impl OpenFile {
         Err(Error::new(ErrorKind::Missing, said))
     }
 
+    /// Waits until the write-ahead log is on disk. Closing its descriptor drops no lock: those are on other files.
+    pub(super) fn sync_log(&self) -> Result<()> {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        match std::fs::File::open(&log) {
+            Ok(log) => log.sync_data().map_err(|error| unreadable(&self.path, error)),
+            Err(error) => Err(unreadable(&self.path, error)),
+        }
+    }
+
     /// Whether a check has found so: the connection is of no use any more.
     pub(super) fn is_gone(&self) -> bool {
         self.is_gone.get()

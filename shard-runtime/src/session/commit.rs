@@ -60,6 +60,7 @@ impl Session {
             session.flush()?;
             session.commit_links()
         });
+        self.cluster.record_writer();
         self.in_the_way(committed)
     }
 

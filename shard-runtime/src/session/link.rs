@@ -1,6 +1,6 @@
 //! A session's connection to one database, and the transaction it is in.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Written};
 use crate::commit::Redo;
 use crate::driver::{Connection, Holder, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +26,8 @@ pub(super) struct Link {
     units: Vec<Unit>,
     /// How far what was done, and the units, had come at each savepoint.
     marks: Vec<(usize, usize)>,
+    /// The writer number that goes with the process's first transaction on this database.
+    number: Option<Written>,
 }
 
 impl Link {
@@ -49,10 +51,12 @@ impl Link {
         }
         let connection = self.connected(cluster, holder, database)?;
         connection.begin(Transaction::Write)?;
-        if let Err(error) = cluster.heal(database, connection) {
+        let begun =
+            cluster.heal(database, connection).and_then(|_| cluster.write_number(database, connection));
+        let number = begun.inspect_err(|_| {
             let _ = connection.rollback();
-            return Err(error);
-        }
+        })?;
+        self.number = number;
         self.transaction = Some(Transaction::Write);
         self.redo = cluster.is_recorded(database).then(Redo::default);
         self.units = vec![Unit::default()];
@@ -153,9 +157,12 @@ impl Link {
     /// After the transaction was committed, or was not: where it was, the connection is given back.
     pub(super) fn has_committed(&mut self, committed: Result<()>) -> Result<()> {
         if committed.is_ok() {
-            let Link { connection, units, .. } = std::mem::take(self);
+            let Link { connection, units, number, .. } = std::mem::take(self);
             units.iter().for_each(Unit::keep);
             if let Some(connection) = connection {
+                if let Some(number) = number {
+                    number.committed(&*connection);
+                }
                 connection.give_back();
             }
         }

@@ -104,7 +104,7 @@ impl PostgresConnection {
         match known.is_empty() {
             false => Ok(()),
             true => {
-                let said = format!("there is no schema `{schema}` in the database; `create` makes it");
+                let said = format!("there is no schema `{schema}` in the database");
                 Err(Error::new(ErrorKind::Missing, said))
             }
         }

@@ -1,0 +1,261 @@
+//! A shard that was made once is never made again unasked: R47.
+
+use std::fs;
+
+use shard_runtime::{Cluster, ErrorKind, Sharded, Synchronous};
+
+use crate::backend::{Backend, Kind, LETTERS, assert_error};
+use crate::models::*;
+
+on_every_backend! {
+    r47_a_lost_shard_is_not_made_again,
+    r47_a_lost_shard_is_replaced_when_asked_by_name,
+    r47_an_empty_database_is_no_shard,
+    r47_a_shard_that_was_being_made_is_continued,
+    r47_a_cluster_of_an_older_release_keeps_its_shards,
+    r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed,
+    r47_a_lost_control_database_is_not_made_again,
+}
+
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "currencies", reference)]
+struct Currency {
+    #[id]
+    code: String,
+    name: String,
+}
+
+/// A cluster of nine companies, three or so on each shard.
+fn made(backend: &Backend) -> Vec<i64> {
+    let cluster = backend.create::<(Company, Currency)>(&LETTERS);
+    let mut session = cluster.session();
+    session.add_all((0..9).map(|id| Company { id, name: format!("company {id}") })).unwrap();
+    session.add(Currency { code: "EUR".into(), name: "Euro".into() }).unwrap();
+    session.commit().unwrap();
+    let rows = session.all(Company::select().on_shard("b")).unwrap();
+    assert!(!rows.is_empty());
+    rows.iter().map(|row| row.id).collect()
+}
+
+fn count(cluster: &Cluster) -> u64 {
+    cluster.session().one(Company::select().all_shards().count()).unwrap()
+}
+
+/// Takes a shard's database away.
+fn lose(backend: &Backend, shard: &str) {
+    match backend.kind {
+        _ if backend.is_postgres(shard) => {
+            backend.client(shard).run(&format!("DROP SCHEMA {} CASCADE", backend.schema(shard)));
+        }
+        Kind::Prefixed => {
+            let raw = backend.raw(shard);
+            let sql =
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE ?1 || '\\_%' ESCAPE '\\'";
+            let names: Vec<String> = raw
+                .prepare(sql)
+                .unwrap()
+                .query_map([shard], |row| row.get(0))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            raw.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+            for name in names {
+                raw.execute_batch(&format!("DROP TABLE \"{name}\"")).unwrap();
+            }
+        }
+        _ => {
+            for suffix in ["", "-wal", "-shm"] {
+                let mut from = backend.path(shard).into_os_string();
+                from.push(suffix);
+                let mut to = from.clone();
+                to.push(".lost");
+                let _ = fs::rename(from, to);
+            }
+        }
+    }
+}
+
+/// Runs SQL in the control database.
+fn in_control(backend: &Backend, sql: &str) {
+    match backend.is_postgres("a") {
+        true => backend.client("a").run(sql),
+        false => rusqlite::Connection::open(backend.folder().join("control.db"))
+            .unwrap()
+            .execute_batch(sql)
+            .unwrap(),
+    }
+}
+
+fn is_lost(error: &shard_runtime::Error, shard: &str) {
+    assert!(matches!(error.kind(), ErrorKind::Missing | ErrorKind::Identity), "{error:?}");
+    assert_eq!(error.shard(), Some(shard), "{error}");
+    let said = error.to_string();
+    for text in ["restore it", &format!("replace_lost(\"{shard}\")")] {
+        assert!(said.contains(text), "{said}");
+    }
+}
+
+fn r47_a_lost_shard_is_not_made_again(backend: &Backend) {
+    made(backend);
+    if !backend.is_lasting() {
+        return;
+    }
+    lose(backend, "b");
+    for _ in 0..2 {
+        is_lost(&backend.open::<(Company, Currency)>(&LETTERS).map(drop).unwrap_err(), "b");
+        is_lost(&backend.builder(&LETTERS).create::<(Company, Currency)>().unwrap_err(), "b");
+    }
+    if backend.kind == Kind::Files {
+        assert!(!backend.path("b").exists());
+        // A disk that is not mounted, and a wrong path.
+        let elsewhere = format!("sqlite:{}", backend.folder().join("mnt").join("b.db").display());
+        for path in [elsewhere, format!("sqlite:{}", backend.folder().join("B.db").display())] {
+            let builder =
+                Cluster::builder().shard("a", backend.url("a")).shard("b", path).shard("c", backend.url("c"));
+            is_lost(&builder.create::<(Company, Currency)>().unwrap_err(), "b");
+        }
+        assert!(!backend.folder().join("mnt").exists() && !backend.folder().join("B.db").exists());
+        fs::rename(backend.path("b").with_extension("db.lost"), backend.path("b")).unwrap();
+        assert_eq!(count(&backend.create::<(Company, Currency)>(&LETTERS)), 9);
+    }
+}
+
+fn r47_a_lost_shard_is_replaced_when_asked_by_name(backend: &Backend) {
+    let lost = made(backend);
+    if !backend.is_lasting() {
+        return;
+    }
+    let builder = || backend.builder(&LETTERS);
+    let refused = builder().replace_lost("b").create::<(Company, Currency)>();
+    assert_error(refused, ErrorKind::Identity, &["shard `b`", "not lost"]);
+    assert_error(builder().replace_lost("zz").create::<Company>(), ErrorKind::UnknownShard, &["zz"]);
+    lose(backend, "b");
+    let opened = builder().replace_lost("b").open::<(Company, Currency)>();
+    assert_error(opened, ErrorKind::Configuration, &["create"]);
+    // Another shard's name does not allow it, and loses nothing.
+    let error = builder().replace_lost("c").create::<(Company, Currency)>().unwrap_err();
+    is_lost(&error, "b");
+    let cluster = builder().replace_lost("b").create::<(Company, Currency)>().unwrap();
+    assert_eq!(count(&cluster), 9 - lost.len() as u64);
+    let mut session = cluster.session();
+    // It came back with the reference tables, and can be written.
+    assert_eq!(session.all(Currency::select().on_shard("b")).unwrap().len(), 1);
+    session.add_all(lost.iter().map(|&id| Company { id, name: "again".into() })).unwrap();
+    session.commit().unwrap();
+    drop((session, cluster));
+    assert_eq!(count(&backend.open::<(Company, Currency)>(&LETTERS).unwrap()), 9);
+    assert_eq!(count(&backend.create::<(Company, Currency)>(&LETTERS)), 9);
+    lose(backend, "b");
+    is_lost(&builder().create::<(Company, Currency)>().unwrap_err(), "b");
+}
+
+fn r47_an_empty_database_is_no_shard(backend: &Backend) {
+    made(backend);
+    if !backend.is_lasting() || backend.kind == Kind::Prefixed {
+        return;
+    }
+    lose(backend, "c");
+    match backend.is_postgres("c") {
+        true => backend.client("c").run(&format!("CREATE SCHEMA {}", backend.schema("c"))),
+        false => fs::write(backend.path("c"), "").unwrap(),
+    }
+    is_lost(&backend.open::<(Company, Currency)>(&LETTERS).map(drop).unwrap_err(), "c");
+    is_lost(&backend.builder(&LETTERS).create::<(Company, Currency)>().unwrap_err(), "c");
+    if !backend.is_postgres("c") {
+        assert_eq!(fs::metadata(backend.path("c")).unwrap().len(), 0);
+        // A database without tables.
+        fs::remove_file(backend.path("c")).unwrap();
+        let raw = rusqlite::Connection::open(backend.path("c")).unwrap();
+        raw.execute_batch("CREATE TABLE other (id INTEGER) STRICT").unwrap();
+        drop(raw);
+        is_lost(&backend.open::<(Company, Currency)>(&LETTERS).map(drop).unwrap_err(), "c");
+        is_lost(&backend.builder(&LETTERS).create::<(Company, Currency)>().unwrap_err(), "c");
+    }
+    let cluster = backend.builder(&LETTERS).replace_lost("c").create::<(Company, Currency)>().unwrap();
+    assert!(cluster.session().all(Company::select().on_shard("c")).unwrap().is_empty());
+}
+
+fn r47_a_shard_that_was_being_made_is_continued(backend: &Backend) {
+    made(backend);
+    if !backend.is_lasting() {
+        return;
+    }
+    // As a kill leaves it between the first record and the shard.
+    in_control(backend, "DELETE FROM sharded_state WHERE name = 'b' AND kind <> 'shard'");
+    in_control(backend, "UPDATE sharded_state SET value = 'making' WHERE name = 'b'");
+    lose(backend, "b");
+    let opened = backend.open::<(Company, Currency)>(&LETTERS).map(drop).unwrap_err();
+    assert!(opened.to_string().contains("`create` makes it"), "{opened}");
+    drop(backend.create::<(Company, Currency)>(&LETTERS));
+    // From here on it is made.
+    lose(backend, "b");
+    is_lost(&backend.builder(&LETTERS).create::<(Company, Currency)>().unwrap_err(), "b");
+}
+
+fn r47_a_cluster_of_an_older_release_keeps_its_shards(backend: &Backend) {
+    made(backend);
+    if !backend.is_lasting() {
+        return;
+    }
+    let forget = || {
+        for shard in LETTERS {
+            backend.run(shard, &format!("DROP TABLE IF EXISTS {}", backend.table(shard, "sharded_state")));
+        }
+        in_control(backend, "DROP TABLE IF EXISTS sharded_state");
+    };
+    forget();
+    let cluster = backend.open::<(Company, Currency)>(&LETTERS).unwrap();
+    assert_eq!(count(&cluster), 9);
+    let mut session = cluster.session();
+    session.add_all((9..20).map(|id| Company { id, name: "new".into() })).unwrap();
+    session.commit().unwrap();
+    drop((session, cluster));
+    forget();
+    assert_eq!(count(&backend.create::<(Company, Currency)>(&LETTERS)), 20);
+    forget();
+    lose(backend, "b");
+    is_lost(&backend.builder(&LETTERS).create::<(Company, Currency)>().unwrap_err(), "b");
+}
+
+fn r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed(backend: &Backend) {
+    made(backend);
+    if !matches!(backend.kind, Kind::Files | Kind::Schemas | Kind::Servers) {
+        return;
+    }
+    let cluster = backend.open::<(Company, Currency)>(&LETTERS).unwrap();
+    lose(backend, "b");
+    let mut session = cluster.session();
+    let read = session.all(Company::select().on_shard("b"));
+    match backend.kind {
+        Kind::Files => assert_error(read, ErrorKind::Missing, &["shard `b`", "restore it"]),
+        _ => assert_error(read, ErrorKind::Schema, &["shard `b`"]),
+    }
+    assert!(!session.all(Company::select().on_shard("c")).unwrap().is_empty());
+}
+
+fn r47_a_lost_control_database_is_not_made_again(backend: &Backend) {
+    made(backend);
+    match backend.kind {
+        Kind::Files | Kind::Prefixed | Kind::Everything => {
+            fs::remove_file(backend.folder().join("control.db")).unwrap();
+        }
+        Kind::Schemas | Kind::Servers => lose(backend, "a"),
+        Kind::Memory | Kind::Mixed => return,
+    }
+    let shard = if backend.is_postgres("a") { "shard `b`" } else { "shard `a`" };
+    let opened = backend.open::<(Company, Currency)>(&LETTERS).map(drop);
+    assert_error(opened, ErrorKind::Missing, &["control database", "restore it"]);
+    for _ in 0..2 {
+        let created = backend.builder(&LETTERS).create::<(Company, Currency)>();
+        assert_error(created, ErrorKind::Identity, &[shard, "control database"]);
+    }
+}
+
+/// Fewer keys than shards were written when the shard was lost: its absence shows in no row.
+#[test]
+fn r47_a_lost_shard_without_rows_is_refused() {
+    let backend = Backend::new(Kind::Files);
+    drop(backend.builder(&LETTERS).synchronous(Synchronous::Full).create::<Company>().unwrap());
+    lose(&backend, "c");
+    is_lost(&backend.builder(&LETTERS).create::<Company>().unwrap_err(), "c");
+}

@@ -1,0 +1,186 @@
+//! An older copy of one database of a cluster is noticed when the cluster is opened: R47.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use shard_runtime::{Cluster, ErrorKind, Sharded, Synchronous};
+
+use crate::backend::{Backend, Kind, LETTERS, assert_error};
+use crate::models::*;
+
+on_every_backend! {
+    r47_an_older_copy_of_a_shard_is_refused,
+    r47_an_older_copy_of_the_control_database_is_refused,
+    r47_decisions_record_the_versions_of_their_databases,
+    r47_a_backup_of_the_whole_cluster_is_no_older_copy,
+    r47_a_newer_shard_of_a_killed_process_is_opened,
+    r47_a_deleted_record_of_the_layout_is_noticed,
+}
+
+fn made(backend: &Backend) {
+    drop(backend.create::<Company>(&LETTERS));
+    if backend.is_lasting() {
+        write(backend);
+    }
+}
+
+/// Opens the cluster, adds companies to all shards, each shard in a transaction of its own, and closes it.
+fn write(backend: &Backend) {
+    let cluster = backend.open::<Company>(&LETTERS).unwrap();
+    add(&cluster);
+}
+
+fn add(cluster: &Cluster) {
+    let first = cluster.session().one(Company::select().all_shards().count()).unwrap();
+    for id in first..first + 12 {
+        let id = i64::try_from(id).unwrap();
+        let mut session = cluster.session();
+        session.add(Company { id, name: format!("company {id}") }).unwrap();
+        session.commit().unwrap();
+    }
+}
+
+/// A shard that is in a SQLite file, and the first shard in that file.
+fn in_a_file(backend: &Backend) -> Option<(&'static str, &'static str)> {
+    match backend.kind {
+        Kind::Files => Some(("b", "b")),
+        Kind::Prefixed => Some(("b", "a")),
+        Kind::Everything => Some(("a", "a")),
+        _ => None,
+    }
+}
+
+fn control(backend: &Backend) -> PathBuf {
+    backend.folder().join("control.db")
+}
+
+/// Puts another file in the place of a closed database.
+fn put_in_place(copy: &Path, of: &Path) {
+    for suffix in ["-wal", "-shm"] {
+        let mut path = of.as_os_str().to_owned();
+        path.push(suffix);
+        let _ = fs::remove_file(path);
+    }
+    fs::copy(copy, of).unwrap();
+}
+
+/// Copies a database that may be in use.
+fn copy_of(database: &Path) -> PathBuf {
+    let copy = database.with_extension("copy");
+    let raw = rusqlite::Connection::open(database).unwrap();
+    raw.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    copy
+}
+
+fn is_refused(backend: &Backend, shard: &str, texts: &[&str]) {
+    let shard = format!("shard `{shard}`");
+    let texts: Vec<&str> = texts.iter().copied().chain([shard.as_str(), "older", "restore"]).collect();
+    assert_error(backend.open::<Company>(&LETTERS).map(drop), ErrorKind::Identity, &texts);
+    assert_error(backend.builder(&LETTERS).create::<Company>(), ErrorKind::Identity, &texts);
+}
+
+fn r47_an_older_copy_of_a_shard_is_refused(backend: &Backend) {
+    made(backend);
+    let Some((shard, first)) = in_a_file(backend) else { return };
+    let copy = copy_of(&backend.path(shard));
+    write(backend);
+    let newer = backend.path(shard).with_extension("newer");
+    fs::copy(backend.path(shard), &newer).unwrap();
+    put_in_place(&copy, &backend.path(shard));
+    is_refused(backend, first, &["database is older"]);
+    put_in_place(&newer, &backend.path(shard));
+    write(backend);
+}
+
+fn r47_an_older_copy_of_the_control_database_is_refused(backend: &Backend) {
+    made(backend);
+    let Some((_, first)) = in_a_file(backend) else { return };
+    let copy = copy_of(&control(backend));
+    write(backend);
+    let newer = control(backend).with_extension("newer");
+    fs::copy(control(backend), &newer).unwrap();
+    put_in_place(&copy, &control(backend));
+    is_refused(
+        backend,
+        if backend.kind == Kind::Files { "a" } else { first },
+        &["control database", "control.db"],
+    );
+    put_in_place(&newer, &control(backend));
+    write(backend);
+}
+
+fn r47_decisions_record_the_versions_of_their_databases(backend: &Backend) {
+    let Some((shard, first)) = in_a_file(backend) else { return };
+    if backend.kind == Kind::Prefixed {
+        return; // One database is no decision.
+    }
+    let cluster = backend.builder(&LETTERS).synchronous(Synchronous::Full).create::<Company>().unwrap();
+    add(&cluster);
+    let copy = copy_of(&backend.path(shard));
+    // The process is the same, and each shard has its number already.
+    let mut session = cluster.session();
+    session.add_all((100..120).map(|id| Company { id, name: "together".into() })).unwrap();
+    assert_eq!(session.commit().unwrap().pending().len(), 0);
+    drop((session, cluster));
+    put_in_place(&copy, &backend.path(shard));
+    is_refused(backend, first, &["has version"]);
+}
+
+fn r47_a_backup_of_the_whole_cluster_is_no_older_copy(backend: &Backend) {
+    made(backend);
+    if !backend.is_on_disk() {
+        return;
+    }
+    let saved = backend.folder().join("saved");
+    let cluster = backend.open::<Company>(&LETTERS).unwrap();
+    add(&cluster);
+    cluster.backup(&saved).unwrap();
+    add(&cluster);
+    drop(cluster);
+    write(backend);
+    for entry in fs::read_dir(&saved).unwrap() {
+        let copy = entry.unwrap().path();
+        put_in_place(&copy, &backend.folder().join(copy.file_name().unwrap()));
+    }
+    let cluster = backend.open::<Company>(&LETTERS).unwrap();
+    assert_eq!(cluster.session().one(Company::select().all_shards().count()).unwrap(), 24);
+    add(&cluster);
+}
+
+fn r47_a_newer_shard_of_a_killed_process_is_opened(backend: &Backend) {
+    made(backend);
+    if in_a_file(backend).is_none() {
+        return;
+    }
+    // Killed between its first commit and the record of it in control.
+    let raw = rusqlite::Connection::open(control(backend)).unwrap();
+    let forgotten =
+        raw.execute("DELETE FROM sharded_state WHERE kind = 'writer' AND name <> ''", []).unwrap();
+    assert!(forgotten > 0);
+    drop(raw);
+    write(backend);
+    drop(backend.create::<Company>(&LETTERS));
+}
+
+fn r47_a_deleted_record_of_the_layout_is_noticed(backend: &Backend) {
+    made(backend);
+    if !backend.is_lasting() {
+        return;
+    }
+    let refused = |shard: &str| {
+        let texts = [&format!("shard `{shard}`"), "sharded_layout", "deleted", "restore"].map(str::to_owned);
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        assert_error(backend.open::<Company>(&LETTERS).map(drop), ErrorKind::Layout, &texts);
+        assert_error(backend.builder(&LETTERS).create::<Company>(), ErrorKind::Layout, &texts);
+    };
+    let delete = |shard: &str, which: &str| {
+        backend.run(shard, &format!("DELETE FROM {} {which}", backend.table(shard, "sharded_layout")));
+    };
+    delete("c", "WHERE subject = 'table companies'");
+    refused("c");
+    delete("b", "");
+    refused("b");
+    // Nor is it taken for a cluster of an older release.
+    backend.run("b", &format!("DROP TABLE {}", backend.table("b", "sharded_state")));
+    refused("b");
+}

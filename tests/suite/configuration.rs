@@ -86,8 +86,9 @@ fn the_environment_is_put_into_urls(backend: &Backend) {
         &format!("control = \"sqlite:c_${{CARGO_PKG_NAME}}.db\"\n{}", shard("sqlite:${CARGO_PKG_NAME}.db")),
     );
     Cluster::builder().config_file(&path).unwrap().create::<Company>().unwrap();
-    for name in ["sharded.db", "c_sharded.db"] {
-        assert!(backend.folder().join(name).exists(), "{name}");
+    let package = std::env::var("CARGO_PKG_NAME").unwrap();
+    for name in [format!("{package}.db"), format!("c_{package}.db")] {
+        assert!(backend.folder().join(&name).exists(), "{name}");
     }
     for (url, said) in
         [("sqlite:${NO_SUCH_NAME}.db", "`NO_SUCH_NAME` is not set"), ("postgres://u:s3cret${@h/db", "`${`")]

@@ -62,9 +62,19 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a shard. Its URL is `sqlite:<path>`, `sqlite:<path>?prefix=<prefix>` where several shards share a
-    /// file, or `sqlite::memory:`; with the feature `postgres` also `postgres://<user>:<password>@<host>/<database>`, and
-    /// with `?schema=<schema>` where several shards share a database. Shards of all kinds can be of one cluster.
+    /// Adds a shard. Its URL is one of these; shards of all kinds can be of one cluster:
+    ///
+    /// | URL | where the shard is |
+    /// |---|---|
+    /// | `sqlite:data/a.db`, `sqlite://data/a.db` | a file; a relative path starts from the working directory when the cluster is opened, in a cluster file from that file's folder |
+    /// | `sqlite:/data/a.db`, `sqlite:///data/a.db` | a file with an absolute path |
+    /// | `sqlite:all.db?prefix=a_` | tables by prefix, where several shards share a file |
+    /// | `sqlite::memory:` | a database in memory |
+    /// | `postgres://user:password@host:5432/database` | a database on a server, with the feature `postgres` |
+    /// | `postgres://user@host/database?schema=a` | a schema, where several shards share a database |
+    ///
+    /// A sign with a meaning in URLs is percent-encoded: `%40` for an `@` in a password, `%20` for a space in a path, `%25`
+    /// for `%` itself. A parameter that is unknown or is given twice is an error.
     ///
     /// Connections to a server are encrypted where the URL says so and the feature `tls` is there:
     ///

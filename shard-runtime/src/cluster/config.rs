@@ -139,7 +139,9 @@ fn with_environment(url: &str, variable: impl Fn(&str) -> Option<String>) -> Res
             return Err(format!("the environment variable `{name}` is not set, or is not UTF-8"));
         };
         placed.push_str(before);
-        placed.push_str(&if is_server { encoded(&value) } else { value });
+        // What a path may hold as it is, and a URL's path may not.
+        let in_path = || value.replace('%', "%25").replace('?', "%3F");
+        placed.push_str(&if is_server { encoded(&value) } else { in_path() });
         rest = after;
     }
     placed.push_str(rest);

@@ -115,7 +115,9 @@ impl CoordinatorSql {
     /// # Errors
     /// [`ErrorKind::Configuration`] where the URL is no PostgreSQL server's; the server's.
     pub fn run_on(&self, url: &str) -> Result<()> {
-        let Source::Postgres(source) = Location::parse(url, Path::new(""))?.source else {
+        let Source::Postgres(source) =
+            Location::parse(url, &super::builder::absolute(Path::new(""))?)?.source
+        else {
             let said = "a coordinator is a PostgreSQL server: `postgres://…`";
             return Err(Error::new(ErrorKind::Configuration, said));
         };

@@ -25,59 +25,184 @@ pub(super) struct Location {
 
 impl Location {
     /// Reads a URL; relative paths start from `folder`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`], with the right spelling and without the URL, which may hold a password.
     pub(super) fn parse(url: &str, folder: &Path) -> Result<Self> {
-        let wrong = |said: String| Err(Error::new(ErrorKind::Configuration, said));
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return postgres(url, folder);
-        }
-        let Some(rest) = url.strip_prefix("sqlite:") else {
-            // Not the URL itself: it may hold a password.
-            let scheme = url.split(':').next().filter(|_| url.contains(':')).unwrap_or_default();
-            return wrong(format!(
-                "a shard's URL begins with `sqlite:` or with `postgres://`, not with `{scheme}`"
-            ));
+        let Some((scheme, rest)) = url.split_once(':') else {
+            return wrong("a URL begins with `sqlite:` or `postgres://`");
         };
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut prefix = String::new();
-        for setting in query.split('&').filter(|setting| !setting.is_empty()) {
-            match setting.split_once('=') {
-                Some(("prefix", value)) => prefix = checked_prefix(value)?,
-                _ => {
-                    return wrong(format!("`{setting}` is no setting of a SQLite shard; there is `prefix=`"));
-                }
+        match scheme {
+            "sqlite" => sqlite(rest, folder),
+            "postgres" | "postgresql" if rest.starts_with("//") => postgres(url, folder),
+            "postgres" | "postgresql" => wrong(format!("`{scheme}:` is followed by `//`, as in `{FORM}`")),
+            _ => {
+                let scheme = if is_scheme(scheme) { scheme } else { "" };
+                wrong(format!("a URL begins with `sqlite:` or `postgres://`, not with `{scheme}`"))
             }
         }
-        let source = match path {
-            ":memory:" => SqliteSource::memory(),
-            path if path.starts_with("file:") => {
-                return wrong(format!("`{path}`: a SQLite URI is no path; write `sqlite:<path>`"));
-            }
-            "" => return wrong("a path is missing after `sqlite:`".to_owned()),
-            path => SqliteSource::File(folder.join(path)),
-        };
-        Ok(Location { source: Source::Sqlite(source), prefix })
     }
+}
+
+/// The form of a server's URL.
+const FORM: &str = "postgres://user:password@host:5432/database?schema=name";
+
+fn wrong<O>(said: impl Into<String>) -> Result<O> {
+    Err(Error::new(ErrorKind::Configuration, said))
+}
+
+/// Whether this is a scheme, and not the beginning of a user name.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|character| character.is_ascii_alphanumeric() || "+-.".contains(character))
+}
+
+/// Reads the parameters behind the `?` of a URL, each of which may be given once.
+fn parameters(query: &str) -> Result<Vec<(&str, &str)>> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for setting in query.split('&').filter(|setting| !setting.is_empty()) {
+        let Some((name, value)) = setting.split_once('=') else {
+            return wrong("a parameter in a URL has the form `name=value`, several are separated by `&`");
+        };
+        if found.iter().any(|(other, _)| *other == name) {
+            return wrong(format!("the parameter `{}` is given twice in the URL", name.escape_debug()));
+        }
+        found.push((name, value));
+    }
+    Ok(found)
+}
+
+/// Reads what follows `sqlite:`, a path. As in other libraries, `sqlite://a.db` is a relative path and `sqlite:///a.db` an
+/// absolute one, and `%` begins an encoded byte.
+fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut prefix = String::new();
+    for (name, value) in parameters(query)? {
+        match name {
+            "prefix" => prefix = checked_prefix(value)?,
+            "mode" => {
+                return wrong(
+                    "a SQLite shard has no parameter `mode`: `create` makes files, `open` does not; remove it",
+                );
+            }
+            _ => {
+                let name = name.escape_debug();
+                return wrong(format!("a SQLite shard has no parameter `{name}`, only `prefix`"));
+            }
+        }
+    }
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let path = if cfg!(windows) {
+        path.strip_prefix('/').filter(|path| has_drive(path)).unwrap_or(path)
+    } else {
+        path
+    };
+    if path == ":memory:" {
+        return Ok(Location { source: Source::Sqlite(SqliteSource::memory()), prefix });
+    }
+    if path.trim_matches(':').eq_ignore_ascii_case("memory") {
+        return wrong("a database in memory is `sqlite::memory:`, a file of this name `sqlite:./memory`");
+    }
+    if path.starts_with("file:") {
+        return wrong("a SQLite URI is no path; write `sqlite:<path>`");
+    }
+    let path = decoded(path)?;
+    let path = path.as_str();
+    if path.trim().is_empty() {
+        return wrong("a path is missing after `sqlite:`; a database in memory is `sqlite::memory:`");
+    }
+    if path.trim() != path || path.contains('\0') {
+        return wrong(format!(
+            "the path `{}` begins or ends with a space, or contains NUL",
+            path.escape_debug()
+        ));
+    }
+    if !cfg!(windows) && (has_drive(path.trim_start_matches('/')) || path.starts_with("\\\\")) {
+        return wrong(format!("`{}` is a path of Windows, and this is another system", path.escape_debug()));
+    }
+    let is_folder = path.ends_with(std::path::is_separator) || Path::new(path).file_name().is_none();
+    if is_folder {
+        return wrong(format!("`{}` is a folder; name a file in it", path.escape_debug()));
+    }
+    Ok(Location { source: Source::Sqlite(SqliteSource::File(folder.join(path))), prefix })
+}
+
+/// Whether a path begins as `C:\` or `C:/`.
+fn has_drive(path: &str) -> bool {
+    let mut bytes = path.bytes();
+    matches!(
+        (bytes.next(), bytes.next(), bytes.next()),
+        (Some(letter), Some(b':'), Some(b'/' | b'\\')) if letter.is_ascii_alphabetic()
+    )
+}
+
+/// The text that a percent-encoded one stands for.
+fn decoded(text: &str) -> Result<String> {
+    if !is_encoded(text) {
+        return wrong("a `%` in a URL begins an encoded byte, as `%20`; write the sign itself as `%25`");
+    }
+    match percent_encoding::percent_decode_str(text).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => wrong("the encoded bytes of the URL are not UTF-8"),
+    }
+}
+
+/// Whether each `%` is followed by two hexadecimal digits.
+fn is_encoded(text: &str) -> bool {
+    let mut parts = text.split('%');
+    parts.next();
+    parts.all(|part| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(not(feature = "postgres"))]
 fn postgres(_: &str, _: &Path) -> Result<Location> {
-    let said = "PostgreSQL shards need the feature `postgres` of `shard-runtime`";
-    Err(Error::new(ErrorKind::Configuration, said))
+    wrong("PostgreSQL shards need the feature `postgres` of `shard-runtime`")
 }
 
-/// A server's URL as PostgreSQL has it, with a setting of ours, `schema=`, and with `sslmode=` and `sslrootcert=` as we
-/// mean them.
+/// The parameters of a server's URL that the driver reads.
+#[cfg(feature = "postgres")]
+const PARAMETERS: [&str; 17] = [
+    "user",
+    "password",
+    "dbname",
+    "options",
+    "application_name",
+    "host",
+    "hostaddr",
+    "port",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "target_session_attrs",
+    "channel_binding",
+    "load_balance_hosts",
+];
+
+/// Reads a server's URL as PostgreSQL has it, with a parameter of this crate, `schema=`, and with its own meaning of
+/// `sslmode=` and `sslrootcert=`.
 #[cfg(feature = "postgres")]
 fn postgres(url: &str, folder: &Path) -> Result<Location> {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    check_authority(rest)?;
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
     let (mut schema, mut asked) = (None, Asked::default());
     let mut others = Vec::new();
-    for setting in query.split('&').filter(|setting| !setting.is_empty()) {
-        match setting.split_once('=') {
-            Some(("schema", name)) => schema = Some(checked_schema(name)?),
-            Some(("sslmode", mode)) => asked.sslmode = Some(mode),
-            Some(("sslrootcert", path)) => asked.sslrootcert = Some(path),
-            _ => others.push(setting),
+    for (name, value) in parameters(query)? {
+        match name {
+            "schema" => schema = Some(checked_schema(&decoded(value)?)?),
+            "sslmode" => asked.sslmode = Some(value),
+            "sslrootcert" => asked.sslrootcert = Some(value),
+            _ if PARAMETERS.contains(&name) => others.push(format!("{name}={value}")),
+            _ => {
+                return wrong(format!(
+                    "a server's URL has no parameter `{}`; it has `schema`, `sslmode`, `sslrootcert`, {}",
+                    name.escape_debug(),
+                    PARAMETERS.map(|name| format!("`{name}`")).join(", ")
+                ));
+            }
         }
     }
     let url = if others.is_empty() { place.to_owned() } else { format!("{place}?{}", others.join("&")) };
@@ -85,6 +210,46 @@ fn postgres(url: &str, folder: &Path) -> Result<Location> {
         source: Source::Postgres(Box::new(PostgresSource::new(&url, schema, asked, folder)?)),
         prefix: String::new(),
     })
+}
+
+/// Refuses what the driver would understand in another way than it is meant: the driver ends the password at the first `@`,
+/// wherever that is. Nothing of the URL is printed but a port.
+#[cfg(feature = "postgres")]
+fn check_authority(rest: &str) -> Result<()> {
+    let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if authority.matches('@').count() > 1 || tail.contains('@') {
+        return wrong(
+            "the URL has an `@` too many: in a user name, a password or a parameter write `@` as `%40`, `/` as `%2F`, `:` as \
+             `%3A`, `?` as `%3F`, `#` as `%23`, `%` as `%25`",
+        );
+    }
+    if !is_encoded(rest) {
+        return wrong("a `%` in a URL begins an encoded byte, as `%40`; write the sign itself as `%25`");
+    }
+    let hosts = authority.rsplit('@').next().unwrap_or_default();
+    for host in hosts.split(',').filter(|host| !host.is_empty()) {
+        let (is_bracketed, port) = match host.strip_prefix('[') {
+            Some(host) => (true, host.split_once(']').map(|(_, port)| port)),
+            None => (false, host.find(':').and_then(|colon| host.get(colon..))),
+        };
+        let port = match (is_bracketed, port) {
+            (true, None) => return wrong("the `[` of an IPv6 address in a URL has no `]`"),
+            (true, Some("")) | (false, None) => continue,
+            (_, Some(port)) => port.strip_prefix(':').unwrap_or(""),
+        };
+        if !is_bracketed && port.contains(':') {
+            return wrong("an IPv6 address in a URL is in brackets, as `postgres://[::1]:5432/database`");
+        }
+        let is_port =
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+        if !is_port {
+            // A password whose `@` is missing would stand here.
+            let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+            let found = if is_number { format!(", not `{port}`") } else { String::new() };
+            return wrong(format!("the port in a server's URL is 1 to 65535{found}; the form is `{FORM}`"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(feature = "postgres")]
@@ -124,41 +289,144 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_read() {
-        let folder = Path::new("data");
-        let location = Location::parse("sqlite:weather.db?prefix=asia_", folder).unwrap();
-        let Source::Sqlite(source) = location.source else { panic!("not SQLite") };
-        assert_eq!(source, SqliteSource::File("data/weather.db".into()));
-        assert_eq!(location.prefix, "asia_");
-        assert!(matches!(
-            Location::parse("sqlite::memory:", folder).unwrap().source,
-            Source::Sqlite(SqliteSource::Memory(_))
-        ));
+    fn sqlite_urls_are_read() {
+        let folder = Path::new("/data");
+        for (url, path, prefix) in [
+            ("sqlite:weather.db", "/data/weather.db", ""),
+            ("sqlite:weather.db?prefix=asia_", "/data/weather.db", "asia_"),
+            ("sqlite:weather.db?", "/data/weather.db", ""),
+            ("sqlite://weather.db", "/data/weather.db", ""),
+            ("sqlite://sub/weather.db?prefix=a_", "/data/sub/weather.db", "a_"),
+            ("sqlite:./memory", "/data/./memory", ""),
+            ("sqlite:/abs/weather.db", "/abs/weather.db", ""),
+            ("sqlite:///abs/weather.db", "/abs/weather.db", ""),
+            ("sqlite:a%20b%3F%25.db", "/data/a b?%.db", ""),
+            ("sqlite:größe#1.db", "/data/größe#1.db", ""),
+            ("sqlite:memory.db", "/data/memory.db", ""),
+            ("sqlite:a:b.db", "/data/a:b.db", ""),
+        ] {
+            let location = Location::parse(url, folder).unwrap_or_else(|error| panic!("{url}: {error}"));
+            #[allow(irrefutable_let_patterns)]
+            let Source::Sqlite(SqliteSource::File(found)) = location.source else {
+                panic!("{url} is no file")
+            };
+            assert_eq!((found.as_path(), location.prefix.as_str()), (Path::new(path), prefix), "{url}");
+        }
+        for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite::memory:?prefix=a_"] {
+            let source = Location::parse(url, folder).unwrap().source;
+            assert!(matches!(source, Source::Sqlite(SqliteSource::Memory(_))), "{url}");
+        }
     }
 
+    /// Each with a part of the remedy.
     #[test]
-    fn r42_bad_urls_are_refused() {
-        for url in [
-            "",
-            "asia.db",
-            "sqlite:",
-            "sqlite:file:a.db",
-            "mysql://root:secret@host/db",
-            "sqlite:a.db?prefix=",
-            "sqlite:a.db?prefix=a-b",
-            "sqlite:a.db?prefix=a\"b",
-            "sqlite:a.db?prefix=sqlite_",
-            "sqlite:a.db?schema=x",
-            "postgres:localhost/x",
-            "postgres://root:secret@host:port/x",
-            "postgres://localhost/x?schema=",
-            "postgres://localhost/x?schema=a-b",
-            "postgres://localhost/x?schema=pg_catalog",
-            "postgres://localhost/x?no_such_setting=secret",
+    fn r42_bad_urls_are_refused_with_the_right_spelling() {
+        for (url, remedy) in [
+            ("", "`sqlite:` or `postgres://`"),
+            ("asia.db", "`sqlite:` or `postgres://`"),
+            ("SQLITE:a.db", "not with `SQLITE`"),
+            ("mysql://root:secret@host/db", "not with `mysql`"),
+            ("secret@host:5/db", "`sqlite:` or `postgres://`"),
+            ("sqlite:", "path is missing"),
+            ("sqlite://", "`sqlite::memory:`"),
+            ("sqlite:   ", "path is missing"),
+            ("sqlite: a.db", "space"),
+            ("sqlite:a.db ", "space"),
+            ("sqlite:a%00.db", "NUL"),
+            ("sqlite:memory", "`sqlite::memory:`"),
+            ("sqlite::memory", "`sqlite::memory:`"),
+            ("sqlite:memory:", "`sqlite::memory:`"),
+            ("sqlite::MEMORY:", "`sqlite::memory:`"),
+            ("sqlite://memory", "`sqlite::memory:`"),
+            ("sqlite:file:a.db", "`sqlite:<path>`"),
+            ("sqlite:data/", "name a file"),
+            ("sqlite:..", "name a file"),
+            ("sqlite:///", "name a file"),
+            ("sqlite:50%.db", "`%25`"),
+            ("sqlite:a%zz.db", "`%25`"),
+            ("sqlite:a%FF.db", "UTF-8"),
+            ("sqlite:a.db?prefix=", "1 to 32"),
+            ("sqlite:a.db?prefix=a-b", "1 to 32"),
+            ("sqlite:a.db?prefix=a\"b", "1 to 32"),
+            ("sqlite:a.db?prefix=sqlite_", "SQLite's own"),
+            ("sqlite:a.db?prefix=a_&prefix=b_", "twice"),
+            ("sqlite:a.db?prefix", "`name=value`"),
+            ("sqlite:a.db?schema=x", "only `prefix`"),
+            ("sqlite:a.db?mode=rwc", "remove it"),
         ] {
-            let error = Location::parse(url, Path::new("")).err().unwrap();
-            assert_eq!(error.kind(), ErrorKind::Configuration, "{url}");
-            assert!(!error.to_string().contains("secret"));
+            is_refused(url, remedy);
+        }
+        if cfg!(not(windows)) {
+            for url in
+                [r"sqlite:C:\data\a.db", "sqlite:///C:/data/a.db", "sqlite:c:/a.db", r"sqlite:\\host\a.db"]
+            {
+                is_refused(url, "Windows");
+            }
+        }
+    }
+
+    fn is_refused(url: &str, remedy: &str) {
+        let Err(error) = Location::parse(url, Path::new("")) else { panic!("{url} is accepted") };
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{url}");
+        let said = error.to_string();
+        assert!(said.contains(remedy), "{url}: {said}");
+        assert!(!said.contains("secret") && !said.contains("s3"), "{url}: {said}");
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn server_urls_are_read() {
+        for url in [
+            "postgres://localhost/x",
+            "postgresql://localhost/x",
+            "postgres://u@localhost",
+            "postgres://u:s3cret@[::1]:5433/x?schema=asia",
+            "postgres://u:s3cret@[::1]/x",
+            "postgres://u:p%40%2F%3A%3F%23%25@h:5432/x",
+            "postgres://u:a:b#c!d@h/x",
+            "postgres://u@one:5432,two:5433/x",
+            "postgres://u@%2Frun%2Fpostgresql/x",
+            "postgres://h/x?application_name=a%40b&connect_timeout=3&schema=a",
+            "postgres://h/x?schema=a%5Fb",
+        ] {
+            let location =
+                Location::parse(url, Path::new("")).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert!(matches!(location.source, Source::Postgres(_)), "{url}");
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn bad_server_urls_are_refused_with_the_right_spelling() {
+        for (url, remedy) in [
+            ("postgres:localhost/x", "`//`"),
+            ("postgresql:/localhost/x", "`//`"),
+            ("postgres:///x", "names no host"),
+            ("postgres://u:s3@cret@h/x", "`%40`"),
+            ("postgres://u:s3/cret@h/x", "`%2F`"),
+            ("postgres://u:s3?cret@h/x", "`%3F`"),
+            ("postgres://u:s3%cret@h/x", "`%25`"),
+            ("postgres://u:s3%@h/x", "`%25`"),
+            ("postgres://h/x?application_name=s3@b", "`%40`"),
+            ("postgres://root:secret@host:port/x", "1 to 65535"),
+            ("postgres://root:secret@host:0/x", "not `0`"),
+            ("postgres://root:secret@host:65536/x", "not `65536`"),
+            ("postgres://root:secret@host:-1/x", "1 to 65535"),
+            ("postgres://root:secret@host:/x", "1 to 65535"),
+            ("postgres://root:secret", "1 to 65535"),
+            ("postgres://u@::1/x", "`postgres://[::1]:5432/database`"),
+            ("postgres://u@[::1/x", "no `]`"),
+            ("postgres://u@[::1]5432/x", "1 to 65535"),
+            ("postgres://localhost/x?schema=", "1 to 63"),
+            ("postgres://localhost/x?schema=a-b", "1 to 63"),
+            ("postgres://localhost/x?schema=pg_catalog", "PostgreSQL's own"),
+            ("postgres://localhost/x?schema=a&schema=b", "twice"),
+            ("postgres://localhost/x?no_such_setting=secret", "`no_such_setting`"),
+            ("postgres://localhost/x?prefix=a_", "`schema`"),
+            ("postgres://localhost/x?schema", "`name=value`"),
+            ("postgres://localhost/x?connect_timeout=secret", "PostgreSQL URL"),
+        ] {
+            is_refused(url, remedy);
         }
     }
 }

@@ -49,7 +49,12 @@ impl PostgresSource {
     /// Reads what a URL says, but for the schema, which is ours, and for encryption. Relative paths start from `folder`.
     pub(crate) fn new(url: &str, schema: Option<String>, asked: Asked<'_>, folder: &Path) -> Result<Self> {
         // The parser's own error could quote the URL, in which there may be a password.
-        let wrong = |_| Error::new(ErrorKind::Configuration, "this is no PostgreSQL URL that can be read");
+        let wrong = |_| {
+            Error::new(
+                ErrorKind::Configuration,
+                "invalid PostgreSQL URL: the form is `postgres://user:password@host:5432/database?schema=name`",
+            )
+        };
         let mut config = Config::from_str(url).map_err(wrong)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "the PostgreSQL URL names no host"));

@@ -493,4 +493,4 @@ pub use stored::{Parent, Stored};
 #[cfg(feature = "uuid")]
 pub use uuid;
 pub use value::{ColumnType, Field, Storable, Value};
-pub use verify::{Drift, DriftKind, Verified};
+pub use verify::{LookupProblem, LookupProblemKind, RowProblem, RowProblemKind, VerifyReport};

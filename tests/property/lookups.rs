@@ -188,7 +188,7 @@ fn agree_with_their_rows(acts: &[Act]) -> Verdict {
                 session.commit().map_err(fail)?;
                 committed.clone_from(&rows);
                 let verified = cluster.verify().map_err(fail)?;
-                prop_assert_eq!(verified.drifts(), []);
+                prop_assert_eq!(verified.lookup_problems(), []);
             }
             Act::Rollback => {
                 session.rollback();

@@ -48,6 +48,7 @@ mod lookup_entries;
 mod lookup_killed;
 mod lost_shards;
 mod many_values;
+mod misplaced_rows;
 mod narrowing;
 mod nested;
 mod observing;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shard_runtime::uuid::Uuid;
-use shard_runtime::{DriftKind, ErrorKind, Sharded, Sql, Value, Verified};
+use shard_runtime::{ErrorKind, LookupProblemKind, Sharded, Sql, Value, VerifyReport};
 
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::lookup::{self, Account, User, by_email, emails, home, pairs, text_on, user};
@@ -44,8 +44,8 @@ fn behind(cluster: &Watched, shard: &str, sql: &str) {
 }
 
 /// What is wrong: value, kind, shards.
-fn found(verified: &Verified) -> Vec<(String, DriftKind, String)> {
-    let drifts = verified.drifts().iter();
+fn found(verified: &VerifyReport) -> Vec<(String, LookupProblemKind, String)> {
+    let drifts = verified.lookup_problems().iter();
     drifts.map(|drift| (drift.value.to_string(), drift.kind, drift.shards.join(" "))).collect()
 }
 
@@ -57,7 +57,7 @@ fn nothing_is_wrong_with_what_sessions_write(backend: &Backend) {
     session.execute(User::delete().filter(User::REGION.eq("b"))).unwrap();
     session.commit().unwrap();
     let verified = cluster.verify().unwrap();
-    assert_eq!(verified, Verified::default());
+    assert_eq!(verified, VerifyReport::default());
     assert!(verified.is_sound());
     assert_eq!(cluster.repair().unwrap().found(), 0);
 }
@@ -80,10 +80,10 @@ fn every_drift_is_found_and_repaired(backend: &Backend) {
     let elsewhere = LETTERS.into_iter().find(|shard| *shard != home("stray")).unwrap();
     behind(&cluster, elsewhere, &format!("INSERT INTO {entries} VALUES ('stray', 'b')"));
     let expected = [
-        ("gone".to_owned(), DriftKind::StrayEntry, home("gone").to_owned()),
-        ("lost".to_owned(), DriftKind::MissingEntry, "a".to_owned()),
-        ("misled".to_owned(), DriftKind::WrongShard, "a".to_owned()),
-        ("stray".to_owned(), DriftKind::StrayEntry, elsewhere.to_owned()),
+        ("gone".to_owned(), LookupProblemKind::StrayEntry, home("gone").to_owned()),
+        ("lost".to_owned(), LookupProblemKind::MissingEntry, "a".to_owned()),
+        ("misled".to_owned(), LookupProblemKind::WrongShard, "a".to_owned()),
+        ("stray".to_owned(), LookupProblemKind::StrayEntry, elsewhere.to_owned()),
     ];
     for _ in 0..2 {
         let verified = cluster.verify().unwrap(); // changes nothing
@@ -92,7 +92,7 @@ fn every_drift_is_found_and_repaired(backend: &Backend) {
     }
     let repaired = cluster.repair().unwrap();
     assert_eq!((found(&repaired), repaired.repaired(), repaired.is_sound()), (expected.into(), 4, true));
-    let lost = &repaired.drifts()[1];
+    let lost = &repaired.lookup_problems()[1];
     assert_eq!((lost.table, lost.column, &lost.value), ("users", "email", &Value::Text("lost".into())));
     assert_eq!(lost.to_string(), "users.email = lost: a row's value has no entry (a), repaired");
     assert_eq!(cluster.verify().unwrap().found(), 0);
@@ -110,8 +110,11 @@ fn one_value_of_several_rows_stays_reported(backend: &Backend) {
     behind(&cluster, "b", "UPDATE {users} SET email = 'one' WHERE email = 'two'");
     behind(&cluster, "b", "UPDATE {users} SET phone = 7");
     for verified in [cluster.verify().unwrap(), cluster.repair().unwrap(), cluster.verify().unwrap()] {
-        let several: Vec<_> =
-            verified.drifts().iter().filter(|drift| drift.kind == DriftKind::SeveralRows).collect();
+        let several: Vec<_> = verified
+            .lookup_problems()
+            .iter()
+            .filter(|drift| drift.kind == LookupProblemKind::SeveralRows)
+            .collect();
         let said: Vec<_> = several.iter().map(|drift| (drift.column, drift.shards.join(" "))).collect();
         assert_eq!(said, [("email", "a b".to_owned()), ("phone", "b".to_owned())]);
         assert!(several.iter().all(|drift| !drift.repaired));
@@ -267,8 +270,8 @@ fn verifying_is_safe_beside_writers(backend: &Backend) {
             .collect();
         let checker = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                assert_eq!(cluster.verify().unwrap().drifts(), []);
-                assert_eq!(cluster.repair().unwrap().drifts(), []);
+                assert_eq!(cluster.verify().unwrap().lookup_problems(), []);
+                assert_eq!(cluster.repair().unwrap().lookup_problems(), []);
             }
         });
         let ends: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();

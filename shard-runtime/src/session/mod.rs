@@ -26,6 +26,7 @@ mod relocate;
 mod save;
 mod sending;
 mod verifying;
+mod verifying_rows;
 mod version;
 mod write;
 

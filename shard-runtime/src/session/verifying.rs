@@ -9,7 +9,7 @@ use crate::model::Table;
 use crate::shards::{Shard, ShardSet};
 use crate::sql::{Param, Values};
 use crate::value::Value;
-use crate::verify::{Drift, DriftKind, Verified};
+use crate::verify::{LookupProblem, LookupProblemKind, VerifyReport};
 
 /// How many values are read of each shard's rows, and of its entries, at a time.
 const PORTION: usize = 1_000;
@@ -39,7 +39,7 @@ impl Portion {
 
 /// Something wrong, and what makes it right.
 struct Wrong {
-    kind: DriftKind,
+    kind: LookupProblemKind,
     shards: Vec<usize>,
     /// The shards whose entries of the value go.
     remove: Vec<usize>,
@@ -53,7 +53,7 @@ impl Cluster {
         &self,
         lookup: &Placed,
         repairs: bool,
-        verified: &mut Verified,
+        verified: &mut VerifyReport,
     ) -> Result<()> {
         let mut after: Option<Value<'static>> = None;
         loop {
@@ -90,7 +90,7 @@ impl Cluster {
                 }
                 Fact::Entry { on, says } if *on == home => entry = Some(says),
                 Fact::Entry { on, .. } => {
-                    let kind = DriftKind::StrayEntry;
+                    let kind = LookupProblemKind::StrayEntry;
                     wrong.push(Wrong { kind, shards: vec![*on], remove: vec![*on], add: None });
                 }
             }
@@ -100,12 +100,12 @@ impl Cluster {
             ([], ..) if entry.is_none() => return Ok(wrong),
             ([], ..) => {
                 rows.push(home);
-                (DriftKind::StrayEntry, vec![home], None)
+                (LookupProblemKind::StrayEntry, vec![home], None)
             }
-            (&[shard], 1, None) => (DriftKind::MissingEntry, Vec::new(), Some(shard)),
+            (&[shard], 1, None) => (LookupProblemKind::MissingEntry, Vec::new(), Some(shard)),
             (&[shard], 1, Some(_)) if is_at(shard) => return Ok(wrong),
-            (&[shard], 1, Some(_)) => (DriftKind::WrongShard, vec![home], Some(shard)),
-            _ => (DriftKind::SeveralRows, Vec::new(), None),
+            (&[shard], 1, Some(_)) => (LookupProblemKind::WrongShard, vec![home], Some(shard)),
+            _ => (LookupProblemKind::SeveralRows, Vec::new(), None),
         };
         wrong.push(Wrong { kind, shards: rows, remove, add });
         Ok(wrong)
@@ -139,7 +139,12 @@ impl Session {
     }
 
     /// Looks at some values again while nobody writes, and repairs what is wrong where that is wanted.
-    fn settle(&mut self, lookup: &Placed, suspects: &[Value<'static>], repairs: bool) -> Result<Vec<Drift>> {
+    fn settle(
+        &mut self,
+        lookup: &Placed,
+        suspects: &[Value<'static>],
+        repairs: bool,
+    ) -> Result<Vec<LookupProblem>> {
         let cluster = self.cluster.clone();
         let models = [cluster.layout().model(lookup.table)?, lookup.model];
         self.lock(&ShardSet::all(cluster.shards()), &models)?;
@@ -154,14 +159,14 @@ impl Session {
         for facts in (Portion { facts, up_to: None }).values() {
             let Some((value, _)) = facts.first() else { continue };
             for Wrong { kind, shards, remove, add } in cluster.judge(lookup, facts)? {
-                let repaired = repairs && kind != DriftKind::SeveralRows;
+                let repaired = repairs && kind != LookupProblemKind::SeveralRows;
                 if repaired {
                     remove.iter().try_for_each(|&shard| self.remove_entry(lookup, value, shard))?;
                     add.map_or(Ok(()), |shard| added.add(lookup, value, shard, cluster.shards()))?;
                 }
                 let names = shards.iter().collect::<std::collections::BTreeSet<_>>();
                 let names = names.into_iter().filter_map(|&shard| cluster.shards().at(shard));
-                drifts.push(Drift {
+                drifts.push(LookupProblem {
                     table: lookup.table.name,
                     column: lookup.name(),
                     value: value.clone(),

@@ -1,4 +1,4 @@
-//! The statements about the entries of lookups, and about the values that they are of.
+//! The statements that compare rows with what is kept about them: lookup entries, and the place of a row.
 
 use super::{Dialect, TableSql, quoted};
 use crate::lookup::{SHARD, VALUE};
@@ -47,6 +47,29 @@ impl TableSql {
         let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
         let (condition, end) = which.of(&value, self.dialect);
         format!("SELECT {value}, {shard} FROM {} WHERE {condition} {end}", self.name)
+    }
+}
+
+impl TableSql {
+    /// Reads what the place of rows depends on: their ids, whether the parent is there (1 or 0), and the key's columns.
+    pub(crate) fn keys(&self, table: &Table, key: &[usize], parent: Option<&str>, which: Values) -> String {
+        let id = name(table, table.id);
+        let has_parent = match (parent, table.parent) {
+            (Some(name_of_parent), Some(parent)) => {
+                let (parent_id, column) = (name(parent.table, parent.table.id), name(table, parent.column));
+                format!(
+                    "CASE WHEN EXISTS (SELECT 1 FROM {name_of_parent} AS parent WHERE parent.{parent_id} = child.{column}) \
+                     THEN 1 ELSE 0 END"
+                )
+            }
+            _ => "1".to_owned(),
+        };
+        let key: String = key.iter().map(|&column| format!(", {}", name(table, column))).collect();
+        let (condition, end) = which.of(&id, self.dialect);
+        format!(
+            "SELECT {id}, CAST({has_parent} AS bigint){key} FROM {} AS child WHERE {condition} {end}",
+            self.name
+        )
     }
 }
 

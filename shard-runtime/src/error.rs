@@ -58,6 +58,8 @@ pub enum ErrorKind {
     TimedOut,
     /// The database, its file or its folder cannot be written.
     ReadOnly,
+    /// The server refuses this to the role that the URL names: it lacks a privilege.
+    Denied,
     /// There is no room left on the device.
     Full,
     /// The file is damaged, or is not a database.

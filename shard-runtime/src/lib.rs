@@ -455,7 +455,7 @@ pub use asynchronous::{AsyncSession, Rows};
 pub use cluster::CoordinatorSql;
 pub use cluster::{Builder, Cluster, Layout};
 pub use collation::Collation;
-pub use commit::{Commit, Committed};
+pub use commit::{Commit, Committed, Recovered};
 pub use driver::Synchronous;
 pub use error::{Error, ErrorKind, Result, ValueError};
 /// The crate that timestamps are values of.

@@ -273,7 +273,7 @@ fn r35_what_a_shard_missed_is_computed_again(backend: &Backend) {
         return; // only a cluster of several files has decisions
     }
     let cluster = filled(backend);
-    assert!(cluster.recover().unwrap().is_empty());
+    assert!(cluster.recover().unwrap().transactions().is_empty());
     // What a process that was killed after its decision has left: an update with its two parameters.
     let explain =
         cluster.explain(&Stock::update().set(Stock::PIECES, Stock::PIECES + 7).on_shard("b")).unwrap();
@@ -282,6 +282,6 @@ fn r35_what_a_shard_missed_is_computed_again(backend: &Backend) {
     let control = rusqlite::Connection::open(backend.folder().join("control.db")).unwrap();
     let insert = "INSERT INTO sharded_redo VALUES ('u', 'b', 1, 1, ?1, ?2)";
     control.execute(insert, (sql, runs)).unwrap();
-    assert_eq!(cluster.recover().unwrap(), ["u"]);
+    assert_eq!(cluster.recover().unwrap().transactions(), ["u"]);
     assert_eq!(pieces(&mut cluster.session()), [10, 27, 30, 40]);
 }

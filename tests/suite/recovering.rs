@@ -27,7 +27,7 @@ fn made(backend: &Backend) -> Option<Watched> {
         session.add_all([account(1, "a"), account(1, "b"), account(1, "c")]).unwrap();
         session.commit().unwrap();
         // Its record goes with the next decision, or now.
-        assert!(cluster.recover().unwrap().is_empty());
+        assert!(cluster.recover().unwrap().transactions().is_empty());
         cluster
     })
 }
@@ -75,8 +75,8 @@ fn r35_opening_finishes_what_was_decided(backend: &Backend) {
     let cluster = backend.open::<Account>(&LETTERS).unwrap();
     assert_eq!(LETTERS.map(|shard| owner(backend, shard)), ["1", "0", "1"]);
     assert_eq!(records(backend), 0);
-    assert_eq!(cluster.recover().unwrap(), ["u"]);
-    assert_eq!(cluster.recover().unwrap(), ["u"], "it is told again, and done once");
+    assert_eq!(cluster.recover().unwrap().transactions(), ["u"]);
+    assert_eq!(cluster.recover().unwrap().transactions(), ["u"], "it is told again, and done once");
     assert_eq!(owner(backend, "a"), "1");
 }
 
@@ -113,7 +113,7 @@ fn r35_a_writer_finishes_what_was_decided_before_it_reads(backend: &Backend) {
     assert_eq!(["a", "b"].map(|shard| owner(backend, shard)), ["1!", "1"]);
     assert_eq!(["a", "b"].map(|shard| version(backend, shard)), [3, 3], "one for each of the units");
     session.rollback();
-    assert_eq!(cluster.recover().unwrap(), ["u"]);
+    assert_eq!(cluster.recover().unwrap().transactions(), ["u"]);
     assert_eq!(records(backend), 0);
 }
 
@@ -127,7 +127,7 @@ fn r35_what_a_shard_has_done_is_not_done_again(backend: &Backend) {
         session.commit().unwrap();
     }
     assert_eq!(LETTERS.map(|shard| owner(backend, shard)), ["0", "0", "1"]);
-    assert_eq!(cluster.recover().unwrap(), ["u"]);
+    assert_eq!(cluster.recover().unwrap().transactions(), ["u"]);
     assert_eq!(LETTERS.map(|shard| owner(backend, shard)), ["0", "0", "1"]);
 }
 
@@ -136,7 +136,7 @@ fn r35_records_are_done_one_after_another(backend: &Backend) {
     // The second unit's owner had finished the first one's part, and died before it was committed.
     plant(backend, "second", &[("a", 2), ("b", 1)]);
     plant(backend, "first", &[("a", 1)]);
-    assert_eq!(cluster.recover().unwrap().len(), 2);
+    assert_eq!(cluster.recover().unwrap().transactions().len(), 2);
     assert_eq!(LETTERS.map(|shard| owner(backend, shard)), ["2", "1", "0"]);
     assert_eq!(records(backend), 0);
 }
@@ -177,10 +177,10 @@ fn r35_recover_leaves_a_shard_to_who_has_locked_it(backend: &Backend) {
     holder.add(account(2, "b")).unwrap();
     holder.flush().unwrap();
     plant(backend, "u", &[("a", 1), ("b", 0)]);
-    assert!(cluster.recover().unwrap().is_empty());
+    assert!(cluster.recover().unwrap().transactions().is_empty());
     assert_eq!((owner(backend, "a"), records(backend)), ("1".to_owned(), 2));
     holder.commit().unwrap();
-    assert_eq!(cluster.recover().unwrap(), ["u"]);
+    assert_eq!(cluster.recover().unwrap().transactions(), ["u"]);
 }
 
 const FOLDER: &str = "SHARDED_SUITE_RECOVERING";

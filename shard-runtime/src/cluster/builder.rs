@@ -10,11 +10,13 @@ use std::time::Duration;
 use super::control::Control;
 use super::facts::{Facts, Kind, MADE, MAKING, Position};
 use super::opening::{Declared, Opening};
+use super::servers::Searches;
 use super::url::{Location, Source};
 use super::workers::Workers;
 use super::writers::Writers;
 use super::{Cluster, Database, Inner, Layout, Place, opening};
 use crate::asynchronous::Threads;
+use crate::commit::Unfinished;
 #[cfg(feature = "postgres")]
 use crate::driver::PostgresDriver;
 use crate::driver::{
@@ -294,6 +296,8 @@ impl Builder {
             is_decided,
             single_shard_units: self.single_shard_units,
             recovered: Mutex::default(),
+            unfinished: Unfinished::default(),
+            searches: Searches::new(sources.len()),
             pool,
             timeout,
             workers,

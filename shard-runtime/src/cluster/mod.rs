@@ -28,11 +28,13 @@ use control::Control;
 pub use coordinator::CoordinatorSql;
 pub use layout::Layout;
 pub(crate) use layout::Place;
+use servers::Searches;
 use workers::Workers;
 use writers::Writers;
 pub(crate) use writers::Written;
 
 use crate::asynchronous::Threads;
+use crate::commit::Unfinished;
 use crate::driver::{Connection, Driver, Holder, Pool, Pooled};
 use crate::error::Result;
 use crate::model::Table;
@@ -56,6 +58,9 @@ struct Inner {
     single_shard_units: bool,
     /// The units that were finished after their owners were gone.
     recovered: Mutex<Vec<String>>,
+    /// The global transactions of this process that have something left to do on servers.
+    unfinished: Unfinished,
+    searches: Searches,
     pool: Arc<Pool>,
     timeout: Duration,
     workers: Arc<Workers>,
@@ -199,10 +204,10 @@ impl Cluster {
         self.0.pool.get(holder, database)
     }
 
-    /// A connection that nobody has to wait for, and that is closed after use: for finishing what others may wait for
-    /// who hold all the connections.
-    pub(crate) fn connect_aside(&self, database: usize) -> Result<Box<dyn Connection>> {
-        self.0.pool.connect(database)
+    /// Makes a connection beside the pool, which is closed after use: for finishing a transaction that sessions may wait
+    /// for which hold all the pool's connections. `waits` says whether it waits for locks.
+    pub(crate) fn connect_aside(&self, database: usize, waits: bool) -> Result<Box<dyn Connection>> {
+        self.0.pool.connect(database, waits)
     }
 
     /// Does something on a connection, and gives it back.

@@ -6,35 +6,37 @@ use std::sync::PoisonError;
 use super::Cluster;
 use super::control::Control;
 use super::layout::Layout;
-use crate::commit::{self, Part, Record, Undecided};
+use super::servers::Found;
+use crate::commit::{self, Part, Record, Recovered, Undecided};
 use crate::driver::{Connection, Holder, Transaction};
 use crate::error::{ErrorKind, Result};
 use crate::sql::{Dialect, quoted};
 
 impl Cluster {
-    /// Finishes the units of work that were decided and not yet committed on every shard that they wrote; their names,
-    /// as [`Error::unit`](crate::Error::unit) gives them, with those of the units that opening the cluster has finished.
-    /// A unit that was in doubt is committed if it is among them; if it is not, it is undone, or another process has
-    /// finished it before.
+    /// Finishes the global transactions that were decided and not yet committed on every shard that they wrote. A
+    /// transaction that was in doubt is committed if it is among the answer's
+    /// [`transactions`](Recovered::transactions); if it is not, it is undone, or another process has finished it before.
     ///
-    /// Nobody has to call this for the shards to be right: opening the cluster does it, and each session that begins
-    /// to write to a shard does it for that shard. What it adds is that readers see such units at once. It may be
-    /// called at any time, by any process; a shard that somebody else keeps locked for longer than the
-    /// [busy timeout](crate::Builder::busy_timeout) is left to them.
+    /// The shards are right without it: opening the cluster does it, and each session that begins to write to a shard
+    /// does it for that shard. After this call readers, too, see such transactions. It may be called at any time, by any
+    /// process. A shard that another session keeps locked for longer than the
+    /// [busy timeout](crate::Builder::busy_timeout) is left to that session; participants that stay prepared on servers
+    /// are named in the answer.
     ///
     /// # Errors
-    /// [`ErrorKind::InDoubt`] where the control database still cannot be written, [`ErrorKind::Identity`] where a
-    /// shard is older than its cluster, the databases'; each with the shard's name.
-    pub fn recover(&self) -> Result<Vec<String>> {
-        let mut recovered = if self.0.control.decides() { self.recover_files()? } else { Vec::new() };
-        recovered.append(&mut self.recover_servers()?);
+    /// [`ErrorKind::InDoubt`] if the control database still cannot be written, [`ErrorKind::Identity`] if a shard is
+    /// older than its cluster, and the databases' errors; each with the shard's name.
+    pub fn recover(&self) -> Result<Recovered> {
+        let mut finished = if self.0.control.decides() { self.recover_files()? } else { Vec::new() };
+        let Found { mut committed, left } = self.recover_servers()?;
+        finished.append(&mut committed);
         let mut all = self.0.recovered.lock().unwrap_or_else(PoisonError::into_inner);
-        for unit in recovered {
-            if !all.contains(&unit) {
-                all.push(unit);
+        for transaction in finished {
+            if !all.contains(&transaction) {
+                all.push(transaction);
             }
         }
-        Ok(all.clone())
+        Ok(Recovered { transactions: all.clone(), left })
     }
 
     /// Finishes what the control database has decided.

@@ -78,6 +78,16 @@ impl Decisions {
         Ok(&self.records)
     }
 
+    /// Whether a global transaction has a record: it is decided then.
+    pub(crate) fn is_recorded(&mut self, control: &dyn Connection, transaction: &str) -> Result<bool> {
+        Ok(self.records(control)?.iter().any(|record| record.unit == transaction))
+    }
+
+    /// Makes sure that what can be read of the control database is on disk, by a commit after it.
+    pub(crate) fn sync(&self, control: &dyn Connection) -> Result<()> {
+        settle(control)
+    }
+
     /// Whether there is a record that this database may have to be healed with.
     ///
     /// # Errors

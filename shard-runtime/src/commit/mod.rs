@@ -28,6 +28,7 @@ mod heal;
 mod prepared;
 mod redo;
 mod rows;
+mod unfinished;
 
 pub(crate) use decision::integer;
 pub(crate) use decision::{Decisions, MAKE, Part, Record, STATE, STATE_VERSION, Undecided};
@@ -35,10 +36,12 @@ pub(crate) use heal::{heal, raise, version};
 #[cfg(feature = "postgres")]
 pub(crate) use prepared::new_unit;
 pub(crate) use prepared::{
-    MAKE_UNITS, PreparedPart, UNITS, is_committed, prepared, remove_old_units, write_unit,
+    COLLECTED, MAKE_UNITS, PreparedPart, UNITS, collect, has_committed, is_committed, lingering, old_units,
+    prepared, unfinished_units, write_unit,
 };
 pub(crate) use redo::{Redo, encode_values};
 pub(crate) use rows::{AnyRow, Change};
+pub(crate) use unfinished::{Decider, Unfinished};
 
 use crate::error::Error;
 
@@ -66,5 +69,27 @@ impl Committed {
     /// [`Cluster::recover`](crate::Cluster::recover); until then reads of that shard do not see it.
     pub fn pending(&self) -> &[Error] {
         &self.pending
+    }
+}
+
+/// The result of [`Cluster::recover`](crate::Cluster::recover).
+#[derive(Debug, Default)]
+pub struct Recovered {
+    pub(crate) transactions: Vec<String>,
+    pub(crate) left: Vec<Error>,
+}
+
+impl Recovered {
+    /// Returns the ids of the global transactions that were finished after their owners were gone, by this call or
+    /// before on this handle; [`Error::unit`](crate::Error::unit) names a transaction in doubt by the same id.
+    pub fn transactions(&self) -> &[String] {
+        &self.transactions
+    }
+
+    /// Returns an error for each participant that is still prepared on a server, with the shard's name and the
+    /// transaction's id: its owner is about to decide, the server that decides cannot be reached, or another role has
+    /// prepared it (PostgreSQL lets only that role or a superuser finish it).
+    pub fn left(&self) -> &[Error] {
+        &self.left
     }
 }

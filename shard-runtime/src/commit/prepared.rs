@@ -11,8 +11,13 @@
 //!   of the SQLite database that the name says until it has finished: whoever gets that lock, and finds no record, knows
 //!   that there never will be one.
 //!
-//! Rows are removed when they are older than a day, by the server's clock: an owner that has lost the answer to its commit
-//! may ask for the row after somebody else has finished its unit.
+//! The decision log stays bounded by the commits themselves: the owner of a row removes it, in the transaction of a later
+//! decision on the same server, once it has learnt the outcome and every participant is finished (see `unfinished`). Rows
+//! of owners that are gone are *collected* by recovery, under two conditions, in this order: no participant is prepared on
+//! any server of the cluster, each of which was reached in the same run after the row was read; and the row is older than a
+//! day by its server's clock. A clock alone decides nothing: each collection counts `sharded_collected` up, and an owner
+//! that lost the reply to its commit and finds no row takes it for *aborted* only if that number is still the one that it
+//! read before its commit.
 
 use std::time::Duration;
 
@@ -21,12 +26,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sql::Param;
 use crate::value::{Value, mismatch};
 
-/// Makes the table of the units that a server has decided.
+/// Makes the decision log of a server, and the number of times that rows were collected from it.
 pub(crate) const MAKE_UNITS: &str = "CREATE TABLE IF NOT EXISTS sharded_unit \
-    (id text PRIMARY KEY, at timestamp with time zone NOT NULL DEFAULT clock_timestamp())";
+    (id text PRIMARY KEY, at timestamp with time zone NOT NULL DEFAULT clock_timestamp()); \
+    CREATE TABLE IF NOT EXISTS sharded_collected (times bigint NOT NULL); \
+    INSERT INTO sharded_collected SELECT 0 WHERE NOT EXISTS (SELECT * FROM sharded_collected)";
 
-/// The table's name.
+/// The names of these tables.
 pub(crate) const UNITS: &str = "sharded_unit";
+pub(crate) const COLLECTED: &str = "sharded_collected";
+
+/// The rows of the decision log that recovery may collect, if their participants are finished.
+const OLD: &str = "at < clock_timestamp() - interval '1 day'";
+
+/// How long recovery waits for the owner of a transaction that is about to decide, if it does not want to wait.
+const GLANCE: &str = "SET LOCAL lock_timeout = '20ms'";
 
 /// What the names of all prepared transactions of ours begin with.
 const OURS: &str = "sharded";
@@ -92,55 +106,141 @@ pub(crate) fn new_unit() -> Result<String> {
 
 fn is_there(connection: &dyn Connection, name: &str) -> Result<bool> {
     let sql = "SELECT gid FROM pg_prepared_xacts WHERE gid = $1 AND database = current_database()";
-    Ok(!texts(connection, sql, name)?.is_empty())
+    Ok(!texts(connection, sql, &[text(name)])?.is_empty())
 }
 
-/// The parts that are prepared on a server for one of a cluster's databases.
+/// Returns the parts that are prepared on a server for one of a cluster's databases.
 pub(crate) fn prepared(
     connection: &dyn Connection,
     cluster: &str,
     participant: usize,
 ) -> Result<Vec<PreparedPart>> {
-    let sql = "SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, $1) AND database = current_database() \
-               ORDER BY prepared";
-    let names = texts(connection, sql, &format!("{OURS}:{cluster}:"))?;
+    prepared_and(connection, cluster, participant, "")
+}
+
+/// Returns those of them that have been prepared for longer than a commit takes when nothing fails. (The clock saves the
+/// effort of looking at others; what becomes of a part does not depend on it.)
+pub(crate) fn lingering(
+    connection: &dyn Connection,
+    cluster: &str,
+    participant: usize,
+) -> Result<Vec<PreparedPart>> {
+    prepared_and(connection, cluster, participant, " AND prepared < clock_timestamp() - interval '1 second'")
+}
+
+fn prepared_and(
+    connection: &dyn Connection,
+    cluster: &str,
+    participant: usize,
+    and: &str,
+) -> Result<Vec<PreparedPart>> {
+    let sql = format!(
+        "SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, $1) AND database = current_database(){and} \
+         ORDER BY prepared"
+    );
+    let names = texts(connection, &sql, &[text(&format!("{OURS}:{cluster}:"))])?;
     let parts = names.iter().filter_map(|name| PreparedPart::of_name(name));
     Ok(parts.filter(|part| part.participant == participant).collect())
 }
 
-/// Writes a unit's row, in the transaction whose commit decides.
-pub(crate) fn write_unit(connection: &dyn Connection, unit: &str) -> Result<()> {
-    // What is decided must not be forgotten, whatever was said of commits.
-    let sql =
-        "INSERT INTO sharded_unit (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true)";
-    connection.prepare(sql)?.execute(&[text(unit)]).map(|_| ())
+/// Returns the global transactions of a cluster that have a part prepared on a server, in any of its databases.
+///
+/// # Errors
+/// [`ErrorKind::ReadOnly`] on a standby, which does not list what is prepared.
+pub(crate) fn unfinished_units(connection: &dyn Connection, cluster: &str) -> Result<Vec<String>> {
+    if number(connection, "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END::bigint", &[])? != 0 {
+        return Err(Error::new(ErrorKind::ReadOnly, "the server is a standby"));
+    }
+    let sql = "SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, $1)";
+    let names = texts(connection, sql, &[text(&format!("{OURS}:{cluster}:"))])?;
+    Ok(names.iter().filter_map(|name| PreparedPart::of_name(name)).map(|part| part.unit).collect())
+}
+
+/// Writes a global transaction's row, in the database transaction whose commit decides it, and removes rows that are
+/// needed no more. Returns how often rows were collected from this log before.
+pub(crate) fn write_unit(connection: &dyn Connection, unit: &str, removable: &[String]) -> Result<i64> {
+    // The decision must be durable, whatever `synchronous_commit` is for other commits.
+    let sql = "WITH removed AS (DELETE FROM sharded_unit WHERE id = ANY ($2::text[])) \
+               INSERT INTO sharded_unit (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \
+               RETURNING (SELECT times FROM sharded_collected)";
+    number(connection, sql, &[text(unit), list(removable)])
 }
 
 /// Whether a unit is committed on the server that decides it.
 ///
 /// # Errors
-/// [`ErrorKind::Busy`] as long as its owner is about to decide.
-pub(crate) fn is_committed(connection: &dyn Connection, unit: &str) -> Result<bool> {
+/// [`ErrorKind::Busy`] as long as its owner is about to decide; at once if `waits` is false.
+pub(crate) fn is_committed(connection: &dyn Connection, unit: &str, waits: bool) -> Result<bool> {
     connection.begin(Transaction::Write)?;
-    let written = connection
-        .prepare("INSERT INTO sharded_unit (id) VALUES ($1) ON CONFLICT DO NOTHING")
-        .and_then(|mut insert| insert.execute(&[text(unit)]));
+    let written = if waits { Ok(()) } else { connection.run(GLANCE) }.and_then(|()| {
+        let sql = "INSERT INTO sharded_unit (id) VALUES ($1) ON CONFLICT DO NOTHING";
+        connection.prepare(sql)?.execute(&[text(unit)])
+    });
     connection.rollback()?;
     Ok(written? == 0)
 }
 
-/// Removes the rows of units that nobody asks for any more.
-pub(crate) fn remove_old_units(connection: &dyn Connection) -> Result<()> {
-    connection.run("DELETE FROM sharded_unit WHERE at < clock_timestamp() - interval '1 day'")
+/// Whether a transaction is committed, for its owner, which lost the reply to its commit. `collected` is what
+/// [`write_unit`] returned.
+///
+/// # Errors
+/// [`ErrorKind::InDoubt`] if there is no row, and it may have been collected.
+pub(crate) fn has_committed(connection: &dyn Connection, unit: &str, collected: i64) -> Result<bool> {
+    if is_committed(connection, unit, true)? {
+        return Ok(true);
+    }
+    match number(connection, "SELECT times FROM sharded_collected", &[])? {
+        times if times == collected => Ok(false),
+        _ => Err(Error::new(
+            ErrorKind::InDoubt,
+            "rows were collected from the decision log since the transaction wrote its own",
+        )),
+    }
+}
+
+/// Returns the rows of a decision log that may be collected if their participants are finished: those that are old.
+pub(crate) fn old_units(connection: &dyn Connection) -> Result<Vec<String>> {
+    texts(connection, &format!("SELECT id FROM sharded_unit WHERE {OLD}"), &[])
+}
+
+/// Collects those rows of a decision log that are old. The caller knows that no participant of them is prepared anywhere.
+pub(crate) fn collect(connection: &dyn Connection, units: &[String]) -> Result<()> {
+    connection.begin(Transaction::Write)?;
+    let sql = format!("DELETE FROM sharded_unit WHERE id = ANY ($1::text[]) AND {OLD}");
+    let collected = connection
+        .run("UPDATE sharded_collected SET times = times + 1")
+        .and_then(|()| connection.prepare(&sql)?.execute(&[list(units)]))
+        .and_then(|_| connection.commit());
+    collected.inspect_err(|_| {
+        let _ = connection.rollback();
+    })
 }
 
 fn text(text: &str) -> Param<'_> {
     Param::Value(Value::Text(text.into()))
 }
 
-fn texts(connection: &dyn Connection, sql: &str, param: &str) -> Result<Vec<String>> {
+fn list(texts: &[String]) -> Param<'_> {
+    Param::List(texts.iter().map(|text| Value::Text(text.into())).collect())
+}
+
+fn number(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<i64> {
     let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query(&[text(param)])?;
+    let mut rows = statement.query(params)?;
+    let mut number = None;
+    while rows.advance()? {
+        number = Some(rows.value(0)?.into_owned());
+    }
+    match number {
+        Some(Value::Integer(number)) => Ok(number),
+        Some(other) => Err(Error::from(mismatch("an integer", &other))),
+        None => Err(Error::new(ErrorKind::Identity, "`sharded_collected` has no row; run `create`")),
+    }
+}
+
+fn texts(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Vec<String>> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params)?;
     let mut found = Vec::new();
     while rows.advance()? {
         match rows.value(0)? {

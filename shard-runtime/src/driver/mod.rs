@@ -21,6 +21,7 @@ pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
 use std::any::Any;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
@@ -177,6 +178,11 @@ pub(crate) trait Connection: Send {
     /// What stops a statement of this connection that runs for nobody, whether it runs already or begins later: until
     /// [`set_deadline`](Connection::set_deadline) says otherwise.
     fn interrupter(&self) -> Interrupter;
+
+    /// Has this called while a statement of a transaction that writes has waited for a while, perhaps for a lock, and
+    /// again from time to time. It is called on the thread that waits and must not block. A SQLite database has one lock,
+    /// which nothing is left to hold.
+    fn when_blocked(&self, _: Arc<dyn Fn() + Send + Sync>) {}
 
     /// Whether reading all of the database takes longer than waking a thread.
     fn is_large(&self) -> bool;

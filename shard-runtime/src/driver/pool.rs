@@ -94,8 +94,9 @@ impl Pool {
         }
     }
 
-    /// A connection that is not counted, for what nobody may have to wait for.
-    pub(crate) fn connect(&self, database: usize) -> Result<Box<dyn Connection>> {
+    /// Makes a connection that is not counted: for what must not wait for other sessions. `waits` says whether it waits
+    /// for locks.
+    pub(crate) fn connect(&self, database: usize, waits: bool) -> Result<Box<dyn Connection>> {
         let Some(driver) = self.drivers.get(database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
         };
@@ -109,7 +110,9 @@ impl Pool {
         if !driver.is_private() {
             (self.check)(database, &*connection)?;
         }
-        connection.wait_for_locks()?;
+        if waits {
+            connection.wait_for_locks()?;
+        }
         Ok(connection)
     }
 
@@ -118,7 +121,7 @@ impl Pool {
         // Not while the others wait for the lock.
         let closed = self.lock().take_surplus();
         drop(closed);
-        self.connect(database)
+        self.connect(database, true)
     }
 
     /// A place in the budget, and a connection for it where there is one that nobody uses.

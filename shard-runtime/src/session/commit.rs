@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use super::Session;
 use super::link::Link;
 use crate::cluster::Cluster;
-use crate::commit::{Commit, Committed, Part, PreparedPart, Undecided};
+use crate::commit::{Commit, Committed, Decider, Part, PreparedPart, Undecided};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::{Shard, ShardSet};
@@ -125,7 +125,11 @@ impl Session {
             shards = union(&shards, &link.written);
         }
         let mut committed = self.commit_at_once(cluster, &files);
-        committed.append(&mut self.finish_prepared(cluster, parts, true));
+        let decider = match servers.first() {
+            Some(server) if files.is_empty() => Decider::Server(*server),
+            _ => Decider::Files { are_committed: committed.iter().all(|(_, done)| done.is_ok()) },
+        };
+        committed.append(&mut self.finish_prepared(cluster, decider, &unit, parts, true));
         let mut pending = Vec::new();
         for (database, committed) in committed {
             let Some(link) = self.links.get_mut(database) else { continue };
@@ -135,9 +139,6 @@ impl Session {
                     link.leave();
                 }
             }
-        }
-        if pending.is_empty() && !files.is_empty() {
-            cluster.finished(unit);
         }
         self.commit_in_turn(cluster, others, shards)?;
         Ok(Committed { pending })

@@ -42,7 +42,14 @@ impl Link {
 
     /// A connection inside a transaction that may write. A read transaction is ended first: it could not
     /// become one that writes once somebody else has written.
-    pub(super) fn write(&mut self, cluster: &Cluster, holder: &Holder, database: usize) -> Result<()> {
+    /// `locked` are the databases that the session may write already.
+    pub(super) fn write(
+        &mut self,
+        cluster: &Cluster,
+        holder: &Holder,
+        database: usize,
+        locked: &[usize],
+    ) -> Result<()> {
         if self.may_write() {
             return Ok(());
         }
@@ -50,6 +57,7 @@ impl Link {
             self.connected(cluster, holder, database)?.commit()?;
         }
         let connection = self.connected(cluster, holder, database)?;
+        cluster.begin_to_write(database, connection, locked);
         connection.begin(Transaction::Write)?;
         let begun =
             cluster.heal(database, connection).and_then(|_| cluster.write_number(database, connection));

@@ -94,7 +94,7 @@ impl Session {
     }
 
     /// The databases that this session may write to now.
-    fn writing(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn writing(&self) -> impl Iterator<Item = usize> {
         self.links.iter().enumerate().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
     }
 

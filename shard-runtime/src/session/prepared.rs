@@ -4,23 +4,39 @@ use super::Session;
 use super::commit::{Job, in_doubt};
 use super::link::Link;
 use crate::cluster::Cluster;
-use crate::commit::{self, PreparedPart};
+use crate::commit::{self, Decider, PreparedPart};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 
 impl Session {
-    /// Decides a unit over servers alone: the others are prepared, and the commit of the first is the decision. What is
-    /// prepared then.
+    /// Decides a global transaction over servers alone: the others are prepared, and the commit of the first is the
+    /// decision. Returns what is prepared then.
     pub(super) fn decide_on_server(
         &mut self,
         cluster: &Cluster,
         decider: usize,
         participants: &[usize],
     ) -> Result<(String, Vec<(usize, PreparedPart)>)> {
+        // These rows are removed by the transaction that decides, if it commits.
+        let removable = cluster.take_removable(decider);
+        let decided = self.try_to_decide(cluster, decider, participants, &removable);
+        if decided.is_err() {
+            cluster.put_back_removable(decider, removable);
+        }
+        decided
+    }
+
+    fn try_to_decide(
+        &mut self,
+        cluster: &Cluster,
+        decider: usize,
+        participants: &[usize],
+        removable: &[String],
+    ) -> Result<(String, Vec<(usize, PreparedPart)>)> {
         let unit = cluster.name_unit()?;
         let connection = self.links.get(decider).and_then(Link::connection);
-        let written = connection.map_or(Ok(()), |connection| commit::write_unit(connection, &unit));
-        written.map_err(|error| self.named(decider, error))?;
+        let written = connection.map_or(Ok(0), |connection| commit::write_unit(connection, &unit, removable));
+        let collected = written.map_err(|error| self.named(decider, error))?;
         let parts = self.prepare_parts(cluster, &unit, decider, participants)?;
         let connection = self.links.get(decider).and_then(Link::connection);
         let Err(error) = connection.map_or(Ok(()), |connection| connection.commit()) else {
@@ -29,8 +45,8 @@ impl Session {
         };
         let error = self.named(decider, error);
         let is_committed = match error.kind() {
-            // The answer was lost, not the commit perhaps.
-            ErrorKind::InDoubt => cluster.ask_decider(decider, &unit),
+            // The reply was lost; the commit may have succeeded.
+            ErrorKind::InDoubt => cluster.ask_decider(decider, &unit, collected),
             _ => Ok(false),
         };
         match is_committed {
@@ -39,7 +55,7 @@ impl Session {
                 Ok((unit, parts))
             }
             Ok(false) => {
-                self.finish_prepared(cluster, parts, false);
+                self.roll_back_prepared(cluster, Decider::Server(decider), &unit, parts);
                 Err(match error.kind() {
                     // Not any more.
                     ErrorKind::InDoubt => {
@@ -50,13 +66,13 @@ impl Session {
                     _ => error,
                 })
             }
-            // Whoever recovers will know.
+            // The parts stay prepared until a session or `recover` can reach the decider.
             Err(_) => Err(in_doubt(&unit, error)),
         }
     }
 
-    /// Decides a unit over files and servers: the servers are prepared, and the record in the control database is the
-    /// decision.
+    /// Decides a global transaction over files and servers: the servers are prepared, and the record in the control
+    /// database is the decision.
     pub(super) fn decide_beside_servers(
         &mut self,
         cluster: &Cluster,
@@ -72,7 +88,7 @@ impl Session {
             Ok(unit) => Ok((unit, parts)),
             Err(error) => {
                 if error.kind() != ErrorKind::InDoubt {
-                    self.finish_prepared(cluster, parts, false);
+                    self.roll_back_prepared(cluster, Decider::Files { are_committed: false }, &unit, parts);
                 }
                 Err(error)
             }
@@ -107,26 +123,45 @@ impl Session {
             return Ok(parts);
         };
         let error = self.named(database, error);
-        self.finish_prepared(cluster, parts, false);
+        // If the first file decides, the part's name says so, too; an aborted transaction has no row and no record.
+        self.roll_back_prepared(cluster, Decider::Server(decider), unit, parts);
         Err(error)
     }
 
-    /// Commits what is prepared, or rolls it back. What became of each; what failed is left to whoever recovers.
+    /// Rolls back what is prepared of a transaction that is aborted.
+    fn roll_back_prepared(
+        &mut self,
+        cluster: &Cluster,
+        decider: Decider,
+        unit: &str,
+        parts: Vec<(usize, PreparedPart)>,
+    ) {
+        self.finish_prepared(cluster, decider, unit, parts, false);
+    }
+
+    /// Commits what is prepared, or rolls it back. Returns the result of each. What failed is finished by the next session
+    /// that begins to write there.
     pub(super) fn finish_prepared(
         &mut self,
         cluster: &Cluster,
+        decider: Decider,
+        unit: &str,
         parts: Vec<(usize, PreparedPart)>,
         commits: bool,
     ) -> Vec<(usize, Result<()>)> {
-        let jobs = parts.into_iter().map(|(database, part)| {
-            let again = cluster.clone();
+        let jobs = parts.iter().map(|(database, part)| {
+            let (again, database, part) = (cluster.clone(), *database, part.clone());
             let job = move |connection: &dyn Connection| match part.finish(connection, commits) {
                 // Once more, on another connection.
-                Err(_) => part.finish(&*again.connect_aside(database)?, commits),
+                Err(_) => part.finish(&*again.connect_aside(database, true)?, commits),
                 finished => finished,
             };
             (database, Box::new(job) as Job)
         });
-        self.at_once(cluster, jobs.collect(), true)
+        let finished = self.at_once(cluster, jobs.collect(), true);
+        let failed = |database: usize| finished.iter().any(|(other, done)| *other == database && done.is_err());
+        let left = parts.into_iter().filter(|(database, _)| failed(*database)).collect();
+        cluster.left_prepared(unit, decider, commits, left);
+        finished
     }
 }

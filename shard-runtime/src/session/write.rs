@@ -92,13 +92,15 @@ impl Session {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
+        let begins = self.links.get(database).is_some_and(|link| !link.may_write());
+        let locked: Vec<usize> = if begins { self.writing().collect() } else { Vec::new() };
         if let Some(link) = self.links.get_mut(database).filter(|link| !link.may_write()) {
             // What was read in the snapshot that ends here may be changed by others before the next begins.
             let shards = layout.shards_in(database).map(Shard::index).collect();
             self.identities.forget_shards(&shards);
             let name = layout.shards().at(shard).map_or("", Shard::name);
             let begun =
-                link.write(&self.cluster, &self.holder, database).map_err(|error| error.on_shard(name));
+                link.write(&self.cluster, &self.holder, database, &locked).map_err(|error| error.on_shard(name));
             self.in_the_way(begun)?;
         }
         Ok(())

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::encryption::Encryptor;
 use super::errors::from_postgres;
-use super::executor::Executor;
+use super::executor::{Blocked, Executor};
 use super::preparation::Preparation;
 use super::statement::PostgresStatement;
 use crate::driver::{
@@ -70,6 +70,8 @@ pub(super) struct PostgresConnection {
     state: Cell<State>,
     deadline: Cell<Option<Instant>>,
     busy_timeout: Duration,
+    /// What is called while a transaction that writes is blocked.
+    blocked: RefCell<Option<Blocked>>,
 }
 
 impl PostgresConnection {
@@ -77,7 +79,8 @@ impl PostgresConnection {
         let executor = Executor::new()?;
         let client = encryptor.connect(config, &executor)?;
         let (statements, state, deadline) = (RefCell::default(), Cell::new(State::Idle), Cell::new(None));
-        Ok(PostgresConnection { client, executor, encryptor, statements, state, deadline, busy_timeout })
+        let blocked = RefCell::default();
+        Ok(PostgresConnection { client, executor, encryptor, statements, state, deadline, busy_timeout, blocked })
     }
 
     /// Sets what a connection needs; makes the schema where it is wanted.
@@ -365,6 +368,10 @@ impl Connection for PostgresConnection {
         match self.state.get() {
             State::Idle => {
                 self.state.set(State::Wanted(transaction));
+                // A statement that only reads waits for no lock of a transaction.
+                if transaction == Transaction::Write {
+                    self.executor.when_blocked(self.blocked.borrow().clone());
+                }
                 Ok(())
             }
             state => {
@@ -375,6 +382,7 @@ impl Connection for PostgresConnection {
     }
 
     fn commit(&self) -> Result<()> {
+        self.executor.when_blocked(None);
         match self.state.get() {
             State::Idle | State::Wanted(_) => self.state.set(State::Idle),
             State::First(Transaction::Write) | State::Open(Transaction::Write, _) | State::Broken => {
@@ -390,6 +398,7 @@ impl Connection for PostgresConnection {
     }
 
     fn prepare_commit(&self, name: &str) -> Result<()> {
+        self.executor.when_blocked(None);
         if let State::Wanted(_) = self.state.get() {
             self.run("")?;
         }
@@ -406,6 +415,7 @@ impl Connection for PostgresConnection {
     }
 
     fn rollback(&self) -> Result<()> {
+        self.executor.when_blocked(None);
         match self.state.replace(State::Idle) {
             State::Idle | State::Wanted(_) => Ok(()),
             State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
@@ -434,6 +444,10 @@ impl Connection for PostgresConnection {
     fn interrupter(&self) -> Interrupter {
         let stop = Arc::clone(self.executor.stop());
         Box::new(move || stop.ask())
+    }
+
+    fn when_blocked(&self, blocked: Arc<dyn Fn() + Send + Sync>) {
+        *self.blocked.borrow_mut() = Some(blocked);
     }
 
     /// Nobody has to wake a thread to wait for a server.

@@ -98,6 +98,7 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "55P03" | "40P01" | "40001" | "53300" | "55000" => ErrorKind::Busy,
         "57014" | "25P04" => ErrorKind::TimedOut,
         "25006" => ErrorKind::ReadOnly,
+        "42501" => ErrorKind::Denied,
         "53100" => ErrorKind::Full,
         "58030" => ErrorKind::Io,
         "XX001" | "XX002" => ErrorKind::Corrupt,

@@ -1,20 +1,30 @@
 //! An event loop for one connection, run by the thread that waits.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// When a wait that may be for a lock is told of first, and how often afterwards.
+const BLOCKED: Duration = Duration::from_millis(100);
+const STILL_BLOCKED: Duration = Duration::from_secs(1);
+
+/// Called while a statement waits that may wait for a lock.
+pub(super) type Blocked = Arc<dyn Fn() + Send + Sync>;
+
 pub(super) struct Executor {
     runtime: Arc<Runtime>,
     stop: Arc<Stop>,
+    /// Set while waits may be for locks.
+    blocked: RefCell<Option<Blocked>>,
 }
 
 /// What ends a wait from outside.
@@ -36,7 +46,12 @@ impl Executor {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(|error| {
             Error::new(ErrorKind::Io, format!("no event loop could be made: {error}")).with_source(error)
         })?;
-        Ok(Executor { runtime: Arc::new(runtime), stop: Arc::default() })
+        Ok(Executor { runtime: Arc::new(runtime), stop: Arc::default(), blocked: RefCell::default() })
+    }
+
+    /// From now on waits that take long are told of, or are not.
+    pub(super) fn when_blocked(&self, blocked: Option<Blocked>) {
+        *self.blocked.borrow_mut() = blocked;
     }
 
     pub(super) fn stop(&self) -> &Arc<Stop> {
@@ -55,11 +70,29 @@ impl Executor {
 
     /// Waits for something.
     pub(super) fn wait<F: Future<Output: Send> + Send>(&self, future: F) -> F::Output {
+        let blocked = self.blocked.borrow().clone();
+        match blocked {
+            None => self.block_on(future),
+            Some(blocked) => self.block_on(async move {
+                let (mut future, mut pause) = (pin!(future), BLOCKED);
+                loop {
+                    match tokio::time::timeout(pause, future.as_mut()).await {
+                        Ok(output) => return output,
+                        Err(_) => blocked(),
+                    }
+                    pause = STILL_BLOCKED;
+                }
+            }),
+        }
+    }
+
+    fn block_on<F: Future<Output: Send> + Send>(&self, future: F) -> F::Output {
+        let runtime = &self.runtime;
         match Handle::try_current() {
-            Err(_) => self.runtime.block_on(future),
-            // A thread of somebody's asynchronous runtime may not wait in another one.
+            Err(_) => runtime.block_on(future),
+            // A thread of an asynchronous runtime may not wait in another one.
             Ok(_) => std::thread::scope(|scope| {
-                let waiting = scope.spawn(|| self.runtime.block_on(future));
+                let waiting = scope.spawn(|| runtime.block_on(future));
                 waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             }),
         }

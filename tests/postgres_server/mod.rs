@@ -167,6 +167,11 @@ impl Server {
     /// headings. Panics with the server's message when a statement fails.
     #[track_caller]
     pub fn psql(&self, sql: &str) -> String {
+        self.try_psql(sql).unwrap_or_else(|message| panic!("psql: {message}"))
+    }
+
+    /// The same, or the message: the server may be down.
+    pub fn try_psql(&self, sql: &str) -> Result<String, String> {
         let programs = if holds(&self.programs, &["psql"]) {
             self.programs.clone()
         } else {
@@ -187,8 +192,10 @@ impl Server {
             .env("PGCLIENTENCODING", "UTF8")
             .output()
             .expect("psql runs");
-        assert!(output.status.success(), "psql: {}", said(&output));
-        String::from_utf8(output.stdout).expect("psql answers in UTF-8")
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout).expect("psql answers in UTF-8")),
+            false => Err(said(&output)),
+        }
     }
 
     /// Waits until connections are accepted, or returns the server's log.

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::ages::jump_and_recover;
 use crate::check::check;
 use crate::unit::{Told, write};
 use crate::{Models, Numbers, World, number, seed};
@@ -24,7 +25,9 @@ fn r35_clients_go_on_while_servers_crash() {
     let (is_over, is_calm) = (AtomicBool::new(false), AtomicBool::new(false));
     let after_calm: Mutex<Vec<u64>> = Mutex::default();
     let mut crashes = 0;
+    let mut jumps = 0;
     std::thread::scope(|scope| {
+        let jumping = scope.spawn(|| jump_and_recover(&world, seed, &is_over));
         for thread in 1..=THREADS {
             let (cluster, all_told, kinds) = (&cluster, &all_told, &kinds);
             let (is_over, is_calm, after_calm) = (&is_over, &is_calm, &after_calm);
@@ -61,11 +64,12 @@ fn r35_clients_go_on_while_servers_crash() {
         }
         is_calm.store(true, Ordering::Relaxed);
         is_over.store(true, Ordering::Relaxed);
+        jumps = jumping.join().unwrap();
     });
     assert_eq!(after_calm.lock().unwrap().len() as u64, THREADS, "every thread has gone on");
     drop(cluster);
     let counts = check(&world, &all_told.lock().unwrap());
-    println!("{crashes} crashes in {seconds} s: {counts:?}, errors {:?}", kinds.lock().unwrap());
+    println!("{crashes} crashes and {jumps} jumps of clocks in {seconds} s: {counts:?}, errors {:?}", kinds.lock().unwrap());
     assert!(counts.committed > 100 && counts.over_several_shards > 50, "{counts:?}");
     let kinds = kinds.lock().unwrap();
     let typed = ["ConnectionLost", "InDoubt", "Busy", "Aborted"];

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::ages::jump_and_recover;
 use crate::check::check;
 use crate::unit::{Told, write};
 use crate::{Models, Numbers, World, builder, number, seed};
@@ -44,7 +45,8 @@ impl Drop for Ends<'_> {
 fn r35_clients_that_are_killed_leave_nothing_half_done() {
     let Some(world) = World::start(false) else { return };
     let kills = number("SHARDED_KILLS", KILLS);
-    let mut numbers = Numbers(seed());
+    let jumps_seed = seed();
+    let mut numbers = Numbers(jumps_seed);
     let mut writers = 0;
     let mut start = || {
         writers += 1;
@@ -69,6 +71,7 @@ fn r35_clients_that_are_killed_leave_nothing_half_done() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
+        scope.spawn(|| jump_and_recover(&world, jumps_seed, &is_over));
         let _ends = Ends(&is_over);
         let mut running: Vec<Running> = (0..3).map(|_| start()).collect();
         for _ in 0..kills {

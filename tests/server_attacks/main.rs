@@ -13,6 +13,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod ages;
 mod chaos;
 mod check;
 mod kills;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::ages::jump;
 use crate::check::check;
 use crate::proxy::{Moment, Proxies, Step, Trap};
 use crate::unit::{Told, write};
@@ -61,6 +62,10 @@ fn attack(has_file: bool) {
         let (outcome, has_sprung) = run(&world, &proxies, unit, step, *moment, *event);
         sprung += usize::from(has_sprung);
         *outcomes.entry(format!("{outcome:?}")).or_insert(0) += 1;
+        // Every other time a day passes before anything is recovered.
+        if place % 2 == 1 {
+            (0..world.servers.len()).for_each(|server| jump(&world, server, true));
+        }
         // What a dead client was told nobody knows.
         told.insert(unit, if *event == Event::ClientDies { Told::Doubted } else { outcome });
         let here = format!("{event:?} {moment:?} {step:?}, told {outcome:?}");

@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 10] = [
+const MUTATIONS: [Mutation; 17] = [
     Mutation {
         what: "the version is not raised",
         file: "shard-runtime/src/commit/heal.rs",
@@ -76,8 +76,8 @@ const MUTATIONS: [Mutation; 10] = [
     Mutation {
         what: "the unit's row is not written",
         file: "shard-runtime/src/session/prepared.rs",
-        from: "connection.map_or(Ok(()), |connection| commit::write_unit(connection, &unit));",
-        to: "connection.map_or(Ok(()), |_| Ok::<(), Error>(()));",
+        from: "connection.map_or(Ok(0), |connection| commit::write_unit(connection, &unit, removable));",
+        to: "connection.map_or(Ok(0), |_| Ok::<i64, Error>(removable.len() as i64 * 0));",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
@@ -85,7 +85,7 @@ const MUTATIONS: [Mutation; 10] = [
         file: "shard-runtime/src/session/prepared.rs",
         from: "        let parts = self.prepare_parts(cluster, &unit, decider, participants)?;",
         to: "        let parts = self.prepare_parts(cluster, &unit, decider, participants)?;\n        \
-             self.finish_prepared(cluster, parts.clone(), true);",
+             self.finish_prepared(cluster, Decider::Server(decider), &unit, parts.clone(), true);",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
@@ -94,6 +94,55 @@ const MUTATIONS: [Mutation; 10] = [
         from: "Ok(written? == 0)",
         to: "written.map(|_| false)",
         attack: ("server_attacks", "on_servers"),
+    },
+    Mutation {
+        what: "decider rows are collected by age alone",
+        file: "shard-runtime/src/cluster/servers.rs",
+        from: "            units.retain(|unit| !unfinished.contains(unit));",
+        to: "            units.retain(|unit| !unfinished.contains(unit) || !unit.is_empty());",
+        attack: ("server_attacks", "a_day_later"),
+    },
+    Mutation {
+        what: "decider rows are collected although a server was not searched",
+        file: "shard-runtime/src/cluster/servers.rs",
+        from: "                Err(error) if is_for_later(&error) => return Ok(()),",
+        to: "                Err(error) if is_for_later(&error) => {}",
+        attack: ("server_attacks", "a_day_later"),
+    },
+    Mutation {
+        what: "an owner takes a row that was collected for an abort",
+        file: "shard-runtime/src/commit/prepared.rs",
+        from: "times if times == collected => Ok(false),",
+        to: "times if times == collected || times != collected => Ok(false),",
+        attack: ("global_transactions", "whose_row_was_collected"),
+    },
+    Mutation {
+        what: "a row is removed before its participants are finished",
+        file: "shard-runtime/src/commit/unfinished.rs",
+        from: "        if transaction.parts.is_empty() {\n            return state.finished(transaction);",
+        to: "        if commits {\n            return state.finished(transaction);",
+        attack: ("global_transactions", "row_is_kept_until"),
+    },
+    Mutation {
+        what: "a session does not finish what its process has left",
+        file: "shard-runtime/src/cluster/servers.rs",
+        from: "for (part, commits) in self.0.unfinished.on(database) {",
+        to: "for (part, commits) in self.0.unfinished.on(usize::MAX) {",
+        attack: ("global_transactions", "r55_the_same_handle"),
+    },
+    Mutation {
+        what: "a session that waits for a lock does not have the server searched",
+        file: "shard-runtime/src/driver/postgres/executor.rs",
+        from: "Err(_) => blocked(),",
+        to: "Err(_) => {}",
+        attack: ("global_transactions", "r55_a_session_that_meets_the_lock"),
+    },
+    Mutation {
+        what: "a session does not look for what other processes have left",
+        file: "shard-runtime/src/cluster/servers.rs",
+        from: "if self.0.searches.is_due(database) {",
+        to: "if self.0.searches.is_due(usize::MAX) {",
+        attack: ("global_transactions", "r55_another_handle"),
     },
 ];
 

@@ -76,9 +76,9 @@ fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_told_aborted() {
         use std::time::Duration;
         let builder = shard_runtime::Cluster::builder().busy_timeout(Duration::from_secs(10));
         // Another cluster with its own schemas, whose first shard is behind the gate.
-        [("a", &c), ("b", &a), ("c", &b)].iter().fold(builder, |builder, (shard, url)| {
-            builder.shard(*shard, url.replace("schema=w", "schema=v"))
-        })
+        [("a", &c), ("b", &a), ("c", &b)]
+            .iter()
+            .fold(builder, |builder, (shard, url)| builder.shard(*shard, url.replace("schema=w", "schema=v")))
     };
     let cluster = builder().create::<Account>().unwrap();
     let client = || {
@@ -126,6 +126,28 @@ fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_told_aborted() {
     }
 }
 
+/// The owner finishes its participant late, from another session; until then later decisions leave the row alone.
+#[test]
+fn r55_a_row_is_kept_until_its_participants_are_finished() {
+    let Some(world) = World::new() else { return };
+    let cluster = world.open();
+    world.gate.refuse("COMMIT PREPARED");
+    let mut session = cluster.session();
+    assert_eq!(set_all(&mut session, 5).unwrap().pending().len(), 1);
+    // Decisions of the same log that leave `c` alone.
+    for cents in 6..9 {
+        let both = Account::update().set(Account::CENTS, cents).filter(Account::ID.eq(1));
+        session.execute(both.filter(Account::PLACE.is_in([Place::A, Place::B]))).unwrap();
+        session.commit().unwrap();
+    }
+    assert_eq!((world.prepared(2), world.decisions(0)), (1, 2));
+    // The process that owns it is gone; another one recovers.
+    drop((session, cluster));
+    world.gate.allow();
+    drop(world.open());
+    assert_eq!((world.prepared(2), world.cents(2)), (0, 5));
+}
+
 #[test]
 fn r55_the_decision_log_is_bounded_by_the_commits_themselves() {
     let Some(world) = World::new() else { return };
@@ -153,7 +175,9 @@ fn r55_the_decision_log_is_bounded_by_the_commits_themselves() {
     });
     // Each session may have decided once since the last one removed what was finished then.
     let (most, left) = (most.into_inner(), world.decisions(0));
-    println!("{commits} commits over three servers: at most {most} rows in the decision log, {left} at the end");
+    println!(
+        "{commits} commits over three servers: at most {most} rows in the decision log, {left} at the end"
+    );
     assert!(most <= 4 * THREADS as usize && left <= 2 * THREADS as usize, "{most} rows, {left} at the end");
 }
 

@@ -11,7 +11,9 @@ use crate::{Account, Place, World, account, set, set_all};
 fn pending(world: &World, cluster: &Cluster, cents: i64) {
     world.gate.refuse("COMMIT PREPARED");
     let mut session = cluster.session();
-    session.execute(Account::update().set(Account::CENTS, cents).filter(Account::ID.eq(1)).all_shards()).unwrap();
+    session
+        .execute(Account::update().set(Account::CENTS, cents).filter(Account::ID.eq(1)).all_shards())
+        .unwrap();
     session.add_all(Place::ALL.map(|place| account(2, place))).unwrap();
     let committed = session.commit().unwrap();
     let shards: Vec<_> = committed.pending().iter().map(|error| error.shard().unwrap().to_owned()).collect();
@@ -86,7 +88,10 @@ fn r55_a_session_that_meets_the_lock_of_a_prepared_transaction_finishes_it() {
     type Verb = fn(&Cluster) -> shard_runtime::Result<i64>;
     let verbs: [(&str, Verb); 6] = [
         ("bulk update", |cluster| {
-            let add = Account::update().set(Account::CENTS, Account::CENTS + 1).filter(Account::ID.eq(1)).all_shards();
+            let add = Account::update()
+                .set(Account::CENTS, Account::CENTS + 1)
+                .filter(Account::ID.eq(1))
+                .all_shards();
             cluster.transaction(|session| session.execute(add.clone())).map(|rows| rows as i64)
         }),
         ("bulk delete", |cluster| {
@@ -135,7 +140,10 @@ fn r55_an_async_session_that_meets_the_lock_finishes_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut session = other.async_session();
-            let add = Account::update().set(Account::CENTS, Account::CENTS + 1).filter(Account::ID.eq(1)).all_shards();
+            let add = Account::update()
+                .set(Account::CENTS, Account::CENTS + 1)
+                .filter(Account::ID.eq(1))
+                .all_shards();
             assert_eq!(session.execute(add).await.unwrap(), 3);
             session.commit().await.unwrap();
         });
@@ -154,7 +162,10 @@ fn r55_a_participant_whose_owner_has_not_decided_is_waited_for() {
     let waiting = std::thread::spawn({
         let cluster = cluster.clone();
         move || {
-            let add = Account::update().set(Account::CENTS, Account::CENTS + 1).filter(Account::ID.eq(1)).all_shards();
+            let add = Account::update()
+                .set(Account::CENTS, Account::CENTS + 1)
+                .filter(Account::ID.eq(1))
+                .all_shards();
             cluster.transaction(|session| session.execute(add.clone()))
         }
     });

@@ -118,10 +118,8 @@ impl World {
 
     /// How many transactions of this cluster are prepared on the server of a shard.
     fn prepared(&self, shard: usize) -> usize {
-        let sql = format!(
-            "SELECT count(*) FROM pg_prepared_xacts WHERE gid LIKE 'sharded:{}:%'",
-            self.cluster()
-        );
+        let sql =
+            format!("SELECT count(*) FROM pg_prepared_xacts WHERE gid LIKE 'sharded:{}:%'", self.cluster());
         self.client(shard).text(&sql).parse().unwrap()
     }
 

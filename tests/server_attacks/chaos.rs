@@ -69,7 +69,10 @@ fn r35_clients_go_on_while_servers_crash() {
     assert_eq!(after_calm.lock().unwrap().len() as u64, THREADS, "every thread has gone on");
     drop(cluster);
     let counts = check(&world, &all_told.lock().unwrap());
-    println!("{crashes} crashes and {jumps} jumps of clocks in {seconds} s: {counts:?}, errors {:?}", kinds.lock().unwrap());
+    println!(
+        "{crashes} crashes and {jumps} jumps of clocks in {seconds} s: {counts:?}, errors {:?}",
+        kinds.lock().unwrap()
+    );
     assert!(counts.committed > 100 && counts.over_several_shards > 50, "{counts:?}");
     let kinds = kinds.lock().unwrap();
     let typed = ["ConnectionLost", "InDoubt", "Busy", "Aborted"];

@@ -228,7 +228,11 @@ fn r35_commits_that_are_left_at_random_are_whole(backend: &Backend) {
             }
         });
     }
-    assert_eq!(cluster.recover().unwrap().transactions(), Vec::<String>::new(), "something was left to be done");
+    assert_eq!(
+        cluster.recover().unwrap().transactions(),
+        Vec::<String>::new(),
+        "something was left to be done"
+    );
     assert_eq!(count(&cluster), committed as u64);
     assert!(committed > 0);
 }

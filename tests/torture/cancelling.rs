@@ -70,7 +70,11 @@ fn r35_units_that_are_left_at_random_are_all_or_nothing() {
         }
     });
     drop(runtime);
-    assert_eq!(cluster.recover().unwrap().transactions(), Vec::<String>::new(), "something was left to be done");
+    assert_eq!(
+        cluster.recover().unwrap().transactions(),
+        Vec::<String>::new(),
+        "something was left to be done"
+    );
     drop(cluster);
     let counts = check(&path, &logs);
     let [committed, left, in_a_commit] =

@@ -25,7 +25,6 @@ pub(super) struct Searches {
     servers: Vec<Search>,
 }
 
-#[derive(Default)]
 struct Search {
     /// When sessions that begin to write look again, in milliseconds from the beginning.
     due: AtomicU64,
@@ -34,8 +33,13 @@ struct Search {
 }
 
 impl Searches {
+    /// Opening a cluster searches all servers, so that the first look is due a while later.
     pub(super) fn new(databases: usize) -> Self {
-        Searches { began: Instant::now(), servers: (0..databases).map(|_| Search::default()).collect() }
+        let search = |_| {
+            let due = AtomicU64::new(u64::try_from(BETWEEN_LOOKS.as_millis()).unwrap_or(u64::MAX));
+            Search { due, is_under_way: AtomicBool::new(false) }
+        };
+        Searches { began: Instant::now(), servers: (0..databases).map(search).collect() }
     }
 
     /// Whether a session that begins to write looks now; others do not then.
@@ -202,7 +206,12 @@ impl Cluster {
     }
 
     /// Finishes what is prepared on a server, as far as its outcome is known.
-    fn finish_decided(&self, database: usize, connection: &dyn Connection, effort: Effort<'_>) -> Result<Found> {
+    fn finish_decided(
+        &self,
+        database: usize,
+        connection: &dyn Connection,
+        effort: Effort<'_>,
+    ) -> Result<Found> {
         let participant = self.first_shard(database);
         let parts = match effort {
             Effort::Thorough => commit::prepared(connection, self.id(), participant)?,

@@ -84,8 +84,7 @@ impl Unfinished {
     /// left.
     pub(crate) fn finished(&self, part: &PreparedPart) -> Option<String> {
         let mut state = self.lock();
-        let has_part =
-            |transaction: &Transaction| transaction.parts.iter().any(|(_, other)| other == part);
+        let has_part = |transaction: &Transaction| transaction.parts.iter().any(|(_, other)| other == part);
         let place = state.transactions.iter().position(has_part)?;
         let transaction = state.transactions.get_mut(place)?;
         transaction.parts.retain(|(_, other)| other != part);

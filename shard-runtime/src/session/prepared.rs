@@ -159,7 +159,8 @@ impl Session {
             (database, Box::new(job) as Job)
         });
         let finished = self.at_once(cluster, jobs.collect(), true);
-        let failed = |database: usize| finished.iter().any(|(other, done)| *other == database && done.is_err());
+        let failed =
+            |database: usize| finished.iter().any(|(other, done)| *other == database && done.is_err());
         let left = parts.into_iter().filter(|(database, _)| failed(*database)).collect();
         cluster.left_prepared(unit, decider, commits, left);
         finished

@@ -99,8 +99,9 @@ impl Session {
             let shards = layout.shards_in(database).map(Shard::index).collect();
             self.identities.forget_shards(&shards);
             let name = layout.shards().at(shard).map_or("", Shard::name);
-            let begun =
-                link.write(&self.cluster, &self.holder, database, &locked).map_err(|error| error.on_shard(name));
+            let begun = link
+                .write(&self.cluster, &self.holder, database, &locked)
+                .map_err(|error| error.on_shard(name));
             self.in_the_way(begun)?;
         }
         Ok(())

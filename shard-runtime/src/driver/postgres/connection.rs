@@ -80,7 +80,16 @@ impl PostgresConnection {
         let client = encryptor.connect(config, &executor)?;
         let (statements, state, deadline) = (RefCell::default(), Cell::new(State::Idle), Cell::new(None));
         let blocked = RefCell::default();
-        Ok(PostgresConnection { client, executor, encryptor, statements, state, deadline, busy_timeout, blocked })
+        Ok(PostgresConnection {
+            client,
+            executor,
+            encryptor,
+            statements,
+            state,
+            deadline,
+            busy_timeout,
+            blocked,
+        })
     }
 
     /// Sets what a connection needs; makes the schema where it is wanted.

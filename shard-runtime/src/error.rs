@@ -52,7 +52,8 @@ pub enum ErrorKind {
     ForeignKey,
     /// The database refused a row: a value is missing.
     NotNull,
-    /// The database is locked by somebody else, and the wait is over.
+    /// Another session holds what is needed, and the wait is over: a lock, a connection, the server's last slot for a
+    /// connection or a prepared transaction, the process's last file descriptor. It may succeed later.
     Busy,
     /// A statement took longer than the session's timeout.
     TimedOut,
@@ -88,6 +89,15 @@ pub enum ErrorKind {
     InDoubt,
     /// The database reported something else.
     Database,
+}
+
+/// The message of errors that come from having no file descriptor left.
+pub(crate) const TOO_MANY_FILES: &str = "too many open files: retry once others are closed, lower `connections`, or raise the process's limit (`ulimit -n`)";
+
+/// Whether the process, or the system, has no file descriptor left.
+pub(crate) fn has_no_descriptor(error: &std::io::Error) -> bool {
+    // EMFILE and ENFILE, for which `std::io::ErrorKind` has no name.
+    cfg!(unix) && matches!(error.raw_os_error(), Some(24 | 23))
 }
 
 /// An error: its kind, where it happened, and what the database said.
@@ -154,6 +164,11 @@ impl Error {
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Whether another session, or program, holds what is needed.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.kind == ErrorKind::Busy
     }
 
     /// Whether it is a row's own fault, so that sending the row again cannot help.

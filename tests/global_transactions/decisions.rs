@@ -131,6 +131,7 @@ fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_told_aborted() {
 fn r55_a_row_is_kept_until_its_participants_are_finished() {
     let Some(world) = World::new() else { return };
     let cluster = world.open();
+    world.client(0).run("DELETE FROM sharded_unit");
     world.gate.refuse("COMMIT PREPARED");
     let mut session = cluster.session();
     assert_eq!(set_all(&mut session, 5).unwrap().pending().len(), 1);
@@ -140,7 +141,7 @@ fn r55_a_row_is_kept_until_its_participants_are_finished() {
         session.execute(both.filter(Account::PLACE.is_in([Place::A, Place::B]))).unwrap();
         session.commit().unwrap();
     }
-    assert_eq!((world.prepared(2), world.decisions(0)), (1, 2));
+    assert_eq!((world.prepared(2), world.decisions(0)), (1, 2), "its own row, and that of the last decision");
     // The process that owns it is gone; another one recovers.
     drop((session, cluster));
     world.gate.allow();

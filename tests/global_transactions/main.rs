@@ -3,11 +3,13 @@
 
 #[path = "../suite/client.rs"]
 mod client;
+mod control;
 mod decisions;
 mod finishing;
 mod gate;
 #[path = "../postgres_server/mod.rs"]
 mod postgres_server;
+mod refusals;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -11,12 +11,17 @@ pub struct Client {
 
 impl Client {
     pub fn connect(url: &str) -> Self {
+        Self::try_connect(url).unwrap()
+    }
+
+    /// `None` if the server refuses.
+    pub fn try_connect(url: &str) -> Option<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let (client, connection) = runtime.block_on(tokio_postgres::connect(url, NoTls)).unwrap();
+        let (client, connection) = runtime.block_on(tokio_postgres::connect(url, NoTls)).ok()?;
         runtime.spawn(async move {
             let _ = connection.await;
         });
-        Client { client, runtime }
+        Some(Client { client, runtime })
     }
 
     pub fn run(&self, sql: &str) {

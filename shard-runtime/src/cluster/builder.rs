@@ -129,8 +129,9 @@ impl Builder {
     /// [`busy_timeout`](Builder::busy_timeout) says. A session that waits for a database that does not answer has its
     /// connections meanwhile, as one that waits for a lock has: where that may be many, say more.
     ///
-    /// Beside them there is one connection to the control database and, where a server was lost in the middle of a commit
-    /// over several, for a moment one more that finishes it.
+    /// Beside them there is one connection to the control database and, for a moment, one more to a server that was lost in
+    /// the middle of a commit over several, or on which a session waits for a lock: what was left prepared there is
+    /// finished with it.
     pub fn connections(mut self, connections: u32) -> Self {
         self.connections = Some(connections);
         self

@@ -1,7 +1,8 @@
 //! The control database: a small database beside the shards that knows the cluster's id, hands out blocks of ids, and
 //! holds the decisions of units of work over several shards.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use super::{facts, opening};
 use crate::commit::{self, Decisions};
@@ -34,8 +35,35 @@ pub(super) struct Control {
     pub(super) is_durable: bool,
     /// Whether there was no control database before.
     pub(super) is_new: bool,
+    /// How long a session waits for a lock on control.
+    busy_timeout: Duration,
     /// The block of each model that uses a sequence.
     blocks: Vec<(&'static str, Mutex<Block>)>,
+}
+
+/// The pauses of a session that waits for a lock without holding anything that other sessions wait for.
+struct Waiting {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Waiting {
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    fn new(timeout: Duration) -> Self {
+        Waiting { until: Instant::now() + timeout, pause: Duration::from_micros(500) }
+    }
+
+    /// Waits for a moment, or returns false: the time is over.
+    fn pause(&mut self) -> bool {
+        let rest = self.until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return false;
+        }
+        std::thread::sleep(self.pause.min(rest));
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+        true
+    }
 }
 
 struct Open {
@@ -86,7 +114,8 @@ impl Control {
         let mut decisions = Decisions::default();
         decisions.records_versions = is_durable;
         let open = Mutex::new(Open { connection, decisions });
-        Ok(Control { open, cluster, driver, is_durable, is_new, blocks })
+        let busy_timeout = settings.busy_timeout;
+        Ok(Control { open, cluster, driver, is_durable, is_new, busy_timeout, blocks })
     }
 
     /// Whether decisions are recorded here: a control database on a server only hands out ids.
@@ -94,10 +123,27 @@ impl Control {
         self.driver.dialect() == Dialect::Sqlite
     }
 
-    /// Does something with the decisions. Nobody waits for a shard in it: sessions that hold shards wait for it.
+    /// Does something with the decisions. It waits for no lock, neither a shard's nor control's own: other sessions wait for
+    /// its end, also those that only begin to write.
     pub(super) fn with_decisions<O>(&self, run: impl FnOnce(&mut Decisions, &dyn Connection) -> O) -> O {
         let Open { connection, decisions } = &mut *self.lock();
         run(decisions, &**connection)
+    }
+
+    /// Does something with the decisions, again and again while control is locked by another connection, up to the busy
+    /// timeout; other sessions go on in between. `run` must have had no effect if it fails for that reason.
+    pub(super) fn wait_with_decisions<O, E>(
+        &self,
+        is_busy: impl Fn(&E) -> bool,
+        mut run: impl FnMut(&mut Decisions, &dyn Connection) -> Result<O, E>,
+    ) -> Result<O, E> {
+        let mut waiting = Waiting::new(self.busy_timeout);
+        loop {
+            match self.with_decisions(&mut run) {
+                Err(error) if is_busy(&error) && waiting.pause() => {}
+                done => return done,
+            }
+        }
     }
 
     /// Does something with control's connection, unless another thread is using it.
@@ -115,48 +161,108 @@ impl Control {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An id that no session, no process and no earlier run of this cluster was given for this table.
+    /// Returns an id that no session, no process and no earlier run of this cluster was given for this table.
     ///
     /// The block is reserved in a transaction of the control database's own, so that it never waits for a
-    /// shard's lock (R39).
+    /// shard's lock (R39). While control is locked by another connection, each session waits by itself: it holds nothing
+    /// that others wait for, and gives up after its own busy timeout.
     pub(super) fn next_id(&self, table: &'static Table) -> Result<i64> {
         let Some((_, block)) = self.blocks.iter().find(|(name, _)| *name == table.name) else {
             return Err(Error::new(ErrorKind::UnknownModel, "the table has no sequence").in_table(table.name));
         };
-        let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
-        if block.next >= block.end {
-            *block = self.reserve(table)?;
+        let take = || {
+            let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = block.next;
+            (id < block.end).then(|| {
+                block.next += 1;
+                id
+            })
+        };
+        let mut waiting = None;
+        loop {
+            if let Some(id) = take() {
+                return Ok(id);
+            }
+            let reserved = self.reserve(table, block);
+            let waiting = waiting.get_or_insert_with(|| Waiting::new(self.busy_timeout));
+            match reserved {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Busy => {
+                    if !waiting.pause() {
+                        let said = format!(
+                            "no ids could be reserved in {:.1?}: the control database is locked by another connection: \
+                             {error}",
+                            self.busy_timeout
+                        );
+                        return Err(Error::new(ErrorKind::Busy, said)
+                            .with_source(error)
+                            .in_table(table.name));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let id = block.next;
-        block.next += 1;
-        Ok(id)
     }
 
-    /// Ids that were reserved stay reserved, whatever the shards risk: their rows may be on disk already.
-    fn reserve(&self, table: &'static Table) -> Result<Block> {
-        let Open { connection, .. } = &mut *self.lock();
+    /// Reserves a block, unless another session has done so meanwhile. Ids that were reserved stay reserved, also if the
+    /// shards do not wait for the disk: their rows may be on disk already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`], soon, if control is locked by another connection.
+    fn reserve(&self, table: &'static Table, block: &Mutex<Block>) -> Result<()> {
+        let mut open = match self.driver.dialect() {
+            Dialect::Sqlite => self.lock(),
+            // On a server only ids are reserved with this connection, and whoever has it may wait for the sequence's row.
+            Dialect::Postgres => match self.open.try_lock() {
+                Ok(open) => open,
+                Err(TryLockError::Poisoned(open)) => open.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::new(ErrorKind::Busy, "another session is reserving ids"));
+                }
+            },
+        };
+        let is_used_up = |block: &Block| block.next >= block.end;
+        if !is_used_up(&block.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(());
+        }
+        let connection = &mut open.connection;
         if !connection.is_usable() {
             *connection = self.driver.connect(Mode::Open)?;
             connection.wait_for_locks()?;
         }
-        if self.driver.dialect() == Dialect::Postgres {
-            connection.begin(Transaction::Write)?;
-            let reserved = connection
-                .run("SET LOCAL synchronous_commit = on")
-                .and_then(|()| reserve(&**connection, table, Dialect::Postgres));
-            let reserved = reserved.and_then(|reserved| connection.commit().map(|()| reserved));
-            return reserved.inspect_err(|_| {
-                let _ = connection.rollback();
-            });
-        }
-        if self.is_durable {
-            return reserve(&**connection, table, Dialect::Sqlite);
-        }
-        connection.run("PRAGMA synchronous = FULL")?;
-        let reserved = reserve(&**connection, table, Dialect::Sqlite);
-        connection.run("PRAGMA synchronous = NORMAL")?;
-        reserved
+        let reserved = match self.driver.dialect() {
+            Dialect::Postgres => reserve_on_server(&**connection, table),
+            Dialect::Sqlite if self.is_durable => reserve_in_file(&**connection, table),
+            Dialect::Sqlite => {
+                connection.run("PRAGMA synchronous = FULL")?;
+                let reserved = reserve_in_file(&**connection, table);
+                connection.run("PRAGMA synchronous = NORMAL")?;
+                reserved
+            }
+        };
+        *block.lock().unwrap_or_else(PoisonError::into_inner) = reserved?;
+        Ok(())
     }
+}
+
+fn reserve_in_file(connection: &dyn Connection, table: &'static Table) -> Result<Block> {
+    connection.begin_without_waiting()?;
+    let reserved = reserve(connection, table, Dialect::Sqlite);
+    let reserved = reserved.and_then(|block| connection.commit().map(|()| block));
+    reserved.inspect_err(|_| {
+        let _ = connection.rollback();
+    })
+}
+
+fn reserve_on_server(connection: &dyn Connection, table: &'static Table) -> Result<Block> {
+    connection.begin(Transaction::Write)?;
+    let reserved = connection
+        .run("SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'")
+        .and_then(|()| reserve(connection, table, Dialect::Postgres));
+    let reserved = reserved.and_then(|block| connection.commit().map(|()| block));
+    reserved.inspect_err(|_| {
+        let _ = connection.rollback();
+    })
 }
 
 fn reserve(connection: &dyn Connection, table: &'static Table, dialect: Dialect) -> Result<Block> {

@@ -34,9 +34,9 @@ use writers::Writers;
 pub(crate) use writers::Written;
 
 use crate::asynchronous::Threads;
-use crate::commit::Unfinished;
+use crate::commit::{Decisions, Unfinished};
 use crate::driver::{Connection, Driver, Holder, Pool, Pooled};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Table;
 use crate::plan::Explain;
 use crate::query::Explainable;
@@ -77,7 +77,9 @@ impl Drop for Inner {
         if !self.control.decides() {
             return;
         }
-        let _ = self.control.with_decisions(|decisions, control| decisions.remove(control, Vec::new()));
+        let remove =
+            |decisions: &mut Decisions, control: &dyn Connection| decisions.remove(control, Vec::new());
+        let _ = self.control.wait_with_decisions(Error::is_busy, remove);
     }
 }
 

@@ -9,7 +9,7 @@ use super::layout::Layout;
 use super::servers::Found;
 use crate::commit::{self, Part, Record, Recovered, Undecided};
 use crate::driver::{Connection, Holder, Transaction};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sql::{Dialect, quoted};
 
 impl Cluster {
@@ -24,8 +24,8 @@ impl Cluster {
     /// are named in the answer.
     ///
     /// # Errors
-    /// [`ErrorKind::InDoubt`] if the control database still cannot be written, [`ErrorKind::Identity`] if a shard is
-    /// older than its cluster, and the databases' errors; each with the shard's name.
+    /// Those of the control database, if a transaction is in doubt and it still cannot be written;
+    /// [`ErrorKind::Identity`] if a shard is older than its cluster, and the databases' errors, with the shard's name.
     pub fn recover(&self) -> Result<Recovered> {
         let mut finished = if self.0.control.decides() { self.recover_files()? } else { Vec::new() };
         let Found { mut committed, left } = self.recover_servers()?;
@@ -41,7 +41,7 @@ impl Cluster {
 
     /// Finishes what the control database has decided.
     fn recover_files(&self) -> Result<Vec<String>> {
-        let records = self.0.control.with_decisions(|decisions, control| {
+        let records = self.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {
             decisions.settle(control)?;
             decisions.remove(control, Vec::new())?;
             decisions.records(control).map(<[_]>::to_vec)
@@ -71,7 +71,9 @@ impl Cluster {
                 finished.push(record.unit.clone());
             }
         }
-        self.0.control.with_decisions(|decisions, control| decisions.remove(control, finished.clone()))?;
+        self.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {
+            decisions.remove(control, finished.clone())
+        })?;
         Ok(finished)
     }
 
@@ -153,7 +155,9 @@ impl Cluster {
     }
 
     pub(crate) fn decide(&self, unit: &str, parts: &[Part<'_>], servers: &[&str]) -> Result<(), Undecided> {
-        self.0.control.with_decisions(|decisions, control| decisions.decide(control, unit, parts, servers))
+        self.0.control.wait_with_decisions(Undecided::is_busy, |decisions, control| {
+            decisions.decide(control, unit, parts, servers)
+        })
     }
 
     /// Notes that a unit is committed everywhere.
@@ -184,13 +188,12 @@ pub(super) fn heal(
     if layout.place(first)?.dialect != Dialect::Sqlite || !control.decides() {
         return Ok(false);
     }
-    control.with_decisions(|decisions, control| {
-        let name = name(layout, database);
-        if !decisions.concern(control, name)? {
-            return Ok(false);
-        }
-        commit::heal(decisions, control, name, &own_table(layout, database)?, connection)
-    })
+    let name = name(layout, database);
+    if !control.wait_with_decisions(Error::is_busy, |decisions, control| decisions.concern(control, name))? {
+        return Ok(false);
+    }
+    let own = own_table(layout, database)?;
+    control.with_decisions(|decisions, control| commit::heal(decisions, control, name, &own, connection))
 }
 
 fn name(layout: &Layout, database: usize) -> &str {

@@ -341,7 +341,7 @@ impl Deciders<'_> {
             Dialect::Postgres => commit::is_committed(self.connection(decider, waits)?, &part.unit, waits),
             Dialect::Sqlite => {
                 let is_recorded = || {
-                    self.cluster.0.control.with_decisions(|decisions, control| {
+                    self.cluster.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {
                         decisions.settle(control)?;
                         let is_recorded = decisions.is_recorded(control, &part.unit)?;
                         // An owner that was killed may have left the record before it was on disk.

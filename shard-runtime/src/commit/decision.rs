@@ -1,7 +1,10 @@
 //! The decision records in the control database: writing one, knowing which there are, removing them.
+//!
+//! Nothing here waits for control's lock: other sessions wait for its end. What fails with `Busy` has had no effect, and is
+//! tried again by the caller.
 
 use super::redo::{Redo, Runs};
-use crate::driver::{Connection, Transaction};
+use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::Param;
 use crate::value::{Value, mismatch};
@@ -30,11 +33,19 @@ pub(crate) struct Part<'u> {
 }
 
 /// Why a unit is not decided.
+#[derive(Debug)]
 pub(crate) enum Undecided {
     /// It never will be.
     Aborted(Error),
     /// Neither the decision nor that there is none could be made sure of.
     InDoubt(Error),
+}
+
+impl Undecided {
+    /// Whether another connection has locked control.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Undecided::Aborted(error) if error.kind() == ErrorKind::Busy)
+    }
 }
 
 /// A unit's record of one database, without what it says.
@@ -91,9 +102,9 @@ impl Decisions {
     /// Whether there is a record that this database may have to be healed with.
     ///
     /// # Errors
-    /// [`ErrorKind::InDoubt`]: there may be one that cannot be seen. The control database's.
+    /// Those of the control database; of settling a transaction in doubt, whose record may be there and not be seen.
     pub(crate) fn concern(&mut self, control: &dyn Connection, database: &str) -> Result<bool> {
-        self.refuse_doubt()?;
+        self.settle_first(control)?;
         self.records(control)?;
         let is_open = |record: &Record| record.database == database && !self.finished.contains(&record.unit);
         Ok(self.records.iter().any(is_open))
@@ -158,8 +169,8 @@ impl Decisions {
         parts: &[Part<'_>],
         prepared: &[&str],
     ) -> Result<(), Undecided> {
-        self.refuse_doubt().map_err(Undecided::InDoubt)?;
-        let written = control.begin(Transaction::Write).and_then(|()| {
+        self.settle_first(control).map_err(Undecided::Aborted)?;
+        let written = control.begin_without_waiting().and_then(|()| {
             self.records(control)?; // what others have removed need not be removed
             remove(control, &self.finished)?;
             parts.iter().try_for_each(|part| write(control, unit, part))?;
@@ -204,11 +215,15 @@ impl Decisions {
 
     /// Removes the records of these units, and of those that are finished.
     pub(crate) fn remove(&mut self, control: &dyn Connection, units: Vec<String>) -> Result<()> {
-        self.finished.extend(units);
+        for unit in units {
+            if !self.finished.contains(&unit) {
+                self.finished.push(unit);
+            }
+        }
         if self.finished.is_empty() {
             return Ok(());
         }
-        control.begin(Transaction::Write)?;
+        control.begin_without_waiting()?;
         if let Err(error) = remove(control, &self.finished).and_then(|()| control.commit()) {
             control.rollback()?;
             return Err(error);
@@ -222,18 +237,18 @@ impl Decisions {
         self.records.retain(|record| !finished.contains(&record.unit));
     }
 
-    /// An error as long as a unit is in doubt: its record may come to life, and is for the databases as they are.
-    fn refuse_doubt(&self) -> Result<()> {
-        match &self.in_doubt {
-            None => Ok(()),
-            Some(unit) => {
-                let said = format!(
-                    "nothing can be written while unit {unit} is in doubt: `recover` settles it, or opening the \
-                     cluster again"
-                );
-                Err(Error::new(ErrorKind::InDoubt, said).of_unit(unit))
-            }
-        }
+    /// Settles a transaction in doubt before anything else is written: its record may come to life, and is for the
+    /// databases as they are. A failure is about the control database, and not about the transaction in doubt: what was to
+    /// be written is not.
+    fn settle_first(&mut self, control: &dyn Connection) -> Result<()> {
+        let Some(unit) = self.in_doubt.clone() else { return Ok(()) };
+        self.settle(control).map_err(|error| {
+            let said = format!(
+                "nothing was written: the outcome of transaction {unit} is unknown until the control database can be \
+                 written again, which fails: {error}"
+            );
+            Error::new(error.kind(), said).with_source(error)
+        })
     }
 
     /// Makes sure that a unit in doubt is undone, where the control database can be written again.
@@ -280,7 +295,7 @@ fn remove(control: &dyn Connection, units: &[String]) -> Result<()> {
 
 /// A transaction that writes nothing but that it was.
 fn settle(control: &dyn Connection) -> Result<()> {
-    control.begin(Transaction::Write)?;
+    control.begin_without_waiting()?;
     let settled = control.run("UPDATE sharded_settled SET times = times + 1").and_then(|()| control.commit());
     settled.inspect_err(|_| {
         let _ = control.rollback();

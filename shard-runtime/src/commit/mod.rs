@@ -64,9 +64,10 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Why databases could not be committed at once although the unit was decided, each error with its shard's name;
-    /// empty in the ordinary case. What is missing there is written by whoever writes to the shard next, or by
-    /// [`Cluster::recover`](crate::Cluster::recover); until then reads of that shard do not see it.
+    /// Returns an error for each database that could not be committed at once although the unit was decided, with its
+    /// shard's name; none in the ordinary case. The next session that begins to write to the shard, or meets a lock of
+    /// the unit there, finishes it, or [`Cluster::recover`](crate::Cluster::recover); until then reads of that shard see
+    /// the rows as they were before.
     pub fn pending(&self) -> &[Error] {
         &self.pending
     }

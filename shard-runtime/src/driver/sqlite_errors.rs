@@ -2,7 +2,7 @@
 
 use rusqlite::ffi;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, TOO_MANY_FILES, has_no_descriptor};
 use crate::sql::OUT_OF_RANGE;
 
 /// What SQLite says, as one of our kinds.
@@ -14,6 +14,9 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
         rusqlite::Error::SqlInputError { error, msg, .. } => (error.extended_code, msg.clone()),
         other => (ffi::SQLITE_ERROR, other.to_string()),
     };
+    if code & 0xff == ffi::SQLITE_CANTOPEN && is_out_of_descriptors() {
+        return Error::new(ErrorKind::Busy, TOO_MANY_FILES).with_source(error);
+    }
     let kind = kind_of(&error).unwrap_or(match code {
         ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
             ErrorKind::Unique
@@ -26,6 +29,7 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
             ffi::SQLITE_INTERRUPT => ErrorKind::TimedOut,
             ffi::SQLITE_READONLY => ErrorKind::ReadOnly,
             ffi::SQLITE_FULL => ErrorKind::Full,
+            ffi::SQLITE_TOOBIG => ErrorKind::Value,
             ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => ErrorKind::Corrupt,
             ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN => ErrorKind::Io,
             ffi::SQLITE_ERROR
@@ -61,6 +65,12 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
         Some(column) => error.at_column(&column),
         None => error,
     }
+}
+
+/// Whether another file could not be opened either: SQLite does not tell why it could not open one.
+fn is_out_of_descriptors() -> bool {
+    std::fs::File::open(std::path::Component::RootDir.as_os_str())
+        .is_err_and(|error| has_no_descriptor(&error))
 }
 
 /// What `rusqlite` says by itself, as one of our kinds.

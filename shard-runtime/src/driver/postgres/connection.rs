@@ -98,21 +98,24 @@ impl PostgresConnection {
             Synchronous::Full => "on",
             Synchronous::Normal => "off",
         };
-        let mut sql = format!(
+        let sql = format!(
             "SET synchronous_commit = {level}; SET client_min_messages = warning; SET extra_float_digits = 1"
         );
-        if let Some(schema) = schema {
-            let name = quoted(schema);
-            if mode == Mode::Create {
-                // `IF NOT EXISTS` does not wait for others who are making it; what is said at once is one transaction.
-                sql.push_str("; SELECT pg_advisory_xact_lock(hashtextextended('sharded schemas', 0))");
-                sql.push_str(&format!("; CREATE SCHEMA IF NOT EXISTS {name}"));
-            }
-            sql.push_str(&format!("; SET search_path = {name}"));
-        }
         self.run(&sql)?;
         let Some(schema) = schema else { return Ok(()) };
-        let known = self.texts("SELECT nspname::text FROM pg_namespace WHERE nspname = $1", schema)?;
+        let sql = "SELECT nspname::text FROM pg_namespace WHERE nspname = $1";
+        let mut known = self.texts(sql, schema)?;
+        if known.is_empty() && mode == Mode::Create {
+            // It takes a privilege on the database, also if the schema is there already. `IF NOT EXISTS` does not wait for
+            // others that make the same schema; statements that are sent together are one transaction.
+            self.run(&format!(
+                "SELECT pg_advisory_xact_lock(hashtextextended('sharded schemas', 0)); \
+                 CREATE SCHEMA IF NOT EXISTS {}",
+                quoted(schema)
+            ))?;
+            known = self.texts(sql, schema)?;
+        }
+        self.run(&format!("SET search_path = {}", quoted(schema)))?;
         match known.is_empty() {
             false => Ok(()),
             true => {

@@ -2,12 +2,15 @@
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, TOO_MANY_FILES, has_no_descriptor};
 use crate::sql::OUT_OF_RANGE;
 
 /// What PostgreSQL, or the way to it, says.
 pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     let Some(said) = error.as_db_error() else {
+        if is_about_descriptors(&error) {
+            return Error::new(ErrorKind::Busy, TOO_MANY_FILES).with_source(error);
+        }
         let kind = match error.code() {
             _ if is_about_trust(&error) => ErrorKind::Configuration,
             _ if error.is_closed() || is_about_the_way(&error) => ErrorKind::ConnectionLost,
@@ -15,7 +18,7 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
         };
         return Error::new(kind, with_causes(&error)).with_source(error);
     };
-    let kind = kind_of(said.code());
+    let kind = if has_no_slot(said) { ErrorKind::Busy } else { kind_of(said.code()) };
     let computed = said.message().split_once(OUT_OF_RANGE).and_then(|(_, rest)| rest.split_once("`: "));
     if let Some((column, why)) = computed {
         let why = why.trim_end_matches('"');
@@ -37,8 +40,34 @@ fn text_of(said: &DbError, kind: ErrorKind) -> String {
             Some(detail) => format!("{}: {detail}", said.message()),
             None => said.message().to_owned(),
         },
+        _ if has_no_slot(said) => format!(
+            "{}: retry once other transactions have finished, or raise `max_prepared_transactions` on the server",
+            said.message()
+        ),
+        _ if *said.code() == SqlState::TOO_MANY_CONNECTIONS => format!(
+            "{}: retry once connections are closed, lower `connections`, or raise `max_connections` on the server",
+            said.message()
+        ),
         _ => said.message().to_owned(),
     }
+}
+
+/// Whether no further transaction can be prepared at this moment. PostgreSQL has no code of its own for it, and the message
+/// depends on the server's language; the routine that reports it does not.
+fn has_no_slot(said: &DbError) -> bool {
+    *said.code() == SqlState::OUT_OF_MEMORY && said.routine() == Some("MarkAsPreparing")
+}
+
+/// Whether the process has no file descriptor left.
+fn is_about_descriptors(error: &tokio_postgres::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        if next.downcast_ref::<std::io::Error>().is_some_and(has_no_descriptor) {
+            return true;
+        }
+        cause = next.source();
+    }
+    false
 }
 
 fn column_of(said: &DbError) -> Option<String> {

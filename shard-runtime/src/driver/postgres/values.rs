@@ -45,8 +45,41 @@ impl ToSql for Encoded {
     }
 }
 
+/// The most that one message to a server can hold (`PQ_LARGE_MESSAGE_LIMIT`); the server closes the connection on a longer
+/// one. What is left free is for the parameters' lengths.
+const LONGEST_MESSAGE: usize = 0x3fff_ffff - (1 << 20);
+
+/// Refuses parameters that no server takes, before they are copied.
+fn check_length(params: &[Param<'_>]) -> Result<()> {
+    let mut total = 0;
+    for (place, param) in params.iter().enumerate() {
+        let bytes = match param {
+            Param::Value(value) => length(value),
+            Param::List(values) => values.iter().map(length).fold(0, usize::saturating_add),
+        };
+        total = bytes.saturating_add(total);
+        if total > LONGEST_MESSAGE {
+            let said = format!(
+                "parameter {}: {total} bytes of values in one statement, and PostgreSQL takes less than 1 GB",
+                place + 1
+            );
+            return Err(Error::new(ErrorKind::Value, said));
+        }
+    }
+    Ok(())
+}
+
+fn length(value: &Value<'_>) -> usize {
+    match value {
+        Value::Text(text) | Value::Json(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 16,
+    }
+}
+
 /// The parameters of a statement that takes these types.
 pub(super) fn encoded(params: &[Param<'_>], types: &[Type]) -> Result<Vec<Encoded>> {
+    check_length(params)?;
     if params.len() != types.len() {
         let said = format!("the SQL takes {} parameters, {} are bound", types.len(), params.len());
         return Err(Error::new(ErrorKind::Query, said));

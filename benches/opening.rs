@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Builder, Cluster, Parent, Sharded};
+use shard_runtime::{Builder, Cluster, Parent, Sharded, Synchronous};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "tenants")]
@@ -44,7 +44,8 @@ enum Kind {
 }
 
 fn builder(kind: Kind, shards: usize, folder: &Path) -> Builder {
-    (0..shards).fold(Cluster::builder(), |builder, shard| {
+    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    (0..shards).fold(builder, |builder, shard| {
         let url = match kind {
             Kind::Files => format!("sqlite:{}/{shard}.db", folder.display()),
             Kind::Prefixes => format!("sqlite:{}/all.db?prefix=s{shard}_", folder.display()),

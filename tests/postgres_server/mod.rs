@@ -144,6 +144,25 @@ impl Server {
         self.process.wait().expect("the server is our child");
     }
 
+    /// Copies the data of a server that was stopped; [`Server::bring_back`] puts the copy in its place.
+    pub fn save(&self) {
+        self.copy_folder("data", "saved");
+    }
+
+    /// Replaces the data of a server that was stopped by what was saved.
+    pub fn bring_back(&self) {
+        fs::rename(self.folder.path().join("data"), self.folder.path().join("newer"))
+            .expect("the data is moved");
+        self.copy_folder("saved", "data");
+    }
+
+    fn copy_folder(&self, from: &str, to: &str) {
+        let mut copy = Command::new("cp");
+        run_as(&mut copy, self.account);
+        let copied = copy.current_dir(self.folder.path()).args(["-a", from, to]).status().expect("cp runs");
+        assert!(copied.success(), "{from} was not copied");
+    }
+
     /// Starts a server that was stopped, on the port that it had.
     pub fn start_again(&mut self) {
         self.process = launch_on(self.port, &self.programs, self.folder.path(), self.account, &self.settings);

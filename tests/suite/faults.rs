@@ -232,9 +232,13 @@ fn r44_what_may_not_be_written_is_read_only(backend: &Backend) {
     let may = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    // A file that may not be written, and a folder with all that is in it.
-    for (what, of_folder, of_files, of_b) in [("file", 0o777, 0o666, 0o444), ("folder", 0o555, 0o444, 0o444)]
+    // A file that may not be written; a folder with all that is in it; a folder that others may write.
+    for (what, of_folder, of_files, of_b) in
+        [("file", 0o777, 0o666, 0o444), ("folder", 0o555, 0o444, 0o444), ("others", 0o755, 0o644, 0o644)]
     {
+        if what == "others" && folder.metadata().unwrap().uid() != 0 {
+            continue; // The child is this user, who may write.
+        }
         for file in fs::read_dir(folder).unwrap() {
             may(&file.unwrap().path(), of_files);
         }
@@ -271,11 +275,25 @@ fn in_a_process_that_may_not_write() {
     let builder = LETTERS.iter().fold(Cluster::builder(), |builder, shard| {
         builder.shard(*shard, format!("sqlite:{folder}/{shard}.db"))
     });
-    if std::env::var(READ_ONLY).unwrap() == "folder" {
-        assert_error(builder.open::<Company>().map(drop), ErrorKind::ReadOnly, &["control database"]);
+    let what = std::env::var(READ_ONLY).unwrap();
+    if what == "others" {
+        // Other processes could write it.
+        let opened = builder.open::<Company>().map(drop);
+        let path = format!("{folder}/control.db");
+        assert_error(opened, ErrorKind::ReadOnly, &["control database", &path, "`-wal`", "folder"]);
         return;
     }
-    let cluster = builder.open::<Company>().unwrap();
+    let cluster = builder.clone().open::<Company>().unwrap();
+    if what == "folder" {
+        let mut session = cluster.session();
+        assert_eq!(session.all(Company::select().all_shards()).unwrap().len(), 300);
+        session.commit().unwrap();
+        let update = Company::update().set(Company::NAME, "changed").on_shard("b");
+        assert_error(session.execute(update), ErrorKind::ReadOnly, &["shard `b`"]);
+        let created = builder.create::<Company>();
+        assert_error(created, ErrorKind::ReadOnly, &["control database"]);
+        return;
+    }
     let mut session = cluster.session();
     assert_eq!(session.one(Company::select().all_shards().count()).unwrap(), 300);
     let update = || Company::update().set(Company::NAME, "changed");

@@ -425,3 +425,30 @@ fn r40_a_foreign_database_is_refused(backend: &Backend) {
     let opened = backend.open::<Company>(&LETTERS);
     assert_error(opened.map(drop), ErrorKind::Identity, &["shard `b`", "no shard"]);
 }
+
+/// Eight times the shards took more than sixty-four times as long when each shard's layout was compared line by line, and
+/// each path with each other (W18). The bound is far above eight: other programs may slow one of the two.
+#[test]
+fn r40_opening_takes_time_in_proportion_to_the_shards() {
+    let took = |shards: usize, files: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |shard: usize| match files {
+            true => format!("sqlite:{}/{shard}.db", folder.path().display()),
+            false => format!("sqlite:{}/all.db?prefix=s{shard}_", folder.path().display()),
+        };
+        let builder = (0..shards)
+            .fold(Cluster::builder(), |builder, shard| builder.shard(format!("s{shard}"), at(shard)))
+            .synchronous(shard_runtime::Synchronous::Normal);
+        drop(builder.clone().create::<Company>().unwrap());
+        let open = || {
+            let began = std::time::Instant::now();
+            drop(builder.clone().open::<Company>().unwrap());
+            began.elapsed()
+        };
+        (0..3).map(|_| open()).min().unwrap()
+    };
+    for files in [false, true] {
+        let (few, many) = (took(32, files), took(256, files));
+        assert!(many < few * 32, "{few:?} for 32 shards and {many:?} for 256");
+    }
+}

@@ -151,12 +151,14 @@ pub(super) struct OwnFacts {
 }
 
 impl OwnFacts {
-    /// Reads them; of a shard of an older release there are none.
+    /// Reads them; of a shard of an older release there are none, and none are seen by a role that may not read them.
     pub(super) fn read(connection: &dyn Connection, prefix: &str) -> Result<Self> {
         let table = quoted(&format!("{prefix}{TABLE}"));
         let sql = format!("SELECT kind, value FROM {table} WHERE name = '{SELF}'");
         let rows = match texts(connection, &sql, &[]) {
-            Err(error) if error.kind() == ErrorKind::Schema => return Ok(OwnFacts::default()),
+            Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => {
+                return Ok(OwnFacts::default());
+            }
             rows => rows?,
         };
         let value = |kind: Kind| {
@@ -281,9 +283,10 @@ impl Control {
         })
     }
 
-    fn in_transaction<O>(&self, run: impl FnOnce(&dyn Connection, Dialect) -> Result<O>) -> Result<O> {
+    /// Runs statements in one transaction of control, again while another connection has locked it.
+    fn in_transaction<O>(&self, run: impl Fn(&dyn Connection, Dialect) -> Result<O>) -> Result<O> {
         let dialect = self.driver.dialect();
-        self.with_decisions(|_, control| {
+        self.wait_with_decisions(Error::is_busy, |_, control| {
             control.begin(Transaction::Write)?;
             let done = run(control, dialect).and_then(|done| control.commit().map(|()| done));
             done.inspect_err(|_| {

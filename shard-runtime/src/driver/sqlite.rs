@@ -19,7 +19,7 @@ use super::sqlite_file::OpenFile;
 use super::{
     ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Synchronous, Transaction,
 };
-use super::{attached, sqlite_arithmetic, sqlite_functions};
+use super::{attached, sqlite_arithmetic, sqlite_file, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
@@ -119,8 +119,35 @@ impl SqliteDriver {
         open().map_err(from_sqlite)
     }
 
+    /// Opens a file for reading where its write-ahead log cannot be created beside it. Without the log SQLite takes no locks,
+    /// so that this is right only if no process can write the file.
+    fn open_unwritable(&self, path: &Path, error: Error) -> Result<rusqlite::Connection> {
+        if !matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::Io)
+            || sqlite_file::is_writable_beside(path)
+        {
+            return Err(error);
+        }
+        let said = match sqlite_file::why_not_frozen(path) {
+            None => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+                    | OpenFlags::SQLITE_OPEN_URI
+                    | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let uri = format!("{}&immutable=1", attached::uri(&self.source));
+                let raw = rusqlite::Connection::open_with_flags(uri, flags).map_err(from_sqlite)?;
+                return self.configure(&raw, false).map(|()| raw);
+            }
+            Some(why) => why,
+        };
+        let said = format!(
+            "{} cannot be opened: reading it needs files with the endings `-wal` and `-shm` beside it, and its folder cannot \
+             be written ({error}); {said}",
+            path.display()
+        );
+        Err(Error::new(ErrorKind::ReadOnly, said).with_source(error))
+    }
+
     /// Sets what a connection needs, and reads it back: SQLite ignores what it does not know or cannot do.
-    fn configure(&self, raw: &rusqlite::Connection) -> Result<()> {
+    fn configure(&self, raw: &rusqlite::Connection, logs_ahead: bool) -> Result<()> {
         let SqliteSettings { synchronous, cache_kib, mapped_bytes, .. } = self.settings;
         raw.busy_timeout(Duration::ZERO).map_err(from_sqlite)?;
         // A quoted name that is no column is an error, not a text.
@@ -131,8 +158,10 @@ impl SqliteDriver {
             .and_then(|()| sqlite_functions::define(raw))
             .and_then(|()| sqlite_arithmetic::define(raw))
             .map_err(from_sqlite)?;
-        if matches!(self.source, SqliteSource::File(_)) {
+        if logs_ahead {
             log_ahead(raw)?;
+        }
+        if matches!(self.source, SqliteSource::File(_)) {
             // Not read back: SQLite maps as much as it can, which may be nothing.
             raw.pragma_update(None, "mmap_size", i64::try_from(mapped_bytes).unwrap_or(i64::MAX))
                 .map_err(from_sqlite)?;
@@ -177,10 +206,19 @@ impl Driver for SqliteDriver {
 
     fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>> {
         let mut raw = match &self.source {
-            SqliteSource::File(path) => Self::open_file(path, mode)?,
-            SqliteSource::Memory(name) => self.open_memory(name, mode)?,
+            SqliteSource::File(path) => {
+                let raw = Self::open_file(path, mode)?;
+                match self.configure(&raw, true) {
+                    Ok(()) => raw,
+                    Err(error) => self.open_unwritable(path, error)?,
+                }
+            }
+            SqliteSource::Memory(name) => {
+                let raw = self.open_memory(name, mode)?;
+                self.configure(&raw, false)?;
+                raw
+            }
         };
-        self.configure(&raw)?;
         let deadline = Deadline::watch(&mut raw)?;
         let file = match &self.source {
             SqliteSource::File(path) => Some(OpenFile::at(path)?),

@@ -69,6 +69,39 @@ impl OpenFile {
     }
 }
 
+/// Returns whether a file can be created beside this one. Asked only after SQLite has failed to do so.
+pub(super) fn is_writable_beside(path: &Path) -> bool {
+    let mut probe = path.to_owned().into_os_string();
+    probe.push("-probe");
+    match std::fs::OpenOptions::new().write(true).create_new(true).open(&probe) {
+        Ok(_) => std::fs::remove_file(&probe).is_ok(),
+        // Another reason, as too many open files, is not the folder's.
+        Err(error) => {
+            !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+        }
+    }
+}
+
+/// Returns what to do before a file can be read without its write-ahead log; `None` if no process can write it, and
+/// nothing is left in its log.
+pub(super) fn why_not_frozen(path: &Path) -> Option<&'static str> {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        return Some("open the cluster once where it can be written, which brings the log into the file");
+    }
+    let is_frozen = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.permissions().readonly());
+    let is_on_read_only_system = || {
+        let opened = std::fs::OpenOptions::new().append(true).open(path);
+        opened.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    };
+    let is_frozen = is_frozen(path) && path.parent().is_some_and(is_frozen) || is_on_read_only_system();
+    (!is_frozen).then_some(
+        "make the folder writable for this process, or file and folder read-only for everyone, so that the file can be read \
+         without them",
+    )
+}
+
 fn unreadable(path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("{} cannot be looked at: {error}", path.display())).with_source(error)
 }

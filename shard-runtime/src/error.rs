@@ -57,7 +57,8 @@ pub enum ErrorKind {
     Busy,
     /// A statement took longer than the session's timeout.
     TimedOut,
-    /// The database, its file or its folder cannot be written.
+    /// The database, its file or its folder cannot be written; or the server is a standby, or became one in a failover
+    /// (then [`Error::is_retryable`] is true).
     ReadOnly,
     /// The server refuses this to the role that the URL names: it lacks a privilege.
     Denied,
@@ -110,6 +111,7 @@ struct Inner {
     table: Option<String>,
     column: Option<String>,
     unit: Option<String>,
+    is_transient: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -122,6 +124,7 @@ impl Error {
             table: None,
             column: None,
             unit: None,
+            is_transient: false,
             source: None,
         }))
     }
@@ -159,6 +162,31 @@ impl Error {
     pub(crate) fn with_row(mut self, row: &str) -> Self {
         self.0.message = format!("{} (row with {row})", self.0.message);
         self
+    }
+
+    /// Marks an error of a kind that is mostly lasting, but not here.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn transient(mut self) -> Self {
+        self.0.is_transient = true;
+        self
+    }
+
+    /// Returns whether the same work may succeed if it is run again: a lock was in the way, another session was first,
+    /// the server was lost, or it is not the primary any more.
+    ///
+    /// These are [`ErrorKind::Busy`], [`ErrorKind::Stale`], [`ErrorKind::ConnectionLost`], and [`ErrorKind::ReadOnly`] of
+    /// a server that became a standby. Nothing of the work was stored then. [`ErrorKind::TimedOut`] is not among them: the
+    /// time was the caller's.
+    ///
+    /// [`Cluster::transaction`](crate::Cluster::transaction) retries these errors itself.
+    pub fn is_retryable(&self) -> bool {
+        let is_kind = matches!(self.0.kind, ErrorKind::Busy | ErrorKind::Stale | ErrorKind::ConnectionLost);
+        is_kind || (self.0.kind == ErrorKind::ReadOnly && self.is_transient())
+    }
+
+    fn is_transient(&self) -> bool {
+        let cause = self.0.source.as_deref().and_then(|source| source.downcast_ref::<Error>());
+        self.0.is_transient || cause.is_some_and(Error::is_transient)
     }
 
     /// What kind of thing went wrong.

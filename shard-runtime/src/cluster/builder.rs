@@ -78,6 +78,11 @@ impl Builder {
     /// A sign with a meaning in URLs is percent-encoded: `%40` for an `@` in a password, `%20` for a space in a path, `%25`
     /// for `%` itself. A parameter that is unknown or is given twice is an error.
     ///
+    /// A server that has a standby is named with it, separated by a comma, each host with its port:
+    /// `postgres://<user>@<host>:5432,<host>:5432/<database>?target_session_attrs=read-write`. New connections go to the
+    /// host that takes writes, which is verified. Without `target_session_attrs` the first host that answers is used.
+    /// `connect_timeout=<seconds>` (10 by default) bounds connecting to each host, until a session can use the connection.
+    ///
     /// Connections to a server are encrypted where the URL says so and the feature `tls` is there:
     ///
     /// | `sslmode=` | |

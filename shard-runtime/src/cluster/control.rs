@@ -227,8 +227,9 @@ impl Control {
         }
         let connection = &mut open.connection;
         if !connection.is_usable() {
-            *connection = self.driver.connect(Mode::Open)?;
+            *connection = self.driver.connect(Mode::Open, None)?;
             connection.wait_for_locks()?;
+            connection.set_deadline(None);
         }
         let reserved = match self.driver.dialect() {
             Dialect::Postgres => reserve_on_server(&**connection, table),

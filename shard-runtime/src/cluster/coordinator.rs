@@ -83,11 +83,18 @@ impl Cluster {
                 let said = "the shard is no PostgreSQL server, and another server cannot read it";
                 return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
             };
-            let Address { host, port, database, schema, user, password, is_encrypted } = address;
+            let Address { hosts, attributes, database, schema, user, password, is_encrypted } = address;
             let encrypted = if is_encrypted { ", sslmode 'verify-full'" } else { "" };
+            let attributes = attributes.map_or_else(String::new, |attributes| {
+                format!(", target_session_attrs {}", literal(attributes))
+            });
+            // As `libpq` takes several: both lists have one entry for each host.
+            let (hosts, ports): (Vec<String>, Vec<String>) =
+                hosts.into_iter().map(|(host, port)| (host, port.to_string())).unzip();
+            let (host, port) = (hosts.join(","), ports.join(","));
             statements.push(Statement::Plain(format!(
                 "CREATE SERVER IF NOT EXISTS {} FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host {}, port '{port}', \
-                 dbname {}, async_capable 'true', use_remote_estimate 'true', fetch_size '10000'{encrypted})",
+                 dbname {}, async_capable 'true', use_remote_estimate 'true', fetch_size '10000'{encrypted}{attributes})",
                 quoted(shard.name()),
                 literal(&host),
                 literal(&database),
@@ -122,7 +129,7 @@ impl CoordinatorSql {
             return Err(Error::new(ErrorKind::Configuration, said));
         };
         let driver = PostgresDriver::new(*source, self.timeout, Synchronous::Full);
-        let connection = driver.connect(Mode::Create)?;
+        let connection = driver.connect(Mode::Create, None)?;
         let mut sql = String::from("BEGIN");
         for statement in &self.statements {
             let _ = write!(sql, "; {}", statement.text(true));

@@ -20,7 +20,7 @@ mod writers;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use builder::Builder;
 use control::Control;
@@ -197,13 +197,22 @@ impl Cluster {
         self.0.observer.as_ref()
     }
 
+    pub(crate) fn busy_timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
     pub(crate) fn next_id(&self, table: &'static Table) -> Result<i64> {
         self.0.control.next_id(table)
     }
 
     /// A connection to one of the databases, for who uses it as one with those that it has.
-    pub(crate) fn connect(&self, holder: &Holder, database: usize) -> Result<Pooled> {
-        self.0.pool.get(holder, database)
+    pub(crate) fn connect(
+        &self,
+        holder: &Holder,
+        database: usize,
+        deadline: Option<Instant>,
+    ) -> Result<Pooled> {
+        self.0.pool.get(holder, database, deadline)
     }
 
     /// Makes a connection beside the pool, which is closed after use: for finishing a transaction that sessions may wait
@@ -219,7 +228,7 @@ impl Cluster {
         database: usize,
         run: impl FnOnce(&dyn Connection) -> Result<O>,
     ) -> Result<O> {
-        let connection = self.connect(holder, database)?;
+        let connection = self.connect(holder, database, None)?;
         let done = run(&*connection);
         connection.give_back();
         done

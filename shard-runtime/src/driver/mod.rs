@@ -53,8 +53,9 @@ pub(crate) trait Driver: Send + Sync {
     /// The SQL that its databases speak.
     fn dialect(&self) -> Dialect;
 
-    /// A connection that does not wait for locks yet; see [`Connection::wait_for_locks`].
-    fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>>;
+    /// Returns a connection that does not wait for locks yet; see [`Connection::wait_for_locks`]. Connecting, and the
+    /// connection until its deadline is set anew, has no more time than until this deadline.
+    fn connect(&self, mode: Mode, deadline: Option<Instant>) -> Result<Box<dyn Connection>>;
 
     /// A connection, made as soon as nobody's lock is in the way; it waits for locks from then on.
     ///
@@ -63,13 +64,14 @@ pub(crate) trait Driver: Send + Sync {
     fn connect_waiting(&self, mode: Mode, timeout: Duration) -> Result<Box<dyn Connection>> {
         let began = Instant::now();
         loop {
-            match self.connect(mode) {
+            match self.connect(mode, None) {
                 Err(error) if error.kind() == ErrorKind::Busy && began.elapsed() < timeout => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 connected => {
                     let connection = connected?;
                     connection.wait_for_locks()?;
+                    connection.set_deadline(None);
                     return Ok(connection);
                 }
             }
@@ -100,8 +102,10 @@ pub(crate) trait Driver: Send + Sync {
 /// Where a database is on a server, and who logs in.
 #[cfg(feature = "postgres")]
 pub(crate) struct Address {
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    /// The hosts and their ports. One of them serves at a time.
+    pub(crate) hosts: Vec<(String, u16)>,
+    /// The `target_session_attrs` that a host has to serve.
+    pub(crate) attributes: Option<&'static str>,
     pub(crate) database: String,
     pub(crate) schema: Option<String>,
     pub(crate) user: String,
@@ -192,6 +196,12 @@ pub(crate) trait Connection: Send {
 
     /// Whether somebody else can begin with it, or has to take another one.
     fn is_usable(&self) -> bool;
+
+    /// Whether its server is gone, does not answer or is not writable any more, so that other connections to it are of
+    /// no use either.
+    fn has_lost_its_server(&self) -> bool {
+        false
+    }
 
     /// The columns of a table; empty where there is no such table.
     fn columns(&self, table: &str) -> Result<Vec<ActualColumn>>;

@@ -204,7 +204,7 @@ impl Driver for SqliteDriver {
         Dialect::Sqlite
     }
 
-    fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>> {
+    fn connect(&self, mode: Mode, _: Option<Instant>) -> Result<Box<dyn Connection>> {
         let mut raw = match &self.source {
             SqliteSource::File(path) => {
                 let raw = Self::open_file(path, mode)?;

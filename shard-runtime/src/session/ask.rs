@@ -195,6 +195,9 @@ impl Session {
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let mut steps: Vec<&Step<'_>> = steps.iter().collect();
+        if let Some(deadline) = self.reads_apart(&steps) {
+            return self.ask_apart(&steps, reading, deadline, visit);
+        }
         while let Some(first) = steps.first() {
             if self.is_ready(first.shard, reading.table)? {
                 break;
@@ -246,6 +249,33 @@ impl Session {
             let asked = progress.iter().filter(|progress| progress.ended).count();
             let share = here / u32::try_from(asked.max(1)).unwrap_or(u32::MAX);
             self.remember_time(first, there.unwrap_or(share), there.is_some());
+        }
+        visited
+    }
+
+    /// Reads the shards of a partial answer, each database on a thread of its own.
+    fn ask_apart(
+        &mut self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        deadline: Instant,
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let ready = || Progress { is_ready: true, ..Progress::default() };
+        let mut progress: Vec<Progress> = steps.iter().map(|_| ready()).collect();
+        let apart = self.read_apart(steps, reading, deadline, &mut progress)?;
+        let visited = match reading.order.is_empty() {
+            true => self.in_turn(steps, reading, &mut progress, visit),
+            false => self.merged(steps, reading, &mut progress, visit),
+        };
+        progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
+        let home = self.bring_home(apart);
+        for (progress, step) in progress.iter_mut().zip(steps) {
+            progress.end(self, step, visited.as_ref().err());
+        }
+        if let Err(lost) = home {
+            // The rows are right; the next statement there would not be of the same transaction.
+            self.abort(&lost);
         }
         visited
     }
@@ -400,12 +430,12 @@ impl Session {
             return Ok(false);
         };
         let begun = match self.deadline {
-            None => link.read(&self.cluster, &self.holder, database),
+            None => link.read(&self.cluster, &self.holder, database, None),
             Some(deadline) if deadline <= Instant::now() => Err(Error::new(
                 ErrorKind::TimedOut,
                 "the session's timeout was over before the shard was asked",
             )),
-            Some(deadline) => link.read(&self.cluster, &self.holder, database).map(|()| {
+            Some(deadline) => link.read(&self.cluster, &self.holder, database, Some(deadline)).map(|()| {
                 if let Some(connection) = link.connection() {
                     connection.set_deadline(Some(deadline));
                 }

@@ -303,10 +303,14 @@ impl Session {
         Err(error)
     }
 
-    /// Remembers whether somebody else was the reason of an error.
+    /// Notes whether the work may succeed, or must not be done again, if an error says so.
     pub(super) fn in_the_way<O>(&mut self, result: Result<O>) -> Result<O> {
-        let somebody_else = |error: &Error| matches!(error.kind(), ErrorKind::Busy | ErrorKind::Stale);
-        self.was_in_the_way |= result.as_ref().is_err_and(somebody_else);
+        if let Err(error) = &result {
+            self.was_in_the_way |= error.is_retryable();
+            self.has_lost_a_server |=
+                error.is_retryable() && !matches!(error.kind(), ErrorKind::Busy | ErrorKind::Stale);
+            self.may_be_stored |= matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::PartialCommit);
+        }
         result
     }
 

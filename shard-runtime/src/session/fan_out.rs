@@ -7,7 +7,7 @@
 //! Where one of them fails, it stops the others itself, at once: whoever reads may be waiting for any of them.
 
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ const CHUNK: (usize, usize) = (16, 1_024);
 /// How many chunks a worker is ahead of its reader.
 const AHEAD: usize = 2;
 
-enum Message {
+pub(super) enum Message {
     /// The names of the columns, once there is a row, where they are wanted.
     Columns(Vec<String>),
     Rows(Chunk),
@@ -45,7 +45,7 @@ enum Message {
 
 /// Some rows, on their way from a worker to its reader.
 #[derive(Default)]
-struct Chunk {
+pub(super) struct Chunk {
     cells: Vec<Cell>,
     /// How many cells a row has.
     width: usize,
@@ -100,6 +100,8 @@ impl Chunk {
 /// The rows of a statement that runs on a worker.
 pub(super) struct Remote {
     messages: Receiver<Message>,
+    /// When the rows are not waited for any more; without this the worker says when they end.
+    deadline: Option<Instant>,
     columns: Vec<String>,
     chunk: Chunk,
     /// Where the current row begins; none before the first.
@@ -252,7 +254,8 @@ impl Session {
         let job = move || {
             let mut busy = Duration::ZERO;
             let mut send = || {
-                let end = send_rows(&*connection, &sql, &params, named, &sender, &mut busy);
+                let send = |message| sender.send(message).is_ok();
+                let end = send_rows(&*connection, &sql, &params, named, send, &mut busy);
                 let end = end.map_err(|error| match &shard {
                     Some(shard) => siblings.failed(locate(error, shard, table)),
                     None => siblings.failed(error),
@@ -268,7 +271,7 @@ impl Session {
         self.cluster.workers().run(job, move |done| {
             let _ = sent_home.send(done);
         });
-        (Remote { messages, columns: Vec::new(), chunk: Chunk::default(), at: None, ended: false }, home)
+        (Remote::new(messages, None), home)
     }
 
     /// Takes the connections back that were lent, whose readers are gone: what still runs is stopped. The longest
@@ -301,13 +304,13 @@ impl Session {
     }
 }
 
-/// Runs a statement and sends its rows, until they end or nobody reads them any more.
-fn send_rows(
+/// Runs a statement and sends its rows, until they end or `send` returns that they are not read any more.
+pub(super) fn send_rows(
     connection: &dyn Connection,
     sql: &str,
     params: &[Param<'_>],
     mut named: bool,
-    sender: &SyncSender<Message>,
+    send: impl Fn(Message) -> bool,
     busy: &mut Duration,
 ) -> Result<()> {
     let mut began = Instant::now();
@@ -317,7 +320,7 @@ fn send_rows(
     loop {
         let more = cursor.advance();
         if matches!(more, Ok(true)) {
-            if std::mem::take(&mut named) && sender.send(Message::Columns(cursor.columns())).is_err() {
+            if std::mem::take(&mut named) && !send(Message::Columns(cursor.columns())) {
                 return Ok(());
             }
             chunk.width = cursor.width().max(1);
@@ -332,13 +335,27 @@ fn send_rows(
         rows = (rows * 4).min(CHUNK.1);
         let next = Chunk { cells: Vec::with_capacity(rows * chunk.width), ..Chunk::default() };
         let full = std::mem::replace(&mut chunk, next);
-        if !full.cells.is_empty() && sender.send(Message::Rows(full)).is_err() {
+        if !full.cells.is_empty() && !send(Message::Rows(full)) {
             return Ok(());
         }
         if !more? {
             return Ok(());
         }
         began = Instant::now();
+    }
+}
+
+impl Remote {
+    pub(super) fn new(messages: Receiver<Message>, deadline: Option<Instant>) -> Self {
+        Remote { messages, deadline, columns: Vec::new(), chunk: Chunk::default(), at: None, ended: false }
+    }
+
+    /// What the worker sends next; what it has sent before the deadline is there after it, too.
+    fn receive(&self) -> Result<Message, RecvTimeoutError> {
+        match self.deadline {
+            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => self.messages.recv_timeout(at.saturating_duration_since(Instant::now())),
+        }
     }
 }
 
@@ -352,10 +369,10 @@ impl Stream for Remote {
         if self.ended {
             return Ok(false);
         }
-        let mut next = self.messages.recv();
+        let mut next = self.receive();
         if let Ok(Message::Columns(columns)) = next {
             self.columns = columns;
-            next = self.messages.recv();
+            next = self.receive();
         }
         match next {
             Ok(Message::Rows(chunk)) => {
@@ -366,7 +383,11 @@ impl Stream for Remote {
                 self.ended = true;
                 end.map(|()| false)
             }
-            Ok(Message::Columns(_)) | Err(_) => {
+            Err(RecvTimeoutError::Timeout) => {
+                self.ended = true;
+                Err(Error::new(ErrorKind::TimedOut, "the shard did not answer within the session's timeout"))
+            }
+            Ok(Message::Columns(_)) | Err(RecvTimeoutError::Disconnected) => {
                 self.ended = true;
                 Err(Error::new(ErrorKind::Database, "the thread that ran the statement is gone"))
             }

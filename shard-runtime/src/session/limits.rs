@@ -60,19 +60,28 @@ impl Session {
         self.leaving = leaving;
     }
 
-    /// Gives up on everything that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`)
-    /// and takes longer than this in all; none, and it takes as long as it takes. Waiting for others' locks is bounded
-    /// by [`Builder::busy_timeout`](crate::Builder::busy_timeout). Writing is not bounded, that of rows which wait and
-    /// are written before a read neither: what is stopped half-way would have to be undone.
+    /// Bounds every verb that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`). The time is
+    /// for the whole verb: waiting for a connection, connecting, preparing and executing. Without a timeout a statement
+    /// may run forever, and connecting to a server is bounded by the URL's `connect_timeout` (10 s by default).
     ///
-    /// What was stopped is an error of the kind [`TimedOut`](crate::ErrorKind::TimedOut) with the shard's name, after
-    /// which the session can be used on.
+    /// Writing is not bounded, nor is the flush of pending changes before a read: stopping it half-way would have to be
+    /// undone, and stopping a commit would leave its outcome unknown. Waiting for locks is bounded by
+    /// [`Builder::busy_timeout`](crate::Builder::busy_timeout).
+    ///
+    /// A statement that is stopped fails with [`TimedOut`](crate::ErrorKind::TimedOut) and the shard's name. The session
+    /// can be used on, unless the server does not answer the request to stop either: that is waited for up to a second,
+    /// then the connection is closed, and the session has to be rolled back.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
     }
 
     /// The rows of a query from those shards that answer, and an error for each that does not: one that is locked,
     /// damaged, gone, or slower than the session's timeout. A count, a sum or a group is then of what was there.
+    ///
+    /// With a timeout, and if some of the databases are servers, each database is read by a thread of its own, so that a
+    /// server that does not answer takes no time from the others. The rows are in memory then before the first is
+    /// returned. If the session was in a transaction on a server that did not answer, it has to be rolled back before it
+    /// is used on.
     ///
     /// What is looked up by its id has no part in it, for a row that is not found could be on the shard that is
     /// missing; nor has `all_with`, whose parents would look childless.

@@ -1,5 +1,7 @@
 //! A session's connection to one database, and the transaction it is in.
 
+use std::time::Instant;
+
 use crate::cluster::{Cluster, Written};
 use crate::commit::Redo;
 use crate::driver::{Connection, Holder, Pooled, Transaction};
@@ -32,9 +34,16 @@ pub(super) struct Link {
 
 impl Link {
     /// A connection inside a transaction that may read. A session that writes reads in its write transaction.
-    pub(super) fn read(&mut self, cluster: &Cluster, holder: &Holder, database: usize) -> Result<()> {
+    /// Connecting ends at the deadline.
+    pub(super) fn read(
+        &mut self,
+        cluster: &Cluster,
+        holder: &Holder,
+        database: usize,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
         if self.transaction.is_none() {
-            self.connected(cluster, holder, database)?.begin(Transaction::Read)?;
+            self.connected(cluster, holder, database, deadline)?.begin(Transaction::Read)?;
             self.transaction = Some(Transaction::Read);
         }
         Ok(())
@@ -54,9 +63,9 @@ impl Link {
             return Ok(());
         }
         if self.transaction.take().is_some() {
-            self.connected(cluster, holder, database)?.commit()?;
+            self.connected(cluster, holder, database, None)?.commit()?;
         }
-        let connection = self.connected(cluster, holder, database)?;
+        let connection = self.connected(cluster, holder, database, None)?;
         cluster.begin_to_write(database, connection, locked);
         connection.begin(Transaction::Write)?;
         let begun =
@@ -77,10 +86,24 @@ impl Link {
         self.may_write() && changed()
     }
 
-    fn connected(&mut self, cluster: &Cluster, holder: &Holder, database: usize) -> Result<&dyn Connection> {
-        let connection = match self.connection.take() {
+    fn connected(
+        &mut self,
+        cluster: &Cluster,
+        holder: &Holder,
+        database: usize,
+        deadline: Option<Instant>,
+    ) -> Result<&dyn Connection> {
+        let kept = match self.connection.take() {
+            // One on which a transaction could not be begun because its server is lost.
+            Some(lost) if self.transaction.is_none() && lost.has_lost_its_server() => {
+                lost.give_back();
+                None
+            }
+            kept => kept,
+        };
+        let connection = match kept {
             Some(connection) => connection,
-            None => cluster.connect(holder, database)?,
+            None => cluster.connect(holder, database, deadline)?,
         };
         Ok(&**self.connection.insert(connection))
     }
@@ -92,6 +115,12 @@ impl Link {
 
     pub(super) fn take_back(&mut self, connection: Pooled) {
         self.connection = Some(connection);
+    }
+
+    /// Takes a connection whose transaction was begun by another thread, if this one had none.
+    pub(super) fn read_on(&mut self, connection: Pooled) {
+        self.connection = Some(connection);
+        self.transaction.get_or_insert(Transaction::Read);
     }
 
     /// The connection, where there is one.

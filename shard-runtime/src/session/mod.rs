@@ -1,6 +1,7 @@
 //! The session: a unit of work that sends every operation to the right shards.
 
 mod adding;
+mod apart;
 mod ask;
 mod batches;
 mod changing;
@@ -101,6 +102,11 @@ pub struct Session {
     in_portions: bool,
     /// Whether somebody else was in the way of something, so that it may succeed if it is tried again.
     was_in_the_way: bool,
+    /// Whether a server was lost, or has become a standby.
+    has_lost_a_server: bool,
+    /// Whether the unit of work, or a part of it, may be stored although its commit has failed: running it again could do
+    /// it twice.
+    may_be_stored: bool,
     /// What is missing so far, while a partial answer is read.
     missing: Option<RefCell<Vec<Error>>>,
     /// When what is read now is to be stopped.
@@ -126,6 +132,8 @@ impl Session {
             depth: 0,
             in_portions: false,
             was_in_the_way: false,
+            has_lost_a_server: false,
+            may_be_stored: false,
             missing: None,
             deadline: None,
             leaving: None,

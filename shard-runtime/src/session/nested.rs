@@ -1,7 +1,7 @@
 //! Parts of a unit of work that are undone by themselves, and units of work that are tried again.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Session;
 use super::link::Link;
@@ -105,10 +105,15 @@ impl Session {
 }
 
 impl Cluster {
-    /// Runs a unit of work in a session of its own and commits it; where it fails, it is rolled back. Where somebody
-    /// else was in the way ([`ErrorKind::Busy`]) or there first ([`ErrorKind::Stale`]), it is run again, up to ten times
-    /// in all, after a pause of random length that grows with each time (exponential backoff with full jitter;
-    /// M. Brooker, "Exponential Backoff And Jitter", 2015). So what the closure does besides must bear being done again.
+    /// Runs a closure in a session of its own and commits it; if it fails, the session is rolled back. After an error that
+    /// is [retryable](Error::is_retryable) the closure is run again, in a new session, up to ten times in all, after a
+    /// pause of random length that grows with each time (exponential backoff with full jitter; M. Brooker, "Exponential
+    /// Backoff And Jitter", 2015). So side effects of the closure must bear being repeated.
+    ///
+    /// If a server was lost or has become a standby, it is run again until the
+    /// [busy timeout](crate::Builder::busy_timeout) is over, however often that is: a failover takes seconds, and new
+    /// connections find the new primary. A commit whose outcome is not known ([`ErrorKind::InDoubt`]), or that stored a
+    /// part ([`ErrorKind::PartialCommit`]), is never run again.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, Sharded};
@@ -144,10 +149,14 @@ impl Cluster {
     ) -> Result<O, E> {
         let mut pause = FIRST_PAUSE;
         let mut tried = 1;
+        let mut lost_since = None;
         loop {
             let mut session = self.session();
             let result = run(&mut session).and_then(|done| session.commit().map(|_| done).map_err(E::from));
-            if result.is_ok() || !session.was_in_the_way || tried == TRIES {
+            let has_time = session.has_lost_a_server
+                && lost_since.get_or_insert_with(Instant::now).elapsed() < self.busy_timeout();
+            let has_tries = tried < TRIES || has_time;
+            if result.is_ok() || !session.was_in_the_way || session.may_be_stored || !has_tries {
                 return result;
             }
             drop(session);

@@ -108,7 +108,7 @@ impl Session {
         else {
             return Ok(None);
         };
-        link.read(&cluster, &self.holder, database)?;
+        link.read(&cluster, &self.holder, database, None)?;
         let table = cluster.layout().table(batch.model)?;
         let mut own = HashSet::new();
         for before in batches.iter().take(missed).filter(|before| before.model == batch.model) {

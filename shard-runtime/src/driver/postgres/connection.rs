@@ -6,16 +6,18 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join;
-use tokio_postgres::config::Config;
+use futures_util::future::{join, try_join};
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Statement};
 
 use super::encryption::Encryptor;
-use super::errors::from_postgres;
+use super::errors::{demoted, from_postgres};
 use super::executor::{Blocked, Executor};
+use super::hosts::{Hosts, Route};
 use super::preparation::Preparation;
 use super::statement::PostgresStatement;
 use crate::driver::{
@@ -31,16 +33,25 @@ const STATEMENTS: usize = 256;
 /// The first parameter that a statement may not have.
 const ONE_TOO_MANY: &str = "$65536";
 
-/// How long a statement that nobody wants any more may go on before it is cancelled, and how long cancelling may take.
-const RUNNING_OUT: Duration = Duration::from_millis(20);
-const CANCELLING: Duration = Duration::from_secs(10);
+/// How long a statement whose rows are not read any more may run on before it is cancelled: about the time that cancelling
+/// costs.
+const RUNNING_OUT: Duration = Duration::from_millis(3);
 
-/// What catches a cancellation that came too late for its statement, so that it does not hit the next one.
-const TRAP: &str = "SELECT pg_sleep(0.5)";
+/// How long stopping a statement may take, and the server's answer to the request, if the deadline of the caller is over
+/// already.
+const STOPPING_LATE: Duration = Duration::from_secs(1);
+const ANSWERING_LATE: Duration = Duration::from_millis(500);
+
+/// How long stopping a statement may take otherwise. A connection whose statement is not stopped by then is closed.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// How long a server may take to roll a transaction back. One that takes longer does not answer: closing the connection
+/// rolls back, too.
+const ROLLING_BACK: Duration = Duration::from_secs(1);
 
 /// Said before a transaction is ended: fails where a statement of it has failed. PostgreSQL itself would roll back then,
 /// and answer that it has done so, which is no error.
-const IS_WHOLE: &str = "SELECT";
+pub(super) const IS_WHOLE: &str = "SELECT";
 
 /// The savepoint before each statement of a transaction that writes, and before the second of one that reads, whose
 /// snapshot stays: without it PostgreSQL would give up the whole transaction for one statement. The first statement needs
@@ -66,6 +77,10 @@ pub(super) struct PostgresConnection {
     client: Client,
     executor: Executor,
     encryptor: Encryptor,
+    /// Where a cancel request has to go.
+    route: Route,
+    /// Whether the server has refused to begin a transaction that writes.
+    is_demoted: Arc<AtomicBool>,
     statements: RefCell<HashMap<String, Statement>>,
     state: Cell<State>,
     deadline: Cell<Option<Instant>>,
@@ -75,20 +90,25 @@ pub(super) struct PostgresConnection {
 }
 
 impl PostgresConnection {
-    pub(super) fn connect(config: &Config, encryptor: Encryptor, busy_timeout: Duration) -> Result<Self> {
+    pub(super) fn connect(
+        hosts: &Hosts,
+        encryptor: &Encryptor,
+        end: Instant,
+        busy_timeout: Duration,
+    ) -> Result<Self> {
         let executor = Executor::new()?;
-        let client = encryptor.connect(config, &executor)?;
-        let (statements, state, deadline) = (RefCell::default(), Cell::new(State::Idle), Cell::new(None));
-        let blocked = RefCell::default();
+        let (client, route) = executor.wait(hosts.connect(encryptor, end))?;
         Ok(PostgresConnection {
             client,
             executor,
-            encryptor,
-            statements,
-            state,
-            deadline,
+            encryptor: encryptor.clone(),
+            route,
+            is_demoted: Arc::default(),
+            statements: RefCell::default(),
+            state: Cell::new(State::Idle),
+            deadline: Cell::new(None),
             busy_timeout,
-            blocked,
+            blocked: RefCell::default(),
         })
     }
 
@@ -157,13 +177,18 @@ impl PostgresConnection {
                 Some(format!("{before}SAVEPOINT {GUARD}"))
             }
         };
-        let client = &self.client;
+        let (client, is_demoted) = (&self.client, &self.is_demoted);
         async move {
             match ahead {
                 None => work.await,
                 Some(ahead) => {
-                    let (said, done) = join(client.batch_execute(&ahead), work).await;
-                    said?;
+                    let (begun, done) = join(client.batch_execute(&ahead), work).await;
+                    begun.inspect_err(|error| {
+                        // Only a server in recovery does not know transactions that write. Its message is translated.
+                        if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
+                            is_demoted.store(true, Ordering::Relaxed);
+                        }
+                    })?;
                     done
                 }
             }
@@ -174,11 +199,14 @@ impl PostgresConnection {
         &self.client
     }
 
-    /// Brings the transaction back to where it was before a statement that has failed, and answers its error.
+    /// Brings the transaction back to where it was before a statement that has failed, and returns its error. A connection
+    /// whose server is gone or has become a standby is broken.
     pub(super) fn failed(&self, error: Error) -> Error {
+        let error = self.noticed(error);
         let done = match self.state.get() {
+            State::Broken => return error,
             _ if self.client.is_closed() => Err(()),
-            State::Idle | State::Wanted(_) | State::Broken => Ok(()),
+            State::Idle | State::Wanted(_) => Ok(()),
             State::First(transaction) => {
                 self.say("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
             }
@@ -191,6 +219,21 @@ impl PostgresConnection {
         error
     }
 
+    /// Breaks the connection if an error says that its server is gone, or does not take writes any more; returns the error.
+    fn noticed(&self, error: Error) -> Error {
+        let only_reads =
+            matches!(self.state.get(), State::First(Transaction::Read) | State::Open(Transaction::Read, _));
+        let error = match error.kind() {
+            _ if self.is_demoted.swap(false, Ordering::Relaxed) => demoted(error),
+            // In a transaction that reads it is the statement that is at fault.
+            ErrorKind::ReadOnly if !only_reads => demoted(error),
+            ErrorKind::ConnectionLost => error,
+            _ => return error,
+        };
+        self.state.set(State::Broken);
+        error
+    }
+
     /// Ends the transaction with its effects, now or later. What is lost before its answer has come may have been done.
     fn end(&self, sql: &str) -> Result<()> {
         // What was lost before it was asked for is no doubt.
@@ -199,12 +242,12 @@ impl PostgresConnection {
         let ended = self.executor.wait(self.client.batch_execute(&format!("{IS_WHOLE}; {sql}")));
         self.state.set(State::Idle);
         let Err(error) = ended.map_err(from_postgres) else { return Ok(()) };
+        let error = self.noticed(error);
         if error.kind() == ErrorKind::ConnectionLost {
-            self.state.set(State::Broken);
             let said = format!("the connection was lost before the server had answered: {error}");
             return Err(Error::new(ErrorKind::InDoubt, said).with_source(error));
         }
-        if self.say("ROLLBACK").is_err() {
+        if self.state.get() != State::Broken && self.say("ROLLBACK").is_err() {
             self.state.set(State::Broken);
         }
         Err(error)
@@ -228,30 +271,53 @@ impl PostgresConnection {
         });
     }
 
+    /// Runs a statement that every server answers at once. One that does not is given up.
     fn say(&self, sql: &str) -> Result<(), ()> {
-        self.executor.wait(self.client.batch_execute(sql)).map_err(|_| ())
+        self.say_within(STOPPING, sql).map_err(drop)
     }
 
-    /// Ends a statement that is under way and that nobody wants any more: `rest` waits for its end.
+    fn say_within(&self, time: Duration, sql: &str) -> Result<()> {
+        let client = &self.client;
+        match self.executor.wait(async move { timeout(time, client.batch_execute(sql)).await }) {
+            Ok(done) => done.map_err(from_postgres),
+            Err(_) => {
+                let said =
+                    format!("the server did not answer {sql} within {time:?}; the connection is closed");
+                Err(Error::new(ErrorKind::ConnectionLost, said))
+            }
+        }
+    }
+
+    /// Ends a statement that is under way and whose answer is not wanted any more: `rest` waits for its end. A connection
+    /// on which that takes too long is broken, and is closed without waiting for its server.
     pub(super) fn give_up(&self, rest: impl Future<Output = Result<(), tokio_postgres::Error>> + Send) {
-        let token = self.client.cancel_token();
-        let (client, encryptor) = (&self.client, &self.encryptor);
+        let is_late = self.deadline.get().is_some_and(|deadline| deadline <= Instant::now());
+        if is_late && self.state.get() == State::Idle {
+            // There is no transaction that a wait could save.
+            return self.state.set(State::Broken);
+        }
+        let (answering, stopping) =
+            if is_late { (ANSWERING_LATE, STOPPING_LATE) } else { (STOPPING, STOPPING) };
+        let (token, route, encryptor) =
+            (self.client.cancel_token(), self.route.clone(), self.encryptor.clone());
         let ended = self.executor.wait(async move {
             let mut rest = pin!(rest);
-            if let Ok(ended) = tokio::time::timeout(RUNNING_OUT, rest.as_mut()).await {
+            if let Ok(ended) = timeout(RUNNING_OUT, rest.as_mut()).await {
                 return Some(ended);
             }
-            let cancelled = tokio::time::timeout(CANCELLING, async {
-                encryptor.cancel(&token).await;
-                let ended = rest.await;
-                let is_cancelled =
-                    |error: &tokio_postgres::Error| error.code() == Some(&SqlState::QUERY_CANCELED);
-                match ended.as_ref().is_err_and(is_cancelled) {
-                    true => ended,
-                    false => client.batch_execute(TRAP).await.and(ended),
+            let cancelling = async {
+                match timeout(answering, encryptor.cancel_beside(token, route)).await {
+                    Ok(Ok(())) => Ok(()),
+                    // The request may arrive at any time, and stop another statement then.
+                    Ok(Err(_)) | Err(_) => Err(()),
                 }
-            });
-            cancelled.await.ok()
+            };
+            // At once: a server that sends rows takes no notice of the request before they are read.
+            let both = try_join(cancelling, async { Ok(rest.await) });
+            match timeout(stopping, both).await {
+                Ok(Ok(((), ended))) => Some(ended),
+                Ok(Err(())) | Err(_) => None,
+            }
         });
         match ended {
             Some(Ok(())) => {}
@@ -372,8 +438,15 @@ impl Connection for PostgresConnection {
             }
             State::Idle | State::Broken | State::Open(..) => String::new(),
         };
-        let said = self.executor.wait(self.client.batch_execute(&format!("{ahead}{sql}")));
-        said.map_err(|error| self.failed(from_postgres(error)))
+        let sql = format!("{ahead}{sql}");
+        match self.executor.wait_until(self.deadline.get(), self.client.batch_execute(&sql)) {
+            Ok(done) => done.map_err(|error| self.failed(from_postgres(error))),
+            Err(stopped) => {
+                // How far the server has come is not known.
+                self.state.set(State::Broken);
+                Err(stopped)
+            }
+        }
     }
 
     fn begin(&self, transaction: Transaction) -> Result<()> {
@@ -435,11 +508,8 @@ impl Connection for PostgresConnection {
                 Ok(())
             }
             State::First(Transaction::Write) | State::Open(Transaction::Write, _) => {
-                let undone = self.executor.wait(self.client.batch_execute("ROLLBACK"));
-                undone.map_err(|error| {
-                    self.state.set(State::Broken);
-                    from_postgres(error)
-                })
+                let undone = self.say_within(ROLLING_BACK, "ROLLBACK");
+                undone.inspect_err(|_| self.state.set(State::Broken))
             }
             State::Broken => {
                 self.state.set(State::Broken);
@@ -478,6 +548,10 @@ impl Connection for PostgresConnection {
         }
         self.hear();
         !self.client.is_closed()
+    }
+
+    fn has_lost_its_server(&self) -> bool {
+        self.state.get() == State::Broken || self.client.is_closed()
     }
 
     fn columns(&self, table: &str) -> Result<Vec<ActualColumn>> {

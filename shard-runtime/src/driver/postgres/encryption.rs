@@ -1,23 +1,31 @@
 //! Whether the way to a server is encrypted. What encrypts also verifies: that an authority that is trusted has signed
 //! the server's certificate, and that it is for the host that the URL names.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 #[cfg(unix)]
 use tokio_postgres::config::Host;
 use tokio_postgres::config::{Config, SslMode};
-use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{CancelToken, Client, NoTls, Socket};
 #[cfg(feature = "tls")]
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::CONNECTING;
 use super::errors::from_postgres;
 use super::executor::Executor;
+use super::hosts::Route;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a server that was reached may take to let somebody in: so many times as long as reaching it may take.
-const ADMITTING: u32 = 2;
+/// How long a cancel request may take on its way to the server.
+const CANCELLING: Duration = Duration::from_secs(10);
 
 /// What a URL says of encryption, as it is written.
 #[derive(Clone, Copy, Default)]
@@ -160,41 +168,134 @@ pub(super) enum Encryptor {
 }
 
 impl Encryptor {
-    /// Connects to a server; what the connection does is done beside whatever the executor waits for.
-    pub(super) fn connect(&self, config: &Config, executor: &Executor) -> Result<Client> {
+    /// Connects to a server, in the context of an event loop, which carries the connection's messages from then on.
+    pub(super) async fn connect(&self, config: &Config) -> Result<Client> {
         match self {
-            Encryptor::Nothing => connect(config, executor, NoTls),
+            Encryptor::Nothing => connect(config, NoTls).await,
             #[cfg(feature = "tls")]
-            Encryptor::Tls(tls) => connect(config, executor, tls.clone()),
+            Encryptor::Tls(tls) => connect(config, tls.clone()).await,
         }
     }
 
-    /// Asks the server to stop what a connection runs, on another one.
-    pub(super) async fn cancel(&self, token: &CancelToken) {
-        // Where it does not arrive, the statement comes to its end.
-        let _ = match self {
-            Encryptor::Nothing => token.cancel_query(NoTls).await,
-            #[cfg(feature = "tls")]
-            Encryptor::Tls(tls) => token.cancel_query(tls.clone()).await,
+    /// Asks the server to stop what a connection runs, on another one, and waits until the server has closed that: from
+    /// then on the request has had its effect, or has none any more.
+    ///
+    /// The server's process that takes the request sends the signal and then ends, which closes the connection. A
+    /// backend in whose queue a signal is handles it before it reads another message, and one that waits for a message
+    /// ignores it. So whatever is sent to the backend after this has returned is not cancelled by it. `libpq` relies on
+    /// the same.
+    ///
+    /// # Errors
+    /// Where it is not known whether the request has had its effect.
+    async fn cancel(&self, token: &CancelToken, route: &Route) -> io::Result<()> {
+        match route {
+            Route::Tcp { address, name } => {
+                let stream = TcpStream::connect(address).await?.into_std()?;
+                let (asks, closes) = (stream.try_clone()?, TcpStream::from_std(stream)?);
+                self.ask(token, Undivided(TcpStream::from_std(asks)?), name).await?;
+                closed(closes).await
+            }
+            #[cfg(unix)]
+            Route::Unix { folder, port } => {
+                let stream =
+                    tokio::net::UnixStream::connect(Route::socket(folder, *port)).await?.into_std()?;
+                let (asks, closes) = (stream.try_clone()?, tokio::net::UnixStream::from_std(stream)?);
+                self.ask(token, Undivided(tokio::net::UnixStream::from_std(asks)?), "").await?;
+                closed(closes).await
+            }
+        }
+    }
+
+    /// [Cancels](Encryptor::cancel) on a thread of its own. The event loop of a connection that receives rows would look
+    /// after another one too seldom; and a request that its caller has given up still goes its way.
+    ///
+    /// # Errors
+    /// As [`Encryptor::cancel`].
+    pub(super) async fn cancel_beside(self, token: CancelToken, route: Route) -> io::Result<()> {
+        let (sender, done) = oneshot::channel();
+        let cancel = move || {
+            let executor = Executor::new().map_err(io::Error::other)?;
+            executor.wait(async { timeout(CANCELLING, self.cancel(&token, &route)).await })?
         };
+        std::thread::Builder::new().name("sharded-cancel".to_owned()).spawn(move || {
+            // The caller may have given it up.
+            let _ = sender.send(cancel());
+        })?;
+        done.await.map_err(io::Error::other)?
+    }
+
+    async fn ask<S>(&self, token: &CancelToken, stream: S, name: &str) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let asked = match self {
+            Encryptor::Nothing => token.cancel_query_raw(stream, NoTls).await,
+            #[cfg(feature = "tls")]
+            Encryptor::Tls(tls) => {
+                let tls = MakeTlsConnect::<S>::make_tls_connect(&mut tls.clone(), name)
+                    .map_err(io::Error::other)?;
+                token.cancel_query_raw(stream, tls).await
+            }
+        };
+        // Without TLS there is no name to verify.
+        let _ = name;
+        asked.map_err(io::Error::other)
     }
 }
 
-fn connect<T>(config: &Config, executor: &Executor, tls: T) -> Result<Client>
+/// A stream that is not closed in one direction alone. `tokio-postgres` would do that to a cancel request's, and a proxy on
+/// the way may take it for the end of both, and close it before the server has.
+struct Undivided<S>(S);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Undivided<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Undivided<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
+    }
+}
+
+/// Waits until the other side has closed a connection.
+async fn closed(mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
+    let mut bytes = [0; 64];
+    loop {
+        match stream.read(&mut bytes).await {
+            Ok(0) => return Ok(()),
+            // The end of TLS, which nobody reads.
+            Ok(_) => {}
+            // A server that closes before it has read all says it so.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn connect<T>(config: &Config, tls: T) -> Result<Client>
 where
-    T: MakeTlsConnect<Socket, Stream: Send + 'static> + Send,
-    T::TlsConnect: TlsConnect<Socket, Future: Send> + Send,
+    T: MakeTlsConnect<Socket, Stream: Send + 'static>,
 {
-    let places = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
-    let reaching = config.get_connect_timeout().copied().unwrap_or(CONNECTING);
-    let patience = reaching.saturating_mul(places.saturating_add(ADMITTING));
-    let connecting = async { tokio::time::timeout(patience, config.connect(tls)).await };
-    let Ok(connected) = executor.wait(connecting) else {
-        let said = format!("the server was reached and has let nobody in for {patience:?}");
-        return Err(Error::new(ErrorKind::ConnectionLost, said));
-    };
-    let (client, connection) = connected.map_err(from_postgres)?;
-    executor.spawn(async move {
+    let (client, connection) = config.connect(tls).await.map_err(from_postgres)?;
+    tokio::spawn(async move {
         // How it ends is told to whoever waits for an answer.
         let _ = connection.await;
     });

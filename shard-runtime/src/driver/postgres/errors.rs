@@ -13,6 +13,10 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
         }
         let kind = match error.code() {
             _ if is_about_trust(&error) => ErrorKind::Configuration,
+            _ if is_not_writable(&error) => {
+                let said = "the server does not serve what `target_session_attrs` asks for";
+                return Error::new(ErrorKind::ReadOnly, said).with_source(error).transient();
+            }
             _ if error.is_closed() || is_about_the_way(&error) => ErrorKind::ConnectionLost,
             _ => ErrorKind::Database,
         };
@@ -32,8 +36,20 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     }
 }
 
+/// The error of a server that does not take writes: a standby, or a primary that a failover has made one. Another
+/// connection may reach the new primary, so that it is worth trying again.
+pub(super) fn demoted(error: Error) -> Error {
+    let said = format!("the server takes no writes, it is a standby or became one: {error}");
+    Error::new(ErrorKind::ReadOnly, said).with_source(error).transient()
+}
+
 fn text_of(said: &DbError, kind: ErrorKind) -> String {
     match kind {
+        ErrorKind::Busy if said.code().code() == "53300" => format!(
+            "the server has no connection left: {}; close connections of other programs, raise its \
+             `max_connections`, or lower the cluster's `connections`",
+            said.message()
+        ),
         ErrorKind::TimedOut => "the statement took longer than the session's timeout".to_owned(),
         // The detail names the key.
         ErrorKind::Unique | ErrorKind::ForeignKey => match said.detail() {
@@ -103,6 +119,14 @@ fn is_about_trust(error: &tokio_postgres::Error) -> bool {
     error.to_string().starts_with("error performing TLS handshake") && !is_the_networks
 }
 
+/// Whether a server was reached that is not of the kind that `target_session_attrs` asks for.
+fn is_not_writable(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| {
+        cause.kind() == std::io::ErrorKind::PermissionDenied && cause.raw_os_error().is_none()
+    })
+}
+
 /// Whether the network is at fault.
 fn is_about_the_way(error: &tokio_postgres::Error) -> bool {
     let mut cause = std::error::Error::source(error);
@@ -133,11 +157,12 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "XX001" | "XX002" => ErrorKind::Corrupt,
         "42P01" | "42703" | "42704" => ErrorKind::Schema,
         "3D000" | "3F000" => ErrorKind::Missing,
-        "28000" | "28P01" => ErrorKind::Configuration,
         "25P03" | "57P01" | "57P02" | "57P03" | "57P05" => ErrorKind::ConnectionLost,
         "54000" | "54001" | "54011" | "54023" => ErrorKind::TooManyValues,
         _ => match code.get(..2) {
             Some("08") => ErrorKind::ConnectionLost,
+            // A login that is refused is refused again.
+            Some("28") => ErrorKind::Configuration,
             Some("22") => ErrorKind::Value,
             _ if code == "23514" => ErrorKind::Value,
             _ => ErrorKind::Database,

@@ -67,11 +67,6 @@ impl Executor {
         self.stop.is_asked.store(false, Ordering::Release);
     }
 
-    /// Runs something beside whatever is waited for.
-    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(future);
-    }
-
     /// Waits for something.
     pub(super) fn wait<F: Future<Output: Send> + Send>(&self, future: F) -> F::Output {
         let blocked = self.blocked.borrow().clone();

@@ -8,6 +8,7 @@ mod connection;
 mod encryption;
 mod errors;
 mod executor;
+mod hosts;
 mod preparation;
 mod rows;
 mod statement;
@@ -16,10 +17,10 @@ mod values;
 use std::ffi::OsString;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
-use tokio_postgres::config::{Config, Host};
+use tokio_postgres::config::Config;
 
 use super::{Address, Connection, Driver, Mode, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,8 +28,10 @@ use crate::sql::Dialect;
 use connection::PostgresConnection;
 pub(crate) use encryption::Asked;
 use encryption::{Encryption, Encryptor};
+use hosts::Hosts;
 
-/// How long connecting may take, unless the URL says another time.
+/// How long connecting to a host may take until a session can use the connection, unless the URL has a
+/// `connect_timeout`.
 const CONNECTING: Duration = Duration::from_secs(10);
 
 /// When a server is given up that does not answer any more, unless the URL says it otherwise: after this time without a
@@ -75,22 +78,24 @@ impl PostgresSource {
         Ok(PostgresSource { config, encryption, schema })
     }
 
-    /// What tells these tables from those of another URL, as far as that is known without a connection.
+    /// What tells these tables from those of another URL, as far as that is known without a connection: the hosts, in
+    /// whichever order, the database and the schema. The hosts of one URL are one database.
     pub(crate) fn identity(&self) -> String {
         let database = self.config.get_dbname().or(self.config.get_user());
-        format!("{:?} {:?} {database:?} {:?}", self.config.get_hosts(), self.config.get_ports(), self.schema)
+        let mut hosts: Vec<String> = hosts::targets(&self.config)
+            .iter()
+            .map(|target| format!("{}:{}", target.name(), target.port()))
+            .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        format!("{hosts:?} {database:?} {:?}", self.schema)
     }
 
     fn address(&self) -> Address {
-        let mut hosts = self.config.get_hosts().iter().map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            #[cfg(unix)]
-            Host::Unix(path) => path.display().to_string(),
-        });
         let password = self.config.get_password().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         Address {
-            host: hosts.next().unwrap_or_default(),
-            port: self.config.get_ports().first().copied().unwrap_or(5432),
+            hosts: hosts::targets(&self.config).iter().map(|target| (target.name(), target.port())).collect(),
+            attributes: hosts::session_attributes(&self.config),
             database: self.config.get_dbname().or(self.config.get_user()).unwrap_or_default().to_owned(),
             schema: self.schema.clone(),
             user: self.config.get_user().unwrap_or_default().to_owned(),
@@ -99,16 +104,18 @@ impl PostgresSource {
         }
     }
 
-    /// The server, the database and the schema, without who logs in.
+    /// The hosts, the database and the schema, without the user and the password.
     fn describe(&self) -> String {
-        let Address { host, port, database, .. } = self.address();
+        let Address { hosts, database, .. } = self.address();
+        let hosts: Vec<String> = hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
         let schema = self.schema.as_ref().map_or_else(String::new, |schema| format!("?schema={schema}"));
-        format!("postgres://{host}:{port}/{database}{schema}")
+        format!("postgres://{}/{database}{schema}", hosts.join(","))
     }
 }
 
 pub(crate) struct PostgresDriver {
     source: PostgresSource,
+    hosts: Hosts,
     encryptor: OnceCell<Encryptor>,
     busy_timeout: Duration,
     synchronous: Synchronous,
@@ -116,7 +123,21 @@ pub(crate) struct PostgresDriver {
 
 impl PostgresDriver {
     pub(crate) fn new(source: PostgresSource, busy_timeout: Duration, synchronous: Synchronous) -> Self {
-        PostgresDriver { source, encryptor: OnceCell::new(), busy_timeout, synchronous }
+        let hosts = Hosts::new(&source.config);
+        PostgresDriver { source, hosts, encryptor: OnceCell::new(), busy_timeout, synchronous }
+    }
+
+    /// An error of connecting, which says to what. If the time of `connect_timeout` is over, the server is lost; if the
+    /// caller's is, it is the caller's timeout.
+    fn not_connected(&self, error: Error, deadline: Option<Instant>) -> Error {
+        let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let kind = match error.kind() {
+            ErrorKind::ConnectionLost | ErrorKind::TimedOut if is_over => ErrorKind::TimedOut,
+            ErrorKind::TimedOut => ErrorKind::ConnectionLost,
+            kind => kind,
+        };
+        let said = format!("connecting to {} failed: {error}", self.source.describe());
+        Error::new(kind, said).with_source(error)
     }
 }
 
@@ -125,14 +146,21 @@ impl Driver for PostgresDriver {
         Dialect::Postgres
     }
 
-    fn connect(&self, mode: Mode) -> Result<Box<dyn Connection>> {
-        let encryptor = self.encryptor.get_or_try_init(|| self.source.encryption.encryptor())?.clone();
-        let connected = PostgresConnection::connect(&self.source.config, encryptor, self.busy_timeout);
-        let connection = connected.map_err(|error| {
-            let said = format!("{} cannot be connected to: {error}", self.source.describe());
-            Error::new(error.kind(), said).with_source(error)
-        })?;
-        connection.settle(self.source.schema.as_deref(), self.synchronous, mode)?;
+    fn connect(&self, mode: Mode, deadline: Option<Instant>) -> Result<Box<dyn Connection>> {
+        let encryptor = self.encryptor.get_or_try_init(|| self.source.encryption.encryptor())?;
+        let latest = Instant::now() + self.hosts.patience();
+        let end = deadline.map_or(latest, |deadline| deadline.min(latest));
+        let connection = PostgresConnection::connect(&self.hosts, encryptor, end, self.busy_timeout)
+            .map_err(|error| self.not_connected(error, deadline))?;
+        // Other processes that make the same schema are waited for.
+        connection.set_deadline(Some(end).filter(|_| mode == Mode::Open));
+        connection.settle(self.source.schema.as_deref(), self.synchronous, mode).map_err(
+            |error| match error.kind() {
+                ErrorKind::TimedOut => self.not_connected(error, deadline),
+                _ => error,
+            },
+        )?;
+        connection.set_deadline(deadline);
         Ok(Box::new(connection))
     }
 
@@ -223,5 +251,12 @@ mod tests {
         assert_eq!(one.identity(), source("postgres://b:y@host/db", "s").identity());
         assert_ne!(one.identity(), source("postgres://a:x@host/db", "t").identity());
         assert_ne!(one.identity(), source("postgres://a:x@host:5433/db", "s").identity());
+        let standard = source("postgres://a:x@host:5432/db", "s");
+        assert_eq!(one.identity(), standard.identity(), "the port that is meant anyway");
+        // The servers of a URL are one database, in whichever order.
+        let several = source("postgres://a:x@h1:1,h2:2/db?target_session_attrs=read-write", "s");
+        assert_eq!(several.identity(), source("postgres://a:x@h2:2,h1:1/db", "s").identity());
+        assert_ne!(several.identity(), source("postgres://a:x@h1:2,h2:1/db", "s").identity());
+        assert_eq!(several.describe(), "postgres://h1:1,h2:2/db?schema=s");
     }
 }

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use futures_util::{Stream as _, StreamExt as _};
+use futures_util::Stream as _;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Row, RowStream, Statement};
 
-use super::connection::PostgresConnection;
+use super::connection::{IS_WHOLE, PostgresConnection};
 use super::errors::from_postgres;
 use super::values::{Encoded, Raw};
 use crate::driver::Cursor;
@@ -130,7 +130,7 @@ impl<'c> PostgresRows<'c> {
                 let error = from_postgres(error);
                 let is_ours = self.connection.deadline().is_some();
                 Err(self.connection.failed(match error.kind() {
-                    // Somebody else has cancelled it, or what was to cancel the statement before it came too late.
+                    // Another program has cancelled it: a request of our own never outlives its statement.
                     ErrorKind::TimedOut if !is_ours => {
                         Error::new(ErrorKind::Busy, "the statement was cancelled on its server")
                             .with_source(error)
@@ -151,16 +151,17 @@ impl<'c> PostgresRows<'c> {
             Stage::Ended(_) => return,
             stage => stage,
         };
+        let client = self.connection.client();
         self.connection.give_up(async move {
-            let mut stream = match rest {
+            let stream = match rest {
                 Stage::Sent(beginning) => Box::pin(beginning.await?),
                 Stage::Streaming(stream) => stream,
                 Stage::Ended(_) => return Ok(()),
             };
-            while let Some(row) = stream.next().await {
-                row?;
-            }
-            Ok(())
+            // Rows that have no reader are passed over without being looked at; there may be megabytes of them on the
+            // way. The next answer tells that they are over, and whether the transaction is whole.
+            drop(stream);
+            client.batch_execute(IS_WHOLE).await
         });
     }
 }
@@ -170,9 +171,11 @@ fn is_stale(error: &Error) -> bool {
     let source = std::error::Error::source(error);
     let said = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
     let code = said.and_then(tokio_postgres::Error::code);
-    [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME]
-        .iter()
-        .any(|stale| code == Some(stale))
+    // A standby that refuses to begin a transaction calls it a feature, too.
+    error.kind() != ErrorKind::ReadOnly
+        && [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME]
+            .iter()
+            .any(|stale| code == Some(stale))
 }
 
 impl Drop for PostgresRows<'_> {

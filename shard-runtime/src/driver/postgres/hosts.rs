@@ -1,0 +1,331 @@
+//! The servers that a URL names, and connecting to the first of them that serves.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+#[cfg(unix)]
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+use tokio_postgres::Client;
+use tokio_postgres::config::{Config, Host, LoadBalanceHosts, TargetSessionAttrs};
+
+use super::CONNECTING;
+use super::encryption::Encryptor;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The servers of a URL. One of them serves at a time; after a failover it is another one.
+pub(super) struct Hosts {
+    /// The URL's settings without its hosts.
+    settings: Config,
+    hosts: Vec<Target>,
+    /// The host that served last: the next connection tries it first.
+    last: AtomicUsize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    host: Host,
+    /// The address of `hostaddr=`, which is connected to instead of the name.
+    address: Option<IpAddr>,
+    port: u16,
+}
+
+/// The address of a server that a connection was made to. A cancel request has to reach the same server, so that it is not
+/// resolved anew.
+#[derive(Clone, Debug)]
+pub(super) enum Route {
+    Tcp {
+        address: SocketAddr,
+        name: String,
+    },
+    #[cfg(unix)]
+    Unix {
+        folder: PathBuf,
+        port: u16,
+    },
+}
+
+#[cfg(unix)]
+impl Route {
+    /// The socket of a server in this folder.
+    pub(super) fn socket(folder: &std::path::Path, port: u16) -> PathBuf {
+        folder.join(format!(".s.PGSQL.{port}"))
+    }
+}
+
+/// The hosts of a URL with their ports.
+pub(super) fn targets(config: &Config) -> Vec<Target> {
+    let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let port = |place: usize| ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
+    (0..hosts.len().max(addresses.len()))
+        .map(|place| {
+            let address = addresses.get(place).copied();
+            let named = hosts.get(place).cloned();
+            let host = named
+                .unwrap_or_else(|| Host::Tcp(address.map(|address| address.to_string()).unwrap_or_default()));
+            Target { host, address, port: port(place) }
+        })
+        .collect()
+}
+
+impl Target {
+    /// The host's name, or the folder of its socket.
+    pub(super) fn name(&self) -> String {
+        match &self.host {
+            Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            Host::Unix(folder) => folder.display().to_string(),
+        }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The addresses that it has now.
+    async fn resolve(&self) -> Result<Vec<Route>> {
+        let name = match &self.host {
+            Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            Host::Unix(folder) => {
+                return Ok(vec![Route::Unix { folder: folder.clone(), port: self.port }]);
+            }
+        };
+        let route = |address| Route::Tcp { address, name: name.clone() };
+        let known = self.address.or_else(|| name.parse::<IpAddr>().ok());
+        if let Some(address) = known {
+            return Ok(vec![route(SocketAddr::new(address, self.port))]);
+        }
+        let unknown = |error: std::io::Error| {
+            Error::new(ErrorKind::ConnectionLost, format!("resolving `{name}` failed: {error}"))
+                .with_source(error)
+        };
+        // A thread of its own: an event loop that is dropped waits for the threads that it has started itself.
+        let (sender, resolved) = oneshot::channel();
+        let asked = (name.clone(), self.port);
+        std::thread::Builder::new()
+            .name("sharded-resolver".to_owned())
+            .spawn(move || {
+                let _ = sender.send(asked.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
+            })
+            .map_err(unknown)?;
+        match resolved.await {
+            Ok(found) => Ok(found.map_err(unknown)?.into_iter().map(route).collect()),
+            Err(_) => Err(unknown(std::io::Error::other("the resolver ended"))),
+        }
+    }
+}
+
+impl Hosts {
+    pub(super) fn new(config: &Config) -> Self {
+        Hosts { settings: without_hosts(config), hosts: targets(config), last: AtomicUsize::new(0) }
+    }
+
+    /// The time that connecting may take, if every host is tried.
+    pub(super) fn patience(&self) -> Duration {
+        let hosts = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
+        self.per_host().saturating_mul(hosts.max(1))
+    }
+
+    fn per_host(&self) -> Duration {
+        self.settings.get_connect_timeout().copied().unwrap_or(CONNECTING)
+    }
+
+    /// Connects to the host that served last or, if that fails, to the others in their order. Each of them has
+    /// `connect_timeout`, and no more than its share of the time until `end`: one that does not answer leaves time for the
+    /// next.
+    ///
+    /// # Errors
+    /// Those of all hosts. [`ErrorKind::ReadOnly`] if a host was reached that does not serve `target_session_attrs`.
+    pub(super) async fn connect(&self, encryptor: &Encryptor, end: Instant) -> Result<(Client, Route)> {
+        let first = match self.settings.get_load_balance_hosts() {
+            LoadBalanceHosts::Random => random(),
+            _ => self.last.load(Ordering::Relaxed),
+        };
+        let mut failed: Vec<(&Target, Error)> = Vec::new();
+        for tried in 0..self.hosts.len() {
+            let place = first.wrapping_add(tried) % self.hosts.len();
+            let Some(target) = self.hosts.get(place) else { continue };
+            let now = Instant::now();
+            let until = share(now, end, self.hosts.len() - tried).min(now + self.per_host());
+            match self.connect_to(target, encryptor, until).await {
+                Ok(connected) => {
+                    self.last.store(place, Ordering::Relaxed);
+                    return Ok(connected);
+                }
+                Err(error) => failed.push((target, error)),
+            }
+        }
+        Err(together(failed))
+    }
+
+    async fn connect_to(
+        &self,
+        target: &Target,
+        encryptor: &Encryptor,
+        until: Instant,
+    ) -> Result<(Client, Route)> {
+        let began = Instant::now();
+        let late = |_| {
+            let said = format!("the server let nobody in within {:.1?}", began.elapsed());
+            Error::new(ErrorKind::ConnectionLost, said)
+        };
+        let routes = timeout_at(until.into(), target.resolve()).await.map_err(late)??;
+        let mut last = Error::new(ErrorKind::ConnectionLost, format!("`{}` has no address", target.name()));
+        for (tried, route) in routes.iter().enumerate() {
+            let config = self.config(target, route);
+            let end = share(Instant::now(), until, routes.len() - tried);
+            match timeout_at(end.into(), encryptor.connect(&config)).await.map_err(late) {
+                Ok(Ok(connected)) => return Ok((connected, route.clone())),
+                Ok(Err(error)) | Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The settings with one host, at this address.
+    fn config(&self, target: &Target, route: &Route) -> Config {
+        let mut config = self.settings.clone();
+        config.port(target.port);
+        match route {
+            Route::Tcp { address, name } => config.host(name).hostaddr(address.ip()),
+            #[cfg(unix)]
+            Route::Unix { folder, .. } => config.host_path(folder),
+        };
+        config
+    }
+}
+
+/// The end of the first of so many equal parts of the time from `now` to `end`.
+fn share(now: Instant, end: Instant, parts: usize) -> Instant {
+    let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
+    now + end.saturating_duration_since(now) / parts
+}
+
+/// The errors of all hosts as one, of the kind that says most about whether to try again: a server that is away may come
+/// back, and a login that is refused is refused again.
+fn together(failed: Vec<(&Target, Error)>) -> Error {
+    let rank = |error: &Error| match error.kind() {
+        ErrorKind::ReadOnly => 0,
+        ErrorKind::Busy => 1,
+        ErrorKind::ConnectionLost => 2,
+        _ => 3,
+    };
+    let all: Vec<String> =
+        failed.iter().map(|(target, error)| format!("{}:{}: {error}", target.name(), target.port)).collect();
+    let is_alone = all.len() == 1;
+    match failed.into_iter().map(|(_, error)| error).min_by_key(rank) {
+        Some(only) if is_alone => only,
+        Some(first) => {
+            Error::new(first.kind(), format!("no host serves ({})", all.join("; "))).with_source(first)
+        }
+        None => Error::new(ErrorKind::Configuration, "the PostgreSQL URL names no host"),
+    }
+}
+
+/// The settings of a URL without its hosts; a `Config` cannot forget them.
+fn without_hosts(config: &Config) -> Config {
+    let mut settings = Config::new();
+    if let Some(user) = config.get_user() {
+        settings.user(user);
+    }
+    if let Some(password) = config.get_password() {
+        settings.password(password);
+    }
+    if let Some(database) = config.get_dbname() {
+        settings.dbname(database);
+    }
+    if let Some(options) = config.get_options() {
+        settings.options(options);
+    }
+    if let Some(name) = config.get_application_name() {
+        settings.application_name(name);
+    }
+    if let Some(timeout) = config.get_connect_timeout() {
+        settings.connect_timeout(*timeout);
+    }
+    if let Some(timeout) = config.get_tcp_user_timeout() {
+        settings.tcp_user_timeout(*timeout);
+    }
+    if let Some(interval) = config.get_keepalives_interval() {
+        settings.keepalives_interval(interval);
+    }
+    if let Some(retries) = config.get_keepalives_retries() {
+        settings.keepalives_retries(retries);
+    }
+    settings
+        .keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .channel_binding(config.get_channel_binding())
+        .load_balance_hosts(config.get_load_balance_hosts())
+        .target_session_attrs(config.get_target_session_attrs());
+    settings
+}
+
+/// How `target_session_attrs` is written; `None` if any server will do.
+pub(super) fn session_attributes(config: &Config) -> Option<&'static str> {
+    match config.get_target_session_attrs() {
+        TargetSessionAttrs::ReadWrite => Some("read-write"),
+        TargetSessionAttrs::ReadOnly => Some("read-only"),
+        _ => None,
+    }
+}
+
+fn random() -> usize {
+    use std::hash::{BuildHasher as _, RandomState};
+    // Half of it, so that nothing overflows where places are added.
+    RandomState::new().hash_one(0) as usize / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::str::FromStr as _;
+
+    use super::super::executor::Executor;
+    use super::*;
+
+    #[test]
+    fn settings_are_kept_without_their_hosts() {
+        let url = "postgres://u:p@h1:1,h2:2/db?options=-c%20x%3D1&application_name=n&connect_timeout=3\
+                   &target_session_attrs=read-write&keepalives_idle=5&load_balance_hosts=disable";
+        let config = Config::from_str(url).unwrap();
+        let mut again = without_hosts(&config);
+        assert!(again.get_hosts().is_empty() && again.get_ports().is_empty());
+        again.host("h1").host("h2").port(1).port(2);
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn a_port_is_for_its_host_or_for_all() {
+        let ports = |url: &str| -> Vec<(String, u16)> {
+            targets(&Config::from_str(url).unwrap()).iter().map(|at| (at.name(), at.port())).collect()
+        };
+        let named = |one: u16, other: u16| vec![("a".to_owned(), one), ("b".to_owned(), other)];
+        assert_eq!(ports("postgres://a:1,b:2/x"), named(1, 2));
+        assert_eq!(ports("host=a,b port=7 user=x"), named(7, 7));
+        assert_eq!(ports("postgres://a,b/x"), named(5432, 5432));
+        assert_eq!(ports("hostaddr=127.0.0.1 user=x"), [("127.0.0.1".to_owned(), 5432)]);
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_leaves_time_for_the_next() {
+        // Both accept connections, in the kernel, and say nothing.
+        let silent: Vec<TcpListener> =
+            (0..2).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let ports: Vec<u16> = silent.iter().map(|at| at.local_addr().unwrap().port()).collect();
+        let url = format!("postgres://u@127.0.0.1:{},127.0.0.1:{}/x", ports[0], ports[1]);
+        let hosts = Hosts::new(&Config::from_str(&url).unwrap());
+        let end = Instant::now() + Duration::from_millis(100);
+        let executor = Executor::new().unwrap();
+        let error = executor.wait(hosts.connect(&Encryptor::Nothing, end)).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::ConnectionLost);
+        for port in ports {
+            assert!(error.to_string().contains(&format!("127.0.0.1:{port}: ")), "{error}");
+        }
+    }
+}

@@ -163,6 +163,68 @@ impl Server {
         assert!(copied.success(), "{from} was not copied");
     }
 
+    /// Stops all processes of the server where they are, as `SIGSTOP` does, until it is [thawed](Server::thaw). Its
+    /// kernel goes on to accept connections.
+    #[cfg(target_os = "linux")]
+    pub fn freeze(&self) {
+        // The postmaster first: it starts no processes then.
+        self.signal("STOP", &[self.process.id()]);
+        self.signal("STOP", &children(self.process.id()));
+    }
+
+    /// Lets a server go on that was frozen.
+    #[cfg(target_os = "linux")]
+    pub fn thaw(&self) {
+        self.signal("CONT", &children(self.process.id()));
+        self.signal("CONT", &[self.process.id()]);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn signal(&self, signal: &str, processes: &[u32]) {
+        if processes.is_empty() {
+            return;
+        }
+        let numbers: Vec<String> = processes.iter().map(u32::to_string).collect();
+        let kill = format!("kill -s {signal} {}", numbers.join(" "));
+        // A process that has ended meanwhile is no error.
+        let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status().expect("sh runs");
+    }
+
+    /// Starts a standby of this server, which streams what this one commits. It is ready to be read from, and becomes a
+    /// primary with [`promote`](Server::promote).
+    pub fn standby(&self) -> Server {
+        let folder = TempDir::with_prefix("sharded-postgres-").expect("a temporary folder");
+        give(folder.path(), self.account);
+        let Server { programs, account, password, .. } = self;
+        base_backup(programs, folder.path(), *account, password, self.port);
+        let settings = self.settings.clone();
+        let (port, process) = launch(programs, folder.path(), *account, &settings);
+        let (programs, password) = (programs.clone(), password.clone());
+        let mut standby = Server { folder, programs, account: *account, password, settings, port, process };
+        standby.wait_until_ready().unwrap_or_else(|log| panic!("the standby did not start; its log:\n{log}"));
+        standby
+    }
+
+    /// Starts a server that was stopped anew, as a standby of another one, on the port that it had. What it has held
+    /// itself is gone.
+    pub fn become_standby_of(&mut self, primary: &Server) {
+        fs::remove_dir_all(self.folder.path().join("data")).expect("the old data is removed");
+        base_backup(&self.programs, self.folder.path(), self.account, &self.password, primary.port);
+        self.start_again();
+    }
+
+    /// Makes a standby a primary; comes back when it takes writes.
+    pub fn promote(&self) {
+        let mut promote = command(&self.programs, "pg_ctl");
+        run_as(&mut promote, self.account);
+        let promoted = promote
+            .current_dir(self.folder.path())
+            .args(["promote", "--silent", "--wait", "--pgdata=data"])
+            .status()
+            .expect("pg_ctl runs");
+        assert!(promoted.success(), "the standby was not promoted");
+    }
+
     /// Starts a server that was stopped, on the port that it had.
     pub fn start_again(&mut self) {
         self.process = launch_on(self.port, &self.programs, self.folder.path(), self.account, &self.settings);
@@ -191,11 +253,7 @@ impl Server {
 
     /// The same, or the message: the server may be down.
     pub fn try_psql(&self, sql: &str) -> Result<String, String> {
-        let programs = if holds(&self.programs, &["psql"]) {
-            self.programs.clone()
-        } else {
-            folder_with(&["psql"]).expect("psql is not installed, though a PostgreSQL server is")
-        };
+        let programs = folder_of_client(&self.programs, "psql");
         let script = NamedTempFile::new().expect("a temporary file");
         fs::write(&script, sql).expect("the statements are written down");
 
@@ -224,7 +282,8 @@ impl Server {
         loop {
             // The eighth line of that file is the server's state.
             let state = fs::read_to_string(&status).unwrap_or_default();
-            if state.lines().nth(7).map(str::trim) == Some("ready") {
+            // A standby that can be read from calls it `standby`.
+            if matches!(state.lines().nth(7).map(str::trim), Some("ready" | "standby")) {
                 return Ok(());
             }
             let ended = self.process.try_wait().expect("the server is our child");
@@ -242,6 +301,9 @@ impl Drop for Server {
         if !matches!(self.process.try_wait(), Ok(None)) {
             return;
         }
+        // A frozen one could not be stopped.
+        #[cfg(target_os = "linux")]
+        self.thaw();
         // An immediate stop takes the server's own children along. Killing is
         // for a server that cannot be asked; its children then notice.
         let mut stop = command(&self.programs, "pg_ctl");
@@ -275,6 +337,33 @@ fn initialize(programs: &Path, folder: &Path, account: Option<Account>, password
         .output()
         .expect("initdb runs");
     assert!(output.status.success(), "initdb: {}", said(&output));
+}
+
+/// The processes that a process has started.
+#[cfg(target_os = "linux")]
+fn children(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("the processes").flatten();
+    let is_child = |process: &u32| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        status
+            .lines()
+            .any(|line| line.strip_prefix("PPid:").is_some_and(|id| id.trim() == parent.to_string()))
+    };
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
+}
+
+/// Copies a running server to `data`, as a standby of it.
+fn base_backup(programs: &Path, folder: &Path, account: Option<Account>, password: &str, port: u16) {
+    let mut copy = command(&folder_of_client(programs, "pg_basebackup"), "pg_basebackup");
+    run_as(&mut copy, account);
+    let output = copy
+        .current_dir(folder)
+        .env("PGPASSWORD", password)
+        .args(["--pgdata=data", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+        .args(["--host=127.0.0.1", &format!("--port={port}"), &format!("--username={USER}")])
+        .output()
+        .expect("pg_basebackup runs");
+    assert!(output.status.success(), "pg_basebackup: {}", said(&output));
 }
 
 /// Starts the server on a port that is free at this moment, its output going
@@ -336,6 +425,15 @@ fn folder_with(names: &[&str]) -> Option<PathBuf> {
     env::split_paths(&path)
         .chain(versions.into_iter().rev().map(|version| version.join("bin")))
         .find(|folder| holds(folder, names))
+}
+
+/// The folder of one of the client's programs: that of the server's, or another one.
+fn folder_of_client(programs: &Path, name: &str) -> PathBuf {
+    match holds(programs, &[name]) {
+        true => programs.to_owned(),
+        false => folder_with(&[name])
+            .unwrap_or_else(|| panic!("{name} is not installed, though a PostgreSQL server is")),
+    }
 }
 
 fn holds(folder: &Path, names: &[&str]) -> bool {

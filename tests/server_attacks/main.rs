@@ -19,6 +19,8 @@ mod check;
 mod kills;
 #[path = "../postgres_server/mod.rs"]
 mod postgres_server;
+// Some of it is for `tests/failover`.
+#[allow(dead_code)]
 mod proxy;
 mod steps;
 mod unit;

@@ -1,8 +1,9 @@
-//! A proxy before each server that counts the requests of a client and springs a trap at one of them.
+//! A proxy before each server that counts the requests of a client and springs a trap at one of them, and that can be led
+//! to another server, as an address that moves with a failover.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 /// On which side of a step something happens.
@@ -53,6 +54,8 @@ pub struct Proxies {
     requests: Arc<Vec<AtomicUsize>>,
     answers: Arc<Vec<AtomicUsize>>,
     ports: Arc<Vec<u16>>,
+    /// The ports that new connections are led to.
+    servers: Arc<Vec<AtomicU16>>,
 }
 
 impl Proxies {
@@ -67,11 +70,13 @@ impl Proxies {
             requests: zeros(),
             answers: zeros(),
             ports: Arc::new(ports),
+            servers: Arc::new(servers.iter().map(|&server| AtomicU16::new(server)).collect()),
         };
-        for (place, (listener, &server)) in listeners.into_iter().zip(servers).enumerate() {
+        for (place, listener) in listeners.into_iter().enumerate() {
             let proxies = proxies.clone();
             std::thread::spawn(move || {
                 for client in listener.incoming() {
+                    let server = proxies.servers[place].load(Ordering::SeqCst);
                     proxies.connect(place, client.unwrap(), server);
                 }
             });
@@ -81,6 +86,16 @@ impl Proxies {
 
     pub fn ports(&self) -> &[u16] {
         &self.ports
+    }
+
+    /// Leads new connections to another server. Those that are open stay where they are.
+    pub fn lead_to(&self, place: usize, server: u16) {
+        self.servers[place].store(server, Ordering::SeqCst);
+    }
+
+    /// Closes all connections.
+    pub fn cut(&self) {
+        self.state.lock().unwrap().connections.drain(..).for_each(|stream| close(&stream));
     }
 
     /// Begins to count anew, with a trap or without.

@@ -31,6 +31,9 @@ const _: () = {
                 },
             )
         }
+        fn normalize(&mut self) -> ::core::result::Result<(), __rt::ValueError> {
+            ::core::result::Result::Ok(())
+        }
     }
     #[automatically_derived]
     impl __rt::ShardKey for Continent {

@@ -66,6 +66,26 @@ const _: () = {
         ) -> __rt::Result<__rt::ShardSet> {
             __rt::__private::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
         }
+        fn normalize(&mut self) -> __rt::Result<()> {
+            __rt::__private::at_column(
+                <Self as __rt::Sharded>::TABLE,
+                0,
+                <i64 as __rt::Storable>::normalize(&mut self.id),
+            )?;
+            __rt::__private::at_column(
+                <Self as __rt::Sharded>::TABLE,
+                1,
+                <Parent<
+                    WeatherLocation,
+                > as __rt::Storable>::normalize(&mut self.location),
+            )?;
+            __rt::__private::at_column(
+                <Self as __rt::Sharded>::TABLE,
+                2,
+                <f64 as __rt::Storable>::normalize(&mut self.temperature),
+            )?;
+            ::core::result::Result::Ok(())
+        }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
                 id: <i64 as __rt::Storable>::load(row, 0)?,

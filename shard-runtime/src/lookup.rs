@@ -55,12 +55,8 @@ impl Placed {
         Some(match (value, self.table.collation(self.column)) {
             (Value::Null, _) => return None,
             (Value::Text(text), Collation::NoCase) => Value::Text(text.to_ascii_lowercase().into()),
-            // A database without a type for it gives a UUID back as bytes.
-            (Value::Bytes(bytes), _) if kind == ColumnType::Uuid => match <[u8; 16]>::try_from(&**bytes) {
-                Ok(uuid) => Value::Uuid(uuid),
-                Err(_) => Value::Bytes(bytes.to_vec().into()),
-            },
-            (value, _) => value.clone().into_owned(),
+            // A value that is none of the column's stays as it is, and is found as nobody's.
+            (value, _) => value.clone().into_kind(kind).unwrap_or_else(|_| value.clone()).into_owned(),
         })
     }
 

@@ -79,6 +79,12 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// nowhere.
     fn execute_chooser(predicate: &Predicate, shards: &Shards) -> Result<ShardSet>;
 
+    /// Replaces every column's value by the one that a read of the row returns.
+    #[doc(hidden)]
+    fn normalize(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Reads a row, column by column in the order of [`Table::columns`].
     fn load(row: &Row<'_>) -> Result<Self>;
 
@@ -312,8 +318,22 @@ impl Row<'_> {
                 Some(column) => self.table.error_at(column, error),
                 None => Error::from(error).in_table(self.table.name),
             };
+            let error = match self.id().filter(|_| column != Some(self.table.id)) {
+                Some(id) => error.with_row(&id),
+                None => error,
+            };
             error.on_shard(self.shard.name())
         })
+    }
+
+    /// The row's id for a person, if the row has it.
+    fn id(&self) -> Option<String> {
+        let index = match self.columns {
+            None => Some(self.table.id),
+            Some(columns) => columns.iter().position(|column| *column == self.table.id),
+        };
+        let value = self.source.value(index?).ok()?;
+        Some(format!("{} {value}", self.table.columns.get(self.table.id)?.name))
     }
 }
 

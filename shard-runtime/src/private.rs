@@ -22,6 +22,11 @@ pub fn place_with<P: Sharded>(parent: &Parent<P>, shards: &Shards) -> Result<usi
     shards.place_of(parent.shard())
 }
 
+/// Names the table and the column in an error about the value in this column.
+pub fn at_column(table: &'static Table, column: usize, result: Result<(), ValueError>) -> Result<()> {
+    result.map_err(|error| table.error_at(column, error))
+}
+
 /// The shards to ask for an id that does not decide the shard.
 pub fn probe(loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet> {
     match loaded_from {
@@ -32,7 +37,7 @@ pub fn probe(loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet> {
 
 /// The shard to ask for an id that is the key.
 pub fn place_id<I: Field>(table: &'static Table, id: &I, shards: &Shards) -> Result<ShardSet> {
-    Ok(ShardSet::one(route::place_row(table, &[id.to_value()], shards)?))
+    Ok(ShardSet::one(route::place_row(table, &[id.stored_value()], shards)?))
 }
 
 /// The shards that a predicate leaves.

@@ -30,6 +30,9 @@ use crate::query::{
 use crate::route::too_deep;
 use crate::value::{ColumnType, Value};
 
+/// The function of every SQLite connection that gives the one text of a document.
+pub(crate) const DOCUMENT: &str = "sharded_document";
+
 /// A parameter: one value, or a list where SQL says "one of".
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Param<'q> {
@@ -315,7 +318,7 @@ impl<'s, 'q> Writer<'s, 'q> {
                     (true, crate::query::Operator::Equal) => self.sql.push_str("FALSE"),
                     (true, crate::query::Operator::NotEqual) => self.sql.push_str("TRUE"),
                     _ => {
-                        self.column(*column);
+                        self.left_side(*column);
                         self.sql.push(' ');
                         self.sql.push_str(operator.sql());
                         self.sql.push(' ');
@@ -335,7 +338,7 @@ impl<'s, 'q> Writer<'s, 'q> {
                 if values.is_empty() {
                     self.sql.push_str("FALSE");
                 } else {
-                    self.column(*column);
+                    self.left_side(*column);
                     self.list(values);
                 }
             }

@@ -191,7 +191,11 @@ impl<P: Sharded> Storable for Parent<P> {
     const TYPE: ColumnType = <P::Id as Field>::TYPE;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
-        self.id.to_value()
+        self.id.stored_value()
+    }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        Field::normalize(&mut self.id)
     }
 
     fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError> {

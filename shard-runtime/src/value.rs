@@ -3,6 +3,9 @@
 //! [`Field`] is implemented for every type that can be a column; [`Storable`] adds what a column may be
 //! besides a plain field: an `Option` of one, or a [`Parent`](crate::Parent). Nothing here does I/O.
 
+pub(crate) mod json;
+mod stored;
+
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
@@ -27,9 +30,10 @@ pub enum ColumnType {
     Bytes,
     /// A UUID, 16 bytes.
     Uuid,
-    /// A moment, in microseconds since 1970-01-01T00:00:00Z.
+    /// A moment, in microseconds since 1970-01-01T00:00:00Z, not before the year 4714 BC.
     Timestamp,
-    /// A JSON document.
+    /// A JSON document, compared and ordered as the text that PostgreSQL prints for `jsonb`, byte by byte: `1` and `1.0`
+    /// are two values, and the order of an object's keys says nothing.
     Json,
 }
 
@@ -204,6 +208,23 @@ pub trait Field: Sized + Send + Sync + 'static {
 
     /// The value that was stored. An error where it is not one of this type's.
     fn from_value(value: Value<'_>) -> Result<Self, ValueError>;
+
+    /// Replaces this value by the one that a read of its column returns: a `jiff::Timestamp` loses what is finer than a
+    /// microsecond. [`Session::add`](crate::Session::add), `save` and `update` do this to the row that they return.
+    ///
+    /// # Errors
+    /// Where the value cannot be stored, or could not be read again.
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        let stored = Self::from_value(self.stored_value()?)?;
+        *self = stored;
+        Ok(())
+    }
+
+    /// Returns the value in the one form that every database stores.
+    #[doc(hidden)]
+    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
+        self.to_value()?.into_stored()
+    }
 }
 
 /// What a struct's field may be: a [`Field`], an `Option` of one, or a [`Parent`](crate::Parent).
@@ -226,6 +247,9 @@ pub trait Storable: Sized + Send + Sync + 'static {
     const COLUMN: (ColumnType, bool) = (Self::TYPE, Self::NULLABLE);
     #[doc(hidden)]
     fn column_value(&self) -> Result<Value<'_>, ValueError>;
+    /// Replaces this value by the one that a read of its column returns.
+    #[doc(hidden)]
+    fn normalize(&mut self) -> Result<(), ValueError>;
     /// The value that was stored on this shard.
     #[doc(hidden)]
     fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError>;
@@ -240,7 +264,11 @@ impl<F: Field> Storable for F {
     const TYPE: ColumnType = F::TYPE;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
-        self.to_value()
+        self.stored_value()
+    }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        Field::normalize(self)
     }
 
     fn stored(value: Value<'_>, _: &Shard) -> Result<Self, ValueError> {
@@ -254,7 +282,11 @@ impl<F: Field> Storable for Option<F> {
     const NULLABLE: bool = true;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
-        self.as_ref().map_or(Ok(Value::Null), Field::to_value)
+        self.as_ref().map_or(Ok(Value::Null), Field::stored_value)
+    }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        self.as_mut().map_or(Ok(()), Field::normalize)
     }
 
     fn stored(value: Value<'_>, _: &Shard) -> Result<Self, ValueError> {
@@ -292,6 +324,10 @@ macro_rules! integer_fields {
                     other => Err(mismatch("an integer", &other)),
                 }
             }
+
+            fn normalize(&mut self) -> Result<(), ValueError> {
+                Ok(())
+            }
         }
     )*};
 }
@@ -303,7 +339,7 @@ impl Field for f64 {
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         match self.is_nan() {
             true => Err(ValueError::new("NaN cannot be stored: it has no place in an order; use `Option`")),
-            false => Ok(Value::Real(*self)),
+            false => Ok(Value::Real(*self + 0.0)), // SQLite stores -0.0 as 0.0
         }
     }
 
@@ -311,9 +347,14 @@ impl Field for f64 {
         match value {
             // PostgreSQL stores what others may have written there.
             Value::Real(value) if value.is_nan() => Err(ValueError::new("NaN is stored, which is no value")),
-            Value::Real(value) => Ok(value),
+            Value::Real(value) => Ok(value + 0.0),
             other => Err(mismatch("a float", &other)),
         }
+    }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        *self += 0.0; // -0.0 is stored as 0.0
+        Ok(())
     }
 }
 
@@ -332,6 +373,11 @@ impl Field for f32 {
             false => Err(ValueError::new(format!("{wide} does not fit `f32`"))),
         }
     }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        *self += 0.0; // -0.0 is stored as 0.0
+        Ok(())
+    }
 }
 
 impl Field for bool {
@@ -348,6 +394,10 @@ impl Field for bool {
             Value::Integer(1) => Ok(true),
             other => Err(mismatch("a boolean", &other)),
         }
+    }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        Ok(())
     }
 }
 
@@ -366,6 +416,10 @@ impl Field for String {
             Value::Text(text) => Ok(text.into_owned()),
             other => Err(mismatch("text", &other)),
         }
+    }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        Ok(())
     }
 }
 
@@ -390,6 +444,10 @@ impl Field for Vec<u8> {
             other => Err(mismatch("bytes", &other)),
         }
     }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        Ok(())
+    }
 }
 
 #[cfg(feature = "uuid")]
@@ -409,21 +467,32 @@ impl Field for uuid::Uuid {
             other => Err(mismatch("a UUID", other)),
         }
     }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        Ok(())
+    }
 }
 
-/// Stored to the microsecond, as PostgreSQL does; what is finer is cut off.
+/// Stored to the microsecond, as PostgreSQL does; what is finer is cut off. Times before the year 4714 BC are refused.
 #[cfg(feature = "jiff")]
 impl Field for jiff::Timestamp {
     const TYPE: ColumnType = ColumnType::Timestamp;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
-        Ok(Value::Timestamp(self.as_nanosecond().div_euclid(1_000) as i64))
+        Value::Timestamp(self.as_nanosecond().div_euclid(1_000) as i64).into_stored()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
-            Value::Timestamp(micros) | Value::Integer(micros) => jiff::Timestamp::from_microsecond(micros)
-                .map_err(|_| ValueError::new(format!("{micros} microseconds is not a moment"))),
+            // The last microsecond of jiff's range is a whole number of nanoseconds only.
+            Value::Timestamp(micros) | Value::Integer(micros) => {
+                jiff::Timestamp::from_nanosecond(i128::from(micros) * 1_000).map_err(|_| {
+                    ValueError::new(format!(
+                        "{micros} microseconds after 1970 do not fit `jiff::Timestamp`, which ends at {}",
+                        jiff::Timestamp::MAX
+                    ))
+                })
+            }
             other => Err(mismatch("a timestamp", &other)),
         }
     }
@@ -434,7 +503,11 @@ impl Field for serde_json::Value {
     const TYPE: ColumnType = ColumnType::Json;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
-        Ok(Value::Json(Cow::Owned(self.to_string())))
+        json::to_text(self).map(|text| Value::Json(Cow::Owned(text)))
+    }
+
+    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
+        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {

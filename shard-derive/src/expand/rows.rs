@@ -16,8 +16,16 @@ pub(super) fn rows(model: &Model) -> TokenStream {
         let value = item_of(ty, "Storable", "column_value");
         quote!(.push(#value(&self.#ident))?)
     });
+    let normalized = model.fields.iter().enumerate().map(|(place, Field { ident, ty, .. })| {
+        let (place, normalize) = (Literal::usize_unsuffixed(place), item_of(ty, "Storable", "normalize"));
+        quote!(__rt::__private::at_column(<Self as __rt::Sharded>::TABLE, #place, #normalize(&mut self.#ident))?;)
+    });
     quote! {
         #version
+        fn normalize(&mut self) -> __rt::Result<()> {
+            #(#normalized)*
+            ::core::result::Result::Ok(())
+        }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self { #(#loads),* })
         }

@@ -22,6 +22,8 @@ fn newtype(value: &ValueType, inner: &Type) -> TokenStream {
     let column_type = item_of(inner, "Field", "TYPE");
     let to_value = item_of(inner, "Field", "to_value");
     let from_value = item_of(inner, "Field", "from_value");
+    let normalize = item_of(inner, "Field", "normalize");
+    let stored_value = item_of(inner, "Field", "stored_value");
     let literal = item_of(inner, "ShardKey", "Literal");
     let key = (value.role == Role::ShardKey).then(|| {
         quote! {
@@ -46,6 +48,12 @@ fn newtype(value: &ValueType, inner: &Type) -> TokenStream {
             }
             fn from_value(value: __rt::Value<'_>) -> ::core::result::Result<Self, __rt::ValueError> {
                 #from_value(value).map(Self)
+            }
+            fn normalize(&mut self) -> ::core::result::Result<(), __rt::ValueError> {
+                #normalize(&mut self.0)
+            }
+            fn stored_value(&self) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
+                #stored_value(&self.0)
             }
         }
         #key
@@ -80,6 +88,9 @@ fn text_enum(value: &ValueType, variants: &[Variant]) -> TokenStream {
                         __rt::ValueError::new(::std::format!(#error)),
                     ),
                 })
+            }
+            fn normalize(&mut self) -> ::core::result::Result<(), __rt::ValueError> {
+                ::core::result::Result::Ok(())
             }
         }
         #key

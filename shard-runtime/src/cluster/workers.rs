@@ -60,10 +60,10 @@ impl Workers {
             let builder = ScheduledThreadPool::builder().num_threads(self.number);
             builder.thread_name_pattern("sharded-worker-{}").build()
         });
-        let workers = std::sync::Arc::clone(self);
+        let worker = Taken(std::sync::Arc::clone(self));
         threads.execute(move || {
             let result = job();
-            workers.free.fetch_add(1, Ordering::AcqRel);
+            drop(worker);
             done(result);
         });
     }
@@ -109,6 +109,15 @@ impl Workers {
     }
 }
 
+/// A worker that was taken, and is free again when this is dropped: also by a job that panics.
+struct Taken(std::sync::Arc<Workers>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.free.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +130,10 @@ mod tests {
         let (sender, receiver) = std::sync::mpsc::channel();
         workers.run(|| 5, move |result| sender.send(result).unwrap());
         assert_eq!((receiver.recv(), workers.take(2)), (Ok(5), 1));
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        workers.run(|| panic!("on purpose"), move |()| drop(sender));
+        assert!(receiver.recv().is_err());
+        assert_eq!(workers.take(2), 1);
     }
 
     #[test]

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
-use rusqlite::types::ValueRef;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Result};
 
 use crate::collation::Collation;
 use crate::partial::{Moments, put_distinct};
+use crate::sql::DOCUMENT;
 use crate::value::Value;
+use crate::value::json::canonical;
 
 /// The number of values, their mean and their squared distances from it, as bytes.
 const MOMENTS: &str = "sharded_moments";
@@ -33,6 +35,20 @@ pub(super) fn define(connection: &Connection) -> Result<()> {
     connection.create_aggregate_function(MOMENTS, 1, flags, MomentsOf)?;
     connection.create_aggregate_function(DISTINCT, 1, flags, DistinctOf(Collation::Binary))?;
     connection.create_aggregate_function(DISTINCT_NOCASE, 1, flags, DistinctOf(Collation::NoCase))?;
+    connection.create_scalar_function(DOCUMENT, 1, flags, |context| {
+        Ok(match context.get_raw(0) {
+            // Text that is not JSON is no document, and is compared as it is.
+            ValueRef::Text(bytes) => {
+                let text = std::str::from_utf8(bytes).ok().and_then(|text| canonical(text).ok());
+                let text = text.map_or_else(|| bytes.to_vec(), String::into_bytes);
+                ToSqlOutput::Owned(String::from_utf8(text).map_or_else(
+                    |error| rusqlite::types::Value::Blob(error.into_bytes()),
+                    rusqlite::types::Value::Text,
+                ))
+            }
+            _ => ToSqlOutput::Owned(rusqlite::types::Value::Null),
+        })
+    })?;
     for (name, greatest) in [(MIN_NOCASE, false), (MAX_NOCASE, true)] {
         let extreme = ExtremeOf { collation: Collation::NoCase, greatest };
         connection.create_aggregate_function(name, 1, flags, extreme)?;

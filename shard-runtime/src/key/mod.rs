@@ -80,7 +80,7 @@ impl<K: ShardKey> Key for K {
     type Unfiltered = Unrouted;
 
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
-        Ok(vec![self.to_value()?])
+        Ok(vec![self.stored_value()?])
     }
 }
 
@@ -90,7 +90,7 @@ macro_rules! tuple_keys {
             type Unfiltered = Unrouted;
 
             fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
-                Ok(vec![$(self.$place.to_value()?),*])
+                Ok(vec![$(self.$place.stored_value()?),*])
             }
         }
 

@@ -2,9 +2,9 @@
 
 use super::ReferenceDef;
 use crate::collation::Collation;
-use crate::error::Error;
+use crate::error::{Error, Result, ValueError};
 use crate::key::Placement;
-use crate::value::ColumnType;
+use crate::value::{ColumnType, Value};
 
 /// What a model's rows are stored in. The derive writes it; everything generic reads it.
 #[derive(Debug)]
@@ -69,6 +69,19 @@ impl Table {
     /// How values of this column are compared.
     pub(crate) fn collation(&self, column: usize) -> Collation {
         self.columns.get(column).map_or(Collation::Binary, |column| column.collation)
+    }
+
+    /// Returns a value that a database has given back for a column as one of the column's kind.
+    pub(crate) fn value_of<'v>(
+        &self,
+        column: usize,
+        value: Result<Value<'v>, ValueError>,
+    ) -> Result<Value<'v>> {
+        let value = value.and_then(|value| match self.columns.get(column) {
+            Some(column) => value.into_kind(column.kind),
+            None => Ok(value),
+        });
+        value.map_err(|error| self.error_at(column, error))
     }
 
     /// Adds the table and the column to an error about the value in this column.

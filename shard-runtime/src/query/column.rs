@@ -122,7 +122,7 @@ pub struct Operand {
 
 impl Operand {
     pub(crate) fn of<F: Field>(value: &F) -> Self {
-        Operand { value: value.to_value().map(Value::into_owned), shard: None }
+        Operand { value: value.stored_value().map(Value::into_owned), shard: None }
     }
 }
 

@@ -202,7 +202,13 @@ impl<T: Sharded, R: IsRouted, C: ColumnList<T>> Query for WithCursor<T, R, C> {
         let core = &self.columns.core;
         let projection = Projection::Columns { columns: &columns, distinct: self.columns.distinct };
         session.visit(core, projection, |row| {
-            let value = |&place: &usize| row.read(place, |value| Ok(value.into_owned()));
+            let value = |&place: &usize| {
+                let kind = columns.get(place).and_then(|&column| core.target.table.columns.get(column));
+                row.read(place, |value| match kind {
+                    Some(column) => value.into_owned().into_kind(column.kind),
+                    None => Ok(value.into_owned()),
+                })
+            };
             let values = places.iter().map(value).collect::<Result<_>>()?;
             visit((C::load(row, 0)?, Cursor::new(core, self.distinct(), row.shard, values)))
         })

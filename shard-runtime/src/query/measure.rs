@@ -174,7 +174,7 @@ pub(crate) struct HavingCore {
 
 impl<T, O: Measured> Measure<T, O> {
     fn compare(self, operator: Operator, value: impl Into<O::Compare>) -> Having<T> {
-        let value = value.into().to_value().map(Value::into_owned);
+        let value = value.into().stored_value().map(Value::into_owned);
         Having { core: HavingCore { measure: self.core, operator, value }, marker: PhantomData }
     }
 

@@ -424,7 +424,7 @@ impl<T: UniqueId> Explainable for ById<T> {
         let (table, shards) = (T::TABLE, layout.shards());
         let chosen = T::identity_chooser(&self.id, None, shards)?;
         let name = table.columns.get(table.id).map_or("id", |column| column.name);
-        let id = self.id.to_value().map_err(|error| table.error_at(table.id, error))?;
+        let id = self.id.stored_value().map_err(|error| table.error_at(table.id, error))?;
         if table.is_reference() {
             let any = chosen.indexes().iter().copied().take(1).collect();
             return look_up(layout, table, &any, route::ANY_SHARD.to_owned(), None);
@@ -444,7 +444,7 @@ impl<T: UniqueId> Explainable for ById<T> {
 impl<T: Sharded> Explainable for Located<T> {
     fn explain(&self, layout: &Layout) -> Result<Explain> {
         let (table, shards) = (T::TABLE, layout.shards());
-        self.id.to_value().map_err(|error| table.error_at(table.id, error))?;
+        self.id.stored_value().map_err(|error| table.error_at(table.id, error))?;
         let chosen = match &self.pin {
             Some(pin) => ShardSet::one(route::pin_shard(table, pin, shards)?),
             None => T::identity_chooser(&self.id, None, shards)?,

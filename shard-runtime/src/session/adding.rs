@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Session;
 use super::pending::{Batch, Load};
+use super::unwind::finally;
 use crate::commit::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{IdKind, Insert, Sharded};
@@ -40,9 +41,11 @@ impl Session {
         self.within("add_all", Some(table), |session| {
             session.savepoint(|session| {
                 session.in_portions = true;
-                let sent = session.send_portions(&mut rows, &mut added, &mut sizes);
-                session.in_portions = false;
-                sent
+                finally(
+                    session,
+                    |session| session.send_portions(&mut rows, &mut added, &mut sizes),
+                    |session| session.in_portions = false,
+                )
             })?;
             if session.span.is_some() {
                 session.asks(Some(table), &shards_of(&added));

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::fan_out::Remote;
+use super::unwind::caught;
 use super::{Session, Watch};
 use crate::collation::Collation;
 use crate::driver::{Connection, Cursor, Prepared, Preparing};
@@ -88,12 +89,14 @@ impl<'s> Rows<'s> {
     /// The current row's values in the columns that the answer is ordered by.
     fn read_key(&self, order: &[MergeBy], key: &mut Vec<Value<'static>>) -> Result<()> {
         key.clear();
-        for MergeBy { place, by, .. } in order {
-            let value = self.cursor.value(*place).map_err(|error| match self.table {
-                Some(table) => table.error_at(by.column, error).on_shard(self.shard.name()),
-                None => Error::from(error).on_shard(self.shard.name()),
-            })?;
-            key.push(value.into_owned());
+        for MergeBy { place, by, function, .. } in order {
+            let value = self.cursor.value(*place);
+            let value = match (self.table, function) {
+                (Some(table), None) => table.value_of(by.column, value),
+                (Some(table), Some(_)) => value.map_err(|error| table.error_at(by.column, error)),
+                (None, _) => value.map_err(Error::from),
+            };
+            key.push(value.map_err(|error| error.on_shard(self.shard.name()))?.into_owned());
         }
         Ok(())
     }
@@ -223,10 +226,10 @@ impl Session {
         let mut progress: Vec<Progress> = (0..steps.len()).map(not_begun).collect();
         let fan = if wakes { self.fan_out(&steps, reading, &mut progress) } else { None };
         let began = several.then(Instant::now);
-        let visited = match merges && steps.len() > 1 {
+        let (visited, panic) = caught(|| match merges && steps.len() > 1 {
             true => self.merged(&steps, reading, &mut progress, visit),
             false => self.in_turn(&steps, reading, &mut progress, visit),
-        };
+        });
         let waited = progress.iter().map(|progress| progress.waited).sum();
         let here = began.map(|began| began.elapsed().saturating_sub(waited));
         // Those whose rows nobody reads any more stop by themselves.
@@ -242,6 +245,7 @@ impl Session {
             }
             None => (visited, None),
         };
+        panic.go_on();
         for (progress, step) in progress.iter_mut().zip(&steps) {
             progress.end(self, step, visited.as_ref().err());
         }

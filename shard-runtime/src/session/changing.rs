@@ -8,6 +8,7 @@ use super::identity::IdKey;
 use super::link::Link;
 use super::pending::Pending;
 use super::read::gone;
+use super::unwind::caught;
 use super::version;
 use crate::commit::Change;
 use crate::error::{Error, ErrorKind, Result};
@@ -44,6 +45,7 @@ impl Session {
         self.refuse_row_elsewhere::<T>(row.shard())?;
         let shard = self.cluster.shards().place_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
+        row.correct().normalize()?;
         let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
         let version = version::of::<T>(&before)?;
         let place = version.as_ref().map(|version| version.place);
@@ -60,15 +62,17 @@ impl Session {
         if let Some(version) = &version {
             version.put(row, version.next()?)?;
         }
-        let changed = match self.is_written_at_once(table, Some(&columns)) {
+        let (changed, panic) = caught(|| match self.is_written_at_once(table, Some(&columns)) {
             true => self.update_at_once(shard, row, &before, Change::Update { columns, version: place }),
             false => self.update_later(shard, row, Change::Update { columns, version: place }, bytes),
-        };
-        match (changed, version) {
+        });
+        let changed = match (changed, version) {
             (Ok(()), _) => self.identities.refresh(row),
             (Err(error), Some(version)) => version.put_back(row).and(Err(error)),
             (Err(error), None) => Err(error),
-        }
+        };
+        panic.go_on();
+        changed
     }
 
     fn update_later<T: Sharded>(

@@ -186,10 +186,7 @@ impl Session {
         self.on(shard, table, select, |statement| {
             let (mut rows, mut read) = (statement.query(&none)?, 0);
             while rows.advance()? {
-                let value = |column| {
-                    let value = rows.value(column).map(Value::into_owned);
-                    value.map_err(|error| table.error_at(column, error))
-                };
+                let value = |column| table.value_of(column, rows.value(column)).map(Value::into_owned);
                 visit((0..table.columns.len()).map(value).collect::<Result<_, Error>>()?)?;
                 read += 1;
             }

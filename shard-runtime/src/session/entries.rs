@@ -290,10 +290,7 @@ impl Session {
             if !rows.advance()? {
                 return Ok((Vec::new(), 0));
             }
-            let value = |column: usize| match rows.value(column) {
-                Ok(value) => Ok(value.into_owned()),
-                Err(error) => Err(table.error_at(column, error)),
-            };
+            let value = |column| table.value_of(column, rows.value(column)).map(Value::into_owned);
             Ok(((0..table.columns.len()).map(value).collect::<Result<_>>()?, 1))
         })
     }
@@ -315,8 +312,7 @@ impl Session {
                 while rows.advance()? {
                     read += 1;
                     for (place, lookup) in lookups.iter().enumerate() {
-                        let value =
-                            rows.value(place).map_err(|error| table.error_at(lookup.column, error))?;
+                        let value = table.value_of(lookup.column, rows.value(place))?;
                         changes.remove(lookup, &value, step.shard, layout.shards())?;
                     }
                 }
@@ -345,5 +341,5 @@ pub(super) fn about_entry(layout: &Layout, model: usize, error: Error, values: &
 
 /// The id of a row, as a parameter.
 pub(super) fn id_value<T: Sharded>(row: &T) -> Result<Value<'_>> {
-    row.id().to_value().map_err(|error| T::TABLE.error_at(T::TABLE.id, error))
+    row.id().stored_value().map_err(|error| T::TABLE.error_at(T::TABLE.id, error))
 }

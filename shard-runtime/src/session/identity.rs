@@ -38,7 +38,7 @@ pub(super) struct IdentityMap {
 }
 
 fn key<T: Sharded>(id: &T::Id) -> Result<(TypeId, IdKey)> {
-    Ok((TypeId::of::<T>(), IdKey::of(&id.to_value()?)))
+    Ok((TypeId::of::<T>(), IdKey::of(&id.stored_value()?)))
 }
 
 /// Whether rows with one id on these shards are one row: that of a reference table is the same on every shard.

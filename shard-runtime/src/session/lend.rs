@@ -1,8 +1,9 @@
 //! The driver's own connection, lent inside the session's transaction.
 
+use super::unwind::caught;
 use super::{Session, Watch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::shards::ShardSet;
+use crate::shards::{Shard, ShardSet};
 
 /// What a loan is called where statements are told of: what is done with the connection is not seen.
 const LOAN: &str = "-- with_connection";
@@ -77,22 +78,32 @@ impl Session {
         let watch = Watch::begin(&self.cluster, &shard, None, LOAN);
         let connection = self.connection_of(&shard)?.native().downcast_ref::<rusqlite::Connection>();
         let mut has_changed = true;
-        let result = match connection {
-            Some(connection) => {
-                let before = state(connection);
-                let result = run(connection).map_err(Into::into);
-                has_changed = before.is_none() || before != state(connection);
-                result
-            }
-            None => Err(Error::new(ErrorKind::Configuration, "the shard is no SQLite database")),
-        };
-        let result = result.map_err(|error| error.on_shard(shard.name()));
-        watch.end(&self.cluster, &shard, LOAN, 0, &result);
+        let (result, panic) = caught(|| {
+            let result = match connection {
+                Some(connection) => {
+                    let before = state(connection);
+                    let result = run(connection).map_err(Into::into);
+                    has_changed = before.is_none() || before != state(connection);
+                    result
+                }
+                None => Err(Error::new(ErrorKind::Configuration, "the shard is no SQLite database")),
+            };
+            let result = result.map_err(|error| error.on_shard(shard.name()));
+            watch.end(&self.cluster, &shard, LOAN, 0, &result);
+            result
+        });
         if has_changed {
             self.record(shard.index(), |redo| {
                 redo.unrepeatable("what was written through `with_connection`")
             })?;
         }
+        let ended = self.end_loan(database, &shard, result);
+        panic.go_on();
+        ended
+    }
+
+    /// Keeps what was done with a connection that was lent, or undoes it where the closure has failed.
+    fn end_loan<O>(&mut self, database: usize, shard: &Shard, result: Result<O>) -> Result<O> {
         let Some(link) = self.links.get_mut(database) else { return result };
         // The savepoint is there only as long as the transaction is that it was made in.
         let kept = match &result {

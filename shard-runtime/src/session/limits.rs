@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Session;
+use super::unwind::finally;
 use crate::driver::{Connection, Interrupter};
 use crate::error::{Error, Result};
 use crate::query::Query;
@@ -92,8 +93,12 @@ impl Session {
     pub fn all_that_answer<Q: Query>(&mut self, query: Q) -> Result<Partial<Q::Output>> {
         self.within("all_that_answer", None, |session| {
             session.missing = Some(RefCell::default());
-            let rows = session.all(query);
-            let missing = session.missing.take().map(RefCell::into_inner).unwrap_or_default();
+            let mut missing = Vec::new();
+            let rows = finally(
+                session,
+                |session| session.all(query),
+                |session| missing = session.missing.take().map(RefCell::into_inner).unwrap_or_default(),
+            );
             rows.map(|rows| Partial { rows, missing })
         })
     }
@@ -115,9 +120,10 @@ impl Session {
         let (Some(timeout), None) = (self.timeout, self.deadline) else { return run(self) };
         // What is beyond the end of time is never.
         self.deadline = Instant::now().checked_add(timeout);
-        let result = run(self);
-        self.deadline = None;
-        result
+        finally(self, run, |session| {
+            session.lift_deadlines();
+            session.deadline = None;
+        })
     }
 
     /// From now on the connections may run for as long as it takes: what follows may write.

@@ -26,6 +26,7 @@ mod relations;
 mod relocate;
 mod save;
 mod sending;
+mod unwind;
 mod verifying;
 mod verifying_rows;
 mod version;
@@ -200,7 +201,8 @@ impl Session {
             };
             Field::from_value(value).map_err(|error| table.error_at(table.id, error))
         };
-        let row = new.into_model(&mut next_id)?;
+        let mut row = new.into_model(&mut next_id)?;
+        row.normalize()?;
         let (shard, bytes) = self.home(&row)?;
         Ok(Placed { row: Stored::new(Arc::new(row), shard), model, bytes })
     }

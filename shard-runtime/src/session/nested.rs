@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Session;
 use super::link::Link;
 use super::pending::Pending;
+use super::unwind::caught;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -58,22 +59,24 @@ impl Session {
         self.on_links(&around, Link::savepoint)?;
         self.depth += 1;
         let depth = self.depth;
-        let result = run(self).and_then(|done| self.flush().map(|()| done).map_err(E::from));
-        if self.depth != depth {
-            // It was rolled back as a whole on the way, and nothing is left of the savepoint.
-            return result;
-        }
-        self.depth -= 1;
-        match result {
-            Ok(done) => {
-                self.on_links(&around, Link::release)?;
-                Ok(done)
-            }
-            Err(error) => {
+        let (result, panic) = caught(|| {
+            let result = run(self).and_then(|done| self.flush().map(|()| done).map_err(E::from));
+            Ok(result)
+        });
+        // If it was rolled back as a whole on the way, nothing is left of the savepoint.
+        let is_open = self.depth == depth;
+        if is_open {
+            self.depth -= 1;
+            if !matches!(result, Ok(Ok(_))) {
                 self.undo_after(&around);
-                Err(error)
             }
         }
+        panic.go_on();
+        let done = result??;
+        if is_open {
+            self.on_links(&around, Link::release)?;
+        }
+        Ok(done)
     }
 
     /// Undoes what came after a savepoint on these databases, and everything on those that were not written before it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Session;
+use super::unwind::finally;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
@@ -158,8 +159,7 @@ impl Session {
             return run(self);
         }
         self.span = Some(span.clone());
-        let result = span.enclose(|| run(self));
-        self.span = None;
+        let result = finally(self, |session| span.enclose(|| run(session)), |session| session.span = None);
         span.failed(result.as_ref().err().map(Error::kind));
         result
     }

@@ -100,7 +100,7 @@ impl Session {
     fn fetch<T: Sharded>(&mut self, id: &T::Id, shards: &ShardSet) -> Result<Option<Stored<T>>> {
         let table = T::TABLE;
         let model = self.cluster.layout().model(table)?;
-        let value = id.to_value().map_err(|error| table.error_at(table.id, error))?;
+        let value = id.stored_value().map_err(|error| table.error_at(table.id, error))?;
         let params = [Param::Value(value)];
         self.asks(Some(table), shards);
         if let [shard] = shards.indexes() {

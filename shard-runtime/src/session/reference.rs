@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use super::Session;
 use super::ask::Reading;
 use super::link::Link;
+use super::unwind::finally;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
@@ -48,9 +49,11 @@ impl Session {
         let first = Step { shard: 0, statement: step.statement.clone() };
         // What is not kept is not missing from an answer: it is an error.
         let missing = self.missing.take();
-        let kept = self.ask(&[first], Reading::whole(table), |_| Ok(ControlFlow::Continue(())));
-        self.missing = missing;
-        kept
+        finally(
+            self,
+            |session| session.ask(&[first], Reading::whole(table), |_| Ok(ControlFlow::Continue(()))),
+            |session| session.missing = missing,
+        )
     }
 
     /// Of the shards that may have a row, those to ask: of a reference table, of which all have it, one.

@@ -152,7 +152,7 @@ impl Session {
         let mut ids: BTreeMap<usize, Vec<Value<'_>>> = BTreeMap::new();
         for (place, parent) in parents.iter().enumerate() {
             let shard = parent.shard().index();
-            let id = parent.id().to_value();
+            let id = parent.id().stored_value();
             let id = id.map_err(|error| parent_table.error_at(parent_table.id, error))?;
             places.insert((shard, IdKey::of(&id)), place);
             ids.entry(shard).or_default().push(id);

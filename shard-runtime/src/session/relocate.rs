@@ -7,14 +7,15 @@ use super::identity::IdKey;
 use super::version::Version;
 use super::{Session, version};
 use crate::commit::encode_values;
-use crate::error::{Error, ErrorKind, Result};
+use crate::driver::ActualColumn;
+use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::key::DecidesShard;
 use crate::lookup::Placed;
 use crate::model::{IdKind, Sharded, Table, values_of};
 use crate::shards::{Shard, ShardSet};
-use crate::sql::Param;
+use crate::sql::{Dialect, Param};
 use crate::stored::Stored;
-use crate::value::{Field, Value};
+use crate::value::{ColumnType, Field, Value};
 
 /// How many parents' children are copied by one statement.
 const CHUNK: usize = 1_000;
@@ -46,6 +47,30 @@ struct Moved {
     new: Vec<Value<'static>>,
     /// What becomes of their entries.
     entries: Changes,
+}
+
+/// A column of a table whose rows move.
+struct Copied {
+    name: String,
+    /// The kind of its values: as the model declares it or, where it does not, as a server has the column. SQLite alone
+    /// has no kinds: between two files a value stays as it is.
+    kind: Option<ColumnType>,
+    /// The server's type, if no kind of column has it.
+    foreign: Option<String>,
+}
+
+impl Copied {
+    /// Returns a value that the shard has given back as both databases have it.
+    fn carried<'v>(&self, value: Result<Value<'v>, ValueError>) -> Result<Value<'v>, ValueError> {
+        let value = value?;
+        match (self.kind, &self.foreign) {
+            (Some(kind), _) => value.into_kind(kind),
+            (None, Some(foreign)) if value != Value::Null => Err(ValueError::new(format!(
+                "a value of type {foreign} cannot be moved to another shard: no field holds it"
+            ))),
+            (None, _) => Ok(value),
+        }
+    }
 }
 
 /// From which shard to which.
@@ -266,11 +291,9 @@ impl Session {
     ) -> Result<Moved> {
         let cluster = self.cluster.clone();
         let layout = cluster.layout();
-        let columns = self.columns_to_copy(table, way)?;
-        let places: Vec<Option<usize>> = columns
-            .iter()
-            .map(|name| table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)))
-            .collect();
+        let copied = self.columns_to_copy(table, way)?;
+        let columns: Vec<String> = copied.iter().map(|column| column.name.clone()).collect();
+        let places: Vec<Option<usize>> = columns.iter().map(|name| place_of(table, name)).collect();
         let counts = table.id_kind == IdKind::Auto;
         let id_at = places.iter().position(|place| *place == Some(table.id)).unwrap_or_default();
         let model = layout.model(table)?;
@@ -280,14 +303,20 @@ impl Session {
         let lookups: Vec<&Placed> = layout.lookups_of(table).collect();
         let mut moved = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         let mut runs = Vec::new();
+        let from_shard = cluster.shards().at(way.from).map_or("", Shard::name);
         let params = [Param::List(values.iter().map(Value::borrowed).collect())];
         self.on(way.from, table, &select, |reader| {
             let mut rows = reader.query(&params)?;
             let copied = self.on(way.to, table, &insert, |writer| {
                 while rows.advance()? {
                     let mut row = Vec::with_capacity(columns.len());
-                    for (at, place) in places.iter().enumerate() {
-                        let value = rows.value(at)?;
+                    for (at, (column, place)) in copied.iter().zip(&places).enumerate() {
+                        let value = column.carried(rows.value(at)).map_err(|error| {
+                            let error = Error::from(error).in_table(table.name).at_column(&column.name);
+                            let id = rows.value(id_at).map_or_else(|_| String::new(), |id| id.to_string());
+                            let id_column = columns.get(id_at).map_or("id", String::as_str);
+                            error.with_row(&format!("{id_column} {id}")).on_shard(from_shard)
+                        })?;
                         let other = place.and_then(|column| adapt(column, &value));
                         let looked_up = lookups.iter().find(|lookup| Some(lookup.column) == *place);
                         if let Some(lookup) = looked_up {
@@ -317,24 +346,35 @@ impl Session {
     }
 
     /// The columns that a table has where its rows are, the model's and others; it must have them where they come to.
-    fn columns_to_copy(&self, table: &'static Table, way: Way) -> Result<Vec<String>> {
-        let of = |shard: usize| -> Result<Vec<String>> {
+    fn columns_to_copy(&self, table: &'static Table, way: Way) -> Result<Vec<Copied>> {
+        let of = |shard: usize| -> Result<(Dialect, Vec<ActualColumn>)> {
             let place = self.cluster.layout().place(shard)?;
             let connection = self.links.get(place.database).and_then(|link| link.connection());
             let columns =
                 connection.map(|connection| connection.columns(&format!("{}{}", place.prefix, table.name)));
-            Ok(columns.transpose()?.unwrap_or_default().into_iter().map(|column| column.name).collect())
+            Ok((place.dialect, columns.transpose()?.unwrap_or_default()))
         };
-        let (here, there) = (of(way.from)?, of(way.to)?);
-        let is_there = |name: &&String| there.iter().any(|other| other.eq_ignore_ascii_case(name));
-        match here.iter().find(|name| !is_there(name)) {
-            None => Ok(here),
-            Some(name) => {
+        let ((here, columns), (there, others)) = (of(way.from)?, of(way.to)?);
+        let copied = |column: ActualColumn| {
+            let Some(other) = others.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name))
+            else {
                 let said = "rows that have this column cannot be moved to a shard whose table does not";
                 let shard = self.cluster.shards().at(way.to).map_or("", Shard::name);
-                Err(Error::new(ErrorKind::Schema, said).on_shard(shard).in_table(table.name).at_column(name))
-            }
-        }
+                let error = Error::new(ErrorKind::Schema, said).on_shard(shard).in_table(table.name);
+                return Err(error.at_column(&column.name));
+            };
+            let declared = place_of(table, &column.name).and_then(|place| table.columns.get(place));
+            let on_server =
+                [(here, &column), (there, other)].into_iter().find(|(on, _)| *on != Dialect::Sqlite);
+            let kind = match (declared, on_server) {
+                (Some(declared), _) => Some(declared.kind),
+                (None, Some((on, column))) => on.kind_of(&column.sql_type),
+                (None, None) => None,
+            };
+            let foreign = on_server.filter(|_| kind.is_none()).map(|(_, column)| column.sql_type.clone());
+            Ok(Copied { name: column.name, kind, foreign })
+        };
+        columns.into_iter().map(copied).collect()
     }
 
     fn remove(&mut self, table: &'static Table, ids: &[Value<'static>], shard: usize) -> Result<()> {
@@ -345,6 +385,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The place of a model's column with this name.
+fn place_of(table: &Table, name: &str) -> Option<usize> {
+    table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
 }
 
 /// The columns in which two rows differ, and what the second one has there.

@@ -47,8 +47,9 @@ impl Session {
         self.within("save", Some(T::TABLE), |session| session.save_row(row))
     }
 
-    fn save_row<T: KnownId + Clone>(&mut self, row: T) -> Result<Stored<T>> {
+    fn save_row<T: KnownId + Clone>(&mut self, mut row: T) -> Result<Stored<T>> {
         let table = T::TABLE;
+        row.normalize()?;
         let model = self.cluster.layout().model(table)?;
         let (shard, _) = self.home(&row)?;
         let mut row = Stored::new(Arc::new(row), shard);
@@ -85,7 +86,7 @@ impl Session {
     ) -> Error {
         let table = T::TABLE;
         let find = || -> Result<Option<Error>> {
-            let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
+            let id = row.id().stored_value().map_err(|error| table.error_at(table.id, error))?;
             let found = self.fetch_here::<T>(row.shard().index(), model, &[Param::Value(id)])?;
             let (Some(found), KeyColumns::Columns(key)) = (found, table.key) else { return Ok(None) };
             let stored = values_of(&*found)?;

@@ -153,7 +153,7 @@ impl Session {
     pub(super) fn stored_version<T: Sharded>(&self, shard: usize, row: &Stored<T>) -> Result<Option<i64>> {
         let table = T::TABLE;
         let model = self.cluster.layout().model(table)?;
-        let id = row.id().to_value().map_err(|error| table.error_at(table.id, error))?;
+        let id = row.id().stored_value().map_err(|error| table.error_at(table.id, error))?;
         let found = self.fetch_here::<T>(shard, model, &[Param::Value(id)])?;
         found.map_or(Ok(None), |found| Ok(of::<T>(&values_of(&*found)?)?.map(|found| found.number)))
     }

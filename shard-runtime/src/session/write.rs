@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::link::Link;
 use super::pending::{Batch, Load};
 use super::reference::affected;
+use super::unwind::caught;
 use super::{Session, Watch};
 use crate::commit::Redo;
 use crate::error::Result;
@@ -233,7 +234,7 @@ impl Session {
             return Ok(());
         }
         let shards: ShardSet = loads.iter().map(|load| load.shard).collect();
-        let written = self.atomically(&shards, |session| session.send(&mut loads));
+        let (written, panic) = caught(|| self.atomically(&shards, |session| session.send(&mut loads)));
         let written = written.map_err(|error| self.explained(&loads, error));
         let written = self.in_the_way(written);
         match &written {
@@ -251,6 +252,7 @@ impl Session {
                 self.identities.clear();
             }
         }
+        panic.go_on();
         written
     }
 
@@ -310,24 +312,22 @@ impl Session {
         };
         savepoints(self, Link::savepoint)?;
         // On a server somebody else may be in the way of a row, and not of the whole database.
-        let done = run(self);
-        match self.in_the_way(done) {
-            Ok(done) => {
-                savepoints(self, Link::release)?;
-                Ok(done)
-            }
-            Err(error) => {
-                let lost = self.links.iter().any(Link::has_lost_its_transaction);
-                if lost || self.on_links(&written, Link::rollback_to_savepoint).is_err() {
-                    // A database has given the transaction up by itself; nothing of the unit may be committed.
-                    self.abort(&error);
-                    return Err(error);
-                }
+        let (done, panic) = caught(|| run(self));
+        let done = self.in_the_way(done);
+        if let Err(error) = &done {
+            let lost = self.links.iter().any(Link::has_lost_its_transaction);
+            if lost || self.on_links(&written, Link::rollback_to_savepoint).is_err() {
+                // A database has given the transaction up by itself; nothing of the unit may be committed.
+                self.abort(error);
+            } else {
                 for database in begun {
                     self.links.get_mut(database).map(Link::rollback);
                 }
-                Err(error)
             }
         }
+        panic.go_on();
+        let done = done?;
+        savepoints(self, Link::release)?;
+        Ok(done)
     }
 }

@@ -1,6 +1,6 @@
 //! Texts in a declared collation, where SQL does not follow the column's own by itself.
 
-use super::{Dialect, Site, Writer, quoted};
+use super::{DOCUMENT, Dialect, Site, Writer, quoted};
 use crate::collation::Collation;
 use crate::model::ColumnDef;
 use crate::value::ColumnType;
@@ -26,9 +26,21 @@ pub(super) fn aggregate(name: &str, collation: Collation) -> String {
 /// A column's value in rows that are one for each value: of its spellings the least.
 pub(super) fn least_spelling(site: &Site<'_>, column: usize) -> String {
     let name = quoted(site.table.columns.get(column).map_or("", |column| column.name));
+    if site.table.columns.get(column).is_some_and(|column| column.kind == ColumnType::Json) {
+        return document(site.dialect, &name);
+    }
     match (site.dialect, site.table.collation(column)) {
         (_, Collation::Binary) | (Dialect::Postgres, _) => name,
         (Dialect::Sqlite, Collation::NoCase) => format!("min({name} COLLATE BINARY)"),
+    }
+}
+
+/// The one text of a document ([`json`](crate::value::json)), by which every database compares it. PostgreSQL's own order
+/// of `jsonb` is another one, and takes `1` and `1.0` for one value.
+pub(super) fn document(dialect: Dialect, column: &str) -> String {
+    match dialect {
+        Dialect::Sqlite => format!("{DOCUMENT}({column})"),
+        Dialect::Postgres => format!("({column}::text COLLATE \"C\")"),
     }
 }
 
@@ -36,13 +48,12 @@ impl<'s, 'q> Writer<'s, 'q> {
     /// `SELECT` with these columns, up to the table.
     pub(super) fn start_columns(site: &'s Site<'s>, columns: &[usize], distinct: bool) -> Self {
         let plain = |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
+        let compared = |&column: &usize| least_spelling(site, column);
         let from = &site.sql.name;
         let select = match distinct {
             false => format!("SELECT {}", list(columns, plain)),
-            true if has_spellings(site, columns) => {
-                format!("SELECT {}", list(columns, |&column| least_spelling(site, column)))
-            }
-            true => format!("SELECT DISTINCT {}", list(columns, plain)),
+            true if has_spellings(site, columns) => format!("SELECT {}", list(columns, compared)),
+            true => format!("SELECT DISTINCT {}", list(columns, compared)),
         };
         Writer::start(site, format!("{select} FROM {from}"))
     }
@@ -71,7 +82,19 @@ impl<'s, 'q> Writer<'s, 'q> {
             {
                 format!("{name} COLLATE {}", collation_name(*collation, self.site.dialect))
             }
+            Some(ColumnDef { kind: ColumnType::Json, .. }) => document(self.site.dialect, &name),
             _ => name,
+        }
+    }
+
+    /// A column on the left side of a comparison with a value.
+    pub(super) fn left_side(&mut self, column: usize) {
+        match self.definition(column) {
+            Some(ColumnDef { kind: ColumnType::Json, .. }) => {
+                let name = self.compared_column(column);
+                self.sql.push_str(&name);
+            }
+            _ => self.column(column),
         }
     }
 }

@@ -64,6 +64,29 @@ impl Dialect {
         }
     }
 
+    /// The kind of column that holds the values of a column that the model does not declare, by the type that the database
+    /// has for it. None if there is no such kind; and on SQLite, which has no types for most kinds.
+    pub(crate) fn kind_of(self, sql_type: &str) -> Option<ColumnType> {
+        if self == Dialect::Sqlite {
+            return None;
+        }
+        // Without what is in parentheses: `character varying(30)`, `timestamp(3) with time zone`.
+        let name = sql_type.split_once('(').map_or(sql_type, |(name, _)| name).trim_end();
+        match name {
+            "boolean" => Some(ColumnType::Boolean),
+            "bigint" | "integer" | "smallint" => Some(ColumnType::Integer),
+            "double precision" | "real" => Some(ColumnType::Real),
+            "text" | "character varying" | "character" => Some(ColumnType::Text),
+            "bytea" => Some(ColumnType::Bytes),
+            "uuid" => Some(ColumnType::Uuid),
+            "timestamp" | "timestamp with time zone" | "timestamp without time zone" => {
+                Some(ColumnType::Timestamp)
+            }
+            "json" | "jsonb" => Some(ColumnType::Json),
+            _ => None,
+        }
+    }
+
     /// What a table says at its end so that its columns hold what they say.
     pub(crate) fn strict(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! Groups in SQL: partial values, and what a shard that has the whole of a group does with it.
 
-use super::collated::{aggregate, collation_name, least_spelling};
+use super::collated::{aggregate, collation_name, document, least_spelling};
 use super::{Dialect, Param, Site, Writer, quoted};
 use crate::collation::Collation;
 use crate::error::Result;
@@ -19,7 +19,11 @@ impl Measured {
     fn of(site: &Site<'_>, column: usize) -> Self {
         let kind = site.table.columns.get(column).map_or(ColumnType::Integer, |column| column.kind);
         let (collation, dialect) = (site.table.collation(column), site.dialect);
-        Measured { name: name(site, column), kind, collation, dialect }
+        let name = match kind {
+            ColumnType::Json => document(dialect, &name(site, column)),
+            _ => name(site, column),
+        };
+        Measured { name, kind, collation, dialect }
     }
 
     /// A partial value, as [`Partial`](crate::partial::Partial) reads it.
@@ -81,10 +85,14 @@ impl Measured {
     fn extreme(&self, aggregate: &str, direction: &str) -> String {
         let column = &self.name;
         match self.kind {
-            ColumnType::Boolean | ColumnType::Bytes | ColumnType::Uuid | ColumnType::Json => format!(
+            ColumnType::Boolean | ColumnType::Bytes | ColumnType::Uuid => format!(
                 "(array_agg({column} ORDER BY {column} {direction}) FILTER (WHERE {column} IS NOT NULL))[1]"
             ),
-            ColumnType::Integer | ColumnType::Real | ColumnType::Text | ColumnType::Timestamp => {
+            ColumnType::Integer
+            | ColumnType::Real
+            | ColumnType::Text
+            | ColumnType::Timestamp
+            | ColumnType::Json => {
                 format!("{aggregate}({column})")
             }
         }
@@ -98,8 +106,7 @@ impl Measured {
             ColumnType::Boolean => format!("int8send({column}::integer::bigint)"),
             ColumnType::Real => format!("float8send({column} + 0.0)"), // -0.0 is 0.0
             ColumnType::Timestamp => format!("int8send((extract(epoch FROM {column}) * 1000000)::bigint)"),
-            ColumnType::Text => format!("convert_to({column}, 'UTF8')"),
-            ColumnType::Json => format!("convert_to({column}::text, 'UTF8')"),
+            ColumnType::Text | ColumnType::Json => format!("convert_to({column}, 'UTF8')"),
             ColumnType::Bytes => column.clone(),
             ColumnType::Uuid => format!("uuid_send({column})"),
         }

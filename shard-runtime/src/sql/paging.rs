@@ -80,7 +80,7 @@ impl<'q> Writer<'_, 'q> {
     }
 
     fn compared(&mut self, column: usize, operator: &str, value: &'q Value<'static>) {
-        self.column(column);
+        self.left_side(column);
         self.sql.push_str(operator);
         self.param(Param::Value(value.borrowed()));
     }

@@ -168,6 +168,12 @@ fn put(value: &Value<'_>, kind: &Type, bytes: &mut Vec<u8>) -> Result<(), ValueE
     Ok(())
 }
 
+fn endless(text: &str) -> ValueError {
+    ValueError::new(format!(
+        "PostgreSQL's `{text}` is not a time that a field holds; store NULL or `jiff::Timestamp::MAX` instead"
+    ))
+}
+
 fn is_text(kind: &Type) -> bool {
     matches!(*kind, Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN)
 }
@@ -209,7 +215,11 @@ impl<'r> Raw<'r> {
             Type::TIMESTAMPTZ | Type::TIMESTAMP => {
                 let since_2000 = i64::from_be_bytes(bytes.try_into().map_err(|_| cut())?);
                 let since_1970 = since_2000.checked_add(FROM_1970_TO_2000);
-                Value::Timestamp(since_1970.ok_or_else(|| ValueError::new("the moment has no number"))?)
+                match (since_2000, since_1970) {
+                    (i64::MIN, _) => return Err(endless("-infinity")),
+                    (i64::MAX, _) | (_, None) => return Err(endless("infinity")),
+                    (_, Some(since_1970)) => Value::Timestamp(since_1970),
+                }
             }
             ref kind if is_text(kind) => Value::Text(text(bytes)?.into()),
             ref kind => {

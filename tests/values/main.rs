@@ -1,0 +1,21 @@
+//! Values at the edges of their types: what can be stored can be read, is the same on every database, and is what `add`
+//! has returned (R43, R58). And the state of a call, which ends with the call, also by a panic (R57).
+
+#[allow(dead_code)]
+#[path = "../suite/client.rs"]
+mod client;
+#[allow(dead_code)]
+#[path = "../postgres_server/mod.rs"]
+mod postgres_server;
+
+#[allow(dead_code, unused_macros)]
+#[macro_use]
+#[path = "../suite/backend.rs"]
+mod backend;
+
+mod carried;
+mod edges;
+mod matrix;
+mod panics;
+mod random;
+mod refused;

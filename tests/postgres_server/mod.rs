@@ -282,8 +282,8 @@ impl Server {
         loop {
             // The eighth line of that file is the server's state.
             let state = fs::read_to_string(&status).unwrap_or_default();
-            // A standby that can be read from calls it `standby`.
-            if matches!(state.lines().nth(7).map(str::trim), Some("ready" | "standby")) {
+            // A standby is `ready` as soon as it can be read from.
+            if state.lines().nth(7).map(str::trim) == Some("ready") {
                 return Ok(());
             }
             let ended = self.process.try_wait().expect("the server is our child");

@@ -7,6 +7,7 @@ use proptest::test_runner::TestRunner;
 
 use super::datum::{Column, Datum, Line};
 use super::domain::shares;
+use super::families;
 use super::measures::{GroupBy, Measures};
 use super::models::{ByBoth, ByEnum, ByIntegerRange, ByTextHash, ByTextList};
 use super::predicate::{Test, Tree};
@@ -266,4 +267,54 @@ fn predicates_on_the_key_alone_have_one_right_answer() {
     check::<ByEnum>();
     check::<ByIntegerRange>();
     check::<ByTextList>();
+}
+
+/// NULL under NOT at every boundary of a relation, in every generation, and the values that make it matter.
+#[test]
+fn families_are_of_every_kind() {
+    let mut counts = Counts::default();
+    for case in some(&families::cases()) {
+        families::shapes(&case, &mut |shape| counts.see(shape));
+        families::contents(&case, &mut |value| counts.see(value));
+    }
+    let mut boundaries = Vec::new();
+    for (outside, relation, inside) in ["", "!"]
+        .iter()
+        .flat_map(|outside| ["P", "C"].map(|relation| (outside, relation)))
+        .flat_map(|(outside, relation)| ["", "!"].map(|inside| (outside, relation, inside)))
+    {
+        for column in ["Code", "Code Equal", "Code In", "Mark", "Kind", "Text", "Amount", "Version"] {
+            boundaries.push(format!("{outside}{relation}{inside}{column}"));
+        }
+    }
+    for shape in ["Rtitle", "R!title", "!Rtitle", "!R!title", "Rrank", "R!rank", "!Rrank", "!R!rank"] {
+        boundaries.push(shape.to_owned());
+    }
+    counts.assert_all(&boundaries.iter().map(String::as_str).collect::<Vec<_>>(), 5);
+    counts.assert_all(&["0 relations", "1 relations", "2 relations", "3 relations"], 80);
+    let updates = [
+        "update Amount",
+        "update AmountPlusGain",
+        "update AmountOfProduct",
+        "update GainLess",
+        "update Text",
+        "update Kind",
+        "change to a code",
+        "change to no code",
+    ];
+    counts.assert_all(&updates, 80);
+    let conditions = ["!C!Code", "!P!Code", "C!Code", "P!Code", "!R!title", "!R!rank"];
+    for verb in ["update", "delete"] {
+        let conditions = conditions.iter().filter(|shape| verb == "update" || !shape.contains('C'));
+        let conditions: Vec<String> = conditions.map(|shape| format!("{verb} where {shape}")).collect();
+        counts.assert_all(&conditions.iter().map(String::as_str).collect::<Vec<_>>(), 2);
+    }
+    for generation in 0..3 {
+        let values = ["code", "kind", "text", "amount"]
+            .map(|column| ["set", "NULL"].map(|value| format!("{generation}: {column} {value}")));
+        let values: Vec<&str> = values.iter().flatten().map(String::as_str).collect();
+        counts.assert_all(&values, 200);
+        counts.assert_all(&[format!("{generation}: a gain at the edge").as_str()], 100);
+    }
+    counts.assert_all(&["a title set", "a title NULL", "a rank set", "a rank NULL"], 200);
 }

@@ -3,18 +3,23 @@
 //! The same rows are put into a cluster and into one plain SQLite table (`oracle`), and random queries must
 //! give the same answer on both: the same rows, in the same order where one was asked for, the same counts, groups
 //! and measures, the same rows changed or removed. And the shards that are asked must be those that brute force over the
-//! key's values finds (`domain`): never too few, and none that cannot hold a match.
+//! key's values finds (`domain`): never too few, and none that cannot hold a match. Queries over several models are compared
+//! with the same rows in plain Rust (`children`, `relations`, `families`).
 //!
 //! That what may go wrong is made often enough is counted (`generated`).
 //!
 //! `SHARDED_CASES` is how many cases are run in all (4,000 unless said), `SHARDED_SEED` the seed of the first.
 //! Every case has a seed of its own, which a failure prints together with the command that runs it again.
 
+#[path = "../postgres_server/mod.rs"]
+mod postgres_server;
+
 mod aggregates;
 mod asking;
 mod children;
 mod datum;
 mod domain;
+mod families;
 mod generated;
 mod generations;
 mod groups;
@@ -85,5 +90,47 @@ mod over_generations {
     #[test]
     fn linked_by_bare_ids() {
         crate::relations::bare::run("over_generations::linked_by_bare_ids", 100);
+    }
+}
+
+/// Nullable lookups and references, collations, versions and computed numbers, with conditions over three generations.
+mod families_of_rows {
+    use crate::families::{exact, folded};
+    use crate::world::{with_servers, worlds};
+
+    #[test]
+    fn with_a_collation() {
+        let worlds = worlds::<folded::Models>(1);
+        folded::run("families_of_rows::with_a_collation", 120, worlds);
+    }
+
+    #[test]
+    fn on_sqlite() {
+        let worlds = worlds::<exact::Models>(1);
+        exact::run("families_of_rows::on_sqlite", 60, worlds);
+    }
+
+    #[test]
+    fn with_servers_beside() {
+        let Some(worlds) = with_servers::<exact::Models>(1) else { return };
+        exact::run("families_of_rows::with_servers_beside", 12, worlds);
+    }
+}
+
+/// The reads and writes of above on clusters of which some shards, or all, are on a PostgreSQL server.
+mod with_servers {
+    use crate::models::{ByTextHash, ByTextRange};
+    use crate::world::with_servers;
+
+    #[test]
+    fn reads() {
+        let Some(worlds) = with_servers::<ByTextRange>(4) else { return };
+        crate::reading::run_on::<ByTextRange>("with_servers::reads", 4, worlds);
+    }
+
+    #[test]
+    fn writes() {
+        let Some(worlds) = with_servers::<ByTextHash>(3) else { return };
+        crate::writing::run_on::<ByTextHash>("with_servers::writes", 4, worlds);
     }
 }

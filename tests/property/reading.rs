@@ -19,7 +19,10 @@ use super::subject::{Groups, Subject};
 use super::world::{World, filled, succeeded, worlds};
 
 pub fn run<T: Subject>(name: &str, thousandths: u64) {
-    let worlds = worlds::<T::Cluster>(T::shards());
+    run_on::<T>(name, thousandths, worlds::<T::Cluster>(T::shards()));
+}
+
+pub fn run_on<T: Subject>(name: &str, thousandths: u64, worlds: Vec<World>) {
     let shape = Shape::of::<T>();
     let asked = (queries(shape), aggregates(shape), measures(), 1..8_usize, 0..32_i64);
     let strategy = (0..worlds.len(), any::<bool>(), rows(shape), vec(asked, 1..4));

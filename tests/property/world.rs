@@ -1,6 +1,8 @@
 //! Clusters to put rows into: kept for many cases, since making one costs more than a case.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use shard_runtime::{Builder, Cluster, ErrorKind, Models, Result, Session, Shard, Synchronous};
@@ -8,6 +10,7 @@ use tempfile::TempDir;
 
 use super::datum::{Column, Line};
 use super::subject::Subject;
+use crate::postgres_server::Server;
 
 /// Where a cluster's shards are.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +21,10 @@ enum Kind {
     Prefixed,
     /// All of these in turn.
     Mixed,
+    /// A schema of one PostgreSQL server for each shard.
+    Schemas,
+    /// A SQLite file and schemas of a server in turn.
+    FilesAndSchemas,
 }
 
 /// A cluster, and whether an earlier case has left rows in it.
@@ -46,10 +53,39 @@ pub fn worlds<M: Models>(least: usize) -> Vec<World> {
         .collect()
 }
 
+/// Clusters of which some shards, or all, are on a PostgreSQL server, with at least so many shards. None, where no server
+/// is installed: then the server's module prints that, or panics if `SHARDED_REQUIRE_POSTGRES` is set.
+pub fn with_servers<M: Models>(least: usize) -> Option<Vec<World>> {
+    server()?;
+    let sizes = [(Kind::Schemas, 3.max(least)), (Kind::FilesAndSchemas, 3.max(least))];
+    Some(sizes.into_iter().map(|(kind, shards)| world::<M>(kind, shards)).collect())
+}
+
+/// The server of all tests here, started when it is first needed.
+fn server() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let start = || {
+        let settings = ["max_connections=200", "max_prepared_transactions=50", "autovacuum=off", "jit=off"];
+        let server = Server::start_with(&settings)?;
+        server.stop_with_the_process();
+        Some(server)
+    };
+    SERVER.get_or_init(start).as_ref()
+}
+
 fn world<M: Models>(kind: Kind, shards: usize) -> World {
+    static WORLDS: AtomicU64 = AtomicU64::new(0);
+    let number = WORLDS.fetch_add(1, Ordering::Relaxed);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
+    let schema = |place: usize| {
+        let server = server().expect("a server was found before");
+        format!("{}?schema=w{number}_{place}", server.url())
+    };
     let url = |place: usize| match (kind, place % 3) {
+        (Kind::Schemas, _) => schema(place),
+        (Kind::FilesAndSchemas, 0) => format!("sqlite:{}", path(&format!("{place}.db"))),
+        (Kind::FilesAndSchemas, _) => schema(place),
         (Kind::Memory, _) | (Kind::Mixed, 0) => "sqlite::memory:".to_owned(),
         (Kind::Files, _) | (Kind::Mixed, 1) => format!("sqlite:{}", path(&format!("{place}.db"))),
         (Kind::Prefixed | Kind::Mixed, _) => format!("sqlite:{}?prefix=p{place}_", path("all.db")),

@@ -24,7 +24,10 @@ struct Write {
 }
 
 pub fn run<T: Subject>(name: &str, thousandths: u64) {
-    let worlds = worlds::<T::Cluster>(T::shards());
+    run_on::<T>(name, thousandths, worlds::<T::Cluster>(T::shards()));
+}
+
+pub fn run_on<T: Subject>(name: &str, thousandths: u64, worlds: Vec<World>) {
     let shape = Shape::of::<T>();
     let set = option::weighted(0.7, assignments(shape));
     let write = (trees(shape), pins(shape), set).prop_map(|(tree, pin, set)| Write { tree, pin, set });

@@ -51,6 +51,7 @@ mod many_values;
 mod misplaced_rows;
 mod narrowing;
 mod nested;
+mod null_logic;
 mod observing;
 mod older_copies;
 mod opening;

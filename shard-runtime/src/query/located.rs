@@ -1,5 +1,22 @@
-//! Conditions and lookups: which values of a condition a lookup can say the shards of, and the condition once it did.
+//! Conditions and lookups: the values of a condition whose shards a lookup knows, and the condition with these shards.
 //! Pure.
+//!
+//! A condition of SQL has three values: TRUE, FALSE and NULL. If a lookup knows that a value is stored on no shard, or on
+//! another shard than the one that a statement is written for, the comparison with this value becomes FALSE. For a row
+//! with NULL in the column the comparison was NULL before. The change is sound only where FALSE and NULL have the same
+//! effect:
+//!
+//! * A statement's own condition, and the condition of each EXISTS or IN subquery, only selects the rows for which it is
+//!   TRUE. FALSE and NULL have the same effect.
+//! * AND and OR with the same other parts keep this: they never turn a FALSE part into TRUE where a NULL part would not
+//!   be TRUE, too.
+//! * NOT of FALSE is TRUE and NOT of NULL is NULL. Below one NOT the two differ. NOT of that again yields FALSE or NULL,
+//!   which have the same effect.
+//! * EXISTS and IN (with ids, which are never NULL) are never NULL. So a NOT outside of a subquery sees TRUE or FALSE,
+//!   and says nothing about the subquery's own condition.
+//!
+//! So only the NOTs between a comparison and the innermost relation (or the statement) count. If their number is even, or
+//! if the column is never NULL, the change is sound. [`Context`] holds this for one node.
 
 use super::column::Operand;
 use super::filter::{Node, Operator, Predicate};
@@ -10,13 +27,13 @@ use crate::lookup::Placed;
 use crate::model::Table;
 use crate::shards::Shard;
 
-/// What is known of where the row with a value is.
+/// The shard of the row with a value, as far as a lookup knows it.
 pub(crate) enum Whereabouts {
-    /// Nothing.
+    /// The lookup was not read, or the value has no shard of its own.
     Unknown,
-    /// There is none.
+    /// No shard has a row with the value.
     Nowhere,
-    /// On this shard.
+    /// This shard has the row.
     On(Shard),
 }
 
@@ -70,53 +87,84 @@ impl Targeted for WriteCore {
     }
 }
 
+/// How the value of a node affects the rows that a query returns.
+#[derive(Clone, Copy)]
+struct Context {
+    /// Whether the query's rows are among those for which the node holds: the number of NOTs above it, in all
+    /// subqueries, is even. Only then do the node's values narrow the shards.
+    selects: bool,
+    /// Whether the number of NOTs between the node and the innermost relation is even, so that FALSE and NULL have the
+    /// same effect.
+    is_null_false: bool,
+}
+
+impl Context {
+    /// The context of a statement's own condition.
+    const STATEMENT: Context = Context { selects: true, is_null_false: true };
+
+    fn under_not(self) -> Self {
+        Context { selects: !self.selects, is_null_false: !self.is_null_false }
+    }
+
+    /// The context of the condition of a subquery here.
+    fn in_subquery(self) -> Self {
+        Context { is_null_false: true, ..self }
+    }
+
+    /// The lookup of a column whose comparisons may become FALSE here, and narrow the shards if they do.
+    fn lookup<'l>(self, lookups: &'l [Placed], table: &'static Table, column: usize) -> Option<&'l Placed> {
+        let is_nullable = table.columns.get(column).is_none_or(|column| column.nullable);
+        if !self.selects || (is_nullable && !self.is_null_false) {
+            return None;
+        }
+        lookups.iter().find(|lookup| lookup.column == column && lookup.table.is(table))
+    }
+}
+
 impl Predicate {
-    /// Visits the values that rows of a model must have, where a column of theirs has a lookup. What stands under a
-    /// `NOT` excludes rows, and says nothing about where others are.
+    /// Visits the operands of all comparisons by which lookups can narrow the shards (see [`Context::lookup`]).
     pub(crate) fn for_each_looked_up<'p, 'l>(
         &'p self,
         table: &'static Table,
         lookups: &'l [Placed],
         visit: &mut dyn FnMut(&'l Placed, &'p [Operand]),
     ) {
-        visit_node(self.node(), table, lookups, true, visit);
+        visit_node(self.node(), table, lookups, Context::STATEMENT, visit);
     }
 
-    /// The same condition, with what is known of its values.
+    /// Returns the condition with the shards that lookups know of its operands. It selects the same rows.
     pub(crate) fn located(
         &self,
         table: &'static Table,
         lookups: &[Placed],
         find: &dyn Fn(&Placed, &Operand) -> Whereabouts,
     ) -> Predicate {
-        self.with_node(locate(self.node(), table, lookups, true, find))
+        self.with_node(locate(self.node(), table, lookups, Context::STATEMENT, find))
     }
-}
-
-fn lookup_of<'l>(lookups: &'l [Placed], table: &'static Table, column: usize) -> Option<&'l Placed> {
-    lookups.iter().find(|lookup| lookup.column == column && lookup.table.is(table))
 }
 
 fn visit_node<'p, 'l>(
     node: &'p Node,
     table: &'static Table,
     lookups: &'l [Placed],
-    holds: bool,
+    context: Context,
     visit: &mut dyn FnMut(&'l Placed, &'p [Operand]),
 ) {
     match node {
         Node::And(nodes) | Node::Or(nodes) => {
-            nodes.iter().for_each(|node| visit_node(node, table, lookups, holds, visit));
+            nodes.iter().for_each(|node| visit_node(node, table, lookups, context, visit));
         }
-        Node::Not(inner) => visit_node(inner, table, lookups, !holds, visit),
-        Node::Related { relation, inner } => visit_node(inner, relation.table(), lookups, holds, visit),
-        Node::Compare { column, operator: Operator::Equal, operand } if holds => {
-            if let Some(lookup) = lookup_of(lookups, table, *column) {
+        Node::Not(inner) => visit_node(inner, table, lookups, context.under_not(), visit),
+        Node::Related { relation, inner } => {
+            visit_node(inner, relation.table(), lookups, context.in_subquery(), visit);
+        }
+        Node::Compare { column, operator: Operator::Equal, operand } => {
+            if let Some(lookup) = context.lookup(lookups, table, *column) {
                 visit(lookup, std::slice::from_ref(operand));
             }
         }
-        Node::In { column, operands } if holds => {
-            if let Some(lookup) = lookup_of(lookups, table, *column) {
+        Node::In { column, operands } => {
+            if let Some(lookup) = context.lookup(lookups, table, *column) {
                 visit(lookup, operands);
             }
         }
@@ -128,10 +176,11 @@ fn locate(
     node: &Node,
     table: &'static Table,
     lookups: &[Placed],
-    holds: bool,
+    context: Context,
     find: &dyn Fn(&Placed, &Operand) -> Whereabouts,
 ) -> Node {
-    let each = |nodes: &[Node]| nodes.iter().map(|node| locate(node, table, lookups, holds, find)).collect();
+    let each =
+        |nodes: &[Node]| nodes.iter().map(|node| locate(node, table, lookups, context, find)).collect();
     let known = |lookup: &Placed, operand: &Operand| match find(lookup, operand) {
         Whereabouts::Unknown => Some(operand.clone()),
         Whereabouts::Nowhere => None,
@@ -140,20 +189,20 @@ fn locate(
     match node {
         Node::And(nodes) => Node::And(each(nodes)),
         Node::Or(nodes) => Node::Or(each(nodes)),
-        Node::Not(inner) => Node::Not(Box::new(locate(inner, table, lookups, !holds, find))),
+        Node::Not(inner) => Node::Not(Box::new(locate(inner, table, lookups, context.under_not(), find))),
         Node::Related { relation, inner } => {
-            let inner = locate(inner, relation.table(), lookups, holds, find);
+            let inner = locate(inner, relation.table(), lookups, context.in_subquery(), find);
             Node::Related { relation: *relation, inner: Box::new(inner) }
         }
-        Node::Compare { column, operator: Operator::Equal, operand } if holds => {
-            let Some(lookup) = lookup_of(lookups, table, *column) else { return node.clone() };
+        Node::Compare { column, operator: Operator::Equal, operand } => {
+            let Some(lookup) = context.lookup(lookups, table, *column) else { return node.clone() };
             match known(lookup, operand) {
                 Some(operand) => Node::Compare { column: *column, operator: Operator::Equal, operand },
                 None => Node::Nothing,
             }
         }
-        Node::In { column, operands } if holds => {
-            let Some(lookup) = lookup_of(lookups, table, *column) else { return node.clone() };
+        Node::In { column, operands } => {
+            let Some(lookup) = context.lookup(lookups, table, *column) else { return node.clone() };
             let operands: Vec<Operand> =
                 operands.iter().filter_map(|operand| known(lookup, operand)).collect();
             match operands.is_empty() {
@@ -162,5 +211,177 @@ fn locate(
             }
         }
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+    use crate::key::{Constant, Placement};
+    use crate::lookup::Lookup;
+    use crate::model::{ColumnDef, KeyColumns, ParentDef};
+    use crate::query::Relation;
+    use crate::route;
+    use crate::shards::Shards;
+    use crate::value::{ColumnType, Value};
+
+    const PLACES: &[(Constant, &str)] =
+        &[(Constant::Text("x"), "a"), (Constant::Text("y"), "b"), (Constant::Text("z"), "c")];
+    const ID: ColumnDef = ColumnDef::new("id", (ColumnType::Integer, false));
+    const EMAIL: usize = 2;
+    const NICK: usize = 3;
+    static USERS: Table = Table {
+        model: "User",
+        name: "users",
+        columns: &[
+            ID,
+            ColumnDef::new("region", (ColumnType::Text, false)),
+            ColumnDef::new("email", (ColumnType::Text, false)),
+            ColumnDef::new("nick", (ColumnType::Text, true)),
+        ],
+        key: KeyColumns::Columns(&[1]),
+        placement: Placement::List { entries: PLACES, otherwise: None },
+        ..Table::PLAIN
+    };
+    const TAG: usize = 2;
+    static ORDERS: Table = Table {
+        model: "Order",
+        name: "orders",
+        columns: &[
+            ID,
+            ColumnDef::new("user", (ColumnType::Integer, false)),
+            ColumnDef::new("tag", (ColumnType::Text, true)),
+        ],
+        key: KeyColumns::Parent(1),
+        placement: USERS.placement,
+        parent: Some(ParentDef { table: &USERS, column: 1 }),
+        ..Table::PLAIN
+    };
+    static ENTRIES: Table = Table {
+        model: "Entry",
+        name: "entries",
+        columns: &[Lookup::value(ColumnType::Text), Lookup::SHARD],
+        key: KeyColumns::Columns(&[0]),
+        placement: Placement::Hash,
+        ..Table::PLAIN
+    };
+
+    fn lookups() -> Vec<Placed> {
+        let lookup = |(model, (table, column))| Placed { table, column, entries: &ENTRIES, model };
+        [(&USERS, EMAIL), (&USERS, NICK), (&ORDERS, TAG)].into_iter().enumerate().map(lookup).collect()
+    }
+
+    /// `on a` and `on b` have a row there; any other value has none.
+    fn equal(column: usize, value: &'static str) -> Node {
+        let operand = Operand { value: Ok(Value::Text(value.into())), shard: None };
+        Node::Compare { column, operator: Operator::Equal, operand }
+    }
+
+    fn among(column: usize, values: &[&'static str]) -> Node {
+        let operand = |value: &&'static str| Operand { value: Ok(Value::Text((*value).into())), shard: None };
+        Node::In { column, operands: values.iter().map(operand).collect() }
+    }
+
+    fn not(node: Node) -> Node {
+        Node::Not(Box::new(node))
+    }
+
+    fn child(inner: Node) -> Node {
+        Node::Related { relation: Relation::Children(&ORDERS), inner: Box::new(inner) }
+    }
+
+    fn parent(inner: Node) -> Node {
+        Node::Related { relation: Relation::Parent(&USERS), inner: Box::new(inner) }
+    }
+
+    /// Prints a located condition in a short form: `email=on a@a` is a comparison with the shard that a lookup knows.
+    fn shown(node: &Node, table: &'static Table) -> String {
+        let name = |column: usize| table.columns[column].name;
+        let operand = |operand: &Operand| {
+            let Ok(Value::Text(value)) = &operand.value else { panic!("{operand:?} is no text") };
+            let shard = operand.shard.as_ref().map_or(String::new(), |shard| format!("@{}", shard.name()));
+            format!("{value}{shard}")
+        };
+        let list = |nodes: &[Node], with: &str| {
+            nodes.iter().map(|node| shown(node, table)).collect::<Vec<_>>().join(with)
+        };
+        match node {
+            Node::Nothing => "FALSE".to_owned(),
+            Node::Compare { column, operand: value, .. } => format!("{}={}", name(*column), operand(value)),
+            Node::In { column, operands } => {
+                let operands: Vec<String> = operands.iter().map(operand).collect();
+                format!("{} in {}", name(*column), operands.join("/"))
+            }
+            Node::And(nodes) => format!("({})", list(nodes, " & ")),
+            Node::Or(nodes) => format!("({})", list(nodes, " | ")),
+            Node::Not(inner) => format!("!{}", shown(inner, table)),
+            Node::Related { relation, inner } => {
+                let what = if relation.table().is(&ORDERS) { "child" } else { "parent" };
+                format!("{what}[{}]", shown(inner, relation.table()))
+            }
+            other => panic!("{other:?} is not made here"),
+        }
+    }
+
+    #[test]
+    fn r54_comparisons_become_false_only_where_null_has_the_same_effect() -> Result<()> {
+        let shards = Shards::named(["a", "b", "c"])?;
+        let find = |lookup: &Placed, operand: &Operand| match lookup.asked(operand) {
+            Some(Value::Text(value)) => match value.strip_prefix("on ").and_then(|name| shards.get(name)) {
+                Some(shard) => Whereabouts::On(shard.clone()),
+                None => Whereabouts::Nowhere,
+            },
+            _ => Whereabouts::Unknown,
+        };
+        let users: &'static Table = &USERS;
+        let orders: &'static Table = &ORDERS;
+        // The condition, what it becomes, the shards that it asks.
+        let cases = [
+            // At the top, FALSE and NULL are one.
+            (users, equal(NICK, "on a"), "nick=on a@a", "a"),
+            (users, equal(NICK, "lost"), "FALSE", ""),
+            (users, among(NICK, &["on a", "lost", "on b"]), "nick in on a@a/on b@b", "a b"),
+            (users, not(not(equal(NICK, "on b"))), "!!nick=on b@b", "b"),
+            (users, Node::Or(vec![equal(NICK, "lost"), equal(EMAIL, "on c")]), "(FALSE | email=on c@c)", "c"),
+            // Under one NOT the values exclude rows.
+            (users, not(equal(NICK, "on a")), "!nick=on a", "a b c"),
+            (users, not(among(EMAIL, &["on a", "lost"])), "!email in on a/lost", "a b c"),
+            // In a subquery the count of NOTs begins anew.
+            (users, child(equal(TAG, "on a")), "child[tag=on a@a]", "a"),
+            (users, child(equal(TAG, "lost")), "child[FALSE]", ""),
+            (users, child(not(not(equal(TAG, "on b")))), "child[!!tag=on b@b]", "b"),
+            (users, child(not(equal(TAG, "on a"))), "child[!tag=on a]", "a b c"),
+            (users, not(child(equal(TAG, "on a"))), "!child[tag=on a]", "a b c"),
+            // A child with NULL has a tag for which NOT is not TRUE: the comparison stays as it is.
+            (users, not(child(not(equal(TAG, "on a")))), "!child[!tag=on a]", "a b c"),
+            (users, not(child(not(among(TAG, &["on a", "lost"])))), "!child[!tag in on a/lost]", "a b c"),
+            (orders, not(parent(not(equal(NICK, "on a")))), "!parent[!nick=on a]", "a b c"),
+            // A column that is never NULL has no such case.
+            (orders, not(parent(not(equal(EMAIL, "on a")))), "!parent[!email=on a@a]", "a"),
+            (orders, not(parent(not(equal(EMAIL, "lost")))), "!parent[!FALSE]", ""),
+            // Each subquery has its own count.
+            (orders, not(parent(not(child(equal(TAG, "on b"))))), "!parent[!child[tag=on b@b]]", "b"),
+            (orders, not(parent(child(not(equal(TAG, "on b"))))), "!parent[child[!tag=on b]]", "a b c"),
+            (
+                users,
+                Node::And(vec![among(EMAIL, &["on a", "on b"]), not(child(not(equal(TAG, "on a"))))]),
+                "(email in on a@a/on b@b & !child[!tag=on a])",
+                "a b",
+            ),
+        ];
+        for (table, node, wanted, asked) in cases {
+            let condition = Predicate::new(node);
+            let lookups = lookups();
+            let located = condition.located(table, &lookups, &find);
+            assert_eq!(shown(located.node(), table), wanted);
+            let chosen = route::narrow(table, &located, &shards)?;
+            assert_eq!(chosen.names(&shards).join(" "), asked, "{wanted}");
+            // Exactly the comparisons that change are those for which lookups are read.
+            let mut read = 0;
+            condition.for_each_looked_up(table, &lookups, &mut |_, operands| read += operands.len());
+            assert_eq!(read > 0, located != condition, "{wanted}");
+        }
+        Ok(())
     }
 }

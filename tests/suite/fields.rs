@@ -131,7 +131,7 @@ fn r43_bad_uuids_moments_and_documents_are_errors(backend: &Backend) {
     let shard = stored.shard().name();
     let bad = [
         ("owner", "x'00112233'", "UUID"),
-        ("taken", "9223372036854775807", "moment"),
+        ("taken", "9223372036854775807", "jiff::Timestamp"),
         ("tags", "'{\"a\": '", "JSON"),
         ("copied_from", "x''", "UUID"),
     ];

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Each change is made in a copy of the workspace, built there (in `SHARDED_MUTATIONS_TARGET`, where that is said), and
-//! attacked. What is part of `cargo test` is that every change can still be made.
+//! attacked; `SHARDED_MUTATION` makes only those whose description contains it. What is part of `cargo test` is that every
+//! change can still be made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -167,11 +168,12 @@ fn every_mutation_is_noticed() {
     }
     let target = std::env::var_os("SHARDED_MUTATIONS_TARGET").map(PathBuf::from);
     let target = target.unwrap_or_else(|| copy.path().join("target"));
+    let wanted = std::env::var("SHARDED_MUTATION").unwrap_or_default();
     let mut unnoticed = Vec::new();
-    for mutation in MUTATIONS {
+    for mutation in MUTATIONS.iter().filter(|mutation| mutation.what.contains(&wanted)) {
         let file = copy.path().join(mutation.file);
         let original = fs::read_to_string(&file).unwrap();
-        fs::write(&file, mutated(copy.path(), &mutation)).unwrap();
+        fs::write(&file, mutated(copy.path(), mutation)).unwrap();
         let (test, filter) = mutation.attack;
         let built = cargo(copy.path(), &target, &["--test", test, "--no-run"]);
         assert!(built.status.success(), "{}: {}", mutation.what, String::from_utf8_lossy(&built.stderr));
@@ -205,7 +207,7 @@ fn mutated(workspace: &Path, mutation: &Mutation) -> String {
 fn cargo(folder: &Path, target: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO"))
         .current_dir(folder)
-        .args(["test", "--locked"])
+        .args(["test", "--locked", "--package", "sharded-tests"])
         .args(arguments)
         .env("CARGO_TARGET_DIR", target)
         .env("RUST_BACKTRACE", "0")

@@ -71,7 +71,7 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
 
     let mut counts = Counts { units: units.len(), ..Counts::default() };
     counts.over_several_shards = units.values().filter(|(shards, _)| shards.count_ones() > 1).count();
-    let mut told = HashSet::new();
+    let (mut told, mut doubted) = (HashSet::new(), HashSet::new());
     for log in std::fs::read_dir(logs).unwrap() {
         for line in std::fs::read_to_string(log.unwrap().path()).unwrap().lines() {
             let mut words = line.split(' ');
@@ -85,7 +85,15 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
                     counts.acknowledged += 1;
                 }
                 "aborted" => assert!(!units.contains_key(&unit), "unit {unit} is there although: {line}"),
-                "doubted" => counts.doubted += 1,
+                // Others that fail because of a transaction in doubt are certain themselves.
+                "doubted" => {
+                    counts.doubted += 1;
+                    let transaction = words.next().unwrap_or_default().to_owned();
+                    assert!(
+                        transaction.is_empty() || doubted.insert(transaction),
+                        "unit {unit} is said to be in doubt by the name of another: {line}"
+                    );
+                }
                 _ => {}
             }
         }

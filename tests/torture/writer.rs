@@ -81,7 +81,9 @@ fn in_a_process_of_its_own() {
         let is_named = three || shards == 0b1111;
         match write(&mut session, id, shards, is_named, numbers.below(1_000) as i64) {
             Ok(()) => tell(format!("committed {id}")),
-            Err(error) if error.kind() == ErrorKind::InDoubt => tell(format!("doubted {id}")),
+            Err(error) if error.kind() == ErrorKind::InDoubt => {
+                tell(format!("doubted {id} {}", error.unit().unwrap_or_default()));
+            }
             Err(error) => tell(format!("aborted {id} {error}")),
         }
         session.rollback();

@@ -459,6 +459,8 @@ impl Connection for PostgresConnection {
                 }
                 Ok(())
             }
+            // It was lost after it was taken from the pool.
+            State::Broken => self.check_whole(),
             state => {
                 let said = format!("a transaction is begun, and the connection is {state:?}");
                 Err(Error::new(ErrorKind::Database, said))

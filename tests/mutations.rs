@@ -24,7 +24,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 17] = [
+const MUTATIONS: [Mutation; 18] = [
     Mutation {
         what: "the version is not raised",
         file: "shard-runtime/src/commit/heal.rs",
@@ -99,9 +99,17 @@ const MUTATIONS: [Mutation; 17] = [
     Mutation {
         what: "decider rows are collected by age alone",
         file: "shard-runtime/src/cluster/servers.rs",
+        from: "                Ok(units) => old.push((database, units)),",
+        to: "                Ok(units) => self.on_connection(&Holder::default(), database, |connection| {\n                    \
+             commit::collect(connection, &units)\n                })?,",
+        attack: ("server_attacks", "a_day_later"),
+    },
+    Mutation {
+        what: "decider rows are collected although a participant is prepared",
+        file: "shard-runtime/src/cluster/servers.rs",
         from: "            units.retain(|unit| !unfinished.contains(unit));",
         to: "            units.retain(|unit| !unfinished.contains(unit) || !unit.is_empty());",
-        attack: ("server_attacks", "a_day_later"),
+        attack: ("global_transactions", "r35_rows_are_collected_only"),
     },
     Mutation {
         what: "decider rows are collected although a server was not searched",

@@ -24,7 +24,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 18] = [
+const MUTATIONS: [Mutation; 22] = [
     Mutation {
         what: "the version is not raised",
         file: "shard-runtime/src/commit/heal.rs",
@@ -152,6 +152,43 @@ const MUTATIONS: [Mutation; 18] = [
         from: "if self.0.searches.is_due(database) {",
         to: "if self.0.searches.is_due(usize::MAX) {",
         attack: ("global_transactions", "r55_another_handle"),
+    },
+    Mutation {
+        what: "relocate locks no rows",
+        file: "shard-runtime/src/sql/moving.rs",
+        from: "ORDER BY {id}{lock}\", self.name)",
+        to: "ORDER BY {id}\", self.name)",
+        attack: ("isolation", "serial_order_on_servers"),
+    },
+    Mutation {
+        what: "a bulk delete reads the values that it removes before it deletes",
+        file: "shard-runtime/src/session/write.rs",
+        from: "        let rows = self.on(step.shard, table, &sql, |prepared| {",
+        to: "        let read = sql::returning(table, &columns).replacen(\" RETURNING \", \"SELECT \", 1);\n        \
+             let read = format!(\"{read}{}\", statement.sql.replacen(\"DELETE\", \"\", 1));\n        \
+             self.on(step.shard, table, &read, |prepared| {\n            \
+             let mut rows = prepared.query(&statement.params)?;\n            \
+             while rows.advance()? {\n            \
+             for (place, lookup) in lookups.iter().enumerate() {\n            \
+             entries.remove(lookup, &rows.value(place)?, step.shard, cluster.shards())?;\n            \
+             }\n            }\n            Ok(((), 0))\n        })?;\n        \
+             let entries = &mut Changes::default();\n        \
+             let rows = self.on(step.shard, table, &sql, |prepared| {",
+        attack: ("isolation", "serial_order_on_servers"),
+    },
+    Mutation {
+        what: "there is no gate between relocations and bulk writes",
+        file: "shard-runtime/src/session/gate.rs",
+        from: "if place.dialect != Dialect::Postgres {",
+        to: "if place.dialect != Dialect::Postgres || !models.is_empty() {",
+        attack: ("isolation", "serial_order_on_servers"),
+    },
+    Mutation {
+        what: "entries that are missing are not waited for when they are removed",
+        file: "shard-runtime/src/session/entries.rs",
+        from: "if removed < values.len() as u64",
+        to: "if removed > values.len() as u64",
+        attack: ("isolation", "serial_order_on_servers"),
     },
 ];
 

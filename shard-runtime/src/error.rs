@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::value::Value;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -112,7 +114,14 @@ struct Inner {
     column: Option<String>,
     unit: Option<String>,
     is_transient: bool,
+    taken: Option<TakenValue>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// A value of a lookup, by the lookup's place in the layout.
+pub(crate) struct TakenValue {
+    pub(crate) lookup: usize,
+    pub(crate) value: Value<'static>,
 }
 
 impl Error {
@@ -125,6 +134,7 @@ impl Error {
             column: None,
             unit: None,
             is_transient: false,
+            taken: None,
             source: None,
         }))
     }
@@ -155,6 +165,22 @@ impl Error {
     /// Names the unit of work.
     pub(crate) fn of_unit(mut self, unit: &str) -> Self {
         self.0.unit.get_or_insert_with(|| unit.to_owned());
+        self
+    }
+
+    /// Notes the value of a lookup that has an entry already.
+    pub(crate) fn of_taken_value(mut self, taken: TakenValue) -> Self {
+        self.0.taken = Some(taken);
+        self
+    }
+
+    pub(crate) fn taken_value(&self) -> Option<&TakenValue> {
+        self.0.taken.as_ref()
+    }
+
+    /// Adds to the message what to do.
+    pub(crate) fn with_remedy(mut self, remedy: &str) -> Self {
+        self.0.message = format!("{}; {remedy}", self.0.message);
         self
     }
 

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 pub(crate) use groups::Grouping;
-pub(crate) use lookups::{Question, questions};
+pub(crate) use lookups::questions;
 
 use crate::cluster::Layout;
 use crate::collation::Collation;
@@ -135,7 +135,8 @@ impl<'q> Plan<'q> {
 
     /// The same, with the rows that are written as the answer.
     pub(crate) fn returning(mut self) -> Self {
-        let returning = sql::returning(self.target.table);
+        let all: Vec<usize> = (0..self.target.table.columns.len()).collect();
+        let returning = sql::returning(self.target.table, &all);
         self.steps.iter_mut().for_each(|step| step.statement.sql.push_str(&returning));
         self
     }

@@ -230,9 +230,10 @@ pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statemen
     Ok(writer.finish())
 }
 
-/// What a write ends with that gives back the rows it has written: all their columns.
-pub(crate) fn returning(table: &Table) -> String {
-    let columns: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
+/// The end of a write that returns these columns of the rows that it has written.
+pub(crate) fn returning(table: &Table, columns: &[usize]) -> String {
+    let name = |&column: &usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+    let columns: Vec<String> = columns.iter().map(name).collect();
     format!(" RETURNING {}", columns.join(", "))
 }
 

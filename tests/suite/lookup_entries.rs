@@ -1,9 +1,9 @@
 //! The entries of lookups: kept in the same unit of work as their rows, whatever writes those, and unique over the
 //! cluster.
 
-use shard_runtime::{ErrorKind, Sharded};
+use shard_runtime::{ErrorKind, Sharded, Sql};
 
-use crate::backend::{Backend, LETTERS, assert_error};
+use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::lookup::{
     Account, Device, NewDevice, NewUser, Nickname, User, by_email, cluster, emails, entries, pairs, text_on,
     user,
@@ -270,7 +270,86 @@ fn r34_a_row_beside_its_entry_is_one_shards_unit(backend: &Backend) {
     assert_eq!(asked, ["b"]);
 }
 
+/// Removes rows, and nothing else, as another program would.
+fn remove_behind(cluster: &Watched, shard: &str) {
+    let mut session = cluster.session();
+    session.execute(Sql::new("DELETE FROM {users}").on_shard(shard)).unwrap();
+    session.commit().unwrap();
+}
+
+/// W10: the value is not blocked for ever.
+fn an_entry_without_a_row_is_replaced(backend: &Backend) {
+    let cluster = cluster(backend);
+    for region in LETTERS {
+        let mut session = cluster.session();
+        session.add(user(region, "wanted")).unwrap();
+        session.commit().unwrap();
+        remove_behind(&cluster, region);
+        // The row that replaces it is added, on its own or with others.
+        session.add(user("b", "before")).unwrap();
+        session.add_all([user("a", "wanted"), user("c", "after")]).unwrap();
+        session.commit().unwrap();
+        assert_eq!(emails(&cluster), pairs(&[("after", "c"), ("before", "b"), ("wanted", "a")]));
+        // Or it is changed to have the value.
+        remove_behind(&cluster, "a");
+        let mut other = session.one(User::select().filter(User::EMAIL.eq("before"))).unwrap();
+        other.email = "wanted".into();
+        session.update(&mut other).unwrap();
+        session.commit().unwrap();
+        assert_eq!(emails(&cluster), pairs(&[("after", "c"), ("wanted", "b")]));
+        assert!(cluster.verify().unwrap().is_sound());
+        session.execute(User::delete().all_shards()).unwrap();
+        session.commit().unwrap();
+        assert_eq!(emails(&cluster), []);
+    }
+}
+
+/// W10, with ids that a shard counts, and with rows that are saved.
+fn an_entry_without_a_row_is_replaced_whatever_the_id(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    let ada = session.add(user("a", "ada")).unwrap();
+    session.add(NewDevice { user: ada.link(), serial: "s".into() }).unwrap();
+    session.save(Account { id: "a".into(), login: "l".into() }).unwrap();
+    session.commit().unwrap();
+    session.execute(Sql::new("DELETE FROM {devices}").on_shard("a")).unwrap();
+    session.execute(Sql::new("DELETE FROM {accounts}").on_shard("a")).unwrap();
+    session.commit().unwrap();
+    session.add(NewDevice { user: ada.link(), serial: "s".into() }).unwrap();
+    session.save(Account { id: "c".into(), login: "l".into() }).unwrap();
+    session.commit().unwrap();
+    assert_eq!(entries(&cluster, "sharded_lookup_accounts_login"), pairs(&[("l", "c")]));
+    assert!(cluster.verify().unwrap().is_sound());
+    // A row that is not committed has its value.
+    session.add(user("b", "new")).unwrap();
+    session.flush().unwrap();
+    session.add(user("c", "new")).unwrap();
+    assert_error(session.flush(), ErrorKind::Unique, &["new"]);
+    session.commit().unwrap();
+    assert_eq!(emails(&cluster), pairs(&[("ada", "a"), ("new", "b")]));
+}
+
+/// W10: a session that may write one shard only cannot know.
+fn an_entry_without_a_row_that_stays_is_explained(backend: &Backend) {
+    let cluster = cluster(backend);
+    let email = text_on("a", "x");
+    let mut session = cluster.session();
+    session.add(user("a", &email)).unwrap();
+    session.commit().unwrap();
+    remove_behind(&cluster, "a");
+    let mut pinned = cluster.session_on_shard("a").unwrap();
+    pinned.add(user("a", &email)).unwrap();
+    assert_error(pinned.flush(), ErrorKind::Unique, &[&email, "`Cluster::verify`", "`Cluster::repair`"]);
+    pinned.rollback();
+    assert!(cluster.repair().unwrap().is_sound());
+    pinned.add(user("a", &email)).unwrap();
+    pinned.commit().unwrap();
+}
+
 on_every_backend!(
+    an_entry_without_a_row_is_replaced,
+    an_entry_without_a_row_is_replaced_whatever_the_id,
+    an_entry_without_a_row_that_stays_is_explained,
     values_are_unique_over_the_cluster,
     one_of_many_threads_gets_a_value,
     a_value_that_changes_is_found_and_the_old_one_is_free,

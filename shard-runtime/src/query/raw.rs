@@ -134,6 +134,12 @@ impl SqlCore {
         })
     }
 
+    /// The models' tables that it names in braces.
+    pub(crate) fn tables(&self, layout: &Layout) -> Vec<&'static Table> {
+        let named = |table: &&'static Table| self.text.contains(&format!("{{{}}}", table.name));
+        layout.tables().filter(named).collect()
+    }
+
     /// The values for its parameters.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Session;
+use super::entries::Changes;
 use super::pending::{Batch, Load};
 use super::unwind::finally;
 use crate::commit::Change;
@@ -113,18 +114,24 @@ impl Session {
         sizes: &[usize],
     ) -> Result<()> {
         let model = self.model(T::TABLE)?;
-        let mut loads: Vec<Load> = Vec::new();
-        rows.iter().zip(sizes).for_each(|(row, &bytes)| load(&mut loads, row, model, bytes));
-        let shards: ShardSet = loads.iter().map(|load| load.shard).collect();
+        let loads = |rows: &[Stored<T>]| {
+            let mut loads: Vec<Load> = Vec::new();
+            rows.iter().zip(sizes).for_each(|(row, &bytes)| load(&mut loads, row, model, bytes));
+            loads
+        };
+        let shards: ShardSet = loads(rows).iter().map(|load| load.shard).collect();
         // Parents that wait must be there first.
         self.flush_shards(&shards)?;
-        self.atomically(&shards, |session| {
+        let mut insert = |session: &mut Self| {
+            let mut loads = loads(rows);
             session.send(&mut loads)?;
             put_ids(rows, model, &mut loads)?;
             session.record_rows(loads)?;
-            let entries = session.entries_of(rows.iter().map(|row| (&**row, row.shard().index())))?;
+            let added = rows.iter().map(|row| (&**row, row.shard().index()));
+            let entries = session.entries_of(added, Changes::add)?;
             session.write_entries(entries)
-        })
+        };
+        self.without_orphans(|session| session.atomically(&shards, &mut insert))
     }
 }
 

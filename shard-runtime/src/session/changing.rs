@@ -136,7 +136,7 @@ impl Session {
         let mut binder = Binder::new(table);
         change.bind(table, row, &mut binder)?;
         let params: Vec<Param<'_>> = binder.values.into_iter().map(Param::Value).collect();
-        let stays = Stays { shard, id: id_value(row)?, before, after: &after, columns };
+        let stays = Stays { shard, id: id_value(row)?, before, after: &after, columns, inserts: false };
         self.write_with_entries(
             table,
             &stays,

@@ -303,10 +303,13 @@ impl Session {
         Err(error)
     }
 
-    /// Notes whether the work may succeed, or must not be done again, if an error says so.
+    /// Notes whether the work may succeed, or must not be done again, if an error says so. Another transaction may also have
+    /// moved or removed a row since this session has read it (`NotFound`), or be about to finish moving a row that is seen
+    /// on two shards (`Ambiguous`).
     pub(super) fn in_the_way<O>(&mut self, result: Result<O>) -> Result<O> {
         if let Err(error) = &result {
-            self.was_in_the_way |= error.is_retryable();
+            let may_have_moved = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Ambiguous);
+            self.was_in_the_way |= error.is_retryable() || may_have_moved;
             self.has_lost_a_server |=
                 error.is_retryable() && !matches!(error.kind(), ErrorKind::Busy | ErrorKind::Stale);
             self.may_be_stored |= matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::PartialCommit);

@@ -7,11 +7,9 @@ use super::Session;
 use super::pending::{Batch, Pending};
 use crate::cluster::Layout;
 use crate::commit::{self, AnyRow};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, TakenValue};
 use crate::lookup::{self, Placed};
 use crate::model::{Binder, Sharded, Table, values_of};
-use crate::plan::{Plan, Projection};
-use crate::query::{SelectCore, WriteCore};
 use crate::shards::{Shard, ShardSet, Shards};
 use crate::sql::{Param, TableSql};
 use crate::value::{Field, Value};
@@ -123,6 +121,8 @@ pub(super) struct Stays<'v> {
     pub(super) after: &'v [Value<'v>],
     /// The columns that are written; all, where none are said.
     pub(super) columns: Option<&'v [usize]>,
+    /// Whether the row is inserted if it is not there.
+    pub(super) inserts: bool,
 }
 
 impl Session {
@@ -145,7 +145,7 @@ impl Session {
         if T::LOOKUPS.is_empty() {
             return Ok(());
         }
-        let changes = self.entries_of([(row, shard)])?;
+        let changes = self.entries_of([(row, shard)], Changes::add)?;
         for ((shard, model), change) in changes.changes {
             if let Some(pending) = self.pending.get_mut(shard) {
                 change.added.into_iter().for_each(|entry| pending.insert(model, entry, SIZE));
@@ -154,10 +154,11 @@ impl Session {
         Ok(())
     }
 
-    /// The entries of rows that are new, each on its shard.
+    /// The entries of rows, each on its shard, that are to be added or removed.
     pub(super) fn entries_of<'r, T: Sharded>(
         &self,
         rows: impl IntoIterator<Item = (&'r T, usize)>,
+        change: impl Fn(&mut Changes, &Placed, &Value<'_>, usize, &Shards) -> Result<()>,
     ) -> Result<Changes> {
         let (mut changes, all) = (Changes::default(), self.cluster.shards());
         if T::LOOKUPS.is_empty() {
@@ -167,7 +168,7 @@ impl Session {
             let values = values_of(row)?;
             for lookup in self.cluster.layout().lookups_of(T::TABLE) {
                 let value = values.get(lookup.column).unwrap_or(&Value::Null);
-                changes.add(lookup, value, shard, all)?;
+                change(&mut changes, lookup, value, shard, all)?;
             }
         }
         Ok(changes)
@@ -215,9 +216,7 @@ impl Session {
                 for (row_shard, values) in removed {
                     let name = layout.shards().at(row_shard).map_or("", Shard::name);
                     for values in values.chunks(CHUNK) {
-                        let values = Param::List(values.iter().map(Value::borrowed).collect());
-                        let params = [values, Param::Value(Value::Text(name.into()))];
-                        session.execute_on(shard, entries, &sql.remove_entries(entries), &params)?;
+                        session.remove_entries(shard, entries, sql, values, name)?;
                     }
                 }
                 if !added.is_empty() {
@@ -232,8 +231,36 @@ impl Session {
         })
     }
 
-    /// Writes one row by its id, with its entries: what the row had before is looked at under the lock, since somebody
-    /// else may have changed it after it was read.
+    /// Removes the entries with these values of rows on the shard of this name.
+    ///
+    /// The rows had these values when they were locked, so that the entries are there or on their way: a transaction that
+    /// is committed on the rows' server may still be prepared on the entries'. An entry that is missing is therefore
+    /// inserted, which waits for such a transaction, and removed with it.
+    fn remove_entries(
+        &mut self,
+        shard: usize,
+        entries: &'static Table,
+        sql: &TableSql,
+        values: &[Value<'static>],
+        name: &str,
+    ) -> Result<()> {
+        let remove = sql.remove_entries(entries);
+        let list = || Param::List(values.iter().map(Value::borrowed).collect());
+        let shard_name = || Value::Text(name.into());
+        let params = [list(), Param::Value(shard_name())];
+        let removed = self.execute_on(shard, entries, &remove, &params)?;
+        if removed < values.len() as u64
+            && let Some(add) = sql.add_missing_entries(entries)
+        {
+            let names = Param::List(values.iter().map(|_| shard_name()).collect());
+            self.execute_on(shard, entries, &add, &[list(), names])?;
+            self.execute_on(shard, entries, &remove, &params)?;
+        }
+        Ok(())
+    }
+
+    /// Writes one row by its id, with its entries: the values that the row had before are read under the row's lock, since
+    /// another transaction may have changed it after it was read.
     pub(super) fn write_with_entries(
         &mut self,
         table: &'static Table,
@@ -260,10 +287,26 @@ impl Session {
             }
         }
         self.flush_before_entries(&shards)?;
-        let written = self.atomically(&shards, |session| {
-            let stored = session.stored_values(table, row.shard, &row.id)?;
-            let sql = sql(cluster.layout().sql(cluster.layout().model(table)?, row.shard)?);
-            let rows = session.execute_on(row.shard, table, &sql, params)?;
+        let sql = &sql;
+        let write = |session: &mut Self| {
+            let own = cluster.layout().sql(cluster.layout().model(table)?, row.shard)?;
+            let mut stored = session.locked_values(table, row.shard, &row.id)?;
+            let mut rows = 0;
+            if stored.is_empty() && row.inserts {
+                // A row that is not there cannot be locked: another transaction may be about to insert it.
+                let columns = params.get(..table.columns.len()).unwrap_or_default();
+                rows = session.execute_on(row.shard, table, &own.insert_new(table), columns)?;
+                if rows == 0 {
+                    stored = session.locked_values(table, row.shard, &row.id)?;
+                }
+            }
+            if rows == 0 {
+                if row.inserts && stored.is_empty() {
+                    let said = "another transaction inserts and removes the row at the same time; try again";
+                    return Err(Error::new(ErrorKind::Busy, said).in_table(table.name));
+                }
+                rows = session.execute_on(row.shard, table, &sql(own), params)?;
+            }
             let mut changes = Changes::default();
             for lookup in lookups.iter().filter(|_| rows > 0) {
                 let before = stored.get(lookup.column).unwrap_or(&Value::Null);
@@ -272,11 +315,24 @@ impl Session {
             }
             session.write_entries(changes)?;
             Ok(rows)
-        });
+        };
+        let written = self.without_orphans(|session| session.atomically(&shards, write));
         self.noticed(written)
     }
 
-    /// What a row has on its shard, column by column; nothing, where there is no row.
+    /// The values of a row on its shard, column by column, or nothing if there is no row. The row is locked until the
+    /// transaction ends.
+    pub(super) fn locked_values(
+        &self,
+        table: &'static Table,
+        shard: usize,
+        id: &Value<'_>,
+    ) -> Result<Vec<Value<'static>>> {
+        let layout = self.cluster.layout();
+        self.values(table, shard, id, &layout.sql(layout.model(table)?, shard)?.get_to_write())
+    }
+
+    /// The same without the lock: for messages only, nothing that is written may depend on it.
     pub(super) fn stored_values(
         &self,
         table: &'static Table,
@@ -284,7 +340,16 @@ impl Session {
         id: &Value<'_>,
     ) -> Result<Vec<Value<'static>>> {
         let layout = self.cluster.layout();
-        let sql = &layout.sql(layout.model(table)?, shard)?.get;
+        self.values(table, shard, id, &layout.sql(layout.model(table)?, shard)?.get)
+    }
+
+    fn values(
+        &self,
+        table: &'static Table,
+        shard: usize,
+        id: &Value<'_>,
+        sql: &str,
+    ) -> Result<Vec<Value<'static>>> {
         self.on(shard, table, sql, |statement| {
             let mut rows = statement.query(&[Param::Value(id.borrowed())])?;
             if !rows.advance()? {
@@ -294,39 +359,13 @@ impl Session {
             Ok(((0..table.columns.len()).map(value).collect::<Result<_>>()?, 1))
         })
     }
-
-    /// The entries of the rows that a bulk delete is about to remove.
-    pub(super) fn entries_of_deleted(&self, core: &WriteCore) -> Result<Changes> {
-        let (table, layout) = (core.target.table, self.cluster.layout());
-        let lookups: Vec<&Placed> = layout.lookups_of(table).collect();
-        let mut changes = Changes::default();
-        if core.set.is_some() || lookups.is_empty() {
-            return Ok(changes);
-        }
-        let columns: Vec<usize> = lookups.iter().map(|lookup| lookup.column).collect();
-        let rows = SelectCore::of(core.target.clone());
-        let plan = Plan::read(&rows, Projection::Columns { columns: &columns, distinct: false }, layout)?;
-        for step in &plan.steps {
-            self.on(step.shard, table, &step.statement.sql, |statement| {
-                let (mut rows, mut read) = (statement.query(&step.statement.params)?, 0);
-                while rows.advance()? {
-                    read += 1;
-                    for (place, lookup) in lookups.iter().enumerate() {
-                        let value = table.value_of(lookup.column, rows.value(place))?;
-                        changes.remove(lookup, &value, step.shard, layout.shards())?;
-                    }
-                }
-                Ok(((), read))
-            })?;
-        }
-        Ok(changes)
-    }
 }
 
 /// Says of an entry that is there already what it means for the row: its value is another row's.
 pub(super) fn about_entry(layout: &Layout, model: usize, error: Error, values: &[Value<'_>]) -> Error {
-    let lookup = layout.lookups().iter().find(|lookup| lookup.model == model);
-    let (Some(lookup), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
+    let place = layout.lookups().iter().position(|lookup| lookup.model == model);
+    let lookup = place.and_then(|place| Some((place, layout.lookups().get(place)?)));
+    let (Some((place, lookup)), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
     let (Some(value), Some(Value::Text(shard))) = (values.get(lookup::VALUE), values.get(lookup::SHARD))
     else {
         return error;
@@ -336,7 +375,8 @@ pub(super) fn about_entry(layout: &Layout, model: usize, error: Error, values: &
                         unique over the cluster"
     );
     let named = Error::new(ErrorKind::Unique, said).on_shard(shard).in_table(lookup.table.name);
-    named.at_column(lookup.name()).with_source(error)
+    let taken = TakenValue { lookup: place, value: value.clone().into_owned() };
+    named.at_column(lookup.name()).with_source(error).of_taken_value(taken)
 }
 
 /// The id of a row, as a parameter.

@@ -6,60 +6,128 @@ use std::ops::ControlFlow;
 
 use super::Session;
 use super::identity::IdKey;
+use super::link::Link;
 use crate::error::Result;
 use crate::lookup::{self, Placed};
-use crate::plan::{Plan, Projection, Question, questions};
-use crate::query::{Operand, Targeted, Whereabouts};
-use crate::shards::Shard;
+use crate::plan::{Plan, Projection, questions};
+use crate::query::{Operand, SelectCore, Targeted, Whereabouts};
+use crate::shards::{Shard, ShardSet};
+use crate::sql::Dialect;
 use crate::value::Value;
 
-/// What lookups have answered: the shard of each value that has an entry, by the place of the entries' table.
+/// The shard of each value that has an entry, by the place of the entries' table.
 type Answers = HashMap<(usize, IdKey), Option<Shard>>;
+
+/// The entries that a plan depends on, as they were read.
+pub(super) struct EntriesRead {
+    /// By the place of each lookup.
+    queries: Vec<(usize, SelectCore)>,
+    answers: Answers,
+}
 
 impl Session {
     /// A query or a bulk write with all that is known of it before its shards are chosen: the session's pin, and what
     /// lookups say of its values.
     pub(crate) fn located_query<'q, C: Clone + Targeted>(&mut self, core: &'q C) -> Result<Cow<'q, C>> {
+        self.located_to_write(core).map(|(core, _)| core)
+    }
+
+    /// The same, with the entries that it depends on, if any: another transaction may move the rows before this one has
+    /// locked them.
+    pub(super) fn located_to_write<'q, C: Clone + Targeted>(
+        &mut self,
+        core: &'q C,
+    ) -> Result<(Cow<'q, C>, Option<EntriesRead>)> {
         let mut core = self.pinned_query(core)?;
         if self.cluster.layout().lookups().is_empty() || core.wants_nothing() {
-            return Ok(core);
+            return Ok((core, None));
         }
         let cluster = self.cluster.clone();
         let layout = cluster.layout();
         let questions = questions(core.target(), layout)?;
         if questions.is_empty() {
-            return Ok(core);
+            return Ok((core, None));
         }
-        let mut answers = Answers::new();
-        for question in &questions {
-            self.look_entries_up(question, &mut answers)?;
-        }
+        let place = |lookup: &Placed| layout.lookups().iter().position(|other| other.model == lookup.model);
+        let queries = questions.into_iter();
+        let queries = queries.filter_map(|question| Some((place(question.lookup)?, question.entries)));
+        let mut read = EntriesRead { queries: queries.collect(), answers: Answers::new() };
+        read.answers = self.read_entries(&read)?;
         let find = |lookup: &Placed, operand: &Operand| {
             let Some(value) = lookup.asked(operand) else { return Whereabouts::Unknown };
-            match answers.get(&(lookup.model, IdKey::of(&value))) {
+            match read.answers.get(&(lookup.model, IdKey::of(&value))) {
                 Some(Some(shard)) => Whereabouts::On(shard.clone()),
-                // What names a shard that there is not leads nowhere.
+                // An entry that names an unknown shard leads nowhere.
                 Some(None) | None => Whereabouts::Nowhere,
             }
         };
         let target = core.target();
         let located = target.predicate.located(target.table, layout.lookups(), &find);
         core.to_mut().target_mut().located = Some(located);
-        Ok(core)
+        Ok((core, Some(read)))
     }
 
-    fn look_entries_up(&mut self, question: &Question<'_>, answers: &mut Answers) -> Result<()> {
+    fn read_entries(&mut self, read: &EntriesRead) -> Result<Answers> {
         let cluster = self.cluster.clone();
-        let (lookup, shards) = (question.lookup, cluster.shards());
-        let plan = Plan::read(&question.entries, Projection::Rows, cluster.layout())?;
-        self.visit_plan(&plan, |row| {
-            let value = row.read(lookup::VALUE, |value| Ok(IdKey::of(&value)))?;
-            let shard = row.read(lookup::SHARD, |name| match name {
-                Value::Text(name) => Ok(shards.get(&name).cloned()),
-                other => Err(crate::value::mismatch("text", &other)),
+        let shards = cluster.shards();
+        let mut answers = Answers::new();
+        for (place, query) in &read.queries {
+            let Some(lookup) = cluster.layout().lookups().get(*place) else { continue };
+            let plan = Plan::read(query, Projection::Rows, cluster.layout())?;
+            self.visit_plan(&plan, |row| {
+                let value = row.read(lookup::VALUE, |value| Ok(IdKey::of(&value)))?;
+                let shard = row.read(lookup::SHARD, |name| match name {
+                    Value::Text(name) => Ok(shards.get(&name).cloned()),
+                    other => Err(crate::value::mismatch("text", &other)),
+                })?;
+                answers.insert((lookup.model, value), shard);
+                Ok(ControlFlow::Continue(()))
             })?;
-            answers.insert((lookup.model, value), shard);
-            Ok(ControlFlow::Continue(()))
-        })
+        }
+        Ok(answers)
+    }
+
+    /// Whether the entries are as they were when a plan was made of them. They are read again and locked, so that this
+    /// waits for transactions that are about to change them.
+    pub(super) fn entries_are_as_read(&mut self, read: &mut EntriesRead) -> Result<bool> {
+        read.queries.iter_mut().for_each(|(_, query)| query.target.for_update = true);
+        let locked = self.read_entries(read)?;
+        // The rows that a wait has ended with may be new ones, which a statement that began before does not see.
+        Ok(locked == read.answers || (self.read_entries(read)? == read.answers))
+    }
+
+    /// The same, and the entries' locks are released.
+    pub(super) fn entries_have_settled(&mut self, read: &mut EntriesRead) -> Result<bool> {
+        let databases: Vec<usize> = (0..self.links.len()).collect();
+        let databases: Vec<usize> =
+            databases.into_iter().filter(|&at| self.links.get(at).is_some_and(Link::may_write)).collect();
+        self.on_links(&databases, Link::savepoint)?;
+        let same = self.entries_are_as_read(read);
+        self.on_links(&databases, Link::rollback_to_savepoint)?;
+        same
+    }
+
+    /// The shards that these entries are on.
+    pub(super) fn homes(&self, read: &EntriesRead) -> Result<ShardSet> {
+        let layout = self.cluster.layout();
+        let plans = read.queries.iter().map(|(_, query)| Plan::read(query, Projection::Rows, layout));
+        let mut homes = ShardSet::none();
+        for plan in plans {
+            plan?.shards().indexes().iter().for_each(|&shard| {
+                homes.insert(shard);
+            });
+        }
+        Ok(homes)
+    }
+
+    /// Begins to write on files that hold rows or entries, in the cluster's order: entries of a file that are read in an
+    /// older snapshot say where a row was.
+    pub(super) fn lock_files(&mut self, shards: &ShardSet) -> Result<()> {
+        for &shard in shards.indexes() {
+            if self.cluster.layout().place(shard)?.dialect == Dialect::Sqlite {
+                self.take_write(shard)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -66,9 +66,20 @@ impl Session {
         self.asks(None, &shards);
         self.flush_shards(&shards)?;
         self.identities.clear();
+        let tables = core.tables(cluster.layout());
         self.atomically(&shards, |session| {
             for step in &steps {
                 session.check_sql(step, Use::Write)?;
+            }
+            session.keep_rows_in_place(&shards, &tables)?;
+            if shards.len() > 1 {
+                let references = cluster.layout().references().iter().copied();
+                let is_named = |model: &usize| {
+                    tables
+                        .iter()
+                        .any(|table| cluster.layout().model(table).is_ok_and(|named| named == *model))
+                };
+                session.lock(&shards, &references.filter(is_named).collect::<Vec<_>>())?;
             }
             let mut total: u64 = 0;
             for step in &steps {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::ask::{Reading, Rows, locate};
+use super::gate::Gate;
+use super::located::EntriesRead;
+use super::write::PLANS;
 use super::{Session, Watch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Child, IdKind, Row, Sharded};
@@ -22,6 +25,17 @@ impl Session {
         plan: &Plan<'_>,
         mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
+        self.run_located(plan, None, &mut visit).map(drop)
+    }
+
+    /// The same, for a plan that depends on these entries. Returns false, and has visited nothing, if they have changed
+    /// before the rows could be locked.
+    fn run_located(
+        &mut self,
+        plan: &Plan<'_>,
+        entries: Option<&mut EntriesRead>,
+        visit: &mut impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<bool> {
         let (table, columns) = (plan.target.table, plan.columns.as_deref());
         let shards = plan.shards();
         self.asks(Some(table), &shards);
@@ -30,14 +44,29 @@ impl Session {
         let reading = Reading { order: &plan.order, distinct, bounds, ..Reading::whole(table) };
         let visit = |rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
         if !plan.target.for_update {
-            return self.ask(&plan.steps, reading, visit);
+            return self.ask(&plan.steps, reading, visit).map(|()| true);
         }
-        // Whoever writes a reference table writes it on every shard.
-        let locked = if table.is_reference() { self.every_shard(table)? } else { shards };
+        // A reference table is written on every shard.
+        let mut locked = if table.is_reference() { self.every_shard(table)? } else { shards.clone() };
+        if let Some(read) = &entries {
+            locked = self.homes(read)?.indexes().iter().chain(locked.indexes()).copied().collect();
+        }
+        let mut as_read = true;
         self.locked(table, &locked, |session| {
+            match entries {
+                Some(read) => {
+                    session.lock_gates(&shards, &plan.tables, Gate::Shared)?;
+                    as_read = session.entries_have_settled(read)?;
+                }
+                None => session.keep_rows_in_place(&shards, &plan.tables)?,
+            }
+            if !as_read {
+                return Ok(());
+            }
             session.keep_on_first(table, &plan.steps)?;
             session.ask(&plan.steps, reading, visit)
-        })
+        })?;
+        Ok(as_read)
     }
 
     /// Visits the rows of a select.
@@ -45,12 +74,20 @@ impl Session {
         &mut self,
         core: &SelectCore,
         projection: Projection<'_>,
-        visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+        mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
-        let run = |session: &mut Self| {
-            let core = session.located_query(core)?;
-            session.visit_plan(&Plan::read(&core, projection, cluster.layout())?, visit)
+        let mut run = |session: &mut Self| {
+            for _ in 0..PLANS {
+                let (core, mut entries) = session.located_to_write(core)?;
+                let plan = Plan::read(&core, projection, cluster.layout())?;
+                let visited = session.run_located(&plan, entries.as_mut(), &mut visit);
+                if session.noticed(visited)? {
+                    return Ok(());
+                }
+            }
+            let said = "the rows were moved from shard to shard while they were to be locked; try again";
+            session.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(core.target.table.name)))
         };
         match cluster.layout().lookups().is_empty() {
             true => run(self),

@@ -105,14 +105,24 @@ impl Session {
         self.flush_shards(&shards)?;
         let cluster = self.cluster.clone();
         let model = cluster.layout().model(table)?;
-        let written = self.atomically(&shards, |session| {
+        let execute = |session: &mut Self| {
             let mut found = Vec::with_capacity(shards.len());
             for &shard in shards.indexes() {
                 let sql = sql(cluster.layout().sql(model, shard)?);
                 found.push((shard, session.execute_on(shard, table, &sql, params)?));
             }
             affected(&cluster, table, &found)
-        });
+        };
+        let mut written = self.atomically(&shards, execute);
+        // Another transaction may be decided and not finished on every server, so that some have the row and others do
+        // not yet. The table's lock waits for it.
+        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Diverged) && self.aborted.is_none()
+        {
+            written = self.atomically(&shards, |session| {
+                session.lock(&shards, &[model])?;
+                execute(session)
+            });
+        }
         self.noticed(written)
     }
 }

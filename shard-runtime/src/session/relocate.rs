@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::entries::{Changes, id_value};
+use super::gate::Gate;
 use super::identity::IdKey;
 use super::version::Version;
 use super::{Session, version};
@@ -154,21 +155,30 @@ impl Session {
             session.flush()?;
             session.identities.clear();
             let way = Way { from, to };
-            let relocated = session.atomically(&shards, |session| {
-                let is_wanted = |version: &Version| {
-                    session.stored_version(from, row).map(|found| found == Some(version.number))
+            let attempt = |session: &mut Self| {
+                let mut moved = changed.clone();
+                if from != to {
+                    session.lock_gates(&shards, &session.family(table), Gate::Exclusive)?;
+                }
+                if from != to || version.is_some() {
+                    let stored = session.locked_values(table, from, &id_value(&**row)?)?;
+                    let has_moved_on = |version: &Version| {
+                        stored.get(version.place) != Some(&Value::Integer(version.number))
+                    };
+                    if stored.is_empty() || version.as_ref().is_some_and(has_moved_on) {
+                        return Err(session.missed(from, row, version.as_ref()));
+                    }
+                }
+                let relocated = match from == to {
+                    true => session.change(&moved, &changes, to).map(|()| Relocated::default()),
+                    false => session.move_family(&mut moved, &changes, way),
                 };
-                if !version.as_ref().map_or(Ok(true), is_wanted)? {
-                    return Err(session.missed(from, row, version.as_ref()));
-                }
-                match from == to {
-                    true => session.change(&changed, &changes, to).map(|()| Relocated::default()),
-                    false => session.move_family(&mut changed, &changes, way),
-                }
-            });
-            let relocated = session.noticed(relocated)?;
-            let stored = session.look_up::<T>(changed.id(), &ShardSet::one(to))?;
-            *row = stored.ok_or_else(|| session.gone_from(&changed, to))?;
+                relocated.map(|relocated| (relocated, moved))
+            };
+            let relocated = session.without_orphans(|session| session.atomically(&shards, attempt));
+            let (relocated, moved) = session.noticed(relocated)?;
+            let stored = session.look_up::<T>(moved.id(), &ShardSet::one(to))?;
+            *row = stored.ok_or_else(|| session.gone_from(&moved, to))?;
             Ok(relocated)
         })
     }
@@ -193,7 +203,7 @@ impl Session {
         let mut entries = Changes::default();
         let mut looked_up = cluster.layout().lookups_of(table).peekable();
         if looked_up.peek().is_some() {
-            let stored = self.stored_values(table, shard, &id_value(row)?)?;
+            let stored = self.locked_values(table, shard, &id_value(row)?)?;
             for lookup in looked_up {
                 let changed = changes.iter().find(|(column, _)| *column == lookup.column);
                 if let (Some(before), Some((_, after))) = (stored.get(lookup.column), changed) {
@@ -255,6 +265,17 @@ impl Session {
         family.into_iter().for_each(|moved| entries.append(moved.entries));
         self.write_entries(entries)?;
         Ok(relocated)
+    }
+
+    /// A table and all tables whose rows are descendants of its rows.
+    fn family(&self, table: &'static Table) -> Vec<&'static Table> {
+        let mut family = vec![table];
+        let mut next = 0;
+        while let Some(&parent) = family.get(next) {
+            next += 1;
+            family.append(&mut self.child_tables(parent));
+        }
+        family
     }
 
     fn child_tables(&self, parent: &'static Table) -> Vec<&'static Table> {
@@ -380,10 +401,18 @@ impl Session {
     fn remove(&mut self, table: &'static Table, ids: &[Value<'static>], shard: usize) -> Result<()> {
         let cluster = self.cluster.clone();
         let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.remove(table);
+        let mut removed = 0;
         for ids in ids.chunks(CHUNK) {
-            self.execute_on(shard, table, &sql, &[Param::List(ids.iter().map(Value::borrowed).collect())])?;
+            let params = [Param::List(ids.iter().map(Value::borrowed).collect())];
+            removed += self.execute_on(shard, table, &sql, &params)?;
         }
-        Ok(())
+        if removed == ids.len() as u64 {
+            return Ok(());
+        }
+        let said =
+            format!("{} rows were copied to another shard, but {removed} were removed here", ids.len());
+        let name = self.cluster.shards().at(shard).map_or("", Shard::name);
+        Err(Error::new(ErrorKind::Busy, said).in_table(table.name).on_shard(name))
     }
 }
 

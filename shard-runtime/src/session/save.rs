@@ -62,7 +62,14 @@ impl Session {
             values.iter().chain(&next).map(|value| Param::Value(value.borrowed())).collect();
         let sql = |sql: &TableSql| sql.save(table, T::VERSION.map(|(place, _)| place));
         self.identities.forget::<T>(row.id(), row.shard())?;
-        let stays = Stays { shard, id: id_value(&*saved)?, before: &[], after: &values, columns: None };
+        let stays = Stays {
+            shard,
+            id: id_value(&*saved)?,
+            before: &[],
+            after: &values,
+            columns: None,
+            inserts: true,
+        };
         if self.write_with_entries(table, &stays, sql, &params)? == 0 {
             let error = self.refused(model, &row, &values, version.as_ref());
             return self.in_the_way(Err(error));

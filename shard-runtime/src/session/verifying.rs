@@ -139,7 +139,7 @@ impl Session {
     }
 
     /// Looks at some values again while nobody writes, and repairs what is wrong where that is wanted.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         lookup: &Placed,
         suspects: &[Value<'static>],
@@ -178,6 +178,28 @@ impl Session {
         }
         self.write_entries(added)?;
         Ok(drifts)
+    }
+
+    /// The shard's name in the entry of a value, if there is one where it belongs.
+    pub(super) fn entry_of(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<Option<String>> {
+        let home = lookup.home(value, self.cluster.shards())?;
+        let params = [Param::List(vec![value.borrowed()])];
+        let found = self.entries_with(lookup, home, Values::Listed, &params)?;
+        Ok(found.into_iter().find_map(|(_, fact)| match fact {
+            Fact::Entry { says, .. } => Some(says),
+            Fact::Rows { .. } => None,
+        }))
+    }
+
+    /// Whether a row on this shard has the value.
+    pub(super) fn has_row_with(
+        &mut self,
+        lookup: &Placed,
+        value: &Value<'static>,
+        shard: usize,
+    ) -> Result<bool> {
+        let params = [Param::List(vec![value.borrowed()])];
+        self.rows_with(lookup, shard, Values::Listed, &params).map(|found| !found.is_empty())
     }
 
     fn remove_entry(&mut self, lookup: &Placed, value: &Value<'static>, shard: usize) -> Result<()> {

@@ -3,19 +3,27 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::entries::Changes;
+use super::gate::Gate;
 use super::link::Link;
+use super::located::EntriesRead;
 use super::pending::{Batch, Load};
 use super::reference::affected;
 use super::unwind::caught;
 use super::{Session, Watch};
 use crate::commit::Redo;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lookup::Placed;
 use crate::model::{Row, Sharded, Table};
 use crate::plan::{Plan, Step};
 use crate::query::WriteCore;
 use crate::shards::{Shard, ShardSet};
 use crate::sql::{self, Dialect, Param, TableSql};
 use crate::stored::Stored;
+use crate::value::Value;
+
+/// How often a statement is planned whose rows are moved by others before they are locked.
+pub(super) const PLANS: usize = 4;
 
 impl Session {
     /// Executes a statement about one row on its shard, after what waits for that shard; about one of a reference table
@@ -55,12 +63,12 @@ impl Session {
         shards: &ShardSet,
         read: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let before: Vec<bool> = self.links.iter().map(Link::may_write).collect();
+        let before = self.writing_flags();
         let taken = shards.indexes().iter().try_for_each(|&shard| self.take_write(shard));
-        taken.map_err(|error| error.in_table(table.name)).and_then(|()| read(self)).inspect_err(|_| {
-            let links = self.links.iter_mut().zip(before);
-            links.filter(|(link, before)| link.may_write() && !before).for_each(|(link, _)| link.rollback());
-        })
+        taken
+            .map_err(|error| error.in_table(table.name))
+            .and_then(|()| read(self))
+            .inspect_err(|_| self.stop_writing(&before))
     }
 
     /// Keeps others from writing these models on these shards: by the database's one write lock, or the tables' own.
@@ -89,7 +97,7 @@ impl Session {
     }
 
     /// Begins a transaction that may write, unless there is one.
-    fn take_write(&mut self, shard: usize) -> Result<()> {
+    pub(super) fn take_write(&mut self, shard: usize) -> Result<()> {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
@@ -151,10 +159,15 @@ impl Session {
 
     pub(crate) fn execute_write(&mut self, core: &WriteCore) -> Result<u64> {
         let cluster = self.cluster.clone();
-        self.write_planned(core, |session, plan| {
+        self.write_planned(core, |session, plan, mut entries| {
             let (table, mut found) = (plan.target.table, Vec::with_capacity(plan.steps.len()));
-            for Step { shard, statement } in &plan.steps {
-                found.push((*shard, session.execute_on(*shard, table, &statement.sql, &statement.params)?));
+            for step in &plan.steps {
+                let Step { shard, statement } = step;
+                let rows = match &mut entries {
+                    None => session.execute_on(*shard, table, &statement.sql, &statement.params)?,
+                    Some(entries) => session.delete_with_entries(step, table, entries)?,
+                };
+                found.push((*shard, rows));
             }
             affected(&cluster, table, &found)
         })
@@ -163,12 +176,16 @@ impl Session {
     /// The same, and the rows that were affected, shard by shard.
     pub(crate) fn execute_returning<T: Sharded>(&mut self, core: &WriteCore) -> Result<Vec<Stored<T>>> {
         let cluster = self.cluster.clone();
-        self.write_planned(core, |session, plan| {
+        self.write_planned(core, |session, plan, entries| {
             let (mut rows, mut found) = (Vec::new(), Vec::with_capacity(plan.steps.len()));
             for step in &plan.steps {
                 let before = rows.len();
                 session.execute_and_load(step, &mut rows)?;
                 found.push((step.shard, (rows.len() - before) as u64));
+            }
+            if let Some(entries) = entries {
+                let deleted = rows.iter().map(|row: &Stored<T>| (&**row, row.shard().index()));
+                entries.append(session.entries_of(deleted, Changes::remove)?);
             }
             affected(&cluster, T::TABLE, &found)?;
             if T::TABLE.is_reference() {
@@ -182,34 +199,127 @@ impl Session {
     fn write_planned<O>(
         &mut self,
         core: &WriteCore,
-        run: impl FnOnce(&mut Self, &Plan<'_>) -> Result<O>,
+        run: impl Fn(&mut Self, &Plan<'_>, Option<&mut Changes>) -> Result<O>,
     ) -> Result<O> {
         let cluster = self.cluster.clone();
-        let core = match core.target.table.is_reference() {
-            true => self.every_shard(core.target.table).map(|_| Cow::Borrowed(core))?,
-            false => self.located_query(core)?,
-        };
-        let plan = Plan::write(&core, cluster.layout())?;
-        let shards = plan.shards();
-        self.asks(Some(plan.target.table), &shards);
-        match cluster.layout().lookups_of(plan.target.table).next() {
-            Some(_) => self.flush_before_entries(&shards)?,
-            None => self.flush_shards(&shards)?,
+        let table = core.target.table;
+        for _ in 0..PLANS {
+            let (located, answers) = match table.is_reference() {
+                true => self.every_shard(table).map(|_| (Cow::Borrowed(core), None))?,
+                false => self.located_to_write(core)?,
+            };
+            let plan = Plan::write(&located, cluster.layout())?;
+            let shards = plan.shards();
+            self.asks(Some(table), &shards);
+            let has_lookups = cluster.layout().lookups_of(table).next().is_some();
+            match has_lookups {
+                true => self.flush_before_entries(&shards)?,
+                false => self.flush_shards(&shards)?,
+            }
+            self.identities.clear();
+            let is_located = answers.is_some();
+            let deletes = has_lookups && core.set.is_none();
+            let written = self.atomically_located(&shards, answers, |session| {
+                match table.is_reference() {
+                    true => session.lock(&shards, &[cluster.layout().model(table)?])?,
+                    // An entry may lead to a row that is not finished being moved to that shard.
+                    false if is_located => session.lock_gates(&shards, &plan.tables, Gate::Shared)?,
+                    false => session.keep_rows_in_place(&shards, &plan.tables)?,
+                }
+                let mut entries = deletes.then(Changes::default);
+                let done = run(session, &plan, entries.as_mut())?;
+                Ok((done, entries.unwrap_or_default()))
+            });
+            if let Some(done) = written? {
+                return Ok(done);
+            }
         }
-        self.identities.clear();
-        self.atomically(&shards, |session| {
-            let entries = session.entries_of_deleted(&core)?;
-            let done = run(session, &plan)?;
+        let said = "the rows were moved from shard to shard while the statement looked for them; try again";
+        self.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(table.name)))
+    }
+
+    /// Writes rows and then their entries, atomically. Returns nothing if the entries that the plan was made of have
+    /// changed meanwhile: then nothing is written.
+    fn atomically_located<O>(
+        &mut self,
+        shards: &ShardSet,
+        mut read: Option<EntriesRead>,
+        run: impl FnOnce(&mut Self) -> Result<(O, Changes)>,
+    ) -> Result<Option<O>> {
+        let before = self.writing_flags();
+        if let Some(read) = &read {
+            let files = self.homes(read)?.indexes().iter().chain(shards.indexes()).copied().collect();
+            self.lock_files(&files).inspect_err(|_| self.stop_writing(&before))?;
+        }
+        let mut has_moved = false;
+        let written = self.atomically(shards, |session| {
+            let (done, entries) = run(session)?;
+            // Rows are locked before entries, as by those who write single rows.
+            if let Some(read) = &mut read
+                && !session.entries_are_as_read(read)?
+            {
+                has_moved = true;
+                return Err(Error::new(ErrorKind::Query, "the rows were moved by another transaction"));
+            }
             session.write_entries(entries)?;
             Ok(done)
-        })
+        });
+        match written {
+            Ok(done) => Ok(Some(done)),
+            Err(error) => {
+                if self.aborted.is_none() && read.is_some() {
+                    self.stop_writing(&before);
+                }
+                if has_moved && self.aborted.is_none() { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Deletes the rows of a step, and notes the entries that they had: those of the deleted rows themselves, since
+    /// another transaction may change them until they are locked.
+    fn delete_with_entries(
+        &mut self,
+        step: &Step<'_>,
+        table: &'static Table,
+        entries: &mut Changes,
+    ) -> Result<u64> {
+        let (cluster, statement) = (self.cluster.clone(), &step.statement);
+        let lookups: Vec<&Placed> = cluster.layout().lookups_of(table).collect();
+        let columns: Vec<usize> = lookups.iter().map(|lookup| lookup.column).collect();
+        let sql = format!("{}{}", statement.sql, sql::returning(table, &columns));
+        let rows = self.on(step.shard, table, &sql, |prepared| {
+            let (mut rows, mut deleted) = (prepared.query(&statement.params)?, 0);
+            while rows.advance()? {
+                deleted += 1;
+                for (place, lookup) in lookups.iter().enumerate() {
+                    let value: Value<'_> = table.value_of(lookup.column, rows.value(place))?;
+                    entries.remove(lookup, &value, step.shard, cluster.shards())?;
+                }
+            }
+            Ok((deleted, deleted))
+        })?;
+        if rows > 0 {
+            self.record(step.shard, |redo| redo.statement(&statement.sql, &statement.params))?;
+        }
+        Ok(rows)
+    }
+
+    /// Whether each link may write now.
+    pub(super) fn writing_flags(&self) -> Vec<bool> {
+        self.links.iter().map(Link::may_write).collect()
+    }
+
+    /// Ends the transactions that were begun to write since these flags were taken: nothing was written in them.
+    pub(super) fn stop_writing(&mut self, before: &[bool]) {
+        let links = self.links.iter_mut().zip(before);
+        links.filter(|(link, before)| link.may_write() && !**before).for_each(|(link, _)| link.rollback());
     }
 
     fn execute_and_load<T: Sharded>(&mut self, step: &Step<'_>, loaded: &mut Vec<Stored<T>>) -> Result<()> {
         let (table, statement) = (T::TABLE, &step.statement);
         let Some(shard) = self.cluster.shards().at(step.shard).cloned() else { return Ok(()) };
-        let before = loaded.len();
-        let sql = format!("{}{}", statement.sql, sql::returning(table));
+        let (before, all) = (loaded.len(), (0..table.columns.len()).collect::<Vec<_>>());
+        let sql = format!("{}{}", statement.sql, sql::returning(table, &all));
         self.on(step.shard, table, &sql, |prepared| {
             let mut cursor = prepared.query(&statement.params)?;
             while cursor.advance()? {
@@ -234,7 +344,9 @@ impl Session {
             return Ok(());
         }
         let shards: ShardSet = loads.iter().map(|load| load.shard).collect();
-        let (written, panic) = caught(|| self.atomically(&shards, |session| session.send(&mut loads)));
+        let (written, panic) = caught(|| {
+            self.without_orphans(|session| session.atomically(&shards, |session| session.send(&mut loads)))
+        });
         let written = written.map_err(|error| self.explained(&loads, error));
         let written = self.in_the_way(written);
         match &written {

@@ -46,6 +46,14 @@ impl Dialect {
         }
     }
 
+    /// The end of a select that locks its rows. On SQLite the transaction has locked the database.
+    pub(crate) fn for_update(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR UPDATE",
+        }
+    }
+
     /// What a kind of column is called.
     pub(crate) fn column_type(self, kind: ColumnType) -> &'static str {
         match (self, kind) {

@@ -35,6 +35,13 @@ impl TableSql {
         format!("DELETE FROM {} WHERE {value}{is_in} AND {shard} = {param}", self.name)
     }
 
+    /// Adds entries that are missing, by a list of values and a list of shards; waits for transactions that add or remove
+    /// them.
+    pub(crate) fn add_missing_entries(&self, entries: &Table) -> Option<String> {
+        let insert = self.insert_lists.as_deref()?;
+        Some(format!("{insert} ON CONFLICT ({}) DO NOTHING", name(entries, VALUE)))
+    }
+
     /// Values of a column in their order, each once, and how many rows have it.
     pub(crate) fn counted_values(&self, table: &Table, column: usize, which: Values) -> String {
         let column = name(table, column);

@@ -4,12 +4,14 @@ use super::{Dialect, TableSql, quoted};
 use crate::model::Table;
 
 impl TableSql {
-    /// Reads these columns of the rows that have one of a list of values in a column, in the order of their ids.
+    /// Reads these columns of the rows that have one of a list of values in a column, in the order of their ids, and
+    /// locks the rows. The lock of a parent also keeps new children from it: their foreign key needs a lock of the parent.
     pub(crate) fn copy_from(&self, table: &Table, columns: &[String], by: usize) -> String {
         let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
         let list = list(columns.iter());
         let (by, id) = (name(by), name(table.id));
-        format!("SELECT {list} FROM {} WHERE {by}{} ORDER BY {id}", self.name, self.dialect.is_in(1))
+        let (is_in, lock) = (self.dialect.is_in(1), self.dialect.for_update());
+        format!("SELECT {list} FROM {} WHERE {by}{is_in} ORDER BY {id}{lock}", self.name)
     }
 
     /// Writes a row with these columns; or without the id at a place, which the database counts and answers.

@@ -71,6 +71,11 @@ impl TableSql {
         }
     }
 
+    /// The row with an id, which no other transaction changes until this one ends.
+    pub(crate) fn get_to_write(&self) -> String {
+        format!("{}{}", self.get, self.dialect.for_update())
+    }
+
     /// What does this with one row; its parameters are those that [`Change::bind`] says.
     pub(crate) fn change(&self, table: &Table, change: &Change) -> Cow<'_, str> {
         match change {
@@ -127,6 +132,11 @@ impl TableSql {
 
     fn column(&self, column: usize) -> &str {
         self.columns.get(column).map_or("", String::as_str)
+    }
+
+    /// Inserts a row unless its id is there.
+    pub(crate) fn insert_new(&self, table: &Table) -> String {
+        format!("{} ON CONFLICT ({}) DO NOTHING", self.insert, self.column(table.id))
     }
 
     /// Inserts a row or, where its id is there with the same key, sets its other columns. Where the model has a version,

@@ -1,0 +1,59 @@
+//! Isolation between concurrent writers: every ordered pair of writing operations, one after the other and at the same
+//! time, must end as one of the two serial orders does.
+//!
+//! `matrix` runs each pair deterministically: the first transaction pauses before its end, the second one runs beside it.
+//! `load` mixes the same operations at random on a few rows, with commits that stay half finished for a while.
+//!
+//! ```sh
+//! SHARDED_SECONDS=60 cargo test --release --test isolation -- --nocapture load
+//! ```
+//!
+//! `SHARDED_STEPS=all` runs every pair with a late end, too, instead of a third of them. `SHARDED_SEED` repeats the choices.
+//! `SHARDED_PAIR=relocate_up:save` runs one pair.
+
+#[path = "../suite/client.rs"]
+mod client;
+mod hold;
+mod load;
+mod matrix;
+mod operations;
+#[path = "../postgres_server/mod.rs"]
+mod postgres_server;
+mod world;
+
+use world::Kind;
+
+#[test]
+fn pairs_end_as_in_a_serial_order_on_files() {
+    matrix::run(Kind::Files);
+}
+
+#[test]
+fn pairs_end_as_in_a_serial_order_on_schemas() {
+    matrix::run(Kind::Schemas);
+}
+
+#[test]
+fn pairs_end_as_in_a_serial_order_on_servers() {
+    matrix::run(Kind::Servers);
+}
+
+#[test]
+fn pairs_end_as_in_a_serial_order_on_a_file_and_servers() {
+    matrix::run(Kind::Mixed);
+}
+
+#[test]
+fn load_keeps_the_invariants_on_files() {
+    load::run(Kind::Files);
+}
+
+#[test]
+fn load_keeps_the_invariants_on_servers() {
+    load::run(Kind::Servers);
+}
+
+#[test]
+fn load_keeps_the_invariants_on_a_file_and_servers() {
+    load::run(Kind::Mixed);
+}

@@ -77,8 +77,8 @@ const MUTATIONS: [Mutation; 22] = [
     Mutation {
         what: "the unit's row is not written",
         file: "shard-runtime/src/session/prepared.rs",
-        from: "connection.map_or(Ok(0), |connection| commit::write_unit(connection, &unit, removable));",
-        to: "connection.map_or(Ok(0), |_| Ok::<i64, Error>(removable.len() as i64 * 0));",
+        from: "connection.map_or(Ok(0), |connection| commit::write_unit(connection, names, &unit, removable));",
+        to: "connection.map_or(Ok(0), |_| Ok::<i64, Error>((names, removable).1.len() as i64 * 0));",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {

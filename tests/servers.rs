@@ -58,7 +58,7 @@ fn server() -> Option<&'static Server> {
     SERVER.get_or_init(start).as_ref()
 }
 
-/// Two shards, in schemas of their own of the server at this URL.
+/// Two shards, in databases of their own of the server at this URL, each in a schema.
 struct Place {
     url: String,
     number: u64,
@@ -67,7 +67,12 @@ struct Place {
 impl Place {
     fn new(url: &str) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        Place { url: url.to_owned(), number: COUNT.fetch_add(1, Ordering::Relaxed) }
+        let place = Place { url: url.to_owned(), number: COUNT.fetch_add(1, Ordering::Relaxed) };
+        let client = Client::connect(url);
+        for shard in ["a", "b"] {
+            client.run(&format!("CREATE DATABASE {}", place.schema(shard)));
+        }
+        place
     }
 
     fn schema(&self, shard: &str) -> String {
@@ -75,7 +80,13 @@ impl Place {
     }
 
     fn shard(&self, shard: &str) -> String {
-        format!("{}?schema={}", self.url, self.schema(shard))
+        self.shard_at(&self.url, shard)
+    }
+
+    /// The URL of a shard on the server at another URL.
+    fn shard_at(&self, url: &str, shard: &str) -> String {
+        let (server, _) = url.rsplit_once('/').unwrap();
+        format!("{server}/{0}?schema={0}", self.schema(shard))
     }
 
     fn builder(&self) -> Builder {
@@ -85,7 +96,9 @@ impl Place {
 
     /// A connection beside the library.
     fn client(&self, shard: &str) -> Client {
-        let client = Client::connect(&self.url);
+        let shard_url = self.shard(shard);
+        let (url, _) = shard_url.split_once('?').unwrap();
+        let client = Client::connect(url);
         client.run(&format!("SET search_path = {}; SET lock_timeout = '5s'", self.schema(shard)));
         client
     }
@@ -426,7 +439,7 @@ fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
     let (place, meeting) = (Place::new(&server.url()), Meeting::before(&server.url()));
     drop(filled(&place));
     let builder = ["a", "b"].iter().enumerate().fold(Cluster::builder(), |builder, (way, shard)| {
-        builder.shard(*shard, format!("{}?schema={}", meeting.url(way), place.schema(shard)))
+        builder.shard(*shard, place.shard_at(meeting.url(way), shard))
     });
     let cluster = builder.control(place.shard("a")).open::<(Company, Measure)>().unwrap();
     let mut session = cluster.session();

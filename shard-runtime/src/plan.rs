@@ -28,6 +28,8 @@ pub struct Plan<'q> {
     /// The tables that are read: the model's own, and those that it relates to.
     pub(crate) tables: Vec<&'static Table>,
     pub(crate) steps: Vec<Step<'q>>,
+    /// The statement that locks the rows of a reference table on the first shard, which all lock, if it is read on another.
+    pub(crate) on_first: Option<Step<'q>>,
     /// Which of the table's columns the answers have, where they do not have them all.
     pub(crate) columns: Option<Vec<usize>>,
     /// How the shards' ordered answers become one.
@@ -92,7 +94,7 @@ impl<'q> Plan<'q> {
             Some(cursor) => Some((cursor, layout.shards().named_shard(&cursor.shard)?.index())),
             None => None,
         };
-        let steps = steps(&core.target, &shards, layout, model, |shard, site| {
+        let render = |shard: usize, site: &Site<'_>| {
             let after = begin.map(|(cursor, place)| match distinct {
                 // A row that is equal to the cursor's is the cursor's, whatever shard has it.
                 true => After { cursor, order: &order, shard: Ordering::Less },
@@ -104,8 +106,10 @@ impl<'q> Plan<'q> {
             let bounds = (limit, offset);
             let target = &core.target;
             sql::select(site, target.condition(), projection, after, &order, bounds, target.for_update)
-        })?;
-        let plan = Plan::new(&core.target, tables, steps);
+        };
+        let steps = steps(&core.target, &shards, layout, model, render)?;
+        let on_first = on_first(&core.target, &shards, layout, model, render)?;
+        let plan = Plan { on_first, ..Plan::new(&core.target, tables, steps) };
         Ok(Plan { columns, order: merge, distinct, bounds, one_value, asks_nobody_by_limit, ..plan })
     }
 
@@ -114,6 +118,7 @@ impl<'q> Plan<'q> {
             target,
             tables,
             steps,
+            on_first: None,
             columns: None,
             order: Vec::new(),
             distinct: false,
@@ -323,6 +328,20 @@ fn steps<'q>(
             Ok(Step { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
         })
         .collect()
+}
+
+/// The step on the first shard of a read that locks rows of a reference table on other shards.
+fn on_first<'q>(
+    target: &'q Target,
+    shards: &ShardSet,
+    layout: &Layout,
+    model: usize,
+    render: impl Fn(usize, &Site<'_>) -> Result<Statement<'q>>,
+) -> Result<Option<Step<'q>>> {
+    if !target.for_update || !target.table.is_reference() || shards.is_empty() || shards.contains(0) {
+        return Ok(None);
+    }
+    Ok(steps(target, &ShardSet::one(0), layout, model, render)?.pop())
 }
 
 /// One shard's share of a query's values. A pin wins over where a key belongs, but not over where a link

@@ -9,6 +9,7 @@ mod dialect;
 mod entries;
 mod groups;
 mod moving;
+mod namespace;
 mod paging;
 mod pattern;
 mod related;
@@ -18,6 +19,7 @@ pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
 pub(crate) use dialect::Dialect;
 pub(crate) use entries::Values;
+pub(crate) use namespace::Namespace;
 pub(crate) use paging::After;
 use related::Scope;
 pub(crate) use table::TableSql;
@@ -69,6 +71,15 @@ pub(crate) fn quoted(name: &str) -> String {
     quoted
 }
 
+/// Returns a text as PostgreSQL writes it, whatever it contains and whatever `standard_conforming_strings` is.
+pub(crate) fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    match doubled.contains('\\') {
+        true => format!("E'{}'", doubled.replace('\\', "\\\\")),
+        false => format!("'{doubled}'"),
+    }
+}
+
 /// What a read returns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Projection<'q> {
@@ -99,8 +110,8 @@ pub(crate) struct Site<'s> {
     pub(crate) dialect: Dialect,
     pub(crate) table: &'static Table,
     pub(crate) sql: &'s TableSql,
-    /// What the shard's tables begin with.
-    pub(crate) prefix: &'s str,
+    /// The names of the shard's tables.
+    pub(crate) names: &'s Namespace,
     pub(crate) share: &'s dyn Share,
 }
 
@@ -137,12 +148,16 @@ pub(crate) fn select<'q>(
     (limit, offset): (Option<u64>, u64),
     for_update: bool,
 ) -> Result<Statement<'q>> {
-    let from = &site.sql.name;
     let lock = Lock::of(site, projection, for_update);
+    let from = match lock {
+        // The name of the locked rows, which are a CTE.
+        Lock::WhatIsMadeOfRows => &site.sql.plain,
+        Lock::Nothing | Lock::Rows => &site.sql.name,
+    };
     let bounded = limit.is_some() || offset > 0;
     let mut writer = match projection {
         Projection::Rows => Writer::start(site, site.sql.select.clone()),
-        Projection::Columns { columns, distinct } => Writer::start_columns(site, columns, distinct),
+        Projection::Columns { columns, distinct } => Writer::start_columns(site, from, columns, distinct),
         Projection::RowsWithParents(generations) => Writer::start_with_parents(site, generations),
         Projection::RowsWithReferences(references) => Writer::start_with_references(site, references),
         Projection::Count if bounded => {
@@ -150,12 +165,12 @@ pub(crate) fn select<'q>(
         }
         Projection::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
         Projection::Existence => Writer::start(site, format!("SELECT 1 FROM {from}")),
-        Projection::Groups { keys, measures, .. } => Writer::start_groups(site, keys, measures),
+        Projection::Groups { keys, measures, .. } => Writer::start_groups(site, from, keys, measures),
     };
     match lock {
         Lock::Nothing | Lock::Rows => writer.conditions(predicate, after)?,
         Lock::WhatIsMadeOfRows => {
-            let mut locked = Writer::start(site, format!("WITH {from} AS (SELECT * FROM {from}"));
+            let mut locked = Writer::start(site, format!("WITH {from} AS (SELECT * FROM {}", site.sql.name));
             locked.conditions(predicate, after)?;
             locked.sql.push_str(&format!(" FOR UPDATE OF {from}) {}", writer.sql));
             writer = locked;
@@ -174,7 +189,7 @@ pub(crate) fn select<'q>(
         writer.sql.push_str(") AS counted");
     }
     if lock == Lock::Rows {
-        writer.sql.push_str(&format!(" FOR UPDATE OF {from}"));
+        writer.sql.push_str(&format!(" FOR UPDATE OF {}", site.sql.plain));
     }
     Ok(writer.finish())
 }
@@ -501,5 +516,11 @@ mod tests {
     fn r42_names_are_quoted() {
         assert_eq!(quoted("order"), "\"order\"");
         assert_eq!(quoted("a\"; DROP TABLE b; --"), "\"a\"\"; DROP TABLE b; --\"");
+    }
+
+    #[test]
+    fn r42_texts_are_texts_whatever_they_contain() {
+        assert_eq!(literal("a'b"), "'a''b'");
+        assert_eq!(literal("a\\'b"), "E'a\\\\''b'");
     }
 }

@@ -32,9 +32,54 @@ pub(crate) fn named<'n>(text: &str, name: impl Fn(&str) -> Result<&'n str>) -> R
     Ok(sql)
 }
 
-/// Statements about the connection or the transaction: sessions run these themselves.
-const NOT_FOR_SESSIONS: [&str; 10] =
-    ["ATTACH", "BEGIN", "COMMIT", "DETACH", "END", "PRAGMA", "RELEASE", "ROLLBACK", "SAVEPOINT", "VACUUM"];
+/// Statements that end or begin a transaction, or change the connection, which later sessions use, too.
+const NOT_FOR_SESSIONS: [&str; 19] = [
+    "ABORT",
+    "ATTACH",
+    "BEGIN",
+    "COMMIT",
+    "DEALLOCATE",
+    "DETACH",
+    "DISCARD",
+    "END",
+    "LISTEN",
+    "LOAD",
+    "PRAGMA",
+    "PREPARE",
+    "RELEASE",
+    "RESET",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "START",
+    "UNLISTEN",
+    "VACUUM",
+];
+
+/// Returns the words of a statement that changes the connection beyond its transaction, and what to write instead.
+fn outlasting<'s>(words: &[&'s str]) -> Option<(String, &'static str)> {
+    let is = |place: usize, other: &[&str]| words.get(place).is_some_and(|word| is_any(word, other));
+    let has = |sequence: &[&str]| {
+        let mut windows = words.windows(sequence.len());
+        windows
+            .any(|window| window.iter().zip(sequence).all(|(word, wanted)| word.eq_ignore_ascii_case(wanted)))
+    };
+    let named = |count: usize| words.iter().take(count).copied().collect::<Vec<&'s str>>().join(" ");
+    if is(0, &["SET"]) && !is(1, &["LOCAL", "CONSTRAINTS"]) {
+        return Some((named(2), "write `SET LOCAL`, which lasts until the transaction ends"));
+    }
+    if is(0, &["DECLARE"]) && has(&["WITH", "HOLD"]) {
+        return Some(("DECLARE … WITH HOLD".to_owned(), "leave `WITH HOLD` out"));
+    }
+    let is_kind = |word: &str| is_any(word, &["TABLE", "VIEW", "TRIGGER", "SEQUENCE", "INDEX"]);
+    let mut before_kind = words.iter().skip(1).take_while(|word| !is_kind(word));
+    let is_temporary = before_kind.any(|word| is_any(word, &["TEMP", "TEMPORARY"]));
+    if is(0, &["CREATE"]) && is_temporary && !has(&["ON", "COMMIT", "DROP"]) {
+        let remedy =
+            "make a table that is not temporary, or on PostgreSQL one that is dropped with `ON COMMIT DROP`";
+        return Some((named(2), remedy));
+    }
+    None
+}
 
 /// Looks whether the text is one statement that a session may run. This is found out before the database sees the
 /// text: SQLite carries some statements out while it prepares them.
@@ -47,15 +92,26 @@ pub(crate) fn check(sql: &str) -> Result<()> {
         return wrong("the SQL holds a NUL, where the database takes it to end");
     }
     let mut first: Option<&str> = None;
+    let mut words: Vec<&str> = Vec::new();
     let mut ended = false;
     for token in tokens(sql) {
         if token == ";" {
             ended = first.is_some();
         } else if ended {
             return wrong("the SQL is several statements; a session runs one at a time");
-        } else if first.is_none_or(|word| is_any(word, &["EXPLAIN", "QUERY", "PLAN"])) {
-            first = Some(token);
+        } else {
+            if first.is_none_or(|word| is_any(word, &["EXPLAIN", "QUERY", "PLAN"])) {
+                first = Some(token);
+                words.clear();
+            }
+            words.push(token);
         }
+    }
+    if let Some((what, remedy)) = outlasting(&words) {
+        let said = format!(
+            "`{what}` would change a connection that later sessions use, beyond the transaction; {remedy}"
+        );
+        return Err(Error::new(ErrorKind::Query, said));
     }
     match first {
         None => wrong("the SQL is no statement"),
@@ -232,6 +288,15 @@ mod tests {
             "SELECT 1 /* not closed; SELECT 2",
             "EXPLAIN QUERY PLAN SELECT 1",
             "\u{feff}VALUES (1)",
+            "SET LOCAL search_path = x",
+            "/* so */ set /* and */ local lock_timeout = 5",
+            "SET CONSTRAINTS ALL IMMEDIATE",
+            "DECLARE x CURSOR FOR SELECT 1",
+            "CREATE TEMP TABLE x (a int) ON COMMIT DROP",
+            "CREATE TABLE temp (a int)",
+            "CREATE TABLE x (temp int)",
+            "SELECT 'SET x', reset FROM prepare",
+            "UPDATE x SET a = 1",
         ] {
             assert!(check(sql).is_ok(), "{sql}");
         }
@@ -256,6 +321,25 @@ mod tests {
             "EXPLAIN PRAGMA query_only = ON",
             "explain query plan pragma query_only = ON",
             "VACUUM INTO 'elsewhere.db'",
+            "SET search_path = x",
+            " /* so */ set\n-- on\nsession search_path to x",
+            "SET SESSION AUTHORIZATION x",
+            "SET ROLE x",
+            "SET TRANSACTION READ ONLY",
+            "RESET ALL",
+            "DISCARD ALL",
+            "DEALLOCATE ALL",
+            "PREPARE TRANSACTION 'x'",
+            "PREPARE x AS SELECT 1",
+            "LISTEN x",
+            "UNLISTEN *",
+            "LOAD 'x'",
+            "START TRANSACTION",
+            "ABORT",
+            "DECLARE x CURSOR WITH HOLD FOR SELECT 1",
+            "CREATE TEMP TABLE x (a int)",
+            "create local temporary table x (a int)",
+            "CREATE OR REPLACE TEMP VIEW x AS SELECT 1",
         ] {
             assert_eq!(check(sql).unwrap_err().kind(), ErrorKind::Query, "{sql}");
         }

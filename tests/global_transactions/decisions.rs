@@ -64,6 +64,24 @@ fn r35_rows_are_collected_only_if_they_are_old_and_nothing_is_prepared_for_them(
     assert!(left().is_empty());
 }
 
+/// What was prepared while each schema was a participant of its own is found where they are one database.
+#[test]
+fn r35_participants_are_finished_after_their_schemas_became_one_database() {
+    let Some(world) = World::new() else { return };
+    world.leave("decided", 0, 1, 5, true);
+    world.leave("aborted", 1, 2, 6, false);
+    let builder = crate::SHARDS
+        .iter()
+        .zip(&world.direct)
+        .fold(shard_runtime::Cluster::builder(), |builder, (shard, url)| {
+            builder.shard(*shard, format!("{url}?schema=w{}_{shard}", world.number))
+        });
+    let cluster = builder.open::<Account>().unwrap();
+    let recovered = cluster.recover().unwrap();
+    assert_eq!((recovered.transactions(), recovered.left().len()), (&["decided".to_owned()][..], 0));
+    assert_eq!([0, 1, 2].map(|shard| (world.cents(shard), world.prepared(shard))), [(0, 0), (5, 0), (0, 0)]);
+}
+
 /// The owner of a transaction loses the reply to its commit; before it can ask, others finish the transaction, a day seems
 /// to pass, and its row is collected. It must not be told that the transaction was aborted.
 #[test]

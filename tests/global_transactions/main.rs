@@ -46,7 +46,8 @@ struct Account {
     cents: i64,
 }
 
-/// Three shards, in schemas of their own of one server or of two, the last behind a gate; or the first as a file.
+/// Three shards, in schemas of their own of one server or of two, the last behind a gate; or the first as a file. Each is a
+/// participant of its own.
 struct World {
     urls: [String; 3],
     gate: Gate,
@@ -89,7 +90,7 @@ impl World {
         let bases = [bases[0], bases[1], gate.url()];
         let url = |place: usize| match bases[place].starts_with("sqlite") {
             true => bases[place].to_owned(),
-            false => format!("{}?schema=w{number}_{}", bases[place], SHARDS[place]),
+            false => shard_url(bases[place], &format!("w{number}_"), SHARDS[place]),
         };
         let world = World { urls: [0, 1, 2].map(url), gate, number, direct, _folder: folder };
         let cluster = world.builder().create::<Account>().unwrap();
@@ -153,6 +154,11 @@ impl World {
     fn age(&self, shard: usize, by: &str) {
         self.client(shard).run(&format!("UPDATE sharded_unit SET at = at - interval '{by}'"));
     }
+}
+
+/// The URL of a shard in a schema of this server. Schemas whose URLs differ in nothing else would be one participant.
+fn shard_url(server: &str, prefix: &str, shard: &str) -> String {
+    format!("{server}?schema={prefix}{shard}&application_name={shard}")
 }
 
 fn account(id: i64, place: Place) -> Account {

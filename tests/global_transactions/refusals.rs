@@ -6,13 +6,13 @@ use std::time::Duration;
 use shard_runtime::{ErrorKind, Sharded as _};
 
 use crate::postgres_server::Server;
-use crate::{Account, Place, SHARDS, World, account, set, set_all};
+use crate::{Account, Place, SHARDS, World, account, set, set_all, shard_url};
 
 /// The URLs of a world, for another role.
 fn urls_of(world: &World, role: &str) -> Vec<String> {
     let url = |place: usize| {
         let (_, rest) = world.direct[place].split_once('@').unwrap();
-        format!("postgres://{role}:secret@{rest}?schema=w{}_{}", world.number, SHARDS[place])
+        shard_url(&format!("postgres://{role}:secret@{rest}"), &format!("w{}_", world.number), SHARDS[place])
     };
     (0..SHARDS.len()).map(url).collect()
 }

@@ -236,6 +236,17 @@ impl Server {
         self.port
     }
 
+    /// The password of the user in [`url`](Server::url).
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// Where to connect: `postgres://user:password@127.0.0.1:port/database`.
     /// The user is a superuser.
     pub fn url(&self) -> String {
@@ -459,7 +470,7 @@ fn random_password() -> String {
 
 /// The user and group a server runs as when that is not the current user.
 #[derive(Clone, Copy)]
-struct Account {
+pub struct Account {
     user: u32,
     group: u32,
 }
@@ -467,7 +478,7 @@ struct Account {
 /// PostgreSQL refuses to run as root; root runs it as somebody who owns
 /// nothing else.
 #[cfg(unix)]
-fn unprivileged_account(own_folder: &Path) -> Option<Account> {
+pub fn unprivileged_account(own_folder: &Path) -> Option<Account> {
     use std::os::unix::fs::MetadataExt;
 
     // The owner of what we just created is who we are.
@@ -491,7 +502,7 @@ fn unprivileged_account(own_folder: &Path) -> Option<Account> {
 }
 
 #[cfg(unix)]
-fn run_as(command: &mut Command, account: Option<Account>) {
+pub fn run_as(command: &mut Command, account: Option<Account>) {
     use std::os::unix::process::CommandExt;
 
     if let Some(Account { user, group }) = account {
@@ -500,19 +511,19 @@ fn run_as(command: &mut Command, account: Option<Account>) {
 }
 
 #[cfg(unix)]
-fn give(path: &Path, account: Option<Account>) {
+pub fn give(path: &Path, account: Option<Account>) {
     if let Some(Account { user, group }) = account {
         std::os::unix::fs::chown(path, Some(user), Some(group)).expect("root gives files away");
     }
 }
 
 #[cfg(not(unix))]
-fn unprivileged_account(_: &Path) -> Option<Account> {
+pub fn unprivileged_account(_: &Path) -> Option<Account> {
     None
 }
 
 #[cfg(not(unix))]
-fn run_as(_: &mut Command, _: Option<Account>) {}
+pub fn run_as(_: &mut Command, _: Option<Account>) {}
 
 #[cfg(not(unix))]
-fn give(_: &Path, _: Option<Account>) {}
+pub fn give(_: &Path, _: Option<Account>) {}

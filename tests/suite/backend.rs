@@ -85,7 +85,7 @@ pub enum Kind {
     Schemas,
     /// A PostgreSQL server for each shard.
     Servers,
-    /// The first shard in a SQLite file, the others in schemas of a PostgreSQL server.
+    /// The first shard in a SQLite file, the others each on a PostgreSQL server.
     Everything,
 }
 
@@ -179,12 +179,12 @@ impl Backend {
 
     /// Whether each shard has a database of its own.
     pub fn is_separate(&self) -> bool {
-        !matches!(self.kind, Kind::Prefixed | Kind::Mixed)
+        !matches!(self.kind, Kind::Prefixed | Kind::Schemas | Kind::Mixed)
     }
 
     /// How many databases a cluster of the shards [`LETTERS`] has.
     pub fn databases(&self) -> u32 {
-        if self.kind == Kind::Prefixed { 1 } else { 3 }
+        if matches!(self.kind, Kind::Prefixed | Kind::Schemas) { 1 } else { 3 }
     }
 
     /// Whether a shard is on a PostgreSQL server, where who writes keeps others from writing the same rows. On SQLite it
@@ -219,12 +219,11 @@ impl Backend {
             Kind::Mixed if is_second => Kept::File,
             Kind::Mixed => Kept::Prefixed,
             Kind::Schemas => Kept::Schema(0),
-            Kind::Servers => {
+            Kind::Everything if is_first => Kept::File,
+            Kind::Servers | Kind::Everything => {
                 let place = |shards: &[&str]| shards.iter().position(|known| *known == shard);
                 Kept::Schema(place(&CONTINENTS).or_else(|| place(&LETTERS)).unwrap_or(0))
             }
-            Kind::Everything if is_first => Kept::File,
-            Kind::Everything => Kept::Schema(0),
         }
     }
 
@@ -306,7 +305,11 @@ impl Backend {
     /// A shard's table as SQL names it.
     pub fn table(&self, shard: &str, table: &str) -> String {
         let prefix = if self.kept(shard) == Kept::Prefixed { format!("{shard}_") } else { String::new() };
-        format!("\"{}\"", format!("{prefix}{table}").replace('"', "\"\""))
+        let table = format!("\"{}\"", format!("{prefix}{table}").replace('"', "\"\""));
+        match self.is_postgres(shard) {
+            true => format!("\"{}\".{table}", self.schema(shard)),
+            false => table,
+        }
     }
 
     /// Runs SQL on a shard behind the library's back; tables are made as SQLite has it.

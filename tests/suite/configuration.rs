@@ -68,7 +68,7 @@ fn every_setting_can_be_in_a_file(backend: &Backend) {
     // One connection of each database, and a short wait for it.
     let second = cluster.session().all(Company::select().on_shard("a"));
     assert_error(second, ErrorKind::Busy, &["shard `a`", &format!("{connections} connections")]);
-    if backend.kind == Kind::Schemas {
+    if backend.kind == Kind::Servers {
         first.rollback();
         first.add_all((0..20).map(|id| Company { id, name: String::new() })).unwrap();
         assert_error(first.commit(), ErrorKind::Query, &["single_shard_units"]);

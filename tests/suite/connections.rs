@@ -41,7 +41,7 @@ fn fewer_than_one_of_each_database_are_refused(backend: &Backend) {
 
 fn r38_crossing_readers_are_told_within_bounds(backend: &Backend) {
     backend.does_not_wait_long();
-    if backend.kind == Kind::Prefixed {
+    if matches!(backend.kind, Kind::Prefixed | Kind::Schemas) {
         return; // there is only one database to connect to
     }
     let cluster = with(backend, 4);

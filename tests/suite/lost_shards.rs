@@ -228,7 +228,7 @@ fn r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed(backend: &Backend
     let read = session.all(Company::select().on_shard("b"));
     match backend.kind {
         Kind::Files => assert_error(read, ErrorKind::Missing, &["shard `b`", "restore it"]),
-        _ => assert_error(read, ErrorKind::Schema, &["shard `b`"]),
+        _ => assert_error(read, ErrorKind::Identity, &["shard `b`", "Restore the schema"]),
     }
     assert!(!session.all(Company::select().on_shard("c")).unwrap().is_empty());
 }

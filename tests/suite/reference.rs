@@ -139,7 +139,7 @@ fn a_read_asks_a_shard_that_is_in_play(backend: &Backend) {
     let mut session = cluster.session();
     session.all(Clerk::select().on(2500)).unwrap();
     // One database is in play as a whole.
-    let is_one = backend.kind == Kind::Prefixed;
+    let is_one = matches!(backend.kind, Kind::Prefixed | Kind::Schemas);
     let (_, asked) = cluster.asked(|| session.all(Currency::select()).unwrap());
     assert_eq!(asked, [if is_one { "a" } else { "c" }]);
     session.add(Clerk { number: 1500 }).unwrap();
@@ -221,7 +221,7 @@ fn pages_go_on_wherever_they_are_read(backend: &Backend) {
     session.all(Clerk::select().on(2500)).unwrap();
     let (page, asked) = cluster.asked(|| session.all(by_decimals().limit(2)).unwrap());
     assert_eq!(codes(&page), ["JPY", "CHF"]);
-    assert_eq!(asked, [if backend.kind == Kind::Prefixed { "a" } else { "c" }]);
+    assert_eq!(asked, [if matches!(backend.kind, Kind::Prefixed | Kind::Schemas) { "a" } else { "c" }]);
     let token = by_decimals().cursor(&page[1]).unwrap().to_string();
     let rest = by_decimals().after(&token.parse().unwrap());
     let (page, asked) = cluster.asked(|| cluster.session().all(rest.clone()).unwrap());

@@ -97,7 +97,7 @@ impl Cluster {
 
     /// Looks whether what is attached is still the shard.
     fn check_attached(&self, raw: &rusqlite::Connection, shard: &Shard, schema: &str) -> Result<()> {
-        let own = quoted(&format!("{}{}", self.layout().place(shard.index())?.prefix, OWN_TABLES[0]));
+        let own = self.layout().place(shard.index())?.names.table(OWN_TABLES[0]);
         let sql = format!("SELECT cluster, shard FROM {}.{own}", quoted(schema));
         let said: (String, String) = raw.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         match said.0 == self.0.control.cluster && said.1 == shard.name() {

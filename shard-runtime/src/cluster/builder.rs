@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::control::Control;
+use super::control::{CLUSTER, Control};
 use super::facts::{Facts, Kind, MADE, MAKING, Position};
 use super::opening::{Declared, Opening};
 use super::servers::Searches;
@@ -17,16 +17,16 @@ use super::writers::Writers;
 use super::{Cluster, Database, Inner, Layout, Place, opening};
 use crate::asynchronous::Threads;
 use crate::commit::Unfinished;
-#[cfg(feature = "postgres")]
-use crate::driver::PostgresDriver;
 use crate::driver::{
     Check, Connection, Driver, Mode, Pool, SqliteDriver, SqliteSettings, SqliteSource, Synchronous,
 };
+#[cfg(feature = "postgres")]
+use crate::driver::{PostgresDriver, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Models, Table};
 use crate::session::{Observer, StatementEvent};
 use crate::shards::{Shard, Shards};
-use crate::sql::Dialect;
+use crate::sql::{Dialect, Namespace};
 
 /// What a cluster consists of: its shards, and how they are used.
 #[derive(Clone)]
@@ -73,7 +73,8 @@ impl Builder {
     /// | `sqlite:all.db?prefix=a_` | tables by prefix, where several shards share a file |
     /// | `sqlite::memory:` | a database in memory |
     /// | `postgres://user:password@host:5432/database` | a database on a server, with the feature `postgres` |
-    /// | `postgres://user@host/database?schema=a` | a schema, where several shards share a database |
+    /// | `postgres://user@host/database?schema=a` | a schema, where several shards share a database; without it, `public` |
+    /// | `postgres://user@host/database?pooler=transaction` | behind a connection pooler that is not recognised; or `session` |
     ///
     /// A sign with a meaning in URLs is percent-encoded: `%40` for an `@` in a password, `%20` for a space in a path, `%25`
     /// for `%` itself. A parameter that is unknown or is given twice is an error.
@@ -82,6 +83,8 @@ impl Builder {
     /// `postgres://<user>@<host>:5432,<host>:5432/<database>?target_session_attrs=read-write`. New connections go to the
     /// host that takes writes, which is verified. Without `target_session_attrs` the first host that answers is used.
     /// `connect_timeout=<seconds>` (10 by default) bounds connecting to each host, until a session can use the connection.
+    ///
+    /// Schemas of one database share its connections if their URLs differ in nothing else.
     ///
     /// Connections to a server are encrypted where the URL says so and the feature `tls` is there:
     ///
@@ -241,30 +244,31 @@ impl Builder {
         M::tables(&mut tables);
         let mut lookups = Vec::new();
         M::lookups(&mut lookups);
+        let (control_source, control_names) = self.control_source(&sources, &places, &folder)?;
         let layout = Layout::new(shards, places, tables, lookups)?;
 
         let databases: Vec<Database> =
             sources.iter().map(|source| Database { driver: self.driver(source).into() }).collect();
         let connections = self.connections_to(databases.len())?;
-        let control_source = self.control_source(&sources, &folder)?;
         let timeout = self.sqlite.busy_timeout;
         let of_control = |error: Error| {
             Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
         };
         if mode == Mode::Create {
-            refuse_orphans(&databases, &*self.driver(&control_source), &layout, timeout)?;
+            refuse_orphans(&databases, &*self.driver(&control_source), &control_names, &layout, timeout)?;
         }
         let control_driver = self.driver(&control_source);
-        let control = Control::open(control_driver, mode, self.sqlite, layout.tables()).map_err(|error| {
-            let error = match error.kind() {
-                ErrorKind::Missing => {
-                    let said = format!("{error}; restore it, or run `create` if the cluster is new");
-                    Error::new(ErrorKind::Missing, said).with_source(error)
-                }
-                _ => error,
-            };
-            of_control(error)
-        })?;
+        let control = Control::open(control_driver, control_names, mode, self.sqlite, layout.tables())
+            .map_err(|error| {
+                let error = match error.kind() {
+                    ErrorKind::Missing => {
+                        let said = format!("{error}; restore it, or run `create` if the cluster is new");
+                        Error::new(ErrorKind::Missing, said).with_source(error)
+                    }
+                    _ => error,
+                };
+                of_control(error)
+            })?;
         layout.shards().belong_to(&control.cluster);
         let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
         let facts = match mode {
@@ -300,6 +304,7 @@ impl Builder {
         };
         let cluster = Cluster(Arc::new(Inner {
             writers: Writers::new(databases.len()).into(),
+            expected: opening::expected(&layout, &control.cluster)?,
             layout,
             databases,
             control,
@@ -348,10 +353,10 @@ impl Builder {
         for shard in self.replaced.iter().filter(|shard| facts.is_made(shard)) {
             // Only once it is certain that it is lost.
             let shard = layout.shards().named_shard(shard)?;
-            let Place { database, prefix, .. } = layout.place(shard.index())?;
+            let Place { database, names, .. } = layout.place(shard.index())?;
             let Some(Database { driver }) = databases.get(*database) else { continue };
             let is_there = match driver.connect_waiting(Mode::Open, self.sqlite.busy_timeout) {
-                Ok(connection) => opening::identity(&*connection, prefix)?.is_some(),
+                Ok(connection) => opening::identity(&*connection, names)?.is_some(),
                 Err(error) if error.kind() == ErrorKind::Missing => false,
                 Err(error) => return Err(error.on_shard(shard.name())),
             };
@@ -422,7 +427,7 @@ impl Builder {
         let mut known: HashMap<Identity, usize> = HashMap::new();
         let mut places = Vec::new();
         for (shard, (_, url)) in shards.iter().zip(&self.shards) {
-            let Location { source, prefix } =
+            let Location { source, names } =
                 Location::parse(url, folder).map_err(|error| error.on_shard(shard.name()))?;
             let dialect = match source {
                 Source::Sqlite(_) => Dialect::Sqlite,
@@ -433,22 +438,29 @@ impl Builder {
                 sources.push(source);
                 sources.len() - 1
             });
-            places.push(Place { database, prefix, dialect });
+            places.push(Place { database, names, dialect });
         }
+        refuse_other_logins(shards, &sources, &places)?;
         Ok((sources, places))
     }
 
     /// Where the control database is: beside the files, where there are files, and without them on the first server.
-    fn control_source(&self, sources: &[Source], folder: &Path) -> Result<Source> {
+    fn control_source(
+        &self,
+        sources: &[Source],
+        places: &[Place],
+        folder: &Path,
+    ) -> Result<(Source, Namespace)> {
+        let _ = places;
         #[cfg(feature = "postgres")]
         let has_files = sources.iter().any(|source| matches!(source, Source::Sqlite(SqliteSource::File(_))));
-        let source = match &self.control {
+        let (source, names) = match &self.control {
             Some(url) => {
                 let wrong =
                     |said| Error::new(ErrorKind::Configuration, format!("the control database: {said}"));
-                let Location { source, prefix } =
+                let Location { source, names } =
                     Location::parse(url, folder).map_err(|error| wrong(error.to_string()))?;
-                if !prefix.is_empty() {
+                if !names.prefix.is_empty() {
                     return Err(wrong("it has no shards, and so no `?prefix=`".to_owned()));
                 }
                 match source {
@@ -458,20 +470,23 @@ impl Builder {
                             "units of work over SQLite files are decided in a SQLite database beside them";
                         return Err(wrong(said.to_owned()));
                     }
-                    source => source,
+                    source => (source, names),
                 }
             }
             None => {
                 let beside = sources.iter().find_map(|source| match source {
                     Source::Sqlite(SqliteSource::File(path)) => {
-                        Some(Source::Sqlite(SqliteSource::File(path.with_file_name("control.db"))))
+                        let source = SqliteSource::File(path.with_file_name("control.db"));
+                        Some((Source::Sqlite(source), Namespace::default()))
                     }
                     _ => None,
                 });
                 #[cfg(feature = "postgres")]
-                let beside = beside
-                    .or_else(|| sources.iter().find(|source| matches!(source, Source::Postgres(_))).cloned());
-                beside.unwrap_or_else(|| Source::Sqlite(SqliteSource::memory()))
+                let beside = beside.or_else(|| {
+                    let first = places.iter().find(|place| place.dialect == Dialect::Postgres)?;
+                    Some((sources.get(first.database)?.clone(), first.names.clone()))
+                });
+                beside.unwrap_or_else(|| (Source::Sqlite(SqliteSource::memory()), Namespace::default()))
             }
         };
         let is_file = matches!(source, Source::Sqlite(_));
@@ -481,7 +496,7 @@ impl Builder {
                 ErrorKind::Configuration,
                 "the control database is a shard's file; name another with `control`",
             )),
-            false => Ok(source),
+            false => Ok((source, names)),
         }
     }
 }
@@ -496,16 +511,46 @@ const CONNECTIONS: usize = 10;
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What every new connection to one of the databases is looked at with: whether they are still the shards that they were.
+/// On servers each transaction is checked instead.
 fn identity_check(layout: &Layout, databases: usize, cluster: &str) -> Result<Box<Check>> {
     // Of several shards in one file the first is enough: they come and go together.
-    let named = |shard: &Shard| Ok((shard.clone(), layout.place(shard.index())?.prefix.clone()));
-    let shards = (0..databases).map(|database| layout.shards_in(database).next().map(named).transpose());
-    let shards: Vec<Option<(Shard, String)>> = shards.collect::<Result<_>>()?;
+    let named = |shard: &Shard| Ok((shard.clone(), layout.place(shard.index())?.names.clone()));
+    let is_checked =
+        |shard: &&Shard| layout.place(shard.index()).is_ok_and(|place| place.dialect == Dialect::Sqlite);
+    let first = |database| layout.shards_in(database).next().filter(is_checked);
+    let shards = (0..databases).map(|database| first(database).map(named).transpose());
+    let shards: Vec<Option<(Shard, Namespace)>> = shards.collect::<Result<_>>()?;
     let cluster = cluster.to_owned();
     Ok(Box::new(move |database, connection| match shards.get(database) {
-        Some(Some((shard, prefix))) => opening::check_identity(connection, shard, prefix, &cluster),
+        Some(Some((shard, names))) => opening::check_identity(connection, shard, names, &cluster),
         _ => Ok(()),
     }))
+}
+
+/// Refuses two shards in one schema that log in differently: they have connections of their own, and [`Layout`] takes them
+/// for two databases.
+#[cfg_attr(not(feature = "postgres"), allow(clippy::unnecessary_wraps))]
+fn refuse_other_logins(shards: &Shards, sources: &[Source], places: &[Place]) -> Result<()> {
+    #[cfg(feature = "postgres")]
+    {
+        let mut seen: HashMap<(Vec<String>, &Namespace), (&Shard, usize)> = HashMap::new();
+        for (shard, place) in shards.iter().zip(places) {
+            let Some(Source::Postgres(source)) = sources.get(place.database) else { continue };
+            if let Some((other, database)) =
+                seen.insert((source.database(), &place.names), (shard, place.database))
+                && database != place.database
+            {
+                let said = format!(
+                    "its schema is that of shard `{other}`, with another login; give every shard a schema of its own: \
+                     `?schema={}`",
+                    shard.name()
+                );
+                return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
+            }
+        }
+    }
+    let _ = (shards, sources, places);
+    Ok(())
 }
 
 /// What tells one database from another, as far as that is known without a connection.
@@ -515,7 +560,7 @@ enum Identity {
     File(PathBuf),
     Memory(String),
     #[cfg(feature = "postgres")]
-    Server(String),
+    Server(Box<PostgresSource>),
 }
 
 impl Identity {
@@ -524,7 +569,7 @@ impl Identity {
             Source::Sqlite(SqliteSource::Memory(name)) => Identity::Memory(name.clone()),
             Source::Sqlite(SqliteSource::File(path)) => Identity::File(real(path)),
             #[cfg(feature = "postgres")]
-            Source::Postgres(source) => Identity::Server(source.identity()),
+            Source::Postgres(source) => Identity::Server(source.clone()),
         }
     }
 }
@@ -565,7 +610,7 @@ fn shards_of_older_release(databases: &[Database], layout: &Layout, timeout: Dur
         let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
         for shard in layout.shards_in(index) {
             let Ok(place) = layout.place(shard.index()) else { continue };
-            match opening::recorded_shards(&*connection, &place.prefix) {
+            match opening::recorded_shards(&*connection, &place.names) {
                 Ok(names) if !names.is_empty() => return names,
                 _ => {}
             }
@@ -696,11 +741,12 @@ impl Databases<'_> {
 fn refuse_orphans(
     databases: &[Database],
     control: &dyn Driver,
+    names: &Namespace,
     layout: &Layout,
     timeout: Duration,
 ) -> Result<()> {
     let is_there = || match control.connect_waiting(Mode::Open, timeout) {
-        Ok(connection) => Ok(!connection.columns("sharded_cluster")?.is_empty()),
+        Ok(connection) => Ok(!connection.columns(names, CLUSTER)?.is_empty()),
         Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
         Err(error) => {
             let said = format!("the control database: {error}");
@@ -713,7 +759,7 @@ fn refuse_orphans(
     for (index, database) in databases.iter().enumerate() {
         let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
         for shard in layout.shards_in(index) {
-            let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.prefix)?.is_some();
+            let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.names)?.is_some();
             // Another process may be making the cluster at this moment, the control database first.
             if is_shard && !is_there()? {
                 let said = format!(

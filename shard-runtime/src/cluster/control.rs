@@ -9,28 +9,37 @@ use crate::commit::{self, Decisions};
 use crate::driver::{Connection, Driver, Mode, SqliteSettings, Synchronous, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
-use crate::sql::{Dialect, Param};
+use crate::sql::{Dialect, Namespace, Param};
 use crate::value::Value;
 
 /// How many ids are reserved at once. What a process does not use of its block is never handed out.
 const BLOCK: i64 = 1_000;
 
-const MAKE_ON_POSTGRES: &str = "\
-    CREATE TABLE IF NOT EXISTS sharded_cluster (id text NOT NULL); \
-    CREATE TABLE IF NOT EXISTS sharded_sequence (name text NOT NULL PRIMARY KEY, next bigint NOT NULL); \
-    INSERT INTO sharded_cluster SELECT replace(gen_random_uuid()::text, '-', '') \
-    WHERE NOT EXISTS (SELECT * FROM sharded_cluster)";
+/// The table that holds the cluster's id.
+pub(super) const CLUSTER: &str = "sharded_cluster";
+const SEQUENCE: &str = "sharded_sequence";
 
-const MAKE: &str = "\
-    CREATE TABLE IF NOT EXISTS sharded_cluster (id TEXT NOT NULL) STRICT; \
-    CREATE TABLE IF NOT EXISTS sharded_sequence (name TEXT NOT NULL PRIMARY KEY, next INTEGER NOT NULL) STRICT; \
-    INSERT INTO sharded_cluster SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT * FROM sharded_cluster)";
+/// The SQL that makes the control database's tables and the cluster's id where they do not exist.
+fn make(names: &Namespace, dialect: Dialect) -> String {
+    let [cluster, sequence] = [CLUSTER, SEQUENCE].map(|name| names.table(name));
+    let strict = dialect.strict();
+    let (integer, id) = match dialect {
+        Dialect::Sqlite => ("INTEGER", "lower(hex(randomblob(16)))"),
+        Dialect::Postgres => ("bigint", "replace(gen_random_uuid()::text, '-', '')"),
+    };
+    format!(
+        "CREATE TABLE IF NOT EXISTS {cluster} (id TEXT NOT NULL){strict}; \
+         CREATE TABLE IF NOT EXISTS {sequence} (name TEXT NOT NULL PRIMARY KEY, next {integer} NOT NULL){strict}; \
+         INSERT INTO {cluster} SELECT {id} WHERE NOT EXISTS (SELECT * FROM {cluster})"
+    )
+}
 
 pub(super) struct Control {
     open: Mutex<Open>,
     /// The cluster's id, made when the cluster was.
     pub(super) cluster: String,
     pub(super) driver: Box<dyn Driver>,
+    pub(super) names: Namespace,
     /// Whether the shards wait for the disk at every commit, and so the decisions.
     pub(super) is_durable: bool,
     /// Whether there was no control database before.
@@ -80,42 +89,46 @@ struct Block {
 impl Control {
     pub(super) fn open(
         driver: Box<dyn Driver>,
+        names: Namespace,
         mode: Mode,
         settings: SqliteSettings,
         tables: impl Iterator<Item = &'static Table>,
     ) -> Result<Self> {
         let connection = driver.connect_waiting(mode, settings.busy_timeout)?;
-        let is_new = connection.columns("sharded_cluster")?.is_empty();
+        let is_new = connection.columns(&names, CLUSTER)?.is_empty();
         if mode == Mode::Create {
             connection.begin(Transaction::Write)?;
             let made = match driver.dialect() {
-                Dialect::Sqlite => connection.run(MAKE).and_then(|()| connection.run(commit::MAKE)),
-                Dialect::Postgres => opening::keep_others_from_making(&*connection, Dialect::Postgres)
-                    .and_then(|()| connection.run(MAKE_ON_POSTGRES)),
+                Dialect::Sqlite => {
+                    connection.run(&make(&names, Dialect::Sqlite)).and_then(|()| connection.run(commit::MAKE))
+                }
+                Dialect::Postgres => opening::make_schemas(&*connection, std::iter::once(&names))
+                    .and_then(|()| connection.run(&make(&names, Dialect::Postgres))),
             };
-            made.and_then(|()| connection.run(&facts::make("", driver.dialect())))
+            made.and_then(|()| connection.run(&facts::make(&names, driver.dialect())))
                 .and_then(|()| connection.commit())
                 .inspect_err(|_| {
                     let _ = connection.rollback();
                 })?;
         } else if is_new {
+            opening::check_schema(&*connection, &names)?;
             let said = format!("{} is no control database", driver.describe());
             return Err(Error::new(ErrorKind::Identity, said));
-        } else if connection.columns(facts::TABLE)?.is_empty() {
+        } else if connection.columns(&names, facts::TABLE)?.is_empty() {
             // Made by an older release. Where it cannot be written, there is nothing to record either.
-            match connection.run(&facts::make("", driver.dialect())) {
+            match connection.run(&facts::make(&names, driver.dialect())) {
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
                 _ => {}
             }
         }
-        let cluster = read_text(&*connection, "SELECT id FROM sharded_cluster")?;
+        let cluster = read_text(&*connection, &format!("SELECT id FROM {}", names.table(CLUSTER)))?;
         let blocks = tables.map(|table| (table.name, Mutex::default())).collect();
         let is_durable = settings.synchronous == Synchronous::Full;
         let mut decisions = Decisions::default();
         decisions.records_versions = is_durable;
         let open = Mutex::new(Open { connection, decisions });
         let busy_timeout = settings.busy_timeout;
-        Ok(Control { open, cluster, driver, is_durable, is_new, busy_timeout, blocks })
+        Ok(Control { open, cluster, driver, names, is_durable, is_new, busy_timeout, blocks })
     }
 
     /// Whether decisions are recorded here: a control database on a server only hands out ids.
@@ -232,11 +245,11 @@ impl Control {
             connection.set_deadline(None);
         }
         let reserved = match self.driver.dialect() {
-            Dialect::Postgres => reserve_on_server(&**connection, table),
-            Dialect::Sqlite if self.is_durable => reserve_in_file(&**connection, table),
+            Dialect::Postgres => reserve_on_server(&**connection, &self.names, table),
+            Dialect::Sqlite if self.is_durable => reserve_in_file(&**connection, &self.names, table),
             Dialect::Sqlite => {
                 connection.run("PRAGMA synchronous = FULL")?;
-                let reserved = reserve_in_file(&**connection, table);
+                let reserved = reserve_in_file(&**connection, &self.names, table);
                 connection.run("PRAGMA synchronous = NORMAL")?;
                 reserved
             }
@@ -246,31 +259,36 @@ impl Control {
     }
 }
 
-fn reserve_in_file(connection: &dyn Connection, table: &'static Table) -> Result<Block> {
+fn reserve_in_file(connection: &dyn Connection, names: &Namespace, table: &'static Table) -> Result<Block> {
     connection.begin_without_waiting()?;
-    let reserved = reserve(connection, table, Dialect::Sqlite);
+    let reserved = reserve(connection, names, table, Dialect::Sqlite);
     let reserved = reserved.and_then(|block| connection.commit().map(|()| block));
     reserved.inspect_err(|_| {
         let _ = connection.rollback();
     })
 }
 
-fn reserve_on_server(connection: &dyn Connection, table: &'static Table) -> Result<Block> {
+fn reserve_on_server(connection: &dyn Connection, names: &Namespace, table: &'static Table) -> Result<Block> {
     connection.begin(Transaction::Write)?;
     let reserved = connection
         .run("SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'")
-        .and_then(|()| reserve(connection, table, Dialect::Postgres));
+        .and_then(|()| reserve(connection, names, table, Dialect::Postgres));
     let reserved = reserved.and_then(|block| connection.commit().map(|()| block));
     reserved.inspect_err(|_| {
         let _ = connection.rollback();
     })
 }
 
-fn reserve(connection: &dyn Connection, table: &'static Table, dialect: Dialect) -> Result<Block> {
-    let (name, block) = (dialect.param(1), dialect.param(2));
+fn reserve(
+    connection: &dyn Connection,
+    names: &Namespace,
+    table: &'static Table,
+    dialect: Dialect,
+) -> Result<Block> {
+    let (name, block, sequence) = (dialect.param(1), dialect.param(2), names.table(SEQUENCE));
     let mut statement = connection.prepare(&format!(
-        "INSERT INTO sharded_sequence (name, next) VALUES ({name}, 1 + CAST({block} AS bigint)) \
-         ON CONFLICT (name) DO UPDATE SET next = sharded_sequence.next + CAST({block} AS bigint) RETURNING next"
+        "INSERT INTO {sequence} AS sequence (name, next) VALUES ({name}, 1 + CAST({block} AS bigint)) \
+         ON CONFLICT (name) DO UPDATE SET next = sequence.next + CAST({block} AS bigint) RETURNING next"
     ))?;
     let params = [Param::Value(Value::Text(table.name.into())), Param::Value(Value::Integer(BLOCK))];
     let mut rows = statement.query(&params)?;

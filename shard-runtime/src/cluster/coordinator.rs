@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Constant, Placement};
 use crate::model::{KeyColumns, Table};
 use crate::shards::Shard;
-use crate::sql::{Dialect, quoted};
+use crate::sql::{Dialect, literal, quoted};
 use crate::value::ColumnType;
 
 /// The SQL that makes a PostgreSQL server a coordinator over the shards: see [`Cluster::coordinator_sql`]. Printed, it
@@ -77,13 +77,14 @@ impl Cluster {
         let mut statements = vec![Statement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
         let mut schemas = Vec::with_capacity(layout.shards().len());
         for shard in layout.shards().iter() {
-            let database = layout.place(shard.index())?.database;
+            let place = layout.place(shard.index())?;
+            let database = place.database;
             let address = self.0.databases.get(database).and_then(|database| database.driver.address());
             let Some(address) = address else {
                 let said = "the shard is no PostgreSQL server, and another server cannot read it";
                 return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
             };
-            let Address { hosts, attributes, database, schema, user, password, is_encrypted } = address;
+            let Address { hosts, attributes, database, user, password, is_encrypted } = address;
             let encrypted = if is_encrypted { ", sslmode 'verify-full'" } else { "" };
             let attributes = attributes.map_or_else(String::new, |attributes| {
                 format!(", target_session_attrs {}", literal(attributes))
@@ -101,7 +102,7 @@ impl Cluster {
             )));
             let server = quoted(shard.name());
             statements.push(Statement::Login { server, user, password });
-            schemas.push(schema.unwrap_or_else(|| "public".to_owned()));
+            schemas.push(place.names.schema.clone().unwrap_or_default());
         }
         for setting in ["enable_partitionwise_join", "enable_partitionwise_aggregate"] {
             statements.push(Statement::Plain(format!(
@@ -119,18 +120,27 @@ impl CoordinatorSql {
     /// Runs the SQL on a server, all of it or nothing: with `?schema=` in that schema, which is made where it is not there.
     /// The shards' passwords are those of the cluster's URLs.
     ///
+    /// PostgreSQL takes a password for a foreign server as text in a statement. Its log does not show it if the role may
+    /// change `log_statement` and `log_min_duration_statement` (a superuser may); otherwise the server's own settings
+    /// decide. A role that may read the statements of others (`pg_stat_activity`) sees it while it runs.
+    ///
     /// # Errors
     /// [`ErrorKind::Configuration`] where the URL is no PostgreSQL server's; the server's.
     pub fn run_on(&self, url: &str) -> Result<()> {
-        let Source::Postgres(source) =
-            Location::parse(url, &super::builder::absolute(Path::new(""))?)?.source
+        let Location { source: Source::Postgres(source), names } =
+            Location::parse(url, &super::builder::absolute(Path::new(""))?)?
         else {
             let said = "a coordinator is a PostgreSQL server: `postgres://…`";
             return Err(Error::new(ErrorKind::Configuration, said));
         };
         let driver = PostgresDriver::new(*source, self.timeout, Synchronous::Full);
         let connection = driver.connect(Mode::Create, None)?;
-        let mut sql = String::from("BEGIN");
+        // Not with the passwords: a server logs what is sent at once by the settings that it had before.
+        connection.run(&format!("BEGIN; {WITHOUT_LOG}"))?;
+        let mut sql = String::from("SELECT");
+        if let Some(schema) = names.schema.as_deref().map(quoted) {
+            let _ = write!(sql, "; CREATE SCHEMA IF NOT EXISTS {schema}; SET LOCAL search_path = {schema}");
+        }
         for statement in &self.statements {
             let _ = write!(sql, "; {}", statement.text(true));
         }
@@ -138,6 +148,12 @@ impl CoordinatorSql {
         connection.run(&sql)
     }
 }
+
+/// Turns the log of statements off until the transaction ends, if the role may.
+const WITHOUT_LOG: &str = "DO $$ BEGIN \
+    PERFORM set_config('log_statement', 'none', true), set_config('log_min_duration_statement', '-1', true), \
+        set_config('log_min_duration_sample', '-1', true), set_config('log_min_error_statement', 'panic', true); \
+    EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
 
 impl Statement {
     fn text(&self, with_password: bool) -> String {
@@ -315,15 +331,6 @@ fn constant_literal(constant: Constant) -> String {
     }
 }
 
-/// A text as SQL writes it, whatever it contains.
-fn literal(text: &str) -> String {
-    let doubled = text.replace('\'', "''");
-    match doubled.contains('\\') {
-        true => format!("E'{}'", doubled.replace('\\', "\\\\")),
-        false => format!("'{doubled}'"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,11 +356,5 @@ mod tests {
         assert_eq!(range_bound(&ranges, "b").as_deref(), Some("FOR VALUES FROM (9) TO (20)"));
         assert_eq!(range_bound(&ranges, "a"), None, "its table would be two partitions");
         assert_eq!(range_bound(&ranges[..2], "a").as_deref(), Some("FOR VALUES FROM (MINVALUE) TO (9)"));
-    }
-
-    #[test]
-    fn r42_texts_are_texts_whatever_they_contain() {
-        assert_eq!(literal("a'b"), "'a''b'");
-        assert_eq!(literal("a\\'b"), "E'a\\\\''b'");
     }
 }

@@ -9,7 +9,7 @@ use super::control::Control;
 use crate::commit;
 use crate::driver::{Connection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::{Dialect, Param, quoted};
+use crate::sql::{Dialect, Namespace, Param};
 use crate::value::{Value, mismatch};
 
 /// The table of the facts.
@@ -53,8 +53,8 @@ impl Kind {
 }
 
 /// The SQL that makes the table.
-pub(super) fn make(prefix: &str, dialect: Dialect) -> String {
-    let table = quoted(&format!("{prefix}{TABLE}"));
+pub(super) fn make(names: &Namespace, dialect: Dialect) -> String {
+    let table = names.table(TABLE);
     let (text, suffix) = match dialect {
         Dialect::Sqlite => ("TEXT", " STRICT, WITHOUT ROWID"),
         Dialect::Postgres => ("text", ""),
@@ -152,8 +152,8 @@ pub(super) struct OwnFacts {
 
 impl OwnFacts {
     /// Reads them; of a shard of an older release there are none, and none are seen by a role that may not read them.
-    pub(super) fn read(connection: &dyn Connection, prefix: &str) -> Result<Self> {
-        let table = quoted(&format!("{prefix}{TABLE}"));
+    pub(super) fn read(connection: &dyn Connection, names: &Namespace) -> Result<Self> {
+        let table = names.table(TABLE);
         let sql = format!("SELECT kind, value FROM {table} WHERE name = '{SELF}'");
         let rows = match texts(connection, &sql, &[]) {
             Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => {
@@ -173,19 +173,23 @@ impl OwnFacts {
 /// Records a fact of a shard about itself.
 pub(super) fn record_own(
     connection: &dyn Connection,
-    prefix: &str,
+    names: &Namespace,
     dialect: Dialect,
     kind: Kind,
     value: &str,
 ) -> Result<()> {
-    record(connection, prefix, dialect, kind, SELF, value)
+    record(connection, names, dialect, kind, SELF, value)
 }
 
 impl Control {
     /// Returns the facts; none where the control database is of an older release and cannot be written.
     pub(super) fn facts(&self) -> Result<Facts> {
         self.with_decisions(|_, control| {
-            let rows = match texts(control, &format!("SELECT kind, name, value FROM {TABLE}"), &[]) {
+            let rows = match texts(
+                control,
+                &format!("SELECT kind, name, value FROM {}", self.names.table(TABLE)),
+                &[],
+            ) {
                 Err(error) if error.kind() == ErrorKind::Schema => return Ok(Facts::default()),
                 rows => rows?,
             };
@@ -203,7 +207,9 @@ impl Control {
             return Ok(());
         }
         self.in_transaction(|control, dialect| {
-            facts.iter().try_for_each(|(kind, name, value)| record(control, "", dialect, *kind, name, value))
+            facts
+                .iter()
+                .try_for_each(|(kind, name, value)| record(control, &self.names, dialect, *kind, name, value))
         })
     }
 
@@ -213,7 +219,7 @@ impl Control {
         let decides = self.decides();
         self.in_transaction(|control, dialect| {
             let name = dialect.param(1);
-            let mut forget = vec![format!("DELETE FROM {TABLE} WHERE name = {name}")];
+            let mut forget = vec![format!("DELETE FROM {} WHERE name = {name}", self.names.table(TABLE))];
             if decides {
                 forget.extend(
                     ["sharded_redo", "sharded_prepared"]
@@ -223,13 +229,13 @@ impl Control {
             for sql in forget {
                 control.prepare(&sql)?.execute(&[text(shard)])?;
             }
-            record(control, "", dialect, Kind::Shard, shard, MAKING)
+            record(control, &self.names, dialect, Kind::Shard, shard, MAKING)
         })
     }
 
     /// Returns the greatest writer number that was issued.
     pub(super) fn last_writer(&self) -> Result<i64> {
-        self.with_decisions(|_, control| OwnFacts::read(control, "")).map(|own| own.writer)
+        self.with_decisions(|_, control| OwnFacts::read(control, &self.names)).map(|own| own.writer)
     }
 
     /// Issues a writer number, durably; `None` if that would have to wait, or if control cannot be written.
@@ -237,9 +243,9 @@ impl Control {
         let dialect = self.driver.dialect();
         let issue = |control: &dyn Connection| {
             control.begin_without_waiting()?;
-            let issued = OwnFacts::read(control, "").and_then(|own| {
+            let issued = OwnFacts::read(control, &self.names).and_then(|own| {
                 let number = own.writer + 1;
-                record_own(control, "", dialect, Kind::Writer, &number.to_string())?;
+                record_own(control, &self.names, dialect, Kind::Writer, &number.to_string())?;
                 control.commit()?;
                 Ok(number)
             });
@@ -266,7 +272,7 @@ impl Control {
             let dialect = self.driver.dialect();
             let recorded = databases
                 .iter()
-                .try_for_each(|name| record(control, "", dialect, Kind::Writer, name, &number))
+                .try_for_each(|name| record(control, &self.names, dialect, Kind::Writer, name, &number))
                 .and_then(|()| control.commit());
             recorded.inspect_err(|_| {
                 let _ = control.rollback();
@@ -298,13 +304,13 @@ impl Control {
 
 fn record(
     connection: &dyn Connection,
-    prefix: &str,
+    names: &Namespace,
     dialect: Dialect,
     kind: Kind,
     name: &str,
     value: &str,
 ) -> Result<()> {
-    let table = quoted(&format!("{prefix}{TABLE}"));
+    let table = names.table(TABLE);
     let only_greater = match kind {
         Kind::Shard | Kind::Server | Kind::Layout => "",
         Kind::Version | Kind::Writer => {

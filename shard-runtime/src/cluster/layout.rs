@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lookup::{Lookup, Placed};
 use crate::model::Table;
 use crate::shards::{Shard, Shards};
-use crate::sql::{Dialect, Share, Site, TableSql};
+use crate::sql::{Dialect, Namespace, Share, Site, TableSql};
 
 /// The shards, the models, and the SQL that never changes.
 pub struct Layout {
@@ -27,8 +27,8 @@ pub struct Layout {
 pub(crate) struct Place {
     /// Which of the cluster's databases.
     pub(crate) database: usize,
-    /// What the shard's tables begin with.
-    pub(crate) prefix: String,
+    /// The names of the shard's tables in it.
+    pub(crate) names: Namespace,
     pub(crate) dialect: Dialect,
 }
 
@@ -62,7 +62,7 @@ impl Layout {
                     Error::new(ErrorKind::Configuration, said).on_shard(shard).in_table(table.name)
                 })?;
             }
-            let sql = places.iter().map(|place| TableSql::new(table, &place.prefix, place.dialect)).collect();
+            let sql = places.iter().map(|place| TableSql::new(table, &place.names, place.dialect)).collect();
             models.push(Model { table, sql });
         }
         for (shard, place) in shards.iter().zip(&places) {
@@ -111,7 +111,7 @@ impl Layout {
 
     /// Shards that share a database must not share a table.
     fn check_names(&self) -> Result<()> {
-        let mut seen: HashMap<(usize, String), &Shard> = HashMap::new();
+        let mut seen: HashMap<(usize, Option<&str>, String), &Shard> = HashMap::new();
         for (shard, place) in self.shards.iter().zip(&self.places) {
             let on_servers = match place.dialect {
                 Dialect::Sqlite => &[][..],
@@ -121,12 +121,16 @@ impl Layout {
             let own = models.chain(opening::OWN_TABLES).chain(on_servers.iter().copied());
             for name in own {
                 // SQLite does not tell upper case from lower case in names.
-                let full = format!("{}{name}", place.prefix).to_lowercase();
-                if let Some(other) = seen.insert((place.database, full.clone()), shard) {
+                let full = place.names.plain(name).to_lowercase();
+                let schema = place.names.schema.as_deref();
+                if let Some(other) = seen.insert((place.database, schema, full.clone()), shard) {
+                    let remedy = match schema {
+                        Some(_) => format!("a schema of its own: `?schema={}`", shard.name()),
+                        None => format!("a file of its own, or a prefix: `?prefix={}_`", shard.name()),
+                    };
                     let said = format!(
                         "its table `{full}` would be in the same database as that of shard `{other}`; \
-                         give every shard a file of its own, or a prefix: `?prefix={}_`",
-                        shard.name()
+                         give every shard {remedy}"
                     );
                     return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
                 }
@@ -193,8 +197,8 @@ impl Layout {
 
     pub(crate) fn site<'s>(&'s self, model: usize, shard: usize, share: &'s dyn Share) -> Result<Site<'s>> {
         let table = self.models.get(model).ok_or_else(no_such_shard)?.table;
-        let Place { dialect, prefix, .. } = self.place(shard)?;
-        Ok(Site { dialect: *dialect, table, sql: self.sql(model, shard)?, prefix, share })
+        let Place { dialect, names, .. } = self.place(shard)?;
+        Ok(Site { dialect: *dialect, table, sql: self.sql(model, shard)?, names, share })
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) use writers::Written;
 
 use crate::asynchronous::Threads;
 use crate::commit::{Decisions, Unfinished};
-use crate::driver::{Connection, Driver, Holder, Pool, Pooled};
+use crate::driver::{Connection, Driver, Expected, Holder, Pool, Pooled};
 use crate::error::{Error, Result};
 use crate::model::Table;
 use crate::plan::Explain;
@@ -52,6 +52,8 @@ struct Inner {
     databases: Vec<Database>,
     control: Control,
     writers: Arc<Writers>,
+    /// The identity of each shard, where it is checked in every transaction.
+    expected: Vec<Option<Arc<Expected>>>,
     /// Whether units of work may be over several databases that outlive the process.
     is_decided: bool,
     /// Whether no unit of work may be over several databases of which one is a server.
@@ -83,7 +85,7 @@ impl Drop for Inner {
     }
 }
 
-/// One database: a shard's own, or several shards' with a prefix each.
+/// One database: of one shard, or of several with a schema or a prefix each.
 struct Database {
     driver: Arc<dyn Driver>,
 }
@@ -185,6 +187,11 @@ impl Cluster {
         self.0.databases.len()
     }
 
+    /// What a transaction on a shard is checked for, where that is not done when connections are made.
+    pub(crate) fn expected(&self, shard: usize) -> Option<&Arc<Expected>> {
+        self.0.expected.get(shard)?.as_ref()
+    }
+
     pub(crate) fn workers(&self) -> &Arc<Workers> {
         &self.0.workers
     }
@@ -239,7 +246,11 @@ impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let layout = &self.0.layout;
         let databases = self.0.databases.iter().enumerate().flat_map(|(index, database)| {
-            layout.shards_in(index).map(|shard| (shard.name(), database.driver.describe()))
+            layout.shards_in(index).map(move |shard| {
+                let schema = layout.place(shard.index()).ok().and_then(|place| place.names.schema.as_deref());
+                let schema = schema.map_or_else(String::new, |schema| format!("?schema={schema}"));
+                (shard.name(), format!("{}{schema}", database.driver.describe()))
+            })
         });
         f.debug_map().entries(databases).finish()
     }

@@ -4,21 +4,21 @@
 //! name and its version; `sharded_layout`, the cluster's layout line by line: the shards in their order, and how each
 //! model's key is placed; and `sharded_state`, see [`facts`].
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::control::Control;
 use super::facts::{self, Facts, Kind, OwnFacts, Position};
 use super::layout::{Layout, Place};
 use super::{Database, recovery, schema};
 use crate::commit;
-use crate::driver::{Connection, Mode, Transaction};
+use crate::driver::{Connection, Expected, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::hash::hash_bytes;
 use crate::key::placement;
 use crate::model::Table;
 use crate::shards::Shard;
-use crate::sql::{Dialect, Param, quoted};
+use crate::sql::{Dialect, Namespace, Param, literal, quoted};
 use crate::value::{ColumnType, Value};
 
 /// The tables that each shard holds beside the models'.
@@ -94,12 +94,11 @@ impl Opening<'_> {
     pub(super) fn create(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
         let layout = self.layout;
         let shards = || layout.shards_in(database);
-        let first = shards().next().map_or(0, Shard::index);
-        let dialect = layout.place(first)?.dialect;
         for shard in shards() {
             // Read before the transaction: a statement that fails would end it on a server.
-            let checked = match identity(connection, &layout.place(shard.index())?.prefix)? {
-                None if self.must_exist(shard) => Err(self.absent(shard, database)),
+            let names = &layout.place(shard.index())?.names;
+            let checked = match identity(connection, names)? {
+                None if self.must_exist(shard) => Err(self.absent(connection, shard, database)),
                 None => Ok(()),
                 Some(found) => check_found(found, shard, &self.control.cluster).and_then(|()| {
                     if self.is_replaced(shard) { Err(self.is_not_lost(shard, database)) } else { Ok(()) }
@@ -108,12 +107,14 @@ impl Opening<'_> {
             checked.map_err(|error| error.on_shard(shard.name()))?;
         }
         connection.begin(Transaction::Write)?;
-        keep_others_from_making(connection, dialect)?;
-        let made = recovery::heal(self.control, layout, database, connection).and_then(|_| {
-            shards().try_for_each(|shard| {
-                self.create_shard(connection, shard).map_err(|error| error.on_shard(shard.name()))
-            })
-        });
+        let names = shards().filter_map(|shard| layout.place(shard.index()).ok()).map(|place| &place.names);
+        let made = make_schemas(connection, names);
+        let made =
+            made.and_then(|()| recovery::heal(self.control, layout, database, connection)).and_then(|_| {
+                shards().try_for_each(|shard| {
+                    self.create_shard(connection, shard).map_err(|error| error.on_shard(shard.name()))
+                })
+            });
         match made.and_then(|()| self.check_age(connection, database)) {
             Ok(position) => connection.commit().map(|()| position),
             Err(error) => {
@@ -126,22 +127,22 @@ impl Opening<'_> {
     fn create_shard(&self, connection: &dyn Connection, shard: &Shard) -> Result<()> {
         let layout = self.layout;
         let place = layout.place(shard.index())?;
-        let Place { prefix, dialect, .. } = place;
-        let [own, lines, _] = OWN_TABLES.map(|name| quoted(&format!("{prefix}{name}")));
+        let Place { names, dialect, .. } = place;
+        let [own, lines, _] = OWN_TABLES.map(|name| names.table(name));
         let strict = dialect.strict();
         connection.run(&format!(
             "CREATE TABLE IF NOT EXISTS {own} (cluster TEXT NOT NULL, shard TEXT NOT NULL, version {} NOT NULL){strict}; \
              CREATE TABLE IF NOT EXISTS {lines} (subject TEXT NOT NULL, line TEXT NOT NULL){strict}; {}",
             dialect.column_type(ColumnType::Integer),
-            facts::make(prefix, *dialect)
+            facts::make(names, *dialect)
         ))?;
         if *dialect == Dialect::Postgres {
-            connection.run(commit::MAKE_UNITS)?;
+            connection.run(&commit::make_units(names))?;
         }
-        let is_shard = match identity(connection, prefix)? {
+        let is_shard = match identity(connection, names)? {
             Some(found) => {
                 check_found(found, shard, &self.control.cluster)?;
-                self.check_layout(connection, prefix, Mode::Create)?;
+                self.check_layout(connection, names, Mode::Create)?;
                 true
             }
             None => {
@@ -152,7 +153,7 @@ impl Opening<'_> {
                 false
             }
         };
-        let mut recorded = if is_shard { recorded_layout(connection, prefix)? } else { Vec::new() };
+        let mut recorded = if is_shard { recorded_layout(connection, names)? } else { Vec::new() };
         let known: HashSet<Line> = recorded.iter().cloned().collect();
         let subjects: HashSet<&str> = known.iter().map(|(subject, _)| subject.as_str()).collect();
         for table in layout.tables() {
@@ -168,7 +169,7 @@ impl Opening<'_> {
         }
         drop(insert);
         let digest = digest_of(&recorded);
-        facts::record_own(connection, prefix, *dialect, Kind::Layout, &digest)?;
+        facts::record_own(connection, names, *dialect, Kind::Layout, &digest)?;
         for table in layout.tables() {
             schema::create_table(connection, place, table).map_err(|error| error.in_table(table.name))?;
         }
@@ -179,12 +180,12 @@ impl Opening<'_> {
     pub(super) fn check(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
         for shard in self.layout.shards_in(database) {
             let place = self.layout.place(shard.index())?;
-            let prefix = &place.prefix;
-            match identity(connection, prefix)? {
-                None => Err(self.absent(shard, database)),
+            let names = &place.names;
+            match identity(connection, names)? {
+                None => Err(self.absent(connection, shard, database)),
                 Some(found) => check_found(found, shard, &self.control.cluster),
             }
-            .and_then(|()| self.check_layout(connection, prefix, Mode::Open))
+            .and_then(|()| self.check_layout(connection, names, Mode::Open))
             .and_then(|()| schema::check(connection, place, self.layout))
             .map_err(|error| error.on_shard(shard.name()))?;
         }
@@ -195,7 +196,7 @@ impl Opening<'_> {
     /// database; returns where a server's log stands.
     fn check_age(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
         let Some(shard) = self.layout.shards_in(database).next() else { return Ok(None) };
-        let Place { prefix, dialect, .. } = self.layout.place(shard.index())?;
+        let Place { names, dialect, .. } = self.layout.place(shard.index())?;
         let name = shard.name();
         let remedy = "restore a newer copy of it, or the whole cluster from one backup";
         let older = |why: String| {
@@ -218,7 +219,7 @@ impl Opening<'_> {
         if self.control.driver.is_private() || self.is_replaced(shard) {
             return Ok(None);
         }
-        let found = OwnFacts::read(connection, prefix)?.writer;
+        let found = OwnFacts::read(connection, names)?.writer;
         let recorded = self.facts.number(Kind::Writer, name).unwrap_or_default();
         if found < recorded {
             return older(format!("writer {found} was the last to write it, and {recorded} is recorded"));
@@ -236,7 +237,7 @@ impl Opening<'_> {
         // there is none, the version is read after that was certain: its owner may have committed meanwhile.
         let recorded = self.facts.number(Kind::Version, name).unwrap_or_default();
         if recorded > 0 && !self.control.has_decided_for(name)? {
-            let own = quoted(&format!("{prefix}{}", OWN_TABLES[0]));
+            let own = names.table(OWN_TABLES[0]);
             let found = commit::version(connection, &own)?;
             if found < recorded {
                 return older(format!("it has version {found}, and {recorded} is recorded"));
@@ -245,26 +246,33 @@ impl Opening<'_> {
         Ok(None)
     }
 
-    fn at(&self, database: usize) -> String {
-        self.databases.get(database).map_or_else(String::new, |database| database.driver.describe())
+    fn at(&self, shard: &Shard, database: usize) -> String {
+        let at = self.databases.get(database).map_or_else(String::new, |database| database.driver.describe());
+        let schema = self.layout.place(shard.index()).ok().and_then(|place| place.names.schema.as_deref());
+        schema.map_or_else(|| at.clone(), |schema| format!("{at}?schema={schema}"))
     }
 
     /// The error for a database that holds no shard where one should be.
-    fn absent(&self, shard: &Shard, database: usize) -> Error {
-        let at = self.at(database);
+    fn absent(&self, connection: &dyn Connection, shard: &Shard, database: usize) -> Error {
+        let at = self.at(shard, database);
+        let names = self.layout.place(shard.index()).map(|place| &place.names);
+        if let Ok(Err(error)) = names.map(|names| check_schema(connection, names)) {
+            return self.unreachable_shard(error, shard);
+        }
         let said = match self.must_exist(shard) {
             true => {
                 format!("the database at {at} holds no shard, and the shard was made; {}", to_get_back(shard))
             }
             false => format!(
-                "the database at {at} is no shard yet, or is one under another `?prefix=`; `create` makes it"
+                "the database at {at} is no shard yet, or is one under another `?prefix=` or `?schema=`; `create` makes it"
             ),
         };
         Error::new(ErrorKind::Identity, said).on_shard(shard.name())
     }
 
     fn is_not_lost(&self, shard: &Shard, database: usize) -> Error {
-        let said = format!("the shard is not lost: it is at {}; remove `replace_lost`", self.at(database));
+        let said =
+            format!("the shard is not lost: it is at {}; remove `replace_lost`", self.at(shard, database));
         Error::new(ErrorKind::Identity, said).on_shard(shard.name())
     }
 
@@ -274,36 +282,36 @@ impl Opening<'_> {
         if error.kind() != ErrorKind::Missing {
             return error.on_shard(first.name());
         }
-        match self.layout.shards_in(database).find(|shard| self.must_exist(shard)) {
-            Some(shard) => {
-                let said = format!("{error}, and the shard was made; {}", to_get_back(shard));
-                Error::new(ErrorKind::Missing, said).with_source(error).on_shard(shard.name())
-            }
-            None => {
-                let said = format!("{error}; `create` makes it");
-                Error::new(ErrorKind::Missing, said).with_source(error).on_shard(first.name())
-            }
-        }
+        let made = self.layout.shards_in(database).find(|shard| self.must_exist(shard));
+        self.unreachable_shard(error, made.unwrap_or(first))
+    }
+
+    fn unreachable_shard(&self, error: Error, shard: &Shard) -> Error {
+        let said = match self.must_exist(shard) {
+            true => format!("{error}, and the shard was made; {}", to_get_back(shard)),
+            false => format!("{error}; `create` makes it"),
+        };
+        Error::new(error.kind(), said).with_source(error).on_shard(shard.name())
     }
 
     /// Compares the layout that a shard has recorded with the declared one: every recorded line must be declared. A model
     /// without any recorded line is new. `create` may add lines for keys that had no place until now.
-    fn check_layout(&self, connection: &dyn Connection, prefix: &str, mode: Mode) -> Result<()> {
-        let lines = format!("{prefix}{}", OWN_TABLES[1]);
-        let digest = OwnFacts::read(connection, prefix)?.layout;
+    fn check_layout(&self, connection: &dyn Connection, names: &Namespace, mode: Mode) -> Result<()> {
+        let lines = names.table(OWN_TABLES[1]);
+        let digest = OwnFacts::read(connection, names)?.layout;
         // How many lines there were when the layout was last recorded; binaries of an older release may have added some.
         let least: i64 =
             digest.as_ref().and_then(|digest| digest.split(' ').next()?.parse().ok()).unwrap_or(1);
         if mode == Mode::Open && digest.is_some_and(|digest| self.declared.agrees(&digest)) {
-            let count = format!("SELECT count(*) FROM {}", quoted(&lines));
+            let count = format!("SELECT count(*) FROM {lines}");
             if commit::integer(connection, &count, &[])? == least {
                 return Ok(());
             }
         }
-        let recorded = recorded_layout(connection, prefix)?;
+        let recorded = recorded_layout(connection, names)?;
         if i64::try_from(recorded.len()).is_ok_and(|found| found < least) {
             let said = format!(
-                "`{lines}` has {} rows and had {least}: rows of the recorded layout were deleted; restore the shard, or copy \
+                "the table {lines} has {} rows and had {least}: rows of the recorded layout were deleted; restore the shard, or copy \
                  the rows of another shard of the cluster",
                 recorded.len()
             );
@@ -322,18 +330,18 @@ fn to_get_back(shard: &Shard) -> String {
 
 /// Refuses a table that holds rows before the shard knows its model: the rows may belong to any shard.
 fn refuse_rows(connection: &dyn Connection, place: &Place, table: &Table) -> Result<()> {
-    let name = format!("{}{}", place.prefix, table.name);
-    if connection.columns(&name)?.is_empty() {
+    let name = place.names.table(table.name);
+    if connection.columns(&place.names, table.name)?.is_empty() {
         return Ok(());
     }
-    let mut statement = connection.prepare(&format!("SELECT 1 FROM {} LIMIT 1", quoted(&name)))?;
+    let mut statement = connection.prepare(&format!("SELECT 1 FROM {name} LIMIT 1"))?;
     let mut rows = statement.query(&[])?;
     if !rows.advance()? {
         return Ok(());
     }
     while rows.advance()? {}
     let said = format!(
-        "the table `{name}` holds rows that this cluster did not store, and their keys may belong to other shards; rename \
+        "the table {name} holds rows that this cluster did not store, and their keys may belong to other shards; rename \
          the table, run `create`, and insert its rows through a session (adopting tables that exist is not supported yet)"
     );
     Err(Error::new(ErrorKind::Identity, said))
@@ -353,13 +361,63 @@ pub(super) fn check_prepares(connection: &dyn Connection) -> Result<()> {
     }
 }
 
-/// Makes others wait who are making the same tables: `IF NOT EXISTS` does not, on PostgreSQL.
-pub(super) fn keep_others_from_making(connection: &dyn Connection, dialect: Dialect) -> Result<()> {
-    match dialect {
-        Dialect::Sqlite => Ok(()),
-        Dialect::Postgres => connection
-            .run("SELECT pg_advisory_xact_lock(hashtextextended('sharded ' || current_schema(), 0))"),
+/// Makes schemas where they do not exist, on PostgreSQL, and has other processes that make tables in them wait until the
+/// transaction ends: `CREATE … IF NOT EXISTS` does not wait for them, it fails.
+pub(super) fn make_schemas<'n>(
+    connection: &dyn Connection,
+    names: impl Iterator<Item = &'n Namespace>,
+) -> Result<()> {
+    // All processes take the locks in one order.
+    let schemas: BTreeSet<&str> = names.filter_map(|names| names.schema.as_deref()).collect();
+    for schema in schemas {
+        let lock = literal(&format!("sharded {schema}"));
+        connection.run(&format!("SELECT pg_advisory_xact_lock(hashtextextended({lock}, 0))"))?;
+        // Only if it does not exist: `CREATE SCHEMA IF NOT EXISTS` needs the right to make schemas in any case.
+        if !has_schema(connection, schema)? {
+            connection.run(&format!("CREATE SCHEMA {}", quoted(schema)))?;
+        }
     }
+    Ok(())
+}
+
+fn has_schema(connection: &dyn Connection, schema: &str) -> Result<bool> {
+    let mut statement = connection.prepare("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1")?;
+    let mut rows = statement.query(&[text(schema)])?;
+    let found = rows.advance()?;
+    while rows.advance()? {}
+    Ok(found)
+}
+
+/// # Errors
+/// [`ErrorKind::Missing`] if there is no such schema.
+pub(super) fn check_schema(connection: &dyn Connection, names: &Namespace) -> Result<()> {
+    let Some(schema) = &names.schema else { return Ok(()) };
+    match has_schema(connection, schema)? {
+        true => Ok(()),
+        false => {
+            let said = format!("there is no schema `{schema}` in the database");
+            Err(Error::new(ErrorKind::Missing, said))
+        }
+    }
+}
+
+/// Returns what each transaction on a shard is checked for, of the shards that are on servers.
+pub(super) fn expected(layout: &Layout, cluster: &str) -> Result<Vec<Option<Arc<Expected>>>> {
+    let expected = |shard: &Shard| {
+        let Place { names, dialect, .. } = layout.place(shard.index())?;
+        let sql = || {
+            format!(
+                "SELECT CASE count(*) WHEN 1 THEN '1' ELSE {} END::integer FROM {} WHERE cluster = {} AND shard = {}",
+                literal(&format!("not shard {}", shard.name())),
+                names.table(OWN_TABLES[0]),
+                literal(cluster),
+                literal(shard.name())
+            )
+        };
+        Ok((*dialect == Dialect::Postgres)
+            .then(|| Arc::new(Expected { shard: shard.name().to_owned(), sql: sql() })))
+    };
+    layout.shards().iter().map(expected).collect()
 }
 
 fn text(text: &str) -> Param<'_> {
@@ -370,10 +428,10 @@ fn text(text: &str) -> Param<'_> {
 pub(super) fn check_identity(
     connection: &dyn Connection,
     shard: &Shard,
-    prefix: &str,
+    names: &Namespace,
     cluster: &str,
 ) -> Result<()> {
-    match identity(connection, prefix)? {
+    match identity(connection, names)? {
         Some(found) => check_found(found, shard, cluster),
         None => {
             let said = "the database holds no shard any more, or one under another `?prefix=`; restore it";
@@ -396,9 +454,9 @@ fn check_found((found_cluster, found_shard): (String, String), shard: &Shard, cl
 }
 
 /// The cluster and the shard that a database says it is; `None` where it says nothing.
-pub(super) fn identity(connection: &dyn Connection, prefix: &str) -> Result<Option<(String, String)>> {
-    let table = format!("{prefix}{}", OWN_TABLES[0]);
-    let rows = match read_texts(connection, &format!("SELECT cluster, shard FROM {}", quoted(&table))) {
+pub(super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result<Option<(String, String)>> {
+    let table = names.table(OWN_TABLES[0]);
+    let rows = match read_texts(connection, &format!("SELECT cluster, shard FROM {table}")) {
         Err(error) if error.kind() == ErrorKind::Schema => return Ok(None),
         rows => rows?,
     };
@@ -406,7 +464,7 @@ pub(super) fn identity(connection: &dyn Connection, prefix: &str) -> Result<Opti
         [] => Ok(None),
         [row] => Ok(Some(row.clone())),
         _ => {
-            let said = format!("`{table}` has more than one row; the database is damaged");
+            let said = format!("{table} has more than one row; the database is damaged");
             Err(Error::new(ErrorKind::Identity, said))
         }
     }
@@ -430,16 +488,13 @@ fn declared_layout(layout: &Layout) -> Vec<Line> {
     order.chain(placements).collect()
 }
 
-fn recorded_layout(connection: &dyn Connection, prefix: &str) -> Result<Vec<Line>> {
-    read_texts(
-        connection,
-        &format!("SELECT subject, line FROM {}", quoted(&format!("{prefix}{}", OWN_TABLES[1]))),
-    )
+fn recorded_layout(connection: &dyn Connection, names: &Namespace) -> Result<Vec<Line>> {
+    read_texts(connection, &format!("SELECT subject, line FROM {}", names.table(OWN_TABLES[1])))
 }
 
 /// The names of the shards that a shard's record of the layout has.
-pub(super) fn recorded_shards(connection: &dyn Connection, prefix: &str) -> Result<Vec<String>> {
-    let recorded = recorded_layout(connection, prefix)?;
+pub(super) fn recorded_shards(connection: &dyn Connection, names: &Namespace) -> Result<Vec<String>> {
+    let recorded = recorded_layout(connection, names)?;
     let named = recorded.iter().filter(|(subject, _)| subject == SHARDS);
     Ok(named.filter_map(|(_, line)| line.split_once(" is ")).map(|(_, name)| name.to_owned()).collect())
 }

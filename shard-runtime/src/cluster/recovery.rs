@@ -10,7 +10,7 @@ use super::servers::Found;
 use crate::commit::{self, Part, Record, Recovered, Undecided};
 use crate::driver::{Connection, Holder, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::{Dialect, quoted};
+use crate::sql::Dialect;
 
 impl Cluster {
     /// Finishes the global transactions that were decided and not yet committed on every shard that they wrote. A
@@ -202,6 +202,5 @@ fn name(layout: &Layout, database: usize) -> &str {
 
 fn own_table(layout: &Layout, database: usize) -> Result<String> {
     let first = layout.shards_in(database).next().map_or(0, |shard| shard.index());
-    let prefix = &layout.place(first)?.prefix;
-    Ok(quoted(&format!("{prefix}{}", super::opening::OWN_TABLES[0])))
+    Ok(layout.place(first)?.names.table(super::opening::OWN_TABLES[0]))
 }

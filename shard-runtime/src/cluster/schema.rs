@@ -8,15 +8,15 @@ use crate::driver::{ActualColumn, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::hash::hash_bytes;
 use crate::model::{IdKind, Table};
-use crate::sql::{Dialect, collation_name, quoted};
+use crate::sql::{Dialect, Namespace, collation_name, quoted};
 use crate::value::ColumnType;
 
 /// Makes a model's table and its indexes where they are not there yet.
 pub(super) fn create_table(connection: &dyn Connection, place: &Place, table: &Table) -> Result<()> {
-    let Place { prefix, dialect, .. } = place;
-    connection.run(&create_sql(prefix, table, *dialect))?;
-    let on = quoted(&format!("{prefix}{}", table.name));
-    for DeclaredIndex { name, columns, unique } in indexes(prefix, table, *dialect) {
+    let Place { names, dialect, .. } = place;
+    connection.run(&create_sql(names, table, *dialect))?;
+    let on = names.table(table.name);
+    for DeclaredIndex { name, columns, unique } in indexes(names, table, *dialect) {
         let unique = if unique { "UNIQUE " } else { "" };
         let list: Vec<String> = columns.into_iter().map(|column| indexed(table, column, *dialect)).collect();
         let (name, list) = (quoted(&name), list.join(", "));
@@ -41,7 +41,7 @@ struct DeclaredIndex {
 
 /// The declared indexes, and the one by which children are read. An index is named after what it indexes, as
 /// `reports(location_id)`: two that differ never have one name.
-fn indexes(prefix: &str, table: &Table, dialect: Dialect) -> Vec<DeclaredIndex> {
+fn indexes(names: &Namespace, table: &Table, dialect: Dialect) -> Vec<DeclaredIndex> {
     let declared = table.indexes.iter().map(|index| (index.columns.to_vec(), index.unique));
     let parent = table.parent.map(|parent| (vec![parent.column], false));
     let columns = |places: Vec<usize>| {
@@ -52,7 +52,7 @@ fn indexes(prefix: &str, table: &Table, dialect: Dialect) -> Vec<DeclaredIndex> 
         .map(|(places, unique)| {
             let columns: Vec<&str> = columns(places);
             let suffix = if unique { " unique" } else { "" };
-            let name = format!("{prefix}{}({}){suffix}", table.name, columns.join(", "));
+            let name = names.plain(&format!("{}({}){suffix}", table.name, columns.join(", ")));
             DeclaredIndex { name: shortened(name, dialect), columns, unique }
         })
         .collect()
@@ -73,8 +73,8 @@ pub(super) fn shortened(name: String, dialect: Dialect) -> String {
 /// A table. In SQLite's dialect: STRICT, so that a column holds what it says; without a row id where the id is
 /// no integer; with a counter that never hands out an id twice where the database counts. In PostgreSQL's: with text
 /// that is compared byte by byte.
-fn create_sql(prefix: &str, table: &Table, dialect: Dialect) -> String {
-    let mut sql = format!("CREATE TABLE IF NOT EXISTS {} (", quoted(&format!("{prefix}{}", table.name)));
+fn create_sql(names: &Namespace, table: &Table, dialect: Dialect) -> String {
+    let mut sql = format!("CREATE TABLE IF NOT EXISTS {} (", names.table(table.name));
     let mut integer_id = false;
     for (place, column) in table.columns.iter().enumerate() {
         let separator = if place == 0 { "" } else { ", " };
@@ -101,7 +101,7 @@ fn create_sql(prefix: &str, table: &Table, dialect: Dialect) -> String {
         let referred = table.references.iter().map(|reference| (reference.column, reference.table));
         for (_, other) in parent.into_iter().chain(referred).filter(|(column, _)| *column == place) {
             let id = other.columns.get(other.id).map_or("id", |column| column.name);
-            let name = quoted(&format!("{prefix}{}", other.name));
+            let name = names.table(other.name);
             let _ = write!(sql, " REFERENCES {name} ({})", quoted(id));
         }
     }
@@ -116,7 +116,7 @@ fn create_sql(prefix: &str, table: &Table, dialect: Dialect) -> String {
 /// Looks whether every model's table on a shard is what the model says.
 pub(super) fn check(connection: &dyn Connection, place: &Place, layout: &Layout) -> Result<()> {
     for table in layout.tables() {
-        let actual = connection.columns(&format!("{}{}", place.prefix, table.name))?;
+        let actual = connection.columns(&place.names, table.name)?;
         if actual.is_empty() {
             let said = "the shard has no such table; `create` makes it";
             return Err(Error::new(ErrorKind::Schema, said).in_table(table.name));
@@ -174,9 +174,9 @@ fn check_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> Re
 }
 
 fn check_indexes(connection: &dyn Connection, place: &Place, table: &Table) -> Result<()> {
-    let Place { prefix, dialect, .. } = place;
-    let actual = connection.indexes(&format!("{prefix}{}", table.name))?;
-    for DeclaredIndex { name, columns, unique } in indexes(prefix, table, *dialect) {
+    let Place { names, dialect, .. } = place;
+    let actual = connection.indexes(names, table.name)?;
+    for DeclaredIndex { name, columns, unique } in indexes(names, table, *dialect) {
         if !actual.iter().any(|(found, is_unique)| *found == name && *is_unique == unique) {
             let what = if unique { "unique index" } else { "index" };
             let said =

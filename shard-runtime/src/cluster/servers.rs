@@ -14,7 +14,8 @@ use super::{Cluster, Inner};
 use crate::commit::{self, Decider, PreparedPart};
 use crate::driver::{Connection, Holder, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::Dialect;
+use crate::shards::Shard;
+use crate::sql::{Dialect, Namespace};
 
 /// How often sessions that begin to write on a server look for participants that were left there.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -85,6 +86,16 @@ impl Cluster {
         self.layout().shards_in(database).next().map_or(0, |shard| shard.index())
     }
 
+    /// The places of all shards of a database.
+    fn all_shards(&self, database: usize) -> Vec<usize> {
+        self.layout().shards_in(database).map(Shard::index).collect()
+    }
+
+    /// Where the decision log of a server is: in its first shard's schema.
+    pub(crate) fn names_of_units(&self, database: usize) -> Result<&Namespace> {
+        Ok(&self.layout().place(self.first_shard(database))?.names)
+    }
+
     fn servers(&self) -> impl Iterator<Item = usize> {
         (0..self.databases()).filter(|database| self.dialect(*database) == Dialect::Postgres)
     }
@@ -149,7 +160,9 @@ impl Cluster {
         // Read before any server is searched for participants: a participant is prepared before its row is there.
         let mut old = Vec::new();
         for database in self.servers() {
-            match self.on_connection(&Holder::default(), database, commit::old_units) {
+            match self.on_connection(&Holder::default(), database, |connection| {
+                commit::old_units(connection, self.names_of_units(database)?)
+            }) {
                 Ok(units) if units.is_empty() => {}
                 Ok(units) => old.push((database, units)),
                 Err(error) if is_for_later(&error) => {}
@@ -193,7 +206,7 @@ impl Cluster {
         for (database, mut units) in old {
             units.retain(|unit| !unfinished.contains(unit));
             let collected = self.on_connection(&Holder::default(), database, |connection| {
-                commit::collect(connection, &units)
+                commit::collect(connection, self.names_of_units(database)?, &units)
             });
             match collected {
                 Err(error) if !is_for_later(&error) => {
@@ -212,10 +225,10 @@ impl Cluster {
         connection: &dyn Connection,
         effort: Effort<'_>,
     ) -> Result<Found> {
-        let participant = self.first_shard(database);
+        let participants = self.all_shards(database);
         let parts = match effort {
-            Effort::Thorough => commit::prepared(connection, self.id(), participant)?,
-            Effort::Glance { .. } => commit::lingering(connection, self.id(), participant)?,
+            Effort::Thorough => commit::prepared(connection, self.id(), &participants)?,
+            Effort::Glance { .. } => commit::lingering(connection, self.id(), &participants)?,
         };
         let known = self.0.unfinished.on(database);
         let mut deciders = Deciders { cluster: self, effort, connections: Vec::new() };
@@ -246,7 +259,8 @@ impl Cluster {
     /// Whether a global transaction is committed on the server that decides it, for its owner, which has lost the
     /// connection; see `commit::has_committed`.
     pub(crate) fn ask_decider(&self, database: usize, transaction: &str, collected: i64) -> Result<bool> {
-        commit::has_committed(&*self.connect_aside(database, true)?, transaction, collected)
+        let names = self.names_of_units(database)?;
+        commit::has_committed(&*self.connect_aside(database, true)?, names, transaction, collected)
     }
 
     /// Whether nothing of a decided unit is prepared on a server any more.
@@ -257,7 +271,7 @@ impl Cluster {
             let database = self.layout().place(shard.index())?.database;
             let looked = self.on_connection(&Holder::default(), database, |connection: &dyn Connection| {
                 let mut is_finished = true;
-                for part in commit::prepared(connection, self.id(), self.first_shard(database))? {
+                for part in commit::prepared(connection, self.id(), &self.all_shards(database))? {
                     if part.unit == unit && part.finish(connection, true).is_err() {
                         is_finished = false;
                     }
@@ -334,11 +348,17 @@ impl Deciders<'_> {
         database: usize,
         connection: &dyn Connection,
     ) -> Result<bool> {
-        let decider = self.cluster.layout().place(part.decider)?.database;
+        let cluster = self.cluster;
+        let place = cluster.layout().place(part.decider)?;
+        let (decider, names) = (place.database, &place.names);
         let waits = self.effort == Effort::Thorough;
         match self.cluster.dialect(decider) {
-            Dialect::Postgres if decider == database => commit::is_committed(connection, &part.unit, waits),
-            Dialect::Postgres => commit::is_committed(self.connection(decider, waits)?, &part.unit, waits),
+            Dialect::Postgres if decider == database => {
+                commit::is_committed(connection, names, &part.unit, waits)
+            }
+            Dialect::Postgres => {
+                commit::is_committed(self.connection(decider, waits)?, names, &part.unit, waits)
+            }
             Dialect::Sqlite => {
                 let is_recorded = || {
                     self.cluster.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use crate::driver::SqliteSource;
 #[cfg(feature = "postgres")]
-use crate::driver::{Asked, PostgresSource};
+use crate::driver::{Asked, Pooler, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sql::Namespace;
 
 /// A database of any kind.
 #[derive(Clone)]
@@ -20,7 +21,7 @@ pub(super) enum Source {
 #[derive(Clone)]
 pub(super) struct Location {
     pub(super) source: Source,
-    pub(super) prefix: String,
+    pub(super) names: Namespace,
 }
 
 impl Location {
@@ -98,7 +99,10 @@ fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
         path
     };
     if path == ":memory:" {
-        return Ok(Location { source: Source::Sqlite(SqliteSource::memory()), prefix });
+        return Ok(Location {
+            source: Source::Sqlite(SqliteSource::memory()),
+            names: Namespace::of_prefix(prefix),
+        });
     }
     if path.trim_matches(':').eq_ignore_ascii_case("memory") {
         return wrong("a database in memory is `sqlite::memory:`, a file of this name `sqlite:./memory`");
@@ -124,7 +128,10 @@ fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
     if is_folder {
         return wrong(format!("`{}` is a folder; name a file in it", path.escape_debug()));
     }
-    Ok(Location { source: Source::Sqlite(SqliteSource::File(folder.join(path))), prefix })
+    Ok(Location {
+        source: Source::Sqlite(SqliteSource::File(folder.join(path))),
+        names: Namespace::of_prefix(prefix),
+    })
 }
 
 /// Whether a path begins as `C:\` or `C:/`.
@@ -181,24 +188,29 @@ const PARAMETERS: [&str; 17] = [
     "load_balance_hosts",
 ];
 
-/// Reads a server's URL as PostgreSQL has it, with a parameter of this crate, `schema=`, and with its own meaning of
+/// The schema of a shard whose URL names none, whatever the role's `search_path` is.
+#[cfg(feature = "postgres")]
+const DEFAULT_SCHEMA: &str = "public";
+
+/// Reads a server's URL as PostgreSQL has it, with parameters of this crate, `schema=` and `pooler=`, and with its own meaning of
 /// `sslmode=` and `sslrootcert=`.
 #[cfg(feature = "postgres")]
 fn postgres(url: &str, folder: &Path) -> Result<Location> {
     let (_, rest) = url.split_once("://").unwrap_or_default();
     check_authority(rest)?;
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
-    let (mut schema, mut asked) = (None, Asked::default());
+    let (mut schema, mut pooler, mut asked) = (None::<String>, None, Asked::default());
     let mut others = Vec::new();
     for (name, value) in parameters(query)? {
         match name {
             "schema" => schema = Some(checked_schema(&decoded(value)?)?),
+            "pooler" => pooler = Some(Pooler::of_name(value)?),
             "sslmode" => asked.sslmode = Some(value),
             "sslrootcert" => asked.sslrootcert = Some(value),
             _ if PARAMETERS.contains(&name) => others.push(format!("{name}={value}")),
             _ => {
                 return wrong(format!(
-                    "a server's URL has no parameter `{}`; it has `schema`, `sslmode`, `sslrootcert`, {}",
+                    "a server's URL has no parameter `{}`; it has `schema`, `pooler`, `sslmode`, `sslrootcert`, {}",
                     name.escape_debug(),
                     PARAMETERS.map(|name| format!("`{name}`")).join(", ")
                 ));
@@ -207,8 +219,8 @@ fn postgres(url: &str, folder: &Path) -> Result<Location> {
     }
     let url = if others.is_empty() { place.to_owned() } else { format!("{place}?{}", others.join("&")) };
     Ok(Location {
-        source: Source::Postgres(Box::new(PostgresSource::new(&url, schema, asked, folder)?)),
-        prefix: String::new(),
+        source: Source::Postgres(Box::new(PostgresSource::new(&url, pooler, asked, folder)?)),
+        names: Namespace::of_schema(schema.unwrap_or_else(|| DEFAULT_SCHEMA.to_owned())),
     })
 }
 
@@ -310,7 +322,7 @@ mod tests {
             let Source::Sqlite(SqliteSource::File(found)) = location.source else {
                 panic!("{url} is no file")
             };
-            assert_eq!((found.as_path(), location.prefix.as_str()), (Path::new(path), prefix), "{url}");
+            assert_eq!((found.as_path(), location.names.prefix.as_str()), (Path::new(path), prefix), "{url}");
         }
         for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite::memory:?prefix=a_"] {
             let source = Location::parse(url, folder).unwrap().source;

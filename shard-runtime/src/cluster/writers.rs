@@ -84,13 +84,13 @@ impl Cluster {
         };
         // Control is in use: the next transaction tries again.
         let Some(number) = number else { return Ok(None) };
-        let prefix = &self.layout().place(self.first_shard(database))?.prefix;
+        let names = &self.layout().place(self.first_shard(database))?.names;
         let write =
-            || facts::record_own(connection, prefix, Dialect::Sqlite, Kind::Writer, &number.to_string());
+            || facts::record_own(connection, names, Dialect::Sqlite, Kind::Writer, &number.to_string());
         match write() {
             // Made by an older release.
             Err(error) if error.kind() == ErrorKind::Schema => {
-                connection.run(&facts::make(prefix, Dialect::Sqlite))?;
+                connection.run(&facts::make(names, Dialect::Sqlite))?;
                 write()?;
             }
             written => written?,

@@ -36,7 +36,7 @@ pub(crate) use heal::{heal, raise, version};
 #[cfg(feature = "postgres")]
 pub(crate) use prepared::new_unit;
 pub(crate) use prepared::{
-    COLLECTED, MAKE_UNITS, PreparedPart, UNITS, collect, has_committed, is_committed, lingering, old_units,
+    COLLECTED, PreparedPart, UNITS, collect, has_committed, is_committed, lingering, make_units, old_units,
     prepared, unfinished_units, write_unit,
 };
 pub(crate) use redo::{Redo, encode_values};

@@ -23,14 +23,19 @@ use std::time::Duration;
 
 use crate::driver::{Connection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::Param;
+use crate::sql::{Namespace, Param};
 use crate::value::{Value, mismatch};
 
 /// Makes the decision log of a server, and the number of times that rows were collected from it.
-pub(crate) const MAKE_UNITS: &str = "CREATE TABLE IF NOT EXISTS sharded_unit \
-    (id text PRIMARY KEY, at timestamp with time zone NOT NULL DEFAULT clock_timestamp()); \
-    CREATE TABLE IF NOT EXISTS sharded_collected (times bigint NOT NULL); \
-    INSERT INTO sharded_collected SELECT 0 WHERE NOT EXISTS (SELECT * FROM sharded_collected)";
+pub(crate) fn make_units(names: &Namespace) -> String {
+    let [units, collected] = [UNITS, COLLECTED].map(|name| names.table(name));
+    format!(
+        "CREATE TABLE IF NOT EXISTS {units} \
+         (id text PRIMARY KEY, at timestamp with time zone NOT NULL DEFAULT clock_timestamp()); \
+         CREATE TABLE IF NOT EXISTS {collected} (times bigint NOT NULL); \
+         INSERT INTO {collected} SELECT 0 WHERE NOT EXISTS (SELECT * FROM {collected})"
+    )
+}
 
 /// The names of these tables.
 pub(crate) const UNITS: &str = "sharded_unit";
@@ -109,13 +114,14 @@ fn is_there(connection: &dyn Connection, name: &str) -> Result<bool> {
     Ok(!texts(connection, sql, &[text(name)])?.is_empty())
 }
 
-/// Returns the parts that are prepared on a server for one of a cluster's databases.
+/// Returns the parts that are prepared on a server for one of a cluster's databases, under the name of any of its shards:
+/// when they were prepared, another one may have been the first.
 pub(crate) fn prepared(
     connection: &dyn Connection,
     cluster: &str,
-    participant: usize,
+    participants: &[usize],
 ) -> Result<Vec<PreparedPart>> {
-    prepared_and(connection, cluster, participant, "")
+    prepared_and(connection, cluster, participants, "")
 }
 
 /// Returns those of them that have been prepared for longer than a commit takes when nothing fails. (The clock saves the
@@ -123,15 +129,15 @@ pub(crate) fn prepared(
 pub(crate) fn lingering(
     connection: &dyn Connection,
     cluster: &str,
-    participant: usize,
+    participants: &[usize],
 ) -> Result<Vec<PreparedPart>> {
-    prepared_and(connection, cluster, participant, " AND prepared < clock_timestamp() - interval '1 second'")
+    prepared_and(connection, cluster, participants, " AND prepared < clock_timestamp() - interval '1 second'")
 }
 
 fn prepared_and(
     connection: &dyn Connection,
     cluster: &str,
-    participant: usize,
+    participants: &[usize],
     and: &str,
 ) -> Result<Vec<PreparedPart>> {
     let sql = format!(
@@ -140,7 +146,7 @@ fn prepared_and(
     );
     let names = texts(connection, &sql, &[text(&format!("{OURS}:{cluster}:"))])?;
     let parts = names.iter().filter_map(|name| PreparedPart::of_name(name));
-    Ok(parts.filter(|part| part.participant == participant).collect())
+    Ok(parts.filter(|part| participants.contains(&part.participant)).collect())
 }
 
 /// Returns the global transactions of a cluster that have a part prepared on a server, in any of its databases.
@@ -158,23 +164,36 @@ pub(crate) fn unfinished_units(connection: &dyn Connection, cluster: &str) -> Re
 
 /// Writes a global transaction's row, in the database transaction whose commit decides it, and removes rows that are
 /// needed no more. Returns how often rows were collected from this log before.
-pub(crate) fn write_unit(connection: &dyn Connection, unit: &str, removable: &[String]) -> Result<i64> {
+pub(crate) fn write_unit(
+    connection: &dyn Connection,
+    names: &Namespace,
+    unit: &str,
+    removable: &[String],
+) -> Result<i64> {
+    let [units, collected] = [UNITS, COLLECTED].map(|name| names.table(name));
     // The decision must be durable, whatever `synchronous_commit` is for other commits.
-    let sql = "WITH removed AS (DELETE FROM sharded_unit WHERE id = ANY ($2::text[])) \
-               INSERT INTO sharded_unit (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \
-               RETURNING (SELECT times FROM sharded_collected)";
-    number(connection, sql, &[text(unit), list(removable)])
+    let sql = format!(
+        "WITH removed AS (DELETE FROM {units} WHERE id = ANY ($2::text[])) \
+         INSERT INTO {units} (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \
+         RETURNING (SELECT times FROM {collected})"
+    );
+    number(connection, &sql, &[text(unit), list(removable)])
 }
 
 /// Whether a unit is committed on the server that decides it.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] as long as its owner is about to decide; at once if `waits` is false.
-pub(crate) fn is_committed(connection: &dyn Connection, unit: &str, waits: bool) -> Result<bool> {
+pub(crate) fn is_committed(
+    connection: &dyn Connection,
+    names: &Namespace,
+    unit: &str,
+    waits: bool,
+) -> Result<bool> {
     connection.begin(Transaction::Write)?;
     let written = if waits { Ok(()) } else { connection.run(GLANCE) }.and_then(|()| {
-        let sql = "INSERT INTO sharded_unit (id) VALUES ($1) ON CONFLICT DO NOTHING";
-        connection.prepare(sql)?.execute(&[text(unit)])
+        let sql = format!("INSERT INTO {} (id) VALUES ($1) ON CONFLICT DO NOTHING", names.table(UNITS));
+        connection.prepare(&sql)?.execute(&[text(unit)])
     });
     connection.rollback()?;
     Ok(written? == 0)
@@ -185,11 +204,16 @@ pub(crate) fn is_committed(connection: &dyn Connection, unit: &str, waits: bool)
 ///
 /// # Errors
 /// [`ErrorKind::InDoubt`] if there is no row, and it may have been collected.
-pub(crate) fn has_committed(connection: &dyn Connection, unit: &str, collected: i64) -> Result<bool> {
-    if is_committed(connection, unit, true)? {
+pub(crate) fn has_committed(
+    connection: &dyn Connection,
+    names: &Namespace,
+    unit: &str,
+    collected: i64,
+) -> Result<bool> {
+    if is_committed(connection, names, unit, true)? {
         return Ok(true);
     }
-    match number(connection, "SELECT times FROM sharded_collected", &[])? {
+    match number(connection, &format!("SELECT times FROM {}", names.table(COLLECTED)), &[])? {
         times if times == collected => Ok(false),
         _ => Err(Error::new(
             ErrorKind::InDoubt,
@@ -199,16 +223,16 @@ pub(crate) fn has_committed(connection: &dyn Connection, unit: &str, collected: 
 }
 
 /// Returns the rows of a decision log that may be collected if their participants are finished: those that are old.
-pub(crate) fn old_units(connection: &dyn Connection) -> Result<Vec<String>> {
-    texts(connection, &format!("SELECT id FROM sharded_unit WHERE {OLD}"), &[])
+pub(crate) fn old_units(connection: &dyn Connection, names: &Namespace) -> Result<Vec<String>> {
+    texts(connection, &format!("SELECT id FROM {} WHERE {OLD}", names.table(UNITS)), &[])
 }
 
 /// Collects those rows of a decision log that are old. The caller knows that no participant of them is prepared anywhere.
-pub(crate) fn collect(connection: &dyn Connection, units: &[String]) -> Result<()> {
+pub(crate) fn collect(connection: &dyn Connection, names: &Namespace, units: &[String]) -> Result<()> {
     connection.begin(Transaction::Write)?;
-    let sql = format!("DELETE FROM sharded_unit WHERE id = ANY ($1::text[]) AND {OLD}");
+    let sql = format!("DELETE FROM {} WHERE id = ANY ($1::text[]) AND {OLD}", names.table(UNITS));
     let collected = connection
-        .run("UPDATE sharded_collected SET times = times + 1")
+        .run(&format!("UPDATE {} SET times = times + 1", names.table(COLLECTED)))
         .and_then(|()| connection.prepare(&sql)?.execute(&[list(units)]))
         .and_then(|_| connection.commit());
     collected.inspect_err(|_| {

@@ -15,7 +15,7 @@ mod sqlite_functions;
 pub(crate) use attached::{Attached, attach};
 pub(crate) use pool::{Check, Holder, Pool, Pooled};
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::{Asked, PostgresDriver, PostgresSource};
+pub(crate) use postgres::{Asked, Pooler, PostgresDriver, PostgresSource};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
 
 use std::any::Any;
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use crate::error::{ErrorKind, Result};
 use crate::merge::Stream;
 use crate::model::RowSource;
-use crate::sql::{Dialect, Param};
+use crate::sql::{Dialect, Namespace, Param};
 use crate::value::Value;
 
 /// When a commit waits for the disk.
@@ -107,7 +107,6 @@ pub(crate) struct Address {
     /// The `target_session_attrs` that a host has to serve.
     pub(crate) attributes: Option<&'static str>,
     pub(crate) database: String,
-    pub(crate) schema: Option<String>,
     pub(crate) user: String,
     pub(crate) password: Option<String>,
     /// Whether nobody may speak to it who does not encrypt.
@@ -135,10 +134,24 @@ pub(crate) trait Connection: Send {
     /// A statement, prepared once per connection and kept.
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>>;
 
-    /// Begins to prepare a statement and does not wait for the database, so that others do the same meanwhile.
-    fn begin_to_prepare<'c>(&'c self, sql: &str) -> Preparing<'c> {
-        Preparing::Done(self.prepare(sql))
+    /// Prepares a statement for a shard. Names without a schema, in it and in functions and triggers that it runs, are looked
+    /// up in the shard's, where the database has schemas.
+    fn prepare_in<'c>(&'c self, _: &Namespace, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
+        self.prepare(sql)
     }
+
+    /// Begins to prepare a statement and does not wait for the database, so that others do the same meanwhile.
+    fn begin_to_prepare<'c>(&'c self, names: &Namespace, sql: &str) -> Preparing<'c> {
+        Preparing::Done(self.prepare_in(names, sql))
+    }
+
+    /// From now on the statements of the transaction run only where the database holds this shard: it is looked at along
+    /// with the next of them. Only for databases where the same connection can come to lead elsewhere.
+    fn expect(&self, _: &Arc<Expected>) {}
+
+    /// Has everything undone when the transaction ends that a statement can set for longer: settings, the role, advisory
+    /// locks. For statements that the runtime does not know.
+    fn restore_settings_at_end(&self) {}
 
     /// Runs statements that take no values and return no rows.
     fn run(&self, sql: &str) -> Result<()>;
@@ -204,10 +217,10 @@ pub(crate) trait Connection: Send {
     }
 
     /// The columns of a table; empty where there is no such table.
-    fn columns(&self, table: &str) -> Result<Vec<ActualColumn>>;
+    fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>>;
 
     /// The names of a table's indexes, and whether each is unique.
-    fn indexes(&self, table: &str) -> Result<Vec<(String, bool)>>;
+    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<(String, bool)>>;
 
     /// The connection as the driver's own crate has it, for who knows which driver this is.
     fn native(&self) -> &dyn Any;
@@ -219,6 +232,14 @@ pub(crate) enum Transaction {
     Read,
     /// The right to write, waited for at the beginning.
     Write,
+}
+
+/// A shard that a database should hold, as its identity row says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) shard: String,
+    /// The statement that fails with an invalid integer (22P02) if the database does not hold it.
+    pub(crate) sql: String,
 }
 
 /// What is known of a statement before it runs.
@@ -243,6 +264,11 @@ pub(crate) trait Prepared {
 
     /// Begins a statement that returns rows.
     fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>>;
+
+    /// Begins a SELECT whose rows are read while other statements of the same connection run.
+    fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+        self.query(params)
+    }
 }
 
 /// A statement that may still be on its way to be prepared.

@@ -23,7 +23,7 @@ use super::{attached, sqlite_arithmetic, sqlite_file, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
-use crate::sql::{Dialect, Param, quoted};
+use crate::sql::{Dialect, Namespace, Param, quoted};
 use crate::value::Value;
 
 /// How many prepared statements a connection keeps.
@@ -426,14 +426,15 @@ impl Connection for SqliteConnection {
         !self.in_transaction() && !self.file.as_ref().is_some_and(OpenFile::is_gone)
     }
 
-    fn columns(&self, table: &str) -> Result<Vec<ActualColumn>> {
+    fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>> {
+        let table = names.plain(table);
         let mut statement =
-            self.raw.prepare(&format!("PRAGMA table_info({})", quoted(table))).map_err(from_sqlite)?;
+            self.raw.prepare(&format!("PRAGMA table_info({})", quoted(&table))).map_err(from_sqlite)?;
         let columns = statement
             .query_map([], |row| {
                 let name: String = row.get("name")?;
                 // No pragma tells it.
-                let (_, collation, ..) = self.raw.column_metadata(None, table, name.as_str())?;
+                let (_, collation, ..) = self.raw.column_metadata(None, table.as_str(), name.as_str())?;
                 Ok(ActualColumn {
                     collation: collation.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
                     name,
@@ -447,9 +448,9 @@ impl Connection for SqliteConnection {
         columns.collect::<rusqlite::Result<_>>().map_err(from_sqlite)
     }
 
-    fn indexes(&self, table: &str) -> Result<Vec<(String, bool)>> {
-        let mut statement =
-            self.raw.prepare(&format!("PRAGMA index_list({})", quoted(table))).map_err(from_sqlite)?;
+    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<(String, bool)>> {
+        let table = quoted(&names.plain(table));
+        let mut statement = self.raw.prepare(&format!("PRAGMA index_list({table})")).map_err(from_sqlite)?;
         let indexes =
             statement.query_map([], |row| Ok((row.get("name")?, row.get("unique")?))).map_err(from_sqlite)?;
         indexes.collect::<rusqlite::Result<_>>().map_err(from_sqlite)

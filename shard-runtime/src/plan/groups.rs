@@ -1,14 +1,14 @@
 //! Groups as shards are asked for them. Where each group is of one shard, that shard does all of it that it does
 //! exactly as the merge would: conditions, order, limit.
 
-use super::{MergeBy, Plan, Projection, steps, tables, tells_shards_apart};
+use super::{MergeBy, Plan, Projection, on_first, steps, tables, tells_shards_apart};
 use crate::cluster::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
 use crate::query::{Function, GroupCore, GroupOrderCore, HavingCore, MeasureCore, OrderBy};
 use crate::route;
 use crate::shards::ShardSet;
-use crate::sql;
+use crate::sql::{self, Site};
 use crate::value::{ColumnType, Value};
 
 /// What is left to do with groups that the shards have answered.
@@ -69,12 +69,14 @@ impl<'q> Plan<'q> {
         let every = limit.filter(|_| is_answers_order && !has_conditions && !keys.is_empty());
         let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
         let projection = Projection::Groups { keys, measures: &measures, having: &having, order: &order };
-        let steps = steps(&select.target, &shards, layout, model, |_, site| {
+        let render = |_: usize, site: &Site<'_>| {
             let target = &select.target;
             sql::select(site, target.condition(), projection, None, &[], bounds, target.for_update)
-        })?;
+        };
+        let steps = steps(&select.target, &shards, layout, model, render)?;
+        let on_first = on_first(&select.target, &shards, layout, model, render)?;
         let merge = order.iter().filter_map(|by| merged(table, by, keys, &measures)).collect();
-        let plan = Plan::new(&select.target, tables, steps);
+        let plan = Plan { on_first, ..Plan::new(&select.target, tables, steps) };
         let one_value = keys.is_empty().then_some("one value from all");
         let grouping = Grouping {
             measures,

@@ -68,7 +68,8 @@ use crate::written;
 /// [`ErrorKind::ContradictingPins`] for where it should run; and [`ErrorKind::Query`] where the text is not one
 /// statement, where it takes another number of parameters, where it writes and is read or reads and is executed,
 /// where a write returns rows, or where it is about the connection or the transaction (`BEGIN`, `COMMIT`, `PRAGMA`,
-/// `ATTACH`, `VACUUM` and their like): for these, and for a trigger, which holds statements, there is
+/// `ATTACH`, `VACUUM`, `SET` without `LOCAL`, `PREPARE`, `LISTEN`, `CREATE TEMPORARY TABLE` and their like; what a function
+/// sets for longer on PostgreSQL is undone when the transaction ends): for these, and for a trigger, which holds statements, there is
 /// [`Session::with_connection`](crate::Session::with_connection).
 #[derive(Debug)]
 #[must_use = "SQL does nothing until a session runs it"]

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use super::ask::{Progress, Reading, locate};
 use super::fan_out::{Message, Remote, send_rows};
 use super::{Leaving, Session, Span};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Place};
 use crate::driver::{Holder, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
 use crate::plan::Step;
 use crate::shards::Shard;
-use crate::sql::{Dialect, Param};
+use crate::sql::{Dialect, Namespace, Param};
 
 /// How long a connection that only reads is waited for when the time is over: a server that answers gives a statement up
 /// within a few milliseconds.
@@ -55,6 +55,7 @@ struct Errand {
 
 struct Statement {
     shard: Shard,
+    names: Namespace,
     sql: String,
     params: Vec<Param<'static>>,
     span: Span,
@@ -86,11 +87,13 @@ impl Session {
         for (step, progress) in steps.iter().zip(progress) {
             let Some(shard) = self.cluster.shards().at(step.shard).cloned() else { continue };
             self.refuse_elsewhere(step.shard, "the statement")?;
-            let database = self.cluster.layout().place(step.shard)?.database;
+            let Place { database, names, .. } = self.cluster.layout().place(step.shard)?;
+            let (database, names) = (*database, names.clone());
             let watch = self.watch(step, &shard, reading.table);
             let (sender, messages) = channel();
             let statement = Statement {
                 shard,
+                names,
                 sql: step.statement.sql.clone(),
                 params: step.statement.params.iter().map(Param::to_owned).collect(),
                 span: watch.span(),
@@ -214,12 +217,15 @@ impl Errand {
         };
         connection.set_deadline(Some(deadline));
         let is_wanted = leaving.iter().all(|leaving| leaving.begin(&*connection));
-        for Statement { shard, sql, params, span, sender } in statements {
+        for Statement { shard, names, sql, params, span, sender } in statements {
             let mut busy = Duration::ZERO;
+            if let Some(expected) = cluster.expected(shard.index()) {
+                connection.expect(expected);
+            }
             let send = |message| sender.send(message).is_ok();
             let mut run = || {
                 let end = match is_wanted {
-                    true => send_rows(&*connection, &sql, &params, named, send, &mut busy),
+                    true => send_rows(&*connection, &names, &sql, &params, named, send, &mut busy),
                     false => Err(Error::new(ErrorKind::TimedOut, "the query was cancelled")),
                 };
                 let _ = sender.send(Message::End(end.map_err(|error| locate(error, &shard, table))));

@@ -2,6 +2,7 @@
 //! answers become one.
 
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,12 @@ use super::unwind::caught;
 use super::{Session, Watch};
 use crate::collation::Collation;
 use crate::driver::{Connection, Cursor, Prepared, Preparing};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::{self, Bounds};
 use crate::model::{RowSource, Table};
 use crate::plan::{MergeBy, Step};
 use crate::shards::{Shard, ShardSet};
+use crate::sql::Param;
 use crate::value::Value;
 
 /// What is made of the shards' answers.
@@ -129,6 +131,68 @@ pub(super) fn locate(error: Error, shard: &Shard, table: Option<&Table>) -> Erro
         Some(table) => error.in_table(table.name),
         None => error,
     }
+}
+
+/// A shard, and a statement that its connection has begun to prepare; none where it is prepared later.
+type BegunOn<'s> = (&'s Shard, Option<Preparing<'s>>);
+
+/// How a statement comes to its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    /// No other statement of the read is on it.
+    Alone,
+    /// It is the first of several.
+    First,
+    /// It is not the first of several.
+    Later,
+}
+
+/// The rows of a statement that begins when its first row is asked for.
+struct Later<'a, 's> {
+    begun: Option<Box<dyn Cursor + 'a>>,
+    waits: Option<(&'a mut Box<dyn Prepared + 's>, &'a [Param<'a>])>,
+}
+
+impl merge::Stream for Later<'_, '_> {
+    fn advance(&mut self) -> Result<bool> {
+        if let Some((statement, params)) = self.waits.take() {
+            self.begun = Some(statement.query(params)?);
+        }
+        self.begun.as_mut().map_or(Ok(false), |cursor| cursor.advance())
+    }
+}
+
+impl RowSource for Later<'_, '_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        match &self.begun {
+            Some(cursor) => cursor.value(index),
+            None => Err(ValueError::new("the statement has not begun")),
+        }
+    }
+}
+
+impl Cursor for Later<'_, '_> {
+    fn width(&self) -> usize {
+        self.begun.as_ref().map_or(0, |cursor| cursor.width())
+    }
+
+    fn columns(&self) -> Vec<String> {
+        self.begun.as_ref().map_or_else(Vec::new, |cursor| cursor.columns())
+    }
+}
+
+/// Visits the rows of one stream after the other.
+fn follow_all(
+    streams: &mut [Rows<'_>],
+    mut bounds: Bounds,
+    visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    for rows in streams {
+        if merge::follow(rows, &mut bounds, &mut *visit)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The order of two rows by the columns that a query is ordered by.
@@ -368,6 +432,8 @@ impl Session {
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let mut prepared = self.prepare_all(steps, reading, progress)?;
+        let shared = self.on_shared_connections(steps, progress);
+        let in_order = !reading.order.is_empty();
         let mut places = Vec::with_capacity(steps.len());
         let mut streams = Vec::with_capacity(steps.len());
         for (place, (step, statement)) in steps.iter().zip(&mut prepared).enumerate() {
@@ -380,7 +446,16 @@ impl Session {
                 (Some(remote), _) => Box::new(remote),
                 (None, Some(statement)) => {
                     progress.watch = Some(self.watch(step, shard, reading.table));
-                    match statement.query(&step.statement.params) {
+                    let params = &step.statement.params;
+                    let cursor = match shared.get(place).copied().unwrap_or(Sharing::Alone) {
+                        Sharing::Alone => statement.query(params),
+                        Sharing::First | Sharing::Later if in_order => statement.query_beside_others(params),
+                        Sharing::First => statement.query(params),
+                        Sharing::Later => {
+                            Ok(Box::new(Later { begun: None, waits: Some((statement, params)) }) as _)
+                        }
+                    };
+                    match cursor {
                         Ok(cursor) => cursor,
                         Err(error) => {
                             progress.failed = Some(error.kind());
@@ -399,7 +474,11 @@ impl Session {
         let unite = |rows: &mut Rows<'_>, other: &Vec<_>| rows.unite(reading.order, other);
         let distinct: Option<merge::Unite<'_, Rows<'_>, Vec<_>>> = reading.distinct.then_some(&unite);
         let each = |_: usize, rows: &Rows<'_>| visit(rows);
-        let result = merge::merge(&mut streams, read_key, by_order, distinct, reading.bounds, each);
+        let result = match in_order {
+            true => merge::merge(&mut streams, read_key, by_order, distinct, reading.bounds, each),
+            // A statement that waits for its connection begins when those before it have ended.
+            false => follow_all(&mut streams, reading.bounds, visit),
+        };
         for (place, rows) in places.into_iter().zip(&streams) {
             if let Some(progress) = progress.get_mut(place) {
                 progress.read(rows);
@@ -452,7 +531,10 @@ impl Session {
             _ => Ok(()),
         });
         match begun {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                link.expect(&self.cluster, shard);
+                Ok(true)
+            }
             Err(error) => self.tolerated(locate(error, handle, table)).map(|()| false),
         }
     }
@@ -464,35 +546,63 @@ impl Session {
         sql: &str,
         table: Option<&'static Table>,
     ) -> Result<(&'s Shard, Box<dyn Prepared + 's>)> {
+        let place = self.cluster.layout().place(shard)?;
         let (shard, connection) = self.ready(shard)?;
-        let statement = connection.prepare(sql).map_err(|error| locate(error, shard, table))?;
+        let statement =
+            connection.prepare_in(&place.names, sql).map_err(|error| locate(error, shard, table))?;
         Ok((shard, statement))
     }
 
+    /// Returns how each statement that runs here comes to its connection.
+    fn on_shared_connections(&self, steps: &[&Step<'_>], progress: &[Progress]) -> Vec<Sharing> {
+        let database =
+            |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
+        let runs_here = |(_, progress): &(&&Step<'_>, &Progress)| progress.remote.is_none();
+        let mut count: HashMap<usize, usize> = HashMap::new();
+        for (step, _) in steps.iter().zip(progress).filter(runs_here) {
+            if let Some(database) = database(step) {
+                *count.entry(database).or_default() += 1;
+            }
+        }
+        let mut seen: HashSet<usize> = HashSet::new();
+        let sharing = |step: &&Step<'_>| match database(step) {
+            Some(database) if count.get(&database).is_some_and(|count| *count > 1) => {
+                if seen.insert(database) { Sharing::First } else { Sharing::Later }
+            }
+            _ => Sharing::Alone,
+        };
+        steps.iter().map(sharing).collect()
+    }
+
     /// The statements that run here, none where a partial answer does without one. All databases are asked to prepare
-    /// theirs before one is waited for.
+    /// theirs before one is waited for; further statements of one database are prepared one after the other.
     fn prepare_all<'s>(
         &'s self,
         steps: &[&Step<'_>],
         reading: Reading<'_>,
         progress: &[Progress],
     ) -> Result<Vec<Option<Box<dyn Prepared + 's>>>> {
-        let begin = |(step, progress): (&&Step<'_>, &Progress)| match progress.remote {
+        let sharing = self.on_shared_connections(steps, progress);
+        let begin = |((step, progress), sharing): ((&&Step<'_>, &Progress), Sharing)| match progress.remote {
             Some(_) => None,
-            None => Some(
-                self.ready(step.shard)
-                    .map(|(shard, connection)| (shard, connection.begin_to_prepare(&step.statement.sql))),
-            ),
+            None => Some(self.ready(step.shard).and_then(|(shard, connection)| {
+                let names = &self.cluster.layout().place(step.shard)?.names;
+                let sql = &step.statement.sql;
+                Ok((shard, (sharing != Sharing::Later).then(|| connection.begin_to_prepare(names, sql))))
+            })),
         };
-        let begun: Vec<_> = steps.iter().zip(progress).map(begin).collect();
-        let finish = |begun: Option<Result<(&'s Shard, Preparing<'s>)>>| {
+        let begun: Vec<_> = steps.iter().zip(progress).zip(sharing).map(begin).collect();
+        let finish = |(step, begun): (&&Step<'_>, Option<Result<BegunOn<'s>>>)| {
             let Some(begun) = begun else { return Ok(None) };
-            let prepared = begun.and_then(|(shard, begun)| {
-                begun.finish().map_err(|error| locate(error, shard, reading.table))
+            let prepared = begun.and_then(|(shard, begun)| match begun {
+                Some(begun) => begun.finish().map_err(|error| locate(error, shard, reading.table)),
+                None => self
+                    .prepare(step.shard, &step.statement.sql, reading.table)
+                    .map(|(_, statement)| statement),
             });
             prepared.map(Some).or_else(|error| self.tolerated(error).map(|()| None))
         };
-        begun.into_iter().map(finish).collect()
+        steps.iter().zip(begun).map(finish).collect()
     }
 
     /// A shard's connection, which is ready.

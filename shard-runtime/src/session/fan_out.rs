@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::merge::Stream;
 use crate::model::RowSource;
 use crate::plan::Step;
-use crate::sql::Param;
+use crate::sql::{Namespace, Param};
 use crate::value::Value;
 
 /// What a shard's part takes at least for a worker to be worth waking.
@@ -251,11 +251,13 @@ impl Session {
         let shard = self.cluster.shards().at(step.shard).cloned();
         let span = progress.watch.as_ref().map(Watch::span);
         let Reading { table, named, .. } = reading;
+        let names =
+            self.cluster.layout().place(step.shard).map(|place| place.names.clone()).unwrap_or_default();
         let job = move || {
             let mut busy = Duration::ZERO;
             let mut send = || {
                 let send = |message| sender.send(message).is_ok();
-                let end = send_rows(&*connection, &sql, &params, named, send, &mut busy);
+                let end = send_rows(&*connection, &names, &sql, &params, named, send, &mut busy);
                 let end = end.map_err(|error| match &shard {
                     Some(shard) => siblings.failed(locate(error, shard, table)),
                     None => siblings.failed(error),
@@ -307,6 +309,7 @@ impl Session {
 /// Runs a statement and sends its rows, until they end or `send` returns that they are not read any more.
 pub(super) fn send_rows(
     connection: &dyn Connection,
+    names: &Namespace,
     sql: &str,
     params: &[Param<'_>],
     mut named: bool,
@@ -314,7 +317,7 @@ pub(super) fn send_rows(
     busy: &mut Duration,
 ) -> Result<()> {
     let mut began = Instant::now();
-    let mut statement = connection.prepare(sql)?;
+    let mut statement = connection.prepare_in(names, sql)?;
     let mut cursor = statement.query(params)?;
     let (mut rows, mut chunk) = (CHUNK.0, Chunk::default());
     loop {

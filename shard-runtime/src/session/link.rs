@@ -80,6 +80,13 @@ impl Link {
         Ok(())
     }
 
+    /// What is done next in the transaction is done only where the database still holds this shard.
+    pub(super) fn expect(&self, cluster: &Cluster, shard: usize) {
+        if let (Some(connection), Some(expected)) = (self.connection(), cluster.expected(shard)) {
+            connection.expect(expected);
+        }
+    }
+
     /// Whether there is anything that a commit would keep.
     pub(super) fn has_changed(&self) -> bool {
         let changed = || self.redo.as_ref().map_or(!self.written.is_empty(), |redo| !redo.is_empty());

@@ -34,8 +34,10 @@ impl Session {
         removable: &[String],
     ) -> Result<(String, Vec<(usize, PreparedPart)>)> {
         let unit = cluster.name_unit()?;
+        let names = cluster.names_of_units(decider)?;
         let connection = self.links.get(decider).and_then(Link::connection);
-        let written = connection.map_or(Ok(0), |connection| commit::write_unit(connection, &unit, removable));
+        let written =
+            connection.map_or(Ok(0), |connection| commit::write_unit(connection, names, &unit, removable));
         let collected = written.map_err(|error| self.named(decider, error))?;
         let parts = self.prepare_parts(cluster, &unit, decider, participants)?;
         let connection = self.links.get(decider).and_then(Link::connection);

@@ -112,6 +112,9 @@ impl Session {
 
     /// Looks whether a statement may be used so, on a shard that is ready.
     fn check_sql(&self, step: &Step<'_>, wanted: Use) -> Result<()> {
+        if let Some(shard) = self.cluster.shards().at(step.shard) {
+            self.connection_of(shard)?.restore_settings_at_end();
+        }
         let (shard, statement) = self.prepare(step.shard, &step.statement.sql, None)?;
         check_shape(statement.shape(), step.statement.params.len(), wanted)
             .map_err(|error| error.on_shard(shard.name()))

@@ -63,7 +63,7 @@ impl Session {
             if !as_read {
                 return Ok(());
             }
-            session.keep_on_first(table, &plan.steps)?;
+            session.keep_on_first(plan)?;
             session.ask(&plan.steps, reading, visit)
         })?;
         Ok(as_read)

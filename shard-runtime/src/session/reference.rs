@@ -10,7 +10,7 @@ use super::unwind::finally;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
-use crate::plan::Step;
+use crate::plan::Plan;
 use crate::shards::{Shard, ShardSet};
 use crate::sql::{Dialect, Param, TableSql};
 
@@ -36,22 +36,24 @@ impl Session {
 
     /// Keeps others from the rows of a reference table that are about to be read to be written on another shard than the
     /// first, as a pin says. Where one of the shards is no server, they are kept from it as a whole already.
-    pub(super) fn keep_on_first(&mut self, table: &'static Table, steps: &[Step<'_>]) -> Result<()> {
+    pub(super) fn keep_on_first(&mut self, plan: &Plan<'_>) -> Result<()> {
         let layout = self.cluster.layout();
         let is_server =
             |shard: usize| layout.place(shard).is_ok_and(|place| place.dialect == Dialect::Postgres);
-        let is_read_there = steps.iter().any(|step| step.shard == 0);
-        if !table.is_reference() || is_read_there || !is_server(0) {
+        let Some(first) = plan.on_first.as_ref().filter(|first| is_server(first.shard)) else {
+            return Ok(());
+        };
+        if !plan.steps.iter().any(|step| is_server(step.shard)) {
             return Ok(());
         }
-        let Some(step) = steps.iter().find(|step| is_server(step.shard)) else { return Ok(()) };
-        // What is said to one server is said to all: their tables have the same names.
-        let first = Step { shard: 0, statement: step.statement.clone() };
+        let first = std::slice::from_ref(first);
         // What is not kept is not missing from an answer: it is an error.
         let missing = self.missing.take();
         finally(
             self,
-            |session| session.ask(&[first], Reading::whole(table), |_| Ok(ControlFlow::Continue(()))),
+            |session| {
+                session.ask(first, Reading::whole(plan.target.table), |_| Ok(ControlFlow::Continue(())))
+            },
             |session| session.missing = missing,
         )
     }

@@ -327,7 +327,8 @@ impl Session {
         let from_shard = cluster.shards().at(way.from).map_or("", Shard::name);
         let params = [Param::List(values.iter().map(Value::borrowed).collect())];
         self.on(way.from, table, &select, |reader| {
-            let mut rows = reader.query(&params)?;
+            // Both shards may be in one database.
+            let mut rows = reader.query_beside_others(&params)?;
             let copied = self.on(way.to, table, &insert, |writer| {
                 while rows.advance()? {
                     let mut row = Vec::with_capacity(columns.len());
@@ -371,8 +372,7 @@ impl Session {
         let of = |shard: usize| -> Result<(Dialect, Vec<ActualColumn>)> {
             let place = self.cluster.layout().place(shard)?;
             let connection = self.links.get(place.database).and_then(|link| link.connection());
-            let columns =
-                connection.map(|connection| connection.columns(&format!("{}{}", place.prefix, table.name)));
+            let columns = connection.map(|connection| connection.columns(&place.names, table.name));
             Ok((place.dialect, columns.transpose()?.unwrap_or_default()))
         };
         let ((here, columns), (there, others)) = (of(way.from)?, of(way.to)?);

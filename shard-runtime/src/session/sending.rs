@@ -207,11 +207,12 @@ impl Errand {
             return Ok(());
         }
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
+        let names = &layout.place(shard)?.names;
         let connection: &dyn Connection = &**connection;
         let told = &mut self.told;
         transmit(batch, layout, own, &is_in_vain, &mut |sql, send| {
             let mut statement =
-                connection.prepare(sql).map_err(|error| locate(error, handle, Some(table)))?;
+                connection.prepare_in(names, sql).map_err(|error| locate(error, handle, Some(table)))?;
             let mut watch = Watch::begin(&self.cluster, handle, Some(table.name), sql);
             let sent = send(&mut *statement);
             watch.stop();

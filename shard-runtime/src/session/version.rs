@@ -109,6 +109,7 @@ impl Session {
             return Ok(None);
         };
         link.read(&cluster, &self.holder, database, None)?;
+        link.expect(&cluster, shard);
         let table = cluster.layout().table(batch.model)?;
         let mut own = HashSet::new();
         for before in batches.iter().take(missed).filter(|before| before.model == batch.model) {

@@ -113,6 +113,9 @@ impl Session {
                 .map_err(|error| error.on_shard(name));
             self.in_the_way(begun)?;
         }
+        if let Some(link) = self.links.get(database) {
+            link.expect(&self.cluster, shard);
+        }
         Ok(())
     }
 

@@ -46,10 +46,9 @@ pub(super) fn document(dialect: Dialect, column: &str) -> String {
 
 impl<'s, 'q> Writer<'s, 'q> {
     /// `SELECT` with these columns, up to the table.
-    pub(super) fn start_columns(site: &'s Site<'s>, columns: &[usize], distinct: bool) -> Self {
+    pub(super) fn start_columns(site: &'s Site<'s>, from: &str, columns: &[usize], distinct: bool) -> Self {
         let plain = |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
         let compared = |&column: &usize| least_spelling(site, column);
-        let from = &site.sql.name;
         let select = match distinct {
             false => format!("SELECT {}", list(columns, plain)),
             true if has_spellings(site, columns) => format!("SELECT {}", list(columns, compared)),

@@ -119,13 +119,18 @@ fn name(site: &Site<'_>, column: usize) -> String {
 
 impl<'s, 'q> Writer<'s, 'q> {
     /// `SELECT` with the groups' columns and partial values, up to the table.
-    pub(super) fn start_groups(site: &'s Site<'s>, keys: &[usize], measures: &[MeasureCore]) -> Self {
+    pub(super) fn start_groups(
+        site: &'s Site<'s>,
+        from: &str,
+        keys: &[usize],
+        measures: &[MeasureCore],
+    ) -> Self {
         let keys = keys.iter().map(|&key| least_spelling(site, key));
         let measures = measures
             .iter()
             .map(|&MeasureCore { function, column }| Measured::of(site, column).partial(function));
         let all: Vec<String> = keys.chain(measures).collect();
-        Writer::start(site, format!("SELECT {} FROM {}", all.join(", "), site.sql.name))
+        Writer::start(site, format!("SELECT {} FROM {from}", all.join(", ")))
     }
 
     pub(super) fn groups(

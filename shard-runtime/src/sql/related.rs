@@ -72,7 +72,7 @@ fn join(dialect: Dialect) -> &'static str {
 
 /// A name for a table that is not that of the query's own table, whatever that is called.
 fn alias(site: &Site<'_>, mut name: String) -> String {
-    if site.sql.name.eq_ignore_ascii_case(&quoted(&name)) {
+    if site.sql.plain.eq_ignore_ascii_case(&quoted(&name)) {
         name.push('_');
     }
     name
@@ -85,7 +85,7 @@ impl<'s, 'q> Writer<'s, 'q> {
     pub(super) fn related(&mut self, relation: Relation, inner: &'q Node) -> Result<()> {
         let table = relation.table();
         let within = self.scope.within(self.site, table);
-        let from = quoted(&format!("{}{}", self.site.prefix, table.name));
+        let from = self.site.names.table(table.name);
         let name = within.qualifier.clone().unwrap_or_default();
         let mut joined_by = None;
         match relation {
@@ -137,7 +137,7 @@ impl<'s, 'q> Writer<'s, 'q> {
             columns.push_str(&format!(", {}", scope.columns()));
             from.push_str(&format!(
                 " {join} {} AS {name} ON {} = {}",
-                quoted(&format!("{}{}", site.prefix, parent.table.name)),
+                site.names.table(parent.table.name),
                 scope.column(parent.table.id),
                 child.column(parent.column),
             ));
@@ -162,7 +162,7 @@ impl<'s, 'q> Writer<'s, 'q> {
             from.push_str(&format!(
                 " {} {} AS {name} ON {} = {}",
                 if is_nullable { "LEFT JOIN" } else { join(site.dialect) },
-                quoted(&format!("{}{}", site.prefix, table.name)),
+                site.names.table(table.name),
                 scope.column(table.id),
                 own.column(reference.column),
             ));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::{Dialect, quoted};
+use super::{Dialect, Namespace, quoted};
 use crate::commit::Change;
 use crate::model::{ColumnDef, IdKind, KeyColumns, Table};
 
@@ -11,8 +11,10 @@ use crate::model::{ColumnDef, IdKind, KeyColumns, Table};
 #[derive(Debug)]
 pub(crate) struct TableSql {
     pub(crate) dialect: Dialect,
-    /// The table's name with its prefix, quoted.
+    /// The table's name with its schema or prefix, quoted.
     pub(crate) name: String,
+    /// The same without the schema: how `FOR UPDATE OF` names it.
+    pub(crate) plain: String,
     /// `SELECT` with every column, up to the table.
     pub(crate) select: String,
     /// The row with an id.
@@ -29,8 +31,8 @@ pub(crate) struct TableSql {
 }
 
 impl TableSql {
-    pub(crate) fn new(table: &Table, prefix: &str, dialect: Dialect) -> Self {
-        let name = quoted(&format!("{prefix}{}", table.name));
+    pub(crate) fn new(table: &Table, names: &Namespace, dialect: Dialect) -> Self {
+        let name = names.table(table.name);
         let list = |columns: &[&ColumnDef]| {
             columns.iter().map(|column| quoted(column.name)).collect::<Vec<_>>().join(", ")
         };
@@ -67,6 +69,7 @@ impl TableSql {
             columns: all.iter().map(|column| quoted(column.name)).collect(),
             dialect,
             select,
+            plain: quoted(&names.plain(table.name)),
             name,
         }
     }

@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, try_join};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::encryption::Encryptor;
 use super::errors::{demoted, from_postgres};
 use super::executor::{Blocked, Executor};
 use super::hosts::{Hosts, Route};
 use super::preparation::Preparation;
-use super::statement::PostgresStatement;
+use super::statement::{Described, PostgresStatement, Text};
 use crate::driver::{
-    ActualColumn, Connection, Cursor, Interrupter, Mode, Prepared, Preparing, Synchronous, Transaction,
+    ActualColumn, Connection, Cursor, Expected, Interrupter, Prepared, Preparing, Synchronous, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::{Param, quoted};
+use crate::sql::{Namespace, Param, literal, quoted};
 use crate::value::{Value, mismatch};
 
 /// How many prepared statements a connection keeps.
@@ -72,6 +72,38 @@ enum State {
     Broken,
 }
 
+/// How a connection is used.
+#[derive(Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) busy_timeout: Duration,
+    pub(super) synchronous: Synchronous,
+    /// Whether each transaction may come to another server process: statements are sent as text every time, and settings
+    /// are made in each transaction.
+    pub(super) is_pooled: bool,
+}
+
+impl Settings {
+    fn lock_timeout(self) -> u128 {
+        // 0 would be no limit.
+        self.busy_timeout.as_millis().max(1)
+    }
+
+    /// The statements that set what a session keeps.
+    fn of_session(self) -> String {
+        format!(
+            "SET synchronous_commit = {}; SET client_min_messages = warning; SET extra_float_digits = 1",
+            self.synchronous_commit()
+        )
+    }
+
+    fn synchronous_commit(self) -> &'static str {
+        match self.synchronous {
+            Synchronous::Full => "on",
+            Synchronous::Normal => "off",
+        }
+    }
+}
+
 pub(super) struct PostgresConnection {
     // Dropped before the event loop that its requests need.
     client: Client,
@@ -81,24 +113,45 @@ pub(super) struct PostgresConnection {
     route: Route,
     /// Whether the server has refused to begin a transaction that writes.
     is_demoted: Arc<AtomicBool>,
-    statements: RefCell<HashMap<String, Statement>>,
+    statements: RefCell<HashMap<Text, Arc<Described>>>,
     state: Cell<State>,
     deadline: Cell<Option<Instant>>,
-    busy_timeout: Duration,
+    settings: Settings,
+    /// The process that serves the connection; none where each transaction may have another.
+    backend: Option<i32>,
+    /// The shards that the transaction is about.
+    expected: RefCell<Vec<Arc<Expected>>>,
+    /// How many of them were looked at.
+    looked_at: Cell<usize>,
+    /// How many of them were looked at before the last statement.
+    looking_from: Cell<usize>,
+    /// Whether the transaction has run statements that may have set something for longer than itself.
+    restores: Cell<bool>,
+    /// The schema in which the transaction looks for names without one; none where that is not known.
+    searched: RefCell<Option<Arc<str>>>,
+    /// Whether the server has refused a transaction because one of them is not there.
+    refused: AtomicBool,
+    /// How often the transaction was brought back to where it was before a statement.
+    undone: Cell<u64>,
+    /// The number of the next cursor.
+    cursors: Cell<u64>,
     /// What is called while a transaction that writes is blocked.
     blocked: RefCell<Option<Blocked>>,
 }
 
 impl PostgresConnection {
+    /// Connects to one of the hosts, until `end`, which is also the connection's first deadline. `options` are made
+    /// settings of the session, in addition to those of the URL.
     pub(super) fn connect(
         hosts: &Hosts,
         encryptor: &Encryptor,
+        options: Option<&str>,
         end: Instant,
-        busy_timeout: Duration,
+        settings: Settings,
     ) -> Result<Self> {
         let executor = Executor::new()?;
-        let (client, route) = executor.wait(hosts.connect(encryptor, end))?;
-        Ok(PostgresConnection {
+        let (client, route) = executor.wait(hosts.connect(encryptor, options, end))?;
+        let mut connection = PostgresConnection {
             client,
             executor,
             encryptor: encryptor.clone(),
@@ -106,43 +159,63 @@ impl PostgresConnection {
             is_demoted: Arc::default(),
             statements: RefCell::default(),
             state: Cell::new(State::Idle),
-            deadline: Cell::new(None),
-            busy_timeout,
+            deadline: Cell::new(Some(end)),
+            settings,
+            backend: None,
+            expected: RefCell::default(),
+            looked_at: Cell::new(0),
+            looking_from: Cell::new(0),
+            restores: Cell::new(false),
+            searched: RefCell::default(),
+            refused: AtomicBool::new(false),
+            undone: Cell::new(0),
+            cursors: Cell::new(0),
             blocked: RefCell::default(),
+        };
+        if !settings.is_pooled {
+            let set = format!("{}; SELECT pg_backend_pid()", settings.of_session());
+            connection.backend = connection.text(&set)?.and_then(|pid| pid.parse().ok());
+        }
+        Ok(connection)
+    }
+
+    /// Returns whether a setting of the session is made.
+    pub(super) fn has_setting(&self, name: &str) -> Result<bool> {
+        let found = self.text(&format!("SELECT current_setting({}, true)", literal(name)))?;
+        Ok(found.is_some_and(|value| !value.is_empty()))
+    }
+
+    /// Looks whether the server's connections are given for whole transactions.
+    pub(super) fn check_transactions(&self) -> Result<()> {
+        self.text("BEGIN").and_then(|_| self.text("COMMIT")).map(drop).map_err(|error| {
+            if !was_answered(&error) {
+                return error;
+            }
+            let said = format!(
+                "the connection pooler takes no transactions: {error}; set its `pool_mode` to `transaction` or `session`"
+            );
+            Error::new(ErrorKind::Configuration, said).with_source(error)
         })
     }
 
-    /// Sets what a connection needs; makes the schema where it is wanted.
-    pub(super) fn settle(&self, schema: Option<&str>, synchronous: Synchronous, mode: Mode) -> Result<()> {
-        let level = match synchronous {
-            Synchronous::Full => "on",
-            Synchronous::Normal => "off",
-        };
-        let sql = format!(
-            "SET synchronous_commit = {level}; SET client_min_messages = warning; SET extra_float_digits = 1"
-        );
-        self.run(&sql)?;
-        let Some(schema) = schema else { return Ok(()) };
-        let sql = "SELECT nspname::text FROM pg_namespace WHERE nspname = $1";
-        let mut known = self.texts(sql, schema)?;
-        if known.is_empty() && mode == Mode::Create {
-            // It takes a privilege on the database, also if the schema is there already. `IF NOT EXISTS` does not wait for
-            // others that make the same schema; statements that are sent together are one transaction.
-            self.run(&format!(
-                "SELECT pg_advisory_xact_lock(hashtextextended('sharded schemas', 0)); \
-                 CREATE SCHEMA IF NOT EXISTS {}",
-                quoted(schema)
-            ))?;
-            known = self.texts(sql, schema)?;
-        }
-        self.run(&format!("SET search_path = {}", quoted(schema)))?;
-        match known.is_empty() {
-            false => Ok(()),
-            true => {
-                let said = format!("there is no schema `{schema}` in the database");
-                Err(Error::new(ErrorKind::Missing, said))
-            }
-        }
+    /// The one value that statements answer before the connection is used.
+    fn text(&self, sql: &str) -> Result<Option<String>> {
+        let answer = self.executor.wait_until(self.deadline.get(), self.client.simple_query(sql))?;
+        let answer = answer.map_err(from_postgres)?;
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        Ok(row.and_then(|row| row.get(0)).map(str::to_owned))
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.settings.is_pooled
+    }
+
+    /// Whether what is sent now is in no transaction.
+    pub(super) fn is_alone(&self) -> bool {
+        self.state.get() == State::Idle
     }
 
     pub(super) fn executor(&self) -> &Executor {
@@ -153,19 +226,22 @@ impl PostgresConnection {
         self.deadline.get()
     }
 
-    /// The same work, with what has to be said before a statement sent along with it.
+    /// The same work, with what has to be sent before a statement of this text sent along with it.
     pub(super) fn after_what_is_due<'c, O: Send>(
         &'c self,
+        text: &Text,
         work: impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c,
     ) -> impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c {
+        let mut looks = matches!(self.state.get(), State::Wanted(_));
         let ahead = match self.state.get() {
             State::Idle | State::Broken | State::Open(Transaction::Read, _) => None,
             State::Wanted(transaction) => {
                 self.state.set(State::First(transaction));
-                Some(match transaction {
-                    Transaction::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned(),
-                    Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".to_owned(),
-                })
+                let begin = match transaction {
+                    Transaction::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                    Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+                };
+                Some(format!("{begin}{}", self.begins_with()))
             }
             State::First(transaction) => {
                 self.state.set(State::Open(transaction, true));
@@ -177,7 +253,22 @@ impl PostgresConnection {
                 Some(format!("{before}SAVEPOINT {GUARD}"))
             }
         };
-        let (client, is_demoted) = (&self.client, &self.is_demoted);
+        let mut ahead: Vec<String> = ahead.into_iter().collect();
+        if self.in_transaction() {
+            let expected = self.expected.borrow();
+            self.looking_from.set(self.looked_at.get());
+            let new = expected.get(self.looked_at.replace(expected.len())..).unwrap_or_default();
+            looks |= !new.is_empty();
+            ahead.extend(new.iter().map(|expected| expected.sql.clone()));
+            if let Some(schema) =
+                text.schema().filter(|schema| self.searched.borrow().as_ref() != Some(*schema))
+            {
+                ahead.push(search(schema));
+                *self.searched.borrow_mut() = Some(Arc::clone(schema));
+            }
+        }
+        let (client, is_demoted, refused) = (&self.client, &self.is_demoted, &self.refused);
+        let ahead = (!ahead.is_empty()).then(|| ahead.join("; "));
         async move {
             match ahead {
                 None => work.await,
@@ -188,11 +279,23 @@ impl PostgresConnection {
                         if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
                             is_demoted.store(true, Ordering::Relaxed);
                         }
+                        refused.store(looks && is_another(error), Ordering::Relaxed);
                     })?;
                     done
                 }
             }
         }
+    }
+
+    /// Returns a name that no other cursor of this connection has.
+    pub(super) fn name_cursor(&self) -> String {
+        let number = self.cursors.replace(self.cursors.get() + 1);
+        format!("sharded_cursor_{number}")
+    }
+
+    /// Returns how often the transaction was undone up to a savepoint, with which cursors end.
+    pub(super) fn undone(&self) -> u64 {
+        self.undone.get()
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -202,6 +305,17 @@ impl PostgresConnection {
     /// Brings the transaction back to where it was before a statement that has failed, and returns its error. A connection
     /// whose server is gone or has become a standby is broken.
     pub(super) fn failed(&self, error: Error) -> Error {
+        self.undone.set(self.undone.get() + 1);
+        self.forget_searched();
+        let refused = self.refused.swap(false, Ordering::Relaxed);
+        if refused {
+            // The statements of the other shards go on.
+            self.expected.borrow_mut().truncate(self.looking_from.get());
+            self.looked_at.set(self.looking_from.get());
+        }
+        if matches!(self.state.get(), State::First(_)) {
+            self.looked_at.set(0);
+        }
         let error = self.noticed(error);
         let done = match self.state.get() {
             State::Broken => return error,
@@ -216,7 +330,44 @@ impl PostgresConnection {
         if done.is_err() {
             self.state.set(State::Broken);
         }
-        error
+        if refused { Self::refusal(error) } else { error }
+    }
+
+    /// What is undone, or run by others, may have set another one.
+    fn forget_searched(&self) {
+        *self.searched.borrow_mut() = None;
+    }
+
+    /// What a transaction begins with besides.
+    fn begins_with(&self) -> String {
+        let Settings { is_pooled, .. } = self.settings;
+        match self.backend {
+            _ if is_pooled => format!(
+                "; SET LOCAL synchronous_commit = {}; SET LOCAL lock_timeout = {}",
+                self.settings.synchronous_commit(),
+                self.settings.lock_timeout()
+            ),
+            // A pooler that gives each transaction another process would carry settings and prepared statements to other
+            // clients.
+            Some(backend) => {
+                format!(
+                    "; SELECT CASE pg_backend_pid() WHEN {backend} THEN '1' ELSE '{ANOTHER_PROCESS}' END::integer"
+                )
+            }
+            None => String::new(),
+        }
+    }
+
+    /// Why a transaction was refused: the server does not hold what it should.
+    fn refusal(error: Error) -> Error {
+        if error.to_string().contains(ANOTHER_PROCESS) {
+            let said = "the connection came to another server process: a connection pooler gives one to each transaction; \
+                        add `pooler=transaction` to the shard's URL";
+            return Error::new(ErrorKind::Configuration, said).with_source(error);
+        }
+        let said = "the database does not hold this shard any more: its schema was replaced, or the connection leads to \
+                    another database; nothing was read or written. Restore the schema, or correct the shard's URL";
+        Error::new(ErrorKind::Identity, said).with_source(error)
     }
 
     /// Breaks the connection if an error says that its server is gone, or does not take writes any more; returns the error.
@@ -239,10 +390,21 @@ impl PostgresConnection {
         // What was lost before it was asked for is no doubt.
         self.hear();
         self.check_whole()?;
-        let ended = self.executor.wait(self.client.batch_execute(&format!("{IS_WHOLE}; {sql}")));
+        self.forget_types();
+        // A schema may have been replaced since the transaction used it first.
+        let looked_at = self.expected.borrow();
+        let mut ahead: Vec<&str> = looked_at.iter().map(|expected| expected.sql.as_str()).collect();
+        if ahead.is_empty() {
+            ahead.push(IS_WHOLE);
+        }
+        let restore = self.restoring();
+        ahead.extend(restore.as_deref());
+        let ended = self.executor.wait(self.client.batch_execute(&format!("{}; {sql}", ahead.join("; "))));
         self.state.set(State::Idle);
-        let Err(error) = ended.map_err(from_postgres) else { return Ok(()) };
-        let error = self.noticed(error);
+        let Err(error) = ended else { return Ok(()) };
+        let refused = !looked_at.is_empty() && is_another(&error);
+        let error = from_postgres(error);
+        let error = if refused { Self::refusal(error) } else { self.noticed(error) };
         if error.kind() == ErrorKind::ConnectionLost {
             let said = format!("the connection was lost before the server had answered: {error}");
             return Err(Error::new(ErrorKind::InDoubt, said).with_source(error));
@@ -251,6 +413,38 @@ impl PostgresConnection {
             self.state.set(State::Broken);
         }
         Err(error)
+    }
+
+    /// The statements that undo what a transaction may have set for longer than itself, before it ends.
+    fn restoring(&self) -> Option<String> {
+        self.restores.take().then(|| {
+            let settings = match self.settings.is_pooled {
+                // The next transaction makes the others.
+                true => format!("SET LOCAL synchronous_commit = {}", self.settings.synchronous_commit()),
+                false => format!(
+                    "{}; SET lock_timeout = {}",
+                    self.settings.of_session(),
+                    self.settings.lock_timeout()
+                ),
+            };
+            format!("RESET SESSION AUTHORIZATION; RESET ALL; {settings}; {UNLOCK}")
+        })
+    }
+
+    /// The end of a transaction without its effects. What it has set goes with it, but for advisory locks.
+    fn rolling_back(&self) -> String {
+        match self.restores.take() {
+            true => format!("ROLLBACK; {UNLOCK}"),
+            false => "ROLLBACK".to_owned(),
+        }
+    }
+
+    /// Closes the statements with which the client asks for types that it does not know, before the transaction ends that
+    /// they were prepared in.
+    fn forget_types(&self) {
+        if self.settings.is_pooled {
+            self.client.clear_type_cache();
+        }
     }
 
     /// Nothing is done any more on a connection whose transaction is lost.
@@ -327,46 +521,36 @@ impl PostgresConnection {
     }
 
     /// What is prepared of a statement is of no use any more.
-    pub(super) fn forget(&self, sql: &str) {
-        self.statements.borrow_mut().remove(sql);
+    pub(super) fn forget(&self, text: &Text) {
+        self.statements.borrow_mut().remove(text);
     }
 
-    pub(super) fn prepared(&self, sql: &str) -> Result<Statement> {
-        self.preparation(sql)?.finish()
+    pub(super) fn prepared(&self, text: &Text) -> Result<Arc<Described>> {
+        self.preparation(text)?.finish()
     }
 
     /// A statement that is prepared, or is to be.
-    fn preparation(&self, sql: &str) -> Result<Preparation<'_>> {
+    fn preparation(&self, text: &Text) -> Result<Preparation<'_>> {
         self.check_whole()?;
         // The protocol has two bytes for their number, and a text with more is long.
-        if sql.len() > usize::from(u16::MAX) && sql.contains(ONE_TOO_MANY) {
+        if text.sql.len() > usize::from(u16::MAX) && text.sql.contains(ONE_TOO_MANY) {
             let said =
                 format!("the statement has more parameters than the {} that PostgreSQL takes", u16::MAX);
             return Err(Error::new(ErrorKind::TooManyValues, said));
         }
-        if let Some(statement) = self.statements.borrow().get(sql) {
-            return Ok(Preparation::known(self, statement.clone()));
+        if let Some(described) = self.statements.borrow().get(text) {
+            return Ok(Preparation::known(self, Arc::clone(described)));
         }
-        Ok(Preparation::new(self, sql))
+        Ok(Preparation::new(self, text.clone()))
     }
 
     /// Keeps a statement that is prepared.
-    pub(super) fn keep(&self, sql: String, statement: Statement) {
+    pub(super) fn keep(&self, text: Text, described: Arc<Described>) {
         let mut statements = self.statements.borrow_mut();
         if statements.len() >= STATEMENTS {
             statements.clear();
         }
-        statements.insert(sql, statement);
-    }
-
-    /// The first column of the rows that a statement with one text finds.
-    fn texts(&self, sql: &str, text: &str) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        self.visit(sql, text, |row| {
-            found.push(text_in(row, 0)?);
-            Ok(())
-        })?;
-        Ok(found)
+        statements.insert(text, described);
     }
 
     fn visit(&self, sql: &str, text: &str, mut visit: impl FnMut(&dyn Cursor) -> Result<()>) -> Result<()> {
@@ -377,6 +561,37 @@ impl PostgresConnection {
         }
         Ok(())
     }
+}
+
+/// Gives back the advisory locks of the session, which no end of a transaction does.
+const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
+
+/// What a server answers where a transaction came to another process than the connection was made to.
+const ANOTHER_PROCESS: &str = "another server process";
+
+/// The statement that has names without a schema looked up in one, until the transaction ends.
+fn search(schema: &str) -> String {
+    // Temporary tables come last: unless they are named they are found before all others.
+    format!("SET LOCAL search_path = {}, pg_temp", quoted(schema))
+}
+
+/// Whether a server answers that it is not the shard that it should be: by an invalid integer, or because the table of the
+/// shard's identity does not exist.
+fn is_another(error: &tokio_postgres::Error) -> bool {
+    let not_there = [
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::INVALID_SCHEMA_NAME,
+    ];
+    error.code().is_some_and(|code| not_there.contains(code))
+}
+
+/// Whether the server, or a pooler, has answered with this error.
+fn was_answered(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let said = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    said.is_some_and(|said| said.as_db_error().is_some())
 }
 
 fn text_in(row: &dyn Cursor, place: usize) -> Result<String> {
@@ -392,31 +607,52 @@ fn is_true(row: &dyn Cursor, place: usize) -> Result<bool> {
 
 impl Connection for PostgresConnection {
     fn wait_for_locks(&self) -> Result<()> {
-        // None at all would be for ever.
-        let milliseconds = self.busy_timeout.as_millis().max(1);
-        self.run(&format!("SET lock_timeout = {milliseconds}"))
+        match self.settings.is_pooled {
+            // Each transaction does.
+            true => Ok(()),
+            false => self.run(&format!("SET lock_timeout = {}", self.settings.lock_timeout())),
+        }
+    }
+
+    fn restore_settings_at_end(&self) {
+        self.restores.set(true);
+    }
+
+    fn expect(&self, shard: &Arc<Expected>) {
+        let mut expected = self.expected.borrow_mut();
+        if !expected.contains(shard) {
+            expected.push(Arc::clone(shard));
+        }
     }
 
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
-        let statement = self.prepared(sql)?;
-        Ok(Box::new(PostgresStatement::new(self, statement, sql)))
+        let text = Text::own(sql);
+        let statement = self.prepared(&text)?;
+        Ok(Box::new(PostgresStatement::new(self, statement, text)))
     }
 
-    fn begin_to_prepare<'c>(&'c self, sql: &str) -> Preparing<'c> {
-        let mut preparation = match self.preparation(sql) {
+    fn prepare_in<'c>(&'c self, names: &Namespace, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
+        let text = Text::in_schema(sql, names);
+        let statement = self.prepared(&text)?;
+        Ok(Box::new(PostgresStatement::new(self, statement, text)))
+    }
+
+    fn begin_to_prepare<'c>(&'c self, names: &Namespace, sql: &str) -> Preparing<'c> {
+        let text = Text::in_schema(sql, names);
+        let mut preparation = match self.preparation(&text) {
             Ok(preparation) => preparation,
             Err(error) => return Preparing::Done(Err(error)),
         };
         preparation.begin();
-        let sql = sql.to_owned();
         Preparing::Begun(Box::new(move || {
             let statement = preparation.finish()?;
-            Ok(Box::new(PostgresStatement::new(self, statement, &sql)))
+            Ok(Box::new(PostgresStatement::new(self, statement, text)))
         }))
     }
 
     fn run(&self, sql: &str) -> Result<()> {
         self.check_whole()?;
+        self.forget_searched();
         // A savepoint of the session's would be gone along with a guard around it.
         let ahead = match self.state.get() {
             State::Open(Transaction::Write, true) => {
@@ -432,7 +668,7 @@ impl Connection for PostgresConnection {
                 format!("SAVEPOINT {GUARD}; ")
             }
             State::Wanted(_) => {
-                let begun = self.executor.wait(self.after_what_is_due(async { Ok(()) }));
+                let begun = self.executor.wait(self.after_what_is_due(&Text::own(""), async { Ok(()) }));
                 begun.map_err(|error| self.failed(from_postgres(error)))?;
                 return self.run(sql);
             }
@@ -452,6 +688,9 @@ impl Connection for PostgresConnection {
     fn begin(&self, transaction: Transaction) -> Result<()> {
         match self.state.get() {
             State::Idle => {
+                self.expected.borrow_mut().clear();
+                self.looked_at.set(0);
+                self.forget_searched();
                 self.state.set(State::Wanted(transaction));
                 // A statement that only reads waits for no lock of a transaction.
                 if transaction == Transaction::Write {
@@ -478,7 +717,9 @@ impl Connection for PostgresConnection {
             // Nobody has to wait for the end of what was only read.
             State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
                 self.state.set(State::Idle);
-                let _ = self.executor.begin(pin!(self.client.batch_execute("COMMIT")));
+                self.forget_types();
+                let ends: Vec<String> = self.restoring().into_iter().chain(["COMMIT".to_owned()]).collect();
+                let _ = self.executor.begin(pin!(self.client.batch_execute(&ends.join("; "))));
             }
         }
         Ok(())
@@ -503,14 +744,15 @@ impl Connection for PostgresConnection {
 
     fn rollback(&self) -> Result<()> {
         self.executor.when_blocked(None);
+        self.forget_types();
         match self.state.replace(State::Idle) {
             State::Idle | State::Wanted(_) => Ok(()),
             State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
-                let _ = self.executor.begin(pin!(self.client.batch_execute("ROLLBACK")));
+                let _ = self.executor.begin(pin!(self.client.batch_execute(&self.rolling_back())));
                 Ok(())
             }
             State::First(Transaction::Write) | State::Open(Transaction::Write, _) => {
-                let undone = self.say_within(ROLLING_BACK, "ROLLBACK");
+                let undone = self.say_within(ROLLING_BACK, &self.rolling_back());
                 undone.inspect_err(|_| self.state.set(State::Broken))
             }
             State::Broken => {
@@ -556,7 +798,7 @@ impl Connection for PostgresConnection {
         self.state.get() == State::Broken || self.client.is_closed()
     }
 
-    fn columns(&self, table: &str) -> Result<Vec<ActualColumn>> {
+    fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>> {
         let sql = "\
             SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, \
                 a.atthasdef OR a.attidentity <> '', \
@@ -564,11 +806,11 @@ impl Connection for PostgresConnection {
                     AND a.attnum = ANY (i.indkey)), \
                 CASE WHEN l.collname = 'default' THEN d.datcollate ELSE coalesce(l.collname, '')::text END \
             FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation, pg_database d \
-            WHERE a.attrelid = to_regclass(quote_ident($1)) AND a.attnum > 0 AND NOT a.attisdropped \
+            WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped \
                 AND d.datname = current_database() \
             ORDER BY a.attnum";
         let mut columns = Vec::new();
-        self.visit(sql, table, |row| {
+        self.visit(sql, &names.table(table), |row| {
             columns.push(ActualColumn {
                 name: text_in(row, 0)?,
                 sql_type: text_in(row, 1)?,
@@ -582,12 +824,12 @@ impl Connection for PostgresConnection {
         Ok(columns)
     }
 
-    fn indexes(&self, table: &str) -> Result<Vec<(String, bool)>> {
+    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<(String, bool)>> {
         let sql = "\
             SELECT c.relname::text, i.indisunique FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
-            WHERE i.indrelid = to_regclass(quote_ident($1)) AND i.indisvalid";
+            WHERE i.indrelid = to_regclass($1) AND i.indisvalid";
         let mut indexes = Vec::new();
-        self.visit(sql, table, |row| {
+        self.visit(sql, &names.table(table), |row| {
             indexes.push((text_in(row, 0)?, is_true(row, 1)?));
             Ok(())
         })?;

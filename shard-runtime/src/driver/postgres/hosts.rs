@@ -135,11 +135,16 @@ impl Hosts {
 
     /// Connects to the host that served last or, if that fails, to the others in their order. Each of them has
     /// `connect_timeout`, and no more than its share of the time until `end`: one that does not answer leaves time for the
-    /// next.
+    /// next. The `options` of the session are added to those of the URL.
     ///
     /// # Errors
     /// Those of all hosts. [`ErrorKind::ReadOnly`] if a host was reached that does not serve `target_session_attrs`.
-    pub(super) async fn connect(&self, encryptor: &Encryptor, end: Instant) -> Result<(Client, Route)> {
+    pub(super) async fn connect(
+        &self,
+        encryptor: &Encryptor,
+        options: Option<&str>,
+        end: Instant,
+    ) -> Result<(Client, Route)> {
         let first = match self.settings.get_load_balance_hosts() {
             LoadBalanceHosts::Random => random(),
             _ => self.last.load(Ordering::Relaxed),
@@ -150,7 +155,7 @@ impl Hosts {
             let Some(target) = self.hosts.get(place) else { continue };
             let now = Instant::now();
             let until = share(now, end, self.hosts.len() - tried).min(now + self.per_host());
-            match self.connect_to(target, encryptor, until).await {
+            match self.connect_to(target, encryptor, options, until).await {
                 Ok(connected) => {
                     self.last.store(place, Ordering::Relaxed);
                     return Ok(connected);
@@ -165,6 +170,7 @@ impl Hosts {
         &self,
         target: &Target,
         encryptor: &Encryptor,
+        options: Option<&str>,
         until: Instant,
     ) -> Result<(Client, Route)> {
         let began = Instant::now();
@@ -175,7 +181,7 @@ impl Hosts {
         let routes = timeout_at(until.into(), target.resolve()).await.map_err(late)??;
         let mut last = Error::new(ErrorKind::ConnectionLost, format!("`{}` has no address", target.name()));
         for (tried, route) in routes.iter().enumerate() {
-            let config = self.config(target, route);
+            let config = self.config(target, route, options);
             let end = share(Instant::now(), until, routes.len() - tried);
             match timeout_at(end.into(), encryptor.connect(&config)).await.map_err(late) {
                 Ok(Ok(connected)) => return Ok((connected, route.clone())),
@@ -186,8 +192,12 @@ impl Hosts {
     }
 
     /// The settings with one host, at this address.
-    fn config(&self, target: &Target, route: &Route) -> Config {
+    fn config(&self, target: &Target, route: &Route, options: Option<&str>) -> Config {
         let mut config = self.settings.clone();
+        if let Some(added) = options {
+            let own = config.get_options().map_or_else(String::new, |options| format!("{options} "));
+            config.options(format!("{own}{added}"));
+        }
         config.port(target.port);
         match route {
             Route::Tcp { address, name } => config.host(name).hostaddr(address.ip()),
@@ -322,7 +332,7 @@ mod tests {
         let hosts = Hosts::new(&Config::from_str(&url).unwrap());
         let end = Instant::now() + Duration::from_millis(100);
         let executor = Executor::new().unwrap();
-        let error = executor.wait(hosts.connect(&Encryptor::Nothing, end)).err().unwrap();
+        let error = executor.wait(hosts.connect(&Encryptor::Nothing, None, end)).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::ConnectionLost);
         for port in ports {
             assert!(error.to_string().contains(&format!("127.0.0.1:{port}: ")), "{error}");

@@ -1,4 +1,4 @@
-//! PostgreSQL through `tokio-postgres`: one server, one database and one schema for each shard.
+//! PostgreSQL through `tokio-postgres`: a database on a server, with a schema for each of its shards.
 //!
 //! A connection has an event loop of its own, which runs on the thread that uses it and only while that waits: nothing
 //! asynchronous shows above this module, no thread is woken on the way, and a statement that was sent runs on its server
@@ -9,12 +9,14 @@ mod encryption;
 mod errors;
 mod executor;
 mod hosts;
+mod portions;
 mod preparation;
 mod rows;
 mod statement;
 mod values;
 
 use std::ffi::OsString;
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -25,7 +27,7 @@ use tokio_postgres::config::Config;
 use super::{Address, Connection, Driver, Mode, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::Dialect;
-use connection::PostgresConnection;
+use connection::{PostgresConnection, Settings};
 pub(crate) use encryption::Asked;
 use encryption::{Encryption, Encryptor};
 use hosts::Hosts;
@@ -40,17 +42,49 @@ const SILENCE: Duration = Duration::from_secs(30);
 const BETWEEN_PROBES: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// Where a shard is on a server.
-#[derive(Clone)]
+/// How a connection pooler between the cluster and the server gives server connections to its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pooler {
+    /// For as long as the client is connected.
+    Session,
+    /// For one transaction each.
+    Transaction,
+}
+
+impl Pooler {
+    /// Reads the setting `pooler=` of a URL.
+    pub(crate) fn of_name(name: &str) -> Result<Self> {
+        match name {
+            "session" => Ok(Pooler::Session),
+            "transaction" => Ok(Pooler::Transaction),
+            other => {
+                let said = format!(
+                    "`pooler={}` is none of `session` and `transaction`, the pool modes that a cluster can use",
+                    other.escape_debug()
+                );
+                Err(Error::new(ErrorKind::Configuration, said))
+            }
+        }
+    }
+}
+
+/// A database on a server, and the role that logs in.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct PostgresSource {
     config: Config,
     encryption: Encryption,
-    schema: Option<String>,
+    pooler: Option<Pooler>,
+}
+
+impl Hash for PostgresSource {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.database().hash(state);
+    }
 }
 
 impl PostgresSource {
-    /// Reads what a URL says, but for the schema, which is ours, and for encryption. Relative paths start from `folder`.
-    pub(crate) fn new(url: &str, schema: Option<String>, asked: Asked<'_>, folder: &Path) -> Result<Self> {
+    /// Reads a URL without the settings that are ours. Relative paths start from `folder`.
+    pub(crate) fn new(url: &str, pooler: Option<Pooler>, asked: Asked<'_>, folder: &Path) -> Result<Self> {
         // The parser's own error could quote the URL, in which there may be a password.
         let wrong = |_| {
             Error::new(
@@ -75,20 +109,21 @@ impl PostgresSource {
         if config.get_application_name().is_none() {
             config.application_name("sharded");
         }
-        Ok(PostgresSource { config, encryption, schema })
+        Ok(PostgresSource { config, encryption, pooler })
     }
 
-    /// What tells these tables from those of another URL, as far as that is known without a connection: the hosts, in
-    /// whichever order, the database and the schema. The hosts of one URL are one database.
-    pub(crate) fn identity(&self) -> String {
-        let database = self.config.get_dbname().or(self.config.get_user());
+    /// Returns the hosts, in whichever order the URL names them, and the database, which are the same for every login.
+    /// The hosts of one URL are one database.
+    pub(crate) fn database(&self) -> Vec<String> {
+        let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default().to_owned();
         let mut hosts: Vec<String> = hosts::targets(&self.config)
             .iter()
             .map(|target| format!("{}:{}", target.name(), target.port()))
             .collect();
         hosts.sort_unstable();
         hosts.dedup();
-        format!("{hosts:?} {database:?} {:?}", self.schema)
+        hosts.push(database);
+        hosts
     }
 
     fn address(&self) -> Address {
@@ -97,25 +132,25 @@ impl PostgresSource {
             hosts: hosts::targets(&self.config).iter().map(|target| (target.name(), target.port())).collect(),
             attributes: hosts::session_attributes(&self.config),
             database: self.config.get_dbname().or(self.config.get_user()).unwrap_or_default().to_owned(),
-            schema: self.schema.clone(),
             user: self.config.get_user().unwrap_or_default().to_owned(),
             password,
             is_encrypted: self.encryption.is_required(),
         }
     }
 
-    /// The hosts, the database and the schema, without the user and the password.
+    /// Returns the hosts and the database, without the role and its password.
     fn describe(&self) -> String {
         let Address { hosts, database, .. } = self.address();
         let hosts: Vec<String> = hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        let schema = self.schema.as_ref().map_or_else(String::new, |schema| format!("?schema={schema}"));
-        format!("postgres://{}/{database}{schema}", hosts.join(","))
+        format!("postgres://{}/{database}", hosts.join(","))
     }
 }
 
 pub(crate) struct PostgresDriver {
     source: PostgresSource,
     hosts: Hosts,
+    /// What stands between the cluster and the server, once it is known.
+    pooler: OnceCell<Option<Pooler>>,
     encryptor: OnceCell<Encryptor>,
     busy_timeout: Duration,
     synchronous: Synchronous,
@@ -124,7 +159,8 @@ pub(crate) struct PostgresDriver {
 impl PostgresDriver {
     pub(crate) fn new(source: PostgresSource, busy_timeout: Duration, synchronous: Synchronous) -> Self {
         let hosts = Hosts::new(&source.config);
-        PostgresDriver { source, hosts, encryptor: OnceCell::new(), busy_timeout, synchronous }
+        let pooler = source.pooler.map_or_else(OnceCell::new, |pooler| OnceCell::with_value(Some(pooler)));
+        PostgresDriver { source, hosts, pooler, encryptor: OnceCell::new(), busy_timeout, synchronous }
     }
 
     /// An error of connecting, which says to what. If the time of `connect_timeout` is over, the server is lost; if the
@@ -141,25 +177,70 @@ impl PostgresDriver {
     }
 }
 
+/// A setting of the session, made when it begins. PostgreSQL takes any with a dot in its name. A pooler has connections to
+/// the server already, or makes them with settings of its own: then it is not there.
+const IS_DIRECT: &str = "sharded.is_direct";
+
+impl PostgresDriver {
+    /// Connects, and finds out whether there is a pooler in between.
+    fn connect_first(&self, deadline: Option<Instant>) -> Result<PostgresConnection> {
+        let option = format!("-c {IS_DIRECT}=on");
+        let pooler = match self.connect_with(Some(&option), None, deadline) {
+            Ok(connection) => {
+                let is_direct = connection.has_setting(IS_DIRECT);
+                match is_direct.map_err(|error| self.not_connected(error, deadline))? {
+                    true => {
+                        let _ = self.pooler.set(None);
+                        return Ok(connection);
+                    }
+                    false => Pooler::Transaction,
+                }
+            }
+            // PgBouncer refuses settings that it does not know.
+            Err(error)
+                if error.kind() == ErrorKind::ConnectionLost && error.to_string().contains(UNSUPPORTED) =>
+            {
+                Pooler::Transaction
+            }
+            Err(error) => return Err(error),
+        };
+        // What is right for transactions is right for sessions, too.
+        let connection = self.connect_with(None, Some(pooler), deadline)?;
+        connection.check_transactions()?;
+        let _ = self.pooler.set(Some(pooler));
+        Ok(connection)
+    }
+
+    /// Connects with these options of the session in addition to those of the URL.
+    fn connect_with(
+        &self,
+        options: Option<&str>,
+        pooler: Option<Pooler>,
+        deadline: Option<Instant>,
+    ) -> Result<PostgresConnection> {
+        let encryptor = self.encryptor.get_or_try_init(|| self.source.encryption.encryptor())?;
+        let is_pooled = pooler == Some(Pooler::Transaction);
+        let settings = Settings { busy_timeout: self.busy_timeout, synchronous: self.synchronous, is_pooled };
+        let latest = Instant::now() + self.hosts.patience();
+        let end = deadline.map_or(latest, |deadline| deadline.min(latest));
+        PostgresConnection::connect(&self.hosts, encryptor, options, end, settings)
+            .map_err(|error| self.not_connected(error, deadline))
+    }
+}
+
+/// How PgBouncer says that it does not know a setting.
+const UNSUPPORTED: &str = "unsupported startup parameter";
+
 impl Driver for PostgresDriver {
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
     }
 
-    fn connect(&self, mode: Mode, deadline: Option<Instant>) -> Result<Box<dyn Connection>> {
-        let encryptor = self.encryptor.get_or_try_init(|| self.source.encryption.encryptor())?;
-        let latest = Instant::now() + self.hosts.patience();
-        let end = deadline.map_or(latest, |deadline| deadline.min(latest));
-        let connection = PostgresConnection::connect(&self.hosts, encryptor, end, self.busy_timeout)
-            .map_err(|error| self.not_connected(error, deadline))?;
-        // Other processes that make the same schema are waited for.
-        connection.set_deadline(Some(end).filter(|_| mode == Mode::Open));
-        connection.settle(self.source.schema.as_deref(), self.synchronous, mode).map_err(
-            |error| match error.kind() {
-                ErrorKind::TimedOut => self.not_connected(error, deadline),
-                _ => error,
-            },
-        )?;
+    fn connect(&self, _: Mode, deadline: Option<Instant>) -> Result<Box<dyn Connection>> {
+        let connection = match self.pooler.get() {
+            Some(pooler) => self.connect_with(None, *pooler, deadline)?,
+            None => self.connect_first(deadline)?,
+        };
         connection.set_deadline(deadline);
         Ok(Box::new(connection))
     }
@@ -194,24 +275,24 @@ impl Driver for PostgresDriver {
 mod tests {
     use super::*;
 
-    fn source(url: &str, schema: &str, asked: Asked<'_>) -> Result<PostgresSource> {
-        PostgresSource::new(url, Some(schema.to_owned()), asked, Path::new("conf"))
+    fn source(url: &str, asked: Asked<'_>) -> Result<PostgresSource> {
+        PostgresSource::new(url, None, asked, Path::new("conf"))
     }
 
     #[test]
     fn a_description_holds_no_secret() {
         let url = "postgres://alice:s3cret@db.example:5433/weather?application_name=x";
-        let asia = source(url, "asia", Asked::default()).unwrap();
-        assert_eq!(asia.describe(), "postgres://db.example:5433/weather?schema=asia");
-        let wrong = source("postgres://alice:s3cret@db:port/x", "asia", Asked::default()).err().unwrap();
+        let asia = source(url, Asked::default()).unwrap();
+        assert_eq!(asia.describe(), "postgres://db.example:5433/weather");
+        let wrong = source("postgres://alice:s3cret@db:port/x", Asked::default()).err().unwrap();
         assert!(!wrong.to_string().contains("s3cret"), "{wrong}");
-        assert!(source("postgres:///x", "asia", Asked::default()).is_err());
+        assert!(source("postgres:///x", Asked::default()).is_err());
     }
 
     #[test]
     fn nothing_is_weaker_than_it_is_asked_for() {
         let url = "postgres://alice:s3cret@db/x";
-        let of = |sslmode, sslrootcert| source(url, "asia", Asked { sslmode, sslrootcert });
+        let of = |sslmode, sslrootcert| source(url, Asked { sslmode, sslrootcert });
         for (sslmode, sslrootcert) in [(None, Some("ca.pem")), (Some("disable"), Some("ca.pem"))] {
             let error = of(sslmode, sslrootcert).err().unwrap();
             assert!(error.to_string().contains("sslmode=verify-full"), "{error}");
@@ -232,11 +313,8 @@ mod tests {
                     assert!(!cfg!(feature = "tls") && error.to_string().contains("feature `tls`"), "{error}");
                 }
             }
-            let local = source(
-                "postgres://alice:s3cret@%2Ftmp/x",
-                "asia",
-                Asked { sslmode: Some(mode), sslrootcert: None },
-            );
+            let local =
+                source("postgres://alice:s3cret@%2Ftmp/x", Asked { sslmode: Some(mode), sslrootcert: None });
             assert!(local.err().is_some_and(|error| !error.to_string().contains("s3cret")));
         }
         for unencrypted in [None, Some("disable"), Some("prefer")] {
@@ -245,18 +323,20 @@ mod tests {
     }
 
     #[test]
-    fn the_same_tables_are_seen() {
-        let source = |url, schema| source(url, schema, Asked::default()).unwrap();
-        let one = source("postgres://a:x@host/db", "s");
-        assert_eq!(one.identity(), source("postgres://b:y@host/db", "s").identity());
-        assert_ne!(one.identity(), source("postgres://a:x@host/db", "t").identity());
-        assert_ne!(one.identity(), source("postgres://a:x@host:5433/db", "s").identity());
-        let standard = source("postgres://a:x@host:5432/db", "s");
-        assert_eq!(one.identity(), standard.identity(), "the port that is meant anyway");
+    fn the_same_database_is_seen() {
+        let source = |url| source(url, Asked::default()).unwrap();
+        let one = source("postgres://a:x@host/db");
+        assert!(one == source("postgres://a:x@host/db") && one != source("postgres://b:y@host/db"));
+        assert_eq!(one.database(), source("postgres://b:y@host/db").database());
+        for other in ["postgres://a:x@host:5433/db", "postgres://a:x@host/other", "postgres://a:x@other/db"] {
+            assert_ne!(one.database(), source(other).database());
+        }
+        let standard = source("postgres://a:x@host:5432/db");
+        assert_eq!(one.database(), standard.database(), "the port that is meant anyway");
         // The servers of a URL are one database, in whichever order.
-        let several = source("postgres://a:x@h1:1,h2:2/db?target_session_attrs=read-write", "s");
-        assert_eq!(several.identity(), source("postgres://a:x@h2:2,h1:1/db", "s").identity());
-        assert_ne!(several.identity(), source("postgres://a:x@h1:2,h2:1/db", "s").identity());
-        assert_eq!(several.describe(), "postgres://h1:1,h2:2/db?schema=s");
+        let several = source("postgres://a:x@h1:1,h2:2/db?target_session_attrs=read-write");
+        assert_eq!(several.database(), source("postgres://a:x@h2:2,h1:1/db").database());
+        assert_ne!(several.database(), source("postgres://a:x@h1:2,h2:1/db").database());
+        assert_eq!(several.describe(), "postgres://h1:1,h2:2/db");
     }
 }

@@ -2,38 +2,48 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use tokio_postgres::Statement;
+use futures_util::future::join;
+use tokio_postgres::Client;
 
 use super::connection::PostgresConnection;
 use super::errors::from_postgres;
+use super::statement::{Described, Text};
 use crate::error::{Error, ErrorKind, Result};
 
-type Asking<'c> = Pin<Box<dyn Future<Output = Result<Statement, tokio_postgres::Error>> + Send + 'c>>;
+type Asking<'c> = Pin<Box<dyn Future<Output = Result<Described, tokio_postgres::Error>> + Send + 'c>>;
 
 pub(super) struct Preparation<'c> {
     connection: &'c PostgresConnection,
-    sql: String,
+    /// None where it was prepared before.
+    text: Option<Text>,
     stage: Stage<'c>,
 }
 
 enum Stage<'c> {
     Asked(Asking<'c>),
-    Known(Statement),
+    Known(Arc<Described>),
     Ended,
 }
 
 impl<'c> Preparation<'c> {
     /// One that is to be asked for.
-    pub(super) fn new(connection: &'c PostgresConnection, sql: &str) -> Self {
-        let (client, own) = (connection.client(), sql.to_owned());
-        let asking = connection.after_what_is_due(async move { client.prepare(&own).await });
-        Preparation { connection, sql: sql.to_owned(), stage: Stage::Asked(Box::pin(asking)) }
+    pub(super) fn new(connection: &'c PostgresConnection, text: Text) -> Self {
+        let (client, sql) = (connection.client(), Arc::clone(&text.sql));
+        let (is_pooled, is_alone) = (connection.is_pooled(), connection.is_alone());
+        let asking = connection.after_what_is_due(&text, async move {
+            match is_pooled {
+                true => describe(client, &sql, is_alone).await,
+                false => client.prepare(&sql).await.map(Described::named),
+            }
+        });
+        Preparation { connection, text: Some(text), stage: Stage::Asked(Box::pin(asking)) }
     }
 
     /// One that was prepared before.
-    pub(super) fn known(connection: &'c PostgresConnection, statement: Statement) -> Self {
-        Preparation { connection, sql: String::new(), stage: Stage::Known(statement) }
+    pub(super) fn known(connection: &'c PostgresConnection, described: Arc<Described>) -> Self {
+        Preparation { connection, text: None, stage: Stage::Known(described) }
     }
 
     /// Asks for it and does not wait for the answer.
@@ -47,19 +57,22 @@ impl<'c> Preparation<'c> {
     }
 
     /// The statement, once the server has prepared it.
-    pub(super) fn finish(mut self) -> Result<Statement> {
+    pub(super) fn finish(mut self) -> Result<Arc<Described>> {
         let connection = self.connection;
         let mut asking = match std::mem::replace(&mut self.stage, Stage::Ended) {
             Stage::Asked(asking) => asking,
-            Stage::Known(statement) => return Ok(statement),
+            Stage::Known(described) => return Ok(described),
             Stage::Ended => {
                 return Err(Error::new(ErrorKind::Database, "the statement was waited for already"));
             }
         };
         match connection.executor().wait_until(connection.deadline(), asking.as_mut()) {
-            Ok(Ok(statement)) => {
-                connection.keep(std::mem::take(&mut self.sql), statement.clone());
-                Ok(statement)
+            Ok(Ok(described)) => {
+                let described = Arc::new(described);
+                if let Some(text) = self.text.take() {
+                    connection.keep(text, Arc::clone(&described));
+                }
+                Ok(described)
             }
             Ok(Err(error)) => Err(connection.failed(from_postgres(error))),
             Err(stopped) => {
@@ -69,6 +82,25 @@ impl<'c> Preparation<'c> {
             }
         }
     }
+}
+
+/// Finds out what a statement takes and returns, and leaves nothing of it on the server: where each transaction may have
+/// another server process, its name would be in the way of another client's.
+async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<Described, tokio_postgres::Error> {
+    let described = match is_alone {
+        false => client.prepare(sql).await,
+        true => {
+            let (begun, prepared) = join(client.batch_execute("BEGIN"), client.prepare(sql)).await;
+            begun.and(prepared)
+        }
+    };
+    // What is dropped is closed, before the transaction ends.
+    let described = described.map(|statement| Described { statement: None, ..Described::named(statement) });
+    if is_alone {
+        client.clear_type_cache();
+        client.batch_execute("COMMIT").await?;
+    }
+    described
 }
 
 impl Drop for Preparation<'_> {

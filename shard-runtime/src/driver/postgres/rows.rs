@@ -8,10 +8,11 @@ use std::task::Poll;
 
 use futures_util::Stream as _;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Row, RowStream, Statement};
+use tokio_postgres::{Row, RowStream};
 
 use super::connection::{IS_WHOLE, PostgresConnection};
 use super::errors::from_postgres;
+use super::statement::{Described, Text};
 use super::values::{Encoded, Raw};
 use crate::driver::Cursor;
 use crate::error::{Error, ErrorKind, Result, ValueError};
@@ -27,8 +28,8 @@ type Beginning<'c> =
 
 pub(super) struct PostgresRows<'c> {
     connection: &'c PostgresConnection,
-    statement: Statement,
-    sql: Arc<str>,
+    described: Arc<Described>,
+    text: Text,
     /// Kept for when the statement has to be prepared anew.
     params: Arc<[Encoded]>,
     stage: Stage<'c>,
@@ -48,20 +49,26 @@ impl<'c> PostgresRows<'c> {
     /// Sends a statement and does not wait for its answer.
     pub(super) fn begin(
         connection: &'c PostgresConnection,
-        statement: Statement,
-        sql: Arc<str>,
+        described: Arc<Described>,
+        text: Text,
         params: Arc<[Encoded]>,
     ) -> Self {
-        let (client, prepared, bound) = (connection.client(), statement.clone(), Arc::clone(&params));
-        let asking = async move { client.query_raw(&prepared, bound.iter()).await };
-        let mut beginning: Beginning<'c> = Box::pin(connection.after_what_is_due(asking));
+        let (client, sql) = (connection.client(), Arc::clone(&text.sql));
+        let (what, bound) = (Arc::clone(&described), Arc::clone(&params));
+        let asking = async move {
+            match &what.statement {
+                Some(statement) => client.query_raw(statement, bound.iter()).await,
+                None => client.query_typed_raw(&sql, bound.iter().zip(what.params.iter().cloned())).await,
+            }
+        };
+        let mut beginning: Beginning<'c> = Box::pin(connection.after_what_is_due(&text, asking));
         let stage = match connection.executor().begin(Pin::new(&mut beginning)) {
             None => Stage::Sent(beginning),
             Some(Ok(stream)) => Stage::Streaming(Box::pin(stream)),
             // It cannot be polled again, and is told when the first row is asked for.
             Some(Err(error)) => Stage::Sent(Box::pin(async move { Err(error) })),
         };
-        PostgresRows { connection, statement, sql, params, stage, come: VecDeque::new(), has_current: false }
+        PostgresRows { connection, described, text, params, stage, come: VecDeque::new(), has_current: false }
     }
 
     /// Waits until the statement has ended; the number of rows that it changed.
@@ -73,21 +80,27 @@ impl<'c> PostgresRows<'c> {
         }
     }
 
+    /// Waits until the statement has ended; its rows.
+    pub(super) fn take_all(mut self) -> Result<Vec<Row>> {
+        let mut all = Vec::new();
+        while self.advance()? {
+            self.has_current = false;
+            all.extend(self.come.drain(..));
+        }
+        Ok(all)
+    }
+
     /// Waits for rows, and takes those that have come. What is prepared may be for a table that was changed since: then
     /// nothing was done yet, and the statement is prepared anew, once.
     fn fill(&mut self) -> Result<()> {
         let has_begun = !matches!(self.stage, Stage::Sent(_));
         match self.fill_as_prepared() {
-            Err(error) if !has_begun && is_stale(&error) => {
+            Err(error) if !has_begun && self.described.statement.is_some() && is_stale(&error) => {
                 let connection = self.connection;
-                connection.forget(&self.sql);
-                let statement = connection.prepared(&self.sql)?;
-                *self = PostgresRows::begin(
-                    connection,
-                    statement,
-                    Arc::clone(&self.sql),
-                    Arc::clone(&self.params),
-                );
+                connection.forget(&self.text);
+                let described = connection.prepared(&self.text)?;
+                *self =
+                    PostgresRows::begin(connection, described, self.text.clone(), Arc::clone(&self.params));
                 self.fill_as_prepared()
             }
             filled => filled,
@@ -199,24 +212,28 @@ impl Stream for PostgresRows<'_> {
 
 impl RowSource for PostgresRows<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
-        let row = self.come.front().filter(|_| self.has_current);
-        let row = row.ok_or_else(|| ValueError::new("there is no row"))?;
-        let column = row.columns().get(index);
-        let column = column.ok_or_else(|| ValueError::new("the row has no such column"))?;
-        match row.try_get::<_, Option<Raw<'_>>>(index) {
-            Ok(None) => Ok(Value::Null),
-            Ok(Some(raw)) => raw.value(column.type_()),
-            Err(error) => Err(ValueError::new(error.to_string())),
-        }
+        value_of(self.come.front().filter(|_| self.has_current), index)
+    }
+}
+
+/// The value in a column of the current row.
+pub(super) fn value_of(row: Option<&Row>, index: usize) -> Result<Value<'_>, ValueError> {
+    let row = row.ok_or_else(|| ValueError::new("there is no row"))?;
+    let column = row.columns().get(index);
+    let column = column.ok_or_else(|| ValueError::new("the row has no such column"))?;
+    match row.try_get::<_, Option<Raw<'_>>>(index) {
+        Ok(None) => Ok(Value::Null),
+        Ok(Some(raw)) => raw.value(column.type_()),
+        Err(error) => Err(ValueError::new(error.to_string())),
     }
 }
 
 impl Cursor for PostgresRows<'_> {
     fn width(&self) -> usize {
-        self.statement.columns().len()
+        self.described.columns.len()
     }
 
     fn columns(&self) -> Vec<String> {
-        self.statement.columns().iter().map(|column| column.name().to_owned()).collect()
+        self.described.columns.clone()
     }
 }

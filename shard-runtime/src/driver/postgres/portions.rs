@@ -1,0 +1,121 @@
+//! The rows of a statement that are read while other statements of the same connection run.
+//!
+//! A connection answers its statements one after the other: the rows of the first have to be taken before those of the
+//! second come. Where the rows of several shards of one database are merged, each statement is a cursor of the server
+//! instead, and its rows are fetched in portions. So no more than a portion of each is in memory.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use super::connection::PostgresConnection;
+use super::rows::{PostgresRows, value_of};
+use super::statement::{Described, Text};
+use super::values::Encoded;
+use crate::driver::{Connection, Cursor};
+use crate::error::{Result, ValueError};
+use crate::merge::Stream;
+use crate::model::RowSource;
+use crate::value::Value;
+
+/// The rows of the first portion, and of the largest: the first comes soon, many cost little each.
+const PORTION: (usize, usize) = (64, 1_024);
+
+pub(super) struct Portions<'c> {
+    connection: &'c PostgresConnection,
+    columns: Vec<String>,
+    /// The statement that makes the cursor, with its parameters, until it has run.
+    declare: Option<(Text, Arc<Described>, Arc<[Encoded]>)>,
+    name: String,
+    /// How often the transaction had been undone when the cursor was made.
+    undone: u64,
+    size: usize,
+    /// The rows of the portion, the last first.
+    rows: Vec<Row>,
+    is_first: bool,
+    ended: bool,
+}
+
+impl<'c> Portions<'c> {
+    pub(super) fn new(
+        connection: &'c PostgresConnection,
+        described: &Described,
+        text: &Text,
+        params: Vec<Encoded>,
+    ) -> Self {
+        let name = connection.name_cursor();
+        let declare = text.with_sql(&format!("DECLARE {name} NO SCROLL CURSOR FOR {}", text.sql));
+        let unnamed = Described { statement: None, params: described.params.clone(), columns: Vec::new() };
+        Portions {
+            connection,
+            columns: described.columns.clone(),
+            declare: Some((declare, Arc::new(unnamed), params.into())),
+            name,
+            undone: 0,
+            size: PORTION.0,
+            rows: Vec::new(),
+            is_first: true,
+            ended: false,
+        }
+    }
+
+    /// Takes the next portion, all of it: another statement may be next on the connection.
+    fn fetch(&mut self) -> Result<()> {
+        if let Some((declare, unnamed, params)) = self.declare.take() {
+            self.ended = true;
+            PostgresRows::begin(self.connection, unnamed, declare, params).end()?;
+            self.ended = false;
+            self.undone = self.connection.undone();
+        }
+        let fetch = format!("FETCH FORWARD {} FROM {}", self.size, self.name);
+        let unnamed = Arc::new(Described::default());
+        let fetched = PostgresRows::begin(self.connection, unnamed, Text::own(&fetch), Arc::new([]));
+        let fetched = fetched.take_all().inspect_err(|_| self.ended = true)?;
+        self.ended = fetched.len() < self.size;
+        self.size = (self.size * 4).min(PORTION.1);
+        self.rows = fetched;
+        self.rows.reverse();
+        Ok(())
+    }
+}
+
+impl Drop for Portions<'_> {
+    /// Ends the cursor, unless its transaction was undone meanwhile, which may have ended it. It ends with the transaction
+    /// at the latest.
+    fn drop(&mut self) {
+        let is_there = self.declare.is_none() && !self.ended && self.connection.undone() == self.undone;
+        if is_there && self.connection.in_transaction() {
+            let close = format!("CLOSE {}", self.name);
+            let _ = self.connection.executor().begin(pin!(self.connection.client().batch_execute(&close)));
+        }
+    }
+}
+
+impl Stream for Portions<'_> {
+    fn advance(&mut self) -> Result<bool> {
+        if !std::mem::take(&mut self.is_first) {
+            self.rows.pop();
+        }
+        if self.rows.is_empty() && !self.ended {
+            self.fetch()?;
+        }
+        Ok(!self.rows.is_empty())
+    }
+}
+
+impl RowSource for Portions<'_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        value_of(self.rows.last().filter(|_| !self.is_first), index)
+    }
+}
+
+impl Cursor for Portions<'_> {
+    fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    fn columns(&self) -> Vec<String> {
+        self.columns.clone()
+    }
+}

@@ -117,9 +117,9 @@ fn mistakes_in_a_file_are_named(backend: &Backend) {
         "conections = 5\n[[shard]]\nname = \"a\"\nurl = \"sqlite::memory:\"\n",
         &["line 1", "`conections`"],
     );
-    wrong("synchronous = \"off\"\n", &["line 1", "`off`"]);
+    wrong("synchronous = \"off\"\n", &["line 1", "`full` or `normal`"]);
     wrong("connections = -1\n", &["line 1", "-1"]);
-    wrong("async_sessions = \"many\"\n", &["line 1", "many"]);
+    wrong("async_sessions = \"many\"\n", &["line 1", "a string, expected u32"]);
     wrong("this is no TOML", &["line 1"]);
     let twice = "[[shard]]\nname = \"a\"\nurl = \"sqlite::memory:\"\n".repeat(2);
     wrong(&twice, &["shard `a`", "twice"]);

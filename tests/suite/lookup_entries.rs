@@ -25,7 +25,7 @@ fn values_are_unique_over_the_cluster(backend: &Backend) {
             (error.shard(), error.table(), error.column()),
             (Some(region), Some("users"), Some("email"))
         );
-        assert_error(refused, ErrorKind::Unique, &["ada@example.com", "unique over the cluster"]);
+        assert_error(refused, ErrorKind::Unique, &["email", "unique over the cluster"]);
         // The session goes on, and nothing of the row is left.
         assert_eq!(session.one(User::select().all_shards().count()).unwrap(), 2);
         session.rollback();
@@ -33,7 +33,7 @@ fn values_are_unique_over_the_cluster(backend: &Backend) {
     let mut session = cluster.session();
     session.add(user("b", "twice")).unwrap();
     session.add(user("c", "twice")).unwrap();
-    assert_error(session.commit(), ErrorKind::Unique, &["twice"]);
+    assert_error(session.commit(), ErrorKind::Unique, &["users", "email"]);
     session.rollback();
     assert_eq!(emails(&cluster), pairs(&[("ada@example.com", "a")]));
     assert_eq!(cluster.session().one(User::select().all_shards().count()).unwrap(), 1);
@@ -67,7 +67,7 @@ fn a_value_that_changes_is_found_and_the_old_one_is_free(backend: &Backend) {
     session.add(user("b", "taken")).unwrap();
     session.commit().unwrap();
     ada.email = "taken".into();
-    assert_error(session.update(&mut ada), ErrorKind::Unique, &["taken", "users", "email"]);
+    assert_error(session.update(&mut ada), ErrorKind::Unique, &["users", "email"]);
     assert_eq!(ada.email, "taken");
     assert_eq!(by_email(&mut session, "old")[0].email, "old");
     ada.email = "fresh".into();
@@ -153,7 +153,7 @@ fn saved_rows_have_entries(backend: &Backend) {
     assert_eq!(logins(), pairs(&[("one", "a"), ("two", "b")]));
     session.save(account("a", "three")).unwrap();
     session.save(account("b", "two")).unwrap();
-    assert_error(session.save(account("c", "three")), ErrorKind::Unique, &["three", "login"]);
+    assert_error(session.save(account("c", "three")), ErrorKind::Unique, &["login"]);
     session.commit().unwrap();
     assert_eq!(logins(), pairs(&[("three", "a"), ("two", "b")]));
     assert_eq!(session.one(Account::select().all_shards().count()).unwrap(), 2);
@@ -166,7 +166,7 @@ fn a_collation_holds_for_its_lookup(backend: &Backend) {
     session.add(nickname("a", "Ada")).unwrap();
     session.commit().unwrap();
     session.add(nickname("b", "aDA")).unwrap();
-    assert_error(session.flush(), ErrorKind::Unique, &["nickname", "`ada`"]);
+    assert_error(session.flush(), ErrorKind::Unique, &["nickname"]);
     let found = session.one(Nickname::select().filter(Nickname::NICKNAME.eq("ADA"))).unwrap();
     assert_eq!(found.nickname, "Ada");
     let found = Nickname::select().filter(Nickname::NICKNAME.is_in(["ADA", "ada", "bob"]));
@@ -187,7 +187,7 @@ fn null_is_nobodys_value(backend: &Backend) {
     assert_eq!(session.all(User::select().filter(User::PHONE.is_null()).all_shards()).unwrap().len(), 2);
     session.add(NewUser { phone: Some(7), ..user("a", "z") }).unwrap();
     session.add(NewUser { phone: Some(7), ..user("b", "w") }).unwrap();
-    assert_error(session.commit(), ErrorKind::Unique, &["`7`", "phone"]);
+    assert_error(session.commit(), ErrorKind::Unique, &["users", "phone"]);
 }
 
 fn r32_counted_ids_and_their_entries_are_one_statement(backend: &Backend) {
@@ -223,7 +223,7 @@ fn r33_savepoints_undo_entries(backend: &Backend) {
         session.add(user("c", "other"))?;
         session.flush()
     });
-    assert_error(undone, ErrorKind::Unique, &["other"]);
+    assert_error(undone, ErrorKind::Unique, &["users", "email"]);
     session.commit().unwrap();
     assert_eq!(emails(&cluster), pairs(&[("ada", "a")]));
 }
@@ -244,7 +244,7 @@ fn r11_rows_that_move_are_found_where_they_are(backend: &Backend) {
     assert_eq!(session.one(User::select().filter(User::PHONE.eq(1))).unwrap().shard().name(), "c");
     // With another value, moving and staying.
     let taken = session.relocate(&mut ada, |user| (user.region, user.email) = ("b".into(), "bob".into()));
-    assert_error(taken, ErrorKind::Unique, &["bob"]);
+    assert_error(taken, ErrorKind::Unique, &["users", "email"]);
     session.relocate(&mut ada, |user| (user.region, user.email) = ("b".into(), "eve".into())).unwrap();
     session.relocate(&mut ada, |user| user.phone = Some(2)).unwrap();
     session.commit().unwrap();
@@ -324,7 +324,7 @@ fn an_entry_without_a_row_is_replaced_whatever_the_id(backend: &Backend) {
     session.add(user("b", "new")).unwrap();
     session.flush().unwrap();
     session.add(user("c", "new")).unwrap();
-    assert_error(session.flush(), ErrorKind::Unique, &["new"]);
+    assert_error(session.flush(), ErrorKind::Unique, &["users", "email"]);
     session.commit().unwrap();
     assert_eq!(emails(&cluster), pairs(&[("ada", "a"), ("new", "b")]));
 }
@@ -339,7 +339,7 @@ fn an_entry_without_a_row_that_stays_is_explained(backend: &Backend) {
     remove_behind(&cluster, "a");
     let mut pinned = cluster.session_on_shard("a").unwrap();
     pinned.add(user("a", &email)).unwrap();
-    assert_error(pinned.flush(), ErrorKind::Unique, &[&email, "`Cluster::verify`", "`Cluster::repair`"]);
+    assert_error(pinned.flush(), ErrorKind::Unique, &["email", "`Cluster::verify`", "`Cluster::repair`"]);
     pinned.rollback();
     assert!(cluster.repair().unwrap().is_sound());
     pinned.add(user("a", &email)).unwrap();

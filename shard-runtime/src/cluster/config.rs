@@ -76,8 +76,9 @@ impl Builder {
         let file: File = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = 1 + before.matches('\n').count();
-            let said = format!("{}, line {line}: {}", path.display(), error.message());
-            Error::new(ErrorKind::Configuration, said).with_source(error)
+            // Without the parser's error as source: that prints the line, in which there may be a password.
+            let said = format!("{}, line {line}: {}", path.display(), without_value(error.message()));
+            Error::new(ErrorKind::Configuration, said)
         })?;
         if file.shards.is_empty() {
             let said = format!("{} names no shard; write `[[shard]]` with `name` and `url`", path.display());
@@ -146,6 +147,18 @@ fn with_environment(url: &str, variable: impl Fn(&str) -> Option<String>) -> Res
     }
     placed.push_str(rest);
     Ok(placed)
+}
+
+/// Returns a parser's message without the text that it found where something else was expected.
+fn without_value(message: &str) -> String {
+    // The text may hold quotes itself: it ends at the last one.
+    let quoted = [("string \"", "\"", "a string"), ("unknown variant `", "`, expected", "unknown value")];
+    let found = quoted.iter().find_map(|(begin, end, instead)| {
+        let (before, rest) = message.split_once(begin)?;
+        let after = rest.get(rest.rfind(end)? + 1..)?;
+        Some(format!("{before}{instead}{after}"))
+    });
+    found.unwrap_or_else(|| message.to_owned())
 }
 
 fn is_name(name: &str) -> bool {

@@ -135,7 +135,7 @@ impl CoordinatorSql {
         };
         let driver = PostgresDriver::new(*source, self.timeout, Synchronous::Full);
         let connection = driver.connect(Mode::Create, None)?;
-        // Not with the passwords: a server logs what is sent at once by the settings that it had before.
+        // Sent before the passwords: a server logs a text by the settings from before it.
         connection.run(&format!("BEGIN; {WITHOUT_LOG}"))?;
         let mut sql = String::from("SELECT");
         if let Some(schema) = names.schema.as_deref().map(quoted) {
@@ -144,8 +144,9 @@ impl CoordinatorSql {
         for statement in &self.statements {
             let _ = write!(sql, "; {}", statement.text(true));
         }
-        sql.push_str("; COMMIT");
-        connection.run(&sql)
+        connection.run(&sql)?;
+        // Sent alone: when a transaction has ended, a server logs the time of what was sent with it by its own settings.
+        connection.run("COMMIT")
     }
 }
 

@@ -198,7 +198,9 @@ fn about_row(error: Error, layout: &Layout, batch: &Batch, row: &dyn AnyRow) -> 
         Change::Insert => about_entry(layout, batch.model, error, values),
         Change::Update { .. } | Change::Delete { .. } => error,
     };
-    match values.get(table.id) {
+    // The id of a lookup's entry is the value that was looked up, which an error does not quote.
+    let is_entry = layout.lookups().iter().any(|lookup| lookup.model == batch.model);
+    match values.get(table.id).filter(|_| !is_entry) {
         Some(id) => error
             .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),
         None => error,

@@ -371,12 +371,13 @@ pub(super) fn about_entry(layout: &Layout, model: usize, error: Error, values: &
         return error;
     };
     let said = format!(
-        "another row has the value `{value}`, on this shard or another: it has a lookup, and is \
-                        unique over the cluster"
+        "another row has this value, on this shard or another: `{}` has a lookup, and is unique over the cluster",
+        lookup.name()
     );
     let named = Error::new(ErrorKind::Unique, said).on_shard(shard).in_table(lookup.table.name);
     let taken = TakenValue { lookup: place, value: value.clone().into_owned() };
-    named.at_column(lookup.name()).with_source(error).of_taken_value(taken)
+    // Without the database's error as source: that of PostgreSQL quotes the value.
+    named.at_column(lookup.name()).of_taken_value(taken)
 }
 
 /// The id of a row, as a parameter.

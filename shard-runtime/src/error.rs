@@ -29,7 +29,8 @@ pub enum ErrorKind {
     /// Two pins of one query name different shards, or a query or a row is of another shard than its session is
     /// pinned to.
     ContradictingPins,
-    /// The row was changed by somebody else since it was read, as its `#[version]` says: read it again.
+    /// The row was changed since its handle read it: by another session, as its `#[version]` shows, or in the same
+    /// transaction through another handle. Read it again.
     Stale,
     /// The change would move a row to another shard, which an update cannot do.
     Moved,

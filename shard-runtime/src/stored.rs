@@ -49,8 +49,13 @@ impl Unit {
         self.0.load(Ordering::Acquire) == 0
     }
 
-    fn is_undone(&self) -> bool {
+    pub(crate) fn is_undone(&self) -> bool {
         self.0.load(Ordering::Acquire) == Self::UNDONE
+    }
+
+    /// Whether both are one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether no row remembers it.

@@ -221,7 +221,7 @@ fn r32_one_row_that_has_moved_on_undoes_all(backend: &Backend) {
     let mut stale = tasks[41].clone();
     stale.title = "mine".into();
     session.update(&mut stale).unwrap();
-    assert_error(session.flush(), ErrorKind::Stale, &["id 41"]);
+    assert_error(session.flush(), ErrorKind::Stale, &["row 41"]);
     assert_eq!(session.get::<Task>(3).unwrap().unwrap().title, "task 3");
     session.rollback();
 
@@ -231,7 +231,7 @@ fn r32_one_row_that_has_moved_on_undoes_all(backend: &Backend) {
         session.update(task).unwrap();
     }
     let shard = format!("shard `{}`", tasks[41].shard());
-    let texts = [shard.as_str(), "table `tasks`", "id 41", "version 2", "had 1"];
+    let texts = [shard.as_str(), "table `tasks`", "row 41", "found 2", "expected version 1"];
     assert_error(session.commit(), ErrorKind::Stale, &texts);
     // Nothing of it is stored, and nothing waits.
     session.rollback();

@@ -37,6 +37,7 @@ mod fields;
 mod flushing;
 mod for_update;
 mod groups;
+mod handles;
 mod identity;
 mod ids;
 mod joining;

@@ -434,7 +434,11 @@ fn a_version_is_raised_on_every_shard(backend: &Backend) {
     session.commit().unwrap();
     assert_eq!(mine.version, 2);
     other.name = "Piru".into();
-    assert_error(session.update(&mut other), ErrorKind::Stale, &["countries", "version 2", "had 1"]);
+    assert_error(
+        session.update(&mut other),
+        ErrorKind::Stale,
+        &["countries", "found 2", "expected version 1"],
+    );
     assert_error(session.delete(&other), ErrorKind::Stale, &["countries"]);
     session.rollback();
     assert_eq!(session.execute(Country::update().set(Country::NAME, "P")).unwrap(), 1);

@@ -204,7 +204,7 @@ fn a_version_is_looked_at_and_raised(backend: &Backend) {
     let mut saved = session.save(user(1, "y", 4)).unwrap();
     assert_eq!(saved.version, 5);
     session.commit().unwrap();
-    let texts = ["shard `b`", "table `users`", "id 1", "version 5", "had 4"];
+    let texts = ["shard `b`", "table `users`", "row 1", "found 5", "expected version 4"];
     assert_error(session.save(user(1, "z", 4)), ErrorKind::Stale, &texts);
     saved.name = "z".to_owned();
     session.update(&mut saved).unwrap();

@@ -114,8 +114,8 @@ fn a_row_that_has_moved_on_is_stale(backend: &Backend) {
     let mut session = cluster.session();
     change(&mut session, &mut other, "theirs").unwrap();
     session.commit().unwrap();
-    let id = format!("id {}", mine.id);
-    let texts = ["shard `b`", "table `drafts`", id.as_str(), "version 2", "had 1"];
+    let id = format!("row {}", mine.id);
+    let texts = ["shard `b`", "table `drafts`", id.as_str(), "found 2", "expected version 1"];
     change(&mut session, &mut mine, "mine").unwrap();
     let (result, asked) = cluster.asked(|| session.flush());
     assert_error(result, ErrorKind::Stale, &texts);
@@ -140,7 +140,7 @@ fn a_row_that_has_moved_on_is_not_deleted(backend: &Backend) {
     change(&mut session, &mut other, "theirs").unwrap();
     session.commit().unwrap();
     let deleted = session.delete(&mine).and_then(|()| session.flush());
-    assert_error(deleted, ErrorKind::Stale, &["shard `b`", "table `drafts`", "version 2"]);
+    assert_error(deleted, ErrorKind::Stale, &["shard `b`", "table `drafts`", "found 2"]);
     session.commit().unwrap();
     assert_eq!(stored(&cluster, mine.id), (2, "theirs".to_owned()));
     // What was changed and not sent plays no part.
@@ -298,7 +298,11 @@ fn r11_a_row_that_moves_is_looked_at_and_raised(backend: &Backend) {
     // Who read it before it went away and came back does not move what is there now.
     for place in [1_500, 7] {
         let stale = session.relocate(&mut old, |draft| draft.place = place);
-        assert_error(stale, ErrorKind::Stale, &["shard `a`", "table `drafts`", "has version 5", "had 1"]);
+        assert_error(
+            stale,
+            ErrorKind::Stale,
+            &["shard `a`", "table `drafts`", "found 5", "expected version 1"],
+        );
     }
     session.commit().unwrap();
     assert_eq!(cluster.session().one(Draft::select().all_shards()).unwrap(), draft);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::Session;
 use super::entries::{Stays, id_value};
 use super::identity::IdKey;
-use super::link::Link;
 use super::pending::Pending;
 use super::read::gone;
 use super::unwind::caught;
@@ -16,7 +15,7 @@ use crate::lookup::Placed;
 use crate::model::{Binder, KeyColumns, Sharded, Table, values_of};
 use crate::shards::ShardSet;
 use crate::sql::{Param, TableSql};
-use crate::stored::Stored;
+use crate::stored::{Stored, Unit};
 use crate::value::Value;
 
 impl Session {
@@ -34,6 +33,9 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Moved`] where that is not so; [`ErrorKind::Value`] where a value cannot be stored;
     /// [`ErrorKind::UnknownShard`] where the row is another cluster's; [`ErrorKind::NotFound`] where it is to be removed.
+    /// [`ErrorKind::Stale`] if this transaction has written one of these columns through another handle since this one
+    /// read it: call [`reload`](Session::reload) and change the row again. Writes of other columns do not matter, but for a
+    /// row with a `#[version]`. (Across transactions a `#[version]` finds this out.)
     /// Where it is written at once also those of [`Session::flush`]. Then the row keeps its changes, and nothing of them
     /// is written.
     pub fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
@@ -59,15 +61,19 @@ impl Session {
             return version.map_or(Ok(()), |version| version.put_back(row));
         }
         columns.extend(place);
+        self.refuse_unseen(shard, row, &recorded, &columns)?;
         if let Some(version) = &version {
             version.put(row, version.next()?)?;
         }
+        let change = Change::Update { columns: columns.clone(), version: place };
         let (changed, panic) = caught(|| match self.is_written_at_once(table, Some(&columns)) {
-            true => self.update_at_once(shard, row, &before, Change::Update { columns, version: place }),
-            false => self.update_later(shard, row, Change::Update { columns, version: place }, bytes),
+            true => self.update_at_once(shard, row, &before, change),
+            false => self.update_later(shard, row, change, bytes),
         });
         let changed = match (changed, version) {
-            (Ok(()), _) => self.identities.refresh(row),
+            (Ok(outcome), _) => self
+                .note_write(shard, row, columns, outcome)
+                .and_then(|()| self.identities.refresh(row, &recorded)),
             (Err(error), Some(version)) => version.put_back(row).and(Err(error)),
             (Err(error), None) => Err(error),
         };
@@ -81,7 +87,7 @@ impl Session {
         row: &mut Stored<T>,
         change: Change,
         bytes: usize,
-    ) -> Result<()> {
+    ) -> Result<Option<Unit>> {
         self.check_usable()?;
         let (model, id) = (self.model(T::TABLE)?, IdKey::of(&id_value(&**row)?));
         if self.pending.get(shard).is_some_and(|pending| pending.deletes(model, &id)) {
@@ -90,11 +96,10 @@ impl Session {
         if self.pending.get(shard).is_some_and(Pending::is_full) {
             self.flush_shards(&ShardSet::one(shard))?;
         }
-        if let Some(pending) = self.pending.get_mut(shard) {
-            let unit = pending.update(model, change, id, Arc::clone(row.row()) as _, bytes);
-            row.settle(Some(unit));
-        }
-        Ok(())
+        let Some(pending) = self.pending.get_mut(shard) else { return Ok(None) };
+        let unit = pending.update(model, change, id, Arc::clone(row.row()) as _, bytes);
+        row.settle(Some(unit));
+        Ok(Some(unit.clone()))
     }
 
     fn update_at_once<T: Sharded>(
@@ -103,14 +108,14 @@ impl Session {
         row: &mut Stored<T>,
         before: &[Value<'_>],
         change: Change,
-    ) -> Result<()> {
+    ) -> Result<Option<Unit>> {
         if self.write_at_once(shard, &**row, before, &change)? == 0 {
             let error = self.missed(shard, row, version::of::<T>(before)?.as_ref());
             return self.in_the_way(Err(error));
         }
-        let database = self.cluster.layout().place(shard)?.database;
-        row.settle(self.links.get(database).and_then(Link::unit));
-        Ok(())
+        let outcome = self.outcome_on(shard)?;
+        row.settle(outcome.as_ref());
+        Ok(outcome)
     }
 
     /// Whether a change of one row, of these columns or altogether, is written at once and does not wait: where it has to
@@ -183,7 +188,8 @@ impl Session {
     /// waits, children before their parents. A row of a reference table, or with a lookup, is removed at once.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where it is to be removed already. Where it is removed at once also those of
+    /// [`ErrorKind::NotFound`] where it is to be removed already. [`ErrorKind::Stale`] if this transaction has written
+    /// the row through another handle since this one read it. Where it is removed at once also those of
     /// [`Session::flush`].
     pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         self.within("delete", Some(T::TABLE), |session| session.delete_row(row))
@@ -194,6 +200,8 @@ impl Session {
         self.refuse_row_elsewhere::<T>(row.shard())?;
         let shard = self.cluster.shards().place_of(row.shard())?;
         let recorded = row.recorded().unwrap_or(row.row());
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        self.refuse_unseen(shard, row, recorded, &all)?;
         let before = values_of(&**recorded)?;
         let version = version::of::<T>(&before)?;
         let change = Change::Delete { version: version.as_ref().map(|version| version.place) };

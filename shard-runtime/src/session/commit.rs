@@ -66,6 +66,7 @@ impl Session {
 
     fn commit_links(&mut self) -> Result<Committed> {
         self.identities.clear();
+        self.handle_writes.clear();
         let cluster = self.cluster.clone();
         let (mut durable, mut others): (Vec<usize>, Vec<usize>) = Default::default();
         for (database, link) in self.links.iter_mut().enumerate() {

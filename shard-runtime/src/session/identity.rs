@@ -67,13 +67,18 @@ impl IdentityMap {
         Ok(())
     }
 
-    /// Takes a row that was written for what is known of it, where something is.
-    pub(super) fn refresh<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+    /// After a row was written through a handle that had it as it was `before`: if that is what is known of the row, the
+    /// row as it was written is known instead. Otherwise the handle's other columns may be older, and nothing is known.
+    pub(super) fn refresh<T: Sharded>(&mut self, row: &Stored<T>, before: &Arc<T>) -> Result<()> {
         if !self.rows.is_empty()
             && let Some(known) = self.rows.get_mut(&key::<T>(row.id())?)
-            && let Some((_, known)) = known.iter_mut().find(|(shard, _)| shard == row.shard())
+            && let Some(place) = known.iter().position(|(shard, _)| is_same::<T>(shard, row.shard()))
+            && let Some((_, kept)) = known.get_mut(place)
         {
-            *known = Arc::clone(row.row()) as Row;
+            match std::ptr::addr_eq(Arc::as_ptr(kept), Arc::as_ptr(before)) {
+                true => *kept = Arc::clone(row.row()) as Row,
+                false => drop(known.remove(place)),
+            }
         }
         Ok(())
     }

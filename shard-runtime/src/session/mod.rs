@@ -10,6 +10,7 @@ mod comparing;
 mod entries;
 mod fan_out;
 mod gate;
+mod handles;
 mod identity;
 mod lend;
 mod limits;
@@ -49,6 +50,7 @@ pub use relations::{Descendants, With, WithChildren};
 pub use relocate::{ChangedId, Relocated};
 
 use adding::Placed;
+use handles::HandleWrites;
 use identity::IdentityMap;
 use link::Link;
 use observe::Watch;
@@ -90,6 +92,7 @@ pub struct Session {
     /// One for each shard.
     pending: Vec<Pending>,
     identities: IdentityMap,
+    handle_writes: HandleWrites,
     /// The model of the last row, which is mostly that of the next.
     last_model: Cell<Option<(&'static Table, usize)>>,
     /// The only shard that it may ask.
@@ -127,6 +130,7 @@ impl Session {
             links: (0..cluster.databases()).map(|_| Link::default()).collect(),
             pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
             identities: IdentityMap::default(),
+            handle_writes: HandleWrites::default(),
             last_model: Cell::default(),
             pinned,
             aborted: None,
@@ -408,6 +412,7 @@ impl Session {
         self.pending.iter_mut().for_each(Pending::forget);
         self.links.iter_mut().for_each(Link::rollback);
         self.identities.clear();
+        self.handle_writes.clear();
         self.aborted = None;
         self.depth = 0;
         self.in_portions = false;

@@ -123,7 +123,8 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Moved`] where the id is changed, be it the key: descendants hold it. [`ErrorKind::Unmapped`] where
     /// the new key is placed nowhere. [`ErrorKind::NotFound`] where the row is gone, [`ErrorKind::Stale`] where its
-    /// `#[version]` has moved. [`ErrorKind::Schema`] where a
+    /// `#[version]` has moved, or if this transaction has written one of the columns that change through another handle since
+    /// this one read it. [`ErrorKind::Schema`] where a
     /// table has columns that it does not have on the other shard. [`ErrorKind::Unique`] and
     /// [`ErrorKind::ForeignKey`] where the other shard refuses a row, or rows of a model that the cluster was not
     /// opened with refer to one that moves; the databases'. Then nothing is moved, and the row is as it was.
@@ -153,6 +154,9 @@ impl Session {
             let shards: ShardSet = [from, to].into_iter().collect();
             session.asks(Some(table), &shards);
             session.flush()?;
+            let columns: Vec<usize> = changes.iter().map(|(column, _)| *column).collect();
+            let copy = row.recorded().unwrap_or(row.row());
+            session.refuse_unseen(from, row, copy, &columns)?;
             session.identities.clear();
             let way = Way { from, to };
             let attempt = |session: &mut Self| {
@@ -179,6 +183,8 @@ impl Session {
             let (relocated, moved) = session.noticed(relocated)?;
             let stored = session.look_up::<T>(moved.id(), &ShardSet::one(to))?;
             *row = stored.ok_or_else(|| session.gone_from(&moved, to))?;
+            let outcome = session.outcome_on(to)?;
+            session.note_write(to, row, columns, outcome)?;
             Ok(relocated)
         })
     }

@@ -79,6 +79,8 @@ impl Session {
             let number = self.stored_version(shard, &row)?.unwrap_or(version.number);
             version.put(&mut row, number)?;
         }
+        let outcome = self.outcome_on(shard)?;
+        self.note_write(shard, &row, (0..table.columns.len()).collect(), outcome)?;
         self.identities.put(&row)?;
         Ok(row)
     }

@@ -60,10 +60,10 @@ impl Version {
 }
 
 fn stale(id: &str, found: i64, had: i64) -> Error {
-    let said = format!(
-        "the row with id {id} was changed by somebody else since it was read: it has version {found}, and had {had}"
+    let message = format!(
+        "row {id} is stale: expected version {had}, found {found}; read it again and apply the change once more"
     );
-    Error::new(ErrorKind::Stale, said)
+    Error::new(ErrorKind::Stale, message)
 }
 
 impl Session {

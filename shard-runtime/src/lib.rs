@@ -467,7 +467,8 @@ pub use key::{
 pub use lookup::Lookup;
 pub use model::{
     Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, KnownId, Models,
-    ParentDef, ParentOf, Reference, ReferenceDef, RefersTo, Row, Sharded, Table, UniqueId, Version,
+    ParentDef, ParentOf, Reference, ReferenceDef, RefersTo, Row, SequenceId, Sharded, Table, UniqueId,
+    Version,
 };
 pub use plan::{Explain, Plan};
 pub use query::{

@@ -76,6 +76,7 @@ mod relocating;
 mod returning;
 mod saving;
 mod schema;
+mod started_ids;
 mod testing;
 mod threads;
 mod transactions;

@@ -28,13 +28,19 @@ pub(super) fn relations(model: &Model) -> TokenStream {
             impl __rt::KnownId for #ident {}
         }
     });
+    let sequence_id = (model.id_kind == IdKind::Sequence).then(|| {
+        quote! {
+            #[automatically_derived]
+            impl __rt::SequenceId for #ident {}
+        }
+    });
     let reference = matches!(model.home, Home::Everywhere).then(|| {
         quote! {
             #[automatically_derived]
             impl __rt::Reference for #ident {}
         }
     });
-    quote! { #child #unique_id #id_is_key #known_id #reference }
+    quote! { #child #unique_id #id_is_key #known_id #sequence_id #reference }
 }
 
 fn child(model: &Model) -> Option<TokenStream> {

@@ -4,7 +4,7 @@ use super::AsyncSession;
 use crate::commit::Committed;
 use crate::error::{Error, Result};
 use crate::key::DecidesShard;
-use crate::model::{Child, IdKind, Insert, KnownId, Sharded};
+use crate::model::{Child, IdKind, Insert, KnownId, SequenceId, Sharded};
 use crate::query::{IsRouted, Locate, Query, Select, Write};
 use crate::session::{Descendants, Partial, Relocated, Session, WithChildren};
 use crate::stored::Stored;
@@ -39,6 +39,18 @@ impl AsyncSession {
     ) -> Result<Vec<Stored<N::Model>>> {
         let rows: Vec<N> = rows.into_iter().collect();
         self.run(|session| session.add_all(rows)).await
+    }
+
+    /// Adds a row whose id is given; see [`Session::add_with_id`].
+    ///
+    /// # Errors
+    /// Those of [`Session::add_with_id`] and of [`AsyncSession::run`].
+    pub async fn add_with_id<N: Insert<Model: SequenceId> + Send + 'static>(
+        &mut self,
+        id: <N::Model as Sharded>::Id,
+        new: N,
+    ) -> Result<Stored<N::Model>> {
+        self.run(move |session| session.add_with_id(id, new)).await
     }
 
     /// The row with this id, or `None`; see [`Session::get`].

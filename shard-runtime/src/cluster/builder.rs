@@ -14,7 +14,7 @@ use super::servers::Searches;
 use super::url::{Location, Source};
 use super::workers::Workers;
 use super::writers::Writers;
-use super::{Cluster, Database, Inner, Layout, Place, opening};
+use super::{Cluster, Database, Inner, Layout, Place, ids, opening};
 use crate::asynchronous::Threads;
 use crate::commit::Unfinished;
 use crate::driver::{
@@ -291,6 +291,7 @@ impl Builder {
             },
             timeout,
             prepares: durable > 1 && !self.single_shard_units,
+            highest: Mutex::default(),
         }
         .open(mode)?;
         let is_decided = durable > 1 && control.decides();
@@ -628,6 +629,8 @@ struct Databases<'o> {
     timeout: Duration,
     /// Whether servers have to be able to prepare transactions.
     prepares: bool,
+    /// The highest ids that generated models have on the shards that were opened.
+    highest: Mutex<Vec<(&'static Table, i64)>>,
 }
 
 /// A database that was opened: its connection, where it is kept, and where its log stands.
@@ -673,6 +676,15 @@ impl Databases<'_> {
         let recorded = if control.driver.is_private() { Ok(()) } else { control.record(&record) };
         let connections = opened.into_iter().map(|opened| opened.map(|(connection, _)| connection));
         let connections = connections.collect::<Result<Vec<_>>>()?;
+        let highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        match control.start_ids_above(&highest) {
+            // A cluster that cannot be written generates no ids.
+            Err(error) if mode == Mode::Open && error.kind() == ErrorKind::ReadOnly => {}
+            started => started.map_err(|error| {
+                let message = format!("the control database: {error}");
+                Error::new(error.kind(), message).with_source(error)
+            })?,
+        }
         match (mode, recorded) {
             (Mode::Create, Err(error)) => {
                 let said = format!("the control database: {error}");
@@ -725,6 +737,14 @@ impl Databases<'_> {
         let opened = opened.and_then(|()| match mode {
             Mode::Create => self.opening.create(&*connection, index),
             Mode::Open => self.opening.check(&*connection, index),
+        });
+        let opened = opened.and_then(|position| {
+            for shard in layout.shards_in(index) {
+                let held = ids::highest(&*connection, layout.place(shard.index())?, layout);
+                let mut held = held.map_err(|error| error.on_shard(shard.name()))?;
+                self.highest.lock().unwrap_or_else(PoisonError::into_inner).append(&mut held);
+            }
+            Ok(position)
         });
         // Where the database itself fails, the first of its shards stands for it.
         let position = opened.map_err(|error| match layout.shards_in(index).next() {

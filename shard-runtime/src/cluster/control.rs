@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::{facts, opening};
+use super::{facts, ids, opening};
 use crate::commit::{self, Decisions};
 use crate::driver::{Connection, Driver, Mode, SqliteSettings, Synchronous, Transaction};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,7 +17,7 @@ const BLOCK: i64 = 1_000;
 
 /// The table that holds the cluster's id.
 pub(super) const CLUSTER: &str = "sharded_cluster";
-const SEQUENCE: &str = "sharded_sequence";
+pub(super) const SEQUENCE: &str = "sharded_sequence";
 
 /// The SQL that makes the control database's tables and the cluster's id where they do not exist.
 fn make(names: &Namespace, dialect: Dialect) -> String {
@@ -80,10 +80,12 @@ struct Open {
     decisions: Decisions,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Block {
     next: i64,
     end: i64,
+    /// Ranges that the sequence has skipped, both ends included, as far as this process knows. They stay skipped.
+    skipped: Vec<(i64, i64)>,
 }
 
 impl Control {
@@ -106,6 +108,7 @@ impl Control {
                     .and_then(|()| connection.run(&make(&names, Dialect::Postgres))),
             };
             made.and_then(|()| connection.run(&facts::make(&names, driver.dialect())))
+                .and_then(|()| ids::make(&*connection, &names, driver.dialect()))
                 .and_then(|()| connection.commit())
                 .inspect_err(|_| {
                     let _ = connection.rollback();
@@ -180,9 +183,7 @@ impl Control {
     /// shard's lock (R39). While control is locked by another connection, each session waits by itself: it holds nothing
     /// that others wait for, and gives up after its own busy timeout.
     pub(super) fn next_id(&self, table: &'static Table) -> Result<i64> {
-        let Some((_, block)) = self.blocks.iter().find(|(name, _)| *name == table.name) else {
-            return Err(Error::new(ErrorKind::UnknownModel, "the table has no sequence").in_table(table.name));
-        };
+        let block = self.block(table)?;
         let take = || {
             let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
             let id = block.next;
@@ -217,90 +218,185 @@ impl Control {
         }
     }
 
-    /// Reserves a block, unless another session has done so meanwhile. Ids that were reserved stay reserved, also if the
-    /// shards do not wait for the disk: their rows may be on disk already.
+    /// Reserves a block, unless another session has done so meanwhile.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`], soon, if control is locked by another connection.
     fn reserve(&self, table: &'static Table, block: &Mutex<Block>) -> Result<()> {
-        let mut open = match self.driver.dialect() {
-            Dialect::Sqlite => self.lock(),
-            // On a server only ids are reserved with this connection, and whoever has it may wait for the sequence's row.
-            Dialect::Postgres => match self.open.try_lock() {
-                Ok(open) => open,
-                Err(TryLockError::Poisoned(open)) => open.into_inner(),
-                Err(TryLockError::WouldBlock) => {
-                    return Err(Error::new(ErrorKind::Busy, "another session is reserving ids"));
-                }
-            },
-        };
+        let mut open = self.lock_for_ids()?;
         let is_used_up = |block: &Block| block.next >= block.end;
         if !is_used_up(&block.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(());
         }
+        let (next, end) = self.try_durably(&mut open, &|connection, dialect| {
+            reserve(connection, &self.names, table, dialect)
+        })?;
+        let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
+        (block.next, block.end) = (next, end);
+        Ok(())
+    }
+
+    /// Has ids continue above this one. Ids that other processes have reserved before stay theirs.
+    pub(super) fn advance_ids(&self, table: &'static Table, above: i64) -> Result<()> {
+        let block = self.block(table)?;
+        self.durably(table, &|connection, dialect| {
+            ids::advance(connection, &self.names, table, above, dialect)
+        })?;
+        let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
+        if block.next <= above {
+            (block.next, block.end) = (0, 0);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that an id was not generated and never will be.
+    pub(super) fn claim_id(&self, table: &'static Table, id: i64) -> Result<()> {
+        let block = self.block(table)?;
+        let is_skipped = |(first, last): &(i64, i64)| (*first..=*last).contains(&id);
+        let is_known = |block: &Block| block.skipped.iter().any(is_skipped);
+        if id < 1 || is_known(&block.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(()); // sequences begin at 1
+        }
+        let range = self
+            .durably(table, &|connection, dialect| ids::claim(connection, &self.names, table, id, dialect))?;
+        let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
+        // A range grows at its end.
+        block.skipped.retain(|(first, _)| *first != range.0);
+        block.skipped.push(range);
+        Ok(())
+    }
+
+    /// Has ids start above what the tables hold: the highest id of each table on all shards.
+    pub(super) fn start_ids_above(&self, highest: &[(&'static Table, i64)]) -> Result<()> {
+        for &(table, highest) in highest.iter().filter(|(_, highest)| *highest >= 1) {
+            let next = {
+                let Open { connection, .. } = &*self.lock();
+                ids::next(&**connection, &self.names, table, self.driver.dialect(), false)?
+            };
+            if next.is_none_or(|next| next <= highest) {
+                self.advance_ids(table, highest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn block(&self, table: &'static Table) -> Result<&Mutex<Block>> {
+        let block = self.blocks.iter().find(|(name, _)| *name == table.name).map(|(_, block)| block);
+        let unknown =
+            || Error::new(ErrorKind::UnknownModel, "the table has no sequence").in_table(table.name);
+        block.ok_or_else(unknown)
+    }
+
+    /// The connection, to change sequences.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if another session changes sequences on the server.
+    fn lock_for_ids(&self) -> Result<MutexGuard<'_, Open>> {
+        match self.driver.dialect() {
+            Dialect::Sqlite => Ok(self.lock()),
+            // On a server this connection only changes sequences, and the session that uses it may wait for a row lock.
+            Dialect::Postgres => match self.open.try_lock() {
+                Ok(open) => Ok(open),
+                Err(TryLockError::Poisoned(open)) => Ok(open.into_inner()),
+                Err(TryLockError::WouldBlock) => {
+                    Err(Error::new(ErrorKind::Busy, "another session is reserving ids"))
+                }
+            },
+        }
+    }
+
+    /// Changes sequences in a transaction, and waits by itself while control is locked by another connection.
+    fn durably<O>(
+        &self,
+        table: &'static Table,
+        run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>,
+    ) -> Result<O> {
+        let mut waiting = Waiting::new(self.busy_timeout);
+        loop {
+            let done = self.lock_for_ids().and_then(|mut open| self.try_durably(&mut open, run));
+            match done {
+                Err(error) if error.kind() == ErrorKind::Busy && waiting.pause() => {}
+                done => return done.map_err(|error| error.in_table(table.name)),
+            }
+        }
+    }
+
+    /// Changes sequences in a transaction that is on disk when this returns, also if the shards do not wait for the disk:
+    /// rows with the ids may be on disk already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`], soon, if control is locked by another connection.
+    fn try_durably<O>(
+        &self,
+        open: &mut Open,
+        run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>,
+    ) -> Result<O> {
         let connection = &mut open.connection;
         if !connection.is_usable() {
             *connection = self.driver.connect(Mode::Open, None)?;
             connection.wait_for_locks()?;
             connection.set_deadline(None);
         }
-        let reserved = match self.driver.dialect() {
-            Dialect::Postgres => reserve_on_server(&**connection, &self.names, table),
-            Dialect::Sqlite if self.is_durable => reserve_in_file(&**connection, &self.names, table),
+        let connection = &**connection;
+        match self.driver.dialect() {
+            Dialect::Postgres => on_server(connection, run),
+            Dialect::Sqlite if self.is_durable => in_file(connection, run),
             Dialect::Sqlite => {
                 connection.run("PRAGMA synchronous = FULL")?;
-                let reserved = reserve_in_file(&**connection, &self.names, table);
+                let done = in_file(connection, run);
                 connection.run("PRAGMA synchronous = NORMAL")?;
-                reserved
+                done
             }
-        };
-        *block.lock().unwrap_or_else(PoisonError::into_inner) = reserved?;
-        Ok(())
+        }
     }
 }
 
-fn reserve_in_file(connection: &dyn Connection, names: &Namespace, table: &'static Table) -> Result<Block> {
+fn in_file<O>(connection: &dyn Connection, run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>) -> Result<O> {
     connection.begin_without_waiting()?;
-    let reserved = reserve(connection, names, table, Dialect::Sqlite);
-    let reserved = reserved.and_then(|block| connection.commit().map(|()| block));
-    reserved.inspect_err(|_| {
+    let done = run(connection, Dialect::Sqlite);
+    let done = done.and_then(|done| connection.commit().map(|()| done));
+    done.inspect_err(|_| {
         let _ = connection.rollback();
     })
 }
 
-fn reserve_on_server(connection: &dyn Connection, names: &Namespace, table: &'static Table) -> Result<Block> {
+fn on_server<O>(
+    connection: &dyn Connection,
+    run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>,
+) -> Result<O> {
     connection.begin(Transaction::Write)?;
-    let reserved = connection
+    let done = connection
         .run("SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'")
-        .and_then(|()| reserve(connection, names, table, Dialect::Postgres));
-    let reserved = reserved.and_then(|block| connection.commit().map(|()| block));
-    reserved.inspect_err(|_| {
+        .and_then(|()| run(connection, Dialect::Postgres));
+    let done = done.and_then(|done| connection.commit().map(|()| done));
+    done.inspect_err(|_| {
         let _ = connection.rollback();
     })
 }
 
+/// Reserves a block of ids: the first, and the one after the last.
 fn reserve(
     connection: &dyn Connection,
     names: &Namespace,
     table: &'static Table,
     dialect: Dialect,
-) -> Result<Block> {
+) -> Result<(i64, i64)> {
     let (name, block, sequence) = (dialect.param(1), dialect.param(2), names.table(SEQUENCE));
     let mut statement = connection.prepare(&format!(
         "INSERT INTO {sequence} AS sequence (name, next) VALUES ({name}, 1 + CAST({block} AS bigint)) \
-         ON CONFLICT (name) DO UPDATE SET next = sequence.next + CAST({block} AS bigint) RETURNING next"
+         ON CONFLICT (name) DO UPDATE SET next = sequence.next + CAST({block} AS bigint) \
+         WHERE sequence.next <= {} RETURNING next",
+        i64::MAX - BLOCK
     ))?;
     let params = [Param::Value(Value::Text(table.name.into())), Param::Value(Value::Integer(BLOCK))];
     let mut rows = statement.query(&params)?;
     let end = match rows.advance()?.then(|| rows.value(0)).transpose()? {
         Some(Value::Integer(end)) => end,
-        _ => {
-            return Err(Error::new(ErrorKind::Database, "the sequence did not answer").in_table(table.name));
-        }
+        _ => return Err(ids::exhausted(table)),
     };
     // The statement is finished, and with it its transaction, only when there is no row left.
     while rows.advance()? {}
-    Ok(Block { next: end - BLOCK, end })
+    Ok((end - BLOCK, end))
 }
 
 /// The one text that a statement returns.

@@ -9,6 +9,7 @@ mod control;
 #[cfg(feature = "postgres")]
 mod coordinator;
 mod facts;
+mod ids;
 mod layout;
 mod opening;
 mod recovery;
@@ -37,7 +38,7 @@ use crate::asynchronous::Threads;
 use crate::commit::{Decisions, Unfinished};
 use crate::driver::{Connection, Driver, Expected, Holder, Pool, Pooled};
 use crate::error::{Error, Result};
-use crate::model::Table;
+use crate::model::{SequenceId, Table};
 use crate::plan::Explain;
 use crate::query::Explainable;
 use crate::session::{Observer, Session};
@@ -210,6 +211,47 @@ impl Cluster {
 
     pub(crate) fn next_id(&self, table: &'static Table) -> Result<i64> {
         self.0.control.next_id(table)
+    }
+
+    pub(crate) fn claim_id(&self, table: &'static Table, id: i64) -> Result<()> {
+        self.0.control.claim_id(table, id)
+    }
+
+    /// Has the generated ids of a model continue above this one, for rows that are not added through a session: inserted
+    /// by SQL, or copied from elsewhere. Ids that are generated already are not changed. If they are above it already,
+    /// nothing happens.
+    ///
+    /// Every process reserves ids in blocks of 1,000. This process leaves the rest of its block; another one may still
+    /// hand out lower ids that it has reserved before. When a cluster is created or opened, ids continue above all that
+    /// the tables hold, so that this is needed only for rows that come later.
+    ///
+    /// It blocks the thread, as opening a cluster does, and is not undone by a rollback.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded, Sql};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     country: String,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<City>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// session.execute(Sql::new("INSERT INTO {city} VALUES (500, 'Peru')").on_shard("a"))?;
+    /// cluster.advance_ids::<City>(500)?;
+    /// assert_eq!(session.add(NewCity { country: "Chile".into() })?.id, 501);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownModel`](crate::ErrorKind::UnknownModel) if the cluster does not hold the model; those of the
+    /// control database.
+    pub fn advance_ids<T: SequenceId>(&self, above: i64) -> Result<()> {
+        self.0.layout.model(T::TABLE)?;
+        self.0.control.advance_ids(T::TABLE, above)
     }
 
     /// A connection to one of the databases, for who uses it as one with those that it has.

@@ -25,8 +25,8 @@ use crate::value::{ColumnType, Value};
 pub(super) const OWN_TABLES: [&str; 3] = ["sharded_shard", "sharded_layout", facts::TABLE];
 
 /// Those that a shard on a server holds besides, where it may be the first.
-pub(super) const TABLES_ON_SERVERS: [&str; 4] =
-    [commit::UNITS, commit::COLLECTED, "sharded_cluster", "sharded_sequence"];
+pub(super) const TABLES_ON_SERVERS: [&str; 5] =
+    [commit::UNITS, commit::COLLECTED, "sharded_cluster", "sharded_sequence", super::ids::SKIPPED];
 
 /// A line of the layout: what it is about, and what it says.
 type Line = (String, String);

@@ -60,7 +60,7 @@ use crate::cluster::Cluster;
 use crate::commit::Commit;
 use crate::driver::Holder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, Insert, Sharded, Table, size_of, values_of};
+use crate::model::{IdKind, Insert, SequenceId, Sharded, Table, size_of, values_of};
 use crate::query::{Locate, Query, Write};
 use crate::shards::{Shard, ShardSet};
 use crate::stored::Stored;
@@ -168,6 +168,57 @@ impl Session {
         } else {
             self.wait(&row, model, bytes)?;
         }
+        Ok(row)
+    }
+
+    /// Adds a row whose id is given, to a model whose ids are generated otherwise: for an import of rows that have ids
+    /// already. The id will not be generated later, by any process. It waits as other rows do, see [`Session::add`].
+    ///
+    /// An id can be given if no process has reserved it for generated ids: all ids that the sequence has not come to, and
+    /// those that it has skipped. To import rows in any order into a cluster that generates ids already, first call
+    /// [`Cluster::advance_ids`] with the highest of their ids. The id stays taken if the session is rolled back.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     country: String,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<City>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// cluster.advance_ids::<City>(900)?;
+    /// for (id, country) in [(900, "Peru"), (17, "Chile"), (333, "Kenya")] {
+    ///     session.add_with_id(id, NewCity { country: country.into() })?;
+    /// }
+    /// assert_eq!(session.add(NewCity { country: "Japan".into() })?.id, 901);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if the id may have been generated; those of [`Session::add`]. As for every model, a row with
+    /// the same id on the same shard is [`ErrorKind::Unique`] when it is sent; on another shard it is the caller's task to
+    /// give no id twice.
+    pub fn add_with_id<N: Insert<Model: SequenceId>>(
+        &mut self,
+        id: <N::Model as Sharded>::Id,
+        new: N,
+    ) -> Result<Stored<N::Model>> {
+        self.check_usable()?;
+        let table = N::Model::TABLE;
+        let model = self.model(table)?;
+        let row = new.into_model(&mut || Ok(id.clone()))?;
+        let (shard, bytes) = self.home(&row)?;
+        match id.to_value().map_err(|error| table.error_at(table.id, error))? {
+            Value::Integer(id) => self.cluster.claim_id(table, id)?,
+            other => return Err(table.error_at(table.id, crate::value::mismatch("an integer", &other))),
+        }
+        let row = Stored::new(Arc::new(row), shard);
+        self.wait(&row, model, bytes)?;
         Ok(row)
     }
 

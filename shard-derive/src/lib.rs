@@ -140,8 +140,10 @@ pub fn derive_sharded(input: proc_macro::TokenStream) -> proc_macro::TokenStream
 
 /// Makes an enum without data, or a newtype, a shard key. It is a column's type then, too.
 ///
-/// An enum says where each of its values lives, and a variant without a shard does not compile. Many variants
-/// may share one. The value is stored as text: the variant's name, or what `text` says.
+/// An enum names the shard of each of its values, or of none. Many variants may share a shard. The value is stored as text:
+/// the variant's name, or what `text` says. An enum that names shards is the key of a model with a plain `#[shard_key]`, and
+/// no other placement of it compiles. An enum without shards (`#[shard(text = "..")]` at most) is placed by the model, as
+/// with `#[shard_key(hash)]`.
 ///
 /// ```
 /// use shard_runtime::ShardKey;

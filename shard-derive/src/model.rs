@@ -143,12 +143,16 @@ impl Model {
 
     /// How the model's own key is placed, as it is written.
     pub(crate) fn own_placement(&self) -> Option<&PlacementAttr> {
-        let key = match &self.home {
+        self.key_attr().map(|key| &key.placement)
+    }
+
+    /// The `#[shard_key(..)]` that places the model's own key.
+    pub(crate) fn key_attr(&self) -> Option<&KeyAttr> {
+        match &self.home {
             Home::Own { placement: Placed::OnField(field), .. } => self.fields[*field].attrs.key.as_ref(),
             Home::Own { placement: Placed::OnStruct, .. } => self.attrs.key.as_ref(),
             _ => None,
-        };
-        key.map(|key| &key.placement)
+        }
     }
 
     /// The places of the fields that refer to rows of reference tables, each with that table's model.

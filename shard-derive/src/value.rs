@@ -56,6 +56,8 @@ pub(crate) struct Variant {
     /// Where the text comes from.
     text_tokens: TokenStream,
     pub(crate) shard: Option<LitStr>,
+    /// Whether its attribute could not be read, which is reported.
+    is_wrong: bool,
 }
 
 impl ValueType {
@@ -104,6 +106,7 @@ fn shape(input: &DeriveInput, role: Role, errors: &mut Errors) -> Option<Shape> 
         Data::Enum(data) => {
             let variants: Vec<Variant> =
                 data.variants.iter().map(|variant| Variant::read(variant, role, errors)).collect();
+            all_or_no_shards(&variants, role, errors);
             distinct_texts(&variants, errors);
             Some(Shape::Text(variants))
         }
@@ -127,18 +130,16 @@ impl Variant {
                 "the enum is stored as text, so variants hold no data: store it in a field of its own";
             errors.at(&variant.fields, message);
         }
-        let mut written = None;
+        let (mut written, mut is_wrong) = (None, false);
         for attribute in variant.attrs.iter().filter(|attribute| attribute.path().is_ident(role.attribute()))
         {
             // What cannot be read is reported, and nothing follows from it.
-            let words = errors.keep(words(attribute, role)).unwrap_or((None, None));
+            let words = errors.keep(words(attribute, role)).unwrap_or_else(|| {
+                is_wrong = true;
+                (None, None)
+            });
             let attribute = Ident::new(role.attribute(), attribute.path().span());
             put_once(&mut written, words, &attribute, errors);
-        }
-        if role == Role::ShardKey && written.is_none() {
-            let message =
-                "this variant has no shard: write `#[shard(\"..\")]` with the shard's name before it";
-            errors.at(ident, message);
         }
         let (shard, text) = written.unwrap_or((None, None));
         if let Some(text) = text.as_ref().filter(|text| text.value().contains('\0')) {
@@ -148,7 +149,7 @@ impl Variant {
             Some(text) => (text.value(), text.to_token_stream()),
             None => (ident.unraw().to_string(), ident.to_token_stream()),
         };
-        Variant { ident: ident.clone(), has_data, text, text_tokens, shard }
+        Variant { ident: ident.clone(), has_data, text, text_tokens, shard, is_wrong }
     }
 }
 
@@ -165,8 +166,18 @@ fn words(attribute: &Attribute, role: Role) -> syn::Result<(Option<LitStr>, Opti
         other => return mistake(other, usage),
     };
     list.parse_args_with(|input: ParseStream| {
-        let first: LitStr = expect(input, usage)?;
         let mut text = None;
+        if role == Role::ShardKey && input.peek(syn::Ident) {
+            let word: Ident = input.parse()?;
+            text = if word == "text" {
+                Some(text_of(&word, input, "Asia")?)
+            } else {
+                return mistake(word, usage);
+            };
+            input.parse::<Option<Token![,]>>()?;
+            return if input.is_empty() { Ok((None, text)) } else { Err(input.error(usage)) };
+        }
+        let first: LitStr = expect(input, usage)?;
         if role == Role::ShardKey && first.value().is_empty() {
             return mistake(first, "a shard's name is not empty");
         }
@@ -186,6 +197,17 @@ fn words(attribute: &Attribute, role: Role) -> syn::Result<(Option<LitStr>, Opti
             (Role::Field, true) => Ok((None, Some(first))),
         }
     })
+}
+
+/// An enum names the shards of all its variants, or of none. If it names none, the model places it, as by `hash`.
+fn all_or_no_shards(variants: &[Variant], role: Role, errors: &mut Errors) {
+    if role != Role::ShardKey || variants.iter().all(|variant| variant.shard.is_none()) {
+        return;
+    }
+    for variant in variants.iter().filter(|variant| variant.shard.is_none() && !variant.is_wrong) {
+        let message = "this variant has no shard: write `#[shard(\"..\")]` with the shard's name before it";
+        errors.at(&variant.ident, message);
+    }
 }
 
 /// Two variants with one text would be one value when it is read back.

@@ -54,6 +54,7 @@ mod narrowing;
 mod nested;
 mod null_logic;
 mod observing;
+mod odd_keys;
 mod older_copies;
 mod opening;
 mod oracle;

@@ -23,6 +23,8 @@ const WAYS: &str = "`hash`, `range(\"a\" => ..1000, \"b\" => 1000..)`, `list(\"A
 pub(crate) struct KeyAttr {
     /// The word `shard_key`.
     pub(crate) word: Ident,
+    /// The word of the placement: `hash`, `range`, `list` or `with`.
+    pub(crate) way: Option<Ident>,
     pub(crate) placement: PlacementAttr,
 }
 
@@ -107,18 +109,18 @@ impl ToTokens for ListValue {
 impl KeyAttr {
     /// Reads the attribute on a field.
     pub(crate) fn of_attribute(word: Ident, attribute: &Attribute, errors: &mut Errors) -> Self {
-        let placement = match &attribute.meta {
-            Meta::Path(_) => PlacementAttr::Bare,
+        let (way, placement) = match &attribute.meta {
+            Meta::Path(_) => (None, PlacementAttr::Bare),
             Meta::List(list) => {
                 let read = list.parse_args_with(|input: ParseStream| placement(&word, input, errors));
-                errors.keep(read).unwrap_or(PlacementAttr::Hash)
+                errors.keep(read).unwrap_or((None, PlacementAttr::Hash))
             }
             Meta::NameValue(pair) => {
                 errors.at(pair, format_args!("a key's placement stands in parentheses: {WAYS}"));
-                PlacementAttr::Hash
+                (None, PlacementAttr::Hash)
             }
         };
-        KeyAttr { word, placement }
+        KeyAttr { word, way, placement }
     }
 
     /// Reads the setting on the struct, behind its word.
@@ -129,16 +131,22 @@ impl KeyAttr {
             found = Some(placement(word, input, errors)?);
             Ok(())
         })?;
-        Ok(KeyAttr { word: word.clone(), placement: found.unwrap_or(PlacementAttr::Hash) })
+        let (way, placement) = found.unwrap_or((None, PlacementAttr::Hash));
+        Ok(KeyAttr { word: word.clone(), way, placement })
     }
 }
 
-/// Exactly one way of placing. Mistakes inside of a `range` or `list` are recorded and passed over.
-fn placement(attribute: &Ident, input: ParseStream, errors: &mut Errors) -> syn::Result<PlacementAttr> {
+/// Reads exactly one way of placing, and its word. Mistakes inside of a `range` or `list` are recorded and passed over.
+fn placement(
+    attribute: &Ident,
+    input: ParseStream,
+    errors: &mut Errors,
+) -> syn::Result<(Option<Ident>, PlacementAttr)> {
     if input.is_empty() {
         return mistake(attribute, format_args!("this places nothing: write {WAYS}"));
     }
     let word = word(input, "placement", &[HASH, RANGE, LIST, WITH], WAYS)?;
+    let way = Some(word.clone());
     let placement = match word.to_string().as_str() {
         RANGE => PlacementAttr::Range(range(word, input, errors)?),
         LIST => PlacementAttr::List(list(word, input, errors)?),
@@ -147,7 +155,7 @@ fn placement(attribute: &Ident, input: ParseStream, errors: &mut Errors) -> syn:
     };
     input.parse::<Option<Token![,]>>()?;
     match input.is_empty() {
-        true => Ok(placement),
+        true => Ok((way, placement)),
         false => Err(input.error("a key is placed in one way; keep one placement")),
     }
 }

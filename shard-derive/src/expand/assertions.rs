@@ -15,6 +15,7 @@ pub(super) fn assertions(model: &Model) -> TokenStream {
     let assertions: Vec<TokenStream> = [id_type(model), bare_parent(model), ranges(model)]
         .into_iter()
         .flatten()
+        .chain(placed_types(model))
         .chain(collated_types(model))
         .chain(referring_types(model))
         .chain(super::lookups::assertions(model))
@@ -36,9 +37,32 @@ fn id_type(model: &Model) -> Option<TokenStream> {
     Some(quote_spanned! {place_of(ty)=>
         ::core::assert!(
             ::core::matches!(#column_type, __rt::ColumnType::#kind),
+            "{}",
             #message,
         )
     })
+}
+
+/// A key type that names the shards of its values is placed by that alone, and not by `hash`, `range`, `list` or `with`.
+fn placed_types(model: &Model) -> Vec<TokenStream> {
+    let Some((way, key)) = model.key_attr().and_then(|key| Some((key.way.as_ref()?, key))) else {
+        return Vec::new();
+    };
+    let columns = model.home_columns();
+    let placed = columns.iter().map(|column| {
+        let ty = &model.fields[*column].ty;
+        let name = quote!(#ty).to_string().replace(' ', "");
+        let message = match columns.len() {
+            1 => format!("`{name}` names its shards: write `#[{}]`", key.word),
+            _ => format!(
+                "`{name}` names its shards: make it the only key, with `#[shard_key]`, or take `#[shard(..)]` from its \
+                 variants"
+            ),
+        };
+        let names_shards = item_of(ty, "ShardKey", "NAMES_SHARDS");
+        quote_spanned!(way.span()=> ::core::assert!(!#names_shards, "{}", #message))
+    });
+    placed.collect()
 }
 
 /// A collation is of text, whatever the type is called that is stored as text.
@@ -48,7 +72,7 @@ fn collated_types(model: &Model) -> impl Iterator<Item = TokenStream> {
         let message =
             "a collation says how text is compared, and this is not stored as text: take `collate` away";
         quote_spanned! {place_of(&field.ty)=>
-            ::core::assert!(::core::matches!(#column_type, __rt::ColumnType::Text), #message)
+            ::core::assert!(::core::matches!(#column_type, __rt::ColumnType::Text), "{}", #message)
         }
     })
 }
@@ -122,7 +146,7 @@ fn check(
     holds: TokenStream,
     message: String,
 ) -> TokenStream {
-    let assert = quote_spanned!(place_of(at)=> ::core::assert!(#holds, #message););
+    let assert = quote_spanned!(place_of(at)=> ::core::assert!(#holds, "{}", #message););
     quote! {
         if let (::core::option::Option::Some(lower), ::core::option::Option::Some(upper)) = (#lower, #upper) {
             #assert

@@ -104,14 +104,28 @@ fn key(value: &ValueType, variants: &[Variant]) -> TokenStream {
         let shard = shard.as_ref()?;
         Some(quote!((__rt::Constant::Text(#text), #shard)))
     });
+    let entries: Vec<TokenStream> = entries.collect();
+    // Without variants, or after a mistake in one, the other errors say enough.
+    let names_shards = !entries.is_empty() || variants.is_empty();
+    let names = names_shards.then(|| {
+        quote!(
+            const NAMES_SHARDS: bool = true;
+        )
+    });
+    let placed = names_shards.then(|| {
+        quote! {
+            #[automatically_derived]
+            impl __rt::PlacedKey for #ident {
+                const ENTRIES: &'static [(__rt::Constant, &'static str)] = &[#(#entries),*];
+            }
+        }
+    });
     quote! {
         #[automatically_derived]
         impl __rt::ShardKey for #ident {
             type Literal = &'static str;
+            #names
         }
-        #[automatically_derived]
-        impl __rt::PlacedKey for #ident {
-            const ENTRIES: &'static [(__rt::Constant, &'static str)] = &[#(#entries),*];
-        }
+        #placed
     }
 }

@@ -11,8 +11,9 @@ use crate::value::{Field, Value};
 
 /// A type whose values can decide where a row lives.
 ///
-/// Implemented for the integers, `String`, `Vec<u8>` and `uuid::Uuid`; `#[derive(ShardKey)]` makes it for
-/// enums without data, which say with `#[shard("name")]` on each variant where they live, and for newtypes.
+/// Implemented for the integers, `String`, `Vec<u8>` and `uuid::Uuid`. `#[derive(ShardKey)]` implements it for newtypes and
+/// for enums without data. An enum names the shard of each variant with `#[shard("name")]`, or of none: then the model places
+/// it, as with `#[shard_key(hash)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a shard key",
     label = "not a shard key",
@@ -23,6 +24,10 @@ pub trait ShardKey: Field {
     /// How a value is written in `#[shard_key(list(..))]` and `#[shard_key(range(..))]`:
     /// the integer itself, `&'static str` for text, [`NoLiteral`] where there is no way.
     type Literal;
+
+    /// Whether the type names the shard of each of its values ([`PlacedKey`]): then no model places it otherwise.
+    #[doc(hidden)]
+    const NAMES_SHARDS: bool = false;
 }
 
 /// A key type that says itself where each of its values lives: an enum with `#[derive(ShardKey)]`.

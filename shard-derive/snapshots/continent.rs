@@ -40,6 +40,11 @@ const _: () = {
         type Literal = &'static str;
     }
     #[automatically_derived]
+    impl Continent {
+        #[doc(hidden)]
+        pub const __NAMES_SHARDS: bool = true;
+    }
+    #[automatically_derived]
     impl __rt::PlacedKey for Continent {
         const ENTRIES: &'static [(__rt::Constant, &'static str)] = &[
             (__rt::Constant::Text("NorthAmerica"), "north_america"),

@@ -6,7 +6,6 @@ struct NewReport {
 }
 const _: () = {
     use ::shard_runtime as __rt;
-    #[automatically_derived]
     #[allow(dead_code)]
     impl Report {
         /// The column `id`.
@@ -66,25 +65,16 @@ const _: () = {
         ) -> __rt::Result<__rt::ShardSet> {
             __rt::__private::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
         }
-        fn normalize(&mut self) -> __rt::Result<()> {
-            __rt::__private::at_column(
-                <Self as __rt::Sharded>::TABLE,
-                0,
+        fn normalize(
+            &mut self,
+        ) -> ::core::result::Result<(), (usize, __rt::ValueError)> {
+            __rt::__private::first_error([
                 <i64 as __rt::Storable>::normalize(&mut self.id),
-            )?;
-            __rt::__private::at_column(
-                <Self as __rt::Sharded>::TABLE,
-                1,
                 <Parent<
                     WeatherLocation,
                 > as __rt::Storable>::normalize(&mut self.location),
-            )?;
-            __rt::__private::at_column(
-                <Self as __rt::Sharded>::TABLE,
-                2,
                 <f64 as __rt::Storable>::normalize(&mut self.temperature),
-            )?;
-            ::core::result::Result::Ok(())
+            ])
         }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
@@ -101,8 +91,8 @@ const _: () = {
                         WeatherLocation,
                     > as __rt::Storable>::column_value(&self.location),
                 )?
-                .push(<f64 as __rt::Storable>::column_value(&self.temperature))?;
-            ::core::result::Result::Ok(())
+                .push(<f64 as __rt::Storable>::column_value(&self.temperature))
+                .map(|_| ())
         }
     }
     #[automatically_derived]
@@ -113,7 +103,6 @@ const _: () = {
             self.location.id()
         }
     }
-    #[automatically_derived]
     impl __rt::Insert for NewReport {
         type Model = Report;
         fn into_model(
@@ -128,7 +117,7 @@ const _: () = {
         }
     }
     const _: () = ::core::assert!(
-        ::core::matches!(< i64 as __rt::Field > ::TYPE, __rt::ColumnType::Integer),
+        ::core::matches!(< i64 as __rt::Field > ::TYPE, __rt::ColumnType::Integer), "{}",
         "`#[id(auto)]` gives an integer, such as `i64`: change the field's type, or the kind of id",
     );
 };

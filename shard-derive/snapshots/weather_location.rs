@@ -6,7 +6,6 @@ struct NewWeatherLocation {
 }
 const _: () = {
     use ::shard_runtime as __rt;
-    #[automatically_derived]
     #[allow(dead_code)]
     impl WeatherLocation {
         /// The column `id`.
@@ -66,23 +65,14 @@ const _: () = {
         ) -> __rt::Result<__rt::ShardSet> {
             __rt::__private::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
         }
-        fn normalize(&mut self) -> __rt::Result<()> {
-            __rt::__private::at_column(
-                <Self as __rt::Sharded>::TABLE,
-                0,
+        fn normalize(
+            &mut self,
+        ) -> ::core::result::Result<(), (usize, __rt::ValueError)> {
+            __rt::__private::first_error([
                 <i64 as __rt::Storable>::normalize(&mut self.id),
-            )?;
-            __rt::__private::at_column(
-                <Self as __rt::Sharded>::TABLE,
-                1,
                 <Continent as __rt::Storable>::normalize(&mut self.continent),
-            )?;
-            __rt::__private::at_column(
-                <Self as __rt::Sharded>::TABLE,
-                2,
                 <String as __rt::Storable>::normalize(&mut self.city),
-            )?;
-            ::core::result::Result::Ok(())
+            ])
         }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
@@ -95,13 +85,12 @@ const _: () = {
             binder
                 .push(<i64 as __rt::Storable>::column_value(&self.id))?
                 .push(<Continent as __rt::Storable>::column_value(&self.continent))?
-                .push(<String as __rt::Storable>::column_value(&self.city))?;
-            ::core::result::Result::Ok(())
+                .push(<String as __rt::Storable>::column_value(&self.city))
+                .map(|_| ())
         }
     }
-    #[automatically_derived]
     impl __rt::UniqueId for WeatherLocation {}
-    #[automatically_derived]
+    impl __rt::SequenceId for WeatherLocation {}
     impl __rt::Insert for NewWeatherLocation {
         type Model = WeatherLocation;
         fn into_model(
@@ -116,7 +105,7 @@ const _: () = {
         }
     }
     const _: () = ::core::assert!(
-        ::core::matches!(< i64 as __rt::Field > ::TYPE, __rt::ColumnType::Integer),
+        ::core::matches!(< i64 as __rt::Field > ::TYPE, __rt::ColumnType::Integer), "{}",
         "`#[id(sequence)]` gives an integer, such as `i64`: change the field's type, or the kind of id",
     );
 };

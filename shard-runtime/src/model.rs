@@ -79,9 +79,9 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// nowhere.
     fn execute_chooser(predicate: &Predicate, shards: &Shards) -> Result<ShardSet>;
 
-    /// Replaces every column's value by the one that a read of the row returns.
+    /// Replaces every column's value by the one that a read of the row returns. The error has the number of its column.
     #[doc(hidden)]
-    fn normalize(&mut self) -> Result<()> {
+    fn normalize(&mut self) -> std::result::Result<(), (usize, ValueError)> {
         Ok(())
     }
 
@@ -226,7 +226,7 @@ pub trait KnownId: Sharded {}
     label = "has no sequence",
     note = "the cluster generates ids of models with `#[id(sequence)]`"
 )]
-pub trait SequenceId: Sharded {}
+pub trait SequenceId {}
 
 /// A model whose id alone decides its shard: children may hold the bare id.
 #[diagnostic::on_unimplemented(
@@ -390,6 +390,11 @@ pub(crate) fn size_of<T: Sharded>(row: &T) -> Result<usize> {
     let mut binder = Binder { values: Vec::new(), table: T::TABLE, taken: 0, bytes: 0, keeps: false };
     row.bind(&mut binder)?;
     Ok(binder.bytes)
+}
+
+/// Replaces every column's value by the one that a read of the row returns.
+pub(crate) fn normalize<T: Sharded>(row: &mut T) -> Result<()> {
+    row.normalize().map_err(|(column, error)| T::TABLE.error_at(column, error))
 }
 
 /// The values of a row's columns, in the table's order.

@@ -22,9 +22,20 @@ pub fn place_with<P: Sharded>(parent: &Parent<P>, shards: &Shards) -> Result<usi
     shards.place_of(parent.shard())
 }
 
-/// Names the table and the column in an error about the value in this column.
-pub fn at_column(table: &'static Table, column: usize, result: Result<(), ValueError>) -> Result<()> {
-    result.map_err(|error| table.error_at(column, error))
+/// The default of the constant that a key enum which names shards has as its own. The derive asks for it without a bound,
+/// so that a type which cannot be a key has one error.
+pub trait NamesNoShards {
+    const __NAMES_SHARDS: bool = false;
+}
+
+impl<T: ?Sized> NamesNoShards for T {}
+
+/// Returns the first error of a row's columns, with the column's number.
+pub fn first_error<const N: usize>(
+    columns: [Result<(), ValueError>; N],
+) -> std::result::Result<(), (usize, ValueError)> {
+    let numbered = columns.into_iter().enumerate();
+    { numbered }.try_for_each(|(number, column)| column.map_err(|error| (number, error)))
 }
 
 /// The shards to ask for an id that does not decide the shard.

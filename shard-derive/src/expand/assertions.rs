@@ -59,8 +59,15 @@ fn placed_types(model: &Model) -> Vec<TokenStream> {
                  variants"
             ),
         };
-        let names_shards = item_of(ty, "ShardKey", "NAMES_SHARDS");
-        quote_spanned!(way.span()=> ::core::assert!(!#names_shards, "{}", #message))
+        // The constant of the type's own is found before the trait's, which every type has: a type that cannot be a key
+        // has its error elsewhere.
+        quote_spanned! {way.span()=>
+            {
+                #[allow(unused_imports)]
+                use __rt::__private::NamesNoShards as _;
+                ::core::assert!(!<#ty>::__NAMES_SHARDS, "{}", #message)
+            }
+        }
     });
     placed.collect()
 }

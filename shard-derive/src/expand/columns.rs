@@ -32,7 +32,6 @@ pub(super) fn columns(model: &Model) -> TokenStream {
         }
     });
     quote! {
-        #[automatically_derived]
         #[allow(dead_code)]
         impl #ident {
             #(#columns)*

@@ -36,7 +36,6 @@ pub(super) fn insert(model: &Model) -> TokenStream {
     if model.id_kind == IdKind::Given {
         let next_id = next_id(model, &quote!(_));
         return quote! {
-            #[automatically_derived]
             impl __rt::Insert for #ident {
                 type Model = Self;
                 fn into_model(self, #next_id) -> __rt::Result<Self> {
@@ -55,7 +54,6 @@ pub(super) fn insert(model: &Model) -> TokenStream {
     });
     let taken = given(model).map(|Field { ident, .. }| quote!(#ident: self.#ident)).chain(version);
     quote! {
-        #[automatically_derived]
         impl __rt::Insert for #name {
             type Model = #ident;
             fn into_model(self, #next_id) -> __rt::Result<#ident> {

@@ -12,31 +12,26 @@ pub(super) fn relations(model: &Model) -> TokenStream {
     let child = child(model);
     let unique_id = (model.id_kind != IdKind::Auto).then(|| {
         quote! {
-            #[automatically_derived]
             impl __rt::UniqueId for #ident {}
         }
     });
     let id_is_key = model.id_is_key().then(|| {
         quote! {
-            #[automatically_derived]
             impl __rt::IdIsKey for #ident {}
         }
     });
     let known_id = matches!(model.id_kind, IdKind::Given | IdKind::Uuid).then(|| {
         quote! {
-            #[automatically_derived]
             impl __rt::KnownId for #ident {}
         }
     });
     let sequence_id = (model.id_kind == IdKind::Sequence).then(|| {
         quote! {
-            #[automatically_derived]
             impl __rt::SequenceId for #ident {}
         }
     });
     let reference = matches!(model.home, Home::Everywhere).then(|| {
         quote! {
-            #[automatically_derived]
             impl __rt::Reference for #ident {}
         }
     });

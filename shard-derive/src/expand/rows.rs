@@ -14,24 +14,22 @@ pub(super) fn rows(model: &Model) -> TokenStream {
     let version = version(model);
     let binds = model.fields.iter().map(|Field { ident, ty, .. }| {
         let value = item_of(ty, "Storable", "column_value");
-        quote!(.push(#value(&self.#ident))?)
+        quote!(.push(#value(&self.#ident)))
     });
-    let normalized = model.fields.iter().enumerate().map(|(place, Field { ident, ty, .. })| {
-        let (place, normalize) = (Literal::usize_unsuffixed(place), item_of(ty, "Storable", "normalize"));
-        quote!(__rt::__private::at_column(<Self as __rt::Sharded>::TABLE, #place, #normalize(&mut self.#ident))?;)
+    let normalized = model.fields.iter().map(|Field { ident, ty, .. }| {
+        let normalize = item_of(ty, "Storable", "normalize");
+        quote!(#normalize(&mut self.#ident))
     });
     quote! {
         #version
-        fn normalize(&mut self) -> __rt::Result<()> {
-            #(#normalized)*
-            ::core::result::Result::Ok(())
+        fn normalize(&mut self) -> ::core::result::Result<(), (usize, __rt::ValueError)> {
+            __rt::__private::first_error([#(#normalized),*])
         }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self { #(#loads),* })
         }
         fn bind<'a>(&'a self, binder: &mut __rt::Binder<'a>) -> __rt::Result<()> {
-            binder #(#binds)*;
-            ::core::result::Result::Ok(())
+            binder #(#binds)?*.map(|_| ())
         }
     }
 }

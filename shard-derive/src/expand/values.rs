@@ -108,9 +108,13 @@ fn key(value: &ValueType, variants: &[Variant]) -> TokenStream {
     // Without variants, or after a mistake in one, the other errors say enough.
     let names_shards = !entries.is_empty() || variants.is_empty();
     let names = names_shards.then(|| {
-        quote!(
-            const NAMES_SHARDS: bool = true;
-        )
+        quote! {
+            #[automatically_derived]
+            impl #ident {
+                #[doc(hidden)]
+                pub const __NAMES_SHARDS: bool = true;
+            }
+        }
     });
     let placed = names_shards.then(|| {
         quote! {
@@ -124,8 +128,8 @@ fn key(value: &ValueType, variants: &[Variant]) -> TokenStream {
         #[automatically_derived]
         impl __rt::ShardKey for #ident {
             type Literal = &'static str;
-            #names
         }
+        #names
         #placed
     }
 }

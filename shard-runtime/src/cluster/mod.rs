@@ -38,7 +38,7 @@ use crate::asynchronous::Threads;
 use crate::commit::{Decisions, Unfinished};
 use crate::driver::{Connection, Driver, Expected, Holder, Pool, Pooled};
 use crate::error::{Error, Result};
-use crate::model::{SequenceId, Table};
+use crate::model::{SequenceId, Sharded, Table};
 use crate::plan::Explain;
 use crate::query::Explainable;
 use crate::session::{Observer, Session};
@@ -249,7 +249,7 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::UnknownModel`](crate::ErrorKind::UnknownModel) if the cluster does not hold the model; those of the
     /// control database.
-    pub fn advance_ids<T: SequenceId>(&self, above: i64) -> Result<()> {
+    pub fn advance_ids<T: Sharded + SequenceId>(&self, above: i64) -> Result<()> {
         self.0.layout.model(T::TABLE)?;
         self.0.control.advance_ids(T::TABLE, above)
     }

@@ -24,10 +24,6 @@ pub trait ShardKey: Field {
     /// How a value is written in `#[shard_key(list(..))]` and `#[shard_key(range(..))]`:
     /// the integer itself, `&'static str` for text, [`NoLiteral`] where there is no way.
     type Literal;
-
-    /// Whether the type names the shard of each of its values ([`PlacedKey`]): then no model places it otherwise.
-    #[doc(hidden)]
-    const NAMES_SHARDS: bool = false;
 }
 
 /// A key type that says itself where each of its values lives: an enum with `#[derive(ShardKey)]`.

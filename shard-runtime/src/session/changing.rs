@@ -12,7 +12,7 @@ use super::version;
 use crate::commit::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lookup::Placed;
-use crate::model::{Binder, KeyColumns, Sharded, Table, values_of};
+use crate::model::{Binder, KeyColumns, Sharded, Table, normalize, values_of};
 use crate::shards::ShardSet;
 use crate::sql::{Param, TableSql};
 use crate::stored::{Stored, Unit};
@@ -47,7 +47,7 @@ impl Session {
         self.refuse_row_elsewhere::<T>(row.shard())?;
         let shard = self.cluster.shards().place_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
-        row.correct().normalize()?;
+        normalize(row.correct())?;
         let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
         let version = version::of::<T>(&before)?;
         let place = version.as_ref().map(|version| version.place);

@@ -60,7 +60,7 @@ use crate::cluster::Cluster;
 use crate::commit::Commit;
 use crate::driver::Holder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, Insert, SequenceId, Sharded, Table, size_of, values_of};
+use crate::model::{IdKind, Insert, SequenceId, Sharded, Table, normalize, size_of, values_of};
 use crate::query::{Locate, Query, Write};
 use crate::shards::{Shard, ShardSet};
 use crate::stored::Stored;
@@ -259,7 +259,7 @@ impl Session {
             Field::from_value(value).map_err(|error| table.error_at(table.id, error))
         };
         let mut row = new.into_model(&mut next_id)?;
-        row.normalize()?;
+        normalize(&mut row)?;
         let (shard, bytes) = self.home(&row)?;
         Ok(Placed { row: Stored::new(Arc::new(row), shard), model, bytes })
     }

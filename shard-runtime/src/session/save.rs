@@ -6,7 +6,7 @@ use super::entries::{Stays, id_value};
 use super::version::Version;
 use super::{Session, version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{KeyColumns, KnownId, values_of};
+use crate::model::{KeyColumns, KnownId, normalize, values_of};
 use crate::sql::{Param, TableSql};
 use crate::stored::Stored;
 use crate::value::{Field, Value};
@@ -49,7 +49,7 @@ impl Session {
 
     fn save_row<T: KnownId + Clone>(&mut self, mut row: T) -> Result<Stored<T>> {
         let table = T::TABLE;
-        row.normalize()?;
+        normalize(&mut row)?;
         let model = self.cluster.layout().model(table)?;
         let (shard, _) = self.home(&row)?;
         let mut row = Stored::new(Arc::new(row), shard);

@@ -151,7 +151,8 @@ fn operate(
         }
         7 => {
             let Some(mut row) = session.get::<Note>(note)? else { return nothing };
-            row.tag = Some(format!("u{note}"));
+            // The tag stays: it keeps a second row with this id from being added on another shard.
+            row.text = format!("seen by {id}");
             session.update(&mut row)?;
         }
         8 => {

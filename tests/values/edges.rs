@@ -369,7 +369,7 @@ impl Edges for Json {
             json!(f64::from_bits(1)),
             json!(0.1),
             json!(1.0 / 3.0),
-            json!(2.2250738585072011e-308),
+            json!(f64::from_bits(0x000f_ffff_ffff_ffff)),
             json!({}),
             json!([]),
             json!({"b": 1, "a": {"ß": [1, 1.5, null]}, "aa": [], "": {}}),
@@ -441,8 +441,6 @@ rows_of_every_type! {
     size maybe_size SIZE MAYBE_SIZE: Size,
     tenths maybe_tenths TENTHS MAYBE_TENTHS: Tenths,
 }
-
-pub(crate) use for_each_column;
 
 /// Every edge on every shard, each row with an id of its own.
 pub fn everything() -> Vec<Edge> {

@@ -4,7 +4,6 @@
 #[allow(dead_code)]
 #[path = "../suite/client.rs"]
 mod client;
-#[allow(dead_code)]
 #[path = "../postgres_server/mod.rs"]
 mod postgres_server;
 
@@ -14,6 +13,7 @@ mod postgres_server;
 mod backend;
 
 mod carried;
+#[macro_use]
 mod edges;
 mod matrix;
 mod panics;

@@ -65,7 +65,9 @@ fn placed_types(model: &Model) -> Vec<TokenStream> {
             {
                 #[allow(unused_imports)]
                 use __rt::__private::NamesNoShards as _;
-                ::core::assert!(!<#ty>::__NAMES_SHARDS, "{}", #message)
+                if <#ty>::__NAMES_SHARDS {
+                    ::core::panic!("{}", #message)
+                }
             }
         }
     });

@@ -283,7 +283,9 @@ fn r21_a_row_is_one_wherever_it_is_read(backend: &Backend) {
     assert_eq!(session.get::<Currency>("EUR".to_owned()).unwrap().unwrap().decimals, 3);
     session.reload(&mut c).unwrap();
     assert_eq!(c.decimals, 3);
-    session.delete(&a).unwrap();
+    // R59: the handle that was read before the change is stale.
+    assert_error(session.delete(&a), ErrorKind::Stale, &["EUR", "reload"]);
+    session.delete(&c).unwrap();
     assert!(session.get::<Currency>("EUR".to_owned()).unwrap().is_none());
     assert_error(session.update(&mut change(c, 4)), ErrorKind::NotFound, &["EUR"]);
     session.commit().unwrap();

@@ -104,6 +104,16 @@ pub(crate) fn has_no_descriptor(error: &std::io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(24 | 23))
 }
 
+/// A limit outside of the cluster that keeps it from opening one more connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    /// The process (or the machine) has no file descriptor left.
+    Descriptors,
+    /// The server accepts no more connections, or none of this role or database.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only servers have this limit"))]
+    ServerConnections,
+}
+
 /// An error: its kind, where it happened, and what the database said.
 pub struct Error(Box<Inner>);
 
@@ -116,6 +126,7 @@ struct Inner {
     unit: Option<String>,
     is_transient: bool,
     taken: Option<TakenValue>,
+    exhausted: Option<Exhausted>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -136,6 +147,7 @@ impl Error {
             unit: None,
             is_transient: false,
             taken: None,
+            exhausted: None,
             source: None,
         }))
     }
@@ -143,6 +155,17 @@ impl Error {
     pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Box::new(source));
         self
+    }
+
+    /// Records that a limit was met, so that the pool closes idle connections and tries again.
+    pub(crate) fn of_limit(mut self, exhausted: Option<Exhausted>) -> Self {
+        self.0.exhausted = exhausted;
+        self
+    }
+
+    /// The limit that was met.
+    pub(crate) fn exhausted(&self) -> Option<Exhausted> {
+        self.0.exhausted
     }
 
     /// Names the shard, unless a shard is named already.

@@ -442,6 +442,7 @@ mod shards;
 mod sql;
 mod stored;
 mod testing;
+mod transaction;
 mod value;
 mod verify;
 mod written;

@@ -30,6 +30,9 @@ pub struct Plan<'q> {
     pub(crate) steps: Vec<Step<'q>>,
     /// The statement that locks the rows of a reference table on the first shard, which all lock, if it is read on another.
     pub(crate) on_first: Option<Step<'q>>,
+    /// The statements that lock rows on servers before they are read, one server after the other: those of a read to write
+    /// that does not lock them in the order of their ids itself.
+    pub(crate) locks: Vec<Step<'q>>,
     /// Which of the table's columns the answers have, where they do not have them all.
     pub(crate) columns: Option<Vec<usize>>,
     /// How the shards' ordered answers become one.
@@ -76,7 +79,7 @@ impl<'q> Plan<'q> {
             Projection::Existence => Some("whether one of them has a row"),
             _ => None,
         };
-        let (limit, offset, bounds) = match projection {
+        let (limit, offset, merged) = match projection {
             Projection::Count => (several, 0, Bounds::default()),
             _ if shards.len() < 2 => (core.limit, core.offset, Bounds::default()),
             _ => (several, 0, Bounds { skip: core.offset, take: core.limit }),
@@ -90,27 +93,54 @@ impl<'q> Plan<'q> {
             Some(columns) => Projection::Columns { columns, distinct },
             None => projection,
         };
+        let bounded = limit.is_some() || offset > 0;
+        let finds_rows = projection != Projection::Count;
+        let is_one_row = shards.len() == 1 && limit == Some(1);
+        let locks_apart =
+            core.target.for_update && !is_one_row && (!order.is_empty() || (bounded && finds_rows));
         let begin = match core.begin(distinct_in)? {
             Some(cursor) => Some((cursor, layout.shards().named_shard(&cursor.shard)?.index())),
             None => None,
         };
-        let render = |shard: usize, site: &Site<'_>| {
-            let after = begin.map(|(cursor, place)| match distinct {
+        let after = |shard: usize| {
+            begin.map(|(cursor, place)| match distinct {
                 // A row that is equal to the cursor's is the cursor's, whatever shard has it.
                 true => After { cursor, order: &order, shard: Ordering::Less },
                 // The cursor's row of a reference table is here too, wherever that was read.
                 false if table.is_reference() => After { cursor, order: &core.order, shard: Ordering::Equal },
                 // A shard that comes before the cursor's has given its rows that are equal to the cursor's already.
                 false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
-            });
-            let bounds = (limit, offset);
-            let target = &core.target;
-            sql::select(site, target.condition(), projection, after, &order, bounds, target.for_update)
+            })
         };
-        let steps = steps(&core.target, &shards, layout, model, render)?;
-        let on_first = on_first(&core.target, &shards, layout, model, render)?;
-        let plan = Plan { on_first, ..Plan::new(&core.target, tables, steps) };
-        Ok(Plan { columns, order: merge, distinct, bounds, one_value, asks_nobody_by_limit, ..plan })
+        let (bounds, target) = ((limit, offset), &core.target);
+        let render = |shard: usize, site: &Site<'_>| {
+            let (condition, after) = (target.condition(), after(shard));
+            sql::select(site, condition, projection, after, &order, bounds, target.for_update)
+        };
+        let lock = |shard: usize, site: &Site<'_>| {
+            let bounds = if distinct { (None, 0) } else { bounds };
+            sql::lock(site, target.condition(), after(shard), &order, bounds)
+        };
+        let steps = steps(target, &shards, layout, model, render)?;
+        let (on_first, locks) = match locks_apart {
+            true => (
+                on_first(target, &shards, layout, model, lock)?,
+                locks(target, &shards, layout, model, lock)?,
+            ),
+            false => (on_first(target, &shards, layout, model, render)?, Vec::new()),
+        };
+        let plan = Plan::new(&core.target, tables, steps);
+        Ok(Plan {
+            on_first,
+            locks,
+            columns,
+            order: merge,
+            distinct,
+            bounds: merged,
+            one_value,
+            asks_nobody_by_limit,
+            ..plan
+        })
     }
 
     fn new(target: &'q Target, tables: Vec<&'static Table>, steps: Vec<Step<'q>>) -> Self {
@@ -119,6 +149,7 @@ impl<'q> Plan<'q> {
             tables,
             steps,
             on_first: None,
+            locks: Vec::new(),
             columns: None,
             order: Vec::new(),
             distinct: false,
@@ -342,6 +373,23 @@ fn on_first<'q>(
         return Ok(None);
     }
     Ok(steps(target, &ShardSet::one(0), layout, model, render)?.pop())
+}
+
+/// The statements that lock rows on those of the shards that lock rows one by one.
+fn locks<'q>(
+    target: &'q Target,
+    shards: &ShardSet,
+    layout: &Layout,
+    model: usize,
+    render: impl Fn(usize, &Site<'_>) -> Result<Statement<'q>>,
+) -> Result<Vec<Step<'q>>> {
+    let mut on_servers = Vec::new();
+    for &shard in shards.indexes() {
+        if layout.place(shard)?.dialect == Dialect::Postgres {
+            on_servers.push(shard);
+        }
+    }
+    steps(target, &on_servers.into_iter().collect(), layout, model, render)
 }
 
 /// One shard's share of a query's values. A pin wins over where a key belongs, but not over where a link

@@ -172,6 +172,7 @@ pub(crate) fn select<'q>(
         Lock::WhatIsMadeOfRows => {
             let mut locked = Writer::start(site, format!("WITH {from} AS (SELECT * FROM {}", site.sql.name));
             locked.conditions(predicate, after)?;
+            locked.order_by(&[by_id(site.table)]);
             locked.sql.push_str(&format!(" FOR UPDATE OF {from}) {}", writer.sql));
             writer = locked;
         }
@@ -182,6 +183,8 @@ pub(crate) fn select<'q>(
             writer.one_of_each_spelling(columns);
             writer.order_by(order);
         }
+        // Rows are locked in the order in which they are found.
+        _ if lock == Lock::Rows && order.is_empty() && !bounded => writer.order_by(&[by_id(site.table)]),
         _ => writer.order_by(order),
     }
     writer.bounds(limit, offset);
@@ -192,6 +195,36 @@ pub(crate) fn select<'q>(
         writer.sql.push_str(&format!(" FOR UPDATE OF {}", site.sql.plain));
     }
     Ok(writer.finish())
+}
+
+/// Locks the rows that a read to write finds on one shard of a server, by their ids: two sessions that lock some of the same
+/// rows in different orders would wait for each other. The rows of a page are those that the read would find now.
+pub(crate) fn lock<'q>(
+    site: &Site<'_>,
+    predicate: &'q Predicate,
+    after: Option<After<'_, 'q>>,
+    order: &[OrderBy],
+    (limit, offset): (Option<u64>, u64),
+) -> Result<Statement<'q>> {
+    let (from, id) = (&site.sql.name, site.table.columns.get(site.table.id));
+    let id = id.map_or_else(String::new, |column| quoted(column.name));
+    let mut writer = Writer::start(site, format!("SELECT {id} FROM {from}"));
+    writer.conditions(predicate, after)?;
+    let is_page = limit.is_some() || offset > 0;
+    match is_page {
+        true => writer.order_by(order),
+        false => writer.order_by(&[by_id(site.table)]),
+    }
+    writer.bounds(limit, offset);
+    if is_page {
+        writer.sql = format!("SELECT {id} FROM {from} WHERE {id} IN ({}) ORDER BY {id}", writer.sql);
+    }
+    writer.sql.push_str(&format!(" FOR UPDATE OF {}", site.sql.plain));
+    Ok(writer.finish())
+}
+
+fn by_id(table: &Table) -> OrderBy {
+    OrderBy { column: table.id, descending: false, nulls_first: true }
 }
 
 /// What keeps others from changing the rows that a select finds until the transaction ends.

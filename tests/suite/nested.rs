@@ -281,7 +281,8 @@ fn r38_a_transaction_gives_up(backend: &Backend) {
     });
     let Err(Wrong::There(error)) = never else { panic!("{never:?}") };
     assert_eq!((error.kind(), error.shard()), (ErrorKind::Busy, Some("asia")), "{error}");
-    assert_eq!(runs, 10);
+    // A retry begins with the locks that it needs: it runs the closure only if it gets them. A server has none to begin with.
+    assert_eq!(runs, if backend.is_postgres("asia") { 10 } else { 1 });
     holder.rollback();
     assert!(names(&mut cluster.session()).is_empty());
 }

@@ -102,7 +102,7 @@ impl Cluster {
 
     /// A connection that keeps others from committing to a database in which nothing is left to be done.
     fn lock(&self, holder: &Holder, database: usize) -> Result<Pooled> {
-        let connection = self.connect(holder, database, None)?;
+        let connection = self.connect(holder, database, None, None)?;
         loop {
             connection.begin(Transaction::Write)?;
             match self.heal(database, &*connection) {

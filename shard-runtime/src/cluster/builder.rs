@@ -27,6 +27,7 @@ use crate::model::{Models, Table};
 use crate::session::{Observer, StatementEvent};
 use crate::shards::{Shard, Shards};
 use crate::sql::{Dialect, Namespace};
+use crate::transaction::WriteLocks;
 
 /// What a cluster consists of: its shards, and how they are used.
 #[derive(Clone)]
@@ -113,8 +114,15 @@ impl Builder {
         self
     }
 
-    /// How long a session waits for a lock or a connection before it gives up with
-    /// [`ErrorKind::Busy`]; 5 seconds unless said.
+    /// Sets how long a session waits for a lock or a connection before it fails with [`ErrorKind::Busy`]. Default: 5
+    /// seconds.
+    ///
+    /// It is the longest wait, for other processes, for plain sessions and for servers. It is not waited for
+    /// - if sessions of this cluster handle wait for one another's SQLite databases: the youngest one fails at once;
+    /// - in the first tries of [`Cluster::transaction`]: with locks on several databases they wait 20 ms for a server's lock or
+    ///   a connection, and then take all locks again in the cluster's order.
+    ///
+    /// A session waits twice as long at most if it waits first for a session of this process and then for another process.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.sqlite.busy_timeout = timeout;
         self
@@ -128,14 +136,23 @@ impl Builder {
 
     /// How many connections the cluster's databases may have, all of them together: up to 10,000; 10 for each database
     /// unless said. A session holds one of each database that it uses, from its first statement there until its commit or
-    /// rollback; and it may come to use all of them, so that as many as there are databases are the least. A database may
-    /// have any number of them: what nobody uses is kept, and closed where another database needs its room.
+    /// rollback; and it may come to use all of them, so that as many as there are databases are the least.
     ///
-    /// A session that holds connections never waits for others that do and wait for it in turn: none is given away after
-    /// which no session could have one of every database. So with `n` connections to `d` databases `n / d` sessions that
-    /// use all of them can be under way at once, or `n - d + 1` that use one each. Who finds none waits as long as
-    /// [`busy_timeout`](Builder::busy_timeout) says. A session that waits for a database that does not answer has its
-    /// connections meanwhile, as one that waits for a lock has: where that may be many, say more.
+    /// Idle connections are kept. One is closed to make room for another database if that has none, if it has at least two
+    /// fewer, or if a session has waited for 20 ms and the connection has been idle for as long. Otherwise a session waits for
+    /// a connection of its own database. A thread that runs may overtake threads that wait for the same database, 64 times
+    /// in a row at most: to wake a thread takes longer than a short read.
+    ///
+    /// Sessions cannot deadlock on the pool: a connection is granted only if afterwards some session can still obtain one of
+    /// every database (the banker's algorithm), and sessions that hold connections come before new ones. So with `n`
+    /// connections to `d` databases `n / d` sessions that use all of them can be active at once, or `n - d + 1` that use one
+    /// each. Others wait up to the [`busy_timeout`](Builder::busy_timeout). A session that waits for a row's lock, or for a
+    /// database that does not answer, keeps its connections meanwhile: if there may be many of these, raise the limit.
+    ///
+    /// The limit is lower if the process cannot open descriptors enough (`ulimit -n`) when the cluster is opened: three
+    /// are counted for each database, and four for each further connection. If the process runs out of file descriptors, or a server of connections, idle
+    /// connections are closed and the session tries again until the busy timeout. Then it fails with [`ErrorKind::Busy`],
+    /// and the message names the limit.
     ///
     /// Beside them there is one connection to the control database and, for a moment, one more to a server that was lost in
     /// the middle of a commit over several, or on which a session waits for a lock: what was left prepared there is
@@ -298,6 +315,7 @@ impl Builder {
         let workers = Arc::new(Workers::new(layout.tables().count()));
         let check = identity_check(&layout, databases.len(), &control.cluster)?;
         let drivers = databases.iter().map(|database| Arc::clone(&database.driver)).collect();
+        let database_count = databases.len();
         let pool = Pool::new(drivers, first, connections, timeout, check);
         let sessions = match self.async_sessions {
             Some(sessions) => usize::try_from(sessions).unwrap_or(usize::MAX),
@@ -315,6 +333,7 @@ impl Builder {
             unfinished: Unfinished::default(),
             searches: Searches::new(sources.len()),
             pool,
+            write_locks: WriteLocks::new(database_count),
             timeout,
             workers,
             async_threads: Threads::new(sessions, timeout),

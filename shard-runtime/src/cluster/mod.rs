@@ -43,6 +43,8 @@ use crate::plan::Explain;
 use crate::query::Explainable;
 use crate::session::{Observer, Session};
 use crate::shards::{Shard, Shards};
+use crate::sql::Dialect;
+use crate::transaction::{Age, WriteLocks};
 
 /// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
 #[derive(Clone)]
@@ -65,6 +67,7 @@ struct Inner {
     unfinished: Unfinished,
     searches: Searches,
     pool: Arc<Pool>,
+    write_locks: Arc<WriteLocks>,
     timeout: Duration,
     workers: Arc<Workers>,
     async_threads: Threads,
@@ -205,6 +208,7 @@ impl Cluster {
         self.0.observer.as_ref()
     }
 
+    /// How long a session waits for a lock.
     pub(crate) fn busy_timeout(&self) -> Duration {
         self.0.timeout
     }
@@ -255,13 +259,25 @@ impl Cluster {
     }
 
     /// A connection to one of the databases, for who uses it as one with those that it has.
+    /// The wait for it may have a shorter limit than the busy timeout. Waiting and connecting end at the deadline.
     pub(crate) fn connect(
         &self,
         holder: &Holder,
         database: usize,
+        limit: Option<Duration>,
         deadline: Option<Instant>,
     ) -> Result<Pooled> {
-        self.0.pool.get(holder, database, deadline)
+        self.0.pool.get(holder, database, limit, deadline)
+    }
+
+    /// The age of a session that begins to write now.
+    pub(crate) fn age(&self) -> Age {
+        self.0.write_locks.age()
+    }
+
+    /// The write locks of SQLite databases; `None` if the database has locks of its own for each row.
+    pub(crate) fn write_locks(&self, database: usize) -> Option<&Arc<WriteLocks>> {
+        (self.dialect(database) == Dialect::Sqlite).then_some(&self.0.write_locks)
     }
 
     /// Makes a connection beside the pool, which is closed after use: for finishing a transaction that sessions may wait
@@ -277,7 +293,7 @@ impl Cluster {
         database: usize,
         run: impl FnOnce(&dyn Connection) -> Result<O>,
     ) -> Result<O> {
-        let connection = self.connect(holder, database, None)?;
+        let connection = self.connect(holder, database, None, None)?;
         let done = run(&*connection);
         connection.give_back();
         done

@@ -1,8 +1,9 @@
-//! How many connections may be in use at once, and who may have one more. Pure: nothing here waits.
+//! Bounds the connections in use so that sessions cannot deadlock on the pool (the banker's algorithm). Pure: nothing here
+//! waits.
 //!
-//! Who holds connections and waits for one more could wait for somebody who does the same, and both for ever. So nobody
-//! is given one after which that could come: there is always somebody who can have all that it may need, then (when that
-//! has given all back) somebody else, and so on to the last. What everybody may need is one connection of each database.
+//! A session that holds connections and waits for one more could wait for another that does the same. So a connection is
+//! granted only if afterwards some session can still obtain one of every database, then (after that has given all back)
+//! another one, and so on to the last.
 
 /// What is left of the connections that the databases of a cluster may have together.
 pub(super) struct Budget {
@@ -22,8 +23,32 @@ impl Budget {
         self.most
     }
 
-    pub(super) fn used(&self) -> usize {
+    /// Raises the limit.
+    pub(super) fn raise(&mut self, most: usize) {
+        self.most = self.most.max(most);
+    }
+
+    /// Lowers the limit as far as all holders can still end, and not below what one holder may need.
+    pub(super) fn lower(&mut self, most: usize) {
+        let before = self.most;
+        self.most = before.min(most.max(self.holders.len().saturating_sub(1)));
+        while self.most < before && !self.everybody_can_end() {
+            self.most += 1;
+        }
+    }
+
+    #[cfg(test)]
+    fn used(&self) -> usize {
         self.used
+    }
+
+    /// Whether a holder of so many may have one more.
+    pub(super) fn may_take(&mut self, held: usize) -> bool {
+        let may_take = self.take(held);
+        if may_take {
+            self.give_back(held + 1);
+        }
+        may_take
     }
 
     /// Takes one more for a holder of so many; whether it may have it.
@@ -92,6 +117,29 @@ mod tests {
             budget.give_back(held);
         }
         assert!(budget.take(1) && budget.take(2) && budget.take(3));
+    }
+
+    #[test]
+    fn a_lowered_limit_leaves_every_holder_a_way_to_end() {
+        let mut budget = Budget::new(12, 4);
+        // Three holders of two each: one of them needs two more.
+        for held in [0, 0, 0, 1, 1, 1] {
+            assert!(budget.take(held));
+        }
+        budget.lower(0);
+        assert_eq!((budget.most(), budget.take(0)), (8, false));
+        assert!(budget.take(2) && budget.take(3));
+        for held in [4, 3, 2, 1, 2, 1] {
+            budget.give_back(held);
+        }
+        budget.lower(5);
+        assert_eq!(budget.most(), 5);
+        budget.lower(0);
+        assert_eq!(budget.most(), 4, "what one holder may need");
+        budget.raise(3);
+        assert_eq!(budget.most(), 4);
+        budget.raise(6);
+        assert_eq!(budget.most(), 6);
     }
 
     #[test]

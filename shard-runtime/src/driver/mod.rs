@@ -3,6 +3,8 @@
 
 mod attached;
 mod budget;
+mod checkouts;
+mod descriptors;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -13,7 +15,8 @@ mod sqlite_file;
 mod sqlite_functions;
 
 pub(crate) use attached::{Attached, attach};
-pub(crate) use pool::{Check, Holder, Pool, Pooled};
+pub(crate) use checkouts::Holder;
+pub(crate) use pool::{Check, Pool, Pooled};
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::{Asked, Pooler, PostgresDriver, PostgresSource};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
@@ -164,6 +167,19 @@ pub(crate) trait Connection: Send {
     /// [`ErrorKind::Busy`]
     fn begin_without_waiting(&self) -> Result<()> {
         self.begin(Transaction::Write)
+    }
+
+    /// Ends each later wait for a row's or a table's lock after this time, until the transaction ends. Nothing to do for a
+    /// database that is locked as a whole when a transaction begins.
+    fn limit_lock_waits(&self, _limit: Duration) {}
+
+    /// Excludes other transactions over several databases that are tried again, until the transaction ends. Nothing to do
+    /// for a database that is locked as a whole when a transaction begins.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`]
+    fn lock_for_retry(&self, _key: &str) -> Result<()> {
+        Ok(())
     }
 
     fn commit(&self) -> Result<()>;

@@ -1,133 +1,212 @@
-//! The connections to all databases of a cluster: made when they are needed, kept, and closed where another database
-//! needs their room.
+//! The pool of connections to all databases of a cluster: opened on demand, kept, and closed when another database needs
+//! the room. [`checkouts`](super::checkouts) decides; this module waits and connects.
 
-use std::collections::VecDeque;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
-use super::{Connection, Driver, Mode};
+use super::checkouts::{COLD, Checkouts, Grant, Holder, Signal};
+use super::{Connection, Driver, Mode, descriptors};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long to wait before a database is connected to again that was locked, or had no connection left.
+/// The pause before a database is connected to again that was locked, or had no connection left.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// Looks at a new connection to the database at this place.
+/// How often a thread yields before it sleeps: threads that hold a connection return it as soon as they run.
+const YIELDS: usize = 4;
+
+/// The longest pause between two looks for a cold connection of another database.
+const LONGEST_LOOK: Duration = Duration::from_millis(320);
+
+/// How many descriptors a database's first connection needs: SQLite's database, WAL and shared memory; or a socket and its
+/// event loop.
+const FIRST_DESCRIPTORS: usize = 3;
+
+/// How many are counted for a further connection, which needs two or three: other code needs some, and SQLite closes a
+/// file's descriptors only with its last connection.
+const DESCRIPTORS: usize = 4;
+
+/// Checks a new connection to the database with this index.
 pub(crate) type Check = dyn Fn(usize, &dyn Connection) -> Result<()> + Send + Sync;
+
+/// A connection, and how often its server had been lost when it was made.
+struct Checked {
+    connection: Box<dyn Connection>,
+    losses: u64,
+}
 
 pub(crate) struct Pool {
     drivers: Vec<Arc<dyn Driver>>,
-    /// Is this still the database that it was?
+    /// Finds out whether a database was replaced by another one.
     check: Box<Check>,
     /// How long a session waits for a connection.
-    patience: Duration,
-    state: Mutex<State>,
-    given_back: Condvar,
+    acquire_timeout: Duration,
+    /// The configured limit. The process may have descriptors for fewer.
+    most: usize,
+    checkouts: Mutex<Checkouts<Checked, Arc<Turn>>>,
 }
 
-struct State {
-    budget: Budget,
-    /// Those of each database that nobody uses; the one that was used last comes last.
-    idle: Vec<VecDeque<Box<dyn Connection>>>,
-    /// How often each database's server was lost. A connection that was made before is not kept.
-    losses: Vec<u64>,
-}
-
-/// Who uses connections together, as a session does: it holds no more than one of each database. A clone is the same.
-#[derive(Clone, Default)]
-pub(crate) struct Holder(Arc<AtomicUsize>);
-
-/// A connection to one of the databases, its holder's own until it is given back; dropped without that, it is closed.
+/// A connection to one of the databases, its session's own until it is given back; dropped without that, it is closed.
 pub(crate) struct Pooled {
-    // Closed before somebody else may have its place.
+    // Closed before another session may have its room.
     connection: Box<dyn Connection>,
     slot: Slot,
 }
 
-/// A connection's place in the budget, free again when this is dropped.
+/// A checkout, taken back when this is dropped.
 struct Slot {
     pool: Arc<Pool>,
     holder: Holder,
     database: usize,
     /// How often the server had been lost when the connection was made.
     losses: u64,
-    /// The connection, where it is kept.
+    /// The connection, if it is kept.
     kept: Option<Box<dyn Connection>>,
 }
 
+/// Wakes one thread that waits.
+#[derive(Default)]
+struct Turn {
+    state: Mutex<TurnState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct TurnState {
+    grant: Option<Grant<Checked>>,
+    tries_again: bool,
+}
+
+impl Turn {
+    /// Waits for a signal; the grant, if it came with one.
+    fn wait(&self, timeout: Duration) -> Option<Grant<Checked>> {
+        let state = self.lock();
+        let is_quiet = |state: &mut TurnState| state.grant.is_none() && !state.tries_again;
+        let woken = self.changed.wait_timeout_while(state, timeout, is_quiet);
+        let mut state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        state.tries_again = false;
+        state.grant.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TurnState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the threads that were signalled, after the pool's lock was released.
+fn send(signals: Vec<Signal<Checked, Arc<Turn>>>) {
+    for (turn, grant) in signals {
+        let mut state = turn.lock();
+        match grant {
+            Some(grant) => state.grant = Some(grant),
+            None => state.tries_again = true,
+        }
+        drop(state);
+        turn.changed.notify_one();
+    }
+}
+
 impl Pool {
-    /// A pool of no more than so many connections, with those that have been made.
+    /// A pool of at most so many connections, or those that the process has descriptors for, with those that are open
+    /// already.
     pub(crate) fn new(
         drivers: Vec<Arc<dyn Driver>>,
         made: Vec<Option<Box<dyn Connection>>>,
         most: usize,
-        patience: Duration,
+        acquire_timeout: Duration,
         check: Box<Check>,
     ) -> Arc<Self> {
-        let budget = Budget::new(most, drivers.len());
-        let idle = made.into_iter().map(|made| made.into_iter().collect()).collect();
-        let losses = vec![0; drivers.len()];
-        let state = Mutex::new(State { budget, idle, losses });
-        Arc::new(Pool { drivers, check, patience, state, given_back: Condvar::new() })
+        let checked = |connection| Checked { connection, losses: 0 };
+        let made = made.into_iter().map(|made| made.map(checked)).collect();
+        let most = most.max(drivers.len());
+        let left = descriptors::left().map_or(usize::MAX, |left| {
+            let further = left.saturating_sub(drivers.len() * FIRST_DESCRIPTORS) / DESCRIPTORS;
+            drivers.len().saturating_add(further)
+        });
+        let checkouts = Mutex::new(Checkouts::new(most.min(left), made, Instant::now()));
+        Arc::new(Pool { drivers, check, acquire_timeout, most, checkouts })
     }
 
-    /// Returns a connection of this holder's own. Waiting for it, and making it, ends at the deadline.
+    /// Checks out a connection, within the acquire timeout or a shorter limit. Waiting for it, and making it, ends at the
+    /// deadline.
     ///
     /// # Errors
-    /// Those of connecting; [`ErrorKind::Busy`] if no connection became free for too long, [`ErrorKind::TimedOut`] at the
+    /// The reason why connecting failed; [`ErrorKind::Busy`] if the wait has taken too long, [`ErrorKind::TimedOut`] at the
     /// deadline.
     pub(crate) fn get(
         self: &Arc<Self>,
         holder: &Holder,
         database: usize,
+        limit: Option<Duration>,
         deadline: Option<Instant>,
     ) -> Result<Pooled> {
-        let (mut slot, mut idle) = self.take_slot(holder, database, deadline)?;
-        let mut began = None;
+        let timeout = limit.map_or(self.acquire_timeout, |limit| limit.min(self.acquire_timeout));
+        let (mut began, mut refused) = (None, None);
         loop {
-            match idle {
-                Some(connection) if connection.is_usable() => return Ok(Pooled { connection, slot }),
-                // It was lost while nobody used it.
-                Some(lost) => drop(lost),
-                None => match self.make_room_and_connect(database, deadline) {
-                    Err(error)
-                        if error.kind() == ErrorKind::Busy
-                            && deadline.is_none_or(|deadline| Instant::now() < deadline)
-                            && began.get_or_insert_with(Instant::now).elapsed() < self.patience =>
-                    {
-                        std::thread::sleep(TRY_AGAIN);
+            let taken = self.take_slot(holder, database, timeout, deadline, &mut began);
+            let (mut slot, grant) = taken.map_err(|timed_out| match timed_out.kind() {
+                // The limit outside is the reason for the wait.
+                ErrorKind::Busy => refused.take().unwrap_or(timed_out),
+                _ => timed_out,
+            })?;
+            let granted = Instant::now();
+            let mut idle = match grant {
+                Grant::Idle(idle) => Some(idle),
+                Grant::Connect { evicted } => {
+                    drop(evicted);
+                    None
+                }
+            };
+            let error = loop {
+                match idle.take() {
+                    Some(Checked { connection, losses }) if connection.is_usable() => {
+                        slot.losses = losses;
+                        return Ok(Pooled { connection, slot });
                     }
-                    Err(error) => {
+                    // It was lost while it was idle.
+                    Some(lost) => drop(lost),
+                    None => {
+                        slot.losses = self.lock().losses(database);
+                        let error = match self.connect_until(database, true, deadline) {
+                            Ok(connection) => return Ok(Pooled { connection, slot }),
+                            Err(error) => error,
+                        };
                         if error.kind() == ErrorKind::ConnectionLost {
                             self.lose(database, slot.losses);
                         }
-                        return Err(error);
+                        let is_over = began.get_or_insert_with(Instant::now).elapsed() >= timeout
+                            || deadline.is_some_and(|deadline| deadline <= Instant::now());
+                        if error.kind() != ErrorKind::Busy || is_over {
+                            return Err(error);
+                        }
+                        if error.exhausted().is_some() {
+                            break error;
+                        }
+                        // Another process has locked the database while it was connected to.
+                        thread::sleep(TRY_AGAIN);
                     }
-                    Ok(connection) => return Ok(Pooled { connection, slot }),
-                },
+                }
+                idle = self.lock().replace(database);
+            };
+            let Some(exhausted) = error.exhausted() else { return Err(error) };
+            let evicted = self.lock().run_out(exhausted, database, granted, Instant::now());
+            let helps = !evicted.is_empty();
+            drop((evicted, slot));
+            refused = Some(error);
+            if !helps {
+                thread::sleep(TRY_AGAIN);
             }
-            let mut state = self.lock();
-            slot.losses = state.losses(database);
-            idle = state.take_idle(database);
         }
     }
 
     /// Closes the connections to a database whose server was lost: idle ones now, those in use when they are given back.
     /// A loss that was seen on a connection of before the last loss is not another one.
     fn lose(&self, database: usize, losses: u64) {
-        let mut state = self.lock();
-        let closed = match state.losses.get_mut(database).filter(|known| **known == losses) {
-            Some(known) => {
-                *known += 1;
-                state.idle.get_mut(database).map(std::mem::take)
-            }
-            None => None,
-        };
-        // Not while the others wait for the lock.
-        drop(state);
+        let (closed, signals) = self.lock().lose(database, losses, Instant::now());
+        // Not while other threads wait for the lock.
         drop(closed);
+        send(signals);
     }
 
     /// Makes a connection that is not counted: for what must not wait for other sessions. `waits` says whether it waits
@@ -162,78 +241,82 @@ impl Pool {
         Ok(connection)
     }
 
-    /// Closes what nobody uses and is too many beside a new one.
-    fn make_room_and_connect(
-        &self,
-        database: usize,
-        deadline: Option<Instant>,
-    ) -> Result<Box<dyn Connection>> {
-        // Not while the others wait for the lock.
-        let closed = self.lock().take_surplus();
-        drop(closed);
-        self.connect_until(database, true, deadline)
-    }
-
-    /// A place in the budget, and a connection for it where there is one that nobody uses.
+    /// Waits for a checkout.
     fn take_slot(
         self: &Arc<Self>,
         holder: &Holder,
         database: usize,
+        timeout: Duration,
         deadline: Option<Instant>,
-    ) -> Result<(Slot, Option<Box<dyn Connection>>)> {
-        let mut state = self.lock();
-        let mut began = None;
-        loop {
-            if state.budget.take(holder.0.load(Ordering::Relaxed)) {
-                holder.0.fetch_add(1, Ordering::Relaxed);
-                let (idle, losses) = (state.take_idle(database), state.losses(database));
-                drop(state);
-                let (pool, holder) = (Arc::clone(self), holder.clone());
-                return Ok((Slot { pool, holder, database, losses, kept: None }, idle));
+        began: &mut Option<Instant>,
+    ) -> Result<(Slot, Grant<Checked>)> {
+        let slot =
+            || Slot { pool: Arc::clone(self), holder: holder.clone(), database, losses: 0, kept: None };
+        let mut now = Instant::now();
+        for _ in 0..YIELDS {
+            if let Some(grant) = self.lock().take(holder, database, now) {
+                return Ok((slot(), grant));
             }
-            let waited = began.get_or_insert_with(Instant::now).elapsed();
-            let Some(rest) = self.patience.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
-                let said = format!(
-                    "the cluster's {} connections have been in use for {waited:.1?}, or kept for sessions that hold \
-                     some and may need more",
-                    state.budget.most()
-                );
-                return Err(Error::new(ErrorKind::Busy, said));
-            };
-            let until_deadline =
-                deadline.map_or(rest, |deadline| deadline.saturating_duration_since(Instant::now()));
-            if until_deadline.is_zero() {
+            thread::yield_now();
+        }
+        let turn = Arc::new(Turn::default());
+        let mut checkouts = self.lock();
+        if let Some(grant) = checkouts.take(holder, database, now) {
+            return Ok((slot(), grant));
+        }
+        let ticket = checkouts.wait(holder, database, Arc::clone(&turn), now);
+        drop(checkouts);
+        let end = *began.get_or_insert(now) + timeout;
+        let end = deadline.map_or(end, |deadline| deadline.min(end));
+        // A short timeout leaves time for the look at cold connections, too.
+        let mut look = COLD.min(timeout / 4);
+        loop {
+            let rest = end.saturating_duration_since(now);
+            if let Some(grant) = turn.wait(rest.min(look)) {
+                return Ok((slot(), grant));
+            }
+            now = Instant::now();
+            let (grant, signals) = self.lock().try_again(ticket, now);
+            send(signals);
+            if let Some(grant) = grant {
+                return Ok((slot(), grant));
+            }
+            look = (look * 2).clamp(COLD, LONGEST_LOOK);
+            if now < end {
+                continue;
+            }
+            let (has_left, signals) = self.lock().leave(ticket, now);
+            send(signals);
+            if !has_left {
+                // It was granted at the last moment; the signal is on its way.
+                while now < end + timeout.max(TRY_AGAIN) {
+                    if let Some(grant) = turn.wait(TRY_AGAIN) {
+                        return Ok((slot(), grant));
+                    }
+                    now = Instant::now();
+                }
+            }
+            let waited = began.map_or(Duration::ZERO, |began| began.elapsed());
+            if deadline.is_some_and(|deadline| deadline <= now) {
                 let said =
-                    format!("the session's timeout was over after {waited:.1?} of waiting for a connection");
+                    format!("the session's timeout ended after {waited:.1?} of waiting for a connection");
                 return Err(Error::new(ErrorKind::TimedOut, said));
             }
-            let rest = rest.min(until_deadline);
-            let woken = self.given_back.wait_timeout(state, rest);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            let most = self.lock().most();
+            let raise = match most < self.most {
+                true => "the process's limit of file descriptors (`ulimit -n`)",
+                false => "`connections`",
+            };
+            let said = format!(
+                "timed out after {waited:.1?} waiting for a connection (limit: {most} connections): commit, roll back or \
+                 drop sessions that have finished reading, or raise {raise}"
+            );
+            return Err(Error::new(ErrorKind::Busy, said));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn losses(&self, database: usize) -> u64 {
-        self.losses.get(database).copied().unwrap_or_default()
-    }
-
-    fn take_idle(&mut self, database: usize) -> Option<Box<dyn Connection>> {
-        self.idle.get_mut(database)?.pop_back()
-    }
-
-    /// Connections that nobody uses, as many as there are too many in all: of the databases that have most of them those
-    /// that nobody has used for longest.
-    fn take_surplus(&mut self) -> Vec<Box<dyn Connection>> {
-        let idle: usize = self.idle.iter().map(VecDeque::len).sum();
-        let surplus = (self.budget.used() + idle).saturating_sub(self.budget.most());
-        let oldest = |_| self.idle.iter_mut().max_by_key(|idle| idle.len())?.pop_front();
-        (0..surplus.min(idle)).filter_map(oldest).collect()
+    fn lock(&self) -> MutexGuard<'_, Checkouts<Checked, Arc<Turn>>> {
+        self.checkouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -248,7 +331,7 @@ impl Pooled {
         }
         match is_usable {
             true => slot.kept = Some(connection),
-            // Before somebody else may have its place.
+            // Before another session may have its room.
             false => drop(connection),
         }
     }
@@ -264,18 +347,14 @@ impl Deref for Pooled {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.pool.lock();
-        let held = self.holder.0.fetch_sub(1, Ordering::Relaxed);
-        state.budget.give_back(held);
-        let is_of_before = state.losses(self.database) != self.losses;
-        let mut closed = None;
-        match (self.kept.take(), state.idle.get_mut(self.database)) {
-            (Some(kept), Some(idle)) if !is_of_before => idle.push_back(kept),
-            (kept, _) => closed = kept,
-        }
-        drop(state);
+        let losses = self.losses;
+        let kept = self.kept.take().map(|connection| Checked { connection, losses });
+        let mut checkouts = self.pool.lock();
+        let is_of_before = checkouts.losses(self.database) != losses;
+        let (closed, kept) = if is_of_before { (kept, None) } else { (None, kept) };
+        let signals = checkouts.check_in(&self.holder, self.database, kept, Instant::now());
+        drop(checkouts);
         drop(closed);
-        // One of those who wait may go on now, and only it knows that.
-        self.pool.given_back.notify_all();
+        send(signals);
     }
 }

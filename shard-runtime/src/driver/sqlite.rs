@@ -96,6 +96,7 @@ impl SqliteDriver {
         rusqlite::Connection::open_with_flags(path, flags).map_err(|error| {
             let error = from_sqlite(error);
             Error::new(error.kind(), format!("{} cannot be opened: {error}", path.display()))
+                .of_limit(error.exhausted())
                 .with_source(error)
         })
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::ffi;
 
-use crate::error::{Error, ErrorKind, TOO_MANY_FILES, has_no_descriptor};
+use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
 use crate::sql::OUT_OF_RANGE;
 
 /// What SQLite says, as one of our kinds.
@@ -15,7 +15,8 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
         other => (ffi::SQLITE_ERROR, other.to_string()),
     };
     if code & 0xff == ffi::SQLITE_CANTOPEN && is_out_of_descriptors() {
-        return Error::new(ErrorKind::Busy, TOO_MANY_FILES).with_source(error);
+        let limit = Some(Exhausted::Descriptors);
+        return Error::new(ErrorKind::Busy, TOO_MANY_FILES).of_limit(limit).with_source(error);
     }
     let kind = kind_of(&error).unwrap_or(match code {
         ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {

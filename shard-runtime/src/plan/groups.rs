@@ -1,7 +1,7 @@
 //! Groups as shards are asked for them. Where each group is of one shard, that shard does all of it that it does
 //! exactly as the merge would: conditions, order, limit.
 
-use super::{MergeBy, Plan, Projection, on_first, steps, tables, tells_shards_apart};
+use super::{MergeBy, Plan, Projection, locks, on_first, steps, tables, tells_shards_apart};
 use crate::cluster::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Table;
@@ -73,9 +73,17 @@ impl<'q> Plan<'q> {
             let target = &select.target;
             sql::select(site, target.condition(), projection, None, &[], bounds, target.for_update)
         };
+        let lock =
+            |_: usize, site: &Site<'_>| sql::lock(site, select.target.condition(), None, &[], (None, 0));
         let steps = steps(&select.target, &shards, layout, model, render)?;
+        let merge: Vec<MergeBy> = order.iter().filter_map(|by| merged(table, by, keys, &measures)).collect();
+        // Answers that are merged are asked for at the same time, and so lock rows on several servers at the same time.
+        let locks_apart = select.target.for_update && steps.len() > 1 && !merge.is_empty();
         let on_first = on_first(&select.target, &shards, layout, model, render)?;
-        let merge = order.iter().filter_map(|by| merged(table, by, keys, &measures)).collect();
+        let locks = match locks_apart {
+            true => locks(&select.target, &shards, layout, model, lock)?,
+            false => Vec::new(),
+        };
         let plan = Plan { on_first, ..Plan::new(&select.target, tables, steps) };
         let one_value = keys.is_empty().then_some("one value from all");
         let grouping = Grouping {
@@ -86,6 +94,7 @@ impl<'q> Plan<'q> {
             is_unordered: !is_answers_order,
         };
         Ok(Plan {
+            locks,
             columns: Some(keys.clone()),
             order: merge,
             grouping,

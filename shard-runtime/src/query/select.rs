@@ -284,10 +284,13 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         self
     }
 
-    /// Reads to write: the session begins to write on every shard that it asks, before it reads there, and nobody else
-    /// changes these rows until it commits or rolls back. So what is computed from the rows and written back loses nothing
-    /// that others wrote. Who comes second waits, for as long as [`Builder::busy_timeout`](crate::Builder::busy_timeout)
-    /// says.
+    /// Reads to write: the session begins to write on every shard that it asks, before it reads there, and no other session
+    /// changes these rows until it commits or rolls back. So a value that is computed from the rows and written back loses
+    /// no change of another session. The second session waits, up to the
+    /// [`Builder::busy_timeout`](crate::Builder::busy_timeout).
+    ///
+    /// Locks are taken in one order, whatever the query's own: shard by shard in the cluster's order, and on servers row by
+    /// row by their ids. So two of these reads do not deadlock. Several servers are therefore locked one after the other.
     ///
     /// SQLite locks a database as a whole, so this is the write transaction that an update would begin (`BEGIN
     /// IMMEDIATE`), only earlier. PostgreSQL locks the rows that are found (`FOR UPDATE`), also those that a count or an

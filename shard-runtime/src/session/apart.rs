@@ -196,7 +196,7 @@ impl Errand {
         } = self;
         let ready = match connection {
             None if !begins => Err(Error::new(ErrorKind::ConnectionLost, "the session's connection is gone")),
-            None => cluster.connect(&holder, database, Some(deadline)),
+            None => cluster.connect(&holder, database, None, Some(deadline)),
             Some(connection) => Ok(connection),
         };
         let ready = ready.and_then(|connection| {

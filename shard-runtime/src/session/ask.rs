@@ -32,13 +32,23 @@ pub(super) struct Reading<'p> {
     pub(super) named: bool,
     /// Whether workers are known to be worth waking.
     pub(super) is_slow: bool,
+    /// Whether one shard is asked after the other, in the cluster's order, because the statements lock rows.
+    pub(super) in_turn: bool,
 }
 
 impl Reading<'_> {
     /// The whole answers, one after the other.
     pub(super) fn whole(table: &'static Table) -> Self {
         let (order, bounds) = (&[], Bounds::default());
-        Reading { table: Some(table), order, distinct: false, bounds, named: false, is_slow: false }
+        Reading {
+            table: Some(table),
+            order,
+            distinct: false,
+            bounds,
+            named: false,
+            is_slow: false,
+            in_turn: false,
+        }
     }
 
     /// Whether the first shards may have rows enough.
@@ -246,6 +256,16 @@ impl Session {
         &mut self,
         steps: &[Step<'_>],
         reading: Reading<'_>,
+        visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        self.ask_some(steps.iter().collect(), reading, visit)
+    }
+
+    /// The same for some of a plan's statements.
+    pub(super) fn ask_some(
+        &mut self,
+        steps: Vec<&Step<'_>>,
+        reading: Reading<'_>,
         mut visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         self.bounded(|session| {
@@ -257,11 +277,10 @@ impl Session {
 
     fn ask_bounded(
         &mut self,
-        steps: &[Step<'_>],
+        mut steps: Vec<&Step<'_>>,
         reading: Reading<'_>,
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut steps: Vec<&Step<'_>> = steps.iter().collect();
         if let Some(deadline) = self.reads_apart(&steps) {
             return self.ask_apart(&steps, reading, deadline, visit);
         }
@@ -273,9 +292,10 @@ impl Session {
         }
         let Some(first) = steps.first() else { return Ok(()) };
         let several = steps.len() > 1;
-        let wakes = several && (reading.is_slow || self.is_worth_waking(first, reading));
+        let at_once = several && !reading.in_turn;
+        let wakes = at_once && (reading.is_slow || self.is_worth_waking(first, reading));
         // Without an order, one answer follows the other.
-        let merges = !reading.order.is_empty() || (several && !wakes && self.answer_later(&steps, reading));
+        let merges = !reading.order.is_empty() || (at_once && !wakes && self.answer_later(&steps, reading));
         let at_once = wakes || merges;
         if at_once {
             let mut ready = Vec::with_capacity(steps.len());
@@ -508,21 +528,24 @@ impl Session {
     /// answer does without it.
     pub(super) fn is_ready(&mut self, shard: usize, table: Option<&'static Table>) -> Result<bool> {
         let database = self.cluster.layout().place(shard)?.database;
+        let waits = self.waits(database);
         let (Some(link), Some(handle)) = (self.links.get_mut(database), self.cluster.shards().at(shard))
         else {
             return Ok(false);
         };
         let begun = match self.deadline {
-            None => link.read(&self.cluster, &self.holder, database, None),
+            None => link.read(&self.cluster, &self.holder, database, waits),
             Some(deadline) if deadline <= Instant::now() => Err(Error::new(
                 ErrorKind::TimedOut,
                 "the session's timeout was over before the shard was asked",
             )),
-            Some(deadline) => link.read(&self.cluster, &self.holder, database, Some(deadline)).map(|()| {
-                if let Some(connection) = link.connection() {
-                    connection.set_deadline(Some(deadline));
-                }
-            }),
+            Some(deadline) => {
+                link.read(&self.cluster, &self.holder, database, waits.until(deadline)).map(|()| {
+                    if let Some(connection) = link.connection() {
+                        connection.set_deadline(Some(deadline));
+                    }
+                })
+            }
         };
         let begun = begun.and_then(|()| match (&self.leaving, link.connection()) {
             (Some(leaving), Some(connection)) if !leaving.begin(connection) => {

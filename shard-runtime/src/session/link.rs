@@ -1,6 +1,6 @@
 //! A session's connection to one database, and the transaction it is in.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, Written};
 use crate::commit::Redo;
@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 use crate::sql::Dialect;
 use crate::stored::Unit;
+use crate::transaction::{Age, WriteLock};
 
 /// Marks the point that a statement which fails is undone to.
 const SAVEPOINT: &str = "sharded_statement";
@@ -19,6 +20,8 @@ const SAVEPOINT: &str = "sharded_statement";
 pub(super) struct Link {
     connection: Option<Pooled>,
     transaction: Option<Transaction>,
+    /// The turn among the sessions of this process, while this one writes a SQLite database.
+    lock: Option<WriteLock>,
     /// The shards of this database that were written in this transaction.
     pub(super) written: ShardSet,
     /// What was done in this transaction, where it may have to be done again: see [`commit`](crate::commit).
@@ -32,6 +35,22 @@ pub(super) struct Link {
     number: Option<Written>,
 }
 
+/// How long a session waits at most, if not for the whole busy timeout.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Waits {
+    pub(super) for_a_connection: Option<Duration>,
+    /// For the write lock of a SQLite database.
+    pub(super) for_a_file: Option<Duration>,
+    /// The end of waiting for a connection, and of connecting.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Waits {
+    pub(super) fn until(self, deadline: Instant) -> Self {
+        Waits { deadline: Some(deadline), ..self }
+    }
+}
+
 impl Link {
     /// A connection inside a transaction that may read. A session that writes reads in its write transaction.
     /// Connecting ends at the deadline.
@@ -40,32 +59,54 @@ impl Link {
         cluster: &Cluster,
         holder: &Holder,
         database: usize,
-        deadline: Option<Instant>,
+        waits: Waits,
     ) -> Result<()> {
         if self.transaction.is_none() {
-            self.connected(cluster, holder, database, deadline)?.begin(Transaction::Read)?;
+            self.connected(cluster, holder, database, waits)?.begin(Transaction::Read)?;
             self.transaction = Some(Transaction::Read);
         }
         Ok(())
     }
 
+    /// A connection, without a transaction.
+    pub(super) fn reserve(&mut self, cluster: &Cluster, holder: &Holder, database: usize) -> Result<()> {
+        self.connected(cluster, holder, database, Waits::default()).map(drop)
+    }
+
     /// A connection inside a transaction that may write. A read transaction is ended first: it could not
     /// become one that writes once somebody else has written.
     /// `locked` are the databases that the session may write already.
+    ///
+    /// While it waits for other sessions of this process it holds no connection to this database: these could be needed by
+    /// the session that it waits for.
     pub(super) fn write(
         &mut self,
         cluster: &Cluster,
         holder: &Holder,
         database: usize,
         locked: &[usize],
+        age: Age,
+        waits: Waits,
     ) -> Result<()> {
         if self.may_write() {
             return Ok(());
         }
         if self.transaction.take().is_some() {
-            self.connected(cluster, holder, database, None)?.commit()?;
+            self.connected(cluster, holder, database, waits)?.commit()?;
         }
-        let connection = self.connected(cluster, holder, database, None)?;
+        let lock = match cluster.write_locks(database) {
+            None => None,
+            Some(locks) => Some(match locks.try_acquire(age, database) {
+                Some(lock) => lock,
+                None => {
+                    self.connection.take().into_iter().for_each(Pooled::give_back);
+                    let timeout = cluster.busy_timeout();
+                    let timeout = waits.for_a_file.map_or(timeout, |limit| limit.min(timeout));
+                    locks.acquire(age, database, timeout)?
+                }
+            }),
+        };
+        let connection = self.connected(cluster, holder, database, waits)?;
         cluster.begin_to_write(database, connection, locked);
         connection.begin(Transaction::Write)?;
         let begun =
@@ -75,6 +116,7 @@ impl Link {
         })?;
         self.number = number;
         self.transaction = Some(Transaction::Write);
+        self.lock = lock;
         self.redo = cluster.is_recorded(database).then(Redo::default);
         self.units = vec![Unit::default()];
         Ok(())
@@ -98,7 +140,7 @@ impl Link {
         cluster: &Cluster,
         holder: &Holder,
         database: usize,
-        deadline: Option<Instant>,
+        waits: Waits,
     ) -> Result<&dyn Connection> {
         let kept = match self.connection.take() {
             // One on which a transaction could not be begun because its server is lost.
@@ -110,7 +152,7 @@ impl Link {
         };
         let connection = match kept {
             Some(connection) => connection,
-            None => cluster.connect(holder, database, deadline)?,
+            None => cluster.connect(holder, database, waits.for_a_connection, waits.deadline)?,
         };
         Ok(&**self.connection.insert(connection))
     }
@@ -201,7 +243,7 @@ impl Link {
     /// After the transaction was committed, or was not: where it was, the connection is given back.
     pub(super) fn has_committed(&mut self, committed: Result<()>) -> Result<()> {
         if committed.is_ok() {
-            let Link { connection, units, number, .. } = std::mem::take(self);
+            let Link { connection, units, number, lock, .. } = std::mem::take(self);
             units.iter().for_each(Unit::keep);
             if let Some(connection) = connection {
                 if let Some(number) = number {
@@ -209,6 +251,8 @@ impl Link {
                 }
                 connection.give_back();
             }
+            // After the transaction, which the next session would wait for.
+            drop(lock);
         }
         committed
     }
@@ -245,7 +289,7 @@ impl Link {
     }
 
     fn end(&mut self) -> Vec<Unit> {
-        let Link { connection, transaction, units, .. } = std::mem::take(self);
+        let Link { connection, transaction, units, lock, .. } = std::mem::take(self);
         if let Some(connection) = connection {
             if transaction.is_some() {
                 // Where this fails, the connection is closed, and with it the transaction.
@@ -253,6 +297,7 @@ impl Link {
             }
             connection.give_back();
         }
+        drop(lock);
         units
     }
 }

@@ -36,6 +36,7 @@ mod version;
 mod write;
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +65,7 @@ use crate::model::{IdKind, Insert, SequenceId, Sharded, Table, normalize, size_o
 use crate::query::{Locate, Query, Write};
 use crate::shards::{Shard, ShardSet};
 use crate::stored::Stored;
+use crate::transaction::Age;
 use crate::value::{Field, Value};
 
 /// A unit of work. Rows are added to it, read and changed through it, and all of it is committed or rolled
@@ -106,13 +108,22 @@ pub struct Session {
     depth: usize,
     /// Whether what fails now is undone together with what came before it, by who adds rows in portions.
     in_portions: bool,
-    /// Whether somebody else was in the way of something, so that it may succeed if it is tried again.
+    /// Whether a lock or an earlier change of another session made something fail, so that a retry may succeed.
     was_in_the_way: bool,
     /// Whether a server was lost, or has become a standby.
     has_lost_a_server: bool,
     /// Whether the unit of work, or a part of it, may be stored although its commit has failed: running it again could do
     /// it twice.
     may_be_stored: bool,
+    /// Its age among the sessions that write, once it writes.
+    age: Option<Age>,
+    /// The databases that it has begun, or has tried to begin, to write, each with the first shard that it wanted there.
+    wanted: BTreeMap<usize, usize>,
+    /// Whether it gives a wait up early while it holds locks that it has not taken in the cluster's order, because it is
+    /// tried again then.
+    gives_up_early: bool,
+    /// The databases whose locks it has taken in the cluster's order, before anything else.
+    locked_first: BTreeSet<usize>,
     /// What is missing so far, while a partial answer is read.
     missing: Option<RefCell<Vec<Error>>>,
     /// When what is read now is to be stopped.
@@ -141,6 +152,10 @@ impl Session {
             was_in_the_way: false,
             has_lost_a_server: false,
             may_be_stored: false,
+            age: None,
+            wanted: BTreeMap::new(),
+            gives_up_early: false,
+            locked_first: BTreeSet::new(),
             missing: None,
             deadline: None,
             leaving: None,
@@ -464,6 +479,7 @@ impl Session {
         self.links.iter_mut().for_each(Link::rollback);
         self.identities.clear();
         self.handle_writes.clear();
+        self.locked_first.clear();
         self.aborted = None;
         self.depth = 0;
         self.in_portions = false;
@@ -478,6 +494,8 @@ impl Session {
     pub(crate) fn begin_anew(&mut self, error: &Error) {
         let mut anew = Session::new(self.cluster.clone(), self.pinned);
         (anew.commit, anew.timeout) = (self.commit, self.timeout);
+        (anew.age, anew.gives_up_early) = (self.age, self.gives_up_early);
+        anew.wanted = std::mem::take(&mut self.wanted);
         anew.aborted = Some(error.to_string());
         *self = anew;
     }

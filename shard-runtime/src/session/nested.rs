@@ -1,17 +1,25 @@
 //! Parts of a unit of work that are undone by themselves, and units of work that are tried again.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use super::Session;
-use super::link::Link;
+use super::link::{Link, Waits};
 use super::pending::Pending;
 use super::unwind::caught;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sql::Dialect;
 
 /// How often a unit of work is tried.
 const TRIES: u32 = 10;
+
+/// How many of the tries give a wait up early that could be a deadlock. The others wait for the whole busy timeout.
+const EARLY_TRIES: u32 = TRIES / 2;
+
+/// How long these wait. Longer than most transactions, much shorter than a busy timeout.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 /// The longest pause before the second try; it doubles with each, up to the longest of all.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -107,16 +115,73 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Begins to write these databases in the cluster's order, before anything else is done. On a server, whose locks are
+    /// the rows', retries exclude each other, and other tries that are in the way give up early.
+    fn lock_in_order(&mut self, databases: &BTreeMap<usize, usize>) -> Result<()> {
+        // Connections before locks: a session that holds a lock and waits for a connection could wait for a session that
+        // waits for the lock.
+        for &database in databases.keys() {
+            let is_server = self.cluster.dialect(database) == Dialect::Postgres;
+            let Some(link) = self.links.get_mut(database).filter(|_| is_server) else { continue };
+            let reserved = link.reserve(&self.cluster, &self.holder, database);
+            let reserved = reserved.map_err(|error| self.named(database, error));
+            self.in_the_way(reserved)?;
+        }
+        for (&database, &shard) in databases {
+            self.locked_first.insert(database);
+            self.take_write(shard)?;
+            let key = format!("{}/{}", self.cluster.id(), self.cluster.database_name(database));
+            let connection = self.links.get(database).and_then(Link::connection);
+            let locked = connection.map_or(Ok(()), |connection| connection.lock_for_retry(&key));
+            let locked = locked.map_err(|error| self.named(database, error));
+            self.in_the_way(locked)?;
+        }
+        Ok(())
+    }
+
+    /// From now on servers end waits for locks early, if this session holds locks on several databases that it has not
+    /// taken in the cluster's order. The wait may be for a session that waits for this one on another server, which neither
+    /// server can see.
+    pub(super) fn limit_lock_waits(&self) {
+        if self.gives_up_early && self.writing().count() > 1 && !self.writes_in_order() {
+            let connections = self.links.iter().filter(|link| link.may_write()).filter_map(Link::connection);
+            connections.for_each(|connection| connection.limit_lock_waits(SHORT_WAIT));
+        }
+    }
+
+    /// How long this session waits for this database. With locks that it has not taken in order it could wait for a session
+    /// that waits for it: for one of its rows or for its connections. Deadlocks among files alone are noticed.
+    pub(super) fn waits(&self, database: usize) -> Waits {
+        let is_in_order = self.locked_first.contains(&database) && self.writes_in_order();
+        if !self.gives_up_early || is_in_order || self.writing().next().is_none() {
+            return Waits::default();
+        }
+        let writes_a_server = self.writing().any(|other| self.cluster.dialect(other) == Dialect::Postgres);
+        let for_a_file = writes_a_server.then_some(SHORT_WAIT);
+        Waits { for_a_connection: Some(SHORT_WAIT), for_a_file, deadline: None }
+    }
+
+    fn writes_in_order(&self) -> bool {
+        self.writing().all(|database| self.locked_first.contains(&database))
+    }
+}
+
 impl Cluster {
     /// Runs a closure in a session of its own and commits it; if it fails, the session is rolled back. After an error that
-    /// is [retryable](Error::is_retryable) the closure is run again, in a new session, up to ten times in all, after a
-    /// pause of random length that grows with each time (exponential backoff with full jitter; M. Brooker, "Exponential
-    /// Backoff And Jitter", 2015). So side effects of the closure must bear being repeated.
+    /// is [retryable](Error::is_retryable) the closure runs again, in a new session, up to ten times in all, after a
+    /// pause of random length that grows with each time, from 2 to 250 ms at most (exponential backoff with full jitter;
+    /// M. Brooker, "Exponential Backoff And Jitter", 2015). So side effects of the closure must bear being repeated.
     ///
-    /// If a server was lost or has become a standby, it is run again until the
-    /// [busy timeout](crate::Builder::busy_timeout) is over, however often that is: a failover takes seconds, and new
-    /// connections find the new primary. A commit whose outcome is not known ([`ErrorKind::InDoubt`]), or that stored a
-    /// part ([`ErrorKind::PartialCommit`]), is never run again.
+    /// A retry first takes the locks of the tries before it, in the cluster's order: it begins to write the databases that
+    /// they had written or wanted to write, and on servers excludes other retries. It runs the closure only if it gets
+    /// them. Two transactions that lock the same databases in opposite orders therefore meet once, and not again. That they
+    /// have met is noticed at once if they wait for SQLite databases, and after 20 ms if one waits for a server; see
+    /// [`Builder::busy_timeout`](crate::Builder::busy_timeout).
+    ///
+    /// If a server was lost or has become a standby, the closure runs again until the busy timeout is over, however often
+    /// that is: a failover takes seconds, and new connections find the new primary. A commit whose outcome is not known
+    /// ([`ErrorKind::InDoubt`]), or that stored a part ([`ErrorKind::PartialCommit`]), is never run again.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, Sharded};
@@ -153,14 +218,25 @@ impl Cluster {
         let mut pause = FIRST_PAUSE;
         let mut tried = 1;
         let mut lost_since = None;
+        let (mut age, mut wanted) = (None, BTreeMap::new());
         loop {
             let mut session = self.session();
-            let result = run(&mut session).and_then(|done| session.commit().map(|_| done).map_err(E::from));
+            (session.age, session.gives_up_early) = (age, tried <= EARLY_TRIES);
+            let result = session.lock_in_order(&wanted).map_err(E::from);
+            let result = result
+                .and_then(|()| run(&mut session))
+                .and_then(|done| session.commit().map(|_| done).map_err(E::from));
             let has_time = session.has_lost_a_server
                 && lost_since.get_or_insert_with(Instant::now).elapsed() < self.busy_timeout();
             let has_tries = tried < TRIES || has_time;
             if result.is_ok() || !session.was_in_the_way || session.may_be_stored || !has_tries {
                 return result;
+            }
+            age = session.age;
+            // A lost server did not fail for the order of locks, and the closure may do without it.
+            match session.has_lost_a_server {
+                true => wanted.clear(),
+                false => wanted.append(&mut session.wanted),
             }
             drop(session);
             std::thread::sleep(pause.mul_f64(chance()));

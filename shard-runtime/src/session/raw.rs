@@ -44,7 +44,8 @@ impl Session {
         }
         let bounds = Bounds { skip: 0, take: at_most };
         let (order, named) = (&[], true);
-        let reading = Reading { table: None, order, distinct: false, bounds, named, is_slow: false };
+        let (distinct, is_slow, in_turn) = (false, false, false);
+        let reading = Reading { table: None, order, distinct, bounds, named, is_slow, in_turn };
         let mut columns: Option<(usize, Arc<[String]>)> = None;
         let read = self.ask(&ready, reading, |rows| {
             let shard = rows.shard.index();

@@ -10,7 +10,7 @@ use super::located::EntriesRead;
 use super::write::PLANS;
 use super::{Session, Watch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Child, IdKind, Row, Sharded};
+use crate::model::{Child, IdKind, Row, Sharded, Table};
 use crate::plan::{Plan, Projection, Step};
 use crate::query::SelectCore;
 use crate::shards::{Shard, ShardSet};
@@ -46,6 +46,7 @@ impl Session {
         if !plan.target.for_update {
             return self.ask(&plan.steps, reading, visit).map(|()| true);
         }
+        let reading = Reading { in_turn: plan.locks.is_empty(), ..reading };
         // A reference table is written on every shard.
         let mut locked = if table.is_reference() { self.every_shard(table)? } else { shards.clone() };
         if let Some(read) = &entries {
@@ -64,9 +65,28 @@ impl Session {
                 return Ok(());
             }
             session.keep_on_first(plan)?;
-            session.ask(&plan.steps, reading, visit)
+            session.bounded(|session| {
+                let lost = session.lock_rows(table, &plan.locks)?;
+                let found = plan.steps.iter().filter(|step| !lost.contains(&step.shard)).collect();
+                session.ask_some(found, reading, visit)
+            })
         })?;
         Ok(as_read)
+    }
+
+    /// Locks rows before they are read, one shard after the other; the shards that a partial answer does without.
+    fn lock_rows(&mut self, table: &'static Table, locks: &[Step<'_>]) -> Result<Vec<usize>> {
+        let mut lost = Vec::new();
+        for lock in locks {
+            let missing =
+                |session: &Self| session.missing.as_ref().map_or(0, |missing| missing.borrow().len());
+            let before = missing(self);
+            self.ask_some(vec![lock], Reading::whole(table), |_| Ok(ControlFlow::Continue(())))?;
+            if missing(self) > before {
+                lost.push(lock.shard);
+            }
+        }
+        Ok(lost)
     }
 
     /// Visits the rows of a select.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::Session;
 use super::ask::locate;
 use super::identity::IdKey;
+use super::link::Waits;
 use super::pending::{Batch, Load};
 use super::read::gone;
 use crate::commit::Change;
@@ -108,7 +109,7 @@ impl Session {
         else {
             return Ok(None);
         };
-        link.read(&cluster, &self.holder, database, None)?;
+        link.read(&cluster, &self.holder, database, Waits::default())?;
         link.expect(&cluster, shard);
         let table = cluster.layout().table(batch.model)?;
         let mut own = HashSet::new();

@@ -103,15 +103,19 @@ impl Session {
         let database = layout.place(shard)?.database;
         let begins = self.links.get(database).is_some_and(|link| !link.may_write());
         let locked: Vec<usize> = if begins { self.writing().collect() } else { Vec::new() };
+        let waits = self.waits(database);
         if let Some(link) = self.links.get_mut(database).filter(|link| !link.may_write()) {
             // What was read in the snapshot that ends here may be changed by others before the next begins.
             let shards = layout.shards_in(database).map(Shard::index).collect();
             self.identities.forget_shards(&shards);
             let name = layout.shards().at(shard).map_or("", Shard::name);
+            let age = *self.age.get_or_insert_with(|| self.cluster.age());
+            self.wanted.entry(database).or_insert(shard);
             let begun = link
-                .write(&self.cluster, &self.holder, database, &locked)
+                .write(&self.cluster, &self.holder, database, &locked, age, waits)
                 .map_err(|error| error.on_shard(name));
             self.in_the_way(begun)?;
+            self.limit_lock_waits();
         }
         if let Some(link) = self.links.get(database) {
             link.expect(&self.cluster, shard);

@@ -137,6 +137,8 @@ pub(super) struct PostgresConnection {
     cursors: Cell<u64>,
     /// What is called while a transaction that writes is blocked.
     blocked: RefCell<Option<Blocked>>,
+    /// The limit of a wait for a lock in this transaction, and whether the server was told.
+    lock_limit: Cell<Option<(Duration, bool)>>,
 }
 
 impl PostgresConnection {
@@ -171,6 +173,7 @@ impl PostgresConnection {
             undone: Cell::new(0),
             cursors: Cell::new(0),
             blocked: RefCell::default(),
+            lock_limit: Cell::new(None),
         };
         if !settings.is_pooled {
             let set = format!("{}; SELECT pg_backend_pid()", settings.of_session());
@@ -241,16 +244,20 @@ impl PostgresConnection {
                     Transaction::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
                     Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
                 };
-                Some(format!("{begin}{}", self.begins_with()))
+                let limit = match transaction {
+                    Transaction::Read => String::new(),
+                    Transaction::Write => self.lock_limit_to_set(),
+                };
+                Some(format!("{begin}{}; {limit}", self.begins_with()))
             }
             State::First(transaction) => {
                 self.state.set(State::Open(transaction, true));
-                Some(format!("SAVEPOINT {GUARD}"))
+                Some(format!("{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
             }
             State::Open(Transaction::Write, guarded) => {
                 self.state.set(State::Open(Transaction::Write, true));
                 let before = if guarded { format!("RELEASE SAVEPOINT {GUARD}; ") } else { String::new() };
-                Some(format!("{before}SAVEPOINT {GUARD}"))
+                Some(format!("{before}{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
             }
         };
         let mut ahead: Vec<String> = ahead.into_iter().collect();
@@ -298,6 +305,21 @@ impl PostgresConnection {
         self.undone.get()
     }
 
+    /// The statement that tells the server of the limit, unless it was told. Outside of the guard's savepoint, which would
+    /// undo it.
+    fn lock_limit_to_set(&self) -> String {
+        match self.lock_limit.get() {
+            Some((limit, false)) => {
+                self.lock_limit.set(Some((limit, true)));
+                format!(
+                    "SET LOCAL lock_timeout = {}; ",
+                    limit.min(self.settings.busy_timeout).as_millis().max(1)
+                )
+            }
+            _ => String::new(),
+        }
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
@@ -322,6 +344,7 @@ impl PostgresConnection {
             _ if self.client.is_closed() => Err(()),
             State::Idle | State::Wanted(_) => Ok(()),
             State::First(transaction) => {
+                self.lock_limit.set(self.lock_limit.get().map(|(limit, _)| (limit, false)));
                 self.say("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
             }
             State::Open(_, true) => self.say(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
@@ -691,6 +714,7 @@ impl Connection for PostgresConnection {
                 self.expected.borrow_mut().clear();
                 self.looked_at.set(0);
                 self.forget_searched();
+                self.lock_limit.set(None);
                 self.state.set(State::Wanted(transaction));
                 // A statement that only reads waits for no lock of a transaction.
                 if transaction == Transaction::Write {
@@ -705,6 +729,17 @@ impl Connection for PostgresConnection {
                 Err(Error::new(ErrorKind::Database, said))
             }
         }
+    }
+
+    fn limit_lock_waits(&self, limit: Duration) {
+        if self.lock_limit.get().is_none() {
+            self.lock_limit.set(Some((limit, false)));
+        }
+    }
+
+    fn lock_for_retry(&self, key: &str) -> Result<()> {
+        let key = key.replace('\'', "''");
+        self.run(&format!("SELECT pg_advisory_xact_lock(hashtextextended('sharded retry {key}', 0))"))
     }
 
     fn commit(&self) -> Result<()> {

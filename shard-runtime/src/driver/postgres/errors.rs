@@ -2,14 +2,15 @@
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::error::{Error, ErrorKind, TOO_MANY_FILES, has_no_descriptor};
+use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
 use crate::sql::OUT_OF_RANGE;
 
 /// What PostgreSQL, or the way to it, says.
 pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     let Some(said) = error.as_db_error() else {
         if is_about_descriptors(&error) {
-            return Error::new(ErrorKind::Busy, TOO_MANY_FILES).with_source(error);
+            let limit = Some(Exhausted::Descriptors);
+            return Error::new(ErrorKind::Busy, TOO_MANY_FILES).of_limit(limit).with_source(error);
         }
         let kind = match error.code() {
             _ if is_about_trust(&error) => ErrorKind::Configuration,
@@ -29,7 +30,9 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
         return Error::new(ErrorKind::Value, why).at_column(column).with_source(error);
     }
     let (text, column) = (text_of(said, kind), column_of(said));
-    let error = Error::new(kind, text).with_source(error);
+    // Too many connections: of all, of this role, or of this database.
+    let exhausted = (said.code().code() == "53300").then_some(Exhausted::ServerConnections);
+    let error = Error::new(kind, text).of_limit(exhausted).with_source(error);
     match column {
         Some(column) => error.at_column(&column),
         None => error,
@@ -148,7 +151,7 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "23502" => ErrorKind::NotNull,
         // A lock that was not given, a deadlock, a row that somebody else was first to change; no connection left.
         // Or somebody else who is finishing the same prepared transaction.
-        "55P03" | "40P01" | "40001" | "53300" | "55000" => ErrorKind::Busy,
+        "55P03" | "40P01" | "40001" | "53300" | "53400" | "55000" => ErrorKind::Busy,
         "57014" | "25P04" => ErrorKind::TimedOut,
         "25006" => ErrorKind::ReadOnly,
         "42501" => ErrorKind::Denied,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::error::{Error, ErrorKind, Result, TOO_MANY_FILES, has_no_descriptor};
+use crate::error::{Error, ErrorKind, Exhausted, Result, TOO_MANY_FILES, has_no_descriptor};
 
 /// When a wait that may be for a lock is told of first, and how often afterwards.
 const BLOCKED: Duration = Duration::from_millis(100);
@@ -45,7 +45,9 @@ impl Executor {
     pub(super) fn new() -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(|error| {
             match has_no_descriptor(&error) {
-                true => Error::new(ErrorKind::Busy, TOO_MANY_FILES).with_source(error),
+                true => Error::new(ErrorKind::Busy, TOO_MANY_FILES)
+                    .of_limit(Some(Exhausted::Descriptors))
+                    .with_source(error),
                 false => Error::new(ErrorKind::Io, format!("no event loop could be made: {error}"))
                     .with_source(error),
             }

@@ -172,8 +172,9 @@ impl PostgresDriver {
             ErrorKind::TimedOut => ErrorKind::ConnectionLost,
             kind => kind,
         };
+        let exhausted = error.exhausted();
         let said = format!("connecting to {} failed: {error}", self.source.describe());
-        Error::new(kind, said).with_source(error)
+        Error::new(kind, said).of_limit(exhausted).with_source(error)
     }
 }
 

@@ -1,0 +1,163 @@
+//! Throughput and latency from 1 to 256 threads, over four SQLite files and over four PostgreSQL servers that this starts:
+//! `cargo bench --bench threads`, with parts of names, `--list`, `--quick`, `--seconds N`, `--threads 1,16,256` or
+//! `--before FOLDER` behind `--`. The lines and the figures are explained in docs/PERFORMANCE.md.
+//!
+//! Each point runs in a process of its own. `--before` names a checkout of another commit: this benchmark is built there,
+//! and its points run between those of this checkout, on the same databases.
+//!
+//! Nothing here asserts a time. Without PostgreSQL the servers' lines are skipped, with a message.
+
+#![forbid(unsafe_code)]
+
+mod before;
+mod places;
+mod point;
+#[path = "../../tests/postgres_server/mod.rs"]
+mod postgres_server;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use places::{Files, Place, Servers};
+use point::{WORKLOADS, Workload};
+
+/// The reason why the benchmark stopped.
+type Failure = Box<dyn Error + Send + Sync>;
+
+const THREADS: [usize; 12] = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256];
+
+/// Threads, milliseconds a point: `--quick` only shows that the benchmark works.
+const QUICK: ([usize; 3], u64) = ([1, 4, 64], 50);
+
+struct Options {
+    filters: Vec<String>,
+    threads: Vec<usize>,
+    milliseconds: u64,
+    list: bool,
+    before: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let ended = match arguments.split_first() {
+        Some((flag, point)) if flag == "--point" => point::run(point),
+        _ => Options::read(&arguments).and_then(|options| options.map_or(Ok(()), run)),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Options {
+    /// Reads the arguments. `cargo bench` passes `--bench`; another caller (`cargo test --benches`) gets the quick form, and
+    /// its flags for a test harness are ignored. `None` if another benchmark is meant.
+    fn read(arguments: &[String]) -> Result<Option<Self>, Failure> {
+        let is_bench = arguments.iter().any(|argument| argument == "--bench");
+        let mut options = Options {
+            filters: Vec::new(),
+            threads: THREADS.to_vec(),
+            milliseconds: 1_000,
+            list: false,
+            before: None,
+        };
+        let mut quick = !is_bench;
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                arguments.next().cloned().ok_or_else(|| Failure::from(format!("{argument} needs a value")))
+            };
+            match argument.as_str() {
+                "--quick" => quick = true,
+                "--list" => options.list = true,
+                "--memory" | "--cold-build" => return Ok(None),
+                "--seconds" => options.milliseconds = (value()?.parse::<f64>()? * 1_000.0) as u64,
+                "--threads" => {
+                    options.threads = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
+                }
+                "--before" => options.before = Some(value()?.into()),
+                "--bench" => {}
+                flag if flag.starts_with('-') && is_bench => {
+                    return Err(format!(
+                        "unknown option {flag}; use --quick, --list, --seconds, --threads or --before"
+                    )
+                    .into());
+                }
+                flag if flag.starts_with('-') => {}
+                filter => options.filters.push(filter.to_owned()),
+            }
+        }
+        if quick {
+            (options.threads, options.milliseconds) = (QUICK.0.to_vec(), QUICK.1);
+        }
+        Ok(Some(options))
+    }
+
+    fn chosen(&self, place: &str) -> Vec<&'static Workload> {
+        let wanted = |workload: &&Workload| {
+            let name = format!("{place}: {}", workload.name);
+            self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter.as_str()))
+        };
+        WORKLOADS.iter().filter(wanted).collect()
+    }
+}
+
+fn run(options: Options) -> Result<(), Failure> {
+    let (files, servers) = (options.chosen("files"), options.chosen("servers"));
+    if options.list {
+        for (place, chosen) in [("files", &files), ("servers", &servers)] {
+            chosen.iter().for_each(|workload| println!("{place}: {}", workload.name));
+        }
+        return Ok(());
+    }
+    let mut programs = vec![("", std::env::current_exe()?)];
+    if let Some(folder) = &options.before {
+        programs.insert(0, ("before", before::build(folder)?));
+        programs[1].0 = "after";
+    }
+    if !files.is_empty() {
+        measure(&options, &programs, &files, &Files::make()?)?;
+    }
+    if !servers.is_empty() {
+        match Servers::start()? {
+            Some(started) => measure(&options, &programs, &servers, &started)?,
+            None => eprintln!("SKIPPED: {} workloads on servers, PostgreSQL is not installed", servers.len()),
+        }
+    }
+    Ok(())
+}
+
+fn measure(
+    options: &Options,
+    programs: &[(&str, PathBuf)],
+    chosen: &[&Workload],
+    place: &dyn Place,
+) -> Result<(), Failure> {
+    for workload in chosen {
+        println!("{}: {}", place.name(), workload.name);
+        println!(
+            "{:>7} {:>7} {:>10} {:>9} {:>9} {:>9} {:>7}",
+            "threads", "", "per s", "p50", "p99", "max", "failed"
+        );
+        for threads in &options.threads {
+            for (name, program) in programs {
+                let output = Command::new(program)
+                    .args(["--point", workload.name, &threads.to_string(), &options.milliseconds.to_string()])
+                    // The URLs contain passwords, and arguments are public.
+                    .env("SHARDED_POINT_URLS", place.urls().join("\n"))
+                    .output()?;
+                if !output.status.success() {
+                    return Err(
+                        format!("{}: {}", workload.name, String::from_utf8_lossy(&output.stderr)).into()
+                    );
+                }
+                print!("{threads:>7} {name:>7} {}", String::from_utf8_lossy(&output.stdout));
+            }
+        }
+    }
+    Ok(())
+}

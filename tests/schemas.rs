@@ -124,7 +124,7 @@ fn use_everything(cluster: &Cluster) {
     assert_eq!(session.execute(Owner::delete().filter(Owner::ID.eq(11)).all_shards()).unwrap(), 1);
     let mut gone = session.one(Owner::select().filter(Owner::EMAIL.eq("14@b"))).unwrap();
     gone.cents = 8;
-    session.save((*gone).clone()).unwrap();
+    let gone = session.save((*gone).clone()).unwrap();
     session.delete(&gone).unwrap();
     // Without braces, a table is looked for in the shard's schema alone.
     for table in ["{owners}", "owners"] {

@@ -698,7 +698,8 @@ impl Databases<'_> {
         let highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
         match control.start_ids_above(&highest) {
             // A cluster that cannot be written generates no ids.
-            Err(error) if mode == Mode::Open && error.kind() == ErrorKind::ReadOnly => {}
+            Err(error)
+                if mode == Mode::Open && matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::Denied) => {}
             started => started.map_err(|error| {
                 let message = format!("the control database: {error}");
                 Error::new(error.kind(), message).with_source(error)
@@ -759,8 +760,11 @@ impl Databases<'_> {
         });
         let opened = opened.and_then(|position| {
             for shard in layout.shards_in(index) {
-                let held = ids::highest(&*connection, layout.place(shard.index())?, layout);
-                let mut held = held.map_err(|error| error.on_shard(shard.name()))?;
+                let mut held = match ids::highest(&*connection, layout.place(shard.index())?, layout) {
+                    // A role that may not read the tables adds no rows.
+                    Err(error) if mode == Mode::Open && error.kind() == ErrorKind::Denied => continue,
+                    held => held.map_err(|error| error.on_shard(shard.name()))?,
+                };
                 self.highest.lock().unwrap_or_else(PoisonError::into_inner).append(&mut held);
             }
             Ok(position)

@@ -205,6 +205,9 @@ impl Cluster {
         }
         for (database, mut units) in old {
             units.retain(|unit| !unfinished.contains(unit));
+            if units.is_empty() {
+                continue;
+            }
             let collected = self.on_connection(&Holder::default(), database, |connection| {
                 commit::collect(connection, self.names_of_units(database)?, &units)
             });
@@ -360,25 +363,33 @@ impl Deciders<'_> {
                 commit::is_committed(self.connection(decider, waits)?, names, &part.unit, waits)
             }
             Dialect::Sqlite => {
-                let is_recorded = || {
-                    self.cluster.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {
-                        decisions.settle(control)?;
-                        let is_recorded = decisions.is_recorded(control, &part.unit)?;
-                        // An owner that was killed may have left the record before it was on disk.
-                        if is_recorded { decisions.sync(control).map(|()| true) } else { Ok(false) }
-                    })
-                };
-                if is_recorded()? {
+                let control = &self.cluster.0.control;
+                let is_recorded = control.wait_with_decisions(Error::is_busy, |decisions, control| {
+                    decisions.settle(control)?;
+                    let is_recorded = decisions.is_recorded(control, &part.unit)?;
+                    // An owner that was killed may have left the record before it was on disk.
+                    if is_recorded { decisions.sync(control).map(|()| true) } else { Ok(false) }
+                })?;
+                if is_recorded {
                     return Ok(true);
                 }
                 // The owner holds the file's lock from before anything is prepared until everything is finished: under the
-                // lock, a transaction without a record has no owner.
+                // lock, a transaction without a record has no owner. An owner that was killed while it committed the record
+                // may have left it in the WAL where no process reads it, but a later recovery of the WAL would: the commit
+                // overwrites it there.
+                let is_recorded_for_good = || {
+                    control.wait_with_decisions(Error::is_busy, |decisions, control| {
+                        decisions.settle(control)?;
+                        decisions.sync(control)?;
+                        decisions.is_recorded(control, &part.unit)
+                    })
+                };
                 if matches!(self.effort, Effort::Glance { locked } if locked.contains(&decider)) {
-                    return is_recorded();
+                    return is_recorded_for_good();
                 }
                 let file = self.connection(decider, waits)?;
                 file.begin(Transaction::Write)?;
-                let recorded = is_recorded();
+                let recorded = is_recorded_for_good();
                 file.rollback()?;
                 recorded
             }

@@ -204,9 +204,9 @@ impl Pool {
     /// A loss that was seen on a connection of before the last loss is not another one.
     fn lose(&self, database: usize, losses: u64) {
         let (closed, signals) = self.lock().lose(database, losses, Instant::now());
+        send(signals);
         // Not while other threads wait for the lock.
         drop(closed);
-        send(signals);
     }
 
     /// Makes a connection that is not counted: for what must not wait for other sessions. `waits` says whether it waits
@@ -287,13 +287,12 @@ impl Pool {
             }
             let (has_left, signals) = self.lock().leave(ticket, now);
             send(signals);
+            // It was granted at the last moment: the grant counts already, and the signal with it is on its way.
             if !has_left {
-                // It was granted at the last moment; the signal is on its way.
-                while now < end + timeout.max(TRY_AGAIN) {
+                loop {
                     if let Some(grant) = turn.wait(TRY_AGAIN) {
                         return Ok((slot(), grant));
                     }
-                    now = Instant::now();
                 }
             }
             let waited = began.map_or(Duration::ZERO, |began| began.elapsed());
@@ -354,7 +353,7 @@ impl Drop for Slot {
         let (closed, kept) = if is_of_before { (kept, None) } else { (None, kept) };
         let signals = checkouts.check_in(&self.holder, self.database, kept, Instant::now());
         drop(checkouts);
-        drop(closed);
         send(signals);
+        drop(closed);
     }
 }

@@ -1,5 +1,6 @@
 //! A session's connection to one database, and the transaction it is in.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, Written};
@@ -9,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 use crate::sql::Dialect;
 use crate::stored::Unit;
-use crate::transaction::{Age, WriteLock};
+use crate::transaction::{Age, WriteLock, WriteLocks};
 
 /// Marks the point that a statement which fails is undone to.
 const SAVEPOINT: &str = "sharded_statement";
@@ -34,6 +35,9 @@ pub(super) struct Link {
     /// The writer number that goes with the process's first transaction on this database.
     number: Option<Written>,
 }
+
+/// How long a session that has a write lock waits for a connection before it gives the lock up for a while.
+const SOON: Duration = Duration::from_millis(20);
 
 /// How long a session waits at most, if not for the whole busy timeout.
 #[derive(Clone, Copy, Default)]
@@ -96,15 +100,7 @@ impl Link {
         }
         let lock = match cluster.write_locks(database) {
             None => None,
-            Some(locks) => Some(match locks.try_acquire(age, database) {
-                Some(lock) => lock,
-                None => {
-                    self.connection.take().into_iter().for_each(Pooled::give_back);
-                    let timeout = cluster.busy_timeout();
-                    let timeout = waits.for_a_file.map_or(timeout, |limit| limit.min(timeout));
-                    locks.acquire(age, database, timeout)?
-                }
-            }),
+            Some(locks) => Some(self.lock_file(cluster, holder, database, locks, age, waits)?),
         };
         let connection = self.connected(cluster, holder, database, waits)?;
         cluster.begin_to_write(database, connection, locked);
@@ -120,6 +116,37 @@ impl Link {
         self.redo = cluster.is_recorded(database).then(Redo::default);
         self.units = vec![Unit::default()];
         Ok(())
+    }
+
+    /// Takes the write lock of a SQLite database, with a connection to it. It waits for a connection without the lock, and
+    /// for the lock without a connection: sessions that wait for the lock may hold connections that the pool would need to
+    /// give out one more.
+    fn lock_file(
+        &mut self,
+        cluster: &Cluster,
+        holder: &Holder,
+        database: usize,
+        locks: &Arc<WriteLocks>,
+        age: Age,
+        waits: Waits,
+    ) -> Result<WriteLock> {
+        let timeout = cluster.busy_timeout();
+        let timeout = waits.for_a_file.map_or(timeout, |limit| limit.min(timeout));
+        let end = Instant::now() + timeout;
+        loop {
+            self.connected(cluster, holder, database, waits)?;
+            if let Some(lock) = locks.try_acquire(age, database) {
+                return Ok(lock);
+            }
+            self.connection.take().into_iter().for_each(Pooled::give_back);
+            let rest = end.saturating_duration_since(Instant::now());
+            let lock = locks.acquire(age, database, rest)?;
+            let soon = Waits { for_a_connection: Some(SOON), ..waits };
+            match self.connected(cluster, holder, database, soon) {
+                Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < end => drop(lock),
+                connected => return connected.map(|_| lock),
+            }
+        }
     }
 
     /// What is done next in the transaction is done only where the database still holds this shard.
@@ -235,6 +262,11 @@ impl Link {
     pub(super) fn commit(&mut self) -> Result<()> {
         let committed = match (self.connection(), self.transaction) {
             (Some(connection), Some(_)) => connection.commit(),
+            // A panic has left the connection with another thread, which rolls it back.
+            (None, Some(Transaction::Write)) => {
+                let message = "the connection of the transaction is lost: call `rollback`, and write again";
+                Err(Error::new(ErrorKind::Aborted, message))
+            }
             _ => Ok(()),
         };
         self.has_committed(committed)

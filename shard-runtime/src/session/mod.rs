@@ -226,7 +226,8 @@ impl Session {
         self.check_usable()?;
         let table = N::Model::TABLE;
         let model = self.model(table)?;
-        let row = new.into_model(&mut || Ok(id.clone()))?;
+        let mut row = new.into_model(&mut || Ok(id.clone()))?;
+        normalize(&mut row)?;
         let (shard, bytes) = self.home(&row)?;
         match id.to_value().map_err(|error| table.error_at(table.id, error))? {
             Value::Integer(id) => self.cluster.claim_id(table, id)?,

@@ -36,7 +36,7 @@ struct Task {
     text: String,
 }
 
-/// Where shards are.
+/// The kind of database that holds the shards.
 #[derive(Clone, Copy)]
 enum Kind {
     Files,

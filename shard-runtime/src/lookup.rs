@@ -55,7 +55,7 @@ impl Placed {
         Some(match (value, self.table.collation(self.column)) {
             (Value::Null, _) => return None,
             (Value::Text(text), Collation::NoCase) => Value::Text(text.to_ascii_lowercase().into()),
-            // A value that is none of the column's stays as it is, and is found as nobody's.
+            // A value that is none of the column's stays as it is, and is found as an entry without a row.
             (value, _) => value.clone().into_kind(kind).unwrap_or_else(|_| value.clone()).into_owned(),
         })
     }

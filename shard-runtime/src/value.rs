@@ -213,7 +213,7 @@ pub trait Field: Sized + Send + Sync + 'static {
     /// microsecond. [`Session::add`](crate::Session::add), `save` and `update` do this to the row that they return.
     ///
     /// # Errors
-    /// Where the value cannot be stored, or could not be read again.
+    /// If the value cannot be stored, or could not be read again.
     fn normalize(&mut self) -> Result<(), ValueError> {
         let stored = Self::from_value(self.stored_value()?)?;
         *self = stored;

@@ -10,7 +10,7 @@ use crate::value::Value;
 /// How many problems of each kind a report holds; there may be as many as rows.
 const KEPT: usize = 1_000;
 
-/// What [`Cluster::verify`] and [`Cluster::repair`] have found.
+/// The findings of [`Cluster::verify`] and [`Cluster::repair`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VerifyReport {
     rows: Vec<RowProblem>,
@@ -70,7 +70,7 @@ pub struct RowProblem {
     pub table: &'static str,
     /// The row's id.
     pub id: Value<'static>,
-    /// What is wrong.
+    /// The problem.
     pub kind: RowProblemKind,
     /// The shard that holds the row.
     pub shard: String,
@@ -78,7 +78,7 @@ pub struct RowProblem {
     pub wanted: Option<String>,
 }
 
-/// What is wrong with a row's place.
+/// The problem of a row's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RowProblemKind {

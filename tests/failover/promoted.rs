@@ -48,7 +48,7 @@ impl Load {
     }
 
     /// Writes until it is told to stop. What is worth trying again is tried again, with another number: a run that was cut
-    /// may have left its rows prepared, which others wait for until somebody has recovered them.
+    /// may have left its rows prepared, which others wait for until they are recovered.
     fn run(&self, thread: usize) {
         let mut number = thread as i64;
         while !self.stops.load(Ordering::Relaxed) {
@@ -120,7 +120,7 @@ fn ids(server: &Server, schema: &str) -> BTreeSet<i64> {
     rows.lines().map(|id| id.parse().unwrap()).collect()
 }
 
-/// What was acknowledged is there, and what is there is there as a whole.
+/// Acknowledged transactions are there, and each transaction is there as a whole.
 fn check(load: &Load, server: &Server, schemas: [&str; 2]) {
     let [first, second] = schemas.map(|schema| ids(server, schema));
     let stored = load.stored.lock().unwrap();

@@ -38,7 +38,7 @@ enum First {
     CommitsLate,
 }
 
-/// What an operation returned.
+/// The result of an operation.
 type Answer = Result<String, ErrorKind>;
 
 /// A serial order: the end, and what both operations returned.

@@ -4,7 +4,7 @@ use shard_runtime::{Result, Session, Sharded, Sql, Stored};
 
 use crate::world::{Account, Currency, Note, User, user};
 
-/// What an operation is about; pairs are made of operations that can meet.
+/// The subject of an operation; pairs are made of operations that can meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
     Users,

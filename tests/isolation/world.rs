@@ -243,7 +243,7 @@ impl World {
         self.raw.iter().for_each(|raw| raw.run(&sql));
     }
 
-    /// What is stored.
+    /// The stored rows.
     pub fn end(&self) -> End {
         let mut end = Vec::new();
         for (shard, raw) in SHARDS.iter().zip(&self.raw) {
@@ -279,7 +279,7 @@ fn connected(path: &Path) -> rusqlite::Connection {
     raw
 }
 
-/// What is wrong in an end: rows on two shards, children without their parents, lookups that are not their rows',
+/// The faults of an end: rows on two shards, children without their parents, lookups that are not their rows',
 /// reference rows that differ.
 pub fn faults(end: &End) -> Vec<String> {
     let mut faults = Vec::new();

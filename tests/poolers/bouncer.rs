@@ -23,7 +23,7 @@ pub struct Bouncer {
 impl Bouncer {
     /// Starts PgBouncer in a pool mode, with further lines of its configuration.
     ///
-    /// Where it is not installed, this says so on standard error and returns `None`; with `SHARDED_REQUIRE_PGBOUNCER` in
+    /// If it is not installed, this says so on standard error and returns `None`; with `SHARDED_REQUIRE_PGBOUNCER` in
     /// the environment it panics instead.
     pub fn start(server: &Server, mode: &str, settings: &[&str]) -> Option<Bouncer> {
         let Some(program) = program() else {
@@ -88,7 +88,7 @@ impl Bouncer {
         &self.url
     }
 
-    /// What PgBouncer has logged.
+    /// The text of PgBouncer's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

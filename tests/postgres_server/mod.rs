@@ -241,7 +241,7 @@ impl Server {
         &self.password
     }
 
-    /// What the server has logged.
+    /// The text of the server's log.
     pub fn log(&self) -> String {
         let log = fs::read(self.folder.path().join("log")).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()

@@ -26,7 +26,7 @@ pub enum Of {
     Code,
     /// A lookup that is never NULL.
     Mark,
-    /// What the row refers to, or NULL.
+    /// The id that the row refers to, or NULL.
     Kind,
     /// A text, or NULL. In [`folded`] it is compared without regard to case.
     Text,
@@ -84,7 +84,7 @@ pub struct Rows {
     generations: [Vec<Row>; 3],
 }
 
-/// What a row is made with.
+/// The values of a new row.
 #[derive(Clone, Debug)]
 pub struct Made {
     parent: Index,
@@ -96,7 +96,7 @@ pub struct Made {
     gain: i64,
 }
 
-/// What a bulk update sets.
+/// The columns that a bulk update sets.
 #[derive(Clone, Debug)]
 pub enum Set {
     Amount(Option<i64>),
@@ -853,7 +853,7 @@ pub fn shapes(case: &Case, seen: &mut dyn FnMut(String)) {
     }
 }
 
-/// What stands above a condition.
+/// The nodes above a condition.
 #[derive(Clone, Copy, Default)]
 struct Above {
     relations: usize,

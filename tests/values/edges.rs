@@ -135,11 +135,11 @@ macro_rules! rows_of_every_type {
 /// A type with edges, and the order of its values.
 pub trait Edges: Sized + Clone {
     fn edges() -> Vec<Self>;
-    /// What its values are ordered by.
+    /// The sort key of its values.
     fn key(&self) -> Key;
 }
 
-/// What values of all types are ordered by.
+/// The sort key of values of all types.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
 pub enum Key {
     Integer(i128),

@@ -52,7 +52,7 @@ fn assert_same(found: &Edge, expected: &Edge) {
     assert_eq!(found.texts(), expected.texts(), "row {}", found.id);
 }
 
-/// What orders rows with NULL last.
+/// The sort key of rows, with NULL last.
 fn order<V, K: PartialOrd>(key: impl Fn(&V) -> K) -> impl Fn(&V, &V) -> std::cmp::Ordering {
     move |a, b| key(a).partial_cmp(&key(b)).unwrap()
 }

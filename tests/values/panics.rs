@@ -120,7 +120,7 @@ impl Armed {
         panicked
     }
 
-    /// What is stored, as another session sees it.
+    /// The stored rows, as another session sees them.
     fn stored(&self) -> (Vec<Item>, usize, usize) {
         let mut session = self.cluster.session();
         let items = session.all(Item::select().all_shards().order_by(Item::ID.asc())).unwrap();

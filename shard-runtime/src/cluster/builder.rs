@@ -573,7 +573,7 @@ fn refuse_other_logins(shards: &Shards, sources: &[Source], places: &[Place]) ->
     Ok(())
 }
 
-/// What tells one database from another, as far as that is known without a connection.
+/// The identity of a database, as far as that is known without a connection.
 #[derive(PartialEq, Eq, Hash)]
 enum Identity {
     /// The path without links, of a file or of the file that is to be made.

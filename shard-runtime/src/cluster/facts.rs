@@ -15,7 +15,7 @@ use crate::value::{Value, mismatch};
 /// The table of the facts.
 pub(super) const TABLE: &str = commit::STATE;
 
-/// What a fact is about. The kinds are stored by name; a later release may add others.
+/// The subject of a fact. The kinds are stored by name; a later release may add others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// In control, by shard: [`MAKING`] before the shard is touched, [`MADE`] once it exists.
@@ -103,7 +103,7 @@ impl Facts {
     }
 }
 
-/// Where a server's log stood.
+/// A position in a server's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     /// The server's identifier, which its standbys and its physical copies share.
@@ -143,7 +143,7 @@ impl Position {
     }
 }
 
-/// What a shard records about itself.
+/// The facts that a shard records about itself.
 #[derive(Default)]
 pub(super) struct OwnFacts {
     pub(super) layout: Option<String>,

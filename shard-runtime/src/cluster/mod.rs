@@ -191,7 +191,7 @@ impl Cluster {
         self.0.databases.len()
     }
 
-    /// What a transaction on a shard is checked for, where that is not done when connections are made.
+    /// The check of a transaction on a shard, if that is not done when connections are made.
     pub(crate) fn expected(&self, shard: usize) -> Option<&Arc<Expected>> {
         self.0.expected.get(shard)?.as_ref()
     }

@@ -66,7 +66,7 @@ fn digest_of(lines: &[Line]) -> String {
     format!("{} {sum:016x}", lines.len())
 }
 
-/// What opening the databases of a cluster needs to know.
+/// The data that opening the databases of a cluster needs.
 pub(super) struct Opening<'o> {
     pub(super) layout: &'o Layout,
     pub(super) declared: &'o Declared,

@@ -53,7 +53,7 @@ impl Searches {
     }
 }
 
-/// What a search has found.
+/// The result of a search.
 #[derive(Default)]
 pub(super) struct Found {
     /// The transactions that were committed, of those that had participants to finish.
@@ -91,7 +91,7 @@ impl Cluster {
         self.layout().shards_in(database).map(Shard::index).collect()
     }
 
-    /// Where the decision log of a server is: in its first shard's schema.
+    /// The schema of a server's decision log: that of its first shard.
     pub(crate) fn names_of_units(&self, database: usize) -> Result<&Namespace> {
         Ok(&self.layout().place(self.first_shard(database))?.names)
     }

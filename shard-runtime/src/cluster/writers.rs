@@ -14,7 +14,7 @@ use crate::driver::Connection;
 use crate::error::{ErrorKind, Result};
 use crate::sql::Dialect;
 
-/// What this process has written of its number.
+/// The state of the number that this process writes.
 pub(crate) struct Writers {
     number: Mutex<Option<i64>>,
     /// By database: whether the number is committed there.

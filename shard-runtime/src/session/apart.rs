@@ -38,7 +38,7 @@ struct Loan {
     home: Receiver<Option<Pooled>>,
 }
 
-/// What a thread does on one database.
+/// The work of a thread on one database.
 struct Errand {
     cluster: Cluster,
     holder: Holder,

@@ -136,7 +136,7 @@ impl Session {
         Ok(())
     }
 
-    /// What rows remember that are written on this shard now.
+    /// The outcome that is shared by rows which are written on this shard now.
     pub(super) fn outcome_on(&self, shard: usize) -> Result<Option<Unit>> {
         let database = self.cluster.layout().place(shard)?.database;
         Ok(self.links.get(database).and_then(super::link::Link::unit).cloned())

@@ -20,7 +20,7 @@ const ROWS_OF_A_SHARD: (usize, usize) = (64, 1_000);
 /// How many suspicious ids are looked at under one lock.
 const SUSPECTS: usize = 500;
 
-/// What a row's place depends on.
+/// The values that decide a row's place.
 #[derive(Debug)]
 struct KeyRow {
     id: Value<'static>,
@@ -151,7 +151,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What is wrong with the rows that have one id.
+    /// The problems of the rows that have one id.
     fn judge_rows(&self, table: &'static Table, rows: &[KeyRow]) -> Vec<RowProblem> {
         let name =
             |shard: usize| self.shards().at(shard).map_or(String::new(), |shard| shard.name().to_owned());

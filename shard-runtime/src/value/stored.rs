@@ -12,7 +12,7 @@ impl<'a> Value<'a> {
     /// Returns the value in the one form that every database stores and gives back.
     ///
     /// # Errors
-    /// Where some database does not store it: NaN, text with NUL, a document that is not JSON or has U+0000 in a string,
+    /// If some database does not store it: NaN, text with NUL, a document that is not JSON or has U+0000 in a string,
     /// a time before the year 4714 BC.
     pub(crate) fn into_stored(self) -> Result<Self, ValueError> {
         match self {
@@ -34,7 +34,7 @@ impl<'a> Value<'a> {
     /// time, a UUID or a document, and PostgreSQL has one for each.
     ///
     /// # Errors
-    /// Where no column of this kind holds the value.
+    /// If no column of this kind holds the value.
     pub(crate) fn into_kind(self, kind: ColumnType) -> Result<Self, ValueError> {
         Ok(match (kind, self) {
             (_, Value::Null) => Value::Null,
@@ -56,7 +56,7 @@ impl<'a> Value<'a> {
 }
 
 impl ColumnType {
-    /// What a person calls a value of this kind.
+    /// The name of a value of this kind in messages.
     fn described(self) -> &'static str {
         match self {
             ColumnType::Boolean => "a boolean",

@@ -109,7 +109,7 @@ pub(super) struct PostgresConnection {
     client: Client,
     executor: Executor,
     encryptor: Encryptor,
-    /// Where a cancel request has to go.
+    /// The address of cancel requests.
     route: Route,
     /// Whether the server has refused to begin a transaction that writes.
     is_demoted: Arc<AtomicBool>,
@@ -135,7 +135,7 @@ pub(super) struct PostgresConnection {
     undone: Cell<u64>,
     /// The number of the next cursor.
     cursors: Cell<u64>,
-    /// What is called while a transaction that writes is blocked.
+    /// The function that is called while a transaction that writes is blocked.
     blocked: RefCell<Option<Blocked>>,
     /// The limit of a wait for a lock in this transaction, and whether the server was told.
     lock_limit: Cell<Option<(Duration, bool)>>,
@@ -361,7 +361,7 @@ impl PostgresConnection {
         *self.searched.borrow_mut() = None;
     }
 
-    /// What a transaction begins with besides.
+    /// The further statements that a transaction begins with.
     fn begins_with(&self) -> String {
         let Settings { is_pooled, .. } = self.settings;
         match self.backend {
@@ -589,7 +589,7 @@ impl PostgresConnection {
 /// Gives back the advisory locks of the session, which no end of a transaction does.
 const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
 
-/// What a server answers where a transaction came to another process than the connection was made to.
+/// The error of a server if a transaction came to another process than the connection was made to.
 const ANOTHER_PROCESS: &str = "another server process";
 
 /// The statement that has names without a schema looked up in one, until the transaction ends.

@@ -186,7 +186,7 @@ impl Encryptor {
     /// the same.
     ///
     /// # Errors
-    /// Where it is not known whether the request has had its effect.
+    /// If it is unknown whether the request has had its effect.
     async fn cancel(&self, token: &CancelToken, route: &Route) -> io::Result<()> {
         match route {
             Route::Tcp { address, name } => {
@@ -281,7 +281,7 @@ async fn closed(mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
     loop {
         match stream.read(&mut bytes).await {
             Ok(0) => return Ok(()),
-            // The end of TLS, which nobody reads.
+            // The end of TLS, which is not read.
             Ok(_) => {}
             // A server that closes before it has read all says it so.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),

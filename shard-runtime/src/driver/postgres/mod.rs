@@ -149,7 +149,7 @@ impl PostgresSource {
 pub(crate) struct PostgresDriver {
     source: PostgresSource,
     hosts: Hosts,
-    /// What stands between the cluster and the server, once it is known.
+    /// The kind of pooler between the cluster and the server, once it is known.
     pooler: OnceCell<Option<Pooler>>,
     encryptor: OnceCell<Encryptor>,
     busy_timeout: Duration,

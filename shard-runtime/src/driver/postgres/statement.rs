@@ -23,7 +23,7 @@ pub(super) struct PostgresStatement<'c> {
     text: Text,
 }
 
-/// What the server knows of a statement that it has prepared.
+/// The description of a statement that the server has prepared.
 #[derive(Default)]
 pub(super) struct Described {
     /// The statement under its name; none where its text is sent with every execution.

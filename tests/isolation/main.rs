@@ -3,6 +3,7 @@
 //!
 //! `matrix` runs each pair deterministically: the first transaction pauses before its end, the second one runs beside it.
 //! `load` mixes the same operations at random on a few rows, with commits that stay half finished for a while.
+//! `refused` runs operations that do not obtain a lock in time.
 //!
 //! ```sh
 //! SHARDED_SECONDS=60 cargo test --release --test isolation -- --nocapture load
@@ -19,6 +20,7 @@ mod matrix;
 mod operations;
 #[path = "../postgres_server/mod.rs"]
 mod postgres_server;
+mod refused;
 mod world;
 
 use world::Kind;
@@ -41,6 +43,16 @@ fn pairs_end_as_in_a_serial_order_on_servers() {
 #[test]
 fn pairs_end_as_in_a_serial_order_on_a_file_and_servers() {
     matrix::run(Kind::Mixed);
+}
+
+#[test]
+fn r32_a_lock_that_is_not_obtained_fails_one_operation_on_servers() {
+    refused::run(Kind::Servers);
+}
+
+#[test]
+fn r32_a_lock_that_is_not_obtained_fails_one_operation_on_schemas() {
+    refused::run(Kind::Schemas);
 }
 
 #[test]

@@ -159,6 +159,11 @@ pub(crate) trait Connection: Send {
     /// Runs statements that take no values and return no rows.
     fn run(&self, sql: &str) -> Result<()>;
 
+    /// Runs a statement that takes locks. If it fails, the transaction goes on as it was before the statement.
+    fn lock(&self, sql: &str) -> Result<()> {
+        self.run(sql)
+    }
+
     fn begin(&self, transaction: Transaction) -> Result<()>;
 
     /// Begins a transaction that writes, and does not wait for a lock that is held now.

@@ -57,7 +57,7 @@ impl Session {
             let locks = models.iter().map(|&model| Ok(gate.lock(layout.sql(model, shard)?)));
             let locks = locks.collect::<Result<Vec<_>>>()?.join("; ");
             let connection = self.links.get(place.database).and_then(Link::connection);
-            let locked = connection.map_or(Ok(()), |connection| connection.run(&locks));
+            let locked = connection.map_or(Ok(()), |connection| connection.lock(&locks));
             let name = layout.shards().at(shard).map_or("", Shard::name);
             let locked = locked.map_err(|error| error.on_shard(name));
             self.in_the_way(locked)?;

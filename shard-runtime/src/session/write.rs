@@ -91,7 +91,7 @@ impl Session {
         let name = layout.shards().at(shard).map_or("", Shard::name);
         models.iter().try_for_each(|&model| {
             let table = &layout.sql(model, shard)?.name;
-            let locked = connection.run(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"));
+            let locked = connection.lock(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"));
             locked.map_err(|error| error.on_shard(name))
         })
     }

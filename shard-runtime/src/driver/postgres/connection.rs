@@ -708,6 +708,20 @@ impl Connection for PostgresConnection {
         }
     }
 
+    fn lock(&self, sql: &str) -> Result<()> {
+        self.check_whole()?;
+        // The guard's savepoint before it: a lock that is not obtained would end the whole transaction.
+        let locking = self.after_what_is_due(&Text::own(""), self.client.batch_execute(sql));
+        match self.executor.wait_until(self.deadline.get(), locking) {
+            Ok(done) => done.map_err(|error| self.failed(from_postgres(error))),
+            Err(stopped) => {
+                // How far the server has come is not known.
+                self.state.set(State::Broken);
+                Err(stopped)
+            }
+        }
+    }
+
     fn begin(&self, transaction: Transaction) -> Result<()> {
         match self.state.get() {
             State::Idle => {
@@ -739,7 +753,7 @@ impl Connection for PostgresConnection {
 
     fn lock_for_retry(&self, key: &str) -> Result<()> {
         let key = key.replace('\'', "''");
-        self.run(&format!("SELECT pg_advisory_xact_lock(hashtextextended('sharded retry {key}', 0))"))
+        self.lock(&format!("SELECT pg_advisory_xact_lock(hashtextextended('sharded retry {key}', 0))"))
     }
 
     fn commit(&self) -> Result<()> {

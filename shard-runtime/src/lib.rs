@@ -423,29 +423,21 @@
 //! For tests, [`Cluster::in_memory`] makes a cluster in one line, and [`assert_shards_asked!`] asserts which shards
 //! something asks.
 
+mod accumulator;
 mod asynchronous;
 mod cluster;
 mod collation;
-mod commit;
 mod driver;
 mod error;
-mod key;
-mod lookup;
-mod merge;
-mod model;
-mod partial;
-mod plan;
+mod executor;
+mod planner;
 mod query;
-mod route;
+mod row;
+mod schema;
 mod session;
-mod shards;
-mod sql;
-mod stored;
 mod testing;
 mod transaction;
 mod value;
-mod verify;
-mod written;
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -454,34 +446,33 @@ pub mod __private;
 pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
 pub use cluster::CoordinatorSql;
-pub use cluster::{Builder, Cluster, Layout};
+pub use cluster::{
+    Builder, Cluster, LookupProblem, LookupProblemKind, RowProblem, RowProblemKind, VerifyReport,
+};
 pub use collation::Collation;
-pub use commit::{Commit, Committed, Recovered};
 pub use driver::Synchronous;
 pub use error::{Error, ErrorKind, Result, ValueError};
 /// The crate that timestamps are values of.
 #[cfg(feature = "jiff")]
 pub use jiff;
-pub use key::{
-    Constant, DecidesShard, Everywhere, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash,
-};
-pub use lookup::Lookup;
-pub use model::{
-    Binder, Child, ChildOf, ColumnDef, IdIsKey, IdKind, Index, Insert, KeyColumns, KnownId, Models,
-    ParentDef, ParentOf, Reference, ReferenceDef, RefersTo, Row, SequenceId, Sharded, Table, UniqueId,
-    Version,
-};
-pub use plan::{Explain, Plan};
+pub use planner::{Explain, Layout, Plan};
 pub use query::{
-    Aggregate, ById, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count, Cursor, Delete,
-    Exists, Explainable, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds, IntoAssign,
-    IntoOperand, IntoParameter, IntoTerm, IsRouted, Locate, Located, Measure, MeasureList, Measured, Number,
-    Operand, Order, Ordered, Predicate, ProjectedColumns, Projection, Query, ReferredRow, Returning, Routed,
-    Routing, Select, Settable, Sql, SqlRow, SumOf, Unrouted, Update, Visitor, WithCursor, WithParent,
-    WithReferences, Write, count, kind,
+    Aggregate, ById, Child, ChildOf, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count,
+    Cursor, Delete, Exists, Explainable, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds,
+    IdIsKey, Insert, IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located, Measure,
+    MeasureList, Measured, Models, Number, Operand, Order, Ordered, Parent, ParentOf, Predicate,
+    ProjectedColumns, Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId,
+    Settable, Sharded, Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, Visitor, WithCursor,
+    WithParent, WithReferences, Write, count, kind,
 };
+pub use row::{Binder, Row, Storable};
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
 pub use rusqlite;
+pub use schema::{
+    ColumnDef, Constant, DecidesShard, Everywhere, IdKind, Index, IsRouted, Key, KeyColumns, Lookup,
+    NoLiteral, ParentDef, PlacedKey, Placement, Range, ReferenceDef, Routed, Routing, Shard, ShardKey,
+    ShardSet, Shards, Table, Unrouted, hash,
+};
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]
 pub use serde_json;
@@ -489,10 +480,8 @@ pub use session::{
     ChangedId, Descendants, Difference, Partial, Relocated, Session, StatementEvent, With, WithChildren,
 };
 pub use shard_derive::{Field, Projection, ShardKey, Sharded};
-pub use shards::{Shard, ShardSet, Shards};
-pub use stored::{Parent, Stored};
+pub use transaction::commit::{Commit, Committed, Recovered};
 /// The crate that UUID columns are values of.
 #[cfg(feature = "uuid")]
 pub use uuid;
-pub use value::{ColumnType, Field, Storable, Value};
-pub use verify::{LookupProblem, LookupProblemKind, RowProblem, RowProblemKind, VerifyReport};
+pub use value::{ColumnType, Field, Value};

@@ -1,15 +1,18 @@
 //! What generated code and the macros call. Not part of the public interface.
 
 use crate::error::{Result, ValueError};
-use crate::key::Constant;
-use crate::model::{Row, Sharded, Table};
+use crate::planner::route;
+use crate::query::Parent;
+use crate::query::Sharded;
 use crate::query::{Column, Predicate};
-use crate::route;
-use crate::shards::{Shard, ShardSet, Shards};
-use crate::stored::Parent;
-use crate::value::{ColumnType, Field, Storable, Value};
+use crate::row::Row;
+use crate::row::Storable;
+use crate::schema::Constant;
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet, Shards};
+use crate::value::{ColumnType, Field, Value};
 
-pub use crate::key::{NoLiteral, PlacedKey, Placement, Range};
+pub use crate::schema::{NoLiteral, PlacedKey, Placement, Range};
 pub use crate::testing::Asked;
 
 /// The shard of a row whose key stands in its own columns.

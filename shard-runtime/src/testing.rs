@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::error::Result;
-use crate::model::Models;
+use crate::query::Models;
 
 impl Cluster {
     /// A new cluster in memory, with these shards in this order: for tests. It is gone with its last handle.

@@ -16,10 +16,10 @@ pub use rows::Rows;
 pub(crate) use threads::Threads;
 
 use crate::cluster::Cluster;
-use crate::commit::Commit;
 use crate::error::{Error, Result};
+use crate::schema::Shard;
 use crate::session::{Leaving, Session, Span};
-use crate::shards::Shard;
+use crate::transaction::commit::Commit;
 use hop::{Asked, Away, Ending, Hop};
 use place::{Kept, Place};
 

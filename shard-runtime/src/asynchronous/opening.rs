@@ -3,7 +3,7 @@
 use super::answer;
 use crate::cluster::{Builder, Cluster};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Models;
+use crate::query::Models;
 
 impl Builder {
     /// [`Builder::create`] on a thread of its own, awaited. Where the future is dropped, it comes to its end.

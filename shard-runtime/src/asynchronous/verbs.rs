@@ -1,13 +1,15 @@
 //! The verbs of the session, with `.await`.
 
 use super::AsyncSession;
-use crate::commit::Committed;
 use crate::error::{Error, Result};
-use crate::key::DecidesShard;
-use crate::model::{Child, IdKind, Insert, KnownId, SequenceId, Sharded};
-use crate::query::{IsRouted, Locate, Query, Select, Write};
+use crate::query::Stored;
+use crate::query::{Child, Insert, KnownId, SequenceId, Sharded};
+use crate::query::{Locate, Query, Select, Write};
+use crate::schema::DecidesShard;
+use crate::schema::IdKind;
+use crate::schema::IsRouted;
 use crate::session::{Descendants, Partial, Relocated, Session, WithChildren};
-use crate::stored::Stored;
+use crate::transaction::commit::Committed;
 
 /// The verbs. Each does what the [`Session`]'s of the same name does, with the same errors; beside these, those of
 /// [`AsyncSession::run`].

@@ -1,13 +1,13 @@
 //! All shards behind one SQLite connection: every database attached, and a view for each model over all shards.
 
 use super::Cluster;
-use super::layout::Layout;
-use super::opening::OWN_TABLES;
 use crate::driver::{Attached, attach};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Table;
-use crate::shards::Shard;
-use crate::sql::quoted;
+use crate::planner::Layout;
+use crate::planner::own_tables;
+use crate::planner::sql::quoted;
+use crate::schema::Shard;
+use crate::schema::Table;
 
 /// The column of the views that says the shard.
 const SHARD: &str = "shard";
@@ -97,7 +97,7 @@ impl Cluster {
 
     /// Looks whether what is attached is still the shard.
     fn check_attached(&self, raw: &rusqlite::Connection, shard: &Shard, schema: &str) -> Result<()> {
-        let own = self.layout().place(shard.index())?.names.table(OWN_TABLES[0]);
+        let own = self.layout().place(shard.index())?.names.table(own_tables::SHARD);
         let sql = format!("SELECT cluster, shard FROM {}.{own}", quoted(schema));
         let said: (String, String) = raw.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         match said.0 == self.0.control.cluster && said.1 == shard.name() {

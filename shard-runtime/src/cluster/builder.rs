@@ -14,20 +14,22 @@ use super::servers::Searches;
 use super::url::{Location, Source};
 use super::workers::Workers;
 use super::writers::Writers;
-use super::{Cluster, Database, Inner, Layout, Place, ids, opening};
+use super::{Cluster, Database, Inner, Layout, ids, opening};
 use crate::asynchronous::Threads;
-use crate::commit::Unfinished;
 use crate::driver::{
     Check, Connection, Driver, Mode, Pool, SqliteDriver, SqliteSettings, SqliteSource, Synchronous,
 };
 #[cfg(feature = "postgres")]
 use crate::driver::{PostgresDriver, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Models, Table};
+use crate::planner::Place;
+use crate::planner::sql::{Dialect, Namespace};
+use crate::query::Models;
+use crate::schema::Table;
+use crate::schema::{Shard, Shards};
 use crate::session::{Observer, StatementEvent};
-use crate::shards::{Shard, Shards};
-use crate::sql::{Dialect, Namespace};
 use crate::transaction::WriteLocks;
+use crate::transaction::commit::Unfinished;
 
 /// What a cluster consists of: its shards, and how they are used.
 #[derive(Clone)]

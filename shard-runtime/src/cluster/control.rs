@@ -5,11 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::{facts, ids, opening};
-use crate::commit::{self, Decisions};
 use crate::driver::{Connection, Driver, Mode, SqliteSettings, Synchronous, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Table;
-use crate::sql::{Dialect, Namespace, Param};
+use crate::planner::sql::{Dialect, Namespace, Param};
+use crate::schema::Table;
+use crate::transaction::commit;
+use crate::transaction::commit::Decisions;
 use crate::value::Value;
 
 /// How many ids are reserved at once. What a process does not use of its block is never handed out.

@@ -9,15 +9,15 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use super::layout::Layout;
 use super::url::{Location, Source};
 use super::{Cluster, schema};
 use crate::driver::{Address, Driver, Mode, PostgresDriver, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Constant, Placement};
-use crate::model::{KeyColumns, Table};
-use crate::shards::Shard;
-use crate::sql::{Dialect, literal, quoted};
+use crate::planner::Layout;
+use crate::planner::sql::{Dialect, literal, quoted};
+use crate::schema::Shard;
+use crate::schema::{Constant, Placement};
+use crate::schema::{KeyColumns, Table};
 use crate::value::ColumnType;
 
 /// The SQL that makes a PostgreSQL server a coordinator over the shards: see [`Cluster::coordinator_sql`]. Printed, it
@@ -203,7 +203,7 @@ enum Parts {
 /// The table of a model, and a foreign table for each shard.
 fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
     let dialect = Dialect::Postgres;
-    let column = |column: &crate::model::ColumnDef| {
+    let column = |column: &crate::schema::ColumnDef| {
         let collation = if column.kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
         let null = if column.nullable { "" } else { " NOT NULL" };
         format!("{} {}{collation}{null}", quoted(column.name), dialect.column_type(column.kind))
@@ -311,7 +311,7 @@ fn list_bound(
 }
 
 /// The range that a shard holds; none where it holds several that do not meet: a shard's table can be one partition only.
-fn range_bound(ranges: &[crate::key::Range], shard: &str) -> Option<String> {
+fn range_bound(ranges: &[crate::schema::Range], shard: &str) -> Option<String> {
     let mut own = ranges.iter().filter(|range| range.shard == shard);
     let first = own.next()?;
     let mut to = first.to;
@@ -335,7 +335,7 @@ fn constant_literal(constant: Constant) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Range;
+    use crate::schema::Range;
 
     #[test]
     fn bounds_are_what_postgresql_says() {

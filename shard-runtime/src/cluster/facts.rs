@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 
 use super::control::Control;
-use crate::commit;
 use crate::driver::{Connection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::{Dialect, Namespace, Param};
+use crate::planner::sql::{Dialect, Namespace, Param};
+use crate::transaction::commit;
 use crate::value::{Value, mismatch};
 
 /// The table of the facts.

@@ -6,15 +6,15 @@
 //! database keeps the skipped ranges, and adds to them whenever a sequence is advanced.
 
 use super::control::SEQUENCE;
-use super::layout::{Layout, Place};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, Table};
-use crate::sql::{Dialect, Namespace, Param, quoted};
+use crate::planner::own_tables::SKIPPED_IDS;
+use crate::planner::sql::{Dialect, Namespace, Param, quoted};
+use crate::planner::{Layout, Place};
+use crate::schema::{IdKind, Table};
 use crate::value::{Value, mismatch};
 
 /// The ranges of ids that sequences have skipped, both ends included.
-pub(super) const SKIPPED: &str = "sharded_skipped_ids";
 
 /// How many ids after a given one are skipped with it, so that an import in ascending order does not write the control
 /// database for each row.
@@ -54,7 +54,7 @@ pub(super) fn highest(
 
 /// Makes the table of the skipped ranges, if it is not there yet.
 pub(super) fn make(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<()> {
-    if !connection.columns(names, SKIPPED)?.is_empty() {
+    if !connection.columns(names, SKIPPED_IDS)?.is_empty() {
         return Ok(());
     }
     let (integer, strict) = match dialect {
@@ -63,7 +63,7 @@ pub(super) fn make(connection: &dyn Connection, names: &Namespace, dialect: Dial
     };
     connection.run(&format!(
         "CREATE TABLE IF NOT EXISTS {} (name TEXT NOT NULL, first {integer} NOT NULL, last {integer} NOT NULL){strict}",
-        names.table(SKIPPED)
+        names.table(SKIPPED_IDS)
     ))
 }
 
@@ -110,7 +110,7 @@ pub(super) fn advance(
     above: i64,
     dialect: Dialect,
 ) -> Result<()> {
-    let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED));
+    let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED_IDS));
     // The row is there first, so that two processes that begin the sequence at once wait for each other.
     let begin = format!(
         "INSERT INTO {} (name, next) VALUES ({}, 1) ON CONFLICT (name) DO NOTHING RETURNING next",
@@ -162,7 +162,7 @@ pub(super) fn claim(
         advance(connection, names, table, id.saturating_add(AHEAD), dialect)?;
     }
     make(connection, names, dialect)?;
-    let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED));
+    let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED_IDS));
     let bound = |column: &str| {
         format!(
             "SELECT {column} FROM {skipped} WHERE name = {} AND CAST({} AS bigint) BETWEEN first AND last",

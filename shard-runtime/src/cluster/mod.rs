@@ -10,12 +10,12 @@ mod control;
 mod coordinator;
 mod facts;
 mod ids;
-mod layout;
 mod opening;
 mod recovery;
 mod schema;
 mod servers;
 mod url;
+mod verify;
 mod workers;
 mod writers;
 
@@ -23,27 +23,28 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::planner::Layout;
 pub use builder::Builder;
 use control::Control;
 #[cfg(feature = "postgres")]
 pub use coordinator::CoordinatorSql;
-pub use layout::Layout;
-pub(crate) use layout::Place;
 use servers::Searches;
+pub use verify::{LookupProblem, LookupProblemKind, RowProblem, RowProblemKind, VerifyReport};
 use workers::Workers;
 use writers::Writers;
 pub(crate) use writers::Written;
 
 use crate::asynchronous::Threads;
-use crate::commit::{Decisions, Unfinished};
 use crate::driver::{Connection, Driver, Expected, Holder, Pool, Pooled};
 use crate::error::{Error, Result};
-use crate::model::{SequenceId, Sharded, Table};
-use crate::plan::Explain;
+use crate::planner::Explain;
+use crate::planner::sql::Dialect;
 use crate::query::Explainable;
+use crate::query::{SequenceId, Sharded};
+use crate::schema::Table;
+use crate::schema::{Shard, Shards};
 use crate::session::{Observer, Session};
-use crate::shards::{Shard, Shards};
-use crate::sql::Dialect;
+use crate::transaction::commit::{Decisions, Unfinished};
 use crate::transaction::{Age, WriteLocks};
 
 /// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.

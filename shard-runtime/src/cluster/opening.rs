@@ -9,24 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::control::Control;
 use super::facts::{self, Facts, Kind, OwnFacts, Position};
-use super::layout::{Layout, Place};
 use super::{Database, recovery, schema};
-use crate::commit;
 use crate::driver::{Connection, Expected, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::hash::hash_bytes;
-use crate::key::placement;
-use crate::model::Table;
-use crate::shards::Shard;
-use crate::sql::{Dialect, Namespace, Param, literal, quoted};
+use crate::planner::own_tables;
+use crate::planner::sql::{Dialect, Namespace, Param, literal, quoted};
+use crate::planner::{Layout, Place};
+use crate::schema::Shard;
+use crate::schema::Table;
+use crate::schema::hash::hash_bytes;
+use crate::schema::key::placement;
+use crate::transaction::commit;
 use crate::value::{ColumnType, Value};
-
-/// The tables that each shard holds beside the models'.
-pub(super) const OWN_TABLES: [&str; 3] = ["sharded_shard", "sharded_layout", facts::TABLE];
-
-/// Those that a shard on a server holds besides, where it may be the first.
-pub(super) const TABLES_ON_SERVERS: [&str; 5] =
-    [commit::UNITS, commit::COLLECTED, "sharded_cluster", "sharded_sequence", super::ids::SKIPPED];
 
 /// A line of the layout: what it is about, and what it says.
 type Line = (String, String);
@@ -128,7 +122,7 @@ impl Opening<'_> {
         let layout = self.layout;
         let place = layout.place(shard.index())?;
         let Place { names, dialect, .. } = place;
-        let [own, lines, _] = OWN_TABLES.map(|name| names.table(name));
+        let [own, lines] = [own_tables::SHARD, own_tables::LAYOUT].map(|name| names.table(name));
         let strict = dialect.strict();
         connection.run(&format!(
             "CREATE TABLE IF NOT EXISTS {own} (cluster TEXT NOT NULL, shard TEXT NOT NULL, version {} NOT NULL){strict}; \
@@ -237,7 +231,7 @@ impl Opening<'_> {
         // there is none, the version is read after that was certain: its owner may have committed meanwhile.
         let recorded = self.facts.number(Kind::Version, name).unwrap_or_default();
         if recorded > 0 && !self.control.has_decided_for(name)? {
-            let own = names.table(OWN_TABLES[0]);
+            let own = names.table(own_tables::SHARD);
             let found = commit::version(connection, &own)?;
             if found < recorded {
                 return older(format!("it has version {found}, and {recorded} is recorded"));
@@ -297,7 +291,7 @@ impl Opening<'_> {
     /// Compares the layout that a shard has recorded with the declared one: every recorded line must be declared. A model
     /// without any recorded line is new. `create` may add lines for keys that had no place until now.
     fn check_layout(&self, connection: &dyn Connection, names: &Namespace, mode: Mode) -> Result<()> {
-        let lines = names.table(OWN_TABLES[1]);
+        let lines = names.table(own_tables::LAYOUT);
         let digest = OwnFacts::read(connection, names)?.layout;
         // How many lines there were when the layout was last recorded; binaries of an older release may have added some.
         let least: i64 =
@@ -409,7 +403,7 @@ pub(super) fn expected(layout: &Layout, cluster: &str) -> Result<Vec<Option<Arc<
             format!(
                 "SELECT CASE count(*) WHEN 1 THEN '1' ELSE {} END::integer FROM {} WHERE cluster = {} AND shard = {}",
                 literal(&format!("not shard {}", shard.name())),
-                names.table(OWN_TABLES[0]),
+                names.table(own_tables::SHARD),
                 literal(cluster),
                 literal(shard.name())
             )
@@ -455,7 +449,7 @@ fn check_found((found_cluster, found_shard): (String, String), shard: &Shard, cl
 
 /// The cluster and the shard that a database says it is; `None` where it says nothing.
 pub(super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result<Option<(String, String)>> {
-    let table = names.table(OWN_TABLES[0]);
+    let table = names.table(own_tables::SHARD);
     let rows = match read_texts(connection, &format!("SELECT cluster, shard FROM {table}")) {
         Err(error) if error.kind() == ErrorKind::Schema => return Ok(None),
         rows => rows?,
@@ -489,7 +483,7 @@ fn declared_layout(layout: &Layout) -> Vec<Line> {
 }
 
 fn recorded_layout(connection: &dyn Connection, names: &Namespace) -> Result<Vec<Line>> {
-    read_texts(connection, &format!("SELECT subject, line FROM {}", names.table(OWN_TABLES[1])))
+    read_texts(connection, &format!("SELECT subject, line FROM {}", names.table(own_tables::LAYOUT)))
 }
 
 /// The names of the shards that a shard's record of the layout has.

@@ -5,12 +5,13 @@ use std::sync::PoisonError;
 
 use super::Cluster;
 use super::control::Control;
-use super::layout::Layout;
 use super::servers::Found;
-use crate::commit::{self, Part, Record, Recovered, Undecided};
 use crate::driver::{Connection, Holder, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::Dialect;
+use crate::planner::Layout;
+use crate::planner::sql::Dialect;
+use crate::transaction::commit;
+use crate::transaction::commit::{Part, Record, Recovered, Undecided};
 
 impl Cluster {
     /// Finishes the global transactions that were decided and not yet committed on every shard that they wrote. A
@@ -202,5 +203,5 @@ fn name(layout: &Layout, database: usize) -> &str {
 
 fn own_table(layout: &Layout, database: usize) -> Result<String> {
     let first = layout.shards_in(database).next().map_or(0, |shard| shard.index());
-    Ok(layout.place(first)?.names.table(super::opening::OWN_TABLES[0]))
+    Ok(layout.place(first)?.names.table(crate::planner::own_tables::SHARD))
 }

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{Layout, Place};
 use crate::collation::Collation;
 use crate::driver::{ActualColumn, Connection};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::hash::hash_bytes;
-use crate::model::{IdKind, Table};
-use crate::sql::{Dialect, Namespace, collation_name, quoted};
+use crate::planner::sql::{Dialect, Namespace, collation_name, quoted};
+use crate::planner::{Layout, Place};
+use crate::schema::hash::hash_bytes;
+use crate::schema::{IdKind, Table};
 use crate::value::ColumnType;
 
 /// Makes a model's table and its indexes where they are not there yet.

@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Cluster, Inner};
-use crate::commit::{self, Decider, PreparedPart};
 use crate::driver::{Connection, Holder, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::shards::Shard;
-use crate::sql::{Dialect, Namespace};
+use crate::planner::sql::{Dialect, Namespace};
+use crate::schema::Shard;
+use crate::transaction::commit;
+use crate::transaction::commit::{Decider, PreparedPart};
 
 /// How often sessions that begin to write on a server look for participants that were left there.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use crate::driver::SqliteSource;
 #[cfg(feature = "postgres")]
 use crate::driver::{Asked, Pooler, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::Namespace;
+use crate::planner::sql::Namespace;
 
 /// A database of any kind.
 #[derive(Clone)]

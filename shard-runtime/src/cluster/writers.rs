@@ -12,7 +12,7 @@ use super::Cluster;
 use super::facts::{self, Kind};
 use crate::driver::Connection;
 use crate::error::{ErrorKind, Result};
-use crate::sql::Dialect;
+use crate::planner::sql::Dialect;
 
 /// The state of the number that this process writes.
 pub(crate) struct Writers {

@@ -28,9 +28,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
-use crate::merge::Stream;
-use crate::model::RowSource;
-use crate::sql::{Dialect, Namespace, Param};
+use crate::planner::sql::{Dialect, Namespace, Param};
+use crate::row::RowSource;
+use crate::row::Stream;
 use crate::value::Value;
 
 /// When a commit waits for the disk.

@@ -21,9 +21,9 @@ use super::{
 };
 use super::{attached, sqlite_arithmetic, sqlite_file, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::merge::Stream;
-use crate::model::RowSource;
-use crate::sql::{Dialect, Namespace, Param, quoted};
+use crate::planner::sql::{Dialect, Namespace, Param, quoted};
+use crate::row::RowSource;
+use crate::row::Stream;
 use crate::value::Value;
 
 /// How many prepared statements a connection keeps.

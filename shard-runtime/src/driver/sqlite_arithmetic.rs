@@ -5,8 +5,8 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Error, Result};
 
 use crate::error::ValueError;
+use crate::planner::sql::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
 use crate::query::Arithmetic;
-use crate::sql::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
 
 const NO_NUMBER: &str = "what is stored is not a number of the column's type";
 

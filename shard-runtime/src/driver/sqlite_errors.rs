@@ -3,7 +3,7 @@
 use rusqlite::ffi;
 
 use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
-use crate::sql::OUT_OF_RANGE;
+use crate::planner::sql::OUT_OF_RANGE;
 
 /// What SQLite says, as one of our kinds.
 pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {

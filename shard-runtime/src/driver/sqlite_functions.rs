@@ -7,9 +7,9 @@ use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Result};
 
+use crate::accumulator::{Moments, put_distinct};
 use crate::collation::Collation;
-use crate::partial::{Moments, put_distinct};
-use crate::sql::DOCUMENT;
+use crate::planner::sql::DOCUMENT;
 use crate::value::Value;
 use crate::value::json::canonical;
 

@@ -5,17 +5,19 @@ use std::ops::ControlFlow;
 
 use super::column::{Column, ColumnKind, Marker, Order};
 use super::columns::ColumnList;
-use super::filter::{IsRouted, Routing};
 use super::groups::{GroupCore, GroupOrderCore};
 use super::measure::{Having, Measure, MeasureCore, MeasureList, Measures, Number, SumOf};
 use super::select::{Explainable, OrderBy, Query, Select, SelectCore, Visitor};
-use crate::cluster::Layout;
+use crate::accumulator::Accumulator;
 use crate::error::Result;
-use crate::model::{Row, Sharded};
-use crate::partial::Partial;
-use crate::plan::{Explain, Plan, Projection};
+use crate::planner::Layout;
+use crate::planner::{Explain, Plan, Projection};
+use crate::query::Sharded;
+use crate::row::Row;
+use crate::row::Storable;
+use crate::schema::{IsRouted, Routing};
 use crate::session::Session;
-use crate::value::{Field, Storable};
+use crate::value::Field;
 
 /// The number of rows that a select finds.
 #[must_use = "a query does nothing until a session runs it"]
@@ -235,7 +237,7 @@ impl<T: Sharded, R: IsRouted, M: MeasureList<T>> Query for Aggregate<T, R, M> {
             Some(answer) => answer,
             // No shard was asked: there is no row.
             None => {
-                let nothing = |measure: &MeasureCore| Partial::Nothing.value(measure.function);
+                let nothing = |measure: &MeasureCore| Accumulator::Nothing.value(measure.function);
                 let values = self.core.measures.iter().map(nothing).collect::<Result<Vec<_>, _>>()?;
                 M::load(T::TABLE, &mut Measures { measures: &self.core.measures, values: &values, next: 0 })?
             }

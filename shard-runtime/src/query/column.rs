@@ -3,14 +3,16 @@
 use std::marker::PhantomData;
 
 use super::expression::{Holds, Term};
-use super::filter::{Filter, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
+use super::filter::{Filter, Node, Operator, Predicate, WholeKey};
 use super::select::owned_key;
 use crate::error::ValueError;
-use crate::key::Key;
-use crate::model::Sharded;
-use crate::shards::Shard;
-use crate::stored::{Parent, Stored};
-use crate::value::{Field, Storable, Value, text_value};
+use crate::query::Sharded;
+use crate::query::{Parent, Stored};
+use crate::row::Storable;
+use crate::schema::Key;
+use crate::schema::Shard;
+use crate::schema::{Routed, Routing, Unrouted};
+use crate::value::{Field, Value, text_value};
 
 /// A column of `T` that holds a `V`. `K` says what the column is for; see [`kind`].
 pub struct Column<T, V, K = kind::Plain> {

@@ -4,14 +4,15 @@ use std::marker::PhantomData;
 
 use super::column::{Column, ColumnKind, Marker};
 use super::cursor::Cursor;
-use super::filter::{IsRouted, Routing};
 use super::select::{Explainable, Query, SelectCore, Visitor};
-use crate::cluster::Layout;
 use crate::error::Result;
-use crate::model::{Row, Sharded};
-use crate::plan::{Explain, Plan, Projection};
+use crate::planner::Layout;
+use crate::planner::{Explain, Plan, Projection};
+use crate::query::Sharded;
+use crate::row::Row;
+use crate::row::Storable;
+use crate::schema::{IsRouted, Routing};
 use crate::session::Session;
-use crate::value::Storable;
 
 /// Some columns of the rows that a select finds; made by [`Select::columns`](crate::Select::columns).
 #[must_use = "a query does nothing until a session runs it"]

@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use super::select::{Pin, SelectCore};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::hash;
-use crate::shards::Shard;
+use crate::schema::Shard;
+use crate::schema::hash;
 use crate::value::Value;
 
 const VERSION: u8 = 1;

@@ -1,11 +1,11 @@
 //! Whether a select finds a row at all.
 
-use super::filter::{IsRouted, Routing};
 use super::select::{Explainable, Query, Select, Visitor};
-use crate::cluster::Layout;
 use crate::error::Result;
-use crate::model::Sharded;
-use crate::plan::{Explain, Plan, Projection};
+use crate::planner::Layout;
+use crate::planner::{Explain, Plan, Projection};
+use crate::query::Sharded;
+use crate::schema::{IsRouted, Routing};
 use crate::session::Session;
 
 /// Whether a select finds a row; made by [`Select::exists`].

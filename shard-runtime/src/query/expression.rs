@@ -6,7 +6,8 @@ use std::ops::{Add, Mul, Sub};
 use super::column::{Assigned, Column, ColumnKind, IntoAssign, Operand};
 use super::filter::DEEPEST;
 use super::measure::Number;
-use crate::value::{Field, Storable};
+use crate::row::Storable;
+use crate::value::Field;
 
 /// A number that is computed from the columns of a row of `T`, and set as a `V`: an `Option` where one of the columns
 /// may be NULL, which makes the whole NULL.

@@ -7,12 +7,14 @@ use std::ops::ControlFlow;
 use super::filter::Operator;
 use super::measure::{HavingCore, MeasureCore, MeasureList, Measures};
 use super::select::{OrderBy, SelectCore};
+use crate::accumulator::Accumulator;
 use crate::error::{Result, ValueError};
-use crate::model::{Row, RowSource, Sharded, Table};
-use crate::partial::Partial;
-use crate::plan::{Grouping, Plan};
+use crate::planner::{Grouping, Plan};
+use crate::query::Sharded;
+use crate::row::{Row, RowSource};
+use crate::schema::Shard;
+use crate::schema::Table;
 use crate::session::Session;
-use crate::shards::Shard;
 use crate::value::Value;
 
 /// Measures of groups, without their types.
@@ -191,7 +193,7 @@ fn holds(operator: Operator, order: Ordering) -> bool {
 /// A group as one shard has it, or several of them together.
 struct Partials {
     keys: Vec<Value<'static>>,
-    partials: Vec<Partial>,
+    partials: Vec<Accumulator>,
     shard: Shard,
 }
 
@@ -203,7 +205,7 @@ impl Partials {
         let mut place = keys.len();
         let mut partials = Vec::with_capacity(measures.len());
         for measure in measures {
-            let partial = Partial::read(measure.function, row.source, place);
+            let partial = Accumulator::read(measure.function, row.source, place);
             let located =
                 |error: ValueError| row.table.error_at(measure.column, error).on_shard(row.shard.name());
             partials.push(partial.map_err(located)?);
@@ -219,13 +221,13 @@ impl Partials {
             }
         }
         for ((partial, other), measure) in self.partials.iter_mut().zip(other.partials).zip(measures) {
-            let so_far = std::mem::replace(partial, Partial::Nothing);
+            let so_far = std::mem::replace(partial, Accumulator::Nothing);
             *partial = so_far.merge(measure.function, table.collation(measure.column), other);
         }
     }
 
     fn whole(self, table: &'static Table, measures: &[MeasureCore]) -> Result<Group> {
-        let value = |(partial, measure): (Partial, &MeasureCore)| {
+        let value = |(partial, measure): (Accumulator, &MeasureCore)| {
             partial.value(measure.function).map_err(|error| table.error_at(measure.column, error))
         };
         let values = self.partials.into_iter().zip(measures).map(value).collect::<Result<_>>()?;

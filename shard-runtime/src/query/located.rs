@@ -23,9 +23,9 @@ use super::filter::{Node, Operator, Predicate};
 use super::groups::GroupCore;
 use super::select::{SelectCore, Target};
 use super::write::WriteCore;
-use crate::lookup::Placed;
-use crate::model::Table;
-use crate::shards::Shard;
+use crate::schema::Placed;
+use crate::schema::Shard;
+use crate::schema::Table;
 
 /// The shard of the row with a value, as far as a lookup knows it.
 pub(crate) enum Whereabouts {
@@ -218,12 +218,12 @@ fn locate(
 mod tests {
     use super::*;
     use crate::error::Result;
-    use crate::key::{Constant, Placement};
-    use crate::lookup::Lookup;
-    use crate::model::{ColumnDef, KeyColumns, ParentDef};
+    use crate::planner::route;
     use crate::query::Relation;
-    use crate::route;
-    use crate::shards::Shards;
+    use crate::schema::Lookup;
+    use crate::schema::Shards;
+    use crate::schema::{ColumnDef, KeyColumns, ParentDef};
+    use crate::schema::{Constant, Placement};
     use crate::value::{ColumnType, Value};
 
     const PLACES: &[(Constant, &str)] =

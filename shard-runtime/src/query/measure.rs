@@ -5,10 +5,12 @@ use std::marker::PhantomData;
 use super::column::{Column, ColumnKind};
 use super::expression::Holds;
 use super::filter::Operator;
+pub(crate) use crate::accumulator::Function;
 use crate::error::{Result, ValueError};
-use crate::model::{Sharded, Table};
-pub(crate) use crate::partial::Function;
-use crate::value::{Field, Storable, Value};
+use crate::query::Sharded;
+use crate::row::Storable;
+use crate::schema::Table;
+use crate::value::{Field, Value};
 
 /// Something that is made of all rows of a group, and read as an `O`: [`count()`], or one of a column's, as
 /// `City::POPULATION.sum()`.

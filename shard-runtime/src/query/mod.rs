@@ -11,11 +11,14 @@ mod filter;
 mod groups;
 mod located;
 mod measure;
+mod model;
 mod projection;
 mod raw;
 mod reference;
+mod reference_model;
 mod relation;
 mod select;
+mod stored;
 mod write;
 
 pub use aggregate::{Aggregate, Count, GroupBy, GroupOrder, Groups};
@@ -27,13 +30,18 @@ pub use columns::{ColumnList, Columns, WithCursor};
 pub use cursor::Cursor;
 pub use exists::Exists;
 pub use expression::{Combine, Expression, Holds, IntoTerm};
-pub use filter::{Filter, IsRouted, Predicate, Routed, Routing, Unrouted};
+pub use filter::{Filter, Predicate};
 pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
+pub use model::{
+    Child, ChildOf, IdIsKey, Insert, KnownId, Models, ParentOf, SequenceId, Sharded, UniqueId, Version,
+};
 pub use projection::{ProjectedColumns, Projection};
 pub use raw::{IntoParameter, Sql, SqlRow};
 pub use reference::{ReferredRow, WithReferences};
+pub use reference_model::{Reference, RefersTo};
 pub use relation::WithParent;
 pub use select::{ById, Explainable, Locate, Located, Query, Select, Visitor};
+pub use stored::{Parent, Stored};
 pub use write::{Delete, Returning, Update, Write};
 
 pub(crate) use expression::{Arithmetic, Term};
@@ -41,7 +49,9 @@ pub(crate) use filter::{DEEPEST, Node, Operator, WholeKey};
 pub(crate) use groups::{GroupCore, GroupOrderCore};
 pub(crate) use located::{Targeted, Whereabouts};
 pub(crate) use measure::{Function, HavingCore, MeasureCore};
+pub(crate) use model::{normalize, size_of, values_of};
 pub(crate) use raw::SqlCore;
 pub(crate) use relation::Relation;
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
+pub(crate) use stored::Unit;
 pub(crate) use write::WriteCore;

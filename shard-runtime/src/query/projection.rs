@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 
 use super::columns::ColumnList;
 use crate::error::Result;
-use crate::model::{Row, Sharded};
+use crate::query::Sharded;
+use crate::row::Row;
 
 /// A struct whose fields are columns of one model. [`#[derive(Projection)]`](derive@crate::Projection) implements it.
 ///

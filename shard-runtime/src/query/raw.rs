@@ -3,19 +3,21 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::filter::{IsRouted, Routed, Unrouted};
 use super::select::{Explainable, Pin, Query, Visitor};
 use super::write::Write;
-use crate::cluster::Layout;
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::model::{Sharded, Table};
-use crate::plan::Explain;
-use crate::route;
+use crate::planner::Explain;
+use crate::planner::Layout;
+use crate::planner::raw_sql;
+use crate::planner::route;
+use crate::planner::sql::{Dialect, Param};
+use crate::query::Sharded;
+use crate::row::Storable;
+use crate::schema::Table;
+use crate::schema::{IsRouted, Routed, Unrouted};
+use crate::schema::{Shard, ShardSet, Shards};
 use crate::session::Session;
-use crate::shards::{Shard, ShardSet, Shards};
-use crate::sql::{Dialect, Param};
-use crate::value::{Storable, Value};
-use crate::written;
+use crate::value::Value;
 
 /// One statement of SQL, for what the typed queries do not say. It is read with
 /// [`Session::all`](crate::Session::all), `first` and `one`, and executed with
@@ -120,7 +122,7 @@ impl SqlCore {
     /// [`ErrorKind::UnknownModel`] for a table that is no model's, [`ErrorKind::Query`] where the text is not one
     /// statement that sessions run.
     pub(crate) fn text_on(&self, shard: usize, layout: &Layout) -> Result<String> {
-        let sql = written::named(&self.text, |name| {
+        let sql = raw_sql::named(&self.text, |name| {
             let Some(model) = layout.tables().position(|table| table.name == name) else {
                 let known: Vec<&str> = layout.tables().map(|table| table.name).collect();
                 let said = format!("the cluster has no model with this table; it has {}", known.join(", "));
@@ -128,10 +130,10 @@ impl SqlCore {
             };
             Ok(layout.sql(model, shard)?.name.as_str())
         })?;
-        written::check(&sql)?;
+        raw_sql::check(&sql)?;
         Ok(match layout.place(shard)?.dialect {
             Dialect::Sqlite => sql,
-            Dialect::Postgres => written::with_dollars(&sql),
+            Dialect::Postgres => raw_sql::with_dollars(&sql),
         })
     }
 

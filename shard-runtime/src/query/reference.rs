@@ -5,16 +5,20 @@ use std::marker::PhantomData;
 
 use super::column::{Column, ColumnKind, kind};
 use super::cursor::Cursor;
-use super::filter::{Filter, IsRouted, Routing, Unrouted};
+use super::filter::Filter;
 use super::relation::Relation;
 use super::select::{Explainable, Query, Select, Visitor};
-use crate::cluster::Layout;
 use crate::error::Result;
-use crate::model::{Reference, ReferenceDef, RefersTo, Row, Sharded};
-use crate::plan::{Explain, Plan, Projection};
+use crate::planner::Layout;
+use crate::planner::{Explain, Plan, Projection};
+use crate::query::Stored;
+use crate::query::{Reference, RefersTo, Sharded};
+use crate::row::Row;
+use crate::row::Storable;
+use crate::schema::ReferenceDef;
+use crate::schema::{IsRouted, Routing, Unrouted};
 use crate::session::{Session, Shared};
-use crate::stored::Stored;
-use crate::value::{Storable, Value};
+use crate::value::Value;
 
 impl<T: Sharded, V: Storable, M: Reference, K: ColumnKind> Column<T, V, kind::References<M, K>> {
     /// Rows that refer to a row for which this holds; with `!`, all others, those that refer to nothing among them. It

@@ -5,14 +5,16 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::cursor::Cursor;
-use super::filter::{Filter, IsRouted, Routing};
+use super::filter::Filter;
 use super::select::{Explainable, Query, Select, Visitor};
-use crate::cluster::Layout;
 use crate::error::Result;
-use crate::model::{ChildOf, ReferenceDef, Sharded, Table};
-use crate::plan::{Explain, Plan, Projection};
+use crate::planner::Layout;
+use crate::planner::{Explain, Plan, Projection};
+use crate::query::Stored;
+use crate::query::{ChildOf, Sharded};
+use crate::schema::{IsRouted, Routing};
+use crate::schema::{ReferenceDef, Table};
 use crate::session::Session;
-use crate::stored::Stored;
 
 /// From a row to the rows that a condition on it is about.
 #[derive(Clone, Copy)]

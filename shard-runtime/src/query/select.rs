@@ -8,17 +8,19 @@ use std::sync::Arc;
 use super::column::{Operand, Order};
 use super::columns::{ColumnList, Columns};
 use super::cursor::Cursor;
-use super::filter::{Filter, IsRouted, Node, Operator, Predicate, Routed, Routing, Unrouted, WholeKey};
-use crate::cluster::Layout;
+use super::filter::{Filter, Node, Operator, Predicate, WholeKey};
 use crate::collation::Collation;
 use crate::error::Result;
-use crate::key::Key;
-use crate::model::{ChildOf, IdKind, Sharded, Table, UniqueId, values_of};
-use crate::plan::{Explain, Plan, Projection};
-use crate::route;
+use crate::planner::Layout;
+use crate::planner::route;
+use crate::planner::{Explain, Plan, Projection};
+use crate::query::Stored;
+use crate::query::{ChildOf, Sharded, UniqueId, values_of};
+use crate::schema::Key;
+use crate::schema::{IdKind, Table};
+use crate::schema::{IsRouted, Routed, Routing, Unrouted};
+use crate::schema::{Shard, ShardSet, Shards};
 use crate::session::Session;
-use crate::shards::{Shard, ShardSet, Shards};
-use crate::stored::Stored;
 use crate::value::{Field, Value};
 
 /// Rows of `T`: where from, in which order, how many. `R` says whether it is narrowed to shards.
@@ -495,7 +497,7 @@ impl<T: Sharded> Locate<T> for Located<T> {
     }
 }
 
-impl<T: Sharded> Locate<T> for &crate::stored::Parent<T> {
+impl<T: Sharded> Locate<T> for &crate::query::Parent<T> {
     fn locate(self) -> Located<T> {
         Located { id: self.id().clone(), pin: Some(Pin::Row(self.shard().clone())) }
     }

@@ -4,16 +4,17 @@ use std::marker::PhantomData;
 
 use super::column::{Assigned, Column, IntoAssign, Operand, Settable};
 use super::expression::{Arithmetic, Term};
-use super::filter::{Filter, IsRouted, Routed, Routing};
+use super::filter::Filter;
 use super::select::{Explainable, Pin, Target};
-use crate::cluster::Layout;
 use crate::error::Result;
-use crate::key::Key;
-use crate::model::Sharded;
-use crate::plan::{Explain, Plan};
+use crate::planner::Layout;
+use crate::planner::{Explain, Plan};
+use crate::query::Sharded;
+use crate::query::Stored;
+use crate::row::Storable;
+use crate::schema::Key;
+use crate::schema::{IsRouted, Routed, Routing};
 use crate::session::Session;
-use crate::stored::Stored;
-use crate::value::Storable;
 
 /// A change of all rows of `T` that the filters leave.
 #[must_use = "an update does nothing until a session executes it"]

@@ -7,11 +7,12 @@ use super::Session;
 use super::entries::Changes;
 use super::pending::{Batch, Load};
 use super::unwind::finally;
-use crate::commit::Change;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, Insert, Sharded};
-use crate::shards::ShardSet;
-use crate::stored::{Stored, Unit};
+use crate::planner::Change;
+use crate::query::{Insert, Sharded};
+use crate::query::{Stored, Unit};
+use crate::schema::IdKind;
+use crate::schema::ShardSet;
 use crate::value::{Field, Value};
 
 /// How many rows are placed before they are sent, and how many bytes of values.

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use super::ask::{Progress, Reading, locate};
 use super::fan_out::{Message, Remote, send_rows};
 use super::{Leaving, Session, Span};
-use crate::cluster::{Cluster, Place};
+use crate::cluster::Cluster;
 use crate::driver::{Holder, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Table;
-use crate::plan::Step;
-use crate::shards::Shard;
-use crate::sql::{Dialect, Namespace, Param};
+use crate::planner::Place;
+use crate::planner::Step;
+use crate::planner::sql::{Dialect, Namespace, Param};
+use crate::schema::Shard;
+use crate::schema::Table;
 
 /// How long a connection that only reads is waited for when the time is over: a server that answers gives a statement up
 /// within a few milliseconds.

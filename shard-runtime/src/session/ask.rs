@@ -12,11 +12,13 @@ use super::{Session, Watch};
 use crate::collation::Collation;
 use crate::driver::{Connection, Cursor, Prepared, Preparing};
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::merge::{self, Bounds};
-use crate::model::{RowSource, Table};
-use crate::plan::{MergeBy, Step};
-use crate::shards::{Shard, ShardSet};
-use crate::sql::Param;
+use crate::executor::merge;
+use crate::planner::LimitOffset;
+use crate::planner::sql::Param;
+use crate::planner::{MergeBy, Step};
+use crate::row::{RowSource, Stream};
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
 use crate::value::Value;
 
 /// What is made of the shards' answers.
@@ -27,7 +29,7 @@ pub(super) struct Reading<'p> {
     /// How the answers are merged; where this is empty, one follows the other.
     pub(super) order: &'p [MergeBy],
     pub(super) distinct: bool,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: LimitOffset,
     /// Whether the names of the answers' columns are wanted.
     pub(super) named: bool,
     /// Whether workers are known to be worth waking.
@@ -39,7 +41,7 @@ pub(super) struct Reading<'p> {
 impl Reading<'_> {
     /// The whole answers, one after the other.
     pub(super) fn whole(table: &'static Table) -> Self {
-        let (order, bounds) = (&[], Bounds::default());
+        let (order, bounds) = (&[], LimitOffset::default());
         Reading {
             table: Some(table),
             order,
@@ -70,7 +72,7 @@ pub(super) struct Rows<'s> {
     respelled: Vec<(usize, Value<'static>)>,
 }
 
-impl merge::Stream for Rows<'_> {
+impl Stream for Rows<'_> {
     fn advance(&mut self) -> Result<bool> {
         self.respelled.clear();
         match self.cursor.advance() {
@@ -163,7 +165,7 @@ struct Later<'a, 's> {
     waits: Option<(&'a mut Box<dyn Prepared + 's>, &'a [Param<'a>])>,
 }
 
-impl merge::Stream for Later<'_, '_> {
+impl Stream for Later<'_, '_> {
     fn advance(&mut self) -> Result<bool> {
         if let Some((statement, params)) = self.waits.take() {
             self.begun = Some(statement.query(params)?);
@@ -194,7 +196,7 @@ impl Cursor for Later<'_, '_> {
 /// Visits the rows of one stream after the other.
 fn follow_all(
     streams: &mut [Rows<'_>],
-    mut bounds: Bounds,
+    mut bounds: LimitOffset,
     visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     for rows in streams {
@@ -418,7 +420,7 @@ impl Session {
         &self,
         step: &Step<'_>,
         table: Option<&'static Table>,
-        bounds: &mut Bounds,
+        bounds: &mut LimitOffset,
         progress: &mut Progress,
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {

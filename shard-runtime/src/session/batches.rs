@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use super::entries::about_entry;
 use super::pending::Batch;
-use crate::cluster::Layout;
-use crate::commit::{AnyRow, Change};
 use crate::driver::Prepared;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Binder, IdKind};
-use crate::sql::{Param, TableSql};
+use crate::planner::Layout;
+use crate::planner::sql::{Param, TableSql};
+use crate::planner::{AnyRow, Change};
+use crate::row::Binder;
+use crate::schema::IdKind;
 use crate::value::{Value, mismatch};
 
 /// Does something with a statement of this text, which says how many rows it was about.

@@ -9,13 +9,15 @@ use super::pending::Pending;
 use super::read::gone;
 use super::unwind::caught;
 use super::version;
-use crate::commit::Change;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lookup::Placed;
-use crate::model::{Binder, KeyColumns, Sharded, Table, normalize, values_of};
-use crate::shards::ShardSet;
-use crate::sql::{Param, TableSql};
-use crate::stored::{Stored, Unit};
+use crate::planner::Change;
+use crate::planner::sql::{Param, TableSql};
+use crate::query::{Sharded, normalize, values_of};
+use crate::query::{Stored, Unit};
+use crate::row::Binder;
+use crate::schema::Placed;
+use crate::schema::ShardSet;
+use crate::schema::{KeyColumns, Table};
 use crate::value::Value;
 
 impl Session {

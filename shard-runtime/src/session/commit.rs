@@ -5,11 +5,11 @@ use std::sync::mpsc::channel;
 use super::Session;
 use super::link::Link;
 use crate::cluster::Cluster;
-use crate::commit::{Commit, Committed, Decider, Part, PreparedPart, Undecided};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::shards::{Shard, ShardSet};
-use crate::sql::Dialect;
+use crate::planner::sql::Dialect;
+use crate::schema::{Shard, ShardSet};
+use crate::transaction::commit::{Commit, Committed, Decider, Part, PreparedPart, Undecided};
 
 /// Something that is done on a database.
 pub(super) type Job = Box<dyn FnOnce(&dyn Connection) -> Result<()> + Send>;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Session;
 use crate::cluster::Cluster;
-use crate::commit::encode_values;
 use crate::error::{Error, Result};
-use crate::model::Table;
-use crate::shards::{Shard, ShardSet};
-use crate::sql::Param;
+use crate::planner::sql::Param;
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
+use crate::transaction::commit::encode_values;
 use crate::value::Value;
 
 /// A row of a reference table that is not the same on every shard; found by [`Cluster::compare_references`].

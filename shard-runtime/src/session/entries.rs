@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::Session;
 use super::pending::{Batch, Pending};
-use crate::cluster::Layout;
-use crate::commit::{self, AnyRow};
 use crate::error::{Error, ErrorKind, Result, TakenValue};
-use crate::lookup::{self, Placed};
-use crate::model::{Binder, Sharded, Table, values_of};
-use crate::shards::{Shard, ShardSet, Shards};
-use crate::sql::{Param, TableSql};
+use crate::planner::AnyRow;
+use crate::planner::Layout;
+use crate::planner::sql::{Param, TableSql};
+use crate::query::{Sharded, values_of};
+use crate::row::Binder;
+use crate::schema::Table;
+use crate::schema::{Placed, lookup};
+use crate::schema::{Shard, ShardSet, Shards};
 use crate::value::{Field, Value};
 
 /// How long an entry is, about, in bytes.
@@ -220,7 +222,7 @@ impl Session {
                     }
                 }
                 if !added.is_empty() {
-                    let mut batch = Batch::new(model, commit::Change::Insert);
+                    let mut batch = Batch::new(model, crate::planner::Change::Insert);
                     batch.rows = added;
                     session.send_batch(shard, &mut batch)?;
                     session

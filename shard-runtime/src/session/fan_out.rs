@@ -15,10 +15,10 @@ use super::ask::{Progress, Reading, locate};
 use super::{Session, Watch};
 use crate::driver::{Connection, Cursor, Interrupter, Pooled};
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::merge::Stream;
-use crate::model::RowSource;
-use crate::plan::Step;
-use crate::sql::{Namespace, Param};
+use crate::planner::Step;
+use crate::planner::sql::{Namespace, Param};
+use crate::row::RowSource;
+use crate::row::Stream;
 use crate::value::Value;
 
 /// What a shard's part takes at least for a worker to be worth waking.

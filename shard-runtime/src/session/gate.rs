@@ -12,9 +12,9 @@
 use super::Session;
 use super::link::Link;
 use crate::error::Result;
-use crate::model::Table;
-use crate::shards::{Shard, ShardSet};
-use crate::sql::{Dialect, TableSql};
+use crate::planner::sql::{Dialect, TableSql};
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
 
 /// Tells the gates from other advisory locks with two keys.
 const GATES: i32 = 0x5348_4744;

@@ -13,11 +13,13 @@ use super::Session;
 use super::ask::locate;
 use super::entries::id_value;
 use super::identity::IdKey;
-use crate::commit::AnyRow;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Binder, Sharded, Table, values_of};
-use crate::shards::ShardSet;
-use crate::stored::{Stored, Unit};
+use crate::planner::AnyRow;
+use crate::query::{Sharded, values_of};
+use crate::query::{Stored, Unit};
+use crate::row::Binder;
+use crate::schema::ShardSet;
+use crate::schema::Table;
 
 /// Above this number of noted writes of one row, those that later ones cover are dropped.
 const WRITES_PER_ROW: usize = 16;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::model::Sharded;
-use crate::shards::{Shard, ShardSet};
-use crate::stored::Stored;
+use crate::query::Sharded;
+use crate::query::Stored;
+use crate::schema::{Shard, ShardSet};
 use crate::value::{Field, Value};
 
 /// An id as a key of a map.

@@ -3,7 +3,7 @@
 use super::unwind::caught;
 use super::{Session, Watch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::shards::{Shard, ShardSet};
+use crate::schema::{Shard, ShardSet};
 
 /// What a loan is called where statements are told of: what is done with the connection is not seen.
 const LOAN: &str = "-- with_connection";

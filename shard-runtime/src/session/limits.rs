@@ -61,7 +61,7 @@ impl Session {
         self.leaving = leaving;
     }
 
-    /// Bounds every verb that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`). The time is
+    /// LimitOffset every verb that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`). The time is
     /// for the whole verb: waiting for a connection, connecting, preparing and executing. Without a timeout a statement
     /// may run forever, and connecting to a server is bounded by the URL's `connect_timeout` (10 s by default).
     ///

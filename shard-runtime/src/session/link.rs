@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, Written};
-use crate::commit::Redo;
 use crate::driver::{Connection, Holder, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::shards::ShardSet;
-use crate::sql::Dialect;
-use crate::stored::Unit;
+use crate::planner::sql::Dialect;
+use crate::query::Unit;
+use crate::schema::ShardSet;
+use crate::transaction::commit::Redo;
 use crate::transaction::{Age, WriteLock, WriteLocks};
 
 /// Marks the point that a statement which fails is undone to.

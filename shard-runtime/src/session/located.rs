@@ -8,11 +8,11 @@ use super::Session;
 use super::identity::IdKey;
 use super::link::Link;
 use crate::error::Result;
-use crate::lookup::{self, Placed};
-use crate::plan::{Plan, Projection, questions};
+use crate::planner::sql::Dialect;
+use crate::planner::{Plan, Projection, questions};
 use crate::query::{Operand, SelectCore, Targeted, Whereabouts};
-use crate::shards::{Shard, ShardSet};
-use crate::sql::Dialect;
+use crate::schema::{Placed, lookup};
+use crate::schema::{Shard, ShardSet};
 use crate::value::Value;
 
 /// The shard of each value that has an entry, by the place of the entries' table.

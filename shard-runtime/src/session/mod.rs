@@ -58,14 +58,15 @@ use observe::Watch;
 use pending::Pending;
 
 use crate::cluster::Cluster;
-use crate::commit::Commit;
 use crate::driver::Holder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{IdKind, Insert, SequenceId, Sharded, Table, normalize, size_of, values_of};
+use crate::query::Stored;
+use crate::query::{Insert, SequenceId, Sharded, normalize, size_of, values_of};
 use crate::query::{Locate, Query, Write};
-use crate::shards::{Shard, ShardSet};
-use crate::stored::Stored;
+use crate::schema::{IdKind, Table};
+use crate::schema::{Shard, ShardSet};
 use crate::transaction::Age;
+use crate::transaction::commit::Commit;
 use crate::value::{Field, Value};
 
 /// A unit of work. Rows are added to it, read and changed through it, and all of it is committed or rolled
@@ -340,7 +341,7 @@ impl Session {
         let located = id.locate();
         let shards = match &located.pin {
             Some(pin) => {
-                let shard = crate::route::pin_shard(T::TABLE, pin, self.cluster.shards())?;
+                let shard = crate::planner::route::pin_shard(T::TABLE, pin, self.cluster.shards())?;
                 let elsewhere = self.refuse_elsewhere(shard, "the id");
                 elsewhere.map_err(|error| error.in_table(T::TABLE.name))?;
                 ShardSet::one(shard)

@@ -10,7 +10,7 @@ use super::pending::Pending;
 use super::unwind::caught;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::Dialect;
+use crate::planner::sql::Dialect;
 
 /// How often a unit of work is tried.
 const TRIES: u32 = 10;

@@ -8,8 +8,8 @@ use super::Session;
 use super::unwind::finally;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Table;
-use crate::shards::{Shard, ShardSet};
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
 
 /// A statement that a shard was asked. The values are not in it.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 
 use super::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::shards::Shard;
+use crate::schema::Shard;
 
 /// The end of a message about a value whose entry leads to no row and could not be replaced.
 const REMEDY: &str = "no row was found where its entry leads: run `Cluster::verify`, then `Cluster::repair`";

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use super::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Sharded;
+use crate::planner::route;
+use crate::query::Sharded;
 use crate::query::{Pin, Target, Targeted};
-use crate::route;
-use crate::shards::{Shard, ShardSet};
+use crate::schema::{Shard, ShardSet};
 
 impl Session {
     /// The shard that the whole session is pinned to, where it is one of

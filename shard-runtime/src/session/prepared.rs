@@ -4,9 +4,10 @@ use super::Session;
 use super::commit::{Job, in_doubt};
 use super::link::Link;
 use crate::cluster::Cluster;
-use crate::commit::{self, Decider, PreparedPart};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transaction::commit;
+use crate::transaction::commit::{Decider, PreparedPart};
 
 impl Session {
     /// Decides a global transaction over servers alone: the others are prepared, and the commit of the first is the

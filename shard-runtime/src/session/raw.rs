@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use super::Session;
 use super::ask::Reading;
-use crate::cluster::Layout;
 use crate::driver::{Connection, Shape};
 use crate::error::{Error, ErrorKind, Result};
-use crate::merge::Bounds;
-use crate::model::RowSource;
-use crate::plan::Step;
+use crate::planner::Layout;
+use crate::planner::LimitOffset;
+use crate::planner::Step;
+use crate::planner::raw_sql;
+use crate::planner::sql::Statement;
 use crate::query::{SqlCore, SqlRow, Visitor};
-use crate::shards::{Shard, ShardSet};
-use crate::sql::Statement;
-use crate::written;
+use crate::row::RowSource;
+use crate::schema::{Shard, ShardSet};
 
 /// What the SQL is used as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Session {
                 ready.push(step);
             }
         }
-        let bounds = Bounds { skip: 0, take: at_most };
+        let bounds = LimitOffset { skip: 0, take: at_most };
         let (order, named) = (&[], true);
         let (distinct, is_slow, in_turn) = (false, false, false);
         let reading = Reading { table: None, order, distinct, bounds, named, is_slow, in_turn };
@@ -92,7 +92,7 @@ impl Session {
                 watch.end(&session.cluster, shard, sql, *rows.as_ref().unwrap_or(&0), &rows);
                 drop(statement);
                 total = total.saturating_add(rows?);
-                session.record(step.shard, |redo| match written::unrepeatable(sql) {
+                session.record(step.shard, |redo| match raw_sql::unrepeatable(sql) {
                     Some(word) => redo.unrepeatable(format!("SQL with `{word}`")),
                     None => redo.statement(sql, &step.statement.params),
                 })?;

@@ -10,12 +10,14 @@ use super::located::EntriesRead;
 use super::write::PLANS;
 use super::{Session, Watch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Child, IdKind, Row, Sharded, Table};
-use crate::plan::{Plan, Projection, Step};
+use crate::planner::sql::{Param, Statement};
+use crate::planner::{Plan, Projection, Step};
 use crate::query::SelectCore;
-use crate::shards::{Shard, ShardSet};
-use crate::sql::{Param, Statement};
-use crate::stored::Stored;
+use crate::query::Stored;
+use crate::query::{Child, Sharded};
+use crate::row::Row;
+use crate::schema::{IdKind, Table};
+use crate::schema::{Shard, ShardSet};
 use crate::value::Field;
 
 impl Session {

@@ -9,10 +9,10 @@ use super::link::Link;
 use super::unwind::finally;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Table;
-use crate::plan::Plan;
-use crate::shards::{Shard, ShardSet};
-use crate::sql::{Dialect, Param, TableSql};
+use crate::planner::Plan;
+use crate::planner::sql::{Dialect, Param, TableSql};
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
 
 impl Session {
     /// The shard that a reference table is read on: the one that the session is pinned to; the first on which it has a

@@ -11,12 +11,15 @@ use super::Session;
 use super::ask::Reading;
 use super::identity::IdKey;
 use crate::error::{Result, ValueError};
-use crate::model::{Child, ChildOf, Row, RowSource, Sharded, Table};
-use crate::plan::{Projection, Step};
-use crate::query::{IsRouted, Select, SelectCore, Visitor};
-use crate::shards::ShardSet;
-use crate::sql;
-use crate::stored::Stored;
+use crate::planner::sql;
+use crate::planner::{Projection, Step};
+use crate::query::Stored;
+use crate::query::{Child, ChildOf, Sharded};
+use crate::query::{Select, SelectCore, Visitor};
+use crate::row::{Row, RowSource};
+use crate::schema::IsRouted;
+use crate::schema::ShardSet;
+use crate::schema::Table;
 use crate::value::{Field, Value};
 
 /// A row and its children: [`Stored`] ones, or each with children of its own.

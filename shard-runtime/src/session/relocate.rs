@@ -7,15 +7,16 @@ use super::gate::Gate;
 use super::identity::IdKey;
 use super::version::Version;
 use super::{Session, version};
-use crate::commit::encode_values;
 use crate::driver::ActualColumn;
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::key::DecidesShard;
-use crate::lookup::Placed;
-use crate::model::{IdKind, Sharded, Table, values_of};
-use crate::shards::{Shard, ShardSet};
-use crate::sql::{Dialect, Param};
-use crate::stored::Stored;
+use crate::planner::sql::{Dialect, Param};
+use crate::query::Stored;
+use crate::query::{Sharded, values_of};
+use crate::schema::DecidesShard;
+use crate::schema::Placed;
+use crate::schema::{IdKind, Table};
+use crate::schema::{Shard, ShardSet};
+use crate::transaction::commit::encode_values;
 use crate::value::{ColumnType, Field, Value};
 
 /// How many parents' children are copied by one statement.

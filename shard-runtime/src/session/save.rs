@@ -6,9 +6,10 @@ use super::entries::{Stays, id_value};
 use super::version::Version;
 use super::{Session, version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{KeyColumns, KnownId, normalize, values_of};
-use crate::sql::{Param, TableSql};
-use crate::stored::Stored;
+use crate::planner::sql::{Param, TableSql};
+use crate::query::Stored;
+use crate::query::{KnownId, normalize, values_of};
+use crate::schema::KeyColumns;
 use crate::value::{Field, Value};
 
 impl Session {

@@ -3,13 +3,13 @@
 use super::Session;
 use super::entries::Changes;
 use crate::cluster::Cluster;
+use crate::cluster::{LookupProblem, LookupProblemKind, VerifyReport};
 use crate::error::{Error, Result};
-use crate::lookup::Placed;
-use crate::model::Table;
-use crate::shards::{Shard, ShardSet};
-use crate::sql::{Param, Values};
+use crate::planner::sql::{Param, Values};
+use crate::schema::Placed;
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
 use crate::value::Value;
-use crate::verify::{LookupProblem, LookupProblemKind, VerifyReport};
 
 /// How many values are read of each shard's rows, and of its entries, at a time.
 const PORTION: usize = 1_000;

@@ -6,12 +6,12 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use super::Session;
 use crate::cluster::Cluster;
+use crate::cluster::{RowProblem, RowProblemKind, VerifyReport};
 use crate::error::{Error, Result};
-use crate::model::{IdKind, KeyColumns, Table};
-use crate::shards::ShardSet;
-use crate::sql::{Param, Values};
+use crate::planner::sql::{Param, Values};
+use crate::schema::ShardSet;
+use crate::schema::{IdKind, KeyColumns, Table};
 use crate::value::{ColumnType, Value};
-use crate::verify::{RowProblem, RowProblemKind, VerifyReport};
 
 /// How many rows are read at a time: of all shards together, and of one shard at least and at most.
 const ROWS: usize = 64_000;

@@ -8,12 +8,14 @@ use super::identity::IdKey;
 use super::link::Waits;
 use super::pending::{Batch, Load};
 use super::read::gone;
-use crate::commit::Change;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Binder, Sharded, Table, values_of};
+use crate::planner::Change;
+use crate::planner::sql::Param;
 use crate::query::Holds;
-use crate::sql::Param;
-use crate::stored::Stored;
+use crate::query::Stored;
+use crate::query::{Sharded, values_of};
+use crate::row::Binder;
+use crate::schema::Table;
 use crate::value::{Field, Value};
 
 /// The version of a row as it is stored.

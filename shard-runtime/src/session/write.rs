@@ -11,15 +11,18 @@ use super::pending::{Batch, Load};
 use super::reference::affected;
 use super::unwind::caught;
 use super::{Session, Watch};
-use crate::commit::Redo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lookup::Placed;
-use crate::model::{Row, Sharded, Table};
-use crate::plan::{Plan, Step};
+use crate::planner::sql;
+use crate::planner::sql::{Dialect, Param, TableSql};
+use crate::planner::{Plan, Step};
+use crate::query::Sharded;
+use crate::query::Stored;
 use crate::query::WriteCore;
-use crate::shards::{Shard, ShardSet};
-use crate::sql::{self, Dialect, Param, TableSql};
-use crate::stored::Stored;
+use crate::row::Row;
+use crate::schema::Placed;
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
+use crate::transaction::commit::Redo;
 use crate::value::Value;
 
 /// How often a statement is planned whose rows are moved by others before they are locked.

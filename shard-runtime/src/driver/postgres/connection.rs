@@ -24,7 +24,7 @@ use crate::driver::{
     ActualColumn, Connection, Cursor, Expected, Interrupter, Prepared, Preparing, Synchronous, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::{Namespace, Param, literal, quoted};
+use crate::planner::sql::{Namespace, Param, literal, quoted};
 use crate::value::{Value, mismatch};
 
 /// How many prepared statements a connection keeps.

@@ -3,7 +3,7 @@
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
-use crate::sql::OUT_OF_RANGE;
+use crate::planner::sql::OUT_OF_RANGE;
 
 /// What PostgreSQL, or the way to it, says.
 pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {

@@ -26,7 +26,7 @@ use tokio_postgres::config::Config;
 
 use super::{Address, Connection, Driver, Mode, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::Dialect;
+use crate::planner::sql::Dialect;
 use connection::{PostgresConnection, Settings};
 pub(crate) use encryption::Asked;
 use encryption::{Encryption, Encryptor};

@@ -15,8 +15,8 @@ use super::statement::{Described, Text};
 use super::values::Encoded;
 use crate::driver::{Connection, Cursor};
 use crate::error::{Result, ValueError};
-use crate::merge::Stream;
-use crate::model::RowSource;
+use crate::row::RowSource;
+use crate::row::Stream;
 use crate::value::Value;
 
 /// The rows of the first portion, and of the largest: the first comes soon, many cost little each.

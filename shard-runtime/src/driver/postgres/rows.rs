@@ -16,8 +16,8 @@ use super::statement::{Described, Text};
 use super::values::{Encoded, Raw};
 use crate::driver::Cursor;
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::merge::Stream;
-use crate::model::RowSource;
+use crate::row::RowSource;
+use crate::row::Stream;
 use crate::value::Value;
 
 /// How many rows are taken at once where so many have come.

@@ -11,11 +11,11 @@ use super::rows::PostgresRows;
 use super::values::encoded;
 use crate::driver::{Cursor, Prepared, Shape};
 use crate::error::{Error, Result};
-use crate::merge::Stream;
-use crate::model::RowSource;
-use crate::sql::{Namespace, Param};
+use crate::planner::raw_sql;
+use crate::planner::sql::{Namespace, Param};
+use crate::row::RowSource;
+use crate::row::Stream;
 use crate::value::{Value, mismatch};
-use crate::written;
 
 pub(super) struct PostgresStatement<'c> {
     connection: &'c PostgresConnection,
@@ -89,7 +89,7 @@ impl Prepared for PostgresStatement<'_> {
         Shape {
             parameters: self.described.params.len(),
             returns_rows: !self.described.columns.is_empty(),
-            only_reads: written::only_reads(&self.text.sql),
+            only_reads: raw_sql::only_reads(&self.text.sql),
         }
     }
 

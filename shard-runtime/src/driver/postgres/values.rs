@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type};
 
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::sql::Param;
+use crate::planner::sql::Param;
 use crate::value::Value;
 
 /// Microseconds from 1970 to 2000, from when on PostgreSQL counts.

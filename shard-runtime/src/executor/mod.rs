@@ -1,0 +1,3 @@
+//! Runs the statements of a plan over the transactions of a session, and merges their answers.
+
+pub(crate) mod merge;

@@ -1,0 +1,228 @@
+//! Which shards and models a cluster has, and where each shard's tables are. Pure: everything that planning
+//! needs to know of a cluster.
+
+use std::collections::HashMap;
+
+use super::own_tables;
+use crate::collation::Collation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::{Dialect, Namespace, Share, Site, TableSql};
+use crate::schema::Table;
+use crate::schema::{Lookup, Placed};
+use crate::schema::{Shard, Shards};
+
+/// The shards, the models, and the SQL that never changes.
+pub struct Layout {
+    shards: Shards,
+    places: Vec<Place>,
+    /// By database: its shards' indexes, ascending.
+    by_database: Vec<Vec<usize>>,
+    models: Vec<Model>,
+    references: Vec<usize>,
+    lookups: Vec<Placed>,
+}
+
+/// Where a shard's tables are.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Which of the cluster's databases.
+    pub(crate) database: usize,
+    /// The names of the shard's tables in it.
+    pub(crate) names: Namespace,
+    pub(crate) dialect: Dialect,
+}
+
+struct Model {
+    table: &'static Table,
+    /// One for each shard.
+    sql: Vec<TableSql>,
+}
+
+impl Layout {
+    /// # Errors
+    /// [`ErrorKind::Configuration`] where the models and the shards do not fit together.
+    pub(crate) fn new(
+        shards: Shards,
+        places: Vec<Place>,
+        mut tables: Vec<&'static Table>,
+        lookups: Vec<(&'static Table, Lookup)>,
+    ) -> Result<Self> {
+        let mut models: Vec<Model> = Vec::new();
+        tables.extend(lookups.iter().map(|(_, lookup)| lookup.entries));
+        for table in tables {
+            // SQLite does not tell upper case from lower case in names, and two lookups may come to one.
+            let is_same = |other: &&Model| other.table.name.eq_ignore_ascii_case(table.name);
+            if let Some(other) = models.iter().find(is_same) {
+                let (a, b) = (other.table.model, table.model);
+                return Err(wrong(table, format!("the models `{a}` and `{b}` both have this table")));
+            }
+            for shard in table.placement.mentioned() {
+                shards.named_shard(shard).map_err(|error| {
+                    let said = format!("the key of `{}` places rows here: {error}", table.model);
+                    Error::new(ErrorKind::Configuration, said).on_shard(shard).in_table(table.name)
+                })?;
+            }
+            let sql = places.iter().map(|place| TableSql::new(table, &place.names, place.dialect)).collect();
+            models.push(Model { table, sql });
+        }
+        for (shard, place) in shards.iter().zip(&places) {
+            let tables = models.iter().map(|model| model.table);
+            if place.dialect == Dialect::Postgres {
+                { tables }.try_for_each(check_for_postgres).map_err(|error| error.on_shard(shard.name()))?;
+            }
+        }
+        // Parents and reference tables are made, and written, before what hangs on them.
+        models.sort_by_key(|model| model.table.depth());
+        for model in &models {
+            if let Some(parent) = model.table.parent
+                && !models.iter().any(|other| other.table.name == parent.table.name)
+            {
+                let said = format!("its parent `{}` is not among the cluster's models", parent.table.model);
+                return Err(wrong(model.table, said));
+            }
+            for reference in model.table.references {
+                if !models.iter().any(|other| other.table.is(reference.table)) {
+                    let referred = reference.table.model;
+                    let said = format!("`{referred}`, which it refers to, is not among the cluster's models");
+                    return Err(model.table.error_at(reference.column, wrong(model.table, said)));
+                }
+            }
+        }
+        let is_reference = |(_, model): &(usize, &Model)| model.table.is_reference();
+        let references = models.iter().enumerate().filter(is_reference).map(|(place, _)| place).collect();
+        let lookups = lookups.into_iter().filter_map(|(table, Lookup { column, entries })| {
+            let model = models.iter().position(|model| model.table.is(entries))?;
+            Some(Placed { table, column, entries, model })
+        });
+        let lookups = lookups.collect();
+        let mut by_database: Vec<Vec<usize>> = Vec::new();
+        for (shard, place) in places.iter().enumerate() {
+            if by_database.len() <= place.database {
+                by_database.resize_with(place.database + 1, Vec::new);
+            }
+            if let Some(shards) = by_database.get_mut(place.database) {
+                shards.push(shard);
+            }
+        }
+        let layout = Layout { shards, places, by_database, models, references, lookups };
+        layout.check_names()?;
+        Ok(layout)
+    }
+
+    /// Shards that share a database must not share a table.
+    fn check_names(&self) -> Result<()> {
+        let mut seen: HashMap<(usize, Option<&str>, String), &Shard> = HashMap::new();
+        for (shard, place) in self.shards.iter().zip(&self.places) {
+            let on_servers = match place.dialect {
+                Dialect::Sqlite => &[][..],
+                Dialect::Postgres => &own_tables::ON_SERVERS,
+            };
+            let models = self.models.iter().map(|model| model.table.name);
+            let own = models.chain(own_tables::ON_SHARDS).chain(on_servers.iter().copied());
+            for name in own {
+                // SQLite does not tell upper case from lower case in names.
+                let full = place.names.plain(name).to_lowercase();
+                let schema = place.names.schema.as_deref();
+                if let Some(other) = seen.insert((place.database, schema, full.clone()), shard) {
+                    let remedy = match schema {
+                        Some(_) => format!("a schema of its own: `?schema={}`", shard.name()),
+                        None => format!("a file of its own, or a prefix: `?prefix={}_`", shard.name()),
+                    };
+                    let said = format!(
+                        "its table `{full}` would be in the same database as that of shard `{other}`; \
+                         give every shard {remedy}"
+                    );
+                    return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// The tables, parents before children.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &'static Table> {
+        self.models.iter().map(|model| model.table)
+    }
+
+    /// The lookups of all models.
+    pub(crate) fn lookups(&self) -> &[Placed] {
+        &self.lookups
+    }
+
+    /// The lookups of one model.
+    pub(crate) fn lookups_of(&self, table: &'static Table) -> impl Iterator<Item = &Placed> {
+        self.lookups.iter().filter(move |lookup| lookup.table.is(table))
+    }
+
+    /// Where a shard's tables are.
+    pub(crate) fn place(&self, shard: usize) -> Result<&Place> {
+        self.places.get(shard).ok_or_else(no_such_shard)
+    }
+
+    /// The shards whose tables are in this database.
+    pub(crate) fn shards_in(&self, database: usize) -> impl Iterator<Item = &Shard> {
+        let shards = self.by_database.get(database).into_iter().flatten();
+        shards.filter_map(|&shard| self.shards.at(shard))
+    }
+
+    /// The places of the models that are reference tables.
+    pub(crate) fn references(&self) -> &[usize] {
+        &self.references
+    }
+
+    /// The model's place in this cluster.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownModel`]
+    pub(crate) fn model(&self, table: &'static Table) -> Result<usize> {
+        self.models.iter().position(|model| model.table.is(table)).ok_or_else(|| {
+            let said = format!("`{}` is not among the models that the cluster was opened with", table.model);
+            Error::new(ErrorKind::UnknownModel, said).in_table(table.name)
+        })
+    }
+
+    /// The table of the model in this place.
+    pub(crate) fn table(&self, model: usize) -> Result<&'static Table> {
+        self.models.get(model).map(|model| model.table).ok_or_else(no_such_shard)
+    }
+
+    /// The SQL of a model on a shard.
+    pub(crate) fn sql(&self, model: usize, shard: usize) -> Result<&TableSql> {
+        self.models.get(model).and_then(|model| model.sql.get(shard)).ok_or_else(no_such_shard)
+    }
+
+    pub(crate) fn site<'s>(&'s self, model: usize, shard: usize, share: &'s dyn Share) -> Result<Site<'s>> {
+        let table = self.models.get(model).ok_or_else(no_such_shard)?.table;
+        let Place { dialect, names, .. } = self.place(shard)?;
+        Ok(Site { dialect: *dialect, table, sql: self.sql(model, shard)?, names, share })
+    }
+}
+
+/// What PostgreSQL takes no part in.
+fn check_for_postgres(table: &Table) -> Result<()> {
+    let longest = Dialect::Postgres.longest_name().unwrap_or(usize::MAX);
+    let is_too_long = |name: &&str| name.len() > longest;
+    let names = std::iter::once(table.name).chain(table.columns.iter().map(|column| column.name));
+    if let Some(name) = { names }.find(is_too_long) {
+        return Err(wrong(table, format!("the name `{name}` is longer than PostgreSQL's {longest} bytes")));
+    }
+    match table.columns.iter().find(|column| column.collation != Collation::Binary) {
+        None => Ok(()),
+        Some(column) => {
+            let said = "the column declares a collation that PostgreSQL shards do not have; only SQLite does";
+            Err(wrong(table, said.to_owned()).at_column(column.name))
+        }
+    }
+}
+
+fn wrong(table: &Table, said: String) -> Error {
+    Error::new(ErrorKind::Configuration, said).in_table(table.name)
+}
+
+fn no_such_shard() -> Error {
+    Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster")
+}

@@ -1,0 +1,204 @@
+//! Groups as shards are asked for them. Where each group is of one shard, that shard does all of it that it does
+//! exactly as the merge would: conditions, order, limit.
+
+use super::{MergeBy, Plan, Projection, locks, on_first, steps, tables, tells_shards_apart};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
+use crate::planner::route;
+use crate::planner::sql;
+use crate::planner::sql::Site;
+use crate::query::{Function, GroupCore, GroupOrderCore, HavingCore, MeasureCore, OrderBy};
+use crate::schema::ShardSet;
+use crate::schema::Table;
+use crate::value::{ColumnType, Value};
+
+/// What is left to do with groups that the shards have answered.
+#[derive(Default)]
+pub(crate) struct Grouping {
+    /// What the answers' rows hold after the groups' columns.
+    pub(crate) measures: Vec<MeasureCore>,
+    /// Whether rows of several shards may be parts of one group.
+    pub(crate) spans_shards: bool,
+    /// Whether each group is of one shard.
+    is_whole: bool,
+    /// Whether some groups are still to be left out.
+    pub(crate) has_conditions: bool,
+    /// Whether the groups are still to be put in order.
+    pub(crate) is_unordered: bool,
+}
+
+impl Grouping {
+    pub(super) fn explained(&self) -> impl Iterator<Item = &'static str> {
+        let said = [
+            (self.spans_shards, "groups of one key together"),
+            (self.is_whole, "groups pushed down whole"),
+            (self.has_conditions, "then left out by their measures"),
+            (self.is_unordered, "then ordered by their measures"),
+        ];
+        said.into_iter().filter(|(holds, _)| *holds).map(|(_, how)| how)
+    }
+}
+
+impl<'q> Plan<'q> {
+    /// Groups, of which `limit` are wanted.
+    pub(crate) fn groups(core: &'q GroupCore, limit: Option<u64>, layout: &Layout) -> Result<Self> {
+        let GroupCore { select, keys, .. } = core;
+        let table = select.target.table;
+        if select.limit.is_some() || select.offset > 0 {
+            let said = "an aggregate is of all rows; `limit` and `offset` of rows have no place in it";
+            return Err(Error::new(ErrorKind::Query, said).in_table(table.name));
+        }
+        let model = layout.model(table)?;
+        let tables = tables(&select.target, layout)?;
+        let asks_nobody_by_limit = limit == Some(0);
+        let chosen = route::shards_to_read(&select.target, layout.shards())?;
+        let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
+        let are_whole = shards.len() < 2 || tells_shards_apart(table, keys);
+        let measures: Vec<MeasureCore> = core
+            .measures
+            .iter()
+            .map(|measure| match measure.function {
+                Function::CountDistinct if are_whole || tells_shards_apart(table, &[measure.column]) => {
+                    MeasureCore { function: Function::CountDistinctHere, ..*measure }
+                }
+                _ => *measure,
+            })
+            .collect();
+        let (having, has_conditions) = conditions(core, &measures, are_whole)?;
+        let (order, is_answers_order) = order(core, &measures, are_whole)?;
+        // The first groups of the whole are among the first of every shard that has a part of them.
+        let every = limit.filter(|_| is_answers_order && !has_conditions && !keys.is_empty());
+        let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
+        let projection = Projection::Groups { keys, measures: &measures, having: &having, order: &order };
+        let render = |_: usize, site: &Site<'_>| {
+            let target = &select.target;
+            sql::select(site, target.condition(), projection, None, &[], bounds, target.for_update)
+        };
+        let lock =
+            |_: usize, site: &Site<'_>| sql::lock(site, select.target.condition(), None, &[], (None, 0));
+        let steps = steps(&select.target, &shards, layout, model, render)?;
+        let merge: Vec<MergeBy> = order.iter().filter_map(|by| merged(table, by, keys, &measures)).collect();
+        // Answers that are merged are asked for at the same time, and so lock rows on several servers at the same time.
+        let locks_apart = select.target.for_update && steps.len() > 1 && !merge.is_empty();
+        let on_first = on_first(&select.target, &shards, layout, model, render)?;
+        let locks = match locks_apart {
+            true => locks(&select.target, &shards, layout, model, lock)?,
+            false => Vec::new(),
+        };
+        let plan = Plan { on_first, ..Plan::new(&select.target, tables, steps) };
+        let one_value = keys.is_empty().then_some("one value from all");
+        let grouping = Grouping {
+            measures,
+            spans_shards: !are_whole,
+            is_whole: are_whole,
+            has_conditions,
+            is_unordered: !is_answers_order,
+        };
+        Ok(Plan {
+            locks,
+            columns: Some(keys.clone()),
+            order: merge,
+            grouping,
+            one_value,
+            asks_nobody_by_limit,
+            ..plan
+        })
+    }
+}
+
+/// The conditions that shards can see to, and whether there are others.
+///
+/// # Errors
+/// Those of values that cannot be stored.
+fn conditions(
+    core: &GroupCore,
+    measures: &[MeasureCore],
+    are_whole: bool,
+) -> Result<(Vec<HavingCore>, bool)> {
+    let table = core.select.target.table;
+    let mut pushed = Vec::new();
+    for condition in &core.having {
+        let error = |error| table.error_at(condition.measure.column, error);
+        let value = condition.value.as_ref().map_err(|wrong| error(wrong.clone()))?;
+        let measure = core.asked(condition.measure, measures);
+        if are_whole && is_compared_alike(table, measure, value) {
+            pushed.push(HavingCore { measure, ..condition.clone() });
+        }
+    }
+    let has_others = pushed.len() < core.having.len();
+    Ok((pushed, has_others))
+}
+
+/// Whether a shard compares a measure with a value as it is compared here. It does with what it counts, sums and
+/// finds, values of one kind being compared alike; a mean is one sum divided by one count in both places, rounded
+/// once. Variances are made here only, of moments.
+fn is_compared_alike(table: &Table, measure: MeasureCore, value: &Value<'_>) -> bool {
+    let kind = match measure.function {
+        Function::Count | Function::CountDistinctHere => Some(ColumnType::Integer),
+        Function::Mean => Some(ColumnType::Real),
+        Function::Sum | Function::Min | Function::Max => {
+            table.columns.get(measure.column).map(|column| column.kind)
+        }
+        Function::CountDistinct | Function::Variance | Function::Deviation => None,
+    };
+    kind.is_some_and(|kind| value.is_a(kind))
+}
+
+/// The order in which shards answer the groups, and whether it is the order of the answer: what is asked for, where
+/// that is of the groups' columns, or of measures by which whole groups can be merged as they come; else that of the
+/// columns, which brings the parts of one group together. Means and variances are no column of a shard's answer.
+///
+/// # Errors
+/// [`ErrorKind::Query`] where groups are ordered by a column that is none of theirs.
+fn order(core: &GroupCore, measures: &[MeasureCore], are_whole: bool) -> Result<(Vec<GroupOrderCore>, bool)> {
+    let merges = |by: &GroupOrderCore| match by {
+        GroupOrderCore::Key(_) => true,
+        GroupOrderCore::Measure { measure, .. } => {
+            let one_column = core.asked(*measure, measures).function.width() == 1;
+            let is_sum = measure.function == Function::Sum;
+            let is_made_here = matches!(measure.function, Function::Variance | Function::Deviation);
+            are_whole && (one_column || is_sum) && !is_made_here
+        }
+    };
+    let is_answers_order = core.order.iter().all(merges);
+    let mut order: Vec<GroupOrderCore> = Vec::new();
+    for by in &core.order {
+        match *by {
+            GroupOrderCore::Key(by) if !core.keys.contains(&by.column) => {
+                let said = "groups are ordered by the columns that they are made by, and this is none";
+                let error = Error::new(ErrorKind::Query, said);
+                return Err(core.select.target.table.error_at(by.column, error));
+            }
+            GroupOrderCore::Measure { .. } if !is_answers_order => {}
+            GroupOrderCore::Measure { measure, descending } => {
+                order.push(GroupOrderCore::Measure { measure: core.asked(measure, measures), descending });
+            }
+            by => order.push(by),
+        }
+    }
+    for &column in &core.keys {
+        if !order.iter().any(|by| matches!(by, GroupOrderCore::Key(by) if by.column == column)) {
+            order.push(GroupOrderCore::Key(OrderBy { column, descending: false, nulls_first: true }));
+        }
+    }
+    Ok((order, is_answers_order))
+}
+
+/// Where the shards' answers have what they are ordered by.
+fn merged(table: &Table, by: &GroupOrderCore, keys: &[usize], measures: &[MeasureCore]) -> Option<MergeBy> {
+    match *by {
+        GroupOrderCore::Key(by) => {
+            let place = keys.iter().position(|&column| column == by.column)?;
+            Some(MergeBy::column(table, place, by))
+        }
+        GroupOrderCore::Measure { measure, descending } => {
+            let place = measures.iter().position(|other| *other == measure)?;
+            let before: usize = measures.iter().take(place).map(|measure| measure.function.width()).sum();
+            let by = OrderBy { column: measure.column, descending, nulls_first: !descending };
+            Some(MergeBy {
+                function: Some(measure.function),
+                ..MergeBy::column(table, keys.len() + before, by)
+            })
+        }
+    }
+}

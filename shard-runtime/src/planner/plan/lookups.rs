@@ -1,0 +1,91 @@
+//! Which lookups are asked before a query, for what, and on which shards. Pure.
+
+use std::collections::HashSet;
+
+use super::{Explain, Plan, Projection};
+use crate::error::Result;
+use crate::planner::Layout;
+use crate::planner::route;
+use crate::query::{Node, Operand, Predicate, SelectCore, Target, Whereabouts};
+use crate::schema::ShardSet;
+use crate::schema::{Placed, lookup};
+use crate::value::Value;
+
+/// What one lookup is asked.
+pub(crate) struct Question<'l> {
+    pub(crate) lookup: &'l Placed,
+    /// The entries with the values that are wanted.
+    pub(crate) entries: SelectCore,
+}
+
+/// What lookups are asked before a query: nothing where a pin or a key says one shard, and nothing where their answer
+/// would not make it less shards.
+pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<Question<'l>>> {
+    let (lookups, shards) = (layout.lookups(), layout.shards());
+    if lookups.is_empty() || !target.pins.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut wanted: Vec<(&'l Placed, Vec<Value<'static>>)> = Vec::new();
+    target.predicate.for_each_looked_up(target.table, lookups, &mut |lookup, operands| {
+        let values = operands.iter().filter_map(|operand| lookup.asked(operand));
+        match wanted.iter_mut().find(|(other, _)| other.model == lookup.model) {
+            Some((_, more)) => more.extend(values),
+            None => wanted.push((lookup, values.collect())),
+        }
+    });
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let without = route::choose(target, &target.predicate, shards)?;
+    let least = target.predicate.located(target.table, lookups, &|_, _| Whereabouts::Nowhere);
+    if without.len() < 2 || route::choose(target, &least, shards)? == without {
+        return Ok(Vec::new());
+    }
+    let question = |(lookup, values)| Question { lookup, entries: entries(lookup, values) };
+    Ok(wanted.into_iter().map(question).collect())
+}
+
+/// The entries with these values, each asked for once.
+fn entries(lookup: &Placed, values: Vec<Value<'static>>) -> SelectCore {
+    let mut seen = HashSet::new();
+    let once = values.into_iter().filter(|value| seen.insert(value.to_string()));
+    let operands: Vec<Operand> = once.map(|value| Operand { value: Ok(value), shard: None }).collect();
+    let node = match operands.is_empty() {
+        true => Node::Nothing,
+        false => Node::In { column: lookup::VALUE, operands },
+    };
+    SelectCore::of(Target::own(lookup.entries, Predicate::new(node)))
+}
+
+/// What a plan says of the lookups that are asked before it.
+pub(super) struct Asked {
+    pub(super) reason: String,
+    pub(super) statements: Vec<(usize, String)>,
+}
+
+/// The lookups that are asked before a query, for a person; `reason` is why it asks its shards without them.
+pub(super) fn explained(target: &Target, reason: String, layout: &Layout) -> Result<Asked> {
+    let mut asked = Asked { reason, statements: Vec::new() };
+    for Question { lookup, entries } in questions(target, layout)? {
+        let plan = Plan::read(&entries, Projection::Rows, layout)?;
+        let shards: ShardSet = plan.shards();
+        let names = shards.names(layout.shards()).join(", ");
+        let said =
+            format!("those that the lookup of {}.{} on {names} says", lookup.table.name, lookup.name());
+        asked.reason = match asked.reason.starts_with("no key") {
+            true => said,
+            false => format!("{}, of these {said}", asked.reason),
+        };
+        asked.statements.extend(plan.steps.into_iter().map(|step| (step.shard, step.statement.sql)));
+    }
+    Ok(asked)
+}
+
+impl Explain {
+    /// The same, with what lookups are asked before.
+    pub(super) fn after(mut self, statements: Vec<(usize, String)>, layout: &Layout) -> Self {
+        let named = |(shard, sql)| Some((layout.shards().at(shard)?.name().to_owned(), sql));
+        self.lookups = statements.into_iter().filter_map(named).collect();
+        self
+    }
+}

@@ -1,0 +1,175 @@
+//! From a predicate to the shards that may hold its rows. Pure.
+//!
+//! A predicate is read as a set of *key values* (see [`ValueSet`]): a comparison with the key is a set,
+//! `AND` intersects, `OR` unites, `NOT` is pushed down to the comparisons, where the complement is exact
+//! because a key is never NULL; whatever says nothing about the key is "every value". A condition on a parent is
+//! one on its key's values too, and so is one on children, where it says something about their parent (see
+//! [`Chain`]). Only at the end are values placed on shards. Working with values rather than with shards is what makes the answer minimal:
+//! `k = 1 AND k = 2` is empty even where 1 and 2 live on the same shard.
+
+mod chain;
+mod reader;
+mod region;
+mod values;
+
+use chain::Chain;
+use reader::Reader;
+use region::Region;
+pub(crate) use values::text_after;
+
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::query::{DEEPEST, Pin, Predicate, Target};
+use crate::schema::{KeyColumns, Table};
+use crate::schema::{ShardSet, Shards};
+use crate::value::Value;
+
+/// The shard of a row whose key has these values.
+pub(crate) fn place_row(
+    table: &'static Table,
+    key: &[Result<Value<'_>, ValueError>],
+    shards: &Shards,
+) -> Result<usize> {
+    let columns = match table.key {
+        KeyColumns::Columns(columns) => columns,
+        KeyColumns::Parent(_) => &[],
+    };
+    if let [Ok(value)] = key {
+        let placed = table.placement.place(std::slice::from_ref(value), shards);
+        return placed.map_err(|error| key_error(table, error));
+    }
+    let mut values = Vec::with_capacity(key.len());
+    for (place, value) in key.iter().enumerate() {
+        match value {
+            Ok(value) => values.push(value.borrowed()),
+            Err(error) => {
+                return Err(table.error_at(columns.get(place).copied().unwrap_or(table.id), error.clone()));
+            }
+        }
+    }
+    table.placement.place(&values, shards).map_err(|error| key_error(table, error))
+}
+
+/// Adds the table and the key's column to an error about a key's value.
+fn key_error(table: &'static Table, error: Error) -> Error {
+    match table.key {
+        KeyColumns::Columns(&[column]) | KeyColumns::Parent(column) => table.error_at(column, error),
+        KeyColumns::Columns(_) => error.in_table(table.name),
+    }
+}
+
+/// The shards that a read or write asks: those of its pin where it has one, otherwise those that its chooser
+/// leaves.
+///
+/// # Errors
+/// [`ErrorKind::UnknownShard`] for a pin to a shard that there is not, [`ErrorKind::ContradictingPins`].
+pub(crate) fn target_shards(target: &Target, shards: &Shards) -> Result<ShardSet> {
+    let mut pinned: Option<usize> = None;
+    for pin in &target.pins {
+        let index = pin_shard(target.table, pin, shards)?;
+        if let Some(other) = pinned.filter(|&other| other != index) {
+            let names = ShardSet::from_iter([other, index]).names(shards).join(" and to ");
+            return Err(Error::new(ErrorKind::ContradictingPins, format!("the query is pinned to {names}"))
+                .in_table(target.table.name));
+        }
+        pinned = Some(index);
+    }
+    let chosen = choose(target, target.condition(), shards)?;
+    Ok(match pinned {
+        // A contradiction holds for no row, wherever it is looked for.
+        Some(_) if chosen.is_empty() && is_contradiction(target.table, target.condition(), shards)? => {
+            ShardSet::none()
+        }
+        Some(index) => ShardSet::one(index),
+        None => chosen,
+    })
+}
+
+/// Why a reference table is read where it is, for a person.
+pub(crate) const ANY_SHARD: &str = "reference table: any shard";
+
+/// Why a reference table is written where it is.
+pub(crate) const EVERY_SHARD: &str = "reference table: every shard";
+
+/// The shards that a read asks: those of [`target_shards`], but of a reference table only the first, since each of them
+/// has all its rows.
+pub(crate) fn shards_to_read(target: &Target, shards: &Shards) -> Result<ShardSet> {
+    let chosen = target_shards(target, shards)?;
+    Ok(match target.table.is_reference() {
+        true => chosen.indexes().iter().copied().take(1).collect(),
+        false => chosen,
+    })
+}
+
+/// The shards that a write asks: those of [`target_shards`], and of a reference table all of them.
+///
+/// # Errors
+/// [`ErrorKind::Query`] for a pin, where a reference table would become another one on one shard.
+pub(crate) fn shards_to_write(target: &Target, shards: &Shards) -> Result<ShardSet> {
+    if target.table.is_reference() && !target.pins.is_empty() {
+        let said = "a reference table is the same on every shard, and so is written on all of them: take the pin away";
+        return Err(Error::new(ErrorKind::Query, said).in_table(target.table.name));
+    }
+    target_shards(target, shards)
+}
+
+/// The shards that a condition leaves.
+pub(crate) fn choose(target: &Target, condition: &Predicate, shards: &Shards) -> Result<ShardSet> {
+    match target.chooser {
+        Some(chooser) => chooser(condition, shards),
+        None => narrow(target.table, condition, shards),
+    }
+}
+
+/// The shard that a pin names.
+pub(crate) fn pin_shard(table: &'static Table, pin: &Pin, shards: &Shards) -> Result<usize> {
+    match pin {
+        Pin::Name(name) => Ok(shards.named_shard(name)?.index()),
+        Pin::Row(shard) | Pin::Session(shard) => shards.place_of(shard),
+        Pin::Key(Ok(values)) => {
+            table.placement.place(values, shards).map_err(|error| key_error(table, error))
+        }
+        Pin::Key(Err(error)) => Err(key_error(table, error.clone().into())),
+    }
+}
+
+fn is_contradiction(table: &'static Table, predicate: &Predicate, shards: &Shards) -> Result<bool> {
+    Ok(regions(&Chain::of(table), predicate, shards)?.is_empty())
+}
+
+/// The shards that may hold rows for which the predicate holds.
+///
+/// # Errors
+/// [`ErrorKind::Unmapped`] where the predicate asks for a key that is placed nowhere, [`ErrorKind::Value`]
+/// where a value of the key cannot be stored.
+pub(crate) fn narrow(table: &'static Table, predicate: &Predicate, shards: &Shards) -> Result<ShardSet> {
+    let mut found = ShardSet::none();
+    let chain = Chain::of(table);
+    for region in regions(&chain, predicate, shards)? {
+        region.place(&chain, shards, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Why [`narrow`] finds what it finds, for a person.
+pub(crate) fn reason(table: &'static Table, predicate: &Predicate, shards: &Shards) -> Result<String> {
+    let chain = Chain::of(table);
+    let regions = regions(&chain, predicate, shards)?;
+    if regions.is_empty() {
+        return Ok("a contradiction: no shard".to_owned());
+    }
+    let parts: Vec<String> = regions.iter().map(|region| region.describe(&chain, shards)).collect();
+    Ok(match parts.iter().any(String::is_empty) {
+        true => "no key: all shards".to_owned(),
+        false => parts.join(" OR "),
+    })
+}
+
+fn regions<'p>(chain: &Chain, predicate: &'p Predicate, shards: &Shards) -> Result<Vec<Region<'p>>> {
+    Reader::of(chain, shards).map_or(Ok(Vec::new()), |reader| reader.read(predicate.node(), false))
+}
+
+/// The error for conditions that are nested too deeply.
+pub(crate) fn too_deep(table: &Table) -> Error {
+    let said = format!("conditions are nested in each other more than {DEEPEST} deep");
+    Error::new(ErrorKind::Query, said).in_table(table.name)
+}

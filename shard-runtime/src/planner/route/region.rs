@@ -1,0 +1,257 @@
+//! One alternative of a predicate: a set of values for every coordinate, and the shards of the links that were
+//! compared with.
+
+use super::chain::Chain;
+use super::values::ValueSet;
+use crate::error::{ErrorKind, Result};
+use crate::schema::Placement;
+use crate::schema::Table;
+use crate::schema::{ShardSet, Shards};
+use crate::value::Value;
+
+/// Above so many alternatives, keys of several columns are described by one that holds them all.
+const ALTERNATIVES: usize = 4096;
+
+/// Above so many pairs of alternatives, their intersections are not computed one by one.
+const PAIRS: usize = 65_536;
+
+/// Above so many alternatives, those that differ in one of several coordinates are not looked for.
+const COMPARED: usize = 256;
+
+/// Above so many combinations, keys of several columns are not placed one by one.
+const COMBINATIONS: usize = 4096;
+
+/// Rows whose coordinates (see [`Chain`]) have values in these sets, on this shard where one is known.
+#[derive(Clone, Debug)]
+pub(super) struct Region<'p> {
+    columns: Vec<ValueSet<'p>>,
+    shards: Option<ShardSet>,
+}
+
+impl<'p> Region<'p> {
+    pub(super) fn anything(columns: usize) -> Self {
+        Region { columns: vec![ValueSet::everything(); columns], shards: None }
+    }
+
+    /// Keys with one column in this set; `None` where it is empty.
+    pub(super) fn column(columns: usize, place: usize, set: ValueSet<'p>) -> Option<Self> {
+        let mut region = Self::anything(columns);
+        if set.is_empty() {
+            return None;
+        }
+        if let Some(column) = region.columns.get_mut(place) {
+            *column = set;
+        }
+        Some(region)
+    }
+
+    /// One key: its coordinates and their values.
+    pub(super) fn key(columns: usize, values: impl Iterator<Item = (usize, Value<'p>)>) -> Self {
+        let mut region = Self::anything(columns);
+        for (place, value) in values {
+            if let Some(column) = region.columns.get_mut(place) {
+                *column = ValueSet::points([value]);
+            }
+        }
+        region
+    }
+
+    /// What this says about other coordinates: for each of them, the one here that is the same.
+    pub(super) fn projected(&self, same: &[Option<usize>]) -> Self {
+        let set = |known: &Option<usize>| known.and_then(|place| self.columns.get(place)).cloned();
+        let columns = same.iter().map(|known| set(known).unwrap_or_else(ValueSet::everything)).collect();
+        Region { columns, shards: self.shards.clone() }
+    }
+
+    /// The keys that are not in this region: those that differ in one of its columns.
+    pub(super) fn complement(self) -> Vec<Self> {
+        let count = self.columns.len();
+        let others = self.columns.into_iter().enumerate();
+        others.filter_map(|(place, set)| Self::column(count, place, set.complement())).collect()
+    }
+
+    pub(super) fn keep_to(&mut self, shard: usize) {
+        self.shards = Some(ShardSet::one(shard));
+    }
+
+    fn differs_only_in(&self, place: usize, other: &Self) -> bool {
+        let mut columns = self.columns.iter().zip(&other.columns).enumerate();
+        self.shards == other.shards && columns.all(|(at, (a, b))| at == place || a == b)
+    }
+
+    fn intersection(&self, other: &Self) -> Option<Self> {
+        let columns: Vec<ValueSet<'p>> =
+            self.columns.iter().zip(&other.columns).map(|(a, b)| a.intersection(b)).collect();
+        let shards = match (&self.shards, &other.shards) {
+            (Some(a), Some(b)) => {
+                Some(a.indexes().iter().copied().filter(|&shard| b.contains(shard)).collect())
+            }
+            (a, b) => a.clone().or_else(|| b.clone()),
+        };
+        let is_empty = columns.iter().any(ValueSet::is_empty)
+            || shards.as_ref().is_some_and(|shards: &ShardSet| shards.is_empty());
+        (!is_empty).then_some(Region { columns, shards })
+    }
+
+    /// The least region that holds all of these.
+    pub(super) fn hull(regions: Vec<Self>, columns: usize) -> Self {
+        let mut sets: Vec<Vec<ValueSet<'p>>> = (0..columns).map(|_| Vec::new()).collect();
+        let mut shards = Some(ShardSet::none());
+        for region in regions {
+            for (column, set) in sets.iter_mut().zip(region.columns) {
+                column.push(set);
+            }
+            shards = match (shards, region.shards) {
+                (Some(a), Some(b)) => Some(a.indexes().iter().chain(b.indexes()).copied().collect()),
+                _ => None,
+            };
+        }
+        Region { columns: sets.into_iter().map(ValueSet::union).collect(), shards }
+    }
+
+    /// Adds the shards that hold keys of this region.
+    pub(super) fn place(&self, chain: &Chain, shards: &Shards, found: &mut ShardSet) -> Result<()> {
+        let Some((table, key)) = chain.root() else { return Ok(()) };
+        let key: Vec<&ValueSet<'p>> = key.iter().filter_map(|&place| self.columns.get(place)).collect();
+        let placed = match (table.placement, key.as_slice()) {
+            (Placement::Everywhere, _) => None,
+            (Placement::List { entries, otherwise }, [set]) => {
+                Some(place_list(entries, otherwise, set, shards)?)
+            }
+            (Placement::Range(ranges), [set]) => {
+                let mut placed = ShardSet::none();
+                for range in ranges {
+                    let bounds = ValueSet::range(range.from.map(|b| b.value()), range.to.map(|b| b.value()));
+                    if set.intersects(&bounds) {
+                        placed.insert(shards.named_shard(range.shard)?.index());
+                    }
+                }
+                Some(placed)
+            }
+            (placement, key) => place_each(table, &placement, key, shards)?,
+        };
+        for shard in placed.unwrap_or_else(|| ShardSet::all(shards)).indexes() {
+            if self.shards.as_ref().is_none_or(|only| only.contains(*shard)) {
+                found.insert(*shard);
+            }
+        }
+        Ok(())
+    }
+
+    /// The region as a condition, for a person; empty where it holds every key.
+    pub(super) fn describe(&self, chain: &Chain, shards: &Shards) -> String {
+        let described = self.columns.iter().enumerate();
+        let mut parts: Vec<String> = described
+            .map(|(place, set)| set.describe(&chain.name(place)))
+            .filter(|part| !part.is_empty())
+            .collect();
+        if let Some(only) = &self.shards {
+            parts.push(format!("on {}", only.names(shards).join(", ")));
+        }
+        parts.join(" AND ").replace(" AND on ", " on ")
+    }
+}
+
+fn place_list(
+    entries: &[(crate::schema::Constant, &'static str)],
+    otherwise: Option<&'static str>,
+    set: &ValueSet<'_>,
+    shards: &Shards,
+) -> Result<ShardSet> {
+    let mut placed = ShardSet::none();
+    for (constant, shard) in entries {
+        if set.contains(&constant.value()) {
+            placed.insert(shards.named_shard(shard)?.index());
+        }
+    }
+    if let Some(shard) = otherwise {
+        let unlisted = ValueSet::points(entries.iter().map(|(constant, _)| constant.value())).complement();
+        if set.intersects(&unlisted) {
+            placed.insert(shards.named_shard(shard)?.index());
+        }
+    }
+    Ok(placed)
+}
+
+/// Places every combination of the columns' values; `None` (every shard) where they are too many to list.
+fn place_each(
+    table: &'static Table,
+    placement: &Placement,
+    columns: &[&ValueSet<'_>],
+    shards: &Shards,
+) -> Result<Option<ShardSet>> {
+    let mut lists = Vec::with_capacity(columns.len());
+    for set in columns {
+        match set.enumerate() {
+            Some(values) => lists.push(values),
+            None => return Ok(None),
+        }
+    }
+    let combinations = lists.iter().try_fold(1_usize, |product, list| product.checked_mul(list.len()));
+    if lists.len() > 1 && combinations.is_none_or(|combinations| combinations > COMBINATIONS) {
+        return Ok(None);
+    }
+    let mut placed = ShardSet::none();
+    for combination in 0..combinations.unwrap_or(0) {
+        let mut rest = combination;
+        let key: Vec<Value<'_>> = lists
+            .iter()
+            .map(|list| {
+                let value = list[rest % list.len()].borrowed();
+                rest /= list.len();
+                value
+            })
+            .collect();
+        match placement.place(&key, shards) {
+            Ok(shard) => placed.insert(shard),
+            // A key of one column is checked where the predicate names it, and one of several where it is the
+            // only one that is left; what else is placed nowhere holds no row.
+            Err(error)
+                if error.kind() == ErrorKind::Unmapped && (lists.len() == 1 || combinations != Some(1)) => {}
+            Err(error) => return Err(super::key_error(table, error)),
+        }
+        if placed.len() == shards.len() {
+            break;
+        }
+    }
+    Ok(Some(placed))
+}
+
+/// `AND` of two lists of alternatives.
+pub(super) fn intersect<'p>(left: &[Region<'p>], right: &[Region<'p>]) -> Vec<Region<'p>> {
+    if left.len().saturating_mul(right.len()) > PAIRS
+        && let (Some(a), Some(b)) = (left.first(), right.first())
+    {
+        let (a, b) =
+            (Region::hull(left.to_vec(), a.columns.len()), Region::hull(right.to_vec(), b.columns.len()));
+        return a.intersection(&b).into_iter().collect();
+    }
+    simplify(left.iter().flat_map(|a| right.iter().filter_map(|b| a.intersection(b))).collect())
+}
+
+/// Alternatives that one region describes exactly become one: those on the same shards that differ in one
+/// coordinate. Where many are left, one that holds them all takes their place.
+pub(super) fn simplify(regions: Vec<Region<'_>>) -> Vec<Region<'_>> {
+    let Some(columns) = regions.first().map(|region| region.columns.len()) else { return regions };
+    let mut simple = regions;
+    for place in 0..columns {
+        if simple.len() < 2 || (columns > 1 && simple.len() > COMPARED) {
+            break;
+        }
+        let mut alike: Vec<Vec<Region<'_>>> = Vec::new();
+        for region in simple {
+            let first = |group: &&mut Vec<Region<'_>>| {
+                group.first().is_some_and(|first| first.differs_only_in(place, &region))
+            };
+            match alike.iter_mut().find(first) {
+                Some(group) => group.push(region),
+                None => alike.push(vec![region]),
+            }
+        }
+        simple = alike.into_iter().map(|group| Region::hull(group, columns)).collect();
+    }
+    match simple.len() > ALTERNATIVES {
+        true => vec![Region::hull(simple, columns)],
+        false => simple,
+    }
+}

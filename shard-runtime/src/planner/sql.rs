@@ -1,0 +1,559 @@
+//! SQL text: the few shapes of statement that sessions send, in a database's dialect.
+//!
+//! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
+//! long they are, so that a statement's text does not depend on its values and is prepared once.
+
+mod collated;
+mod computed;
+mod dialect;
+mod entries;
+mod groups;
+mod moving;
+mod namespace;
+mod paging;
+mod pattern;
+mod related;
+mod table;
+
+pub(crate) use collated::collation_name;
+pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
+pub(crate) use dialect::Dialect;
+pub(crate) use entries::Values;
+pub(crate) use namespace::Namespace;
+pub(crate) use paging::After;
+use related::Scope;
+pub(crate) use table::TableSql;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::route::too_deep;
+use crate::query::{
+    GroupOrderCore, HavingCore, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore,
+};
+use crate::schema::{ReferenceDef, Table};
+use crate::value::{ColumnType, Value};
+
+/// The function of every SQLite connection that gives the one text of a document.
+pub(crate) const DOCUMENT: &str = "sharded_document";
+
+/// A parameter: one value, or a list where SQL says "one of".
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Param<'q> {
+    Value(Value<'q>),
+    List(Vec<Value<'q>>),
+}
+
+impl Param<'_> {
+    /// The same parameter, owning its values.
+    pub(crate) fn to_owned(&self) -> Param<'static> {
+        let owned = |value: &Value<'_>| value.clone().into_owned();
+        match self {
+            Param::Value(value) => Param::Value(owned(value)),
+            Param::List(values) => Param::List(values.iter().map(owned).collect()),
+        }
+    }
+}
+
+/// A statement's text and its parameters, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement<'q> {
+    pub(crate) sql: String,
+    pub(crate) params: Vec<Param<'q>>,
+}
+
+/// A name as SQL writes it, whatever it contains.
+pub(crate) fn quoted(name: &str) -> String {
+    let mut quoted = String::with_capacity(name.len() + 2);
+    for part in name.split('"') {
+        quoted.push_str(if quoted.is_empty() { "\"" } else { "\"\"" });
+        quoted.push_str(part);
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Returns a text as PostgreSQL writes it, whatever it contains and whatever `standard_conforming_strings` is.
+pub(crate) fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    match doubled.contains('\\') {
+        true => format!("E'{}'", doubled.replace('\\', "\\\\")),
+        false => format!("'{doubled}'"),
+    }
+}
+
+/// What a read returns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Projection<'q> {
+    /// Every column of every row.
+    Rows,
+    /// These columns of every row, in their order; of rows that agree in them one, where they are distinct.
+    Columns { columns: &'q [usize], distinct: bool },
+    /// Every column of every row and, after them, of its parent, and so on for so many generations.
+    RowsWithParents(usize),
+    /// Every column of every row and, after them, of each row of a reference table that these columns refer to.
+    RowsWithReferences(&'q [ReferenceDef]),
+    /// The number of rows.
+    Count,
+    /// Something for every row: whether there is one.
+    Existence,
+    /// The values in some columns, and partial values of the rows that agree in them; of groups for which all of
+    /// these conditions hold, in this order.
+    Groups {
+        keys: &'q [usize],
+        measures: &'q [MeasureCore],
+        having: &'q [HavingCore],
+        order: &'q [GroupOrderCore],
+    },
+}
+
+/// What a statement on one shard needs to know about it.
+pub(crate) struct Site<'s> {
+    pub(crate) dialect: Dialect,
+    pub(crate) table: &'static Table,
+    pub(crate) sql: &'s TableSql,
+    /// The names of the shard's tables.
+    pub(crate) names: &'s Namespace,
+    pub(crate) share: &'s dyn Share,
+}
+
+/// Which of a query's values concern a shard: lists are split, and each shard is sent its own.
+pub(crate) trait Share {
+    /// Whether a row with this value in this column may live on the shard. A link to a parent on another
+    /// shard matches nothing here.
+    fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool;
+
+    /// Whether a row with this key may live on the shard.
+    fn holds_key(&self, table: &Table, key: &[Value<'_>]) -> bool;
+}
+
+/// Everything concerns the shard.
+pub(crate) struct Whole;
+
+impl Share for Whole {
+    fn holds(&self, _: &Table, _: usize, _: &Operand) -> bool {
+        true
+    }
+
+    fn holds_key(&self, _: &Table, _: &[Value<'_>]) -> bool {
+        true
+    }
+}
+
+/// The rows, or their number, that a condition leaves on one shard.
+pub(crate) fn select<'q>(
+    site: &Site<'_>,
+    predicate: &'q Predicate,
+    projection: Projection<'_>,
+    after: Option<After<'_, 'q>>,
+    order: &[OrderBy],
+    (limit, offset): (Option<u64>, u64),
+    for_update: bool,
+) -> Result<Statement<'q>> {
+    let lock = Lock::of(site, projection, for_update);
+    let from = match lock {
+        // The name of the locked rows, which are a CTE.
+        Lock::WhatIsMadeOfRows => &site.sql.plain,
+        Lock::Nothing | Lock::Rows => &site.sql.name,
+    };
+    let bounded = limit.is_some() || offset > 0;
+    let mut writer = match projection {
+        Projection::Rows => Writer::start(site, site.sql.select.clone()),
+        Projection::Columns { columns, distinct } => Writer::start_columns(site, from, columns, distinct),
+        Projection::RowsWithParents(generations) => Writer::start_with_parents(site, generations),
+        Projection::RowsWithReferences(references) => Writer::start_with_references(site, references),
+        Projection::Count if bounded => {
+            Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
+        }
+        Projection::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
+        Projection::Existence => Writer::start(site, format!("SELECT 1 FROM {from}")),
+        Projection::Groups { keys, measures, .. } => Writer::start_groups(site, from, keys, measures),
+    };
+    match lock {
+        Lock::Nothing | Lock::Rows => writer.conditions(predicate, after)?,
+        Lock::WhatIsMadeOfRows => {
+            let mut locked = Writer::start(site, format!("WITH {from} AS (SELECT * FROM {}", site.sql.name));
+            locked.conditions(predicate, after)?;
+            locked.order_by(&[by_id(site.table)]);
+            locked.sql.push_str(&format!(" FOR UPDATE OF {from}) {}", writer.sql));
+            writer = locked;
+        }
+    }
+    match projection {
+        Projection::Groups { keys, having, order, .. } => writer.groups(keys, having, order)?,
+        Projection::Columns { columns, distinct: true } => {
+            writer.one_of_each_spelling(columns);
+            writer.order_by(order);
+        }
+        // Rows are locked in the order in which they are found.
+        _ if lock == Lock::Rows && order.is_empty() && !bounded => writer.order_by(&[by_id(site.table)]),
+        _ => writer.order_by(order),
+    }
+    writer.bounds(limit, offset);
+    if projection == Projection::Count && bounded {
+        writer.sql.push_str(") AS counted");
+    }
+    if lock == Lock::Rows {
+        writer.sql.push_str(&format!(" FOR UPDATE OF {}", site.sql.plain));
+    }
+    Ok(writer.finish())
+}
+
+/// Locks the rows that a read to write finds on one shard of a server, by their ids: two sessions that lock some of the same
+/// rows in different orders would wait for each other. The rows of a page are those that the read would find now.
+pub(crate) fn lock<'q>(
+    site: &Site<'_>,
+    predicate: &'q Predicate,
+    after: Option<After<'_, 'q>>,
+    order: &[OrderBy],
+    (limit, offset): (Option<u64>, u64),
+) -> Result<Statement<'q>> {
+    let (from, id) = (&site.sql.name, site.table.columns.get(site.table.id));
+    let id = id.map_or_else(String::new, |column| quoted(column.name));
+    let mut writer = Writer::start(site, format!("SELECT {id} FROM {from}"));
+    writer.conditions(predicate, after)?;
+    let is_page = limit.is_some() || offset > 0;
+    match is_page {
+        true => writer.order_by(order),
+        false => writer.order_by(&[by_id(site.table)]),
+    }
+    writer.bounds(limit, offset);
+    if is_page {
+        writer.sql = format!("SELECT {id} FROM {from} WHERE {id} IN ({}) ORDER BY {id}", writer.sql);
+    }
+    writer.sql.push_str(&format!(" FOR UPDATE OF {}", site.sql.plain));
+    Ok(writer.finish())
+}
+
+fn by_id(table: &Table) -> OrderBy {
+    OrderBy { column: table.id, descending: false, nulls_first: true }
+}
+
+/// What keeps others from changing the rows that a select finds until the transaction ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    /// Nothing, or the transaction, which keeps them from changing any.
+    Nothing,
+    /// The select itself.
+    Rows,
+    /// A select of the rows inside of it: what is made of rows is no row that could be kept.
+    WhatIsMadeOfRows,
+}
+
+impl Lock {
+    fn of(site: &Site<'_>, projection: Projection<'_>, for_update: bool) -> Self {
+        match projection {
+            _ if !for_update || site.dialect == Dialect::Sqlite => Lock::Nothing,
+            Projection::Count | Projection::Groups { .. } | Projection::Columns { distinct: true, .. } => {
+                Lock::WhatIsMadeOfRows
+            }
+            Projection::Rows
+            | Projection::RowsWithParents(_)
+            | Projection::RowsWithReferences(_)
+            | Projection::Existence => Lock::Rows,
+            Projection::Columns { distinct: false, .. } => Lock::Rows,
+        }
+    }
+}
+
+/// A change or removal of the rows that a condition leaves on one shard.
+pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statement<'q>> {
+    let mut writer = match &core.set {
+        None => Writer::start(site, format!("DELETE FROM {}", site.sql.name)),
+        Some(set) if set.is_empty() => {
+            return Err(Error::new(ErrorKind::Query, "the update sets no column").in_table(site.table.name));
+        }
+        Some(set) => {
+            let mut writer = Writer::start(site, format!("UPDATE {} SET ", site.sql.name));
+            for (place, (column, assigned)) in set.iter().chain(&core.raised).enumerate() {
+                if place > 0 {
+                    writer.sql.push_str(", ");
+                }
+                writer.column(*column);
+                writer.sql.push_str(" = ");
+                writer.assigned(*column, assigned)?;
+            }
+            writer
+        }
+    };
+    writer.filter(core.target.condition())?;
+    Ok(writer.finish())
+}
+
+/// The end of a write that returns these columns of the rows that it has written.
+pub(crate) fn returning(table: &Table, columns: &[usize]) -> String {
+    let name = |&column: &usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+    let columns: Vec<String> = columns.iter().map(name).collect();
+    format!(" RETURNING {}", columns.join(", "))
+}
+
+/// The children of these parents, those of one parent by their ids.
+pub(crate) fn children<'q>(site: &Site<'_>, parent_column: usize, parents: Vec<Value<'q>>) -> Statement<'q> {
+    let mut writer = Writer::start(site, format!("{} WHERE ", site.sql.select));
+    writer.column(parent_column);
+    writer.list(parents);
+    let by = |column| OrderBy { column, descending: false, nulls_first: true };
+    writer.order_by(&[by(parent_column), by(site.table.id)]);
+    writer.finish()
+}
+
+struct Writer<'s, 'q> {
+    site: &'s Site<'s>,
+    /// The rows that columns are of at this place.
+    scope: Scope,
+    sql: String,
+    params: Vec<Param<'q>>,
+}
+
+impl<'s, 'q> Writer<'s, 'q> {
+    fn start(site: &'s Site<'s>, sql: String) -> Self {
+        Writer { site, scope: Scope::of(site), sql, params: Vec::new() }
+    }
+
+    fn finish(self) -> Statement<'q> {
+        Statement { sql: self.sql, params: self.params }
+    }
+
+    fn column(&mut self, column: usize) {
+        self.sql.push_str(&self.scope.column(column));
+    }
+
+    fn param(&mut self, param: Param<'q>) {
+        self.params.push(param);
+        let place = self.site.dialect.param(self.params.len());
+        self.sql.push_str(&place);
+    }
+
+    fn operand(&mut self, column: usize, operand: &'q Operand) -> Result<()> {
+        match &operand.value {
+            Ok(value) => self.param(Param::Value(value.borrowed())),
+            Err(error) => return Err(self.scope.table.error_at(column, error.clone())),
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, values: Vec<Value<'q>>) {
+        self.params.push(Param::List(values));
+        let is_in = self.site.dialect.is_in(self.params.len());
+        self.sql.push_str(&is_in);
+    }
+
+    /// The condition of a page of a query.
+    fn conditions(&mut self, predicate: &'q Predicate, after: Option<After<'_, 'q>>) -> Result<()> {
+        let Some(after) = after else { return self.filter(predicate) };
+        self.sql.push_str(" WHERE ");
+        self.enclosed(predicate.node())?;
+        self.sql.push_str(" AND (");
+        self.after(&after);
+        self.sql.push(')');
+        Ok(())
+    }
+
+    fn filter(&mut self, predicate: &'q Predicate) -> Result<()> {
+        if *predicate.node() != Node::Everything {
+            self.sql.push_str(" WHERE ");
+            self.condition(predicate.node())?;
+        }
+        Ok(())
+    }
+
+    fn condition(&mut self, node: &'q Node) -> Result<()> {
+        match node {
+            Node::Everything => self.sql.push_str("TRUE"),
+            Node::Nothing => self.sql.push_str("FALSE"),
+            Node::Compare { column, operator, operand } => {
+                // The same id on another shard is another row.
+                let elsewhere =
+                    operand.shard.is_some() && !self.site.share.holds(self.scope.table, *column, operand);
+                match (elsewhere, operator) {
+                    (true, crate::query::Operator::Equal) => self.sql.push_str("FALSE"),
+                    (true, crate::query::Operator::NotEqual) => self.sql.push_str("TRUE"),
+                    _ => {
+                        self.left_side(*column);
+                        self.sql.push(' ');
+                        self.sql.push_str(operator.sql());
+                        self.sql.push(' ');
+                        self.operand(*column, operand)?;
+                    }
+                }
+            }
+            Node::In { column, operands } => {
+                let mut values = Vec::with_capacity(operands.len());
+                let (share, table) = (self.site.share, self.scope.table);
+                for operand in operands.iter().filter(|operand| share.holds(table, *column, operand)) {
+                    match &operand.value {
+                        Ok(value) => values.push(value.borrowed()),
+                        Err(error) => return Err(self.scope.table.error_at(*column, error.clone())),
+                    }
+                }
+                if values.is_empty() {
+                    self.sql.push_str("FALSE");
+                } else {
+                    self.left_side(*column);
+                    self.list(values);
+                }
+            }
+            Node::KeyIn { columns, keys } => self.key_in(columns, keys)?,
+            Node::TooDeep => return Err(too_deep(self.scope.table)),
+            Node::Like { column, pattern } => self.like(*column, pattern)?,
+            Node::StartsWith { column, prefix } => self.starts_with(*column, prefix)?,
+            Node::IsNull { column } => {
+                self.column(*column);
+                self.sql.push_str(" IS NULL");
+            }
+            Node::And(nodes) => self.joined(nodes, " AND ")?,
+            Node::Or(nodes) => self.joined(nodes, " OR ")?,
+            Node::Not(inner) => {
+                self.sql.push_str("NOT ");
+                self.enclosed(inner)?;
+            }
+            Node::Related { relation, inner } => self.related(*relation, inner)?,
+        }
+        Ok(())
+    }
+
+    /// One of these keys of several columns. Many are one parameter for each column on PostgreSQL; on SQLite one
+    /// parameter in all: the columns' values in turn, which are put side by side again.
+    fn key_in(&mut self, columns: &[usize], keys: &'q [WholeKey]) -> Result<()> {
+        let mut own: Vec<&'q [Value<'static>]> = Vec::with_capacity(keys.len());
+        for key in keys {
+            match key {
+                Ok(key) if self.site.share.holds_key(self.scope.table, key) => own.push(key),
+                Ok(_) => {}
+                Err(error) => return Err(Error::from(error.clone()).in_table(self.scope.table.name)),
+            }
+        }
+        match own.as_slice() {
+            [] => self.sql.push_str("FALSE"),
+            [key] => {
+                for (place, (&column, value)) in columns.iter().zip(*key).enumerate() {
+                    self.sql.push_str(if place == 0 { "" } else { " AND " });
+                    self.column(column);
+                    self.sql.push_str(" = ");
+                    self.param(Param::Value(value.borrowed()));
+                }
+            }
+            keys if self.site.dialect == Dialect::Postgres => {
+                let names: Vec<String> = columns.iter().map(|&column| self.scope.column(column)).collect();
+                self.sql.push_str(&format!("({}) IN (SELECT * FROM unnest(", names.join(", ")));
+                for (place, &column) in columns.iter().enumerate() {
+                    self.sql.push_str(if place == 0 { "" } else { ", " });
+                    let part =
+                        |key: &&'q [Value<'static>]| key.get(place).map_or(Value::Null, Value::borrowed);
+                    self.param(Param::List(keys.iter().map(part).collect()));
+                    let kind = self.definition(column).map_or(ColumnType::Text, |column| column.kind);
+                    self.sql.push_str(&format!("::{}[]", self.site.dialect.column_type(kind)));
+                }
+                self.sql.push_str("))");
+            }
+            keys => {
+                let values = keys.iter().flat_map(|key| key.iter().map(Value::borrowed)).collect();
+                let list = |item: &dyn Fn(usize, usize) -> String| {
+                    let items: Vec<String> =
+                        columns.iter().enumerate().map(|(place, &column)| item(place, column)).collect();
+                    items.join(", ")
+                };
+                let names = list(&|_, column| self.scope.column(column));
+                let parts = list(&|place, _| format!("part{place}"));
+                let leads =
+                    list(&|place, _| format!("lead(value, {place}) OVER (ORDER BY rowid) AS part{place}"));
+                self.sql.push_str(&format!(
+                    "({names}) IN (SELECT {parts} FROM (SELECT rowid AS place, {leads} FROM rarray("
+                ));
+                self.param(Param::List(values));
+                self.sql.push_str(&format!(")) WHERE place % {} = 1)", columns.len()));
+            }
+        }
+        Ok(())
+    }
+
+    fn enclosed(&mut self, node: &'q Node) -> Result<()> {
+        self.sql.push('(');
+        self.condition(node)?;
+        self.sql.push(')');
+        Ok(())
+    }
+
+    /// Long lists are halved into parentheses: databases bound how deep an expression may be, and a plain
+    /// chain is as deep as it is long.
+    fn joined(&mut self, nodes: &'q [Node], with: &str) -> Result<()> {
+        if let [node] = nodes {
+            return self.enclosed(node);
+        }
+        let (left, right) = nodes.split_at(nodes.len() / 2);
+        for (half, before) in [(left, ""), (right, with)] {
+            self.sql.push_str(before);
+            let parenthesised = half.len() > 1;
+            if parenthesised {
+                self.sql.push('(');
+            }
+            self.joined(half, with)?;
+            if parenthesised {
+                self.sql.push(')');
+            }
+        }
+        Ok(())
+    }
+
+    fn order_by(&mut self, order: &[OrderBy]) {
+        for (place, by) in order.iter().enumerate() {
+            self.sql.push_str(if place == 0 { " ORDER BY " } else { ", " });
+            self.ordered_by(by);
+        }
+    }
+
+    fn ordered_by(&mut self, by: &OrderBy) {
+        self.sql.push_str(&self.compared_column(by.column));
+        // PostgreSQL reads no index in the order that is asked for where the index has NULLs elsewhere, even of a column
+        // that has none.
+        let has_none = self.definition(by.column).is_some_and(|column| !column.nullable);
+        match self.site.dialect == Dialect::Postgres && has_none {
+            true => self.sql.push_str(if by.descending { " DESC" } else { " ASC" }),
+            false => self.direction(by.descending, by.nulls_first),
+        }
+    }
+
+    fn direction(&mut self, descending: bool, nulls_first: bool) {
+        self.sql.push_str(if descending { " DESC" } else { " ASC" });
+        self.sql.push_str(if nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
+    }
+
+    fn bounds(&mut self, limit: Option<u64>, offset: u64) {
+        let rows = |rows: u64| Param::Value(Value::Integer(i64::try_from(rows).unwrap_or(i64::MAX)));
+        match (limit, offset, self.site.dialect) {
+            (None, 0, _) => return,
+            (Some(limit), _, Dialect::Sqlite) => {
+                // SQLite plans by the value of a limit that is a bare parameter, and so prepares the statement
+                // anew whenever it is bound. A sum is no bare parameter.
+                self.sql.push_str(" LIMIT ");
+                self.param(rows(limit));
+                self.sql.push_str(" + 0");
+            }
+            (None, _, Dialect::Sqlite) => self.sql.push_str(" LIMIT -1"),
+            (Some(limit), _, Dialect::Postgres) => {
+                self.sql.push_str(" LIMIT ");
+                self.param(rows(limit));
+            }
+            (None, _, Dialect::Postgres) => {}
+        }
+        if offset > 0 {
+            self.sql.push_str(" OFFSET ");
+            self.param(rows(offset));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r42_names_are_quoted() {
+        assert_eq!(quoted("order"), "\"order\"");
+        assert_eq!(quoted("a\"; DROP TABLE b; --"), "\"a\"\"; DROP TABLE b; --\"");
+    }
+
+    #[test]
+    fn r42_texts_are_texts_whatever_they_contain() {
+        assert_eq!(literal("a'b"), "'a''b'");
+        assert_eq!(literal("a\\'b"), "E'a\\\\''b'");
+    }
+}

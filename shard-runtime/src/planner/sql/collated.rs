@@ -1,0 +1,107 @@
+//! Texts in a declared collation, where SQL does not follow the column's own by itself.
+
+use super::{DOCUMENT, Dialect, Site, Writer, quoted};
+use crate::collation::Collation;
+use crate::schema::ColumnDef;
+use crate::value::ColumnType;
+
+/// What a database calls a collation.
+pub(crate) fn collation_name(collation: Collation, dialect: Dialect) -> &'static str {
+    match (dialect, collation) {
+        (Dialect::Sqlite, Collation::Binary) => "BINARY",
+        (Dialect::Sqlite, Collation::NoCase) => "NOCASE",
+        // Refused when a cluster is opened: see `Layout::new`.
+        (Dialect::Postgres, Collation::Binary | Collation::NoCase) => "C",
+    }
+}
+
+/// What an aggregate of ours is called that reads texts in a collation.
+pub(super) fn aggregate(name: &str, collation: Collation) -> String {
+    match collation {
+        Collation::Binary => format!("sharded_{name}"),
+        Collation::NoCase => format!("sharded_{name}_nocase"),
+    }
+}
+
+/// A column's value in rows that are one for each value: of its spellings the least.
+pub(super) fn least_spelling(site: &Site<'_>, column: usize) -> String {
+    let name = quoted(site.table.columns.get(column).map_or("", |column| column.name));
+    if site.table.columns.get(column).is_some_and(|column| column.kind == ColumnType::Json) {
+        return document(site.dialect, &name);
+    }
+    match (site.dialect, site.table.collation(column)) {
+        (_, Collation::Binary) | (Dialect::Postgres, _) => name,
+        (Dialect::Sqlite, Collation::NoCase) => format!("min({name} COLLATE BINARY)"),
+    }
+}
+
+/// The one text of a document ([`json`](crate::value::json)), by which every database compares it. PostgreSQL's own order
+/// of `jsonb` is another one, and takes `1` and `1.0` for one value.
+pub(super) fn document(dialect: Dialect, column: &str) -> String {
+    match dialect {
+        Dialect::Sqlite => format!("{DOCUMENT}({column})"),
+        Dialect::Postgres => format!("({column}::text COLLATE \"C\")"),
+    }
+}
+
+impl<'s, 'q> Writer<'s, 'q> {
+    /// `SELECT` with these columns, up to the table.
+    pub(super) fn start_columns(site: &'s Site<'s>, from: &str, columns: &[usize], distinct: bool) -> Self {
+        let plain = |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
+        let compared = |&column: &usize| least_spelling(site, column);
+        let select = match distinct {
+            false => format!("SELECT {}", list(columns, plain)),
+            true if has_spellings(site, columns) => format!("SELECT {}", list(columns, compared)),
+            true => format!("SELECT DISTINCT {}", list(columns, compared)),
+        };
+        Writer::start(site, format!("{select} FROM {from}"))
+    }
+
+    /// Distinct rows are groups where values have spellings: DISTINCT answers any of them.
+    pub(super) fn one_of_each_spelling(&mut self, columns: &[usize]) {
+        if has_spellings(self.site, columns) {
+            self.group_by(columns);
+        }
+    }
+
+    /// Rows with the same values together. The columns are written as those of an order are, so that a database sees
+    /// where groups come in the order asked for, and has nothing left to sort.
+    pub(super) fn group_by(&mut self, columns: &[usize]) {
+        let names = list(columns, |&column| self.compared_column(column));
+        self.sql.push_str(&format!(" GROUP BY {names}"));
+    }
+
+    /// A column with what it is compared by, where it is text. PostgreSQL, which would take it for another expression
+    /// than the column, goes by what the column was made with.
+    pub(super) fn compared_column(&self, column: usize) -> String {
+        let name = self.scope.column(column);
+        match self.definition(column) {
+            Some(ColumnDef { kind: ColumnType::Text, collation, .. })
+                if self.site.dialect == Dialect::Sqlite =>
+            {
+                format!("{name} COLLATE {}", collation_name(*collation, self.site.dialect))
+            }
+            Some(ColumnDef { kind: ColumnType::Json, .. }) => document(self.site.dialect, &name),
+            _ => name,
+        }
+    }
+
+    /// A column on the left side of a comparison with a value.
+    pub(super) fn left_side(&mut self, column: usize) {
+        match self.definition(column) {
+            Some(ColumnDef { kind: ColumnType::Json, .. }) => {
+                let name = self.compared_column(column);
+                self.sql.push_str(&name);
+            }
+            _ => self.column(column),
+        }
+    }
+}
+
+fn has_spellings(site: &Site<'_>, columns: &[usize]) -> bool {
+    columns.iter().any(|&column| site.table.collation(column) != Collation::Binary)
+}
+
+fn list(columns: &[usize], name: impl Fn(&usize) -> String) -> String {
+    columns.iter().map(name).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,160 @@
+//! What a bulk update sets: values, and numbers that are computed from the row.
+//!
+//! SQLite makes a float of a sum of integers that overflows, and stores it as another integer where it can. So numbers
+//! are computed by functions of our own, which fail instead and say for which column.
+
+use super::{Dialect, Writer};
+use crate::error::Result;
+use crate::planner::route::too_deep;
+use crate::planner::sql::Param;
+use crate::query::{Arithmetic, Assigned, Holds, Term};
+use crate::value::{ColumnType, Value};
+
+/// The functions' names, which every connection knows: see [`driver`](crate::driver).
+pub(crate) const ADD: &str = "sharded_add";
+pub(crate) const SUBTRACT: &str = "sharded_subtract";
+pub(crate) const MULTIPLY: &str = "sharded_multiply";
+pub(crate) const BETWEEN: &str = "sharded_between";
+pub(crate) const SINGLE: &str = "sharded_single";
+
+/// What an error of theirs begins with; the column's name comes next, then a backtick and a colon.
+pub(crate) const OUT_OF_RANGE: &str = "out of range for `";
+
+impl<'q> Writer<'_, 'q> {
+    /// What a column is set to.
+    pub(super) fn assigned(&mut self, column: usize, assigned: &'q Assigned) -> Result<()> {
+        let (term, holds) = match assigned {
+            Assigned::Value(operand) => return self.operand(column, operand),
+            Assigned::Computed(term, holds) => (term, *holds),
+        };
+        match (self.site.dialect, holds) {
+            (Dialect::Postgres, _) => self.computed(column, term, holds)?,
+            (Dialect::Sqlite, Holds::All) => self.term(column, term)?,
+            (Dialect::Sqlite, Holds::Between(least, greatest)) => {
+                self.sql.push_str(BETWEEN);
+                self.sql.push('(');
+                self.term(column, term)?;
+                for bound in [least, greatest] {
+                    self.sql.push_str(", ");
+                    self.param(Param::Value(Value::Integer(bound)));
+                }
+                self.named(column);
+            }
+            (Dialect::Sqlite, Holds::Single) => {
+                self.sql.push_str(SINGLE);
+                self.sql.push('(');
+                self.term(column, term)?;
+                self.sql.push(')');
+            }
+        }
+        Ok(())
+    }
+
+    /// A computed number in PostgreSQL's own arithmetic, which says of what does not fit neither which it is nor for
+    /// which column. So each step is computed as a number of any length and looked at: what does not fit becomes a text
+    /// that says so, and which PostgreSQL then refuses to take for a number.
+    fn computed(&mut self, column: usize, term: &'q Term, holds: Holds) -> Result<()> {
+        match holds {
+            Holds::All if self.is_real(column) => self.step(column, term)?,
+            Holds::All => {
+                self.sql.push_str("CAST(");
+                self.step(column, term)?;
+                self.sql.push_str(" AS bigint)");
+            }
+            Holds::Between(least, greatest) => {
+                self.sql.push_str(&format!(
+                    "(SELECT CASE WHEN v BETWEEN {least} AND {greatest} THEN CAST(v AS bigint) ELSE CAST({} || v || \
+                     ' is not between {least} and {greatest}' AS bigint) END FROM (SELECT ",
+                    self.out_of_range(column)
+                ));
+                self.step(column, term)?;
+                self.sql.push_str(" AS v OFFSET 0) AS made)");
+            }
+            Holds::Single => {
+                self.sql.push_str("CAST(CAST(");
+                self.step(column, term)?;
+                self.sql.push_str(" AS real) AS double precision)");
+            }
+        }
+        Ok(())
+    }
+
+    /// A term, each of whose steps is looked at. `OFFSET 0` keeps the planner from putting what a step is computed from
+    /// into it wherever it is named, so that a sum of many would be written down twice as often with each.
+    fn step(&mut self, column: usize, term: &'q Term) -> Result<()> {
+        let (own, wide, fits) = match self.is_real(column) {
+            true => ("double precision", "double precision", "v <> 'NaN'".to_owned()),
+            false => ("bigint", "numeric", format!("v BETWEEN {} AND {}", i64::MIN, i64::MAX)),
+        };
+        match term {
+            Term::Column(place) => {
+                self.column(*place);
+                self.sql.push_str(&format!("::{wide}"));
+            }
+            Term::Value(operand) => {
+                self.operand(column, operand)?;
+                self.sql.push_str(&format!("::{own}::{wide}"));
+            }
+            Term::Combined { operator, sides, .. } => {
+                let sign = match operator {
+                    Arithmetic::Add => '+',
+                    Arithmetic::Subtract => '-',
+                    Arithmetic::Multiply => '*',
+                };
+                let [left, right] = &**sides;
+                self.sql.push_str(&format!(
+                    "(SELECT CASE WHEN {fits} THEN v ELSE CAST({} || l || ' {sign} ' || r || \
+                     ' has no value that can be stored' AS {wide}) END \
+                     FROM (SELECT l, r, l {sign} r AS v FROM (SELECT ",
+                    self.out_of_range(column)
+                ));
+                self.step(column, left)?;
+                self.sql.push_str(" AS l, ");
+                self.step(column, right)?;
+                self.sql.push_str(" AS r OFFSET 0) AS sides OFFSET 0) AS made)");
+            }
+            Term::TooDeep => return Err(too_deep(self.scope.table)),
+        }
+        Ok(())
+    }
+
+    /// How a text begins that says what does not fit a column.
+    fn out_of_range(&self, column: usize) -> String {
+        let name = self.definition(column).map_or("", |column| column.name).replace('\'', "''");
+        format!("'{OUT_OF_RANGE}{name}`: '")
+    }
+
+    fn is_real(&self, column: usize) -> bool {
+        self.definition(column).is_some_and(|column| column.kind == ColumnType::Real)
+    }
+
+    fn term(&mut self, column: usize, term: &'q Term) -> Result<()> {
+        match term {
+            Term::Column(place) => self.column(*place),
+            Term::Value(operand) => self.operand(column, operand)?,
+            Term::Combined { operator, sides, .. } => {
+                self.sql.push_str(match operator {
+                    Arithmetic::Add => ADD,
+                    Arithmetic::Subtract => SUBTRACT,
+                    Arithmetic::Multiply => MULTIPLY,
+                });
+                let [left, right] = &**sides;
+                self.sql.push('(');
+                self.term(column, left)?;
+                self.sql.push_str(", ");
+                self.term(column, right)?;
+                self.named(column);
+            }
+            Term::TooDeep => return Err(too_deep(self.scope.table)),
+        }
+        Ok(())
+    }
+
+    /// The last argument: the column that an error names.
+    fn named(&mut self, column: usize) {
+        let name = self.definition(column).map_or("", |column| column.name);
+        self.sql.push_str(", ");
+        self.param(Param::Value(Value::Text(name.into())));
+        self.sql.push(')');
+    }
+}

@@ -1,0 +1,85 @@
+//! The statements that compare rows with what is kept about them: lookup entries, and the place of a row.
+
+use super::{Dialect, TableSql, quoted};
+use crate::schema::Table;
+use crate::schema::lookup::{SHARD, VALUE};
+
+/// Which values a statement is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Values {
+    /// So many, from the least on.
+    First(usize),
+    /// So many that are greater than the first parameter.
+    After(usize),
+    /// Those of the list that is the first parameter.
+    Listed,
+}
+
+impl Values {
+    /// The condition on a column, and what comes at the end of the statement.
+    fn of(self, column: &str, dialect: Dialect) -> (String, String) {
+        let bounds = |most: usize| format!("ORDER BY {column} LIMIT {most}");
+        match self {
+            Values::First(most) => (format!("{column} IS NOT NULL"), bounds(most)),
+            Values::After(most) => (format!("{column} > {}", dialect.param(1)), bounds(most)),
+            Values::Listed => (format!("{column}{}", dialect.is_in(1)), format!("ORDER BY {column}")),
+        }
+    }
+}
+
+impl TableSql {
+    /// Removes the entries with one of a list of values that name this shard.
+    pub(crate) fn remove_entries(&self, entries: &Table) -> String {
+        let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
+        let (is_in, param) = (self.dialect.is_in(1), self.dialect.param(2));
+        format!("DELETE FROM {} WHERE {value}{is_in} AND {shard} = {param}", self.name)
+    }
+
+    /// Adds entries that are missing, by a list of values and a list of shards; waits for transactions that add or remove
+    /// them.
+    pub(crate) fn add_missing_entries(&self, entries: &Table) -> Option<String> {
+        let insert = self.insert_lists.as_deref()?;
+        Some(format!("{insert} ON CONFLICT ({}) DO NOTHING", name(entries, VALUE)))
+    }
+
+    /// Values of a column in their order, each once, and how many rows have it.
+    pub(crate) fn counted_values(&self, table: &Table, column: usize, which: Values) -> String {
+        let column = name(table, column);
+        let (condition, end) = which.of(&column, self.dialect);
+        format!("SELECT {column}, count(*) FROM {} WHERE {condition} GROUP BY {column} {end}", self.name)
+    }
+
+    /// Entries in the order of their values: value and shard.
+    pub(crate) fn entries(&self, entries: &Table, which: Values) -> String {
+        let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
+        let (condition, end) = which.of(&value, self.dialect);
+        format!("SELECT {value}, {shard} FROM {} WHERE {condition} {end}", self.name)
+    }
+}
+
+impl TableSql {
+    /// Reads what the place of rows depends on: their ids, whether the parent is there (1 or 0), and the key's columns.
+    pub(crate) fn keys(&self, table: &Table, key: &[usize], parent: Option<&str>, which: Values) -> String {
+        let id = name(table, table.id);
+        let has_parent = match (parent, table.parent) {
+            (Some(name_of_parent), Some(parent)) => {
+                let (parent_id, column) = (name(parent.table, parent.table.id), name(table, parent.column));
+                format!(
+                    "CASE WHEN EXISTS (SELECT 1 FROM {name_of_parent} AS parent WHERE parent.{parent_id} = child.{column}) \
+                     THEN 1 ELSE 0 END"
+                )
+            }
+            _ => "1".to_owned(),
+        };
+        let key: String = key.iter().map(|&column| format!(", {}", name(table, column))).collect();
+        let (condition, end) = which.of(&id, self.dialect);
+        format!(
+            "SELECT {id}, CAST({has_parent} AS bigint){key} FROM {} AS child WHERE {condition} {end}",
+            self.name
+        )
+    }
+}
+
+fn name(table: &Table, column: usize) -> String {
+    quoted(table.columns.get(column).map_or("", |column| column.name))
+}

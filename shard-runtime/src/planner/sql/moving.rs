@@ -1,0 +1,41 @@
+//! The statements by which rows move from one shard to another.
+
+use super::{Dialect, TableSql, quoted};
+use crate::schema::Table;
+
+impl TableSql {
+    /// Reads these columns of the rows that have one of a list of values in a column, in the order of their ids, and
+    /// locks the rows. The lock of a parent also keeps new children from it: their foreign key needs a lock of the parent.
+    pub(crate) fn copy_from(&self, table: &Table, columns: &[String], by: usize) -> String {
+        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+        let list = list(columns.iter());
+        let (by, id) = (name(by), name(table.id));
+        let (is_in, lock) = (self.dialect.is_in(1), self.dialect.for_update());
+        format!("SELECT {list} FROM {} WHERE {by}{is_in} ORDER BY {id}{lock}", self.name)
+    }
+
+    /// Writes a row with these columns; or without the id at a place, which the database counts and answers.
+    pub(crate) fn copy_to(&self, columns: &[String], left_out: Option<usize>) -> String {
+        let given =
+            || columns.iter().enumerate().filter(|(at, _)| Some(*at) != left_out).map(|(_, name)| name);
+        let places = self.dialect.params(given().count());
+        let mut sql = match places.is_empty() {
+            true => format!("INSERT INTO {} DEFAULT VALUES", self.name),
+            false => format!("INSERT INTO {} ({}) VALUES ({places})", self.name, list(given())),
+        };
+        if let (Dialect::Postgres, Some(id)) = (self.dialect, left_out.and_then(|at| columns.get(at))) {
+            sql.push_str(&format!(" RETURNING {}", quoted(id)));
+        }
+        sql
+    }
+
+    /// Removes the rows whose ids are in a list.
+    pub(crate) fn remove(&self, table: &Table) -> String {
+        let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
+        format!("DELETE FROM {} WHERE {id}{}", self.name, self.dialect.is_in(1))
+    }
+}
+
+fn list<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    names.map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+}

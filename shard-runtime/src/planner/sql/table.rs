@@ -1,0 +1,215 @@
+//! The statements about single rows of a model's table, by their ids.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use super::{Dialect, Namespace, quoted};
+use crate::planner::Change;
+use crate::schema::{ColumnDef, IdKind, KeyColumns, Table};
+
+/// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
+#[derive(Debug)]
+pub(crate) struct TableSql {
+    pub(crate) dialect: Dialect,
+    /// The table's name with its schema or prefix, quoted.
+    pub(crate) name: String,
+    /// The same without the schema: how `FOR UPDATE OF` names it.
+    pub(crate) plain: String,
+    /// `SELECT` with every column, up to the table.
+    pub(crate) select: String,
+    /// The row with an id.
+    pub(crate) get: String,
+    /// A row with all its columns; for ids that the database counts, all but the id.
+    pub(crate) insert: String,
+    /// Many such rows, a list for each column, where that is better than one after the other. Where the database counts
+    /// their ids, it answers with these, in the rows' order.
+    pub(crate) insert_lists: Option<String>,
+    /// Removes the row with an id.
+    pub(crate) delete: String,
+    /// The columns' names, quoted.
+    columns: Vec<String>,
+}
+
+impl TableSql {
+    pub(crate) fn new(table: &Table, names: &Namespace, dialect: Dialect) -> Self {
+        let name = names.table(table.name);
+        let list = |columns: &[&ColumnDef]| {
+            columns.iter().map(|column| quoted(column.name)).collect::<Vec<_>>().join(", ")
+        };
+        let all: Vec<&ColumnDef> = table.columns.iter().collect();
+        let mut given = all.clone();
+        if table.id_kind == IdKind::Auto && table.id < given.len() {
+            given.remove(table.id);
+        }
+        let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
+        let counts = table.id_kind == IdKind::Auto && dialect == Dialect::Postgres;
+        let answer = if counts { format!(" RETURNING {id}") } else { String::new() };
+        let lists = || {
+            let lists = given.iter().enumerate().map(|(place, column)| {
+                format!("{}::{}[]", dialect.param(place + 1), dialect.column_type(column.kind))
+            });
+            let lists = lists.collect::<Vec<String>>().join(", ");
+            match counts {
+                true => counted_lists(&name, table, &list(&given), &lists),
+                false => format!("INSERT INTO {name} ({}) SELECT * FROM unnest({lists})", list(&given)),
+            }
+        };
+        let select = format!("SELECT {} FROM {name}", list(&all));
+        TableSql {
+            get: format!("{select} WHERE {id} = {}", dialect.param(1)),
+            insert: match given.is_empty() {
+                true => format!("INSERT INTO {name} DEFAULT VALUES{answer}"),
+                false => {
+                    let places = dialect.params(given.len());
+                    format!("INSERT INTO {name} ({}) VALUES ({places}){answer}", list(&given))
+                }
+            },
+            insert_lists: (dialect == Dialect::Postgres && !given.is_empty()).then(lists),
+            delete: format!("DELETE FROM {name} WHERE {id} = {}", dialect.param(1)),
+            columns: all.iter().map(|column| quoted(column.name)).collect(),
+            dialect,
+            select,
+            plain: quoted(&names.plain(table.name)),
+            name,
+        }
+    }
+
+    /// The row with an id, which no other transaction changes until this one ends.
+    pub(crate) fn get_to_write(&self) -> String {
+        format!("{}{}", self.get, self.dialect.for_update())
+    }
+
+    /// What does this with one row; its parameters are those that [`Change::bind`] says.
+    pub(crate) fn change(&self, table: &Table, change: &Change) -> Cow<'_, str> {
+        match change {
+            Change::Insert => Cow::Borrowed(&self.insert),
+            Change::Update { columns, version } => Cow::Owned(self.update(table, columns, *version)),
+            Change::Delete { version: None } => Cow::Borrowed(&self.delete),
+            Change::Delete { version: Some(version) } => {
+                let version = self.column(*version);
+                Cow::Owned(format!("{} AND {version} = {}", self.delete, self.dialect.param(2)))
+            }
+        }
+    }
+
+    /// What does this with many rows, where that is better than one after the other: a list for each parameter.
+    pub(crate) fn change_lists(&self, table: &Table, change: &Change) -> Option<Cow<'_, str>> {
+        if *change == Change::Insert {
+            return self.insert_lists.as_deref().map(Cow::Borrowed);
+        }
+        if self.dialect != Dialect::Postgres {
+            return None;
+        }
+        let (columns, version): (&[usize], _) = match change {
+            Change::Insert => (&[], &None),
+            Change::Update { columns, version } => (columns, version),
+            Change::Delete { version } => (&[], version),
+        };
+        let listed = |place: usize, column: usize| {
+            let kind =
+                table.columns.get(column).map_or("text", |column| self.dialect.column_type(column.kind));
+            format!("{}::{kind}[]", self.dialect.param(place + 1))
+        };
+        let given = columns.iter().chain([&table.id]).chain(version);
+        let lists: Vec<String> = given.enumerate().map(|(place, &column)| listed(place, column)).collect();
+        let names: Vec<String> = (0..lists.len()).map(|place| format!("c{place}")).collect();
+        let rows = format!("unnest({}) AS sharded_new({})", lists.join(", "), names.join(", "));
+        let is = |column: usize, place: usize| {
+            format!("{}.{} = sharded_new.c{place}", self.name, self.column(column))
+        };
+        let mut condition = is(table.id, columns.len());
+        if let Some(version) = version {
+            condition = format!("{condition} AND {}", is(*version, columns.len() + 1));
+        }
+        Some(Cow::Owned(match change {
+            Change::Update { .. } => {
+                let set = columns.iter().enumerate();
+                let set =
+                    set.map(|(place, &column)| format!("{} = sharded_new.c{place}", self.column(column)));
+                let set: Vec<String> = set.collect();
+                format!("UPDATE {} SET {} FROM {rows} WHERE {condition}", self.name, set.join(", "))
+            }
+            _ => format!("DELETE FROM {} USING {rows} WHERE {condition}", self.name),
+        }))
+    }
+
+    fn column(&self, column: usize) -> &str {
+        self.columns.get(column).map_or("", String::as_str)
+    }
+
+    /// Inserts a row unless its id is there.
+    pub(crate) fn insert_new(&self, table: &Table) -> String {
+        format!("{} ON CONFLICT ({}) DO NOTHING", self.insert, self.column(table.id))
+    }
+
+    /// Inserts a row or, where its id is there with the same key, sets its other columns. Where the model has a version,
+    /// that has to be the row's as well; the next one is then the parameter behind the row's values.
+    pub(crate) fn save(&self, table: &Table, version: Option<usize>) -> String {
+        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+        let key = match table.key {
+            KeyColumns::Columns(key) => key,
+            KeyColumns::Parent(_) => &[],
+        };
+        let stays = |column: usize| column == table.id || key.contains(&column);
+        let mut set: Vec<String> = (0..table.columns.len())
+            .filter(|&column| !stays(column))
+            .map(|column| match version {
+                Some(version) if version == column => {
+                    format!("{} = {}", name(column), self.dialect.param(table.columns.len() + 1))
+                }
+                _ => format!("{0} = excluded.{0}", name(column)),
+            })
+            .collect();
+        if set.is_empty() {
+            set.push(format!("{0} = excluded.{0}", name(table.id))); // finds out whether the key is the same
+        }
+        let same: Vec<String> = key
+            .iter()
+            .filter(|&&column| column != table.id)
+            .chain(&version)
+            .map(|&column| format!("{1}.{0} = excluded.{0}", name(column), self.name))
+            .collect();
+        let condition =
+            if same.is_empty() { String::new() } else { format!(" WHERE {}", same.join(" AND ")) };
+        let (insert, id, set) = (&self.insert, name(table.id), set.join(", "));
+        format!("{insert} ON CONFLICT ({id}) DO UPDATE SET {set}{condition}")
+    }
+
+    /// Sets these columns of the row with an id, where it has this version; these are the last parameters.
+    pub(crate) fn update(&self, table: &Table, columns: &[usize], version: Option<usize>) -> String {
+        let name = |column: usize| self.column(column);
+        // Rendered for every row that is updated: one text, without others on the way.
+        let mut sql = String::with_capacity(64 + self.name.len() + 32 * columns.len());
+        let _ = write!(sql, "UPDATE {} SET ", self.name);
+        for (place, &column) in columns.iter().enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            let _ = write!(sql, "{separator}{} = {}", name(column), self.dialect.param(place + 1));
+        }
+        let _ = write!(sql, " WHERE {} = {}", name(table.id), self.dialect.param(columns.len() + 1));
+        if let Some(version) = version {
+            let _ = write!(sql, " AND {} = {}", name(version), self.dialect.param(columns.len() + 2));
+        }
+        sql
+    }
+}
+
+/// Inserts rows by lists and answers with the ids that the database counts for them, in the rows' order.
+///
+/// PostgreSQL promises no order of what `RETURNING` answers, nor of the counting of a default in `INSERT … SELECT`. So
+/// each row gets its id beside its place in the lists before anything is inserted: `counted` is computed once, as all of
+/// `WITH` that is volatile or read twice is, the rows are inserted with those ids, and the answer is ordered by the place.
+fn counted_lists(name: &str, table: &Table, columns: &str, lists: &str) -> String {
+    let column = table.columns.get(table.id).map_or("id", |column| column.name);
+    let (id, literal) = (quoted(column), |text: &str| format!("'{}'", text.replace('\'', "''")));
+    // The columns are counted again by their places: one could be named as what is added here.
+    let places: Vec<String> = (1..table.columns.len()).map(|place| format!("c{place}")).collect();
+    let places = places.join(", ");
+    format!(
+        "WITH counted AS (SELECT nextval((SELECT pg_get_serial_sequence({}, {})::regclass)) AS id, given.* \
+         FROM unnest({lists}) WITH ORDINALITY AS given ({places}, place)), \
+         inserted AS (INSERT INTO {name} ({id}, {columns}) OVERRIDING SYSTEM VALUE SELECT id, {places} FROM counted) \
+         SELECT id FROM counted ORDER BY place",
+        literal(name),
+        literal(column)
+    )
+}

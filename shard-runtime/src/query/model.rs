@@ -1,0 +1,364 @@
+//! What the derive fills in: the trait [`Sharded`] with its choosers, loader and binder, and the description of
+//! a model's table.
+
+use std::fmt;
+
+use crate::__private::Same;
+use crate::error::{Result, ValueError};
+use crate::query::{ById, Delete, Filter, Holds, Number, Predicate, Select, Update};
+use crate::row::{Binder, Row};
+use crate::schema::Lookup;
+use crate::schema::Routing;
+use crate::schema::Table;
+use crate::schema::{DecidesShard, Key};
+use crate::schema::{Shard, ShardSet, Shards};
+use crate::value::{Field, Value};
+
+/// A struct whose rows are spread over shards. `#[derive(Sharded)]` implements it.
+///
+/// The three choosers are pure: they need no connection.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a sharded model",
+    label = "not a sharded model",
+    note = "write `#[derive(Sharded)]` on the struct"
+)]
+pub trait Sharded: Sized + Send + Sync + 'static {
+    /// The type of the `#[id]` field.
+    type Id: Field + Clone + fmt::Debug + PartialEq;
+
+    /// What decides the shard: the key field's type, a tuple of several, or the parent's key; for a reference table
+    /// [`Everywhere`](crate::Everywhere).
+    type Key: Key;
+
+    /// The table, its columns, its key and its parent.
+    const TABLE: &'static Table;
+
+    /// The place of the `#[version]` among the columns, and which numbers it holds.
+    #[doc(hidden)]
+    const VERSION: Option<(usize, Holds)> = None;
+
+    /// The columns with `#[lookup]`.
+    #[doc(hidden)]
+    const LOOKUPS: &'static [Lookup] = &[];
+
+    /// The row's id.
+    fn id(&self) -> &Self::Id;
+
+    /// Puts the id in that the database gave.
+    #[doc(hidden)]
+    fn set_id(&mut self, id: Self::Id);
+
+    /// Puts the version in that was written.
+    #[doc(hidden)]
+    fn set_version(&mut self, _: i64) -> Result<(), ValueError> {
+        Ok(())
+    }
+
+    /// The one shard that this row lives on, by its place in the cluster's order; for a row that lives on all of them
+    /// the first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the key's value is placed nowhere.
+    fn shard_chooser(&self, shards: &Shards) -> Result<usize>;
+
+    /// The shards to ask for a row of this id: one, where the id decides the shard or `loaded_from` names
+    /// the shard of the row that it is loaded for; otherwise all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the id is the key and is placed nowhere.
+    fn identity_chooser(id: &Self::Id, loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet>;
+
+    /// The shards that may hold rows matching the predicate: never too few, and exactly the least for
+    /// predicates on the key alone. For a reference table they are all, of which each holds every row.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the predicate asks for a key that is placed
+    /// nowhere.
+    fn execute_chooser(predicate: &Predicate, shards: &Shards) -> Result<ShardSet>;
+
+    /// Replaces every column's value by the one that a read of the row returns. The error has the number of its column.
+    #[doc(hidden)]
+    fn normalize(&mut self) -> std::result::Result<(), (usize, ValueError)> {
+        Ok(())
+    }
+
+    /// Reads a row, column by column in the order of [`Table::columns`].
+    fn load(row: &Row<'_>) -> Result<Self>;
+
+    /// Gives every column's value, in the order of [`Table::columns`].
+    fn bind<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()>;
+
+    /// All rows of this model: a query to be narrowed with `filter`, `on` or `all_shards`. That of a reference table can
+    /// be run as it is: it asks one shard.
+    fn select() -> Select<Self, <Self::Key as Key>::Unfiltered> {
+        Select::new()
+    }
+
+    /// A change of many rows at once.
+    fn update() -> Update<Self, <Self::Key as Key>::Unfiltered> {
+        Update::new()
+    }
+
+    /// A removal of many rows at once.
+    fn delete() -> Delete<Self, <Self::Key as Key>::Unfiltered> {
+        Delete::new()
+    }
+
+    /// The row with this id on one shard, to be said with `on` or `on_shard`.
+    fn by_id(id: impl Into<Self::Id>) -> ById<Self> {
+        ById::new(id.into())
+    }
+
+    /// Children of parents for which this holds: a child lives where its parent lives, so that each shard looks
+    /// among its own, and what narrows the parents narrows their children. With conditions on the parent's
+    /// parent it is nested: `Remark::has_parent(Report::has_parent(..))`.
+    ///
+    /// ```
+    /// # use shard_runtime::{Parent, Routed, Filter, Sharded};
+    /// # #[derive(Sharded)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     country: String,
+    /// #     name: String,
+    /// # }
+    /// # #[derive(Sharded)]
+    /// # struct Report {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     city: Parent<City>,
+    /// #     temperature: f64,
+    /// # }
+    /// let of_tokyo = Report::has_parent(City::COUNTRY.eq("Japan") & City::NAME.eq("Tokyo"));
+    /// let warm: Filter<Report, Routed> = of_tokyo & Report::TEMPERATURE.gt(30.0);
+    /// ```
+    fn has_parent<P: ParentOf<Self>, R: Routing>(filter: Filter<P, R>) -> Filter<Self, R::And<R>> {
+        filter.on_parent()
+    }
+
+    /// Parents of at least one child for which this holds; with `!`, parents of no such child. Each shard looks
+    /// among its own, and what narrows the children narrows their parents.
+    ///
+    /// ```
+    /// # use shard_runtime::{Filter, Parent, Sharded, Unrouted};
+    /// # #[derive(Sharded)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     country: String,
+    /// #     name: String,
+    /// # }
+    /// # #[derive(Sharded)]
+    /// # struct Report {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     city: Parent<City>,
+    /// #     temperature: f64,
+    /// # }
+    /// let hot = City::has_child(Report::TEMPERATURE.gt(30.0));
+    /// let without_reports = !City::has_child(Filter::<Report, _>::everything());
+    /// let hot_in_japan = City::COUNTRY.eq("Japan") & hot;
+    /// ```
+    fn has_child<C: Sharded, R: Routing>(filter: Filter<C, R>) -> Filter<Self, R::And<R>>
+    where
+        Self: ParentOf<C>,
+    {
+        filter.on_children()
+    }
+}
+
+/// What a `#[version]` is: a number that every change of its row raises, so that
+/// [`Session::update`](crate::Session::update) and [`Session::delete`](crate::Session::delete) notice when somebody else
+/// was there first.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a version",
+    label = "not a version",
+    note = "a version is an `i64`, `i32`, `u64` or `u32`, which every update of the row raises by one; it is never NULL"
+)]
+pub trait Version: Number {
+    /// The version of a row that is new.
+    const FIRST: Self;
+    #[doc(hidden)]
+    const RANGE: Holds = <Self as Number>::HOLDS;
+    #[doc(hidden)]
+    fn of_number(number: i64) -> Result<Self, ValueError> {
+        Self::from_value(Value::Integer(number))
+    }
+}
+
+macro_rules! versions {
+    ($($integer:ty),*) => {$(
+        impl Version for $integer {
+            const FIRST: Self = 1;
+        }
+    )*};
+}
+versions!(i32, i64, u32, u64);
+
+/// A model whose ids are unique over the cluster, so that an id alone names a row.
+#[diagnostic::on_unimplemented(
+    message = "ids of `{Self}` are unique only within one shard",
+    label = "this id may name a row on every shard",
+    note = "say which shard: `session.get({Self}::by_id(id).on(key))`, or read it through its parent",
+    note = "for ids that are unique over the cluster use `#[id(sequence)]` or `#[id(uuid)]`"
+)]
+pub trait UniqueId: Sharded {}
+
+/// A model whose rows have their ids before they are stored, so that a row may be there already when it is saved.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be saved: its ids are handed out when a row is added",
+    label = "a row that is new has no id yet",
+    note = "add what is new with `session.add(New{Self} {{ .. }})`, and change what is stored with `session.update(&mut row)`",
+    note = "rows are saved where the id is yours: `#[id]`, or `#[id(uuid)]` with a UUID that you have made"
+)]
+pub trait KnownId: Sharded {}
+
+/// A model whose ids the cluster generates, in the order of a sequence.
+#[diagnostic::on_unimplemented(
+    message = "ids of `{Self}` are not generated by a sequence",
+    label = "has no sequence",
+    note = "the cluster generates ids of models with `#[id(sequence)]`"
+)]
+pub trait SequenceId {}
+
+/// A model whose id alone decides its shard: children may hold the bare id.
+#[diagnostic::on_unimplemented(
+    message = "the id of `{Self}` does not decide its shard",
+    label = "a bare id cannot say where the parent lives",
+    note = "hold the parent's handle instead: `#[shard_parent] field: Parent<{Self}>`",
+    note = "a bare id works where the parent's id is its shard key: `#[id] #[shard_key(..)]` on one field"
+)]
+pub trait IdIsKey: Sharded {}
+
+/// A model whose rows live where their parents live: one with a `#[shard_parent]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a child",
+    label = "has no parent",
+    note = "a child says so with `#[shard_parent] field: Parent<Model>`",
+    note = "other models' rows may live on other shards: read the one, then the other by what was found"
+)]
+pub trait Child: Sharded {
+    /// The parent's model.
+    type Parent: Sharded<Key: DecidesShard>;
+
+    /// The place of the column that holds the parent's id.
+    const PARENT_COLUMN: usize;
+
+    /// The parent's id.
+    fn parent_id(&self) -> &<Self::Parent as Sharded>::Id;
+}
+
+/// A model whose rows live where a row of `P` lives.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a child of `{P}`",
+    label = "not a child of `{P}`",
+    note = "a child says so with `#[shard_parent] field: Parent<{P}>`",
+    note = "other models' rows may live on other shards: read the one, then the other by what was found"
+)]
+pub trait ChildOf<P: Sharded>: Child<Parent = P> {}
+
+#[diagnostic::do_not_recommend]
+impl<C: Child> ChildOf<C::Parent> for C {}
+
+/// A model whose rows the rows of `C` live with: the other side of [`ChildOf`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the parent of `{C}`",
+    label = "not the parent of `{C}`",
+    note = "a child says so with `#[shard_parent] field: Parent<{Self}>`",
+    note = "a parent's parent is asked about in its turn: `Child::has_parent(Parent::has_parent(..))`",
+    note = "other models' rows may live on other shards: read the one, then the other by what was found"
+)]
+pub trait ParentOf<C>: Sharded {}
+
+// Not for `C::Parent` itself: a model that is another would then be a mismatch of types, without this message.
+#[diagnostic::do_not_recommend]
+impl<C: Child<Parent: Same<P>>, P: Sharded> ParentOf<C> for P {}
+
+/// What [`Session::add`](crate::Session::add) takes: the struct itself where the id is the caller's,
+/// `New…` where it is generated.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be added to a session",
+    label = "cannot be added",
+    note = "where the id is generated, add the insert struct that the derive makes: `New{Self} {{ .. }}`"
+)]
+pub trait Insert: Sized {
+    /// The model whose row this becomes.
+    type Model: Sharded;
+
+    #[doc(hidden)]
+    fn into_model(
+        self,
+        next_id: &mut dyn FnMut() -> Result<<Self::Model as Sharded>::Id>,
+    ) -> Result<Self::Model>;
+}
+
+/// How long the values of a row are, all of which can be stored.
+///
+/// # Errors
+/// [`ErrorKind::Value`](crate::ErrorKind::Value) where one cannot.
+pub(crate) fn size_of<T: Sharded>(row: &T) -> Result<usize> {
+    let mut binder = Binder::measuring(T::TABLE);
+    row.bind(&mut binder)?;
+    Ok(binder.bytes())
+}
+
+/// Replaces every column's value by the one that a read of the row returns.
+pub(crate) fn normalize<T: Sharded>(row: &mut T) -> Result<()> {
+    row.normalize().map_err(|(column, error)| T::TABLE.error_at(column, error))
+}
+
+/// The values of a row's columns, in the table's order.
+pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
+    let mut binder = Binder::new(T::TABLE);
+    row.bind(&mut binder)?;
+    Ok(binder.values)
+}
+
+/// The models that a cluster holds: one, or a tuple of them; tuples may be nested where there are many.
+pub trait Models {
+    #[doc(hidden)]
+    fn tables(list: &mut Vec<&'static Table>);
+    /// The columns with lookups, each with the table of its rows.
+    #[doc(hidden)]
+    fn lookups(list: &mut Vec<(&'static Table, Lookup)>);
+}
+
+impl<T: Sharded> Models for T {
+    fn tables(list: &mut Vec<&'static Table>) {
+        list.push(T::TABLE);
+    }
+
+    fn lookups(list: &mut Vec<(&'static Table, Lookup)>) {
+        list.extend(T::LOOKUPS.iter().map(|lookup| (T::TABLE, *lookup)));
+    }
+}
+
+macro_rules! tuples_of_models {
+    ($($name:ident)*) => {
+        impl<$($name: Models),*> Models for ($($name,)*) {
+            fn tables(list: &mut Vec<&'static Table>) {
+                $($name::tables(list);)*
+            }
+
+            fn lookups(list: &mut Vec<(&'static Table, Lookup)>) {
+                $($name::lookups(list);)*
+            }
+        }
+    };
+}
+tuples_of_models!(A);
+tuples_of_models!(A B);
+tuples_of_models!(A B C);
+tuples_of_models!(A B C D);
+tuples_of_models!(A B C D E);
+tuples_of_models!(A B C D E F);
+tuples_of_models!(A B C D E F G);
+tuples_of_models!(A B C D E F G H);
+tuples_of_models!(A B C D E F G H I);
+tuples_of_models!(A B C D E F G H I J);
+tuples_of_models!(A B C D E F G H I J K);
+tuples_of_models!(A B C D E F G H I J K L);

@@ -1,0 +1,87 @@
+//! Reference tables: models whose rows live on every shard, and the columns of others that refer to them.
+
+use super::Sharded;
+use crate::__private::Same;
+use crate::query::ReferredRow;
+use crate::query::Stored;
+use crate::row::Storable;
+use crate::schema::Everywhere;
+use crate::value::Field;
+
+/// A model that lives whole on every shard: one with `#[sharded(reference)]`. For what is small, read everywhere and
+/// changed rarely: currencies, countries, price lists.
+///
+/// A read asks one shard: the first, in the cluster's order, on which its session has a transaction already, or else the
+/// first of the cluster; `on_shard` says another. A write goes to every shard, in the session's unit of work, which is
+/// committed on all of them or on none. A row of another model refers to one of these by its id, and is read together
+/// with it where it lives itself.
+///
+/// ```
+/// use shard_runtime::{Cluster, Sharded};
+///
+/// #[derive(Sharded, Clone, Debug)]
+/// #[sharded(table = "currencies", reference)]
+/// struct Currency {
+///     #[id]
+///     code: String,
+///     name: String,
+/// }
+///
+/// #[derive(Sharded, Clone, Debug)]
+/// #[sharded(table = "orders")]
+/// struct Order {
+///     #[id(sequence)]
+///     id: i64,
+///     #[shard_key(hash)]
+///     customer: String,
+///     #[references(Currency)]
+///     currency: String,
+///     cents: i64,
+/// }
+///
+/// # fn main() -> shard_runtime::Result<()> {
+/// let cluster = Cluster::in_memory::<(Currency, Order)>(["a", "b", "c"])?;
+/// let mut session = cluster.session();
+/// session.add(Currency { code: "EUR".into(), name: "Euro".into() })?;
+/// session.add(NewOrder { customer: "Ada".into(), currency: "EUR".into(), cents: 700 })?;
+/// session.commit()?; // the currency on all three shards, the order on one
+///
+/// assert_eq!(session.all(Currency::select())?.len(), 1); // asks one shard
+///
+/// let in_euro = Order::CURRENCY.refers_to(Currency::NAME.eq("Euro"));
+/// let orders = Order::select().filter(in_euro).all_shards().with_reference(Order::CURRENCY);
+/// for (order, currency) in session.all(orders)? {
+///     println!("{} {}", order.cents, currency.name);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a reference table",
+    label = "lives on some shards only",
+    note = "a model that lives whole on every shard says so: `#[sharded(reference)]`",
+    note = "a row of any other model may live on another shard than what refers to it: hold its id in a plain field, \
+            or make it the `#[shard_parent]`"
+)]
+pub trait Reference: Sharded<Key = Everywhere> {}
+
+/// What a field with `#[references(M)]` holds: the id of a row of `M`, or an `Option` of it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not refer to a row of `{M}`",
+    label = "not the id of `{M}`",
+    note = "the field holds the id of `{M}`, of the same type, or an `Option` of it"
+)]
+pub trait RefersTo<M: Reference>: Storable {
+    /// The row that is referred to, as a join answers it: a [`Stored`], or an `Option` of one.
+    type Row: ReferredRow;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Reference, F: Field + Same<M::Id>> RefersTo<M> for F {
+    type Row = Stored<M>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Reference, F: Field + Same<M::Id>> RefersTo<M> for Option<F> {
+    type Row = Option<Stored<M>>;
+}

@@ -1,0 +1,230 @@
+//! What a session hands out: [`Stored`] rows, which know where they live and what of them has changed, and
+//! [`Parent`] links to them.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::error::{Result, ValueError};
+use crate::query::Select;
+use crate::query::{ChildOf, Sharded};
+use crate::row::Row;
+use crate::row::Storable;
+use crate::schema::Routed;
+use crate::schema::Shard;
+use crate::value::{ColumnType, Field, Value};
+
+/// A row that is stored (or waits in its session to be), and knows where: it derefs to the struct.
+///
+/// A clone shares the row. Writing through it copies the row first, so that
+/// [`Session::update`](crate::Session::update) can send the columns that differ, and only those.
+pub struct Stored<T: Sharded> {
+    row: Arc<T>,
+    /// The row as it was read or written last, where it has been changed since.
+    original: Option<Arc<T>>,
+    /// The row as it was before units of work wrote it that are not over, the oldest first: what is stored, where such
+    /// a unit is undone. There are several where a unit is nested in another.
+    before: Vec<(Arc<T>, Unit)>,
+    shard: Shard,
+}
+
+/// A unit of work on one database, or a part of one that can be undone by itself, as the rows remember it that it
+/// wrote.
+#[derive(Clone, Default)]
+pub(crate) struct Unit(Arc<AtomicU8>);
+
+impl Unit {
+    const KEPT: u8 = 1;
+    const UNDONE: u8 = 2;
+
+    /// Tells the rows that what was written is stored for good.
+    pub(crate) fn keep(&self) {
+        self.0.store(Self::KEPT, Ordering::Release);
+    }
+
+    /// Tells the rows that what was written is undone.
+    pub(crate) fn undo(&self) {
+        self.0.store(Self::UNDONE, Ordering::Release);
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn is_undone(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::UNDONE
+    }
+
+    /// Whether both are one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether no row remembers it.
+    pub(crate) fn is_unknown(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+impl<T: Sharded> Stored<T> {
+    pub(crate) fn new(row: Arc<T>, shard: Shard) -> Self {
+        Stored { row, original: None, before: Vec::new(), shard }
+    }
+
+    /// The row that a shard has answered.
+    pub(crate) fn loaded(row: &Row<'_>) -> Result<Self> {
+        Ok(Stored::new(Arc::new(T::load(row)?), row.shard.clone()))
+    }
+
+    /// The shard that the row lives on; of a row of a reference table, which lives on every shard, the one that it was
+    /// read from, or the first where it was added.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// A link to this row, for its children to hold.
+    pub fn link(&self) -> Parent<T> {
+        Parent { id: self.row.id().clone(), shard: self.shard.clone() }
+    }
+
+    /// The rows of `C` whose parent this row is: a query on this row's shard.
+    pub fn children<C: ChildOf<T>>(&self) -> Select<C, Routed> {
+        Select::children_of(self)
+    }
+
+    pub(crate) fn row(&self) -> &Arc<T> {
+        &self.row
+    }
+
+    /// The row, where nobody else has it.
+    pub(crate) fn alone(&mut self) -> Option<&mut T> {
+        Arc::get_mut(&mut self.row)
+    }
+
+    /// The row, to put in what the database knows better.
+    pub(crate) fn correct(&mut self) -> &mut T
+    where
+        T: Clone,
+    {
+        Arc::make_mut(&mut self.row)
+    }
+
+    /// The row as the database has it, where it may differ from this one.
+    pub(crate) fn recorded(&self) -> Option<&Arc<T>> {
+        let undone = self.before.iter().find(|(_, unit)| unit.is_undone());
+        undone.map(|(row, _)| row).or(self.original.as_ref())
+    }
+
+    /// Says that the database has what this row says: written by this unit of work, or without being written.
+    pub(crate) fn settle(&mut self, written_by: Option<&Unit>) {
+        let recorded = self.recorded().cloned();
+        let undone = self.before.iter().position(|(_, unit)| unit.is_undone());
+        self.before.truncate(undone.unwrap_or(self.before.len()));
+        self.before.retain(|(_, unit)| unit.is_open());
+        if let (Some(recorded), Some(writer)) = (recorded, written_by)
+            && self.before.last().is_none_or(|(_, unit)| !Arc::ptr_eq(&unit.0, &writer.0))
+        {
+            self.before.push((recorded, writer.clone()));
+        }
+        self.original = None;
+    }
+}
+
+impl<T: Sharded> Deref for Stored<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.row
+    }
+}
+
+impl<T: Sharded + Clone> DerefMut for Stored<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        if self.original.is_none() {
+            self.original = Some(Arc::clone(&self.row));
+        }
+        Arc::make_mut(&mut self.row)
+    }
+}
+
+impl<T: Sharded> Clone for Stored<T> {
+    fn clone(&self) -> Self {
+        Stored {
+            row: Arc::clone(&self.row),
+            original: self.original.clone(),
+            before: self.before.clone(),
+            shard: self.shard.clone(),
+        }
+    }
+}
+
+/// The same row of the same shard with the same content; of a reference table, wherever in the cluster it was read.
+impl<T: Sharded + PartialEq> PartialEq for Stored<T> {
+    fn eq(&self, other: &Self) -> bool {
+        let is_here = match T::TABLE.is_reference() {
+            true => self.shard.is_beside(&other.shard),
+            false => self.shard == other.shard,
+        };
+        is_here && self.row == other.row
+    }
+}
+
+impl<T: Sharded + fmt::Debug> fmt::Debug for Stored<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored").field("shard", &self.shard.name()).field("row", &self.row).finish()
+    }
+}
+
+/// A link to a parent's row: its id and its shard. As a `#[shard_parent]` field it puts the child where the
+/// parent lives; in the table it is the parent's id.
+pub struct Parent<P: Sharded> {
+    id: P::Id,
+    shard: Shard,
+}
+
+impl<P: Sharded> Parent<P> {
+    /// The parent's id.
+    pub fn id(&self) -> &P::Id {
+        &self.id
+    }
+
+    /// The shard that the parent lives on.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl<P: Sharded> Storable for Parent<P> {
+    type Compare = Parent<P>;
+    const TYPE: ColumnType = <P::Id as Field>::TYPE;
+
+    fn column_value(&self) -> Result<Value<'_>, ValueError> {
+        self.id.stored_value()
+    }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        Field::normalize(&mut self.id)
+    }
+
+    fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError> {
+        Ok(Parent { id: P::Id::from_value(value)?, shard: shard.clone() })
+    }
+}
+
+impl<P: Sharded> Clone for Parent<P> {
+    fn clone(&self) -> Self {
+        Parent { id: self.id.clone(), shard: self.shard.clone() }
+    }
+}
+
+impl<P: Sharded> PartialEq for Parent<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.shard == other.shard
+    }
+}
+
+impl<P: Sharded> fmt::Debug for Parent<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parent").field("id", &self.id).field("shard", &self.shard.name()).finish()
+    }
+}

@@ -1,0 +1,174 @@
+//! One row between a database and a model: reading its columns, and binding them to parameters.
+
+use crate::error::{Error, Result, ValueError};
+use crate::schema::{Shard, Table};
+use crate::value::{ColumnType, Field, Value};
+
+/// Rows that come one after the other; the stream stands on its current row.
+pub(crate) trait Stream {
+    /// Goes to the next row. Returns `false` after the last one.
+    fn advance(&mut self) -> Result<bool>;
+}
+
+/// Where a driver's current row can be read, column by column.
+pub(crate) trait RowSource {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError>;
+}
+
+/// One row on its way out of a database.
+pub struct Row<'r> {
+    pub(crate) source: &'r dyn RowSource,
+    pub(crate) shard: &'r Shard,
+    pub(crate) table: &'static Table,
+    /// Which of the table's columns the row has, where it does not have them all.
+    pub(crate) columns: Option<&'r [usize]>,
+}
+
+impl Row<'_> {
+    /// The value of the column at this place; an error about it names shard, table and column.
+    pub(crate) fn read<V>(
+        &self,
+        index: usize,
+        read: impl FnOnce(Value<'_>) -> Result<V, ValueError>,
+    ) -> Result<V> {
+        self.source.value(index).and_then(read).map_err(|error| {
+            let column = self.columns.map_or(Some(index), |columns| columns.get(index).copied());
+            let error = match column {
+                Some(column) => self.table.error_at(column, error),
+                None => Error::from(error).in_table(self.table.name),
+            };
+            let error = match self.id().filter(|_| column != Some(self.table.id)) {
+                Some(id) => error.with_row(&id),
+                None => error,
+            };
+            error.on_shard(self.shard.name())
+        })
+    }
+
+    /// The row's id for a person, if the row has it.
+    fn id(&self) -> Option<String> {
+        let index = match self.columns {
+            None => Some(self.table.id),
+            Some(columns) => columns.iter().position(|column| *column == self.table.id),
+        };
+        let value = self.source.value(index?).ok()?;
+        Some(format!("{} {value}", self.table.columns.get(self.table.id)?.name))
+    }
+}
+
+/// Takes a row's values on their way into a database.
+pub struct Binder<'a> {
+    pub(crate) values: Vec<Value<'a>>,
+    table: &'static Table,
+    /// How many columns have given their values.
+    taken: usize,
+    /// How long the values are; counted where they are not kept.
+    bytes: usize,
+    keeps: bool,
+}
+
+impl<'a> Binder<'a> {
+    pub(crate) fn new(table: &'static Table) -> Self {
+        Binder { values: Vec::with_capacity(table.columns.len()), table, taken: 0, bytes: 0, keeps: true }
+    }
+
+    /// A binder that only measures its values.
+    pub(crate) fn measuring(table: &'static Table) -> Self {
+        Binder { values: Vec::new(), table, taken: 0, bytes: 0, keeps: false }
+    }
+
+    /// The bytes of the measured values.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Forgets the values, to take another row's in the same memory.
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+        self.taken = 0;
+    }
+
+    /// Takes the next column's value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value), naming table and column, where no column holds it.
+    pub fn push(&mut self, value: Result<Value<'a>, ValueError>) -> Result<&mut Self> {
+        match value {
+            Ok(value) if self.keeps => self.values.push(value),
+            Ok(value) => self.bytes += value.size(),
+            Err(error) => return Err(self.table.error_at(self.taken, error)),
+        }
+        self.taken += 1;
+        Ok(self)
+    }
+}
+
+/// What a struct's field may be: a [`Field`], an `Option` of one, or a [`Parent`](crate::Parent).
+///
+/// Not for implementing: implement [`Field`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored in a column",
+    label = "not a column type",
+    note = "a column holds an integer, a float, `bool`, `String`, `Vec<u8>`, or an `Option` of one of these",
+    note = "for a newtype or an enum without data write `#[derive(Field)]`; for anything else implement `Field`"
+)]
+pub trait Storable: Sized + Send + Sync + 'static {
+    /// What the column is compared with: never NULL, for that there is `is_null`.
+    type Compare;
+    /// The kind of column.
+    const TYPE: ColumnType;
+    /// Whether the column may be NULL.
+    const NULLABLE: bool = false;
+    #[doc(hidden)]
+    const COLUMN: (ColumnType, bool) = (Self::TYPE, Self::NULLABLE);
+    #[doc(hidden)]
+    fn column_value(&self) -> Result<Value<'_>, ValueError>;
+    /// Replaces this value by the one that a read of its column returns.
+    #[doc(hidden)]
+    fn normalize(&mut self) -> Result<(), ValueError>;
+    /// The value that was stored on this shard.
+    #[doc(hidden)]
+    fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError>;
+    #[doc(hidden)]
+    fn load(row: &Row<'_>, index: usize) -> Result<Self> {
+        row.read(index, |value| Self::stored(value, row.shard))
+    }
+}
+
+impl<F: Field> Storable for F {
+    type Compare = F;
+    const TYPE: ColumnType = F::TYPE;
+
+    fn column_value(&self) -> Result<Value<'_>, ValueError> {
+        self.stored_value()
+    }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        Field::normalize(self)
+    }
+
+    fn stored(value: Value<'_>, _: &Shard) -> Result<Self, ValueError> {
+        F::from_value(value)
+    }
+}
+
+impl<F: Field> Storable for Option<F> {
+    type Compare = F;
+    const TYPE: ColumnType = F::TYPE;
+    const NULLABLE: bool = true;
+
+    fn column_value(&self) -> Result<Value<'_>, ValueError> {
+        self.as_ref().map_or(Ok(Value::Null), Field::stored_value)
+    }
+
+    fn normalize(&mut self) -> Result<(), ValueError> {
+        self.as_mut().map_or(Ok(()), Field::normalize)
+    }
+
+    fn stored(value: Value<'_>, _: &Shard) -> Result<Self, ValueError> {
+        match value {
+            Value::Null => Ok(None),
+            value => F::from_value(value).map(Some),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! How a key's value becomes a shard: list, hash, range, or a function of the user's. Pure.
+
+use std::cmp::Ordering;
+
+use super::hash;
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::Shards;
+use crate::value::Value;
+
+/// How the line of a layout begins that says where the values live that are not listed.
+pub(crate) const OTHERWISE: &str = "list otherwise => ";
+
+/// A key's value as it stands in an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constant {
+    /// An integer.
+    Integer(i64),
+    /// Text.
+    Text(&'static str),
+}
+
+impl Constant {
+    /// This constant as a value.
+    pub fn value(self) -> Value<'static> {
+        match self {
+            Constant::Integer(integer) => Value::Integer(integer),
+            Constant::Text(text) => Value::Text(text.into()),
+        }
+    }
+
+    /// Whether `self` is less than `other`: integers by size, text byte by byte.
+    /// A `const fn`, so that the derive can have bounds compared by the compiler.
+    pub const fn is_less(self, other: Constant) -> bool {
+        match (self, other) {
+            (Constant::Integer(a), Constant::Integer(b)) => a < b,
+            (Constant::Text(a), Constant::Text(b)) => {
+                let (a, b) = (a.as_bytes(), b.as_bytes());
+                let mut at = 0;
+                while at < a.len() && at < b.len() {
+                    if a[at] != b[at] {
+                        return a[at] < b[at];
+                    }
+                    at += 1;
+                }
+                a.len() < b.len()
+            }
+            (Constant::Integer(_), Constant::Text(_)) => true,
+            (Constant::Text(_), Constant::Integer(_)) => false,
+        }
+    }
+
+    fn is(self, value: &Value<'_>) -> bool {
+        match (self, value) {
+            (Constant::Integer(a), Value::Integer(b)) => a == *b,
+            (Constant::Text(a), Value::Text(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// A range of key values and the shard they live on: inclusive below, exclusive above (R03).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The least value; `None` for no bound below.
+    pub from: Option<Constant>,
+    /// The first value that is not in the range any more; `None` for no bound above.
+    pub to: Option<Constant>,
+    /// The shard's name.
+    pub shard: &'static str,
+}
+
+impl Range {
+    fn holds(&self, value: &Value<'_>) -> bool {
+        self.from.is_none_or(|from| value.order(&from.value()) != Ordering::Less)
+            && self.to.is_none_or(|to| value.order(&to.value()) == Ordering::Less)
+    }
+}
+
+/// How a key's value becomes a shard. It depends on nothing but the value and the declared shards (R01).
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Placement {
+    /// Each value has its shard by name; `otherwise` takes the rest, where it is declared.
+    List {
+        /// The values and their shards' names.
+        entries: &'static [(Constant, &'static str)],
+        /// The shard of every value that is not listed.
+        otherwise: Option<&'static str>,
+    },
+    /// PostgreSQL's `PARTITION BY HASH`: with n shards in the cluster, the shard at place r holds the keys
+    /// for which `satisfies_hash_partition` says yes with modulus n and remainder r.
+    Hash,
+    /// Ranges in ascending order, without overlap.
+    Range(&'static [Range]),
+    /// Every shard holds every row.
+    Everywhere,
+    /// The user's function, from the values of the key's columns.
+    Custom(fn(&[Value<'_>], &Shards) -> Result<Option<usize>>),
+}
+
+impl Placement {
+    /// The place of the shard that holds this key, given as the values of its columns. Where every shard holds every
+    /// row it is the first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unmapped`] where the value is placed nowhere, [`ErrorKind::UnknownShard`] where it is
+    /// placed on a shard that the cluster does not have.
+    pub fn place(&self, key: &[Value<'_>], shards: &Shards) -> Result<usize> {
+        let named = match (self, key) {
+            (Placement::Everywhere, _) => return Ok(0),
+            (Placement::Hash, key) => return Ok(hash_place(key, shards.len())),
+            (Placement::Custom(choose), key) => return choose(key, shards)?.ok_or_else(|| unmapped(key)),
+            (Placement::List { entries, otherwise }, [value]) => entries
+                .iter()
+                .find(|(constant, _)| constant.is(value))
+                .map(|(_, shard)| *shard)
+                .or(*otherwise),
+            (Placement::Range(ranges), [value]) => {
+                ranges.iter().find(|range| range.holds(value)).map(|range| range.shard)
+            }
+            (Placement::List { .. } | Placement::Range(_), _) => None,
+        };
+        Ok(shards.named_shard(named.ok_or_else(|| unmapped(key))?)?.index())
+    }
+
+    /// The names of the shards that this placement mentions, in its order, each as often as it is mentioned.
+    pub(crate) fn mentioned(&self) -> Vec<&'static str> {
+        match self {
+            Placement::List { entries, otherwise } => {
+                entries.iter().map(|(_, shard)| *shard).chain(*otherwise).collect()
+            }
+            Placement::Range(ranges) => ranges.iter().map(|range| range.shard).collect(),
+            Placement::Hash | Placement::Everywhere | Placement::Custom(_) => Vec::new(),
+        }
+    }
+
+    /// The placement as text, one line for each thing it says: what is recorded in every shard and compared
+    /// at open. What a function of the user's does is not seen from outside; only that there is one.
+    pub(crate) fn describe(&self, shards: &Shards) -> Vec<String> {
+        match self {
+            Placement::List { entries, otherwise } => entries
+                .iter()
+                .map(|(constant, shard)| format!("list {} => {shard}", constant.value()))
+                .chain(otherwise.map(|shard| format!("{OTHERWISE}{shard}")))
+                .collect(),
+            Placement::Hash => shards
+                .iter()
+                .map(|shard| format!("hash modulus {} remainder {} => {shard}", shards.len(), shard.index()))
+                .collect(),
+            Placement::Range(ranges) => ranges
+                .iter()
+                .map(|range| {
+                    let bound =
+                        |bound: Option<Constant>| bound.map(|b| b.value().to_string()).unwrap_or_default();
+                    format!("range {}..{} => {}", bound(range.from), bound(range.to), range.shard)
+                })
+                .collect(),
+            Placement::Everywhere => vec!["a reference table, whole on every shard".to_owned()],
+            Placement::Custom(_) => {
+                vec![format!("a function of the application, over {} shards", shards.len())]
+            }
+        }
+    }
+}
+
+fn hash_place(key: &[Value<'_>], shards: usize) -> usize {
+    let seed = hash::PARTITION_SEED;
+    let row = hash::row_hash(key.iter().map(|value| match value {
+        Value::Integer(integer) => hash::hash_integer(*integer, seed),
+        Value::Text(text) => hash::hash_text(text, seed),
+        Value::Bytes(bytes) => hash::hash_bytes(bytes, seed),
+        Value::Uuid(uuid) => hash::hash_uuid(uuid, seed),
+        // No other kind of value is a `ShardKey`; text is exact for all of them.
+        other => hash::hash_text(&other.to_string(), seed),
+    }));
+    hash::remainder(row, shards as u64) as usize
+}
+
+fn unmapped(key: &[Value<'_>]) -> Error {
+    let values: Vec<String> = key.iter().map(|value| format!("`{value}`")).collect();
+    Error::new(ErrorKind::Unmapped, format!("the key {} is placed on no shard", values.join(", ")))
+}

@@ -1,0 +1,78 @@
+//! Lookups: columns by whose values rows are found, wherever they live. Pure.
+//!
+//! A lookup is a table of entries, a value and the name of the shard whose row has it. The entries are placed by the
+//! hash of their values, so that all shards together hold them, and the value is the table's primary key: so it is
+//! unique over the cluster, and one shard knows where its row is.
+
+use crate::collation::Collation;
+use crate::error::Result;
+use crate::query::Operand;
+use crate::schema::Shards;
+use crate::schema::{ColumnDef, Table};
+use crate::value::{ColumnType, Value};
+
+/// A column with `#[lookup]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup {
+    /// The place of the column in its model's table.
+    pub column: usize,
+    /// The table of the entries.
+    pub entries: &'static Table,
+}
+
+impl Lookup {
+    /// The entries' column with the name of the row's shard.
+    #[doc(hidden)]
+    pub const SHARD: ColumnDef = ColumnDef::new("shard", (ColumnType::Text, false));
+
+    /// The entries' column with the value, of such a kind.
+    #[doc(hidden)]
+    pub const fn value(kind: ColumnType) -> ColumnDef {
+        ColumnDef::new("value", (kind, false))
+    }
+}
+
+/// The places of an entry's columns.
+pub(crate) const VALUE: usize = 0;
+pub(crate) const SHARD: usize = 1;
+
+/// A lookup of one of a cluster's models.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    /// The table of the rows, and the column that has the lookup.
+    pub(crate) table: &'static Table,
+    pub(crate) column: usize,
+    pub(crate) entries: &'static Table,
+    /// The place of the entries' table among the cluster's.
+    pub(crate) model: usize,
+}
+
+impl Placed {
+    /// A row's value as its entry has it: of spellings that the column makes one value, always the same. None for NULL,
+    /// which has no entry, and is as often there as it likes.
+    pub(crate) fn entry(&self, value: &Value<'_>) -> Option<Value<'static>> {
+        let kind = self.entries.columns.first().map_or(ColumnType::Text, |column| column.kind);
+        Some(match (value, self.table.collation(self.column)) {
+            (Value::Null, _) => return None,
+            (Value::Text(text), Collation::NoCase) => Value::Text(text.to_ascii_lowercase().into()),
+            // A value that is none of the column's stays as it is, and is found as an entry without a row.
+            (value, _) => value.clone().into_kind(kind).unwrap_or_else(|_| value.clone()).into_owned(),
+        })
+    }
+
+    /// The shard that an entry with this value is on.
+    pub(crate) fn home(&self, entry: &Value<'_>, shards: &Shards) -> Result<usize> {
+        self.entries.placement.place(std::slice::from_ref(entry), shards)
+    }
+
+    /// The entry's value that a condition asks for, and where it is; none where it is a value that no column holds,
+    /// which is an error for whoever reads the condition.
+    pub(crate) fn asked(&self, operand: &Operand) -> Option<Value<'static>> {
+        operand.known().and_then(|value| self.entry(value))
+    }
+
+    /// The column's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.table.columns.get(self.column).map_or("", |column| column.name)
+    }
+}

@@ -1,0 +1,16 @@
+//! Tables, keys, placements and shards: the description of a cluster's data. Pure.
+
+pub(crate) mod key;
+pub(crate) mod lookup;
+mod routing;
+mod shards;
+mod table;
+
+pub use key::{
+    Constant, DecidesShard, Everywhere, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash,
+};
+pub use lookup::Lookup;
+pub(crate) use lookup::Placed;
+pub use routing::{IsRouted, Routed, Routing, Unrouted};
+pub use shards::{Shard, ShardSet, Shards};
+pub use table::{ColumnDef, IdKind, Index, KeyColumns, ParentDef, ReferenceDef, Table};

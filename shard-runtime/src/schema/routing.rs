@@ -1,0 +1,37 @@
+//! The marker types that say whether a query is narrowed to shards.
+
+/// The marker of queries that a key, a parent or a pin narrows, or whose author said `all_shards`.
+#[derive(Debug)]
+pub enum Routed {}
+
+/// The marker of queries that may have to read every shard.
+#[derive(Debug)]
+pub enum Unrouted {}
+
+/// How markers combine: as the sets of shards that they stand for.
+pub trait Routing: 'static {
+    /// The marker of `self & R`: an intersection is narrowed where one side is.
+    type And<R: Routing>: Routing;
+    /// The marker of `self | R`: a union is narrowed where both sides are.
+    type Or<R: Routing>: Routing;
+}
+
+impl Routing for Routed {
+    type And<R: Routing> = Routed;
+    type Or<R: Routing> = R;
+}
+
+impl Routing for Unrouted {
+    type And<R: Routing> = R;
+    type Or<R: Routing> = Unrouted;
+}
+
+/// What a query must be to run: narrowed to shards, or said to be for all of them.
+#[diagnostic::on_unimplemented(
+    message = "this query may have to read every shard",
+    label = "not narrowed to shards",
+    note = "filter on the `#[shard_key]` or the parent, pin it with `.on(key)` or `.on_shard(name)`, or say `.all_shards()`"
+)]
+pub trait IsRouted: Routing {}
+
+impl IsRouted for Routed {}

@@ -1,0 +1,294 @@
+//! Units of work over several servers: PostgreSQL's prepared transactions, and who decides about them.
+//!
+//! Every participant but the one that decides is *prepared*: its transaction stays, whatever becomes of its owner, until
+//! somebody commits it or rolls it back. It is prepared under a name that says everything that is needed to find out
+//! which: the cluster, the unit, the database that decides, and the participant.
+//!
+//! - A server decides by committing its own part of the unit, in which the unit's row was written before anybody was
+//!   prepared. Whoever tries to write that row too finds out: it waits while the owner lives; then the row is there,
+//!   which is *committed*, or it is not, and never will be.
+//! - SQLite decides by the record in the control database (see [`commit`](crate::commit)). The owner holds the write lock
+//!   of the SQLite database that the name says until it has finished: whoever gets that lock, and finds no record, knows
+//!   that there never will be one.
+//!
+//! The decision log stays bounded by the commits themselves: the owner of a row removes it, in the transaction of a later
+//! decision on the same server, once it has learnt the outcome and every participant is finished (see `unfinished`). Rows
+//! of owners that are gone are *collected* by recovery, under two conditions, in this order: no participant is prepared on
+//! any server of the cluster, each of which was reached in the same run after the row was read; and the row is older than a
+//! day by its server's clock. A clock alone decides nothing: each collection counts `sharded_collected` up, and an owner
+//! that lost the reply to its commit and finds no row takes it for *aborted* only if that number is still the one that it
+//! read before its commit.
+
+use std::time::Duration;
+
+use crate::driver::{Connection, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::own_tables::{COLLECTED, DECISIONS};
+use crate::planner::sql::{Namespace, Param};
+use crate::value::{Value, mismatch};
+
+/// Makes the decision log of a server, and the number of times that rows were collected from it.
+pub(crate) fn make_units(names: &Namespace) -> String {
+    let [units, collected] = [DECISIONS, COLLECTED].map(|name| names.table(name));
+    format!(
+        "CREATE TABLE IF NOT EXISTS {units} \
+         (id text PRIMARY KEY, at timestamp with time zone NOT NULL DEFAULT clock_timestamp()); \
+         CREATE TABLE IF NOT EXISTS {collected} (times bigint NOT NULL); \
+         INSERT INTO {collected} SELECT 0 WHERE NOT EXISTS (SELECT * FROM {collected})"
+    )
+}
+
+/// The rows of the decision log that recovery may collect, if their participants are finished.
+const OLD: &str = "at < clock_timestamp() - interval '1 day'";
+
+/// How long recovery waits for the owner of a transaction that is about to decide, if it does not want to wait.
+const GLANCE: &str = "SET LOCAL lock_timeout = '20ms'";
+
+/// What the names of all prepared transactions of ours begin with.
+const OURS: &str = "sharded";
+
+/// How often it is looked whether somebody else has finished a part, and how long apart.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A part of a unit that is prepared, as its name says it. Databases are named by their first shard's place in the
+/// cluster, which is part of its layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PreparedPart {
+    pub(crate) cluster: String,
+    pub(crate) unit: String,
+    /// The shard whose database decides.
+    pub(crate) decider: usize,
+    pub(crate) participant: usize,
+}
+
+impl PreparedPart {
+    /// What the transaction is called: less than PostgreSQL's 200 bytes.
+    pub(crate) fn name(&self) -> String {
+        let PreparedPart { cluster, unit, decider, participant } = self;
+        format!("{OURS}:{cluster}:{decider}:{unit}:{participant}")
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix(OURS)?.strip_prefix(':')?.split(':');
+        let (cluster, decider) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
+        let (unit, participant) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
+        parts.next().is_none().then_some(PreparedPart { cluster, unit, decider, participant })
+    }
+
+    /// Commits a prepared transaction, or rolls it back. That it is not there is what was wanted: somebody else was
+    /// first, or is at it.
+    pub(crate) fn finish(&self, connection: &dyn Connection, commits: bool) -> Result<()> {
+        let how = if commits { "COMMIT" } else { "ROLLBACK" };
+        let mut tries = 0;
+        loop {
+            match connection.run(&format!("{how} PREPARED '{}'", self.name())) {
+                Err(error) if !is_there(connection, &self.name())? => {
+                    drop(error);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Busy && tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                }
+                finished => return finished,
+            }
+        }
+    }
+}
+
+/// A name for a unit that no other has.
+#[cfg(feature = "postgres")]
+pub(crate) fn new_unit() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("the system gives no random bytes: {error}")))?;
+    Ok(Value::Uuid(bytes).to_string())
+}
+
+fn is_there(connection: &dyn Connection, name: &str) -> Result<bool> {
+    let sql = "SELECT gid FROM pg_prepared_xacts WHERE gid = $1 AND database = current_database()";
+    Ok(!texts(connection, sql, &[text(name)])?.is_empty())
+}
+
+/// Returns the parts that are prepared on a server for one of a cluster's databases, under the name of any of its shards:
+/// when they were prepared, another one may have been the first.
+pub(crate) fn prepared(
+    connection: &dyn Connection,
+    cluster: &str,
+    participants: &[usize],
+) -> Result<Vec<PreparedPart>> {
+    prepared_and(connection, cluster, participants, "")
+}
+
+/// Returns those of them that have been prepared for longer than a commit takes when nothing fails. (The clock saves the
+/// effort of looking at others; what becomes of a part does not depend on it.)
+pub(crate) fn lingering(
+    connection: &dyn Connection,
+    cluster: &str,
+    participants: &[usize],
+) -> Result<Vec<PreparedPart>> {
+    prepared_and(connection, cluster, participants, " AND prepared < clock_timestamp() - interval '1 second'")
+}
+
+fn prepared_and(
+    connection: &dyn Connection,
+    cluster: &str,
+    participants: &[usize],
+    and: &str,
+) -> Result<Vec<PreparedPart>> {
+    let sql = format!(
+        "SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, $1) AND database = current_database(){and} \
+         ORDER BY prepared"
+    );
+    let names = texts(connection, &sql, &[text(&format!("{OURS}:{cluster}:"))])?;
+    let parts = names.iter().filter_map(|name| PreparedPart::of_name(name));
+    Ok(parts.filter(|part| participants.contains(&part.participant)).collect())
+}
+
+/// Returns the global transactions of a cluster that have a part prepared on a server, in any of its databases.
+///
+/// # Errors
+/// [`ErrorKind::ReadOnly`] on a standby, which does not list what is prepared.
+pub(crate) fn unfinished_units(connection: &dyn Connection, cluster: &str) -> Result<Vec<String>> {
+    if number(connection, "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END::bigint", &[])? != 0 {
+        return Err(Error::new(ErrorKind::ReadOnly, "the server is a standby"));
+    }
+    let sql = "SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, $1)";
+    let names = texts(connection, sql, &[text(&format!("{OURS}:{cluster}:"))])?;
+    Ok(names.iter().filter_map(|name| PreparedPart::of_name(name)).map(|part| part.unit).collect())
+}
+
+/// Writes a global transaction's row, in the database transaction whose commit decides it, and removes rows that are
+/// needed no more. Returns how often rows were collected from this log before.
+pub(crate) fn write_unit(
+    connection: &dyn Connection,
+    names: &Namespace,
+    unit: &str,
+    removable: &[String],
+) -> Result<i64> {
+    let [units, collected] = [DECISIONS, COLLECTED].map(|name| names.table(name));
+    // The decision must be durable, whatever `synchronous_commit` is for other commits.
+    let sql = format!(
+        "WITH removed AS (DELETE FROM {units} WHERE id = ANY ($2::text[])) \
+         INSERT INTO {units} (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \
+         RETURNING (SELECT times FROM {collected})"
+    );
+    number(connection, &sql, &[text(unit), list(removable)])
+}
+
+/// Whether a unit is committed on the server that decides it.
+///
+/// # Errors
+/// [`ErrorKind::Busy`] as long as its owner is about to decide; at once if `waits` is false.
+pub(crate) fn is_committed(
+    connection: &dyn Connection,
+    names: &Namespace,
+    unit: &str,
+    waits: bool,
+) -> Result<bool> {
+    connection.begin(Transaction::Write)?;
+    let written = if waits { Ok(()) } else { connection.run(GLANCE) }.and_then(|()| {
+        let sql = format!("INSERT INTO {} (id) VALUES ($1) ON CONFLICT DO NOTHING", names.table(DECISIONS));
+        connection.prepare(&sql)?.execute(&[text(unit)])
+    });
+    connection.rollback()?;
+    Ok(written? == 0)
+}
+
+/// Whether a transaction is committed, for its owner, which lost the reply to its commit. `collected` is what
+/// [`write_unit`] returned.
+///
+/// # Errors
+/// [`ErrorKind::InDoubt`] if there is no row, and it may have been collected.
+pub(crate) fn has_committed(
+    connection: &dyn Connection,
+    names: &Namespace,
+    unit: &str,
+    collected: i64,
+) -> Result<bool> {
+    if is_committed(connection, names, unit, true)? {
+        return Ok(true);
+    }
+    match number(connection, &format!("SELECT times FROM {}", names.table(COLLECTED)), &[])? {
+        times if times == collected => Ok(false),
+        _ => Err(Error::new(
+            ErrorKind::InDoubt,
+            "rows were collected from the decision log since the transaction wrote its own",
+        )),
+    }
+}
+
+/// Returns the rows of a decision log that may be collected if their participants are finished: those that are old.
+pub(crate) fn old_units(connection: &dyn Connection, names: &Namespace) -> Result<Vec<String>> {
+    texts(connection, &format!("SELECT id FROM {} WHERE {OLD}", names.table(DECISIONS)), &[])
+}
+
+/// Collects those rows of a decision log that are old. The caller knows that no participant of them is prepared anywhere.
+pub(crate) fn collect(connection: &dyn Connection, names: &Namespace, units: &[String]) -> Result<()> {
+    connection.begin(Transaction::Write)?;
+    let sql = format!("DELETE FROM {} WHERE id = ANY ($1::text[]) AND {OLD}", names.table(DECISIONS));
+    let collected = connection
+        .run(&format!("UPDATE {} SET times = times + 1", names.table(COLLECTED)))
+        .and_then(|()| connection.prepare(&sql)?.execute(&[list(units)]))
+        .and_then(|_| connection.commit());
+    collected.inspect_err(|_| {
+        let _ = connection.rollback();
+    })
+}
+
+fn text(text: &str) -> Param<'_> {
+    Param::Value(Value::Text(text.into()))
+}
+
+fn list(texts: &[String]) -> Param<'_> {
+    Param::List(texts.iter().map(|text| Value::Text(text.into())).collect())
+}
+
+fn number(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<i64> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut number = None;
+    while rows.advance()? {
+        number = Some(rows.value(0)?.into_owned());
+    }
+    match number {
+        Some(Value::Integer(number)) => Ok(number),
+        Some(other) => Err(Error::from(mismatch("an integer", &other))),
+        None => Err(Error::new(ErrorKind::Identity, "`sharded_collected` has no row; run `create`")),
+    }
+}
+
+fn texts(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Vec<String>> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while rows.advance()? {
+        match rows.value(0)? {
+            Value::Text(text) => found.push(text.into_owned()),
+            other => return Err(Error::from(mismatch("text", &other))),
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_everything() {
+        let part = PreparedPart {
+            cluster: "0123456789abcdef0123456789abcdef".to_owned(),
+            unit: "fedcba9876543210fedcba9876543210".to_owned(),
+            decider: 12,
+            participant: 345,
+        };
+        assert_eq!(PreparedPart::of_name(&part.name()), Some(part.clone()));
+        assert!(part.name().len() < 200);
+        for other in ["", "sharded", "sharded:a:b:c:d", "sharded:a:1:c", "sharded:a:1:c:2:3", "other:a:1:c:2"]
+        {
+            assert_eq!(PreparedPart::of_name(other), None, "{other}");
+        }
+    }
+}

@@ -15,8 +15,7 @@ use std::process::{Command, Output};
 
 struct Mutation {
     what: &'static str,
-    file: &'static str,
-    /// This text is in the file once,
+    /// This text is in the runtime's source once,
     from: &'static str,
     /// and is replaced by this one.
     to: &'static str,
@@ -27,63 +26,54 @@ struct Mutation {
 const MUTATIONS: [Mutation; 22] = [
     Mutation {
         what: "the version is not raised",
-        file: "shard-runtime/src/commit/heal.rs",
         from: "SET version = version + 1",
         to: "SET version = version",
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
         what: "nobody heals",
-        file: "shard-runtime/src/commit/heal.rs",
         from: "let reached = decisions.redo(control, database, found, run)?;",
         to: "let (reached, _) = (found, (decisions, control, database, run));",
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
         what: "databases are committed before the decision",
-        file: "shard-runtime/src/session/commit.rs",
         from: "let base = base.map_err(|error| self.named(database, error))?;",
         to: "let base = base.map_err(|error| self.named(database, error))?; connection.commit()?;",
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
         what: "the record is removed before the databases are committed",
-        file: "shard-runtime/src/commit/decision.rs",
         from: "        self.forget_finished();\n        self.records.extend(",
         to: "        let _ = self.remove(control, vec![unit.to_owned()]);\n        self.records.extend(",
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
         what: "nobody waits for the disk",
-        file: "shard-runtime/src/driver/sqlite.rs",
         from: "Synchronous::Full => 2,",
         to: "Synchronous::Full => 1,",
         attack: ("torture", "power_loss_at_any_moment"),
     },
     Mutation {
         what: "a failed decision is not lain over",
-        file: "shard-runtime/src/commit/decision.rs",
         from: "return Err(match settle(control) {",
         to: "return Err(match Ok::<(), Error>(()) {",
         attack: ("torture", "disk_that_fails"),
     },
     Mutation {
         what: "servers commit where they should prepare",
-        file: "shard-runtime/src/driver/postgres/connection.rs",
         from: "self.end(&format!(\"PREPARE TRANSACTION '{name}'\"))",
         to: "self.end(&format!(\"COMMIT -- {name}\"))",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
         what: "the unit's row is not written",
-        file: "shard-runtime/src/session/prepared.rs",
         from: "connection.map_or(Ok(0), |connection| commit::write_unit(connection, names, &unit, removable));",
         to: "connection.map_or(Ok(0), |_| Ok::<i64, Error>((names, removable).1.len() as i64 * 0));",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
         what: "prepared parts are committed before the decision",
-        file: "shard-runtime/src/session/prepared.rs",
         from: "        let parts = self.prepare_parts(cluster, &unit, decider, participants)?;",
         to: "        let parts = self.prepare_parts(cluster, &unit, decider, participants)?;\n        \
              self.finish_prepared(cluster, Decider::Server(decider), &unit, parts.clone(), true);",
@@ -91,14 +81,12 @@ const MUTATIONS: [Mutation; 22] = [
     },
     Mutation {
         what: "nobody asks who decides",
-        file: "shard-runtime/src/commit/prepared.rs",
         from: "Ok(written? == 0)",
         to: "written.map(|_| false)",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
         what: "decider rows are collected by age alone",
-        file: "shard-runtime/src/cluster/servers.rs",
         from: "                Ok(units) => old.push((database, units)),",
         to: "                Ok(units) => self.on_connection(&Holder::default(), database, |connection| {\n                    \
              commit::collect(connection, &units)\n                })?,",
@@ -106,63 +94,54 @@ const MUTATIONS: [Mutation; 22] = [
     },
     Mutation {
         what: "decider rows are collected although a participant is prepared",
-        file: "shard-runtime/src/cluster/servers.rs",
         from: "            units.retain(|unit| !unfinished.contains(unit));",
         to: "            units.retain(|unit| !unfinished.contains(unit) || !unit.is_empty());",
         attack: ("global_transactions", "r35_rows_are_collected_only"),
     },
     Mutation {
         what: "decider rows are collected although a server was not searched",
-        file: "shard-runtime/src/cluster/servers.rs",
         from: "                Err(error) if is_for_later(&error) => return Ok(()),",
         to: "                Err(error) if is_for_later(&error) => {}",
         attack: ("server_attacks", "a_day_later"),
     },
     Mutation {
         what: "an owner takes a row that was collected for an abort",
-        file: "shard-runtime/src/commit/prepared.rs",
         from: "times if times == collected => Ok(false),",
         to: "times if times == collected || times != collected => Ok(false),",
         attack: ("global_transactions", "whose_row_was_collected"),
     },
     Mutation {
         what: "a row is removed before its participants are finished",
-        file: "shard-runtime/src/commit/unfinished.rs",
         from: "        if transaction.parts.is_empty() {\n            return state.finished(transaction);",
         to: "        if commits {\n            return state.finished(transaction);",
         attack: ("global_transactions", "row_is_kept_until"),
     },
     Mutation {
         what: "a session does not finish what its process has left",
-        file: "shard-runtime/src/cluster/servers.rs",
         from: "for (part, commits) in self.0.unfinished.on(database) {",
         to: "for (part, commits) in self.0.unfinished.on(usize::MAX) {",
         attack: ("global_transactions", "r55_the_same_handle"),
     },
     Mutation {
         what: "a session that waits for a lock does not have the server searched",
-        file: "shard-runtime/src/driver/postgres/executor.rs",
         from: "Err(_) => blocked(),",
         to: "Err(_) => {}",
         attack: ("global_transactions", "r55_a_session_that_meets_the_lock"),
     },
     Mutation {
         what: "a session does not look for what other processes have left",
-        file: "shard-runtime/src/cluster/servers.rs",
         from: "if self.0.searches.is_due(database) {",
         to: "if self.0.searches.is_due(usize::MAX) {",
         attack: ("global_transactions", "r55_another_handle"),
     },
     Mutation {
         what: "relocate locks no rows",
-        file: "shard-runtime/src/sql/moving.rs",
         from: "ORDER BY {id}{lock}\", self.name)",
         to: "ORDER BY {id}\", self.name)",
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {
         what: "a bulk delete reads the values that it removes before it deletes",
-        file: "shard-runtime/src/session/write.rs",
         from: "        let rows = self.on(step.shard, table, &sql, |prepared| {",
         to: "        let read = sql::returning(table, &columns).replacen(\" RETURNING \", \"SELECT \", 1);\n        \
              let read = format!(\"{read}{}\", statement.sql.replacen(\"DELETE\", \"\", 1));\n        \
@@ -178,14 +157,12 @@ const MUTATIONS: [Mutation; 22] = [
     },
     Mutation {
         what: "there is no gate between relocations and bulk writes",
-        file: "shard-runtime/src/session/gate.rs",
         from: "if place.dialect != Dialect::Postgres {",
         to: "if place.dialect != Dialect::Postgres || !models.is_empty() {",
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {
         what: "entries that are missing are not waited for when they are removed",
-        file: "shard-runtime/src/session/entries.rs",
         from: "if removed < values.len() as u64",
         to: "if removed > values.len() as u64",
         attack: ("isolation", "serial_order_on_servers"),
@@ -199,7 +176,7 @@ fn workspace() -> &'static Path {
 #[test]
 fn every_mutation_can_be_made() {
     for mutation in MUTATIONS {
-        mutated(workspace(), &mutation);
+        place(workspace(), &mutation);
     }
 }
 
@@ -216,9 +193,8 @@ fn every_mutation_is_noticed() {
     let wanted = std::env::var("SHARDED_MUTATION").unwrap_or_default();
     let mut unnoticed = Vec::new();
     for mutation in MUTATIONS.iter().filter(|mutation| mutation.what.contains(&wanted)) {
-        let file = copy.path().join(mutation.file);
-        let original = fs::read_to_string(&file).unwrap();
-        fs::write(&file, mutated(copy.path(), mutation)).unwrap();
+        let (file, original) = place(copy.path(), mutation);
+        fs::write(&file, original.replace(mutation.from, mutation.to)).unwrap();
         let (test, filter) = mutation.attack;
         let built = cargo(copy.path(), &target, &["--test", test, "--no-run"]);
         assert!(built.status.success(), "{}: {}", mutation.what, String::from_utf8_lossy(&built.stderr));
@@ -235,17 +211,22 @@ fn every_mutation_is_noticed() {
     assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
 }
 
-/// The file as it is with a mutation.
-fn mutated(workspace: &Path, mutation: &Mutation) -> String {
-    let text = fs::read_to_string(workspace.join(mutation.file)).unwrap();
-    assert_eq!(
-        text.matches(mutation.from).count(),
-        1,
-        "{}: `{}` is there once",
-        mutation.what,
-        mutation.from
-    );
-    text.replace(mutation.from, mutation.to)
+/// The file of the runtime that a mutation changes, and its text.
+fn place(workspace: &Path, mutation: &Mutation) -> (PathBuf, String) {
+    let mut found = Vec::new();
+    let mut folders = vec![workspace.join("shard-runtime/src")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                found.extend(text.matches(mutation.from).map(|_| (path.clone(), text.clone())));
+            }
+        }
+    }
+    assert_eq!(found.len(), 1, "{}: `{}` is there once", mutation.what, mutation.from);
+    found.remove(0)
 }
 
 /// All steps are attacked, and nothing may be left out.

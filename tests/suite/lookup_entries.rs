@@ -271,7 +271,7 @@ fn r34_a_row_beside_its_entry_is_one_shards_unit(backend: &Backend) {
 }
 
 /// Removes rows, and nothing else, as another program would.
-fn remove_behind(cluster: &Watched, shard: &str) {
+pub fn remove_behind(cluster: &Watched, shard: &str) {
     let mut session = cluster.session();
     session.execute(Sql::new("DELETE FROM {users}").on_shard(shard)).unwrap();
     session.commit().unwrap();

@@ -47,6 +47,7 @@ mod loading;
 mod lookup;
 mod lookup_entries;
 mod lookup_killed;
+mod lookup_orphans;
 mod lost_shards;
 mod many_values;
 mod misplaced_rows;

@@ -3,14 +3,15 @@
 
 use super::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::Shard;
+use crate::schema::{Placed, Shard, ShardSet};
+use crate::value::Value;
 
 /// The end of a message about a value whose entry leads to no row and could not be replaced.
 const REMEDY: &str = "no row was found where its entry leads: run `Cluster::verify`, then `Cluster::repair`";
 
 impl Session {
     /// Runs something that adds entries and has no effect if it fails. If an entry is in its way that belongs to no row,
-    /// this entry is removed, in the same transaction, and it runs once more.
+    /// this entry is removed, in the same transaction, and it runs once more. If that fails, the entry is as it was.
     pub(super) fn without_orphans<O>(&mut self, mut run: impl FnMut(&mut Self) -> Result<O>) -> Result<O> {
         let error = match run(self) {
             Err(error) if error.taken_value().is_some() && self.aborted.is_none() && !self.in_portions => {
@@ -18,42 +19,73 @@ impl Session {
             }
             done => return done,
         };
-        match self.remove_orphan(&error) {
-            Ok(true) => run(self),
-            Ok(false) => Err(error),
-            Err(_) => Err(error.with_remedy(REMEDY)),
-        }
-    }
-
-    /// Removes the entry of a value that no row has. Returns whether there was such an entry.
-    ///
-    /// # Errors
-    /// If that is not known: the session may not write every shard, or cannot lock the tables.
-    fn remove_orphan(&mut self, error: &Error) -> Result<bool> {
         let cluster = self.cluster.clone();
         let lookup = error
             .taken_value()
             .and_then(|taken| Some((cluster.layout().lookups().get(taken.lookup)?, taken)));
-        let Some((lookup, taken)) = lookup else { return Ok(false) };
-        // First without locks: most often there is a row.
-        let Some(says) = self.entry_of(lookup, &taken.value)? else { return Ok(false) };
-        if let Some(shard) = cluster.shards().get(&says).map(Shard::index) {
+        let Some((lookup, taken)) = lookup else { return Err(error) };
+        match self.may_be_orphan(lookup, &taken.value) {
+            Ok(true) => {}
+            Ok(false) => return Err(error),
+            Err(failure) => return Err(self.unless_failed(failure, error)),
+        }
+        let (before, all) = (self.writing_flags(), ShardSet::all(cluster.shards()));
+        let (mut has_row, mut runs_again) = (false, false);
+        let done = self.atomically_after(&all, Self::take_write, |session| {
+            has_row = !session.remove_orphan(lookup, &taken.value)?;
+            if has_row {
+                return Err(Error::new(ErrorKind::Unique, "a row has the value"));
+            }
+            runs_again = true;
+            run(session)
+        });
+        done.map_err(|failure| {
+            if self.aborted.is_none() {
+                self.stop_writing(&before);
+            }
+            match (has_row, runs_again) {
+                (true, _) => error,
+                (false, true) => failure,
+                (false, false) => self.unless_failed(failure, error),
+            }
+        })
+    }
+
+    /// Returns the failure of a search for a value's row if it says nothing about the value: a lock that was not obtained,
+    /// a shard that does not answer. Otherwise the error that the value is taken, with a remedy.
+    fn unless_failed(&self, failure: Error, error: Error) -> Error {
+        let is_failed = failure.is_retryable() || failure.is_about_a_shard() || self.aborted.is_some();
+        if is_failed { failure } else { error.with_remedy(REMEDY) }
+    }
+
+    /// Looks, without locks, whether a value has an entry that leads to no row. Most often there is a row.
+    ///
+    /// # Errors
+    /// If that is not known: the session may not write every shard, or a shard cannot be read.
+    fn may_be_orphan(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<bool> {
+        let Some(says) = self.entry_of(lookup, value)? else { return Ok(false) };
+        if let Some(shard) = self.cluster.shards().get(&says).map(Shard::index) {
             // A pinned session may not look on another shard, so that the entry counts.
             let is_elsewhere = self.pinned.is_some_and(|pinned| pinned != shard);
-            if is_elsewhere || self.has_row_with(lookup, &taken.value, shard)? {
+            if is_elsewhere || self.has_row_with(lookup, value, shard)? {
                 return Ok(false);
             }
         }
-        if self.pinned.is_some() {
-            return Err(Error::new(ErrorKind::ContradictingPins, "the session is pinned to a shard"));
+        match self.pinned {
+            Some(_) => Err(Error::new(ErrorKind::ContradictingPins, "the session is pinned to a shard")),
+            None => Ok(true),
         }
-        // Another transaction may be about to finish writing the row: with the tables locked it has ended.
-        let before = self.writing_flags();
-        let values = [taken.value.clone()];
-        let settled = self.settle(lookup, &values, true);
-        let drifts = settled.inspect_err(|_| self.stop_writing(&before))?;
+    }
+
+    /// Removes the entry of a value that no row has. Returns whether there was such an entry. The tables are locked:
+    /// another transaction may be about to finish writing the row.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if the tables cannot be locked; [`ErrorKind::Unique`] if several rows have the value.
+    fn remove_orphan(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<bool> {
+        let drifts = self.settle(lookup, std::slice::from_ref(value), true)?;
         match drifts.is_empty() || drifts.iter().any(|drift| drift.repaired) {
-            // Nothing is wrong where a row has come meanwhile, and the value is taken then.
+            // Nothing is wrong if a row has come meanwhile, and the value is taken then.
             true => Ok(drifts.iter().any(|drift| drift.repaired)),
             false => Err(Error::new(ErrorKind::Unique, "several rows have the value")),
         }

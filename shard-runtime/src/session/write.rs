@@ -414,8 +414,18 @@ impl Session {
         shards: &ShardSet,
         run: impl FnOnce(&mut Self) -> Result<O>,
     ) -> Result<O> {
+        self.atomically_after(shards, Self::begin_write, run)
+    }
+
+    /// The same, where each shard's transaction is begun by `begin`.
+    pub(super) fn atomically_after<O>(
+        &mut self,
+        shards: &ShardSet,
+        begin: fn(&mut Self, usize) -> Result<()>,
+        run: impl FnOnce(&mut Self) -> Result<O>,
+    ) -> Result<O> {
         if self.in_portions {
-            shards.indexes().iter().try_for_each(|&shard| self.begin_write(shard))?;
+            shards.indexes().iter().try_for_each(|&shard| begin(self, shard))?;
             return run(self);
         }
         let (mut begun, mut written): (Vec<usize>, Vec<usize>) = Default::default();
@@ -425,7 +435,7 @@ impl Session {
                 let may_write = self.links.get(database).is_some_and(Link::may_write);
                 if may_write { &mut written } else { &mut begun }.push(database);
             }
-            self.begin_write(shard)?;
+            begin(self, shard)?;
         }
         let savepoints = |session: &mut Self, act: fn(&mut Link) -> Result<()>| {
             let mut links = session.links.iter_mut().enumerate();

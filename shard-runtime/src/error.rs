@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::value::Value;
+pub use crate::value::ValueError;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -317,30 +318,9 @@ impl std::error::Error for Error {
 
 impl From<ValueError> for Error {
     fn from(error: ValueError) -> Self {
-        Error::new(ErrorKind::Value, error.0)
+        Error::new(ErrorKind::Value, error.to_string())
     }
 }
-
-/// Why a value cannot be stored, or why what was stored is not a value of the field's type.
-///
-/// It says nothing about the place: the column and the shard are added by whoever knows them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValueError(String);
-
-impl ValueError {
-    /// An error with this text, which should name the value and say what is wrong with it.
-    pub fn new(message: impl Into<String>) -> Self {
-        ValueError(message.into())
-    }
-}
-
-impl fmt::Display for ValueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ValueError {}
 
 #[cfg(test)]
 mod tests {

@@ -455,15 +455,15 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 /// The crate that timestamps are values of.
 #[cfg(feature = "jiff")]
 pub use jiff;
-pub use planner::{Explain, Layout, Plan};
+pub use planner::{Explain, Explainable, Layout, Plan};
 pub use query::{
     Aggregate, ById, Child, ChildOf, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count,
-    Cursor, Delete, Exists, Explainable, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds,
-    IdIsKey, Insert, IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located, Measure,
-    MeasureList, Measured, Models, Number, Operand, Order, Ordered, Parent, ParentOf, Predicate,
-    ProjectedColumns, Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId,
-    Settable, Sharded, Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, Visitor, WithCursor,
-    WithParent, WithReferences, Write, count, kind,
+    Cursor, Delete, Exists, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds, IdIsKey, Insert,
+    IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located, Measure, MeasureList,
+    Measured, Models, Number, Operand, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns,
+    Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId, Settable, Sharded,
+    Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write,
+    count, kind,
 };
 pub use row::{Binder, Row, Storable};
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.

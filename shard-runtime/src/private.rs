@@ -137,11 +137,6 @@ impl<F: Field> LookupValue for Option<F> {
     const KIND: ColumnType = F::TYPE;
 }
 
-/// A type is the same as itself, and as no other.
-pub trait Same<T> {}
-
-impl<T> Same<T> for T {}
-
 /// A literal of an attribute, to be made a [`Constant`] by the method that its type has.
 pub struct Literal<T>(pub T);
 

@@ -13,6 +13,11 @@ pub(crate) trait Stream {
 /// Where a driver's current row can be read, column by column.
 pub(crate) trait RowSource {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError>;
+
+    /// The names of the row's columns, as its statement has them; empty if the caller knows them.
+    fn column_names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One row on its way out of a database.

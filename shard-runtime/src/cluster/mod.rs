@@ -23,7 +23,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::planner::Layout;
+use crate::planner::{Explainable, Layout};
 pub use builder::Builder;
 use control::Control;
 #[cfg(feature = "postgres")]
@@ -39,7 +39,6 @@ use crate::driver::{Connection, Driver, Expected, Holder, Pool, Pooled};
 use crate::error::{Error, Result};
 use crate::planner::Explain;
 use crate::planner::sql::Dialect;
-use crate::query::Explainable;
 use crate::query::{SequenceId, Sharded};
 use crate::schema::Table;
 use crate::schema::{Shard, Shards};

@@ -1,17 +1,20 @@
 //! From a query to statements: pruning, plans, lookups, SQL text and explanations. Pure: nothing here connects.
 
 mod change;
+mod explain;
 mod layout;
 mod limit_offset;
 pub(crate) mod own_tables;
 mod plan;
+mod raw_query;
 pub(crate) mod raw_sql;
 pub(crate) mod route;
 pub(crate) mod sql;
 
 pub(crate) use change::{AnyRow, Change};
+pub use explain::{Explain, Explainable};
 pub use layout::Layout;
 pub(crate) use layout::Place;
 pub(crate) use limit_offset::LimitOffset;
+pub use plan::Plan;
 pub(crate) use plan::*;
-pub use plan::{Explain, Plan};

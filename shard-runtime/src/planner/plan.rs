@@ -5,22 +5,22 @@ mod groups;
 mod lookups;
 
 use std::cmp::Ordering;
-use std::fmt;
 
 pub(crate) use groups::Grouping;
 pub(crate) use lookups::questions;
 
+use super::Explain;
 use crate::collation::Collation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::LimitOffset;
 use crate::planner::route;
 use crate::planner::sql;
-pub(crate) use crate::planner::sql::Projection;
 use crate::planner::sql::{After, Dialect, Share, Site, Statement};
+use crate::query::SelectList;
 use crate::query::{Function, Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
+use crate::schema::ShardSet;
 use crate::schema::{KeyColumns, Table};
-use crate::schema::{ShardSet, Shards};
 use crate::value::Value;
 
 /// What each shard is asked, and what is done with the answers.
@@ -58,15 +58,15 @@ pub(crate) struct Step<'q> {
 }
 
 impl<'q> Plan<'q> {
-    pub(crate) fn read(core: &'q SelectCore, projection: Projection<'_>, layout: &Layout) -> Result<Self> {
+    pub(crate) fn read(core: &'q SelectCore, projection: SelectList<'_>, layout: &Layout) -> Result<Self> {
         let table = core.target.table;
         let model = layout.model(table)?;
         let mut tables = tables(&core.target, layout)?;
-        if let Projection::RowsWithParents(generations) = projection {
+        if let SelectList::RowsWithParents(generations) = projection {
             let parent = |table: &&'static Table| table.parent.map(|parent| parent.table);
             tables.extend(std::iter::successors(Some(table), parent).skip(1).take(generations));
         }
-        if let Projection::RowsWithReferences(references) = projection {
+        if let SelectList::RowsWithReferences(references) = projection {
             tables.extend(references.iter().map(|reference| reference.table));
         }
         let asks_nobody_by_limit = core.limit == Some(0);
@@ -76,26 +76,26 @@ impl<'q> Plan<'q> {
         // values are bounded by whoever merges them.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
         let one_value = match projection {
-            Projection::Count => Some("one value from all"),
-            Projection::Existence => Some("whether one of them has a row"),
+            SelectList::Count => Some("one value from all"),
+            SelectList::Existence => Some("whether one of them has a row"),
             _ => None,
         };
         let (limit, offset, merged) = match projection {
-            Projection::Count => (several, 0, LimitOffset::default()),
+            SelectList::Count => (several, 0, LimitOffset::default()),
             _ if shards.len() < 2 => (core.limit, core.offset, LimitOffset::default()),
             _ => (several, 0, LimitOffset { skip: core.offset, take: core.limit }),
         };
         let distinct_in = match projection {
-            Projection::Columns { columns, distinct: true } => Some(columns),
+            SelectList::Columns { columns, distinct: true } => Some(columns),
             _ => None,
         };
         let Shape { columns, merge, order, distinct } = Shape::of(table, projection, &core.order)?;
         let projection = match &columns {
-            Some(columns) => Projection::Columns { columns, distinct },
+            Some(columns) => SelectList::Columns { columns, distinct },
             None => projection,
         };
         let bounded = limit.is_some() || offset > 0;
-        let finds_rows = projection != Projection::Count;
+        let finds_rows = projection != SelectList::Count;
         let is_one_row = shards.len() == 1 && limit == Some(1);
         let locks_apart =
             core.target.for_update && !is_one_row && (!order.is_empty() || (bounded && finds_rows));
@@ -293,7 +293,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(table: &Table, projection: Projection<'_>, asked: &[OrderBy]) -> Result<Self> {
+    fn of(table: &Table, projection: SelectList<'_>, asked: &[OrderBy]) -> Result<Self> {
         let by = |column| OrderBy { column, descending: false, nulls_first: true };
         let is_ordered_by = |column| asked.iter().any(|by| by.column == column);
         let merged = |columns: Option<&[usize]>, order: &[OrderBy]| -> Vec<MergeBy> {
@@ -309,10 +309,10 @@ impl Shape {
             asked.iter().copied().chain(by_id).collect()
         };
         Ok(match projection {
-            Projection::Rows | Projection::RowsWithParents(_) | Projection::RowsWithReferences(_) => {
+            SelectList::Rows | SelectList::RowsWithParents(_) | SelectList::RowsWithReferences(_) => {
                 Shape { columns: None, merge: merged(None, asked), order: total(), distinct: false }
             }
-            Projection::Columns { columns, distinct: false } => {
+            SelectList::Columns { columns, distinct: false } => {
                 // Columns that are only ordered by come after those that are asked for.
                 let mut columns = columns.to_vec();
                 for by in asked {
@@ -323,7 +323,7 @@ impl Shape {
                 let merge = merged(Some(&columns), asked);
                 Shape { columns: Some(columns), merge, order: total(), distinct: false }
             }
-            Projection::Columns { columns, distinct: true } => {
+            SelectList::Columns { columns, distinct: true } => {
                 if let Some(other) = asked.iter().find(|by| !columns.contains(&by.column)) {
                     let said =
                         "distinct rows are ordered by the columns that they are made of, and this is none";
@@ -338,7 +338,7 @@ impl Shape {
                 let order = merge.iter().map(|merge| merge.by).collect();
                 Shape { columns: Some(columns.to_vec()), merge, order, distinct: true }
             }
-            Projection::Count | Projection::Existence | Projection::Groups { .. } => {
+            SelectList::Count | SelectList::Existence | SelectList::Groups { .. } => {
                 Shape { columns: None, merge: Vec::new(), order: Vec::new(), distinct: false }
             }
         })
@@ -420,124 +420,5 @@ impl Share for Own<'_> {
         }
         // Placed nowhere: no row has it.
         table.placement.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
-    }
-}
-
-/// Which shards a query asks, why, and what; made by [`Cluster::explain`](crate::Cluster::explain) without
-/// asking anybody. It prints as a tree: the shards and the reason, then the SQL for each shard.
-///
-/// With the feature `serde` it can be serialised, as a map with the fields
-///
-/// | field | |
-/// |---|---|
-/// | `shards` | the names of the shards, a list of texts |
-/// | `reason` | why these, a text |
-/// | `statements` | a list of maps with the fields `shard` and `sql`, texts |
-/// | `lookups` | what lookups are asked before, as `statements` |
-/// | `merge` | what becomes of several shards' answers, a text, or none |
-/// | `pushed_down` | whether the shards answer the query whole, so that nothing is left to do with their answers |
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explain {
-    reason: String,
-    statements: Vec<(String, String)>,
-    lookups: Vec<(String, String)>,
-    merged: Option<String>,
-}
-
-#[cfg(feature = "serde")]
-impl serde::Serialize for Explain {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct;
-
-        struct Statement<'e>(&'e str, &'e str);
-
-        impl serde::Serialize for Statement<'_> {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut statement = serializer.serialize_struct("Statement", 2)?;
-                statement.serialize_field("shard", self.0)?;
-                statement.serialize_field("sql", self.1)?;
-                statement.end()
-            }
-        }
-
-        let statements: Vec<Statement<'_>> =
-            self.statements().map(|(shard, sql)| Statement(shard, sql)).collect();
-        let lookups: Vec<Statement<'_>> = self.lookups().map(|(shard, sql)| Statement(shard, sql)).collect();
-        let mut explain = serializer.serialize_struct("Explain", 6)?;
-        explain.serialize_field("shards", self.shards().as_slice())?;
-        explain.serialize_field("reason", self.reason())?;
-        explain.serialize_field("statements", statements.as_slice())?;
-        explain.serialize_field("lookups", lookups.as_slice())?;
-        explain.serialize_field("merge", &self.merge())?;
-        explain.serialize_field("pushed_down", &self.is_pushed_down())?;
-        explain.end()
-    }
-}
-
-impl Explain {
-    /// Why these shards, and the SQL for each of them.
-    pub(crate) fn new(
-        reason: String,
-        statements: impl IntoIterator<Item = (usize, String)>,
-        merged: Option<String>,
-        shards: &Shards,
-    ) -> Self {
-        let named = |(shard, sql)| Some((shards.at(shard)?.name().to_owned(), sql));
-        let statements = statements.into_iter().filter_map(named).collect();
-        Explain { reason, statements, lookups: Vec::new(), merged }
-    }
-
-    /// The names of the shards that would be asked, in the cluster's order. Where lookups are asked before
-    /// ([`lookups`](Explain::lookups)), those of which they say the ones.
-    pub fn shards(&self) -> Vec<&str> {
-        self.statements.iter().map(|(shard, _)| shard.as_str()).collect()
-    }
-
-    /// Why these shards: `continent = Asia`, `no key: all shards`, `pinned to asia`.
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    /// What becomes of several shards' answers: `merged by temperature, 3 rows kept`; `None` where one shard's
-    /// answer is the answer, or where one follows the other.
-    pub fn merge(&self) -> Option<&str> {
-        self.merged.as_deref()
-    }
-
-    /// Whether the shards answer the query whole, order, limit, offset and groups with it: one alone, or several whose
-    /// answers follow each other as they are.
-    pub fn is_pushed_down(&self) -> bool {
-        self.merged.is_none()
-    }
-
-    /// What lookups would be asked before: which shards, and the SQL. What they answer says which of the
-    /// [`shards`](Explain::shards) are asked.
-    pub fn lookups(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.lookups.iter().map(|(shard, sql)| (shard.as_str(), sql.as_str()))
-    }
-
-    /// What each shard would be asked: its name and the SQL, without the values.
-    pub fn statements(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.statements.iter().map(|(shard, sql)| (shard.as_str(), sql.as_str()))
-    }
-}
-
-impl fmt::Display for Explain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.statements.is_empty() {
-            true => write!(f, "nobody: {}", self.reason)?,
-            false => write!(f, "{}: {}", self.shards().join(", "), self.reason)?,
-        }
-        let all = self.lookups.iter().chain(&self.statements);
-        let width = all.clone().map(|(shard, _)| shard.chars().count()).max().unwrap_or(0);
-        let last = (self.lookups.len() + self.statements.len()).saturating_sub(1);
-        for (place, (shard, sql)) in all.enumerate() {
-            let branch = if place == last && self.merged.is_none() { "└─" } else { "├─" };
-            write!(f, "\n{branch} {shard:width$}  {sql}")?;
-        }
-        match &self.merged {
-            Some(how) => write!(f, "\n└─ {how}"),
-            None => Ok(()),
-        }
     }
 }

@@ -26,10 +26,9 @@ pub(crate) use table::TableSql;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::route::too_deep;
-use crate::query::{
-    GroupOrderCore, HavingCore, MeasureCore, Node, Operand, OrderBy, Predicate, WholeKey, WriteCore,
-};
-use crate::schema::{ReferenceDef, Table};
+use crate::query::SelectList;
+use crate::query::{Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
+use crate::schema::Table;
 use crate::value::{ColumnType, Value};
 
 /// The function of every SQLite connection that gives the one text of a document.
@@ -80,31 +79,6 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
-/// What a read returns.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Projection<'q> {
-    /// Every column of every row.
-    Rows,
-    /// These columns of every row, in their order; of rows that agree in them one, where they are distinct.
-    Columns { columns: &'q [usize], distinct: bool },
-    /// Every column of every row and, after them, of its parent, and so on for so many generations.
-    RowsWithParents(usize),
-    /// Every column of every row and, after them, of each row of a reference table that these columns refer to.
-    RowsWithReferences(&'q [ReferenceDef]),
-    /// The number of rows.
-    Count,
-    /// Something for every row: whether there is one.
-    Existence,
-    /// The values in some columns, and partial values of the rows that agree in them; of groups for which all of
-    /// these conditions hold, in this order.
-    Groups {
-        keys: &'q [usize],
-        measures: &'q [MeasureCore],
-        having: &'q [HavingCore],
-        order: &'q [GroupOrderCore],
-    },
-}
-
 /// What a statement on one shard needs to know about it.
 pub(crate) struct Site<'s> {
     pub(crate) dialect: Dialect,
@@ -142,7 +116,7 @@ impl Share for Whole {
 pub(crate) fn select<'q>(
     site: &Site<'_>,
     predicate: &'q Predicate,
-    projection: Projection<'_>,
+    projection: SelectList<'_>,
     after: Option<After<'_, 'q>>,
     order: &[OrderBy],
     (limit, offset): (Option<u64>, u64),
@@ -156,16 +130,16 @@ pub(crate) fn select<'q>(
     };
     let bounded = limit.is_some() || offset > 0;
     let mut writer = match projection {
-        Projection::Rows => Writer::start(site, site.sql.select.clone()),
-        Projection::Columns { columns, distinct } => Writer::start_columns(site, from, columns, distinct),
-        Projection::RowsWithParents(generations) => Writer::start_with_parents(site, generations),
-        Projection::RowsWithReferences(references) => Writer::start_with_references(site, references),
-        Projection::Count if bounded => {
+        SelectList::Rows => Writer::start(site, site.sql.select.clone()),
+        SelectList::Columns { columns, distinct } => Writer::start_columns(site, from, columns, distinct),
+        SelectList::RowsWithParents(generations) => Writer::start_with_parents(site, generations),
+        SelectList::RowsWithReferences(references) => Writer::start_with_references(site, references),
+        SelectList::Count if bounded => {
             Writer::start(site, format!("SELECT count(*) FROM (SELECT 1 FROM {from}"))
         }
-        Projection::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
-        Projection::Existence => Writer::start(site, format!("SELECT 1 FROM {from}")),
-        Projection::Groups { keys, measures, .. } => Writer::start_groups(site, from, keys, measures),
+        SelectList::Count => Writer::start(site, format!("SELECT count(*) FROM {from}")),
+        SelectList::Existence => Writer::start(site, format!("SELECT 1 FROM {from}")),
+        SelectList::Groups { keys, measures, .. } => Writer::start_groups(site, from, keys, measures),
     };
     match lock {
         Lock::Nothing | Lock::Rows => writer.conditions(predicate, after)?,
@@ -178,8 +152,8 @@ pub(crate) fn select<'q>(
         }
     }
     match projection {
-        Projection::Groups { keys, having, order, .. } => writer.groups(keys, having, order)?,
-        Projection::Columns { columns, distinct: true } => {
+        SelectList::Groups { keys, having, order, .. } => writer.groups(keys, having, order)?,
+        SelectList::Columns { columns, distinct: true } => {
             writer.one_of_each_spelling(columns);
             writer.order_by(order);
         }
@@ -188,7 +162,7 @@ pub(crate) fn select<'q>(
         _ => writer.order_by(order),
     }
     writer.bounds(limit, offset);
-    if projection == Projection::Count && bounded {
+    if projection == SelectList::Count && bounded {
         writer.sql.push_str(") AS counted");
     }
     if lock == Lock::Rows {
@@ -239,17 +213,17 @@ enum Lock {
 }
 
 impl Lock {
-    fn of(site: &Site<'_>, projection: Projection<'_>, for_update: bool) -> Self {
+    fn of(site: &Site<'_>, projection: SelectList<'_>, for_update: bool) -> Self {
         match projection {
             _ if !for_update || site.dialect == Dialect::Sqlite => Lock::Nothing,
-            Projection::Count | Projection::Groups { .. } | Projection::Columns { distinct: true, .. } => {
+            SelectList::Count | SelectList::Groups { .. } | SelectList::Columns { distinct: true, .. } => {
                 Lock::WhatIsMadeOfRows
             }
-            Projection::Rows
-            | Projection::RowsWithParents(_)
-            | Projection::RowsWithReferences(_)
-            | Projection::Existence => Lock::Rows,
-            Projection::Columns { distinct: false, .. } => Lock::Rows,
+            SelectList::Rows
+            | SelectList::RowsWithParents(_)
+            | SelectList::RowsWithReferences(_)
+            | SelectList::Existence => Lock::Rows,
+            SelectList::Columns { distinct: false, .. } => Lock::Rows,
         }
     }
 }

@@ -1,34 +1,31 @@
 //! One answer from many rows: how many there are, measures of all of them, and measures of groups.
 
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
 
 use super::column::{Column, ColumnKind, Marker, Order};
 use super::columns::ColumnList;
 use super::groups::{GroupCore, GroupOrderCore};
-use super::measure::{Having, Measure, MeasureCore, MeasureList, Measures, Number, SumOf};
-use super::select::{Explainable, OrderBy, Query, Select, SelectCore, Visitor};
-use crate::accumulator::Accumulator;
+use super::measure::{Having, Measure, MeasureList, Measures, Number, SumOf};
+use super::request::{Read, Request};
+use super::sealed::Sealed;
+use super::select::{OrderBy, Query, Select, SelectCore};
 use crate::error::Result;
-use crate::planner::Layout;
-use crate::planner::{Explain, Plan, Projection};
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
-use crate::session::Session;
 use crate::value::Field;
 
 /// The number of rows that a select finds.
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Count<T, R> {
-    select: Select<T, R>,
+    pub(crate) select: Select<T, R>,
 }
 
 /// Measures of all rows that a select finds; made by [`Select::aggregate`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Aggregate<T, R, M> {
-    core: GroupCore,
+    pub(crate) core: GroupCore,
     marker: Marker<T, R, M>,
 }
 
@@ -44,7 +41,7 @@ pub struct GroupBy<T, R, C> {
 /// measures.
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Groups<T, R, C, M> {
-    core: GroupCore,
+    pub(crate) core: GroupCore,
     marker: PhantomData<(Marker<T, R, C>, M)>,
 }
 
@@ -209,74 +206,48 @@ impl<T, R, C, M> Groups<T, R, C, M> {
     }
 }
 
+impl<T, R> Sealed for Count<T, R> {}
+
 impl<T: Sharded, R: IsRouted> Query for Count<T, R> {
     type Output = u64;
 
-    fn visit(self, session: &mut Session, _: Option<u64>, visit: &mut Visitor<'_, u64>) -> Result<()> {
-        let core = &self.select.core;
-        let mut total: u64 = 0;
-        session.visit(core, Projection::Count, |row| {
-            total = total.saturating_add(u64::load(row, 0)?);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let rest = total.saturating_sub(core.offset);
-        visit(core.limit.map_or(rest, |limit| rest.min(limit))).map(drop)
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Count(&self.select.core)))
+    }
+
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<u64> {
+        |row| u64::load(row, 0)
     }
 }
+
+impl<T, R, M> Sealed for Aggregate<T, R, M> {}
 
 impl<T: Sharded, R: IsRouted, M: MeasureList<T>> Query for Aggregate<T, R, M> {
     type Output = M::Output;
 
-    fn visit(self, session: &mut Session, _: Option<u64>, visit: &mut Visitor<'_, M::Output>) -> Result<()> {
-        let mut answer = None;
-        self.core.visit(session, None, &mut |group| {
-            answer = Some(group.measures::<T, M>(&self.core.measures)?);
-            Ok(ControlFlow::Break(()))
-        })?;
-        let answer = match answer {
-            Some(answer) => answer,
-            // No shard was asked: there is no row.
-            None => {
-                let nothing = |measure: &MeasureCore| Accumulator::Nothing.value(measure.function);
-                let values = self.core.measures.iter().map(nothing).collect::<Result<Vec<_>, _>>()?;
-                M::load(T::TABLE, &mut Measures { measures: &self.core.measures, values: &values, next: 0 })?
-            }
-        };
-        visit(answer).map(drop)
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Groups(&self.core)))
+    }
+
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<M::Output> {
+        |row| M::load(&mut Measures::of(row, &self.core))
     }
 }
+
+impl<T, R, C, M> Sealed for Groups<T, R, C, M> {}
 
 impl<T: Sharded, R: IsRouted, C: ColumnList<T>, M: MeasureList<T>> Query for Groups<T, R, C, M> {
     type Output = (C::Output, M::Output);
 
-    fn visit(
-        self,
-        session: &mut Session,
-        at_most: Option<u64>,
-        visit: &mut Visitor<'_, Self::Output>,
-    ) -> Result<()> {
-        self.core.visit(session, at_most, &mut |group| {
-            let columns = Some(self.core.keys.as_slice());
-            let row = Row { source: group, shard: &group.shard, table: T::TABLE, columns };
-            visit((C::load(&row, 0)?, group.measures::<T, M>(&self.core.measures)?))
-        })
+    fn at_most(&mut self, groups: u64) {
+        self.core.limit = Some(self.core.limit.map_or(groups, |limit| limit.min(groups)));
     }
-}
 
-impl<T: Sharded, R> Explainable for Count<T, R> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::read(&self.select.core, Projection::Count, layout)?.explain(layout)
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Groups(&self.core)))
     }
-}
 
-impl<T: Sharded, R, M> Explainable for Aggregate<T, R, M> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::groups(&self.core, None, layout)?.explain(layout)
-    }
-}
-
-impl<T: Sharded, R, C, M> Explainable for Groups<T, R, C, M> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::groups(&self.core, self.core.limit, layout)?.explain(layout)
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output> {
+        |row| Ok((C::load(row, 0)?, M::load(&mut Measures::of(row, &self.core))?))
     }
 }

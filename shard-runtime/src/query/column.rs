@@ -10,6 +10,7 @@ use crate::query::Sharded;
 use crate::query::{Parent, Stored};
 use crate::row::Storable;
 use crate::schema::Key;
+use crate::schema::Placed;
 use crate::schema::Shard;
 use crate::schema::{Routed, Routing, Unrouted};
 use crate::value::{Field, Value, text_value};
@@ -125,6 +126,12 @@ pub struct Operand {
 impl Operand {
     pub(crate) fn of<F: Field>(value: &F) -> Self {
         Operand { value: value.stored_value().map(Value::into_owned), shard: None }
+    }
+
+    /// Returns the lookup entry that a comparison with this operand asks for. An operand that no column holds has none:
+    /// reading the condition reports it.
+    pub(crate) fn entry(&self, lookup: &Placed) -> Option<Value<'static>> {
+        self.known().and_then(|value| lookup.entry(value))
     }
 }
 

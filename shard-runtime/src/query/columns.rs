@@ -4,20 +4,19 @@ use std::marker::PhantomData;
 
 use super::column::{Column, ColumnKind, Marker};
 use super::cursor::Cursor;
-use super::select::{Explainable, Query, SelectCore, Visitor};
+use super::request::{Read, Request, SelectList};
+use super::sealed::Sealed;
+use super::select::{Query, SelectCore};
 use crate::error::Result;
-use crate::planner::Layout;
-use crate::planner::{Explain, Plan, Projection};
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
-use crate::session::Session;
 
 /// Some columns of the rows that a select finds; made by [`Select::columns`](crate::Select::columns).
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Columns<T, R, C> {
-    core: SelectCore,
+    pub(crate) core: SelectCore,
     columns: Vec<usize>,
     distinct: bool,
     marker: Marker<T, R, C>,
@@ -125,7 +124,7 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
     /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order and its rows are not
     /// distinct.
     pub fn with_cursor(self) -> WithCursor<T, R, C> {
-        WithCursor { columns: self }
+        WithCursor::new(self)
     }
 
     /// Only the rows that come after a page of this query, as [`Select::after`](crate::Select::after) has it. Said
@@ -149,78 +148,82 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
 }
 
 impl<T, R, C> Columns<T, R, C> {
-    fn projection(&self) -> Projection<'_> {
-        Projection::Columns { columns: &self.columns, distinct: self.distinct }
+    pub(crate) fn select_list(&self) -> SelectList<'_> {
+        SelectList::Columns { columns: &self.columns, distinct: self.distinct }
+    }
+
+    /// The columns that distinct rows are made of.
+    fn distinct_in(&self) -> Option<&[usize]> {
+        self.distinct.then_some(self.columns.as_slice())
     }
 }
 
 /// Some columns of the rows, each row with its cursor; made by [`Columns::with_cursor`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct WithCursor<T, R, C> {
-    columns: Columns<T, R, C>,
+    pub(crate) columns: Columns<T, R, C>,
+    /// The columns that are read.
+    read: Vec<usize>,
+    /// The places of the cursor's values among them.
+    places: Vec<usize>,
 }
 
 impl<T, R, C> WithCursor<T, R, C> {
-    /// The columns that distinct rows are made of.
-    fn distinct(&self) -> Option<&[usize]> {
-        self.columns.distinct.then_some(self.columns.columns.as_slice())
-    }
-
-    /// The columns that are read: those that were asked for, then what the cursors hold; and where in them each of
-    /// the cursors' values is.
-    fn read(&self) -> Result<(Vec<usize>, Vec<usize>)> {
-        let mut read = self.columns.columns.clone();
+    /// Reads the columns that were asked for and, after them, those whose values a cursor holds.
+    fn new(columns: Columns<T, R, C>) -> Self {
+        let mut read = columns.columns.clone();
         let mut places = Vec::new();
-        for column in self.columns.core.cursor_columns(self.distinct())? {
+        for column in columns.core.cursor_columns(columns.distinct_in()).unwrap_or_default() {
             let place = read.iter().position(|&other| other == column);
             places.push(place.unwrap_or(read.len()));
-            // Distinct rows are made of no other column: that they are ordered by one is refused when they are planned.
-            if place.is_none() && !self.columns.distinct {
+            // Distinct rows have no other columns. The planner refuses to order them by one.
+            if place.is_none() && !columns.distinct {
                 read.push(column);
             }
         }
-        Ok((read, places))
+        WithCursor { columns, read, places }
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query) if the query has no order.
+    pub(crate) fn select_list(&self) -> Result<SelectList<'_>> {
+        self.columns.core.cursor_columns(self.columns.distinct_in())?;
+        Ok(SelectList::Columns { columns: &self.read, distinct: self.columns.distinct })
     }
 }
 
 impl<T, R, C> Clone for WithCursor<T, R, C> {
     fn clone(&self) -> Self {
-        WithCursor { columns: self.columns.clone() }
+        WithCursor { columns: self.columns.clone(), read: self.read.clone(), places: self.places.clone() }
     }
 }
+
+impl<T, R, C> Sealed for WithCursor<T, R, C> {}
 
 impl<T: Sharded, R: IsRouted, C: ColumnList<T>> Query for WithCursor<T, R, C> {
     type Output = (C::Output, Cursor);
 
-    fn visit(
-        mut self,
-        session: &mut Session,
-        at_most: Option<u64>,
-        visit: &mut Visitor<'_, Self::Output>,
-    ) -> Result<()> {
-        self.columns.core.at_most(at_most);
-        let (columns, places) = self.read()?;
+    fn at_most(&mut self, rows: u64) {
+        self.columns.core.at_most(rows);
+    }
+
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Select(&self.columns.core, self.select_list()?)))
+    }
+
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output> {
         let core = &self.columns.core;
-        let projection = Projection::Columns { columns: &columns, distinct: self.columns.distinct };
-        session.visit(core, projection, |row| {
+        move |row| {
             let value = |&place: &usize| {
-                let kind = columns.get(place).and_then(|&column| core.target.table.columns.get(column));
-                row.read(place, |value| match kind {
+                let column = self.read.get(place).and_then(|&column| row.table.columns.get(column));
+                row.read(place, |value| match column {
                     Some(column) => value.into_owned().into_kind(column.kind),
                     None => Ok(value.into_owned()),
                 })
             };
-            let values = places.iter().map(value).collect::<Result<_>>()?;
-            visit((C::load(row, 0)?, Cursor::new(core, self.distinct(), row.shard, values)))
-        })
-    }
-}
-
-impl<T: Sharded, R, C> Explainable for WithCursor<T, R, C> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        let (columns, _) = self.read()?;
-        let projection = Projection::Columns { columns: &columns, distinct: self.columns.distinct };
-        Plan::read(&self.columns.core, projection, layout)?.explain(layout)
+            let values = self.places.iter().map(value).collect::<Result<_>>()?;
+            Ok((C::load(row, 0)?, Cursor::new(core, self.columns.distinct_in(), row.shard, values)))
+        }
     }
 }
 
@@ -231,22 +234,20 @@ impl<T, R, C> Clone for Columns<T, R, C> {
     }
 }
 
+impl<T, R, C> Sealed for Columns<T, R, C> {}
+
 impl<T: Sharded, R: IsRouted, C: ColumnList<T>> Query for Columns<T, R, C> {
     type Output = C::Output;
 
-    fn visit(
-        mut self,
-        session: &mut Session,
-        at_most: Option<u64>,
-        visit: &mut Visitor<'_, C::Output>,
-    ) -> Result<()> {
-        self.core.at_most(at_most);
-        session.visit(&self.core, self.projection(), |row| visit(C::load(row, 0)?))
+    fn at_most(&mut self, rows: u64) {
+        self.core.at_most(rows);
     }
-}
 
-impl<T: Sharded, R, C> Explainable for Columns<T, R, C> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::read(&self.core, self.projection(), layout)?.explain(layout)
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Select(&self.core, self.select_list())))
+    }
+
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<C::Output> {
+        |row| C::load(row, 0)
     }
 }

@@ -1,17 +1,18 @@
 //! Whether a select finds a row at all.
 
-use super::select::{Explainable, Query, Select, Visitor};
+use super::request::{Read, Request};
+use super::sealed::Sealed;
+use super::select::{Query, Select};
 use crate::error::Result;
-use crate::planner::Layout;
-use crate::planner::{Explain, Plan, Projection};
 use crate::query::Sharded;
+use crate::row::Row;
+use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
-use crate::session::Session;
 
 /// Whether a select finds a row; made by [`Select::exists`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Exists<T, R> {
-    select: Select<T, R>,
+    pub(crate) select: Select<T, R>,
 }
 
 impl<T: Sharded, R: Routing> Select<T, R> {
@@ -38,7 +39,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// # }
     /// ```
     pub fn exists(mut self) -> Exists<T, R> {
-        self.core.at_most(Some(1));
+        self.core.at_most(1);
         Exists { select: self }
     }
 }
@@ -49,16 +50,16 @@ impl<T, R> Clone for Exists<T, R> {
     }
 }
 
+impl<T, R> Sealed for Exists<T, R> {}
+
 impl<T: Sharded, R: IsRouted> Query for Exists<T, R> {
     type Output = bool;
 
-    fn visit(self, session: &mut Session, _: Option<u64>, visit: &mut Visitor<'_, bool>) -> Result<()> {
-        visit(session.finds_a_row(&self.select.core)?).map(drop)
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Exists(&self.select.core)))
     }
-}
 
-impl<T: Sharded, R> Explainable for Exists<T, R> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::read(&self.select.core, Projection::Existence, layout)?.explain(layout)
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<bool> {
+        |row| bool::load(row, 0)
     }
 }

@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn r54_comparisons_become_false_only_where_null_has_the_same_effect() -> Result<()> {
         let shards = Shards::named(["a", "b", "c"])?;
-        let find = |lookup: &Placed, operand: &Operand| match lookup.asked(operand) {
+        let find = |lookup: &Placed, operand: &Operand| match operand.entry(lookup) {
             Some(Value::Text(value)) => match value.strip_prefix("on ").and_then(|name| shards.get(name)) {
                 Some(shard) => Whereabouts::On(shard.clone()),
                 None => Whereabouts::Nowhere,

@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 use super::column::{Column, ColumnKind};
 use super::expression::Holds;
 use super::filter::Operator;
+use super::groups::GroupCore;
 pub(crate) use crate::accumulator::Function;
 use crate::error::{Result, ValueError};
 use crate::query::Sharded;
+use crate::row::Row;
 use crate::row::Storable;
-use crate::schema::Table;
 use crate::value::{Field, Value};
 
 /// Something that is made of all rows of a group, and read as an `O`: [`count()`], or one of a column's, as
@@ -224,15 +225,23 @@ pub trait MeasureList<T> {
     #[doc(hidden)]
     fn cores(&self, cores: &mut Vec<MeasureCore>);
     #[doc(hidden)]
-    fn load(table: &'static Table, values: &mut Measures<'_>) -> Result<Self::Output>;
+    fn load(values: &mut Measures<'_>) -> Result<Self::Output>;
 }
 
-/// A group's values, one for each measure, that are read in turn.
+/// The measures in a group's row, which are read in turn.
 #[doc(hidden)]
-pub struct Measures<'v> {
-    pub(super) measures: &'v [MeasureCore],
-    pub(super) values: &'v [Value<'static>],
-    pub(super) next: usize,
+pub struct Measures<'r> {
+    row: &'r Row<'r>,
+    measures: &'r [MeasureCore],
+    /// The place of the first measure in the row.
+    first: usize,
+    next: usize,
+}
+
+impl<'r> Measures<'r> {
+    pub(super) fn of(row: &'r Row<'r>, core: &'r GroupCore) -> Self {
+        Measures { row, measures: &core.measures, first: core.keys.len(), next: 0 }
+    }
 }
 
 impl<T: Sharded, O: Measured> MeasureList<T> for Measure<T, O> {
@@ -242,12 +251,12 @@ impl<T: Sharded, O: Measured> MeasureList<T> for Measure<T, O> {
         cores.push(self.core);
     }
 
-    fn load(table: &'static Table, values: &mut Measures<'_>) -> Result<O> {
-        let place = values.next;
+    fn load(values: &mut Measures<'_>) -> Result<O> {
+        let (place, table) = (values.next, values.row.table);
         values.next += 1;
-        let value = values.values.get(place).map_or(Value::Null, Value::borrowed);
         let column = values.measures.get(place).map_or(table.id, |measure| measure.column);
-        O::measured(value).map_err(|error| table.error_at(column, error))
+        let value = values.row.source.value(values.first + place);
+        value.and_then(O::measured).map_err(|error| table.error_at(column, error))
     }
 }
 
@@ -260,8 +269,8 @@ macro_rules! tuples_of_measures {
                 $(self.$place.cores(cores);)*
             }
 
-            fn load(table: &'static Table, values: &mut Measures<'_>) -> Result<Self::Output> {
-                Ok(($($name::load(table, values)?,)*))
+            fn load(values: &mut Measures<'_>) -> Result<Self::Output> {
+                Ok(($($name::load(values)?,)*))
             }
         }
     };
@@ -271,7 +280,7 @@ impl<T: Sharded> MeasureList<T> for () {
 
     fn cores(&self, _: &mut Vec<MeasureCore>) {}
 
-    fn load(_: &'static Table, _: &mut Measures<'_>) -> Result<()> {
+    fn load(_: &mut Measures<'_>) -> Result<()> {
         Ok(())
     }
 }

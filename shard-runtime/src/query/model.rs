@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use crate::__private::Same;
 use crate::error::{Result, ValueError};
 use crate::query::{ById, Delete, Filter, Holds, Number, Predicate, Select, Update};
 use crate::row::{Binder, Row};
@@ -362,3 +361,8 @@ tuples_of_models!(A B C D E F G H I);
 tuples_of_models!(A B C D E F G H I J);
 tuples_of_models!(A B C D E F G H I J K);
 tuples_of_models!(A B C D E F G H I J K L);
+
+/// A type is the same as itself, and as no other.
+pub trait Same<T> {}
+
+impl<T> Same<T> for T {}

@@ -3,20 +3,17 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::select::{Explainable, Pin, Query, Visitor};
+use super::request::{BulkWrite, Read, Request, WriteRequest};
+use super::sealed::Sealed;
+use super::select::{Pin, Query};
 use super::write::Write;
 use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::planner::Explain;
-use crate::planner::Layout;
-use crate::planner::raw_sql;
-use crate::planner::route;
-use crate::planner::sql::{Dialect, Param};
 use crate::query::Sharded;
+use crate::row::Row;
 use crate::row::Storable;
+use crate::schema::Shard;
 use crate::schema::Table;
 use crate::schema::{IsRouted, Routed, Unrouted};
-use crate::schema::{Shard, ShardSet, Shards};
-use crate::session::Session;
 use crate::value::Value;
 
 /// One statement of SQL, for what the typed queries do not say. It is read with
@@ -92,74 +89,8 @@ pub(crate) struct SqlCore {
     pub(crate) text: String,
     pub(crate) params: Vec<Bound>,
     pub(crate) pins: Vec<SqlPin>,
-}
-
-impl SqlCore {
-    /// The shards that it says to run on.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UnknownShard`], [`ErrorKind::ContradictingPins`]; those of placing a key.
-    pub(crate) fn shards(&self, shards: &Shards) -> Result<ShardSet> {
-        let mut pinned: Option<usize> = None;
-        for pin in &self.pins {
-            let index = match pin {
-                SqlPin::Shard(name) => shards.named_shard(name)?.index(),
-                SqlPin::Key(table, key) => route::pin_shard(table, key, shards)?,
-            };
-            if let Some(other) = pinned.filter(|&other| other != index) {
-                let names = ShardSet::from_iter([other, index]).names(shards).join(" and to ");
-                let said = format!("the SQL is pinned to {names}");
-                return Err(Error::new(ErrorKind::ContradictingPins, said));
-            }
-            pinned = Some(index);
-        }
-        Ok(pinned.map_or_else(|| ShardSet::all(shards), ShardSet::one))
-    }
-
-    /// The text for one shard.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UnknownModel`] for a table that is no model's, [`ErrorKind::Query`] where the text is not one
-    /// statement that sessions run.
-    pub(crate) fn text_on(&self, shard: usize, layout: &Layout) -> Result<String> {
-        let sql = raw_sql::named(&self.text, |name| {
-            let Some(model) = layout.tables().position(|table| table.name == name) else {
-                let known: Vec<&str> = layout.tables().map(|table| table.name).collect();
-                let said = format!("the cluster has no model with this table; it has {}", known.join(", "));
-                return Err(Error::new(ErrorKind::UnknownModel, said).in_table(name));
-            };
-            Ok(layout.sql(model, shard)?.name.as_str())
-        })?;
-        raw_sql::check(&sql)?;
-        Ok(match layout.place(shard)?.dialect {
-            Dialect::Sqlite => sql,
-            Dialect::Postgres => raw_sql::with_dollars(&sql),
-        })
-    }
-
-    /// The models' tables that it names in braces.
-    pub(crate) fn tables(&self, layout: &Layout) -> Vec<&'static Table> {
-        let named = |table: &&'static Table| self.text.contains(&format!("{{{}}}", table.name));
-        layout.tables().filter(named).collect()
-    }
-
-    /// The values for its parameters.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Value`] where one cannot be stored.
-    pub(crate) fn params(&self) -> Result<Vec<Param<'_>>> {
-        let param = |(place, bound): (usize, _)| {
-            let at = |error: &ValueError| {
-                Error::new(ErrorKind::Value, format!("parameter {}: {error}", place + 1))
-            };
-            match bound {
-                &Bound::Value(Ok(ref value)) => Ok(Param::Value(value.borrowed())),
-                Bound::List(Ok(values)) => Ok(Param::List(values.iter().map(Value::borrowed).collect())),
-                Bound::Value(Err(error)) | Bound::List(Err(error)) => Err(at(error)),
-            }
-        };
-        self.params.iter().enumerate().map(param).collect()
-    }
+    /// How many rows are read at most.
+    pub(crate) limit: Option<u64>,
 }
 
 /// A parameter as it was given.
@@ -179,7 +110,7 @@ pub(crate) enum SqlPin {
 impl Sql<Unrouted> {
     /// The statement. Nothing is checked before it runs.
     pub fn new(text: impl Into<String>) -> Self {
-        Sql::with(SqlCore { text: text.into(), params: Vec::new(), pins: Vec::new() })
+        Sql::with(SqlCore { text: text.into(), params: Vec::new(), pins: Vec::new(), limit: None })
     }
 }
 
@@ -218,38 +149,44 @@ impl<R> Sql<R> {
     }
 }
 
-impl<R> Explainable for Sql<R> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        let shards = self.core.shards(layout.shards())?;
-        self.core.params()?;
-        let text = |&shard: &usize| Ok((shard, self.core.text_on(shard, layout)?));
-        let texts = shards.indexes().iter().map(text).collect::<Result<Vec<_>>>()?;
-        let reason = match self.core.pins.is_empty() {
-            true => "SQL for all shards".to_owned(),
-            false => format!("pinned to {}", shards.names(layout.shards()).join(", ")),
-        };
-        Ok(Explain::new(reason, texts, None, layout.shards()))
-    }
-}
+impl<R> Sealed for Sql<R> {}
 
 impl<R: IsRouted> Query for Sql<R> {
     type Output = SqlRow;
 
-    fn visit(
-        self,
-        session: &mut Session,
-        at_most: Option<u64>,
-        visit: &mut Visitor<'_, SqlRow>,
-    ) -> Result<()> {
-        session.select_sql(&self.core, at_most, visit)
+    fn at_most(&mut self, rows: u64) {
+        self.core.limit = Some(rows);
+    }
+
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Sql(&self.core)))
+    }
+
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<SqlRow> {
+        let mut known: Option<(usize, Arc<[String]>)> = None;
+        move |row| {
+            let shard = row.shard.index();
+            let columns = match &known {
+                Some((of, columns)) if *of == shard => Arc::clone(columns),
+                _ => Arc::clone(&known.insert((shard, row.source.column_names().into())).1),
+            };
+            let value = |index| row.source.value(index).map(Value::into_owned);
+            let values = (0..columns.len()).map(value).collect();
+            Ok(SqlRow { shard: row.shard.clone(), columns, values })
+        }
     }
 }
 
 impl<R: IsRouted> Write for Sql<R> {
     type Output = u64;
+    type Returned = ();
 
-    fn run(self, session: &mut Session) -> Result<u64> {
-        session.execute_sql(&self.core)
+    fn request(&self) -> WriteRequest<'_> {
+        WriteRequest(BulkWrite::Sql(&self.core))
+    }
+
+    fn output(rows: u64, (): ()) -> u64 {
+        rows
     }
 }
 

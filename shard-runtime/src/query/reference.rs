@@ -6,18 +6,18 @@ use std::marker::PhantomData;
 use super::column::{Column, ColumnKind, kind};
 use super::cursor::Cursor;
 use super::filter::Filter;
+use super::joined::Shared;
 use super::relation::Relation;
-use super::select::{Explainable, Query, Select, Visitor};
+use super::request::{Read, Request, SelectList};
+use super::sealed::Sealed;
+use super::select::{Query, Select};
 use crate::error::Result;
-use crate::planner::Layout;
-use crate::planner::{Explain, Plan, Projection};
 use crate::query::Stored;
 use crate::query::{Reference, RefersTo, Sharded};
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::ReferenceDef;
 use crate::schema::{IsRouted, Routing, Unrouted};
-use crate::session::{Session, Shared};
 use crate::value::Value;
 
 impl<T: Sharded, V: Storable, M: Reference, K: ColumnKind> Column<T, V, kind::References<M, K>> {
@@ -58,7 +58,7 @@ impl<T: Sharded, V: Storable, M: Reference, K: ColumnKind> Column<T, V, kind::Re
 /// tuple of what those are: [`Stored`] rows, or an `Option` of one where the column may be NULL.
 #[must_use = "a query does nothing until a session runs it"]
 pub struct WithReferences<T, J, R> {
-    select: Select<T, R>,
+    pub(crate) select: Select<T, R>,
     references: Vec<ReferenceDef>,
     marker: PhantomData<fn() -> J>,
 }
@@ -135,6 +135,14 @@ impl<T: Sharded, J, R: Routing> WithReferences<T, J, R> {
     }
 }
 
+impl<T, J, R> WithReferences<T, J, R> {
+    pub(crate) fn select_list(&self) -> SelectList<'_> {
+        SelectList::RowsWithReferences(&self.references)
+    }
+}
+
+impl<T, J, R> Sealed for WithReferences<T, J, R> {}
+
 impl<T, J, R> Clone for WithReferences<T, J, R> {
     fn clone(&self) -> Self {
         let (select, references) = (self.select.clone(), self.references.clone());
@@ -210,19 +218,19 @@ macro_rules! joined {
         impl<T: Sharded, $($row: ReferredRow,)* R: IsRouted> Query for WithReferences<T, ($($row,)*), R> {
             type Output = (Stored<T>, $($row),*);
 
+            fn at_most(&mut self, rows: u64) {
+                self.select.core.at_most(rows);
+            }
+
+            fn request(&self) -> Result<Request<'_>> {
+                Ok(Request(Read::Select(&self.select.core, self.select_list())))
+            }
+
             #[allow(non_snake_case)]
-            fn visit(
-                mut self,
-                session: &mut Session,
-                at_most: Option<u64>,
-                visit: &mut Visitor<'_, Self::Output>,
-            ) -> Result<()> {
-                self.select.core.at_most(at_most);
+            fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output> {
                 let (mut columns, mut references) = (T::TABLE.columns.len(), self.references.iter());
                 $(let mut $row = Joined::<$row::Model>::after(&mut columns, references.next());)*
-                session.visit(&self.select.core, Projection::RowsWithReferences(&self.references), |row| {
-                    visit((Stored::loaded(row)?, $($row::read(&mut $row, row)?),*))
-                })
+                move |row| Ok((Stored::loaded(row)?, $($row::read(&mut $row, row)?),*))
             }
         }
     };
@@ -230,10 +238,3 @@ macro_rules! joined {
 joined!(A);
 joined!(A, B);
 joined!(A, B, C);
-
-impl<T: Sharded, J, R> Explainable for WithReferences<T, J, R> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        let projection = Projection::RowsWithReferences(&self.references);
-        Plan::read(&self.select.core, projection, layout)?.explain(layout)
-    }
-}

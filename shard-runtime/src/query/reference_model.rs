@@ -1,7 +1,7 @@
 //! Reference tables: models whose rows live on every shard, and the columns of others that refer to them.
 
 use super::Sharded;
-use crate::__private::Same;
+use super::model::Same;
 use crate::query::ReferredRow;
 use crate::query::Stored;
 use crate::row::Storable;

@@ -6,15 +6,16 @@ use std::marker::PhantomData;
 
 use super::cursor::Cursor;
 use super::filter::Filter;
-use super::select::{Explainable, Query, Select, Visitor};
+use super::joined::Shared;
+use super::request::{Read, Request, SelectList};
+use super::sealed::Sealed;
+use super::select::{Query, Select};
 use crate::error::Result;
-use crate::planner::Layout;
-use crate::planner::{Explain, Plan, Projection};
 use crate::query::Stored;
 use crate::query::{ChildOf, Sharded};
+use crate::row::Row;
 use crate::schema::{IsRouted, Routing};
 use crate::schema::{ReferenceDef, Table};
-use crate::session::Session;
 
 /// From a row to the rows that a condition on it is about.
 #[derive(Clone, Copy)]
@@ -79,7 +80,7 @@ impl<T: Sharded, R: Routing> Filter<T, R> {
 /// [`Select::with_parent`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct WithParent<T, P, R> {
-    select: Select<T, R>,
+    pub(crate) select: Select<T, R>,
     marker: PhantomData<fn() -> P>,
 }
 
@@ -165,42 +166,42 @@ impl<T, P, R> Clone for WithParent<T, P, R> {
     }
 }
 
+impl<T, P, R> Sealed for WithParent<T, P, R> {}
+
 impl<T: Sharded, P: Sharded, R: IsRouted> Query for WithParent<T, P, R> {
     type Output = (Stored<T>, Stored<P>);
 
-    fn visit(
-        mut self,
-        session: &mut Session,
-        at_most: Option<u64>,
-        visit: &mut Visitor<'_, Self::Output>,
-    ) -> Result<()> {
-        self.select.core.at_most(at_most);
-        session.select_with_parent(&self.select.core, visit)
+    fn at_most(&mut self, rows: u64) {
+        self.select.core.at_most(rows);
+    }
+
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Select(&self.select.core, SelectList::RowsWithParents(1))))
+    }
+
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output> {
+        let mut parents = Shared::default();
+        move |row| Ok((Stored::loaded(row)?, parents.of(row, T::TABLE, 0)?))
     }
 }
 
 impl<T: Sharded, P: Sharded, G: Sharded, R: IsRouted> Query for WithParent<T, (P, G), R> {
     type Output = (Stored<T>, Stored<P>, Stored<G>);
 
-    fn visit(
-        mut self,
-        session: &mut Session,
-        at_most: Option<u64>,
-        visit: &mut Visitor<'_, Self::Output>,
-    ) -> Result<()> {
-        self.select.core.at_most(at_most);
-        session.select_with_grandparent(&self.select.core, visit)
+    fn at_most(&mut self, rows: u64) {
+        self.select.core.at_most(rows);
     }
-}
 
-impl<T: Sharded, P: Sharded, R> Explainable for WithParent<T, P, R> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::read(&self.select.core, Projection::RowsWithParents(1), layout)?.explain(layout)
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Select(&self.select.core, SelectList::RowsWithParents(2))))
     }
-}
 
-impl<T: Sharded, P: Sharded, G: Sharded, R> Explainable for WithParent<T, (P, G), R> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::read(&self.select.core, Projection::RowsWithParents(2), layout)?.explain(layout)
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output> {
+        let (mut parents, mut grandparents) = (Shared::default(), Shared::default());
+        move |row| {
+            let parent = parents.of(row, T::TABLE, 0)?;
+            let grandparent = grandparents.of(row, P::TABLE, T::TABLE.columns.len())?;
+            Ok((Stored::loaded(row)?, parent, grandparent))
+        }
     }
 }

@@ -2,25 +2,22 @@
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;
-use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use super::column::{Operand, Order};
 use super::columns::{ColumnList, Columns};
 use super::cursor::Cursor;
 use super::filter::{Filter, Node, Operator, Predicate, WholeKey};
+use super::request::{Read, Request, SelectList};
+use super::sealed::Sealed;
 use crate::collation::Collation;
 use crate::error::Result;
-use crate::planner::Layout;
-use crate::planner::route;
-use crate::planner::{Explain, Plan, Projection};
 use crate::query::Stored;
 use crate::query::{ChildOf, Sharded, UniqueId, values_of};
+use crate::row::Row;
 use crate::schema::Key;
-use crate::schema::{IdKind, Table};
+use crate::schema::Table;
 use crate::schema::{IsRouted, Routed, Routing, Unrouted};
 use crate::schema::{Shard, ShardSet, Shards};
-use crate::session::Session;
 use crate::value::{Field, Value};
 
 /// Rows of `T`: where from, in which order, how many. `R` says whether it is narrowed to shards.
@@ -48,8 +45,8 @@ impl SelectCore {
     }
 
     /// Wants no more rows than these.
-    pub(super) fn at_most(&mut self, rows: Option<u64>) {
-        self.limit = self.limit.into_iter().chain(rows).min();
+    pub(super) fn at_most(&mut self, rows: u64) {
+        self.limit = Some(self.limit.map_or(rows, |limit| limit.min(rows)));
     }
 }
 
@@ -348,56 +345,50 @@ impl<T, R> Clone for Select<T, R> {
     }
 }
 
-/// What [`Session::all`](crate::Session::all), `first`, `one` and `for_each` run.
-pub trait Query {
+/// A query that [`Session::all`](crate::Session::all), `first`, `one`, `iter` and `for_each` run.
+pub trait Query: Sealed {
     /// One row of the answer.
     type Output;
 
-    /// Runs the query for at most so many rows, until the visitor breaks.
+    /// Limits the answer to so many rows.
     #[doc(hidden)]
-    fn visit(
-        self,
-        session: &mut Session,
-        at_most: Option<u64>,
-        visit: &mut Visitor<'_, Self::Output>,
-    ) -> Result<()>;
+    fn at_most(&mut self, _rows: u64) {}
+
+    /// Returns what is to be planned and run.
+    #[doc(hidden)]
+    fn request(&self) -> Result<Request<'_>>;
+
+    /// Returns the function that makes the output of each row of the request's answer.
+    #[doc(hidden)]
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output>;
 }
 
-/// Takes the rows of an answer one by one, and says whether it wants more.
-pub type Visitor<'v, O> = dyn FnMut(O) -> Result<ControlFlow<()>> + 'v;
+impl<T, R> Sealed for Select<T, R> {}
+
+impl<T: Sharded> Sealed for ById<T> {}
+
+impl<T: Sharded> Sealed for Located<T> {}
 
 impl<T: Sharded, R: IsRouted> Query for Select<T, R> {
     type Output = Stored<T>;
 
-    fn visit(
-        mut self,
-        session: &mut Session,
-        at_most: Option<u64>,
-        visit: &mut Visitor<'_, Stored<T>>,
-    ) -> Result<()> {
-        self.core.at_most(at_most);
-        session.visit(&self.core, Projection::Rows, |row| {
-            visit(Stored::new(Arc::new(T::load(row)?), row.shard.clone()))
-        })
+    fn at_most(&mut self, rows: u64) {
+        self.core.at_most(rows);
     }
-}
 
-/// A query that can say, without being run, which shards it would ask, why, and what.
-pub trait Explainable {
-    #[doc(hidden)]
-    fn explain(&self, layout: &Layout) -> Result<Explain>;
-}
+    fn request(&self) -> Result<Request<'_>> {
+        Ok(Request(Read::Select(&self.core, SelectList::Rows)))
+    }
 
-impl<T: Sharded, R> Explainable for Select<T, R> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::read(&self.core, Projection::Rows, layout)?.explain(layout)
+    fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Stored<T>> {
+        Stored::loaded
     }
 }
 
 /// A row by its id on one shard: `Report::by_id(1).on(Continent::Asia)`.
 #[must_use = "an id does nothing until a session gets it"]
 pub struct ById<T: Sharded> {
-    id: T::Id,
+    pub(crate) id: T::Id,
 }
 
 impl<T: Sharded> ById<T> {
@@ -421,56 +412,6 @@ impl<T: Sharded> ById<T> {
 pub struct Located<T: Sharded> {
     pub(crate) id: T::Id,
     pub(crate) pin: Option<Pin>,
-}
-
-/// What `get` would ask, of an id that is unique over the cluster.
-impl<T: UniqueId> Explainable for ById<T> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        let (table, shards) = (T::TABLE, layout.shards());
-        let chosen = T::identity_chooser(&self.id, None, shards)?;
-        let name = table.columns.get(table.id).map_or("id", |column| column.name);
-        let id = self.id.stored_value().map_err(|error| table.error_at(table.id, error))?;
-        if table.is_reference() {
-            let any = chosen.indexes().iter().copied().take(1).collect();
-            return look_up(layout, table, &any, route::ANY_SHARD.to_owned(), None);
-        }
-        let (reason, merged) = match (chosen.len(), table.id_kind) {
-            (0 | 1, _) => (format!("{name} = {id}"), None),
-            (_, IdKind::Sequence | IdKind::Uuid) => {
-                ("an id that says no shard: all shards".to_owned(), Some("the first that has the row"))
-            }
-            _ => ("an id that says no shard: all shards".to_owned(), Some("the one that has the row")),
-        };
-        look_up(layout, table, &chosen, reason, merged)
-    }
-}
-
-/// What `get` would ask on the shard that is said.
-impl<T: Sharded> Explainable for Located<T> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        let (table, shards) = (T::TABLE, layout.shards());
-        self.id.stored_value().map_err(|error| table.error_at(table.id, error))?;
-        let chosen = match &self.pin {
-            Some(pin) => ShardSet::one(route::pin_shard(table, pin, shards)?),
-            None => T::identity_chooser(&self.id, None, shards)?,
-        };
-        let reason = format!("pinned to {}", chosen.names(shards).join(", "));
-        look_up(layout, table, &chosen, reason, None)
-    }
-}
-
-/// An explanation of looking up a row by its id.
-fn look_up(
-    layout: &Layout,
-    table: &'static Table,
-    shards: &ShardSet,
-    reason: String,
-    merged: Option<&str>,
-) -> Result<Explain> {
-    let model = layout.model(table)?;
-    let statement = |&shard: &usize| Ok((shard, layout.sql(model, shard)?.get.clone()));
-    let statements = shards.indexes().iter().map(statement).collect::<Result<Vec<_>>>()?;
-    Ok(Explain::new(reason, statements, merged.map(str::to_owned), layout.shards()))
 }
 
 /// What [`Session::get`](crate::Session::get) takes for a row of `T`: an id that is unique over the cluster,

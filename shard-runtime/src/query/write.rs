@@ -5,16 +5,14 @@ use std::marker::PhantomData;
 use super::column::{Assigned, Column, IntoAssign, Operand, Settable};
 use super::expression::{Arithmetic, Term};
 use super::filter::Filter;
-use super::select::{Explainable, Pin, Target};
-use crate::error::Result;
-use crate::planner::Layout;
-use crate::planner::{Explain, Plan};
+use super::request::{BulkWrite, Collect, Returned, WriteRequest};
+use super::sealed::Sealed;
+use super::select::{Pin, Target};
 use crate::query::Sharded;
 use crate::query::Stored;
 use crate::row::Storable;
 use crate::schema::Key;
 use crate::schema::{IsRouted, Routed, Routing};
-use crate::session::Session;
 
 /// A change of all rows of `T` that the filters leave.
 #[must_use = "an update does nothing until a session executes it"]
@@ -148,17 +146,18 @@ macro_rules! narrowing {
             }
         }
 
+        impl<T, R> Sealed for $write<T, R> {}
+
         impl<T: Sharded, R: IsRouted> Write for $write<T, R> {
             type Output = u64;
+            type Returned = ();
 
-            fn run(self, session: &mut Session) -> Result<u64> {
-                session.execute_write(&self.core)
+            fn request(&self) -> WriteRequest<'_> {
+                WriteRequest(BulkWrite::Rows(&self.core, Returned::Count))
             }
-        }
 
-        impl<T: Sharded, R> Explainable for $write<T, R> {
-            fn explain(&self, layout: &Layout) -> Result<Explain> {
-                Plan::write(&self.core, layout)?.explain(layout)
+            fn output(rows: u64, (): ()) -> u64 {
+                rows
             }
         }
     )*};
@@ -171,26 +170,34 @@ impl<T, R> Clone for Returning<T, R> {
     }
 }
 
+impl<T, R> Sealed for Returning<T, R> {}
+
 impl<T: Sharded, R: IsRouted> Write for Returning<T, R> {
     type Output = Vec<Stored<T>>;
+    type Returned = Vec<Stored<T>>;
 
-    fn run(self, session: &mut Session) -> Result<Vec<Stored<T>>> {
-        session.execute_returning(&self.core)
+    fn request(&self) -> WriteRequest<'_> {
+        WriteRequest(BulkWrite::Rows(&self.core, Returned::Rows))
     }
-}
 
-impl<T: Sharded, R> Explainable for Returning<T, R> {
-    fn explain(&self, layout: &Layout) -> Result<Explain> {
-        Plan::write(&self.core, layout)?.returning().explain(layout)
+    fn output(_: u64, rows: Vec<Stored<T>>) -> Vec<Stored<T>> {
+        rows
     }
 }
 
 /// What [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed, either of
 /// them [`Returning`] its rows, or [`Sql`](crate::Sql) that says where.
-pub trait Write {
-    /// What it gives back: the number of the rows that it has affected, or the rows.
+pub trait Write: Sealed {
+    /// The number of rows that were written, or the rows.
     type Output;
-
     #[doc(hidden)]
-    fn run(self, session: &mut Session) -> Result<Self::Output>;
+    type Returned: Collect;
+
+    /// Returns what is to be planned and run.
+    #[doc(hidden)]
+    fn request(&self) -> WriteRequest<'_>;
+
+    /// Makes the output of the number of rows that were written and the rows that were returned.
+    #[doc(hidden)]
+    fn output(rows: u64, returned: Self::Returned) -> Self::Output;
 }

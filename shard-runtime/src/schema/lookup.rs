@@ -6,7 +6,6 @@
 
 use crate::collation::Collation;
 use crate::error::Result;
-use crate::query::Operand;
 use crate::schema::Shards;
 use crate::schema::{ColumnDef, Table};
 use crate::value::{ColumnType, Value};
@@ -63,12 +62,6 @@ impl Placed {
     /// The shard that an entry with this value is on.
     pub(crate) fn home(&self, entry: &Value<'_>, shards: &Shards) -> Result<usize> {
         self.entries.placement.place(std::slice::from_ref(entry), shards)
-    }
-
-    /// The entry's value that a condition asks for, and where it is; none where it is a value that no column holds,
-    /// which is an error for whoever reads the condition.
-    pub(crate) fn asked(&self, operand: &Operand) -> Option<Value<'static>> {
-        operand.known().and_then(|value| self.entry(value))
     }
 
     /// The column's name.

@@ -135,6 +135,10 @@ impl RowSource for Rows<'_> {
             None => self.cursor.value(index),
         }
     }
+
+    fn column_names(&self) -> Vec<String> {
+        self.cursor.columns()
+    }
 }
 
 pub(super) fn locate(error: Error, shard: &Shard, table: Option<&Table>) -> Error {

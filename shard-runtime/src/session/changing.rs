@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Session;
 use super::entries::{Stays, id_value};
-use super::identity::IdKey;
 use super::pending::Pending;
 use super::read::gone;
 use super::unwind::caught;
@@ -18,6 +17,7 @@ use crate::row::Binder;
 use crate::schema::Placed;
 use crate::schema::ShardSet;
 use crate::schema::{KeyColumns, Table};
+use crate::value::IdKey;
 use crate::value::Value;
 
 impl Session {

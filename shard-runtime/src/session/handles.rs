@@ -12,7 +12,6 @@ use std::sync::Arc;
 use super::Session;
 use super::ask::locate;
 use super::entries::id_value;
-use super::identity::IdKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::AnyRow;
 use crate::query::{Sharded, values_of};
@@ -20,6 +19,7 @@ use crate::query::{Stored, Unit};
 use crate::row::Binder;
 use crate::schema::ShardSet;
 use crate::schema::Table;
+use crate::value::IdKey;
 
 /// Above this number of noted writes of one row, those that later ones cover are dropped.
 const WRITES_PER_ROW: usize = 16;

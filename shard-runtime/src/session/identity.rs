@@ -8,25 +8,7 @@ use crate::error::Result;
 use crate::query::Sharded;
 use crate::query::Stored;
 use crate::schema::{Shard, ShardSet};
-use crate::value::{Field, Value};
-
-/// An id as a key of a map.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum IdKey {
-    Integer(i64),
-    Bytes(Vec<u8>),
-}
-
-impl IdKey {
-    pub(super) fn of(id: &Value<'_>) -> Self {
-        match id {
-            Value::Integer(integer) | Value::Timestamp(integer) => IdKey::Integer(*integer),
-            Value::Uuid(uuid) => IdKey::Bytes(uuid.to_vec()),
-            Value::Bytes(bytes) => IdKey::Bytes(bytes.to_vec()),
-            other => IdKey::Bytes(other.to_string().into_bytes()),
-        }
-    }
-}
+use crate::value::{Field, IdKey};
 
 type Row = Arc<dyn Any + Send + Sync>;
 

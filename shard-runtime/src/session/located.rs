@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::Session;
-use super::identity::IdKey;
 use super::link::Link;
 use crate::error::Result;
 use crate::planner::sql::Dialect;
-use crate::planner::{Plan, Projection, questions};
+use crate::planner::{Plan, questions};
+use crate::query::SelectList;
 use crate::query::{Operand, SelectCore, Targeted, Whereabouts};
 use crate::schema::{Placed, lookup};
 use crate::schema::{Shard, ShardSet};
+use crate::value::IdKey;
 use crate::value::Value;
 
 /// The shard of each value that has an entry, by the place of the entries' table.
@@ -54,7 +55,7 @@ impl Session {
         let mut read = EntriesRead { queries: queries.collect(), answers: Answers::new() };
         read.answers = self.read_entries(&read)?;
         let find = |lookup: &Placed, operand: &Operand| {
-            let Some(value) = lookup.asked(operand) else { return Whereabouts::Unknown };
+            let Some(value) = operand.entry(lookup) else { return Whereabouts::Unknown };
             match read.answers.get(&(lookup.model, IdKey::of(&value))) {
                 Some(Some(shard)) => Whereabouts::On(shard.clone()),
                 // An entry that names an unknown shard leads nowhere.
@@ -73,7 +74,7 @@ impl Session {
         let mut answers = Answers::new();
         for (place, query) in &read.queries {
             let Some(lookup) = cluster.layout().lookups().get(*place) else { continue };
-            let plan = Plan::read(query, Projection::Rows, cluster.layout())?;
+            let plan = Plan::read(query, SelectList::Rows, cluster.layout())?;
             self.visit_plan(&plan, |row| {
                 let value = row.read(lookup::VALUE, |value| Ok(IdKey::of(&value)))?;
                 let shard = row.read(lookup::SHARD, |name| match name {
@@ -110,7 +111,7 @@ impl Session {
     /// The shards that these entries are on.
     pub(super) fn homes(&self, read: &EntriesRead) -> Result<ShardSet> {
         let layout = self.cluster.layout();
-        let plans = read.queries.iter().map(|(_, query)| Plan::read(query, Projection::Rows, layout));
+        let plans = read.queries.iter().map(|(_, query)| Plan::read(query, SelectList::Rows, layout));
         let mut homes = ShardSet::none();
         for plan in plans {
             plan?.shards().indexes().iter().for_each(|&shard| {

@@ -46,7 +46,6 @@ pub(crate) use limits::Leaving;
 pub use limits::Partial;
 pub use observe::StatementEvent;
 pub(crate) use observe::{Observer, Span};
-pub(crate) use relations::Shared;
 pub use relations::{Descendants, With, WithChildren};
 pub use relocate::{ChangedId, Relocated};
 
@@ -402,7 +401,10 @@ impl Session {
         query: Q,
         mut visit: impl FnMut(Q::Output) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        self.within("for_each", None, |session| query.visit(session, None, &mut visit))
+        self.within("for_each", None, |session| {
+            let mut decode = query.decoder();
+            session.read(query.request()?, &mut |row| visit(decode(row)?))
+        })
     }
 
     /// The first row of a query, or `None`.
@@ -434,10 +436,13 @@ impl Session {
         }
     }
 
-    fn at_most<Q: Query>(&mut self, query: Q, rows: Option<u64>) -> Result<Vec<Q::Output>> {
-        let mut found = Vec::new();
-        query.visit(self, rows, &mut |row| {
-            found.push(row);
+    fn at_most<Q: Query>(&mut self, mut query: Q, rows: Option<u64>) -> Result<Vec<Q::Output>> {
+        if let Some(rows) = rows {
+            query.at_most(rows);
+        }
+        let (mut found, mut decode) = (Vec::new(), query.decoder());
+        self.read(query.request()?, &mut |row| {
+            found.push(decode(row)?);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)
@@ -450,7 +455,11 @@ impl Session {
     /// # Errors
     /// Those of placing its keys and pins, and the databases'; then it has no effect on any shard.
     pub fn execute<W: Write>(&mut self, statement: W) -> Result<W::Output> {
-        self.within("execute", None, |session| statement.run(session))
+        self.within("execute", None, |session| {
+            let mut returned = W::Returned::default();
+            let rows = session.write(statement.request(), &mut returned)?;
+            Ok(W::output(rows, returned))
+        })
     }
 
     /// Writes what waits, without committing it: rows are inserted, parents before children; then rows are changed; then

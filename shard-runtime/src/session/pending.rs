@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::identity::IdKey;
 use crate::planner::{AnyRow, Change};
 use crate::query::Unit;
+use crate::value::IdKey;
 
 /// So many batches of changes may wait: a row that is changed again and again needs one each time.
 const BATCHES: usize = 64;

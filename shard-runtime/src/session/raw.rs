@@ -1,19 +1,18 @@
 //! SQL as a person wrote it, on a session's own connections and in its transactions.
 
-use std::sync::Arc;
-
 use super::Session;
 use super::ask::Reading;
 use crate::driver::{Connection, Shape};
 use crate::error::{Error, ErrorKind, Result};
+use crate::executor::groups::VisitRow;
 use crate::planner::Layout;
 use crate::planner::LimitOffset;
 use crate::planner::Step;
 use crate::planner::raw_sql;
 use crate::planner::sql::Statement;
-use crate::query::{SqlCore, SqlRow, Visitor};
-use crate::row::RowSource;
-use crate::schema::{Shard, ShardSet};
+use crate::query::SqlCore;
+use crate::row::Row;
+use crate::schema::{Shard, ShardSet, Table};
 
 /// What the SQL is used as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,12 +22,7 @@ enum Use {
 }
 
 impl Session {
-    pub(crate) fn select_sql(
-        &mut self,
-        core: &SqlCore,
-        at_most: Option<u64>,
-        visit: &mut Visitor<'_, SqlRow>,
-    ) -> Result<()> {
+    pub(super) fn select_sql(&mut self, core: &SqlCore, visit: &mut VisitRow<'_>) -> Result<()> {
         let cluster = self.cluster.clone();
         let shards = self.sql_shards(core)?;
         let steps = steps(core, &shards, cluster.layout())?;
@@ -42,25 +36,17 @@ impl Session {
                 ready.push(step);
             }
         }
-        let bounds = LimitOffset { skip: 0, take: at_most };
+        let bounds = LimitOffset { skip: 0, take: core.limit };
         let (order, named) = (&[], true);
         let (distinct, is_slow, in_turn) = (false, false, false);
         let reading = Reading { table: None, order, distinct, bounds, named, is_slow, in_turn };
-        let mut columns: Option<(usize, Arc<[String]>)> = None;
         let read = self.ask(&ready, reading, |rows| {
-            let shard = rows.shard.index();
-            let names = match &columns {
-                Some((of, names)) if *of == shard => Arc::clone(names),
-                _ => Arc::clone(&columns.insert((shard, rows.cursor.columns().into())).1),
-            };
-            let value = |index| rows.value(index).map(crate::value::Value::into_owned);
-            let values = (0..names.len()).map(value).collect();
-            visit(SqlRow { shard: rows.shard.clone(), columns: names, values })
+            visit(&Row { source: rows, shard: rows.shard, table: &Table::PLAIN, columns: None })
         });
         self.noticed(read)
     }
 
-    pub(crate) fn execute_sql(&mut self, core: &SqlCore) -> Result<u64> {
+    pub(super) fn execute_sql(&mut self, core: &SqlCore) -> Result<u64> {
         let cluster = self.cluster.clone();
         let shards = self.sql_shards(core)?;
         let steps = steps(core, &shards, cluster.layout())?;

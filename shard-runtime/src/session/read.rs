@@ -9,16 +9,20 @@ use super::gate::Gate;
 use super::located::EntriesRead;
 use super::write::PLANS;
 use super::{Session, Watch};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::executor::groups::{GroupMerge, VisitRow};
 use crate::planner::sql::{Param, Statement};
-use crate::planner::{Plan, Projection, Step};
+use crate::planner::{Plan, Step};
 use crate::query::SelectCore;
 use crate::query::Stored;
 use crate::query::{Child, Sharded};
+use crate::query::{GroupCore, Read, Request, SelectList};
 use crate::row::Row;
+use crate::row::{RowSource, Storable};
 use crate::schema::{IdKind, Table};
 use crate::schema::{Shard, ShardSet};
 use crate::value::Field;
+use crate::value::Value;
 
 impl Session {
     /// Runs a plan and visits the rows of its answer, each with its shard.
@@ -36,7 +40,7 @@ impl Session {
         &mut self,
         plan: &Plan<'_>,
         entries: Option<&mut EntriesRead>,
-        visit: &mut impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+        visit: &mut VisitRow<'_>,
     ) -> Result<bool> {
         let (table, columns) = (plan.target.table, plan.columns.as_deref());
         let shards = plan.shards();
@@ -91,19 +95,71 @@ impl Session {
         Ok(lost)
     }
 
+    /// Reads what a query asks for, and visits the rows of its answer.
+    pub(crate) fn read(&mut self, request: Request<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
+        match request.0 {
+            Read::Select(core, list) => self.visit(core, list, visit),
+            Read::Count(core) => self.count(core, visit),
+            Read::Exists(core) => self.exists(core, visit),
+            Read::Groups(core) => self.visit_groups(core, visit),
+            Read::Sql(core) => self.select_sql(core, visit),
+        }
+    }
+
+    fn count(&mut self, core: &SelectCore, visit: &mut VisitRow<'_>) -> Result<()> {
+        let mut total: u64 = 0;
+        self.visit(core, SelectList::Count, &mut |row| {
+            total = total.saturating_add(u64::load(row, 0)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let rest = total.saturating_sub(core.offset);
+        let rows = core.limit.map_or(rest, |limit| rest.min(limit));
+        self.visit_value(core, Value::Integer(i64::try_from(rows).unwrap_or(i64::MAX)), visit)
+    }
+
+    fn exists(&mut self, core: &SelectCore, visit: &mut VisitRow<'_>) -> Result<()> {
+        let mut found = false;
+        self.visit(core, SelectList::Existence, &mut |_| {
+            found = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+        self.visit_value(core, Value::Boolean(found), visit)
+    }
+
+    /// Visits an answer that is one value.
+    fn visit_value(&self, core: &SelectCore, value: Value<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
+        match self.cluster.shards().at(0) {
+            Some(shard) => {
+                let (source, table) = (OneValue(value), core.target.table);
+                visit(&Row { source: &source, shard, table, columns: Some(&[]) }).map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn visit_groups(&mut self, core: &GroupCore, visit: &mut VisitRow<'_>) -> Result<()> {
+        let cluster = self.cluster.clone();
+        let core = self.located_query(core)?;
+        let plan = Plan::groups(&core, cluster.layout())?;
+        let Some(first) = cluster.shards().at(0).filter(|_| core.limit != Some(0)) else { return Ok(()) };
+        let mut groups = GroupMerge::new(&core, &plan.grouping);
+        self.visit_plan(&plan, |row| groups.take(row, visit))?;
+        groups.end(first, visit)
+    }
+
     /// Visits the rows of a select.
-    pub(crate) fn visit(
+    fn visit(
         &mut self,
         core: &SelectCore,
-        projection: Projection<'_>,
-        mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+        projection: SelectList<'_>,
+        visit: &mut VisitRow<'_>,
     ) -> Result<()> {
         let cluster = self.cluster.clone();
         let mut run = |session: &mut Self| {
             for _ in 0..PLANS {
                 let (core, mut entries) = session.located_to_write(core)?;
                 let plan = Plan::read(&core, projection, cluster.layout())?;
-                let visited = session.run_located(&plan, entries.as_mut(), &mut visit);
+                let visited = session.run_located(&plan, entries.as_mut(), visit);
                 if session.noticed(visited)? {
                     return Ok(());
                 }
@@ -126,16 +182,6 @@ impl Session {
     ) -> Result<()> {
         let visited = self.run(plan, visit);
         self.noticed(visited)
-    }
-
-    /// Whether a select finds a row.
-    pub(crate) fn finds_a_row(&mut self, core: &SelectCore) -> Result<bool> {
-        let mut found = false;
-        self.visit(core, Projection::Existence, |_| {
-            found = true;
-            Ok(ControlFlow::Break(()))
-        })?;
-        Ok(found)
     }
 
     /// The row of this id on one of these shards, from what the session knows or from the shards.
@@ -276,6 +322,15 @@ impl Session {
             *row = fresh.ok_or_else(|| gone::<T>(row.id(), row.shard()))?;
             Ok(())
         })
+    }
+}
+
+/// An answer of one value.
+struct OneValue<'v>(Value<'v>);
+
+impl RowSource for OneValue<'_> {
+    fn value(&self, _: usize) -> Result<Value<'_>, ValueError> {
+        Ok(self.0.borrowed())
     }
 }
 

@@ -1,7 +1,6 @@
 //! How a session reads what belongs together: rows with their parents, parents with their children and with the
 //! children of those.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
@@ -9,17 +8,16 @@ use std::sync::Arc;
 
 use super::Session;
 use super::ask::Reading;
-use super::identity::IdKey;
-use crate::error::{Result, ValueError};
+use crate::error::Result;
+use crate::planner::Step;
 use crate::planner::sql;
-use crate::planner::{Projection, Step};
+use crate::query::Select;
 use crate::query::Stored;
 use crate::query::{Child, ChildOf, Sharded};
-use crate::query::{Select, SelectCore, Visitor};
-use crate::row::{Row, RowSource};
+use crate::row::Row;
 use crate::schema::IsRouted;
 use crate::schema::ShardSet;
-use crate::schema::Table;
+use crate::value::IdKey;
 use crate::value::{Field, Value};
 
 /// A row and its children: [`Stored`] ones, or each with children of its own.
@@ -179,80 +177,5 @@ impl Session {
         drop((places, steps));
         self.noticed(read)?;
         Ok(answer)
-    }
-
-    /// Visits the rows of a select, each with its parent.
-    pub(crate) fn select_with_parent<C: Sharded, P: Sharded>(
-        &mut self,
-        core: &SelectCore,
-        visit: &mut Visitor<'_, (Stored<C>, Stored<P>)>,
-    ) -> Result<()> {
-        let mut parents = Shared::default();
-        self.visit(core, Projection::RowsWithParents(1), |row| {
-            let child = Stored::new(Arc::new(C::load(row)?), row.shard.clone());
-            let parent = parents.of(row, C::TABLE, 0)?;
-            visit((child, parent))
-        })
-    }
-
-    /// Visits the rows of a select, each with its parent and that one's parent.
-    pub(crate) fn select_with_grandparent<C: Sharded, P: Sharded, G: Sharded>(
-        &mut self,
-        core: &SelectCore,
-        visit: &mut Visitor<'_, (Stored<C>, Stored<P>, Stored<G>)>,
-    ) -> Result<()> {
-        let (mut parents, mut grandparents) = (Shared::default(), Shared::default());
-        self.visit(core, Projection::RowsWithParents(2), |row| {
-            let child = Stored::new(Arc::new(C::load(row)?), row.shard.clone());
-            let parent = parents.of(row, C::TABLE, 0)?;
-            let grandparent = grandparents.of(row, P::TABLE, C::TABLE.columns.len())?;
-            visit((child, parent, grandparent))
-        })
-    }
-}
-
-/// The rows that the rows of a join belong to or refer to, each read once and kept, to be shared.
-pub(crate) struct Shared<P: Sharded> {
-    rows: HashMap<(usize, IdKey), Stored<P>>,
-}
-
-impl<P: Sharded> Default for Shared<P> {
-    fn default() -> Self {
-        Shared { rows: HashMap::new() }
-    }
-}
-
-impl<P: Sharded> Shared<P> {
-    /// The parent of the row of `table` whose columns begin at a place of a joined row; its own come after them.
-    fn of(&mut self, row: &Row<'_>, table: &Table, first: usize) -> Result<Stored<P>> {
-        let link = table.parent.map_or(table.id, |parent| parent.column);
-        self.at(row, first + link, first + table.columns.len())
-    }
-
-    /// The row whose id is at one place of a joined row, and whose columns begin at another. One of a reference table is
-    /// the same on every shard.
-    pub(crate) fn at(&mut self, row: &Row<'_>, link: usize, first: usize) -> Result<Stored<P>> {
-        let id = row.read(link, |value| Ok(IdKey::of(&value)))?;
-        let shard = if P::TABLE.is_reference() { 0 } else { row.shard.index() };
-        match self.rows.entry((shard, id)) {
-            Entry::Occupied(known) => Ok(known.get().clone()),
-            Entry::Vacant(new) => {
-                let source = After { source: row.source, columns: first };
-                let columns = Row { source: &source, shard: row.shard, table: P::TABLE, columns: None };
-                Ok(new.insert(Stored::new(Arc::new(P::load(&columns)?), row.shard.clone())).clone())
-            }
-        }
-    }
-}
-
-/// The columns after the first so many.
-struct After<'r> {
-    source: &'r dyn RowSource,
-    columns: usize,
-}
-
-impl RowSource for After<'_> {
-    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
-        self.source.value(self.columns + index)
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use super::entries::{Changes, id_value};
 use super::gate::Gate;
-use super::identity::IdKey;
 use super::version::Version;
 use super::{Session, version};
 use crate::driver::ActualColumn;
@@ -17,6 +16,7 @@ use crate::schema::Placed;
 use crate::schema::{IdKind, Table};
 use crate::schema::{Shard, ShardSet};
 use crate::transaction::commit::encode_values;
+use crate::value::IdKey;
 use crate::value::{ColumnType, Field, Value};
 
 /// How many parents' children are copied by one statement.

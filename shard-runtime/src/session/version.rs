@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use super::Session;
 use super::ask::locate;
-use super::identity::IdKey;
 use super::link::Waits;
 use super::pending::{Batch, Load};
 use super::read::gone;
@@ -16,6 +15,7 @@ use crate::query::Stored;
 use crate::query::{Sharded, values_of};
 use crate::row::Binder;
 use crate::schema::Table;
+use crate::value::IdKey;
 use crate::value::{Field, Value};
 
 /// The version of a row as it is stored.

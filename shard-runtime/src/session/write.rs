@@ -1,7 +1,6 @@
 //! How a session writes: the flush of what waits, statements about many rows, and what makes both all or nothing.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use super::entries::Changes;
 use super::gate::Gate;
@@ -14,14 +13,11 @@ use super::{Session, Watch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql;
 use crate::planner::sql::{Dialect, Param, TableSql};
-use crate::planner::{Plan, Step};
-use crate::query::Sharded;
-use crate::query::Stored;
-use crate::query::WriteCore;
+use crate::planner::{Layout, Plan, Step};
+use crate::query::{BulkWrite, Collect, Returned, WriteCore, WriteRequest};
 use crate::row::Row;
-use crate::schema::Placed;
 use crate::schema::Table;
-use crate::schema::{Shard, ShardSet};
+use crate::schema::{Shard, ShardSet, Shards};
 use crate::transaction::commit::Redo;
 use crate::value::Value;
 
@@ -167,49 +163,52 @@ impl Session {
         result.map(|(result, _)| result)
     }
 
-    pub(crate) fn execute_write(&mut self, core: &WriteCore) -> Result<u64> {
+    /// Runs a statement that writes. Returns the number of rows that it wrote.
+    pub(super) fn write(&mut self, request: WriteRequest<'_>, returned: &mut impl Collect) -> Result<u64> {
+        match request.0 {
+            BulkWrite::Rows(core, returns) => self.write_rows(core, returns, returned),
+            BulkWrite::Sql(core) => self.execute_sql(core),
+        }
+    }
+
+    fn write_rows(
+        &mut self,
+        core: &WriteCore,
+        returns: Returned,
+        returned: &mut impl Collect,
+    ) -> Result<u64> {
         let cluster = self.cluster.clone();
         self.write_planned(core, |session, plan, mut entries| {
             let (table, mut found) = (plan.target.table, Vec::with_capacity(plan.steps.len()));
-            for step in &plan.steps {
-                let Step { shard, statement } = step;
-                let rows = match &mut entries {
-                    None => session.execute_on(*shard, table, &statement.sql, &statement.params)?,
-                    Some(entries) => session.delete_with_entries(step, table, entries)?,
+            returned.clear();
+            for (place, step) in plan.steps.iter().enumerate() {
+                // The rows of a reference table are the same on every shard.
+                let is_wanted = returns == Returned::Rows && (place == 0 || !table.is_reference());
+                let rows = match (is_wanted, &mut entries) {
+                    (false, None) => {
+                        let Step { shard, statement } = step;
+                        session.execute_on(*shard, table, &statement.sql, &statement.params)?
+                    }
+                    (_, entries) => {
+                        let mut read = |row: &Row<'_>| {
+                            entries.as_mut().map_or(Ok(()), |entries| {
+                                remove_entries(entries, row, cluster.layout(), cluster.shards())
+                            })?;
+                            if is_wanted { returned.push(row) } else { Ok(()) }
+                        };
+                        session.execute_and_read(step, table, &mut read)?
+                    }
                 };
-                found.push((*shard, rows));
+                found.push((step.shard, rows));
             }
             affected(&cluster, table, &found)
-        })
-    }
-
-    /// The same, and the rows that were affected, shard by shard.
-    pub(crate) fn execute_returning<T: Sharded>(&mut self, core: &WriteCore) -> Result<Vec<Stored<T>>> {
-        let cluster = self.cluster.clone();
-        self.write_planned(core, |session, plan, entries| {
-            let (mut rows, mut found) = (Vec::new(), Vec::with_capacity(plan.steps.len()));
-            for step in &plan.steps {
-                let before = rows.len();
-                session.execute_and_load(step, &mut rows)?;
-                found.push((step.shard, (rows.len() - before) as u64));
-            }
-            if let Some(entries) = entries {
-                let deleted = rows.iter().map(|row: &Stored<T>| (&**row, row.shard().index()));
-                entries.append(session.entries_of(deleted, Changes::remove)?);
-            }
-            affected(&cluster, T::TABLE, &found)?;
-            if T::TABLE.is_reference() {
-                // The others are the same once more.
-                rows.truncate(rows.len() / found.len().max(1));
-            }
-            Ok(rows)
         })
     }
 
     fn write_planned<O>(
         &mut self,
         core: &WriteCore,
-        run: impl Fn(&mut Self, &Plan<'_>, Option<&mut Changes>) -> Result<O>,
+        mut run: impl FnMut(&mut Self, &Plan<'_>, Option<&mut Changes>) -> Result<O>,
     ) -> Result<O> {
         let cluster = self.cluster.clone();
         let table = core.target.table;
@@ -285,30 +284,26 @@ impl Session {
         }
     }
 
-    /// Deletes the rows of a step, and notes the entries that they had: those of the deleted rows themselves, since
-    /// another transaction may change them until they are locked.
-    fn delete_with_entries(
+    /// Writes the rows of a step, and reads those that were written.
+    fn execute_and_read(
         &mut self,
         step: &Step<'_>,
         table: &'static Table,
-        entries: &mut Changes,
+        read: &mut dyn FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<u64> {
-        let (cluster, statement) = (self.cluster.clone(), &step.statement);
-        let lookups: Vec<&Placed> = cluster.layout().lookups_of(table).collect();
-        let columns: Vec<usize> = lookups.iter().map(|lookup| lookup.column).collect();
-        let sql = format!("{}{}", statement.sql, sql::returning(table, &columns));
+        let Some(shard) = self.cluster.shards().at(step.shard).cloned() else { return Ok(0) };
+        let (statement, all) = (&step.statement, (0..table.columns.len()).collect::<Vec<_>>());
+        let sql = format!("{}{}", statement.sql, sql::returning(table, &all));
         let rows = self.on(step.shard, table, &sql, |prepared| {
-            let (mut rows, mut deleted) = (prepared.query(&statement.params)?, 0);
-            while rows.advance()? {
-                deleted += 1;
-                for (place, lookup) in lookups.iter().enumerate() {
-                    let value: Value<'_> = table.value_of(lookup.column, rows.value(place))?;
-                    entries.remove(lookup, &value, step.shard, cluster.shards())?;
-                }
+            let (mut cursor, mut rows) = (prepared.query(&statement.params)?, 0);
+            while cursor.advance()? {
+                read(&Row { source: &*cursor, shard: &shard, table, columns: None })?;
+                rows += 1;
             }
-            Ok((deleted, deleted))
+            Ok((rows, rows))
         })?;
         if rows > 0 {
+            // Recovery runs the statement again, and reads no rows.
             self.record(step.shard, |redo| redo.statement(&statement.sql, &statement.params))?;
         }
         Ok(rows)
@@ -323,26 +318,6 @@ impl Session {
     pub(super) fn stop_writing(&mut self, before: &[bool]) {
         let links = self.links.iter_mut().zip(before);
         links.filter(|(link, before)| link.may_write() && !**before).for_each(|(link, _)| link.rollback());
-    }
-
-    fn execute_and_load<T: Sharded>(&mut self, step: &Step<'_>, loaded: &mut Vec<Stored<T>>) -> Result<()> {
-        let (table, statement) = (T::TABLE, &step.statement);
-        let Some(shard) = self.cluster.shards().at(step.shard).cloned() else { return Ok(()) };
-        let (before, all) = (loaded.len(), (0..table.columns.len()).collect::<Vec<_>>());
-        let sql = format!("{}{}", statement.sql, sql::returning(table, &all));
-        self.on(step.shard, table, &sql, |prepared| {
-            let mut cursor = prepared.query(&statement.params)?;
-            while cursor.advance()? {
-                let row = T::load(&Row { source: &*cursor, shard: &shard, table, columns: None })?;
-                loaded.push(Stored::new(Arc::new(row), shard.clone()));
-            }
-            Ok(((), (loaded.len() - before) as u64))
-        })?;
-        if loaded.len() > before {
-            // What is done again gives nothing back.
-            self.record(step.shard, |redo| redo.statement(&statement.sql, &statement.params))?;
-        }
-        Ok(())
     }
 
     /// Writes what waits for these shards: all of it or, where a row fails, none of it.
@@ -462,4 +437,14 @@ impl Session {
         savepoints(self, Link::release)?;
         Ok(done)
     }
+}
+
+/// Notes that the entries of a deleted row go, too. The row itself says which: another transaction may have changed them
+/// before the row was locked.
+fn remove_entries(entries: &mut Changes, row: &Row<'_>, layout: &Layout, shards: &Shards) -> Result<()> {
+    for lookup in layout.lookups_of(row.table) {
+        let value: Value<'_> = row.table.value_of(lookup.column, row.source.value(lookup.column))?;
+        entries.remove(lookup, &value, row.shard.index(), shards)?;
+    }
+    Ok(())
 }

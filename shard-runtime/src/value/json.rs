@@ -6,7 +6,7 @@
 #[cfg(feature = "json")]
 use std::fmt::Write as _;
 
-use crate::error::ValueError;
+use super::ValueError;
 
 /// How deep arrays and objects may be nested: serde_json reads no deeper ones.
 #[cfg(feature = "json")]

@@ -3,14 +3,17 @@
 //! [`Field`] is implemented for every type that can be a column; [`Storable`] adds what a column may be
 //! besides a plain field: an `Option` of one, or a [`Parent`](crate::Parent). Nothing here does I/O.
 
+mod error;
+mod id_key;
 pub(crate) mod json;
 mod stored;
+
+pub use error::ValueError;
+pub(crate) use id_key::IdKey;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
-
-use crate::error::{Result, ValueError};
 
 /// The kinds of column, each with a native type on every database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

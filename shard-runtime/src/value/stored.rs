@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::ValueError;
 use super::{ColumnType, Value, json, mismatch, text_value};
-use crate::error::ValueError;
 
 /// The first microsecond that PostgreSQL stores, in the year 4714 BC.
 const FIRST_TIMESTAMP: i64 = -210_866_803_200_000_000;

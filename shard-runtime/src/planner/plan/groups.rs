@@ -1,7 +1,7 @@
 //! Groups as shards are asked for them. Where each group is of one shard, that shard does all of it that it does
 //! exactly as the merge would: conditions, order, limit.
 
-use super::{MergeBy, Plan, Projection, locks, on_first, steps, tables, tells_shards_apart};
+use super::{MergeBy, Plan, SelectList, locks, on_first, steps, tables, tells_shards_apart};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::route;
@@ -40,9 +40,10 @@ impl Grouping {
 }
 
 impl<'q> Plan<'q> {
-    /// Groups, of which `limit` are wanted.
-    pub(crate) fn groups(core: &'q GroupCore, limit: Option<u64>, layout: &Layout) -> Result<Self> {
-        let GroupCore { select, keys, .. } = core;
+    /// Plans the reading of groups.
+    pub(crate) fn groups(core: &'q GroupCore, layout: &Layout) -> Result<Self> {
+        let GroupCore { select, keys, limit, .. } = core;
+        let limit = *limit;
         let table = select.target.table;
         if select.limit.is_some() || select.offset > 0 {
             let said = "an aggregate is of all rows; `limit` and `offset` of rows have no place in it";
@@ -69,7 +70,7 @@ impl<'q> Plan<'q> {
         // The first groups of the whole are among the first of every shard that has a part of them.
         let every = limit.filter(|_| is_answers_order && !has_conditions && !keys.is_empty());
         let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
-        let projection = Projection::Groups { keys, measures: &measures, having: &having, order: &order };
+        let projection = SelectList::Groups { keys, measures: &measures, having: &having, order: &order };
         let render = |_: usize, site: &Site<'_>| {
             let target = &select.target;
             sql::select(site, target.condition(), projection, None, &[], bounds, target.for_update)

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::{Explain, Plan, Projection};
+use super::Plan;
 use crate::error::Result;
 use crate::planner::Layout;
 use crate::planner::route;
+use crate::query::SelectList;
 use crate::query::{Node, Operand, Predicate, SelectCore, Target, Whereabouts};
 use crate::schema::ShardSet;
 use crate::schema::{Placed, lookup};
@@ -27,7 +28,7 @@ pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<Q
     }
     let mut wanted: Vec<(&'l Placed, Vec<Value<'static>>)> = Vec::new();
     target.predicate.for_each_looked_up(target.table, lookups, &mut |lookup, operands| {
-        let values = operands.iter().filter_map(|operand| lookup.asked(operand));
+        let values = operands.iter().filter_map(|operand| operand.entry(lookup));
         match wanted.iter_mut().find(|(other, _)| other.model == lookup.model) {
             Some((_, more)) => more.extend(values),
             None => wanted.push((lookup, values.collect())),
@@ -67,7 +68,7 @@ pub(super) struct Asked {
 pub(super) fn explained(target: &Target, reason: String, layout: &Layout) -> Result<Asked> {
     let mut asked = Asked { reason, statements: Vec::new() };
     for Question { lookup, entries } in questions(target, layout)? {
-        let plan = Plan::read(&entries, Projection::Rows, layout)?;
+        let plan = Plan::read(&entries, SelectList::Rows, layout)?;
         let shards: ShardSet = plan.shards();
         let names = shards.names(layout.shards()).join(", ");
         let said =
@@ -79,13 +80,4 @@ pub(super) fn explained(target: &Target, reason: String, layout: &Layout) -> Res
         asked.statements.extend(plan.steps.into_iter().map(|step| (step.shard, step.statement.sql)));
     }
     Ok(asked)
-}
-
-impl Explain {
-    /// The same, with what lookups are asked before.
-    pub(super) fn after(mut self, statements: Vec<(usize, String)>, layout: &Layout) -> Self {
-        let named = |(shard, sql)| Some((layout.shards().at(shard)?.name().to_owned(), sql));
-        self.lookups = statements.into_iter().filter_map(named).collect();
-        self
-    }
 }

@@ -1,0 +1,285 @@
+//! Explanations: which shards a query asks, why, and what. Nothing here connects.
+
+use std::fmt;
+
+use super::{Layout, Plan, route};
+use crate::error::Result;
+use crate::query::{
+    Aggregate, ById, Columns, Count, Delete, Exists, Groups, Located, Returning, Sealed, Select, SelectList,
+    Sharded, Sql, UniqueId, Update, WithCursor, WithParent, WithReferences,
+};
+use crate::schema::{IdKind, ShardSet, Shards, Table};
+use crate::value::Field;
+
+/// Which shards a query asks, why, and what; made by [`Cluster::explain`](crate::Cluster::explain) without
+/// asking anybody. It prints as a tree: the shards and the reason, then the SQL for each shard.
+///
+/// With the feature `serde` it can be serialised, as a map with the fields
+///
+/// | field | |
+/// |---|---|
+/// | `shards` | the names of the shards, a list of texts |
+/// | `reason` | why these, a text |
+/// | `statements` | a list of maps with the fields `shard` and `sql`, texts |
+/// | `lookups` | what lookups are asked before, as `statements` |
+/// | `merge` | what becomes of several shards' answers, a text, or none |
+/// | `pushed_down` | whether the shards answer the query whole, so that nothing is left to do with their answers |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    reason: String,
+    statements: Vec<(String, String)>,
+    lookups: Vec<(String, String)>,
+    merged: Option<String>,
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Explain {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+
+        struct Statement<'e>(&'e str, &'e str);
+
+        impl serde::Serialize for Statement<'_> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut statement = serializer.serialize_struct("Statement", 2)?;
+                statement.serialize_field("shard", self.0)?;
+                statement.serialize_field("sql", self.1)?;
+                statement.end()
+            }
+        }
+
+        let statements: Vec<Statement<'_>> =
+            self.statements().map(|(shard, sql)| Statement(shard, sql)).collect();
+        let lookups: Vec<Statement<'_>> = self.lookups().map(|(shard, sql)| Statement(shard, sql)).collect();
+        let mut explain = serializer.serialize_struct("Explain", 6)?;
+        explain.serialize_field("shards", self.shards().as_slice())?;
+        explain.serialize_field("reason", self.reason())?;
+        explain.serialize_field("statements", statements.as_slice())?;
+        explain.serialize_field("lookups", lookups.as_slice())?;
+        explain.serialize_field("merge", &self.merge())?;
+        explain.serialize_field("pushed_down", &self.is_pushed_down())?;
+        explain.end()
+    }
+}
+
+impl Explain {
+    /// Why these shards, and the SQL for each of them.
+    pub(crate) fn new(
+        reason: String,
+        statements: impl IntoIterator<Item = (usize, String)>,
+        merged: Option<String>,
+        shards: &Shards,
+    ) -> Self {
+        let named = |(shard, sql)| Some((shards.at(shard)?.name().to_owned(), sql));
+        let statements = statements.into_iter().filter_map(named).collect();
+        Explain { reason, statements, lookups: Vec::new(), merged }
+    }
+
+    /// The names of the shards that would be asked, in the cluster's order. Where lookups are asked before
+    /// ([`lookups`](Explain::lookups)), those of which they say the ones.
+    pub fn shards(&self) -> Vec<&str> {
+        self.statements.iter().map(|(shard, _)| shard.as_str()).collect()
+    }
+
+    /// Why these shards: `continent = Asia`, `no key: all shards`, `pinned to asia`.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// What becomes of several shards' answers: `merged by temperature, 3 rows kept`; `None` where one shard's
+    /// answer is the answer, or where one follows the other.
+    pub fn merge(&self) -> Option<&str> {
+        self.merged.as_deref()
+    }
+
+    /// Whether the shards answer the query whole, order, limit, offset and groups with it: one alone, or several whose
+    /// answers follow each other as they are.
+    pub fn is_pushed_down(&self) -> bool {
+        self.merged.is_none()
+    }
+
+    /// What lookups would be asked before: which shards, and the SQL. What they answer says which of the
+    /// [`shards`](Explain::shards) are asked.
+    pub fn lookups(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.lookups.iter().map(|(shard, sql)| (shard.as_str(), sql.as_str()))
+    }
+
+    /// What each shard would be asked: its name and the SQL, without the values.
+    pub fn statements(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.statements.iter().map(|(shard, sql)| (shard.as_str(), sql.as_str()))
+    }
+
+    /// The same, with what lookups are asked before.
+    pub(super) fn after(mut self, statements: Vec<(usize, String)>, layout: &Layout) -> Self {
+        let named = |(shard, sql)| Some((layout.shards().at(shard)?.name().to_owned(), sql));
+        self.lookups = statements.into_iter().filter_map(named).collect();
+        self
+    }
+}
+
+impl fmt::Display for Explain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.statements.is_empty() {
+            true => write!(f, "nobody: {}", self.reason)?,
+            false => write!(f, "{}: {}", self.shards().join(", "), self.reason)?,
+        }
+        let all = self.lookups.iter().chain(&self.statements);
+        let width = all.clone().map(|(shard, _)| shard.chars().count()).max().unwrap_or(0);
+        let last = (self.lookups.len() + self.statements.len()).saturating_sub(1);
+        for (place, (shard, sql)) in all.enumerate() {
+            let branch = if place == last && self.merged.is_none() { "└─" } else { "├─" };
+            write!(f, "\n{branch} {shard:width$}  {sql}")?;
+        }
+        match &self.merged {
+            Some(how) => write!(f, "\n└─ {how}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A query that can say, without being run, which shards it would ask, why, and what.
+pub trait Explainable: Sealed {
+    #[doc(hidden)]
+    fn explain(&self, layout: &Layout) -> Result<Explain>;
+}
+
+impl<T: Sharded, R> Explainable for Select<T, R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.core, SelectList::Rows, layout)?.explain(layout)
+    }
+}
+
+/// What `get` would ask, of an id that is unique over the cluster.
+impl<T: UniqueId> Explainable for ById<T> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let (table, shards) = (T::TABLE, layout.shards());
+        let chosen = T::identity_chooser(&self.id, None, shards)?;
+        let name = table.columns.get(table.id).map_or("id", |column| column.name);
+        let id = self.id.stored_value().map_err(|error| table.error_at(table.id, error))?;
+        if table.is_reference() {
+            let any = chosen.indexes().iter().copied().take(1).collect();
+            return look_up(layout, table, &any, route::ANY_SHARD.to_owned(), None);
+        }
+        let (reason, merged) = match (chosen.len(), table.id_kind) {
+            (0 | 1, _) => (format!("{name} = {id}"), None),
+            (_, IdKind::Sequence | IdKind::Uuid) => {
+                ("an id that says no shard: all shards".to_owned(), Some("the first that has the row"))
+            }
+            _ => ("an id that says no shard: all shards".to_owned(), Some("the one that has the row")),
+        };
+        look_up(layout, table, &chosen, reason, merged)
+    }
+}
+
+/// What `get` would ask on the shard that is said.
+impl<T: Sharded> Explainable for Located<T> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let (table, shards) = (T::TABLE, layout.shards());
+        self.id.stored_value().map_err(|error| table.error_at(table.id, error))?;
+        let chosen = match &self.pin {
+            Some(pin) => ShardSet::one(route::pin_shard(table, pin, shards)?),
+            None => T::identity_chooser(&self.id, None, shards)?,
+        };
+        let reason = format!("pinned to {}", chosen.names(shards).join(", "));
+        look_up(layout, table, &chosen, reason, None)
+    }
+}
+
+/// An explanation of looking up a row by its id.
+fn look_up(
+    layout: &Layout,
+    table: &'static Table,
+    shards: &ShardSet,
+    reason: String,
+    merged: Option<&str>,
+) -> Result<Explain> {
+    let model = layout.model(table)?;
+    let statement = |&shard: &usize| Ok((shard, layout.sql(model, shard)?.get.clone()));
+    let statements = shards.indexes().iter().map(statement).collect::<Result<Vec<_>>>()?;
+    Ok(Explain::new(reason, statements, merged.map(str::to_owned), layout.shards()))
+}
+
+impl<T: Sharded, R> Explainable for Exists<T, R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.select.core, SelectList::Existence, layout)?.explain(layout)
+    }
+}
+
+impl<T: Sharded, R, C> Explainable for WithCursor<T, R, C> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.columns.core, self.select_list()?, layout)?.explain(layout)
+    }
+}
+
+impl<T: Sharded, R, C> Explainable for Columns<T, R, C> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.core, self.select_list(), layout)?.explain(layout)
+    }
+}
+
+impl<T: Sharded, R> Explainable for Count<T, R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.select.core, SelectList::Count, layout)?.explain(layout)
+    }
+}
+
+impl<T: Sharded, R, M> Explainable for Aggregate<T, R, M> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::groups(&self.core, layout)?.explain(layout)
+    }
+}
+
+impl<T: Sharded, R, C, M> Explainable for Groups<T, R, C, M> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::groups(&self.core, layout)?.explain(layout)
+    }
+}
+
+impl<T: Sharded, J, R> Explainable for WithReferences<T, J, R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.select.core, self.select_list(), layout)?.explain(layout)
+    }
+}
+
+impl<T: Sharded, P: Sharded, R> Explainable for WithParent<T, P, R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.select.core, SelectList::RowsWithParents(1), layout)?.explain(layout)
+    }
+}
+
+impl<T: Sharded, P: Sharded, G: Sharded, R> Explainable for WithParent<T, (P, G), R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::read(&self.select.core, SelectList::RowsWithParents(2), layout)?.explain(layout)
+    }
+}
+
+impl<R> Explainable for Sql<R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        let shards = self.core.shards(layout.shards())?;
+        self.core.params()?;
+        let text = |&shard: &usize| Ok((shard, self.core.text_on(shard, layout)?));
+        let texts = shards.indexes().iter().map(text).collect::<Result<Vec<_>>>()?;
+        let reason = match self.core.pins.is_empty() {
+            true => "SQL for all shards".to_owned(),
+            false => format!("pinned to {}", shards.names(layout.shards()).join(", ")),
+        };
+        Ok(Explain::new(reason, texts, None, layout.shards()))
+    }
+}
+
+impl<T: Sharded, R> Explainable for Returning<T, R> {
+    fn explain(&self, layout: &Layout) -> Result<Explain> {
+        Plan::write(&self.core, layout)?.returning().explain(layout)
+    }
+}
+
+macro_rules! explainable_writes {
+    ($($write:ident),*) => {$(
+        impl<T: Sharded, R> Explainable for $write<T, R> {
+            fn explain(&self, layout: &Layout) -> Result<Explain> {
+                Plan::write(&self.core, layout)?.explain(layout)
+            }
+        }
+    )*};
+}
+explainable_writes!(Update, Delete);

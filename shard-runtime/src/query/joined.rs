@@ -1,0 +1,58 @@
+//! The joined rows of an answer: a row that several others refer to is decoded once.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use super::model::Sharded;
+use super::stored::Stored;
+use crate::error::{Result, ValueError};
+use crate::row::{Row, RowSource};
+use crate::schema::Table;
+use crate::value::{IdKey, Value};
+
+/// The rows that the rows of a join belong to or refer to, each read once and kept, to be shared.
+pub(crate) struct Shared<P: Sharded> {
+    rows: HashMap<(usize, IdKey), Stored<P>>,
+}
+
+impl<P: Sharded> Default for Shared<P> {
+    fn default() -> Self {
+        Shared { rows: HashMap::new() }
+    }
+}
+
+impl<P: Sharded> Shared<P> {
+    /// The parent of the row of `table` whose columns begin at a place of a joined row; its own come after them.
+    pub(crate) fn of(&mut self, row: &Row<'_>, table: &Table, first: usize) -> Result<Stored<P>> {
+        let link = table.parent.map_or(table.id, |parent| parent.column);
+        self.at(row, first + link, first + table.columns.len())
+    }
+
+    /// The row whose id is at one place of a joined row, and whose columns begin at another. One of a reference table is
+    /// the same on every shard.
+    pub(crate) fn at(&mut self, row: &Row<'_>, link: usize, first: usize) -> Result<Stored<P>> {
+        let id = row.read(link, |value| Ok(IdKey::of(&value)))?;
+        let shard = if P::TABLE.is_reference() { 0 } else { row.shard.index() };
+        match self.rows.entry((shard, id)) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(new) => {
+                let source = After { source: row.source, columns: first };
+                let columns = Row { source: &source, shard: row.shard, table: P::TABLE, columns: None };
+                Ok(new.insert(Stored::new(Arc::new(P::load(&columns)?), row.shard.clone())).clone())
+            }
+        }
+    }
+}
+
+/// The columns after the first so many.
+struct After<'r> {
+    source: &'r dyn RowSource,
+    columns: usize,
+}
+
+impl RowSource for After<'_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        self.source.value(self.columns + index)
+    }
+}

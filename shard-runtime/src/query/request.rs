@@ -1,0 +1,101 @@
+//! Queries without their types: what a session plans and runs, and where the rows go.
+
+use super::groups::{GroupCore, GroupOrderCore};
+use super::measure::{HavingCore, MeasureCore};
+use super::model::Sharded;
+use super::raw::SqlCore;
+use super::select::SelectCore;
+use super::stored::Stored;
+use super::write::WriteCore;
+use crate::error::Result;
+use crate::row::Row;
+use crate::schema::ReferenceDef;
+
+/// What a read returns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum SelectList<'q> {
+    /// Every column of every row.
+    Rows,
+    /// These columns of every row, in their order; of rows that agree in them one, where they are distinct.
+    Columns { columns: &'q [usize], distinct: bool },
+    /// Every column of every row and, after them, of its parent, and so on for so many generations.
+    RowsWithParents(usize),
+    /// Every column of every row and, after them, of each row of a reference table that these columns refer to.
+    RowsWithReferences(&'q [ReferenceDef]),
+    /// The number of rows.
+    Count,
+    /// Something for every row: whether there is one.
+    Existence,
+    /// The values in some columns, and partial values of the rows that agree in them; of groups for which all of
+    /// these conditions hold, in this order.
+    Groups {
+        keys: &'q [usize],
+        measures: &'q [MeasureCore],
+        having: &'q [HavingCore],
+        order: &'q [GroupOrderCore],
+    },
+}
+
+/// A read, without its types.
+pub struct Request<'q>(pub(crate) Read<'q>);
+
+/// The kinds of read.
+#[derive(Clone, Copy)]
+pub(crate) enum Read<'q> {
+    /// The rows of a select, each as the list says.
+    Select(&'q SelectCore, SelectList<'q>),
+    /// The number of rows that a select finds: one row with one integer.
+    Count(&'q SelectCore),
+    /// Whether a select finds a row: one row with one boolean.
+    Exists(&'q SelectCore),
+    /// Groups of rows: each a row of the groups' columns and, after them, their measures.
+    Groups(&'q GroupCore),
+    /// The rows of SQL.
+    Sql(&'q SqlCore),
+}
+
+/// A statement that writes, without its types.
+pub struct WriteRequest<'q>(pub(crate) BulkWrite<'q>);
+
+/// The kinds of statements that write.
+#[derive(Clone, Copy)]
+pub(crate) enum BulkWrite<'q> {
+    /// A bulk update or delete, and whether the written rows are returned.
+    Rows(&'q WriteCore, Returned),
+    /// SQL that writes.
+    Sql(&'q SqlCore),
+}
+
+/// Whether a statement returns the rows that it wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Returned {
+    Count,
+    Rows,
+}
+
+/// Where the rows go that a statement returns. A statement may run again, and is then cleared before.
+pub trait Collect: Default {
+    #[doc(hidden)]
+    fn clear(&mut self);
+    #[doc(hidden)]
+    fn push(&mut self, row: &Row<'_>) -> Result<()>;
+}
+
+impl Collect for () {
+    fn clear(&mut self) {}
+
+    fn push(&mut self, _: &Row<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<T: Sharded> Collect for Vec<Stored<T>> {
+    fn clear(&mut self) {
+        Vec::clear(self);
+    }
+
+    fn push(&mut self, row: &Row<'_>) -> Result<()> {
+        self.push(Stored::loaded(row)?);
+        Ok(())
+    }
+}

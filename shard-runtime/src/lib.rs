@@ -435,8 +435,10 @@ mod query;
 mod row;
 mod schema;
 mod session;
+mod tasks;
 mod testing;
 mod transaction;
+mod unit_of_work;
 mod value;
 
 #[doc(hidden)]
@@ -446,9 +448,7 @@ pub mod __private;
 pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
 pub use cluster::CoordinatorSql;
-pub use cluster::{
-    Builder, Cluster, LookupProblem, LookupProblemKind, RowProblem, RowProblemKind, VerifyReport,
-};
+pub use cluster::{Builder, Cluster, Difference};
 pub use collation::Collation;
 pub use driver::Synchronous;
 pub use error::{Error, ErrorKind, Result, ValueError};
@@ -476,11 +476,13 @@ pub use schema::{
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]
 pub use serde_json;
-pub use session::{
-    ChangedId, Descendants, Difference, Partial, Relocated, Session, StatementEvent, With, WithChildren,
-};
+pub use session::{Descendants, Partial, Session, With, WithChildren};
 pub use shard_derive::{Field, Projection, ShardKey, Sharded};
+pub use tasks::StatementEvent;
 pub use transaction::commit::{Commit, Committed, Recovered};
+pub use unit_of_work::{
+    ChangedId, LookupProblem, LookupProblemKind, Relocated, RowProblem, RowProblemKind, VerifyReport,
+};
 /// The crate that UUID columns are values of.
 #[cfg(feature = "uuid")]
 pub use uuid;

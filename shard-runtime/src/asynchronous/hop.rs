@@ -9,9 +9,10 @@ use std::task::{Context, Poll, ready};
 
 use super::answer::{Answer, Sender};
 use super::place::{Kept, Place};
-use super::threads::{Job, Threads, Ticket};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Leaving, Session, Span};
+use crate::session::Session;
+use crate::tasks::{CancellationToken, Span};
+use crate::tasks::{Job, Threads, Ticket};
 
 /// A session that is away from its place, and comes back when this is dropped.
 pub(super) struct Away {
@@ -38,7 +39,7 @@ impl Away {
 impl Drop for Away {
     fn drop(&mut self) {
         let Some(mut kept) = self.kept.take() else { return };
-        if kept.is_under_way && !kept.session.is_connected() {
+        if kept.is_under_way && !kept.session.work.tx.is_connected() {
             kept.is_under_way = false;
             self.threads.give_back();
         }
@@ -65,7 +66,7 @@ pub(super) struct Hop<F, O, E> {
     /// What the task is in that asks for it.
     pub(super) span: Span,
     /// Who may go away while it reads, which stops it.
-    pub(super) leaving: Option<Arc<Leaving>>,
+    pub(super) leaving: Option<Arc<CancellationToken>>,
 }
 
 impl<F, O, E> Job for Hop<F, O, E>
@@ -82,9 +83,9 @@ where
             return;
         }
         let session = &mut *kept.session;
-        session.let_leave(leaving);
+        session.set_cancellation(leaving);
         let result = catch_unwind(AssertUnwindSafe(|| span.enclose(|| run(session))));
-        session.let_leave(None);
+        session.set_cancellation(None);
         let result = result.unwrap_or_else(|thrown| Err(E::from(after_panic(session, thrown))));
         // Who has the answer finds the session in its place.
         drop(away);
@@ -131,7 +132,7 @@ pub(super) struct Asked<O, E> {
     answer: Answer<Result<O, E>>,
     threads: Threads,
     ticket: Option<Ticket>,
-    leaving: Option<Arc<Leaving>>,
+    leaving: Option<Arc<CancellationToken>>,
     is_answered: bool,
 }
 
@@ -140,7 +141,7 @@ impl<O, E> Asked<O, E> {
         answer: Answer<Result<O, E>>,
         threads: Threads,
         ticket: Option<Ticket>,
-        leaving: Option<Arc<Leaving>>,
+        leaving: Option<Arc<CancellationToken>>,
     ) -> Self {
         Asked { answer, threads, ticket, leaving, is_answered: false }
     }
@@ -168,7 +169,7 @@ impl<O, E> Drop for Asked<O, E> {
             self.threads.withdraw(ticket);
         }
         if let Some(leaving) = &self.leaving {
-            leaving.leave();
+            leaving.cancel();
         }
     }
 }

@@ -5,7 +5,6 @@ mod hop;
 mod opening;
 mod place;
 mod rows;
-mod threads;
 mod verbs;
 
 use std::future::poll_fn;
@@ -13,12 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use rows::Rows;
-pub(crate) use threads::Threads;
 
-use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::schema::Shard;
-use crate::session::{Leaving, Session, Span};
+use crate::session::Session;
+use crate::tasks::{CancellationToken, Span};
+use crate::transaction::Cluster;
 use crate::transaction::commit::Commit;
 use hop::{Asked, Away, Ending, Hop};
 use place::{Kept, Place};
@@ -232,7 +231,7 @@ impl AsyncSession {
         &mut self,
         kept: Kept,
         run: impl FnOnce(&mut Session) -> Result<O, E> + Send + 'static,
-        leaving: Option<Arc<Leaving>>,
+        leaving: Option<Arc<CancellationToken>>,
     ) -> Asked<O, E>
     where
         O: Send + 'static,

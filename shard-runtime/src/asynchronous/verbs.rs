@@ -8,8 +8,9 @@ use crate::query::{Locate, Query, Select, Write};
 use crate::schema::DecidesShard;
 use crate::schema::IdKind;
 use crate::schema::IsRouted;
-use crate::session::{Descendants, Partial, Relocated, Session, WithChildren};
+use crate::session::{Descendants, Partial, Session, WithChildren};
 use crate::transaction::commit::Committed;
+use crate::unit_of_work::Relocated;
 
 /// The verbs. Each does what the [`Session`]'s of the same name does, with the same errors; beside these, those of
 /// [`AsyncSession::run`].

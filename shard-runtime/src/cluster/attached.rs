@@ -1,6 +1,5 @@
 //! All shards behind one SQLite connection: every database attached, and a view for each model over all shards.
 
-use super::Cluster;
 use crate::driver::{Attached, attach};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
@@ -8,6 +7,7 @@ use crate::planner::own_tables;
 use crate::planner::sql::quoted;
 use crate::schema::Shard;
 use crate::schema::Table;
+use crate::transaction::Cluster;
 
 /// The column of the views that says the shard.
 const SHARD: &str = "shard";

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::{Cluster, Database};
 use crate::driver::{Holder, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
+use crate::transaction::{Cluster, Database};
 
 impl Cluster {
     /// Copies every database of the cluster and its control database into a new folder, as they are at one moment: no

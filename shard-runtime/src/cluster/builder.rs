@@ -7,29 +7,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::control::{CLUSTER, Control};
-use super::facts::{Facts, Kind, MADE, MAKING, Position};
+use super::opening;
 use super::opening::{Declared, Opening};
-use super::servers::Searches;
 use super::url::{Location, Source};
-use super::workers::Workers;
-use super::writers::Writers;
-use super::{Cluster, Database, Inner, Layout, ids, opening};
-use crate::asynchronous::Threads;
 use crate::driver::{
     Check, Connection, Driver, Mode, Pool, SqliteDriver, SqliteSettings, SqliteSource, Synchronous,
 };
 #[cfg(feature = "postgres")]
 use crate::driver::{PostgresDriver, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
 use crate::planner::Place;
 use crate::planner::sql::{Dialect, Namespace};
 use crate::query::Models;
 use crate::schema::Table;
 use crate::schema::{Shard, Shards};
-use crate::session::{Observer, StatementEvent};
+use crate::tasks::Threads;
+use crate::tasks::Workers;
+use crate::tasks::{Observer, StatementEvent};
 use crate::transaction::WriteLocks;
+use crate::transaction::commit::Searches;
 use crate::transaction::commit::Unfinished;
+use crate::transaction::facts::{Facts, Kind, MADE, MAKING, Position};
+use crate::transaction::{CLUSTER, Cluster, ClusterState, Control, Database, Writers, ids};
 
 /// What a cluster consists of: its shards, and how they are used.
 #[derive(Clone)]
@@ -323,7 +323,7 @@ impl Builder {
             Some(sessions) => usize::try_from(sessions).unwrap_or(usize::MAX),
             None => connections / databases.len().max(1),
         };
-        let cluster = Cluster(Arc::new(Inner {
+        let cluster = Cluster(Arc::new(ClusterState {
             writers: Writers::new(databases.len()).into(),
             expected: opening::expected(&layout, &control.cluster)?,
             layout,

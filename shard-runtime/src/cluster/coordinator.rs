@@ -9,8 +9,8 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use super::schema;
 use super::url::{Location, Source};
-use super::{Cluster, schema};
 use crate::driver::{Address, Driver, Mode, PostgresDriver, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
@@ -18,6 +18,7 @@ use crate::planner::sql::{Dialect, literal, quoted};
 use crate::schema::Shard;
 use crate::schema::{Constant, Placement};
 use crate::schema::{KeyColumns, Table};
+use crate::transaction::Cluster;
 use crate::value::ColumnType;
 
 /// The SQL that makes a PostgreSQL server a coordinator over the shards: see [`Cluster::coordinator_sql`]. Printed, it

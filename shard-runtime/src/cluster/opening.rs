@@ -4,22 +4,25 @@
 //! name and its version; `sharded_layout`, the cluster's layout line by line: the shards in their order, and how each
 //! model's key is placed; and `sharded_state`, see [`facts`].
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::control::Control;
-use super::facts::{self, Facts, Kind, OwnFacts, Position};
-use super::{Database, recovery, schema};
+use super::schema;
 use crate::driver::{Connection, Expected, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables;
-use crate::planner::sql::{Dialect, Namespace, Param, literal, quoted};
+use crate::planner::sql::{Dialect, Namespace, Param, literal};
 use crate::planner::{Layout, Place};
 use crate::schema::Shard;
 use crate::schema::Table;
 use crate::schema::hash::hash_bytes;
 use crate::schema::key::placement;
+use crate::transaction::Control;
+use crate::transaction::Database;
 use crate::transaction::commit;
+use crate::transaction::commit::heal_database;
+use crate::transaction::facts::{self, Facts, Kind, OwnFacts, Position};
+use crate::transaction::schemas::{check_schema, make_schemas};
 use crate::value::{ColumnType, Value};
 
 /// A line of the layout: what it is about, and what it says.
@@ -104,7 +107,7 @@ impl Opening<'_> {
         let names = shards().filter_map(|shard| layout.place(shard.index()).ok()).map(|place| &place.names);
         let made = make_schemas(connection, names);
         let made =
-            made.and_then(|()| recovery::heal(self.control, layout, database, connection)).and_then(|_| {
+            made.and_then(|()| heal_database(self.control, layout, database, connection)).and_then(|_| {
                 shards().try_for_each(|shard| {
                     self.create_shard(connection, shard).map_err(|error| error.on_shard(shard.name()))
                 })
@@ -351,46 +354,6 @@ pub(super) fn check_prepares(connection: &dyn Connection) -> Result<()> {
                         several databases: set it to `max_connections` or so and restart the server, or open the cluster \
                         with `single_shard_units`";
             Err(Error::new(ErrorKind::Configuration, said))
-        }
-    }
-}
-
-/// Makes schemas where they do not exist, on PostgreSQL, and has other processes that make tables in them wait until the
-/// transaction ends: `CREATE … IF NOT EXISTS` does not wait for them, it fails.
-pub(super) fn make_schemas<'n>(
-    connection: &dyn Connection,
-    names: impl Iterator<Item = &'n Namespace>,
-) -> Result<()> {
-    // All processes take the locks in one order.
-    let schemas: BTreeSet<&str> = names.filter_map(|names| names.schema.as_deref()).collect();
-    for schema in schemas {
-        let lock = literal(&format!("sharded {schema}"));
-        connection.run(&format!("SELECT pg_advisory_xact_lock(hashtextextended({lock}, 0))"))?;
-        // Only if it does not exist: `CREATE SCHEMA IF NOT EXISTS` needs the right to make schemas in any case.
-        if !has_schema(connection, schema)? {
-            connection.run(&format!("CREATE SCHEMA {}", quoted(schema)))?;
-        }
-    }
-    Ok(())
-}
-
-fn has_schema(connection: &dyn Connection, schema: &str) -> Result<bool> {
-    let mut statement = connection.prepare("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1")?;
-    let mut rows = statement.query(&[text(schema)])?;
-    let found = rows.advance()?;
-    while rows.advance()? {}
-    Ok(found)
-}
-
-/// # Errors
-/// [`ErrorKind::Missing`] if there is no such schema.
-pub(super) fn check_schema(connection: &dyn Connection, names: &Namespace) -> Result<()> {
-    let Some(schema) = &names.schema else { return Ok(()) };
-    match has_schema(connection, schema)? {
-        true => Ok(()),
-        false => {
-            let said = format!("there is no schema `{schema}` in the database");
-            Err(Error::new(ErrorKind::Missing, said))
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The driver's own connection, lent inside the session's transaction.
 
-use super::unwind::caught;
-use super::{Session, Watch};
+use super::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Shard, ShardSet};
+use crate::tasks::unwind::caught;
+use crate::transaction::in_verb_span;
 
 /// What a loan is called where statements are told of: what is done with the connection is not seen.
 const LOAN: &str = "-- with_connection";
@@ -56,7 +57,7 @@ impl Session {
         shard: &str,
         run: impl FnOnce(&rusqlite::Connection) -> Result<O, E>,
     ) -> Result<O> {
-        self.within("with_connection", None, |session| session.lend(shard, run))
+        in_verb_span(self, "with_connection", None, |session| session.lend(shard, run))
     }
 
     fn lend<O, E: Into<Error>>(
@@ -64,19 +65,19 @@ impl Session {
         shard: &str,
         run: impl FnOnce(&rusqlite::Connection) -> Result<O, E>,
     ) -> Result<O> {
-        self.check_usable()?;
-        let shard = self.cluster.shard(shard)?.clone();
-        self.refuse_elsewhere(shard.index(), "the connection")?;
-        self.flush_shards(&ShardSet::one(shard.index()))?;
-        self.begin_write(shard.index())?;
-        self.identities.clear();
-        let database = self.cluster.layout().place(shard.index())?.database;
-        let Some(link) = self.links.get_mut(database) else {
+        self.work.tx.check_usable()?;
+        let shard = self.work.tx.cluster.shard(shard)?.clone();
+        self.work.tx.refuse_elsewhere(shard.index(), "the connection")?;
+        self.work.flush_shards(&ShardSet::one(shard.index()))?;
+        self.work.tx.begin_write(shard.index())?;
+        self.work.forget_rows();
+        let database = self.work.tx.cluster.layout().place(shard.index())?.database;
+        let Some(link) = self.work.tx.links.get_mut(database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
         };
         link.savepoint().map_err(|error| error.on_shard(shard.name()))?;
-        let watch = Watch::begin(&self.cluster, &shard, None, LOAN);
-        let connection = self.connection_of(&shard)?.native().downcast_ref::<rusqlite::Connection>();
+        let watch = self.work.tx.cluster.watch(&shard, None, LOAN);
+        let connection = self.work.tx.connection_of(&shard)?.native().downcast_ref::<rusqlite::Connection>();
         let mut has_changed = true;
         let (result, panic) = caught(|| {
             let result = match connection {
@@ -89,11 +90,11 @@ impl Session {
                 None => Err(Error::new(ErrorKind::Configuration, "the shard is no SQLite database")),
             };
             let result = result.map_err(|error| error.on_shard(shard.name()));
-            watch.end(&self.cluster, &shard, LOAN, 0, &result);
+            watch.end(self.work.tx.cluster.observer(), &shard, LOAN, 0, &result);
             result
         });
         if has_changed {
-            self.record(shard.index(), |redo| {
+            self.work.tx.record(shard.index(), |redo| {
                 redo.unrepeatable("what was written through `with_connection`")
             })?;
         }
@@ -104,7 +105,7 @@ impl Session {
 
     /// Keeps what was done with a connection that was lent, or undoes it where the closure has failed.
     fn end_loan<O>(&mut self, database: usize, shard: &Shard, result: Result<O>) -> Result<O> {
-        let Some(link) = self.links.get_mut(database) else { return result };
+        let Some(link) = self.work.tx.links.get_mut(database) else { return result };
         // The savepoint is there only as long as the transaction is that it was made in.
         let kept = match &result {
             Ok(_) => link.release(),
@@ -113,7 +114,7 @@ impl Session {
         if let Err(lost) = kept {
             let said = "the closure that the connection was lent to has ended the session's transaction";
             let error = Error::new(ErrorKind::Aborted, said).with_source(lost).on_shard(shard.name());
-            self.abort(&error);
+            self.work.abort(&error);
             return Err(result.err().unwrap_or(error));
         }
         result

@@ -1,72 +1,24 @@
-//! The session: a unit of work that sends every operation to the right shards.
+//! The session: the verbs of a unit of work that sends every operation to the right shards.
 
-mod adding;
-mod apart;
-mod ask;
-mod batches;
-mod changing;
-mod commit;
-mod comparing;
-mod entries;
-mod fan_out;
-mod gate;
-mod handles;
-mod identity;
 mod lend;
-mod limits;
-mod link;
-mod located;
-mod nested;
-mod observe;
-mod orphans;
-mod pending;
-mod pinned;
-mod prepared;
-mod raw;
-mod read;
-mod reference;
 mod relations;
-mod relocate;
-mod save;
-mod sending;
-mod unwind;
-mod verifying;
-mod verifying_rows;
-mod version;
-mod write;
+mod retry;
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-pub use comparing::Difference;
-pub(crate) use limits::Leaving;
-pub use limits::Partial;
-pub use observe::StatementEvent;
-pub(crate) use observe::{Observer, Span};
 pub use relations::{Descendants, With, WithChildren};
-pub use relocate::{ChangedId, Relocated};
 
-use adding::Placed;
-use handles::HandleWrites;
-use identity::IdentityMap;
-use link::Link;
-use observe::Watch;
-use pending::Pending;
-
-use crate::cluster::Cluster;
-use crate::driver::Holder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::Stored;
-use crate::query::{Insert, SequenceId, Sharded, normalize, size_of, values_of};
-use crate::query::{Locate, Query, Write};
-use crate::schema::{IdKind, Table};
-use crate::schema::{Shard, ShardSet};
-use crate::transaction::Age;
-use crate::transaction::commit::Commit;
-use crate::value::{Field, Value};
+use crate::query::{Child, Insert, KnownId, Locate, Query, SequenceId, Sharded, Stored, Write};
+use crate::schema::{DecidesShard, Shard, ShardSet};
+use crate::tasks::CancellationToken;
+use crate::tasks::unwind::finally;
+use crate::transaction::commit::{Commit, Committed};
+use crate::transaction::{Cluster, HasTransactions, Transactions, in_verb_span};
+use crate::unit_of_work::{HasUnitOfWork, Relocated, UnitOfWork, gone, savepoint};
 
 /// A unit of work. Rows are added to it, read and changed through it, and all of it is committed or rolled
 /// back; dropped, it is rolled back.
@@ -86,87 +38,83 @@ use crate::value::{Field, Value};
 ///
 /// A session is used by one thread at a time, and may be sent to another.
 pub struct Session {
-    cluster: Cluster,
-    /// Who holds the connections of all links.
-    holder: Holder,
-    /// One for each database.
-    links: Vec<Link>,
-    /// One for each shard.
-    pending: Vec<Pending>,
-    identities: IdentityMap,
-    handle_writes: HandleWrites,
-    /// The model of the last row, which is mostly that of the next.
-    last_model: Cell<Option<(&'static Table, usize)>>,
-    /// The only shard that it may ask.
-    pinned: Option<usize>,
-    /// Why the unit of work is over, where an error has ended it.
-    aborted: Option<String>,
-    /// How long a statement that reads may take.
-    timeout: Option<Duration>,
-    commit: Commit,
-    /// How many savepoints are open.
-    depth: usize,
-    /// Whether what fails now is undone together with what came before it, by who adds rows in portions.
-    in_portions: bool,
-    /// Whether a lock or an earlier change of another session made something fail, so that a retry may succeed.
-    was_in_the_way: bool,
-    /// Whether a server was lost, or has become a standby.
-    has_lost_a_server: bool,
-    /// Whether the unit of work, or a part of it, may be stored although its commit has failed: running it again could do
-    /// it twice.
-    may_be_stored: bool,
-    /// Its age among the sessions that write, once it writes.
-    age: Option<Age>,
-    /// The databases that it has begun, or has tried to begin, to write, each with the first shard that it wanted there.
-    wanted: BTreeMap<usize, usize>,
-    /// Whether it gives a wait up early while it holds locks that it has not taken in the cluster's order, because it is
-    /// tried again then.
-    gives_up_early: bool,
-    /// The databases whose locks it has taken in the cluster's order, before anything else.
-    locked_first: BTreeSet<usize>,
-    /// What is missing so far, while a partial answer is read.
-    missing: Option<RefCell<Vec<Error>>>,
-    /// When what is read now is to be stopped.
-    deadline: Option<Instant>,
-    /// Who waits for what is read, and may go away.
-    leaving: Option<Arc<Leaving>>,
-    /// What is told of the verb that is under way.
-    span: Option<Span>,
+    pub(crate) work: UnitOfWork,
+}
+
+/// The rows that could be had, and why others could not; made by [`Session::all_that_answer`].
+#[derive(Debug)]
+pub struct Partial<O> {
+    /// The rows of the shards that answered, in the query's order. Of a shard that failed on the way, those that
+    /// came before.
+    pub rows: Vec<O>,
+    /// One error for each shard that did not answer, or not to the end; each names its shard.
+    pub missing: Vec<Error>,
+}
+
+impl HasTransactions for Session {
+    fn tx(&mut self) -> &mut Transactions {
+        &mut self.work.tx
+    }
+}
+
+impl HasUnitOfWork for Session {
+    fn work(&mut self) -> &mut UnitOfWork {
+        &mut self.work
+    }
+}
+
+impl Cluster {
+    /// A session: a unit of work on this cluster. It takes nothing until it is used.
+    pub fn session(&self) -> Session {
+        Session::new(self.clone(), None)
+    }
+
+    /// A session that is pinned to one shard as a whole, from its first statement to its last: every read, `get` and
+    /// bulk write goes there and nowhere else, whatever keys it names. What is pinned to another shard, a row that
+    /// belongs on another one, and a row that was read from another one are [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins), before
+    /// any statement.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, ErrorKind, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Shop {
+    /// #     #[id]
+    /// #     id: i64,
+    /// #     #[shard_key(list("North" => "a", "South" => "b"))]
+    /// #     region: String,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Shop>(["a", "b"])?;
+    /// let mut session = cluster.session_on_shard("a")?;
+    /// session.add(Shop { id: 1, region: "North".into() })?;
+    /// assert_eq!(session.all(Shop::select().all_shards())?.len(), 1); // asks `a`
+    /// let elsewhere = session.add(Shop { id: 2, region: "South".into() }).unwrap_err();
+    /// assert_eq!(elsewhere.kind(), ErrorKind::ContradictingPins);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
+    pub fn session_on_shard(&self, shard: &str) -> Result<Session> {
+        Ok(Session::new(self.clone(), Some(self.shard(shard)?.index())))
+    }
 }
 
 impl Session {
     pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
-        Session {
-            holder: Holder::default(),
-            links: (0..cluster.databases()).map(|_| Link::default()).collect(),
-            pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
-            identities: IdentityMap::default(),
-            handle_writes: HandleWrites::default(),
-            last_model: Cell::default(),
-            pinned,
-            aborted: None,
-            timeout: None,
-            commit: Commit::default(),
-            depth: 0,
-            in_portions: false,
-            was_in_the_way: false,
-            has_lost_a_server: false,
-            may_be_stored: false,
-            age: None,
-            wanted: BTreeMap::new(),
-            gives_up_early: false,
-            locked_first: BTreeSet::new(),
-            missing: None,
-            deadline: None,
-            leaving: None,
-            span: None,
-            cluster,
-        }
+        Session { work: UnitOfWork::new(cluster, pinned) }
     }
 
     /// The cluster that this session is of.
     pub fn cluster(&self) -> &Cluster {
-        &self.cluster
+        &self.work.tx.cluster
+    }
+
+    /// The shard that the whole session is pinned to, where it is one of
+    /// [`Cluster::session_on_shard`](crate::Cluster::session_on_shard).
+    pub fn pinned_to(&self) -> Option<&Shard> {
+        self.work.tx.pinned_to()
     }
 
     /// Adds a row. Its shard and its id are decided now; it waits with the others of its shard until that
@@ -176,14 +124,7 @@ impl Session {
     /// [`ErrorKind::Unmapped`] where the key's value is placed nowhere, [`ErrorKind::Value`] where a value
     /// cannot be stored; for `#[id(auto)]` also the database's.
     pub fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
-        let Placed { mut row, model, bytes } = self.place(new)?;
-        if N::Model::TABLE.id_kind == IdKind::Auto {
-            let added = std::slice::from_mut(&mut row);
-            self.within("add", Some(N::Model::TABLE), |session| session.insert_counted(added, &[bytes]))?;
-        } else {
-            self.wait(&row, model, bytes)?;
-        }
-        Ok(row)
+        self.work.add(new)
     }
 
     /// Adds a row whose id is given, to a model whose ids are generated otherwise: for an import of rows that have ids
@@ -223,19 +164,7 @@ impl Session {
         id: <N::Model as Sharded>::Id,
         new: N,
     ) -> Result<Stored<N::Model>> {
-        self.check_usable()?;
-        let table = N::Model::TABLE;
-        let model = self.model(table)?;
-        let mut row = new.into_model(&mut || Ok(id.clone()))?;
-        normalize(&mut row)?;
-        let (shard, bytes) = self.home(&row)?;
-        match id.to_value().map_err(|error| table.error_at(table.id, error))? {
-            Value::Integer(id) => self.cluster.claim_id(table, id)?,
-            other => return Err(table.error_at(table.id, crate::value::mismatch("an integer", &other))),
-        }
-        let row = Stored::new(Arc::new(row), shard);
-        self.wait(&row, model, bytes)?;
-        Ok(row)
+        self.work.add_with_id(id, new)
     }
 
     /// Adds many rows; the answer is in their order. Rows with `#[id(auto)]` are sent in one batch per shard. (On PostgreSQL
@@ -248,83 +177,7 @@ impl Session {
     /// # Errors
     /// Those of [`Session::add`] and, where rows are sent, those of [`Session::flush`]; then none of the rows is added.
     pub fn add_all<N: Insert>(&mut self, rows: impl IntoIterator<Item = N>) -> Result<Vec<Stored<N::Model>>> {
-        self.add_in_portions(rows.into_iter())
-    }
-
-    /// Makes the row and finds its shard.
-    fn place<N: Insert>(&self, new: N) -> Result<Placed<N::Model>> {
-        self.check_usable()?;
-        let table = N::Model::TABLE;
-        let model = self.model(table)?;
-        let cluster = &self.cluster;
-        let mut next_id = || -> Result<<N::Model as Sharded>::Id> {
-            let value = match table.id_kind {
-                IdKind::Sequence => Value::Integer(cluster.next_id(table)?),
-                #[cfg(feature = "uuid")]
-                IdKind::Uuid => Value::Uuid(uuid::Uuid::now_v7().into_bytes()),
-                #[cfg(not(feature = "uuid"))]
-                IdKind::Uuid => {
-                    return Err(Error::new(
-                        ErrorKind::Configuration,
-                        "`#[id(uuid)]` needs the feature `uuid`",
-                    ));
-                }
-                // Replaced by what the database counts.
-                IdKind::Auto | IdKind::Given => Value::Integer(0),
-            };
-            Field::from_value(value).map_err(|error| table.error_at(table.id, error))
-        };
-        let mut row = new.into_model(&mut next_id)?;
-        normalize(&mut row)?;
-        let (shard, bytes) = self.home(&row)?;
-        Ok(Placed { row: Stored::new(Arc::new(row), shard), model, bytes })
-    }
-
-    /// The model's place in the cluster.
-    fn model(&self, table: &'static Table) -> Result<usize> {
-        match self.last_model.get() {
-            Some((last, model)) if std::ptr::eq(last, table) => Ok(model),
-            _ => {
-                let model = self.cluster.layout().model(table)?;
-                self.last_model.set(Some((table, model)));
-                Ok(model)
-            }
-        }
-    }
-
-    /// The shard that a row is to live on, and how long its values are.
-    fn home<T: Sharded>(&self, row: &T) -> Result<(Shard, usize)> {
-        let table = T::TABLE;
-        let bytes = size_of(row)?; // what cannot be stored is an error here, at the caller's line
-        if self.pinned.is_some() {
-            self.refuse_entries_elsewhere(table, &values_of(row)?)?;
-        }
-        let shard = row.shard_chooser(self.cluster.shards())?;
-        if table.is_reference() {
-            self.every_shard(table)?;
-        } else {
-            self.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
-        }
-        let home = self.cluster.shards().at(shard).cloned().ok_or_else(|| {
-            Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
-                .in_table(table.name)
-        })?;
-        Ok((home, bytes))
-    }
-
-    fn wait<T: Sharded>(&mut self, row: &Stored<T>, model: usize, bytes: usize) -> Result<()> {
-        if T::TABLE.is_reference() {
-            let waiting = self.pending.iter_mut();
-            waiting.for_each(|pending| pending.insert(model, Arc::clone(row.row()) as _, bytes));
-            return Ok(());
-        }
-        let shard = row.shard().index();
-        self.remove_before(row, model)?;
-        self.wait_entries(&**row.row(), shard)?;
-        if let Some(pending) = self.pending.get_mut(shard) {
-            pending.insert(model, Arc::clone(row.row()) as _, bytes);
-        }
-        Ok(())
+        self.work.add_in_portions(rows.into_iter())
     }
 
     /// The row with this id, or `None`: `session.get::<City>(5)` where ids are unique over the cluster,
@@ -340,17 +193,17 @@ impl Session {
         let located = id.locate();
         let shards = match &located.pin {
             Some(pin) => {
-                let shard = crate::planner::route::pin_shard(T::TABLE, pin, self.cluster.shards())?;
-                let elsewhere = self.refuse_elsewhere(shard, "the id");
+                let shard = crate::planner::route::pin_shard(T::TABLE, pin, self.cluster().shards())?;
+                let elsewhere = self.work.tx.refuse_elsewhere(shard, "the id");
                 elsewhere.map_err(|error| error.in_table(T::TABLE.name))?;
                 ShardSet::one(shard)
             }
             None => {
-                let chosen = T::identity_chooser(&located.id, None, self.cluster.shards())?;
-                self.narrowed_for(T::TABLE, chosen)
+                let chosen = T::identity_chooser(&located.id, None, self.cluster().shards())?;
+                self.work.tx.narrowed_for(T::TABLE, chosen)
             }
         };
-        self.within("get", Some(T::TABLE), |session| session.look_up(&located.id, &shards))
+        in_verb_span(self, "get", Some(T::TABLE), |session| session.work.look_up(&located.id, &shards))
     }
 
     /// All rows of a query, in its order.
@@ -358,7 +211,7 @@ impl Session {
     /// # Errors
     /// Those of placing the query's keys and pins, and the databases'.
     pub fn all<Q: Query>(&mut self, query: Q) -> Result<Vec<Q::Output>> {
-        self.within("all", None, |session| session.at_most(query, None))
+        in_verb_span(self, "all", None, |session| session.at_most(query, None))
     }
 
     /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. What is in memory
@@ -401,9 +254,9 @@ impl Session {
         query: Q,
         mut visit: impl FnMut(Q::Output) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        self.within("for_each", None, |session| {
+        in_verb_span(self, "for_each", None, |session| {
             let mut decode = query.decoder();
-            session.read(query.request()?, &mut |row| visit(decode(row)?))
+            session.work.read(query.request()?, &mut |row| visit(decode(row)?))
         })
     }
 
@@ -412,7 +265,7 @@ impl Session {
     /// # Errors
     /// Those of [`Session::all`].
     pub fn first<Q: Query>(&mut self, query: Q) -> Result<Option<Q::Output>> {
-        let rows = self.within("first", None, |session| session.at_most(query, Some(1)))?;
+        let rows = in_verb_span(self, "first", None, |session| session.at_most(query, Some(1)))?;
         Ok(rows.into_iter().next())
     }
 
@@ -422,7 +275,7 @@ impl Session {
     /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::ManyRows`] where there are more; those of
     /// [`Session::all`].
     pub fn one<Q: Query>(&mut self, query: Q) -> Result<Q::Output> {
-        let rows = self.within("one", None, |session| session.at_most(query, Some(2)))?;
+        let rows = in_verb_span(self, "one", None, |session| session.at_most(query, Some(2)))?;
         let mut rows = rows.into_iter();
         match (rows.next(), rows.next()) {
             (Some(row), None) => Ok(row),
@@ -441,11 +294,193 @@ impl Session {
             query.at_most(rows);
         }
         let (mut found, mut decode) = (Vec::new(), query.decoder());
-        self.read(query.request()?, &mut |row| {
+        self.work.read(query.request()?, &mut |row| {
             found.push(decode(row)?);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(found)
+    }
+
+    /// The rows of a query from those shards that answer, and an error for each that does not: one that is locked,
+    /// damaged, gone, or slower than the session's timeout. A count, a sum or a group is then of what was there.
+    ///
+    /// With a timeout, and if some of the databases are servers, each database is read by a thread of its own, so that a
+    /// server that does not answer takes no time from the others. The rows are in memory then before the first is
+    /// returned. If the session was in a transaction on a server that did not answer, it has to be rolled back before it
+    /// is used on.
+    ///
+    /// What is looked up by its id has no part in it, for a row that is not found could be on the shard that is
+    /// missing; nor has `all_with`, whose parents would look childless.
+    ///
+    /// # Errors
+    /// Those that are not one shard's: a wrong statement, a value that is none, a key that is placed nowhere, rows
+    /// that wait and cannot be written.
+    pub fn all_that_answer<Q: Query>(&mut self, query: Q) -> Result<Partial<Q::Output>> {
+        in_verb_span(self, "all_that_answer", None, |session| {
+            session.work.tx.context.missing = Some(RefCell::default());
+            let mut missing = Vec::new();
+            let rows = finally(
+                session,
+                |session| session.all(query),
+                |session| {
+                    missing =
+                        session.work.tx.context.missing.take().map(RefCell::into_inner).unwrap_or_default()
+                },
+            );
+            rows.map(|rows| Partial { rows, missing })
+        })
+    }
+
+    /// The parent of a row, from the row's own shard.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where it is gone.
+    pub fn parent<C: Child>(&mut self, child: &Stored<C>) -> Result<Stored<C::Parent>> {
+        in_verb_span(self, "parent", Some(C::Parent::TABLE), |session| {
+            session.work.tx.refuse_row_elsewhere::<C>(child.shard())?;
+            let shards = session.cluster().shards();
+            let shards = C::Parent::identity_chooser(child.parent_id(), Some(child.shard()), shards)?;
+            let parent = session.work.look_up(child.parent_id(), &session.work.tx.narrowed(shards))?;
+            parent.ok_or_else(|| gone::<C::Parent>(child.parent_id(), child.shard()))
+        })
+    }
+
+    /// Reads a row again from its own shard. What was changed in it and not updated is lost.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where it is gone.
+    pub fn reload<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        in_verb_span(self, "reload", Some(T::TABLE), |session| {
+            session.work.tx.refuse_row_elsewhere::<T>(row.shard())?;
+            let shards = T::identity_chooser(row.id(), Some(row.shard()), session.cluster().shards())?;
+            session.work.forget_row::<T>(row.id(), row.shard())?;
+            let fresh = session.work.look_up(row.id(), &session.work.tx.narrowed(shards))?;
+            *row = fresh.ok_or_else(|| gone::<T>(row.id(), row.shard()))?;
+            Ok(())
+        })
+    }
+
+    /// Takes up what was changed in a row since it was read or written last, and only those columns. What a rollback has
+    /// undone since counts as changed. The change waits with the others of its shard, as rows that were added do, until
+    /// that table is read, or until [`flush`](Session::flush) or [`commit`](Session::commit): these say what the
+    /// database has against it. A row of a reference table, and a column that has a lookup, are written at once.
+    ///
+    /// A row with a `#[version]` is written only where it still has the version with which it was read, and gets the
+    /// next one, here at once; what was put into that field is not looked at.
+    ///
+    /// A row may be given another [`Parent`](crate::Parent) on its shard. Its id and its shard key stay as they
+    /// are, the key even where its new value lives on the same shard.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Moved`] where that is not so; [`ErrorKind::Value`] where a value cannot be stored;
+    /// [`ErrorKind::UnknownShard`] where the row is another cluster's; [`ErrorKind::NotFound`] where it is to be removed.
+    /// [`ErrorKind::Stale`] if this transaction has written one of these columns through another handle since this one
+    /// read it: call [`reload`](Session::reload) and change the row again. Writes of other columns do not matter, but for a
+    /// row with a `#[version]`. (Across transactions a `#[version]` finds this out.)
+    /// Where it is written at once also those of [`Session::flush`]. Then the row keeps its changes, and nothing of them
+    /// is written.
+    pub fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        in_verb_span(self, "update", Some(T::TABLE), |session| session.work.update(row))
+    }
+
+    /// Removes a row. That waits as a change does (see [`Session::update`]), and is done after everything else that
+    /// waits, children before their parents. A row of a reference table, or with a lookup, is removed at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where it is to be removed already. [`ErrorKind::Stale`] if this transaction has written
+    /// the row through another handle since this one read it. Where it is removed at once also those of
+    /// [`Session::flush`].
+    pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+        in_verb_span(self, "delete", Some(T::TABLE), |session| session.work.delete(row))
+    }
+
+    /// Inserts a row or, where a row with its id is on its shard, sets all its columns but the shard key. It is sent at
+    /// once, in one statement.
+    ///
+    /// A row with a `#[version]` is changed only where it is stored with the same one, and then gets the next. With a
+    /// key beside the id, the same id on another shard is another row, as it is for [`Session::add`]. After a rollback a
+    /// row has to be saved again.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// session.save(Account { id: 7, cents: 100 })?;
+    /// session.save(Account { id: 7, cents: 150 })?;
+    /// assert_eq!(session.one(Account::select().all_shards())?.cents, 150);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Moved`] where the row on the shard has another key; [`ErrorKind::Stale`] where it has another
+    /// version; [`ErrorKind::Unique`] where another row has what is to be unique; those of placing the row, and the
+    /// database's. Then nothing is written.
+    pub fn save<T: KnownId + Clone>(&mut self, row: T) -> Result<Stored<T>> {
+        self.work.tx.check_usable()?;
+        in_verb_span(self, "save", Some(T::TABLE), |session| session.work.save(row))
+    }
+
+    /// Changes a row in a way that [`Session::update`] refuses because it changes the shard: its shard key, or its
+    /// parent. The row moves there with all its descendants, in the session's unit of work, which is all or nothing
+    /// over both shards. A row whose new key has the same shard stays where it is, and is updated.
+    ///
+    /// Ids that are unique over the cluster (yours, sequences, UUIDs) stay. Those that a shard counts
+    /// (`#[id(auto)]`) are counted anew where the row comes to, and the answer says which; links between the rows that
+    /// move follow. Other handles to rows that have moved are of where they were: read them again. Rows are copied in
+    /// chunks; what the unit of work has written is kept in memory until it is committed, as always.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Parent, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(list("Asia" => "a", "Europe" => "b"))]
+    /// #     continent: String,
+    /// # }
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Report {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     city: Parent<City>,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<(City, Report)>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// let mut istanbul = session.add(NewCity { continent: "Asia".into() })?;
+    /// session.add(NewReport { city: istanbul.link() })?;
+    /// session.relocate(&mut istanbul, |city| city.continent = "Europe".into())?;
+    /// assert_eq!(istanbul.shard().name(), "b");
+    /// assert_eq!(session.all(istanbul.children::<Report>())?.len(), 1); // asks `b`
+    /// session.commit()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Moved`] where the id is changed, be it the key: descendants hold it. [`ErrorKind::Unmapped`] where
+    /// the new key is placed nowhere. [`ErrorKind::NotFound`] where the row is gone, [`ErrorKind::Stale`] where its
+    /// `#[version]` has moved, or if this transaction has written one of the columns that change through another handle since
+    /// this one read it. [`ErrorKind::Schema`] where a
+    /// table has columns that it does not have on the other shard. [`ErrorKind::Unique`] and
+    /// [`ErrorKind::ForeignKey`] where the other shard refuses a row, or rows of a model that the cluster was not
+    /// opened with refer to one that moves; the databases'. Then nothing is moved, and the row is as it was.
+    pub fn relocate<T: Sharded<Key: DecidesShard> + Clone>(
+        &mut self,
+        row: &mut Stored<T>,
+        change: impl FnOnce(&mut T),
+    ) -> Result<Relocated> {
+        self.work.relocate(row, change)
     }
 
     /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete), or [`Sql`](crate::Sql) that writes; how
@@ -455,9 +490,9 @@ impl Session {
     /// # Errors
     /// Those of placing its keys and pins, and the databases'; then it has no effect on any shard.
     pub fn execute<W: Write>(&mut self, statement: W) -> Result<W::Output> {
-        self.within("execute", None, |session| {
+        in_verb_span(self, "execute", None, |session| {
             let mut returned = W::Returned::default();
-            let rows = session.write(statement.request(), &mut returned)?;
+            let rows = session.work.write(statement.request(), &mut returned)?;
             Ok(W::output(rows, returned))
         })
     }
@@ -475,67 +510,124 @@ impl Session {
     /// and the session can be used on. Where a row was at fault nothing waits any more; otherwise (busy, full,
     /// read-only) all waits on, and can be flushed again.
     pub fn flush(&mut self) -> Result<()> {
-        self.check_usable()?;
-        let waiting = self.pending.iter().enumerate().filter(|(_, pending)| !pending.is_empty());
-        let shards: ShardSet = waiting.map(|(shard, _)| shard).collect();
-        self.within("flush", None, |session| {
-            session.asks(None, &shards);
-            session.flush_shards(&shards)
-        })
+        self.work.flush()
+    }
+
+    /// Runs a part of the unit of work that is undone by itself where it fails: on every shard that it has touched, and
+    /// nothing else. What waits is written before it begins, and what it has added is written before it ends. Parts
+    /// may be nested. Only the whole unit is committed.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Error, ErrorKind, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// let mut session = cluster.session();
+    /// session.add_all((1..5).map(|id| Account { id, cents: 100 }))?;
+    /// let again = session.savepoint(|session| {
+    ///     session.add(Account { id: 7, cents: 1 })?;
+    ///     session.add(Account { id: 3, cents: 1 })?; // there is one already
+    ///     Ok::<(), Error>(())
+    /// });
+    /// assert_eq!(again.unwrap_err().kind(), ErrorKind::Unique);
+    /// session.commit()?;
+    /// assert_eq!(session.one(Account::select().all_shards().count())?, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The closure's; those of [`Session::flush`], before it and after it. [`ErrorKind::Aborted`] where a database has
+    /// ended its transaction by itself: then the whole unit of work is undone, and the session has to be rolled back.
+    pub fn savepoint<O, E: From<Error>>(
+        &mut self,
+        run: impl FnOnce(&mut Session) -> Result<O, E>,
+    ) -> Result<O, E> {
+        savepoint(self, run)
+    }
+
+    /// Says how the units of work of this session are committed where they wrote several databases;
+    /// [`Commit::Atomic`] unless said.
+    pub fn set_commit(&mut self, commit: Commit) {
+        self.work.tx.commit = commit;
+    }
+
+    /// Writes what waits and commits. The session can be used on; what it had read it has forgotten.
+    ///
+    /// What was written in one database is that database's own commit. What was written in several is committed on
+    /// all of them or on none, through a kill of the process or a power loss at any point: the decision is one record
+    /// in the control database, and what a database missed of a decided unit is written there by whoever writes to it
+    /// next, or when the cluster is opened. (With [`Synchronous::Normal`](crate::Synchronous::Normal), through a kill
+    /// but not through a power loss.) Until the commit the session keeps what it wrote in memory. There is no common
+    /// snapshot: another session may see the unit on one shard before it sees it on another.
+    ///
+    /// A unit comes to one of four ends:
+    /// - *committed*: `Ok`, with nothing [`pending`](Committed::pending);
+    /// - *committed, and some of it is written later*: `Ok`, with the shards whose commit failed after the decision;
+    /// - *aborted*: every error but these two; nothing of the unit is stored anywhere;
+    /// - *in doubt*: [`ErrorKind::InDoubt`].
+    ///
+    /// # Errors
+    /// Those of [`Session::flush`], after which the session can still be committed or rolled back; and
+    /// [`ErrorKind::Query`] where several databases were written, one of them by something that could not be done
+    /// again with the same result (SQL with `random()` or the current time, a lent connection), or where a savepoint is
+    /// open.
+    /// [`ErrorKind::ForeignKey`] where a constraint is broken that was deferred to now; [`ErrorKind::PartialCommit`]
+    /// with [`Commit::BestEffort`]; the databases'. After a commit has failed, everything that is not committed is
+    /// rolled back, and the session has to be told so with [`Session::rollback`] before it is used on: until then it
+    /// answers [`ErrorKind::Aborted`].
+    pub fn commit(&mut self) -> Result<Committed> {
+        if self.work.tx.depth > 0 {
+            let said = "a savepoint is open: only the whole unit of work is committed";
+            return Err(Error::new(ErrorKind::Query, said));
+        }
+        let committed = in_verb_span(self, "commit", None, |session| session.work.commit());
+        self.cluster().record_writer();
+        self.work.tx.in_the_way(committed)
+    }
+
+    /// LimitOffset every verb that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`). The time is
+    /// for the whole verb: waiting for a connection, connecting, preparing and executing. Without a timeout a statement
+    /// may run forever, and connecting to a server is bounded by the URL's `connect_timeout` (10 s by default).
+    ///
+    /// Writing is not bounded, nor is the flush of pending changes before a read: stopping it half-way would have to be
+    /// undone, and stopping a commit would leave its outcome unknown. Waiting for locks is bounded by
+    /// [`Builder::busy_timeout`](crate::Builder::busy_timeout).
+    ///
+    /// A statement that is stopped fails with [`TimedOut`](crate::ErrorKind::TimedOut) and the shard's name. The session
+    /// can be used on, unless the server does not answer the request to stop either: that is waited for up to a second,
+    /// then the connection is closed, and the session has to be rolled back.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.work.tx.timeout = timeout;
     }
 
     /// Undoes everything since the session began, or since its last commit, and forgets it.
     pub fn rollback(&mut self) {
-        self.pending.iter_mut().for_each(Pending::forget);
-        self.links.iter_mut().for_each(Link::rollback);
-        self.identities.clear();
-        self.handle_writes.clear();
-        self.locked_first.clear();
-        self.aborted = None;
-        self.depth = 0;
-        self.in_portions = false;
+        self.work.rollback();
     }
 
-    /// Whether it has a connection to any database.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.links.iter().any(|link| link.connection().is_some())
+    /// Sets the token that cancels what the session reads from now on. The one before cancels nothing any more.
+    pub(crate) fn set_cancellation(&mut self, token: Option<Arc<CancellationToken>>) {
+        self.work.tx.lift_deadlines();
+        self.work.tx.context.cancellation = token;
     }
 
     /// Gives up everything, whatever state it is in, and ends the unit of work because of an error.
     pub(crate) fn begin_anew(&mut self, error: &Error) {
-        let mut anew = Session::new(self.cluster.clone(), self.pinned);
-        (anew.commit, anew.timeout) = (self.commit, self.timeout);
-        (anew.age, anew.gives_up_early) = (self.age, self.gives_up_early);
-        anew.wanted = std::mem::take(&mut self.wanted);
-        anew.aborted = Some(error.to_string());
+        let tx = &mut self.work.tx;
+        let mut anew = Session::new(tx.cluster.clone(), tx.pinned);
+        let new = &mut anew.work.tx;
+        (new.commit, new.timeout) = (tx.commit, tx.timeout);
+        (new.age, new.gives_up_early) = (tx.age, tx.gives_up_early);
+        new.wanted = std::mem::take(&mut tx.wanted);
+        new.aborted = Some(error.to_string());
         *self = anew;
-    }
-
-    /// Ends the unit of work because of an error.
-    fn abort(&mut self, error: &Error) {
-        self.rollback();
-        self.aborted = Some(error.to_string());
-    }
-
-    /// After an error: where a database has ended its transaction by itself (a full disk, a failing one), what
-    /// was written in it is gone, and so the unit of work is over.
-    fn noticed<O>(&mut self, result: Result<O>) -> Result<O> {
-        if let Err(error) = &result
-            && self.links.iter().any(Link::has_lost_its_transaction)
-        {
-            self.abort(error);
-        }
-        self.in_the_way(result)
-    }
-
-    fn check_usable(&self) -> Result<()> {
-        match &self.aborted {
-            None => Ok(()),
-            Some(why) => {
-                let said = format!("the unit of work was ended by an error and has to be rolled back: {why}");
-                Err(Error::new(ErrorKind::Aborted, said))
-            }
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::Session;
-use super::ask::Reading;
 use crate::error::Result;
+use crate::executor::Reading;
 use crate::planner::Step;
 use crate::planner::sql;
 use crate::query::Select;
@@ -17,6 +17,7 @@ use crate::query::{Child, ChildOf, Sharded};
 use crate::row::Row;
 use crate::schema::IsRouted;
 use crate::schema::ShardSet;
+use crate::transaction::{bounded, in_verb_span};
 use crate::value::IdKey;
 use crate::value::{Field, Value};
 
@@ -134,8 +135,8 @@ impl Session {
         parents: Select<<D::Child as Child>::Parent, impl IsRouted>,
     ) -> Result<Vec<WithChildren<<D::Child as Child>::Parent, D>>> {
         let table = <D::Child as Child>::Parent::TABLE;
-        self.within("all_with", Some(table), |session| {
-            session.bounded(|session| {
+        in_verb_span(self, "all_with", Some(table), |session| {
+            bounded(session, |session| {
                 let parents = session.all(parents)?;
                 let children = D::read(session, &parents)?;
                 Ok(parents.into_iter().zip(children).collect())
@@ -147,8 +148,8 @@ impl Session {
     fn children_of_all<C: Child>(&mut self, parents: &[Stored<C::Parent>]) -> Result<Vec<Vec<Stored<C>>>> {
         let (table, parent_table) = (C::TABLE, C::Parent::TABLE);
         let shards: ShardSet = parents.iter().map(|parent| parent.shard().index()).collect();
-        self.flush_tables(&[table], &shards)?;
-        let model = self.cluster.layout().model(table)?;
+        self.work.flush_tables(&[table], &shards)?;
+        let model = self.work.tx.cluster.layout().model(table)?;
         let mut places: HashMap<(usize, IdKey), usize> = HashMap::with_capacity(parents.len());
         let mut ids: BTreeMap<usize, Vec<Value<'_>>> = BTreeMap::new();
         for (place, parent) in parents.iter().enumerate() {
@@ -161,11 +162,11 @@ impl Session {
         let mut steps = Vec::with_capacity(ids.len());
         for (shard, mut ids) in ids {
             ids.sort_by(Value::order);
-            let site = self.cluster.layout().site(model, shard, &sql::Whole)?;
+            let site = self.work.tx.cluster.layout().site(model, shard, &sql::Whole)?;
             steps.push(Step { shard, statement: sql::children(&site, C::PARENT_COLUMN, ids) });
         }
         let mut answer: Vec<Vec<Stored<C>>> = parents.iter().map(|_| Vec::new()).collect();
-        let read = self.ask(&steps, Reading::whole(table), |rows| {
+        let read = self.work.tx.ask(&steps, Reading::whole(table), |rows| {
             let row = Row { source: rows, shard: rows.shard, table, columns: None };
             let parent = row.read(C::PARENT_COLUMN, |value| Ok(IdKey::of(&value)))?;
             let children = places.get(&(rows.shard.index(), parent)).and_then(|&place| answer.get_mut(place));
@@ -175,7 +176,7 @@ impl Session {
             Ok(ControlFlow::Continue(()))
         });
         drop((places, steps));
-        self.noticed(read)?;
+        self.work.noticed(read)?;
         Ok(answer)
     }
 }

@@ -1,6 +1,28 @@
-//! The transactions of a session's databases.
+//! The transactions of a session's databases, and their common commit.
 
+mod begin;
+mod call;
 pub(crate) mod commit;
+mod control;
+pub(crate) mod facts;
+mod gate;
+pub(crate) mod ids;
+mod link;
+mod pinned;
+pub(crate) mod schemas;
+mod state;
+mod statements;
+mod transactions;
 mod write_locks;
+mod writers;
 
+pub(crate) use call::{bounded, in_verb_span};
+pub(crate) use control::{CLUSTER, Control};
+pub(crate) use gate::Gate;
+pub(crate) use link::{Link, Waits};
+pub use state::Cluster;
+pub(crate) use state::{ClusterState, Database};
+pub(crate) use statements::locate;
+pub(crate) use transactions::{HasTransactions, Transactions};
 pub(crate) use write_locks::{Age, WriteLock, WriteLocks};
+pub(crate) use writers::{Writers, Written};

@@ -23,10 +23,14 @@
 //!
 //! A unit is not isolated over several databases: another session may see one of them before and another after it.
 
+mod coordinator;
 mod decision;
 mod heal;
+mod participants;
 mod prepared;
+mod recovery;
 mod redo;
+mod search;
 mod unfinished;
 
 pub(crate) use decision::integer;
@@ -38,7 +42,9 @@ pub(crate) use prepared::{
     PreparedPart, collect, has_committed, is_committed, lingering, make_units, old_units, prepared,
     unfinished_units, write_unit,
 };
+pub(crate) use recovery::heal as heal_database;
 pub(crate) use redo::{Redo, encode_values};
+pub(crate) use search::Searches;
 pub(crate) use unfinished::{Decider, Unfinished};
 
 use crate::error::Error;

@@ -1,0 +1,196 @@
+//! Reference tables on all shards, compared row by row; and the shards that have come to a cluster without their rows.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::planner::sql::Param;
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
+use crate::session::Session;
+use crate::transaction::Cluster;
+use crate::transaction::commit::encode_values;
+use crate::value::Value;
+
+/// A row of a reference table that is not the same on every shard; found by [`Cluster::compare_references`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// The table, without a shard's prefix.
+    pub table: &'static str,
+    /// The row's id.
+    pub id: Value<'static>,
+    /// The shards that do not have the row.
+    pub missing: Vec<String>,
+    /// The shards on which it is another row than on the first that has it.
+    pub different: Vec<String>,
+}
+
+type Row = Vec<Value<'static>>;
+
+impl Cluster {
+    /// Looks whether every shard holds the same rows of the reference tables, and tells of those that are not the same:
+    /// of each table by its ids. Sessions write them on all shards or on none, so that what is found was done in another
+    /// way: by SQL on one shard, through a lent connection, by another program. [`Session::save`] puts a row on every
+    /// shard as it is to be, and [`Sql`](crate::Sql) removes one wherever it is.
+    ///
+    /// It may run beside readers and writers. The rows of one table are in memory at a time; where they differ they are
+    /// looked at again while nobody writes, with all shards locked for as long as that takes.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded, Sql};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # #[sharded(table = "currencies", reference)]
+    /// # struct Currency {
+    /// #     #[id]
+    /// #     code: String,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Currency>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// session.add(Currency { code: "EUR".into() })?;
+    /// session.execute(Sql::new("DELETE FROM {currencies}").on_shard("b"))?;
+    /// session.commit()?;
+    /// assert_eq!(cluster.compare_references()?[0].missing, ["b"]);
+    ///
+    /// session.save(Currency { code: "EUR".into() })?;
+    /// session.commit()?;
+    /// assert!(cluster.compare_references()?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) where a shard stays locked; the databases', each with the shard's name.
+    pub fn compare_references(&self) -> Result<Vec<Difference>> {
+        let (all, mut found) = (ShardSet::all(self.shards()), Vec::new());
+        for &model in self.layout().references() {
+            // There is no snapshot over all shards: a commit may be seen on some of them only.
+            let mut differences = self.session().differences(model)?;
+            if !differences.is_empty() {
+                differences = self.transaction(|session| {
+                    session.work.tx.lock(&all, &[model])?;
+                    session.differences(model)
+                })?;
+            }
+            found.append(&mut differences);
+        }
+        Ok(found)
+    }
+
+    /// Copies reference tables to shards that have none of their rows while others do: those that have come to the
+    /// cluster after the rows. It is done under the locks of all shards, so that nobody's unit of work is half done then.
+    pub(crate) fn fill_references(&self) -> Result<()> {
+        let all = ShardSet::all(self.shards());
+        for &model in self.layout().references() {
+            if !self.session().without_rows(model)?.is_empty() {
+                self.transaction(|session| {
+                    session.work.tx.lock(&all, &[model])?;
+                    let empty = session.without_rows(model)?;
+                    session.fill(model, &empty)
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    fn differences(&mut self, model: usize) -> Result<Vec<Difference>> {
+        let cluster = self.work.tx.cluster.clone();
+        let shards = cluster.shards();
+        let Some(table) = cluster.layout().tables().nth(model) else { return Ok(Vec::new()) };
+        // By the ids' texts, which tell values of one column apart: the row and the shards that have it, by the shards.
+        let mut rows: BTreeMap<String, Vec<(usize, Row)>> = BTreeMap::new();
+        for shard in shards {
+            self.each_row(model, table, shard.index(), |row| {
+                let id = row.get(table.id).map_or_else(String::new, Value::to_string);
+                rows.entry(id).or_default().push((shard.index(), row));
+                Ok(())
+            })?;
+        }
+        let names = |of: &dyn Fn(usize) -> bool| {
+            shards.iter().filter(|shard| of(shard.index())).map(|shard| shard.name().to_owned()).collect()
+        };
+        let compared = rows.into_values().filter_map(|copies| {
+            let (_, first) = copies.first()?;
+            let on = |shard: usize| copies.iter().find(|(at, _)| *at == shard).map(|(_, row)| row);
+            let missing: Vec<String> = names(&|shard| on(shard).is_none());
+            let different: Vec<String> = names(&|shard| on(shard).is_some_and(|row| row != first));
+            let id = first.get(table.id).cloned().unwrap_or(Value::Null);
+            let is_same = missing.is_empty() && different.is_empty();
+            (!is_same).then_some(Difference { table: table.name, id, missing, different })
+        });
+        Ok(compared.collect())
+    }
+
+    /// The shards that have no row of a table, where others have some.
+    fn without_rows(&mut self, model: usize) -> Result<ShardSet> {
+        let cluster = self.work.tx.cluster.clone();
+        let Some(table) = cluster.layout().tables().nth(model) else { return Ok(ShardSet::none()) };
+        let mut empty = ShardSet::none();
+        for shard in cluster.shards() {
+            self.work.tx.is_ready(shard.index(), Some(table))?;
+            let from = &cluster.layout().sql(model, shard.index())?.name;
+            let sql = format!("SELECT 1 FROM {from} LIMIT 1");
+            let has_rows = self.work.tx.on(shard.index(), table, &sql, |statement| {
+                let found = statement.query(&[])?.advance()?;
+                Ok((found, u64::from(found)))
+            })?;
+            if !has_rows {
+                empty.insert(shard.index());
+            }
+        }
+        Ok(if empty.len() < cluster.shards().len() { empty } else { ShardSet::none() })
+    }
+
+    /// Copies a table to these shards from the first of the others.
+    fn fill(&mut self, model: usize, empty: &ShardSet) -> Result<()> {
+        let cluster = self.work.tx.cluster.clone();
+        let layout = cluster.layout();
+        let is_full = |shard: &&Shard| !empty.contains(shard.index());
+        let source = cluster.shards().iter().find(is_full).filter(|_| !empty.is_empty());
+        let (Some(source), Some(table)) = (source, layout.tables().nth(model)) else { return Ok(()) };
+        let mut rows = Vec::new();
+        self.each_row(model, table, source.index(), |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        self.work.atomically(empty, |session| {
+            for &shard in empty.indexes() {
+                let insert = &layout.sql(model, shard)?.insert;
+                let mut runs = Vec::new();
+                session.tx.on(shard, table, insert, |statement| {
+                    for row in &rows {
+                        statement.insert(row)?;
+                        encode_values(row, &mut runs);
+                    }
+                    Ok(((), rows.len() as u64))
+                })?;
+                session.tx.record(shard, |redo| redo.runs(insert, |all| all.append(&mut runs)))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Visits the rows of a table on one shard, with the columns of the model.
+    fn each_row(
+        &mut self,
+        model: usize,
+        table: &'static Table,
+        shard: usize,
+        mut visit: impl FnMut(Row) -> Result<()>,
+    ) -> Result<()> {
+        let cluster = self.work.tx.cluster.clone();
+        self.work.tx.is_ready(shard, Some(table))?;
+        let select = &cluster.layout().sql(model, shard)?.select;
+        let none: [Param<'_>; 0] = [];
+        self.work.tx.on(shard, table, select, |statement| {
+            let (mut rows, mut read) = (statement.query(&none)?, 0);
+            while rows.advance()? {
+                let value = |column| table.value_of(column, rows.value(column)).map(Value::into_owned);
+                visit((0..table.columns.len()).map(value).collect::<Result<_, Error>>()?)?;
+                read += 1;
+            }
+            Ok(((), read))
+        })
+    }
+}

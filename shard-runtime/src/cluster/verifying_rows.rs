@@ -1,0 +1,260 @@
+//! Whether each row is on the shard where its key belongs: all shards of a table in the order of its ids, merged, and again
+//! under the locks where something is wrong.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+
+use crate::error::{Error, Result};
+use crate::planner::sql::{Param, Values};
+use crate::schema::ShardSet;
+use crate::schema::{IdKind, KeyColumns, Table};
+use crate::session::Session;
+use crate::transaction::Cluster;
+use crate::unit_of_work::{RowProblem, RowProblemKind, VerifyReport};
+use crate::value::{ColumnType, Value};
+
+/// How many rows are read at a time: of all shards together, and of one shard at least and at most.
+const ROWS: usize = 64_000;
+const ROWS_OF_A_SHARD: (usize, usize) = (64, 1_000);
+
+/// How many suspicious ids are looked at under one lock.
+const SUSPECTS: usize = 500;
+
+/// The values that decide a row's place.
+#[derive(Debug)]
+struct KeyRow {
+    id: Value<'static>,
+    shard: usize,
+    /// The values of its key; none for a child.
+    key: Vec<Value<'static>>,
+    /// Whether its parent is on the same shard.
+    has_parent: bool,
+}
+
+/// The rows of one shard that are read and not yet merged.
+#[derive(Default)]
+struct Ahead {
+    rows: VecDeque<KeyRow>,
+    last: Option<Value<'static>>,
+    is_at_end: bool,
+}
+
+/// The first row of a shard in the merge.
+struct Front {
+    id: Value<'static>,
+    shard: usize,
+}
+
+impl Ord for Front {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.id.order(&other.id).then(self.shard.cmp(&other.shard))
+    }
+}
+
+impl PartialOrd for Front {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Front {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Front {}
+
+impl Cluster {
+    /// Compares the place of each row of a table with its key or its parent.
+    pub(crate) fn verify_rows(&self, table: &'static Table, report: &mut VerifyReport) -> Result<()> {
+        let shards = self.shards().len();
+        let (least, most) = ROWS_OF_A_SHARD;
+        let portion = (ROWS / shards.max(1)).clamp(least, most);
+        let mut ahead: Vec<Ahead> = (0..shards).map(|_| Ahead::default()).collect();
+        let mut fronts = BinaryHeap::with_capacity(shards);
+        for (shard, ahead) in ahead.iter_mut().enumerate() {
+            self.read_ahead(table, shard, portion, ahead)?;
+            let id = ahead.rows.front().map(|row| row.id.clone());
+            fronts.extend(id.map(|id| Reverse(Front { id, shard })));
+        }
+        let (mut same, mut suspects): (Vec<KeyRow>, Vec<Value<'static>>) = Default::default();
+        while let Some(Reverse(Front { id, shard })) = fronts.pop() {
+            if same.first().is_some_and(|first| first.id.order(&id).is_ne()) {
+                self.suspect(table, &mut same, &mut suspects, report)?;
+            }
+            let Some(ahead) = ahead.get_mut(shard) else { continue };
+            same.extend(ahead.rows.pop_front());
+            if ahead.rows.is_empty() {
+                self.read_ahead(table, shard, portion, ahead)?;
+            }
+            let id = ahead.rows.front().map(|row| row.id.clone());
+            fronts.extend(id.map(|id| Reverse(Front { id, shard })));
+        }
+        self.suspect(table, &mut same, &mut suspects, report)?;
+        self.settle_suspects(table, &mut suspects, report)
+    }
+
+    fn read_ahead(
+        &self,
+        table: &'static Table,
+        shard: usize,
+        portion: usize,
+        ahead: &mut Ahead,
+    ) -> Result<()> {
+        if ahead.is_at_end {
+            return Ok(());
+        }
+        let which = if ahead.last.is_some() { Values::After(portion) } else { Values::First(portion) };
+        let rows = self.transaction(|session| {
+            let params: Vec<Param<'_>> =
+                ahead.last.iter().map(|last| Param::Value(last.borrowed())).collect();
+            session.key_rows(table, shard, which, &params)
+        })?;
+        ahead.is_at_end = rows.len() < portion;
+        ahead.last = rows.last().map(|row| row.id.clone());
+        ahead.rows = rows.into();
+        Ok(())
+    }
+
+    /// Keeps the id of rows that do not look right, and looks again at those that were kept when there are many.
+    fn suspect(
+        &self,
+        table: &'static Table,
+        same: &mut Vec<KeyRow>,
+        suspects: &mut Vec<Value<'static>>,
+        report: &mut VerifyReport,
+    ) -> Result<()> {
+        let rows = std::mem::take(same);
+        if !self.judge_rows(table, &rows).is_empty() {
+            suspects.extend(rows.into_iter().next().map(|row| row.id));
+        }
+        match suspects.len() < SUSPECTS {
+            true => Ok(()),
+            false => self.settle_suspects(table, suspects, report),
+        }
+    }
+
+    /// Looks again while no session writes: a row that is being moved may have been seen twice, or not with its parent.
+    fn settle_suspects(
+        &self,
+        table: &'static Table,
+        suspects: &mut Vec<Value<'static>>,
+        report: &mut VerifyReport,
+    ) -> Result<()> {
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let ids = std::mem::take(suspects);
+        let problems = self.transaction(|session| session.problems_of(table, &ids))?;
+        problems.into_iter().for_each(|problem| report.take_row(problem));
+        Ok(())
+    }
+
+    /// The problems of the rows that have one id.
+    fn judge_rows(&self, table: &'static Table, rows: &[KeyRow]) -> Vec<RowProblem> {
+        let name =
+            |shard: usize| self.shards().at(shard).map_or(String::new(), |shard| shard.name().to_owned());
+        let mut problems = Vec::new();
+        let mut right = Vec::new();
+        for row in rows {
+            let (kind, wanted) = match table.key {
+                KeyColumns::Parent(_) if row.has_parent => {
+                    right.push((row, None));
+                    continue;
+                }
+                KeyColumns::Parent(_) => (RowProblemKind::Orphan, None),
+                KeyColumns::Columns(_) => match table.placement.place(&row.key, self.shards()) {
+                    Ok(wanted) if wanted == row.shard => {
+                        right.push((row, Some(name(wanted))));
+                        continue;
+                    }
+                    Ok(wanted) => (RowProblemKind::Misplaced, Some(name(wanted))),
+                    Err(_) => (RowProblemKind::Unmapped, None),
+                },
+            };
+            let (id, shard) = (row.id.clone(), name(row.shard));
+            problems.push(RowProblem { table: table.name, id, kind, shard, wanted });
+        }
+        // Ids that a database counts are unique on its shard only.
+        if right.len() > 1 && table.id_kind != IdKind::Auto {
+            let kind = RowProblemKind::Duplicate;
+            problems.extend(right.into_iter().map(|(row, wanted)| RowProblem {
+                table: table.name,
+                id: row.id.clone(),
+                kind,
+                shard: name(row.shard),
+                wanted,
+            }));
+        }
+        problems
+    }
+}
+
+impl Session {
+    fn problems_of(&mut self, table: &'static Table, ids: &[Value<'static>]) -> Result<Vec<RowProblem>> {
+        let cluster = self.work.tx.cluster.clone();
+        let layout = cluster.layout();
+        let parent = table.parent.map(|parent| layout.model(parent.table)).transpose()?;
+        let models: Vec<usize> = parent.into_iter().chain([layout.model(table)?]).collect();
+        self.work.tx.lock(&ShardSet::all(cluster.shards()), &models)?;
+        let mut rows = Vec::new();
+        for shard in 0..cluster.shards().len() {
+            let params = [Param::List(ids.iter().map(Value::borrowed).collect())];
+            rows.extend(self.key_rows(table, shard, Values::Listed, &params)?);
+        }
+        rows.sort_by(|a, b| a.id.order(&b.id).then(a.shard.cmp(&b.shard)));
+        let same = rows.chunk_by(|a, b| a.id.order(&b.id).is_eq());
+        Ok(same.flat_map(|rows| cluster.judge_rows(table, rows)).collect())
+    }
+
+    /// Reads what the place of rows on a shard depends on, in the order of their ids.
+    fn key_rows(
+        &mut self,
+        table: &'static Table,
+        shard: usize,
+        which: Values,
+        params: &[Param<'_>],
+    ) -> Result<Vec<KeyRow>> {
+        let cluster = self.work.tx.cluster.clone();
+        let layout = cluster.layout();
+        let key: &[usize] = match table.key {
+            KeyColumns::Columns(columns) => columns,
+            KeyColumns::Parent(_) => &[],
+        };
+        let parent =
+            table.parent.map(|parent| layout.model(parent.table).and_then(|model| layout.sql(model, shard)));
+        let parent = parent.transpose()?.map(|sql| sql.name.as_str());
+        let sql = layout.sql(layout.model(table)?, shard)?.keys(table, key, parent, which);
+        self.work.tx.is_ready(shard, Some(table))?;
+        self.work.tx.on(shard, table, &sql, |statement| {
+            let mut rows = statement.query(params)?;
+            let mut found = Vec::new();
+            while rows.advance()? {
+                let value = |place: usize, column: usize| -> Result<Value<'static>> {
+                    let value = rows.value(place).map_err(|error| table.error_at(column, error))?;
+                    Ok(as_declared(value.into_owned(), table, column))
+                };
+                let id = value(0, table.id)?;
+                let key = key.iter().enumerate().map(|(place, &column)| value(place + 2, column));
+                let key = key.collect::<Result<Vec<_>>>()?;
+                let has_parent = rows.value(1).map_err(Error::from)? == Value::Integer(1);
+                found.push(KeyRow { id, shard, key, has_parent });
+            }
+            let read = found.len() as u64;
+            Ok((found, read))
+        })
+    }
+}
+
+/// A value as its column's type has it: SQLite returns a UUID as bytes.
+fn as_declared(value: Value<'static>, table: &Table, column: usize) -> Value<'static> {
+    let kind = table.columns.get(column).map(|column| column.kind);
+    match value {
+        Value::Bytes(bytes) if kind == Some(ColumnType::Uuid) => match <[u8; 16]>::try_from(&*bytes) {
+            Ok(uuid) => Value::Uuid(uuid),
+            Err(_) => Value::Bytes(bytes),
+        },
+        value => value,
+    }
+}

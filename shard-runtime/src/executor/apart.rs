@@ -1,0 +1,246 @@
+//! Partial answers within a time: each database is connected to, asked and read by a thread of its own, so that one that
+//! does not answer takes no time from the others.
+//!
+//! The threads do not wait for the reader. Their rows are in memory until they are read; the caller has asked for all of
+//! them.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use super::ask::{Progress, Reading};
+use super::fan_out::{Message, Remote, send_rows};
+use crate::driver::{Holder, Pooled, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Place;
+use crate::planner::Step;
+use crate::planner::sql::{Dialect, Namespace, Param};
+use crate::schema::Shard;
+use crate::schema::Table;
+use crate::tasks::{CancellationToken, Span};
+use crate::transaction::Cluster;
+use crate::transaction::Transactions;
+use crate::transaction::locate;
+
+/// How long a connection that only reads is waited for when the time is over: a server that answers gives a statement up
+/// within a few milliseconds.
+const GIVING_UP: Duration = Duration::from_millis(100);
+
+/// The databases of a read that are asked by threads of their own.
+pub(crate) struct Apart {
+    loans: Vec<Loan>,
+    /// Stops the threads that still read.
+    leaving: Arc<CancellationToken>,
+}
+
+struct Loan {
+    database: usize,
+    /// Whether the thread begins the transaction.
+    begins: bool,
+    /// The connection, if there is one.
+    home: Receiver<Option<Pooled>>,
+}
+
+/// The work of a thread on one database.
+struct Errand {
+    cluster: Cluster,
+    holder: Holder,
+    database: usize,
+    connection: Option<Pooled>,
+    begins: bool,
+    deadline: Instant,
+    /// Who may leave meanwhile: the reader, and the task that waits for the whole read.
+    leaving: Vec<Arc<CancellationToken>>,
+    table: Option<&'static Table>,
+    named: bool,
+    statements: Vec<Statement>,
+}
+
+struct Statement {
+    shard: Shard,
+    names: Namespace,
+    sql: String,
+    params: Vec<Param<'static>>,
+    span: Span,
+    sender: std::sync::mpsc::Sender<Message>,
+}
+
+impl Transactions {
+    /// Whether these statements are worth threads of their own: a partial answer is wanted within a time, of several
+    /// databases, and some of them are servers, which may not answer at all.
+    pub(crate) fn reads_apart(&self, steps: &[&Step<'_>]) -> Option<Instant> {
+        let deadline = self.context.deadline.filter(|_| self.context.missing.is_some())?;
+        let places: Vec<_> =
+            steps.iter().filter_map(|step| self.cluster.layout().place(step.shard).ok()).collect();
+        let has_servers = places.iter().any(|place| place.dialect == Dialect::Postgres);
+        let first = places.first()?.database;
+        (has_servers && places.iter().any(|place| place.database != first)).then_some(deadline)
+    }
+
+    /// Begins these statements, each database's on a thread of its own.
+    pub(crate) fn read_apart(
+        &mut self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        deadline: Instant,
+        progress: &mut [Progress],
+    ) -> Result<Apart> {
+        let leaving = Arc::<CancellationToken>::default();
+        let mut errands: Vec<Errand> = Vec::new();
+        for (step, progress) in steps.iter().zip(progress) {
+            let Some(shard) = self.cluster.shards().at(step.shard).cloned() else { continue };
+            self.refuse_elsewhere(step.shard, "the statement")?;
+            let Place { database, names, .. } = self.cluster.layout().place(step.shard)?;
+            let (database, names) = (*database, names.clone());
+            let watch = self.watch(step, &shard, reading.table);
+            let (sender, messages) = channel();
+            let statement = Statement {
+                shard,
+                names,
+                sql: step.statement.sql.clone(),
+                params: step.statement.params.iter().map(Param::to_owned).collect(),
+                span: watch.span(),
+                sender,
+            };
+            progress.watch = Some(watch);
+            progress.remote = Some(Remote::new(messages, Some(deadline)));
+            match errands.iter_mut().find(|errand| errand.database == database) {
+                Some(errand) => errand.statements.push(statement),
+                None => errands.push(Errand {
+                    cluster: self.cluster.clone(),
+                    holder: self.holder.clone(),
+                    database,
+                    connection: None,
+                    begins: true,
+                    deadline,
+                    leaving: self
+                        .context
+                        .cancellation
+                        .iter()
+                        .cloned()
+                        .chain([Arc::clone(&leaving)])
+                        .collect(),
+                    table: reading.table,
+                    named: reading.named,
+                    statements: vec![statement],
+                }),
+            }
+        }
+        let mut loans = Vec::with_capacity(errands.len());
+        for mut errand in errands {
+            let database = errand.database;
+            if let Some(link) = self.links.get_mut(database) {
+                errand.begins = !link.is_in_a_transaction();
+                errand.connection = link.lend();
+            }
+            let begins = errand.begins;
+            let (sender, home) = channel();
+            let run = move || {
+                // A session that has not waited for it leaves the connection to others.
+                if let Err(unwanted) = sender.send(errand.run())
+                    && let Some(connection) = unwanted.0
+                {
+                    let _ = connection.rollback();
+                    connection.give_back();
+                }
+            };
+            let thread = std::thread::Builder::new().name("sharded-partial".to_owned());
+            thread.spawn(run).map_err(|error| {
+                Error::new(ErrorKind::Io, format!("starting a thread to read a shard failed: {error}"))
+                    .with_source(error)
+            })?;
+            loans.push(Loan { database, begins, home });
+        }
+        Ok(Apart { loans, leaving })
+    }
+
+    /// Takes the connections back, after the rows were read or given up. The connection of a database that does not answer
+    /// is left to its thread, which closes it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] if the session has read or written in the transaction of such a database before, which is
+    /// lost then.
+    pub(crate) fn bring_home(&mut self, apart: Apart) -> Result<()> {
+        let Apart { loans, leaving } = apart;
+        leaving.cancel();
+        let mut lost = Ok(());
+        for Loan { database, begins, home } in loans {
+            let Some(link) = self.links.get_mut(database) else { continue };
+            let come = match link.may_write() {
+                // Stopping a statement is bounded, and the transaction is worth it.
+                true => home.recv().ok(),
+                false => home.recv_timeout(GIVING_UP).ok(),
+            };
+            match come.flatten() {
+                Some(connection) => {
+                    connection.set_deadline(None);
+                    link.read_on(connection);
+                }
+                None if begins => {}
+                None => {
+                    let said =
+                        "the server did not answer in time, and the session's transaction there is lost";
+                    lost = Err(self.named(database, Error::new(ErrorKind::TimedOut, said)));
+                }
+            }
+        }
+        lost
+    }
+}
+
+impl Errand {
+    /// Reads all rows of its statements; the connection, if there is one.
+    fn run(self) -> Option<Pooled> {
+        let Errand {
+            cluster,
+            holder,
+            database,
+            connection,
+            begins,
+            deadline,
+            leaving,
+            table,
+            named,
+            statements,
+        } = self;
+        let ready = match connection {
+            None if !begins => Err(Error::new(ErrorKind::ConnectionLost, "the session's connection is gone")),
+            None => cluster.connect(&holder, database, None, Some(deadline)),
+            Some(connection) => Ok(connection),
+        };
+        let ready = ready.and_then(|connection| {
+            if begins {
+                connection.begin(Transaction::Read)?;
+            }
+            Ok(connection)
+        });
+        let connection = match ready {
+            Ok(connection) => connection,
+            Err(error) => {
+                for Statement { shard, sender, .. } in statements {
+                    let same = Error::new(error.kind(), error.to_string());
+                    let _ = sender.send(Message::End(Err(locate(same, &shard, table))));
+                }
+                return None;
+            }
+        };
+        connection.set_deadline(Some(deadline));
+        let is_wanted = leaving.iter().all(|leaving| leaving.begin(&*connection));
+        for Statement { shard, names, sql, params, span, sender } in statements {
+            let mut busy = Duration::ZERO;
+            if let Some(expected) = cluster.expected(shard.index()) {
+                connection.expect(expected);
+            }
+            let send = |message| sender.send(message).is_ok();
+            let mut run = || {
+                let end = match is_wanted {
+                    true => send_rows(&*connection, &names, &sql, &params, named, send, &mut busy),
+                    false => Err(Error::new(ErrorKind::TimedOut, "the query was cancelled")),
+                };
+                let _ = sender.send(Message::End(end.map_err(|error| locate(error, &shard, table))));
+            };
+            span.enclose(&mut run);
+        }
+        Some(connection)
+    }
+}

@@ -1,0 +1,560 @@
+//! How the statements of one read run on their shards: one after the other or at once, on workers or here, and their
+//! answers become one.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::fan_out::Remote;
+use crate::collation::Collation;
+use crate::driver::{Cursor, Prepared, Preparing};
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::executor::merge;
+use crate::planner::LimitOffset;
+use crate::planner::sql::Param;
+use crate::planner::{MergeBy, Step};
+use crate::row::{RowSource, Stream};
+use crate::schema::Shard;
+use crate::schema::Table;
+use crate::tasks::Watch;
+use crate::tasks::unwind::caught;
+use crate::transaction::{Transactions, bounded, locate};
+use crate::value::Value;
+
+/// What is made of the shards' answers.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'p> {
+    /// What errors name; none for SQL as it is written.
+    pub(crate) table: Option<&'static Table>,
+    /// How the answers are merged; where this is empty, one follows the other.
+    pub(crate) order: &'p [MergeBy],
+    pub(crate) distinct: bool,
+    pub(crate) bounds: LimitOffset,
+    /// Whether the names of the answers' columns are wanted.
+    pub(crate) named: bool,
+    /// Whether workers are known to be worth waking.
+    pub(crate) is_slow: bool,
+    /// Whether one shard is asked after the other, in the cluster's order, because the statements lock rows.
+    pub(crate) in_turn: bool,
+}
+
+impl Reading<'_> {
+    /// The whole answers, one after the other.
+    pub(crate) fn whole(table: &'static Table) -> Self {
+        let (order, bounds) = (&[], LimitOffset::default());
+        Reading {
+            table: Some(table),
+            order,
+            distinct: false,
+            bounds,
+            named: false,
+            is_slow: false,
+            in_turn: false,
+        }
+    }
+
+    /// Whether the first shards may have rows enough.
+    pub(crate) fn may_end_early(&self) -> bool {
+        self.order.is_empty() && self.bounds.has_end()
+    }
+}
+
+/// The rows of one shard's statement, counted.
+pub(crate) struct Rows<'s> {
+    pub(crate) cursor: Box<dyn Cursor + 's>,
+    pub(crate) tx: &'s Transactions,
+    pub(crate) shard: &'s Shard,
+    pub(crate) table: Option<&'static Table>,
+    pub(crate) read: u64,
+    /// Why the answer ended too early, where a partial one is wanted.
+    failed: Option<ErrorKind>,
+    /// The current row's values that other shards spell otherwise, with their places.
+    respelled: Vec<(usize, Value<'static>)>,
+}
+
+impl Stream for Rows<'_> {
+    fn advance(&mut self) -> Result<bool> {
+        self.respelled.clear();
+        match self.cursor.advance() {
+            Ok(found) => {
+                self.read += u64::from(found);
+                Ok(found)
+            }
+            // What a shard fails to give is the end of what it gives, where a partial answer is wanted.
+            Err(error) => {
+                let error = locate(error, self.shard, self.table);
+                self.failed = Some(error.kind());
+                self.tx.context.tolerated(error).map(|()| false)
+            }
+        }
+    }
+}
+
+impl<'s> Rows<'s> {
+    pub(crate) fn new(
+        tx: &'s Transactions,
+        shard: &'s Shard,
+        table: Option<&'static Table>,
+        cursor: Box<dyn Cursor + 's>,
+    ) -> Self {
+        Rows { cursor, tx, shard, table, read: 0, failed: None, respelled: Vec::new() }
+    }
+
+    /// The current row's values in the columns that the answer is ordered by.
+    fn read_key(&self, order: &[MergeBy], key: &mut Vec<Value<'static>>) -> Result<()> {
+        key.clear();
+        for MergeBy { place, by, function, .. } in order {
+            let value = self.cursor.value(*place);
+            let value = match (self.table, function) {
+                (Some(table), None) => table.value_of(by.column, value),
+                (Some(table), Some(_)) => value.map_err(|error| table.error_at(by.column, error)),
+                (None, _) => value.map_err(Error::from),
+            };
+            key.push(value.map_err(|error| error.on_shard(self.shard.name()))?.into_owned());
+        }
+        Ok(())
+    }
+
+    /// Takes up another shard's row that is equal to the current one: of two spellings the least is answered,
+    /// whichever shard has it.
+    fn unite(&mut self, order: &[MergeBy], other: &[Value<'static>]) {
+        let declared = order.iter().zip(other).filter(|(by, _)| by.collation != Collation::Binary);
+        for (MergeBy { place, .. }, other) in declared {
+            if self.value(*place).is_ok_and(|own| other.order(&own).is_lt()) {
+                self.respelled.retain(|(respelled, _)| respelled != place);
+                self.respelled.push((*place, other.clone()));
+            }
+        }
+    }
+}
+
+impl RowSource for Rows<'_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, crate::error::ValueError> {
+        match self.respelled.iter().find(|(place, _)| *place == index) {
+            Some((_, value)) => Ok(value.borrowed()),
+            None => self.cursor.value(index),
+        }
+    }
+
+    fn column_names(&self) -> Vec<String> {
+        self.cursor.columns()
+    }
+}
+
+/// A shard, and a statement that its connection has begun to prepare; none where it is prepared later.
+type BegunOn<'s> = (&'s Shard, Option<Preparing<'s>>);
+
+/// How a statement comes to its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    /// No other statement of the read is on it.
+    Alone,
+    /// It is the first of several.
+    First,
+    /// It is not the first of several.
+    Later,
+}
+
+/// The rows of a statement that begins when its first row is asked for.
+struct Later<'a, 's> {
+    begun: Option<Box<dyn Cursor + 'a>>,
+    waits: Option<(&'a mut Box<dyn Prepared + 's>, &'a [Param<'a>])>,
+}
+
+impl Stream for Later<'_, '_> {
+    fn advance(&mut self) -> Result<bool> {
+        if let Some((statement, params)) = self.waits.take() {
+            self.begun = Some(statement.query(params)?);
+        }
+        self.begun.as_mut().map_or(Ok(false), |cursor| cursor.advance())
+    }
+}
+
+impl RowSource for Later<'_, '_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        match &self.begun {
+            Some(cursor) => cursor.value(index),
+            None => Err(ValueError::new("the statement has not begun")),
+        }
+    }
+}
+
+impl Cursor for Later<'_, '_> {
+    fn width(&self) -> usize {
+        self.begun.as_ref().map_or(0, |cursor| cursor.width())
+    }
+
+    fn columns(&self) -> Vec<String> {
+        self.begun.as_ref().map_or_else(Vec::new, |cursor| cursor.columns())
+    }
+}
+
+/// Visits the rows of one stream after the other.
+fn follow_all(
+    streams: &mut [Rows<'_>],
+    mut bounds: LimitOffset,
+    visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    for rows in streams {
+        if merge::follow(rows, &mut bounds, &mut *visit)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The order of two rows by the columns that a query is ordered by.
+fn compare(order: &[MergeBy], a: &[Value<'_>], b: &[Value<'_>]) -> Ordering {
+    let ordering = |(MergeBy { by, collation, .. }, (a, b)): (&MergeBy, (&_, &_))| by.order(*collation, a, b);
+    let mut orderings = order.iter().zip(a.iter().zip(b)).map(ordering);
+    orderings.find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+/// One of several statements, where it is under way.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// None before it is begun, and after it was told of.
+    pub(crate) watch: Option<Watch>,
+    /// Its rows, where a worker runs it.
+    pub(crate) remote: Option<Remote>,
+    rows: u64,
+    failed: Option<ErrorKind>,
+    /// Whether its shard is ready.
+    is_ready: bool,
+    /// Whether it was the only one under way, here.
+    is_here: bool,
+    /// How long it took until its shard was ready: to connect, perhaps.
+    waited: Duration,
+    /// Whether it was told of.
+    ended: bool,
+}
+
+impl Progress {
+    fn read(&mut self, rows: &Rows<'_>) {
+        (self.rows, self.failed) = (rows.read, rows.failed);
+    }
+
+    /// Tells of the statement, unless that was done.
+    fn end(&mut self, tx: &Transactions, step: &Step<'_>, error: Option<&Error>) {
+        let shards = tx.cluster.shards();
+        if let (Some(watch), Some(shard)) = (self.watch.take(), shards.at(step.shard)) {
+            let own = error.filter(|error| error.shard() == Some(shard.name())).map(Error::kind);
+            watch.ended(tx.cluster.observer(), shard, &step.statement.sql, self.rows, self.failed.or(own));
+            self.ended = true;
+        }
+    }
+}
+
+impl Transactions {
+    /// Runs the statements and visits the rows of what their answers become. The shards are asked at once where that is
+    /// worth it: on workers, or from here, where the answers are merged or where servers work while this thread asks the
+    /// next one. Otherwise a shard is asked when the one before has no more rows; which is always so where the first
+    /// shards may have rows enough, as long as that is not known to be slow.
+    pub(crate) fn ask(
+        &mut self,
+        steps: &[Step<'_>],
+        reading: Reading<'_>,
+        visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        self.ask_some(steps.iter().collect(), reading, visit)
+    }
+
+    /// The same for some of a plan's statements.
+    pub(crate) fn ask_some(
+        &mut self,
+        steps: Vec<&Step<'_>>,
+        reading: Reading<'_>,
+        mut visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        bounded(self, |session| {
+            let asked = session.ask_bounded(steps, reading, &mut visit);
+            session.lift_deadlines();
+            asked
+        })
+    }
+
+    fn ask_bounded(
+        &mut self,
+        mut steps: Vec<&Step<'_>>,
+        reading: Reading<'_>,
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        if let Some(deadline) = self.reads_apart(&steps) {
+            return self.ask_apart(&steps, reading, deadline, visit);
+        }
+        while let Some(first) = steps.first() {
+            if self.is_ready(first.shard, reading.table)? {
+                break;
+            }
+            steps.remove(0);
+        }
+        let Some(first) = steps.first() else { return Ok(()) };
+        let several = steps.len() > 1;
+        let at_once = several && !reading.in_turn;
+        let wakes = at_once && (reading.is_slow || self.is_worth_waking(first, reading));
+        // Without an order, one answer follows the other.
+        let merges = !reading.order.is_empty() || (at_once && !wakes && self.answer_later(&steps, reading));
+        let at_once = wakes || merges;
+        if at_once {
+            let mut ready = Vec::with_capacity(steps.len());
+            for (place, step) in steps.into_iter().enumerate() {
+                if place == 0 || self.is_ready(step.shard, reading.table)? {
+                    ready.push(step);
+                }
+            }
+            steps = ready;
+        }
+        let not_begun = |place| Progress { is_ready: at_once || place == 0, ..Progress::default() };
+        let mut progress: Vec<Progress> = (0..steps.len()).map(not_begun).collect();
+        let fan = if wakes { self.fan_out(&steps, reading, &mut progress) } else { None };
+        let began = several.then(Instant::now);
+        let (visited, panic) = caught(|| match merges && steps.len() > 1 {
+            true => self.merged(&steps, reading, &mut progress, visit),
+            false => self.in_turn(&steps, reading, &mut progress, visit),
+        });
+        let waited = progress.iter().map(|progress| progress.waited).sum();
+        let here = began.map(|began| began.elapsed().saturating_sub(waited));
+        // Those whose rows nobody reads any more stop by themselves.
+        progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
+        let (visited, there) = match fan {
+            Some(fan) => {
+                let (visited, failed) = fan.outcome(visited);
+                if failed {
+                    // What was stopped because of another statement has not failed itself.
+                    progress.iter_mut().for_each(|progress| progress.failed = None);
+                }
+                (visited, Some(self.take_back(fan)))
+            }
+            None => (visited, None),
+        };
+        panic.go_on();
+        for (progress, step) in progress.iter_mut().zip(&steps) {
+            progress.end(self, step, visited.as_ref().err());
+        }
+        if let (Ok(()), Some(here), Some(first)) = (&visited, here, steps.first()) {
+            let asked = progress.iter().filter(|progress| progress.ended).count();
+            let share = here / u32::try_from(asked.max(1)).unwrap_or(u32::MAX);
+            self.remember_time(first, there.unwrap_or(share), there.is_some());
+        }
+        visited
+    }
+
+    /// Reads the shards of a partial answer, each database on a thread of its own.
+    fn ask_apart(
+        &mut self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        deadline: Instant,
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let ready = || Progress { is_ready: true, ..Progress::default() };
+        let mut progress: Vec<Progress> = steps.iter().map(|_| ready()).collect();
+        let apart = self.read_apart(steps, reading, deadline, &mut progress)?;
+        let visited = match reading.order.is_empty() {
+            true => self.in_turn(steps, reading, &mut progress, visit),
+            false => self.merged(steps, reading, &mut progress, visit),
+        };
+        progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
+        let home = self.bring_home(apart);
+        for (progress, step) in progress.iter_mut().zip(steps) {
+            progress.end(self, step, visited.as_ref().err());
+        }
+        if let Err(lost) = home {
+            // The rows are right; the next statement there would not be of the same transaction.
+            self.abort(&lost);
+        }
+        visited
+    }
+
+    /// Whether all of these shards are needed, and some work while this thread asks others.
+    fn answer_later(&self, steps: &[&Step<'_>], reading: Reading<'_>) -> bool {
+        let answers_later = |step: &&Step<'_>| {
+            self.cluster.layout().place(step.shard).is_ok_and(|place| place.dialect.answers_later())
+        };
+        !reading.may_end_early() && steps.iter().any(answers_later)
+    }
+
+    /// Visits the rows of one statement after the other.
+    fn in_turn(
+        &mut self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        progress: &mut [Progress],
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut bounds = reading.bounds;
+        for (step, progress) in steps.iter().zip(progress) {
+            let more = match progress.remote.take() {
+                Some(remote) => {
+                    let Some(shard) = self.cluster.shards().at(step.shard) else { continue };
+                    let mut rows = Rows::new(self, shard, reading.table, Box::new(remote));
+                    let more = merge::follow(&mut rows, &mut bounds, &mut *visit);
+                    progress.read(&rows);
+                    more
+                }
+                None => {
+                    let began = Instant::now();
+                    if !progress.is_ready && !self.is_ready(step.shard, reading.table)? {
+                        continue;
+                    }
+                    progress.waited = began.elapsed();
+                    self.follow_here(step, reading.table, &mut bounds, progress, visit)
+                }
+            };
+            if progress.is_here {
+                progress.end(self, step, more.as_ref().err());
+            }
+            if more?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the rows of a statement that runs here.
+    fn follow_here(
+        &self,
+        step: &Step<'_>,
+        table: Option<&'static Table>,
+        bounds: &mut LimitOffset,
+        progress: &mut Progress,
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let go_on = |()| ControlFlow::Continue(());
+        let (shard, mut statement) = match self.prepare(step.shard, &step.statement.sql, table) {
+            Ok(prepared) => prepared,
+            Err(error) => return self.context.tolerated(error).map(go_on),
+        };
+        progress.watch = Some(self.watch(step, shard, table));
+        progress.is_here = true;
+        match statement.query(&step.statement.params) {
+            Ok(cursor) => {
+                let mut rows = Rows::new(self, shard, table, cursor);
+                let more = merge::follow(&mut rows, bounds, visit);
+                progress.read(&rows);
+                more
+            }
+            Err(error) => {
+                progress.failed = Some(error.kind());
+                self.context.tolerated(locate(error, shard, table)).map(go_on)
+            }
+        }
+    }
+
+    /// Visits the rows of all statements, of which some run on workers, in their order.
+    fn merged(
+        &self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        progress: &mut [Progress],
+        visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut prepared = self.prepare_all(steps, reading, progress)?;
+        let shared = self.on_shared_connections(steps, progress);
+        let in_order = !reading.order.is_empty();
+        let mut places = Vec::with_capacity(steps.len());
+        let mut streams = Vec::with_capacity(steps.len());
+        for (place, (step, statement)) in steps.iter().zip(&mut prepared).enumerate() {
+            let (Some(shard), Some(progress)) =
+                (self.cluster.shards().at(step.shard), progress.get_mut(place))
+            else {
+                continue;
+            };
+            let cursor: Box<dyn Cursor + '_> = match (progress.remote.take(), statement) {
+                (Some(remote), _) => Box::new(remote),
+                (None, Some(statement)) => {
+                    progress.watch = Some(self.watch(step, shard, reading.table));
+                    let params = &step.statement.params;
+                    let cursor = match shared.get(place).copied().unwrap_or(Sharing::Alone) {
+                        Sharing::Alone => statement.query(params),
+                        Sharing::First | Sharing::Later if in_order => statement.query_beside_others(params),
+                        Sharing::First => statement.query(params),
+                        Sharing::Later => {
+                            Ok(Box::new(Later { begun: None, waits: Some((statement, params)) }) as _)
+                        }
+                    };
+                    match cursor {
+                        Ok(cursor) => cursor,
+                        Err(error) => {
+                            progress.failed = Some(error.kind());
+                            self.context.tolerated(locate(error, shard, reading.table))?;
+                            continue;
+                        }
+                    }
+                }
+                (None, None) => continue,
+            };
+            places.push(place);
+            streams.push(Rows::new(self, shard, reading.table, cursor));
+        }
+        let read_key = |rows: &Rows<'_>, key: &mut Vec<_>| rows.read_key(reading.order, key);
+        let by_order = |a: &Vec<_>, b: &Vec<_>| compare(reading.order, a, b);
+        let unite = |rows: &mut Rows<'_>, other: &Vec<_>| rows.unite(reading.order, other);
+        let distinct: Option<merge::Unite<'_, Rows<'_>, Vec<_>>> = reading.distinct.then_some(&unite);
+        let each = |_: usize, rows: &Rows<'_>| visit(rows);
+        let result = match in_order {
+            true => merge::merge(&mut streams, read_key, by_order, distinct, reading.bounds, each),
+            // A statement that waits for its connection begins when those before it have ended.
+            false => follow_all(&mut streams, reading.bounds, visit),
+        };
+        for (place, rows) in places.into_iter().zip(&streams) {
+            if let Some(progress) = progress.get_mut(place) {
+                progress.read(rows);
+            }
+        }
+        result
+    }
+
+    /// Returns how each statement that runs here comes to its connection.
+    fn on_shared_connections(&self, steps: &[&Step<'_>], progress: &[Progress]) -> Vec<Sharing> {
+        let database =
+            |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
+        let runs_here = |(_, progress): &(&&Step<'_>, &Progress)| progress.remote.is_none();
+        let mut count: HashMap<usize, usize> = HashMap::new();
+        for (step, _) in steps.iter().zip(progress).filter(runs_here) {
+            if let Some(database) = database(step) {
+                *count.entry(database).or_default() += 1;
+            }
+        }
+        let mut seen: HashSet<usize> = HashSet::new();
+        let sharing = |step: &&Step<'_>| match database(step) {
+            Some(database) if count.get(&database).is_some_and(|count| *count > 1) => {
+                if seen.insert(database) { Sharing::First } else { Sharing::Later }
+            }
+            _ => Sharing::Alone,
+        };
+        steps.iter().map(sharing).collect()
+    }
+
+    /// The statements that run here, none where a partial answer does without one. All databases are asked to prepare
+    /// theirs before one is waited for; further statements of one database are prepared one after the other.
+    fn prepare_all<'s>(
+        &'s self,
+        steps: &[&Step<'_>],
+        reading: Reading<'_>,
+        progress: &[Progress],
+    ) -> Result<Vec<Option<Box<dyn Prepared + 's>>>> {
+        let sharing = self.on_shared_connections(steps, progress);
+        let begin = |((step, progress), sharing): ((&&Step<'_>, &Progress), Sharing)| match progress.remote {
+            Some(_) => None,
+            None => Some(self.ready(step.shard).and_then(|(shard, connection)| {
+                let names = &self.cluster.layout().place(step.shard)?.names;
+                let sql = &step.statement.sql;
+                Ok((shard, (sharing != Sharing::Later).then(|| connection.begin_to_prepare(names, sql))))
+            })),
+        };
+        let begun: Vec<_> = steps.iter().zip(progress).zip(sharing).map(begin).collect();
+        let finish = |(step, begun): (&&Step<'_>, Option<Result<BegunOn<'s>>>)| {
+            let Some(begun) = begun else { return Ok(None) };
+            let prepared = begun.and_then(|(shard, begun)| match begun {
+                Some(begun) => begun.finish().map_err(|error| locate(error, shard, reading.table)),
+                None => self
+                    .prepare(step.shard, &step.statement.sql, reading.table)
+                    .map(|(_, statement)| statement),
+            });
+            prepared.map(Some).or_else(|error| self.context.tolerated(error).map(|()| None))
+        };
+        steps.iter().zip(begun).map(finish).collect()
+    }
+}

@@ -1,0 +1,46 @@
+//! The state of one call of a session: its deadline, what is missing of a partial answer, its cancellation, its span.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{CancellationToken, Span};
+use crate::error::{Error, Result};
+use crate::schema::{ShardSet, Shards, Table};
+
+/// The state of one call.
+#[derive(Default)]
+pub(crate) struct ExecutionContext {
+    /// The end of what the call reads.
+    pub(crate) deadline: Option<Instant>,
+    /// The errors of the shards that a partial answer does without, if the call wants one.
+    pub(crate) missing: Option<RefCell<Vec<Error>>>,
+    /// Cancels what the call reads.
+    pub(crate) cancellation: Option<Arc<CancellationToken>>,
+    /// The span of the verb.
+    pub(crate) span: Option<Span>,
+}
+
+impl ExecutionContext {
+    /// Notes that a shard is missing, if the call wants a partial answer and the error is the shard's; otherwise returns
+    /// the error.
+    pub(crate) fn tolerated(&self, error: Error) -> Result<()> {
+        match &self.missing {
+            Some(missing) if error.is_about_a_shard() => {
+                missing.borrow_mut().push(error);
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Records on the verb's span which shards it reads or writes.
+    pub(crate) fn record_shards(&self, table: Option<&Table>, shards: &ShardSet, all: &Shards) {
+        #[cfg(feature = "tracing")]
+        if let Some(span) = &self.span {
+            span.record_shards(table, &shards.names(all));
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = (table, shards, all);
+    }
+}

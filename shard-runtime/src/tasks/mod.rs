@@ -1,0 +1,15 @@
+//! Threads, cancellation, observation, and the state of one call.
+
+mod cancellation;
+mod context;
+mod observation;
+mod session_threads;
+pub(crate) mod unwind;
+mod workers;
+
+pub(crate) use cancellation::CancellationToken;
+pub(crate) use context::ExecutionContext;
+pub use observation::StatementEvent;
+pub(crate) use observation::{Observer, Span, Watch};
+pub(crate) use session_threads::{Job, Threads, Ticket};
+pub(crate) use workers::Workers;

@@ -1,0 +1,212 @@
+//! What a session tells about what it does: a span for each verb, and inside it one for each shard's statement.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::Shard;
+use crate::schema::Table;
+
+/// A statement that a shard was asked. The values are not in it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct StatementEvent<'e> {
+    /// The shard.
+    pub shard: &'e Shard,
+    /// The SQL as it was sent.
+    pub sql: &'e str,
+    /// The rows that were read, inserted, changed or removed; where the statement failed, those that were read before.
+    pub rows: u64,
+    /// From before it was prepared until after its last row was read.
+    pub duration: Duration,
+    /// Whether it succeeded. One whose further rows nobody wanted, or that was stopped because another shard's has
+    /// failed, has not failed.
+    pub succeeded: bool,
+}
+
+/// What is called after every statement.
+#[derive(Clone)]
+pub(crate) struct Observer(Arc<dyn Fn(&StatementEvent<'_>) + Send + Sync>);
+
+impl Observer {
+    pub(crate) fn new(observe: impl Fn(&StatementEvent<'_>) + Send + Sync + 'static) -> Self {
+        Observer(Arc::new(observe))
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
+/// A span of `tracing`, and nothing without that feature.
+#[derive(Clone)]
+pub(crate) struct Span(#[cfg(feature = "tracing")] tracing::Span);
+
+impl Span {
+    /// The span that the caller is in.
+    pub(crate) fn current() -> Self {
+        Span(
+            #[cfg(feature = "tracing")]
+            tracing::Span::current(),
+        )
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn of_verb(verb: &'static str, table: Option<&Table>) -> Self {
+        use tracing::field::Empty;
+        let span = tracing::debug_span!(
+            target: "shard_runtime::query",
+            "query",
+            db.operation.name = verb,
+            db.collection.name = Empty,
+            shards = Empty,
+            "error.type" = Empty,
+        );
+        if let Some(table) = table {
+            span.record("db.collection.name", table.name);
+        }
+        Span(span)
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    pub(crate) fn of_verb(_: &'static str, _: Option<&Table>) -> Self {
+        Span()
+    }
+
+    /// A statement's span is inside the span that is entered where it is asked for.
+    #[cfg(feature = "tracing")]
+    fn of_statement(system: &'static str, shard: &Shard, table: Option<&str>, sql: &str) -> Self {
+        use tracing::field::Empty;
+        let span = tracing::debug_span!(
+            target: "shard_runtime::statement",
+            "statement",
+            shard = shard.name(),
+            db.system.name = system,
+            db.collection.name = Empty,
+            db.query.text = sql,
+            rows = Empty,
+            duration_us = Empty,
+            "error.type" = Empty,
+        );
+        if let Some(table) = table {
+            span.record("db.collection.name", table);
+        }
+        Span(span)
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    fn of_statement(_: &'static str, _: &Shard, _: Option<&str>, _: &str) -> Self {
+        Span()
+    }
+
+    /// Whether nobody listens.
+    pub(crate) fn is_silent(&self) -> bool {
+        #[cfg(feature = "tracing")]
+        return self.0.is_disabled();
+        #[cfg(not(feature = "tracing"))]
+        return true;
+    }
+
+    /// Records the table and the shards of a verb.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn record_shards(&self, table: Option<&Table>, shards: &[&str]) {
+        if let Some(table) = table {
+            self.0.record("db.collection.name", table.name);
+        }
+        self.0.record("shards", shards.join(","));
+    }
+
+    /// Does something inside of it, on whatever thread.
+    pub(crate) fn enclose<O>(&self, run: impl FnOnce() -> O) -> O {
+        #[cfg(feature = "tracing")]
+        return self.0.in_scope(run);
+        #[cfg(not(feature = "tracing"))]
+        return run();
+    }
+
+    /// The kind of an error: its text may hold values.
+    pub(crate) fn failed(&self, error: Option<ErrorKind>) {
+        #[cfg(feature = "tracing")]
+        if let Some(kind) = error {
+            self.0.record("error.type", tracing::field::debug(kind));
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = error;
+    }
+
+    fn ended(&self, event: &StatementEvent<'_>) {
+        #[cfg(feature = "tracing")]
+        {
+            self.0.record("rows", event.rows);
+            let micros = u64::try_from(event.duration.as_micros()).unwrap_or(u64::MAX);
+            self.0.record("duration_us", micros);
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = event;
+    }
+}
+
+/// A statement that is under way: counted when it begins, told of when it ends.
+pub(crate) struct Watch {
+    began: Option<Instant>,
+    /// How long it took, where it has ended before it is told of.
+    took: Option<Duration>,
+    span: Span,
+}
+
+impl Watch {
+    pub(crate) fn begin(
+        observer: Option<&Observer>,
+        system: &'static str,
+        shard: &Shard,
+        table: Option<&str>,
+        sql: &str,
+    ) -> Self {
+        shard.count_statement();
+        let span = Span::of_statement(system, shard, table, sql);
+        let began = (!span.is_silent() || observer.is_some()).then(Instant::now);
+        Watch { began, took: None, span }
+    }
+
+    /// The statement has ended, on a thread that does not tell of it.
+    pub(crate) fn stop(&mut self) {
+        self.took = self.began.map(|began| began.elapsed());
+    }
+
+    /// For the thread that runs the statement.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    pub(crate) fn end<T>(
+        self,
+        observer: Option<&Observer>,
+        shard: &Shard,
+        sql: &str,
+        rows: u64,
+        result: &Result<T>,
+    ) {
+        self.ended(observer, shard, sql, rows, result.as_ref().err().map(Error::kind));
+    }
+
+    pub(crate) fn ended(
+        self,
+        observer: Option<&Observer>,
+        shard: &Shard,
+        sql: &str,
+        rows: u64,
+        error: Option<ErrorKind>,
+    ) {
+        let Watch { began: Some(began), took, span } = self else { return };
+        let duration = took.unwrap_or_else(|| began.elapsed());
+        let event = StatementEvent { shard, sql, rows, duration, succeeded: error.is_none() };
+        if let Some(Observer(observe)) = observer {
+            observe(&event);
+        }
+        span.failed(error);
+        span.ended(&event);
+    }
+}

@@ -1,0 +1,185 @@
+//! How a session's transactions begin: to read, to write, and in an order in which sessions do not wait for each other.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Transactions;
+use super::link::{Link, Waits};
+use super::statements::locate;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::Dialect;
+use crate::schema::{Shard, ShardSet, Table};
+
+/// How long a session waits that gives a wait up early. Longer than most transactions, much shorter than a busy timeout.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
+
+impl Transactions {
+    /// Whether a shard can be read, of whose database the session has a snapshot then; `false` where a partial
+    /// answer does without it.
+    pub(crate) fn is_ready(&mut self, shard: usize, table: Option<&'static Table>) -> Result<bool> {
+        let database = self.cluster.layout().place(shard)?.database;
+        let waits = self.waits(database);
+        let (Some(link), Some(handle)) = (self.links.get_mut(database), self.cluster.shards().at(shard))
+        else {
+            return Ok(false);
+        };
+        let begun = match self.context.deadline {
+            None => link.read(&self.cluster, &self.holder, database, waits),
+            Some(deadline) if deadline <= Instant::now() => Err(Error::new(
+                ErrorKind::TimedOut,
+                "the session's timeout was over before the shard was asked",
+            )),
+            Some(deadline) => {
+                link.read(&self.cluster, &self.holder, database, waits.until(deadline)).map(|()| {
+                    if let Some(connection) = link.connection() {
+                        connection.set_deadline(Some(deadline));
+                    }
+                })
+            }
+        };
+        let begun = begun.and_then(|()| match (&self.context.cancellation, link.connection()) {
+            (Some(cancellation), Some(connection)) if !cancellation.begin(connection) => {
+                Err(Error::new(ErrorKind::TimedOut, "nobody waits for the answer any more"))
+            }
+            _ => Ok(()),
+        });
+        match begun {
+            Ok(()) => {
+                link.expect(&self.cluster, shard);
+                Ok(true)
+            }
+            Err(error) => self.context.tolerated(locate(error, handle, table)).map(|()| false),
+        }
+    }
+
+    pub(crate) fn begin_write(&mut self, shard: usize) -> Result<()> {
+        self.take_write(shard)?;
+        let database = self.cluster.layout().place(shard)?.database;
+        if let Some(link) = self.links.get_mut(database) {
+            link.written.insert(shard);
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction that may write, unless there is one.
+    pub(crate) fn take_write(&mut self, shard: usize) -> Result<()> {
+        self.check_usable()?;
+        let layout = self.cluster.layout();
+        let database = layout.place(shard)?.database;
+        let begins = self.links.get(database).is_some_and(|link| !link.may_write());
+        let locked: Vec<usize> = if begins { self.writing().collect() } else { Vec::new() };
+        let waits = self.waits(database);
+        if let Some(link) = self.links.get_mut(database).filter(|link| !link.may_write()) {
+            let name = layout.shards().at(shard).map_or("", Shard::name);
+            let age = *self.age.get_or_insert_with(|| self.cluster.age());
+            self.wanted.entry(database).or_insert(shard);
+            let begun = link
+                .write(&self.cluster, &self.holder, database, &locked, age, waits)
+                .map_err(|error| error.on_shard(name));
+            // Other sessions may change what was read in the snapshot that ends here before the next one begins.
+            self.end_snapshot(database);
+            self.in_the_way(begun)?;
+            self.limit_lock_waits();
+        }
+        if let Some(link) = self.links.get(database) {
+            link.expect(&self.cluster, shard);
+        }
+        Ok(())
+    }
+
+    /// Keeps others from writing these models on these shards: by the database's one write lock, or the tables' own.
+    pub(crate) fn lock(&mut self, shards: &ShardSet, models: &[usize]) -> Result<()> {
+        for &shard in shards.indexes() {
+            self.take_write(shard)?;
+            let locked = self.lock_tables(shard, models);
+            self.in_the_way(locked)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lock_tables(&self, shard: usize, models: &[usize]) -> Result<()> {
+        let layout = self.cluster.layout();
+        let place = layout.place(shard)?;
+        let link = self.links.get(place.database);
+        let (Dialect::Postgres, Some(connection)) = (place.dialect, link.and_then(Link::connection)) else {
+            return Ok(());
+        };
+        let name = layout.shards().at(shard).map_or("", Shard::name);
+        models.iter().try_for_each(|&model| {
+            let table = &layout.sql(model, shard)?.name;
+            let locked = connection.lock(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"));
+            locked.map_err(|error| error.on_shard(name))
+        })
+    }
+
+    /// The databases that this session may write to now.
+    pub(crate) fn writing(&self) -> impl Iterator<Item = usize> {
+        self.links.iter().enumerate().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
+    }
+
+    pub(crate) fn on_links(&mut self, databases: &[usize], act: fn(&mut Link) -> Result<()>) -> Result<()> {
+        let mut links = self.links.iter_mut().enumerate();
+        links.try_for_each(|(database, link)| if databases.contains(&database) { act(link) } else { Ok(()) })
+    }
+
+    /// Begins to write these databases in the cluster's order, before anything else is done. On a server, whose locks are
+    /// the rows', retries exclude each other, and other tries that are in the way give up early.
+    pub(crate) fn lock_in_order(&mut self, databases: &BTreeMap<usize, usize>) -> Result<()> {
+        // Connections before locks: a session that holds a lock and waits for a connection could wait for a session that
+        // waits for the lock.
+        for &database in databases.keys() {
+            let is_server = self.cluster.dialect(database) == Dialect::Postgres;
+            let Some(link) = self.links.get_mut(database).filter(|_| is_server) else { continue };
+            let reserved = link.reserve(&self.cluster, &self.holder, database);
+            let reserved = reserved.map_err(|error| self.named(database, error));
+            self.in_the_way(reserved)?;
+        }
+        for (&database, &shard) in databases {
+            self.locked_first.insert(database);
+            self.take_write(shard)?;
+            let key = format!("{}/{}", self.cluster.id(), self.cluster.database_name(database));
+            let connection = self.links.get(database).and_then(Link::connection);
+            let locked = connection.map_or(Ok(()), |connection| connection.lock_for_retry(&key));
+            let locked = locked.map_err(|error| self.named(database, error));
+            self.in_the_way(locked)?;
+        }
+        Ok(())
+    }
+
+    /// From now on servers end waits for locks early, if this session holds locks on several databases that it has not
+    /// taken in the cluster's order. The wait may be for a session that waits for this one on another server, which neither
+    /// server can see.
+    pub(crate) fn limit_lock_waits(&self) {
+        if self.gives_up_early && self.writing().count() > 1 && !self.writes_in_order() {
+            let connections = self.links.iter().filter(|link| link.may_write()).filter_map(Link::connection);
+            connections.for_each(|connection| connection.limit_lock_waits(SHORT_WAIT));
+        }
+    }
+
+    /// How long this session waits for this database. With locks that it has not taken in order it could wait for a session
+    /// that waits for it: for one of its rows or for its connections. Deadlocks among files alone are noticed.
+    pub(crate) fn waits(&self, database: usize) -> Waits {
+        let is_in_order = self.locked_first.contains(&database) && self.writes_in_order();
+        if !self.gives_up_early || is_in_order || self.writing().next().is_none() {
+            return Waits::default();
+        }
+        let writes_a_server = self.writing().any(|other| self.cluster.dialect(other) == Dialect::Postgres);
+        let for_a_file = writes_a_server.then_some(SHORT_WAIT);
+        Waits { for_a_connection: Some(SHORT_WAIT), for_a_file, deadline: None }
+    }
+
+    pub(crate) fn writes_in_order(&self) -> bool {
+        self.writing().all(|database| self.locked_first.contains(&database))
+    }
+
+    /// Whether each link may write now.
+    pub(crate) fn writing_flags(&self) -> Vec<bool> {
+        self.links.iter().map(Link::may_write).collect()
+    }
+
+    /// Ends the transactions that were begun to write since these flags were taken: nothing was written in them.
+    pub(crate) fn stop_writing(&mut self, before: &[bool]) {
+        let links = self.links.iter_mut().zip(before);
+        links.filter(|(link, before)| link.may_write() && !**before).for_each(|(link, _)| link.rollback());
+    }
+}

@@ -1,0 +1,207 @@
+//! Units of work over several databases, as the cluster has them: its part of their commit, and finishing those that
+//! a kill or a failing disk has left half-way.
+
+use std::sync::PoisonError;
+
+use super::search::Found;
+use crate::driver::{Connection, Holder, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
+use crate::planner::sql::Dialect;
+use crate::transaction::Cluster;
+use crate::transaction::commit;
+use crate::transaction::commit::{Part, Record, Recovered, Undecided};
+use crate::transaction::control::Control;
+
+impl Cluster {
+    /// Finishes the global transactions that were decided and not yet committed on every shard that they wrote. A
+    /// transaction that was in doubt is committed if it is among the answer's
+    /// [`transactions`](Recovered::transactions); if it is not, it is undone, or another process has finished it before.
+    ///
+    /// The shards are right without it: opening the cluster does it, and each session that begins to write to a shard
+    /// does it for that shard. After this call readers, too, see such transactions. It may be called at any time, by any
+    /// process. A shard that another session keeps locked for longer than the
+    /// [busy timeout](crate::Builder::busy_timeout) is left to that session; participants that stay prepared on servers
+    /// are named in the answer.
+    ///
+    /// # Errors
+    /// Those of the control database, if a transaction is in doubt and it still cannot be written;
+    /// [`ErrorKind::Identity`] if a shard is older than its cluster, and the databases' errors, with the shard's name.
+    pub fn recover(&self) -> Result<Recovered> {
+        let mut finished = if self.0.control.decides() { self.recover_files()? } else { Vec::new() };
+        let Found { mut committed, left } = self.recover_servers()?;
+        finished.append(&mut committed);
+        let mut all = self.0.recovered.lock().unwrap_or_else(PoisonError::into_inner);
+        for transaction in finished {
+            if !all.contains(&transaction) {
+                all.push(transaction);
+            }
+        }
+        Ok(Recovered { transactions: all.clone(), left })
+    }
+
+    /// Finishes what the control database has decided.
+    fn recover_files(&self) -> Result<Vec<String>> {
+        let records = self.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {
+            decisions.settle(control)?;
+            decisions.remove(control, Vec::new())?;
+            decisions.records(control).map(<[_]>::to_vec)
+        })?;
+        let mut reached: Vec<(usize, i64)> = Vec::new();
+        for database in 0..self.databases() {
+            let name = self.database_name(database);
+            if records.iter().any(|record| record.database == name) {
+                match self.confirm(database) {
+                    Ok(version) => reached.push((database, version)),
+                    Err(error) if error.kind() == ErrorKind::Busy => {}
+                    Err(error) => return Err(error.on_shard(name)),
+                }
+            }
+        }
+        let is_missing = |record: &Record| {
+            let at = reached.iter().find(|(database, _)| self.database_name(*database) == record.database);
+            at.is_none_or(|(_, version)| *version <= record.base)
+        };
+        let mut finished: Vec<String> = Vec::new();
+        for record in &records {
+            let mut of_unit = records.iter().filter(|other| other.unit == record.unit);
+            if !finished.contains(&record.unit)
+                && !of_unit.any(is_missing)
+                && self.is_finished_on_servers(&record.unit)?
+            {
+                finished.push(record.unit.clone());
+            }
+        }
+        self.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {
+            decisions.remove(control, finished.clone())
+        })?;
+        Ok(finished)
+    }
+
+    /// Heals a database and makes sure that what it holds is on disk; the version that it has. A commit that another
+    /// process has not lived to wait for may be seen and not be durable: only a commit of one's own makes it so.
+    fn confirm(&self, database: usize) -> Result<i64> {
+        self.on_connection(&Holder::default(), database, |connection| {
+            connection.begin(Transaction::Write)?;
+            let own = self.own_table(database)?;
+            let confirmed = self.heal(database, connection).and_then(|has_healed| {
+                if !has_healed {
+                    commit::raise(connection, &own)?;
+                }
+                let version = commit::version(connection, &own)?;
+                connection.commit()?;
+                Ok(version)
+            });
+            confirmed.inspect_err(|_| {
+                let _ = connection.rollback();
+            })
+        })
+    }
+
+    /// Whether a database is there when the process is not.
+    pub(crate) fn outlives_the_process(&self, database: usize) -> bool {
+        self.0.databases.get(database).is_some_and(|database| !database.driver.is_private())
+    }
+
+    /// Whether what a session does to a database may be part of a decision.
+    pub(crate) fn is_recorded(&self, database: usize) -> bool {
+        self.0.is_decided && self.outlives_the_process(database) && self.dialect(database) == Dialect::Sqlite
+    }
+
+    /// The SQL that a database speaks.
+    pub(crate) fn dialect(&self, database: usize) -> Dialect {
+        self.0.databases.get(database).map_or(Dialect::Sqlite, |database| database.driver.dialect())
+    }
+
+    /// Does what decided units have left undone on a database whose write lock the connection holds; whether there
+    /// was anything to do.
+    pub(crate) fn heal(&self, database: usize, connection: &dyn Connection) -> Result<bool> {
+        match self.is_recorded(database) {
+            true => heal(&self.0.control, self.layout(), database, connection),
+            false => Ok(false),
+        }
+    }
+
+    /// Whether a commit waits until it is on disk.
+    pub(crate) fn waits_for_the_disk(&self) -> bool {
+        self.0.control.is_durable
+    }
+
+    pub(crate) fn name_unit(&self) -> Result<String> {
+        #[cfg(feature = "postgres")]
+        if !self.0.control.decides() {
+            return commit::new_unit();
+        }
+        self.0.control.name_unit()
+    }
+
+    /// Raises the version of a database inside a session's transaction; the version that it had.
+    pub(crate) fn begin_version(&self, database: usize, connection: &dyn Connection) -> Result<i64> {
+        let own = self.own_table(database)?;
+        let base = commit::version(connection, &own)?;
+        commit::raise(connection, &own)?;
+        Ok(base)
+    }
+
+    /// A transaction on a database that changes nothing but its version.
+    pub(crate) fn write_nothing(&self, database: usize, connection: &dyn Connection) -> Result<()> {
+        connection.begin(Transaction::Write)?;
+        let written = self
+            .heal(database, connection)
+            .and_then(|_| commit::raise(connection, &self.own_table(database)?))
+            .and_then(|()| connection.commit());
+        written.inspect_err(|_| {
+            let _ = connection.rollback();
+        })
+    }
+
+    pub(crate) fn decide(&self, unit: &str, parts: &[Part<'_>], servers: &[&str]) -> Result<(), Undecided> {
+        self.0.control.wait_with_decisions(Undecided::is_busy, |decisions, control| {
+            decisions.decide(control, unit, parts, servers)
+        })
+    }
+
+    /// Notes that a unit is committed everywhere.
+    pub(crate) fn finished(&self, unit: String) {
+        self.0.control.with_decisions(|decisions, _| decisions.finish(unit));
+    }
+
+    /// What a database is called in the decisions: its first shard's name.
+    pub(crate) fn database_name(&self, database: usize) -> &str {
+        name(self.layout(), database)
+    }
+
+    /// The table that holds a database's version.
+    fn own_table(&self, database: usize) -> Result<String> {
+        own_table(self.layout(), database)
+    }
+}
+
+/// Does what decided units have left undone on a database whose write lock the connection holds; whether there was
+/// anything to do.
+pub(crate) fn heal(
+    control: &Control,
+    layout: &Layout,
+    database: usize,
+    connection: &dyn Connection,
+) -> Result<bool> {
+    let first = layout.shards_in(database).next().map_or(0, |shard| shard.index());
+    if layout.place(first)?.dialect != Dialect::Sqlite || !control.decides() {
+        return Ok(false);
+    }
+    let name = name(layout, database);
+    if !control.wait_with_decisions(Error::is_busy, |decisions, control| decisions.concern(control, name))? {
+        return Ok(false);
+    }
+    let own = own_table(layout, database)?;
+    control.with_decisions(|decisions, control| commit::heal(decisions, control, name, &own, connection))
+}
+
+fn name(layout: &Layout, database: usize) -> &str {
+    layout.shards_in(database).next().map_or("", |shard| shard.name())
+}
+
+fn own_table(layout: &Layout, database: usize) -> Result<String> {
+    let first = layout.shards_in(database).next().map_or(0, |shard| shard.index());
+    Ok(layout.place(first)?.names.table(crate::planner::own_tables::SHARD))
+}

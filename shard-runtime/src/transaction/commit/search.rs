@@ -1,0 +1,415 @@
+//! Participants of global transactions that are prepared on servers: finding out the outcome, and finishing them.
+//!
+//! A participant is finished by its owner. If its owner cannot, by the next session that begins to write on its server:
+//! at once in the owner's process, which knows of it (`commit::Unfinished`), and within about a second in others, which
+//! look for prepared participants that often when they begin to write. A session that waits for a participant's lock does
+//! not depend on that: after a moment the server is searched beside it, what is decided is finished, and the session's
+//! statement goes on. Opening the cluster and [`Cluster::recover`] search all servers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::driver::{Connection, Holder, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::{Dialect, Namespace};
+use crate::schema::Shard;
+use crate::transaction::commit;
+use crate::transaction::commit::{Decider, PreparedPart};
+use crate::transaction::{Cluster, ClusterState};
+
+/// How often sessions that begin to write on a server look for participants that were left there.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+/// When each server is searched next.
+pub(crate) struct Searches {
+    began: Instant,
+    servers: Vec<Search>,
+}
+
+struct Search {
+    /// When sessions that begin to write look again, in milliseconds from the beginning.
+    due: AtomicU64,
+    /// Whether a thread searches for sessions that wait for locks.
+    is_under_way: AtomicBool,
+}
+
+impl Searches {
+    /// Opening a cluster searches all servers, so that the first look is due a while later.
+    pub(crate) fn new(databases: usize) -> Self {
+        let search = |_| {
+            let due = AtomicU64::new(u64::try_from(BETWEEN_LOOKS.as_millis()).unwrap_or(u64::MAX));
+            Search { due, is_under_way: AtomicBool::new(false) }
+        };
+        Searches { began: Instant::now(), servers: (0..databases).map(search).collect() }
+    }
+
+    /// Whether a session that begins to write looks now; others do not then.
+    fn is_due(&self, database: usize) -> bool {
+        let Some(search) = self.servers.get(database) else { return false };
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let due = search.due.load(Ordering::Relaxed);
+        let next = now.saturating_add(u64::try_from(BETWEEN_LOOKS.as_millis()).unwrap_or(u64::MAX));
+        now >= due && search.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// The result of a search.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The transactions that were committed, of those that had participants to finish.
+    pub(crate) committed: Vec<String>,
+    /// Why participants stay prepared.
+    pub(crate) left: Vec<Error>,
+}
+
+/// Which participants a search is about, and how patient it is with owners that are about to decide.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effort<'s> {
+    /// All of them. It waits for their owners.
+    Thorough,
+    /// Those that were left for a while, for a session that may write these databases already. It does not wait.
+    Glance { locked: &'s [usize] },
+}
+
+impl Cluster {
+    pub(crate) fn id(&self) -> &str {
+        &self.0.control.cluster
+    }
+
+    /// Whether units of work over several databases are refused where one is a server.
+    pub(crate) fn is_for_single_shards(&self) -> bool {
+        self.0.single_shard_units
+    }
+
+    /// The place of a database's first shard, which names the database in what is prepared.
+    pub(crate) fn first_shard(&self, database: usize) -> usize {
+        self.layout().shards_in(database).next().map_or(0, |shard| shard.index())
+    }
+
+    /// The places of all shards of a database.
+    fn all_shards(&self, database: usize) -> Vec<usize> {
+        self.layout().shards_in(database).map(Shard::index).collect()
+    }
+
+    /// The schema of a server's decision log: that of its first shard.
+    pub(crate) fn names_of_units(&self, database: usize) -> Result<&Namespace> {
+        Ok(&self.layout().place(self.first_shard(database))?.names)
+    }
+
+    fn servers(&self) -> impl Iterator<Item = usize> {
+        (0..self.databases()).filter(|database| self.dialect(*database) == Dialect::Postgres)
+    }
+
+    /// Prepares a connection for a session that begins to write on a server: finishes what is known to be prepared there,
+    /// looks for what others have left unless that was done a moment ago, and has the server searched when the session
+    /// waits for a lock. `locked` are the databases that the session may write already. Failures are left to the session's
+    /// own statements.
+    pub(crate) fn begin_to_write(&self, database: usize, connection: &dyn Connection, locked: &[usize]) {
+        if self.databases() < 2 || self.dialect(database) != Dialect::Postgres {
+            return;
+        }
+        let cluster = Arc::downgrade(&self.0);
+        connection.when_blocked(Arc::new(move || {
+            if let Some(inner) = cluster.upgrade() {
+                search_aside(inner, database);
+            }
+        }));
+        for (part, commits) in self.0.unfinished.on(database) {
+            if part.finish(connection, commits).is_ok() {
+                self.finished_part(&part);
+            }
+        }
+        if self.0.searches.is_due(database) {
+            let _ = self.finish_decided(database, connection, Effort::Glance { locked });
+        }
+    }
+
+    /// Keeps in mind that participants could not be finished; all of them are if none is given.
+    pub(crate) fn left_prepared(
+        &self,
+        transaction: &str,
+        decider: Decider,
+        commits: bool,
+        left: Vec<(usize, PreparedPart)>,
+    ) {
+        if let Some(id) = self.0.unfinished.add(transaction, decider, commits, left) {
+            self.finished(id);
+        }
+    }
+
+    fn finished_part(&self, part: &PreparedPart) {
+        if let Some(id) = self.0.unfinished.finished(part) {
+            self.finished(id);
+        }
+    }
+
+    /// Takes rows of a server's decision log that its next decision removes.
+    pub(crate) fn take_removable(&self, database: usize) -> Vec<String> {
+        self.0.unfinished.take_removable(database)
+    }
+
+    /// Puts rows back that were not removed.
+    pub(crate) fn put_back_removable(&self, database: usize, transactions: Vec<String>) {
+        self.0.unfinished.put_back(database, transactions);
+    }
+
+    /// Finishes what is prepared on all servers, as far as its outcome is known, and collects old rows of their decision
+    /// logs.
+    pub(crate) fn recover_servers(&self) -> Result<Found> {
+        let on_server = |database: usize, error: Error| error.on_shard(self.database_name(database));
+        // Read before any server is searched for participants: a participant is prepared before its row is there.
+        let mut old = Vec::new();
+        for database in self.servers() {
+            match self.on_connection(&Holder::default(), database, |connection| {
+                commit::old_units(connection, self.names_of_units(database)?)
+            }) {
+                Ok(units) if units.is_empty() => {}
+                Ok(units) => old.push((database, units)),
+                Err(error) if is_for_later(&error) => {}
+                Err(error) => return Err(on_server(database, error)),
+            }
+        }
+        let mut found = Found::default();
+        for database in self.servers() {
+            let searched = self.on_connection(&Holder::default(), database, |connection| {
+                self.finish_decided(database, connection, Effort::Thorough)
+            });
+            match searched {
+                Ok(mut here) => {
+                    found.committed.append(&mut here.committed);
+                    found.left.append(&mut here.left);
+                }
+                Err(error) if is_for_later(&error) => {}
+                Err(error) => return Err(on_server(database, error)),
+            }
+        }
+        if !old.is_empty() {
+            self.collect(old)?;
+        }
+        Ok(found)
+    }
+
+    /// Collects rows that are old from decision logs, unless a participant of theirs is prepared on any server, or a
+    /// server cannot be reached.
+    fn collect(&self, old: Vec<(usize, Vec<String>)>) -> Result<()> {
+        let mut unfinished = Vec::new();
+        for database in self.servers() {
+            let prepared = self.on_connection(&Holder::default(), database, |connection| {
+                commit::unfinished_units(connection, self.id())
+            });
+            match prepared {
+                Ok(mut units) => unfinished.append(&mut units),
+                Err(error) if is_for_later(&error) => return Ok(()),
+                Err(error) => return Err(error.on_shard(self.database_name(database))),
+            }
+        }
+        for (database, mut units) in old {
+            units.retain(|unit| !unfinished.contains(unit));
+            if units.is_empty() {
+                continue;
+            }
+            let collected = self.on_connection(&Holder::default(), database, |connection| {
+                commit::collect(connection, self.names_of_units(database)?, &units)
+            });
+            match collected {
+                Err(error) if !is_for_later(&error) => {
+                    return Err(error.on_shard(self.database_name(database)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes what is prepared on a server, as far as its outcome is known.
+    fn finish_decided(
+        &self,
+        database: usize,
+        connection: &dyn Connection,
+        effort: Effort<'_>,
+    ) -> Result<Found> {
+        let participants = self.all_shards(database);
+        let parts = match effort {
+            Effort::Thorough => commit::prepared(connection, self.id(), &participants)?,
+            Effort::Glance { .. } => commit::lingering(connection, self.id(), &participants)?,
+        };
+        let known = self.0.unfinished.on(database);
+        let mut deciders = Deciders { cluster: self, effort, connections: Vec::new() };
+        let mut found = Found::default();
+        for part in parts {
+            let known = known.iter().find(|(other, _)| *other == part).map(|(_, commits)| Ok(*commits));
+            let commits = known.unwrap_or_else(|| deciders.has_committed(&part, database, connection));
+            let finished = commits.and_then(|commits| part.finish(connection, commits).map(|()| commits));
+            match finished {
+                Ok(commits) => {
+                    self.finished_part(&part);
+                    if commits {
+                        found.committed.push(part.unit);
+                    }
+                }
+                Err(error) if is_for_later(&error) => {
+                    let shard = self.database_name(database);
+                    let said = format!("a part of transaction {} stays prepared: {error}", part.unit);
+                    let left = Error::new(error.kind(), said).with_source(error);
+                    found.left.push(left.on_shard(shard).of_unit(&part.unit));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a global transaction is committed on the server that decides it, for its owner, which has lost the
+    /// connection; see `commit::has_committed`.
+    pub(crate) fn ask_decider(&self, database: usize, transaction: &str, collected: i64) -> Result<bool> {
+        let names = self.names_of_units(database)?;
+        commit::has_committed(&*self.connect_aside(database, true)?, names, transaction, collected)
+    }
+
+    /// Whether nothing of a decided unit is prepared on a server any more.
+    pub(crate) fn is_finished_on_servers(&self, unit: &str) -> Result<bool> {
+        let names = self.0.control.with_decisions(|decisions, control| decisions.servers(control, unit))?;
+        for name in names {
+            let Ok(shard) = self.shard(&name) else { return Ok(false) };
+            let database = self.layout().place(shard.index())?.database;
+            let looked = self.on_connection(&Holder::default(), database, |connection: &dyn Connection| {
+                let mut is_finished = true;
+                for part in commit::prepared(connection, self.id(), &self.all_shards(database))? {
+                    if part.unit == unit && part.finish(connection, true).is_err() {
+                        is_finished = false;
+                    }
+                }
+                Ok(is_finished)
+            });
+            match looked {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(error) if is_for_later(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Whether a participant, or a server, is left to a later search, by this process or another one.
+fn is_for_later(error: &Error) -> bool {
+    error.is_about_a_shard() || error.kind() == ErrorKind::Denied
+}
+
+/// Searches a server on a thread of its own, unless one does so already: the caller waits for a lock on that server.
+fn search_aside(inner: Arc<ClusterState>, database: usize) {
+    let is_under_way = |inner: &ClusterState, is: bool| {
+        let search = inner.searches.servers.get(database);
+        search.is_none_or(|search| search.is_under_way.swap(is, Ordering::AcqRel))
+    };
+    if is_under_way(&inner, true) {
+        return;
+    }
+    let search = Searching { cluster: Cluster(inner), database };
+    let thread = std::thread::Builder::new().name("sharded-recovery".to_owned());
+    // Without a thread the value is dropped, and a later wait tries again.
+    let _ = thread.spawn(move || search.run());
+}
+
+/// A search that is under way until this is dropped.
+struct Searching {
+    cluster: Cluster,
+    database: usize,
+}
+
+impl Searching {
+    fn run(&self) {
+        let connection = self.cluster.connect_aside(self.database, true);
+        let _ = connection.and_then(|connection| {
+            self.cluster.finish_decided(self.database, &*connection, Effort::Thorough)
+        });
+    }
+}
+
+impl Drop for Searching {
+    fn drop(&mut self) {
+        if let Some(search) = self.cluster.0.searches.servers.get(self.database) {
+            search.is_under_way.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// The databases that decide the transactions whose participants are found on one server.
+struct Deciders<'c> {
+    cluster: &'c Cluster,
+    effort: Effort<'c>,
+    connections: Vec<(usize, Box<dyn Connection>)>,
+}
+
+impl Deciders<'_> {
+    /// Whether a participant's transaction was committed. It cannot be any more if it was not. `connection` is one to the
+    /// participant's server.
+    fn has_committed(
+        &mut self,
+        part: &PreparedPart,
+        database: usize,
+        connection: &dyn Connection,
+    ) -> Result<bool> {
+        let cluster = self.cluster;
+        let place = cluster.layout().place(part.decider)?;
+        let (decider, names) = (place.database, &place.names);
+        let waits = self.effort == Effort::Thorough;
+        match self.cluster.dialect(decider) {
+            Dialect::Postgres if decider == database => {
+                commit::is_committed(connection, names, &part.unit, waits)
+            }
+            Dialect::Postgres => {
+                commit::is_committed(self.connection(decider, waits)?, names, &part.unit, waits)
+            }
+            Dialect::Sqlite => {
+                let control = &self.cluster.0.control;
+                let is_recorded = control.wait_with_decisions(Error::is_busy, |decisions, control| {
+                    decisions.settle(control)?;
+                    let is_recorded = decisions.is_recorded(control, &part.unit)?;
+                    // An owner that was killed may have left the record before it was on disk.
+                    if is_recorded { decisions.sync(control).map(|()| true) } else { Ok(false) }
+                })?;
+                if is_recorded {
+                    return Ok(true);
+                }
+                // The owner holds the file's lock from before anything is prepared until everything is finished: under the
+                // lock, a transaction without a record has no owner. An owner that was killed while it committed the record
+                // may have left it in the WAL where no process reads it, but a later recovery of the WAL would: the commit
+                // overwrites it there.
+                let is_recorded_for_good = || {
+                    control.wait_with_decisions(Error::is_busy, |decisions, control| {
+                        decisions.settle(control)?;
+                        decisions.sync(control)?;
+                        decisions.is_recorded(control, &part.unit)
+                    })
+                };
+                if matches!(self.effort, Effort::Glance { locked } if locked.contains(&decider)) {
+                    return is_recorded_for_good();
+                }
+                let file = self.connection(decider, waits)?;
+                file.begin(Transaction::Write)?;
+                let recorded = is_recorded_for_good();
+                file.rollback()?;
+                recorded
+            }
+        }
+    }
+
+    fn connection(&mut self, database: usize, waits: bool) -> Result<&dyn Connection> {
+        let place = match self.connections.iter().position(|(other, _)| *other == database) {
+            Some(place) => place,
+            None => {
+                let connection = self.cluster.connect_aside(database, waits);
+                let named = |error: Error| error.on_shard(self.cluster.database_name(database));
+                self.connections.push((database, connection.map_err(named)?));
+                self.connections.len() - 1
+            }
+        };
+        match self.connections.get(place) {
+            Some((_, connection)) => Ok(&**connection),
+            None => Err(Error::new(ErrorKind::UnknownShard, "the cluster has no such database")),
+        }
+    }
+}

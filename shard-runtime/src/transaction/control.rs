@@ -1,0 +1,411 @@
+//! The control database: a small database beside the shards that knows the cluster's id, hands out blocks of ids, and
+//! holds the decisions of units of work over several shards.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use super::{facts, ids, schemas};
+use crate::driver::{Connection, Driver, Mode, SqliteSettings, Synchronous, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::{Dialect, Namespace, Param};
+use crate::schema::Table;
+use crate::transaction::commit;
+use crate::transaction::commit::Decisions;
+use crate::value::Value;
+
+/// How many ids are reserved at once. What a process does not use of its block is never handed out.
+const BLOCK: i64 = 1_000;
+
+/// The table that holds the cluster's id.
+pub(crate) const CLUSTER: &str = "sharded_cluster";
+pub(crate) const SEQUENCE: &str = "sharded_sequence";
+
+/// The SQL that makes the control database's tables and the cluster's id where they do not exist.
+fn make(names: &Namespace, dialect: Dialect) -> String {
+    let [cluster, sequence] = [CLUSTER, SEQUENCE].map(|name| names.table(name));
+    let strict = dialect.strict();
+    let (integer, id) = match dialect {
+        Dialect::Sqlite => ("INTEGER", "lower(hex(randomblob(16)))"),
+        Dialect::Postgres => ("bigint", "replace(gen_random_uuid()::text, '-', '')"),
+    };
+    format!(
+        "CREATE TABLE IF NOT EXISTS {cluster} (id TEXT NOT NULL){strict}; \
+         CREATE TABLE IF NOT EXISTS {sequence} (name TEXT NOT NULL PRIMARY KEY, next {integer} NOT NULL){strict}; \
+         INSERT INTO {cluster} SELECT {id} WHERE NOT EXISTS (SELECT * FROM {cluster})"
+    )
+}
+
+pub(crate) struct Control {
+    open: Mutex<Open>,
+    /// The cluster's id, made when the cluster was.
+    pub(crate) cluster: String,
+    pub(crate) driver: Box<dyn Driver>,
+    pub(crate) names: Namespace,
+    /// Whether the shards wait for the disk at every commit, and so the decisions.
+    pub(crate) is_durable: bool,
+    /// Whether there was no control database before.
+    pub(crate) is_new: bool,
+    /// How long a session waits for a lock on control.
+    busy_timeout: Duration,
+    /// The block of each model that uses a sequence.
+    blocks: Vec<(&'static str, Mutex<Block>)>,
+}
+
+/// The pauses of a session that waits for a lock without holding anything that other sessions wait for.
+struct Waiting {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Waiting {
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    fn new(timeout: Duration) -> Self {
+        Waiting { until: Instant::now() + timeout, pause: Duration::from_micros(500) }
+    }
+
+    /// Waits for a moment, or returns false: the time is over.
+    fn pause(&mut self) -> bool {
+        let rest = self.until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return false;
+        }
+        std::thread::sleep(self.pause.min(rest));
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+        true
+    }
+}
+
+struct Open {
+    connection: Box<dyn Connection>,
+    decisions: Decisions,
+}
+
+#[derive(Clone, Default)]
+struct Block {
+    next: i64,
+    end: i64,
+    /// Ranges that the sequence has skipped, both ends included, as far as this process knows. They stay skipped.
+    skipped: Vec<(i64, i64)>,
+}
+
+impl Control {
+    pub(crate) fn open(
+        driver: Box<dyn Driver>,
+        names: Namespace,
+        mode: Mode,
+        settings: SqliteSettings,
+        tables: impl Iterator<Item = &'static Table>,
+    ) -> Result<Self> {
+        let connection = driver.connect_waiting(mode, settings.busy_timeout)?;
+        let is_new = connection.columns(&names, CLUSTER)?.is_empty();
+        if mode == Mode::Create {
+            connection.begin(Transaction::Write)?;
+            let made = match driver.dialect() {
+                Dialect::Sqlite => {
+                    connection.run(&make(&names, Dialect::Sqlite)).and_then(|()| connection.run(commit::MAKE))
+                }
+                Dialect::Postgres => schemas::make_schemas(&*connection, std::iter::once(&names))
+                    .and_then(|()| connection.run(&make(&names, Dialect::Postgres))),
+            };
+            made.and_then(|()| connection.run(&facts::make(&names, driver.dialect())))
+                .and_then(|()| ids::make(&*connection, &names, driver.dialect()))
+                .and_then(|()| connection.commit())
+                .inspect_err(|_| {
+                    let _ = connection.rollback();
+                })?;
+        } else if is_new {
+            schemas::check_schema(&*connection, &names)?;
+            let said = format!("{} is no control database", driver.describe());
+            return Err(Error::new(ErrorKind::Identity, said));
+        } else if connection.columns(&names, facts::TABLE)?.is_empty() {
+            // Made by an older release. Where it cannot be written, there is nothing to record either.
+            match connection.run(&facts::make(&names, driver.dialect())) {
+                Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
+                _ => {}
+            }
+        }
+        let cluster = read_text(&*connection, &format!("SELECT id FROM {}", names.table(CLUSTER)))?;
+        let blocks = tables.map(|table| (table.name, Mutex::default())).collect();
+        let is_durable = settings.synchronous == Synchronous::Full;
+        let mut decisions = Decisions::default();
+        decisions.records_versions = is_durable;
+        let open = Mutex::new(Open { connection, decisions });
+        let busy_timeout = settings.busy_timeout;
+        Ok(Control { open, cluster, driver, names, is_durable, is_new, busy_timeout, blocks })
+    }
+
+    /// Whether decisions are recorded here: a control database on a server only hands out ids.
+    pub(crate) fn decides(&self) -> bool {
+        self.driver.dialect() == Dialect::Sqlite
+    }
+
+    /// Does something with the decisions. It waits for no lock, neither a shard's nor control's own: other sessions wait for
+    /// its end, also those that only begin to write.
+    pub(crate) fn with_decisions<O>(&self, run: impl FnOnce(&mut Decisions, &dyn Connection) -> O) -> O {
+        let Open { connection, decisions } = &mut *self.lock();
+        run(decisions, &**connection)
+    }
+
+    /// Does something with the decisions, again and again while control is locked by another connection, up to the busy
+    /// timeout; other sessions go on in between. `run` must have had no effect if it fails for that reason.
+    pub(crate) fn wait_with_decisions<O, E>(
+        &self,
+        is_busy: impl Fn(&E) -> bool,
+        mut run: impl FnMut(&mut Decisions, &dyn Connection) -> Result<O, E>,
+    ) -> Result<O, E> {
+        let mut waiting = Waiting::new(self.busy_timeout);
+        loop {
+            match self.with_decisions(&mut run) {
+                Err(error) if is_busy(&error) && waiting.pause() => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Does something with control's connection, unless another thread is using it.
+    pub(crate) fn try_with<O>(&self, run: impl FnOnce(&dyn Connection) -> O) -> Option<O> {
+        self.open.try_lock().ok().map(|open| run(&*open.connection))
+    }
+
+    /// A name for a unit of work that no other has.
+    pub(crate) fn name_unit(&self) -> Result<String> {
+        let open = self.lock();
+        read_text(&*open.connection, "SELECT lower(hex(randomblob(16)))")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns an id that no session, no process and no earlier run of this cluster was given for this table.
+    ///
+    /// The block is reserved in a transaction of the control database's own, so that it never waits for a
+    /// shard's lock (R39). While control is locked by another connection, each session waits by itself: it holds nothing
+    /// that others wait for, and gives up after its own busy timeout.
+    pub(crate) fn next_id(&self, table: &'static Table) -> Result<i64> {
+        let block = self.block(table)?;
+        let take = || {
+            let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = block.next;
+            (id < block.end).then(|| {
+                block.next += 1;
+                id
+            })
+        };
+        let mut waiting = None;
+        loop {
+            if let Some(id) = take() {
+                return Ok(id);
+            }
+            let reserved = self.reserve(table, block);
+            let waiting = waiting.get_or_insert_with(|| Waiting::new(self.busy_timeout));
+            match reserved {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Busy => {
+                    if !waiting.pause() {
+                        let said = format!(
+                            "no ids could be reserved in {:.1?}: the control database is locked by another connection: \
+                             {error}",
+                            self.busy_timeout
+                        );
+                        return Err(Error::new(ErrorKind::Busy, said)
+                            .with_source(error)
+                            .in_table(table.name));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reserves a block, unless another session has done so meanwhile.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`], soon, if control is locked by another connection.
+    fn reserve(&self, table: &'static Table, block: &Mutex<Block>) -> Result<()> {
+        let mut open = self.lock_for_ids()?;
+        let is_used_up = |block: &Block| block.next >= block.end;
+        if !is_used_up(&block.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(());
+        }
+        let (next, end) = self.try_durably(&mut open, &|connection, dialect| {
+            reserve(connection, &self.names, table, dialect)
+        })?;
+        let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
+        (block.next, block.end) = (next, end);
+        Ok(())
+    }
+
+    /// Has ids continue above this one. Ids that other processes have reserved before stay theirs.
+    pub(crate) fn advance_ids(&self, table: &'static Table, above: i64) -> Result<()> {
+        let block = self.block(table)?;
+        self.durably(table, &|connection, dialect| {
+            ids::advance(connection, &self.names, table, above, dialect)
+        })?;
+        let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
+        if block.next <= above {
+            (block.next, block.end) = (0, 0);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that an id was not generated and never will be.
+    pub(crate) fn claim_id(&self, table: &'static Table, id: i64) -> Result<()> {
+        let block = self.block(table)?;
+        let is_skipped = |(first, last): &(i64, i64)| (*first..=*last).contains(&id);
+        let is_known = |block: &Block| block.skipped.iter().any(is_skipped);
+        if id < 1 || is_known(&block.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(()); // sequences begin at 1
+        }
+        let range = self
+            .durably(table, &|connection, dialect| ids::claim(connection, &self.names, table, id, dialect))?;
+        let mut block = block.lock().unwrap_or_else(PoisonError::into_inner);
+        // A range grows at its end.
+        block.skipped.retain(|(first, _)| *first != range.0);
+        block.skipped.push(range);
+        Ok(())
+    }
+
+    /// Has ids start above what the tables hold: the highest id of each table on all shards.
+    pub(crate) fn start_ids_above(&self, highest: &[(&'static Table, i64)]) -> Result<()> {
+        for &(table, highest) in highest.iter().filter(|(_, highest)| *highest >= 1) {
+            let next = {
+                let Open { connection, .. } = &*self.lock();
+                ids::next(&**connection, &self.names, table, self.driver.dialect(), false)?
+            };
+            if next.is_none_or(|next| next <= highest) {
+                self.advance_ids(table, highest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn block(&self, table: &'static Table) -> Result<&Mutex<Block>> {
+        let block = self.blocks.iter().find(|(name, _)| *name == table.name).map(|(_, block)| block);
+        let unknown =
+            || Error::new(ErrorKind::UnknownModel, "the table has no sequence").in_table(table.name);
+        block.ok_or_else(unknown)
+    }
+
+    /// The connection, to change sequences.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if another session changes sequences on the server.
+    fn lock_for_ids(&self) -> Result<MutexGuard<'_, Open>> {
+        match self.driver.dialect() {
+            Dialect::Sqlite => Ok(self.lock()),
+            // On a server this connection only changes sequences, and the session that uses it may wait for a row lock.
+            Dialect::Postgres => match self.open.try_lock() {
+                Ok(open) => Ok(open),
+                Err(TryLockError::Poisoned(open)) => Ok(open.into_inner()),
+                Err(TryLockError::WouldBlock) => {
+                    Err(Error::new(ErrorKind::Busy, "another session is reserving ids"))
+                }
+            },
+        }
+    }
+
+    /// Changes sequences in a transaction, and waits by itself while control is locked by another connection.
+    fn durably<O>(
+        &self,
+        table: &'static Table,
+        run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>,
+    ) -> Result<O> {
+        let mut waiting = Waiting::new(self.busy_timeout);
+        loop {
+            let done = self.lock_for_ids().and_then(|mut open| self.try_durably(&mut open, run));
+            match done {
+                Err(error) if error.kind() == ErrorKind::Busy && waiting.pause() => {}
+                done => return done.map_err(|error| error.in_table(table.name)),
+            }
+        }
+    }
+
+    /// Changes sequences in a transaction that is on disk when this returns, also if the shards do not wait for the disk:
+    /// rows with the ids may be on disk already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`], soon, if control is locked by another connection.
+    fn try_durably<O>(
+        &self,
+        open: &mut Open,
+        run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>,
+    ) -> Result<O> {
+        let connection = &mut open.connection;
+        if !connection.is_usable() {
+            *connection = self.driver.connect(Mode::Open, None)?;
+            connection.wait_for_locks()?;
+            connection.set_deadline(None);
+        }
+        let connection = &**connection;
+        match self.driver.dialect() {
+            Dialect::Postgres => on_server(connection, run),
+            Dialect::Sqlite if self.is_durable => in_file(connection, run),
+            Dialect::Sqlite => {
+                connection.run("PRAGMA synchronous = FULL")?;
+                let done = in_file(connection, run);
+                connection.run("PRAGMA synchronous = NORMAL")?;
+                done
+            }
+        }
+    }
+}
+
+fn in_file<O>(connection: &dyn Connection, run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>) -> Result<O> {
+    connection.begin_without_waiting()?;
+    let done = run(connection, Dialect::Sqlite);
+    let done = done.and_then(|done| connection.commit().map(|()| done));
+    done.inspect_err(|_| {
+        let _ = connection.rollback();
+    })
+}
+
+fn on_server<O>(
+    connection: &dyn Connection,
+    run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>,
+) -> Result<O> {
+    connection.begin(Transaction::Write)?;
+    let done = connection
+        .run("SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'")
+        .and_then(|()| run(connection, Dialect::Postgres));
+    let done = done.and_then(|done| connection.commit().map(|()| done));
+    done.inspect_err(|_| {
+        let _ = connection.rollback();
+    })
+}
+
+/// Reserves a block of ids: the first, and the one after the last.
+fn reserve(
+    connection: &dyn Connection,
+    names: &Namespace,
+    table: &'static Table,
+    dialect: Dialect,
+) -> Result<(i64, i64)> {
+    let (name, block, sequence) = (dialect.param(1), dialect.param(2), names.table(SEQUENCE));
+    let mut statement = connection.prepare(&format!(
+        "INSERT INTO {sequence} AS sequence (name, next) VALUES ({name}, 1 + CAST({block} AS bigint)) \
+         ON CONFLICT (name) DO UPDATE SET next = sequence.next + CAST({block} AS bigint) \
+         WHERE sequence.next <= {} RETURNING next",
+        i64::MAX - BLOCK
+    ))?;
+    let params = [Param::Value(Value::Text(table.name.into())), Param::Value(Value::Integer(BLOCK))];
+    let mut rows = statement.query(&params)?;
+    let end = match rows.advance()?.then(|| rows.value(0)).transpose()? {
+        Some(Value::Integer(end)) => end,
+        _ => return Err(ids::exhausted(table)),
+    };
+    // The statement is finished, and with it its transaction, only when there is no row left.
+    while rows.advance()? {}
+    Ok((end - BLOCK, end))
+}
+
+/// The one text that a statement returns.
+fn read_text(connection: &dyn Connection, sql: &str) -> Result<String> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(&[])?;
+    match rows.advance()?.then(|| rows.value(0)).transpose()? {
+        Some(Value::Text(text)) => Ok(text.into_owned()),
+        _ => Err(Error::new(ErrorKind::Identity, "the control database does not know its cluster")),
+    }
+}

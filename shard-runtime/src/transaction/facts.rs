@@ -1,0 +1,367 @@
+//! `sharded_state`: the facts that the control database records about each shard, and each SQLite database about itself.
+//!
+//! They answer two questions that a shard cannot answer alone: whether it was ever created, and whether it is older than
+//! the rest of the cluster. No path and no URL is recorded, so that a cluster can be moved as a whole.
+
+use std::collections::HashMap;
+
+use super::control::Control;
+use crate::driver::{Connection, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::{Dialect, Namespace, Param};
+use crate::transaction::commit;
+use crate::value::{Value, mismatch};
+
+/// The table of the facts.
+pub(crate) const TABLE: &str = commit::STATE;
+
+/// The subject of a fact. The kinds are stored by name; a later release may add others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// In control, by shard: [`MAKING`] before the shard is touched, [`MADE`] once it exists.
+    Shard,
+    /// In control, by database: the version that the last decision gives it.
+    Version,
+    /// In control, by database: the last writer number that was committed there. In a database about itself, under the
+    /// name [`SELF`]: the same number.
+    Writer,
+    /// In control, by database: a server's identifier, timeline and position in its log.
+    Server,
+    /// In a shard about itself: how many lines its record of the layout has, and a digest of them.
+    Layout,
+}
+
+/// The shard is being made: `create` may continue.
+pub(crate) const MAKING: &str = "making";
+
+/// The shard exists. It is never made again, unless [`Builder::replace_lost`](super::Builder::replace_lost) asks for it.
+pub(crate) const MADE: &str = "made";
+
+/// The name of a fact that is about the database that holds it, or about the whole cluster.
+const SELF: &str = "";
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Shard => "shard",
+            Kind::Version => commit::STATE_VERSION,
+            Kind::Writer => "writer",
+            Kind::Server => "server",
+            Kind::Layout => "layout",
+        }
+    }
+}
+
+/// The SQL that makes the table.
+pub(crate) fn make(names: &Namespace, dialect: Dialect) -> String {
+    let table = names.table(TABLE);
+    let (text, suffix) = match dialect {
+        Dialect::Sqlite => ("TEXT", " STRICT, WITHOUT ROWID"),
+        Dialect::Postgres => ("text", ""),
+    };
+    format!(
+        "CREATE TABLE IF NOT EXISTS {table} (kind {text} NOT NULL, name {text} NOT NULL, value {text} NOT NULL, \
+         PRIMARY KEY (kind, name)){suffix}"
+    )
+}
+
+/// The facts that the control database has recorded.
+#[derive(Clone, Default)]
+pub(crate) struct Facts(HashMap<(String, String), String>);
+
+impl Facts {
+    fn get(&self, kind: Kind, name: &str) -> Option<&str> {
+        self.0.get(&(kind.name().to_owned(), name.to_owned())).map(String::as_str)
+    }
+
+    /// Returns whether any shard is recorded: a cluster of a release without this table has none.
+    pub(crate) fn has_shards(&self) -> bool {
+        self.0.keys().any(|(kind, _)| kind == Kind::Shard.name())
+    }
+
+    /// Returns whether a shard is recorded as made.
+    pub(crate) fn is_made(&self, shard: &str) -> bool {
+        self.get(Kind::Shard, shard) == Some(MADE)
+    }
+
+    /// Returns whether exactly this state of a shard is recorded.
+    pub(crate) fn is_recorded(&self, shard: &str, state: &str) -> bool {
+        self.get(Kind::Shard, shard) == Some(state)
+    }
+
+    /// Records in this copy that a shard was made.
+    pub(crate) fn note_made(&mut self, shard: &str) {
+        self.0.insert((Kind::Shard.name().to_owned(), shard.to_owned()), MADE.to_owned());
+    }
+
+    pub(crate) fn number(&self, kind: Kind, name: &str) -> Option<i64> {
+        self.get(kind, name)?.parse().ok()
+    }
+
+    pub(crate) fn position(&self, database: &str) -> Option<Position> {
+        Position::parse(self.get(Kind::Server, database)?)
+    }
+}
+
+/// A position in a server's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The server's identifier, which its standbys and its physical copies share.
+    system: String,
+    /// Raised when a standby is promoted.
+    timeline: i64,
+    /// How many bytes of the log were on disk.
+    bytes: i64,
+}
+
+impl Position {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ');
+        let (system, timeline, bytes) = (parts.next()?.to_owned(), parts.next()?, parts.next()?);
+        Some(Position { system, timeline: timeline.parse().ok()?, bytes: bytes.parse().ok()? })
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let Position { system, timeline, bytes } = self;
+        format!("{system} {timeline} {bytes}")
+    }
+
+    /// Reads where a server's log stands; `None` where the role may not read it, and on a standby, which follows its
+    /// primary at a distance.
+    pub(crate) fn read(connection: &dyn Connection) -> Option<Self> {
+        let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE (SELECT system_identifier FROM pg_control_system()) \
+                   || ' ' || ('x' || substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int || ' ' \
+                   || pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint END";
+        let text = texts(connection, sql, &[]).ok()?.pop()?;
+        Position::parse(text.first()?)
+    }
+
+    /// Returns whether this is the position of an older copy of a server that was seen at `recorded`. A promoted standby has
+    /// a higher timeline and is accepted; a server with another identifier cannot be compared.
+    pub(crate) fn is_older_than(&self, recorded: &Self) -> bool {
+        self.system == recorded.system && (self.timeline, self.bytes) < (recorded.timeline, recorded.bytes)
+    }
+}
+
+/// The facts that a shard records about itself.
+#[derive(Default)]
+pub(crate) struct OwnFacts {
+    pub(crate) layout: Option<String>,
+    pub(crate) writer: i64,
+}
+
+impl OwnFacts {
+    /// Reads them; of a shard of an older release there are none, and none are seen by a role that may not read them.
+    pub(crate) fn read(connection: &dyn Connection, names: &Namespace) -> Result<Self> {
+        let table = names.table(TABLE);
+        let sql = format!("SELECT kind, value FROM {table} WHERE name = '{SELF}'");
+        let rows = match texts(connection, &sql, &[]) {
+            Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => {
+                return Ok(OwnFacts::default());
+            }
+            rows => rows?,
+        };
+        let value = |kind: Kind| {
+            let mut of_kind = rows.iter().filter(|row| row.first().is_some_and(|name| name == kind.name()));
+            of_kind.next().and_then(|row| row.get(1)).cloned()
+        };
+        let writer = value(Kind::Writer).and_then(|number| number.parse().ok()).unwrap_or_default();
+        Ok(OwnFacts { layout: value(Kind::Layout), writer })
+    }
+}
+
+/// Records a fact of a shard about itself.
+pub(crate) fn record_own(
+    connection: &dyn Connection,
+    names: &Namespace,
+    dialect: Dialect,
+    kind: Kind,
+    value: &str,
+) -> Result<()> {
+    record(connection, names, dialect, kind, SELF, value)
+}
+
+impl Control {
+    /// Returns the facts; none where the control database is of an older release and cannot be written.
+    pub(crate) fn facts(&self) -> Result<Facts> {
+        self.with_decisions(|_, control| {
+            let rows = match texts(
+                control,
+                &format!("SELECT kind, name, value FROM {}", self.names.table(TABLE)),
+                &[],
+            ) {
+                Err(error) if error.kind() == ErrorKind::Schema => return Ok(Facts::default()),
+                rows => rows?,
+            };
+            let facts = rows.into_iter().filter_map(|row| {
+                let [kind, name, value] = <[String; 3]>::try_from(row).ok()?;
+                Some(((kind, name), value))
+            });
+            Ok(Facts(facts.collect()))
+        })
+    }
+
+    /// Records facts in one transaction. A number replaces a smaller one only.
+    pub(crate) fn record(&self, facts: &[(Kind, &str, String)]) -> Result<()> {
+        if facts.is_empty() {
+            return Ok(());
+        }
+        self.in_transaction(|control, dialect| {
+            facts
+                .iter()
+                .try_for_each(|(kind, name, value)| record(control, &self.names, dialect, *kind, name, value))
+        })
+    }
+
+    /// Begins to make a lost shard anew: forgets everything that was recorded of it and of the database that it names, with
+    /// what decided transactions would still do there.
+    pub(crate) fn forget_lost(&self, shard: &str) -> Result<()> {
+        let decides = self.decides();
+        self.in_transaction(|control, dialect| {
+            let name = dialect.param(1);
+            let mut forget = vec![format!("DELETE FROM {} WHERE name = {name}", self.names.table(TABLE))];
+            if decides {
+                forget.extend(
+                    ["sharded_redo", "sharded_prepared"]
+                        .map(|table| format!("DELETE FROM {table} WHERE shard = {name}")),
+                );
+            }
+            for sql in forget {
+                control.prepare(&sql)?.execute(&[text(shard)])?;
+            }
+            record(control, &self.names, dialect, Kind::Shard, shard, MAKING)
+        })
+    }
+
+    /// Returns the greatest writer number that was issued.
+    pub(crate) fn last_writer(&self) -> Result<i64> {
+        self.with_decisions(|_, control| OwnFacts::read(control, &self.names)).map(|own| own.writer)
+    }
+
+    /// Issues a writer number, durably; `None` if that would have to wait, or if control cannot be written.
+    pub(crate) fn issue_writer(&self) -> Option<i64> {
+        let dialect = self.driver.dialect();
+        let issue = |control: &dyn Connection| {
+            control.begin_without_waiting()?;
+            let issued = OwnFacts::read(control, &self.names).and_then(|own| {
+                let number = own.writer + 1;
+                record_own(control, &self.names, dialect, Kind::Writer, &number.to_string())?;
+                control.commit()?;
+                Ok(number)
+            });
+            issued.inspect_err(|_| {
+                let _ = control.rollback();
+            })
+        };
+        self.try_with(|control| {
+            if dialect == Dialect::Postgres || self.is_durable {
+                return issue(control).ok();
+            }
+            control.run("PRAGMA synchronous = FULL").ok()?;
+            let issued = issue(control).ok();
+            control.run("PRAGMA synchronous = NORMAL").ok()?;
+            issued
+        })?
+    }
+
+    /// Records which writer was the last to write some databases; returns whether that was possible without waiting.
+    pub(crate) fn record_writer(&self, databases: &[&str], number: i64) -> bool {
+        let number = number.to_string();
+        let record = |control: &dyn Connection| {
+            control.begin_without_waiting()?;
+            let dialect = self.driver.dialect();
+            let recorded = databases
+                .iter()
+                .try_for_each(|name| record(control, &self.names, dialect, Kind::Writer, name, &number))
+                .and_then(|()| control.commit());
+            recorded.inspect_err(|_| {
+                let _ = control.rollback();
+            })
+        };
+        self.try_with(|control| record(control).is_ok()).unwrap_or(false)
+    }
+
+    /// Returns whether a decided transaction may not be applied to a database yet.
+    pub(crate) fn has_decided_for(&self, database: &str) -> Result<bool> {
+        self.with_decisions(|decisions, control| match self.decides() {
+            true => Ok(decisions.records(control)?.iter().any(|record| record.database == database)),
+            false => Ok(false),
+        })
+    }
+
+    /// Runs statements in one transaction of control, again while another connection has locked it.
+    fn in_transaction<O>(&self, run: impl Fn(&dyn Connection, Dialect) -> Result<O>) -> Result<O> {
+        let dialect = self.driver.dialect();
+        self.wait_with_decisions(Error::is_busy, |_, control| {
+            control.begin(Transaction::Write)?;
+            let done = run(control, dialect).and_then(|done| control.commit().map(|()| done));
+            done.inspect_err(|_| {
+                let _ = control.rollback();
+            })
+        })
+    }
+}
+
+fn record(
+    connection: &dyn Connection,
+    names: &Namespace,
+    dialect: Dialect,
+    kind: Kind,
+    name: &str,
+    value: &str,
+) -> Result<()> {
+    let table = names.table(TABLE);
+    let only_greater = match kind {
+        Kind::Shard | Kind::Server | Kind::Layout => "",
+        Kind::Version | Kind::Writer => {
+            " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
+        }
+    };
+    let sql = format!(
+        "INSERT INTO {table} AS recorded (kind, name, value) VALUES ({}) \
+         ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value{only_greater}",
+        dialect.params(3)
+    );
+    connection.prepare(&sql)?.execute(&[text(kind.name()), text(name), text(value)]).map(|_| ())
+}
+
+fn text(text: &str) -> Param<'_> {
+    Param::Value(Value::Text(text.into()))
+}
+
+/// Reads rows of texts.
+pub(crate) fn texts(
+    connection: &dyn Connection,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Vec<Vec<String>>> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while rows.advance()? {
+        let text = |index| match rows.value(index)? {
+            Value::Text(text) => Ok(text.into_owned()),
+            other => Err(Error::from(mismatch("text", &other))),
+        };
+        found.push((0..rows.width()).map(text).collect::<Result<Vec<String>>>()?);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promoted_standby_is_not_older() {
+        let at = |text: &str| Position::parse(text).unwrap();
+        let recorded = at("7 3 1000");
+        assert!(at("7 3 999").is_older_than(&recorded));
+        assert!(at("7 2 5000").is_older_than(&recorded));
+        for fine in ["7 3 1000", "7 3 1001", "7 4 10", "8 1 1"] {
+            assert!(!at(fine).is_older_than(&recorded), "{fine}");
+            assert_eq!(at(fine).text(), fine);
+        }
+        assert_eq!(Position::parse("7 3"), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! Gates: advisory locks on servers that keep relocations apart from statements that read or write several shards.
+//!
+//! A bulk write over several servers runs on one shard after the other. A row that another transaction moves from a shard
+//! that is still to come to one that is done would be missed, whatever row locks are taken: a row that is inserted and not
+//! committed cannot be waited for by its condition. So `relocate` locks the gates of the moved tables on both shards
+//! exclusively, and statements over several shards lock those of their tables on all of their shards shared.
+//!
+//! A gate is a transaction lock (`pg_advisory_xact_lock`), which `PREPARE TRANSACTION` keeps until `COMMIT PREPARED`. Its
+//! key is the table's oid, so that gates of shards that share a database are different ones. Gates are locked before the
+//! rows, shard by shard in the cluster's order. SQLite needs none: a transaction that writes has the database alone.
+
+use super::Transactions;
+use super::link::Link;
+use crate::error::Result;
+use crate::planner::sql::{Dialect, TableSql};
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
+
+/// Tells the gates from other advisory locks with two keys.
+const GATES: i32 = 0x5348_4744;
+
+/// Whether others may pass a gate at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Shared,
+    Exclusive,
+}
+
+impl Gate {
+    fn lock(self, sql: &TableSql) -> String {
+        let function = match self {
+            Gate::Shared => "pg_advisory_xact_lock_shared",
+            Gate::Exclusive => "pg_advisory_xact_lock",
+        };
+        format!("SELECT {function}({GATES}, '{}'::regclass::oid::integer)", sql.name.replace('\'', "''"))
+    }
+}
+
+impl Transactions {
+    /// Locks the gates of these tables on these shards, on which the session may write.
+    pub(crate) fn lock_gates(
+        &mut self,
+        shards: &ShardSet,
+        tables: &[&'static Table],
+        gate: Gate,
+    ) -> Result<()> {
+        let cluster = self.cluster.clone();
+        let layout = cluster.layout();
+        let mut models = tables.iter().map(|table| layout.model(table)).collect::<Result<Vec<_>>>()?;
+        models.sort_unstable();
+        models.dedup();
+        for &shard in shards.indexes() {
+            let place = layout.place(shard)?;
+            if place.dialect != Dialect::Postgres {
+                continue;
+            }
+            let locks = models.iter().map(|&model| Ok(gate.lock(layout.sql(model, shard)?)));
+            let locks = locks.collect::<Result<Vec<_>>>()?.join("; ");
+            let connection = self.links.get(place.database).and_then(Link::connection);
+            let locked = connection.map_or(Ok(()), |connection| connection.lock(&locks));
+            let name = layout.shards().at(shard).map_or("", Shard::name);
+            let locked = locked.map_err(|error| error.on_shard(name));
+            self.in_the_way(locked)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps relocations away from a statement that reads or writes rows of these tables on several shards.
+    pub(crate) fn keep_rows_in_place(&mut self, shards: &ShardSet, tables: &[&'static Table]) -> Result<()> {
+        match shards.len() {
+            0 | 1 => Ok(()),
+            _ => self.lock_gates(shards, tables, Gate::Shared),
+        }
+    }
+}

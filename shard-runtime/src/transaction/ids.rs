@@ -1,0 +1,193 @@
+//! Ids of models with `#[id(sequence)]` that the cluster did not generate: those that the tables hold when a model begins to
+//! be generated, and those that an import gives.
+//!
+//! A process reserves ids in blocks, and another process may still hand out ids of a block that it has reserved before. So an
+//! id may be given only if it was in no block: if it is above all of them, or if the sequence has skipped it. The control
+//! database keeps the skipped ranges, and adds to them whenever a sequence is advanced.
+
+use super::control::SEQUENCE;
+use crate::driver::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::own_tables::SKIPPED_IDS;
+use crate::planner::sql::{Dialect, Namespace, Param, quoted};
+use crate::planner::{Layout, Place};
+use crate::schema::{IdKind, Table};
+use crate::value::{Value, mismatch};
+
+/// The ranges of ids that sequences have skipped, both ends included.
+
+/// How many ids after a given one are skipped with it, so that an import in ascending order does not write the control
+/// database for each row.
+const AHEAD: i64 = 999;
+
+/// The highest id that the tables of each generated model hold on a shard, by the models' order.
+pub(crate) fn highest(
+    connection: &dyn Connection,
+    place: &Place,
+    layout: &Layout,
+) -> Result<Vec<(&'static Table, i64)>> {
+    let tables: Vec<&'static Table> =
+        layout.tables().filter(|table| table.id_kind == IdKind::Sequence).collect();
+    let mut found = Vec::new();
+    // A statement of its own for each would be a round trip to a server.
+    for tables in tables.chunks(100) {
+        let highest = |table: &&'static Table| {
+            let id = table.columns.get(table.id).map_or("id", |column| column.name);
+            format!("(SELECT max({}) FROM {})", quoted(id), place.names.table(table.name))
+        };
+        let columns: Vec<String> = tables.iter().map(highest).collect();
+        let mut statement = connection.prepare(&format!("SELECT {}", columns.join(", ")))?;
+        let mut rows = statement.query(&[])?;
+        if !rows.advance()? {
+            continue;
+        }
+        for (column, &table) in tables.iter().enumerate() {
+            match rows.value(column).map_err(|error| table.error_at(table.id, error))? {
+                Value::Null => {}
+                Value::Integer(id) => found.push((table, id)),
+                other => return Err(table.error_at(table.id, mismatch("an integer", &other))),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the table of the skipped ranges, if it is not there yet.
+pub(crate) fn make(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<()> {
+    if !connection.columns(names, SKIPPED_IDS)?.is_empty() {
+        return Ok(());
+    }
+    let (integer, strict) = match dialect {
+        Dialect::Sqlite => ("INTEGER", " STRICT"),
+        Dialect::Postgres => ("bigint", ""),
+    };
+    connection.run(&format!(
+        "CREATE TABLE IF NOT EXISTS {} (name TEXT NOT NULL, first {integer} NOT NULL, last {integer} NOT NULL){strict}",
+        names.table(SKIPPED_IDS)
+    ))
+}
+
+/// The id that a sequence hands out next, if it has begun. If it is `locked`, no other process reserves a block or advances
+/// the sequence until the transaction ends. SQLite has one lock for all, which the transaction has already.
+pub(crate) fn next(
+    connection: &dyn Connection,
+    names: &Namespace,
+    table: &Table,
+    dialect: Dialect,
+    locked: bool,
+) -> Result<Option<i64>> {
+    let name = dialect.param(1);
+    let lock = if locked && dialect == Dialect::Postgres { " FOR UPDATE" } else { "" };
+    integer(
+        connection,
+        &format!("SELECT next FROM {} WHERE name = {name}{lock}", names.table(SEQUENCE)),
+        table,
+        &[],
+    )
+}
+
+fn integer(connection: &dyn Connection, sql: &str, table: &Table, more: &[i64]) -> Result<Option<i64>> {
+    let name = [Param::Value(Value::Text(table.name.into()))];
+    let more = more.iter().map(|&integer| Param::Value(Value::Integer(integer)));
+    let params: Vec<Param<'_>> = name.into_iter().chain(more).collect();
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(&params)?;
+    let found = match rows.advance()?.then(|| rows.value(0)).transpose()? {
+        None | Some(Value::Null) => None,
+        Some(Value::Integer(integer)) => Some(integer),
+        Some(other) => return Err(table.error_at(table.id, mismatch("an integer", &other))),
+    };
+    while rows.advance()? {}
+    Ok(found)
+}
+
+/// Has a sequence continue above an id, within a transaction of the control database. If it is above already, nothing
+/// changes.
+pub(crate) fn advance(
+    connection: &dyn Connection,
+    names: &Namespace,
+    table: &Table,
+    above: i64,
+    dialect: Dialect,
+) -> Result<()> {
+    let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED_IDS));
+    // The row is there first, so that two processes that begin the sequence at once wait for each other.
+    let begin = format!(
+        "INSERT INTO {} (name, next) VALUES ({}, 1) ON CONFLICT (name) DO NOTHING RETURNING next",
+        names.table(SEQUENCE),
+        param(1)
+    );
+    integer(connection, &begin, table, &[])?;
+    let next = next(connection, names, table, dialect, true)?.unwrap_or(1);
+    if above < next {
+        return Ok(());
+    }
+    make(connection, names, dialect)?;
+    let extend = format!(
+        "UPDATE {skipped} SET last = CAST({} AS bigint) WHERE name = {} AND last = CAST({} AS bigint) - 1 RETURNING last",
+        param(2),
+        param(1),
+        param(3)
+    );
+    if integer(connection, &extend, table, &[above, next])?.is_none() {
+        let insert = format!(
+            "INSERT INTO {skipped} (name, first, last) VALUES ({}, {}, {}) RETURNING last",
+            param(1),
+            param(2),
+            param(3)
+        );
+        integer(connection, &insert, table, &[next, above])?;
+    }
+    let set = format!(
+        "UPDATE {} SET next = {} WHERE name = {} RETURNING next",
+        names.table(SEQUENCE),
+        param(2),
+        param(1)
+    );
+    // Above the greatest id there is none: then the sequence is exhausted, as `reserve` finds.
+    integer(connection, &set, table, &[above.saturating_add(1)])?;
+    Ok(())
+}
+
+/// Finds or makes the range of skipped ids that holds an id, within a transaction of the control database.
+pub(crate) fn claim(
+    connection: &dyn Connection,
+    names: &Namespace,
+    table: &Table,
+    id: i64,
+    dialect: Dialect,
+) -> Result<(i64, i64)> {
+    let next = next(connection, names, table, dialect, true)?.unwrap_or(1);
+    if id >= next {
+        advance(connection, names, table, id.saturating_add(AHEAD), dialect)?;
+    }
+    make(connection, names, dialect)?;
+    let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED_IDS));
+    let bound = |column: &str| {
+        format!(
+            "SELECT {column} FROM {skipped} WHERE name = {} AND CAST({} AS bigint) BETWEEN first AND last",
+            param(1),
+            param(2)
+        )
+    };
+    let first = integer(connection, &bound("first"), table, &[id])?;
+    let last = integer(connection, &bound("last"), table, &[id])?;
+    match (first, last) {
+        (Some(first), Some(last)) => Ok((first, last)),
+        _ => {
+            let message = format!(
+                "id {id} cannot be given: it may have been generated already, or still be; give an id from {} on, or call \
+                 `advance_ids` before the first id is generated",
+                next.max(1)
+            );
+            Err(table.error_at(table.id, Error::new(ErrorKind::Value, message)))
+        }
+    }
+}
+
+/// The error of a sequence that has no block of ids left.
+pub(crate) fn exhausted(table: &Table) -> Error {
+    let message = "the sequence is exhausted: the next ids would be above 9223372036854775807; use `#[id(uuid)]`, or give \
+                   the rows lower ids";
+    table.error_at(table.id, Error::new(ErrorKind::Value, message))
+}

@@ -1,0 +1,335 @@
+//! A session's connection to one database, and the transaction it is in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Cluster, Written};
+use crate::driver::{Connection, Holder, Pooled, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::Dialect;
+use crate::query::Unit;
+use crate::schema::ShardSet;
+use crate::transaction::commit::Redo;
+use crate::transaction::{Age, WriteLock, WriteLocks};
+
+/// Marks the point that a statement which fails is undone to.
+const SAVEPOINT: &str = "sharded_statement";
+
+/// The session's side of one database. A connection is taken when it is first needed and given back when the
+/// transaction ends.
+#[derive(Default)]
+pub(crate) struct Link {
+    connection: Option<Pooled>,
+    transaction: Option<Transaction>,
+    /// The turn among the sessions of this process, while this one writes a SQLite database.
+    lock: Option<WriteLock>,
+    /// The shards of this database that were written in this transaction.
+    pub(crate) written: ShardSet,
+    /// What was done in this transaction, where it may have to be done again: see [`commit`](crate::commit).
+    pub(crate) redo: Option<Redo>,
+    /// What the rows remember that were written in this transaction, where it may write: a unit for all of it, and
+    /// one for what came after each savepoint.
+    units: Vec<Unit>,
+    /// How far what was done, and the units, had come at each savepoint.
+    marks: Vec<(usize, usize)>,
+    /// The writer number that goes with the process's first transaction on this database.
+    number: Option<Written>,
+}
+
+/// How long a session that has a write lock waits for a connection before it gives the lock up for a while.
+const SOON: Duration = Duration::from_millis(20);
+
+/// How long a session waits at most, if not for the whole busy timeout.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Waits {
+    pub(crate) for_a_connection: Option<Duration>,
+    /// For the write lock of a SQLite database.
+    pub(crate) for_a_file: Option<Duration>,
+    /// The end of waiting for a connection, and of connecting.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Waits {
+    pub(crate) fn until(self, deadline: Instant) -> Self {
+        Waits { deadline: Some(deadline), ..self }
+    }
+}
+
+impl Link {
+    /// A connection inside a transaction that may read. A session that writes reads in its write transaction.
+    /// Connecting ends at the deadline.
+    pub(crate) fn read(
+        &mut self,
+        cluster: &Cluster,
+        holder: &Holder,
+        database: usize,
+        waits: Waits,
+    ) -> Result<()> {
+        if self.transaction.is_none() {
+            self.connected(cluster, holder, database, waits)?.begin(Transaction::Read)?;
+            self.transaction = Some(Transaction::Read);
+        }
+        Ok(())
+    }
+
+    /// A connection, without a transaction.
+    pub(crate) fn reserve(&mut self, cluster: &Cluster, holder: &Holder, database: usize) -> Result<()> {
+        self.connected(cluster, holder, database, Waits::default()).map(drop)
+    }
+
+    /// A connection inside a transaction that may write. A read transaction is ended first: it could not
+    /// become one that writes once somebody else has written.
+    /// `locked` are the databases that the session may write already.
+    ///
+    /// While it waits for other sessions of this process it holds no connection to this database: these could be needed by
+    /// the session that it waits for.
+    pub(crate) fn write(
+        &mut self,
+        cluster: &Cluster,
+        holder: &Holder,
+        database: usize,
+        locked: &[usize],
+        age: Age,
+        waits: Waits,
+    ) -> Result<()> {
+        if self.may_write() {
+            return Ok(());
+        }
+        if self.transaction.take().is_some() {
+            self.connected(cluster, holder, database, waits)?.commit()?;
+        }
+        let lock = match cluster.write_locks(database) {
+            None => None,
+            Some(locks) => Some(self.lock_file(cluster, holder, database, locks, age, waits)?),
+        };
+        let connection = self.connected(cluster, holder, database, waits)?;
+        cluster.begin_to_write(database, connection, locked);
+        connection.begin(Transaction::Write)?;
+        let begun =
+            cluster.heal(database, connection).and_then(|_| cluster.write_number(database, connection));
+        let number = begun.inspect_err(|_| {
+            let _ = connection.rollback();
+        })?;
+        self.number = number;
+        self.transaction = Some(Transaction::Write);
+        self.lock = lock;
+        self.redo = cluster.is_recorded(database).then(Redo::default);
+        self.units = vec![Unit::default()];
+        Ok(())
+    }
+
+    /// Takes the write lock of a SQLite database, with a connection to it. It waits for a connection without the lock, and
+    /// for the lock without a connection: sessions that wait for the lock may hold connections that the pool would need to
+    /// give out one more.
+    fn lock_file(
+        &mut self,
+        cluster: &Cluster,
+        holder: &Holder,
+        database: usize,
+        locks: &Arc<WriteLocks>,
+        age: Age,
+        waits: Waits,
+    ) -> Result<WriteLock> {
+        let timeout = cluster.busy_timeout();
+        let timeout = waits.for_a_file.map_or(timeout, |limit| limit.min(timeout));
+        let end = Instant::now() + timeout;
+        loop {
+            self.connected(cluster, holder, database, waits)?;
+            if let Some(lock) = locks.try_acquire(age, database) {
+                return Ok(lock);
+            }
+            self.connection.take().into_iter().for_each(Pooled::give_back);
+            let rest = end.saturating_duration_since(Instant::now());
+            let lock = locks.acquire(age, database, rest)?;
+            let soon = Waits { for_a_connection: Some(SOON), ..waits };
+            match self.connected(cluster, holder, database, soon) {
+                Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < end => drop(lock),
+                connected => return connected.map(|_| lock),
+            }
+        }
+    }
+
+    /// What is done next in the transaction is done only where the database still holds this shard.
+    pub(crate) fn expect(&self, cluster: &Cluster, shard: usize) {
+        if let (Some(connection), Some(expected)) = (self.connection(), cluster.expected(shard)) {
+            connection.expect(expected);
+        }
+    }
+
+    /// Whether there is anything that a commit would keep.
+    pub(crate) fn has_changed(&self) -> bool {
+        let changed = || self.redo.as_ref().map_or(!self.written.is_empty(), |redo| !redo.is_empty());
+        self.may_write() && changed()
+    }
+
+    fn connected(
+        &mut self,
+        cluster: &Cluster,
+        holder: &Holder,
+        database: usize,
+        waits: Waits,
+    ) -> Result<&dyn Connection> {
+        let kept = match self.connection.take() {
+            // One on which a transaction could not be begun because its server is lost.
+            Some(lost) if self.transaction.is_none() && lost.has_lost_its_server() => {
+                lost.give_back();
+                None
+            }
+            kept => kept,
+        };
+        let connection = match kept {
+            Some(connection) => connection,
+            None => cluster.connect(holder, database, waits.for_a_connection, waits.deadline)?,
+        };
+        Ok(&**self.connection.insert(connection))
+    }
+
+    /// Gives the connection to somebody else for a while, the transaction with it.
+    pub(crate) fn lend(&mut self) -> Option<Pooled> {
+        self.connection.take()
+    }
+
+    pub(crate) fn take_back(&mut self, connection: Pooled) {
+        self.connection = Some(connection);
+    }
+
+    /// Takes a connection whose transaction was begun by another thread, if this one had none.
+    pub(crate) fn read_on(&mut self, connection: Pooled) {
+        self.connection = Some(connection);
+        self.transaction.get_or_insert(Transaction::Read);
+    }
+
+    /// The connection, where there is one.
+    pub(crate) fn connection(&self) -> Option<&dyn Connection> {
+        self.connection.as_deref()
+    }
+
+    pub(crate) fn is_in_a_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    pub(crate) fn may_write(&self) -> bool {
+        self.transaction == Some(Transaction::Write)
+    }
+
+    /// Whether the database has ended a transaction that this session has not ended.
+    pub(crate) fn has_lost_its_transaction(&self) -> bool {
+        self.transaction.is_some() && self.connection().is_none_or(|connection| !connection.in_transaction())
+    }
+
+    /// What rows that are written now remember.
+    pub(crate) fn unit(&self) -> Option<&Unit> {
+        self.units.last()
+    }
+
+    /// What rows remember that were changed before it was written belongs to this transaction from now on.
+    pub(crate) fn adopt(&mut self, unit: Unit) {
+        if !unit.is_unknown() {
+            self.units.push(unit);
+        }
+    }
+
+    /// A point to come back to. Points are nested: each is left, or come back to, before the one around it.
+    pub(crate) fn savepoint(&mut self) -> Result<()> {
+        self.run(&format!("SAVEPOINT {SAVEPOINT}"))?;
+        self.marks.push((self.redo.as_mut().map_or(0, Redo::mark), self.units.len()));
+        self.units.push(Unit::default());
+        Ok(())
+    }
+
+    pub(crate) fn release(&mut self) -> Result<()> {
+        self.marks.pop();
+        // From here on what came after the savepoint is undone with what came before it.
+        self.units.pop_if(|unit| unit.is_unknown());
+        self.run(&format!("RELEASE {SAVEPOINT}"))
+    }
+
+    pub(crate) fn rollback_to_savepoint(&mut self) -> Result<()> {
+        if let Some((done, units)) = self.marks.pop() {
+            if let Some(redo) = &mut self.redo {
+                redo.back_to(done);
+            }
+            self.units.drain(units..).for_each(|unit| unit.undo());
+        }
+        self.run(&format!("ROLLBACK TO {SAVEPOINT}; RELEASE {SAVEPOINT}"))
+    }
+
+    fn run(&self, sql: &str) -> Result<()> {
+        self.connection().map_or(Ok(()), |connection| connection.run(sql))
+    }
+
+    /// Ends the transaction with its effects and gives the connection back.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        let committed = match (self.connection(), self.transaction) {
+            (Some(connection), Some(_)) => connection.commit(),
+            // A panic has left the connection with another thread, which rolls it back.
+            (None, Some(Transaction::Write)) => {
+                let message = "the connection of the transaction is lost: call `rollback`, and write again";
+                Err(Error::new(ErrorKind::Aborted, message))
+            }
+            _ => Ok(()),
+        };
+        self.has_committed(committed)
+    }
+
+    /// After the transaction was committed, or was not: where it was, the connection is given back.
+    pub(crate) fn has_committed(&mut self, committed: Result<()>) -> Result<()> {
+        if committed.is_ok() {
+            let Link { connection, units, number, lock, .. } = std::mem::take(self);
+            units.iter().for_each(Unit::keep);
+            if let Some(connection) = connection {
+                if let Some(number) = number {
+                    number.committed(&*connection);
+                }
+                connection.give_back();
+            }
+            // After the transaction, which the next session would wait for.
+            drop(lock);
+        }
+        committed
+    }
+
+    /// After a commit has failed: makes sure that nothing of it comes back to life after a crash, which the rest of
+    /// it in the log might where the disk failed at its very end. The error, or that nobody can be sure.
+    pub(crate) fn undo_for_certain(&mut self, cluster: &Cluster, database: usize, error: Error) -> Error {
+        let undone = match (error.kind(), self.connection()) {
+            // A server knows what it says.
+            _ if cluster.dialect(database) == Dialect::Postgres => Ok(()),
+            (ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Database, Some(connection)) => {
+                connection.rollback().and_then(|()| cluster.write_nothing(database, connection))
+            }
+            _ => Ok(()),
+        };
+        self.rollback();
+        match undone {
+            Ok(()) => error,
+            Err(_) => {
+                let said = format!("the shard's part of the unit of work may be committed or not: {error}");
+                Error::new(ErrorKind::InDoubt, said).with_source(error)
+            }
+        }
+    }
+
+    /// Ends the transaction without its effects and gives the connection back.
+    pub(crate) fn rollback(&mut self) {
+        self.end().iter().for_each(Unit::undo);
+    }
+
+    /// Gives up the transaction of a unit that is decided: its effects come later.
+    pub(crate) fn leave(&mut self) {
+        self.end().iter().for_each(Unit::keep);
+    }
+
+    fn end(&mut self) -> Vec<Unit> {
+        let Link { connection, transaction, units, lock, .. } = std::mem::take(self);
+        if let Some(connection) = connection {
+            if transaction.is_some() {
+                // Where this fails, the connection is closed, and with it the transaction.
+                let _ = connection.rollback();
+            }
+            connection.give_back();
+        }
+        drop(lock);
+        units
+    }
+}

@@ -1,0 +1,114 @@
+//! A session that is pinned as a whole: every shard but its own is out of its reach.
+
+use std::borrow::Cow;
+
+use super::Transactions;
+use super::link::Link;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::route;
+use crate::query::Sharded;
+use crate::query::{Pin, Target, Targeted};
+use crate::schema::{Shard, ShardSet, Table};
+
+impl Transactions {
+    /// The shards that something may ask: the session's own instead of what was chosen.
+    pub(crate) fn narrowed(&self, chosen: ShardSet) -> ShardSet {
+        match self.pinned {
+            Some(shard) if !chosen.is_empty() => ShardSet::one(shard),
+            _ => chosen,
+        }
+    }
+
+    /// Refuses what belongs on another shard than the one that the session is pinned to.
+    pub(crate) fn refuse_elsewhere(&self, shard: usize, what: &str) -> Result<()> {
+        match self.pinned_to() {
+            Some(pinned) if pinned.index() != shard => {
+                let other = self.cluster.shards().at(shard).map_or("another shard", Shard::name);
+                let said =
+                    format!("{what} is of shard `{other}`, the session is pinned to `{}`", pinned.name());
+                Err(Error::new(ErrorKind::ContradictingPins, said))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a row of another shard, and of another cluster. That of a reference table is on every shard.
+    pub(crate) fn refuse_row_elsewhere<T: Sharded>(&self, shard: &Shard) -> Result<()> {
+        if self.pinned.is_none() {
+            return Ok(());
+        }
+        let place = self.cluster.shards().place_of(shard)?;
+        if T::TABLE.is_reference() {
+            return Ok(());
+        }
+        self.refuse_elsewhere(place, "the row").map_err(|error| error.in_table(T::TABLE.name))
+    }
+
+    /// A query or a bulk write with the session's pin beside its own; a query of a reference table that has none with the
+    /// shard that it is read on.
+    pub(crate) fn pinned_query<'q, C: Clone + Targeted>(&self, core: &'q C) -> Result<Cow<'q, C>> {
+        let target = core.target();
+        let reads_any = target.table.is_reference() && target.pins.is_empty();
+        let pin = match (reads_any, target.for_update) {
+            (true, true) => self.first_shard(),
+            (true, false) => self.any_shard(),
+            (false, _) => self.pinned_to(),
+        };
+        let Some(shard) = pin else { return Ok(Cow::Borrowed(core)) };
+        let mut owned = core.clone();
+        let Target { table, pins, .. } = owned.target_mut();
+        for pin in pins.iter() {
+            let place = route::pin_shard(table, pin, self.cluster.shards())?;
+            self.refuse_elsewhere(place, "the query").map_err(|error| error.in_table(table.name))?;
+        }
+        pins.push(Pin::Session(shard.clone()));
+        Ok(Cow::Owned(owned))
+    }
+
+    /// The shard that the session is pinned to.
+    pub(crate) fn pinned_to(&self) -> Option<&Shard> {
+        self.pinned.and_then(|shard| self.cluster.shards().at(shard))
+    }
+
+    /// The shard that a reference table is read on: the one that the session is pinned to; the first on which it has a
+    /// transaction, which has a snapshot already; or the first of all. In the cluster's order, so that where a session
+    /// reads on several it never comes to an older snapshot again.
+    pub(crate) fn any_shard(&self) -> Option<&Shard> {
+        let layout = self.cluster.layout();
+        let in_play = |shard: &&Shard| {
+            let link = layout.place(shard.index()).ok().and_then(|place| self.links.get(place.database));
+            link.is_some_and(Link::is_in_a_transaction)
+        };
+        let shards = layout.shards();
+        self.pinned_to().or_else(|| shards.iter().find(in_play)).or_else(|| shards.at(0))
+    }
+
+    /// The shard that a reference table is read on to be written: the same for everybody, so that the rows that a server
+    /// locks are those that others want to lock, too; and the first, which is written first by whoever writes them.
+    pub(crate) fn first_shard(&self) -> Option<&Shard> {
+        self.pinned_to().or_else(|| self.cluster.shards().at(0))
+    }
+
+    /// Of the shards that may have a row, those to ask: of a reference table, of which all have it, one.
+    pub(crate) fn narrowed_for(&self, table: &Table, chosen: ShardSet) -> ShardSet {
+        match self.any_shard() {
+            Some(any) if table.is_reference() && chosen.len() > 1 => ShardSet::one(any.index()),
+            _ => self.narrowed(chosen),
+        }
+    }
+
+    /// Every shard, for something that writes a reference table.
+    pub(crate) fn every_shard(&self, table: &Table) -> Result<ShardSet> {
+        let shards = self.cluster.shards();
+        match self.pinned_to() {
+            Some(pinned) if shards.len() > 1 => {
+                let said = format!(
+                    "a reference table is written on every shard, and the session is pinned to `{}`",
+                    pinned.name()
+                );
+                Err(Error::new(ErrorKind::ContradictingPins, said).in_table(table.name))
+            }
+            _ => Ok(ShardSet::all(shards)),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The state that all sessions of a cluster share.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::commit::{Decisions, Searches, Unfinished};
+use super::control::Control;
+use super::writers::Writers;
+use super::{Age, WriteLocks};
+use crate::driver::{Connection, Driver, Expected, Holder, Pool, Pooled};
+use crate::error::{Error, Result};
+use crate::planner::Layout;
+use crate::planner::sql::Dialect;
+use crate::schema::{Shard, Table};
+use crate::tasks::{Observer, Threads, Watch, Workers};
+
+/// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
+#[derive(Clone)]
+pub struct Cluster(pub(crate) Arc<ClusterState>);
+
+/// The state of a cluster that was opened.
+pub(crate) struct ClusterState {
+    pub(crate) layout: Layout,
+    pub(crate) databases: Vec<Database>,
+    pub(crate) control: Control,
+    pub(crate) writers: Arc<Writers>,
+    /// The identity of each shard, where it is checked in every transaction.
+    pub(crate) expected: Vec<Option<Arc<Expected>>>,
+    /// Whether units of work may be over several databases that outlive the process.
+    pub(crate) is_decided: bool,
+    /// Whether no unit of work may be over several databases of which one is a server.
+    pub(crate) single_shard_units: bool,
+    /// The units that were finished after their owners were gone.
+    pub(crate) recovered: Mutex<Vec<String>>,
+    /// The global transactions of this process that have something left to do on servers.
+    pub(crate) unfinished: Unfinished,
+    pub(crate) searches: Searches,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) write_locks: Arc<WriteLocks>,
+    pub(crate) timeout: Duration,
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) async_threads: Threads,
+    pub(crate) observer: Option<Observer>,
+}
+
+impl Drop for ClusterState {
+    /// The records of units that are finished are of no use any more. Where they cannot be removed, who opens the
+    /// cluster next finds that there is nothing to do for them.
+    fn drop(&mut self) {
+        self.async_threads.close();
+        self.record_writer();
+        if !self.control.decides() {
+            return;
+        }
+        let remove =
+            |decisions: &mut Decisions, control: &dyn Connection| decisions.remove(control, Vec::new());
+        let _ = self.control.wait_with_decisions(Error::is_busy, remove);
+    }
+}
+
+/// One database: of one shard, or of several with a schema or a prefix each.
+pub(crate) struct Database {
+    pub(crate) driver: Arc<dyn Driver>,
+}
+
+impl Cluster {
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    pub(crate) fn databases(&self) -> usize {
+        self.0.databases.len()
+    }
+
+    /// The check of a transaction on a shard, if that is not done when connections are made.
+    pub(crate) fn expected(&self, shard: usize) -> Option<&Arc<Expected>> {
+        self.0.expected.get(shard)?.as_ref()
+    }
+
+    pub(crate) fn workers(&self) -> &Arc<Workers> {
+        &self.0.workers
+    }
+
+    pub(crate) fn async_threads(&self) -> &Threads {
+        &self.0.async_threads
+    }
+
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.0.observer.as_ref()
+    }
+
+    /// How long a session waits for a lock.
+    pub(crate) fn busy_timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
+    pub(crate) fn next_id(&self, table: &'static Table) -> Result<i64> {
+        self.0.control.next_id(table)
+    }
+
+    pub(crate) fn claim_id(&self, table: &'static Table, id: i64) -> Result<()> {
+        self.0.control.claim_id(table, id)
+    }
+
+    /// A connection to one of the databases, for who uses it as one with those that it has.
+    /// The wait for it may have a shorter limit than the busy timeout. Waiting and connecting end at the deadline.
+    pub(crate) fn connect(
+        &self,
+        holder: &Holder,
+        database: usize,
+        limit: Option<Duration>,
+        deadline: Option<Instant>,
+    ) -> Result<Pooled> {
+        self.0.pool.get(holder, database, limit, deadline)
+    }
+
+    /// The age of a session that begins to write now.
+    pub(crate) fn age(&self) -> Age {
+        self.0.write_locks.age()
+    }
+
+    /// The write locks of SQLite databases; `None` if the database has locks of its own for each row.
+    pub(crate) fn write_locks(&self, database: usize) -> Option<&Arc<WriteLocks>> {
+        (self.dialect(database) == Dialect::Sqlite).then_some(&self.0.write_locks)
+    }
+
+    /// Makes a connection beside the pool, which is closed after use: for finishing a transaction that sessions may wait
+    /// for which hold all the pool's connections. `waits` says whether it waits for locks.
+    pub(crate) fn connect_aside(&self, database: usize, waits: bool) -> Result<Box<dyn Connection>> {
+        self.0.pool.connect(database, waits)
+    }
+
+    /// Does something on a connection, and gives it back.
+    pub(crate) fn on_connection<O>(
+        &self,
+        holder: &Holder,
+        database: usize,
+        run: impl FnOnce(&dyn Connection) -> Result<O>,
+    ) -> Result<O> {
+        let connection = self.connect(holder, database, None, None)?;
+        let done = run(&*connection);
+        connection.give_back();
+        done
+    }
+
+    /// Begins to observe a statement on a shard.
+    pub(crate) fn watch(&self, shard: &Shard, table: Option<&str>, sql: &str) -> Watch {
+        let system = self.layout().place(shard.index()).map_or("", |place| place.dialect.name());
+        Watch::begin(self.observer(), system, shard, table, sql)
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layout = &self.0.layout;
+        let databases = self.0.databases.iter().enumerate().flat_map(|(index, database)| {
+            layout.shards_in(index).map(move |shard| {
+                let schema = layout.place(shard.index()).ok().and_then(|place| place.names.schema.as_deref());
+                let schema = schema.map_or_else(String::new, |schema| format!("?schema={schema}"));
+                (shard.name(), format!("{}{schema}", database.driver.describe()))
+            })
+        });
+        f.debug_map().entries(databases).finish()
+    }
+}

@@ -1,0 +1,162 @@
+//! The transactions of one session: one for each database, begun when they are first needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::commit::Commit;
+use super::link::Link;
+use super::{Age, Cluster};
+use crate::driver::Holder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tasks::ExecutionContext;
+
+/// The transactions of one session.
+pub(crate) struct Transactions {
+    pub(crate) cluster: Cluster,
+    /// The owner of the connections of all links.
+    pub(crate) holder: Holder,
+    /// One for each database.
+    pub(crate) links: Vec<Link>,
+    /// Counts the snapshots of each database: rows that were read in an earlier one may be old.
+    snapshots: Vec<u64>,
+    /// The only shard that the session may use.
+    pub(crate) pinned: Option<usize>,
+    /// The error that has ended the global transaction.
+    pub(crate) aborted: Option<String>,
+    /// How long a call may read.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) commit: Commit,
+    /// How many savepoints are open.
+    pub(crate) depth: usize,
+    /// Whether what fails now is undone together with what came before it, by the caller that adds rows in portions.
+    pub(crate) in_portions: bool,
+    /// Whether a lock or an earlier change of another session made something fail, so that a retry may succeed.
+    pub(crate) was_in_the_way: bool,
+    /// Whether a server was lost, or has become a standby.
+    pub(crate) has_lost_a_server: bool,
+    /// Whether the global transaction, or a part of it, may be stored although its commit has failed: running it again
+    /// could do it twice.
+    pub(crate) may_be_stored: bool,
+    /// Its age among the sessions that write, once it writes.
+    pub(crate) age: Option<Age>,
+    /// The databases that it has begun, or has tried to begin, to write, each with the first shard that it wanted there.
+    pub(crate) wanted: BTreeMap<usize, usize>,
+    /// Whether it gives a wait up early while it holds locks that it has not taken in the cluster's order, because it is
+    /// tried again then.
+    pub(crate) gives_up_early: bool,
+    /// The databases whose locks it has taken in the cluster's order, before anything else.
+    pub(crate) locked_first: BTreeSet<usize>,
+    /// The state of the call that is running.
+    pub(crate) context: ExecutionContext,
+}
+
+/// What is done over a session's transactions: the transactions themselves, the unit of work, the session.
+pub(crate) trait HasTransactions {
+    fn tx(&mut self) -> &mut Transactions;
+}
+
+impl HasTransactions for Transactions {
+    fn tx(&mut self) -> &mut Transactions {
+        self
+    }
+}
+
+impl Transactions {
+    pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
+        Transactions {
+            holder: Holder::default(),
+            links: (0..cluster.databases()).map(|_| Link::default()).collect(),
+            snapshots: vec![0; cluster.databases()],
+            pinned,
+            aborted: None,
+            timeout: None,
+            commit: Commit::default(),
+            depth: 0,
+            in_portions: false,
+            was_in_the_way: false,
+            has_lost_a_server: false,
+            may_be_stored: false,
+            age: None,
+            wanted: BTreeMap::new(),
+            gives_up_early: false,
+            locked_first: BTreeSet::new(),
+            context: ExecutionContext::default(),
+            cluster,
+        }
+    }
+
+    /// The number of the snapshot that a shard is read in.
+    pub(crate) fn snapshot(&self, shard: usize) -> u64 {
+        let place = self.cluster.layout().place(shard).ok();
+        place.and_then(|place| self.snapshots.get(place.database)).copied().unwrap_or_default()
+    }
+
+    /// Notes that the snapshot of a database ends: other sessions may change the rows before the next one begins.
+    pub(super) fn end_snapshot(&mut self, database: usize) {
+        if let Some(snapshot) = self.snapshots.get_mut(database) {
+            *snapshot += 1;
+        }
+    }
+
+    /// Rolls back everything since the session began, or since its last commit.
+    pub(crate) fn rollback(&mut self) {
+        self.links.iter_mut().for_each(Link::rollback);
+        self.locked_first.clear();
+        self.aborted = None;
+        self.depth = 0;
+        self.in_portions = false;
+    }
+
+    /// Ends the global transaction because of an error.
+    pub(crate) fn abort(&mut self, error: &Error) {
+        self.rollback();
+        self.aborted = Some(error.to_string());
+    }
+
+    /// Whether it has a connection to any database.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.links.iter().any(|link| link.connection().is_some())
+    }
+
+    /// After an error: where a database has ended its transaction by itself (a full disk, a failing one), what
+    /// was written in it is gone, and so the unit of work is over.
+    pub(crate) fn noticed<O>(&mut self, result: Result<O>) -> Result<O> {
+        if let Err(error) = &result
+            && self.links.iter().any(Link::has_lost_its_transaction)
+        {
+            self.abort(error);
+        }
+        self.in_the_way(result)
+    }
+
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        match &self.aborted {
+            None => Ok(()),
+            Some(why) => {
+                let said = format!("the unit of work was ended by an error and has to be rolled back: {why}");
+                Err(Error::new(ErrorKind::Aborted, said))
+            }
+        }
+    }
+
+    /// Notes whether the work may succeed, or must not be done again, if an error says so. Another transaction may also have
+    /// moved or removed a row since this session has read it (`NotFound`), or be about to finish moving a row that is seen
+    /// on two shards (`Ambiguous`).
+    pub(crate) fn in_the_way<O>(&mut self, result: Result<O>) -> Result<O> {
+        if let Err(error) = &result {
+            let may_have_moved = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Ambiguous);
+            self.was_in_the_way |= error.is_retryable() || may_have_moved;
+            self.has_lost_a_server |=
+                error.is_retryable() && !matches!(error.kind(), ErrorKind::Busy | ErrorKind::Stale);
+            self.may_be_stored |= matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::PartialCommit);
+        }
+        result
+    }
+
+    /// Names the first shard of a database that was written, unless a shard is named already.
+    pub(crate) fn named(&self, database: usize, error: Error) -> Error {
+        let written = self.links.get(database).and_then(|link| link.written.indexes().first());
+        let shard = written.and_then(|&shard| self.cluster.shards().at(shard));
+        error.on_shard(shard.map_or_else(|| self.cluster.database_name(database), |shard| shard.name()))
+    }
+}

@@ -1,0 +1,82 @@
+//! Statements over several databases that have their effect on all of them or on none.
+
+use super::UnitOfWork;
+use crate::error::Result;
+use crate::schema::{ShardSet, Table};
+use crate::tasks::unwind::caught;
+use crate::transaction::{Link, Transactions};
+
+impl UnitOfWork {
+    /// Does something that writes these shards so that it has its effect on all of them or on none. Where this
+    /// session has written before, a savepoint is undone if it fails. Where it begins to write here, the
+    /// transaction is: below a savepoint SQLite copies every page before it changes it.
+    pub(crate) fn atomically<O>(
+        &mut self,
+        shards: &ShardSet,
+        run: impl FnOnce(&mut Self) -> Result<O>,
+    ) -> Result<O> {
+        self.atomically_after(shards, Transactions::begin_write, run)
+    }
+
+    /// The same, where each shard's transaction is begun by `begin`.
+    pub(crate) fn atomically_after<O>(
+        &mut self,
+        shards: &ShardSet,
+        begin: fn(&mut Transactions, usize) -> Result<()>,
+        run: impl FnOnce(&mut Self) -> Result<O>,
+    ) -> Result<O> {
+        if self.tx.in_portions {
+            shards.indexes().iter().try_for_each(|&shard| begin(&mut self.tx, shard))?;
+            return run(self);
+        }
+        let (mut begun, mut written): (Vec<usize>, Vec<usize>) = Default::default();
+        for &shard in shards.indexes() {
+            let database = self.tx.cluster.layout().place(shard)?.database;
+            if !begun.contains(&database) && !written.contains(&database) {
+                let may_write = self.tx.links.get(database).is_some_and(Link::may_write);
+                if may_write { &mut written } else { &mut begun }.push(database);
+            }
+            begin(&mut self.tx, shard)?;
+        }
+        let savepoints = |session: &mut Self, act: fn(&mut Link) -> Result<()>| {
+            let mut links = session.tx.links.iter_mut().enumerate();
+            links
+                .try_for_each(|(database, link)| if written.contains(&database) { act(link) } else { Ok(()) })
+        };
+        savepoints(self, Link::savepoint)?;
+        // On a server somebody else may be in the way of a row, and not of the whole database.
+        let (done, panic) = caught(|| run(self));
+        let done = self.tx.in_the_way(done);
+        if let Err(error) = &done {
+            let lost = self.tx.links.iter().any(Link::has_lost_its_transaction);
+            if lost || self.tx.on_links(&written, Link::rollback_to_savepoint).is_err() {
+                // A database has given the transaction up by itself; nothing of the unit may be committed.
+                self.abort(error);
+            } else {
+                for database in begun {
+                    self.tx.links.get_mut(database).map(Link::rollback);
+                }
+            }
+        }
+        panic.go_on();
+        let done = done?;
+        savepoints(self, Link::release)?;
+        Ok(done)
+    }
+
+    /// Reads to write: every shard can be written before anything is read. Where that fails, on a server perhaps only in
+    /// the reading, what was not written before is kept from nobody.
+    pub(crate) fn locked(
+        &mut self,
+        table: &'static Table,
+        shards: &ShardSet,
+        read: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let before = self.tx.writing_flags();
+        let taken = shards.indexes().iter().try_for_each(|&shard| self.tx.take_write(shard));
+        taken
+            .map_err(|error| error.in_table(table.name))
+            .and_then(|()| read(self))
+            .inspect_err(|_| self.tx.stop_writing(&before))
+    }
+}

@@ -1,0 +1,209 @@
+//! How a batch becomes statements: one that is run for each row, or one with a list for each parameter, whichever is better
+//! for the database.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::entries::about_entry;
+use super::pending::Batch;
+use crate::driver::Prepared;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
+use crate::planner::sql::{Param, TableSql};
+use crate::planner::{AnyRow, Change};
+use crate::row::Binder;
+use crate::schema::IdKind;
+use crate::value::{Value, mismatch};
+
+/// Does something with a statement of this text, which says how many rows it was about.
+pub(crate) type Run<'r> =
+    dyn FnMut(&str, &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>) -> Result<u64> + 'r;
+
+/// How many rows a statement with a list for each parameter is about at most.
+const LISTED: usize = 10_000;
+
+/// Does with the rows of a batch what is to be done with them, and notes the ids that were counted, and where a row was
+/// not there to be changed.
+pub(crate) fn transmit(
+    batch: &mut Batch,
+    layout: &Layout,
+    own: &TableSql,
+    is_in_vain: &dyn Fn() -> bool,
+    run: &mut Run<'_>,
+) -> Result<()> {
+    let table = layout.table(batch.model)?;
+    let single = own.change(table, &batch.change);
+    let counts = batch.change == Change::Insert && table.id_kind == IdKind::Auto;
+    // Of one row no list has to be made; but an insert is prepared once for all.
+    let takes_lists = batch.rows.len() > 1 || (batch.change == Change::Insert && !counts);
+    match own.change_lists(table, &batch.change).filter(|_| takes_lists) {
+        None => run(&single, &mut |statement| one_by_one(statement, batch, layout, is_in_vain)).map(|_| ()),
+        Some(lists) => {
+            let mut counted = Vec::new();
+            let mut listing = Listing { batch, layout, lists, single, counts, counted: &mut counted };
+            let sent = listing.send_all(run);
+            batch.counted.append(&mut counted);
+            batch.missed = sent?;
+            match batch.missed.is_empty() {
+                true => Ok(()),
+                false => Err(missed()),
+            }
+        }
+    }
+}
+
+/// Sends the rows of a batch one by one, for as long as that is not in vain; how many.
+fn one_by_one(
+    statement: &mut dyn Prepared,
+    batch: &mut Batch,
+    layout: &Layout,
+    is_in_vain: &dyn Fn() -> bool,
+) -> Result<u64> {
+    let table = layout.table(batch.model)?;
+    let inserts = batch.change == Change::Insert;
+    let counts = inserts && table.id_kind == IdKind::Auto;
+    let (mut binder, mut sent) = (Binder::new(table), 0);
+    for row in &batch.rows {
+        if is_in_vain() {
+            break;
+        }
+        batch.change.bind(table, &**row, &mut binder)?;
+        let done = match inserts {
+            true => statement.insert(&binder.values).map(Some),
+            false => {
+                let params: Vec<Param<'_>> =
+                    binder.values.iter().map(|value| Param::Value(value.borrowed())).collect();
+                statement.execute(&params).map(|rows| (rows > 0).then_some(0))
+            }
+        };
+        match done {
+            Ok(Some(id)) if counts => batch.counted.push(id),
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                batch.missed = sent..sent + 1;
+                return Err(missed());
+            }
+            Err(error) if counts => return Err(error),
+            Err(error) => return Err(about_row(error, layout, batch, &**row)),
+        }
+        sent += 1;
+    }
+    Ok(sent as u64)
+}
+
+/// Statements with a list for each parameter.
+struct Listing<'l> {
+    batch: &'l Batch,
+    layout: &'l Layout,
+    lists: Cow<'l, str>,
+    /// What does the same with one row.
+    single: Cow<'l, str>,
+    /// Whether the database counts the ids, and says them in the rows' order.
+    counts: bool,
+    counted: &'l mut Vec<i64>,
+}
+
+impl Listing<'_> {
+    /// Sends all rows; among which there are some that were not there to be changed, where there are such.
+    fn send_all(&mut self, run: &mut Run<'_>) -> Result<Range<usize>> {
+        let rows = self.batch.rows.len();
+        for from in (0..rows).step_by(LISTED) {
+            let to = rows.min(from + LISTED);
+            let found = self.send(from..to, run)?;
+            if self.batch.change != Change::Insert && found < (to - from) as u64 {
+                return Ok(from..to);
+            }
+        }
+        Ok(0..0)
+    }
+
+    /// The database does not say which row it refused: where it refused one, the halves are tried until one row is left,
+    /// which the error names. How many rows were found.
+    fn send(&mut self, places: Range<usize>, run: &mut Run<'_>) -> Result<u64> {
+        let (batch, counts) = (self.batch, self.counts);
+        let table = self.layout.table(batch.model)?;
+        let rows = batch.rows.get(places.clone()).unwrap_or_default();
+        let mut binder = Binder::new(table);
+        if let ([row], true) = (rows, counts) {
+            batch.change.bind(table, &**row, &mut binder)?;
+            let counted = &mut *self.counted;
+            return run(&self.single, &mut |statement| {
+                counted.push(statement.insert(&binder.values)?);
+                Ok(1)
+            });
+        }
+        let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
+        for row in rows {
+            batch.change.bind(table, &**row, &mut binder)?;
+            lists.resize_with(binder.values.len(), || Vec::with_capacity(rows.len()));
+            lists.iter_mut().zip(binder.values.drain(..)).for_each(|(list, value)| list.push(value));
+        }
+        let params: Vec<Param<'_>> = lists.into_iter().map(Param::List).collect();
+        let counted = &mut *self.counted;
+        let sent = run(&self.lists, &mut |statement| match counts {
+            true => counted_ids(statement, &params, rows.len(), counted),
+            false => statement.execute(&params),
+        });
+        match (sent, rows) {
+            (Err(error), [row]) if error.is_about_a_row() => {
+                Err(about_row(error, self.layout, batch, &**row))
+            }
+            (Err(error), _) if error.is_about_a_row() => {
+                drop(params);
+                let middle = places.start + rows.len() / 2;
+                let first = self.send(places.start..middle, run)?;
+                Ok(first + self.send(middle..places.end, run)?)
+            }
+            (sent, _) => sent,
+        }
+    }
+}
+
+/// Inserts so many rows, and adds the ids that were counted for them; how many rows.
+fn counted_ids(
+    statement: &mut dyn Prepared,
+    params: &[Param<'_>],
+    rows: usize,
+    counted: &mut Vec<i64>,
+) -> Result<u64> {
+    let mut ids = Vec::with_capacity(rows);
+    let mut answer = statement.query(params)?;
+    while answer.advance()? {
+        match answer.value(0)? {
+            Value::Integer(id) => ids.push(id),
+            other => return Err(Error::from(mismatch("an id", &other))),
+        }
+    }
+    if ids.len() != rows {
+        let said = format!("the database has counted {} ids for {rows} rows", ids.len());
+        return Err(Error::new(ErrorKind::Database, said));
+    }
+    counted.append(&mut ids);
+    Ok(rows as u64)
+}
+
+/// A row was not there to be changed or removed; which, and why, is found out by who sends.
+fn missed() -> Error {
+    Error::new(ErrorKind::NotFound, "a row that is to be changed or removed is not there any more")
+}
+
+/// Says which row a statement failed on.
+fn about_row(error: Error, layout: &Layout, batch: &Batch, row: &dyn AnyRow) -> Error {
+    let Ok(table) = layout.table(batch.model) else { return error };
+    let mut binder = Binder::new(table);
+    if row.values(&mut binder).is_err() {
+        return error;
+    }
+    let values = &binder.values;
+    let error = match batch.change {
+        Change::Insert => about_entry(layout, batch.model, error, values),
+        Change::Update { .. } | Change::Delete { .. } => error,
+    };
+    // The id of a lookup's entry is the value that was looked up, which an error does not quote.
+    let is_entry = layout.lookups().iter().any(|lookup| lookup.model == batch.model);
+    match values.get(table.id).filter(|_| !is_entry) {
+        Some(id) => error
+            .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),
+        None => error,
+    }
+}

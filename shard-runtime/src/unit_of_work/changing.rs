@@ -1,0 +1,209 @@
+//! How a session changes and removes single rows: what waits for the next flush, and what is written at once.
+
+use std::sync::Arc;
+
+use super::UnitOfWork;
+use super::entries::{Stays, id_value};
+use super::pending::Pending;
+use super::read::gone;
+use super::version;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Change;
+use crate::planner::sql::{Param, TableSql};
+use crate::query::{Sharded, normalize, values_of};
+use crate::query::{Stored, Unit};
+use crate::row::Binder;
+use crate::schema::Placed;
+use crate::schema::ShardSet;
+use crate::schema::{KeyColumns, Table};
+use crate::tasks::unwind::caught;
+use crate::value::IdKey;
+use crate::value::Value;
+
+impl UnitOfWork {
+    pub(crate) fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
+        let table = T::TABLE;
+        self.tx.refuse_row_elsewhere::<T>(row.shard())?;
+        let shard = self.tx.cluster.shards().place_of(row.shard())?;
+        let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
+        normalize(row.correct())?;
+        let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
+        let version = version::of::<T>(&before)?;
+        let place = version.as_ref().map(|version| version.place);
+        let differs = |column: &usize| Some(*column) != place && before.get(*column) != after.get(*column);
+        let mut columns: Vec<usize> = (0..table.columns.len()).filter(differs).collect();
+        self.refuse_move(row, &columns)?;
+        let bytes = columns.iter().filter_map(|&column| after.get(column)).map(Value::size).sum();
+        drop(after);
+        if columns.is_empty() {
+            row.settle(None);
+            return version.map_or(Ok(()), |version| version.put_back(row));
+        }
+        columns.extend(place);
+        self.refuse_unseen(shard, row, &recorded, &columns)?;
+        if let Some(version) = &version {
+            version.put(row, version.next()?)?;
+        }
+        let change = Change::Update { columns: columns.clone(), version: place };
+        let (changed, panic) = caught(|| match self.is_written_at_once(table, Some(&columns)) {
+            true => self.update_at_once(shard, row, &before, change),
+            false => self.update_later(shard, row, change, bytes),
+        });
+        let changed = match (changed, version) {
+            (Ok(outcome), _) => self
+                .note_write(shard, row, columns, outcome)
+                .and_then(|()| self.identities.refresh(row, &recorded)),
+            (Err(error), Some(version)) => version.put_back(row).and(Err(error)),
+            (Err(error), None) => Err(error),
+        };
+        panic.go_on();
+        changed
+    }
+
+    fn update_later<T: Sharded>(
+        &mut self,
+        shard: usize,
+        row: &mut Stored<T>,
+        change: Change,
+        bytes: usize,
+    ) -> Result<Option<Unit>> {
+        self.tx.check_usable()?;
+        let (model, id) = (self.model(T::TABLE)?, IdKey::of(&id_value(&**row)?));
+        if self.pending.get(shard).is_some_and(|pending| pending.deletes(model, &id)) {
+            return Err(gone::<T>(row.id(), row.shard()));
+        }
+        if self.pending.get(shard).is_some_and(Pending::is_full) {
+            self.flush_shards(&ShardSet::one(shard))?;
+        }
+        let Some(pending) = self.pending.get_mut(shard) else { return Ok(None) };
+        let unit = pending.update(model, change, id, Arc::clone(row.row()) as _, bytes);
+        row.settle(Some(unit));
+        Ok(Some(unit.clone()))
+    }
+
+    fn update_at_once<T: Sharded>(
+        &mut self,
+        shard: usize,
+        row: &mut Stored<T>,
+        before: &[Value<'_>],
+        change: Change,
+    ) -> Result<Option<Unit>> {
+        if self.write_at_once(shard, &**row, before, &change)? == 0 {
+            let error = self.missed(shard, row, version::of::<T>(before)?.as_ref());
+            return self.tx.in_the_way(Err(error));
+        }
+        let outcome = self.outcome_on(shard)?;
+        row.settle(outcome.as_ref());
+        Ok(outcome)
+    }
+
+    /// Whether a change of one row, of these columns or altogether, is written at once and does not wait: where it has to
+    /// be on several shards.
+    fn is_written_at_once(&self, table: &'static Table, columns: Option<&[usize]>) -> bool {
+        let is_written = |lookup: &Placed| columns.is_none_or(|columns| columns.contains(&lookup.column));
+        table.is_reference() || self.tx.cluster.layout().lookups_of(table).any(is_written)
+    }
+
+    /// Changes a row, of which this was stored, or removes it; how many there were of it.
+    fn write_at_once<T: Sharded>(
+        &mut self,
+        shard: usize,
+        row: &T,
+        before: &[Value<'_>],
+        change: &Change,
+    ) -> Result<u64> {
+        let table = T::TABLE;
+        let (columns, after) = match change {
+            Change::Update { columns, .. } => (Some(columns.as_slice()), values_of(row)?),
+            Change::Insert | Change::Delete { .. } => (None, Vec::new()),
+        };
+        let mut binder = Binder::new(table);
+        change.bind(table, row, &mut binder)?;
+        let params: Vec<Param<'_>> = binder.values.into_iter().map(Param::Value).collect();
+        let stays = Stays { shard, id: id_value(row)?, before, after: &after, columns, inserts: false };
+        self.write_with_entries(
+            table,
+            &stays,
+            |sql: &TableSql| sql.change(table, change).into_owned(),
+            &params,
+        )
+    }
+
+    /// A row stays on its shard: a key that changes is a move, which an update cannot do.
+    fn refuse_move<T: Sharded>(&self, row: &Stored<T>, changed: &[usize]) -> Result<()> {
+        let table = T::TABLE;
+        let said = |what: &str| {
+            format!(
+                "{what} of a stored row cannot be changed by an update: the row would have to move with all its \
+                 descendants, which is `relocate`"
+            )
+        };
+        if changed.contains(&table.id) {
+            return Err(table.error_at(
+                table.id,
+                Error::new(ErrorKind::Moved, "the id of a stored row cannot be changed"),
+            ));
+        }
+        if let KeyColumns::Columns(key) = table.key
+            && let Some(&column) = key.iter().find(|column| changed.contains(column))
+        {
+            let error = Error::new(ErrorKind::Moved, said("the shard key")).on_shard(row.shard().name());
+            return Err(table.error_at(column, error));
+        }
+        if let KeyColumns::Parent(column) = table.key {
+            let shards = self.tx.cluster.shards();
+            let to = row.shard_chooser(shards)?;
+            if to != row.shard().index() {
+                let name = shards.at(to).map_or("another shard", |shard| shard.name());
+                let what = format!("the parent (now on shard `{name}`)");
+                let error = Error::new(ErrorKind::Moved, said(&what)).on_shard(row.shard().name());
+                return Err(table.error_at(column, error));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
+        let table = T::TABLE;
+        self.tx.refuse_row_elsewhere::<T>(row.shard())?;
+        let shard = self.tx.cluster.shards().place_of(row.shard())?;
+        let recorded = row.recorded().unwrap_or(row.row());
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        self.refuse_unseen(shard, row, recorded, &all)?;
+        let before = values_of(&**recorded)?;
+        let version = version::of::<T>(&before)?;
+        let change = Change::Delete { version: version.as_ref().map(|version| version.place) };
+        self.identities.forget::<T>(row.id(), row.shard())?;
+        if self.is_written_at_once(table, None) {
+            return match self.write_at_once(shard, &**recorded, &before, &change)? {
+                0 => {
+                    let error = self.missed(shard, row, version.as_ref());
+                    self.tx.in_the_way(Err(error))
+                }
+                _ => Ok(()),
+            };
+        }
+        self.tx.check_usable()?;
+        let (model, id) = (self.model(table)?, IdKey::of(&id_value(&**row)?));
+        match self.pending.get_mut(shard) {
+            Some(pending) if pending.deletes(model, &id) => Err(gone::<T>(row.id(), row.shard())),
+            Some(pending) => {
+                pending.delete(model, change, id, Arc::clone(recorded) as _);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Sends what is to be removed where a row is added that has the id of one that is.
+    pub(crate) fn remove_before<T: Sharded>(&mut self, row: &Stored<T>, model: usize) -> Result<()> {
+        let shard = row.shard().index();
+        let waits = self.pending.get(shard).filter(|pending| pending.deletes_any(model));
+        match waits {
+            Some(pending) if pending.deletes(model, &IdKey::of(&id_value(&**row)?)) => {
+                self.flush_shards(&ShardSet::one(shard))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The entries of lookups as a session writes them: in the same unit of work as their rows, wherever both are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::UnitOfWork;
+use super::pending::{Batch, Pending};
+use crate::error::{Error, ErrorKind, Result, TakenValue};
+use crate::planner::AnyRow;
+use crate::planner::Layout;
+use crate::planner::sql::{Param, TableSql};
+use crate::query::{Sharded, values_of};
+use crate::row::Binder;
+use crate::schema::Table;
+use crate::schema::{Placed, lookup};
+use crate::schema::{Shard, ShardSet, Shards};
+use crate::value::{Field, Value};
+
+/// How long an entry is, about, in bytes.
+const SIZE: usize = 48;
+
+/// How many entries are removed by one statement.
+const CHUNK: usize = 1_000;
+
+/// An entry on its way to be written.
+struct Entry {
+    value: Value<'static>,
+    /// Where the row is.
+    shard: Shard,
+}
+
+impl AnyRow for Entry {
+    fn values<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()> {
+        binder.push(Ok(self.value.borrowed()))?.push(Ok(Value::Text(self.shard.name().into())))?;
+        Ok(())
+    }
+}
+
+/// Entries to be removed and added.
+#[derive(Default)]
+pub(crate) struct Changes {
+    /// By the shard that the entries are on, and the place of their table.
+    changes: BTreeMap<(usize, usize), Change>,
+}
+
+#[derive(Default)]
+struct Change {
+    /// The values, by the shard that their rows were on.
+    removed: BTreeMap<usize, Vec<Value<'static>>>,
+    added: Vec<Arc<dyn AnyRow>>,
+}
+
+impl Changes {
+    /// A row on this shard has this value no more.
+    pub(crate) fn remove(
+        &mut self,
+        lookup: &Placed,
+        value: &Value<'_>,
+        shard: usize,
+        all: &Shards,
+    ) -> Result<()> {
+        if let Some(entry) = lookup.entry(value) {
+            let change = self.changes.entry((lookup.home(&entry, all)?, lookup.model)).or_default();
+            change.removed.entry(shard).or_default().push(entry);
+        }
+        Ok(())
+    }
+
+    /// A row on this shard has this value now.
+    pub(crate) fn add(
+        &mut self,
+        lookup: &Placed,
+        value: &Value<'_>,
+        shard: usize,
+        all: &Shards,
+    ) -> Result<()> {
+        if let (Some(value), Some(row)) = (lookup.entry(value), all.at(shard)) {
+            let change = self.changes.entry((lookup.home(&value, all)?, lookup.model)).or_default();
+            change.added.push(Arc::new(Entry { value, shard: row.clone() }));
+        }
+        Ok(())
+    }
+
+    /// A row that was on one shard with one value is on another with another.
+    pub(crate) fn replace(
+        &mut self,
+        lookup: &Placed,
+        before: (&Value<'_>, usize),
+        after: (&Value<'_>, usize),
+        all: &Shards,
+    ) -> Result<()> {
+        if (lookup.entry(before.0), before.1) == (lookup.entry(after.0), after.1) {
+            return Ok(());
+        }
+        self.remove(lookup, before.0, before.1, all)?;
+        self.add(lookup, after.0, after.1, all)
+    }
+
+    /// Takes up others.
+    pub(crate) fn append(&mut self, others: Changes) {
+        for (place, Change { removed, mut added }) in others.changes {
+            let change = self.changes.entry(place).or_default();
+            for (shard, mut values) in removed {
+                change.removed.entry(shard).or_default().append(&mut values);
+            }
+            change.added.append(&mut added);
+        }
+    }
+
+    fn shards(&self) -> ShardSet {
+        self.changes.keys().map(|(shard, _)| *shard).collect()
+    }
+}
+
+/// Where one row is, and what it is to have there.
+pub(crate) struct Stays<'v> {
+    pub(crate) shard: usize,
+    /// Its id.
+    pub(crate) id: Value<'v>,
+    /// What is believed to be stored, where something is.
+    pub(crate) before: &'v [Value<'v>],
+    /// What is stored after; nothing, where the row is removed.
+    pub(crate) after: &'v [Value<'v>],
+    /// The columns that are written; all, where none are said.
+    pub(crate) columns: Option<&'v [usize]>,
+    /// Whether the row is inserted if it is not there.
+    pub(crate) inserts: bool,
+}
+
+impl UnitOfWork {
+    /// Refuses a row whose entries are out of reach of a session that is pinned to a shard.
+    pub(crate) fn refuse_entries_elsewhere(&self, table: &'static Table, values: &[Value<'_>]) -> Result<()> {
+        if self.tx.pinned.is_none() {
+            return Ok(());
+        }
+        self.tx.cluster.layout().lookups_of(table).try_for_each(|lookup| {
+            let entry = values.get(lookup.column).and_then(|value| lookup.entry(value));
+            let home = entry.map(|entry| lookup.home(&entry, self.tx.cluster.shards())).transpose()?;
+            let refused =
+                home.map_or(Ok(()), |home| self.tx.refuse_elsewhere(home, "the entry of the row's lookup"));
+            refused.map_err(|error| table.error_at(lookup.column, error))
+        })
+    }
+
+    /// The entries of a row that waits, wait.
+    pub(crate) fn wait_entries<T: Sharded>(&mut self, row: &T, shard: usize) -> Result<()> {
+        if T::LOOKUPS.is_empty() {
+            return Ok(());
+        }
+        let changes = self.entries_of([(row, shard)], Changes::add)?;
+        for ((shard, model), change) in changes.changes {
+            if let Some(pending) = self.pending.get_mut(shard) {
+                change.added.into_iter().for_each(|entry| pending.insert(model, entry, SIZE));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of rows, each on its shard, that are to be added or removed.
+    pub(crate) fn entries_of<'r, T: Sharded>(
+        &self,
+        rows: impl IntoIterator<Item = (&'r T, usize)>,
+        change: impl Fn(&mut Changes, &Placed, &Value<'_>, usize, &Shards) -> Result<()>,
+    ) -> Result<Changes> {
+        let (mut changes, all) = (Changes::default(), self.tx.cluster.shards());
+        if T::LOOKUPS.is_empty() {
+            return Ok(changes);
+        }
+        for (row, shard) in rows {
+            let values = values_of(row)?;
+            for lookup in self.tx.cluster.layout().lookups_of(T::TABLE) {
+                let value = values.get(lookup.column).unwrap_or(&Value::Null);
+                change(&mut changes, lookup, value, shard, all)?;
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The shards for which rows that have lookups wait, or entries.
+    fn with_lookups_waiting(&self) -> impl Iterator<Item = usize> {
+        let layout = self.tx.cluster.layout();
+        let mut models: Vec<usize> = Vec::new();
+        for lookup in layout.lookups() {
+            models.push(lookup.model);
+            models.extend(layout.model(lookup.table).ok());
+        }
+        let waits = move |pending: &Pending| models.iter().any(|&model| pending.holds(model));
+        self.pending.iter().enumerate().filter(move |(_, pending)| waits(pending)).map(|(shard, _)| shard)
+    }
+
+    /// The shards to be written together with these. A row and its entries are written together or not at all, so that
+    /// where some of them are to be written, all that wait are.
+    pub(crate) fn with_entries(&self, shards: &ShardSet) -> Option<ShardSet> {
+        if self.tx.cluster.layout().lookups().is_empty() {
+            return None;
+        }
+        let concerns = self.with_lookups_waiting().any(|shard| shards.contains(shard));
+        concerns.then(|| shards.indexes().iter().copied().chain(self.with_lookups_waiting()).collect())
+    }
+
+    /// Writes what waits for these shards, and all entries and their rows: before entries are changed.
+    pub(crate) fn flush_before_entries(&mut self, shards: &ShardSet) -> Result<()> {
+        let all = shards.indexes().iter().copied().chain(self.with_lookups_waiting()).collect();
+        self.flush_shards(&all)
+    }
+
+    /// Removes and adds entries, in a statement's own atomic unit: the last thing that it does.
+    pub(crate) fn write_entries(&mut self, changes: Changes) -> Result<()> {
+        if changes.changes.is_empty() {
+            return Ok(());
+        }
+        let cluster = self.tx.cluster.clone();
+        let layout = cluster.layout();
+        self.atomically(&changes.shards(), |session| {
+            for ((shard, model), Change { removed, added }) in changes.changes {
+                let sql = layout.sql(model, shard)?;
+                let Some(entries) = layout.tables().nth(model) else { continue };
+                for (row_shard, values) in removed {
+                    let name = layout.shards().at(row_shard).map_or("", Shard::name);
+                    for values in values.chunks(CHUNK) {
+                        session.remove_entries(shard, entries, sql, values, name)?;
+                    }
+                }
+                if !added.is_empty() {
+                    let mut batch = Batch::new(model, crate::planner::Change::Insert);
+                    batch.rows = added;
+                    session.send_batch(shard, &mut batch)?;
+                    session
+                        .tx
+                        .record(shard, |redo| redo.rows(&sql.insert, entries, batch.change, batch.rows))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes the entries with these values of rows on the shard of this name.
+    ///
+    /// The rows had these values when they were locked, so that the entries are there or on their way: a transaction that
+    /// is committed on the rows' server may still be prepared on the entries'. An entry that is missing is therefore
+    /// inserted, which waits for such a transaction, and removed with it.
+    fn remove_entries(
+        &mut self,
+        shard: usize,
+        entries: &'static Table,
+        sql: &TableSql,
+        values: &[Value<'static>],
+        name: &str,
+    ) -> Result<()> {
+        let remove = sql.remove_entries(entries);
+        let list = || Param::List(values.iter().map(Value::borrowed).collect());
+        let shard_name = || Value::Text(name.into());
+        let params = [list(), Param::Value(shard_name())];
+        let removed = self.tx.execute_on(shard, entries, &remove, &params)?;
+        if removed < values.len() as u64
+            && let Some(add) = sql.add_missing_entries(entries)
+        {
+            let names = Param::List(values.iter().map(|_| shard_name()).collect());
+            self.tx.execute_on(shard, entries, &add, &[list(), names])?;
+            self.tx.execute_on(shard, entries, &remove, &params)?;
+        }
+        Ok(())
+    }
+
+    /// Writes one row by its id, with its entries: the values that the row had before are read under the row's lock, since
+    /// another transaction may have changed it after it was read.
+    pub(crate) fn write_with_entries(
+        &mut self,
+        table: &'static Table,
+        row: &Stays<'_>,
+        sql: impl Fn(&TableSql) -> String,
+        params: &[Param<'_>],
+    ) -> Result<u64> {
+        if self.tx.cluster.layout().lookups().is_empty() {
+            return self.write_row(row.shard, table, sql, params);
+        }
+        let cluster = self.tx.cluster.clone();
+        let is_written =
+            |lookup: &&Placed| row.columns.is_none_or(|columns| columns.contains(&lookup.column));
+        let lookups: Vec<&Placed> = cluster.layout().lookups_of(table).filter(is_written).collect();
+        if lookups.is_empty() {
+            return self.write_row(row.shard, table, sql, params);
+        }
+        // All at once and in their order where that is known, so that two who do this do not wait for each other.
+        let mut shards = ShardSet::one(row.shard);
+        for lookup in &lookups {
+            let values = [row.before, row.after].into_iter().filter_map(|values| values.get(lookup.column));
+            for entry in values.filter_map(|value| lookup.entry(value)) {
+                shards.insert(lookup.home(&entry, cluster.shards())?);
+            }
+        }
+        self.flush_before_entries(&shards)?;
+        let sql = &sql;
+        let write = |session: &mut Self| {
+            let own = cluster.layout().sql(cluster.layout().model(table)?, row.shard)?;
+            let mut stored = session.locked_values(table, row.shard, &row.id)?;
+            let mut rows = 0;
+            if stored.is_empty() && row.inserts {
+                // A row that is not there cannot be locked: another transaction may be about to insert it.
+                let columns = params.get(..table.columns.len()).unwrap_or_default();
+                rows = session.tx.execute_on(row.shard, table, &own.insert_new(table), columns)?;
+                if rows == 0 {
+                    stored = session.locked_values(table, row.shard, &row.id)?;
+                }
+            }
+            if rows == 0 {
+                if row.inserts && stored.is_empty() {
+                    let said = "another transaction inserts and removes the row at the same time; try again";
+                    return Err(Error::new(ErrorKind::Busy, said).in_table(table.name));
+                }
+                rows = session.tx.execute_on(row.shard, table, &sql(own), params)?;
+            }
+            let mut changes = Changes::default();
+            for lookup in lookups.iter().filter(|_| rows > 0) {
+                let before = stored.get(lookup.column).unwrap_or(&Value::Null);
+                let after = row.after.get(lookup.column).unwrap_or(&Value::Null);
+                changes.replace(lookup, (before, row.shard), (after, row.shard), cluster.shards())?;
+            }
+            session.write_entries(changes)?;
+            Ok(rows)
+        };
+        let written = self.without_orphans(|session| session.atomically(&shards, write));
+        self.noticed(written)
+    }
+
+    /// The values of a row on its shard, column by column, or nothing if there is no row. The row is locked until the
+    /// transaction ends.
+    pub(crate) fn locked_values(
+        &self,
+        table: &'static Table,
+        shard: usize,
+        id: &Value<'_>,
+    ) -> Result<Vec<Value<'static>>> {
+        let layout = self.tx.cluster.layout();
+        self.values(table, shard, id, &layout.sql(layout.model(table)?, shard)?.get_to_write())
+    }
+
+    /// The same without the lock: for messages only, nothing that is written may depend on it.
+    pub(crate) fn stored_values(
+        &self,
+        table: &'static Table,
+        shard: usize,
+        id: &Value<'_>,
+    ) -> Result<Vec<Value<'static>>> {
+        let layout = self.tx.cluster.layout();
+        self.values(table, shard, id, &layout.sql(layout.model(table)?, shard)?.get)
+    }
+
+    fn values(
+        &self,
+        table: &'static Table,
+        shard: usize,
+        id: &Value<'_>,
+        sql: &str,
+    ) -> Result<Vec<Value<'static>>> {
+        self.tx.on(shard, table, sql, |statement| {
+            let mut rows = statement.query(&[Param::Value(id.borrowed())])?;
+            if !rows.advance()? {
+                return Ok((Vec::new(), 0));
+            }
+            let value = |column| table.value_of(column, rows.value(column)).map(Value::into_owned);
+            Ok(((0..table.columns.len()).map(value).collect::<Result<_>>()?, 1))
+        })
+    }
+}
+
+/// Says of an entry that is there already what it means for the row: its value is another row's.
+pub(crate) fn about_entry(layout: &Layout, model: usize, error: Error, values: &[Value<'_>]) -> Error {
+    let place = layout.lookups().iter().position(|lookup| lookup.model == model);
+    let lookup = place.and_then(|place| Some((place, layout.lookups().get(place)?)));
+    let (Some((place, lookup)), ErrorKind::Unique) = (lookup, error.kind()) else { return error };
+    let (Some(value), Some(Value::Text(shard))) = (values.get(lookup::VALUE), values.get(lookup::SHARD))
+    else {
+        return error;
+    };
+    let said = format!(
+        "another row has this value, on this shard or another: `{}` has a lookup, and is unique over the cluster",
+        lookup.name()
+    );
+    let named = Error::new(ErrorKind::Unique, said).on_shard(shard).in_table(lookup.table.name);
+    let taken = TakenValue { lookup: place, value: value.clone().into_owned() };
+    // Without the database's error as source: that of PostgreSQL quotes the value.
+    named.at_column(lookup.name()).of_taken_value(taken)
+}
+
+/// The id of a row, as a parameter.
+pub(crate) fn id_value<T: Sharded>(row: &T) -> Result<Value<'_>> {
+    row.id().stored_value().map_err(|error| T::TABLE.error_at(T::TABLE.id, error))
+}

@@ -1,0 +1,146 @@
+//! Two handles of one row in one transaction: the columns that were written through one, which another has not seen.
+//!
+//! A handle knows the row as it was read, or as it was written last through this handle. The session notes which columns
+//! of which rows it writes through handles. Before another handle writes one of these columns, or removes the row, its
+//! own copy is compared with what was written. If they differ, the row on the shard decides, since a bulk update, SQL or a
+//! trigger may have changed it after that: if the handle's copy differs from it, too, the write is
+//! [`ErrorKind::Stale`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::UnitOfWork;
+use super::entries::id_value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::AnyRow;
+use crate::query::{Sharded, values_of};
+use crate::query::{Stored, Unit};
+use crate::row::Binder;
+use crate::schema::ShardSet;
+use crate::schema::Table;
+use crate::transaction::locate;
+use crate::value::IdKey;
+
+/// Above this number of noted writes of one row, those that later ones cover are dropped.
+const WRITES_PER_ROW: usize = 16;
+
+/// A row by its model, its shard (0 for a reference table, whose rows are on every shard) and its id.
+type RowKey = (usize, usize, IdKey);
+
+/// The writes of this transaction through handles.
+#[derive(Default)]
+pub(crate) struct HandleWrites {
+    rows: HashMap<RowKey, Vec<HandleWrite>>,
+}
+
+/// A write of some columns of one row.
+struct HandleWrite {
+    columns: Vec<usize>,
+    /// The row with the values that were written.
+    row: Arc<dyn AnyRow>,
+    /// Whether the write was undone, by a rollback or because a flush failed.
+    outcome: Unit,
+}
+
+impl HandleWrites {
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+    }
+
+    fn note(&mut self, key: RowKey, write: HandleWrite) {
+        let writes = self.rows.entry(key).or_default();
+        writes.retain(|before| !before.outcome.is_undone());
+        let is_covered =
+            |before: &HandleWrite| before.columns.iter().all(|column| write.columns.contains(column));
+        // What one unit undoes, it undoes together: the later write is enough. Of a row that is written again and again,
+        // each time in another unit, not all writes are kept.
+        let is_full = writes.len() >= WRITES_PER_ROW;
+        writes.retain(|before| !(is_covered(before) && (is_full || before.outcome.is_same(&write.outcome))));
+        writes.push(write);
+    }
+
+    /// The first of these columns of a row that was written with another value than the handle's copy has.
+    fn unseen<T: Sharded>(&self, key: &RowKey, columns: &[usize], copy: &Arc<T>) -> Result<Option<usize>> {
+        let Some(writes) = self.rows.get(key) else { return Ok(None) };
+        let own = values_of(&**copy)?;
+        let mut open: Vec<usize> = columns.to_vec();
+        for write in writes.iter().rev().filter(|write| !write.outcome.is_undone()) {
+            let (covered, rest): (Vec<usize>, Vec<usize>) =
+                open.into_iter().partition(|column| write.columns.contains(column));
+            open = rest;
+            if covered.is_empty() || std::ptr::addr_eq(Arc::as_ptr(&write.row), Arc::as_ptr(copy)) {
+                continue;
+            }
+            let mut binder = Binder::new(T::TABLE);
+            write.row.values(&mut binder)?;
+            let differs = |column: &usize| binder.values.get(*column) != own.get(*column);
+            if let Some(column) = covered.into_iter().find(differs) {
+                return Ok(Some(column));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn row_key<T: Sharded>(model: usize, shard: usize, row: &T) -> Result<RowKey> {
+    let shard = if T::TABLE.is_reference() { 0 } else { shard };
+    Ok((model, shard, IdKey::of(&id_value(row)?)))
+}
+
+fn stale<T: Sharded>(row: &Stored<T>, column: usize) -> Error {
+    let table: &Table = T::TABLE;
+    let name = table.columns.get(column).map_or("", |column| column.name);
+    let message = format!(
+        "row {:?} is stale: this session has changed its column `{name}` through another handle since this one was read; \
+         call `reload` on this handle and apply the change again",
+        row.id()
+    );
+    table.error_at(column, locate(Error::new(ErrorKind::Stale, message), row.shard(), Some(T::TABLE)))
+}
+
+impl UnitOfWork {
+    /// Refuses to write these columns of a row through a handle whose copy of them is out of date in this transaction.
+    pub(crate) fn refuse_unseen<T: Sharded>(
+        &mut self,
+        shard: usize,
+        row: &Stored<T>,
+        copy: &Arc<T>,
+        columns: &[usize],
+    ) -> Result<()> {
+        if self.handle_writes.rows.is_empty() {
+            return Ok(());
+        }
+        let table = T::TABLE;
+        let key = row_key(self.model(table)?, shard, &**copy)?;
+        if self.handle_writes.unseen(&key, columns, copy)?.is_none() {
+            return Ok(());
+        }
+        self.flush_shards(&ShardSet::one(shard))?;
+        let stored = self.stored_values(table, shard, &id_value(&**copy)?)?;
+        let own = values_of(&**copy)?;
+        // A row that is gone is not stale: the write itself fails with `NotFound`.
+        let differs = |column: &usize| !stored.is_empty() && stored.get(*column) != own.get(*column);
+        columns.iter().copied().find(differs).map_or(Ok(()), |column| Err(stale(row, column)))
+    }
+
+    /// Notes that these columns of a row were written through a handle, which has the row as it is now.
+    pub(crate) fn note_write<T: Sharded>(
+        &mut self,
+        shard: usize,
+        row: &Stored<T>,
+        columns: Vec<usize>,
+        outcome: Option<Unit>,
+    ) -> Result<()> {
+        let Some(outcome) = outcome else { return Ok(()) };
+        let key = row_key(self.model(T::TABLE)?, shard, &**row)?;
+        let write = HandleWrite { columns, row: Arc::clone(row.row()) as _, outcome };
+        self.handle_writes.note(key, write);
+        Ok(())
+    }
+
+    /// The outcome that is shared by rows which are written on this shard now.
+    pub(crate) fn outcome_on(&self, shard: usize) -> Result<Option<Unit>> {
+        let database = self.tx.cluster.layout().place(shard)?.database;
+        Ok(self.tx.links.get(database).and_then(crate::transaction::Link::unit).cloned())
+    }
+}

@@ -1,0 +1,134 @@
+//! Queries by columns with lookups: the entries are read first, and say which shards the rows are on.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use super::UnitOfWork;
+use crate::error::Result;
+use crate::planner::sql::Dialect;
+use crate::planner::{Plan, questions};
+use crate::query::SelectList;
+use crate::query::{Operand, SelectCore, Targeted, Whereabouts};
+use crate::schema::{Placed, lookup};
+use crate::schema::{Shard, ShardSet};
+use crate::transaction::Link;
+use crate::value::IdKey;
+use crate::value::Value;
+
+/// The shard of each value that has an entry, by the place of the entries' table.
+type Answers = HashMap<(usize, IdKey), Option<Shard>>;
+
+/// The entries that a plan depends on, as they were read.
+pub(crate) struct EntriesRead {
+    /// By the place of each lookup.
+    queries: Vec<(usize, SelectCore)>,
+    answers: Answers,
+}
+
+impl UnitOfWork {
+    /// A query or a bulk write with all that is known of it before its shards are chosen: the session's pin, and what
+    /// lookups say of its values.
+    pub(crate) fn located_query<'q, C: Clone + Targeted>(&mut self, core: &'q C) -> Result<Cow<'q, C>> {
+        self.located_to_write(core).map(|(core, _)| core)
+    }
+
+    /// The same, with the entries that it depends on, if any: another transaction may move the rows before this one has
+    /// locked them.
+    pub(crate) fn located_to_write<'q, C: Clone + Targeted>(
+        &mut self,
+        core: &'q C,
+    ) -> Result<(Cow<'q, C>, Option<EntriesRead>)> {
+        let mut core = self.tx.pinned_query(core)?;
+        if self.tx.cluster.layout().lookups().is_empty() || core.wants_nothing() {
+            return Ok((core, None));
+        }
+        let cluster = self.tx.cluster.clone();
+        let layout = cluster.layout();
+        let questions = questions(core.target(), layout)?;
+        if questions.is_empty() {
+            return Ok((core, None));
+        }
+        let place = |lookup: &Placed| layout.lookups().iter().position(|other| other.model == lookup.model);
+        let queries = questions.into_iter();
+        let queries = queries.filter_map(|question| Some((place(question.lookup)?, question.entries)));
+        let mut read = EntriesRead { queries: queries.collect(), answers: Answers::new() };
+        read.answers = self.read_entries(&read)?;
+        let find = |lookup: &Placed, operand: &Operand| {
+            let Some(value) = operand.entry(lookup) else { return Whereabouts::Unknown };
+            match read.answers.get(&(lookup.model, IdKey::of(&value))) {
+                Some(Some(shard)) => Whereabouts::On(shard.clone()),
+                // An entry that names an unknown shard leads nowhere.
+                Some(None) | None => Whereabouts::Nowhere,
+            }
+        };
+        let target = core.target();
+        let located = target.predicate.located(target.table, layout.lookups(), &find);
+        core.to_mut().target_mut().located = Some(located);
+        Ok((core, Some(read)))
+    }
+
+    fn read_entries(&mut self, read: &EntriesRead) -> Result<Answers> {
+        let cluster = self.tx.cluster.clone();
+        let shards = cluster.shards();
+        let mut answers = Answers::new();
+        for (place, query) in &read.queries {
+            let Some(lookup) = cluster.layout().lookups().get(*place) else { continue };
+            let plan = Plan::read(query, SelectList::Rows, cluster.layout())?;
+            self.visit_plan(&plan, |row| {
+                let value = row.read(lookup::VALUE, |value| Ok(IdKey::of(&value)))?;
+                let shard = row.read(lookup::SHARD, |name| match name {
+                    Value::Text(name) => Ok(shards.get(&name).cloned()),
+                    other => Err(crate::value::mismatch("text", &other)),
+                })?;
+                answers.insert((lookup.model, value), shard);
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(answers)
+    }
+
+    /// Whether the entries are as they were when a plan was made of them. They are read again and locked, so that this
+    /// waits for transactions that are about to change them.
+    pub(crate) fn entries_are_as_read(&mut self, read: &mut EntriesRead) -> Result<bool> {
+        read.queries.iter_mut().for_each(|(_, query)| query.target.for_update = true);
+        let locked = self.read_entries(read)?;
+        // The rows that a wait has ended with may be new ones, which a statement that began before does not see.
+        Ok(locked == read.answers || (self.read_entries(read)? == read.answers))
+    }
+
+    /// The same, and the entries' locks are released.
+    pub(crate) fn entries_have_settled(&mut self, read: &mut EntriesRead) -> Result<bool> {
+        let databases: Vec<usize> = (0..self.tx.links.len()).collect();
+        let databases: Vec<usize> =
+            databases.into_iter().filter(|&at| self.tx.links.get(at).is_some_and(Link::may_write)).collect();
+        self.tx.on_links(&databases, Link::savepoint)?;
+        let same = self.entries_are_as_read(read);
+        self.tx.on_links(&databases, Link::rollback_to_savepoint)?;
+        same
+    }
+
+    /// The shards that these entries are on.
+    pub(crate) fn homes(&self, read: &EntriesRead) -> Result<ShardSet> {
+        let layout = self.tx.cluster.layout();
+        let plans = read.queries.iter().map(|(_, query)| Plan::read(query, SelectList::Rows, layout));
+        let mut homes = ShardSet::none();
+        for plan in plans {
+            plan?.shards().indexes().iter().for_each(|&shard| {
+                homes.insert(shard);
+            });
+        }
+        Ok(homes)
+    }
+
+    /// Begins to write on files that hold rows or entries, in the cluster's order: entries of a file that are read in an
+    /// older snapshot say where a row was.
+    pub(crate) fn lock_files(&mut self, shards: &ShardSet) -> Result<()> {
+        for &shard in shards.indexes() {
+            if self.tx.cluster.layout().place(shard)?.dialect == Dialect::Sqlite {
+                self.tx.take_write(shard)?;
+            }
+        }
+        Ok(())
+    }
+}

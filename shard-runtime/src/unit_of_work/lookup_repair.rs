@@ -1,0 +1,239 @@
+//! Lookups beside their rows: in portions by the order of the values, and again under the locks where something is wrong.
+
+use super::UnitOfWork;
+use super::entries::Changes;
+use super::report::{LookupProblem, LookupProblemKind};
+use crate::error::{Error, Result};
+use crate::planner::sql::{Param, Values};
+use crate::schema::Placed;
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet, Shards};
+use crate::value::Value;
+
+/// How many values are read of each shard's rows, and of its entries, at a time.
+const PORTION: usize = 1_000;
+
+/// What there is of one value of a lookup.
+#[derive(Debug)]
+pub(crate) enum Fact {
+    /// So many rows on this shard.
+    Rows { shard: usize, count: i64 },
+    /// An entry on this shard, and the shard that it says.
+    Entry { on: usize, says: String },
+}
+
+/// What there is of some values, in their order.
+pub(crate) struct Portion {
+    pub(crate) facts: Vec<(Value<'static>, Fact)>,
+    /// The greatest value of which all is known; none where there are no greater values.
+    pub(crate) up_to: Option<Value<'static>>,
+}
+
+impl Portion {
+    /// The values, each with all that there is of it.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &[(Value<'static>, Fact)]> {
+        self.facts.chunk_by(|(a, _), (b, _)| a.order(b).is_eq())
+    }
+}
+
+/// Something wrong, and what makes it right.
+pub(crate) struct Wrong {
+    kind: LookupProblemKind,
+    shards: Vec<usize>,
+    /// The shards whose entries of the value go.
+    remove: Vec<usize>,
+    /// The row's shard, for which there is to be an entry.
+    add: Option<usize>,
+}
+
+impl UnitOfWork {
+    /// What there is of the next values of a lookup, on all shards.
+    pub(crate) fn portion(&mut self, lookup: &Placed, after: Option<&Value<'static>>) -> Result<Portion> {
+        let which = if after.is_some() { Values::After(PORTION) } else { Values::First(PORTION) };
+        let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
+        let mut facts = Vec::new();
+        let mut up_to: Option<Value<'static>> = None;
+        for shard in 0..self.tx.cluster.shards().len() {
+            for read in [Self::rows_with, Self::entries_with] {
+                let found = read(self, lookup, shard, which, &params)?;
+                // There may be more of what was cut off here, which is known only up to its last value.
+                if let Some((last, _)) = found.last().filter(|_| found.len() == PORTION)
+                    && up_to.as_ref().is_none_or(|least| last.order(least).is_lt())
+                {
+                    up_to = Some(last.clone());
+                }
+                facts.extend(found);
+            }
+        }
+        if let Some(greatest) = &up_to {
+            facts.retain(|(value, _)| value.order(greatest).is_le());
+        }
+        facts.sort_by(|(a, _), (b, _)| a.order(b));
+        Ok(Portion { facts, up_to })
+    }
+
+    /// Looks at some values again while nobody writes, and repairs what is wrong where that is wanted.
+    pub(crate) fn settle(
+        &mut self,
+        lookup: &Placed,
+        suspects: &[Value<'static>],
+        repairs: bool,
+    ) -> Result<Vec<LookupProblem>> {
+        let cluster = self.tx.cluster.clone();
+        let models = [cluster.layout().model(lookup.table)?, lookup.model];
+        self.tx.lock(&ShardSet::all(cluster.shards()), &models)?;
+        let params = [Param::List(suspects.iter().map(Value::borrowed).collect())];
+        let mut facts = Vec::new();
+        for shard in 0..cluster.shards().len() {
+            facts.extend(self.rows_with(lookup, shard, Values::Listed, &params)?);
+            facts.extend(self.entries_with(lookup, shard, Values::Listed, &params)?);
+        }
+        facts.sort_by(|(a, _), (b, _)| a.order(b));
+        let (mut drifts, mut added) = (Vec::new(), Changes::default());
+        for facts in (Portion { facts, up_to: None }).values() {
+            let Some((value, _)) = facts.first() else { continue };
+            for Wrong { kind, shards, remove, add } in judge(cluster.shards(), lookup, facts)? {
+                let repaired = repairs && kind != LookupProblemKind::SeveralRows;
+                if repaired {
+                    remove.iter().try_for_each(|&shard| self.remove_entry(lookup, value, shard))?;
+                    add.map_or(Ok(()), |shard| added.add(lookup, value, shard, cluster.shards()))?;
+                }
+                let names = shards.iter().collect::<std::collections::BTreeSet<_>>();
+                let names = names.into_iter().filter_map(|&shard| cluster.shards().at(shard));
+                drifts.push(LookupProblem {
+                    table: lookup.table.name,
+                    column: lookup.name(),
+                    value: value.clone(),
+                    kind,
+                    shards: names.map(|shard| shard.name().to_owned()).collect(),
+                    repaired,
+                });
+            }
+        }
+        self.write_entries(added)?;
+        Ok(drifts)
+    }
+
+    /// The shard's name in the entry of a value, if there is one where it belongs.
+    pub(crate) fn entry_of(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<Option<String>> {
+        let home = lookup.home(value, self.tx.cluster.shards())?;
+        let params = [Param::List(vec![value.borrowed()])];
+        let found = self.entries_with(lookup, home, Values::Listed, &params)?;
+        Ok(found.into_iter().find_map(|(_, fact)| match fact {
+            Fact::Entry { says, .. } => Some(says),
+            Fact::Rows { .. } => None,
+        }))
+    }
+
+    /// Whether a row on this shard has the value.
+    pub(crate) fn has_row_with(
+        &mut self,
+        lookup: &Placed,
+        value: &Value<'static>,
+        shard: usize,
+    ) -> Result<bool> {
+        let params = [Param::List(vec![value.borrowed()])];
+        self.rows_with(lookup, shard, Values::Listed, &params).map(|found| !found.is_empty())
+    }
+
+    fn remove_entry(&mut self, lookup: &Placed, value: &Value<'static>, shard: usize) -> Result<()> {
+        let cluster = self.tx.cluster.clone();
+        self.tx.begin_write(shard)?;
+        let sql = &cluster.layout().sql(lookup.model, shard)?.delete;
+        self.tx.execute_on(shard, lookup.entries, sql, &[Param::Value(value.borrowed())]).map(drop)
+    }
+
+    /// The values that rows on a shard have.
+    fn rows_with(
+        &mut self,
+        lookup: &Placed,
+        shard: usize,
+        which: Values,
+        params: &[Param<'_>],
+    ) -> Result<Vec<(Value<'static>, Fact)>> {
+        let layout = self.tx.cluster.layout();
+        let sql = layout.sql(layout.model(lookup.table)?, shard)?;
+        let sql = sql.counted_values(lookup.table, lookup.column, which);
+        self.facts(shard, lookup.table, lookup, &sql, params, |count| match count {
+            Value::Integer(count) => Ok(Fact::Rows { shard, count }),
+            other => Err(crate::value::mismatch("an integer", &other).into()),
+        })
+    }
+
+    /// The entries on a shard.
+    fn entries_with(
+        &mut self,
+        lookup: &Placed,
+        shard: usize,
+        which: Values,
+        params: &[Param<'_>],
+    ) -> Result<Vec<(Value<'static>, Fact)>> {
+        let sql = self.tx.cluster.layout().sql(lookup.model, shard)?.entries(lookup.entries, which);
+        self.facts(shard, lookup.entries, lookup, &sql, params, |says| match says {
+            Value::Text(says) => Ok(Fact::Entry { on: shard, says: says.into_owned() }),
+            other => Err(crate::value::mismatch("text", &other).into()),
+        })
+    }
+
+    fn facts(
+        &mut self,
+        shard: usize,
+        table: &'static Table,
+        lookup: &Placed,
+        sql: &str,
+        params: &[Param<'_>],
+        fact: impl Fn(Value<'_>) -> Result<Fact>,
+    ) -> Result<Vec<(Value<'static>, Fact)>> {
+        self.tx.is_ready(shard, Some(table))?;
+        self.tx.on(shard, table, sql, |statement| {
+            let mut rows = statement.query(params)?;
+            let mut found = Vec::new();
+            while rows.advance()? {
+                let value = rows.value(0).map_err(Error::from)?;
+                if let Some(value) = lookup.entry(&value) {
+                    found.push((value, fact(rows.value(1)?)?));
+                }
+            }
+            let read = found.len() as u64;
+            Ok((found, read))
+        })
+    }
+}
+
+/// What is wrong with one value, all of which is known.
+pub(crate) fn judge(
+    shards: &Shards,
+    lookup: &Placed,
+    facts: &[(Value<'static>, Fact)],
+) -> Result<Vec<Wrong>> {
+    let Some((value, _)) = facts.first() else { return Ok(Vec::new()) };
+    let home = lookup.home(value, shards)?;
+    let (mut rows, mut count, mut entry, mut wrong) = (Vec::new(), 0, None, Vec::new());
+    for (_, fact) in facts {
+        match fact {
+            Fact::Rows { shard, count: more } => {
+                rows.push(*shard);
+                count += more;
+            }
+            Fact::Entry { on, says } if *on == home => entry = Some(says),
+            Fact::Entry { on, .. } => {
+                let kind = LookupProblemKind::StrayEntry;
+                wrong.push(Wrong { kind, shards: vec![*on], remove: vec![*on], add: None });
+            }
+        }
+    }
+    let is_at = |shard: usize| shards.at(shard).map(Shard::name) == entry.map(String::as_str);
+    let (kind, remove, add) = match (rows.as_slice(), count, entry) {
+        ([], ..) if entry.is_none() => return Ok(wrong),
+        ([], ..) => {
+            rows.push(home);
+            (LookupProblemKind::StrayEntry, vec![home], None)
+        }
+        (&[shard], 1, None) => (LookupProblemKind::MissingEntry, Vec::new(), Some(shard)),
+        (&[shard], 1, Some(_)) if is_at(shard) => return Ok(wrong),
+        (&[shard], 1, Some(_)) => (LookupProblemKind::WrongShard, vec![home], Some(shard)),
+        _ => (LookupProblemKind::SeveralRows, Vec::new(), None),
+    };
+    wrong.push(Wrong { kind, shards: rows, remove, add });
+    Ok(wrong)
+}

@@ -1,0 +1,218 @@
+//! The unit of work: pending changes, the identity map, and everything that writes rows.
+
+mod adding;
+mod atomic;
+mod batches;
+mod changing;
+mod entries;
+mod handles;
+mod identity;
+mod located;
+mod lookup_repair;
+mod orphans;
+mod pending;
+mod raw;
+mod read;
+mod reference;
+mod relocate;
+mod report;
+mod save;
+mod savepoint;
+mod sending;
+mod version;
+mod write;
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+pub(crate) use lookup_repair::judge;
+pub(crate) use read::gone;
+pub use relocate::{ChangedId, Relocated};
+pub use report::{LookupProblem, LookupProblemKind, RowProblem, RowProblemKind, VerifyReport};
+pub(crate) use savepoint::savepoint;
+
+use adding::Placed;
+use handles::HandleWrites;
+use identity::IdentityMap;
+use pending::Pending;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::{Insert, Sharded, Stored, normalize, size_of, values_of};
+use crate::schema::{IdKind, Shard, Table};
+use crate::transaction::commit::Committed;
+use crate::transaction::{Cluster, HasTransactions, Transactions, in_verb_span};
+use crate::value::{Field, Value};
+
+/// The rows that a session reads and writes between two commits.
+pub(crate) struct UnitOfWork {
+    pub(crate) tx: Transactions,
+    /// One for each shard.
+    pending: Vec<Pending>,
+    identities: IdentityMap,
+    handle_writes: HandleWrites,
+    /// The model of the last row, which is mostly that of the next.
+    last_model: Cell<Option<(&'static Table, usize)>>,
+}
+
+/// What is done over a unit of work: the unit of work itself, the session.
+pub(crate) trait HasUnitOfWork: HasTransactions {
+    fn work(&mut self) -> &mut UnitOfWork;
+}
+
+impl HasTransactions for UnitOfWork {
+    fn tx(&mut self) -> &mut Transactions {
+        &mut self.tx
+    }
+}
+
+impl HasUnitOfWork for UnitOfWork {
+    fn work(&mut self) -> &mut UnitOfWork {
+        self
+    }
+}
+
+impl UnitOfWork {
+    pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
+        UnitOfWork {
+            pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
+            identities: IdentityMap::default(),
+            handle_writes: HandleWrites::default(),
+            last_model: Cell::default(),
+            tx: Transactions::new(cluster, pinned),
+        }
+    }
+
+    /// Rolls back everything since the session began, or since its last commit, and forgets it.
+    pub(crate) fn rollback(&mut self) {
+        self.forget();
+        self.tx.rollback();
+    }
+
+    /// Ends the global transaction because of an error.
+    pub(crate) fn abort(&mut self, error: &Error) {
+        self.forget();
+        self.tx.abort(error);
+    }
+
+    /// Forgets what is pending and what was read.
+    fn forget(&mut self) {
+        self.pending.iter_mut().for_each(Pending::forget);
+        self.identities.clear();
+        self.handle_writes.clear();
+    }
+
+    /// After an error: if a database has ended its transaction by itself (a full disk, a failing one), what was written in
+    /// it is lost, and the global transaction is over.
+    pub(crate) fn noticed<O>(&mut self, result: Result<O>) -> Result<O> {
+        let result = self.tx.noticed(result);
+        if result.is_err() && self.tx.aborted.is_some() {
+            self.forget();
+        }
+        result
+    }
+
+    /// Forgets a row that was looked up.
+    pub(crate) fn forget_row<T: Sharded>(&mut self, id: &T::Id, shard: &Shard) -> Result<()> {
+        self.identities.forget::<T>(id, shard)
+    }
+
+    /// Forgets all rows that were looked up.
+    pub(crate) fn forget_rows(&mut self) {
+        self.identities.clear();
+    }
+
+    /// Writes everything that is pending.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.tx.check_usable()?;
+        let pending = self.pending.iter().enumerate().filter(|(_, pending)| !pending.is_empty());
+        let shards = pending.map(|(shard, _)| shard).collect();
+        in_verb_span(self, "flush", None, |work| {
+            work.tx.record_shards(None, &shards);
+            work.flush_shards(&shards)
+        })
+    }
+
+    /// Writes everything that is pending, and commits.
+    pub(crate) fn commit(&mut self) -> Result<Committed> {
+        self.flush()?;
+        self.identities.clear();
+        self.handle_writes.clear();
+        self.tx.commit_links()
+    }
+
+    /// Makes the row and finds its shard.
+    pub(crate) fn place<N: Insert>(&self, new: N) -> Result<Placed<N::Model>> {
+        self.tx.check_usable()?;
+        let table = N::Model::TABLE;
+        let model = self.model(table)?;
+        let cluster = &self.tx.cluster;
+        let mut next_id = || -> Result<<N::Model as Sharded>::Id> {
+            let value = match table.id_kind {
+                IdKind::Sequence => Value::Integer(cluster.next_id(table)?),
+                #[cfg(feature = "uuid")]
+                IdKind::Uuid => Value::Uuid(uuid::Uuid::now_v7().into_bytes()),
+                #[cfg(not(feature = "uuid"))]
+                IdKind::Uuid => {
+                    return Err(Error::new(
+                        ErrorKind::Configuration,
+                        "`#[id(uuid)]` needs the feature `uuid`",
+                    ));
+                }
+                // Replaced by what the database counts.
+                IdKind::Auto | IdKind::Given => Value::Integer(0),
+            };
+            Field::from_value(value).map_err(|error| table.error_at(table.id, error))
+        };
+        let mut row = new.into_model(&mut next_id)?;
+        normalize(&mut row)?;
+        let (shard, bytes) = self.home(&row)?;
+        Ok(Placed { row: Stored::new(Arc::new(row), shard), model, bytes })
+    }
+
+    /// The model's place in the cluster.
+    pub(crate) fn model(&self, table: &'static Table) -> Result<usize> {
+        match self.last_model.get() {
+            Some((last, model)) if std::ptr::eq(last, table) => Ok(model),
+            _ => {
+                let model = self.tx.cluster.layout().model(table)?;
+                self.last_model.set(Some((table, model)));
+                Ok(model)
+            }
+        }
+    }
+
+    /// The shard that a row is to live on, and how long its values are.
+    pub(crate) fn home<T: Sharded>(&self, row: &T) -> Result<(Shard, usize)> {
+        let table = T::TABLE;
+        let bytes = size_of(row)?; // what cannot be stored is an error here, at the caller's line
+        if self.tx.pinned.is_some() {
+            self.refuse_entries_elsewhere(table, &values_of(row)?)?;
+        }
+        let shard = row.shard_chooser(self.tx.cluster.shards())?;
+        if table.is_reference() {
+            self.tx.every_shard(table)?;
+        } else {
+            self.tx.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
+        }
+        let home = self.tx.cluster.shards().at(shard).cloned().ok_or_else(|| {
+            Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
+                .in_table(table.name)
+        })?;
+        Ok((home, bytes))
+    }
+
+    pub(crate) fn wait<T: Sharded>(&mut self, row: &Stored<T>, model: usize, bytes: usize) -> Result<()> {
+        if T::TABLE.is_reference() {
+            let waiting = self.pending.iter_mut();
+            waiting.for_each(|pending| pending.insert(model, Arc::clone(row.row()) as _, bytes));
+            return Ok(());
+        }
+        let shard = row.shard().index();
+        self.remove_before(row, model)?;
+        self.wait_entries(&**row.row(), shard)?;
+        if let Some(pending) = self.pending.get_mut(shard) {
+            pending.insert(model, Arc::clone(row.row()) as _, bytes);
+        }
+        Ok(())
+    }
+}

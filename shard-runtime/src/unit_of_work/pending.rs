@@ -1,0 +1,169 @@
+//! What was added, changed and removed, and waits for its shard's next read, `flush` or `commit`.
+//!
+//! What waits is done in an order that breaks no foreign key: rows are inserted, parents before children; then rows are
+//! changed; then rows are removed, children before parents. Of one row everything is done in the order in which it was
+//! said.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::planner::{AnyRow, Change};
+use crate::query::Unit;
+use crate::value::IdKey;
+
+/// So many batches of changes may wait: a row that is changed again and again needs one each time.
+const BATCHES: usize = 64;
+
+/// What waits for one shard.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// By model: parents before children.
+    inserts: Vec<Batch>,
+    updates: Vec<Batch>,
+    /// By model: children before parents.
+    deletes: Vec<Batch>,
+    /// What the rows remember that are changed here.
+    unit: Unit,
+}
+
+/// The rows of one model with which the same is to be done on one shard.
+pub(crate) struct Batch {
+    pub(crate) model: usize,
+    pub(crate) change: Change,
+    pub(crate) rows: Vec<Arc<dyn AnyRow>>,
+    /// How many bytes their values have, about.
+    pub(crate) bytes: usize,
+    /// The ids that the database has counted for the rows that were sent, where it counts them.
+    pub(crate) counted: Vec<i64>,
+    /// Those of the rows, one or more of which were not there to be changed, or not as they were read.
+    pub(crate) missed: Range<usize>,
+    /// The ids of rows that are changed or removed: each is there once.
+    ids: HashSet<IdKey>,
+}
+
+impl Batch {
+    pub(crate) fn new(model: usize, change: Change) -> Self {
+        let (rows, counted, ids) = Default::default();
+        Batch { model, change, rows, bytes: 0, counted, missed: 0..0, ids }
+    }
+
+    pub(crate) fn push(&mut self, row: Arc<dyn AnyRow>, bytes: usize) {
+        self.rows.push(row);
+        self.bytes += bytes;
+    }
+}
+
+/// What waits for one shard, on its way there.
+pub(crate) struct Load {
+    pub(crate) shard: usize,
+    /// In the order in which they are to be written.
+    pub(crate) batches: Vec<Batch>,
+    /// What the rows remember that are changed.
+    pub(crate) unit: Unit,
+}
+
+impl Pending {
+    pub(crate) fn insert(&mut self, model: usize, row: Arc<dyn AnyRow>, bytes: usize) {
+        let place = match self.inserts.binary_search_by_key(&model, |batch| batch.model) {
+            Ok(place) => place,
+            Err(place) => {
+                self.inserts.insert(place, Batch::new(model, Change::Insert));
+                place
+            }
+        };
+        if let Some(batch) = self.inserts.get_mut(place) {
+            batch.push(row, bytes);
+        }
+    }
+
+    /// A row is to be changed; what it then remembers.
+    pub(crate) fn update(
+        &mut self,
+        model: usize,
+        change: Change,
+        id: IdKey,
+        row: Arc<dyn AnyRow>,
+        bytes: usize,
+    ) -> &Unit {
+        // Not before something else that is to be done with this row.
+        let after = self.updates.iter().rposition(|batch| batch.model == model && batch.ids.contains(&id));
+        let after = after.map_or(0, |place| place + 1);
+        let fits = |batch: &Batch| batch.model == model && batch.change == change;
+        let found = self.updates.iter().skip(after).position(fits).map(|place| after + place);
+        let place = found.unwrap_or_else(|| {
+            let end = self.updates.partition_point(|batch| batch.model <= model);
+            self.updates.insert(end, Batch::new(model, change));
+            end
+        });
+        if let Some(batch) = self.updates.get_mut(place) {
+            batch.ids.insert(id);
+            batch.push(row, bytes);
+        }
+        &self.unit
+    }
+
+    pub(crate) fn delete(&mut self, model: usize, change: Change, id: IdKey, row: Arc<dyn AnyRow>) {
+        let place = match self.deletes.binary_search_by(|batch| model.cmp(&batch.model)) {
+            Ok(place) => place,
+            Err(place) => {
+                self.deletes.insert(place, Batch::new(model, change));
+                place
+            }
+        };
+        if let Some(batch) = self.deletes.get_mut(place) {
+            batch.ids.insert(id);
+            batch.push(row, 0);
+        }
+    }
+
+    /// Whether a row is to be removed.
+    pub(crate) fn deletes(&self, model: usize, id: &IdKey) -> bool {
+        self.deletes.iter().any(|batch| batch.model == model && batch.ids.contains(id))
+    }
+
+    /// Whether rows of a model are to be removed.
+    pub(crate) fn deletes_any(&self, model: usize) -> bool {
+        self.deletes.iter().any(|batch| batch.model == model)
+    }
+
+    pub(crate) fn holds(&self, model: usize) -> bool {
+        self.inserts.binary_search_by_key(&model, |batch| batch.model).is_ok()
+            || self.updates.iter().chain(&self.deletes).any(|batch| batch.model == model)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inserts.is_empty() && self.updates.is_empty() && self.deletes.is_empty()
+    }
+
+    /// Whether no more changes should wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.updates.len() >= BATCHES
+    }
+
+    /// What could not be written waits again.
+    pub(crate) fn put_back(&mut self, load: Load) {
+        self.unit = load.unit;
+        for mut batch in load.batches {
+            batch.missed = 0..0;
+            match batch.change {
+                Change::Insert => self.inserts.push(batch),
+                Change::Update { .. } => self.updates.push(batch),
+                Change::Delete { .. } => self.deletes.push(batch),
+            }
+        }
+    }
+
+    /// All that waits for this shard; nothing does any more.
+    pub(crate) fn take(&mut self, shard: usize) -> Load {
+        let Pending { mut inserts, mut updates, mut deletes, unit } = std::mem::take(self);
+        inserts.append(&mut updates);
+        inserts.append(&mut deletes);
+        Load { shard, batches: inserts, unit }
+    }
+
+    /// Nothing waits any more, and what was to be changed is not.
+    pub(crate) fn forget(&mut self) {
+        std::mem::take(self).unit.undo();
+    }
+}

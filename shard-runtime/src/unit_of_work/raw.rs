@@ -1,0 +1,139 @@
+//! SQL as a person wrote it, on a session's own connections and in its transactions.
+
+use super::UnitOfWork;
+use crate::driver::Shape;
+use crate::error::{Error, ErrorKind, Result};
+use crate::executor::Reading;
+use crate::executor::VisitRow;
+use crate::planner::Layout;
+use crate::planner::LimitOffset;
+use crate::planner::Step;
+use crate::planner::raw_sql;
+use crate::planner::sql::Statement;
+use crate::query::SqlCore;
+use crate::row::Row;
+use crate::schema::{ShardSet, Table};
+
+/// What the SQL is used as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Read,
+    Write,
+}
+
+impl UnitOfWork {
+    pub(crate) fn select_sql(&mut self, core: &SqlCore, visit: &mut VisitRow<'_>) -> Result<()> {
+        let cluster = self.tx.cluster.clone();
+        let shards = self.sql_shards(core)?;
+        let steps = steps(core, &shards, cluster.layout())?;
+        self.tx.record_shards(None, &shards);
+        self.flush_shards(&shards)?;
+        // A wrong statement is told of before anybody is asked.
+        let mut ready = Vec::with_capacity(steps.len());
+        for step in steps {
+            if self.tx.is_ready(step.shard, None)? {
+                self.check_sql(&step, Use::Read)?;
+                ready.push(step);
+            }
+        }
+        let bounds = LimitOffset { skip: 0, take: core.limit };
+        let (order, named) = (&[], true);
+        let (distinct, is_slow, in_turn) = (false, false, false);
+        let reading = Reading { table: None, order, distinct, bounds, named, is_slow, in_turn };
+        let read = self.tx.ask(&ready, reading, |rows| {
+            visit(&Row { source: rows, shard: rows.shard, table: &Table::PLAIN, columns: None })
+        });
+        self.noticed(read)
+    }
+
+    pub(crate) fn execute_sql(&mut self, core: &SqlCore) -> Result<u64> {
+        let cluster = self.tx.cluster.clone();
+        let shards = self.sql_shards(core)?;
+        let steps = steps(core, &shards, cluster.layout())?;
+        self.tx.record_shards(None, &shards);
+        self.flush_shards(&shards)?;
+        self.identities.clear();
+        let tables = core.tables(cluster.layout());
+        self.atomically(&shards, |session| {
+            for step in &steps {
+                session.check_sql(step, Use::Write)?;
+            }
+            session.tx.keep_rows_in_place(&shards, &tables)?;
+            if shards.len() > 1 {
+                let references = cluster.layout().references().iter().copied();
+                let is_named = |model: &usize| {
+                    tables
+                        .iter()
+                        .any(|table| cluster.layout().model(table).is_ok_and(|named| named == *model))
+                };
+                session.tx.lock(&shards, &references.filter(is_named).collect::<Vec<_>>())?;
+            }
+            let mut total: u64 = 0;
+            for step in &steps {
+                let (shard, mut statement) = session.tx.prepare(step.shard, &step.statement.sql, None)?;
+                let watch = session.tx.watch(step, shard, None);
+                let rows = statement.execute(&step.statement.params);
+                let rows = rows.map_err(|error| error.on_shard(shard.name()));
+                let sql = &step.statement.sql;
+                watch.end(session.tx.cluster.observer(), shard, sql, *rows.as_ref().unwrap_or(&0), &rows);
+                drop(statement);
+                total = total.saturating_add(rows?);
+                session.tx.record(step.shard, |redo| match raw_sql::unrepeatable(sql) {
+                    Some(word) => redo.unrepeatable(format!("SQL with `{word}`")),
+                    None => redo.statement(sql, &step.statement.params),
+                })?;
+            }
+            Ok(total)
+        })
+    }
+
+    /// The shards that the SQL says, of which the session's pin leaves its own.
+    fn sql_shards(&self, core: &SqlCore) -> Result<ShardSet> {
+        self.tx.check_usable()?;
+        let said = core.shards(self.tx.cluster.shards())?;
+        if !core.pins.is_empty() {
+            said.indexes().iter().try_for_each(|&shard| self.tx.refuse_elsewhere(shard, "the SQL"))?;
+        }
+        Ok(self.tx.narrowed(said))
+    }
+
+    /// Looks whether a statement may be used so, on a shard that is ready.
+    fn check_sql(&self, step: &Step<'_>, wanted: Use) -> Result<()> {
+        if let Some(shard) = self.tx.cluster.shards().at(step.shard) {
+            self.tx.connection_of(shard)?.restore_settings_at_end();
+        }
+        let (shard, statement) = self.tx.prepare(step.shard, &step.statement.sql, None)?;
+        check_shape(statement.shape(), step.statement.params.len(), wanted)
+            .map_err(|error| error.on_shard(shard.name()))
+    }
+}
+
+/// The SQL for each shard.
+fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Vec<Step<'c>>> {
+    let params = core.params()?;
+    let step = |&shard: &usize| -> Result<Step<'c>> {
+        let sql = core.text_on(shard, layout)?;
+        Ok(Step { shard, statement: Statement { sql, params: params.clone() } })
+    };
+    shards.indexes().iter().map(step).collect()
+}
+
+fn check_shape(shape: Shape, given: usize, wanted: Use) -> Result<()> {
+    let said = match (wanted, shape) {
+        (_, Shape { parameters, .. }) if parameters != given => {
+            format!("the SQL takes {parameters} parameters, {given} are bound")
+        }
+        (Use::Read, Shape { only_reads: false, .. }) => {
+            "the SQL writes: it is run with `execute`, not with `all`, `first` or `one`".to_owned()
+        }
+        (Use::Read, Shape { returns_rows: false, .. }) => "the SQL returns no rows".to_owned(),
+        (Use::Write, Shape { only_reads: true, .. }) => {
+            "the SQL writes nothing: it is read with `all`, `first` or `one`, not with `execute`".to_owned()
+        }
+        (Use::Write, Shape { returns_rows: true, .. }) => {
+            "the SQL writes and returns rows, which nobody would read: leave `RETURNING` out".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Query, said))
+}

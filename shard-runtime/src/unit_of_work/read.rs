@@ -1,0 +1,349 @@
+//! How a session reads: plans run on the shards' connections, rows looked up by their ids.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::UnitOfWork;
+use super::located::EntriesRead;
+use super::write::PLANS;
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::executor::{GroupMerge, VisitRow};
+use crate::executor::{Reading, Rows};
+use crate::planner::sql::{Param, Statement};
+use crate::planner::{Plan, Step};
+use crate::query::SelectCore;
+use crate::query::Sharded;
+use crate::query::Stored;
+use crate::query::{GroupCore, Read, Request, SelectList};
+use crate::row::Row;
+use crate::row::{RowSource, Storable};
+use crate::schema::{IdKind, Table};
+use crate::schema::{Shard, ShardSet};
+use crate::transaction::Gate;
+use crate::transaction::bounded;
+use crate::transaction::locate;
+use crate::value::Field;
+use crate::value::Value;
+
+impl UnitOfWork {
+    /// Writes what waits on these shards for these tables.
+    pub(crate) fn flush_tables(&mut self, tables: &[&'static Table], shards: &ShardSet) -> Result<()> {
+        self.tx.check_usable()?;
+        let layout = self.tx.cluster.layout();
+        let models = tables.iter().map(|table| layout.model(table)).collect::<Result<Vec<usize>>>()?;
+        let waits = |shard: &usize| {
+            let pending = self.pending.get(*shard);
+            pending.is_some_and(|pending| models.iter().any(|&model| pending.holds(model)))
+        };
+        let waiting: ShardSet = shards.indexes().iter().copied().filter(waits).collect();
+        self.flush_shards(&waiting)
+    }
+
+    /// Runs a plan and visits the rows of its answer, each with its shard.
+    fn run(
+        &mut self,
+        plan: &Plan<'_>,
+        mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        self.run_located(plan, None, &mut visit).map(drop)
+    }
+
+    /// The same, for a plan that depends on these entries. Returns false, and has visited nothing, if they have changed
+    /// before the rows could be locked.
+    fn run_located(
+        &mut self,
+        plan: &Plan<'_>,
+        entries: Option<&mut EntriesRead>,
+        visit: &mut VisitRow<'_>,
+    ) -> Result<bool> {
+        let (table, columns) = (plan.target.table, plan.columns.as_deref());
+        let shards = plan.shards();
+        self.tx.record_shards(Some(table), &shards);
+        self.flush_tables(&plan.tables, &shards)?;
+        let Plan { distinct, bounds, .. } = *plan;
+        let reading = Reading { order: &plan.order, distinct, bounds, ..Reading::whole(table) };
+        let visit = |rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
+        if !plan.target.for_update {
+            return self.tx.ask(&plan.steps, reading, visit).map(|()| true);
+        }
+        let reading = Reading { in_turn: plan.locks.is_empty(), ..reading };
+        // A reference table is written on every shard.
+        let mut locked = if table.is_reference() { self.tx.every_shard(table)? } else { shards.clone() };
+        if let Some(read) = &entries {
+            locked = self.homes(read)?.indexes().iter().chain(locked.indexes()).copied().collect();
+        }
+        let mut as_read = true;
+        self.locked(table, &locked, |session| {
+            match entries {
+                Some(read) => {
+                    session.tx.lock_gates(&shards, &plan.tables, Gate::Shared)?;
+                    as_read = session.entries_have_settled(read)?;
+                }
+                None => session.tx.keep_rows_in_place(&shards, &plan.tables)?,
+            }
+            if !as_read {
+                return Ok(());
+            }
+            session.keep_on_first(plan)?;
+            bounded(session, |session| {
+                let lost = session.lock_rows(table, &plan.locks)?;
+                let found = plan.steps.iter().filter(|step| !lost.contains(&step.shard)).collect();
+                session.tx.ask_some(found, reading, visit)
+            })
+        })?;
+        Ok(as_read)
+    }
+
+    /// Locks rows before they are read, one shard after the other; the shards that a partial answer does without.
+    fn lock_rows(&mut self, table: &'static Table, locks: &[Step<'_>]) -> Result<Vec<usize>> {
+        let mut lost = Vec::new();
+        for lock in locks {
+            let missing = |session: &Self| {
+                session.tx.context.missing.as_ref().map_or(0, |missing| missing.borrow().len())
+            };
+            let before = missing(self);
+            self.tx.ask_some(vec![lock], Reading::whole(table), |_| Ok(ControlFlow::Continue(())))?;
+            if missing(self) > before {
+                lost.push(lock.shard);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Reads what a query asks for, and visits the rows of its answer.
+    pub(crate) fn read(&mut self, request: Request<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
+        match request.0 {
+            Read::Select(core, list) => self.visit(core, list, visit),
+            Read::Count(core) => self.count(core, visit),
+            Read::Exists(core) => self.exists(core, visit),
+            Read::Groups(core) => self.visit_groups(core, visit),
+            Read::Sql(core) => self.select_sql(core, visit),
+        }
+    }
+
+    fn count(&mut self, core: &SelectCore, visit: &mut VisitRow<'_>) -> Result<()> {
+        let mut total: u64 = 0;
+        self.visit(core, SelectList::Count, &mut |row| {
+            total = total.saturating_add(u64::load(row, 0)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let rest = total.saturating_sub(core.offset);
+        let rows = core.limit.map_or(rest, |limit| rest.min(limit));
+        self.visit_value(core, Value::Integer(i64::try_from(rows).unwrap_or(i64::MAX)), visit)
+    }
+
+    fn exists(&mut self, core: &SelectCore, visit: &mut VisitRow<'_>) -> Result<()> {
+        let mut found = false;
+        self.visit(core, SelectList::Existence, &mut |_| {
+            found = true;
+            Ok(ControlFlow::Break(()))
+        })?;
+        self.visit_value(core, Value::Boolean(found), visit)
+    }
+
+    /// Visits an answer that is one value.
+    fn visit_value(&self, core: &SelectCore, value: Value<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
+        match self.tx.cluster.shards().at(0) {
+            Some(shard) => {
+                let (source, table) = (OneValue(value), core.target.table);
+                visit(&Row { source: &source, shard, table, columns: Some(&[]) }).map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn visit_groups(&mut self, core: &GroupCore, visit: &mut VisitRow<'_>) -> Result<()> {
+        let cluster = self.tx.cluster.clone();
+        let core = self.located_query(core)?;
+        let plan = Plan::groups(&core, cluster.layout())?;
+        let Some(first) = cluster.shards().at(0).filter(|_| core.limit != Some(0)) else { return Ok(()) };
+        let mut groups = GroupMerge::new(&core, &plan.grouping);
+        self.visit_plan(&plan, |row| groups.take(row, visit))?;
+        groups.end(first, visit)
+    }
+
+    /// Visits the rows of a select.
+    fn visit(
+        &mut self,
+        core: &SelectCore,
+        projection: SelectList<'_>,
+        visit: &mut VisitRow<'_>,
+    ) -> Result<()> {
+        let cluster = self.tx.cluster.clone();
+        let mut run = |session: &mut Self| {
+            for _ in 0..PLANS {
+                let (core, mut entries) = session.located_to_write(core)?;
+                let plan = Plan::read(&core, projection, cluster.layout())?;
+                let visited = session.run_located(&plan, entries.as_mut(), visit);
+                if session.noticed(visited)? {
+                    return Ok(());
+                }
+            }
+            let said = "the rows were moved from shard to shard while they were to be locked; try again";
+            session.tx.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(core.target.table.name)))
+        };
+        match cluster.layout().lookups().is_empty() {
+            true => run(self),
+            // Lookups and rows have one time together.
+            false => bounded(self, run),
+        }
+    }
+
+    /// Visits the rows of a plan's merged answer.
+    pub(crate) fn visit_plan(
+        &mut self,
+        plan: &Plan<'_>,
+        visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let visited = self.run(plan, visit);
+        self.noticed(visited)
+    }
+
+    /// The row of this id on one of these shards, from what the session knows or from the shards.
+    pub(crate) fn look_up<T: Sharded>(&mut self, id: &T::Id, shards: &ShardSet) -> Result<Option<Stored<T>>> {
+        if let Some(known) = self.identities.get(id, shards, |shard| self.tx.snapshot(shard.index()))? {
+            return Ok(Some(known));
+        }
+        let found = bounded(self, |session| session.fetch::<T>(id, shards));
+        let found = self.noticed(found)?;
+        if let Some(row) = &found {
+            self.identities.put(row, self.tx.snapshot(row.shard().index()))?;
+        }
+        Ok(found)
+    }
+
+    /// The row of this id on one of these shards, from the shards. Where the cluster itself hands the ids out, the
+    /// first that has the row is the last that is asked.
+    ///
+    /// They are asked in turn, here: looking a row up by its id takes an embedded database less time than waking a
+    /// thread takes. Only where that was slow again and again are all of them asked at once.
+    fn fetch<T: Sharded>(&mut self, id: &T::Id, shards: &ShardSet) -> Result<Option<Stored<T>>> {
+        let table = T::TABLE;
+        let model = self.tx.cluster.layout().model(table)?;
+        let value = id.stored_value().map_err(|error| table.error_at(table.id, error))?;
+        let params = [Param::Value(value)];
+        self.tx.record_shards(Some(table), shards);
+        if let [shard] = shards.indexes() {
+            return self.fetch_from::<T>(*shard, model, &params);
+        }
+        let mut found =
+            Found { row: None, first_is_enough: matches!(table.id_kind, IdKind::Sequence | IdKind::Uuid) };
+        let began = Instant::now();
+        let mut asked = 1;
+        if self.tx.cluster.workers().are_look_ups_slow(model) {
+            self.fetch_at_once::<T>(id, model, shards, &params, &mut found)?;
+        } else {
+            for (before, &shard) in shards.indexes().iter().enumerate() {
+                asked = before + 1;
+                if let Some(row) = self.fetch_from::<T>(shard, model, &params)?
+                    && found.take(id, row)?.is_break()
+                {
+                    break;
+                }
+            }
+        }
+        self.tx
+            .cluster
+            .workers()
+            .looked_up(model, began.elapsed() / u32::try_from(asked).unwrap_or(u32::MAX));
+        Ok(found.row)
+    }
+
+    fn fetch_at_once<T: Sharded>(
+        &mut self,
+        id: &T::Id,
+        model: usize,
+        shards: &ShardSet,
+        params: &[Param<'_>],
+        found: &mut Found<T>,
+    ) -> Result<()> {
+        self.flush_tables(&[T::TABLE], shards)?;
+        let step = |&shard: &usize| -> Result<Step<'_>> {
+            let sql = self.tx.cluster.layout().sql(model, shard)?.get.clone();
+            Ok(Step { shard, statement: Statement { sql, params: params.to_vec() } })
+        };
+        let steps = shards.indexes().iter().map(step).collect::<Result<Vec<_>>>()?;
+        let reading = Reading { is_slow: true, ..Reading::whole(T::TABLE) };
+        self.tx.ask(&steps, reading, |rows| {
+            let row = T::load(&Row { source: rows, shard: rows.shard, table: T::TABLE, columns: None })?;
+            found.take(id, Stored::new(Arc::new(row), rows.shard.clone()))
+        })
+    }
+
+    fn fetch_from<T: Sharded>(
+        &mut self,
+        shard: usize,
+        model: usize,
+        params: &[Param<'_>],
+    ) -> Result<Option<Stored<T>>> {
+        let table = T::TABLE;
+        self.flush_tables(&[table], &ShardSet::one(shard))?;
+        if !self.tx.is_ready(shard, Some(table))? {
+            return Ok(None);
+        }
+        let found = self.fetch_here(shard, model, params);
+        self.tx.lift_deadlines();
+        found
+    }
+
+    pub(crate) fn fetch_here<T: Sharded>(
+        &self,
+        shard: usize,
+        model: usize,
+        params: &[Param<'_>],
+    ) -> Result<Option<Stored<T>>> {
+        let table = T::TABLE;
+        let sql = &self.tx.cluster.layout().sql(model, shard)?.get;
+        let (shard, mut statement) = self.tx.prepare(shard, sql, Some(table))?;
+        let watch = self.tx.cluster.watch(shard, Some(table.name), sql);
+        let read = || -> Result<Option<Stored<T>>> {
+            let mut cursor = statement.query(params)?;
+            if !cursor.advance()? {
+                return Ok(None);
+            }
+            let rows = Rows::new(&self.tx, shard, Some(table), cursor);
+            Ok(Some(Stored::new(
+                Arc::new(T::load(&Row { source: &rows, shard, table, columns: None })?),
+                shard.clone(),
+            )))
+        };
+        let found = { read }().map_err(|error| locate(error, shard, Some(table)));
+        let rows = matches!(found, Ok(Some(_)));
+        watch.end(self.tx.cluster.observer(), shard, sql, u64::from(rows), &found);
+        found
+    }
+}
+
+/// An answer of one value.
+struct OneValue<'v>(Value<'v>);
+
+impl RowSource for OneValue<'_> {
+    fn value(&self, _: usize) -> Result<Value<'_>, ValueError> {
+        Ok(self.0.borrowed())
+    }
+}
+
+/// What was found of an id so far.
+struct Found<T: Sharded> {
+    row: Option<Stored<T>>,
+    /// Whether nobody else can have the row once one shard has it.
+    first_is_enough: bool,
+}
+
+impl<T: Sharded> Found<T> {
+    fn take(&mut self, id: &T::Id, row: Stored<T>) -> Result<ControlFlow<()>> {
+        if let Some(other) = &self.row {
+            let (a, b) = (other.shard().name(), row.shard().name());
+            let said = format!("the id {id:?} is on shard `{a}` and on shard `{b}`");
+            return Err(Error::new(ErrorKind::Ambiguous, said).in_table(T::TABLE.name));
+        }
+        self.row = Some(row);
+        Ok(if self.first_is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+pub(crate) fn gone<T: Sharded>(id: &T::Id, shard: &Shard) -> Error {
+    let said = format!("there is no row with id {id:?} any more");
+    locate(Error::new(ErrorKind::NotFound, said), shard, Some(T::TABLE))
+}

@@ -1,0 +1,110 @@
+//! How a session reads and writes reference tables, which live whole on every shard: read on one, written on all.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use super::UnitOfWork;
+use crate::error::{Error, ErrorKind, Result};
+use crate::executor::Reading;
+use crate::planner::Plan;
+use crate::planner::sql::{Dialect, Param, TableSql};
+use crate::schema::Table;
+use crate::schema::{Shard, ShardSet};
+use crate::tasks::unwind::finally;
+use crate::transaction::Cluster;
+
+impl UnitOfWork {
+    /// Keeps others from the rows of a reference table that are about to be read to be written on another shard than the
+    /// first, as a pin says. Where one of the shards is no server, they are kept from it as a whole already.
+    pub(crate) fn keep_on_first(&mut self, plan: &Plan<'_>) -> Result<()> {
+        let layout = self.tx.cluster.layout();
+        let is_server =
+            |shard: usize| layout.place(shard).is_ok_and(|place| place.dialect == Dialect::Postgres);
+        let Some(first) = plan.on_first.as_ref().filter(|first| is_server(first.shard)) else {
+            return Ok(());
+        };
+        if !plan.steps.iter().any(|step| is_server(step.shard)) {
+            return Ok(());
+        }
+        let first = std::slice::from_ref(first);
+        // What is not kept is not missing from an answer: it is an error.
+        let missing = self.tx.context.missing.take();
+        finally(
+            self,
+            |session| {
+                session.tx.ask(first, Reading::whole(plan.target.table), |_| Ok(ControlFlow::Continue(())))
+            },
+            |session| session.tx.context.missing = missing,
+        )
+    }
+
+    /// The shards whose waiting rows are written where those of some shards are: all of them, where rows of reference
+    /// tables are among those, since such a row is written everywhere or nowhere.
+    pub(crate) fn written_together<'s>(&self, shards: &'s ShardSet) -> Cow<'s, ShardSet> {
+        let references = self.tx.cluster.layout().references();
+        let has_references = |shard: &usize| {
+            let pending = self.pending.get(*shard);
+            pending.is_some_and(|pending| references.iter().any(|&model| pending.holds(model)))
+        };
+        match shards.indexes().iter().any(has_references) {
+            true => Cow::Owned(ShardSet::all(self.tx.cluster.shards())),
+            false => Cow::Borrowed(shards),
+        }
+    }
+
+    /// Executes a statement about one row of a reference table on every shard, or on none; how many rows it found on each
+    /// of them.
+    pub(crate) fn write_everywhere(
+        &mut self,
+        table: &'static Table,
+        sql: impl Fn(&TableSql) -> String,
+        params: &[Param<'_>],
+    ) -> Result<u64> {
+        let shards = self.tx.every_shard(table)?;
+        self.flush_shards(&shards)?;
+        let cluster = self.tx.cluster.clone();
+        let model = cluster.layout().model(table)?;
+        let execute = |session: &mut Self| {
+            let mut found = Vec::with_capacity(shards.len());
+            for &shard in shards.indexes() {
+                let sql = sql(cluster.layout().sql(model, shard)?);
+                found.push((shard, session.tx.execute_on(shard, table, &sql, params)?));
+            }
+            affected(&cluster, table, &found)
+        };
+        let mut written = self.atomically(&shards, execute);
+        // Another transaction may be decided and not finished on every server, so that some have the row and others do
+        // not yet. The table's lock waits for it.
+        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Diverged)
+            && self.tx.aborted.is_none()
+        {
+            written = self.atomically(&shards, |session| {
+                session.tx.lock(&shards, &[model])?;
+                execute(session)
+            });
+        }
+        self.noticed(written)
+    }
+}
+
+/// How many rows a statement affected that found so many on each shard: their sum or, in a reference table, what each of
+/// them found.
+///
+/// # Errors
+/// [`ErrorKind::Diverged`] where the shards of a reference table have found other numbers of rows.
+pub(crate) fn affected(cluster: &Cluster, table: &Table, found: &[(usize, u64)]) -> Result<u64> {
+    if !table.is_reference() {
+        return Ok(found.iter().fold(0, |total: u64, (_, rows)| total.saturating_add(*rows)));
+    }
+    let first = found.first().map_or(0, |(_, rows)| *rows);
+    if found.iter().all(|(_, rows)| *rows == first) {
+        return Ok(first);
+    }
+    let name = |shard: usize| cluster.shards().at(shard).map_or("", Shard::name);
+    let each: Vec<String> = found.iter().map(|(shard, rows)| format!("{rows} on {}", name(*shard))).collect();
+    let said = format!(
+        "the shards of the cluster do not hold the same rows of this reference table: the statement found {}",
+        each.join(", ")
+    );
+    Err(Error::new(ErrorKind::Diverged, said).in_table(table.name))
+}

@@ -1,0 +1,404 @@
+//! Moving a row to the shard that another key places it on, with all its descendants.
+
+use std::collections::HashMap;
+
+use super::entries::{Changes, id_value};
+use super::version::Version;
+use super::{UnitOfWork, version};
+use crate::driver::ActualColumn;
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::planner::sql::{Dialect, Param};
+use crate::query::Stored;
+use crate::query::{Sharded, values_of};
+use crate::schema::DecidesShard;
+use crate::schema::Placed;
+use crate::schema::{IdKind, Table};
+use crate::schema::{Shard, ShardSet};
+use crate::transaction::Gate;
+use crate::transaction::commit::encode_values;
+use crate::transaction::in_verb_span;
+use crate::value::IdKey;
+use crate::value::{ColumnType, Field, Value};
+
+/// How many parents' children are copied by one statement.
+const CHUNK: usize = 1_000;
+
+/// What became of the rows that were moved; made by [`Session::relocate`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relocated {
+    /// How many rows were moved, the row itself and its descendants together; 0 where it stays on its shard.
+    pub rows: u64,
+    /// The ids that are other ones now: those that their shard had counted.
+    pub ids: Vec<ChangedId>,
+}
+
+/// The new id of a row that was moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedId {
+    /// The row's table, without a shard's prefix.
+    pub table: &'static str,
+    /// What the id was on the shard that the row has left.
+    pub before: i64,
+    /// What it is where the row lives now.
+    pub after: i64,
+}
+
+/// The rows of one table that move: their ids on the shard that they leave, and where they come to.
+struct Moved {
+    table: &'static Table,
+    old: Vec<Value<'static>>,
+    new: Vec<Value<'static>>,
+    /// What becomes of their entries.
+    entries: Changes,
+}
+
+/// A column of a table whose rows move.
+struct Copied {
+    name: String,
+    /// The kind of its values: as the model declares it or, where it does not, as a server has the column. SQLite alone
+    /// has no kinds: between two files a value stays as it is.
+    kind: Option<ColumnType>,
+    /// The server's type, if no kind of column has it.
+    foreign: Option<String>,
+}
+
+impl Copied {
+    /// Returns a value that the shard has given back as both databases have it.
+    fn carried<'v>(&self, value: Result<Value<'v>, ValueError>) -> Result<Value<'v>, ValueError> {
+        let value = value?;
+        match (self.kind, &self.foreign) {
+            (Some(kind), _) => value.into_kind(kind),
+            (None, Some(foreign)) if value != Value::Null => Err(ValueError::new(format!(
+                "a value of type {foreign} cannot be moved to another shard: no field holds it"
+            ))),
+            (None, _) => Ok(value),
+        }
+    }
+}
+
+/// From which shard to which.
+#[derive(Clone, Copy)]
+struct Way {
+    from: usize,
+    to: usize,
+}
+
+impl UnitOfWork {
+    /// Changes a row, and moves it with its descendants if it belongs on another shard then.
+    pub(crate) fn relocate<T: Sharded<Key: DecidesShard> + Clone>(
+        &mut self,
+        row: &mut Stored<T>,
+        change: impl FnOnce(&mut T),
+    ) -> Result<Relocated> {
+        let table = T::TABLE;
+        self.tx.refuse_row_elsewhere::<T>(row.shard())?;
+        let from = self.tx.cluster.shards().place_of(row.shard())?;
+        let mut changed = T::clone(row);
+        change(&mut changed);
+        let to = changed.shard_chooser(self.tx.cluster.shards())?;
+        self.tx.refuse_elsewhere(to, "the row").map_err(|error| error.in_table(table.name))?;
+        let recorded = row.recorded().map_or(&**row, |recorded| &**recorded);
+        let mut changes = changes(recorded, &changed)?;
+        let version = version::of::<T>(&values_of(recorded)?)?;
+        if let Some(version) = &version {
+            changes.retain(|(column, _)| *column != version.place);
+            if from != to || !changes.is_empty() {
+                changes.push((version.place, Value::Integer(version.next()?)));
+            }
+        }
+        refuse_another_id::<T>(&changes, row.shard())?;
+        in_verb_span(self, "relocate", Some(table), |session| {
+            let shards: ShardSet = [from, to].into_iter().collect();
+            session.tx.record_shards(Some(table), &shards);
+            session.flush()?;
+            let columns: Vec<usize> = changes.iter().map(|(column, _)| *column).collect();
+            let copy = row.recorded().unwrap_or(row.row());
+            session.refuse_unseen(from, row, copy, &columns)?;
+            session.identities.clear();
+            let way = Way { from, to };
+            let attempt = |session: &mut Self| {
+                let mut moved = changed.clone();
+                if from != to {
+                    session.tx.lock_gates(&shards, &session.family(table), Gate::Exclusive)?;
+                }
+                if from != to || version.is_some() {
+                    let stored = session.locked_values(table, from, &id_value(&**row)?)?;
+                    let has_moved_on = |version: &Version| {
+                        stored.get(version.place) != Some(&Value::Integer(version.number))
+                    };
+                    if stored.is_empty() || version.as_ref().is_some_and(has_moved_on) {
+                        return Err(session.missed(from, row, version.as_ref()));
+                    }
+                }
+                let relocated = match from == to {
+                    true => session.change(&moved, &changes, to).map(|()| Relocated::default()),
+                    false => session.move_family(&mut moved, &changes, way),
+                };
+                relocated.map(|relocated| (relocated, moved))
+            };
+            let relocated = session.without_orphans(|session| session.atomically(&shards, attempt));
+            let (relocated, moved) = session.noticed(relocated)?;
+            let stored = session.look_up::<T>(moved.id(), &ShardSet::one(to))?;
+            *row = stored.ok_or_else(|| session.gone_from(&moved, to))?;
+            let outcome = session.outcome_on(to)?;
+            session.note_write(to, row, columns, outcome)?;
+            Ok(relocated)
+        })
+    }
+
+    /// Writes what has changed in a row that stays on its shard.
+    fn change<T: Sharded>(
+        &mut self,
+        row: &T,
+        changes: &[(usize, Value<'static>)],
+        shard: usize,
+    ) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let table = T::TABLE;
+        let cluster = self.tx.cluster.clone();
+        let columns: Vec<usize> = changes.iter().map(|(column, _)| *column).collect();
+        let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.update(table, &columns, None);
+        let mut params: Vec<Param<'_>> =
+            changes.iter().map(|(_, value)| Param::Value(value.borrowed())).collect();
+        params.push(Param::Value(id_value(row)?));
+        let mut entries = Changes::default();
+        let mut looked_up = cluster.layout().lookups_of(table).peekable();
+        if looked_up.peek().is_some() {
+            let stored = self.locked_values(table, shard, &id_value(row)?)?;
+            for lookup in looked_up {
+                let changed = changes.iter().find(|(column, _)| *column == lookup.column);
+                if let (Some(before), Some((_, after))) = (stored.get(lookup.column), changed) {
+                    entries.replace(lookup, (before, shard), (after, shard), cluster.shards())?;
+                }
+            }
+        }
+        match self.tx.execute_on(shard, table, &sql, &params)? {
+            0 => Err(self.gone_from(row, shard)),
+            _ => self.write_entries(entries),
+        }
+    }
+
+    fn gone_from<T: Sharded>(&self, row: &T, shard: usize) -> Error {
+        let name = self.tx.cluster.shards().at(shard).map_or("", Shard::name);
+        let said = format!("there is no row with id {:?} any more", row.id());
+        Error::new(ErrorKind::NotFound, said).in_table(T::TABLE.name).on_shard(name)
+    }
+
+    /// Copies a row and its descendants, parents first, and then removes them where they were, children first.
+    fn move_family<T: Sharded>(
+        &mut self,
+        row: &mut T,
+        changes: &[(usize, Value<'static>)],
+        way: Way,
+    ) -> Result<Relocated> {
+        let table = T::TABLE;
+        let ids = [id_value(row)?.into_owned()];
+        let root = self.copy(table, table.id, &ids, way, |column, _| {
+            changes.iter().find(|(changed, _)| *changed == column).map(|(_, value)| value.clone())
+        })?;
+        let Some(id) = root.new.first() else { return Err(self.gone_from(row, way.from)) };
+        row.set_id(Field::from_value(id.clone()).map_err(|error| table.error_at(table.id, error))?);
+        let mut family = vec![root];
+        let mut next = 0;
+        while let Some(parents) = family.get(next) {
+            next += 1;
+            let children = self.child_tables(parents.table);
+            let mut moved = Vec::with_capacity(children.len());
+            for child in children {
+                moved.push(self.copy_children(child, parents, way)?);
+            }
+            family.append(&mut moved);
+        }
+        let mut relocated = Relocated::default();
+        for Moved { table, old, new, .. } in &family {
+            relocated.rows += old.len() as u64;
+            for (before, after) in old.iter().zip(new).filter(|(before, after)| before != after) {
+                if let (Value::Integer(before), Value::Integer(after)) = (before, after) {
+                    let (before, after) = (*before, *after);
+                    relocated.ids.push(ChangedId { table: table.name, before, after });
+                }
+            }
+        }
+        for Moved { table, old, .. } in family.iter().rev() {
+            self.remove(table, old, way.from)?;
+        }
+        let mut entries = Changes::default();
+        family.into_iter().for_each(|moved| entries.append(moved.entries));
+        self.write_entries(entries)?;
+        Ok(relocated)
+    }
+
+    /// A table and all tables whose rows are descendants of its rows.
+    fn family(&self, table: &'static Table) -> Vec<&'static Table> {
+        let mut family = vec![table];
+        let mut next = 0;
+        while let Some(&parent) = family.get(next) {
+            next += 1;
+            family.append(&mut self.child_tables(parent));
+        }
+        family
+    }
+
+    fn child_tables(&self, parent: &'static Table) -> Vec<&'static Table> {
+        let is_child = |table: &&'static Table| table.parent.is_some_and(|link| link.table.is(parent));
+        self.tx.cluster.layout().tables().filter(is_child).collect()
+    }
+
+    /// Copies the children of rows that have moved, linked to where those are now.
+    fn copy_children(&mut self, table: &'static Table, parents: &Moved, way: Way) -> Result<Moved> {
+        let link = table.parent.map_or(table.id, |parent| parent.column);
+        let mut all = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
+        for (old, new) in parents.old.chunks(CHUNK).zip(parents.new.chunks(CHUNK)) {
+            let now: HashMap<IdKey, &Value<'static>> = old.iter().map(IdKey::of).zip(new).collect();
+            let mut moved = self.copy(table, link, old, way, |column, value| {
+                (column == link).then(|| now.get(&IdKey::of(value)).map(|now| Value::clone(now))).flatten()
+            })?;
+            all.old.append(&mut moved.old);
+            all.new.append(&mut moved.new);
+            all.entries.append(moved.entries);
+        }
+        Ok(all)
+    }
+
+    /// Copies the rows of a table that have one of these values in a column, row by row, with every column that the
+    /// table has where they are; `adapt` says what is another value where they come to. The shard counts their ids
+    /// anew where it counts them.
+    fn copy(
+        &mut self,
+        table: &'static Table,
+        by: usize,
+        values: &[Value<'static>],
+        way: Way,
+        adapt: impl Fn(usize, &Value<'_>) -> Option<Value<'static>>,
+    ) -> Result<Moved> {
+        let cluster = self.tx.cluster.clone();
+        let layout = cluster.layout();
+        let copied = self.columns_to_copy(table, way)?;
+        let columns: Vec<String> = copied.iter().map(|column| column.name.clone()).collect();
+        let places: Vec<Option<usize>> = columns.iter().map(|name| place_of(table, name)).collect();
+        let counts = table.id_kind == IdKind::Auto;
+        let id_at = places.iter().position(|place| *place == Some(table.id)).unwrap_or_default();
+        let model = layout.model(table)?;
+        let (source, target) = (layout.sql(model, way.from)?, layout.sql(model, way.to)?);
+        let select = source.copy_from(table, &columns, by);
+        let insert = target.copy_to(&columns, counts.then_some(id_at));
+        let lookups: Vec<&Placed> = layout.lookups_of(table).collect();
+        let mut moved = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
+        let mut runs = Vec::new();
+        let from_shard = cluster.shards().at(way.from).map_or("", Shard::name);
+        let params = [Param::List(values.iter().map(Value::borrowed).collect())];
+        self.tx.on(way.from, table, &select, |reader| {
+            // Both shards may be in one database.
+            let mut rows = reader.query_beside_others(&params)?;
+            let copied = self.tx.on(way.to, table, &insert, |writer| {
+                while rows.advance()? {
+                    let mut row = Vec::with_capacity(columns.len());
+                    for (at, (column, place)) in copied.iter().zip(&places).enumerate() {
+                        let value = column.carried(rows.value(at)).map_err(|error| {
+                            let error = Error::from(error).in_table(table.name).at_column(&column.name);
+                            let id = rows.value(id_at).map_or_else(|_| String::new(), |id| id.to_string());
+                            let id_column = columns.get(id_at).map_or("id", String::as_str);
+                            error.with_row(&format!("{id_column} {id}")).on_shard(from_shard)
+                        })?;
+                        let other = place.and_then(|column| adapt(column, &value));
+                        let looked_up = lookups.iter().find(|lookup| Some(lookup.column) == *place);
+                        if let Some(lookup) = looked_up {
+                            let (before, after) =
+                                ((&value, way.from), (other.as_ref().unwrap_or(&value), way.to));
+                            moved.entries.replace(lookup, before, after, layout.shards())?;
+                        }
+                        row.push(other.unwrap_or_else(|| value.into_owned()));
+                    }
+                    let old = row.get(id_at).cloned().unwrap_or(Value::Null);
+                    if counts && id_at < row.len() {
+                        row.remove(id_at);
+                    }
+                    let counted = writer.insert(&row)?;
+                    encode_values(&row, &mut runs);
+                    moved.new.push(if counts { Value::Integer(counted) } else { old.clone() });
+                    moved.old.push(old);
+                }
+                Ok((moved.old.len(), moved.old.len() as u64))
+            })?;
+            Ok(((), copied as u64))
+        })?;
+        if !runs.is_empty() {
+            self.tx.record(way.to, |redo| redo.runs(&insert, |all| all.append(&mut runs)))?;
+        }
+        Ok(moved)
+    }
+
+    /// The columns that a table has where its rows are, the model's and others; it must have them where they come to.
+    fn columns_to_copy(&self, table: &'static Table, way: Way) -> Result<Vec<Copied>> {
+        let of = |shard: usize| -> Result<(Dialect, Vec<ActualColumn>)> {
+            let place = self.tx.cluster.layout().place(shard)?;
+            let connection = self.tx.links.get(place.database).and_then(|link| link.connection());
+            let columns = connection.map(|connection| connection.columns(&place.names, table.name));
+            Ok((place.dialect, columns.transpose()?.unwrap_or_default()))
+        };
+        let ((here, columns), (there, others)) = (of(way.from)?, of(way.to)?);
+        let copied = |column: ActualColumn| {
+            let Some(other) = others.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name))
+            else {
+                let said = "rows that have this column cannot be moved to a shard whose table does not";
+                let shard = self.tx.cluster.shards().at(way.to).map_or("", Shard::name);
+                let error = Error::new(ErrorKind::Schema, said).on_shard(shard).in_table(table.name);
+                return Err(error.at_column(&column.name));
+            };
+            let declared = place_of(table, &column.name).and_then(|place| table.columns.get(place));
+            let on_server =
+                [(here, &column), (there, other)].into_iter().find(|(on, _)| *on != Dialect::Sqlite);
+            let kind = match (declared, on_server) {
+                (Some(declared), _) => Some(declared.kind),
+                (None, Some((on, column))) => on.kind_of(&column.sql_type),
+                (None, None) => None,
+            };
+            let foreign = on_server.filter(|_| kind.is_none()).map(|(_, column)| column.sql_type.clone());
+            Ok(Copied { name: column.name, kind, foreign })
+        };
+        columns.into_iter().map(copied).collect()
+    }
+
+    fn remove(&mut self, table: &'static Table, ids: &[Value<'static>], shard: usize) -> Result<()> {
+        let cluster = self.tx.cluster.clone();
+        let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.remove(table);
+        let mut removed = 0;
+        for ids in ids.chunks(CHUNK) {
+            let params = [Param::List(ids.iter().map(Value::borrowed).collect())];
+            removed += self.tx.execute_on(shard, table, &sql, &params)?;
+        }
+        if removed == ids.len() as u64 {
+            return Ok(());
+        }
+        let said =
+            format!("{} rows were copied to another shard, but {removed} were removed here", ids.len());
+        let name = self.tx.cluster.shards().at(shard).map_or("", Shard::name);
+        Err(Error::new(ErrorKind::Busy, said).in_table(table.name).on_shard(name))
+    }
+}
+
+/// The place of a model's column with this name.
+fn place_of(table: &Table, name: &str) -> Option<usize> {
+    table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+}
+
+/// The columns in which two rows differ, and what the second one has there.
+fn changes<T: Sharded>(before: &T, after: &T) -> Result<Vec<(usize, Value<'static>)>> {
+    let (before, after) = (values_of(before)?, values_of(after)?);
+    let differ = after.into_iter().enumerate().filter(|(column, value)| before.get(*column) != Some(value));
+    Ok(differ.map(|(column, value)| (column, value.into_owned())).collect())
+}
+
+/// An id stays as it is; and so does a key that is the id, which descendants hold.
+fn refuse_another_id<T: Sharded>(changes: &[(usize, Value<'static>)], shard: &Shard) -> Result<()> {
+    let table = T::TABLE;
+    match changes.iter().any(|(column, _)| *column == table.id) {
+        true => {
+            let error = Error::new(ErrorKind::Moved, "the id of a stored row cannot be changed");
+            Err(table.error_at(table.id, error.on_shard(shard.name())))
+        }
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,166 @@
+//! The report of a verification: rows and lookup entries that are not where they belong.
+
+use std::fmt;
+
+use crate::value::Value;
+
+/// How many problems of each kind a report holds; there may be as many as rows.
+const KEPT: usize = 1_000;
+
+/// The findings of [`Cluster::verify`] and [`Cluster::repair`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VerifyReport {
+    rows: Vec<RowProblem>,
+    lookups: Vec<LookupProblem>,
+    found: u64,
+    repaired: u64,
+}
+
+impl VerifyReport {
+    /// Returns whether everything is right: no problem was found, or all of them were repaired.
+    pub fn is_sound(&self) -> bool {
+        self.found == self.repaired
+    }
+
+    /// Returns how many problems were found.
+    pub fn found(&self) -> u64 {
+        self.found
+    }
+
+    /// Returns how many of them were repaired.
+    pub fn repaired(&self) -> u64 {
+        self.repaired
+    }
+
+    /// Returns the rows that are not where they belong, the first 1,000 of them.
+    pub fn row_problems(&self) -> &[RowProblem] {
+        &self.rows
+    }
+
+    /// Returns the values of lookups that do not agree with their rows, the first 1,000 of them.
+    pub fn lookup_problems(&self) -> &[LookupProblem] {
+        &self.lookups
+    }
+
+    pub(crate) fn take(&mut self, problem: LookupProblem) {
+        self.found += 1;
+        self.repaired += u64::from(problem.repaired);
+        if self.lookups.len() < KEPT {
+            self.lookups.push(problem);
+        }
+    }
+
+    pub(crate) fn take_row(&mut self, problem: RowProblem) {
+        self.found += 1;
+        if self.rows.len() < KEPT {
+            self.rows.push(problem);
+        }
+    }
+}
+
+/// A row that is not where it belongs. [`Cluster::repair`] leaves it alone: only the application can decide which row is
+/// right, and [`Session::relocate`](crate::Session::relocate), an update or a delete makes it so.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RowProblem {
+    /// The table of the row, without a shard's prefix.
+    pub table: &'static str,
+    /// The row's id.
+    pub id: Value<'static>,
+    /// The problem.
+    pub kind: RowProblemKind,
+    /// The shard that holds the row.
+    pub shard: String,
+    /// The shard where its key belongs; `None` if there is none, and for children, whose parents decide.
+    pub wanted: Option<String>,
+}
+
+/// The problem of a row's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RowProblemKind {
+    /// The row's key belongs on another shard: the row is not found by its key.
+    Misplaced,
+    /// The row's key is placed on no shard.
+    Unmapped,
+    /// The row's parent is not on its shard.
+    Orphan,
+    /// Another shard holds a row with the same id, which is unique over the cluster.
+    Duplicate,
+}
+
+impl fmt::Display for RowProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RowProblemKind::Misplaced => "the key belongs on another shard",
+            RowProblemKind::Unmapped => "the key is placed on no shard",
+            RowProblemKind::Orphan => "the parent is not on this shard",
+            RowProblemKind::Duplicate => "another shard holds a row with this id",
+        })
+    }
+}
+
+/// `users 42 on asia: the key belongs on another shard (europe)`
+impl fmt::Display for RowProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RowProblem { table, id, kind, shard, wanted } = self;
+        write!(f, "{table} {id} on {shard}: {kind}")?;
+        match wanted {
+            Some(wanted) if *kind == RowProblemKind::Misplaced => write!(f, " ({wanted})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A value of a lookup that does not agree with a row, or that no row has.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LookupProblem {
+    /// The table of the row, without a shard's prefix.
+    pub table: &'static str,
+    /// The column that the value is of.
+    pub column: &'static str,
+    /// The value by which the row is known.
+    pub value: Value<'static>,
+    /// What is wrong.
+    pub kind: LookupProblemKind,
+    /// The shards that it is about: those of the rows or, where there is no row, that of the entry.
+    pub shards: Vec<String>,
+    /// Whether it is right now.
+    pub repaired: bool,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LookupProblemKind {
+    /// A row's value has no entry in its lookup: the row is not found by it, and another may be given the same value.
+    MissingEntry,
+    /// An entry that no row has, or one on a shard where nobody looks for it.
+    StrayEntry,
+    /// An entry that says another shard than the row's.
+    WrongShard,
+    /// Several rows share a value that must be unique. [`Cluster::repair`] leaves them alone: only the application can decide
+    /// which row keeps it. Change or remove all rows but one, then repair.
+    SeveralRows,
+}
+
+impl fmt::Display for LookupProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LookupProblemKind::MissingEntry => "a row's value has no entry",
+            LookupProblemKind::StrayEntry => "an entry leads to no row",
+            LookupProblemKind::WrongShard => "an entry says another shard than the row's",
+            LookupProblemKind::SeveralRows => "several rows have one value",
+        })
+    }
+}
+
+/// `users.email = ada@example.com: an entry leads to no row (europe), repaired`
+impl fmt::Display for LookupProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LookupProblem { table, column, value, kind, shards, repaired } = self;
+        let repaired = if *repaired { ", repaired" } else { "" };
+        write!(f, "{table}.{column} = {value}: {kind} ({}){repaired}", shards.join(", "))
+    }
+}

@@ -1,0 +1,58 @@
+//! Savepoints: parts of a global transaction that are undone by themselves.
+
+use super::pending::Pending;
+use super::{HasUnitOfWork, UnitOfWork};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tasks::unwind::caught;
+use crate::transaction::Link;
+
+/// Runs something whose effects are undone if it fails.
+pub(crate) fn savepoint<S: HasUnitOfWork, O, E: From<Error>>(
+    state: &mut S,
+    run: impl FnOnce(&mut S) -> Result<O, E>,
+) -> Result<O, E> {
+    let work = state.work();
+    work.flush()?;
+    let around: Vec<usize> = work.tx.writing().collect();
+    work.tx.on_links(&around, Link::savepoint)?;
+    work.tx.depth += 1;
+    let depth = work.tx.depth;
+    let (result, panic) = caught(|| {
+        let result = run(state).and_then(|done| state.work().flush().map(|()| done).map_err(E::from));
+        Ok(result)
+    });
+    let work = state.work();
+    // After a rollback of the whole transaction nothing is left of the savepoint.
+    let is_open = work.tx.depth == depth;
+    if is_open {
+        work.tx.depth -= 1;
+        if !matches!(result, Ok(Ok(_))) {
+            work.undo_after(&around);
+        }
+    }
+    panic.go_on();
+    let done = result??;
+    if is_open {
+        work.tx.on_links(&around, Link::release)?;
+    }
+    Ok(done)
+}
+
+impl UnitOfWork {
+    /// Undoes what came after a savepoint on these databases, and everything on those that were not written before it.
+    fn undo_after(&mut self, around: &[usize]) {
+        self.pending.iter_mut().for_each(Pending::forget);
+        self.identities.clear();
+        let lost = self.tx.links.iter().any(Link::has_lost_its_transaction);
+        if lost || self.tx.on_links(around, Link::rollback_to_savepoint).is_err() {
+            let said =
+                "a database has ended its transaction, and what came before the savepoint is lost with it";
+            self.abort(&Error::new(ErrorKind::Aborted, said));
+            return;
+        }
+        let begun: Vec<usize> = self.tx.writing().filter(|database| !around.contains(database)).collect();
+        for database in begun {
+            self.tx.links.get_mut(database).map(Link::rollback);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! How what waits is sent to its shards, in batches: one after the other here or, where several databases get many rows
+//! each, at the same time on workers.
+//!
+//! However they are sent, they end the same way. Where rows of several shards cannot be written, the first of these
+//! shards says why: those after it are stopped because of it, those before it are not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+
+use super::UnitOfWork;
+use super::batches::transmit;
+use super::pending::{Batch, Load};
+use crate::driver::{Connection, Pooled};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tasks::Watch;
+use crate::transaction::Cluster;
+use crate::transaction::Link;
+use crate::transaction::locate;
+
+/// What there is to do at least besides the largest part, in bytes, for workers to be worth waking.
+const WORTH_WAKING: usize = 512 * PER_ROW;
+
+/// What a row costs beside its values, in the time that so many bytes of values take.
+const PER_ROW: usize = 512;
+
+/// No shard: nothing has failed.
+const NONE: usize = usize::MAX;
+
+impl Load {
+    /// What it takes to write it, in bytes of values.
+    fn weight(&self) -> usize {
+        self.batches.iter().map(|batch| batch.bytes + PER_ROW * batch.rows.len()).sum()
+    }
+}
+
+impl UnitOfWork {
+    /// Sends what is on its way to shards on which the session has begun to write.
+    ///
+    /// # Errors
+    /// Of the first shard, in the cluster's order, that has one. What was written is left for the caller to undo.
+    pub(crate) fn send(&mut self, loads: &mut Vec<Load>) -> Result<()> {
+        if loads.len() > 1 {
+            let parts = self.by_database(loads)?;
+            if is_worth_waking(&parts, loads) {
+                return self.send_at_once(loads, parts);
+            }
+        }
+        for Load { shard, batches, .. } in loads {
+            for batch in batches {
+                self.send_batch(*shard, batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn send_batch(&self, shard: usize, batch: &mut Batch) -> Result<()> {
+        let layout = self.tx.cluster.layout();
+        let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
+        transmit(batch, layout, own, &|| false, &mut |sql, send| {
+            self.tx.on(shard, table, sql, |statement| send(statement).map(|rows| (rows, rows)))
+        })
+    }
+
+    /// The databases that loads are for, each with the places of its loads.
+    fn by_database(&self, loads: &[Load]) -> Result<Vec<(usize, Vec<usize>)>> {
+        let mut parts: Vec<(usize, Vec<usize>)> = Vec::new();
+        for (place, load) in loads.iter().enumerate() {
+            let database = self.tx.cluster.layout().place(load.shard)?.database;
+            match parts.iter_mut().find(|(other, _)| *other == database) {
+                Some((_, places)) => places.push(place),
+                None => parts.push((database, vec![place])),
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Sends each database its part on a worker of its own, as far as there are workers, and the rest from here.
+    fn send_at_once(&mut self, loads: &mut Vec<Load>, parts: Vec<(usize, Vec<usize>)>) -> Result<()> {
+        let cluster = self.tx.cluster.clone();
+        let first_failed = Arc::new(AtomicUsize::new(NONE));
+        let mut taken: Vec<Option<Load>> = std::mem::take(loads).into_iter().map(Some).collect();
+        let mut errands = Vec::with_capacity(parts.len());
+        for (database, places) in parts {
+            errands.push(Errand {
+                cluster: cluster.clone(),
+                database,
+                connection: self.tx.links.get_mut(database).and_then(Link::lend),
+                loads: places.into_iter().filter_map(|place| taken.get_mut(place)?.take()).collect(),
+                told: Vec::new(),
+                failed: None,
+                first_failed: Arc::clone(&first_failed),
+            });
+        }
+        let here = errands.split_off(cluster.workers().take(errands.len().saturating_sub(1)));
+        let mut homes = Vec::with_capacity(errands.len());
+        for errand in errands {
+            let (sender, home) = channel();
+            let verb = self.tx.context.span.clone();
+            let run = move || match verb {
+                Some(verb) => verb.enclose(|| errand.run()),
+                None => errand.run(),
+            };
+            cluster.workers().run(run, move |done| {
+                let _ = sender.send(done);
+            });
+            homes.push(home);
+        }
+        let mut done: Vec<Errand> = here.into_iter().map(Errand::run).collect();
+        let mut is_lost = false;
+        for home in homes {
+            match home.recv() {
+                Ok(errand) => done.push(errand),
+                // Its connection is gone with it, and so is the transaction.
+                Err(_) => is_lost = true,
+            }
+        }
+        self.come_home(loads, done, is_lost)
+    }
+
+    /// Takes back what errands were given, and tells of their statements in the shards' order.
+    fn come_home(&mut self, loads: &mut Vec<Load>, done: Vec<Errand>, is_lost: bool) -> Result<()> {
+        let (mut told, mut failed): (Vec<Told>, Option<(usize, Error)>) = Default::default();
+        for mut errand in done {
+            if let (Some(link), Some(connection)) =
+                (self.tx.links.get_mut(errand.database), errand.connection.take())
+            {
+                link.take_back(connection);
+            }
+            loads.append(&mut errand.loads);
+            told.append(&mut errand.told);
+            let is_before =
+                |(shard, _): &(usize, Error)| failed.as_ref().is_none_or(|(first, _)| shard < first);
+            if let Some(first) = errand.failed.take_if(|failed| is_before(failed)) {
+                failed = Some(first);
+            }
+        }
+        loads.sort_by_key(|load| load.shard);
+        told.sort_by_key(|told| told.shard);
+        for Told { shard, sql, watch, rows, error } in told {
+            if let Some(handle) = self.tx.cluster.shards().at(shard) {
+                watch.ended(self.tx.cluster.observer(), handle, &sql, rows, error);
+            }
+        }
+        match failed {
+            Some((_, error)) => Err(error),
+            None if is_lost => Err(Error::new(ErrorKind::Database, "the thread that wrote the rows is gone")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether what the largest part leaves for others is worth a thread.
+fn is_worth_waking(parts: &[(usize, Vec<usize>)], loads: &[Load]) -> bool {
+    let weight = |(_, places): &(usize, Vec<usize>)| -> usize {
+        places.iter().filter_map(|&place| loads.get(place)).map(Load::weight).sum()
+    };
+    let weights: Vec<usize> = parts.iter().map(weight).collect();
+    let largest = weights.iter().max().copied().unwrap_or(0);
+    weights.iter().sum::<usize>().saturating_sub(largest) >= WORTH_WAKING
+}
+
+/// The loads of one database's shards, and the connection that brings them there.
+struct Errand {
+    cluster: Cluster,
+    database: usize,
+    connection: Option<Pooled>,
+    loads: Vec<Load>,
+    told: Vec<Told>,
+    /// The shard that has failed, and why.
+    failed: Option<(usize, Error)>,
+    /// The first shard of all that has failed so far.
+    first_failed: Arc<AtomicUsize>,
+}
+
+/// A statement of an errand, to be told of by the session.
+struct Told {
+    shard: usize,
+    sql: String,
+    watch: Watch,
+    rows: u64,
+    error: Option<ErrorKind>,
+}
+
+impl Errand {
+    fn run(mut self) -> Self {
+        let mut loads = std::mem::take(&mut self.loads);
+        for Load { shard, batches, .. } in &mut loads {
+            let sent = batches.iter_mut().try_for_each(|batch| self.send(*shard, batch));
+            if let Err(error) = sent {
+                self.first_failed.fetch_min(*shard, Ordering::Relaxed);
+                self.failed = Some((*shard, error));
+                break;
+            }
+        }
+        self.loads = loads;
+        self
+    }
+
+    /// Sends a batch, unless a shard before this one has failed.
+    fn send(&mut self, shard: usize, batch: &mut Batch) -> Result<()> {
+        let is_in_vain = || self.first_failed.load(Ordering::Relaxed) < shard;
+        let (layout, handle) = (self.cluster.layout(), self.cluster.shards().at(shard));
+        let (Some(connection), Some(handle)) = (&self.connection, handle) else {
+            return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
+        };
+        if is_in_vain() {
+            return Ok(());
+        }
+        let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
+        let names = &layout.place(shard)?.names;
+        let connection: &dyn Connection = &**connection;
+        let told = &mut self.told;
+        transmit(batch, layout, own, &is_in_vain, &mut |sql, send| {
+            let mut statement =
+                connection.prepare_in(names, sql).map_err(|error| locate(error, handle, Some(table)))?;
+            let mut watch = self.cluster.watch(handle, Some(table.name), sql);
+            let sent = send(&mut *statement);
+            watch.stop();
+            let sent = sent.map_err(|error| locate(error, handle, Some(table)));
+            let (rows, error) = (*sent.as_ref().unwrap_or(&0), sent.as_ref().err().map(Error::kind));
+            told.push(Told { shard, sql: sql.to_owned(), watch, rows, error });
+            sent
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! Optimistic locking: the version that a row was read with, and what it means when it has moved.
+
+use std::collections::HashSet;
+
+use super::UnitOfWork;
+use super::pending::{Batch, Load};
+use super::read::gone;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Change;
+use crate::planner::sql::Param;
+use crate::query::Holds;
+use crate::query::Stored;
+use crate::query::{Sharded, values_of};
+use crate::row::Binder;
+use crate::schema::Table;
+use crate::transaction::Waits;
+use crate::transaction::locate;
+use crate::value::IdKey;
+use crate::value::{Field, Value};
+
+/// The version of a row as it is stored.
+pub(crate) struct Version {
+    pub(crate) place: usize,
+    pub(crate) number: i64,
+    holds: Holds,
+    table: &'static Table,
+}
+
+/// The version among the values of a row, where its model has one.
+pub(crate) fn of<T: Sharded>(values: &[Value<'_>]) -> Result<Option<Version>> {
+    let Some((place, holds)) = T::VERSION else { return Ok(None) };
+    let table = T::TABLE;
+    let value = values.get(place).map_or(Value::Null, Value::borrowed);
+    let number = i64::from_value(value).map_err(|error| table.error_at(place, error))?;
+    Ok(Some(Version { place, number, holds, table }))
+}
+
+impl Version {
+    /// The version of the row when it is changed.
+    pub(crate) fn next(&self) -> Result<i64> {
+        let greatest = match self.holds {
+            Holds::Between(_, greatest) => greatest,
+            Holds::All | Holds::Single => i64::MAX,
+        };
+        match self.number.checked_add(1).filter(|next| *next <= greatest) {
+            Some(next) => Ok(next),
+            None => {
+                let said = format!("the version {} cannot be raised: it is the greatest", self.number);
+                Err(self.table.error_at(self.place, Error::new(ErrorKind::Value, said)))
+            }
+        }
+    }
+
+    /// Puts a version into the row.
+    pub(crate) fn put<T: Sharded + Clone>(&self, row: &mut Stored<T>, number: i64) -> Result<()> {
+        row.correct().set_version(number).map_err(|error| self.table.error_at(self.place, error))
+    }
+
+    /// Puts the version into the row that it is stored with.
+    pub(crate) fn put_back<T: Sharded + Clone>(&self, row: &mut Stored<T>) -> Result<()> {
+        self.put(row, self.number)
+    }
+}
+
+fn stale(id: &str, found: i64, had: i64) -> Error {
+    let message = format!(
+        "row {id} is stale: expected version {had}, found {found}; read it again and apply the change once more"
+    );
+    Error::new(ErrorKind::Stale, message)
+}
+
+impl UnitOfWork {
+    /// Why a row was not there to be written: it is gone, or it has another version.
+    pub(crate) fn missed<T: Sharded>(
+        &self,
+        shard: usize,
+        row: &Stored<T>,
+        version: Option<&Version>,
+    ) -> Error {
+        let Some(version) = version else { return gone::<T>(row.id(), row.shard()) };
+        match self.stored_version(shard, row) {
+            Ok(Some(found)) => {
+                let error = stale(&format!("{:?}", row.id()), found, version.number);
+                locate(error, row.shard(), Some(T::TABLE))
+            }
+            Ok(None) => gone::<T>(row.id(), row.shard()),
+            Err(error) => error,
+        }
+    }
+
+    /// After a row was not there to be changed or removed, and everything that was sent is undone: which, and why.
+    pub(crate) fn explained(&mut self, loads: &[Load], error: Error) -> Error {
+        for load in loads {
+            if let Some(missed) = load.batches.iter().position(|batch| !batch.missed.is_empty()) {
+                return match self.first_missed(load.shard, &load.batches, missed) {
+                    Ok(Some(found)) => found,
+                    Ok(None) | Err(_) => error,
+                };
+            }
+        }
+        error
+    }
+
+    /// The first row of a batch that is not there, or not as it was read; but those that came into being or were changed
+    /// by a batch before it.
+    fn first_missed(&mut self, shard: usize, batches: &[Batch], missed: usize) -> Result<Option<Error>> {
+        let cluster = self.tx.cluster.clone();
+        let database = cluster.layout().place(shard)?.database;
+        let (Some(batch), Some(link), Some(handle)) =
+            (batches.get(missed), self.tx.links.get_mut(database), cluster.shards().at(shard))
+        else {
+            return Ok(None);
+        };
+        link.read(&cluster, &self.tx.holder, database, Waits::default())?;
+        link.expect(&cluster, shard);
+        let table = cluster.layout().table(batch.model)?;
+        let mut own = HashSet::new();
+        for before in batches.iter().take(missed).filter(|before| before.model == batch.model) {
+            for row in &before.rows {
+                let mut binder = Binder::new(table);
+                row.values(&mut binder)?;
+                own.extend(binder.values.get(table.id).map(IdKey::of));
+            }
+        }
+        let place = match batch.change {
+            Change::Update { version, .. } | Change::Delete { version } => version,
+            Change::Insert => None,
+        };
+        for row in batch.rows.get(batch.missed.clone()).unwrap_or_default() {
+            let mut binder = Binder::new(table);
+            batch.change.bind(table, &**row, &mut binder)?;
+            // The parameters end with the id, or with the id and the version that it has to have.
+            let (was, values) = match (place, binder.values.as_slice()) {
+                (Some(_), [values @ .., Value::Integer(was)]) => (Some(*was), values),
+                (_, values) => (None, values),
+            };
+            let Some(id) = values.last().filter(|id| !own.contains(&IdKey::of(id))) else { continue };
+            let stored = self.stored_values(table, shard, id)?;
+            let found = match place.and_then(|place| stored.get(place)) {
+                Some(Value::Integer(found)) => Some(*found),
+                _ => None,
+            };
+            let error = match (stored.is_empty(), found, was) {
+                (true, ..) => {
+                    let said = format!("there is no row with id {id} any more");
+                    Error::new(ErrorKind::NotFound, said)
+                }
+                (_, Some(found), Some(was)) if found != was => stale(&id.to_string(), found, was),
+                _ => continue,
+            };
+            return Ok(Some(locate(error, handle, Some(table))));
+        }
+        Ok(None)
+    }
+
+    /// The version that a row has on its shard now.
+    pub(crate) fn stored_version<T: Sharded>(&self, shard: usize, row: &Stored<T>) -> Result<Option<i64>> {
+        let table = T::TABLE;
+        let model = self.tx.cluster.layout().model(table)?;
+        let id = row.id().stored_value().map_err(|error| table.error_at(table.id, error))?;
+        let found = self.fetch_here::<T>(shard, model, &[Param::Value(id)])?;
+        found.map_or(Ok(None), |found| Ok(of::<T>(&values_of(&*found)?)?.map(|found| found.number)))
+    }
+}

@@ -1,0 +1,262 @@
+//! How a session writes: the flush of what waits, statements about many rows, and what makes both all or nothing.
+
+use std::borrow::Cow;
+
+use super::UnitOfWork;
+use super::entries::Changes;
+use super::located::EntriesRead;
+use super::pending::{Batch, Load};
+use super::reference::affected;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql;
+use crate::planner::sql::{Param, TableSql};
+use crate::planner::{Layout, Plan, Step};
+use crate::query::{BulkWrite, Collect, Returned, WriteCore, WriteRequest};
+use crate::row::Row;
+use crate::schema::Table;
+use crate::schema::{ShardSet, Shards};
+use crate::tasks::unwind::caught;
+use crate::transaction::Gate;
+use crate::value::Value;
+
+/// How often a statement is planned whose rows are moved by others before they are locked.
+pub(crate) const PLANS: usize = 4;
+
+impl UnitOfWork {
+    /// Executes a statement about one row on its shard, after what waits for that shard; about one of a reference table
+    /// on every shard.
+    pub(crate) fn write_row(
+        &mut self,
+        shard: usize,
+        table: &'static Table,
+        sql: impl Fn(&TableSql) -> String,
+        params: &[Param<'_>],
+    ) -> Result<u64> {
+        if table.is_reference() {
+            return self.write_everywhere(table, sql, params);
+        }
+        let layout = self.tx.cluster.layout();
+        let sql = sql(layout.sql(layout.model(table)?, shard)?);
+        self.flush_shards(&ShardSet::one(shard))?;
+        self.tx.begin_write(shard)?;
+        let written = self.tx.execute_on(shard, table, &sql, params);
+        self.noticed(written)
+    }
+
+    /// Runs a statement that writes. Returns the number of rows that it wrote.
+    pub(crate) fn write(&mut self, request: WriteRequest<'_>, returned: &mut impl Collect) -> Result<u64> {
+        match request.0 {
+            BulkWrite::Rows(core, returns) => self.write_rows(core, returns, returned),
+            BulkWrite::Sql(core) => self.execute_sql(core),
+        }
+    }
+
+    fn write_rows(
+        &mut self,
+        core: &WriteCore,
+        returns: Returned,
+        returned: &mut impl Collect,
+    ) -> Result<u64> {
+        let cluster = self.tx.cluster.clone();
+        self.write_planned(core, |session, plan, mut entries| {
+            let (table, mut found) = (plan.target.table, Vec::with_capacity(plan.steps.len()));
+            returned.clear();
+            for (place, step) in plan.steps.iter().enumerate() {
+                // The rows of a reference table are the same on every shard.
+                let is_wanted = returns == Returned::Rows && (place == 0 || !table.is_reference());
+                let rows = match (is_wanted, &mut entries) {
+                    (false, None) => {
+                        let Step { shard, statement } = step;
+                        session.tx.execute_on(*shard, table, &statement.sql, &statement.params)?
+                    }
+                    (_, entries) => {
+                        let mut read = |row: &Row<'_>| {
+                            entries.as_mut().map_or(Ok(()), |entries| {
+                                remove_entries(entries, row, cluster.layout(), cluster.shards())
+                            })?;
+                            if is_wanted { returned.push(row) } else { Ok(()) }
+                        };
+                        session.execute_and_read(step, table, &mut read)?
+                    }
+                };
+                found.push((step.shard, rows));
+            }
+            affected(&cluster, table, &found)
+        })
+    }
+
+    fn write_planned<O>(
+        &mut self,
+        core: &WriteCore,
+        mut run: impl FnMut(&mut Self, &Plan<'_>, Option<&mut Changes>) -> Result<O>,
+    ) -> Result<O> {
+        let cluster = self.tx.cluster.clone();
+        let table = core.target.table;
+        for _ in 0..PLANS {
+            let (located, answers) = match table.is_reference() {
+                true => self.tx.every_shard(table).map(|_| (Cow::Borrowed(core), None))?,
+                false => self.located_to_write(core)?,
+            };
+            let plan = Plan::write(&located, cluster.layout())?;
+            let shards = plan.shards();
+            self.tx.record_shards(Some(table), &shards);
+            let has_lookups = cluster.layout().lookups_of(table).next().is_some();
+            match has_lookups {
+                true => self.flush_before_entries(&shards)?,
+                false => self.flush_shards(&shards)?,
+            }
+            self.identities.clear();
+            let is_located = answers.is_some();
+            let deletes = has_lookups && core.set.is_none();
+            let written = self.atomically_located(&shards, answers, |session| {
+                match table.is_reference() {
+                    true => session.tx.lock(&shards, &[cluster.layout().model(table)?])?,
+                    // An entry may lead to a row that is not finished being moved to that shard.
+                    false if is_located => session.tx.lock_gates(&shards, &plan.tables, Gate::Shared)?,
+                    false => session.tx.keep_rows_in_place(&shards, &plan.tables)?,
+                }
+                let mut entries = deletes.then(Changes::default);
+                let done = run(session, &plan, entries.as_mut())?;
+                Ok((done, entries.unwrap_or_default()))
+            });
+            if let Some(done) = written? {
+                return Ok(done);
+            }
+        }
+        let said = "the rows were moved from shard to shard while the statement looked for them; try again";
+        self.tx.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(table.name)))
+    }
+
+    /// Writes rows and then their entries, atomically. Returns nothing if the entries that the plan was made of have
+    /// changed meanwhile: then nothing is written.
+    fn atomically_located<O>(
+        &mut self,
+        shards: &ShardSet,
+        mut read: Option<EntriesRead>,
+        run: impl FnOnce(&mut Self) -> Result<(O, Changes)>,
+    ) -> Result<Option<O>> {
+        let before = self.tx.writing_flags();
+        if let Some(read) = &read {
+            let files = self.homes(read)?.indexes().iter().chain(shards.indexes()).copied().collect();
+            self.lock_files(&files).inspect_err(|_| self.tx.stop_writing(&before))?;
+        }
+        let mut has_moved = false;
+        let written = self.atomically(shards, |session| {
+            let (done, entries) = run(session)?;
+            // Rows are locked before entries, as by those who write single rows.
+            if let Some(read) = &mut read
+                && !session.entries_are_as_read(read)?
+            {
+                has_moved = true;
+                return Err(Error::new(ErrorKind::Query, "the rows were moved by another transaction"));
+            }
+            session.write_entries(entries)?;
+            Ok(done)
+        });
+        match written {
+            Ok(done) => Ok(Some(done)),
+            Err(error) => {
+                if self.tx.aborted.is_none() && read.is_some() {
+                    self.tx.stop_writing(&before);
+                }
+                if has_moved && self.tx.aborted.is_none() { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Writes the rows of a step, and reads those that were written.
+    fn execute_and_read(
+        &mut self,
+        step: &Step<'_>,
+        table: &'static Table,
+        read: &mut dyn FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<u64> {
+        let Some(shard) = self.tx.cluster.shards().at(step.shard).cloned() else { return Ok(0) };
+        let (statement, all) = (&step.statement, (0..table.columns.len()).collect::<Vec<_>>());
+        let sql = format!("{}{}", statement.sql, sql::returning(table, &all));
+        let rows = self.tx.on(step.shard, table, &sql, |prepared| {
+            let (mut cursor, mut rows) = (prepared.query(&statement.params)?, 0);
+            while cursor.advance()? {
+                read(&Row { source: &*cursor, shard: &shard, table, columns: None })?;
+                rows += 1;
+            }
+            Ok((rows, rows))
+        })?;
+        if rows > 0 {
+            // Recovery runs the statement again, and reads no rows.
+            self.tx.record(step.shard, |redo| redo.statement(&statement.sql, &statement.params))?;
+        }
+        Ok(rows)
+    }
+
+    /// Writes what waits for these shards: all of it or, where a row fails, none of it.
+    pub(crate) fn flush_shards(&mut self, shards: &ShardSet) -> Result<()> {
+        let linked = self.with_entries(shards);
+        let shards = self.written_together(linked.as_ref().unwrap_or(shards));
+        let mut loads = self.take_waiting(&shards);
+        if loads.is_empty() {
+            return Ok(());
+        }
+        let shards: ShardSet = loads.iter().map(|load| load.shard).collect();
+        let (written, panic) = caught(|| {
+            self.without_orphans(|session| session.atomically(&shards, |session| session.send(&mut loads)))
+        });
+        let written = written.map_err(|error| self.explained(&loads, error));
+        let written = self.tx.in_the_way(written);
+        match &written {
+            Ok(()) => self.record_rows(loads)?,
+            Err(error) if !error.is_about_a_row() && self.tx.aborted.is_none() => {
+                for load in loads {
+                    if let Some(pending) = self.pending.get_mut(load.shard) {
+                        pending.put_back(load);
+                    }
+                }
+            }
+            Err(_) => {
+                loads.iter().for_each(|load| load.unit.undo());
+                // Among what is known by id there may be rows with changes that are not stored now.
+                self.identities.clear();
+            }
+        }
+        panic.go_on();
+        written
+    }
+
+    /// What waits for these shards, in their order; it waits no more.
+    pub(crate) fn take_waiting(&mut self, shards: &ShardSet) -> Vec<Load> {
+        let mut loads = Vec::new();
+        for &shard in shards.indexes() {
+            if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
+                loads.push(pending.take(shard));
+            }
+        }
+        loads
+    }
+
+    /// Notes what was written, where that may have to be done again, and that its rows may be undone with it.
+    pub(crate) fn record_rows(&mut self, loads: Vec<Load>) -> Result<()> {
+        let cluster = self.tx.cluster.clone();
+        for Load { shard, batches, unit } in loads {
+            for Batch { model, change, rows, .. } in batches {
+                let table = cluster.layout().table(model)?;
+                let sql = cluster.layout().sql(model, shard)?.change(table, &change);
+                self.tx.record(shard, |redo| redo.rows(&sql, table, change.clone(), rows))?;
+            }
+            let database = cluster.layout().place(shard)?.database;
+            if let Some(link) = self.tx.links.get_mut(database) {
+                link.adopt(unit);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Notes that the entries of a deleted row go, too. The row itself says which: another transaction may have changed them
+/// before the row was locked.
+fn remove_entries(entries: &mut Changes, row: &Row<'_>, layout: &Layout, shards: &Shards) -> Result<()> {
+    for lookup in layout.lookups_of(row.table) {
+        let value: Value<'_> = row.table.value_of(lookup.column, row.source.value(lookup.column))?;
+        entries.remove(lookup, &value, row.shard.index(), shards)?;
+    }
+    Ok(())
+}

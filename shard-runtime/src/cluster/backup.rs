@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Cluster, Database};
 use crate::driver::{Holder, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sql::Dialect;
+use crate::planner::sql::Dialect;
 
 impl Cluster {
     /// Copies every database of the cluster and its control database into a new folder, as they are at one moment: no

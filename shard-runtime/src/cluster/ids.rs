@@ -14,8 +14,6 @@ use crate::planner::{Layout, Place};
 use crate::schema::{IdKind, Table};
 use crate::value::{Value, mismatch};
 
-/// The ranges of ids that sequences have skipped, both ends included.
-
 /// How many ids after a given one are skipped with it, so that an import in ascending order does not write the control
 /// database for each row.
 const AHEAD: i64 = 999;

@@ -351,13 +351,13 @@ pub(super) fn refuse_elsewhere(
     let sql = format!(
         "SELECT name::text, '' FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place) \
          WHERE to_regclass(quote_ident(name::text) || '.{}') IS NOT NULL ORDER BY place",
-        OWN_TABLES[0]
+        own_tables::SHARD
     );
     let found = read_texts(connection, &sql)?;
     let Some((schema, _)) = found.iter().find(|(schema, _)| !named.contains(&schema.as_str())) else {
         return Ok(());
     };
-    if !connection.columns(default, OWN_TABLES[0])?.is_empty() {
+    if !connection.columns(default, own_tables::SHARD)?.is_empty() {
         return Ok(());
     }
     let message = format!(

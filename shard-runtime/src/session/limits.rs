@@ -89,7 +89,9 @@ impl Session {
     ///
     /// # Errors
     /// Those that are not one shard's: a wrong statement, a value that is none, a key that is placed nowhere, rows
-    /// that wait and cannot be written.
+    /// that wait and cannot be written. [`ErrorKind::Query`](crate::ErrorKind::Query) for a query with
+    /// [`for_update`](crate::Select::for_update), before any statement: rows of a shard that does not answer cannot be
+    /// locked, and could be changed by another transaction.
     pub fn all_that_answer<Q: Query>(&mut self, query: Q) -> Result<Partial<Q::Output>> {
         self.within("all_that_answer", None, |session| {
             session.missing = Some(RefCell::default());

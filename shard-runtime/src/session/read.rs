@@ -12,9 +12,9 @@ use super::{Session, Watch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Param, Statement};
 use crate::planner::{Plan, Projection, Step};
-use crate::query::SelectCore;
 use crate::query::Stored;
 use crate::query::{Child, Sharded};
+use crate::query::{SelectCore, Target};
 use crate::row::Row;
 use crate::schema::{IdKind, Table};
 use crate::schema::{Shard, ShardSet};
@@ -39,6 +39,7 @@ impl Session {
         visit: &mut impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<bool> {
         let (table, columns) = (plan.target.table, plan.columns.as_deref());
+        self.refuse_partial_locks(plan.target)?;
         let shards = plan.shards();
         self.asks(Some(table), &shards);
         self.flush_tables(&plan.tables, &shards)?;
@@ -68,27 +69,30 @@ impl Session {
             }
             session.keep_on_first(plan)?;
             session.bounded(|session| {
-                let lost = session.lock_rows(table, &plan.locks)?;
-                let found = plan.steps.iter().filter(|step| !lost.contains(&step.shard)).collect();
-                session.ask_some(found, reading, visit)
+                session.lock_rows(table, &plan.locks)?;
+                session.ask(&plan.steps, reading, visit)
             })
         })?;
         Ok(as_read)
     }
 
-    /// Locks rows before they are read, one shard after the other; the shards that a partial answer does without.
-    fn lock_rows(&mut self, table: &'static Table, locks: &[Step<'_>]) -> Result<Vec<usize>> {
-        let mut lost = Vec::new();
-        for lock in locks {
-            let missing =
-                |session: &Self| session.missing.as_ref().map_or(0, |missing| missing.borrow().len());
-            let before = missing(self);
-            self.ask_some(vec![lock], Reading::whole(table), |_| Ok(ControlFlow::Continue(())))?;
-            if missing(self) > before {
-                lost.push(lock.shard);
-            }
+    /// Locks rows before they are read, one shard after the other.
+    fn lock_rows(&mut self, table: &'static Table, locks: &[Step<'_>]) -> Result<()> {
+        let lock = |lock: &Step<'_>| {
+            self.ask(std::slice::from_ref(lock), Reading::whole(table), |_| Ok(ControlFlow::Continue(())))
+        };
+        locks.iter().try_for_each(lock)
+    }
+
+    /// Refuses `for_update` in a partial answer. Rows of the shards that are missing would not be locked, and locks are
+    /// taken one shard after the other, so that a shard that does not answer would use up the time of those after it.
+    fn refuse_partial_locks(&self, target: &Target) -> Result<()> {
+        if !target.for_update || self.missing.is_none() {
+            return Ok(());
         }
-        Ok(lost)
+        let said = "`all_that_answer` cannot read `for_update`: rows of a shard that does not answer are not locked; \
+                    read with `all`, or without `for_update`";
+        Err(Error::new(ErrorKind::Query, said).in_table(target.table.name))
     }
 
     /// Visits the rows of a select.
@@ -98,6 +102,7 @@ impl Session {
         projection: Projection<'_>,
         mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
+        self.refuse_partial_locks(&core.target)?;
         let cluster = self.cluster.clone();
         let mut run = |session: &mut Self| {
             for _ in 0..PLANS {

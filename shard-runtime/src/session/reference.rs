@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use super::Session;
 use super::ask::Reading;
 use super::link::Link;
-use super::unwind::finally;
 use crate::cluster::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Plan;
@@ -47,15 +46,7 @@ impl Session {
             return Ok(());
         }
         let first = std::slice::from_ref(first);
-        // What is not kept is not missing from an answer: it is an error.
-        let missing = self.missing.take();
-        finally(
-            self,
-            |session| {
-                session.ask(first, Reading::whole(plan.target.table), |_| Ok(ControlFlow::Continue(())))
-            },
-            |session| session.missing = missing,
-        )
+        self.ask(first, Reading::whole(plan.target.table), |_| Ok(ControlFlow::Continue(())))
     }
 
     /// Of the shards that may have a row, those to ask: of a reference table, of which all have it, one.

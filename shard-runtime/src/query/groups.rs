@@ -14,7 +14,7 @@ use crate::query::Sharded;
 use crate::row::{Row, RowSource};
 use crate::schema::Shard;
 use crate::schema::Table;
-use crate::session::Session;
+use crate::session::{EntriesRead, Session};
 use crate::value::Value;
 
 /// Measures of groups, without their types.
@@ -100,15 +100,6 @@ impl GroupCore {
         let limit = self.limit.into_iter().chain(at_most).min();
         let (mut skip, mut left) = (self.offset, limit.unwrap_or(u64::MAX));
         let cluster = session.cluster().clone();
-        let core = session.located_query(self)?;
-        let plan = Plan::groups(&core, limit, cluster.layout())?;
-        if left == 0 {
-            return Ok(()); // nobody is asked, but what is wrong with the query was said
-        }
-        let is_wanted = |group: &Group| match plan.grouping.has_conditions {
-            true => self.holds(group),
-            false => Ok(true),
-        };
         let mut bounded = |group: &Group| {
             if skip > 0 {
                 skip -= 1;
@@ -118,25 +109,35 @@ impl GroupCore {
             let more = visit(group)?;
             Ok(if left == 0 { ControlFlow::Break(()) } else { more })
         };
-        if !plan.grouping.is_unordered {
-            return self.each(session, &plan, |group| {
-                if is_wanted(&group)? { bounded(&group) } else { Ok(ControlFlow::Continue(())) }
-            });
-        }
-        let mut groups = Vec::new();
-        self.each(session, &plan, |group| {
-            if is_wanted(&group)? {
-                groups.push(group);
+        session.planned(self, |session, core, entries| {
+            let plan = Plan::groups(core, limit, cluster.layout())?;
+            if limit == Some(0) {
+                return Ok(true); // nobody is asked, but what is wrong with the query was said
             }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        groups.sort_by(|a, b| self.compare(a, b));
-        for group in &groups {
-            if bounded(group)?.is_break() {
-                break;
+            let is_wanted = |group: &Group| match plan.grouping.has_conditions {
+                true => self.holds(group),
+                false => Ok(true),
+            };
+            if !plan.grouping.is_unordered {
+                return self.each(session, &plan, entries, |group| {
+                    if is_wanted(&group)? { bounded(&group) } else { Ok(ControlFlow::Continue(())) }
+                });
             }
-        }
-        Ok(())
+            let mut groups = Vec::new();
+            let as_read = self.each(session, &plan, entries, |group| {
+                if is_wanted(&group)? {
+                    groups.push(group);
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            groups.sort_by(|a, b| self.compare(a, b));
+            for group in &groups {
+                if bounded(group)?.is_break() {
+                    break;
+                }
+            }
+            Ok(as_read)
+        })
     }
 
     /// Whether these are parts of one group, however its values are spelled.
@@ -146,17 +147,19 @@ impl GroupCore {
         values.all(|(&column, (a, b))| table.collation(column).order(a, b).is_eq())
     }
 
-    /// Visits the groups in the order in which shards answer them, those of several shards merged.
+    /// Visits the groups in the order in which shards answer them, those of several shards merged. Returns false, and has
+    /// visited nothing, if the entries that the plan depends on have changed before the rows could be locked.
     fn each(
         &self,
         session: &mut Session,
         plan: &Plan<'_>,
+        entries: Option<&mut EntriesRead>,
         mut visit: impl FnMut(Group) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut current: Option<Partials> = None;
         let mut over = false;
         let Grouping { measures, spans_shards, .. } = &plan.grouping;
-        session.visit_plan(plan, |row| {
+        let as_read = session.visit_located(plan, entries, |row| {
             let next = Partials::read(row, self.keys.len(), measures)?;
             match current.take() {
                 Some(mut group) if *spans_shards && self.is_one_group(&group, &next) => {
@@ -173,8 +176,8 @@ impl GroupCore {
             Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         match current {
-            Some(group) if !over => visit(group.whole(self.select.target.table, measures)?).map(drop),
-            _ => Ok(()),
+            Some(group) if !over => visit(group.whole(self.select.target.table, measures)?).map(|_| as_read),
+            _ => Ok(as_read),
         }
     }
 }

@@ -44,6 +44,7 @@ use std::time::{Duration, Instant};
 pub use comparing::Difference;
 pub(crate) use limits::Leaving;
 pub use limits::Partial;
+pub(crate) use located::EntriesRead;
 pub use observe::StatementEvent;
 pub(crate) use observe::{Observer, Span};
 pub(crate) use relations::Shared;

@@ -14,24 +14,15 @@ use crate::planner::sql::{Param, Statement};
 use crate::planner::{Plan, Projection, Step};
 use crate::query::Stored;
 use crate::query::{Child, Sharded};
-use crate::query::{SelectCore, Target};
+use crate::query::{SelectCore, Target, Targeted};
 use crate::row::Row;
 use crate::schema::{IdKind, Table};
 use crate::schema::{Shard, ShardSet};
 use crate::value::Field;
 
 impl Session {
-    /// Runs a plan and visits the rows of its answer, each with its shard.
-    fn run(
-        &mut self,
-        plan: &Plan<'_>,
-        mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
-        self.run_located(plan, None, &mut visit).map(drop)
-    }
-
-    /// The same, for a plan that depends on these entries. Returns false, and has visited nothing, if they have changed
-    /// before the rows could be locked.
+    /// Runs a plan, which may depend on entries, and visits the rows of its answer, each with its shard. Returns false, and
+    /// has visited nothing, if the entries have changed before the rows could be locked.
     fn run_located(
         &mut self,
         plan: &Plan<'_>,
@@ -39,7 +30,6 @@ impl Session {
         visit: &mut impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<bool> {
         let (table, columns) = (plan.target.table, plan.columns.as_deref());
-        self.refuse_partial_locks(plan.target)?;
         let shards = plan.shards();
         self.asks(Some(table), &shards);
         self.flush_tables(&plan.tables, &shards)?;
@@ -102,34 +92,48 @@ impl Session {
         projection: Projection<'_>,
         mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        self.refuse_partial_locks(&core.target)?;
         let cluster = self.cluster.clone();
+        self.planned(core, |session, core, entries| {
+            let plan = Plan::read(core, projection, cluster.layout())?;
+            session.visit_located(&plan, entries, &mut visit)
+        })
+    }
+
+    /// Runs something with a plan of a query, again while the entries that the plan depends on have changed before the rows
+    /// could be locked. `run` returns false in that case, and has visited nothing.
+    pub(crate) fn planned<C: Clone + Targeted>(
+        &mut self,
+        core: &C,
+        mut run: impl FnMut(&mut Self, &C, Option<&mut EntriesRead>) -> Result<bool>,
+    ) -> Result<()> {
+        self.refuse_partial_locks(core.target())?;
+        let table = core.target().table;
         let mut run = |session: &mut Self| {
             for _ in 0..PLANS {
                 let (core, mut entries) = session.located_to_write(core)?;
-                let plan = Plan::read(&core, projection, cluster.layout())?;
-                let visited = session.run_located(&plan, entries.as_mut(), &mut visit);
-                if session.noticed(visited)? {
+                if run(session, &core, entries.as_mut())? {
                     return Ok(());
                 }
             }
             let said = "the rows were moved from shard to shard while they were to be locked; try again";
-            session.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(core.target.table.name)))
+            session.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(table.name)))
         };
-        match cluster.layout().lookups().is_empty() {
+        match self.cluster.layout().lookups().is_empty() {
             true => run(self),
             // Lookups and rows have one time together.
             false => self.bounded(run),
         }
     }
 
-    /// Visits the rows of a plan's merged answer.
-    pub(crate) fn visit_plan(
+    /// Visits the rows of a plan's merged answer. Returns false, and has visited nothing, if the entries that the plan
+    /// depends on have changed before the rows could be locked.
+    pub(crate) fn visit_located(
         &mut self,
         plan: &Plan<'_>,
-        visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
-        let visited = self.run(plan, visit);
+        entries: Option<&mut EntriesRead>,
+        mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<bool> {
+        let visited = self.run_located(plan, entries, &mut visit);
         self.noticed(visited)
     }
 

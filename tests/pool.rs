@@ -111,6 +111,44 @@ fn too_few_descriptors_are_named() {
     }
 }
 
+/// Control is the first database that is opened. If no descriptor is left for it, the error is retryable and names the limit.
+#[cfg(unix)]
+#[test]
+fn too_few_descriptors_for_control_are_named() {
+    if std::env::var_os(FEW_DESCRIPTORS).is_none() {
+        return with_few_descriptors("too_few_descriptors_for_control_are_named", 64);
+    }
+    let folder = TempDir::new().unwrap();
+    let builder = || files(&folder, 2).busy_timeout(Duration::from_millis(100));
+    let cluster = builder().create::<Account>().unwrap();
+    let mut session = cluster.session();
+    session.add_all(accounts(20)).unwrap();
+    session.commit().unwrap();
+    drop((session, cluster));
+    let mut held: Vec<std::fs::File> = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        held.push(file);
+    }
+    // With each descriptor more, opening comes further: SQLite needs one for a file, one for its log and one for the index.
+    let mut refused_control = 0;
+    let cluster = loop {
+        match builder().open::<Account>() {
+            Ok(cluster) => break cluster,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                assert!(error.is_retryable() && error.to_string().contains("`ulimit -n`"), "{error}");
+                refused_control += usize::from(error.to_string().contains("control database"));
+                let created = builder().create::<Account>().unwrap_err();
+                assert_eq!(created.kind(), ErrorKind::Busy, "{created}");
+            }
+        }
+        held.pop().expect("opening succeeds with enough descriptors");
+    };
+    assert!(refused_control >= 3, "{refused_control}");
+    drop(held);
+    assert_eq!(cluster.session().one(Account::select().all_shards().count()).unwrap(), 20);
+}
+
 fn servers(count: usize, settings: &[&str]) -> Option<Vec<Server>> {
     let starting: Vec<_> = (0..count)
         .map(|_| {

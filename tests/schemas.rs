@@ -578,3 +578,294 @@ fn w24_sql_does_not_change_a_connection_for_later_sessions() {
         }
     }
 }
+
+impl Place {
+    /// Sets the `search_path` of the role in this database.
+    fn set_search_path(&self, path: &str) {
+        self.client().run(&format!(
+            "DO $$ BEGIN EXECUTE format('ALTER ROLE CURRENT_USER IN DATABASE %I SET search_path = {path}', \
+             current_database()); END $$"
+        ));
+    }
+
+    /// A builder whose first shard is in the schema of a URL without `?schema=`.
+    fn builder_without_schema(&self) -> Builder {
+        let builder = Cluster::builder().busy_timeout(Duration::from_secs(20)).shard("a", &self.url);
+        LETTERS[1..]
+            .iter()
+            .fold(builder, |builder, shard| builder.shard(*shard, format!("{}?schema=s_{shard}", self.url)))
+    }
+
+    /// How many tables of this library a schema has.
+    fn own_tables(&self, schema: &str) -> String {
+        let sql = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE relname LIKE 'sharded%' AND relkind = 'r' AND nspname = ";
+        self.client().text(&format!("{sql}'{schema}'"))
+    }
+}
+
+/// The last release made the tables of a URL without `?schema=` in the first schema of the role's `search_path`.
+#[test]
+fn r47_a_cluster_in_another_schema_of_the_search_path_is_not_made_again() {
+    let Some(server) = server() else { return };
+    let place = Place::new(server);
+    drop(place.filled());
+    place.client().run("ALTER SCHEMA s_a RENAME TO app");
+    place.set_search_path("app, s_b, public");
+    let refused = |result: shard_runtime::Result<Cluster>| {
+        let error = result.map(drop).unwrap_err();
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::Identity, Some("a")), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("?schema=app") && message.contains("?schema=public"), "{message}");
+    };
+    refused(place.builder_without_schema().create::<(Owner, Pet)>());
+    refused(place.builder_without_schema().open::<(Owner, Pet)>());
+    assert_eq!(place.own_tables("public"), "0");
+    // The remedies of the message: the cluster that exists, or another one on purpose.
+    let named = |schema: &str| {
+        LETTERS[1..].iter().fold(
+            Cluster::builder()
+                .busy_timeout(Duration::from_secs(20))
+                .shard("a", format!("{}?schema={schema}", place.url)),
+            |builder, shard| builder.shard(*shard, format!("{}?schema=s_{shard}", place.url)),
+        )
+    };
+    let cluster = named("app").create::<(Owner, Pet)>().unwrap();
+    assert_eq!(all_ids(&mut cluster.session()), [1, 2, 3, 4]);
+    drop(cluster);
+    let only = Cluster::builder().shard("a", format!("{}?schema=public", place.url)).create::<Item>();
+    assert!(only.unwrap().session().all(Item::select().all_shards()).unwrap().is_empty());
+    // It exists in `public` now, so that other schemas do not count.
+    drop(Cluster::builder().shard("a", &place.url).open::<Item>().unwrap());
+    drop(Cluster::builder().shard("a", &place.url).create::<Item>().unwrap());
+}
+
+/// The schemas of the cluster's other shards may be in the `search_path`.
+#[test]
+fn r47_schemas_of_other_shards_in_the_search_path_do_not_count() {
+    let Some(server) = server() else { return };
+    let place = Place::new(server);
+    place.set_search_path("s_b, s_c, public");
+    let first = Cluster::builder().shard("b", format!("{}?schema=s_b", place.url));
+    let builder = || first.clone().shard("a", &place.url).control(format!("{}?schema=s_b", place.url));
+    drop(builder().create::<Item>().unwrap());
+    drop(builder().create::<Item>().unwrap());
+    drop(builder().open::<Item>().unwrap());
+}
+
+/// A model whose ids the application gives, and the same with ids that the cluster generates.
+mod given {
+    use shard_runtime::Sharded;
+
+    #[derive(Sharded, Clone, Debug)]
+    #[sharded(table = "events")]
+    pub struct Event {
+        #[id]
+        pub id: i64,
+        #[shard_key(list("a" => "a", "b" => "b"))]
+        pub home: String,
+    }
+}
+
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "events")]
+struct Event {
+    #[id(sequence)]
+    id: i64,
+    #[shard_key(list("a" => "a", "b" => "b"))]
+    home: String,
+}
+
+/// In a cluster of the last release, control has no table of the skipped ids.
+#[test]
+fn r56_a_role_without_create_generates_ids_above_the_rows() {
+    let Some(server) = server() else { return };
+    let place = Place::new(server);
+    let builder = |login: &str| {
+        let url = place.url.replace("//sharded:", &format!("//{login}:"));
+        ["a", "b"].iter().fold(Cluster::builder().busy_timeout(Duration::from_secs(20)), |builder, shard| {
+            builder.shard(*shard, format!("{url}?schema=s_{shard}"))
+        })
+    };
+    let cluster = builder("sharded").create::<given::Event>().unwrap();
+    let mut session = cluster.session();
+    session.add(given::Event { id: 41, home: "b".into() }).unwrap();
+    session.commit().unwrap();
+    drop((session, cluster));
+    let client = place.client();
+    client.run(&format!(
+        "DROP TABLE s_a.sharded_skipped_ids; CREATE ROLE without_create LOGIN PASSWORD '{}'; \
+         GRANT USAGE ON SCHEMA s_a, s_b TO without_create; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA s_a, s_b TO without_create",
+        server.password()
+    ));
+    let cluster = builder("without_create").open::<Event>().unwrap();
+    let mut session = cluster.session();
+    let event = session.add(NewEvent { home: "a".into() }).unwrap();
+    assert_eq!(event.id, 42);
+    session.commit().unwrap();
+    // Only what needs the table fails.
+    let error = session.add_with_id(5_000, NewEvent { home: "a".into() }).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    let message = error.to_string();
+    let sql = message.split_once("CREATE TABLE").unwrap_or_else(|| panic!("{message}")).1;
+    assert!(message.contains("GRANT") && message.contains("without_create"), "{message}");
+    session.rollback();
+    cluster.advance_ids::<Event>(100).unwrap();
+    assert!(session.add(NewEvent { home: "a".into() }).unwrap().id > 100);
+    session.commit().unwrap();
+    // The SQL of the message is the remedy.
+    client.run(&format!("CREATE TABLE{sql}"));
+    session.add_with_id(5_000, NewEvent { home: "a".into() }).unwrap();
+    session.commit().unwrap();
+}
+
+/// A schema that is replaced under a running cluster is noticed by each transaction that begins afterwards, on a connection
+/// that has checked the shard before.
+#[test]
+fn r40_each_transaction_that_reads_checks_the_shard() {
+    let Some(server) = server() else { return };
+    let place = Place::new(server);
+    drop(place.filled());
+    let builder = LETTERS.iter().fold(Cluster::builder().connections(1), |builder, shard| {
+        builder.shard(*shard, format!("{}?schema=s_{shard}", place.url))
+    });
+    let cluster = builder.open::<(Owner, Pet)>().unwrap();
+    let swap = || {
+        place.client().run(
+            "BEGIN; ALTER SCHEMA s_a RENAME TO aside; ALTER SCHEMA s_b RENAME TO s_a; ALTER SCHEMA aside RENAME TO s_b; \
+             COMMIT",
+        );
+    };
+    let mut session = cluster.session();
+    let read = |session: &mut Session| session.get(Owner::by_id(1).on_shard("a"));
+    for round in 0..3 {
+        assert!(read(&mut session).unwrap().is_some(), "{round}");
+        session.rollback();
+        swap();
+        for shard in ["a", "b"] {
+            let error = session.get(Owner::by_id(1).on_shard(shard)).unwrap_err();
+            assert_eq!((error.kind(), error.shard()), (ErrorKind::Identity, Some(shard)), "{error}");
+            session.rollback();
+        }
+        let mut fresh = cluster.session();
+        assert_eq!(read(&mut fresh).unwrap_err().kind(), ErrorKind::Identity);
+        let all = fresh.all(Owner::select().all_shards()).unwrap_err();
+        assert_eq!(all.kind(), ErrorKind::Identity);
+        assert!(fresh.get(Owner::by_id(3).on_shard("c")).unwrap().is_some());
+        drop(fresh);
+        swap();
+    }
+}
+
+/// A limit that the server sets is no lock that another transaction holds: trying again does not help.
+#[test]
+fn a_statement_timeout_of_the_server_is_not_busy() {
+    let Some(server) = server() else { return };
+    let place = Place::new(server);
+    drop(place.filled());
+    place.client().run(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 300', current_database()); END $$",
+    );
+    let cluster = place.builder().open::<(Owner, Pet)>().unwrap();
+    let mut session = cluster.session();
+    let refused = |error: shard_runtime::Error| {
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::TimedOut, Some("a")), "{error}");
+        assert!(!error.is_retryable() && error.to_string().contains("`statement_timeout`"), "{error}");
+    };
+    refused(session.all(Sql::new("SELECT pg_sleep(30)::text AS s").on_shard("a")).unwrap_err());
+    session.rollback();
+    let slow = "UPDATE owners SET cents = (SELECT 1 FROM (SELECT pg_sleep(30)) AS s)";
+    refused(session.execute(Sql::new(slow).on_shard("a")).unwrap_err());
+    session.rollback();
+    // Also while it waits for a lock.
+    let holder = place.client();
+    holder.run("BEGIN; LOCK TABLE s_a.owners IN ACCESS EXCLUSIVE MODE");
+    let update = Owner::update().set(Owner::CENTS, 5).filter(Owner::HOME.eq("a"));
+    refused(session.execute(update.clone()).unwrap_err());
+    session.rollback();
+    let mut tries = 0;
+    let stopped = cluster.transaction(|session| {
+        tries += 1;
+        session.execute(update.clone())
+    });
+    refused(stopped.unwrap_err());
+    assert_eq!(tries, 1);
+}
+
+/// Another program may cancel any statement; trying again helps.
+#[test]
+fn a_statement_that_another_program_cancels_is_busy() {
+    let Some(server) = server() else { return };
+    let place = Place::new(server);
+    let cluster = place.filled();
+    for is_limited in [false, true] {
+        let error = std::thread::scope(|scope| {
+            let sleeping = scope.spawn(|| {
+                let mut session = cluster.session();
+                session.set_timeout(is_limited.then_some(Duration::from_secs(600)));
+                session.all(Sql::new("SELECT pg_sleep(500)::text AS s").on_shard("a")).unwrap_err()
+            });
+            let client = place.client();
+            let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(500)%' \
+                          AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()";
+            while client.text(cancel) == "0" {}
+            sleeping.join().unwrap()
+        });
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::Busy, Some("a")), "{error}");
+    }
+}
+
+/// The database of a server, and not only a schema of it, is dropped.
+#[test]
+fn r47_a_dropped_database_is_not_made_again() {
+    let Some(server) = server() else { return };
+    let (first, second) = (Place::new(server), Place::new(server));
+    let builder = || {
+        Cluster::builder()
+            .busy_timeout(Duration::from_secs(5))
+            .single_shard_units()
+            .shard("a", format!("{}?schema=s_a", first.url))
+            .shard("b", format!("{}?schema=s_b", second.url))
+    };
+    drop(builder().create::<Item>().unwrap());
+    let cluster = builder().open::<Item>().unwrap();
+    let drop_database = |place: &Place| {
+        let name = place.url.rsplit_once('/').unwrap().1;
+        Client::connect(&server.url()).run(&format!("DROP DATABASE {name} WITH (FORCE)"));
+    };
+    drop_database(&second);
+    let mut session = cluster.session();
+    let read = session.all(Item::select().on_shard("b")).unwrap_err();
+    assert_eq!((read.kind(), read.shard()), (ErrorKind::Missing, Some("b")), "{read}");
+    session.rollback();
+    assert!(session.all(Item::select().on_shard("a")).unwrap().is_empty());
+    drop((session, cluster));
+    for _ in 0..2 {
+        for result in [builder().open::<Item>(), builder().create::<Item>()] {
+            let error = result.map(drop).unwrap_err();
+            assert_eq!((error.kind(), error.shard()), (ErrorKind::Missing, Some("b")), "{error}");
+            let message = error.to_string();
+            assert!(message.contains("restore it") && message.contains("replace_lost(\"b\")"), "{message}");
+        }
+    }
+    // `create` makes no database; in an empty one it makes the shard if that is asked for.
+    let name = second.url.rsplit_once('/').unwrap().1;
+    Client::connect(&server.url()).run(&format!("CREATE DATABASE {name}"));
+    let error = builder().create::<Item>().map(drop).unwrap_err();
+    assert_eq!(error.shard(), Some("b"), "{error}");
+    assert!(error.to_string().contains("replace_lost(\"b\")"), "{error}");
+    let cluster = builder().replace_lost("b").create::<Item>().unwrap();
+    assert!(cluster.session().all(Item::select().all_shards()).unwrap().is_empty());
+    drop(cluster);
+    // The first database holds control.
+    drop_database(&first);
+    let opened = builder().open::<Item>().map(drop).unwrap_err();
+    assert_eq!(opened.kind(), ErrorKind::Missing, "{opened}");
+    let created = builder().create::<Item>().map(drop).unwrap_err();
+    assert_eq!((created.kind(), created.shard()), (ErrorKind::Identity, Some("b")), "{created}");
+    for error in [opened, created] {
+        assert!(error.to_string().contains("control database"), "{error}");
+        assert!(error.to_string().contains("restore it"), "{error}");
+    }
+}

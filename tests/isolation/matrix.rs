@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Cluster, ErrorKind, Result, Session};
+use shard_runtime::{AsyncSession, Cluster, Committed, ErrorKind, Result, Session};
 
 use crate::load::seed;
-use crate::operations::{ABSENT, ALL, Operation};
+use crate::operations::{ABSENT, ALL, Operation, Run};
 use crate::world::{End, Kind, World};
 
 /// How long a session waits for a lock; no pair waits for so long unless something is wrong.
@@ -53,8 +53,66 @@ fn answer(result: Result<String>) -> Answer {
     result.map_err(|error| error.kind())
 }
 
+/// How often an async operation is tried, as `Cluster::transaction` does for others.
+const TRIES: usize = 10;
+
 fn committed(cluster: &Cluster, operation: &Operation) -> Answer {
-    answer(cluster.transaction(|session| (operation.run)(session)))
+    if let Run::Sync(run) = operation.run {
+        return answer(cluster.transaction(run));
+    }
+    let tried = || {
+        let mut session = Open::of(cluster, operation);
+        session.run(operation).and_then(|done| session.commit().map(|_| done))
+    };
+    let may_succeed = |result: &Result<String>| {
+        use ErrorKind::{Ambiguous, NotFound};
+        let is_tried_again = |kind| matches!(kind, Ambiguous | NotFound);
+        result.as_ref().is_err_and(|error| error.is_retryable() || is_tried_again(error.kind()))
+    };
+    let mut result = tried();
+    for _ in 1..TRIES {
+        if may_succeed(&result) {
+            result = tried();
+        }
+    }
+    answer(result)
+}
+
+/// A session in the middle of its transaction.
+enum Open {
+    Sync(Session),
+    Async(AsyncSession),
+}
+
+impl Open {
+    fn of(cluster: &Cluster, operation: &Operation) -> Self {
+        match operation.run {
+            Run::Sync(_) => Open::Sync(cluster.session()),
+            Run::Async(_) => Open::Async(cluster.async_session()),
+        }
+    }
+
+    fn run(&mut self, operation: &Operation) -> Result<String> {
+        match (self, operation.run) {
+            (Open::Sync(session), Run::Sync(run)) => run(session),
+            (Open::Async(session), Run::Async(run)) => run(session),
+            _ => panic!("{} runs in another kind of session", operation.name),
+        }
+    }
+
+    fn commit(&mut self) -> Result<Committed> {
+        match self {
+            Open::Sync(session) => session.commit(),
+            Open::Async(session) => smol::block_on(session.commit()),
+        }
+    }
+
+    fn rollback(&mut self) {
+        match self {
+            Open::Sync(session) => session.rollback(),
+            Open::Async(session) => smol::block_on(session.rollback()),
+        }
+    }
 }
 
 /// One order of each pair, and each operation alone.
@@ -185,7 +243,7 @@ fn fault(
 /// Whether the second one has written nothing, for one of two reasons: its parent was moved or removed after it had read
 /// it; or a plain read of several shards has missed a row that was on its way between them. Reads that lock do not miss it.
 fn is_refused(found: &End, orders: &Orders, first: &Operation, second: &Operation, answer: &Answer) -> bool {
-    let may_miss = first.name.contains("relocate") && second.name != "update_read_to_write";
+    let may_miss = first.name.contains("relocate") && !second.name.ends_with("read_to_write");
     let is_allowed = match answer {
         Err(kind) => *kind == ErrorKind::ForeignKey,
         Ok(answer) => may_miss && answer == ABSENT,
@@ -205,8 +263,8 @@ fn difference(wanted: &[&End], found: &End) -> String {
 
 /// The first operation runs; the second one begins, and ends or waits; then the first one ends.
 fn meet(world: &World, first: &Operation, end: First, second: &Operation) -> (Answer, Answer) {
-    let mut session = world.cluster.session();
-    let first_answer = answer((first.run)(&mut session));
+    let mut session = Open::of(&world.cluster, first);
+    let first_answer = answer(session.run(first));
     if end == First::CommitsLate {
         return meet_late(world, session, first_answer, second);
     }
@@ -225,7 +283,7 @@ fn meet(world: &World, first: &Operation, end: First, second: &Operation) -> (An
     (first_answer, second_answer)
 }
 
-fn ended(session: &mut Session, end: First, answer: &Answer) {
+fn ended(session: &mut Open, end: First, answer: &Answer) {
     match (end, answer) {
         (First::RollsBack, _) | (_, Err(_)) => session.rollback(),
         (_, Ok(_)) => {
@@ -236,12 +294,7 @@ fn ended(session: &mut Session, end: First, answer: &Answer) {
 }
 
 /// The first one is decided and held back; the second one meets it then.
-fn meet_late(
-    world: &World,
-    mut session: Session,
-    first_answer: Answer,
-    second: &Operation,
-) -> (Answer, Answer) {
+fn meet_late(world: &World, mut session: Open, first_answer: Answer, second: &Operation) -> (Answer, Answer) {
     world.hold.hold();
     let cluster = &world.cluster;
     let (first_over, over) = (AtomicBool::new(false), AtomicBool::new(false));

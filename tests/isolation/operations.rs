@@ -1,6 +1,6 @@
 //! The operations that write: each does one thing to the rows of the beginning, and returns what it found.
 
-use shard_runtime::{Result, Session, Sharded, Sql, Stored};
+use shard_runtime::{AsyncSession, Result, Session, Sharded, Sql, Stored, count};
 
 use crate::world::{Account, Currency, Note, User, user};
 
@@ -12,6 +12,8 @@ pub enum About {
     Currencies,
     /// Users and currencies.
     Both,
+    /// All tables.
+    Everything,
 }
 
 impl About {
@@ -19,7 +21,9 @@ impl About {
         self == other
             || matches!(
                 (self, other),
-                (About::Both, About::Users | About::Currencies)
+                (About::Everything, _)
+                    | (_, About::Everything)
+                    | (About::Both, About::Users | About::Currencies)
                     | (About::Users | About::Currencies, About::Both)
             )
     }
@@ -28,26 +32,35 @@ impl About {
 pub struct Operation {
     pub name: &'static str,
     pub about: About,
-    pub run: fn(&mut Session) -> Result<String>,
+    pub run: Run,
+}
+
+/// An operation, by the kind of session that it runs in.
+#[derive(Clone, Copy)]
+pub enum Run {
+    Sync(fn(&mut Session) -> Result<String>),
+    Async(fn(&mut AsyncSession) -> Result<String>),
 }
 
 macro_rules! operations {
-    ($($about:ident: $($name:ident),* $(,)?;)*) => {
+    ($($kind:ident $about:ident: $($name:ident),* $(,)?;)*) => {
         pub const ALL: &[Operation] =
-            &[$($(Operation { name: stringify!($name), about: About::$about, run: $name }),*),*];
+            &[$($(Operation { name: stringify!($name), about: About::$about, run: Run::$kind($name) }),*),*];
     };
 }
 
 operations! {
-    Users: add, add_other, save, save_new, update, update_lookup, update_read_to_write, delete, bulk_update,
+    Sync Users: add, add_other, save, save_new, update, update_lookup, update_read_to_write, delete, bulk_update,
         bulk_update_by_lookup, bulk_update_children, bulk_delete, bulk_delete_by_lookup, bulk_delete_returning, relocate_up,
         relocate_down, relocate_child, add_child, update_child, update_child_lookup, delete_child, bulk_delete_children,
-        sql_update, sql_delete;
-    Accounts: account_add, account_save, account_update, account_delete, account_bulk_update, account_bulk_delete,
+        sql_update, sql_delete, sum_to_write, groups_to_write, sum_to_write_by_lookup;
+    Async Users: async_read_to_write;
+    Sync Accounts: account_add, account_save, account_update, account_delete, account_bulk_update, account_bulk_delete,
         account_relocate_up, account_relocate_down, account_relocate_back, account_sql;
-    Currencies: reference_add, reference_save, reference_save_new, reference_update, reference_delete, reference_bulk_update,
+    Sync Currencies: reference_add, reference_save, reference_save_new, reference_update, reference_delete, reference_bulk_update,
         reference_bulk_delete, reference_sql;
-    Both: refer;
+    Sync Both: refer;
+    Sync Everything: repair;
 }
 
 /// The row that an operation is about is not there.
@@ -107,6 +120,42 @@ fn update_read_to_write(session: &mut Session) -> Result<String> {
     session.update(&mut row)?;
     session.flush()?;
     done(1)
+}
+
+fn async_read_to_write(session: &mut AsyncSession) -> Result<String> {
+    smol::block_on(async {
+        let query = User::select().filter(User::ID.eq(1)).all_shards().for_update();
+        let Some(mut row) = session.first(query).await? else { return Ok(ABSENT.into()) };
+        row.cents += 10;
+        session.update(&mut row).await?;
+        session.flush().await?;
+        done(1)
+    })
+}
+
+/// Writes what an aggregate has found into a row that it does not read.
+fn write_found(session: &mut Session, found: &impl std::fmt::Debug) -> Result<String> {
+    let found = format!("{found:?}");
+    session.execute(User::update().set(User::NAME, &*found).filter(User::ID.eq(3)).on_shard("c"))?;
+    Ok(found)
+}
+
+fn sum_to_write(session: &mut Session) -> Result<String> {
+    let rows = User::select().filter(User::ID.lt(3)).all_shards().for_update();
+    let found = session.one(rows.sum(User::CENTS))?;
+    write_found(session, &found)
+}
+
+fn groups_to_write(session: &mut Session) -> Result<String> {
+    let rows = User::select().filter(User::ID.lt(3)).all_shards().for_update();
+    let found = session.all(rows.group_by(User::NAME).aggregate((count(), User::CENTS.sum())))?;
+    write_found(session, &found)
+}
+
+fn sum_to_write_by_lookup(session: &mut Session) -> Result<String> {
+    let rows = User::select().filter(User::EMAIL.eq("e1")).for_update();
+    let found = session.one(rows.aggregate((count(), User::CENTS.sum())))?;
+    write_found(session, &found)
 }
 
 fn delete(session: &mut Session) -> Result<String> {
@@ -328,4 +377,10 @@ fn refer(session: &mut Session) -> Result<String> {
     session.update(&mut row)?;
     session.flush()?;
     done(1)
+}
+
+/// Finds nothing to repair, whatever other transactions are about to do. It runs in transactions of its own.
+fn repair(session: &mut Session) -> Result<String> {
+    let report = session.cluster().repair()?;
+    Ok(report.is_sound().to_string())
 }

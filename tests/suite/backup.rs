@@ -14,6 +14,10 @@ on_every_sqlite! {
     what_is_in_memory_is_not_copied,
 }
 
+on_every_server! {
+    what_is_on_a_server_is_not_copied,
+}
+
 /// The cluster that was copied to a folder.
 fn copied(backend: &Backend, folder: &std::path::Path) -> Builder {
     let builder = Cluster::builder().synchronous(Synchronous::Normal);
@@ -167,4 +171,13 @@ fn two_databases_of_one_name_are_refused() {
     let copy = folder.path().join("copy");
     assert_error(cluster.backup(&copy), ErrorKind::Configuration, &["shard `b`", "same.db"]);
     assert!(!copy.exists());
+}
+
+fn what_is_on_a_server_is_not_copied(backend: &Backend) {
+    let cluster = backend.create::<City>(&CONTINENTS);
+    let folder = backend.folder().join("copy");
+    let shard = if backend.kind == Kind::Everything { "shard `asia`" } else { "shard `north_america`" };
+    let texts = [shard, "PostgreSQL server", "`pg_basebackup`", "`pg_dump`"];
+    assert_error(cluster.backup(&folder), ErrorKind::Configuration, &texts);
+    assert!(!folder.exists());
 }

@@ -15,6 +15,7 @@ on_every_backend! {
     r29_what_answers_is_read_and_what_does_not_is_named,
     r29_a_partial_count_is_of_what_was_there,
     r29_a_wrong_statement_is_never_partial,
+    r29_a_partial_answer_locks_no_rows,
     r29_without_being_asked_for_nothing_is_partial,
     r29_look_ups_and_children_are_bounded_too,
     r29_look_ups_are_made_at_once_where_they_were_slow_again_and_again,
@@ -137,6 +138,26 @@ fn r29_a_wrong_statement_is_never_partial(backend: &Backend) {
     assert_error(result, ErrorKind::Schema, &["no_such"]);
     // And the next read is a whole one again.
     assert_error(session.all(Account::select().all_shards()), ErrorKind::Schema, &["shard `b`"]);
+}
+
+/// Before any statement: a shard that does not answer could not be locked.
+fn r29_a_partial_answer_locks_no_rows(backend: &Backend) {
+    let cluster = made(backend);
+    let mut session = cluster.session();
+    session.set_timeout(Some(Duration::from_secs(60)));
+    let rows = || Account::select().all_shards().for_update();
+    let ((), asked) = cluster.asked(|| {
+        let refused = |error| {
+            assert_error(Err::<(), _>(error), ErrorKind::Query, &["accounts", "`for_update`", "`all`"])
+        };
+        refused(session.all_that_answer(rows()).unwrap_err());
+        refused(session.all_that_answer(rows().order_by(Account::ID.asc()).limit(3)).unwrap_err());
+        refused(session.all_that_answer(rows().count()).unwrap_err());
+        refused(session.all_that_answer(rows().aggregate(Account::NUMBER.max())).unwrap_err());
+        refused(session.all_that_answer(rows().group_by(Account::OWNER).aggregate(count())).unwrap_err());
+    });
+    assert_eq!(asked, [""; 0]);
+    assert_eq!(session.all(rows()).unwrap().len(), 9_000);
 }
 
 fn r29_without_being_asked_for_nothing_is_partial(backend: &Backend) {

@@ -88,10 +88,6 @@ fn r38_queries_that_are_pinned_to_different_shards_exclude_each_other(backend: &
     count_up(&mut second, 1, Some("c")).unwrap();
     second.commit().unwrap();
     assert_percent(&cluster, 2);
-    // Nor does a partial answer do without the lock.
-    first.one(Rate::select().filter(Rate::ID.eq(1)).for_update()).unwrap();
-    let rate = Rate::select().filter(Rate::ID.eq(1)).on_shard("c").for_update();
-    assert_error(second.all_that_answer(rate), ErrorKind::Busy, &["shard `a`"]);
 }
 
 fn r38_who_only_writes_waits_too(backend: &Backend) {

@@ -17,6 +17,7 @@ use crate::edges::Home;
 on_every_backend! {
     r57_a_partial_answer_ends_with_its_call,
     r57_a_timeout_ends_with_its_call,
+    r57_a_partial_answer_within_a_time_gives_its_connections_back,
     r57_a_visitor_that_panics_leaves_the_session_reading,
     r57_a_savepoint_is_undone_by_a_panic,
     r57_a_transaction_is_undone_by_a_panic,
@@ -401,6 +402,32 @@ fn r57_what_moves_a_row_may_panic(backend: &Backend) {
     session.update(&mut item).unwrap();
     session.commit().unwrap();
     assert_eq!(session.one(Item::select().filter(Item::NAME.eq("changed"))).unwrap().version, 2);
+}
+
+/// Beside servers each database is read by a thread of its own, with the session's connection.
+fn r57_a_partial_answer_within_a_time_gives_its_connections_back(backend: &Backend) {
+    let armed = Armed::new(backend);
+    let mut session = armed.cluster.session();
+    for has_written in [false, true] {
+        let unlucky = Item::update().set(Item::WEIGHT, Weight(15)).filter(Item::ID.eq(88));
+        session.execute(unlucky.all_shards()).unwrap();
+        if !has_written {
+            session.commit().unwrap();
+        }
+        session.set_timeout(Some(Duration::from_secs(60)));
+        let query = || Item::select().all_shards();
+        for query in [query(), query().order_by(Item::ID.asc())] {
+            assert!(caught(|| drop(session.all_that_answer(query))));
+        }
+        session.set_timeout(None);
+        session
+            .execute(Item::update().set(Item::WEIGHT, Weight(8)).filter(Item::ID.eq(88)).all_shards())
+            .unwrap();
+        session.add(item(if has_written { 101 } else { 102 })).unwrap();
+        session.commit().unwrap();
+        assert_eq!(armed.stored().0[88].weight, Weight(8));
+    }
+    assert_eq!(armed.stored().0.len(), 92);
 }
 
 fn r57_values_and_iterators_may_panic(backend: &Backend) {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::driver::{Holder, Pooled, Transaction};
 use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::Dialect;
 use crate::transaction::{Cluster, Database};
 
 impl Cluster {
@@ -25,8 +26,8 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] where a database is in memory, where two have files of the same name, or where there is something under
-    /// the folder's name already; [`ErrorKind::Io`] where it cannot be made; [`ErrorKind::Busy`] where a shard stays
+    /// [`ErrorKind::Configuration`] where a database is in memory or on a PostgreSQL server, where two have files of the same
+    /// name, or where there is something under the folder's name already; [`ErrorKind::Io`] where it cannot be made; [`ErrorKind::Busy`] where a shard stays
     /// locked; the databases'. Then nothing is left of it.
     pub fn backup(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
@@ -60,9 +61,14 @@ impl Cluster {
     fn file_names(&self) -> Result<Vec<OsString>> {
         let mut names: Vec<OsString> = Vec::with_capacity(self.databases() + 1);
         let databases = (0..self.databases()).map(|database| self.database_name(database));
-        let drivers = self.0.databases.iter().map(|database| database.driver.file_name());
-        for (name, shard) in drivers.zip(databases).chain([(self.0.control.driver.file_name(), "control")]) {
-            let said = match name {
+        let drivers = self.0.databases.iter().map(|database| &*database.driver);
+        for (driver, shard) in drivers.zip(databases).chain([(&*self.0.control.driver, "control")]) {
+            let said = match driver.file_name() {
+                None if driver.dialect() == Dialect::Postgres => format!(
+                    "the shard is on a PostgreSQL server ({}), and `backup` copies only clusters of SQLite files; while no \
+                     session writes, copy each server with `pg_basebackup` or each database with `pg_dump`, and the files",
+                    driver.describe()
+                ),
                 None => "a database in memory cannot be copied".to_owned(),
                 Some(name) if names.iter().any(|other| other.eq_ignore_ascii_case(&name)) => {
                     format!("two databases would be copied to one file, {}", name.display())

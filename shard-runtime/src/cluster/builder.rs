@@ -274,11 +274,17 @@ impl Builder {
             Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
         };
         if mode == Mode::Create {
+            refuse_elsewhere(&databases, &layout, timeout)?;
             refuse_orphans(&databases, &*self.driver(&control_source), &control_names, &layout, timeout)?;
         }
         let control_driver = self.driver(&control_source);
         let control = Control::open(control_driver, control_names, mode, self.sqlite, layout.tables())
             .map_err(|error| {
+                if error.kind() == ErrorKind::Identity
+                    && let Err(elsewhere) = refuse_elsewhere(&databases, &layout, timeout)
+                {
+                    return elsewhere;
+                }
                 let error = match error.kind() {
                     ErrorKind::Missing => {
                         let said = format!("{error}; restore it, or run `create` if the cluster is new");
@@ -312,7 +318,11 @@ impl Builder {
             prepares: durable > 1 && !self.single_shard_units,
             highest: Mutex::default(),
         }
-        .open(mode)?;
+        .open(mode)
+        .map_err(|error| match error.kind() {
+            ErrorKind::Identity => refuse_elsewhere(&databases, &layout, timeout).err().unwrap_or(error),
+            _ => error,
+        })?;
         let is_decided = durable > 1 && control.decides();
         let workers = Arc::new(Workers::new(layout.tables().count()));
         let check = identity_check(&layout, databases.len(), &control.cluster)?;
@@ -449,7 +459,7 @@ impl Builder {
         let mut known: HashMap<Identity, usize> = HashMap::new();
         let mut places = Vec::new();
         for (shard, (_, url)) in shards.iter().zip(&self.shards) {
-            let Location { source, names } =
+            let Location { source, names, is_default_schema } =
                 Location::parse(url, folder).map_err(|error| error.on_shard(shard.name()))?;
             let dialect = match source {
                 Source::Sqlite(_) => Dialect::Sqlite,
@@ -460,7 +470,7 @@ impl Builder {
                 sources.push(source);
                 sources.len() - 1
             });
-            places.push(Place { database, names, dialect });
+            places.push(Place { database, names, dialect, is_default_schema });
         }
         refuse_other_logins(shards, &sources, &places)?;
         Ok((sources, places))
@@ -480,7 +490,7 @@ impl Builder {
             Some(url) => {
                 let wrong =
                     |said| Error::new(ErrorKind::Configuration, format!("the control database: {said}"));
-                let Location { source, names } =
+                let Location { source, names, .. } =
                     Location::parse(url, folder).map_err(|error| wrong(error.to_string()))?;
                 if !names.prefix.is_empty() {
                     return Err(wrong("it has no shards, and so no `?prefix=`".to_owned()));
@@ -779,6 +789,23 @@ impl Databases<'_> {
         // Connecting to a server takes long, so that this one is kept.
         Ok((Some(connection).filter(|_| is_server), position))
     }
+}
+
+/// Refuses a shard whose URL names no schema, if the default schema holds no shard and another schema of the role's
+/// `search_path` does: releases before this one made the tables there.
+fn refuse_elsewhere(databases: &[Database], layout: &Layout, timeout: Duration) -> Result<()> {
+    for (index, database) in databases.iter().enumerate() {
+        let places =
+            || layout.shards_in(index).filter_map(|shard| Some((shard, layout.place(shard.index()).ok()?)));
+        let Some((shard, Place { names, .. })) = places().find(|(_, place)| place.is_default_schema) else {
+            continue;
+        };
+        let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
+        let named: Vec<&str> = places().filter_map(|(_, place)| place.names.schema.as_deref()).collect();
+        opening::refuse_elsewhere(&*connection, names, &named)
+            .map_err(|error| error.on_shard(shard.name()))?;
+    }
+    Ok(())
 }
 
 /// Shards without their control database are not made anew around: sequences would begin again and hand out

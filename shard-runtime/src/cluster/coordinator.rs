@@ -128,7 +128,7 @@ impl CoordinatorSql {
     /// # Errors
     /// [`ErrorKind::Configuration`] where the URL is no PostgreSQL server's; the server's.
     pub fn run_on(&self, url: &str) -> Result<()> {
-        let Location { source: Source::Postgres(source), names } =
+        let Location { source: Source::Postgres(source), names, .. } =
             Location::parse(url, &super::builder::absolute(Path::new(""))?)?
         else {
             let said = "a coordinator is a PostgreSQL server: `postgres://…`";

@@ -344,6 +344,32 @@ fn refuse_rows(connection: &dyn Connection, place: &Place, table: &Table) -> Res
     Err(Error::new(ErrorKind::Identity, said))
 }
 
+/// Refuses a default schema without a shard, if another schema of the role's `search_path` holds one. Those in `named` belong
+/// to the cluster's other shards.
+pub(super) fn refuse_elsewhere(
+    connection: &dyn Connection,
+    default: &Namespace,
+    named: &[&str],
+) -> Result<()> {
+    let sql = format!(
+        "SELECT name::text, '' FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place) \
+         WHERE to_regclass(quote_ident(name::text) || '.{}') IS NOT NULL ORDER BY place",
+        own_tables::SHARD
+    );
+    let found = read_texts(connection, &sql)?;
+    let Some((schema, _)) = found.iter().find(|(schema, _)| !named.contains(&schema.as_str())) else {
+        return Ok(());
+    };
+    if !connection.columns(default, own_tables::SHARD)?.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the URL names no schema, which means `public`, and the role's `search_path` leads to a cluster in the schema \
+         `{schema}`; add `?schema={schema}` to the URL to open it, or `?schema=public` to keep another cluster there"
+    );
+    Err(Error::new(ErrorKind::Identity, message))
+}
+
 /// Looks whether a server can take part in units of work over several databases.
 pub(super) fn check_prepares(connection: &dyn Connection) -> Result<()> {
     let most = read_texts(connection, "SELECT current_setting('max_prepared_transactions'), ''")?;

@@ -22,6 +22,8 @@ pub(super) enum Source {
 pub(super) struct Location {
     pub(super) source: Source,
     pub(super) names: Namespace,
+    /// Whether the schema is [`DEFAULT_SCHEMA`] because the URL names none.
+    pub(super) is_default_schema: bool,
 }
 
 impl Location {
@@ -102,6 +104,7 @@ fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
         return Ok(Location {
             source: Source::Sqlite(SqliteSource::memory()),
             names: Namespace::of_prefix(prefix),
+            is_default_schema: false,
         });
     }
     if path.trim_matches(':').eq_ignore_ascii_case("memory") {
@@ -131,6 +134,7 @@ fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
     Ok(Location {
         source: Source::Sqlite(SqliteSource::File(folder.join(path))),
         names: Namespace::of_prefix(prefix),
+        is_default_schema: false,
     })
 }
 
@@ -220,6 +224,7 @@ fn postgres(url: &str, folder: &Path) -> Result<Location> {
     let url = if others.is_empty() { place.to_owned() } else { format!("{place}?{}", others.join("&")) };
     Ok(Location {
         source: Source::Postgres(Box::new(PostgresSource::new(&url, pooler, asked, folder)?)),
+        is_default_schema: schema.is_none(),
         names: Namespace::of_schema(schema.unwrap_or_else(|| DEFAULT_SCHEMA.to_owned())),
     })
 }

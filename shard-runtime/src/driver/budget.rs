@@ -1,4 +1,4 @@
-//! LimitOffset the connections in use so that sessions cannot deadlock on the pool (the banker's algorithm). Pure: nothing here
+//! Bounds the connections in use so that sessions cannot deadlock on the pool (the banker's algorithm). Pure: nothing here
 //! waits.
 //!
 //! A session that holds connections and waits for one more could wait for another that does the same. So a connection is

@@ -27,6 +27,7 @@ use crate::transaction::locate;
 const GIVING_UP: Duration = Duration::from_millis(100);
 
 /// The databases of a read that are asked by threads of their own.
+#[derive(Default)]
 pub(crate) struct Apart {
     loans: Vec<Loan>,
     /// Stops the threads that still read.
@@ -77,15 +78,16 @@ impl Transactions {
         (has_servers && places.iter().any(|place| place.database != first)).then_some(deadline)
     }
 
-    /// Begins these statements, each database's on a thread of its own.
+    /// Begins these statements, each database's on a thread of its own. If that fails, `apart` has what was begun.
     pub(crate) fn read_apart(
         &mut self,
         steps: &[&Step<'_>],
         reading: Reading<'_>,
         deadline: Instant,
         progress: &mut [Progress],
-    ) -> Result<Apart> {
-        let leaving = Arc::<CancellationToken>::default();
+        apart: &mut Apart,
+    ) -> Result<()> {
+        let leaving = &apart.leaving;
         let mut errands: Vec<Errand> = Vec::new();
         for (step, progress) in steps.iter().zip(progress) {
             let Some(shard) = self.cluster.shards().at(step.shard).cloned() else { continue };
@@ -113,29 +115,19 @@ impl Transactions {
                     connection: None,
                     begins: true,
                     deadline,
-                    leaving: self
-                        .context
-                        .cancellation
-                        .iter()
-                        .cloned()
-                        .chain([Arc::clone(&leaving)])
-                        .collect(),
+                    leaving: self.context.cancellation.iter().cloned().chain([Arc::clone(leaving)]).collect(),
                     table: reading.table,
                     named: reading.named,
                     statements: vec![statement],
                 }),
             }
         }
-        let mut loans = Vec::with_capacity(errands.len());
         for mut errand in errands {
-            let database = errand.database;
-            if let Some(link) = self.links.get_mut(database) {
-                errand.begins = !link.is_in_a_transaction();
-                errand.connection = link.lend();
-            }
-            let begins = errand.begins;
+            // The thread is given its errand once it runs: a session whose thread cannot be started keeps its connection.
+            let (given, errands) = channel::<Errand>();
             let (sender, home) = channel();
             let run = move || {
+                let Ok(errand) = errands.recv() else { return };
                 // A session that has not waited for it leaves the connection to others.
                 if let Err(unwanted) = sender.send(errand.run())
                     && let Some(connection) = unwanted.0
@@ -149,9 +141,16 @@ impl Transactions {
                 Error::new(ErrorKind::Io, format!("starting a thread to read a shard failed: {error}"))
                     .with_source(error)
             })?;
-            loans.push(Loan { database, begins, home });
+            let database = errand.database;
+            if let Some(link) = self.links.get_mut(database) {
+                errand.begins = !link.is_in_a_transaction();
+                errand.connection = link.lend();
+            }
+            apart.loans.push(Loan { database, begins: errand.begins, home });
+            // The thread ends only with its errand.
+            let _ = given.send(errand);
         }
-        Ok(Apart { loans, leaving })
+        Ok(())
     }
 
     /// Takes the connections back, after the rows were read or given up. The connection of a database that does not answer

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use super::apart::Apart;
 use super::fan_out::Remote;
 use crate::collation::Collation;
 use crate::driver::{Cursor, Prepared, Preparing};
@@ -350,19 +351,26 @@ impl Transactions {
     ) -> Result<()> {
         let ready = || Progress { is_ready: true, ..Progress::default() };
         let mut progress: Vec<Progress> = steps.iter().map(|_| ready()).collect();
-        let apart = self.read_apart(steps, reading, deadline, &mut progress)?;
-        let visited = match reading.order.is_empty() {
-            true => self.in_turn(steps, reading, &mut progress, visit),
-            false => self.merged(steps, reading, &mut progress, visit),
-        };
+        let mut apart = Apart::default();
+        let begun = self.read_apart(steps, reading, deadline, &mut progress, &mut apart);
+        let are_told = begun.is_ok();
+        let (visited, panic) = caught(|| {
+            begun?;
+            match reading.order.is_empty() {
+                true => self.in_turn(steps, reading, &mut progress, visit),
+                false => self.merged(steps, reading, &mut progress, visit),
+            }
+        });
         progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
-        let home = self.bring_home(apart);
-        for (progress, step) in progress.iter_mut().zip(steps) {
-            progress.end(self, step, visited.as_ref().err());
-        }
-        if let Err(lost) = home {
+        if let Err(lost) = self.bring_home(apart) {
             // The rows are right; the next statement there would not be of the same transaction.
             self.abort(&lost);
+        }
+        panic.go_on();
+        if are_told {
+            for (progress, step) in progress.iter_mut().zip(steps) {
+                progress.end(self, step, visited.as_ref().err());
+            }
         }
         visited
     }

@@ -30,6 +30,8 @@ pub(crate) struct Place {
     /// The names of the shard's tables in it.
     pub(crate) names: Namespace,
     pub(crate) dialect: Dialect,
+    /// Whether the schema is the default one because the URL names none.
+    pub(crate) is_default_schema: bool,
 }
 
 struct Model {

@@ -28,6 +28,11 @@ use crate::value::Value;
 /// order, and the rows come shard by shard: an `ORDER BY`, a `LIMIT` or a `count(*)` is one shard's own. Over all
 /// data at once SQL runs in [`Cluster::attached`](crate::Cluster::attached).
 ///
+/// A write over several shards on servers excludes [`relocate`](crate::Session::relocate) from the tables that are named in
+/// braces, and only from these: the tables of a name without braces are not known. If such a statement runs while another
+/// transaction moves a row from a shard that is still to come to one that is done, the row is not written. Reads of several
+/// shards never exclude `relocate`. Name tables in braces in every write over several shards.
+///
 /// What waits in the session for the shards that are asked is written first, of all tables. A write forgets what
 /// the session has looked up, and where it fails it has no effect on any shard.
 ///

@@ -314,7 +314,9 @@ impl Session {
     ///
     /// # Errors
     /// Those that are not one shard's: a wrong statement, a value that is none, a key that is placed nowhere, rows
-    /// that wait and cannot be written.
+    /// that wait and cannot be written. [`ErrorKind::Query`](crate::ErrorKind::Query) for a query with
+    /// [`for_update`](crate::Select::for_update), before any statement: rows of a shard that does not answer cannot be
+    /// locked, and could be changed by another transaction.
     pub fn all_that_answer<Q: Query>(&mut self, query: Q) -> Result<Partial<Q::Output>> {
         in_verb_span(self, "all_that_answer", None, |session| {
             session.work.tx.context.missing = Some(RefCell::default());
@@ -592,7 +594,7 @@ impl Session {
         self.work.tx.in_the_way(committed)
     }
 
-    /// LimitOffset every verb that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`). The time is
+    /// Bounds every verb that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`). The time is
     /// for the whole verb: waiting for a connection, connecting, preparing and executing. Without a timeout a statement
     /// may run forever, and connecting to a server is bounded by the URL's `connect_timeout` (10 s by default).
     ///

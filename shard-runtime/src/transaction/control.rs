@@ -274,7 +274,8 @@ impl Control {
                 let Open { connection, .. } = &*self.lock();
                 ids::next(&**connection, &self.names, table, self.driver.dialect(), false)?
             };
-            if next.is_none_or(|next| next <= highest) {
+            // A sequence without a block left generates no ids.
+            if next.is_none_or(|next| next <= highest && next <= i64::MAX - BLOCK) {
                 self.advance_ids(table, highest)?;
             }
         }

@@ -14,8 +14,6 @@ use crate::planner::{Layout, Place};
 use crate::schema::{IdKind, Table};
 use crate::value::{Value, mismatch};
 
-/// The ranges of ids that sequences have skipped, both ends included.
-
 /// How many ids after a given one are skipped with it, so that an import in ascending order does not write the control
 /// database for each row.
 const AHEAD: i64 = 999;
@@ -52,19 +50,59 @@ pub(crate) fn highest(
     Ok(found)
 }
 
-/// Makes the table of the skipped ranges, if it is not there yet.
+/// Makes the table of the skipped ranges, if it is not there yet; a cluster of an older release has none.
+///
+/// # Errors
+/// [`ErrorKind::Denied`] if the role may not make it, with the SQL that does.
 pub(crate) fn make(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<()> {
-    if !connection.columns(names, SKIPPED_IDS)?.is_empty() {
-        return Ok(());
+    match make_if_allowed(connection, names, dialect)? {
+        true => Ok(()),
+        false => {
+            let role = one_text(connection, "SELECT current_user::text", &[])?;
+            let role = quoted(&role);
+            let message = format!(
+                "the role may not make the table {} of this release; run `create`, or run as the owner of the schema: {}; \
+                 GRANT SELECT, INSERT, UPDATE ON {} TO {role};",
+                names.table(SKIPPED_IDS),
+                definition(names, dialect),
+                names.table(SKIPPED_IDS)
+            );
+            Err(Error::new(ErrorKind::Denied, message))
+        }
     }
+}
+
+/// The SQL that makes the table of the skipped ranges.
+fn definition(names: &Namespace, dialect: Dialect) -> String {
     let (integer, strict) = match dialect {
         Dialect::Sqlite => ("INTEGER", " STRICT"),
         Dialect::Postgres => ("bigint", ""),
     };
-    connection.run(&format!(
+    format!(
         "CREATE TABLE IF NOT EXISTS {} (name TEXT NOT NULL, first {integer} NOT NULL, last {integer} NOT NULL){strict}",
         names.table(SKIPPED_IDS)
-    ))
+    )
+}
+
+/// Makes the table of the skipped ranges, if it is not there yet; false if the role may not. The right is looked up before:
+/// a statement that fails would end the transaction.
+fn make_if_allowed(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<bool> {
+    if !connection.columns(names, SKIPPED_IDS)?.is_empty() {
+        return Ok(true);
+    }
+    if let (Dialect::Postgres, Some(schema)) = (dialect, &names.schema) {
+        let sql = "SELECT has_schema_privilege($1, 'CREATE')::text";
+        if one_text(connection, sql, &[Param::Value(Value::Text(schema.into()))])? != "true" {
+            return Ok(false);
+        }
+    }
+    connection.run(&definition(names, dialect)).map(|()| true)
+}
+
+/// The one text that a statement returns.
+fn one_text(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<String> {
+    let mut rows = super::facts::texts(connection, sql, params)?;
+    Ok(rows.pop().and_then(|mut row| row.pop()).unwrap_or_default())
 }
 
 /// The id that a sequence hands out next, if it has begun. If it is `locked`, no other process reserves a block or advances
@@ -102,7 +140,7 @@ fn integer(connection: &dyn Connection, sql: &str, table: &Table, more: &[i64]) 
 }
 
 /// Has a sequence continue above an id, within a transaction of the control database. If it is above already, nothing
-/// changes.
+/// changes. If the role may not make the table of the skipped ranges, these ids cannot be given later.
 pub(crate) fn advance(
     connection: &dyn Connection,
     names: &Namespace,
@@ -122,21 +160,32 @@ pub(crate) fn advance(
     if above < next {
         return Ok(());
     }
-    make(connection, names, dialect)?;
-    let extend = format!(
-        "UPDATE {skipped} SET last = CAST({} AS bigint) WHERE name = {} AND last = CAST({} AS bigint) - 1 RETURNING last",
-        param(2),
-        param(1),
-        param(3)
-    );
-    if integer(connection, &extend, table, &[above, next])?.is_none() {
-        let insert = format!(
-            "INSERT INTO {skipped} (name, first, last) VALUES ({}, {}, {}) RETURNING last",
+    if make_if_allowed(connection, names, dialect)? {
+        let known = format!(
+            "SELECT max(last) FROM {skipped} WHERE name = {} AND last >= CAST({} AS bigint)",
             param(1),
+            param(2)
+        );
+        if integer(connection, &known, table, &[above])?.is_some() {
+            // `next` cannot be above the greatest id, so that the range is there although `next` is in it.
+            return Ok(());
+        }
+        let extend = format!(
+            "UPDATE {skipped} SET last = CAST({} AS bigint) WHERE name = {} AND last = CAST({} AS bigint) - 1 \
+             RETURNING last",
             param(2),
+            param(1),
             param(3)
         );
-        integer(connection, &insert, table, &[next, above])?;
+        if integer(connection, &extend, table, &[above, next])?.is_none() {
+            let insert = format!(
+                "INSERT INTO {skipped} (name, first, last) VALUES ({}, {}, {}) RETURNING last",
+                param(1),
+                param(2),
+                param(3)
+            );
+            integer(connection, &insert, table, &[next, above])?;
+        }
     }
     let set = format!(
         "UPDATE {} SET next = {} WHERE name = {} RETURNING next",
@@ -157,11 +206,11 @@ pub(crate) fn claim(
     id: i64,
     dialect: Dialect,
 ) -> Result<(i64, i64)> {
+    make(connection, names, dialect)?;
     let next = next(connection, names, table, dialect, true)?.unwrap_or(1);
     if id >= next {
         advance(connection, names, table, id.saturating_add(AHEAD), dialect)?;
     }
-    make(connection, names, dialect)?;
     let (param, skipped) = (|place: usize| dialect.param(place), names.table(SKIPPED_IDS));
     let bound = |column: &str| {
         format!(

@@ -28,13 +28,8 @@ pub(crate) struct EntriesRead {
 
 impl UnitOfWork {
     /// A query or a bulk write with all that is known of it before its shards are chosen: the session's pin, and what
-    /// lookups say of its values.
-    pub(crate) fn located_query<'q, C: Clone + Targeted>(&mut self, core: &'q C) -> Result<Cow<'q, C>> {
-        self.located_to_write(core).map(|(core, _)| core)
-    }
-
-    /// The same, with the entries that it depends on, if any: another transaction may move the rows before this one has
-    /// locked them.
+    /// lookups say of its values. With the entries that it depends on, if any: another transaction may move the rows before
+    /// this one has locked them.
     pub(crate) fn located_to_write<'q, C: Clone + Targeted>(
         &mut self,
         core: &'q C,
@@ -75,7 +70,7 @@ impl UnitOfWork {
         for (place, query) in &read.queries {
             let Some(lookup) = cluster.layout().lookups().get(*place) else { continue };
             let plan = Plan::read(query, SelectList::Rows, cluster.layout())?;
-            self.visit_plan(&plan, |row| {
+            self.visit_located(&plan, None, &mut |row| {
                 let value = row.read(lookup::VALUE, |value| Ok(IdKey::of(&value)))?;
                 let shard = row.read(lookup::SHARD, |name| match name {
                     Value::Text(name) => Ok(shards.get(&name).cloned()),

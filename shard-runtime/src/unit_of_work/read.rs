@@ -12,10 +12,7 @@ use crate::executor::{GroupMerge, VisitRow};
 use crate::executor::{Reading, Rows};
 use crate::planner::sql::{Param, Statement};
 use crate::planner::{Plan, Step};
-use crate::query::SelectCore;
-use crate::query::Sharded;
-use crate::query::Stored;
-use crate::query::{GroupCore, Read, Request, SelectList};
+use crate::query::{GroupCore, Read, Request, SelectCore, SelectList, Sharded, Stored, Target, Targeted};
 use crate::row::Row;
 use crate::row::{RowSource, Storable};
 use crate::schema::{IdKind, Table};
@@ -40,17 +37,8 @@ impl UnitOfWork {
         self.flush_shards(&waiting)
     }
 
-    /// Runs a plan and visits the rows of its answer, each with its shard.
-    fn run(
-        &mut self,
-        plan: &Plan<'_>,
-        mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
-        self.run_located(plan, None, &mut visit).map(drop)
-    }
-
-    /// The same, for a plan that depends on these entries. Returns false, and has visited nothing, if they have changed
-    /// before the rows could be locked.
+    /// Runs a plan, which may depend on entries, and visits the rows of its answer, each with its shard. Returns false, and
+    /// has visited nothing, if the entries have changed before the rows could be locked.
     fn run_located(
         &mut self,
         plan: &Plan<'_>,
@@ -87,28 +75,30 @@ impl UnitOfWork {
             }
             session.keep_on_first(plan)?;
             bounded(session, |session| {
-                let lost = session.lock_rows(table, &plan.locks)?;
-                let found = plan.steps.iter().filter(|step| !lost.contains(&step.shard)).collect();
-                session.tx.ask_some(found, reading, visit)
+                session.lock_rows(table, &plan.locks)?;
+                session.tx.ask(&plan.steps, reading, visit)
             })
         })?;
         Ok(as_read)
     }
 
-    /// Locks rows before they are read, one shard after the other; the shards that a partial answer does without.
-    fn lock_rows(&mut self, table: &'static Table, locks: &[Step<'_>]) -> Result<Vec<usize>> {
-        let mut lost = Vec::new();
-        for lock in locks {
-            let missing = |session: &Self| {
-                session.tx.context.missing.as_ref().map_or(0, |missing| missing.borrow().len())
-            };
-            let before = missing(self);
-            self.tx.ask_some(vec![lock], Reading::whole(table), |_| Ok(ControlFlow::Continue(())))?;
-            if missing(self) > before {
-                lost.push(lock.shard);
-            }
+    /// Locks rows before they are read, one shard after the other.
+    fn lock_rows(&mut self, table: &'static Table, locks: &[Step<'_>]) -> Result<()> {
+        let lock = |lock: &Step<'_>| {
+            self.tx.ask(std::slice::from_ref(lock), Reading::whole(table), |_| Ok(ControlFlow::Continue(())))
+        };
+        locks.iter().try_for_each(lock)
+    }
+
+    /// Refuses `for_update` in a partial answer. Rows of the shards that are missing would not be locked, and locks are
+    /// taken one shard after the other, so that a shard that does not answer would use up the time of those after it.
+    fn refuse_partial_locks(&self, target: &Target) -> Result<()> {
+        if !target.for_update || self.tx.context.missing.is_none() {
+            return Ok(());
         }
-        Ok(lost)
+        let said = "`all_that_answer` cannot read `for_update`: rows of a shard that does not answer are not locked; \
+                    read with `all`, or without `for_update`";
+        Err(Error::new(ErrorKind::Query, said).in_table(target.table.name))
     }
 
     /// Reads what a query asks for, and visits the rows of its answer.
@@ -155,12 +145,18 @@ impl UnitOfWork {
 
     fn visit_groups(&mut self, core: &GroupCore, visit: &mut VisitRow<'_>) -> Result<()> {
         let cluster = self.tx.cluster.clone();
-        let core = self.located_query(core)?;
-        let plan = Plan::groups(&core, cluster.layout())?;
-        let Some(first) = cluster.shards().at(0).filter(|_| core.limit != Some(0)) else { return Ok(()) };
-        let mut groups = GroupMerge::new(&core, &plan.grouping);
-        self.visit_plan(&plan, |row| groups.take(row, visit))?;
-        groups.end(first, visit)
+        self.planned(core, |session, core, entries| {
+            let plan = Plan::groups(core, cluster.layout())?;
+            let Some(first) = cluster.shards().at(0).filter(|_| core.limit != Some(0)) else {
+                return Ok(true);
+            };
+            let mut groups = GroupMerge::new(core, &plan.grouping);
+            let as_read = session.visit_located(&plan, entries, &mut |row| groups.take(row, visit))?;
+            if as_read {
+                groups.end(first, visit)?;
+            }
+            Ok(as_read)
+        })
     }
 
     /// Visits the rows of a select.
@@ -171,32 +167,47 @@ impl UnitOfWork {
         visit: &mut VisitRow<'_>,
     ) -> Result<()> {
         let cluster = self.tx.cluster.clone();
+        self.planned(core, |session, core, entries| {
+            let plan = Plan::read(core, projection, cluster.layout())?;
+            session.visit_located(&plan, entries, visit)
+        })
+    }
+
+    /// Runs something with a plan of a query, again while the entries that the plan depends on have changed before the rows
+    /// could be locked. `run` returns false in that case, and has visited nothing.
+    fn planned<C: Clone + Targeted>(
+        &mut self,
+        core: &C,
+        mut run: impl FnMut(&mut Self, &C, Option<&mut EntriesRead>) -> Result<bool>,
+    ) -> Result<()> {
+        self.refuse_partial_locks(core.target())?;
+        let table = core.target().table;
         let mut run = |session: &mut Self| {
             for _ in 0..PLANS {
                 let (core, mut entries) = session.located_to_write(core)?;
-                let plan = Plan::read(&core, projection, cluster.layout())?;
-                let visited = session.run_located(&plan, entries.as_mut(), visit);
-                if session.noticed(visited)? {
+                if run(session, &core, entries.as_mut())? {
                     return Ok(());
                 }
             }
             let said = "the rows were moved from shard to shard while they were to be locked; try again";
-            session.tx.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(core.target.table.name)))
+            session.tx.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(table.name)))
         };
-        match cluster.layout().lookups().is_empty() {
+        match self.tx.cluster.layout().lookups().is_empty() {
             true => run(self),
             // Lookups and rows have one time together.
             false => bounded(self, run),
         }
     }
 
-    /// Visits the rows of a plan's merged answer.
-    pub(crate) fn visit_plan(
+    /// Visits the rows of a plan's merged answer. Returns false, and has visited nothing, if the entries that the plan
+    /// depends on have changed before the rows could be locked.
+    pub(crate) fn visit_located(
         &mut self,
         plan: &Plan<'_>,
-        visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
-        let visited = self.run(plan, visit);
+        entries: Option<&mut EntriesRead>,
+        visit: &mut VisitRow<'_>,
+    ) -> Result<bool> {
+        let visited = self.run_located(plan, entries, visit);
         self.noticed(visited)
     }
 

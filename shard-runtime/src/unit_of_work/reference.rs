@@ -10,7 +10,6 @@ use crate::planner::Plan;
 use crate::planner::sql::{Dialect, Param, TableSql};
 use crate::schema::Table;
 use crate::schema::{Shard, ShardSet};
-use crate::tasks::unwind::finally;
 use crate::transaction::Cluster;
 
 impl UnitOfWork {
@@ -27,15 +26,7 @@ impl UnitOfWork {
             return Ok(());
         }
         let first = std::slice::from_ref(first);
-        // What is not kept is not missing from an answer: it is an error.
-        let missing = self.tx.context.missing.take();
-        finally(
-            self,
-            |session| {
-                session.tx.ask(first, Reading::whole(plan.target.table), |_| Ok(ControlFlow::Continue(())))
-            },
-            |session| session.tx.context.missing = missing,
-        )
+        self.tx.ask(first, Reading::whole(plan.target.table), |_| Ok(ControlFlow::Continue(())))
     }
 
     /// The shards whose waiting rows are written where those of some shards are: all of them, where rows of reference

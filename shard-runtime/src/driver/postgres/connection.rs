@@ -356,6 +356,20 @@ impl PostgresConnection {
         if refused { Self::refusal(error) } else { error }
     }
 
+    /// Whether a statement that the server has ended took longer than the server's `statement_timeout`. PostgreSQL has one
+    /// code for this and for a cancel request of another program, and the message depends on the server's language.
+    pub(super) fn is_over_server_limit(&self, error: &Error) -> bool {
+        let source = std::error::Error::source(error);
+        let answer = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+        let message = answer.and_then(|answer| answer.as_db_error()).map_or("", |answer| answer.message());
+        match (message.contains("statement timeout"), message.contains("user request")) {
+            (true, _) => true,
+            (_, true) => false,
+            _ if self.state.get() == State::Broken => true,
+            _ => !matches!(self.text("SHOW statement_timeout"), Ok(Some(limit)) if limit == "0"),
+        }
+    }
+
     /// What is undone, or run by others, may have set another one.
     fn forget_searched(&self) {
         *self.searched.borrow_mut() = None;

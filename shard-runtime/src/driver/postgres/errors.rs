@@ -53,7 +53,11 @@ fn text_of(said: &DbError, kind: ErrorKind) -> String {
              `max_connections`, or lower the cluster's `connections`",
             said.message()
         ),
-        ErrorKind::TimedOut => "the statement took longer than the session's timeout".to_owned(),
+        ErrorKind::TimedOut => format!(
+            "the server ended the statement: {}; raise the `statement_timeout` of the role, the database or the server if it is \
+             too short",
+            said.message()
+        ),
         // The detail names the key.
         ErrorKind::Unique | ErrorKind::ForeignKey => match said.detail() {
             Some(detail) => format!("{}: {detail}", said.message()),

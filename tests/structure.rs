@@ -1,0 +1,150 @@
+//! The layers of the runtime (ARCHITECTURE.md): a folder of `shard-runtime/src` uses only the folders below it, and the files of
+//! `driver/postgres` use each other without a circle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the bottom to the top.
+const LAYERS: [&str; 17] = [
+    "value",
+    "error",
+    "collation",
+    "schema",
+    "row",
+    "accumulator",
+    "query",
+    "planner",
+    "driver",
+    "tasks",
+    "transaction",
+    "executor",
+    "unit_of_work",
+    "session",
+    "cluster",
+    "asynchronous",
+    // What tests of applications and generated code use.
+    "testing",
+];
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests is a folder of the workspace")
+        .join("shard-runtime/src")
+}
+
+/// All files below a folder, with their code: without comments, and without what follows `#[cfg(test)]`.
+fn code(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(code(&path));
+        } else {
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+            let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+            found.push((path, lines.collect::<Vec<_>>().join("\n")));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The first names of all paths that begin with `root`: of `root::a::b` and of `root::{a::b, c}`.
+fn used(code: &str, root: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    for rest in code.split(root).skip(1) {
+        match rest.strip_prefix('{') {
+            None => _ = names.insert(rest.chars().take_while(|&c| is_name(c)).collect()),
+            Some(list) => {
+                let (mut depth, mut item) = (0, String::new());
+                for c in list.chars() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => _ = names.insert(std::mem::take(&mut item)),
+                        _ => {}
+                    }
+                    if depth == 0 && c != ',' {
+                        item.push(c);
+                    }
+                }
+                names.insert(item);
+            }
+        }
+    }
+    let first = |name: String| name.trim().chars().take_while(|&c| is_name(c)).collect::<String>();
+    names.into_iter().map(first).filter(|name| !name.is_empty()).collect()
+}
+
+/// The file or folder of the source that a path belongs to.
+fn top(source: &Path, path: &Path) -> String {
+    let inside = path.strip_prefix(source).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+#[test]
+fn no_layer_uses_a_layer_above_it() {
+    let source = source();
+    let rank = |name: &str| LAYERS.iter().position(|layer| *layer == name);
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (path, code) in code(&source) {
+        let own = top(&source, &path);
+        seen.insert(own.clone());
+        // The root re-exports the layers; `private.rs` is for generated code.
+        if own == "lib" || own == "private" {
+            continue;
+        }
+        let Some(level) = rank(&own) else {
+            wrong.push(format!("{own}: not in the list of layers"));
+            continue;
+        };
+        for name in used(&code, "crate::") {
+            match rank(&name) {
+                Some(other) if other <= level => {}
+                Some(_) => wrong.push(format!("{}: uses `{name}`, which is above it", path.display())),
+                // Names that the root re-exports hide the layer.
+                None if own == "testing" => {}
+                None => wrong.push(format!("{}: `crate::{name}` names no layer", path.display())),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let unused: Vec<_> = LAYERS.iter().filter(|layer| !seen.contains(**layer)).collect();
+    assert!(unused.is_empty(), "layers without a file: {unused:?}");
+}
+
+#[test]
+fn the_postgres_driver_has_no_circle() {
+    let folder = source().join("driver/postgres");
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let files = code(&folder);
+    let names: BTreeSet<String> = files.iter().map(|(path, _)| top(&folder, path)).collect();
+    for (path, code) in &files {
+        let own = top(&folder, path);
+        if own == "mod" {
+            continue;
+        }
+        let siblings = used(code, "super::").into_iter().filter(|name| names.contains(name));
+        uses.entry(own).or_default().extend(siblings);
+    }
+    // Removes files that use nothing that is left; what stays has a circle.
+    while let Some(free) = uses.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| name.clone()) {
+        uses.remove(&free);
+        uses.values_mut().for_each(|used| _ = used.remove(&free));
+    }
+    assert!(uses.is_empty(), "files that use each other in a circle: {uses:?}");
+}
+
+#[test]
+fn used_names_are_found() {
+    let code = "use a::b::{c, d::{e, f}, g};\nlet x = a::h::i;";
+    let names: Vec<String> = used(code, "a::").into_iter().collect();
+    assert_eq!(names, ["b", "h"]);
+    assert_eq!(used("use a::{b::c, d::{e, f}, g};", "a::").into_iter().collect::<Vec<_>>(), ["b", "d", "g"]);
+}

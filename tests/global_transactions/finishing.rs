@@ -22,6 +22,38 @@ fn pending(world: &World, cluster: &Cluster, cents: i64) {
     world.gate.allow();
 }
 
+/// The error of a commit that failed in memory after the decision also names what is written later.
+#[test]
+fn r35_a_partial_commit_names_the_shards_that_finish_later() {
+    let Some(world) = World::new() else { return };
+    let builder = Cluster::builder().busy_timeout(Duration::from_millis(200));
+    let cluster = builder
+        .shard("a", "sqlite::memory:")
+        .shard("b", crate::shard_url(&world.direct[1], &format!("m{}_", world.number), "b"))
+        .shard("c", crate::shard_url(world.gate.url(), &format!("m{}_", world.number), "c"))
+        .create::<Account>()
+        .unwrap();
+    let mut session = cluster.session();
+    session.add_all(Place::ALL.map(|place| account(1, place))).unwrap();
+    session.commit().unwrap();
+    // A reader of a database in memory keeps it from being committed.
+    let mut reader = cluster.session();
+    assert_eq!(reader.all(Account::select().on_shard("a")).unwrap().len(), 1);
+    world.gate.refuse("COMMIT PREPARED");
+    set(&mut session, 5).unwrap();
+    let error = session.commit().unwrap_err();
+    world.gate.allow();
+    assert_eq!(error.kind(), ErrorKind::PartialCommit, "{error}");
+    let message = error.to_string();
+    for text in ["committed on b, c", "failed on a", "later on c"] {
+        assert!(message.contains(text), "`{text}` is missing in: {message}");
+    }
+    drop((session, reader));
+    cluster.recover().unwrap();
+    let cents = cluster.session().all(Account::select().all_shards()).unwrap();
+    assert_eq!(cents.iter().map(|account| account.cents).collect::<Vec<_>>(), [0, 5, 5]);
+}
+
 fn worlds() -> impl Iterator<Item = World> {
     [World::new(), World::with_file()].into_iter().flatten()
 }

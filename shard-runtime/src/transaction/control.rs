@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, Param};
 use crate::schema::Table;
 use crate::transaction::commit;
-use crate::transaction::commit::Decisions;
+use crate::transaction::commit::{Decisions, Part, Undecided};
 use crate::value::Value;
 
 /// How many ids are reserved at once. What a process does not use of its block is never handed out.
@@ -160,6 +160,21 @@ impl Control {
                 Err(error) if is_busy(&error) && waiting.pause() => {}
                 done => return done,
             }
+        }
+    }
+
+    /// Decides a global transaction. If its record could not be written, and another connection keeps this one from
+    /// overwriting what is left of it in the log, it waits for that connection: only then the outcome is known.
+    pub(super) fn decide(&self, unit: &str, parts: &[Part<'_>], prepared: &[&str]) -> Result<(), Undecided> {
+        let decided = self.wait_with_decisions(Undecided::is_busy, |decisions, control| {
+            decisions.decide(control, unit, parts, prepared)
+        });
+
+        let Err(Undecided::InDoubt(error)) = decided else { return decided };
+        let settle = |decisions: &mut Decisions, control: &dyn Connection| decisions.settle(control);
+        match self.wait_with_decisions(Error::is_busy, settle) {
+            Ok(()) => Err(Undecided::Aborted(error)),
+            Err(_) => Err(Undecided::InDoubt(error)),
         }
     }
 
@@ -408,5 +423,134 @@ fn read_text(connection: &dyn Connection, sql: &str) -> Result<String> {
     match rows.advance()?.then(|| rows.value(0)).transpose()? {
         Some(Value::Text(text)) => Ok(text.into_owned()),
         _ => Err(Error::new(ErrorKind::Identity, "the control database does not know its cluster")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::Any;
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::driver::{ActualColumn, Interrupter, Prepared, SqliteDriver, SqliteSource};
+
+    /// A connection whose next commit fails, and before which another connection gets the lock that often.
+    struct Failing {
+        connection: Box<dyn Connection>,
+        commits: Cell<u32>,
+        busy: Cell<u32>,
+    }
+
+    impl Connection for Failing {
+        fn begin_without_waiting(&self) -> Result<()> {
+            match (self.commits.get(), self.busy.get()) {
+                (0, busy @ 1..) => {
+                    self.busy.set(busy - 1);
+                    Err(Error::new(ErrorKind::Busy, "another connection has the lock"))
+                }
+                _ => self.connection.begin_without_waiting(),
+            }
+        }
+
+        fn commit(&self) -> Result<()> {
+            match self.commits.get() {
+                0 => self.connection.commit(),
+                commits => {
+                    self.commits.set(commits - 1);
+                    self.connection.rollback()?;
+                    Err(Error::new(ErrorKind::Io, "the disk failed"))
+                }
+            }
+        }
+
+        fn wait_for_locks(&self) -> Result<()> {
+            self.connection.wait_for_locks()
+        }
+
+        fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
+            self.connection.prepare(sql)
+        }
+
+        fn run(&self, sql: &str) -> Result<()> {
+            self.connection.run(sql)
+        }
+
+        fn begin(&self, transaction: Transaction) -> Result<()> {
+            self.connection.begin(transaction)
+        }
+
+        fn prepare_commit(&self, name: &str) -> Result<()> {
+            self.connection.prepare_commit(name)
+        }
+
+        fn check_constraints(&self) -> Result<()> {
+            self.connection.check_constraints()
+        }
+
+        fn rollback(&self) -> Result<()> {
+            self.connection.rollback()
+        }
+
+        fn set_deadline(&self, deadline: Option<Instant>) {
+            self.connection.set_deadline(deadline);
+        }
+
+        fn interrupter(&self) -> Interrupter {
+            self.connection.interrupter()
+        }
+
+        fn is_large(&self) -> bool {
+            self.connection.is_large()
+        }
+
+        fn in_transaction(&self) -> bool {
+            self.connection.in_transaction()
+        }
+
+        fn is_usable(&self) -> bool {
+            self.connection.is_usable()
+        }
+
+        fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>> {
+            self.connection.columns(names, table)
+        }
+
+        fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<(String, bool)>> {
+            self.connection.indexes(names, table)
+        }
+
+        fn native(&self) -> &dyn Any {
+            self.connection.native()
+        }
+    }
+
+    /// A control database whose next decision fails, and cannot be overwritten at once.
+    fn failing(busy_timeout: Duration, busy: u32) -> Control {
+        let synchronous = Synchronous::Normal;
+        let settings = SqliteSettings { busy_timeout, synchronous, cache_kib: 1024, mapped_bytes: 0 };
+        let driver = Box::new(SqliteDriver::new(SqliteSource::memory(), settings));
+        let names = Namespace::default();
+        let control = Control::open(driver, names, Mode::Create, settings, std::iter::empty()).unwrap();
+        let connection = control.driver.connect_waiting(Mode::Open, busy_timeout).unwrap();
+        let failing = Failing { connection, commits: Cell::new(1), busy: Cell::new(busy) };
+        control.lock().connection = Box::new(failing);
+        control
+    }
+
+    #[test]
+    fn r35_a_failed_decision_that_is_overwritten_later_is_aborted() {
+        let control = failing(Duration::from_secs(60), 3);
+        let decided = control.decide("unit", &[], &["server"]);
+        assert!(matches!(&decided, Err(Undecided::Aborted(error)) if error.kind() == ErrorKind::Io));
+        let recorded = control.with_decisions(|decisions, control| decisions.is_recorded(control, "unit"));
+        assert!(!recorded.unwrap());
+        control.decide("next", &[], &["server"]).unwrap_or_else(|_| panic!("control can be written"));
+    }
+
+    #[test]
+    fn r35_a_failed_decision_that_cannot_be_overwritten_in_time_is_in_doubt() {
+        let control = failing(Duration::ZERO, u32::MAX);
+        let decided = control.decide("unit", &[], &["server"]);
+        assert!(matches!(&decided, Err(Undecided::InDoubt(error)) if error.kind() == ErrorKind::Io));
     }
 }

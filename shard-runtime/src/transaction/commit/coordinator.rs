@@ -66,6 +66,9 @@ impl Transactions {
             let said = "the unit of work wrote several databases, and the cluster was opened with `single_shard_units`";
             return Err(Error::new(ErrorKind::Query, said));
         }
+        // Before the decision: the server that decides is committed by it, and its link starts anew.
+        let written = durable.iter().filter_map(|&database| Some(&self.links.get(database)?.written));
+        let shards = written.fold(ShardSet::none(), |shards, written| union(&shards, written));
         let decided = match servers.as_slice() {
             [] => self.decide(cluster, &files, others, &[]).map(|unit| (unit, Vec::new())),
             [decider, participants @ ..] if files.is_empty() => {
@@ -75,11 +78,6 @@ impl Transactions {
             _ => self.decide_beside_servers(cluster, &files, &servers, others),
         };
         let (unit, parts) = decided.inspect_err(|error| self.abort(error))?;
-        let mut shards = ShardSet::none();
-        for &database in durable {
-            let Some(link) = self.links.get(database) else { continue };
-            shards = union(&shards, &link.written);
-        }
         let mut committed = self.commit_at_once(cluster, &files);
         let decider = match servers.first() {
             Some(server) if files.is_empty() => Decider::Server(*server),
@@ -96,8 +94,14 @@ impl Transactions {
                 }
             }
         }
-        self.commit_in_turn(cluster, others, shards)?;
-        Ok(Committed { pending })
+        match self.commit_in_turn(cluster, others, shards) {
+            Ok(_) => Ok(Committed { pending }),
+            Err(error) if pending.is_empty() => Err(error),
+            Err(error) => {
+                let names: Vec<&str> = pending.iter().filter_map(Error::shard).collect();
+                Err(error.with_remedy(&format!("written later on {}: call `recover`", names.join(", "))))
+            }
+        }
     }
 
     /// What cannot be done again cannot be in a decision record.

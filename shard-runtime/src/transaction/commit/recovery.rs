@@ -156,9 +156,7 @@ impl Cluster {
     }
 
     pub(crate) fn decide(&self, unit: &str, parts: &[Part<'_>], servers: &[&str]) -> Result<(), Undecided> {
-        self.0.control.wait_with_decisions(Undecided::is_busy, |decisions, control| {
-            decisions.decide(control, unit, parts, servers)
-        })
+        self.0.control.decide(unit, parts, servers)
     }
 
     /// Notes that a unit is committed everywhere.

@@ -21,7 +21,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::errors::from_postgres;
 use super::executor::Executor;
-use super::hosts::Route;
+use super::route::Route;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a cancel request may take on its way to the server.

@@ -1,8 +1,6 @@
 //! The servers that a URL names, and connecting to the first of them that serves.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-#[cfg(unix)]
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,6 +11,7 @@ use tokio_postgres::config::{Config, Host, LoadBalanceHosts, TargetSessionAttrs}
 
 use super::CONNECTING;
 use super::encryption::Encryptor;
+use super::route::Route;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The servers of a URL. One of them serves at a time; after a failover it is another one.
@@ -32,29 +31,7 @@ pub(super) struct Target {
     port: u16,
 }
 
-/// The address of a server that a connection was made to. A cancel request has to reach the same server, so that it is not
-/// resolved anew.
-#[derive(Clone, Debug)]
-pub(super) enum Route {
-    Tcp {
-        address: SocketAddr,
-        name: String,
-    },
-    #[cfg(unix)]
-    Unix {
-        folder: PathBuf,
-        port: u16,
-    },
-}
-
 #[cfg(unix)]
-impl Route {
-    /// The socket of a server in this folder.
-    pub(super) fn socket(folder: &std::path::Path, port: u16) -> PathBuf {
-        folder.join(format!(".s.PGSQL.{port}"))
-    }
-}
-
 /// The hosts of a URL with their ports.
 pub(super) fn targets(config: &Config) -> Vec<Target> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());

@@ -11,8 +11,11 @@ mod executor;
 mod hosts;
 mod portions;
 mod preparation;
+mod route;
 mod rows;
+mod server_session;
 mod statement;
+mod text;
 mod values;
 
 use std::ffi::OsString;
@@ -27,10 +30,10 @@ use tokio_postgres::config::Config;
 use super::{Address, Connection, Driver, Mode, Synchronous};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
-use connection::{PostgresConnection, Settings};
 pub(crate) use encryption::Asked;
 use encryption::{Encryption, Encryptor};
 use hosts::Hosts;
+use server_session::{PostgresConnection, Settings};
 
 /// How long connecting to a host may take until a session can use the connection, unless the URL has a
 /// `connect_timeout`.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::connection::PostgresConnection;
 use super::rows::{PostgresRows, value_of};
-use super::statement::{Described, Text};
+use super::server_session::PostgresConnection;
+use super::text::{Described, Text};
 use super::values::Encoded;
 use crate::driver::{Connection, Cursor};
 use crate::error::{Result, ValueError};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use futures_util::future::join;
 use tokio_postgres::Client;
 
-use super::connection::PostgresConnection;
 use super::errors::from_postgres;
-use super::statement::{Described, Text};
+use super::server_session::PostgresConnection;
+use super::text::{Described, Text};
 use crate::error::{Error, ErrorKind, Result};
 
 type Asking<'c> = Pin<Box<dyn Future<Output = Result<Described, tokio_postgres::Error>> + Send + 'c>>;

@@ -11,9 +11,9 @@ use futures_util::Stream as _;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Row, RowStream};
 
-use super::connection::{IS_WHOLE, PostgresConnection};
 use super::errors::from_postgres;
-use super::statement::{Described, Text};
+use super::server_session::{IS_WHOLE, PostgresConnection};
+use super::text::{Described, Text};
 use super::values::{Encoded, Raw};
 use crate::driver::Cursor;
 use crate::error::{Error, ErrorKind, Result, ValueError};

@@ -1,0 +1,26 @@
+//! The address of one host of a database.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The address of a server that a connection was made to. A cancel request has to reach the same server, so that it is not
+/// resolved anew.
+#[derive(Clone, Debug)]
+pub(super) enum Route {
+    Tcp {
+        address: SocketAddr,
+        name: String,
+    },
+    #[cfg(unix)]
+    Unix {
+        folder: PathBuf,
+        port: u16,
+    },
+}
+
+impl Route {
+    /// The socket of a server in this folder.
+    pub(super) fn socket(folder: &std::path::Path, port: u16) -> PathBuf {
+        folder.join(format!(".s.PGSQL.{port}"))
+    }
+}

@@ -1,0 +1,600 @@
+//! A session with a server: its transaction's state, what is sent ahead of a statement, cancellation, rollback.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join, try_join};
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::encryption::Encryptor;
+use super::errors::{demoted, from_postgres};
+use super::executor::{Blocked, Executor};
+use super::hosts::Hosts;
+use super::route::Route;
+use super::text::{Described, Text};
+use crate::driver::{Connection, Expected, Synchronous, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::{literal, quoted};
+
+/// How many prepared statements a connection keeps.
+pub(super) const STATEMENTS: usize = 256;
+
+/// The first parameter that a statement may not have.
+pub(super) const ONE_TOO_MANY: &str = "$65536";
+
+/// How long a statement whose rows are not read any more may run on before it is cancelled: about the time that cancelling
+/// costs.
+pub(super) const RUNNING_OUT: Duration = Duration::from_millis(3);
+
+/// How long stopping a statement may take, and the server's answer to the request, if the deadline of the caller is over
+/// already.
+pub(super) const STOPPING_LATE: Duration = Duration::from_secs(1);
+pub(super) const ANSWERING_LATE: Duration = Duration::from_millis(500);
+
+/// How long stopping a statement may take otherwise. A connection whose statement is not stopped by then is closed.
+pub(super) const STOPPING: Duration = Duration::from_secs(10);
+
+/// How long a server may take to roll a transaction back. One that takes longer does not answer: closing the connection
+/// rolls back, too.
+pub(super) const ROLLING_BACK: Duration = Duration::from_secs(1);
+
+/// Said before a transaction is ended: fails where a statement of it has failed. PostgreSQL itself would roll back then,
+/// and answer that it has done so, which is no error.
+pub(super) const IS_WHOLE: &str = "SELECT";
+
+/// The savepoint before each statement of a transaction that writes, and before the second of one that reads, whose
+/// snapshot stays: without it PostgreSQL would give up the whole transaction for one statement. The first statement needs
+/// none: there is nothing before it, and where it fails the transaction begins anew.
+pub(super) const GUARD: &str = "sharded_guard";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// No transaction.
+    Idle,
+    /// One is wanted, and begins along with its first statement.
+    Wanted(Transaction),
+    /// One is under way, and so is, or was, its first statement.
+    First(Transaction),
+    /// One is under way, with the guard's savepoint or without.
+    Open(Transaction, bool),
+    /// Nobody knows how the connection stands.
+    Broken,
+}
+
+/// How a connection is used.
+#[derive(Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) busy_timeout: Duration,
+    pub(super) synchronous: Synchronous,
+    /// Whether each transaction may come to another server process: statements are sent as text every time, and settings
+    /// are made in each transaction.
+    pub(super) is_pooled: bool,
+}
+
+impl Settings {
+    pub(super) fn lock_timeout(self) -> u128 {
+        // 0 would be no limit.
+        self.busy_timeout.as_millis().max(1)
+    }
+
+    /// The statements that set what a session keeps.
+    pub(super) fn of_session(self) -> String {
+        format!(
+            "SET synchronous_commit = {}; SET client_min_messages = warning; SET extra_float_digits = 1",
+            self.synchronous_commit()
+        )
+    }
+
+    pub(super) fn synchronous_commit(self) -> &'static str {
+        match self.synchronous {
+            Synchronous::Full => "on",
+            Synchronous::Normal => "off",
+        }
+    }
+}
+
+pub(super) struct PostgresConnection {
+    // Dropped before the event loop that its requests need.
+    pub(super) client: Client,
+    pub(super) executor: Executor,
+    pub(super) encryptor: Encryptor,
+    /// The address of cancel requests.
+    pub(super) route: Route,
+    /// Whether the server has refused to begin a transaction that writes.
+    pub(super) is_demoted: Arc<AtomicBool>,
+    pub(super) statements: RefCell<HashMap<Text, Arc<Described>>>,
+    pub(super) state: Cell<State>,
+    pub(super) deadline: Cell<Option<Instant>>,
+    pub(super) settings: Settings,
+    /// The process that serves the connection; none where each transaction may have another.
+    pub(super) backend: Option<i32>,
+    /// The shards that the transaction is about.
+    pub(super) expected: RefCell<Vec<Arc<Expected>>>,
+    /// How many of them were looked at.
+    pub(super) looked_at: Cell<usize>,
+    /// How many of them were looked at before the last statement.
+    pub(super) looking_from: Cell<usize>,
+    /// Whether the transaction has run statements that may have set something for longer than itself.
+    pub(super) restores: Cell<bool>,
+    /// The schema in which the transaction looks for names without one; none where that is not known.
+    pub(super) searched: RefCell<Option<Arc<str>>>,
+    /// Whether the server has refused a transaction because one of them is not there.
+    pub(super) refused: AtomicBool,
+    /// How often the transaction was brought back to where it was before a statement.
+    pub(super) undone: Cell<u64>,
+    /// The number of the next cursor.
+    pub(super) cursors: Cell<u64>,
+    /// The function that is called while a transaction that writes is blocked.
+    pub(super) blocked: RefCell<Option<Blocked>>,
+    /// The limit of a wait for a lock in this transaction, and whether the server was told.
+    pub(super) lock_limit: Cell<Option<(Duration, bool)>>,
+}
+
+impl PostgresConnection {
+    /// Connects to one of the hosts, until `end`, which is also the connection's first deadline. `options` are made
+    /// settings of the session, in addition to those of the URL.
+    pub(super) fn connect(
+        hosts: &Hosts,
+        encryptor: &Encryptor,
+        options: Option<&str>,
+        end: Instant,
+        settings: Settings,
+    ) -> Result<Self> {
+        let executor = Executor::new()?;
+        let (client, route) = executor.wait(hosts.connect(encryptor, options, end))?;
+        let mut connection = PostgresConnection {
+            client,
+            executor,
+            encryptor: encryptor.clone(),
+            route,
+            is_demoted: Arc::default(),
+            statements: RefCell::default(),
+            state: Cell::new(State::Idle),
+            deadline: Cell::new(Some(end)),
+            settings,
+            backend: None,
+            expected: RefCell::default(),
+            looked_at: Cell::new(0),
+            looking_from: Cell::new(0),
+            restores: Cell::new(false),
+            searched: RefCell::default(),
+            refused: AtomicBool::new(false),
+            undone: Cell::new(0),
+            cursors: Cell::new(0),
+            blocked: RefCell::default(),
+            lock_limit: Cell::new(None),
+        };
+        if !settings.is_pooled {
+            let set = format!("{}; SELECT pg_backend_pid()", settings.of_session());
+            connection.backend = connection.text(&set)?.and_then(|pid| pid.parse().ok());
+        }
+        Ok(connection)
+    }
+
+    /// Returns whether a setting of the session is made.
+    pub(super) fn has_setting(&self, name: &str) -> Result<bool> {
+        let found = self.text(&format!("SELECT current_setting({}, true)", literal(name)))?;
+        Ok(found.is_some_and(|value| !value.is_empty()))
+    }
+
+    /// Looks whether the server's connections are given for whole transactions.
+    pub(super) fn check_transactions(&self) -> Result<()> {
+        self.text("BEGIN").and_then(|_| self.text("COMMIT")).map(drop).map_err(|error| {
+            if !was_answered(&error) {
+                return error;
+            }
+            let said = format!(
+                "the connection pooler takes no transactions: {error}; set its `pool_mode` to `transaction` or `session`"
+            );
+            Error::new(ErrorKind::Configuration, said).with_source(error)
+        })
+    }
+
+    /// The one value that statements answer before the connection is used.
+    pub(super) fn text(&self, sql: &str) -> Result<Option<String>> {
+        let answer = self.executor.wait_until(self.deadline.get(), self.client.simple_query(sql))?;
+        let answer = answer.map_err(from_postgres)?;
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        Ok(row.and_then(|row| row.get(0)).map(str::to_owned))
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.settings.is_pooled
+    }
+
+    /// Whether what is sent now is in no transaction.
+    pub(super) fn is_alone(&self) -> bool {
+        self.state.get() == State::Idle
+    }
+
+    pub(super) fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline.get()
+    }
+
+    /// The same work, with what has to be sent before a statement of this text sent along with it.
+    pub(super) fn after_what_is_due<'c, O: Send>(
+        &'c self,
+        text: &Text,
+        work: impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c,
+    ) -> impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c {
+        let mut looks = matches!(self.state.get(), State::Wanted(_));
+        let ahead = match self.state.get() {
+            State::Idle | State::Broken | State::Open(Transaction::Read, _) => None,
+            State::Wanted(transaction) => {
+                self.state.set(State::First(transaction));
+                let begin = match transaction {
+                    Transaction::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                    Transaction::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+                };
+                let limit = match transaction {
+                    Transaction::Read => String::new(),
+                    Transaction::Write => self.lock_limit_to_set(),
+                };
+                Some(format!("{begin}{}; {limit}", self.begins_with()))
+            }
+            State::First(transaction) => {
+                self.state.set(State::Open(transaction, true));
+                Some(format!("{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
+            }
+            State::Open(Transaction::Write, guarded) => {
+                self.state.set(State::Open(Transaction::Write, true));
+                let before = if guarded { format!("RELEASE SAVEPOINT {GUARD}; ") } else { String::new() };
+                Some(format!("{before}{}SAVEPOINT {GUARD}", self.lock_limit_to_set()))
+            }
+        };
+        let mut ahead: Vec<String> = ahead.into_iter().collect();
+        if self.in_transaction() {
+            let expected = self.expected.borrow();
+            self.looking_from.set(self.looked_at.get());
+            let new = expected.get(self.looked_at.replace(expected.len())..).unwrap_or_default();
+            looks |= !new.is_empty();
+            ahead.extend(new.iter().map(|expected| expected.sql.clone()));
+            if let Some(schema) =
+                text.schema().filter(|schema| self.searched.borrow().as_ref() != Some(*schema))
+            {
+                ahead.push(search(schema));
+                *self.searched.borrow_mut() = Some(Arc::clone(schema));
+            }
+        }
+        let (client, is_demoted, refused) = (&self.client, &self.is_demoted, &self.refused);
+        let ahead = (!ahead.is_empty()).then(|| ahead.join("; "));
+        async move {
+            match ahead {
+                None => work.await,
+                Some(ahead) => {
+                    let (begun, done) = join(client.batch_execute(&ahead), work).await;
+                    begun.inspect_err(|error| {
+                        // Only a server in recovery does not know transactions that write. Its message is translated.
+                        if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
+                            is_demoted.store(true, Ordering::Relaxed);
+                        }
+                        refused.store(looks && is_another(error), Ordering::Relaxed);
+                    })?;
+                    done
+                }
+            }
+        }
+    }
+
+    /// Returns a name that no other cursor of this connection has.
+    pub(super) fn name_cursor(&self) -> String {
+        let number = self.cursors.replace(self.cursors.get() + 1);
+        format!("sharded_cursor_{number}")
+    }
+
+    /// Returns how often the transaction was undone up to a savepoint, with which cursors end.
+    pub(super) fn undone(&self) -> u64 {
+        self.undone.get()
+    }
+
+    /// The statement that tells the server of the limit, unless it was told. Outside of the guard's savepoint, which would
+    /// undo it.
+    pub(super) fn lock_limit_to_set(&self) -> String {
+        match self.lock_limit.get() {
+            Some((limit, false)) => {
+                self.lock_limit.set(Some((limit, true)));
+                format!(
+                    "SET LOCAL lock_timeout = {}; ",
+                    limit.min(self.settings.busy_timeout).as_millis().max(1)
+                )
+            }
+            _ => String::new(),
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Brings the transaction back to where it was before a statement that has failed, and returns its error. A connection
+    /// whose server is gone or has become a standby is broken.
+    pub(super) fn failed(&self, error: Error) -> Error {
+        self.undone.set(self.undone.get() + 1);
+        self.forget_searched();
+        let refused = self.refused.swap(false, Ordering::Relaxed);
+        if refused {
+            // The statements of the other shards go on.
+            self.expected.borrow_mut().truncate(self.looking_from.get());
+            self.looked_at.set(self.looking_from.get());
+        }
+        if matches!(self.state.get(), State::First(_)) {
+            self.looked_at.set(0);
+        }
+        let error = self.noticed(error);
+        let done = match self.state.get() {
+            State::Broken => return error,
+            _ if self.client.is_closed() => Err(()),
+            State::Idle | State::Wanted(_) => Ok(()),
+            State::First(transaction) => {
+                self.lock_limit.set(self.lock_limit.get().map(|(limit, _)| (limit, false)));
+                self.say("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
+            }
+            State::Open(_, true) => self.say(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
+            State::Open(_, false) => Err(()),
+        };
+        if done.is_err() {
+            self.state.set(State::Broken);
+        }
+        if refused { Self::refusal(error) } else { error }
+    }
+
+    /// Whether a statement that the server has ended took longer than the server's `statement_timeout`. PostgreSQL has one
+    /// code for this and for a cancel request of another program, and the message depends on the server's language.
+    pub(super) fn is_over_server_limit(&self, error: &Error) -> bool {
+        let source = std::error::Error::source(error);
+        let answer = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+        let message = answer.and_then(|answer| answer.as_db_error()).map_or("", |answer| answer.message());
+        match (message.contains("statement timeout"), message.contains("user request")) {
+            (true, _) => true,
+            (_, true) => false,
+            _ if self.state.get() == State::Broken => true,
+            _ => !matches!(self.text("SHOW statement_timeout"), Ok(Some(limit)) if limit == "0"),
+        }
+    }
+
+    /// What is undone, or run by others, may have set another one.
+    pub(super) fn forget_searched(&self) {
+        *self.searched.borrow_mut() = None;
+    }
+
+    /// The further statements that a transaction begins with.
+    pub(super) fn begins_with(&self) -> String {
+        let Settings { is_pooled, .. } = self.settings;
+        match self.backend {
+            _ if is_pooled => format!(
+                "; SET LOCAL synchronous_commit = {}; SET LOCAL lock_timeout = {}",
+                self.settings.synchronous_commit(),
+                self.settings.lock_timeout()
+            ),
+            // A pooler that gives each transaction another process would carry settings and prepared statements to other
+            // clients.
+            Some(backend) => {
+                format!(
+                    "; SELECT CASE pg_backend_pid() WHEN {backend} THEN '1' ELSE '{ANOTHER_PROCESS}' END::integer"
+                )
+            }
+            None => String::new(),
+        }
+    }
+
+    /// Why a transaction was refused: the server does not hold what it should.
+    pub(super) fn refusal(error: Error) -> Error {
+        if error.to_string().contains(ANOTHER_PROCESS) {
+            let said = "the connection came to another server process: a connection pooler gives one to each transaction; \
+                        add `pooler=transaction` to the shard's URL";
+            return Error::new(ErrorKind::Configuration, said).with_source(error);
+        }
+        let said = "the database does not hold this shard any more: its schema was replaced, or the connection leads to \
+                    another database; nothing was read or written. Restore the schema, or correct the shard's URL";
+        Error::new(ErrorKind::Identity, said).with_source(error)
+    }
+
+    /// Breaks the connection if an error says that its server is gone, or does not take writes any more; returns the error.
+    pub(super) fn noticed(&self, error: Error) -> Error {
+        let only_reads =
+            matches!(self.state.get(), State::First(Transaction::Read) | State::Open(Transaction::Read, _));
+        let error = match error.kind() {
+            _ if self.is_demoted.swap(false, Ordering::Relaxed) => demoted(error),
+            // In a transaction that reads it is the statement that is at fault.
+            ErrorKind::ReadOnly if !only_reads => demoted(error),
+            ErrorKind::ConnectionLost => error,
+            _ => return error,
+        };
+        self.state.set(State::Broken);
+        error
+    }
+
+    /// Ends the transaction with its effects, now or later. What is lost before its answer has come may have been done.
+    pub(super) fn end(&self, sql: &str) -> Result<()> {
+        // What was lost before it was asked for is no doubt.
+        self.hear();
+        self.check_whole()?;
+        self.forget_types();
+        // A schema may have been replaced since the transaction used it first.
+        let looked_at = self.expected.borrow();
+        let mut ahead: Vec<&str> = looked_at.iter().map(|expected| expected.sql.as_str()).collect();
+        if ahead.is_empty() {
+            ahead.push(IS_WHOLE);
+        }
+        let restore = self.restoring();
+        ahead.extend(restore.as_deref());
+        let ended = self.executor.wait(self.client.batch_execute(&format!("{}; {sql}", ahead.join("; "))));
+        self.state.set(State::Idle);
+        let Err(error) = ended else { return Ok(()) };
+        let refused = !looked_at.is_empty() && is_another(&error);
+        let error = from_postgres(error);
+        let error = if refused { Self::refusal(error) } else { self.noticed(error) };
+        if error.kind() == ErrorKind::ConnectionLost {
+            let said = format!("the connection was lost before the server had answered: {error}");
+            return Err(Error::new(ErrorKind::InDoubt, said).with_source(error));
+        }
+        if self.state.get() != State::Broken && self.say("ROLLBACK").is_err() {
+            self.state.set(State::Broken);
+        }
+        Err(error)
+    }
+
+    /// The statements that undo what a transaction may have set for longer than itself, before it ends.
+    pub(super) fn restoring(&self) -> Option<String> {
+        self.restores.take().then(|| {
+            let settings = match self.settings.is_pooled {
+                // The next transaction makes the others.
+                true => format!("SET LOCAL synchronous_commit = {}", self.settings.synchronous_commit()),
+                false => format!(
+                    "{}; SET lock_timeout = {}",
+                    self.settings.of_session(),
+                    self.settings.lock_timeout()
+                ),
+            };
+            format!("RESET SESSION AUTHORIZATION; RESET ALL; {settings}; {UNLOCK}")
+        })
+    }
+
+    /// The end of a transaction without its effects. What it has set goes with it, but for advisory locks.
+    pub(super) fn rolling_back(&self) -> String {
+        match self.restores.take() {
+            true => format!("ROLLBACK; {UNLOCK}"),
+            false => "ROLLBACK".to_owned(),
+        }
+    }
+
+    /// Closes the statements with which the client asks for types that it does not know, before the transaction ends that
+    /// they were prepared in.
+    pub(super) fn forget_types(&self) {
+        if self.settings.is_pooled {
+            self.client.clear_type_cache();
+        }
+    }
+
+    /// Nothing is done any more on a connection whose transaction is lost.
+    pub(super) fn check_whole(&self) -> Result<()> {
+        if self.state.get() != State::Broken && !self.client.is_closed() {
+            return Ok(());
+        }
+        self.state.set(State::Broken);
+        Err(Error::new(ErrorKind::ConnectionLost, "the connection to the server was lost"))
+    }
+
+    /// Hears what the server has said meanwhile, which may be that it is gone.
+    pub(super) fn hear(&self) {
+        self.executor.wait(async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// Runs a statement that every server answers at once. One that does not is given up.
+    pub(super) fn say(&self, sql: &str) -> Result<(), ()> {
+        self.say_within(STOPPING, sql).map_err(drop)
+    }
+
+    pub(super) fn say_within(&self, time: Duration, sql: &str) -> Result<()> {
+        let client = &self.client;
+        match self.executor.wait(async move { timeout(time, client.batch_execute(sql)).await }) {
+            Ok(done) => done.map_err(from_postgres),
+            Err(_) => {
+                let said =
+                    format!("the server did not answer {sql} within {time:?}; the connection is closed");
+                Err(Error::new(ErrorKind::ConnectionLost, said))
+            }
+        }
+    }
+
+    /// Ends a statement that is under way and whose answer is not wanted any more: `rest` waits for its end. A connection
+    /// on which that takes too long is broken, and is closed without waiting for its server.
+    pub(super) fn give_up(&self, rest: impl Future<Output = Result<(), tokio_postgres::Error>> + Send) {
+        let is_late = self.deadline.get().is_some_and(|deadline| deadline <= Instant::now());
+        if is_late && self.state.get() == State::Idle {
+            // There is no transaction that a wait could save.
+            return self.state.set(State::Broken);
+        }
+        let (answering, stopping) =
+            if is_late { (ANSWERING_LATE, STOPPING_LATE) } else { (STOPPING, STOPPING) };
+        let (token, route, encryptor) =
+            (self.client.cancel_token(), self.route.clone(), self.encryptor.clone());
+        let ended = self.executor.wait(async move {
+            let mut rest = pin!(rest);
+            if let Ok(ended) = timeout(RUNNING_OUT, rest.as_mut()).await {
+                return Some(ended);
+            }
+            let cancelling = async {
+                match timeout(answering, encryptor.cancel_beside(token, route)).await {
+                    Ok(Ok(())) => Ok(()),
+                    // The request may arrive at any time, and stop another statement then.
+                    Ok(Err(_)) | Err(_) => Err(()),
+                }
+            };
+            // At once: a server that sends rows takes no notice of the request before they are read.
+            let both = try_join(cancelling, async { Ok(rest.await) });
+            match timeout(stopping, both).await {
+                Ok(Ok(((), ended))) => Some(ended),
+                Ok(Err(())) | Err(_) => None,
+            }
+        });
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => drop(self.failed(from_postgres(error))),
+            None => self.state.set(State::Broken),
+        }
+    }
+
+    /// What is prepared of a statement is of no use any more.
+    pub(super) fn forget(&self, text: &Text) {
+        self.statements.borrow_mut().remove(text);
+    }
+
+    /// Keeps a statement that is prepared.
+    pub(super) fn keep(&self, text: Text, described: Arc<Described>) {
+        let mut statements = self.statements.borrow_mut();
+        if statements.len() >= STATEMENTS {
+            statements.clear();
+        }
+        statements.insert(text, described);
+    }
+}
+
+/// Gives back the advisory locks of the session, which no end of a transaction does.
+pub(super) const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
+
+/// The error of a server if a transaction came to another process than the connection was made to.
+pub(super) const ANOTHER_PROCESS: &str = "another server process";
+
+/// The statement that has names without a schema looked up in one, until the transaction ends.
+pub(super) fn search(schema: &str) -> String {
+    // Temporary tables come last: unless they are named they are found before all others.
+    format!("SET LOCAL search_path = {}, pg_temp", quoted(schema))
+}
+
+/// Whether a server answers that it is not the shard that it should be: by an invalid integer, or because the table of the
+/// shard's identity does not exist.
+pub(super) fn is_another(error: &tokio_postgres::Error) -> bool {
+    let not_there = [
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::INVALID_SCHEMA_NAME,
+    ];
+    error.code().is_some_and(|code| not_there.contains(code))
+}
+
+/// Whether the server, or a pooler, has answered with this error.
+pub(super) fn was_answered(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let said = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    said.is_some_and(|said| said.as_db_error().is_some())
+}

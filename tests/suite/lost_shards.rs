@@ -251,6 +251,138 @@ fn r47_a_lost_control_database_is_not_made_again(backend: &Backend) {
     }
 }
 
+/// Shards `a` and `b` in one file, `c` in another one, and a decided transaction over both files that is not applied yet.
+struct Decided {
+    folder: tempfile::TempDir,
+}
+
+impl Decided {
+    fn new() -> Self {
+        let decided = Decided { folder: tempfile::tempdir().unwrap() };
+        drop(decided.builder().create::<Company>().unwrap());
+        let control = decided.raw("control.db");
+        for (shard, file, own, tables) in [
+            ("a", "both.db", "a_sharded_shard", &["a_companies", "b_companies", "a_companies"][..]),
+            ("c", "c.db", "sharded_shard", &["companies"]),
+        ] {
+            let base: i64 = decided
+                .raw(file)
+                .query_row(&format!("SELECT version FROM {own}"), [], |row| row.get(0))
+                .unwrap();
+            for (seq, table) in (1_i64..).zip(tables) {
+                let sql = format!("INSERT INTO {table} VALUES ({}, 'decided')", 1_000 + seq);
+                // One run without parameters.
+                control
+                    .execute(
+                        "INSERT INTO sharded_redo VALUES ('t1', ?1, ?2, ?3, ?4, x'00')",
+                        (shard, base, seq, sql),
+                    )
+                    .unwrap();
+            }
+        }
+        decided
+    }
+
+    fn raw(&self, file: &str) -> rusqlite::Connection {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+        rusqlite::Connection::open_with_flags(self.folder.path().join(file), flags).unwrap()
+    }
+
+    fn builder(&self) -> shard_runtime::Builder {
+        let at = |file: &str| format!("sqlite:{}/{file}", self.folder.path().display());
+        Cluster::builder()
+            .shard("a", at("both.db?prefix=a_"))
+            .shard("b", at("both.db?prefix=b_"))
+            .shard("c", at("c.db"))
+    }
+
+    fn lose(&self, shard: &str) {
+        let raw = self.raw("both.db");
+        for table in ["companies", "sharded_shard", "sharded_state"] {
+            raw.execute_batch(&format!("DROP TABLE {shard}_{table}")).unwrap();
+        }
+        raw.execute_batch(&format!("DROP TABLE IF EXISTS {shard}_sharded_layout")).unwrap();
+    }
+
+    fn records(&self) -> i64 {
+        self.raw("control.db").query_row("SELECT count(*) FROM sharded_redo", [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// The ids of the companies on each shard.
+fn ids_by_shard(cluster: &Cluster) -> Vec<Vec<i64>> {
+    let mut session = cluster.session();
+    let ids = |shard: &str| Company::select().on_shard(shard).order_by(Company::ID.asc());
+    ["a", "b", "c"].map(|shard| session.all(ids(shard)).unwrap().iter().map(|row| row.id).collect()).to_vec()
+}
+
+#[test]
+fn r47_the_other_shards_of_a_file_keep_what_is_decided() {
+    let decided = Decided::new();
+    decided.lose("b");
+    let cluster = decided.builder().replace_lost("b").create::<Company>().unwrap();
+    assert_eq!(ids_by_shard(&cluster), [vec![1_001, 1_003], vec![], vec![1_001]]);
+    drop(cluster);
+    assert_eq!(decided.records(), 0);
+    assert_eq!(ids_by_shard(&decided.builder().open::<Company>().unwrap())[0], [1_001, 1_003]);
+}
+
+/// The first shard of a file holds the version, which tells whether a decided transaction was applied.
+#[test]
+fn r47_the_first_shard_of_a_file_is_not_replaced_while_a_decision_is_open() {
+    let decided = Decided::new();
+    decided.lose("a");
+    for _ in 0..2 {
+        let error = decided.builder().replace_lost("a").create::<Company>().map(drop);
+        assert_error(error, ErrorKind::Identity, &["shard `a`", "t1", "`b`", "replace_lost"]);
+        assert_eq!(decided.records(), 4);
+    }
+    // If all shards of the file are lost, what is decided for it is dropped, and only that.
+    decided.lose("b");
+    let cluster = decided.builder().replace_lost("a").replace_lost("b").create::<Company>().unwrap();
+    assert_eq!(ids_by_shard(&cluster), [vec![], vec![], vec![1_001]]);
+    drop(cluster);
+    assert_eq!(decided.records(), 0);
+}
+
+#[test]
+fn r47_the_first_shard_of_a_file_is_replaced_after_all_decisions() {
+    let decided = Decided::new();
+    let cluster = decided.builder().open::<Company>().unwrap();
+    assert_eq!(ids_by_shard(&cluster), [vec![1_001, 1_003], vec![1_002], vec![1_001]]);
+    drop(cluster);
+    assert_eq!(decided.records(), 0);
+    decided.lose("a");
+    let cluster = decided.builder().replace_lost("a").create::<Company>().unwrap();
+    assert_eq!(ids_by_shard(&cluster), [vec![], vec![1_002], vec![1_001]]);
+    cluster
+        .transaction(|session| session.add_all((0..9).map(|id| Company { id, name: "new".into() })))
+        .unwrap();
+    drop(cluster);
+    assert_eq!(ids_by_shard(&decided.builder().open::<Company>().unwrap()).concat().len(), 11);
+}
+
+/// A file that is not there for a moment, and whose other shards are not to be replaced.
+#[test]
+fn r47_nothing_is_forgotten_before_all_lost_shards_of_a_file_are_named() {
+    let decided = Decided::new();
+    let path = |name: &str| decided.folder.path().join(name);
+    let moved = |from: &str, to: &str| {
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::rename(path(&format!("{from}{suffix}")), path(&format!("{to}{suffix}")));
+        }
+    };
+    moved("both.db", "aside.db");
+    for name in ["a", "b"] {
+        let error = decided.builder().replace_lost(name).create::<Company>().unwrap_err();
+        is_lost(&error, if name == "a" { "b" } else { "a" });
+        assert_eq!(decided.records(), 4);
+    }
+    moved("aside.db", "both.db");
+    let cluster = decided.builder().open::<Company>().unwrap();
+    assert_eq!(ids_by_shard(&cluster), [vec![1_001, 1_003], vec![1_002], vec![1_001]]);
+}
+
 /// Fewer keys than shards were written when the shard was lost: its absence shows in no row.
 #[test]
 fn r47_a_lost_shard_without_rows_is_refused() {

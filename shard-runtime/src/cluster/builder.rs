@@ -382,19 +382,8 @@ impl Builder {
                 facts.note_made(&name);
             }
         }
-        for shard in self.replaced.iter().filter(|shard| facts.is_made(shard)) {
-            // Only once it is certain that it is lost.
-            let shard = layout.shards().named_shard(shard)?;
-            let Place { database, names, .. } = layout.place(shard.index())?;
-            let Some(Database { driver }) = databases.get(*database) else { continue };
-            let is_there = match driver.connect_waiting(Mode::Open, self.sqlite.busy_timeout) {
-                Ok(connection) => opening::identity(&*connection, names)?.is_some(),
-                Err(error) if error.kind() == ErrorKind::Missing => false,
-                Err(error) => return Err(error.on_shard(shard.name())),
-            };
-            if !is_there {
-                control.forget_lost(shard.name())?;
-            }
+        for (index, Database { driver }) in databases.iter().enumerate() {
+            self.forget_lost(control, &**driver, layout, &facts, index)?;
         }
         let mut record = Vec::new();
         for shard in lasting(databases, layout) {
@@ -406,6 +395,74 @@ impl Builder {
         }
         control.record(&record)?;
         Ok(facts)
+    }
+
+    /// Forgets what control has recorded of the shards of a database that are lost and are to be made anew, and only that.
+    /// Nothing is forgotten before it is certain that they are lost, and while another shard of the database is lost that is
+    /// not to be made anew: opening refuses it.
+    fn forget_lost(
+        &self,
+        control: &Control,
+        driver: &dyn Driver,
+        layout: &Layout,
+        facts: &Facts,
+        index: usize,
+    ) -> Result<()> {
+        let is_replaced = |shard: &Shard| self.replaced.iter().any(|name| name == shard.name());
+        let made = || layout.shards_in(index).filter(|shard| facts.is_made(shard.name()));
+        let Some(first_replaced) = made().find(|shard| is_replaced(shard)) else { return Ok(()) };
+        let connection = match driver.connect_waiting(Mode::Open, self.sqlite.busy_timeout) {
+            Ok(connection) => Some(connection),
+            Err(error) if error.kind() == ErrorKind::Missing => None,
+            Err(error) => return Err(error.on_shard(first_replaced.name())),
+        };
+        let (mut lost, mut kept) = (Vec::new(), Vec::new());
+        for shard in made() {
+            let names = &layout.place(shard.index())?.names;
+            let is_there = match &connection {
+                Some(connection) => opening::identity(&**connection, names)?.is_some(),
+                None => false,
+            };
+            if is_there {
+                kept.push((shard.name(), names))
+            } else {
+                lost.push((shard.name(), names))
+            }
+            if !is_there && !is_replaced(shard) {
+                return Ok(());
+            }
+        }
+        match (connection, kept.first()) {
+            (Some(connection), Some((other, _))) => {
+                let database = layout.shards_in(index).next().map_or("", Shard::name);
+                let decided = control.decided_statements(database)?;
+                if let Some(decided) = decided.first()
+                    && lost.iter().any(|(name, _)| *name == database)
+                {
+                    let message = format!(
+                        "transaction {} is decided, and with the shard the version is lost that tells whether it is applied \
+                         to shard `{other}` in the same database; restore the tables of shard `{database}`, or move the \
+                         database away and call `replace_lost` for all of its shards",
+                        decided.unit
+                    );
+                    return Err(Error::new(ErrorKind::Identity, message).on_shard(database));
+                }
+                let is_lost = |table: &str| {
+                    let table = table.to_lowercase();
+                    let of = |(_, names): &(&str, &Namespace)| {
+                        table.starts_with(&names.prefix.to_lowercase()).then_some(names.prefix.len())
+                    };
+                    lost.iter().filter_map(of).max() > kept.iter().filter_map(of).max()
+                };
+                let dropped = decided.iter().filter(|decided| {
+                    let missing = connection.prepare(&decided.sql).map(drop).err().and_then(missing_table);
+                    missing.is_some_and(|table| is_lost(&table))
+                });
+                let lost: Vec<&str> = lost.iter().map(|(name, _)| *name).collect();
+                control.forget_lost_tables(&lost, &dropped.collect::<Vec<_>>())
+            }
+            _ => lost.iter().try_for_each(|(name, _)| control.forget_lost(name)),
+        }
     }
 
     fn driver(&self, source: &Source) -> Box<dyn Driver> {
@@ -628,6 +685,14 @@ pub(super) fn absolute(folder: &Path) -> Result<PathBuf> {
             "the working directory, from which relative paths start, cannot be found; give absolute paths";
         Error::new(ErrorKind::Io, said).with_source(error)
     })
+}
+
+/// The table that a SQLite statement was prepared for and that does not exist.
+fn missing_table(error: Error) -> Option<String> {
+    let message = error.to_string();
+    let (_, name) = message.split_once("no such table: ")?;
+    let name = name.split_whitespace().next()?;
+    Some(name.rsplit('.').next().unwrap_or(name).to_owned())
 }
 
 /// The names of the shards that outlive the process.

@@ -103,6 +103,15 @@ impl Facts {
     }
 }
 
+/// A statement of a decided transaction for one database.
+pub(super) struct DecidedStatement {
+    pub(super) unit: String,
+    database: String,
+    base: String,
+    seq: String,
+    pub(super) sql: String,
+}
+
 /// A position in a server's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -230,6 +239,46 @@ impl Control {
                 control.prepare(&sql)?.execute(&[text(shard)])?;
             }
             record(control, &self.names, dialect, Kind::Shard, shard, MAKING)
+        })
+    }
+
+    /// Returns the statements that decided transactions run on a SQLite database, unless they have run already.
+    pub(super) fn decided_statements(&self, database: &str) -> Result<Vec<DecidedStatement>> {
+        if !self.decides() {
+            return Ok(Vec::new());
+        }
+        self.with_decisions(|_, control| {
+            let sql = "SELECT unit, CAST(base AS TEXT), CAST(seq AS TEXT), sql FROM sharded_redo WHERE shard = ?1 \
+                       ORDER BY base, seq";
+            let rows = texts(control, sql, &[text(database)])?.into_iter().filter_map(|row| {
+                let [unit, base, seq, sql] = <[String; 4]>::try_from(row).ok()?;
+                Some(DecidedStatement { unit, database: database.to_owned(), base, seq, sql })
+            });
+            Ok(rows.collect())
+        })
+    }
+
+    /// Begins to make lost shards anew whose database holds other shards: forgets what was recorded of them, with the
+    /// statements of decided transactions for their tables. The records stay, because they are for the other shards, too.
+    pub(super) fn forget_lost_tables(&self, shards: &[&str], dropped: &[&DecidedStatement]) -> Result<()> {
+        self.in_transaction(|control, dialect| {
+            for DecidedStatement { unit, database, base, seq, .. } in dropped {
+                let sql = "UPDATE sharded_redo SET runs = x'' WHERE unit = ?1 AND shard = ?2 \
+                           AND base = CAST(?3 AS INTEGER) AND seq = CAST(?4 AS INTEGER)";
+                control.prepare(sql)?.execute(&[text(unit), text(database), text(base), text(seq)])?;
+            }
+            for shard in shards {
+                // The version of a SQLite database is lost with its first shard. A server's position in its log is not.
+                let sql = format!(
+                    "DELETE FROM {} WHERE name = {} AND kind <> {}",
+                    self.names.table(TABLE),
+                    dialect.param(1),
+                    dialect.param(2)
+                );
+                control.prepare(&sql)?.execute(&[text(shard), text(Kind::Server.name())])?;
+                record(control, &self.names, dialect, Kind::Shard, shard, MAKING)?;
+            }
+            Ok(())
         })
     }
 

@@ -243,7 +243,7 @@ impl Control {
     }
 
     /// Returns the statements that decided transactions run on a SQLite database, unless they have run already.
-    pub(super) fn decided_statements(&self, database: &str) -> Result<Vec<DecidedStatement>> {
+    pub(crate) fn decided_statements(&self, database: &str) -> Result<Vec<DecidedStatement>> {
         if !self.decides() {
             return Ok(Vec::new());
         }
@@ -260,7 +260,7 @@ impl Control {
 
     /// Begins to make lost shards anew whose database holds other shards: forgets what was recorded of them, with the
     /// statements of decided transactions for their tables. The records stay, because they are for the other shards, too.
-    pub(super) fn forget_lost_tables(&self, shards: &[&str], dropped: &[&DecidedStatement]) -> Result<()> {
+    pub(crate) fn forget_lost_tables(&self, shards: &[&str], dropped: &[&DecidedStatement]) -> Result<()> {
         self.in_transaction(|control, dialect| {
             for DecidedStatement { unit, database, base, seq, .. } in dropped {
                 let sql = "UPDATE sharded_redo SET runs = x'' WHERE unit = ?1 AND shard = ?2 \

@@ -165,7 +165,7 @@ impl Control {
 
     /// Decides a global transaction. If its record could not be written, and another connection keeps this one from
     /// overwriting what is left of it in the log, it waits for that connection: only then the outcome is known.
-    pub(super) fn decide(&self, unit: &str, parts: &[Part<'_>], prepared: &[&str]) -> Result<(), Undecided> {
+    pub(crate) fn decide(&self, unit: &str, parts: &[Part<'_>], prepared: &[&str]) -> Result<(), Undecided> {
         let decided = self.wait_with_decisions(Undecided::is_busy, |decisions, control| {
             decisions.decide(control, unit, parts, prepared)
         });

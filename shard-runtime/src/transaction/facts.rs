@@ -104,12 +104,12 @@ impl Facts {
 }
 
 /// A statement of a decided transaction for one database.
-pub(super) struct DecidedStatement {
-    pub(super) unit: String,
+pub(crate) struct DecidedStatement {
+    pub(crate) unit: String,
     database: String,
     base: String,
     seq: String,
-    pub(super) sql: String,
+    pub(crate) sql: String,
 }
 
 /// A position in a server's log.

@@ -92,7 +92,7 @@ impl Transactions {
     }
 
     /// Notes that the snapshot of a database ends: other sessions may change the rows before the next one begins.
-    pub(super) fn end_snapshot(&mut self, database: usize) {
+    pub(crate) fn end_snapshot(&mut self, database: usize) {
         if let Some(snapshot) = self.snapshots.get_mut(database) {
             *snapshot += 1;
         }

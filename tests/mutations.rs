@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 22] = [
+const MUTATIONS: [Mutation; 23] = [
     Mutation {
         what: "the version is not raised",
         from: "SET version = version + 1",
@@ -59,6 +59,12 @@ const MUTATIONS: [Mutation; 22] = [
         from: "return Err(match settle(control) {",
         to: "return Err(match Ok::<(), Error>(()) {",
         attack: ("torture", "disk_that_fails"),
+    },
+    Mutation {
+        what: "a decision that no process reads is not overwritten",
+        from: "let Some(place) = control.unread_transaction()? else",
+        to: "let Some(place) = control.unread_transaction()?.filter(|_| false) else",
+        attack: ("torture", "no_process_reads"),
     },
     Mutation {
         what: "servers commit where they should prepare",

@@ -23,6 +23,7 @@ mod ids;
 mod injected;
 mod kills;
 mod power;
+mod unread;
 mod writer;
 
 use std::path::PathBuf;

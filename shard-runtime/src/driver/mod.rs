@@ -13,6 +13,7 @@ mod sqlite_arithmetic;
 mod sqlite_errors;
 mod sqlite_file;
 mod sqlite_functions;
+mod sqlite_log;
 
 pub(crate) use attached::{Attached, attach};
 pub(crate) use checkouts::Holder;
@@ -192,6 +193,16 @@ pub(crate) trait Connection: Send {
     /// Waits until everything that was committed is on disk, if commits do not wait for that themselves.
     fn sync(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Looks for a transaction that no connection reads and that is committed if all processes end before the next one
+    /// writes: its owner was killed, or the disk failed, at the end of the commit. Returns the place where the next commit
+    /// overwrites it, counted from 0 in the log. It may also be a transaction that is being committed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if it cannot be seen at this moment.
+    fn unread_transaction(&self) -> Result<Option<u64>> {
+        Ok(None)
     }
 
     /// Ends the transaction in a way that somebody can commit or roll back later, under this name: a short one, of

@@ -16,6 +16,7 @@ use rusqlite::{CachedStatement, OpenFlags, Rows};
 
 use super::sqlite_errors::from_sqlite;
 use super::sqlite_file::OpenFile;
+use super::sqlite_log::Log;
 use super::{
     ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Synchronous, Transaction,
 };
@@ -221,12 +222,12 @@ impl Driver for SqliteDriver {
             }
         };
         let deadline = Deadline::watch(&mut raw)?;
-        let file = match &self.source {
-            SqliteSource::File(path) => Some(OpenFile::at(path)?),
-            SqliteSource::Memory(_) => None,
+        let (file, log) = match &self.source {
+            SqliteSource::File(path) => (Some(OpenFile::at(path)?), Some(Log::of(path))),
+            SqliteSource::Memory(_) => (None, None),
         };
         let SqliteSettings { busy_timeout, synchronous, .. } = self.settings;
-        Ok(Box::new(SqliteConnection { raw, busy_timeout, synchronous, deadline, file }))
+        Ok(Box::new(SqliteConnection { log, raw, busy_timeout, synchronous, deadline, file }))
     }
 
     fn is_private(&self) -> bool {
@@ -277,6 +278,8 @@ fn copy(from: &rusqlite::Connection, to: &Path) -> Result<()> {
 }
 
 struct SqliteConnection {
+    /// Closed before the connection, which may remove the file.
+    log: Option<Log>,
     raw: rusqlite::Connection,
     busy_timeout: Duration,
     synchronous: Synchronous,
@@ -358,6 +361,27 @@ impl Connection for SqliteConnection {
             (Some(file), Synchronous::Normal) => file.sync_log(),
             _ => Ok(()),
         }
+    }
+
+    fn unread_transaction(&self) -> Result<Option<u64>> {
+        let Some(log) = &self.log else { return Ok(None) };
+        // Whether SQLite could not look, and how many frames are published. Before version 3.51 SQLite takes `NOOP` for
+        // `PASSIVE`, which returns the same after a checkpoint.
+        let look = self.raw.prepare_cached("PRAGMA wal_checkpoint = NOOP");
+        let looked = look.and_then(|mut look| look.query_row([], |row| Ok((row.get(0)?, row.get(1)?))));
+        let (is_busy, published): (bool, i64) = match looked.map_err(from_sqlite) {
+            // This process can neither look nor overwrite what is there.
+            Err(error) if error.kind() == ErrorKind::ReadOnly => return Ok(None),
+            looked => looked?,
+        };
+        if is_busy {
+            let said = "the end of the write-ahead log is not known while another connection recovers or checkpoints it";
+            return Err(Error::new(ErrorKind::Busy, said));
+        }
+        // There are fewer frames than none if SQLite has no log open: it reads the file without one.
+        let Ok(published) = u64::try_from(published) else { return Ok(None) };
+        let goes_on = log.goes_on_after(published, self.synchronous == Synchronous::Full)?;
+        Ok(goes_on.then_some(published))
     }
 
     fn commit(&self) -> Result<()> {

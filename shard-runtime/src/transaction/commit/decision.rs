@@ -99,12 +99,19 @@ impl Decisions {
         settle(control)
     }
 
-    /// Whether there is a record that this database may have to be healed with.
+    /// Whether there is a record that this database may have to be healed with. The caller has locked the database for
+    /// writing, and passes the same `unread` again, `None` at first, for as long as this fails with `Busy`.
     ///
     /// # Errors
     /// Those of the control database; of settling a transaction in doubt, whose record may be there and not be seen.
-    pub(crate) fn concern(&mut self, control: &dyn Connection, database: &str) -> Result<bool> {
+    pub(crate) fn concern(
+        &mut self,
+        control: &dyn Connection,
+        database: &str,
+        unread: &mut Option<u64>,
+    ) -> Result<bool> {
         self.settle_first(control)?;
+        overwrite_unread(control, unread)?;
         self.records(control)?;
         let is_open = |record: &Record| record.database == database && !self.finished.contains(&record.unit);
         Ok(self.records.iter().any(is_open))
@@ -299,6 +306,33 @@ fn settle(control: &dyn Connection) -> Result<()> {
     let settled = control.run("UPDATE sharded_settled SET times = times + 1").and_then(|()| control.commit());
     settled.inspect_err(|_| {
         let _ = control.rollback();
+    })
+}
+
+/// Overwrites a decision that was left in the write-ahead log of the control database and that no process reads: see
+/// `Connection::unread_transaction`. A later recovery of the log would apply it, over rows that were changed meanwhile.
+///
+/// The owner of such a decision held the lock of every file that it names. The caller now has the lock of one of them, so
+/// that the owner is gone, and its decision is either read already or in the log, right after the last committed frame. A
+/// commit is written to that place and removes it. While another process commits, control is `Busy`: that process's decision
+/// names no file whose lock the caller has. `unread` is the place at the first look. Once it is another one, a process has
+/// committed since then, and the caller need not.
+///
+/// No mark in the caller's file could replace the look: before the decision, all that its owner has written there is in a
+/// transaction that ends with it.
+fn overwrite_unread(control: &dyn Connection, unread: &mut Option<u64>) -> Result<()> {
+    let Some(place) = control.unread_transaction()? else { return Ok(()) };
+    let has_moved = *unread.get_or_insert(place) != place;
+    // The place is also 0 if the log is to be restarted, and is not yet.
+    if has_moved && place > 0 {
+        return Ok(());
+    }
+    settle(control).map_err(|error| {
+        let said = format!(
+            "nothing was written: a decision that a process has left in the log of the control database cannot be \
+             overwritten: {error}"
+        );
+        Error::new(error.kind(), said).with_source(error)
     })
 }
 

@@ -16,8 +16,9 @@
 //! What this rests on, each with a test that fails without it (`tests/torture`): a database's lock is held from before
 //! the decision until its own commit or its owner's death, so that an unapplied record under the lock means that the
 //! owner is gone, without leases or clocks; the version moves in the transaction that it stands for; the decision is
-//! durable before the first database is committed, and removed after the last; control is locked last, and no lock is
-//! waited for under it; no path is in any record, so that the whole folder can be moved.
+//! durable before the first database is committed, and removed after the last; a decision that its owner has left in
+//! control's log, where no process reads it, is overwritten before one of its databases is changed; control is locked
+//! last, and no lock is waited for under it; no path is in any record, so that the whole folder can be moved.
 //!
 //! Where some of the databases are PostgreSQL servers, or all of them, see `prepared`.
 //!

@@ -188,7 +188,11 @@ pub(crate) fn heal(
         return Ok(false);
     }
     let name = name(layout, database);
-    if !control.wait_with_decisions(Error::is_busy, |decisions, control| decisions.concern(control, name))? {
+    let mut unread = None;
+    let concerns = control.wait_with_decisions(Error::is_busy, |decisions, control| {
+        decisions.concern(control, name, &mut unread)
+    });
+    if !concerns? {
         return Ok(false);
     }
     let own = own_table(layout, database)?;

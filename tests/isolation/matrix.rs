@@ -80,14 +80,14 @@ fn committed(cluster: &Cluster, operation: &Operation) -> Answer {
 
 /// A session in the middle of its transaction.
 enum Open {
-    Sync(Session),
+    Sync(Box<Session>),
     Async(AsyncSession),
 }
 
 impl Open {
     fn of(cluster: &Cluster, operation: &Operation) -> Self {
         match operation.run {
-            Run::Sync(_) => Open::Sync(cluster.session()),
+            Run::Sync(_) => Open::Sync(Box::new(cluster.session())),
             Run::Async(_) => Open::Async(cluster.async_session()),
         }
     }

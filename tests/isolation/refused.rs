@@ -38,8 +38,10 @@ fn lock_currencies(session: &mut Session) -> Result<()> {
     session.execute(Currency::update().set(Currency::NAME, "locked")).map(drop)
 }
 
+type Block = fn(&mut Session) -> Result<()>;
+
 /// The operations that each of these is in the way of.
-const IN_THE_WAY: [(fn(&mut Session) -> Result<()>, &[&str]); 5] = [
+const IN_THE_WAY: [(Block, &[&str]); 5] = [
     (share_gates, &["relocate_up", "relocate_down", "relocate_child"]),
     (
         close_gates,
@@ -91,12 +93,7 @@ fn added(end: &[String], first: i64) -> usize {
     .count()
 }
 
-fn fault(
-    cluster: &Cluster,
-    world: &World,
-    block: fn(&mut Session) -> Result<()>,
-    name: &str,
-) -> Option<String> {
+fn fault(cluster: &Cluster, world: &World, block: Block, name: &str) -> Option<String> {
     let operation = ALL.iter().find(|operation| operation.name == name).unwrap();
     world.reset();
     let (mut other, mut session) = (cluster.session(), cluster.session());
@@ -120,7 +117,7 @@ pub fn run(kind: Kind) {
         return;
     }
     let world = World::new(kind, 2_000, WAIT);
-    let faults = |(block, names): (fn(&mut Session) -> Result<()>, &'static [&'static str])| {
+    let faults = |(block, names): (Block, &'static [&'static str])| {
         names.iter().filter_map(|name| fault(&world.cluster, &world, block, name)).collect::<Vec<_>>()
     };
     let faults: Vec<String> = IN_THE_WAY.into_iter().flat_map(faults).collect();

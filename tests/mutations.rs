@@ -148,17 +148,17 @@ const MUTATIONS: [Mutation; 23] = [
     },
     Mutation {
         what: "a bulk delete reads the values that it removes before it deletes",
-        from: "        let rows = self.on(step.shard, table, &sql, |prepared| {",
+        from: "        let rows = self.tx.on(step.shard, table, &sql, |prepared| {",
         to: "        let read = sql::returning(table, &columns).replacen(\" RETURNING \", \"SELECT \", 1);\n        \
              let read = format!(\"{read}{}\", statement.sql.replacen(\"DELETE\", \"\", 1));\n        \
-             self.on(step.shard, table, &read, |prepared| {\n            \
+             self.tx.on(step.shard, table, &read, |prepared| {\n            \
              let mut rows = prepared.query(&statement.params)?;\n            \
              while rows.advance()? {\n            \
              for (place, lookup) in lookups.iter().enumerate() {\n            \
              entries.remove(lookup, &rows.value(place)?, step.shard, cluster.shards())?;\n            \
              }\n            }\n            Ok(((), 0))\n        })?;\n        \
              let entries = &mut Changes::default();\n        \
-             let rows = self.on(step.shard, table, &sql, |prepared| {",
+             let rows = self.tx.on(step.shard, table, &sql, |prepared| {",
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {

@@ -86,6 +86,32 @@ fn in_control(backend: &Backend, sql: &str) {
     }
 }
 
+/// The lines of the layout that control has recorded.
+fn recorded_lines(backend: &Backend) -> Vec<(String, String)> {
+    let sql = "SELECT value FROM sharded_state WHERE kind = 'line'";
+    let values: Vec<String> = match backend.is_postgres("a") {
+        true => {
+            let client = backend.client("a");
+            match client.text("SELECT to_regclass('sharded_state') IS NULL") == "t" {
+                true => Vec::new(),
+                false => client.rows(sql).into_iter().map(|mut row| row.remove(0)).collect(),
+            }
+        }
+        false => {
+            let control = rusqlite::Connection::open(backend.folder().join("control.db")).unwrap();
+            let values = match control.prepare(sql) {
+                Ok(mut statement) => {
+                    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+                }
+                Err(_) => Vec::new(),
+            };
+            values
+        }
+    };
+    let lines = values.iter().map(|value| value.split_once('\u{1f}').expect("a line has a subject"));
+    lines.map(|(subject, line)| (subject.to_owned(), line.to_owned())).collect()
+}
+
 fn is_lost(error: &shard_runtime::Error, shard: &str) {
     assert!(matches!(error.kind(), ErrorKind::Missing | ErrorKind::Identity), "{error:?}");
     assert_eq!(error.shard(), Some(shard), "{error}");
@@ -198,8 +224,24 @@ fn r47_a_cluster_of_an_older_release_keeps_its_shards(backend: &Backend) {
         return;
     }
     let forget = || {
+        let lines = recorded_lines(backend);
         for shard in LETTERS {
-            backend.run(shard, &format!("DROP TABLE IF EXISTS {}", backend.table(shard, "sharded_state")));
+            let (state, layout) =
+                (backend.table(shard, "sharded_state"), backend.table(shard, "sharded_layout"));
+            backend.run(shard, &format!("DROP TABLE IF EXISTS {state}"));
+            if lines.is_empty() {
+                continue;
+            }
+            let rows: Vec<String> =
+                lines.iter().map(|(subject, line)| format!("('{subject}', '{line}')")).collect();
+            backend.run(
+                shard,
+                &format!(
+                    "CREATE TABLE {layout} (subject TEXT NOT NULL, line TEXT NOT NULL) STRICT; \
+                     INSERT INTO {layout} VALUES {}",
+                    rows.join(", ")
+                ),
+            );
         }
         in_control(backend, "DROP TABLE IF EXISTS sharded_state");
     };
@@ -211,7 +253,23 @@ fn r47_a_cluster_of_an_older_release_keeps_its_shards(backend: &Backend) {
     session.commit().unwrap();
     drop((session, cluster));
     forget();
+    // An edited line is noticed on each shard, also before `create` moves the lines to the control database.
+    for shard in LETTERS {
+        let layout = backend.table(shard, "sharded_layout");
+        let edit = |from: &str, to: &str| {
+            backend.run(shard, &format!("UPDATE {layout} SET line = replace(line, '{from}', '{to}')"));
+        };
+        edit("remainder 1", "remainder 2");
+        let named = format!("shard `{shard}`");
+        let opened = backend.open::<(Company, Currency)>(&LETTERS).map(drop);
+        assert_error(opened, ErrorKind::Layout, &[&named, "companies"]);
+        let created = backend.builder(&LETTERS).create::<(Company, Currency)>();
+        assert_error(created, ErrorKind::Layout, &[&named, "companies"]);
+        edit("remainder 2 => b", "remainder 1 => b");
+    }
     assert_eq!(count(&backend.create::<(Company, Currency)>(&LETTERS)), 20);
+    assert!(!recorded_lines(backend).is_empty());
+    assert_eq!(count(&backend.open::<(Company, Currency)>(&LETTERS).unwrap()), 20);
     forget();
     lose(backend, "b");
     is_lost(&backend.builder(&LETTERS).create::<(Company, Currency)>().unwrap_err(), "b");

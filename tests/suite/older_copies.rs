@@ -14,7 +14,7 @@ on_every_backend! {
     r47_decisions_record_the_versions_of_their_databases,
     r47_a_backup_of_the_whole_cluster_is_no_older_copy,
     r47_a_newer_shard_of_a_killed_process_is_opened,
-    r47_a_deleted_record_of_the_layout_is_noticed,
+    r47_a_record_of_the_layout_that_was_edited_or_deleted_is_noticed,
 }
 
 fn made(backend: &Backend) {
@@ -162,25 +162,36 @@ fn r47_a_newer_shard_of_a_killed_process_is_opened(backend: &Backend) {
     drop(backend.create::<Company>(&LETTERS));
 }
 
-fn r47_a_deleted_record_of_the_layout_is_noticed(backend: &Backend) {
+fn r47_a_record_of_the_layout_that_was_edited_or_deleted_is_noticed(backend: &Backend) {
     made(backend);
     if !backend.is_lasting() {
         return;
     }
-    let refused = |shard: &str| {
-        let texts = [&format!("shard `{shard}`"), "sharded_layout", "deleted", "restore"].map(str::to_owned);
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        assert_error(backend.open::<Company>(&LETTERS).map(drop), ErrorKind::Layout, &texts);
-        assert_error(backend.builder(&LETTERS).create::<Company>(), ErrorKind::Layout, &texts);
+    let both = |texts: &[&str]| {
+        assert_error(backend.open::<Company>(&LETTERS).map(drop), ErrorKind::Layout, texts);
+        assert_error(backend.builder(&LETTERS).create::<Company>(), ErrorKind::Layout, texts);
     };
-    let delete = |shard: &str, which: &str| {
-        backend.run(shard, &format!("DELETE FROM {} {which}", backend.table(shard, "sharded_layout")));
-    };
-    delete("c", "WHERE subject = 'table companies'");
-    refused("c");
-    delete("b", "");
-    refused("b");
-    // Nor is it taken for a cluster of an older release.
-    backend.run("b", &format!("DROP TABLE {}", backend.table("b", "sharded_state")));
-    refused("b");
+    let state = |shard: &str| backend.table(shard, "sharded_state");
+    for shard in LETTERS {
+        let (table, named) = (state(shard), format!("shard `{shard}`"));
+        let digest =
+            backend.peek::<String>(shard, "sharded_state", "SELECT value FROM {table} WHERE kind = 'layout'");
+        backend.run(shard, &format!("UPDATE {table} SET value = '9 0000000000000000' WHERE kind = 'layout'"));
+        both(&[&named, "sharded_state", "edited", "restore"]);
+        backend.run(shard, &format!("DELETE FROM {table} WHERE kind = 'layout'"));
+        both(&[&named, "sharded_state", "deleted", "restore"]);
+        backend.run(shard, &format!("INSERT INTO {table} VALUES ('layout', '', '{digest}')"));
+        drop(backend.open::<Company>(&LETTERS).unwrap());
+    }
+    // A line of the record itself, which no shard has taken part in.
+    for sql in [
+        "UPDATE sharded_state SET value = replace(value, 'remainder 1', 'remainder 2') WHERE kind = 'line'",
+        "DELETE FROM sharded_state WHERE kind = 'line'",
+    ] {
+        match backend.is_postgres("a") {
+            true => backend.client("a").run(sql),
+            false => rusqlite::Connection::open(control(backend)).unwrap().execute_batch(sql).unwrap(),
+        }
+        both(&["shard `a`", "edited", "control database"]);
+    }
 }

@@ -93,7 +93,7 @@ fn r40_create_again_changes_nothing(backend: &Backend) {
     if backend.is_lasting() {
         let cluster = backend.create::<Company>(&LETTERS);
         assert_eq!(cluster.session().one(Company::select().all_shards().count()).unwrap(), 9);
-        for table in ["sharded_shard", "sharded_layout", "companies"] {
+        for table in ["sharded_shard", "sharded_state", "companies"] {
             let count = || backend.peek::<i64>("b", table, "SELECT count(*) FROM {table}");
             let before = count();
             drop(backend.create::<Company>(&LETTERS));

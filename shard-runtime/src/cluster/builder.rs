@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::opening;
-use super::opening::{Declared, Opening};
+use super::opening::Opening;
 use super::url::{Location, Source};
 use crate::driver::{
     Check, Connection, Driver, Mode, Pool, SqliteDriver, SqliteSettings, SqliteSource, Synchronous,
@@ -29,6 +29,7 @@ use crate::transaction::WriteLocks;
 use crate::transaction::commit::Searches;
 use crate::transaction::commit::Unfinished;
 use crate::transaction::facts::{Facts, Kind, MADE, MAKING, Position};
+use crate::transaction::record::Declared;
 use crate::transaction::{CLUSTER, Cluster, ClusterState, Control, Database, Writers, ids};
 
 /// What a cluster consists of: its shards, and how they are used.
@@ -311,6 +312,7 @@ impl Builder {
                 declared: &Declared::new(&layout),
                 control: &control,
                 facts: &facts,
+                record: &Mutex::new(Arc::new(facts.record())),
                 databases: &databases,
                 replaced: &self.replaced,
             },

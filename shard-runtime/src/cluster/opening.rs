@@ -1,8 +1,8 @@
 //! Makes a cluster's tables and records what each shard is; compares both when a cluster is opened.
 //!
-//! Every shard holds three small tables beside the models': `sharded_shard`, one row with the cluster's id, the shard's
-//! name and its version; `sharded_layout`, the cluster's layout line by line: the shards in their order, and how each
-//! model's key is placed; and `sharded_state`, see [`facts`].
+//! Every shard holds two small tables beside the models': `sharded_shard`, one row with the cluster's id, the shard's name
+//! and its version; and `sharded_state`, see [`facts`], with a digest of the cluster's layout, see [`Record`]. A shard of an
+//! older release holds the layout's lines itself, in `sharded_layout`, until `create` moves them to the control database.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,54 +14,14 @@ use crate::planner::own_tables;
 use crate::planner::sql::{Dialect, Namespace, Param, literal};
 use crate::planner::{Layout, Place};
 use crate::schema::Shard;
-use crate::schema::Table;
-use crate::schema::hash::hash_bytes;
-use crate::schema::key::placement;
 use crate::transaction::Control;
 use crate::transaction::Database;
 use crate::transaction::commit;
 use crate::transaction::commit::heal_database;
 use crate::transaction::facts::{self, Facts, Kind, OwnFacts, Position};
+use crate::transaction::record::{Declared, Line, Record, Recorded, SHARDS};
 use crate::transaction::schemas::{check_schema, make_schemas};
 use crate::value::{ColumnType, Value};
-
-/// A line of the layout: what it is about, and what it says.
-type Line = (String, String);
-
-/// The layout as the program declares it, with the records that were found to agree with it: all shards hold the same
-/// lines, so that one comparison is enough.
-pub(super) struct Declared {
-    lines: Vec<Line>,
-    set: HashSet<Line>,
-    subjects: HashSet<String>,
-    /// Digests of records that agree, as [`Kind::Layout`] has them.
-    agreeing: Mutex<HashSet<String>>,
-}
-
-impl Declared {
-    pub(super) fn new(layout: &Layout) -> Self {
-        let lines = declared_layout(layout);
-        let set = lines.iter().cloned().collect();
-        let subjects = lines.iter().map(|(subject, _)| subject.clone()).collect();
-        Declared { lines, set, subjects, agreeing: Mutex::default() }
-    }
-
-    fn agrees(&self, digest: &str) -> bool {
-        self.agreeing.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
-    }
-
-    fn note(&self, recorded: &[Line]) {
-        let digest = digest_of(recorded);
-        self.agreeing.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
-    }
-}
-
-/// How many lines there are, and a digest of them in any order.
-fn digest_of(lines: &[Line]) -> String {
-    let hash = |(subject, line): &Line| hash_bytes(format!("{subject}\0{line}").as_bytes(), 0);
-    let sum = lines.iter().map(hash).fold(0, u64::wrapping_add);
-    format!("{} {sum:016x}", lines.len())
-}
 
 /// The data that opening the databases of a cluster needs.
 pub(super) struct Opening<'o> {
@@ -69,6 +29,8 @@ pub(super) struct Opening<'o> {
     pub(super) declared: &'o Declared,
     pub(super) control: &'o Control,
     pub(super) facts: &'o Facts,
+    /// The recorded layout, as it was read last.
+    pub(super) record: &'o Mutex<Arc<Record>>,
     pub(super) databases: &'o [Database],
     /// The lost shards that are made anew.
     pub(super) replaced: &'o [String],
@@ -97,7 +59,7 @@ impl Opening<'_> {
             let checked = match identity(connection, names)? {
                 None if self.must_exist(shard) => Err(self.absent(connection, shard, database)),
                 None => Ok(()),
-                Some(found) => check_found(found, shard, &self.control.cluster).and_then(|()| {
+                Some(found) => check_found(&found, shard, &self.control.cluster).and_then(|()| {
                     if self.is_replaced(shard) { Err(self.is_not_lost(shard, database)) } else { Ok(()) }
                 }),
             };
@@ -112,7 +74,9 @@ impl Opening<'_> {
                     self.create_shard(connection, shard).map_err(|error| error.on_shard(shard.name()))
                 })
             });
-        match made.and_then(|()| self.check_age(connection, database)) {
+        let made = made.and_then(|()| self.check_age(connection, database));
+        // Last, because control keeps the lines if the shards are not made after all.
+        match made.and_then(|position| self.record_layout(connection, database).map(|()| position)) {
             Ok(position) => connection.commit().map(|()| position),
             Err(error) => {
                 connection.rollback()?;
@@ -125,48 +89,37 @@ impl Opening<'_> {
         let layout = self.layout;
         let place = layout.place(shard.index())?;
         let Place { names, dialect, .. } = place;
-        let [own, lines] = [own_tables::SHARD, own_tables::LAYOUT].map(|name| names.table(name));
+        let own = names.table(own_tables::SHARD);
         let strict = dialect.strict();
         connection.run(&format!(
-            "CREATE TABLE IF NOT EXISTS {own} (cluster TEXT NOT NULL, shard TEXT NOT NULL, version {} NOT NULL){strict}; \
-             CREATE TABLE IF NOT EXISTS {lines} (subject TEXT NOT NULL, line TEXT NOT NULL){strict}; {}",
+            "CREATE TABLE IF NOT EXISTS {own} (cluster TEXT NOT NULL, shard TEXT NOT NULL, version {} NOT NULL){strict}; {}",
             dialect.column_type(ColumnType::Integer),
             facts::make(names, *dialect)
         ))?;
         if *dialect == Dialect::Postgres {
             connection.run(&commit::make_units(names))?;
         }
-        let is_shard = match identity(connection, names)? {
+        let recorded = match identity(connection, names)? {
             Some(found) => {
-                check_found(found, shard, &self.control.cluster)?;
-                self.check_layout(connection, names, Mode::Create)?;
-                true
+                check_found(&found, shard, &self.control.cluster)?;
+                Some(self.recorded(connection, names, found.layout.as_deref())?)
             }
             None => {
                 let row = [text(&self.control.cluster), text(shard.name()), Param::Value(Value::Integer(0))];
                 connection
                     .prepare(&format!("INSERT INTO {own} VALUES ({})", dialect.params(3)))?
                     .execute(&row)?;
-                false
+                None
             }
         };
-        let mut recorded = if is_shard { recorded_layout(connection, names)? } else { Vec::new() };
-        let known: HashSet<Line> = recorded.iter().cloned().collect();
-        let subjects: HashSet<&str> = known.iter().map(|(subject, _)| subject.as_str()).collect();
-        for table in layout.tables() {
-            if !subjects.contains(subject_of(table).as_str()) {
-                refuse_rows(connection, place, table).map_err(|error| error.in_table(table.name))?;
+        let lines = recorded.as_ref().map_or(&[][..], Recorded::lines);
+        let digest = recorded.as_ref().map_or("", |recorded| &recorded.digest);
+        if !self.declared.compare(lines, digest, Mode::Create)? {
+            let known = Record::tables(lines);
+            for table in layout.tables().filter(|table| !known.contains(table.name)) {
+                refuse_rows(connection, names, table.name).map_err(|error| error.in_table(table.name))?;
             }
         }
-        let mut insert =
-            connection.prepare(&format!("INSERT INTO {lines} VALUES ({})", dialect.params(2)))?;
-        for line in self.declared.lines.iter().filter(|line| !known.contains(line)) {
-            insert.execute(&[text(&line.0), text(&line.1)])?;
-            recorded.push(line.clone());
-        }
-        drop(insert);
-        let digest = digest_of(&recorded);
-        facts::record_own(connection, names, *dialect, Kind::Layout, &digest)?;
         for table in layout.tables() {
             schema::create_table(connection, place, table).map_err(|error| error.in_table(table.name))?;
         }
@@ -180,10 +133,11 @@ impl Opening<'_> {
             let names = &place.names;
             match identity(connection, names)? {
                 None => Err(self.absent(connection, shard, database)),
-                Some(found) => check_found(found, shard, &self.control.cluster),
+                Some(found) => check_found(&found, shard, &self.control.cluster).map(|()| found.layout),
             }
-            .and_then(|()| self.check_layout(connection, names, Mode::Open))
-            .and_then(|()| schema::check(connection, place, self.layout))
+            .and_then(|digest| self.recorded(connection, names, digest.as_deref()))
+            .and_then(|found| self.declared.compare(found.lines(), &found.digest, Mode::Open))
+            .and_then(|_| schema::check(connection, place, self.layout))
             .map_err(|error| error.on_shard(shard.name()))?;
         }
         self.check_age(connection, database)
@@ -291,32 +245,109 @@ impl Opening<'_> {
         Error::new(error.kind(), said).with_source(error).on_shard(shard.name())
     }
 
-    /// Compares the layout that a shard has recorded with the declared one: every recorded line must be declared. A model
-    /// without any recorded line is new. `create` may add lines for keys that had no place until now.
-    fn check_layout(&self, connection: &dyn Connection, names: &Namespace, mode: Mode) -> Result<()> {
-        let lines = names.table(own_tables::LAYOUT);
-        let digest = OwnFacts::read(connection, names)?.layout;
-        // How many lines there were when the layout was last recorded; binaries of an older release may have added some.
-        let least: i64 =
-            digest.as_ref().and_then(|digest| digest.split(' ').next()?.parse().ok()).unwrap_or(1);
-        if mode == Mode::Open && digest.is_some_and(|digest| self.declared.agrees(&digest)) {
-            let count = format!("SELECT count(*) FROM {lines}");
-            if commit::integer(connection, &count, &[])? == least {
-                return Ok(());
+    fn record(&self) -> Arc<Record> {
+        Arc::clone(&self.record.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_record(&self, record: Record) -> Arc<Record> {
+        let record = Arc::new(record);
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&record);
+        record
+    }
+
+    /// Returns the lines of the layout that a shard has recorded, by its digest.
+    fn recorded(
+        &self,
+        connection: &dyn Connection,
+        names: &Namespace,
+        digest: Option<&str>,
+    ) -> Result<Recorded> {
+        if let Some(found) = digest.and_then(|digest| self.record().at(digest)) {
+            return Ok(found);
+        }
+        // Of an older release: the shard holds the lines itself.
+        let own = Arc::new(Record::of_shard(recorded_layout(connection, names)?));
+        if !own.lines().is_empty()
+            && let Some(found) = own.at(digest.unwrap_or(own.digest()))
+        {
+            return Ok(found);
+        }
+        if let Some(digest) = digest {
+            // Another process may have added lines meanwhile.
+            let record = self.set_record(self.control.facts()?.record());
+            if let Some(found) = record.at(digest) {
+                return Ok(found);
             }
         }
-        let recorded = recorded_layout(connection, names)?;
-        if i64::try_from(recorded.len()).is_ok_and(|found| found < least) {
-            let said = format!(
-                "the table {lines} has {} rows and had {least}: rows of the recorded layout were deleted; restore the shard, or copy \
-                 the rows of another shard of the cluster",
-                recorded.len()
+        let state = names.table(facts::TABLE);
+        if digest.is_none()
+            && let Err(error) =
+                facts::texts(connection, &format!("SELECT value FROM {state} WHERE false"), &[])
+            && error.kind() == ErrorKind::Denied
+        {
+            let message = format!(
+                "the role may not read the record of the layout: run GRANT SELECT ON {state} TO the role"
             );
-            return Err(Error::new(ErrorKind::Layout, said));
+            return Err(Error::new(ErrorKind::Denied, message).with_source(error));
         }
-        compare_layouts(&recorded, self.declared, mode)?;
-        self.declared.note(&recorded);
+        let message = match digest {
+            Some(_) => format!(
+                "the layout that is recorded in {state} is not the one that is recorded in the control database at {}: a record \
+                 was edited, or one of the two is an older copy; restore the shard, or the control database",
+                self.control.driver.describe()
+            ),
+            None => format!("the record of the layout in {state} was deleted; restore the shard"),
+        };
+        Err(Error::new(ErrorKind::Layout, message))
+    }
+
+    /// Records the layout in the control database, as far as it is not recorded there, and in the shards of a database, at
+    /// the end of the transaction that made them.
+    fn record_layout(&self, connection: &dyn Connection, database: usize) -> Result<()> {
+        for shard in self.layout.shards_in(database) {
+            let Place { names, dialect, .. } = self.layout.place(shard.index())?;
+            self.record_layout_of(connection, names, *dialect)
+                .map_err(|error| error.on_shard(shard.name()))?;
+        }
         Ok(())
+    }
+
+    fn record_layout_of(
+        &self,
+        connection: &dyn Connection,
+        names: &Namespace,
+        dialect: Dialect,
+    ) -> Result<()> {
+        let digest = identity(connection, names)?.and_then(|found| found.layout);
+        let is_of_older_release = !connection.columns(names, own_tables::LAYOUT)?.is_empty();
+        let recorded = match digest.is_some() || is_of_older_release {
+            true => Some(self.recorded(connection, names, digest.as_deref())?),
+            false => None,
+        };
+        let lines = recorded.as_ref().map_or(&[][..], Recorded::lines);
+        let has_all = |lines: &[Line], digest: &str| self.declared.compare(lines, digest, Mode::Create);
+        if let Some(recorded) = &recorded
+            && !is_of_older_release
+            && has_all(lines, &recorded.digest)?
+        {
+            return Ok(());
+        }
+        let mut record = self.record();
+        if is_of_older_release || record.lines().is_empty() || !has_all(record.lines(), record.digest())? {
+            record = self.set_record(self.control.extend_record(self.declared, lines)?);
+        }
+        // Tables of models that are recorded and not declared now.
+        let known = Record::tables(lines);
+        let declared: HashSet<&str> = self.layout.tables().map(|table| table.name).collect();
+        let others = record.undeclared_tables(&declared);
+        others.filter(|table| !known.contains(table)).try_for_each(|table| {
+            refuse_rows(connection, names, table).map_err(|error| error.in_table(table))
+        })?;
+        facts::record_own(connection, names, dialect, Kind::Layout, record.digest())?;
+        match is_of_older_release {
+            true => connection.run(&format!("DROP TABLE {}", names.table(own_tables::LAYOUT))),
+            false => Ok(()),
+        }
     }
 }
 
@@ -326,9 +357,9 @@ fn to_get_back(shard: &Shard) -> String {
 }
 
 /// Refuses a table that holds rows before the shard knows its model: the rows may belong to any shard.
-fn refuse_rows(connection: &dyn Connection, place: &Place, table: &Table) -> Result<()> {
-    let name = place.names.table(table.name);
-    if connection.columns(&place.names, table.name)?.is_empty() {
+fn refuse_rows(connection: &dyn Connection, names: &Namespace, table: &str) -> Result<()> {
+    let name = names.table(table);
+    if connection.columns(names, table)?.is_empty() {
         return Ok(());
     }
     let mut statement = connection.prepare(&format!("SELECT 1 FROM {name} LIMIT 1"))?;
@@ -415,7 +446,7 @@ pub(super) fn check_identity(
     cluster: &str,
 ) -> Result<()> {
     match identity(connection, names)? {
-        Some(found) => check_found(found, shard, cluster),
+        Some(found) => check_found(&found, shard, cluster),
         None => {
             let said = "the database holds no shard any more, or one under another `?prefix=`; restore it";
             Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()))
@@ -423,10 +454,11 @@ pub(super) fn check_identity(
     }
 }
 
-fn check_found((found_cluster, found_shard): (String, String), shard: &Shard, cluster: &str) -> Result<()> {
-    let said = if found_shard != shard.name() {
+fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
+    let Found { cluster: found_cluster, shard: found_shard, .. } = found;
+    let said = if found_shard.as_str() != shard.name() {
         format!("the database says that it is shard `{found_shard}`")
-    } else if found_cluster != cluster {
+    } else if found_cluster.as_str() != cluster {
         format!(
             "the database is of another cluster: it says {found_cluster}, the control database says {cluster}"
         )
@@ -436,42 +468,46 @@ fn check_found((found_cluster, found_shard): (String, String), shard: &Shard, cl
     Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()))
 }
 
-/// The cluster and the shard that a database says it is; `None` where it says nothing.
-pub(super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result<Option<(String, String)>> {
-    let table = names.table(own_tables::SHARD);
-    let rows = match read_texts(connection, &format!("SELECT cluster, shard FROM {table}")) {
-        Err(error) if error.kind() == ErrorKind::Schema => return Ok(None),
+/// What a shard has recorded about itself.
+pub(super) struct Found {
+    cluster: String,
+    shard: String,
+    /// The digest of its layout; none in a shard of an older release.
+    layout: Option<String>,
+}
+
+/// Returns what a database has recorded about itself; `None` if it is no shard.
+pub(super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result<Option<Found>> {
+    let (table, state) = (names.table(own_tables::SHARD), names.table(facts::TABLE));
+    let digest = format!("(SELECT value FROM {state} WHERE kind = '{}' AND name = '')", Kind::Layout.name());
+    let sql = format!("SELECT cluster, shard, coalesce({digest}, '') FROM {table}");
+    let rows = match facts::texts(connection, &sql, &[]) {
+        // The table of the facts is not there, or the role may not read it.
+        Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => {
+            match facts::texts(connection, &format!("SELECT cluster, shard, '' FROM {table}"), &[]) {
+                Err(error) if error.kind() == ErrorKind::Schema => return Ok(None),
+                rows => rows?,
+            }
+        }
         rows => rows?,
     };
-    match rows.as_slice() {
-        [] => Ok(None),
-        [row] => Ok(Some(row.clone())),
-        _ => {
-            let said = format!("{table} has more than one row; the database is damaged");
-            Err(Error::new(ErrorKind::Identity, said))
+    let [row] = rows.as_slice() else {
+        if rows.is_empty() {
+            return Ok(None);
         }
-    }
+        let message = format!("{table} has more than one row; the database is damaged");
+        return Err(Error::new(ErrorKind::Identity, message));
+    };
+    let text = |index: usize| row.get(index).cloned().unwrap_or_default();
+    let layout = Some(text(2)).filter(|digest| !digest.is_empty());
+    Ok(Some(Found { cluster: text(0), shard: text(1), layout }))
 }
 
-/// The subject of the layout's lines that name the shards.
-const SHARDS: &str = "shards";
-
-fn subject_of(table: &Table) -> String {
-    format!("table {}", table.name)
-}
-
-/// The layout as it is declared now.
-fn declared_layout(layout: &Layout) -> Vec<Line> {
-    let shards = layout.shards();
-    let order =
-        shards.iter().map(|shard| (SHARDS.to_owned(), format!("{} is {}", shard.index(), shard.name())));
-    let placements = layout
-        .tables()
-        .flat_map(|table| table.placement.describe(shards).into_iter().map(|line| (subject_of(table), line)));
-    order.chain(placements).collect()
-}
-
+/// The lines that a shard of an older release holds.
 fn recorded_layout(connection: &dyn Connection, names: &Namespace) -> Result<Vec<Line>> {
+    if connection.columns(names, own_tables::LAYOUT)?.is_empty() {
+        return Ok(Vec::new());
+    }
     read_texts(connection, &format!("SELECT subject, line FROM {}", names.table(own_tables::LAYOUT)))
 }
 
@@ -480,35 +516,6 @@ pub(super) fn recorded_shards(connection: &dyn Connection, names: &Namespace) ->
     let recorded = recorded_layout(connection, names)?;
     let named = recorded.iter().filter(|(subject, _)| subject == SHARDS);
     Ok(named.filter_map(|(_, line)| line.split_once(" is ")).map(|(_, name)| name.to_owned()).collect())
-}
-
-fn compare_layouts(recorded: &[Line], declared: &Declared, mode: Mode) -> Result<()> {
-    let known: HashSet<&Line> = recorded.iter().collect();
-    let subjects: HashSet<&str> = recorded.iter().map(|(subject, _)| subject.as_str()).collect();
-    let with_fallback: HashSet<&str> = recorded
-        .iter()
-        .filter(|(_, line)| line.starts_with(placement::OTHERWISE))
-        .map(|(subject, _)| subject.as_str())
-        .collect();
-    let mut new =
-        declared.lines.iter().filter(|line| subjects.contains(line.0.as_str()) && !known.contains(line));
-    let changed =
-        recorded.iter().find(|line| declared.subjects.contains(&line.0) && !declared.set.contains(line));
-    let said = if let Some((subject, was)) = changed {
-        let instead = new.find(|(other, _)| other == subject).map_or_else(
-            || "is not declared any more".to_owned(),
-            |(_, is)| format!("is opened with `{is}`"),
-        );
-        format!("{subject}: was made with `{was}`, {instead}")
-    } else if let Some((subject, is)) =
-        new.find(|(subject, _)| mode == Mode::Open || with_fallback.contains(subject.as_str()))
-    {
-        let remedy = if with_fallback.contains(subject.as_str()) { "" } else { "; `create` adds it" };
-        format!("{subject}: `{is}` is declared, but the shard was made without it{remedy}")
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorKind::Layout, said))
 }
 
 /// Rows of two texts.

@@ -46,7 +46,7 @@ pub enum Synchronous {
 }
 
 /// Whether a database that does not exist is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     Open,
     Create,

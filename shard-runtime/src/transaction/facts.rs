@@ -3,10 +3,11 @@
 //! They answer two questions that a shard cannot answer alone: whether it was ever created, and whether it is older than
 //! the rest of the cluster. No path and no URL is recorded, so that a cluster can be moved as a whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::control::Control;
-use crate::driver::{Connection, Transaction};
+use super::record::{Declared, Line, Record};
+use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, Param};
 use crate::transaction::commit;
@@ -27,8 +28,10 @@ pub(crate) enum Kind {
     Writer,
     /// In control, by database: a server's identifier, timeline and position in its log.
     Server,
-    /// In a shard about itself: how many lines its record of the layout has, and a digest of them.
+    /// In a shard about itself: how many lines of the layout it has recorded, and a digest of them.
     Layout,
+    /// In control, by step and number: a line of the layout.
+    Line,
 }
 
 /// The shard is being made: `create` may continue.
@@ -40,14 +43,18 @@ pub(crate) const MADE: &str = "made";
 /// The name of a fact that is about the database that holds it, or about the whole cluster.
 const SELF: &str = "";
 
+/// Separates the subject of a line of the layout from its text: no name of a table holds this control character.
+const SEPARATOR: char = '\u{1f}';
+
 impl Kind {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Shard => "shard",
             Kind::Version => commit::STATE_VERSION,
             Kind::Writer => "writer",
             Kind::Server => "server",
             Kind::Layout => "layout",
+            Kind::Line => "line",
         }
     }
 }
@@ -92,6 +99,17 @@ impl Facts {
     /// Records in this copy that a shard was made.
     pub(crate) fn note_made(&mut self, shard: &str) {
         self.0.insert((Kind::Shard.name().to_owned(), shard.to_owned()), MADE.to_owned());
+    }
+
+    /// The layout that is recorded.
+    pub(crate) fn record(&self) -> Record {
+        let lines = self.0.iter().filter(|((kind, _), _)| kind == Kind::Line.name());
+        let lines = lines.filter_map(|((_, name), value)| {
+            let (step, (subject, line)) =
+                (name.split(' ').next()?.parse().ok()?, value.split_once(SEPARATOR)?);
+            Some((step, (subject.to_owned(), line.to_owned())))
+        });
+        Record::new(lines.collect())
     }
 
     pub(crate) fn number(&self, kind: Kind, name: &str) -> Option<i64> {
@@ -155,7 +173,6 @@ impl Position {
 /// The facts that a shard records about itself.
 #[derive(Default)]
 pub(crate) struct OwnFacts {
-    pub(crate) layout: Option<String>,
     pub(crate) writer: i64,
 }
 
@@ -163,19 +180,16 @@ impl OwnFacts {
     /// Reads them; of a shard of an older release there are none, and none are seen by a role that may not read them.
     pub(crate) fn read(connection: &dyn Connection, names: &Namespace) -> Result<Self> {
         let table = names.table(TABLE);
-        let sql = format!("SELECT kind, value FROM {table} WHERE name = '{SELF}'");
+        let sql =
+            format!("SELECT value FROM {table} WHERE name = '{SELF}' AND kind = '{}'", Kind::Writer.name());
         let rows = match texts(connection, &sql, &[]) {
             Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => {
                 return Ok(OwnFacts::default());
             }
             rows => rows?,
         };
-        let value = |kind: Kind| {
-            let mut of_kind = rows.iter().filter(|row| row.first().is_some_and(|name| name == kind.name()));
-            of_kind.next().and_then(|row| row.get(1)).cloned()
-        };
-        let writer = value(Kind::Writer).and_then(|number| number.parse().ok()).unwrap_or_default();
-        Ok(OwnFacts { layout: value(Kind::Layout), writer })
+        let number = rows.first().and_then(|row| row.first()?.parse().ok());
+        Ok(OwnFacts { writer: number.unwrap_or_default() })
     }
 }
 
@@ -187,26 +201,39 @@ pub(crate) fn record_own(
     kind: Kind,
     value: &str,
 ) -> Result<()> {
-    record(connection, names, dialect, kind, SELF, value)
+    write(connection, names, dialect, kind, SELF, value)
 }
 
 impl Control {
     /// Returns the facts; none where the control database is of an older release and cannot be written.
     pub(crate) fn facts(&self) -> Result<Facts> {
-        self.with_decisions(|_, control| {
-            let rows = match texts(
-                control,
-                &format!("SELECT kind, name, value FROM {}", self.names.table(TABLE)),
-                &[],
-            ) {
-                Err(error) if error.kind() == ErrorKind::Schema => return Ok(Facts::default()),
-                rows => rows?,
-            };
-            let facts = rows.into_iter().filter_map(|row| {
-                let [kind, name, value] = <[String; 3]>::try_from(row).ok()?;
-                Some(((kind, name), value))
-            });
-            Ok(Facts(facts.collect()))
+        self.with_decisions(|_, control| read_facts(control, &self.names))
+    }
+
+    /// Adds declared lines, and lines of a shard of an older release, to the recorded layout.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Layout`] if another process has added other lines.
+    pub(crate) fn extend_record(&self, declared: &Declared, lines: &[Line]) -> Result<Record> {
+        self.in_transaction(|control, dialect| {
+            if dialect == Dialect::Postgres {
+                // Two processes would give their lines the same step.
+                control.run("SELECT pg_advisory_xact_lock(hashtextextended('sharded layout', 0))")?;
+            }
+            let record = read_facts(control, &self.names)?.record();
+            declared.compare(record.lines(), record.digest(), Mode::Create)?;
+            let known: HashSet<&Line> = record.lines().iter().collect();
+            let mut added = HashSet::new();
+            let new = lines
+                .iter()
+                .chain(&declared.lines)
+                .filter(|line| !known.contains(line) && added.insert(*line));
+            let step = record.next_step();
+            for (number, (subject, line)) in new.enumerate() {
+                let (name, value) = (format!("{step} {number}"), format!("{subject}{SEPARATOR}{line}"));
+                write(control, &self.names, dialect, Kind::Line, &name, &value)?;
+            }
+            Ok(read_facts(control, &self.names)?.record())
         })
     }
 
@@ -218,7 +245,7 @@ impl Control {
         self.in_transaction(|control, dialect| {
             facts
                 .iter()
-                .try_for_each(|(kind, name, value)| record(control, &self.names, dialect, *kind, name, value))
+                .try_for_each(|(kind, name, value)| write(control, &self.names, dialect, *kind, name, value))
         })
     }
 
@@ -228,7 +255,11 @@ impl Control {
         let decides = self.decides();
         self.in_transaction(|control, dialect| {
             let name = dialect.param(1);
-            let mut forget = vec![format!("DELETE FROM {} WHERE name = {name}", self.names.table(TABLE))];
+            let mut forget = vec![format!(
+                "DELETE FROM {} WHERE name = {name} AND kind <> '{}'",
+                self.names.table(TABLE),
+                Kind::Line.name()
+            )];
             if decides {
                 forget.extend(
                     ["sharded_redo", "sharded_prepared"]
@@ -238,7 +269,7 @@ impl Control {
             for sql in forget {
                 control.prepare(&sql)?.execute(&[text(shard)])?;
             }
-            record(control, &self.names, dialect, Kind::Shard, shard, MAKING)
+            write(control, &self.names, dialect, Kind::Shard, shard, MAKING)
         })
     }
 
@@ -270,13 +301,14 @@ impl Control {
             for shard in shards {
                 // The version of a SQLite database is lost with its first shard. A server's position in its log is not.
                 let sql = format!(
-                    "DELETE FROM {} WHERE name = {} AND kind <> {}",
+                    "DELETE FROM {} WHERE name = {} AND kind NOT IN ('{}', '{}')",
                     self.names.table(TABLE),
                     dialect.param(1),
-                    dialect.param(2)
+                    Kind::Server.name(),
+                    Kind::Line.name()
                 );
-                control.prepare(&sql)?.execute(&[text(shard), text(Kind::Server.name())])?;
-                record(control, &self.names, dialect, Kind::Shard, shard, MAKING)?;
+                control.prepare(&sql)?.execute(&[text(shard)])?;
+                write(control, &self.names, dialect, Kind::Shard, shard, MAKING)?;
             }
             Ok(())
         })
@@ -321,7 +353,7 @@ impl Control {
             let dialect = self.driver.dialect();
             let recorded = databases
                 .iter()
-                .try_for_each(|name| record(control, &self.names, dialect, Kind::Writer, name, &number))
+                .try_for_each(|name| write(control, &self.names, dialect, Kind::Writer, name, &number))
                 .and_then(|()| control.commit());
             recorded.inspect_err(|_| {
                 let _ = control.rollback();
@@ -351,7 +383,20 @@ impl Control {
     }
 }
 
-fn record(
+fn read_facts(control: &dyn Connection, names: &Namespace) -> Result<Facts> {
+    let sql = format!("SELECT kind, name, value FROM {}", names.table(TABLE));
+    let rows = match texts(control, &sql, &[]) {
+        Err(error) if error.kind() == ErrorKind::Schema => return Ok(Facts::default()),
+        rows => rows?,
+    };
+    let facts = rows.into_iter().filter_map(|row| {
+        let [kind, name, value] = <[String; 3]>::try_from(row).ok()?;
+        Some(((kind, name), value))
+    });
+    Ok(Facts(facts.collect()))
+}
+
+fn write(
     connection: &dyn Connection,
     names: &Namespace,
     dialect: Dialect,
@@ -361,7 +406,7 @@ fn record(
 ) -> Result<()> {
     let table = names.table(TABLE);
     let only_greater = match kind {
-        Kind::Shard | Kind::Server | Kind::Layout => "",
+        Kind::Shard | Kind::Server | Kind::Layout | Kind::Line => "",
         Kind::Version | Kind::Writer => {
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }

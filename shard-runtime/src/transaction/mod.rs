@@ -9,6 +9,7 @@ mod gate;
 pub(crate) mod ids;
 mod link;
 mod pinned;
+pub(crate) mod record;
 pub(crate) mod schemas;
 mod state;
 mod statements;

@@ -34,7 +34,6 @@ mod redo;
 mod search;
 mod unfinished;
 
-pub(crate) use decision::integer;
 pub(crate) use decision::{Decisions, MAKE, Part, Record, STATE, STATE_VERSION, Undecided};
 pub(crate) use heal::{heal, raise, version};
 #[cfg(feature = "postgres")]

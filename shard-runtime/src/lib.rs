@@ -476,9 +476,10 @@ pub use schema::{
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]
 pub use serde_json;
-pub use session::{Descendants, Partial, Session, With, WithChildren};
+pub use session::{Descendants, Iter, Partial, Session, With, WithChildren};
 pub use shard_derive::{Field, Projection, ShardKey, Sharded};
-pub use tasks::StatementEvent;
+pub use tasks::{Parallelism, StatementEvent};
+pub use transaction::RetryPolicy;
 pub use transaction::commit::{Commit, Committed, Recovered};
 pub use unit_of_work::{
     ChangedId, LookupProblem, LookupProblemKind, Relocated, RowProblem, RowProblemKind, VerifyReport,

@@ -40,6 +40,7 @@ mod groups;
 mod handles;
 mod identity;
 mod ids;
+mod iterators;
 mod joining;
 mod lending;
 mod limits;

@@ -24,7 +24,8 @@ use crate::schema::Table;
 use crate::schema::{Shard, Shards};
 use crate::tasks::Threads;
 use crate::tasks::Workers;
-use crate::tasks::{Observer, StatementEvent};
+use crate::tasks::{Observer, Parallelism, StatementEvent};
+use crate::transaction::RetryPolicy;
 use crate::transaction::WriteLocks;
 use crate::transaction::commit::Searches;
 use crate::transaction::commit::Unfinished;
@@ -42,6 +43,8 @@ pub struct Builder {
     async_sessions: Option<u32>,
     sqlite: SqliteSettings,
     observer: Option<Observer>,
+    retry: RetryPolicy,
+    parallelism: Parallelism,
     single_shard_units: bool,
     replaced: Vec<String>,
 }
@@ -61,6 +64,8 @@ impl Default for Builder {
                 mapped_bytes: 256 * 1024 * 1024,
             },
             observer: None,
+            retry: RetryPolicy::default(),
+            parallelism: Parallelism::default(),
             single_shard_units: false,
             replaced: Vec::new(),
         }
@@ -171,6 +176,18 @@ impl Builder {
     /// wait for their turn, see [`AsyncSession`](crate::AsyncSession). The threads are started when they are needed.
     pub fn async_sessions(mut self, sessions: u32) -> Self {
         self.async_sessions = Some(sessions);
+        self
+    }
+
+    /// Sets how often [`Cluster::transaction`] runs a closure again, and after which pauses.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Sets when statements of several shards run on threads at the same time. Default: [`Parallelism::Auto`].
+    pub fn parallelism(mut self, parallelism: Parallelism) -> Self {
+        self.parallelism = parallelism;
         self
     }
 
@@ -349,6 +366,8 @@ impl Builder {
             pool,
             write_locks: WriteLocks::new(database_count),
             timeout,
+            retry: self.retry,
+            parallelism: self.parallelism,
             workers,
             async_threads: Threads::new(sessions, timeout),
             observer: self.observer,

@@ -1,8 +1,7 @@
 //! Statements that run on several shards at once: each on one of the cluster's workers, with the session's own
 //! connection, its rows coming back in chunks.
 //!
-//! A statement that takes less time than waking a thread runs on the caller's. Which those are is seen from how
-//! long they took before; of one that was never seen, it is guessed from the size of the database.
+//! A statement that takes less time than waking a thread runs on the caller's ([`Parallelism`](crate::Parallelism)).
 //!
 //! Where one of them fails, it stops the others itself, at once: whoever reads may be waiting for any of them.
 
@@ -18,19 +17,10 @@ use crate::planner::Step;
 use crate::planner::sql::{Namespace, Param};
 use crate::row::RowSource;
 use crate::row::Stream;
-use crate::tasks::Watch;
+use crate::tasks::{Watch, Work};
 use crate::transaction::Transactions;
 use crate::transaction::locate;
 use crate::value::Value;
-
-/// What a shard's part takes at least for a worker to be worth waking.
-const WORTH_WAKING: Duration = Duration::from_millis(1);
-
-/// The same, where the first shards may have rows enough: what the others do meanwhile is in vain then.
-const WORTH_WASTING: Duration = Duration::from_millis(10);
-
-/// The same for a server, which others wait for too.
-const WORTH_WASTING_A_SERVERS: Duration = Duration::from_millis(100);
 
 /// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
 const CHUNK: (usize, usize) = (16, 1_024);
@@ -222,19 +212,17 @@ impl Transactions {
         Some(Fan { siblings, loans, here })
     }
 
-    /// Whether a statement takes so long on each shard that workers are worth waking.
+    /// Whether a statement is worth threads, by how long it takes on one shard.
     pub(crate) fn is_worth_waking(&self, step: &Step<'_>, reading: Reading<'_>) -> bool {
         let Ok(place) = self.cluster.layout().place(step.shard) else { return false };
-        let worth_wasting =
-            if place.dialect.answers_later() { WORTH_WASTING_A_SERVERS } else { WORTH_WASTING };
-        match self.cluster.workers().time_of(&step.statement.sql) {
-            time if reading.may_end_early() => time.is_some_and(|time| time >= worth_wasting),
-            Some(time) => time >= WORTH_WAKING,
-            None => {
-                let link = self.links.get(place.database);
-                link.and_then(|link| link.connection()).is_some_and(|connection| connection.is_large())
-            }
-        }
+        let connection = self.links.get(place.database).and_then(|link| link.connection());
+        let time = self.cluster.workers().time_of(&step.statement.sql);
+        self.cluster.parallelism().uses_threads(Work::Read {
+            time,
+            is_large: time.is_none() && connection.is_some_and(|connection| connection.is_large()),
+            may_end_early: reading.may_end_early(),
+            is_server: place.dialect.answers_later(),
+        })
     }
 
     /// Begins a step on a worker that was taken.

@@ -1,5 +1,6 @@
 //! The session: the verbs of a unit of work that sends every operation to the right shards.
 
+mod iter;
 mod lend;
 mod relations;
 mod retry;
@@ -9,6 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use iter::Iter;
 pub use relations::{Descendants, With, WithChildren};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -612,6 +614,13 @@ impl Session {
     /// Undoes everything since the session began, or since its last commit, and forgets it.
     pub fn rollback(&mut self) {
         self.work.rollback();
+    }
+
+    /// Takes the unit of work out of the session.
+    fn into_work(mut self) -> UnitOfWork {
+        let tx = &self.work.tx;
+        let placeholder = UnitOfWork::new(tx.cluster.clone(), tx.pinned);
+        std::mem::replace(&mut self.work, placeholder)
     }
 
     /// Sets the token that cancels what the session reads from now on. The one before cancels nothing any more.

@@ -1,28 +1,16 @@
 //! Parts of a unit of work that are undone by themselves, and units of work that are tried again.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Session;
 use crate::error::{Error, Result};
 use crate::transaction::Cluster;
 
-/// How often a unit of work is tried.
-const TRIES: u32 = 10;
-
-/// How many of the tries give a wait up early that could be a deadlock. The others wait for the whole busy timeout.
-const EARLY_TRIES: u32 = TRIES / 2;
-
-/// The longest pause before the second try; it doubles with each, up to the longest of all.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-
 impl Cluster {
     /// Runs a closure in a session of its own and commits it; if it fails, the session is rolled back. After an error that
     /// is [retryable](Error::is_retryable) the closure runs again, in a new session, up to ten times in all, after a
-    /// pause of random length that grows with each time, from 2 to 250 ms at most (exponential backoff with full jitter;
-    /// M. Brooker, "Exponential Backoff And Jitter", 2015). So side effects of the closure must bear being repeated.
+    /// pause; see [`RetryPolicy`](crate::RetryPolicy). So side effects of the closure must bear being repeated.
     ///
     /// A retry first takes the locks of the tries before it, in the cluster's order: it begins to write the databases that
     /// they had written or wanted to write, and on servers excludes other retries. It runs the closure only if it gets
@@ -31,7 +19,7 @@ impl Cluster {
     /// [`Builder::busy_timeout`](crate::Builder::busy_timeout).
     ///
     /// If a server was lost or has become a standby, the closure runs again until the busy timeout is over, however often
-    /// that is: a failover takes seconds, and new connections find the new primary. A commit whose outcome is not known
+    /// that is, unless the policy allows one try only: a failover takes seconds, and new connections find the new primary. A commit whose outcome is not known
     /// ([`ErrorKind::InDoubt`]), or that stored a part ([`ErrorKind::PartialCommit`]), is never run again.
     ///
     /// ```
@@ -66,20 +54,21 @@ impl Cluster {
         &self,
         mut run: impl FnMut(&mut Session) -> Result<O, E>,
     ) -> Result<O, E> {
-        let mut pause = FIRST_PAUSE;
+        let policy = self.0.retry;
         let mut tried = 1;
         let mut lost_since = None;
         let (mut age, mut wanted) = (None, BTreeMap::new());
         loop {
             let mut session = self.session();
-            (session.work.tx.age, session.work.tx.gives_up_early) = (age, tried <= EARLY_TRIES);
+            (session.work.tx.age, session.work.tx.gives_up_early) = (age, tried <= policy.early_tries());
             let result = session.work.tx.lock_in_order(&wanted).map_err(E::from);
             let result = result
                 .and_then(|()| run(&mut session))
                 .and_then(|done| session.commit().map(|_| done).map_err(E::from));
-            let has_time = session.work.tx.has_lost_a_server
+            let has_time = policy.tries > 1
+                && session.work.tx.has_lost_a_server
                 && lost_since.get_or_insert_with(Instant::now).elapsed() < self.busy_timeout();
-            let has_tries = tried < TRIES || has_time;
+            let has_tries = tried < policy.tries || has_time;
             if result.is_ok()
                 || !session.work.tx.was_in_the_way
                 || session.work.tx.may_be_stored
@@ -94,14 +83,8 @@ impl Cluster {
                 false => wanted.append(&mut session.work.tx.wanted),
             }
             drop(session);
-            std::thread::sleep(pause.mul_f64(chance()));
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            std::thread::sleep(policy.pause(tried));
             tried += 1;
         }
     }
-}
-
-/// A number from 0 to 1 that is another one each time.
-fn chance() -> f64 {
-    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }

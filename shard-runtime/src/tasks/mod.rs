@@ -3,6 +3,7 @@
 mod cancellation;
 mod context;
 mod observation;
+mod parallelism;
 mod session_threads;
 pub(crate) mod unwind;
 mod workers;
@@ -11,5 +12,7 @@ pub(crate) use cancellation::CancellationToken;
 pub(crate) use context::ExecutionContext;
 pub use observation::StatementEvent;
 pub(crate) use observation::{Observer, Span, Watch};
+pub use parallelism::Parallelism;
+pub(crate) use parallelism::Work;
 pub(crate) use session_threads::{Job, Threads, Ticket};
 pub(crate) use workers::Workers;

@@ -10,15 +10,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use super::Parallelism;
 use once_cell::sync::OnceCell;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 /// How many statements' times are remembered.
 const REMEMBERED: usize = 1_024;
-
-/// From when on a look-up by an id is slow, per shard, and how many in a row make a model's look-ups slow: one may be
-/// a moment in which the machine did something else.
-const SLOW_LOOK_UP: (Duration, u32) = (Duration::from_millis(1), 8);
 
 pub(crate) struct Workers {
     threads: OnceCell<ScheduledThreadPool>,
@@ -68,17 +65,16 @@ impl Workers {
         });
     }
 
-    /// Whether looking up a row of a model by its id takes longer than waking a thread.
-    pub(crate) fn are_look_ups_slow(&self, model: usize) -> bool {
-        let slow = self.slow_look_ups.get(model).map(|slow| slow.load(Ordering::Relaxed));
-        slow.is_some_and(|slow| slow >= SLOW_LOOK_UP.1)
+    /// How often in a row looking up a row of a model by its id was slow.
+    pub(crate) fn slow_look_ups(&self, model: usize) -> u32 {
+        self.slow_look_ups.get(model).map_or(0, |slow| slow.load(Ordering::Relaxed))
     }
 
     /// Remembers how long it took on one shard.
     pub(crate) fn looked_up(&self, model: usize, time: Duration) {
         let Some(slow) = self.slow_look_ups.get(model) else { return };
         let before = slow.load(Ordering::Relaxed);
-        let now = if time < SLOW_LOOK_UP.0 { 0 } else { before.saturating_add(1) };
+        let now = if Parallelism::is_slow_look_up(time) { before.saturating_add(1) } else { 0 };
         // Nearly always the same, which need not be told the other processors.
         if now != before {
             slow.store(now, Ordering::Relaxed);
@@ -151,16 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn look_ups_are_slow_that_were_slow_again_and_again() {
+    fn slow_look_ups_are_counted_in_a_row() {
         let workers = Workers::new(2);
-        let (slow, fast) = (SLOW_LOOK_UP.0, SLOW_LOOK_UP.0 / 2);
-        for time in [&[slow; 7][..], &[fast], &[slow; 7]].concat() {
-            assert!(!workers.are_look_ups_slow(0));
+        let (slow, fast) = (Duration::from_millis(1), Duration::from_micros(999));
+        for (time, expected) in [(slow, 1), (slow, 2), (fast, 0), (slow, 1)] {
             workers.looked_up(0, time);
+            assert_eq!((workers.slow_look_ups(0), workers.slow_look_ups(1)), (expected, 0));
         }
-        workers.looked_up(0, slow);
-        assert_eq!((workers.are_look_ups_slow(0), workers.are_look_ups_slow(1)), (true, false));
-        workers.looked_up(0, fast);
-        assert!(!workers.are_look_ups_slow(0));
     }
 }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::commit::{Decisions, Searches, Unfinished};
 use super::control::Control;
 use super::writers::Writers;
-use super::{Age, WriteLocks};
+use super::{Age, RetryPolicy, WriteLocks};
 use crate::driver::{Connection, Driver, Expected, Holder, Pool, Pooled};
 use crate::error::{Error, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Dialect;
 use crate::schema::{Shard, Table};
-use crate::tasks::{Observer, Threads, Watch, Workers};
+use crate::tasks::{Observer, Parallelism, Threads, Watch, Workers};
 
 /// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
 #[derive(Clone)]
@@ -39,6 +39,8 @@ pub(crate) struct ClusterState {
     pub(crate) pool: Arc<Pool>,
     pub(crate) write_locks: Arc<WriteLocks>,
     pub(crate) timeout: Duration,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) parallelism: Parallelism,
     pub(crate) workers: Arc<Workers>,
     pub(crate) async_threads: Threads,
     pub(crate) observer: Option<Observer>,
@@ -142,6 +144,10 @@ impl Cluster {
         let done = run(&*connection);
         connection.give_back();
         done
+    }
+
+    pub(crate) fn parallelism(&self) -> Parallelism {
+        self.0.parallelism
     }
 
     /// Begins to observe a statement on a shard.

@@ -17,6 +17,7 @@ use crate::row::Row;
 use crate::row::{RowSource, Storable};
 use crate::schema::{IdKind, Table};
 use crate::schema::{Shard, ShardSet};
+use crate::tasks::Work;
 use crate::transaction::Gate;
 use crate::transaction::bounded;
 use crate::transaction::locate;
@@ -242,7 +243,8 @@ impl UnitOfWork {
             Found { row: None, first_is_enough: matches!(table.id_kind, IdKind::Sequence | IdKind::Uuid) };
         let began = Instant::now();
         let mut asked = 1;
-        if self.tx.cluster.workers().are_look_ups_slow(model) {
+        let slow_in_a_row = self.tx.cluster.workers().slow_look_ups(model);
+        if self.tx.cluster.parallelism().uses_threads(Work::LookUp { slow_in_a_row }) {
             self.fetch_at_once::<T>(id, model, shards, &params, &mut found)?;
         } else {
             for (before, &shard) in shards.indexes().iter().enumerate() {

@@ -13,13 +13,10 @@ use super::batches::transmit;
 use super::pending::{Batch, Load};
 use crate::driver::{Connection, Pooled};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tasks::Watch;
+use crate::tasks::{Watch, Work};
 use crate::transaction::Cluster;
 use crate::transaction::Link;
 use crate::transaction::locate;
-
-/// What there is to do at least besides the largest part, in bytes, for workers to be worth waking.
-const WORTH_WAKING: usize = 512 * PER_ROW;
 
 /// What a row costs beside its values, in the time that so many bytes of values take.
 const PER_ROW: usize = 512;
@@ -42,7 +39,8 @@ impl UnitOfWork {
     pub(crate) fn send(&mut self, loads: &mut Vec<Load>) -> Result<()> {
         if loads.len() > 1 {
             let parts = self.by_database(loads)?;
-            if is_worth_waking(&parts, loads) {
+            let bytes = beside_the_largest(&parts, loads);
+            if self.tx.cluster.parallelism().uses_threads(Work::Flush { bytes }) {
                 return self.send_at_once(loads, parts);
             }
         }
@@ -150,14 +148,14 @@ impl UnitOfWork {
     }
 }
 
-/// Whether what the largest part leaves for others is worth a thread.
-fn is_worth_waking(parts: &[(usize, Vec<usize>)], loads: &[Load]) -> bool {
+/// What there is to send beside the largest part, in bytes.
+fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[Load]) -> usize {
     let weight = |(_, places): &(usize, Vec<usize>)| -> usize {
         places.iter().filter_map(|&place| loads.get(place)).map(Load::weight).sum()
     };
     let weights: Vec<usize> = parts.iter().map(weight).collect();
     let largest = weights.iter().max().copied().unwrap_or(0);
-    weights.iter().sum::<usize>().saturating_sub(largest) >= WORTH_WAKING
+    weights.iter().sum::<usize>().saturating_sub(largest)
 }
 
 /// The loads of one database's shards, and the connection that brings them there.

@@ -6,6 +6,7 @@ use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
 use crate::schema::{Shard, ShardSet};
+use crate::tasks::Work;
 use crate::transaction::Cluster;
 use crate::transaction::Transactions;
 use crate::transaction::commit::{Commit, Committed, Decider, Part, PreparedPart, Undecided};
@@ -137,6 +138,7 @@ impl Transactions {
         mut jobs: Vec<(usize, Job)>,
         at_the_same_time: bool,
     ) -> Vec<(usize, Result<()>)> {
+        let at_the_same_time = at_the_same_time && cluster.parallelism().uses_threads(Work::Commit);
         let wanted = if at_the_same_time { jobs.len().saturating_sub(1) } else { 0 };
         let here = jobs.split_off(cluster.workers().take(wanted).min(jobs.len()));
         let mut loans = Vec::with_capacity(jobs.len());

@@ -1,0 +1,166 @@
+//! The rows of a query as an iterator.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use super::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::Query;
+use crate::tasks::{CancellationToken, Span};
+use crate::unit_of_work::UnitOfWork;
+
+/// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
+const CHUNK: (usize, usize) = (16, 256);
+
+/// How many chunks the thread is ahead of the caller.
+const AHEAD: usize = 2;
+
+/// The rows of a query, one after the other; made by [`Session::iter`].
+///
+/// If it is dropped, reading stops on every shard, and the session can be used again.
+#[must_use = "rows are read as they are taken"]
+pub struct Iter<'s, O> {
+    session: &'s mut Session,
+    chunk: std::vec::IntoIter<O>,
+    chunks: Option<Receiver<Vec<O>>>,
+    thread: Option<JoinHandle<(UnitOfWork, Result<()>)>>,
+    cancellation: Arc<CancellationToken>,
+}
+
+impl Session {
+    /// Returns the rows of a query, one after the other, in its order. About a thousand rows are in memory at once, however
+    /// many the query has. The session can be used again when the iterator has ended or is dropped.
+    ///
+    /// The shards are read by a thread, which is started for the iterator and waits until its rows are taken. To visit rows
+    /// on the caller's thread, use [`for_each`](Session::for_each).
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// # session.add_all((1..9).map(|id| Account { id, cents: 100 * id }))?;
+    /// let mut budget = 600;
+    /// for account in session.iter(Account::select().all_shards().order_by(Account::ID.asc())) {
+    ///     budget -= account?.cents;
+    ///     if budget <= 0 {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(budget, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Session::all`], as the last item.
+    pub fn iter<Q>(&mut self, query: Q) -> Iter<'_, Q::Output>
+    where
+        Q: Query<Output: Send + 'static> + Send + 'static,
+    {
+        let cancellation = Arc::<CancellationToken>::default();
+        let (sender, chunks) = sync_channel(AHEAD);
+        let tx = &self.work.tx;
+        let placeholder = UnitOfWork::new(tx.cluster.clone(), tx.pinned);
+        let mut session = Session { work: std::mem::replace(&mut self.work, placeholder) };
+        let (span, token) = (Span::current(), Arc::clone(&cancellation));
+        let read = move || {
+            session.set_cancellation(Some(token));
+            let read = span.enclose(|| send(&mut session, query, sender));
+            session.set_cancellation(None);
+            (session.into_work(), read)
+        };
+        let thread = Some(std::thread::spawn(read));
+        Iter { session: self, chunk: Vec::new().into_iter(), chunks: Some(chunks), thread, cancellation }
+    }
+}
+
+/// Reads the rows, and sends them in chunks, until they end or the receiver is gone.
+fn send<Q: Query>(session: &mut Session, query: Q, sender: SyncSender<Vec<Q::Output>>) -> Result<()> {
+    let (mut chunk, mut rows) = (Vec::with_capacity(CHUNK.0), CHUNK.0);
+    let read = session.for_each(query, |row| {
+        chunk.push(row);
+        if chunk.len() < rows {
+            return Ok(ControlFlow::Continue(()));
+        }
+        rows = (rows * 4).min(CHUNK.1);
+        match sender.send(std::mem::replace(&mut chunk, Vec::with_capacity(rows))) {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(_) => Ok(ControlFlow::Break(())),
+        }
+    });
+    // If it fails, the rows before it come first.
+    let _ = sender.send(chunk);
+    read
+}
+
+impl<O> Iter<'_, O> {
+    /// Takes the session back from the thread.
+    fn end(&mut self) -> Result<()> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        match thread.join() {
+            Ok((work, read)) => {
+                self.session.work = work;
+                read
+            }
+            Err(thrown) => {
+                let error = Error::new(ErrorKind::Aborted, "the thread that read the rows has panicked");
+                self.session.begin_anew(&error);
+                std::panic::resume_unwind(thrown)
+            }
+        }
+    }
+}
+
+impl<O> Iterator for Iter<'_, O> {
+    type Item = Result<O>;
+
+    fn next(&mut self) -> Option<Result<O>> {
+        loop {
+            if let Some(row) = self.chunk.next() {
+                return Some(Ok(row));
+            }
+            match self.chunks.as_ref().and_then(|chunks| chunks.recv().ok()) {
+                Some(chunk) => self.chunk = chunk.into_iter(),
+                None => {
+                    self.chunks = None;
+                    return self.end().err().map(Err);
+                }
+            }
+        }
+    }
+}
+
+impl<O> std::iter::FusedIterator for Iter<'_, O> {}
+
+impl<O> Drop for Iter<'_, O> {
+    fn drop(&mut self) {
+        self.chunks = None;
+        if let Some(thread) = self.thread.take() {
+            self.cancellation.cancel();
+            match thread.join() {
+                // The rows that were not taken are of no interest, and neither is that reading was stopped.
+                Ok((work, _)) => self.session.work = work,
+                Err(_) => {
+                    let error = Error::new(ErrorKind::Aborted, "the thread that read the rows has panicked");
+                    self.session.begin_anew(&error);
+                }
+            }
+        }
+    }
+}
+
+impl<O> std::fmt::Debug for Iter<'_, O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").field("is_reading", &self.thread.is_some()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! How often, and after which pauses, a transaction runs again.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// How often [`Cluster::transaction`](crate::Cluster::transaction) runs a closure again after an error that is
+/// [retryable](crate::Error::is_retryable), and how long it pauses before. Set with
+/// [`Builder::retry`](crate::Builder::retry).
+///
+/// The pause before a retry has a random length up to a limit that doubles with each retry (exponential backoff with full
+/// jitter; M. Brooker, "Exponential Backoff And Jitter", 2015).
+///
+/// ```
+/// # use std::time::Duration;
+/// # use shard_runtime::RetryPolicy;
+/// let patient = RetryPolicy { tries: 30, longest_pause: Duration::from_secs(1), ..RetryPolicy::default() };
+/// assert_eq!(RetryPolicy::none().tries, 1);
+/// # assert_eq!(patient.first_pause, Duration::from_millis(2));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How often the closure runs at most, the first time included. Default: 10.
+    pub tries: u32,
+    /// The longest pause before the second try. Default: 2 ms.
+    pub first_pause: Duration,
+    /// The longest pause of all. Default: 250 ms.
+    pub longest_pause: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        RetryPolicy {
+            tries: 10,
+            first_pause: Duration::from_millis(2),
+            longest_pause: Duration::from_millis(250),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Returns the policy that never runs a closure again.
+    pub fn none() -> Self {
+        RetryPolicy { tries: 1, ..RetryPolicy::default() }
+    }
+
+    /// How many of the tries give a wait up early that could be a deadlock. The others wait for the whole busy timeout.
+    pub(crate) fn early_tries(self) -> u32 {
+        self.tries / 2
+    }
+
+    /// Returns a random pause after so many tries.
+    pub(crate) fn pause(self, tried: u32) -> Duration {
+        let doubled = 1_u32.checked_shl(tried.saturating_sub(1)).unwrap_or(u32::MAX);
+        let longest = self.first_pause.saturating_mul(doubled).min(self.longest_pause);
+        longest.mul_f64(chance())
+    }
+}
+
+/// Returns a random number from 0 to 1.
+fn chance() -> f64 {
+    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let policy = RetryPolicy::default();
+        for (tried, most) in [(1, 2), (2, 4), (3, 8), (8, 250), (40, 250), (u32::MAX, 250)] {
+            let pause = (0..100).map(|_| policy.pause(tried)).max().unwrap_or_default();
+            assert!(pause <= Duration::from_millis(most), "{tried}: {pause:?}");
+            assert!(pause > Duration::from_millis(most / 2), "{tried}: {pause:?}");
+        }
+    }
+}

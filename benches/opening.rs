@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Builder, Cluster, Parent, Sharded, Synchronous};
+use shard_runtime::{Builder, Cluster, Durability, Parent, Sharded};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "tenants")]
@@ -44,7 +44,7 @@ enum Kind {
 }
 
 fn builder(kind: Kind, shards: usize, folder: &Path) -> Builder {
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = Cluster::builder().durability(Durability::Normal);
     (0..shards).fold(builder, |builder, shard| {
         let url = match kind {
             Kind::Files => format!("sqlite:{}/{shard}.db", folder.display()),

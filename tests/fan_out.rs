@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use std::sync::{Arc, Mutex};
 
-use shard_runtime::{Cluster, ErrorKind, Sharded, Sql, SqlRow, Synchronous, count};
+use shard_runtime::{Cluster, Durability, ErrorKind, Sharded, Sql, SqlRow, count};
 use tempfile::TempDir;
 
 const SHARDS: [&str; 4] = ["a", "b", "c", "d"];
@@ -33,7 +33,7 @@ type Told = Arc<Mutex<Vec<(String, bool)>>>;
 
 fn cluster(folder: &TempDir, told: &Told) -> Cluster {
     let told = Arc::clone(told);
-    let builder = Cluster::builder().synchronous(Synchronous::Normal).on_statement(move |event| {
+    let builder = Cluster::builder().durability(Durability::Normal).on_statement(move |event| {
         let thread = std::thread::current();
         assert!(!thread.name().is_some_and(|name| name.starts_with("sharded-worker")), "told by a worker");
         told.lock().unwrap().push((event.shard.name().to_owned(), event.succeeded));
@@ -268,7 +268,7 @@ fn the_first_failure_stops_the_others(cluster: &Cluster, told: &Told) {
         let expected: Vec<(String, bool)> = SHARDS.iter().map(|at| (at.to_string(), *at != shard)).collect();
         assert_eq!(told, expected, "all were asked, one has failed");
         // A wrong statement is wrong in a partial answer too.
-        let error = session.all_that_answer(sql()).unwrap_err();
+        let error = session.all_available(sql()).unwrap_err();
         assert_eq!((error.kind(), error.shard()), (ErrorKind::Value, Some(shard)), "{error}");
         // And the session goes on, on the same connections.
         assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64);
@@ -325,7 +325,7 @@ fn a_partial_answer_does_without_what_is_too_slow(cluster: &Cluster) {
     let mut session = cluster.session();
     let has_rows = session.first(Measurement::select().on_shard("c")).unwrap().unwrap().id;
     session.set_timeout(Some(std::time::Duration::from_secs(1)));
-    let partial = session.all_that_answer(Sql::new(ENDLESS_OR_THREE).bind(has_rows).all_shards()).unwrap();
+    let partial = session.all_available(Sql::new(ENDLESS_OR_THREE).bind(has_rows).all_shards()).unwrap();
     // Shards are read at the same time: `c` has answered while `a` and `b` were too slow.
     assert_eq!(partial.rows.len(), 3, "{partial:?}");
     assert!(partial.rows.iter().all(|row| row.shard().name() == "c"));

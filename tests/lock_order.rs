@@ -9,7 +9,7 @@ use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 use postgres_server::Server;
-use shard_runtime::{Builder, Cluster, Error, ErrorKind, Session, Sharded, Synchronous};
+use shard_runtime::{Builder, Cluster, Durability, Error, ErrorKind, Session, Sharded};
 use tempfile::TempDir;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ const PLACES: [&str; 3] = ["a", "b", "c"];
 fn fill(builder: Builder) -> Cluster {
     let cluster = builder
         .busy_timeout(BUSY_TIMEOUT)
-        .synchronous(Synchronous::Normal)
+        .durability(Durability::Normal)
         .create::<Account>()
         .expect("the cluster is made");
     let mut session = cluster.session();

@@ -50,8 +50,8 @@ const MUTATIONS: [Mutation; 23] = [
     },
     Mutation {
         what: "nobody waits for the disk",
-        from: "Synchronous::Full => 2,",
-        to: "Synchronous::Full => 1,",
+        from: "Durability::Full => 2,",
+        to: "Durability::Full => 1,",
         attack: ("torture", "power_loss_at_any_moment"),
     },
     Mutation {

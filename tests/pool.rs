@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use postgres_server::Server;
-use shard_runtime::{Builder, Cluster, Error, ErrorKind, Sharded, Synchronous};
+use shard_runtime::{Builder, Cluster, Durability, Error, ErrorKind, Sharded};
 use tempfile::TempDir;
 
 /// Names this process as the one that runs with few descriptors.
@@ -23,7 +23,7 @@ struct Account {
 }
 
 fn files(folder: &TempDir, count: usize) -> Builder {
-    (0..count).fold(Cluster::builder().synchronous(Synchronous::Normal), |builder, index| {
+    (0..count).fold(Cluster::builder().durability(Durability::Normal), |builder, index| {
         builder.shard(
             format!("s{index}"),
             format!("sqlite:{}", folder.path().join(format!("{index}.db")).display()),

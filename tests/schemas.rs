@@ -440,7 +440,7 @@ fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
         let error = result.unwrap_err();
         // A write may meet a shard with a lookup's entry before.
         let shards = if shard.is_empty() { &["a", "b", "c"][..] } else { &[shard] };
-        assert_eq!(error.kind(), ErrorKind::Identity, "{error}");
+        assert_eq!(error.kind(), ErrorKind::WrongDatabase, "{error}");
         assert!(error.shard().is_some_and(|shard| shards.contains(&shard)), "{error}");
         assert!(error.to_string().contains("URL"), "{error}");
     };
@@ -496,7 +496,7 @@ fn w30_a_schema_that_is_swapped_in_mid_transaction_is_refused() {
     session.add(owner(10, "a")).unwrap();
     // Lookups may have used it before: then the commit finds it.
     let error = session.flush().and_then(|()| session.commit().map(drop)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Identity, "{error}");
+    assert_eq!(error.kind(), ErrorKind::WrongDatabase, "{error}");
     session.rollback();
     swap(&place, "s_a", "s_b");
     assert_eq!(all_ids(&mut session), [1, 2, 3, 4]);
@@ -614,7 +614,7 @@ fn r47_a_cluster_in_another_schema_of_the_search_path_is_not_made_again() {
     place.set_search_path("app, s_b, public");
     let refused = |result: shard_runtime::Result<Cluster>| {
         let error = result.map(drop).unwrap_err();
-        assert_eq!((error.kind(), error.shard()), (ErrorKind::Identity, Some("a")), "{error}");
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::WrongDatabase, Some("a")), "{error}");
         let message = error.to_string();
         assert!(message.contains("?schema=app") && message.contains("?schema=public"), "{message}");
     };
@@ -745,13 +745,13 @@ fn r40_each_transaction_that_reads_checks_the_shard() {
         swap();
         for shard in ["a", "b"] {
             let error = session.get(Owner::by_id(1).on_shard(shard)).unwrap_err();
-            assert_eq!((error.kind(), error.shard()), (ErrorKind::Identity, Some(shard)), "{error}");
+            assert_eq!((error.kind(), error.shard()), (ErrorKind::WrongDatabase, Some(shard)), "{error}");
             session.rollback();
         }
         let mut fresh = cluster.session();
-        assert_eq!(read(&mut fresh).unwrap_err().kind(), ErrorKind::Identity);
+        assert_eq!(read(&mut fresh).unwrap_err().kind(), ErrorKind::WrongDatabase);
         let all = fresh.all(Owner::select().all_shards()).unwrap_err();
-        assert_eq!(all.kind(), ErrorKind::Identity);
+        assert_eq!(all.kind(), ErrorKind::WrongDatabase);
         assert!(fresh.get(Owner::by_id(3).on_shard("c")).unwrap().is_some());
         drop(fresh);
         swap();
@@ -824,7 +824,7 @@ fn r47_a_dropped_database_is_not_made_again() {
     let builder = || {
         Cluster::builder()
             .busy_timeout(Duration::from_secs(5))
-            .single_shard_units()
+            .without_prepared_transactions()
             .shard("a", format!("{}?schema=s_a", first.url))
             .shard("b", format!("{}?schema=s_b", second.url))
     };
@@ -863,7 +863,7 @@ fn r47_a_dropped_database_is_not_made_again() {
     let opened = builder().open::<Item>().map(drop).unwrap_err();
     assert_eq!(opened.kind(), ErrorKind::Missing, "{opened}");
     let created = builder().create::<Item>().map(drop).unwrap_err();
-    assert_eq!((created.kind(), created.shard()), (ErrorKind::Identity, Some("b")), "{created}");
+    assert_eq!((created.kind(), created.shard()), (ErrorKind::WrongDatabase, Some("b")), "{created}");
     for error in [opened, created] {
         assert!(error.to_string().contains("control database"), "{error}");
         assert!(error.to_string().contains("restore it"), "{error}");

@@ -80,7 +80,7 @@ fn w32_passwords_of_shards_are_not_in_a_coordinators_log() {
         .shard("a", format!("{}?schema=s_a", shard.url()))
         .shard("b", format!("{}?schema=s_b", shard.url()));
     let cluster = builder.create::<User>().unwrap();
-    let sql = cluster.coordinator_sql().unwrap();
+    let sql = cluster.foreign_tables_sql().unwrap();
     for printed in [format!("{sql}"), format!("{sql:?}"), format!("{cluster:?}")] {
         assert!(!printed.contains(shard.password()), "{printed}");
     }

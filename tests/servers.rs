@@ -190,7 +190,7 @@ fn a_connection_that_is_cut_in_a_unit_undoes_it() {
     cut_connections(&place);
     let lost = session.all(Company::select().on_shard("b"));
     assert_error(lost, ErrorKind::ConnectionLost, "b");
-    assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::Aborted);
+    assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::TransactionAborted);
     session.rollback();
     assert_eq!(ids(&mut session), [1, 2, 3]);
     session.add_all([company(4, "a"), company(5, "b")]).unwrap();
@@ -221,7 +221,7 @@ fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
     cut.cut_after("COMMIT");
     let error = assert_error(session.commit(), ErrorKind::InDoubt, "a");
     assert!(error.unit().is_none(), "one database has no unit to ask for");
-    assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::Aborted);
+    assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::TransactionAborted);
     session.rollback();
     // It was committed, in truth.
     soon(|| ids(&mut cluster.session()) == [1, 2, 3, 4]);
@@ -392,17 +392,17 @@ fn a_server_that_cannot_prepare_is_refused_unless_no_unit_is_over_several() {
     let Some(server) = Server::start_with(&["max_prepared_transactions=0"]) else { return };
     let place = Place::new(&server.url());
     let error = assert_error(place.builder().create::<Company>().map(drop), ErrorKind::Configuration, "a");
-    for text in ["max_prepared_transactions", "restart", "single_shard_units"] {
+    for text in ["max_prepared_transactions", "restart", "without_prepared_transactions"] {
         assert!(error.to_string().contains(text), "{error}");
     }
-    let cluster = place.builder().single_shard_units().create::<Company>().unwrap();
+    let cluster = place.builder().without_prepared_transactions().create::<Company>().unwrap();
     let mut session = cluster.session();
     session.add(company(1, "a")).unwrap();
     session.commit().unwrap();
     session.add_all([company(2, "a"), company(3, "b")]).unwrap();
     let error = session.commit().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Query, "{error}");
-    assert!(error.to_string().contains("single_shard_units"), "{error}");
+    assert!(error.to_string().contains("without_prepared_transactions"), "{error}");
     session.rollback();
     assert_eq!(ids(&mut session), [1]);
     session.set_commit(Commit::BestEffort);

@@ -249,7 +249,7 @@ fn a_coordinator_asks_no_less_of_its_shards() {
     let more = format!("&sslmode=require&sslrootcert={}", world.ours());
     let builder = Cluster::builder().shard("a", world.url("coordinated_a", &more));
     let cluster = builder.shard("b", world.url("coordinated_b", "")).create::<Company>().unwrap();
-    let sql = cluster.coordinator_sql().unwrap().to_string();
+    let sql = cluster.foreign_tables_sql().unwrap().to_string();
     let server = |name: &str| {
         let mut lines = sql.lines();
         lines.find(|line| line.starts_with(&format!("CREATE SERVER IF NOT EXISTS \"{name}\""))).unwrap()

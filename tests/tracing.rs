@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use shard_runtime::{Cluster, ErrorKind, Parent, Session, Sharded, Sql, Synchronous};
+use shard_runtime::{Cluster, Durability, ErrorKind, Parent, Session, Sharded, Sql};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -220,8 +220,8 @@ fn every_verb_has_one(listener: &Listener, session: &mut Session) {
     let tables: Vec<&str> =
         statements.iter().map(|statement| statement.field("db.collection.name")).collect();
     assert_eq!(tables, ["accounts", "accounts", "payments", "payments"]);
-    session.all_that_answer(Account::select().all_shards().count()).unwrap();
-    verb(listener, "all_that_answer");
+    session.all_available(Account::select().all_shards().count()).unwrap();
+    verb(listener, "all_available");
 
     let update = Account::update().set(Account::OWNER, "secret").filter(Account::ID.eq(1));
     assert_eq!(session.execute(update).unwrap(), 1);
@@ -293,7 +293,7 @@ fn the_hook_is_no_part_of_it(listener: &Listener) {
 
 fn on_workers_too(listener: &Listener) {
     let folder = tempfile::tempdir().unwrap();
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = Cluster::builder().durability(Durability::Normal);
     let url = |shard: &str| format!("sqlite:{}", folder.path().join(shard).display());
     let builder = ["a", "b"].into_iter().fold(builder, |builder, shard| builder.shard(shard, url(shard)));
     let cluster = builder.create::<(Account, Payment)>().unwrap();

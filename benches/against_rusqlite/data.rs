@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use shard_runtime::rusqlite::Connection;
-use shard_runtime::{Builder, Cluster, Models, Result, Synchronous};
+use shard_runtime::{Builder, Cluster, Durability, Models, Result};
 
 use crate::by_hand;
 use crate::measure::{Effort, Failure};
@@ -150,7 +150,7 @@ impl Data {
 
 /// The cluster of four files in a folder. Commits do not wait for the disk: what is measured is the code.
 pub fn builder(folder: &Path) -> Builder {
-    SHARDS.iter().fold(Cluster::builder().synchronous(Synchronous::Normal), |builder, name| {
+    SHARDS.iter().fold(Cluster::builder().durability(Durability::Normal), |builder, name| {
         builder.shard(*name, format!("sqlite:{}", folder.join(format!("{name}.db")).display()))
     })
 }

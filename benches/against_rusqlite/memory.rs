@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use shard_runtime::rusqlite::Connection;
-use shard_runtime::{Builder, Cluster, Query, Routed, Select, Sharded, Stored, Synchronous};
+use shard_runtime::{Builder, Cluster, Durability, Query, Routed, Select, Sharded, Stored};
 
 use crate::by_hand;
 use crate::data::{self, SHARDS, TOGETHER};
@@ -178,21 +178,21 @@ fn peak_kib() -> Option<i64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-fn files(folder: &Path, (cache_kib, mapped_bytes): Caches) -> Builder {
-    data::builder(&folder.join("files")).cache_kib(cache_kib).mapped_bytes(mapped_bytes)
+fn files(folder: &Path, (cache_size, mmap_size): Caches) -> Builder {
+    data::builder(&folder.join("files")).cache_size(cache_size).mmap_size(mmap_size)
 }
 
 /// Four shards in one file: one connection reads them all, on the caller's thread.
 fn tables(folder: &Path) -> Builder {
     let file = folder.join("tables").join("all.db");
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = Cluster::builder().durability(Durability::Normal);
     SHARDS
         .iter()
         .fold(builder, |builder, name| {
             builder.shard(*name, format!("sqlite:{}?prefix={name}_", file.display()))
         })
-        .cache_kib(CACHES.0)
-        .mapped_bytes(CACHES.1)
+        .cache_size(CACHES.0)
+        .mmap_size(CACHES.1)
 }
 
 fn by_id() -> Select<Account, Routed> {
@@ -240,9 +240,9 @@ fn insert_by_hand(folder: &Path, rows: i64) -> Result<i64, Failure> {
 fn add(folder: &Path, rows: i64, is_kept: bool, shards: usize) -> Result<i64, Failure> {
     emptied(folder)?;
     let file = |name: &str| format!("sqlite:{}", folder.join("files").join(format!("{name}.db")).display());
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = Cluster::builder().durability(Durability::Normal);
     let builder = SHARDS.iter().take(shards).fold(builder, |builder, name| builder.shard(*name, file(name)));
-    let cluster = builder.cache_kib(CACHES.0).mapped_bytes(CACHES.1).create::<Account>()?;
+    let cluster = builder.cache_size(CACHES.0).mmap_size(CACHES.1).create::<Account>()?;
     let mut session = cluster.session();
     let added = session.add_all((1..=rows).map(Account::numbered))?;
     let kept = is_kept.then_some(added); // or dropped
@@ -261,12 +261,12 @@ fn visit(cluster: Cluster, query: impl Query) -> Result<i64, Failure> {
     Ok(seen)
 }
 
-fn open_by_hand(folder: &Path, (cache_kib, mapped_bytes): Caches) -> Result<Vec<Connection>, Failure> {
+fn open_by_hand(folder: &Path, (cache_size, mmap_size): Caches) -> Result<Vec<Connection>, Failure> {
     let mut connections = Vec::new();
     for name in SHARDS {
         let connection = by_hand::open(&folder.join("files").join(format!("{name}.db")))?;
-        connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
-        connection.pragma_update(None, "mmap_size", i64::try_from(mapped_bytes)?)?;
+        connection.pragma_update(None, "cache_size", -i64::from(cache_size))?;
+        connection.pragma_update(None, "mmap_size", i64::try_from(mmap_size)?)?;
         connections.push(connection);
     }
     Ok(connections)
@@ -312,7 +312,7 @@ fn chain_by_hand(folder: &Path) -> Result<i64, Failure> {
 }
 
 fn families(folder: &Path) -> Builder {
-    data::builder(&folder.join("families")).cache_kib(CACHES.0).mapped_bytes(CACHES.1)
+    data::builder(&folder.join("families")).cache_size(CACHES.0).mmap_size(CACHES.1)
 }
 
 fn write_families(folder: &Path, rows: i64) -> Result<i64, Failure> {

@@ -6,7 +6,7 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Cluster, Error, Session, Sharded, Synchronous};
+use shard_runtime::{Cluster, Durability, Error, Session, Sharded};
 
 use crate::Failure;
 
@@ -78,7 +78,7 @@ fn add(session: &mut Session, shard: usize, id: i64, cents: i64) -> Result<(), E
 }
 
 fn builder(urls: &[String]) -> shard_runtime::Builder {
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = Cluster::builder().durability(Durability::Normal);
     NAMES.iter().zip(urls).fold(builder, |builder, (name, url)| builder.shard(*name, url.clone()))
 }
 

@@ -137,7 +137,7 @@ impl IntoResponse for Failure {
             Failure::Shards(error) => error,
         };
         match error.kind() {
-            ErrorKind::Unmapped | ErrorKind::Value => {
+            ErrorKind::UnmappedKey | ErrorKind::Value => {
                 (StatusCode::BAD_REQUEST, error.to_string()).into_response()
             }
             ErrorKind::Busy | ErrorKind::ConnectionLost => {

@@ -34,11 +34,11 @@ impl Place {
         let opened = self.builder()?.open::<(City, Observation)>();
         let cluster = opened.map_err(|error| match (error.kind(), error.shard()) {
             // No control database, or a server that is none yet.
-            (ErrorKind::Missing | ErrorKind::Identity, None) => {
+            (ErrorKind::Missing | ErrorKind::WrongDatabase, None) => {
                 Failure::Refused(format!("nothing is imported into {self} yet: {import}"))
             }
             // A shard that is not there, or without its tables: it begins to be there.
-            (ErrorKind::Missing | ErrorKind::Identity | ErrorKind::Schema, _) => {
+            (ErrorKind::Missing | ErrorKind::WrongDatabase | ErrorKind::Schema, _) => {
                 Failure::Refused(format!("{error}; if an import was stopped, {import}"))
             }
             _ => self.failure(error),

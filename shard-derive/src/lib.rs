@@ -92,7 +92,7 @@ use value::{Role, ValueType};
 /// }
 ///
 /// fn by_length<'s>(name: &str, shards: &'s Shards) -> Option<&'s Shard> {
-///     shards.at(name.len() % shards.len())
+///     shards.by_index(name.len() % shards.len())
 /// }
 /// ```
 ///

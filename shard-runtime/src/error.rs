@@ -23,7 +23,7 @@ pub enum ErrorKind {
     /// A model was used that the cluster was not opened with.
     UnknownModel,
     /// A key's value is placed on no shard.
-    Unmapped,
+    UnmappedKey,
     /// The query cannot be run as it stands: it sets no column, its conditions are nested too deeply, or its
     /// SQL is not the one statement, with these parameters and columns, that it is used as.
     Query,
@@ -34,12 +34,12 @@ pub enum ErrorKind {
     /// transaction through another handle. Read it again.
     Stale,
     /// The change would move a row to another shard, which an update cannot do.
-    Moved,
+    ShardKeyChanged,
     /// The database of a shard does not exist, and opening does not create one; or its file was removed or replaced while
     /// it was open, which is seen before anything is written.
     Missing,
     /// The database is another shard's, or another cluster's.
-    Identity,
+    WrongDatabase,
     /// The cluster's layout is not the one that its shards were made with.
     Layout,
     /// A table on a shard is not what the model says.
@@ -82,9 +82,9 @@ pub enum ErrorKind {
     Ambiguous,
     /// Shards that hold the same rows of a reference table by right do not: somebody has written behind the cluster's
     /// back, or a shard has come to it without them.
-    Diverged,
+    ReferenceDiverged,
     /// The unit of work was ended by an earlier error, and has to be rolled back before the session is used on.
-    Aborted,
+    TransactionAborted,
     /// A unit of work was committed with [`Commit::BestEffort`](crate::Commit::BestEffort), on some of its shards only.
     PartialCommit,
     /// It is not known whether a unit of work was committed: the disk has failed at the very commit, and again when
@@ -115,7 +115,7 @@ pub(crate) enum Exhausted {
     ServerConnections,
 }
 
-/// An error: its kind, where it happened, and what the database said.
+/// An error: its kind, where it happened, and what the database message.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -258,10 +258,12 @@ impl Error {
 
     /// Whether it is the shard's fault, and not the statement's: another shard may still answer.
     pub(crate) fn is_about_a_shard(&self) -> bool {
-        use ErrorKind::{Busy, ConnectionLost, Corrupt, Full, Identity, Io, Missing, ReadOnly, TimedOut};
+        use ErrorKind::{
+            Busy, ConnectionLost, Corrupt, Full, Io, Missing, ReadOnly, TimedOut, WrongDatabase,
+        };
         matches!(
             self.0.kind,
-            Missing | Identity | Busy | TimedOut | ReadOnly | Full | Corrupt | Io | ConnectionLost
+            Missing | WrongDatabase | Busy | TimedOut | ReadOnly | Full | Corrupt | Io | ConnectionLost
         )
     }
 
@@ -328,11 +330,14 @@ mod tests {
 
     #[test]
     fn an_error_says_where_and_what() {
-        let error = Error::new(ErrorKind::Unmapped, "`Atlantis` is placed on no shard")
+        let error = Error::new(ErrorKind::UnmappedKey, "`Atlantis` is placed on no shard")
             .at_column("continent")
             .in_table("cities")
             .in_table("ignored");
         assert_eq!(error.to_string(), "table `cities`, column `continent`: `Atlantis` is placed on no shard");
-        assert_eq!((error.kind(), error.table(), error.shard()), (ErrorKind::Unmapped, Some("cities"), None));
+        assert_eq!(
+            (error.kind(), error.table(), error.shard()),
+            (ErrorKind::UnmappedKey, Some("cities"), None)
+        );
     }
 }

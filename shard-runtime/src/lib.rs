@@ -75,7 +75,7 @@
 //! With the feature `postgres` a shard is a PostgreSQL server (`postgres://user@host/database`), or a schema of one
 //! (`?schema=asia`); shards of both kinds mix. With the feature `tls` the connections to it are encrypted, and its
 //! certificate verified, where the URL says so ([`Builder::shard`]). A unit of work over several servers is prepared on all but one of them,
-//! whose commit decides, which takes `max_prepared_transactions`; `Cluster::coordinator_sql` makes any other server read
+//! whose commit decides, which takes `max_prepared_transactions`; `Cluster::foreign_tables_sql` makes any other server read
 //! all of them as one.
 //!
 //! # Sessions
@@ -283,7 +283,7 @@
 //! caller's thread asks a shard only when the one before has no more rows: the first row at all may be one statement.
 //!
 //! A shard that fails fails the query, with its name, and the others are stopped. [`Session::set_timeout`] bounds how
-//! long a read may take; [`Session::all_that_answer`] reads what can be had, and says what is missing.
+//! long a read may take; [`Session::all_available`] reads what can be had, and says what is missing.
 //!
 //! # SQL
 //!
@@ -447,10 +447,10 @@ pub mod __private;
 
 pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
-pub use cluster::CoordinatorSql;
-pub use cluster::{Builder, Cluster, Difference};
+pub use cluster::ForeignTablesSql;
+pub use cluster::{Builder, Cluster, ReferenceDifference};
 pub use collation::Collation;
-pub use driver::Synchronous;
+pub use driver::Durability;
 pub use error::{Error, ErrorKind, Result, ValueError};
 /// The crate that timestamps are values of.
 #[cfg(feature = "jiff")]
@@ -476,7 +476,7 @@ pub use schema::{
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]
 pub use serde_json;
-pub use session::{Descendants, Iter, Partial, Session, With, WithChildren};
+pub use session::{Descendants, Iter, PartialResult, Session, With, WithChildren};
 pub use shard_derive::{Field, Projection, ShardKey, Sharded};
 pub use tasks::{Parallelism, StatementEvent};
 pub use transaction::RetryPolicy;

@@ -65,14 +65,14 @@ fn assert_partial(session: &mut Session, timeout: Duration) {
     let all = [Note::select().all_shards(), Note::select().all_shards().order_by(Note::ID.desc())];
     for query in all {
         let answered = within(timeout + Duration::from_secs(4), "a partial answer", || {
-            session.all_that_answer(query).unwrap()
+            session.all_available(query).unwrap()
         });
         assert_eq!(answered.rows.len(), HEALTHY);
         let missing: Vec<_> = answered.missing.iter().map(|error| (error.kind(), error.shard())).collect();
         assert_eq!(missing, [(ErrorKind::TimedOut, Some("a"))], "{:?}", answered.missing);
         session.rollback();
     }
-    let counted = session.all_that_answer(Note::select().all_shards().count()).unwrap();
+    let counted = session.all_available(Note::select().all_shards().count()).unwrap();
     assert_eq!((counted.rows.as_slice(), counted.missing.len()), (&[HEALTHY as u64][..], 1));
     session.rollback();
 }
@@ -125,7 +125,7 @@ fn r29_a_frozen_server_does_not_keep_tasks() {
         frozen.freeze();
         session.set_timeout(Some(Duration::from_secs(2)));
         let began = Instant::now();
-        let answered = session.all_that_answer(Note::select().all_shards()).await.unwrap();
+        let answered = session.all_available(Note::select().all_shards()).await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
         assert_eq!((answered.rows.len(), answered.missing.len()), (HEALTHY, 1), "{:?}", answered.missing);
         assert_eq!(answered.missing[0].shard(), Some("a"));

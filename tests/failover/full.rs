@@ -28,7 +28,7 @@ fn r44_a_server_without_a_free_connection_is_busy_and_recovers() {
     let Some(server) = Server::start_with(&settings) else { return };
     let url = server.url();
     let cluster = builder("", &[("a", &url)])
-        .single_shard_units()
+        .without_prepared_transactions()
         .busy_timeout(Duration::from_millis(500))
         .create::<Page>()
         .unwrap();

@@ -155,7 +155,7 @@ fn r35_sessions_follow_a_promoted_standby() {
     // Each host is named where the URL is.
     let shown = format!("{:?}", loads[1].cluster);
     assert!(shown.contains(&format!("{hosts}/postgres?schema=several_a")), "{shown}");
-    let sql = loads[1].cluster.coordinator_sql().unwrap().to_string();
+    let sql = loads[1].cluster.foreign_tables_sql().unwrap().to_string();
     for part in [
         "host '127.0.0.1,127.0.0.1'".to_owned(),
         format!("port '{},{}'", second.port(), first.port()),

@@ -140,7 +140,7 @@ macro_rules! model_of {
 model_of!(of_macro, i64, Parent<Bare>, Root, super::choose, 5);
 
 fn choose<'s>(_: &i64, shards: &'s shard_runtime::Shards) -> Option<&'s shard_runtime::Shard> {
-    shards.at(0)
+    shards.by_index(0)
 }
 
 fn main() {

@@ -103,7 +103,7 @@ fn choose<'s>(
     _b: &::std::string::String,
     shards: &'s ::shard_runtime::Shards,
 ) -> ::std::option::Option<&'s ::shard_runtime::Shard> {
-    shards.at(0)
+    shards.by_index(0)
 }
 
 fn main() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use shard_runtime::{Cluster, Parent, Sharded, Synchronous};
+use shard_runtime::{Cluster, Durability, Parent, Sharded};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -184,10 +184,10 @@ impl World {
             activity.push(client);
         }
         let mut builder = Cluster::builder()
-            .synchronous(Synchronous::Normal)
+            .durability(Durability::Normal)
             .busy_timeout(busy_timeout)
-            .cache_kib(1024)
-            .mapped_bytes(0);
+            .cache_size(1024)
+            .mmap_size(0);
         for (shard, place) in SHARDS.into_iter().zip(places) {
             let url = match place {
                 None => format!("sqlite:{}", file(shard).display()),

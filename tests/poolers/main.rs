@@ -299,7 +299,7 @@ fn w13_connections_that_the_pooler_closes_are_replaced() {
     session.flush().unwrap();
     std::thread::sleep(Duration::from_millis(6_000));
     let error = session.commit().map(drop).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::Aborted), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::TransactionAborted), "{error}");
     session.rollback();
     cluster.transaction(|session| session.add(account("b", "kept"))).unwrap();
     assert_eq!((world.count("a", "true"), world.count("b", "true")), (2, 1));

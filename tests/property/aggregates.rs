@@ -27,7 +27,7 @@ pub fn check_aggregate<T: Subject>(
     let pin = match pinned::<T>(query.pin.as_ref(), shards) {
         Ok(pin) if !names_unplaced::<T>(&query.tree, shards) => pin,
         _ => {
-            prop_assert_eq!(found.map_err(|error| error.kind()), Err(ErrorKind::Unmapped));
+            prop_assert_eq!(found.map_err(|error| error.kind()), Err(ErrorKind::UnmappedKey));
             return Ok(());
         }
     };

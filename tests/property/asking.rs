@@ -14,7 +14,7 @@ use super::subject::Subject;
 
 /// A shard of a cluster that may have fewer of them.
 pub fn shard(shards: &Shards, place: usize) -> &Shard {
-    shards.at(place % shards.len()).expect("a shard")
+    shards.by_index(place % shards.len()).expect("a shard")
 }
 
 /// The place that a pin names; an error where its key is placed nowhere.
@@ -22,7 +22,7 @@ pub fn pinned<T: Subject>(pin: Option<&Pin>, shards: &Shards) -> Result<Option<u
     match pin {
         None => Ok(None),
         Some(Pin::Shard(place)) => Ok(Some(place % shards.len())),
-        Some(Pin::Key(key, part)) => T::place(key, part, shards).map(Some).ok_or(ErrorKind::Unmapped),
+        Some(Pin::Key(key, part)) => T::place(key, part, shards).map(Some).ok_or(ErrorKind::UnmappedKey),
     }
 }
 

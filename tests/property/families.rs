@@ -662,7 +662,7 @@ fn change<T: Member>(
 }
 
 fn session_shard(session: &Session, shard: usize) -> String {
-    session.cluster().shards().at(shard).expect("a shard").name().to_owned()
+    session.cluster().shards().by_index(shard).expect("a shard").name().to_owned()
 }
 
 /// The models of a family, and the tests over them. `text` is what the column of that name declares.

@@ -32,7 +32,7 @@ pub fn check<T: Subject>(
     let pin = match pinned::<T>(query.pin.as_ref(), shards) {
         Ok(pin) if !names_unplaced::<T>(&query.tree, shards) => pin,
         _ => {
-            prop_assert_eq!(found.map(|_| ()).map_err(|error| error.kind()), Err(ErrorKind::Unmapped));
+            prop_assert_eq!(found.map(|_| ()).map_err(|error| error.kind()), Err(ErrorKind::UnmappedKey));
             prop_assert!(asked.is_empty(), "asked {:?} for a key that is placed nowhere", asked);
             return Ok(());
         }

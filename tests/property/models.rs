@@ -386,7 +386,7 @@ model! {
 fn round_robin<'s>(key: &i64, shards: &'s Shards) -> Option<&'s Shard> {
     match key.rem_euclid(8) {
         7 => None,
-        rest => shards.at(rest as usize % shards.len()),
+        rest => shards.by_index(rest as usize % shards.len()),
     }
 }
 

@@ -71,14 +71,15 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, quer
         Ok(pin) if !names_unplaced::<T>(&query.tree, shards) => pin,
         _ => {
             let kind = |error: shard_runtime::Error| error.kind();
-            prop_assert_eq!(explained.map(|_| ()).map_err(kind), Err(ErrorKind::Unmapped));
-            prop_assert_eq!(found.map(|rows| rows.len()).map_err(kind), Err(ErrorKind::Unmapped));
+            prop_assert_eq!(explained.map(|_| ()).map_err(kind), Err(ErrorKind::UnmappedKey));
+            prop_assert_eq!(found.map(|rows| rows.len()).map_err(kind), Err(ErrorKind::UnmappedKey));
             prop_assert!(asked.is_empty(), "asked {:?} for a key that is placed nowhere", asked);
             return Ok(());
         }
     };
     let (found, explained) = (succeeded(found)?, succeeded(explained)?);
-    let names: Vec<&str> = asked.iter().filter_map(|place| shards.at(*place)).map(Shard::name).collect();
+    let names: Vec<&str> =
+        asked.iter().filter_map(|place| shards.by_index(*place)).map(Shard::name).collect();
     let allowed = explained.shards();
     match query.limit {
         // Without an order one shard is asked after the other, until there are rows enough.

@@ -64,7 +64,7 @@ fn by_place<T: Sharded<Id = i64>>(row: &Stored<T>) -> (usize, i64) {
 /// The rows of a case's condition, pinned where the case says so.
 fn select<T: Sharded>(filter: Filter<T, Unrouted>, case: &Case, shards: &Shards) -> Select<T, Routed> {
     let select = T::select().filter(filter).all_shards();
-    match case.pin.and_then(|pin| shards.at(pin % shards.len())) {
+    match case.pin.and_then(|pin| shards.by_index(pin % shards.len())) {
         Some(shard) => select.on_shard(shard.name()),
         None => select,
     }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
-use shard_runtime::{Builder, Cluster, ErrorKind, Models, Result, Session, Shard, Synchronous};
+use shard_runtime::{Builder, Cluster, Durability, ErrorKind, Models, Result, Session, Shard};
 use tempfile::TempDir;
 
 use super::datum::{Column, Line};
@@ -90,7 +90,7 @@ fn world<M: Models>(kind: Kind, shards: usize) -> World {
         (Kind::Files, _) | (Kind::Mixed, 1) => format!("sqlite:{}", path(&format!("{place}.db"))),
         (Kind::Prefixed | Kind::Mixed, _) => format!("sqlite:{}?prefix=p{place}_", path("all.db")),
     };
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = Cluster::builder().durability(Durability::Normal);
     let builder: Builder =
         (0..shards).fold(builder, |builder, place| builder.shard(format!("s{place}"), url(place)));
     let cluster = builder.create::<M>().unwrap_or_else(|error| panic!("{kind:?} of {shards}: {error}"));
@@ -131,7 +131,7 @@ pub fn filled<T: Subject>(
             T::place(line.get(Column::Key), line.get(Column::Part).as_text(), world.cluster.shards());
         let Some(place) = placed else {
             let error = session.add(row).err().map(|error| error.kind());
-            prop_assert_eq!(error, Some(ErrorKind::Unmapped), "{:?} is placed nowhere", line);
+            prop_assert_eq!(error, Some(ErrorKind::UnmappedKey), "{:?} is placed nowhere", line);
             continue;
         };
         succeeded(T::before_adding(&mut session, &row))?;

@@ -88,7 +88,7 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, writ
     let pin = match pinned::<T>(write.pin.as_ref(), shards) {
         Ok(pin) if !names_unplaced::<T>(&write.tree, shards) => pin,
         _ => {
-            prop_assert_eq!(affected.map_err(|error| error.kind()), Err(ErrorKind::Unmapped));
+            prop_assert_eq!(affected.map_err(|error| error.kind()), Err(ErrorKind::UnmappedKey));
             prop_assert!(asked.is_empty(), "asked {:?} for a key that is placed nowhere", asked);
             return Ok(());
         }

@@ -66,7 +66,7 @@ fn every_verb_does_what_the_sessions_does(backend: &Backend) {
                 let [(_, reports)] = with.as_slice() else { panic!("{with:?}") };
                 let remarks = reports.iter().map(|(_, remarks)| remarks.len()).sum::<usize>();
                 assert_eq!((reports.len(), remarks), (2, 1));
-                let partial = session.all_that_answer(cities.clone()).await?;
+                let partial = session.all_available(cities.clone()).await?;
                 assert!(partial.rows.len() == 1 && partial.missing.is_empty());
                 send(session.one(cities)).await
             })
@@ -228,8 +228,8 @@ fn r45_a_panic_ends_the_unit_of_work_and_nothing_else(backend: &Backend) {
                 })
                 .await;
             let said = if round == 0 { "panicked" } else { "the caller's own fault" };
-            assert_error(failed, ErrorKind::Aborted, &[said]);
-            assert_error(session.commit().await, ErrorKind::Aborted, &["rolled back", said]);
+            assert_error(failed, ErrorKind::TransactionAborted, &[said]);
+            assert_error(session.commit().await, ErrorKind::TransactionAborted, &["rolled back", said]);
             session.rollback().await;
             assert_eq!(session.one(City::select().all_shards().count()).await?, 0);
             session.rollback().await;
@@ -239,7 +239,7 @@ fn r45_a_panic_ends_the_unit_of_work_and_nothing_else(backend: &Backend) {
             session.flush()?;
             panics(Box::new("again"))
         });
-        assert_error(failed.await, ErrorKind::Aborted, &["again"]);
+        assert_error(failed.await, ErrorKind::TransactionAborted, &["again"]);
         session.add(city(Continent::Asia, "Tokyo")).await?;
         session.commit().await?;
         Ok(())

@@ -214,9 +214,9 @@ fn r40_another_shards_file_is_refused(backend: &Backend) {
     }
     // Pools keep connections to what they have opened; the file is looked at anew.
     backend.raw("asia").execute_batch("UPDATE sharded_shard SET shard = 'europe'").unwrap();
-    assert_error(cluster.attached().map(drop), ErrorKind::Identity, &["shard `asia`", "`europe`"]);
+    assert_error(cluster.attached().map(drop), ErrorKind::WrongDatabase, &["shard `asia`", "`europe`"]);
     backend.raw("asia").execute_batch("UPDATE sharded_shard SET shard = 'asia', cluster = 'x'").unwrap();
-    assert_error(cluster.attached().map(drop), ErrorKind::Identity, &["shard `asia`", "cluster x"]);
+    assert_error(cluster.attached().map(drop), ErrorKind::WrongDatabase, &["shard `asia`", "cluster x"]);
     for shard in CONTINENTS {
         std::fs::rename(backend.path(shard), backend.folder().join(format!("{shard}.gone"))).unwrap();
     }

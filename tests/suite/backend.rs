@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use shard_runtime::{Builder, Cluster, Models, Synchronous};
+use shard_runtime::{Builder, Cluster, Durability, Models};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -251,10 +251,10 @@ impl Backend {
     /// A builder with these shards, in which nothing waits for the disk.
     pub fn builder(&self, shards: &[&str]) -> Builder {
         let builder = Cluster::builder()
-            .synchronous(Synchronous::Normal)
+            .durability(Durability::Normal)
             .busy_timeout(Duration::from_millis(self.wait.load(Ordering::Relaxed)))
-            .cache_kib(1024)
-            .mapped_bytes(0);
+            .cache_size(1024)
+            .mmap_size(0);
         let builder = match self.control(shards) {
             Some(control) => builder.control(control),
             None => builder,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shard_runtime::{Builder, Cluster, Error, ErrorKind, Session, Sharded, Sql, Synchronous};
+use shard_runtime::{Builder, Cluster, Durability, Error, ErrorKind, Session, Sharded, Sql};
 
 use crate::backend::{Backend, CONTINENTS, Kind, assert_error};
 use crate::models::*;
@@ -20,7 +20,7 @@ on_every_server! {
 
 /// The cluster that was copied to a folder.
 fn copied(backend: &Backend, folder: &std::path::Path) -> Builder {
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = Cluster::builder().durability(Durability::Normal);
     let url = |shard: &str| {
         let (path, url) = (backend.path(shard), backend.url(shard));
         let file = path.file_name().unwrap().to_str().unwrap();

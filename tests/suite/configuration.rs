@@ -71,7 +71,7 @@ fn every_setting_can_be_in_a_file(backend: &Backend) {
     if backend.kind == Kind::Servers {
         first.rollback();
         first.add_all((0..20).map(|id| Company { id, name: String::new() })).unwrap();
-        assert_error(first.commit(), ErrorKind::Query, &["single_shard_units"]);
+        assert_error(first.commit(), ErrorKind::Query, &["without_prepared_transactions"]);
     }
 }
 
@@ -145,7 +145,7 @@ fn r45_extreme_settings_are_no_panic(backend: &Backend) {
     for (place, timeout) in timeouts.into_iter().enumerate() {
         let backend = Backend::new(backend.kind);
         let builder = backend.builder(&LETTERS).busy_timeout(timeout).connections([0, 3, u32::MAX][place]);
-        let builder = builder.cache_kib([0, 1, u32::MAX][place]).mapped_bytes([0, 1, u64::MAX][place]);
+        let builder = builder.cache_size([0, 1, u32::MAX][place]).mmap_size([0, 1, u64::MAX][place]);
         match builder.create::<Company>() {
             Ok(cluster) => {
                 let mut session = cluster.session();

@@ -159,7 +159,7 @@ fn readers_and_a_writer(backend: &Backend) {
             // failed has to be acknowledged.
             assert_error(writer.commit(), ErrorKind::Busy, &["shard `a`"]);
             reader.commit().unwrap();
-            assert_error(writer.commit(), ErrorKind::Aborted, &["rolled back"]);
+            assert_error(writer.commit(), ErrorKind::TransactionAborted, &["rolled back"]);
             writer.rollback();
             writer.add(account(1, 5)).unwrap();
             writer.commit().unwrap();

@@ -343,7 +343,7 @@ fn r44_a_transaction_that_the_database_ends_ends_the_unit(backend: &Backend) {
         let error = doomed(&mut session, on_b).unwrap_err();
         assert_eq!(error.shard(), Some("b"), "{place}: {error}");
         // Nothing of the unit may be committed any more, whatever stands on the other shards.
-        assert_error(session.commit(), ErrorKind::Aborted, &["all is undone"]);
+        assert_error(session.commit(), ErrorKind::TransactionAborted, &["all is undone"]);
         session.rollback();
         session.commit().unwrap();
         let new = Company::select().filter(Company::NAME.eq("new")).all_shards();
@@ -412,7 +412,7 @@ fn r45_random_configurations_are_no_panic(backend: &Backend) {
     let shards = prop::collection::vec((text(), text()), 0..4);
     let file = prop_oneof![
         "[\\PC\n]{0,60}",
-        "((control|connections|cache_kib|busy_timeout_ms|mapped_bytes|synchronous) = (-?[0-9]{1,20}|\"[a-z:]{0,9}\")\n){0,3}(\\[\\[shard\\]\\]\n(name|url|nmae) = \"[a-z:]{0,6}\"\n){0,3}",
+        "((control|connections|cache_size|busy_timeout_ms|mmap_size|synchronous) = (-?[0-9]{1,20}|\"[a-z:]{0,9}\")\n){0,3}(\\[\\[shard\\]\\]\n(name|url|nmae) = \"[a-z:]{0,6}\"\n){0,3}",
     ];
     let config = Config { cases: 100, failure_persistence: None, ..Config::default() };
     let path = backend.folder().join("shards.toml");

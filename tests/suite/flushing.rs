@@ -111,7 +111,7 @@ fn r32_a_large_flush_that_ends_a_transaction_ends_the_unit(backend: &Backend) {
     session.add_all(on_all(0..6_000)).unwrap();
     let error = session.flush().unwrap_err();
     assert!(error.shard() == Some("b") && error.to_string().contains("not today"), "{error}");
-    assert_error(session.flush(), ErrorKind::Aborted, &["not today"]);
+    assert_error(session.flush(), ErrorKind::TransactionAborted, &["not today"]);
     session.rollback();
     assert_eq!(count(&mut session), 0);
     session.add_all(on_all(0..3_000)).unwrap();
@@ -225,9 +225,13 @@ fn r32_a_row_that_is_placed_nowhere_undoes_all(backend: &Backend) {
     };
     // In the first portion nothing was sent yet, and what waits goes on waiting.
     let (result, asked) = cluster.asked(|| session.add_all(rows(900)));
-    assert_error(result, ErrorKind::Unmapped, &["table `devices`", "serial"]);
+    assert_error(result, ErrorKind::UnmappedKey, &["table `devices`", "serial"]);
     assert!(asked.is_empty());
-    assert_error(session.add_all(rows(PORTION + 900)), ErrorKind::Unmapped, &["table `devices`", "serial"]);
+    assert_error(
+        session.add_all(rows(PORTION + 900)),
+        ErrorKind::UnmappedKey,
+        &["table `devices`", "serial"],
+    );
     assert_eq!(session.one(Device::select().all_shards().count()).unwrap(), 1);
     session.commit().unwrap();
     assert_eq!(session.one(Device::select().all_shards().count()).unwrap(), 1);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use shard_runtime::{Cluster, ErrorKind, Sharded, Synchronous};
+use shard_runtime::{Cluster, Durability, ErrorKind, Sharded};
 
 use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
@@ -192,7 +192,7 @@ fn in_processes_of_their_own() {
     let builder = CONTINENTS.iter().fold(Cluster::builder(), |builder, shard| {
         builder.shard(*shard, format!("sqlite:{folder}/{shard}.db"))
     });
-    let patient = builder.busy_timeout(std::time::Duration::from_secs(60)).synchronous(Synchronous::Normal);
+    let patient = builder.busy_timeout(std::time::Duration::from_secs(60)).durability(Durability::Normal);
     let cluster = patient.open::<City>().unwrap();
     // Those that are to be killed go on until they are.
     let rounds = if name.as_str() < "2" { 5_000 } else { 20 };

@@ -85,14 +85,15 @@ fn a_closure_that_leaves_the_transaction_ends_the_unit(backend: &Backend) {
         session.flush().unwrap();
         let before = session.first(City::select().on_shard("europe")).unwrap().unwrap();
         let left = session.with_connection("asia", |raw| raw.execute_batch(leaving));
-        let kind = if leaving.ends_with("nonsense") { ErrorKind::Database } else { ErrorKind::Aborted };
+        let kind =
+            if leaving.ends_with("nonsense") { ErrorKind::Database } else { ErrorKind::TransactionAborted };
         assert_error(left, kind, &["shard `asia`"]);
         let all = || City::select().all_shards();
-        assert_error(session.all(all()), ErrorKind::Aborted, &["rolled back"]);
-        assert_error(session.commit(), ErrorKind::Aborted, &[]);
-        assert_error(session.delete(&before), ErrorKind::Aborted, &[]);
+        assert_error(session.all(all()), ErrorKind::TransactionAborted, &["rolled back"]);
+        assert_error(session.commit(), ErrorKind::TransactionAborted, &[]);
+        assert_error(session.delete(&before), ErrorKind::TransactionAborted, &[]);
         let lent = session.with_connection("asia", |_| Ok::<_, Error>(()));
-        assert_error(lent, ErrorKind::Aborted, &[]);
+        assert_error(lent, ErrorKind::TransactionAborted, &[]);
         session.rollback();
         // What was committed by hand stays; shards that share a database share its transaction.
         let stays = leaving.starts_with("COMMIT");

@@ -86,14 +86,14 @@ fn r29_what_answers_is_read_and_what_does_not_is_named(backend: &Backend) {
     let Some(cluster) = without_b(backend) else { return };
     let mut session = cluster.session();
     let by_number = || Account::select().all_shards().order_by(Account::NUMBER.asc());
-    let partial = session.all_that_answer(by_number().limit(4_000)).unwrap();
+    let partial = session.all_available(by_number().limit(4_000)).unwrap();
     assert_eq!(partial.rows.len(), 4_000);
     assert!(partial.rows.iter().all(|row| row.shard().name() != "b"));
     assert!(partial.rows.is_sorted_by_key(|row| row.number));
     let [missing] = partial.missing.as_slice() else { panic!("{:?}", partial.missing) };
     assert_eq!((missing.kind(), missing.shard()), (ErrorKind::Missing, Some("b")));
     let partial =
-        session.all_that_answer(Sql::new("SELECT count(*) AS n FROM {accounts}").all_shards()).unwrap();
+        session.all_available(Sql::new("SELECT count(*) AS n FROM {accounts}").all_shards()).unwrap();
     assert_eq!((partial.rows.len(), partial.missing.len()), (2, 1));
     // A locked shard is another that may be missing, and one that is too slow.
     drop((session, cluster));
@@ -102,25 +102,25 @@ fn r29_what_answers_is_read_and_what_does_not_is_named(backend: &Backend) {
     let lock = backend.raw("c");
     lock.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
     let mut session = cluster.session();
-    let partial = session.all_that_answer(by_number()).unwrap();
+    let partial = session.all_available(by_number()).unwrap();
     assert_eq!((partial.rows.len(), partial.missing[0].kind()), (6_000, ErrorKind::Busy));
     drop(lock);
     session.set_timeout(Some(Duration::ZERO));
-    let partial = session.all_that_answer(by_number()).unwrap();
+    let partial = session.all_available(by_number()).unwrap();
     assert!(partial.missing.iter().all(|error| error.kind() == ErrorKind::TimedOut));
     assert_eq!(partial.missing.len(), 3);
     session.set_timeout(None);
-    let whole = session.all_that_answer(by_number()).unwrap();
+    let whole = session.all_available(by_number()).unwrap();
     assert!(whole.rows.len() == 9_000 && whole.missing.is_empty());
 }
 
 fn r29_a_partial_count_is_of_what_was_there(backend: &Backend) {
     let Some(cluster) = without_b(backend) else { return };
     let mut session = cluster.session();
-    let partial = session.all_that_answer(Account::select().all_shards().count()).unwrap();
+    let partial = session.all_available(Account::select().all_shards().count()).unwrap();
     assert_eq!((partial.rows, partial.missing.len()), (vec![6_000], 1));
     let owners = Account::select().all_shards().group_by(Account::OWNER).aggregate(count());
-    let partial = session.all_that_answer(owners).unwrap();
+    let partial = session.all_available(owners).unwrap();
     assert_eq!(partial.rows.iter().map(|(_, rows)| rows).sum::<u64>(), 6_000);
     assert_eq!(partial.missing[0].shard(), Some("b"));
 }
@@ -132,9 +132,9 @@ fn r29_a_wrong_statement_is_never_partial(backend: &Backend) {
     }
     backend.raw("b").execute_batch("ALTER TABLE accounts RENAME COLUMN owner TO holder").unwrap();
     let mut session = cluster.session();
-    let result = session.all_that_answer(Account::select().all_shards());
+    let result = session.all_available(Account::select().all_shards());
     assert_error(result, ErrorKind::Schema, &["shard `b`", "column `owner`"]);
-    let result = session.all_that_answer(Sql::new("SELECT no_such FROM {accounts}").all_shards());
+    let result = session.all_available(Sql::new("SELECT no_such FROM {accounts}").all_shards());
     assert_error(result, ErrorKind::Schema, &["no_such"]);
     // And the next read is a whole one again.
     assert_error(session.all(Account::select().all_shards()), ErrorKind::Schema, &["shard `b`"]);
@@ -150,11 +150,11 @@ fn r29_a_partial_answer_locks_no_rows(backend: &Backend) {
         let refused = |error| {
             assert_error(Err::<(), _>(error), ErrorKind::Query, &["accounts", "`for_update`", "`all`"])
         };
-        refused(session.all_that_answer(rows()).unwrap_err());
-        refused(session.all_that_answer(rows().order_by(Account::ID.asc()).limit(3)).unwrap_err());
-        refused(session.all_that_answer(rows().count()).unwrap_err());
-        refused(session.all_that_answer(rows().aggregate(Account::NUMBER.max())).unwrap_err());
-        refused(session.all_that_answer(rows().group_by(Account::OWNER).aggregate(count())).unwrap_err());
+        refused(session.all_available(rows()).unwrap_err());
+        refused(session.all_available(rows().order_by(Account::ID.asc()).limit(3)).unwrap_err());
+        refused(session.all_available(rows().count()).unwrap_err());
+        refused(session.all_available(rows().aggregate(Account::NUMBER.max())).unwrap_err());
+        refused(session.all_available(rows().group_by(Account::OWNER).aggregate(count())).unwrap_err());
     });
     assert_eq!(asked, [""; 0]);
     assert_eq!(session.all(rows()).unwrap().len(), 9_000);
@@ -163,7 +163,7 @@ fn r29_a_partial_answer_locks_no_rows(backend: &Backend) {
 fn r29_without_being_asked_for_nothing_is_partial(backend: &Backend) {
     let Some(cluster) = without_b(backend) else { return };
     let mut session = cluster.session();
-    let _ = session.all_that_answer(Account::select().all_shards()).unwrap();
+    let _ = session.all_available(Account::select().all_shards()).unwrap();
     let result = session.all(Account::select().all_shards());
     assert_error(result, ErrorKind::Missing, &["shard `b`"]);
 }
@@ -313,9 +313,9 @@ fn r28_a_shard_that_is_not_needed_may_fail(backend: &Backend) {
     let mut session = cluster.session();
     let all = || City::select().all_shards();
     assert_eq!(session.all(all().limit(2)).unwrap().len(), 2);
-    let whole = session.all_that_answer(all().limit(2)).unwrap();
+    let whole = session.all_available(all().limit(2)).unwrap();
     assert!(whole.rows.len() == 2 && whole.missing.is_empty(), "nothing is missing in it");
     assert_error(session.all(all().limit(3)), ErrorKind::Missing, &["shard `europe`"]);
-    let partial = session.all_that_answer(all().limit(3)).unwrap();
+    let partial = session.all_available(all().limit(3)).unwrap();
     assert_eq!((partial.rows.len(), partial.missing.len()), (3, 1));
 }

@@ -253,7 +253,7 @@ fn every_reader_follows_a_lookup(backend: &Backend) {
         assert_eq!(session.all(joined).unwrap(), [(device.clone(), ada.clone())]);
     });
     asks(&mut |session| {
-        let partial = session.all_that_answer(query()).unwrap();
+        let partial = session.all_available(query()).unwrap();
         assert_eq!((partial.rows, partial.missing.len()), (vec![ada.clone()], 0));
     });
     asks(&mut |session| {

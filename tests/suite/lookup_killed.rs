@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use shard_runtime::{Cluster, Error, ErrorKind, Sharded, Synchronous};
+use shard_runtime::{Cluster, Durability, Error, ErrorKind, Sharded};
 
 use crate::backend::{Backend, Kind, LETTERS};
 use crate::lookup::{Account, Device, NewDevice, User, by_email, user};
@@ -54,7 +54,7 @@ fn r35_entries_agree_with_their_rows_after_a_kill(backend: &Backend) {
 #[ignore = "runs in a process of its own, and is killed"]
 fn in_a_process_that_is_killed() {
     let folder = std::env::var(FOLDER).unwrap();
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = Cluster::builder().durability(Durability::Normal);
     let builder = LETTERS
         .iter()
         .fold(builder, |builder, shard| builder.shard(*shard, format!("sqlite:{folder}/{shard}.db")));

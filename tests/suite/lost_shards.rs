@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use shard_runtime::{Cluster, ErrorKind, Sharded, Synchronous};
+use shard_runtime::{Cluster, Durability, ErrorKind, Sharded};
 
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::*;
@@ -113,7 +113,7 @@ fn recorded_lines(backend: &Backend) -> Vec<(String, String)> {
 }
 
 fn is_lost(error: &shard_runtime::Error, shard: &str) {
-    assert!(matches!(error.kind(), ErrorKind::Missing | ErrorKind::Identity), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::Missing | ErrorKind::WrongDatabase), "{error:?}");
     assert_eq!(error.shard(), Some(shard), "{error}");
     let said = error.to_string();
     for text in ["restore it", &format!("replace_lost(\"{shard}\")")] {
@@ -153,7 +153,7 @@ fn r47_a_lost_shard_is_replaced_when_asked_by_name(backend: &Backend) {
     }
     let builder = || backend.builder(&LETTERS);
     let refused = builder().replace_lost("b").create::<(Company, Currency)>();
-    assert_error(refused, ErrorKind::Identity, &["shard `b`", "not lost"]);
+    assert_error(refused, ErrorKind::WrongDatabase, &["shard `b`", "not lost"]);
     assert_error(builder().replace_lost("zz").create::<Company>(), ErrorKind::UnknownShard, &["zz"]);
     lose(backend, "b");
     let opened = builder().replace_lost("b").open::<(Company, Currency)>();
@@ -286,7 +286,7 @@ fn r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed(backend: &Backend
     let read = session.all(Company::select().on_shard("b"));
     match backend.kind {
         Kind::Files => assert_error(read, ErrorKind::Missing, &["shard `b`", "restore it"]),
-        _ => assert_error(read, ErrorKind::Identity, &["shard `b`", "Restore the schema"]),
+        _ => assert_error(read, ErrorKind::WrongDatabase, &["shard `b`", "Restore the schema"]),
     }
     assert!(!session.all(Company::select().on_shard("c")).unwrap().is_empty());
 }
@@ -305,7 +305,7 @@ fn r47_a_lost_control_database_is_not_made_again(backend: &Backend) {
     assert_error(opened, ErrorKind::Missing, &["control database", "restore it"]);
     for _ in 0..2 {
         let created = backend.builder(&LETTERS).create::<(Company, Currency)>();
-        assert_error(created, ErrorKind::Identity, &[shard, "control database"]);
+        assert_error(created, ErrorKind::WrongDatabase, &[shard, "control database"]);
     }
 }
 
@@ -392,7 +392,7 @@ fn r47_the_first_shard_of_a_file_is_not_replaced_while_a_decision_is_open() {
     decided.lose("a");
     for _ in 0..2 {
         let error = decided.builder().replace_lost("a").create::<Company>().map(drop);
-        assert_error(error, ErrorKind::Identity, &["shard `a`", "t1", "`b`", "replace_lost"]);
+        assert_error(error, ErrorKind::WrongDatabase, &["shard `a`", "t1", "`b`", "replace_lost"]);
         assert_eq!(decided.records(), 4);
     }
     // If all shards of the file are lost, what is decided for it is dropped, and only that.
@@ -445,7 +445,7 @@ fn r47_nothing_is_forgotten_before_all_lost_shards_of_a_file_are_named() {
 #[test]
 fn r47_a_lost_shard_without_rows_is_refused() {
     let backend = Backend::new(Kind::Files);
-    drop(backend.builder(&LETTERS).synchronous(Synchronous::Full).create::<Company>().unwrap());
+    drop(backend.builder(&LETTERS).durability(Durability::Full).create::<Company>().unwrap());
     lose(&backend, "c");
     is_lost(&backend.builder(&LETTERS).create::<Company>().unwrap_err(), "c");
 }

@@ -54,7 +54,7 @@ fn r40_tables_that_hold_rows_are_not_made_shards(backend: &Backend) {
         let created = backend.builder(&LETTERS).create::<Company>();
         assert_error(
             created,
-            ErrorKind::Identity,
+            ErrorKind::WrongDatabase,
             &["shard `b`", "table `companies`", "holds rows", "adopting"],
         );
     }
@@ -73,7 +73,7 @@ fn r40_a_new_model_whose_table_holds_rows_is_refused(backend: &Backend) {
     make_companies(backend, "c");
     backend.run("c", &format!("INSERT INTO {} VALUES (1, 'one')", backend.table("c", "companies")));
     let created = backend.builder(&LETTERS).create::<(Shop, Company)>();
-    assert_error(created, ErrorKind::Identity, &["shard `c`", "table `companies`", "holds rows"]);
+    assert_error(created, ErrorKind::WrongDatabase, &["shard `c`", "table `companies`", "holds rows"]);
     backend.open::<Shop>(&LETTERS).unwrap();
 }
 

@@ -102,7 +102,7 @@ fn r03_list_values_may_hold_any_character(backend: &Backend) {
         assert_eq!(row.shard().name(), shard, "{key:?}");
     }
     let unlisted = session.add(Listed { id: 9, key: "{1}".into() });
-    assert_error(unlisted, ErrorKind::Unmapped, &["{1}"]);
+    assert_error(unlisted, ErrorKind::UnmappedKey, &["{1}"]);
     session.commit().unwrap();
     let (rows, asked) = cluster.asked(|| {
         let keys = Listed::KEY.is_in(["{}", "{"]);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use shard_runtime::{Cluster, ErrorKind, Sharded, Synchronous};
+use shard_runtime::{Cluster, Durability, ErrorKind, Sharded};
 
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::*;
@@ -75,8 +75,8 @@ fn copy_of(database: &Path) -> PathBuf {
 fn is_refused(backend: &Backend, shard: &str, texts: &[&str]) {
     let shard = format!("shard `{shard}`");
     let texts: Vec<&str> = texts.iter().copied().chain([shard.as_str(), "older", "restore"]).collect();
-    assert_error(backend.open::<Company>(&LETTERS).map(drop), ErrorKind::Identity, &texts);
-    assert_error(backend.builder(&LETTERS).create::<Company>(), ErrorKind::Identity, &texts);
+    assert_error(backend.open::<Company>(&LETTERS).map(drop), ErrorKind::WrongDatabase, &texts);
+    assert_error(backend.builder(&LETTERS).create::<Company>(), ErrorKind::WrongDatabase, &texts);
 }
 
 fn r47_an_older_copy_of_a_shard_is_refused(backend: &Backend) {
@@ -114,7 +114,7 @@ fn r47_decisions_record_the_versions_of_their_databases(backend: &Backend) {
     if backend.kind == Kind::Prefixed {
         return; // One database is no decision.
     }
-    let cluster = backend.builder(&LETTERS).synchronous(Synchronous::Full).create::<Company>().unwrap();
+    let cluster = backend.builder(&LETTERS).durability(Durability::Full).create::<Company>().unwrap();
     add(&cluster);
     let copy = copy_of(&backend.path(shard));
     // The process is the same, and each shard has its number already.

@@ -110,17 +110,17 @@ fn r40_swapped_files_are_refused(backend: &Backend) {
     opened(backend, &[("a", "a"), ("b", "b"), ("c", "c")]).unwrap();
     // The layout says the same; only the files (or the prefixes) stand in each other's place.
     let swapped = opened(backend, &[("a", "b"), ("b", "a"), ("c", "c")]);
-    assert_error(swapped, ErrorKind::Identity, &["shard `a`", "`b`"]);
+    assert_error(swapped, ErrorKind::WrongDatabase, &["shard `a`", "`b`"]);
     let swapped = opened(backend, &[("a", "a"), ("b", "c"), ("c", "b")]);
-    assert_error(swapped, ErrorKind::Identity, &["shard `b`", "`c`"]);
+    assert_error(swapped, ErrorKind::WrongDatabase, &["shard `b`", "`c`"]);
     if backend.kind == Kind::Files {
         fs::rename(backend.path("b"), backend.path("x")).unwrap();
         fs::rename(backend.path("c"), backend.path("b")).unwrap();
         fs::rename(backend.path("x"), backend.path("c")).unwrap();
         let swapped = backend.open::<Company>(&LETTERS).map(drop);
-        assert_error(swapped, ErrorKind::Identity, &["shard `b`", "`c`"]);
+        assert_error(swapped, ErrorKind::WrongDatabase, &["shard `b`", "`c`"]);
         let remade = backend.builder(&LETTERS).create::<Company>();
-        assert_error(remade, ErrorKind::Identity, &["shard `b`", "`c`"]);
+        assert_error(remade, ErrorKind::WrongDatabase, &["shard `b`", "`c`"]);
     }
 }
 
@@ -132,7 +132,7 @@ fn r40_a_copied_file_is_refused(backend: &Backend) {
     fs::remove_file(backend.path("c")).unwrap();
     fs::copy(backend.path("b"), backend.path("c")).unwrap();
     let copied = backend.open::<Company>(&LETTERS).map(drop);
-    assert_error(copied, ErrorKind::Identity, &["shard `c`", "`b`"]);
+    assert_error(copied, ErrorKind::WrongDatabase, &["shard `c`", "`b`"]);
     // The same file twice, also by another way of writing its path.
     let link = backend.folder().join(".").join("b.db");
     let twice = Cluster::builder()
@@ -160,9 +160,9 @@ fn r40_another_clusters_file_is_refused(backend: &Backend) {
     let _ = fs::remove_file(backend.path("b").with_extension("db-wal"));
     let _ = fs::remove_file(backend.path("b").with_extension("db-shm"));
     let foreign = backend.open::<Company>(&LETTERS).map(drop);
-    assert_error(foreign, ErrorKind::Identity, &["shard `b`", "another cluster"]);
+    assert_error(foreign, ErrorKind::WrongDatabase, &["shard `b`", "another cluster"]);
     let foreign = backend.builder(&LETTERS).create::<Company>();
-    assert_error(foreign, ErrorKind::Identity, &["shard `b`", "another cluster"]);
+    assert_error(foreign, ErrorKind::WrongDatabase, &["shard `b`", "another cluster"]);
 }
 
 fn r40_another_order_or_number_of_shards_is_refused(backend: &Backend) {
@@ -194,7 +194,7 @@ fn r40_a_renamed_shard_is_refused(backend: &Backend) {
     if backend.is_lasting() {
         let renamed = opened(backend, &[("a", "a"), ("beta", "b"), ("c", "c")]);
         let error = renamed.map(drop).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Identity | ErrorKind::Layout), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::WrongDatabase | ErrorKind::Layout), "{error}");
         assert!(error.to_string().contains("beta"), "{error}");
     }
 }
@@ -374,7 +374,7 @@ fn r40_a_file_that_is_swapped_later_is_noticed(backend: &Backend) {
     fs::rename(backend.path("c"), backend.path("b")).unwrap();
     let mut session = cluster.session();
     let swapped = session.all(Company::select().on_shard("b"));
-    assert_error(swapped, ErrorKind::Identity, &["shard `b`", "`c`"]);
+    assert_error(swapped, ErrorKind::WrongDatabase, &["shard `b`", "`c`"]);
 }
 
 fn r40_a_lost_control_database_is_refused(backend: &Backend) {
@@ -387,7 +387,7 @@ fn r40_a_lost_control_database_is_refused(backend: &Backend) {
     assert_error(opened, ErrorKind::Missing, &["control"]);
     // Made anew it would hand ids out again.
     let created = backend.builder(&LETTERS).create::<Company>();
-    assert_error(created, ErrorKind::Identity, &["shard `a`", "control"]);
+    assert_error(created, ErrorKind::WrongDatabase, &["shard `a`", "control"]);
     assert!(!backend.folder().join("control.db").exists());
 }
 
@@ -400,13 +400,13 @@ fn r40_another_clusters_control_database_is_refused(backend: &Backend) {
     made(&other);
     fs::copy(other.folder().join("control.db"), backend.folder().join("control.db")).unwrap();
     let opened = backend.open::<Company>(&LETTERS).map(drop);
-    assert_error(opened, ErrorKind::Identity, &["shard `a`", "another cluster"]);
+    assert_error(opened, ErrorKind::WrongDatabase, &["shard `a`", "another cluster"]);
     // A shard's file, or any other database, is no control database.
     let control = |path: std::path::PathBuf| {
         backend.builder(&LETTERS).control(format!("sqlite:{}", path.display())).open::<Company>().map(drop)
     };
     assert_error(control(backend.path("a")), ErrorKind::Configuration, &["control"]);
-    assert_error(control(other.path("a")), ErrorKind::Identity, &["control"]);
+    assert_error(control(other.path("a")), ErrorKind::WrongDatabase, &["control"]);
 }
 
 fn r40_a_foreign_database_is_refused(backend: &Backend) {
@@ -423,7 +423,7 @@ fn r40_a_foreign_database_is_refused(backend: &Backend) {
         .unwrap();
     drop(foreign);
     let opened = backend.open::<Company>(&LETTERS);
-    assert_error(opened.map(drop), ErrorKind::Identity, &["shard `b`", "no shard"]);
+    assert_error(opened.map(drop), ErrorKind::WrongDatabase, &["shard `b`", "no shard"]);
 }
 
 /// Eight times the shards took more than sixty-four times as long when each shard's layout was compared line by line, and
@@ -438,7 +438,7 @@ fn r40_opening_takes_time_in_proportion_to_the_shards() {
         };
         let builder = (0..shards)
             .fold(Cluster::builder(), |builder, shard| builder.shard(format!("s{shard}"), at(shard)))
-            .synchronous(shard_runtime::Synchronous::Normal);
+            .durability(shard_runtime::Durability::Normal);
         drop(builder.clone().create::<Company>().unwrap());
         let open = || {
             let began = std::time::Instant::now();

@@ -294,7 +294,7 @@ macro_rules! placement {
                         Ok(chosen) => chosen,
                         // A key that is asked for by its value and is placed nowhere.
                         Err(error) => {
-                            prop_assert_eq!(error.kind(), shard_runtime::ErrorKind::Unmapped);
+                            prop_assert_eq!(error.kind(), shard_runtime::ErrorKind::UnmappedKey);
                             return Ok(());
                         }
                     };

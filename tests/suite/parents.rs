@@ -175,7 +175,7 @@ fn r09_a_parent_on_another_shard_is_a_move(backend: &Backend) {
     report.temperature = 2.0;
     let texts = ["relocate", "shard `asia`", "table `reports`", "column `city_id`", "europe"];
     let (result, asked) = cluster.asked(|| session.update(&mut report));
-    assert_error(result, ErrorKind::Moved, &texts);
+    assert_error(result, ErrorKind::ShardKeyChanged, &texts);
     assert!(asked.is_empty());
     // On the same shard another parent is an update like any other.
     report.city = sydney.link();
@@ -193,7 +193,7 @@ fn r10_a_changed_key_is_a_move(backend: &Backend) {
     let new = NewEvent { tenant: 1, day: "mon".into(), what: "x".into() };
     let mut event = session.add(new).unwrap();
     session.commit().unwrap();
-    let refused = |result, texts: &[&str]| assert_error(result, ErrorKind::Moved, texts);
+    let refused = |result, texts: &[&str]| assert_error(result, ErrorKind::ShardKeyChanged, texts);
     let ((), asked) = cluster.asked(|| {
         tokyo.continent = Continent::Europe;
         let texts = ["relocate", "shard `asia`", "table `cities`", "column `continent`"];

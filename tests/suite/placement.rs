@@ -142,7 +142,7 @@ fn r03_range_bounds_are_inclusive_below_and_exclusive_above(backend: &Backend) {
     }
     for weight in [100, 199, 300, u16::MAX] {
         let parcel = session.add(Parcel { weight, label: String::new() });
-        assert_error(parcel, ErrorKind::Unmapped, &["`parcels`", "`weight`", &weight.to_string()]);
+        assert_error(parcel, ErrorKind::UnmappedKey, &["`parcels`", "`weight`", &weight.to_string()]);
     }
     session.commit().unwrap();
 }
@@ -185,28 +185,32 @@ fn r05_a_key_without_a_shard_is_an_error_before_any_statement(backend: &Backend)
     let names = ["table `shops`", "column `region`", "`East`"];
     let ((), asked) = cluster.asked(|| {
         let east = Shop { id: 1, region: "East".into() };
-        assert_error(session.add(east.clone()), ErrorKind::Unmapped, &names);
+        assert_error(session.add(east.clone()), ErrorKind::UnmappedKey, &names);
         let north = Shop { id: 2, region: "North".into() };
-        assert_error(session.add_all([north, east]), ErrorKind::Unmapped, &names);
+        assert_error(session.add_all([north, east]), ErrorKind::UnmappedKey, &names);
         session.commit().unwrap(); // nothing of `add_all` was added
         let shops = Shop::select();
         let equal = Shop::REGION.eq("East");
-        assert_error(session.all(shops.clone().filter(equal.clone())), ErrorKind::Unmapped, &names);
+        assert_error(session.all(shops.clone().filter(equal.clone())), ErrorKind::UnmappedKey, &names);
         let listed = shops.clone().filter(Shop::REGION.is_in(["North", "East"]));
-        assert_error(session.all(listed), ErrorKind::Unmapped, &names);
+        assert_error(session.all(listed), ErrorKind::UnmappedKey, &names);
         let either = shops.clone().filter(Shop::REGION.eq("North") | equal.clone());
-        assert_error(session.all(either), ErrorKind::Unmapped, &names);
-        assert_error(session.all(shops.on("East".to_owned())), ErrorKind::Unmapped, &names);
+        assert_error(session.all(either), ErrorKind::UnmappedKey, &names);
+        assert_error(session.all(shops.on("East".to_owned())), ErrorKind::UnmappedKey, &names);
         // Nobody would be asked for no rows, and for no groups: the key is as wrong.
         let equals = || Shop::select().filter(Shop::REGION.eq("East"));
-        assert_error(session.all(equals().limit(0)), ErrorKind::Unmapped, &names);
+        assert_error(session.all(equals().limit(0)), ErrorKind::UnmappedKey, &names);
         let groups = equals().group_by(Shop::REGION).aggregate(count());
-        assert_error(session.all(groups.limit(0)), ErrorKind::Unmapped, &names);
-        assert_error(session.execute(Shop::delete().filter(equal.clone())), ErrorKind::Unmapped, &names);
+        assert_error(session.all(groups.limit(0)), ErrorKind::UnmappedKey, &names);
+        assert_error(session.execute(Shop::delete().filter(equal.clone())), ErrorKind::UnmappedKey, &names);
         let update = Device::update().set(Device::LABEL, "x").on("x".to_owned());
-        assert_error(session.execute(update), ErrorKind::Unmapped, &["`devices`", "`serial`", "`x`"]);
-        assert_error(session.get::<Parcel>(150_u16), ErrorKind::Unmapped, &["`parcels`", "`weight`", "150"]);
-        assert_error(cluster.explain(&Shop::select().filter(equal)), ErrorKind::Unmapped, &names);
+        assert_error(session.execute(update), ErrorKind::UnmappedKey, &["`devices`", "`serial`", "`x`"]);
+        assert_error(
+            session.get::<Parcel>(150_u16),
+            ErrorKind::UnmappedKey,
+            &["`parcels`", "`weight`", "150"],
+        );
+        assert_error(cluster.explain(&Shop::select().filter(equal)), ErrorKind::UnmappedKey, &names);
     });
     assert!(asked.is_empty(), "{asked:?}");
 }
@@ -238,7 +242,7 @@ fn r05_a_function_that_says_nowhere_is_an_error(backend: &Backend) {
     }
     for serial in ["", "x1", "É"] {
         let texts = ["table `devices`", "column `serial`", &format!("`{serial}`")];
-        assert_error(session.add(device(9, serial)), ErrorKind::Unmapped, &texts);
+        assert_error(session.add(device(9, serial)), ErrorKind::UnmappedKey, &texts);
     }
     session.commit().unwrap();
     let ((), asked) = cluster.asked(|| {

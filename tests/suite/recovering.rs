@@ -2,7 +2,7 @@
 //! whoever opens the cluster, writes to the shard, or calls `recover`. The owner is played here: a record is planted in
 //! the control database as it would have left one. Real owners are killed in `tests/torture`.
 
-use shard_runtime::{Cluster, ErrorKind, Sharded, Sql, Synchronous};
+use shard_runtime::{Cluster, Durability, ErrorKind, Sharded, Sql};
 
 use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
@@ -147,11 +147,11 @@ fn r35_a_shard_that_is_older_than_its_cluster_is_refused(backend: &Backend) {
     let texts = ["shard `b`", "version 1", "begins at 3", "older"];
     let mut session = cluster.session();
     session.add(account(2, "b")).unwrap();
-    assert_error(session.commit(), ErrorKind::Identity, &texts);
+    assert_error(session.commit(), ErrorKind::WrongDatabase, &texts);
     session.rollback();
-    assert_error(cluster.recover(), ErrorKind::Identity, &texts);
+    assert_error(cluster.recover(), ErrorKind::WrongDatabase, &texts);
     drop((session, cluster));
-    assert_error(backend.open::<Account>(&LETTERS).map(drop), ErrorKind::Identity, &texts);
+    assert_error(backend.open::<Account>(&LETTERS).map(drop), ErrorKind::WrongDatabase, &texts);
     assert_eq!((version(backend, "b"), records(backend)), (1, 1));
 }
 
@@ -215,7 +215,7 @@ fn r35_a_shard_that_fails_after_the_decision_is_finished_later(backend: &Backend
 #[ignore = "runs in a process of its own"]
 fn in_a_process_that_may_write_little() {
     let folder = std::env::var(FOLDER).unwrap();
-    let builder = Cluster::builder().synchronous(Synchronous::Normal);
+    let builder = Cluster::builder().durability(Durability::Normal);
     let builder = LETTERS
         .iter()
         .fold(builder, |builder, shard| builder.shard(*shard, format!("sqlite:{folder}/{shard}.db")));

@@ -346,7 +346,7 @@ fn a_row_is_updated_and_deleted_on_every_shard(backend: &Backend) {
     assert_on_each(&cluster, &[ALL[0], ("EUR", "euro", 3), ALL[3]]);
     assert_error(session.delete(&yen), ErrorKind::NotFound, &["JPY"]);
     euro.code = "EURO".into();
-    assert_error(session.update(&mut euro), ErrorKind::Moved, &["currencies", "code"]);
+    assert_error(session.update(&mut euro), ErrorKind::ShardKeyChanged, &["currencies", "code"]);
 }
 
 fn a_row_is_saved_on_every_shard(backend: &Backend) {
@@ -520,11 +520,15 @@ fn shards_that_differ_are_named(backend: &Backend) {
     session.commit().unwrap();
     let said = ["currencies", "do not hold the same rows", "1 on a, 0 on b, 1 on c"];
     yen.decimals = 1;
-    assert_error(session.update(&mut yen), ErrorKind::Diverged, &said);
-    assert_error(session.delete(&yen), ErrorKind::Diverged, &said);
+    assert_error(session.update(&mut yen), ErrorKind::ReferenceDiverged, &said);
+    assert_error(session.delete(&yen), ErrorKind::ReferenceDiverged, &said);
     let update = Currency::update().set(Currency::DECIMALS, 1);
-    assert_error(session.execute(update), ErrorKind::Diverged, &["currencies", "4 on a, 3 on b, 4 on c"]);
-    assert_error(session.execute(Currency::delete()), ErrorKind::Diverged, &["3 on b"]);
+    assert_error(
+        session.execute(update),
+        ErrorKind::ReferenceDiverged,
+        &["currencies", "4 on a, 3 on b, 4 on c"],
+    );
+    assert_error(session.execute(Currency::delete()), ErrorKind::ReferenceDiverged, &["3 on b"]);
     // Nothing of it is left on any shard, and the session goes on.
     session.add(Clerk { number: 8 }).unwrap();
     session.commit().unwrap();

@@ -296,7 +296,7 @@ fn r05_an_unplaced_key_of_the_parent_is_an_error(backend: &Backend) {
     let at = |region: &str| Sale::select().filter(Sale::has_parent(Shop::REGION.eq(region)));
     let texts = ["table `shops`", "column `region`", "West"];
     let (result, asked) = cluster.asked(|| session.all(at("West")));
-    assert_error(result, ErrorKind::Unmapped, &texts);
+    assert_error(result, ErrorKind::UnmappedKey, &texts);
     assert!(asked.is_empty());
     let (result, asked) = cluster.asked(|| session.all(at("South")).unwrap());
     assert_eq!((result.len(), asked), (0, vec!["b".to_owned()]));

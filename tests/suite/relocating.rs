@@ -123,7 +123,7 @@ fn r11_a_child_moves_to_another_parent(backend: &Backend) {
             elsewhere.city = europe.link();
             session.update(&mut elsewhere)
         },
-        ErrorKind::Moved,
+        ErrorKind::ShardKeyChanged,
         &["relocate"],
     );
     let relocated = session.relocate(&mut report, |report| report.city = europe.link()).unwrap();
@@ -276,11 +276,19 @@ fn r11_what_cannot_be_moved_is_refused_before_anything_is_done(backend: &Backend
     let other = cluster.session_on_shard("a").unwrap();
     let ((), asked) = cluster.asked(|| {
         let texts = ["column `id`", "cannot be changed"];
-        assert_error(session.relocate(&mut company, |company| company.id = 2), ErrorKind::Moved, &texts);
+        assert_error(
+            session.relocate(&mut company, |company| company.id = 2),
+            ErrorKind::ShardKeyChanged,
+            &texts,
+        );
         let texts = ["column `weight`", "cannot be changed"];
-        assert_error(session.relocate(&mut parcel, |parcel| parcel.weight = 250), ErrorKind::Moved, &texts);
+        assert_error(
+            session.relocate(&mut parcel, |parcel| parcel.weight = 250),
+            ErrorKind::ShardKeyChanged,
+            &texts,
+        );
         let nowhere = session.relocate(&mut shop, |shop| shop.region = "East".into());
-        assert_error(nowhere, ErrorKind::Unmapped, &["table `shops`", "column `region`", "East"]);
+        assert_error(nowhere, ErrorKind::UnmappedKey, &["table `shops`", "column `region`", "East"]);
         let mut pinned = other;
         let elsewhere = pinned.relocate(&mut shop, |shop| shop.region = "South".into());
         assert_error(elsewhere, ErrorKind::ContradictingPins, &["table `shops`"]);

@@ -111,7 +111,7 @@ fn r10_another_key_on_the_shard_is_a_move(backend: &Backend) {
     let error = session.save(account(1, 1600, "y")).unwrap_err();
     let places = (error.shard(), error.table(), error.column());
     assert_eq!(places, (Some("b"), Some("accounts"), Some("number")), "{error}");
-    assert_error::<()>(Err(error), ErrorKind::Moved, &["id 1", "relocate"]);
+    assert_error::<()>(Err(error), ErrorKind::ShardKeyChanged, &["id 1", "relocate"]);
     session.commit().unwrap();
     assert_eq!(accounts(&cluster), [(1, 1500, "x".to_owned())]);
 }
@@ -158,7 +158,7 @@ fn r05_a_key_that_is_placed_nowhere_is_refused(backend: &Backend) {
     let cluster = backend.create::<Parcel>(&["a", "b"]);
     let mut session = cluster.session();
     let (result, asked) = cluster.asked(|| session.save(Parcel { weight: 150, label: String::new() }));
-    assert_error(result, ErrorKind::Unmapped, &["table `parcels`", "150"]);
+    assert_error(result, ErrorKind::UnmappedKey, &["table `parcels`", "150"]);
     let label = "a\0b".to_owned();
     assert_error(
         session.save(Parcel { weight: 5, label }),

@@ -160,7 +160,7 @@ fn r56_an_id_that_may_have_been_generated_cannot_be_given(backend: &Backend) {
     }
     assert_eq!(session.add_with_id(1_001, city("Asia")).unwrap().id, 1_001);
     let unplaced = session.add_with_id(5_000_000, city("Mars")).unwrap_err();
-    assert_eq!(unplaced.kind(), ErrorKind::Unmapped);
+    assert_eq!(unplaced.kind(), ErrorKind::UnmappedKey);
     session.commit().unwrap();
     assert_eq!(session.one(City::select().all_shards().count()).unwrap(), 2);
 }

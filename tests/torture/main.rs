@@ -29,7 +29,7 @@ mod writer;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use shard_runtime::{Builder, Cluster, ShardKey, Sharded, Synchronous};
+use shard_runtime::{Builder, Cluster, Durability, ShardKey, Sharded};
 use tempfile::TempDir;
 
 /// The shards, each a file of its own.
@@ -135,10 +135,10 @@ fn folder() -> TempDir {
 
 fn builder(folder: &std::path::Path) -> Builder {
     let builder = Cluster::builder()
-        .synchronous(Synchronous::Full)
+        .durability(Durability::Full)
         .busy_timeout(std::time::Duration::from_secs(20))
-        .cache_kib(1_024)
-        .mapped_bytes(0);
+        .cache_size(1_024)
+        .mmap_size(0);
     SHARDS.iter().fold(builder, |builder, shard| {
         builder.shard(*shard, format!("sqlite:{}", folder.join(format!("{shard}.db")).display()))
     })

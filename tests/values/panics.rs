@@ -147,7 +147,7 @@ fn r57_a_partial_answer_ends_with_its_call(backend: &Backend) {
     backend.does_not_wait_long();
     let armed = Armed::new(backend);
     let mut session = armed.cluster.session();
-    assert!(armed.panics(0, || drop(session.all_that_answer(Item::select().all_shards()))));
+    assert!(armed.panics(0, || drop(session.all_available(Item::select().all_shards()))));
     // A shard that does not answer is an error again.
     session.set_timeout(Some(Duration::ZERO));
     assert_error(session.all(Item::select().all_shards()), ErrorKind::TimedOut, &["shard `"]);
@@ -290,7 +290,11 @@ fn r57_the_hook_may_panic_at_every_statement(backend: &Backend) {
                     // The last statement may only read what was written.
                     Ok(seen) => assert!([90, whole.0.len()].contains(&seen), "{name} after {after}: {seen}"),
                     Err(error) => {
-                        assert_eq!(error.kind(), ErrorKind::Aborted, "{name} after {after}: {error}")
+                        assert_eq!(
+                            error.kind(),
+                            ErrorKind::TransactionAborted,
+                            "{name} after {after}: {error}"
+                        )
                     }
                 }
                 session.rollback();
@@ -417,7 +421,7 @@ fn r57_a_partial_answer_within_a_time_gives_its_connections_back(backend: &Backe
         session.set_timeout(Some(Duration::from_secs(60)));
         let query = || Item::select().all_shards();
         for query in [query(), query().order_by(Item::ID.asc())] {
-            assert!(caught(|| drop(session.all_that_answer(query))));
+            assert!(caught(|| drop(session.all_available(query))));
         }
         session.set_timeout(None);
         session
@@ -470,13 +474,13 @@ fn r57_async_sessions_go_on_after_a_rollback(backend: &Backend) {
             session.flush()?;
             panic!("on purpose")
         });
-        assert_error(panicked.await, ErrorKind::Aborted, &["on purpose"]);
-        assert_error(session.commit().await, ErrorKind::Aborted, &[]);
+        assert_error(panicked.await, ErrorKind::TransactionAborted, &["on purpose"]);
+        assert_error(session.commit().await, ErrorKind::TransactionAborted, &[]);
         session.rollback().await;
         armed.left.store(0, Ordering::Relaxed);
         assert_error(
-            session.all_that_answer(Item::select().all_shards()).await,
-            ErrorKind::Aborted,
+            session.all_available(Item::select().all_shards()).await,
+            ErrorKind::TransactionAborted,
             &["on purpose"],
         );
         armed.left.store(i64::MAX, Ordering::Relaxed);

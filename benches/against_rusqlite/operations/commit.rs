@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use shard_runtime::rusqlite::Connection;
-use shard_runtime::{Cluster, Stored, Synchronous};
+use shard_runtime::{Cluster, Durability, Stored};
 
 use crate::by_hand::{self, shard_of};
 use crate::data::{Data, SHARDS, builder};
@@ -16,12 +16,12 @@ const UNITS: u32 = 10;
 
 /// Each commit waits for the disk.
 pub fn durable<const N: usize>(data: &Data) -> Result<Pair<'_>, Failure> {
-    pair::<N>(data, Synchronous::Full)
+    pair::<N>(data, Durability::Full)
 }
 
 /// None does.
 pub fn not_waiting<const N: usize>(data: &Data) -> Result<Pair<'_>, Failure> {
-    pair::<N>(data, Synchronous::Normal)
+    pair::<N>(data, Durability::Normal)
 }
 
 struct ByFramework {
@@ -80,7 +80,7 @@ impl Drop for ByHand {
     }
 }
 
-fn pair<const N: usize>(data: &Data, synchronous: Synchronous) -> Result<Pair<'_>, Failure> {
+fn pair<const N: usize>(data: &Data, synchronous: Durability) -> Result<Pair<'_>, Failure> {
     let made = |side: &str| -> Result<PathBuf, Failure> {
         let folder = data.folder().join(format!("commits_{N}_{synchronous:?}_{side}"));
         std::fs::create_dir(&folder)?;
@@ -95,7 +95,7 @@ fn pair<const N: usize>(data: &Data, synchronous: Synchronous) -> Result<Pair<'_
         .collect();
 
     let folder = made("framework")?;
-    let cluster = builder(&folder).synchronous(synchronous).open::<Account>()?;
+    let cluster = builder(&folder).durability(synchronous).open::<Account>()?;
     let mut session = cluster.session();
     let mut rows = Vec::new();
     for account in &accounts {
@@ -107,7 +107,7 @@ fn pair<const N: usize>(data: &Data, synchronous: Synchronous) -> Result<Pair<'_
     let mut connections = Vec::new();
     for name in SHARDS.iter().take(N) {
         let connection = by_hand::open(&folder.join(format!("{name}.db")))?;
-        if synchronous == Synchronous::Full {
+        if synchronous == Durability::Full {
             connection.pragma_update(None, "synchronous", "FULL")?;
         }
         connections.push(connection);

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use shard_runtime::rusqlite::{Connection, params};
-use shard_runtime::{Cluster, Commit, Synchronous};
+use shard_runtime::{Cluster, Commit, Durability};
 
 use crate::by_hand::{self, shard_of};
 use crate::data::{Data, SHARDS, builder};
@@ -20,32 +20,32 @@ pub fn import(data: &Data) -> Result<Pair<'_>, Failure> {
         data,
         data.effort.rows(200_000),
         TOGETHER,
-        Settings { synchronous: Synchronous::Normal, commit: Commit::Atomic },
+        Settings { synchronous: Durability::Normal, commit: Commit::Atomic },
     )
 }
 
 /// The same, committed as by hand: not all or nothing.
 pub fn import_by_best_effort(data: &Data) -> Result<Pair<'_>, Failure> {
-    let settings = Settings { synchronous: Synchronous::Normal, commit: Commit::BestEffort };
+    let settings = Settings { synchronous: Durability::Normal, commit: Commit::BestEffort };
     pair(data, data.effort.rows(200_000), TOGETHER, settings)
 }
 
 /// One flush of all rows, and commits that wait for the disk.
 pub fn flush_on_disk(data: &Data) -> Result<Pair<'_>, Failure> {
-    let settings = Settings { synchronous: Synchronous::Full, commit: Commit::Atomic };
+    let settings = Settings { synchronous: Durability::Full, commit: Commit::Atomic };
     pair(data, data.effort.rows(100_000), usize::MAX, settings)
 }
 
 /// The same, committed as by hand: not all or nothing.
 pub fn flush_on_disk_by_best_effort(data: &Data) -> Result<Pair<'_>, Failure> {
-    let settings = Settings { synchronous: Synchronous::Full, commit: Commit::BestEffort };
+    let settings = Settings { synchronous: Durability::Full, commit: Commit::BestEffort };
     pair(data, data.effort.rows(100_000), usize::MAX, settings)
 }
 
 /// How rows are committed.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
-    synchronous: Synchronous,
+    synchronous: Durability,
     commit: Commit,
 }
 
@@ -141,14 +141,14 @@ fn pair(data: &Data, rows: i64, together: usize, settings: Settings) -> Result<P
     let ids = shuffled(rows);
     let name = |side: &str| format!("import_{rows}_{synchronous:?}_{commit:?}_{side}");
     let files = Files::new(data, &name("framework"))?;
-    let cluster = builder(&files.folder).synchronous(synchronous).open::<Account>()?;
+    let cluster = builder(&files.folder).durability(synchronous).open::<Account>()?;
     let framework = ByFramework { cluster, commit, ids: ids.clone(), together, files };
 
     let files = Files::new(data, &name("by_hand"))?;
     let mut connections = Vec::new();
     for name in SHARDS {
         let connection = by_hand::open(&files.folder.join(format!("{name}.db")))?;
-        if synchronous == Synchronous::Full {
+        if synchronous == Durability::Full {
             connection.pragma_update(None, "synchronous", "FULL")?;
         }
         connections.push(connection);

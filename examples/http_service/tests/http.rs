@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
-use shard_runtime::{Cluster, Sharded, Synchronous};
+use shard_runtime::{Cluster, Durability, Sharded};
 
 const CLIENTS: usize = 64;
 const REPORTS: usize = 5;
@@ -15,7 +15,7 @@ const CONTINENTS: [&str; 4] = ["North America", "Asia", "Europe", "South America
 
 /// The service on a port of its own, and its cluster. It ends with the test's process.
 fn serve(folder: &std::path::Path) -> (SocketAddr, Cluster) {
-    let builder = Cluster::builder().synchronous(Synchronous::Normal).connections(32);
+    let builder = Cluster::builder().durability(Durability::Normal).connections(32);
     let builder = service::SHARDS.iter().fold(builder, |builder, shard| {
         builder.shard(*shard, format!("sqlite:{}", folder.join(format!("{shard}.db")).display()))
     });

@@ -21,7 +21,7 @@ pub(super) fn table(model: &Model) -> TokenStream {
     let id_kind = id_kind(model.id_kind);
     let (key, placement) = (key_columns(model), placement(model));
     let (indexes, parent, references) = (indexes(model), parent(model), references(model));
-    let is_whole = [&indexes, &parent, &references].iter().all(|said| said.is_some());
+    let is_whole = [&indexes, &parent, &references].iter().all(|message| message.is_some());
     let rest = (!is_whole).then(|| quote!(..__rt::Table::PLAIN));
     quote! {
         &__rt::Table {
@@ -89,7 +89,7 @@ fn placement(model: &Model) -> TokenStream {
     }
     let key: Vec<&Type> = model.home_columns().iter().map(|column| &model.fields[*column].ty).collect();
     match (model.own_placement(), &key[..]) {
-        // After a mistake nothing is said about the key, so that its type gives no more errors.
+        // After a mistake nothing is message about the key, so that its type gives no more errors.
         _ if !model.sound => quote!(__rt::Placement::Hash),
         (Some(PlacementAttr::Bare), [key]) => {
             let entries = item_of(key, "PlacedKey", "ENTRIES");

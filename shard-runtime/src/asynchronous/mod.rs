@@ -1,10 +1,10 @@
 //! The async face of the session: every verb takes the session to a thread, and awaits it there.
 
 mod answer;
-mod hop;
 mod opening;
-mod place;
 mod rows;
+mod slot;
+mod task;
 mod verbs;
 
 use std::future::poll_fn;
@@ -19,8 +19,8 @@ use crate::session::Session;
 use crate::tasks::{CancellationToken, Span};
 use crate::transaction::Cluster;
 use crate::transaction::commit::Commit;
-use hop::{Asked, Away, Ending, Hop};
-use place::{Kept, Place};
+use slot::{Checkout, SessionSlot};
+use task::{RollbackTask, SessionGuard, SessionTask, TaskHandle};
 
 /// A [`Session`] for async code: the same verbs with `.await`, on any runtime. [`Cluster::async_session`] makes one.
 ///
@@ -69,7 +69,7 @@ use place::{Kept, Place};
 /// The future of a verb may be dropped at any time, by a timeout or a `select!`, and the session can be used on:
 ///
 /// - what has not begun yet is not done;
-/// - what reads is stopped (`get`, `all`, `all_that_answer`, `all_with`, `first`, `one`, `parent`, `reload`, `stream`);
+/// - what reads is stopped (`get`, `all`, `all_available`, `all_with`, `first`, `one`, `parent`, `reload`, `stream`);
 /// - everything else is done to its end, as if it had been awaited, and its answer is lost: a statement that has begun is
 ///   written in the unit of work, and a commit that has begun comes to its end on every shard. A row that was to be
 ///   changed by it is as it was before: [`reload`](AsyncSession::reload) it.
@@ -84,7 +84,7 @@ use place::{Kept, Place};
 #[must_use = "a session does nothing until it is used"]
 pub struct AsyncSession {
     cluster: Cluster,
-    place: Arc<Place>,
+    slot: Arc<SessionSlot>,
     pinned: Option<usize>,
     /// What was set since the session was on a thread last.
     commit: Option<Commit>,
@@ -145,8 +145,8 @@ impl Cluster {
 
 impl AsyncSession {
     fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
-        let place = Arc::new(Place::new(Session::new(cluster.clone(), pinned)));
-        AsyncSession { cluster, place, pinned, commit: None, timeout: None }
+        let slot = Arc::new(SessionSlot::new(Session::new(cluster.clone(), pinned)));
+        AsyncSession { cluster, slot, pinned, commit: None, timeout: None }
     }
 
     /// The cluster that this session is of.
@@ -156,7 +156,7 @@ impl AsyncSession {
 
     /// The shard that the whole session is pinned to, where it is one of [`Cluster::async_session_on_shard`].
     pub fn pinned_to(&self) -> Option<&Shard> {
-        self.pinned.and_then(|shard| self.cluster.shards().at(shard))
+        self.pinned.and_then(|shard| self.cluster.shards().by_index(shard))
     }
 
     /// Says how the next units of work are committed; see [`Session::set_commit`].
@@ -201,7 +201,7 @@ impl AsyncSession {
     /// ```
     ///
     /// # Errors
-    /// The closure's. [`ErrorKind::Aborted`](crate::ErrorKind::Aborted) where it panics: then the unit of work is undone,
+    /// The closure's. [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted) where it panics: then the unit of work is undone,
     /// and the session has to be rolled back before it is used on. [`ErrorKind::Busy`](crate::ErrorKind::Busy) where the
     /// session's turn has not come; [`ErrorKind::Io`](crate::ErrorKind::Io) where no thread could be started. Then
     /// nothing was done.
@@ -213,8 +213,8 @@ impl AsyncSession {
         O: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let kept = poll_fn(|context| self.place.poll_take(context)).await;
-        self.ask(kept, run, None).await
+        let checkout = poll_fn(|context| self.slot.poll_checkout(context)).await;
+        self.ask(checkout, run, None).await
     }
 
     /// The same for what only reads, and is stopped where nobody waits for the answer any more.
@@ -222,51 +222,57 @@ impl AsyncSession {
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<O> + Send + 'static,
     ) -> Result<O> {
-        let kept = poll_fn(|context| self.place.poll_take(context)).await;
-        self.ask(kept, run, Some(Arc::default())).await
+        let checkout = poll_fn(|context| self.slot.poll_checkout(context)).await;
+        self.ask(checkout, run, Some(Arc::default())).await
     }
 
     /// Sends the session to a thread.
     fn ask<O, E>(
         &mut self,
-        kept: Kept,
+        checkout: Checkout,
         run: impl FnOnce(&mut Session) -> Result<O, E> + Send + 'static,
-        leaving: Option<Arc<CancellationToken>>,
-    ) -> Asked<O, E>
+        cancellation: Option<Arc<CancellationToken>>,
+    ) -> TaskHandle<O, E>
     where
         O: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let mut away = self.away(kept);
-        if let Some(session) = away.session() {
+        let mut guard = self.guard(checkout);
+        if let Some(session) = guard.session() {
             self.commit.take().into_iter().for_each(|commit| session.set_commit(commit));
             self.timeout.take().into_iter().for_each(|timeout| session.set_timeout(timeout));
         }
-        let threads = self.cluster.async_threads();
+        let threads = self.cluster.session_executor();
         let (sender, answer) = answer::answer();
-        let is_under_way = away.is_under_way();
-        let hop = Box::new(Hop { away, run, sender, span: Span::current(), leaving: leaving.clone() });
-        let ticket = match is_under_way {
+        let is_under_way = guard.is_under_way();
+        let task = Box::new(SessionTask {
+            guard,
+            run,
+            sender,
+            span: Span::current(),
+            cancellation: cancellation.clone(),
+        });
+        let waiter = match is_under_way {
             true => {
-                threads.go_on(hop);
+                threads.resume(task);
                 None
             }
-            false => threads.begin(hop),
+            false => threads.begin(task),
         };
-        Asked::new(answer, threads.clone(), ticket, leaving)
+        TaskHandle::new(answer, threads.clone(), waiter, cancellation)
     }
 
-    fn away(&self, kept: Kept) -> Away {
-        Away::new(kept, Arc::clone(&self.place), self.cluster.async_threads().clone())
+    fn guard(&self, checkout: Checkout) -> SessionGuard {
+        SessionGuard::new(checkout, Arc::clone(&self.slot), self.cluster.session_executor().clone())
     }
 }
 
 impl Drop for AsyncSession {
     fn drop(&mut self) {
         // Where it is on a thread, it is rolled back there. One that is not under way has nothing to roll back.
-        if let Some(kept) = self.place.leave().filter(|kept| kept.is_under_way) {
-            let threads = self.cluster.async_threads();
-            threads.go_on(Box::new(Ending { kept, threads: threads.clone() }));
+        if let Some(checkout) = self.slot.leave().filter(|checkout| checkout.is_under_way) {
+            let threads = self.cluster.session_executor();
+            threads.resume(Box::new(RollbackTask { checkout, threads: threads.clone() }));
         }
     }
 }

@@ -28,8 +28,8 @@ async fn on_a_thread(open: impl FnOnce() -> Result<Cluster> + Send + 'static) ->
     let thread = std::thread::Builder::new().name("sharded-open".to_owned());
     let started = thread.spawn(move || sender.send(open()));
     if let Err(error) = started {
-        let said = format!("no thread could be started: {error}");
-        return Err(Error::new(ErrorKind::Io, said).with_source(error));
+        let message = format!("no thread could be started: {error}");
+        return Err(Error::new(ErrorKind::Io, message).with_source(error));
     }
     answer.await.unwrap_or_else(|| {
         Err(Error::new(ErrorKind::Database, "the thread that opened the cluster has panicked"))

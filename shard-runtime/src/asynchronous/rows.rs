@@ -11,7 +11,7 @@ use std::vec;
 use futures_core::Stream;
 
 use super::AsyncSession;
-use super::hop::Asked;
+use super::task::TaskHandle;
 use crate::error::{Error, Result};
 use crate::query::Query;
 use crate::session::Session;
@@ -32,7 +32,7 @@ pub struct Rows<'s, O> {
     session: &'s mut AsyncSession,
     /// What is to be done on the thread, before it has begun.
     begin: Option<Begin>,
-    asked: Option<Asked<(), Error>>,
+    asked: Option<TaskHandle<(), Error>>,
     pipe: Receiver<O>,
     chunk: vec::IntoIter<O>,
 }
@@ -97,9 +97,9 @@ impl<O> Rows<'_, O> {
 
     fn poll_row(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<O>>> {
         if self.begin.is_some() {
-            let kept = ready!(self.session.place.poll_take(context));
+            let checkout = ready!(self.session.slot.poll_checkout(context));
             if let Some(begin) = self.begin.take() {
-                self.asked = Some(self.session.ask(kept, begin, Some(Arc::default())));
+                self.asked = Some(self.session.ask(checkout, begin, Some(Arc::default())));
             }
         }
         loop {

@@ -8,7 +8,7 @@ use crate::query::{Locate, Query, Select, Write};
 use crate::schema::DecidesShard;
 use crate::schema::IdKind;
 use crate::schema::IsRouted;
-use crate::session::{Descendants, Partial, Session, WithChildren};
+use crate::session::{Descendants, PartialResult, Session, WithChildren};
 use crate::transaction::commit::Committed;
 use crate::unit_of_work::Relocated;
 
@@ -22,11 +22,11 @@ impl AsyncSession {
     /// Those of [`Session::add`] and of [`AsyncSession::run`].
     pub async fn add<N: Insert + Send + 'static>(&mut self, new: N) -> Result<Stored<N::Model>> {
         let asks_nobody = matches!(N::Model::TABLE.id_kind, IdKind::Given | IdKind::Uuid);
-        if let Some(kept) = self.place.take() {
-            let mut away = self.away(kept);
-            match away.session().filter(|_| asks_nobody) {
+        if let Some(checkout) = self.slot.take() {
+            let mut guard = self.guard(checkout);
+            match guard.session().filter(|_| asks_nobody) {
                 Some(session) => return session.add(new),
-                None => drop(away),
+                None => drop(guard),
             }
         }
         self.run(|session| session.add(new)).await
@@ -98,15 +98,15 @@ impl AsyncSession {
         self.read(|session| session.one(query)).await
     }
 
-    /// The rows of a query from those shards that answer; see [`Session::all_that_answer`].
+    /// The rows of a query from those shards that answer; see [`Session::all_available`].
     ///
     /// # Errors
-    /// Those of [`Session::all_that_answer`] and of [`AsyncSession::run`].
-    pub async fn all_that_answer<Q>(&mut self, query: Q) -> Result<Partial<Q::Output>>
+    /// Those of [`Session::all_available`] and of [`AsyncSession::run`].
+    pub async fn all_available<Q>(&mut self, query: Q) -> Result<PartialResult<Q::Output>>
     where
         Q: Query<Output: Send + 'static> + Send + 'static,
     {
-        self.read(|session| session.all_that_answer(query)).await
+        self.read(|session| session.all_available(query)).await
     }
 
     /// The rows of a query, each with its children; see [`Session::all_with`].
@@ -253,11 +253,11 @@ impl AsyncSession {
             session.rollback();
             Ok(())
         };
-        let kept = std::future::poll_fn(|context| self.place.poll_take(context)).await;
-        if kept.is_under_way {
+        let checkout = std::future::poll_fn(|context| self.slot.poll_checkout(context)).await;
+        if checkout.is_under_way {
             // It has its thread, so that nothing can be in the way.
-            let _: Result<()> = self.ask(kept, rollback, None).await;
-        } else if let Some(session) = self.away(kept).session() {
+            let _: Result<()> = self.ask(checkout, rollback, None).await;
+        } else if let Some(session) = self.guard(checkout).session() {
             session.rollback();
         }
     }

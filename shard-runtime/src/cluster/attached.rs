@@ -23,7 +23,7 @@ impl Cluster {
     /// under the name of the first.
     ///
     /// The shards are opened for reading only: nothing can be written to them through this connection, whatever is
-    /// said on it. It is also in `PRAGMA query_only`, which can be taken back to make temporary tables and views of
+    /// message on it. It is also in `PRAGMA query_only`, which can be taken back to make temporary tables and views of
     /// one's own. It is nobody's session: it sees what is committed and nothing that waits, and its statements are
     /// not counted. Each statement reads one snapshot of each file, but begins them one after another: a commit over
     /// several files may be seen on some of them only, as there is no common snapshot over write-ahead logs. Several
@@ -59,7 +59,7 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::TooManyDatabases`] where there are more databases than SQLite attaches: it says how many, and
     /// what to do. [`ErrorKind::Configuration`] where two shards' names differ in upper and lower case only, or one is
-    /// `main` or `temp`, which SQLite calls its own; [`ErrorKind::Identity`] where a database is not the shard any
+    /// `main` or `temp`, which SQLite calls its own; [`ErrorKind::WrongDatabase`] where a database is not the shard any
     /// more that it was; SQLite's, where a database cannot be opened.
     pub fn attached(&self) -> Result<rusqlite::Connection> {
         let layout = self.layout();
@@ -70,8 +70,8 @@ impl Cluster {
             let mut shards = layout.shards_in(index);
             let Some(first) = shards.next() else { continue };
             let Some(uri) = database.driver.sqlite_uri() else {
-                let said = "the shard is no SQLite database, and cannot be attached to one";
-                return Err(Error::new(ErrorKind::Configuration, said).on_shard(first.name()));
+                let message = "the shard is no SQLite database, and cannot be attached to one";
+                return Err(Error::new(ErrorKind::Configuration, message).on_shard(first.name()));
             };
             let schema = first.name();
             check_schema(schema, databases.iter().map(|other: &Attached<'_>| other.schema))?;
@@ -99,12 +99,13 @@ impl Cluster {
     fn check_attached(&self, raw: &rusqlite::Connection, shard: &Shard, schema: &str) -> Result<()> {
         let own = self.layout().place(shard.index())?.names.table(own_tables::SHARD);
         let sql = format!("SELECT cluster, shard FROM {}.{own}", quoted(schema));
-        let said: (String, String) = raw.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        match said.0 == self.0.control.cluster && said.1 == shard.name() {
+        let message: (String, String) = raw.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        match message.0 == self.0.control.cluster && message.1 == shard.name() {
             true => Ok(()),
             false => {
-                let said = format!("the database says that it is shard `{}` of cluster {}", said.1, said.0);
-                Err(Error::new(ErrorKind::Identity, said))
+                let message =
+                    format!("the database says that it is shard `{}` of cluster {}", message.1, message.0);
+                Err(Error::new(ErrorKind::WrongDatabase, message))
             }
         }
     }
@@ -112,14 +113,14 @@ impl Cluster {
 
 /// A schema's name must be its own, as SQLite compares names.
 fn check_schema<'a>(name: &str, mut others: impl Iterator<Item = &'a str>) -> Result<()> {
-    let said = if ["main", "temp"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
+    let message = if ["main", "temp"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
         "SQLite calls a database of its own so: a shard of this name cannot be attached".to_owned()
     } else if let Some(other) = others.find(|other| other.eq_ignore_ascii_case(name)) {
         format!("SQLite does not tell this name from `{other}`: only one of these shards can be attached")
     } else {
         return Ok(());
     };
-    Err(Error::new(ErrorKind::Configuration, said).on_shard(name))
+    Err(Error::new(ErrorKind::Configuration, message).on_shard(name))
 }
 
 /// The rows of a model on all shards.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::driver::{Holder, Pooled, Transaction};
+use crate::driver::{LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
 use crate::transaction::{Cluster, Database};
@@ -31,7 +31,7 @@ impl Cluster {
     /// locked; the databases'. Then nothing is left of it.
     pub fn backup(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
-        let wrong = |said: String| Error::new(ErrorKind::Configuration, said);
+        let wrong = |message: String| Error::new(ErrorKind::Configuration, message);
         let Some(name) = folder.file_name() else {
             return Err(wrong(format!("{} is no name for a folder", folder.display())));
         };
@@ -63,7 +63,7 @@ impl Cluster {
         let databases = (0..self.databases()).map(|database| self.database_name(database));
         let drivers = self.0.databases.iter().map(|database| &*database.driver);
         for (driver, shard) in drivers.zip(databases).chain([(&*self.0.control.driver, "control")]) {
-            let said = match driver.file_name() {
+            let message = match driver.file_name() {
                 None if driver.dialect() == Dialect::Postgres => format!(
                     "the shard is on a PostgreSQL server ({}), and `backup` copies only clusters of SQLite files; while no \
                      session writes, copy each server with `pg_basebackup` or each database with `pg_dump`, and the files",
@@ -78,7 +78,7 @@ impl Cluster {
                     continue;
                 }
             };
-            return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard));
+            return Err(Error::new(ErrorKind::Configuration, message).on_shard(shard));
         }
         Ok(names)
     }
@@ -86,10 +86,10 @@ impl Cluster {
     /// Copies all databases while all of them are locked, in the cluster's order, and control last: the ids that are
     /// in the shards' copies were handed out before it is copied.
     fn copy_all(&self, folder: &Path, files: &[OsString]) -> Result<()> {
-        let holder = Holder::default();
-        let mut locked: Vec<Pooled> = Vec::with_capacity(self.databases());
+        let owner = LeaseOwner::default();
+        let mut locked: Vec<PooledConnection> = Vec::with_capacity(self.databases());
         for database in 0..self.databases() {
-            let connection = self.lock(&holder, database);
+            let connection = self.lock(&owner, database);
             locked.push(connection.map_err(|error| error.on_shard(self.database_name(database)))?);
         }
         for (database, (Database { driver, .. }, file)) in self.0.databases.iter().zip(files).enumerate() {
@@ -107,11 +107,11 @@ impl Cluster {
     }
 
     /// A connection that keeps others from committing to a database in which nothing is left to be done.
-    fn lock(&self, holder: &Holder, database: usize) -> Result<Pooled> {
-        let connection = self.connect(holder, database, None, None)?;
+    fn lock(&self, owner: &LeaseOwner, database: usize) -> Result<PooledConnection> {
+        let connection = self.connect(owner, database, None, None)?;
         loop {
             connection.begin(Transaction::Write)?;
-            match self.heal(database, &*connection) {
+            match self.apply_decided(database, &*connection) {
                 Ok(false) => return Ok(connection),
                 Ok(true) => connection.commit()?,
                 Err(error) => {

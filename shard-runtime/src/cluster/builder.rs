@@ -11,7 +11,7 @@ use super::opening;
 use super::opening::Opening;
 use super::url::{Location, Source};
 use crate::driver::{
-    Check, Connection, Driver, Mode, Pool, SqliteDriver, SqliteSettings, SqliteSource, Synchronous,
+    Check, Connection, Driver, Durability, Mode, Pool, SqliteDriver, SqliteSettings, SqliteSource,
 };
 #[cfg(feature = "postgres")]
 use crate::driver::{PostgresDriver, PostgresSource};
@@ -22,7 +22,7 @@ use crate::planner::sql::{Dialect, Namespace};
 use crate::query::Models;
 use crate::schema::Table;
 use crate::schema::{Shard, Shards};
-use crate::tasks::Threads;
+use crate::tasks::SessionExecutor;
 use crate::tasks::Workers;
 use crate::tasks::{Observer, Parallelism, StatementEvent};
 use crate::transaction::RetryPolicy;
@@ -45,7 +45,7 @@ pub struct Builder {
     observer: Option<Observer>,
     retry: RetryPolicy,
     parallelism: Parallelism,
-    single_shard_units: bool,
+    without_prepared_transactions: bool,
     replaced: Vec<String>,
 }
 
@@ -59,14 +59,14 @@ impl Default for Builder {
             async_sessions: None,
             sqlite: SqliteSettings {
                 busy_timeout: Duration::from_secs(5),
-                synchronous: Synchronous::Full,
-                cache_kib: 64 * 1024,
-                mapped_bytes: 256 * 1024 * 1024,
+                synchronous: Durability::Full,
+                cache_size: 64 * 1024,
+                mmap_size: 256 * 1024 * 1024,
             },
             observer: None,
             retry: RetryPolicy::default(),
             parallelism: Parallelism::default(),
-            single_shard_units: false,
+            without_prepared_transactions: false,
             replaced: Vec::new(),
         }
     }
@@ -136,14 +136,14 @@ impl Builder {
         self
     }
 
-    /// When SQLite waits for the disk; at every commit unless said.
-    pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
+    /// When SQLite waits for the disk; at every commit unless message.
+    pub fn durability(mut self, synchronous: Durability) -> Self {
         self.sqlite.synchronous = synchronous;
         self
     }
 
     /// How many connections the cluster's databases may have, all of them together: up to 10,000; 10 for each database
-    /// unless said. A session holds one of each database that it uses, from its first statement there until its commit or
+    /// unless message. A session holds one of each database that it uses, from its first statement there until its commit or
     /// rollback; and it may come to use all of them, so that as many as there are databases are the least.
     ///
     /// Idle connections are kept. One is closed to make room for another database if that has none, if it has at least two
@@ -171,7 +171,7 @@ impl Builder {
     }
 
     /// How many async sessions may be in the middle of a unit of work at once, each with a thread of its own: 1 to
-    /// 10,000. Unless said, as many as there are connections for if each uses every database (which is 10 unless
+    /// 10,000. Unless message, as many as there are connections for if each uses every database (which is 10 unless
     /// [`connections`](Builder::connections) says otherwise): none of them waits for another's connection then. Others
     /// wait for their turn, see [`AsyncSession`](crate::AsyncSession). The threads are started when they are needed.
     pub fn async_sessions(mut self, sessions: u32) -> Self {
@@ -191,15 +191,15 @@ impl Builder {
         self
     }
 
-    /// The page cache of each SQLite connection, in KiB; 64 MiB unless said.
-    pub fn cache_kib(mut self, kib: u32) -> Self {
-        self.sqlite.cache_kib = kib;
+    /// The page cache of each SQLite connection, in KiB; 64 MiB unless message.
+    pub fn cache_size(mut self, kib: u32) -> Self {
+        self.sqlite.cache_size = kib;
         self
     }
 
-    /// How much of each SQLite file is mapped into memory, in bytes; 256 MiB unless said.
-    pub fn mapped_bytes(mut self, bytes: u64) -> Self {
-        self.sqlite.mapped_bytes = bytes;
+    /// How much of each SQLite file is mapped into memory, in bytes; 256 MiB unless message.
+    pub fn mmap_size(mut self, bytes: u64) -> Self {
+        self.sqlite.mmap_size = bytes;
         self
     }
 
@@ -207,8 +207,8 @@ impl Builder {
     /// transactions (`max_prepared_transactions`, which is 0 unless somebody has set it). A commit over several
     /// databases of which one is a server is then an error, unless it is
     /// [`Commit::BestEffort`](crate::Commit::BestEffort).
-    pub fn single_shard_units(mut self) -> Self {
-        self.single_shard_units = true;
+    pub fn without_prepared_transactions(mut self) -> Self {
+        self.without_prepared_transactions = true;
         self
     }
 
@@ -242,7 +242,7 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// [`Builder::create`] fails with [`ErrorKind::Identity`] if the shard is not lost, and with
+    /// [`Builder::create`] fails with [`ErrorKind::WrongDatabase`] if the shard is not lost, and with
     /// [`ErrorKind::UnknownShard`] if it is not configured; [`Builder::open`] with [`ErrorKind::Configuration`].
     pub fn replace_lost(mut self, shard: impl Into<String>) -> Self {
         self.replaced.push(shard.into());
@@ -264,7 +264,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] where the builder's content or its models do not fit together,
-    /// [`ErrorKind::Missing`] where there is no such database, [`ErrorKind::Identity`] where a database is not
+    /// [`ErrorKind::Missing`] where there is no such database, [`ErrorKind::WrongDatabase`] where a database is not
     /// the shard that it should be, [`ErrorKind::Layout`] where keys are placed otherwise than when the shards
     /// were made, [`ErrorKind::Schema`] where a table is not what its model says; each names the shard.
     pub fn open<M: Models>(self) -> Result<Cluster> {
@@ -298,15 +298,15 @@ impl Builder {
         let control_driver = self.driver(&control_source);
         let control = Control::open(control_driver, control_names, mode, self.sqlite, layout.tables())
             .map_err(|error| {
-                if error.kind() == ErrorKind::Identity
+                if error.kind() == ErrorKind::WrongDatabase
                     && let Err(elsewhere) = refuse_elsewhere(&databases, &layout, timeout)
                 {
                     return elsewhere;
                 }
                 let error = match error.kind() {
                     ErrorKind::Missing => {
-                        let said = format!("{error}; restore it, or run `create` if the cluster is new");
-                        Error::new(ErrorKind::Missing, said).with_source(error)
+                        let message = format!("{error}; restore it, or run `create` if the cluster is new");
+                        Error::new(ErrorKind::Missing, message).with_source(error)
                     }
                     _ => error,
                 };
@@ -334,12 +334,12 @@ impl Builder {
                 replaced: &self.replaced,
             },
             timeout,
-            prepares: durable > 1 && !self.single_shard_units,
+            prepares: durable > 1 && !self.without_prepared_transactions,
             highest: Mutex::default(),
         }
         .open(mode)
         .map_err(|error| match error.kind() {
-            ErrorKind::Identity => refuse_elsewhere(&databases, &layout, timeout).err().unwrap_or(error),
+            ErrorKind::WrongDatabase => refuse_elsewhere(&databases, &layout, timeout).err().unwrap_or(error),
             _ => error,
         })?;
         let is_decided = durable > 1 && control.decides();
@@ -359,7 +359,7 @@ impl Builder {
             databases,
             control,
             is_decided,
-            single_shard_units: self.single_shard_units,
+            without_prepared_transactions: self.without_prepared_transactions,
             recovered: Mutex::default(),
             unfinished: Unfinished::default(),
             searches: Searches::new(sources.len()),
@@ -369,7 +369,7 @@ impl Builder {
             retry: self.retry,
             parallelism: self.parallelism,
             workers,
-            async_threads: Threads::new(sessions, timeout),
+            session_executor: SessionExecutor::new(sessions, timeout),
             observer: self.observer,
         }));
         cluster.recover()?;
@@ -380,11 +380,11 @@ impl Builder {
     }
 
     fn check_replaced(&self, shards: &Shards, mode: Mode) -> Result<()> {
-        self.replaced.iter().try_for_each(|name| shards.named_shard(name).map(|_| ()))?;
+        self.replaced.iter().try_for_each(|name| shards.require(name).map(|_| ()))?;
         match mode == Mode::Open && !self.replaced.is_empty() {
             true => {
-                let said = "`replace_lost` makes a shard anew: call `create`, not `open`";
-                Err(Error::new(ErrorKind::Configuration, said))
+                let message = "`replace_lost` makes a shard anew: call `create`, not `open`";
+                Err(Error::new(ErrorKind::Configuration, message))
             }
             false => Ok(()),
         }
@@ -466,7 +466,7 @@ impl Builder {
                          database away and call `replace_lost` for all of its shards",
                         decided.unit
                     );
-                    return Err(Error::new(ErrorKind::Identity, message).on_shard(database));
+                    return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(database));
                 }
                 let is_lost = |table: &str| {
                     let table = table.to_lowercase();
@@ -498,7 +498,7 @@ impl Builder {
     }
 
     fn check_settings(&self) -> Result<()> {
-        let wrong = |said: String| Err(Error::new(ErrorKind::Configuration, said));
+        let wrong = |message: String| Err(Error::new(ErrorKind::Configuration, message));
         let connections = self.connections.unwrap_or(1);
         if !(1..=MOST_CONNECTIONS).contains(&connections) {
             return wrong(format!("{connections} connections are not 1 to {MOST_CONNECTIONS}"));
@@ -521,11 +521,11 @@ impl Builder {
         match self.connections.map(|connections| usize::try_from(connections).unwrap_or(usize::MAX)) {
             None => Ok(databases.saturating_mul(CONNECTIONS)),
             Some(connections) if connections < databases => {
-                let said = format!(
+                let message = format!(
                     "{connections} connections are too few for the {databases} databases of the cluster: a session may \
                      need one of each, so that {databases} are the least"
                 );
-                Err(Error::new(ErrorKind::Configuration, said))
+                Err(Error::new(ErrorKind::Configuration, message))
             }
             Some(connections) => Ok(connections),
         }
@@ -566,8 +566,9 @@ impl Builder {
         let has_files = sources.iter().any(|source| matches!(source, Source::Sqlite(SqliteSource::File(_))));
         let (source, names) = match &self.control {
             Some(url) => {
-                let wrong =
-                    |said| Error::new(ErrorKind::Configuration, format!("the control database: {said}"));
+                let wrong = |message| {
+                    Error::new(ErrorKind::Configuration, format!("the control database: {message}"))
+                };
                 let Location { source, names, .. } =
                     Location::parse(url, folder).map_err(|error| wrong(error.to_string()))?;
                 if !names.prefix.is_empty() {
@@ -576,9 +577,9 @@ impl Builder {
                 match source {
                     #[cfg(feature = "postgres")]
                     Source::Postgres(_) if has_files => {
-                        let said =
+                        let message =
                             "units of work over SQLite files are decided in a SQLite database beside them";
-                        return Err(wrong(said.to_owned()));
+                        return Err(wrong(message.to_owned()));
                     }
                     source => (source, names),
                 }
@@ -650,12 +651,12 @@ fn refuse_other_logins(shards: &Shards, sources: &[Source], places: &[Place]) ->
                 seen.insert((source.database(), &place.names), (shard, place.database))
                 && database != place.database
             {
-                let said = format!(
+                let message = format!(
                     "its schema is that of shard `{other}`, with another login; give every shard a schema of its own: \
                      `?schema={}`",
                     shard.name()
                 );
-                return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
+                return Err(Error::new(ErrorKind::Configuration, message).on_shard(shard.name()));
             }
         }
     }
@@ -702,9 +703,9 @@ pub(super) fn absolute(folder: &Path) -> Result<PathBuf> {
         false => std::path::absolute(folder),
     };
     found.map_err(|error| {
-        let said =
+        let message =
             "the working directory, from which relative paths start, cannot be found; give absolute paths";
-        Error::new(ErrorKind::Io, said).with_source(error)
+        Error::new(ErrorKind::Io, message).with_source(error)
     })
 }
 
@@ -805,8 +806,8 @@ impl Databases<'_> {
         }
         match (mode, recorded) {
             (Mode::Create, Err(error)) => {
-                let said = format!("the control database: {error}");
-                Err(Error::new(error.kind(), said).with_source(error))
+                let message = format!("the control database: {error}");
+                Err(Error::new(error.kind(), message).with_source(error))
             }
             // Where control cannot be written now, the cluster can be read, and the next process records it.
             _ => Ok(connections),
@@ -907,8 +908,8 @@ fn refuse_orphans(
         Ok(connection) => Ok(!connection.columns(names, CLUSTER)?.is_empty()),
         Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
         Err(error) => {
-            let said = format!("the control database: {error}");
-            Err(Error::new(error.kind(), said).with_source(error))
+            let message = format!("the control database: {error}");
+            Err(Error::new(error.kind(), message).with_source(error))
         }
     };
     if control.is_private() || is_there()? {
@@ -920,12 +921,12 @@ fn refuse_orphans(
             let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.names)?.is_some();
             // Another process may be making the cluster at this moment, the control database first.
             if is_shard && !is_there()? {
-                let said = format!(
+                let message = format!(
                     "the shard belongs to a cluster whose control database is not at {}; without it ids would be \
                      handed out twice: restore it",
                     control.describe()
                 );
-                return Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()));
+                return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Builder;
-use crate::driver::Synchronous;
+use crate::driver::Durability;
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Deserialize)]
@@ -17,10 +17,10 @@ struct File {
     synchronous: Option<Level>,
     connections: Option<u32>,
     async_sessions: Option<u32>,
-    cache_kib: Option<u32>,
-    mapped_bytes: Option<u64>,
+    cache_size: Option<u32>,
+    mmap_size: Option<u64>,
     #[serde(default)]
-    single_shard_units: bool,
+    without_prepared_transactions: bool,
     #[serde(default, rename = "shard")]
     shards: Vec<Shard>,
 }
@@ -48,9 +48,9 @@ impl Builder {
     /// synchronous = "full"            # or "normal"
     /// connections = 40                # to all databases together
     /// async_sessions = 10             # in the middle of a unit of work at once
-    /// cache_kib = 65536
-    /// mapped_bytes = 268435456
-    /// single_shard_units = false
+    /// cache_size = 65536
+    /// mmap_size = 268435456
+    /// without_prepared_transactions = false
     ///
     /// [[shard]]
     /// name = "asia"
@@ -77,17 +77,19 @@ impl Builder {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = 1 + before.matches('\n').count();
             // Without the parser's error as source: that prints the line, in which there may be a password.
-            let said = format!("{}, line {line}: {}", path.display(), without_value(error.message()));
-            Error::new(ErrorKind::Configuration, said)
+            let message = format!("{}, line {line}: {}", path.display(), without_value(error.message()));
+            Error::new(ErrorKind::Configuration, message)
         })?;
         if file.shards.is_empty() {
-            let said = format!("{} names no shard; write `[[shard]]` with `name` and `url`", path.display());
-            return Err(Error::new(ErrorKind::Configuration, said));
+            let message =
+                format!("{} names no shard; write `[[shard]]` with `name` and `url`", path.display());
+            return Err(Error::new(ErrorKind::Configuration, message));
         }
         self.folder = super::builder::absolute(path.parent().unwrap_or(Path::new("")))?;
         let placed = |url: &str| {
-            with_environment(url, |name| std::env::var(name).ok())
-                .map_err(|said| Error::new(ErrorKind::Configuration, format!("{}: {said}", path.display())))
+            with_environment(url, |name| std::env::var(name).ok()).map_err(|message| {
+                Error::new(ErrorKind::Configuration, format!("{}: {message}", path.display()))
+            })
         };
         for Shard { name, url } in file.shards {
             let url = placed(&url).map_err(|error| error.on_shard(&name))?;
@@ -102,9 +104,9 @@ impl Builder {
             self = self.busy_timeout(Duration::from_millis(milliseconds));
         }
         if let Some(level) = file.synchronous {
-            self = self.synchronous(match level {
-                Level::Full => Synchronous::Full,
-                Level::Normal => Synchronous::Normal,
+            self = self.durability(match level {
+                Level::Full => Durability::Full,
+                Level::Normal => Durability::Normal,
             });
         }
         if let Some(connections) = file.connections {
@@ -113,20 +115,20 @@ impl Builder {
         if let Some(sessions) = file.async_sessions {
             self = self.async_sessions(sessions);
         }
-        if let Some(kib) = file.cache_kib {
-            self = self.cache_kib(kib);
+        if let Some(kib) = file.cache_size {
+            self = self.cache_size(kib);
         }
-        if let Some(bytes) = file.mapped_bytes {
-            self = self.mapped_bytes(bytes);
+        if let Some(bytes) = file.mmap_size {
+            self = self.mmap_size(bytes);
         }
-        if file.single_shard_units {
-            self = self.single_shard_units();
+        if file.without_prepared_transactions {
+            self = self.without_prepared_transactions();
         }
         Ok(self)
     }
 }
 
-/// A URL with what the environment has in the place of each `${NAME}`. What is said where that cannot be done does not
+/// A URL with what the environment has in the place of each `${NAME}`. What is message where that cannot be done does not
 /// quote the URL: it may hold a password.
 fn with_environment(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let is_server = url.contains("://");
@@ -206,8 +208,8 @@ mod tests {
         for url in
             ["postgres://u:s3cret${", "postgres://u:${s3cret", "postgres://u:${s3-cret}@h", "sqlite:${}"]
         {
-            let said = placed(url).unwrap_err();
-            assert!(said.contains("`${`") && !said.contains("s3"), "{said}");
+            let message = placed(url).unwrap_err();
+            assert!(message.contains("`${`") && !message.contains("s3"), "{message}");
         }
     }
 

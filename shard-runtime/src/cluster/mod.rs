@@ -3,22 +3,22 @@
 mod attached;
 mod backup;
 mod builder;
-mod comparing;
+mod compare;
 #[cfg(feature = "config")]
 mod config;
 #[cfg(feature = "postgres")]
-mod coordinator;
+mod foreign_tables;
 mod opening;
 mod schema;
 mod url;
 mod verify;
-mod verifying_rows;
+mod verify_rows;
 
 use crate::planner::Explainable;
 pub use builder::Builder;
-pub use comparing::Difference;
+pub use compare::ReferenceDifference;
 #[cfg(feature = "postgres")]
-pub use coordinator::CoordinatorSql;
+pub use foreign_tables::ForeignTablesSql;
 
 use crate::error::Result;
 use crate::planner::Explain;
@@ -42,7 +42,7 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
     pub fn shard(&self, name: &str) -> Result<&Shard> {
-        self.shards().named_shard(name)
+        self.shards().require(name)
     }
 
     /// Which shards a query would ask, why, and what, without asking anybody: of selects and what is made of them,

@@ -17,7 +17,7 @@ use crate::schema::Shard;
 use crate::transaction::Control;
 use crate::transaction::Database;
 use crate::transaction::commit;
-use crate::transaction::commit::heal_database;
+use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts::{self, Facts, Kind, OwnFacts, Position};
 use crate::transaction::record::{Declared, Line, Record, Recorded, SHARDS};
 use crate::transaction::schemas::{check_schema, make_schemas};
@@ -69,7 +69,7 @@ impl Opening<'_> {
         let names = shards().filter_map(|shard| layout.place(shard.index()).ok()).map(|place| &place.names);
         let made = make_schemas(connection, names);
         let made =
-            made.and_then(|()| heal_database(self.control, layout, database, connection)).and_then(|_| {
+            made.and_then(|()| apply_decided_in(self.control, layout, database, connection)).and_then(|_| {
                 shards().try_for_each(|shard| {
                     self.create_shard(connection, shard).map_err(|error| error.on_shard(shard.name()))
                 })
@@ -151,10 +151,10 @@ impl Opening<'_> {
         let name = shard.name();
         let remedy = "restore a newer copy of it, or the whole cluster from one backup";
         let older = |why: String| {
-            let said = format!(
+            let message = format!(
                 "the database is older than its cluster, as one that was restored alone: {why}; {remedy}"
             );
-            Err(Error::new(ErrorKind::Identity, said).on_shard(name))
+            Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(name))
         };
         if *dialect == Dialect::Postgres {
             let found = Position::read(connection);
@@ -178,11 +178,11 @@ impl Opening<'_> {
         // Raised in control before it is raised in a shard.
         let issued = if found > 0 { self.control.last_writer()? } else { 0 };
         if found > issued {
-            let said = format!(
+            let message = format!(
                 "the control database at {} is older than the shard, as one that was restored alone: it has issued the writer                  numbers up to {issued}, and writer {found} has written the shard; {remedy}",
                 self.control.driver.describe()
             );
-            return Err(Error::new(ErrorKind::Identity, said).on_shard(name));
+            return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(name));
         }
         // A decided transaction that is not applied yet leaves the database behind the record, until it is applied. Where
         // there is none, the version is read after that was certain: its owner may have committed meanwhile.
@@ -210,7 +210,7 @@ impl Opening<'_> {
         if let Ok(Err(error)) = names.map(|names| check_schema(connection, names)) {
             return self.unreachable_shard(error, shard);
         }
-        let said = match self.must_exist(shard) {
+        let message = match self.must_exist(shard) {
             true => {
                 format!("the database at {at} holds no shard, and the shard was made; {}", to_get_back(shard))
             }
@@ -218,13 +218,13 @@ impl Opening<'_> {
                 "the database at {at} is no shard yet, or is one under another `?prefix=` or `?schema=`; `create` makes it"
             ),
         };
-        Error::new(ErrorKind::Identity, said).on_shard(shard.name())
+        Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name())
     }
 
     fn is_not_lost(&self, shard: &Shard, database: usize) -> Error {
-        let said =
+        let message =
             format!("the shard is not lost: it is at {}; remove `replace_lost`", self.at(shard, database));
-        Error::new(ErrorKind::Identity, said).on_shard(shard.name())
+        Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name())
     }
 
     /// Adds to an error of connecting to a database how its shard comes back, if the database does not exist.
@@ -238,11 +238,11 @@ impl Opening<'_> {
     }
 
     fn unreachable_shard(&self, error: Error, shard: &Shard) -> Error {
-        let said = match self.must_exist(shard) {
+        let message = match self.must_exist(shard) {
             true => format!("{error}, and the shard was made; {}", to_get_back(shard)),
             false => format!("{error}; `create` makes it"),
         };
-        Error::new(error.kind(), said).with_source(error).on_shard(shard.name())
+        Error::new(error.kind(), message).with_source(error).on_shard(shard.name())
     }
 
     fn record(&self) -> Arc<Record> {
@@ -368,11 +368,11 @@ fn refuse_rows(connection: &dyn Connection, names: &Namespace, table: &str) -> R
         return Ok(());
     }
     while rows.advance()? {}
-    let said = format!(
+    let message = format!(
         "the table {name} holds rows that this cluster did not store, and their keys may belong to other shards; rename \
          the table, run `create`, and insert its rows through a session (adopting tables that exist is not supported yet)"
     );
-    Err(Error::new(ErrorKind::Identity, said))
+    Err(Error::new(ErrorKind::WrongDatabase, message))
 }
 
 /// Refuses a default schema without a shard, if another schema of the role's `search_path` holds one. Those in `named` belong
@@ -398,7 +398,7 @@ pub(super) fn refuse_elsewhere(
         "the URL names no schema, which means `public`, and the role's `search_path` leads to a cluster in the schema \
          `{schema}`; add `?schema={schema}` to the URL to open it, or `?schema=public` to keep another cluster there"
     );
-    Err(Error::new(ErrorKind::Identity, message))
+    Err(Error::new(ErrorKind::WrongDatabase, message))
 }
 
 /// Looks whether a server can take part in units of work over several databases.
@@ -407,10 +407,10 @@ pub(super) fn check_prepares(connection: &dyn Connection) -> Result<()> {
     match most.first() {
         Some((most, _)) if most != "0" => Ok(()),
         _ => {
-            let said = "the server has `max_prepared_transactions = 0`, and so cannot take part in a unit of work over \
+            let message = "the server has `max_prepared_transactions = 0`, and so cannot take part in a unit of work over \
                         several databases: set it to `max_connections` or so and restart the server, or open the cluster \
-                        with `single_shard_units`";
-            Err(Error::new(ErrorKind::Configuration, said))
+                        with `without_prepared_transactions`";
+            Err(Error::new(ErrorKind::Configuration, message))
         }
     }
 }
@@ -448,15 +448,15 @@ pub(super) fn check_identity(
     match identity(connection, names)? {
         Some(found) => check_found(&found, shard, cluster),
         None => {
-            let said = "the database holds no shard any more, or one under another `?prefix=`; restore it";
-            Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()))
+            let message = "the database holds no shard any more, or one under another `?prefix=`; restore it";
+            Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()))
         }
     }
 }
 
 fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
     let Found { cluster: found_cluster, shard: found_shard, .. } = found;
-    let said = if found_shard.as_str() != shard.name() {
+    let message = if found_shard.as_str() != shard.name() {
         format!("the database says that it is shard `{found_shard}`")
     } else if found_cluster.as_str() != cluster {
         format!(
@@ -465,7 +465,7 @@ fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(ErrorKind::Identity, said).on_shard(shard.name()))
+    Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()))
 }
 
 /// What a shard has recorded about itself.
@@ -496,7 +496,7 @@ pub(super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result
             return Ok(None);
         }
         let message = format!("{table} has more than one row; the database is damaged");
-        return Err(Error::new(ErrorKind::Identity, message));
+        return Err(Error::new(ErrorKind::WrongDatabase, message));
     };
     let text = |index: usize| row.get(index).cloned().unwrap_or_default();
     let layout = Some(text(2)).filter(|digest| !digest.is_empty());

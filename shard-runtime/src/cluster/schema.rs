@@ -118,8 +118,8 @@ pub(super) fn check(connection: &dyn Connection, place: &Place, layout: &Layout)
     for table in layout.tables() {
         let actual = connection.columns(&place.names, table.name)?;
         if actual.is_empty() {
-            let said = "the shard has no such table; `create` makes it";
-            return Err(Error::new(ErrorKind::Schema, said).in_table(table.name));
+            let message = "the shard has no such table; `create` makes it";
+            return Err(Error::new(ErrorKind::Schema, message).in_table(table.name));
         }
         check_columns(table, &actual, place.dialect)
             .and_then(|()| check_indexes(connection, place, table))
@@ -129,7 +129,7 @@ pub(super) fn check(connection: &dyn Connection, place: &Place, layout: &Layout)
 }
 
 fn check_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> Result<()> {
-    let wrong = |column: &str, said: String| Err(Error::new(ErrorKind::Schema, said).at_column(column));
+    let wrong = |column: &str, message: String| Err(Error::new(ErrorKind::Schema, message).at_column(column));
     for column in table.columns {
         let Some(found) = actual.iter().find(|found| found.name.eq_ignore_ascii_case(column.name)) else {
             return wrong(column.name, "the table has no such column".to_owned());
@@ -141,27 +141,27 @@ fn check_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> Re
         let wanted = collation_name(column.collation, dialect);
         let has_one = dialect == Dialect::Sqlite || column.kind == ColumnType::Text;
         if has_one && !found.collation.eq_ignore_ascii_case(wanted) {
-            let said = format!("the column's collation is {}, the model's {wanted}", found.collation);
-            return wrong(column.name, said);
+            let message = format!("the column's collation is {}, the model's {wanted}", found.collation);
+            return wrong(column.name, message);
         }
         if found.nullable != column.nullable {
-            let said = |nullable| if nullable { "may be NULL" } else { "may not be NULL" };
+            let message = |nullable| if nullable { "may be NULL" } else { "may not be NULL" };
             return wrong(
                 column.name,
-                format!("the column {}, the model's {}", said(found.nullable), said(column.nullable)),
+                format!("the column {}, the model's {}", message(found.nullable), message(column.nullable)),
             );
         }
     }
     for found in actual {
         let is_id = table.columns.get(table.id).is_some_and(|id| id.name.eq_ignore_ascii_case(&found.name));
         if found.is_primary_key != is_id {
-            let said = |is_key| if is_key { "the primary key" } else { "not the primary key" };
+            let message = |is_key| if is_key { "the primary key" } else { "not the primary key" };
             return wrong(
                 &found.name,
                 format!(
                     "the column is {}, the model says that it is {}",
-                    said(found.is_primary_key),
-                    said(is_id)
+                    message(found.is_primary_key),
+                    message(is_id)
                 ),
             );
         }
@@ -179,9 +179,9 @@ fn check_indexes(connection: &dyn Connection, place: &Place, table: &Table) -> R
     for DeclaredIndex { name, columns, unique } in indexes(names, table, *dialect) {
         if !actual.iter().any(|(found, is_unique)| *found == name && *is_unique == unique) {
             let what = if unique { "unique index" } else { "index" };
-            let said =
+            let message =
                 format!("the table has no {what} `{name}` on {}; `create` makes it", columns.join(", "));
-            return Err(Error::new(ErrorKind::Schema, said));
+            return Err(Error::new(ErrorKind::Schema, message));
         }
     }
     Ok(())

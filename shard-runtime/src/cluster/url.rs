@@ -50,8 +50,8 @@ impl Location {
 /// The form of a server's URL.
 const FORM: &str = "postgres://user:password@host:5432/database?schema=name";
 
-fn wrong<O>(said: impl Into<String>) -> Result<O> {
-    Err(Error::new(ErrorKind::Configuration, said))
+fn wrong<O>(message: impl Into<String>) -> Result<O> {
+    Err(Error::new(ErrorKind::Configuration, message))
 }
 
 /// Whether this is a scheme, and not the beginning of a user name.
@@ -274,11 +274,11 @@ fn checked_schema(name: &str) -> Result<String> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || character == '_';
     let is_taken = name.to_ascii_lowercase().starts_with("pg_") || name == "information_schema";
     if name.is_empty() || name.len() > 63 || !name.chars().all(is_plain) || is_taken {
-        let said = format!(
+        let message = format!(
             "the schema `{}` is not 1 to 63 ASCII letters, digits and underscores, or PostgreSQL's own",
             name.escape_debug()
         );
-        return Err(Error::new(ErrorKind::Configuration, said));
+        return Err(Error::new(ErrorKind::Configuration, message));
     }
     Ok(name.to_owned())
 }
@@ -385,9 +385,9 @@ mod tests {
     fn is_refused(url: &str, remedy: &str) {
         let Err(error) = Location::parse(url, Path::new("")) else { panic!("{url} is accepted") };
         assert_eq!(error.kind(), ErrorKind::Configuration, "{url}");
-        let said = error.to_string();
-        assert!(said.contains(remedy), "{url}: {said}");
-        assert!(!said.contains("secret") && !said.contains("s3"), "{url}: {said}");
+        let message = error.to_string();
+        assert!(message.contains(remedy), "{url}: {message}");
+        assert!(!message.contains("secret") && !message.contains("s3"), "{url}: {message}");
     }
 
     #[cfg(feature = "postgres")]

@@ -32,13 +32,13 @@ pub(crate) fn attach(databases: &[Attached<'_>], timeout: Duration) -> Result<(r
     };
     let most = limit(Limit::SQLITE_LIMIT_ATTACHED)?;
     if databases.len() > most {
-        let said = format!(
+        let message = format!(
             "the cluster has {} databases, and this SQLite attaches at most {most}: keep several shards in one \
              file (`?prefix=`), or build SQLite to take more (up to 125, with the environment variable \
              `LIBSQLITE3_FLAGS=-DSQLITE_MAX_ATTACHED=125`)",
             databases.len()
         );
-        return Err(Error::new(ErrorKind::TooManyDatabases, said));
+        return Err(Error::new(ErrorKind::TooManyDatabases, message));
     }
     raw.busy_timeout(timeout).map_err(from_sqlite)?;
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(from_sqlite)?;

@@ -6,17 +6,17 @@
 //! another one, and so on to the last.
 
 /// What is left of the connections that the databases of a cluster may have together.
-pub(super) struct Budget {
+pub(super) struct ConnectionBudget {
     most: usize,
     used: usize,
     /// How many holders have so many connections each, by their number.
     holders: Vec<usize>,
 }
 
-impl Budget {
-    /// A budget of so many connections, of which a holder needs no more than these. It is never less than that.
+impl ConnectionBudget {
+    /// A budget of so many connections, of which a owner needs no more than these. It is never less than that.
     pub(super) fn new(most: usize, needed: usize) -> Self {
-        Budget { most: most.max(needed), used: 0, holders: vec![0; needed + 1] }
+        ConnectionBudget { most: most.max(needed), used: 0, holders: vec![0; needed + 1] }
     }
 
     pub(super) fn most(&self) -> usize {
@@ -28,7 +28,7 @@ impl Budget {
         self.most = self.most.max(most);
     }
 
-    /// Lowers the limit as far as all holders can still end, and not below what one holder may need.
+    /// Lowers the limit as far as all holders can still end, and not below what one owner may need.
     pub(super) fn lower(&mut self, most: usize) {
         let before = self.most;
         self.most = before.min(most.max(self.holders.len().saturating_sub(1)));
@@ -42,7 +42,7 @@ impl Budget {
         self.used
     }
 
-    /// Whether a holder of so many may have one more.
+    /// Whether a owner of so many may have one more.
     pub(super) fn may_take(&mut self, held: usize) -> bool {
         let may_take = self.take(held);
         if may_take {
@@ -51,7 +51,7 @@ impl Budget {
         may_take
     }
 
-    /// Takes one more for a holder of so many; whether it may have it.
+    /// Takes one more for a owner of so many; whether it may have it.
     pub(super) fn take(&mut self, held: usize) -> bool {
         if self.used >= self.most {
             return false;
@@ -65,13 +65,13 @@ impl Budget {
         may_have_it
     }
 
-    /// Takes one back from a holder of so many.
+    /// Takes one back from a owner of so many.
     pub(super) fn give_back(&mut self, held: usize) {
         self.count(held, held.saturating_sub(1));
         self.used = self.used.saturating_sub(1);
     }
 
-    /// A holder has so many from now on, and had so many before.
+    /// A owner has so many from now on, and had so many before.
     fn count(&mut self, before: usize, now: usize) {
         if let Some(holders) = self.holders.get_mut(before).filter(|_| before > 0) {
             *holders = holders.saturating_sub(1);
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn nobody_is_left_half_way() {
         // Four databases, six connections: the fourth session would leave two, with which nobody has four.
-        let mut budget = Budget::new(6, 4);
+        let mut budget = ConnectionBudget::new(6, 4);
         assert!(budget.take(0) && budget.take(0) && budget.take(0));
         assert!(!budget.take(0));
         // The first that goes on can have all, and the others cannot meanwhile.
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_lowered_limit_leaves_every_holder_a_way_to_end() {
-        let mut budget = Budget::new(12, 4);
+        let mut budget = ConnectionBudget::new(12, 4);
         // Three holders of two each: one of them needs two more.
         for held in [0, 0, 0, 1, 1, 1] {
             assert!(budget.take(held));
@@ -135,7 +135,7 @@ mod tests {
         budget.lower(5);
         assert_eq!(budget.most(), 5);
         budget.lower(0);
-        assert_eq!(budget.most(), 4, "what one holder may need");
+        assert_eq!(budget.most(), 4, "what one owner may need");
         budget.raise(3);
         assert_eq!(budget.most(), 4);
         budget.raise(6);
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn of_one_database_all_can_be_had() {
-        let mut budget = Budget::new(3, 1);
+        let mut budget = ConnectionBudget::new(3, 1);
         assert!(budget.take(0) && budget.take(0) && budget.take(0) && !budget.take(0));
         budget.give_back(1);
         assert!(budget.take(0));
@@ -159,7 +159,7 @@ mod tests {
         };
         for round in 0..200 {
             let needed = 1 + below(5);
-            let mut budget = Budget::new(needed + below(6), needed);
+            let mut budget = ConnectionBudget::new(needed + below(6), needed);
             let mut sessions = vec![0; 1 + below(8)];
             for _ in 0..200 {
                 let session = below(sessions.len());

@@ -2,7 +2,7 @@
 //! here waits or connects, and the time is a parameter.
 //!
 //! Rules, in this order:
-//! 1. A checkout is granted only within the [`Budget`], so that sessions cannot deadlock on the pool. Sessions that hold
+//! 1. A checkout is granted only within the [`ConnectionBudget`], so that sessions cannot deadlock on the pool. Sessions that hold
 //!    connections come before new ones: they end, and give back what they hold.
 //! 2. An idle connection of the wanted database is used. A running thread may overtake threads that wait for the same
 //!    database, because waking a thread costs more than a short read; at most [`OVERTAKING`] times in a row, then the
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
+use super::budget::ConnectionBudget;
 use crate::error::Exhausted;
 
 /// How many later sessions may overtake the first waiter of a database, and how many new sessions may overtake the first
@@ -46,9 +46,9 @@ const LIFTED_PART: usize = 8;
 
 /// The owner of the connections of one session. A clone is the same owner.
 #[derive(Clone, Default)]
-pub(crate) struct Holder(Arc<AtomicUsize>);
+pub(crate) struct LeaseOwner(Arc<AtomicUsize>);
 
-impl Holder {
+impl LeaseOwner {
     fn held(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -67,7 +67,7 @@ pub(super) type Signal<C, W> = (W, Option<Grant<C>>);
 /// The connections of all databases of a cluster, and the sessions that wait for one.
 pub(super) struct Checkouts<C, W> {
     /// Its limit is lower than the cluster's while the process is out of descriptors.
-    budget: Budget,
+    budget: ConnectionBudget,
     /// The cluster's limit.
     most: usize,
     databases: Vec<Database<C>>,
@@ -105,7 +105,7 @@ struct Database<C> {
 
 struct Waiter<W> {
     ticket: u64,
-    holder: Holder,
+    owner: LeaseOwner,
     /// How many connections it holds while it waits.
     held: usize,
     database: usize,
@@ -116,7 +116,7 @@ struct Waiter<W> {
 impl<C, W: Clone> Checkouts<C, W> {
     /// At most so many connections, with those that are open already, by database.
     pub(super) fn new(most: usize, made: Vec<Option<C>>, now: Instant) -> Self {
-        let budget = Budget::new(most, made.len());
+        let budget = ConnectionBudget::new(most, made.len());
         let most = budget.most();
         let database = |made: Option<C>| Database {
             open: usize::from(made.is_some()),
@@ -151,10 +151,10 @@ impl<C, W: Clone> Checkouts<C, W> {
     }
 
     /// Grants a connection to a session that does not wait yet, if it may have one now.
-    pub(super) fn take(&mut self, holder: &Holder, database: usize, now: Instant) -> Option<Grant<C>> {
+    pub(super) fn take(&mut self, owner: &LeaseOwner, database: usize, now: Instant) -> Option<Grant<C>> {
         self.lift_limits(now);
         let Some(first) = self.waiters.front() else {
-            return self.grant(holder, database, Duration::ZERO, now);
+            return self.grant(owner, database, Duration::ZERO, now);
         };
         let refuses_first = !self.budget.may_take(first.held);
         let wanted = self.databases.get(database)?;
@@ -162,11 +162,11 @@ impl<C, W: Clone> Checkouts<C, W> {
         if wanted.overtaken >= OVERTAKING && !is_first_here {
             return None;
         }
-        let is_new = holder.held() == 0;
+        let is_new = owner.held() == 0;
         if is_new && (self.has_blocked_holder() || (refuses_first && self.overtaken >= OVERTAKING)) {
             return None;
         }
-        let grant = self.grant(holder, database, Duration::ZERO, now)?;
+        let grant = self.grant(owner, database, Duration::ZERO, now)?;
         self.overtaken = if refuses_first { self.overtaken + usize::from(is_new) } else { 0 };
         if let Some(wanted) = self.databases.get_mut(database).filter(|_| !is_first_here) {
             wanted.overtaken += 1;
@@ -175,8 +175,8 @@ impl<C, W: Clone> Checkouts<C, W> {
     }
 
     /// Adds a session to those that wait; its ticket.
-    pub(super) fn wait(&mut self, holder: &Holder, database: usize, signal: W, now: Instant) -> u64 {
-        let (ticket, held) = (self.tickets, holder.held());
+    pub(super) fn wait(&mut self, owner: &LeaseOwner, database: usize, signal: W, now: Instant) -> u64 {
+        let (ticket, held) = (self.tickets, owner.held());
         self.tickets += 1;
         if let Some(waiting) = self.waiting_by_held.get_mut(held) {
             *waiting += 1;
@@ -184,7 +184,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         if let Some(wanted) = self.databases.get_mut(database) {
             wanted.waiting += 1;
         }
-        self.waiters.push_back(Waiter { ticket, holder: holder.clone(), held, database, since: now, signal });
+        self.waiters.push_back(Waiter { ticket, owner: owner.clone(), held, database, since: now, signal });
         ticket
     }
 
@@ -194,10 +194,10 @@ impl<C, W: Clone> Checkouts<C, W> {
         self.lift_limits(now);
         self.clear_woken(ticket);
         let Some(waiter) = self.waiters.get(at) else { return (None, Vec::new()) };
-        let (holder, database, waited) =
-            (waiter.holder.clone(), waiter.database, now.saturating_duration_since(waiter.since));
-        let comes_first = holder.held() > 0 || !self.has_blocked_holder();
-        let grant = if comes_first { self.grant(&holder, database, waited, now) } else { None };
+        let (owner, database, waited) =
+            (waiter.owner.clone(), waiter.database, now.saturating_duration_since(waiter.since));
+        let comes_first = owner.held() > 0 || !self.has_blocked_holder();
+        let grant = if comes_first { self.grant(&owner, database, waited, now) } else { None };
         if grant.is_some() {
             self.remove(at);
         }
@@ -220,12 +220,12 @@ impl<C, W: Clone> Checkouts<C, W> {
     /// Takes back a checkout, with the connection unless that is closed; the signals to those that wait.
     pub(super) fn check_in(
         &mut self,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         connection: Option<C>,
         now: Instant,
     ) -> Vec<Signal<C, W>> {
-        let held = holder.0.fetch_sub(1, Ordering::Relaxed);
+        let held = owner.0.fetch_sub(1, Ordering::Relaxed);
         self.budget.give_back(held);
         let returned = connection.is_some().then_some(database);
         if let Some(own) = self.databases.get_mut(database) {
@@ -337,18 +337,18 @@ impl<C, W: Clone> Checkouts<C, W> {
 
     fn grant(
         &mut self,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         waited: Duration,
         now: Instant,
     ) -> Option<Grant<C>> {
-        let held = holder.held();
+        let held = owner.held();
         if !self.budget.take(held) {
             return None;
         }
         let grant = self.connection(database, waited, now);
         match grant {
-            Some(_) => drop(holder.0.fetch_add(1, Ordering::Relaxed)),
+            Some(_) => drop(owner.0.fetch_add(1, Ordering::Relaxed)),
             None => self.budget.give_back(held + 1),
         }
         grant
@@ -426,7 +426,7 @@ impl<C, W: Clone> Checkouts<C, W> {
             while undecided > 0 && (serves_holders || !self.has_blocked_holder()) {
                 let Some(waiter) = self.waiters.get(at) else { break };
                 let Waiter { held, database, ticket, .. } = *waiter;
-                let (holder, waited) = (waiter.holder.clone(), now.saturating_duration_since(waiter.since));
+                let (owner, waited) = (waiter.owner.clone(), now.saturating_duration_since(waiter.since));
                 let keeps_place = held == 0 && at > 0 && self.overtaken >= OVERTAKING;
                 if (held > 0) != serves_holders
                     || keeps_place
@@ -452,7 +452,7 @@ impl<C, W: Clone> Checkouts<C, W> {
                     at += 1;
                     continue;
                 }
-                match self.grant(&holder, database, waited, now) {
+                match self.grant(&owner, database, waited, now) {
                     Some(grant) => {
                         let Some(waiter) = self.remove(at) else { break };
                         if self.databases.get(database).is_some_and(|database| database.waiting == 0) {
@@ -536,24 +536,24 @@ mod tests {
             }
         }
 
-        fn take(&mut self, database: usize) -> Option<(Holder, u32)> {
-            let holder = Holder::default();
-            let grant = self.checkouts.take(&holder, database, self.now)?;
-            Some((holder, self.fulfil(grant)))
+        fn take(&mut self, database: usize) -> Option<(LeaseOwner, u32)> {
+            let owner = LeaseOwner::default();
+            let grant = self.checkouts.take(&owner, database, self.now)?;
+            Some((owner, self.fulfil(grant)))
         }
 
-        fn wait(&mut self, database: usize, name: u32) -> (Holder, u64) {
-            let holder = Holder::default();
-            let ticket = self.checkouts.wait(&holder, database, name, self.now);
-            (holder, ticket)
+        fn wait(&mut self, database: usize, name: u32) -> (LeaseOwner, u64) {
+            let owner = LeaseOwner::default();
+            let ticket = self.checkouts.wait(&owner, database, name, self.now);
+            (owner, ticket)
         }
 
         fn check_in(
             &mut self,
             database: usize,
-            (holder, connection): (Holder, u32),
+            (owner, connection): (LeaseOwner, u32),
         ) -> Vec<Signal<u32, u32>> {
-            self.checkouts.check_in(&holder, database, Some(connection), self.now)
+            self.checkouts.check_in(&owner, database, Some(connection), self.now)
         }
     }
 
@@ -655,7 +655,7 @@ mod tests {
         let held: Vec<_> = (0..8).map(|number| (number % 2, sim.take(number % 2).unwrap())).collect();
         let in_use = sim.take(0).unwrap();
         held.into_iter().for_each(|(database, held)| drop(sim.check_in(database, held)));
-        let refused = Holder::default();
+        let refused = LeaseOwner::default();
         let granted = sim.now;
         sim.now += COLD;
         // Nine are open, one of them in use. The database that is not in use is closed.
@@ -685,7 +685,7 @@ mod tests {
         let mut sim = Sim::new(6, 2);
         let held = sim.take(0).unwrap();
         // A second one was granted and refused by the server.
-        let refused = Holder::default();
+        let refused = LeaseOwner::default();
         let granted = sim.checkouts.take(&refused, 0, sim.now);
         assert!(matches!(granted, Some(Grant::Connect { evicted: None })));
         assert!(sim.checkouts.run_out(Exhausted::ServerConnections, 0, sim.now, sim.now).is_empty());
@@ -709,14 +709,14 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) as usize % end
         };
-        let waits = |waiting: &[(u64, usize, Holder)], holder: &Holder| {
-            waiting.iter().any(|(.., other)| Arc::ptr_eq(&other.0, &holder.0))
+        let waits = |waiting: &[(u64, usize, LeaseOwner)], owner: &LeaseOwner| {
+            waiting.iter().any(|(.., other)| Arc::ptr_eq(&other.0, &owner.0))
         };
         for _ in 0..300 {
             let databases = 1 + below(4);
             let mut sim = Sim::new(databases + below(6), databases);
-            let mut held: Vec<(usize, Holder, u32)> = Vec::new();
-            let mut waiting: Vec<(u64, usize, Holder)> = Vec::new();
+            let mut held: Vec<(usize, LeaseOwner, u32)> = Vec::new();
+            let mut waiting: Vec<(u64, usize, LeaseOwner)> = Vec::new();
             let mut told: Vec<u64> = Vec::new();
             for _ in 0..300 {
                 let database = below(databases);
@@ -724,29 +724,29 @@ mod tests {
                 match below(4) {
                     0 | 1 => {
                         // A new session, or one that holds connections, of other databases, and does not wait.
-                        let old = held.iter().map(|(_, holder, _)| holder).rfind(|old| {
-                            let is_old = |other: &Holder| Arc::ptr_eq(&other.0, &old.0);
+                        let old = held.iter().map(|(_, owner, _)| owner).rfind(|old| {
+                            let is_old = |other: &LeaseOwner| Arc::ptr_eq(&other.0, &old.0);
                             !waiting.iter().any(|(.., other)| is_old(other))
                                 && !held.iter().any(|(at, other, _)| *at == database && is_old(other))
                         });
-                        let holder = if below(2) == 0 { None } else { old }.cloned().unwrap_or_default();
-                        match sim.checkouts.take(&holder, database, sim.now) {
+                        let owner = if below(2) == 0 { None } else { old }.cloned().unwrap_or_default();
+                        match sim.checkouts.take(&owner, database, sim.now) {
                             Some(grant) => {
                                 let connection = sim.fulfil(grant);
-                                held.push((database, holder, connection));
+                                held.push((database, owner, connection));
                             }
                             None => {
                                 let name = sim.checkouts.tickets as u32;
-                                let ticket = sim.checkouts.wait(&holder, database, name, sim.now);
-                                waiting.push((ticket, database, holder));
+                                let ticket = sim.checkouts.wait(&owner, database, name, sim.now);
+                                waiting.push((ticket, database, owner));
                             }
                         }
                     }
-                    2 if held.iter().any(|(_, holder, _)| !waits(&waiting, holder)) => {
+                    2 if held.iter().any(|(_, owner, _)| !waits(&waiting, owner)) => {
                         let at = (0..held.len()).rfind(|at| !waits(&waiting, &held[*at].1)).unwrap();
-                        let (database, holder, connection) = held.swap_remove(at);
+                        let (database, owner, connection) = held.swap_remove(at);
                         let kept = (below(8) > 0).then_some(connection);
-                        signals = sim.checkouts.check_in(&holder, database, kept, sim.now);
+                        signals = sim.checkouts.check_in(&owner, database, kept, sim.now);
                     }
                     _ if !told.is_empty() => {
                         let ticket = told.swap_remove(below(told.len()));
@@ -765,17 +765,17 @@ mod tests {
                             told.retain(|ticket| *ticket != u64::from(name));
                             let at =
                                 waiting.iter().position(|(ticket, ..)| *ticket == u64::from(name)).unwrap();
-                            let (_, database, holder) = waiting.swap_remove(at);
+                            let (_, database, owner) = waiting.swap_remove(at);
                             let connection = sim.fulfil(grant);
-                            held.push((database, holder, connection));
+                            held.push((database, owner, connection));
                         }
                     }
                 }
-                for (_, database, holder) in &waiting {
+                for (_, database, owner) in &waiting {
                     let wanted = &sim.checkouts.databases[*database];
                     let is_left = !wanted.idle.is_empty() && wanted.woken.is_none();
-                    let may_take = sim.checkouts.budget.may_take(holder.held());
-                    let comes_first = holder.held() > 0 || !sim.checkouts.has_blocked_holder();
+                    let may_take = sim.checkouts.budget.may_take(owner.held());
+                    let comes_first = owner.held() > 0 || !sim.checkouts.has_blocked_holder();
                     assert!(!(is_left && may_take && comes_first), "a waiter is forgotten");
                 }
                 let open: usize = sim.checkouts.databases.iter().map(|database| database.open).sum();

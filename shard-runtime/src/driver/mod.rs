@@ -16,8 +16,8 @@ mod sqlite_functions;
 mod sqlite_log;
 
 pub(crate) use attached::{Attached, attach};
-pub(crate) use checkouts::Holder;
-pub(crate) use pool::{Check, Pool, Pooled};
+pub(crate) use checkouts::LeaseOwner;
+pub(crate) use pool::{Check, Pool, PooledConnection};
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::{Asked, Pooler, PostgresDriver, PostgresSource};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
@@ -36,7 +36,7 @@ use crate::value::Value;
 
 /// When a commit waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Synchronous {
+pub enum Durability {
     /// Always: what was committed survives a power loss.
     #[default]
     Full,

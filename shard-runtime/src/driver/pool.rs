@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::checkouts::{COLD, Checkouts, Grant, Holder, Signal};
+use super::checkouts::{COLD, Checkouts, Grant, LeaseOwner, Signal};
 use super::{Connection, Driver, Mode, descriptors};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -48,7 +48,7 @@ pub(crate) struct Pool {
 }
 
 /// A connection to one of the databases, its session's own until it is given back; dropped without that, it is closed.
-pub(crate) struct Pooled {
+pub(crate) struct PooledConnection {
     // Closed before another session may have its room.
     connection: Box<dyn Connection>,
     slot: Slot,
@@ -57,7 +57,7 @@ pub(crate) struct Pooled {
 /// A checkout, taken back when this is dropped.
 struct Slot {
     pool: Arc<Pool>,
-    holder: Holder,
+    owner: LeaseOwner,
     database: usize,
     /// How often the server had been lost when the connection was made.
     losses: u64,
@@ -136,15 +136,15 @@ impl Pool {
     /// deadline.
     pub(crate) fn get(
         self: &Arc<Self>,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         limit: Option<Duration>,
         deadline: Option<Instant>,
-    ) -> Result<Pooled> {
+    ) -> Result<PooledConnection> {
         let timeout = limit.map_or(self.acquire_timeout, |limit| limit.min(self.acquire_timeout));
         let (mut began, mut refused) = (None, None);
         loop {
-            let taken = self.take_slot(holder, database, timeout, deadline, &mut began);
+            let taken = self.take_slot(owner, database, timeout, deadline, &mut began);
             let (mut slot, grant) = taken.map_err(|timed_out| match timed_out.kind() {
                 // The limit outside is the reason for the wait.
                 ErrorKind::Busy => refused.take().unwrap_or(timed_out),
@@ -162,14 +162,14 @@ impl Pool {
                 match idle.take() {
                     Some(Checked { connection, losses }) if connection.is_usable() => {
                         slot.losses = losses;
-                        return Ok(Pooled { connection, slot });
+                        return Ok(PooledConnection { connection, slot });
                     }
                     // It was lost while it was idle.
                     Some(lost) => drop(lost),
                     None => {
                         slot.losses = self.lock().losses(database);
                         let error = match self.connect_until(database, true, deadline) {
-                            Ok(connection) => return Ok(Pooled { connection, slot }),
+                            Ok(connection) => return Ok(PooledConnection { connection, slot }),
                             Err(error) => error,
                         };
                         if error.kind() == ErrorKind::ConnectionLost {
@@ -226,8 +226,8 @@ impl Pool {
         };
         let connection = driver.connect(Mode::Open, deadline).map_err(|error| match error.kind() {
             ErrorKind::Missing => {
-                let said = format!("{error}, and it was there when the cluster was opened; restore it");
-                Error::new(ErrorKind::Missing, said).with_source(error)
+                let message = format!("{error}, and it was there when the cluster was opened; restore it");
+                Error::new(ErrorKind::Missing, message).with_source(error)
             }
             _ => error,
         })?;
@@ -244,27 +244,26 @@ impl Pool {
     /// Waits for a checkout.
     fn take_slot(
         self: &Arc<Self>,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         timeout: Duration,
         deadline: Option<Instant>,
         began: &mut Option<Instant>,
     ) -> Result<(Slot, Grant<Checked>)> {
-        let slot =
-            || Slot { pool: Arc::clone(self), holder: holder.clone(), database, losses: 0, kept: None };
+        let slot = || Slot { pool: Arc::clone(self), owner: owner.clone(), database, losses: 0, kept: None };
         let mut now = Instant::now();
         for _ in 0..YIELDS {
-            if let Some(grant) = self.lock().take(holder, database, now) {
+            if let Some(grant) = self.lock().take(owner, database, now) {
                 return Ok((slot(), grant));
             }
             thread::yield_now();
         }
         let turn = Arc::new(Turn::default());
         let mut checkouts = self.lock();
-        if let Some(grant) = checkouts.take(holder, database, now) {
+        if let Some(grant) = checkouts.take(owner, database, now) {
             return Ok((slot(), grant));
         }
-        let ticket = checkouts.wait(holder, database, Arc::clone(&turn), now);
+        let ticket = checkouts.wait(owner, database, Arc::clone(&turn), now);
         drop(checkouts);
         let end = *began.get_or_insert(now) + timeout;
         let end = deadline.map_or(end, |deadline| deadline.min(end));
@@ -297,20 +296,20 @@ impl Pool {
             }
             let waited = began.map_or(Duration::ZERO, |began| began.elapsed());
             if deadline.is_some_and(|deadline| deadline <= now) {
-                let said =
+                let message =
                     format!("the session's timeout ended after {waited:.1?} of waiting for a connection");
-                return Err(Error::new(ErrorKind::TimedOut, said));
+                return Err(Error::new(ErrorKind::TimedOut, message));
             }
             let most = self.lock().most();
             let raise = match most < self.most {
                 true => "the process's limit of file descriptors (`ulimit -n`)",
                 false => "`connections`",
             };
-            let said = format!(
+            let message = format!(
                 "timed out after {waited:.1?} waiting for a connection (limit: {most} connections): commit, roll back or \
                  drop sessions that have finished reading, or raise {raise}"
             );
-            return Err(Error::new(ErrorKind::Busy, said));
+            return Err(Error::new(ErrorKind::Busy, message));
         }
     }
 
@@ -319,11 +318,11 @@ impl Pool {
     }
 }
 
-impl Pooled {
+impl PooledConnection {
     /// Gives the connection back for others to use. One that could not end its transaction is closed, which ends it.
     /// One whose server was lost takes the others to that server along.
     pub(crate) fn give_back(self) {
-        let Pooled { connection, mut slot } = self;
+        let PooledConnection { connection, mut slot } = self;
         let is_usable = !connection.in_transaction() && connection.is_usable();
         if connection.has_lost_its_server() {
             slot.pool.lose(slot.database, slot.losses);
@@ -336,7 +335,7 @@ impl Pooled {
     }
 }
 
-impl Deref for Pooled {
+impl Deref for PooledConnection {
     type Target = dyn Connection;
 
     fn deref(&self) -> &Self::Target {
@@ -351,7 +350,7 @@ impl Drop for Slot {
         let mut checkouts = self.pool.lock();
         let is_of_before = checkouts.losses(self.database) != losses;
         let (closed, kept) = if is_of_before { (kept, None) } else { (None, kept) };
-        let signals = checkouts.check_in(&self.holder, self.database, kept, Instant::now());
+        let signals = checkouts.check_in(&self.owner, self.database, kept, Instant::now());
         drop(checkouts);
         send(signals);
         drop(closed);

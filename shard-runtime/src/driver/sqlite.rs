@@ -18,7 +18,7 @@ use super::sqlite_errors::from_sqlite;
 use super::sqlite_file::OpenFile;
 use super::sqlite_log::Log;
 use super::{
-    ActualColumn, Connection, Cursor, Driver, Interrupter, Mode, Prepared, Shape, Synchronous, Transaction,
+    ActualColumn, Connection, Cursor, Driver, Durability, Interrupter, Mode, Prepared, Shape, Transaction,
 };
 use super::{attached, sqlite_arithmetic, sqlite_file, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result, ValueError};
@@ -37,11 +37,11 @@ const LARGE: i64 = 512;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SqliteSettings {
     pub(crate) busy_timeout: Duration,
-    pub(crate) synchronous: Synchronous,
+    pub(crate) synchronous: Durability,
     /// The page cache of each connection, in KiB.
-    pub(crate) cache_kib: u32,
+    pub(crate) cache_size: u32,
     /// How much of the file is mapped into memory, in bytes.
-    pub(crate) mapped_bytes: u64,
+    pub(crate) mmap_size: u64,
 }
 
 /// Where a database is.
@@ -81,16 +81,16 @@ impl SqliteDriver {
             match path.metadata() {
                 Ok(found) if found.len() > 0 => {}
                 Ok(_) => {
-                    let said = format!("the database at {} is empty", path.display());
-                    return Err(Error::new(ErrorKind::Missing, said));
+                    let message = format!("the database at {} is empty", path.display());
+                    return Err(Error::new(ErrorKind::Missing, message));
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    let said = format!("there is no database at {}", path.display());
-                    return Err(Error::new(ErrorKind::Missing, said));
+                    let message = format!("there is no database at {}", path.display());
+                    return Err(Error::new(ErrorKind::Missing, message));
                 }
                 Err(error) => {
-                    let said = format!("{} cannot be looked at", path.display());
-                    return Err(Error::new(ErrorKind::Io, said).with_source(error));
+                    let message = format!("{} cannot be looked at", path.display());
+                    return Err(Error::new(ErrorKind::Io, message).with_source(error));
                 }
             }
         }
@@ -129,7 +129,7 @@ impl SqliteDriver {
         {
             return Err(error);
         }
-        let said = match sqlite_file::why_not_frozen(path) {
+        let message = match sqlite_file::why_not_frozen(path) {
             None => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
                     | OpenFlags::SQLITE_OPEN_URI
@@ -140,17 +140,17 @@ impl SqliteDriver {
             }
             Some(why) => why,
         };
-        let said = format!(
+        let message = format!(
             "{} cannot be opened: reading it needs files with the endings `-wal` and `-shm` beside it, and its folder cannot \
-             be written ({error}); {said}",
+             be written ({error}); {message}",
             path.display()
         );
-        Err(Error::new(ErrorKind::ReadOnly, said).with_source(error))
+        Err(Error::new(ErrorKind::ReadOnly, message).with_source(error))
     }
 
     /// Sets what a connection needs, and reads it back: SQLite ignores what it does not know or cannot do.
     fn configure(&self, raw: &rusqlite::Connection, logs_ahead: bool) -> Result<()> {
-        let SqliteSettings { synchronous, cache_kib, mapped_bytes, .. } = self.settings;
+        let SqliteSettings { synchronous, cache_size, mmap_size, .. } = self.settings;
         raw.busy_timeout(Duration::ZERO).map_err(from_sqlite)?;
         // A quoted name that is no column is an error, not a text.
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(from_sqlite)?;
@@ -165,14 +165,14 @@ impl SqliteDriver {
         }
         if matches!(self.source, SqliteSource::File(_)) {
             // Not read back: SQLite maps as much as it can, which may be nothing.
-            raw.pragma_update(None, "mmap_size", i64::try_from(mapped_bytes).unwrap_or(i64::MAX))
+            raw.pragma_update(None, "mmap_size", i64::try_from(mmap_size).unwrap_or(i64::MAX))
                 .map_err(from_sqlite)?;
         }
         let level = match synchronous {
-            Synchronous::Full => 2,
-            Synchronous::Normal => 1,
+            Durability::Full => 2,
+            Durability::Normal => 1,
         };
-        let cache = -i64::from(cache_kib);
+        let cache = -i64::from(cache_size);
         for (name, wanted) in [("synchronous", level), ("foreign_keys", 1), ("cache_size", cache)] {
             raw.pragma_update(None, name, wanted).map_err(from_sqlite)?;
             let found: i64 = raw.pragma_query_value(None, name, |row| row.get(0)).map_err(from_sqlite)?;
@@ -282,7 +282,7 @@ struct SqliteConnection {
     log: Option<Log>,
     raw: rusqlite::Connection,
     busy_timeout: Duration,
-    synchronous: Synchronous,
+    synchronous: Durability,
     deadline: Arc<Deadline>,
     file: Option<OpenFile>,
 }
@@ -358,7 +358,7 @@ impl Connection for SqliteConnection {
 
     fn sync(&self) -> Result<()> {
         match (&self.file, self.synchronous) {
-            (Some(file), Synchronous::Normal) => file.sync_log(),
+            (Some(file), Durability::Normal) => file.sync_log(),
             _ => Ok(()),
         }
     }
@@ -375,12 +375,12 @@ impl Connection for SqliteConnection {
             looked => looked?,
         };
         if is_busy {
-            let said = "the end of the write-ahead log is not known while another connection recovers or checkpoints it";
-            return Err(Error::new(ErrorKind::Busy, said));
+            let message = "the end of the write-ahead log is not known while another connection recovers or checkpoints it";
+            return Err(Error::new(ErrorKind::Busy, message));
         }
         // There are fewer frames than none if SQLite has no log open: it reads the file without one.
         let Ok(published) = u64::try_from(published) else { return Ok(None) };
-        let goes_on = log.goes_on_after(published, self.synchronous == Synchronous::Full)?;
+        let goes_on = log.goes_on_after(published, self.synchronous == Durability::Full)?;
         Ok(goes_on.then_some(published))
     }
 

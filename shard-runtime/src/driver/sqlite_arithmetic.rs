@@ -19,12 +19,13 @@ pub(super) fn define(connection: &Connection) -> Result<()> {
     for (name, operator) in operators {
         connection.create_scalar_function(name, 3, flags, move |context| {
             let column = context.get_raw(2);
-            combined(operator, context.get_raw(0), context.get_raw(1)).map_err(|said| refused(column, &said))
+            combined(operator, context.get_raw(0), context.get_raw(1))
+                .map_err(|message| refused(column, &message))
         })?;
     }
     connection.create_scalar_function(BETWEEN, 4, flags, |context| {
         let column = context.get_raw(3);
-        between(context).map_err(|said| refused(column, &said))
+        between(context).map_err(|message| refused(column, &message))
     })?;
     connection.create_scalar_function(SINGLE, 1, flags, |context| {
         let rounded = match context.get_raw(0) {
@@ -88,7 +89,7 @@ fn between(context: &Context<'_>) -> Result<ToSqlOutput<'static>, String> {
     }
 }
 
-fn refused(column: ValueRef<'_>, said: &str) -> Error {
+fn refused(column: ValueRef<'_>, message: &str) -> Error {
     let column = column.as_str().unwrap_or_default();
-    Error::UserFunctionError(Box::new(ValueError::new(format!("{OUT_OF_RANGE}{column}`: {said}"))))
+    Error::UserFunctionError(Box::new(ValueError::new(format!("{OUT_OF_RANGE}{column}`: {message}"))))
 }

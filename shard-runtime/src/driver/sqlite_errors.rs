@@ -7,7 +7,7 @@ use crate::planner::sql::OUT_OF_RANGE;
 
 /// What SQLite says, as one of our kinds.
 pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
-    let (code, said) = match &error {
+    let (code, message) = match &error {
         rusqlite::Error::SqliteFailure(failure, message) => {
             (failure.extended_code, message.clone().unwrap_or_else(|| failure.to_string()))
         }
@@ -34,34 +34,36 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
             ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => ErrorKind::Corrupt,
             ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN => ErrorKind::Io,
             ffi::SQLITE_ERROR
-                if said.starts_with("too many SQL variables")
-                    || said.starts_with("variable number must be") =>
+                if message.starts_with("too many SQL variables")
+                    || message.starts_with("variable number must be") =>
             {
                 ErrorKind::TooManyValues
             }
-            ffi::SQLITE_ERROR if said.contains("no such column") || said.contains("has no column named") => {
+            ffi::SQLITE_ERROR
+                if message.contains("no such column") || message.contains("has no column named") =>
+            {
                 ErrorKind::Schema
             }
-            ffi::SQLITE_ERROR if said.starts_with("integer overflow") => ErrorKind::Value,
-            ffi::SQLITE_ERROR if said.starts_with(OUT_OF_RANGE) => ErrorKind::Value,
-            ffi::SQLITE_ERROR if said.starts_with("no such table") => ErrorKind::Schema,
+            ffi::SQLITE_ERROR if message.starts_with("integer overflow") => ErrorKind::Value,
+            ffi::SQLITE_ERROR if message.starts_with(OUT_OF_RANGE) => ErrorKind::Value,
+            ffi::SQLITE_ERROR if message.starts_with("no such table") => ErrorKind::Schema,
             _ => ErrorKind::Database,
         },
     });
     // `no such column: "c" - should this be …`, `table t has no column named c`
-    let after = |text: &str| said.split_once(text).map(|(_, rest)| rest);
-    let computed = said.strip_prefix(OUT_OF_RANGE).and_then(|rest| rest.rsplit_once("`: "));
-    if let Some((column, said)) = computed {
-        return Error::new(kind, said).at_column(column).with_source(error);
+    let after = |text: &str| message.split_once(text).map(|(_, rest)| rest);
+    let computed = message.strip_prefix(OUT_OF_RANGE).and_then(|rest| rest.rsplit_once("`: "));
+    if let Some((column, message)) = computed {
+        return Error::new(kind, message).at_column(column).with_source(error);
     }
     let missing = after("no such column: ").or_else(|| after("has no column named "));
     let column =
         missing.and_then(|rest| rest.split(" - ").next()).map(|name| name.trim_matches('"').to_owned());
-    let said = match kind {
+    let message = match kind {
         ErrorKind::TimedOut => "the statement took longer than the session's timeout".to_owned(),
-        _ => said,
+        _ => message,
     };
-    let error = Error::new(kind, said).with_source(error);
+    let error = Error::new(kind, message).with_source(error);
     match column {
         Some(column) => error.at_column(&column),
         None => error,

@@ -42,15 +42,15 @@ impl OpenFile {
     /// # Errors
     /// [`ErrorKind::Missing`] where there is no file any more at the path, or another one.
     pub(super) fn check(&self) -> Result<()> {
-        let said = match self.path.metadata() {
+        let message = match self.path.metadata() {
             Ok(found) if identity(&found) == self.identity => return Ok(()),
             Ok(_) => "has been replaced by another file",
             Err(error) if error.kind() == io::ErrorKind::NotFound => "is not there any more",
             Err(error) => return Err(unreadable(&self.path, error)),
         };
         self.is_gone.set(true);
-        let said = format!("{} {said} since it was opened; nothing was written", self.path.display());
-        Err(Error::new(ErrorKind::Missing, said))
+        let message = format!("{} {message} since it was opened; nothing was written", self.path.display());
+        Err(Error::new(ErrorKind::Missing, message))
     }
 
     /// Waits until the write-ahead log is on disk. Closing its descriptor drops no lock: those are on other files.

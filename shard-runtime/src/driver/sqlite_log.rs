@@ -44,8 +44,8 @@ impl Log {
     /// A transaction that another process is committing at this moment may be taken for one that was left.
     pub(super) fn goes_on_after(&self, published: u64, survives_power_loss: bool) -> Result<bool> {
         self.look(published, survives_power_loss).map_err(|error| {
-            let said = format!("{} cannot be read: {error}", self.path.display());
-            Error::new(ErrorKind::Io, said).with_source(error)
+            let message = format!("{} cannot be read: {error}", self.path.display());
+            Error::new(ErrorKind::Io, message).with_source(error)
         })
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::ask::{Progress, Reading};
-use super::fan_out::{Message, Remote, send_rows};
-use crate::driver::{Holder, Pooled, Transaction};
+use super::execute::{ReadOptions, StepState};
+use super::fan_out::{Message, RemoteRows, send_rows};
+use crate::driver::{LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
 use crate::planner::Step;
@@ -29,25 +29,25 @@ const GIVING_UP: Duration = Duration::from_millis(100);
 /// The databases of a read that are asked by threads of their own.
 #[derive(Default)]
 pub(crate) struct Apart {
-    loans: Vec<Loan>,
+    leases: Vec<Lease>,
     /// Stops the threads that still read.
     leaving: Arc<CancellationToken>,
 }
 
-struct Loan {
+struct Lease {
     database: usize,
     /// Whether the thread begins the transaction.
     begins: bool,
     /// The connection, if there is one.
-    home: Receiver<Option<Pooled>>,
+    home: Receiver<Option<PooledConnection>>,
 }
 
 /// The work of a thread on one database.
-struct Errand {
+struct FlushTask {
     cluster: Cluster,
-    holder: Holder,
+    owner: LeaseOwner,
     database: usize,
-    connection: Option<Pooled>,
+    connection: Option<PooledConnection>,
     begins: bool,
     deadline: Instant,
     /// Who may leave meanwhile: the reader, and the task that waits for the whole read.
@@ -82,15 +82,15 @@ impl Transactions {
     pub(crate) fn read_apart(
         &mut self,
         steps: &[&Step<'_>],
-        reading: Reading<'_>,
+        reading: ReadOptions<'_>,
         deadline: Instant,
-        progress: &mut [Progress],
+        progress: &mut [StepState],
         apart: &mut Apart,
     ) -> Result<()> {
         let leaving = &apart.leaving;
-        let mut errands: Vec<Errand> = Vec::new();
+        let mut tasks: Vec<FlushTask> = Vec::new();
         for (step, progress) in steps.iter().zip(progress) {
-            let Some(shard) = self.cluster.shards().at(step.shard).cloned() else { continue };
+            let Some(shard) = self.cluster.shards().by_index(step.shard).cloned() else { continue };
             self.refuse_elsewhere(step.shard, "the statement")?;
             let Place { database, names, .. } = self.cluster.layout().place(step.shard)?;
             let (database, names) = (*database, names.clone());
@@ -105,12 +105,12 @@ impl Transactions {
                 sender,
             };
             progress.watch = Some(watch);
-            progress.remote = Some(Remote::new(messages, Some(deadline)));
-            match errands.iter_mut().find(|errand| errand.database == database) {
-                Some(errand) => errand.statements.push(statement),
-                None => errands.push(Errand {
+            progress.remote = Some(RemoteRows::new(messages, Some(deadline)));
+            match tasks.iter_mut().find(|task| task.database == database) {
+                Some(task) => task.statements.push(statement),
+                None => tasks.push(FlushTask {
                     cluster: self.cluster.clone(),
-                    holder: self.holder.clone(),
+                    owner: self.owner.clone(),
                     database,
                     connection: None,
                     begins: true,
@@ -122,14 +122,14 @@ impl Transactions {
                 }),
             }
         }
-        for mut errand in errands {
-            // The thread is given its errand once it runs: a session whose thread cannot be started keeps its connection.
-            let (given, errands) = channel::<Errand>();
+        for mut task in tasks {
+            // The thread is given its task once it runs: a session whose thread cannot be started keeps its connection.
+            let (given, tasks) = channel::<FlushTask>();
             let (sender, home) = channel();
             let run = move || {
-                let Ok(errand) = errands.recv() else { return };
+                let Ok(task) = tasks.recv() else { return };
                 // A session that has not waited for it leaves the connection to others.
-                if let Err(unwanted) = sender.send(errand.run())
+                if let Err(unwanted) = sender.send(task.run())
                     && let Some(connection) = unwanted.0
                 {
                     let _ = connection.rollback();
@@ -141,14 +141,14 @@ impl Transactions {
                 Error::new(ErrorKind::Io, format!("starting a thread to read a shard failed: {error}"))
                     .with_source(error)
             })?;
-            let database = errand.database;
-            if let Some(link) = self.links.get_mut(database) {
-                errand.begins = !link.is_in_a_transaction();
-                errand.connection = link.lend();
+            let database = task.database;
+            if let Some(link) = self.databases.get_mut(database) {
+                task.begins = !link.is_in_a_transaction();
+                task.connection = link.take_connection();
             }
-            apart.loans.push(Loan { database, begins: errand.begins, home });
-            // The thread ends only with its errand.
-            let _ = given.send(errand);
+            apart.leases.push(Lease { database, begins: task.begins, home });
+            // The thread ends only with its task.
+            let _ = given.send(task);
         }
         Ok(())
     }
@@ -160,11 +160,11 @@ impl Transactions {
     /// [`ErrorKind::TimedOut`] if the session has read or written in the transaction of such a database before, which is
     /// lost then.
     pub(crate) fn bring_home(&mut self, apart: Apart) -> Result<()> {
-        let Apart { loans, leaving } = apart;
+        let Apart { leases, leaving } = apart;
         leaving.cancel();
         let mut lost = Ok(());
-        for Loan { database, begins, home } in loans {
-            let Some(link) = self.links.get_mut(database) else { continue };
+        for Lease { database, begins, home } in leases {
+            let Some(link) = self.databases.get_mut(database) else { continue };
             let come = match link.may_write() {
                 // Stopping a statement is bounded, and the transaction is worth it.
                 true => home.recv().ok(),
@@ -177,9 +177,9 @@ impl Transactions {
                 }
                 None if begins => {}
                 None => {
-                    let said =
+                    let message =
                         "the server did not answer in time, and the session's transaction there is lost";
-                    lost = Err(self.named(database, Error::new(ErrorKind::TimedOut, said)));
+                    lost = Err(self.named(database, Error::new(ErrorKind::TimedOut, message)));
                 }
             }
         }
@@ -187,12 +187,12 @@ impl Transactions {
     }
 }
 
-impl Errand {
+impl FlushTask {
     /// Reads all rows of its statements; the connection, if there is one.
-    fn run(self) -> Option<Pooled> {
-        let Errand {
+    fn run(self) -> Option<PooledConnection> {
+        let FlushTask {
             cluster,
-            holder,
+            owner,
             database,
             connection,
             begins,
@@ -204,7 +204,7 @@ impl Errand {
         } = self;
         let ready = match connection {
             None if !begins => Err(Error::new(ErrorKind::ConnectionLost, "the session's connection is gone")),
-            None => cluster.connect(&holder, database, None, Some(deadline)),
+            None => cluster.connect(&owner, database, None, Some(deadline)),
             Some(connection) => Ok(connection),
         };
         let ready = ready.and_then(|connection| {

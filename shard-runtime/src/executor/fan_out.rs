@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::ask::{Progress, Reading};
-use crate::driver::{Connection, Cursor, Interrupter, Pooled};
+use super::execute::{ReadOptions, StepState};
+use crate::driver::{Connection, Cursor, Interrupter, PooledConnection};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::Step;
 use crate::planner::sql::{Namespace, Param};
@@ -90,7 +90,7 @@ impl Chunk {
 }
 
 /// The rows of a statement that runs on a worker.
-pub(crate) struct Remote {
+pub(crate) struct RemoteRows {
     messages: Receiver<Message>,
     /// When the rows are not waited for any more; without this the worker says when they end.
     deadline: Option<Instant>,
@@ -102,21 +102,21 @@ pub(crate) struct Remote {
 }
 
 /// Statements of one read, of which some run on workers.
-pub(crate) struct Fan {
-    siblings: Arc<Siblings>,
-    loans: Vec<Loan>,
+pub(crate) struct FanOut {
+    cancel_group: Arc<CancelGroup>,
+    leases: Vec<Lease>,
     /// The databases whose statements run here.
     here: Vec<usize>,
 }
 
 /// A connection that a worker has.
-struct Loan {
+struct Lease {
     database: usize,
-    home: Receiver<(Pooled, Duration)>,
+    home: Receiver<(PooledConnection, Duration)>,
 }
 
 /// What the statements of one read know of each other.
-struct Siblings {
+struct CancelGroup {
     /// What stops each of them.
     interrupters: Vec<Interrupter>,
     /// Whether others go on where one fails by its shard's fault.
@@ -125,7 +125,7 @@ struct Siblings {
     first: Mutex<Option<Error>>,
 }
 
-impl Siblings {
+impl CancelGroup {
     fn stop(&self) {
         self.interrupters.iter().for_each(|interrupt| interrupt());
     }
@@ -147,14 +147,14 @@ impl Siblings {
     }
 }
 
-impl Fan {
+impl FanOut {
     /// The outcome of a read, and whether a statement on a worker has failed: then its error, whatever became of the
     /// statements that were stopped because of it.
     pub(crate) fn outcome(&self, read: Result<()>) -> (Result<()>, bool) {
-        let first = self.siblings.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = self.cancel_group.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (read, first) {
             // There were rows enough without it.
-            (Ok(()), Some(_)) if !self.siblings.is_partial => (Ok(()), true),
+            (Ok(()), Some(_)) if !self.cancel_group.is_partial => (Ok(()), true),
             // In a partial answer, statements that were stopped look like shards that are missing.
             (_, Some(error)) => (Err(error), true),
             (read, None) => (read, false),
@@ -168,15 +168,15 @@ impl Transactions {
     pub(crate) fn fan_out(
         &mut self,
         steps: &[&Step<'_>],
-        reading: Reading<'_>,
-        progress: &mut [Progress],
-    ) -> Option<Fan> {
+        reading: ReadOptions<'_>,
+        progress: &mut [StepState],
+    ) -> Option<FanOut> {
         let database =
             |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
         let databases: Vec<Option<usize>> = steps.iter().map(|step| database(step)).collect();
         let is_alone =
             |wanted: &usize| databases.iter().flatten().filter(|other| *other == wanted).count() == 1;
-        let connection = |database: usize| self.links.get(database).and_then(|link| link.connection());
+        let connection = |database: usize| self.databases.get(database).and_then(|link| link.connection());
         let mut alone: Vec<(usize, usize)> = (0..)
             .zip(&databases)
             .filter_map(|(step, database)| Some((step, database.filter(is_alone)?)))
@@ -190,32 +190,33 @@ impl Transactions {
         let mut all: Vec<usize> = databases.iter().flatten().copied().collect();
         all.sort_unstable();
         all.dedup();
-        let siblings = Arc::new(Siblings {
+        let cancel_group = Arc::new(CancelGroup {
             interrupters: all.iter().filter_map(|&at| Some(connection(at)?.interrupter())).collect(),
             is_partial: self.context.missing.is_some(),
             first: Mutex::new(None),
         });
-        let mut loans = Vec::with_capacity(workers);
+        let mut leases = Vec::with_capacity(workers);
         for (place, database) in alone {
-            let connection = self.links.get_mut(database).and_then(|link| link.lend());
+            let connection = self.databases.get_mut(database).and_then(|link| link.take_connection());
             if let (Some(connection), Some(step), Some(progress)) =
                 (connection, steps.get(place), progress.get_mut(place))
-                && let Some(shard) = self.cluster.shards().at(step.shard)
+                && let Some(shard) = self.cluster.shards().by_index(step.shard)
             {
                 progress.watch = Some(self.watch(step, shard, reading.table));
-                let (remote, home) = self.begin(step, reading, connection, progress, Arc::clone(&siblings));
+                let (remote, home) =
+                    self.begin(step, reading, connection, progress, Arc::clone(&cancel_group));
                 progress.remote = Some(remote);
-                loans.push(Loan { database, home });
+                leases.push(Lease { database, home });
             }
         }
-        let here = all.into_iter().filter(|&at| loans.iter().all(|loan| loan.database != at)).collect();
-        Some(Fan { siblings, loans, here })
+        let here = all.into_iter().filter(|&at| leases.iter().all(|lease| lease.database != at)).collect();
+        Some(FanOut { cancel_group, leases, here })
     }
 
     /// Whether a statement is worth threads, by how long it takes on one shard.
-    pub(crate) fn is_worth_waking(&self, step: &Step<'_>, reading: Reading<'_>) -> bool {
+    pub(crate) fn is_worth_waking(&self, step: &Step<'_>, reading: ReadOptions<'_>) -> bool {
         let Ok(place) = self.cluster.layout().place(step.shard) else { return false };
-        let connection = self.links.get(place.database).and_then(|link| link.connection());
+        let connection = self.databases.get(place.database).and_then(|link| link.connection());
         let time = self.cluster.workers().time_of(&step.statement.sql);
         self.cluster.parallelism().uses_threads(Work::Read {
             time,
@@ -229,18 +230,18 @@ impl Transactions {
     fn begin(
         &self,
         step: &Step<'_>,
-        reading: Reading<'_>,
-        connection: Pooled,
-        progress: &Progress,
-        siblings: Arc<Siblings>,
-    ) -> (Remote, Receiver<(Pooled, Duration)>) {
+        reading: ReadOptions<'_>,
+        connection: PooledConnection,
+        progress: &StepState,
+        cancel_group: Arc<CancelGroup>,
+    ) -> (RemoteRows, Receiver<(PooledConnection, Duration)>) {
         let (sender, messages) = sync_channel(AHEAD);
         let (sent_home, home) = channel();
         let sql = step.statement.sql.clone();
         let params: Vec<Param<'static>> = step.statement.params.iter().map(Param::to_owned).collect();
-        let shard = self.cluster.shards().at(step.shard).cloned();
+        let shard = self.cluster.shards().by_index(step.shard).cloned();
         let span = progress.watch.as_ref().map(Watch::span);
-        let Reading { table, named, .. } = reading;
+        let ReadOptions { table, named, .. } = reading;
         let names =
             self.cluster.layout().place(step.shard).map(|place| place.names.clone()).unwrap_or_default();
         let job = move || {
@@ -249,8 +250,8 @@ impl Transactions {
                 let send = |message| sender.send(message).is_ok();
                 let end = send_rows(&*connection, &names, &sql, &params, named, send, &mut busy);
                 let end = end.map_err(|error| match &shard {
-                    Some(shard) => siblings.failed(locate(error, shard, table)),
-                    None => siblings.failed(error),
+                    Some(shard) => cancel_group.failed(locate(error, shard, table)),
+                    None => cancel_group.failed(error),
                 });
                 let _ = sender.send(Message::End(end));
             };
@@ -263,27 +264,27 @@ impl Transactions {
         self.cluster.workers().run(job, move |done| {
             let _ = sent_home.send(done);
         });
-        (Remote::new(messages, None), home)
+        (RemoteRows::new(messages, None), home)
     }
 
     /// Takes the connections back that were lent, whose readers are gone: what still runs is stopped. The longest
     /// time that a worker was busy.
-    pub(crate) fn take_back(&mut self, fan: Fan) -> Duration {
-        fan.siblings.stop();
+    pub(crate) fn take_back(&mut self, fan: FanOut) -> Duration {
+        fan.cancel_group.stop();
         let mut longest = Duration::ZERO;
         let mut databases = fan.here;
-        for Loan { database, home } in fan.loans {
+        for Lease { database, home } in fan.leases {
             // Where the worker is gone, so is its connection, and with it the transaction.
             let Ok((connection, busy)) = home.recv() else { continue };
             longest = longest.max(busy);
-            if let Some(link) = self.links.get_mut(database) {
-                link.take_back(connection);
+            if let Some(link) = self.databases.get_mut(database) {
+                link.restore_connection(connection);
                 databases.push(database);
             }
         }
         // What was stopped may run again. Only now: a worker that is stopped stops the others once more.
         for database in databases {
-            if let Some(connection) = self.links.get(database).and_then(|link| link.connection()) {
+            if let Some(connection) = self.databases.get(database).and_then(|link| link.connection()) {
                 connection.set_deadline(None);
             }
         }
@@ -338,9 +339,16 @@ pub(crate) fn send_rows(
     }
 }
 
-impl Remote {
+impl RemoteRows {
     pub(crate) fn new(messages: Receiver<Message>, deadline: Option<Instant>) -> Self {
-        Remote { messages, deadline, columns: Vec::new(), chunk: Chunk::default(), at: None, ended: false }
+        RemoteRows {
+            messages,
+            deadline,
+            columns: Vec::new(),
+            chunk: Chunk::default(),
+            at: None,
+            ended: false,
+        }
     }
 
     /// What the worker sends next; what it has sent before the deadline is there after it, too.
@@ -352,7 +360,7 @@ impl Remote {
     }
 }
 
-impl Stream for Remote {
+impl Stream for RemoteRows {
     fn advance(&mut self) -> Result<bool> {
         let next = self.at.map_or(0, |at| at + self.chunk.width);
         self.at = Some(next);
@@ -388,7 +396,7 @@ impl Stream for Remote {
     }
 }
 
-impl Cursor for Remote {
+impl Cursor for RemoteRows {
     fn width(&self) -> usize {
         self.chunk.width
     }
@@ -398,7 +406,7 @@ impl Cursor for Remote {
     }
 }
 
-impl RowSource for Remote {
+impl RowSource for RemoteRows {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
         match self.at.filter(|_| index < self.chunk.width) {
             Some(at) => self.chunk.value(at + index),

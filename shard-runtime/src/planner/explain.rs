@@ -70,7 +70,7 @@ impl Explain {
         merged: Option<String>,
         shards: &Shards,
     ) -> Self {
-        let named = |(shard, sql)| Some((shards.at(shard)?.name().to_owned(), sql));
+        let named = |(shard, sql)| Some((shards.by_index(shard)?.name().to_owned(), sql));
         let statements = statements.into_iter().filter_map(named).collect();
         Explain { reason, statements, lookups: Vec::new(), merged }
     }
@@ -111,7 +111,7 @@ impl Explain {
 
     /// The same, with what lookups are asked before.
     pub(super) fn after(mut self, statements: Vec<(usize, String)>, layout: &Layout) -> Self {
-        let named = |(shard, sql)| Some((layout.shards().at(shard)?.name().to_owned(), sql));
+        let named = |(shard, sql)| Some((layout.shards().by_index(shard)?.name().to_owned(), sql));
         self.lookups = statements.into_iter().filter_map(named).collect();
         self
     }
@@ -171,7 +171,7 @@ impl<T: UniqueId> Explainable for ById<T> {
     }
 }
 
-/// What `get` would ask on the shard that is said.
+/// What `get` would ask on the shard that is message.
 impl<T: Sharded> Explainable for Located<T> {
     fn explain(&self, layout: &Layout) -> Result<Explain> {
         let (table, shards) = (T::TABLE, layout.shards());

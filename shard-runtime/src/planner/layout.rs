@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::own_tables;
 use crate::collation::Collation;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::{Dialect, Namespace, Share, Site, TableSql};
+use crate::planner::sql::{Dialect, Namespace, ShardFilter, SqlContext, TableSql};
 use crate::schema::Table;
 use crate::schema::{Lookup, Placed};
 use crate::schema::{Shard, Shards};
@@ -59,9 +59,9 @@ impl Layout {
                 return Err(wrong(table, format!("the models `{a}` and `{b}` both have this table")));
             }
             for shard in table.placement.mentioned() {
-                shards.named_shard(shard).map_err(|error| {
-                    let said = format!("the key of `{}` places rows here: {error}", table.model);
-                    Error::new(ErrorKind::Configuration, said).on_shard(shard).in_table(table.name)
+                shards.require(shard).map_err(|error| {
+                    let message = format!("the key of `{}` places rows here: {error}", table.model);
+                    Error::new(ErrorKind::Configuration, message).on_shard(shard).in_table(table.name)
                 })?;
             }
             let sql = places.iter().map(|place| TableSql::new(table, &place.names, place.dialect)).collect();
@@ -79,14 +79,16 @@ impl Layout {
             if let Some(parent) = model.table.parent
                 && !models.iter().any(|other| other.table.name == parent.table.name)
             {
-                let said = format!("its parent `{}` is not among the cluster's models", parent.table.model);
-                return Err(wrong(model.table, said));
+                let message =
+                    format!("its parent `{}` is not among the cluster's models", parent.table.model);
+                return Err(wrong(model.table, message));
             }
             for reference in model.table.references {
                 if !models.iter().any(|other| other.table.is(reference.table)) {
                     let referred = reference.table.model;
-                    let said = format!("`{referred}`, which it refers to, is not among the cluster's models");
-                    return Err(model.table.error_at(reference.column, wrong(model.table, said)));
+                    let message =
+                        format!("`{referred}`, which it refers to, is not among the cluster's models");
+                    return Err(model.table.error_at(reference.column, wrong(model.table, message)));
                 }
             }
         }
@@ -130,11 +132,11 @@ impl Layout {
                         Some(_) => format!("a schema of its own: `?schema={}`", shard.name()),
                         None => format!("a file of its own, or a prefix: `?prefix={}_`", shard.name()),
                     };
-                    let said = format!(
+                    let message = format!(
                         "its table `{full}` would be in the same database as that of shard `{other}`; \
                          give every shard {remedy}"
                     );
-                    return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
+                    return Err(Error::new(ErrorKind::Configuration, message).on_shard(shard.name()));
                 }
             }
         }
@@ -168,7 +170,7 @@ impl Layout {
     /// The shards whose tables are in this database.
     pub(crate) fn shards_in(&self, database: usize) -> impl Iterator<Item = &Shard> {
         let shards = self.by_database.get(database).into_iter().flatten();
-        shards.filter_map(|&shard| self.shards.at(shard))
+        shards.filter_map(|&shard| self.shards.by_index(shard))
     }
 
     /// The places of the models that are reference tables.
@@ -182,8 +184,9 @@ impl Layout {
     /// [`ErrorKind::UnknownModel`]
     pub(crate) fn model(&self, table: &'static Table) -> Result<usize> {
         self.models.iter().position(|model| model.table.is(table)).ok_or_else(|| {
-            let said = format!("`{}` is not among the models that the cluster was opened with", table.model);
-            Error::new(ErrorKind::UnknownModel, said).in_table(table.name)
+            let message =
+                format!("`{}` is not among the models that the cluster was opened with", table.model);
+            Error::new(ErrorKind::UnknownModel, message).in_table(table.name)
         })
     }
 
@@ -197,10 +200,15 @@ impl Layout {
         self.models.get(model).and_then(|model| model.sql.get(shard)).ok_or_else(no_such_shard)
     }
 
-    pub(crate) fn site<'s>(&'s self, model: usize, shard: usize, share: &'s dyn Share) -> Result<Site<'s>> {
+    pub(crate) fn site<'s>(
+        &'s self,
+        model: usize,
+        shard: usize,
+        share: &'s dyn ShardFilter,
+    ) -> Result<SqlContext<'s>> {
         let table = self.models.get(model).ok_or_else(no_such_shard)?.table;
         let Place { dialect, names, .. } = self.place(shard)?;
-        Ok(Site { dialect: *dialect, table, sql: self.sql(model, shard)?, names, share })
+        Ok(SqlContext { dialect: *dialect, table, sql: self.sql(model, shard)?, names, share })
     }
 }
 
@@ -215,14 +223,15 @@ fn check_for_postgres(table: &Table) -> Result<()> {
     match table.columns.iter().find(|column| column.collation != Collation::Binary) {
         None => Ok(()),
         Some(column) => {
-            let said = "the column declares a collation that PostgreSQL shards do not have; only SQLite does";
-            Err(wrong(table, said.to_owned()).at_column(column.name))
+            let message =
+                "the column declares a collation that PostgreSQL shards do not have; only SQLite does";
+            Err(wrong(table, message.to_owned()).at_column(column.name))
         }
     }
 }
 
-fn wrong(table: &Table, said: String) -> Error {
-    Error::new(ErrorKind::Configuration, said).in_table(table.name)
+fn wrong(table: &Table, message: String) -> Error {
+    Error::new(ErrorKind::Configuration, message).in_table(table.name)
 }
 
 fn no_such_shard() -> Error {

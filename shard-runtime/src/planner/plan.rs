@@ -16,7 +16,7 @@ use crate::planner::Layout;
 use crate::planner::LimitOffset;
 use crate::planner::route;
 use crate::planner::sql;
-use crate::planner::sql::{After, Dialect, Share, Site, Statement};
+use crate::planner::sql::{After, Dialect, ShardFilter, SqlContext, Statement};
 use crate::query::SelectList;
 use crate::query::{Function, Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
 use crate::schema::ShardSet;
@@ -100,7 +100,7 @@ impl<'q> Plan<'q> {
         let locks_apart =
             core.target.for_update && !is_one_row && (!order.is_empty() || (bounded && finds_rows));
         let begin = match core.begin(distinct_in)? {
-            Some(cursor) => Some((cursor, layout.shards().named_shard(&cursor.shard)?.index())),
+            Some(cursor) => Some((cursor, layout.shards().require(&cursor.shard)?.index())),
             None => None,
         };
         let after = |shard: usize| {
@@ -114,11 +114,11 @@ impl<'q> Plan<'q> {
             })
         };
         let (bounds, target) = ((limit, offset), &core.target);
-        let render = |shard: usize, site: &Site<'_>| {
+        let render = |shard: usize, site: &SqlContext<'_>| {
             let (condition, after) = (target.condition(), after(shard));
             sql::select(site, condition, projection, after, &order, bounds, target.for_update)
         };
-        let lock = |shard: usize, site: &Site<'_>| {
+        let lock = |shard: usize, site: &SqlContext<'_>| {
             let bounds = if distinct { (None, 0) } else { bounds };
             sql::lock(site, target.condition(), after(shard), &order, bounds)
         };
@@ -325,9 +325,9 @@ impl Shape {
             }
             SelectList::Columns { columns, distinct: true } => {
                 if let Some(other) = asked.iter().find(|by| !columns.contains(&by.column)) {
-                    let said =
+                    let message =
                         "distinct rows are ordered by the columns that they are made of, and this is none";
-                    return Err(table.error_at(other.column, Error::new(ErrorKind::Query, said)));
+                    return Err(table.error_at(other.column, Error::new(ErrorKind::Query, message)));
                 }
                 let mut merge = merged(Some(columns), asked);
                 for (place, &column) in columns.iter().enumerate() {
@@ -350,13 +350,13 @@ fn steps<'q>(
     shards: &ShardSet,
     layout: &Layout,
     model: usize,
-    render: impl Fn(usize, &Site<'_>) -> Result<Statement<'q>>,
+    render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
 ) -> Result<Vec<Step<'q>>> {
     shards
         .indexes()
         .iter()
         .map(|&shard| {
-            let own = Own { target, layout, shard };
+            let own = OwnValues { target, layout, shard };
             Ok(Step { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
         })
         .collect()
@@ -368,7 +368,7 @@ fn on_first<'q>(
     shards: &ShardSet,
     layout: &Layout,
     model: usize,
-    render: impl Fn(usize, &Site<'_>) -> Result<Statement<'q>>,
+    render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
 ) -> Result<Option<Step<'q>>> {
     if !target.for_update || !target.table.is_reference() || shards.is_empty() || shards.contains(0) {
         return Ok(None);
@@ -382,7 +382,7 @@ fn locks<'q>(
     shards: &ShardSet,
     layout: &Layout,
     model: usize,
-    render: impl Fn(usize, &Site<'_>) -> Result<Statement<'q>>,
+    render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
 ) -> Result<Vec<Step<'q>>> {
     let mut on_servers = Vec::new();
     for &shard in shards.indexes() {
@@ -395,16 +395,16 @@ fn locks<'q>(
 
 /// One shard's share of a query's values. A pin wins over where a key belongs, but not over where a link
 /// points.
-struct Own<'a> {
+struct OwnValues<'a> {
     target: &'a Target,
     layout: &'a Layout,
     shard: usize,
 }
 
-impl Share for Own<'_> {
+impl ShardFilter for OwnValues<'_> {
     fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool {
         if let Some(link) = &operand.shard {
-            return self.layout.shards().at(self.shard).is_some_and(|shard| shard == link);
+            return self.layout.shards().by_index(self.shard).is_some_and(|shard| shard == link);
         }
         match (table.key, operand.known()) {
             (KeyColumns::Columns(&[key]), Some(value)) if key == column => {

@@ -16,13 +16,13 @@ impl SqlCore {
         let mut pinned: Option<usize> = None;
         for pin in &self.pins {
             let index = match pin {
-                SqlPin::Shard(name) => shards.named_shard(name)?.index(),
+                SqlPin::Shard(name) => shards.require(name)?.index(),
                 SqlPin::Key(table, key) => route::pin_shard(table, key, shards)?,
             };
             if let Some(other) = pinned.filter(|&other| other != index) {
                 let names = ShardSet::from_iter([other, index]).names(shards).join(" and to ");
-                let said = format!("the SQL is pinned to {names}");
-                return Err(Error::new(ErrorKind::ContradictingPins, said));
+                let message = format!("the SQL is pinned to {names}");
+                return Err(Error::new(ErrorKind::ContradictingPins, message));
             }
             pinned = Some(index);
         }
@@ -38,8 +38,9 @@ impl SqlCore {
         let sql = raw_sql::named(&self.text, |name| {
             let Some(model) = layout.tables().position(|table| table.name == name) else {
                 let known: Vec<&str> = layout.tables().map(|table| table.name).collect();
-                let said = format!("the cluster has no model with this table; it has {}", known.join(", "));
-                return Err(Error::new(ErrorKind::UnknownModel, said).in_table(name));
+                let message =
+                    format!("the cluster has no model with this table; it has {}", known.join(", "));
+                return Err(Error::new(ErrorKind::UnknownModel, message).in_table(name));
             };
             Ok(layout.sql(model, shard)?.name.as_str())
         })?;

@@ -5,7 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The text with every `{table}` in the place of what `name` says for it; `{{` and `}}` are braces.
 pub(crate) fn named<'n>(text: &str, name: impl Fn(&str) -> Result<&'n str>) -> Result<String> {
-    let wrong = |said: &str| Err(Error::new(ErrorKind::Query, format!("{said}; a brace is written twice")));
+    let wrong =
+        |message: &str| Err(Error::new(ErrorKind::Query, format!("{message}; a brace is written twice")));
     let mut sql = String::with_capacity(text.len() + 32);
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
@@ -87,7 +88,7 @@ fn outlasting<'s>(words: &[&'s str]) -> Option<(String, &'static str)> {
 /// # Errors
 /// [`ErrorKind::Query`]
 pub(crate) fn check(sql: &str) -> Result<()> {
-    let wrong = |said: &str| Err(Error::new(ErrorKind::Query, said));
+    let wrong = |message: &str| Err(Error::new(ErrorKind::Query, message));
     if sql.contains('\0') {
         return wrong("the SQL holds a NUL, where the database takes it to end");
     }
@@ -108,19 +109,19 @@ pub(crate) fn check(sql: &str) -> Result<()> {
         }
     }
     if let Some((what, remedy)) = outlasting(&words) {
-        let said = format!(
+        let message = format!(
             "`{what}` would change a connection that later sessions use, beyond the transaction; {remedy}"
         );
-        return Err(Error::new(ErrorKind::Query, said));
+        return Err(Error::new(ErrorKind::Query, message));
     }
     match first {
         None => wrong("the SQL is no statement"),
         Some(word) if is_any(word, &NOT_FOR_SESSIONS) => {
-            let said = format!(
+            let message = format!(
                 "`{word}` is about the connection or its transaction, which is the session's own; \
                  `with_connection` lends it"
             );
-            Err(Error::new(ErrorKind::Query, said))
+            Err(Error::new(ErrorKind::Query, message))
         }
         Some(_) => Ok(()),
     }

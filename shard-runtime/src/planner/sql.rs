@@ -8,11 +8,11 @@ mod computed;
 mod dialect;
 mod entries;
 mod groups;
-mod moving;
 mod namespace;
 mod paging;
 mod pattern;
 mod related;
+mod relocate;
 mod table;
 
 pub(crate) use collated::collation_name;
@@ -80,17 +80,17 @@ pub(crate) fn literal(text: &str) -> String {
 }
 
 /// What a statement on one shard needs to know about it.
-pub(crate) struct Site<'s> {
+pub(crate) struct SqlContext<'s> {
     pub(crate) dialect: Dialect,
     pub(crate) table: &'static Table,
     pub(crate) sql: &'s TableSql,
     /// The names of the shard's tables.
     pub(crate) names: &'s Namespace,
-    pub(crate) share: &'s dyn Share,
+    pub(crate) share: &'s dyn ShardFilter,
 }
 
 /// Which of a query's values concern a shard: lists are split, and each shard is sent its own.
-pub(crate) trait Share {
+pub(crate) trait ShardFilter {
     /// Whether a row with this value in this column may live on the shard. A link to a parent on another
     /// shard matches nothing here.
     fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool;
@@ -100,9 +100,9 @@ pub(crate) trait Share {
 }
 
 /// Everything concerns the shard.
-pub(crate) struct Whole;
+pub(crate) struct NoFilter;
 
-impl Share for Whole {
+impl ShardFilter for NoFilter {
     fn holds(&self, _: &Table, _: usize, _: &Operand) -> bool {
         true
     }
@@ -114,7 +114,7 @@ impl Share for Whole {
 
 /// The rows, or their number, that a condition leaves on one shard.
 pub(crate) fn select<'q>(
-    site: &Site<'_>,
+    site: &SqlContext<'_>,
     predicate: &'q Predicate,
     projection: SelectList<'_>,
     after: Option<After<'_, 'q>>,
@@ -174,7 +174,7 @@ pub(crate) fn select<'q>(
 /// Locks the rows that a read to write finds on one shard of a server, by their ids: two sessions that lock some of the same
 /// rows in different orders would wait for each other. The rows of a page are those that the read would find now.
 pub(crate) fn lock<'q>(
-    site: &Site<'_>,
+    site: &SqlContext<'_>,
     predicate: &'q Predicate,
     after: Option<After<'_, 'q>>,
     order: &[OrderBy],
@@ -213,7 +213,7 @@ enum Lock {
 }
 
 impl Lock {
-    fn of(site: &Site<'_>, projection: SelectList<'_>, for_update: bool) -> Self {
+    fn of(site: &SqlContext<'_>, projection: SelectList<'_>, for_update: bool) -> Self {
         match projection {
             _ if !for_update || site.dialect == Dialect::Sqlite => Lock::Nothing,
             SelectList::Count | SelectList::Groups { .. } | SelectList::Columns { distinct: true, .. } => {
@@ -229,7 +229,7 @@ impl Lock {
 }
 
 /// A change or removal of the rows that a condition leaves on one shard.
-pub(crate) fn write<'q>(site: &Site<'_>, core: &'q WriteCore) -> Result<Statement<'q>> {
+pub(crate) fn write<'q>(site: &SqlContext<'_>, core: &'q WriteCore) -> Result<Statement<'q>> {
     let mut writer = match &core.set {
         None => Writer::start(site, format!("DELETE FROM {}", site.sql.name)),
         Some(set) if set.is_empty() => {
@@ -260,7 +260,11 @@ pub(crate) fn returning(table: &Table, columns: &[usize]) -> String {
 }
 
 /// The children of these parents, those of one parent by their ids.
-pub(crate) fn children<'q>(site: &Site<'_>, parent_column: usize, parents: Vec<Value<'q>>) -> Statement<'q> {
+pub(crate) fn children<'q>(
+    site: &SqlContext<'_>,
+    parent_column: usize,
+    parents: Vec<Value<'q>>,
+) -> Statement<'q> {
     let mut writer = Writer::start(site, format!("{} WHERE ", site.sql.select));
     writer.column(parent_column);
     writer.list(parents);
@@ -270,7 +274,7 @@ pub(crate) fn children<'q>(site: &Site<'_>, parent_column: usize, parents: Vec<V
 }
 
 struct Writer<'s, 'q> {
-    site: &'s Site<'s>,
+    site: &'s SqlContext<'s>,
     /// The rows that columns are of at this place.
     scope: Scope,
     sql: String,
@@ -278,7 +282,7 @@ struct Writer<'s, 'q> {
 }
 
 impl<'s, 'q> Writer<'s, 'q> {
-    fn start(site: &'s Site<'s>, sql: String) -> Self {
+    fn start(site: &'s SqlContext<'s>, sql: String) -> Self {
         Writer { site, scope: Scope::of(site), sql, params: Vec::new() }
     }
 

@@ -31,11 +31,11 @@ pub struct Cursor {
 fn fingerprint(core: &SelectCore, distinct: Option<&[usize]>) -> u64 {
     let SelectCore { target, order, .. } = core;
     let pins: Vec<&Pin> = target.pins.iter().filter(|pin| !matches!(pin, Pin::Session(_))).collect();
-    let mut said = format!("{} {:?} {pins:?} {order:?}", target.table.name, target.predicate);
+    let mut message = format!("{} {:?} {pins:?} {order:?}", target.table.name, target.predicate);
     if let Some(columns) = distinct {
-        let _ = write!(said, " distinct {columns:?}");
+        let _ = write!(message, " distinct {columns:?}");
     }
-    hash::hash_bytes(said.as_bytes(), 0)
+    hash::hash_bytes(message.as_bytes(), 0)
 }
 
 impl Cursor {
@@ -66,8 +66,8 @@ impl SelectCore {
                 columns.extend(others);
             }
             None if columns.is_empty() => {
-                let said = "pages are of a query with an order: say `order_by`";
-                return Err(Error::new(ErrorKind::Query, said).in_table(self.target.table.name));
+                let message = "pages are of a query with an order: say `order_by`";
+                return Err(Error::new(ErrorKind::Query, message).in_table(self.target.table.name));
             }
             None => columns.push(self.target.table.id),
         }
@@ -84,8 +84,8 @@ impl SelectCore {
         if cursor.fingerprint == fingerprint(self, distinct) && cursor.values.len() == columns {
             return Ok(Some(cursor));
         }
-        let said = "the cursor is of another query: its rows, its order or its pins were others";
-        Err(Error::new(ErrorKind::Query, said).in_table(self.target.table.name))
+        let message = "the cursor is of another query: its rows, its order or its pins were others";
+        Err(Error::new(ErrorKind::Query, message).in_table(self.target.table.name))
     }
 }
 

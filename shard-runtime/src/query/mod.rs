@@ -59,5 +59,5 @@ pub(crate) use raw::{Bound, SqlCore, SqlPin};
 pub(crate) use relation::Relation;
 pub(crate) use request::{BulkWrite, Read, Returned, SelectList};
 pub(crate) use select::{OrderBy, Pin, SelectCore, Target};
-pub(crate) use stored::Unit;
+pub(crate) use stored::WriteOutcome;
 pub(crate) use write::WriteCore;

@@ -57,21 +57,21 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// the first.
     ///
     /// # Errors
-    /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the key's value is placed nowhere.
+    /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) where the key's value is placed nowhere.
     fn shard_chooser(&self, shards: &Shards) -> Result<usize>;
 
     /// The shards to ask for a row of this id: one, where the id decides the shard or `loaded_from` names
     /// the shard of the row that it is loaded for; otherwise all.
     ///
     /// # Errors
-    /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the id is the key and is placed nowhere.
+    /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) where the id is the key and is placed nowhere.
     fn identity_chooser(id: &Self::Id, loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet>;
 
     /// The shards that may hold rows matching the predicate: never too few, and exactly the least for
     /// predicates on the key alone. For a reference table they are all, of which each holds every row.
     ///
     /// # Errors
-    /// [`ErrorKind::Unmapped`](crate::ErrorKind::Unmapped) where the predicate asks for a key that is placed
+    /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) where the predicate asks for a key that is placed
     /// nowhere.
     fn execute_chooser(predicate: &Predicate, shards: &Shards) -> Result<ShardSet>;
 
@@ -103,7 +103,7 @@ pub trait Sharded: Sized + Send + Sync + 'static {
         Delete::new()
     }
 
-    /// The row with this id on one shard, to be said with `on` or `on_shard`.
+    /// The row with this id on one shard, to be message with `on` or `on_shard`.
     fn by_id(id: impl Into<Self::Id>) -> ById<Self> {
         ById::new(id.into())
     }

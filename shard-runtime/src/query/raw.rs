@@ -251,12 +251,12 @@ impl SqlRow {
         let value = match (named.next(), named.next()) {
             (Some((_, value)), None) => value,
             (None, _) => {
-                let said = format!("the answer has no such column; it has {}", self.columns.join(", "));
-                return Err(at(Error::new(ErrorKind::Query, said)));
+                let message = format!("the answer has no such column; it has {}", self.columns.join(", "));
+                return Err(at(Error::new(ErrorKind::Query, message)));
             }
             (Some(_), Some(_)) => {
-                let said = "several columns of the answer have this name; tell them apart with `AS`";
-                return Err(at(Error::new(ErrorKind::Query, said)));
+                let message = "several columns of the answer have this name; tell them apart with `AS`";
+                return Err(at(Error::new(ErrorKind::Query, message)));
             }
         };
         let value = value.as_ref().map_err(Clone::clone).map(Value::borrowed);

@@ -25,26 +25,26 @@ pub struct Stored<T: Sharded> {
     original: Option<Arc<T>>,
     /// The row as it was before units of work wrote it that are not over, the oldest first: what is stored, where such
     /// a unit is undone. There are several where a unit is nested in another.
-    before: Vec<(Arc<T>, Unit)>,
+    before: Vec<(Arc<T>, WriteOutcome)>,
     shard: Shard,
 }
 
 /// A unit of work on one database, or a part of one that can be undone by itself, as the rows remember it that it
 /// wrote.
 #[derive(Clone, Default)]
-pub(crate) struct Unit(Arc<AtomicU8>);
+pub(crate) struct WriteOutcome(Arc<AtomicU8>);
 
-impl Unit {
+impl WriteOutcome {
     const KEPT: u8 = 1;
     const UNDONE: u8 = 2;
 
     /// Tells the rows that what was written is stored for good.
-    pub(crate) fn keep(&self) {
+    pub(crate) fn commit(&self) {
         self.0.store(Self::KEPT, Ordering::Release);
     }
 
     /// Tells the rows that what was written is undone.
-    pub(crate) fn undo(&self) {
+    pub(crate) fn roll_back(&self) {
         self.0.store(Self::UNDONE, Ordering::Release);
     }
 
@@ -117,7 +117,7 @@ impl<T: Sharded> Stored<T> {
     }
 
     /// Says that the database has what this row says: written by this unit of work, or without being written.
-    pub(crate) fn settle(&mut self, written_by: Option<&Unit>) {
+    pub(crate) fn settle(&mut self, written_by: Option<&WriteOutcome>) {
         let recorded = self.recorded().cloned();
         let undone = self.before.iter().position(|(_, unit)| unit.is_undone());
         self.before.truncate(undone.unwrap_or(self.before.len()));

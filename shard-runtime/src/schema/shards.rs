@@ -80,7 +80,7 @@ impl fmt::Display for Shard {
 /// use shard_runtime::Shards;
 ///
 /// let shards = Shards::named(["asia", "europe"])?;
-/// assert_eq!(shards.named_shard("europe")?.index(), 1);
+/// assert_eq!(shards.require("europe")?.index(), 1);
 /// assert!(Shards::named(["asia", "asia"]).is_err());
 /// # Ok::<(), shard_runtime::Error>(())
 /// ```
@@ -128,7 +128,7 @@ impl Shards {
     ///
     /// # Errors
     /// [`ErrorKind::UnknownShard`] where there is none; the message lists the names there are.
-    pub fn named_shard(&self, name: &str) -> Result<&Shard> {
+    pub fn require(&self, name: &str) -> Result<&Shard> {
         self.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.iter().map(Shard::name).collect();
             Error::new(
@@ -162,7 +162,7 @@ impl Shards {
     }
 
     /// The shard at this place in the declared order, or `None`.
-    pub fn at(&self, index: usize) -> Option<&Shard> {
+    pub fn by_index(&self, index: usize) -> Option<&Shard> {
         self.list.get(index)
     }
 
@@ -228,7 +228,7 @@ impl ShardSet {
 
     /// The shards' names, in the cluster's order.
     pub fn names<'s>(&self, shards: &'s Shards) -> Vec<&'s str> {
-        self.0.iter().filter_map(|&index| shards.at(index)).map(Shard::name).collect()
+        self.0.iter().filter_map(|&index| shards.by_index(index)).map(Shard::name).collect()
     }
 
     pub(crate) fn insert(&mut self, index: usize) {

@@ -113,8 +113,9 @@ impl<O> Iter<'_, O> {
                 read
             }
             Err(thrown) => {
-                let error = Error::new(ErrorKind::Aborted, "the thread that read the rows has panicked");
-                self.session.begin_anew(&error);
+                let error =
+                    Error::new(ErrorKind::TransactionAborted, "the thread that read the rows has panicked");
+                self.session.reset_after_panic(&error);
                 std::panic::resume_unwind(thrown)
             }
         }
@@ -151,8 +152,11 @@ impl<O> Drop for Iter<'_, O> {
                 // The rows that were not taken are of no interest, and neither is that reading was stopped.
                 Ok((work, _)) => self.session.work = work,
                 Err(_) => {
-                    let error = Error::new(ErrorKind::Aborted, "the thread that read the rows has panicked");
-                    self.session.begin_anew(&error);
+                    let error = Error::new(
+                        ErrorKind::TransactionAborted,
+                        "the thread that read the rows has panicked",
+                    );
+                    self.session.reset_after_panic(&error);
                 }
             }
         }

@@ -6,14 +6,14 @@ use crate::schema::{Shard, ShardSet};
 use crate::tasks::unwind::caught;
 use crate::transaction::in_verb_span;
 
-/// What a loan is called where statements are told of: what is done with the connection is not seen.
+/// What a lease is called where statements are told of: what is done with the connection is not seen.
 const LOAN: &str = "-- with_connection";
 
 impl Session {
     /// Lends SQLite's own connection to a shard, inside the session's write transaction there: for what neither
     /// the queries nor [`Sql`](crate::Sql) say. What waits for the shard is written first, and what the session
     /// has looked up is forgotten. It commits and rolls back with the rest of the session; where the closure
-    /// fails, what it has done is undone. The loan counts as one statement of the shard.
+    /// fails, what it has done is undone. The lease counts as one statement of the shard.
     ///
     /// What is written so cannot be part of a commit over several databases: nobody could do it again for a shard that
     /// missed it (see [`Session::commit`]).
@@ -49,7 +49,7 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::UnknownShard`], [`ErrorKind::ContradictingPins`]; those of writing what waits and of beginning
-    /// to write; the closure's, with the shard's name. [`ErrorKind::Aborted`] where the closure has ended the
+    /// to write; the closure's, with the shard's name. [`ErrorKind::TransactionAborted`] where the closure has ended the
     /// transaction: the session has to be rolled back before it is used on, and what the closure committed by hand
     /// stays committed.
     pub fn with_connection<O, E: Into<Error>>(
@@ -69,10 +69,10 @@ impl Session {
         let shard = self.work.tx.cluster.shard(shard)?.clone();
         self.work.tx.refuse_elsewhere(shard.index(), "the connection")?;
         self.work.flush_shards(&ShardSet::one(shard.index()))?;
-        self.work.tx.begin_write(shard.index())?;
+        self.work.tx.ensure_write(shard.index())?;
         self.work.forget_rows();
         let database = self.work.tx.cluster.layout().place(shard.index())?.database;
-        let Some(link) = self.work.tx.links.get_mut(database) else {
+        let Some(link) = self.work.tx.databases.get_mut(database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
         };
         link.savepoint().map_err(|error| error.on_shard(shard.name()))?;
@@ -105,15 +105,16 @@ impl Session {
 
     /// Keeps what was done with a connection that was lent, or undoes it where the closure has failed.
     fn end_loan<O>(&mut self, database: usize, shard: &Shard, result: Result<O>) -> Result<O> {
-        let Some(link) = self.work.tx.links.get_mut(database) else { return result };
+        let Some(link) = self.work.tx.databases.get_mut(database) else { return result };
         // The savepoint is there only as long as the transaction is that it was made in.
         let kept = match &result {
             Ok(_) => link.release(),
             Err(_) => link.rollback_to_savepoint(),
         };
         if let Err(lost) = kept {
-            let said = "the closure that the connection was lent to has ended the session's transaction";
-            let error = Error::new(ErrorKind::Aborted, said).with_source(lost).on_shard(shard.name());
+            let message = "the closure that the connection was lent to has ended the session's transaction";
+            let error =
+                Error::new(ErrorKind::TransactionAborted, message).with_source(lost).on_shard(shard.name());
             self.work.abort(&error);
             return Err(result.err().unwrap_or(error));
         }

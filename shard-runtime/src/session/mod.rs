@@ -43,9 +43,9 @@ pub struct Session {
     pub(crate) work: UnitOfWork,
 }
 
-/// The rows that could be had, and why others could not; made by [`Session::all_that_answer`].
+/// The rows that could be had, and why others could not; made by [`Session::all_available`].
 #[derive(Debug)]
-pub struct Partial<O> {
+pub struct PartialResult<O> {
     /// The rows of the shards that answered, in the query's order. Of a shard that failed on the way, those that
     /// came before.
     pub rows: Vec<O>,
@@ -123,7 +123,7 @@ impl Session {
     /// table is read, or until `flush` or `commit`. Only `#[id(auto)]` asks the database at once.
     ///
     /// # Errors
-    /// [`ErrorKind::Unmapped`] where the key's value is placed nowhere, [`ErrorKind::Value`] where a value
+    /// [`ErrorKind::UnmappedKey`] where the key's value is placed nowhere, [`ErrorKind::Value`] where a value
     /// cannot be stored; for `#[id(auto)]` also the database's.
     pub fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
         self.work.add(new)
@@ -319,8 +319,8 @@ impl Session {
     /// that wait and cannot be written. [`ErrorKind::Query`](crate::ErrorKind::Query) for a query with
     /// [`for_update`](crate::Select::for_update), before any statement: rows of a shard that does not answer cannot be
     /// locked, and could be changed by another transaction.
-    pub fn all_that_answer<Q: Query>(&mut self, query: Q) -> Result<Partial<Q::Output>> {
-        in_verb_span(self, "all_that_answer", None, |session| {
+    pub fn all_available<Q: Query>(&mut self, query: Q) -> Result<PartialResult<Q::Output>> {
+        in_verb_span(self, "all_available", None, |session| {
             session.work.tx.context.missing = Some(RefCell::default());
             let mut missing = Vec::new();
             let rows = finally(
@@ -331,7 +331,7 @@ impl Session {
                         session.work.tx.context.missing.take().map(RefCell::into_inner).unwrap_or_default()
                 },
             );
-            rows.map(|rows| Partial { rows, missing })
+            rows.map(|rows| PartialResult { rows, missing })
         })
     }
 
@@ -376,7 +376,7 @@ impl Session {
     /// are, the key even where its new value lives on the same shard.
     ///
     /// # Errors
-    /// [`ErrorKind::Moved`] where that is not so; [`ErrorKind::Value`] where a value cannot be stored;
+    /// [`ErrorKind::ShardKeyChanged`] where that is not so; [`ErrorKind::Value`] where a value cannot be stored;
     /// [`ErrorKind::UnknownShard`] where the row is another cluster's; [`ErrorKind::NotFound`] where it is to be removed.
     /// [`ErrorKind::Stale`] if this transaction has written one of these columns through another handle since this one
     /// read it: call [`reload`](Session::reload) and change the row again. Writes of other columns do not matter, but for a
@@ -425,7 +425,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Moved`] where the row on the shard has another key; [`ErrorKind::Stale`] where it has another
+    /// [`ErrorKind::ShardKeyChanged`] where the row on the shard has another key; [`ErrorKind::Stale`] where it has another
     /// version; [`ErrorKind::Unique`] where another row has what is to be unique; those of placing the row, and the
     /// database's. Then nothing is written.
     pub fn save<T: KnownId + Clone>(&mut self, row: T) -> Result<Stored<T>> {
@@ -472,7 +472,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Moved`] where the id is changed, be it the key: descendants hold it. [`ErrorKind::Unmapped`] where
+    /// [`ErrorKind::ShardKeyChanged`] where the id is changed, be it the key: descendants hold it. [`ErrorKind::UnmappedKey`] where
     /// the new key is placed nowhere. [`ErrorKind::NotFound`] where the row is gone, [`ErrorKind::Stale`] where its
     /// `#[version]` has moved, or if this transaction has written one of the columns that change through another handle since
     /// this one read it. [`ErrorKind::Schema`] where a
@@ -547,7 +547,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// The closure's; those of [`Session::flush`], before it and after it. [`ErrorKind::Aborted`] where a database has
+    /// The closure's; those of [`Session::flush`], before it and after it. [`ErrorKind::TransactionAborted`] where a database has
     /// ended its transaction by itself: then the whole unit of work is undone, and the session has to be rolled back.
     pub fn savepoint<O, E: From<Error>>(
         &mut self,
@@ -557,7 +557,7 @@ impl Session {
     }
 
     /// Says how the units of work of this session are committed where they wrote several databases;
-    /// [`Commit::Atomic`] unless said.
+    /// [`Commit::Atomic`] unless message.
     pub fn set_commit(&mut self, commit: Commit) {
         self.work.tx.commit = commit;
     }
@@ -567,7 +567,7 @@ impl Session {
     /// What was written in one database is that database's own commit. What was written in several is committed on
     /// all of them or on none, through a kill of the process or a power loss at any point: the decision is one record
     /// in the control database, and what a database missed of a decided unit is written there by whoever writes to it
-    /// next, or when the cluster is opened. (With [`Synchronous::Normal`](crate::Synchronous::Normal), through a kill
+    /// next, or when the cluster is opened. (With [`Durability::Normal`](crate::Durability::Normal), through a kill
     /// but not through a power loss.) Until the commit the session keeps what it wrote in memory. There is no common
     /// snapshot: another session may see the unit on one shard before it sees it on another.
     ///
@@ -585,15 +585,15 @@ impl Session {
     /// [`ErrorKind::ForeignKey`] where a constraint is broken that was deferred to now; [`ErrorKind::PartialCommit`]
     /// with [`Commit::BestEffort`]; the databases'. After a commit has failed, everything that is not committed is
     /// rolled back, and the session has to be told so with [`Session::rollback`] before it is used on: until then it
-    /// answers [`ErrorKind::Aborted`].
+    /// answers [`ErrorKind::TransactionAborted`].
     pub fn commit(&mut self) -> Result<Committed> {
         if self.work.tx.depth > 0 {
-            let said = "a savepoint is open: only the whole unit of work is committed";
-            return Err(Error::new(ErrorKind::Query, said));
+            let message = "a savepoint is open: only the whole unit of work is committed";
+            return Err(Error::new(ErrorKind::Query, message));
         }
         let committed = in_verb_span(self, "commit", None, |session| session.work.commit());
         self.cluster().record_writer();
-        self.work.tx.in_the_way(committed)
+        self.work.tx.note_conflict(committed)
     }
 
     /// Bounds every verb that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`). The time is
@@ -630,7 +630,7 @@ impl Session {
     }
 
     /// Gives up everything, whatever state it is in, and ends the unit of work because of an error.
-    pub(crate) fn begin_anew(&mut self, error: &Error) {
+    pub(crate) fn reset_after_panic(&mut self, error: &Error) {
         let tx = &mut self.work.tx;
         let mut anew = Session::new(tx.cluster.clone(), tx.pinned);
         let new = &mut anew.work.tx;

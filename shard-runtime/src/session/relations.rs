@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Session;
 use crate::error::Result;
-use crate::executor::Reading;
+use crate::executor::ReadOptions;
 use crate::planner::Step;
 use crate::planner::sql;
 use crate::query::Select;
@@ -162,11 +162,11 @@ impl Session {
         let mut steps = Vec::with_capacity(ids.len());
         for (shard, mut ids) in ids {
             ids.sort_by(Value::order);
-            let site = self.work.tx.cluster.layout().site(model, shard, &sql::Whole)?;
+            let site = self.work.tx.cluster.layout().site(model, shard, &sql::NoFilter)?;
             steps.push(Step { shard, statement: sql::children(&site, C::PARENT_COLUMN, ids) });
         }
         let mut answer: Vec<Vec<Stored<C>>> = parents.iter().map(|_| Vec::new()).collect();
-        let read = self.work.tx.ask(&steps, Reading::whole(table), |rows| {
+        let read = self.work.tx.execute(&steps, ReadOptions::whole(table), |rows| {
             let row = Row { source: rows, shard: rows.shard, table, columns: None };
             let parent = row.read(C::PARENT_COLUMN, |value| Ok(IdKey::of(&value)))?;
             let children = places.get(&(rows.shard.index(), parent)).and_then(|&place| answer.get_mut(place));
@@ -176,7 +176,7 @@ impl Session {
             Ok(ControlFlow::Continue(()))
         });
         drop((places, steps));
-        self.work.noticed(read)?;
+        self.work.abort_if_transaction_lost(read)?;
         Ok(answer)
     }
 }

@@ -69,10 +69,7 @@ impl Cluster {
                 && session.work.tx.has_lost_a_server
                 && lost_since.get_or_insert_with(Instant::now).elapsed() < self.busy_timeout();
             let has_tries = tried < policy.tries || has_time;
-            if result.is_ok()
-                || !session.work.tx.was_in_the_way
-                || session.work.tx.may_be_stored
-                || !has_tries
+            if result.is_ok() || !session.work.tx.had_conflict || session.work.tx.may_be_stored || !has_tries
             {
                 return result;
             }

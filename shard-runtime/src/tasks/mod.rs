@@ -1,10 +1,10 @@
-//! Threads, cancellation, observation, and the state of one call.
+//! SessionExecutor, cancellation, observation, and the state of one call.
 
 mod cancellation;
 mod context;
 mod observation;
 mod parallelism;
-mod session_threads;
+mod session_executor;
 pub(crate) mod unwind;
 mod workers;
 
@@ -14,5 +14,5 @@ pub use observation::StatementEvent;
 pub(crate) use observation::{Observer, Span, Watch};
 pub use parallelism::Parallelism;
 pub(crate) use parallelism::Work;
-pub(crate) use session_threads::{Job, Threads, Ticket};
+pub(crate) use session_executor::{Job, SessionExecutor, WaiterId};
 pub(crate) use workers::Workers;

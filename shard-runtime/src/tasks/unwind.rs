@@ -29,7 +29,7 @@ pub(crate) fn caught<O>(run: impl FnOnce() -> Result<O>) -> (Result<O>, Panic) {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => (result, Panic(None)),
         Err(thrown) => {
-            let error = Error::new(ErrorKind::Aborted, "the caller's code has panicked");
+            let error = Error::new(ErrorKind::TransactionAborted, "the caller's code has panicked");
             (Err(error), Panic(Some(thrown)))
         }
     }

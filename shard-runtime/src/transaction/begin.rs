@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Transactions;
-use super::link::{Link, Waits};
+use super::database::{DatabaseTransaction, Waits};
 use super::statements::locate;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
@@ -19,18 +19,19 @@ impl Transactions {
     pub(crate) fn is_ready(&mut self, shard: usize, table: Option<&'static Table>) -> Result<bool> {
         let database = self.cluster.layout().place(shard)?.database;
         let waits = self.waits(database);
-        let (Some(link), Some(handle)) = (self.links.get_mut(database), self.cluster.shards().at(shard))
+        let (Some(link), Some(handle)) =
+            (self.databases.get_mut(database), self.cluster.shards().by_index(shard))
         else {
             return Ok(false);
         };
         let begun = match self.context.deadline {
-            None => link.read(&self.cluster, &self.holder, database, waits),
+            None => link.read(&self.cluster, &self.owner, database, waits),
             Some(deadline) if deadline <= Instant::now() => Err(Error::new(
                 ErrorKind::TimedOut,
                 "the session's timeout was over before the shard was asked",
             )),
             Some(deadline) => {
-                link.read(&self.cluster, &self.holder, database, waits.until(deadline)).map(|()| {
+                link.read(&self.cluster, &self.owner, database, waits.until(deadline)).map(|()| {
                     if let Some(connection) = link.connection() {
                         connection.set_deadline(Some(deadline));
                     }
@@ -52,36 +53,36 @@ impl Transactions {
         }
     }
 
-    pub(crate) fn begin_write(&mut self, shard: usize) -> Result<()> {
-        self.take_write(shard)?;
+    pub(crate) fn ensure_write(&mut self, shard: usize) -> Result<()> {
+        self.upgrade_to_write(shard)?;
         let database = self.cluster.layout().place(shard)?.database;
-        if let Some(link) = self.links.get_mut(database) {
+        if let Some(link) = self.databases.get_mut(database) {
             link.written.insert(shard);
         }
         Ok(())
     }
 
     /// Begins a transaction that may write, unless there is one.
-    pub(crate) fn take_write(&mut self, shard: usize) -> Result<()> {
+    pub(crate) fn upgrade_to_write(&mut self, shard: usize) -> Result<()> {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
-        let begins = self.links.get(database).is_some_and(|link| !link.may_write());
+        let begins = self.databases.get(database).is_some_and(|link| !link.may_write());
         let locked: Vec<usize> = if begins { self.writing().collect() } else { Vec::new() };
         let waits = self.waits(database);
-        if let Some(link) = self.links.get_mut(database).filter(|link| !link.may_write()) {
-            let name = layout.shards().at(shard).map_or("", Shard::name);
+        if let Some(link) = self.databases.get_mut(database).filter(|link| !link.may_write()) {
+            let name = layout.shards().by_index(shard).map_or("", Shard::name);
             let age = *self.age.get_or_insert_with(|| self.cluster.age());
             self.wanted.entry(database).or_insert(shard);
             let begun = link
-                .write(&self.cluster, &self.holder, database, &locked, age, waits)
+                .write(&self.cluster, &self.owner, database, &locked, age, waits)
                 .map_err(|error| error.on_shard(name));
             // Other sessions may change what was read in the snapshot that ends here before the next one begins.
             self.end_snapshot(database);
-            self.in_the_way(begun)?;
+            self.note_conflict(begun)?;
             self.limit_lock_waits();
         }
-        if let Some(link) = self.links.get(database) {
+        if let Some(link) = self.databases.get(database) {
             link.expect(&self.cluster, shard);
         }
         Ok(())
@@ -90,9 +91,9 @@ impl Transactions {
     /// Keeps others from writing these models on these shards: by the database's one write lock, or the tables' own.
     pub(crate) fn lock(&mut self, shards: &ShardSet, models: &[usize]) -> Result<()> {
         for &shard in shards.indexes() {
-            self.take_write(shard)?;
+            self.upgrade_to_write(shard)?;
             let locked = self.lock_tables(shard, models);
-            self.in_the_way(locked)?;
+            self.note_conflict(locked)?;
         }
         Ok(())
     }
@@ -100,11 +101,13 @@ impl Transactions {
     pub(crate) fn lock_tables(&self, shard: usize, models: &[usize]) -> Result<()> {
         let layout = self.cluster.layout();
         let place = layout.place(shard)?;
-        let link = self.links.get(place.database);
-        let (Dialect::Postgres, Some(connection)) = (place.dialect, link.and_then(Link::connection)) else {
+        let link = self.databases.get(place.database);
+        let (Dialect::Postgres, Some(connection)) =
+            (place.dialect, link.and_then(DatabaseTransaction::connection))
+        else {
             return Ok(());
         };
-        let name = layout.shards().at(shard).map_or("", Shard::name);
+        let name = layout.shards().by_index(shard).map_or("", Shard::name);
         models.iter().try_for_each(|&model| {
             let table = &layout.sql(model, shard)?.name;
             let locked = connection.lock(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"));
@@ -114,11 +117,15 @@ impl Transactions {
 
     /// The databases that this session may write to now.
     pub(crate) fn writing(&self) -> impl Iterator<Item = usize> {
-        self.links.iter().enumerate().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
+        self.databases.iter().enumerate().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
     }
 
-    pub(crate) fn on_links(&mut self, databases: &[usize], act: fn(&mut Link) -> Result<()>) -> Result<()> {
-        let mut links = self.links.iter_mut().enumerate();
+    pub(crate) fn on_databases(
+        &mut self,
+        databases: &[usize],
+        act: fn(&mut DatabaseTransaction) -> Result<()>,
+    ) -> Result<()> {
+        let mut links = self.databases.iter_mut().enumerate();
         links.try_for_each(|(database, link)| if databases.contains(&database) { act(link) } else { Ok(()) })
     }
 
@@ -129,19 +136,19 @@ impl Transactions {
         // waits for the lock.
         for &database in databases.keys() {
             let is_server = self.cluster.dialect(database) == Dialect::Postgres;
-            let Some(link) = self.links.get_mut(database).filter(|_| is_server) else { continue };
-            let reserved = link.reserve(&self.cluster, &self.holder, database);
+            let Some(link) = self.databases.get_mut(database).filter(|_| is_server) else { continue };
+            let reserved = link.reserve(&self.cluster, &self.owner, database);
             let reserved = reserved.map_err(|error| self.named(database, error));
-            self.in_the_way(reserved)?;
+            self.note_conflict(reserved)?;
         }
         for (&database, &shard) in databases {
             self.locked_first.insert(database);
-            self.take_write(shard)?;
+            self.upgrade_to_write(shard)?;
             let key = format!("{}/{}", self.cluster.id(), self.cluster.database_name(database));
-            let connection = self.links.get(database).and_then(Link::connection);
+            let connection = self.databases.get(database).and_then(DatabaseTransaction::connection);
             let locked = connection.map_or(Ok(()), |connection| connection.lock_for_retry(&key));
             let locked = locked.map_err(|error| self.named(database, error));
-            self.in_the_way(locked)?;
+            self.note_conflict(locked)?;
         }
         Ok(())
     }
@@ -151,7 +158,11 @@ impl Transactions {
     /// server can see.
     pub(crate) fn limit_lock_waits(&self) {
         if self.gives_up_early && self.writing().count() > 1 && !self.writes_in_order() {
-            let connections = self.links.iter().filter(|link| link.may_write()).filter_map(Link::connection);
+            let connections = self
+                .databases
+                .iter()
+                .filter(|link| link.may_write())
+                .filter_map(DatabaseTransaction::connection);
             connections.for_each(|connection| connection.limit_lock_waits(SHORT_WAIT));
         }
     }
@@ -174,12 +185,12 @@ impl Transactions {
 
     /// Whether each link may write now.
     pub(crate) fn writing_flags(&self) -> Vec<bool> {
-        self.links.iter().map(Link::may_write).collect()
+        self.databases.iter().map(DatabaseTransaction::may_write).collect()
     }
 
     /// Ends the transactions that were begun to write since these flags were taken: nothing was written in them.
     pub(crate) fn stop_writing(&mut self, before: &[bool]) {
-        let links = self.links.iter_mut().zip(before);
+        let links = self.databases.iter_mut().zip(before);
         links.filter(|(link, before)| link.may_write() && !**before).for_each(|(link, _)| link.rollback());
     }
 }

@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::{facts, ids, schemas};
-use crate::driver::{Connection, Driver, Mode, SqliteSettings, Synchronous, Transaction};
+use crate::driver::{Connection, Driver, Durability, Mode, SqliteSettings, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, Param};
 use crate::schema::Table;
 use crate::transaction::commit;
-use crate::transaction::commit::{Decisions, Part, Undecided};
+use crate::transaction::commit::{DecisionError, Decisions, Participant};
 use crate::value::Value;
 
 /// How many ids are reserved at once. What a process does not use of its block is never handed out.
@@ -116,8 +116,8 @@ impl Control {
                 })?;
         } else if is_new {
             schemas::check_schema(&*connection, &names)?;
-            let said = format!("{} is no control database", driver.describe());
-            return Err(Error::new(ErrorKind::Identity, said));
+            let message = format!("{} is no control database", driver.describe());
+            return Err(Error::new(ErrorKind::WrongDatabase, message));
         } else if connection.columns(&names, facts::TABLE)?.is_empty() {
             // Made by an older release. Where it cannot be written, there is nothing to record either.
             match connection.run(&facts::make(&names, driver.dialect())) {
@@ -127,7 +127,7 @@ impl Control {
         }
         let cluster = read_text(&*connection, &format!("SELECT id FROM {}", names.table(CLUSTER)))?;
         let blocks = tables.map(|table| (table.name, Mutex::default())).collect();
-        let is_durable = settings.synchronous == Synchronous::Full;
+        let is_durable = settings.synchronous == Durability::Full;
         let mut decisions = Decisions::default();
         decisions.records_versions = is_durable;
         let open = Mutex::new(Open { connection, decisions });
@@ -165,16 +165,21 @@ impl Control {
 
     /// Decides a global transaction. If its record could not be written, and another connection keeps this one from
     /// overwriting what is left of it in the log, it waits for that connection: only then the outcome is known.
-    pub(crate) fn decide(&self, unit: &str, parts: &[Part<'_>], prepared: &[&str]) -> Result<(), Undecided> {
-        let decided = self.wait_with_decisions(Undecided::is_busy, |decisions, control| {
+    pub(crate) fn decide(
+        &self,
+        unit: &str,
+        parts: &[Participant<'_>],
+        prepared: &[&str],
+    ) -> Result<(), DecisionError> {
+        let decided = self.wait_with_decisions(DecisionError::is_busy, |decisions, control| {
             decisions.decide(control, unit, parts, prepared)
         });
 
-        let Err(Undecided::InDoubt(error)) = decided else { return decided };
+        let Err(DecisionError::InDoubt(error)) = decided else { return decided };
         let settle = |decisions: &mut Decisions, control: &dyn Connection| decisions.settle(control);
         match self.wait_with_decisions(Error::is_busy, settle) {
-            Ok(()) => Err(Undecided::Aborted(error)),
-            Err(_) => Err(Undecided::InDoubt(error)),
+            Ok(()) => Err(DecisionError::Aborted(error)),
+            Err(_) => Err(DecisionError::InDoubt(error)),
         }
     }
 
@@ -184,7 +189,7 @@ impl Control {
     }
 
     /// A name for a unit of work that no other has.
-    pub(crate) fn name_unit(&self) -> Result<String> {
+    pub(crate) fn new_transaction_id(&self) -> Result<String> {
         let open = self.lock();
         read_text(&*open.connection, "SELECT lower(hex(randomblob(16)))")
     }
@@ -219,12 +224,12 @@ impl Control {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Busy => {
                     if !waiting.pause() {
-                        let said = format!(
+                        let message = format!(
                             "no ids could be reserved in {:.1?}: the control database is locked by another connection: \
                              {error}",
                             self.busy_timeout
                         );
-                        return Err(Error::new(ErrorKind::Busy, said)
+                        return Err(Error::new(ErrorKind::Busy, message)
                             .with_source(error)
                             .in_table(table.name));
                     }
@@ -422,7 +427,7 @@ fn read_text(connection: &dyn Connection, sql: &str) -> Result<String> {
     let mut rows = statement.query(&[])?;
     match rows.advance()?.then(|| rows.value(0)).transpose()? {
         Some(Value::Text(text)) => Ok(text.into_owned()),
-        _ => Err(Error::new(ErrorKind::Identity, "the control database does not know its cluster")),
+        _ => Err(Error::new(ErrorKind::WrongDatabase, "the control database does not know its cluster")),
     }
 }
 
@@ -526,8 +531,8 @@ mod tests {
 
     /// A control database whose next decision fails, and cannot be overwritten at once.
     fn failing(busy_timeout: Duration, busy: u32) -> Control {
-        let synchronous = Synchronous::Normal;
-        let settings = SqliteSettings { busy_timeout, synchronous, cache_kib: 1024, mapped_bytes: 0 };
+        let synchronous = Durability::Normal;
+        let settings = SqliteSettings { busy_timeout, synchronous, cache_size: 1024, mmap_size: 0 };
         let driver = Box::new(SqliteDriver::new(SqliteSource::memory(), settings));
         let names = Namespace::default();
         let control = Control::open(driver, names, Mode::Create, settings, std::iter::empty()).unwrap();
@@ -541,7 +546,7 @@ mod tests {
     fn r35_a_failed_decision_that_is_overwritten_later_is_aborted() {
         let control = failing(Duration::from_secs(60), 3);
         let decided = control.decide("unit", &[], &["server"]);
-        assert!(matches!(&decided, Err(Undecided::Aborted(error)) if error.kind() == ErrorKind::Io));
+        assert!(matches!(&decided, Err(DecisionError::Aborted(error)) if error.kind() == ErrorKind::Io));
         let recorded = control.with_decisions(|decisions, control| decisions.is_recorded(control, "unit"));
         assert!(!recorded.unwrap());
         control.decide("next", &[], &["server"]).unwrap_or_else(|_| panic!("control can be written"));
@@ -551,6 +556,6 @@ mod tests {
     fn r35_a_failed_decision_that_cannot_be_overwritten_in_time_is_in_doubt() {
         let control = failing(Duration::ZERO, u32::MAX);
         let decided = control.decide("unit", &[], &["server"]);
-        assert!(matches!(&decided, Err(Undecided::InDoubt(error)) if error.kind() == ErrorKind::Io));
+        assert!(matches!(&decided, Err(DecisionError::InDoubt(error)) if error.kind() == ErrorKind::Io));
     }
 }

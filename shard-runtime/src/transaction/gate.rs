@@ -10,7 +10,7 @@
 //! rows, shard by shard in the cluster's order. SQLite needs none: a transaction that writes has the database alone.
 
 use super::Transactions;
-use super::link::Link;
+use super::database::DatabaseTransaction;
 use crate::error::Result;
 use crate::planner::sql::{Dialect, TableSql};
 use crate::schema::Table;
@@ -56,11 +56,11 @@ impl Transactions {
             }
             let locks = models.iter().map(|&model| Ok(gate.lock(layout.sql(model, shard)?)));
             let locks = locks.collect::<Result<Vec<_>>>()?.join("; ");
-            let connection = self.links.get(place.database).and_then(Link::connection);
+            let connection = self.databases.get(place.database).and_then(DatabaseTransaction::connection);
             let locked = connection.map_or(Ok(()), |connection| connection.lock(&locks));
-            let name = layout.shards().at(shard).map_or("", Shard::name);
+            let name = layout.shards().by_index(shard).map_or("", Shard::name);
             let locked = locked.map_err(|error| error.on_shard(name));
-            self.in_the_way(locked)?;
+            self.note_conflict(locked)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Transactions;
-use super::link::Link;
+use super::database::DatabaseTransaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::route;
 use crate::query::Sharded;
@@ -23,10 +23,10 @@ impl Transactions {
     pub(crate) fn refuse_elsewhere(&self, shard: usize, what: &str) -> Result<()> {
         match self.pinned_to() {
             Some(pinned) if pinned.index() != shard => {
-                let other = self.cluster.shards().at(shard).map_or("another shard", Shard::name);
-                let said =
+                let other = self.cluster.shards().by_index(shard).map_or("another shard", Shard::name);
+                let message =
                     format!("{what} is of shard `{other}`, the session is pinned to `{}`", pinned.name());
-                Err(Error::new(ErrorKind::ContradictingPins, said))
+                Err(Error::new(ErrorKind::ContradictingPins, message))
             }
             _ => Ok(()),
         }
@@ -67,7 +67,7 @@ impl Transactions {
 
     /// The shard that the session is pinned to.
     pub(crate) fn pinned_to(&self) -> Option<&Shard> {
-        self.pinned.and_then(|shard| self.cluster.shards().at(shard))
+        self.pinned.and_then(|shard| self.cluster.shards().by_index(shard))
     }
 
     /// The shard that a reference table is read on: the one that the session is pinned to; the first on which it has a
@@ -76,17 +76,17 @@ impl Transactions {
     pub(crate) fn any_shard(&self) -> Option<&Shard> {
         let layout = self.cluster.layout();
         let in_play = |shard: &&Shard| {
-            let link = layout.place(shard.index()).ok().and_then(|place| self.links.get(place.database));
-            link.is_some_and(Link::is_in_a_transaction)
+            let link = layout.place(shard.index()).ok().and_then(|place| self.databases.get(place.database));
+            link.is_some_and(DatabaseTransaction::is_in_a_transaction)
         };
         let shards = layout.shards();
-        self.pinned_to().or_else(|| shards.iter().find(in_play)).or_else(|| shards.at(0))
+        self.pinned_to().or_else(|| shards.iter().find(in_play)).or_else(|| shards.by_index(0))
     }
 
     /// The shard that a reference table is read on to be written: the same for everybody, so that the rows that a server
     /// locks are those that others want to lock, too; and the first, which is written first by whoever writes them.
     pub(crate) fn first_shard(&self) -> Option<&Shard> {
-        self.pinned_to().or_else(|| self.cluster.shards().at(0))
+        self.pinned_to().or_else(|| self.cluster.shards().by_index(0))
     }
 
     /// Of the shards that may have a row, those to ask: of a reference table, of which all have it, one.
@@ -102,11 +102,11 @@ impl Transactions {
         let shards = self.cluster.shards();
         match self.pinned_to() {
             Some(pinned) if shards.len() > 1 => {
-                let said = format!(
+                let message = format!(
                     "a reference table is written on every shard, and the session is pinned to `{}`",
                     pinned.name()
                 );
-                Err(Error::new(ErrorKind::ContradictingPins, said).in_table(table.name))
+                Err(Error::new(ErrorKind::ContradictingPins, message).in_table(table.name))
             }
             _ => Ok(ShardSet::all(shards)),
         }

@@ -33,8 +33,8 @@ pub(crate) fn check_schema(connection: &dyn Connection, names: &Namespace) -> Re
     match has_schema(connection, schema)? {
         true => Ok(()),
         false => {
-            let said = format!("there is no schema `{schema}` in the database");
-            Err(Error::new(ErrorKind::Missing, said))
+            let message = format!("there is no schema `{schema}` in the database");
+            Err(Error::new(ErrorKind::Missing, message))
         }
     }
 }

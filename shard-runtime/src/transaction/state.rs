@@ -8,12 +8,12 @@ use super::commit::{Decisions, Searches, Unfinished};
 use super::control::Control;
 use super::writers::Writers;
 use super::{Age, RetryPolicy, WriteLocks};
-use crate::driver::{Connection, Driver, Expected, Holder, Pool, Pooled};
+use crate::driver::{Connection, Driver, Expected, LeaseOwner, Pool, PooledConnection};
 use crate::error::{Error, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Dialect;
 use crate::schema::{Shard, Table};
-use crate::tasks::{Observer, Parallelism, Threads, Watch, Workers};
+use crate::tasks::{Observer, Parallelism, SessionExecutor, Watch, Workers};
 
 /// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub(crate) struct ClusterState {
     /// Whether units of work may be over several databases that outlive the process.
     pub(crate) is_decided: bool,
     /// Whether no unit of work may be over several databases of which one is a server.
-    pub(crate) single_shard_units: bool,
+    pub(crate) without_prepared_transactions: bool,
     /// The units that were finished after their owners were gone.
     pub(crate) recovered: Mutex<Vec<String>>,
     /// The global transactions of this process that have something left to do on servers.
@@ -42,7 +42,7 @@ pub(crate) struct ClusterState {
     pub(crate) retry: RetryPolicy,
     pub(crate) parallelism: Parallelism,
     pub(crate) workers: Arc<Workers>,
-    pub(crate) async_threads: Threads,
+    pub(crate) session_executor: SessionExecutor,
     pub(crate) observer: Option<Observer>,
 }
 
@@ -50,7 +50,7 @@ impl Drop for ClusterState {
     /// The records of units that are finished are of no use any more. Where they cannot be removed, who opens the
     /// cluster next finds that there is nothing to do for them.
     fn drop(&mut self) {
-        self.async_threads.close();
+        self.session_executor.close();
         self.record_writer();
         if !self.control.decides() {
             return;
@@ -84,8 +84,8 @@ impl Cluster {
         &self.0.workers
     }
 
-    pub(crate) fn async_threads(&self) -> &Threads {
-        &self.0.async_threads
+    pub(crate) fn session_executor(&self) -> &SessionExecutor {
+        &self.0.session_executor
     }
 
     pub(crate) fn observer(&self) -> Option<&Observer> {
@@ -109,12 +109,12 @@ impl Cluster {
     /// The wait for it may have a shorter limit than the busy timeout. Waiting and connecting end at the deadline.
     pub(crate) fn connect(
         &self,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         limit: Option<Duration>,
         deadline: Option<Instant>,
-    ) -> Result<Pooled> {
-        self.0.pool.get(holder, database, limit, deadline)
+    ) -> Result<PooledConnection> {
+        self.0.pool.get(owner, database, limit, deadline)
     }
 
     /// The age of a session that begins to write now.
@@ -136,11 +136,11 @@ impl Cluster {
     /// Does something on a connection, and gives it back.
     pub(crate) fn on_connection<O>(
         &self,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         run: impl FnOnce(&dyn Connection) -> Result<O>,
     ) -> Result<O> {
-        let connection = self.connect(holder, database, None, None)?;
+        let connection = self.connect(owner, database, None, None)?;
         let done = run(&*connection);
         connection.give_back();
         done

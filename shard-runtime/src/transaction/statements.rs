@@ -37,8 +37,8 @@ impl Transactions {
     pub(crate) fn ready(&self, shard: usize) -> Result<(&Shard, &dyn Connection)> {
         self.refuse_elsewhere(shard, "the statement")?;
         let database = self.cluster.layout().place(shard)?.database;
-        let link = self.links.get(database).and_then(|link| link.connection());
-        let (Some(connection), Some(shard)) = (link, self.cluster.shards().at(shard)) else {
+        let link = self.databases.get(database).and_then(|link| link.connection());
+        let (Some(connection), Some(shard)) = (link, self.cluster.shards().by_index(shard)) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
         };
         Ok((shard, connection))
@@ -66,7 +66,7 @@ impl Transactions {
     /// Notes what was done on a shard, where it may have to be done again.
     pub(crate) fn record(&mut self, shard: usize, note: impl FnOnce(&mut Redo)) -> Result<()> {
         let database = self.cluster.layout().place(shard)?.database;
-        if let Some(redo) = self.links.get_mut(database).and_then(|link| link.redo.as_mut()) {
+        if let Some(redo) = self.databases.get_mut(database).and_then(|link| link.redo.as_mut()) {
             note(redo);
         }
         Ok(())
@@ -92,7 +92,7 @@ impl Transactions {
     /// The connection that the session has to a shard's database.
     pub(crate) fn connection_of(&self, shard: &Shard) -> Result<&dyn Connection> {
         let database = self.cluster.layout().place(shard.index())?.database;
-        self.links.get(database).and_then(|link| link.connection()).ok_or_else(|| {
+        self.databases.get(database).and_then(|link| link.connection()).ok_or_else(|| {
             Error::new(ErrorKind::UnknownShard, "the session is not connected to the shard")
                 .on_shard(shard.name())
         })

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::commit::Commit;
-use super::link::Link;
+use super::database::DatabaseTransaction;
 use super::{Age, Cluster};
-use crate::driver::Holder;
+use crate::driver::LeaseOwner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tasks::ExecutionContext;
 
@@ -14,9 +14,9 @@ use crate::tasks::ExecutionContext;
 pub(crate) struct Transactions {
     pub(crate) cluster: Cluster,
     /// The owner of the connections of all links.
-    pub(crate) holder: Holder,
+    pub(crate) owner: LeaseOwner,
     /// One for each database.
-    pub(crate) links: Vec<Link>,
+    pub(crate) databases: Vec<DatabaseTransaction>,
     /// Counts the snapshots of each database: rows that were read in an earlier one may be old.
     snapshots: Vec<u64>,
     /// The only shard that the session may use.
@@ -31,7 +31,7 @@ pub(crate) struct Transactions {
     /// Whether what fails now is undone together with what came before it, by the caller that adds rows in portions.
     pub(crate) in_portions: bool,
     /// Whether a lock or an earlier change of another session made something fail, so that a retry may succeed.
-    pub(crate) was_in_the_way: bool,
+    pub(crate) had_conflict: bool,
     /// Whether a server was lost, or has become a standby.
     pub(crate) has_lost_a_server: bool,
     /// Whether the global transaction, or a part of it, may be stored although its commit has failed: running it again
@@ -64,8 +64,8 @@ impl HasTransactions for Transactions {
 impl Transactions {
     pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
         Transactions {
-            holder: Holder::default(),
-            links: (0..cluster.databases()).map(|_| Link::default()).collect(),
+            owner: LeaseOwner::default(),
+            databases: (0..cluster.databases()).map(|_| DatabaseTransaction::default()).collect(),
             snapshots: vec![0; cluster.databases()],
             pinned,
             aborted: None,
@@ -73,7 +73,7 @@ impl Transactions {
             commit: Commit::default(),
             depth: 0,
             in_portions: false,
-            was_in_the_way: false,
+            had_conflict: false,
             has_lost_a_server: false,
             may_be_stored: false,
             age: None,
@@ -100,7 +100,7 @@ impl Transactions {
 
     /// Rolls back everything since the session began, or since its last commit.
     pub(crate) fn rollback(&mut self) {
-        self.links.iter_mut().for_each(Link::rollback);
+        self.databases.iter_mut().for_each(DatabaseTransaction::rollback);
         self.locked_first.clear();
         self.aborted = None;
         self.depth = 0;
@@ -115,26 +115,27 @@ impl Transactions {
 
     /// Whether it has a connection to any database.
     pub(crate) fn is_connected(&self) -> bool {
-        self.links.iter().any(|link| link.connection().is_some())
+        self.databases.iter().any(|link| link.connection().is_some())
     }
 
     /// After an error: where a database has ended its transaction by itself (a full disk, a failing one), what
     /// was written in it is gone, and so the unit of work is over.
-    pub(crate) fn noticed<O>(&mut self, result: Result<O>) -> Result<O> {
+    pub(crate) fn abort_if_transaction_lost<O>(&mut self, result: Result<O>) -> Result<O> {
         if let Err(error) = &result
-            && self.links.iter().any(Link::has_lost_its_transaction)
+            && self.databases.iter().any(DatabaseTransaction::has_lost_its_transaction)
         {
             self.abort(error);
         }
-        self.in_the_way(result)
+        self.note_conflict(result)
     }
 
     pub(crate) fn check_usable(&self) -> Result<()> {
         match &self.aborted {
             None => Ok(()),
             Some(why) => {
-                let said = format!("the unit of work was ended by an error and has to be rolled back: {why}");
-                Err(Error::new(ErrorKind::Aborted, said))
+                let message =
+                    format!("the unit of work was ended by an error and has to be rolled back: {why}");
+                Err(Error::new(ErrorKind::TransactionAborted, message))
             }
         }
     }
@@ -142,10 +143,10 @@ impl Transactions {
     /// Notes whether the work may succeed, or must not be done again, if an error says so. Another transaction may also have
     /// moved or removed a row since this session has read it (`NotFound`), or be about to finish moving a row that is seen
     /// on two shards (`Ambiguous`).
-    pub(crate) fn in_the_way<O>(&mut self, result: Result<O>) -> Result<O> {
+    pub(crate) fn note_conflict<O>(&mut self, result: Result<O>) -> Result<O> {
         if let Err(error) = &result {
             let may_have_moved = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Ambiguous);
-            self.was_in_the_way |= error.is_retryable() || may_have_moved;
+            self.had_conflict |= error.is_retryable() || may_have_moved;
             self.has_lost_a_server |=
                 error.is_retryable() && !matches!(error.kind(), ErrorKind::Busy | ErrorKind::Stale);
             self.may_be_stored |= matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::PartialCommit);
@@ -155,8 +156,8 @@ impl Transactions {
 
     /// Names the first shard of a database that was written, unless a shard is named already.
     pub(crate) fn named(&self, database: usize, error: Error) -> Error {
-        let written = self.links.get(database).and_then(|link| link.written.indexes().first());
-        let shard = written.and_then(|&shard| self.cluster.shards().at(shard));
+        let written = self.databases.get(database).and_then(|link| link.written.indexes().first());
+        let shard = written.and_then(|&shard| self.cluster.shards().by_index(shard));
         error.on_shard(shard.map_or_else(|| self.cluster.database_name(database), |shard| shard.name()))
     }
 }

@@ -131,11 +131,11 @@ impl WriteLocks {
                     if state.leave(age, database) {
                         state.wake_first(database);
                         let waited = began.elapsed();
-                        let said = format!(
+                        let message = format!(
                             "timed out after {waited:.1?} waiting for another session's write transaction: commit or roll \
                              back sessions that have written, or raise `busy_timeout`"
                         );
-                        return Err(Error::new(ErrorKind::Busy, said));
+                        return Err(Error::new(ErrorKind::Busy, message));
                     }
                     // It was signalled at the last moment, before this looked.
                     match state.owns(age, database) {
@@ -153,9 +153,9 @@ impl WriteLocks {
 }
 
 fn deadlock() -> Error {
-    let said = "deadlock: the session waits for a database that another session writes, which waits for a database that \
+    let message = "deadlock: the session waits for a database that another session writes, which waits for a database that \
                 this session writes; roll back and try again (`Cluster::transaction` does)";
-    Error::new(ErrorKind::Busy, said)
+    Error::new(ErrorKind::Busy, message)
 }
 
 impl State {

@@ -4,22 +4,22 @@ use super::UnitOfWork;
 use crate::error::Result;
 use crate::schema::{ShardSet, Table};
 use crate::tasks::unwind::caught;
-use crate::transaction::{Link, Transactions};
+use crate::transaction::{DatabaseTransaction, Transactions};
 
 impl UnitOfWork {
     /// Does something that writes these shards so that it has its effect on all of them or on none. Where this
     /// session has written before, a savepoint is undone if it fails. Where it begins to write here, the
     /// transaction is: below a savepoint SQLite copies every page before it changes it.
-    pub(crate) fn atomically<O>(
+    pub(crate) fn in_savepoint<O>(
         &mut self,
         shards: &ShardSet,
         run: impl FnOnce(&mut Self) -> Result<O>,
     ) -> Result<O> {
-        self.atomically_after(shards, Transactions::begin_write, run)
+        self.in_savepoint_after(shards, Transactions::ensure_write, run)
     }
 
     /// The same, where each shard's transaction is begun by `begin`.
-    pub(crate) fn atomically_after<O>(
+    pub(crate) fn in_savepoint_after<O>(
         &mut self,
         shards: &ShardSet,
         begin: fn(&mut Transactions, usize) -> Result<()>,
@@ -33,47 +33,47 @@ impl UnitOfWork {
         for &shard in shards.indexes() {
             let database = self.tx.cluster.layout().place(shard)?.database;
             if !begun.contains(&database) && !written.contains(&database) {
-                let may_write = self.tx.links.get(database).is_some_and(Link::may_write);
+                let may_write = self.tx.databases.get(database).is_some_and(DatabaseTransaction::may_write);
                 if may_write { &mut written } else { &mut begun }.push(database);
             }
             begin(&mut self.tx, shard)?;
         }
-        let savepoints = |session: &mut Self, act: fn(&mut Link) -> Result<()>| {
-            let mut links = session.tx.links.iter_mut().enumerate();
+        let savepoints = |session: &mut Self, act: fn(&mut DatabaseTransaction) -> Result<()>| {
+            let mut links = session.tx.databases.iter_mut().enumerate();
             links
                 .try_for_each(|(database, link)| if written.contains(&database) { act(link) } else { Ok(()) })
         };
-        savepoints(self, Link::savepoint)?;
+        savepoints(self, DatabaseTransaction::savepoint)?;
         // On a server somebody else may be in the way of a row, and not of the whole database.
         let (done, panic) = caught(|| run(self));
-        let done = self.tx.in_the_way(done);
+        let done = self.tx.note_conflict(done);
         if let Err(error) = &done {
-            let lost = self.tx.links.iter().any(Link::has_lost_its_transaction);
-            if lost || self.tx.on_links(&written, Link::rollback_to_savepoint).is_err() {
+            let lost = self.tx.databases.iter().any(DatabaseTransaction::has_lost_its_transaction);
+            if lost || self.tx.on_databases(&written, DatabaseTransaction::rollback_to_savepoint).is_err() {
                 // A database has given the transaction up by itself; nothing of the unit may be committed.
                 self.abort(error);
             } else {
                 for database in begun {
-                    self.tx.links.get_mut(database).map(Link::rollback);
+                    self.tx.databases.get_mut(database).map(DatabaseTransaction::rollback);
                 }
             }
         }
         panic.go_on();
         let done = done?;
-        savepoints(self, Link::release)?;
+        savepoints(self, DatabaseTransaction::release)?;
         Ok(done)
     }
 
     /// Reads to write: every shard can be written before anything is read. Where that fails, on a server perhaps only in
     /// the reading, what was not written before is kept from nobody.
-    pub(crate) fn locked(
+    pub(crate) fn for_update(
         &mut self,
         table: &'static Table,
         shards: &ShardSet,
         read: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         let before = self.tx.writing_flags();
-        let taken = shards.indexes().iter().try_for_each(|&shard| self.tx.take_write(shard));
+        let taken = shards.indexes().iter().try_for_each(|&shard| self.tx.upgrade_to_write(shard));
         taken
             .map_err(|error| error.in_table(table.name))
             .and_then(|()| read(self))

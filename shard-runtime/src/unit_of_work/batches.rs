@@ -24,7 +24,7 @@ const LISTED: usize = 10_000;
 
 /// Does with the rows of a batch what is to be done with them, and notes the ids that were counted, and where a row was
 /// not there to be changed.
-pub(crate) fn transmit(
+pub(crate) fn send_rows_of(
     batch: &mut Batch,
     layout: &Layout,
     own: &TableSql,
@@ -175,8 +175,8 @@ fn counted_ids(
         }
     }
     if ids.len() != rows {
-        let said = format!("the database has counted {} ids for {rows} rows", ids.len());
-        return Err(Error::new(ErrorKind::Database, said));
+        let message = format!("the database has counted {} ids for {rows} rows", ids.len());
+        return Err(Error::new(ErrorKind::Database, message));
     }
     counted.append(&mut ids);
     Ok(rows as u64)

@@ -74,7 +74,7 @@ impl Changes {
         shard: usize,
         all: &Shards,
     ) -> Result<()> {
-        if let (Some(value), Some(row)) = (lookup.entry(value), all.at(shard)) {
+        if let (Some(value), Some(row)) = (lookup.entry(value), all.by_index(shard)) {
             let change = self.changes.entry((lookup.home(&value, all)?, lookup.model)).or_default();
             change.added.push(Arc::new(Entry { value, shard: row.clone() }));
         }
@@ -121,7 +121,7 @@ pub(crate) struct Stays<'v> {
     pub(crate) before: &'v [Value<'v>],
     /// What is stored after; nothing, where the row is removed.
     pub(crate) after: &'v [Value<'v>],
-    /// The columns that are written; all, where none are said.
+    /// The columns that are written; all, where none are message.
     pub(crate) columns: Option<&'v [usize]>,
     /// Whether the row is inserted if it is not there.
     pub(crate) inserts: bool,
@@ -143,7 +143,7 @@ impl UnitOfWork {
     }
 
     /// The entries of a row that waits, wait.
-    pub(crate) fn wait_entries<T: Sharded>(&mut self, row: &T, shard: usize) -> Result<()> {
+    pub(crate) fn enqueue_entries<T: Sharded>(&mut self, row: &T, shard: usize) -> Result<()> {
         if T::LOOKUPS.is_empty() {
             return Ok(());
         }
@@ -211,12 +211,12 @@ impl UnitOfWork {
         }
         let cluster = self.tx.cluster.clone();
         let layout = cluster.layout();
-        self.atomically(&changes.shards(), |session| {
+        self.in_savepoint(&changes.shards(), |session| {
             for ((shard, model), Change { removed, added }) in changes.changes {
                 let sql = layout.sql(model, shard)?;
                 let Some(entries) = layout.tables().nth(model) else { continue };
                 for (row_shard, values) in removed {
-                    let name = layout.shards().at(row_shard).map_or("", Shard::name);
+                    let name = layout.shards().by_index(row_shard).map_or("", Shard::name);
                     for values in values.chunks(CHUNK) {
                         session.remove_entries(shard, entries, sql, values, name)?;
                     }
@@ -305,8 +305,9 @@ impl UnitOfWork {
             }
             if rows == 0 {
                 if row.inserts && stored.is_empty() {
-                    let said = "another transaction inserts and removes the row at the same time; try again";
-                    return Err(Error::new(ErrorKind::Busy, said).in_table(table.name));
+                    let message =
+                        "another transaction inserts and removes the row at the same time; try again";
+                    return Err(Error::new(ErrorKind::Busy, message).in_table(table.name));
                 }
                 rows = session.tx.execute_on(row.shard, table, &sql(own), params)?;
             }
@@ -319,8 +320,8 @@ impl UnitOfWork {
             session.write_entries(changes)?;
             Ok(rows)
         };
-        let written = self.without_orphans(|session| session.atomically(&shards, write));
-        self.noticed(written)
+        let written = self.without_orphans(|session| session.in_savepoint(&shards, write));
+        self.abort_if_transaction_lost(written)
     }
 
     /// The values of a row on its shard, column by column, or nothing if there is no row. The row is locked until the
@@ -373,11 +374,11 @@ pub(crate) fn about_entry(layout: &Layout, model: usize, error: Error, values: &
     else {
         return error;
     };
-    let said = format!(
+    let message = format!(
         "another row has this value, on this shard or another: `{}` has a lookup, and is unique over the cluster",
         lookup.name()
     );
-    let named = Error::new(ErrorKind::Unique, said).on_shard(shard).in_table(lookup.table.name);
+    let named = Error::new(ErrorKind::Unique, message).on_shard(shard).in_table(lookup.table.name);
     let taken = TakenValue { lookup: place, value: value.clone().into_owned() };
     // Without the database's error as source: that of PostgreSQL quotes the value.
     named.at_column(lookup.name()).of_taken_value(taken)

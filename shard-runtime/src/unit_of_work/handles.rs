@@ -14,7 +14,7 @@ use super::entries::id_value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::AnyRow;
 use crate::query::{Sharded, values_of};
-use crate::query::{Stored, Unit};
+use crate::query::{Stored, WriteOutcome};
 use crate::row::Binder;
 use crate::schema::ShardSet;
 use crate::schema::Table;
@@ -39,7 +39,7 @@ struct HandleWrite {
     /// The row with the values that were written.
     row: Arc<dyn AnyRow>,
     /// Whether the write was undone, by a rollback or because a flush failed.
-    outcome: Unit,
+    outcome: WriteOutcome,
 }
 
 impl HandleWrites {
@@ -129,7 +129,7 @@ impl UnitOfWork {
         shard: usize,
         row: &Stored<T>,
         columns: Vec<usize>,
-        outcome: Option<Unit>,
+        outcome: Option<WriteOutcome>,
     ) -> Result<()> {
         let Some(outcome) = outcome else { return Ok(()) };
         let key = row_key(self.model(T::TABLE)?, shard, &**row)?;
@@ -139,8 +139,8 @@ impl UnitOfWork {
     }
 
     /// The outcome that is shared by rows which are written on this shard now.
-    pub(crate) fn outcome_on(&self, shard: usize) -> Result<Option<Unit>> {
+    pub(crate) fn outcome_on(&self, shard: usize) -> Result<Option<WriteOutcome>> {
         let database = self.tx.cluster.layout().place(shard)?.database;
-        Ok(self.tx.links.get(database).and_then(crate::transaction::Link::unit).cloned())
+        Ok(self.tx.databases.get(database).and_then(crate::transaction::DatabaseTransaction::unit).cloned())
     }
 }

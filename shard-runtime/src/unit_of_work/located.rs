@@ -12,7 +12,7 @@ use crate::query::SelectList;
 use crate::query::{Operand, SelectCore, Targeted, Whereabouts};
 use crate::schema::{Placed, lookup};
 use crate::schema::{Shard, ShardSet};
-use crate::transaction::Link;
+use crate::transaction::DatabaseTransaction;
 use crate::value::IdKey;
 use crate::value::Value;
 
@@ -94,12 +94,14 @@ impl UnitOfWork {
 
     /// The same, and the entries' locks are released.
     pub(crate) fn entries_have_settled(&mut self, read: &mut EntriesRead) -> Result<bool> {
-        let databases: Vec<usize> = (0..self.tx.links.len()).collect();
-        let databases: Vec<usize> =
-            databases.into_iter().filter(|&at| self.tx.links.get(at).is_some_and(Link::may_write)).collect();
-        self.tx.on_links(&databases, Link::savepoint)?;
+        let databases: Vec<usize> = (0..self.tx.databases.len()).collect();
+        let databases: Vec<usize> = databases
+            .into_iter()
+            .filter(|&at| self.tx.databases.get(at).is_some_and(DatabaseTransaction::may_write))
+            .collect();
+        self.tx.on_databases(&databases, DatabaseTransaction::savepoint)?;
         let same = self.entries_are_as_read(read);
-        self.tx.on_links(&databases, Link::rollback_to_savepoint)?;
+        self.tx.on_databases(&databases, DatabaseTransaction::rollback_to_savepoint)?;
         same
     }
 
@@ -121,7 +123,7 @@ impl UnitOfWork {
     pub(crate) fn lock_files(&mut self, shards: &ShardSet) -> Result<()> {
         for &shard in shards.indexes() {
             if self.tx.cluster.layout().place(shard)?.dialect == Dialect::Sqlite {
-                self.tx.take_write(shard)?;
+                self.tx.upgrade_to_write(shard)?;
             }
         }
         Ok(())

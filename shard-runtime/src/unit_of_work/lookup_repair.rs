@@ -99,7 +99,7 @@ impl UnitOfWork {
                     add.map_or(Ok(()), |shard| added.add(lookup, value, shard, cluster.shards()))?;
                 }
                 let names = shards.iter().collect::<std::collections::BTreeSet<_>>();
-                let names = names.into_iter().filter_map(|&shard| cluster.shards().at(shard));
+                let names = names.into_iter().filter_map(|&shard| cluster.shards().by_index(shard));
                 drifts.push(LookupProblem {
                     table: lookup.table.name,
                     column: lookup.name(),
@@ -138,7 +138,7 @@ impl UnitOfWork {
 
     fn remove_entry(&mut self, lookup: &Placed, value: &Value<'static>, shard: usize) -> Result<()> {
         let cluster = self.tx.cluster.clone();
-        self.tx.begin_write(shard)?;
+        self.tx.ensure_write(shard)?;
         let sql = &cluster.layout().sql(lookup.model, shard)?.delete;
         self.tx.execute_on(shard, lookup.entries, sql, &[Param::Value(value.borrowed())]).map(drop)
     }
@@ -222,7 +222,7 @@ pub(crate) fn judge(
             }
         }
     }
-    let is_at = |shard: usize| shards.at(shard).map(Shard::name) == entry.map(String::as_str);
+    let is_at = |shard: usize| shards.by_index(shard).map(Shard::name) == entry.map(String::as_str);
     let (kind, remove, add) = match (rows.as_slice(), count, entry) {
         ([], ..) if entry.is_none() => return Ok(wrong),
         ([], ..) => {

@@ -1,12 +1,12 @@
 //! The unit of work: pending changes, the identity map, and everything that writes rows.
 
-mod adding;
 mod atomic;
 mod batches;
-mod changing;
 mod entries;
+mod flush;
 mod handles;
 mod identity;
+mod insert;
 mod located;
 mod lookup_repair;
 mod orphans;
@@ -18,7 +18,7 @@ mod relocate;
 mod report;
 mod save;
 mod savepoint;
-mod sending;
+mod update;
 mod version;
 mod write;
 
@@ -31,9 +31,9 @@ pub use relocate::{ChangedId, Relocated};
 pub use report::{LookupProblem, LookupProblemKind, RowProblem, RowProblemKind, VerifyReport};
 pub(crate) use savepoint::savepoint;
 
-use adding::Placed;
 use handles::HandleWrites;
 use identity::IdentityMap;
+use insert::Placed;
 use pending::Pending;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -103,8 +103,8 @@ impl UnitOfWork {
 
     /// After an error: if a database has ended its transaction by itself (a full disk, a failing one), what was written in
     /// it is lost, and the global transaction is over.
-    pub(crate) fn noticed<O>(&mut self, result: Result<O>) -> Result<O> {
-        let result = self.tx.noticed(result);
+    pub(crate) fn abort_if_transaction_lost<O>(&mut self, result: Result<O>) -> Result<O> {
+        let result = self.tx.abort_if_transaction_lost(result);
         if result.is_err() && self.tx.aborted.is_some() {
             self.forget();
         }
@@ -137,7 +137,7 @@ impl UnitOfWork {
         self.flush()?;
         self.identities.clear();
         self.handle_writes.clear();
-        self.tx.commit_links()
+        self.tx.commit_databases()
     }
 
     /// Makes the row and finds its shard.
@@ -194,14 +194,14 @@ impl UnitOfWork {
         } else {
             self.tx.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
         }
-        let home = self.tx.cluster.shards().at(shard).cloned().ok_or_else(|| {
+        let home = self.tx.cluster.shards().by_index(shard).cloned().ok_or_else(|| {
             Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
                 .in_table(table.name)
         })?;
         Ok((home, bytes))
     }
 
-    pub(crate) fn wait<T: Sharded>(&mut self, row: &Stored<T>, model: usize, bytes: usize) -> Result<()> {
+    pub(crate) fn enqueue<T: Sharded>(&mut self, row: &Stored<T>, model: usize, bytes: usize) -> Result<()> {
         if T::TABLE.is_reference() {
             let waiting = self.pending.iter_mut();
             waiting.for_each(|pending| pending.insert(model, Arc::clone(row.row()) as _, bytes));
@@ -209,7 +209,7 @@ impl UnitOfWork {
         }
         let shard = row.shard().index();
         self.remove_before(row, model)?;
-        self.wait_entries(&**row.row(), shard)?;
+        self.enqueue_entries(&**row.row(), shard)?;
         if let Some(pending) = self.pending.get_mut(shard) {
             pending.insert(model, Arc::clone(row.row()) as _, bytes);
         }

@@ -34,7 +34,7 @@ impl UnitOfWork {
         }
         let (before, all) = (self.tx.writing_flags(), ShardSet::all(cluster.shards()));
         let (mut has_row, mut runs_again) = (false, false);
-        let done = self.atomically_after(&all, Transactions::take_write, |session| {
+        let done = self.in_savepoint_after(&all, Transactions::upgrade_to_write, |session| {
             has_row = !session.remove_orphan(lookup, &taken.value)?;
             if has_row {
                 return Err(Error::new(ErrorKind::Unique, "a row has the value"));

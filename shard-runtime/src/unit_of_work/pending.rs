@@ -2,14 +2,14 @@
 //!
 //! What waits is done in an order that breaks no foreign key: rows are inserted, parents before children; then rows are
 //! changed; then rows are removed, children before parents. Of one row everything is done in the order in which it was
-//! said.
+//! message.
 
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::planner::{AnyRow, Change};
-use crate::query::Unit;
+use crate::query::WriteOutcome;
 use crate::value::IdKey;
 
 /// So many batches of changes may wait: a row that is changed again and again needs one each time.
@@ -24,7 +24,7 @@ pub(crate) struct Pending {
     /// By model: children before parents.
     deletes: Vec<Batch>,
     /// What the rows remember that are changed here.
-    unit: Unit,
+    unit: WriteOutcome,
 }
 
 /// The rows of one model with which the same is to be done on one shard.
@@ -55,12 +55,12 @@ impl Batch {
 }
 
 /// What waits for one shard, on its way there.
-pub(crate) struct Load {
+pub(crate) struct ShardBatch {
     pub(crate) shard: usize,
     /// In the order in which they are to be written.
     pub(crate) batches: Vec<Batch>,
     /// What the rows remember that are changed.
-    pub(crate) unit: Unit,
+    pub(crate) unit: WriteOutcome,
 }
 
 impl Pending {
@@ -85,7 +85,7 @@ impl Pending {
         id: IdKey,
         row: Arc<dyn AnyRow>,
         bytes: usize,
-    ) -> &Unit {
+    ) -> &WriteOutcome {
         // Not before something else that is to be done with this row.
         let after = self.updates.iter().rposition(|batch| batch.model == model && batch.ids.contains(&id));
         let after = after.map_or(0, |place| place + 1);
@@ -142,7 +142,7 @@ impl Pending {
     }
 
     /// What could not be written waits again.
-    pub(crate) fn put_back(&mut self, load: Load) {
+    pub(crate) fn put_back(&mut self, load: ShardBatch) {
         self.unit = load.unit;
         for mut batch in load.batches {
             batch.missed = 0..0;
@@ -155,15 +155,15 @@ impl Pending {
     }
 
     /// All that waits for this shard; nothing does any more.
-    pub(crate) fn take(&mut self, shard: usize) -> Load {
+    pub(crate) fn take(&mut self, shard: usize) -> ShardBatch {
         let Pending { mut inserts, mut updates, mut deletes, unit } = std::mem::take(self);
         inserts.append(&mut updates);
         inserts.append(&mut deletes);
-        Load { shard, batches: inserts, unit }
+        ShardBatch { shard, batches: inserts, unit }
     }
 
     /// Nothing waits any more, and what was to be changed is not.
     pub(crate) fn forget(&mut self) {
-        std::mem::take(self).unit.undo();
+        std::mem::take(self).unit.roll_back();
     }
 }

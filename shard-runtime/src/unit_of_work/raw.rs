@@ -3,7 +3,7 @@
 use super::UnitOfWork;
 use crate::driver::Shape;
 use crate::error::{Error, ErrorKind, Result};
-use crate::executor::Reading;
+use crate::executor::ReadOptions;
 use crate::executor::VisitRow;
 use crate::planner::Layout;
 use crate::planner::LimitOffset;
@@ -38,12 +38,12 @@ impl UnitOfWork {
         }
         let bounds = LimitOffset { skip: 0, take: core.limit };
         let (order, named) = (&[], true);
-        let (distinct, is_slow, in_turn) = (false, false, false);
-        let reading = Reading { table: None, order, distinct, bounds, named, is_slow, in_turn };
-        let read = self.tx.ask(&ready, reading, |rows| {
+        let (distinct, is_slow, sequential) = (false, false, false);
+        let reading = ReadOptions { table: None, order, distinct, bounds, named, is_slow, sequential };
+        let read = self.tx.execute(&ready, reading, |rows| {
             visit(&Row { source: rows, shard: rows.shard, table: &Table::PLAIN, columns: None })
         });
-        self.noticed(read)
+        self.abort_if_transaction_lost(read)
     }
 
     pub(crate) fn execute_sql(&mut self, core: &SqlCore) -> Result<u64> {
@@ -54,7 +54,7 @@ impl UnitOfWork {
         self.flush_shards(&shards)?;
         self.identities.clear();
         let tables = core.tables(cluster.layout());
-        self.atomically(&shards, |session| {
+        self.in_savepoint(&shards, |session| {
             for step in &steps {
                 session.check_sql(step, Use::Write)?;
             }
@@ -90,16 +90,16 @@ impl UnitOfWork {
     /// The shards that the SQL says, of which the session's pin leaves its own.
     fn sql_shards(&self, core: &SqlCore) -> Result<ShardSet> {
         self.tx.check_usable()?;
-        let said = core.shards(self.tx.cluster.shards())?;
+        let message = core.shards(self.tx.cluster.shards())?;
         if !core.pins.is_empty() {
-            said.indexes().iter().try_for_each(|&shard| self.tx.refuse_elsewhere(shard, "the SQL"))?;
+            message.indexes().iter().try_for_each(|&shard| self.tx.refuse_elsewhere(shard, "the SQL"))?;
         }
-        Ok(self.tx.narrowed(said))
+        Ok(self.tx.narrowed(message))
     }
 
     /// Looks whether a statement may be used so, on a shard that is ready.
     fn check_sql(&self, step: &Step<'_>, wanted: Use) -> Result<()> {
-        if let Some(shard) = self.tx.cluster.shards().at(step.shard) {
+        if let Some(shard) = self.tx.cluster.shards().by_index(step.shard) {
             self.tx.connection_of(shard)?.restore_settings_at_end();
         }
         let (shard, statement) = self.tx.prepare(step.shard, &step.statement.sql, None)?;
@@ -119,7 +119,7 @@ fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Ve
 }
 
 fn check_shape(shape: Shape, given: usize, wanted: Use) -> Result<()> {
-    let said = match (wanted, shape) {
+    let message = match (wanted, shape) {
         (_, Shape { parameters, .. }) if parameters != given => {
             format!("the SQL takes {parameters} parameters, {given} are bound")
         }
@@ -135,5 +135,5 @@ fn check_shape(shape: Shape, given: usize, wanted: Use) -> Result<()> {
         }
         _ => return Ok(()),
     };
-    Err(Error::new(ErrorKind::Query, said))
+    Err(Error::new(ErrorKind::Query, message))
 }

@@ -9,7 +9,7 @@ use super::located::EntriesRead;
 use super::write::PLANS;
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::executor::{GroupMerge, VisitRow};
-use crate::executor::{Reading, Rows};
+use crate::executor::{ReadOptions, Rows};
 use crate::planner::sql::{Param, Statement};
 use crate::planner::{Plan, Step};
 use crate::query::{GroupCore, Read, Request, SelectCore, SelectList, Sharded, Stored, Target, Targeted};
@@ -51,19 +51,19 @@ impl UnitOfWork {
         self.tx.record_shards(Some(table), &shards);
         self.flush_tables(&plan.tables, &shards)?;
         let Plan { distinct, bounds, .. } = *plan;
-        let reading = Reading { order: &plan.order, distinct, bounds, ..Reading::whole(table) };
+        let reading = ReadOptions { order: &plan.order, distinct, bounds, ..ReadOptions::whole(table) };
         let visit = |rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
         if !plan.target.for_update {
-            return self.tx.ask(&plan.steps, reading, visit).map(|()| true);
+            return self.tx.execute(&plan.steps, reading, visit).map(|()| true);
         }
-        let reading = Reading { in_turn: plan.locks.is_empty(), ..reading };
+        let reading = ReadOptions { sequential: plan.locks.is_empty(), ..reading };
         // A reference table is written on every shard.
         let mut locked = if table.is_reference() { self.tx.every_shard(table)? } else { shards.clone() };
         if let Some(read) = &entries {
             locked = self.homes(read)?.indexes().iter().chain(locked.indexes()).copied().collect();
         }
         let mut as_read = true;
-        self.locked(table, &locked, |session| {
+        self.for_update(table, &locked, |session| {
             match entries {
                 Some(read) => {
                     session.tx.lock_gates(&shards, &plan.tables, Gate::Shared)?;
@@ -77,7 +77,7 @@ impl UnitOfWork {
             session.keep_on_first(plan)?;
             bounded(session, |session| {
                 session.lock_rows(table, &plan.locks)?;
-                session.tx.ask(&plan.steps, reading, visit)
+                session.tx.execute(&plan.steps, reading, visit)
             })
         })?;
         Ok(as_read)
@@ -86,7 +86,9 @@ impl UnitOfWork {
     /// Locks rows before they are read, one shard after the other.
     fn lock_rows(&mut self, table: &'static Table, locks: &[Step<'_>]) -> Result<()> {
         let lock = |lock: &Step<'_>| {
-            self.tx.ask(std::slice::from_ref(lock), Reading::whole(table), |_| Ok(ControlFlow::Continue(())))
+            self.tx.execute(std::slice::from_ref(lock), ReadOptions::whole(table), |_| {
+                Ok(ControlFlow::Continue(()))
+            })
         };
         locks.iter().try_for_each(lock)
     }
@@ -97,9 +99,9 @@ impl UnitOfWork {
         if !target.for_update || self.tx.context.missing.is_none() {
             return Ok(());
         }
-        let said = "`all_that_answer` cannot read `for_update`: rows of a shard that does not answer are not locked; \
+        let message = "`all_available` cannot read `for_update`: rows of a shard that does not answer are not locked; \
                     read with `all`, or without `for_update`";
-        Err(Error::new(ErrorKind::Query, said).in_table(target.table.name))
+        Err(Error::new(ErrorKind::Query, message).in_table(target.table.name))
     }
 
     /// Reads what a query asks for, and visits the rows of its answer.
@@ -135,7 +137,7 @@ impl UnitOfWork {
 
     /// Visits an answer that is one value.
     fn visit_value(&self, core: &SelectCore, value: Value<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
-        match self.tx.cluster.shards().at(0) {
+        match self.tx.cluster.shards().by_index(0) {
             Some(shard) => {
                 let (source, table) = (OneValue(value), core.target.table);
                 visit(&Row { source: &source, shard, table, columns: Some(&[]) }).map(drop)
@@ -148,7 +150,7 @@ impl UnitOfWork {
         let cluster = self.tx.cluster.clone();
         self.planned(core, |session, core, entries| {
             let plan = Plan::groups(core, cluster.layout())?;
-            let Some(first) = cluster.shards().at(0).filter(|_| core.limit != Some(0)) else {
+            let Some(first) = cluster.shards().by_index(0).filter(|_| core.limit != Some(0)) else {
                 return Ok(true);
             };
             let mut groups = GroupMerge::new(core, &plan.grouping);
@@ -190,8 +192,8 @@ impl UnitOfWork {
                     return Ok(());
                 }
             }
-            let said = "the rows were moved from shard to shard while they were to be locked; try again";
-            session.tx.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(table.name)))
+            let message = "the rows were moved from shard to shard while they were to be locked; try again";
+            session.tx.note_conflict(Err(Error::new(ErrorKind::Busy, message).in_table(table.name)))
         };
         match self.tx.cluster.layout().lookups().is_empty() {
             true => run(self),
@@ -209,7 +211,7 @@ impl UnitOfWork {
         visit: &mut VisitRow<'_>,
     ) -> Result<bool> {
         let visited = self.run_located(plan, entries, visit);
-        self.noticed(visited)
+        self.abort_if_transaction_lost(visited)
     }
 
     /// The row of this id on one of these shards, from what the session knows or from the shards.
@@ -218,7 +220,7 @@ impl UnitOfWork {
             return Ok(Some(known));
         }
         let found = bounded(self, |session| session.fetch::<T>(id, shards));
-        let found = self.noticed(found)?;
+        let found = self.abort_if_transaction_lost(found)?;
         if let Some(row) = &found {
             self.identities.put(row, self.tx.snapshot(row.shard().index()))?;
         }
@@ -277,8 +279,8 @@ impl UnitOfWork {
             Ok(Step { shard, statement: Statement { sql, params: params.to_vec() } })
         };
         let steps = shards.indexes().iter().map(step).collect::<Result<Vec<_>>>()?;
-        let reading = Reading { is_slow: true, ..Reading::whole(T::TABLE) };
-        self.tx.ask(&steps, reading, |rows| {
+        let reading = ReadOptions { is_slow: true, ..ReadOptions::whole(T::TABLE) };
+        self.tx.execute(&steps, reading, |rows| {
             let row = T::load(&Row { source: rows, shard: rows.shard, table: T::TABLE, columns: None })?;
             found.take(id, Stored::new(Arc::new(row), rows.shard.clone()))
         })
@@ -348,8 +350,8 @@ impl<T: Sharded> Found<T> {
     fn take(&mut self, id: &T::Id, row: Stored<T>) -> Result<ControlFlow<()>> {
         if let Some(other) = &self.row {
             let (a, b) = (other.shard().name(), row.shard().name());
-            let said = format!("the id {id:?} is on shard `{a}` and on shard `{b}`");
-            return Err(Error::new(ErrorKind::Ambiguous, said).in_table(T::TABLE.name));
+            let message = format!("the id {id:?} is on shard `{a}` and on shard `{b}`");
+            return Err(Error::new(ErrorKind::Ambiguous, message).in_table(T::TABLE.name));
         }
         self.row = Some(row);
         Ok(if self.first_is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -357,6 +359,6 @@ impl<T: Sharded> Found<T> {
 }
 
 pub(crate) fn gone<T: Sharded>(id: &T::Id, shard: &Shard) -> Error {
-    let said = format!("there is no row with id {id:?} any more");
-    locate(Error::new(ErrorKind::NotFound, said), shard, Some(T::TABLE))
+    let message = format!("there is no row with id {id:?} any more");
+    locate(Error::new(ErrorKind::NotFound, message), shard, Some(T::TABLE))
 }

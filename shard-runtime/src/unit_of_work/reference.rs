@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::UnitOfWork;
 use crate::error::{Error, ErrorKind, Result};
-use crate::executor::Reading;
+use crate::executor::ReadOptions;
 use crate::planner::Plan;
 use crate::planner::sql::{Dialect, Param, TableSql};
 use crate::schema::Table;
@@ -26,7 +26,7 @@ impl UnitOfWork {
             return Ok(());
         }
         let first = std::slice::from_ref(first);
-        self.tx.ask(first, Reading::whole(plan.target.table), |_| Ok(ControlFlow::Continue(())))
+        self.tx.execute(first, ReadOptions::whole(plan.target.table), |_| Ok(ControlFlow::Continue(())))
     }
 
     /// The shards whose waiting rows are written where those of some shards are: all of them, where rows of reference
@@ -63,18 +63,18 @@ impl UnitOfWork {
             }
             affected(&cluster, table, &found)
         };
-        let mut written = self.atomically(&shards, execute);
+        let mut written = self.in_savepoint(&shards, execute);
         // Another transaction may be decided and not finished on every server, so that some have the row and others do
         // not yet. The table's lock waits for it.
-        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Diverged)
+        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::ReferenceDiverged)
             && self.tx.aborted.is_none()
         {
-            written = self.atomically(&shards, |session| {
+            written = self.in_savepoint(&shards, |session| {
                 session.tx.lock(&shards, &[model])?;
                 execute(session)
             });
         }
-        self.noticed(written)
+        self.abort_if_transaction_lost(written)
     }
 }
 
@@ -82,7 +82,7 @@ impl UnitOfWork {
 /// them found.
 ///
 /// # Errors
-/// [`ErrorKind::Diverged`] where the shards of a reference table have found other numbers of rows.
+/// [`ErrorKind::ReferenceDiverged`] where the shards of a reference table have found other numbers of rows.
 pub(crate) fn affected(cluster: &Cluster, table: &Table, found: &[(usize, u64)]) -> Result<u64> {
     if !table.is_reference() {
         return Ok(found.iter().fold(0, |total: u64, (_, rows)| total.saturating_add(*rows)));
@@ -91,11 +91,11 @@ pub(crate) fn affected(cluster: &Cluster, table: &Table, found: &[(usize, u64)])
     if found.iter().all(|(_, rows)| *rows == first) {
         return Ok(first);
     }
-    let name = |shard: usize| cluster.shards().at(shard).map_or("", Shard::name);
+    let name = |shard: usize| cluster.shards().by_index(shard).map_or("", Shard::name);
     let each: Vec<String> = found.iter().map(|(shard, rows)| format!("{rows} on {}", name(*shard))).collect();
-    let said = format!(
+    let message = format!(
         "the shards of the cluster do not hold the same rows of this reference table: the statement found {}",
         each.join(", ")
     );
-    Err(Error::new(ErrorKind::Diverged, said).in_table(table.name))
+    Err(Error::new(ErrorKind::ReferenceDiverged, message).in_table(table.name))
 }

@@ -136,8 +136,8 @@ impl UnitOfWork {
                 };
                 relocated.map(|relocated| (relocated, moved))
             };
-            let relocated = session.without_orphans(|session| session.atomically(&shards, attempt));
-            let (relocated, moved) = session.noticed(relocated)?;
+            let relocated = session.without_orphans(|session| session.in_savepoint(&shards, attempt));
+            let (relocated, moved) = session.abort_if_transaction_lost(relocated)?;
             let stored = session.look_up::<T>(moved.id(), &ShardSet::one(to))?;
             *row = stored.ok_or_else(|| session.gone_from(&moved, to))?;
             let outcome = session.outcome_on(to)?;
@@ -181,9 +181,9 @@ impl UnitOfWork {
     }
 
     fn gone_from<T: Sharded>(&self, row: &T, shard: usize) -> Error {
-        let name = self.tx.cluster.shards().at(shard).map_or("", Shard::name);
-        let said = format!("there is no row with id {:?} any more", row.id());
-        Error::new(ErrorKind::NotFound, said).in_table(T::TABLE.name).on_shard(name)
+        let name = self.tx.cluster.shards().by_index(shard).map_or("", Shard::name);
+        let message = format!("there is no row with id {:?} any more", row.id());
+        Error::new(ErrorKind::NotFound, message).in_table(T::TABLE.name).on_shard(name)
     }
 
     /// Copies a row and its descendants, parents first, and then removes them where they were, children first.
@@ -287,7 +287,7 @@ impl UnitOfWork {
         let lookups: Vec<&Placed> = layout.lookups_of(table).collect();
         let mut moved = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         let mut runs = Vec::new();
-        let from_shard = cluster.shards().at(way.from).map_or("", Shard::name);
+        let from_shard = cluster.shards().by_index(way.from).map_or("", Shard::name);
         let params = [Param::List(values.iter().map(Value::borrowed).collect())];
         self.tx.on(way.from, table, &select, |reader| {
             // Both shards may be in one database.
@@ -334,7 +334,7 @@ impl UnitOfWork {
     fn columns_to_copy(&self, table: &'static Table, way: Way) -> Result<Vec<Copied>> {
         let of = |shard: usize| -> Result<(Dialect, Vec<ActualColumn>)> {
             let place = self.tx.cluster.layout().place(shard)?;
-            let connection = self.tx.links.get(place.database).and_then(|link| link.connection());
+            let connection = self.tx.databases.get(place.database).and_then(|link| link.connection());
             let columns = connection.map(|connection| connection.columns(&place.names, table.name));
             Ok((place.dialect, columns.transpose()?.unwrap_or_default()))
         };
@@ -342,9 +342,9 @@ impl UnitOfWork {
         let copied = |column: ActualColumn| {
             let Some(other) = others.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name))
             else {
-                let said = "rows that have this column cannot be moved to a shard whose table does not";
-                let shard = self.tx.cluster.shards().at(way.to).map_or("", Shard::name);
-                let error = Error::new(ErrorKind::Schema, said).on_shard(shard).in_table(table.name);
+                let message = "rows that have this column cannot be moved to a shard whose table does not";
+                let shard = self.tx.cluster.shards().by_index(way.to).map_or("", Shard::name);
+                let error = Error::new(ErrorKind::Schema, message).on_shard(shard).in_table(table.name);
                 return Err(error.at_column(&column.name));
             };
             let declared = place_of(table, &column.name).and_then(|place| table.columns.get(place));
@@ -372,10 +372,10 @@ impl UnitOfWork {
         if removed == ids.len() as u64 {
             return Ok(());
         }
-        let said =
+        let message =
             format!("{} rows were copied to another shard, but {removed} were removed here", ids.len());
-        let name = self.tx.cluster.shards().at(shard).map_or("", Shard::name);
-        Err(Error::new(ErrorKind::Busy, said).in_table(table.name).on_shard(name))
+        let name = self.tx.cluster.shards().by_index(shard).map_or("", Shard::name);
+        Err(Error::new(ErrorKind::Busy, message).in_table(table.name).on_shard(name))
     }
 }
 
@@ -396,7 +396,7 @@ fn refuse_another_id<T: Sharded>(changes: &[(usize, Value<'static>)], shard: &Sh
     let table = T::TABLE;
     match changes.iter().any(|(column, _)| *column == table.id) {
         true => {
-            let error = Error::new(ErrorKind::Moved, "the id of a stored row cannot be changed");
+            let error = Error::new(ErrorKind::ShardKeyChanged, "the id of a stored row cannot be changed");
             Err(table.error_at(table.id, error.on_shard(shard.name())))
         }
         false => Ok(()),

@@ -38,7 +38,7 @@ impl UnitOfWork {
         };
         if self.write_with_entries(table, &stays, sql, &params)? == 0 {
             let error = self.refused(model, &row, &values, version.as_ref());
-            return self.tx.in_the_way(Err(error));
+            return self.tx.note_conflict(Err(error));
         }
         if let Some(version) = version {
             // It was inserted as it is, or raised.
@@ -67,12 +67,12 @@ impl UnitOfWork {
             let stored = values_of(&*found)?;
             let other = key.iter().find(|&&column| stored.get(column) != values.get(column));
             Ok(other.map(|&column| {
-                let said = format!(
+                let message = format!(
                     "the row with id {:?} is stored with another shard key, which saving does not change: the row would \
                      have to move with all its descendants, which is `relocate`",
                     row.id()
                 );
-                table.error_at(column, Error::new(ErrorKind::Moved, said)).on_shard(row.shard().name())
+                table.error_at(column, Error::new(ErrorKind::ShardKeyChanged, message)).on_shard(row.shard().name())
             }))
         };
         match find() {

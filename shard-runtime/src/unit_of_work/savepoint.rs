@@ -4,7 +4,7 @@ use super::pending::Pending;
 use super::{HasUnitOfWork, UnitOfWork};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tasks::unwind::caught;
-use crate::transaction::Link;
+use crate::transaction::DatabaseTransaction;
 
 /// Runs something whose effects are undone if it fails.
 pub(crate) fn savepoint<S: HasUnitOfWork, O, E: From<Error>>(
@@ -14,7 +14,7 @@ pub(crate) fn savepoint<S: HasUnitOfWork, O, E: From<Error>>(
     let work = state.work();
     work.flush()?;
     let around: Vec<usize> = work.tx.writing().collect();
-    work.tx.on_links(&around, Link::savepoint)?;
+    work.tx.on_databases(&around, DatabaseTransaction::savepoint)?;
     work.tx.depth += 1;
     let depth = work.tx.depth;
     let (result, panic) = caught(|| {
@@ -33,7 +33,7 @@ pub(crate) fn savepoint<S: HasUnitOfWork, O, E: From<Error>>(
     panic.go_on();
     let done = result??;
     if is_open {
-        work.tx.on_links(&around, Link::release)?;
+        work.tx.on_databases(&around, DatabaseTransaction::release)?;
     }
     Ok(done)
 }
@@ -43,16 +43,16 @@ impl UnitOfWork {
     fn undo_after(&mut self, around: &[usize]) {
         self.pending.iter_mut().for_each(Pending::forget);
         self.identities.clear();
-        let lost = self.tx.links.iter().any(Link::has_lost_its_transaction);
-        if lost || self.tx.on_links(around, Link::rollback_to_savepoint).is_err() {
-            let said =
+        let lost = self.tx.databases.iter().any(DatabaseTransaction::has_lost_its_transaction);
+        if lost || self.tx.on_databases(around, DatabaseTransaction::rollback_to_savepoint).is_err() {
+            let message =
                 "a database has ended its transaction, and what came before the savepoint is lost with it";
-            self.abort(&Error::new(ErrorKind::Aborted, said));
+            self.abort(&Error::new(ErrorKind::TransactionAborted, message));
             return;
         }
         let begun: Vec<usize> = self.tx.writing().filter(|database| !around.contains(database)).collect();
         for database in begun {
-            self.tx.links.get_mut(database).map(Link::rollback);
+            self.tx.databases.get_mut(database).map(DatabaseTransaction::rollback);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::UnitOfWork;
-use super::pending::{Batch, Load};
+use super::pending::{Batch, ShardBatch};
 use super::read::gone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Change;
@@ -45,8 +45,8 @@ impl Version {
         match self.number.checked_add(1).filter(|next| *next <= greatest) {
             Some(next) => Ok(next),
             None => {
-                let said = format!("the version {} cannot be raised: it is the greatest", self.number);
-                Err(self.table.error_at(self.place, Error::new(ErrorKind::Value, said)))
+                let message = format!("the version {} cannot be raised: it is the greatest", self.number);
+                Err(self.table.error_at(self.place, Error::new(ErrorKind::Value, message)))
             }
         }
     }
@@ -89,7 +89,7 @@ impl UnitOfWork {
     }
 
     /// After a row was not there to be changed or removed, and everything that was sent is undone: which, and why.
-    pub(crate) fn explained(&mut self, loads: &[Load], error: Error) -> Error {
+    pub(crate) fn explained(&mut self, loads: &[ShardBatch], error: Error) -> Error {
         for load in loads {
             if let Some(missed) = load.batches.iter().position(|batch| !batch.missed.is_empty()) {
                 return match self.first_missed(load.shard, &load.batches, missed) {
@@ -107,11 +107,11 @@ impl UnitOfWork {
         let cluster = self.tx.cluster.clone();
         let database = cluster.layout().place(shard)?.database;
         let (Some(batch), Some(link), Some(handle)) =
-            (batches.get(missed), self.tx.links.get_mut(database), cluster.shards().at(shard))
+            (batches.get(missed), self.tx.databases.get_mut(database), cluster.shards().by_index(shard))
         else {
             return Ok(None);
         };
-        link.read(&cluster, &self.tx.holder, database, Waits::default())?;
+        link.read(&cluster, &self.tx.owner, database, Waits::default())?;
         link.expect(&cluster, shard);
         let table = cluster.layout().table(batch.model)?;
         let mut own = HashSet::new();
@@ -142,8 +142,8 @@ impl UnitOfWork {
             };
             let error = match (stored.is_empty(), found, was) {
                 (true, ..) => {
-                    let said = format!("there is no row with id {id} any more");
-                    Error::new(ErrorKind::NotFound, said)
+                    let message = format!("there is no row with id {id} any more");
+                    Error::new(ErrorKind::NotFound, message)
                 }
                 (_, Some(found), Some(was)) if found != was => stale(&id.to_string(), found, was),
                 _ => continue,

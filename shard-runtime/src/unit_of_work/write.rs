@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::UnitOfWork;
 use super::entries::Changes;
 use super::located::EntriesRead;
-use super::pending::{Batch, Load};
+use super::pending::{Batch, ShardBatch};
 use super::reference::affected;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql;
@@ -38,9 +38,9 @@ impl UnitOfWork {
         let layout = self.tx.cluster.layout();
         let sql = sql(layout.sql(layout.model(table)?, shard)?);
         self.flush_shards(&ShardSet::one(shard))?;
-        self.tx.begin_write(shard)?;
+        self.tx.ensure_write(shard)?;
         let written = self.tx.execute_on(shard, table, &sql, params);
-        self.noticed(written)
+        self.abort_if_transaction_lost(written)
     }
 
     /// Runs a statement that writes. Returns the number of rows that it wrote.
@@ -108,7 +108,7 @@ impl UnitOfWork {
             self.identities.clear();
             let is_located = answers.is_some();
             let deletes = has_lookups && core.set.is_none();
-            let written = self.atomically_located(&shards, answers, |session| {
+            let written = self.in_savepoint_located(&shards, answers, |session| {
                 match table.is_reference() {
                     true => session.tx.lock(&shards, &[cluster.layout().model(table)?])?,
                     // An entry may lead to a row that is not finished being moved to that shard.
@@ -123,13 +123,14 @@ impl UnitOfWork {
                 return Ok(done);
             }
         }
-        let said = "the rows were moved from shard to shard while the statement looked for them; try again";
-        self.tx.in_the_way(Err(Error::new(ErrorKind::Busy, said).in_table(table.name)))
+        let message =
+            "the rows were moved from shard to shard while the statement looked for them; try again";
+        self.tx.note_conflict(Err(Error::new(ErrorKind::Busy, message).in_table(table.name)))
     }
 
-    /// Writes rows and then their entries, atomically. Returns nothing if the entries that the plan was made of have
+    /// Writes rows and then their entries, in_savepoint. Returns nothing if the entries that the plan was made of have
     /// changed meanwhile: then nothing is written.
-    fn atomically_located<O>(
+    fn in_savepoint_located<O>(
         &mut self,
         shards: &ShardSet,
         mut read: Option<EntriesRead>,
@@ -141,7 +142,7 @@ impl UnitOfWork {
             self.lock_files(&files).inspect_err(|_| self.tx.stop_writing(&before))?;
         }
         let mut has_moved = false;
-        let written = self.atomically(shards, |session| {
+        let written = self.in_savepoint(shards, |session| {
             let (done, entries) = run(session)?;
             // Rows are locked before entries, as by those who write single rows.
             if let Some(read) = &mut read
@@ -171,7 +172,7 @@ impl UnitOfWork {
         table: &'static Table,
         read: &mut dyn FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<u64> {
-        let Some(shard) = self.tx.cluster.shards().at(step.shard).cloned() else { return Ok(0) };
+        let Some(shard) = self.tx.cluster.shards().by_index(step.shard).cloned() else { return Ok(0) };
         let (statement, all) = (&step.statement, (0..table.columns.len()).collect::<Vec<_>>());
         let sql = format!("{}{}", statement.sql, sql::returning(table, &all));
         let rows = self.tx.on(step.shard, table, &sql, |prepared| {
@@ -199,10 +200,10 @@ impl UnitOfWork {
         }
         let shards: ShardSet = loads.iter().map(|load| load.shard).collect();
         let (written, panic) = caught(|| {
-            self.without_orphans(|session| session.atomically(&shards, |session| session.send(&mut loads)))
+            self.without_orphans(|session| session.in_savepoint(&shards, |session| session.send(&mut loads)))
         });
         let written = written.map_err(|error| self.explained(&loads, error));
-        let written = self.tx.in_the_way(written);
+        let written = self.tx.note_conflict(written);
         match &written {
             Ok(()) => self.record_rows(loads)?,
             Err(error) if !error.is_about_a_row() && self.tx.aborted.is_none() => {
@@ -213,7 +214,7 @@ impl UnitOfWork {
                 }
             }
             Err(_) => {
-                loads.iter().for_each(|load| load.unit.undo());
+                loads.iter().for_each(|load| load.unit.roll_back());
                 // Among what is known by id there may be rows with changes that are not stored now.
                 self.identities.clear();
             }
@@ -223,7 +224,7 @@ impl UnitOfWork {
     }
 
     /// What waits for these shards, in their order; it waits no more.
-    pub(crate) fn take_waiting(&mut self, shards: &ShardSet) -> Vec<Load> {
+    pub(crate) fn take_waiting(&mut self, shards: &ShardSet) -> Vec<ShardBatch> {
         let mut loads = Vec::new();
         for &shard in shards.indexes() {
             if let Some(pending) = self.pending.get_mut(shard).filter(|pending| !pending.is_empty()) {
@@ -234,17 +235,17 @@ impl UnitOfWork {
     }
 
     /// Notes what was written, where that may have to be done again, and that its rows may be undone with it.
-    pub(crate) fn record_rows(&mut self, loads: Vec<Load>) -> Result<()> {
+    pub(crate) fn record_rows(&mut self, loads: Vec<ShardBatch>) -> Result<()> {
         let cluster = self.tx.cluster.clone();
-        for Load { shard, batches, unit } in loads {
+        for ShardBatch { shard, batches, unit } in loads {
             for Batch { model, change, rows, .. } in batches {
                 let table = cluster.layout().table(model)?;
                 let sql = cluster.layout().sql(model, shard)?.change(table, &change);
                 self.tx.record(shard, |redo| redo.rows(&sql, table, change.clone(), rows))?;
             }
             let database = cluster.layout().place(shard)?.database;
-            if let Some(link) = self.tx.links.get_mut(database) {
-                link.adopt(unit);
+            if let Some(link) = self.tx.databases.get_mut(database) {
+                link.track_writes(unit);
             }
         }
         Ok(())

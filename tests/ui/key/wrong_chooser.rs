@@ -1,7 +1,7 @@
 use shard_runtime::{Shard, Sharded, Shards};
 
 fn by_length<'s>(name: &str, shards: &'s Shards) -> Option<&'s Shard> {
-    shards.at(name.len() % shards.len())
+    shards.by_index(name.len() % shards.len())
 }
 
 #[derive(Sharded)]

@@ -91,7 +91,7 @@ struct ByFunction {
 }
 
 fn by_length<'s>(name: &str, shards: &'s Shards) -> Option<&'s Shard> {
-    shards.at(name.len())
+    shards.by_index(name.len())
 }
 
 #[derive(Sharded)]
@@ -122,7 +122,7 @@ mod chosen {
     use shard_runtime::{Shard, Shards};
 
     pub fn by_sum<'s>(a: &u8, b: &u8, c: &u8, shards: &'s Shards) -> Option<&'s Shard> {
-        shards.at(usize::from(a + b + c))
+        shards.by_index(usize::from(a + b + c))
     }
 }
 
@@ -140,7 +140,7 @@ struct ByAFunctionOfAnyName {
 
 fn main() {
     let shards = Shards::named(["america", "asia", "europe"]).unwrap();
-    let names = |place: shard_runtime::Result<usize>| shards.at(place.unwrap()).unwrap().name().to_owned();
+    let names = |place: shard_runtime::Result<usize>| shards.by_index(place.unwrap()).unwrap().name().to_owned();
 
     let by_enum = |continent| names(ByEnum { id: 1, continent }.shard_chooser(&shards));
     assert_eq!([Continent::Asia, Continent::Europe, Continent::Africa].map(by_enum), ["asia", "europe", "europe"]);
@@ -154,20 +154,20 @@ fn main() {
 
     let with_gaps = |name: &str| ByRangeWithGaps { id: 1, name: name.into() }.shard_chooser(&shards);
     assert_eq!(names(with_gaps("bz")), "asia");
-    assert_eq!(with_gaps("c").unwrap_err().kind(), ErrorKind::Unmapped);
+    assert_eq!(with_gaps("c").unwrap_err().kind(), ErrorKind::UnmappedKey);
 
     assert_eq!(names(ByRangeOfANewtype { id: 1, tenant: TenantId(-1) }.shard_chooser(&shards)), "asia");
     assert_eq!(names(OnOneShard { id: 1, number: 9 }.shard_chooser(&shards)), "asia");
 
     let by_list = |continent: &str| ByList { id: 1, continent: continent.into() }.shard_chooser(&shards);
     assert_eq!(names(by_list("North America")), "america");
-    assert_eq!(by_list("Atlantis").unwrap_err().kind(), ErrorKind::Unmapped);
+    assert_eq!(by_list("Atlantis").unwrap_err().kind(), ErrorKind::UnmappedKey);
 
     let with_fallback = |code| names(ByListWithFallback { id: 1, code }.shard_chooser(&shards));
     assert_eq!([-1, 7, 1000].map(with_fallback), ["america", "asia", "europe"]);
 
     assert_eq!(names(ByFunction { id: 1, name: "of".into() }.shard_chooser(&shards)), "europe");
-    assert_eq!(ByFunction { id: 1, name: "long".into() }.shard_chooser(&shards).unwrap_err().kind(), ErrorKind::Unmapped);
+    assert_eq!(ByFunction { id: 1, name: "long".into() }.shard_chooser(&shards).unwrap_err().kind(), ErrorKind::UnmappedKey);
     assert_eq!(names(ByThree { id: 1, a: 0, b: 1, c: 1 }.shard_chooser(&shards)), "europe");
     assert_eq!(names(ByAFunctionOfAnyName { id: 1 }.shard_chooser(&shards)), "asia");
 
@@ -175,7 +175,7 @@ fn main() {
     let one = ByHash::identity_chooser(&TenantId(3), None, &shards).unwrap();
     assert_eq!(one.indexes(), [ByHash { id: TenantId(3) }.shard_chooser(&shards).unwrap()]);
     assert_eq!(ByEnum::identity_chooser(&3, None, &shards).unwrap().len(), 3);
-    assert_eq!(ByEnum::identity_chooser(&3, shards.at(1), &shards).unwrap().indexes(), [1]);
+    assert_eq!(ByEnum::identity_chooser(&3, shards.by_index(1), &shards).unwrap().indexes(), [1]);
 
     assert!(matches!(ByTwo::TABLE.placement, Placement::Hash));
     assert!(ByTwo::TABLE.indexes[0].unique && ByTwo::TABLE.indexes[0].columns == [2, 1]);

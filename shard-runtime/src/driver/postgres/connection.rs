@@ -27,9 +27,9 @@ impl PostgresConnection {
         self.check_whole()?;
         // The protocol has two bytes for their number, and a text with more is long.
         if text.sql.len() > usize::from(u16::MAX) && text.sql.contains(ONE_TOO_MANY) {
-            let said =
+            let message =
                 format!("the statement has more parameters than the {} that PostgreSQL takes", u16::MAX);
-            return Err(Error::new(ErrorKind::TooManyValues, said));
+            return Err(Error::new(ErrorKind::TooManyValues, message));
         }
         if let Some(described) = self.statements.borrow().get(text) {
             return Ok(Preparation::known(self, Arc::clone(described)));
@@ -169,8 +169,8 @@ impl Connection for PostgresConnection {
             // It was lost after it was taken from the pool.
             State::Broken => self.check_whole(),
             state => {
-                let said = format!("a transaction is begun, and the connection is {state:?}");
-                Err(Error::new(ErrorKind::Database, said))
+                let message = format!("a transaction is begun, and the connection is {state:?}");
+                Err(Error::new(ErrorKind::Database, message))
             }
         }
     }

@@ -49,7 +49,7 @@ impl Encryption {
     /// # Errors
     /// [`ErrorKind::Configuration`]
     pub(super) fn new(asked: Asked<'_>, config: &mut Config, folder: &Path) -> Result<Self> {
-        let wrong = |said: String| Err(Error::new(ErrorKind::Configuration, said));
+        let wrong = |message: String| Err(Error::new(ErrorKind::Configuration, message));
         let mode = match asked.sslmode {
             None | Some("disable") => SslMode::Disable,
             Some("prefer") => SslMode::Prefer,
@@ -63,17 +63,17 @@ impl Encryption {
             }
         };
         if mode == SslMode::Disable && asked.sslrootcert.is_some() {
-            let said = "`sslrootcert` is of no use without TLS: say `sslmode=verify-full` with it";
-            return wrong(said.to_owned());
+            let message = "`sslrootcert` is of no use without TLS: say `sslmode=verify-full` with it";
+            return wrong(message.to_owned());
         }
         if !cfg!(feature = "tls") && (mode == SslMode::Require || asked.sslrootcert.is_some()) {
-            let said = "the PostgreSQL URL asks for TLS, which needs the feature `tls` of `shard-runtime`";
-            return wrong(said.to_owned());
+            let message = "the PostgreSQL URL asks for TLS, which needs the feature `tls` of `shard-runtime`";
+            return wrong(message.to_owned());
         }
         if mode == SslMode::Require && is_local(config) {
-            let said =
+            let message =
                 "the PostgreSQL URL asks for TLS over a Unix socket, where there is no host's name to verify";
-            return wrong(said.to_owned());
+            return wrong(message.to_owned());
         }
         // What only prefers it does without where it cannot be had.
         let mode = if cfg!(feature = "tls") && !is_local(config) { mode } else { SslMode::Disable };
@@ -101,7 +101,7 @@ impl Encryption {
         if self.mode == SslMode::Disable {
             return Ok(Encryptor::Nothing);
         }
-        let wrong = |said: String| Error::new(ErrorKind::Configuration, said);
+        let wrong = |message: String| Error::new(ErrorKind::Configuration, message);
         let roots = match &self.roots {
             Some(file) => roots_in(file)
                 .map_err(|error| wrong(format!("{} holds no certificates: {error}", file.display())))?,

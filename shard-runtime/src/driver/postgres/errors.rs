@@ -7,7 +7,7 @@ use crate::planner::sql::OUT_OF_RANGE;
 
 /// What PostgreSQL, or the way to it, says.
 pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
-    let Some(said) = error.as_db_error() else {
+    let Some(message) = error.as_db_error() else {
         if is_about_descriptors(&error) {
             let limit = Some(Exhausted::Descriptors);
             return Error::new(ErrorKind::Busy, TOO_MANY_FILES).of_limit(limit).with_source(error);
@@ -15,23 +15,23 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
         let kind = match error.code() {
             _ if is_about_trust(&error) => ErrorKind::Configuration,
             _ if is_not_writable(&error) => {
-                let said = "the server does not serve what `target_session_attrs` asks for";
-                return Error::new(ErrorKind::ReadOnly, said).with_source(error).transient();
+                let message = "the server does not serve what `target_session_attrs` asks for";
+                return Error::new(ErrorKind::ReadOnly, message).with_source(error).transient();
             }
             _ if error.is_closed() || is_about_the_way(&error) => ErrorKind::ConnectionLost,
             _ => ErrorKind::Database,
         };
         return Error::new(kind, with_causes(&error)).with_source(error);
     };
-    let kind = if has_no_slot(said) { ErrorKind::Busy } else { kind_of(said.code()) };
-    let computed = said.message().split_once(OUT_OF_RANGE).and_then(|(_, rest)| rest.split_once("`: "));
+    let kind = if has_no_slot(message) { ErrorKind::Busy } else { kind_of(message.code()) };
+    let computed = message.message().split_once(OUT_OF_RANGE).and_then(|(_, rest)| rest.split_once("`: "));
     if let Some((column, why)) = computed {
         let why = why.trim_end_matches('"');
         return Error::new(ErrorKind::Value, why).at_column(column).with_source(error);
     }
-    let (text, column) = (text_of(said, kind), column_of(said));
+    let (text, column) = (text_of(message, kind), column_of(message));
     // Too many connections: of all, of this role, or of this database.
-    let exhausted = (said.code().code() == "53300").then_some(Exhausted::ServerConnections);
+    let exhausted = (message.code().code() == "53300").then_some(Exhausted::ServerConnections);
     let error = Error::new(kind, text).of_limit(exhausted).with_source(error);
     match column {
         Some(column) => error.at_column(&column),
@@ -42,43 +42,43 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
 /// The error of a server that does not take writes: a standby, or a primary that a failover has made one. Another
 /// connection may reach the new primary, so that it is worth trying again.
 pub(super) fn demoted(error: Error) -> Error {
-    let said = format!("the server takes no writes, it is a standby or became one: {error}");
-    Error::new(ErrorKind::ReadOnly, said).with_source(error).transient()
+    let message = format!("the server takes no writes, it is a standby or became one: {error}");
+    Error::new(ErrorKind::ReadOnly, message).with_source(error).transient()
 }
 
-fn text_of(said: &DbError, kind: ErrorKind) -> String {
+fn text_of(message: &DbError, kind: ErrorKind) -> String {
     match kind {
-        ErrorKind::Busy if said.code().code() == "53300" => format!(
+        ErrorKind::Busy if message.code().code() == "53300" => format!(
             "the server has no connection left: {}; close connections of other programs, raise its \
              `max_connections`, or lower the cluster's `connections`",
-            said.message()
+            message.message()
         ),
         ErrorKind::TimedOut => format!(
             "the server ended the statement: {}; raise the `statement_timeout` of the role, the database or the server if it is \
              too short",
-            said.message()
+            message.message()
         ),
         // The detail names the key.
-        ErrorKind::Unique | ErrorKind::ForeignKey => match said.detail() {
-            Some(detail) => format!("{}: {detail}", said.message()),
-            None => said.message().to_owned(),
+        ErrorKind::Unique | ErrorKind::ForeignKey => match message.detail() {
+            Some(detail) => format!("{}: {detail}", message.message()),
+            None => message.message().to_owned(),
         },
-        _ if has_no_slot(said) => format!(
+        _ if has_no_slot(message) => format!(
             "{}: retry once other transactions have finished, or raise `max_prepared_transactions` on the server",
-            said.message()
+            message.message()
         ),
-        _ if *said.code() == SqlState::TOO_MANY_CONNECTIONS => format!(
+        _ if *message.code() == SqlState::TOO_MANY_CONNECTIONS => format!(
             "{}: retry once connections are closed, lower `connections`, or raise `max_connections` on the server",
-            said.message()
+            message.message()
         ),
-        _ => said.message().to_owned(),
+        _ => message.message().to_owned(),
     }
 }
 
 /// Whether no further transaction can be prepared at this moment. PostgreSQL has no code of its own for it, and the message
 /// depends on the server's language; the routine that reports it does not.
-fn has_no_slot(said: &DbError) -> bool {
-    *said.code() == SqlState::OUT_OF_MEMORY && said.routine() == Some("MarkAsPreparing")
+fn has_no_slot(message: &DbError) -> bool {
+    *message.code() == SqlState::OUT_OF_MEMORY && message.routine() == Some("MarkAsPreparing")
 }
 
 /// Whether the process has no file descriptor left.
@@ -93,27 +93,27 @@ fn is_about_descriptors(error: &tokio_postgres::Error) -> bool {
     false
 }
 
-fn column_of(said: &DbError) -> Option<String> {
-    let named = said.column().map(str::to_owned);
+fn column_of(message: &DbError) -> Option<String> {
+    let named = message.column().map(str::to_owned);
     named.or_else(|| {
-        let is_missing = *said.code() == SqlState::UNDEFINED_COLUMN;
-        let name = is_missing.then(|| said.message().split('"').nth(1)).flatten();
+        let is_missing = *message.code() == SqlState::UNDEFINED_COLUMN;
+        let name = is_missing.then(|| message.message().split('"').nth(1)).flatten();
         name.map(str::to_owned)
     })
 }
 
 /// The error with what has caused it: alone it may only say that something failed.
 fn with_causes(error: &tokio_postgres::Error) -> String {
-    let mut said = error.to_string();
+    let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
         let next_said = next.to_string();
-        if !said.contains(&next_said) {
-            said = format!("{said}: {next_said}");
+        if !message.contains(&next_said) {
+            message = format!("{message}: {next_said}");
         }
         cause = next.source();
     }
-    said
+    message
 }
 
 /// Whether a server speaks no TLS where it has to, or is not who it should be: what fails in the beginning of TLS and is
@@ -143,8 +143,8 @@ fn is_about_the_way(error: &tokio_postgres::Error) -> bool {
         }
         cause = next.source();
     }
-    let said = error.to_string();
-    said.starts_with("error connecting to server") || said.starts_with("timeout")
+    let message = error.to_string();
+    message.starts_with("error connecting to server") || message.starts_with("timeout")
 }
 
 fn kind_of(state: &SqlState) -> ErrorKind {

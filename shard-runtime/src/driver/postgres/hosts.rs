@@ -152,8 +152,8 @@ impl Hosts {
     ) -> Result<(Client, Route)> {
         let began = Instant::now();
         let late = |_| {
-            let said = format!("the server let nobody in within {:.1?}", began.elapsed());
-            Error::new(ErrorKind::ConnectionLost, said)
+            let message = format!("the server let nobody in within {:.1?}", began.elapsed());
+            Error::new(ErrorKind::ConnectionLost, message)
         };
         let routes = timeout_at(until.into(), target.resolve()).await.map_err(late)??;
         let mut last = Error::new(ErrorKind::ConnectionLost, format!("`{}` has no address", target.name()));

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::OnceCell;
 use tokio_postgres::config::Config;
 
-use super::{Address, Connection, Driver, Mode, Synchronous};
+use super::{Address, Connection, Driver, Durability, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
 pub(crate) use encryption::Asked;
@@ -61,11 +61,11 @@ impl Pooler {
             "session" => Ok(Pooler::Session),
             "transaction" => Ok(Pooler::Transaction),
             other => {
-                let said = format!(
+                let message = format!(
                     "`pooler={}` is none of `session` and `transaction`, the pool modes that a cluster can use",
                     other.escape_debug()
                 );
-                Err(Error::new(ErrorKind::Configuration, said))
+                Err(Error::new(ErrorKind::Configuration, message))
             }
         }
     }
@@ -156,11 +156,11 @@ pub(crate) struct PostgresDriver {
     pooler: OnceCell<Option<Pooler>>,
     encryptor: OnceCell<Encryptor>,
     busy_timeout: Duration,
-    synchronous: Synchronous,
+    synchronous: Durability,
 }
 
 impl PostgresDriver {
-    pub(crate) fn new(source: PostgresSource, busy_timeout: Duration, synchronous: Synchronous) -> Self {
+    pub(crate) fn new(source: PostgresSource, busy_timeout: Duration, synchronous: Durability) -> Self {
         let hosts = Hosts::new(&source.config);
         let pooler = source.pooler.map_or_else(OnceCell::new, |pooler| OnceCell::with_value(Some(pooler)));
         PostgresDriver { source, hosts, pooler, encryptor: OnceCell::new(), busy_timeout, synchronous }
@@ -176,8 +176,8 @@ impl PostgresDriver {
             kind => kind,
         };
         let exhausted = error.exhausted();
-        let said = format!("connecting to {} failed: {error}", self.source.describe());
-        Error::new(kind, said).of_limit(exhausted).with_source(error)
+        let message = format!("connecting to {} failed: {error}", self.source.describe());
+        Error::new(kind, message).of_limit(exhausted).with_source(error)
     }
 }
 
@@ -258,8 +258,8 @@ impl Driver for PostgresDriver {
     }
 
     fn copy_to(&self, _: &Path) -> Result<()> {
-        let said = "a PostgreSQL server is backed up with its own tools";
-        Err(Error::new(ErrorKind::Configuration, said))
+        let message = "a PostgreSQL server is backed up with its own tools";
+        Err(Error::new(ErrorKind::Configuration, message))
     }
 
     fn describe(&self) -> String {

@@ -183,8 +183,8 @@ impl<'c> PostgresRows<'c> {
 /// Whether a statement was prepared for what is not there any more: a table whose columns have other types now.
 fn is_stale(error: &Error) -> bool {
     let source = std::error::Error::source(error);
-    let said = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
-    let code = said.and_then(tokio_postgres::Error::code);
+    let message = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    let code = message.and_then(tokio_postgres::Error::code);
     // A standby that refuses to begin a transaction calls it a feature, too.
     error.kind() != ErrorKind::ReadOnly
         && [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME]

@@ -19,7 +19,7 @@ use super::executor::{Blocked, Executor};
 use super::hosts::Hosts;
 use super::route::Route;
 use super::text::{Described, Text};
-use crate::driver::{Connection, Expected, Synchronous, Transaction};
+use crate::driver::{Connection, Durability, Expected, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{literal, quoted};
 
@@ -72,7 +72,7 @@ pub(super) enum State {
 #[derive(Clone, Copy)]
 pub(super) struct Settings {
     pub(super) busy_timeout: Duration,
-    pub(super) synchronous: Synchronous,
+    pub(super) synchronous: Durability,
     /// Whether each transaction may come to another server process: statements are sent as text every time, and settings
     /// are made in each transaction.
     pub(super) is_pooled: bool,
@@ -94,8 +94,8 @@ impl Settings {
 
     pub(super) fn synchronous_commit(self) -> &'static str {
         match self.synchronous {
-            Synchronous::Full => "on",
-            Synchronous::Normal => "off",
+            Durability::Full => "on",
+            Durability::Normal => "off",
         }
     }
 }
@@ -190,10 +190,10 @@ impl PostgresConnection {
             if !was_answered(&error) {
                 return error;
             }
-            let said = format!(
+            let message = format!(
                 "the connection pooler takes no transactions: {error}; set its `pool_mode` to `transaction` or `session`"
             );
-            Error::new(ErrorKind::Configuration, said).with_source(error)
+            Error::new(ErrorKind::Configuration, message).with_source(error)
         })
     }
 
@@ -394,13 +394,13 @@ impl PostgresConnection {
     /// Why a transaction was refused: the server does not hold what it should.
     pub(super) fn refusal(error: Error) -> Error {
         if error.to_string().contains(ANOTHER_PROCESS) {
-            let said = "the connection came to another server process: a connection pooler gives one to each transaction; \
+            let message = "the connection came to another server process: a connection pooler gives one to each transaction; \
                         add `pooler=transaction` to the shard's URL";
-            return Error::new(ErrorKind::Configuration, said).with_source(error);
+            return Error::new(ErrorKind::Configuration, message).with_source(error);
         }
-        let said = "the database does not hold this shard any more: its schema was replaced, or the connection leads to \
+        let message = "the database does not hold this shard any more: its schema was replaced, or the connection leads to \
                     another database; nothing was read or written. Restore the schema, or correct the shard's URL";
-        Error::new(ErrorKind::Identity, said).with_source(error)
+        Error::new(ErrorKind::WrongDatabase, message).with_source(error)
     }
 
     /// Breaks the connection if an error says that its server is gone, or does not take writes any more; returns the error.
@@ -439,8 +439,8 @@ impl PostgresConnection {
         let error = from_postgres(error);
         let error = if refused { Self::refusal(error) } else { self.noticed(error) };
         if error.kind() == ErrorKind::ConnectionLost {
-            let said = format!("the connection was lost before the server had answered: {error}");
-            return Err(Error::new(ErrorKind::InDoubt, said).with_source(error));
+            let message = format!("the connection was lost before the server had answered: {error}");
+            return Err(Error::new(ErrorKind::InDoubt, message).with_source(error));
         }
         if self.state.get() != State::Broken && self.say("ROLLBACK").is_err() {
             self.state.set(State::Broken);
@@ -489,7 +489,7 @@ impl PostgresConnection {
         Err(Error::new(ErrorKind::ConnectionLost, "the connection to the server was lost"))
     }
 
-    /// Hears what the server has said meanwhile, which may be that it is gone.
+    /// Hears what the server has message meanwhile, which may be that it is gone.
     pub(super) fn hear(&self) {
         self.executor.wait(async {
             for _ in 0..3 {
@@ -508,9 +508,9 @@ impl PostgresConnection {
         match self.executor.wait(async move { timeout(time, client.batch_execute(sql)).await }) {
             Ok(done) => done.map_err(from_postgres),
             Err(_) => {
-                let said =
+                let message =
                     format!("the server did not answer {sql} within {time:?}; the connection is closed");
-                Err(Error::new(ErrorKind::ConnectionLost, said))
+                Err(Error::new(ErrorKind::ConnectionLost, message))
             }
         }
     }
@@ -595,6 +595,6 @@ pub(super) fn is_another(error: &tokio_postgres::Error) -> bool {
 /// Whether the server, or a pooler, has answered with this error.
 pub(super) fn was_answered(error: &Error) -> bool {
     let source = std::error::Error::source(error);
-    let said = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
-    said.is_some_and(|said| said.as_db_error().is_some())
+    let message = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    message.is_some_and(|message| message.as_db_error().is_some())
 }

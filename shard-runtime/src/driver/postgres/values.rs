@@ -59,11 +59,11 @@ fn check_length(params: &[Param<'_>]) -> Result<()> {
         };
         total = bytes.saturating_add(total);
         if total > LONGEST_MESSAGE {
-            let said = format!(
+            let message = format!(
                 "parameter {}: {total} bytes of values in one statement, and PostgreSQL takes less than 1 GB",
                 place + 1
             );
-            return Err(Error::new(ErrorKind::Value, said));
+            return Err(Error::new(ErrorKind::Value, message));
         }
     }
     Ok(())
@@ -81,8 +81,8 @@ fn length(value: &Value<'_>) -> usize {
 pub(super) fn encoded(params: &[Param<'_>], types: &[Type]) -> Result<Vec<Encoded>> {
     check_length(params)?;
     if params.len() != types.len() {
-        let said = format!("the SQL takes {} parameters, {} are bound", types.len(), params.len());
-        return Err(Error::new(ErrorKind::Query, said));
+        let message = format!("the SQL takes {} parameters, {} are bound", types.len(), params.len());
+        return Err(Error::new(ErrorKind::Query, message));
     }
     let encoded = |(place, (param, kind)): (usize, (&Param<'_>, &Type))| {
         let bytes = match param {
@@ -223,8 +223,8 @@ impl<'r> Raw<'r> {
             }
             ref kind if is_text(kind) => Value::Text(text(bytes)?.into()),
             ref kind => {
-                let said = format!("no field holds a value of type {kind}; cast it in the SQL");
-                return Err(ValueError::new(said));
+                let message = format!("no field holds a value of type {kind}; cast it in the SQL");
+                return Err(ValueError::new(message));
             }
         })
     }

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::route;
 use crate::planner::sql;
-use crate::planner::sql::Site;
+use crate::planner::sql::SqlContext;
 use crate::query::{Function, GroupCore, GroupOrderCore, HavingCore, MeasureCore, OrderBy};
 use crate::schema::ShardSet;
 use crate::schema::Table;
@@ -29,13 +29,13 @@ pub(crate) struct Grouping {
 
 impl Grouping {
     pub(super) fn explained(&self) -> impl Iterator<Item = &'static str> {
-        let said = [
+        let message = [
             (self.spans_shards, "groups of one key together"),
             (self.is_whole, "groups pushed down whole"),
             (self.has_conditions, "then left out by their measures"),
             (self.is_unordered, "then ordered by their measures"),
         ];
-        said.into_iter().filter(|(holds, _)| *holds).map(|(_, how)| how)
+        message.into_iter().filter(|(holds, _)| *holds).map(|(_, how)| how)
     }
 }
 
@@ -46,8 +46,8 @@ impl<'q> Plan<'q> {
         let limit = *limit;
         let table = select.target.table;
         if select.limit.is_some() || select.offset > 0 {
-            let said = "an aggregate is of all rows; `limit` and `offset` of rows have no place in it";
-            return Err(Error::new(ErrorKind::Query, said).in_table(table.name));
+            let message = "an aggregate is of all rows; `limit` and `offset` of rows have no place in it";
+            return Err(Error::new(ErrorKind::Query, message).in_table(table.name));
         }
         let model = layout.model(table)?;
         let tables = tables(&select.target, layout)?;
@@ -71,12 +71,13 @@ impl<'q> Plan<'q> {
         let every = limit.filter(|_| is_answers_order && !has_conditions && !keys.is_empty());
         let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
         let projection = SelectList::Groups { keys, measures: &measures, having: &having, order: &order };
-        let render = |_: usize, site: &Site<'_>| {
+        let render = |_: usize, site: &SqlContext<'_>| {
             let target = &select.target;
             sql::select(site, target.condition(), projection, None, &[], bounds, target.for_update)
         };
-        let lock =
-            |_: usize, site: &Site<'_>| sql::lock(site, select.target.condition(), None, &[], (None, 0));
+        let lock = |_: usize, site: &SqlContext<'_>| {
+            sql::lock(site, select.target.condition(), None, &[], (None, 0))
+        };
         let steps = steps(&select.target, &shards, layout, model, render)?;
         let merge: Vec<MergeBy> = order.iter().filter_map(|by| merged(table, by, keys, &measures)).collect();
         // Answers that are merged are asked for at the same time, and so lock rows on several servers at the same time.
@@ -166,8 +167,8 @@ fn order(core: &GroupCore, measures: &[MeasureCore], are_whole: bool) -> Result<
     for by in &core.order {
         match *by {
             GroupOrderCore::Key(by) if !core.keys.contains(&by.column) => {
-                let said = "groups are ordered by the columns that they are made by, and this is none";
-                let error = Error::new(ErrorKind::Query, said);
+                let message = "groups are ordered by the columns that they are made by, and this is none";
+                let error = Error::new(ErrorKind::Query, message);
                 return Err(core.select.target.table.error_at(by.column, error));
             }
             GroupOrderCore::Measure { .. } if !is_answers_order => {}

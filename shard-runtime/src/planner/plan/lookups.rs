@@ -13,7 +13,7 @@ use crate::schema::{Placed, lookup};
 use crate::value::Value;
 
 /// What one lookup is asked.
-pub(crate) struct Question<'l> {
+pub(crate) struct LookupQuery<'l> {
     pub(crate) lookup: &'l Placed,
     /// The entries with the values that are wanted.
     pub(crate) entries: SelectCore,
@@ -21,7 +21,7 @@ pub(crate) struct Question<'l> {
 
 /// What lookups are asked before a query: nothing where a pin or a key says one shard, and nothing where their answer
 /// would not make it less shards.
-pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<Question<'l>>> {
+pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<LookupQuery<'l>>> {
     let (lookups, shards) = (layout.lookups(), layout.shards());
     if lookups.is_empty() || !target.pins.is_empty() {
         return Ok(Vec::new());
@@ -42,7 +42,7 @@ pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<Q
     if without.len() < 2 || route::choose(target, &least, shards)? == without {
         return Ok(Vec::new());
     }
-    let question = |(lookup, values)| Question { lookup, entries: entries(lookup, values) };
+    let question = |(lookup, values)| LookupQuery { lookup, entries: entries(lookup, values) };
     Ok(wanted.into_iter().map(question).collect())
 }
 
@@ -67,15 +67,15 @@ pub(super) struct Asked {
 /// The lookups that are asked before a query, for a person; `reason` is why it asks its shards without them.
 pub(super) fn explained(target: &Target, reason: String, layout: &Layout) -> Result<Asked> {
     let mut asked = Asked { reason, statements: Vec::new() };
-    for Question { lookup, entries } in questions(target, layout)? {
+    for LookupQuery { lookup, entries } in questions(target, layout)? {
         let plan = Plan::read(&entries, SelectList::Rows, layout)?;
         let shards: ShardSet = plan.shards();
         let names = shards.names(layout.shards()).join(", ");
-        let said =
+        let message =
             format!("those that the lookup of {}.{} on {names} says", lookup.table.name, lookup.name());
         asked.reason = match asked.reason.starts_with("no key") {
-            true => said,
-            false => format!("{}, of these {said}", asked.reason),
+            true => message,
+            false => format!("{}, of these {message}", asked.reason),
         };
         asked.statements.extend(plan.steps.into_iter().map(|step| (step.shard, step.statement.sql)));
     }

@@ -106,8 +106,8 @@ pub(crate) fn shards_to_read(target: &Target, shards: &Shards) -> Result<ShardSe
 /// [`ErrorKind::Query`] for a pin, where a reference table would become another one on one shard.
 pub(crate) fn shards_to_write(target: &Target, shards: &Shards) -> Result<ShardSet> {
     if target.table.is_reference() && !target.pins.is_empty() {
-        let said = "a reference table is the same on every shard, and so is written on all of them: take the pin away";
-        return Err(Error::new(ErrorKind::Query, said).in_table(target.table.name));
+        let message = "a reference table is the same on every shard, and so is written on all of them: take the pin away";
+        return Err(Error::new(ErrorKind::Query, message).in_table(target.table.name));
     }
     target_shards(target, shards)
 }
@@ -123,7 +123,7 @@ pub(crate) fn choose(target: &Target, condition: &Predicate, shards: &Shards) ->
 /// The shard that a pin names.
 pub(crate) fn pin_shard(table: &'static Table, pin: &Pin, shards: &Shards) -> Result<usize> {
     match pin {
-        Pin::Name(name) => Ok(shards.named_shard(name)?.index()),
+        Pin::Name(name) => Ok(shards.require(name)?.index()),
         Pin::Row(shard) | Pin::Session(shard) => shards.place_of(shard),
         Pin::Key(Ok(values)) => {
             table.placement.place(values, shards).map_err(|error| key_error(table, error))
@@ -139,7 +139,7 @@ fn is_contradiction(table: &'static Table, predicate: &Predicate, shards: &Shard
 /// The shards that may hold rows for which the predicate holds.
 ///
 /// # Errors
-/// [`ErrorKind::Unmapped`] where the predicate asks for a key that is placed nowhere, [`ErrorKind::Value`]
+/// [`ErrorKind::UnmappedKey`] where the predicate asks for a key that is placed nowhere, [`ErrorKind::Value`]
 /// where a value of the key cannot be stored.
 pub(crate) fn narrow(table: &'static Table, predicate: &Predicate, shards: &Shards) -> Result<ShardSet> {
     let mut found = ShardSet::none();
@@ -170,6 +170,6 @@ fn regions<'p>(chain: &Chain, predicate: &'p Predicate, shards: &Shards) -> Resu
 
 /// The error for conditions that are nested too deeply.
 pub(crate) fn too_deep(table: &Table) -> Error {
-    let said = format!("conditions are nested in each other more than {DEEPEST} deep");
-    Error::new(ErrorKind::Query, said).in_table(table.name)
+    let message = format!("conditions are nested in each other more than {DEEPEST} deep");
+    Error::new(ErrorKind::Query, message).in_table(table.name)
 }

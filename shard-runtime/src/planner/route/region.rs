@@ -123,7 +123,7 @@ impl<'p> Region<'p> {
                 for range in ranges {
                     let bounds = ValueSet::range(range.from.map(|b| b.value()), range.to.map(|b| b.value()));
                     if set.intersects(&bounds) {
-                        placed.insert(shards.named_shard(range.shard)?.index());
+                        placed.insert(shards.require(range.shard)?.index());
                     }
                 }
                 Some(placed)
@@ -161,13 +161,13 @@ fn place_list(
     let mut placed = ShardSet::none();
     for (constant, shard) in entries {
         if set.contains(&constant.value()) {
-            placed.insert(shards.named_shard(shard)?.index());
+            placed.insert(shards.require(shard)?.index());
         }
     }
     if let Some(shard) = otherwise {
         let unlisted = ValueSet::points(entries.iter().map(|(constant, _)| constant.value())).complement();
         if set.intersects(&unlisted) {
-            placed.insert(shards.named_shard(shard)?.index());
+            placed.insert(shards.require(shard)?.index());
         }
     }
     Ok(placed)
@@ -207,7 +207,8 @@ fn place_each(
             // A key of one column is checked where the predicate names it, and one of several where it is the
             // only one that is left; what else is placed nowhere holds no row.
             Err(error)
-                if error.kind() == ErrorKind::Unmapped && (lists.len() == 1 || combinations != Some(1)) => {}
+                if error.kind() == ErrorKind::UnmappedKey
+                    && (lists.len() == 1 || combinations != Some(1)) => {}
             Err(error) => return Err(super::key_error(table, error)),
         }
         if placed.len() == shards.len() {

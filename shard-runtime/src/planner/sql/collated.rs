@@ -1,6 +1,6 @@
 //! Texts in a declared collation, where SQL does not follow the column's own by itself.
 
-use super::{DOCUMENT, Dialect, Site, Writer, quoted};
+use super::{DOCUMENT, Dialect, SqlContext, Writer, quoted};
 use crate::collation::Collation;
 use crate::schema::ColumnDef;
 use crate::value::ColumnType;
@@ -24,7 +24,7 @@ pub(super) fn aggregate(name: &str, collation: Collation) -> String {
 }
 
 /// A column's value in rows that are one for each value: of its spellings the least.
-pub(super) fn least_spelling(site: &Site<'_>, column: usize) -> String {
+pub(super) fn least_spelling(site: &SqlContext<'_>, column: usize) -> String {
     let name = quoted(site.table.columns.get(column).map_or("", |column| column.name));
     if site.table.columns.get(column).is_some_and(|column| column.kind == ColumnType::Json) {
         return document(site.dialect, &name);
@@ -46,7 +46,12 @@ pub(super) fn document(dialect: Dialect, column: &str) -> String {
 
 impl<'s, 'q> Writer<'s, 'q> {
     /// `SELECT` with these columns, up to the table.
-    pub(super) fn start_columns(site: &'s Site<'s>, from: &str, columns: &[usize], distinct: bool) -> Self {
+    pub(super) fn start_columns(
+        site: &'s SqlContext<'s>,
+        from: &str,
+        columns: &[usize],
+        distinct: bool,
+    ) -> Self {
         let plain = |&column: &usize| quoted(site.table.columns.get(column).map_or("", |column| column.name));
         let compared = |&column: &usize| least_spelling(site, column);
         let select = match distinct {
@@ -98,7 +103,7 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 }
 
-fn has_spellings(site: &Site<'_>, columns: &[usize]) -> bool {
+fn has_spellings(site: &SqlContext<'_>, columns: &[usize]) -> bool {
     columns.iter().any(|&column| site.table.collation(column) != Collation::Binary)
 }
 

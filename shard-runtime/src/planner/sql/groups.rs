@@ -1,7 +1,7 @@
 //! Groups in SQL: partial values, and what a shard that has the whole of a group does with it.
 
 use super::collated::{aggregate, collation_name, document, least_spelling};
-use super::{Dialect, Param, Site, Writer, quoted};
+use super::{Dialect, Param, SqlContext, Writer, quoted};
 use crate::collation::Collation;
 use crate::error::Result;
 use crate::query::{Function, GroupOrderCore, HavingCore, MeasureCore};
@@ -16,7 +16,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn of(site: &Site<'_>, column: usize) -> Self {
+    fn of(site: &SqlContext<'_>, column: usize) -> Self {
         let kind = site.table.columns.get(column).map_or(ColumnType::Integer, |column| column.kind);
         let (collation, dialect) = (site.table.collation(column), site.dialect);
         let name = match kind {
@@ -113,14 +113,14 @@ impl Measured {
     }
 }
 
-fn name(site: &Site<'_>, column: usize) -> String {
+fn name(site: &SqlContext<'_>, column: usize) -> String {
     quoted(site.table.columns.get(column).map_or("", |column| column.name))
 }
 
 impl<'s, 'q> Writer<'s, 'q> {
     /// `SELECT` with the groups' columns and partial values, up to the table.
     pub(super) fn start_groups(
-        site: &'s Site<'s>,
+        site: &'s SqlContext<'s>,
         from: &str,
         keys: &[usize],
         measures: &[MeasureCore],

@@ -4,7 +4,7 @@
 //! Where a statement has more than one table in sight, every column says which one it is of, so that columns of the
 //! same name never stand for each other.
 
-use super::{Dialect, Site, Writer, quoted};
+use super::{Dialect, SqlContext, Writer, quoted};
 use crate::error::Result;
 use crate::query::{Node, Relation};
 use crate::schema::{ColumnDef, ReferenceDef, Table};
@@ -27,7 +27,7 @@ pub(super) struct Scope {
 
 impl Scope {
     /// The query's own table.
-    pub(super) fn of(site: &Site<'_>) -> Self {
+    pub(super) fn of(site: &SqlContext<'_>) -> Self {
         Scope { table: site.table, qualifier: None, depth: 0 }
     }
 
@@ -47,7 +47,7 @@ impl Scope {
     }
 
     /// A column as SQL names it in a subquery here.
-    fn column_from_within(&self, site: &Site<'_>, column: usize) -> String {
+    fn column_from_within(&self, site: &SqlContext<'_>, column: usize) -> String {
         match &self.qualifier {
             Some(_) => self.column(column),
             None => Scope { qualifier: Some(site.sql.name.clone()), ..self.clone() }.column(column),
@@ -55,7 +55,7 @@ impl Scope {
     }
 
     /// A subquery here.
-    fn within(&self, site: &Site<'_>, table: &'static Table) -> Self {
+    fn within(&self, site: &SqlContext<'_>, table: &'static Table) -> Self {
         let depth = self.depth + 1;
         Scope { table, qualifier: Some(alias(site, format!("sharded_{depth}"))), depth }
     }
@@ -71,7 +71,7 @@ fn join(dialect: Dialect) -> &'static str {
 }
 
 /// A name for a table that is not that of the query's own table, whatever that is called.
-fn alias(site: &Site<'_>, mut name: String) -> String {
+fn alias(site: &SqlContext<'_>, mut name: String) -> String {
     if site.sql.plain.eq_ignore_ascii_case(&quoted(&name)) {
         name.push('_');
     }
@@ -125,7 +125,7 @@ impl<'s, 'q> Writer<'s, 'q> {
 
     /// `SELECT` with every column of the rows, of their parents, and so on for so many generations, up to the tables.
     /// The rows come first in it, so that they are read and bounded as without their parents.
-    pub(super) fn start_with_parents(site: &'s Site<'s>, generations: usize) -> Self {
+    pub(super) fn start_with_parents(site: &'s SqlContext<'s>, generations: usize) -> Self {
         let own = Scope { qualifier: Some(site.sql.name.clone()), ..Scope::of(site) };
         let join = join(site.dialect);
         let (mut columns, mut from, mut child) = (own.columns(), site.sql.name.clone(), own.clone());
@@ -150,7 +150,7 @@ impl<'s, 'q> Writer<'s, 'q> {
 
     /// `SELECT` with every column of the rows and of the rows that they refer to in these columns, up to the tables. A
     /// row that refers to nothing has NULL in their place.
-    pub(super) fn start_with_references(site: &'s Site<'s>, references: &[ReferenceDef]) -> Self {
+    pub(super) fn start_with_references(site: &'s SqlContext<'s>, references: &[ReferenceDef]) -> Self {
         let own = Scope { qualifier: Some(site.sql.name.clone()), ..Scope::of(site) };
         let (mut columns, mut from) = (own.columns(), site.sql.name.clone());
         for (place, reference) in references.iter().enumerate() {

@@ -69,7 +69,7 @@ impl ShardKey for uuid::Uuid {
     note = "it is never NULL, so `Option` cannot be one, and never a float, whose equality is not exact"
 )]
 pub trait Key {
-    /// The marker of a query that nothing narrows yet: a key has to be said before it runs, unless every shard holds
+    /// The marker of a query that nothing narrows yet: a key has to be message before it runs, unless every shard holds
     /// every row.
     type Unfiltered: Routing;
 
@@ -120,7 +120,7 @@ impl Key for Everywhere {
 #[diagnostic::on_unimplemented(
     message = "a row of a reference table lives on every shard, so it decides no shard and moves to none",
     label = "a reference table's",
-    note = "a row that refers to it holds its id: `#[references(Model)] field: Id`; and where that row lives is said by a \
+    note = "a row that refers to it holds its id: `#[references(Model)] field: Id`; and where that row lives is message by a \
             `#[shard_key]` or a `#[shard_parent]` of its own"
 )]
 pub trait DecidesShard: Key {}

@@ -103,7 +103,7 @@ impl Placement {
     /// row it is the first.
     ///
     /// # Errors
-    /// [`ErrorKind::Unmapped`] where the value is placed nowhere, [`ErrorKind::UnknownShard`] where it is
+    /// [`ErrorKind::UnmappedKey`] where the value is placed nowhere, [`ErrorKind::UnknownShard`] where it is
     /// placed on a shard that the cluster does not have.
     pub fn place(&self, key: &[Value<'_>], shards: &Shards) -> Result<usize> {
         let named = match (self, key) {
@@ -120,7 +120,7 @@ impl Placement {
             }
             (Placement::List { .. } | Placement::Range(_), _) => None,
         };
-        Ok(shards.named_shard(named.ok_or_else(|| unmapped(key))?)?.index())
+        Ok(shards.require(named.ok_or_else(|| unmapped(key))?)?.index())
     }
 
     /// The names of the shards that this placement mentions, in its order, each as often as it is mentioned.
@@ -178,5 +178,5 @@ fn hash_place(key: &[Value<'_>], shards: usize) -> usize {
 
 fn unmapped(key: &[Value<'_>]) -> Error {
     let values: Vec<String> = key.iter().map(|value| format!("`{value}`")).collect();
-    Error::new(ErrorKind::Unmapped, format!("the key {} is placed on no shard", values.join(", ")))
+    Error::new(ErrorKind::UnmappedKey, format!("the key {} is placed on no shard", values.join(", ")))
 }

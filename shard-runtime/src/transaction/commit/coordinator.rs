@@ -9,23 +9,23 @@ use crate::schema::{Shard, ShardSet};
 use crate::tasks::Work;
 use crate::transaction::Cluster;
 use crate::transaction::Transactions;
-use crate::transaction::commit::{Commit, Committed, Decider, Part, PreparedPart, Undecided};
-use crate::transaction::link::Link;
+use crate::transaction::commit::{Commit, Committed, Decider, DecisionError, Participant, PreparedPart};
+use crate::transaction::database::DatabaseTransaction;
 
 /// Something that is done on a database.
 pub(crate) type Job = Box<dyn FnOnce(&dyn Connection) -> Result<()> + Send>;
 
 /// Nobody knows whether a unit was decided.
 pub(crate) fn in_doubt(unit: &str, error: Error) -> Error {
-    let said = format!("unit {unit} may be committed or not: {error}");
-    Error::new(ErrorKind::InDoubt, said).with_source(error).of_unit(unit)
+    let message = format!("unit {unit} may be committed or not: {error}");
+    Error::new(ErrorKind::InDoubt, message).with_source(error).of_unit(unit)
 }
 
 impl Transactions {
-    pub(crate) fn commit_links(&mut self) -> Result<Committed> {
+    pub(crate) fn commit_databases(&mut self) -> Result<Committed> {
         let cluster = self.cluster.clone();
         let (mut durable, mut others): (Vec<usize>, Vec<usize>) = Default::default();
-        for (database, link) in self.links.iter_mut().enumerate() {
+        for (database, link) in self.databases.iter_mut().enumerate() {
             match (link.has_changed(), cluster.outlives_the_process(database)) {
                 (true, true) => durable.push(database),
                 (true, false) => others.push(database),
@@ -64,11 +64,11 @@ impl Transactions {
             durable.iter().partition(|database| is_file(database));
         self.refuse_unrepeatable(&files)?;
         if !servers.is_empty() && cluster.is_for_single_shards() {
-            let said = "the unit of work wrote several databases, and the cluster was opened with `single_shard_units`";
-            return Err(Error::new(ErrorKind::Query, said));
+            let message = "the unit of work wrote several databases, and the cluster was opened with `without_prepared_transactions`";
+            return Err(Error::new(ErrorKind::Query, message));
         }
         // Before the decision: the server that decides is committed by it, and its link starts anew.
-        let written = durable.iter().filter_map(|&database| Some(&self.links.get(database)?.written));
+        let written = durable.iter().filter_map(|&database| Some(&self.databases.get(database)?.written));
         let shards = written.fold(ShardSet::none(), |shards, written| union(&shards, written));
         let decided = match servers.as_slice() {
             [] => self.decide(cluster, &files, others, &[]).map(|unit| (unit, Vec::new())),
@@ -87,10 +87,10 @@ impl Transactions {
         committed.append(&mut self.finish_prepared(cluster, decider, &unit, parts, true));
         let mut pending = Vec::new();
         for (database, committed) in committed {
-            let Some(link) = self.links.get_mut(database) else { continue };
+            let Some(link) = self.databases.get_mut(database) else { continue };
             if let Err(error) = link.has_committed(committed) {
                 pending.push(self.named(database, error));
-                if let Some(link) = self.links.get_mut(database) {
+                if let Some(link) = self.databases.get_mut(database) {
                     link.leave();
                 }
             }
@@ -108,13 +108,13 @@ impl Transactions {
     /// What cannot be done again cannot be in a decision record.
     fn refuse_unrepeatable(&self, databases: &[usize]) -> Result<()> {
         for &database in databases {
-            let redo = self.links.get(database).and_then(|link| link.redo.as_ref());
+            let redo = self.databases.get(database).and_then(|link| link.redo.as_ref());
             if let Some(what) = redo.and_then(|redo| redo.first_unrepeatable()) {
-                let said = format!(
+                let message = format!(
                     "{what} cannot be part of a unit of work over several databases: what a shard missed of a decided \
                      unit is done again, with the same result. Commit it alone, or with `Commit::BestEffort`"
                 );
-                return Err(self.named(database, Error::new(ErrorKind::Query, said)));
+                return Err(self.named(database, Error::new(ErrorKind::Query, message)));
             }
         }
         Ok(())
@@ -141,9 +141,9 @@ impl Transactions {
         let at_the_same_time = at_the_same_time && cluster.parallelism().uses_threads(Work::Commit);
         let wanted = if at_the_same_time { jobs.len().saturating_sub(1) } else { 0 };
         let here = jobs.split_off(cluster.workers().take(wanted).min(jobs.len()));
-        let mut loans = Vec::with_capacity(jobs.len());
+        let mut leases = Vec::with_capacity(jobs.len());
         for (database, job) in jobs {
-            let connection = self.links.get_mut(database).and_then(Link::lend);
+            let connection = self.databases.get_mut(database).and_then(DatabaseTransaction::take_connection);
             let (sender, home) = channel();
             let work = move || {
                 let done = connection.as_ref().map_or(Ok(()), |connection| job(&**connection));
@@ -152,24 +152,24 @@ impl Transactions {
             cluster.workers().run(work, move |done| {
                 let _ = sender.send(done);
             });
-            loans.push((database, home));
+            leases.push((database, home));
         }
-        let mut all = Vec::with_capacity(here.len() + loans.len());
+        let mut all = Vec::with_capacity(here.len() + leases.len());
         for (database, job) in here {
-            let connection = self.links.get(database).and_then(Link::connection);
+            let connection = self.databases.get(database).and_then(DatabaseTransaction::connection);
             all.push((database, connection.map_or(Ok(()), job)));
         }
-        for (database, home) in loans {
+        for (database, home) in leases {
             all.push(match home.recv() {
                 Ok((connection, result)) => {
-                    if let (Some(link), Some(connection)) = (self.links.get_mut(database), connection) {
-                        link.take_back(connection);
+                    if let (Some(link), Some(connection)) = (self.databases.get_mut(database), connection) {
+                        link.restore_connection(connection);
                     }
                     (database, result)
                 }
                 Err(_) => {
-                    let said = "the thread that committed the database is gone";
-                    (database, Err(Error::new(ErrorKind::Database, said)))
+                    let message = "the thread that committed the database is gone";
+                    (database, Err(Error::new(ErrorKind::Database, message)))
                 }
             });
         }
@@ -187,36 +187,37 @@ impl Transactions {
     ) -> Result<String> {
         self.check_constraints(files)?;
         self.check_constraints(others)?;
-        let unit = prepared.first().map_or_else(|| cluster.name_unit(), |part| Ok(part.unit.clone()))?;
+        let unit =
+            prepared.first().map_or_else(|| cluster.new_transaction_id(), |part| Ok(part.unit.clone()))?;
         let mut parts = Vec::with_capacity(files.len());
         for &database in files {
-            let Some(link) = self.links.get(database) else { continue };
+            let Some(link) = self.databases.get(database) else { continue };
             let (Some(connection), Some(redo)) = (link.connection(), &link.redo) else { continue };
             if link.has_lost_its_transaction() {
-                let said = "the database has ended the transaction by itself";
-                return Err(self.named(database, Error::new(ErrorKind::Aborted, said)));
+                let message = "the database has ended the transaction by itself";
+                return Err(self.named(database, Error::new(ErrorKind::TransactionAborted, message)));
             }
             let base = cluster.begin_version(database, connection);
             let base = base.map_err(|error| self.named(database, error))?;
-            parts.push(Part { database: cluster.database_name(database), base, redo });
+            parts.push(Participant { database: cluster.database_name(database), base, redo });
         }
-        let servers = prepared.iter().filter_map(|part| cluster.shards().at(part.participant));
+        let servers = prepared.iter().filter_map(|part| cluster.shards().by_index(part.participant));
         let servers: Vec<&str> = servers.map(Shard::name).collect();
         match cluster.decide(&unit, &parts, &servers) {
             Ok(()) => Ok(unit),
-            Err(Undecided::Aborted(error)) => Err(Error::new(
+            Err(DecisionError::Aborted(error)) => Err(Error::new(
                 error.kind(),
                 format!("the unit of work could not be decided in the control database: {error}"),
             )
             .with_source(error)),
-            Err(Undecided::InDoubt(error)) => Err(in_doubt(&unit, error)),
+            Err(DecisionError::InDoubt(error)) => Err(in_doubt(&unit, error)),
         }
     }
 
     /// Looks for what a commit would refuse.
     pub(crate) fn check_constraints(&self, databases: &[usize]) -> Result<()> {
         databases.iter().try_for_each(|&database| {
-            let connection = self.links.get(database).and_then(Link::connection);
+            let connection = self.databases.get(database).and_then(DatabaseTransaction::connection);
             connection.map_or(Ok(()), |connection| {
                 connection.check_constraints().map_err(|error| self.named(database, error))
             })
@@ -233,7 +234,7 @@ impl Transactions {
         let mut failed: Option<(ShardSet, Error)> = None;
         let mut untried = ShardSet::none();
         for &database in databases {
-            let Some(link) = self.links.get_mut(database) else { continue };
+            let Some(link) = self.databases.get_mut(database) else { continue };
             let written = link.written.clone();
             if failed.is_some() {
                 untried = union(&untried, &written);
@@ -244,7 +245,7 @@ impl Transactions {
                 Ok(()) => committed = union(&committed, &written),
                 Err(error) => {
                     let error = link.undo_for_certain(cluster, database, error);
-                    let first = written.indexes().first().and_then(|&shard| cluster.shards().at(shard));
+                    let first = written.indexes().first().and_then(|&shard| cluster.shards().by_index(shard));
                     let name = first.map_or_else(|| cluster.database_name(database), |shard| shard.name());
                     failed = Some((written, error.on_shard(name)));
                 }
@@ -255,11 +256,11 @@ impl Transactions {
             error
         } else {
             let names = |set: &ShardSet| set.names(cluster.shards()).join(", ");
-            let mut said = format!("committed on {}, failed on {}", names(&committed), names(&shards));
+            let mut message = format!("committed on {}, failed on {}", names(&committed), names(&shards));
             if !untried.is_empty() {
-                said.push_str(&format!(", not tried on {}", names(&untried)));
+                message.push_str(&format!(", not tried on {}", names(&untried)));
             }
-            Error::new(ErrorKind::PartialCommit, format!("{said}: {error}")).with_source(error)
+            Error::new(ErrorKind::PartialCommit, format!("{message}: {error}")).with_source(error)
         };
         self.abort(&error);
         Err(error)

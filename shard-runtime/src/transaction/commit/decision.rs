@@ -24,7 +24,7 @@ pub(crate) const STATE: &str = "sharded_state";
 pub(crate) const STATE_VERSION: &str = "version";
 
 /// What a unit has done to one database.
-pub(crate) struct Part<'u> {
+pub(crate) struct Participant<'u> {
     /// The name of the database: its first shard's.
     pub(crate) database: &'u str,
     /// The version that the database had before the unit.
@@ -34,17 +34,17 @@ pub(crate) struct Part<'u> {
 
 /// Why a unit is not decided.
 #[derive(Debug)]
-pub(crate) enum Undecided {
+pub(crate) enum DecisionError {
     /// It never will be.
     Aborted(Error),
     /// Neither the decision nor that there is none could be made sure of.
     InDoubt(Error),
 }
 
-impl Undecided {
+impl DecisionError {
     /// Whether another connection has locked control.
     pub(crate) fn is_busy(&self) -> bool {
-        matches!(self, Undecided::Aborted(error) if error.kind() == ErrorKind::Busy)
+        matches!(self, DecisionError::Aborted(error) if error.kind() == ErrorKind::Busy)
     }
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Record {
 /// What is known of the records without asking the control database, as long as nobody else has written to it.
 #[derive(Default)]
 pub(crate) struct Decisions {
-    /// What `PRAGMA data_version` said when the records were read: it moves when another connection has committed.
+    /// What `PRAGMA data_version` message when the records were read: it moves when another connection has committed.
     seen: Option<i64>,
     records: Vec<Record>,
     /// Units of this process that are committed everywhere; their records are removed along with the next decision.
@@ -104,7 +104,7 @@ impl Decisions {
     ///
     /// # Errors
     /// Those of the control database; of settling a transaction in doubt, whose record may be there and not be seen.
-    pub(crate) fn concern(
+    pub(crate) fn decisions_for(
         &mut self,
         control: &dyn Connection,
         database: &str,
@@ -131,7 +131,7 @@ impl Decisions {
     /// Does, in order, what the records of a database say from a version on; the version that it has then.
     ///
     /// # Errors
-    /// [`ErrorKind::Identity`] where a record is missing in between: the database is older than its cluster.
+    /// [`ErrorKind::WrongDatabase`] where a record is missing in between: the database is older than its cluster.
     pub(crate) fn redo(
         &self,
         control: &dyn Connection,
@@ -148,11 +148,11 @@ impl Decisions {
         while rows.advance()? {
             let base = whole(rows.value(0)?)?;
             if base > reached || base + 1 < reached {
-                let said = format!(
+                let message = format!(
                     "the database has version {reached}, and what it missed begins at {base}: it is older than its \
                      cluster, as one is that was restored from a backup of its own"
                 );
-                return Err(Error::new(ErrorKind::Identity, said));
+                return Err(Error::new(ErrorKind::WrongDatabase, message));
             }
             reached = base + 1;
             let sql = text(rows.value(1)?)?;
@@ -173,10 +173,10 @@ impl Decisions {
         &mut self,
         control: &dyn Connection,
         unit: &str,
-        parts: &[Part<'_>],
+        parts: &[Participant<'_>],
         prepared: &[&str],
-    ) -> Result<(), Undecided> {
-        self.settle_first(control).map_err(Undecided::Aborted)?;
+    ) -> Result<(), DecisionError> {
+        self.settle_first(control).map_err(DecisionError::Aborted)?;
         let written = control.begin_without_waiting().and_then(|()| {
             self.records(control)?; // what others have removed need not be removed
             remove(control, &self.finished)?;
@@ -192,17 +192,17 @@ impl Decisions {
         });
         if let Err(error) = written {
             let _ = control.rollback();
-            return Err(Undecided::Aborted(error));
+            return Err(DecisionError::Aborted(error));
         }
         if let Err(error) = control.commit() {
             // What is left of the transaction in the log must not come back to life after a crash: a transaction
             // of its own lies over it. Where that is refused too, nobody knows.
             let _ = control.rollback();
             return Err(match settle(control) {
-                Ok(()) => Undecided::Aborted(error),
+                Ok(()) => DecisionError::Aborted(error),
                 Err(_) => {
                     self.in_doubt = Some(unit.to_owned());
-                    Undecided::InDoubt(error)
+                    DecisionError::InDoubt(error)
                 }
             });
         }
@@ -250,11 +250,11 @@ impl Decisions {
     fn settle_first(&mut self, control: &dyn Connection) -> Result<()> {
         let Some(unit) = self.in_doubt.clone() else { return Ok(()) };
         self.settle(control).map_err(|error| {
-            let said = format!(
+            let message = format!(
                 "nothing was written: the outcome of transaction {unit} is unknown until the control database can be \
                  written again, which fails: {error}"
             );
-            Error::new(error.kind(), said).with_source(error)
+            Error::new(error.kind(), message).with_source(error)
         })
     }
 
@@ -268,7 +268,7 @@ impl Decisions {
     }
 }
 
-fn write(control: &dyn Connection, unit: &str, part: &Part<'_>) -> Result<()> {
+fn write(control: &dyn Connection, unit: &str, part: &Participant<'_>) -> Result<()> {
     let mut insert = control.prepare("INSERT INTO sharded_redo VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     let mut seq = 0;
     part.redo.parts(|sql, runs| {
@@ -280,7 +280,7 @@ fn write(control: &dyn Connection, unit: &str, part: &Part<'_>) -> Result<()> {
     })
 }
 
-fn record_version(control: &dyn Connection, part: &Part<'_>) -> Result<()> {
+fn record_version(control: &dyn Connection, part: &Participant<'_>) -> Result<()> {
     let mut record = control.prepare(&format!(
         "INSERT INTO {STATE} (kind, name, value) VALUES ('{STATE_VERSION}', ?1, ?2) \
          ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value"
@@ -328,11 +328,11 @@ fn overwrite_unread(control: &dyn Connection, unread: &mut Option<u64>) -> Resul
         return Ok(());
     }
     settle(control).map_err(|error| {
-        let said = format!(
+        let message = format!(
             "nothing was written: a decision that a process has left in the log of the control database cannot be \
              overwritten: {error}"
         );
-        Error::new(error.kind(), said).with_source(error)
+        Error::new(error.kind(), message).with_source(error)
     })
 }
 
@@ -342,7 +342,7 @@ pub(crate) fn integer(connection: &dyn Connection, sql: &str, params: &[Param<'_
     let mut rows = statement.query(params)?;
     match rows.advance()? {
         true => whole(rows.value(0)?),
-        false => Err(Error::new(ErrorKind::Identity, "the database does not know its version")),
+        false => Err(Error::new(ErrorKind::WrongDatabase, "the database does not know its version")),
     }
 }
 

@@ -24,9 +24,9 @@
 //!
 //! A unit is not isolated over several databases: another session may see one of them before and another after it.
 
+mod apply;
 mod coordinator;
 mod decision;
-mod heal;
 mod participants;
 mod prepared;
 mod recovery;
@@ -34,15 +34,15 @@ mod redo;
 mod search;
 mod unfinished;
 
-pub(crate) use decision::{Decisions, MAKE, Part, Record, STATE, STATE_VERSION, Undecided};
-pub(crate) use heal::{heal, raise, version};
+pub(crate) use apply::{apply_decided, bump_version, version};
+pub(crate) use decision::{DecisionError, Decisions, MAKE, Participant, Record, STATE, STATE_VERSION};
 #[cfg(feature = "postgres")]
 pub(crate) use prepared::new_unit;
 pub(crate) use prepared::{
     PreparedPart, collect, has_committed, is_committed, lingering, make_units, old_units, prepared,
     unfinished_units, write_unit,
 };
-pub(crate) use recovery::heal as heal_database;
+pub(crate) use recovery::apply_decided as apply_decided_in;
 pub(crate) use redo::{Redo, encode_values};
 pub(crate) use search::Searches;
 pub(crate) use unfinished::{Decider, Unfinished};

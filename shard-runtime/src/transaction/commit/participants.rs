@@ -7,7 +7,7 @@ use crate::transaction::Cluster;
 use crate::transaction::Transactions;
 use crate::transaction::commit;
 use crate::transaction::commit::{Decider, PreparedPart};
-use crate::transaction::link::Link;
+use crate::transaction::database::DatabaseTransaction;
 
 impl Transactions {
     /// Decides a global transaction over servers alone: the others are prepared, and the commit of the first is the
@@ -34,16 +34,16 @@ impl Transactions {
         participants: &[usize],
         removable: &[String],
     ) -> Result<(String, Vec<(usize, PreparedPart)>)> {
-        let unit = cluster.name_unit()?;
+        let unit = cluster.new_transaction_id()?;
         let names = cluster.names_of_units(decider)?;
-        let connection = self.links.get(decider).and_then(Link::connection);
+        let connection = self.databases.get(decider).and_then(DatabaseTransaction::connection);
         let written =
             connection.map_or(Ok(0), |connection| commit::write_unit(connection, names, &unit, removable));
         let collected = written.map_err(|error| self.named(decider, error))?;
         let parts = self.prepare_parts(cluster, &unit, decider, participants)?;
-        let connection = self.links.get(decider).and_then(Link::connection);
+        let connection = self.databases.get(decider).and_then(DatabaseTransaction::connection);
         let Err(error) = connection.map_or(Ok(()), |connection| connection.commit()) else {
-            self.links.get_mut(decider).map(|link| link.has_committed(Ok(())));
+            self.databases.get_mut(decider).map(|link| link.has_committed(Ok(())));
             return Ok((unit, parts));
         };
         let error = self.named(decider, error);
@@ -54,7 +54,7 @@ impl Transactions {
         };
         match is_committed {
             Ok(true) => {
-                self.links.get_mut(decider).map(Link::leave);
+                self.databases.get_mut(decider).map(DatabaseTransaction::leave);
                 Ok((unit, parts))
             }
             Ok(false) => {
@@ -83,7 +83,7 @@ impl Transactions {
         servers: &[usize],
         others: &[usize],
     ) -> Result<(String, Vec<(usize, PreparedPart)>)> {
-        let unit = cluster.name_unit()?;
+        let unit = cluster.new_transaction_id()?;
         let decider = files.first().copied().unwrap_or_default();
         let parts = self.prepare_parts(cluster, &unit, decider, servers)?;
         let named: Vec<PreparedPart> = parts.iter().map(|(_, part)| part.clone()).collect();

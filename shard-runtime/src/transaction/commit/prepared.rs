@@ -255,7 +255,7 @@ fn number(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Resul
     match number {
         Some(Value::Integer(number)) => Ok(number),
         Some(other) => Err(Error::from(mismatch("an integer", &other))),
-        None => Err(Error::new(ErrorKind::Identity, "`sharded_collected` has no row; run `create`")),
+        None => Err(Error::new(ErrorKind::WrongDatabase, "`sharded_collected` has no row; run `create`")),
     }
 }
 

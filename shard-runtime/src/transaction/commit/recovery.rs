@@ -4,13 +4,13 @@
 use std::sync::PoisonError;
 
 use super::search::Found;
-use crate::driver::{Connection, Holder, Transaction};
+use crate::driver::{Connection, LeaseOwner, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Dialect;
 use crate::transaction::Cluster;
 use crate::transaction::commit;
-use crate::transaction::commit::{Part, Record, Recovered, Undecided};
+use crate::transaction::commit::{DecisionError, Participant, Record, Recovered};
 use crate::transaction::control::Control;
 
 impl Cluster {
@@ -26,7 +26,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Those of the control database, if a transaction is in doubt and it still cannot be written;
-    /// [`ErrorKind::Identity`] if a shard is older than its cluster, and the databases' errors, with the shard's name.
+    /// [`ErrorKind::WrongDatabase`] if a shard is older than its cluster, and the databases' errors, with the shard's name.
     pub fn recover(&self) -> Result<Recovered> {
         let mut finished = if self.0.control.decides() { self.recover_files()? } else { Vec::new() };
         let Found { mut committed, left } = self.recover_servers()?;
@@ -81,12 +81,12 @@ impl Cluster {
     /// Heals a database and makes sure that what it holds is on disk; the version that it has. A commit that another
     /// process has not lived to wait for may be seen and not be durable: only a commit of one's own makes it so.
     fn confirm(&self, database: usize) -> Result<i64> {
-        self.on_connection(&Holder::default(), database, |connection| {
+        self.on_connection(&LeaseOwner::default(), database, |connection| {
             connection.begin(Transaction::Write)?;
             let own = self.own_table(database)?;
-            let confirmed = self.heal(database, connection).and_then(|has_healed| {
+            let confirmed = self.apply_decided(database, connection).and_then(|has_healed| {
                 if !has_healed {
-                    commit::raise(connection, &own)?;
+                    commit::bump_version(connection, &own)?;
                 }
                 let version = commit::version(connection, &own)?;
                 connection.commit()?;
@@ -115,9 +115,9 @@ impl Cluster {
 
     /// Does what decided units have left undone on a database whose write lock the connection holds; whether there
     /// was anything to do.
-    pub(crate) fn heal(&self, database: usize, connection: &dyn Connection) -> Result<bool> {
+    pub(crate) fn apply_decided(&self, database: usize, connection: &dyn Connection) -> Result<bool> {
         match self.is_recorded(database) {
-            true => heal(&self.0.control, self.layout(), database, connection),
+            true => apply_decided(&self.0.control, self.layout(), database, connection),
             false => Ok(false),
         }
     }
@@ -127,19 +127,19 @@ impl Cluster {
         self.0.control.is_durable
     }
 
-    pub(crate) fn name_unit(&self) -> Result<String> {
+    pub(crate) fn new_transaction_id(&self) -> Result<String> {
         #[cfg(feature = "postgres")]
         if !self.0.control.decides() {
             return commit::new_unit();
         }
-        self.0.control.name_unit()
+        self.0.control.new_transaction_id()
     }
 
     /// Raises the version of a database inside a session's transaction; the version that it had.
     pub(crate) fn begin_version(&self, database: usize, connection: &dyn Connection) -> Result<i64> {
         let own = self.own_table(database)?;
         let base = commit::version(connection, &own)?;
-        commit::raise(connection, &own)?;
+        commit::bump_version(connection, &own)?;
         Ok(base)
     }
 
@@ -147,15 +147,20 @@ impl Cluster {
     pub(crate) fn write_nothing(&self, database: usize, connection: &dyn Connection) -> Result<()> {
         connection.begin(Transaction::Write)?;
         let written = self
-            .heal(database, connection)
-            .and_then(|_| commit::raise(connection, &self.own_table(database)?))
+            .apply_decided(database, connection)
+            .and_then(|_| commit::bump_version(connection, &self.own_table(database)?))
             .and_then(|()| connection.commit());
         written.inspect_err(|_| {
             let _ = connection.rollback();
         })
     }
 
-    pub(crate) fn decide(&self, unit: &str, parts: &[Part<'_>], servers: &[&str]) -> Result<(), Undecided> {
+    pub(crate) fn decide(
+        &self,
+        unit: &str,
+        parts: &[Participant<'_>],
+        servers: &[&str],
+    ) -> Result<(), DecisionError> {
         self.0.control.decide(unit, parts, servers)
     }
 
@@ -177,7 +182,7 @@ impl Cluster {
 
 /// Does what decided units have left undone on a database whose write lock the connection holds; whether there was
 /// anything to do.
-pub(crate) fn heal(
+pub(crate) fn apply_decided(
     control: &Control,
     layout: &Layout,
     database: usize,
@@ -190,13 +195,15 @@ pub(crate) fn heal(
     let name = name(layout, database);
     let mut unread = None;
     let concerns = control.wait_with_decisions(Error::is_busy, |decisions, control| {
-        decisions.concern(control, name, &mut unread)
+        decisions.decisions_for(control, name, &mut unread)
     });
     if !concerns? {
         return Ok(false);
     }
     let own = own_table(layout, database)?;
-    control.with_decisions(|decisions, control| commit::heal(decisions, control, name, &own, connection))
+    control.with_decisions(|decisions, control| {
+        commit::apply_decided(decisions, control, name, &own, connection)
+    })
 }
 
 fn name(layout: &Layout, database: usize) -> &str {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::driver::{Connection, Holder, Transaction};
+use crate::driver::{Connection, LeaseOwner, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace};
 use crate::schema::Shard;
@@ -79,7 +79,7 @@ impl Cluster {
 
     /// Whether units of work over several databases are refused where one is a server.
     pub(crate) fn is_for_single_shards(&self) -> bool {
-        self.0.single_shard_units
+        self.0.without_prepared_transactions
     }
 
     /// The place of a database's first shard, which names the database in what is prepared.
@@ -161,7 +161,7 @@ impl Cluster {
         // Read before any server is searched for participants: a participant is prepared before its row is there.
         let mut old = Vec::new();
         for database in self.servers() {
-            match self.on_connection(&Holder::default(), database, |connection| {
+            match self.on_connection(&LeaseOwner::default(), database, |connection| {
                 commit::old_units(connection, self.names_of_units(database)?)
             }) {
                 Ok(units) if units.is_empty() => {}
@@ -172,7 +172,7 @@ impl Cluster {
         }
         let mut found = Found::default();
         for database in self.servers() {
-            let searched = self.on_connection(&Holder::default(), database, |connection| {
+            let searched = self.on_connection(&LeaseOwner::default(), database, |connection| {
                 self.finish_decided(database, connection, Effort::Thorough)
             });
             match searched {
@@ -195,7 +195,7 @@ impl Cluster {
     fn collect(&self, old: Vec<(usize, Vec<String>)>) -> Result<()> {
         let mut unfinished = Vec::new();
         for database in self.servers() {
-            let prepared = self.on_connection(&Holder::default(), database, |connection| {
+            let prepared = self.on_connection(&LeaseOwner::default(), database, |connection| {
                 commit::unfinished_units(connection, self.id())
             });
             match prepared {
@@ -209,7 +209,7 @@ impl Cluster {
             if units.is_empty() {
                 continue;
             }
-            let collected = self.on_connection(&Holder::default(), database, |connection| {
+            let collected = self.on_connection(&LeaseOwner::default(), database, |connection| {
                 commit::collect(connection, self.names_of_units(database)?, &units)
             });
             match collected {
@@ -250,8 +250,8 @@ impl Cluster {
                 }
                 Err(error) if is_for_later(&error) => {
                     let shard = self.database_name(database);
-                    let said = format!("a part of transaction {} stays prepared: {error}", part.unit);
-                    let left = Error::new(error.kind(), said).with_source(error);
+                    let message = format!("a part of transaction {} stays prepared: {error}", part.unit);
+                    let left = Error::new(error.kind(), message).with_source(error);
                     found.left.push(left.on_shard(shard).of_unit(&part.unit));
                 }
                 Err(error) => return Err(error),
@@ -273,15 +273,16 @@ impl Cluster {
         for name in names {
             let Ok(shard) = self.shard(&name) else { return Ok(false) };
             let database = self.layout().place(shard.index())?.database;
-            let looked = self.on_connection(&Holder::default(), database, |connection: &dyn Connection| {
-                let mut is_finished = true;
-                for part in commit::prepared(connection, self.id(), &self.all_shards(database))? {
-                    if part.unit == unit && part.finish(connection, true).is_err() {
-                        is_finished = false;
+            let looked =
+                self.on_connection(&LeaseOwner::default(), database, |connection: &dyn Connection| {
+                    let mut is_finished = true;
+                    for part in commit::prepared(connection, self.id(), &self.all_shards(database))? {
+                        if part.unit == unit && part.finish(connection, true).is_err() {
+                            is_finished = false;
+                        }
                     }
-                }
-                Ok(is_finished)
-            });
+                    Ok(is_finished)
+                });
             match looked {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),

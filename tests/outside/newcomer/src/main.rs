@@ -148,7 +148,7 @@ fn change(cluster: &Cluster) -> Result<()> {
     println!("moved house: {}", oslo.city);
     oslo.country = Country::Japan;
     let refused = session.update(&mut oslo).err().map(|error| error.kind());
-    println!("moved country: {}", refused == Some(ErrorKind::Moved));
+    println!("moved country: {}", refused == Some(ErrorKind::ShardKeyChanged));
     session.rollback();
     println!("after the rollback: {}", norwegian(&mut session)?);
 

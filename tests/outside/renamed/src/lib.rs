@@ -142,7 +142,7 @@ pub struct Well {
 }
 
 fn by_parity<'s>(id: &i64, shards: &'s Shards) -> Option<&'s Shard> {
-    shards.at(if id % 2 == 0 { 0 } else { 1 })
+    shards.by_index(if id % 2 == 0 { 0 } else { 1 })
 }
 
 /// Everything.

@@ -9,9 +9,9 @@ use crate::planner::sql::Param;
 /// that holds its version. Whether there was anything to do.
 ///
 /// # Errors
-/// [`ErrorKind::Identity`](crate::ErrorKind::Identity) where the database is older than its cluster; the databases'.
+/// [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) where the database is older than its cluster; the databases'.
 /// The transaction is then to be rolled back.
-pub(crate) fn heal(
+pub(crate) fn apply_decided(
     decisions: &Decisions,
     control: &dyn Connection,
     database: &str,
@@ -21,7 +21,7 @@ pub(crate) fn heal(
     let found = version(connection, own)?;
     let run = |sql: &str, params: &[Param<'_>]| connection.prepare(sql)?.execute(params).map(|_| ());
     let reached = decisions.redo(control, database, found, run)?;
-    (found..reached).try_for_each(|_| raise(connection, own))?;
+    (found..reached).try_for_each(|_| bump_version(connection, own))?;
     Ok(reached > found)
 }
 
@@ -31,6 +31,6 @@ pub(crate) fn version(connection: &dyn Connection, own: &str) -> Result<i64> {
 }
 
 /// Raises the version of a database by one.
-pub(crate) fn raise(connection: &dyn Connection, own: &str) -> Result<()> {
+pub(crate) fn bump_version(connection: &dyn Connection, own: &str) -> Result<()> {
     connection.prepare(&format!("UPDATE {own} SET version = version + 1"))?.execute(&[]).map(|_| ())
 }

@@ -6,32 +6,32 @@ use std::task::{Context, Poll, Waker};
 use crate::session::Session;
 
 /// A session, and whether it is under way: see `threads`.
-pub(super) struct Kept {
+pub(super) struct Checkout {
     pub(super) session: Box<Session>,
     pub(super) is_under_way: bool,
 }
 
 /// Where it is brought back to.
-pub(super) struct Place(Mutex<State>);
+pub(super) struct SessionSlot(Mutex<State>);
 
 struct State {
-    here: Option<Kept>,
+    here: Option<Checkout>,
     waker: Option<Waker>,
     /// Whether nobody will come for it any more.
     is_left: bool,
 }
 
-impl Place {
+impl SessionSlot {
     pub(super) fn new(session: Session) -> Self {
-        let here = Some(Kept { session: Box::new(session), is_under_way: false });
-        Place(Mutex::new(State { here, waker: None, is_left: false }))
+        let here = Some(Checkout { session: Box::new(session), is_under_way: false });
+        SessionSlot(Mutex::new(State { here, waker: None, is_left: false }))
     }
 
     /// Takes the session, once it is here.
-    pub(super) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Kept> {
+    pub(super) fn poll_checkout(&self, context: &mut Context<'_>) -> Poll<Checkout> {
         let mut state = self.lock();
         match state.here.take() {
-            Some(kept) => Poll::Ready(kept),
+            Some(checkout) => Poll::Ready(checkout),
             None => {
                 state.waker = Some(context.waker().clone());
                 Poll::Pending
@@ -40,7 +40,7 @@ impl Place {
     }
 
     /// Takes the session, if it is here.
-    pub(super) fn take(&self) -> Option<Kept> {
+    pub(super) fn take(&self) -> Option<Checkout> {
         self.lock().here.take()
     }
 
@@ -48,12 +48,12 @@ impl Place {
     ///
     /// # Errors
     /// The session, where nobody will come for it.
-    pub(super) fn bring_back(&self, kept: Kept) -> Result<(), Kept> {
+    pub(super) fn check_in(&self, checkout: Checkout) -> Result<(), Checkout> {
         let mut state = self.lock();
         if state.is_left {
-            return Err(kept);
+            return Err(checkout);
         }
-        state.here = Some(kept);
+        state.here = Some(checkout);
         let waker = state.waker.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
@@ -61,7 +61,7 @@ impl Place {
     }
 
     /// Says that nobody will come for the session any more; the session, if it is here.
-    pub(super) fn leave(&self) -> Option<Kept> {
+    pub(super) fn leave(&self) -> Option<Checkout> {
         let mut state = self.lock();
         state.is_left = true;
         state.here.take()

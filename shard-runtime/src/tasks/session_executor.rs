@@ -27,19 +27,19 @@ pub(crate) trait Job: Send {
     fn refuse(self: Box<Self>, error: Error);
 }
 
-/// A job that waits for a place; see [`Threads::withdraw`].
+/// A job that waits for a place; see [`SessionExecutor::withdraw`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct WaiterId(u64);
 
 /// A cluster's threads for async sessions, started when they are needed. A clone is another handle on them.
 #[derive(Clone)]
-pub(crate) struct Threads(Arc<Shared>);
+pub(crate) struct SessionExecutor(Arc<Shared>);
 
 struct Shared {
     /// How many sessions may be under way at once.
-    most: usize,
+    max_active: usize,
     /// How long a session waits for a place while none is given back.
-    patience: Duration,
+    acquire_timeout: Duration,
     state: Mutex<State>,
     /// There is a job.
     work: Condvar,
@@ -64,8 +64,8 @@ struct State {
     is_closed: bool,
 }
 
-impl Threads {
-    pub(crate) fn new(most: usize, patience: Duration) -> Self {
+impl SessionExecutor {
+    pub(crate) fn new(max_active: usize, acquire_timeout: Duration) -> Self {
         let state = State {
             under_way: 0,
             threads: 0,
@@ -76,9 +76,9 @@ impl Threads {
             is_watched: false,
             is_closed: false,
         };
-        Threads(Arc::new(Shared {
-            most,
-            patience,
+        SessionExecutor(Arc::new(Shared {
+            max_active,
+            acquire_timeout,
             state: Mutex::new(state),
             work: Condvar::new(),
             watch: Condvar::new(),
@@ -93,26 +93,26 @@ impl Threads {
     }
 
     /// Has something done by a session that is under way.
-    pub(crate) fn go_on(&self, job: Box<dyn Job>) {
+    pub(crate) fn resume(&self, job: Box<dyn Job>) {
         self.lock().ready.push_back(job);
         self.0.work.notify_one();
     }
 
-    /// Has something done by a session that is not under way, as soon as it can be; its ticket, where it has to wait.
-    pub(crate) fn begin(&self, job: Box<dyn Job>) -> Option<Ticket> {
+    /// Has something done by a session that is not under way, as soon as it can be; its waiter, where it has to wait.
+    pub(crate) fn begin(&self, job: Box<dyn Job>) -> Option<WaiterId> {
         let mut state = self.lock();
-        if state.under_way >= self.0.most {
-            let ticket = state.tickets;
+        if state.under_way >= self.0.max_active {
+            let waiter = state.tickets;
             state.tickets += 1;
-            state.waiting.insert(ticket, (Instant::now(), job));
+            state.waiting.insert(waiter, (Instant::now(), job));
             self.look_after(&mut state);
-            return Some(Ticket(ticket));
+            return Some(WaiterId(waiter));
         }
         if state.threads <= state.under_way {
-            if let Err(error) = self.start("sharded-async", Threads::work) {
+            if let Err(error) = self.start("sharded-async", SessionExecutor::work) {
                 drop(state);
-                let said = format!("no thread could be started: {error}");
-                job.refuse(Error::new(ErrorKind::Io, said).with_source(error));
+                let message = format!("no thread could be started: {error}");
+                job.refuse(Error::new(ErrorKind::Io, message).with_source(error));
                 return None;
             }
             state.threads += 1;
@@ -124,9 +124,9 @@ impl Threads {
     }
 
     /// Takes back what still waits, and so is not done; nothing happens where it is done or under way.
-    pub(crate) fn withdraw(&self, Ticket(ticket): Ticket) {
+    pub(crate) fn withdraw(&self, WaiterId(waiter): WaiterId) {
         // What the job holds goes where it belongs when the job is dropped, which takes other locks.
-        let withdrawn = self.lock().waiting.remove(&ticket);
+        let withdrawn = self.lock().waiting.remove(&waiter);
         drop(withdrawn);
     }
 
@@ -146,10 +146,11 @@ impl Threads {
     /// Sees to it that who waits is told when it has waited for too long.
     fn look_after(&self, state: &mut State) {
         // Without that thread they wait for longer, until somebody else is tried to be told.
-        state.is_watched = state.is_watched || self.start("sharded-async-watch", Threads::watch).is_ok();
+        state.is_watched =
+            state.is_watched || self.start("sharded-async-watch", SessionExecutor::watch).is_ok();
     }
 
-    fn start(&self, name: &str, run: fn(&Threads)) -> io::Result<()> {
+    fn start(&self, name: &str, run: fn(&SessionExecutor)) -> io::Result<()> {
         let threads = self.clone();
         thread::Builder::new().name(name.to_owned()).spawn(move || run(&threads)).map(drop)
     }
@@ -181,19 +182,19 @@ impl Threads {
                 return;
             };
             let waited = since.max(state.moved).elapsed();
-            if let Some(rest) = self.0.patience.checked_sub(waited).filter(|rest| !rest.is_zero()) {
+            if let Some(rest) = self.0.acquire_timeout.checked_sub(waited).filter(|rest| !rest.is_zero()) {
                 let woken = self.0.watch.wait_timeout(state, rest);
                 state = woken.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             }
             let Some((_, (_, job))) = state.waiting.pop_first() else { continue };
             drop(state);
-            let said = format!(
+            let message = format!(
                 "all {} async sessions that may be in the middle of a unit of work at once have been so for {waited:.1?}; \
                  nothing was done",
-                self.0.most
+                self.0.max_active
             );
-            drop_quietly(catch_unwind(AssertUnwindSafe(|| job.refuse(Error::new(ErrorKind::Busy, said)))));
+            drop_quietly(catch_unwind(AssertUnwindSafe(|| job.refuse(Error::new(ErrorKind::Busy, message)))));
             state = self.lock();
         }
     }

@@ -116,7 +116,7 @@ fn make_world() -> Option<World> {
         .fold(Cluster::builder(), |builder, (shard, server)| builder.shard(*shard, server.url()));
     let cluster = builder.create::<Models>().unwrap();
     let big = fill(&cluster);
-    cluster.coordinator_sql().unwrap().run_on(&coordinator.url()).unwrap();
+    cluster.foreign_tables_sql().unwrap().run_on(&coordinator.url()).unwrap();
     coordinator.psql(&big);
     Some(World { cluster, servers, coordinator })
 }
@@ -275,7 +275,7 @@ fn tables_of_one_key_are_joined_on_their_shards_and_shards_are_read_at_the_same_
 #[test]
 fn the_script_can_be_run_again_and_holds_no_password() {
     let Some(world) = world() else { return };
-    let sql = world.cluster.coordinator_sql().unwrap();
+    let sql = world.cluster.foreign_tables_sql().unwrap();
     sql.run_on(&world.coordinator.url()).unwrap();
     let script = sql.to_string();
     assert!(script.contains("PARTITION BY LIST (\"continent\")"), "{script}");
@@ -291,6 +291,6 @@ fn the_script_can_be_run_again_and_holds_no_password() {
 #[test]
 fn sqlite_shards_cannot_be_read_by_a_server() {
     let cluster = Cluster::in_memory::<Tenant>(["a", "b"]).unwrap();
-    let error = cluster.coordinator_sql().err().unwrap();
+    let error = cluster.foreign_tables_sql().err().unwrap();
     assert_eq!((error.kind(), error.shard()), (ErrorKind::Configuration, Some("a")));
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Change;
 use crate::planner::sql::{Param, TableSql};
 use crate::query::{Sharded, normalize, values_of};
-use crate::query::{Stored, Unit};
+use crate::query::{Stored, WriteOutcome};
 use crate::row::Binder;
 use crate::schema::Placed;
 use crate::schema::ShardSet;
@@ -66,7 +66,7 @@ impl UnitOfWork {
         row: &mut Stored<T>,
         change: Change,
         bytes: usize,
-    ) -> Result<Option<Unit>> {
+    ) -> Result<Option<WriteOutcome>> {
         self.tx.check_usable()?;
         let (model, id) = (self.model(T::TABLE)?, IdKey::of(&id_value(&**row)?));
         if self.pending.get(shard).is_some_and(|pending| pending.deletes(model, &id)) {
@@ -87,10 +87,10 @@ impl UnitOfWork {
         row: &mut Stored<T>,
         before: &[Value<'_>],
         change: Change,
-    ) -> Result<Option<Unit>> {
+    ) -> Result<Option<WriteOutcome>> {
         if self.write_at_once(shard, &**row, before, &change)? == 0 {
             let error = self.missed(shard, row, version::of::<T>(before)?.as_ref());
-            return self.tx.in_the_way(Err(error));
+            return self.tx.note_conflict(Err(error));
         }
         let outcome = self.outcome_on(shard)?;
         row.settle(outcome.as_ref());
@@ -132,7 +132,7 @@ impl UnitOfWork {
     /// A row stays on its shard: a key that changes is a move, which an update cannot do.
     fn refuse_move<T: Sharded>(&self, row: &Stored<T>, changed: &[usize]) -> Result<()> {
         let table = T::TABLE;
-        let said = |what: &str| {
+        let message = |what: &str| {
             format!(
                 "{what} of a stored row cannot be changed by an update: the row would have to move with all its \
                  descendants, which is `relocate`"
@@ -141,22 +141,24 @@ impl UnitOfWork {
         if changed.contains(&table.id) {
             return Err(table.error_at(
                 table.id,
-                Error::new(ErrorKind::Moved, "the id of a stored row cannot be changed"),
+                Error::new(ErrorKind::ShardKeyChanged, "the id of a stored row cannot be changed"),
             ));
         }
         if let KeyColumns::Columns(key) = table.key
             && let Some(&column) = key.iter().find(|column| changed.contains(column))
         {
-            let error = Error::new(ErrorKind::Moved, said("the shard key")).on_shard(row.shard().name());
+            let error =
+                Error::new(ErrorKind::ShardKeyChanged, message("the shard key")).on_shard(row.shard().name());
             return Err(table.error_at(column, error));
         }
         if let KeyColumns::Parent(column) = table.key {
             let shards = self.tx.cluster.shards();
             let to = row.shard_chooser(shards)?;
             if to != row.shard().index() {
-                let name = shards.at(to).map_or("another shard", |shard| shard.name());
+                let name = shards.by_index(to).map_or("another shard", |shard| shard.name());
                 let what = format!("the parent (now on shard `{name}`)");
-                let error = Error::new(ErrorKind::Moved, said(&what)).on_shard(row.shard().name());
+                let error =
+                    Error::new(ErrorKind::ShardKeyChanged, message(&what)).on_shard(row.shard().name());
                 return Err(table.error_at(column, error));
             }
         }
@@ -178,7 +180,7 @@ impl UnitOfWork {
             return match self.write_at_once(shard, &**recorded, &before, &change)? {
                 0 => {
                     let error = self.missed(shard, row, version.as_ref());
-                    self.tx.in_the_way(Err(error))
+                    self.tx.note_conflict(Err(error))
                 }
                 _ => Ok(()),
             };

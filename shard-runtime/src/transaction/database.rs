@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Cluster, Written};
-use crate::driver::{Connection, Holder, Pooled, Transaction};
+use crate::driver::{Connection, LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
-use crate::query::Unit;
+use crate::query::WriteOutcome;
 use crate::schema::ShardSet;
 use crate::transaction::commit::Redo;
 use crate::transaction::{Age, WriteLock, WriteLocks};
@@ -18,8 +18,8 @@ const SAVEPOINT: &str = "sharded_statement";
 /// The session's side of one database. A connection is taken when it is first needed and given back when the
 /// transaction ends.
 #[derive(Default)]
-pub(crate) struct Link {
-    connection: Option<Pooled>,
+pub(crate) struct DatabaseTransaction {
+    connection: Option<PooledConnection>,
     transaction: Option<Transaction>,
     /// The turn among the sessions of this process, while this one writes a SQLite database.
     lock: Option<WriteLock>,
@@ -29,7 +29,7 @@ pub(crate) struct Link {
     pub(crate) redo: Option<Redo>,
     /// What the rows remember that were written in this transaction, where it may write: a unit for all of it, and
     /// one for what came after each savepoint.
-    units: Vec<Unit>,
+    units: Vec<WriteOutcome>,
     /// How far what was done, and the units, had come at each savepoint.
     marks: Vec<(usize, usize)>,
     /// The writer number that goes with the process's first transaction on this database.
@@ -55,26 +55,26 @@ impl Waits {
     }
 }
 
-impl Link {
+impl DatabaseTransaction {
     /// A connection inside a transaction that may read. A session that writes reads in its write transaction.
     /// Connecting ends at the deadline.
     pub(crate) fn read(
         &mut self,
         cluster: &Cluster,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         waits: Waits,
     ) -> Result<()> {
         if self.transaction.is_none() {
-            self.connected(cluster, holder, database, waits)?.begin(Transaction::Read)?;
+            self.connected(cluster, owner, database, waits)?.begin(Transaction::Read)?;
             self.transaction = Some(Transaction::Read);
         }
         Ok(())
     }
 
     /// A connection, without a transaction.
-    pub(crate) fn reserve(&mut self, cluster: &Cluster, holder: &Holder, database: usize) -> Result<()> {
-        self.connected(cluster, holder, database, Waits::default()).map(drop)
+    pub(crate) fn reserve(&mut self, cluster: &Cluster, owner: &LeaseOwner, database: usize) -> Result<()> {
+        self.connected(cluster, owner, database, Waits::default()).map(drop)
     }
 
     /// A connection inside a transaction that may write. A read transaction is ended first: it could not
@@ -86,7 +86,7 @@ impl Link {
     pub(crate) fn write(
         &mut self,
         cluster: &Cluster,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         locked: &[usize],
         age: Age,
@@ -96,17 +96,18 @@ impl Link {
             return Ok(());
         }
         if self.transaction.take().is_some() {
-            self.connected(cluster, holder, database, waits)?.commit()?;
+            self.connected(cluster, owner, database, waits)?.commit()?;
         }
         let lock = match cluster.write_locks(database) {
             None => None,
-            Some(locks) => Some(self.lock_file(cluster, holder, database, locks, age, waits)?),
+            Some(locks) => Some(self.lock_file(cluster, owner, database, locks, age, waits)?),
         };
-        let connection = self.connected(cluster, holder, database, waits)?;
+        let connection = self.connected(cluster, owner, database, waits)?;
         cluster.begin_to_write(database, connection, locked);
         connection.begin(Transaction::Write)?;
-        let begun =
-            cluster.heal(database, connection).and_then(|_| cluster.write_number(database, connection));
+        let begun = cluster
+            .apply_decided(database, connection)
+            .and_then(|_| cluster.write_number(database, connection));
         let number = begun.inspect_err(|_| {
             let _ = connection.rollback();
         })?;
@@ -114,7 +115,7 @@ impl Link {
         self.transaction = Some(Transaction::Write);
         self.lock = lock;
         self.redo = cluster.is_recorded(database).then(Redo::default);
-        self.units = vec![Unit::default()];
+        self.units = vec![WriteOutcome::default()];
         Ok(())
     }
 
@@ -124,7 +125,7 @@ impl Link {
     fn lock_file(
         &mut self,
         cluster: &Cluster,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         locks: &Arc<WriteLocks>,
         age: Age,
@@ -134,15 +135,15 @@ impl Link {
         let timeout = waits.for_a_file.map_or(timeout, |limit| limit.min(timeout));
         let end = Instant::now() + timeout;
         loop {
-            self.connected(cluster, holder, database, waits)?;
+            self.connected(cluster, owner, database, waits)?;
             if let Some(lock) = locks.try_acquire(age, database) {
                 return Ok(lock);
             }
-            self.connection.take().into_iter().for_each(Pooled::give_back);
+            self.connection.take().into_iter().for_each(PooledConnection::give_back);
             let rest = end.saturating_duration_since(Instant::now());
             let lock = locks.acquire(age, database, rest)?;
             let soon = Waits { for_a_connection: Some(SOON), ..waits };
-            match self.connected(cluster, holder, database, soon) {
+            match self.connected(cluster, owner, database, soon) {
                 Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < end => drop(lock),
                 connected => return connected.map(|_| lock),
             }
@@ -165,7 +166,7 @@ impl Link {
     fn connected(
         &mut self,
         cluster: &Cluster,
-        holder: &Holder,
+        owner: &LeaseOwner,
         database: usize,
         waits: Waits,
     ) -> Result<&dyn Connection> {
@@ -179,22 +180,22 @@ impl Link {
         };
         let connection = match kept {
             Some(connection) => connection,
-            None => cluster.connect(holder, database, waits.for_a_connection, waits.deadline)?,
+            None => cluster.connect(owner, database, waits.for_a_connection, waits.deadline)?,
         };
         Ok(&**self.connection.insert(connection))
     }
 
     /// Gives the connection to somebody else for a while, the transaction with it.
-    pub(crate) fn lend(&mut self) -> Option<Pooled> {
+    pub(crate) fn take_connection(&mut self) -> Option<PooledConnection> {
         self.connection.take()
     }
 
-    pub(crate) fn take_back(&mut self, connection: Pooled) {
+    pub(crate) fn restore_connection(&mut self, connection: PooledConnection) {
         self.connection = Some(connection);
     }
 
     /// Takes a connection whose transaction was begun by another thread, if this one had none.
-    pub(crate) fn read_on(&mut self, connection: Pooled) {
+    pub(crate) fn read_on(&mut self, connection: PooledConnection) {
         self.connection = Some(connection);
         self.transaction.get_or_insert(Transaction::Read);
     }
@@ -218,12 +219,12 @@ impl Link {
     }
 
     /// What rows that are written now remember.
-    pub(crate) fn unit(&self) -> Option<&Unit> {
+    pub(crate) fn unit(&self) -> Option<&WriteOutcome> {
         self.units.last()
     }
 
     /// What rows remember that were changed before it was written belongs to this transaction from now on.
-    pub(crate) fn adopt(&mut self, unit: Unit) {
+    pub(crate) fn track_writes(&mut self, unit: WriteOutcome) {
         if !unit.is_unknown() {
             self.units.push(unit);
         }
@@ -233,7 +234,7 @@ impl Link {
     pub(crate) fn savepoint(&mut self) -> Result<()> {
         self.run(&format!("SAVEPOINT {SAVEPOINT}"))?;
         self.marks.push((self.redo.as_mut().map_or(0, Redo::mark), self.units.len()));
-        self.units.push(Unit::default());
+        self.units.push(WriteOutcome::default());
         Ok(())
     }
 
@@ -249,7 +250,7 @@ impl Link {
             if let Some(redo) = &mut self.redo {
                 redo.back_to(done);
             }
-            self.units.drain(units..).for_each(|unit| unit.undo());
+            self.units.drain(units..).for_each(|unit| unit.roll_back());
         }
         self.run(&format!("ROLLBACK TO {SAVEPOINT}; RELEASE {SAVEPOINT}"))
     }
@@ -265,7 +266,7 @@ impl Link {
             // A panic has left the connection with another thread, which rolls it back.
             (None, Some(Transaction::Write)) => {
                 let message = "the connection of the transaction is lost: call `rollback`, and write again";
-                Err(Error::new(ErrorKind::Aborted, message))
+                Err(Error::new(ErrorKind::TransactionAborted, message))
             }
             _ => Ok(()),
         };
@@ -275,8 +276,8 @@ impl Link {
     /// After the transaction was committed, or was not: where it was, the connection is given back.
     pub(crate) fn has_committed(&mut self, committed: Result<()>) -> Result<()> {
         if committed.is_ok() {
-            let Link { connection, units, number, lock, .. } = std::mem::take(self);
-            units.iter().for_each(Unit::keep);
+            let DatabaseTransaction { connection, units, number, lock, .. } = std::mem::take(self);
+            units.iter().for_each(WriteOutcome::commit);
             if let Some(connection) = connection {
                 if let Some(number) = number {
                     number.committed(&*connection);
@@ -304,24 +305,25 @@ impl Link {
         match undone {
             Ok(()) => error,
             Err(_) => {
-                let said = format!("the shard's part of the unit of work may be committed or not: {error}");
-                Error::new(ErrorKind::InDoubt, said).with_source(error)
+                let message =
+                    format!("the shard's part of the unit of work may be committed or not: {error}");
+                Error::new(ErrorKind::InDoubt, message).with_source(error)
             }
         }
     }
 
     /// Ends the transaction without its effects and gives the connection back.
     pub(crate) fn rollback(&mut self) {
-        self.end().iter().for_each(Unit::undo);
+        self.end().iter().for_each(WriteOutcome::roll_back);
     }
 
     /// Gives up the transaction of a unit that is decided: its effects come later.
     pub(crate) fn leave(&mut self) {
-        self.end().iter().for_each(Unit::keep);
+        self.end().iter().for_each(WriteOutcome::commit);
     }
 
-    fn end(&mut self) -> Vec<Unit> {
-        let Link { connection, transaction, units, lock, .. } = std::mem::take(self);
+    fn end(&mut self) -> Vec<WriteOutcome> {
+        let DatabaseTransaction { connection, transaction, units, lock, .. } = std::mem::take(self);
         if let Some(connection) = connection {
             if transaction.is_some() {
                 // Where this fails, the connection is closed, and with it the transaction.

@@ -153,8 +153,9 @@ impl Cluster {
 
     /// The problems of the rows that have one id.
     fn judge_rows(&self, table: &'static Table, rows: &[KeyRow]) -> Vec<RowProblem> {
-        let name =
-            |shard: usize| self.shards().at(shard).map_or(String::new(), |shard| shard.name().to_owned());
+        let name = |shard: usize| {
+            self.shards().by_index(shard).map_or(String::new(), |shard| shard.name().to_owned())
+        };
         let mut problems = Vec::new();
         let mut right = Vec::new();
         for row in rows {

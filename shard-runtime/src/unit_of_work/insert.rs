@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::entries::Changes;
-use super::pending::{Batch, Load};
+use super::pending::{Batch, ShardBatch};
 use super::{UnitOfWork, savepoint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Change;
 use crate::query::{Insert, SequenceId, Sharded, normalize};
-use crate::query::{Stored, Unit};
+use crate::query::{Stored, WriteOutcome};
 use crate::schema::IdKind;
 use crate::schema::ShardSet;
 use crate::tasks::unwind::finally;
@@ -36,7 +36,7 @@ impl UnitOfWork {
                 session.insert_counted(added, &[bytes])
             })?;
         } else {
-            self.wait(&row, model, bytes)?;
+            self.enqueue(&row, model, bytes)?;
         }
         Ok(row)
     }
@@ -57,7 +57,7 @@ impl UnitOfWork {
             other => return Err(table.error_at(table.id, crate::value::mismatch("an integer", &other))),
         }
         let row = Stored::new(Arc::new(row), shard);
-        self.wait(&row, model, bytes)?;
+        self.enqueue(&row, model, bytes)?;
         Ok(row)
     }
 
@@ -119,7 +119,7 @@ impl UnitOfWork {
         }
         for (row, &bytes) in rows.iter().zip(sizes) {
             let model = self.model(T::TABLE)?;
-            self.wait(row, model, bytes)?;
+            self.enqueue(row, model, bytes)?;
         }
         Ok(())
     }
@@ -152,7 +152,7 @@ impl UnitOfWork {
     ) -> Result<()> {
         let model = self.model(T::TABLE)?;
         let loads = |rows: &[Stored<T>]| {
-            let mut loads: Vec<Load> = Vec::new();
+            let mut loads: Vec<ShardBatch> = Vec::new();
             rows.iter().zip(sizes).for_each(|(row, &bytes)| load(&mut loads, row, model, bytes));
             loads
         };
@@ -168,7 +168,7 @@ impl UnitOfWork {
             let entries = session.entries_of(added, Changes::add)?;
             session.write_entries(entries)
         };
-        self.without_orphans(|session| session.atomically(&shards, &mut insert))
+        self.without_orphans(|session| session.in_savepoint(&shards, &mut insert))
     }
 }
 
@@ -184,13 +184,13 @@ fn shards_of<T: Sharded>(rows: &[Stored<T>]) -> ShardSet {
 }
 
 /// Puts a row into the load of its shard; loads are in the shards' order, with one batch each.
-fn load<T: Sharded>(loads: &mut Vec<Load>, row: &Stored<T>, model: usize, bytes: usize) {
+fn load<T: Sharded>(loads: &mut Vec<ShardBatch>, row: &Stored<T>, model: usize, bytes: usize) {
     let shard = row.shard().index();
     let place = match loads.binary_search_by_key(&shard, |load| load.shard) {
         Ok(place) => place,
         Err(place) => {
             let batches = vec![Batch::new(model, Change::Insert)];
-            loads.insert(place, Load { shard, batches, unit: Unit::default() });
+            loads.insert(place, ShardBatch { shard, batches, unit: WriteOutcome::default() });
             place
         }
     };
@@ -200,7 +200,7 @@ fn load<T: Sharded>(loads: &mut Vec<Load>, row: &Stored<T>, model: usize, bytes:
 }
 
 /// Puts the ids into the rows that the database has counted for them, which the loads let go of for that.
-fn put_ids<T: Sharded>(rows: &mut [Stored<T>], model: usize, loads: &mut Vec<Load>) -> Result<()> {
+fn put_ids<T: Sharded>(rows: &mut [Stored<T>], model: usize, loads: &mut Vec<ShardBatch>) -> Result<()> {
     let table = T::TABLE;
     let mut counted = Vec::with_capacity(loads.len());
     for batch in loads.iter_mut().flat_map(|load| &mut load.batches) {
@@ -211,8 +211,8 @@ fn put_ids<T: Sharded>(rows: &mut [Stored<T>], model: usize, loads: &mut Vec<Loa
         let place = loads.binary_search_by_key(&row.shard().index(), |load| load.shard).ok();
         let id = place.and_then(|place| counted.get_mut(place)?.next());
         let (Some(id), Some(own)) = (id, row.alone()) else {
-            let said = "the database has not counted an id for every row";
-            return Err(Error::new(ErrorKind::Database, said).in_table(table.name));
+            let message = "the database has not counted an id for every row";
+            return Err(Error::new(ErrorKind::Database, message).in_table(table.name));
         };
         let id = Field::from_value(Value::Integer(id)).map_err(|error| table.error_at(table.id, error))?;
         own.set_id(id);

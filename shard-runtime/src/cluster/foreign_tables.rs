@@ -1,6 +1,6 @@
 //! A PostgreSQL server that reads all shards as one: the SQL that makes it.
 //!
-//! Hash, list and range placement are PostgreSQL's own, so that what a key's placement says can be said to PostgreSQL as
+//! Hash, list and range placement are PostgreSQL's own, so that what a key's placement says can be message to PostgreSQL as
 //! the bounds of partitions, each of which is a shard's table. Where it cannot, the shards' tables are the children of
 //! one table (inheritance): every query reads all of them then.
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::schema;
 use super::url::{Location, Source};
-use crate::driver::{Address, Driver, Mode, PostgresDriver, Synchronous};
+use crate::driver::{Address, Driver, Durability, Mode, PostgresDriver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::{Dialect, literal, quoted};
@@ -21,10 +21,10 @@ use crate::schema::{KeyColumns, Table};
 use crate::transaction::Cluster;
 use crate::value::ColumnType;
 
-/// The SQL that makes a PostgreSQL server a coordinator over the shards: see [`Cluster::coordinator_sql`]. Printed, it
+/// The SQL that makes a PostgreSQL server a coordinator over the shards: see [`Cluster::foreign_tables_sql`]. Printed, it
 /// holds no password.
 #[derive(Clone)]
-pub struct CoordinatorSql {
+pub struct ForeignTablesSql {
     statements: Vec<Statement>,
     timeout: Duration,
 }
@@ -55,7 +55,7 @@ impl Cluster {
     /// A reference table is read on the first shard.
     ///
     /// Where a shard's URL says `sslmode=require` or `verify-full`, the coordinator reads it with `verify-full`, too; which
-    /// authorities it trusts is said on its own machine (`~/.postgresql/root.crt` of the server's user).
+    /// authorities it trusts is message on its own machine (`~/.postgresql/root.crt` of the server's user).
     ///
     /// The shards are read at the same time (`async_capable`). What is there already stays as it is.
     ///
@@ -64,7 +64,7 @@ impl Cluster {
     ///
     /// ```no_run
     /// # fn set_up(cluster: &shard_runtime::Cluster) -> shard_runtime::Result<()> {
-    /// let sql = cluster.coordinator_sql()?;
+    /// let sql = cluster.foreign_tables_sql()?;
     /// println!("{sql}"); // without passwords
     /// sql.run_on("postgres://admin@reports.example/warehouse?schema=weather")?;
     /// # Ok(())
@@ -73,7 +73,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] where a shard is no PostgreSQL server.
-    pub fn coordinator_sql(&self) -> Result<CoordinatorSql> {
+    pub fn foreign_tables_sql(&self) -> Result<ForeignTablesSql> {
         let layout = self.layout();
         let mut statements = vec![Statement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
         let mut schemas = Vec::with_capacity(layout.shards().len());
@@ -82,8 +82,8 @@ impl Cluster {
             let database = place.database;
             let address = self.0.databases.get(database).and_then(|database| database.driver.address());
             let Some(address) = address else {
-                let said = "the shard is no PostgreSQL server, and another server cannot read it";
-                return Err(Error::new(ErrorKind::Configuration, said).on_shard(shard.name()));
+                let message = "the shard is no PostgreSQL server, and another server cannot read it";
+                return Err(Error::new(ErrorKind::Configuration, message).on_shard(shard.name()));
             };
             let Address { hosts, attributes, database, user, password, is_encrypted } = address;
             let encrypted = if is_encrypted { ", sslmode 'verify-full'" } else { "" };
@@ -113,11 +113,11 @@ impl Cluster {
         for table in layout.tables() {
             statements.extend(tables(table, layout, &schemas).into_iter().map(Statement::Plain));
         }
-        Ok(CoordinatorSql { statements, timeout: self.0.timeout })
+        Ok(ForeignTablesSql { statements, timeout: self.0.timeout })
     }
 }
 
-impl CoordinatorSql {
+impl ForeignTablesSql {
     /// Runs the SQL on a server, all of it or nothing: with `?schema=` in that schema, which is made where it is not there.
     /// The shards' passwords are those of the cluster's URLs.
     ///
@@ -131,10 +131,10 @@ impl CoordinatorSql {
         let Location { source: Source::Postgres(source), names, .. } =
             Location::parse(url, &super::builder::absolute(Path::new(""))?)?
         else {
-            let said = "a coordinator is a PostgreSQL server: `postgres://…`";
-            return Err(Error::new(ErrorKind::Configuration, said));
+            let message = "a coordinator is a PostgreSQL server: `postgres://…`";
+            return Err(Error::new(ErrorKind::Configuration, message));
         };
-        let driver = PostgresDriver::new(*source, self.timeout, Synchronous::Full);
+        let driver = PostgresDriver::new(*source, self.timeout, Durability::Full);
         let connection = driver.connect(Mode::Create, None)?;
         // Sent before the passwords: a server logs a text by the settings from before it.
         connection.run(&format!("BEGIN; {WITHOUT_LOG}"))?;
@@ -176,7 +176,7 @@ impl Statement {
 }
 
 /// As a script, without passwords: a comment stands where one is to be given.
-impl fmt::Display for CoordinatorSql {
+impl fmt::Display for ForeignTablesSql {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for statement in &self.statements {
             write!(f, "{};", statement.text(false))?;
@@ -187,7 +187,7 @@ impl fmt::Display for CoordinatorSql {
     }
 }
 
-impl fmt::Debug for CoordinatorSql {
+impl fmt::Debug for ForeignTablesSql {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -224,7 +224,7 @@ fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
     };
     if table.is_reference() {
         // The same on every shard: a foreign table of the first.
-        let first = layout.shards().at(0);
+        let first = layout.shards().by_index(0);
         let own = |shard: &Shard| {
             let schema = schemas.get(shard.index()).map_or("public", String::as_str);
             format!(
@@ -240,7 +240,7 @@ fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
         Parts::Bounded(by, bounds) => {
             let mut all = vec![format!("CREATE TABLE IF NOT EXISTS {name} ({columns}) PARTITION BY {by}")];
             for (shard, bound) in bounds {
-                let Some(shard) = layout.shards().at(shard) else { continue };
+                let Some(shard) = layout.shards().by_index(shard) else { continue };
                 all.push(foreign(shard, format!("PARTITION OF {name} {bound}")));
             }
             all

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use super::UnitOfWork;
-use super::batches::transmit;
-use super::pending::{Batch, Load};
-use crate::driver::{Connection, Pooled};
+use super::batches::send_rows_of;
+use super::pending::{Batch, ShardBatch};
+use crate::driver::{Connection, PooledConnection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tasks::{Watch, Work};
 use crate::transaction::Cluster;
-use crate::transaction::Link;
+use crate::transaction::DatabaseTransaction;
 use crate::transaction::locate;
 
 /// What a row costs beside its values, in the time that so many bytes of values take.
@@ -24,7 +24,7 @@ const PER_ROW: usize = 512;
 /// No shard: nothing has failed.
 const NONE: usize = usize::MAX;
 
-impl Load {
+impl ShardBatch {
     /// What it takes to write it, in bytes of values.
     fn weight(&self) -> usize {
         self.batches.iter().map(|batch| batch.bytes + PER_ROW * batch.rows.len()).sum()
@@ -36,7 +36,7 @@ impl UnitOfWork {
     ///
     /// # Errors
     /// Of the first shard, in the cluster's order, that has one. What was written is left for the caller to undo.
-    pub(crate) fn send(&mut self, loads: &mut Vec<Load>) -> Result<()> {
+    pub(crate) fn send(&mut self, loads: &mut Vec<ShardBatch>) -> Result<()> {
         if loads.len() > 1 {
             let parts = self.by_database(loads)?;
             let bytes = beside_the_largest(&parts, loads);
@@ -44,7 +44,7 @@ impl UnitOfWork {
                 return self.send_at_once(loads, parts);
             }
         }
-        for Load { shard, batches, .. } in loads {
+        for ShardBatch { shard, batches, .. } in loads {
             for batch in batches {
                 self.send_batch(*shard, batch)?;
             }
@@ -55,13 +55,13 @@ impl UnitOfWork {
     pub(crate) fn send_batch(&self, shard: usize, batch: &mut Batch) -> Result<()> {
         let layout = self.tx.cluster.layout();
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-        transmit(batch, layout, own, &|| false, &mut |sql, send| {
+        send_rows_of(batch, layout, own, &|| false, &mut |sql, send| {
             self.tx.on(shard, table, sql, |statement| send(statement).map(|rows| (rows, rows)))
         })
     }
 
     /// The databases that loads are for, each with the places of its loads.
-    fn by_database(&self, loads: &[Load]) -> Result<Vec<(usize, Vec<usize>)>> {
+    fn by_database(&self, loads: &[ShardBatch]) -> Result<Vec<(usize, Vec<usize>)>> {
         let mut parts: Vec<(usize, Vec<usize>)> = Vec::new();
         for (place, load) in loads.iter().enumerate() {
             let database = self.tx.cluster.layout().place(load.shard)?.database;
@@ -74,69 +74,73 @@ impl UnitOfWork {
     }
 
     /// Sends each database its part on a worker of its own, as far as there are workers, and the rest from here.
-    fn send_at_once(&mut self, loads: &mut Vec<Load>, parts: Vec<(usize, Vec<usize>)>) -> Result<()> {
+    fn send_at_once(&mut self, loads: &mut Vec<ShardBatch>, parts: Vec<(usize, Vec<usize>)>) -> Result<()> {
         let cluster = self.tx.cluster.clone();
         let first_failed = Arc::new(AtomicUsize::new(NONE));
-        let mut taken: Vec<Option<Load>> = std::mem::take(loads).into_iter().map(Some).collect();
-        let mut errands = Vec::with_capacity(parts.len());
+        let mut taken: Vec<Option<ShardBatch>> = std::mem::take(loads).into_iter().map(Some).collect();
+        let mut tasks = Vec::with_capacity(parts.len());
         for (database, places) in parts {
-            errands.push(Errand {
+            tasks.push(FlushTask {
                 cluster: cluster.clone(),
                 database,
-                connection: self.tx.links.get_mut(database).and_then(Link::lend),
+                connection: self
+                    .tx
+                    .databases
+                    .get_mut(database)
+                    .and_then(DatabaseTransaction::take_connection),
                 loads: places.into_iter().filter_map(|place| taken.get_mut(place)?.take()).collect(),
                 told: Vec::new(),
                 failed: None,
                 first_failed: Arc::clone(&first_failed),
             });
         }
-        let here = errands.split_off(cluster.workers().take(errands.len().saturating_sub(1)));
-        let mut homes = Vec::with_capacity(errands.len());
-        for errand in errands {
+        let here = tasks.split_off(cluster.workers().take(tasks.len().saturating_sub(1)));
+        let mut homes = Vec::with_capacity(tasks.len());
+        for task in tasks {
             let (sender, home) = channel();
             let verb = self.tx.context.span.clone();
             let run = move || match verb {
-                Some(verb) => verb.enclose(|| errand.run()),
-                None => errand.run(),
+                Some(verb) => verb.enclose(|| task.run()),
+                None => task.run(),
             };
             cluster.workers().run(run, move |done| {
                 let _ = sender.send(done);
             });
             homes.push(home);
         }
-        let mut done: Vec<Errand> = here.into_iter().map(Errand::run).collect();
+        let mut done: Vec<FlushTask> = here.into_iter().map(FlushTask::run).collect();
         let mut is_lost = false;
         for home in homes {
             match home.recv() {
-                Ok(errand) => done.push(errand),
+                Ok(task) => done.push(task),
                 // Its connection is gone with it, and so is the transaction.
                 Err(_) => is_lost = true,
             }
         }
-        self.come_home(loads, done, is_lost)
+        self.join_flush(loads, done, is_lost)
     }
 
-    /// Takes back what errands were given, and tells of their statements in the shards' order.
-    fn come_home(&mut self, loads: &mut Vec<Load>, done: Vec<Errand>, is_lost: bool) -> Result<()> {
+    /// Takes back what tasks were given, and tells of their statements in the shards' order.
+    fn join_flush(&mut self, loads: &mut Vec<ShardBatch>, done: Vec<FlushTask>, is_lost: bool) -> Result<()> {
         let (mut told, mut failed): (Vec<Told>, Option<(usize, Error)>) = Default::default();
-        for mut errand in done {
+        for mut task in done {
             if let (Some(link), Some(connection)) =
-                (self.tx.links.get_mut(errand.database), errand.connection.take())
+                (self.tx.databases.get_mut(task.database), task.connection.take())
             {
-                link.take_back(connection);
+                link.restore_connection(connection);
             }
-            loads.append(&mut errand.loads);
-            told.append(&mut errand.told);
+            loads.append(&mut task.loads);
+            told.append(&mut task.told);
             let is_before =
                 |(shard, _): &(usize, Error)| failed.as_ref().is_none_or(|(first, _)| shard < first);
-            if let Some(first) = errand.failed.take_if(|failed| is_before(failed)) {
+            if let Some(first) = task.failed.take_if(|failed| is_before(failed)) {
                 failed = Some(first);
             }
         }
         loads.sort_by_key(|load| load.shard);
         told.sort_by_key(|told| told.shard);
         for Told { shard, sql, watch, rows, error } in told {
-            if let Some(handle) = self.tx.cluster.shards().at(shard) {
+            if let Some(handle) = self.tx.cluster.shards().by_index(shard) {
                 watch.ended(self.tx.cluster.observer(), handle, &sql, rows, error);
             }
         }
@@ -149,9 +153,9 @@ impl UnitOfWork {
 }
 
 /// What there is to send beside the largest part, in bytes.
-fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[Load]) -> usize {
+fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[ShardBatch]) -> usize {
     let weight = |(_, places): &(usize, Vec<usize>)| -> usize {
-        places.iter().filter_map(|&place| loads.get(place)).map(Load::weight).sum()
+        places.iter().filter_map(|&place| loads.get(place)).map(ShardBatch::weight).sum()
     };
     let weights: Vec<usize> = parts.iter().map(weight).collect();
     let largest = weights.iter().max().copied().unwrap_or(0);
@@ -159,11 +163,11 @@ fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[Load]) -> usize {
 }
 
 /// The loads of one database's shards, and the connection that brings them there.
-struct Errand {
+struct FlushTask {
     cluster: Cluster,
     database: usize,
-    connection: Option<Pooled>,
-    loads: Vec<Load>,
+    connection: Option<PooledConnection>,
+    loads: Vec<ShardBatch>,
     told: Vec<Told>,
     /// The shard that has failed, and why.
     failed: Option<(usize, Error)>,
@@ -171,7 +175,7 @@ struct Errand {
     first_failed: Arc<AtomicUsize>,
 }
 
-/// A statement of an errand, to be told of by the session.
+/// A statement of an task, to be told of by the session.
 struct Told {
     shard: usize,
     sql: String,
@@ -180,10 +184,10 @@ struct Told {
     error: Option<ErrorKind>,
 }
 
-impl Errand {
+impl FlushTask {
     fn run(mut self) -> Self {
         let mut loads = std::mem::take(&mut self.loads);
-        for Load { shard, batches, .. } in &mut loads {
+        for ShardBatch { shard, batches, .. } in &mut loads {
             let sent = batches.iter_mut().try_for_each(|batch| self.send(*shard, batch));
             if let Err(error) = sent {
                 self.first_failed.fetch_min(*shard, Ordering::Relaxed);
@@ -198,7 +202,7 @@ impl Errand {
     /// Sends a batch, unless a shard before this one has failed.
     fn send(&mut self, shard: usize, batch: &mut Batch) -> Result<()> {
         let is_in_vain = || self.first_failed.load(Ordering::Relaxed) < shard;
-        let (layout, handle) = (self.cluster.layout(), self.cluster.shards().at(shard));
+        let (layout, handle) = (self.cluster.layout(), self.cluster.shards().by_index(shard));
         let (Some(connection), Some(handle)) = (&self.connection, handle) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
         };
@@ -209,7 +213,7 @@ impl Errand {
         let names = &layout.place(shard)?.names;
         let connection: &dyn Connection = &**connection;
         let told = &mut self.told;
-        transmit(batch, layout, own, &is_in_vain, &mut |sql, send| {
+        send_rows_of(batch, layout, own, &is_in_vain, &mut |sql, send| {
             let mut statement =
                 connection.prepare_in(names, sql).map_err(|error| locate(error, handle, Some(table)))?;
             let mut watch = self.cluster.watch(handle, Some(table.name), sql);

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::apart::Apart;
-use super::fan_out::Remote;
+use super::fan_out::RemoteRows;
 use crate::collation::Collation;
 use crate::driver::{Cursor, Prepared, Preparing};
 use crate::error::{Error, ErrorKind, Result, ValueError};
@@ -25,7 +25,7 @@ use crate::value::Value;
 
 /// What is made of the shards' answers.
 #[derive(Clone, Copy)]
-pub(crate) struct Reading<'p> {
+pub(crate) struct ReadOptions<'p> {
     /// What errors name; none for SQL as it is written.
     pub(crate) table: Option<&'static Table>,
     /// How the answers are merged; where this is empty, one follows the other.
@@ -37,21 +37,21 @@ pub(crate) struct Reading<'p> {
     /// Whether workers are known to be worth waking.
     pub(crate) is_slow: bool,
     /// Whether one shard is asked after the other, in the cluster's order, because the statements lock rows.
-    pub(crate) in_turn: bool,
+    pub(crate) sequential: bool,
 }
 
-impl Reading<'_> {
+impl ReadOptions<'_> {
     /// The whole answers, one after the other.
     pub(crate) fn whole(table: &'static Table) -> Self {
         let (order, bounds) = (&[], LimitOffset::default());
-        Reading {
+        ReadOptions {
             table: Some(table),
             order,
             distinct: false,
             bounds,
             named: false,
             is_slow: false,
-            in_turn: false,
+            sequential: false,
         }
     }
 
@@ -214,11 +214,11 @@ fn compare(order: &[MergeBy], a: &[Value<'_>], b: &[Value<'_>]) -> Ordering {
 
 /// One of several statements, where it is under way.
 #[derive(Default)]
-pub(crate) struct Progress {
+pub(crate) struct StepState {
     /// None before it is begun, and after it was told of.
     pub(crate) watch: Option<Watch>,
     /// Its rows, where a worker runs it.
-    pub(crate) remote: Option<Remote>,
+    pub(crate) remote: Option<RemoteRows>,
     rows: u64,
     failed: Option<ErrorKind>,
     /// Whether its shard is ready.
@@ -231,7 +231,7 @@ pub(crate) struct Progress {
     ended: bool,
 }
 
-impl Progress {
+impl StepState {
     fn read(&mut self, rows: &Rows<'_>) {
         (self.rows, self.failed) = (rows.read, rows.failed);
     }
@@ -239,7 +239,7 @@ impl Progress {
     /// Tells of the statement, unless that was done.
     fn end(&mut self, tx: &Transactions, step: &Step<'_>, error: Option<&Error>) {
         let shards = tx.cluster.shards();
-        if let (Some(watch), Some(shard)) = (self.watch.take(), shards.at(step.shard)) {
+        if let (Some(watch), Some(shard)) = (self.watch.take(), shards.by_index(step.shard)) {
             let own = error.filter(|error| error.shard() == Some(shard.name())).map(Error::kind);
             watch.ended(tx.cluster.observer(), shard, &step.statement.sql, self.rows, self.failed.or(own));
             self.ended = true;
@@ -252,37 +252,37 @@ impl Transactions {
     /// worth it: on workers, or from here, where the answers are merged or where servers work while this thread asks the
     /// next one. Otherwise a shard is asked when the one before has no more rows; which is always so where the first
     /// shards may have rows enough, as long as that is not known to be slow.
-    pub(crate) fn ask(
+    pub(crate) fn execute(
         &mut self,
         steps: &[Step<'_>],
-        reading: Reading<'_>,
+        reading: ReadOptions<'_>,
         visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        self.ask_some(steps.iter().collect(), reading, visit)
+        self.execute_some(steps.iter().collect(), reading, visit)
     }
 
     /// The same for some of a plan's statements.
-    pub(crate) fn ask_some(
+    pub(crate) fn execute_some(
         &mut self,
         steps: Vec<&Step<'_>>,
-        reading: Reading<'_>,
+        reading: ReadOptions<'_>,
         mut visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         bounded(self, |session| {
-            let asked = session.ask_bounded(steps, reading, &mut visit);
+            let asked = session.execute_bounded(steps, reading, &mut visit);
             session.lift_deadlines();
             asked
         })
     }
 
-    fn ask_bounded(
+    fn execute_bounded(
         &mut self,
         mut steps: Vec<&Step<'_>>,
-        reading: Reading<'_>,
+        reading: ReadOptions<'_>,
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         if let Some(deadline) = self.reads_apart(&steps) {
-            return self.ask_apart(&steps, reading, deadline, visit);
+            return self.execute_apart(&steps, reading, deadline, visit);
         }
         while let Some(first) = steps.first() {
             if self.is_ready(first.shard, reading.table)? {
@@ -292,7 +292,7 @@ impl Transactions {
         }
         let Some(first) = steps.first() else { return Ok(()) };
         let several = steps.len() > 1;
-        let at_once = several && !reading.in_turn;
+        let at_once = several && !reading.sequential;
         let wakes = at_once && (reading.is_slow || self.is_worth_waking(first, reading));
         // Without an order, one answer follows the other.
         let merges = !reading.order.is_empty() || (at_once && !wakes && self.answer_later(&steps, reading));
@@ -306,13 +306,13 @@ impl Transactions {
             }
             steps = ready;
         }
-        let not_begun = |place| Progress { is_ready: at_once || place == 0, ..Progress::default() };
-        let mut progress: Vec<Progress> = (0..steps.len()).map(not_begun).collect();
+        let not_begun = |place| StepState { is_ready: at_once || place == 0, ..StepState::default() };
+        let mut progress: Vec<StepState> = (0..steps.len()).map(not_begun).collect();
         let fan = if wakes { self.fan_out(&steps, reading, &mut progress) } else { None };
         let began = several.then(Instant::now);
         let (visited, panic) = caught(|| match merges && steps.len() > 1 {
-            true => self.merged(&steps, reading, &mut progress, visit),
-            false => self.in_turn(&steps, reading, &mut progress, visit),
+            true => self.k_way_merge(&steps, reading, &mut progress, visit),
+            false => self.sequential(&steps, reading, &mut progress, visit),
         });
         let waited = progress.iter().map(|progress| progress.waited).sum();
         let here = began.map(|began| began.elapsed().saturating_sub(waited));
@@ -342,23 +342,23 @@ impl Transactions {
     }
 
     /// Reads the shards of a partial answer, each database on a thread of its own.
-    fn ask_apart(
+    fn execute_apart(
         &mut self,
         steps: &[&Step<'_>],
-        reading: Reading<'_>,
+        reading: ReadOptions<'_>,
         deadline: Instant,
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let ready = || Progress { is_ready: true, ..Progress::default() };
-        let mut progress: Vec<Progress> = steps.iter().map(|_| ready()).collect();
+        let ready = || StepState { is_ready: true, ..StepState::default() };
+        let mut progress: Vec<StepState> = steps.iter().map(|_| ready()).collect();
         let mut apart = Apart::default();
         let begun = self.read_apart(steps, reading, deadline, &mut progress, &mut apart);
         let are_told = begun.is_ok();
         let (visited, panic) = caught(|| {
             begun?;
             match reading.order.is_empty() {
-                true => self.in_turn(steps, reading, &mut progress, visit),
-                false => self.merged(steps, reading, &mut progress, visit),
+                true => self.sequential(steps, reading, &mut progress, visit),
+                false => self.k_way_merge(steps, reading, &mut progress, visit),
             }
         });
         progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
@@ -376,7 +376,7 @@ impl Transactions {
     }
 
     /// Whether all of these shards are needed, and some work while this thread asks others.
-    fn answer_later(&self, steps: &[&Step<'_>], reading: Reading<'_>) -> bool {
+    fn answer_later(&self, steps: &[&Step<'_>], reading: ReadOptions<'_>) -> bool {
         let answers_later = |step: &&Step<'_>| {
             self.cluster.layout().place(step.shard).is_ok_and(|place| place.dialect.answers_later())
         };
@@ -384,18 +384,18 @@ impl Transactions {
     }
 
     /// Visits the rows of one statement after the other.
-    fn in_turn(
+    fn sequential(
         &mut self,
         steps: &[&Step<'_>],
-        reading: Reading<'_>,
-        progress: &mut [Progress],
+        reading: ReadOptions<'_>,
+        progress: &mut [StepState],
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let mut bounds = reading.bounds;
         for (step, progress) in steps.iter().zip(progress) {
             let more = match progress.remote.take() {
                 Some(remote) => {
-                    let Some(shard) = self.cluster.shards().at(step.shard) else { continue };
+                    let Some(shard) = self.cluster.shards().by_index(step.shard) else { continue };
                     let mut rows = Rows::new(self, shard, reading.table, Box::new(remote));
                     let more = merge::follow(&mut rows, &mut bounds, &mut *visit);
                     progress.read(&rows);
@@ -426,7 +426,7 @@ impl Transactions {
         step: &Step<'_>,
         table: Option<&'static Table>,
         bounds: &mut LimitOffset,
-        progress: &mut Progress,
+        progress: &mut StepState,
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
         let go_on = |()| ControlFlow::Continue(());
@@ -451,11 +451,11 @@ impl Transactions {
     }
 
     /// Visits the rows of all statements, of which some run on workers, in their order.
-    fn merged(
+    fn k_way_merge(
         &self,
         steps: &[&Step<'_>],
-        reading: Reading<'_>,
-        progress: &mut [Progress],
+        reading: ReadOptions<'_>,
+        progress: &mut [StepState],
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let mut prepared = self.prepare_all(steps, reading, progress)?;
@@ -465,7 +465,7 @@ impl Transactions {
         let mut streams = Vec::with_capacity(steps.len());
         for (place, (step, statement)) in steps.iter().zip(&mut prepared).enumerate() {
             let (Some(shard), Some(progress)) =
-                (self.cluster.shards().at(step.shard), progress.get_mut(place))
+                (self.cluster.shards().by_index(step.shard), progress.get_mut(place))
             else {
                 continue;
             };
@@ -515,10 +515,10 @@ impl Transactions {
     }
 
     /// Returns how each statement that runs here comes to its connection.
-    fn on_shared_connections(&self, steps: &[&Step<'_>], progress: &[Progress]) -> Vec<Sharing> {
+    fn on_shared_connections(&self, steps: &[&Step<'_>], progress: &[StepState]) -> Vec<Sharing> {
         let database =
             |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
-        let runs_here = |(_, progress): &(&&Step<'_>, &Progress)| progress.remote.is_none();
+        let runs_here = |(_, progress): &(&&Step<'_>, &StepState)| progress.remote.is_none();
         let mut count: HashMap<usize, usize> = HashMap::new();
         for (step, _) in steps.iter().zip(progress).filter(runs_here) {
             if let Some(database) = database(step) {
@@ -540,11 +540,11 @@ impl Transactions {
     fn prepare_all<'s>(
         &'s self,
         steps: &[&Step<'_>],
-        reading: Reading<'_>,
-        progress: &[Progress],
+        reading: ReadOptions<'_>,
+        progress: &[StepState],
     ) -> Result<Vec<Option<Box<dyn Prepared + 's>>>> {
         let sharing = self.on_shared_connections(steps, progress);
-        let begin = |((step, progress), sharing): ((&&Step<'_>, &Progress), Sharing)| match progress.remote {
+        let begin = |((step, progress), sharing): ((&&Step<'_>, &StepState), Sharing)| match progress.remote {
             Some(_) => None,
             None => Some(self.ready(step.shard).and_then(|(shard, connection)| {
                 let names = &self.cluster.layout().place(step.shard)?.names;

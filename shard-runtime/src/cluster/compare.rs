@@ -13,7 +13,7 @@ use crate::value::Value;
 
 /// A row of a reference table that is not the same on every shard; found by [`Cluster::compare_references`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Difference {
+pub struct ReferenceDifference {
     /// The table, without a shard's prefix.
     pub table: &'static str,
     /// The row's id.
@@ -60,7 +60,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) where a shard stays locked; the databases', each with the shard's name.
-    pub fn compare_references(&self) -> Result<Vec<Difference>> {
+    pub fn compare_references(&self) -> Result<Vec<ReferenceDifference>> {
         let (all, mut found) = (ShardSet::all(self.shards()), Vec::new());
         for &model in self.layout().references() {
             // There is no snapshot over all shards: a commit may be seen on some of them only.
@@ -94,7 +94,7 @@ impl Cluster {
 }
 
 impl Session {
-    fn differences(&mut self, model: usize) -> Result<Vec<Difference>> {
+    fn differences(&mut self, model: usize) -> Result<Vec<ReferenceDifference>> {
         let cluster = self.work.tx.cluster.clone();
         let shards = cluster.shards();
         let Some(table) = cluster.layout().tables().nth(model) else { return Ok(Vec::new()) };
@@ -117,7 +117,7 @@ impl Session {
             let different: Vec<String> = names(&|shard| on(shard).is_some_and(|row| row != first));
             let id = first.get(table.id).cloned().unwrap_or(Value::Null);
             let is_same = missing.is_empty() && different.is_empty();
-            (!is_same).then_some(Difference { table: table.name, id, missing, different })
+            (!is_same).then_some(ReferenceDifference { table: table.name, id, missing, different })
         });
         Ok(compared.collect())
     }
@@ -154,7 +154,7 @@ impl Session {
             rows.push(row);
             Ok(())
         })?;
-        self.work.atomically(empty, |session| {
+        self.work.in_savepoint(empty, |session| {
             for &shard in empty.indexes() {
                 let insert = &layout.sql(model, shard)?.insert;
                 let mut runs = Vec::new();

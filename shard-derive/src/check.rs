@@ -144,7 +144,7 @@ fn lookups(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// Two keys may be meant as one key together, or one of them may be a slip: it has to be message.
+/// Two keys may be meant as one key together, or one of them may be a slip: it has to be said.
 fn one_key(model: &Model, errors: &mut Errors) {
     let is_decided = model.attrs.key.is_some() || model.attrs.reference.is_some();
     if is_decided || model.fields.iter().any(|field| field.attrs.parent.is_some()) {

@@ -1,6 +1,6 @@
 //! The model that is expanded: fields with their columns, the id, and what decides a row's shard.
 //!
-//! It is always complete. Where the attributes leave something open or say it twice, the first that was message
+//! It is always complete. Where the attributes leave something open or say it twice, the first that was said
 //! is taken, or the next best thing; [`check`](crate::check) reports it. So one mistake gives one error, and
 //! the code that uses the model goes on to compile.
 
@@ -44,7 +44,7 @@ pub(crate) enum Home {
     Bare { column: usize, parent: Path },
     /// Nothing: every row lives on every shard.
     Everywhere,
-    /// Nothing that was message; a mistake is reported.
+    /// Nothing that was said; a mistake is reported.
     Nowhere,
 }
 

@@ -115,7 +115,7 @@ pub(crate) enum Exhausted {
     ServerConnections,
 }
 
-/// An error: its kind, where it happened, and what the database message.
+/// An error: its kind, where it happened, and what the database said.
 pub struct Error(Box<Inner>);
 
 struct Inner {

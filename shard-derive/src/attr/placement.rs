@@ -30,7 +30,7 @@ pub(crate) struct KeyAttr {
 
 /// How a key says it is placed.
 pub(crate) enum PlacementAttr {
-    /// Nothing is message: the key's type says it, or other fields' settings do.
+    /// Nothing is said: the key's type says it, or other fields' settings do.
     Bare,
     Hash,
     Range(RangeAttr),

@@ -36,7 +36,7 @@ impl ProjectionAttrs {
     }
 }
 
-/// The model's field whose column this one is, where it is message.
+/// The model's field whose column this one is, where it is said.
 pub(crate) fn projected_field(attributes: &[Attribute], errors: &mut Errors) -> Option<Ident> {
     let mut field = None;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident(SHARDED)) {

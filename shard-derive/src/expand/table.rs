@@ -89,7 +89,7 @@ fn placement(model: &Model) -> TokenStream {
     }
     let key: Vec<&Type> = model.home_columns().iter().map(|column| &model.fields[*column].ty).collect();
     match (model.own_placement(), &key[..]) {
-        // After a mistake nothing is message about the key, so that its type gives no more errors.
+        // After a mistake nothing is said about the key, so that its type gives no more errors.
         _ if !model.sound => quote!(__rt::Placement::Hash),
         (Some(PlacementAttr::Bare), [key]) => {
             let entries = item_of(key, "PlacedKey", "ENTRIES");

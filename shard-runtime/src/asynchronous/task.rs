@@ -14,7 +14,7 @@ use crate::session::Session;
 use crate::tasks::{CancellationToken, Span};
 use crate::tasks::{Job, SessionExecutor, WaiterId};
 
-/// A session that is guard from its slot, and comes back when this is dropped.
+/// A session that is away from its slot, and comes back when this is dropped.
 pub(super) struct SessionGuard {
     /// There until then.
     checkout: Option<Checkout>,
@@ -65,7 +65,7 @@ pub(super) struct SessionTask<F, O, E> {
     pub(super) sender: Sender<Result<O, E>>,
     /// What the task is in that asks for it.
     pub(super) span: Span,
-    /// Who may go guard while it reads, which stops it.
+    /// Who may go away while it reads, which stops it.
     pub(super) cancellation: Option<Arc<CancellationToken>>,
 }
 

@@ -23,7 +23,7 @@ impl Cluster {
     /// under the name of the first.
     ///
     /// The shards are opened for reading only: nothing can be written to them through this connection, whatever is
-    /// message on it. It is also in `PRAGMA query_only`, which can be taken back to make temporary tables and views of
+    /// said on it. It is also in `PRAGMA query_only`, which can be taken back to make temporary tables and views of
     /// one's own. It is nobody's session: it sees what is committed and nothing that waits, and its statements are
     /// not counted. Each statement reads one snapshot of each file, but begins them one after another: a commit over
     /// several files may be seen on some of them only, as there is no common snapshot over write-ahead logs. Several

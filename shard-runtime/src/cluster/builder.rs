@@ -136,14 +136,14 @@ impl Builder {
         self
     }
 
-    /// When SQLite waits for the disk; at every commit unless message.
+    /// When SQLite waits for the disk; at every commit unless said.
     pub fn durability(mut self, synchronous: Durability) -> Self {
         self.sqlite.synchronous = synchronous;
         self
     }
 
     /// How many connections the cluster's databases may have, all of them together: up to 10,000; 10 for each database
-    /// unless message. A session holds one of each database that it uses, from its first statement there until its commit or
+    /// unless said. A session holds one of each database that it uses, from its first statement there until its commit or
     /// rollback; and it may come to use all of them, so that as many as there are databases are the least.
     ///
     /// Idle connections are kept. One is closed to make room for another database if that has none, if it has at least two
@@ -171,7 +171,7 @@ impl Builder {
     }
 
     /// How many async sessions may be in the middle of a unit of work at once, each with a thread of its own: 1 to
-    /// 10,000. Unless message, as many as there are connections for if each uses every database (which is 10 unless
+    /// 10,000. Unless said, as many as there are connections for if each uses every database (which is 10 unless
     /// [`connections`](Builder::connections) says otherwise): none of them waits for another's connection then. Others
     /// wait for their turn, see [`AsyncSession`](crate::AsyncSession). The threads are started when they are needed.
     pub fn async_sessions(mut self, sessions: u32) -> Self {
@@ -191,13 +191,13 @@ impl Builder {
         self
     }
 
-    /// The page cache of each SQLite connection, in KiB; 64 MiB unless message.
+    /// The page cache of each SQLite connection, in KiB; 64 MiB unless said.
     pub fn cache_size(mut self, kib: u32) -> Self {
         self.sqlite.cache_size = kib;
         self
     }
 
-    /// How much of each SQLite file is mapped into memory, in bytes; 256 MiB unless message.
+    /// How much of each SQLite file is mapped into memory, in bytes; 256 MiB unless said.
     pub fn mmap_size(mut self, bytes: u64) -> Self {
         self.sqlite.mmap_size = bytes;
         self

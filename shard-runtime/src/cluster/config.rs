@@ -128,7 +128,7 @@ impl Builder {
     }
 }
 
-/// A URL with what the environment has in the place of each `${NAME}`. What is message where that cannot be done does not
+/// A URL with what the environment has in the place of each `${NAME}`. What is said where that cannot be done does not
 /// quote the URL: it may hold a password.
 fn with_environment(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let is_server = url.contains("://");

@@ -1,6 +1,6 @@
 //! A PostgreSQL server that reads all shards as one: the SQL that makes it.
 //!
-//! Hash, list and range placement are PostgreSQL's own, so that what a key's placement says can be message to PostgreSQL as
+//! Hash, list and range placement are PostgreSQL's own, so that what a key's placement says can be said to PostgreSQL as
 //! the bounds of partitions, each of which is a shard's table. Where it cannot, the shards' tables are the children of
 //! one table (inheritance): every query reads all of them then.
 
@@ -55,7 +55,7 @@ impl Cluster {
     /// A reference table is read on the first shard.
     ///
     /// Where a shard's URL says `sslmode=require` or `verify-full`, the coordinator reads it with `verify-full`, too; which
-    /// authorities it trusts is message on its own machine (`~/.postgresql/root.crt` of the server's user).
+    /// authorities it trusts is said on its own machine (`~/.postgresql/root.crt` of the server's user).
     ///
     /// The shards are read at the same time (`async_capable`). What is there already stays as it is.
     ///

@@ -14,7 +14,7 @@ pub(super) struct ConnectionBudget {
 }
 
 impl ConnectionBudget {
-    /// A budget of so many connections, of which a owner needs no more than these. It is never less than that.
+    /// A budget of so many connections, of which an owner needs no more than these. It is never less than that.
     pub(super) fn new(most: usize, needed: usize) -> Self {
         ConnectionBudget { most: most.max(needed), used: 0, holders: vec![0; needed + 1] }
     }
@@ -42,7 +42,7 @@ impl ConnectionBudget {
         self.used
     }
 
-    /// Whether a owner of so many may have one more.
+    /// Whether an owner of so many may have one more.
     pub(super) fn may_take(&mut self, held: usize) -> bool {
         let may_take = self.take(held);
         if may_take {
@@ -51,7 +51,7 @@ impl ConnectionBudget {
         may_take
     }
 
-    /// Takes one more for a owner of so many; whether it may have it.
+    /// Takes one more for an owner of so many; whether it may have it.
     pub(super) fn take(&mut self, held: usize) -> bool {
         if self.used >= self.most {
             return false;
@@ -65,13 +65,13 @@ impl ConnectionBudget {
         may_have_it
     }
 
-    /// Takes one back from a owner of so many.
+    /// Takes one back from an owner of so many.
     pub(super) fn give_back(&mut self, held: usize) {
         self.count(held, held.saturating_sub(1));
         self.used = self.used.saturating_sub(1);
     }
 
-    /// A owner has so many from now on, and had so many before.
+    /// An owner has so many from now on, and had so many before.
     fn count(&mut self, before: usize, now: usize) {
         if let Some(holders) = self.holders.get_mut(before).filter(|_| before > 0) {
             *holders = holders.saturating_sub(1);

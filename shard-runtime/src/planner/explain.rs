@@ -171,7 +171,7 @@ impl<T: UniqueId> Explainable for ById<T> {
     }
 }
 
-/// What `get` would ask on the shard that is message.
+/// What `get` would ask on the shard that is said.
 impl<T: Sharded> Explainable for Located<T> {
     fn explain(&self, layout: &Layout) -> Result<Explain> {
         let (table, shards) = (T::TABLE, layout.shards());

@@ -173,7 +173,7 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> GroupBy<T, R, C> {
 }
 
 impl<T, R, C, M> Groups<T, R, C, M> {
-    /// Only groups for which this holds; message again, both hold.
+    /// Only groups for which this holds; said again, both hold.
     pub fn having(mut self, condition: Having<T>) -> Self {
         self.core.want(condition.core.measure);
         self.core.having.push(condition.core);

@@ -320,12 +320,12 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         Filter::of(Node::IsNull { column: self.index })
     }
 
-    /// Ascending by this column; rows without a value come first, unless message otherwise.
+    /// Ascending by this column; rows without a value come first, unless said otherwise.
     pub fn asc(self) -> Order<T> {
         Order { column: self.index, descending: false, nulls_first: true, marker: PhantomData }
     }
 
-    /// Descending by this column; rows without a value come last, unless message otherwise.
+    /// Descending by this column; rows without a value come last, unless said otherwise.
     pub fn desc(self) -> Order<T> {
         Order { column: self.index, descending: true, nulls_first: false, marker: PhantomData }
     }

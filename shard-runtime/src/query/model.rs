@@ -103,7 +103,7 @@ pub trait Sharded: Sized + Send + Sync + 'static {
         Delete::new()
     }
 
-    /// The row with this id on one shard, to be message with `on` or `on_shard`.
+    /// The row with this id on one shard, to be said with `on` or `on_shard`.
     fn by_id(id: impl Into<Self::Id>) -> ById<Self> {
         ById::new(id.into())
     }

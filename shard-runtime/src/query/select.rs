@@ -57,7 +57,7 @@ pub(crate) struct Target {
     /// The model's; none for tables of the runtime's own.
     pub(crate) chooser: Option<fn(&Predicate, &Shards) -> Result<ShardSet>>,
     pub(crate) predicate: Predicate,
-    /// The predicate with what lookups have message of its values, where they were asked.
+    /// The predicate with what lookups have said of its values, where they were asked.
     pub(crate) located: Option<Predicate>,
     pub(crate) pins: Vec<Pin>,
     /// Whether what is read is to be written, so that nobody else may write it meanwhile.
@@ -167,7 +167,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Select { core, marker: PhantomData }
     }
 
-    /// Only rows for which this holds; message again, both hold.
+    /// Only rows for which this holds; said again, both hold.
     pub fn filter<S: Routing>(mut self, filter: Filter<T, S>) -> Select<T, R::And<S>> {
         self.core.target.filter(filter.predicate);
         Select::with(self.core)
@@ -191,7 +191,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Select::with(self.core)
     }
 
-    /// In this order, over all shards; message again, the second order decides where the first is equal.
+    /// In this order, over all shards; said again, the second order decides where the first is equal.
     pub fn order_by(mut self, order: Order<T>) -> Self {
         let Order { column, descending, nulls_first, .. } = order;
         self.core.order.push(OrderBy { column, descending, nulls_first });

@@ -87,7 +87,7 @@ macro_rules! narrowing {
                 $write { core, marker: PhantomData }
             }
 
-            /// Only rows for which this holds; message again, both hold.
+            /// Only rows for which this holds; said again, both hold.
             pub fn filter<S: Routing>(mut self, filter: Filter<T, S>) -> $write<T, R::And<S>> {
                 self.core.target.filter(filter.predicate);
                 $write::with(self.core)

@@ -1,6 +1,6 @@
 //! The marker types that say whether a query is narrowed to shards.
 
-/// The marker of queries that a key, a parent or a pin narrows, or whose author message `all_shards`.
+/// The marker of queries that a key, a parent or a pin narrows, or whose author said `all_shards`.
 #[derive(Debug)]
 pub enum Routed {}
 
@@ -26,7 +26,7 @@ impl Routing for Unrouted {
     type Or<R: Routing> = Unrouted;
 }
 
-/// What a query must be to run: narrowed to shards, or message to be for all of them.
+/// What a query must be to run: narrowed to shards, or said to be for all of them.
 #[diagnostic::on_unimplemented(
     message = "this query may have to read every shard",
     label = "not narrowed to shards",

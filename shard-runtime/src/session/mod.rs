@@ -557,7 +557,7 @@ impl Session {
     }
 
     /// Says how the units of work of this session are committed where they wrote several databases;
-    /// [`Commit::Atomic`] unless message.
+    /// [`Commit::Atomic`] unless said.
     pub fn set_commit(&mut self, commit: Commit) {
         self.work.tx.commit = commit;
     }

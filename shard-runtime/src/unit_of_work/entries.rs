@@ -121,7 +121,7 @@ pub(crate) struct Stays<'v> {
     pub(crate) before: &'v [Value<'v>],
     /// What is stored after; nothing, where the row is removed.
     pub(crate) after: &'v [Value<'v>],
-    /// The columns that are written; all, where none are message.
+    /// The columns that are written; all, where none are said.
     pub(crate) columns: Option<&'v [usize]>,
     /// Whether the row is inserted if it is not there.
     pub(crate) inserts: bool,

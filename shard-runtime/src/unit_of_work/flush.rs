@@ -175,7 +175,7 @@ struct FlushTask {
     first_failed: Arc<AtomicUsize>,
 }
 
-/// A statement of an task, to be told of by the session.
+/// A statement of a task, to be told of by the session.
 struct Told {
     shard: usize,
     sql: String,

@@ -2,7 +2,7 @@
 //!
 //! What waits is done in an order that breaks no foreign key: rows are inserted, parents before children; then rows are
 //! changed; then rows are removed, children before parents. Of one row everything is done in the order in which it was
-//! message.
+//! said.
 
 use std::collections::HashSet;
 use std::ops::Range;

@@ -489,7 +489,7 @@ impl PostgresConnection {
         Err(Error::new(ErrorKind::ConnectionLost, "the connection to the server was lost"))
     }
 
-    /// Hears what the server has message meanwhile, which may be that it is gone.
+    /// Hears what the server has said meanwhile, which may be that it is gone.
     pub(super) fn hear(&self) {
         self.executor.wait(async {
             for _ in 0..3 {

@@ -69,7 +69,7 @@ impl ShardKey for uuid::Uuid {
     note = "it is never NULL, so `Option` cannot be one, and never a float, whose equality is not exact"
 )]
 pub trait Key {
-    /// The marker of a query that nothing narrows yet: a key has to be message before it runs, unless every shard holds
+    /// The marker of a query that nothing narrows yet: a key has to be said before it runs, unless every shard holds
     /// every row.
     type Unfiltered: Routing;
 

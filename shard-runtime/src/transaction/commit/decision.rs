@@ -59,7 +59,7 @@ pub(crate) struct Record {
 /// What is known of the records without asking the control database, as long as nobody else has written to it.
 #[derive(Default)]
 pub(crate) struct Decisions {
-    /// What `PRAGMA data_version` message when the records were read: it moves when another connection has committed.
+    /// What `PRAGMA data_version` said when the records were read: it moves when another connection has committed.
     seen: Option<i64>,
     records: Vec<Record>,
     /// Units of this process that are committed everywhere; their records are removed along with the next decision.

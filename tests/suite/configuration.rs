@@ -158,7 +158,7 @@ fn r45_extreme_settings_are_no_panic(backend: &Backend) {
     }
     let path = written(backend, &format!("busy_timeout_ms = 9000000000000\n{}", shards(backend)));
     let built = Cluster::builder().config_file(&path).and_then(|builder| builder.create::<Company>());
-    assert_error(built, ErrorKind::Configuration, &["busy timeout", "9000000000s"]);
+    assert_error(built, ErrorKind::Configuration, &["`busy_timeout`", "9000000000s"]);
 }
 
 fn the_control_database_is_one_database(backend: &Backend) {

@@ -1,5 +1,5 @@
-//! What a cluster consists of, and how it is opened: every database is connected to, made or looked at, and what was left
-//! undone is finished.
+//! Opening a cluster from its configuration: connects to each database, makes or checks it, and finishes the global
+//! transactions that were left.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ use crate::transaction::facts::{Facts, Kind, MADE, MAKING, Position};
 use crate::transaction::record::Declared;
 use crate::transaction::{CLUSTER, Cluster, ClusterState, Control, Database, Writers, ids};
 
-/// What a cluster consists of: its shards, and how they are used.
+/// The configuration of a cluster: its shards, and how sessions use them.
 #[derive(Clone)]
 pub struct Builder {
     shards: Vec<(String, String)>,
@@ -73,7 +73,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a shard. Its URL is one of these; shards of all kinds can be of one cluster:
+    /// Adds a shard with one of these URLs. A cluster can have shards of all kinds:
     ///
     /// | URL | where the shard is |
     /// |---|---|
@@ -83,9 +83,9 @@ impl Builder {
     /// | `sqlite::memory:` | a database in memory |
     /// | `postgres://user:password@host:5432/database` | a database on a server, with the feature `postgres` |
     /// | `postgres://user@host/database?schema=a` | a schema, where several shards share a database; without it, `public` |
-    /// | `postgres://user@host/database?pooler=transaction` | behind a connection pooler that is not recognised; or `session` |
+    /// | `postgres://user@host/database?pooler=transaction` | behind a connection pooler that is not recognised; `pooler=session` for one that keeps a server connection per client |
     ///
-    /// A sign with a meaning in URLs is percent-encoded: `%40` for an `@` in a password, `%20` for a space in a path, `%25`
+    /// Characters with a meaning in URLs are percent-encoded: `%40` for an `@` in a password, `%20` for a space in a path, `%25`
     /// for `%` itself. A parameter that is unknown or is given twice is an error.
     ///
     /// A server that has a standby is named with it, separated by a comma, each host with its port:
@@ -95,28 +95,28 @@ impl Builder {
     ///
     /// Schemas of one database share its connections if their URLs differ in nothing else.
     ///
-    /// Connections to a server are encrypted where the URL says so and the feature `tls` is there:
+    /// Connections to a server are encrypted as the URL's `sslmode` requests, with the feature `tls`:
     ///
     /// | `sslmode=` | |
     /// |---|---|
-    /// | nothing, or `disable` | not encrypted, with the feature or without it |
-    /// | `prefer` | encrypted where the server offers it; not where it does not, nor without the feature |
+    /// | not given, or `disable` | not encrypted, with the feature or without it |
+    /// | `prefer` | encrypted if the server offers it and the feature is enabled |
     /// | `require`, `verify-full` | encrypted, or an error |
     ///
-    /// What encrypts verifies: that an authority that is trusted has signed the server's certificate, and that it is for
-    /// the host that the URL names. So `require` is stricter than `libpq` has it, and the same as `verify-full`; and a
-    /// server whose certificate is not trusted is an error under `prefer`, too. The authorities are the platform's or,
-    /// with `sslrootcert=<path>`, those in that file of PEM certificates and no others.
+    /// An encrypted connection is verified: a trusted authority must have signed the server's certificate for the host that
+    /// the URL names. So `require` is stricter than in `libpq`, and the same as `verify-full`. Under `prefer`, too, a
+    /// certificate that is not trusted is an error. The trusted authorities are the platform's or, with
+    /// `sslrootcert=<path>`, only those in that file of PEM certificates.
     ///
-    /// The order of the shards is part of the cluster's layout: hash placement counts them, and answers from
-    /// several shards come in this order where nothing else orders them.
+    /// The order of the shards is part of the cluster's layout: hash placement depends on it, and unordered answers of
+    /// several shards come in this order.
     pub fn shard(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {
         self.shards.push((name.into(), url.into()));
         self
     }
 
-    /// Where the control database is; without this, `control.db` beside the first shard's file or, where no shard is a
-    /// file, in the first server's shard.
+    /// Sets the URL of the control database. Default: `control.db` beside the first shard's file or, if no shard is a file,
+    /// the first server's shard.
     pub fn control(mut self, url: impl Into<String>) -> Self {
         self.control = Some(url.into());
         self
@@ -125,7 +125,7 @@ impl Builder {
     /// Sets how long a session waits for a lock or a connection before it fails with [`ErrorKind::Busy`]. Default: 5
     /// seconds.
     ///
-    /// It is the longest wait, for other processes, for plain sessions and for servers. It is not waited for
+    /// This is the longest wait. A session fails earlier
     /// - if sessions of this cluster handle wait for one another's SQLite databases: the youngest one fails at once;
     /// - in the first tries of [`Cluster::transaction`]: with locks on several databases they wait 20 ms for a server's lock or
     ///   a connection, and then take all locks again in the cluster's order.
@@ -136,15 +136,16 @@ impl Builder {
         self
     }
 
-    /// When SQLite waits for the disk; at every commit unless said.
-    pub fn durability(mut self, synchronous: Durability) -> Self {
-        self.sqlite.synchronous = synchronous;
+    /// Sets when commits wait for the disk (`PRAGMA synchronous`, `synchronous_commit`). Default: [`Durability::Full`], at
+    /// every commit.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.sqlite.synchronous = durability;
         self
     }
 
-    /// How many connections the cluster's databases may have, all of them together: up to 10,000; 10 for each database
-    /// unless said. A session holds one of each database that it uses, from its first statement there until its commit or
-    /// rollback; and it may come to use all of them, so that as many as there are databases are the least.
+    /// Sets how many connections all databases of the cluster may have together: at least one per database, at most 10,000.
+    /// Default: 10 per database. A session holds a connection of each database that it uses, from its first statement there
+    /// until its commit or rollback.
     ///
     /// Idle connections are kept. One is closed to make room for another database if that has none, if it has at least two
     /// fewer, or if a session has waited for 20 ms and the connection has been idle for as long. Otherwise a session waits for
@@ -157,23 +158,22 @@ impl Builder {
     /// each. Others wait up to the [`busy_timeout`](Builder::busy_timeout). A session that waits for a row's lock, or for a
     /// database that does not answer, keeps its connections meanwhile: if there may be many of these, raise the limit.
     ///
-    /// The limit is lower if the process cannot open descriptors enough (`ulimit -n`) when the cluster is opened: three
-    /// are counted for each database, and four for each further connection. If the process runs out of file descriptors, or a server of connections, idle
-    /// connections are closed and the session tries again until the busy timeout. Then it fails with [`ErrorKind::Busy`],
-    /// and the message names the limit.
+    /// The limit is lower if the process may open too few file descriptors (`ulimit -n`) when the cluster is opened: three
+    /// are counted for each database, and four for each further connection. If the process runs out of descriptors, or a
+    /// server of connections, idle connections are closed and the session tries again until the busy timeout. Then it fails
+    /// with [`ErrorKind::Busy`], and the message names the limit.
     ///
-    /// Beside them there is one connection to the control database and, for a moment, one more to a server that was lost in
-    /// the middle of a commit over several, or on which a session waits for a lock: what was left prepared there is
-    /// finished with it.
+    /// The control database has one connection beside these. A server on which a session waits for a lock, or that was lost
+    /// during a commit, has one more for a moment, to finish participants that were left prepared.
     pub fn connections(mut self, connections: u32) -> Self {
         self.connections = Some(connections);
         self
     }
 
-    /// How many async sessions may be in the middle of a unit of work at once, each with a thread of its own: 1 to
-    /// 10,000. Unless said, as many as there are connections for if each uses every database (which is 10 unless
-    /// [`connections`](Builder::connections) says otherwise): none of them waits for another's connection then. Others
-    /// wait for their turn, see [`AsyncSession`](crate::AsyncSession). The threads are started when they are needed.
+    /// Sets how many async sessions may be in the middle of a transaction at once, each with a thread of its own: 1 to
+    /// 10,000. Default: as many as can use every database without waiting for a connection, which is 10 unless
+    /// [`connections`](Builder::connections) is set. Others wait for their turn, see
+    /// [`AsyncSession`](crate::AsyncSession). Threads are started when they are needed.
     pub fn async_sessions(mut self, sessions: u32) -> Self {
         self.async_sessions = Some(sessions);
         self
@@ -191,40 +191,39 @@ impl Builder {
         self
     }
 
-    /// The page cache of each SQLite connection, in KiB; 64 MiB unless said.
+    /// Sets the page cache of each SQLite connection in KiB (`PRAGMA cache_size`). Default: 65,536.
     pub fn cache_size(mut self, kib: u32) -> Self {
         self.sqlite.cache_size = kib;
         self
     }
 
-    /// How much of each SQLite file is mapped into memory, in bytes; 256 MiB unless said.
+    /// Sets how many bytes of each SQLite file are mapped into memory (`PRAGMA mmap_size`). Default: 268,435,456.
     pub fn mmap_size(mut self, bytes: u64) -> Self {
         self.sqlite.mmap_size = bytes;
         self
     }
 
-    /// Opens the cluster for units of work that write one database each: PostgreSQL servers need not be able to prepare
-    /// transactions (`max_prepared_transactions`, which is 0 unless somebody has set it). A commit over several
-    /// databases of which one is a server is then an error, unless it is
+    /// Lets the cluster be opened although PostgreSQL servers cannot prepare transactions (`max_prepared_transactions` is 0 by
+    /// default). A commit over several databases of which one is a server is then an error, unless it is
     /// [`Commit::BestEffort`](crate::Commit::BestEffort).
     pub fn without_prepared_transactions(mut self) -> Self {
         self.without_prepared_transactions = true;
         self
     }
 
-    /// Calls this after every statement, on the thread of its session. It is told the shard, the SQL, the
-    /// number of rows and the time, not the values.
+    /// Calls the observer after every statement, on the thread of its session, with the shard, the SQL, the number of rows and
+    /// the time. Values are not passed.
     pub fn on_statement(mut self, observer: impl Fn(&StatementEvent<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Observer::new(observer));
         self
     }
 
-    /// Lets [`Builder::create`] make a lost shard anew, empty. Without this, a shard that was made once and whose database is
-    /// gone is an error: it may only be on a disk that is not mounted.
+    /// Lets [`Builder::create`] make a lost shard anew, empty. Otherwise `create` refuses a shard that existed and whose
+    /// database is missing: its disk may only be not mounted.
     ///
     /// The rows that the shard held are lost. Its reference tables are filled from the other shards; lookup entries of its
     /// rows remain until [`Cluster::repair`] removes them; ids that its database counted (`#[id(auto)]`) begin again; and
-    /// what decided transactions had still to do on it is dropped. Everything else is checked as ever.
+    /// statements that decided transactions had still to run on it are dropped. All other checks are made.
     ///
     /// ```no_run
     /// # use shard_runtime::{Cluster, Sharded};
@@ -249,10 +248,9 @@ impl Builder {
         self
     }
 
-    /// Makes the databases, tables and indexes that are not there yet, and opens the cluster. Said again it
-    /// changes nothing; where it stopped half-way, it goes on. It also records what the layout says more than
-    /// before, where no row can be in the wrong place for it: a new model, a value that was placed nowhere, a
-    /// shard after the others that nothing is hashed over. Such a shard gets the rows of the reference tables.
+    /// Makes the databases, tables and indexes that do not exist, and opens the cluster. It changes nothing that exists, and
+    /// continues if an earlier call has stopped. It accepts layout changes that move no row: a new model, a new list value,
+    /// a new last shard if nothing is hashed. A new shard gets the rows of the reference tables.
     ///
     /// # Errors
     /// Those of [`Builder::open`], naming the first shard that failed.
@@ -263,10 +261,10 @@ impl Builder {
     /// Opens a cluster that was made by [`Builder::create`]. It makes nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] where the builder's content or its models do not fit together,
-    /// [`ErrorKind::Missing`] where there is no such database, [`ErrorKind::WrongDatabase`] where a database is not
-    /// the shard that it should be, [`ErrorKind::Layout`] where keys are placed otherwise than when the shards
-    /// were made, [`ErrorKind::Schema`] where a table is not what its model says; each names the shard.
+    /// Each names the shard: [`ErrorKind::Configuration`] if the settings or the models contradict each other,
+    /// [`ErrorKind::Missing`] if a database does not exist, [`ErrorKind::WrongDatabase`] if a database is another shard,
+    /// [`ErrorKind::Layout`] if keys are placed otherwise than in the recorded layout, [`ErrorKind::Schema`] if a table
+    /// differs from its model.
     pub fn open<M: Models>(self) -> Result<Cluster> {
         self.build::<M>(Mode::Open)
     }
@@ -315,7 +313,7 @@ impl Builder {
         layout.shards().belong_to(&control.cluster);
         let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
         let facts = match mode {
-            // A role that may not read them opens the cluster without; it makes no shard.
+            // A role without the right to read them can open the cluster. It makes no shard.
             Mode::Open => match control.facts() {
                 Err(error) if error.kind() == ErrorKind::Denied => Ok(Facts::default()),
                 facts => facts,
@@ -390,7 +388,7 @@ impl Builder {
         }
     }
 
-    /// Records which shards are about to be made, before any of them is touched; returns what is recorded then.
+    /// Records which shards are about to be made, before any of them is touched. Returns all recorded facts.
     fn begin_to_make(&self, control: &Control, databases: &[Database], layout: &Layout) -> Result<Facts> {
         let known = control.facts()?;
         if control.driver.is_private() {
@@ -398,7 +396,7 @@ impl Builder {
         }
         let mut facts = known.clone();
         if !control.is_new && !known.has_shards() {
-            // The cluster was made by a release that did not record its shards: each shard has recorded all of them.
+            // Releases before this one recorded the shards in each shard, and not in control.
             for name in shards_of_older_release(databases, layout, self.sqlite.busy_timeout) {
                 facts.note_made(&name);
             }
@@ -501,29 +499,29 @@ impl Builder {
         let wrong = |message: String| Err(Error::new(ErrorKind::Configuration, message));
         let connections = self.connections.unwrap_or(1);
         if !(1..=MOST_CONNECTIONS).contains(&connections) {
-            return wrong(format!("{connections} connections are not 1 to {MOST_CONNECTIONS}"));
+            return wrong(format!("`connections` must be between 1 and 10,000, got {connections}"));
         }
         let sessions = self.async_sessions.unwrap_or(1);
         if !(1..=MOST_CONNECTIONS).contains(&sessions) {
-            return wrong(format!("{sessions} async sessions are not 1 to {MOST_CONNECTIONS}"));
+            return wrong(format!("`async_sessions` must be between 1 and 10,000, got {sessions}"));
         }
         if self.sqlite.busy_timeout > LONGEST_WAIT {
             return wrong(format!(
-                "a busy timeout of {:?} is longer than {LONGEST_WAIT:?}",
+                "`busy_timeout` must be at most one day, got {:?}",
                 self.sqlite.busy_timeout
             ));
         }
         Ok(())
     }
 
-    /// How many connections there may be to so many databases.
+    /// Returns the limit of connections to so many databases.
     fn connections_to(&self, databases: usize) -> Result<usize> {
         match self.connections.map(|connections| usize::try_from(connections).unwrap_or(usize::MAX)) {
             None => Ok(databases.saturating_mul(CONNECTIONS)),
             Some(connections) if connections < databases => {
                 let message = format!(
-                    "{connections} connections are too few for the {databases} databases of the cluster: a session may \
-                     need one of each, so that {databases} are the least"
+                    "`connections` must be at least {databases}, got {connections}: a session may need one of each of the \
+                     {databases} databases"
                 );
                 Err(Error::new(ErrorKind::Configuration, message))
             }
@@ -531,7 +529,7 @@ impl Builder {
         }
     }
 
-    /// The databases, and where each shard's tables are.
+    /// Returns the databases, and the place of each shard's tables.
     fn places(&self, shards: &Shards, folder: &Path) -> Result<(Vec<Source>, Vec<Place>)> {
         let mut sources: Vec<Source> = Vec::new();
         let mut known: HashMap<Identity, usize> = HashMap::new();
@@ -554,7 +552,7 @@ impl Builder {
         Ok((sources, places))
     }
 
-    /// Where the control database is: beside the files, where there are files, and without them on the first server.
+    /// Returns the control database: beside the files or, if there are none, on the first server.
     fn control_source(
         &self,
         sources: &[Source],
@@ -572,13 +570,12 @@ impl Builder {
                 let Location { source, names, .. } =
                     Location::parse(url, folder).map_err(|error| wrong(error.to_string()))?;
                 if !names.prefix.is_empty() {
-                    return Err(wrong("it has no shards, and so no `?prefix=`".to_owned()));
+                    return Err(wrong("it takes no `?prefix=`; remove it".to_owned()));
                 }
                 match source {
                     #[cfg(feature = "postgres")]
                     Source::Postgres(_) if has_files => {
-                        let message =
-                            "units of work over SQLite files are decided in a SQLite database beside them";
+                        let message = "clusters with SQLite files need a SQLite control database";
                         return Err(wrong(message.to_owned()));
                     }
                     source => (source, names),
@@ -605,26 +602,26 @@ impl Builder {
         match is_file && sources.iter().any(|other| Identity::of(other) == identity) {
             true => Err(Error::new(
                 ErrorKind::Configuration,
-                "the control database is a shard's file; name another with `control`",
+                "the control database is the file of a shard; set another one with `control`",
             )),
             false => Ok((source, names)),
         }
     }
 }
 
-/// More connections help nobody.
+/// A limit that no useful configuration reaches.
 const MOST_CONNECTIONS: u32 = 10_000;
 
-/// How many connections there may be for each database, unless somebody says how many in all.
+/// How many connections there are for each database by default.
 const CONNECTIONS: usize = 10;
 
-/// A day: who waits longer for a lock wants something else.
+/// A day, which is longer than any lock should be held.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What every new connection to one of the databases is looked at with: whether they are still the shards that they were.
-/// On servers each transaction is checked instead.
+/// Returns the check of every new connection: whether the database is still the shard that was opened. On servers each
+/// transaction is checked instead.
 fn identity_check(layout: &Layout, databases: usize, cluster: &str) -> Result<Box<Check>> {
-    // Of several shards in one file the first is enough: they come and go together.
+    // The shards in one file are replaced together, so that the first is enough.
     let named = |shard: &Shard| Ok((shard.clone(), layout.place(shard.index())?.names.clone()));
     let is_checked =
         |shard: &&Shard| layout.place(shard.index()).is_ok_and(|place| place.dialect == Dialect::Sqlite);
@@ -664,7 +661,7 @@ fn refuse_other_logins(shards: &Shards, sources: &[Source], places: &[Place]) ->
     Ok(())
 }
 
-/// The identity of a database, as far as that is known without a connection.
+/// The identity of a database that is known without a connection.
 #[derive(PartialEq, Eq, Hash)]
 enum Identity {
     /// The path without links, of a file or of the file that is to be made.
@@ -696,7 +693,7 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// The folder that relative paths start from, whatever the working directory is later.
+/// Returns the folder that relative paths start from, as an absolute path.
 pub(super) fn absolute(folder: &Path) -> Result<PathBuf> {
     let found = match folder.as_os_str().is_empty() {
         true => std::env::current_dir(),
@@ -704,7 +701,7 @@ pub(super) fn absolute(folder: &Path) -> Result<PathBuf> {
     };
     found.map_err(|error| {
         let message =
-            "the working directory, from which relative paths start, cannot be found; give absolute paths";
+            "the working directory, from which relative paths start, cannot be read; give absolute paths";
         Error::new(ErrorKind::Io, message).with_source(error)
     })
 }
@@ -751,11 +748,11 @@ struct Databases<'o> {
     highest: Mutex<Vec<(&'static Table, i64)>>,
 }
 
-/// A database that was opened: its connection, where it is kept, and where its log stands.
+/// A database that was opened: its connection, if it is kept, and the position of its log.
 type Opened = (Option<Box<dyn Connection>>, Option<Position>);
 
 impl Databases<'_> {
-    /// Opens all of them and records what is known of them then; returns the connections that are kept.
+    /// Opens all of them and records facts about them. Returns the connections that are kept.
     fn open(&self, mode: Mode) -> Result<Vec<Option<Box<dyn Connection>>>> {
         let Opening { layout, control, facts, databases, .. } = &self.opening;
         let opened: Vec<Result<Opened>> = match mode {
@@ -809,7 +806,7 @@ impl Databases<'_> {
                 let message = format!("the control database: {error}");
                 Err(Error::new(error.kind(), message).with_source(error))
             }
-            // Where control cannot be written now, the cluster can be read, and the next process records it.
+            // If control cannot be written, the cluster can still be read, and the next process records it.
             _ => Ok(connections),
         }
     }
@@ -843,7 +840,7 @@ impl Databases<'_> {
     fn open_one(&self, index: usize, mode: Mode) -> Result<Opened> {
         let Opening { layout, databases, .. } = &self.opening;
         let Some(Database { driver }) = databases.get(index) else { return Ok((None, None)) };
-        // A file or a schema in which a shard was made is not made again.
+        // The file or the schema of a shard that existed is not made again.
         let exists = layout.shards_in(index).any(|shard| self.opening.must_exist(shard));
         let how = if exists { Mode::Open } else { mode };
         let connected = driver.connect_waiting(how, self.timeout);
@@ -868,12 +865,12 @@ impl Databases<'_> {
             }
             Ok(position)
         });
-        // Where the database itself fails, the first of its shards stands for it.
+        // An error of the whole database names its first shard.
         let position = opened.map_err(|error| match layout.shards_in(index).next() {
             Some(shard) => error.on_shard(shard.name()),
             None => error,
         })?;
-        // Connecting to a server takes long, so that this one is kept.
+        // Connecting to a server is slow, so that the pool takes this connection.
         Ok((Some(connection).filter(|_| is_server), position))
     }
 }
@@ -895,8 +892,8 @@ fn refuse_elsewhere(databases: &[Database], layout: &Layout, timeout: Duration) 
     Ok(())
 }
 
-/// Shards without their control database are not made anew around: sequences would begin again and hand out
-/// ids that are in use.
+/// Refuses to make a control database for shards that have one elsewhere: sequences would begin again and hand out ids that
+/// are in use.
 fn refuse_orphans(
     databases: &[Database],
     control: &dyn Driver,

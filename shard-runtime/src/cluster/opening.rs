@@ -179,7 +179,8 @@ impl Opening<'_> {
         let issued = if found > 0 { self.control.last_writer()? } else { 0 };
         if found > issued {
             let message = format!(
-                "the control database at {} is older than the shard, as one that was restored alone: it has issued the writer                  numbers up to {issued}, and writer {found} has written the shard; {remedy}",
+                "the control database at {} is older than the shard, as one that was restored alone: it has issued the writer \
+                 numbers up to {issued}, and writer {found} has written the shard; {remedy}",
                 self.control.driver.describe()
             );
             return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(name));

@@ -60,7 +60,7 @@ fn paths_in_a_file_start_from_its_folder(backend: &Backend) {
 
 fn every_setting_can_be_in_a_file(backend: &Backend) {
     let connections = backend.databases();
-    let settings = "busy_timeout_ms = 10\nsynchronous = \"normal\"\ncache_kib = 100\nmapped_bytes = 0\nsingle_shard_units = true\n";
+    let settings = "busy_timeout_ms = 10\ndurability = \"normal\"\ncache_size = 100\nmmap_size = 0\nwithout_prepared_transactions = true\n";
     let path = written(backend, &format!("{settings}connections = {connections}\n{}", shards(backend)));
     let cluster = Cluster::builder().config_file(&path).unwrap().create::<Company>().unwrap();
     let mut first = cluster.session();
@@ -117,7 +117,7 @@ fn mistakes_in_a_file_are_named(backend: &Backend) {
         "conections = 5\n[[shard]]\nname = \"a\"\nurl = \"sqlite::memory:\"\n",
         &["line 1", "`conections`"],
     );
-    wrong("synchronous = \"off\"\n", &["line 1", "`full` or `normal`"]);
+    wrong("durability = \"off\"\n", &["line 1", "`full` or `normal`"]);
     wrong("connections = -1\n", &["line 1", "-1"]);
     wrong("async_sessions = \"many\"\n", &["line 1", "a string, expected u32"]);
     wrong("this is no TOML", &["line 1"]);

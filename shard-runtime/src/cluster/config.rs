@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 struct File {
     control: Option<String>,
     busy_timeout_ms: Option<u64>,
-    synchronous: Option<Level>,
+    durability: Option<Level>,
     connections: Option<u32>,
     async_sessions: Option<u32>,
     cache_size: Option<u32>,
@@ -45,7 +45,7 @@ impl Builder {
     /// ```toml
     /// control = "sqlite:control.db"   # optional, as is everything but the shards
     /// busy_timeout_ms = 5000
-    /// synchronous = "full"            # or "normal"
+    /// durability = "full"             # or "normal"
     /// connections = 40                # to all databases together
     /// async_sessions = 10             # in the middle of a unit of work at once
     /// cache_size = 65536
@@ -103,7 +103,7 @@ impl Builder {
         if let Some(milliseconds) = file.busy_timeout_ms {
             self = self.busy_timeout(Duration::from_millis(milliseconds));
         }
-        if let Some(level) = file.synchronous {
+        if let Some(level) = file.durability {
             self = self.durability(match level {
                 Level::Full => Durability::Full,
                 Level::Normal => Durability::Normal,

@@ -91,7 +91,15 @@ fn r29_a_frozen_server_takes_no_time_from_the_others() {
     assert_eq!(count(&mut reader), HEALTHY as u64 + 10);
     writer.add_all([note(-1, "a"), note(-2, "b")]).unwrap();
     writer.flush().unwrap();
+    let mut knows = cluster.session();
+    assert!(knows.get(Note::by_id(1).on("a".to_owned())).unwrap().is_some());
     frozen.freeze();
+    // The transaction that a partial answer has lost returns no row any more, not even one that it has looked up.
+    knows.set_timeout(Some(Duration::from_secs(2)));
+    assert_eq!(knows.all_available(Note::select().all_shards()).unwrap().missing.len(), 1);
+    let error = knows.get(Note::by_id(1).on("a".to_owned())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TransactionAborted, "{error}");
+    drop(knows);
     assert_partial(&mut session, Duration::from_secs(2));
     // The pool has closed its connections to that server: from here on it is connected to.
     assert_partial(&mut cluster.session(), Duration::from_secs(2));

@@ -19,6 +19,7 @@ on_every_backend! {
     r57_a_timeout_ends_with_its_call,
     r57_a_partial_answer_within_a_time_gives_its_connections_back,
     r57_a_visitor_that_panics_leaves_the_session_reading,
+    r57_an_iterator_that_panics_keeps_the_settings_of_its_session,
     r57_a_savepoint_is_undone_by_a_panic,
     r57_a_transaction_is_undone_by_a_panic,
     r57_what_moves_a_row_may_panic,
@@ -209,6 +210,25 @@ fn r57_a_visitor_that_panics_leaves_the_session_reading(backend: &Backend) {
     // What was written before is there, and is committed.
     session.commit().unwrap();
     assert_eq!(armed.stored().0[1].weight, Weight(77));
+}
+
+fn r57_an_iterator_that_panics_keeps_the_settings_of_its_session(backend: &Backend) {
+    const ENDLESS: &str =
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) AS x FROM n";
+    let armed = Armed::new(backend);
+    let bad = shard_runtime::Sql::new("UPDATE {items} SET weight = 15 WHERE id = 1").all_shards();
+    armed.cluster.transaction(|session| session.execute(bad.clone())).unwrap();
+    let mut session = armed.cluster.session();
+    session.set_timeout(Some(Duration::from_secs(2)));
+    session.add(NewCounted { home: Home::A }).unwrap();
+    let mut rows = session.iter(Item::select().all_shards().order_by(Item::ID.asc()));
+    assert!(caught(|| while rows.next().is_some() {}));
+    drop(rows);
+    assert_error(session.commit(), ErrorKind::TransactionAborted, &["panicked"]);
+    session.rollback();
+    assert_eq!(session.one(Counted::select().all_shards().count()).unwrap(), 0);
+    let endless = shard_runtime::Sql::new(ENDLESS).on_shard("b");
+    assert_error(session.all(endless), ErrorKind::TimedOut, &["shard `b`"]);
 }
 
 /// What writes and reads in every way, on shards that it has written before and on others.

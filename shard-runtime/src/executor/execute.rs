@@ -309,6 +309,8 @@ impl Transactions {
         let not_begun = |place| StepState { is_ready: at_once || place == 0, ..StepState::default() };
         let mut progress: Vec<StepState> = (0..steps.len()).map(not_begun).collect();
         let fan = if wakes { self.fan_out(&steps, reading, &mut progress) } else { None };
+        // Without a free worker, servers can still work at the same time.
+        let merges = merges || (at_once && fan.is_none() && self.answer_later(&steps, reading));
         let began = several.then(Instant::now);
         let (visited, panic) = caught(|| match merges && steps.len() > 1 {
             true => self.k_way_merge(&steps, reading, &mut progress, visit),

@@ -174,7 +174,9 @@ impl<'q> Plan<'q> {
     pub(crate) fn returning(mut self) -> Self {
         let all: Vec<usize> = (0..self.target.table.columns.len()).collect();
         let returning = sql::returning(self.target.table, &all);
-        self.steps.iter_mut().for_each(|step| step.statement.sql.push_str(&returning));
+        // The rows of a reference table are the same on every shard.
+        let steps = if self.target.table.is_reference() { 1 } else { self.steps.len() };
+        self.steps.iter_mut().take(steps).for_each(|step| step.statement.sql.push_str(&returning));
         self
     }
 

@@ -1,9 +1,10 @@
 //! The rows of a query as an iterator.
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
 
 use super::Session;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +26,9 @@ pub struct Iter<'s, O> {
     session: &'s mut Session,
     chunk: std::vec::IntoIter<O>,
     chunks: Option<Receiver<Vec<O>>>,
-    thread: Option<JoinHandle<(UnitOfWork, Result<()>)>>,
+    thread: Option<JoinHandle<Option<(UnitOfWork, thread::Result<Result<()>>)>>>,
+    /// The error of starting the thread.
+    failed: Option<Error>,
     cancellation: Arc<CancellationToken>,
 }
 
@@ -69,19 +72,41 @@ impl Session {
     {
         let cancellation = Arc::<CancellationToken>::default();
         let (sender, chunks) = sync_channel(AHEAD);
-        let tx = &self.work.tx;
-        let placeholder = UnitOfWork::new(tx.cluster.clone(), tx.pinned);
-        let mut session = Session { work: std::mem::replace(&mut self.work, placeholder) };
+        // The thread gets the session once it runs: if it cannot be started, the session keeps its transactions.
+        let (give, take) = channel::<Session>();
         let (span, token) = (Span::current(), Arc::clone(&cancellation));
         let read = move || {
+            let mut session = take.recv().ok()?;
             session.set_cancellation(Some(token));
-            let read = span.enclose(|| send(&mut session, query, sender));
+            let read = catch_unwind(AssertUnwindSafe(|| span.enclose(|| send(&mut session, query, sender))));
             session.set_cancellation(None);
-            (session.into_work(), read)
+            let read = read.inspect_err(|_| session.reset_after_panic(&panicked()));
+            Some((session.into_work(), read))
         };
-        let thread = Some(std::thread::spawn(read));
-        Iter { session: self, chunk: Vec::new().into_iter(), chunks: Some(chunks), thread, cancellation }
+        let started = thread::Builder::new().name("sharded-iter".to_owned()).spawn(read);
+        let (thread, failed) = match started {
+            Ok(thread) => {
+                let _ = give.send(Session { work: self.take_work() });
+                (Some(thread), None)
+            }
+            Err(error) => {
+                let message = "no thread could be started to read the rows";
+                (None, Some(Error::new(ErrorKind::Io, message).with_source(error)))
+            }
+        };
+        Iter {
+            session: self,
+            chunk: Vec::new().into_iter(),
+            chunks: Some(chunks),
+            thread,
+            failed,
+            cancellation,
+        }
     }
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::TransactionAborted, "the caller's code has panicked while rows were read")
 }
 
 /// Reads the rows, and sends them in chunks, until they end or the receiver is gone.
@@ -104,20 +129,15 @@ fn send<Q: Query>(session: &mut Session, query: Q, sender: SyncSender<Vec<Q::Out
 }
 
 impl<O> Iter<'_, O> {
-    /// Takes the session back from the thread.
-    fn end(&mut self) -> Result<()> {
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        match thread.join() {
-            Ok((work, read)) => {
+    /// Takes the session back from the thread. Returns what its read has come to.
+    fn end(&mut self) -> thread::Result<Result<()>> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Some((work, read)))) => {
                 self.session.work = work;
                 read
             }
-            Err(thrown) => {
-                let error =
-                    Error::new(ErrorKind::TransactionAborted, "the thread that read the rows has panicked");
-                self.session.reset_after_panic(&error);
-                std::panic::resume_unwind(thrown)
-            }
+            Some(Err(thrown)) => Err(thrown),
+            Some(Ok(None)) | None => Ok(Ok(())),
         }
     }
 }
@@ -134,7 +154,8 @@ impl<O> Iterator for Iter<'_, O> {
                 Some(chunk) => self.chunk = chunk.into_iter(),
                 None => {
                     self.chunks = None;
-                    return self.end().err().map(Err);
+                    let read = self.end().unwrap_or_else(|thrown| resume_unwind(thrown));
+                    return self.failed.take().or(read.err()).map(Err);
                 }
             }
         }
@@ -146,20 +167,9 @@ impl<O> std::iter::FusedIterator for Iter<'_, O> {}
 impl<O> Drop for Iter<'_, O> {
     fn drop(&mut self) {
         self.chunks = None;
-        if let Some(thread) = self.thread.take() {
-            self.cancellation.cancel();
-            match thread.join() {
-                // The rows that were not taken are of no interest, and neither is that reading was stopped.
-                Ok((work, _)) => self.session.work = work,
-                Err(_) => {
-                    let error = Error::new(
-                        ErrorKind::TransactionAborted,
-                        "the thread that read the rows has panicked",
-                    );
-                    self.session.reset_after_panic(&error);
-                }
-            }
-        }
+        self.cancellation.cancel();
+        // Rows that were not taken are of no interest, and neither is that reading was stopped.
+        let _ = self.end();
     }
 }
 

@@ -616,11 +616,17 @@ impl Session {
         self.work.rollback();
     }
 
-    /// Takes the unit of work out of the session.
-    fn into_work(mut self) -> UnitOfWork {
+    /// Takes the unit of work out of the session, which has to be rolled back if it does not get it again.
+    fn take_work(&mut self) -> UnitOfWork {
         let tx = &self.work.tx;
-        let placeholder = UnitOfWork::new(tx.cluster.clone(), tx.pinned);
+        let mut placeholder = UnitOfWork::new(tx.cluster.clone(), tx.pinned);
+        (placeholder.tx.timeout, placeholder.tx.commit) = (tx.timeout, tx.commit);
+        placeholder.tx.aborted = Some("an iterator of the session was not dropped".to_owned());
         std::mem::replace(&mut self.work, placeholder)
+    }
+
+    fn into_work(mut self) -> UnitOfWork {
+        self.take_work()
     }
 
     /// Sets the token that cancels what the session reads from now on. The one before cancels nothing any more.

@@ -7,7 +7,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Parallelism {
-    /// Never: every statement runs on the caller's thread.
+    /// Never: every statement runs on the caller's thread. Exceptions are [`Session::iter`](crate::Session::iter), whose rows
+    /// come from one thread, and a partial answer within a time, which reads each server on a thread of its own.
     Never,
     /// When that is expected to be faster. Waking a thread takes tens of microseconds, and a short read less than ten.
     #[default]

@@ -100,6 +100,7 @@ impl Transactions {
 
     /// Rolls back everything since the session began, or since its last commit.
     pub(crate) fn rollback(&mut self) {
+        self.snapshots.iter_mut().for_each(|snapshot| *snapshot += 1);
         self.databases.iter_mut().for_each(DatabaseTransaction::rollback);
         self.locked_first.clear();
         self.aborted = None;

@@ -105,7 +105,8 @@ impl UnitOfWork {
     /// it is lost, and the global transaction is over.
     pub(crate) fn abort_if_transaction_lost<O>(&mut self, result: Result<O>) -> Result<O> {
         let result = self.tx.abort_if_transaction_lost(result);
-        if result.is_err() && self.tx.aborted.is_some() {
+        // A partial answer may have lost a transaction and still have rows.
+        if self.tx.aborted.is_some() {
             self.forget();
         }
         result

@@ -70,13 +70,16 @@ impl UnitOfWork {
                         session.tx.execute_on(*shard, table, &statement.sql, &statement.params)?
                     }
                     (_, entries) => {
+                        let lookups = cluster.layout().lookups_of(table).map(|lookup| lookup.column);
+                        let columns: Vec<usize> =
+                            if is_wanted { (0..table.columns.len()).collect() } else { lookups.collect() };
                         let mut read = |row: &Row<'_>| {
                             entries.as_mut().map_or(Ok(()), |entries| {
-                                remove_entries(entries, row, cluster.layout(), cluster.shards())
+                                remove_entries(entries, row, &columns, cluster.layout(), cluster.shards())
                             })?;
                             if is_wanted { returned.push(row) } else { Ok(()) }
                         };
-                        session.execute_and_read(step, table, &mut read)?
+                        session.execute_and_read(step, table, &columns, &mut read)?
                     }
                 };
                 found.push((step.shard, rows));
@@ -165,20 +168,21 @@ impl UnitOfWork {
         }
     }
 
-    /// Writes the rows of a step, and reads those that were written.
+    /// Writes the rows of a step, and reads these columns of those that were written.
     fn execute_and_read(
         &mut self,
         step: &Step<'_>,
         table: &'static Table,
+        columns: &[usize],
         read: &mut dyn FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<u64> {
         let Some(shard) = self.tx.cluster.shards().by_index(step.shard).cloned() else { return Ok(0) };
-        let (statement, all) = (&step.statement, (0..table.columns.len()).collect::<Vec<_>>());
-        let sql = format!("{}{}", statement.sql, sql::returning(table, &all));
+        let statement = &step.statement;
+        let sql = format!("{}{}", statement.sql, sql::returning(table, columns));
         let rows = self.tx.on(step.shard, table, &sql, |prepared| {
             let (mut cursor, mut rows) = (prepared.query(&statement.params)?, 0);
             while cursor.advance()? {
-                read(&Row { source: &*cursor, shard: &shard, table, columns: None })?;
+                read(&Row { source: &*cursor, shard: &shard, table, columns: Some(columns) })?;
                 rows += 1;
             }
             Ok((rows, rows))
@@ -254,9 +258,16 @@ impl UnitOfWork {
 
 /// Notes that the entries of a deleted row go, too. The row itself says which: another transaction may have changed them
 /// before the row was locked.
-fn remove_entries(entries: &mut Changes, row: &Row<'_>, layout: &Layout, shards: &Shards) -> Result<()> {
+fn remove_entries(
+    entries: &mut Changes,
+    row: &Row<'_>,
+    columns: &[usize],
+    layout: &Layout,
+    shards: &Shards,
+) -> Result<()> {
     for lookup in layout.lookups_of(row.table) {
-        let value: Value<'_> = row.table.value_of(lookup.column, row.source.value(lookup.column))?;
+        let Some(place) = columns.iter().position(|column| *column == lookup.column) else { continue };
+        let value: Value<'_> = row.table.value_of(lookup.column, row.source.value(place))?;
         entries.remove(lookup, &value, row.shard.index(), shards)?;
     }
     Ok(())

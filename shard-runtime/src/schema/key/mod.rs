@@ -120,7 +120,7 @@ impl Key for Everywhere {
 #[diagnostic::on_unimplemented(
     message = "a row of a reference table lives on every shard, so it decides no shard and moves to none",
     label = "a reference table's",
-    note = "a row that refers to it holds its id: `#[references(Model)] field: Id`; and where that row lives is message by a \
+    note = "a row that refers to it holds its id: `#[references(Model)] field: Id`; and where that row is stored is decided by a \
             `#[shard_key]` or a `#[shard_parent]` of its own"
 )]
 pub trait DecidesShard: Key {}

@@ -163,8 +163,8 @@ const MUTATIONS: [Mutation; 23] = [
     },
     Mutation {
         what: "there is no gate between relocations and bulk writes",
-        from: "if place.dialect != Dialect::Postgres {",
-        to: "if place.dialect != Dialect::Postgres || !models.is_empty() {",
+        from: "if !place.dialect.locks_rows() {",
+        to: "if !place.dialect.locks_rows() || !models.is_empty() {",
         attack: ("isolation", "serial_order_on_servers"),
     },
     Mutation {

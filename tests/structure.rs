@@ -120,6 +120,22 @@ fn no_layer_uses_a_layer_above_it() {
 }
 
 #[test]
+fn only_the_planner_and_the_driver_match_on_the_dialect() {
+    let source = source();
+    let is_lower = |path: &Path| ["planner", "driver"].contains(&top(&source, path).as_str());
+    let files = code(&source).into_iter().filter(|(path, _)| !is_lower(path));
+    let wrong: Vec<String> = files
+        .flat_map(|(path, code)| {
+            let named = |line: &str| line.contains("Dialect::Sqlite") || line.contains("Dialect::Postgres");
+            let lines: Vec<String> = code.lines().filter(|line| named(line)).map(str::to_owned).collect();
+            lines.into_iter().map(move |line| format!("{}: {}", path.display(), line.trim()))
+        })
+        .collect();
+    let remedy = "add a method to `planner::sql::Dialect` or to `driver::Connection`";
+    assert!(wrong.is_empty(), "{remedy}:\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn the_postgres_driver_has_no_circle() {
     let folder = source().join("driver/postgres");
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

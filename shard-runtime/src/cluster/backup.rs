@@ -5,7 +5,6 @@ use std::path::Path;
 
 use crate::driver::{LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::Dialect;
 use crate::transaction::{Cluster, Database};
 
 impl Cluster {
@@ -64,7 +63,7 @@ impl Cluster {
         let drivers = self.0.databases.iter().map(|database| &*database.driver);
         for (driver, shard) in drivers.zip(databases).chain([(&*self.0.control.driver, "control")]) {
             let message = match driver.file_name() {
-                None if driver.dialect() == Dialect::Postgres => format!(
+                None if driver.dialect().is_on_server() => format!(
                     "the shard is on a PostgreSQL server ({}), and `backup` copies only clusters of SQLite files; while no \
                      session writes, copy each server with `pg_basebackup` or each database with `pg_dump`, and the files",
                     driver.describe()

@@ -18,7 +18,7 @@ use crate::driver::{PostgresDriver, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::Place;
-use crate::planner::sql::{Dialect, Namespace};
+use crate::planner::sql::Namespace;
 use crate::query::Models;
 use crate::schema::Table;
 use crate::schema::{Shard, Shards};
@@ -537,11 +537,7 @@ impl Builder {
         for (shard, (_, url)) in shards.iter().zip(&self.shards) {
             let Location { source, names, is_default_schema } =
                 Location::parse(url, folder).map_err(|error| error.on_shard(shard.name()))?;
-            let dialect = match source {
-                Source::Sqlite(_) => Dialect::Sqlite,
-                #[cfg(feature = "postgres")]
-                Source::Postgres(_) => Dialect::Postgres,
-            };
+            let dialect = source.dialect();
             let database = *known.entry(Identity::of(&source)).or_insert_with(|| {
                 sources.push(source);
                 sources.len() - 1
@@ -591,7 +587,7 @@ impl Builder {
                 });
                 #[cfg(feature = "postgres")]
                 let beside = beside.or_else(|| {
-                    let first = places.iter().find(|place| place.dialect == Dialect::Postgres)?;
+                    let first = places.iter().find(|place| place.dialect.is_on_server())?;
                     Some((sources.get(first.database)?.clone(), first.names.clone()))
                 });
                 beside.unwrap_or_else(|| (Source::Sqlite(SqliteSource::memory()), Namespace::default()))
@@ -624,7 +620,7 @@ fn identity_check(layout: &Layout, databases: usize, cluster: &str) -> Result<Bo
     // The shards in one file are replaced together, so that the first is enough.
     let named = |shard: &Shard| Ok((shard.clone(), layout.place(shard.index())?.names.clone()));
     let is_checked =
-        |shard: &&Shard| layout.place(shard.index()).is_ok_and(|place| place.dialect == Dialect::Sqlite);
+        |shard: &&Shard| layout.place(shard.index()).is_ok_and(|place| !place.dialect.is_on_server());
     let first = |database| layout.shards_in(database).next().filter(is_checked);
     let shards = (0..databases).map(|database| first(database).map(named).transpose());
     let shards: Vec<Option<(Shard, Namespace)>> = shards.collect::<Result<_>>()?;
@@ -845,8 +841,7 @@ impl Databases<'_> {
         let how = if exists { Mode::Open } else { mode };
         let connected = driver.connect_waiting(how, self.timeout);
         let connection = connected.map_err(|error| self.opening.unreachable(error, index))?;
-        let is_server = driver.dialect() == Dialect::Postgres;
-        let opened = match self.prepares && is_server {
+        let opened = match self.prepares && driver.dialect().prepares_transactions() {
             true => opening::check_prepares(&*connection),
             false => Ok(()),
         };
@@ -871,7 +866,7 @@ impl Databases<'_> {
             None => error,
         })?;
         // Connecting to a server is slow, so that the pool takes this connection.
-        Ok((Some(connection).filter(|_| is_server), position))
+        Ok((Some(connection).filter(|_| driver.dialect().is_on_server()), position))
     }
 }
 

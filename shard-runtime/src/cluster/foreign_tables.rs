@@ -9,12 +9,11 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use super::schema;
 use super::url::{Location, Source};
-use crate::driver::{Address, Driver, Durability, Mode, PostgresDriver};
+use crate::driver::{Address, Driver, Durability, Mode, PostgresDriver, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
-use crate::planner::sql::{Dialect, literal, quoted};
+use crate::planner::sql::{self, literal, quoted};
 use crate::schema::Shard;
 use crate::schema::{Constant, Placement};
 use crate::schema::{KeyColumns, Table};
@@ -203,7 +202,7 @@ enum Parts {
 
 /// The table of a model, and a foreign table for each shard.
 fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
-    let dialect = Dialect::Postgres;
+    let dialect = PostgresSource::DIALECT;
     let column = |column: &crate::schema::ColumnDef| {
         let collation = if column.kind == ColumnType::Text { " COLLATE \"C\"" } else { "" };
         let null = if column.nullable { "" } else { " NOT NULL" };
@@ -212,7 +211,7 @@ fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
     let columns: Vec<String> = table.columns.iter().map(column).collect();
     let (name, columns) = (quoted(table.name), columns.join(", "));
     let foreign = |shard: &Shard, how: String| {
-        let own = schema::shortened(format!("{} {}", table.name, shard.name()), dialect);
+        let own = sql::shortened(format!("{} {}", table.name, shard.name()), dialect);
         let schema = schemas.get(shard.index()).map_or("public", String::as_str);
         format!(
             "CREATE FOREIGN TABLE IF NOT EXISTS {} {how} SERVER {} OPTIONS (schema_name {}, table_name {})",

@@ -96,7 +96,7 @@ impl Opening<'_> {
             dialect.column_type(ColumnType::Integer),
             facts::make(names, *dialect)
         ))?;
-        if *dialect == Dialect::Postgres {
+        if dialect.prepares_transactions() {
             connection.run(&commit::make_units(names))?;
         }
         let recorded = match identity(connection, names)? {
@@ -156,7 +156,7 @@ impl Opening<'_> {
             );
             Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(name))
         };
-        if *dialect == Dialect::Postgres {
+        if dialect.has_log_position() {
             let found = Position::read(connection);
             return match (&found, self.facts.position(name)) {
                 (Some(found), Some(recorded))
@@ -429,8 +429,7 @@ pub(super) fn expected(layout: &Layout, cluster: &str) -> Result<Vec<Option<Arc<
                 literal(shard.name())
             )
         };
-        Ok((*dialect == Dialect::Postgres)
-            .then(|| Arc::new(Expected { shard: shard.name().to_owned(), sql: sql() })))
+        Ok(dialect.is_on_server().then(|| Arc::new(Expected { shard: shard.name().to_owned(), sql: sql() })))
     };
     layout.shards().iter().map(expected).collect()
 }

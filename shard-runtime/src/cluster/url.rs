@@ -7,7 +7,7 @@ use crate::driver::SqliteSource;
 #[cfg(feature = "postgres")]
 use crate::driver::{Asked, Pooler, PostgresSource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::Namespace;
+use crate::planner::sql::{Dialect, Namespace};
 
 /// A database of any kind.
 #[derive(Clone)]
@@ -15,6 +15,16 @@ pub(super) enum Source {
     Sqlite(SqliteSource),
     #[cfg(feature = "postgres")]
     Postgres(Box<PostgresSource>),
+}
+
+impl Source {
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Source::Sqlite(_) => SqliteSource::DIALECT,
+            #[cfg(feature = "postgres")]
+            Source::Postgres(_) => PostgresSource::DIALECT,
+        }
+    }
 }
 
 /// A shard's database and the prefix of its tables.

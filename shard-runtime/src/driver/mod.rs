@@ -175,6 +175,21 @@ pub(crate) trait Connection: Send {
         self.begin(Transaction::Write)
     }
 
+    /// Begins a transaction that writes and whose commit is on disk when it returns, whatever the settings are. It waits for
+    /// no lock, or only for a moment. [`restore_durability`](Connection::restore_durability) follows its end, also after an
+    /// error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if another connection holds a lock that is needed.
+    fn begin_durable(&self) -> Result<()> {
+        self.begin_without_waiting()
+    }
+
+    /// Lets later commits be as durable as the settings require.
+    fn restore_durability(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Ends each later wait for a row's or a table's lock after this time, until the transaction ends. Nothing to do for a
     /// database that is locked as a whole when a transaction begins.
     fn limit_lock_waits(&self, _limit: Duration) {}

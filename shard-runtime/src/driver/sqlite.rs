@@ -53,6 +53,8 @@ pub(crate) enum SqliteSource {
 }
 
 impl SqliteSource {
+    pub(crate) const DIALECT: Dialect = Dialect::Sqlite;
+
     /// A database in memory that nobody else has.
     pub(crate) fn memory() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -203,7 +205,7 @@ fn setting(name: &str, wanted: &str, found: &str) -> Error {
 
 impl Driver for SqliteDriver {
     fn dialect(&self) -> Dialect {
-        Dialect::Sqlite
+        SqliteSource::DIALECT
     }
 
     fn connect(&self, mode: Mode, _: Option<Instant>) -> Result<Box<dyn Connection>> {
@@ -354,6 +356,20 @@ impl Connection for SqliteConnection {
         let begun = self.begin(Transaction::Write);
         self.wait_for_locks()?;
         begun
+    }
+
+    fn begin_durable(&self) -> Result<()> {
+        if self.synchronous == Durability::Normal {
+            self.run("PRAGMA synchronous = FULL")?;
+        }
+        self.begin_without_waiting()
+    }
+
+    fn restore_durability(&self) -> Result<()> {
+        match self.synchronous {
+            Durability::Normal => self.run("PRAGMA synchronous = NORMAL"),
+            Durability::Full => Ok(()),
+        }
     }
 
     fn sync(&self) -> Result<()> {

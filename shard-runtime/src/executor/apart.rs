@@ -14,7 +14,7 @@ use crate::driver::{LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
 use crate::planner::Step;
-use crate::planner::sql::{Dialect, Namespace, Param};
+use crate::planner::sql::{Namespace, Param};
 use crate::schema::Shard;
 use crate::schema::Table;
 use crate::tasks::{CancellationToken, Span};
@@ -73,7 +73,7 @@ impl Transactions {
         let deadline = self.context.deadline.filter(|_| self.context.missing.is_some())?;
         let places: Vec<_> =
             steps.iter().filter_map(|step| self.cluster.layout().place(step.shard).ok()).collect();
-        let has_servers = places.iter().any(|place| place.dialect == Dialect::Postgres);
+        let has_servers = places.iter().any(|place| place.dialect.is_on_server());
         let first = places.first()?.database;
         (has_servers && places.iter().any(|place| place.database != first)).then_some(deadline)
     }

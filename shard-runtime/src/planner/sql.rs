@@ -5,6 +5,7 @@
 
 mod collated;
 mod computed;
+mod create;
 mod dialect;
 mod entries;
 mod groups;
@@ -17,6 +18,9 @@ mod table;
 
 pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
+#[cfg(feature = "postgres")]
+pub(crate) use create::shortened;
+pub(crate) use create::{DeclaredIndex, create_table_sql, indexes};
 pub(crate) use dialect::Dialect;
 pub(crate) use entries::Values;
 pub(crate) use namespace::Namespace;

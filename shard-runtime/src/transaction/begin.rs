@@ -7,7 +7,6 @@ use super::Transactions;
 use super::database::{DatabaseTransaction, Waits};
 use super::statements::locate;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::Dialect;
 use crate::schema::{Shard, ShardSet, Table};
 
 /// How long a session waits that gives a wait up early. Longer than most transactions, much shorter than a busy timeout.
@@ -102,16 +101,11 @@ impl Transactions {
         let layout = self.cluster.layout();
         let place = layout.place(shard)?;
         let link = self.databases.get(place.database);
-        let (Dialect::Postgres, Some(connection)) =
-            (place.dialect, link.and_then(DatabaseTransaction::connection))
-        else {
-            return Ok(());
-        };
+        let Some(connection) = link.and_then(DatabaseTransaction::connection) else { return Ok(()) };
         let name = layout.shards().by_index(shard).map_or("", Shard::name);
         models.iter().try_for_each(|&model| {
-            let table = &layout.sql(model, shard)?.name;
-            let locked = connection.lock(&format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"));
-            locked.map_err(|error| error.on_shard(name))
+            let Some(lock) = place.dialect.lock_table(&layout.sql(model, shard)?.name) else { return Ok(()) };
+            connection.lock(&lock).map_err(|error| error.on_shard(name))
         })
     }
 
@@ -135,8 +129,8 @@ impl Transactions {
         // Connections before locks: a session that holds a lock and waits for a connection could wait for a session that
         // waits for the lock.
         for &database in databases.keys() {
-            let is_server = self.cluster.dialect(database) == Dialect::Postgres;
-            let Some(link) = self.databases.get_mut(database).filter(|_| is_server) else { continue };
+            let locks_rows = self.cluster.dialect(database).locks_rows();
+            let Some(link) = self.databases.get_mut(database).filter(|_| locks_rows) else { continue };
             let reserved = link.reserve(&self.cluster, &self.owner, database);
             let reserved = reserved.map_err(|error| self.named(database, error));
             self.note_conflict(reserved)?;
@@ -174,7 +168,7 @@ impl Transactions {
         if !self.gives_up_early || is_in_order || self.writing().next().is_none() {
             return Waits::default();
         }
-        let writes_a_server = self.writing().any(|other| self.cluster.dialect(other) == Dialect::Postgres);
+        let writes_a_server = self.writing().any(|other| self.cluster.dialect(other).locks_rows());
         let for_a_file = writes_a_server.then_some(SHORT_WAIT);
         Waits { for_a_connection: Some(SHORT_WAIT), for_a_file, deadline: None }
     }

@@ -11,7 +11,7 @@ use crate::planner::sql::{Dialect, Namespace, Param};
 use crate::schema::Table;
 use crate::transaction::commit;
 use crate::transaction::commit::{DecisionError, Decisions, Participant};
-use crate::value::Value;
+use crate::value::{ColumnType, Value};
 
 /// How many ids are reserved at once. What a process does not use of its block is never handed out.
 const BLOCK: i64 = 1_000;
@@ -23,11 +23,8 @@ pub(crate) const SEQUENCE: &str = "sharded_sequence";
 /// The SQL that makes the control database's tables and the cluster's id where they do not exist.
 fn make(names: &Namespace, dialect: Dialect) -> String {
     let [cluster, sequence] = [CLUSTER, SEQUENCE].map(|name| names.table(name));
-    let strict = dialect.strict();
-    let (integer, id) = match dialect {
-        Dialect::Sqlite => ("INTEGER", "lower(hex(randomblob(16)))"),
-        Dialect::Postgres => ("bigint", "replace(gen_random_uuid()::text, '-', '')"),
-    };
+    let (strict, id) = (dialect.strict(), dialect.random_hex());
+    let integer = dialect.column_type(ColumnType::Integer);
     format!(
         "CREATE TABLE IF NOT EXISTS {cluster} (id TEXT NOT NULL){strict}; \
          CREATE TABLE IF NOT EXISTS {sequence} (name TEXT NOT NULL PRIMARY KEY, next {integer} NOT NULL){strict}; \
@@ -101,15 +98,15 @@ impl Control {
         let is_new = connection.columns(&names, CLUSTER)?.is_empty();
         if mode == Mode::Create {
             connection.begin(Transaction::Write)?;
-            let made = match driver.dialect() {
-                Dialect::Sqlite => {
-                    connection.run(&make(&names, Dialect::Sqlite)).and_then(|()| connection.run(commit::MAKE))
-                }
-                Dialect::Postgres => schemas::make_schemas(&*connection, std::iter::once(&names))
-                    .and_then(|()| connection.run(&make(&names, Dialect::Postgres))),
-            };
-            made.and_then(|()| connection.run(&facts::make(&names, driver.dialect())))
-                .and_then(|()| ids::make(&*connection, &names, driver.dialect()))
+            let dialect = driver.dialect();
+            schemas::make_schemas(&*connection, std::iter::once(&names))
+                .and_then(|()| connection.run(&make(&names, dialect)))
+                .and_then(|()| match dialect.keeps_redo_records() {
+                    true => connection.run(commit::MAKE),
+                    false => Ok(()),
+                })
+                .and_then(|()| connection.run(&facts::make(&names, dialect)))
+                .and_then(|()| ids::make(&*connection, &names, dialect))
                 .and_then(|()| connection.commit())
                 .inspect_err(|_| {
                     let _ = connection.rollback();
@@ -137,7 +134,7 @@ impl Control {
 
     /// Whether decisions are recorded here: a control database on a server only hands out ids.
     pub(crate) fn decides(&self) -> bool {
-        self.driver.dialect() == Dialect::Sqlite
+        self.driver.dialect().keeps_redo_records()
     }
 
     /// Does something with the decisions. It waits for no lock, neither a shard's nor control's own: other sessions wait for
@@ -314,16 +311,16 @@ impl Control {
     /// # Errors
     /// [`ErrorKind::Busy`] if another session changes sequences on the server.
     fn lock_for_ids(&self) -> Result<MutexGuard<'_, Open>> {
-        match self.driver.dialect() {
-            Dialect::Sqlite => Ok(self.lock()),
-            // On a server this connection only changes sequences, and the session that uses it may wait for a row lock.
-            Dialect::Postgres => match self.open.try_lock() {
-                Ok(open) => Ok(open),
-                Err(TryLockError::Poisoned(open)) => Ok(open.into_inner()),
-                Err(TryLockError::WouldBlock) => {
-                    Err(Error::new(ErrorKind::Busy, "another session is reserving ids"))
-                }
-            },
+        if !self.driver.dialect().locks_rows() {
+            return Ok(self.lock());
+        }
+        // This connection only changes sequences, and the session that uses it may wait for a row lock.
+        match self.open.try_lock() {
+            Ok(open) => Ok(open),
+            Err(TryLockError::Poisoned(open)) => Ok(open.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::new(ErrorKind::Busy, "another session is reserving ids"))
+            }
         }
     }
 
@@ -359,41 +356,26 @@ impl Control {
             connection.wait_for_locks()?;
             connection.set_deadline(None);
         }
-        let connection = &**connection;
-        match self.driver.dialect() {
-            Dialect::Postgres => on_server(connection, run),
-            Dialect::Sqlite if self.is_durable => in_file(connection, run),
-            Dialect::Sqlite => {
-                connection.run("PRAGMA synchronous = FULL")?;
-                let done = in_file(connection, run);
-                connection.run("PRAGMA synchronous = NORMAL")?;
-                done
-            }
-        }
+        let dialect = self.driver.dialect();
+        in_durable_transaction(&**connection, |connection| run(connection, dialect))
     }
 }
 
-fn in_file<O>(connection: &dyn Connection, run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>) -> Result<O> {
-    connection.begin_without_waiting()?;
-    let done = run(connection, Dialect::Sqlite);
-    let done = done.and_then(|done| connection.commit().map(|()| done));
-    done.inspect_err(|_| {
-        let _ = connection.rollback();
-    })
-}
-
-fn on_server<O>(
+/// Runs statements in a transaction that is on disk when this returns, whatever the settings are.
+///
+/// # Errors
+/// [`ErrorKind::Busy`], soon, if another connection holds a lock that is needed.
+pub(crate) fn in_durable_transaction<O>(
     connection: &dyn Connection,
-    run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>,
+    run: impl FnOnce(&dyn Connection) -> Result<O>,
 ) -> Result<O> {
-    connection.begin(Transaction::Write)?;
-    let done = connection
-        .run("SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'")
-        .and_then(|()| run(connection, Dialect::Postgres));
-    let done = done.and_then(|done| connection.commit().map(|()| done));
-    done.inspect_err(|_| {
+    let begun = connection.begin_durable();
+    let done = begun.and_then(|()| run(connection)).and_then(|done| connection.commit().map(|()| done));
+    let done = done.inspect_err(|_| {
         let _ = connection.rollback();
-    })
+    });
+    connection.restore_durability()?;
+    done
 }
 
 /// Reserves a block of ids: the first, and the one after the last.

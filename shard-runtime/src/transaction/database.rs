@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::{Cluster, Written};
 use crate::driver::{Connection, LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::Dialect;
 use crate::query::WriteOutcome;
 use crate::schema::ShardSet;
 use crate::transaction::commit::Redo;
@@ -294,8 +293,7 @@ impl DatabaseTransaction {
     /// it in the log might where the disk failed at its very end. The error, or that nobody can be sure.
     pub(crate) fn undo_for_certain(&mut self, cluster: &Cluster, database: usize, error: Error) -> Error {
         let undone = match (error.kind(), self.connection()) {
-            // A server knows what it says.
-            _ if cluster.dialect(database) == Dialect::Postgres => Ok(()),
+            _ if cluster.dialect(database).reports_failed_commits() => Ok(()),
             (ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Database, Some(connection)) => {
                 connection.rollback().and_then(|()| cluster.write_nothing(database, connection))
             }

@@ -5,13 +5,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::control::Control;
+use super::control::{Control, in_durable_transaction};
 use super::record::{Declared, Line, Record};
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, Param};
 use crate::transaction::commit;
-use crate::value::{Value, mismatch};
+use crate::value::{ColumnType, Value, mismatch};
 
 /// The table of the facts.
 pub(crate) const TABLE: &str = commit::STATE;
@@ -62,13 +62,10 @@ impl Kind {
 /// The SQL that makes the table.
 pub(crate) fn make(names: &Namespace, dialect: Dialect) -> String {
     let table = names.table(TABLE);
-    let (text, suffix) = match dialect {
-        Dialect::Sqlite => ("TEXT", " STRICT, WITHOUT ROWID"),
-        Dialect::Postgres => ("text", ""),
-    };
+    let (text, options) = (dialect.column_type(ColumnType::Text), dialect.strict_without_rowid());
     format!(
         "CREATE TABLE IF NOT EXISTS {table} (kind {text} NOT NULL, name {text} NOT NULL, value {text} NOT NULL, \
-         PRIMARY KEY (kind, name)){suffix}"
+         PRIMARY KEY (kind, name)){options}"
     )
 }
 
@@ -216,9 +213,9 @@ impl Control {
     /// [`ErrorKind::Layout`] if another process has added other lines.
     pub(crate) fn extend_record(&self, declared: &Declared, lines: &[Line]) -> Result<Record> {
         self.in_transaction(|control, dialect| {
-            if dialect == Dialect::Postgres {
-                // Two processes would give their lines the same step.
-                control.run("SELECT pg_advisory_xact_lock(hashtextextended('sharded layout', 0))")?;
+            // Otherwise two processes could give their lines the same step.
+            if let Some(lock) = dialect.advisory_lock("sharded layout") {
+                control.run(&lock)?;
             }
             let record = read_facts(control, &self.names)?.record();
             declared.compare(record.lines(), record.digest(), Mode::Create)?;
@@ -323,26 +320,11 @@ impl Control {
     pub(crate) fn issue_writer(&self) -> Option<i64> {
         let dialect = self.driver.dialect();
         let issue = |control: &dyn Connection| {
-            control.begin_without_waiting()?;
-            let issued = OwnFacts::read(control, &self.names).and_then(|own| {
-                let number = own.writer + 1;
-                record_own(control, &self.names, dialect, Kind::Writer, &number.to_string())?;
-                control.commit()?;
-                Ok(number)
-            });
-            issued.inspect_err(|_| {
-                let _ = control.rollback();
-            })
+            let number = OwnFacts::read(control, &self.names)?.writer + 1;
+            record_own(control, &self.names, dialect, Kind::Writer, &number.to_string())?;
+            Ok(number)
         };
-        self.try_with(|control| {
-            if dialect == Dialect::Postgres || self.is_durable {
-                return issue(control).ok();
-            }
-            control.run("PRAGMA synchronous = FULL").ok()?;
-            let issued = issue(control).ok();
-            control.run("PRAGMA synchronous = NORMAL").ok()?;
-            issued
-        })?
+        self.try_with(|control| in_durable_transaction(control, issue).ok())?
     }
 
     /// Records which writer was the last to write some databases; returns whether that was possible without waiting.

@@ -12,7 +12,7 @@
 use super::Transactions;
 use super::database::DatabaseTransaction;
 use crate::error::Result;
-use crate::planner::sql::{Dialect, TableSql};
+use crate::planner::sql::TableSql;
 use crate::schema::Table;
 use crate::schema::{Shard, ShardSet};
 
@@ -51,7 +51,7 @@ impl Transactions {
         models.dedup();
         for &shard in shards.indexes() {
             let place = layout.place(shard)?;
-            if place.dialect != Dialect::Postgres {
+            if !place.dialect.locks_rows() {
                 continue;
             }
             let locks = models.iter().map(|&model| Ok(gate.lock(layout.sql(model, shard)?)));

@@ -12,7 +12,7 @@ use crate::planner::own_tables::SKIPPED_IDS;
 use crate::planner::sql::{Dialect, Namespace, Param, quoted};
 use crate::planner::{Layout, Place};
 use crate::schema::{IdKind, Table};
-use crate::value::{Value, mismatch};
+use crate::value::{ColumnType, Value, mismatch};
 
 /// How many ids after a given one are skipped with it, so that an import in ascending order does not write the control
 /// database for each row.
@@ -74,10 +74,7 @@ pub(crate) fn make(connection: &dyn Connection, names: &Namespace, dialect: Dial
 
 /// The SQL that makes the table of the skipped ranges.
 fn definition(names: &Namespace, dialect: Dialect) -> String {
-    let (integer, strict) = match dialect {
-        Dialect::Sqlite => ("INTEGER", " STRICT"),
-        Dialect::Postgres => ("bigint", ""),
-    };
+    let (integer, strict) = (dialect.column_type(ColumnType::Integer), dialect.strict());
     format!(
         "CREATE TABLE IF NOT EXISTS {} (name TEXT NOT NULL, first {integer} NOT NULL, last {integer} NOT NULL){strict}",
         names.table(SKIPPED_IDS)
@@ -90,7 +87,7 @@ fn make_if_allowed(connection: &dyn Connection, names: &Namespace, dialect: Dial
     if !connection.columns(names, SKIPPED_IDS)?.is_empty() {
         return Ok(true);
     }
-    if let (Dialect::Postgres, Some(schema)) = (dialect, &names.schema) {
+    if let Some(schema) = &names.schema {
         let sql = "SELECT has_schema_privilege($1, 'CREATE')::text";
         if one_text(connection, sql, &[Param::Value(Value::Text(schema.into()))])? != "true" {
             return Ok(false);
@@ -115,7 +112,7 @@ pub(crate) fn next(
     locked: bool,
 ) -> Result<Option<i64>> {
     let name = dialect.param(1);
-    let lock = if locked && dialect == Dialect::Postgres { " FOR UPDATE" } else { "" };
+    let lock = if locked { dialect.for_update() } else { "" };
     integer(
         connection,
         &format!("SELECT next FROM {} WHERE name = {name}{lock}", names.table(SEQUENCE)),

@@ -11,7 +11,6 @@ use super::{Age, RetryPolicy, WriteLocks};
 use crate::driver::{Connection, Driver, Expected, LeaseOwner, Pool, PooledConnection};
 use crate::error::{Error, Result};
 use crate::planner::Layout;
-use crate::planner::sql::Dialect;
 use crate::schema::{Shard, Table};
 use crate::tasks::{Observer, Parallelism, SessionExecutor, Watch, Workers};
 
@@ -124,7 +123,7 @@ impl Cluster {
 
     /// The write locks of SQLite databases; `None` if the database has locks of its own for each row.
     pub(crate) fn write_locks(&self, database: usize) -> Option<&Arc<WriteLocks>> {
-        (self.dialect(database) == Dialect::Sqlite).then_some(&self.0.write_locks)
+        (!self.dialect(database).locks_rows()).then_some(&self.0.write_locks)
     }
 
     /// Makes a connection beside the pool, which is closed after use: for finishing a transaction that sessions may wait

@@ -12,7 +12,6 @@ use super::Cluster;
 use super::facts::{self, Kind};
 use crate::driver::Connection;
 use crate::error::{ErrorKind, Result};
-use crate::planner::sql::Dialect;
 
 /// The state of the number that this process writes.
 pub(crate) struct Writers {
@@ -67,10 +66,9 @@ impl Cluster {
     ) -> Result<Option<Written>> {
         let writers = &self.0.writers;
         let control = &self.0.control;
+        let dialect = self.dialect(database);
         let is_numbered = || {
-            self.dialect(database) == Dialect::Sqlite
-                && self.outlives_the_process(database)
-                && !control.driver.is_private()
+            !dialect.has_log_position() && self.outlives_the_process(database) && !control.driver.is_private()
         };
         if !writers.needs_writing(database) || !is_numbered() {
             return Ok(None);
@@ -85,12 +83,11 @@ impl Cluster {
         // Control is in use: the next transaction tries again.
         let Some(number) = number else { return Ok(None) };
         let names = &self.layout().place(self.first_shard(database))?.names;
-        let write =
-            || facts::record_own(connection, names, Dialect::Sqlite, Kind::Writer, &number.to_string());
+        let write = || facts::record_own(connection, names, dialect, Kind::Writer, &number.to_string());
         match write() {
             // Made by an older release.
             Err(error) if error.kind() == ErrorKind::Schema => {
-                connection.run(&facts::make(names, Dialect::Sqlite))?;
+                connection.run(&facts::make(names, dialect))?;
                 write()?;
             }
             written => written?,

@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 
 use super::UnitOfWork;
 use crate::error::Result;
-use crate::planner::sql::Dialect;
 use crate::planner::{Plan, questions};
 use crate::query::SelectList;
 use crate::query::{Operand, SelectCore, Targeted, Whereabouts};
@@ -122,7 +121,7 @@ impl UnitOfWork {
     /// older snapshot say where a row was.
     pub(crate) fn lock_files(&mut self, shards: &ShardSet) -> Result<()> {
         for &shard in shards.indexes() {
-            if self.tx.cluster.layout().place(shard)?.dialect == Dialect::Sqlite {
+            if !self.tx.cluster.layout().place(shard)?.dialect.locks_rows() {
                 self.tx.upgrade_to_write(shard)?;
             }
         }

@@ -7,7 +7,7 @@ use super::UnitOfWork;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::ReadOptions;
 use crate::planner::Plan;
-use crate::planner::sql::{Dialect, Param, TableSql};
+use crate::planner::sql::{Param, TableSql};
 use crate::schema::Table;
 use crate::schema::{Shard, ShardSet};
 use crate::transaction::Cluster;
@@ -17,12 +17,11 @@ impl UnitOfWork {
     /// first, as a pin says. Where one of the shards is no server, they are kept from it as a whole already.
     pub(crate) fn keep_on_first(&mut self, plan: &Plan<'_>) -> Result<()> {
         let layout = self.tx.cluster.layout();
-        let is_server =
-            |shard: usize| layout.place(shard).is_ok_and(|place| place.dialect == Dialect::Postgres);
-        let Some(first) = plan.on_first.as_ref().filter(|first| is_server(first.shard)) else {
+        let locks_rows = |shard: usize| layout.place(shard).is_ok_and(|place| place.dialect.locks_rows());
+        let Some(first) = plan.on_first.as_ref().filter(|first| locks_rows(first.shard)) else {
             return Ok(());
         };
-        if !plan.steps.iter().any(|step| is_server(step.shard)) {
+        if !plan.steps.iter().any(|step| locks_rows(step.shard)) {
             return Ok(());
         }
         let first = std::slice::from_ref(first);

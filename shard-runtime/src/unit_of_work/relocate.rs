@@ -348,14 +348,13 @@ impl UnitOfWork {
                 return Err(error.at_column(&column.name));
             };
             let declared = place_of(table, &column.name).and_then(|place| table.columns.get(place));
-            let on_server =
-                [(here, &column), (there, other)].into_iter().find(|(on, _)| *on != Dialect::Sqlite);
-            let kind = match (declared, on_server) {
+            let typed = [(here, &column), (there, other)].into_iter().find(|(on, _)| on.has_column_types());
+            let kind = match (declared, typed) {
                 (Some(declared), _) => Some(declared.kind),
                 (None, Some((on, column))) => on.kind_of(&column.sql_type),
                 (None, None) => None,
             };
-            let foreign = on_server.filter(|_| kind.is_none()).map(|(_, column)| column.sql_type.clone());
+            let foreign = typed.filter(|_| kind.is_none()).map(|(_, column)| column.sql_type.clone());
             Ok(Copied { name: column.name, kind, foreign })
         };
         columns.into_iter().map(copied).collect()

@@ -67,6 +67,11 @@ impl Connection for PostgresConnection {
         }
     }
 
+    fn begin_durable(&self) -> Result<()> {
+        self.begin(Transaction::Write)?;
+        self.run("SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'")
+    }
+
     fn restore_settings_at_end(&self) {
         self.restores.set(true);
     }

@@ -86,6 +86,8 @@ impl Hash for PostgresSource {
 }
 
 impl PostgresSource {
+    pub(crate) const DIALECT: Dialect = Dialect::Postgres;
+
     /// Reads a URL without the settings that are ours. Relative paths start from `folder`.
     pub(crate) fn new(url: &str, pooler: Option<Pooler>, asked: Asked<'_>, folder: &Path) -> Result<Self> {
         // The parser's own error could quote the URL, in which there may be a password.
@@ -237,7 +239,7 @@ const UNSUPPORTED: &str = "unsupported startup parameter";
 
 impl Driver for PostgresDriver {
     fn dialect(&self) -> Dialect {
-        Dialect::Postgres
+        PostgresSource::DIALECT
     }
 
     fn connect(&self, _: Mode, deadline: Option<Instant>) -> Result<Box<dyn Connection>> {

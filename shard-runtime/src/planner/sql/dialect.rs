@@ -1,10 +1,12 @@
 //! What databases write differently.
 
+use super::literal;
 use crate::value::ColumnType;
 
 /// Which database a statement is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Dialect {
+    #[default]
     Sqlite,
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
     Postgres,
@@ -19,9 +21,75 @@ impl Dialect {
         }
     }
 
-    /// Whether a statement runs on once it was begun, while whoever began it does something else.
+    /// Returns whether a statement that was sent runs on while its sender does something else.
     pub(crate) fn answers_later(self) -> bool {
         self == Dialect::Postgres
+    }
+
+    /// Returns whether a network lies between a session and the database: a server may not answer, and one address can come
+    /// to lead to another database.
+    pub(crate) fn is_on_server(self) -> bool {
+        self == Dialect::Postgres
+    }
+
+    /// Returns whether transactions that write lock single rows. A SQLite transaction that writes locks the whole database
+    /// when it begins.
+    pub(crate) fn locks_rows(self) -> bool {
+        self == Dialect::Postgres
+    }
+
+    /// Returns whether the database prepares transactions (`PREPARE TRANSACTION`) and has a decision log of its own.
+    pub(crate) fn prepares_transactions(self) -> bool {
+        self == Dialect::Postgres
+    }
+
+    /// Returns whether the control database decides transactions over several databases, and keeps the statements of each
+    /// part until it has committed.
+    pub(crate) fn keeps_redo_records(self) -> bool {
+        self == Dialect::Sqlite
+    }
+
+    /// Returns whether a `COMMIT` that returned an error has stored nothing. A failed SQLite transaction may still be in the
+    /// WAL and would be replayed after a crash.
+    pub(crate) fn reports_failed_commits(self) -> bool {
+        self == Dialect::Postgres
+    }
+
+    /// Returns whether the position in the write-ahead log (LSN) tells an older copy of a database from the current one.
+    /// Otherwise writers are numbered.
+    pub(crate) fn has_log_position(self) -> bool {
+        self == Dialect::Postgres
+    }
+
+    /// Returns whether a column's declared type determines the kind of its values.
+    pub(crate) fn has_column_types(self) -> bool {
+        self == Dialect::Postgres
+    }
+
+    /// Returns whether a column of this kind has a collation.
+    pub(crate) fn has_collation(self, kind: ColumnType) -> bool {
+        self == Dialect::Sqlite || kind == ColumnType::Text
+    }
+
+    /// Returns the statement that takes an advisory lock until the transaction ends; `None` if the transaction has locked
+    /// the whole database.
+    pub(crate) fn advisory_lock(self, key: &str) -> Option<String> {
+        let sql = || format!("SELECT pg_advisory_xact_lock(hashtextextended({}, 0))", literal(key));
+        self.locks_rows().then(sql)
+    }
+
+    /// Returns the statement that locks a table against writers until the transaction ends; `None` if the transaction has
+    /// locked the whole database.
+    pub(crate) fn lock_table(self, table: &str) -> Option<String> {
+        self.locks_rows().then(|| format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"))
+    }
+
+    /// Returns the expression for 32 random hexadecimal digits.
+    pub(crate) fn random_hex(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "lower(hex(randomblob(16)))",
+            Dialect::Postgres => "replace(gen_random_uuid()::text, '-', '')",
+        }
     }
 
     /// The parameter at a place; the first is 1.
@@ -75,7 +143,7 @@ impl Dialect {
     /// The kind of column that holds the values of a column that the model does not declare, by the type that the database
     /// has for it. None if there is no such kind; and on SQLite, which has no types for most kinds.
     pub(crate) fn kind_of(self, sql_type: &str) -> Option<ColumnType> {
-        if self == Dialect::Sqlite {
+        if !self.has_column_types() {
             return None;
         }
         // Without what is in parentheses: `character varying(30)`, `timestamp(3) with time zone`.
@@ -95,10 +163,18 @@ impl Dialect {
         }
     }
 
-    /// What a table says at its end so that its columns hold what they say.
+    /// Returns the options of a table whose columns accept only values of their types.
     pub(crate) fn strict(self) -> &'static str {
         match self {
             Dialect::Sqlite => " STRICT",
+            Dialect::Postgres => "",
+        }
+    }
+
+    /// Returns the options of such a table whose rows are stored in the order of the primary key.
+    pub(crate) fn strict_without_rowid(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => " STRICT, WITHOUT ROWID",
             Dialect::Postgres => "",
         }
     }

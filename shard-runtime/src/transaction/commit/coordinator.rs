@@ -4,7 +4,6 @@ use std::sync::mpsc::channel;
 
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::Dialect;
 use crate::schema::{Shard, ShardSet};
 use crate::tasks::Work;
 use crate::transaction::Cluster;
@@ -59,7 +58,7 @@ impl Transactions {
         durable: &[usize],
         others: &[usize],
     ) -> Result<Committed> {
-        let is_file = |database: &usize| cluster.dialect(*database) == Dialect::Sqlite;
+        let is_file = |database: &usize| cluster.dialect(*database).keeps_redo_records();
         let (files, servers): (Vec<usize>, Vec<usize>) =
             durable.iter().partition(|database| is_file(database));
         self.refuse_unrepeatable(&files)?;

@@ -105,12 +105,14 @@ impl Cluster {
 
     /// Whether what a session does to a database may be part of a decision.
     pub(crate) fn is_recorded(&self, database: usize) -> bool {
-        self.0.is_decided && self.outlives_the_process(database) && self.dialect(database) == Dialect::Sqlite
+        self.0.is_decided
+            && self.outlives_the_process(database)
+            && self.dialect(database).keeps_redo_records()
     }
 
     /// The SQL that a database speaks.
     pub(crate) fn dialect(&self, database: usize) -> Dialect {
-        self.0.databases.get(database).map_or(Dialect::Sqlite, |database| database.driver.dialect())
+        self.0.databases.get(database).map(|database| database.driver.dialect()).unwrap_or_default()
     }
 
     /// Does what decided units have left undone on a database whose write lock the connection holds; whether there
@@ -189,7 +191,7 @@ pub(crate) fn apply_decided(
     connection: &dyn Connection,
 ) -> Result<bool> {
     let first = layout.shards_in(database).next().map_or(0, |shard| shard.index());
-    if layout.place(first)?.dialect != Dialect::Sqlite || !control.decides() {
+    if !layout.place(first)?.dialect.keeps_redo_records() || !control.decides() {
         return Ok(false);
     }
     let name = name(layout, database);

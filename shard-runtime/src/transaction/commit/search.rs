@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::driver::{Connection, LeaseOwner, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::{Dialect, Namespace};
+use crate::planner::sql::Namespace;
 use crate::schema::Shard;
 use crate::transaction::commit;
 use crate::transaction::commit::{Decider, PreparedPart};
@@ -98,7 +98,7 @@ impl Cluster {
     }
 
     fn servers(&self) -> impl Iterator<Item = usize> {
-        (0..self.databases()).filter(|database| self.dialect(*database) == Dialect::Postgres)
+        (0..self.databases()).filter(|database| self.dialect(*database).prepares_transactions())
     }
 
     /// Prepares a connection for a session that begins to write on a server: finishes what is known to be prepared there,
@@ -106,7 +106,7 @@ impl Cluster {
     /// waits for a lock. `locked` are the databases that the session may write already. Failures are left to the session's
     /// own statements.
     pub(crate) fn begin_to_write(&self, database: usize, connection: &dyn Connection, locked: &[usize]) {
-        if self.databases() < 2 || self.dialect(database) != Dialect::Postgres {
+        if self.databases() < 2 || !self.dialect(database).prepares_transactions() {
             return;
         }
         let cluster = Arc::downgrade(&self.0);
@@ -357,14 +357,10 @@ impl Deciders<'_> {
         let place = cluster.layout().place(part.decider)?;
         let (decider, names) = (place.database, &place.names);
         let waits = self.effort == Effort::Thorough;
-        match self.cluster.dialect(decider) {
-            Dialect::Postgres if decider == database => {
-                commit::is_committed(connection, names, &part.unit, waits)
-            }
-            Dialect::Postgres => {
-                commit::is_committed(self.connection(decider, waits)?, names, &part.unit, waits)
-            }
-            Dialect::Sqlite => {
+        match self.cluster.dialect(decider).prepares_transactions() {
+            true if decider == database => commit::is_committed(connection, names, &part.unit, waits),
+            true => commit::is_committed(self.connection(decider, waits)?, names, &part.unit, waits),
+            false => {
                 let control = &self.cluster.0.control;
                 let is_recorded = control.wait_with_decisions(Error::is_busy, |decisions, control| {
                     decisions.settle(control)?;

@@ -177,9 +177,7 @@ fn queries_are_of_every_kind() {
         "≥",
         "BETWEEN",
         "IN",
-        "IN ()",
         "NOT IN",
-        "NOT IN ()",
         "LIKE",
         "starts with",
         "ends with",
@@ -191,6 +189,7 @@ fn queries_are_of_every_kind() {
         "NOT",
     ];
     counts.assert_all(&tests, 30);
+    counts.assert_all(&["IN ()", "NOT IN ()"], 15);
     counts.assert_all(&["depth 0", "depth 1", "depth 2", "depth 3", "depth 4", "depth 5"], 30);
     counts.assert_all(&["ordered by 0", "ordered by 1", "ordered by 2", "ordered by 3"], 100);
     counts.assert_all(&["descending", "ascending", "nulls first: None"], 100);
@@ -271,7 +270,7 @@ fn predicates_on_the_key_alone_have_one_right_answer() {
                 _ => "several",
             });
         }
-        counts.assert_all(&["nobody", "one", "several", "all"], 10);
+        counts.assert_all(&["nobody", "one", "several", "all"], 5);
     }
     check::<ByTextHash>();
     check::<ByEnum>();
@@ -317,7 +316,7 @@ fn families_are_of_every_kind() {
     for verb in ["update", "delete"] {
         let conditions = conditions.iter().filter(|shape| verb == "update" || !shape.contains('C'));
         let conditions: Vec<String> = conditions.map(|shape| format!("{verb} where {shape}")).collect();
-        counts.assert_all(&conditions.iter().map(String::as_str).collect::<Vec<_>>(), 2);
+        counts.assert_all(&conditions.iter().map(String::as_str).collect::<Vec<_>>(), 1);
     }
     for generation in 0..3 {
         let values = ["code", "kind", "text", "amount"]

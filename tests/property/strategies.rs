@@ -113,7 +113,7 @@ fn tests(shape: Shape, column: Column) -> BoxedStrategy<Test> {
         1 => (one(), one()).prop_map(|(low, high)| Test::Between(low, high)),
         2 => narrow_range(shape, column),
         3 => vec(one(), 0..6).prop_map(Test::In),
-        1 => vec(one(), 0..6).prop_map(Test::NotIn),
+        2 => vec(one(), 0..3).prop_map(Test::NotIn),
         1 => Just(Test::IsNull),
         1 => Just(Test::IsNotNull),
     ];

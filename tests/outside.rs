@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Where the crates are copied to and built; under the target folder, so that a second run finds them built.
 fn workshop() -> PathBuf {
@@ -47,20 +47,79 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// Builds and runs one of the crates; what it prints.
-fn run(package: &str, arguments: &[&Path]) -> String {
+/// Runs cargo with one of the crates.
+fn cargo(command: &str, package: &str, arguments: &[&Path]) -> Output {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let output = Command::new(cargo)
+    Command::new(cargo)
         .current_dir(workshop())
-        .args(["run", "--quiet", "--offline", "--package", package, "--target-dir"])
+        .args([command, "--quiet", "--offline", "--package", package, "--target-dir"])
         .arg(workshop().join("target"))
-        .arg("--")
+        .args((command == "run").then_some("--"))
         .args(arguments)
         .output()
-        .expect("cargo runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{package} failed with {}:\n{said}", output.status);
+        .expect("cargo runs")
+}
+
+/// Builds and runs one of the crates, and returns what it prints.
+fn run(package: &str, arguments: &[&Path]) -> String {
+    let output = cargo("run", package, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{package} failed with {}:\n{stderr}", output.status);
     String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Checks one of the crates, which does not compile, and returns its errors: the first line of each, and its notes.
+fn errors(package: &str) -> Vec<Vec<String>> {
+    let output = cargo("check", package, &[]);
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(!output.status.success(), "{package} compiles");
+    let mut errors: Vec<Vec<String>> = Vec::new();
+    for line in stderr.lines() {
+        if line.starts_with("error: could not compile") {
+            break;
+        } else if line.starts_with("error") {
+            errors.push(vec![line.to_owned()]);
+        } else if let (Some((_, note)), Some(error)) = (line.split_once("= note: "), errors.last_mut()) {
+            error.push(note.to_owned());
+        }
+    }
+    errors
+}
+
+#[test]
+fn a_crate_without_a_feature_is_told_which_one_it_needs() {
+    copy();
+    let errors = errors("featureless");
+    let expected = [
+        (
+            "error[E0277]: `uuid::Uuid` is not a value that a column stores",
+            "`uuid::Uuid` needs the feature `uuid`",
+        ),
+        ("error[E0277]: `uuid::Uuid` cannot be a shard key", "`uuid::Uuid` needs the feature `uuid`"),
+        (
+            "error[E0277]: `jiff::Timestamp` cannot be stored in a column",
+            "`jiff::Timestamp` needs the feature `jiff`",
+        ),
+        (
+            "error[E0277]: `Option<serde_json::Value>` cannot be stored in a column",
+            "`serde_json::Value` needs the feature `json`",
+        ),
+    ];
+    let found: Vec<&str> = errors.iter().map(|error| error[0].as_str()).collect();
+    assert_eq!(found, expected.map(|(error, _)| error));
+    for (error, (_, note)) in errors.iter().zip(expected) {
+        let note = format!("{note} of `shard-runtime`");
+        assert!(error.contains(&note), "{error:?} has no note: {note}");
+    }
+}
+
+#[test]
+fn a_crate_that_renames_the_runtime_is_told_to_name_it() {
+    copy();
+    let expected = "error: this crate's name for `shard-runtime` is `sharding`: write `#[sharded(crate = sharding)]` on each \
+                    type with a derive";
+    let errors = errors("unnamed");
+    assert_eq!(errors, vec![vec![expected.to_owned()]; 5]);
 }
 
 #[test]

@@ -3,6 +3,7 @@ const _: () = {
     #[automatically_derived]
     impl __rt::Field for Continent {
         const TYPE: __rt::ColumnType = __rt::ColumnType::Text;
+        const IS_EXACT: bool = true;
         fn to_value(&self) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
             let text = match self {
                 Self::NorthAmerica => "NorthAmerica",
@@ -31,24 +32,17 @@ const _: () = {
                 },
             )
         }
-        fn normalize(&mut self) -> ::core::result::Result<(), __rt::ValueError> {
-            ::core::result::Result::Ok(())
-        }
     }
     #[automatically_derived]
     impl __rt::ShardKey for Continent {
         type Literal = &'static str;
-    }
-    #[automatically_derived]
-    impl Continent {
-        #[doc(hidden)]
-        pub const __NAMES_SHARDS: bool = true;
-    }
-    #[automatically_derived]
-    impl __rt::PlacedKey for Continent {
-        const ENTRIES: &'static [(__rt::Constant, &'static str)] = &[
-            (__rt::Constant::Text("NorthAmerica"), "north_america"),
-            (__rt::Constant::Text("Asia"), "asia"),
-        ];
+        const SHARDS: ::core::option::Option<
+            &'static [(__rt::Constant, &'static str)],
+        > = ::core::option::Option::Some(
+            &[
+                (__rt::Constant::Text("NorthAmerica"), "north_america"),
+                (__rt::Constant::Text("Asia"), "asia"),
+            ],
+        );
     }
 };

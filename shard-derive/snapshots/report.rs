@@ -25,10 +25,10 @@ const _: () = {
             model: "Report",
             name: "weather_reports",
             columns: &[
-                __rt::ColumnDef::new("id", <i64 as __rt::Storable>::COLUMN),
+                __rt::ColumnDef::new("id", __rt::IdColumn::<Self>::COLUMN),
                 __rt::ColumnDef::new(
                     "location_id",
-                    <Parent<WeatherLocation> as __rt::Storable>::COLUMN,
+                    <Parent<WeatherLocation> as __rt::ParentLink>::COLUMN,
                 ),
                 __rt::ColumnDef::new("temperature", <f64 as __rt::Storable>::COLUMN),
             ],
@@ -50,7 +50,7 @@ const _: () = {
             self.id = id;
         }
         fn shard_chooser(&self, shards: &__rt::Shards) -> __rt::Result<usize> {
-            __rt::__private::place_with(&self.location, shards)
+            <Parent<WeatherLocation> as __rt::ParentLink>::place(&self.location, shards)
         }
         fn identity_chooser(
             _: &i64,
@@ -65,31 +65,20 @@ const _: () = {
         ) -> __rt::Result<__rt::ShardSet> {
             __rt::__private::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
         }
-        fn normalize(
-            &mut self,
-        ) -> ::core::result::Result<(), (usize, __rt::ValueError)> {
-            __rt::__private::first_error([
-                <i64 as __rt::Storable>::normalize(&mut self.id),
-                <Parent<
-                    WeatherLocation,
-                > as __rt::Storable>::normalize(&mut self.location),
-                <f64 as __rt::Storable>::normalize(&mut self.temperature),
-            ])
-        }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
-                id: <i64 as __rt::Storable>::load(row, 0)?,
-                location: <Parent<WeatherLocation> as __rt::Storable>::load(row, 1)?,
+                id: __rt::IdColumn::<Self>::load(row, 0)?,
+                location: <Parent<WeatherLocation> as __rt::ParentLink>::load(row, 1)?,
                 temperature: <f64 as __rt::Storable>::load(row, 2)?,
             })
         }
         fn bind<'a>(&'a self, binder: &mut __rt::Binder<'a>) -> __rt::Result<()> {
             binder
-                .push(<i64 as __rt::Storable>::column_value(&self.id))?
+                .push(__rt::IdColumn::<Self>::column_value(&self.id))?
                 .push(
                     <Parent<
                         WeatherLocation,
-                    > as __rt::Storable>::column_value(&self.location),
+                    > as __rt::ParentLink>::column_value(&self.location),
                 )?
                 .push(<f64 as __rt::Storable>::column_value(&self.temperature))
                 .map(|_| ())
@@ -97,10 +86,10 @@ const _: () = {
     }
     #[automatically_derived]
     impl __rt::Child for Report {
-        type Parent = <Parent<WeatherLocation> as __rt::__private::ParentLink>::Parent;
+        type Parent = <Parent<WeatherLocation> as __rt::ParentLink>::Parent;
         const PARENT_COLUMN: usize = 1;
         fn parent_id(&self) -> &<<Self as __rt::Child>::Parent as __rt::Sharded>::Id {
-            self.location.id()
+            <Parent<WeatherLocation> as __rt::ParentLink>::parent_id(&self.location)
         }
     }
     impl __rt::Insert for NewReport {
@@ -117,7 +106,8 @@ const _: () = {
         }
     }
     const _: () = ::core::assert!(
-        ::core::matches!(< i64 as __rt::Field > ::TYPE, __rt::ColumnType::Integer), "{}",
-        "`#[id(auto)]` gives an integer, such as `i64`: change the field's type, or the kind of id",
+        ::core::matches!(__rt::IdColumn:: < Report > ::TYPE, __rt::ColumnType::Integer),
+        "{}",
+        "`#[id(auto)]` generates an integer, such as `i64`: change the field's type, or the kind of id",
     );
 };

@@ -25,17 +25,14 @@ const _: () = {
             model: "WeatherLocation",
             name: "weather_locations",
             columns: &[
-                __rt::ColumnDef::new("id", <i64 as __rt::Storable>::COLUMN),
-                __rt::ColumnDef::new("continent", <Continent as __rt::Storable>::COLUMN),
+                __rt::ColumnDef::new("id", __rt::IdColumn::<Self>::COLUMN),
+                __rt::ColumnDef::new("continent", __rt::KeyColumn::<Self>::COLUMN),
                 __rt::ColumnDef::new("city", <String as __rt::Storable>::COLUMN),
             ],
             id: 0,
             id_kind: __rt::IdKind::Sequence,
             key: __rt::KeyColumns::Columns(&[1]),
-            placement: __rt::Placement::List {
-                entries: <Continent as __rt::PlacedKey>::ENTRIES,
-                otherwise: ::core::option::Option::None,
-            },
+            placement: __rt::KeyColumn::<Self>::PLACEMENT,
             ..__rt::Table::PLAIN
         };
         #[allow(clippy::misnamed_getters)]
@@ -48,7 +45,7 @@ const _: () = {
         fn shard_chooser(&self, shards: &__rt::Shards) -> __rt::Result<usize> {
             __rt::__private::place(
                 <Self as __rt::Sharded>::TABLE,
-                &[__rt::Storable::column_value(&self.continent)],
+                &[__rt::KeyColumn::<Self>::column_value(&self.continent)],
                 shards,
             )
         }
@@ -65,26 +62,17 @@ const _: () = {
         ) -> __rt::Result<__rt::ShardSet> {
             __rt::__private::narrow(<Self as __rt::Sharded>::TABLE, predicate, shards)
         }
-        fn normalize(
-            &mut self,
-        ) -> ::core::result::Result<(), (usize, __rt::ValueError)> {
-            __rt::__private::first_error([
-                <i64 as __rt::Storable>::normalize(&mut self.id),
-                <Continent as __rt::Storable>::normalize(&mut self.continent),
-                <String as __rt::Storable>::normalize(&mut self.city),
-            ])
-        }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
-                id: <i64 as __rt::Storable>::load(row, 0)?,
-                continent: <Continent as __rt::Storable>::load(row, 1)?,
+                id: __rt::IdColumn::<Self>::load(row, 0)?,
+                continent: __rt::KeyColumn::<Self>::load(row, 1)?,
                 city: <String as __rt::Storable>::load(row, 2)?,
             })
         }
         fn bind<'a>(&'a self, binder: &mut __rt::Binder<'a>) -> __rt::Result<()> {
             binder
-                .push(<i64 as __rt::Storable>::column_value(&self.id))?
-                .push(<Continent as __rt::Storable>::column_value(&self.continent))?
+                .push(__rt::IdColumn::<Self>::column_value(&self.id))?
+                .push(__rt::KeyColumn::<Self>::column_value(&self.continent))?
                 .push(<String as __rt::Storable>::column_value(&self.city))
                 .map(|_| ())
         }
@@ -105,7 +93,12 @@ const _: () = {
         }
     }
     const _: () = ::core::assert!(
-        ::core::matches!(< i64 as __rt::Field > ::TYPE, __rt::ColumnType::Integer), "{}",
-        "`#[id(sequence)]` gives an integer, such as `i64`: change the field's type, or the kind of id",
+        ::core::matches!(__rt::IdColumn:: < WeatherLocation > ::TYPE,
+        __rt::ColumnType::Integer), "{}",
+        "`#[id(sequence)]` generates an integer, such as `i64`: change the field's type, or the kind of id",
+    );
+    const _: () = ::core::assert!(
+        __rt::KeyColumn:: < WeatherLocation > ::names_shards(0), "{}",
+        "`Continent` does not name the shards of its values: place them with `#[shard_key(hash)]`, `#[shard_key(range(\"a\" => ..1000, \"b\" => 1000..))]`, `#[shard_key(list(\"Asia\" => \"asia\", ..))]` or `#[shard_key(with = path::to::chooser)]`; or write `#[shard(\"name\")]` on each variant of an enum with `#[derive(ShardKey)]`"
     );
 };

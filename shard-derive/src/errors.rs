@@ -1,28 +1,28 @@
-//! Collects every mistake of one derive, so that the user sees all of them at once.
+//! Collects the errors of one derive, so that all are reported at once.
 
 use std::fmt::Display;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 
-/// The mistakes found so far, each on the tokens that it is about.
+/// The errors found so far, each with the span of its tokens.
 #[derive(Default)]
-#[must_use = "mistakes are only seen where they are emitted"]
+#[must_use = "errors are reported only if they are emitted"]
 pub(crate) struct Errors(Vec<syn::Error>);
 
 impl Errors {
-    /// Records a mistake on these tokens. The message says what to write instead.
+    /// Records an error on these tokens. The message ends with what to write instead.
     pub(crate) fn at(&mut self, tokens: impl ToTokens, message: impl Display) {
         self.0.push(syn::Error::new_spanned(tokens, message));
     }
 
-    /// Records a mistake on these tokens, for want of which there is no value.
+    /// Records an error on these tokens, and returns `None`.
     pub(crate) fn refuse<T>(&mut self, tokens: impl ToTokens, message: impl Display) -> Option<T> {
         self.at(tokens, message);
         None
     }
 
-    /// The value, or its error recorded.
+    /// Returns the value, or records the error and returns `None`.
     pub(crate) fn keep<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.0.push(error)).ok()
     }
@@ -31,13 +31,13 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// One `compile_error!` for each mistake, in the order of their recording.
+    /// Returns one `compile_error!` for each error, in the order in which they were recorded.
     pub(crate) fn into_tokens(self) -> TokenStream {
         self.0.iter().map(syn::Error::to_compile_error).collect()
     }
 }
 
-/// A hint to the word that was probably meant: empty where none is near.
+/// Returns a hint to the known word that is most similar, or an empty text if none is.
 pub(crate) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let limit = written.chars().count().max(3) / 3;
     known
@@ -48,7 +48,8 @@ pub(crate) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'
         .map_or_else(String::new, |(_, word)| format!("; did you mean `{word}`?"))
 }
 
-/// How many characters have to be put in, taken out, replaced, or swapped with their neighbour.
+/// Counts the insertions, deletions, replacements and swaps of neighbours that turn one word into the other
+/// (Damerau–Levenshtein distance).
 fn edit_distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut before = Vec::new();
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_emitted() {
+    fn every_error_is_emitted() {
         let mut errors = Errors::default();
         errors.at(quote::quote!(here), "first");
         assert!(errors.keep::<()>(Err(syn::Error::new_spanned(quote::quote!(there), "second"))).is_none());

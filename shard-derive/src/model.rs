@@ -1,19 +1,19 @@
-//! The model that is expanded: fields with their columns, the id, and what decides a row's shard.
+//! The model that is expanded: its fields with their columns, its id, and how its rows are placed.
 //!
-//! It is always complete. Where the attributes leave something open or say it twice, the first that was said
-//! is taken, or the next best thing; [`check`](crate::check) reports it. So one mistake gives one error, and
-//! the code that uses the model goes on to compile.
+//! It is always complete. If an attribute is missing, a default is taken; of two the first. [`check`](crate::check) reports
+//! it. So one mistake is one error, and code that uses the model still compiles.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::{
     Attribute, Data, DeriveInput, Field as SynField, Fields, FieldsNamed, GenericArgument, LitStr, Meta,
-    Path, PathArguments, Type, Visibility,
+    Path, PathArguments, PathSegment, Type, Visibility,
 };
 
 use crate::attr::{FieldAttrs, IdKind, KeyAttr, ParentModel, PlacementAttr, StructAttrs};
 use crate::errors::Errors;
+use crate::manifest::renamed_runtime;
 
 /// A struct with `#[derive(Sharded)]`.
 pub(crate) struct Model {
@@ -24,38 +24,38 @@ pub(crate) struct Model {
     pub(crate) runtime: TokenStream,
     pub(crate) table: Name,
     pub(crate) fields: Vec<Field>,
-    /// The place of the id among the fields.
+    /// The index of the id among the fields.
     pub(crate) id: usize,
     pub(crate) id_kind: IdKind,
-    /// The place of the version among the fields, where there is one.
+    /// The index of the version among the fields, if there is one.
     pub(crate) version: Option<usize>,
-    pub(crate) home: Home,
-    /// Whether no mistake was found: otherwise nothing is asserted, so that one mistake gives one error.
-    pub(crate) sound: bool,
+    pub(crate) shard_source: ShardSource,
+    /// Whether no error was found. After an error the code has no assertions, so that one mistake is one error.
+    pub(crate) is_valid: bool,
 }
 
-/// What decides a row's shard.
-pub(crate) enum Home {
-    /// The fields at these places, placed as the attribute says that stands on this field or the struct.
-    Own { columns: Vec<usize>, placement: Placed },
-    /// The parent's handle in this field.
-    Handle(usize),
-    /// The parent's bare id in this field.
+/// What decides the shard of a row.
+pub(crate) enum ShardSource {
+    /// The fields with these indices, which are the key. An attribute on a field or on the struct has its placement.
+    Own { columns: Vec<usize>, placement: PlacementSite },
+    /// The parent's link in this field.
+    Link(usize),
+    /// The parent's id in this field.
     Bare { column: usize, parent: Path },
-    /// Nothing: every row lives on every shard.
+    /// Nothing: a reference table has every row on every shard.
     Everywhere,
-    /// Nothing that was said; a mistake is reported.
+    /// Unknown after an error, which is reported.
     Nowhere,
 }
 
-/// Where a key's placement is written.
+/// The attribute that has a key's placement.
 #[derive(Clone, Copy)]
-pub(crate) enum Placed {
+pub(crate) enum PlacementSite {
     OnField(usize),
     OnStruct,
 }
 
-/// A name as SQL will have it, and the tokens that it comes from.
+/// A name in SQL, and the tokens that it comes from.
 pub(crate) struct Name {
     pub(crate) text: String,
     pub(crate) tokens: TokenStream,
@@ -80,12 +80,12 @@ pub(crate) struct Field {
     pub(crate) docs: Vec<Attribute>,
     pub(crate) attrs: FieldAttrs,
     pub(crate) column: Name,
-    /// The name of the column's constant.
+    /// The name of the constant for the column.
     pub(crate) constant: Ident,
 }
 
 impl Model {
-    /// The struct as a model, or `None` where it cannot be one, which is reported.
+    /// Reads the struct, or reports why it cannot be a model and returns `None`.
     pub(crate) fn read(input: &DeriveInput, errors: &mut Errors) -> Option<Self> {
         let attrs = StructAttrs::read(&input.attrs, errors);
         let fields = named_fields(input, errors)?;
@@ -93,22 +93,22 @@ impl Model {
         let id = fields.iter().position(|field| field.attrs.id.is_some()).unwrap_or(0);
         let id_kind = fields[id].attrs.id.as_ref().map_or(IdKind::Given, |id| id.kind);
         Some(Model {
-            // What is on the id or the key is reported, and no version then.
+            // A version on the id or the key is reported, and is then not used.
             version: find(&fields, |attrs| attrs.version.as_ref().filter(|_| attrs.is_plain()))
                 .map(|(place, _)| place),
-            home: match &attrs.reference {
-                Some(_) => Home::Everywhere,
-                None => Home::of(&input.ident, &fields, attrs.key.as_ref()),
+            shard_source: match &attrs.reference {
+                Some(_) => ShardSource::Everywhere,
+                None => ShardSource::of(&input.ident, &fields, attrs.key.as_ref()),
             },
             ident: input.ident.clone(),
             vis: input.vis.clone(),
-            runtime: runtime_path(attrs.runtime.as_ref()),
+            runtime: runtime_path(attrs.runtime.as_ref(), &input.ident, errors),
             table: Name::of(attrs.table.as_ref(), &input.ident, |name| snake_case(&name)),
             fields,
             id,
             id_kind,
             attrs,
-            sound: false,
+            is_valid: false,
         })
     }
 
@@ -116,54 +116,69 @@ impl Model {
         &self.fields[self.id]
     }
 
-    /// Whether the id alone decides the shard.
-    pub(crate) fn id_is_key(&self) -> bool {
-        match &self.home {
-            Home::Own { columns, .. } => columns[..] == [self.id],
-            Home::Bare { column, .. } => *column == self.id,
-            Home::Handle(_) | Home::Everywhere | Home::Nowhere => false,
-        }
-    }
-
-    /// Whether code can be made that compiles, mistakes or not: not with an id that is a parent's handle, and
-    /// not with borrowed fields.
-    pub(crate) fn can_be_expanded(&self) -> bool {
-        let id_is_handle = matches!(self.home, Home::Handle(column) if column == self.id);
-        !id_is_handle && !self.fields.iter().any(|field| matches!(field.ty, Type::Reference(_)))
-    }
-
-    /// The places of the fields that decide the shard.
-    pub(crate) fn home_columns(&self) -> &[usize] {
-        match &self.home {
-            Home::Own { columns, .. } => columns,
-            Home::Handle(column) | Home::Bare { column, .. } => std::slice::from_ref(column),
-            Home::Everywhere | Home::Nowhere => &[],
-        }
-    }
-
-    /// How the model's own key is placed, as it is written.
-    pub(crate) fn own_placement(&self) -> Option<&PlacementAttr> {
-        self.key_attr().map(|key| &key.placement)
-    }
-
-    /// The `#[shard_key(..)]` that places the model's own key.
-    pub(crate) fn key_attr(&self) -> Option<&KeyAttr> {
-        match &self.home {
-            Home::Own { placement: Placed::OnField(field), .. } => self.fields[*field].attrs.key.as_ref(),
-            Home::Own { placement: Placed::OnStruct, .. } => self.attrs.key.as_ref(),
+    /// Returns the type of the runtime through which the code uses an id or a key, or `None` for other fields. It uses the
+    /// field's type through the model, so that a type which cannot have the role is one error.
+    pub(crate) fn role_column(&self, place: usize) -> Option<&'static str> {
+        match &self.shard_source {
+            _ if self.fields[place].is_no_link() => Some("InvalidColumn"),
+            ShardSource::Link(column) | ShardSource::Bare { column, .. } if *column == place => None,
+            ShardSource::Own { columns, .. } if columns[..] == [place] => Some("KeyColumn"),
+            ShardSource::Own { columns, .. } if columns.contains(&place) => None,
+            _ if place == self.id => Some("IdColumn"),
             _ => None,
         }
     }
 
-    /// The places of the fields that refer to rows of reference tables, each with that table's model.
+    /// Returns whether the id alone decides the shard.
+    pub(crate) fn id_is_key(&self) -> bool {
+        match &self.shard_source {
+            ShardSource::Own { columns, .. } => columns[..] == [self.id],
+            ShardSource::Bare { column, .. } => *column == self.id,
+            ShardSource::Link(_) | ShardSource::Everywhere | ShardSource::Nowhere => false,
+        }
+    }
+
+    /// Returns whether code can be generated that compiles. It cannot if the id is a parent's link, or if a field is
+    /// borrowed.
+    pub(crate) fn can_be_expanded(&self) -> bool {
+        let id_is_handle = matches!(self.shard_source, ShardSource::Link(column) if column == self.id);
+        !id_is_handle && !self.fields.iter().any(|field| matches!(field.ty, Type::Reference(_)))
+    }
+
+    /// Returns the indices of the fields that decide the shard.
+    pub(crate) fn shard_columns(&self) -> &[usize] {
+        match &self.shard_source {
+            ShardSource::Own { columns, .. } => columns,
+            ShardSource::Link(column) | ShardSource::Bare { column, .. } => std::slice::from_ref(column),
+            ShardSource::Everywhere | ShardSource::Nowhere => &[],
+        }
+    }
+
+    /// Returns the placement of the model's own key.
+    pub(crate) fn own_placement(&self) -> Option<&PlacementAttr> {
+        self.key_attr().map(|key| &key.placement)
+    }
+
+    /// Returns the `#[shard_key(..)]` that has the placement of the model's own key.
+    pub(crate) fn key_attr(&self) -> Option<&KeyAttr> {
+        match &self.shard_source {
+            ShardSource::Own { placement: PlacementSite::OnField(field), .. } => {
+                self.fields[*field].attrs.key.as_ref()
+            }
+            ShardSource::Own { placement: PlacementSite::OnStruct, .. } => self.attrs.key.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Returns the indices of the fields that refer to rows of reference tables, each with that table's model.
     pub(crate) fn references(&self) -> impl Iterator<Item = (usize, &Path)> {
         let fields = self.fields.iter().enumerate();
         fields.filter_map(|(place, field)| Some((place, field.attrs.references.as_ref()?.model.as_ref()?)))
     }
 
-    /// The fields that have a lookup, with their places.
+    /// Returns the fields with a lookup, and their indices.
     pub(crate) fn lookups(&self) -> impl Iterator<Item = (usize, &Field)> {
-        // What is on the id, the key or the version is reported, and no lookup then.
+        // A lookup on the id, the key or the version is reported, and is then not used.
         let is_lookup = |field: &Field| {
             self.attrs.reference.is_none()
                 && field.attrs.lookup.is_some()
@@ -173,33 +188,36 @@ impl Model {
         self.fields.iter().enumerate().filter(move |(_, field)| is_lookup(field))
     }
 
-    /// The name of the table that holds the entries of a field's lookup.
+    /// Returns the name of the table with the entries of a field's lookup.
     pub(crate) fn entries_of(&self, field: &Field) -> String {
         format!("sharded_lookup_{}_{}", self.table.text, field.column.text)
     }
 
-    /// The place of the field of this name.
+    /// Returns the index of the field with this name.
     pub(crate) fn field_named(&self, name: &Ident) -> Option<usize> {
         self.fields.iter().position(|field| field.ident.unraw() == name.unraw())
     }
 }
 
-impl Home {
+impl ShardSource {
     fn of(model: &Ident, fields: &[Field], on_struct: Option<&KeyAttr>) -> Self {
         if let Some((column, parent)) = find(fields, |attrs| attrs.parent.as_ref()) {
             return match &parent.model {
-                _ if fields[column].links_to(model) => Home::Nowhere,
-                ParentModel::OfType => Home::Handle(column),
-                ParentModel::Named(parent) => Home::Bare { column, parent: parent.clone() },
-                ParentModel::Unreadable => Home::Nowhere,
+                _ if fields[column].links_to(model) || fields[column].is_no_link() => ShardSource::Nowhere,
+                ParentModel::OfType => ShardSource::Link(column),
+                ParentModel::Named(parent) => ShardSource::Bare { column, parent: parent.clone() },
+                ParentModel::Unreadable => ShardSource::Nowhere,
             };
         }
-        let Some((first, _)) = find(fields, |attrs| attrs.key.as_ref()) else { return Home::Nowhere };
+        let Some((first, _)) = find(fields, |attrs| attrs.key.as_ref()) else { return ShardSource::Nowhere };
         if on_struct.is_none() {
-            return Home::Own { columns: vec![first], placement: Placed::OnField(first) };
+            return ShardSource::Own { columns: vec![first], placement: PlacementSite::OnField(first) };
         }
         let marked = fields.iter().enumerate().filter(|(_, field)| field.attrs.key.is_some());
-        Home::Own { columns: marked.map(|(place, _)| place).collect(), placement: Placed::OnStruct }
+        ShardSource::Own {
+            columns: marked.map(|(place, _)| place).collect(),
+            placement: PlacementSite::OnStruct,
+        }
     }
 }
 
@@ -223,7 +241,19 @@ impl Field {
         })
     }
 
-    /// Whether this is a link to the model itself, as far as that can be seen.
+    /// Returns whether the field is marked as a parent's link, and has a common type that is none. Only the compiler
+    /// resolves aliases, and checks other types.
+    pub(crate) fn is_no_link(&self) -> bool {
+        const NO_LINKS: [&str; 19] = [
+            "Option", "String", "Vec", "Box", "Arc", "Rc", "bool", "i8", "i16", "i32", "i64", "i128", "u8",
+            "u16", "u32", "u64", "u128", "usize", "Uuid",
+        ];
+        let of_type =
+            self.attrs.parent.as_ref().is_some_and(|parent| matches!(parent.model, ParentModel::OfType));
+        of_type && last_segment(&self.ty).is_some_and(|last| NO_LINKS.iter().any(|name| last.ident == name))
+    }
+
+    /// Returns whether the type or the attribute names the model itself as the parent. An alias of it is not recognized.
     pub(crate) fn links_to(&self, model: &Ident) -> bool {
         let is_model = |path: &Path| path.get_ident().is_some_and(|ident| ident == model || ident == "Self");
         match self.attrs.parent.as_ref().map(|parent| &parent.model) {
@@ -236,15 +266,26 @@ impl Field {
     }
 }
 
-/// The `P` of something that is written `Parent<P>`.
+/// Returns `P` of a type that is written `Parent<P>`.
 fn parent_argument(ty: &Type) -> Option<&Type> {
-    let Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last().filter(|last| last.ident == "Parent")?;
+    argument_of(ty, "Parent")
+}
+
+/// Returns `T` of a type that is written `Name<T>`.
+pub(crate) fn argument_of<'t>(ty: &'t Type, name: &str) -> Option<&'t Type> {
+    let last = last_segment(ty).filter(|last| last.ident == name)?;
     let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
     arguments.args.iter().find_map(|argument| match argument {
         GenericArgument::Type(ty) => Some(ty),
         _ => None,
     })
+}
+
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Path(path) if path.qself.is_none() => path.path.segments.last(),
+        _ => None,
+    }
 }
 
 fn named_fields<'i>(input: &'i DeriveInput, errors: &mut Errors) -> Option<&'i FieldsNamed> {
@@ -257,29 +298,38 @@ fn named_fields<'i>(input: &'i DeriveInput, errors: &mut Errors) -> Option<&'i F
         };
         errors.at(parameter, message);
     }
-    let what = "a model is a struct, whose fields are its columns";
+    let what = "a model is a struct whose fields are its columns";
     let data = match &input.data {
         Data::Struct(data) => data,
         Data::Enum(data) => {
-            let hint = "the enum that is a key has `#[derive(ShardKey)]`";
+            let hint = "for an enum that is a key write `#[derive(ShardKey)]`";
             return errors.refuse(data.enum_token, format_args!("{what}; {hint}"));
         }
         Data::Union(data) => return errors.refuse(data.union_token, what),
     };
-    let write = "columns need names: write a struct with named fields, `{ id: i64, .. }`";
+    let write = "a model has named fields: write `{ id: i64, .. }`";
     match &data.fields {
-        Fields::Named(fields) if fields.named.is_empty() => {
-            errors.refuse(&input.ident, "a model needs columns: at least the `#[id]` and the `#[shard_key]`")
-        }
+        Fields::Named(fields) if fields.named.is_empty() => errors
+            .refuse(&input.ident, "a model needs columns: write at least an `#[id]` and a `#[shard_key]`"),
         Fields::Named(fields) => Some(fields).filter(|_| input.generics.params.is_empty()),
         Fields::Unnamed(fields) => errors.refuse(fields, write),
         Fields::Unit => errors.refuse(&input.ident, write),
     }
 }
 
-/// The runtime's path: as given, or `::shard_runtime`.
-pub(crate) fn runtime_path(given: Option<&Path>) -> TokenStream {
-    given.map_or_else(|| quote!(::shard_runtime), ToTokens::to_token_stream)
+/// The runtime's path: as given, or `::shard_runtime`. A dependency of another name has to be given; the code takes it
+/// all the same, so that this is one error.
+pub(crate) fn runtime_path(given: Option<&Path>, derived: &Ident, errors: &mut Errors) -> TokenStream {
+    match (given, renamed_runtime()) {
+        (Some(path), _) => path.to_token_stream(),
+        (None, None) => quote!(::shard_runtime),
+        (None, Some(name)) => {
+            let hint = format_args!("write `#[sharded(crate = {name})]` on each type with a derive");
+            errors.at(derived, format_args!("this crate's name for `shard-runtime` is `{name}`: {hint}"));
+            let name = Ident::new(name, Span::call_site());
+            quote!(::#name)
+        }
+    }
 }
 
 fn doc_comments(attributes: &[Attribute]) -> Vec<Attribute> {
@@ -290,7 +340,7 @@ fn doc_comments(attributes: &[Attribute]) -> Vec<Attribute> {
     attributes.iter().filter(is_doc).cloned().collect()
 }
 
-/// The field's name in capitals, which is a constant's name wherever the field's is a field's.
+/// Returns the field's name in capitals, or as it is if that is not an identifier.
 pub(crate) fn constant_name(field: &Ident) -> Ident {
     let name = field.unraw().to_string().to_uppercase();
     match syn::parse_str::<Ident>(&name) {
@@ -299,7 +349,7 @@ pub(crate) fn constant_name(field: &Ident) -> Ident {
     }
 }
 
-/// `WeatherReport` as `weather_report`, `HTTPServer` as `http_server`.
+/// Converts `WeatherReport` to `weather_report`, and `HTTPServer` to `http_server`.
 pub(crate) fn snake_case(name: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
     let mut snake = String::new();

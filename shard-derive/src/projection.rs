@@ -1,5 +1,5 @@
-//! The structs whose fields are columns of a model: what `#[derive(Projection)]` reads. Whether the model has such
-//! columns, of such types, is for the compiler to say.
+//! The input of `#[derive(Projection)]`: a struct whose fields are columns of a model. The compiler checks that the model
+//! has such columns, of such types.
 
 use proc_macro2::{Ident, TokenStream};
 use syn::{Data, DeriveInput, Field as SynField, Fields, Path, Type};
@@ -25,13 +25,14 @@ pub(crate) struct Projected {
 }
 
 impl Projection {
-    /// The struct as a projection, or `None` where it cannot be one, which is reported. After a mistake in a field
-    /// it has no fields, so that one mistake gives one error.
+    /// Reads the struct, or reports why it cannot be a projection and returns `None`. After an error in a field the
+    /// projection has no fields, so that one mistake is one error.
     pub(crate) fn read(input: &DeriveInput, errors: &mut Errors) -> Option<Self> {
         let attrs = ProjectionAttrs::read(&input.attrs, errors);
         let Some(model) = attrs.model else {
-            let write = "say whose columns the fields are: `#[sharded(model = City)]`";
-            // Where the setting could not be read, that is reported.
+            let write =
+                "missing model: write `#[sharded(model = City)]`, with the model that has these columns";
+            // An invalid setting is reported already.
             return if errors.is_empty() { errors.refuse(&input.ident, write) } else { None };
         };
         for parameter in &input.generics.params {
@@ -50,7 +51,7 @@ impl Projection {
         if !errors.is_empty() {
             fields.clear();
         }
-        let runtime = runtime_path(attrs.runtime.as_ref());
+        let runtime = runtime_path(attrs.runtime.as_ref(), &input.ident, errors);
         Some(Projection { ident: input.ident.clone(), runtime, model, fields })
     }
 }

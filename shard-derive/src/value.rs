@@ -1,5 +1,5 @@
-//! The types that are one column: newtypes, and enums without data, which are stored as text. What
-//! `#[derive(ShardKey)]` and `#[derive(Field)]` read.
+//! The input of `#[derive(ShardKey)]` and `#[derive(Field)]`: types that are one column. These are newtypes, and enums
+//! without data, which are stored as text.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,16 @@ use syn::parse::ParseStream;
 use syn::spanned::Spanned;
 use syn::{Attribute, Data, DeriveInput, Fields, LitStr, Meta, Token, Type, Variant as SynVariant};
 
-use crate::attr::{FIELD, SHARD, SHARDED, expect, mistake, path_of, put_once, read_settings, text_of};
+use crate::attr::{FIELD, SHARD, SHARDED, Words, expect, mistake, path_of, put_once, read_settings, text_of};
 use crate::errors::Errors;
 use crate::model::runtime_path;
 
-/// Which derive it is.
+/// The derive that is expanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// A key: every variant has its shard.
+    /// `#[derive(ShardKey)]`: a key.
     ShardKey,
-    /// A plain column.
+    /// `#[derive(Field)]`: a plain column.
     Field,
 }
 
@@ -50,21 +50,21 @@ pub(crate) enum Shape {
 /// A variant and the text that it is stored as.
 pub(crate) struct Variant {
     pub(crate) ident: Ident,
-    /// Whether it holds data, which is reported.
+    /// Whether it holds data; this is reported.
     pub(crate) has_data: bool,
     pub(crate) text: String,
-    /// Where the text comes from.
+    /// The tokens of the text, for errors about it.
     text_tokens: TokenStream,
     pub(crate) shard: Option<LitStr>,
-    /// Whether its attribute could not be read, which is reported.
+    /// Whether its attribute is invalid; this is reported.
     is_wrong: bool,
 }
 
 impl ValueType {
-    /// The type. One that can be no column is reported, and is then an enum without variants. `None` where it
-    /// has parameters, which is reported: they would need bounds that nobody wrote.
+    /// Reads the type. A type that cannot be a column is reported, and treated as an enum without variants. Returns `None`
+    /// for a type with parameters, which is reported, too: the code would need bounds for them.
     pub(crate) fn read(input: &DeriveInput, role: Role, errors: &mut Errors) -> Option<Self> {
-        let runtime = runtime(&input.attrs, role, errors);
+        let runtime = runtime(&input.attrs, &input.ident, role, errors);
         for parameter in &input.generics.params {
             errors.at(parameter, "not supported: a column has one type; write one for each");
         }
@@ -74,13 +74,13 @@ impl ValueType {
     }
 }
 
-/// The runtime's path; and what stands on the type but belongs on a variant.
-fn runtime(attributes: &[Attribute], role: Role, errors: &mut Errors) -> TokenStream {
+/// Reads the runtime's path from the type's attributes, and reports attributes that belong on variants.
+fn runtime(attributes: &[Attribute], ident: &Ident, role: Role, errors: &mut Errors) -> TokenStream {
     let mut path = None;
     for attribute in attributes {
         if attribute.path().is_ident(SHARDED) {
             let example = "#[sharded(crate = some::path)]";
-            read_settings(attribute, &["crate"], example, errors, |word, input, errors| {
+            read_settings(attribute, Words::new(&["crate"]), example, errors, |word, input, errors| {
                 put_once(&mut path, path_of(word, input, "some::path")?, word, errors);
                 Ok(())
             });
@@ -90,7 +90,7 @@ fn runtime(attributes: &[Attribute], role: Role, errors: &mut Errors) -> TokenSt
             errors.at(&attribute.meta, format_args!("`#[{word}(..)]` stands on each variant of an enum"));
         }
     }
-    runtime_path(path.as_ref())
+    runtime_path(path.as_ref(), ident, errors)
 }
 
 fn shape(input: &DeriveInput, role: Role, errors: &mut Errors) -> Option<Shape> {
@@ -133,7 +133,7 @@ impl Variant {
         let (mut written, mut is_wrong) = (None, false);
         for attribute in variant.attrs.iter().filter(|attribute| attribute.path().is_ident(role.attribute()))
         {
-            // What cannot be read is reported, and nothing follows from it.
+            // An invalid attribute is reported; the missing shard is then no second error.
             let words = errors.keep(words(attribute, role)).unwrap_or_else(|| {
                 is_wrong = true;
                 (None, None)
@@ -143,7 +143,7 @@ impl Variant {
         }
         let (shard, text) = written.unwrap_or((None, None));
         if let Some(text) = text.as_ref().filter(|text| text.value().contains('\0')) {
-            errors.at(text, "a stored text has no NUL in it");
+            errors.at(text, "a stored text must not contain NUL");
         }
         let (text, text_tokens) = match text {
             Some(text) => (text.value(), text.to_token_stream()),
@@ -153,7 +153,7 @@ impl Variant {
     }
 }
 
-/// The shard and the text in `#[shard("name", text = "text")]` or `#[field("text")]`.
+/// Reads the shard and the text of `#[shard("name", text = "text")]` or `#[field("text")]`.
 fn words(attribute: &Attribute, role: Role) -> syn::Result<(Option<LitStr>, Option<LitStr>)> {
     let usage = match role {
         Role::ShardKey => {
@@ -179,7 +179,7 @@ fn words(attribute: &Attribute, role: Role) -> syn::Result<(Option<LitStr>, Opti
         }
         let first: LitStr = expect(input, usage)?;
         if role == Role::ShardKey && first.value().is_empty() {
-            return mistake(first, "a shard's name is not empty");
+            return mistake(first, "a shard's name must not be empty");
         }
         if role == Role::ShardKey && input.peek(Token![,]) && input.peek2(syn::Ident) {
             input.parse::<Token![,]>()?;
@@ -210,14 +210,14 @@ fn all_or_no_shards(variants: &[Variant], role: Role, errors: &mut Errors) {
     }
 }
 
-/// Two variants with one text would be one value when it is read back.
+/// If two variants had one text, a read could not distinguish them.
 fn distinct_texts(variants: &[Variant], errors: &mut Errors) {
     let mut seen = HashMap::new();
     for variant in variants {
         if let Some(first) = seen.insert(&variant.text, &variant.ident) {
             let text = &variant.text;
             let message =
-                format_args!("`{first}` is stored as \"{text}\" already: give this variant another text");
+                format_args!("`{first}` is already stored as \"{text}\": give this variant another text");
             errors.at(&variant.text_tokens, message);
         }
     }

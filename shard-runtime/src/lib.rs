@@ -444,6 +444,8 @@ mod value;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+#[doc(hidden)]
+pub use __private::{IdColumn, InvalidColumn, KeyColumn, ParentLink};
 
 pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
@@ -470,8 +472,8 @@ pub use row::{Binder, Row, Storable};
 pub use rusqlite;
 pub use schema::{
     ColumnDef, Constant, DecidesShard, Everywhere, IdKind, Index, IsRouted, Key, KeyColumns, Lookup,
-    NoLiteral, ParentDef, PlacedKey, Placement, Range, ReferenceDef, Routed, Routing, Shard, ShardKey,
-    ShardSet, Shards, Table, Unrouted, hash,
+    NoLiteral, ParentDef, Placement, Range, ReferenceDef, Routed, Routing, Shard, ShardKey, ShardSet, Shards,
+    Table, Unrouted, hash,
 };
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]

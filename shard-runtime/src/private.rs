@@ -1,5 +1,7 @@
 //! What generated code and the macros call. Not part of the public interface.
 
+use std::marker::PhantomData;
+
 use crate::error::{Result, ValueError};
 use crate::planner::route;
 use crate::query::Parent;
@@ -7,38 +9,17 @@ use crate::query::Sharded;
 use crate::query::{Column, Predicate};
 use crate::row::Row;
 use crate::row::Storable;
-use crate::schema::Constant;
 use crate::schema::Table;
+use crate::schema::{Constant, Key};
 use crate::schema::{Shard, ShardSet, Shards};
-use crate::value::{ColumnType, Field, Value};
+use crate::value::{ColumnShape, ColumnType, Field, Value};
 
-pub use crate::schema::{NoLiteral, PlacedKey, Placement, Range};
+pub use crate::schema::{NoLiteral, Placement, Range};
 pub use crate::testing::Asked;
 
 /// The shard of a row whose key stands in its own columns.
 pub fn place(table: &'static Table, key: &[Result<Value<'_>, ValueError>], shards: &Shards) -> Result<usize> {
     route::place_row(table, key, shards)
-}
-
-/// The shard of a row that lives where its parent lives.
-pub fn place_with<P: Sharded>(parent: &Parent<P>, shards: &Shards) -> Result<usize> {
-    shards.place_of(parent.shard())
-}
-
-/// The default of the constant that a key enum which names shards has as its own. The derive asks for it without a bound,
-/// so that a type which cannot be a key has one error.
-pub trait NamesNoShards {
-    const __NAMES_SHARDS: bool = false;
-}
-
-impl<T: ?Sized> NamesNoShards for T {}
-
-/// Returns the first error of a row's columns, with the column's number.
-pub fn first_error<const N: usize>(
-    columns: [Result<(), ValueError>; N],
-) -> std::result::Result<(), (usize, ValueError)> {
-    let numbered = columns.into_iter().enumerate();
-    { numbered }.try_for_each(|(number, column)| column.map_err(|error| (number, error)))
 }
 
 /// The shards to ask for an id that does not decide the shard.
@@ -49,19 +30,9 @@ pub fn probe(loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet> {
     }
 }
 
-/// The shard to ask for an id that is the key.
-pub fn place_id<I: Field>(table: &'static Table, id: &I, shards: &Shards) -> Result<ShardSet> {
-    Ok(ShardSet::one(route::place_row(table, &[id.stored_value()], shards)?))
-}
-
 /// The shards that a predicate leaves.
 pub fn narrow(table: &'static Table, predicate: &Predicate, shards: &Shards) -> Result<ShardSet> {
     route::narrow(table, predicate, shards)
-}
-
-/// A key's column as the value that the user's chooser takes.
-pub fn key_part<F: Field>(key: &[Value<'_>], index: usize) -> Result<F, ValueError> {
-    F::from_value(key.get(index).map_or(Value::Null, Value::borrowed))
 }
 
 /// What the user's chooser says, as a place in the cluster's order.
@@ -69,20 +40,122 @@ pub fn chosen(shard: Option<&Shard>) -> Option<usize> {
     shard.map(Shard::index)
 }
 
-/// The model that a `#[shard_parent]` field links to.
+/// The column of the id of `T`. Generated code uses the types of ids, keys and links through their models: the compiler has
+/// checked a model's types once, and reports a wrong one once.
+pub struct IdColumn<T>(PhantomData<T>);
+
+impl<T: Sharded> IdColumn<T> {
+    pub const TYPE: ColumnType = <T::Id as Storable>::TYPE;
+    pub const COLUMN: ColumnShape = <T::Id as Storable>::COLUMN;
+
+    pub fn column_value(id: &T::Id) -> Result<Value<'_>, ValueError> {
+        Storable::column_value(id)
+    }
+
+    pub fn load(row: &Row<'_>, index: usize) -> Result<T::Id> {
+        Storable::load(row, index)
+    }
+}
+
+/// The columns of the key of `T`.
+pub struct KeyColumn<T>(PhantomData<T>);
+
+impl<T: Sharded> KeyColumn<T> {
+    pub const COLUMN: ColumnShape = <T::Key as Key>::COLUMN;
+    /// The placement of a key type that names the shards of its values.
+    pub const PLACEMENT: Placement = Placement::List {
+        entries: match <T::Key as Key>::SHARDS {
+            [Some(entries)] => entries,
+            _ => &[],
+        },
+        otherwise: None,
+    };
+
+    /// Whether this column's type names the shards of its values.
+    pub const fn names_shards(column: usize) -> bool {
+        <T::Key as Key>::SHARDS[column].is_some()
+    }
+
+    pub fn column_value(key: &T::Key) -> Result<Value<'_>, ValueError> {
+        key.column_value()
+    }
+
+    pub fn load(row: &Row<'_>, index: usize) -> Result<T::Key> {
+        row.read(index, T::Key::from_value)
+    }
+
+    /// The key as the value that the user's chooser takes.
+    pub fn part(key: &[Value<'_>], index: usize) -> Result<T::Key, ValueError> {
+        T::Key::from_value(key.get(index).map_or(Value::Null, Value::borrowed))
+    }
+
+    /// The shard to read for an id that is the key.
+    pub fn place(id: &T::Id, shards: &Shards) -> Result<ShardSet> {
+        Ok(ShardSet::one(route::place_row(T::TABLE, &[id.stored_value()], shards)?))
+    }
+}
+
+/// Replaces the column of a field whose type is an error that the derive has reported.
+pub struct InvalidColumn<T>(PhantomData<T>);
+
+impl<T> InvalidColumn<T> {
+    pub const COLUMN: ColumnShape = (ColumnType::Integer, false, true);
+
+    pub fn column_value<V>(_: &V) -> Result<Value<'_>, ValueError> {
+        Ok(Value::Null)
+    }
+
+    pub fn load<V>(row: &Row<'_>, index: usize) -> Result<V> {
+        row.read(index, |_| Err(ValueError::new("the field's type is invalid")))
+    }
+}
+
+/// One column of a key of several as the value that the user's chooser takes.
+pub fn key_part<F: Field>(key: &[Value<'_>], index: usize) -> Result<F, ValueError> {
+    F::from_value(key.get(index).map_or(Value::Null, Value::borrowed))
+}
+
+/// A link to a parent, the type of a `#[shard_parent]` field.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a link to a parent",
     label = "not a `Parent<..>`",
     note = "write `#[shard_parent] field: Parent<Model>`",
-    note = "where the parent's id is its shard key, a bare id names it: `#[shard_parent(Model)] field: i64`"
+    note = "if the parent's id is its shard key, a field can hold that id: `#[shard_parent(Model)] field: i64`"
 )]
-pub trait ParentLink {
+pub trait ParentLink: Sized {
     /// The parent's model.
     type Parent: Sharded;
+    /// As in [`Storable`].
+    const COLUMN: ColumnShape;
+    /// As in [`Storable`].
+    fn column_value(&self) -> Result<Value<'_>, ValueError>;
+    /// As in [`Storable`].
+    fn load(row: &Row<'_>, index: usize) -> Result<Self>;
+    /// The shard of a row that lives where its parent lives.
+    fn place(&self, shards: &Shards) -> Result<usize>;
+    /// The parent's id.
+    fn parent_id(&self) -> &<Self::Parent as Sharded>::Id;
 }
 
 impl<P: Sharded> ParentLink for Parent<P> {
     type Parent = P;
+    const COLUMN: ColumnShape = <Self as Storable>::COLUMN;
+
+    fn column_value(&self) -> Result<Value<'_>, ValueError> {
+        Storable::column_value(self)
+    }
+
+    fn load(row: &Row<'_>, index: usize) -> Result<Self> {
+        Storable::load(row, index)
+    }
+
+    fn place(&self, shards: &Shards) -> Result<usize> {
+        shards.place_of(self.shard())
+    }
+
+    fn parent_id(&self) -> &P::Id {
+        self.id()
+    }
 }
 
 /// A column's type, which is the type of the field that it is read into.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, ValueError};
 use crate::schema::{Shard, Table};
-use crate::value::{ColumnType, Field, Value};
+use crate::value::{ColumnShape, ColumnType, Field, Value};
 
 /// Rows that come one after the other; the stream stands on its current row.
 pub(crate) trait Stream {
@@ -114,8 +114,23 @@ impl<'a> Binder<'a> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a column",
     label = "not a column type",
-    note = "a column holds an integer, a float, `bool`, `String`, `Vec<u8>`, or an `Option` of one of these",
-    note = "for a newtype or an enum without data write `#[derive(Field)]`; for anything else implement `Field`"
+    note = "a column stores an integer (`i8` to `i64`, `u8` to `u64`), a float, `bool`, `String`, `Vec<u8>`, `uuid::Uuid`, \
+            `jiff::Timestamp`, `serde_json::Value`, or an `Option` of one of these",
+    note = "for a newtype or an enum without data write `#[derive(Field)]`; for any other type of your own implement `Field`",
+    note = "convert other types, or hold them in a newtype that implements `Field`: times of `chrono` and `time` as \
+            `jiff::Timestamp`, dates as text, decimals as an integer of their smallest unit or as text"
+)]
+#[cfg_attr(
+    not(feature = "uuid"),
+    diagnostic::on_unimplemented(note = "`uuid::Uuid` needs the feature `uuid` of `shard-runtime`")
+)]
+#[cfg_attr(
+    not(feature = "jiff"),
+    diagnostic::on_unimplemented(note = "`jiff::Timestamp` needs the feature `jiff` of `shard-runtime`")
+)]
+#[cfg_attr(
+    not(feature = "json"),
+    diagnostic::on_unimplemented(note = "`serde_json::Value` needs the feature `json` of `shard-runtime`")
 )]
 pub trait Storable: Sized + Send + Sync + 'static {
     /// What the column is compared with: never NULL, for that there is `is_null`.
@@ -124,13 +139,13 @@ pub trait Storable: Sized + Send + Sync + 'static {
     const TYPE: ColumnType;
     /// Whether the column may be NULL.
     const NULLABLE: bool = false;
+    /// Whether a read of the column returns every value as it was written.
     #[doc(hidden)]
-    const COLUMN: (ColumnType, bool) = (Self::TYPE, Self::NULLABLE);
+    const IS_EXACT: bool;
+    #[doc(hidden)]
+    const COLUMN: ColumnShape = (Self::TYPE, Self::NULLABLE, Self::IS_EXACT);
     #[doc(hidden)]
     fn column_value(&self) -> Result<Value<'_>, ValueError>;
-    /// Replaces this value by the one that a read of its column returns.
-    #[doc(hidden)]
-    fn normalize(&mut self) -> Result<(), ValueError>;
     /// The value that was stored on this shard.
     #[doc(hidden)]
     fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError>;
@@ -143,13 +158,10 @@ pub trait Storable: Sized + Send + Sync + 'static {
 impl<F: Field> Storable for F {
     type Compare = F;
     const TYPE: ColumnType = F::TYPE;
+    const IS_EXACT: bool = F::IS_EXACT;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
         self.stored_value()
-    }
-
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        Field::normalize(self)
     }
 
     fn stored(value: Value<'_>, _: &Shard) -> Result<Self, ValueError> {
@@ -160,14 +172,11 @@ impl<F: Field> Storable for F {
 impl<F: Field> Storable for Option<F> {
     type Compare = F;
     const TYPE: ColumnType = F::TYPE;
+    const IS_EXACT: bool = F::IS_EXACT;
     const NULLABLE: bool = true;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
         self.as_ref().map_or(Ok(Value::Null), Field::stored_value)
-    }
-
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        self.as_mut().map_or(Ok(()), Field::normalize)
     }
 
     fn stored(value: Value<'_>, _: &Shard) -> Result<Self, ValueError> {

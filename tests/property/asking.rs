@@ -34,6 +34,7 @@ pub fn names_unplaced<T: Subject>(tree: &Tree, shards: &Shards) -> bool {
             Test::Equal(value) if !negated => std::slice::from_ref(value),
             Test::NotEqual(value) if negated => std::slice::from_ref(value),
             Test::In(values) if !negated => values.as_slice(),
+            Test::NotIn(values) if negated => values.as_slice(),
             _ => &[],
         };
         let unplaced = |value| !T::COMPOSITE && T::place(value, "", shards).is_none();

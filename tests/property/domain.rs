@@ -55,12 +55,12 @@ fn cell<T: Subject>(tree: &Tree, shards: &Shards, keys: &[Datum], parts: &[Datum
     let must = |key: &Datum, part: &Datum| {
         tree.may_hold(&|column, test, negated| match of_key(column) {
             true => (test.holds(&value(column, key, part)) == Truth::True) != negated,
-            false => negated || !is_never(test),
+            false => !is_never(test, negated),
         })
     };
     let may = tree.may_hold(&|column, test, negated| match of_key(column) {
         true => may_be_like(test, &value(column, &keys[0], &parts[0]), negated),
-        false => negated || !is_never(test),
+        false => !is_never(test, negated),
     });
     // Within the cell only `LIKE` changes.
     let changes = has_like(tree);
@@ -82,14 +82,24 @@ fn cell<T: Subject>(tree: &Tree, shards: &Shards, keys: &[Datum], parts: &[Datum
     }
 }
 
-/// `IN ()` holds for nothing, in whatever column.
-fn is_never(test: &Test) -> bool {
-    matches!(test, Test::In(values) if values.is_empty())
+/// `IN ()` holds for nothing, in whatever column; nor does the negation of `NOT IN ()`.
+fn is_never(test: &Test, negated: bool) -> bool {
+    match test {
+        Test::In(values) => values.is_empty() && !negated,
+        Test::NotIn(values) => values.is_empty() && negated,
+        _ => false,
+    }
+}
+
+/// Whether the library writes the test as `LIKE`, by whose wildcards nothing is narrowed.
+pub fn is_like(test: &Test) -> bool {
+    matches!(test, Test::Like(_) | Test::EndsWith(_) | Test::Contains(_))
 }
 
 /// Whether a test of the key, or its negation, may hold, as far as narrowing looks.
 fn may_be_like(test: &Test, value: &Datum, negated: bool) -> bool {
     match test {
+        Test::EndsWith(_) | Test::Contains(_) => true,
         Test::Like(_) if negated => true,
         Test::Like(pattern) => match literal_prefix(pattern) {
             (text, true) => value.as_text() == text,
@@ -102,7 +112,7 @@ fn may_be_like(test: &Test, value: &Datum, negated: bool) -> bool {
 fn has_like(tree: &Tree) -> bool {
     let mut found = false;
     tree.leaves(&mut |column, test, _| {
-        found |= matches!((column, test), (Column::Key | Column::Part, Test::Like(_)));
+        found |= matches!(column, Column::Key | Column::Part) && is_like(test);
     });
     found
 }

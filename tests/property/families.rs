@@ -162,7 +162,9 @@ fn tests_of(value: BoxedStrategy<Datum>, is_text: bool) -> BoxedStrategy<Test> {
         1 => one().prop_map(Test::GreaterOrEqual),
         1 => (one(), one()).prop_map(|(low, high)| Test::Between(low, high)),
         4 => vec(one(), 0..4).prop_map(Test::In),
+        2 => vec(one(), 0..3).prop_map(Test::NotIn),
         1 => Just(Test::IsNull),
+        1 => Just(Test::IsNotNull),
     ];
     if !is_text {
         return compared.boxed();
@@ -172,6 +174,8 @@ fn tests_of(value: BoxedStrategy<Datum>, is_text: bool) -> BoxedStrategy<Test> {
         5 => compared,
         1 => patterns.prop_map(Test::Like),
         1 => words().prop_map(Test::StartsWith),
+        1 => words().prop_map(Test::EndsWith),
+        1 => words().prop_map(Test::Contains),
     ]
     .boxed()
 }
@@ -311,9 +315,13 @@ fn without_case(test: &Test) -> Test {
         Test::GreaterOrEqual(value) => Test::GreaterOrEqual(lower(value)),
         Test::Between(low, high) => Test::Between(lower(low), lower(high)),
         Test::In(values) => Test::In(values.iter().map(lower).collect()),
+        Test::NotIn(values) => Test::NotIn(values.iter().map(lower).collect()),
         Test::Like(pattern) => Test::Like(pattern.to_ascii_lowercase()),
         Test::StartsWith(prefix) => Test::StartsWith(prefix.to_ascii_lowercase()),
+        Test::EndsWith(suffix) => Test::EndsWith(suffix.to_ascii_lowercase()),
+        Test::Contains(text) => Test::Contains(text.to_ascii_lowercase()),
         Test::IsNull => Test::IsNull,
+        Test::IsNotNull => Test::IsNotNull,
     }
 }
 

@@ -75,9 +75,14 @@ fn see_tree(counts: &mut Counts, tree: &Tree) {
             Test::Between(..) => "BETWEEN",
             Test::In(values) if values.is_empty() => "IN ()",
             Test::In(_) => "IN",
+            Test::NotIn(values) if values.is_empty() => "NOT IN ()",
+            Test::NotIn(_) => "NOT IN",
             Test::Like(_) => "LIKE",
             Test::StartsWith(_) => "starts with",
+            Test::EndsWith(_) => "ends with",
+            Test::Contains(_) => "contains",
             Test::IsNull => "IS NULL",
+            Test::IsNotNull => "IS NOT NULL",
         }),
         Tree::Keys(_) => counts.see("IN of pairs"),
         Tree::Not(tree) => {
@@ -172,15 +177,19 @@ fn queries_are_of_every_kind() {
         "≥",
         "BETWEEN",
         "IN",
-        "IN ()",
+        "NOT IN",
         "LIKE",
         "starts with",
+        "ends with",
+        "contains",
         "IS NULL",
+        "IS NOT NULL",
         "AND",
         "OR",
         "NOT",
     ];
     counts.assert_all(&tests, 30);
+    counts.assert_all(&["IN ()", "NOT IN ()"], 15);
     counts.assert_all(&["depth 0", "depth 1", "depth 2", "depth 3", "depth 4", "depth 5"], 30);
     counts.assert_all(&["ordered by 0", "ordered by 1", "ordered by 2", "ordered by 3"], 100);
     counts.assert_all(&["descending", "ascending", "nulls first: None"], 100);
@@ -248,7 +257,7 @@ fn predicates_on_the_key_alone_have_one_right_answer() {
         let mut counts = Counts::default();
         for query in some(&queries(Shape::of::<T>())) {
             let mut has_like = false;
-            query.tree.leaves(&mut |_, test, _| has_like |= matches!(test, Test::Like(_)));
+            query.tree.leaves(&mut |_, test, _| has_like |= super::domain::is_like(test));
             if has_like || !is_about_the_key_alone::<T>(&query.tree) {
                 continue;
             }
@@ -261,7 +270,7 @@ fn predicates_on_the_key_alone_have_one_right_answer() {
                 _ => "several",
             });
         }
-        counts.assert_all(&["nobody", "one", "several", "all"], 10);
+        counts.assert_all(&["nobody", "one", "several", "all"], 5);
     }
     check::<ByTextHash>();
     check::<ByEnum>();
@@ -307,7 +316,7 @@ fn families_are_of_every_kind() {
     for verb in ["update", "delete"] {
         let conditions = conditions.iter().filter(|shape| verb == "update" || !shape.contains('C'));
         let conditions: Vec<String> = conditions.map(|shape| format!("{verb} where {shape}")).collect();
-        counts.assert_all(&conditions.iter().map(String::as_str).collect::<Vec<_>>(), 2);
+        counts.assert_all(&conditions.iter().map(String::as_str).collect::<Vec<_>>(), 1);
     }
     for generation in 0..3 {
         let values = ["code", "kind", "text", "amount"]

@@ -214,8 +214,9 @@ impl Sql {
                 self.text.push_str(" AND ");
                 return self.value(high);
             }
-            Test::In(data) => {
-                write!(self.text, "{column} IN (").expect("text");
+            Test::In(data) | Test::NotIn(data) => {
+                let not = if matches!(test, Test::NotIn(_)) { "NOT " } else { "" };
+                write!(self.text, "{column} {not}IN (").expect("text");
                 for (place, datum) in data.iter().enumerate() {
                     self.text.push_str(if place > 0 { ", " } else { "" });
                     self.value(datum);
@@ -232,8 +233,26 @@ impl Sql {
                 write!(self.text, "substr({column}, 1, {length}) = ").expect("text");
                 return self.value(&Datum::text(prefix));
             }
+            Test::EndsWith(suffix) => {
+                let length = suffix.chars().count();
+                write!(
+                    self.text,
+                    "(length({column}) >= {length} AND substr({column}, length({column}) - {length} + 1) = "
+                )
+                .expect("text");
+                self.value(&Datum::text(suffix));
+                return self.text.push(')');
+            }
+            Test::Contains(text) => {
+                write!(self.text, "instr({column}, ").expect("text");
+                self.value(&Datum::text(text));
+                return self.text.push_str(") > 0");
+            }
             Test::IsNull => {
                 return write!(self.text, "{column} IS NULL").expect("text");
+            }
+            Test::IsNotNull => {
+                return write!(self.text, "{column} IS NOT NULL").expect("text");
             }
         };
         write!(self.text, "{column} {operator} ").expect("text");

@@ -16,9 +16,13 @@ pub enum Test {
     GreaterOrEqual(Datum),
     Between(Datum, Datum),
     In(Vec<Datum>),
+    NotIn(Vec<Datum>),
     Like(String),
     StartsWith(String),
+    EndsWith(String),
+    Contains(String),
     IsNull,
+    IsNotNull,
 }
 
 #[derive(Clone, PartialEq)]
@@ -52,6 +56,16 @@ pub enum Truth {
     True,
 }
 
+impl Truth {
+    pub fn negated(self) -> Self {
+        match self {
+            Truth::False => Truth::True,
+            Truth::Unknown => Truth::Unknown,
+            Truth::True => Truth::False,
+        }
+    }
+}
+
 impl From<bool> for Truth {
     fn from(holds: bool) -> Self {
         if holds { Truth::True } else { Truth::False }
@@ -66,10 +80,12 @@ impl Test {
         };
         match self {
             Test::IsNull => (*value == Datum::Null).into(),
+            Test::IsNotNull => (*value != Datum::Null).into(),
             Test::In(values) if values.is_empty() => Truth::False,
             Test::In(values) => {
                 values.iter().map(|other| compared(other, Ordering::is_eq)).max().unwrap_or(Truth::False)
             }
+            Test::NotIn(values) => Test::In(values.clone()).holds(value).negated(),
             Test::Equal(other) => compared(other, Ordering::is_eq),
             Test::NotEqual(other) => compared(other, Ordering::is_ne),
             Test::Less(other) => compared(other, Ordering::is_lt),
@@ -77,12 +93,18 @@ impl Test {
             Test::Greater(other) => compared(other, Ordering::is_gt),
             Test::GreaterOrEqual(other) => compared(other, Ordering::is_ge),
             Test::Between(low, high) => compared(low, Ordering::is_ge).min(compared(high, Ordering::is_le)),
-            Test::Like(_) | Test::StartsWith(_) if *value == Datum::Null => Truth::Unknown,
+            Test::Like(_) | Test::StartsWith(_) | Test::EndsWith(_) | Test::Contains(_)
+                if *value == Datum::Null =>
+            {
+                Truth::Unknown
+            }
             Test::Like(pattern) => {
                 let pattern: Vec<char> = pattern.chars().collect();
                 is_like(&value.as_text().chars().collect::<Vec<_>>(), &pattern).into()
             }
             Test::StartsWith(prefix) => value.as_text().starts_with(prefix).into(),
+            Test::EndsWith(suffix) => value.as_text().ends_with(suffix).into(),
+            Test::Contains(text) => value.as_text().contains(text).into(),
         }
     }
 
@@ -96,10 +118,11 @@ impl Test {
             | Test::Greater(value)
             | Test::GreaterOrEqual(value) => vec![value.clone()],
             Test::Between(low, high) => vec![low.clone(), high.clone()],
-            Test::In(values) => values.clone(),
+            Test::In(values) | Test::NotIn(values) => values.clone(),
             Test::StartsWith(prefix) => ends_of_prefix(prefix),
             Test::Like(pattern) => ends_of_prefix(&literal_prefix(pattern).0),
-            Test::IsNull => Vec::new(),
+            Test::EndsWith(text) | Test::Contains(text) => vec![Datum::text(text)],
+            Test::IsNull | Test::IsNotNull => Vec::new(),
         }
     }
 }
@@ -152,11 +175,7 @@ impl Tree {
             Tree::Keys(_) => self.spelled_out().truth(leaf),
             Tree::All(trees) => trees.iter().map(|tree| tree.truth(leaf)).min().unwrap_or(Truth::True),
             Tree::Any(trees) => trees.iter().map(|tree| tree.truth(leaf)).max().unwrap_or(Truth::False),
-            Tree::Not(tree) => match tree.truth(leaf) {
-                Truth::False => Truth::True,
-                Truth::Unknown => Truth::Unknown,
-                Truth::True => Truth::False,
-            },
+            Tree::Not(tree) => tree.truth(leaf).negated(),
         }
     }
 

@@ -113,7 +113,9 @@ fn tests(shape: Shape, column: Column) -> BoxedStrategy<Test> {
         1 => (one(), one()).prop_map(|(low, high)| Test::Between(low, high)),
         2 => narrow_range(shape, column),
         3 => vec(one(), 0..6).prop_map(Test::In),
+        2 => vec(one(), 0..3).prop_map(Test::NotIn),
         1 => Just(Test::IsNull),
+        1 => Just(Test::IsNotNull),
     ];
     if kind != Kind::Text {
         return compared.boxed();
@@ -122,6 +124,8 @@ fn tests(shape: Shape, column: Column) -> BoxedStrategy<Test> {
         5 => compared,
         2 => patterns().prop_map(Test::Like),
         2 => texts().prop_map(Test::StartsWith),
+        1 => texts().prop_map(Test::EndsWith),
+        1 => texts().prop_map(Test::Contains),
     ]
     .boxed()
 }

@@ -175,8 +175,12 @@ where
         Test::GreaterOrEqual(value) => column.ge(C::of(value)).into(),
         Test::Between(low, high) => column.between(C::of(low), C::of(high)).into(),
         Test::In(values) => column.is_in(values.iter().map(C::of)).into(),
+        Test::NotIn(values) => column.not_in(values.iter().map(C::of)),
         Test::IsNull => column.is_null(),
-        Test::Like(_) | Test::StartsWith(_) => unreachable!("{test:?} is for columns of text"),
+        Test::IsNotNull => column.is_not_null(),
+        Test::Like(_) | Test::StartsWith(_) | Test::EndsWith(_) | Test::Contains(_) => {
+            unreachable!("{test:?} is for columns of text")
+        }
     }
 }
 
@@ -191,6 +195,8 @@ where
     match test {
         Test::Like(pattern) => column.like(pattern.as_str()),
         Test::StartsWith(prefix) => column.starts_with(prefix.as_str()).into(),
+        Test::EndsWith(suffix) => column.ends_with(suffix),
+        Test::Contains(text) => column.contains(text),
         other => compared(column, other),
     }
 }

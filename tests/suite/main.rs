@@ -25,6 +25,7 @@ mod collations;
 mod columns;
 mod committing;
 mod comparing;
+mod comparisons;
 mod configuration;
 mod connections;
 mod contention;

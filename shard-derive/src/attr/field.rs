@@ -1,6 +1,5 @@
 //! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`, `#[lookup]`,
-//! `#[references(..)]`,
-//! `#[sharded(column = "..", collate = ..)]`.
+//! `#[references(..)]`, and `#[sharded(column = "..", collate = ..)]`.
 
 use proc_macro2::Ident;
 use syn::parse::ParseStream;
@@ -8,18 +7,46 @@ use syn::{Attribute, LitStr, Meta, Path, Token};
 
 use super::{
     COLLATE, COLUMN, ID, KeyAttr, LOOKUP, NOCASE, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION,
-    list_of, mistake, put_once, read_settings, text_of, word,
+    Words, list_of, mistake, put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
-/// What stands on one field.
+const SETTINGS: Words = Words {
+    known: &[COLUMN, COLLATE],
+    foreign: &[
+        ("rename", "write `column = \"name\"`"),
+        ("name", "write `column = \"name\"`"),
+        ("index", "write `#[sharded(index(field))]` on the struct"),
+        (
+            "unique",
+            "write `#[lookup]` on the field, which makes its values unique over the cluster; or \
+             `#[sharded(unique(key, field))]` on the struct, with the fields that decide the shard",
+        ),
+        (
+            "default",
+            "a model has no default values; give the value when a row is added, or make the field an `Option`",
+        ),
+        ("nullable", "write the field's type as `Option<..>`"),
+        ("skip", "each field is a column; keep other values in a struct of your own"),
+        ("primary_key", "write `#[id]`"),
+        ("id", "write `#[id]`, beside `#[sharded(..)]`"),
+        ("shard_key", "write `#[shard_key(hash)]`, beside `#[sharded(..)]`"),
+        ("shard_parent", "write `#[shard_parent]`, beside `#[sharded(..)]`"),
+        ("version", "write `#[version]`, beside `#[sharded(..)]`"),
+        ("lookup", "write `#[lookup]`, beside `#[sharded(..)]`"),
+        ("references", "write `#[references(Model)]`, beside `#[sharded(..)]`"),
+        ("table", "write `#[sharded(table = \"name\")]` on the struct"),
+    ],
+};
+
+/// The attributes of one field.
 #[derive(Default)]
 pub(crate) struct FieldAttrs {
     pub(crate) id: Option<IdAttr>,
     pub(crate) key: Option<KeyAttr>,
     pub(crate) parent: Option<ParentAttr>,
     pub(crate) column: Option<LitStr>,
-    /// The word `nocase` of `collate = nocase`; there is no other collation to write.
+    /// The word `nocase` of `collate = nocase`; it is the only collation with a name.
     pub(crate) collate: Option<Ident>,
     /// The word `version`.
     pub(crate) version: Option<Ident>,
@@ -34,7 +61,7 @@ pub(crate) struct IdAttr {
     pub(crate) kind: IdKind,
 }
 
-/// Where ids come from.
+/// The source of ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdKind {
     Given,
@@ -62,25 +89,25 @@ pub(crate) struct ParentAttr {
     pub(crate) model: ParentModel,
 }
 
-/// How a child says whose child it is.
+/// How the attribute names the parent's model.
 pub(crate) enum ParentModel {
-    /// The field is a `Parent<..>`: its type says it.
+    /// By the type of the field, which is a `Parent<..>`.
     OfType,
-    /// The field is a bare id.
+    /// By a path; the field holds the parent's id alone.
     Named(Path),
-    /// A mistake was reported; nothing follows from it.
+    /// Not at all: the attribute is invalid, which is reported.
     Unreadable,
 }
 
 /// `#[references(Currency)]` on the id of a row of a reference table.
 pub(crate) struct ReferencesAttr {
     pub(crate) word: Ident,
-    /// The reference table's model; none after a mistake.
+    /// The reference table's model, or `None` after an error.
     pub(crate) model: Option<Path>,
 }
 
 impl FieldAttrs {
-    /// Whether the field is neither the id nor a part of what decides the shard.
+    /// Returns whether the field is neither the id, nor a key, nor a parent's link.
     pub(crate) fn is_plain(&self) -> bool {
         self.id.is_none() && self.key.is_none() && self.parent.is_none()
     }
@@ -121,7 +148,7 @@ impl FieldAttrs {
                 }
                 SHARDED => read_settings(
                     attribute,
-                    &[COLUMN, COLLATE],
+                    SETTINGS,
                     "#[sharded(column = \"name\")]",
                     errors,
                     |word, input, errors| {
@@ -145,7 +172,7 @@ fn collation(setting: &Ident, input: ParseStream) -> syn::Result<Ident> {
 }
 
 fn id_kind(attribute: &Attribute, errors: &mut Errors) -> IdKind {
-    let usage = "write `#[id]` (yours), `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`";
+    let usage = "write `#[id]` (given by the caller), `#[id(auto)]`, `#[id(sequence)]` or `#[id(uuid)]`";
     let list = match &attribute.meta {
         Meta::Path(_) => return IdKind::Given,
         Meta::List(list) if !list.tokens.is_empty() => list,
@@ -158,7 +185,7 @@ fn id_kind(attribute: &Attribute, errors: &mut Errors) -> IdKind {
         let word = word(input, "kind of id", IdKind::WORDS, &list_of(IdKind::WORDS))?;
         match input.is_empty() {
             true => Ok(IdKind::of(&word.to_string())),
-            false => Err(input.error("an id comes from one place; keep one word")),
+            false => Err(input.error("an id has one source: keep one word")),
         }
     });
     errors.keep(kind).unwrap_or(IdKind::Given)

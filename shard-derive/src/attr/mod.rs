@@ -1,5 +1,4 @@
-//! The attributes as they are written, each keeping its tokens, so that any later stage can point at them.
-//! Nothing is decided here beyond the grammar.
+//! The grammar of the attributes. Each part keeps its tokens, so that every later stage can report errors at them.
 
 mod field;
 mod placement;
@@ -23,13 +22,13 @@ pub(crate) use settings::StructAttrs;
 
 /// The attribute of settings.
 pub(crate) const SHARDED: &str = "sharded";
-/// The setting of a runtime that is renamed.
+/// The setting of the runtime's path.
 const CRATE: &str = "crate";
-/// The setting of a field's column.
+/// The setting of a column's name.
 const COLUMN: &str = "column";
-/// The setting of how a field's texts are compared.
+/// The setting of a column's collation.
 const COLLATE: &str = "collate";
-/// The collation that folds the case of ASCII letters. (Without the setting texts are compared byte by byte.)
+/// The collation that ignores the case of ASCII letters. Without the setting, texts are compared byte by byte.
 const NOCASE: &str = "nocase";
 /// The roles of fields.
 pub(crate) const ID: &str = "id";
@@ -43,23 +42,48 @@ pub(crate) const SHARD: &str = "shard";
 /// The attribute of a [`Field`](crate::derive_field) enum's variants.
 pub(crate) const FIELD: &str = "field";
 
-/// Reads `#[name(setting, setting, ..)]`: each setting whose word is known goes to `read` with the input
-/// behind the word; after a mistake the next setting is read.
+/// The words of an attribute's settings.
+#[derive(Clone, Copy)]
+pub(crate) struct Words {
+    pub(crate) known: &'static [&'static str],
+    /// Words of other frameworks, each with what to write here.
+    pub(crate) foreign: &'static [(&'static str, &'static str)],
+}
+
+impl Words {
+    pub(crate) const fn new(known: &'static [&'static str]) -> Self {
+        Words { known, foreign: &[] }
+    }
+
+    /// Reads one of the known words.
+    fn read(self, input: ParseStream) -> syn::Result<Ident> {
+        if let Ok(written) = input.fork().call(Ident::parse_any)
+            && let Some((word, write)) = self.foreign.iter().find(|(word, _)| written == word)
+        {
+            let written = input.call(Ident::parse_any)?;
+            return mistake(written, format_args!("there is no setting `{word}` here: {write}"));
+        }
+        word(input, "setting", self.known, &list_of(self.known))
+    }
+}
+
+/// Reads `#[name(setting, setting, ..)]`. Calls `read` for each setting with a known word, with the input after the word.
+/// After an error it continues with the next setting.
 pub(crate) fn read_settings(
     attribute: &Attribute,
-    known: &[&str],
+    words: Words,
     example: &str,
     errors: &mut Errors,
     mut read: impl FnMut(&Ident, ParseStream, &mut Errors) -> syn::Result<()>,
 ) {
     let list = match &attribute.meta {
         Meta::List(list) if !list.tokens.is_empty() => list,
-        empty => return errors.at(empty, format_args!("this says nothing: write `{example}`")),
+        empty => return errors.at(empty, format_args!("missing settings: write `{example}`")),
     };
     let read_all = list.parse_args_with(|input: ParseStream| {
         items(input, |input| {
             let mut setting = || {
-                let word = word(input, "setting", known, &list_of(known))?;
+                let word = words.read(input)?;
                 read(&word, input, errors)?;
                 if input.is_empty() || input.peek(Token![,]) {
                     Ok(())
@@ -74,7 +98,7 @@ pub(crate) fn read_settings(
     errors.keep(read_all);
 }
 
-/// One of the known words.
+/// Reads one of the known words.
 fn word(input: ParseStream, what: &str, known: &[&str], known_text: &str) -> syn::Result<Ident> {
     let word = input.call(Ident::parse_any);
     let word =
@@ -84,25 +108,25 @@ fn word(input: ParseStream, what: &str, known: &[&str], known_text: &str) -> syn
         return Ok(word);
     }
     let hint = did_you_mean(&text, known.iter().copied());
-    mistake(word, format_args!("unknown {what} `{text}`{hint} (there are {known_text})"))
+    mistake(word, format_args!("unknown {what} `{text}`{hint} (known: {known_text})"))
 }
 
-/// Words as text: `` `a`, `b` ``.
+/// Returns the words as text: `` `a`, `b` ``.
 pub(crate) fn list_of(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// A mistake on these tokens.
+/// Returns an error on these tokens.
 pub(crate) fn mistake<T>(tokens: impl ToTokens, message: impl Display) -> syn::Result<T> {
     Err(syn::Error::new_spanned(tokens, message))
 }
 
-/// What comes next, or what was expected, on what comes instead.
+/// Reads the next item, or returns an error at it that names what was expected.
 pub(crate) fn expect<T: Parse>(input: ParseStream, expected: impl Display) -> syn::Result<T> {
     input.parse().map_err(|error| syn::Error::new(error.span(), expected))
 }
 
-/// Items with commas between them, to the end.
+/// Reads items with commas between them, to the end.
 fn items(input: ParseStream, mut read: impl FnMut(ParseStream) -> syn::Result<()>) -> syn::Result<()> {
     while !input.is_empty() {
         read(input)?;
@@ -113,8 +137,8 @@ fn items(input: ParseStream, mut read: impl FnMut(ParseStream) -> syn::Result<()
     Ok(())
 }
 
-/// Reads the items in `word(..)`, of which there is one at least. After a mistake the rest is passed over, so
-/// that it gives no more errors.
+/// Reads the items in `word(..)`; there must be at least one. After an error it skips the rest, so that no more errors
+/// follow.
 fn items_of(
     word: &Ident,
     usage: &str,
@@ -137,7 +161,7 @@ fn skip_to_comma(input: ParseStream) -> syn::Result<()> {
     tokens_until(input, |_| false).map(drop)
 }
 
-/// The tokens up to a `,` or the end, or up to where `stop` says.
+/// Reads the tokens up to a `,`, to the end, or to the first token for which `stop` returns `true`.
 fn tokens_until(input: ParseStream, stop: impl Fn(ParseStream) -> bool) -> syn::Result<TokenStream> {
     let mut tokens = TokenStream::new();
     while !input.is_empty() && !input.peek(Token![,]) && !stop(input) {
@@ -146,24 +170,24 @@ fn tokens_until(input: ParseStream, stop: impl Fn(ParseStream) -> bool) -> syn::
     Ok(tokens)
 }
 
-/// The text in `word = "text"`.
+/// Reads the text in `word = "text"`.
 pub(crate) fn text_of(word: &Ident, input: ParseStream, example: &str) -> syn::Result<LitStr> {
     let usage = format!("write `{word} = \"{example}\"`");
     let Ok(_) = input.parse::<Token![=]>() else { return mistake(word, usage) };
     expect(input, usage)
 }
 
-/// The path in `word = some::path`.
+/// Reads the path in `word = some::path`.
 pub(crate) fn path_of(word: &Ident, input: ParseStream, example: &str) -> syn::Result<Path> {
     let usage = format!("write `{word} = {example}`");
     let Ok(_) = input.parse::<Token![=]>() else { return mistake(word, usage) };
     input.call(Path::parse_mod_style).map_err(|error| syn::Error::new(error.span(), usage))
 }
 
-/// Puts a setting where it belongs, and refuses a second one.
+/// Stores a setting, and reports a second one.
 pub(crate) fn put_once<T>(slot: &mut Option<T>, value: T, word: &Ident, errors: &mut Errors) {
     match slot {
-        Some(_) => errors.at(word, format_args!("`{word}` is given twice; keep one")),
+        Some(_) => errors.at(word, format_args!("`{word}` is given twice: keep one")),
         None => *slot = Some(value),
     }
 }

@@ -16,26 +16,26 @@ const LIST: &str = "list";
 const WITH: &str = "with";
 const GAPS: &str = "gaps";
 
-const WAYS: &str = "`hash`, `range(\"a\" => ..1000, \"b\" => 1000..)`, `list(\"Asia\" => \"asia\", ..)` \
+const PLACEMENTS: &str = "`hash`, `range(\"a\" => ..1000, \"b\" => 1000..)`, `list(\"Asia\" => \"asia\", ..)` \
                     or `with = path::to::chooser`";
 
-/// `#[shard_key]` and what stands in it.
+/// `#[shard_key]` and its arguments.
 pub(crate) struct KeyAttr {
     /// The word `shard_key`.
     pub(crate) word: Ident,
     /// The word of the placement: `hash`, `range`, `list` or `with`.
-    pub(crate) way: Option<Ident>,
+    pub(crate) method: Option<Ident>,
     pub(crate) placement: PlacementAttr,
 }
 
-/// How a key says it is placed.
+/// How a key is placed.
 pub(crate) enum PlacementAttr {
-    /// Nothing is said: the key's type says it, or other fields' settings do.
+    /// Not by this attribute: by the key's type, or by the struct's settings.
     Bare,
     Hash,
     Range(RangeAttr),
     List(ListAttr),
-    /// The user's function.
+    /// By a function of the user.
     With(Path),
 }
 
@@ -43,10 +43,10 @@ pub(crate) enum PlacementAttr {
 pub(crate) struct RangeAttr {
     pub(crate) word: Ident,
     pub(crate) ranges: Vec<RangeItem>,
-    /// Whether keys outside of every range are declared to be placed nowhere.
+    /// Whether `gaps` is given: keys outside of all ranges have no shard.
     pub(crate) gaps: bool,
-    /// Whether every range could be read: if not, that is reported, and nothing follows from what is missing.
-    pub(crate) whole: bool,
+    /// Whether all ranges were valid. If not, the error is reported, and the ends are not checked.
+    pub(crate) is_complete: bool,
 }
 
 /// `"shard" => from..to`.
@@ -57,7 +57,7 @@ pub(crate) struct RangeItem {
     pub(crate) to: Option<Bound>,
 }
 
-/// A bound's expression, whose value only the compiler knows.
+/// The expression of a bound. Only the compiler evaluates it.
 pub(crate) struct Bound(TokenStream);
 
 impl ToTokens for Bound {
@@ -66,7 +66,7 @@ impl ToTokens for Bound {
     }
 }
 
-/// As it was written, more or less.
+/// Prints the expression about as it was written.
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.to_string().replace(" :: ", "::").replace("- ", "-"))
@@ -88,7 +88,7 @@ pub(crate) struct ListValue {
 }
 
 impl ListValue {
-    /// The value in one way of writing, to find the same value written twice.
+    /// Returns the value in a normal form, to find equal values that are written differently.
     pub(crate) fn canonical(&self) -> String {
         let minus = if self.minus.is_some() { "-" } else { "" };
         match &self.literal {
@@ -109,21 +109,21 @@ impl ToTokens for ListValue {
 impl KeyAttr {
     /// Reads the attribute on a field.
     pub(crate) fn of_attribute(word: Ident, attribute: &Attribute, errors: &mut Errors) -> Self {
-        let (way, placement) = match &attribute.meta {
+        let (method, placement) = match &attribute.meta {
             Meta::Path(_) => (None, PlacementAttr::Bare),
             Meta::List(list) => {
                 let read = list.parse_args_with(|input: ParseStream| placement(&word, input, errors));
                 errors.keep(read).unwrap_or((None, PlacementAttr::Hash))
             }
             Meta::NameValue(pair) => {
-                errors.at(pair, format_args!("a key's placement stands in parentheses: {WAYS}"));
+                errors.at(pair, format_args!("write the placement in parentheses: {PLACEMENTS}"));
                 (None, PlacementAttr::Hash)
             }
         };
-        KeyAttr { word, way, placement }
+        KeyAttr { word, method, placement }
     }
 
-    /// Reads the setting on the struct, behind its word.
+    /// Reads the setting on the struct, after its word.
     pub(crate) fn of_setting(word: &Ident, input: ParseStream, errors: &mut Errors) -> syn::Result<Self> {
         let usage = "write `shard_key(hash)` or `shard_key(with = path::to::chooser)`";
         let mut found = None;
@@ -131,22 +131,22 @@ impl KeyAttr {
             found = Some(placement(word, input, errors)?);
             Ok(())
         })?;
-        let (way, placement) = found.unwrap_or((None, PlacementAttr::Hash));
-        Ok(KeyAttr { word: word.clone(), way, placement })
+        let (method, placement) = found.unwrap_or((None, PlacementAttr::Hash));
+        Ok(KeyAttr { word: word.clone(), method, placement })
     }
 }
 
-/// Reads exactly one way of placing, and its word. Mistakes inside of a `range` or `list` are recorded and passed over.
+/// Reads exactly one placement, and its word. Errors inside of a `range` or `list` are recorded, and reading continues.
 fn placement(
     attribute: &Ident,
     input: ParseStream,
     errors: &mut Errors,
 ) -> syn::Result<(Option<Ident>, PlacementAttr)> {
     if input.is_empty() {
-        return mistake(attribute, format_args!("this places nothing: write {WAYS}"));
+        return mistake(attribute, format_args!("missing placement: write {PLACEMENTS}"));
     }
-    let word = word(input, "placement", &[HASH, RANGE, LIST, WITH], WAYS)?;
-    let way = Some(word.clone());
+    let word = word(input, "placement", &[HASH, RANGE, LIST, WITH], PLACEMENTS)?;
+    let method = Some(word.clone());
     let placement = match word.to_string().as_str() {
         RANGE => PlacementAttr::Range(range(word, input, errors)?),
         LIST => PlacementAttr::List(list(word, input, errors)?),
@@ -155,12 +155,12 @@ fn placement(
     };
     input.parse::<Option<Token![,]>>()?;
     match input.is_empty() {
-        true => Ok((way, placement)),
-        false => Err(input.error("a key is placed in one way; keep one placement")),
+        true => Ok((method, placement)),
+        false => Err(input.error("a key has one placement: keep one")),
     }
 }
 
-/// Reads the items of a range or a list; after a mistake the next item is read. Whether there was none.
+/// Reads the items of a range or a list; after an error it continues with the next item. Returns whether all were valid.
 fn each(
     word: &Ident,
     example: &str,
@@ -168,18 +168,18 @@ fn each(
     errors: &mut Errors,
     mut read: impl FnMut(ParseStream) -> syn::Result<()>,
 ) -> syn::Result<bool> {
-    let mut whole = true;
+    let mut is_complete = true;
     items_of(word, &format!("write `{word}({example})`"), input, |input| {
         let item = read(input);
-        whole &= item.is_ok();
+        is_complete &= item.is_ok();
         errors.keep(item).map_or_else(|| skip_to_comma(input), Ok)
     })?;
-    Ok(whole)
+    Ok(is_complete)
 }
 
 fn range(word: Ident, input: ParseStream, errors: &mut Errors) -> syn::Result<RangeAttr> {
     let (mut ranges, mut gaps) = (Vec::new(), false);
-    let whole = each(&word, "\"a\" => ..1000, \"b\" => 1000..", input, errors, |input| {
+    let is_complete = each(&word, "\"a\" => ..1000, \"b\" => 1000..", input, errors, |input| {
         if !input.peek(syn::Ident) {
             ranges.push(range_item(input)?);
             return Ok(());
@@ -188,7 +188,7 @@ fn range(word: Ident, input: ParseStream, errors: &mut Errors) -> syn::Result<Ra
         gaps = true;
         if flag == GAPS { Ok(()) } else { mistake(flag, "expected `\"shard\" => from..to`, or `gaps`") }
     })?;
-    Ok(RangeAttr { word, ranges, gaps, whole })
+    Ok(RangeAttr { word, ranges, gaps, is_complete })
 }
 
 fn range_item(input: ParseStream) -> syn::Result<RangeItem> {
@@ -197,7 +197,7 @@ fn range_item(input: ParseStream) -> syn::Result<RangeItem> {
     let bound = |tokens: TokenStream| if tokens.is_empty() { None } else { Some(Bound(tokens)) };
     let from = bound(tokens_until(input, |input| input.peek(Token![..]))?);
     if input.peek(Token![..=]) || input.peek(Token![...]) {
-        return Err(input.error("the upper bound is the first key that is not in the range: write `..`"));
+        return Err(input.error("upper bounds are exclusive: write `..`, with the first key after the range"));
     }
     let expected = "expected a range: `..1000`, `1000..2000` or `2000..`";
     let Ok(dots) = input.parse() else {
@@ -212,9 +212,9 @@ fn list(word: Ident, input: ParseStream, errors: &mut Errors) -> syn::Result<Lis
     each(&word, "\"Asia\" => \"asia\", \"Europe\" => \"europe\"", input, errors, |input| {
         if let Ok(underscore) = input.parse::<Token![_]>() {
             arrow(underscore, input)?;
-            let shard = shard_name(input, "expected the name of the shard that takes every other key")?;
+            let shard = shard_name(input, "expected the name of the shard of every other key")?;
             let second = otherwise.replace(shard).is_some();
-            return if second { mistake(underscore, "`_` is given twice; keep one") } else { Ok(()) };
+            return if second { mistake(underscore, "`_` is given twice: keep one") } else { Ok(()) };
         }
         let expected = "expected a key: text, an integer, or `_` for every other one";
         let value = ListValue { minus: input.parse()?, literal: expect(input, expected)? };
@@ -231,10 +231,10 @@ fn list(word: Ident, input: ParseStream, errors: &mut Errors) -> syn::Result<Lis
 
 fn shard_name(input: ParseStream, expected: &str) -> syn::Result<LitStr> {
     let name: LitStr = expect(input, expected)?;
-    if name.value().is_empty() { mistake(name, "a shard's name is not empty") } else { Ok(name) }
+    if name.value().is_empty() { mistake(name, "a shard's name must not be empty") } else { Ok(name) }
 }
 
 fn arrow(behind: impl ToTokens, input: ParseStream) -> syn::Result<()> {
     let arrow = input.parse::<Token![=>]>();
-    arrow.map(drop).or_else(|_| mistake(behind, "expected `=>` behind this"))
+    arrow.map(drop).or_else(|_| mistake(behind, "expected `=>` after this"))
 }

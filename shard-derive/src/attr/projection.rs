@@ -5,16 +5,20 @@ use syn::ext::IdentExt;
 use syn::parse::ParseStream;
 use syn::{Attribute, Path, Token};
 
-use super::{COLUMN, CRATE, SHARDED, mistake, path_of, put_once, read_settings};
+use super::{COLUMN, CRATE, SHARDED, Words, mistake, path_of, put_once, read_settings};
 use crate::errors::Errors;
 
 const MODEL: &str = "model";
+const FIELD_SETTINGS: Words = Words {
+    known: &[COLUMN],
+    foreign: &[("rename", "write `column = field`, the model's field without quotes")],
+};
 
-/// What `#[sharded(..)]` on the struct says.
+/// The settings in `#[sharded(..)]` on the struct.
 #[derive(Default)]
 pub(crate) struct ProjectionAttrs {
     pub(crate) model: Option<Path>,
-    /// The runtime's path, where it is renamed.
+    /// The runtime's path, if it is not `::shard_runtime`.
     pub(crate) runtime: Option<Path>,
 }
 
@@ -23,7 +27,7 @@ impl ProjectionAttrs {
         let mut attrs = ProjectionAttrs::default();
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident(SHARDED)) {
             let example = "#[sharded(model = City)]";
-            read_settings(attribute, &[MODEL, CRATE], example, errors, |word, input, errors| {
+            read_settings(attribute, Words::new(&[MODEL, CRATE]), example, errors, |word, input, errors| {
                 let (slot, example) = match word == MODEL {
                     true => (&mut attrs.model, "City"),
                     false => (&mut attrs.runtime, "some::path"),
@@ -36,14 +40,20 @@ impl ProjectionAttrs {
     }
 }
 
-/// The model's field whose column this one is, where it is said.
+/// Reads the model's field whose column this field is, if the attribute names one.
 pub(crate) fn projected_field(attributes: &[Attribute], errors: &mut Errors) -> Option<Ident> {
     let mut field = None;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident(SHARDED)) {
-        read_settings(attribute, &[COLUMN], "#[sharded(column = name)]", errors, |word, input, errors| {
-            put_once(&mut field, field_of(word, input)?, word, errors);
-            Ok(())
-        });
+        read_settings(
+            attribute,
+            FIELD_SETTINGS,
+            "#[sharded(column = name)]",
+            errors,
+            |word, input, errors| {
+                put_once(&mut field, field_of(word, input)?, word, errors);
+                Ok(())
+            },
+        );
     }
     field
 }

@@ -7,8 +7,8 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, LitStr, Path, Token};
 
 use super::{
-    CRATE, ID, KeyAttr, LOOKUP, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, expect, items_of,
-    list_of, mistake, path_of, put_once, read_settings, text_of, word,
+    CRATE, ID, KeyAttr, LOOKUP, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION, Words, expect,
+    items_of, list_of, mistake, path_of, put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
@@ -17,19 +17,34 @@ const INSERT: &str = "insert";
 const INDEX: &str = "index";
 const UNIQUE: &str = "unique";
 const REFERENCE: &str = "reference";
-const KNOWN: &[&str] = &[TABLE, INSERT, INDEX, UNIQUE, SHARD_KEY, REFERENCE, CRATE];
+const SETTINGS: Words = Words {
+    known: &[TABLE, INSERT, INDEX, UNIQUE, SHARD_KEY, REFERENCE, CRATE],
+    foreign: &[
+        ("rename", "write `table = \"name\"`"),
+        ("name", "write `table = \"name\"`"),
+        ("table_name", "write `table = \"name\"`"),
+        ("primary_key", "write `#[id]` on the field"),
+        ("id", "write `#[id]` on the field"),
+        ("shard_parent", "write `#[shard_parent]` on the field"),
+        ("lookup", "write `#[lookup]` on the field"),
+        ("version", "write `#[version]` on the field"),
+        ("column", "write `#[sharded(column = \"name\")]` on the field"),
+        ("collate", "write `#[sharded(collate = nocase)]` on the field"),
+        ("schema", "name it in the shard's URL, as `?schema=name`"),
+    ],
+};
 
-/// What `#[sharded(..)]` on the struct says, over all of them together.
+/// The settings in all `#[sharded(..)]` attributes on the struct.
 #[derive(Default)]
 pub(crate) struct StructAttrs {
     pub(crate) table: Option<LitStr>,
     pub(crate) insert: Option<InsertAttr>,
     pub(crate) indexes: Vec<IndexAttr>,
-    /// How the fields marked `#[shard_key]` are placed together.
+    /// The placement of the fields marked `#[shard_key]` as one key.
     pub(crate) key: Option<KeyAttr>,
     /// The word `reference`: every row lives on every shard.
     pub(crate) reference: Option<Ident>,
-    /// The runtime's path, where it is renamed.
+    /// The runtime's path, if it is not `::shard_runtime`.
     pub(crate) runtime: Option<Path>,
 }
 
@@ -53,7 +68,7 @@ impl StructAttrs {
         for attribute in attributes {
             if attribute.path().is_ident(SHARDED) {
                 let example = "#[sharded(table = \"weather_reports\")]";
-                read_settings(attribute, KNOWN, example, errors, |word, input, errors| {
+                read_settings(attribute, SETTINGS, example, errors, |word, input, errors| {
                     attrs.setting(word, input, errors)
                 });
             }
@@ -63,7 +78,7 @@ impl StructAttrs {
                         SHARD_KEY => "; for a key of several fields write `#[sharded(shard_key(hash))]` here",
                         _ => "",
                     };
-                    errors.at(&attribute.meta, format_args!("`#[{role}]` stands on a field{hint}"));
+                    errors.at(&attribute.meta, format_args!("`#[{role}]` belongs on a field{hint}"));
                 }
             }
         }

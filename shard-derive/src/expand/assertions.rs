@@ -1,15 +1,15 @@
-//! What only the compiler can know, since it is about types and constants: obligations, each at the span of
-//! what it is about, each saying what to write.
+//! Checks that only the compiler can make, since they depend on types and constants. Each is an assertion at the span of
+//! the tokens that it is about, with a message that ends with what to write.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{quote, quote_spanned};
 
-use super::{item_of, place_of};
+use super::{first_span, item_of};
 use crate::attr::{Bound, IdKind, PlacementAttr, RangeAttr};
-use crate::model::{Home, Model};
+use crate::model::{Model, ShardSource};
 
 pub(super) fn assertions(model: &Model) -> TokenStream {
-    if !model.sound {
+    if !model.is_valid {
         return TokenStream::new();
     }
     let assertions: Vec<TokenStream> = [id_type(model), bare_parent(model), ranges(model)]
@@ -23,7 +23,7 @@ pub(super) fn assertions(model: &Model) -> TokenStream {
     quote!(#(const _: () = #assertions;)*)
 }
 
-/// A generated id needs a column that holds it.
+/// The column of a generated id must hold it.
 fn id_type(model: &Model) -> Option<TokenStream> {
     let (word, kind, example) = match model.id_kind {
         IdKind::Given => return None,
@@ -32,9 +32,13 @@ fn id_type(model: &Model) -> Option<TokenStream> {
         IdKind::Uuid => ("uuid", quote!(Uuid), "a `uuid::Uuid`"),
     };
     let ty = &model.id_field().ty;
-    let column_type = item_of(ty, "Field", "TYPE");
-    let message = format!("`#[id({word})]` gives {example}: change the field's type, or the kind of id");
-    Some(quote_spanned! {place_of(ty)=>
+    let ident = &model.ident;
+    let column_type = match model.role_column(model.id) {
+        Some("IdColumn") => quote_spanned!(first_span(ty)=> __rt::IdColumn::<#ident>::TYPE),
+        _ => item_of(ty, "Field", "TYPE"),
+    };
+    let message = format!("`#[id({word})]` generates {example}: change the field's type, or the kind of id");
+    Some(quote_spanned! {first_span(ty)=>
         ::core::assert!(
             ::core::matches!(#column_type, __rt::ColumnType::#kind),
             "{}",
@@ -43,15 +47,24 @@ fn id_type(model: &Model) -> Option<TokenStream> {
     })
 }
 
-/// A key type that names the shards of its values is placed by that alone, and not by `hash`, `range`, `list` or `with`.
+/// A key type that names the shards of its values is placed by that alone, and one that does not by the attribute.
 fn placed_types(model: &Model) -> Vec<TokenStream> {
-    let Some((way, key)) = model.key_attr().and_then(|key| Some((key.way.as_ref()?, key))) else {
-        return Vec::new();
-    };
-    let columns = model.home_columns();
-    let placed = columns.iter().map(|column| {
+    let Some(key) = model.key_attr() else { return Vec::new() };
+    let (ident, columns) = (&model.ident, model.shard_columns());
+    let placed = columns.iter().enumerate().map(|(place, column)| {
         let ty = &model.fields[*column].ty;
         let name = quote!(#ty).to_string().replace(' ', "");
+        let place = Literal::usize_unsuffixed(place);
+        let names_shards = quote!(__rt::KeyColumn::<#ident>::names_shards(#place));
+        let Some(method) = &key.method else {
+            let message = format!(
+                "`{name}` does not name the shards of its values: place them with `#[shard_key(hash)]`, \
+                 `#[shard_key(range(\"a\" => ..1000, \"b\" => 1000..))]`, `#[shard_key(list(\"Asia\" => \"asia\", ..))]` or \
+                 `#[shard_key(with = path::to::chooser)]`; or write `#[shard(\"name\")]` on each variant of an enum with \
+                 `#[derive(ShardKey)]`"
+            );
+            return quote_spanned!(first_span(ty)=> ::core::assert!(#names_shards, "{}", #message));
+        };
         let message = match columns.len() {
             1 => format!("`{name}` names its shards: write `#[{}]`", key.word),
             _ => format!(
@@ -59,34 +72,23 @@ fn placed_types(model: &Model) -> Vec<TokenStream> {
                  variants"
             ),
         };
-        // The constant of the type's own is found before the trait's, which every type has: a type that cannot be a key
-        // has its error elsewhere.
-        quote_spanned! {way.span()=>
-            {
-                #[allow(unused_imports)]
-                use __rt::__private::NamesNoShards as _;
-                if <#ty>::__NAMES_SHARDS {
-                    ::core::panic!("{}", #message)
-                }
-            }
-        }
+        quote_spanned!(method.span()=> ::core::assert!(!#names_shards, "{}", #message))
     });
     placed.collect()
 }
 
-/// A collation is of text, whatever the type is called that is stored as text.
+/// Only a column of text has a collation; the type may be an alias or a newtype of text.
 fn collated_types(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.fields.iter().filter(|field| field.attrs.collate.is_some()).map(|field| {
         let column_type = item_of(&field.ty, "Storable", "TYPE");
-        let message =
-            "a collation says how text is compared, and this is not stored as text: take `collate` away";
-        quote_spanned! {place_of(&field.ty)=>
+        let message = "this column does not store text, and only text has a collation: remove `collate`";
+        quote_spanned! {first_span(&field.ty)=>
             ::core::assert!(::core::matches!(#column_type, __rt::ColumnType::Text), "{}", #message)
         }
     })
 }
 
-/// What refers to a row of a reference table holds its id, of whatever type that is.
+/// A field with `#[references(..)]` must have the type of the reference table's id.
 fn referring_types(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.references().map(|(place, referred)| {
         let ty = &model.fields[place].ty;
@@ -99,9 +101,9 @@ fn referring_types(model: &Model) -> impl Iterator<Item = TokenStream> {
     })
 }
 
-/// A bare id places the child only where the parent's id is what places the parent.
+/// The parent's id alone decides the child's shard only if it is the parent's shard key.
 fn bare_parent(model: &Model) -> Option<TokenStream> {
-    let Home::Bare { parent, .. } = &model.home else { return None };
+    let ShardSource::Bare { parent, .. } = &model.shard_source else { return None };
     Some(quote! {
         {
             const fn id_decides_the_shard_of<P: __rt::IdIsKey>() {}
@@ -110,7 +112,7 @@ fn bare_parent(model: &Model) -> Option<TokenStream> {
     })
 }
 
-/// Whether ranges overlap or leave gaps depends on the bounds' values, which may be constants (R03).
+/// Ranges must not overlap, nor leave gaps (R03). The bounds may be constants, so the compiler compares them.
 fn ranges(model: &Model) -> Option<TokenStream> {
     let Some(PlacementAttr::Range(range)) = model.own_placement() else { return None };
     let ident = &model.ident;
@@ -155,7 +157,7 @@ fn check(
     holds: TokenStream,
     message: String,
 ) -> TokenStream {
-    let assert = quote_spanned!(place_of(at)=> ::core::assert!(#holds, "{}", #message););
+    let assert = quote_spanned!(first_span(at)=> ::core::assert!(#holds, "{}", #message););
     quote! {
         if let (::core::option::Option::Some(lower), ::core::option::Option::Some(upper)) = (#lower, #upper) {
             #assert

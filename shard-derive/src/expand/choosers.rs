@@ -1,28 +1,33 @@
-//! The three choosers: row → shard, id → shards, predicate → shards.
+//! The three choosers: of a row's shard, of the shards for an id, and of the shards for a predicate.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 
-use super::{place_of, this};
-use crate::model::{Field, Home, Model};
+use super::{column_item, first_span, self_at};
+use crate::model::{Field, Model, ShardSource};
 
 pub(super) fn choosers(model: &Model) -> TokenStream {
     let id = &model.id_field().ty;
     let table = quote!(<Self as __rt::Sharded>::TABLE);
-    let shard = match &model.home {
-        Home::Handle(column) => {
+    let shard = match &model.shard_source {
+        ShardSource::Link(column) => {
             let Field { ident, ty, .. } = &model.fields[*column];
-            let (this, shards) = (this(place_of(ty)), quote!(shards));
-            quote_spanned!(place_of(ty)=> __rt::__private::place_with(&#this.#ident, #shards))
+            let (this, place) = (self_at(first_span(ty)), column_item(model, *column, "place"));
+            let shards = quote!(shards);
+            quote_spanned!(first_span(ty)=> #place(&#this.#ident, #shards))
         }
         _ => {
-            let fields = model.home_columns().iter().map(|column| &model.fields[*column].ident);
-            quote!(__rt::__private::place(#table, &[#(__rt::Storable::column_value(&self.#fields)),*], shards))
+            let values = model.shard_columns().iter().map(|column| {
+                let Field { ident, .. } = &model.fields[*column];
+                let value = column_item(model, *column, "column_value");
+                quote!(#value(&self.#ident))
+            });
+            quote!(__rt::__private::place(#table, &[#(#values),*], shards))
         }
     };
     let (id_name, loaded_from, identity) = match model.id_is_key() {
-        true => (quote!(id), quote!(_), quote!(place_id(#table, id, shards))),
-        false => (quote!(_), quote!(loaded_from), quote!(probe(loaded_from, shards))),
+        true => (quote!(id), quote!(_), quote!(KeyColumn::<Self>::place(id, shards))),
+        false => (quote!(_), quote!(loaded_from), quote!(__private::probe(loaded_from, shards))),
     };
     quote! {
         fn shard_chooser(&self, shards: &__rt::Shards) -> __rt::Result<usize> {
@@ -33,7 +38,7 @@ pub(super) fn choosers(model: &Model) -> TokenStream {
             #loaded_from: ::core::option::Option<&__rt::Shard>,
             shards: &__rt::Shards,
         ) -> __rt::Result<__rt::ShardSet> {
-            __rt::__private::#identity
+            __rt::#identity
         }
         fn execute_chooser(
             predicate: &__rt::Predicate,

@@ -1,4 +1,4 @@
-//! The columns as typed constants.
+//! The columns as typed constants of the model.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
@@ -6,11 +6,11 @@ use syn::Visibility;
 
 use super::composite_key;
 use crate::attr::PlacementAttr;
-use crate::model::{Field, Home, Model};
+use crate::model::{Field, Model, ShardSource};
 
 pub(super) fn columns(model: &Model) -> TokenStream {
     let ident = &model.ident;
-    // A name that is there twice is reported; a second constant would be one more error.
+    // A duplicate name is reported; a second constant would be another error.
     let composite = composite(model);
     let is_first = |place: usize, field: &Field| {
         let first = model.fields[..place].iter().all(|first| first.constant != field.constant);
@@ -40,15 +40,15 @@ pub(super) fn columns(model: &Model) -> TokenStream {
     }
 }
 
-/// What comparing the column says about the shard, and whether an update may set it.
+/// Returns the marker of the column: whether comparisons with it narrow the shards, and whether an update may set it.
 fn column_kind(model: &Model, place: usize) -> Option<TokenStream> {
-    match &model.home {
-        Home::Own { columns, .. } if columns[..] == [place] => match model.own_placement() {
+    match &model.shard_source {
+        ShardSource::Own { columns, .. } if columns[..] == [place] => match model.own_placement() {
             Some(PlacementAttr::Range(_)) => Some(quote!(, __rt::kind::RangeKey)),
             _ => Some(quote!(, __rt::kind::Key)),
         },
-        Home::Own { columns, .. } if columns.contains(&place) => Some(quote!(, __rt::kind::Fixed)),
-        Home::Handle(column) | Home::Bare { column, .. } if *column == place => {
+        ShardSource::Own { columns, .. } if columns.contains(&place) => Some(quote!(, __rt::kind::Fixed)),
+        ShardSource::Link(column) | ShardSource::Bare { column, .. } if *column == place => {
             Some(quote!(, __rt::kind::Key))
         }
         _ if Some(place) == model.version => Some(quote!(, __rt::kind::Version)),
@@ -58,9 +58,9 @@ fn column_kind(model: &Model, place: usize) -> Option<TokenStream> {
     }
 }
 
-/// The key of several columns, to be compared as a whole.
+/// Returns the constant of a key of several columns.
 fn composite(model: &Model) -> Option<TokenStream> {
-    let Home::Own { columns, .. } = &model.home else { return None };
+    let ShardSource::Own { columns, .. } = &model.shard_source else { return None };
     if columns.len() < 2 {
         return None;
     }
@@ -68,12 +68,12 @@ fn composite(model: &Model) -> Option<TokenStream> {
     let vis = narrowest(columns.iter().map(|column| &model.fields[*column].vis));
     let places = columns.iter().map(|place| Literal::usize_unsuffixed(*place));
     Some(quote! {
-        /// The shard key, all its columns together.
+        /// The shard key: all its columns together.
         #vis const SHARD_KEY: __rt::CompositeKey<Self, #key> = __rt::CompositeKey::new(&[#(#places),*]);
     })
 }
 
-/// The key is seen where all its fields are.
+/// The constant of the key is visible only where all its fields are.
 fn narrowest<'v>(visibilities: impl Iterator<Item = &'v Visibility>) -> Option<&'v Visibility> {
     visibilities.min_by_key(|vis| match vis {
         Visibility::Inherited => 0,

@@ -1,4 +1,4 @@
-//! What a session's `add` takes: the struct itself, or `New…` without the id that is generated.
+//! The argument of a session's `add`: the struct itself, or `New…` without the generated id.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
@@ -9,7 +9,7 @@ use super::item_of;
 use crate::attr::IdKind;
 use crate::model::{Field, Model};
 
-/// `New…`, where the id is generated.
+/// Returns the struct `New…`, if the id is generated.
 pub(super) fn insert_struct(model: &Model) -> Option<TokenStream> {
     let Model { ident, vis, .. } = model;
     if model.id_kind == IdKind::Given {
@@ -30,7 +30,7 @@ pub(super) fn insert_struct(model: &Model) -> Option<TokenStream> {
     })
 }
 
-/// How what is added becomes a row.
+/// Returns the implementation of `Insert`, which makes a row of the argument.
 pub(super) fn insert(model: &Model) -> TokenStream {
     let ident = &model.ident;
     if model.id_kind == IdKind::Given {
@@ -63,7 +63,7 @@ pub(super) fn insert(model: &Model) -> TokenStream {
     }
 }
 
-/// The fields that the caller gives.
+/// Returns the fields whose values the caller gives.
 fn given(model: &Model) -> impl Iterator<Item = &Field> {
     let is_given = |place: usize| place != model.id && Some(place) != model.version;
     model.fields.iter().enumerate().filter(move |(place, _)| is_given(*place)).map(|(_, field)| field)
@@ -74,7 +74,7 @@ fn name(model: &Model) -> Ident {
     given.unwrap_or_else(|| format_ident!("New{}", model.ident.unraw(), span = model.ident.span()))
 }
 
-/// The field as it stands in the model; where others see it, it is documented.
+/// Returns the field's declaration as in the model. A field that is visible outside gets documentation.
 fn declaration(model: &Model, field: &Field) -> TokenStream {
     let Field { ident, vis, ty, docs, .. } = field;
     let hidden = matches!(vis, Visibility::Inherited);

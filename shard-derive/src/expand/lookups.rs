@@ -1,10 +1,10 @@
-//! The lookups: for each the table of its entries, a value and the name of a shard.
+//! The lookups: for each one the table of its entries, which map a value to the name of a shard.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 
-use super::{item_of, place_of};
+use super::{first_span, item_of};
 use crate::model::Model;
 
 pub(super) fn lookups(model: &Model) -> Option<TokenStream> {
@@ -34,7 +34,7 @@ pub(super) fn lookups(model: &Model) -> Option<TokenStream> {
     (!lookups.is_empty()).then(|| quote!(const LOOKUPS: &'static [__rt::Lookup] = &[#(#lookups),*];))
 }
 
-/// The index by which a row is found on its shard.
+/// Returns the indexes by which a lookup's row is found on its shard.
 pub(super) fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.lookups().map(|(place, _)| {
         let place = Literal::usize_unsuffixed(place);
@@ -42,13 +42,13 @@ pub(super) fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
     })
 }
 
-/// An entry is found by the hash of its value, so that equal values have to be the same bytes.
+/// An entry is found by the hash of its value, so equal values must have equal bytes.
 pub(super) fn assertions(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.lookups().map(|(_, field)| {
         let kind = item_of(&field.ty, "__private::LookupValue", "KIND");
-        let message = "a lookup is of text, integers, bytes or UUIDs: equal values of other kinds need not be the same \
-                       bytes, by which an entry is found";
-        quote_spanned! {place_of(&field.ty)=>
+        let message = "a lookup is of text, integers, bytes or UUIDs: equal values of other types may have other bytes, \
+                       by which an entry is found";
+        quote_spanned! {first_span(&field.ty)=>
             ::core::assert!(
                 ::core::matches!(
                     #kind,

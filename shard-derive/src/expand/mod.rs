@@ -1,5 +1,4 @@
-//! The code that is emitted: one file for each thing. Data and one-line methods; whatever has a body lives
-//! once in the runtime.
+//! The generated code, one module for each part. It is data and methods of one line; longer code is in the runtime.
 
 mod assertions;
 mod choosers;
@@ -17,20 +16,20 @@ use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 
 use crate::attr::IdKind;
-use crate::model::{Home, Model};
+use crate::model::{Model, ShardSource};
 
 pub(crate) use projection::projection;
 pub(crate) use values::value;
 
-/// Everything that `#[derive(Sharded)]` makes.
+/// Returns all code of `#[derive(Sharded)]`.
 pub(crate) fn model(model: &Model) -> TokenStream {
     let ident = &model.ident;
     let columns = columns::columns(model);
     let (id_field, id) = (&model.id_field().ident, &model.id_field().ty);
-    let (key, key_at) = (key_type(model), model.home_columns().first().map_or(model.id, |column| *column));
-    // At the fields' types, so that a private one is an error there.
-    let id_type = quote_spanned!(place_of(id)=> type Id = #id;);
-    let key_type = quote_spanned!(place_of(&model.fields[key_at].ty)=> type Key = #key;);
+    let (key, key_at) = (key_type(model), model.shard_columns().first().map_or(model.id, |column| *column));
+    // With the spans of the fields' types, so that an error about a type is reported there.
+    let id_type = quote_spanned!(first_span(id)=> type Id = #id;);
+    let key_type = quote_spanned!(first_span(&model.fields[key_at].ty)=> type Key = #key;);
     let table = table::table(model);
     let lookups = lookups::lookups(model);
     let choosers = choosers::choosers(model);
@@ -60,12 +59,12 @@ pub(crate) fn model(model: &Model) -> TokenStream {
         #insert
         #assertions
     };
-    let implementations = within(&model.runtime, implementations);
+    let implementations = in_scope(&model.runtime, implementations);
     quote!(#insert_struct #implementations)
 }
 
-/// Code in a scope of its own, where the runtime is `__rt`, whatever it is called outside.
-fn within(runtime: &TokenStream, code: TokenStream) -> TokenStream {
+/// Wraps the code in a scope in which the runtime is called `__rt`.
+fn in_scope(runtime: &TokenStream, code: TokenStream) -> TokenStream {
     quote! {
         const _: () = {
             use #runtime as __rt;
@@ -74,59 +73,69 @@ fn within(runtime: &TokenStream, code: TokenStream) -> TokenStream {
     }
 }
 
-/// `<Type as Trait>::Item`. Where the type does not have the trait, the error is on the type, from its first
-/// token to its last, wherever it is used: so it is reported once.
+/// Returns `<Type as Trait>::Item` with the span of the type. If the type does not implement the trait, all uses give the
+/// same error at the same span, which the compiler prints once.
 fn item_of(ty: impl ToTokens, runtime_trait: &str, item: &str) -> TokenStream {
-    let (first, last) = ends_of(&ty);
+    let (first, last) = end_spans(&ty);
     let (path, item) = (runtime_trait.split("::").map(|word| Ident::new(word, last)), Ident::new(item, last));
     let open = quote_spanned!(first=> <);
     let close = quote_spanned!(last=> as __rt #(::#path)*>::#item);
     quote!(#open #ty #close)
 }
 
-/// The places of the first token and the last, for generated code where an error about them should be. It may
-/// name items, but neither `self` nor variables, which mean nothing there if the tokens come out of a macro.
-fn ends_of(tokens: impl ToTokens) -> (Span, Span) {
+/// Returns the path of an item of the runtime for the column of a field: by the field's role, or by its type.
+fn column_item(model: &Model, place: usize, item: &str) -> TokenStream {
+    let ty = &model.fields[place].ty;
+    let Some(role) = model.role_column(place) else {
+        let is_link = matches!(model.shard_source, ShardSource::Link(column) if column == place);
+        return item_of(ty, if is_link { "ParentLink" } else { "Storable" }, item);
+    };
+    let (first, last) = end_spans(ty);
+    let (role, item) = (Ident::new(role, first), Ident::new(item, last));
+    let open = quote_spanned!(first=> __rt::#role);
+    quote_spanned!(last=> #open::<Self>::#item)
+}
+
+/// Returns the spans of the first and the last token, for generated code whose errors belong there. Such code must not
+/// name `self` or variables: if the tokens come from a macro, hygiene hides these.
+fn end_spans(tokens: impl ToTokens) -> (Span, Span) {
     let tokens: Vec<TokenTree> = tokens.to_token_stream().into_iter().collect();
     let place = |token: Option<&TokenTree>| token.map_or_else(Span::call_site, TokenTree::span);
     (place(tokens.first()), place(tokens.last()))
 }
 
-/// `self` at a place that may come out of a macro.
-fn this(place: Span) -> Ident {
+/// Returns `self` at a span that may come from a macro.
+fn self_at(place: Span) -> Ident {
     Ident::new("self", Span::call_site().located_at(place))
 }
 
-/// The place of the first token.
-fn place_of(tokens: impl ToTokens) -> Span {
-    ends_of(tokens).0
+/// Returns the span of the first token.
+fn first_span(tokens: impl ToTokens) -> Span {
+    end_spans(tokens).0
 }
 
-/// The parent's model, as a type.
+/// Returns the parent's model, as a type.
 fn parent(model: &Model) -> Option<TokenStream> {
-    match &model.home {
-        Home::Handle(column) => {
-            let (first, last) = ends_of(&model.fields[*column].ty);
+    match &model.shard_source {
+        ShardSource::Link(column) => {
+            let (first, last) = end_spans(&model.fields[*column].ty);
             let (open, close) =
                 (quote_spanned!(first=> <Self as), quote_spanned!(last=> __rt::Child>::Parent));
             Some(quote!(#open #close))
         }
-        Home::Bare { parent, .. } => Some(parent.to_token_stream()),
-        Home::Own { .. } | Home::Everywhere | Home::Nowhere => None,
+        ShardSource::Bare { parent, .. } => Some(parent.to_token_stream()),
+        ShardSource::Own { .. } | ShardSource::Everywhere | ShardSource::Nowhere => None,
     }
 }
 
-/// One key field's type, a tuple of several, or the parent's key.
+/// Returns the type of the key: of one field, a tuple of several fields, or the parent's key.
 fn key_type(model: &Model) -> TokenStream {
-    match (&model.home, parent(model)) {
-        (Home::Own { columns, .. }, _) => match &columns[..] {
-            [column] => {
-                let ty = &model.fields[*column].ty;
-                quote!(#ty)
-            }
+    match (&model.shard_source, parent(model)) {
+        (ShardSource::Own { columns, .. }, _) => match &columns[..] {
+            [column] => model.fields[*column].ty.to_token_stream(),
             columns => composite_key(model, columns),
         },
-        (Home::Everywhere, _) => quote!(__rt::Everywhere),
+        (ShardSource::Everywhere, _) => quote!(__rt::Everywhere),
         (_, Some(parent)) => item_of(parent, "Sharded", "Key"),
         (_, None) => quote!(i64),
     }
@@ -137,7 +146,7 @@ fn composite_key(model: &Model, columns: &[usize]) -> TokenStream {
     quote!((#(#types),*))
 }
 
-/// The variant of the runtime's `IdKind`.
+/// Returns the variant of the runtime's `IdKind`.
 fn id_kind(kind: IdKind) -> TokenStream {
     match kind {
         IdKind::Given => quote!(Given),

@@ -1,12 +1,12 @@
-//! Some columns of a model as a struct: their places, and their reader.
+//! The code of `#[derive(Projection)]`: the columns' indices, and the reader.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-use super::{ends_of, within};
+use super::{end_spans, in_scope};
 use crate::projection::{Projected, Projection};
 
-/// Everything that `#[derive(Projection)]` makes.
+/// Returns all code of `#[derive(Projection)]`.
 pub(crate) fn projection(projection: &Projection) -> TokenStream {
     let Projection { ident, runtime, model, fields } = projection;
     let (row, first) = (Ident::new("row", Span::mixed_site()), Ident::new("first", Span::mixed_site()));
@@ -15,13 +15,13 @@ pub(crate) fn projection(projection: &Projection) -> TokenStream {
     );
     let reads = fields.iter().enumerate().map(|(place, Projected { ident, ty, constant })| {
         let place = Literal::usize_unsuffixed(place);
-        // At the field's type, which is what is wrong where it is not the column's.
-        let (open, close) = ends_of(ty);
+        // An error about the column's type is reported at the field's type.
+        let (open, close) = end_spans(ty);
         let read = quote_spanned!(open=> __rt::__private::read_column::<);
         let read = quote_spanned!(close=> #read #ty, #model, _, _>);
         quote!(#ident: #read(<#model>::#constant, #row, #first, #place)?)
     });
-    // After a mistake, which is reported, there are no fields to read.
+    // After an error, which is reported, there are no fields.
     let read = match fields.is_empty() {
         true => quote!(::core::panic!()),
         false => quote!(::core::result::Result::Ok(Self { #(#reads),* })),
@@ -36,5 +36,5 @@ pub(crate) fn projection(projection: &Projection) -> TokenStream {
             }
         }
     };
-    within(runtime, implementation)
+    in_scope(runtime, implementation)
 }

@@ -1,11 +1,12 @@
-//! What the model is to others: a child of its parent, a parent by its bare id, a row named by its id alone.
+//! The traits that describe a model's relations and its id: `Child`, `IdIsKey`, `UniqueId`, `KnownId`, `SequenceId` and
+//! `Reference`.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 
-use super::{item_of, place_of, this};
+use super::{column_item, first_span, item_of, self_at};
 use crate::attr::IdKind;
-use crate::model::{Field, Home, Model};
+use crate::model::{Field, Model, ShardSource};
 
 pub(super) fn relations(model: &Model) -> TokenStream {
     let ident = &model.ident;
@@ -30,7 +31,7 @@ pub(super) fn relations(model: &Model) -> TokenStream {
             impl __rt::SequenceId for #ident {}
         }
     });
-    let reference = matches!(model.home, Home::Everywhere).then(|| {
+    let reference = matches!(model.shard_source, ShardSource::Everywhere).then(|| {
         quote! {
             impl __rt::Reference for #ident {}
         }
@@ -41,18 +42,19 @@ pub(super) fn relations(model: &Model) -> TokenStream {
 fn child(model: &Model) -> Option<TokenStream> {
     let ident = &model.ident;
     let parent = super::parent(model)?;
-    let place = *model.home_columns().first()?;
+    let place = *model.shard_columns().first()?;
     let Field { ident: name, ty, .. } = &model.fields[place];
-    let (this, mut name) = (this(place_of(ty)), name.clone());
-    name.set_span(place_of(ty));
-    // All of it is at the type or the path that names the parent, so that a wrong one is one error, there.
-    let (span, parent_type, parent_id) = match &model.home {
-        Home::Bare { parent, .. } => {
-            (place_of(parent), parent.to_token_stream(), quote_spanned!(place_of(ty)=> &#this.#name))
+    let (this, mut name) = (self_at(first_span(ty)), name.clone());
+    name.set_span(first_span(ty));
+    // All spans are those of the type or path that names the parent, so that errors about it are reported there.
+    let (span, parent_type, parent_id) = match &model.shard_source {
+        ShardSource::Bare { parent, .. } => {
+            (first_span(parent), parent.to_token_stream(), quote_spanned!(first_span(ty)=> &#this.#name))
         }
         _ => {
-            let link = item_of(ty, "__private::ParentLink", "Parent");
-            (place_of(ty), link, quote_spanned!(place_of(ty)=> #this.#name.id()))
+            let link = item_of(ty, "ParentLink", "Parent");
+            let id = column_item(model, place, "parent_id");
+            (first_span(ty), link, quote_spanned!(first_span(ty)=> #id(&#this.#name)))
         }
     };
     let parent_type = quote_spanned!(span=> type Parent = #parent_type;);

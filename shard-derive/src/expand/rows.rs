@@ -1,30 +1,24 @@
-//! The loader and the binder: row → struct, struct → row, column by column in the struct's order.
+//! The loader (row to struct) and the binder (struct to row), column by column in the struct's order.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::item_of;
+use super::{column_item, item_of};
 use crate::model::{Field, Model};
 
 pub(super) fn rows(model: &Model) -> TokenStream {
-    let loads = model.fields.iter().enumerate().map(|(place, Field { ident, ty, .. })| {
-        let (place, load) = (Literal::usize_unsuffixed(place), item_of(ty, "Storable", "load"));
+    let loads = model.fields.iter().enumerate().map(|(place, Field { ident, .. })| {
+        let load = column_item(model, place, "load");
+        let place = Literal::usize_unsuffixed(place);
         quote!(#ident: #load(row, #place)?)
     });
     let version = version(model);
-    let binds = model.fields.iter().map(|Field { ident, ty, .. }| {
-        let value = item_of(ty, "Storable", "column_value");
+    let binds = model.fields.iter().enumerate().map(|(place, Field { ident, .. })| {
+        let value = column_item(model, place, "column_value");
         quote!(.push(#value(&self.#ident)))
-    });
-    let normalized = model.fields.iter().map(|Field { ident, ty, .. }| {
-        let normalize = item_of(ty, "Storable", "normalize");
-        quote!(#normalize(&mut self.#ident))
     });
     quote! {
         #version
-        fn normalize(&mut self) -> ::core::result::Result<(), (usize, __rt::ValueError)> {
-            __rt::__private::first_error([#(#normalized),*])
-        }
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self { #(#loads),* })
         }
@@ -34,7 +28,7 @@ pub(super) fn rows(model: &Model) -> TokenStream {
     }
 }
 
-/// Where the version is, and how it is put in.
+/// Returns the version's index, and the method that sets it.
 fn version(model: &Model) -> Option<TokenStream> {
     let place = model.version?;
     let Field { ident, ty, .. } = &model.fields[place];

@@ -1,20 +1,20 @@
-//! What stands in for code that cannot be made, so that whoever uses the type gets no errors of their own.
+//! Replaces the implementation of a model with errors, so that uses of the type give no further errors.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::DeriveInput;
 
-use super::within;
+use super::in_scope;
 use crate::errors::Errors;
 use crate::model::runtime_path;
 
-/// Stands in for a model that is no struct with fields.
+/// Returns an implementation for a type that cannot be a model. It is never run.
 pub(crate) fn model(input: &DeriveInput) -> TokenStream {
     let ident = &input.ident;
-    let runtime =
-        runtime_path(crate::attr::StructAttrs::read(&input.attrs, &mut Errors::default()).runtime.as_ref());
+    let attrs = crate::attr::StructAttrs::read(&input.attrs, &mut Errors::default());
+    let runtime = runtime_path(attrs.runtime.as_ref(), ident, &mut Errors::default());
     if !input.generics.params.is_empty() {
-        return TokenStream::new(); // its parameters would need bounds that nobody wrote
+        return TokenStream::new(); // the parameters would need bounds
     }
     let implementations = quote! {
         #[automatically_derived]
@@ -48,5 +48,5 @@ pub(crate) fn model(input: &DeriveInput) -> TokenStream {
             }
         }
     };
-    within(&runtime, implementations)
+    in_scope(&runtime, implementations)
 }

@@ -1,19 +1,19 @@
-//! The table: its name, its columns, its key, its indexes, its parent, what it refers to.
+//! The definition of the table: name, columns, key, placement, indexes, parent and references.
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Ident, Path, Type};
 
-use super::{id_kind, item_of, place_of};
+use super::{column_item, first_span, id_kind, item_of};
 use crate::attr::{ListAttr, PlacementAttr, RangeAttr};
-use crate::model::{Field, Home, Model};
+use crate::model::{Field, Model, ShardSource};
 
 pub(super) fn table(model: &Model) -> TokenStream {
     let name = model.ident.unraw().to_string();
     let table = &model.table.text;
-    let columns = model.fields.iter().map(|Field { ty, column, attrs, .. }| {
-        let (column, shape) = (&column.text, item_of(ty, "Storable", "COLUMN"));
+    let columns = model.fields.iter().enumerate().map(|(place, Field { column, attrs, .. })| {
+        let (column, shape) = (&column.text, column_item(model, place, "COLUMN"));
         let collated = attrs.collate.as_ref().map(|_| quote!(.collated(__rt::Collation::NoCase)));
         quote!(__rt::ColumnDef::new(#column, #shape)#collated)
     });
@@ -41,16 +41,16 @@ pub(super) fn table(model: &Model) -> TokenStream {
 }
 
 fn key_columns(model: &Model) -> TokenStream {
-    if let Home::Handle(column) = model.home {
+    if let ShardSource::Link(column) = model.shard_source {
         let column = Literal::usize_unsuffixed(column);
         return quote!(Parent(#column));
     }
-    let columns = model.home_columns().iter().map(|column| Literal::usize_unsuffixed(*column));
+    let columns = model.shard_columns().iter().map(|column| Literal::usize_unsuffixed(*column));
     quote!(Columns(&[#(#columns),*]))
 }
 
 fn parent(model: &Model) -> Option<TokenStream> {
-    match (super::parent(model), model.home_columns()) {
+    match (super::parent(model), model.shard_columns()) {
         (Some(parent), [column]) => {
             let column = Literal::usize_unsuffixed(*column);
             let table = item_of(parent, "Sharded", "TABLE");
@@ -67,7 +67,7 @@ fn references(model: &Model) -> Option<TokenStream> {
         let (column, table) = (Literal::usize_unsuffixed(column), item_of(referred, "Sharded", "TABLE"));
         quote!(__rt::ReferenceDef { table: #table, column: #column })
     });
-    let references: Vec<TokenStream> = references.filter(|_| model.sound).collect();
+    let references: Vec<TokenStream> = references.filter(|_| model.is_valid).collect();
     (!references.is_empty()).then(|| quote!(references: &[#(#references),*],))
 }
 
@@ -87,26 +87,25 @@ fn placement(model: &Model) -> TokenStream {
         let table = item_of(parent, "Sharded", "TABLE");
         return quote!(#table.placement);
     }
-    let key: Vec<&Type> = model.home_columns().iter().map(|column| &model.fields[*column].ty).collect();
+    let key: Vec<&Type> = model.shard_columns().iter().map(|column| &model.fields[*column].ty).collect();
     match (model.own_placement(), &key[..]) {
-        // After a mistake nothing is said about the key, so that its type gives no more errors.
-        _ if !model.sound => quote!(__rt::Placement::Hash),
-        (Some(PlacementAttr::Bare), [key]) => {
-            let entries = item_of(key, "PlacedKey", "ENTRIES");
-            quote!(__rt::Placement::List { entries: #entries, otherwise: ::core::option::Option::None })
-        }
+        // After an error the key's type is not used, so that it gives no further errors.
+        _ if !model.is_valid => quote!(__rt::Placement::Hash),
+        (Some(PlacementAttr::Bare), [_]) => quote!(__rt::KeyColumn::<Self>::PLACEMENT),
         (Some(PlacementAttr::List(list)), [key]) => list_placement(key, list),
         (Some(PlacementAttr::Range(range)), [key]) => range_placement(key, range),
-        (None, []) if matches!(model.home, Home::Everywhere) => quote!(__rt::Placement::Everywhere),
+        (None, []) if matches!(model.shard_source, ShardSource::Everywhere) => {
+            quote!(__rt::Placement::Everywhere)
+        }
         (Some(PlacementAttr::With(chooser)), key) => custom_placement(key, chooser),
         _ => quote!(__rt::Placement::Hash),
     }
 }
 
-/// A literal or a bound of the user's as a constant: a value of the key's literal type, or a type error on it.
+/// Returns a literal or a bound of the user as a constant. A value of another type than the key's is a type error on it.
 fn constant(key: &Type, value: impl ToTokens) -> TokenStream {
     let literal = item_of(key, "ShardKey", "Literal");
-    // As a struct with its field `0`: a wrong type is then that of the value, not of a function's argument.
+    // A struct literal, not a function call: the type error is then reported on the value.
     quote!(__rt::__private::Literal::<#literal> { 0: #value }.constant())
 }
 
@@ -129,14 +128,19 @@ fn range_placement(key: &Type, range: &RangeAttr) -> TokenStream {
     quote!(__rt::Placement::Range(&[#(#ranges),*]))
 }
 
-/// The closure has no captures, so it is a plain function, and takes the key's columns apart for the user's.
+/// Returns a closure without captures, which is a plain function. It calls the user's function with the key's columns.
 fn custom_placement(key: &[&Type], chooser: &Path) -> TokenStream {
     let (values, shards) = (Ident::new("key", Span::mixed_site()), Ident::new("shards", Span::mixed_site()));
     let parts = key.iter().enumerate().map(|(place, ty)| {
         let place = Literal::usize_unsuffixed(place);
-        quote_spanned!(place_of(chooser)=> &__rt::__private::key_part::<#ty>(#values, #place)?)
+        let at = first_span(chooser);
+        let part = match key.len() {
+            1 => quote_spanned!(at=> __rt::KeyColumn::<Self>::part),
+            _ => quote_spanned!(at=> __rt::__private::key_part::<#ty>),
+        };
+        quote_spanned!(at=> &#part(#values, #place)?)
     });
-    let chosen = quote_spanned!(place_of(chooser)=> #chooser(#(#parts,)* #shards));
+    let chosen = quote_spanned!(first_span(chooser)=> #chooser(#(#parts,)* #shards));
     quote! {
         __rt::Placement::Custom(|#values, #shards| {
             ::core::result::Result::Ok(__rt::__private::chosen(#chosen))

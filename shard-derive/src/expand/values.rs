@@ -1,20 +1,20 @@
-//! Newtypes and enums without data as columns and as keys.
+//! The code of `#[derive(ShardKey)]` and `#[derive(Field)]`.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::Type;
 use syn::ext::IdentExt;
 
-use super::{item_of, within};
+use super::{in_scope, item_of};
 use crate::value::{Role, Shape, ValueType, Variant};
 
-/// Everything that `#[derive(ShardKey)]` and `#[derive(Field)]` make.
+/// Returns all code of `#[derive(ShardKey)]` and `#[derive(Field)]`.
 pub(crate) fn value(value: &ValueType) -> TokenStream {
     let implementations = match &value.shape {
         Shape::Newtype(inner) => newtype(value, inner),
         Shape::Text(variants) => text_enum(value, variants),
     };
-    within(&value.runtime, implementations)
+    in_scope(&value.runtime, implementations)
 }
 
 fn newtype(value: &ValueType, inner: &Type) -> TokenStream {
@@ -22,7 +22,7 @@ fn newtype(value: &ValueType, inner: &Type) -> TokenStream {
     let column_type = item_of(inner, "Field", "TYPE");
     let to_value = item_of(inner, "Field", "to_value");
     let from_value = item_of(inner, "Field", "from_value");
-    let normalize = item_of(inner, "Field", "normalize");
+    let is_exact = item_of(inner, "Field", "IS_EXACT");
     let stored_value = item_of(inner, "Field", "stored_value");
     let literal = item_of(inner, "ShardKey", "Literal");
     let key = (value.role == Role::ShardKey).then(|| {
@@ -43,14 +43,12 @@ fn newtype(value: &ValueType, inner: &Type) -> TokenStream {
         #[automatically_derived]
         impl __rt::Field for #ident {
             const TYPE: __rt::ColumnType = #column_type;
+            const IS_EXACT: bool = #is_exact;
             fn to_value(&self) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
                 #to_value(&self.0)
             }
             fn from_value(value: __rt::Value<'_>) -> ::core::result::Result<Self, __rt::ValueError> {
                 #from_value(value).map(Self)
-            }
-            fn normalize(&mut self) -> ::core::result::Result<(), __rt::ValueError> {
-                #normalize(&mut self.0)
             }
             fn stored_value(&self) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
                 #stored_value(&self.0)
@@ -63,7 +61,7 @@ fn newtype(value: &ValueType, inner: &Type) -> TokenStream {
 fn text_enum(value: &ValueType, variants: &[Variant]) -> TokenStream {
     let ident = &value.ident;
     let error = format!("`{{other}}` is no value of `{}`", ident.unraw());
-    // Without variants the type is none that can be stored, which is reported.
+    // An enum without variants is reported; the match still needs an arm.
     let no_text = variants.is_empty().then(|| quote!(_ => ""));
     let texts = variants.iter().map(|Variant { ident, has_data, text, .. }| {
         let data = has_data.then(|| quote!({ .. }));
@@ -77,6 +75,7 @@ fn text_enum(value: &ValueType, variants: &[Variant]) -> TokenStream {
         #[automatically_derived]
         impl __rt::Field for #ident {
             const TYPE: __rt::ColumnType = __rt::ColumnType::Text;
+            const IS_EXACT: bool = true;
             fn to_value(&self) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
                 let text = match self { #(#texts,)* #no_text };
                 ::core::result::Result::Ok(__rt::Value::Text(::std::borrow::Cow::Borrowed(text)))
@@ -89,15 +88,12 @@ fn text_enum(value: &ValueType, variants: &[Variant]) -> TokenStream {
                     ),
                 })
             }
-            fn normalize(&mut self) -> ::core::result::Result<(), __rt::ValueError> {
-                ::core::result::Result::Ok(())
-            }
         }
         #key
     }
 }
 
-/// The enum is its own placement: every value with its shard (R04).
+/// Returns the implementation of `ShardKey` for an enum, with the shard of every value if the enum names shards (R04).
 fn key(value: &ValueType, variants: &[Variant]) -> TokenStream {
     let ident = &value.ident;
     let entries = variants.iter().filter_map(|Variant { text, shard, .. }| {
@@ -105,31 +101,19 @@ fn key(value: &ValueType, variants: &[Variant]) -> TokenStream {
         Some(quote!((__rt::Constant::Text(#text), #shard)))
     });
     let entries: Vec<TokenStream> = entries.collect();
-    // Without variants, or after a mistake in one, the other errors say enough.
+    // After an error in the enum it counts as one that names shards, so that no second error follows.
     let names_shards = !entries.is_empty() || variants.is_empty();
-    let names = names_shards.then(|| {
+    let shards = names_shards.then(|| {
         quote! {
-            #[automatically_derived]
-            impl #ident {
-                #[doc(hidden)]
-                pub const __NAMES_SHARDS: bool = true;
-            }
-        }
-    });
-    let placed = names_shards.then(|| {
-        quote! {
-            #[automatically_derived]
-            impl __rt::PlacedKey for #ident {
-                const ENTRIES: &'static [(__rt::Constant, &'static str)] = &[#(#entries),*];
-            }
+            const SHARDS: ::core::option::Option<&'static [(__rt::Constant, &'static str)]> =
+                ::core::option::Option::Some(&[#(#entries),*]);
         }
     });
     quote! {
         #[automatically_derived]
         impl __rt::ShardKey for #ident {
             type Literal = &'static str;
+            #shards
         }
-        #names
-        #placed
     }
 }

@@ -135,10 +135,27 @@ impl Operand {
     }
 }
 
-/// What a column of `V` can be compared with: a `V`, `&str` for text, a row or its link for a parent.
+/// A value that a column of `V` can be compared with: a `V` or a reference to one; `&str` for text; a row or its link for
+/// a parent. A column of `i64` is compared with all integers but `u64`, and one of `f64` with `f32`.
+///
+/// ```
+/// # use shard_runtime::Sharded;
+/// # #[derive(Sharded)]
+/// # struct Account {
+/// #     #[id]
+/// #     #[shard_key(hash)]
+/// #     id: i64,
+/// #     cents: i64,
+/// # }
+/// let (ids, least) = (vec![1_i64, 2, 3], 100_i32);
+/// let filter = Account::ID.is_in(&ids) & Account::CENTS.ge(least);
+/// ```
+///
+/// An integer literal without a type is an `i32` here, as in other Rust code: a greater one is written `5_000_000_000_i64`.
 #[diagnostic::on_unimplemented(
     message = "a column of `{V}` cannot be compared with `{Self}`",
     label = "not a `{V}`",
+    note = "a column is compared with a value of its own type, or a reference to one; an `i64` with narrower integers, too",
     note = "a nullable column is compared with the value itself; for NULL there is `.is_null()`"
 )]
 pub trait IntoOperand<V> {
@@ -152,16 +169,52 @@ impl<F: Field> IntoOperand<F> for F {
     }
 }
 
+impl<F: Field> IntoOperand<F> for &F {
+    fn into_operand(self) -> Operand {
+        Operand::of(self)
+    }
+}
+
 impl IntoOperand<String> for &str {
     fn into_operand(self) -> Operand {
         Operand { value: text_value(self).map(Value::into_owned), shard: None }
     }
 }
 
-impl IntoOperand<String> for &String {
+impl IntoOperand<String> for &&str {
     fn into_operand(self) -> Operand {
-        self.as_str().into_operand()
+        (*self).into_operand()
     }
+}
+
+impl IntoOperand<Vec<u8>> for &[u8] {
+    fn into_operand(self) -> Operand {
+        Operand { value: Ok(Value::Bytes(self.to_vec().into())), shard: None }
+    }
+}
+
+// A number of a narrower type is compared as the column's: no value changes. There is no such implementation for other
+// integers: a literal without a type would become an `i32`, with which their columns cannot be compared.
+macro_rules! widened {
+    ($($column:ty: $($narrower:ty),*;)*) => {$($(
+        #[diagnostic::do_not_recommend]
+        impl IntoOperand<$column> for $narrower {
+            fn into_operand(self) -> Operand {
+                Operand::of(&<$column>::from(self))
+            }
+        }
+
+        #[diagnostic::do_not_recommend]
+        impl IntoOperand<$column> for &$narrower {
+            fn into_operand(self) -> Operand {
+                Operand::of(&<$column>::from(*self))
+            }
+        }
+    )*)*};
+}
+widened! {
+    i64: i8, i16, i32, u8, u16, u32;
+    f64: f32;
 }
 
 impl<P: Sharded> IntoOperand<Parent<P>> for Parent<P> {
@@ -303,7 +356,8 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         ]))
     }
 
-    /// Rows whose value is one of these; no row, where there is none. Each shard is sent its own values only.
+    /// Returns a filter for rows whose value is one of these; no row, if there is none. Each shard is sent its own values
+    /// only. The values are given by value or by reference: `is_in([1, 2])`, `is_in(&ids)`.
     pub fn is_in<O: IntoOperand<V::Compare>>(
         self,
         values: impl IntoIterator<Item = O>,
@@ -315,9 +369,62 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         })
     }
 
-    /// Rows without a value.
+    /// Returns a filter for rows whose value is none of these. Rows without a value are not among them, unless the list is
+    /// empty: then it is every row.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     owner: Option<String>,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// let owners = [Some("Ada"), Some("Bob"), None];
+    /// session.add_all((1..).zip(owners).map(|(id, owner)| Account { id, owner: owner.map(str::to_owned) }))?;
+    /// let others = Account::select().filter(Account::OWNER.not_in(["Ada"])).all_shards();
+    /// assert_eq!(session.one(others)?.id, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn not_in<O: IntoOperand<V::Compare>>(
+        self,
+        values: impl IntoIterator<Item = O>,
+    ) -> Filter<T, Unrouted> {
+        self.is_in(values).not()
+    }
+
+    /// Returns a filter for rows without a value.
     pub fn is_null(self) -> Filter<T, Unrouted> {
         Filter::of(Node::IsNull { column: self.index })
+    }
+
+    /// Returns a filter for rows with a value.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     owner: Option<String>,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// session.add_all([Account { id: 1, owner: Some("Ada".into()) }, Account { id: 2, owner: None }])?;
+    /// let owned = Account::select().filter(Account::OWNER.is_not_null()).all_shards();
+    /// assert_eq!(session.one(owned)?.id, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_not_null(self) -> Filter<T, Unrouted> {
+        self.is_null().not()
     }
 
     /// Ascending by this column; rows without a value come first, unless said otherwise.
@@ -339,10 +446,70 @@ impl<T: Sharded, V: Storable<Compare = String>, K: ColumnKind> Column<T, V, K> {
         Filter::of(Node::Like { column: self.index, pattern: pattern.into() })
     }
 
-    /// Rows whose text starts with this one.
+    /// Returns a filter for rows whose text starts with this one. No character of it is a wildcard.
     pub fn starts_with(self, prefix: impl Into<String>) -> Filter<T, K::Order> {
         Filter::of(Node::StartsWith { column: self.index, prefix: prefix.into() })
     }
+
+    /// Returns a filter for rows whose text ends with this one. No character of it is a wildcard.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     rate: String,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// session.add_all([Account { id: 1, rate: "5%".into() }, Account { id: 2, rate: "50".into() }])?;
+    /// let percent = Account::select().filter(Account::RATE.ends_with("%")).all_shards();
+    /// assert_eq!(session.one(percent)?.id, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ends_with(self, suffix: impl AsRef<str>) -> Filter<T, Unrouted> {
+        self.like(format!("%{}", escaped(suffix.as_ref())))
+    }
+
+    /// Returns a filter for rows whose text contains this one. No character of it is a wildcard.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     name: String,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// session.add_all([Account { id: 1, name: "tax_2026".into() }, Account { id: 2, name: "taxi 9".into() }])?;
+    /// let taxes = Account::select().filter(Account::NAME.contains("x_2")).all_shards();
+    /// assert_eq!(session.one(taxes)?.id, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn contains(self, text: impl AsRef<str>) -> Filter<T, Unrouted> {
+        self.like(format!("%{}%", escaped(text.as_ref())))
+    }
+}
+
+/// The pattern of `like` that is this text and no other.
+fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
 }
 
 /// A shard key of several columns, compared as a whole: `Model::SHARD_KEY.eq((tenant, device))`.

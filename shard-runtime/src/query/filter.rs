@@ -10,7 +10,8 @@ use crate::schema::Table;
 use crate::schema::{Routed, Routing, Unrouted};
 use crate::value::Value;
 
-/// A condition on the columns of `T`. Made by the columns' methods, combined with `&`, `|` and `!`.
+/// A condition on the columns of `T`. The columns' methods make it; `&`, `|` and `!`, or [`and`](Filter::and),
+/// [`or`](Filter::or) and [`not`](Filter::not), combine it. (`&&`, `||` and `==` are of `bool` in Rust, and do not compile.)
 ///
 /// `R` says whether the condition narrows the shards by its form. Which shards are asked is always
 /// computed from the values.
@@ -289,6 +290,63 @@ impl<T, R> Filter<T, R> {
     pub fn predicate(&self) -> &Predicate {
         &self.predicate
     }
+
+    /// Returns a filter for rows for which this one does not hold: `!filter`.
+    ///
+    /// ```
+    /// # use shard_runtime::Sharded;
+    /// # #[derive(Sharded)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// let filter = Account::CENTS.gt(0).and(Account::ID.is_in([1, 2])).not();
+    /// assert_eq!(filter.predicate(), (!(Account::CENTS.gt(0) & Account::ID.is_in([1, 2]))).predicate());
+    /// ```
+    ///
+    /// A condition on a NULL holds neither as it is nor negated.
+    #[allow(clippy::should_implement_trait)] // it is implemented; the method is for chains of methods
+    pub fn not(self) -> Filter<T, Unrouted> {
+        Filter::new(self.predicate.negated())
+    }
+}
+
+impl<T, R: Routing> Filter<T, R> {
+    /// Returns a filter for rows for which both hold: `filter & other`. It is narrowed to shards if one of them is.
+    ///
+    /// ```
+    /// # use shard_runtime::{Filter, Routed, Sharded};
+    /// # #[derive(Sharded)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// let filter: Filter<Account, Routed> = Account::CENTS.gt(0).and(Account::ID.is_in([1, 2]));
+    /// ```
+    pub fn and<S: Routing>(self, other: Filter<T, S>) -> Filter<T, R::And<S>> {
+        Filter::new(Predicate::all([self.predicate, other.predicate]))
+    }
+
+    /// Returns a filter for rows for which at least one holds: `filter | other`. It is narrowed to shards if both are.
+    ///
+    /// ```
+    /// # use shard_runtime::{Filter, Sharded, Unrouted};
+    /// # #[derive(Sharded)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// let filter: Filter<Account, Unrouted> = Account::CENTS.gt(0).or(Account::ID.eq(1));
+    /// ```
+    pub fn or<S: Routing>(self, other: Filter<T, S>) -> Filter<T, R::Or<S>> {
+        Filter::new(Predicate::any([self.predicate, other.predicate]))
+    }
 }
 
 impl<T> Filter<T, Unrouted> {
@@ -319,7 +377,7 @@ impl<T, R: Routing, S: Routing> BitAnd<Filter<T, S>> for Filter<T, R> {
     type Output = Filter<T, R::And<S>>;
 
     fn bitand(self, other: Filter<T, S>) -> Self::Output {
-        Filter::new(Predicate::all([self.predicate, other.predicate]))
+        self.and(other)
     }
 }
 
@@ -327,7 +385,7 @@ impl<T, R: Routing, S: Routing> BitOr<Filter<T, S>> for Filter<T, R> {
     type Output = Filter<T, R::Or<S>>;
 
     fn bitor(self, other: Filter<T, S>) -> Self::Output {
-        Filter::new(Predicate::any([self.predicate, other.predicate]))
+        self.or(other)
     }
 }
 
@@ -335,7 +393,7 @@ impl<T, R> Not for Filter<T, R> {
     type Output = Filter<T, Unrouted>;
 
     fn not(self) -> Self::Output {
-        Filter::new(self.predicate.negated())
+        Filter::not(self)
     }
 }
 

@@ -228,7 +228,7 @@ mod tests {
 
     const PLACES: &[(Constant, &str)] =
         &[(Constant::Text("x"), "a"), (Constant::Text("y"), "b"), (Constant::Text("z"), "c")];
-    const ID: ColumnDef = ColumnDef::new("id", (ColumnType::Integer, false));
+    const ID: ColumnDef = ColumnDef::new("id", (ColumnType::Integer, false, true));
     const EMAIL: usize = 2;
     const NICK: usize = 3;
     static USERS: Table = Table {
@@ -236,9 +236,9 @@ mod tests {
         name: "users",
         columns: &[
             ID,
-            ColumnDef::new("region", (ColumnType::Text, false)),
-            ColumnDef::new("email", (ColumnType::Text, false)),
-            ColumnDef::new("nick", (ColumnType::Text, true)),
+            ColumnDef::new("region", (ColumnType::Text, false, true)),
+            ColumnDef::new("email", (ColumnType::Text, false, true)),
+            ColumnDef::new("nick", (ColumnType::Text, true, true)),
         ],
         key: KeyColumns::Columns(&[1]),
         placement: Placement::List { entries: PLACES, otherwise: None },
@@ -250,8 +250,8 @@ mod tests {
         name: "orders",
         columns: &[
             ID,
-            ColumnDef::new("user", (ColumnType::Integer, false)),
-            ColumnDef::new("tag", (ColumnType::Text, true)),
+            ColumnDef::new("user", (ColumnType::Integer, false, true)),
+            ColumnDef::new("tag", (ColumnType::Text, true, true)),
         ],
         key: KeyColumns::Parent(1),
         placement: USERS.placement,

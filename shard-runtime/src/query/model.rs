@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::error::{Result, ValueError};
 use crate::query::{ById, Delete, Filter, Holds, Number, Predicate, Select, Update};
-use crate::row::{Binder, Row};
+use crate::row::{Binder, Row, RowSource};
 use crate::schema::Lookup;
 use crate::schema::Routing;
 use crate::schema::Table;
@@ -74,12 +74,6 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) where the predicate asks for a key that is placed
     /// nowhere.
     fn execute_chooser(predicate: &Predicate, shards: &Shards) -> Result<ShardSet>;
-
-    /// Replaces every column's value by the one that a read of the row returns. The error has the number of its column.
-    #[doc(hidden)]
-    fn normalize(&mut self) -> std::result::Result<(), (usize, ValueError)> {
-        Ok(())
-    }
 
     /// Reads a row, column by column in the order of [`Table::columns`].
     fn load(row: &Row<'_>) -> Result<Self>;
@@ -305,9 +299,28 @@ pub(crate) fn size_of<T: Sharded>(row: &T) -> Result<usize> {
     Ok(binder.bytes())
 }
 
-/// Replaces every column's value by the one that a read of the row returns.
-pub(crate) fn normalize<T: Sharded>(row: &mut T) -> Result<()> {
-    row.normalize().map_err(|(column, error)| T::TABLE.error_at(column, error))
+/// Replaces every column's value by the one that a read of the row from its shard returns (R58).
+///
+/// # Errors
+/// [`ErrorKind::Value`](crate::ErrorKind::Value) if a value cannot be stored, or could not be read again.
+pub(crate) fn normalize<T: Sharded>(row: &mut T, shard: &Shard) -> Result<()> {
+    if T::TABLE.columns.iter().all(|column| column.is_exact) {
+        return Ok(());
+    }
+    let values = Values(values_of(row)?);
+    let read = T::load(&Row { source: &values, shard, table: T::TABLE, columns: None })?;
+    *row = read;
+    Ok(())
+}
+
+/// The values of a row that no database has read.
+struct Values<'v>(Vec<Value<'v>>);
+
+impl RowSource for Values<'_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        let value = self.0.get(index).map(Value::borrowed);
+        value.ok_or_else(|| ValueError::new(format!("the row has no column {index}")))
+    }
 }
 
 /// The values of a row's columns, in the table's order.
@@ -317,7 +330,12 @@ pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
     Ok(binder.values)
 }
 
-/// The models that a cluster holds: one, or a tuple of them; tuples may be nested where there are many.
+/// The models that a cluster holds: one, or a tuple of up to 32. More models stand in nested tuples: `((A, B), (C, D))`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a sharded model nor a tuple of up to 32",
+    label = "not models",
+    note = "write `#[derive(Sharded)]` on each model; more than 32 models stand in nested tuples: `((A, B), (C, D))`"
+)]
 pub trait Models {
     #[doc(hidden)]
     fn tables(list: &mut Vec<&'static Table>);
@@ -336,8 +354,14 @@ impl<T: Sharded> Models for T {
     }
 }
 
+/// For the tuple of all of them, and for each shorter one.
 macro_rules! tuples_of_models {
-    ($($name:ident)*) => {
+    () => {};
+    ($first:ident $($more:ident)*) => {
+        tuples_of_models!(@one $first $($more)*);
+        tuples_of_models!($($more)*);
+    };
+    (@one $($name:ident)*) => {
         impl<$($name: Models),*> Models for ($($name,)*) {
             fn tables(list: &mut Vec<&'static Table>) {
                 $($name::tables(list);)*
@@ -349,18 +373,9 @@ macro_rules! tuples_of_models {
         }
     };
 }
-tuples_of_models!(A);
-tuples_of_models!(A B);
-tuples_of_models!(A B C);
-tuples_of_models!(A B C D);
-tuples_of_models!(A B C D E);
-tuples_of_models!(A B C D E F);
-tuples_of_models!(A B C D E F G);
-tuples_of_models!(A B C D E F G H);
-tuples_of_models!(A B C D E F G H I);
-tuples_of_models!(A B C D E F G H I J);
-tuples_of_models!(A B C D E F G H I J K);
-tuples_of_models!(A B C D E F G H I J K L);
+tuples_of_models!(
+    A B C D E F G H I J K L M N O P Q R S U V W X Y Z Aa Ab Ac Ad Ae Af Ag
+);
 
 /// A type is the same as itself, and as no other.
 pub trait Same<T> {}

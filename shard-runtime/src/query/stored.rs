@@ -197,13 +197,10 @@ impl<P: Sharded> Parent<P> {
 impl<P: Sharded> Storable for Parent<P> {
     type Compare = Parent<P>;
     const TYPE: ColumnType = <P::Id as Field>::TYPE;
+    const IS_EXACT: bool = <P::Id as Field>::IS_EXACT;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
         self.id.stored_value()
-    }
-
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        Field::normalize(&mut self.id)
     }
 
     fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError> {

@@ -22,12 +22,12 @@ pub struct Lookup {
 impl Lookup {
     /// The entries' column with the name of the row's shard.
     #[doc(hidden)]
-    pub const SHARD: ColumnDef = ColumnDef::new("shard", (ColumnType::Text, false));
+    pub const SHARD: ColumnDef = ColumnDef::new("shard", (ColumnType::Text, false, true));
 
     /// The entries' column with the value, of such a kind.
     #[doc(hidden)]
     pub const fn value(kind: ColumnType) -> ColumnDef {
-        ColumnDef::new("value", (kind, false))
+        ColumnDef::new("value", (kind, false, true))
     }
 }
 

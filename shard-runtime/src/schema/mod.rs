@@ -6,9 +6,7 @@ mod routing;
 mod shards;
 mod table;
 
-pub use key::{
-    Constant, DecidesShard, Everywhere, Key, NoLiteral, PlacedKey, Placement, Range, ShardKey, hash,
-};
+pub use key::{Constant, DecidesShard, Everywhere, Key, NoLiteral, Placement, Range, ShardKey, hash};
 pub use lookup::Lookup;
 pub(crate) use lookup::Placed;
 pub use routing::{IsRouted, Routed, Routing, Unrouted};

@@ -3,7 +3,7 @@
 use crate::collation::Collation;
 use crate::error::{Error, Result, ValueError};
 use crate::schema::Placement;
-use crate::value::{ColumnType, Value};
+use crate::value::{ColumnShape, ColumnType, Value};
 
 /// What a model's rows are stored in. The derive writes it; everything generic reads it.
 #[derive(Debug)]
@@ -104,13 +104,15 @@ pub struct ColumnDef {
     pub nullable: bool,
     /// How its texts are compared.
     pub collation: Collation,
+    /// Whether a read returns every value as it was written.
+    pub(crate) is_exact: bool,
 }
 
 impl ColumnDef {
-    /// The column of this name, which holds such values and may be NULL or not.
+    /// Returns the column of this name: its kind, whether it may be NULL, and whether it is exact.
     #[doc(hidden)]
-    pub const fn new(name: &'static str, (kind, nullable): (ColumnType, bool)) -> Self {
-        ColumnDef { name, kind, nullable, collation: Collation::Binary }
+    pub const fn new(name: &'static str, (kind, nullable, is_exact): ColumnShape) -> Self {
+        ColumnDef { name, kind, nullable, collation: Collation::Binary, is_exact }
     }
 
     /// The same column, with its texts compared so.

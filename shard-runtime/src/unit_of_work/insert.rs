@@ -50,8 +50,8 @@ impl UnitOfWork {
         let table = N::Model::TABLE;
         let model = self.model(table)?;
         let mut row = new.into_model(&mut || Ok(id.clone()))?;
-        normalize(&mut row)?;
         let (shard, bytes) = self.home(&row)?;
+        normalize(&mut row, &shard)?;
         match id.to_value().map_err(|error| table.error_at(table.id, error))? {
             Value::Integer(id) => self.tx.cluster.claim_id(table, id)?,
             other => return Err(table.error_at(table.id, crate::value::mismatch("an integer", &other))),

@@ -165,8 +165,8 @@ impl UnitOfWork {
             Field::from_value(value).map_err(|error| table.error_at(table.id, error))
         };
         let mut row = new.into_model(&mut next_id)?;
-        normalize(&mut row)?;
         let (shard, bytes) = self.home(&row)?;
+        normalize(&mut row, &shard)?;
         Ok(Placed { row: Stored::new(Arc::new(row), shard), model, bytes })
     }
 

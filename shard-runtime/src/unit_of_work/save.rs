@@ -15,9 +15,9 @@ use crate::value::{Field, Value};
 impl UnitOfWork {
     pub(crate) fn save<T: KnownId + Clone>(&mut self, mut row: T) -> Result<Stored<T>> {
         let table = T::TABLE;
-        normalize(&mut row)?;
         let model = self.tx.cluster.layout().model(table)?;
         let (shard, _) = self.home(&row)?;
+        normalize(&mut row, &shard)?;
         let mut row = Stored::new(Arc::new(row), shard);
         let shard = row.shard().index();
         let saved = Arc::clone(row.row());

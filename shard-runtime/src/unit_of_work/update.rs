@@ -26,7 +26,6 @@ impl UnitOfWork {
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
         let shard = self.tx.cluster.shards().place_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
-        normalize(row.correct())?;
         let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
         let version = version::of::<T>(&before)?;
         let place = version.as_ref().map(|version| version.place);
@@ -35,6 +34,8 @@ impl UnitOfWork {
         self.refuse_move(row, &columns)?;
         let bytes = columns.iter().filter_map(|&column| after.get(column)).map(Value::size).sum();
         drop(after);
+        let home = row.shard().clone();
+        normalize(row.correct(), &home)?;
         if columns.is_empty() {
             row.settle(None);
             return version.map_or(Ok(()), |version| version.put_back(row));

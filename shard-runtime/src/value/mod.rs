@@ -195,13 +195,33 @@ impl fmt::Display for Value<'_> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a value that a column stores",
     label = "not a column's value",
-    note = "a value is an integer, a float, `bool`, `String`, `Vec<u8>`, or by feature a UUID, a timestamp, JSON",
-    note = "for a newtype or an enum without data write `#[derive(Field)]`; for anything else implement `Field`",
-    note = "`Option` stands around the type of a plain column only: an id and a key are never NULL"
+    note = "a column stores an integer (`i8` to `i64`, `u8` to `u64`), a float, `bool`, `String`, `Vec<u8>`, `uuid::Uuid`, \
+            `jiff::Timestamp` or `serde_json::Value`",
+    note = "for a newtype or an enum without data write `#[derive(Field)]`; for any other type of your own implement `Field`",
+    note = "convert other types, or hold them in a newtype that implements `Field`: times of `chrono` and `time` as \
+            `jiff::Timestamp`, dates as text, decimals as an integer of their smallest unit or as text",
+    note = "only a plain column is an `Option`: an id and a key are never NULL"
+)]
+#[cfg_attr(
+    not(feature = "uuid"),
+    diagnostic::on_unimplemented(note = "`uuid::Uuid` needs the feature `uuid` of `shard-runtime`")
+)]
+#[cfg_attr(
+    not(feature = "jiff"),
+    diagnostic::on_unimplemented(note = "`jiff::Timestamp` needs the feature `jiff` of `shard-runtime`")
+)]
+#[cfg_attr(
+    not(feature = "json"),
+    diagnostic::on_unimplemented(note = "`serde_json::Value` needs the feature `json` of `shard-runtime`")
 )]
 pub trait Field: Sized + Send + Sync + 'static {
     /// The kind of column that holds such a value.
     const TYPE: ColumnType;
+
+    /// Whether a read of the column returns every value as it was written. A `jiff::Timestamp` loses nanoseconds, and -0.0
+    /// becomes 0.0.
+    #[doc(hidden)]
+    const IS_EXACT: bool = false;
 
     /// The value as it is stored. An error where the type has values that no column holds
     /// (`u64` above `i64::MAX`, NaN, text with NUL).
@@ -210,23 +230,15 @@ pub trait Field: Sized + Send + Sync + 'static {
     /// The value that was stored. An error where it is not one of this type's.
     fn from_value(value: Value<'_>) -> Result<Self, ValueError>;
 
-    /// Replaces this value by the one that a read of its column returns: a `jiff::Timestamp` loses what is finer than a
-    /// microsecond. [`Session::add`](crate::Session::add), `save` and `update` do this to the row that they return.
-    ///
-    /// # Errors
-    /// If the value cannot be stored, or could not be read again.
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        let stored = Self::from_value(self.stored_value()?)?;
-        *self = stored;
-        Ok(())
-    }
-
     /// Returns the value in the one form that every database stores.
     #[doc(hidden)]
     fn stored_value(&self) -> Result<Value<'_>, ValueError> {
         self.to_value()?.into_stored()
     }
 }
+
+/// What a table's definition holds of a column: its kind, whether it may be NULL, and whether it is exact.
+pub(crate) type ColumnShape = (ColumnType, bool, bool);
 
 /// The error for a value that is not of the expected kind.
 pub(crate) fn mismatch(expected: &str, found: &Value<'_>) -> ValueError {
@@ -240,6 +252,7 @@ macro_rules! integer_fields {
     ($($integer:ty),*) => {$(
         impl Field for $integer {
             const TYPE: ColumnType = ColumnType::Integer;
+            const IS_EXACT: bool = true;
 
             fn to_value(&self) -> Result<Value<'_>, ValueError> {
                 i64::try_from(*self).map(Value::Integer).map_err(|_| {
@@ -254,10 +267,6 @@ macro_rules! integer_fields {
                     }),
                     other => Err(mismatch("an integer", &other)),
                 }
-            }
-
-            fn normalize(&mut self) -> Result<(), ValueError> {
-                Ok(())
             }
         }
     )*};
@@ -282,11 +291,6 @@ impl Field for f64 {
             other => Err(mismatch("a float", &other)),
         }
     }
-
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        *self += 0.0; // -0.0 is stored as 0.0
-        Ok(())
-    }
 }
 
 impl Field for f32 {
@@ -304,15 +308,11 @@ impl Field for f32 {
             false => Err(ValueError::new(format!("{wide} does not fit `f32`"))),
         }
     }
-
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        *self += 0.0; // -0.0 is stored as 0.0
-        Ok(())
-    }
 }
 
 impl Field for bool {
     const TYPE: ColumnType = ColumnType::Boolean;
+    const IS_EXACT: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         Ok(Value::Boolean(*self))
@@ -326,14 +326,11 @@ impl Field for bool {
             other => Err(mismatch("a boolean", &other)),
         }
     }
-
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        Ok(())
-    }
 }
 
 impl Field for String {
     const TYPE: ColumnType = ColumnType::Text;
+    const IS_EXACT: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         text_value(self)
@@ -348,10 +345,6 @@ impl Field for String {
             other => Err(mismatch("text", &other)),
         }
     }
-
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        Ok(())
-    }
 }
 
 /// Text as a value; refused where it holds a NUL, which databases cut at or reject.
@@ -364,6 +357,7 @@ pub(crate) fn text_value(text: &str) -> Result<Value<'_>, ValueError> {
 
 impl Field for Vec<u8> {
     const TYPE: ColumnType = ColumnType::Bytes;
+    const IS_EXACT: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         Ok(Value::Bytes(Cow::Borrowed(self)))
@@ -375,15 +369,12 @@ impl Field for Vec<u8> {
             other => Err(mismatch("bytes", &other)),
         }
     }
-
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        Ok(())
-    }
 }
 
 #[cfg(feature = "uuid")]
 impl Field for uuid::Uuid {
     const TYPE: ColumnType = ColumnType::Uuid;
+    const IS_EXACT: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         Ok(Value::Uuid(self.into_bytes()))
@@ -397,10 +388,6 @@ impl Field for uuid::Uuid {
             }
             other => Err(mismatch("a UUID", other)),
         }
-    }
-
-    fn normalize(&mut self) -> Result<(), ValueError> {
-        Ok(())
     }
 }
 

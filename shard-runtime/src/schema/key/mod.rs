@@ -7,7 +7,7 @@ pub use placement::{Constant, Placement, Range};
 
 use crate::error::ValueError;
 use crate::schema::{Routed, Routing, Unrouted};
-use crate::value::{Field, Value};
+use crate::value::{ColumnShape, ColumnType, Field, Value};
 
 /// A type whose values can decide where a row lives.
 ///
@@ -17,27 +17,26 @@ use crate::value::{Field, Value};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a shard key",
     label = "not a shard key",
-    note = "a shard key is an integer, `String`, `Vec<u8>`, a UUID, or a type with `#[derive(ShardKey)]`",
+    note = "a shard key is an integer, `String`, `Vec<u8>`, `uuid::Uuid`, or an enum or newtype with `#[derive(ShardKey)]`",
     note = "it is never NULL, so `Option` cannot be one, and never a float, whose equality is not exact"
+)]
+#[cfg_attr(
+    not(feature = "uuid"),
+    diagnostic::on_unimplemented(note = "`uuid::Uuid` needs the feature `uuid` of `shard-runtime`")
 )]
 pub trait ShardKey: Field {
     /// How a value is written in `#[shard_key(list(..))]` and `#[shard_key(range(..))]`:
     /// the integer itself, `&'static str` for text, [`NoLiteral`] where there is no way.
     type Literal;
+
+    /// Each value as it is stored with the name of its shard, if the type names them: an enum with `#[shard("name")]` on
+    /// its variants.
+    #[doc(hidden)]
+    const SHARDS: Option<Entries> = None;
 }
 
-/// A key type that says itself where each of its values lives: an enum with `#[derive(ShardKey)]`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say which shard its values live on",
-    label = "needs a placement",
-    note = "write `#[shard_key(hash)]`, `#[shard_key(range(\"a\" => ..1000, \"b\" => 1000..))]`, \
-            `#[shard_key(list(\"Asia\" => \"asia\", ..))]` or `#[shard_key(with = path::to::chooser)]`",
-    note = "or make the key an enum with `#[derive(ShardKey)]` and `#[shard(\"name\")]` on each variant"
-)]
-pub trait PlacedKey: ShardKey {
-    /// Each value as it is stored, and the name of its shard.
-    const ENTRIES: &'static [(Constant, &'static str)];
-}
+/// Values as they are stored, each with the name of its shard.
+type Entries = &'static [(Constant, &'static str)];
 
 /// Stands for the literal of a key type that has none.
 pub enum NoLiteral {}
@@ -65,20 +64,57 @@ impl ShardKey for uuid::Uuid {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a shard key",
     label = "not a shard key",
-    note = "a shard key is an integer, `String`, `Vec<u8>`, a UUID, or a type with `#[derive(ShardKey)]`",
+    note = "a shard key is an integer, `String`, `Vec<u8>`, `uuid::Uuid`, or an enum or newtype with `#[derive(ShardKey)]`",
     note = "it is never NULL, so `Option` cannot be one, and never a float, whose equality is not exact"
+)]
+#[cfg_attr(
+    not(feature = "uuid"),
+    diagnostic::on_unimplemented(note = "`uuid::Uuid` needs the feature `uuid` of `shard-runtime`")
 )]
 pub trait Key {
     /// The marker of a query that nothing narrows yet: a key has to be said before it runs, unless every shard holds
     /// every row.
     type Unfiltered: Routing;
 
+    /// [`ShardKey::SHARDS`] of each column's type.
+    #[doc(hidden)]
+    const SHARDS: &'static [Option<Entries>] = &[];
+
+    /// The column of a key of one.
+    #[doc(hidden)]
+    const COLUMN: ColumnShape = (ColumnType::Integer, false, true);
+
     /// The values of the key's columns, in their order.
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError>;
+
+    /// The value of the one column of the key.
+    #[doc(hidden)]
+    fn column_value(&self) -> Result<Value<'_>, ValueError> {
+        Err(ValueError::new("the key has several columns"))
+    }
+
+    /// The key of one column with this value.
+    #[doc(hidden)]
+    fn from_value(_: Value<'_>) -> Result<Self, ValueError>
+    where
+        Self: Sized,
+    {
+        Err(ValueError::new("the key has several columns"))
+    }
 }
 
 impl<K: ShardKey> Key for K {
     type Unfiltered = Unrouted;
+    const SHARDS: &'static [Option<Entries>] = &[<K as ShardKey>::SHARDS];
+    const COLUMN: ColumnShape = (K::TYPE, false, K::IS_EXACT);
+
+    fn column_value(&self) -> Result<Value<'_>, ValueError> {
+        self.stored_value()
+    }
+
+    fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
+        <K as Field>::from_value(value)
+    }
 
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
         Ok(vec![self.stored_value()?])
@@ -89,6 +125,7 @@ macro_rules! tuple_keys {
     ($($name:ident $place:tt),*) => {
         impl<$($name: ShardKey),*> Key for ($($name,)*) {
             type Unfiltered = Unrouted;
+            const SHARDS: &'static [Option<Entries>] = &[$($name::SHARDS),*];
 
             fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
                 Ok(vec![$(self.$place.stored_value()?),*])

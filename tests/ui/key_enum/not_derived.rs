@@ -1,0 +1,16 @@
+use shard_runtime::Sharded;
+
+enum Region {
+    Eu,
+    Us,
+}
+
+#[derive(Sharded)]
+struct Order {
+    #[id(sequence)]
+    id: i64,
+    #[shard_key]
+    region: Region,
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded)]
+struct City {
+    #[id]
+    #[shard_key(hash)]
+    id: i64,
+    #[sharded(index)]
+    name: String,
+}
+
+fn main() {}

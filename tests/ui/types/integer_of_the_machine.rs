@@ -1,0 +1,11 @@
+use shard_runtime::Sharded;
+
+#[derive(Sharded)]
+struct City {
+    #[id]
+    #[shard_key(hash)]
+    id: i64,
+    population: usize,
+}
+
+fn main() {}

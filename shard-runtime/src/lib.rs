@@ -423,6 +423,10 @@
 //! For tests, [`Cluster::in_memory`] makes a cluster in one line, and [`assert_shards_asked!`] asserts which shards
 //! something asks.
 
+// Derived code names this crate, also in unit tests.
+#[cfg(test)]
+extern crate self as shard_runtime;
+
 mod accumulator;
 mod asynchronous;
 mod cluster;

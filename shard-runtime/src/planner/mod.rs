@@ -18,3 +18,6 @@ pub(crate) use layout::Place;
 pub(crate) use limit_offset::LimitOffset;
 pub use plan::Plan;
 pub(crate) use plan::*;
+
+#[cfg(test)]
+mod tests;

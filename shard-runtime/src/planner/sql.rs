@@ -18,7 +18,7 @@ mod table;
 
 pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
-#[cfg(feature = "postgres")]
+#[cfg(any(test, feature = "postgres"))]
 pub(crate) use create::shortened;
 pub(crate) use create::{DeclaredIndex, create_table_sql, indexes};
 pub(crate) use dialect::Dialect;

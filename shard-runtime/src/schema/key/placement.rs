@@ -180,3 +180,113 @@ fn unmapped(key: &[Value<'_>]) -> Error {
     let values: Vec<String> = key.iter().map(|value| format!("`{value}`")).collect();
     Error::new(ErrorKind::UnmappedKey, format!("the key {} is placed on no shard", values.join(", ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: Placement = Placement::List {
+        entries: &[(Constant::Text("x"), "a"), (Constant::Text("y"), "b"), (Constant::Text("z"), "b")],
+        otherwise: None,
+    };
+    const FALLBACK: Placement =
+        Placement::List { entries: &[(Constant::Integer(-1), "a")], otherwise: Some("c") };
+    const RANGES: Placement = Placement::Range(&[
+        Range { from: None, to: Some(Constant::Integer(0)), shard: "a" },
+        Range { from: Some(Constant::Integer(0)), to: Some(Constant::Integer(10)), shard: "b" },
+        Range { from: Some(Constant::Integer(20)), to: None, shard: "c" },
+    ]);
+    const WORDS: Placement = Placement::Range(&[
+        Range { from: None, to: Some(Constant::Text("h")), shard: "a" },
+        Range { from: Some(Constant::Text("h")), to: None, shard: "b" },
+    ]);
+    const CUSTOM: Placement = Placement::Custom(|key, shards| {
+        Ok(match key {
+            [Value::Integer(number)] if *number < 0 => None,
+            [Value::Integer(number)] => Some(*number as usize % shards.len()),
+            _ => Some(shards.require("nowhere")?.index()),
+        })
+    });
+    const ELSEWHERE: Placement =
+        Placement::List { entries: &[(Constant::Integer(1), "zz")], otherwise: None };
+
+    /// Each placement and key with the name of its shard, or the kind of the error.
+    #[test]
+    fn r01_a_key_has_the_shard_that_its_placement_names() {
+        let shards = Shards::named(["a", "b", "c"]).unwrap();
+        let text = |text: &'static str| Value::Text(text.into());
+        let lines: [(Placement, Vec<Value<'_>>, &str); 33] = [
+            (LIST, vec![text("x")], "a"),
+            (LIST, vec![text("z")], "b"),
+            // Values are compared exactly, byte by byte, and with their kind.
+            (LIST, vec![text("X")], "UnmappedKey"),
+            (LIST, vec![text("x ")], "UnmappedKey"),
+            (LIST, vec![text("")], "UnmappedKey"),
+            (LIST, vec![Value::Integer(1)], "UnmappedKey"),
+            (LIST, vec![], "UnmappedKey"),
+            (LIST, vec![text("x"), text("x")], "UnmappedKey"),
+            (FALLBACK, vec![Value::Integer(-1)], "a"),
+            (FALLBACK, vec![Value::Integer(i64::MIN)], "c"),
+            (ELSEWHERE, vec![Value::Integer(1)], "UnknownShard"),
+            // Ranges are inclusive below and exclusive above (R03).
+            (RANGES, vec![Value::Integer(i64::MIN)], "a"),
+            (RANGES, vec![Value::Integer(-1)], "a"),
+            (RANGES, vec![Value::Integer(0)], "b"),
+            (RANGES, vec![Value::Integer(9)], "b"),
+            (RANGES, vec![Value::Integer(10)], "UnmappedKey"),
+            (RANGES, vec![Value::Integer(19)], "UnmappedKey"),
+            (RANGES, vec![Value::Integer(20)], "c"),
+            (RANGES, vec![Value::Integer(i64::MAX)], "c"),
+            (WORDS, vec![text("")], "a"),
+            (WORDS, vec![text("gzzz")], "a"),
+            (WORDS, vec![text("h")], "b"),
+            (WORDS, vec![text("ä")], "b"),
+            // PostgreSQL's `satisfies_hash_partition` with modulus 3.
+            (Placement::Hash, vec![Value::Integer(0)], "c"),
+            (Placement::Hash, vec![Value::Integer(2)], "a"),
+            (Placement::Hash, vec![Value::Integer(3)], "b"),
+            (Placement::Hash, vec![Value::Integer(4)], "a"),
+            (Placement::Hash, vec![Value::Integer(-1)], "c"),
+            (Placement::Hash, vec![text("")], "c"),
+            (CUSTOM, vec![Value::Integer(5)], "c"),
+            (CUSTOM, vec![Value::Integer(-5)], "UnmappedKey"),
+            (CUSTOM, vec![text("x")], "UnknownShard"),
+            (Placement::Everywhere, vec![text("x")], "a"),
+        ];
+        for (placement, key, expected) in lines {
+            let found = match placement.place(&key, &shards) {
+                Ok(index) => shards.by_index(index).unwrap().name().to_owned(),
+                Err(error) => format!("{:?}", error.kind()),
+            };
+            assert_eq!(found, expected, "{placement:?} {key:?}");
+        }
+    }
+
+    /// The lines are recorded in every cluster: a change of them would make clusters on disk unreadable.
+    #[test]
+    fn the_recorded_lines_of_a_placement_stay() {
+        let shards = Shards::named(["a", "b"]).unwrap();
+        let lines: [(Placement, &[&str]); 6] = [
+            (LIST, &["list x => a", "list y => b", "list z => b"]),
+            (FALLBACK, &["list -1 => a", "list otherwise => c"]),
+            (RANGES, &["range ..0 => a", "range 0..10 => b", "range 20.. => c"]),
+            (Placement::Hash, &["hash modulus 2 remainder 0 => a", "hash modulus 2 remainder 1 => b"]),
+            (Placement::Everywhere, &["a reference table, whole on every shard"]),
+            (CUSTOM, &["a function of the application, over 2 shards"]),
+        ];
+        for (placement, expected) in lines {
+            assert_eq!(placement.describe(&shards), expected);
+        }
+    }
+
+    #[test]
+    fn bounds_are_compared_as_values_are() {
+        let texts = ["", "A", "a", "aa", "b", "ä"].map(Constant::Text);
+        let numbers = [i64::MIN, -1, 0, 1, i64::MAX].map(Constant::Integer);
+        for all in [&texts[..], &numbers[..]] {
+            for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))) {
+                assert_eq!(a.is_less(b), a.value().order(&b.value()) == Ordering::Less, "{a:?} {b:?}");
+            }
+        }
+    }
+}

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom to the top.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
+    "sealed",
     "value",
     "error",
     "collation",

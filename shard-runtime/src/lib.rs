@@ -438,6 +438,7 @@ mod planner;
 mod query;
 mod row;
 mod schema;
+mod sealed;
 mod session;
 mod tasks;
 mod testing;
@@ -466,7 +467,7 @@ pub use query::{
     Aggregate, ById, Child, ChildOf, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count,
     Cursor, Delete, Exists, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds, IdIsKey, Insert,
     IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located, Measure, MeasureList,
-    Measured, Models, Number, Operand, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns,
+    Measured, Models, Number, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns,
     Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId, Settable, Sharded,
     Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write,
     count, kind,

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, ValueError};
 use crate::schema::{Shard, Table};
+use crate::sealed::Seal;
 use crate::value::{ColumnShape, ColumnType, Field, Value};
 
 /// Rows that come one after the other; the stream stands on its current row.
@@ -143,6 +144,8 @@ pub trait Storable: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     const IS_EXACT: bool;
     #[doc(hidden)]
+    const SEAL: Seal;
+    #[doc(hidden)]
     const COLUMN: ColumnShape = (Self::TYPE, Self::NULLABLE, Self::IS_EXACT);
     #[doc(hidden)]
     fn column_value(&self) -> Result<Value<'_>, ValueError>;
@@ -159,6 +162,7 @@ impl<F: Field> Storable for F {
     type Compare = F;
     const TYPE: ColumnType = F::TYPE;
     const IS_EXACT: bool = F::IS_EXACT;
+    const SEAL: Seal = Seal;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
         self.stored_value()
@@ -173,6 +177,7 @@ impl<F: Field> Storable for Option<F> {
     type Compare = F;
     const TYPE: ColumnType = F::TYPE;
     const IS_EXACT: bool = F::IS_EXACT;
+    const SEAL: Seal = Seal;
     const NULLABLE: bool = true;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {

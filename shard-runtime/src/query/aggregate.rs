@@ -7,13 +7,13 @@ use super::columns::ColumnList;
 use super::groups::{GroupCore, GroupOrderCore};
 use super::measure::{Having, Measure, MeasureList, Measures, Number, SumOf};
 use super::request::{Read, Request};
-use super::sealed::Sealed;
 use super::select::{OrderBy, Query, Select, SelectCore};
 use crate::error::Result;
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
+use crate::sealed::Sealed;
 use crate::value::Field;
 
 /// The number of rows that a select finds.

@@ -13,6 +13,7 @@ use crate::schema::Key;
 use crate::schema::Placed;
 use crate::schema::Shard;
 use crate::schema::{Routed, Routing, Unrouted};
+use crate::sealed::Sealed;
 use crate::value::{Field, Value, text_value};
 
 /// A column of `T` that holds a `V`. `K` says what the column is for; see [`kind`].
@@ -58,12 +59,20 @@ pub mod kind {
 }
 
 /// What comparing a column of this kind narrows.
-pub trait ColumnKind: 'static {
+pub trait ColumnKind: Sealed + 'static {
     /// The marker of `=` and `IN`.
     type Equal: Routing;
     /// The marker of `<`, `>` and `BETWEEN`.
     type Order: Routing;
 }
+
+impl Sealed for kind::Plain {}
+impl Sealed for kind::Fixed {}
+impl Sealed for kind::Lookup {}
+impl Sealed for kind::Version {}
+impl Sealed for kind::Key {}
+impl Sealed for kind::RangeKey {}
+impl<M, K> Sealed for kind::References<M, K> {}
 
 impl ColumnKind for kind::Plain {
     type Equal = Unrouted;
@@ -274,7 +283,7 @@ impl<T> IntoAssign<T, String> for &str {
     label = "cannot be compared by `<`, `>` or `between`",
     note = "a link to a parent is compared with `eq`, `ne` and `is_in`"
 )]
-pub trait Ordered {}
+pub trait Ordered: Field {}
 
 #[diagnostic::do_not_recommend]
 impl<F: Field> Ordered for F {}

@@ -5,13 +5,13 @@ use std::marker::PhantomData;
 use super::column::{Column, ColumnKind, Marker};
 use super::cursor::Cursor;
 use super::request::{Read, Request, SelectList};
-use super::sealed::Sealed;
 use super::select::{Query, SelectCore};
 use crate::error::Result;
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
+use crate::sealed::Sealed;
 
 /// Some columns of the rows that a select finds; made by [`Select::columns`](crate::Select::columns).
 #[must_use = "a query does nothing until a session runs it"]
@@ -29,7 +29,7 @@ pub struct Columns<T, R, C> {
     label = "not columns of `{T}`",
     note = "columns are the model's constants, tuples of them, or the `COLUMNS` of a struct with `#[derive(Projection)]`"
 )]
-pub trait ColumnList<T> {
+pub trait ColumnList<T>: Sealed {
     /// The value, or the tuple of the values.
     type Output;
 
@@ -40,6 +40,8 @@ pub trait ColumnList<T> {
     #[doc(hidden)]
     fn load(row: &Row<'_>, first: usize) -> Result<Self::Output>;
 }
+
+impl<T, V, K> Sealed for Column<T, V, K> {}
 
 impl<T: Sharded, V: Storable, K: ColumnKind> ColumnList<T> for Column<T, V, K> {
     type Output = V;

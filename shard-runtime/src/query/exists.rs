@@ -1,13 +1,13 @@
 //! Whether a select finds a row at all.
 
 use super::request::{Read, Request};
-use super::sealed::Sealed;
 use super::select::{Query, Select};
 use crate::error::Result;
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
+use crate::sealed::Sealed;
 
 /// Whether a select finds a row; made by [`Select::exists`].
 #[must_use = "a query does nothing until a session runs it"]

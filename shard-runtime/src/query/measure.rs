@@ -11,6 +11,7 @@ use crate::error::{Result, ValueError};
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
+use crate::sealed::{Seal, Sealed};
 use crate::value::{Field, Value};
 
 /// Something that is made of all rows of a group, and read as an `O`: [`count()`], or one of a column's, as
@@ -53,7 +54,7 @@ pub fn count<T: Sharded>() -> Measure<T, u64> {
     label = "not a number",
     note = "sums, means and what updates compute are of integers and floats"
 )]
-pub trait Number: Field {
+pub trait Number: Field + Sealed {
     /// What the sum is read as.
     type Sum: Field;
     /// What an update may set a column of it to, where it computes that.
@@ -65,6 +66,8 @@ pub type SumOf<V> = <<V as Storable>::Compare as Number>::Sum;
 
 macro_rules! numbers {
     ($($number:ty => $sum:ty, $holds:expr;)*) => {$(
+        impl Sealed for $number {}
+
         impl Number for $number {
             type Sum = $sum;
             const HOLDS: Holds = $holds;
@@ -141,10 +144,13 @@ pub trait Measured: Sized {
     type Compare: Field;
     #[doc(hidden)]
     fn measured(value: Value<'_>) -> Result<Self, ValueError>;
+    #[doc(hidden)]
+    const SEAL: Seal;
 }
 
 impl Measured for u64 {
     type Compare = i64;
+    const SEAL: Seal = Seal;
 
     fn measured(value: Value<'_>) -> Result<Self, ValueError> {
         u64::from_value(value)
@@ -153,6 +159,7 @@ impl Measured for u64 {
 
 impl<F: Field> Measured for Option<F> {
     type Compare = F;
+    const SEAL: Seal = Seal;
 
     fn measured(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
@@ -218,7 +225,7 @@ impl<T, O: Measured> Measure<T, O> {
     label = "not measures of `{T}`",
     note = "a measure is `count()`, or a column's `sum()`, `avg()`, `min()`, `max()`, `count_distinct()`, `variance()`, `stddev()`"
 )]
-pub trait MeasureList<T> {
+pub trait MeasureList<T>: Sealed {
     /// The value, or the tuple of the values.
     type Output;
 
@@ -243,6 +250,8 @@ impl<'r> Measures<'r> {
         Measures { row, measures: &core.measures, first: core.keys.len(), next: 0 }
     }
 }
+
+impl<T, O> Sealed for Measure<T, O> {}
 
 impl<T: Sharded, O: Measured> MeasureList<T> for Measure<T, O> {
     type Output = O;

@@ -6,6 +6,7 @@ use super::columns::ColumnList;
 use crate::error::Result;
 use crate::query::Sharded;
 use crate::row::Row;
+use crate::sealed::Sealed;
 
 /// A struct whose fields are columns of one model. [`#[derive(Projection)]`](derive@crate::Projection) implements it.
 ///
@@ -77,6 +78,8 @@ impl<P> Clone for ProjectedColumns<P> {
 }
 
 impl<P> Copy for ProjectedColumns<P> {}
+
+impl<P> Sealed for ProjectedColumns<P> {}
 
 impl<P: Projection> ColumnList<P::Model> for ProjectedColumns<P> {
     type Output = P;

@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::request::{BulkWrite, Read, Request, WriteRequest};
-use super::sealed::Sealed;
 use super::select::{Pin, Query};
 use super::write::Write;
 use crate::error::{Error, ErrorKind, Result, ValueError};
@@ -14,6 +13,7 @@ use crate::row::Storable;
 use crate::schema::Shard;
 use crate::schema::Table;
 use crate::schema::{IsRouted, Routed, Unrouted};
+use crate::sealed::Sealed;
 use crate::value::Value;
 
 /// One statement of SQL, for what the typed queries do not say. It is read with
@@ -105,6 +105,9 @@ pub(crate) enum Bound {
     List(Result<Vec<Value<'static>>, ValueError>),
 }
 
+/// The value of a parameter. It cannot be named outside of this crate, so [`IntoParameter`] is implemented only here.
+pub struct Parameter(Result<Value<'static>, ValueError>);
+
 /// The shard that SQL was told to run on; a key is one of a model's.
 #[derive(Clone, Debug)]
 pub(crate) enum SqlPin {
@@ -126,13 +129,15 @@ impl<R> Sql<R> {
 
     /// The value of the next parameter: the first is `?1`, the second `?2`, on every database.
     pub fn bind(mut self, value: impl IntoParameter) -> Self {
-        self.core.params.push(Bound::Value(value.into_parameter()));
+        self.core.params.push(Bound::Value(value.into_parameter().0));
         self
     }
 
     /// Many values as the next parameter: for `IN rarray(?1)` on SQLite, for `= ANY (?1)` on PostgreSQL.
     pub fn bind_list(mut self, values: impl IntoIterator<Item = impl IntoParameter>) -> Self {
-        self.core.params.push(Bound::List(values.into_iter().map(IntoParameter::into_parameter).collect()));
+        self.core
+            .params
+            .push(Bound::List(values.into_iter().map(|value| value.into_parameter().0).collect()));
         self
     }
 
@@ -204,19 +209,19 @@ impl<R: IsRouted> Write for Sql<R> {
 )]
 pub trait IntoParameter {
     #[doc(hidden)]
-    fn into_parameter(self) -> Result<Value<'static>, ValueError>;
+    fn into_parameter(self) -> Parameter;
 }
 
 #[diagnostic::do_not_recommend]
 impl<V: Storable> IntoParameter for V {
-    fn into_parameter(self) -> Result<Value<'static>, ValueError> {
-        self.column_value().map(Value::into_owned)
+    fn into_parameter(self) -> Parameter {
+        Parameter(self.column_value().map(Value::into_owned))
     }
 }
 
 impl IntoParameter for &str {
-    fn into_parameter(self) -> Result<Value<'static>, ValueError> {
-        crate::value::text_value(self).map(Value::into_owned)
+    fn into_parameter(self) -> Parameter {
+        Parameter(crate::value::text_value(self).map(Value::into_owned))
     }
 }
 

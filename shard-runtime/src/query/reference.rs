@@ -9,7 +9,6 @@ use super::filter::Filter;
 use super::joined::Shared;
 use super::relation::Relation;
 use super::request::{Read, Request, SelectList};
-use super::sealed::Sealed;
 use super::select::{Query, Select};
 use crate::error::Result;
 use crate::query::Stored;
@@ -18,6 +17,7 @@ use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::ReferenceDef;
 use crate::schema::{IsRouted, Routing, Unrouted};
+use crate::sealed::Sealed;
 use crate::value::Value;
 
 impl<T: Sharded, V: Storable, M: Reference, K: ColumnKind> Column<T, V, kind::References<M, K>> {

@@ -8,7 +8,6 @@ use super::cursor::Cursor;
 use super::filter::Filter;
 use super::joined::Shared;
 use super::request::{Read, Request, SelectList};
-use super::sealed::Sealed;
 use super::select::{Query, Select};
 use crate::error::Result;
 use crate::query::Stored;
@@ -16,6 +15,7 @@ use crate::query::{ChildOf, Sharded};
 use crate::row::Row;
 use crate::schema::{IsRouted, Routing};
 use crate::schema::{ReferenceDef, Table};
+use crate::sealed::Sealed;
 
 /// From a row to the rows that a condition on it is about.
 #[derive(Clone, Copy)]

@@ -8,7 +8,6 @@ use super::columns::{ColumnList, Columns};
 use super::cursor::Cursor;
 use super::filter::{Filter, Node, Operator, Predicate, WholeKey};
 use super::request::{Read, Request, SelectList};
-use super::sealed::Sealed;
 use crate::collation::Collation;
 use crate::error::Result;
 use crate::query::Stored;
@@ -18,6 +17,7 @@ use crate::schema::Key;
 use crate::schema::Table;
 use crate::schema::{IsRouted, Routed, Routing, Unrouted};
 use crate::schema::{Shard, ShardSet, Shards};
+use crate::sealed::{Seal, Sealed};
 use crate::value::{Field, Value};
 
 /// Rows of `T`: where from, in which order, how many. `R` says whether it is narrowed to shards.
@@ -424,21 +424,29 @@ pub struct Located<T: Sharded> {
 pub trait Locate<T: Sharded> {
     #[doc(hidden)]
     fn locate(self) -> Located<T>;
+    #[doc(hidden)]
+    const SEAL: Seal;
 }
 
 impl<T: UniqueId, I: Field + Into<T::Id>> Locate<T> for I {
+    const SEAL: Seal = Seal;
+
     fn locate(self) -> Located<T> {
         Located { id: self.into(), pin: None }
     }
 }
 
 impl<T: Sharded> Locate<T> for Located<T> {
+    const SEAL: Seal = Seal;
+
     fn locate(self) -> Located<T> {
         self
     }
 }
 
 impl<T: Sharded> Locate<T> for &crate::query::Parent<T> {
+    const SEAL: Seal = Seal;
+
     fn locate(self) -> Located<T> {
         Located { id: self.id().clone(), pin: Some(Pin::Row(self.shard().clone())) }
     }

@@ -13,6 +13,7 @@ use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::Routed;
 use crate::schema::Shard;
+use crate::sealed::Seal;
 use crate::value::{ColumnType, Field, Value};
 
 /// A row that is stored (or waits in its session to be), and knows where: it derefs to the struct.
@@ -198,6 +199,7 @@ impl<P: Sharded> Storable for Parent<P> {
     type Compare = Parent<P>;
     const TYPE: ColumnType = <P::Id as Field>::TYPE;
     const IS_EXACT: bool = <P::Id as Field>::IS_EXACT;
+    const SEAL: Seal = Seal;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
         self.id.stored_value()

@@ -6,13 +6,13 @@ use super::column::{Assigned, Column, IntoAssign, Operand, Settable};
 use super::expression::{Arithmetic, Term};
 use super::filter::Filter;
 use super::request::{BulkWrite, Collect, Returned, WriteRequest};
-use super::sealed::Sealed;
 use super::select::{Pin, Target};
 use crate::query::Sharded;
 use crate::query::Stored;
 use crate::row::Storable;
 use crate::schema::Key;
 use crate::schema::{IsRouted, Routed, Routing};
+use crate::sealed::Sealed;
 
 /// A change of all rows of `T` that the filters leave.
 #[must_use = "an update does nothing until a session executes it"]

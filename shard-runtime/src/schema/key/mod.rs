@@ -7,6 +7,7 @@ pub use placement::{Constant, Placement, Range};
 
 use crate::error::ValueError;
 use crate::schema::{Routed, Routing, Unrouted};
+use crate::sealed::Seal;
 use crate::value::{ColumnShape, ColumnType, Field, Value};
 
 /// A type whose values can decide where a row lives.
@@ -101,6 +102,9 @@ pub trait Key {
     {
         Err(ValueError::new("the key has several columns"))
     }
+
+    #[doc(hidden)]
+    const SEAL: Seal;
 }
 
 impl<K: ShardKey> Key for K {
@@ -116,6 +120,8 @@ impl<K: ShardKey> Key for K {
         <K as Field>::from_value(value)
     }
 
+    const SEAL: Seal = Seal;
+
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
         Ok(vec![self.stored_value()?])
     }
@@ -126,6 +132,7 @@ macro_rules! tuple_keys {
         impl<$($name: ShardKey),*> Key for ($($name,)*) {
             type Unfiltered = Unrouted;
             const SHARDS: &'static [Option<Entries>] = &[$($name::SHARDS),*];
+            const SEAL: Seal = Seal;
 
             fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
                 Ok(vec![$(self.$place.stored_value()?),*])
@@ -147,6 +154,7 @@ pub enum Everywhere {}
 
 impl Key for Everywhere {
     type Unfiltered = Routed;
+    const SEAL: Seal = Seal;
 
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
         match *self {}

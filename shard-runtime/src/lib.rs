@@ -423,6 +423,8 @@
 //! For tests, [`Cluster::in_memory`] makes a cluster in one line, and [`assert_shards_asked!`] asserts which shards
 //! something asks.
 
+#![warn(missing_debug_implementations)]
+
 // Derived code names this crate, also in unit tests.
 #[cfg(test)]
 extern crate self as shard_runtime;
@@ -467,10 +469,9 @@ pub use query::{
     Aggregate, ById, Child, ChildOf, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count,
     Cursor, Delete, Exists, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds, IdIsKey, Insert,
     IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located, Measure, MeasureList,
-    Measured, Models, Number, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns,
-    Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId, Settable, Sharded,
-    Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write,
-    count, kind,
+    Measured, Models, Number, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns, Projection,
+    Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId, Settable, Sharded, Sql, SqlRow,
+    Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write, count, kind,
 };
 pub use row::{Binder, Row, Storable};
 /// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.

@@ -211,6 +211,7 @@ impl<F: Field> LookupValue for Option<F> {
 }
 
 /// A literal of an attribute, to be made a [`Constant`] by the method that its type has.
+#[derive(Debug)]
 pub struct Literal<T>(pub T);
 
 macro_rules! literals {

@@ -1,5 +1,7 @@
 //! One row between a database and a model: reading its columns, and binding them to parameters.
 
+use std::fmt;
+
 use crate::error::{Error, Result, ValueError};
 use crate::schema::{Shard, Table};
 use crate::sealed::Seal;
@@ -28,6 +30,14 @@ pub struct Row<'r> {
     pub(crate) table: &'static Table,
     /// Which of the table's columns the row has, where it does not have them all.
     pub(crate) columns: Option<&'r [usize]>,
+}
+
+/// Prints the table and the shard, and no value.
+impl fmt::Debug for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (table, shard) = (self.table.name, self.shard.name());
+        f.debug_struct("Row").field("table", &table).field("shard", &shard).finish_non_exhaustive()
+    }
 }
 
 impl Row<'_> {
@@ -71,6 +81,14 @@ pub struct Binder<'a> {
     /// How long the values are; counted where they are not kept.
     bytes: usize,
     keeps: bool,
+}
+
+/// Prints the table, and no value.
+impl fmt::Debug for Binder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut binder = f.debug_struct("Binder");
+        binder.field("table", &self.table.name).field("taken", &self.taken).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Binder<'a> {

@@ -1,5 +1,6 @@
 //! A model's columns as typed constants: what filters, orders and assignments are made of.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use super::expression::{Holds, Term};
@@ -32,6 +33,12 @@ impl<T, V, K> Clone for Column<T, V, K> {
 }
 
 impl<T, V, K> Copy for Column<T, V, K> {}
+
+impl<T, V, K> fmt::Debug for Column<T, V, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Column").field(&self.index).finish()
+    }
+}
 
 /// What a column is for: whether comparing it narrows the shards, and whether an update may set it.
 pub mod kind {
@@ -535,6 +542,12 @@ impl<T, K> Clone for CompositeKey<T, K> {
 
 impl<T, K> Copy for CompositeKey<T, K> {}
 
+impl<T, K> fmt::Debug for CompositeKey<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CompositeKey").field(&self.columns).finish()
+    }
+}
+
 impl<T: Sharded, K: Key> CompositeKey<T, K> {
     /// The key in these columns.
     #[doc(hidden)]
@@ -564,6 +577,10 @@ pub struct Order<T> {
     pub(crate) nulls_first: bool,
     marker: PhantomData<fn() -> T>,
 }
+
+untyped!(Order<T> { column, descending, nulls_first; marker });
+
+impl<T> Copy for Order<T> {}
 
 impl<T> Order<T> {
     /// Rows without a value before all others.

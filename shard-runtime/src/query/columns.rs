@@ -22,6 +22,8 @@ pub struct Columns<T, R, C> {
     marker: Marker<T, R, C>,
 }
 
+untyped!(Columns<T, R, C> { core, columns, distinct; marker });
+
 /// A column of `T`, or a tuple of up to eight: what is read is the value, or a tuple of the values. The columns of a
 /// [`Projection`](crate::Projection) are read as the struct.
 #[diagnostic::on_unimplemented(
@@ -170,6 +172,8 @@ pub struct WithCursor<T, R, C> {
     places: Vec<usize>,
 }
 
+untyped!(WithCursor<T, R, C> { columns, read, places });
+
 impl<T, R, C> WithCursor<T, R, C> {
     /// Reads the columns that were asked for and, after them, those whose values a cursor holds.
     fn new(columns: Columns<T, R, C>) -> Self {
@@ -191,12 +195,6 @@ impl<T, R, C> WithCursor<T, R, C> {
     pub(crate) fn select_list(&self) -> Result<SelectList<'_>> {
         self.columns.core.cursor_columns(self.columns.distinct_in())?;
         Ok(SelectList::Columns { columns: &self.read, distinct: self.columns.distinct })
-    }
-}
-
-impl<T, R, C> Clone for WithCursor<T, R, C> {
-    fn clone(&self) -> Self {
-        WithCursor { columns: self.columns.clone(), read: self.read.clone(), places: self.places.clone() }
     }
 }
 
@@ -226,13 +224,6 @@ impl<T: Sharded, R: IsRouted, C: ColumnList<T>> Query for WithCursor<T, R, C> {
             let values = self.places.iter().map(value).collect::<Result<_>>()?;
             Ok((C::load(row, 0)?, Cursor::new(core, self.columns.distinct_in(), row.shard, values)))
         }
-    }
-}
-
-impl<T, R, C> Clone for Columns<T, R, C> {
-    fn clone(&self) -> Self {
-        let Columns { core, columns, distinct, marker } = self;
-        Columns { core: core.clone(), columns: columns.clone(), distinct: *distinct, marker: *marker }
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Exists<T, R> {
     pub(crate) select: Select<T, R>,
 }
 
+untyped!(Exists < T, R > { select });
+
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Whether there is a row; `limit` and `offset` are counted in. Every shard that is asked stops at the first row
     /// that says so. The shards are asked in turn, and none after the one that has it; large ones in which that takes
@@ -41,12 +43,6 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     pub fn exists(mut self) -> Exists<T, R> {
         self.core.at_most(1);
         Exists { select: self }
-    }
-}
-
-impl<T, R> Clone for Exists<T, R> {
-    fn clone(&self) -> Self {
-        Exists { select: self.select.clone() }
     }
 }
 

@@ -41,11 +41,13 @@ pub struct Expression<T, V> {
     marker: PhantomData<fn() -> (T, V)>,
 }
 
-impl<T, V> Clone for Expression<T, V> {
-    fn clone(&self) -> Self {
-        Expression::of(self.term.clone())
+untyped!(
+    Expression < T,
+    V > {
+        term;
+        marker
     }
-}
+);
 
 /// An expression without its types.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! What is made of many rows' values: measures, as values that are read, compared and ordered by.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use super::column::{Column, ColumnKind};
@@ -36,6 +37,12 @@ impl<T, O> Clone for Measure<T, O> {
 }
 
 impl<T, O> Copy for Measure<T, O> {}
+
+impl<T, O> fmt::Debug for Measure<T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Measure").field(&self.core).finish()
+    }
+}
 
 impl<T, O> Measure<T, O> {
     fn new(function: Function, column: usize) -> Self {
@@ -175,6 +182,8 @@ pub struct Having<T> {
     marker: PhantomData<fn() -> T>,
 }
 
+untyped!(Having<T> { core; marker });
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HavingCore {
     pub(crate) measure: MeasureCore,
@@ -237,6 +246,7 @@ pub trait MeasureList<T>: Sealed {
 
 /// The measures in a group's row, which are read in turn.
 #[doc(hidden)]
+#[allow(missing_debug_implementations, reason = "it cannot be named outside of this crate")]
 pub struct Measures<'r> {
     row: &'r Row<'r>,
     measures: &'r [MeasureCore],

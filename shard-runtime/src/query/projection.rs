@@ -1,5 +1,6 @@
 //! Some columns of a model as a struct of their own.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use super::columns::ColumnList;
@@ -78,6 +79,12 @@ impl<P> Clone for ProjectedColumns<P> {
 }
 
 impl<P> Copy for ProjectedColumns<P> {}
+
+impl<P> fmt::Debug for ProjectedColumns<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProjectedColumns")
+    }
+}
 
 impl<P> Sealed for ProjectedColumns<P> {}
 

@@ -106,6 +106,7 @@ pub(crate) enum Bound {
 }
 
 /// The value of a parameter. It cannot be named outside of this crate, so [`IntoParameter`] is implemented only here.
+#[derive(Debug)]
 pub struct Parameter(Result<Value<'static>, ValueError>);
 
 /// The shard that SQL was told to run on; a key is one of a model's.

@@ -63,6 +63,8 @@ pub struct WithReferences<T, J, R> {
     marker: PhantomData<fn() -> J>,
 }
 
+untyped!(WithReferences<T, J, R> { select, references; marker });
+
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Each row together with the row of a reference table that it refers to in this column, from the same shard: one
     /// statement per shard. Where the column may be NULL, it is an `Option`. Order, limit and offset are those of this
@@ -143,13 +145,6 @@ impl<T, J, R> WithReferences<T, J, R> {
 
 impl<T, J, R> Sealed for WithReferences<T, J, R> {}
 
-impl<T, J, R> Clone for WithReferences<T, J, R> {
-    fn clone(&self) -> Self {
-        let (select, references) = (self.select.clone(), self.references.clone());
-        WithReferences { select, references, marker: PhantomData }
-    }
-}
-
 /// What a join answers for a row that is referred to: a [`Stored`] row, or an `Option` of one.
 pub trait ReferredRow: Sized {
     /// The model of the reference table.
@@ -180,6 +175,7 @@ impl<M: Reference> ReferredRow for Option<Stored<M>> {
 
 /// The rows that are referred to in one column of a join: each is read once, and shared.
 #[doc(hidden)]
+#[allow(missing_debug_implementations, reason = "it cannot be named outside of this crate")]
 pub struct Joined<M: Sharded> {
     rows: Shared<M>,
     /// The place of the column among the joined row's.

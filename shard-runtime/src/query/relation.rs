@@ -84,6 +84,15 @@ pub struct WithParent<T, P, R> {
     marker: PhantomData<fn() -> P>,
 }
 
+untyped!(
+    WithParent < T,
+    P,
+    R > {
+        select;
+        marker
+    }
+);
+
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Each row together with its parent, which lives on the same shard: one statement per shard. Order, limit
     /// and offset are those of this select. Rows of one parent share it: the parents are kept until the answer is
@@ -157,12 +166,6 @@ impl<T: Sharded, P, R: Routing> WithParent<T, P, R> {
     /// pins or order.
     pub fn after(self, cursor: &Cursor) -> Self {
         WithParent { select: self.select.after(cursor), marker: PhantomData }
-    }
-}
-
-impl<T, P, R> Clone for WithParent<T, P, R> {
-    fn clone(&self) -> Self {
-        WithParent { select: self.select.clone(), marker: PhantomData }
     }
 }
 

@@ -27,6 +27,7 @@ pub type WithChildren<P, D> = (Stored<P>, Vec<<D as Descendants>::Output>);
 
 /// Children together with their own children, in [`Session::all_with`]: `With<Report, Remark>` is reports with
 /// their remarks, `With<Report, With<Remark, Photo>>` goes one level deeper.
+#[derive(Debug)]
 pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
 
 /// What [`Session::all_with`] reads with the parents: their children, `Report`, or children with theirs,

@@ -40,6 +40,7 @@ pub trait ShardKey: Field {
 type Entries = &'static [(Constant, &'static str)];
 
 /// Stands for the literal of a key type that has none.
+#[derive(Debug)]
 pub enum NoLiteral {}
 
 macro_rules! shard_keys {

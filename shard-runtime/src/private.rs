@@ -15,6 +15,7 @@ use crate::schema::{Shard, ShardSet, Shards};
 use crate::value::{ColumnShape, ColumnType, Field, Value};
 
 pub use crate::schema::{NoLiteral, Placement, Range};
+#[cfg(feature = "testing")]
 pub use crate::testing::Asked;
 
 /// The shard of a row whose key stands in its own columns.

@@ -13,55 +13,8 @@ use crate::transaction::Cluster;
 const SHARD: &str = "shard";
 
 impl Cluster {
-    /// One SQLite connection over the whole cluster, to read with whatever SQL can say: joins, windows and common
-    /// table expressions over all shards run in SQLite itself.
-    ///
-    /// For each model there is a temporary view, named as its table, with the rows of every shard and all columns (of a
-    /// reference table, which is the same on all of them, with those of the first);
-    /// one more, `shard`, holds the shard's name where no column is called so. The databases themselves are attached
-    /// under the names of their shards (`asia.cities`); one that holds several shards by prefix is attached once,
-    /// under the name of the first.
-    ///
-    /// The shards are opened for reading only: nothing can be written to them through this connection, whatever is
-    /// said on it. It is also in `PRAGMA query_only`, which can be taken back to make temporary tables and views of
-    /// one's own. It is nobody's session: it sees what is committed and nothing that waits, and its statements are
-    /// not counted. Each statement reads one snapshot of each file, but begins them one after another: a commit over
-    /// several files may be seen on some of them only, as there is no common snapshot over write-ahead logs. Several
-    /// statements between `BEGIN` and `COMMIT` read the same snapshots.
-    ///
-    /// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. Databases in memory
-    /// are attached as files are; while a session writes one, a statement that reads it waits, and is then told that
-    /// it is locked.
-    ///
-    /// ```
-    /// # use shard_runtime::{Cluster, Sharded};
-    /// # #[derive(Sharded, Clone, Debug)]
-    /// # #[sharded(table = "accounts")]
-    /// # struct Account {
-    /// #     #[id]
-    /// #     #[shard_key(hash)]
-    /// #     id: i64,
-    /// #     cents: i64,
-    /// # }
-    /// # fn main() -> shard_runtime::Result<()> {
-    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
-    /// # let mut session = cluster.session();
-    /// # session.add_all((0..20).map(|id| Account { id, cents: 100 * id }))?;
-    /// # session.commit()?;
-    /// let everything = cluster.attached()?;
-    /// let ranked = "SELECT id, shard, rank() OVER (ORDER BY cents DESC) AS place FROM accounts ORDER BY place LIMIT 1";
-    /// let richest: (i64, String) = everything.query_row(ranked, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    /// assert_eq!(richest.0, 19);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::TooManyDatabases`] where there are more databases than SQLite attaches: it says how many, and
-    /// what to do. [`ErrorKind::Configuration`] where two shards' names differ in upper and lower case only, or one is
-    /// `main` or `temp`, which SQLite calls its own; [`ErrorKind::WrongDatabase`] where a database is not the shard any
-    /// more that it was; SQLite's, where a database cannot be opened.
-    pub fn attached(&self) -> Result<rusqlite::Connection> {
+    /// Opens the connection that [`attached`](crate::sqlite::attached) promises.
+    pub(crate) fn attached(&self) -> Result<rusqlite::Connection> {
         let layout = self.layout();
         let mut databases = Vec::with_capacity(self.databases());
         // By shard: as which schema its database is attached.

@@ -26,7 +26,7 @@ use crate::value::Value;
 /// Nobody reads the SQL to find out which shards it concerns: it says where, with `on_shard`, `on` or
 /// `all_shards`, and does not run before. Over several shards each runs the statement for itself, in the cluster's
 /// order, and the rows come shard by shard: an `ORDER BY`, a `LIMIT` or a `count(*)` is one shard's own. Over all
-/// data at once SQL runs in [`Cluster::attached`](crate::Cluster::attached).
+/// data at once SQL runs in [`sqlite::attached`](crate::sqlite::attached).
 ///
 /// A write over several shards on servers excludes [`relocate`](crate::Session::relocate) from the tables that are named in
 /// braces, and only from these: the tables of a name without braces are not known. If such a statement runs while another
@@ -74,7 +74,7 @@ use crate::value::Value;
 /// where a write returns rows, or where it is about the connection or the transaction (`BEGIN`, `COMMIT`, `PRAGMA`,
 /// `ATTACH`, `VACUUM`, `SET` without `LOCAL`, `PREPARE`, `LISTEN`, `CREATE TEMPORARY TABLE` and their like; what a function
 /// sets for longer on PostgreSQL is undone when the transaction ends): for these, and for a trigger, which holds statements, there is
-/// [`Session::with_connection`](crate::Session::with_connection).
+/// [`sqlite::with_connection`](crate::sqlite::with_connection).
 #[derive(Debug)]
 #[must_use = "SQL does nothing until a session runs it"]
 pub struct Sql<R = Unrouted> {

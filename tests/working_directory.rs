@@ -30,7 +30,7 @@ fn use_all_of(cluster: &Cluster) {
         }
     });
     cluster.recover().unwrap();
-    let attached = sqlite::attached(&cluster).unwrap();
+    let attached = sqlite::attached(cluster).unwrap();
     let count: i64 = attached.query_row("SELECT count(*) FROM companies", [], |row| row.get(0)).unwrap();
     assert_eq!(count, 80);
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
+use shard_runtime::sqlite::rusqlite;
 use shard_runtime::{
-    AsyncSession, Cluster, Commit, Error, ErrorKind, Rows, Session, Sharded, Sql, Stored, With, rusqlite,
-    sqlite,
+    AsyncSession, Cluster, Commit, Error, ErrorKind, Rows, Session, Sharded, Sql, Stored, With, sqlite,
 };
 
 use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error, shards_of};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use shard_runtime::{Cluster, ErrorKind, Sharded, rusqlite, sqlite};
+use shard_runtime::sqlite::rusqlite;
+use shard_runtime::{Cluster, ErrorKind, Sharded, sqlite};
 
 use crate::backend::{Backend, CONTINENTS, Kind, Watched, assert_error};
 use crate::models::*;

@@ -165,7 +165,7 @@ fn r35_what_could_not_be_done_again_is_committed_alone(backend: &Backend) {
     let chance = || Sql::new("UPDATE {companies} SET name = hex(randomblob(4))").on_shard("a");
     let rename = || Company::update().set(Company::NAME, "renamed").on_shard("b");
     let lent = |session: &mut Session, sql: &'static str| {
-        sqlite::with_connection(&mut session, "c", |raw| raw.execute_batch(sql)).unwrap();
+        sqlite::with_connection(session, "c", |raw| raw.execute_batch(sql)).unwrap();
     };
     // Alone each is committed.
     assert_eq!(session.execute(chance()).unwrap(), 1);

@@ -1,6 +1,7 @@
 //! The driver's own connection, lent inside a session's transaction.
 
-use shard_runtime::{Error, ErrorKind, Sharded, rusqlite, sqlite};
+use shard_runtime::sqlite::rusqlite;
+use shard_runtime::{Error, ErrorKind, Sharded, sqlite};
 
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;

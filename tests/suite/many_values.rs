@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use shard_runtime::rusqlite::limits::Limit;
+use shard_runtime::sqlite::rusqlite::limits::Limit;
 use shard_runtime::{Cluster, Error, Sharded, Stored, sqlite};
 
 use crate::backend::{Backend, CONTINENTS, LETTERS, shards_of};

@@ -530,7 +530,7 @@ fn r57_a_lent_connection_is_taken_back(backend: &Backend) {
             let lent = sqlite::with_connection(&mut session, "b", |connection| {
                 connection.execute(&format!("DELETE FROM {table} WHERE id >= 30"), [])?;
                 assert!(hook, "on purpose");
-                Ok::<(), shard_runtime::rusqlite::Error>(())
+                Ok::<(), shard_runtime::sqlite::rusqlite::Error>(())
             });
             lent.unwrap();
         };

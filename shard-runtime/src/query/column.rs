@@ -580,8 +580,6 @@ pub struct Order<T> {
 
 untyped!(Order<T> { column, descending, nulls_first; marker });
 
-impl<T> Copy for Order<T> {}
-
 impl<T> Order<T> {
     /// Rows without a value before all others.
     pub fn nulls_first(mut self) -> Self {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use shard_runtime::{Cluster, Durability, ErrorKind, Parent, Session, Sharded, Sql};
+use shard_runtime::{Cluster, Durability, ErrorKind, Parent, Session, Sharded, Sql, sqlite};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -241,7 +241,7 @@ fn every_verb_has_one(listener: &Listener, session: &mut Session) {
     verb(listener, "reload");
     session.delete(&payment).unwrap();
     verb(listener, "delete");
-    session.with_connection("a", |_| Ok::<_, shard_runtime::Error>(())).unwrap();
+    sqlite::with_connection(session, "a", |_| Ok::<_, shard_runtime::Error>(())).unwrap();
     verb(listener, "with_connection");
     session.for_each(Account::select().all_shards(), |_| Ok(ControlFlow::Break(()))).unwrap();
     assert_eq!(verb(listener, "for_each").1.len(), 1, "the first shard's rows were enough");

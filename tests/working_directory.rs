@@ -4,7 +4,7 @@
 use std::env::set_current_dir;
 use std::fs;
 
-use shard_runtime::{Cluster, Sharded};
+use shard_runtime::{Cluster, Sharded, sqlite};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "companies")]
@@ -30,7 +30,7 @@ fn use_all_of(cluster: &Cluster) {
         }
     });
     cluster.recover().unwrap();
-    let attached = cluster.attached().unwrap();
+    let attached = sqlite::attached(cluster).unwrap();
     let count: i64 = attached.query_row("SELECT count(*) FROM companies", [], |row| row.get(0)).unwrap();
     assert_eq!(count, 80);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use shard_runtime::hash::{PARTITION_SEED, hash_integer, remainder, row_hash};
-use shard_runtime::rusqlite::{self, Connection, OpenFlags, OptionalExtension, Params, Row, vtab};
+use shard_runtime::sqlite::rusqlite::{self, Connection, OpenFlags, OptionalExtension, Params, Row, vtab};
 
 use crate::data::SHARDS;
 use crate::models::{Account, Measurement};

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use shard_runtime::rusqlite::Connection;
+use shard_runtime::sqlite::rusqlite::Connection;
 use shard_runtime::{Builder, Cluster, Durability, Models, Result};
 
 use crate::by_hand;

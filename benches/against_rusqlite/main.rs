@@ -94,7 +94,7 @@ fn run() -> Result<(), Failure> {
         return Ok(());
     }
     let data = Data::new(wanted.effort)?;
-    println!("SQLite {}, {}", shard_runtime::rusqlite::version(), wanted.effort.describe());
+    println!("SQLite {}, {}", shard_runtime::sqlite::rusqlite::version(), wanted.effort.describe());
     println!(
         "{:50} {:31} {:>10} {:>10} {:>6} {:>6} {:>6}",
         "operation", "against", "framework", "by hand", "ratio", "A/A", "target"

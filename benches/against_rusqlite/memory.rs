@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
-use shard_runtime::rusqlite::Connection;
+use shard_runtime::sqlite::rusqlite::Connection;
 use shard_runtime::{Builder, Cluster, Durability, Query, Routed, Select, Sharded, Stored};
 
 use crate::by_hand;

@@ -177,7 +177,7 @@
 //! ```
 //!
 //! What else a cluster does takes the thread it is called on: [`Cluster::backup`], [`Cluster::recover`] and
-//! [`Cluster::attached`] belong on one that may block.
+//! [`sqlite::attached`] belong on one that may block.
 //!
 //! # Queries
 //!
@@ -313,7 +313,7 @@
 //! # }
 //! ```
 //!
-//! [`Session::with_connection`] lends the driver's own connection to one shard. [`Cluster::attached`] opens every shard
+//! [`sqlite::with_connection`] lends the driver's own connection to one shard. [`sqlite::attached`] opens every shard
 //! behind one connection, for reading, with a view for each model over all shards: there joins, windows and common
 //! table expressions run over the whole data. [`Cluster::session_on_shard`] keeps a whole session to one shard.
 //!
@@ -423,6 +423,8 @@
 //! For tests, [`Cluster::in_memory`] makes a cluster in one line, and [`assert_shards_asked!`] asserts which shards
 //! something asks.
 
+#![warn(missing_debug_implementations)]
+
 // Derived code names this crate, also in unit tests.
 #[cfg(test)]
 extern crate self as shard_runtime;
@@ -435,11 +437,15 @@ mod driver;
 mod error;
 mod executor;
 mod planner;
+pub mod prelude;
 mod query;
 mod row;
 mod schema;
+mod sealed;
 mod session;
+pub mod sqlite;
 mod tasks;
+#[cfg(feature = "testing")]
 mod testing;
 mod transaction;
 mod unit_of_work;
@@ -461,23 +467,27 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 /// The crate that timestamps are values of.
 #[cfg(feature = "jiff")]
 pub use jiff;
-pub use planner::{Explain, Explainable, Layout, Plan};
+pub use planner::{Explain, Explainable};
+#[doc(hidden)]
+pub use query::Holds;
 pub use query::{
     Aggregate, ById, Child, ChildOf, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count,
-    Cursor, Delete, Exists, Expression, Filter, GroupBy, GroupOrder, Groups, Having, Holds, IdIsKey, Insert,
+    Cursor, Delete, Exists, Expression, Filter, GroupBy, GroupOrder, Groups, Having, IdIsKey, Insert,
     IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located, Measure, MeasureList,
-    Measured, Models, Number, Operand, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns,
-    Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId, Settable, Sharded,
-    Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write,
-    count, kind,
+    Measured, Models, Number, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns, Projection,
+    Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId, Settable, Sharded, Sql, SqlRow,
+    Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write, count, kind,
 };
 pub use row::{Binder, Row, Storable};
-/// The crate that drives SQLite: one program links one `libsqlite3`, so use it through here.
-pub use rusqlite;
+// How generated code describes a model.
+#[doc(hidden)]
 pub use schema::{
-    ColumnDef, Constant, DecidesShard, Everywhere, IdKind, Index, IsRouted, Key, KeyColumns, Lookup,
-    NoLiteral, ParentDef, Placement, Range, ReferenceDef, Routed, Routing, Shard, ShardKey, ShardSet, Shards,
-    Table, Unrouted, hash,
+    ColumnDef, Constant, IdKind, Index, KeyColumns, Lookup, NoLiteral, ParentDef, Placement,
+    Range, ReferenceDef, Table,
+};
+pub use schema::{
+    DecidesShard, Everywhere, IsRouted, Key, Routed, Routing, Shard, ShardKey, ShardSet, Shards, Unrouted,
+    hash,
 };
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]

@@ -15,6 +15,7 @@ use crate::schema::{Shard, ShardSet, Shards};
 use crate::value::{ColumnShape, ColumnType, Field, Value};
 
 pub use crate::schema::{NoLiteral, Placement, Range};
+#[cfg(feature = "testing")]
 pub use crate::testing::Asked;
 
 /// The shard of a row whose key stands in its own columns.
@@ -211,6 +212,7 @@ impl<F: Field> LookupValue for Option<F> {
 }
 
 /// A literal of an attribute, to be made a [`Constant`] by the method that its type has.
+#[derive(Debug)]
 pub struct Literal<T>(pub T);
 
 macro_rules! literals {

@@ -1,7 +1,10 @@
 //! One row between a database and a model: reading its columns, and binding them to parameters.
 
+use std::fmt;
+
 use crate::error::{Error, Result, ValueError};
 use crate::schema::{Shard, Table};
+use crate::sealed::Seal;
 use crate::value::{ColumnShape, ColumnType, Field, Value};
 
 /// Rows that come one after the other; the stream stands on its current row.
@@ -27,6 +30,14 @@ pub struct Row<'r> {
     pub(crate) table: &'static Table,
     /// Which of the table's columns the row has, where it does not have them all.
     pub(crate) columns: Option<&'r [usize]>,
+}
+
+/// Prints the table and the shard, and no value.
+impl fmt::Debug for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (table, shard) = (self.table.name, self.shard.name());
+        f.debug_struct("Row").field("table", &table).field("shard", &shard).finish_non_exhaustive()
+    }
 }
 
 impl Row<'_> {
@@ -70,6 +81,14 @@ pub struct Binder<'a> {
     /// How long the values are; counted where they are not kept.
     bytes: usize,
     keeps: bool,
+}
+
+/// Prints the table, and no value.
+impl fmt::Debug for Binder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut binder = f.debug_struct("Binder");
+        binder.field("table", &self.table.name).field("taken", &self.taken).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Binder<'a> {
@@ -143,6 +162,8 @@ pub trait Storable: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     const IS_EXACT: bool;
     #[doc(hidden)]
+    const SEAL: Seal;
+    #[doc(hidden)]
     const COLUMN: ColumnShape = (Self::TYPE, Self::NULLABLE, Self::IS_EXACT);
     #[doc(hidden)]
     fn column_value(&self) -> Result<Value<'_>, ValueError>;
@@ -159,6 +180,7 @@ impl<F: Field> Storable for F {
     type Compare = F;
     const TYPE: ColumnType = F::TYPE;
     const IS_EXACT: bool = F::IS_EXACT;
+    const SEAL: Seal = Seal;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
         self.stored_value()
@@ -173,6 +195,7 @@ impl<F: Field> Storable for Option<F> {
     type Compare = F;
     const TYPE: ColumnType = F::TYPE;
     const IS_EXACT: bool = F::IS_EXACT;
+    const SEAL: Seal = Seal;
     const NULLABLE: bool = true;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {

@@ -90,6 +90,7 @@ macro_rules! assert_shards_asked {
 }
 
 /// What the shards of a cluster had been asked at some moment.
+#[derive(Debug)]
 pub struct Asked {
     cluster: Cluster,
     before: Vec<u64>,

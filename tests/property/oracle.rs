@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use shard_runtime::rusqlite::types::{Value, ValueRef};
-use shard_runtime::rusqlite::{Connection, params_from_iter};
+use shard_runtime::sqlite::rusqlite::types::{Value, ValueRef};
+use shard_runtime::sqlite::rusqlite::{Connection, params_from_iter};
 
 use super::datum::{Column, Datum, Line};
 use super::predicate::{Test, Tree};
@@ -102,7 +102,7 @@ impl Oracle {
         self.lines(&Sql::from("SELECT * FROM big ORDER BY id"))
     }
 
-    fn prepared(&self, sql: &Sql) -> shard_runtime::rusqlite::Statement<'_> {
+    fn prepared(&self, sql: &Sql) -> shard_runtime::sqlite::rusqlite::Statement<'_> {
         self.connection.prepare(&sql.text).unwrap_or_else(|error| panic!("{error} in {}", sql.text))
     }
 

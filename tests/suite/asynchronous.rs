@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
+use shard_runtime::sqlite::rusqlite;
 use shard_runtime::{
-    AsyncSession, Cluster, Commit, Error, ErrorKind, Rows, Session, Sharded, Sql, Stored, With, rusqlite,
+    AsyncSession, Cluster, Commit, Error, ErrorKind, Rows, Session, Sharded, Sql, Stored, With, sqlite,
 };
 
 use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error, shards_of};
@@ -142,7 +143,7 @@ fn what_is_set_is_set_for_the_next_verb(backend: &Backend) {
         session.flush().await?;
         if backend.kind != Kind::Schemas {
             let table = backend.table("a", "accounts");
-            let lent = session.with_connection("a", move |raw: &rusqlite::Connection| {
+            let lent = sqlite::async_with_connection(&mut session, "a", move |raw: &rusqlite::Connection| {
                 raw.execute(&format!("UPDATE {table} SET owner = hex(randomblob(4))"), [])
             });
             assert_eq!(lent.await?, 1);

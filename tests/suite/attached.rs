@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use shard_runtime::{Cluster, ErrorKind, Sharded, rusqlite};
+use shard_runtime::sqlite::rusqlite;
+use shard_runtime::{Cluster, ErrorKind, Sharded, sqlite};
 
 use crate::backend::{Backend, CONTINENTS, Kind, Watched, assert_error};
 use crate::models::*;
@@ -42,7 +43,7 @@ fn texts(raw: &rusqlite::Connection, sql: &str) -> Vec<String> {
 
 fn views_are_over_all_shards(backend: &Backend) {
     let cluster = made(backend);
-    let (raw, asked) = cluster.asked(|| cluster.attached().unwrap());
+    let (raw, asked) = cluster.asked(|| sqlite::attached(&cluster).unwrap());
     assert!(asked.is_empty());
     let found = texts(&raw, "SELECT name || ' ' || shard FROM cities ORDER BY name");
     assert_eq!(found, ["Bern europe", "Delhi asia", "Lima south_america", "Tokyo asia"]);
@@ -54,7 +55,7 @@ fn views_are_over_all_shards(backend: &Backend) {
 
 fn joins_windows_and_common_tables_run_over_everything(backend: &Backend) {
     let cluster = made(backend);
-    let raw = cluster.attached().unwrap();
+    let raw = sqlite::attached(&cluster).unwrap();
     // Ids of reports repeat: a join says the shard.
     let sql = "WITH means AS (
                    SELECT c.name, c.shard, avg(r.temperature) + c.id AS mean
@@ -70,7 +71,7 @@ fn joins_windows_and_common_tables_run_over_everything(backend: &Backend) {
 
 fn databases_are_attached_once(backend: &Backend) {
     let cluster = made(backend);
-    let raw = cluster.attached().unwrap();
+    let raw = sqlite::attached(&cluster).unwrap();
     let schemas = texts(&raw, "SELECT name FROM pragma_database_list WHERE name NOT IN ('main', 'temp')");
     let expected: &[&str] = match backend.kind {
         Kind::Files | Kind::Memory => &CONTINENTS,
@@ -87,7 +88,7 @@ fn databases_are_attached_once(backend: &Backend) {
 
 fn nothing_can_be_written(backend: &Backend) {
     let cluster = made(backend);
-    let raw = cluster.attached().unwrap();
+    let raw = sqlite::attached(&cluster).unwrap();
     let schemas = texts(&raw, "SELECT name FROM pragma_database_list WHERE name NOT IN ('main', 'temp')");
     let asia = if backend.kind == Kind::Prefixed { "north_america" } else { "asia" };
     let table = format!("{asia}.{}", backend.table("asia", "cities"));
@@ -123,7 +124,7 @@ fn nothing_can_be_written(backend: &Backend) {
 
 fn what_is_committed_is_seen(backend: &Backend) {
     let cluster = made(backend);
-    let raw = cluster.attached().unwrap();
+    let raw = sqlite::attached(&cluster).unwrap();
     raw.busy_timeout(std::time::Duration::ZERO).unwrap();
     let count = || texts(&raw, "SELECT count(*) || '' FROM cities");
     assert_eq!(count(), ["4"]);
@@ -168,7 +169,7 @@ fn a_model_with_a_column_named_shard(backend: &Backend) {
     let mut session = cluster.session();
     session.add_all((0..10).map(|id| Share { id, shard: format!("share {id}") })).unwrap();
     session.commit().unwrap();
-    let raw = cluster.attached().unwrap();
+    let raw = sqlite::attached(&cluster).unwrap();
     assert_eq!(texts(&raw, "SELECT name FROM pragma_table_info('shares')"), ["id", "Shard"]);
     assert_eq!(texts(&raw, "SELECT shard FROM shares WHERE id = 3"), ["share 3"]);
 }
@@ -198,7 +199,7 @@ fn r42_names_are_quoted(backend: &Backend) {
     let mut session = cluster.session();
     session.add_all((0..30).map(|id| Oddly { id })).unwrap();
     session.commit().unwrap();
-    let raw = cluster.attached().unwrap();
+    let raw = sqlite::attached(&cluster).unwrap();
     let shards = texts(&raw, "SELECT DISTINCT shard FROM \"a \"\"table\"\"; --\"");
     assert_eq!(
         shards.into_iter().collect::<BTreeSet<_>>(),
@@ -214,13 +215,21 @@ fn r40_another_shards_file_is_refused(backend: &Backend) {
     }
     // Pools keep connections to what they have opened; the file is looked at anew.
     backend.raw("asia").execute_batch("UPDATE sharded_shard SET shard = 'europe'").unwrap();
-    assert_error(cluster.attached().map(drop), ErrorKind::WrongDatabase, &["shard `asia`", "`europe`"]);
+    assert_error(
+        sqlite::attached(&cluster).map(drop),
+        ErrorKind::WrongDatabase,
+        &["shard `asia`", "`europe`"],
+    );
     backend.raw("asia").execute_batch("UPDATE sharded_shard SET shard = 'asia', cluster = 'x'").unwrap();
-    assert_error(cluster.attached().map(drop), ErrorKind::WrongDatabase, &["shard `asia`", "cluster x"]);
+    assert_error(
+        sqlite::attached(&cluster).map(drop),
+        ErrorKind::WrongDatabase,
+        &["shard `asia`", "cluster x"],
+    );
     for shard in CONTINENTS {
         std::fs::rename(backend.path(shard), backend.folder().join(format!("{shard}.gone"))).unwrap();
     }
-    assert_error(cluster.attached().map(drop), ErrorKind::Io, &["shard `north_america`"]);
+    assert_error(sqlite::attached(&cluster).map(drop), ErrorKind::Io, &["shard `north_america`"]);
 }
 
 fn names_that_sqlite_does_not_tell_apart(backend: &Backend) {
@@ -231,7 +240,7 @@ fn names_that_sqlite_does_not_tell_apart(backend: &Backend) {
         [(["x", "X"], "shard `X`"), (["a", "Main"], "shard `Main`"), (["temp", "b"], "shard `temp`")]
     {
         let cluster = Cluster::in_memory::<Company>(names).unwrap();
-        assert_error(cluster.attached().map(drop), ErrorKind::Configuration, &[culprit]);
+        assert_error(sqlite::attached(&cluster).map(drop), ErrorKind::Configuration, &[culprit]);
     }
 }
 
@@ -250,7 +259,7 @@ fn as_many_databases_as_sqlite_attaches(backend: &Backend) {
     }
     let most = rusqlite::Connection::open_in_memory().unwrap();
     let most = most.limit(rusqlite::limits::Limit::SQLITE_LIMIT_ATTACHED).unwrap() as usize;
-    let raw = filled(backend, most).attached().unwrap();
+    let raw = sqlite::attached(&filled(backend, most)).unwrap();
     assert_eq!(
         texts(&raw, "SELECT count(*) || ' ' || count(DISTINCT shard) FROM companies"),
         [format!("100 {most}")]
@@ -258,11 +267,11 @@ fn as_many_databases_as_sqlite_attaches(backend: &Backend) {
     let another = Backend::new(backend.kind);
     let more = filled(&another, most + 1);
     if backend.kind == Kind::Prefixed {
-        let raw = more.attached().unwrap();
+        let raw = sqlite::attached(&more).unwrap();
         assert_eq!(texts(&raw, "SELECT count(*) || '' FROM companies"), ["100"]);
     } else {
         let (there, takes) = (format!("{} databases", most + 1), format!("at most {most}"));
         let said = [there.as_str(), &takes, "?prefix=", "SQLITE_MAX_ATTACHED"];
-        assert_error(more.attached().map(drop), ErrorKind::TooManyDatabases, &said);
+        assert_error(sqlite::attached(&more).map(drop), ErrorKind::TooManyDatabases, &said);
     }
 }

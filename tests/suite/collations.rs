@@ -6,7 +6,7 @@
 use rusqlite::types::FromSql;
 use shard_runtime::{
     ColumnList, Columns, Cursor, ErrorKind, Field, Filter, Groups, MeasureList, Order, Parent, Routed,
-    Select, Sharded, Unrouted, count,
+    Select, Sharded, Unrouted, count, sqlite,
 };
 
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
@@ -572,7 +572,7 @@ fn r41_a_column_of_another_collation_is_refused(backend: &Backend) {
 
 fn views_over_all_shards_have_the_collation(backend: &Backend) {
     let both = both(backend);
-    let raw = both.cluster.attached().unwrap();
+    let raw = sqlite::attached(&both.cluster).unwrap();
     for sql in [
         "SELECT count(*) FROM authors WHERE name = 'aDa' OR lives_in LIKE 'R%'",
         "SELECT count(DISTINCT name) FROM authors",

@@ -1,7 +1,7 @@
 //! Commits: one shard's is its database's own, R34; over several shards it is all or nothing, R35, or as far as it
 //! came where that was wanted. What a kill leaves is in `recovering`, and in `tests/torture`.
 
-use shard_runtime::{Commit, ErrorKind, Session, Sharded, Sql};
+use shard_runtime::{Commit, ErrorKind, Session, Sharded, Sql, sqlite};
 
 use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
 use crate::models::*;
@@ -165,7 +165,7 @@ fn r35_what_could_not_be_done_again_is_committed_alone(backend: &Backend) {
     let chance = || Sql::new("UPDATE {companies} SET name = hex(randomblob(4))").on_shard("a");
     let rename = || Company::update().set(Company::NAME, "renamed").on_shard("b");
     let lent = |session: &mut Session, sql: &'static str| {
-        session.with_connection("c", |raw| raw.execute_batch(sql)).unwrap();
+        sqlite::with_connection(session, "c", |raw| raw.execute_batch(sql)).unwrap();
     };
     // Alone each is committed.
     assert_eq!(session.execute(chance()).unwrap(), 1);

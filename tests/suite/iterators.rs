@@ -87,7 +87,7 @@ fn r37_a_retry_policy_bounds_the_tries() {
     for (policy, expected) in [
         (RetryPolicy::default(), 10),
         (RetryPolicy::none(), 1),
-        (RetryPolicy { tries: 3, first_pause: Duration::ZERO, ..RetryPolicy::default() }, 3),
+        (RetryPolicy::default().tries(3).first_pause(Duration::ZERO), 3),
     ] {
         let builder = Cluster::builder().retry(policy);
         let builder = LETTERS.iter().fold(builder, |builder, name| builder.shard(*name, "sqlite::memory:"));

@@ -1,6 +1,7 @@
 //! The driver's own connection, lent inside a session's transaction.
 
-use shard_runtime::{Error, ErrorKind, Sharded, rusqlite};
+use shard_runtime::sqlite::rusqlite;
+use shard_runtime::{Error, ErrorKind, Sharded, sqlite};
 
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
@@ -33,7 +34,8 @@ fn what_is_done_belongs_to_the_session(backend: &Backend) {
     let mut session = cluster.session();
     let rename = format!("UPDATE {} SET name = ?1 WHERE name = 'Tokyo'", backend.table("asia", "cities"));
     for (commit, after) in [(false, ["Bern", "Tokyo"]), (true, ["Bern", "Edo"])] {
-        let changed = session.with_connection("asia", |raw| raw.execute(&rename, ["Edo"])).unwrap();
+        let changed =
+            sqlite::with_connection(&mut session, "asia", |raw| raw.execute(&rename, ["Edo"])).unwrap();
         assert_eq!(changed, 1);
         match commit {
             true => drop(session.commit().unwrap()),
@@ -51,7 +53,7 @@ fn r23_the_loan_sees_what_waits_and_what_was_known_is_forgotten(backend: &Backen
     assert_eq!(session.get::<City>(delhi.id).unwrap().unwrap().population, None);
     let (count, asked) = cluster.asked(|| {
         let table = backend.table("asia", "cities");
-        session.with_connection("asia", |raw| {
+        sqlite::with_connection(&mut session, "asia", |raw| {
             raw.execute(&format!("UPDATE {table} SET population = 7"), [])?;
             raw.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))
         })
@@ -65,7 +67,7 @@ fn r32_a_closure_that_fails_has_no_effect(backend: &Backend) {
     let mut session = cluster.session();
     session.add(city(Continent::Asia, "Delhi")).unwrap();
     let table = backend.table("asia", "cities");
-    let failed = session.with_connection("asia", |raw| {
+    let failed = sqlite::with_connection(&mut session, "asia", |raw| {
         raw.execute_batch(&format!("SAVEPOINT mine; DELETE FROM {table}"))?;
         raw.execute(&format!("INSERT INTO {table} VALUES (1, 'Asia', NULL, NULL)"), [])
     });
@@ -84,7 +86,7 @@ fn a_closure_that_leaves_the_transaction_ends_the_unit(backend: &Backend) {
         session.add_all([city(Continent::Asia, "lost?"), city(Continent::Europe, "lost")]).unwrap();
         session.flush().unwrap();
         let before = session.first(City::select().on_shard("europe")).unwrap().unwrap();
-        let left = session.with_connection("asia", |raw| raw.execute_batch(leaving));
+        let left = sqlite::with_connection(&mut session, "asia", |raw| raw.execute_batch(leaving));
         let kind =
             if leaving.ends_with("nonsense") { ErrorKind::Database } else { ErrorKind::TransactionAborted };
         assert_error(left, kind, &["shard `asia`"]);
@@ -92,7 +94,7 @@ fn a_closure_that_leaves_the_transaction_ends_the_unit(backend: &Backend) {
         assert_error(session.all(all()), ErrorKind::TransactionAborted, &["rolled back"]);
         assert_error(session.commit(), ErrorKind::TransactionAborted, &[]);
         assert_error(session.delete(&before), ErrorKind::TransactionAborted, &[]);
-        let lent = session.with_connection("asia", |_| Ok::<_, Error>(()));
+        let lent = sqlite::with_connection(&mut session, "asia", |_| Ok::<_, Error>(()));
         assert_error(lent, ErrorKind::TransactionAborted, &[]);
         session.rollback();
         // What was committed by hand stays; shards that share a database share its transaction.
@@ -114,7 +116,7 @@ fn errors_are_the_closures_own(backend: &Backend) {
     let cluster = made(backend);
     let mut session = cluster.session();
     let ((), asked) = cluster.asked(|| {
-        let lent = session.with_connection("atlantis", |_| Ok::<_, Error>(()));
+        let lent = sqlite::with_connection(&mut session, "atlantis", |_| Ok::<_, Error>(()));
         assert_error(lent, ErrorKind::UnknownShard, &["`atlantis`", "south_america"]);
     });
     assert!(asked.is_empty());
@@ -130,10 +132,11 @@ fn errors_are_the_closures_own(backend: &Backend) {
         (&|raw| raw.query_row("SELECT ?1", [1, 2], |row| row.get(0)), ErrorKind::Query),
     ];
     for (closure, kind) in cases {
-        assert_error(session.with_connection("asia", closure), kind, &["shard `asia`"]);
+        assert_error(sqlite::with_connection(&mut session, "asia", closure), kind, &["shard `asia`"]);
     }
-    let own =
-        session.with_connection("asia", |_| Err::<(), Error>(Error::from(rusqlite::Error::InvalidQuery)));
+    let own = sqlite::with_connection(&mut session, "asia", |_| {
+        Err::<(), Error>(Error::from(rusqlite::Error::InvalidQuery))
+    });
     assert_error(own, ErrorKind::Query, &["shard `asia`"]);
     session.commit().unwrap();
 }
@@ -141,8 +144,9 @@ fn errors_are_the_closures_own(backend: &Backend) {
 fn the_loan_is_counted(backend: &Backend) {
     let cluster = made(backend);
     let mut session = cluster.session();
-    let (lent, counts) =
-        cluster.counted(|| session.with_connection("asia", |raw| raw.execute_batch("SELECT 1; SELECT 2")));
+    let (lent, counts) = cluster.counted(|| {
+        sqlite::with_connection(&mut session, "asia", |raw| raw.execute_batch("SELECT 1; SELECT 2"))
+    });
     lent.unwrap();
     assert_eq!(counts, [("asia".to_owned(), 1)]);
 }

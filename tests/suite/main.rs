@@ -71,6 +71,7 @@ mod pinned_sessions;
 mod pins;
 mod placement;
 mod projections;
+mod public_face;
 mod pushdown;
 mod raw_sql;
 mod recovering;

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use shard_runtime::rusqlite::limits::Limit;
-use shard_runtime::{Cluster, Error, Sharded, Stored};
+use shard_runtime::sqlite::rusqlite::limits::Limit;
+use shard_runtime::{Cluster, Error, Sharded, Stored, sqlite};
 
 use crate::backend::{Backend, CONTINENTS, LETTERS, shards_of};
 use crate::models::*;
@@ -26,10 +26,11 @@ fn assert_more_than_a_statement_takes(backend: &Backend, cluster: &Cluster, shar
         return; // it takes twice as many: so many that the list's text would be the trouble
     }
     let mut session = cluster.session();
-    let limit = session.with_connection(shard, |raw| raw.limit(Limit::SQLITE_LIMIT_VARIABLE_NUMBER));
+    let limit =
+        sqlite::with_connection(&mut session, shard, |raw| raw.limit(Limit::SQLITE_LIMIT_VARIABLE_NUMBER));
     let limit = limit.unwrap();
     assert!(values > usize::try_from(limit).unwrap(), "{values} values fit into {limit} parameters");
-    let refused = session.with_connection(shard, |raw| {
+    let refused = sqlite::with_connection(&mut session, shard, |raw| {
         let parameters = vec!["?"; values].join(", ");
         Ok::<_, Error>(raw.prepare(&format!("SELECT 1 WHERE 1 IN ({parameters})")).is_err())
     });

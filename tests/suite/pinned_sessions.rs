@@ -1,6 +1,6 @@
 //! A session that is pinned as a whole: R19 for everything that it does.
 
-use shard_runtime::{Error, ErrorKind, Sharded, Sql, Stored, count};
+use shard_runtime::{Error, ErrorKind, Sharded, Sql, Stored, count, sqlite};
 
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error, shards_of};
 use crate::models::*;
@@ -56,7 +56,7 @@ fn r19_a_pinned_session_asks_its_shard_only(backend: &Backend) {
         assert_eq!(session.execute(europe).unwrap(), 0);
         assert_eq!(session.execute(Sql::new("UPDATE {cities} SET population = 4").all_shards()).unwrap(), 1);
         if !backend.is_postgres("asia") {
-            session.with_connection("asia", |_| Ok::<_, Error>(())).unwrap();
+            sqlite::with_connection(&mut session, "asia", |_| Ok::<_, Error>(())).unwrap();
         }
         session.commit().unwrap();
     });
@@ -85,7 +85,7 @@ fn r19_a_pinned_session_refuses_other_pins(backend: &Backend) {
         assert_error(session.all(Sql::new("SELECT 1").on_shard("europe")), refused, &said);
         let delete = Sql::new("DELETE FROM {cities}").on::<City>(Continent::Europe);
         assert_error(session.execute(delete), refused, &said);
-        let lent = session.with_connection("europe", |_| Ok::<_, Error>(()));
+        let lent = sqlite::with_connection(&mut session, "europe", |_| Ok::<_, Error>(()));
         assert_error(lent, refused, &said);
         let nowhere = City::select().on_shard("atlantis");
         assert_error(session.all(nowhere), ErrorKind::UnknownShard, &["`atlantis`"]);

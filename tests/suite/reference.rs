@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use shard_runtime::{ErrorKind, Session, Sharded, Sql, Stored, count};
+use shard_runtime::{ErrorKind, Session, Sharded, Sql, Stored, count, sqlite};
 
 use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
 
@@ -560,7 +560,7 @@ fn r20_the_reason_is_told(backend: &Backend) {
 
 fn views_over_all_shards_have_each_row_once(backend: &Backend) {
     let cluster = filled(backend);
-    let everything = cluster.attached().unwrap();
+    let everything = sqlite::attached(&cluster).unwrap();
     let sql = "SELECT count(*) FROM currencies, clerks";
     let count: i64 = everything.query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(count, 4 * 3);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use shard_runtime::{
-    Cluster, ColumnType, Error, ErrorKind, Field, Parent, Session, Sharded, Value, ValueError,
+    Cluster, ColumnType, Error, ErrorKind, Field, Parent, Session, Sharded, Value, ValueError, sqlite,
 };
 
 use crate::backend::{Backend, LETTERS, assert_error};
@@ -527,10 +527,10 @@ fn r57_a_lent_connection_is_taken_back(backend: &Backend) {
     let table = backend.table("b", "items");
     for hook in [false, true] {
         let run = || {
-            let lent = session.with_connection("b", |connection| {
+            let lent = sqlite::with_connection(&mut session, "b", |connection| {
                 connection.execute(&format!("DELETE FROM {table} WHERE id >= 30"), [])?;
                 assert!(hook, "on purpose");
-                Ok::<(), shard_runtime::rusqlite::Error>(())
+                Ok::<(), shard_runtime::sqlite::rusqlite::Error>(())
             });
             lent.unwrap();
         };

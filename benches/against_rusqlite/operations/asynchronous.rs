@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shard_runtime::rusqlite::Connection;
+use shard_runtime::sqlite::rusqlite::Connection;
 use shard_runtime::{Cluster, Error};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -43,7 +43,7 @@ impl Connections {
     /// Does something with four connections on one of the runtime's blocking threads.
     async fn run<O: Send + 'static>(
         &self,
-        run: impl FnOnce(&[Connection]) -> shard_runtime::rusqlite::Result<O> + Send + 'static,
+        run: impl FnOnce(&[Connection]) -> shard_runtime::sqlite::rusqlite::Result<O> + Send + 'static,
     ) -> Result<O, Failure> {
         let all = Arc::clone(&self.0);
         let done = tokio::task::spawn_blocking(move || {
@@ -56,7 +56,7 @@ impl Connections {
     }
 }
 
-fn found(four: &[Connection], id: i64) -> shard_runtime::rusqlite::Result<i64> {
+fn found(four: &[Connection], id: i64) -> shard_runtime::sqlite::rusqlite::Result<i64> {
     let account = by_hand::get(&four[shard_of(id)], GET_ACCOUNT, id, by_hand::account)?;
     Ok(account.map_or(0, |account| account.id))
 }

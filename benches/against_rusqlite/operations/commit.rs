@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use shard_runtime::rusqlite::Connection;
+use shard_runtime::sqlite::rusqlite::Connection;
 use shard_runtime::{Cluster, Durability, Stored};
 
 use crate::by_hand::{self, shard_of};

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use shard_runtime::rusqlite::{Connection, params};
+use shard_runtime::sqlite::rusqlite::{Connection, params};
 use shard_runtime::{Cluster, Commit, Durability};
 
 use crate::by_hand::{self, shard_of};

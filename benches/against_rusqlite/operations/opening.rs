@@ -2,7 +2,7 @@
 //! identity, layout and tables; by hand nothing is compared.
 
 use shard_runtime::Cluster;
-use shard_runtime::rusqlite::Connection;
+use shard_runtime::sqlite::rusqlite::Connection;
 
 use crate::by_hand::{self, GET_ACCOUNT, shard_of};
 use crate::data::{Data, SHARDS, Set, builder};

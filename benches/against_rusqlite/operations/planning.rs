@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 
 use shard_runtime::Sharded;
-use shard_runtime::rusqlite::types::Value;
+use shard_runtime::sqlite::rusqlite::types::Value;
 
 use crate::by_hand::shard_of;
 use crate::data::{Data, SHARDS};

@@ -71,7 +71,7 @@ fn known_by_hand(set: &Set) -> impl Side {
     move || Ok(accounts(set, ids.take(PER_BLOCK))?)
 }
 
-fn accounts(set: &Set, ids: &[i64]) -> shard_runtime::rusqlite::Result<u64> {
+fn accounts(set: &Set, ids: &[i64]) -> shard_runtime::sqlite::rusqlite::Result<u64> {
     let mut sum = 0;
     for &id in ids {
         let connection = &set.by_hand[by_hand::shard_of(id)];
@@ -138,7 +138,7 @@ pub fn unknown_in_transactions(data: &Data) -> Result<Pair<'_>, Failure> {
     pair(per_block, framework, move || in_transactions(set, || Ok(stations(set, own_ids.take(per_block))?)))
 }
 
-fn stations(set: &Set, ids: &[i64]) -> shard_runtime::rusqlite::Result<u64> {
+fn stations(set: &Set, ids: &[i64]) -> shard_runtime::sqlite::rusqlite::Result<u64> {
     let mut sum = 0;
     for &id in ids {
         for connection in &set.by_hand {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use shard_runtime::rusqlite::Connection;
+use shard_runtime::sqlite::rusqlite::Connection;
 use shard_runtime::{Cluster, IsRouted, Order, Query, Select, Sharded, count as count_rows};
 
 use crate::by_hand;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use shard_runtime::rusqlite::types::Value;
+use shard_runtime::sqlite::rusqlite::types::Value;
 use shard_runtime::{Parent, Sharded, Stored};
 
 use super::point::in_transactions;

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::path::Path;
 
-use shard_runtime::rusqlite::{self, Connection, Statement, params};
+use shard_runtime::sqlite::rusqlite::{self, Connection, Statement, params};
 use shard_runtime::{Cluster, Commit, Insert, Sharded, Stored};
 
 use crate::by_hand::{self, shard_of};

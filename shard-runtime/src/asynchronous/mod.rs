@@ -7,6 +7,7 @@ mod slot;
 mod task;
 mod verbs;
 
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -264,6 +265,15 @@ impl AsyncSession {
 
     fn guard(&self, checkout: Checkout) -> SessionGuard {
         SessionGuard::new(checkout, Arc::clone(&self.slot), self.cluster.session_executor().clone())
+    }
+}
+
+/// Prints the cluster and the shard that the session is pinned to, and no row.
+impl fmt::Debug for AsyncSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut session = f.debug_struct("AsyncSession");
+        session.field("cluster", self.cluster()).field("pinned_to", &self.pinned_to());
+        session.finish_non_exhaustive()
     }
 }
 

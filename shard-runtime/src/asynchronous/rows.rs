@@ -1,6 +1,7 @@
 //! Rows that come from a session's thread as they are read, and no faster than they are taken.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -123,6 +124,12 @@ impl<O> Drop for Rows<'_, O> {
     /// taken that nobody takes.
     fn drop(&mut self) {
         self.asked = None;
+    }
+}
+
+impl<O> fmt::Debug for Rows<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("is_reading", &self.asked.is_some()).finish_non_exhaustive()
     }
 }
 

@@ -221,23 +221,6 @@ impl AsyncSession {
         self.run(|session| session.savepoint(run)).await
     }
 
-    /// Lends SQLite's own connection to a shard, on the session's thread; see [`Session::with_connection`].
-    ///
-    /// # Errors
-    /// Those of [`Session::with_connection`] and of [`AsyncSession::run`].
-    pub async fn with_connection<O, E>(
-        &mut self,
-        shard: &str,
-        run: impl FnOnce(&rusqlite::Connection) -> Result<O, E> + Send + 'static,
-    ) -> Result<O>
-    where
-        O: Send + 'static,
-        E: Into<Error>,
-    {
-        let shard = shard.to_owned();
-        self.run(move |session| session.with_connection(&shard, run)).await
-    }
-
     /// Writes what waits and commits; see [`Session::commit`]. Where the future is dropped after it has begun, it comes
     /// to its end all the same, on every shard or on none.
     ///

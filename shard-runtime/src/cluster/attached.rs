@@ -13,53 +13,8 @@ use crate::transaction::Cluster;
 const SHARD: &str = "shard";
 
 impl Cluster {
-    /// Returns one SQLite connection that reads the whole cluster: joins, windows and common table expressions over all
-    /// shards run in SQLite itself.
-    ///
-    /// Each model has a temporary view with the name of its table, all of its columns and the rows of every shard. The view
-    /// of a reference table has the rows of the first shard. The column `shard` holds the shard's name, unless the model has
-    /// a column of that name. The databases are attached under the names of their shards (`asia.cities`); a file that holds
-    /// several shards by prefix is attached once, under the name of the first.
-    ///
-    /// The shards are opened read-only, so that nothing can be written to them through this connection. It also has
-    /// `PRAGMA query_only`, which the caller can turn off to make temporary tables and views. It belongs to no session: it
-    /// reads committed rows and no pending changes, and `on_statement` is not called for it. Each statement reads one
-    /// snapshot of each file, but these begin one after another. A commit over several files may therefore be visible on
-    /// some of them only: there is no common snapshot of several write-ahead logs. Statements between `BEGIN` and `COMMIT`
-    /// read the same snapshots.
-    ///
-    /// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. A database in memory can be
-    /// attached, too. While a session writes it, a statement that reads it waits up to the busy timeout, then fails as
-    /// locked.
-    ///
-    /// ```
-    /// # use shard_runtime::{Cluster, Sharded};
-    /// # #[derive(Sharded, Clone, Debug)]
-    /// # #[sharded(table = "accounts")]
-    /// # struct Account {
-    /// #     #[id]
-    /// #     #[shard_key(hash)]
-    /// #     id: i64,
-    /// #     cents: i64,
-    /// # }
-    /// # fn main() -> shard_runtime::Result<()> {
-    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
-    /// # let mut session = cluster.session();
-    /// # session.add_all((0..20).map(|id| Account { id, cents: 100 * id }))?;
-    /// # session.commit()?;
-    /// let everything = cluster.attached()?;
-    /// let ranked = "SELECT id, shard, rank() OVER (ORDER BY cents DESC) AS place FROM accounts ORDER BY place LIMIT 1";
-    /// let richest: (i64, String) = everything.query_row(ranked, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    /// assert_eq!(richest.0, 19);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::TooManyDatabases`] if there are more databases than SQLite attaches; [`ErrorKind::Configuration`] if the
-    /// names of two shards differ in case only, if a shard is named `main` or `temp` as a schema of SQLite, or if a shard is
-    /// on a server; [`ErrorKind::WrongDatabase`] if a database is not its shard any more; the errors of opening a database.
-    pub fn attached(&self) -> Result<rusqlite::Connection> {
+    /// Opens the connection that [`attached`](crate::sqlite::attached) promises.
+    pub(crate) fn attached(&self) -> Result<rusqlite::Connection> {
         let layout = self.layout();
         let mut databases = Vec::with_capacity(self.databases());
         // By shard: the schema under which its database is attached.

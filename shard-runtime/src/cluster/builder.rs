@@ -2,6 +2,7 @@
 //! transactions that were left.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +48,23 @@ pub struct Builder {
     parallelism: Parallelism,
     without_prepared_transactions: bool,
     replaced: Vec<String>,
+}
+
+/// Prints the shards' names and the settings. URLs may hold passwords, so they are not printed.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shards: Vec<&str> = self.shards.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Builder")
+            .field("shards", &shards)
+            .field("folder", &self.folder)
+            .field("connections", &self.connections)
+            .field("async_sessions", &self.async_sessions)
+            .field("sqlite", &self.sqlite)
+            .field("retry", &self.retry)
+            .field("parallelism", &self.parallelism)
+            .field("without_prepared_transactions", &self.without_prepared_transactions)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Builder {

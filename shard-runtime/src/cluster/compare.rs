@@ -13,6 +13,7 @@ use crate::value::Value;
 
 /// A row of a reference table that differs between shards; found by [`Cluster::compare_references`].
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ReferenceDifference {
     /// The table, without a shard's prefix.
     pub table: &'static str,

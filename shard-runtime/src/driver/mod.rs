@@ -36,6 +36,7 @@ use crate::value::Value;
 
 /// When a commit waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Durability {
     /// Always: what was committed survives a power loss.
     #[default]

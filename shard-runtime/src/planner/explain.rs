@@ -5,10 +5,11 @@ use std::fmt;
 use super::{Layout, Plan, route};
 use crate::error::Result;
 use crate::query::{
-    Aggregate, ById, Columns, Count, Delete, Exists, Groups, Located, Returning, Sealed, Select, SelectList,
-    Sharded, Sql, UniqueId, Update, WithCursor, WithParent, WithReferences,
+    Aggregate, ById, Columns, Count, Delete, Exists, Groups, Located, Returning, Select, SelectList, Sharded,
+    Sql, UniqueId, Update, WithCursor, WithParent, WithReferences,
 };
 use crate::schema::{IdKind, ShardSet, Shards, Table};
+use crate::sealed::Sealed;
 use crate::value::Field;
 
 /// Which shards a query asks, why, and what; made by [`Cluster::explain`](crate::Cluster::explain) without

@@ -2,6 +2,7 @@
 //! needs to know of a cluster.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use super::own_tables;
 use crate::collation::Collation;
@@ -20,6 +21,12 @@ pub struct Layout {
     models: Vec<Model>,
     references: Vec<usize>,
     lookups: Vec<Placed>,
+}
+
+impl fmt::Debug for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layout").field("shards", &self.shards).finish_non_exhaustive()
+    }
 }
 
 /// Where a shard's tables are.

@@ -7,13 +7,13 @@ use super::columns::ColumnList;
 use super::groups::{GroupCore, GroupOrderCore};
 use super::measure::{Having, Measure, MeasureList, Measures, Number, SumOf};
 use super::request::{Read, Request};
-use super::sealed::Sealed;
 use super::select::{OrderBy, Query, Select, SelectCore};
 use crate::error::Result;
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
+use crate::sealed::Sealed;
 use crate::value::Field;
 
 /// The number of rows that a select finds.
@@ -22,12 +22,23 @@ pub struct Count<T, R> {
     pub(crate) select: Select<T, R>,
 }
 
+untyped!(Count < T, R > { select });
+
 /// Measures of all rows that a select finds; made by [`Select::aggregate`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Aggregate<T, R, M> {
     pub(crate) core: GroupCore,
     marker: Marker<T, R, M>,
 }
+
+untyped!(
+    Aggregate < T,
+    R,
+    M > {
+        core;
+        marker
+    }
+);
 
 /// The rows that a select finds, by the values in some columns; made by [`Select::group_by`].
 #[must_use = "groups are of something: say `aggregate`"]
@@ -37,6 +48,8 @@ pub struct GroupBy<T, R, C> {
     marker: Marker<T, R, C>,
 }
 
+untyped!(GroupBy<T, R, C> { select, keys; marker });
+
 /// Measures of groups of rows; made by [`GroupBy::aggregate`]. An answer's row is the group's values and its
 /// measures.
 #[must_use = "a query does nothing until a session runs it"]
@@ -45,11 +58,23 @@ pub struct Groups<T, R, C, M> {
     marker: PhantomData<(Marker<T, R, C>, M)>,
 }
 
+untyped!(
+    Groups < T,
+    R,
+    C,
+    M > {
+        core;
+        marker
+    }
+);
+
 /// How groups are ordered: by one of their columns, or by a measure.
 pub struct GroupOrder<T> {
     core: GroupOrderCore,
     marker: PhantomData<fn() -> T>,
 }
+
+untyped!(GroupOrder<T> { core; marker });
 
 impl<T> From<Order<T>> for GroupOrder<T> {
     fn from(Order { column, descending, nulls_first, .. }: Order<T>) -> Self {

@@ -1,5 +1,6 @@
 //! A model's columns as typed constants: what filters, orders and assignments are made of.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use super::expression::{Holds, Term};
@@ -13,6 +14,7 @@ use crate::schema::Key;
 use crate::schema::Placed;
 use crate::schema::Shard;
 use crate::schema::{Routed, Routing, Unrouted};
+use crate::sealed::Sealed;
 use crate::value::{Field, Value, text_value};
 
 /// A column of `T` that holds a `V`. `K` says what the column is for; see [`kind`].
@@ -31,6 +33,12 @@ impl<T, V, K> Clone for Column<T, V, K> {
 }
 
 impl<T, V, K> Copy for Column<T, V, K> {}
+
+impl<T, V, K> fmt::Debug for Column<T, V, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Column").field(&self.index).finish()
+    }
+}
 
 /// What a column is for: whether comparing it narrows the shards, and whether an update may set it.
 pub mod kind {
@@ -58,12 +66,20 @@ pub mod kind {
 }
 
 /// What comparing a column of this kind narrows.
-pub trait ColumnKind: 'static {
+pub trait ColumnKind: Sealed + 'static {
     /// The marker of `=` and `IN`.
     type Equal: Routing;
     /// The marker of `<`, `>` and `BETWEEN`.
     type Order: Routing;
 }
+
+impl Sealed for kind::Plain {}
+impl Sealed for kind::Fixed {}
+impl Sealed for kind::Lookup {}
+impl Sealed for kind::Version {}
+impl Sealed for kind::Key {}
+impl Sealed for kind::RangeKey {}
+impl<M, K> Sealed for kind::References<M, K> {}
 
 impl ColumnKind for kind::Plain {
     type Equal = Unrouted;
@@ -274,7 +290,7 @@ impl<T> IntoAssign<T, String> for &str {
     label = "cannot be compared by `<`, `>` or `between`",
     note = "a link to a parent is compared with `eq`, `ne` and `is_in`"
 )]
-pub trait Ordered {}
+pub trait Ordered: Field {}
 
 #[diagnostic::do_not_recommend]
 impl<F: Field> Ordered for F {}
@@ -526,6 +542,12 @@ impl<T, K> Clone for CompositeKey<T, K> {
 
 impl<T, K> Copy for CompositeKey<T, K> {}
 
+impl<T, K> fmt::Debug for CompositeKey<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CompositeKey").field(&self.columns).finish()
+    }
+}
+
 impl<T: Sharded, K: Key> CompositeKey<T, K> {
     /// The key in these columns.
     #[doc(hidden)]
@@ -555,6 +577,8 @@ pub struct Order<T> {
     pub(crate) nulls_first: bool,
     marker: PhantomData<fn() -> T>,
 }
+
+untyped!(Order<T> { column, descending, nulls_first; marker });
 
 impl<T> Order<T> {
     /// Rows without a value before all others.

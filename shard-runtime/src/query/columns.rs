@@ -5,13 +5,13 @@ use std::marker::PhantomData;
 use super::column::{Column, ColumnKind, Marker};
 use super::cursor::Cursor;
 use super::request::{Read, Request, SelectList};
-use super::sealed::Sealed;
 use super::select::{Query, SelectCore};
 use crate::error::Result;
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
+use crate::sealed::Sealed;
 
 /// Some columns of the rows that a select finds; made by [`Select::columns`](crate::Select::columns).
 #[must_use = "a query does nothing until a session runs it"]
@@ -22,6 +22,8 @@ pub struct Columns<T, R, C> {
     marker: Marker<T, R, C>,
 }
 
+untyped!(Columns<T, R, C> { core, columns, distinct; marker });
+
 /// A column of `T`, or a tuple of up to eight: what is read is the value, or a tuple of the values. The columns of a
 /// [`Projection`](crate::Projection) are read as the struct.
 #[diagnostic::on_unimplemented(
@@ -29,7 +31,7 @@ pub struct Columns<T, R, C> {
     label = "not columns of `{T}`",
     note = "columns are the model's constants, tuples of them, or the `COLUMNS` of a struct with `#[derive(Projection)]`"
 )]
-pub trait ColumnList<T> {
+pub trait ColumnList<T>: Sealed {
     /// The value, or the tuple of the values.
     type Output;
 
@@ -40,6 +42,8 @@ pub trait ColumnList<T> {
     #[doc(hidden)]
     fn load(row: &Row<'_>, first: usize) -> Result<Self::Output>;
 }
+
+impl<T, V, K> Sealed for Column<T, V, K> {}
 
 impl<T: Sharded, V: Storable, K: ColumnKind> ColumnList<T> for Column<T, V, K> {
     type Output = V;
@@ -168,6 +172,8 @@ pub struct WithCursor<T, R, C> {
     places: Vec<usize>,
 }
 
+untyped!(WithCursor<T, R, C> { columns, read, places });
+
 impl<T, R, C> WithCursor<T, R, C> {
     /// Reads the columns that were asked for and, after them, those whose values a cursor holds.
     fn new(columns: Columns<T, R, C>) -> Self {
@@ -189,12 +195,6 @@ impl<T, R, C> WithCursor<T, R, C> {
     pub(crate) fn select_list(&self) -> Result<SelectList<'_>> {
         self.columns.core.cursor_columns(self.columns.distinct_in())?;
         Ok(SelectList::Columns { columns: &self.read, distinct: self.columns.distinct })
-    }
-}
-
-impl<T, R, C> Clone for WithCursor<T, R, C> {
-    fn clone(&self) -> Self {
-        WithCursor { columns: self.columns.clone(), read: self.read.clone(), places: self.places.clone() }
     }
 }
 
@@ -224,13 +224,6 @@ impl<T: Sharded, R: IsRouted, C: ColumnList<T>> Query for WithCursor<T, R, C> {
             let values = self.places.iter().map(value).collect::<Result<_>>()?;
             Ok((C::load(row, 0)?, Cursor::new(core, self.columns.distinct_in(), row.shard, values)))
         }
-    }
-}
-
-impl<T, R, C> Clone for Columns<T, R, C> {
-    fn clone(&self) -> Self {
-        let Columns { core, columns, distinct, marker } = self;
-        Columns { core: core.clone(), columns: columns.clone(), distinct: *distinct, marker: *marker }
     }
 }
 

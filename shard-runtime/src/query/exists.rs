@@ -1,19 +1,21 @@
 //! Whether a select finds a row at all.
 
 use super::request::{Read, Request};
-use super::sealed::Sealed;
 use super::select::{Query, Select};
 use crate::error::Result;
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
+use crate::sealed::Sealed;
 
 /// Whether a select finds a row; made by [`Select::exists`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Exists<T, R> {
     pub(crate) select: Select<T, R>,
 }
+
+untyped!(Exists < T, R > { select });
 
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Whether there is a row; `limit` and `offset` are counted in. Every shard that is asked stops at the first row
@@ -41,12 +43,6 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     pub fn exists(mut self) -> Exists<T, R> {
         self.core.at_most(1);
         Exists { select: self }
-    }
-}
-
-impl<T, R> Clone for Exists<T, R> {
-    fn clone(&self) -> Self {
-        Exists { select: self.select.clone() }
     }
 }
 

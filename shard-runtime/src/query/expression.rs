@@ -7,6 +7,7 @@ use super::column::{Assigned, Column, ColumnKind, IntoAssign, Operand};
 use super::filter::DEEPEST;
 use super::measure::Number;
 use crate::row::Storable;
+use crate::sealed::Seal;
 use crate::value::Field;
 
 /// A number that is computed from the columns of a row of `T`, and set as a `V`: an `Option` where one of the columns
@@ -40,11 +41,13 @@ pub struct Expression<T, V> {
     marker: PhantomData<fn() -> (T, V)>,
 }
 
-impl<T, V> Clone for Expression<T, V> {
-    fn clone(&self) -> Self {
-        Expression::of(self.term.clone())
+untyped!(
+    Expression < T,
+    V > {
+        term;
+        marker
     }
-}
+);
 
 /// An expression without its types.
 #[derive(Clone, Debug)]
@@ -160,22 +163,29 @@ impl<T, N: Number> IntoTerm<T, N> for Expression<T, Option<N>> {
 pub trait Combine<W> {
     /// What comes out.
     type Output;
+
+    #[doc(hidden)]
+    const SEAL: Seal;
 }
 
 impl<N: Number> Combine<N> for N {
     type Output = N;
+    const SEAL: Seal = Seal;
 }
 
 impl<N: Number> Combine<Option<N>> for N {
     type Output = Option<N>;
+    const SEAL: Seal = Seal;
 }
 
 impl<N: Number> Combine<N> for Option<N> {
     type Output = Option<N>;
+    const SEAL: Seal = Seal;
 }
 
 impl<N: Number> Combine<Option<N>> for Option<N> {
     type Output = Option<N>;
+    const SEAL: Seal = Seal;
 }
 
 macro_rules! operators {

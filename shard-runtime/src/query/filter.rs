@@ -21,6 +21,14 @@ pub struct Filter<T, R> {
     marker: PhantomData<fn() -> (T, R)>,
 }
 
+untyped!(
+    Filter < T,
+    R > {
+        predicate;
+        marker
+    }
+);
+
 /// How deep conditions may be nested in each other, one kind in another. Databases have such a bound too
 /// (SQLite's is 1,000), and what reads a condition goes down into it. What stands in a relation counts once more:
 /// SQLite adds up how deep it goes, subquery by subquery.
@@ -394,12 +402,6 @@ impl<T, R> Not for Filter<T, R> {
 
     fn not(self) -> Self::Output {
         Filter::not(self)
-    }
-}
-
-impl<T, R> Clone for Filter<T, R> {
-    fn clone(&self) -> Self {
-        Filter::new(self.predicate.clone())
     }
 }
 

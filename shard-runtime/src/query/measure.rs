@@ -1,5 +1,6 @@
 //! What is made of many rows' values: measures, as values that are read, compared and ordered by.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use super::column::{Column, ColumnKind};
@@ -11,6 +12,7 @@ use crate::error::{Result, ValueError};
 use crate::query::Sharded;
 use crate::row::Row;
 use crate::row::Storable;
+use crate::sealed::{Seal, Sealed};
 use crate::value::{Field, Value};
 
 /// Something that is made of all rows of a group, and read as an `O`: [`count()`], or one of a column's, as
@@ -36,6 +38,12 @@ impl<T, O> Clone for Measure<T, O> {
 
 impl<T, O> Copy for Measure<T, O> {}
 
+impl<T, O> fmt::Debug for Measure<T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Measure").field(&self.core).finish()
+    }
+}
+
 impl<T, O> Measure<T, O> {
     fn new(function: Function, column: usize) -> Self {
         Measure { core: MeasureCore { function, column }, marker: PhantomData }
@@ -53,7 +61,7 @@ pub fn count<T: Sharded>() -> Measure<T, u64> {
     label = "not a number",
     note = "sums, means and what updates compute are of integers and floats"
 )]
-pub trait Number: Field {
+pub trait Number: Field + Sealed {
     /// What the sum is read as.
     type Sum: Field;
     /// What an update may set a column of it to, where it computes that.
@@ -65,6 +73,8 @@ pub type SumOf<V> = <<V as Storable>::Compare as Number>::Sum;
 
 macro_rules! numbers {
     ($($number:ty => $sum:ty, $holds:expr;)*) => {$(
+        impl Sealed for $number {}
+
         impl Number for $number {
             type Sum = $sum;
             const HOLDS: Holds = $holds;
@@ -141,10 +151,13 @@ pub trait Measured: Sized {
     type Compare: Field;
     #[doc(hidden)]
     fn measured(value: Value<'_>) -> Result<Self, ValueError>;
+    #[doc(hidden)]
+    const SEAL: Seal;
 }
 
 impl Measured for u64 {
     type Compare = i64;
+    const SEAL: Seal = Seal;
 
     fn measured(value: Value<'_>) -> Result<Self, ValueError> {
         u64::from_value(value)
@@ -153,6 +166,7 @@ impl Measured for u64 {
 
 impl<F: Field> Measured for Option<F> {
     type Compare = F;
+    const SEAL: Seal = Seal;
 
     fn measured(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
@@ -167,6 +181,8 @@ pub struct Having<T> {
     pub(super) core: HavingCore,
     marker: PhantomData<fn() -> T>,
 }
+
+untyped!(Having<T> { core; marker });
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HavingCore {
@@ -218,7 +234,7 @@ impl<T, O: Measured> Measure<T, O> {
     label = "not measures of `{T}`",
     note = "a measure is `count()`, or a column's `sum()`, `avg()`, `min()`, `max()`, `count_distinct()`, `variance()`, `stddev()`"
 )]
-pub trait MeasureList<T> {
+pub trait MeasureList<T>: Sealed {
     /// The value, or the tuple of the values.
     type Output;
 
@@ -230,6 +246,7 @@ pub trait MeasureList<T> {
 
 /// The measures in a group's row, which are read in turn.
 #[doc(hidden)]
+#[allow(missing_debug_implementations, reason = "it cannot be named outside of this crate")]
 pub struct Measures<'r> {
     row: &'r Row<'r>,
     measures: &'r [MeasureCore],
@@ -243,6 +260,8 @@ impl<'r> Measures<'r> {
         Measures { row, measures: &core.measures, first: core.keys.len(), next: 0 }
     }
 }
+
+impl<T, O> Sealed for Measure<T, O> {}
 
 impl<T: Sharded, O: Measured> MeasureList<T> for Measure<T, O> {
     type Output = O;

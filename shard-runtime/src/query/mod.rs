@@ -1,6 +1,23 @@
 //! Queries as values: columns, filters, selects, updates and deletes, and SQL as it is written. They are built without a session,
 //! explained without a connection, and run by any session.
 
+/// Implements `Clone` and `Debug` for a type whose type parameters are only markers, without bounds on these.
+macro_rules! untyped {
+    ($name:ident<$($parameter:ident),*> { $($field:ident),* $(; $marker:ident)? }) => {
+        impl<$($parameter),*> Clone for $name<$($parameter),*> {
+            fn clone(&self) -> Self {
+                $name { $($field: self.$field.clone(),)* $($marker: std::marker::PhantomData,)? }
+            }
+        }
+
+        impl<$($parameter),*> std::fmt::Debug for $name<$($parameter),*> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name))$(.field(stringify!($field), &self.$field))*.finish()
+            }
+        }
+    };
+}
+
 mod aggregate;
 mod column;
 mod columns;
@@ -19,7 +36,6 @@ mod reference;
 mod reference_model;
 mod relation;
 mod request;
-mod sealed;
 mod select;
 mod stored;
 mod write;
@@ -44,7 +60,6 @@ pub use reference::{ReferredRow, WithReferences};
 pub use reference_model::{Reference, RefersTo};
 pub use relation::WithParent;
 pub use request::{Collect, Request, WriteRequest};
-pub use sealed::Sealed;
 pub use select::{ById, Locate, Located, Query, Select};
 pub use stored::{Parent, Stored};
 pub use write::{Delete, Returning, Update, Write};

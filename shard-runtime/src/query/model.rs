@@ -11,6 +11,7 @@ use crate::schema::Routing;
 use crate::schema::Table;
 use crate::schema::{DecidesShard, Key};
 use crate::schema::{Shard, ShardSet, Shards};
+use crate::sealed::Seal;
 use crate::value::{Field, Value};
 
 /// A struct whose rows are spread over shards. `#[derive(Sharded)]` implements it.
@@ -265,11 +266,16 @@ impl<C: Child> ChildOf<C::Parent> for C {}
     note = "a parent's parent is asked about in its turn: `Child::has_parent(Parent::has_parent(..))`",
     note = "other models' rows may live on other shards: read the one, then the other by what was found"
 )]
-pub trait ParentOf<C>: Sharded {}
+pub trait ParentOf<C>: Sharded {
+    #[doc(hidden)]
+    const SEAL: Seal;
+}
 
 // Not for `C::Parent` itself: a model that is another would then be a mismatch of types, without this message.
 #[diagnostic::do_not_recommend]
-impl<C: Child<Parent: Same<P>>, P: Sharded> ParentOf<C> for P {}
+impl<C: Child<Parent: Same<P>>, P: Sharded> ParentOf<C> for P {
+    const SEAL: Seal = Seal;
+}
 
 /// What [`Session::add`](crate::Session::add) takes: the struct itself where the id is the caller's,
 /// `New…` where it is generated.
@@ -338,6 +344,8 @@ pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
 )]
 pub trait Models {
     #[doc(hidden)]
+    const SEAL: Seal;
+    #[doc(hidden)]
     fn tables(list: &mut Vec<&'static Table>);
     /// The columns with lookups, each with the table of its rows.
     #[doc(hidden)]
@@ -345,6 +353,8 @@ pub trait Models {
 }
 
 impl<T: Sharded> Models for T {
+    const SEAL: Seal = Seal;
+
     fn tables(list: &mut Vec<&'static Table>) {
         list.push(T::TABLE);
     }
@@ -363,6 +373,8 @@ macro_rules! tuples_of_models {
     };
     (@one $($name:ident)*) => {
         impl<$($name: Models),*> Models for ($($name,)*) {
+            const SEAL: Seal = Seal;
+
             fn tables(list: &mut Vec<&'static Table>) {
                 $($name::tables(list);)*
             }

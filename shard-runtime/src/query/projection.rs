@@ -1,11 +1,13 @@
 //! Some columns of a model as a struct of their own.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use super::columns::ColumnList;
 use crate::error::Result;
 use crate::query::Sharded;
 use crate::row::Row;
+use crate::sealed::Sealed;
 
 /// A struct whose fields are columns of one model. [`#[derive(Projection)]`](derive@crate::Projection) implements it.
 ///
@@ -77,6 +79,14 @@ impl<P> Clone for ProjectedColumns<P> {
 }
 
 impl<P> Copy for ProjectedColumns<P> {}
+
+impl<P> fmt::Debug for ProjectedColumns<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProjectedColumns")
+    }
+}
+
+impl<P> Sealed for ProjectedColumns<P> {}
 
 impl<P: Projection> ColumnList<P::Model> for ProjectedColumns<P> {
     type Output = P;

@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::request::{BulkWrite, Read, Request, WriteRequest};
-use super::sealed::Sealed;
 use super::select::{Pin, Query};
 use super::write::Write;
 use crate::error::{Error, ErrorKind, Result, ValueError};
@@ -14,6 +13,7 @@ use crate::row::Storable;
 use crate::schema::Shard;
 use crate::schema::Table;
 use crate::schema::{IsRouted, Routed, Unrouted};
+use crate::sealed::Sealed;
 use crate::value::Value;
 
 /// One statement of SQL, for what the typed queries do not say. It is read with
@@ -27,7 +27,7 @@ use crate::value::Value;
 /// Nobody reads the SQL to find out which shards it concerns: it says where, with `on_shard`, `on` or
 /// `all_shards`, and does not run before. Over several shards each runs the statement for itself, in the cluster's
 /// order, and the rows come shard by shard: an `ORDER BY`, a `LIMIT` or a `count(*)` is one shard's own. Over all
-/// data at once SQL runs in [`Cluster::attached`](crate::Cluster::attached).
+/// data at once SQL runs in [`sqlite::attached`](crate::sqlite::attached).
 ///
 /// A write over several shards on servers excludes [`relocate`](crate::Session::relocate) from the tables that are named in
 /// braces, and only from these: the tables of a name without braces are not known. If such a statement runs while another
@@ -75,7 +75,7 @@ use crate::value::Value;
 /// where a write returns rows, or where it is about the connection or the transaction (`BEGIN`, `COMMIT`, `PRAGMA`,
 /// `ATTACH`, `VACUUM`, `SET` without `LOCAL`, `PREPARE`, `LISTEN`, `CREATE TEMPORARY TABLE` and their like; what a function
 /// sets for longer on PostgreSQL is undone when the transaction ends): for these, and for a trigger, which holds statements, there is
-/// [`Session::with_connection`](crate::Session::with_connection).
+/// [`sqlite::with_connection`](crate::sqlite::with_connection).
 #[derive(Debug)]
 #[must_use = "SQL does nothing until a session runs it"]
 pub struct Sql<R = Unrouted> {
@@ -106,6 +106,10 @@ pub(crate) enum Bound {
     List(Result<Vec<Value<'static>>, ValueError>),
 }
 
+/// The value of a parameter. It cannot be named outside of this crate, so [`IntoParameter`] is implemented only here.
+#[derive(Debug)]
+pub struct Parameter(Result<Value<'static>, ValueError>);
+
 /// The shard that SQL was told to run on; a key is one of a model's.
 #[derive(Clone, Debug)]
 pub(crate) enum SqlPin {
@@ -127,13 +131,15 @@ impl<R> Sql<R> {
 
     /// The value of the next parameter: the first is `?1`, the second `?2`, on every database.
     pub fn bind(mut self, value: impl IntoParameter) -> Self {
-        self.core.params.push(Bound::Value(value.into_parameter()));
+        self.core.params.push(Bound::Value(value.into_parameter().0));
         self
     }
 
     /// Many values as the next parameter: for `IN rarray(?1)` on SQLite, for `= ANY (?1)` on PostgreSQL.
     pub fn bind_list(mut self, values: impl IntoIterator<Item = impl IntoParameter>) -> Self {
-        self.core.params.push(Bound::List(values.into_iter().map(IntoParameter::into_parameter).collect()));
+        self.core
+            .params
+            .push(Bound::List(values.into_iter().map(|value| value.into_parameter().0).collect()));
         self
     }
 
@@ -205,19 +211,19 @@ impl<R: IsRouted> Write for Sql<R> {
 )]
 pub trait IntoParameter {
     #[doc(hidden)]
-    fn into_parameter(self) -> Result<Value<'static>, ValueError>;
+    fn into_parameter(self) -> Parameter;
 }
 
 #[diagnostic::do_not_recommend]
 impl<V: Storable> IntoParameter for V {
-    fn into_parameter(self) -> Result<Value<'static>, ValueError> {
-        self.column_value().map(Value::into_owned)
+    fn into_parameter(self) -> Parameter {
+        Parameter(self.column_value().map(Value::into_owned))
     }
 }
 
 impl IntoParameter for &str {
-    fn into_parameter(self) -> Result<Value<'static>, ValueError> {
-        crate::value::text_value(self).map(Value::into_owned)
+    fn into_parameter(self) -> Parameter {
+        Parameter(crate::value::text_value(self).map(Value::into_owned))
     }
 }
 

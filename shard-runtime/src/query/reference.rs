@@ -9,7 +9,6 @@ use super::filter::Filter;
 use super::joined::Shared;
 use super::relation::Relation;
 use super::request::{Read, Request, SelectList};
-use super::sealed::Sealed;
 use super::select::{Query, Select};
 use crate::error::Result;
 use crate::query::Stored;
@@ -18,6 +17,7 @@ use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::ReferenceDef;
 use crate::schema::{IsRouted, Routing, Unrouted};
+use crate::sealed::Sealed;
 use crate::value::Value;
 
 impl<T: Sharded, V: Storable, M: Reference, K: ColumnKind> Column<T, V, kind::References<M, K>> {
@@ -62,6 +62,8 @@ pub struct WithReferences<T, J, R> {
     references: Vec<ReferenceDef>,
     marker: PhantomData<fn() -> J>,
 }
+
+untyped!(WithReferences<T, J, R> { select, references; marker });
 
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Each row together with the row of a reference table that it refers to in this column, from the same shard: one
@@ -143,13 +145,6 @@ impl<T, J, R> WithReferences<T, J, R> {
 
 impl<T, J, R> Sealed for WithReferences<T, J, R> {}
 
-impl<T, J, R> Clone for WithReferences<T, J, R> {
-    fn clone(&self) -> Self {
-        let (select, references) = (self.select.clone(), self.references.clone());
-        WithReferences { select, references, marker: PhantomData }
-    }
-}
-
 /// What a join answers for a row that is referred to: a [`Stored`] row, or an `Option` of one.
 pub trait ReferredRow: Sized {
     /// The model of the reference table.
@@ -180,6 +175,7 @@ impl<M: Reference> ReferredRow for Option<Stored<M>> {
 
 /// The rows that are referred to in one column of a join: each is read once, and shared.
 #[doc(hidden)]
+#[allow(missing_debug_implementations, reason = "it cannot be named outside of this crate")]
 pub struct Joined<M: Sharded> {
     rows: Shared<M>,
     /// The place of the column among the joined row's.

@@ -6,6 +6,7 @@ use crate::query::ReferredRow;
 use crate::query::Stored;
 use crate::row::Storable;
 use crate::schema::Everywhere;
+use crate::sealed::Seal;
 use crate::value::Field;
 
 /// A model that lives whole on every shard: one with `#[sharded(reference)]`. For what is small, read everywhere and
@@ -74,14 +75,19 @@ pub trait Reference: Sharded<Key = Everywhere> {}
 pub trait RefersTo<M: Reference>: Storable {
     /// The row that is referred to, as a join answers it: a [`Stored`], or an `Option` of one.
     type Row: ReferredRow;
+
+    #[doc(hidden)]
+    const SEAL: Seal;
 }
 
 #[diagnostic::do_not_recommend]
 impl<M: Reference, F: Field + Same<M::Id>> RefersTo<M> for F {
     type Row = Stored<M>;
+    const SEAL: Seal = Seal;
 }
 
 #[diagnostic::do_not_recommend]
 impl<M: Reference, F: Field + Same<M::Id>> RefersTo<M> for Option<F> {
     type Row = Option<Stored<M>>;
+    const SEAL: Seal = Seal;
 }

@@ -8,7 +8,6 @@ use super::cursor::Cursor;
 use super::filter::Filter;
 use super::joined::Shared;
 use super::request::{Read, Request, SelectList};
-use super::sealed::Sealed;
 use super::select::{Query, Select};
 use crate::error::Result;
 use crate::query::Stored;
@@ -16,6 +15,7 @@ use crate::query::{ChildOf, Sharded};
 use crate::row::Row;
 use crate::schema::{IsRouted, Routing};
 use crate::schema::{ReferenceDef, Table};
+use crate::sealed::Sealed;
 
 /// From a row to the rows that a condition on it is about.
 #[derive(Clone, Copy)]
@@ -83,6 +83,15 @@ pub struct WithParent<T, P, R> {
     pub(crate) select: Select<T, R>,
     marker: PhantomData<fn() -> P>,
 }
+
+untyped!(
+    WithParent < T,
+    P,
+    R > {
+        select;
+        marker
+    }
+);
 
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Each row together with its parent, which lives on the same shard: one statement per shard. Order, limit
@@ -157,12 +166,6 @@ impl<T: Sharded, P, R: Routing> WithParent<T, P, R> {
     /// pins or order.
     pub fn after(self, cursor: &Cursor) -> Self {
         WithParent { select: self.select.after(cursor), marker: PhantomData }
-    }
-}
-
-impl<T, P, R> Clone for WithParent<T, P, R> {
-    fn clone(&self) -> Self {
-        WithParent { select: self.select.clone(), marker: PhantomData }
     }
 }
 

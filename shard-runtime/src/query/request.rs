@@ -37,6 +37,7 @@ pub(crate) enum SelectList<'q> {
 }
 
 /// A read, without its types.
+#[derive(Debug)]
 pub struct Request<'q>(pub(crate) Read<'q>);
 
 impl Request<'_> {
@@ -51,7 +52,7 @@ impl Request<'_> {
 }
 
 /// The kinds of read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Read<'q> {
     /// The rows of a select, each as the list says.
     Select(&'q SelectCore, SelectList<'q>),
@@ -66,10 +67,11 @@ pub(crate) enum Read<'q> {
 }
 
 /// A statement that writes, without its types.
+#[derive(Debug)]
 pub struct WriteRequest<'q>(pub(crate) BulkWrite<'q>);
 
 /// The kinds of statements that write.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum BulkWrite<'q> {
     /// A bulk update or delete, and whether the written rows are returned.
     Rows(&'q WriteCore, Returned),

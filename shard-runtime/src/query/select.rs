@@ -1,6 +1,7 @@
 //! Reading: which rows, from where, in which order, how many.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::marker::PhantomData;
 
 use super::column::{Operand, Order};
@@ -8,7 +9,6 @@ use super::columns::{ColumnList, Columns};
 use super::cursor::Cursor;
 use super::filter::{Filter, Node, Operator, Predicate, WholeKey};
 use super::request::{Read, Request, SelectList};
-use super::sealed::Sealed;
 use crate::collation::Collation;
 use crate::error::Result;
 use crate::query::Stored;
@@ -18,6 +18,7 @@ use crate::schema::Key;
 use crate::schema::Table;
 use crate::schema::{IsRouted, Routed, Routing, Unrouted};
 use crate::schema::{Shard, ShardSet, Shards};
+use crate::sealed::{Seal, Sealed};
 use crate::value::{Field, Value};
 
 /// Rows of `T`: where from, in which order, how many. `R` says whether it is narrowed to shards.
@@ -26,6 +27,14 @@ pub struct Select<T, R> {
     pub(crate) core: SelectCore,
     marker: PhantomData<fn() -> (T, R)>,
 }
+
+untyped!(
+    Select < T,
+    R > {
+        core;
+        marker
+    }
+);
 
 /// A select without its types.
 #[derive(Clone, Debug)]
@@ -51,7 +60,7 @@ impl SelectCore {
 }
 
 /// What reads, updates and deletes have in common: a model, a condition, and pins.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) table: &'static Table,
     /// The model's; none for tables of the runtime's own.
@@ -62,6 +71,14 @@ pub(crate) struct Target {
     pub(crate) pins: Vec<Pin>,
     /// Whether what is read is to be written, so that nobody else may write it meanwhile.
     pub(crate) for_update: bool,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut target = f.debug_struct("Target");
+        target.field("table", &self.table.name).field("predicate", &self.predicate);
+        target.field("pins", &self.pins).field("for_update", &self.for_update).finish()
+    }
 }
 
 /// The shard that a query was told to ask.
@@ -339,12 +356,6 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     }
 }
 
-impl<T, R> Clone for Select<T, R> {
-    fn clone(&self) -> Self {
-        Select { core: self.core.clone(), marker: PhantomData }
-    }
-}
-
 /// A query that [`Session::all`](crate::Session::all), `first`, `one`, `iter` and `for_each` run.
 pub trait Query: Sealed {
     /// One row of the answer.
@@ -391,6 +402,18 @@ pub struct ById<T: Sharded> {
     pub(crate) id: T::Id,
 }
 
+impl<T: Sharded> Clone for ById<T> {
+    fn clone(&self) -> Self {
+        ById { id: self.id.clone() }
+    }
+}
+
+impl<T: Sharded> fmt::Debug for ById<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ById").field("id", &self.id).finish()
+    }
+}
+
 impl<T: Sharded> ById<T> {
     pub(crate) fn new(id: T::Id) -> Self {
         ById { id }
@@ -414,6 +437,18 @@ pub struct Located<T: Sharded> {
     pub(crate) pin: Option<Pin>,
 }
 
+impl<T: Sharded> Clone for Located<T> {
+    fn clone(&self) -> Self {
+        Located { id: self.id.clone(), pin: self.pin.clone() }
+    }
+}
+
+impl<T: Sharded> fmt::Debug for Located<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Located").field("id", &self.id).field("pin", &self.pin).finish()
+    }
+}
+
 /// What [`Session::get`](crate::Session::get) takes for a row of `T`: an id that is unique over the cluster,
 /// an id with its shard, or a link to a parent.
 #[diagnostic::on_unimplemented(
@@ -424,21 +459,29 @@ pub struct Located<T: Sharded> {
 pub trait Locate<T: Sharded> {
     #[doc(hidden)]
     fn locate(self) -> Located<T>;
+    #[doc(hidden)]
+    const SEAL: Seal;
 }
 
 impl<T: UniqueId, I: Field + Into<T::Id>> Locate<T> for I {
+    const SEAL: Seal = Seal;
+
     fn locate(self) -> Located<T> {
         Located { id: self.into(), pin: None }
     }
 }
 
 impl<T: Sharded> Locate<T> for Located<T> {
+    const SEAL: Seal = Seal;
+
     fn locate(self) -> Located<T> {
         self
     }
 }
 
 impl<T: Sharded> Locate<T> for &crate::query::Parent<T> {
+    const SEAL: Seal = Seal;
+
     fn locate(self) -> Located<T> {
         Located { id: self.id().clone(), pin: Some(Pin::Row(self.shard().clone())) }
     }

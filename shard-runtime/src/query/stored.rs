@@ -2,6 +2,7 @@
 //! [`Parent`] links to them.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -13,6 +14,7 @@ use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::Routed;
 use crate::schema::Shard;
+use crate::sealed::Seal;
 use crate::value::{ColumnType, Field, Value};
 
 /// A row that is stored (or waits in its session to be), and knows where: it derefs to the struct.
@@ -169,6 +171,23 @@ impl<T: Sharded + PartialEq> PartialEq for Stored<T> {
     }
 }
 
+impl<T: Sharded + Eq> Eq for Stored<T> {}
+
+impl<T: Sharded + Hash> Hash for Stored<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Not the shard: two rows of a reference table are equal on different shards.
+        self.row.hash(state);
+    }
+}
+
+/// The row as the struct is serialised. [`Stored::link`] has its id and its shard.
+#[cfg(feature = "serde")]
+impl<T: Sharded + serde::Serialize> serde::Serialize for Stored<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.row.serialize(serializer)
+    }
+}
+
 impl<T: Sharded + fmt::Debug> fmt::Debug for Stored<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stored").field("shard", &self.shard.name()).field("row", &self.row).finish()
@@ -183,6 +202,45 @@ pub struct Parent<P: Sharded> {
 }
 
 impl<P: Sharded> Parent<P> {
+    /// Returns a link to the row with this id on this shard, without reading it. [`Cluster::shard`](crate::Cluster::shard)
+    /// returns the shard of a name and checks that the cluster has it.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Parent, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct City {
+    /// #     #[id(sequence)]
+    /// #     id: i64,
+    /// #     #[shard_key(hash)]
+    /// #     country: String,
+    /// # }
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Report {
+    /// #     #[id(auto)]
+    /// #     id: i64,
+    /// #     #[shard_parent]
+    /// #     city: Parent<City>,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<(City, Report)>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// # let tokyo = session.add(NewCity { country: "Japan".into() })?;
+    /// # let (id, shard) = (tokyo.id, tokyo.shard().name());
+    /// // The id and the shard's name came from a client.
+    /// let city = Parent::<City>::new(cluster.shard(shard)?, id);
+    /// session.add(NewReport { city: city.clone() })?;
+    /// assert_eq!(session.get(&city)?.map(|city| city.id), Some(id));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// If the row is not on this shard, adding a child fails with [`ErrorKind::ForeignKey`](crate::ErrorKind::ForeignKey)
+    /// when the child is sent. A session of another cluster refuses the link with
+    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard).
+    pub fn new(shard: &Shard, id: impl Into<P::Id>) -> Self {
+        Parent { id: id.into(), shard: shard.clone() }
+    }
+
     /// The parent's id.
     pub fn id(&self) -> &P::Id {
         &self.id
@@ -198,6 +256,7 @@ impl<P: Sharded> Storable for Parent<P> {
     type Compare = Parent<P>;
     const TYPE: ColumnType = <P::Id as Field>::TYPE;
     const IS_EXACT: bool = <P::Id as Field>::IS_EXACT;
+    const SEAL: Seal = Seal;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
         self.id.stored_value()
@@ -217,6 +276,28 @@ impl<P: Sharded> Clone for Parent<P> {
 impl<P: Sharded> PartialEq for Parent<P> {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id && self.shard == other.shard
+    }
+}
+
+impl<P: Sharded<Id: Eq>> Eq for Parent<P> {}
+
+impl<P: Sharded<Id: Hash>> Hash for Parent<P> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+        self.shard.hash(state);
+    }
+}
+
+/// A map with the fields `id` and `shard`, the shard's name. [`Parent::new`] makes the link of these again.
+#[cfg(feature = "serde")]
+impl<P: Sharded<Id: serde::Serialize>> serde::Serialize for Parent<P> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+
+        let mut parent = serializer.serialize_struct("Parent", 2)?;
+        parent.serialize_field("id", &self.id)?;
+        parent.serialize_field("shard", self.shard.name())?;
+        parent.end()
     }
 }
 

@@ -6,13 +6,13 @@ use super::column::{Assigned, Column, IntoAssign, Operand, Settable};
 use super::expression::{Arithmetic, Term};
 use super::filter::Filter;
 use super::request::{BulkWrite, Collect, Returned, WriteRequest};
-use super::sealed::Sealed;
 use super::select::{Pin, Target};
 use crate::query::Sharded;
 use crate::query::Stored;
 use crate::row::Storable;
 use crate::schema::Key;
 use crate::schema::{IsRouted, Routed, Routing};
+use crate::sealed::Sealed;
 
 /// A change of all rows of `T` that the filters leave.
 #[must_use = "an update does nothing until a session executes it"]
@@ -21,6 +21,14 @@ pub struct Update<T, R> {
     marker: PhantomData<fn() -> (T, R)>,
 }
 
+untyped!(
+    Update < T,
+    R > {
+        core;
+        marker
+    }
+);
+
 /// A removal of all rows of `T` that the filters leave.
 #[must_use = "a delete does nothing until a session executes it"]
 pub struct Delete<T, R> {
@@ -28,12 +36,28 @@ pub struct Delete<T, R> {
     marker: PhantomData<fn() -> (T, R)>,
 }
 
+untyped!(
+    Delete < T,
+    R > {
+        core;
+        marker
+    }
+);
+
 /// An update or a delete that gives back the rows it has affected: made by `returning`.
 #[must_use = "an update or a delete does nothing until a session executes it"]
 pub struct Returning<T, R> {
     pub(crate) core: WriteCore,
     marker: PhantomData<fn() -> (T, R)>,
 }
+
+untyped!(
+    Returning < T,
+    R > {
+        core;
+        marker
+    }
+);
 
 /// An update or a delete without its types.
 #[derive(Clone, Debug)]
@@ -140,12 +164,6 @@ macro_rules! narrowing {
             }
         }
 
-        impl<T, R> Clone for $write<T, R> {
-            fn clone(&self) -> Self {
-                $write { core: self.core.clone(), marker: PhantomData }
-            }
-        }
-
         impl<T, R> Sealed for $write<T, R> {}
 
         impl<T: Sharded, R: IsRouted> Write for $write<T, R> {
@@ -163,12 +181,6 @@ macro_rules! narrowing {
     )*};
 }
 narrowing!(Update, Delete);
-
-impl<T, R> Clone for Returning<T, R> {
-    fn clone(&self) -> Self {
-        Returning { core: self.core.clone(), marker: PhantomData }
-    }
-}
 
 impl<T, R> Sealed for Returning<T, R> {}
 

@@ -1,5 +1,7 @@
 //! The marker types that say whether a query is narrowed to shards.
 
+use crate::sealed::Sealed;
+
 /// The marker of queries that a key, a parent or a pin narrows, or whose author said `all_shards`.
 #[derive(Debug)]
 pub enum Routed {}
@@ -9,12 +11,16 @@ pub enum Routed {}
 pub enum Unrouted {}
 
 /// How markers combine: as the sets of shards that they stand for.
-pub trait Routing: 'static {
+pub trait Routing: Sealed + 'static {
     /// The marker of `self & R`: an intersection is narrowed where one side is.
     type And<R: Routing>: Routing;
     /// The marker of `self | R`: a union is narrowed where both sides are.
     type Or<R: Routing>: Routing;
 }
+
+impl Sealed for Routed {}
+
+impl Sealed for Unrouted {}
 
 impl Routing for Routed {
     type And<R: Routing> = Routed;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,6 +60,13 @@ impl PartialEq for Shard {
 }
 
 impl Eq for Shard {}
+
+impl Hash for Shard {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Not the cluster: its id is set when the cluster is opened, while handles exist.
+        self.0.name.hash(state);
+    }
+}
 
 impl fmt::Debug for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -187,7 +195,7 @@ impl<'a> IntoIterator for &'a Shards {
 }
 
 /// A set of shards, by their places in the cluster's order, ascending.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ShardSet(Vec<usize>);
 
 impl ShardSet {

@@ -10,49 +10,8 @@ use crate::transaction::in_verb_span;
 const LOAN: &str = "-- with_connection";
 
 impl Session {
-    /// Lends SQLite's own connection to a shard, inside the session's write transaction there: for what neither
-    /// the queries nor [`Sql`](crate::Sql) say. What waits for the shard is written first, and what the session
-    /// has looked up is forgotten. It commits and rolls back with the rest of the session; where the closure
-    /// fails, what it has done is undone. The lease counts as one statement of the shard.
-    ///
-    /// What is written so cannot be part of a commit over several databases: nobody could do it again for a shard that
-    /// missed it (see [`Session::commit`]).
-    ///
-    /// The transaction is the session's: a closure that ends it (`COMMIT`, `ROLLBACK`) ends the unit of work. A
-    /// shard with a prefix shares its database, where its tables are named with it. And the connection is the
-    /// cluster's: what is set on it (`PRAGMA`, a temporary table, an attached database) stays set for the sessions
-    /// that are given it later, unless the closure takes it back.
-    ///
-    /// ```
-    /// # use shard_runtime::{Cluster, Sharded};
-    /// # #[derive(Sharded, Clone, Debug)]
-    /// # #[sharded(table = "accounts")]
-    /// # struct Account {
-    /// #     #[id]
-    /// #     #[shard_key(hash)]
-    /// #     id: i64,
-    /// #     cents: i64,
-    /// # }
-    /// # fn main() -> shard_runtime::Result<()> {
-    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
-    /// let mut session = cluster.session();
-    /// session.add(Account { id: 7, cents: 100 })?;
-    /// let pages: i64 = session.with_connection("b", |connection| {
-    ///     connection.execute("UPDATE accounts SET cents = cents + ?1", [50])?;
-    ///     connection.pragma_query_value(None, "page_count", |row| row.get(0))
-    /// })?;
-    /// assert!(pages > 0);
-    /// assert_eq!(session.get::<Account>(7)?.map(|account| account.cents), Some(150));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::UnknownShard`], [`ErrorKind::ContradictingPins`]; those of writing what waits and of beginning
-    /// to write; the closure's, with the shard's name. [`ErrorKind::TransactionAborted`] where the closure has ended the
-    /// transaction: the session has to be rolled back before it is used on, and what the closure committed by hand
-    /// stays committed.
-    pub fn with_connection<O, E: Into<Error>>(
+    /// Lends the connection, as [`with_connection`](crate::sqlite::with_connection) promises.
+    pub(crate) fn with_connection<O, E: Into<Error>>(
         &mut self,
         shard: &str,
         run: impl FnOnce(&rusqlite::Connection) -> Result<O, E>,

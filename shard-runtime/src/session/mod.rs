@@ -6,6 +6,7 @@ mod relations;
 mod retry;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub struct Session {
 
 /// The rows that could be had, and why others could not; made by [`Session::all_available`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PartialResult<O> {
     /// The rows of the shards that answered, in the query's order. Of a shard that failed on the way, those that
     /// came before.
@@ -646,6 +648,15 @@ impl Session {
         new.wanted = std::mem::take(&mut tx.wanted);
         new.aborted = Some(error.to_string());
         *self = anew;
+    }
+}
+
+/// Prints the cluster and the shard that the session is pinned to, and no row.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut session = f.debug_struct("Session");
+        session.field("cluster", self.cluster()).field("pinned_to", &self.pinned_to());
+        session.finish_non_exhaustive()
     }
 }
 

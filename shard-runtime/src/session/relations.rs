@@ -17,6 +17,7 @@ use crate::query::{Child, ChildOf, Sharded};
 use crate::row::Row;
 use crate::schema::IsRouted;
 use crate::schema::ShardSet;
+use crate::sealed::Seal;
 use crate::transaction::{bounded, in_verb_span};
 use crate::value::IdKey;
 use crate::value::{Field, Value};
@@ -26,6 +27,7 @@ pub type WithChildren<P, D> = (Stored<P>, Vec<<D as Descendants>::Output>);
 
 /// Children together with their own children, in [`Session::all_with`]: `With<Report, Remark>` is reports with
 /// their remarks, `With<Report, With<Remark, Photo>>` goes one level deeper.
+#[derive(Debug)]
 pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
 
 /// What [`Session::all_with`] reads with the parents: their children, `Report`, or children with theirs,
@@ -42,6 +44,9 @@ pub trait Descendants {
     /// One child of the answer.
     type Output;
 
+    #[doc(hidden)]
+    const SEAL: Seal;
+
     /// The children of each of these rows.
     #[doc(hidden)]
     fn read(
@@ -53,6 +58,7 @@ pub trait Descendants {
 impl<C: Child> Descendants for C {
     type Child = C;
     type Output = Stored<C>;
+    const SEAL: Seal = Seal;
 
     fn read(session: &mut Session, parents: &[Stored<C::Parent>]) -> Result<Vec<Vec<Stored<C>>>> {
         session.children_of_all(parents)
@@ -62,6 +68,7 @@ impl<C: Child> Descendants for C {
 impl<C: Child, D: Descendants<Child: ChildOf<C>>> Descendants for With<C, D> {
     type Child = C;
     type Output = WithChildren<C, D>;
+    const SEAL: Seal = Seal;
 
     fn read(session: &mut Session, parents: &[Stored<C::Parent>]) -> Result<Vec<Vec<Self::Output>>> {
         let children: Vec<Vec<Stored<C>>> = session.children_of_all(parents)?;

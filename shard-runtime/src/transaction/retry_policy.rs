@@ -13,11 +13,12 @@ use std::time::Duration;
 /// ```
 /// # use std::time::Duration;
 /// # use shard_runtime::RetryPolicy;
-/// let patient = RetryPolicy { tries: 30, longest_pause: Duration::from_secs(1), ..RetryPolicy::default() };
+/// let patient = RetryPolicy::default().tries(30).longest_pause(Duration::from_secs(1));
 /// assert_eq!(RetryPolicy::none().tries, 1);
 /// # assert_eq!(patient.first_pause, Duration::from_millis(2));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// How often the closure runs at most, the first time included. Default: 10.
     pub tries: u32,
@@ -40,7 +41,22 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// Returns the policy that never runs a closure again.
     pub fn none() -> Self {
-        RetryPolicy { tries: 1, ..RetryPolicy::default() }
+        RetryPolicy::default().tries(1)
+    }
+
+    /// Sets how often the closure runs at most, the first time included.
+    pub fn tries(self, tries: u32) -> Self {
+        RetryPolicy { tries, ..self }
+    }
+
+    /// Sets the longest pause before the second try.
+    pub fn first_pause(self, pause: Duration) -> Self {
+        RetryPolicy { first_pause: pause, ..self }
+    }
+
+    /// Sets the longest pause of all.
+    pub fn longest_pause(self, pause: Duration) -> Self {
+        RetryPolicy { longest_pause: pause, ..self }
     }
 
     /// How many of the tries give a wait up early that could be a deadlock. The others wait for the whole busy timeout.

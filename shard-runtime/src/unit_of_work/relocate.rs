@@ -25,6 +25,7 @@ const CHUNK: usize = 1_000;
 
 /// What became of the rows that were moved; made by [`Session::relocate`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Relocated {
     /// How many rows were moved, the row itself and its descendants together; 0 where it stays on its shard.
     pub rows: u64,
@@ -34,6 +35,7 @@ pub struct Relocated {
 
 /// The new id of a row that was moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChangedId {
     /// The row's table, without a shard's prefix.
     pub table: &'static str,

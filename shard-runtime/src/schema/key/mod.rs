@@ -7,6 +7,7 @@ pub use placement::{Constant, Placement, Range};
 
 use crate::error::ValueError;
 use crate::schema::{Routed, Routing, Unrouted};
+use crate::sealed::Seal;
 use crate::value::{ColumnShape, ColumnType, Field, Value};
 
 /// A type whose values can decide where a row lives.
@@ -39,6 +40,7 @@ pub trait ShardKey: Field {
 type Entries = &'static [(Constant, &'static str)];
 
 /// Stands for the literal of a key type that has none.
+#[derive(Debug)]
 pub enum NoLiteral {}
 
 macro_rules! shard_keys {
@@ -101,6 +103,9 @@ pub trait Key {
     {
         Err(ValueError::new("the key has several columns"))
     }
+
+    #[doc(hidden)]
+    const SEAL: Seal;
 }
 
 impl<K: ShardKey> Key for K {
@@ -116,6 +121,8 @@ impl<K: ShardKey> Key for K {
         <K as Field>::from_value(value)
     }
 
+    const SEAL: Seal = Seal;
+
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
         Ok(vec![self.stored_value()?])
     }
@@ -126,6 +133,7 @@ macro_rules! tuple_keys {
         impl<$($name: ShardKey),*> Key for ($($name,)*) {
             type Unfiltered = Unrouted;
             const SHARDS: &'static [Option<Entries>] = &[$($name::SHARDS),*];
+            const SEAL: Seal = Seal;
 
             fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
                 Ok(vec![$(self.$place.stored_value()?),*])
@@ -147,6 +155,7 @@ pub enum Everywhere {}
 
 impl Key for Everywhere {
     type Unfiltered = Routed;
+    const SEAL: Seal = Seal;
 
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError> {
         match *self {}

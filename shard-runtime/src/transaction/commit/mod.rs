@@ -51,6 +51,7 @@ use crate::error::Error;
 
 /// How a session commits what it wrote on several databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Commit {
     /// All of it or nothing, whatever fails: see [`Session::commit`](crate::Session::commit).
     #[default]

@@ -1,0 +1,133 @@
+//! SQLite's own connections, as [`rusqlite`] has them.
+//!
+//! This module is the part of the crate whose types are those of `rusqlite`, together with `From<rusqlite::Error>` for
+//! [`Error`]. A new major version of `rusqlite` changes them in a minor version of this crate; nothing else depends on it.
+
+use rusqlite::Connection;
+
+use crate::asynchronous::AsyncSession;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::transaction::Cluster;
+
+/// The crate that drives SQLite. One program links one `libsqlite3`, so use the crate through here.
+pub use rusqlite;
+
+/// Lends SQLite's own connection to a shard, inside the session's write transaction there: for what neither
+/// the queries nor [`Sql`](crate::Sql) say. What waits for the shard is written first, and what the session
+/// has looked up is forgotten. It commits and rolls back with the rest of the session; where the closure
+/// fails, what it has done is undone. The lease counts as one statement of the shard.
+///
+/// What is written so cannot be part of a commit over several databases: nobody could do it again for a shard that
+/// missed it (see [`Session::commit`](crate::Session::commit)).
+///
+/// The transaction is the session's: a closure that ends it (`COMMIT`, `ROLLBACK`) ends the unit of work. A
+/// shard with a prefix shares its database, where its tables are named with it. And the connection is the
+/// cluster's: what is set on it (`PRAGMA`, a temporary table, an attached database) stays set for the sessions
+/// that are given it later, unless the closure takes it back.
+///
+/// ```
+/// # use shard_runtime::{Cluster, Sharded, sqlite};
+/// # #[derive(Sharded, Clone, Debug)]
+/// # #[sharded(table = "accounts")]
+/// # struct Account {
+/// #     #[id]
+/// #     #[shard_key(hash)]
+/// #     id: i64,
+/// #     cents: i64,
+/// # }
+/// # fn main() -> shard_runtime::Result<()> {
+/// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+/// let mut session = cluster.session();
+/// session.add(Account { id: 7, cents: 100 })?;
+/// let pages: i64 = sqlite::with_connection(&mut session, "b", |connection| {
+///     connection.execute("UPDATE accounts SET cents = cents + ?1", [50])?;
+///     connection.pragma_query_value(None, "page_count", |row| row.get(0))
+/// })?;
+/// assert!(pages > 0);
+/// assert_eq!(session.get::<Account>(7)?.map(|account| account.cents), Some(150));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard), [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins); those of writing what waits and of beginning
+/// to write; the closure's, with the shard's name. [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted) where the closure has ended the
+/// transaction: the session has to be rolled back before it is used on, and what the closure committed by hand
+/// stays committed.
+pub fn with_connection<O, E: Into<Error>>(
+    session: &mut Session,
+    shard: &str,
+    run: impl FnOnce(&Connection) -> Result<O, E>,
+) -> Result<O> {
+    session.with_connection(shard, run)
+}
+
+/// Lends SQLite's own connection to a shard, on the session's thread; see [`with_connection`].
+///
+/// # Errors
+/// Those of [`with_connection`] and of [`AsyncSession::run`].
+pub async fn async_with_connection<O, E>(
+    session: &mut AsyncSession,
+    shard: &str,
+    run: impl FnOnce(&Connection) -> Result<O, E> + Send + 'static,
+) -> Result<O>
+where
+    O: Send + 'static,
+    E: Into<Error>,
+{
+    let shard = shard.to_owned();
+    session.run(move |session| session.with_connection(&shard, run)).await
+}
+
+/// One SQLite connection over the whole cluster, to read with whatever SQL can say: joins, windows and common
+/// table expressions over all shards run in SQLite itself.
+///
+/// For each model there is a temporary view, named as its table, with the rows of every shard and all columns (of a
+/// reference table, which is the same on all of them, with those of the first);
+/// one more, `shard`, holds the shard's name where no column is called so. The databases themselves are attached
+/// under the names of their shards (`asia.cities`); one that holds several shards by prefix is attached once,
+/// under the name of the first.
+///
+/// The shards are opened for reading only: nothing can be written to them through this connection, whatever is
+/// said on it. It is also in `PRAGMA query_only`, which can be taken back to make temporary tables and views of
+/// one's own. It is nobody's session: it sees what is committed and nothing that waits, and its statements are
+/// not counted. Each statement reads one snapshot of each file, but begins them one after another: a commit over
+/// several files may be seen on some of them only, as there is no common snapshot over write-ahead logs. Several
+/// statements between `BEGIN` and `COMMIT` read the same snapshots.
+///
+/// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. Databases in memory
+/// are attached as files are; while a session writes one, a statement that reads it waits, and is then told that
+/// it is locked.
+///
+/// ```
+/// # use shard_runtime::{Cluster, Sharded, sqlite};
+/// # #[derive(Sharded, Clone, Debug)]
+/// # #[sharded(table = "accounts")]
+/// # struct Account {
+/// #     #[id]
+/// #     #[shard_key(hash)]
+/// #     id: i64,
+/// #     cents: i64,
+/// # }
+/// # fn main() -> shard_runtime::Result<()> {
+/// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+/// # let mut session = cluster.session();
+/// # session.add_all((0..20).map(|id| Account { id, cents: 100 * id }))?;
+/// # session.commit()?;
+/// let everything = sqlite::attached(&cluster)?;
+/// let ranked = "SELECT id, shard, rank() OVER (ORDER BY cents DESC) AS place FROM accounts ORDER BY place LIMIT 1";
+/// let richest: (i64, String) = everything.query_row(ranked, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+/// assert_eq!(richest.0, 19);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::TooManyDatabases`](crate::ErrorKind::TooManyDatabases) where there are more databases than SQLite attaches: it says how many, and
+/// what to do. [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) where two shards' names differ in upper and lower case only, or one is
+/// `main` or `temp`, which SQLite calls its own; [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) where a database is not the shard any
+/// more that it was; SQLite's, where a database cannot be opened.
+pub fn attached(cluster: &Cluster) -> Result<Connection> {
+    cluster.attached()
+}

@@ -1,7 +1,8 @@
-//! Accumulator values of aggregates: read from one shard's row, merged with other shards', and at last a value. Pure.
+//! Partial values of aggregates: read from a row of one shard, merged, and converted to the final value. Uses
+//! `value`, `collation`, `row`.
 //!
-//! A sum is a sum of sums, a mean is a sum and a count, a variance is three moments. What is counted once over all
-//! shards is carried as a set.
+//! A sum is a sum of sums, a mean is a sum and a count, a variance is three moments. Distinct values are carried as a
+//! set.
 
 use std::collections::HashSet;
 
@@ -10,27 +11,27 @@ use crate::error::{Result, ValueError};
 use crate::row::RowSource;
 use crate::value::{Value, mismatch};
 
-/// What is made of the rows' values in a column.
+/// The functions of aggregates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
     /// The number of rows; of no column.
     Count,
     /// The number of values, each once.
     CountDistinct,
-    /// The same, where no two shards have a value in common.
+    /// The same if no two shards have a value in common.
     CountDistinctHere,
     Sum,
     Mean,
     Min,
     Max,
-    /// The sample's variance.
+    /// The sample variance.
     Variance,
-    /// The sample's standard deviation.
+    /// The sample standard deviation.
     Deviation,
 }
 
 impl Function {
-    /// The measure of a column as a person reads it.
+    /// Returns the measure's name for people.
     pub(crate) fn of(self, column: &str) -> String {
         match self {
             Function::Count => "count".to_owned(),
@@ -44,7 +45,7 @@ impl Function {
         }
     }
 
-    /// How many columns its partial value takes in a shard's row.
+    /// Returns the number of columns of its partial value in a row of a shard.
     pub(crate) fn width(self) -> usize {
         match self {
             Function::Sum | Function::Mean => 2,
@@ -53,15 +54,15 @@ impl Function {
     }
 }
 
-/// A value on its way to be merged.
+/// A partial value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Accumulator {
     /// No row has a value.
     Nothing,
     Count(u64),
-    /// Values that were counted, as bytes.
+    /// The distinct values, as bytes.
     Distinct(HashSet<Vec<u8>>),
-    /// Integers are summed up in twice their width: only the whole sum has to fit.
+    /// Integers are summed in twice their width: only the final sum must fit.
     Integer(i128),
     Real(f64),
     Mean {
@@ -81,7 +82,7 @@ pub(crate) struct Moments {
 }
 
 impl Moments {
-    /// Takes one value in (Welford 1962).
+    /// Adds one value (Welford 1962).
     pub(crate) fn add(&mut self, value: f64) {
         self.rows += 1;
         let distance = value - self.mean;
@@ -89,7 +90,7 @@ impl Moments {
         self.squares += distance * (value - self.mean);
     }
 
-    /// Those of both sets of values (Chan, Golub and LeVeque 1979).
+    /// Returns the moments of both sets of values (Chan, Golub and LeVeque 1979).
     fn with(self, other: Self) -> Self {
         let rows = self.rows + other.rows;
         let (a, b, all) = (self.rows as f64, other.rows as f64, rows as f64);
@@ -137,7 +138,7 @@ fn distinct(mut bytes: &[u8]) -> Option<HashSet<Vec<u8>>> {
 }
 
 impl Accumulator {
-    /// The partial value in a shard's row, from this place on.
+    /// Reads the partial value in a row of a shard, from this column on.
     pub(crate) fn read(function: Function, row: &dyn RowSource, place: usize) -> Result<Self, ValueError> {
         let count = |place| match row.value(place)? {
             Value::Integer(rows) => Ok(rows.unsigned_abs()),
@@ -149,23 +150,23 @@ impl Accumulator {
             (Function::Sum | Function::Mean, _) if count(place + 1)? == 0 => Accumulator::Nothing,
             (Function::Sum, Value::Integer(sum)) => Accumulator::Integer(sum.into()),
             (Function::Sum, Value::Real(sum)) => Accumulator::Real(sum),
-            // SQL says NULL where infinities leave no number.
+            // SQL returns NULL if infinities leave no number.
             (Function::Sum, Value::Null) => Accumulator::Real(f64::NAN),
             (Function::Mean, Value::Real(sum)) => Accumulator::Mean { sum, rows: count(place + 1)? },
             (Function::Mean, Value::Null) => Accumulator::Mean { sum: f64::NAN, rows: count(place + 1)? },
             (_, Value::Null) => Accumulator::Nothing,
             (Function::Min | Function::Max, value) => Accumulator::Value(value.into_owned()),
             (Function::CountDistinct, Value::Bytes(bytes)) => Accumulator::Distinct(
-                distinct(&bytes).ok_or_else(|| ValueError::new("the set of values is cut off"))?,
+                distinct(&bytes).ok_or_else(|| ValueError::new("the set of values is truncated"))?,
             ),
             (Function::Variance | Function::Deviation, Value::Bytes(bytes)) => Accumulator::Moments(
-                Moments::from_bytes(&bytes).ok_or_else(|| ValueError::new("the moments are cut off"))?,
+                Moments::from_bytes(&bytes).ok_or_else(|| ValueError::new("the moments are truncated"))?,
             ),
             (_, other) => return Err(mismatch("a partial value", &other)),
         })
     }
 
-    /// Those of two shards as one; of a column with this collation.
+    /// Merges the partial values of two shards, of a column with this collation.
     pub(crate) fn merge(self, function: Function, collation: Collation, other: Self) -> Self {
         match (self, other) {
             (Accumulator::Nothing, only) | (only, Accumulator::Nothing) => only,
@@ -189,10 +190,10 @@ impl Accumulator {
         }
     }
 
-    /// The whole value; NULL where there is none.
+    /// Returns the final value; NULL if no row has a value.
     ///
     /// # Errors
-    /// Where a sum of integers does not fit one.
+    /// If a sum of integers does not fit into 64 bits.
     pub(crate) fn value(self, function: Function) -> Result<Value<'static>, ValueError> {
         let integer = |count: u64| Value::Integer(i64::try_from(count).unwrap_or(i64::MAX));
         Ok(match self {
@@ -218,7 +219,7 @@ impl Accumulator {
     }
 }
 
-/// As databases have it, what is not a number is no value.
+/// Returns NULL for NaN, as the databases do.
 fn number(value: f64) -> Value<'static> {
     if value.is_nan() { Value::Null } else { Value::Real(value) }
 }

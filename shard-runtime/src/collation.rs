@@ -1,11 +1,11 @@
-//! How texts are compared: what a column declares, for the databases and for what is made of their answers. Pure.
+//! Collations of text columns, for the databases and for the merge of their answers. Uses `value`.
 
 use std::cmp::Ordering;
 
 use crate::value::Value;
 
-/// How the texts of a column are compared. A column is `Binary`, unless its field says otherwise:
-/// `#[sharded(collate = nocase)]`.
+/// The order and equality of the texts of a column. A column is `Binary` unless its field has `#[sharded(collate =
+/// nocase)]`.
 ///
 /// Everything follows it: comparisons, lists, patterns and prefixes, order and pages, distinct rows, groups, least and
 /// greatest values, the number of different values, unique indexes. Where several spellings are one value, as in
@@ -45,8 +45,7 @@ pub enum Collation {
 }
 
 impl Collation {
-    /// The order of two values of one column: of texts, by this collation; of others, and below and above texts, as
-    /// [`Value::order`] has it.
+    /// Compares two values of one column: texts by this collation, other values by [`Value::order`].
     pub fn order(self, a: &Value<'_>, b: &Value<'_>) -> Ordering {
         match (self, a, b) {
             (Collation::NoCase, Value::Text(a), Value::Text(b)) => folded(a).cmp(folded(b)),
@@ -54,8 +53,8 @@ impl Collation {
         }
     }
 
-    /// Whether the first of two values is answered where the least of them is asked for, or the greatest. Of spellings
-    /// of one value it is the least in both cases.
+    /// Returns whether the first of two values is the least one, or the greatest one. Of equal spellings it is the
+    /// least byte by byte in both cases.
     pub(crate) fn prefers(self, a: &Value<'_>, b: &Value<'_>, greatest: bool) -> bool {
         let order = self.order(a, b);
         let order = if greatest { order.reverse() } else { order };
@@ -63,7 +62,7 @@ impl Collation {
     }
 }
 
-/// As SQLite compares, which makes letters small: what stands between `Z` and `a` is before both.
+/// Folds as SQLite does, to lower case: the characters between `Z` and `a` are less than both.
 fn folded(text: &str) -> impl Iterator<Item = u8> {
     text.bytes().map(|byte| byte.to_ascii_lowercase())
 }

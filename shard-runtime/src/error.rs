@@ -1,7 +1,7 @@
-//! One error type: what went wrong (a [`ErrorKind`]) and where (shard, table, column, key).
+//! The error type of the crate: a kind ([`ErrorKind`]), a message, and the place (shard, table, column). Uses
+//! `value`.
 //!
-//! Context is added by whoever knows it: a value conversion knows neither its column nor its shard,
-//! the row that is being bound knows the column, the session knows the shard.
+//! Each layer adds the context that it has: the binder of a row adds the column, the session adds the shard.
 
 use std::fmt;
 
@@ -11,65 +11,65 @@ pub use crate::value::ValueError;
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of thing went wrong. Match on it to decide what to do; print the [`Error`] to tell a person.
+/// The kinds of errors. Match on the kind to decide what to do; print the [`Error`] for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A URL, a setting or a cluster file is not what it should be; or a server does not let this user in, speaks no TLS
-    /// where it has to, or has a certificate that is not trusted.
+    /// A URL, a setting or a cluster file is invalid; or a server refuses the login, has no TLS although the URL
+    /// requires it, or has a certificate that is not trusted.
     Configuration,
-    /// A shard was named that the cluster does not have, or a row or a link of another cluster's was used.
+    /// The cluster has no shard of this name, or a row or a link belongs to another cluster.
     UnknownShard,
-    /// A model was used that the cluster was not opened with.
+    /// The cluster was opened without this model.
     UnknownModel,
-    /// A key's value is placed on no shard.
+    /// The placement maps the key's value to no shard.
     UnmappedKey,
-    /// The query cannot be run as it stands: it sets no column, its conditions are nested too deeply, or its
-    /// SQL is not the one statement, with these parameters and columns, that it is used as.
+    /// The query is invalid: it sets no column, its conditions are nested too deeply, or its SQL is not one statement
+    /// with these parameters and columns.
     Query,
     /// A cursor's text is damaged, or the cursor was created by a different query. In a service it is the client's error, if
     /// clients send cursors.
     Cursor,
-    /// Two pins of one query name different shards, or a query or a row is of another shard than its session is
-    /// pinned to.
+    /// Two pins of one query name different shards, or a query or a row belongs to another shard than the one that
+    /// its session is pinned to.
     ContradictingPins,
-    /// The row was changed since its handle read it: by another session, as its `#[version]` shows, or in the same
+    /// The row was changed since its handle was read: by another session, as its `#[version]` shows, or in the same
     /// transaction through another handle. Read it again.
     Stale,
-    /// The change would move a row to another shard, which an update cannot do.
+    /// The update would move the row to another shard. Use `relocate`.
     ShardKeyChanged,
-    /// The database of a shard does not exist, and opening does not create one; or its file was removed or replaced while
-    /// it was open, which is seen before anything is written.
+    /// The database of a shard does not exist, and `open` does not create it; or its file was removed or replaced
+    /// while it was open, which is detected before anything is written.
     Missing,
-    /// The database is another shard's, or another cluster's.
+    /// The database belongs to another shard or to another cluster.
     WrongDatabase,
-    /// The cluster's layout is not the one that its shards were made with.
+    /// The configured layout differs from the layout that the shards were created with.
     Layout,
-    /// A table on a shard is not what the model says.
+    /// A table on a shard differs from its model.
     Schema,
-    /// A value cannot be stored, or what was stored is not a value of the field's type.
+    /// A value cannot be stored, or a stored value is not one of the field's type.
     Value,
-    /// A statement carries more values than the database takes.
+    /// A statement has more values than the database accepts.
     TooManyValues,
     /// The cluster has more databases than one connection can attach.
     TooManyDatabases,
-    /// The database refused a row: a unique or primary key exists already.
+    /// The database refused a row: its unique value or primary key exists already.
     Unique,
-    /// The database refused a row: what it refers to is not there, or is still referred to.
+    /// The database refused a row: the row that it refers to does not exist, or other rows still refer to it.
     ForeignKey,
-    /// The database refused a row: a value is missing.
+    /// The database refused a row: a column that is NOT NULL has no value.
     NotNull,
-    /// Another session holds what is needed, and the wait is over: a lock, a connection, the server's last slot for a
-    /// connection or a prepared transaction, the process's last file descriptor. It may succeed later.
+    /// Another session holds a resource, and the wait timed out: a lock, a connection, the last slot of the server
+    /// for a connection or a prepared transaction, the last file descriptor of the process. A retry may succeed.
     Busy,
     /// A statement took longer than the session's timeout.
     TimedOut,
-    /// The database, its file or its folder cannot be written; or the server is a standby, or became one in a failover
+    /// The database, its file or its folder is read-only; or the server is a standby, or became one in a failover
     /// (then [`Error::is_retryable`] is true).
     ReadOnly,
-    /// The server refuses this to the role that the URL names: it lacks a privilege.
+    /// The role of the URL lacks a privilege.
     Denied,
-    /// There is no room left on the device.
+    /// The device is full.
     Full,
     /// The file is damaged, or is not a database.
     Corrupt,
@@ -77,32 +77,33 @@ pub enum ErrorKind {
     Io,
     /// The server cannot be reached, or the connection to it was lost.
     ConnectionLost,
-    /// No row where exactly one was asked for, or the row to change is gone.
+    /// A query that must return exactly one row returned none, or the row to change does not exist any more.
     NotFound,
-    /// More than one row where exactly one was asked for.
+    /// A query that must return exactly one row returned several.
     ManyRows,
-    /// One id was found on two shards although ids are unique over the cluster.
+    /// One id exists on two shards although ids are unique over the cluster.
     Ambiguous,
-    /// Shards that hold the same rows of a reference table by right do not: somebody has written behind the cluster's
-    /// back, or a shard has come to it without them.
+    /// Shards differ in the rows of a reference table: another program wrote to one of them, or a shard was added
+    /// without the rows.
     ReferenceDiverged,
-    /// The unit of work was ended by an earlier error, and has to be rolled back before the session is used on.
+    /// An earlier error aborted the transaction. Call `rollback` before the session is used again.
     TransactionAborted,
-    /// A unit of work was committed with [`Commit::BestEffort`](crate::Commit::BestEffort), on some of its shards only.
+    /// A transaction was committed with [`Commit::BestEffort`](crate::Commit::BestEffort), on some of its shards
+    /// only.
     PartialCommit,
-    /// It is not known whether a unit of work was committed: the disk has failed at the very commit, and again when
-    /// that was to be undone; or the connection to a server was lost before it had answered the commit. What was over
-    /// several shards is settled by [`Cluster::recover`](crate::Cluster::recover), or by opening the cluster again. Of
-    /// what one server has committed or not, only its rows tell.
+    /// The outcome of a commit is unknown: the disk failed during the commit and again when the commit was
+    /// overwritten, or the connection to a server was lost before the server answered.
+    /// [`Cluster::recover`](crate::Cluster::recover), or opening the cluster again, settles a transaction over
+    /// several shards. A transaction on one server is settled only by reading its rows.
     InDoubt,
     /// The database reported something else.
     Database,
 }
 
-/// The message of errors that come from having no file descriptor left.
+/// The message of errors that are caused by a lack of file descriptors.
 pub(crate) const TOO_MANY_FILES: &str = "too many open files: retry once others are closed, lower `connections`, or raise the process's limit (`ulimit -n`)";
 
-/// Whether the process, or the system, has no file descriptor left.
+/// Returns whether the process or the system has no file descriptor left.
 pub(crate) fn has_no_descriptor(error: &std::io::Error) -> bool {
     // EMFILE and ENFILE, for which `std::io::ErrorKind` has no name.
     cfg!(unix) && matches!(error.raw_os_error(), Some(24 | 23))
@@ -113,12 +114,12 @@ pub(crate) fn has_no_descriptor(error: &std::io::Error) -> bool {
 pub(crate) enum Exhausted {
     /// The process (or the machine) has no file descriptor left.
     Descriptors,
-    /// The server accepts no more connections, or none of this role or database.
+    /// The server accepts no more connections in all, for this role or for this database.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only servers have this limit"))]
     ServerConnections,
 }
 
-/// An error: its kind, where it happened, and what the database said.
+/// An error: its kind, its place, a message, and the cause in [`source`](std::error::Error::source).
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -135,7 +136,7 @@ struct Inner {
     driver_error: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// A value of a lookup, by the lookup's place in the layout.
+/// A lookup's value, with the lookup's index in the layout.
 pub(crate) struct TakenValue {
     pub(crate) lookup: usize,
     pub(crate) value: Value<'static>,
@@ -198,13 +199,13 @@ impl Error {
         self
     }
 
-    /// Names the unit of work.
+    /// Names the global transaction.
     pub(crate) fn of_unit(mut self, unit: &str) -> Self {
         self.0.unit.get_or_insert_with(|| unit.to_owned());
         self
     }
 
-    /// Notes the value of a lookup that has an entry already.
+    /// Records the value of a lookup whose entry exists already.
     pub(crate) fn of_taken_value(mut self, taken: TakenValue) -> Self {
         self.0.taken = Some(taken);
         self
@@ -214,19 +215,19 @@ impl Error {
         self.0.taken.as_ref()
     }
 
-    /// Adds to the message what to do.
+    /// Appends a remedy to the message.
     pub(crate) fn with_remedy(mut self, remedy: &str) -> Self {
         self.0.message = format!("{}; {remedy}", self.0.message);
         self
     }
 
-    /// Says which row it is about.
+    /// Appends the row to the message.
     pub(crate) fn with_row(mut self, row: &str) -> Self {
         self.0.message = format!("{} (row with {row})", self.0.message);
         self
     }
 
-    /// Marks an error of a kind that is mostly lasting, but not here.
+    /// Marks an error as transient although errors of its kind usually are not.
     #[cfg(feature = "postgres")]
     pub(crate) fn transient(mut self) -> Self {
         self.0.is_transient = true;
@@ -236,9 +237,9 @@ impl Error {
     /// Returns whether the same work may succeed if it is run again: a lock was in the way, another session was first,
     /// the server was lost, or it is not the primary any more.
     ///
-    /// These are [`ErrorKind::Busy`], [`ErrorKind::Stale`], [`ErrorKind::ConnectionLost`], and [`ErrorKind::ReadOnly`] of
-    /// a server that became a standby. Nothing of the work was stored then. [`ErrorKind::TimedOut`] is not among them: the
-    /// time was the caller's.
+    /// These are [`ErrorKind::Busy`], [`ErrorKind::Stale`], [`ErrorKind::ConnectionLost`], and
+    /// [`ErrorKind::ReadOnly`] of a server that became a standby. Nothing of the work was stored.
+    /// [`ErrorKind::TimedOut`] is not retryable: the caller set that deadline.
     ///
     /// [`Cluster::transaction`](crate::Cluster::transaction) retries these errors itself.
     pub fn is_retryable(&self) -> bool {
@@ -251,23 +252,23 @@ impl Error {
         self.0.is_transient || cause.is_some_and(Error::is_transient)
     }
 
-    /// What kind of thing went wrong.
+    /// Returns the kind.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether another session, or program, holds what is needed.
+    /// Returns whether another session or program holds a resource that is needed.
     pub(crate) fn is_busy(&self) -> bool {
         self.0.kind == ErrorKind::Busy
     }
 
-    /// Whether it is a row's own fault, so that sending the row again cannot help.
+    /// Returns whether the row itself causes the error, so that sending it again cannot succeed.
     pub(crate) fn is_about_a_row(&self) -> bool {
         use ErrorKind::{ForeignKey, NotFound, NotNull, Stale, Unique, Value};
         matches!(self.0.kind, Unique | ForeignKey | NotNull | Value | NotFound | Stale)
     }
 
-    /// Whether it is the shard's fault, and not the statement's: another shard may still answer.
+    /// Returns whether the shard causes the error, and not the statement: another shard may still answer.
     pub(crate) fn is_about_a_shard(&self) -> bool {
         use ErrorKind::{
             Busy, ConnectionLost, Corrupt, Full, Io, Missing, ReadOnly, TimedOut, WrongDatabase,
@@ -278,23 +279,23 @@ impl Error {
         )
     }
 
-    /// The shard it happened on, where it happened on one.
+    /// Returns the name of the shard, if the error is about one.
     pub fn shard(&self) -> Option<&str> {
         self.0.shard.as_deref()
     }
 
-    /// The table it is about, where it is about one.
+    /// Returns the table, if the error is about one.
     pub fn table(&self) -> Option<&str> {
         self.0.table.as_deref()
     }
 
-    /// The column it is about, where it is about one.
+    /// Returns the column, if the error is about one.
     pub fn column(&self) -> Option<&str> {
         self.0.column.as_deref()
     }
 
-    /// The unit of work that is in doubt ([`ErrorKind::InDoubt`]), where it was over several shards; what
-    /// [`Cluster::recover`](crate::Cluster::recover) names it by.
+    /// Returns the id of a transaction over several shards whose outcome is unknown ([`ErrorKind::InDoubt`]);
+    /// [`Cluster::recover`](crate::Cluster::recover) reports it under this id.
     pub fn unit(&self) -> Option<&str> {
         self.0.unit.as_deref()
     }

@@ -1,4 +1,5 @@
-//! One row between a database and a model: reading its columns, and binding them to parameters.
+//! One row between a database and a model: reading its columns, and binding its values. Uses `value`, `schema`,
+//! `error`.
 
 use std::fmt;
 
@@ -7,28 +8,28 @@ use crate::schema::{Shard, Table};
 use crate::sealed::Seal;
 use crate::value::{ColumnShape, ColumnType, Field, Value};
 
-/// Rows that come one after the other; the stream stands on its current row.
+/// A sequence of rows with a current row.
 pub(crate) trait Stream {
-    /// Goes to the next row. Returns `false` after the last one.
+    /// Moves to the next row; returns `false` after the last one.
     fn advance(&mut self) -> Result<bool>;
 }
 
-/// Where a driver's current row can be read, column by column.
+/// A source of column values: the current row of a driver.
 pub(crate) trait RowSource {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError>;
 
-    /// The names of the row's columns, as its statement has them; empty if the caller knows them.
+    /// Returns the column names; empty if the caller has them.
     fn column_names(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// One row on its way out of a database.
+/// One row that a database has returned.
 pub struct Row<'r> {
     pub(crate) source: &'r dyn RowSource,
     pub(crate) shard: &'r Shard,
     pub(crate) table: &'static Table,
-    /// Which of the table's columns the row has, where it does not have them all.
+    /// The indexes of the columns that the row has; `None` if it has all.
     pub(crate) columns: Option<&'r [usize]>,
 }
 
@@ -41,7 +42,7 @@ impl fmt::Debug for Row<'_> {
 }
 
 impl Row<'_> {
-    /// The value of the column at this place; an error about it names shard, table and column.
+    /// Reads the value of a column; an error has shard, table and column.
     pub(crate) fn read<V>(
         &self,
         index: usize,
@@ -61,7 +62,7 @@ impl Row<'_> {
         })
     }
 
-    /// The row's id for a person, if the row has it.
+    /// Returns the id for a message, if the row has it.
     fn id(&self) -> Option<String> {
         let index = match self.columns {
             None => Some(self.table.id),
@@ -72,13 +73,13 @@ impl Row<'_> {
     }
 }
 
-/// Takes a row's values on their way into a database.
+/// Collects the values of a row on their way to a database.
 pub struct Binder<'a> {
     pub(crate) values: Vec<Value<'a>>,
     table: &'static Table,
-    /// How many columns have given their values.
+    /// The number of columns that have given their values.
     taken: usize,
-    /// How long the values are; counted where they are not kept.
+    /// The size of the values; counted only if they are not kept.
     bytes: usize,
     keeps: bool,
 }
@@ -96,26 +97,26 @@ impl<'a> Binder<'a> {
         Binder { values: Vec::with_capacity(table.columns.len()), table, taken: 0, bytes: 0, keeps: true }
     }
 
-    /// A binder that only measures its values.
+    /// Returns a binder that measures the values and drops them.
     pub(crate) fn measuring(table: &'static Table) -> Self {
         Binder { values: Vec::new(), table, taken: 0, bytes: 0, keeps: false }
     }
 
-    /// The bytes of the measured values.
+    /// Returns the size of the measured values.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Forgets the values, to take another row's in the same memory.
+    /// Drops the values, to reuse the memory for another row.
     pub(crate) fn clear(&mut self) {
         self.values.clear();
         self.taken = 0;
     }
 
-    /// Takes the next column's value.
+    /// Adds the next column's value.
     ///
     /// # Errors
-    /// [`ErrorKind::Value`](crate::ErrorKind::Value), naming table and column, where no column holds it.
+    /// [`ErrorKind::Value`](crate::ErrorKind::Value), with table and column, if no column holds the value.
     pub fn push(&mut self, value: Result<Value<'a>, ValueError>) -> Result<&mut Self> {
         match value {
             Ok(value) if self.keeps => self.values.push(value),
@@ -127,9 +128,9 @@ impl<'a> Binder<'a> {
     }
 }
 
-/// What a struct's field may be: a [`Field`], an `Option` of one, or a [`Parent`](crate::Parent).
+/// The types of struct fields: a [`Field`], an `Option` of one, or a [`Parent`](crate::Parent).
 ///
-/// Not for implementing: implement [`Field`].
+/// Do not implement it: implement [`Field`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a column",
     label = "not a column type",
@@ -152,7 +153,7 @@ impl<'a> Binder<'a> {
     diagnostic::on_unimplemented(note = "`serde_json::Value` needs the feature `json` of `shard-runtime`")
 )]
 pub trait Storable: Sized + Send + Sync + 'static {
-    /// What the column is compared with: never NULL, for that there is `is_null`.
+    /// The type that the column is compared with; NULL is compared by `is_null`.
     type Compare;
     /// The kind of column.
     const TYPE: ColumnType;
@@ -167,7 +168,7 @@ pub trait Storable: Sized + Send + Sync + 'static {
     const COLUMN: ColumnShape = (Self::TYPE, Self::NULLABLE, Self::IS_EXACT);
     #[doc(hidden)]
     fn column_value(&self) -> Result<Value<'_>, ValueError>;
-    /// The value that was stored on this shard.
+    /// Returns the field of a value that is stored on this shard.
     #[doc(hidden)]
     fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError>;
     #[doc(hidden)]

@@ -342,7 +342,7 @@ fn r38_a_turn_that_does_not_come_is_told_within_bounds(backend: &Backend) {
     done.unwrap();
     for wrong in [0, 10_001] {
         let result = backend.builder(&LETTERS).async_sessions(wrong).create::<Account>();
-        assert_error(result, ErrorKind::Configuration, &[&wrong.to_string(), "async sessions"]);
+        assert_error(result, ErrorKind::Configuration, &[&wrong.to_string(), "async_sessions"]);
     }
 }
 

@@ -122,7 +122,7 @@ fn mistakes_in_a_file_are_named(backend: &Backend) {
     wrong("async_sessions = \"many\"\n", &["line 1", "a string, expected u32"]);
     wrong("this is no TOML", &["line 1"]);
     let twice = "[[shard]]\nname = \"a\"\nurl = \"sqlite::memory:\"\n".repeat(2);
-    wrong(&twice, &["shard `a`", "twice"]);
+    wrong(&twice, &["shard `a`", "duplicate"]);
     wrong("[[shard]]\nname = \"a\"\nurl = \"file:a.db\"\n", &["shard `a`", "sqlite:"]);
     // A shard that a model's key needs and the file does not have.
     let path = written(backend, "[[shard]]\nname = \"a\"\nurl = \"sqlite::memory:\"\n");

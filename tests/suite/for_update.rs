@@ -186,8 +186,8 @@ fn r20_it_is_explained(backend: &Backend) {
     let explain = cluster.explain(&Account::select().filter(Account::NUMBER.eq(5)).for_update()).unwrap();
     assert_eq!(explain.shards(), ["a"]);
     let kept = match backend.is_postgres("a") {
-        true => "nobody else changes these rows meanwhile",
-        false => "nobody else writes there meanwhile",
+        true => "locks the rows",
+        false => "locks the database against other writers",
     };
     assert_eq!(explain.reason(), format!("number = 5; {kept}"));
 }

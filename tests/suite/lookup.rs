@@ -294,7 +294,7 @@ fn r20_a_lookup_is_explained(backend: &Backend) {
     let (explain, asked) = cluster.asked(|| cluster.explain(&query).unwrap());
     assert_eq!(asked, Vec::<String>::new());
     assert_eq!(explain.shards(), LETTERS);
-    assert_eq!(explain.reason(), "those that the lookup of users.email on b says");
+    assert_eq!(explain.reason(), "the shards that the lookup of users.email on b names");
     let lookups: Vec<_> = explain.lookups().collect();
     assert_eq!(lookups.len(), 1);
     assert_eq!(lookups[0].0, "b");
@@ -304,7 +304,7 @@ fn r20_a_lookup_is_explained(backend: &Backend) {
     let explain = cluster.explain(&narrowed).unwrap();
     assert_eq!(explain.shards(), ["a", "c"]);
     assert!(
-        explain.reason().ends_with(", of these those that the lookup of users.email on b says"),
+        explain.reason().ends_with(", restricted to the shards that the lookup of users.email on b names"),
         "{explain}"
     );
     let one = User::select().filter(User::REGION.eq("a") & User::EMAIL.eq(&email));

@@ -278,12 +278,16 @@ fn parameters_fit_the_statement(backend: &Backend) {
         assert_error(
             session.all(one),
             ErrorKind::Query,
-            &["shard `asia`", "takes 1 parameters, 2 are bound"],
+            &["shard `asia`", "parameters in the SQL: 1, bound values: 2"],
         );
         let none = asia("SELECT ?1 AS x");
-        assert_error(session.all(none), ErrorKind::Query, &["takes 1 parameters, 0 are bound"]);
+        assert_error(session.all(none), ErrorKind::Query, &["parameters in the SQL: 1, bound values: 0"]);
         let third = asia("DELETE FROM {cities} WHERE id IN (?1, ?2, ?3)").bind(1);
-        assert_error(session.execute(third), ErrorKind::Query, &["takes 3 parameters, 1 are bound"]);
+        assert_error(
+            session.execute(third),
+            ErrorKind::Query,
+            &["parameters in the SQL: 3, bound values: 1"],
+        );
     });
     assert!(counts.is_empty());
     let sum = asia(

@@ -508,7 +508,7 @@ fn reading_to_write_keeps_others_from_every_shard(backend: &Backend) {
         assert_error(other.flush(), ErrorKind::Busy, &[]);
     }
     let reason = cluster.explain(&euro).unwrap().reason().to_owned();
-    assert_eq!(reason, "reference table: any shard; nobody else writes there meanwhile");
+    assert_eq!(reason, "reference table: any shard; locks the database against other writers");
 }
 
 fn shards_that_differ_are_named(backend: &Backend) {

@@ -196,7 +196,7 @@ fn r41_bad_configurations_are_refused(backend: &Backend) {
     let builder = |shards: &[&str]| backend.builder(shards);
     let wrong = ErrorKind::Configuration;
     assert_error(builder(&[]).create::<Company>(), wrong, &["at least one shard"]);
-    assert_error(builder(&["a", "b", "a"]).create::<Company>(), wrong, &["shard `a`", "twice"]);
+    assert_error(builder(&["a", "b", "a"]).create::<Company>(), wrong, &["shard `a`", "duplicate"]);
     assert_error(builder(&["a", ""]).create::<Company>(), wrong, &["name"]);
     // A key that places rows on a shard that the cluster does not have.
     assert_error(builder(&["a", "b"]).create::<Account>(), wrong, &["shard `c`", "`Account`", "accounts"]);

@@ -222,11 +222,11 @@ impl Pool {
         deadline: Option<Instant>,
     ) -> Result<Box<dyn Connection>> {
         let Some(driver) = self.drivers.get(database) else {
-            return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
+            return Err(Error::new(ErrorKind::UnknownShard, "the cluster has no database with this index"));
         };
         let connection = driver.connect(Mode::Open, deadline).map_err(|error| match error.kind() {
             ErrorKind::Missing => {
-                let message = format!("{error}, and it was there when the cluster was opened; restore it");
+                let message = format!("{error}, but it existed when the cluster was opened; restore it");
                 Error::new(ErrorKind::Missing, message).with_source(error)
             }
             _ => error,

@@ -91,7 +91,7 @@ impl SqliteDriver {
                     return Err(Error::new(ErrorKind::Missing, message));
                 }
                 Err(error) => {
-                    let message = format!("{} cannot be looked at", path.display());
+                    let message = format!("cannot read the metadata of {}", path.display());
                     return Err(Error::new(ErrorKind::Io, message).with_source(error));
                 }
             }
@@ -115,7 +115,7 @@ impl SqliteDriver {
             if mode == Mode::Open {
                 return Err(Error::new(
                     ErrorKind::Missing,
-                    "a database in memory cannot be opened: it ends with its process",
+                    "a database in memory ends with its process; use `create` instead of `open`",
                 ));
             }
             *anchor = Some(open().map_err(from_sqlite)?);
@@ -391,7 +391,7 @@ impl Connection for SqliteConnection {
             looked => looked?,
         };
         if is_busy {
-            let message = "the end of the write-ahead log is not known while another connection recovers or checkpoints it";
+            let message = "the end of the WAL is unknown while another connection recovers or checkpoints it";
             return Err(Error::new(ErrorKind::Busy, message));
         }
         // There are fewer frames than none if SQLite has no log open: it reads the file without one.

@@ -8,7 +8,7 @@ use crate::error::ValueError;
 use crate::planner::sql::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
 use crate::query::Arithmetic;
 
-const NO_NUMBER: &str = "what is stored is not a number of the column's type";
+const NO_NUMBER: &str = "the stored value is not a number of the column's type";
 
 /// Makes the functions known to a connection.
 pub(super) fn define(connection: &Connection) -> Result<()> {

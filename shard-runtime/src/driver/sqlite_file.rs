@@ -44,8 +44,8 @@ impl OpenFile {
     pub(super) fn check(&self) -> Result<()> {
         let message = match self.path.metadata() {
             Ok(found) if identity(&found) == self.identity => return Ok(()),
-            Ok(_) => "has been replaced by another file",
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "is not there any more",
+            Ok(_) => "was replaced by another file",
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "was removed",
             Err(error) => return Err(unreadable(&self.path, error)),
         };
         self.is_gone.set(true);
@@ -103,5 +103,6 @@ pub(super) fn why_not_frozen(path: &Path) -> Option<&'static str> {
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("{} cannot be looked at: {error}", path.display())).with_source(error)
+    Error::new(ErrorKind::Io, format!("cannot read the metadata of {}: {error}", path.display()))
+        .with_source(error)
 }

@@ -1,4 +1,4 @@
-//! Rows whose model does not matter any more, and what is done with them one by one: the parameters of its statements.
+//! Rows without their type, and the parameters of the statements that change them one by one.
 
 use crate::error::Result;
 use crate::query::Sharded;
@@ -6,9 +6,9 @@ use crate::row::Binder;
 use crate::schema::{IdKind, Table};
 use crate::value::{Value, mismatch};
 
-/// A row whose model does not matter any more.
+/// A row without its type.
 pub(crate) trait AnyRow: Send + Sync {
-    /// Adds the values of all its columns.
+    /// Adds the values of all columns.
     fn values<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()>;
 }
 
@@ -18,25 +18,25 @@ impl<T: Sharded> AnyRow for T {
     }
 }
 
-/// What is done with each of some rows.
+/// The change of each of some rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Insert,
-    /// These columns are set to what the row has, and its version, where it has one, was raised to what it has.
+    /// Sets these columns to the values of the row. Its version, if it has one, was raised before.
     Update {
         columns: Vec<usize>,
         version: Option<usize>,
     },
-    /// It is removed, where it has this version still.
+    /// Deletes the row if it has this version.
     Delete {
         version: Option<usize>,
     },
 }
 
 impl Change {
-    /// Puts the parameters of the statement that does this with a row in the place of the values that are there. An
-    /// insert takes all its values, but not an id that the database counts; the others take what is set, the id, and the
-    /// version that the row has to have.
+    /// Replaces the values in the binder by the parameters of the statement for a row. An insert has all its values,
+    /// without an id that the database generates. The others have the columns that are set, the id, and the expected
+    /// version.
     pub(crate) fn bind<'a>(
         &self,
         table: &'static Table,
@@ -74,7 +74,7 @@ fn taken<'v>(all: &mut [Value<'v>], column: usize) -> Value<'v> {
     all.get_mut(column).map_or(Value::Null, |value| std::mem::replace(value, Value::Null))
 }
 
-/// The version that a row had before this one.
+/// Returns the version before this one.
 fn before<'v>(table: &Table, column: usize, version: Option<&Value<'_>>) -> Result<Value<'v>> {
     match version {
         Some(Value::Integer(version)) => Ok(Value::Integer(version.wrapping_sub(1))),

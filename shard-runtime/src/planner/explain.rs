@@ -1,4 +1,4 @@
-//! Explanations: which shards a query asks, why, and what. Nothing here connects.
+//! Explanations of queries: shards, reason, SQL, merge. Uses `plan` and `route`; no I/O.
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use crate::schema::{IdKind, ShardSet, Shards, Table};
 use crate::sealed::Sealed;
 use crate::value::Field;
 
-/// Which shards a query asks, why, and what; made by [`Cluster::explain`](crate::Cluster::explain) without
-/// asking anybody. It prints as a tree: the shards and the reason, then the SQL for each shard.
+/// The shards, the reason, and the SQL of a query; [`Cluster::explain`](crate::Cluster::explain) returns it without a
+/// connection. It prints as a tree: the shards and the reason, then the SQL of each shard.
 ///
 /// With the feature `serde` it can be serialised, as a map with the fields
 ///
@@ -64,7 +64,7 @@ impl serde::Serialize for Explain {
 }
 
 impl Explain {
-    /// Why these shards, and the SQL for each of them.
+    /// Returns an explanation without lookups.
     pub(crate) fn new(
         reason: String,
         statements: impl IntoIterator<Item = (usize, String)>,
@@ -76,41 +76,41 @@ impl Explain {
         Explain { reason, statements, lookups: Vec::new(), merged }
     }
 
-    /// The names of the shards that would be asked, in the cluster's order. Where lookups are asked before
-    /// ([`lookups`](Explain::lookups)), those of which they say the ones.
+    /// Returns the names of the shards that the query would read, in the cluster's order. If lookups are read first
+    /// ([`lookups`](Explain::lookups)), these are the shards that their entries can name.
     pub fn shards(&self) -> Vec<&str> {
         self.statements.iter().map(|(shard, _)| shard.as_str()).collect()
     }
 
-    /// Why these shards: `continent = Asia`, `no key: all shards`, `pinned to asia`.
+    /// Returns the reason: `continent = Asia`, `no key: all shards`, `pinned to asia`.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// What becomes of several shards' answers: `merged by temperature, 3 rows kept`; `None` where one shard's
-    /// answer is the answer, or where one follows the other.
+    /// Returns how answers of several shards are merged: `merged by temperature, 3 rows kept`. `None` if one shard
+    /// answers, or if the answers follow each other.
     pub fn merge(&self) -> Option<&str> {
         self.merged.as_deref()
     }
 
-    /// Whether the shards answer the query whole, order, limit, offset and groups with it: one alone, or several whose
-    /// answers follow each other as they are.
+    /// Returns whether the shards compute the whole answer, with order, limit, offset and groups: one shard alone, or
+    /// several whose answers follow each other.
     pub fn is_pushed_down(&self) -> bool {
         self.merged.is_none()
     }
 
-    /// What lookups would be asked before: which shards, and the SQL. What they answer says which of the
-    /// [`shards`](Explain::shards) are asked.
+    /// Returns the shards and the SQL of the lookups that are read first. Their entries determine which of the
+    /// [`shards`](Explain::shards) are read.
     pub fn lookups(&self) -> impl Iterator<Item = (&str, &str)> {
         self.lookups.iter().map(|(shard, sql)| (shard.as_str(), sql.as_str()))
     }
 
-    /// What each shard would be asked: its name and the SQL, without the values.
+    /// Returns the name of each shard and its SQL, without the values.
     pub fn statements(&self) -> impl Iterator<Item = (&str, &str)> {
         self.statements.iter().map(|(shard, sql)| (shard.as_str(), sql.as_str()))
     }
 
-    /// The same, with what lookups are asked before.
+    /// Adds the statements of the lookups.
     pub(super) fn after(mut self, statements: Vec<(usize, String)>, layout: &Layout) -> Self {
         let named = |(shard, sql)| Some((layout.shards().by_index(shard)?.name().to_owned(), sql));
         self.lookups = statements.into_iter().filter_map(named).collect();
@@ -121,7 +121,7 @@ impl Explain {
 impl fmt::Display for Explain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.statements.is_empty() {
-            true => write!(f, "nobody: {}", self.reason)?,
+            true => f.write_str(&self.reason)?,
             false => write!(f, "{}: {}", self.shards().join(", "), self.reason)?,
         }
         let all = self.lookups.iter().chain(&self.statements);
@@ -138,7 +138,7 @@ impl fmt::Display for Explain {
     }
 }
 
-/// A query that can say, without being run, which shards it would ask, why, and what.
+/// A query that can be explained without being run.
 pub trait Explainable: Sealed {
     #[doc(hidden)]
     fn explain(&self, layout: &Layout) -> Result<Explain>;
@@ -150,7 +150,7 @@ impl<T: Sharded, R> Explainable for Select<T, R> {
     }
 }
 
-/// What `get` would ask, of an id that is unique over the cluster.
+/// The statements of `get` with an id that is unique over the cluster.
 impl<T: UniqueId> Explainable for ById<T> {
     fn explain(&self, layout: &Layout) -> Result<Explain> {
         let (table, shards) = (T::TABLE, layout.shards());
@@ -164,15 +164,15 @@ impl<T: UniqueId> Explainable for ById<T> {
         let (reason, merged) = match (chosen.len(), table.id_kind) {
             (0 | 1, _) => (format!("{name} = {id}"), None),
             (_, IdKind::Sequence | IdKind::Uuid) => {
-                ("an id that says no shard: all shards".to_owned(), Some("the first that has the row"))
+                ("the id determines no shard: all shards".to_owned(), Some("the first that has the row"))
             }
-            _ => ("an id that says no shard: all shards".to_owned(), Some("the one that has the row")),
+            _ => ("the id determines no shard: all shards".to_owned(), Some("the one that has the row")),
         };
         look_up(layout, table, &chosen, reason, merged)
     }
 }
 
-/// What `get` would ask on the shard that is said.
+/// The statement of `get` on the pinned shard.
 impl<T: Sharded> Explainable for Located<T> {
     fn explain(&self, layout: &Layout) -> Result<Explain> {
         let (table, shards) = (T::TABLE, layout.shards());
@@ -186,7 +186,7 @@ impl<T: Sharded> Explainable for Located<T> {
     }
 }
 
-/// An explanation of looking up a row by its id.
+/// Explains the lookup of a row by its id.
 fn look_up(
     layout: &Layout,
     table: &'static Table,

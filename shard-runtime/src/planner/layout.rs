@@ -1,5 +1,4 @@
-//! Which shards and models a cluster has, and where each shard's tables are. Pure: everything that planning
-//! needs to know of a cluster.
+//! The shards and models of a cluster, and the names of their tables. Uses `schema` and `sql`; no I/O.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,11 +11,11 @@ use crate::schema::Table;
 use crate::schema::{Lookup, Placed};
 use crate::schema::{Shard, Shards};
 
-/// The shards, the models, and the SQL that never changes.
+/// The shards, the models, and their constant SQL.
 pub struct Layout {
     shards: Shards,
     places: Vec<Place>,
-    /// By database: its shards' indexes, ascending.
+    /// For each database the indexes of its shards, ascending.
     by_database: Vec<Vec<usize>>,
     models: Vec<Model>,
     references: Vec<usize>,
@@ -32,7 +31,7 @@ impl fmt::Debug for Layout {
 /// Where a shard's tables are.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// Which of the cluster's databases.
+    /// The index of the database in the cluster.
     pub(crate) database: usize,
     /// The names of the shard's tables in it.
     pub(crate) names: Namespace,
@@ -49,7 +48,7 @@ struct Model {
 
 impl Layout {
     /// # Errors
-    /// [`ErrorKind::Configuration`] where the models and the shards do not fit together.
+    /// [`ErrorKind::Configuration`] if the models and the shards contradict each other.
     pub(crate) fn new(
         shards: Shards,
         places: Vec<Place>,
@@ -63,13 +62,21 @@ impl Layout {
             let is_same = |other: &&Model| other.table.name.eq_ignore_ascii_case(table.name);
             if let Some(other) = models.iter().find(is_same) {
                 let (a, b) = (other.table.model, table.model);
-                return Err(wrong(table, format!("the models `{a}` and `{b}` both have this table")));
+                let message = format!(
+                    "the models `{a}` and `{b}` have the same table; rename one with `#[sharded(table = \"…\")]`"
+                );
+                return Err(wrong(table, message));
             }
             for shard in table.placement.mentioned() {
-                shards.require(shard).map_err(|error| {
-                    let message = format!("the key of `{}` places rows here: {error}", table.model);
-                    Error::new(ErrorKind::Configuration, message).on_shard(shard).in_table(table.name)
-                })?;
+                if shards.get(shard).is_none() {
+                    let names: Vec<&str> = shards.iter().map(Shard::name).collect();
+                    let message = format!(
+                        "`{}` maps keys to shard `{shard}`, which is not configured (configured: {})",
+                        table.model,
+                        names.join(", ")
+                    );
+                    return Err(wrong(table, message).on_shard(shard));
+                }
             }
             let sql = places.iter().map(|place| TableSql::new(table, &place.names, place.dialect)).collect();
             models.push(Model { table, sql });
@@ -80,21 +87,19 @@ impl Layout {
                 { tables }.try_for_each(check_for_postgres).map_err(|error| error.on_shard(shard.name()))?;
             }
         }
-        // Parents and reference tables are made, and written, before what hangs on them.
+        // Parents and reference tables are created and written before the tables that refer to them.
         models.sort_by_key(|model| model.table.depth());
         for model in &models {
             if let Some(parent) = model.table.parent
                 && !models.iter().any(|other| other.table.name == parent.table.name)
             {
-                let message =
-                    format!("its parent `{}` is not among the cluster's models", parent.table.model);
+                let message = format!("its parent `{}` is not registered; {REGISTER}", parent.table.model);
                 return Err(wrong(model.table, message));
             }
             for reference in model.table.references {
                 if !models.iter().any(|other| other.table.is(reference.table)) {
                     let referred = reference.table.model;
-                    let message =
-                        format!("`{referred}`, which it refers to, is not among the cluster's models");
+                    let message = format!("`{referred}`, which it refers to, is not registered; {REGISTER}");
                     return Err(model.table.error_at(reference.column, wrong(model.table, message)));
                 }
             }
@@ -120,7 +125,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Shards that share a database must not share a table.
+    /// Refuses shards that share a table of one database.
     fn check_names(&self) -> Result<()> {
         let mut seen: HashMap<(usize, Option<&str>, String), &Shard> = HashMap::new();
         for (shard, place) in self.shards.iter().zip(&self.places) {
@@ -191,8 +196,7 @@ impl Layout {
     /// [`ErrorKind::UnknownModel`]
     pub(crate) fn model(&self, table: &'static Table) -> Result<usize> {
         self.models.iter().position(|model| model.table.is(table)).ok_or_else(|| {
-            let message =
-                format!("`{}` is not among the models that the cluster was opened with", table.model);
+            let message = format!("model `{}` is not registered; {REGISTER}", table.model);
             Error::new(ErrorKind::UnknownModel, message).in_table(table.name)
         })
     }
@@ -219,19 +223,24 @@ impl Layout {
     }
 }
 
-/// What PostgreSQL takes no part in.
+/// The remedy for a model that a query or another model needs.
+const REGISTER: &str = "add it to `create::<(…)>` or `open::<(…)>`";
+
+/// Refuses names and collations that PostgreSQL does not have.
 fn check_for_postgres(table: &Table) -> Result<()> {
     let longest = Dialect::Postgres.longest_name().unwrap_or(usize::MAX);
     let is_too_long = |name: &&str| name.len() > longest;
     let names = std::iter::once(table.name).chain(table.columns.iter().map(|column| column.name));
     if let Some(name) = { names }.find(is_too_long) {
-        return Err(wrong(table, format!("the name `{name}` is longer than PostgreSQL's {longest} bytes")));
+        return Err(wrong(
+            table,
+            format!("the name `{name}` is longer than PostgreSQL's {longest} bytes; shorten it"),
+        ));
     }
     match table.columns.iter().find(|column| column.collation != Collation::Binary) {
         None => Ok(()),
         Some(column) => {
-            let message =
-                "the column declares a collation that PostgreSQL shards do not have; only SQLite does";
+            let message = "the column's collation exists only on SQLite shards; remove `collate`";
             Err(wrong(table, message.to_owned()).at_column(column.name))
         }
     }
@@ -242,5 +251,5 @@ fn wrong(table: &Table, message: String) -> Error {
 }
 
 fn no_such_shard() -> Error {
-    Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster")
+    Error::new(ErrorKind::UnknownShard, "the cluster has no shard with this index")
 }

@@ -1,20 +1,20 @@
-//! Which rows of a merged answer the caller wants.
+//! The limit and the offset of a merged answer.
 
 use std::ops::ControlFlow;
 
 use crate::error::Result;
 
-/// Which rows of a merged answer are visited.
+/// The rows of a merged answer that are visited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LimitOffset {
-    /// How many are left out first.
+    /// The number of rows to skip.
     pub(crate) skip: u64,
-    /// How many are visited at most.
+    /// The greatest number of rows to visit.
     pub(crate) take: Option<u64>,
 }
 
 impl LimitOffset {
-    /// Counts a row, and visits it where it is one that is wanted; breaks after the last.
+    /// Counts a row, and visits it unless it is skipped; breaks after the last one.
     pub(crate) fn count(
         &mut self,
         visit: impl FnOnce() -> Result<ControlFlow<()>>,
@@ -30,7 +30,7 @@ impl LimitOffset {
         Ok(if self.is_over() { ControlFlow::Break(()) } else { more })
     }
 
-    /// Whether there may be rows that are not visited because others were.
+    /// Returns whether later rows are not visited because of the limit.
     pub(crate) fn has_end(&self) -> bool {
         self.take.is_some()
     }

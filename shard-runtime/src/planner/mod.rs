@@ -1,4 +1,5 @@
-//! From a query to statements: pruning, plans, lookups, SQL text and explanations. Pure: nothing here connects.
+//! From a query to statements: pruning, plans, lookups, SQL text and explanations. Uses `query` and the layers below
+//! it; no I/O.
 
 mod change;
 mod explain;

@@ -1,5 +1,4 @@
-//! A query and a cluster's layout become what each shard is asked. Pure: [`Explain`] prints a plan without a
-//! connection.
+//! Plans: the statement of each shard, and the merge of the answers. Uses `route`, `sql` and `layout`; no I/O.
 
 mod groups;
 mod lookups;
@@ -23,35 +22,36 @@ use crate::schema::ShardSet;
 use crate::schema::{KeyColumns, Table};
 use crate::value::Value;
 
-/// What each shard is asked, and what is done with the answers.
+/// A plan: the statement of each shard, and the merge of the answers.
 pub struct Plan<'q> {
     pub(crate) target: &'q Target,
-    /// The tables that are read: the model's own, and those that it relates to.
+    /// The tables that are read: the table of the model, and those of related models.
     pub(crate) tables: Vec<&'static Table>,
     pub(crate) steps: Vec<Step<'q>>,
-    /// The statement that locks the rows of a reference table on the first shard, which all lock, if it is read on another.
+    /// The statement that locks the rows of a reference table on the first shard, which every session locks, if the
+    /// rows are read on another shard.
     pub(crate) on_first: Option<Step<'q>>,
-    /// The statements that lock rows on servers before they are read, one server after the other: those of a read to write
-    /// that does not lock them in the order of their ids itself.
+    /// The statements that lock rows on servers before they are read, one server after the other: those of a read for
+    /// update that does not lock them in the order of their ids itself.
     pub(crate) locks: Vec<Step<'q>>,
-    /// Which of the table's columns the answers have, where they do not have them all.
+    /// The columns of the answers, if not all of the table.
     pub(crate) columns: Option<Vec<usize>>,
-    /// How the shards' ordered answers become one.
+    /// The order by which the answers of several shards are merged.
     pub(crate) order: Vec<MergeBy>,
-    /// Whether rows come once that are equal by that order.
+    /// Whether rows that are equal by that order are returned once.
     pub(crate) distinct: bool,
-    /// Which rows of the merged answer are wanted; where one shard answers, it sees to that itself.
+    /// The limit and offset of the merged answer; a single shard applies them itself.
     pub(crate) bounds: LimitOffset,
-    /// What the answers' rows are of groups, where they are.
+    /// The merge of groups.
     pub(crate) grouping: Grouping,
-    /// How the shards' answers become one value, where they do.
+    /// The description of the merge to one value, if there is one.
     one_value: Option<&'static str>,
     asks_nobody_by_limit: bool,
-    /// Whether it changes rows.
+    /// Whether it writes rows.
     writes: bool,
 }
 
-/// What one shard is asked.
+/// The statement of one shard.
 pub(crate) struct Step<'q> {
     pub(crate) shard: usize,
     pub(crate) statement: Statement<'q>,
@@ -72,8 +72,8 @@ impl<'q> Plan<'q> {
         let asks_nobody_by_limit = core.limit == Some(0);
         let chosen = route::shards_to_read(&core.target, layout.shards())?;
         let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
-        // One shard does everything itself; of several each may hold all the rows that are wanted. Partial
-        // values are bounded by whoever merges them.
+        // One shard applies limit and offset itself; each of several can hold all the rows of the limit. The merge
+        // bounds partial values.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
         let one_value = match projection {
             SelectList::Count => Some("one value from all"),
@@ -105,11 +105,11 @@ impl<'q> Plan<'q> {
         };
         let after = |shard: usize| {
             begin.map(|(cursor, place)| match distinct {
-                // A row that is equal to the cursor's is the cursor's, whatever shard has it.
+                // A row that is equal to the cursor's row is the cursor's row, on whatever shard.
                 true => After { cursor, order: &order, shard: Ordering::Less },
-                // The cursor's row of a reference table is here too, wherever that was read.
+                // The row of a reference table is on this shard, too, whichever shard returned it.
                 false if table.is_reference() => After { cursor, order: &core.order, shard: Ordering::Equal },
-                // A shard that comes before the cursor's has given its rows that are equal to the cursor's already.
+                // A shard before the cursor's has returned its rows that are equal to the cursor's row.
                 false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
             })
         };
@@ -170,7 +170,7 @@ impl<'q> Plan<'q> {
         Ok(Plan { writes: true, ..Plan::new(&core.target, tables, steps) })
     }
 
-    /// The same, with the rows that are written as the answer.
+    /// Adds the written rows to the answer.
     pub(crate) fn returning(mut self) -> Self {
         let all: Vec<usize> = (0..self.target.table.columns.len()).collect();
         let returning = sql::returning(self.target.table, &all);
@@ -198,8 +198,8 @@ impl<'q> Plan<'q> {
             _ => route::reason(self.target.table, &self.target.predicate, shards)?,
         };
         let reason = match self.locks(layout)? {
-            Some(Dialect::Sqlite) => format!("{reason}; nobody else writes there meanwhile"),
-            Some(Dialect::Postgres) => format!("{reason}; nobody else changes these rows meanwhile"),
+            Some(Dialect::Sqlite) => format!("{reason}; locks the database against other writers"),
+            Some(Dialect::Postgres) => format!("{reason}; locks the rows"),
             None => reason,
         };
         let asked = match self.steps.is_empty() {
@@ -210,7 +210,7 @@ impl<'q> Plan<'q> {
         Ok(Explain::new(asked.reason, statements, self.merged(), shards).after(asked.statements, layout))
     }
 
-    /// Which database does so with the least, where others are kept from writing.
+    /// Returns the dialect that locks least, if the read locks.
     fn locks(&self, layout: &Layout) -> Result<Option<Dialect>> {
         let mut least = None;
         for step in self.steps.iter().filter(|_| self.target.for_update) {
@@ -248,10 +248,10 @@ impl<'q> Plan<'q> {
     }
 }
 
-/// The tables that a read or write looks at.
+/// Returns the tables that a read or write reads.
 ///
 /// # Errors
-/// [`ErrorKind::UnknownModel`](crate::ErrorKind::UnknownModel) where the cluster does not hold one of them.
+/// [`ErrorKind::UnknownModel`](crate::ErrorKind::UnknownModel) if one is not registered.
 fn tables(target: &Target, layout: &Layout) -> Result<Vec<&'static Table>> {
     let mut tables = vec![target.table];
     target.predicate.for_each_related(&mut |table| tables.push(table));
@@ -259,8 +259,8 @@ fn tables(target: &Target, layout: &Layout) -> Result<Vec<&'static Table>> {
     Ok(tables)
 }
 
-/// Whether rows that agree in these columns are of one shard: where the whole key is among them, or the link to the
-/// parent, whose id is another parent's on another shard.
+/// Returns whether rows that are equal in these columns live on one shard: the columns include the whole key, or the
+/// link to the parent, whose id names another parent on another shard.
 fn tells_shards_apart(table: &Table, columns: &[usize]) -> bool {
     match table.key {
         KeyColumns::Columns(key) => key.iter().all(|column| columns.contains(column)),
@@ -270,23 +270,22 @@ fn tells_shards_apart(table: &Table, columns: &[usize]) -> bool {
 
 /// One column of the order by which answers are merged.
 pub(crate) struct MergeBy {
-    /// The column's place in the answers' rows.
+    /// The index of the column in the rows of the answers.
     pub(crate) place: usize,
     pub(crate) by: OrderBy,
     pub(crate) collation: Collation,
-    /// What is made of the column, where it is a measure.
+    /// The function of the column, if it is a measure.
     pub(crate) function: Option<Function>,
 }
 
 impl MergeBy {
-    /// One of the table's columns as it is.
+    /// Orders by a column of the table.
     fn column(table: &Table, place: usize, by: OrderBy) -> Self {
         MergeBy { place, by, collation: table.collation(by.column), function: None }
     }
 }
 
-/// The columns that are asked for, and the orders: the one that shards are asked for and the one that their
-/// answers are merged by.
+/// The columns of a read, the order of each shard's statement, and the order of the merge.
 struct Shape {
     columns: Option<Vec<usize>>,
     merge: Vec<MergeBy>,
@@ -304,8 +303,8 @@ impl Shape {
             let merge = |by: &OrderBy| Some(MergeBy::column(table, place(by.column)?, *by));
             order.iter().filter_map(merge).collect()
         };
-        // What is equal by the order asked for is ordered by id, so that the same data gives the same answer
-        // whatever index the database reads it by, and one page begins where another ends.
+        // Rows that are equal by the requested order are ordered by id, so that the answer does not depend on the
+        // index that the database reads, and one page begins where another ends.
         let total = || {
             let by_id = (!asked.is_empty() && !is_ordered_by(table.id)).then(|| by(table.id));
             asked.iter().copied().chain(by_id).collect()
@@ -315,7 +314,7 @@ impl Shape {
                 Shape { columns: None, merge: merged(None, asked), order: total(), distinct: false }
             }
             SelectList::Columns { columns, distinct: false } => {
-                // Columns that are only ordered by come after those that are asked for.
+                // Columns that only the order needs follow the requested ones.
                 let mut columns = columns.to_vec();
                 for by in asked {
                     if !columns.contains(&by.column) {
@@ -327,8 +326,7 @@ impl Shape {
             }
             SelectList::Columns { columns, distinct: true } => {
                 if let Some(other) = asked.iter().find(|by| !columns.contains(&by.column)) {
-                    let message =
-                        "distinct rows are ordered by the columns that they are made of, and this is none";
+                    let message = "`distinct` queries can only be ordered by selected columns";
                     return Err(table.error_at(other.column, Error::new(ErrorKind::Query, message)));
                 }
                 let mut merge = merged(Some(columns), asked);
@@ -364,7 +362,7 @@ fn steps<'q>(
         .collect()
 }
 
-/// The step on the first shard of a read that locks rows of a reference table on other shards.
+/// Returns the step on the first shard, for a read that locks rows of a reference table on other shards.
 fn on_first<'q>(
     target: &'q Target,
     shards: &ShardSet,
@@ -378,7 +376,7 @@ fn on_first<'q>(
     Ok(steps(target, &ShardSet::one(0), layout, model, render)?.pop())
 }
 
-/// The statements that lock rows on those of the shards that lock rows one by one.
+/// Returns the statements that lock rows on the shards that lock single rows.
 fn locks<'q>(
     target: &'q Target,
     shards: &ShardSet,
@@ -395,8 +393,8 @@ fn locks<'q>(
     steps(target, &on_servers.into_iter().collect(), layout, model, render)
 }
 
-/// One shard's share of a query's values. A pin wins over where a key belongs, but not over where a link
-/// points.
+/// The values of a query that can match on one shard. A pin overrides the placement of a key, but not the shard of a
+/// link.
 struct OwnValues<'a> {
     target: &'a Target,
     layout: &'a Layout,
@@ -420,7 +418,7 @@ impl ShardFilter for OwnValues<'_> {
         if !self.target.pins.is_empty() {
             return true;
         }
-        // Placed nowhere: no row has it.
+        // No row has a key that maps to no shard.
         table.placement.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
     }
 }

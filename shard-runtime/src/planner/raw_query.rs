@@ -1,4 +1,4 @@
-//! What SQL that the application wrote runs as: its shards, its text on each of them, its parameters.
+//! The shards, the text and the parameters of SQL that the application wrote. Uses `raw_sql` and `layout`.
 
 use super::sql::{Dialect, Param};
 use super::{Layout, raw_sql, route};
@@ -8,7 +8,7 @@ use crate::schema::{ShardSet, Shards, Table};
 use crate::value::Value;
 
 impl SqlCore {
-    /// The shards that it says to run on.
+    /// Returns the shards of its pins.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownShard`], [`ErrorKind::ContradictingPins`]; those of placing a key.
@@ -29,17 +29,17 @@ impl SqlCore {
         Ok(pinned.map_or_else(|| ShardSet::all(shards), ShardSet::one))
     }
 
-    /// The text for one shard.
+    /// Returns the text for one shard.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownModel`] for a table that is no model's, [`ErrorKind::Query`] where the text is not one
-    /// statement that sessions run.
+    /// [`ErrorKind::UnknownModel`] for a table without a model, [`ErrorKind::Query`] if the text is not one statement
+    /// that sessions run.
     pub(crate) fn text_on(&self, shard: usize, layout: &Layout) -> Result<String> {
         let sql = raw_sql::named(&self.text, |name| {
             let Some(model) = layout.tables().position(|table| table.name == name) else {
                 let known: Vec<&str> = layout.tables().map(|table| table.name).collect();
                 let message =
-                    format!("the cluster has no model with this table; it has {}", known.join(", "));
+                    format!("no registered model has this table; their tables: {}", known.join(", "));
                 return Err(Error::new(ErrorKind::UnknownModel, message).in_table(name));
             };
             Ok(layout.sql(model, shard)?.name.as_str())

@@ -90,7 +90,7 @@ fn outlasting<'s>(words: &[&'s str]) -> Option<(String, &'static str)> {
 pub(crate) fn check(sql: &str) -> Result<()> {
     let wrong = |message: &str| Err(Error::new(ErrorKind::Query, message));
     if sql.contains('\0') {
-        return wrong("the SQL holds a NUL, where the database takes it to end");
+        return wrong("the SQL contains a NUL, at which the database would end it");
     }
     let mut first: Option<&str> = None;
     let mut words: Vec<&str> = Vec::new();

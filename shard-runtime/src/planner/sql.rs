@@ -1,7 +1,8 @@
-//! SQL text: the few shapes of statement that sessions send, in a database's dialect.
+//! The SQL text of the statements that sessions run, in the dialect of each database. Uses `query` and `schema`; no
+//! I/O.
 //!
-//! Every name is quoted, every value is a parameter; nothing is ever parsed. Lists are one parameter however
-//! long they are, so that a statement's text does not depend on its values and is prepared once.
+//! Every name is quoted, every value is a parameter, and no text is parsed. A list is one parameter of any length, so
+//! that the text does not depend on the values and is prepared once.
 
 mod collated;
 mod computed;
@@ -35,10 +36,10 @@ use crate::query::{Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
 use crate::schema::Table;
 use crate::value::{ColumnType, Value};
 
-/// The function of every SQLite connection that gives the one text of a document.
+/// The function of every SQLite connection that returns the one text of a document.
 pub(crate) const DOCUMENT: &str = "sharded_document";
 
-/// A parameter: one value, or a list where SQL says "one of".
+/// A parameter: one value, or a list of values.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Param<'q> {
     Value(Value<'q>),
@@ -46,7 +47,7 @@ pub(crate) enum Param<'q> {
 }
 
 impl Param<'_> {
-    /// The same parameter, owning its values.
+    /// Returns the parameter with owned values.
     pub(crate) fn to_owned(&self) -> Param<'static> {
         let owned = |value: &Value<'_>| value.clone().into_owned();
         match self {
@@ -56,14 +57,14 @@ impl Param<'_> {
     }
 }
 
-/// A statement's text and its parameters, in order.
+/// The text of a statement and its parameters, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement<'q> {
     pub(crate) sql: String,
     pub(crate) params: Vec<Param<'q>>,
 }
 
-/// A name as SQL writes it, whatever it contains.
+/// Returns a name, quoted.
 pub(crate) fn quoted(name: &str) -> String {
     let mut quoted = String::with_capacity(name.len() + 2);
     for part in name.split('"') {
@@ -74,7 +75,7 @@ pub(crate) fn quoted(name: &str) -> String {
     quoted
 }
 
-/// Returns a text as PostgreSQL writes it, whatever it contains and whatever `standard_conforming_strings` is.
+/// Returns a text as a literal of PostgreSQL, whatever it contains and whatever `standard_conforming_strings` is.
 pub(crate) fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     match doubled.contains('\\') {
@@ -83,7 +84,7 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
-/// What a statement on one shard needs to know about it.
+/// The context of a statement on one shard.
 pub(crate) struct SqlContext<'s> {
     pub(crate) dialect: Dialect,
     pub(crate) table: &'static Table,
@@ -93,17 +94,17 @@ pub(crate) struct SqlContext<'s> {
     pub(crate) share: &'s dyn ShardFilter,
 }
 
-/// Which of a query's values concern a shard: lists are split, and each shard is sent its own.
+/// The filter of the values that can match on a shard: lists are split, and each shard gets its own values.
 pub(crate) trait ShardFilter {
-    /// Whether a row with this value in this column may live on the shard. A link to a parent on another
-    /// shard matches nothing here.
+    /// Returns whether a row with this value in this column can live on the shard. A link to a parent on another
+    /// shard matches no row.
     fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool;
 
-    /// Whether a row with this key may live on the shard.
+    /// Returns whether a row with this key can live on the shard.
     fn holds_key(&self, table: &Table, key: &[Value<'_>]) -> bool;
 }
 
-/// Everything concerns the shard.
+/// Keeps all values.
 pub(crate) struct NoFilter;
 
 impl ShardFilter for NoFilter {
@@ -116,7 +117,7 @@ impl ShardFilter for NoFilter {
     }
 }
 
-/// The rows, or their number, that a condition leaves on one shard.
+/// Selects the rows of a condition on one shard, or an aggregate of them.
 pub(crate) fn select<'q>(
     site: &SqlContext<'_>,
     predicate: &'q Predicate,
@@ -128,7 +129,7 @@ pub(crate) fn select<'q>(
 ) -> Result<Statement<'q>> {
     let lock = Lock::of(site, projection, for_update);
     let from = match lock {
-        // The name of the locked rows, which are a CTE.
+        // The locked rows are a CTE with this name.
         Lock::WhatIsMadeOfRows => &site.sql.plain,
         Lock::Nothing | Lock::Rows => &site.sql.name,
     };
@@ -161,7 +162,7 @@ pub(crate) fn select<'q>(
             writer.one_of_each_spelling(columns);
             writer.order_by(order);
         }
-        // Rows are locked in the order in which they are found.
+        // PostgreSQL locks rows in the order in which it finds them.
         _ if lock == Lock::Rows && order.is_empty() && !bounded => writer.order_by(&[by_id(site.table)]),
         _ => writer.order_by(order),
     }
@@ -175,8 +176,8 @@ pub(crate) fn select<'q>(
     Ok(writer.finish())
 }
 
-/// Locks the rows that a read to write finds on one shard of a server, by their ids: two sessions that lock some of the same
-/// rows in different orders would wait for each other. The rows of a page are those that the read would find now.
+/// Locks the rows of a read for update on one shard of a server, ordered by id: otherwise two sessions that lock some
+/// of the same rows in different orders would deadlock. The rows of a page are those that the read would return now.
 pub(crate) fn lock<'q>(
     site: &SqlContext<'_>,
     predicate: &'q Predicate,
@@ -205,14 +206,14 @@ fn by_id(table: &Table) -> OrderBy {
     OrderBy { column: table.id, descending: false, nulls_first: true }
 }
 
-/// What keeps others from changing the rows that a select finds until the transaction ends.
+/// The lock of the rows of a select, until the transaction ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lock {
-    /// Nothing, or the transaction, which keeps them from changing any.
+    /// None, or the lock of the whole database.
     Nothing,
-    /// The select itself.
+    /// `FOR UPDATE` of the select.
     Rows,
-    /// A select of the rows inside of it: what is made of rows is no row that could be kept.
+    /// `FOR UPDATE` of an inner select: PostgreSQL cannot lock aggregates.
     WhatIsMadeOfRows,
 }
 
@@ -232,12 +233,13 @@ impl Lock {
     }
 }
 
-/// A change or removal of the rows that a condition leaves on one shard.
+/// Updates or deletes the rows of a condition on one shard.
 pub(crate) fn write<'q>(site: &SqlContext<'_>, core: &'q WriteCore) -> Result<Statement<'q>> {
     let mut writer = match &core.set {
         None => Writer::start(site, format!("DELETE FROM {}", site.sql.name)),
         Some(set) if set.is_empty() => {
-            return Err(Error::new(ErrorKind::Query, "the update sets no column").in_table(site.table.name));
+            return Err(Error::new(ErrorKind::Query, "the update sets no column; call `set`")
+                .in_table(site.table.name));
         }
         Some(set) => {
             let mut writer = Writer::start(site, format!("UPDATE {} SET ", site.sql.name));
@@ -256,14 +258,14 @@ pub(crate) fn write<'q>(site: &SqlContext<'_>, core: &'q WriteCore) -> Result<St
     Ok(writer.finish())
 }
 
-/// The end of a write that returns these columns of the rows that it has written.
+/// Returns the `RETURNING` clause with these columns.
 pub(crate) fn returning(table: &Table, columns: &[usize]) -> String {
     let name = |&column: &usize| quoted(table.columns.get(column).map_or("", |column| column.name));
     let columns: Vec<String> = columns.iter().map(name).collect();
     format!(" RETURNING {}", columns.join(", "))
 }
 
-/// The children of these parents, those of one parent by their ids.
+/// Selects the children of these parents, those of one parent ordered by id.
 pub(crate) fn children<'q>(
     site: &SqlContext<'_>,
     parent_column: usize,
@@ -279,7 +281,7 @@ pub(crate) fn children<'q>(
 
 struct Writer<'s, 'q> {
     site: &'s SqlContext<'s>,
-    /// The rows that columns are of at this place.
+    /// The rows whose columns are in scope.
     scope: Scope,
     sql: String,
     params: Vec<Param<'q>>,
@@ -318,7 +320,7 @@ impl<'s, 'q> Writer<'s, 'q> {
         self.sql.push_str(&is_in);
     }
 
-    /// The condition of a page of a query.
+    /// Writes the condition of a page.
     fn conditions(&mut self, predicate: &'q Predicate, after: Option<After<'_, 'q>>) -> Result<()> {
         let Some(after) = after else { return self.filter(predicate) };
         self.sql.push_str(" WHERE ");
@@ -392,8 +394,8 @@ impl<'s, 'q> Writer<'s, 'q> {
         Ok(())
     }
 
-    /// One of these keys of several columns. Many are one parameter for each column on PostgreSQL; on SQLite one
-    /// parameter in all: the columns' values in turn, which are put side by side again.
+    /// Writes the condition for one of these keys of several columns. On PostgreSQL several keys are one array
+    /// parameter for each column. On SQLite they are one list of all values, which a subquery splits into rows.
     fn key_in(&mut self, columns: &[usize], keys: &'q [WholeKey]) -> Result<()> {
         let mut own: Vec<&'q [Value<'static>]> = Vec::with_capacity(keys.len());
         for key in keys {
@@ -454,8 +456,8 @@ impl<'s, 'q> Writer<'s, 'q> {
         Ok(())
     }
 
-    /// Long lists are halved into parentheses: databases bound how deep an expression may be, and a plain
-    /// chain is as deep as it is long.
+    /// Long lists are halved into parentheses: databases limit the depth of an expression, and a plain chain is as
+    /// deep as it is long.
     fn joined(&mut self, nodes: &'q [Node], with: &str) -> Result<()> {
         if let [node] = nodes {
             return self.enclosed(node);
@@ -484,8 +486,8 @@ impl<'s, 'q> Writer<'s, 'q> {
 
     fn ordered_by(&mut self, by: &OrderBy) {
         self.sql.push_str(&self.compared_column(by.column));
-        // PostgreSQL reads no index in the order that is asked for where the index has NULLs elsewhere, even of a column
-        // that has none.
+        // PostgreSQL uses no index whose NULLs are elsewhere than in the requested order, even for a column that is
+        // NOT NULL.
         let has_none = self.definition(by.column).is_some_and(|column| !column.nullable);
         match self.site.dialect == Dialect::Postgres && has_none {
             true => self.sql.push_str(if by.descending { " DESC" } else { " ASC" }),
@@ -503,8 +505,8 @@ impl<'s, 'q> Writer<'s, 'q> {
         match (limit, offset, self.site.dialect) {
             (None, 0, _) => return,
             (Some(limit), _, Dialect::Sqlite) => {
-                // SQLite plans by the value of a limit that is a bare parameter, and so prepares the statement
-                // anew whenever it is bound. A sum is no bare parameter.
+                // SQLite plans by the value of a limit that is a bare parameter, and prepares the statement again for
+                // each value. A sum is not a bare parameter.
                 self.sql.push_str(" LIMIT ");
                 self.param(rows(limit));
                 self.sql.push_str(" + 0");

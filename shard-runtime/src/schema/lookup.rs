@@ -1,8 +1,7 @@
-//! Lookups: columns by whose values rows are found, wherever they live. Pure.
+//! Lookups: unique columns whose entries name the shard of a row. Uses `table` and `shards`.
 //!
-//! A lookup is a table of entries, a value and the name of the shard whose row has it. The entries are placed by the
-//! hash of their values, so that all shards together hold them, and the value is the table's primary key: so it is
-//! unique over the cluster, and one shard knows where its row is.
+//! A lookup is a table of entries: a value and the name of the shard that holds its row. The entries are placed by
+//! the hash of their values. The value is the primary key of the table, so that it is unique over the cluster.
 
 use crate::collation::Collation;
 use crate::error::Result;
@@ -20,11 +19,11 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// The entries' column with the name of the row's shard.
+    /// The column with the name of the row's shard.
     #[doc(hidden)]
     pub const SHARD: ColumnDef = ColumnDef::new("shard", (ColumnType::Text, false, true));
 
-    /// The entries' column with the value, of such a kind.
+    /// Returns the column with the value, of this kind.
     #[doc(hidden)]
     pub const fn value(kind: ColumnType) -> ColumnDef {
         ColumnDef::new("value", (kind, false, true))
@@ -47,19 +46,19 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// A row's value as its entry has it: of spellings that the column makes one value, always the same. None for NULL,
-    /// which has no entry, and is as often there as it likes.
+    /// Returns the value of the entry for a row's value: one value for all spellings that the column's collation
+    /// makes equal. `None` for NULL, which has no entry.
     pub(crate) fn entry(&self, value: &Value<'_>) -> Option<Value<'static>> {
         let kind = self.entries.columns.first().map_or(ColumnType::Text, |column| column.kind);
         Some(match (value, self.table.collation(self.column)) {
             (Value::Null, _) => return None,
             (Value::Text(text), Collation::NoCase) => Value::Text(text.to_ascii_lowercase().into()),
-            // A value that is none of the column's stays as it is, and is found as an entry without a row.
+            // A value of another kind stays as it is; the search finds an entry without a row.
             (value, _) => value.clone().into_kind(kind).unwrap_or_else(|_| value.clone()).into_owned(),
         })
     }
 
-    /// The shard that an entry with this value is on.
+    /// Returns the shard of the entry with this value.
     pub(crate) fn home(&self, entry: &Value<'_>, shards: &Shards) -> Result<usize> {
         self.entries.placement.place(std::slice::from_ref(entry), shards)
     }

@@ -1,4 +1,4 @@
-//! Tables, keys, placements and shards: the description of a cluster's data. Pure.
+//! Tables, keys, placements and shards: the description of the data. Uses `value`, `error` and `collation`; no I/O.
 
 pub(crate) mod key;
 pub(crate) mod lookup;

@@ -1,8 +1,8 @@
-//! The marker types that say whether a query is narrowed to shards.
+//! The marker types of narrowed and other queries.
 
 use crate::sealed::Sealed;
 
-/// The marker of queries that a key, a parent or a pin narrows, or whose author said `all_shards`.
+/// The marker of queries that a key, a parent, a pin or `all_shards` has narrowed.
 #[derive(Debug)]
 pub enum Routed {}
 
@@ -10,7 +10,7 @@ pub enum Routed {}
 #[derive(Debug)]
 pub enum Unrouted {}
 
-/// How markers combine: as the sets of shards that they stand for.
+/// The combination of markers, which follows the sets of shards that they stand for.
 pub trait Routing: Sealed + 'static {
     /// The marker of `self & R`: an intersection is narrowed where one side is.
     type And<R: Routing>: Routing;
@@ -32,7 +32,7 @@ impl Routing for Unrouted {
     type Or<R: Routing> = Unrouted;
 }
 
-/// What a query must be to run: narrowed to shards, or said to be for all of them.
+/// The condition for a query to run: it is narrowed to shards, or `all_shards` was called.
 #[diagnostic::on_unimplemented(
     message = "this query may have to read every shard",
     label = "not narrowed to shards",

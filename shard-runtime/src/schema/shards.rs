@@ -1,4 +1,4 @@
-//! The named shards of a cluster, in their declared order, and sets of them. Pure: nothing here connects.
+//! The shards of a cluster in their declared order, and sets of them. Uses `error`; no I/O.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use once_cell::sync::OnceCell;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A handle on one shard: its name, and how many statements it was asked. A clone is free.
+/// A handle on one shard, with the number of its statements. Cloning copies a pointer.
 #[derive(Clone)]
 pub struct Shard(Arc<Inner>);
 
@@ -23,23 +23,23 @@ struct Inner {
 }
 
 impl Shard {
-    /// The shard's name, as the cluster was given it.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The shard's place in the cluster's order, from 0.
+    /// Returns the index in the declared order, from 0.
     pub fn index(&self) -> usize {
         self.0.index
     }
 
-    /// How many statements this shard was asked since the cluster was opened, by all sessions. A batch of
-    /// rows for one table is one statement; beginning and ending transactions is not counted.
+    /// Returns the number of statements that all sessions have run on this shard since the cluster was opened. A
+    /// batch of rows of one table is one statement; statements that begin or end transactions do not count.
     pub fn statements(&self) -> u64 {
         self.0.statements.load(Ordering::Relaxed)
     }
 
-    /// Whether both are shards of one cluster.
+    /// Returns whether both shards belong to one cluster.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         match (self.0.cluster.get(), other.0.cluster.get()) {
             (Some(a), Some(b)) => a == b,
@@ -80,9 +80,9 @@ impl fmt::Display for Shard {
     }
 }
 
-/// The shards of a cluster, in their declared order. What the choosers choose from.
+/// The shards of a cluster, in their declared order; the choosers choose from them.
 ///
-/// A cluster makes it; to ask the choosers without a cluster, make one from names:
+/// A cluster has its own. To call the choosers without a cluster, create one from names:
 ///
 /// ```
 /// use shard_runtime::Shards;
@@ -99,10 +99,10 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Shards with these names, in this order.
+    /// Returns shards with these names, in this order.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] where there is no name, an empty one, or one is given twice.
+    /// [`ErrorKind::Configuration`] if there is no name, an empty one, or a duplicate.
     pub fn named<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Result<Self> {
         let mut list = Vec::new();
         let mut by_name = HashMap::new();
@@ -112,74 +112,76 @@ impl Shards {
             if name.is_empty() || name.contains('\0') {
                 return Err(Error::new(
                     ErrorKind::Configuration,
-                    format!("`{}` is no name for a shard", name.escape_debug()),
+                    format!("shard name `{}` must not be empty or contain NUL", name.escape_debug()),
                 ));
             }
             if by_name.insert(name.clone(), index).is_some() {
-                return Err(Error::new(ErrorKind::Configuration, "the shard is named twice").on_shard(&name));
+                return Err(Error::new(ErrorKind::Configuration, "duplicate shard name").on_shard(&name));
             }
             let (cluster, statements) = (Arc::clone(&cluster), AtomicU64::new(0));
             list.push(Shard(Arc::new(Inner { name, index, cluster, statements })));
         }
         match list.is_empty() {
-            true => Err(Error::new(ErrorKind::Configuration, "a cluster has at least one shard")),
+            true => {
+                Err(Error::new(ErrorKind::Configuration, "a cluster needs at least one shard; declare one"))
+            }
             false => Ok(Shards { list: list.into(), by_name: Arc::new(by_name) }),
         }
     }
 
-    /// The shard with this name, or `None`.
+    /// Returns the shard with this name, or `None`.
     pub fn get(&self, name: &str) -> Option<&Shard> {
         self.by_name.get(name).and_then(|&index| self.list.get(index))
     }
 
-    /// The shard with this name.
+    /// Returns the shard with this name.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownShard`] where there is none; the message lists the names there are.
+    /// [`ErrorKind::UnknownShard`] if there is none; the message lists the configured names.
     pub fn require(&self, name: &str) -> Result<&Shard> {
         self.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.iter().map(Shard::name).collect();
             Error::new(
                 ErrorKind::UnknownShard,
-                format!("the cluster has no such shard; it has {}", known.join(", ")),
+                format!("unknown shard; configured shards: {}", known.join(", ")),
             )
             .on_shard(name)
         })
     }
 
-    /// The place here of the shard that a row or a link is of.
+    /// Returns the index of the shard of a row or a link.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownShard`] where it is another cluster's.
+    /// [`ErrorKind::UnknownShard`] if it belongs to another cluster.
     pub(crate) fn place_of(&self, shard: &Shard) -> Result<usize> {
         match self.get(shard.name()) {
             Some(own) if own == shard => Ok(own.index()),
             _ => Err(Error::new(
                 ErrorKind::UnknownShard,
-                "the row or link is of a shard of another cluster, and says nothing about this one's",
+                "the row or the link to it belongs to another cluster",
             )
             .on_shard(shard.name())),
         }
     }
 
-    /// Says which cluster these are the shards of.
+    /// Records the cluster of these shards.
     pub(crate) fn belong_to(&self, cluster: &str) {
         if let Some(shard) = self.list.first() {
             let _ = shard.0.cluster.set(cluster.to_owned());
         }
     }
 
-    /// The shard at this place in the declared order, or `None`.
+    /// Returns the shard with this index, or `None`.
     pub fn by_index(&self, index: usize) -> Option<&Shard> {
         self.list.get(index)
     }
 
-    /// The shards in their declared order.
+    /// Returns the shards in their declared order.
     pub fn iter(&self) -> std::slice::Iter<'_, Shard> {
         self.list.iter()
     }
 
-    /// How many shards there are; at least one.
+    /// Returns the number of shards, which is at least one.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.list.len()
@@ -194,47 +196,47 @@ impl<'a> IntoIterator for &'a Shards {
     }
 }
 
-/// A set of shards, by their places in the cluster's order, ascending.
+/// A set of shards, as ascending indexes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ShardSet(Vec<usize>);
 
 impl ShardSet {
-    /// Every shard.
+    /// Returns all shards.
     pub fn all(shards: &Shards) -> Self {
         ShardSet((0..shards.len()).collect())
     }
 
-    /// One shard.
+    /// Returns the set of one shard.
     pub fn one(index: usize) -> Self {
         ShardSet(vec![index])
     }
 
-    /// No shard.
+    /// Returns the empty set.
     pub fn none() -> Self {
         ShardSet::default()
     }
 
-    /// The places, ascending, each once.
+    /// Returns the indexes, ascending and without duplicates.
     pub fn indexes(&self) -> &[usize] {
         &self.0
     }
 
-    /// Whether the shard at this place is in the set.
+    /// Returns whether the set contains this index.
     pub fn contains(&self, index: usize) -> bool {
         self.0.binary_search(&index).is_ok()
     }
 
-    /// How many shards there are in the set.
+    /// Returns the number of shards in the set.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether the set is empty.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The shards' names, in the cluster's order.
+    /// Returns the names, in the cluster's order.
     pub fn names<'s>(&self, shards: &'s Shards) -> Vec<&'s str> {
         self.0.iter().filter_map(|&index| shards.by_index(index)).map(Shard::name).collect()
     }

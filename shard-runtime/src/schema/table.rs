@@ -1,11 +1,11 @@
-//! The description of a model's table, as the derive writes it.
+//! The description of a table, which the derive writes. Uses `value`, `collation` and `placement`.
 
 use crate::collation::Collation;
 use crate::error::{Error, Result, ValueError};
 use crate::schema::Placement;
 use crate::value::{ColumnShape, ColumnType, Value};
 
-/// What a model's rows are stored in. The derive writes it; everything generic reads it.
+/// The table of a model. The derive writes it; generic code reads it.
 #[derive(Debug)]
 pub struct Table {
     /// The struct's name.
@@ -14,13 +14,13 @@ pub struct Table {
     pub name: &'static str,
     /// The columns, in the struct's order.
     pub columns: &'static [ColumnDef],
-    /// The place of the id among the columns.
+    /// The index of the id among the columns.
     pub id: usize,
     /// Where ids come from.
     pub id_kind: IdKind,
-    /// The columns that say where a row lives.
+    /// The columns that determine the shard of a row.
     pub key: KeyColumns,
-    /// How a key is placed; a child has its parent's.
+    /// The placement of the key; a child has its parent's.
     pub placement: Placement,
     /// The declared indexes.
     pub indexes: &'static [Index],
@@ -31,7 +31,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// What the derive does not say of a model that has none of it.
+    /// The defaults of everything that the derive leaves out.
     #[doc(hidden)]
     pub const PLAIN: Table = Table {
         model: "",
@@ -46,31 +46,31 @@ impl Table {
         references: &[],
     };
 
-    /// How many tables come before this one, along the longest way: its parent or what it refers to, what that one
-    /// hangs on, and so on.
+    /// Returns the length of the longest chain of tables that must exist before this one: parents and reference
+    /// tables.
     pub(crate) fn depth(&self) -> usize {
         let referred = self.references.iter().map(|reference| reference.table);
         let before = self.parent.map(|parent| parent.table).into_iter().chain(referred);
         before.map(|table| 1 + table.depth()).max().unwrap_or(0)
     }
 
-    /// Whether every shard holds every row.
+    /// Returns whether every shard holds every row.
     pub(crate) fn is_reference(&self) -> bool {
         matches!(self.placement, Placement::Everywhere)
     }
 
-    /// Whether this describes the same model: a constant may stand at several addresses.
+    /// Returns whether both describe the same model. A constant can have several addresses.
     pub(crate) fn is(&self, other: &Table) -> bool {
         std::ptr::eq(self, other)
             || (self.name == other.name && self.model == other.model && self.columns == other.columns)
     }
 
-    /// How values of this column are compared.
+    /// Returns the collation of a column.
     pub(crate) fn collation(&self, column: usize) -> Collation {
         self.columns.get(column).map_or(Collation::Binary, |column| column.collation)
     }
 
-    /// Returns a value that a database has given back for a column as one of the column's kind.
+    /// Converts a value that a database has returned to the column's kind.
     pub(crate) fn value_of<'v>(
         &self,
         column: usize,
@@ -93,16 +93,16 @@ impl Table {
     }
 }
 
-/// A column as the model declares it.
+/// A declared column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnDef {
     /// The column's name.
     pub name: &'static str,
-    /// What it holds.
+    /// The kind of its values.
     pub kind: ColumnType,
     /// Whether it may be NULL.
     pub nullable: bool,
-    /// How its texts are compared.
+    /// The collation of its texts.
     pub collation: Collation,
     /// Whether a read returns every value as it was written.
     pub(crate) is_exact: bool,
@@ -115,7 +115,7 @@ impl ColumnDef {
         ColumnDef { name, kind, nullable, collation: Collation::Binary, is_exact }
     }
 
-    /// The same column, with its texts compared so.
+    /// Returns the column with another collation.
     #[doc(hidden)]
     pub const fn collated(self, collation: Collation) -> Self {
         ColumnDef { collation, ..self }
@@ -125,17 +125,17 @@ impl ColumnDef {
 /// Where ids come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdKind {
-    /// The caller gives them.
+    /// The caller sets them.
     Given,
-    /// The database counts: unique within one shard only.
+    /// The database generates them: unique within one shard only.
     Auto,
-    /// Handed out in blocks by the cluster: unique over the cluster.
+    /// The cluster generates them in blocks: unique over the cluster.
     Sequence,
     /// UUIDs of version 7.
     Uuid,
 }
 
-/// Which columns say where a row lives.
+/// The columns that determine the shard of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyColumns {
     /// The values of these columns, placed by [`Table::placement`].
@@ -147,9 +147,9 @@ pub enum KeyColumns {
 /// A declared index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index {
-    /// The places of the indexed columns, in order.
+    /// The indexes of the columns, in order.
     pub columns: &'static [usize],
-    /// Whether the columns' values are unique; they contain the key, so that this holds over the cluster.
+    /// Whether the values are unique; the columns include the key, so that this holds over the cluster.
     pub unique: bool,
 }
 
@@ -158,7 +158,7 @@ pub struct Index {
 pub struct ParentDef {
     /// The parent's table.
     pub table: &'static Table,
-    /// The place of the child's column that holds the parent's id.
+    /// The index of the column that holds the parent's id.
     pub column: usize,
 }
 
@@ -167,11 +167,11 @@ pub struct ParentDef {
 pub struct ReferenceDef {
     /// The reference table.
     pub table: &'static Table,
-    /// The place of the column that holds the id of its row.
+    /// The index of the column that holds the id of its row.
     pub column: usize,
 }
 
-/// The same column, and the same table: a constant may stand at several addresses.
+/// Compares the column and the table: a constant can have several addresses.
 impl PartialEq for ReferenceDef {
     fn eq(&self, other: &Self) -> bool {
         self.column == other.column && self.table.is(other.table)

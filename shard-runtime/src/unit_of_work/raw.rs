@@ -121,7 +121,7 @@ fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Ve
 fn check_shape(shape: Shape, given: usize, wanted: Use) -> Result<()> {
     let message = match (wanted, shape) {
         (_, Shape { parameters, .. }) if parameters != given => {
-            format!("the SQL takes {parameters} parameters, {given} are bound")
+            format!("parameters in the SQL: {parameters}, bound values: {given}")
         }
         (Use::Read, Shape { only_reads: false, .. }) => {
             "the SQL writes: it is run with `execute`, not with `all`, `first` or `one`".to_owned()

@@ -1,8 +1,8 @@
-//! Why a value is refused.
+//! The error of a value that cannot be stored or read. Uses nothing of the crate.
 
 use std::fmt;
 
-/// A value that cannot be stored, or a stored value that the field's type does not hold. It names no place: the session
+/// The error of a value that cannot be stored, or of a stored value that the field's type does not hold. The session
 /// adds column, table and shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueError(String);

@@ -1,4 +1,4 @@
-//! A value as a key of a hash map.
+//! A value as the key of a hash map.
 
 use super::Value;
 

@@ -1,7 +1,7 @@
-//! What a column holds: the values that cross the border between Rust and a database.
+//! Values of columns, their kinds, and the trait [`Field`] of Rust types that a column holds. Uses nothing of the
+//! crate.
 //!
-//! [`Field`] is implemented for every type that can be a column; [`Storable`] adds what a column may be
-//! besides a plain field: an `Option` of one, or a [`Parent`](crate::Parent). Nothing here does I/O.
+//! [`Storable`] adds the other types of fields: an `Option` of a [`Field`], or a [`Parent`](crate::Parent).
 
 mod error;
 mod id_key;
@@ -33,8 +33,8 @@ pub enum ColumnType {
     Uuid,
     /// A moment, in microseconds since 1970-01-01T00:00:00Z, not before the year 4714 BC.
     Timestamp,
-    /// A JSON document, compared and ordered as the text that PostgreSQL prints for `jsonb`, byte by byte: `1` and `1.0`
-    /// are two values, and the order of an object's keys says nothing.
+    /// A JSON document, compared and ordered byte by byte as the text that PostgreSQL prints for `jsonb`: `1` and
+    /// `1.0` are two values, and the order of keys in an object is not significant.
     Json,
 }
 
@@ -63,7 +63,7 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// The same value, owning its text or bytes.
+    /// Returns the value with owned text or bytes.
     pub fn into_owned(self) -> Value<'static> {
         match self {
             Value::Null => Value::Null,
@@ -78,7 +78,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// How many bytes it takes, about.
+    /// Returns the approximate size in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
             Value::Text(text) | Value::Json(text) => text.len(),
@@ -87,7 +87,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The same value, borrowing the text or bytes of this one.
+    /// Returns the value, borrowing the text or bytes of this one.
     pub fn borrowed(&self) -> Value<'_> {
         match self {
             Value::Null => Value::Null,
@@ -102,10 +102,9 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The order of two values of one column: numbers by size, text and bytes byte by byte (text in another
-    /// collation is for [`Collation::order`](crate::Collation::order)),
-    /// [`Value::Null`] below everything. Values of different kinds do not meet in a column; if they do,
-    /// kinds are ordered as SQLite orders its storage classes, and within one by what is stored.
+    /// Compares two values of one column: numbers by size, text and bytes byte by byte, [`Value::Null`] below
+    /// everything. [`Collation::order`](crate::Collation::order) compares text in another collation. Values of
+    /// different kinds, which no column mixes, are ordered as the storage classes of SQLite.
     pub fn order(&self, other: &Value<'_>) -> Ordering {
         match (self, other) {
             (Value::Integer(a), Value::Integer(b)) => a.cmp(b),
@@ -118,7 +117,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What a database without types for it stores: it gives a moment back as a number, a UUID as bytes.
+    /// Returns the stored form in a database without types for it: a number for a timestamp, bytes for a UUID.
     fn as_stored(&self) -> (i64, &[u8]) {
         match self {
             Value::Boolean(value) => (i64::from(*value), &[]),
@@ -129,7 +128,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether a column of this kind holds such a value.
+    /// Returns whether a column of this kind holds the value.
     pub(crate) fn is_a(&self, kind: ColumnType) -> bool {
         match self {
             Value::Null => false,
@@ -174,8 +173,8 @@ impl fmt::Display for Value<'_> {
 /// A type whose values can be stored in a column.
 ///
 /// Implemented for the integers, floats, `bool`, `String` and `Vec<u8>`; by feature for `uuid::Uuid`,
-/// `jiff::Timestamp` and `serde_json::Value`. `#[derive(Field)]` makes it for newtypes and for enums
-/// without data, which are stored as text. To store anything else, say how it becomes a [`Value`] and back:
+/// `jiff::Timestamp` and `serde_json::Value`. `#[derive(Field)]` implements it for newtypes, and for enums without
+/// data, which are stored as text. For other types implement the conversion to a [`Value`] and back:
 ///
 /// ```
 /// use shard_runtime::{ColumnType, Field, Value, ValueError};
@@ -223,11 +222,16 @@ pub trait Field: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     const IS_EXACT: bool = false;
 
-    /// The value as it is stored. An error where the type has values that no column holds
-    /// (`u64` above `i64::MAX`, NaN, text with NUL).
+    /// Returns the stored value.
+    ///
+    /// # Errors
+    /// If the type has values that no column holds: `u64` above `i64::MAX`, NaN, text with NUL.
     fn to_value(&self) -> Result<Value<'_>, ValueError>;
 
-    /// The value that was stored. An error where it is not one of this type's.
+    /// Returns the field of a stored value.
+    ///
+    /// # Errors
+    /// If the stored value is not one of this type.
     fn from_value(value: Value<'_>) -> Result<Self, ValueError>;
 
     /// Returns the value in the one form that every database stores.
@@ -285,8 +289,8 @@ impl Field for f64 {
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
-            // PostgreSQL stores what others may have written there.
-            Value::Real(value) if value.is_nan() => Err(ValueError::new("NaN is stored, which is no value")),
+            // Another program can store NaN in PostgreSQL.
+            Value::Real(value) if value.is_nan() => Err(ValueError::new("the stored value is NaN")),
             Value::Real(value) => Ok(value + 0.0),
             other => Err(mismatch("a float", &other)),
         }
@@ -339,7 +343,7 @@ impl Field for String {
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
             Value::Text(text) if text.as_bytes().contains(&0) => {
-                Err(ValueError::new("the stored text holds a NUL, where other programs take it to end"))
+                Err(ValueError::new("the stored text contains a NUL"))
             }
             Value::Text(text) => Ok(text.into_owned()),
             other => Err(mismatch("text", &other)),
@@ -347,7 +351,7 @@ impl Field for String {
     }
 }
 
-/// Text as a value; refused where it holds a NUL, which databases cut at or reject.
+/// Returns text as a value; an error for text with NUL, which SQLite truncates and PostgreSQL rejects.
 pub(crate) fn text_value(text: &str) -> Result<Value<'_>, ValueError> {
     match text.find('\0') {
         Some(at) => Err(ValueError::new(format!("text with a NUL (at byte {at}) cannot be stored"))),
@@ -391,7 +395,8 @@ impl Field for uuid::Uuid {
     }
 }
 
-/// Stored to the microsecond, as PostgreSQL does; what is finer is cut off. Times before the year 4714 BC are refused.
+/// A timestamp is stored in microseconds, as PostgreSQL does; finer digits are cut off. Times before the year 4714 BC
+/// are refused.
 #[cfg(feature = "jiff")]
 impl Field for jiff::Timestamp {
     const TYPE: ColumnType = ColumnType::Timestamp;

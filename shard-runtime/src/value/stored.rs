@@ -1,4 +1,4 @@
-//! The form in which a value is stored, and the one place that carries a value from one database to another.
+//! The stored form of values, and the conversion of a value that another database returned.
 
 use std::borrow::Cow;
 

@@ -144,7 +144,7 @@ fn explain_says_where_queries_go(folder: &Path) {
             "asia: continent = Asia",
             "europe, asia: continent IN (Asia, Europe)",
             "americas: continent IN (North America, South America)",
-            "nobody: a contradiction: no shard",
+            "a contradiction: no shard",
             "americas, europe, asia, rest: no key: all shards",
             "rest: pinned to rest",
             "americas, europe, asia, rest: no key: all shards",

@@ -185,7 +185,7 @@ fn a_cluster_file_says_where_the_shards_are() {
 
     for (names, expected) in [
         (&["americas", "europe", "asia"][..], "`rest`"),
-        (&["americas", "europe", "asia", "rest", "asia"], "shard `asia`: the shard is named twice"),
+        (&["americas", "europe", "asia", "rest", "asia"], "shard `asia`: duplicate shard name"),
         (&[], "has no shard"),
     ] {
         write(names);

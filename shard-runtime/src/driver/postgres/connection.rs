@@ -28,7 +28,7 @@ impl PostgresConnection {
         // The protocol has two bytes for their number, and a text with more is long.
         if text.sql.len() > usize::from(u16::MAX) && text.sql.contains(ONE_TOO_MANY) {
             let message =
-                format!("the statement has more parameters than the {} that PostgreSQL takes", u16::MAX);
+                format!("the statement has more parameters than the {} that PostgreSQL accepts", u16::MAX);
             return Err(Error::new(ErrorKind::TooManyValues, message));
         }
         if let Some(described) = self.statements.borrow().get(text) {
@@ -174,7 +174,7 @@ impl Connection for PostgresConnection {
             // It was lost after it was taken from the pool.
             State::Broken => self.check_whole(),
             state => {
-                let message = format!("a transaction is begun, and the connection is {state:?}");
+                let message = format!("cannot begin a transaction: the connection is {state:?}");
                 Err(Error::new(ErrorKind::Database, message))
             }
         }

@@ -57,22 +57,22 @@ impl Encryption {
             Some(other) => {
                 let other = other.escape_debug();
                 return wrong(format!(
-                    "`sslmode={other}` is none of `disable`, `prefer`, `require` and `verify-full`, of which the last two \
-                     are one: what encrypts also verifies the certificate and the host's name"
+                    "`sslmode={other}` is not supported; use `disable`, `prefer` or `verify-full` (`require` also verifies \
+                     the certificate and the host name)"
                 ));
             }
         };
         if mode == SslMode::Disable && asked.sslrootcert.is_some() {
-            let message = "`sslrootcert` is of no use without TLS: say `sslmode=verify-full` with it";
+            let message = "`sslrootcert` has no effect without TLS; add `sslmode=verify-full`";
             return wrong(message.to_owned());
         }
         if !cfg!(feature = "tls") && (mode == SslMode::Require || asked.sslrootcert.is_some()) {
-            let message = "the PostgreSQL URL asks for TLS, which needs the feature `tls` of `shard-runtime`";
+            let message = "the PostgreSQL URL requires TLS; enable the feature `tls` of `shard-runtime`";
             return wrong(message.to_owned());
         }
         if mode == SslMode::Require && is_local(config) {
             let message =
-                "the PostgreSQL URL asks for TLS over a Unix socket, where there is no host's name to verify";
+                "a Unix socket has no host name to verify; remove `sslmode` from the URL, or name a host";
             return wrong(message.to_owned());
         }
         // What only prefers it does without where it cannot be had.
@@ -104,9 +104,9 @@ impl Encryption {
         let wrong = |message: String| Error::new(ErrorKind::Configuration, message);
         let roots = match &self.roots {
             Some(file) => roots_in(file)
-                .map_err(|error| wrong(format!("{} holds no certificates: {error}", file.display())))?,
+                .map_err(|error| wrong(format!("{} contains no certificates: {error}", file.display())))?,
             None => platform_roots().map_err(|error| {
-                wrong(format!("the platform has no certificates, name some with `sslrootcert=`: {error}"))
+                wrong(format!("the platform has no certificates; name a file with `sslrootcert=`: {error}"))
             })?,
         };
         // Not the process's own choice of a provider: nothing here is global.
@@ -143,7 +143,7 @@ fn roots_in(file: &Path) -> Result<rustls::RootCertStore, Box<dyn std::error::Er
     for certificate in CertificateDer::pem_file_iter(file)? {
         roots.add(certificate?)?;
     }
-    if roots.is_empty() { Err("there is no `BEGIN CERTIFICATE` in it".into()) } else { Ok(roots) }
+    if roots.is_empty() { Err("it has no `BEGIN CERTIFICATE`".into()) } else { Ok(roots) }
 }
 
 /// Of those of the platform some may be older than what is understood here; the others count.

@@ -15,7 +15,7 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
         let kind = match error.code() {
             _ if is_about_trust(&error) => ErrorKind::Configuration,
             _ if is_not_writable(&error) => {
-                let message = "the server does not serve what `target_session_attrs` asks for";
+                let message = "the server does not satisfy `target_session_attrs`";
                 return Error::new(ErrorKind::ReadOnly, message).with_source(error).transient();
             }
             _ if error.is_closed() || is_about_the_way(&error) => ErrorKind::ConnectionLost,
@@ -42,7 +42,7 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
 /// The error of a server that does not take writes: a standby, or a primary that a failover has made one. Another
 /// connection may reach the new primary, so that it is worth trying again.
 pub(super) fn demoted(error: Error) -> Error {
-    let message = format!("the server takes no writes, it is a standby or became one: {error}");
+    let message = format!("the server is read-only: it is a standby or became one: {error}");
     Error::new(ErrorKind::ReadOnly, message).with_source(error).transient()
 }
 

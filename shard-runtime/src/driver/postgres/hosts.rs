@@ -152,7 +152,7 @@ impl Hosts {
     ) -> Result<(Client, Route)> {
         let began = Instant::now();
         let late = |_| {
-            let message = format!("the server let nobody in within {:.1?}", began.elapsed());
+            let message = format!("the server did not complete the login within {:.1?}", began.elapsed());
             Error::new(ErrorKind::ConnectionLost, message)
         };
         let routes = timeout_at(until.into(), target.resolve()).await.map_err(late)??;
@@ -206,7 +206,8 @@ fn together(failed: Vec<(&Target, Error)>) -> Error {
     match failed.into_iter().map(|(_, error)| error).min_by_key(rank) {
         Some(only) if is_alone => only,
         Some(first) => {
-            Error::new(first.kind(), format!("no host serves ({})", all.join("; "))).with_source(first)
+            Error::new(first.kind(), format!("no host accepts the connection ({})", all.join("; ")))
+                .with_source(first)
         }
         None => Error::new(ErrorKind::Configuration, "the PostgreSQL URL names no host"),
     }

@@ -62,7 +62,7 @@ impl Pooler {
             "transaction" => Ok(Pooler::Transaction),
             other => {
                 let message = format!(
-                    "`pooler={}` is none of `session` and `transaction`, the pool modes that a cluster can use",
+                    "`pooler={}` is not supported; use `session` or `transaction`",
                     other.escape_debug()
                 );
                 Err(Error::new(ErrorKind::Configuration, message))

@@ -63,7 +63,7 @@ impl<'c> Preparation<'c> {
             Stage::Asked(asking) => asking,
             Stage::Known(described) => return Ok(described),
             Stage::Ended => {
-                return Err(Error::new(ErrorKind::Database, "the statement was waited for already"));
+                return Err(Error::new(ErrorKind::Database, "the statement was prepared already"));
             }
         };
         match connection.executor().wait_until(connection.deadline(), asking.as_mut()) {

@@ -199,7 +199,7 @@ impl PostgresConnection {
                 return error;
             }
             let message = format!(
-                "the connection pooler takes no transactions: {error}; set its `pool_mode` to `transaction` or `session`"
+                "the connection pooler refuses transactions: {error}; set its `pool_mode` to `transaction` or `session`"
             );
             Error::new(ErrorKind::Configuration, message).with_source(error)
         })
@@ -414,7 +414,7 @@ impl PostgresConnection {
     /// Why a transaction was refused: the server does not hold what it should.
     pub(super) fn refusal(error: Error) -> Error {
         if error.to_string().contains(ANOTHER_PROCESS) {
-            let message = "the connection came to another server process: a connection pooler gives one to each transaction; \
+            let message = "the connection changed to another server process, as a pooler in transaction mode does; \
                         add `pooler=transaction` to the shard's URL";
             return Error::new(ErrorKind::Configuration, message).with_source(error);
         }

@@ -60,7 +60,7 @@ fn check_length(params: &[Param<'_>]) -> Result<()> {
         total = bytes.saturating_add(total);
         if total > LONGEST_MESSAGE {
             let message = format!(
-                "parameter {}: {total} bytes of values in one statement, and PostgreSQL takes less than 1 GB",
+                "parameter {}: {total} bytes of values in one statement, PostgreSQL accepts less than 1 GB",
                 place + 1
             );
             return Err(Error::new(ErrorKind::Value, message));
@@ -81,7 +81,7 @@ fn length(value: &Value<'_>) -> usize {
 pub(super) fn encoded(params: &[Param<'_>], types: &[Type]) -> Result<Vec<Encoded>> {
     check_length(params)?;
     if params.len() != types.len() {
-        let message = format!("the SQL takes {} parameters, {} are bound", types.len(), params.len());
+        let message = format!("parameters in the SQL: {}, bound values: {}", types.len(), params.len());
         return Err(Error::new(ErrorKind::Query, message));
     }
     let encoded = |(place, (param, kind)): (usize, (&Param<'_>, &Type))| {
@@ -107,10 +107,10 @@ fn one(value: &Value<'_>, kind: &Type) -> Result<Option<Vec<u8>>, ValueError> {
 /// An array of one dimension.
 fn many(values: &[Value<'_>], kind: &Type) -> Result<Vec<u8>, ValueError> {
     let Kind::Array(element) = kind.kind() else {
-        return Err(ValueError::new(format!("a list is bound, the SQL takes {kind}")));
+        return Err(ValueError::new(format!("expected {kind}, found a list")));
     };
     let count = |count: usize| {
-        i32::try_from(count).map_err(|_| ValueError::new("the list is longer than PostgreSQL takes"))
+        i32::try_from(count).map_err(|_| ValueError::new("the list is longer than PostgreSQL accepts"))
     };
     let mut bytes = Vec::with_capacity(20 + 12 * values.len());
     let has_null = values.contains(&Value::Null);
@@ -162,7 +162,7 @@ fn put(value: &Value<'_>, kind: &Type, bytes: &mut Vec<u8>) -> Result<(), ValueE
             bytes.extend(micros.checked_sub(FROM_1970_TO_2000).ok_or_else(too_large)?.to_be_bytes());
         }
         (value, kind) => {
-            return Err(ValueError::new(format!("the SQL takes {kind}, and `{value}` is none")));
+            return Err(ValueError::new(format!("expected {kind}, found `{value}`")));
         }
     }
     Ok(())
@@ -195,7 +195,7 @@ impl<'r> Raw<'r> {
     /// What the bytes of a type are.
     pub(super) fn value(self, kind: &Type) -> Result<Value<'r>, ValueError> {
         let Raw(bytes) = self;
-        let cut = || ValueError::new(format!("a value of type {kind} came cut off"));
+        let cut = || ValueError::new(format!("the value of type {kind} is truncated"));
         let text = |bytes: &'r [u8]| {
             std::str::from_utf8(bytes)
                 .map_err(|error| ValueError::new(format!("the stored text is not UTF-8: {error}")))

@@ -1,5 +1,5 @@
-//! Groups as shards are asked for them. Where each group is of one shard, that shard does all of it that it does
-//! exactly as the merge would: conditions, order, limit.
+//! Plans of groups. If each group lives on one shard, that shard applies the conditions, the order and the limit that
+//! it computes exactly as the merge would.
 
 use super::{MergeBy, Plan, SelectList, locks, on_first, steps, tables, tells_shards_apart};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,18 +12,18 @@ use crate::schema::ShardSet;
 use crate::schema::Table;
 use crate::value::{ColumnType, Value};
 
-/// What is left to do with groups that the shards have answered.
+/// The work that is left for the merge of groups.
 #[derive(Default)]
 pub(crate) struct Grouping {
-    /// What the answers' rows hold after the groups' columns.
+    /// The measures that follow the columns of the groups in a row.
     pub(crate) measures: Vec<MeasureCore>,
-    /// Whether rows of several shards may be parts of one group.
+    /// Whether rows of several shards can be parts of one group.
     pub(crate) spans_shards: bool,
-    /// Whether each group is of one shard.
+    /// Whether each group lives on one shard.
     is_whole: bool,
-    /// Whether some groups are still to be left out.
+    /// Whether the merge applies conditions.
     pub(crate) has_conditions: bool,
-    /// Whether the groups are still to be put in order.
+    /// Whether the merge orders the groups.
     pub(crate) is_unordered: bool,
 }
 
@@ -46,7 +46,7 @@ impl<'q> Plan<'q> {
         let limit = *limit;
         let table = select.target.table;
         if select.limit.is_some() || select.offset > 0 {
-            let message = "an aggregate is of all rows; `limit` and `offset` of rows have no place in it";
+            let message = "an aggregate reads all rows; remove `limit` and `offset` from its rows";
             return Err(Error::new(ErrorKind::Query, message).in_table(table.name));
         }
         let model = layout.model(table)?;
@@ -67,7 +67,7 @@ impl<'q> Plan<'q> {
             .collect();
         let (having, has_conditions) = conditions(core, &measures, are_whole)?;
         let (order, is_answers_order) = order(core, &measures, are_whole)?;
-        // The first groups of the whole are among the first of every shard that has a part of them.
+        // The first groups of the answer are among the first of every shard that has a part of them.
         let every = limit.filter(|_| is_answers_order && !has_conditions && !keys.is_empty());
         let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
         let projection = SelectList::Groups { keys, measures: &measures, having: &having, order: &order };
@@ -80,7 +80,7 @@ impl<'q> Plan<'q> {
         };
         let steps = steps(&select.target, &shards, layout, model, render)?;
         let merge: Vec<MergeBy> = order.iter().filter_map(|by| merged(table, by, keys, &measures)).collect();
-        // Answers that are merged are asked for at the same time, and so lock rows on several servers at the same time.
+        // Answers that are merged are read at the same time, and so lock rows on several servers at the same time.
         let locks_apart = select.target.for_update && steps.len() > 1 && !merge.is_empty();
         let on_first = on_first(&select.target, &shards, layout, model, render)?;
         let locks = match locks_apart {
@@ -108,7 +108,7 @@ impl<'q> Plan<'q> {
     }
 }
 
-/// The conditions that shards can see to, and whether there are others.
+/// Returns the conditions that the shards apply, and whether the merge has others.
 ///
 /// # Errors
 /// Those of values that cannot be stored.
@@ -167,7 +167,7 @@ fn order(core: &GroupCore, measures: &[MeasureCore], are_whole: bool) -> Result<
     for by in &core.order {
         match *by {
             GroupOrderCore::Key(by) if !core.keys.contains(&by.column) => {
-                let message = "groups are ordered by the columns that they are made by, and this is none";
+                let message = "groups can only be ordered by their own columns and measures";
                 let error = Error::new(ErrorKind::Query, message);
                 return Err(core.select.target.table.error_at(by.column, error));
             }

@@ -1,4 +1,4 @@
-//! Which lookups are asked before a query, for what, and on which shards. Pure.
+//! The lookups that are read before a query, their values, and their shards. Uses `route` and `plan`.
 
 use std::collections::HashSet;
 
@@ -12,15 +12,15 @@ use crate::schema::ShardSet;
 use crate::schema::{Placed, lookup};
 use crate::value::Value;
 
-/// What one lookup is asked.
+/// The query of one lookup.
 pub(crate) struct LookupQuery<'l> {
     pub(crate) lookup: &'l Placed,
-    /// The entries with the values that are wanted.
+    /// The entries with the values of the query.
     pub(crate) entries: SelectCore,
 }
 
-/// What lookups are asked before a query: nothing where a pin or a key says one shard, and nothing where their answer
-/// would not make it less shards.
+/// Returns the lookups that are read before a query: none if a pin or a key names one shard, or if the entries could
+/// not reduce the shards.
 pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<LookupQuery<'l>>> {
     let (lookups, shards) = (layout.lookups(), layout.shards());
     if lookups.is_empty() || !target.pins.is_empty() {
@@ -46,7 +46,7 @@ pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<L
     Ok(wanted.into_iter().map(question).collect())
 }
 
-/// The entries with these values, each asked for once.
+/// Returns the query of the entries with these values, each once.
 fn entries(lookup: &Placed, values: Vec<Value<'static>>) -> SelectCore {
     let mut seen = HashSet::new();
     let once = values.into_iter().filter(|value| seen.insert(value.to_string()));
@@ -58,13 +58,13 @@ fn entries(lookup: &Placed, values: Vec<Value<'static>>) -> SelectCore {
     SelectCore::of(Target::own(lookup.entries, Predicate::new(node)))
 }
 
-/// What a plan says of the lookups that are asked before it.
+/// The explanation of a plan with its lookups.
 pub(super) struct Asked {
     pub(super) reason: String,
     pub(super) statements: Vec<(usize, String)>,
 }
 
-/// The lookups that are asked before a query, for a person; `reason` is why it asks its shards without them.
+/// Explains the lookups that are read before a query; `reason` is the reason for its shards without them.
 pub(super) fn explained(target: &Target, reason: String, layout: &Layout) -> Result<Asked> {
     let mut asked = Asked { reason, statements: Vec::new() };
     for LookupQuery { lookup, entries } in questions(target, layout)? {
@@ -72,10 +72,10 @@ pub(super) fn explained(target: &Target, reason: String, layout: &Layout) -> Res
         let shards: ShardSet = plan.shards();
         let names = shards.names(layout.shards()).join(", ");
         let message =
-            format!("those that the lookup of {}.{} on {names} says", lookup.table.name, lookup.name());
+            format!("the shards that the lookup of {}.{} on {names} names", lookup.table.name, lookup.name());
         asked.reason = match asked.reason.starts_with("no key") {
             true => message,
-            false => format!("{}, of these {message}", asked.reason),
+            false => format!("{}, restricted to {message}", asked.reason),
         };
         asked.statements.extend(plan.steps.into_iter().map(|step| (step.shard, step.statement.sql)));
     }

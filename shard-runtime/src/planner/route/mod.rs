@@ -1,11 +1,12 @@
-//! From a predicate to the shards that may hold its rows. Pure.
+//! Pruning: from a predicate to the shards that can hold its rows. Uses `schema` and the predicates of `query`; no
+//! I/O.
 //!
-//! A predicate is read as a set of *key values* (see [`ValueSet`]): a comparison with the key is a set,
-//! `AND` intersects, `OR` unites, `NOT` is pushed down to the comparisons, where the complement is exact
-//! because a key is never NULL; whatever says nothing about the key is "every value". A condition on a parent is
-//! one on its key's values too, and so is one on children, where it says something about their parent (see
-//! [`Chain`]). Only at the end are values placed on shards. Working with values rather than with shards is what makes the answer minimal:
-//! `k = 1 AND k = 2` is empty even where 1 and 2 live on the same shard.
+//! A predicate is read as a set of *key values* (see [`ValueSet`]). A comparison with the key is a set, `AND`
+//! intersects, `OR` unites. `NOT` is pushed down to the comparisons, whose complement is exact because a key is never
+//! NULL. A condition on another column is "every value". A condition on a parent restricts the values of its key, and
+//! so does one on children that restricts their parent (see [`Chain`]). Only at the end are values placed on shards.
+//! Sets of values, and not of shards, make the answer minimal: `k = 1 AND k = 2` is empty even if 1 and 2 live on the
+//! same shard.
 
 mod chain;
 mod reader;
@@ -23,7 +24,7 @@ use crate::schema::{KeyColumns, Table};
 use crate::schema::{ShardSet, Shards};
 use crate::value::Value;
 
-/// The shard of a row whose key has these values.
+/// Returns the shard of a row whose key has these values.
 pub(crate) fn place_row(
     table: &'static Table,
     key: &[Result<Value<'_>, ValueError>],
@@ -57,11 +58,10 @@ fn key_error(table: &'static Table, error: Error) -> Error {
     }
 }
 
-/// The shards that a read or write asks: those of its pin where it has one, otherwise those that its chooser
-/// leaves.
+/// Returns the shards of a read or a write: the shard of its pin, otherwise those that its chooser returns.
 ///
 /// # Errors
-/// [`ErrorKind::UnknownShard`] for a pin to a shard that there is not, [`ErrorKind::ContradictingPins`].
+/// [`ErrorKind::UnknownShard`] for a pin to an unknown shard, [`ErrorKind::ContradictingPins`].
 pub(crate) fn target_shards(target: &Target, shards: &Shards) -> Result<ShardSet> {
     let mut pinned: Option<usize> = None;
     for pin in &target.pins {
@@ -75,7 +75,7 @@ pub(crate) fn target_shards(target: &Target, shards: &Shards) -> Result<ShardSet
     }
     let chosen = choose(target, target.condition(), shards)?;
     Ok(match pinned {
-        // A contradiction holds for no row, wherever it is looked for.
+        // A contradiction holds for no row on any shard.
         Some(_) if chosen.is_empty() && is_contradiction(target.table, target.condition(), shards)? => {
             ShardSet::none()
         }
@@ -84,14 +84,14 @@ pub(crate) fn target_shards(target: &Target, shards: &Shards) -> Result<ShardSet
     })
 }
 
-/// Why a reference table is read where it is, for a person.
+/// The reason for the shard of a read of a reference table.
 pub(crate) const ANY_SHARD: &str = "reference table: any shard";
 
-/// Why a reference table is written where it is.
+/// The reason for the shards of a write of a reference table.
 pub(crate) const EVERY_SHARD: &str = "reference table: every shard";
 
-/// The shards that a read asks: those of [`target_shards`], but of a reference table only the first, since each of them
-/// has all its rows.
+/// Returns the shards of a read: those of [`target_shards`], but only the first one for a reference table, which is
+/// whole on each of them.
 pub(crate) fn shards_to_read(target: &Target, shards: &Shards) -> Result<ShardSet> {
     let chosen = target_shards(target, shards)?;
     Ok(match target.table.is_reference() {
@@ -100,19 +100,19 @@ pub(crate) fn shards_to_read(target: &Target, shards: &Shards) -> Result<ShardSe
     })
 }
 
-/// The shards that a write asks: those of [`target_shards`], and of a reference table all of them.
+/// Returns the shards of a write: those of [`target_shards`], and all of them for a reference table.
 ///
 /// # Errors
-/// [`ErrorKind::Query`] for a pin, where a reference table would become another one on one shard.
+/// [`ErrorKind::Query`] for a pin: a write on one shard would make the copies of a reference table differ.
 pub(crate) fn shards_to_write(target: &Target, shards: &Shards) -> Result<ShardSet> {
     if target.table.is_reference() && !target.pins.is_empty() {
-        let message = "a reference table is the same on every shard, and so is written on all of them: take the pin away";
+        let message = "a reference table is written on every shard; remove the pin";
         return Err(Error::new(ErrorKind::Query, message).in_table(target.table.name));
     }
     target_shards(target, shards)
 }
 
-/// The shards that a condition leaves.
+/// Returns the shards that a condition leaves.
 pub(crate) fn choose(target: &Target, condition: &Predicate, shards: &Shards) -> Result<ShardSet> {
     match target.chooser {
         Some(chooser) => chooser(condition, shards),
@@ -120,7 +120,7 @@ pub(crate) fn choose(target: &Target, condition: &Predicate, shards: &Shards) ->
     }
 }
 
-/// The shard that a pin names.
+/// Returns the shard that a pin names.
 pub(crate) fn pin_shard(table: &'static Table, pin: &Pin, shards: &Shards) -> Result<usize> {
     match pin {
         Pin::Name(name) => Ok(shards.require(name)?.index()),
@@ -136,11 +136,11 @@ fn is_contradiction(table: &'static Table, predicate: &Predicate, shards: &Shard
     Ok(regions(&Chain::of(table), predicate, shards)?.is_empty())
 }
 
-/// The shards that may hold rows for which the predicate holds.
+/// Returns the shards that can hold rows for which the predicate holds.
 ///
 /// # Errors
-/// [`ErrorKind::UnmappedKey`] where the predicate asks for a key that is placed nowhere, [`ErrorKind::Value`]
-/// where a value of the key cannot be stored.
+/// [`ErrorKind::UnmappedKey`] if the predicate compares the key with a value that maps to no shard,
+/// [`ErrorKind::Value`] if a value of the key cannot be stored.
 pub(crate) fn narrow(table: &'static Table, predicate: &Predicate, shards: &Shards) -> Result<ShardSet> {
     let mut found = ShardSet::none();
     let chain = Chain::of(table);
@@ -150,7 +150,7 @@ pub(crate) fn narrow(table: &'static Table, predicate: &Predicate, shards: &Shar
     Ok(found)
 }
 
-/// Why [`narrow`] finds what it finds, for a person.
+/// Returns the reason for the result of [`narrow`], for people.
 pub(crate) fn reason(table: &'static Table, predicate: &Predicate, shards: &Shards) -> Result<String> {
     let chain = Chain::of(table);
     let regions = regions(&chain, predicate, shards)?;
@@ -168,8 +168,8 @@ fn regions<'p>(chain: &Chain, predicate: &'p Predicate, shards: &Shards) -> Resu
     Reader::of(chain, shards).map_or(Ok(Vec::new()), |reader| reader.read(predicate.node(), false))
 }
 
-/// The error for conditions that are nested too deeply.
+/// Returns the error for conditions that are nested too deeply.
 pub(crate) fn too_deep(table: &Table) -> Error {
-    let message = format!("conditions are nested in each other more than {DEEPEST} deep");
+    let message = format!("conditions are nested more than {DEEPEST} levels deep");
     Error::new(ErrorKind::Query, message).in_table(table.name)
 }

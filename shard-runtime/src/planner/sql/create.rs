@@ -1,4 +1,4 @@
-//! The statements that create a model's table and its indexes.
+//! The statements that create a table and its indexes.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,8 @@ use crate::schema::hash::hash_bytes;
 use crate::schema::{ColumnDef, IdKind, Table};
 use crate::value::ColumnType;
 
-/// A column of an index. In PostgreSQL's it has its NULLs where an order has them unless it says otherwise: an index is
-/// read in no other order than its own and the reverse.
+/// Returns a column of an index. On PostgreSQL its NULLs come first, as in an order without a `NULLS` clause: an
+/// index is read only in its own order and the reverse.
 fn indexed(table: &Table, column: &str, dialect: Dialect) -> String {
     let has_nulls = table.columns.iter().any(|other| other.name == column && other.nullable);
     let nulls = if dialect == Dialect::Postgres && has_nulls { " NULLS FIRST" } else { "" };
@@ -31,8 +31,8 @@ impl DeclaredIndex {
     }
 }
 
-/// The declared indexes, and the one by which children are read. An index is named after what it indexes, as
-/// `reports(location_id)`: two that differ never have one name.
+/// Returns the declared indexes, and the index on the link to the parent. The name of an index is made of its
+/// columns, as `reports(location_id)`, so that two indexes never share a name.
 pub(crate) fn indexes(names: &Namespace, table: &Table, dialect: Dialect) -> Vec<DeclaredIndex> {
     let declared = table.indexes.iter().map(|index| (index.columns.to_vec(), index.unique));
     let parent = table.parent.map(|parent| (vec![parent.column], false));
@@ -50,7 +50,7 @@ pub(crate) fn indexes(names: &Namespace, table: &Table, dialect: Dialect) -> Vec
         .collect()
 }
 
-/// A name that the database can take: of a longer one the beginning, and a hash of the whole.
+/// Returns a name that the database does not truncate: of a longer one the beginning and a hash of the whole.
 pub(crate) fn shortened(name: String, dialect: Dialect) -> String {
     match dialect.longest_name() {
         Some(longest) if name.len() > longest => {

@@ -1,9 +1,9 @@
-//! What databases write differently.
+//! The differences between databases: syntax and capabilities. Uses `value`.
 
 use super::literal;
 use crate::value::ColumnType;
 
-/// Which database a statement is for.
+/// The database that a statement is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Dialect {
     #[default]
@@ -13,7 +13,7 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// The database's name as OpenTelemetry has it.
+    /// Returns the name that OpenTelemetry has for the database.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Dialect::Sqlite => "sqlite",
@@ -112,7 +112,7 @@ impl Dialect {
         }
     }
 
-    /// The parameter at a place; the first is 1.
+    /// Returns the parameter with a number; the first is 1.
     pub(crate) fn param(self, place: usize) -> String {
         match self {
             Dialect::Sqlite => format!("?{place}"),
@@ -120,13 +120,13 @@ impl Dialect {
         }
     }
 
-    /// As many parameters, side by side.
+    /// Returns so many parameters, with commas.
     pub(crate) fn params(self, count: usize) -> String {
         let places: Vec<String> = (1..=count).map(|place| self.param(place)).collect();
         places.join(", ")
     }
 
-    /// The condition behind a column: that it is one of the list that is the parameter at a place.
+    /// Returns the condition after a column: it is one of the list in this parameter.
     pub(crate) fn is_in(self, place: usize) -> String {
         match self {
             Dialect::Sqlite => format!(" IN rarray({})", self.param(place)),
@@ -134,7 +134,7 @@ impl Dialect {
         }
     }
 
-    /// The end of a select that locks its rows. On SQLite the transaction has locked the database.
+    /// Returns the end of a select that locks its rows. On SQLite the transaction has locked the database.
     pub(crate) fn for_update(self) -> &'static str {
         match self {
             Dialect::Sqlite => "",
@@ -142,7 +142,7 @@ impl Dialect {
         }
     }
 
-    /// What a kind of column is called.
+    /// Returns the type of a kind of column.
     pub(crate) fn column_type(self, kind: ColumnType) -> &'static str {
         match (self, kind) {
             (Dialect::Sqlite, ColumnType::Boolean | ColumnType::Integer | ColumnType::Timestamp) => "INTEGER",
@@ -160,13 +160,13 @@ impl Dialect {
         }
     }
 
-    /// The kind of column that holds the values of a column that the model does not declare, by the type that the database
-    /// has for it. None if there is no such kind; and on SQLite, which has no types for most kinds.
+    /// Returns the kind of values of a column that the model does not declare, from the type in the database. `None`
+    /// for other types, and on SQLite, which has no types for most kinds.
     pub(crate) fn kind_of(self, sql_type: &str) -> Option<ColumnType> {
         if !self.has_column_types() {
             return None;
         }
-        // Without what is in parentheses: `character varying(30)`, `timestamp(3) with time zone`.
+        // `character varying(30)`, `timestamp(3) with time zone`: the type without the parentheses.
         let name = sql_type.split_once('(').map_or(sql_type, |(name, _)| name).trim_end();
         match name {
             "boolean" => Some(ColumnType::Boolean),
@@ -199,7 +199,7 @@ impl Dialect {
         }
     }
 
-    /// The longest name that the database tells from others, in bytes.
+    /// Returns the length in bytes at which the database truncates names.
     pub(crate) fn longest_name(self) -> Option<usize> {
         match self {
             Dialect::Sqlite => None,

@@ -1,4 +1,4 @@
-//! How the tables of one shard are told from those of other shards in the same database.
+//! The namespace that separates the tables of the shards in one database.
 
 use super::quoted;
 

@@ -1,4 +1,4 @@
-//! The condition that leaves the rows after a cursor.
+//! The condition of a page: the rows after a cursor.
 
 use std::cmp::Ordering;
 
@@ -6,20 +6,20 @@ use super::{Param, Writer};
 use crate::query::{Cursor, OrderBy};
 use crate::value::Value;
 
-/// Where the wanted rows of a shard begin.
+/// The position at which the rows of a shard begin.
 #[derive(Clone, Copy)]
 pub(crate) struct After<'o, 'q> {
     pub(crate) cursor: &'q Cursor,
     /// The order of the query, without the id that makes it total.
     pub(crate) order: &'o [OrderBy],
-    /// Where the shard stands beside the cursor's.
+    /// The order of the shard and the cursor's shard.
     pub(crate) shard: Ordering,
 }
 
 impl<'q> Writer<'_, 'q> {
-    /// The rows that come later than the cursor: those that are greater in the first column of the order, or
-    /// equal there and greater in the next, and so on. What comes first bounds the first column, so that an index
-    /// can be entered there.
+    /// Writes the condition for the rows after the cursor: greater in the first column of the order, or equal there
+    /// and greater in the next, and so on. The first term bounds the first column, so that the database can enter an
+    /// index there.
     pub(super) fn after(&mut self, after: &After<'_, 'q>) {
         let id = OrderBy { column: self.site.table.id, descending: false, nulls_first: true };
         let by_id = (after.shard == Ordering::Equal).then_some(id);

@@ -1,4 +1,4 @@
-//! Shard keys: the types that can be one, and how a key's value is placed on a shard.
+//! Shard keys: the types that can be one, and the placement of their values. Uses `value`.
 
 pub(crate) mod placement;
 
@@ -10,7 +10,7 @@ use crate::schema::{Routed, Routing, Unrouted};
 use crate::sealed::Seal;
 use crate::value::{ColumnShape, ColumnType, Field, Value};
 
-/// A type whose values can decide where a row lives.
+/// A type whose values determine a row's shard.
 ///
 /// Implemented for the integers, `String`, `Vec<u8>` and `uuid::Uuid`. `#[derive(ShardKey)]` implements it for newtypes and
 /// for enums without data. An enum names the shard of each variant with `#[shard("name")]`, or of none: then the model places
@@ -26,8 +26,8 @@ use crate::value::{ColumnShape, ColumnType, Field, Value};
     diagnostic::on_unimplemented(note = "`uuid::Uuid` needs the feature `uuid` of `shard-runtime`")
 )]
 pub trait ShardKey: Field {
-    /// How a value is written in `#[shard_key(list(..))]` and `#[shard_key(range(..))]`:
-    /// the integer itself, `&'static str` for text, [`NoLiteral`] where there is no way.
+    /// The type of a literal in `#[shard_key(list(..))]` and `#[shard_key(range(..))]`: the integer itself, `&'static
+    /// str` for text, [`NoLiteral`] if the key has no literal.
     type Literal;
 
     /// Each value as it is stored with the name of its shard, if the type names them: an enum with `#[shard("name")]` on
@@ -36,10 +36,10 @@ pub trait ShardKey: Field {
     const SHARDS: Option<Entries> = None;
 }
 
-/// Values as they are stored, each with the name of its shard.
+/// Stored values, each with the name of its shard.
 type Entries = &'static [(Constant, &'static str)];
 
-/// Stands for the literal of a key type that has none.
+/// The literal type of a key without literals.
 #[derive(Debug)]
 pub enum NoLiteral {}
 
@@ -62,7 +62,7 @@ impl ShardKey for uuid::Uuid {
     type Literal = NoLiteral;
 }
 
-/// A whole key: one [`ShardKey`], or a tuple of several that form one together.
+/// A whole key: one [`ShardKey`], or a tuple of several.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a shard key",
     label = "not a shard key",
@@ -74,8 +74,8 @@ impl ShardKey for uuid::Uuid {
     diagnostic::on_unimplemented(note = "`uuid::Uuid` needs the feature `uuid` of `shard-runtime`")
 )]
 pub trait Key {
-    /// The marker of a query that nothing narrows yet: a key has to be said before it runs, unless every shard holds
-    /// every row.
+    /// The marker of a query without a filter: it must be narrowed before it runs, unless every shard holds every
+    /// row.
     type Unfiltered: Routing;
 
     /// [`ShardKey::SHARDS`] of each column's type.
@@ -86,16 +86,16 @@ pub trait Key {
     #[doc(hidden)]
     const COLUMN: ColumnShape = (ColumnType::Integer, false, true);
 
-    /// The values of the key's columns, in their order.
+    /// Returns the values of the key's columns, in their order.
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError>;
 
-    /// The value of the one column of the key.
+    /// Returns the value of the one column of the key.
     #[doc(hidden)]
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
         Err(ValueError::new("the key has several columns"))
     }
 
-    /// The key of one column with this value.
+    /// Returns the key of one column with this value.
     #[doc(hidden)]
     fn from_value(_: Value<'_>) -> Result<Self, ValueError>
     where
@@ -148,8 +148,8 @@ tuple_keys!(A 0, B 1);
 tuple_keys!(A 0, B 1, C 2);
 tuple_keys!(A 0, B 1, C 2, D 3);
 
-/// In place of the key of a [reference table](crate::Reference), whose rows live on every shard. It has no values: there
-/// is nothing to pin a query to.
+/// The key of a [reference table](crate::Reference), whose rows live on every shard. It has no values, so that no
+/// query can be pinned by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Everywhere {}
 
@@ -162,7 +162,7 @@ impl Key for Everywhere {
     }
 }
 
-/// A key whose values each have one shard: every one but [`Everywhere`].
+/// A key whose values have one shard each: every key except [`Everywhere`].
 #[diagnostic::on_unimplemented(
     message = "a row of a reference table lives on every shard, so it decides no shard and moves to none",
     label = "a reference table's",

@@ -1,4 +1,5 @@
-//! How a key's value becomes a shard: list, hash, range, or a function of the user's. Pure.
+//! The rules that map a key's value to a shard: list, range, hash, or the application's function. Uses `hash` and
+//! `shards`.
 
 use std::cmp::Ordering;
 
@@ -7,10 +8,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Shards;
 use crate::value::Value;
 
-/// How the line of a layout begins that says where the values live that are not listed.
+/// The start of the recorded line that names the shard of values that are not listed.
 pub(crate) const OTHERWISE: &str = "list otherwise => ";
 
-/// A key's value as it stands in an attribute.
+/// A constant key value of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Constant {
     /// An integer.
@@ -20,7 +21,7 @@ pub enum Constant {
 }
 
 impl Constant {
-    /// This constant as a value.
+    /// Returns the constant as a value.
     pub fn value(self) -> Value<'static> {
         match self {
             Constant::Integer(integer) => Value::Integer(integer),
@@ -28,8 +29,8 @@ impl Constant {
         }
     }
 
-    /// Whether `self` is less than `other`: integers by size, text byte by byte.
-    /// A `const fn`, so that the derive can have bounds compared by the compiler.
+    /// Returns whether `self` is less than `other`: integers by size, text byte by byte. It is a `const fn`, so that
+    /// the compiler checks the bounds that the derive writes.
     pub const fn is_less(self, other: Constant) -> bool {
         match (self, other) {
             (Constant::Integer(a), Constant::Integer(b)) => a < b,
@@ -63,7 +64,7 @@ impl Constant {
 pub struct Range {
     /// The least value; `None` for no bound below.
     pub from: Option<Constant>,
-    /// The first value that is not in the range any more; `None` for no bound above.
+    /// The first value above the range; `None` for no bound above.
     pub to: Option<Constant>,
     /// The shard's name.
     pub shard: &'static str,
@@ -76,35 +77,35 @@ impl Range {
     }
 }
 
-/// How a key's value becomes a shard. It depends on nothing but the value and the declared shards (R01).
+/// The rule that maps a key's value to a shard. The shard depends on the value and the declared shards only (R01).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Placement {
-    /// Each value has its shard by name; `otherwise` takes the rest, where it is declared.
+    /// Each value has its shard; `otherwise` has all other values, if it is declared.
     List {
         /// The values and their shards' names.
         entries: &'static [(Constant, &'static str)],
         /// The shard of every value that is not listed.
         otherwise: Option<&'static str>,
     },
-    /// PostgreSQL's `PARTITION BY HASH`: with n shards in the cluster, the shard at place r holds the keys
-    /// for which `satisfies_hash_partition` says yes with modulus n and remainder r.
+    /// PostgreSQL's `PARTITION BY HASH`: with n shards, the shard with index r holds the keys for which
+    /// `satisfies_hash_partition` is true with modulus n and remainder r.
     Hash,
     /// Ranges in ascending order, without overlap.
     Range(&'static [Range]),
     /// Every shard holds every row.
     Everywhere,
-    /// The user's function, from the values of the key's columns.
+    /// The application's function of the values of the key's columns.
     Custom(fn(&[Value<'_>], &Shards) -> Result<Option<usize>>),
 }
 
 impl Placement {
-    /// The place of the shard that holds this key, given as the values of its columns. Where every shard holds every
-    /// row it is the first.
+    /// Returns the index of the shard that holds this key, given as the values of its columns; 0 for a reference
+    /// table.
     ///
     /// # Errors
-    /// [`ErrorKind::UnmappedKey`] where the value is placed nowhere, [`ErrorKind::UnknownShard`] where it is
-    /// placed on a shard that the cluster does not have.
+    /// [`ErrorKind::UnmappedKey`] if the value maps to no shard, [`ErrorKind::UnknownShard`] if the cluster does not
+    /// have its shard.
     pub fn place(&self, key: &[Value<'_>], shards: &Shards) -> Result<usize> {
         let named = match (self, key) {
             (Placement::Everywhere, _) => return Ok(0),
@@ -123,7 +124,7 @@ impl Placement {
         Ok(shards.require(named.ok_or_else(|| unmapped(key))?)?.index())
     }
 
-    /// The names of the shards that this placement mentions, in its order, each as often as it is mentioned.
+    /// Returns the shard names that the placement mentions, in its order, with repetitions.
     pub(crate) fn mentioned(&self) -> Vec<&'static str> {
         match self {
             Placement::List { entries, otherwise } => {
@@ -134,8 +135,8 @@ impl Placement {
         }
     }
 
-    /// The placement as text, one line for each thing it says: what is recorded in every shard and compared
-    /// at open. What a function of the user's does is not seen from outside; only that there is one.
+    /// Returns the placement as text lines, which are recorded in every shard and compared when the cluster is
+    /// opened. A function of the application is recorded as such: its result cannot be compared.
     pub(crate) fn describe(&self, shards: &Shards) -> Vec<String> {
         match self {
             Placement::List { entries, otherwise } => entries
@@ -178,7 +179,10 @@ fn hash_place(key: &[Value<'_>], shards: usize) -> usize {
 
 fn unmapped(key: &[Value<'_>]) -> Error {
     let values: Vec<String> = key.iter().map(|value| format!("`{value}`")).collect();
-    Error::new(ErrorKind::UnmappedKey, format!("the key {} is placed on no shard", values.join(", ")))
+    Error::new(
+        ErrorKind::UnmappedKey,
+        format!("key {} maps to no shard; add it to the placement or correct the value", values.join(", ")),
+    )
 }
 
 #[cfg(test)]

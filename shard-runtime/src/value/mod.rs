@@ -3,6 +3,7 @@
 //! [`Field`] is implemented for every type that can be a column; [`Storable`] adds what a column may be
 //! besides a plain field: an `Option` of one, or a [`Parent`](crate::Parent). Nothing here does I/O.
 
+pub(crate) mod codec;
 mod error;
 mod id_key;
 pub(crate) mod json;

@@ -20,7 +20,7 @@ pub struct Cluster(pub(crate) Arc<ClusterState>);
 
 /// The state of a cluster that was opened.
 pub(crate) struct ClusterState {
-    pub(crate) layout: Layout,
+    pub(crate) layout: Arc<Layout>,
     pub(crate) databases: Vec<Database>,
     pub(crate) control: Control,
     pub(crate) writers: Arc<Writers>,
@@ -68,6 +68,11 @@ pub(crate) struct Database {
 impl Cluster {
     pub(crate) fn layout(&self) -> &Layout {
         &self.0.layout
+    }
+
+    /// Returns a handle on the layout, for code that uses it while it changes the session.
+    pub(crate) fn shared_layout(&self) -> Arc<Layout> {
+        Arc::clone(&self.0.layout)
     }
 
     pub(crate) fn databases(&self) -> usize {

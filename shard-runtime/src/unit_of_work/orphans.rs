@@ -22,17 +22,15 @@ impl UnitOfWork {
             }
             done => return done,
         };
-        let cluster = self.tx.cluster.clone();
-        let lookup = error
-            .taken_value()
-            .and_then(|taken| Some((cluster.layout().lookups().get(taken.lookup)?, taken)));
+        let layout = self.tx.cluster.shared_layout();
+        let lookup = error.taken_value().and_then(|taken| Some((layout.lookups().get(taken.lookup)?, taken)));
         let Some((lookup, taken)) = lookup else { return Err(error) };
         match self.may_be_orphan(lookup, &taken.value) {
             Ok(true) => {}
             Ok(false) => return Err(error),
             Err(failure) => return Err(self.unless_failed(failure, error)),
         }
-        let (before, all) = (self.tx.writing_flags(), ShardSet::all(cluster.shards()));
+        let (before, all) = (self.tx.writing_flags(), ShardSet::all(layout.shards()));
         let (mut has_row, mut runs_again) = (false, false);
         let done = self.in_savepoint_after(&all, Transactions::upgrade_to_write, |session| {
             has_row = !session.remove_orphan(lookup, &taken.value)?;

@@ -209,7 +209,7 @@ impl Prepared for FakeStatement<'_> {
 
     fn execute(&mut self, _: &[Param<'_>]) -> Result<u64> {
         let step = match self.sql.as_str() {
-            sql if sql.contains("SET version = version + 1") => "raise the version",
+            sql if sql.contains("= version + 1") => "raise the version",
             sql if sql.starts_with("DELETE FROM sharded_redo") => "forget",
             // The look for the transaction's row tries to write it.
             sql if sql.contains("ON CONFLICT DO NOTHING") => {
@@ -306,7 +306,7 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
     Cluster(Arc::new(ClusterState {
         writers: Arc::new(Writers::new(names.len())),
         expected: vec![None; names.len()],
-        layout,
+        layout: Arc::new(layout),
         databases,
         control: control.unwrap(),
         is_decided: has_files,

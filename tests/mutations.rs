@@ -74,15 +74,14 @@ const MUTATIONS: [Mutation; 23] = [
     },
     Mutation {
         what: "the unit's row is not written",
-        from: "connection.map_or(Ok(0), |connection| commit::write_unit(connection, names, &unit, removable));",
-        to: "connection.map_or(Ok(0), |_| Ok::<i64, Error>((names, removable).1.len() as i64 * 0));",
+        from: ".map_or(Ok(0), |connection| write_unit(connection, names, &self.id, &self.removable));",
+        to: ".map_or(Ok(0), |_| Ok::<i64, Error>((names, &self.removable).1.len() as i64 * 0));",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
         what: "prepared parts are committed before the decision",
-        from: "        let parts = self.prepare_parts(cluster, &unit, decider, participants)?;",
-        to: "        let parts = self.prepare_parts(cluster, &unit, decider, participants)?;\n        \
-             self.finish_prepared(cluster, Decider::Server(decider), &unit, parts.clone(), true);",
+        from: "        self.prepare_parts()\n",
+        to: "        self.prepare_parts()?;\n        finish_parts(self, true).into_iter().try_for_each(|(_, done)| done)\n",
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use crate::collation::Collation;
 use crate::error::{Result, ValueError};
 use crate::row::RowSource;
-use crate::value::{Value, mismatch};
+use crate::value::{Value, codec, mismatch};
 
 /// The functions of aggregates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,38 +103,13 @@ impl Moments {
     }
 
     pub(crate) fn to_bytes(self) -> [u8; 24] {
-        let mut bytes = [0; 24];
-        bytes[..8].copy_from_slice(&self.rows.to_be_bytes());
-        bytes[8..16].copy_from_slice(&self.mean.to_be_bytes());
-        bytes[16..].copy_from_slice(&self.squares.to_be_bytes());
-        bytes
+        codec::moments(self.rows, self.mean, self.squares)
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (rows, rest) = bytes.split_first_chunk::<8>()?;
-        let (mean, rest) = rest.split_first_chunk::<8>()?;
-        Some(Moments {
-            rows: u64::from_be_bytes(*rows),
-            mean: f64::from_be_bytes(*mean),
-            squares: f64::from_be_bytes(rest.try_into().ok()?),
-        })
+        let (rows, mean, squares) = codec::read_moments(bytes)?;
+        Some(Moments { rows, mean, squares })
     }
-}
-
-/// Adds a value to a set's bytes: its length, then what it is; numbers as PostgreSQL sends them.
-pub(crate) fn put_distinct(set: &mut Vec<u8>, value: &[u8]) {
-    set.extend((value.len() as u64).to_be_bytes());
-    set.extend(value);
-}
-
-fn distinct(mut bytes: &[u8]) -> Option<HashSet<Vec<u8>>> {
-    let mut set = HashSet::new();
-    while let Some((length, rest)) = bytes.split_first_chunk::<8>() {
-        let (value, rest) = rest.split_at_checked(u64::from_be_bytes(*length).try_into().ok()?)?;
-        set.insert(value.to_vec());
-        bytes = rest;
-    }
-    bytes.is_empty().then_some(set)
 }
 
 impl Accumulator {
@@ -157,7 +132,9 @@ impl Accumulator {
             (_, Value::Null) => Accumulator::Nothing,
             (Function::Min | Function::Max, value) => Accumulator::Value(value.into_owned()),
             (Function::CountDistinct, Value::Bytes(bytes)) => Accumulator::Distinct(
-                distinct(&bytes).ok_or_else(|| ValueError::new("the set of values is truncated"))?,
+                codec::set(&bytes)
+                    .map(|set| set.into_iter().map(<[u8]>::to_vec).collect())
+                    .ok_or_else(|| ValueError::new("the set of values is truncated"))?,
             ),
             (Function::Variance | Function::Deviation, Value::Bytes(bytes)) => Accumulator::Moments(
                 Moments::from_bytes(&bytes).ok_or_else(|| ValueError::new("the moments are truncated"))?,
@@ -256,12 +233,12 @@ mod tests {
     fn r27_sets_are_united() {
         let set = |values: &[&str]| {
             let mut bytes = Vec::new();
-            values.iter().for_each(|value| put_distinct(&mut bytes, value.as_bytes()));
-            Accumulator::Distinct(distinct(&bytes).unwrap())
+            values.iter().for_each(|value| codec::put_in_set(value.as_bytes(), &mut bytes));
+            Accumulator::Distinct(codec::set(&bytes).unwrap().into_iter().map(<[u8]>::to_vec).collect())
         };
         let both = set(&["a", "b", ""]).merge(Function::CountDistinct, Collation::Binary, set(&["b", "cc"]));
         assert_eq!(both.value(Function::CountDistinct), Ok(Value::Integer(4)));
-        assert_eq!(distinct(&[1, 2, 3]), None);
-        assert_eq!(distinct(&[0, 0, 0, 0, 0, 0, 0, 9, 1]), None);
+        assert_eq!(codec::set(&[1, 2, 3]), None);
+        assert_eq!(codec::set(&[0, 0, 0, 0, 0, 0, 0, 9, 1]), None);
     }
 }

@@ -372,7 +372,7 @@ impl Builder {
         let cluster = Cluster(Arc::new(ClusterState {
             writers: Writers::new(databases.len()).into(),
             expected: opening::expected(&layout, &control.cluster)?,
-            layout,
+            layout: Arc::new(layout),
             databases,
             control,
             is_decided,

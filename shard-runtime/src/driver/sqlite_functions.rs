@@ -7,10 +7,11 @@ use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Result};
 
-use crate::accumulator::{Moments, put_distinct};
+use crate::accumulator::Moments;
 use crate::collation::Collation;
 use crate::planner::sql::DOCUMENT;
 use crate::value::Value;
+use crate::value::codec::put_in_set;
 use crate::value::json::canonical;
 
 /// The number of values, their mean and their squared distances from it, as bytes.
@@ -100,7 +101,7 @@ impl Aggregate<HashSet<Vec<u8>>, Option<Vec<u8>>> for DistinctOf {
     fn finalize(&self, _: &mut Context<'_>, values: Option<HashSet<Vec<u8>>>) -> Result<Option<Vec<u8>>> {
         Ok(values.map(|values| {
             let mut bytes = Vec::new();
-            values.iter().for_each(|value| put_distinct(&mut bytes, value));
+            values.iter().for_each(|value| put_in_set(value, &mut bytes));
             bytes
         }))
     }

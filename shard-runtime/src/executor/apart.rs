@@ -1,11 +1,10 @@
-//! Partial answers within a time: each database is connected to, asked and read by a thread of its own, so that one that
-//! does not answer takes no time from the others.
+//! Partial answers before a deadline: each database is connected to and read by a thread of its own, so that a database
+//! that does not answer takes no time from the others. Uses leases of `transaction` and `fan_out`.
 //!
-//! The threads do not wait for the reader. Their rows are in memory until they are read; the caller has asked for all of
-//! them.
+//! The threads do not block for the reader. Their rows stay in memory until they are read.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use super::execute::{ReadOptions, StepState};
@@ -18,9 +17,7 @@ use crate::planner::sql::{Namespace, Param};
 use crate::schema::Shard;
 use crate::schema::Table;
 use crate::tasks::{CancellationToken, Span};
-use crate::transaction::Cluster;
-use crate::transaction::Transactions;
-use crate::transaction::locate;
+use crate::transaction::{Cluster, Lease, Transactions, locate};
 
 /// How long a connection that only reads is waited for when the time is over: a server that answers gives a statement up
 /// within a few milliseconds.
@@ -29,28 +26,21 @@ const GIVING_UP: Duration = Duration::from_millis(100);
 /// The databases of a read that are asked by threads of their own.
 #[derive(Default)]
 pub(crate) struct Apart {
-    leases: Vec<Lease>,
+    /// The connections that threads have, each with whether its thread has begun the transaction.
+    leases: Vec<(Lease<()>, bool)>,
     /// Stops the threads that still read.
     leaving: Arc<CancellationToken>,
 }
 
-struct Lease {
-    database: usize,
-    /// Whether the thread begins the transaction.
-    begins: bool,
-    /// The connection, if there is one.
-    home: Receiver<Option<PooledConnection>>,
-}
-
 /// The work of a thread on one database.
-struct FlushTask {
+struct ReadTask {
     cluster: Cluster,
     owner: LeaseOwner,
     database: usize,
     connection: Option<PooledConnection>,
     begins: bool,
     deadline: Instant,
-    /// Who may leave meanwhile: the reader, and the task that waits for the whole read.
+    /// Cancelled by the reader, and by the task that waits for the whole read.
     leaving: Vec<Arc<CancellationToken>>,
     table: Option<&'static Table>,
     named: bool,
@@ -88,7 +78,7 @@ impl Transactions {
         apart: &mut Apart,
     ) -> Result<()> {
         let leaving = &apart.leaving;
-        let mut tasks: Vec<FlushTask> = Vec::new();
+        let mut tasks: Vec<ReadTask> = Vec::new();
         for (step, progress) in steps.iter().zip(progress) {
             let Some(shard) = self.cluster.shards().by_index(step.shard).cloned() else { continue };
             self.refuse_elsewhere(step.shard, "the statement")?;
@@ -108,7 +98,7 @@ impl Transactions {
             progress.remote = Some(RemoteRows::new(messages, Some(deadline)));
             match tasks.iter_mut().find(|task| task.database == database) {
                 Some(task) => task.statements.push(statement),
-                None => tasks.push(FlushTask {
+                None => tasks.push(ReadTask {
                     cluster: self.cluster.clone(),
                     owner: self.owner.clone(),
                     database,
@@ -124,16 +114,11 @@ impl Transactions {
         }
         for mut task in tasks {
             // The thread is given its task once it runs: a session whose thread cannot be started keeps its connection.
-            let (given, tasks) = channel::<FlushTask>();
-            let (sender, home) = channel();
+            let (given, tasks) = channel::<ReadTask>();
+            let (borrower, lease) = Lease::new(task.database);
             let run = move || {
-                let Ok(task) = tasks.recv() else { return };
-                // A session that has not waited for it leaves the connection to others.
-                if let Err(unwanted) = sender.send(task.run())
-                    && let Some(connection) = unwanted.0
-                {
-                    let _ = connection.rollback();
-                    connection.give_back();
+                if let Ok(task) = tasks.recv() {
+                    borrower.give_back(task.run(), ());
                 }
             };
             let thread = std::thread::Builder::new().name("sharded-partial".to_owned());
@@ -141,12 +126,11 @@ impl Transactions {
                 Error::new(ErrorKind::Io, format!("starting a thread to read a shard failed: {error}"))
                     .with_source(error)
             })?;
-            let database = task.database;
-            if let Some(link) = self.databases.get_mut(database) {
+            if let Some(link) = self.databases.get_mut(task.database) {
                 task.begins = !link.is_in_a_transaction();
                 task.connection = link.take_connection();
             }
-            apart.leases.push(Lease { database, begins: task.begins, home });
+            apart.leases.push((lease, task.begins));
             // The thread ends only with its task.
             let _ = given.send(task);
         }
@@ -163,14 +147,12 @@ impl Transactions {
         let Apart { leases, leaving } = apart;
         leaving.cancel();
         let mut lost = Ok(());
-        for Lease { database, begins, home } in leases {
+        for (lease, begins) in leases {
+            let database = lease.database();
             let Some(link) = self.databases.get_mut(database) else { continue };
-            let come = match link.may_write() {
-                // Stopping a statement is bounded, and the transaction is worth it.
-                true => home.recv().ok(),
-                false => home.recv_timeout(GIVING_UP).ok(),
-            };
-            match come.flatten() {
+            // Stopping a statement is bounded, and a transaction that writes is worth it.
+            let limit = if link.may_write() { None } else { Some(GIVING_UP) };
+            match lease.wait(limit).and_then(|(connection, ())| connection) {
                 Some(connection) => {
                     connection.set_deadline(None);
                     link.read_on(connection);
@@ -187,10 +169,10 @@ impl Transactions {
     }
 }
 
-impl FlushTask {
+impl ReadTask {
     /// Reads all rows of its statements; the connection, if there is one.
     fn run(self) -> Option<PooledConnection> {
-        let FlushTask {
+        let ReadTask {
             cluster,
             owner,
             database,

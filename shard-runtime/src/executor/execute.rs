@@ -23,10 +23,10 @@ use crate::tasks::unwind::caught;
 use crate::transaction::{Transactions, bounded, locate};
 use crate::value::Value;
 
-/// What is made of the shards' answers.
+/// How the shards' answers become one.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadOptions<'p> {
-    /// What errors name; none for SQL as it is written.
+    /// The table that errors name; none for raw SQL.
     pub(crate) table: Option<&'static Table>,
     /// How the answers are merged; where this is empty, one follows the other.
     pub(crate) order: &'p [MergeBy],
@@ -68,7 +68,7 @@ pub(crate) struct Rows<'s> {
     pub(crate) shard: &'s Shard,
     pub(crate) table: Option<&'static Table>,
     pub(crate) read: u64,
-    /// Why the answer ended too early, where a partial one is wanted.
+    /// The reason why a partial answer lacks rows.
     failed: Option<ErrorKind>,
     /// The current row's values that other shards spell otherwise, with their places.
     respelled: Vec<(usize, Value<'static>)>,
@@ -82,7 +82,7 @@ impl Stream for Rows<'_> {
                 self.read += u64::from(found);
                 Ok(found)
             }
-            // What a shard fails to give is the end of what it gives, where a partial answer is wanted.
+            // In a partial answer the rows of a shard end with its error.
             Err(error) => {
                 let error = locate(error, self.shard, self.table);
                 self.failed = Some(error.kind());
@@ -212,12 +212,12 @@ fn compare(order: &[MergeBy], a: &[Value<'_>], b: &[Value<'_>]) -> Ordering {
     orderings.find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-/// One of several statements, where it is under way.
+/// The state of one of several statements.
 #[derive(Default)]
 pub(crate) struct StepState {
-    /// None before it is begun, and after it was told of.
+    /// None before it is begun, and after it was reported.
     pub(crate) watch: Option<Watch>,
-    /// Its rows, where a worker runs it.
+    /// Its rows, if a worker runs it.
     pub(crate) remote: Option<RemoteRows>,
     rows: u64,
     failed: Option<ErrorKind>,
@@ -227,7 +227,7 @@ pub(crate) struct StepState {
     is_here: bool,
     /// How long it took until its shard was ready: to connect, perhaps.
     waited: Duration,
-    /// Whether it was told of.
+    /// Whether it was reported.
     ended: bool,
 }
 
@@ -236,7 +236,7 @@ impl StepState {
         (self.rows, self.failed) = (rows.read, rows.failed);
     }
 
-    /// Tells of the statement, unless that was done.
+    /// Reports the statement, unless it was reported.
     fn end(&mut self, tx: &Transactions, step: &Step<'_>, error: Option<&Error>) {
         let shards = tx.cluster.shards();
         if let (Some(watch), Some(shard)) = (self.watch.take(), shards.by_index(step.shard)) {
@@ -248,10 +248,10 @@ impl StepState {
 }
 
 impl Transactions {
-    /// Runs the statements and visits the rows of what their answers become. The shards are asked at once where that is
-    /// worth it: on workers, or from here, where the answers are merged or where servers work while this thread asks the
-    /// next one. Otherwise a shard is asked when the one before has no more rows; which is always so where the first
-    /// shards may have rows enough, as long as that is not known to be slow.
+    /// Runs the statements and visits the rows of their common answer. Shards are asked at once if that is expected to be
+    /// faster: on workers, or from this thread if answers are merged or servers work meanwhile. Otherwise each shard is
+    /// asked after the one before has no more rows. That is also the rule if the first shards may have rows enough, unless
+    /// the statement is known to be slow.
     pub(crate) fn execute(
         &mut self,
         steps: &[Step<'_>],
@@ -318,13 +318,13 @@ impl Transactions {
         });
         let waited = progress.iter().map(|progress| progress.waited).sum();
         let here = began.map(|began| began.elapsed().saturating_sub(waited));
-        // Those whose rows nobody reads any more stop by themselves.
+        // A worker whose rows are not read any more stops.
         progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
         let (visited, there) = match fan {
             Some(fan) => {
                 let (visited, failed) = fan.outcome(visited);
                 if failed {
-                    // What was stopped because of another statement has not failed itself.
+                    // A statement that was stopped because of another one has not failed itself.
                     progress.iter_mut().for_each(|progress| progress.failed = None);
                 }
                 (visited, Some(self.take_back(fan)))

@@ -1,25 +1,24 @@
-//! Statements that run on several shards at once: each on one of the cluster's workers, with the session's own
-//! connection, its rows coming back in chunks.
+//! Fan-out: statements that run on several shards at once, each on a worker, with the session's own connection. Their rows
+//! return in chunks. Uses leases of `transaction` and the workers of `tasks`.
 //!
-//! A statement that takes less time than waking a thread runs on the caller's ([`Parallelism`](crate::Parallelism)).
-//!
-//! Where one of them fails, it stops the others itself, at once: whoever reads may be waiting for any of them.
+//! Short statements run on the calling thread ([`Parallelism`](crate::Parallelism)). A statement that fails stops the
+//! others at once, because the reader may be blocked on any of them.
 
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::execute::{ReadOptions, StepState};
-use crate::driver::{Connection, Cursor, Interrupter, PooledConnection};
+use crate::driver::{Connection, Cursor, Interrupter};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::Step;
 use crate::planner::sql::{Namespace, Param};
 use crate::row::RowSource;
 use crate::row::Stream;
-use crate::tasks::{Watch, Work};
-use crate::transaction::Transactions;
-use crate::transaction::locate;
+use crate::schema::Shard;
+use crate::tasks::{Watch, Work, worker_lost};
+use crate::transaction::{Lease, Transactions, locate};
 use crate::value::Value;
 
 /// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
@@ -29,7 +28,7 @@ const CHUNK: (usize, usize) = (16, 1_024);
 const AHEAD: usize = 2;
 
 pub(crate) enum Message {
-    /// The names of the columns, once there is a row, where they are wanted.
+    /// The names of the columns, sent before the first row if the reader needs them.
     Columns(Vec<String>),
     Rows(Chunk),
     End(Result<()>),
@@ -49,9 +48,9 @@ pub(crate) struct Chunk {
 
 enum Cell {
     Value(Value<'static>),
-    /// Where it stands in the chunk's text.
+    /// The range in the chunk's text.
     Text(Range<usize>),
-    /// Where they stand in the chunk's bytes.
+    /// The range in the chunk's bytes.
     Bytes(Range<usize>),
     Wrong(ValueError),
 }
@@ -92,11 +91,11 @@ impl Chunk {
 /// The rows of a statement that runs on a worker.
 pub(crate) struct RemoteRows {
     messages: Receiver<Message>,
-    /// When the rows are not waited for any more; without this the worker says when they end.
+    /// The time at which waiting for rows ends; without it the worker sends their end.
     deadline: Option<Instant>,
     columns: Vec<String>,
     chunk: Chunk,
-    /// Where the current row begins; none before the first.
+    /// The first cell of the current row; none before the first row.
     at: Option<usize>,
     ended: bool,
 }
@@ -104,22 +103,17 @@ pub(crate) struct RemoteRows {
 /// Statements of one read, of which some run on workers.
 pub(crate) struct FanOut {
     cancel_group: Arc<CancelGroup>,
-    leases: Vec<Lease>,
+    /// The connections that workers have; each returns with the time that its worker was busy.
+    leases: Vec<Lease<Duration>>,
     /// The databases whose statements run here.
     here: Vec<usize>,
 }
 
-/// A connection that a worker has.
-struct Lease {
-    database: usize,
-    home: Receiver<(PooledConnection, Duration)>,
-}
-
-/// What the statements of one read know of each other.
+/// Stops the statements of one read when one of them fails.
 struct CancelGroup {
-    /// What stops each of them.
+    /// One for each statement.
     interrupters: Vec<Interrupter>,
-    /// Whether others go on where one fails by its shard's fault.
+    /// Whether the others continue if a shard fails.
     is_partial: bool,
     /// The first failure for which the others were stopped.
     first: Mutex<Option<Error>>,
@@ -130,8 +124,8 @@ impl CancelGroup {
         self.interrupters.iter().for_each(|interrupt| interrupt());
     }
 
-    /// Stops the others because of this error, unless they were stopped before; what the reader of the statement
-    /// is told, who may be reading another meanwhile.
+    /// Stops the others because of this error, unless they were stopped before. Returns the error for the reader of the
+    /// statement, which may be reading another one.
     fn failed(&self, error: Error) -> Error {
         if self.is_partial && error.is_about_a_shard() {
             return error;
@@ -163,8 +157,8 @@ impl FanOut {
 }
 
 impl Transactions {
-    /// Begins those of these steps on workers of whose database nothing else is asked, as far as there are workers;
-    /// `None` where there are none. The others are run by the caller. All of them are ready.
+    /// Begins steps on workers, as far as there are workers. A step whose database has other steps stays with the caller.
+    /// Returns `None` if no step was begun. All steps are ready.
     pub(crate) fn fan_out(
         &mut self,
         steps: &[&Step<'_>],
@@ -183,10 +177,10 @@ impl Transactions {
             .filter(|(_, database)| connection(*database).is_some())
             .collect();
         let workers = self.cluster.workers().take(alone.len());
-        if workers == 0 {
+        if workers.is_empty() {
             return None;
         }
-        alone.truncate(workers);
+        alone.truncate(workers.len());
         let mut all: Vec<usize> = databases.iter().flatten().copied().collect();
         all.sort_unstable();
         all.dedup();
@@ -195,21 +189,18 @@ impl Transactions {
             is_partial: self.context.missing.is_some(),
             first: Mutex::new(None),
         });
-        let mut leases = Vec::with_capacity(workers);
-        for (place, database) in alone {
-            let connection = self.databases.get_mut(database).and_then(|link| link.take_connection());
-            if let (Some(connection), Some(step), Some(progress)) =
-                (connection, steps.get(place), progress.get_mut(place))
-                && let Some(shard) = self.cluster.shards().by_index(step.shard)
-            {
-                progress.watch = Some(self.watch(step, shard, reading.table));
-                let (remote, home) =
-                    self.begin(step, reading, connection, progress, Arc::clone(&cancel_group));
-                progress.remote = Some(remote);
-                leases.push(Lease { database, home });
+        let mut leases = Vec::with_capacity(workers.len());
+        for ((place, database), worker) in alone.into_iter().zip(workers) {
+            let (Some(step), Some(progress)) = (steps.get(place), progress.get_mut(place)) else { continue };
+            let Some(shard) = self.cluster.shards().by_index(step.shard) else { continue };
+            let watch = self.watch(step, shard, reading.table);
+            let (job, rows) = self.remote(step, reading, shard.clone(), &watch, Arc::clone(&cancel_group));
+            if let Ok(lease) = Lease::begin(&mut self.databases, worker, database, job) {
+                (progress.watch, progress.remote) = (Some(watch), Some(rows));
+                leases.push(lease);
             }
         }
-        let here = all.into_iter().filter(|&at| leases.iter().all(|lease| lease.database != at)).collect();
+        let here = all.into_iter().filter(|&at| leases.iter().all(|lease| lease.database() != at)).collect();
         Some(FanOut { cancel_group, leases, here })
     }
 
@@ -226,63 +217,49 @@ impl Transactions {
         })
     }
 
-    /// Begins a step on a worker that was taken.
-    fn begin(
+    /// Makes the job of a worker that runs a step, and the rows that it sends. The job returns how long it was busy.
+    fn remote(
         &self,
         step: &Step<'_>,
         reading: ReadOptions<'_>,
-        connection: PooledConnection,
-        progress: &StepState,
+        shard: Shard,
+        watch: &Watch,
         cancel_group: Arc<CancelGroup>,
-    ) -> (RemoteRows, Receiver<(PooledConnection, Duration)>) {
+    ) -> (impl FnOnce(&dyn Connection) -> Duration + Send + 'static, RemoteRows) {
         let (sender, messages) = sync_channel(AHEAD);
-        let (sent_home, home) = channel();
         let sql = step.statement.sql.clone();
         let params: Vec<Param<'static>> = step.statement.params.iter().map(Param::to_owned).collect();
-        let shard = self.cluster.shards().by_index(step.shard).cloned();
-        let span = progress.watch.as_ref().map(Watch::span);
+        let span = watch.span();
         let ReadOptions { table, named, .. } = reading;
         let names =
             self.cluster.layout().place(step.shard).map(|place| place.names.clone()).unwrap_or_default();
-        let job = move || {
+        let job = move |connection: &dyn Connection| {
             let mut busy = Duration::ZERO;
-            let mut send = || {
+            span.enclose(|| {
                 let send = |message| sender.send(message).is_ok();
-                let end = send_rows(&*connection, &names, &sql, &params, named, send, &mut busy);
-                let end = end.map_err(|error| match &shard {
-                    Some(shard) => cancel_group.failed(locate(error, shard, table)),
-                    None => cancel_group.failed(error),
-                });
+                let end = send_rows(connection, &names, &sql, &params, named, send, &mut busy);
+                let end = end.map_err(|error| cancel_group.failed(locate(error, &shard, table)));
                 let _ = sender.send(Message::End(end));
-            };
-            match &span {
-                Some(span) => span.enclose(send),
-                None => send(),
-            }
-            (connection, busy)
+            });
+            busy
         };
-        self.cluster.workers().run(job, move |done| {
-            let _ = sent_home.send(done);
-        });
-        (RemoteRows::new(messages, None), home)
+        (job, RemoteRows::new(messages, None))
     }
 
-    /// Takes the connections back that were lent, whose readers are gone: what still runs is stopped. The longest
-    /// time that a worker was busy.
+    /// Stops the statements that still run, and takes their connections back. Returns the longest time that a worker was
+    /// busy.
     pub(crate) fn take_back(&mut self, fan: FanOut) -> Duration {
         fan.cancel_group.stop();
         let mut longest = Duration::ZERO;
         let mut databases = fan.here;
-        for Lease { database, home } in fan.leases {
-            // Where the worker is gone, so is its connection, and with it the transaction.
-            let Ok((connection, busy)) = home.recv() else { continue };
-            longest = longest.max(busy);
-            if let Some(link) = self.databases.get_mut(database) {
-                link.restore_connection(connection);
-                databases.push(database);
+        for lease in fan.leases {
+            databases.push(lease.database());
+            // If the worker is gone, so is its connection, and with it the transaction.
+            if let Ok(busy) = lease.take_back(&mut self.databases) {
+                longest = longest.max(busy);
             }
         }
-        // What was stopped may run again. Only now: a worker that is stopped stops the others once more.
+        // The connections may be used again. Not earlier: a worker that is stopped stops the others once more.
         for database in databases {
             if let Some(connection) = self.databases.get(database).and_then(|link| link.connection()) {
                 connection.set_deadline(None);
@@ -351,7 +328,7 @@ impl RemoteRows {
         }
     }
 
-    /// What the worker sends next; what it has sent before the deadline is there after it, too.
+    /// Receives the next message. Messages that were sent before the deadline can be received after it.
     fn receive(&self) -> Result<Message, RecvTimeoutError> {
         match self.deadline {
             None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -390,7 +367,7 @@ impl Stream for RemoteRows {
             }
             Ok(Message::Columns(_)) | Err(RecvTimeoutError::Disconnected) => {
                 self.ended = true;
-                Err(Error::new(ErrorKind::Database, "the thread that ran the statement is gone"))
+                Err(worker_lost())
             }
         }
     }

@@ -14,7 +14,7 @@ struct Head<K> {
     place: usize,
 }
 
-/// What a stream's current row does with the key of another's that is equal to it, and is left out.
+/// Unites a stream's current row with the key of an equal row of another stream, which is left out.
 pub(crate) type Unite<'u, S, K> = &'u dyn Fn(&mut S, &K);
 
 /// Visits the rows of all streams in order until they end, the bounds are reached, or `visit` breaks; it is

@@ -1,7 +1,7 @@
 //! Where a page of rows ended, so that the next one begins there: keyset paging.
 //!
 //! A cursor holds what the last row was ordered by, its shard and its id, and a fingerprint of the query. As text
-//! it is hexadecimal: a version, the fingerprint, the shard's name, and the values with a tag each.
+//! it is hexadecimal: the header of `value::codec`, the fingerprint, the shard's name, and the values.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -12,8 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Shard;
 use crate::schema::hash;
 use crate::value::Value;
-
-const VERSION: u8 = 1;
+use crate::value::codec::{self, Reader};
 
 /// Where a page ended; made by [`Select::cursor`](crate::Select::cursor), or read beside the rows where they do not
 /// say it ([`Columns::with_cursor`](crate::Columns::with_cursor)), taken by [`Select::after`](crate::Select::after). As text (`to_string`, `parse`) it can travel to a client and back; it is
@@ -91,31 +90,12 @@ impl SelectCore {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = vec![VERSION];
-        bytes.extend(self.fingerprint.to_be_bytes());
-        put(&mut bytes, self.shard.as_bytes());
-        for value in &self.values {
-            let (tag, content): (u8, &[u8]) = match value {
-                Value::Null => (0, &[]),
-                Value::Boolean(value) => (1, &[u8::from(*value)]),
-                Value::Integer(integer) => (2, &integer.to_be_bytes()),
-                Value::Real(real) => (3, &real.to_bits().to_be_bytes()),
-                Value::Text(text) => (4, text.as_bytes()),
-                Value::Bytes(content) => (5, content),
-                Value::Uuid(uuid) => (6, uuid),
-                Value::Timestamp(micros) => (7, &micros.to_be_bytes()),
-                Value::Json(text) => (8, text.as_bytes()),
-            };
-            bytes.push(tag);
-            put(&mut bytes, content);
-        }
+        let mut bytes = codec::HEADER.to_vec();
+        bytes.extend(self.fingerprint.to_le_bytes());
+        codec::put_bytes(self.shard.as_bytes(), &mut bytes);
+        self.values.iter().for_each(|value| codec::put_value(value, &mut bytes));
         bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
-}
-
-fn put(bytes: &mut Vec<u8>, content: &[u8]) {
-    bytes.extend((content.len() as u64).to_be_bytes());
-    bytes.extend(content);
 }
 
 impl FromStr for Cursor {
@@ -138,36 +118,14 @@ fn read(text: &str) -> Option<Cursor> {
         .iter()
         .map(|[high, low]| Some((digit(*high)? * 16 + digit(*low)?) as u8))
         .collect::<Option<_>>()?;
-    let (&VERSION, rest) = bytes.split_first()? else { return None };
-    let (fingerprint, mut rest) = rest.split_first_chunk::<8>()?;
-    let shard = String::from_utf8(take(&mut rest)?.to_vec()).ok()?;
+    let mut reader = Reader::new(codec::without_header(&bytes)?);
+    let fingerprint = u64::from_le_bytes(reader.array()?);
+    let shard = reader.text()?.to_owned();
     let mut values = Vec::new();
-    while let Some((tag, after)) = rest.split_first() {
-        rest = after;
-        let content = take(&mut rest)?;
-        let eight = || <[u8; 8]>::try_from(content).ok();
-        let utf8 = || String::from_utf8(content.to_vec()).ok();
-        values.push(match (tag, content) {
-            (0, []) => Value::Null,
-            (1, [value @ (0 | 1)]) => Value::Boolean(*value == 1),
-            (2, _) => Value::Integer(i64::from_be_bytes(eight()?)),
-            (3, _) => Value::Real(f64::from_bits(u64::from_be_bytes(eight()?))),
-            (4, _) => Value::Text(utf8()?.into()),
-            (5, _) => Value::Bytes(content.to_vec().into()),
-            (6, _) => Value::Uuid(content.try_into().ok()?),
-            (7, _) => Value::Timestamp(i64::from_be_bytes(eight()?)),
-            (8, _) => Value::Json(utf8()?.into()),
-            _ => return None,
-        });
+    while !reader.is_empty() {
+        values.push(reader.value()?.into_owned());
     }
-    Some(Cursor { fingerprint: u64::from_be_bytes(*fingerprint), shard, values })
-}
-
-fn take<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
-    let (length, after) = rest.split_first_chunk::<8>()?;
-    let (content, after) = after.split_at_checked(u64::from_be_bytes(*length).try_into().ok()?)?;
-    *rest = after;
-    Some(content)
+    Some(Cursor { fingerprint, shard, values })
 }
 
 #[cfg(test)]
@@ -200,7 +158,7 @@ mod tests {
             let changed = String::from_utf8(bytes).unwrap().parse::<Cursor>();
             assert!(changed.map_or(true, |other| other != cursor), "{place}");
         }
-        for wrong in ["", "0", "zz", "02", "Ä", "01ff"] {
+        for wrong in ["", "0", "zz", "02", "Ä", "800002ff"] {
             assert_eq!(wrong.parse::<Cursor>().unwrap_err().kind(), ErrorKind::Cursor, "{wrong}");
         }
     }

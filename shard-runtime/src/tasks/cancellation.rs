@@ -1,4 +1,4 @@
-//! Cancellation of reads by another thread, which does not wait for their rows any more.
+//! Cancellation of a session's reads by another thread. Owns the list of connections to interrupt; uses `driver`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,19 +11,19 @@ pub(crate) struct CancellationToken(Mutex<Readers>);
 #[derive(Default)]
 struct Readers {
     is_cancelled: bool,
-    /// What stops the connections that are being read.
+    /// Interrupt the connections that are being read.
     reading: Vec<Interrupter>,
 }
 
 impl CancellationToken {
-    /// Stops what is read for nobody, and what would be read next.
+    /// Interrupts the running reads, and cancels each later one.
     pub(crate) fn cancel(&self) {
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         readers.is_cancelled = true;
         readers.reading.iter().for_each(|interrupt| interrupt());
     }
 
-    /// Whether a connection is worth being read: then it can be stopped from now on.
+    /// Registers a connection to be interrupted. Returns false if the reads are cancelled.
     pub(crate) fn begin(&self, connection: &dyn Connection) -> bool {
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !readers.is_cancelled {
@@ -32,7 +32,7 @@ impl CancellationToken {
         !readers.is_cancelled
     }
 
-    /// From now on nothing is stopped: what follows may write.
+    /// Unregisters all connections: the next statements may write.
     pub(crate) fn end(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).reading.clear();
     }

@@ -1,4 +1,5 @@
-//! The state of one call of a session: its deadline, what is missing of a partial answer, its cancellation, its span.
+//! The state of one call of a session: its deadline, the missing shards of a partial answer, its cancellation, its span.
+//! Uses `error` and `schema`.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use crate::schema::{ShardSet, Shards, Table};
 /// The state of one call.
 #[derive(Default)]
 pub(crate) struct ExecutionContext {
-    /// The end of what the call reads.
+    /// The time at which the call's reads are stopped.
     pub(crate) deadline: Option<Instant>,
-    /// The errors of the shards that a partial answer does without, if the call wants one.
+    /// The errors of shards that are missing, if the caller accepts a partial answer.
     pub(crate) missing: Option<RefCell<Vec<Error>>>,
     /// Cancels what the call reads.
     pub(crate) cancellation: Option<Arc<CancellationToken>>,
@@ -22,8 +23,8 @@ pub(crate) struct ExecutionContext {
 }
 
 impl ExecutionContext {
-    /// Notes that a shard is missing, if the call wants a partial answer and the error is the shard's; otherwise returns
-    /// the error.
+    /// Notes that a shard is missing, if the caller accepts a partial answer and the error is about a shard. Otherwise
+    /// returns the error.
     pub(crate) fn tolerated(&self, error: Error) -> Result<()> {
         match &self.missing {
             Some(missing) if error.is_about_a_shard() => {

@@ -1,10 +1,11 @@
-//! SessionExecutor, cancellation, observation, and the state of one call.
+//! Threads, cancellation, observation, and the state of one call. Uses `driver` and the layers below it.
 
 mod cancellation;
 mod context;
 mod observation;
 mod parallelism;
 mod session_executor;
+mod threads;
 pub(crate) mod unwind;
 mod workers;
 
@@ -15,4 +16,4 @@ pub(crate) use observation::{Observer, Span, Watch};
 pub use parallelism::Parallelism;
 pub(crate) use parallelism::Work;
 pub(crate) use session_executor::{Job, SessionExecutor, WaiterId};
-pub(crate) use workers::Workers;
+pub(crate) use workers::{Worker, Workers, worker_lost};

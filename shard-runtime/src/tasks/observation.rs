@@ -1,4 +1,5 @@
-//! What a session tells about what it does: a span for each verb, and inside it one for each shard's statement.
+//! Observation of statements: a span for each verb, inside it a span for each shard's statement, and the caller's hook.
+//! Uses `error` and `schema`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Shard;
 use crate::schema::Table;
 
-/// A statement that a shard was asked. The values are not in it.
+/// A statement that has run on a shard, without its values.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct StatementEvent<'e> {
@@ -16,16 +17,16 @@ pub struct StatementEvent<'e> {
     pub shard: &'e Shard,
     /// The SQL as it was sent.
     pub sql: &'e str,
-    /// The rows that were read, inserted, changed or removed; where the statement failed, those that were read before.
+    /// The rows that were read, inserted, changed or removed. If the statement failed, the rows that were read before.
     pub rows: u64,
     /// From before it was prepared until after its last row was read.
     pub duration: Duration,
-    /// Whether it succeeded. One whose further rows nobody wanted, or that was stopped because another shard's has
-    /// failed, has not failed.
+    /// Whether it succeeded. A statement has not failed if its further rows were not needed, or if it was stopped because
+    /// another shard's statement failed.
     pub succeeded: bool,
 }
 
-/// What is called after every statement.
+/// The hook that is called after every statement.
 #[derive(Clone)]
 pub(crate) struct Observer(Arc<dyn Fn(&StatementEvent<'_>) + Send + Sync>);
 
@@ -76,7 +77,7 @@ impl Span {
         Span()
     }
 
-    /// A statement's span is inside the span that is entered where it is asked for.
+    /// Makes a statement's span, inside the current span.
     #[cfg(feature = "tracing")]
     fn of_statement(system: &'static str, shard: &Shard, table: Option<&str>, sql: &str) -> Self {
         use tracing::field::Empty;
@@ -102,7 +103,7 @@ impl Span {
         Span()
     }
 
-    /// Whether nobody listens.
+    /// Whether no subscriber listens.
     pub(crate) fn is_silent(&self) -> bool {
         #[cfg(feature = "tracing")]
         return self.0.is_disabled();
@@ -119,7 +120,7 @@ impl Span {
         self.0.record("shards", shards.join(","));
     }
 
-    /// Does something inside of it, on whatever thread.
+    /// Runs a function inside the span, on any thread.
     pub(crate) fn enclose<O>(&self, run: impl FnOnce() -> O) -> O {
         #[cfg(feature = "tracing")]
         return self.0.in_scope(run);
@@ -127,7 +128,7 @@ impl Span {
         return run();
     }
 
-    /// The kind of an error: its text may hold values.
+    /// Records the kind of an error. Its text is left out because it may contain values.
     pub(crate) fn failed(&self, error: Option<ErrorKind>) {
         #[cfg(feature = "tracing")]
         if let Some(kind) = error {
@@ -149,10 +150,10 @@ impl Span {
     }
 }
 
-/// A statement that is under way: counted when it begins, told of when it ends.
+/// A running statement: counted when it begins, reported when it ends.
 pub(crate) struct Watch {
     began: Option<Instant>,
-    /// How long it took, where it has ended before it is told of.
+    /// How long it took, if it ended before it is reported.
     took: Option<Duration>,
     span: Span,
 }
@@ -171,12 +172,12 @@ impl Watch {
         Watch { began, took: None, span }
     }
 
-    /// The statement has ended, on a thread that does not tell of it.
+    /// Notes that the statement has ended, on a thread that does not report it.
     pub(crate) fn stop(&mut self) {
         self.took = self.began.map(|began| began.elapsed());
     }
 
-    /// For the thread that runs the statement.
+    /// Returns the span for the thread that runs the statement.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()
     }

@@ -1,4 +1,4 @@
-//! Whether a part of a session's work is worth a thread.
+//! The decision whether a part of a session's work runs on a worker thread. Pure.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub enum Parallelism {
     Always,
 }
 
-/// What is to be done on several shards.
+/// The work on several shards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     /// A statement that reads.
@@ -39,10 +39,10 @@ pub(crate) enum Work {
     Commit,
 }
 
-/// What waking a thread costs, with some room.
+/// The cost of waking a thread, and a margin.
 const WORTH_A_THREAD: Duration = Duration::from_millis(1);
 
-/// What is worth reading in vain: on the own machine, and on a server.
+/// A read that takes longer is worth running although its rows may not be needed: on this machine, and on a server.
 const WORTH_WASTING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
 /// One slow look-up may be a moment in which the machine did something else.

@@ -1,21 +1,18 @@
-//! The threads that async sessions work on.
+//! The threads of async sessions, and the limit of sessions in the middle of a transaction. Uses `tasks::threads`.
 //!
 //! A session is *under way* from the first verb that takes a connection until the commit or the rollback that gives
-//! them all back, and for as long it has a thread's place to itself. So whoever holds a lock or a connection never waits
-//! for a thread, be all other threads waiting for that very lock: it can always go on, and give it back. Only who holds
-//! nothing waits for a place, in the order of coming, and blocks no thread while it waits.
+//! them all back. For that time one thread is reserved for it. A session that holds a lock or a connection therefore never
+//! waits for a thread, even if all other threads block for that lock. Only a session that holds nothing waits for a
+//! thread, first come first served, and blocks no thread while it waits.
 //!
-//! The workers of large reads (`cluster::workers`) are others, and are never waited for: a read takes those that are
-//! free, and runs on its own thread where there are none.
+//! The workers of large reads (`tasks::workers`) are other threads. No thread blocks for them.
 
-use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::threads::{Threads, run_quietly};
 use crate::error::{Error, ErrorKind};
 
 /// Something that a session does on a thread.
@@ -41,64 +38,55 @@ struct Shared {
     /// How long a session waits for a place while none is given back.
     acquire_timeout: Duration,
     state: Mutex<State>,
-    /// There is a job.
-    work: Condvar,
-    /// There may be nobody left who waits.
+    /// As many as sessions have been under way at once; each session has at most one job queued.
+    threads: Threads,
+    /// The watching thread is to look again.
     watch: Condvar,
 }
 
 struct State {
     /// How many sessions are under way; never more than there are threads.
     under_way: usize,
-    threads: usize,
-    /// What sessions that are under way have to do: never more than one thing each.
-    ready: VecDeque<Box<dyn Job>>,
-    /// What sessions are to begin with, in the order of coming, and since when each waits.
+    /// The first jobs of sessions that wait, in their order, and since when each waits.
     waiting: BTreeMap<u64, (Instant, Box<dyn Job>)>,
     tickets: u64,
     /// When a place was given back last.
     moved: Instant,
-    /// Whether somebody looks for those who have waited for too long.
+    /// Whether a thread refuses jobs that have waited for too long.
     is_watched: bool,
-    /// Whether the cluster is gone.
-    is_closed: bool,
 }
 
 impl SessionExecutor {
     pub(crate) fn new(max_active: usize, acquire_timeout: Duration) -> Self {
         let state = State {
             under_way: 0,
-            threads: 0,
-            ready: VecDeque::new(),
             waiting: BTreeMap::new(),
             tickets: 0,
             moved: Instant::now(),
             is_watched: false,
-            is_closed: false,
         };
         SessionExecutor(Arc::new(Shared {
             max_active,
             acquire_timeout,
             state: Mutex::new(state),
-            work: Condvar::new(),
+            threads: Threads::new("sharded-async"),
             watch: Condvar::new(),
         }))
     }
 
     /// Ends the threads once they have nothing to do.
     pub(crate) fn close(&self) {
-        self.lock().is_closed = true;
-        self.0.work.notify_all();
+        self.0.threads.close();
         self.0.watch.notify_all();
     }
 
-    /// Has something done by a session that is under way.
+    /// Runs a job of a session that is under way.
     pub(crate) fn resume(&self, job: Box<dyn Job>) {
-        self.lock().ready.push_back(job);
-        self.0.work.notify_one();
+        self.0.threads.execute(|| job.run());
     }
 
-    /// Has something done by a session that is not under way, as soon as it can be; its waiter, where it has to wait.
+    /// Runs a job of a session that is not under way, as soon as there is a thread for it. Returns the waiter if the job
+    /// has to wait.
     pub(crate) fn begin(&self, job: Box<dyn Job>) -> Option<WaiterId> {
         let mut state = self.lock();
         if state.under_way >= self.0.max_active {
@@ -108,72 +96,46 @@ impl SessionExecutor {
             self.look_after(&mut state);
             return Some(WaiterId(waiter));
         }
-        if state.threads <= state.under_way {
-            if let Err(error) = self.start("sharded-async", SessionExecutor::work) {
-                drop(state);
-                let message = format!("no thread could be started: {error}");
-                job.refuse(Error::new(ErrorKind::Io, message).with_source(error));
-                return None;
-            }
-            state.threads += 1;
+        if let Err(error) = self.0.threads.grow_to(state.under_way + 1) {
+            drop(state);
+            let message = format!("no thread could be started: {error}");
+            job.refuse(Error::new(ErrorKind::Io, message).with_source(error));
+            return None;
         }
         state.under_way += 1;
-        state.ready.push_back(job);
-        self.0.work.notify_one();
+        self.resume(job);
         None
     }
 
-    /// Takes back what still waits, and so is not done; nothing happens where it is done or under way.
+    /// Removes a job that still waits. A job that has begun is not affected.
     pub(crate) fn withdraw(&self, WaiterId(waiter): WaiterId) {
-        // What the job holds goes where it belongs when the job is dropped, which takes other locks.
+        // Dropping the job takes other locks, so that it happens without this one.
         let withdrawn = self.lock().waiting.remove(&waiter);
         drop(withdrawn);
     }
 
-    /// Gives a place back: to who has waited for the longest time, where somebody waits.
+    /// Ends the reservation of a thread. The job that has waited for the longest time gets it.
     pub(crate) fn give_back(&self) {
         let mut state = self.lock();
         state.moved = Instant::now();
         match state.waiting.pop_first() {
-            Some((_, (_, job))) => {
-                state.ready.push_back(job);
-                self.0.work.notify_one();
-            }
+            Some((_, (_, job))) => self.resume(job),
             None => state.under_way = state.under_way.saturating_sub(1),
         }
     }
 
-    /// Sees to it that who waits is told when it has waited for too long.
+    /// Starts the thread that refuses jobs after the acquire timeout.
     fn look_after(&self, state: &mut State) {
-        // Without that thread they wait for longer, until somebody else is tried to be told.
-        state.is_watched =
-            state.is_watched || self.start("sharded-async-watch", SessionExecutor::watch).is_ok();
+        // If it cannot be started, jobs wait for longer, until the next job starts it.
+        state.is_watched = state.is_watched || {
+            let executor = self.clone();
+            let thread = thread::Builder::new().name("sharded-async-watch".to_owned());
+            thread.spawn(move || executor.watch()).is_ok()
+        };
     }
 
-    fn start(&self, name: &str, run: fn(&SessionExecutor)) -> io::Result<()> {
-        let threads = self.clone();
-        thread::Builder::new().name(name.to_owned()).spawn(move || run(&threads)).map(drop)
-    }
-
-    /// What each thread does.
-    fn work(&self) {
-        let mut state = self.lock();
-        loop {
-            if let Some(job) = state.ready.pop_front() {
-                drop(state);
-                // A job catches what its closure panics with; this is for a runtime whose waker panics.
-                drop_quietly(catch_unwind(AssertUnwindSafe(|| job.run())));
-                state = self.lock();
-            } else if state.is_closed {
-                return;
-            } else {
-                state = self.0.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    }
-
-    /// Tells those who wait that they have waited for too long: nobody has given a place back for all that time. In a
-    /// queue that moves nobody is told so, however long it is.
+    /// Refuses each job that has waited for the acquire timeout, in which no thread became free. In a queue that moves no
+    /// job is refused, however long the queue is.
     fn watch(&self) {
         let mut state = self.lock();
         loop {
@@ -194,19 +156,12 @@ impl SessionExecutor {
                  nothing was done",
                 self.0.max_active
             );
-            drop_quietly(catch_unwind(AssertUnwindSafe(|| job.refuse(Error::new(ErrorKind::Busy, message)))));
+            run_quietly(|| job.refuse(Error::new(ErrorKind::Busy, message)));
             state = self.lock();
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A value that was thrown may throw again where it is dropped, and is leaked rather.
-fn drop_quietly(result: Result<(), Box<dyn Any + Send>>) {
-    if let Err(thrown) = result {
-        std::mem::forget(thrown);
     }
 }

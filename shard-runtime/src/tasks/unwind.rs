@@ -1,7 +1,7 @@
 //! Panics of the caller's code: closures, visitors, the statement hook, conversions of values.
 //!
-//! A call that has something to undo or to take back catches the panic, does what it does after an error, and lets the
-//! panic go on. So the session is afterwards as it is after an error (R57).
+//! A call that has something to undo catches the panic, does the same as after an error, and lets the panic continue.
+//! Afterwards the session is as it is after an error (R57). Uses only `error`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -21,8 +21,8 @@ impl Panic {
     }
 }
 
-/// Runs a part of a call, of which something has to be undone or taken back: its result, where a panic is an error as
-/// well. The panic is for the call to let go on.
+/// Runs a part of a call that has something to undo afterwards. Returns its result, in which a panic is an error, and the
+/// panic, which the caller lets continue.
 ///
 /// Nothing is seen half-changed: the part's values are undone or dropped by the call before the panic goes on.
 pub(crate) fn caught<O>(run: impl FnOnce() -> Result<O>) -> (Result<O>, Panic) {

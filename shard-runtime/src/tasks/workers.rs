@@ -1,24 +1,25 @@
-//! The threads on which statements run on several shards at once, and what is known of how long statements take.
+//! Worker threads for statements on several shards at once, and the recent times of statements. Uses `tasks::threads`.
 //!
-//! A query takes as many workers as are free, and runs on the caller's thread where none is: a worker may wait for
-//! its reader, so that nobody may wait for a worker.
+//! A query takes as many workers as are free, and runs on the caller's thread if there are none. A worker may block for
+//! its reader, so no thread blocks for a worker.
 
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::Parallelism;
-use once_cell::sync::OnceCell;
-use scheduled_thread_pool::ScheduledThreadPool;
+use super::threads::Threads;
+use crate::error::{Error, ErrorKind};
 
 /// How many statements' times are remembered.
 const REMEMBERED: usize = 1_024;
 
+/// The worker threads of a cluster, and the times of its statements.
 pub(crate) struct Workers {
-    threads: OnceCell<ScheduledThreadPool>,
+    threads: Threads,
     number: usize,
     free: AtomicUsize,
     /// How long statements took the last two times.
@@ -27,12 +28,20 @@ pub(crate) struct Workers {
     slow_look_ups: Vec<AtomicU32>,
 }
 
+/// A worker that was taken. It is free again when this is dropped, also by a job that panics.
+pub(crate) struct Worker(Arc<Workers>);
+
+/// Returns the error of a caller whose worker thread has ended without a result.
+pub(crate) fn worker_lost() -> Error {
+    Error::new(ErrorKind::Database, "worker thread terminated unexpectedly")
+}
+
 impl Workers {
     /// Two for each processor, and at least four: some wait for their disk or their reader.
     pub(crate) fn new(models: usize) -> Self {
         let number = (2 * available_parallelism().map_or(1, NonZero::get)).clamp(4, 64);
         Workers {
-            threads: OnceCell::new(),
+            threads: Threads::new("sharded-worker"),
             number,
             free: AtomicUsize::new(number),
             times: Mutex::default(),
@@ -40,29 +49,20 @@ impl Workers {
         }
     }
 
-    /// Takes as many workers as are free, and no more than these; each is given back by [`Workers::run`].
-    pub(crate) fn take(&self, wanted: usize) -> usize {
-        let taking = |free: usize| Some(free - wanted.min(free));
-        let free = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, taking);
-        free.map_or(0, |free| wanted.min(free))
-    }
-
-    /// Runs a job on a worker that was taken. It tells `done` at last, with the worker free again.
-    pub(crate) fn run<T: Send + 'static>(
-        self: &std::sync::Arc<Self>,
-        job: impl FnOnce() -> T + Send + 'static,
-        done: impl FnOnce(T) + Send + 'static,
-    ) {
-        let threads = self.threads.get_or_init(|| {
-            let builder = ScheduledThreadPool::builder().num_threads(self.number);
-            builder.thread_name_pattern("sharded-worker-{}").build()
-        });
-        let worker = Taken(std::sync::Arc::clone(self));
-        threads.execute(move || {
-            let result = job();
-            drop(worker);
-            done(result);
-        });
+    /// Takes as many workers as are free, at most `wanted`. Takes none if their threads cannot be started.
+    pub(crate) fn take(self: &Arc<Self>, wanted: usize) -> Vec<Worker> {
+        let take = |free: usize| Some(free - wanted.min(free));
+        let free = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or(0);
+        let workers: Vec<Worker> = (0..wanted.min(free)).map(|_| Worker(Arc::clone(self))).collect();
+        if workers.is_empty() {
+            return workers;
+        }
+        // There are as many threads as workers in use, so that no job waits behind another one.
+        let in_use = self.number - self.free.load(Ordering::Acquire);
+        match self.threads.grow_to(in_use.max(workers.len())) {
+            Ok(()) => workers,
+            Err(_) => Vec::new(),
+        }
     }
 
     /// How often in a row looking up a row of a model by its id was slow.
@@ -75,21 +75,21 @@ impl Workers {
         let Some(slow) = self.slow_look_ups.get(model) else { return };
         let before = slow.load(Ordering::Relaxed);
         let now = if Parallelism::is_slow_look_up(time) { before.saturating_add(1) } else { 0 };
-        // Nearly always the same, which need not be told the other processors.
+        // The value seldom changes. A store would invalidate the cache line of the other processors.
         if now != before {
             slow.store(now, Ordering::Relaxed);
         }
     }
 
-    /// How long a statement takes on one shard, where it was seen before: the shorter of the last two times. Once is
-    /// nothing: the machine may have done something else.
+    /// Returns how long a statement takes on one shard: the shorter of the last two times, because another process may have
+    /// delayed one of them. `None` if the statement is not remembered.
     pub(crate) fn time_of(&self, sql: &str) -> Option<Duration> {
         let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         times.get(sql).and_then(|times| times.iter().min().copied())
     }
 
-    /// Remembers how long a statement took on one shard. Of one that was never seen and ran on a worker that is
-    /// believed at once: it was expected to be slow.
+    /// Remembers how long a statement took on one shard. The first time of a statement counts at once if it ran on a
+    /// worker: it was expected to be slow.
     pub(crate) fn remember(&self, sql: &str, time: Duration, on_worker: bool) {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         match times.get_mut(sql) {
@@ -105,10 +105,23 @@ impl Workers {
     }
 }
 
-/// A worker that was taken, and is free again when this is dropped: also by a job that panics.
-struct Taken(std::sync::Arc<Workers>);
+impl Worker {
+    /// Runs a job on the worker's thread. `done` is called with the result after the worker is free again.
+    pub(crate) fn run<T: Send + 'static>(
+        self,
+        job: impl FnOnce() -> T + Send + 'static,
+        done: impl FnOnce(T) + Send + 'static,
+    ) {
+        let workers = Arc::clone(&self.0);
+        workers.threads.execute(move || {
+            let result = job();
+            drop(self);
+            done(result);
+        });
+    }
+}
 
-impl Drop for Taken {
+impl Drop for Worker {
     fn drop(&mut self) {
         self.0.free.fetch_add(1, Ordering::AcqRel);
     }
@@ -120,16 +133,18 @@ mod tests {
 
     #[test]
     fn no_more_workers_are_taken_than_there_are() {
-        let workers = std::sync::Arc::new(Workers::new(1));
-        let all = workers.take(usize::MAX);
-        assert_eq!((all, workers.take(1)), (workers.number, 0));
+        let workers = Arc::new(Workers::new(1));
+        let mut all = workers.take(usize::MAX);
+        assert_eq!((all.len(), workers.take(1).len()), (workers.number, 0));
         let (sender, receiver) = std::sync::mpsc::channel();
-        workers.run(|| 5, move |result| sender.send(result).unwrap());
-        assert_eq!((receiver.recv(), workers.take(2)), (Ok(5), 1));
+        all.pop().unwrap().run(|| 5, move |result| sender.send(result).unwrap());
+        assert_eq!((receiver.recv(), workers.take(2).len()), (Ok(5), 1));
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
-        workers.run(|| panic!("on purpose"), move |()| drop(sender));
+        all.pop().unwrap().run(|| panic!("on purpose"), move |()| drop(sender));
         assert!(receiver.recv().is_err());
-        assert_eq!(workers.take(2), 1);
+        assert_eq!(workers.take(usize::MAX).len(), 2);
+        drop(all);
+        assert_eq!(workers.take(usize::MAX).len(), workers.number);
     }
 
     #[test]

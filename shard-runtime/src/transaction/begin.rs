@@ -13,8 +13,7 @@ use crate::schema::{Shard, ShardSet, Table};
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 impl Transactions {
-    /// Whether a shard can be read, of whose database the session has a snapshot then; `false` where a partial
-    /// answer does without it.
+    /// Begins to read a shard. Returns `false` if a partial answer does without it.
     pub(crate) fn is_ready(&mut self, shard: usize, table: Option<&'static Table>) -> Result<bool> {
         let database = self.cluster.layout().place(shard)?.database;
         let waits = self.waits(database);
@@ -39,7 +38,7 @@ impl Transactions {
         };
         let begun = begun.and_then(|()| match (&self.context.cancellation, link.connection()) {
             (Some(cancellation), Some(connection)) if !cancellation.begin(connection) => {
-                Err(Error::new(ErrorKind::TimedOut, "nobody waits for the answer any more"))
+                Err(Error::new(ErrorKind::TimedOut, "query was cancelled"))
             }
             _ => Ok(()),
         });

@@ -1,4 +1,4 @@
-//! What every call over a session's transactions does: its span, its deadline, its end.
+//! The frame of every call over a session's transactions: its span, its deadline, its end. Uses `tasks`.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! The control database: a small database beside the shards that knows the cluster's id, hands out blocks of ids, and
-//! holds the decisions of units of work over several shards.
+//! The control database: the cluster's id, the blocks of generated ids, and the decision log of global transactions over
+//! files. Uses `driver` and `commit::decision`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::transaction::commit;
 use crate::transaction::commit::{DecisionError, Decisions, Participant};
 use crate::value::{ColumnType, Value};
 
-/// How many ids are reserved at once. What a process does not use of its block is never handed out.
+/// How many ids are reserved at once. The ids of a block that a process does not use are never generated.
 const BLOCK: i64 = 1_000;
 
 /// The table that holds the cluster's id.
@@ -82,7 +82,7 @@ struct Open {
 struct Block {
     next: i64,
     end: i64,
-    /// Ranges that the sequence has skipped, both ends included, as far as this process knows. They stay skipped.
+    /// Ranges that the sequence has skipped, both ends included, if this process has seen them. They stay skipped.
     skipped: Vec<(i64, i64)>,
 }
 
@@ -116,7 +116,7 @@ impl Control {
             let message = format!("{} is no control database", driver.describe());
             return Err(Error::new(ErrorKind::WrongDatabase, message));
         } else if connection.columns(&names, facts::TABLE)?.is_empty() {
-            // Made by an older release. Where it cannot be written, there is nothing to record either.
+            // Made by an older release. If it cannot be written, there is nothing to record either.
             match connection.run(&facts::make(&names, driver.dialect())) {
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(error),
                 _ => {}
@@ -137,8 +137,8 @@ impl Control {
         self.driver.dialect().keeps_redo_records()
     }
 
-    /// Does something with the decisions. It waits for no lock, neither a shard's nor control's own: other sessions wait for
-    /// its end, also those that only begin to write.
+    /// Runs a function over the decisions. It must not wait for a lock, neither a shard's nor control's own: other sessions
+    /// wait for its end, also those that only begin to write.
     pub(crate) fn with_decisions<O>(&self, run: impl FnOnce(&mut Decisions, &dyn Connection) -> O) -> O {
         let Open { connection, decisions } = &mut *self.lock();
         run(decisions, &**connection)
@@ -185,7 +185,7 @@ impl Control {
         self.open.try_lock().ok().map(|open| run(&*open.connection))
     }
 
-    /// A name for a unit of work that no other has.
+    /// Returns a new transaction id.
     pub(crate) fn new_transaction_id(&self) -> Result<String> {
         let open = self.lock();
         read_text(&*open.connection, "SELECT lower(hex(randomblob(16)))")

@@ -1,4 +1,4 @@
-//! A session's connection to one database, and the transaction it is in.
+//! A session's transaction on one database, with its connection. Uses `driver` and the cluster's state.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,18 +24,17 @@ pub(crate) struct DatabaseTransaction {
     lock: Option<WriteLock>,
     /// The shards of this database that were written in this transaction.
     pub(crate) written: ShardSet,
-    /// What was done in this transaction, where it may have to be done again: see [`commit`](crate::commit).
+    /// The statements of this transaction, if recovery may have to run them again: see `commit`.
     pub(crate) redo: Option<Redo>,
-    /// What the rows remember that were written in this transaction, where it may write: a unit for all of it, and
-    /// one for what came after each savepoint.
+    /// The outcomes that written rows share: one for the transaction, and one for each savepoint. Empty if it only reads.
     units: Vec<WriteOutcome>,
-    /// How far what was done, and the units, had come at each savepoint.
+    /// The number of statements and outcomes at each savepoint.
     marks: Vec<(usize, usize)>,
     /// The writer number that goes with the process's first transaction on this database.
     number: Option<Written>,
 }
 
-/// How long a session that has a write lock waits for a connection before it gives the lock up for a while.
+/// How long a session that has a write lock waits for a connection before it releases the lock and tries again.
 const SOON: Duration = Duration::from_millis(20);
 
 /// How long a session waits at most, if not for the whole busy timeout.
@@ -55,8 +54,8 @@ impl Waits {
 }
 
 impl DatabaseTransaction {
-    /// A connection inside a transaction that may read. A session that writes reads in its write transaction.
-    /// Connecting ends at the deadline.
+    /// Begins a transaction that may read. A session that writes reads in its write transaction. Connecting ends at the
+    /// deadline.
     pub(crate) fn read(
         &mut self,
         cluster: &Cluster,
@@ -76,12 +75,12 @@ impl DatabaseTransaction {
         self.connected(cluster, owner, database, Waits::default()).map(drop)
     }
 
-    /// A connection inside a transaction that may write. A read transaction is ended first: it could not
-    /// become one that writes once somebody else has written.
+    /// Begins a transaction that may write. A read transaction is ended first: SQLite cannot upgrade it after another
+    /// connection has written.
     /// `locked` are the databases that the session may write already.
     ///
-    /// While it waits for other sessions of this process it holds no connection to this database: these could be needed by
-    /// the session that it waits for.
+    /// While it waits for other sessions of this process it holds no connection to this database: the other session may
+    /// need it.
     pub(crate) fn write(
         &mut self,
         cluster: &Cluster,
@@ -149,7 +148,7 @@ impl DatabaseTransaction {
         }
     }
 
-    /// What is done next in the transaction is done only where the database still holds this shard.
+    /// The next statements of the transaction fail if the database does not hold this shard any more.
     pub(crate) fn expect(&self, cluster: &Cluster, shard: usize) {
         if let (Some(connection), Some(expected)) = (self.connection(), cluster.expected(shard)) {
             connection.expect(expected);
@@ -184,7 +183,7 @@ impl DatabaseTransaction {
         Ok(&**self.connection.insert(connection))
     }
 
-    /// Gives the connection to somebody else for a while, the transaction with it.
+    /// Takes the connection out, and the transaction with it, for another thread.
     pub(crate) fn take_connection(&mut self) -> Option<PooledConnection> {
         self.connection.take()
     }
@@ -199,7 +198,7 @@ impl DatabaseTransaction {
         self.transaction.get_or_insert(Transaction::Read);
     }
 
-    /// The connection, where there is one.
+    /// Returns the connection, if there is one.
     pub(crate) fn connection(&self) -> Option<&dyn Connection> {
         self.connection.as_deref()
     }
@@ -217,19 +216,19 @@ impl DatabaseTransaction {
         self.transaction.is_some() && self.connection().is_none_or(|connection| !connection.in_transaction())
     }
 
-    /// What rows that are written now remember.
+    /// Returns the outcome that rows share which are written now.
     pub(crate) fn unit(&self) -> Option<&WriteOutcome> {
         self.units.last()
     }
 
-    /// What rows remember that were changed before it was written belongs to this transaction from now on.
+    /// Adds the outcome of rows that were changed before they are written.
     pub(crate) fn track_writes(&mut self, unit: WriteOutcome) {
         if !unit.is_unknown() {
             self.units.push(unit);
         }
     }
 
-    /// A point to come back to. Points are nested: each is left, or come back to, before the one around it.
+    /// Begins a savepoint. Savepoints are nested.
     pub(crate) fn savepoint(&mut self) -> Result<()> {
         self.run(&format!("SAVEPOINT {SAVEPOINT}"))?;
         self.marks.push((self.redo.as_mut().map_or(0, Redo::mark), self.units.len()));
@@ -239,7 +238,7 @@ impl DatabaseTransaction {
 
     pub(crate) fn release(&mut self) -> Result<()> {
         self.marks.pop();
-        // From here on what came after the savepoint is undone with what came before it.
+        // The statements after the savepoint are undone with those before it from now on.
         self.units.pop_if(|unit| unit.is_unknown());
         self.run(&format!("RELEASE {SAVEPOINT}"))
     }
@@ -262,7 +261,7 @@ impl DatabaseTransaction {
     pub(crate) fn commit(&mut self) -> Result<()> {
         let committed = match (self.connection(), self.transaction) {
             (Some(connection), Some(_)) => connection.commit(),
-            // A panic has left the connection with another thread, which rolls it back.
+            // A panic has lost the connection, which rolls back.
             (None, Some(Transaction::Write)) => {
                 let message = "the connection of the transaction is lost: call `rollback`, and write again";
                 Err(Error::new(ErrorKind::TransactionAborted, message))
@@ -272,7 +271,7 @@ impl DatabaseTransaction {
         self.has_committed(committed)
     }
 
-    /// After the transaction was committed, or was not: where it was, the connection is given back.
+    /// Notes the result of a commit. If it succeeded, the connection is given back.
     pub(crate) fn has_committed(&mut self, committed: Result<()>) -> Result<()> {
         if committed.is_ok() {
             let DatabaseTransaction { connection, units, number, lock, .. } = std::mem::take(self);
@@ -289,8 +288,9 @@ impl DatabaseTransaction {
         committed
     }
 
-    /// After a commit has failed: makes sure that nothing of it comes back to life after a crash, which the rest of
-    /// it in the log might where the disk failed at its very end. The error, or that nobody can be sure.
+    /// After a failed commit: makes sure that it stays undone. If the disk failed at the end of the commit, the frames in
+    /// the WAL may be complete, and would be applied after a crash. Another transaction overwrites them. Returns the
+    /// error, or [`ErrorKind::InDoubt`] if that fails too.
     pub(crate) fn undo_for_certain(&mut self, cluster: &Cluster, database: usize, error: Error) -> Error {
         let undone = match (error.kind(), self.connection()) {
             _ if cluster.dialect(database).reports_failed_commits() => Ok(()),
@@ -303,8 +303,7 @@ impl DatabaseTransaction {
         match undone {
             Ok(()) => error,
             Err(_) => {
-                let message =
-                    format!("the shard's part of the unit of work may be committed or not: {error}");
+                let message = format!("the shard's part of the transaction may be committed or not: {error}");
                 Error::new(ErrorKind::InDoubt, message).with_source(error)
             }
         }
@@ -315,7 +314,7 @@ impl DatabaseTransaction {
         self.end().iter().for_each(WriteOutcome::roll_back);
     }
 
-    /// Gives up the transaction of a unit that is decided: its effects come later.
+    /// Rolls the database back although the transaction is decided: recovery applies its writes.
     pub(crate) fn leave(&mut self) {
         self.end().iter().for_each(WriteOutcome::commit);
     }
@@ -324,7 +323,7 @@ impl DatabaseTransaction {
         let DatabaseTransaction { connection, transaction, units, lock, .. } = std::mem::take(self);
         if let Some(connection) = connection {
             if transaction.is_some() {
-                // Where this fails, the connection is closed, and with it the transaction.
+                // If this fails, the connection is closed, and the database rolls back.
                 let _ = connection.rollback();
             }
             connection.give_back();

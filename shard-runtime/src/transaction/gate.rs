@@ -44,8 +44,7 @@ impl Transactions {
         tables: &[&'static Table],
         gate: Gate,
     ) -> Result<()> {
-        let cluster = self.cluster.clone();
-        let layout = cluster.layout();
+        let layout = self.cluster.shared_layout();
         let mut models = tables.iter().map(|table| layout.model(table)).collect::<Result<Vec<_>>>()?;
         models.sort_unstable();
         models.dedup();

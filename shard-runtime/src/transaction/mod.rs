@@ -1,4 +1,5 @@
-//! The transactions of a session's databases, and their common commit.
+//! The transactions of a session's databases, their common commit, and the state that sessions share. Uses `tasks`,
+//! `driver`, `planner` and the layers below them.
 
 mod begin;
 mod call;
@@ -11,6 +12,7 @@ pub(crate) mod ids;
 mod pinned;
 pub(crate) mod record;
 mod retry_policy;
+mod scatter;
 pub(crate) mod schemas;
 mod state;
 mod statements;
@@ -23,6 +25,7 @@ pub(crate) use control::{CLUSTER, Control};
 pub(crate) use database::{DatabaseTransaction, Waits};
 pub(crate) use gate::Gate;
 pub use retry_policy::RetryPolicy;
+pub(crate) use scatter::{Lease, scatter};
 pub use state::Cluster;
 pub(crate) use state::{ClusterState, Database};
 pub(crate) use statements::locate;

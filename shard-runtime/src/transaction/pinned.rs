@@ -83,8 +83,8 @@ impl Transactions {
         self.pinned_to().or_else(|| shards.iter().find(in_play)).or_else(|| shards.by_index(0))
     }
 
-    /// The shard that a reference table is read on to be written: the same for everybody, so that the rows that a server
-    /// locks are those that others want to lock, too; and the first, which is written first by whoever writes them.
+    /// Returns the shard on which a reference table is read to be written. It is the same for all sessions, so that their
+    /// row locks conflict there. It is the first shard, which every writer of reference rows writes first.
     pub(crate) fn first_shard(&self) -> Option<&Shard> {
         self.pinned_to().or_else(|| self.cluster.shards().by_index(0))
     }

@@ -1,4 +1,4 @@
-//! The state that all sessions of a cluster share.
+//! The state that all sessions of a cluster share. Uses `driver`, `planner`, `tasks` and this folder.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -20,17 +20,17 @@ pub struct Cluster(pub(crate) Arc<ClusterState>);
 
 /// The state of a cluster that was opened.
 pub(crate) struct ClusterState {
-    pub(crate) layout: Layout,
+    pub(crate) layout: Arc<Layout>,
     pub(crate) databases: Vec<Database>,
     pub(crate) control: Control,
     pub(crate) writers: Arc<Writers>,
-    /// The identity of each shard, where it is checked in every transaction.
+    /// The identity of each shard, if every transaction checks it.
     pub(crate) expected: Vec<Option<Arc<Expected>>>,
-    /// Whether units of work may be over several databases that outlive the process.
+    /// Whether transactions may write several databases that outlive the process.
     pub(crate) is_decided: bool,
-    /// Whether no unit of work may be over several databases of which one is a server.
+    /// Whether transactions over several databases are refused if one of them is a server.
     pub(crate) without_prepared_transactions: bool,
-    /// The units that were finished after their owners were gone.
+    /// The global transactions that were finished after their owners were gone.
     pub(crate) recovered: Mutex<Vec<String>>,
     /// The global transactions of this process that have something left to do on servers.
     pub(crate) unfinished: Unfinished,
@@ -46,8 +46,8 @@ pub(crate) struct ClusterState {
 }
 
 impl Drop for ClusterState {
-    /// The records of units that are finished are of no use any more. Where they cannot be removed, who opens the
-    /// cluster next finds that there is nothing to do for them.
+    /// Removes the records of finished transactions. If that fails, the next process that opens the cluster finds that
+    /// every database has applied them.
     fn drop(&mut self) {
         self.session_executor.close();
         self.record_writer();
@@ -68,6 +68,11 @@ pub(crate) struct Database {
 impl Cluster {
     pub(crate) fn layout(&self) -> &Layout {
         &self.0.layout
+    }
+
+    /// Returns a handle on the layout, for code that uses it while it changes the session.
+    pub(crate) fn shared_layout(&self) -> Arc<Layout> {
+        Arc::clone(&self.0.layout)
     }
 
     pub(crate) fn databases(&self) -> usize {
@@ -104,8 +109,8 @@ impl Cluster {
         self.0.control.claim_id(table, id)
     }
 
-    /// A connection to one of the databases, for who uses it as one with those that it has.
-    /// The wait for it may have a shorter limit than the busy timeout. Waiting and connecting end at the deadline.
+    /// Checks out a connection to a database. It counts with the other connections of its owner. The wait for it may have
+    /// a shorter limit than the busy timeout. Waiting and connecting end at the deadline.
     pub(crate) fn connect(
         &self,
         owner: &LeaseOwner,
@@ -126,13 +131,13 @@ impl Cluster {
         (!self.dialect(database).locks_rows()).then_some(&self.0.write_locks)
     }
 
-    /// Makes a connection beside the pool, which is closed after use: for finishing a transaction that sessions may wait
-    /// for which hold all the pool's connections. `waits` says whether it waits for locks.
+    /// Makes a connection outside the pool, which is closed after use. It finishes transactions that block sessions, which
+    /// may hold all connections of the pool. It waits for locks if `waits`.
     pub(crate) fn connect_aside(&self, database: usize, waits: bool) -> Result<Box<dyn Connection>> {
         self.0.pool.connect(database, waits)
     }
 
-    /// Does something on a connection, and gives it back.
+    /// Runs a function on a connection, and gives the connection back.
     pub(crate) fn on_connection<O>(
         &self,
         owner: &LeaseOwner,

@@ -63,7 +63,7 @@ impl Transactions {
         Ok(rows)
     }
 
-    /// Notes what was done on a shard, where it may have to be done again.
+    /// Records statements of a shard, if recovery may have to run them again.
     pub(crate) fn record(&mut self, shard: usize, note: impl FnOnce(&mut Redo)) -> Result<()> {
         let database = self.cluster.layout().place(shard)?.database;
         if let Some(redo) = self.databases.get_mut(database).and_then(|link| link.redo.as_mut()) {
@@ -72,8 +72,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Does something with a statement on a shard's connection, counted and told of. What is done says its
-    /// result and how many rows it was about.
+    /// Runs a statement on a shard's connection, and reports it. `run` returns its result and the number of rows.
     pub(crate) fn on<O>(
         &self,
         shard: usize,

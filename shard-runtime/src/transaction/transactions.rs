@@ -50,7 +50,7 @@ pub(crate) struct Transactions {
     pub(crate) context: ExecutionContext,
 }
 
-/// What is done over a session's transactions: the transactions themselves, the unit of work, the session.
+/// A type that contains a session's transactions: the transactions themselves, the unit of work, the session.
 pub(crate) trait HasTransactions {
     fn tx(&mut self) -> &mut Transactions;
 }
@@ -119,8 +119,8 @@ impl Transactions {
         self.databases.iter().any(|link| link.connection().is_some())
     }
 
-    /// After an error: where a database has ended its transaction by itself (a full disk, a failing one), what
-    /// was written in it is gone, and so the unit of work is over.
+    /// After an error: aborts if a database has ended its transaction by itself, because its disk is full or fails. The
+    /// writes of that transaction are lost.
     pub(crate) fn abort_if_transaction_lost<O>(&mut self, result: Result<O>) -> Result<O> {
         if let Err(error) = &result
             && self.databases.iter().any(DatabaseTransaction::has_lost_its_transaction)
@@ -135,7 +135,7 @@ impl Transactions {
             None => Ok(()),
             Some(why) => {
                 let message =
-                    format!("the unit of work was ended by an error and has to be rolled back: {why}");
+                    format!("transaction was aborted by an earlier error; call `rollback` first: {why}");
                 Err(Error::new(ErrorKind::TransactionAborted, message))
             }
         }
@@ -157,8 +157,18 @@ impl Transactions {
 
     /// Names the first shard of a database that was written, unless a shard is named already.
     pub(crate) fn named(&self, database: usize, error: Error) -> Error {
-        let written = self.databases.get(database).and_then(|link| link.written.indexes().first());
-        let shard = written.and_then(|&shard| self.cluster.shards().by_index(shard));
-        error.on_shard(shard.map_or_else(|| self.cluster.database_name(database), |shard| shard.name()))
+        named(&self.cluster, &self.databases, database, error)
     }
+}
+
+/// Names the first shard of a database that was written, unless a shard is named already.
+pub(crate) fn named(
+    cluster: &Cluster,
+    databases: &[DatabaseTransaction],
+    database: usize,
+    error: Error,
+) -> Error {
+    let written = databases.get(database).and_then(|link| link.written.indexes().first());
+    let shard = written.and_then(|&shard| cluster.shards().by_index(shard));
+    error.on_shard(shard.map_or_else(|| cluster.database_name(database), |shard| shard.name()))
 }

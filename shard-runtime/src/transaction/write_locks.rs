@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many later sessions may overtake the first waiter: a running thread is faster than one that has to be woken.
 const OVERTAKING: usize = 16;
 
-/// The age of a unit of work: smaller is older. Its retry keeps it, so that each unit becomes the oldest at last.
+/// The age of a transaction: smaller is older. A retry keeps it, so that each transaction becomes the oldest at last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Age(u64);
 
@@ -82,7 +82,7 @@ impl WriteLocks {
         Arc::new(WriteLocks { ages: AtomicU64::new(0), state })
     }
 
-    /// The age of a unit of work that begins now.
+    /// Returns the age of a transaction that begins now.
     pub(crate) fn age(&self) -> Age {
         Age(self.ages.fetch_add(1, Ordering::Relaxed))
     }

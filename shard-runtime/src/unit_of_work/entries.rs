@@ -209,8 +209,7 @@ impl UnitOfWork {
         if changes.changes.is_empty() {
             return Ok(());
         }
-        let cluster = self.tx.cluster.clone();
-        let layout = cluster.layout();
+        let layout = self.tx.cluster.shared_layout();
         self.in_savepoint(&changes.shards(), |session| {
             for ((shard, model), Change { removed, added }) in changes.changes {
                 let sql = layout.sql(model, shard)?;
@@ -274,10 +273,10 @@ impl UnitOfWork {
         if self.tx.cluster.layout().lookups().is_empty() {
             return self.write_row(row.shard, table, sql, params);
         }
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         let is_written =
             |lookup: &&Placed| row.columns.is_none_or(|columns| columns.contains(&lookup.column));
-        let lookups: Vec<&Placed> = cluster.layout().lookups_of(table).filter(is_written).collect();
+        let lookups: Vec<&Placed> = layout.lookups_of(table).filter(is_written).collect();
         if lookups.is_empty() {
             return self.write_row(row.shard, table, sql, params);
         }
@@ -286,13 +285,13 @@ impl UnitOfWork {
         for lookup in &lookups {
             let values = [row.before, row.after].into_iter().filter_map(|values| values.get(lookup.column));
             for entry in values.filter_map(|value| lookup.entry(value)) {
-                shards.insert(lookup.home(&entry, cluster.shards())?);
+                shards.insert(lookup.home(&entry, layout.shards())?);
             }
         }
         self.flush_before_entries(&shards)?;
         let sql = &sql;
         let write = |session: &mut Self| {
-            let own = cluster.layout().sql(cluster.layout().model(table)?, row.shard)?;
+            let own = layout.sql(layout.model(table)?, row.shard)?;
             let mut stored = session.locked_values(table, row.shard, &row.id)?;
             let mut rows = 0;
             if stored.is_empty() && row.inserts {
@@ -315,7 +314,7 @@ impl UnitOfWork {
             for lookup in lookups.iter().filter(|_| rows > 0) {
                 let before = stored.get(lookup.column).unwrap_or(&Value::Null);
                 let after = row.after.get(lookup.column).unwrap_or(&Value::Null);
-                changes.replace(lookup, (before, row.shard), (after, row.shard), cluster.shards())?;
+                changes.replace(lookup, (before, row.shard), (after, row.shard), layout.shards())?;
             }
             session.write_entries(changes)?;
             Ok(rows)

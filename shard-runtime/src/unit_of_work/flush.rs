@@ -6,17 +6,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
 
 use super::UnitOfWork;
 use super::batches::send_rows_of;
 use super::pending::{Batch, ShardBatch};
-use crate::driver::{Connection, PooledConnection};
+use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tasks::{Watch, Work};
-use crate::transaction::Cluster;
-use crate::transaction::DatabaseTransaction;
-use crate::transaction::locate;
+use crate::transaction::{Cluster, Transactions, locate, scatter};
 
 /// What a row costs beside its values, in the time that so many bytes of values take.
 const PER_ROW: usize = 512;
@@ -75,62 +72,42 @@ impl UnitOfWork {
 
     /// Sends each database its part on a worker of its own, as far as there are workers, and the rest from here.
     fn send_at_once(&mut self, loads: &mut Vec<ShardBatch>, parts: Vec<(usize, Vec<usize>)>) -> Result<()> {
-        let cluster = self.tx.cluster.clone();
         let first_failed = Arc::new(AtomicUsize::new(NONE));
         let mut taken: Vec<Option<ShardBatch>> = std::mem::take(loads).into_iter().map(Some).collect();
-        let mut tasks = Vec::with_capacity(parts.len());
-        for (database, places) in parts {
-            tasks.push(FlushTask {
+        let Transactions { cluster, databases, context, .. } = &mut self.tx;
+        let jobs = parts.into_iter().map(|(database, places)| {
+            let task = FlushTask {
                 cluster: cluster.clone(),
-                database,
-                connection: self
-                    .tx
-                    .databases
-                    .get_mut(database)
-                    .and_then(DatabaseTransaction::take_connection),
                 loads: places.into_iter().filter_map(|place| taken.get_mut(place)?.take()).collect(),
-                told: Vec::new(),
+                sent: Vec::new(),
                 failed: None,
                 first_failed: Arc::clone(&first_failed),
-            });
-        }
-        let here = tasks.split_off(cluster.workers().take(tasks.len().saturating_sub(1)));
-        let mut homes = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let (sender, home) = channel();
-            let verb = self.tx.context.span.clone();
-            let run = move || match verb {
-                Some(verb) => verb.enclose(|| task.run()),
-                None => task.run(),
             };
-            cluster.workers().run(run, move |done| {
-                let _ = sender.send(done);
-            });
-            homes.push(home);
-        }
-        let mut done: Vec<FlushTask> = here.into_iter().map(FlushTask::run).collect();
-        let mut is_lost = false;
-        for home in homes {
-            match home.recv() {
-                Ok(task) => done.push(task),
-                // Its connection is gone with it, and so is the transaction.
-                Err(_) => is_lost = true,
-            }
-        }
-        self.join_flush(loads, done, is_lost)
+            let verb = context.span.clone();
+            let job = move |connection: &dyn Connection| match verb {
+                Some(verb) => verb.enclose(|| task.run(connection)),
+                None => task.run(connection),
+            };
+            (database, job)
+        });
+        let done = scatter(databases, cluster.workers(), true, jobs.collect());
+        self.join_flush(loads, done.into_iter().map(|(_, done)| done).collect())
     }
 
-    /// Takes back what tasks were given, and tells of their statements in the shards' order.
-    fn join_flush(&mut self, loads: &mut Vec<ShardBatch>, done: Vec<FlushTask>, is_lost: bool) -> Result<()> {
-        let (mut told, mut failed): (Vec<Told>, Option<(usize, Error)>) = Default::default();
-        for mut task in done {
-            if let (Some(link), Some(connection)) =
-                (self.tx.databases.get_mut(task.database), task.connection.take())
-            {
-                link.restore_connection(connection);
-            }
+    /// Takes back the batches of tasks, and reports their statements in the shards' order.
+    fn join_flush(&mut self, loads: &mut Vec<ShardBatch>, done: Vec<Result<FlushTask>>) -> Result<()> {
+        let (mut sent, mut failed): (Vec<Sent>, Option<(usize, Error)>) = Default::default();
+        let mut lost = Ok(());
+        for task in done {
+            let mut task = match task {
+                Ok(task) => task,
+                Err(error) => {
+                    lost = Err(error);
+                    continue;
+                }
+            };
             loads.append(&mut task.loads);
-            told.append(&mut task.told);
+            sent.append(&mut task.sent);
             let is_before =
                 |(shard, _): &(usize, Error)| failed.as_ref().is_none_or(|(first, _)| shard < first);
             if let Some(first) = task.failed.take_if(|failed| is_before(failed)) {
@@ -138,16 +115,15 @@ impl UnitOfWork {
             }
         }
         loads.sort_by_key(|load| load.shard);
-        told.sort_by_key(|told| told.shard);
-        for Told { shard, sql, watch, rows, error } in told {
+        sent.sort_by_key(|sent| sent.shard);
+        for Sent { shard, sql, watch, rows, error } in sent {
             if let Some(handle) = self.tx.cluster.shards().by_index(shard) {
                 watch.ended(self.tx.cluster.observer(), handle, &sql, rows, error);
             }
         }
         match failed {
             Some((_, error)) => Err(error),
-            None if is_lost => Err(Error::new(ErrorKind::Database, "the thread that wrote the rows is gone")),
-            None => Ok(()),
+            None => lost,
         }
     }
 }
@@ -162,21 +138,20 @@ fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[ShardBatch]) -> us
     weights.iter().sum::<usize>().saturating_sub(largest)
 }
 
-/// The loads of one database's shards, and the connection that brings them there.
+/// The batches of one database's shards.
 struct FlushTask {
     cluster: Cluster,
-    database: usize,
-    connection: Option<PooledConnection>,
     loads: Vec<ShardBatch>,
-    told: Vec<Told>,
+    /// The statements that were sent, to be reported by the session.
+    sent: Vec<Sent>,
     /// The shard that has failed, and why.
     failed: Option<(usize, Error)>,
     /// The first shard of all that has failed so far.
     first_failed: Arc<AtomicUsize>,
 }
 
-/// A statement of a task, to be told of by the session.
-struct Told {
+/// A statement of a task.
+struct Sent {
     shard: usize,
     sql: String,
     watch: Watch,
@@ -185,10 +160,10 @@ struct Told {
 }
 
 impl FlushTask {
-    fn run(mut self) -> Self {
+    fn run(mut self, connection: &dyn Connection) -> Self {
         let mut loads = std::mem::take(&mut self.loads);
         for ShardBatch { shard, batches, .. } in &mut loads {
-            let sent = batches.iter_mut().try_for_each(|batch| self.send(*shard, batch));
+            let sent = batches.iter_mut().try_for_each(|batch| self.send(connection, *shard, batch));
             if let Err(error) = sent {
                 self.first_failed.fetch_min(*shard, Ordering::Relaxed);
                 self.failed = Some((*shard, error));
@@ -200,10 +175,10 @@ impl FlushTask {
     }
 
     /// Sends a batch, unless a shard before this one has failed.
-    fn send(&mut self, shard: usize, batch: &mut Batch) -> Result<()> {
+    fn send(&mut self, connection: &dyn Connection, shard: usize, batch: &mut Batch) -> Result<()> {
         let is_in_vain = || self.first_failed.load(Ordering::Relaxed) < shard;
         let (layout, handle) = (self.cluster.layout(), self.cluster.shards().by_index(shard));
-        let (Some(connection), Some(handle)) = (&self.connection, handle) else {
+        let Some(handle) = handle else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
         };
         if is_in_vain() {
@@ -211,8 +186,7 @@ impl FlushTask {
         }
         let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
         let names = &layout.place(shard)?.names;
-        let connection: &dyn Connection = &**connection;
-        let told = &mut self.told;
+        let statements = &mut self.sent;
         send_rows_of(batch, layout, own, &is_in_vain, &mut |sql, send| {
             let mut statement =
                 connection.prepare_in(names, sql).map_err(|error| locate(error, handle, Some(table)))?;
@@ -221,7 +195,7 @@ impl FlushTask {
             watch.stop();
             let sent = sent.map_err(|error| locate(error, handle, Some(table)));
             let (rows, error) = (*sent.as_ref().unwrap_or(&0), sent.as_ref().err().map(Error::kind));
-            told.push(Told { shard, sql: sql.to_owned(), watch, rows, error });
+            statements.push(Sent { shard, sql: sql.to_owned(), watch, rows, error });
             sent
         })
     }

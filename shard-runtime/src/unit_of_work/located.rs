@@ -37,9 +37,8 @@ impl UnitOfWork {
         if self.tx.cluster.layout().lookups().is_empty() || core.wants_nothing() {
             return Ok((core, None));
         }
-        let cluster = self.tx.cluster.clone();
-        let layout = cluster.layout();
-        let questions = questions(core.target(), layout)?;
+        let layout = self.tx.cluster.shared_layout();
+        let questions = questions(core.target(), &layout)?;
         if questions.is_empty() {
             return Ok((core, None));
         }
@@ -63,12 +62,12 @@ impl UnitOfWork {
     }
 
     fn read_entries(&mut self, read: &EntriesRead) -> Result<Answers> {
-        let cluster = self.tx.cluster.clone();
-        let shards = cluster.shards();
+        let layout = self.tx.cluster.shared_layout();
+        let shards = layout.shards();
         let mut answers = Answers::new();
         for (place, query) in &read.queries {
-            let Some(lookup) = cluster.layout().lookups().get(*place) else { continue };
-            let plan = Plan::read(query, SelectList::Rows, cluster.layout())?;
+            let Some(lookup) = layout.lookups().get(*place) else { continue };
+            let plan = Plan::read(query, SelectList::Rows, &layout)?;
             self.visit_located(&plan, None, &mut |row| {
                 let value = row.read(lookup::VALUE, |value| Ok(IdKey::of(&value)))?;
                 let shard = row.read(lookup::SHARD, |name| match name {

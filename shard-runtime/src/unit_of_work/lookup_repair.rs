@@ -79,12 +79,12 @@ impl UnitOfWork {
         suspects: &[Value<'static>],
         repairs: bool,
     ) -> Result<Vec<LookupProblem>> {
-        let cluster = self.tx.cluster.clone();
-        let models = [cluster.layout().model(lookup.table)?, lookup.model];
-        self.tx.lock(&ShardSet::all(cluster.shards()), &models)?;
+        let layout = self.tx.cluster.shared_layout();
+        let models = [layout.model(lookup.table)?, lookup.model];
+        self.tx.lock(&ShardSet::all(layout.shards()), &models)?;
         let params = [Param::List(suspects.iter().map(Value::borrowed).collect())];
         let mut facts = Vec::new();
-        for shard in 0..cluster.shards().len() {
+        for shard in 0..layout.shards().len() {
             facts.extend(self.rows_with(lookup, shard, Values::Listed, &params)?);
             facts.extend(self.entries_with(lookup, shard, Values::Listed, &params)?);
         }
@@ -92,14 +92,14 @@ impl UnitOfWork {
         let (mut drifts, mut added) = (Vec::new(), Changes::default());
         for facts in (Portion { facts, up_to: None }).values() {
             let Some((value, _)) = facts.first() else { continue };
-            for Wrong { kind, shards, remove, add } in judge(cluster.shards(), lookup, facts)? {
+            for Wrong { kind, shards, remove, add } in judge(layout.shards(), lookup, facts)? {
                 let repaired = repairs && kind != LookupProblemKind::SeveralRows;
                 if repaired {
                     remove.iter().try_for_each(|&shard| self.remove_entry(lookup, value, shard))?;
-                    add.map_or(Ok(()), |shard| added.add(lookup, value, shard, cluster.shards()))?;
+                    add.map_or(Ok(()), |shard| added.add(lookup, value, shard, layout.shards()))?;
                 }
                 let names = shards.iter().collect::<std::collections::BTreeSet<_>>();
-                let names = names.into_iter().filter_map(|&shard| cluster.shards().by_index(shard));
+                let names = names.into_iter().filter_map(|&shard| layout.shards().by_index(shard));
                 drifts.push(LookupProblem {
                     table: lookup.table.name,
                     column: lookup.name(),
@@ -137,9 +137,9 @@ impl UnitOfWork {
     }
 
     fn remove_entry(&mut self, lookup: &Placed, value: &Value<'static>, shard: usize) -> Result<()> {
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         self.tx.ensure_write(shard)?;
-        let sql = &cluster.layout().sql(lookup.model, shard)?.delete;
+        let sql = &layout.sql(lookup.model, shard)?.delete;
         self.tx.execute_on(shard, lookup.entries, sql, &[Param::Value(value.borrowed())]).map(drop)
     }
 

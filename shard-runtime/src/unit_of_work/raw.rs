@@ -23,9 +23,9 @@ enum Use {
 
 impl UnitOfWork {
     pub(crate) fn select_sql(&mut self, core: &SqlCore, visit: &mut VisitRow<'_>) -> Result<()> {
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         let shards = self.sql_shards(core)?;
-        let steps = steps(core, &shards, cluster.layout())?;
+        let steps = steps(core, &shards, &layout)?;
         self.tx.record_shards(None, &shards);
         self.flush_shards(&shards)?;
         // A wrong statement is told of before anybody is asked.
@@ -47,24 +47,22 @@ impl UnitOfWork {
     }
 
     pub(crate) fn execute_sql(&mut self, core: &SqlCore) -> Result<u64> {
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         let shards = self.sql_shards(core)?;
-        let steps = steps(core, &shards, cluster.layout())?;
+        let steps = steps(core, &shards, &layout)?;
         self.tx.record_shards(None, &shards);
         self.flush_shards(&shards)?;
         self.identities.clear();
-        let tables = core.tables(cluster.layout());
+        let tables = core.tables(&layout);
         self.in_savepoint(&shards, |session| {
             for step in &steps {
                 session.check_sql(step, Use::Write)?;
             }
             session.tx.keep_rows_in_place(&shards, &tables)?;
             if shards.len() > 1 {
-                let references = cluster.layout().references().iter().copied();
+                let references = layout.references().iter().copied();
                 let is_named = |model: &usize| {
-                    tables
-                        .iter()
-                        .any(|table| cluster.layout().model(table).is_ok_and(|named| named == *model))
+                    tables.iter().any(|table| layout.model(table).is_ok_and(|named| named == *model))
                 };
                 session.tx.lock(&shards, &references.filter(is_named).collect::<Vec<_>>())?;
             }

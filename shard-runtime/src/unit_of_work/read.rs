@@ -147,10 +147,10 @@ impl UnitOfWork {
     }
 
     fn visit_groups(&mut self, core: &GroupCore, visit: &mut VisitRow<'_>) -> Result<()> {
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         self.planned(core, |session, core, entries| {
-            let plan = Plan::groups(core, cluster.layout())?;
-            let Some(first) = cluster.shards().by_index(0).filter(|_| core.limit != Some(0)) else {
+            let plan = Plan::groups(core, &layout)?;
+            let Some(first) = layout.shards().by_index(0).filter(|_| core.limit != Some(0)) else {
                 return Ok(true);
             };
             let mut groups = GroupMerge::new(core, &plan.grouping);
@@ -169,9 +169,9 @@ impl UnitOfWork {
         projection: SelectList<'_>,
         visit: &mut VisitRow<'_>,
     ) -> Result<()> {
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         self.planned(core, |session, core, entries| {
-            let plan = Plan::read(core, projection, cluster.layout())?;
+            let plan = Plan::read(core, projection, &layout)?;
             session.visit_located(&plan, entries, visit)
         })
     }

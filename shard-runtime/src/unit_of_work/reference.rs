@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use super::UnitOfWork;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::ReadOptions;
+use crate::planner::Layout;
 use crate::planner::Plan;
 use crate::planner::sql::{Param, TableSql};
 use crate::schema::Table;
 use crate::schema::{Shard, ShardSet};
-use crate::transaction::Cluster;
 
 impl UnitOfWork {
     /// Keeps others from the rows of a reference table that are about to be read to be written on another shard than the
@@ -52,15 +52,15 @@ impl UnitOfWork {
     ) -> Result<u64> {
         let shards = self.tx.every_shard(table)?;
         self.flush_shards(&shards)?;
-        let cluster = self.tx.cluster.clone();
-        let model = cluster.layout().model(table)?;
+        let layout = self.tx.cluster.shared_layout();
+        let model = layout.model(table)?;
         let execute = |session: &mut Self| {
             let mut found = Vec::with_capacity(shards.len());
             for &shard in shards.indexes() {
-                let sql = sql(cluster.layout().sql(model, shard)?);
+                let sql = sql(layout.sql(model, shard)?);
                 found.push((shard, session.tx.execute_on(shard, table, &sql, params)?));
             }
-            affected(&cluster, table, &found)
+            affected(&layout, table, &found)
         };
         let mut written = self.in_savepoint(&shards, execute);
         // Another transaction may be decided and not finished on every server, so that some have the row and others do
@@ -82,7 +82,7 @@ impl UnitOfWork {
 ///
 /// # Errors
 /// [`ErrorKind::ReferenceDiverged`] where the shards of a reference table have found other numbers of rows.
-pub(crate) fn affected(cluster: &Cluster, table: &Table, found: &[(usize, u64)]) -> Result<u64> {
+pub(crate) fn affected(layout: &Layout, table: &Table, found: &[(usize, u64)]) -> Result<u64> {
     if !table.is_reference() {
         return Ok(found.iter().fold(0, |total: u64, (_, rows)| total.saturating_add(*rows)));
     }
@@ -90,7 +90,7 @@ pub(crate) fn affected(cluster: &Cluster, table: &Table, found: &[(usize, u64)])
     if found.iter().all(|(_, rows)| *rows == first) {
         return Ok(first);
     }
-    let name = |shard: usize| cluster.shards().by_index(shard).map_or("", Shard::name);
+    let name = |shard: usize| layout.shards().by_index(shard).map_or("", Shard::name);
     let each: Vec<String> = found.iter().map(|(shard, rows)| format!("{rows} on {}", name(*shard))).collect();
     let message = format!(
         "the shards of the cluster do not hold the same rows of this reference table: the statement found {}",

@@ -159,20 +159,20 @@ impl UnitOfWork {
             return Ok(());
         }
         let table = T::TABLE;
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         let columns: Vec<usize> = changes.iter().map(|(column, _)| *column).collect();
-        let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.update(table, &columns, None);
+        let sql = layout.sql(layout.model(table)?, shard)?.update(table, &columns, None);
         let mut params: Vec<Param<'_>> =
             changes.iter().map(|(_, value)| Param::Value(value.borrowed())).collect();
         params.push(Param::Value(id_value(row)?));
         let mut entries = Changes::default();
-        let mut looked_up = cluster.layout().lookups_of(table).peekable();
+        let mut looked_up = layout.lookups_of(table).peekable();
         if looked_up.peek().is_some() {
             let stored = self.locked_values(table, shard, &id_value(row)?)?;
             for lookup in looked_up {
                 let changed = changes.iter().find(|(column, _)| *column == lookup.column);
                 if let (Some(before), Some((_, after))) = (stored.get(lookup.column), changed) {
-                    entries.replace(lookup, (before, shard), (after, shard), cluster.shards())?;
+                    entries.replace(lookup, (before, shard), (after, shard), layout.shards())?;
                 }
             }
         }
@@ -275,8 +275,7 @@ impl UnitOfWork {
         way: Way,
         adapt: impl Fn(usize, &Value<'_>) -> Option<Value<'static>>,
     ) -> Result<Moved> {
-        let cluster = self.tx.cluster.clone();
-        let layout = cluster.layout();
+        let layout = self.tx.cluster.shared_layout();
         let copied = self.columns_to_copy(table, way)?;
         let columns: Vec<String> = copied.iter().map(|column| column.name.clone()).collect();
         let places: Vec<Option<usize>> = columns.iter().map(|name| place_of(table, name)).collect();
@@ -289,7 +288,7 @@ impl UnitOfWork {
         let lookups: Vec<&Placed> = layout.lookups_of(table).collect();
         let mut moved = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         let mut runs = Vec::new();
-        let from_shard = cluster.shards().by_index(way.from).map_or("", Shard::name);
+        let from_shard = layout.shards().by_index(way.from).map_or("", Shard::name);
         let params = [Param::List(values.iter().map(Value::borrowed).collect())];
         self.tx.on(way.from, table, &select, |reader| {
             // Both shards may be in one database.
@@ -363,8 +362,8 @@ impl UnitOfWork {
     }
 
     fn remove(&mut self, table: &'static Table, ids: &[Value<'static>], shard: usize) -> Result<()> {
-        let cluster = self.tx.cluster.clone();
-        let sql = cluster.layout().sql(cluster.layout().model(table)?, shard)?.remove(table);
+        let layout = self.tx.cluster.shared_layout();
+        let sql = layout.sql(layout.model(table)?, shard)?.remove(table);
         let mut removed = 0;
         for ids in ids.chunks(CHUNK) {
             let params = [Param::List(ids.iter().map(Value::borrowed).collect())];

@@ -13,8 +13,7 @@ use crate::query::Stored;
 use crate::query::{Sharded, values_of};
 use crate::row::Binder;
 use crate::schema::Table;
-use crate::transaction::Waits;
-use crate::transaction::locate;
+use crate::transaction::{Transactions, Waits, locate};
 use crate::value::IdKey;
 use crate::value::{Field, Value};
 
@@ -104,16 +103,17 @@ impl UnitOfWork {
     /// The first row of a batch that is not there, or not as it was read; but those that came into being or were changed
     /// by a batch before it.
     fn first_missed(&mut self, shard: usize, batches: &[Batch], missed: usize) -> Result<Option<Error>> {
-        let cluster = self.tx.cluster.clone();
-        let database = cluster.layout().place(shard)?.database;
+        let layout = self.tx.cluster.shared_layout();
+        let database = layout.place(shard)?.database;
+        let Transactions { cluster, databases, owner, .. } = &mut self.tx;
         let (Some(batch), Some(link), Some(handle)) =
-            (batches.get(missed), self.tx.databases.get_mut(database), cluster.shards().by_index(shard))
+            (batches.get(missed), databases.get_mut(database), layout.shards().by_index(shard))
         else {
             return Ok(None);
         };
-        link.read(&cluster, &self.tx.owner, database, Waits::default())?;
-        link.expect(&cluster, shard);
-        let table = cluster.layout().table(batch.model)?;
+        link.read(cluster, owner, database, Waits::default())?;
+        link.expect(cluster, shard);
+        let table = layout.table(batch.model)?;
         let mut own = HashSet::new();
         for before in batches.iter().take(missed).filter(|before| before.model == batch.model) {
             for row in &before.rows {

@@ -57,7 +57,7 @@ impl UnitOfWork {
         returns: Returned,
         returned: &mut impl Collect,
     ) -> Result<u64> {
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         self.write_planned(core, |session, plan, mut entries| {
             let (table, mut found) = (plan.target.table, Vec::with_capacity(plan.steps.len()));
             returned.clear();
@@ -70,12 +70,12 @@ impl UnitOfWork {
                         session.tx.execute_on(*shard, table, &statement.sql, &statement.params)?
                     }
                     (_, entries) => {
-                        let lookups = cluster.layout().lookups_of(table).map(|lookup| lookup.column);
+                        let lookups = layout.lookups_of(table).map(|lookup| lookup.column);
                         let columns: Vec<usize> =
                             if is_wanted { (0..table.columns.len()).collect() } else { lookups.collect() };
                         let mut read = |row: &Row<'_>| {
                             entries.as_mut().map_or(Ok(()), |entries| {
-                                remove_entries(entries, row, &columns, cluster.layout(), cluster.shards())
+                                remove_entries(entries, row, &columns, &layout, layout.shards())
                             })?;
                             if is_wanted { returned.push(row) } else { Ok(()) }
                         };
@@ -84,7 +84,7 @@ impl UnitOfWork {
                 };
                 found.push((step.shard, rows));
             }
-            affected(&cluster, table, &found)
+            affected(&layout, table, &found)
         })
     }
 
@@ -93,17 +93,17 @@ impl UnitOfWork {
         core: &WriteCore,
         mut run: impl FnMut(&mut Self, &Plan<'_>, Option<&mut Changes>) -> Result<O>,
     ) -> Result<O> {
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         let table = core.target.table;
         for _ in 0..PLANS {
             let (located, answers) = match table.is_reference() {
                 true => self.tx.every_shard(table).map(|_| (Cow::Borrowed(core), None))?,
                 false => self.located_to_write(core)?,
             };
-            let plan = Plan::write(&located, cluster.layout())?;
+            let plan = Plan::write(&located, &layout)?;
             let shards = plan.shards();
             self.tx.record_shards(Some(table), &shards);
-            let has_lookups = cluster.layout().lookups_of(table).next().is_some();
+            let has_lookups = layout.lookups_of(table).next().is_some();
             match has_lookups {
                 true => self.flush_before_entries(&shards)?,
                 false => self.flush_shards(&shards)?,
@@ -113,7 +113,7 @@ impl UnitOfWork {
             let deletes = has_lookups && core.set.is_none();
             let written = self.in_savepoint_located(&shards, answers, |session| {
                 match table.is_reference() {
-                    true => session.tx.lock(&shards, &[cluster.layout().model(table)?])?,
+                    true => session.tx.lock(&shards, &[layout.model(table)?])?,
                     // An entry may lead to a row that is not finished being moved to that shard.
                     false if is_located => session.tx.lock_gates(&shards, &plan.tables, Gate::Shared)?,
                     false => session.tx.keep_rows_in_place(&shards, &plan.tables)?,
@@ -240,14 +240,14 @@ impl UnitOfWork {
 
     /// Notes what was written, where that may have to be done again, and that its rows may be undone with it.
     pub(crate) fn record_rows(&mut self, loads: Vec<ShardBatch>) -> Result<()> {
-        let cluster = self.tx.cluster.clone();
+        let layout = self.tx.cluster.shared_layout();
         for ShardBatch { shard, batches, unit } in loads {
             for Batch { model, change, rows, .. } in batches {
-                let table = cluster.layout().table(model)?;
-                let sql = cluster.layout().sql(model, shard)?.change(table, &change);
+                let table = layout.table(model)?;
+                let sql = layout.sql(model, shard)?.change(table, &change);
                 self.tx.record(shard, |redo| redo.rows(&sql, table, change.clone(), rows))?;
             }
-            let database = cluster.layout().place(shard)?.database;
+            let database = layout.place(shard)?.database;
             if let Some(link) = self.tx.databases.get_mut(database) {
                 link.track_writes(unit);
             }

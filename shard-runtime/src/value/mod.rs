@@ -3,6 +3,7 @@
 //!
 //! [`Storable`] adds the other types of fields: an `Option` of a [`Field`], or a [`Parent`](crate::Parent).
 
+pub(crate) mod codec;
 mod error;
 mod id_key;
 pub(crate) mod json;

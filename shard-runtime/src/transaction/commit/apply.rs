@@ -1,16 +1,16 @@
-//! Bringing a database to where the decided units have it.
+//! Applying decided transactions to a database, and its version. Uses `driver` and `decision`.
 
 use super::decision::{Decisions, integer};
 use crate::driver::Connection;
 use crate::error::Result;
 use crate::planner::sql::Param;
 
-/// Does what decided units have left undone on a database whose write lock the connection holds; `own` is the table
-/// that holds its version. Whether there was anything to do.
+/// Applies decided transactions that a database misses. The connection holds its write lock; `own` is the table with its
+/// version. Returns whether there was anything to apply.
 ///
 /// # Errors
-/// [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) where the database is older than its cluster; the databases'.
-/// The transaction is then to be rolled back.
+/// [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if the database is older than its cluster; the
+/// databases'. The caller then rolls back.
 pub(crate) fn apply_decided(
     decisions: &Decisions,
     control: &dyn Connection,
@@ -25,7 +25,7 @@ pub(crate) fn apply_decided(
     Ok(reached > found)
 }
 
-/// The version of a database: how many units over several databases were applied to it.
+/// Returns the version of a database: how many global transactions were applied to it.
 pub(crate) fn version(connection: &dyn Connection, own: &str) -> Result<i64> {
     integer(connection, &format!("SELECT version FROM {own}"), &[])
 }

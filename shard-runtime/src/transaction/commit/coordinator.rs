@@ -1,271 +1,359 @@
-//! How a session's unit of work ends: committed on every database that it changed, or on none.
+//! The commit of a transaction over several databases: all of them or none. Owns the protocol's order; uses the session's
+//! database transactions, the decision log (`decision`) and prepared transactions (`prepared`).
+//!
+//! ```text
+//! Open ─flush─▶ Locked ─prepare─▶ Prepared ─record and commit in control─▶ DECIDED ─apply─▶ Applied ─forget─▶ Done
+//!   └ error: roll back all   └ error: roll back all   └ commit of control fails ─ overwrite the WAL ─ ok ▶ Aborted
+//!                                                                                           └ fails ▶ InDoubt
+//! ```
+//!
+//! The unit of work flushes, which locks every database that is written. Each later transition is a method of
+//! [`Coordinator`].
+//!
+//! | transition | on files | on servers |
+//! |---|---|---|
+//! | prepare | raise the file's version, inside its transaction | `PREPARE TRANSACTION` |
+//! | decide | commit the record in the control database | commit the first server, with the transaction's row |
+//! | apply | `COMMIT` | `COMMIT PREPARED` |
+//! | forget | remove the record, with the next decision | remove the row, with the next decision |
+//!
+//! With files and servers the control database decides, and all servers are prepared. Without files the first server
+//! decides and is not prepared itself: there is no log to overwrite, and if the reply to its commit is lost, the
+//! coordinator looks for the row.
 
-use std::sync::mpsc::channel;
-
+use super::participants::finish_parts;
+use super::{Decider, DecisionError, Participant, PreparedPart, write_unit};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::{Shard, ShardSet};
+use crate::schema::Shard;
 use crate::tasks::Work;
 use crate::transaction::Cluster;
-use crate::transaction::Transactions;
-use crate::transaction::commit::{Commit, Committed, Decider, DecisionError, Participant, PreparedPart};
-use crate::transaction::database::DatabaseTransaction;
+use crate::transaction::DatabaseTransaction;
+use crate::transaction::scatter;
+use crate::transaction::transactions::named;
 
-/// Something that is done on a database.
-pub(crate) type Job = Box<dyn FnOnce(&dyn Connection) -> Result<()> + Send>;
+/// Something that is done on the connection to a database.
+pub(super) type Job = Box<dyn FnOnce(&dyn Connection) -> Result<()> + Send>;
 
-/// Nobody knows whether a unit was decided.
-pub(crate) fn in_doubt(unit: &str, error: Error) -> Error {
-    let message = format!("unit {unit} may be committed or not: {error}");
-    Error::new(ErrorKind::InDoubt, message).with_source(error).of_unit(unit)
+/// Commits one global transaction.
+pub(crate) struct Coordinator<'t> {
+    pub(super) cluster: &'t Cluster,
+    pub(super) databases: &'t mut [DatabaseTransaction],
+    participants: Participants,
+    /// The transaction's id.
+    id: String,
+    /// Each file with the version that it had before.
+    bases: Vec<(usize, i64)>,
+    /// The parts that are prepared on servers, each with its database.
+    parts: Vec<(usize, PreparedPart)>,
+    /// Rows of the deciding server's log that its decision removes.
+    removable: Vec<String>,
+    /// How often rows of that log were collected before the decision.
+    collected: i64,
 }
 
-impl Transactions {
-    pub(crate) fn commit_databases(&mut self) -> Result<Committed> {
-        let cluster = self.cluster.clone();
-        let (mut durable, mut others): (Vec<usize>, Vec<usize>) = Default::default();
-        for (database, link) in self.databases.iter_mut().enumerate() {
-            match (link.has_changed(), cluster.outlives_the_process(database)) {
-                (true, true) => durable.push(database),
-                (true, false) => others.push(database),
-                // What was only read has nothing to lose.
-                (false, _) => link.rollback(),
-            }
-        }
-        match (self.commit, durable.len()) {
-            (Commit::Atomic, 2..) => self.commit_together(&cluster, &durable, &others),
-            (Commit::Atomic, _) => {
-                // A reader may be in the way of a database in memory, so that these come first.
-                others.append(&mut durable);
-                if others.len() > 1 {
-                    let checked = self.check_constraints(&others);
-                    checked.inspect_err(|error| self.abort(error))?;
-                }
-                self.commit_in_turn(&cluster, &others, ShardSet::none())
-            }
-            (Commit::BestEffort, _) => {
-                durable.append(&mut others);
-                durable.sort_unstable();
-                self.commit_in_turn(&cluster, &durable, ShardSet::none())
-            }
-        }
+/// The databases that a global transaction has written.
+#[derive(Default)]
+pub(crate) struct Participants {
+    pub(crate) files: Vec<usize>,
+    pub(crate) servers: Vec<usize>,
+    /// Databases in memory. They are checked before the decision and committed after it, by the caller.
+    pub(crate) others: Vec<usize>,
+}
+
+impl Participants {
+    /// Returns the server that decides; `None` if the control database does.
+    fn deciding_server(&self) -> Option<usize> {
+        self.servers.first().copied().filter(|_| self.files.is_empty())
     }
 
-    /// Several databases, by a decision.
-    fn commit_together(
-        &mut self,
-        cluster: &Cluster,
-        durable: &[usize],
-        others: &[usize],
-    ) -> Result<Committed> {
-        let is_file = |database: &usize| cluster.dialect(*database).keeps_redo_records();
-        let (files, servers): (Vec<usize>, Vec<usize>) =
-            durable.iter().partition(|database| is_file(database));
-        self.refuse_unrepeatable(&files)?;
-        if !servers.is_empty() && cluster.is_for_single_shards() {
+    /// Returns the servers that are prepared.
+    fn prepared(&self) -> &[usize] {
+        match (self.deciding_server(), self.servers.as_slice()) {
+            (Some(_), [_, others @ ..]) => others,
+            (_, servers) => servers,
+        }
+    }
+}
+
+/// The reason why a transaction was not decided.
+#[derive(Debug)]
+pub(crate) enum Undecided {
+    /// It cannot be committed in this way. Nothing was done, and it stays open.
+    Refused(Error),
+    /// It is aborted, or it may be stored: [`ErrorKind::InDoubt`].
+    Ended(Error),
+}
+
+impl<'t> Coordinator<'t> {
+    pub(crate) fn new(
+        cluster: &'t Cluster,
+        databases: &'t mut [DatabaseTransaction],
+        participants: Participants,
+    ) -> Self {
+        let (id, bases, parts, removable) = Default::default();
+        Coordinator { cluster, databases, participants, id, bases, parts, removable, collected: 0 }
+    }
+
+    /// Runs the protocol to its end. Returns an error for each database that is pending: the transaction is decided, and
+    /// the database is not committed yet.
+    pub(crate) fn run(mut self) -> Result<Vec<Error>, Undecided> {
+        self.check().map_err(Undecided::Refused)?;
+        let decided = self.prepare().and_then(|()| self.decide());
+        if let Err(error) = decided {
+            self.cluster.put_back_removable(self.participants.deciding_server(), self.removable.split_off(0));
+            if error.kind() != ErrorKind::InDoubt {
+                self.roll_back_prepared();
+            }
+            return Err(Undecided::Ended(error));
+        }
+        let applied = self.apply();
+        Ok(self.forget(applied))
+    }
+
+    /// Open: refuses a transaction that this protocol cannot commit.
+    fn check(&self) -> Result<()> {
+        for &database in &self.participants.files {
+            let redo = self.databases.get(database).and_then(|link| link.redo.as_ref());
+            if let Some(statement) = redo.and_then(|redo| redo.first_unrepeatable()) {
+                let message = format!(
+                    "{statement} cannot be part of a unit of work over several databases: what a shard missed of a decided \
+                     unit is done again, with the same result. Commit it alone, or with `Commit::BestEffort`"
+                );
+                return Err(self.named(database, Error::new(ErrorKind::Query, message)));
+            }
+        }
+        if !self.participants.servers.is_empty() && self.cluster.is_for_single_shards() {
             let message = "the unit of work wrote several databases, and the cluster was opened with `without_prepared_transactions`";
             return Err(Error::new(ErrorKind::Query, message));
         }
-        // Before the decision: the server that decides is committed by it, and its link starts anew.
-        let written = durable.iter().filter_map(|&database| Some(&self.databases.get(database)?.written));
-        let shards = written.fold(ShardSet::none(), |shards, written| union(&shards, written));
-        let decided = match servers.as_slice() {
-            [] => self.decide(cluster, &files, others, &[]).map(|unit| (unit, Vec::new())),
-            [decider, participants @ ..] if files.is_empty() => {
-                self.check_constraints(others)?;
-                self.decide_on_server(cluster, *decider, participants)
+        Ok(())
+    }
+
+    /// Locked → Prepared: after this, each part can be committed, also by another process.
+    ///
+    /// # Errors
+    /// The first database's. Nothing is stored, but parts of servers may be prepared.
+    fn prepare(&mut self) -> Result<()> {
+        let Participants { files, servers, others } = &self.participants;
+        for &database in files.iter().chain(servers) {
+            let link = self.databases.get(database);
+            // A server reports itself that it has ended the transaction.
+            let is_lost = |link: &DatabaseTransaction| match files.contains(&database) {
+                true => link.has_lost_its_transaction(),
+                false => link.connection().is_none(),
+            };
+            if link.is_none_or(is_lost) {
+                let message = "the database has ended the transaction by itself";
+                return Err(self.named(database, Error::new(ErrorKind::TransactionAborted, message)));
             }
-            _ => self.decide_beside_servers(cluster, &files, &servers, others),
+        }
+        self.check_constraints(files)?;
+        self.check_constraints(others)?;
+        self.id = self.cluster.new_transaction_id()?;
+        self.bases = self.raise_versions(files)?;
+        if let Some(decider) = self.participants.deciding_server() {
+            self.removable = self.cluster.take_removable(decider);
+            let names = self.cluster.names_of_units(decider)?;
+            let written = self
+                .connection(decider)
+                .map_or(Ok(0), |connection| write_unit(connection, names, &self.id, &self.removable));
+            self.collected = written.map_err(|error| self.named(decider, error))?;
+        }
+        self.prepare_parts()
+    }
+
+    /// Looks for what a commit would refuse.
+    fn check_constraints(&self, databases: &[usize]) -> Result<()> {
+        check_constraints(self.cluster, self.databases, databases)
+    }
+
+    /// Raises the version of each file inside its transaction. Returns the versions that the files had.
+    fn raise_versions(&self, files: &[usize]) -> Result<Vec<(usize, i64)>> {
+        let mut bases = Vec::with_capacity(files.len());
+        for &database in files {
+            let Some(connection) = self.connection(database) else { continue };
+            let base = self.cluster.begin_version(database, connection);
+            let base = base.map_err(|error| self.named(database, error))?;
+            bases.push((database, base));
+        }
+        Ok(bases)
+    }
+
+    /// Prepares the part of each server that does not decide.
+    fn prepare_parts(&mut self) -> Result<()> {
+        let Participants { files, servers, .. } = &self.participants;
+        let decider = files.first().or(servers.first()).copied().unwrap_or_default();
+        let part = |&database: &usize| {
+            let part = PreparedPart {
+                cluster: self.cluster.id().to_owned(),
+                unit: self.id.clone(),
+                decider: self.cluster.first_shard(decider),
+                participant: self.cluster.first_shard(database),
+            };
+            (database, part)
         };
-        let (unit, parts) = decided.inspect_err(|error| self.abort(error))?;
-        let mut committed = self.commit_at_once(cluster, &files);
-        let decider = match servers.first() {
-            Some(server) if files.is_empty() => Decider::Server(*server),
-            _ => Decider::Files { are_committed: committed.iter().all(|(_, done)| done.is_ok()) },
+        self.parts = self.participants.prepared().iter().map(part).collect();
+        let jobs = self.parts.iter().map(|(database, part)| {
+            let name = part.name();
+            let job: Job = Box::new(move |connection: &dyn Connection| connection.prepare_commit(&name));
+            (*database, job)
+        });
+        for (database, prepared) in self.at_once(jobs.collect(), true) {
+            prepared.map_err(|error| self.named(database, error))?;
+        }
+        Ok(())
+    }
+
+    /// Prepared → DECIDED, Aborted or InDoubt: once this has returned, the transaction is committed whatever fails.
+    fn decide(&mut self) -> Result<()> {
+        match self.participants.deciding_server() {
+            Some(server) => self.decide_on_server(server),
+            None => self.decide_in_control(),
+        }
+    }
+
+    /// Commits the record in the control database.
+    fn decide_in_control(&self) -> Result<()> {
+        let parts = self.bases.iter().filter_map(|&(database, base)| {
+            let redo = self.databases.get(database)?.redo.as_ref()?;
+            Some(Participant { database: self.cluster.database_name(database), base, redo })
+        });
+        let servers = self
+            .parts
+            .iter()
+            .filter_map(|(_, part)| self.cluster.shards().by_index(part.participant).map(Shard::name));
+        let servers: Vec<&str> = servers.collect();
+        match self.cluster.decide(&self.id, &parts.collect::<Vec<_>>(), &servers) {
+            Ok(()) => Ok(()),
+            Err(DecisionError::Aborted(error)) => Err(Error::new(
+                error.kind(),
+                format!("the unit of work could not be decided in the control database: {error}"),
+            )
+            .with_source(error)),
+            Err(DecisionError::InDoubt(error)) => Err(in_doubt(&self.id, error)),
+        }
+    }
+
+    /// Commits the first server's part, which holds the transaction's row. If the reply is lost, looks for the row.
+    fn decide_on_server(&mut self, server: usize) -> Result<()> {
+        let Err(error) = self.connection(server).map_or(Ok(()), |connection| connection.commit()) else {
+            self.databases.get_mut(server).map(|link| link.has_committed(Ok(())));
+            return Ok(());
         };
-        committed.append(&mut self.finish_prepared(cluster, decider, &unit, parts, true));
+        let error = self.named(server, error);
+        if error.kind() != ErrorKind::InDoubt {
+            return Err(error);
+        }
+        match self.cluster.ask_decider(server, &self.id, self.collected) {
+            Ok(true) => {
+                self.databases.get_mut(server).map(DatabaseTransaction::leave);
+                Ok(())
+            }
+            Ok(false) => {
+                let certain = Error::new(ErrorKind::ConnectionLost, "the connection was lost at the commit");
+                Err(self.named(server, certain.with_source(error)))
+            }
+            // The parts stay prepared until a session or `recover` can reach the decider.
+            Err(_) => Err(in_doubt(&self.id, error)),
+        }
+    }
+
+    /// DECIDED → Applied: commits every part. Returns the result of each.
+    fn apply(&mut self) -> Vec<(usize, Result<()>)> {
+        let commit = |&database: &usize| {
+            let job: Job = Box::new(|connection: &dyn Connection| connection.commit());
+            (database, job)
+        };
+        let jobs = self.participants.files.iter().map(commit).collect();
+        let mut applied = self.at_once(jobs, self.cluster.waits_for_the_disk());
+        applied.append(&mut finish_parts(self, true));
+        applied
+    }
+
+    /// Applied → Done: notes that the record can be removed if every part is committed. Returns an error for each part
+    /// that is pending. The next session that begins to write there finishes it.
+    fn forget(mut self, applied: Vec<(usize, Result<()>)>) -> Vec<Error> {
+        let is_applied = |wanted: &usize| {
+            !applied.iter().any(|(database, applied)| database == wanted && applied.is_err())
+        };
+        let decider = match self.participants.deciding_server() {
+            Some(server) => Decider::Server(server),
+            None => Decider::Files { are_committed: self.participants.files.iter().all(is_applied) },
+        };
+        let mut left = std::mem::take(&mut self.parts);
+        left.retain(|(database, _)| !is_applied(database));
+        self.cluster.left_prepared(&self.id, decider, true, left);
         let mut pending = Vec::new();
-        for (database, committed) in committed {
+        for (database, applied) in applied {
             let Some(link) = self.databases.get_mut(database) else { continue };
-            if let Err(error) = link.has_committed(committed) {
+            if let Err(error) = link.has_committed(applied) {
                 pending.push(self.named(database, error));
                 if let Some(link) = self.databases.get_mut(database) {
                     link.leave();
                 }
             }
         }
-        match self.commit_in_turn(cluster, others, shards) {
-            Ok(_) => Ok(Committed { pending }),
-            Err(error) if pending.is_empty() => Err(error),
-            Err(error) => {
-                let names: Vec<&str> = pending.iter().filter_map(Error::shard).collect();
-                Err(error.with_remedy(&format!("written later on {}: call `recover`", names.join(", "))))
-            }
-        }
+        pending
     }
 
-    /// What cannot be done again cannot be in a decision record.
-    fn refuse_unrepeatable(&self, databases: &[usize]) -> Result<()> {
-        for &database in databases {
-            let redo = self.databases.get(database).and_then(|link| link.redo.as_ref());
-            if let Some(what) = redo.and_then(|redo| redo.first_unrepeatable()) {
-                let message = format!(
-                    "{what} cannot be part of a unit of work over several databases: what a shard missed of a decided \
-                     unit is done again, with the same result. Commit it alone, or with `Commit::BestEffort`"
-                );
-                return Err(self.named(database, Error::new(ErrorKind::Query, message)));
-            }
+    /// Aborted: rolls back every part that is prepared. The caller rolls back the others.
+    fn roll_back_prepared(&mut self) {
+        if self.parts.is_empty() {
+            return;
         }
-        Ok(())
-    }
-
-    /// Commits databases whose unit is decided: where each waits for its disk, on workers, so that they wait at the same
-    /// time. What became of each.
-    fn commit_at_once(&mut self, cluster: &Cluster, databases: &[usize]) -> Vec<(usize, Result<()>)> {
-        let commit = |&database: &usize| {
-            let job: Job = Box::new(|connection: &dyn Connection| connection.commit());
-            (database, job)
+        let finished = finish_parts(self, false);
+        let is_left = |wanted: usize| {
+            finished.iter().any(|(database, finished)| *database == wanted && finished.is_err())
         };
-        self.at_once(cluster, databases.iter().map(commit).collect(), cluster.waits_for_the_disk())
+        let left = self.parts.drain(..).filter(|(database, _)| is_left(*database)).collect();
+        // An aborted transaction has no record and no row.
+        self.cluster.left_prepared(&self.id, Decider::Files { are_committed: false }, false, left);
     }
 
-    /// Does something on databases to which the session is connected, at the same time where that is wanted and there are
-    /// workers. What became of each.
-    pub(crate) fn at_once(
+    /// Does something on databases, at the same time if that is wanted and there are workers. Returns each result.
+    pub(super) fn at_once(
         &mut self,
-        cluster: &Cluster,
-        mut jobs: Vec<(usize, Job)>,
+        jobs: Vec<(usize, Job)>,
         at_the_same_time: bool,
     ) -> Vec<(usize, Result<()>)> {
-        let at_the_same_time = at_the_same_time && cluster.parallelism().uses_threads(Work::Commit);
-        let wanted = if at_the_same_time { jobs.len().saturating_sub(1) } else { 0 };
-        let here = jobs.split_off(cluster.workers().take(wanted).min(jobs.len()));
-        let mut leases = Vec::with_capacity(jobs.len());
-        for (database, job) in jobs {
-            let connection = self.databases.get_mut(database).and_then(DatabaseTransaction::take_connection);
-            let (sender, home) = channel();
-            let work = move || {
-                let done = connection.as_ref().map_or(Ok(()), |connection| job(&**connection));
-                (connection, done)
-            };
-            cluster.workers().run(work, move |done| {
-                let _ = sender.send(done);
-            });
-            leases.push((database, home));
-        }
-        let mut all = Vec::with_capacity(here.len() + leases.len());
-        for (database, job) in here {
-            let connection = self.databases.get(database).and_then(DatabaseTransaction::connection);
-            all.push((database, connection.map_or(Ok(()), job)));
-        }
-        for (database, home) in leases {
-            all.push(match home.recv() {
-                Ok((connection, result)) => {
-                    if let (Some(link), Some(connection)) = (self.databases.get_mut(database), connection) {
-                        link.restore_connection(connection);
-                    }
-                    (database, result)
-                }
-                Err(_) => {
-                    let message = "the thread that committed the database is gone";
-                    (database, Err(Error::new(ErrorKind::Database, message)))
-                }
-            });
-        }
-        all
+        let uses_threads = at_the_same_time && self.cluster.parallelism().uses_threads(Work::Commit);
+        let results = scatter(self.databases, self.cluster.workers(), uses_threads, jobs);
+        results.into_iter().map(|(database, result)| (database, result.flatten())).collect()
     }
 
-    /// Everything up to the decision in the control database; the unit's name. Parts of it are prepared on servers of
-    /// these names. What fails here has had no effect.
-    pub(crate) fn decide(
-        &self,
-        cluster: &Cluster,
-        files: &[usize],
-        others: &[usize],
-        prepared: &[PreparedPart],
-    ) -> Result<String> {
-        self.check_constraints(files)?;
-        self.check_constraints(others)?;
-        let unit =
-            prepared.first().map_or_else(|| cluster.new_transaction_id(), |part| Ok(part.unit.clone()))?;
-        let mut parts = Vec::with_capacity(files.len());
-        for &database in files {
-            let Some(link) = self.databases.get(database) else { continue };
-            let (Some(connection), Some(redo)) = (link.connection(), &link.redo) else { continue };
-            if link.has_lost_its_transaction() {
-                let message = "the database has ended the transaction by itself";
-                return Err(self.named(database, Error::new(ErrorKind::TransactionAborted, message)));
-            }
-            let base = cluster.begin_version(database, connection);
-            let base = base.map_err(|error| self.named(database, error))?;
-            parts.push(Participant { database: cluster.database_name(database), base, redo });
-        }
-        let servers = prepared.iter().filter_map(|part| cluster.shards().by_index(part.participant));
-        let servers: Vec<&str> = servers.map(Shard::name).collect();
-        match cluster.decide(&unit, &parts, &servers) {
-            Ok(()) => Ok(unit),
-            Err(DecisionError::Aborted(error)) => Err(Error::new(
-                error.kind(),
-                format!("the unit of work could not be decided in the control database: {error}"),
-            )
-            .with_source(error)),
-            Err(DecisionError::InDoubt(error)) => Err(in_doubt(&unit, error)),
-        }
+    pub(super) fn parts(&self) -> &[(usize, PreparedPart)] {
+        &self.parts
     }
 
-    /// Looks for what a commit would refuse.
-    pub(crate) fn check_constraints(&self, databases: &[usize]) -> Result<()> {
-        databases.iter().try_for_each(|&database| {
-            let connection = self.databases.get(database).and_then(DatabaseTransaction::connection);
-            connection.map_or(Ok(()), |connection| {
-                connection.check_constraints().map_err(|error| self.named(database, error))
-            })
-        })
+    fn connection(&self, database: usize) -> Option<&dyn Connection> {
+        self.databases.get(database).and_then(DatabaseTransaction::connection)
     }
 
-    /// One database after the other, each with its own commit, where these shards are committed already.
-    fn commit_in_turn(
-        &mut self,
-        cluster: &Cluster,
-        databases: &[usize],
-        mut committed: ShardSet,
-    ) -> Result<Committed> {
-        let mut failed: Option<(ShardSet, Error)> = None;
-        let mut untried = ShardSet::none();
-        for &database in databases {
-            let Some(link) = self.databases.get_mut(database) else { continue };
-            let written = link.written.clone();
-            if failed.is_some() {
-                untried = union(&untried, &written);
-                link.rollback();
-                continue;
-            }
-            match link.commit() {
-                Ok(()) => committed = union(&committed, &written),
-                Err(error) => {
-                    let error = link.undo_for_certain(cluster, database, error);
-                    let first = written.indexes().first().and_then(|&shard| cluster.shards().by_index(shard));
-                    let name = first.map_or_else(|| cluster.database_name(database), |shard| shard.name());
-                    failed = Some((written, error.on_shard(name)));
-                }
-            }
-        }
-        let Some((shards, error)) = failed else { return Ok(Committed::default()) };
-        let error = if committed.is_empty() {
-            error
-        } else {
-            let names = |set: &ShardSet| set.names(cluster.shards()).join(", ");
-            let mut message = format!("committed on {}, failed on {}", names(&committed), names(&shards));
-            if !untried.is_empty() {
-                message.push_str(&format!(", not tried on {}", names(&untried)));
-            }
-            Error::new(ErrorKind::PartialCommit, format!("{message}: {error}")).with_source(error)
-        };
-        self.abort(&error);
-        Err(error)
+    /// Names the first shard of a database that was written.
+    fn named(&self, database: usize, error: Error) -> Error {
+        named(self.cluster, self.databases, database, error)
     }
 }
 
-fn union(a: &ShardSet, b: &ShardSet) -> ShardSet {
-    a.indexes().iter().chain(b.indexes()).copied().collect()
+/// Looks for what the commit of these databases would refuse.
+pub(super) fn check_constraints(
+    cluster: &Cluster,
+    links: &[DatabaseTransaction],
+    databases: &[usize],
+) -> Result<()> {
+    databases.iter().try_for_each(|&database| {
+        let connection = links.get(database).and_then(DatabaseTransaction::connection);
+        let checked = connection.map_or(Ok(()), |connection| connection.check_constraints());
+        checked.map_err(|error| named(cluster, links, database, error))
+    })
 }
+
+/// Returns the error of a transaction that may be committed or not.
+fn in_doubt(id: &str, error: Error) -> Error {
+    let message = format!("unit {id} may be committed or not: {error}");
+    Error::new(ErrorKind::InDoubt, message).with_source(error).of_unit(id)
+}
+
+#[cfg(test)]
+mod tests;

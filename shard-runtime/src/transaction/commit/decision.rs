@@ -1,9 +1,9 @@
-//! The decision records in the control database: writing one, knowing which there are, removing them.
+//! The decision log in the control database: its records are written, read and removed. Uses `driver` and `redo`.
 //!
-//! Nothing here waits for control's lock: other sessions wait for its end. What fails with `Busy` has had no effect, and is
-//! tried again by the caller.
+//! Nothing here waits for control's lock, because other sessions wait for the end of each call. A call that fails with
+//! `Busy` has had no effect, and the caller tries it again.
 
-use super::redo::{Redo, Runs};
+use super::redo::{Redo, Runs, stored};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Param;
@@ -23,7 +23,7 @@ pub(crate) const MAKE: &str = "\
 pub(crate) const STATE: &str = "sharded_state";
 pub(crate) const STATE_VERSION: &str = "version";
 
-/// What a unit has done to one database.
+/// The part of a global transaction on one file.
 pub(crate) struct Participant<'u> {
     /// The name of the database: its first shard's.
     pub(crate) database: &'u str,
@@ -32,12 +32,12 @@ pub(crate) struct Participant<'u> {
     pub(crate) redo: &'u Redo,
 }
 
-/// Why a unit is not decided.
+/// The reason why a transaction is not decided.
 #[derive(Debug)]
 pub(crate) enum DecisionError {
-    /// It never will be.
+    /// It is aborted.
     Aborted(Error),
-    /// Neither the decision nor that there is none could be made sure of.
+    /// Neither the decision nor its absence could be made durable.
     InDoubt(Error),
 }
 
@@ -48,7 +48,7 @@ impl DecisionError {
     }
 }
 
-/// A unit's record of one database, without what it says.
+/// The key of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) unit: String,
@@ -56,15 +56,15 @@ pub(crate) struct Record {
     pub(crate) base: i64,
 }
 
-/// What is known of the records without asking the control database, as long as nobody else has written to it.
+/// The records as they were last read from the control database. They are current until another connection writes it.
 #[derive(Default)]
 pub(crate) struct Decisions {
-    /// What `PRAGMA data_version` said when the records were read: it moves when another connection has committed.
+    /// The `PRAGMA data_version` at the last read. It changes when another connection commits.
     seen: Option<i64>,
     records: Vec<Record>,
-    /// Units of this process that are committed everywhere; their records are removed along with the next decision.
+    /// Transactions of this process that every file has committed. The next decision removes their records.
     finished: Vec<String>,
-    /// A unit of which it is not known whether it was decided.
+    /// The transaction whose outcome is unknown.
     in_doubt: Option<String>,
     /// Whether each decision also records the new version of its databases, so that an older copy of one is noticed. Not
     /// where a commit does not wait for the disk: a power loss may then take a database's last commits.
@@ -72,7 +72,7 @@ pub(crate) struct Decisions {
 }
 
 impl Decisions {
-    /// The records, read again where somebody else may have changed them.
+    /// Returns the records. Reads them again if another connection may have changed them.
     pub(crate) fn records(&mut self, control: &dyn Connection) -> Result<&[Record]> {
         let now = integer(control, "PRAGMA data_version", &[])?;
         if self.seen != Some(now) {
@@ -135,7 +135,7 @@ impl Decisions {
         Ok(servers)
     }
 
-    /// Does, in order, what the records of a database say from a version on; the version that it has then.
+    /// Runs the statements of a database's records in order, from a version on. Returns the version that it has then.
     ///
     /// # Errors
     /// [`ErrorKind::WrongDatabase`] where a record is missing in between: the database is older than its cluster.
@@ -174,8 +174,8 @@ impl Decisions {
         Ok(reached)
     }
 
-    /// Decides a unit: once this has returned, it is committed, whatever becomes of anybody. Parts of it are prepared on
-    /// these servers.
+    /// Decides a transaction: once this has returned, recovery commits it even if the process is killed. Parts of it are
+    /// prepared on these servers.
     pub(crate) fn decide(
         &mut self,
         control: &dyn Connection,
@@ -202,8 +202,8 @@ impl Decisions {
             return Err(DecisionError::Aborted(error));
         }
         if let Err(error) = control.commit() {
-            // What is left of the transaction in the log must not come back to life after a crash: a transaction
-            // of its own lies over it. Where that is refused too, nobody knows.
+            // The failed transaction may still be in the WAL and would be replayed after a crash, so write another
+            // transaction over it. If that fails too, the outcome is unknown.
             let _ = control.rollback();
             return Err(match settle(control) {
                 Ok(()) => DecisionError::Aborted(error),
@@ -222,7 +222,7 @@ impl Decisions {
         Ok(())
     }
 
-    /// Notes that every database of a unit is committed.
+    /// Notes that every database of a transaction is committed.
     pub(crate) fn finish(&mut self, unit: String) {
         self.finished.push(unit);
     }
@@ -265,7 +265,7 @@ impl Decisions {
         })
     }
 
-    /// Makes sure that a unit in doubt is undone, where the control database can be written again.
+    /// Makes sure that a transaction in doubt is undone, if the control database can be written again.
     pub(crate) fn settle(&mut self, control: &dyn Connection) -> Result<()> {
         if self.in_doubt.is_some() {
             settle(control)?;
@@ -282,7 +282,14 @@ fn write(control: &dyn Connection, unit: &str, part: &Participant<'_>) -> Result
         seq += 1;
         let (unit, database) = (Value::Text(unit.into()), Value::Text(part.database.into()));
         let (base, seq) = (Value::Integer(part.base), Value::Integer(seq));
-        insert.insert(&[unit, database, base, seq, Value::Text(sql.into()), Value::Bytes(runs.into())])?;
+        insert.insert(&[
+            unit,
+            database,
+            base,
+            seq,
+            Value::Text(sql.into()),
+            Value::Bytes(stored(runs).into()),
+        ])?;
         Ok(())
     })
 }
@@ -307,7 +314,7 @@ fn remove(control: &dyn Connection, units: &[String]) -> Result<()> {
     })
 }
 
-/// A transaction that writes nothing but that it was.
+/// Commits a transaction that only counts itself, to overwrite the end of the log.
 fn settle(control: &dyn Connection) -> Result<()> {
     control.begin_without_waiting()?;
     let settled = control.run("UPDATE sharded_settled SET times = times + 1").and_then(|()| control.commit());

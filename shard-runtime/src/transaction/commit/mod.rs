@@ -1,32 +1,34 @@
-//! How a unit of work is committed over several databases: all of it or nothing, through a kill at any point.
+//! The atomic commit of a transaction over several databases, through a kill at any point. Uses `driver`, and the
+//! cluster's state.
 //!
-//! One database that was changed is its own commit; nothing here takes part in it. Several are committed by a
-//! *decision*: what was done to each of them is written down in the control database, with the version that the
-//! database had before (its *base*), and that record's commit is the unit's.
+//! A transaction that changed one database is committed by that database alone. Several files are committed by a
+//! *decision*: the control database records the statements of each file and the version that the file had before (its
+//! *base*). The commit of that record commits the transaction.
 //!
-//! 1. Every database is locked for writing from before the session's first write to it; right after the lock, and
-//!    before anything is read under it, it is healed (`heal`).
+//! 1. Every database is locked for writing from before the session's first write to it. Right after the lock, and before
+//!    anything is read under it, decided transactions are applied (`apply_decided`).
 //! 2. To commit, the session raises the version of each database inside its transaction, decides in the control
-//!    database, and commits the databases: at the same time, where each waits for its disk.
-//! 3. A database whose owner died, or failed, between the decision and its own commit has the version that was its
-//!    base. Whoever locks it next sees this, does what the record says, and raises the version in the same
-//!    transaction: the record is applied to exactly the state that it was computed on, and exactly once.
+//!    database, and commits the databases: at the same time, if each waits for its disk.
+//! 3. If the owner died or failed between the decision and a database's commit, that database still has its base version.
+//!    The next session that locks it runs the recorded statements, and raises the version in the same transaction. The
+//!    record is applied exactly once, to the state that it was computed on.
 //! 4. The record is removed in a later transaction, once every database is known to be committed.
 //!
-//! What this rests on, each with a test that fails without it (`tests/torture`): a database's lock is held from before
+//! The guarantees behind this each have a test that fails without them (`tests/torture`): a database's lock is held from before
 //! the decision until its own commit or its owner's death, so that an unapplied record under the lock means that the
 //! owner is gone, without leases or clocks; the version moves in the transaction that it stands for; the decision is
 //! durable before the first database is committed, and removed after the last; a decision that its owner has left in
-//! control's log, where no process reads it, is overwritten before one of its databases is changed; control is locked
+//! control's log, and that no process reads, is overwritten before one of its databases is changed; control is locked
 //! last, and no lock is waited for under it; no path is in any record, so that the whole folder can be moved.
 //!
-//! Where some of the databases are PostgreSQL servers, or all of them, see `prepared`.
+//! If some of the databases are PostgreSQL servers, or all of them, see `prepared`.
 //!
-//! A unit is not isolated over several databases: another session may see one of them before and another after it.
+//! A transaction is not isolated over several databases: another session may see one of them before it and one after it.
 
 mod apply;
 mod coordinator;
 mod decision;
+mod in_turn;
 mod participants;
 mod prepared;
 mod recovery;
@@ -56,22 +58,22 @@ pub enum Commit {
     /// All of it or nothing, whatever fails: see [`Session::commit`](crate::Session::commit).
     #[default]
     Atomic,
-    /// One database after the other, in the cluster's order, and without a record. Where one fails, those before it
-    /// stay committed, and the error ([`ErrorKind::PartialCommit`](crate::ErrorKind::PartialCommit)) says which
-    /// shards are, which failed and which were not tried. A kill in between leaves the same, with nobody to say it.
+    /// One database after the other, in the cluster's order, and without a record. If one fails, those before it
+    /// stay committed, and the error ([`ErrorKind::PartialCommit`](crate::ErrorKind::PartialCommit)) names the
+    /// shards that are committed, that failed and that were not tried. A kill in between leaves the same without an error.
     BestEffort,
 }
 
-/// What a commit has come to, where it has come to one: the unit of work is stored, on every shard that it wrote.
+/// The result of a successful commit: the transaction is stored on every shard that it wrote.
 #[derive(Debug, Default)]
 pub struct Committed {
     pub(crate) pending: Vec<Error>,
 }
 
 impl Committed {
-    /// Returns an error for each database that could not be committed at once although the unit was decided, with its
-    /// shard's name; none in the ordinary case. The next session that begins to write to the shard, or meets a lock of
-    /// the unit there, finishes it, or [`Cluster::recover`](crate::Cluster::recover); until then reads of that shard see
+    /// Returns an error for each database that could not be committed at once although the transaction was decided, with
+    /// its shard's name; none in the ordinary case. The next session that begins to write to the shard, or meets a lock of
+    /// the transaction there, finishes it, or [`Cluster::recover`](crate::Cluster::recover); until then reads of that shard see
     /// the rows as they were before.
     pub fn pending(&self) -> &[Error] {
         &self.pending

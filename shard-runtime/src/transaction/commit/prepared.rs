@@ -1,15 +1,14 @@
-//! Units of work over several servers: PostgreSQL's prepared transactions, and who decides about them.
+//! PostgreSQL's prepared transactions, and the decision log on servers. Owns their names and SQL; uses `driver`.
 //!
-//! Every participant but the one that decides is *prepared*: its transaction stays, whatever becomes of its owner, until
-//! somebody commits it or rolls it back. It is prepared under a name that says everything that is needed to find out
-//! which: the cluster, the unit, the database that decides, and the participant.
+//! Every participant except the deciding one is *prepared*: its transaction outlives its owner, until a session commits it
+//! or rolls it back. Its name contains all that recovery needs: the cluster, the transaction's id, the database that
+//! decides, and the participant.
 //!
-//! - A server decides by committing its own part of the unit, in which the unit's row was written before anybody was
-//!   prepared. Whoever tries to write that row too finds out: it waits while the owner lives; then the row is there,
-//!   which is *committed*, or it is not, and never will be.
-//! - SQLite decides by the record in the control database (see [`commit`](crate::commit)). The owner holds the write lock
-//!   of the SQLite database that the name says until it has finished: whoever gets that lock, and finds no record, knows
-//!   that there never will be one.
+//! - A server decides by committing its own part, which contains the transaction's row. The row is written before any
+//!   participant is prepared. Recovery tries to write the same row, and blocks until the owner has ended. Then the row is
+//!   there, and the transaction is *committed*, or it is not, and the transaction is aborted.
+//! - Files decide by the record in the control database (see `commit`). The owner holds the write lock of the file in the
+//!   name until it has finished. If recovery gets that lock and finds no record, there will never be one.
 //!
 //! The decision log stays bounded by the commits themselves: the owner of a row removes it, in the transaction of a later
 //! decision on the same server, once it has learnt the outcome and every participant is finished (see `unfinished`). Rows
@@ -44,14 +43,14 @@ const OLD: &str = "at < clock_timestamp() - interval '1 day'";
 /// How long recovery waits for the owner of a transaction that is about to decide, if it does not want to wait.
 const GLANCE: &str = "SET LOCAL lock_timeout = '20ms'";
 
-/// What the names of all prepared transactions of ours begin with.
+/// The beginning of the names of all prepared transactions of this library.
 const OURS: &str = "sharded";
 
-/// How often it is looked whether somebody else has finished a part, and how long apart.
+/// How often a part that another session is finishing is tried again, and the pause between two tries.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A part of a unit that is prepared, as its name says it. Databases are named by their first shard's place in the
+/// A part of a transaction that is prepared, as its name describes it. Databases are named by their first shard's place in the
 /// cluster, which is part of its layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PreparedPart {
@@ -63,7 +62,7 @@ pub(crate) struct PreparedPart {
 }
 
 impl PreparedPart {
-    /// What the transaction is called: less than PostgreSQL's 200 bytes.
+    /// Returns the name of the prepared transaction, shorter than PostgreSQL's limit of 200 bytes.
     pub(crate) fn name(&self) -> String {
         let PreparedPart { cluster, unit, decider, participant } = self;
         format!("{OURS}:{cluster}:{decider}:{unit}:{participant}")
@@ -76,8 +75,7 @@ impl PreparedPart {
         parts.next().is_none().then_some(PreparedPart { cluster, unit, decider, participant })
     }
 
-    /// Commits a prepared transaction, or rolls it back. That it is not there is what was wanted: somebody else was
-    /// first, or is at it.
+    /// Commits a prepared transaction, or rolls it back. Succeeds if it is not there: another session has finished it.
     pub(crate) fn finish(&self, connection: &dyn Connection, commits: bool) -> Result<()> {
         let how = if commits { "COMMIT" } else { "ROLLBACK" };
         let mut tries = 0;
@@ -97,7 +95,7 @@ impl PreparedPart {
     }
 }
 
-/// A name for a unit that no other has.
+/// Returns a new transaction id.
 #[cfg(feature = "postgres")]
 pub(crate) fn new_unit() -> Result<String> {
     let mut bytes = [0; 16];
@@ -189,7 +187,7 @@ pub(crate) fn write_unit(
     number(connection, &sql, &[text(unit), list(removable)])
 }
 
-/// Whether a unit is committed on the server that decides it.
+/// Whether a transaction is committed on the server that decides it.
 ///
 /// # Errors
 /// [`ErrorKind::Busy`] as long as its owner is about to decide; at once if `waits` is false.
@@ -236,7 +234,8 @@ pub(crate) fn old_units(connection: &dyn Connection, names: &Namespace) -> Resul
     texts(connection, &format!("SELECT id FROM {} WHERE {OLD}", names.table(DECISIONS)), &[])
 }
 
-/// Collects those rows of a decision log that are old. The caller knows that no participant of them is prepared anywhere.
+/// Collects the old ones of these rows of a decision log. The caller has made sure that none of their participants is
+/// prepared on any server.
 pub(crate) fn collect(connection: &dyn Connection, names: &Namespace, units: &[String]) -> Result<()> {
     connection.begin(Transaction::Write)?;
     let sql = format!("DELETE FROM {} WHERE id = ANY ($1::text[]) AND {OLD}", names.table(DECISIONS));

@@ -1,5 +1,5 @@
-//! Units of work over several databases, as the cluster has them: its part of their commit, and finishing those that
-//! a kill or a failing disk has left half-way.
+//! Recovery of global transactions over files after a kill or a disk failure, and the cluster's part of their commit. Uses
+//! the control database and `apply`.
 
 use std::sync::PoisonError;
 
@@ -80,8 +80,8 @@ impl Cluster {
         Ok(finished)
     }
 
-    /// Heals a database and makes sure that what it holds is on disk; the version that it has. A commit that another
-    /// process has not lived to wait for may be seen and not be durable: only a commit of one's own makes it so.
+    /// Applies decided transactions to a database, and makes its contents durable. Returns its version. The commit of a
+    /// process that was killed may be visible and not be on disk; a further commit makes it durable.
     fn confirm(&self, database: usize) -> Result<i64> {
         self.on_connection(&LeaseOwner::default(), database, |connection| {
             connection.begin(Transaction::Write)?;
@@ -100,12 +100,12 @@ impl Cluster {
         })
     }
 
-    /// Whether a database is there when the process is not.
+    /// Whether a database outlives the process.
     pub(crate) fn outlives_the_process(&self, database: usize) -> bool {
         self.0.databases.get(database).is_some_and(|database| !database.driver.is_private())
     }
 
-    /// Whether what a session does to a database may be part of a decision.
+    /// Whether a session's statements on a database may be part of a decision.
     pub(crate) fn is_recorded(&self, database: usize) -> bool {
         self.0.is_decided
             && self.outlives_the_process(database)
@@ -117,8 +117,8 @@ impl Cluster {
         self.0.databases.get(database).map(|database| database.driver.dialect()).unwrap_or_default()
     }
 
-    /// Does what decided units have left undone on a database whose write lock the connection holds; whether there
-    /// was anything to do.
+    /// Applies decided transactions that a database misses, whose write lock the connection holds. Returns whether there
+    /// was anything to apply.
     pub(crate) fn apply_decided(&self, database: usize, connection: &dyn Connection) -> Result<bool> {
         match self.is_recorded(database) {
             true => apply_decided(&self.0.control, self.layout(), database, connection),
@@ -168,12 +168,12 @@ impl Cluster {
         self.0.control.decide(unit, parts, servers)
     }
 
-    /// Notes that a unit is committed everywhere.
+    /// Notes that a transaction is committed on every database.
     pub(crate) fn finished(&self, unit: String) {
         self.0.control.with_decisions(|decisions, _| decisions.finish(unit));
     }
 
-    /// What a database is called in the decisions: its first shard's name.
+    /// Returns the name of a database in the decision log: its first shard's name.
     pub(crate) fn database_name(&self, database: usize) -> &str {
         name(self.layout(), database)
     }
@@ -184,8 +184,8 @@ impl Cluster {
     }
 }
 
-/// Does what decided units have left undone on a database whose write lock the connection holds; whether there was
-/// anything to do.
+/// Applies decided transactions that a database misses, whose write lock the connection holds. Returns whether there was
+/// anything to apply.
 pub(crate) fn apply_decided(
     control: &Control,
     layout: &Layout,

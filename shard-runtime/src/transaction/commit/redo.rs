@@ -1,10 +1,9 @@
-//! What a unit of work has done to one database, kept so that it can be done once more: statements with their bound
-//! values, in their order. Pure; nothing here knows of transactions.
+//! The redo record of one database: the statements of a transaction with their bound values, in their order, so that
+//! recovery can run them again. Pure; uses `value::codec`.
 //!
-//! In the decision record a statement's values are bytes: for each time that it ran the number of its parameters, and
-//! for each of them a tag and the value. Lengths and counts are LEB128, numbers little-endian.
+//! In the decision log the values of a statement are bytes: a header, and for each run the number of parameters and the
+//! parameters.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -13,24 +12,25 @@ use crate::planner::{AnyRow, Change};
 use crate::row::Binder;
 use crate::schema::Table;
 use crate::value::Value;
+use crate::value::codec::{self, Reader};
 
 /// How many bytes of values one part of a record holds at most, a single run's apart.
 const PART: usize = 1 << 20;
 
-/// What was done to one database since its transaction began.
+/// The statements on one database since its transaction began.
 #[derive(Default)]
 pub(crate) struct Redo {
     done: Vec<Done>,
-    /// What was done before this is not added to: it may have to stay when what comes after is undone.
+    /// Entries before this index get no further runs: they may stay when later ones are undone.
     sealed: usize,
 }
 
 enum Done {
     /// A statement that ran once or several times, one after the other.
     Statement { sql: String, runs: Vec<u8> },
-    /// A statement that ran once for each of these rows, which are shared with who else has them.
+    /// A statement that ran once for each of these rows, which are shared with their handles.
     Rows { sql: String, table: &'static Table, change: Change, rows: Vec<Arc<dyn AnyRow>> },
-    /// Something that would not do the same if it were done again.
+    /// A statement that would not have the same result again.
     Unrepeatable { what: String },
 }
 
@@ -69,12 +69,12 @@ impl Redo {
         self.done.push(Done::Rows { sql: sql.to_owned(), table, change, rows });
     }
 
-    /// What was done last, where it may be added to.
+    /// Returns the last entry, if it may get further runs.
     fn last(&mut self) -> Option<&mut Done> {
         if self.done.len() > self.sealed { self.done.last_mut() } else { None }
     }
 
-    /// Notes that something was done that cannot be done again.
+    /// Notes a statement that cannot be repeated.
     pub(crate) fn unrepeatable(&mut self, what: impl Into<String>) {
         self.done.push(Done::Unrepeatable { what: what.into() });
     }
@@ -83,7 +83,7 @@ impl Redo {
         self.done.is_empty()
     }
 
-    /// What cannot be done again, where there is such a thing.
+    /// Returns the first statement that cannot be repeated.
     pub(crate) fn first_unrepeatable(&self) -> Option<&str> {
         self.done.iter().find_map(|done| match done {
             Done::Unrepeatable { what } => Some(what.as_str()),
@@ -91,13 +91,13 @@ impl Redo {
         })
     }
 
-    /// A point to come back to.
+    /// Returns the current end, for [`Redo::back_to`].
     pub(crate) fn mark(&mut self) -> usize {
         self.sealed = self.done.len();
         self.sealed
     }
 
-    /// Forgets what was done after a mark.
+    /// Forgets the statements after a mark.
     pub(crate) fn back_to(&mut self, mark: usize) {
         self.done.truncate(mark);
         self.sealed = self.sealed.min(mark);
@@ -133,160 +133,52 @@ impl Redo {
 
 /// Adds one run of a statement with these parameters.
 fn encode_run(params: &[Param<'_>], runs: &mut Vec<u8>) {
-    number(params.len() as u64, runs);
+    codec::put_number(params.len() as u64, runs);
     for param in params {
         match param {
-            Param::Value(one) => value(one, runs),
-            Param::List(values) => {
-                runs.push(tag::LIST);
-                number(values.len() as u64, runs);
-                values.iter().for_each(|each| value(each, runs));
-            }
+            Param::Value(value) => codec::put_value(value, runs),
+            Param::List(values) => codec::put_list(values, runs),
         }
     }
 }
 
 /// Adds one run of a statement whose parameters are these values.
 pub(crate) fn encode_values(values: &[Value<'_>], runs: &mut Vec<u8>) {
-    number(values.len() as u64, runs);
-    values.iter().for_each(|each| value(each, runs));
+    codec::put_number(values.len() as u64, runs);
+    values.iter().for_each(|value| codec::put_value(value, runs));
 }
 
-mod tag {
-    pub(super) const NULL: u8 = 0;
-    pub(super) const FALSE: u8 = 1;
-    pub(super) const TRUE: u8 = 2;
-    pub(super) const INTEGER: u8 = 3;
-    pub(super) const REAL: u8 = 4;
-    pub(super) const TEXT: u8 = 5;
-    pub(super) const BYTES: u8 = 6;
-    pub(super) const UUID: u8 = 7;
-    pub(super) const TIMESTAMP: u8 = 8;
-    pub(super) const JSON: u8 = 9;
-    pub(super) const LIST: u8 = 10;
-}
-
-fn value(value: &Value<'_>, runs: &mut Vec<u8>) {
-    let mut sized = |tag: u8, bytes: &[u8]| {
-        runs.push(tag);
-        number(bytes.len() as u64, runs);
-        runs.extend_from_slice(bytes);
-    };
-    match value {
-        Value::Text(text) => sized(tag::TEXT, text.as_bytes()),
-        Value::Json(text) => sized(tag::JSON, text.as_bytes()),
-        Value::Bytes(bytes) => sized(tag::BYTES, bytes),
-        Value::Null => runs.push(tag::NULL),
-        Value::Boolean(false) => runs.push(tag::FALSE),
-        Value::Boolean(true) => runs.push(tag::TRUE),
-        Value::Integer(integer) => {
-            runs.push(tag::INTEGER);
-            runs.extend_from_slice(&integer.to_le_bytes());
-        }
-        Value::Timestamp(micros) => {
-            runs.push(tag::TIMESTAMP);
-            runs.extend_from_slice(&micros.to_le_bytes());
-        }
-        Value::Real(real) => {
-            runs.push(tag::REAL);
-            runs.extend_from_slice(&real.to_le_bytes());
-        }
-        Value::Uuid(uuid) => {
-            runs.push(tag::UUID);
-            runs.extend_from_slice(uuid);
-        }
-    }
-}
-
-fn number(mut number: u64, runs: &mut Vec<u8>) {
-    while number >= 0x80 {
-        runs.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    runs.push(number as u8);
+/// Returns runs as they are stored.
+pub(crate) fn stored(runs: &[u8]) -> Vec<u8> {
+    [&codec::HEADER, runs].concat()
 }
 
 /// The runs that are encoded in a part of a record.
-pub(crate) struct Runs<'b> {
-    rest: &'b [u8],
-}
+pub(crate) struct Runs<'b>(Reader<'b>);
 
 impl<'b> Runs<'b> {
+    /// Reads runs that were stored, also by a release before the header.
     pub(crate) fn decode(bytes: &'b [u8]) -> Self {
-        Runs { rest: bytes }
+        Runs(Reader::new(codec::without_header(bytes).unwrap_or(bytes)))
     }
 
-    /// The parameters of the next run.
+    /// Returns the parameters of the next run.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] where the bytes are not what was written.
+    /// [`ErrorKind::Corrupt`] if the bytes are damaged.
     pub(crate) fn next(&mut self) -> Result<Option<Vec<Param<'b>>>> {
-        if self.rest.is_empty() {
+        if self.0.is_empty() {
             return Ok(None);
         }
-        let run = || -> Option<Vec<Param<'b>>> {
-            let count = self.number()?;
-            (0..count).map(|_| self.param()).collect()
-        };
-        match { run }() {
-            Some(params) => Ok(Some(params)),
-            None => Err(Error::new(ErrorKind::Corrupt, "a decision record is damaged")),
-        }
+        let params = self.0.number().and_then(|count| (0..count).map(|_| self.param()).collect());
+        params.map(Some).ok_or_else(|| Error::new(ErrorKind::Corrupt, "a decision record is damaged"))
     }
 
     fn param(&mut self) -> Option<Param<'b>> {
-        if self.rest.first() == Some(&tag::LIST) {
-            self.take(1)?;
-            let count = self.number()?;
-            return (0..count).map(|_| self.value()).collect::<Option<_>>().map(Param::List);
+        match self.0.list() {
+            Some(values) => values.map(Param::List),
+            None => self.0.value().map(Param::Value),
         }
-        self.value().map(Param::Value)
-    }
-
-    fn value(&mut self) -> Option<Value<'b>> {
-        Some(match *self.take(1)?.first()? {
-            tag::NULL => Value::Null,
-            tag::FALSE => Value::Boolean(false),
-            tag::TRUE => Value::Boolean(true),
-            tag::INTEGER => Value::Integer(i64::from_le_bytes(self.array()?)),
-            tag::TIMESTAMP => Value::Timestamp(i64::from_le_bytes(self.array()?)),
-            tag::REAL => Value::Real(f64::from_le_bytes(self.array()?)),
-            tag::UUID => Value::Uuid(self.array()?),
-            tag::TEXT => Value::Text(Cow::Borrowed(self.text()?)),
-            tag::JSON => Value::Json(Cow::Borrowed(self.text()?)),
-            tag::BYTES => {
-                let length = self.number()?;
-                Value::Bytes(Cow::Borrowed(self.take(length)?))
-            }
-            _ => return None,
-        })
-    }
-
-    fn text(&mut self) -> Option<&'b str> {
-        let length = self.number()?;
-        std::str::from_utf8(self.take(length)?).ok()
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn number(&mut self) -> Option<usize> {
-        let mut number: u64 = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.take(1)?.first()?;
-            number |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if byte < 0x80 {
-                return usize::try_from(number).ok();
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, count: usize) -> Option<&'b [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count)?;
-        self.rest = rest;
-        Some(taken)
     }
 }
 
@@ -361,6 +253,18 @@ mod tests {
     }
 
     #[test]
+    fn records_of_release_0_1_have_no_header() {
+        // One run: an integer and a text.
+        let old = [2, 3, 7, 0, 0, 0, 0, 0, 0, 0, 5, 1, b'a'];
+        let expected = vec![Param::Value(Value::Integer(7)), Param::Value(Value::Text("a".into()))];
+        for bytes in [old.to_vec(), stored(&old)] {
+            let mut runs = Runs::decode(&bytes);
+            assert_eq!(runs.next().unwrap(), Some(expected.clone()));
+            assert_eq!(runs.next().unwrap(), None);
+        }
+    }
+
+    #[test]
     fn damaged_bytes_are_an_error() {
         let mut bytes = Vec::new();
         encode_run(&every_kind(), &mut bytes);
@@ -368,7 +272,7 @@ mod tests {
             let cut = bytes.get(..length).unwrap();
             assert_eq!(Runs::decode(cut).next().unwrap_err().kind(), ErrorKind::Corrupt, "{length}");
         }
-        for wrong in [&[1, 11][..], &[0xff; 11], &[1, tag::TEXT, 1, 0xff], &[1, tag::LIST, 1, tag::LIST]] {
+        for wrong in [&[1, 11][..], &[0xff; 11], &[1, 5, 1, 0xff], &[1, 10, 1, 10]] {
             assert_eq!(Runs::decode(wrong).next().unwrap_err().kind(), ErrorKind::Corrupt);
         }
     }

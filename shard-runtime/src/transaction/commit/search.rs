@@ -1,7 +1,7 @@
 //! Participants of global transactions that are prepared on servers: finding out the outcome, and finishing them.
 //!
 //! A participant is finished by its owner. If its owner cannot, by the next session that begins to write on its server:
-//! at once in the owner's process, which knows of it (`commit::Unfinished`), and within about a second in others, which
+//! at once in the owner's process, which lists it (`commit::Unfinished`), and within about a second in others, which
 //! look for prepared participants that often when they begin to write. A session that waits for a participant's lock does
 //! not depend on that: after a moment the server is searched beside it, what is decided is finished, and the session's
 //! statement goes on. Opening the cluster and [`Cluster::recover`] search all servers.
@@ -77,7 +77,7 @@ impl Cluster {
         &self.0.control.cluster
     }
 
-    /// Whether units of work over several databases are refused where one is a server.
+    /// Whether transactions over several databases are refused if one is a server.
     pub(crate) fn is_for_single_shards(&self) -> bool {
         self.0.without_prepared_transactions
     }
@@ -150,8 +150,10 @@ impl Cluster {
     }
 
     /// Puts rows back that were not removed.
-    pub(crate) fn put_back_removable(&self, database: usize, transactions: Vec<String>) {
-        self.0.unfinished.put_back(database, transactions);
+    pub(crate) fn put_back_removable(&self, database: Option<usize>, transactions: Vec<String>) {
+        if let Some(database) = database {
+            self.0.unfinished.put_back(database, transactions);
+        }
     }
 
     /// Finishes what is prepared on all servers, as far as its outcome is known, and collects old rows of their decision
@@ -267,7 +269,7 @@ impl Cluster {
         commit::has_committed(&*self.connect_aside(database, true)?, names, transaction, collected)
     }
 
-    /// Whether nothing of a decided unit is prepared on a server any more.
+    /// Whether no part of a decided transaction is prepared on a server any more.
     pub(crate) fn is_finished_on_servers(&self, unit: &str) -> Result<bool> {
         let names = self.0.control.with_decisions(|decisions, control| decisions.servers(control, unit))?;
         for name in names {

@@ -1,5 +1,5 @@
-//! What this process knows of its own global transactions after the decision: participants that it could not finish, and
-//! rows of decision logs that it may remove.
+//! The global transactions of this process after their decision: participants that it could not finish, and rows of
+//! decision logs that it may remove. Pure.
 //!
 //! A participant in this list is finished by the next session that begins to write on its server, without asking the
 //! decider. A row may be removed once its owner has learnt the outcome and every participant is finished: the owner asks

@@ -1,0 +1,124 @@
+//! The end of a session's transaction: chooses between the coordinator and one commit after the other. Owns the commits
+//! that need no decision; uses the session's database transactions.
+
+use super::coordinator::{Coordinator, Participants, Undecided, check_constraints};
+use super::{Commit, Committed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::ShardSet;
+use crate::transaction::{Cluster, DatabaseTransaction, Transactions};
+
+impl Transactions {
+    /// Commits every database that was written.
+    pub(crate) fn commit_databases(&mut self) -> Result<Committed> {
+        let Transactions { cluster, databases, commit, .. } = self;
+        let committed = commit_all(cluster, databases, *commit);
+        committed.map_err(|undecided| match undecided {
+            Undecided::Refused(error) => error,
+            Undecided::Ended(error) => {
+                self.abort(&error);
+                error
+            }
+        })
+    }
+}
+
+fn commit_all(
+    cluster: &Cluster,
+    databases: &mut [DatabaseTransaction],
+    commit: Commit,
+) -> Result<Committed, Undecided> {
+    let (mut durable, mut others): (Vec<usize>, Vec<usize>) = Default::default();
+    for (database, link) in databases.iter_mut().enumerate() {
+        match (link.has_changed(), cluster.outlives_the_process(database)) {
+            (true, true) => durable.push(database),
+            (true, false) => others.push(database),
+            // A transaction that only read has nothing to lose.
+            (false, _) => link.rollback(),
+        }
+    }
+    match (commit, durable.len()) {
+        (Commit::Atomic, 2..) => commit_together(cluster, databases, durable, others),
+        (Commit::Atomic, _) => {
+            // A reader may block a database in memory, so that these come first.
+            others.append(&mut durable);
+            if others.len() > 1 {
+                check_constraints(cluster, databases, &others).map_err(Undecided::Ended)?;
+            }
+            commit_in_turn(cluster, databases, &others, ShardSet::none())
+        }
+        (Commit::BestEffort, _) => {
+            durable.append(&mut others);
+            durable.sort_unstable();
+            commit_in_turn(cluster, databases, &durable, ShardSet::none())
+        }
+    }
+}
+
+/// Commits several databases that outlive the process by one decision, and then those in memory.
+fn commit_together(
+    cluster: &Cluster,
+    databases: &mut [DatabaseTransaction],
+    durable: Vec<usize>,
+    others: Vec<usize>,
+) -> Result<Committed, Undecided> {
+    // Read before the commit: each link starts anew then.
+    let written = durable.iter().filter_map(|&database| Some(&databases.get(database)?.written));
+    let shards = written.fold(ShardSet::none(), |shards, written| union(&shards, written));
+    let (files, servers) =
+        durable.into_iter().partition(|database| cluster.dialect(*database).keeps_redo_records());
+    let participants = Participants { files, servers, others: others.clone() };
+    let pending = Coordinator::new(cluster, databases, participants).run()?;
+    match commit_in_turn(cluster, databases, &others, shards) {
+        Ok(_) => Ok(Committed { pending }),
+        Err(Undecided::Ended(error)) if !pending.is_empty() => {
+            let names: Vec<&str> = pending.iter().filter_map(Error::shard).collect();
+            let remedy = format!("written later on {}: call `recover`", names.join(", "));
+            Err(Undecided::Ended(error.with_remedy(&remedy)))
+        }
+        failed => failed,
+    }
+}
+
+/// Commits one database after the other, each with its own commit. `committed` are the shards that are committed already.
+fn commit_in_turn(
+    cluster: &Cluster,
+    links: &mut [DatabaseTransaction],
+    databases: &[usize],
+    mut committed: ShardSet,
+) -> Result<Committed, Undecided> {
+    let mut failed: Option<(ShardSet, Error)> = None;
+    let mut untried = ShardSet::none();
+    for &database in databases {
+        let Some(link) = links.get_mut(database) else { continue };
+        let written = link.written.clone();
+        if failed.is_some() {
+            untried = union(&untried, &written);
+            link.rollback();
+            continue;
+        }
+        match link.commit() {
+            Ok(()) => committed = union(&committed, &written),
+            Err(error) => {
+                let error = link.undo_for_certain(cluster, database, error);
+                let first = written.indexes().first().and_then(|&shard| cluster.shards().by_index(shard));
+                let name = first.map_or_else(|| cluster.database_name(database), |shard| shard.name());
+                failed = Some((written, error.on_shard(name)));
+            }
+        }
+    }
+    let Some((shards, error)) = failed else { return Ok(Committed::default()) };
+    if committed.is_empty() {
+        return Err(Undecided::Ended(error));
+    }
+    let names = |set: &ShardSet| set.names(cluster.shards()).join(", ");
+    let mut message = format!("committed on {}, failed on {}", names(&committed), names(&shards));
+    if !untried.is_empty() {
+        message.push_str(&format!(", not tried on {}", names(&untried)));
+    }
+    let error = Error::new(ErrorKind::PartialCommit, format!("{message}: {error}")).with_source(error);
+    Err(Undecided::Ended(error))
+}
+
+fn union(a: &ShardSet, b: &ShardSet) -> ShardSet {
+    a.indexes().iter().chain(b.indexes()).copied().collect()
+}

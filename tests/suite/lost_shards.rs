@@ -8,13 +8,16 @@ use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::*;
 
 on_every_backend! {
-    r47_a_lost_shard_is_not_made_again,
-    r47_a_lost_shard_is_replaced_when_asked_by_name,
-    r47_an_empty_database_is_no_shard,
-    r47_a_shard_that_was_being_made_is_continued,
-    r47_a_cluster_of_an_older_release_keeps_its_shards,
-    r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed,
-    r47_a_lost_control_database_is_not_made_again,
+    r47_a_lost_control_database_is_not_made_again;
+    only lasting:
+        r47_a_lost_shard_is_not_made_again,
+        r47_a_lost_shard_is_replaced_when_asked_by_name,
+        r47_a_shard_that_was_being_made_is_continued,
+        r47_a_cluster_of_an_older_release_keeps_its_shards;
+    only Files PostgreSQL:
+        r47_an_empty_database_is_no_shard;
+    only Files Schemas Servers:
+        r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed,
 }
 
 #[derive(Sharded, Clone, Debug)]
@@ -123,9 +126,6 @@ fn is_lost(error: &shard_runtime::Error, shard: &str) {
 
 fn r47_a_lost_shard_is_not_made_again(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     lose(backend, "b");
     for _ in 0..2 {
         is_lost(&backend.open::<(Company, Currency)>(&LETTERS).map(drop).unwrap_err(), "b");
@@ -148,9 +148,6 @@ fn r47_a_lost_shard_is_not_made_again(backend: &Backend) {
 
 fn r47_a_lost_shard_is_replaced_when_asked_by_name(backend: &Backend) {
     let lost = made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     let builder = || backend.builder(&LETTERS);
     let refused = builder().replace_lost("b").create::<(Company, Currency)>();
     assert_error(refused, ErrorKind::WrongDatabase, &["shard `b`", "not lost"]);
@@ -177,9 +174,6 @@ fn r47_a_lost_shard_is_replaced_when_asked_by_name(backend: &Backend) {
 
 fn r47_an_empty_database_is_no_shard(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() || backend.kind == Kind::Prefixed {
-        return;
-    }
     lose(backend, "c");
     match backend.is_postgres("c") {
         true => backend.client("c").run(&format!("CREATE SCHEMA {}", backend.schema("c"))),
@@ -203,9 +197,6 @@ fn r47_an_empty_database_is_no_shard(backend: &Backend) {
 
 fn r47_a_shard_that_was_being_made_is_continued(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     // As a kill leaves it between the first record and the shard.
     in_control(backend, "DELETE FROM sharded_state WHERE name = 'b' AND kind <> 'shard'");
     in_control(backend, "UPDATE sharded_state SET value = 'making' WHERE name = 'b'");
@@ -220,9 +211,6 @@ fn r47_a_shard_that_was_being_made_is_continued(backend: &Backend) {
 
 fn r47_a_cluster_of_an_older_release_keeps_its_shards(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     let forget = || {
         let lines = recorded_lines(backend);
         for shard in LETTERS {
@@ -277,9 +265,6 @@ fn r47_a_cluster_of_an_older_release_keeps_its_shards(backend: &Backend) {
 
 fn r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed(backend: &Backend) {
     made(backend);
-    if !matches!(backend.kind, Kind::Files | Kind::Schemas | Kind::Servers) {
-        return;
-    }
     let cluster = backend.open::<(Company, Currency)>(&LETTERS).unwrap();
     lose(backend, "b");
     let mut session = cluster.session();

@@ -1,11 +1,11 @@
-//! Large reads and large flushes run on several shards at once, on workers; small ones on the caller's thread: R28, R29,
-//! R31, R32. In a program of its own, so that its threads can be counted.
+//! Large reads and large flushes run on several shards at once, on workers; small ones run on the calling thread: R28, R29,
+//! R31, R32.
 
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
 
-use std::sync::{Arc, Mutex};
-
-use shard_runtime::{Cluster, Durability, ErrorKind, Sharded, Sql, SqlRow, count};
+use shard_runtime::{Builder, Cluster, Durability, ErrorKind, Sharded, Sql, SqlRow, count};
 use tempfile::TempDir;
 
 const SHARDS: [&str; 4] = ["a", "b", "c", "d"];
@@ -31,16 +31,29 @@ fn measurement(id: i64) -> Measurement {
 /// The shard and the outcome of each statement.
 type Told = Arc<Mutex<Vec<(String, bool)>>>;
 
-fn cluster(folder: &TempDir, told: &Told) -> Cluster {
-    let told = Arc::clone(told);
-    let builder = Cluster::builder().durability(Durability::Normal).on_statement(move |event| {
-        let thread = std::thread::current();
-        assert!(!thread.name().is_some_and(|name| name.starts_with("sharded-worker")), "told by a worker");
-        told.lock().unwrap().push((event.shard.name().to_owned(), event.succeeded));
-    });
-    let url = |shard: &str| format!("sqlite:{}", folder.path().join(format!("{shard}.db")).display());
-    let cluster = SHARDS.iter().fold(builder, |builder, shard| builder.shard(*shard, url(shard)));
-    let cluster = cluster.create::<Measurement>().unwrap();
+/// A cluster of one test, with its own files and its own list of statements.
+struct Made {
+    cluster: Cluster,
+    told: Told,
+    folder: TempDir,
+    _template: Arc<TempDir>,
+}
+
+fn builder(folder: &Path) -> Builder {
+    let url = |shard: &str| format!("sqlite:{}", folder.join(format!("{shard}.db")).display());
+    let builder = Cluster::builder().durability(Durability::Normal);
+    SHARDS.iter().fold(builder, |builder, shard| builder.shard(*shard, url(shard)))
+}
+
+/// The files that each test copies: written once while tests share them, and removed after the last of these tests.
+fn template() -> Arc<TempDir> {
+    static TEMPLATE: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+    let mut template = TEMPLATE.lock().unwrap();
+    if let Some(made) = template.upgrade() {
+        return made;
+    }
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let cluster = builder(folder.path()).create::<Measurement>().unwrap();
     // Few at a time need no worker.
     let mut session = cluster.session();
     for first in (0..ROWS).step_by(100) {
@@ -48,65 +61,92 @@ fn cluster(folder: &TempDir, told: &Told) -> Cluster {
         session.flush().unwrap();
     }
     session.commit().unwrap();
-    cluster
+    *template = Arc::downgrade(&folder);
+    folder
 }
 
-/// How many workers there are, where that can be seen.
-fn workers() -> Option<usize> {
-    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
+fn made() -> Made {
+    let (folder, template) = (tempfile::tempdir().unwrap(), template());
+    for file in std::fs::read_dir(template.path()).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    let told = Told::default();
+    let log = Arc::clone(&told);
+    let builder = builder(folder.path()).on_statement(move |event| {
+        let thread = std::thread::current();
+        assert!(!thread.name().is_some_and(|name| name.starts_with("sharded-worker")), "called by a worker");
+        log.lock().unwrap().push((event.shard.name().to_owned(), event.succeeded));
+    });
+    Made { cluster: builder.open::<Measurement>().unwrap(), told, folder, _template: template }
+}
+
+/// How many workers this process has.
+fn workers() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let name = |task: std::io::Result<std::fs::DirEntry>| {
         std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
     };
-    Some(tasks.filter_map(name).filter(|name| name.starts_with("sharded-worker")).count())
+    tasks.filter_map(name).filter(|name| name.starts_with("sharded-worker")).count()
+}
+
+/// Runs a test of this binary in a process that has no workers of other tests.
+fn in_its_own_process(test: &str) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", test])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
 #[test]
-fn large_reads_run_on_workers() {
-    let folder = tempfile::tempdir().unwrap();
-    let told = Told::default();
-    let cluster = cluster(&folder, &told);
-    one_shard_needs_no_worker(&cluster);
-    a_large_flush_runs_on_workers(&cluster, &told);
-    answers_are_those_of_one_thread(&cluster);
-    existence_is_found_on_several_at_once(&cluster);
-    what_was_written_is_read(&cluster);
-    a_visitor_may_stop_and_fail(&cluster);
-    many_sessions_share_the_workers(&cluster);
-    async_sessions_never_wait_for_a_worker(&cluster);
-    sql_is_answered_as_by_one_thread(&cluster);
-    the_first_failure_stops_the_others(&cluster, &told);
-    what_is_stopped_before_it_begins_stays_stopped(&cluster);
-    a_partial_answer_does_without_what_is_too_slow(&cluster);
-    a_failing_shard_is_named(&folder, &cluster);
+fn a_read_of_one_shard_starts_no_worker() {
+    in_its_own_process("one_shard_needs_no_worker");
 }
 
-fn one_shard_needs_no_worker(cluster: &Cluster) {
+#[test]
+fn only_a_large_flush_of_several_shards_starts_workers() {
+    in_its_own_process("a_large_flush_runs_on_workers");
+}
+
+#[test]
+fn a_partial_answer_has_the_shards_that_were_quick_enough() {
+    in_its_own_process("a_partial_answer_does_without_what_is_too_slow");
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn one_shard_needs_no_worker() {
+    let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let on_a = Measurement::select().on_shard("a").order_by(Measurement::VALUE.asc());
     assert!(session.all(on_a).unwrap().len() > 10_000);
     assert!(session.get::<Measurement>(5).unwrap().is_some());
-    assert!(workers().is_none_or(|workers| workers == 0));
+    assert_eq!(workers(), 0);
 }
 
-fn a_large_flush_runs_on_workers(cluster: &Cluster, told: &Told) {
+#[test]
+#[ignore = "runs in a process of its own"]
+fn a_large_flush_runs_on_workers() {
+    let Made { cluster, told, .. } = &made();
     let mut session = cluster.session();
-    // All on one shard: nobody to share the work with.
+    // All on one shard: there is no other database to write at the same time.
     let on_a = |id: &i64| measurement(*id).shard_chooser(cluster.shards()).unwrap() == 0;
     session.add_all((ROWS..5 * ROWS).filter(on_a).take(9_000).map(measurement)).unwrap();
     session.flush().unwrap();
     session.rollback();
-    assert!(workers().is_none_or(|workers| workers == 0));
+    assert_eq!(workers(), 0);
 
     told.lock().unwrap().clear();
     session.add_all((ROWS..ROWS + 8_000).map(measurement)).unwrap();
     session.flush().unwrap();
-    assert!(workers().is_none_or(|workers| workers > 0), "nothing ran on a worker");
-    // Told in the shards' order, whoever was ready first.
+    assert!(workers() > 0, "nothing ran on a worker");
+    // The hook sees the shards in their order, whichever was ready first.
     assert_eq!(*told.lock().unwrap(), SHARDS.map(|shard| (shard.to_owned(), true)));
     assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64 + 8_000);
 
-    // A row on `b` is there already. What stands before it may have been written, and is undone; where `c` and `d` were
-    // on their way they were stopped, which is no failure of theirs.
+    // A row on `b` exists already. Rows before it may have been written, and are rolled back. The statements on `c` and
+    // `d` may have been interrupted, which is not reported as their failure.
     let on_b = |id: &i64| measurement(*id).shard_chooser(cluster.shards()).unwrap() == 1;
     let there = (0..ROWS).find(on_b).unwrap();
     told.lock().unwrap().clear();
@@ -121,8 +161,10 @@ fn a_large_flush_runs_on_workers(cluster: &Cluster, told: &Told) {
     assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64);
 }
 
-/// A scan for what is not there takes long on each shard, and is stopped where one of them has it.
-fn existence_is_found_on_several_at_once(cluster: &Cluster) {
+/// A scan for a value that no row has takes long on each shard. It is interrupted as soon as one shard has a row.
+#[test]
+fn existence_is_found_on_several_at_once() {
+    let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let with = |value: f64| Measurement::select().filter(Measurement::VALUE.eq(value)).all_shards();
     for _ in 0..3 {
@@ -134,10 +176,12 @@ fn existence_is_found_on_several_at_once(cluster: &Cluster) {
     assert!(!session.one(with(7.5).offset(every).exists()).unwrap());
 }
 
-fn answers_are_those_of_one_thread(cluster: &Cluster) {
+#[test]
+fn answers_are_those_of_one_thread() {
+    let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let all = || Measurement::select().all_shards();
-    // Again and again: where a statement runs depends on how long it took before.
+    // Several rounds: a statement runs on workers if it took long before.
     for round in 0..3 {
         assert_eq!(session.one(all().count()).unwrap(), ROWS as u64, "round {round}");
         let mut expected: Vec<Measurement> = (0..ROWS).map(measurement).collect();
@@ -160,7 +204,9 @@ fn answers_are_those_of_one_thread(cluster: &Cluster) {
     }
 }
 
-fn what_was_written_is_read(cluster: &Cluster) {
+#[test]
+fn what_was_written_is_read() {
+    let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     session.add_all((ROWS..ROWS + 100).map(measurement)).unwrap();
     session
@@ -180,7 +226,9 @@ fn what_was_written_is_read(cluster: &Cluster) {
     assert_eq!(session.one(high().count()).unwrap(), 0);
 }
 
-fn a_visitor_may_stop_and_fail(cluster: &Cluster) {
+#[test]
+fn a_visitor_may_stop_and_fail() {
+    let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     for _ in 0..20 {
         let mut seen = 0;
@@ -202,7 +250,9 @@ fn a_visitor_may_stop_and_fail(cluster: &Cluster) {
     }
 }
 
-fn many_sessions_share_the_workers(cluster: &Cluster) {
+#[test]
+fn many_sessions_share_the_workers() {
+    let Made { cluster, .. } = &made();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -225,7 +275,9 @@ fn many_sessions_share_the_workers(cluster: &Cluster) {
     });
 }
 
-fn sql_is_answered_as_by_one_thread(cluster: &Cluster) {
+#[test]
+fn sql_is_answered_as_by_one_thread() {
+    let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let text = "SELECT id, remark AS said FROM {measurements} WHERE value >= ?1 ORDER BY id";
     for _ in 0..3 {
@@ -254,8 +306,10 @@ const ENDLESS_OR_WRONG: &str = "
                 ELSE (WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n)
            END AS x";
 
-/// Nobody else ends what runs here: where the others were not stopped, this would not come to an end.
-fn the_first_failure_stops_the_others(cluster: &Cluster, told: &Told) {
+/// Nothing else ends these statements: if the others were not interrupted, this test would never end.
+#[test]
+fn the_first_failure_stops_the_others() {
+    let Made { cluster, told, .. } = &made();
     let mut session = cluster.session();
     for shard in SHARDS {
         let fails = session.first(Measurement::select().on_shard(shard)).unwrap().unwrap().id;
@@ -281,8 +335,10 @@ const ENDLESS_OR_THREE: &str = "
                 ELSE (WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n)
            END AS x FROM {measurements} LIMIT 3";
 
-/// Rows that nobody takes keep the workers, which wait for their reader; the others read without them.
-fn async_sessions_never_wait_for_a_worker(cluster: &Cluster) {
+/// Streams that are not read keep their workers; the other sessions read without workers.
+#[test]
+fn async_sessions_never_wait_for_a_worker() {
+    let Made { cluster, .. } = &made();
     let by_value = || Measurement::select().all_shards().order_by(Measurement::VALUE.desc());
     smol::block_on(async {
         let mut slow: Vec<_> = (0..4).map(|_| cluster.async_session()).collect();
@@ -304,8 +360,10 @@ fn async_sessions_never_wait_for_a_worker(cluster: &Cluster) {
     });
 }
 
-/// Rows may be enough before the other shards' workers have begun: then, too, nobody else ends what they run.
-fn what_is_stopped_before_it_begins_stays_stopped(cluster: &Cluster) {
+/// The first row may be enough before the other shards' workers have begun. Their statements are interrupted then, too.
+#[test]
+fn what_is_stopped_before_it_begins_stays_stopped() {
+    let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let on_a = session.first(Measurement::select().on_shard("a")).unwrap().unwrap().id;
     for round in 0..50 {
@@ -321,7 +379,10 @@ fn what_is_stopped_before_it_begins_stays_stopped(cluster: &Cluster) {
     }
 }
 
-fn a_partial_answer_does_without_what_is_too_slow(cluster: &Cluster) {
+#[test]
+#[ignore = "runs in a process of its own"]
+fn a_partial_answer_does_without_what_is_too_slow() {
+    let Made { cluster, .. } = &made();
     let mut session = cluster.session();
     let has_rows = session.first(Measurement::select().on_shard("c")).unwrap().unwrap().id;
     session.set_timeout(Some(std::time::Duration::from_secs(1)));
@@ -336,7 +397,9 @@ fn a_partial_answer_does_without_what_is_too_slow(cluster: &Cluster) {
     assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64);
 }
 
-fn a_failing_shard_is_named(folder: &TempDir, cluster: &Cluster) {
+#[test]
+fn a_failing_shard_is_named() {
+    let Made { cluster, folder, .. } = &made();
     let raw = rusqlite::Connection::open(folder.path().join("c.db")).unwrap();
     // STRICT tables hold no wrong types, but text may hold what is no text of ours.
     raw.execute(

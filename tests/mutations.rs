@@ -31,7 +31,7 @@ const MUTATIONS: [Mutation; 23] = [
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
-        what: "nobody heals",
+        what: "no session applies a decision",
         from: "let reached = decisions.redo(control, database, found, run)?;",
         to: "let (reached, _) = (found, (decisions, control, database, run));",
         attack: ("torture", "kill_at_any_system_call"),
@@ -49,7 +49,7 @@ const MUTATIONS: [Mutation; 23] = [
         attack: ("torture", "kill_at_any_system_call"),
     },
     Mutation {
-        what: "nobody waits for the disk",
+        what: "no commit waits for the disk",
         from: "Durability::Full => 2,",
         to: "Durability::Full => 1,",
         attack: ("torture", "power_loss_at_any_moment"),
@@ -85,7 +85,7 @@ const MUTATIONS: [Mutation; 23] = [
         attack: ("server_attacks", "on_servers"),
     },
     Mutation {
-        what: "nobody asks who decides",
+        what: "no session reads which server decides",
         from: "Ok(written? == 0)",
         to: "written.map(|_| false)",
         attack: ("server_attacks", "on_servers"),

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Where the crates are copied to and built; under the target folder, so that a second run finds them built.
+/// The folder to which the crates are copied and in which they are built; under the target folder, so that a second run finds them built.
 fn workshop() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
 }

@@ -245,7 +245,7 @@ fn column_names(layout: &[Column]) -> String {
     names.join(", ")
 }
 
-/// What this crate says where the server said [`Vector::answer`].
+/// The answer of this crate, to be compared with the server's [`Vector::answer`].
 fn our_answer(vector: &Vector) -> i64 {
     match vector.question {
         Question::Hash { seed } => {

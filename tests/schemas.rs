@@ -475,7 +475,7 @@ fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
     );
     assert_eq!(all_ids(&mut session), [1, 2, 3, 4]);
     session.rollback();
-    // Another cluster's, nobody's, and none.
+    // A row of another cluster, of no cluster, and no row.
     client.run("UPDATE s_a.sharded_shard SET cluster = 'other'; DELETE FROM s_b.sharded_shard; DROP SCHEMA s_c CASCADE");
     for shard in ["a", "b", "c"] {
         refused(read(shard), shard);

@@ -166,7 +166,7 @@ fn a_server_that_was_started_again_is_connected_to_anew() {
     session.commit().unwrap();
     server.stop();
     server.start_again();
-    // The connections that the pools have kept are dead, and so is that which ids come from. Nobody is told.
+    // The connections in the pools are dead, and so is the one that reserves ids. No error has reported this yet.
     assert_eq!(ids(&mut session), [1, 2, 3]);
     session.add_all([company(4, "a"), company(5, "b")]).unwrap();
     session.commit().unwrap();
@@ -502,7 +502,7 @@ fn a_row_that_somebody_else_changes_is_waited_for() {
     let cluster = impatient.open::<(Company, Measure)>().unwrap();
     let (mut first, mut second) = (cluster.session(), cluster.session());
     rename(&mut first, 1, "a").unwrap();
-    // Another row of the same table is nobody's.
+    // Another row of the same table is not locked.
     rename(&mut second, 2, "a").unwrap();
     assert_error(rename(&mut second, 1, "a"), ErrorKind::Busy, "a");
     first.commit().unwrap();
@@ -540,7 +540,7 @@ fn who_waits_for_each_other_on_one_server_is_told() {
     assert_eq!(code(&failed[0]), "40P01");
 }
 
-/// What the server itself called an error.
+/// The server's own code of an error.
 fn code(error: &Error) -> &str {
     let answer = error.driver_error().and_then(|answer| answer.downcast_ref());
     answer.and_then(tokio_postgres::Error::code).map_or("", |code| code.code())
@@ -572,7 +572,7 @@ fn a_unit_that_lost_in_a_deadlock_is_tried_again() {
     assert_eq!(tried.into_inner(), 3, "one of them was told, and tried again");
 }
 
-/// The row is moved to another partition by somebody else while it is waited for: the one case in which PostgreSQL has a
+/// Another transaction moves the row to another partition while this one waits for it: the one case in which PostgreSQL has a
 /// statement fail to serialize at the level at which sessions write.
 #[test]
 fn a_unit_that_cannot_be_serialized_is_tried_again() {
@@ -598,7 +598,7 @@ fn a_unit_that_cannot_be_serialized_is_tried_again() {
         counting.join().unwrap()
     });
     assert_eq!(code(&assert_error(error, ErrorKind::Busy, "a")), "40001");
-    // Whoever runs the unit again has not to be told.
+    // A caller that runs the transaction again gets no error.
     other.run("BEGIN; UPDATE parts SET part = 1 WHERE id = 1");
     let tried = AtomicU64::new(0);
     let unit = |session: &mut Session| {

@@ -1,4 +1,4 @@
-//! What the feature `tracing` tells: a span for each verb, and inside it one for each statement, on whatever thread it
+//! The feature `tracing` records a span for each verb, and inside it one for each statement, on whatever thread it
 //! runs. In a program of its own, with a subscriber that sees all of it.
 
 use std::collections::HashMap;
@@ -186,7 +186,7 @@ fn verbs_and_statements_are_spans() {
 fn every_verb_has_one(listener: &Listener, session: &mut Session) {
     // 1 and 2 are on different shards: what is asked is told in the shards' order.
     session.add_all((1..=4).map(|id| Account { id, owner: format!("secret {id}") })).unwrap();
-    assert!(listener.take().is_empty(), "adding asks nobody");
+    assert!(listener.take().is_empty(), "adding runs no statement");
     session.flush().unwrap();
     let (flush, inserts) = verb(listener, "flush");
     assert_eq!((flush.field("shards"), flush.field("error.type")), ("a,b", ""));

@@ -1,4 +1,4 @@
-//! What a careful person writes with `rusqlite` alone: the settings of the connections, the choice of the shard,
+//! Careful code with `rusqlite` alone: the settings of the connections, the choice of the shard,
 //! and the rows. Statements are prepared once per connection and cached, as the framework's are.
 
 use std::path::Path;
@@ -50,7 +50,7 @@ pub fn schema(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Stri
     })
 }
 
-/// Where the row with this id lives: the framework's own hash, which is public.
+/// The shard of the row with this id: the framework's own hash, which is public.
 pub fn shard_of(id: i64) -> usize {
     remainder(row_hash([hash_integer(id, PARTITION_SEED)]), SHARDS.len() as u64) as usize
 }

@@ -1,5 +1,5 @@
 //! `cargo bench -- --cold-build`: what it costs to compile the framework and ten models from nothing, in a debug
-//! build without optional features, as somebody who begins with it does.
+//! build without optional features, as a new user builds it.
 
 use std::fs;
 use std::path::Path;

@@ -53,7 +53,7 @@ impl Data {
         Ok(Data { effort, folder, accounts, stations, measurements, one_file: OnceCell::new() })
     }
 
-    /// Where everything is.
+    /// The paths.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -20,7 +20,7 @@ use data::Data;
 use measure::{Effort, Failure, Measured};
 use operations::{OPERATIONS, Operation};
 
-/// What the command line asks for.
+/// The arguments of the command line.
 struct Wanted {
     filters: Vec<String>,
     effort: Effort,

@@ -2,7 +2,7 @@
 //! millisecond. Knows nothing of what is measured.
 //!
 //! Short blocks of A, B and A again follow each other, in changing order, so that all three meet the same weather.
-//! Of each the 10th percentile counts, which is what a block takes when nobody interferes; the ratio of two of them
+//! Of each the 10th percentile counts, which is the time of a block when no other process interferes; the ratio of two of them
 //! is a repeat's answer. The first repeat is dropped, and the median of the others is the answer. A against A says
 //! how far such an answer can be trusted: it would be 1.00 on a quiet machine.
 
@@ -59,7 +59,7 @@ pub trait Side {
     /// A block of it, timed. It answers with a checksum of what it found or did.
     fn block(&mut self) -> Result<u64, Failure>;
 
-    /// What is put right after each block, not timed.
+    /// The clean-up after each block, not timed.
     fn between(&mut self) -> Result<(), Failure> {
         Ok(())
     }
@@ -78,7 +78,7 @@ pub struct Pair<'d> {
     pub by_hand: Box<dyn Side + 'd>,
 }
 
-/// What one operation takes on both sides, their ratio, and the framework's ratio to itself.
+/// The times of one operation on both sides, their ratio, and the framework's ratio to itself.
 pub struct Measured {
     pub framework: Duration,
     pub by_hand: Duration,

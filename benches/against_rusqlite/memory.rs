@@ -14,7 +14,7 @@ use crate::data::{self, SHARDS, TOGETHER};
 use crate::measure::{Effort, Failure};
 use crate::models::{Account, NewReading, NewStation, Reading, Region, Station};
 
-/// What a child process is called with: the case's place, the folder, the number of rows.
+/// The arguments of a child process: the case's place, the folder, the number of rows.
 const CHILD: &str = "--memory-of";
 
 /// The rows of the two runs that are compared.
@@ -82,7 +82,7 @@ const AT_ONCE: &[Case] = &[
     Case { name: "add_all to one file, dropped", run: |folder, rows| add(folder, rows, false, 1) },
 ];
 
-/// What SQLite may keep of each file: KiB of its pages, and bytes that are mapped into memory.
+/// The memory that SQLite may use for each file: KiB of its pages, and bytes that are mapped into memory.
 type Caches = (u32, u64);
 
 /// Next to nothing, so that what grows is what rows take.
@@ -91,7 +91,7 @@ const CACHES: Caches = (256, 0);
 /// The framework's own settings.
 const MAPPED: Caches = (64 * 1_024, 256 * 1_024 * 1_024);
 
-/// Where the command line is one that [`measured`] made: runs the case.
+/// Runs the case, if [`measured`] made the command line.
 pub fn as_child(arguments: &[String]) -> Option<Result<(), Failure>> {
     match arguments {
         [flag, case, folder, rows] if flag == CHILD => Some(run_case(case, Path::new(folder), rows)),

@@ -1,4 +1,4 @@
-//! What a careful person writes with `tokio-postgres` alone: a connection to each server, all of them on one runtime of
+//! Careful code with `tokio-postgres` alone: a connection to each server, all of them on one runtime of
 //! the current thread, statements prepared once, servers asked at the same time, and the choice of the shard.
 
 use std::future::Future;
@@ -52,14 +52,14 @@ impl Hand {
 async fn connect(url: &str, schema: &str) -> Result<Client, Error> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(async move {
-        // How it ends is told to whoever waits for an answer.
+        // The task that waits for an answer gets the error.
         let _ = connection.await;
     });
     client.batch_execute(&format!("SET search_path = {schema}")).await?;
     Ok(client)
 }
 
-/// Where the row with this id lives: the framework's own hash, which is public.
+/// The shard of the row with this id: the framework's own hash, which is public.
 pub fn shard_of(id: i64) -> usize {
     remainder(row_hash([hash_integer(id, PARTITION_SEED)]), SHARDS.len() as u64) as usize
 }

@@ -14,7 +14,7 @@ use crate::postgres_server::Server;
 /// The shards' names, in their order.
 pub const SHARDS: [&str; 4] = ["north", "east", "south", "west"];
 
-/// What a server is started with: its own defaults, but for what a cluster needs, and for a checkpoint in the middle of
+/// The settings of a server: its own defaults, but for what a cluster needs, and for a checkpoint in the middle of
 /// one side's turn.
 const SETTINGS: [&str; 4] =
     ["fsync=on", "max_prepared_transactions=100", "max_wal_size=4GB", "checkpoint_timeout=1h"];

@@ -98,7 +98,7 @@ fn cities(rows: &[Stored<WeatherLocation>]) -> Vec<&str> {
     rows.iter().map(|row| row.city.as_str()).collect()
 }
 
-/// What something returns, and the names of the shards that were asked for it.
+/// Returns the closure's value and the names of the shards that it asked.
 fn counting<T>(
     cluster: &Cluster,
     session: &mut Session,

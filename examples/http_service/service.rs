@@ -56,7 +56,7 @@ struct ReportToCreate {
     temperature: f64,
 }
 
-/// What was created, and where: ids of reports are unique on their shard only.
+/// The id and the shard of a new row: ids of reports are unique on their shard only.
 #[derive(Serialize)]
 struct Created {
     id: i64,
@@ -130,7 +130,7 @@ impl From<Error> for Failure {
 }
 
 impl IntoResponse for Failure {
-    /// What the client did wrong is told, and when to come back; the rest is for whoever runs the service.
+    /// The client gets its own mistakes and the time to retry after; other errors are for the operator of the service.
     fn into_response(self) -> Response {
         let error = match self {
             Failure::NoSuchCity => return (StatusCode::NOT_FOUND, "there is no such city").into_response(),

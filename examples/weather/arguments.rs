@@ -7,10 +7,10 @@ use clap::{Parser, Subcommand};
 use crate::model::Continent;
 use crate::place::Place;
 
-/// Where the data is that comes with the example.
+/// The folder of the data that comes with the example.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data");
 
-/// Where the shards' files are, unless something is said.
+/// The default folder of the shards' files.
 const FOLDER: &str = "weather-data";
 
 /// The world's cities and their weather, spread over four databases by continent.
@@ -62,12 +62,12 @@ pub enum Command {
 }
 
 impl Arguments {
-    /// Where the rows are.
+    /// The place of the rows.
     pub fn place(&self) -> Place {
         self.given_place().unwrap_or_else(|| Place::Folder(FOLDER.into()))
     }
 
-    /// Where the rows are, if it was said.
+    /// The place of the rows, if it was given.
     pub fn given_place(&self) -> Option<Place> {
         let file = self.shards.clone().map(Place::ClusterFile);
         file.or_else(|| self.data.clone().map(Place::Folder))

@@ -101,7 +101,7 @@ fn show_observations(
     Ok(())
 }
 
-/// What something returns, and the names of the shards that were asked for it.
+/// Returns the closure's value and the names of the shards that it asked.
 fn counting<T>(cluster: &Cluster, run: impl FnOnce() -> Result<T>) -> Result<(T, Vec<String>)> {
     let before: Vec<u64> = cluster.shards().iter().map(|shard| shard.statements()).collect();
     let result = run()?;

@@ -107,7 +107,7 @@ fn again(observation: &Observation, city: Parent<City>) -> NewObservation {
     NewObservation { city, station, observed_at, celsius, humidity, wind_kmh, pressure_hpa }
 }
 
-/// What both clusters say in the end.
+/// The report of both clusters in the end.
 fn compare(old: &Cluster, new: &Cluster, out: &mut dyn Write) -> Result<()> {
     let sums = |cluster: &Cluster| -> Result<_> {
         let mut session = cluster.session();

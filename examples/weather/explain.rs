@@ -1,4 +1,4 @@
-//! Where each kind of query goes, and why: `Cluster::explain` says it without asking anybody.
+//! The shards of each kind of query, and the reasons: `Cluster::explain` gives them without running a statement.
 
 use std::io::Write;
 
@@ -31,7 +31,7 @@ pub fn run(cluster: &Cluster, out: &mut dyn Write) -> Result<()> {
             .count(),
     )?;
     page.show(
-        "In Asia and in Europe at once: nobody has to be asked",
+        "In Asia and in Europe at once: no shard has to be asked",
         &on(asia).filter(City::CONTINENT.eq(europe)),
     )?;
     page.show(

@@ -1,4 +1,4 @@
-//! What can go wrong, as one line for a person.
+//! Errors, each as one line for a person.
 
 use std::error::Error;
 use std::fmt;
@@ -14,13 +14,13 @@ pub enum Failure {
     Source { file: PathBuf, line: u64, said: String },
     /// A file or a folder cannot be used.
     Io { what: String, error: io::Error },
-    /// Nobody takes the output any more.
+    /// The reader of the output has closed it.
     Output(io::Error),
     /// The library, or a database below it, said no.
     Database(shard_runtime::Error),
     /// The cluster file does not fit this app.
     ClusterFile { file: PathBuf, error: shard_runtime::Error },
-    /// What was asked for makes no sense here; the text says what does.
+    /// The arguments are invalid; the text names valid ones.
     Refused(String),
 }
 

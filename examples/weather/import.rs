@@ -19,7 +19,7 @@ use crate::text::thousands;
 /// How many rows are sent to a shard at once; the bar moves with them.
 const BATCH: usize = 1_000;
 
-/// What is committed at once.
+/// The rows of one commit.
 #[derive(Clone, Copy)]
 enum Unit {
     /// The cities of a continent.
@@ -116,7 +116,7 @@ impl Unit {
         Ok(shard)
     }
 
-    /// What was not there a moment ago and is there now, somebody else has written.
+    /// A row that was missing a moment ago and exists now was written by another import.
     fn explain(self, failure: Failure) -> Failure {
         match failure {
             Failure::Database(error) if matches!(error.kind(), ErrorKind::Unique | ErrorKind::Busy) => {

@@ -1,4 +1,4 @@
-//! What is stored, and what decides where: a continent has its shard, a city lives where its continent lives,
+//! The models, and the placement of their rows: a continent has its shard, a city lives where its continent lives,
 //! an observation where its city lives.
 
 use std::fmt;
@@ -59,7 +59,7 @@ pub struct City {
     pub mean_celsius: Option<f64>,
 }
 
-/// What one station of a city measured at one moment. The unique index keeps two imports that run at the same
+/// A measurement of one station of a city at one moment. The unique index keeps two imports that run at the same
 /// time from writing it twice.
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "observations", unique(city, station, observed_at))]

@@ -1,4 +1,4 @@
-//! Where the rows are: four SQLite files in a folder, or what a cluster file says, be it files or servers.
+//! The place of the rows: four SQLite files in a folder, or what a cluster file says, be it files or servers.
 
 use std::path::PathBuf;
 use std::{fmt, fs};
@@ -8,7 +8,7 @@ use shard_runtime::{Builder, Cluster, ErrorKind, Sharded};
 use crate::failure::{Failure, Result};
 use crate::model::{City, Observation, SHARDS};
 
-/// Where the rows are.
+/// The place of the rows.
 pub enum Place {
     /// A file for each shard, and the control database beside them.
     Folder(PathBuf),
@@ -58,7 +58,7 @@ impl Place {
         }
     }
 
-    /// What the builder says is wrong is wrong in the cluster file, where there is one.
+    /// An error of the builder is an error of the cluster file, if there is one.
     fn failure(&self, error: shard_runtime::Error) -> Failure {
         match (self, error.kind()) {
             (Place::ClusterFile(file), ErrorKind::Configuration) => {

@@ -58,7 +58,7 @@ fn totals(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// A filter on the key asks the continent's shard, and nobody else.
+/// A filter on the key asks only the continent's shard.
 fn largest_cities(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\nThe largest cities of each continent\n")?;
     for continent in Continent::ALL {
@@ -92,7 +92,7 @@ fn warmest_and_coldest(session: &mut Session, out: &mut dyn Write) -> Result<()>
     Ok(())
 }
 
-/// A city's observations are its children: they are read from its shard, and nobody else is asked.
+/// A city's observations are its children: they are read from its shard alone.
 fn new_yorks_year(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     let Some(new_york) = session.get(City::by_id(NEW_YORK).on(Continent::NorthAmerica))? else {
         return Ok(()); // without the city there are no observations, and then there is no report
@@ -121,7 +121,7 @@ fn new_yorks_year(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// What was measured in one month.
+/// The measurements of one month.
 struct Month {
     year: i16,
     month: i8,

@@ -18,7 +18,7 @@ const CITIES: [&str; 8] =
 const MEAN_TEMPERATURES: [&str; 2] = ["geoname_id", "celsius"];
 const OBSERVATIONS: [&str; 6] = ["station", "observed_at", "celsius", "humidity", "wind_kmh", "pressure_hpa"];
 
-/// What the weather can be: beyond these a value is a mistake, and the file with it.
+/// The possible values: a value beyond these is an error of the file.
 const CELSIUS: RangeInclusive<f64> = -100.0..=70.0;
 const HUMIDITY: RangeInclusive<f64> = 0.0..=100.0;
 const PRESSURE_HPA: RangeInclusive<f64> = 800.0..=1100.0;

@@ -64,7 +64,7 @@ fn r35_rows_are_collected_only_if_they_are_old_and_nothing_is_prepared_for_them(
     assert!(left().is_empty());
 }
 
-/// What was prepared while each schema was a participant of its own is found where they are one database.
+/// A transaction that was prepared while each schema was its own participant is found when they are one database.
 #[test]
 fn r35_participants_are_finished_after_their_schemas_became_one_database() {
     let Some(world) = World::new() else { return };

@@ -1,4 +1,4 @@
-//! What a global transaction has left prepared is finished by the next session that begins to write there or meets its
+//! A participant that stays prepared is finished by the next session that begins to write there or meets its
 //! lock (W2).
 
 use std::time::{Duration, Instant};

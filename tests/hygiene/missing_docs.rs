@@ -28,10 +28,10 @@ pub mod models {
         /// Its number.
         #[id(sequence)]
         pub id: i64,
-        /// Where it is.
+        /// The place.
         #[shard_key]
         pub continent: Continent,
-        /// What is above it.
+        /// The parent.
         pub sky: Sky,
         pub(crate) code: i64,
         secret: String,
@@ -63,19 +63,19 @@ pub mod models {
         pub serial: i64,
     }
 
-    /// What the public sees of a city.
+    /// The public columns of a city.
     #[derive(Projection)]
     #[sharded(model = City)]
     pub struct Sight {
         /// Its number.
         pub id: i64,
-        /// What is above it.
+        /// The parent.
         #[sharded(column = sky)]
         pub above: Sky,
     }
 
     impl City {
-        /// Everything private is used by nobody but this.
+        /// Uses everything that is private.
         pub fn secret(&self) -> (i64, &str) {
             (self.code, &self.secret)
         }

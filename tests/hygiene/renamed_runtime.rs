@@ -4,7 +4,7 @@ mod renamed {
     pub use ::shard_runtime as rt;
 }
 
-/// What would be found by the runtime's usual name.
+/// A module under the runtime's usual name.
 #[allow(dead_code)]
 mod shard_runtime {}
 

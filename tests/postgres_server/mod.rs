@@ -1,7 +1,7 @@
 //! A real PostgreSQL server for the length of one test.
 //!
-//! What this project says about PostgreSQL is checked against PostgreSQL, not
-//! against a stand-in. Each [`Server`] has a cluster of its own in a temporary
+//! The behaviour on PostgreSQL is tested on PostgreSQL, not
+//! on a stand-in. Each [`Server`] has a cluster of its own in a temporary
 //! folder, listens on a free port of the loopback interface only, asks for a
 //! random password, and is gone when the value is dropped.
 
@@ -52,7 +52,7 @@ pub struct Server {
 impl Server {
     /// Starts the newest PostgreSQL that is installed.
     ///
-    /// Where none is, this says so on standard error and returns `None`; with
+    /// If none is installed, this prints that on standard error and returns `None`; with
     /// `SHARDED_REQUIRE_POSTGRES` in the environment it panics instead. A
     /// server that is installed and does not start is always a panic.
     pub fn start() -> Option<Server> {
@@ -65,7 +65,7 @@ impl Server {
         Server::start_beside(&[], settings)
     }
 
-    /// Starts a server beside which there are files of these names and texts, which nobody else can read; settings name
+    /// Starts a server beside which there are files of these names and texts, which no other user can read; settings name
     /// them as `../name`.
     pub fn start_beside(files: &[(&str, &str)], settings: &[&str]) -> Option<Server> {
         let Some(programs) = folder_with(&["initdb", "pg_ctl", "postgres"]) else {
@@ -75,7 +75,7 @@ impl Server {
                 env::var_os("SHARDED_REQUIRE_POSTGRES").is_none(),
                 "SHARDED_REQUIRE_POSTGRES is set, but there is {missing}"
             );
-            // Not `eprintln!`, which nobody sees of a test that passes.
+            // Not `eprintln!`, whose output is hidden if the test passes.
             let _ = writeln!(io::stderr(), "SKIPPED (no PostgreSQL installed): {missing}");
             return None;
         };
@@ -247,7 +247,7 @@ impl Server {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// Where to connect: `postgres://user:password@127.0.0.1:port/database`.
+    /// The URL: `postgres://user:password@127.0.0.1:port/database`.
     /// The user is a superuser.
     pub fn url(&self) -> String {
         let Server { password, port, .. } = self;
@@ -461,7 +461,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// A word nobody guesses: the standard library seeds its hashers from the
+/// An unpredictable word: the standard library seeds its hashers from the
 /// system's source of randomness.
 fn random_password() -> String {
     let word = |salt| RandomState::new().hash_one(salt);
@@ -475,7 +475,7 @@ pub struct Account {
     group: u32,
 }
 
-/// PostgreSQL refuses to run as root; root runs it as somebody who owns
+/// PostgreSQL refuses to run as root; root runs it as a user that owns
 /// nothing else.
 #[cfg(unix)]
 pub fn unprivileged_account(own_folder: &Path) -> Option<Account> {

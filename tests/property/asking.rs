@@ -43,14 +43,14 @@ pub fn names_unplaced<T: Subject>(tree: &Tree, shards: &Shards) -> bool {
     found
 }
 
-/// What asking must look like: which shards, or which error.
+/// Checks the shards that were asked, or the error.
 pub fn check_asked<T: Subject>(tree: &Tree, pin: Option<usize>, asked: &[usize], shards: &Shards) -> Verdict {
     let shares = shares::<T>(tree, shards);
     let once: HashSet<usize> = asked.iter().copied().collect();
     prop_assert_eq!(once.len(), asked.len(), "a shard is asked twice: {:?}", asked);
     if let Some(pin) = pin {
         prop_assert!(asked.is_empty() || asked == [pin], "pinned to {}, asked {:?}", pin, asked);
-        prop_assert!(!asked.is_empty() || !shares.least.contains(&pin), "pinned to {}, asked nobody", pin);
+        prop_assert!(!asked.is_empty() || !shares.least.contains(&pin), "pinned to {}, asked no shard", pin);
         // With a pin, an enum that has no variant left is not seen to be a contradiction.
         let contradicts = !shares.possible && T::KIND != Kind::Name;
         prop_assert!(!contradicts || asked.is_empty(), "a contradiction, but {:?} was asked", asked);
@@ -61,7 +61,7 @@ pub fn check_asked<T: Subject>(tree: &Tree, pin: Option<usize>, asked: &[usize],
     check_needless::<T>(tree, None, asked, shards)
 }
 
-/// What asking must look like where a read may end before every shard is asked.
+/// Checks the shards that were asked, if a read may end before every shard is asked.
 pub fn check_needless<T: Subject>(
     tree: &Tree,
     pin: Option<usize>,

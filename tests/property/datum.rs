@@ -69,7 +69,7 @@ datum_from! {
     Option<String> => |value| value.map_or(Datum::Null, Datum::Text);
 }
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Integer,
@@ -114,7 +114,7 @@ impl Column {
         ["id", "key", "part", "amount", "rank", "name", "note", "weight"][self as usize]
     }
 
-    /// What the column holds; the key's kind is the model's.
+    /// The type of the column; the key's kind is the model's.
     pub fn kind(self, key: Kind) -> Kind {
         match self {
             Column::Key => key,

@@ -21,7 +21,7 @@ const ALTERNATIVES: usize = 1_000;
 /// The shards that a predicate must ask, and those that it may.
 #[derive(Debug, Default)]
 pub struct Shares {
-    /// Where a row could be for which the predicate holds, as far as its key says.
+    /// The shards that can hold a row for which the predicate holds, judged by its key alone.
     pub least: BTreeSet<usize>,
     /// `LIKE` is read by the text before its first wildcard, its negation not at all.
     pub most: BTreeSet<usize>,

@@ -1,4 +1,4 @@
-//! What is random is looked at here: a kind of case that is no longer made would make every property hold.
+//! Checks the generators: if a kind of case was no longer generated, every property would hold.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -246,7 +246,7 @@ fn measures_are_of_every_kind() {
 }
 
 /// For predicates on the key alone, without `LIKE`, brute force leaves no choice: what must be asked is what may.
-/// And they narrow: some ask nobody, some one shard, some several, some all.
+/// Predicates prune: some ask no shard, some one, some several, some all.
 #[test]
 fn predicates_on_the_key_alone_have_one_right_answer() {
     fn check<T: Subject>() {
@@ -264,13 +264,13 @@ fn predicates_on_the_key_alone_have_one_right_answer() {
             let shares = shares::<T>(&query.tree, shards);
             assert_eq!(shares.least, shares.most, "{:?}", query.tree);
             counts.see(match shares.least.len() {
-                0 => "nobody",
+                0 => "none",
                 1 => "one",
                 some if some == reached => "all",
                 _ => "several",
             });
         }
-        counts.assert_all(&["nobody", "one", "several", "all"], 5);
+        counts.assert_all(&["none", "one", "several", "all"], 5);
     }
     check::<ByTextHash>();
     check::<ByEnum>();

@@ -123,7 +123,7 @@ impl KeyTest {
 }
 
 impl Tree {
-    /// What SQL says about a row.
+    /// A row as SQL returns it.
     pub fn truth(&self, rows: &Generations, generation: usize, place: usize) -> Truth {
         let row = &rows[generation][place];
         match self {

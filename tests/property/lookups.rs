@@ -95,7 +95,7 @@ fn may_be(rows: &[Member], row: &Member) -> bool {
         .all(|other| !is_same(&other.name, &row.name) && (row.number.is_none() || other.number != row.number))
 }
 
-/// What came of a change: it was made where that may be, and refused otherwise.
+/// Checks the result of a change: it was made if the model allows it, and refused otherwise.
 fn agrees(done: Result<()>, may: bool) -> Result<bool, TestCaseError> {
     match done {
         Ok(()) if may => Ok(true),

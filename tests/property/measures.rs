@@ -9,7 +9,7 @@ use super::datum::{Column, Datum};
 use super::strategies::By;
 use super::subject::{Cell, Subject};
 
-/// What is made of the rows of a group.
+/// The aggregates of the rows of a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Function {
     Sum,
@@ -65,7 +65,7 @@ pub struct Measures {
     pub offset: u64,
 }
 
-/// What groups are ordered by.
+/// The order of groups.
 #[derive(Clone, Copy, Debug)]
 pub enum GroupBy {
     Column(By),

@@ -127,7 +127,7 @@ impl Test {
     }
 }
 
-/// Where the texts that start with this one begin, and where they end.
+/// The bounds of the texts that start with this one.
 fn ends_of_prefix(prefix: &str) -> Vec<Datum> {
     let mut ends = vec![Datum::text(prefix)];
     let mut characters: Vec<char> = prefix.chars().collect();
@@ -142,7 +142,7 @@ fn ends_of_prefix(prefix: &str) -> Vec<Datum> {
     ends
 }
 
-/// What stands before a pattern's first wildcard, and whether there is no wildcard.
+/// The text before a pattern's first wildcard, and whether there is no wildcard.
 pub fn literal_prefix(pattern: &str) -> (String, bool) {
     let mut prefix = String::new();
     let mut characters = pattern.chars();

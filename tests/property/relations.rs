@@ -15,7 +15,7 @@ use super::predicate::Truth;
 use super::runner::{self, Verdict};
 use super::world::{World, succeeded, worlds};
 
-/// What asking a generation must look like: the rows, and which shards were asked for them.
+/// Checks the rows of a generation, and the shards that were asked for them.
 fn check(case: &Case, rows: &Generations, generation: usize, shards: &Shards, found: &Found) -> Verdict {
     let tree = &case.trees[generation];
     let pin = case.pin.map(|pin| pin % shards.len());

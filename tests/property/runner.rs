@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 /// How many cases are run in all, unless `SHARDED_CASES` says otherwise.
 const CASES: u64 = 4_000;
 
-/// What a property says about one case.
+/// The result of a property for one case.
 pub type Verdict = Result<(), TestCaseError>;
 
 fn number(variable: &str) -> Option<u64> {

@@ -10,7 +10,7 @@ use super::measures::{Function, GROUPINGS, GroupBy, Measures, Operator, Which};
 use super::predicate::{Test, Tree};
 use super::subject::Subject;
 
-/// What a model's key is, for making values of it.
+/// The kind of a model's key, for generating its values.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub key: Kind,
@@ -300,7 +300,7 @@ pub fn queries(shape: Shape) -> BoxedStrategy<Query> {
         .boxed()
 }
 
-/// What a bulk update sets: some of the columns that it may, each once.
+/// The assignments of a bulk update: some of the columns that it may set, each once.
 pub fn assignments(shape: Shape) -> BoxedStrategy<Vec<(Column, Datum)>> {
     let value = move |column| values_or_null(shape, column).prop_map(move |value| (column, value));
     proptest::sample::subsequence(&Column::SETTABLE[..], 1..=3)

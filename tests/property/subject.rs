@@ -1,4 +1,4 @@
-//! What the tests need of a model, whatever its key is.
+//! The trait that the tests need of a model, for every kind of key.
 
 use shard_runtime::{
     Column as Typed, ColumnKind, Field, Filter, Insert, IntoOperand, Models, Number, Order, Result, Routed,
@@ -12,7 +12,7 @@ use super::strategies::By;
 
 /// A model with the columns of [`Column::ALL`], placed by its key.
 pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone + 'static {
-    /// What the key is.
+    /// The kind of the key.
     const KIND: Kind;
     /// Whether `part` is in the key too.
     const COMPOSITE: bool = false;

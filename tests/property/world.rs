@@ -12,7 +12,7 @@ use super::datum::{Column, Line};
 use super::subject::Subject;
 use crate::postgres_server::Server;
 
-/// Where a cluster's shards are.
+/// The kind of a cluster's shards.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Memory,
@@ -98,7 +98,7 @@ fn world<M: Models>(kind: Kind, shards: usize) -> World {
 }
 
 impl World {
-    /// What something returns, and the places of the shards that were asked for it, one for each statement.
+    /// Returns the closure's value and the indexes of the shards that it asked, one for each statement.
     pub fn asked<O>(&self, session: &mut Session, run: impl FnOnce(&mut Session) -> O) -> (O, Vec<usize>) {
         let before: Vec<u64> = self.cluster.shards().iter().map(Shard::statements).collect();
         let result = run(session);

@@ -1,4 +1,4 @@
-//! What must hold after an attack: no unit on some of its shards only, none lost that was told to be committed, none there
+//! The conditions after an attack: no transaction on some of its shards only, none lost that was told to be committed, none there
 //! that was told to be aborted, the sum exact, and nothing left prepared on any server.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::{Account, Entry, Models, World};
 /// How long what a client has left open may take to be noticed by its server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What was counted.
+/// The counts.
 #[derive(Debug, Default)]
 pub struct Counts {
     #[allow(dead_code, reason = "printed")]
@@ -29,7 +29,7 @@ pub fn check(world: &World, told: &BTreeMap<i64, Told>) -> Counts {
     let cluster = world.builder(&world.ports()).open::<Models>().expect("the cluster opens");
     let give_up = Instant::now() + PATIENCE;
     while prepared(world) > 0 {
-        assert!(Instant::now() < give_up, "transactions are left prepared that nobody finishes");
+        assert!(Instant::now() < give_up, "transactions stay prepared, and no session finishes them");
         cluster.recover().expect("what is left is finished");
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -1,4 +1,4 @@
-//! Processes that are killed at random moments, with somebody recovering beside them.
+//! Processes that are killed at random moments, while another process recovers.
 
 use std::collections::BTreeMap;
 use std::fs::File;

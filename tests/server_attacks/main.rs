@@ -36,7 +36,7 @@ use tempfile::TempDir;
 /// The shards.
 const SHARDS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// What the servers are started with; they are stopped as by a crash, but the machine they are on does not fail.
+/// The settings of the servers; they are stopped as by a crash, but the machine they are on does not fail.
 const SETTINGS: [&str; 2] = ["max_connections=200", "max_prepared_transactions=100"];
 
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub struct Step {
     pub sql: String,
 }
 
-/// What happens at a step; the connection is closed then, without the request or the answer.
+/// The fault at a step; the connection is closed then, without the request or the answer.
 pub struct Trap {
     pub server: usize,
     pub request: usize,

@@ -66,7 +66,7 @@ fn attack(has_file: bool) {
         if place % 2 == 1 {
             (0..world.servers.len()).for_each(|server| jump(&world, server, true));
         }
-        // What a dead client was told nobody knows.
+        // The outcome that a dead client was given is unknown.
         told.insert(unit, if *event == Event::ClientDies { Told::Doubted } else { outcome });
         let here = format!("{event:?} {moment:?} {step:?}, told {outcome:?}");
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&world, &told))).is_err() {
@@ -78,7 +78,7 @@ fn attack(has_file: bool) {
     assert!(sprung * 10 >= attacks.len() * 9, "the traps are set beside the unit");
 }
 
-/// What a unit over three shards asks the servers, when nothing happens.
+/// The requests of an undisturbed transaction over three shards.
 fn steps_of_a_unit(world: &World, proxies: &Proxies, told: &mut BTreeMap<i64, Told>) -> Vec<Step> {
     let cluster = world.builder(proxies.ports()).open::<Models>().unwrap();
     proxies.arm(None);

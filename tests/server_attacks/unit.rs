@@ -4,7 +4,7 @@ use shard_runtime::{ErrorKind, Result, Session, Sql};
 
 use crate::{Account, Entry, Place};
 
-/// What a writer was told.
+/// The outcome that a writer was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     Committed,

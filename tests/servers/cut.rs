@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub struct Cut {
     url: String,
-    /// What is waited for, on any connection.
+    /// The message at which a connection is cut, on any connection.
     word: Arc<Mutex<Option<String>>>,
 }
 

@@ -1,4 +1,4 @@
-//! Ways to two servers on which whoever says a word waits until it is said on the other way, too.
+//! Proxies to two servers: a client that sends a certain message waits until it is sent to the other server, too.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};

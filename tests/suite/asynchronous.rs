@@ -1,4 +1,4 @@
-//! The async session: every verb on every runtime, on the thread of nobody who waits; sessions that are many, and
+//! The async session: every verb on every runtime, without blocking the caller's thread; many sessions, and
 //! sessions that wait for each other.
 
 use std::sync::Arc;
@@ -284,7 +284,7 @@ fn a_thousand_sessions_take_turns(backend: &Backend) {
 }
 
 /// Each unit holds the lock between two verbs, while all the others wait for it, each on a thread. Were a verb of the one
-/// to wait for a thread, nobody would go on until those who wait had given up.
+/// to wait for a thread, no session would go on until the waiting ones had timed out.
 fn who_holds_a_lock_goes_on_while_everybody_waits_for_it(backend: &Backend) {
     let builder = backend.builder(&LETTERS).async_sessions(4).connections(3 * 4);
     let cluster = builder.busy_timeout(Duration::from_secs(600)).create::<Account>().unwrap();
@@ -322,7 +322,7 @@ fn r38_a_turn_that_does_not_come_is_told_within_bounds(backend: &Backend) {
     let done: shard_runtime::Result<()> = Runtime::Smol.block_on(async {
         let (mut holder, mut other) = (cluster.async_session(), cluster.async_session());
         holder.all(Account::select().on_shard("a")).await?;
-        // The one is waited for by the task that holds the other: nobody else could end that.
+        // The task that holds one session waits for the other: nothing else could end that.
         let refused = other.all(Account::select().on_shard("b")).await;
         assert_error(refused, ErrorKind::Busy, &["all 1 async sessions", "nothing was done"]);
         let refused = cluster.async_transaction(|session| session.flush()).await;
@@ -331,7 +331,7 @@ fn r38_a_turn_that_does_not_come_is_told_within_bounds(backend: &Backend) {
         holder.all(Account::select().on_shard("c")).await?;
         holder.rollback().await;
         other.all(Account::select().on_shard("b")).await?;
-        // What is not under way holds nobody up.
+        // A session without a running verb delays no other session.
         other.commit().await?;
         holder.add(Account { id: 1, number: 5, owner: "x".into() }).await?;
         other.all(Account::select().on_shard("b")).await?;

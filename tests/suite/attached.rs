@@ -15,10 +15,11 @@ on_every_sqlite! {
     nothing_can_be_written,
     what_is_committed_is_seen,
     a_model_with_a_column_named_shard,
-    r42_names_are_quoted,
-    r40_another_shards_file_is_refused,
-    names_that_sqlite_does_not_tell_apart,
-    as_many_databases_as_sqlite_attaches,
+    r42_names_are_quoted;
+    only Files:
+        r40_another_shards_file_is_refused;
+    only Files Memory Prefixed:
+        as_many_databases_as_sqlite_attaches,
 }
 
 fn made(backend: &Backend) -> Watched {
@@ -210,9 +211,6 @@ fn r42_names_are_quoted(backend: &Backend) {
 
 fn r40_another_shards_file_is_refused(backend: &Backend) {
     let cluster = made(backend);
-    if backend.kind != Kind::Files {
-        return;
-    }
     // Pools keep connections to what they have opened; the file is looked at anew.
     backend.raw("asia").execute_batch("UPDATE sharded_shard SET shard = 'europe'").unwrap();
     assert_error(
@@ -232,10 +230,8 @@ fn r40_another_shards_file_is_refused(backend: &Backend) {
     assert_error(sqlite::attached(&cluster).map(drop), ErrorKind::Io, &["shard `north_america`"]);
 }
 
-fn names_that_sqlite_does_not_tell_apart(backend: &Backend) {
-    if backend.kind != Kind::Memory {
-        return;
-    }
+#[test]
+fn names_that_sqlite_does_not_tell_apart() {
     for (names, culprit) in
         [(["x", "X"], "shard `X`"), (["a", "Main"], "shard `Main`"), (["temp", "b"], "shard `temp`")]
     {
@@ -253,9 +249,6 @@ fn as_many_databases_as_sqlite_attaches(backend: &Backend) {
         session.add_all((0..100).map(|id| Company { id, name: String::new() })).unwrap();
         session.commit().unwrap();
         cluster
-    }
-    if backend.kind == Kind::Mixed {
-        return;
     }
     let most = rusqlite::Connection::open_in_memory().unwrap();
     let most = most.limit(rusqlite::limits::Limit::SQLITE_LIMIT_ATTACHED).unwrap() as usize;

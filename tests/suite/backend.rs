@@ -12,55 +12,108 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::postgres_server::Server;
 
-/// Instantiates tests once for every kind of cluster, as `files::…`, `memory::…`, `prefixed::…`, `mixed::…`, `schemas::…`,
-/// `servers::…` and `everything::…`.
-/// Tests of what only SQLite does, or only PostgreSQL, come last.
+/// Instantiates tests once for every kind of cluster: the test `r01_x` as `r01_x::files`, `r01_x::schemas` and so on.
+/// Tests that apply to some kinds come last, behind the names of these [kinds or groups of kinds](on_kinds):
+/// `only on_disk: r02_y, r03_z; only Files Servers: r04_z`.
 macro_rules! on_every_backend {
-    ($($test:ident),* $(,)? $(; only SQLite: $($sqlite:ident),* $(,)?)? $(; only PostgreSQL: $($server:ident),* $(,)?)?) => {
-        on_every_sqlite! { $($test,)* $($($sqlite),*)? }
-        on_every_server! { $($test,)* $($($server),*)? }
+    ($($test:ident),* $(,)? $(; only $($kind:ident)+: $($some:ident),+ $(,)?)*) => {
+        $(on_kinds!(backend [every] $test);)*
+        $(on_each_of!(backend [$($kind)+] $($some)+);)*
     };
 }
 
-/// The same for what a statement says and answers, where it adds nothing that the shards are on several servers.
+/// The same for a rule that does not depend on how many servers hold the shards: one PostgreSQL server is enough.
 macro_rules! on_every_dialect {
-    ($($test:ident),* $(,)? $(; only SQLite: $($sqlite:ident),* $(,)?)? $(; only PostgreSQL: $($server:ident),* $(,)?)?) => {
-        on_every_sqlite! { $($test,)* $($($sqlite),*)? }
-        on_kind!(schemas Schemas { $($test)* $($($server)*)? });
+    ($($test:ident),* $(,)? $(; only $($kind:ident)+: $($some:ident),+ $(,)?)*) => {
+        $(on_kinds!(dialect [every] $test);)*
+        $(on_each_of!(dialect [$($kind)+] $($some)+);)*
     };
 }
 
 /// The same for what only SQLite does.
 macro_rules! on_every_sqlite {
-    ($($test:ident),* $(,)?) => {
-        on_kind!(files Files { $($test)* });
-        on_kind!(memory Memory { $($test)* });
-        on_kind!(prefixed Prefixed { $($test)* });
-        on_kind!(mixed Mixed { $($test)* });
+    ($($test:ident),* $(,)? $(; only $($kind:ident)+: $($some:ident),+ $(,)?)*) => {
+        $(on_kinds!(backend [SQLite] $test);)*
+        $(on_each_of!(backend [$($kind)+] $($some)+);)*
     };
 }
 
-/// The same for what only PostgreSQL does, with SQLite beside it or without.
-macro_rules! on_every_server {
-    ($($test:ident),* $(,)?) => {
-        on_kind!(schemas Schemas { $($test)* });
-        on_kind!(servers Servers { $($test)* });
-        on_kind!(everything Everything { $($test)* });
+/// Instantiates tests for the kinds that stand before them: `on_some! { Files Everything: r05_a, r06_b }`.
+macro_rules! on_some {
+    ($($($kind:ident)+: $($some:ident),+ $(,)?);+) => {
+        $(on_each_of!(backend [$($kind)+] $($some)+);)+
     };
 }
 
+macro_rules! on_each_of {
+    ($base:ident $kinds:tt $($test:ident)+) => {
+        $(on_kinds!($base $kinds $test);)+
+    };
+}
+
+/// Instantiates one test for some kinds and groups of kinds.
+macro_rules! on_kinds {
+    ($base:ident [$($kind:ident)+] $test:ident) => {
+        mod $test {
+            $(on_kind!($base $kind $test);)+
+        }
+    };
+}
+
+/// Instantiates one test for a kind, or for each kind of a group.
 macro_rules! on_kind {
-    ($module:ident $kind:ident { $($test:ident)* }) => {
-        mod $module {
-            $(
-                #[test]
-                fn $test() {
-                    let kind = crate::backend::Kind::$kind;
-                    if kind.is_there() {
-                        super::$test(&crate::backend::Backend::new(kind));
-                    }
-                }
-            )*
+    ($base:ident every $test:ident) => {
+        on_kind!($base SQLite $test);
+        on_kind!($base PostgreSQL $test);
+    };
+    ($base:ident SQLite $test:ident) => {
+        on_kind!($base on_disk $test);
+        on_kind!($base Memory $test);
+        on_kind!($base Mixed $test);
+    };
+    (backend PostgreSQL $test:ident) => {
+        on_kind!(backend Schemas $test);
+        on_kind!(backend Servers $test);
+        on_kind!(backend Everything $test);
+    };
+    (dialect PostgreSQL $test:ident) => {
+        on_kind!(dialect Schemas $test);
+    };
+    // Everything is in SQLite files, and can be read with plain `rusqlite`.
+    ($base:ident on_disk $test:ident) => {
+        on_kind!($base Files $test);
+        on_kind!($base Prefixed $test);
+    };
+    // The cluster outlives its handle, and can be read with `run` and `peek`.
+    ($base:ident lasting $test:ident) => {
+        on_kind!($base on_disk $test);
+        on_kind!($base PostgreSQL $test);
+    };
+    // Each shard has a database of its own.
+    (backend separate $test:ident) => {
+        on_kind!(backend Files $test);
+        on_kind!(backend Memory $test);
+        on_kind!(backend Servers $test);
+        on_kind!(backend Everything $test);
+    };
+    ($base:ident Files $test:ident) => { on_kind!(files Files $test []); };
+    ($base:ident Memory $test:ident) => { on_kind!(memory Memory $test []); };
+    ($base:ident Prefixed $test:ident) => { on_kind!(prefixed Prefixed $test []); };
+    ($base:ident Mixed $test:ident) => { on_kind!(mixed Mixed $test []); };
+    ($base:ident Schemas $test:ident) => { on_kind!(schemas Schemas $test [server]); };
+    ($base:ident Servers $test:ident) => { on_kind!(servers Servers $test [server]); };
+    ($base:ident Everything $test:ident) => { on_kind!(everything Everything $test [server]); };
+    ($name:ident $kind:ident $test:ident []) => {
+        #[test]
+        fn $name() {
+            super::$test(&crate::backend::Backend::new(crate::backend::Kind::$kind));
+        }
+    };
+    ($name:ident $kind:ident $test:ident [server]) => {
+        #[test]
+        #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
+        fn $name() {
+            super::$test(&crate::backend::Backend::new(crate::backend::Kind::$kind));
         }
     };
 }
@@ -89,16 +142,6 @@ pub enum Kind {
     Everything,
 }
 
-impl Kind {
-    /// Whether such a cluster can be made on this machine; where not, that is said loudly.
-    pub fn is_there(self) -> bool {
-        match self {
-            Kind::Files | Kind::Memory | Kind::Prefixed | Kind::Mixed => true,
-            Kind::Schemas | Kind::Servers | Kind::Everything => server(0).is_some(),
-        }
-    }
-}
-
 /// How a shard is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kept {
@@ -109,10 +152,9 @@ enum Kept {
     Schema(usize),
 }
 
-/// The PostgreSQL servers of all tests, each started when it is first needed; none, where none is installed, which is
-/// said loudly.
-fn server(place: usize) -> Option<&'static Server> {
-    static SERVERS: [OnceLock<Option<Server>>; 4] = [const { OnceLock::new() }; 4];
+/// The PostgreSQL servers of all tests, each started when it is first needed.
+fn server(place: usize) -> &'static Server {
+    static SERVERS: [OnceLock<Server>; 4] = [const { OnceLock::new() }; 4];
     let start = || {
         let server = Server::start_with(&[
             "max_connections=400",
@@ -124,18 +166,19 @@ fn server(place: usize) -> Option<&'static Server> {
             "full_page_writes=off",
             "checkpoint_timeout=1h",
             "max_wal_size=4GB",
-        ])?;
+        ])
+        .expect("PostgreSQL is installed");
         server.stop_with_the_process();
-        Some(server)
+        server
     };
-    SERVERS[place].get_or_init(start).as_ref()
+    SERVERS[place].get_or_init(start)
 }
 
 /// One kind of cluster, and a folder of its own to make clusters in.
 pub struct Backend {
     pub kind: Kind,
     folder: TempDir,
-    /// What the schemas of this backend begin with.
+    /// The prefix of this backend's schemas.
     schemas: String,
     /// How long sessions wait for a lock, in milliseconds.
     wait: AtomicU64,
@@ -232,7 +275,7 @@ impl Backend {
             Kept::Memory => "sqlite::memory:".to_owned(),
             Kept::File => format!("sqlite:{}", self.path(shard).display()),
             Kept::Prefixed => format!("sqlite:{}?prefix={shard}_", self.path(shard).display()),
-            Kept::Schema(place) => format!("{}?schema={}", server(place).unwrap().url(), self.schema(shard)),
+            Kept::Schema(place) => format!("{}?schema={}", server(place).url(), self.schema(shard)),
         }
     }
 
@@ -262,7 +305,7 @@ impl Backend {
         shards.iter().fold(builder, |builder, shard| builder.shard(*shard, self.url(shard)))
     }
 
-    /// Where the control database is of a cluster of servers that was made with its shards in another order: in the first
+    /// The control database of a cluster of servers that was made with its shards in another order: in the first
     /// shard's schema. Beside files it is found where it was.
     pub fn control(&self, shards: &[&str]) -> Option<String> {
         let first =
@@ -294,7 +337,7 @@ impl Backend {
     /// A plain connection to the PostgreSQL server that holds a shard, in the shard's schema.
     pub fn client(&self, shard: &str) -> Client {
         let Kept::Schema(place) = self.kept(shard) else { panic!("{shard} is on no server") };
-        let client = Client::connect(&server(place).unwrap().url());
+        let client = Client::connect(&server(place).url());
         client.run(&format!(
             "SET search_path = {}; SET client_min_messages = warning; SET lock_timeout = '5s'",
             self.schema(shard)
@@ -341,7 +384,7 @@ impl Backend {
     }
 }
 
-/// What [`Backend::peek`] reads.
+/// A value that [`Backend::peek`] reads.
 pub trait Peeked: rusqlite::types::FromSql {
     fn from_text(text: &str) -> Self;
 }
@@ -381,7 +424,7 @@ impl Watched {
         Watched { cluster, log }
     }
 
-    /// What something returns, and how many statements each shard was asked for it, shards that were asked none
+    /// Returns the closure's value and the number of statements that it ran on each shard; shards with none are
     /// left out. The counters and the hook must agree.
     pub fn counted<T>(&self, run: impl FnOnce() -> T) -> (T, Vec<(String, u64)>) {
         self.log.lock().unwrap().clear();
@@ -399,7 +442,7 @@ impl Watched {
         (result, counts)
     }
 
-    /// What something returns, and the names of the shards that were asked for it, in the cluster's order.
+    /// Returns the closure's value and the names of the shards that it asked, in the cluster's order.
     pub fn asked<T>(&self, run: impl FnOnce() -> T) -> (T, Vec<String>) {
         let (result, counts) = self.counted(run);
         (result, counts.into_iter().map(|(shard, _)| shard).collect())

@@ -7,15 +7,15 @@ use shard_runtime::{Builder, Cluster, Durability, Error, ErrorKind, Session, Sha
 use crate::backend::{Backend, CONTINENTS, Kind, assert_error};
 use crate::models::*;
 
-on_every_sqlite! {
-    a_copy_is_a_cluster_of_its_own,
-    a_copy_has_every_unit_of_work_whole,
-    a_copy_that_cannot_be_made_leaves_nothing,
-    what_is_in_memory_is_not_copied,
-}
-
-on_every_server! {
-    what_is_on_a_server_is_not_copied,
+on_some! {
+    on_disk:
+        a_copy_is_a_cluster_of_its_own,
+        a_copy_has_every_unit_of_work_whole,
+        a_copy_that_cannot_be_made_leaves_nothing;
+    Memory Mixed:
+        what_is_in_memory_is_not_copied;
+    PostgreSQL:
+        what_is_on_a_server_is_not_copied,
 }
 
 /// The cluster that was copied to a folder.
@@ -32,9 +32,6 @@ fn copied(backend: &Backend, folder: &std::path::Path) -> Builder {
 }
 
 fn a_copy_is_a_cluster_of_its_own(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return;
-    }
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     let cities = session.add_all(Continent::ALL.map(|place| city(place, "copied"))).unwrap();
@@ -64,13 +61,10 @@ fn a_copy_is_a_cluster_of_its_own(backend: &Backend) {
 }
 
 fn a_copy_has_every_unit_of_work_whole(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return;
-    }
     let cluster = backend.create::<City>(&CONTINENTS);
     let populated = |place| NewCity { population: Some(0), ..city(place, "x") };
     cluster.transaction(|session| session.add_all(Continent::ALL.map(populated))).unwrap();
-    // People move from continent to continent while copies are made: nobody is lost on the way.
+    // Rows move from continent to continent while copies are made: none is lost.
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let movers =
@@ -101,7 +95,7 @@ fn a_copy_has_every_unit_of_work_whole(backend: &Backend) {
             seen.insert(cities.iter().filter_map(|city| city.population).max());
         }
         drop(end);
-        assert!(seen.len() > 1, "nobody moved between the copies");
+        assert!(seen.len() > 1, "no row moved between the copies");
     });
 }
 
@@ -115,9 +109,6 @@ impl Drop for OnDrop<'_> {
 }
 
 fn a_copy_that_cannot_be_made_leaves_nothing(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return;
-    }
     backend.does_not_wait_long();
     let cluster = backend.create::<City>(&CONTINENTS);
     let folder = backend.folder().join("copy");
@@ -141,16 +132,13 @@ fn a_copy_that_cannot_be_made_leaves_nothing(backend: &Backend) {
     assert_error(cluster.backup("/"), ErrorKind::Configuration, &["no name"]);
     assert_error(cluster.backup(backend.folder().join("missing/copy")), ErrorKind::Io, &["missing"]);
     assert_eq!(left(), 1);
-    // What a killed process has left is in nobody's way.
+    // Files that a killed process has left disturb no copy.
     std::fs::create_dir(backend.folder().join("second copy.incomplete")).unwrap();
     cluster.backup(backend.folder().join("second copy")).unwrap();
     assert_eq!(left(), 2);
 }
 
 fn what_is_in_memory_is_not_copied(backend: &Backend) {
-    if backend.is_on_disk() {
-        return;
-    }
     let cluster = backend.create::<City>(&CONTINENTS);
     let folder = backend.folder().join("copy");
     assert_error(cluster.backup(&folder), ErrorKind::Configuration, &["shard `north_america`", "in memory"]);

@@ -2,7 +2,7 @@
 
 use shard_runtime::{Cluster, ErrorKind, Parent, Sharded};
 
-use crate::backend::{Backend, Kind, LETTERS, assert_error};
+use crate::backend::{Backend, LETTERS, assert_error};
 use crate::models::*;
 
 on_every_dialect! {
@@ -10,8 +10,9 @@ on_every_dialect! {
     r42_hostile_names_in_errors_and_explanations,
     r42_hostile_values_are_values,
     r42_hostile_shard_names,
-    r42_hostile_paths,
-    r42_patterns_match_what_they_say,
+    r42_patterns_match_what_they_say;
+    only Files:
+        r42_hostile_paths,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -177,9 +178,6 @@ fn r42_hostile_shard_names(backend: &Backend) {
 }
 
 fn r42_hostile_paths(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return;
-    }
     for name in ["with space", "ümläut 数", "quote'\"", "semi;colon", "per%20cent", "hash#", "a&b=c", "[x]"]
     {
         let folder = backend.folder().join(name);

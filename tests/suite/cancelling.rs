@@ -74,7 +74,7 @@ fn what_has_not_begun_is_not_done(backend: &Backend) {
             assert!(poll_once(other.stream(Account::select().all_shards()).next()).is_none());
             holder.commit().await.unwrap();
             assert_eq!(count(&cluster), 3);
-            // The session is back as it was: its rows wait, and nobody has another owner.
+            // The session is back as it was: its rows are pending, and no row has another owner.
             let all = other.all(Account::select().all_shards()).await.unwrap();
             assert!(all.len() == 6 && all.iter().all(|account| account.owner == "x"));
             other.execute(Account::delete().all_shards()).await.unwrap();
@@ -159,7 +159,7 @@ fn r29_many_steps_are_not_stopped(backend: &Backend) {
 }
 
 fn a_session_that_is_dropped_is_rolled_back_and_its_connections_are_free(backend: &Backend) {
-    // One connection of each database is there for everybody, and nobody waits for it in vain.
+    // There is one connection of each database for all sessions, and every wait for it ends.
     let builder =
         backend.builder(&LETTERS).connections(backend.databases()).busy_timeout(Duration::from_secs(600));
     let cluster = builder.create::<Account>().unwrap();
@@ -289,7 +289,7 @@ fn r28_rows_that_are_dropped_stop_their_shards(backend: &Backend) {
                 let read = std::mem::take(&mut *read.lock().unwrap());
                 assert!(read.iter().sum::<u64>() < 4_000, "{read:?}");
             }
-            // One that was never asked for a row has asked nobody.
+            // A stream that was never polled has asked no shard.
             drop(session.stream(Account::select().all_shards()));
             assert!(session.first(Account::select().on_shard("b")).await.unwrap().is_some());
             assert_eq!(std::mem::take(&mut *read.lock().unwrap()).len(), 1);

@@ -3,17 +3,19 @@
 
 use shard_runtime::{Commit, ErrorKind, Session, Sharded, Sql, sqlite};
 
-use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
     r34_a_commit_of_one_shard_is_the_databases_own,
-    a_commit_that_fails_everywhere_leaves_nothing,
-    r35_a_commit_that_fails_on_one_shard_leaves_nothing_on_any,
-    r35_a_commit_over_several_shards_leaves_no_record,
-    r35_what_could_not_be_done_again_is_committed_alone,
-    r35_the_best_effort_says_how_far_it_came,
-    after_a_failed_commit_the_session_waits_for_a_rollback,
+    r35_a_commit_over_several_shards_leaves_no_record;
+    only lasting:
+        a_commit_that_fails_everywhere_leaves_nothing,
+        after_a_failed_commit_the_session_waits_for_a_rollback;
+    only Files:
+        r35_a_commit_that_fails_on_one_shard_leaves_nothing_on_any,
+        r35_what_could_not_be_done_again_is_committed_alone,
+        r35_the_best_effort_says_how_far_it_came,
 }
 
 /// A company whose shard is this one.
@@ -46,7 +48,7 @@ fn late_checks(backend: &Backend, shard: &str) -> Watched {
     cluster
 }
 
-/// Adds a company to each of these shards, and to the last of them a campaign of nobody, which is noticed at
+/// Adds a company to each of these shards, and to the last of them a campaign without a company, which is noticed at
 /// the commit.
 fn doomed(cluster: &Watched, session: &mut Session, shards: &[&str], fails: &str) {
     for shard in shards {
@@ -90,9 +92,6 @@ fn r34_a_commit_of_one_shard_is_the_databases_own(backend: &Backend) {
 }
 
 fn a_commit_that_fails_everywhere_leaves_nothing(backend: &Backend) {
-    if !backend.is_lasting() {
-        return;
-    }
     let cluster = late_checks(backend, "b");
     let mut session = cluster.session();
     doomed(&cluster, &mut session, &["b"], "b");
@@ -103,9 +102,6 @@ fn a_commit_that_fails_everywhere_leaves_nothing(backend: &Backend) {
 }
 
 fn r35_a_commit_that_fails_on_one_shard_leaves_nothing_on_any(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return; // in one database it is the database's own
-    }
     let cluster = late_checks(backend, "b");
     let mut session = cluster.session();
     doomed(&cluster, &mut session, &LETTERS, "b");
@@ -153,9 +149,6 @@ fn r35_a_commit_over_several_shards_leaves_no_record(backend: &Backend) {
 }
 
 fn r35_what_could_not_be_done_again_is_committed_alone(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return;
-    }
     let cluster = backend.create::<Advertising>(&LETTERS);
     let mut session = cluster.session();
     let ids = LETTERS.map(|shard| company_on(&cluster, shard));
@@ -199,9 +192,6 @@ fn r35_what_could_not_be_done_again_is_committed_alone(backend: &Backend) {
 }
 
 fn r35_the_best_effort_says_how_far_it_came(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return; // in one database it is all or nothing already
-    }
     let cluster = late_checks(backend, "b");
     let mut session = cluster.session();
     session.set_commit(Commit::BestEffort);
@@ -218,9 +208,6 @@ fn r35_the_best_effort_says_how_far_it_came(backend: &Backend) {
 }
 
 fn after_a_failed_commit_the_session_waits_for_a_rollback(backend: &Backend) {
-    if !backend.is_lasting() {
-        return;
-    }
     let cluster = late_checks(backend, "b");
     let mut session = cluster.session();
     doomed(&cluster, &mut session, &["b"], "b");

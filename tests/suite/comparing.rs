@@ -9,9 +9,10 @@ use crate::backend::{Backend, LETTERS, Watched};
 on_every_dialect! {
     tables_that_agree_are_told_to,
     rows_that_differ_are_told_with_their_shards,
-    what_differs_is_put_right_by_saving,
-    r41_a_shard_that_comes_later_gets_the_rows,
-    r35_units_on_their_way_are_no_differences,
+    what_differs_is_put_right_by_saving;
+    only on_disk:
+        r41_a_shard_that_comes_later_gets_the_rows,
+        r35_units_on_their_way_are_no_differences,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -97,9 +98,6 @@ fn what_differs_is_put_right_by_saving(backend: &Backend) {
 }
 
 fn r41_a_shard_that_comes_later_gets_the_rows(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return;
-    }
     drop(filled(backend, &["b", "c"]));
     // It has to be said that there is one more, and after the others.
     assert!(backend.open::<Both>(&["b", "c", "a"]).is_err());
@@ -120,9 +118,6 @@ fn r41_a_shard_that_comes_later_gets_the_rows(backend: &Backend) {
 }
 
 fn r35_units_on_their_way_are_no_differences(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return; // a writer keeps readers from a database in memory
-    }
     let cluster = filled(backend, &LETTERS);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -9,13 +9,14 @@ use crate::models::*;
 
 on_every_dialect! {
     a_file_says_the_same_as_the_builder,
-    paths_in_a_file_start_from_its_folder,
     every_setting_can_be_in_a_file,
-    the_environment_is_put_into_urls,
     mistakes_in_a_file_are_named,
     a_file_that_cannot_be_read_is_named,
     r45_extreme_settings_are_no_panic,
-    the_control_database_is_one_database,
+    the_control_database_is_one_database;
+    only Files:
+        paths_in_a_file_start_from_its_folder,
+        the_environment_is_put_into_urls,
 }
 
 fn written(backend: &Backend, text: &str) -> std::path::PathBuf {
@@ -45,9 +46,6 @@ fn a_file_says_the_same_as_the_builder(backend: &Backend) {
 }
 
 fn paths_in_a_file_start_from_its_folder(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return;
-    }
     let folder = backend.folder().join("conf");
     fs::create_dir(&folder).unwrap();
     let path = folder.join("shards.toml");
@@ -77,9 +75,6 @@ fn every_setting_can_be_in_a_file(backend: &Backend) {
 
 /// Cargo sets one that is known here.
 fn the_environment_is_put_into_urls(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return;
-    }
     let shard = |url: &str| format!("[[shard]]\nname = \"a\"\nurl = \"{url}\"\n");
     let path = written(
         backend,

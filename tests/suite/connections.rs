@@ -4,19 +4,20 @@ use std::time::{Duration, Instant};
 
 use shard_runtime::{Cluster, ErrorKind, Session, Sharded};
 
-use crate::backend::{Backend, Kind, LETTERS, assert_error};
+use crate::backend::{Backend, LETTERS, assert_error};
 use crate::models::*;
 use crate::runtimes::Runtime;
 
 on_every_backend! {
     fewer_than_one_of_each_database_are_refused,
-    r38_crossing_readers_are_told_within_bounds,
     r38_who_holds_some_can_have_the_rest,
     r38_many_who_read_everything_take_turns,
     what_nobody_uses_makes_room_for_others,
     as_many_async_sessions_as_can_have_everything;
+    only Files Memory Mixed Servers Everything:
+        r38_crossing_readers_are_told_within_bounds;
     only PostgreSQL:
-    connections_are_not_more_than_said,
+        connections_are_not_more_than_said,
 }
 
 fn read(session: &mut Session, shard: &str) -> shard_runtime::Result<()> {
@@ -41,9 +42,6 @@ fn fewer_than_one_of_each_database_are_refused(backend: &Backend) {
 
 fn r38_crossing_readers_are_told_within_bounds(backend: &Backend) {
     backend.does_not_wait_long();
-    if matches!(backend.kind, Kind::Prefixed | Kind::Schemas) {
-        return; // there is only one database to connect to
-    }
     let cluster = with(backend, 4);
     let (mut first, mut second) = (cluster.session(), cluster.session());
     read(&mut first, "a").unwrap();

@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use shard_runtime::{ErrorKind, Sharded};
 
-use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
     r38_a_writer_waits_and_then_is_told_busy,
-    r38_crossing_writers_are_both_told_within_bounds,
     r38_what_waited_can_be_sent_again,
     r38_a_busy_bulk_write_has_no_effect,
     r38_connections_run_out_within_bounds,
     r38_a_short_lock_is_waited_for,
     readers_and_a_writer,
-    one_locked_shard_keeps_nobody_from_another,
-    connections_are_made_while_a_shard_is_written,
+    connections_are_made_while_a_shard_is_written;
+    only separate:
+        r38_crossing_writers_are_both_told_within_bounds;
+    only Files:
+        one_locked_shard_keeps_nobody_from_another,
 }
 
 fn account(id: i64, number: i32) -> Account {
@@ -48,9 +50,6 @@ fn r38_a_writer_waits_and_then_is_told_busy(backend: &Backend) {
 fn r38_crossing_writers_are_both_told_within_bounds(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = backend.create::<Account>(&LETTERS);
-    if !backend.is_separate() {
-        return; // one file is one lock: nothing crosses
-    }
     let (mut first, mut second) = (cluster.session(), cluster.session());
     first.add(account(1, 5)).unwrap();
     first.flush().unwrap();
@@ -87,7 +86,7 @@ fn r38_what_waited_can_be_sent_again(backend: &Backend) {
     assert_error(second.commit(), ErrorKind::Busy, &["shard `"]);
     assert_error(second.flush(), ErrorKind::Busy, &["shard `"]);
     first.rollback();
-    // A refusal that is nobody's fault loses no row: the same commit, said again, commits all of them.
+    // A refusal because of a lock loses no row: a second call of `commit` commits all of them.
     second.commit().unwrap();
     assert_eq!(count(&cluster), 3);
 }
@@ -170,9 +169,6 @@ fn readers_and_a_writer(backend: &Backend) {
 }
 
 fn one_locked_shard_keeps_nobody_from_another(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return;
-    }
     let patient = backend.builder(&LETTERS).busy_timeout(Duration::from_secs(600)).connections(30);
     let cluster = patient.create::<Account>().unwrap();
     let lock = backend.raw("a");

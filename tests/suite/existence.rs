@@ -17,9 +17,10 @@ on_every_backend! {
     r26_a_row_after_a_cursor,
     r23_what_the_session_wrote_exists,
     r20_existence_is_explained,
-    existence_reads_one_row,
     a_pin_to_no_shard_is_an_error,
-    r29_a_shard_that_fails_is_named,
+    r29_a_shard_that_fails_is_named;
+    only lasting:
+        existence_reads_one_row,
 }
 
 /// Three accounts on each of the first two shards, none on the last.
@@ -142,9 +143,6 @@ fn r20_existence_is_explained(backend: &Backend) {
 }
 
 fn existence_reads_one_row(backend: &Backend) {
-    if !backend.is_lasting() {
-        return;
-    }
     drop(accounts(backend));
     let read = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&read);

@@ -153,7 +153,7 @@ fn statements(explain: &Explain) -> Vec<(String, String)> {
     explain.statements().map(|(shard, sql)| (shard.to_owned(), sql.to_owned())).collect()
 }
 
-/// What was sent since the last look, reads only.
+/// The reads since the last look.
 fn sent(cluster: &Watched) -> Vec<(String, String)> {
     cluster.sql().into_iter().filter(|(_, sql)| sql.starts_with("SELECT")).collect()
 }

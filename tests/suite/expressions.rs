@@ -2,7 +2,7 @@
 
 use shard_runtime::{ErrorKind, Session, Sharded};
 
-use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, LETTERS, Watched, assert_error};
 
 on_every_dialect! {
     r37_numbers_are_computed_from_the_row,
@@ -17,8 +17,9 @@ on_every_dialect! {
     r43_single_floats_stay_single,
     r43_expressions_that_are_nested_too_deeply_are_refused,
     r32_a_failed_computation_leaves_nothing_on_any_shard,
-    r35_computed_updates_are_one_unit_over_several_shards,
-    r35_what_a_shard_missed_is_computed_again,
+    r35_computed_updates_are_one_unit_over_several_shards;
+    only Files:
+        r35_what_a_shard_missed_is_computed_again,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -269,9 +270,6 @@ fn r35_computed_updates_are_one_unit_over_several_shards(backend: &Backend) {
 }
 
 fn r35_what_a_shard_missed_is_computed_again(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return; // only a cluster of several files has decisions
-    }
     let cluster = filled(backend);
     assert!(cluster.recover().unwrap().transactions().is_empty());
     // What a process that was killed after its decision has left: an update with its two parameters.

@@ -7,22 +7,24 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use shard_runtime::{Cluster, ErrorKind, Result, Session, Sharded};
 
-use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
-    r44_a_locked_database_is_busy_when_it_is_opened,
-    r44_a_read_only_database_can_be_read,
-    r44_a_damaged_database_is_corrupt,
-    r44_a_file_that_is_no_database_is_corrupt,
-    r44_a_database_that_is_a_folder,
-    r44_a_file_that_goes_away_loses_nothing_on_the_others,
-    r44_a_file_that_is_removed_under_a_running_cluster_is_not_written,
-    r44_what_may_not_be_written_is_read_only,
-    r44_a_device_that_takes_no_more_loses_nothing,
     r45_random_configurations_are_no_panic;
-    only SQLite:
-    r44_a_transaction_that_the_database_ends_ends_the_unit,
+    only on_disk:
+        r44_a_locked_database_is_busy_when_it_is_opened,
+        r44_a_read_only_database_can_be_read,
+        r44_a_database_that_is_a_folder;
+    only Files:
+        r44_a_damaged_database_is_corrupt,
+        r44_a_file_that_is_no_database_is_corrupt,
+        r44_a_file_that_goes_away_loses_nothing_on_the_others,
+        r44_a_file_that_is_removed_under_a_running_cluster_is_not_written,
+        r44_what_may_not_be_written_is_read_only,
+        r44_a_device_that_takes_no_more_loses_nothing;
+    only on_disk:
+        r44_a_transaction_that_the_database_ends_ends_the_unit,
 }
 
 fn made(backend: &Backend) -> Watched {
@@ -46,9 +48,6 @@ fn overwrite(backend: &Backend, shard: &str, at: u64, bytes: &[u8]) {
 
 fn r44_a_locked_database_is_busy_when_it_is_opened(backend: &Backend) {
     drop(made(backend));
-    if !backend.is_on_disk() {
-        return;
-    }
     let holder = backend.raw("b");
     holder.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
     backend.does_not_wait_long();
@@ -62,10 +61,7 @@ fn r44_a_locked_database_is_busy_when_it_is_opened(backend: &Backend) {
 
 fn r44_a_read_only_database_can_be_read(backend: &Backend) {
     drop(made(backend));
-    if !backend.is_on_disk() {
-        return;
-    }
-    // A file whose format is newer than SQLite can write is read-only for it, whoever the user is.
+    // A file whose format is newer than SQLite can write is read-only for it, for every user.
     settle(backend, "b");
     overwrite(backend, "b", 18, &[3]);
     let cluster = backend.open::<Company>(&LETTERS).unwrap();
@@ -99,9 +95,6 @@ fn r44_a_read_only_database_can_be_read(backend: &Backend) {
 
 fn r44_a_damaged_database_is_corrupt(backend: &Backend) {
     drop(made(backend));
-    if backend.kind != Kind::Files {
-        return;
-    }
     settle(backend, "b");
     // The table's pages, not the schema's.
     let root: u64 =
@@ -123,9 +116,6 @@ fn r44_a_damaged_database_is_corrupt(backend: &Backend) {
 
 fn r44_a_file_that_is_no_database_is_corrupt(backend: &Backend) {
     drop(made(backend));
-    if backend.kind != Kind::Files {
-        return;
-    }
     for name in ["b.db", "b.db-wal", "b.db-shm"] {
         let _ = fs::remove_file(backend.folder().join(name));
     }
@@ -137,9 +127,6 @@ fn r44_a_file_that_is_no_database_is_corrupt(backend: &Backend) {
 }
 
 fn r44_a_database_that_is_a_folder(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return;
-    }
     fs::create_dir(backend.path("a")).unwrap();
     assert_error(backend.builder(&["a"]).create::<Company>(), ErrorKind::Io, &["shard `a`"]);
     assert_error(backend.open::<Company>(&["a"]).map(drop), ErrorKind::Io, &["shard `a`"]);
@@ -147,9 +134,6 @@ fn r44_a_database_that_is_a_folder(backend: &Backend) {
 
 fn r44_a_file_that_goes_away_loses_nothing_on_the_others(backend: &Backend) {
     let cluster = made(backend);
-    if backend.kind != Kind::Files {
-        return;
-    }
     drop(cluster);
     let cluster = backend.open::<Company>(&LETTERS).unwrap();
     fs::rename(backend.path("c"), backend.folder().join("elsewhere")).unwrap();
@@ -169,9 +153,6 @@ fn r44_a_file_that_goes_away_loses_nothing_on_the_others(backend: &Backend) {
 
 fn r44_a_file_that_is_removed_under_a_running_cluster_is_not_written(backend: &Backend) {
     let cluster = made(backend);
-    if backend.kind != Kind::Files {
-        return;
-    }
     let everywhere = || Company::update().set(Company::NAME, "changed").all_shards();
     let on_c = || Company::update().set(Company::NAME, "changed").on_shard("c");
     let changed = || Company::select().filter(Company::NAME.eq("changed")).all_shards().count();
@@ -218,15 +199,12 @@ fn r44_a_file_that_is_removed_under_a_running_cluster_is_not_written(backend: &B
     assert_eq!(session.one(changed()).unwrap(), 300);
 }
 
-/// Who runs a test as root has all rights.
+/// A process of root has all rights.
 #[cfg(unix)]
 fn r44_what_may_not_be_written_is_read_only(backend: &Backend) {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
-    const NOBODY: u32 = 65_534;
-    if backend.kind != Kind::Files {
-        return;
-    }
+    const UNPRIVILEGED: u32 = 65_534;
     drop(made(backend));
     let folder = backend.folder();
     let may = |path: &std::path::Path, mode| {
@@ -244,12 +222,12 @@ fn r44_what_may_not_be_written_is_read_only(backend: &Backend) {
         }
         may(&backend.path("b"), of_b);
         may(folder, of_folder);
-        // This test binary again, as somebody without rights.
+        // This test binary again, as a user without rights.
         let mut command = std::process::Command::new("/proc/self/exe");
         command.args(["--exact", "--ignored", "faults::in_a_process_that_may_not_write"]);
         command.env(FOLDER, folder).env(READ_ONLY, what);
         if folder.metadata().unwrap().uid() == 0 {
-            command.uid(NOBODY).gid(NOBODY);
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         }
         let output = command.output().unwrap();
         may(folder, 0o777);
@@ -308,9 +286,7 @@ fn r44_a_transaction_that_the_database_ends_ends_the_unit(backend: &Backend) {
         let when = format!("CREATE TRIGGER {{shard}}_{event} BEFORE {event} ON {{table}}");
         format!("{when} BEGIN SELECT RAISE(ROLLBACK, 'all is undone'); END;")
     });
-    if !backend.plant(&["b"], "companies", &triggers.concat()) {
-        return;
-    }
+    backend.plant(&["b"], "companies", &triggers.concat());
     let company = |id| Company { id, name: "new".into() };
     let home = |id: i64| company(id).shard_chooser(cluster.shards()).unwrap();
     let [on_a, on_b] = [0, 1].map(|shard| (1_000..).find(|id| home(*id) == shard).unwrap());
@@ -351,16 +327,13 @@ fn r44_a_transaction_that_the_database_ends_ends_the_unit(backend: &Backend) {
     }
 }
 
-/// Where the process that may write little finds its cluster.
+/// The variable with the folder of the cluster of the process that may write little.
 const FOLDER: &str = "SHARDED_SUITE_FOLDER";
 
-/// What a process may not write: a file, or the folder.
+/// The variable that names the thing that a process may not write: a file, or the folder.
 const READ_ONLY: &str = "SHARDED_SUITE_READ_ONLY";
 
 fn r44_a_device_that_takes_no_more_loses_nothing(backend: &Backend) {
-    if backend.kind != Kind::Files || !cfg!(target_os = "linux") {
-        return;
-    }
     drop(made(backend));
     // This test binary again, as a process that may not make any file longer than 200 KiB.
     let status = std::process::Command::new("sh")

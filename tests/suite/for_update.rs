@@ -6,14 +6,17 @@ use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
-    r38_without_it_an_update_is_lost,
     r38_with_it_the_second_waits_and_then_reads_anew,
     r38_threads_lose_nothing,
     r38_who_cannot_have_all_shards_has_none,
-    r36_only_the_shards_that_are_asked_are_kept,
-    r36_nothing_is_written_where_nothing_is_changed,
     every_kind_of_reading_can_be_to_write,
-    r20_it_is_explained,
+    r20_it_is_explained;
+    only lasting:
+        r38_without_it_an_update_is_lost;
+    only separate:
+        r36_only_the_shards_that_are_asked_are_kept;
+    only on_disk:
+        r36_nothing_is_written_where_nothing_is_changed,
 }
 
 fn account(id: i64, number: i32) -> Account {
@@ -43,9 +46,6 @@ fn owner(cluster: &Watched, number: i32) -> String {
 
 fn r38_without_it_an_update_is_lost(backend: &Backend) {
     let cluster = filled(backend);
-    if !backend.is_lasting() {
-        return; // in memory a reader keeps writers waiting
-    }
     let (mut first, mut second) = (cluster.session(), cluster.session());
     let read = |session: &mut Session| session.one(Account::select().filter(Account::NUMBER.eq(5))).unwrap();
     let (mut mine, mut other) = (read(&mut first), read(&mut second));
@@ -121,9 +121,6 @@ fn r38_who_cannot_have_all_shards_has_none(backend: &Backend) {
 fn r36_only_the_shards_that_are_asked_are_kept(backend: &Backend) {
     backend.does_not_wait_long();
     let cluster = filled(backend);
-    if !backend.is_separate() {
-        return; // one file is one lock
-    }
     let mut holder = cluster.session();
     let (rows, asked) = cluster
         .asked(|| holder.all(Account::select().filter(Account::NUMBER.le(1500)).for_update()).unwrap());
@@ -145,9 +142,6 @@ fn r36_only_the_shards_that_are_asked_are_kept(backend: &Backend) {
 
 fn r36_nothing_is_written_where_nothing_is_changed(backend: &Backend) {
     let cluster = filled(backend);
-    if !backend.is_on_disk() {
-        return;
-    }
     let raws: Vec<rusqlite::Connection> = LETTERS.iter().map(|shard| backend.raw(shard)).collect();
     let versions = || -> Vec<i64> {
         let version =

@@ -4,19 +4,21 @@ use std::collections::HashSet;
 
 use shard_runtime::{Cluster, Durability, ErrorKind, Sharded};
 
-use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
     r39_a_sequence_is_unique_over_shards_and_sessions,
     r39_a_sequence_is_unique_under_threads,
-    r39_a_sequence_goes_on_after_the_cluster_was_closed,
     r39_a_sequence_never_waits_for_a_shards_lock,
     r39_sequences_of_two_models_are_their_own,
     r39_a_counter_is_the_shards_own,
-    r39_ids_of_the_caller_are_taken_as_they_are,
-    r39_two_handles_of_one_cluster_share_no_block,
-    r39_a_sequence_is_unique_under_processes_and_kills,
+    r39_ids_of_the_caller_are_taken_as_they_are;
+    only lasting:
+        r39_a_sequence_goes_on_after_the_cluster_was_closed,
+        r39_two_handles_of_one_cluster_share_no_block;
+    only Files:
+        r39_a_sequence_is_unique_under_processes_and_kills,
 }
 
 fn r39_a_sequence_is_unique_over_shards_and_sessions(backend: &Backend) {
@@ -61,9 +63,6 @@ fn r39_a_sequence_is_unique_under_threads(backend: &Backend) {
 }
 
 fn r39_a_sequence_goes_on_after_the_cluster_was_closed(backend: &Backend) {
-    if !backend.is_lasting() {
-        return;
-    }
     let mut greatest = 0;
     drop(backend.create::<City>(&CONTINENTS));
     for _ in 0..3 {
@@ -134,9 +133,6 @@ fn r39_ids_of_the_caller_are_taken_as_they_are(backend: &Backend) {
 }
 
 fn r39_two_handles_of_one_cluster_share_no_block(backend: &Backend) {
-    if !backend.is_lasting() {
-        return;
-    }
     let first = backend.create::<City>(&CONTINENTS);
     let second = backend.open::<City>(&CONTINENTS).unwrap();
     let mut ids = HashSet::new();
@@ -149,14 +145,11 @@ fn r39_two_handles_of_one_cluster_share_no_block(backend: &Backend) {
     b.commit().unwrap();
 }
 
-/// Where the processes find their cluster, and what the rows of each begin with.
+/// The variables with the folder of the cluster, and with the prefix of a process's rows.
 const FOLDER: &str = "SHARDED_SUITE_IDS";
 const NAME: &str = "SHARDED_SUITE_NAME";
 
 fn r39_a_sequence_is_unique_under_processes_and_kills(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return;
-    }
     let cluster = backend.create::<City>(&CONTINENTS);
     // This test binary again, four times; two of them are killed while they add rows.
     let mut processes: Vec<_> = (0..4)

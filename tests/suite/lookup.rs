@@ -264,7 +264,7 @@ fn every_reader_follows_a_lookup(backend: &Backend) {
     let ordered = || query().order_by(User::VISITS.asc());
     let page = session.all(ordered().columns(User::VISITS).with_cursor()).unwrap();
     assert_eq!(session.all(ordered().after(&page[0].1)).unwrap(), []);
-    // Nobody is asked for nothing.
+    // An empty list asks no shard.
     assert_eq!(cluster.asked(|| session.all(query().limit(0)).unwrap()).1, Vec::<String>::new());
 }
 

@@ -382,6 +382,6 @@ on_every_backend!(
     r32_counted_ids_and_their_entries_are_one_statement,
     r33_savepoints_undo_entries,
     r11_rows_that_move_are_found_where_they_are,
-    r34_a_row_beside_its_entry_is_one_shards_unit,
-    ; only SQLite: a_collation_holds_for_its_lookup,
+    r34_a_row_beside_its_entry_is_one_shards_unit;
+    only SQLite: a_collation_holds_for_its_lookup,
 );

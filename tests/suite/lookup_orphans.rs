@@ -49,8 +49,9 @@ fn r32_the_locks_of_a_search_that_fails_are_released(backend: &Backend) {
     session.commit().unwrap();
 }
 
-on_kind!(files Files { r38_an_entry_without_a_row_that_cannot_be_looked_for_is_busy });
-on_every_server!(
-    r38_an_entry_without_a_row_that_cannot_be_looked_for_is_busy,
-    r32_the_locks_of_a_search_that_fails_are_released,
-);
+on_some! {
+    Files PostgreSQL:
+        r38_an_entry_without_a_row_that_cannot_be_looked_for_is_busy;
+    PostgreSQL:
+        r32_the_locks_of_a_search_that_fails_are_released,
+}

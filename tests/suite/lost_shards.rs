@@ -8,16 +8,20 @@ use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::*;
 
 on_every_backend! {
-    r47_a_lost_shard_is_not_made_again,
-    r47_a_lost_shard_is_replaced_when_asked_by_name,
-    r47_an_empty_database_is_no_shard,
-    r47_a_shard_that_was_being_made_is_continued,
-    r47_a_cluster_of_an_older_release_keeps_its_shards,
-    r40_an_older_release_refuses_a_shard_of_this_one,
-    r40_lines_that_an_older_release_has_recorded_meanwhile_are_compared,
-    r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed,
-    r47_a_lost_control_database_is_not_made_again,
-    r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced,
+    r47_a_lost_control_database_is_not_made_again;
+    only lasting:
+        r47_a_lost_shard_is_not_made_again,
+        r47_a_lost_shard_is_replaced_when_asked_by_name,
+        r47_a_shard_that_was_being_made_is_continued,
+        r47_a_cluster_of_an_older_release_keeps_its_shards,
+        r40_an_older_release_refuses_a_shard_of_this_one,
+        r40_lines_that_an_older_release_has_recorded_meanwhile_are_compared;
+    only Files PostgreSQL:
+        r47_an_empty_database_is_no_shard;
+    only Files Schemas Servers:
+        r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed;
+    only PostgreSQL:
+        r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced,
 }
 
 #[derive(Sharded, Clone, Debug)]
@@ -126,9 +130,6 @@ fn is_lost(error: &shard_runtime::Error, shard: &str) {
 
 fn r47_a_lost_shard_is_not_made_again(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     lose(backend, "b");
     for _ in 0..2 {
         is_lost(&backend.open::<(Company, Currency)>(&LETTERS).map(drop).unwrap_err(), "b");
@@ -151,9 +152,6 @@ fn r47_a_lost_shard_is_not_made_again(backend: &Backend) {
 
 fn r47_a_lost_shard_is_replaced_when_asked_by_name(backend: &Backend) {
     let lost = made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     let builder = || backend.builder(&LETTERS);
     let refused = builder().replace_lost("b").create::<(Company, Currency)>();
     assert_error(refused, ErrorKind::WrongDatabase, &["shard `b`", "not lost"]);
@@ -180,9 +178,6 @@ fn r47_a_lost_shard_is_replaced_when_asked_by_name(backend: &Backend) {
 
 fn r47_an_empty_database_is_no_shard(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() || backend.kind == Kind::Prefixed {
-        return;
-    }
     lose(backend, "c");
     match backend.is_postgres("c") {
         true => backend.client("c").run(&format!("CREATE SCHEMA {}", backend.schema("c"))),
@@ -206,9 +201,6 @@ fn r47_an_empty_database_is_no_shard(backend: &Backend) {
 
 fn r47_a_shard_that_was_being_made_is_continued(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     // As a kill leaves it between the first record and the shard.
     in_control(backend, "DELETE FROM sharded_state WHERE name = 'b' AND kind <> 'shard'");
     in_control(backend, "UPDATE sharded_state SET value = 'making' WHERE name = 'b'");
@@ -223,9 +215,6 @@ fn r47_a_shard_that_was_being_made_is_continued(backend: &Backend) {
 
 fn r47_a_cluster_of_an_older_release_keeps_its_shards(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     let forget = || {
         let lines = recorded_lines(backend);
         for shard in LETTERS {
@@ -297,9 +286,6 @@ fn own_lines(backend: &Backend, shard: &str) -> Vec<(String, String)> {
 
 fn r40_an_older_release_refuses_a_shard_of_this_one(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     LETTERS.iter().for_each(|shard| assert_eq!(own_lines(backend, shard), [owned(MOVED)]));
     // A shard that lost the line, as one that was made before it was kept, gets it from `create`.
     for edit in ["DROP TABLE", "DELETE FROM"] {
@@ -312,9 +298,6 @@ fn r40_an_older_release_refuses_a_shard_of_this_one(backend: &Backend) {
 /// As a process of an older release leaves a shard: with a digest of the lines in control, and with lines of its own.
 fn r40_lines_that_an_older_release_has_recorded_meanwhile_are_compared(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     let record = |lines: &[(&str, &str)]| {
         let table = backend.table("b", "sharded_layout");
         backend.run("b", &format!("DELETE FROM {table}"));
@@ -351,9 +334,6 @@ fn owned((subject, line): (&str, &str)) -> (String, String) {
 
 fn r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed(backend: &Backend) {
     made(backend);
-    if !matches!(backend.kind, Kind::Files | Kind::Schemas | Kind::Servers) {
-        return;
-    }
     let cluster = backend.open::<(Company, Currency)>(&LETTERS).unwrap();
     lose(backend, "b");
     let mut session = cluster.session();

@@ -21,10 +21,7 @@ on_every_backend! {
 const MANY: i64 = 100_000;
 
 /// So many values are more than a statement of the real database takes as parameters.
-fn assert_more_than_a_statement_takes(backend: &Backend, cluster: &Cluster, shard: &str, values: usize) {
-    if backend.is_postgres(shard) {
-        return; // it takes twice as many: so many that the list's text would be the trouble
-    }
+fn assert_more_than_a_statement_takes(cluster: &Cluster, shard: &str, values: usize) {
     let mut session = cluster.session();
     let limit =
         sqlite::with_connection(&mut session, shard, |raw| raw.limit(Limit::SQLITE_LIMIT_VARIABLE_NUMBER));
@@ -79,7 +76,10 @@ fn r16_100_000_keys_are_one_statement_per_shard(backend: &Backend) {
         let home = |id| Company { id, name: String::new() }.shard_chooser(cluster.shards()).unwrap();
         (0..3 * MANY).filter(|id| home(*id) == 0).collect()
     };
-    assert_more_than_a_statement_takes(backend, &cluster, "a", of_a.len());
+    // A statement of PostgreSQL takes twice as many parameters.
+    if !backend.is_postgres("a") {
+        assert_more_than_a_statement_takes(&cluster, "a", of_a.len());
+    }
     let query = Company::select().filter(Company::ID.is_in(of_a));
     let (found, counts) = cluster.counted(|| session.all(query).unwrap());
     assert_eq!(counts, each(&["a"], 1));
@@ -104,7 +104,10 @@ fn r16_100_000_values_of_no_key_are_one_statement_per_shard(backend: &Backend) {
     let mut session = cluster.session();
     session.add_all((0..200).map(|id| Company { id, name: (id * 1_000).to_string() })).unwrap();
     session.commit().unwrap();
-    assert_more_than_a_statement_takes(backend, &cluster, "a", MANY as usize);
+    // A statement of PostgreSQL takes twice as many parameters.
+    if !backend.is_postgres("a") {
+        assert_more_than_a_statement_takes(&cluster, "a", MANY as usize);
+    }
     let names = || Company::NAME.is_in((0..MANY).map(|number| number.to_string()));
     let named = Company::select().filter(names()).all_shards();
     let (rows, counts) = cluster.counted(|| session.all(named).unwrap());
@@ -141,7 +144,10 @@ fn r16_children_of_100_000_parents_are_one_statement_per_shard(backend: &Backend
     let reports = parents.map(|city| NewReport { city: city.link(), temperature: 1.0 });
     let reports = session.add_all(reports).unwrap();
     session.commit().unwrap();
-    assert_more_than_a_statement_takes(backend, &cluster, "asia", cities.len() * 2 / 5);
+    // A statement of PostgreSQL takes twice as many parameters.
+    if !backend.is_postgres("asia") {
+        assert_more_than_a_statement_takes(&cluster, "asia", cities.len() * 2 / 5);
+    }
 
     let all = City::select().all_shards();
     let (found, counts) = cluster.counted(|| session.all_with::<Report>(all).unwrap());

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shard_runtime::{Error, ErrorKind, Session, Sharded, Sql};
 
-use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
@@ -14,13 +14,14 @@ on_every_backend! {
     r33_what_waits_belongs_to_the_part_that_added_it,
     r33_rows_know_what_a_part_has_undone,
     r33_a_part_cannot_commit_and_may_roll_back_everything,
-    r33_what_a_part_undid_is_in_no_decision,
     r38_a_transaction_is_committed_or_rolled_back,
     r38_a_transaction_is_tried_again_while_others_are_in_the_way,
-    r38_a_transaction_gives_up,
+    r38_a_transaction_gives_up;
+    only Files:
+        r33_what_a_part_undid_is_in_no_decision,
 }
 
-/// What went wrong, where it is the test's own fault.
+/// The error of a closure that fails on purpose.
 #[derive(Debug)]
 enum Wrong {
     OnPurpose,
@@ -108,7 +109,7 @@ fn r33_what_waits_belongs_to_the_part_that_added_it(backend: &Backend) {
     let cluster = backend.create::<Advertising>(&LETTERS);
     let mut session = cluster.session();
     session.add(Company { id: 1, name: "x".into() }).unwrap();
-    // A row that nobody has looked at yet fails where its part ends.
+    // A pending row that was not flushed yet fails when its savepoint ends.
     let twice = session.savepoint(|session| {
         session.add(Company { id: 2, name: "y".into() })?;
         session.add(Company { id: 1, name: "again".into() })?;
@@ -184,9 +185,6 @@ fn r33_a_part_cannot_commit_and_may_roll_back_everything(backend: &Backend) {
 }
 
 fn r33_what_a_part_undid_is_in_no_decision(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return;
-    }
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     session.add_all(Continent::ALL.map(|continent| city(continent, "kept"))).unwrap();

@@ -1,4 +1,4 @@
-//! What a cluster tells of its statements: counters per shard, and a hook.
+//! The observation of statements: counters per shard, and a hook.
 
 use std::sync::{Arc, Mutex};
 

@@ -8,13 +8,17 @@ use shard_runtime::{Cluster, Durability, ErrorKind, Sharded};
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::*;
 
-on_every_backend! {
-    r47_an_older_copy_of_a_shard_is_refused,
-    r47_an_older_copy_of_the_control_database_is_refused,
-    r47_decisions_record_the_versions_of_their_databases,
-    r47_a_backup_of_the_whole_cluster_is_no_older_copy,
-    r47_a_newer_shard_of_a_killed_process_is_opened,
-    r47_a_record_of_the_layout_that_was_edited_or_deleted_is_noticed,
+on_some! {
+    Files Prefixed Everything:
+        r47_an_older_copy_of_a_shard_is_refused,
+        r47_an_older_copy_of_the_control_database_is_refused,
+        r47_a_newer_shard_of_a_killed_process_is_opened;
+    Files Everything:
+        r47_decisions_record_the_versions_of_their_databases;
+    on_disk:
+        r47_a_backup_of_the_whole_cluster_is_no_older_copy;
+    lasting:
+        r47_a_record_of_the_layout_that_was_edited_or_deleted_is_noticed,
 }
 
 fn made(backend: &Backend) {
@@ -41,12 +45,12 @@ fn add(cluster: &Cluster) {
 }
 
 /// A shard that is in a SQLite file, and the first shard in that file.
-fn in_a_file(backend: &Backend) -> Option<(&'static str, &'static str)> {
+fn in_a_file(backend: &Backend) -> (&'static str, &'static str) {
     match backend.kind {
-        Kind::Files => Some(("b", "b")),
-        Kind::Prefixed => Some(("b", "a")),
-        Kind::Everything => Some(("a", "a")),
-        _ => None,
+        Kind::Files => ("b", "b"),
+        Kind::Prefixed => ("b", "a"),
+        Kind::Everything => ("a", "a"),
+        kind => panic!("{kind:?} has no shard in a file"),
     }
 }
 
@@ -81,7 +85,7 @@ fn is_refused(backend: &Backend, shard: &str, texts: &[&str]) {
 
 fn r47_an_older_copy_of_a_shard_is_refused(backend: &Backend) {
     made(backend);
-    let Some((shard, first)) = in_a_file(backend) else { return };
+    let (shard, first) = in_a_file(backend);
     let copy = copy_of(&backend.path(shard));
     write(backend);
     let newer = backend.path(shard).with_extension("newer");
@@ -94,7 +98,7 @@ fn r47_an_older_copy_of_a_shard_is_refused(backend: &Backend) {
 
 fn r47_an_older_copy_of_the_control_database_is_refused(backend: &Backend) {
     made(backend);
-    let Some((_, first)) = in_a_file(backend) else { return };
+    let (_, first) = in_a_file(backend);
     let copy = copy_of(&control(backend));
     write(backend);
     let newer = control(backend).with_extension("newer");
@@ -110,10 +114,7 @@ fn r47_an_older_copy_of_the_control_database_is_refused(backend: &Backend) {
 }
 
 fn r47_decisions_record_the_versions_of_their_databases(backend: &Backend) {
-    let Some((shard, first)) = in_a_file(backend) else { return };
-    if backend.kind == Kind::Prefixed {
-        return; // One database is no decision.
-    }
+    let (shard, first) = in_a_file(backend);
     let cluster = backend.builder(&LETTERS).durability(Durability::Full).create::<Company>().unwrap();
     add(&cluster);
     let copy = copy_of(&backend.path(shard));
@@ -128,9 +129,6 @@ fn r47_decisions_record_the_versions_of_their_databases(backend: &Backend) {
 
 fn r47_a_backup_of_the_whole_cluster_is_no_older_copy(backend: &Backend) {
     made(backend);
-    if !backend.is_on_disk() {
-        return;
-    }
     let saved = backend.folder().join("saved");
     let cluster = backend.open::<Company>(&LETTERS).unwrap();
     add(&cluster);
@@ -149,9 +147,6 @@ fn r47_a_backup_of_the_whole_cluster_is_no_older_copy(backend: &Backend) {
 
 fn r47_a_newer_shard_of_a_killed_process_is_opened(backend: &Backend) {
     made(backend);
-    if in_a_file(backend).is_none() {
-        return;
-    }
     // Killed between its first commit and the record of it in control.
     let raw = rusqlite::Connection::open(control(backend)).unwrap();
     let forgotten =
@@ -164,9 +159,6 @@ fn r47_a_newer_shard_of_a_killed_process_is_opened(backend: &Backend) {
 
 fn r47_a_record_of_the_layout_that_was_edited_or_deleted_is_noticed(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     let both = |texts: &[&str]| {
         assert_error(backend.open::<Company>(&LETTERS).map(drop), ErrorKind::Layout, texts);
         assert_error(backend.builder(&LETTERS).create::<Company>(), ErrorKind::Layout, texts);

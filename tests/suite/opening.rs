@@ -11,19 +11,22 @@ on_every_backend! {
     r40_open_creates_nothing,
     r40_what_was_made_is_opened,
     r40_create_again_changes_nothing,
-    r40_swapped_files_are_refused,
-    r40_a_copied_file_is_refused,
-    r40_another_clusters_file_is_refused,
-    r40_another_order_or_number_of_shards_is_refused,
-    r40_a_renamed_shard_is_refused,
-    r40_a_remapped_key_is_refused,
-    r40_new_models_can_be_added,
-    r40_values_that_had_no_place_can_be_added,
-    r40_a_missing_file_is_refused,
-    r40_a_file_that_is_swapped_later_is_noticed,
-    r40_a_lost_control_database_is_refused,
-    r40_another_clusters_control_database_is_refused,
-    r40_a_foreign_database_is_refused,
+    r40_a_renamed_shard_is_refused;
+    only lasting:
+        r40_swapped_files_are_refused,
+        r40_another_order_or_number_of_shards_is_refused,
+        r40_a_remapped_key_is_refused,
+        r40_new_models_can_be_added,
+        r40_values_that_had_no_place_can_be_added;
+    only Files:
+        r40_a_copied_file_is_refused,
+        r40_another_clusters_file_is_refused,
+        r40_a_missing_file_is_refused,
+        r40_a_file_that_is_swapped_later_is_noticed,
+        r40_a_foreign_database_is_refused;
+    only on_disk:
+        r40_a_lost_control_database_is_refused,
+        r40_another_clusters_control_database_is_refused,
 }
 
 /// A cluster with one company on every shard.
@@ -104,9 +107,6 @@ fn r40_create_again_changes_nothing(backend: &Backend) {
 
 fn r40_swapped_files_are_refused(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     opened(backend, &[("a", "a"), ("b", "b"), ("c", "c")]).unwrap();
     // The layout says the same; only the files (or the prefixes) stand in each other's place.
     let swapped = opened(backend, &[("a", "b"), ("b", "a"), ("c", "c")]);
@@ -126,9 +126,6 @@ fn r40_swapped_files_are_refused(backend: &Backend) {
 
 fn r40_a_copied_file_is_refused(backend: &Backend) {
     made(backend);
-    if backend.kind != Kind::Files {
-        return;
-    }
     fs::remove_file(backend.path("c")).unwrap();
     fs::copy(backend.path("b"), backend.path("c")).unwrap();
     let copied = backend.open::<Company>(&LETTERS).map(drop);
@@ -150,9 +147,6 @@ fn r40_a_copied_file_is_refused(backend: &Backend) {
 }
 
 fn r40_another_clusters_file_is_refused(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return;
-    }
     let other = Backend::new(backend.kind);
     made(backend);
     made(&other);
@@ -167,9 +161,6 @@ fn r40_another_clusters_file_is_refused(backend: &Backend) {
 
 fn r40_another_order_or_number_of_shards_is_refused(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     let layout = |shards: &[&str], texts: &[&str]| {
         assert_error(backend.open::<Company>(shards).map(drop), ErrorKind::Layout, texts);
         assert_error(backend.builder(shards).create::<Company>(), ErrorKind::Layout, texts);
@@ -247,9 +238,6 @@ mod remapped {
 
 fn r40_a_remapped_key_is_refused(backend: &Backend) {
     drop(backend.create::<(Shop, Account, Company, Visit)>(&LETTERS));
-    if !backend.is_lasting() {
-        return;
-    }
     let refused = |result: shard_runtime::Result<()>, texts: &[&str]| {
         assert_error(result, ErrorKind::Layout, texts);
     };
@@ -268,9 +256,6 @@ fn r40_a_remapped_key_is_refused(backend: &Backend) {
 
 fn r40_new_models_can_be_added(backend: &Backend) {
     made(backend);
-    if !backend.is_lasting() {
-        return;
-    }
     let texts = ["shard `a`", "table `campaigns`", "create"];
     assert_error(backend.open::<Advertising>(&LETTERS).map(drop), ErrorKind::Schema, &texts);
     let cluster = backend.create::<Advertising>(&LETTERS);
@@ -313,9 +298,6 @@ fn r40_values_that_had_no_place_can_be_added(backend: &Backend) {
     session.add(Shop { id: 1, region: "North".into() }).unwrap();
     session.commit().unwrap();
     drop((session, made));
-    if !backend.is_lasting() {
-        return;
-    }
     let opened = backend.open::<widened::Shop>(&LETTERS).map(drop);
     assert_error(opened, ErrorKind::Layout, &["shard `a`", "shops", "`list East => c`", "create"]);
     // Where there is a fallback, rows may be there already.
@@ -349,9 +331,6 @@ fn r40_values_that_had_no_place_can_be_added(backend: &Backend) {
 
 fn r40_a_missing_file_is_refused(backend: &Backend) {
     made(backend);
-    if backend.kind != Kind::Files {
-        return;
-    }
     let cluster = backend.open::<Company>(&LETTERS).unwrap();
     fs::remove_file(backend.path("b")).unwrap();
     let missing = || backend.open::<Company>(&LETTERS).map(drop);
@@ -366,9 +345,6 @@ fn r40_a_missing_file_is_refused(backend: &Backend) {
 
 fn r40_a_file_that_is_swapped_later_is_noticed(backend: &Backend) {
     made(backend);
-    if backend.kind != Kind::Files {
-        return;
-    }
     let cluster = backend.open::<Company>(&LETTERS).unwrap();
     fs::rename(backend.path("b"), backend.path("x")).unwrap();
     fs::rename(backend.path("c"), backend.path("b")).unwrap();
@@ -379,9 +355,6 @@ fn r40_a_file_that_is_swapped_later_is_noticed(backend: &Backend) {
 
 fn r40_a_lost_control_database_is_refused(backend: &Backend) {
     made(backend);
-    if !backend.is_on_disk() {
-        return;
-    }
     fs::remove_file(backend.folder().join("control.db")).unwrap();
     let opened = backend.open::<Company>(&LETTERS).map(drop);
     assert_error(opened, ErrorKind::Missing, &["control"]);
@@ -392,9 +365,6 @@ fn r40_a_lost_control_database_is_refused(backend: &Backend) {
 }
 
 fn r40_another_clusters_control_database_is_refused(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return;
-    }
     let other = Backend::new(backend.kind);
     made(backend);
     made(&other);
@@ -411,9 +381,6 @@ fn r40_another_clusters_control_database_is_refused(backend: &Backend) {
 
 fn r40_a_foreign_database_is_refused(backend: &Backend) {
     made(backend);
-    if backend.kind != Kind::Files {
-        return;
-    }
     for name in ["b.db", "b.db-wal", "b.db-shm"] {
         let _ = fs::remove_file(backend.folder().join(name));
     }

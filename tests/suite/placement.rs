@@ -1,4 +1,4 @@
-//! Where a key's value puts a row: R01 to R06.
+//! The shard of a row, by its key's value: R01 to R06.
 
 use shard_runtime::{ErrorKind, Sharded, Shards, count};
 
@@ -197,7 +197,7 @@ fn r05_a_key_without_a_shard_is_an_error_before_any_statement(backend: &Backend)
         let either = shops.clone().filter(Shop::REGION.eq("North") | equal.clone());
         assert_error(session.all(either), ErrorKind::UnmappedKey, &names);
         assert_error(session.all(shops.on("East".to_owned())), ErrorKind::UnmappedKey, &names);
-        // Nobody would be asked for no rows, and for no groups: the key is as wrong.
+        // No shard would be read for no rows, and for no groups: the key is as wrong.
         let equals = || Shop::select().filter(Shop::REGION.eq("East"));
         assert_error(session.all(equals().limit(0)), ErrorKind::UnmappedKey, &names);
         let groups = equals().group_by(Shop::REGION).aggregate(count());
@@ -255,7 +255,7 @@ fn r05_a_function_that_says_nowhere_is_an_error(backend: &Backend) {
 fn r05_only_a_key_that_is_asked_for_must_have_a_shard(backend: &Backend) {
     let cluster = backend.create::<(Shop, Parcel)>(&LETTERS);
     let mut session = cluster.session();
-    // Bounds in a declared gap, and what is excluded, hold no row: nobody is asked for it, and it is no error.
+    // Bounds in a declared gap, and what is excluded, hold no row: no shard is asked for it, and it is no error.
     let mut asked = |filter| cluster.asked(|| session.all(Parcel::select().filter(filter)).unwrap()).1;
     assert!(asked(Parcel::WEIGHT.between(120, 180)).is_empty());
     assert!(asked(Parcel::WEIGHT.ge(300)).is_empty());

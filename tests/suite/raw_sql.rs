@@ -92,7 +92,7 @@ fn r23_sql_sees_what_waits_and_forgets_what_was_known(backend: &Backend) {
     let (cluster, mut session) = made(backend);
     let lima = session.add(city(Continent::SouthAmerica, "Lima")).unwrap();
     session.add(city(Continent::NorthAmerica, "Reno")).unwrap();
-    // Nobody reads the SQL: what waits is written though another table is named, on the shards that are asked.
+    // The SQL is not parsed: pending changes of every table are flushed, on the shards that are asked.
     let reports = Sql::new("SELECT count(*) AS n FROM {reports}").on_shard("south_america");
     let (_, sql) = (session.one(reports).unwrap(), cluster.sql());
     let inserts: Vec<&str> =

@@ -28,8 +28,8 @@ on_every_backend! {
     r19_a_write_is_not_pinned,
     a_pinned_session_reads_its_shard_and_writes_none,
     shards_that_differ_are_named,
-    r20_the_reason_is_told,
-    ; only SQLite: reading_to_write_keeps_others_from_every_shard, views_over_all_shards_have_each_row_once,
+    r20_the_reason_is_told;
+    only SQLite: reading_to_write_keeps_others_from_every_shard, views_over_all_shards_have_each_row_once,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -82,7 +82,7 @@ fn codes(rows: &[Stored<Currency>]) -> Vec<&str> {
     rows.iter().map(|row| row.code.as_str()).collect()
 }
 
-/// What each shard holds, read from each of them.
+/// The rows of each shard, read from each of them.
 fn on_each(cluster: &Watched) -> Vec<Vec<(String, String, i64)>> {
     let on = |shard: &&str| {
         let columns = (Currency::CODE, Currency::NAME, Currency::DECIMALS);

@@ -1,8 +1,8 @@
-//! Reading rows of a reference table to write them: nobody else writes them on any shard meanwhile: R38.
+//! Reading rows of a reference table for update: no other session writes them on any shard meanwhile: R38.
 
 use shard_runtime::{ErrorKind, Session, Sharded};
 
-use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
+use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
@@ -10,8 +10,8 @@ on_every_backend! {
     r38_queries_that_are_pinned_to_different_shards_exclude_each_other,
     r38_who_only_writes_waits_too,
     r38_threads_lose_nothing;
-    only PostgreSQL:
-    other_rows_are_kept_from_nobody,
+    only Schemas Servers:
+        other_rows_are_kept_from_nobody,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ fn count_up(session: &mut Session, id: i64, shard: Option<&str>) -> shard_runtim
     session.update(&mut rate)
 }
 
-/// Has a session read something on a shard, where that keeps nobody from writing.
+/// Has a session read something on a shard, with a read that locks no writer out.
 fn play(backend: &Backend, session: &mut Session, shard: &str) {
     if backend.is_lasting() {
         session.all(Account::select().on_shard(shard)).unwrap();
@@ -138,9 +138,6 @@ fn r38_threads_lose_nothing(backend: &Backend) {
 
 fn other_rows_are_kept_from_nobody(backend: &Backend) {
     backend.does_not_wait_long();
-    if backend.kind == Kind::Everything {
-        return; // the first shard is a file, and locked as a whole
-    }
     let cluster = filled(backend);
     let (mut first, mut second) = (cluster.session(), cluster.session());
     count_up(&mut first, 1, None).unwrap();

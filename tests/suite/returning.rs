@@ -2,7 +2,7 @@
 
 use shard_runtime::{Error, ErrorKind, Session, Sharded, Sql};
 
-use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, assert_error, shards_of};
+use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error, shards_of};
 use crate::models::*;
 
 on_every_dialect! {
@@ -15,9 +15,10 @@ on_every_dialect! {
     r23_what_was_looked_up_is_forgotten,
     versions_come_back_raised,
     rows_that_came_back_can_be_changed,
-    r35_what_is_done_again_returns_nothing,
     r20_it_is_explained,
-    writes_are_values,
+    writes_are_values;
+    only Files:
+        r35_what_is_done_again_returns_nothing,
 }
 
 fn made(backend: &Backend) -> (crate::backend::Watched, Session) {
@@ -180,9 +181,6 @@ fn rows_that_came_back_can_be_changed(backend: &Backend) {
 }
 
 fn r35_what_is_done_again_returns_nothing(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return; // only a cluster of several files has decisions
-    }
     let cluster = backend.create::<Draft>(&LETTERS);
     let mut session = cluster.session();
     session.add_all((0..6).map(draft)).unwrap();

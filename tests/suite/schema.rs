@@ -7,19 +7,22 @@ use std::fs;
 
 use shard_runtime::{Cluster, ErrorKind, Sharded};
 
-use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, assert_error};
+use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error};
 use crate::models::*;
 
 on_every_backend! {
     r41_tables_are_made_on_every_shard,
-    r41_making_stops_at_the_first_failure_and_goes_on_later,
     r41_shards_that_differ_are_refused,
-    r41_a_lost_index_is_refused,
     r41_indexes_of_one_name_are_two_indexes,
     r41_extra_columns_need_a_default,
-    r41_bad_configurations_are_refused,
-    r41_shards_do_not_share_a_table,
-    r41_made_by_several_at_once,
+    r41_bad_configurations_are_refused;
+    only Files:
+        r41_making_stops_at_the_first_failure_and_goes_on_later;
+    only lasting:
+        r41_a_lost_index_is_refused,
+        r41_made_by_several_at_once;
+    only Prefixed:
+        r41_shards_do_not_share_a_table,
 }
 
 fn r41_tables_are_made_on_every_shard(backend: &Backend) {
@@ -39,9 +42,6 @@ fn r41_tables_are_made_on_every_shard(backend: &Backend) {
 }
 
 fn r41_making_stops_at_the_first_failure_and_goes_on_later(backend: &Backend) {
-    if backend.kind != Kind::Files {
-        return;
-    }
     let later = backend.folder().join("later");
     let builder = || {
         let url = format!("sqlite:{}", later.join("b.db").display());
@@ -87,9 +87,6 @@ fn r41_shards_that_differ_are_refused(backend: &Backend) {
 
 fn r41_a_lost_index_is_refused(backend: &Backend) {
     drop(backend.create::<City>(&CONTINENTS));
-    if !backend.is_lasting() {
-        return;
-    }
     let table = backend.table("asia", "cities");
     let find = match backend.is_postgres("asia") {
         true => {
@@ -226,9 +223,6 @@ struct PairAgain {
 }
 
 fn r41_shards_do_not_share_a_table(backend: &Backend) {
-    if backend.kind != Kind::Prefixed {
-        return;
-    }
     let file = backend.path("x");
     let url = |rest: &str| format!("sqlite:{}{rest}", file.display());
     let shared = |first: &str, second: &str| {
@@ -246,9 +240,6 @@ fn r41_shards_do_not_share_a_table(backend: &Backend) {
 }
 
 fn r41_made_by_several_at_once(backend: &Backend) {
-    if !backend.is_lasting() {
-        return;
-    }
     let patient = backend.builder(&LETTERS).busy_timeout(std::time::Duration::from_secs(20));
     std::thread::scope(|scope| {
         let make = |thread: i64| {

@@ -1,4 +1,4 @@
-//! What users' own tests are given: a cluster in one line, and an assertion about the shards asked.
+//! Helpers for users' own tests: a cluster in one line, and an assertion about the shards asked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

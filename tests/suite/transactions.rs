@@ -6,17 +6,20 @@ use crate::backend::{Backend, CONTINENTS, Kind, Watched, assert_error};
 use crate::models::*;
 
 on_every_backend! {
-    r36_only_shards_that_are_used_get_a_transaction,
-    r36_a_session_that_reads_commits_without_writing,
     r36_adding_takes_no_lock,
     r36_a_session_that_does_nothing_takes_nothing,
     r36_a_contradicting_write_takes_no_lock,
-    a_session_reads_one_snapshot_of_each_shard,
     a_dropped_session_leaves_nothing_behind,
-    sessions_can_be_used_on_after_a_commit,
+    sessions_can_be_used_on_after_a_commit;
+    only Files:
+        r36_only_shards_that_are_used_get_a_transaction;
+    only on_disk:
+        r36_a_session_that_reads_commits_without_writing;
+    only lasting:
+        a_session_reads_one_snapshot_of_each_shard,
 }
 
-/// Whether somebody else can take the right to write at once, for each shard.
+/// Whether another connection can take the write lock at once, for each shard.
 fn can_be_written(backend: &Backend, shards: &[&str]) -> Vec<bool> {
     let free = |shard: &&str| {
         let raw = backend.raw(shard);
@@ -36,9 +39,6 @@ fn filled(backend: &Backend) -> Watched {
 
 fn r36_only_shards_that_are_used_get_a_transaction(backend: &Backend) {
     let cluster = filled(backend);
-    if backend.kind != Kind::Files {
-        return; // one file is one lock, and nobody else sees what is in memory
-    }
     let mut session = cluster.session();
     session.add(city(Continent::Asia, "Tokyo")).unwrap();
     session.flush().unwrap();
@@ -58,9 +58,6 @@ fn r36_only_shards_that_are_used_get_a_transaction(backend: &Backend) {
 
 fn r36_a_session_that_reads_commits_without_writing(backend: &Backend) {
     let cluster = filled(backend);
-    if !backend.is_on_disk() {
-        return;
-    }
     let raws: Vec<rusqlite::Connection> = CONTINENTS.iter().map(|shard| backend.raw(shard)).collect();
     let versions = || -> Vec<i64> {
         raws.iter()
@@ -127,9 +124,6 @@ fn r36_a_contradicting_write_takes_no_lock(backend: &Backend) {
 
 fn a_session_reads_one_snapshot_of_each_shard(backend: &Backend) {
     let cluster = filled(backend);
-    if !backend.is_lasting() {
-        return; // in memory there are no snapshots: a reader keeps writers waiting
-    }
     let mut reader = cluster.session();
     let count = |session: &mut shard_runtime::Session| {
         session.one(City::select().on(Continent::Asia).count()).unwrap()
@@ -141,7 +135,7 @@ fn a_session_reads_one_snapshot_of_each_shard(backend: &Backend) {
     assert_eq!(count(&mut reader), 2, "one snapshot until the session ends its unit of work");
     reader.commit().unwrap();
     assert_eq!(count(&mut reader), 3);
-    // A session that has read can write, also where somebody else has written since: it begins anew.
+    // A session that has read can write, also if another session has written since: its transaction begins again.
     writer.add(city(Continent::Asia, "Osaka")).unwrap();
     writer.commit().unwrap();
     reader.add(city(Continent::Asia, "Kyoto")).unwrap();

@@ -1,4 +1,4 @@
-//! What is kept about rows beside them, compared with the rows, and repaired.
+//! Lookup entries are compared with their rows, and repaired.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,7 +43,7 @@ fn behind(cluster: &Watched, shard: &str, sql: &str) {
     session.commit().unwrap();
 }
 
-/// What is wrong: value, kind, shards.
+/// The problems: value, kind, shards.
 fn found(verified: &VerifyReport) -> Vec<(String, LookupProblemKind, String)> {
     let drifts = verified.lookup_problems().iter();
     drifts.map(|drift| (drift.value.to_string(), drift.kind, drift.shards.join(" "))).collect()
@@ -187,9 +187,6 @@ fn values_of_every_kind_are_looked_up_and_verified(backend: &Backend) {
 }
 
 fn r41_rows_that_were_there_before_get_entries(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return; // nothing is left of a cluster in memory
-    }
     let before = backend.create::<Plain>(&LETTERS);
     let mut session = before.session();
     let plain = |n: usize| NewPlain {
@@ -216,9 +213,6 @@ fn r41_rows_that_were_there_before_get_entries(backend: &Backend) {
 }
 
 fn r40_entries_over_another_number_of_shards_are_refused(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return;
-    }
     // The users themselves are placed by a list, which another shard behind the others does not touch.
     drop(backend.create::<Plain>(&LETTERS));
     drop(backend.builder(&["a", "b", "c", "d"]).create::<Plain>().unwrap());
@@ -232,9 +226,6 @@ fn r40_entries_over_another_number_of_shards_are_refused(backend: &Backend) {
 }
 
 fn verifying_is_safe_beside_writers(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return; // databases in memory are not read while they are written
-    }
     backend.waits(500); // who locks shards in other orders is in the others' way, and tries again
     let cluster = lookup::cluster(backend);
     let done = AtomicBool::new(false);
@@ -284,9 +275,6 @@ fn verifying_is_safe_beside_writers(backend: &Backend) {
 }
 
 fn r44_a_shard_that_stays_locked_is_named(backend: &Backend) {
-    if !backend.is_on_disk() {
-        return;
-    }
     backend.does_not_wait_long();
     let cluster = lookup::cluster(backend);
     let email = text_on("b", "x");
@@ -298,14 +286,15 @@ fn r44_a_shard_that_stays_locked_is_named(backend: &Backend) {
     assert_eq!(cluster.repair().unwrap().repaired(), 1);
 }
 
-on_every_dialect!(
+on_every_dialect! {
     nothing_is_wrong_with_what_sessions_write,
     every_drift_is_found_and_repaired,
     one_value_of_several_rows_stays_reported,
     portions_hide_nothing,
-    values_of_every_kind_are_looked_up_and_verified,
-    r41_rows_that_were_there_before_get_entries,
-    r40_entries_over_another_number_of_shards_are_refused,
-    verifying_is_safe_beside_writers,
-    r44_a_shard_that_stays_locked_is_named,
-);
+    values_of_every_kind_are_looked_up_and_verified;
+    only on_disk:
+        r41_rows_that_were_there_before_get_entries,
+        r40_entries_over_another_number_of_shards_are_refused,
+        verifying_is_safe_beside_writers,
+        r44_a_shard_that_stays_locked_is_named,
+}

@@ -1,4 +1,4 @@
-//! `#[version]`: what somebody else has changed is not overwritten: R32, R37, R38.
+//! `#[version]`: changes of another session are not overwritten: R32, R37, R38.
 
 use shard_runtime::{Error, ErrorKind, Parent, Session, Sharded, Stored};
 
@@ -256,7 +256,7 @@ fn r38_a_stale_unit_of_work_is_tried_again(backend: &Backend) {
     cluster
         .transaction(|session| {
             tried += 1;
-            // The first time with a row that was read before somebody else changed it.
+            // The first time with a row that was read before another session changed it.
             let mut row = match tried {
                 1 => mine.clone(),
                 _ => session.get::<Draft>(mine.id)?.expect("it is there"),

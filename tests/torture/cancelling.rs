@@ -33,7 +33,7 @@ struct Ends {
     left_in_a_commit: AtomicUsize,
 }
 
-/// What its writer knows of a unit.
+/// The state of a transaction, as its writer knows it.
 enum End {
     Committed,
     Failed(Error),
@@ -63,7 +63,7 @@ fn r35_units_that_are_left_at_random_are_all_or_nothing() {
         for task in tasks {
             task.await.unwrap();
         }
-        // Whoever has a turn now comes after those who were left: everything is over then.
+        // A session that gets a slot now comes after all cancelled ones: all of them have ended then.
         let mut last: Vec<_> = (0..THREADS).map(|_| cluster.async_session()).collect();
         for session in &mut last {
             session.all(Account::select().all_shards()).await.unwrap();
@@ -163,7 +163,7 @@ async fn write_unit(session: &mut AsyncSession, id: i64, shards: u64, numbers: &
     }
 }
 
-/// What `writer` writes, a verb at a time. Shards are locked in their order, so that nobody waits in vain.
+/// The writes of `writer`, a verb at a time. Shards are locked in their order, so that no deadlock is possible.
 async fn change(session: &mut AsyncSession, id: i64, shards: u64, cents: i64) -> Result<()> {
     let places: Vec<Place> =
         (0..4).filter(|bit| shards & (1 << bit) != 0).map(|bit| Place::ALL[bit]).collect();

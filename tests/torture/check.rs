@@ -1,4 +1,4 @@
-//! What must hold after an attack: no unit on some of its shards only, none lost that was told to be committed, none
+//! The conditions after an attack: no transaction on some of its shards only, none lost that was told to be committed, none
 //! there that was told to be aborted, every sum exact, every file sound, and nothing left to be done.
 
 use std::collections::{BTreeMap, HashSet};
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::{Models, SHARDS, builder};
 
-/// What was counted, over all checks of a test.
+/// The counts, over all checks of a test.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub units: usize,
@@ -98,7 +98,7 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
             }
         }
     }
-    assert!(units.keys().all(|unit| told.contains(unit)), "a unit is there that nobody has begun");
+    assert!(units.keys().all(|unit| told.contains(unit)), "a transaction is there that no writer has begun");
     counts
 }
 

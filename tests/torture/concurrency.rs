@@ -1,5 +1,5 @@
 //! Several threads of several processes that change the same rows, on one shard and on several: nothing is lost, and
-//! nobody waits for good.
+//! no session waits for ever.
 
 use std::path::Path;
 use std::process::Command;
@@ -96,7 +96,7 @@ fn write(cluster: &Cluster, mut numbers: Numbers, until: Instant) {
         });
         match unit {
             Ok(()) => (committed, added) = (committed + 1, added + cents * places.len() as i64),
-            // The wait is bounded, and whoever has waited in vain is told so.
+            // The wait is bounded, and a session whose wait ends without the lock gets an error.
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
                 gave_up += 1;

@@ -1,4 +1,4 @@
-//! What a process asked of the disk, as `strace` has seen it, and what of that may be on the disk after a power loss.
+//! The disk operations of a process, recorded by `strace`, and those that may be on the disk after a power loss.
 //!
 //! The model: what was written to a file is on the disk for certain once the file was synced after it. Of what was
 //! written since then anything may be there or not, also a part of a write, in sectors of 512 bytes. Names that were made
@@ -15,7 +15,7 @@ pub const TRACED: &str =
 
 const SECTOR: usize = 512;
 
-/// What happened, in the order in which it came to its end. Files are known by a number, names by what follows the
+/// The events, in the order in which it came to its end. Files are known by a number, names by what follows the
 /// folder: a name may be another file's later.
 enum Event {
     Written {
@@ -42,12 +42,12 @@ enum Event {
     Told(String),
 }
 
-/// What a process did to the files of one folder.
+/// The operations of a process on the files of one folder.
 pub struct Record {
     /// The files that were there before, with what was in them.
     before: Vec<Vec<u8>>,
     names: BTreeMap<String, usize>,
-    /// What others had told.
+    /// The outcomes that other processes had reported.
     told: String,
     events: Vec<Event>,
 }

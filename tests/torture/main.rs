@@ -86,7 +86,7 @@ struct Account {
     cents: i64,
 }
 
-/// What ids are taken for.
+/// The model whose ids are reserved.
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "tickets")]
 struct Ticket {
@@ -107,7 +107,7 @@ struct Note {
 }
 
 /// A row with a value that is unique over the cluster: of each unit that writes all shards, and of those that write three
-/// with nobody beside them. The value's entry is on a shard of its own.
+/// with no other process beside them. The value's entry is on a shard of its own.
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "names")]
 struct Name {

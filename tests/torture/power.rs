@@ -46,7 +46,7 @@ fn r35_a_power_loss_while_what_was_killed_is_finished_leaves_nothing_half_done()
     }
 }
 
-/// What a writer does to its cluster.
+/// The operations of a writer on its cluster.
 fn record(writer: &Writer) -> Record {
     let beside = |name: &str| writer.cluster.with_file_name(name);
     let before = beside("before");

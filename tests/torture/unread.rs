@@ -14,7 +14,7 @@ const FOLDER: &str = "SHARDED_TORTURE_UNREAD";
 /// The files that the global transaction writes.
 const PLACES: [Place; 2] = [Place::A, Place::B];
 
-/// What the global transaction adds to the account of each file.
+/// The amount that the global transaction adds to the account of each file.
 const BY_THE_OWNER: i64 = 100;
 
 #[test]

@@ -18,12 +18,12 @@ const THREE: &str = "SHARDED_TORTURE_THREE";
 /// Units of different writers have different numbers.
 pub const UNITS_OF_A_WRITER: i64 = 1_000_000;
 
-/// What a writer is told.
+/// The instructions of a writer.
 #[derive(Clone)]
 pub struct Writer {
-    /// Where the cluster is.
+    /// The folder of the cluster.
     pub cluster: PathBuf,
-    /// Where the writers tell what became of their units.
+    /// The file in which the writers record the outcomes of their transactions.
     pub logs: PathBuf,
     pub number: i64,
     /// How many units it writes.

@@ -1,4 +1,4 @@
-//! What the compiler says to a user: every mistake has its message, filed by kind, and correct code compiles
+//! The compiler's messages to a user: every mistake has its message, filed by kind, and correct code compiles
 //! under every condition that a user's crate may set.
 //!
 //! The texts are those of the current stable toolchain; after a change that is meant, write them anew with

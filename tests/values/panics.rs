@@ -25,14 +25,9 @@ on_every_backend! {
     r57_what_moves_a_row_may_panic,
     r57_values_and_iterators_may_panic,
     r57_async_sessions_go_on_after_a_rollback;
-    only SQLite: r57_a_lent_connection_is_taken_back,
-}
-
-/// Hundreds of statements: once for files, and once beside a server.
-mod hook {
-    use super::*;
-    on_kind!(files Files { r57_the_hook_may_panic_at_every_statement });
-    on_kind!(everything Everything { r57_the_hook_may_panic_at_every_statement });
+    only SQLite: r57_a_lent_connection_is_taken_back;
+    // Hundreds of statements: once for files, and once beside a server.
+    only Files Everything: r57_the_hook_may_panic_at_every_statement,
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -231,7 +226,7 @@ fn r57_an_iterator_that_panics_keeps_the_settings_of_its_session(backend: &Backe
     assert_error(session.all(endless), ErrorKind::TimedOut, &["shard `b`"]);
 }
 
-/// What writes and reads in every way, on shards that it has written before and on others.
+/// Writes and reads in every way, on shards that it has written before and on others.
 type Step = fn(&mut Session) -> shard_runtime::Result<()>;
 
 const STEPS: [(&str, Step); 12] = [

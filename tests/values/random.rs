@@ -10,8 +10,7 @@ use shard_runtime::{Sharded, Stored, count};
 use crate::backend::{Backend, LETTERS};
 use crate::edges::*;
 
-on_kind!(files Files { r58_rows_of_edges_are_those_of_one_table });
-on_kind!(everything Everything { r58_rows_of_edges_are_those_of_one_table });
+on_some! { Files Everything: r58_rows_of_edges_are_those_of_one_table }
 
 /// How many cases are run, unless `SHARDED_CASES` says otherwise.
 const CASES: u64 = 6;

@@ -7,10 +7,11 @@ use crate::backend::{Backend, LETTERS, assert_error};
 use crate::edges::*;
 
 on_every_backend! {
-    r43_what_some_database_does_not_store_is_refused_by_all,
-    r43_a_row_that_cannot_be_read_is_named_and_alone;
+    r43_what_some_database_does_not_store_is_refused_by_all;
+    only lasting:
+        r43_a_row_that_cannot_be_read_is_named_and_alone;
     only PostgreSQL:
-    r43_infinity_is_named_and_alone,
+        r43_infinity_is_named_and_alone,
 }
 
 fn nested(depth: usize) -> Json {
@@ -107,9 +108,6 @@ fn unreadable(backend: &Backend, shard: &str, column: &str, value: &str, text: &
 }
 
 fn r43_a_row_that_cannot_be_read_is_named_and_alone(backend: &Backend) {
-    if !backend.is_lasting() {
-        return;
-    }
     for (shard, wrong) in LETTERS.into_iter().flat_map(|shard| {
         let sqlite = [
             ("at", "253402207201000000", "jiff::Timestamp"),

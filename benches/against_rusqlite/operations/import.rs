@@ -52,7 +52,7 @@ struct Settings {
 /// The files of one side, which are removed with it.
 struct Files {
     folder: PathBuf,
-    /// What empties the tables between the blocks.
+    /// Empties the tables between the blocks.
     removal: Vec<Connection>,
 }
 

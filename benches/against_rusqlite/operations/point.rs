@@ -35,7 +35,7 @@ pub fn known_in_autocommit(data: &Data) -> Result<Pair<'_>, Failure> {
     pair(PER_BLOCK, known_by_framework_in_autocommit(set), known_by_hand(set))
 }
 
-/// What a session does on its shard, by hand.
+/// The work of a session on its shard, by hand.
 pub fn known_in_short_transactions(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.accounts()?;
     let mut ids = Turns::new(&set.ids);

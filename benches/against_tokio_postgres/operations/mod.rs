@@ -1,4 +1,4 @@
-//! What is measured: each operation in the framework's way and by hand, with the target where there is one.
+//! The measured operations: each in the framework's way and by hand, with the target where there is one.
 
 mod commit;
 mod read;
@@ -10,7 +10,7 @@ use crate::servers::Servers;
 /// One line of the table.
 pub struct Operation {
     pub name: &'static str,
-    /// What the hand-written side does, where there is more than one way to look at it.
+    /// The variant of the hand-written side, if there are several.
     pub against: &'static str,
     /// The framework's time divided by the hand-written one, at most.
     pub target: Option<f64>,

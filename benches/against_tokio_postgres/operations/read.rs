@@ -17,7 +17,7 @@ const PER_BLOCK: usize = 50;
 const BY_INDEX: &str = "SELECT id, at, celsius, place FROM measurements ORDER BY at LIMIT 100";
 const BY_SCAN: &str = "SELECT id, at, celsius, place FROM measurements ORDER BY celsius LIMIT 100";
 
-/// What no processor is needed for, of which four servers on one machine have few.
+/// An operation that needs little processor time, of which four servers on one machine have little.
 const FIVE_MILLISECONDS: &str = "SELECT pg_sleep(0.005) IS NOT NULL AS slept";
 
 /// A session for each row, committed.
@@ -54,7 +54,7 @@ pub fn get_in_autocommit(servers: &Servers) -> Result<Pair<'_>, Failure> {
     pair(PER_BLOCK, in_sessions(set), one_by_one(set)?)
 }
 
-/// What a session does on its server, by hand: a read transaction around the statement, without a round trip more.
+/// The work of a session on its server, by hand: a read transaction around the statement, without a round trip more.
 pub fn get_in_short_transactions(servers: &Servers) -> Result<Pair<'_>, Failure> {
     let set = servers.accounts()?;
     let (hand, statements) = (&set.by_hand, set.by_hand.prepare(GET_ACCOUNT)?);

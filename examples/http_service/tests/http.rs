@@ -152,7 +152,7 @@ fn what_is_wrong_is_told_to_whom_it_concerns() {
     assert_eq!(cluster.session().one(service::City::select().all_shards().count()).unwrap(), 0);
 }
 
-/// Clients that hang up while they are served: each of their reports is there or not, and nobody else notices.
+/// Clients that hang up while they are served: each of their reports is there or not, and no other client notices.
 #[test]
 fn clients_that_hang_up_hold_nobody_up() {
     let folder = tempfile::tempdir().unwrap();

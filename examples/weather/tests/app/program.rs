@@ -28,13 +28,13 @@ pub fn weather_with(name: &str, value: Option<&str>, folder: &Path, arguments: &
     command.output().expect("the program runs")
 }
 
-/// What it says where all is well: on stdout, and nothing on stderr.
+/// The output of a success: on stdout, and nothing on stderr.
 pub fn stdout(output: &Output) -> String {
     output.clone().assert().success().stderr("");
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
-/// What it says when it refuses: one line on stderr, and exit code 1.
+/// The output of a refusal: one line on stderr, and exit code 1.
 pub fn refusal(output: &Output) -> String {
     output.clone().assert().code(1);
     let said = String::from_utf8(output.stderr.clone()).expect("UTF-8");

@@ -1,4 +1,4 @@
-//! What the app refuses: with one line on stderr, exit code 1, and nothing written.
+//! Inputs that the app refuses: with one line on stderr, exit code 1, and nothing written.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::program::{program, refusal, stdout, text, weather};
 use crate::rows::{units_of, units_there};
 use crate::small_source::{FILES, small_source};
 
-/// What one test does to a file's lines.
+/// The change of one test to a file's lines.
 type Change = fn(&mut Vec<String>);
 
 /// The mistakes of `cities.csv`, and what is said about each.

@@ -1,4 +1,4 @@
-//! What is in the CSV files and in the shards' files, read without the app and without the library.
+//! The rows of the CSV files and of the shards' files, read without the app and without the library.
 
 use std::collections::BTreeMap;
 use std::path::Path;

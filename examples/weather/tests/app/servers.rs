@@ -11,7 +11,7 @@ use crate::program::{refusal, stdout, text, weather, weather_with};
 use crate::rows::{SHARDS, on_shard};
 use crate::small_source::small_source;
 
-/// What comes with the app.
+/// The data that comes with the app.
 pub const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shards.toml");
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shards.postgres.toml");
 
@@ -102,7 +102,7 @@ impl OnServers {
     }
 }
 
-/// What the app says, but for what is the machine's or the database's own: how long it took, and of the SQL that it
+/// The output of the app, except for what is the machine's or the database's own: how long it took, and of the SQL that it
 /// explains where its lines are broken, how a parameter is written, and a list, and a limit, and where NULLs come.
 fn but_for_time_and_dialect(said: &str) -> String {
     let mut lines: Vec<String> = Vec::new();

@@ -34,7 +34,7 @@ pub struct Acre {
     /// When it is sown.
     #[shard_key]
     pub season: Season,
-    /// What grows on it.
+    /// The crop.
     pub crop: Crop,
     /// How much, in tons.
     pub yearly: Option<Tons>,
@@ -54,7 +54,7 @@ pub struct Harvest {
     pub r#yield: i32,
 }
 
-/// What is known of a harvest's year.
+/// The facts of a harvest's year.
 #[derive(Projection, Clone, Debug, PartialEq)]
 #[sharded(crate = ::sharding, model = Harvest)]
 pub struct Year {
@@ -136,7 +136,7 @@ pub struct Well {
     /// Its id.
     #[id]
     pub id: i64,
-    /// What kind of water it has.
+    /// The kind of its water.
     #[shard_key(list("sweet" => "a", _ => "b"))]
     pub water: String,
 }

@@ -1,0 +1,150 @@
+//! The language of comments, rustdoc, messages and pages (CONTRIBUTING.md, "How we write"): a sentence names its actor.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Words that stand for an actor without naming it.
+const WORDS: [&str; 3] = ["nobody", "somebody", "whoever"];
+
+/// A rustdoc line does not begin with these: a condition is "if" or "when", and an actor has a name.
+const BEGINNINGS: [&str; 3] = ["What ", "Who ", "Where "];
+
+/// Files and folders that are not rewritten yet. A file leaves this list when it is clean, and none is added.
+const NOT_YET: &[&str] = &[
+    "docs/PERFORMANCE.md",
+    "docs/RELIABILITY.md",
+    "docs/RULES.md",
+    "shard-derive/src/attr/",
+    "shard-derive/src/check.rs",
+    "shard-derive/src/check/",
+    "shard-derive/src/expand/",
+    "shard-derive/src/lib.rs",
+    "shard-derive/src/model.rs",
+    "shard-derive/src/value.rs",
+    "shard-runtime/src/accumulator.rs",
+    "shard-runtime/src/asynchronous/",
+    "shard-runtime/src/cluster/",
+    "shard-runtime/src/driver/",
+    "shard-runtime/src/error.rs",
+    "shard-runtime/src/executor/",
+    "shard-runtime/src/lib.rs",
+    "shard-runtime/src/planner/",
+    "shard-runtime/src/private.rs",
+    "shard-runtime/src/query/",
+    "shard-runtime/src/row.rs",
+    "shard-runtime/src/schema/",
+    "shard-runtime/src/session/",
+    "shard-runtime/src/tasks/",
+    "shard-runtime/src/testing.rs",
+    "shard-runtime/src/transaction/",
+    "shard-runtime/src/unit_of_work/",
+    "shard-runtime/src/value/",
+    "tests/ui/pass/",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace")
+}
+
+/// All Rust files and pages below a folder.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with('.') || name == "target" {
+            continue;
+        }
+        if path.is_dir() {
+            files(&path, found);
+        } else if name.ends_with(".rs") || name.ends_with(".md") {
+            found.push(path);
+        }
+    }
+}
+
+/// The words of a line that begin or end at no letter, digit or underscore, in lower case.
+fn words(line: &str) -> impl Iterator<Item = String> + '_ {
+    line.split(|letter: char| !letter.is_alphanumeric() && letter != '_').map(str::to_lowercase)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Page,
+    /// All lines are checked: code has the messages for users.
+    Library,
+    /// Only comments are checked: names and texts are the data of tests.
+    Test,
+}
+
+fn kind(name: &str) -> Kind {
+    match name {
+        _ if name.ends_with(".md") => Kind::Page,
+        _ if name.contains("/src/") && name.starts_with("shard-") => Kind::Library,
+        _ => Kind::Test,
+    }
+}
+
+/// The comment of a line of Rust. The slashes of a URL begin none.
+fn comment(line: &str) -> &str {
+    let begins = line.match_indices("//").find(|(place, _)| !line[..*place].ends_with(':'));
+    begins.map_or("", |(place, _)| &line[place..])
+}
+
+/// The faults of a text, each with the number of its line.
+fn faults(text: &str, kind: Kind) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let checked = if kind == Kind::Test { comment(line) } else { line };
+        let word = words(checked).find(|word| WORDS.contains(&word.as_str()));
+        found.extend(word.map(|word| (number, format!("`{word}`"))));
+        let rustdoc =
+            line.trim_start().strip_prefix("/// ").or_else(|| line.trim_start().strip_prefix("//! "));
+        if let Some(rustdoc) = rustdoc.filter(|_| kind != Kind::Page) {
+            let beginning = BEGINNINGS.iter().find(|beginning| rustdoc.starts_with(**beginning));
+            // A question may begin so.
+            let beginning = beginning.filter(|_| !rustdoc.trim_end().ends_with('?'));
+            found.extend(beginning.map(|beginning| (number, format!("begins with `{}`", beginning.trim()))));
+        }
+    }
+    found
+}
+
+#[test]
+fn actors_are_named() {
+    let mut found = Vec::new();
+    files(root(), &mut found);
+    assert!(found.len() > 300, "{} files", found.len());
+    let mut all = Vec::new();
+    for path in found {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
+        // This file has the words as data.
+        if name == "tests/prose.rs" || NOT_YET.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let faults = faults(&text, kind(name));
+        all.extend(faults.into_iter().map(|(line, fault)| format!("{name}:{line}: {fault}")));
+    }
+    assert!(all.is_empty(), "{} faults:\n{}", all.len(), all.join("\n"));
+}
+
+#[test]
+fn every_path_that_is_not_rewritten_yet_has_a_fault() {
+    let mut found = Vec::new();
+    files(root(), &mut found);
+    for prefix in NOT_YET {
+        let has_fault = found.iter().any(|path| {
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
+            name.starts_with(prefix) && !faults(&fs::read_to_string(path).unwrap(), kind(name)).is_empty()
+        });
+        assert!(has_fault, "`{prefix}` is clean: take it off the list");
+    }
+}
+
+#[test]
+fn faults_are_found() {
+    let text = "/// What a session is.\n// Nobody waits.\nlet nobody = \"https://\";\n/// What is it?\n/// If a shard fails.";
+    let (what, nobody) = ("begins with `What`".to_owned(), "`nobody`".to_owned());
+    assert_eq!(faults(text, Kind::Test), [(1, what.clone()), (2, nobody.clone())]);
+    assert_eq!(faults(text, Kind::Library), [(1, what), (2, nobody.clone()), (3, nobody.clone())]);
+    assert_eq!(faults(text, Kind::Page), [(2, nobody.clone()), (3, nobody)]);
+}

@@ -43,6 +43,7 @@ pub fn chosen(shard: Option<&Shard>) -> Option<usize> {
 
 /// The column of the id of `T`. Generated code uses the types of ids, keys and links through their models: the compiler has
 /// checked a model's types once, and reports a wrong one once.
+#[derive(Debug)]
 pub struct IdColumn<T>(PhantomData<T>);
 
 impl<T: Sharded> IdColumn<T> {
@@ -59,6 +60,7 @@ impl<T: Sharded> IdColumn<T> {
 }
 
 /// The columns of the key of `T`.
+#[derive(Debug)]
 pub struct KeyColumn<T>(PhantomData<T>);
 
 impl<T: Sharded> KeyColumn<T> {
@@ -97,6 +99,7 @@ impl<T: Sharded> KeyColumn<T> {
 }
 
 /// Replaces the column of a field whose type is an error that the derive has reported.
+#[derive(Debug)]
 pub struct InvalidColumn<T>(PhantomData<T>);
 
 impl<T> InvalidColumn<T> {

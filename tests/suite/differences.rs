@@ -4,19 +4,13 @@ use shard_runtime::{ErrorKind, Sharded};
 
 use crate::backend::{Backend, LETTERS, assert_error};
 
-on_every_server! {
-    r41_every_difference_is_healed_by_its_sql,
-    r41_tables_are_compared_before_indexes_are_made,
+on_some! {
+    Files Prefixed PostgreSQL:
+        r41_every_difference_is_healed_by_its_sql,
+        r41_tables_are_compared_before_indexes_are_made;
+    Files:
+        r41_duplicates_under_a_new_unique_index_are_found,
 }
-on_kind!(files Files {
-    r41_every_difference_is_healed_by_its_sql
-    r41_tables_are_compared_before_indexes_are_made
-    r41_duplicates_under_a_new_unique_index_are_found
-});
-on_kind!(prefixed Prefixed {
-    r41_every_difference_is_healed_by_its_sql
-    r41_tables_are_compared_before_indexes_are_made
-});
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "gadgets", index(label), unique(serial, id))]

@@ -9,9 +9,9 @@ use crate::models::*;
 
 on_every_backend! {
     an_error_of_a_statement_does_not_repeat_its_cause,
-    one_names_the_table_of_its_query,
+    one_names_the_table_of_its_query;
+    only Files: an_error_of_opening_does_not_repeat_its_cause,
 }
-on_kind!(only_files Files { an_error_of_opening_does_not_repeat_its_cause });
 
 /// The texts of an error and its causes.
 fn chain(error: &shard_runtime::Error) -> Vec<String> {

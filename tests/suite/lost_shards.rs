@@ -20,7 +20,7 @@ on_every_backend! {
         r47_an_empty_database_is_no_shard;
     only Files Schemas Servers:
         r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed;
-    only PostgreSQL:
+    only Servers:
         r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced,
 }
 
@@ -366,9 +366,6 @@ fn r47_a_lost_control_database_is_not_made_again(backend: &Backend) {
 /// The decision of a prepared participant is lost with the shard: it could be rolled back, although others have committed.
 fn r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced(backend: &Backend) {
     made(backend);
-    if backend.kind != Kind::Servers {
-        return;
-    }
     let client = backend.client("c");
     let cluster = backend.client("a").text("SELECT id FROM sharded_cluster");
     let gid = format!("sharded:{cluster}:1:the-transaction:2");

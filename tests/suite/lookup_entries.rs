@@ -277,6 +277,27 @@ pub fn remove_behind(cluster: &Watched, shard: &str) {
     session.commit().unwrap();
 }
 
+/// All entries without a row that are in a batch's way are removed, and none if the batch fails.
+fn several_entries_without_a_row_are_replaced(backend: &Backend) {
+    let cluster = cluster(backend);
+    let mut session = cluster.session();
+    session
+        .add_all([user("a", "first"), user("b", "second"), user("c", "third"), user("c", "kept")])
+        .unwrap();
+    session.commit().unwrap();
+    remove_behind(&cluster, "a");
+    remove_behind(&cluster, "b");
+    session.add_all([user("a", "first"), user("c", "second"), user("b", "kept")]).unwrap();
+    assert_error(session.flush(), ErrorKind::Unique, &["shard `b`", "email"]);
+    session.rollback();
+    assert_eq!(emails(&cluster).len(), 4);
+    session.add_all([user("b", "first"), user("c", "second"), user("a", "new")]).unwrap();
+    session.commit().unwrap();
+    let all = [("first", "b"), ("kept", "c"), ("new", "a"), ("second", "c"), ("third", "c")];
+    assert_eq!(emails(&cluster), pairs(&all));
+    assert!(cluster.verify().unwrap().is_sound());
+}
+
 /// W10: the value is not blocked for ever.
 fn an_entry_without_a_row_is_replaced(backend: &Backend) {
     let cluster = cluster(backend);
@@ -348,6 +369,7 @@ fn an_entry_without_a_row_that_stays_is_explained(backend: &Backend) {
 
 on_every_backend!(
     an_entry_without_a_row_is_replaced,
+    several_entries_without_a_row_are_replaced,
     an_entry_without_a_row_is_replaced_whatever_the_id,
     an_entry_without_a_row_that_stays_is_explained,
     values_are_unique_over_the_cluster,

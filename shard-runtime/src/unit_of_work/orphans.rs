@@ -12,9 +12,10 @@ const REMEDY: &str = "no row was found where its entry leads: run `Cluster::veri
 
 impl UnitOfWork {
     /// Runs something that adds entries and has no effect if it fails. If an entry is in its way that belongs to no row,
-    /// this entry is removed, in the same transaction, and it runs once more. If that fails, the entry is as it was.
+    /// this entry is removed, in the same transaction, and it runs again, until no such entry is left. If that fails, all
+    /// entries are as they were.
     pub(crate) fn without_orphans<O>(&mut self, mut run: impl FnMut(&mut Self) -> Result<O>) -> Result<O> {
-        let error = match run(self) {
+        let mut error = match run(self) {
             Err(error)
                 if error.taken_value().is_some() && self.tx.aborted.is_none() && !self.tx.in_portions =>
             {
@@ -22,36 +23,57 @@ impl UnitOfWork {
             }
             done => return done,
         };
-        let cluster = self.tx.cluster.clone();
-        let lookup = error
-            .taken_value()
-            .and_then(|taken| Some((cluster.layout().lookups().get(taken.lookup)?, taken)));
-        let Some((lookup, taken)) = lookup else { return Err(error) };
-        match self.may_be_orphan(lookup, &taken.value) {
-            Ok(true) => {}
-            Ok(false) => return Err(error),
+        match self.orphan(&error) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(error),
             Err(failure) => return Err(self.unless_failed(failure, error)),
         }
-        let (before, all) = (self.tx.writing_flags(), ShardSet::all(cluster.shards()));
-        let (mut has_row, mut runs_again) = (false, false);
+        let before = self.tx.writing_flags();
+        let all = ShardSet::all(self.tx.cluster.shards());
+        let (mut has_row, mut is_final) = (false, false);
         let done = self.in_savepoint_after(&all, Transactions::upgrade_to_write, |session| {
-            has_row = !session.remove_orphan(lookup, &taken.value)?;
-            if has_row {
-                return Err(Error::new(ErrorKind::Unique, "a row has the value"));
+            while let Some((lookup, value)) = session.orphan(&error)? {
+                let cluster = session.tx.cluster.clone();
+                let lookup = cluster.layout().lookups().get(lookup);
+                has_row = match lookup {
+                    Some(lookup) => !session.remove_orphan(lookup, &value)?,
+                    None => true,
+                };
+                if has_row {
+                    return Err(Error::new(ErrorKind::Unique, "a row has the value"));
+                }
+                match run(session) {
+                    // Another value may have such an entry, too.
+                    Err(next) if next.taken_value().is_some() && session.tx.aborted.is_none() => error = next,
+                    done => {
+                        is_final = true;
+                        return done;
+                    }
+                }
             }
-            runs_again = true;
-            run(session)
+            has_row = true;
+            Err(Error::new(ErrorKind::Unique, "a row has the value"))
         });
         done.map_err(|failure| {
             if self.tx.aborted.is_none() {
                 self.tx.stop_writing(&before);
             }
-            match (has_row, runs_again) {
+            match (has_row, is_final) {
                 (true, _) => error,
                 (false, true) => failure,
                 (false, false) => self.unless_failed(failure, error),
             }
         })
+    }
+
+    /// The lookup and the value that an error names as taken, if its entry may lead to no row; see
+    /// [`may_be_orphan`](Self::may_be_orphan).
+    fn orphan(&mut self, error: &Error) -> Result<Option<(usize, Value<'static>)>> {
+        let Some(taken) = error.taken_value() else { return Ok(None) };
+        let cluster = self.tx.cluster.clone();
+        let Some(lookup) = cluster.layout().lookups().get(taken.lookup) else { return Ok(None) };
+        let may_be_orphan = self.may_be_orphan(lookup, &taken.value)?;
+        Ok(may_be_orphan.then(|| (taken.lookup, taken.value.clone())))
     }
 
     /// Returns the failure of a search for a value's row if it says nothing about the value: a lock that was not obtained,

@@ -778,19 +778,22 @@ fn a_statement_timeout_of_the_server_is_not_busy() {
     let slow = "UPDATE owners SET cents = (SELECT 1 FROM (SELECT pg_sleep(30)) AS s)";
     refused(session.execute(Sql::new(slow).on_shard("a")).unwrap_err());
     session.rollback();
-    // Also while it waits for a lock.
+    // A lock that is not obtained is: the wait ends before the statement's time is over.
     let holder = place.client();
     holder.run("BEGIN; LOCK TABLE s_a.owners IN ACCESS EXCLUSIVE MODE");
     let update = Owner::update().set(Owner::CENTS, 5).filter(Owner::HOME.eq("a"));
-    refused(session.execute(update.clone()).unwrap_err());
+    let busy = session.execute(update.clone()).unwrap_err();
+    assert_eq!((busy.kind(), busy.shard()), (ErrorKind::Busy, Some("a")), "{busy}");
     session.rollback();
     let mut tries = 0;
-    let stopped = cluster.transaction(|session| {
+    let changed = cluster.transaction(|session| {
         tries += 1;
+        if tries == 2 {
+            holder.run("COMMIT");
+        }
         session.execute(update.clone())
     });
-    refused(stopped.unwrap_err());
-    assert_eq!(tries, 1);
+    assert_eq!((changed.unwrap(), tries), (1, 2));
 }
 
 /// Another program may cancel any statement; trying again helps.
@@ -814,6 +817,32 @@ fn a_statement_that_another_program_cancels_is_busy() {
         });
         assert_eq!((error.kind(), error.shard()), (ErrorKind::Busy, Some("a")), "{error}");
     }
+}
+
+/// The commit of a deferred constraint, a batch, and what is prepared are cancelled, too.
+#[test]
+fn a_commit_that_another_program_cancels_is_busy() {
+    let Some(server) = server() else { return };
+    let place = Place::new(server);
+    let cluster = place.filled();
+    place.client().run(
+        "CREATE FUNCTION s_a.sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(501); RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON s_a.owners DEFERRABLE INITIALLY DEFERRED FOR EACH ROW \
+         EXECUTE FUNCTION s_a.sleep()",
+    );
+    let error = std::thread::scope(|scope| {
+        let sleeping = scope.spawn(|| {
+            let mut session = cluster.session();
+            session.execute(Owner::update().set(Owner::CENTS, 5).filter(Owner::HOME.eq("a"))).unwrap();
+            session.commit().map(drop).unwrap_err()
+        });
+        let client = place.client();
+        let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
+                      AND pid <> pg_backend_pid() AND datname = current_database()";
+        while client.text(cancel) == "0" && !sleeping.is_finished() {}
+        sleeping.join().unwrap()
+    });
+    assert_eq!((error.kind(), error.shard()), (ErrorKind::Busy, Some("a")), "{error}");
 }
 
 /// The database of a server, and not only a schema of it, is dropped.

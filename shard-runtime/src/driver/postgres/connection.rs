@@ -63,7 +63,7 @@ impl Connection for PostgresConnection {
         match self.settings.is_pooled {
             // Each transaction does.
             true => Ok(()),
-            false => self.run(&format!("SET lock_timeout = {}", self.settings.lock_timeout())),
+            false => self.run(&self.settings.limit_locks(self.settings.busy_timeout, false)),
         }
     }
 

@@ -5,7 +5,6 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use futures_util::Stream as _;
 use tokio_postgres::error::SqlState;
@@ -141,16 +140,7 @@ impl<'c> PostgresRows<'c> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 self.stage = Stage::Ended(0);
-                let is_ours = self.connection.deadline().is_some_and(|deadline| deadline <= Instant::now());
-                let error = self.connection.failed(from_postgres(error));
-                Err(match error.kind() {
-                    // Another program has cancelled it: a request of our own never outlives its statement.
-                    ErrorKind::TimedOut if !is_ours && !self.connection.is_over_server_limit(&error) => {
-                        Error::new(ErrorKind::Busy, "the statement was cancelled on its server")
-                            .with_source(error)
-                    }
-                    _ => error,
-                })
+                Err(self.connection.failed(from_postgres(error)))
             }
             Err(stopped) => {
                 self.give_up();

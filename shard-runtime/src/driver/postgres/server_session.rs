@@ -79,9 +79,17 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn lock_timeout(self) -> u128 {
+    /// The statement that limits waits for locks. Where the server's `statement_timeout` is shorter than the busy timeout,
+    /// the limit is less than it: a lock that is not obtained is an error that is worth another try, and a statement that
+    /// takes too long is not.
+    pub(super) fn limit_locks(self, limit: Duration, is_local: bool) -> String {
         // 0 would be no limit.
-        self.busy_timeout.as_millis().max(1)
+        let limit = limit.min(self.busy_timeout).as_millis().max(1);
+        format!(
+            "SELECT set_config('lock_timeout', CASE WHEN total = 0 THEN {limit} \
+             ELSE least({limit}, greatest(total - least(total / 4, 1000), 1)) END::text, {is_local}) \
+             FROM (SELECT (extract(epoch FROM current_setting('statement_timeout')::interval) * 1000)::bigint) AS server (total)"
+        )
     }
 
     /// The statements that set what a session keeps.
@@ -307,10 +315,7 @@ impl PostgresConnection {
         match self.lock_limit.get() {
             Some((limit, false)) => {
                 self.lock_limit.set(Some((limit, true)));
-                format!(
-                    "SET LOCAL lock_timeout = {}; ",
-                    limit.min(self.settings.busy_timeout).as_millis().max(1)
-                )
+                format!("{}; ", self.settings.limit_locks(limit, true))
             }
             _ => String::new(),
         }
@@ -323,6 +328,22 @@ impl PostgresConnection {
     /// Brings the transaction back to where it was before a statement that has failed, and returns its error. A connection
     /// whose server is gone or has become a standby is broken.
     pub(super) fn failed(&self, error: Error) -> Error {
+        let is_ours = self.deadline.get().is_some_and(|deadline| deadline <= Instant::now());
+        let error = self.brought_back(error);
+        if is_ours { error } else { self.unless_cancelled(error) }
+    }
+
+    /// Returns the error of a statement that another program has cancelled as `Busy`: another try may succeed. A cancel
+    /// request of this connection never outlives its statement.
+    fn unless_cancelled(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::TimedOut || self.is_over_server_limit(&error) {
+            return error;
+        }
+        Error::new(ErrorKind::Busy, "the statement was cancelled on its server").with_source(error)
+    }
+
+    /// Brings the transaction back as [`failed`](Self::failed) does, and returns the error as it is.
+    fn brought_back(&self, error: Error) -> Error {
         self.undone.set(self.undone.get() + 1);
         self.forget_searched();
         let refused = self.refused.swap(false, Ordering::Relaxed);
@@ -354,7 +375,7 @@ impl PostgresConnection {
 
     /// Whether a statement that the server has ended took longer than the server's `statement_timeout`. PostgreSQL has one
     /// code for this and for a cancel request of another program, and the message depends on the server's language.
-    pub(super) fn is_over_server_limit(&self, error: &Error) -> bool {
+    fn is_over_server_limit(&self, error: &Error) -> bool {
         let source = std::error::Error::source(error);
         let answer = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
         let message = answer.and_then(|answer| answer.as_db_error()).map_or("", |answer| answer.message());
@@ -376,9 +397,9 @@ impl PostgresConnection {
         let Settings { is_pooled, .. } = self.settings;
         match self.backend {
             _ if is_pooled => format!(
-                "; SET LOCAL synchronous_commit = {}; SET LOCAL lock_timeout = {}",
+                "; SET LOCAL synchronous_commit = {}; {}",
                 self.settings.synchronous_commit(),
-                self.settings.lock_timeout()
+                self.settings.limit_locks(self.settings.busy_timeout, true)
             ),
             // A pooler that gives each transaction another process would carry settings and prepared statements to other
             // clients.
@@ -445,7 +466,7 @@ impl PostgresConnection {
         if self.state.get() != State::Broken && self.say("ROLLBACK").is_err() {
             self.state.set(State::Broken);
         }
-        Err(error)
+        Err(self.unless_cancelled(error))
     }
 
     /// The statements that undo what a transaction may have set for longer than itself, before it ends.
@@ -455,9 +476,9 @@ impl PostgresConnection {
                 // The next transaction makes the others.
                 true => format!("SET LOCAL synchronous_commit = {}", self.settings.synchronous_commit()),
                 false => format!(
-                    "{}; SET lock_timeout = {}",
+                    "{}; {}",
                     self.settings.of_session(),
-                    self.settings.lock_timeout()
+                    self.settings.limit_locks(self.settings.busy_timeout, false)
                 ),
             };
             format!("RESET SESSION AUTHORIZATION; RESET ALL; {settings}; {UNLOCK}")
@@ -548,7 +569,7 @@ impl PostgresConnection {
         });
         match ended {
             Some(Ok(())) => {}
-            Some(Err(error)) => drop(self.failed(from_postgres(error))),
+            Some(Err(error)) => drop(self.brought_back(from_postgres(error))),
             None => self.state.set(State::Broken),
         }
     }

@@ -790,8 +790,7 @@ impl Databases<'_> {
         let highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
         match control.start_ids_above(&highest) {
             // A cluster that cannot be written generates no ids.
-            Err(error)
-                if mode == Mode::Open && matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::Denied) => {}
+            Err(error) if mode == Mode::Open && error.kind() == ErrorKind::ReadOnly => {}
             started => started.map_err(|error| {
                 let message = format!("the control database: {error}");
                 Error::new(error.kind(), message).with_source(error)

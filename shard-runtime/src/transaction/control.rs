@@ -289,14 +289,28 @@ impl Control {
         for &(table, highest) in highest.iter().filter(|(_, highest)| *highest >= 1) {
             let next = {
                 let Open { connection, .. } = &*self.lock();
-                ids::next(&**connection, &self.names, table, self.driver.dialect(), false)?
+                ids::next(&**connection, &self.names, table, self.driver.dialect(), false)
+            };
+            let next = match next {
+                // A role that may not read the sequence generates no ids.
+                Err(error) if error.kind() == ErrorKind::Denied => continue,
+                next => next?,
             };
             // A sequence without a block left generates no ids.
             if next.is_none_or(|next| next <= highest && next <= i64::MAX - BLOCK) {
-                self.advance_ids(table, highest)?;
+                match self.advance_ids(table, highest) {
+                    Err(error) if error.kind() == ErrorKind::Denied && !self.may_generate_ids()? => {}
+                    advanced => advanced?,
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether the role may generate ids. If not, it is in order that it may not advance sequences.
+    fn may_generate_ids(&self) -> Result<bool> {
+        let Open { connection, .. } = &*self.lock();
+        ids::may_generate(&**connection, &self.names, self.driver.dialect())
     }
 
     fn block(&self, table: &'static Table) -> Result<&Mutex<Block>> {

@@ -53,23 +53,33 @@ pub(crate) fn highest(
 /// Makes the table of the skipped ranges, if it is not there yet; a cluster of an older release has none.
 ///
 /// # Errors
-/// [`ErrorKind::Denied`] if the role may not make it, with the SQL that does.
+/// [`ErrorKind::Denied`] if the role may not make it or use it, with the SQL that is missing.
 pub(crate) fn make(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<()> {
-    match make_if_allowed(connection, names, dialect)? {
-        true => Ok(()),
-        false => {
-            let role = one_text(connection, "SELECT current_user::text", &[])?;
-            let role = quoted(&role);
-            let message = format!(
-                "the role may not make the table {} of this release; run `create`, or run as the owner of the schema: {}; \
-                 GRANT SELECT, INSERT, UPDATE ON {} TO {role};",
-                names.table(SKIPPED_IDS),
-                definition(names, dialect),
-                names.table(SKIPPED_IDS)
-            );
-            Err(Error::new(ErrorKind::Denied, message))
-        }
+    let skipped = prepare_skipped(connection, names, dialect)?;
+    if skipped == Skipped::Usable {
+        return Ok(());
     }
+    let (table, role) = (names.table(SKIPPED_IDS), one_text(connection, "SELECT current_user::text", &[])?);
+    let grant = format!("GRANT SELECT, INSERT, UPDATE ON {table} TO {}", quoted(&role));
+    let message = match skipped {
+        Skipped::Refused => format!("the role may not use the table {table}; run as its owner: {grant};"),
+        _ => format!(
+            "the role may not make the table {table} of this release; run `create`, or run as the owner of the schema: {}; \
+             {grant};",
+            definition(names, dialect)
+        ),
+    };
+    Err(Error::new(ErrorKind::Denied, message))
+}
+
+/// Whether a role can use the table of the skipped ranges.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Skipped {
+    Usable,
+    /// The table exists, and the role may not read or write it.
+    Refused,
+    /// The table does not exist, and the role may not make it.
+    Missing,
 }
 
 /// The SQL that makes the table of the skipped ranges.
@@ -81,19 +91,56 @@ fn definition(names: &Namespace, dialect: Dialect) -> String {
     )
 }
 
-/// Makes the table of the skipped ranges, if it is not there yet; false if the role may not. The right is looked up before:
-/// a statement that fails would end the transaction.
-fn make_if_allowed(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<bool> {
-    if !connection.columns(names, SKIPPED_IDS)?.is_empty() {
-        return Ok(true);
+/// Makes the table of the skipped ranges, if it is not there yet, and returns whether the role can use it. The rights are
+/// looked up before: a statement that fails would end the transaction.
+fn prepare_skipped(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<Skipped> {
+    let table = names.table(SKIPPED_IDS);
+    let found = |connection: &dyn Connection| {
+        if connection.columns(names, SKIPPED_IDS)?.is_empty() {
+            return Ok(None);
+        }
+        let is_usable =
+            may(connection, &table, &["SELECT", "INSERT", "UPDATE"], dialect).map(
+                |is_usable| match is_usable {
+                    true => Skipped::Usable,
+                    false => Skipped::Refused,
+                },
+            );
+        is_usable.map(Some)
+    };
+    if let Some(found) = found(connection)? {
+        return Ok(found);
     }
     if let Some(schema) = &names.schema {
         let sql = "SELECT has_schema_privilege($1, 'CREATE')::text";
         if one_text(connection, sql, &[Param::Value(Value::Text(schema.into()))])? != "true" {
-            return Ok(false);
+            return Ok(Skipped::Missing);
         }
     }
-    connection.run(&definition(names, dialect)).map(|()| true)
+    // On a server, two processes that make one table at once fail: `IF NOT EXISTS` does not wait.
+    if let Some(lock) = dialect.advisory_lock(&format!("sharded ids {table}")) {
+        connection.run(&lock)?;
+        if let Some(found) = found(connection)? {
+            return Ok(found);
+        }
+    }
+    connection.run(&definition(names, dialect)).map(|()| Skipped::Usable)
+}
+
+/// Whether the role has all of these rights on a table.
+fn may(connection: &dyn Connection, table: &str, rights: &[&str], dialect: Dialect) -> Result<bool> {
+    if !dialect.is_on_server() {
+        return Ok(true);
+    }
+    let has = |right: &&str| format!("has_table_privilege($1, '{right}')");
+    let all: Vec<String> = rights.iter().map(has).collect();
+    let sql = format!("SELECT ({})::text", all.join(" AND "));
+    Ok(one_text(connection, &sql, &[Param::Value(Value::Text(table.into()))])? == "true")
+}
+
+/// Whether the role may generate ids.
+pub(crate) fn may_generate(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<bool> {
+    may(connection, &names.table(SEQUENCE), &["SELECT", "INSERT", "UPDATE"], dialect)
 }
 
 /// The one text that a statement returns.
@@ -137,7 +184,7 @@ fn integer(connection: &dyn Connection, sql: &str, table: &Table, more: &[i64]) 
 }
 
 /// Has a sequence continue above an id, within a transaction of the control database. If it is above already, nothing
-/// changes. If the role may not make the table of the skipped ranges, these ids cannot be given later.
+/// changes. If the role cannot use the table of the skipped ranges, these ids cannot be given later.
 pub(crate) fn advance(
     connection: &dyn Connection,
     names: &Namespace,
@@ -157,7 +204,7 @@ pub(crate) fn advance(
     if above < next {
         return Ok(());
     }
-    if make_if_allowed(connection, names, dialect)? {
+    if prepare_skipped(connection, names, dialect)? == Skipped::Usable {
         let known = format!(
             "SELECT max(last) FROM {skipped} WHERE name = {} AND last >= CAST({} AS bigint)",
             param(1),

@@ -58,6 +58,46 @@ fn r35_a_decision_that_no_process_reads_is_not_applied_over_a_later_commit() {
     println!("{attacks} owners");
 }
 
+/// A transaction that `recover` does not name is undone for good, also in a log that is recovered later.
+#[test]
+fn r35_recover_settles_a_decision_that_no_process_reads() {
+    if !has_strace() {
+        return;
+    }
+    let (mut tries, mut settled) = (Tries::new(), 0);
+    for time in 1.. {
+        let folder = tries.next().cluster;
+        let other = builder(&folder).open::<Models>().unwrap();
+        PLACES.into_iter().for_each(|place| add(&other, place, 1));
+        let is_committed = run_owner(&folder, &format!("signal=KILL:when={time}"));
+        let before = overwritten(&folder);
+        let is_recovered = !other.recover().unwrap().transactions().is_empty();
+        settled += usize::from(overwritten(&folder) > before);
+        let cluster = builder(&copy_of(&folder)).open::<Models>().unwrap();
+        let mut session = cluster.session();
+        let has_entry = PLACES.map(|place| session.get(Entry::by_id(1).on(place)).unwrap().is_some());
+        assert_eq!(has_entry, [is_recovered || is_committed; 2], "{time}");
+        drop((session, cluster, other));
+        std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+        if is_committed {
+            break;
+        }
+    }
+    assert!(settled > 0, "no decision was left");
+}
+
+/// The files as they are if every process is killed now: the next one recovers the logs.
+fn copy_of(folder: &Path) -> std::path::PathBuf {
+    let left = folder.with_file_name("left");
+    std::fs::create_dir(&left).unwrap();
+    for file in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if !file.path().to_string_lossy().ends_with("-shm") {
+            std::fs::copy(file.path(), left.join(file.file_name())).unwrap();
+        }
+    }
+    left
+}
+
 /// Stops an owner at one of its waits for control's log, and then writes a file from a process that had it open before.
 /// Whether the owner has committed, and whether a decision of its was overwritten.
 fn attack(folder: &Path, place: Place, what: &str) -> (bool, bool) {
@@ -72,14 +112,7 @@ fn attack(folder: &Path, place: Place, what: &str) -> (bool, bool) {
     PLACES.into_iter().for_each(|place| add(&other, place, 1));
     assert_eq!(overwritten(folder), after, "{what}, then {place:?} is written: control is written again");
 
-    // The files as they are if every process is killed now: the next one recovers the logs.
-    let left = folder.with_file_name("left");
-    std::fs::create_dir(&left).unwrap();
-    for file in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        if !file.path().to_string_lossy().ends_with("-shm") {
-            std::fs::copy(file.path(), left.join(file.file_name())).unwrap();
-        }
-    }
+    let left = copy_of(folder);
     drop(other);
     let cluster = builder(&left).open::<Models>().expect("the cluster opens");
     let mut session = cluster.session();

@@ -117,6 +117,13 @@ impl Decisions {
         Ok(self.records.iter().any(is_open))
     }
 
+    /// Makes sure that the records that can be read are all that there are: a decision that was left in the log may be
+    /// applied later otherwise. See [`overwrite_unread`]; the caller need not hold a lock, because a decision whose owner
+    /// is alive is read, or makes this fail with `Busy`.
+    pub(crate) fn overwrite_unread(&self, control: &dyn Connection, unread: &mut Option<u64>) -> Result<()> {
+        overwrite_unread(control, unread)
+    }
+
     /// The servers on which parts of a unit are prepared, that is decided and not known to be finished.
     pub(crate) fn servers(&self, control: &dyn Connection, unit: &str) -> Result<Vec<String>> {
         let mut statement = control.prepare("SELECT shard FROM sharded_prepared WHERE unit = ?1")?;

@@ -42,8 +42,10 @@ impl Cluster {
 
     /// Finishes what the control database has decided.
     fn recover_files(&self) -> Result<Vec<String>> {
+        let mut unread = None;
         let records = self.0.control.wait_with_decisions(Error::is_busy, |decisions, control| {
             decisions.settle(control)?;
+            decisions.overwrite_unread(control, &mut unread)?;
             decisions.remove(control, Vec::new())?;
             decisions.records(control).map(<[_]>::to_vec)
         })?;

@@ -27,8 +27,8 @@ use crate::tasks::Workers;
 use crate::tasks::{Observer, Parallelism, StatementEvent};
 use crate::transaction::RetryPolicy;
 use crate::transaction::WriteLocks;
-use crate::transaction::commit::Searches;
 use crate::transaction::commit::Unfinished;
+use crate::transaction::commit::{self, Searches};
 use crate::transaction::facts::{Facts, Kind, MADE, MAKING, Position};
 use crate::transaction::record::Declared;
 use crate::transaction::{CLUSTER, Cluster, ClusterState, Control, Database, Writers, ids};
@@ -402,7 +402,7 @@ impl Builder {
             }
         }
         for (index, Database { driver }) in databases.iter().enumerate() {
-            self.forget_lost(control, &**driver, layout, &facts, index)?;
+            self.forget_lost(control, databases, &**driver, layout, &facts, index)?;
         }
         let mut record = Vec::new();
         for shard in lasting(databases, layout) {
@@ -422,6 +422,7 @@ impl Builder {
     fn forget_lost(
         &self,
         control: &Control,
+        databases: &[Database],
         driver: &dyn Driver,
         layout: &Layout,
         facts: &Facts,
@@ -450,6 +451,9 @@ impl Builder {
             if !is_there && !is_replaced(shard) {
                 return Ok(());
             }
+        }
+        for (name, _) in &lost {
+            self.refuse_undecided(control, databases, layout, layout.shards().require(name)?)?;
         }
         match (connection, kept.first()) {
             (Some(connection), Some((other, _))) => {
@@ -482,6 +486,42 @@ impl Builder {
             }
             _ => lost.iter().try_for_each(|(name, _)| control.forget_lost(name)),
         }
+    }
+
+    /// Refuses to forget a lost shard while a participant is prepared on a server whose transaction the shard's database
+    /// decides: without the decision it would be rolled back, although other participants may have committed.
+    fn refuse_undecided(
+        &self,
+        control: &Control,
+        databases: &[Database],
+        layout: &Layout,
+        lost: &Shard,
+    ) -> Result<()> {
+        for (index, Database { driver }) in databases.iter().enumerate() {
+            if !driver.dialect().prepares_transactions() {
+                continue;
+            }
+            let Some(shard) = layout.shards_in(index).next() else { continue };
+            let prepared = driver
+                .connect_waiting(Mode::Open, self.sqlite.busy_timeout)
+                .and_then(|connection| commit::prepared_by(&*connection, &control.cluster, lost.index()));
+            let part = match prepared {
+                // A server does not drop a database in which a transaction is prepared.
+                Err(error) if error.kind() == ErrorKind::Missing => continue,
+                prepared => prepared.map_err(|error| error.on_shard(shard.name()))?.into_iter().next(),
+            };
+            if let Some(part) = part {
+                let (gid, name, other) = (part.name(), lost.name(), shard.name());
+                let message = format!(
+                    "a part of transaction {} is prepared on the server of shard `{other}`, and its decision is lost with shard \
+                     `{name}`; restore shard `{name}`, or end the part with COMMIT PREPARED '{gid}' or \
+                     ROLLBACK PREPARED '{gid}', and run `create` again",
+                    part.unit
+                );
+                return Err(Error::new(ErrorKind::WrongDatabase, message).of_unit(&part.unit).on_shard(name));
+            }
+        }
+        Ok(())
     }
 
     fn driver(&self, source: &Source) -> Box<dyn Driver> {

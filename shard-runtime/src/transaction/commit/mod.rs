@@ -40,7 +40,7 @@ pub(crate) use decision::{DecisionError, Decisions, MAKE, Participant, Record, S
 pub(crate) use prepared::new_unit;
 pub(crate) use prepared::{
     PreparedPart, collect, has_committed, is_committed, lingering, make_units, old_units, prepared,
-    unfinished_units, write_unit,
+    prepared_by, unfinished_units, write_unit,
 };
 pub(crate) use recovery::apply_decided as apply_decided_in;
 pub(crate) use redo::{Redo, encode_values};

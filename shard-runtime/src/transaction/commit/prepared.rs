@@ -146,6 +146,18 @@ fn prepared_and(
     Ok(parts.filter(|part| participants.contains(&part.participant)).collect())
 }
 
+/// Returns the parts that are prepared on a server, in any of its databases, and whose transaction this shard's database
+/// decides.
+pub(crate) fn prepared_by(
+    connection: &dyn Connection,
+    cluster: &str,
+    decider: usize,
+) -> Result<Vec<PreparedPart>> {
+    let sql = "SELECT gid FROM pg_prepared_xacts WHERE starts_with(gid, $1)";
+    let names = texts(connection, sql, &[text(&format!("{OURS}:{cluster}:{decider}:"))])?;
+    Ok(names.iter().filter_map(|name| PreparedPart::of_name(name)).collect())
+}
+
 /// Returns the global transactions of a cluster that have a part prepared on a server, in any of its databases.
 ///
 /// # Errors

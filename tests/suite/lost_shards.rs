@@ -13,8 +13,11 @@ on_every_backend! {
     r47_an_empty_database_is_no_shard,
     r47_a_shard_that_was_being_made_is_continued,
     r47_a_cluster_of_an_older_release_keeps_its_shards,
+    r40_an_older_release_refuses_a_shard_of_this_one,
+    r40_lines_that_an_older_release_has_recorded_meanwhile_are_compared,
     r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed,
     r47_a_lost_control_database_is_not_made_again,
+    r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced,
 }
 
 #[derive(Sharded, Clone, Debug)]
@@ -237,7 +240,7 @@ fn r47_a_cluster_of_an_older_release_keeps_its_shards(backend: &Backend) {
             backend.run(
                 shard,
                 &format!(
-                    "CREATE TABLE {layout} (subject TEXT NOT NULL, line TEXT NOT NULL) STRICT; \
+                    "DROP TABLE IF EXISTS {layout}; CREATE TABLE {layout} (subject TEXT NOT NULL, line TEXT NOT NULL) STRICT; \
                      INSERT INTO {layout} VALUES {}",
                     rows.join(", ")
                 ),
@@ -269,10 +272,81 @@ fn r47_a_cluster_of_an_older_release_keeps_its_shards(backend: &Backend) {
     }
     assert_eq!(count(&backend.create::<(Company, Currency)>(&LETTERS)), 20);
     assert!(!recorded_lines(backend).is_empty());
+    LETTERS.iter().for_each(|shard| assert_eq!(own_lines(backend, shard), [owned(MOVED)]));
     assert_eq!(count(&backend.open::<(Company, Currency)>(&LETTERS).unwrap()), 20);
     forget();
     lose(backend, "b");
     is_lost(&backend.builder(&LETTERS).create::<(Company, Currency)>().unwrap_err(), "b");
+}
+
+/// The line with which an older release refuses a shard: it declares another one about the shards.
+const MOVED: (&str, &str) = ("shards", "recorded in the control database");
+
+/// The lines that a shard holds itself.
+fn own_lines(backend: &Backend, shard: &str) -> Vec<(String, String)> {
+    let sql = format!("SELECT subject, line FROM {}", backend.table(shard, "sharded_layout"));
+    if backend.is_postgres(shard) {
+        let rows = backend.client(shard).rows(&sql).into_iter();
+        return rows.map(|row| <[String; 2]>::try_from(row).unwrap().into()).collect();
+    }
+    let raw = backend.raw(shard);
+    let mut statement = raw.prepare(&sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn r40_an_older_release_refuses_a_shard_of_this_one(backend: &Backend) {
+    made(backend);
+    if !backend.is_lasting() {
+        return;
+    }
+    LETTERS.iter().for_each(|shard| assert_eq!(own_lines(backend, shard), [owned(MOVED)]));
+    // A shard that lost the line, as one that was made before it was kept, gets it from `create`.
+    for edit in ["DROP TABLE", "DELETE FROM"] {
+        backend.run("b", &format!("{edit} {}", backend.table("b", "sharded_layout")));
+        drop(backend.create::<(Company, Currency)>(&LETTERS));
+        assert_eq!(own_lines(backend, "b"), [owned(MOVED)]);
+    }
+}
+
+/// As a process of an older release leaves a shard: with a digest of the lines in control, and with lines of its own.
+fn r40_lines_that_an_older_release_has_recorded_meanwhile_are_compared(backend: &Backend) {
+    made(backend);
+    if !backend.is_lasting() {
+        return;
+    }
+    let record = |lines: &[(&str, &str)]| {
+        let table = backend.table("b", "sharded_layout");
+        backend.run("b", &format!("DELETE FROM {table}"));
+        for (subject, line) in lines {
+            backend.run("b", &format!("INSERT INTO {table} VALUES ('{subject}', '{line}')"));
+        }
+    };
+    let create = || backend.builder(&LETTERS).create::<(Company, Currency)>();
+    let before = recorded_lines(backend);
+    let companies = before.iter().find(|(_, line)| line.contains("remainder")).unwrap();
+    let other = companies.1.replace("remainder", "rest");
+    record(&[(&companies.0, &other)]);
+    assert_error(create().map(drop), ErrorKind::Layout, &["shard `b`", "companies", &other]);
+    assert_eq!(recorded_lines(backend), before);
+    // A model that this program does not declare.
+    record(&[("table plants", "1 => a"), ("table plants", "2 => b")]);
+    assert_eq!(count(&create().unwrap()), 9);
+    assert_eq!(own_lines(backend, "b"), [owned(MOVED)]);
+    let after = recorded_lines(backend);
+    let plants = |line: &(String, String)| line.0 == "table plants";
+    assert_eq!(after.iter().filter(|line| plants(line)).count(), 2);
+    record(&[("table plants", "1 => a"), ("table plants", "2 => c")]);
+    assert_error(create().map(drop), ErrorKind::Layout, &["shard `b`", "plants", "2 => c", "2 => b"]);
+    assert_eq!(recorded_lines(backend), after);
+    record(&[("table plants", "1 => a")]);
+    assert_eq!(count(&create().unwrap()), 9);
+    assert_eq!((recorded_lines(backend), own_lines(backend, "b")), (after, vec![owned(MOVED)]));
+    assert_eq!(count(&backend.open::<(Company, Currency)>(&LETTERS).unwrap()), 9);
+}
+
+fn owned((subject, line): (&str, &str)) -> (String, String) {
+    (subject.to_owned(), line.to_owned())
 }
 
 fn r47_a_shard_that_is_lost_under_a_running_cluster_is_noticed(backend: &Backend) {
@@ -307,6 +381,28 @@ fn r47_a_lost_control_database_is_not_made_again(backend: &Backend) {
         let created = backend.builder(&LETTERS).create::<(Company, Currency)>();
         assert_error(created, ErrorKind::WrongDatabase, &[shard, "control database"]);
     }
+}
+
+/// The decision of a prepared participant is lost with the shard: it could be rolled back, although others have committed.
+fn r47_a_shard_that_decides_what_is_prepared_elsewhere_is_not_replaced(backend: &Backend) {
+    made(backend);
+    if backend.kind != Kind::Servers {
+        return;
+    }
+    let client = backend.client("c");
+    let cluster = backend.client("a").text("SELECT id FROM sharded_cluster");
+    let gid = format!("sharded:{cluster}:1:the-transaction:2");
+    client.run(&format!("BEGIN; UPDATE companies SET name = 'prepared'; PREPARE TRANSACTION '{gid}'"));
+    lose(backend, "b");
+    let replace = || backend.builder(&LETTERS).replace_lost("b").create::<(Company, Currency)>();
+    for _ in 0..2 {
+        let texts = ["shard `b`", "`c`", "the-transaction", &format!("COMMIT PREPARED '{gid}'"), "restore"];
+        assert_error(replace().map(drop), ErrorKind::WrongDatabase, &texts);
+    }
+    client.run(&format!("COMMIT PREPARED '{gid}'"));
+    let cluster = replace().unwrap();
+    let rows = cluster.session().all(Company::select().on_shard("c")).unwrap();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.name == "prepared"));
 }
 
 /// Shards `a` and `b` in one file, `c` in another one, and a decided transaction over both files that is not applied yet.

@@ -137,7 +137,7 @@ impl Builder {
     }
 
     /// Sets when commits wait for the disk (`PRAGMA synchronous`, `synchronous_commit`). Default: [`Durability::Full`], at
-    /// every commit.
+    /// every commit. All processes of a cluster have to use the same one.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.sqlite.synchronous = durability;
         self

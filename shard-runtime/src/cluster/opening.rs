@@ -3,6 +3,7 @@
 //! Every shard holds two small tables beside the models': `sharded_shard`, one row with the cluster's id, the shard's name
 //! and its version; and `sharded_state`, see [`facts`], with a digest of the cluster's layout, see [`Record`]. A shard of an
 //! older release holds the layout's lines itself, in `sharded_layout`, until `create` moves them to the control database.
+//! The table then holds one row, with which the `create` and the `open` of an older release fail: see [`MOVED`].
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,10 @@ use crate::transaction::facts::{self, Facts, Kind, OwnFacts, Position};
 use crate::transaction::record::{Declared, Line, Record, Recorded, SHARDS};
 use crate::transaction::schemas::{check_schema, make_schemas};
 use crate::value::{ColumnType, Value};
+
+/// The only line in `sharded_layout` of a shard whose layout is recorded in the control database. An older release compares
+/// it with the layout that it declares, which never has it, and refuses the shard. Without a line it would record its own.
+const MOVED: (&str, &str) = (SHARDS, "recorded in the control database");
 
 /// The data that opening the databases of a cluster needs.
 pub(super) struct Opening<'o> {
@@ -115,7 +120,9 @@ impl Opening<'_> {
         let lines = recorded.as_ref().map_or(&[][..], Recorded::lines);
         let digest = recorded.as_ref().map_or("", |recorded| &recorded.digest);
         if !self.declared.compare(lines, digest, Mode::Create)? {
-            let known = Record::tables(lines);
+            let own_lines = recorded_layout(connection, names)?;
+            let mut known = Record::tables(lines);
+            known.extend(Record::tables(&own_lines));
             for table in layout.tables().filter(|table| !known.contains(table.name)) {
                 refuse_rows(connection, names, table.name).map_err(|error| error.in_table(table.name))?;
             }
@@ -246,6 +253,18 @@ impl Opening<'_> {
         Error::new(error.kind(), message).with_source(error).on_shard(shard.name())
     }
 
+    /// Adds to an error of reading the recorded layout which right the role needs.
+    fn unreadable_record(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Denied {
+            return error;
+        }
+        let state = self.control.names.table(facts::TABLE);
+        let message = format!(
+            "the role may not read the record of the layout in the control database: run GRANT SELECT ON {state} TO the role"
+        );
+        Error::new(ErrorKind::Denied, message).with_source(error)
+    }
+
     fn record(&self) -> Arc<Record> {
         Arc::clone(&self.record.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -275,7 +294,8 @@ impl Opening<'_> {
         }
         if let Some(digest) = digest {
             // Another process may have added lines meanwhile.
-            let record = self.set_record(self.control.facts()?.record());
+            let record = self
+                .set_record(self.control.facts().map_err(|error| self.unreadable_record(error))?.record());
             if let Some(found) = record.at(digest) {
                 return Ok(found);
             }
@@ -320,35 +340,37 @@ impl Opening<'_> {
         dialect: Dialect,
     ) -> Result<()> {
         let digest = identity(connection, names)?.and_then(|found| found.layout);
-        let is_of_older_release = !connection.columns(names, own_tables::LAYOUT)?.is_empty();
-        let recorded = match digest.is_some() || is_of_older_release {
+        let own_lines = recorded_layout(connection, names)?;
+        let recorded = match digest.is_some() || !own_lines.is_empty() {
             true => Some(self.recorded(connection, names, digest.as_deref())?),
             false => None,
         };
         let lines = recorded.as_ref().map_or(&[][..], Recorded::lines);
         let has_all = |lines: &[Line], digest: &str| self.declared.compare(lines, digest, Mode::Create);
         if let Some(recorded) = &recorded
-            && !is_of_older_release
+            && own_lines.is_empty()
             && has_all(lines, &recorded.digest)?
         {
-            return Ok(());
+            return mark_as_moved(connection, names, dialect);
         }
+        // An older release may have added lines after the shard had taken part in a step of the record.
+        let own = Record::of_shard(own_lines);
+        has_all(own.lines(), own.digest())?;
         let mut record = self.record();
-        if is_of_older_release || record.lines().is_empty() || !has_all(record.lines(), record.digest())? {
-            record = self.set_record(self.control.extend_record(self.declared, lines)?);
+        if !own.lines().is_empty() || record.lines().is_empty() || !has_all(record.lines(), record.digest())?
+        {
+            record = self.set_record(self.control.extend_record(self.declared, own.lines())?);
         }
         // Tables of models that are recorded and not declared now.
-        let known = Record::tables(lines);
+        let mut known = Record::tables(lines);
+        known.extend(Record::tables(own.lines()));
         let declared: HashSet<&str> = self.layout.tables().map(|table| table.name).collect();
         let others = record.undeclared_tables(&declared);
         others.filter(|table| !known.contains(table)).try_for_each(|table| {
             refuse_rows(connection, names, table).map_err(|error| error.in_table(table))
         })?;
         facts::record_own(connection, names, dialect, Kind::Layout, record.digest())?;
-        match is_of_older_release {
-            true => connection.run(&format!("DROP TABLE {}", names.table(own_tables::LAYOUT))),
-            false => Ok(()),
-        }
+        mark_as_moved(connection, names, dialect)
     }
 }
 
@@ -503,12 +525,37 @@ pub(super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result
     Ok(Some(Found { cluster: text(0), shard: text(1), layout }))
 }
 
-/// The lines that a shard of an older release holds.
+/// The lines that an older release has recorded in a shard.
 fn recorded_layout(connection: &dyn Connection, names: &Namespace) -> Result<Vec<Line>> {
+    let mut lines = layout_rows(connection, names)?;
+    lines.retain(|line| !is_moved(line));
+    Ok(lines)
+}
+
+fn layout_rows(connection: &dyn Connection, names: &Namespace) -> Result<Vec<Line>> {
     if connection.columns(names, own_tables::LAYOUT)?.is_empty() {
         return Ok(Vec::new());
     }
     read_texts(connection, &format!("SELECT subject, line FROM {}", names.table(own_tables::LAYOUT)))
+}
+
+fn is_moved((subject, line): &Line) -> bool {
+    (subject.as_str(), line.as_str()) == MOVED
+}
+
+/// Replaces the lines that an older release has recorded in a shard by [`MOVED`].
+fn mark_as_moved(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<()> {
+    if matches!(layout_rows(connection, names)?.as_slice(), [line] if is_moved(line)) {
+        return Ok(());
+    }
+    let (table, strict) = (names.table(own_tables::LAYOUT), dialect.strict());
+    let (subject, line) = MOVED;
+    connection.run(&format!(
+        "CREATE TABLE IF NOT EXISTS {table} (subject TEXT NOT NULL, line TEXT NOT NULL){strict}; DELETE FROM {table}; \
+         INSERT INTO {table} VALUES ({}, {})",
+        literal(subject),
+        literal(line)
+    ))
 }
 
 /// The names of the shards that a shard's record of the layout has.

@@ -431,15 +431,22 @@ fn read_text(connection: &dyn Connection, sql: &str) -> Result<String> {
 mod tests {
     use std::any::Any;
     use std::cell::Cell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
     use crate::driver::{ActualColumn, Interrupter, Prepared, SqliteDriver, SqliteSource};
+    use crate::planner::{Layout, Place};
+    use crate::schema::Shards;
+    use crate::transaction::record::Declared;
 
     /// A connection whose next commit fails, and before which another connection gets the lock that often.
     struct Failing {
         connection: Box<dyn Connection>,
         commits: Cell<u32>,
         busy: Cell<u32>,
+        /// The number of transactions that were begun to be durable.
+        durable: Arc<AtomicU32>,
     }
 
     impl Connection for Failing {
@@ -462,6 +469,15 @@ mod tests {
                     Err(Error::new(ErrorKind::Io, "the disk failed"))
                 }
             }
+        }
+
+        fn begin_durable(&self) -> Result<()> {
+            self.durable.fetch_add(1, Ordering::Relaxed);
+            self.connection.begin_durable()
+        }
+
+        fn restore_durability(&self) -> Result<()> {
+            self.connection.restore_durability()
         }
 
         fn wait_for_locks(&self) -> Result<()> {
@@ -533,7 +549,8 @@ mod tests {
         let names = Namespace::default();
         let control = Control::open(driver, names, Mode::Create, settings, std::iter::empty()).unwrap();
         let connection = control.driver.connect_waiting(Mode::Open, busy_timeout).unwrap();
-        let failing = Failing { connection, commits: Cell::new(1), busy: Cell::new(busy) };
+        let failing =
+            Failing { connection, commits: Cell::new(1), busy: Cell::new(busy), durable: Arc::default() };
         control.lock().connection = Box::new(failing);
         control
     }
@@ -553,5 +570,27 @@ mod tests {
         let control = failing(Duration::ZERO, u32::MAX);
         let decided = control.decide("unit", &[], &["server"]);
         assert!(matches!(&decided, Err(DecisionError::InDoubt(error)) if error.kind() == ErrorKind::Io));
+    }
+
+    /// Otherwise a power loss could leave a shard with a digest of lines that control does not have.
+    #[test]
+    fn r40_the_layout_is_on_disk_before_a_shard_records_its_digest() {
+        let control = failing(Duration::ZERO, 0);
+        let durable = Arc::new(AtomicU32::new(0));
+        let connection = control.driver.connect_waiting(Mode::Open, Duration::ZERO).unwrap();
+        let counting =
+            Failing { connection, commits: Cell::new(0), busy: Cell::new(0), durable: Arc::clone(&durable) };
+        control.lock().connection = Box::new(counting);
+        let shards = Shards::named(["a".to_owned()]).unwrap();
+        let place = Place {
+            database: 0,
+            names: Namespace::default(),
+            dialect: Dialect::Sqlite,
+            is_default_schema: false,
+        };
+        let layout = Layout::new(shards, vec![place], Vec::new(), Vec::new()).unwrap();
+        let record = control.extend_record(&Declared::new(&layout), &[]).unwrap();
+        assert_eq!(record.lines(), [("shards".to_owned(), "0 is a".to_owned())]);
+        assert_eq!(durable.load(Ordering::Relaxed), 1);
     }
 }

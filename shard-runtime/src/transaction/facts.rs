@@ -212,13 +212,15 @@ impl Control {
     /// # Errors
     /// [`ErrorKind::Layout`] if another process has added other lines.
     pub(crate) fn extend_record(&self, declared: &Declared, lines: &[Line]) -> Result<Record> {
-        self.in_transaction(|control, dialect| {
+        let dialect = self.driver.dialect();
+        let extend = |control: &dyn Connection| {
             // Otherwise two processes could give their lines the same step.
             if let Some(lock) = dialect.advisory_lock("sharded layout") {
                 control.run(&lock)?;
             }
             let record = read_facts(control, &self.names)?.record();
             declared.compare(record.lines(), record.digest(), Mode::Create)?;
+            record.refuse_other_lines(lines, declared)?;
             let known: HashSet<&Line> = record.lines().iter().collect();
             let mut added = HashSet::new();
             let new = lines
@@ -231,7 +233,9 @@ impl Control {
                 write(control, &self.names, dialect, Kind::Line, &name, &value)?;
             }
             Ok(read_facts(control, &self.names)?.record())
-        })
+        };
+        // On disk before a shard records a digest of the lines, whatever the durability of other commits is.
+        self.wait_with_decisions(Error::is_busy, |_, control| in_durable_transaction(control, extend))
     }
 
     /// Records facts in one transaction. A number replaces a smaller one only.

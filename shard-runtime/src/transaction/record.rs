@@ -88,6 +88,24 @@ impl Record {
         self.tables.iter().map(String::as_str).filter(|table| !declared.contains(table))
     }
 
+    /// Refuses lines of an older release about a model that is not declared, if the recorded ones contradict them: neither
+    /// holds all lines of the other. Lines about a declared model are compared with the declared ones.
+    pub(crate) fn refuse_other_lines(&self, lines: &[Line], declared: &Declared) -> Result<()> {
+        let (known, others): (HashSet<&Line>, HashSet<&Line>) =
+            (self.lines.iter().collect(), lines.iter().collect());
+        let is_new = |line: &&Line| !declared.subjects.contains(&line.0) && !known.contains(line);
+        let contradiction = lines.iter().filter(is_new).find_map(|new| {
+            let was = self.lines.iter().find(|line| line.0 == new.0 && !others.contains(line))?;
+            Some((new, was))
+        });
+        let Some(((subject, is), (_, was))) = contradiction else { return Ok(()) };
+        let message = format!(
+            "{subject}: `{was}` is recorded in the control database, and a process of an older release has recorded `{is}` \
+             in the shard; stop all processes of older releases, and call `create` with the model of the table"
+        );
+        Err(Error::new(ErrorKind::Layout, message))
+    }
+
     /// The lines with this digest, if these are the lines up to the end of a step.
     pub(crate) fn at(self: &Arc<Self>, digest: &str) -> Option<Recorded> {
         let (_, count) = self.digests.iter().find(|(other, _)| other == digest)?;

@@ -542,8 +542,8 @@ fn who_waits_for_each_other_on_one_server_is_told() {
 
 /// What the server itself called an error.
 fn code(error: &Error) -> &str {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
-    source.and_then(tokio_postgres::Error::code).map_or("", |code| code.code())
+    let answer = error.driver_error().and_then(|answer| answer.downcast_ref());
+    answer.and_then(tokio_postgres::Error::code).map_or("", |code| code.code())
 }
 
 #[test]

@@ -27,6 +27,9 @@ pub enum ErrorKind {
     /// The query is invalid: it sets no column, its conditions are nested too deeply, or its SQL is not one statement
     /// with these parameters and columns.
     Query,
+    /// A cursor's text is damaged, or the cursor was created by a different query. In a service it is the client's error, if
+    /// clients send cursors.
+    Cursor,
     /// Two pins of one query name different shards, or a query or a row belongs to another shard than the one that
     /// its session is pinned to.
     ContradictingPins,
@@ -130,6 +133,7 @@ struct Inner {
     taken: Option<TakenValue>,
     exhausted: Option<Exhausted>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    driver_error: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// A lookup's value, with the lookup's index in the layout.
@@ -151,11 +155,18 @@ impl Error {
             taken: None,
             exhausted: None,
             source: None,
+            driver_error: None,
         }))
     }
 
     pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// Keeps the error of a database's driver. The message has its text, so that it is not part of the source chain.
+    pub(crate) fn of_driver(mut self, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.driver_error = Some(Box::new(error));
         self
     }
 
@@ -288,6 +299,16 @@ impl Error {
     pub fn unit(&self) -> Option<&str> {
         self.0.unit.as_deref()
     }
+
+    /// Returns the error of `rusqlite` or `tokio_postgres` that caused this one, with the database's own codes.
+    ///
+    /// It is not part of the chain of [`source`](std::error::Error::source): the message of this error has its text.
+    pub fn driver_error(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Some(error) = self.0.driver_error.as_deref() {
+            return Some(error);
+        }
+        self.0.source.as_deref()?.downcast_ref::<Error>()?.driver_error()
+    }
 }
 
 impl fmt::Display for Error {
@@ -314,8 +335,15 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {
+    /// Returns the first cause whose text is not part of this error's message, so that a printed chain repeats nothing.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+        let mut cause = self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
+        while let Some(error) = cause
+            && self.0.message.contains(&error.to_string())
+        {
+            cause = error.source();
+        }
+        cause
     }
 }
 
@@ -340,5 +368,27 @@ mod tests {
             (error.kind(), error.table(), error.shard()),
             (ErrorKind::UnmappedKey, Some("cities"), None)
         );
+    }
+    #[test]
+    fn a_source_is_not_part_of_the_message() {
+        let driver = || Error::new(ErrorKind::Full, "disk full").of_driver(std::fmt::Error);
+        let is_driver =
+            |error: &Error| error.driver_error().is_some_and(|error| error.is::<std::fmt::Error>());
+        let chain = |error: Error| {
+            assert!(is_driver(&error));
+            let (mut texts, mut cause) = (Vec::new(), Some(&error as &dyn std::error::Error));
+            while let Some(error) = cause {
+                texts.push(error.to_string());
+                cause = error.source();
+            }
+            texts
+        };
+        assert_eq!(chain(driver()), ["disk full"]);
+        let repeating = Error::new(ErrorKind::Full, "commit failed: disk full").with_source(driver());
+        assert_eq!(chain(repeating), ["commit failed: disk full"]);
+        let short = || Error::new(ErrorKind::Full, "commit failed").with_source(driver());
+        assert_eq!(chain(short()), ["commit failed", "disk full"]);
+        let around = Error::new(ErrorKind::Full, "shard a: commit failed").with_source(short());
+        assert_eq!(chain(around), ["shard a: commit failed", "disk full"]);
     }
 }

@@ -116,7 +116,7 @@ fn r26_a_row_after_a_cursor(backend: &Backend) {
     assert!(session.one(after(4)).unwrap());
     assert!(!session.one(after(5)).unwrap());
     let other = Account::select().all_shards().after(&query.cursor(&rows[0]).unwrap()).exists();
-    assert_error(session.one(other), ErrorKind::Query, &["another query"]);
+    assert_error(session.one(other), ErrorKind::Cursor, &["different query"]);
 }
 
 fn r23_what_the_session_wrote_exists(backend: &Backend) {

@@ -127,12 +127,12 @@ fn r26_a_cursor_is_of_its_query(backend: &Backend) {
     ];
     for (place, other) in others.into_iter().enumerate() {
         let (result, asked) = cluster.asked(|| cluster.session().all(other.after(&cursor)));
-        assert_error(result, ErrorKind::Query, &["table `cities`", "cursor", "another query"]);
+        assert_error(result, ErrorKind::Cursor, &["table `cities`", "cursor", "different query"]);
         assert!(asked.is_empty(), "{place}");
     }
     // Limits may differ from page to page.
     assert_eq!(cluster.session().all(by_name().limit(3).after(&cursor).limit(5)).unwrap().len(), 5);
-    assert_error("no cursor".parse::<Cursor>(), ErrorKind::Query, &["`no cursor`"]);
+    assert_error("no cursor".parse::<Cursor>(), ErrorKind::Cursor, &["`no cursor`"]);
 }
 
 fn r26_a_cursor_needs_an_order(backend: &Backend) {

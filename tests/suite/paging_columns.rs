@@ -154,7 +154,7 @@ fn r26_a_cursor_of_distinct_rows_is_of_their_columns(backend: &Backend) {
     });
     let third = session.all(both.after(&of_distinct));
     for result in [first, second, third.map(drop)] {
-        assert_error(result, ErrorKind::Query, &["table `cities`", "another query"]);
+        assert_error(result, ErrorKind::Cursor, &["table `cities`", "different query"]);
     }
     assert!(asked.is_empty());
     // Ordered by what they are not made of, they have no order and so no pages.

@@ -378,7 +378,7 @@ fn joins_are_explained(backend: &Backend) {
     assert_eq!((explain.shards(), explain.reason()), (LETTERS.to_vec(), "no key: all shards"));
     let mut session = cluster.session();
     let foreign = foreign(&mut session);
-    assert_error(session.all(joined.after(&foreign)), ErrorKind::Query, &["cursor"]);
+    assert_error(session.all(joined.after(&foreign)), ErrorKind::Cursor, &["cursor"]);
 }
 
 /// A cursor of another query.

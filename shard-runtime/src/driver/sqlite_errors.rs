@@ -16,7 +16,7 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
     };
     if code & 0xff == ffi::SQLITE_CANTOPEN && is_out_of_descriptors() {
         let limit = Some(Exhausted::Descriptors);
-        return Error::new(ErrorKind::Busy, TOO_MANY_FILES).of_limit(limit).with_source(error);
+        return Error::new(ErrorKind::Busy, TOO_MANY_FILES).of_limit(limit).of_driver(error);
     }
     let kind = kind_of(&error).unwrap_or(match code {
         ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID => {
@@ -54,7 +54,7 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
     let after = |text: &str| message.split_once(text).map(|(_, rest)| rest);
     let computed = message.strip_prefix(OUT_OF_RANGE).and_then(|rest| rest.rsplit_once("`: "));
     if let Some((column, message)) = computed {
-        return Error::new(kind, message).at_column(column).with_source(error);
+        return Error::new(kind, message).at_column(column).of_driver(error);
     }
     let missing = after("no such column: ").or_else(|| after("has no column named "));
     let column =
@@ -63,7 +63,7 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
         ErrorKind::TimedOut => "the statement took longer than the session's timeout".to_owned(),
         _ => message,
     };
-    let error = Error::new(kind, message).with_source(error);
+    let error = Error::new(kind, message).of_driver(error);
     match column {
         Some(column) => error.at_column(&column),
         None => error,

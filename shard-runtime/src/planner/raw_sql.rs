@@ -3,33 +3,33 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The text with every `{table}` in the place of what `name` says for it; `{{` and `}}` are braces.
+/// Returns the text with every `{table}` replaced by the name that `name` returns, and `{{` and `}}` by single braces. In string
+/// literals and comments, braces are kept as they are.
 pub(crate) fn named<'n>(text: &str, name: impl Fn(&str) -> Result<&'n str>) -> Result<String> {
-    let wrong =
-        |message: &str| Err(Error::new(ErrorKind::Query, format!("{message}; a brace is written twice")));
+    let remedy = "outside of a string literal, write a brace as `{{` or `}}`";
+    let wrong = |message: &str| Err(Error::new(ErrorKind::Query, message).with_remedy(remedy));
     let mut sql = String::with_capacity(text.len() + 32);
     let mut rest = text;
-    while let Some(at) = rest.find(['{', '}']) {
-        let (before, from) = rest.split_at(at);
-        sql.push_str(before);
-        rest = if let Some(after) = from.strip_prefix("{{") {
-            sql.push('{');
-            after
-        } else if let Some(after) = from.strip_prefix("}}") {
-            sql.push('}');
-            after
-        } else if from.starts_with('}') {
-            return wrong("the SQL closes a brace that it has not opened");
+    while let Some(first) = rest.chars().next() {
+        let is_kept = first == '\'' || rest.starts_with("--") || rest.starts_with("/*");
+        let length = if is_kept { token(rest, first) } else { first.len_utf8() };
+        let (start, after) = rest.split_at(length);
+        rest = after;
+        if is_kept || !matches!(first, '{' | '}') {
+            sql.push_str(start);
+        } else if let Some(after) = rest.strip_prefix(first) {
+            sql.push(first);
+            rest = after;
+        } else if first == '}' {
+            return wrong("the SQL has a closing brace without an opening one");
         } else {
-            let inside = from.get(1..).unwrap_or_default();
-            let Some((table, after)) = inside.split_once('}') else {
-                return wrong("the SQL does not close a brace");
+            let Some((table, after)) = rest.split_once('}') else {
+                return wrong("the SQL has an opening brace without a closing one");
             };
-            sql.push_str(name(table)?);
-            after
-        };
+            sql.push_str(name(table).map_err(|error| error.with_remedy(remedy))?);
+            rest = after;
+        }
     }
-    sql.push_str(rest);
     Ok(sql)
 }
 
@@ -247,11 +247,34 @@ mod tests {
     fn tables_stand_in_braces() {
         assert_eq!(named("SELECT * FROM {cities}", name).unwrap(), "SELECT * FROM \"asia_cities\"");
         assert_eq!(named("{cities}{cities}é", name).unwrap(), "\"asia_cities\"\"asia_cities\"é");
-        assert_eq!(named("'{{\"a\": {{}}}}' {{cities}}", name).unwrap(), "'{\"a\": {}}' {cities}");
+        assert_eq!(named("{{cities}} {{{cities}}}", name).unwrap(), "{cities} {\"asia_cities\"}");
         assert_eq!(named("{towns}", name).unwrap_err().kind(), ErrorKind::UnknownModel);
         assert_eq!(named("{}", name).unwrap_err().kind(), ErrorKind::UnknownModel);
         for text in ["{cities", "cities}", "{", "}", "{{cities}", "{cities}}"] {
             assert_eq!(named(text, name).unwrap_err().kind(), ErrorKind::Query, "{text}");
+        }
+    }
+
+    #[test]
+    fn braces_in_literals_and_comments_are_kept() {
+        for kept in [
+            "'{\"a\": {}}'",
+            "'{cities}'",
+            "'}'",
+            "'it''s {'",
+            "'{{'",
+            "-- {cities\n",
+            "/* } */",
+            "'{",
+            "/* {",
+        ] {
+            assert_eq!(named(kept, name).unwrap(), kept);
+        }
+        let json = "SELECT '{\"a\": 1}' FROM {cities} -- }";
+        assert_eq!(named(json, name).unwrap(), "SELECT '{\"a\": 1}' FROM \"asia_cities\" -- }");
+        for wrong in ["SELECT {\"a\": 1}", "SELECT '{' || {", "} '}'"] {
+            let message = named(wrong, name).unwrap_err().to_string();
+            assert!(message.contains("`{{` or `}}`"), "{message}");
         }
     }
 

@@ -131,7 +131,7 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
     /// after `distinct`, the cursor is one of distinct rows.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the cursor is of a query with other filters,
+    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters,
     /// pins or order, or, of distinct rows, with other columns.
     pub fn after(mut self, cursor: &Cursor) -> Self {
         self.core.after = Some(cursor.clone());

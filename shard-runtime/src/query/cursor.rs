@@ -77,15 +77,15 @@ impl SelectCore {
     /// Where the wanted rows begin, if somewhere.
     ///
     /// # Errors
-    /// [`ErrorKind::Query`] where the cursor is another query's.
+    /// [`ErrorKind::Cursor`] if the cursor was created by a different query.
     pub(crate) fn begin(&self, distinct: Option<&[usize]>) -> Result<Option<&Cursor>> {
         let Some(cursor) = &self.after else { return Ok(None) };
         let columns = self.cursor_columns(distinct).map_or(0, |columns| columns.len());
         if cursor.fingerprint == fingerprint(self, distinct) && cursor.values.len() == columns {
             return Ok(Some(cursor));
         }
-        let message = "the cursor is of another query: its rows, its order or its pins were others";
-        Err(Error::new(ErrorKind::Query, message).in_table(self.target.table.name))
+        let message = "cursor was created by a different query (filter, order or shard differs)";
+        Err(Error::new(ErrorKind::Cursor, message).in_table(self.target.table.name))
     }
 }
 
@@ -122,11 +122,12 @@ impl FromStr for Cursor {
     type Err = Error;
 
     /// # Errors
-    /// [`ErrorKind::Query`] where the text is no cursor.
+    /// [`ErrorKind::Cursor`] if the text is not a cursor's.
     fn from_str(text: &str) -> Result<Self> {
         let mut shown = String::new();
         let _ = write!(shown, "{:.40}", text.escape_debug().to_string());
-        read(text).ok_or_else(|| Error::new(ErrorKind::Query, format!("`{shown}` is no cursor")))
+        read(text)
+            .ok_or_else(|| Error::new(ErrorKind::Cursor, format!("`{shown}` is not the text of a cursor")))
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
             assert!(changed.map_or(true, |other| other != cursor), "{place}");
         }
         for wrong in ["", "0", "zz", "02", "Ä", "01ff"] {
-            assert_eq!(wrong.parse::<Cursor>().unwrap_err().kind(), ErrorKind::Query, "{wrong}");
+            assert_eq!(wrong.parse::<Cursor>().unwrap_err().kind(), ErrorKind::Cursor, "{wrong}");
         }
     }
 }

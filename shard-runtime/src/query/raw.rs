@@ -21,7 +21,8 @@ use crate::value::Value;
 /// [`Session::execute`](crate::Session::execute), inside the session's own transactions.
 ///
 /// `{table}` names a model's table, by the name that the model gives it, as it is on each shard: quoted, with the
-/// shard's prefix. A brace is written twice: `{{`, `}}`. Values are bound, never written into the text.
+/// shard's prefix. Braces in string literals and comments are kept; elsewhere a brace is written twice: `{{`, `}}`.
+/// Values are bound, never written into the text.
 ///
 /// Nobody reads the SQL to find out which shards it concerns: it says where, with `on_shard`, `on` or
 /// `all_shards`, and does not run before. Over several shards each runs the statement for itself, in the cluster's

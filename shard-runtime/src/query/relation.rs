@@ -153,7 +153,7 @@ impl<T: Sharded, P, R: Routing> WithParent<T, P, R> {
     /// Only the rows that come after a page of this query, as [`Select::after`] has it.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the cursor is of a query with other filters,
+    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters,
     /// pins or order.
     pub fn after(self, cursor: &Cursor) -> Self {
         WithParent { select: self.select.after(cursor), marker: PhantomData }

@@ -277,7 +277,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// their order puts them.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the cursor is of a query with other filters, pins or order.
+    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters, pins or order.
     pub fn after(mut self, cursor: &Cursor) -> Self {
         self.core.after = Some(cursor.clone());
         self

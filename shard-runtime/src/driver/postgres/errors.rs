@@ -10,7 +10,7 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     let Some(message) = error.as_db_error() else {
         if is_about_descriptors(&error) {
             let limit = Some(Exhausted::Descriptors);
-            return Error::new(ErrorKind::Busy, TOO_MANY_FILES).of_limit(limit).with_source(error);
+            return Error::new(ErrorKind::Busy, TOO_MANY_FILES).of_limit(limit).of_driver(error);
         }
         let kind = match error.code() {
             _ if is_about_trust(&error) => ErrorKind::Configuration,
@@ -21,18 +21,18 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
             _ if error.is_closed() || is_about_the_way(&error) => ErrorKind::ConnectionLost,
             _ => ErrorKind::Database,
         };
-        return Error::new(kind, with_causes(&error)).with_source(error);
+        return Error::new(kind, with_causes(&error)).of_driver(error);
     };
     let kind = if has_no_slot(message) { ErrorKind::Busy } else { kind_of(message.code()) };
     let computed = message.message().split_once(OUT_OF_RANGE).and_then(|(_, rest)| rest.split_once("`: "));
     if let Some((column, why)) = computed {
         let why = why.trim_end_matches('"');
-        return Error::new(ErrorKind::Value, why).at_column(column).with_source(error);
+        return Error::new(ErrorKind::Value, why).at_column(column).of_driver(error);
     }
     let (text, column) = (text_of(message, kind), column_of(message));
     // Too many connections: of all, of this role, or of this database.
     let exhausted = (message.code().code() == "53300").then_some(Exhausted::ServerConnections);
-    let error = Error::new(kind, text).of_limit(exhausted).with_source(error);
+    let error = Error::new(kind, text).of_limit(exhausted).of_driver(error);
     match column {
         Some(column) => error.at_column(&column),
         None => error,

@@ -172,8 +172,7 @@ impl<'c> PostgresRows<'c> {
 
 /// Whether a statement was prepared for what is not there any more: a table whose columns have other types now.
 fn is_stale(error: &Error) -> bool {
-    let source = std::error::Error::source(error);
-    let message = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    let message = error.driver_error().and_then(|message| message.downcast_ref::<tokio_postgres::Error>());
     let code = message.and_then(tokio_postgres::Error::code);
     // A standby that refuses to begin a transaction calls it a feature, too.
     error.kind() != ErrorKind::ReadOnly

@@ -376,8 +376,7 @@ impl PostgresConnection {
     /// Whether a statement that the server has ended took longer than the server's `statement_timeout`. PostgreSQL has one
     /// code for this and for a cancel request of another program, and the message depends on the server's language.
     fn is_over_server_limit(&self, error: &Error) -> bool {
-        let source = std::error::Error::source(error);
-        let answer = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+        let answer = error.driver_error().and_then(|answer| answer.downcast_ref::<tokio_postgres::Error>());
         let message = answer.and_then(|answer| answer.as_db_error()).map_or("", |answer| answer.message());
         match (message.contains("statement timeout"), message.contains("user request")) {
             (true, _) => true,
@@ -615,7 +614,6 @@ pub(super) fn is_another(error: &tokio_postgres::Error) -> bool {
 
 /// Whether the server, or a pooler, has answered with this error.
 pub(super) fn was_answered(error: &Error) -> bool {
-    let source = std::error::Error::source(error);
-    let message = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    let message = error.driver_error().and_then(|message| message.downcast_ref::<tokio_postgres::Error>());
     message.is_some_and(|message| message.as_db_error().is_some())
 }

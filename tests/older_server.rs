@@ -56,7 +56,7 @@ fn r47_an_older_copy_of_a_server_is_refused() {
         let error = result.map(drop).unwrap_err();
         assert_eq!((error.kind(), error.shard()), (ErrorKind::WrongDatabase, Some("a")), "{error}");
         assert!(
-            error.to_string().contains("older") && error.to_string().contains("its log is at"),
+            error.to_string().contains("older") && error.to_string().contains("expected its log at"),
             "{error}"
         );
     }

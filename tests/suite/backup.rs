@@ -137,7 +137,7 @@ fn a_copy_that_cannot_be_made_leaves_nothing(backend: &Backend) {
     holder.commit().unwrap();
 
     std::fs::create_dir(&folder).unwrap();
-    assert_error(cluster.backup(&folder), ErrorKind::Configuration, &["copy", "already"]);
+    assert_error(cluster.backup(&folder), ErrorKind::Configuration, &["copy", "exists"]);
     assert_error(cluster.backup("/"), ErrorKind::Configuration, &["no name"]);
     assert_error(cluster.backup(backend.folder().join("missing/copy")), ErrorKind::Io, &["missing"]);
     assert_eq!(left(), 1);

@@ -109,7 +109,7 @@ fn mistakes_in_a_file_are_named(backend: &Backend) {
         let built = Cluster::builder().config_file(&path).and_then(|builder| builder.create::<Company>());
         assert_error(built, ErrorKind::Configuration, texts);
     };
-    wrong("", &["shards.toml", "names no shard", "[[shard]]"]);
+    wrong("", &["shards.toml", "has no shard", "[[shard]]"]);
     wrong("[[shard]]\nname = \"a\"\n", &["shards.toml", "line 1", "`url`"]);
     wrong("\n\n[[shard]]\nname = 5\nurl = \"sqlite::memory:\"\n", &["line 4"]);
     wrong("[[shard]]\nnaem = \"a\"\nurl = \"sqlite::memory:\"\n", &["line 2", "`naem`"]);

@@ -214,7 +214,7 @@ fn r47_a_shard_that_was_being_made_is_continued(backend: &Backend) {
     in_control(backend, "UPDATE sharded_state SET value = 'making' WHERE name = 'b'");
     lose(backend, "b");
     let opened = backend.open::<(Company, Currency)>(&LETTERS).map(drop).unwrap_err();
-    assert!(opened.to_string().contains("`create` makes it"), "{opened}");
+    assert!(opened.to_string().contains("run `create`"), "{opened}");
     drop(backend.create::<(Company, Currency)>(&LETTERS));
     // From here on it is made.
     lose(backend, "b");

@@ -30,6 +30,7 @@ mod configuration;
 mod connections;
 mod contention;
 mod counted_ids;
+mod differences;
 mod error_chains;
 mod existence;
 mod explaining;

@@ -201,7 +201,7 @@ fn r41_rows_that_were_there_before_get_entries(backend: &Backend) {
     session.add_all((0..12).map(plain)).unwrap();
     session.commit().unwrap();
     drop((session, before));
-    let texts = ["users", "no index `", "users(email)", "`create` makes it"];
+    let texts = ["users", "no index `", "users(email)", "run `create`"];
     assert_error(backend.open::<User>(&LETTERS), ErrorKind::Schema, &texts);
     let cluster = backend.create::<User>(&LETTERS);
     assert_eq!(by_email(&mut cluster.session(), "user 5"), []);

@@ -1,4 +1,4 @@
-//! All shards behind one SQLite connection: every database attached, and a view for each model over all shards.
+//! One SQLite connection over all shards: every database is attached, and a view for each model reads all of them.
 
 use crate::driver::{Attached, attach};
 use crate::error::{Error, ErrorKind, Result};
@@ -9,29 +9,28 @@ use crate::schema::Shard;
 use crate::schema::Table;
 use crate::transaction::Cluster;
 
-/// The column of the views that says the shard.
+/// The column of the views with the shard's name.
 const SHARD: &str = "shard";
 
 impl Cluster {
-    /// One SQLite connection over the whole cluster, to read with whatever SQL can say: joins, windows and common
-    /// table expressions over all shards run in SQLite itself.
+    /// Returns one SQLite connection that reads the whole cluster: joins, windows and common table expressions over all
+    /// shards run in SQLite itself.
     ///
-    /// For each model there is a temporary view, named as its table, with the rows of every shard and all columns (of a
-    /// reference table, which is the same on all of them, with those of the first);
-    /// one more, `shard`, holds the shard's name where no column is called so. The databases themselves are attached
-    /// under the names of their shards (`asia.cities`); one that holds several shards by prefix is attached once,
-    /// under the name of the first.
+    /// Each model has a temporary view with the name of its table, all of its columns and the rows of every shard. The view
+    /// of a reference table has the rows of the first shard. The column `shard` holds the shard's name, unless the model has
+    /// a column of that name. The databases are attached under the names of their shards (`asia.cities`); a file that holds
+    /// several shards by prefix is attached once, under the name of the first.
     ///
-    /// The shards are opened for reading only: nothing can be written to them through this connection, whatever is
-    /// said on it. It is also in `PRAGMA query_only`, which can be taken back to make temporary tables and views of
-    /// one's own. It is nobody's session: it sees what is committed and nothing that waits, and its statements are
-    /// not counted. Each statement reads one snapshot of each file, but begins them one after another: a commit over
-    /// several files may be seen on some of them only, as there is no common snapshot over write-ahead logs. Several
-    /// statements between `BEGIN` and `COMMIT` read the same snapshots.
+    /// The shards are opened read-only, so that nothing can be written to them through this connection. It also has
+    /// `PRAGMA query_only`, which the caller can turn off to make temporary tables and views. It belongs to no session: it
+    /// reads committed rows and no pending changes, and `on_statement` is not called for it. Each statement reads one
+    /// snapshot of each file, but these begin one after another. A commit over several files may therefore be visible on
+    /// some of them only: there is no common snapshot of several write-ahead logs. Statements between `BEGIN` and `COMMIT`
+    /// read the same snapshots.
     ///
-    /// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. Databases in memory
-    /// are attached as files are; while a session writes one, a statement that reads it waits, and is then told that
-    /// it is locked.
+    /// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. A database in memory can be
+    /// attached, too. While a session writes it, a statement that reads it waits up to the busy timeout, then fails as
+    /// locked.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -57,20 +56,19 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::TooManyDatabases`] where there are more databases than SQLite attaches: it says how many, and
-    /// what to do. [`ErrorKind::Configuration`] where two shards' names differ in upper and lower case only, or one is
-    /// `main` or `temp`, which SQLite calls its own; [`ErrorKind::WrongDatabase`] where a database is not the shard any
-    /// more that it was; SQLite's, where a database cannot be opened.
+    /// [`ErrorKind::TooManyDatabases`] if there are more databases than SQLite attaches; [`ErrorKind::Configuration`] if the
+    /// names of two shards differ in case only, if a shard is named `main` or `temp` as a schema of SQLite, or if a shard is
+    /// on a server; [`ErrorKind::WrongDatabase`] if a database is not its shard any more; the errors of opening a database.
     pub fn attached(&self) -> Result<rusqlite::Connection> {
         let layout = self.layout();
         let mut databases = Vec::with_capacity(self.databases());
-        // By shard: as which schema its database is attached.
+        // By shard: the schema under which its database is attached.
         let mut schemas: Vec<&str> = vec![""; layout.shards().len()];
         for (index, database) in self.0.databases.iter().enumerate() {
             let mut shards = layout.shards_in(index);
             let Some(first) = shards.next() else { continue };
             let Some(uri) = database.driver.sqlite_uri() else {
-                let message = "the shard is no SQLite database, and cannot be attached to one";
+                let message = "only SQLite databases can be attached, and the shard is on a server; use `foreign_tables_sql`";
                 return Err(Error::new(ErrorKind::Configuration, message).on_shard(first.name()));
             };
             let schema = first.name();
@@ -95,35 +93,40 @@ impl Cluster {
         Ok(raw)
     }
 
-    /// Looks whether what is attached is still the shard.
+    /// Checks the identity of an attached shard.
     fn check_attached(&self, raw: &rusqlite::Connection, shard: &Shard, schema: &str) -> Result<()> {
         let own = self.layout().place(shard.index())?.names.table(own_tables::SHARD);
         let sql = format!("SELECT cluster, shard FROM {}.{own}", quoted(schema));
-        let message: (String, String) = raw.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        match message.0 == self.0.control.cluster && message.1 == shard.name() {
+        let found: (String, String) = raw.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        match found.0 == self.0.control.cluster && found.1 == shard.name() {
             true => Ok(()),
             false => {
-                let message =
-                    format!("the database says that it is shard `{}` of cluster {}", message.1, message.0);
+                let message = format!(
+                    "expected shard `{}` of cluster {}, found shard `{}` of cluster {}",
+                    shard.name(),
+                    self.0.control.cluster,
+                    found.1,
+                    found.0
+                );
                 Err(Error::new(ErrorKind::WrongDatabase, message))
             }
         }
     }
 }
 
-/// A schema's name must be its own, as SQLite compares names.
+/// Refuses a schema name that SQLite uses itself, or does not distinguish from another one.
 fn check_schema<'a>(name: &str, mut others: impl Iterator<Item = &'a str>) -> Result<()> {
     let message = if ["main", "temp"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
-        "SQLite calls a database of its own so: a shard of this name cannot be attached".to_owned()
+        "a shard with this name cannot be attached: SQLite has a schema of this name".to_owned()
     } else if let Some(other) = others.find(|other| other.eq_ignore_ascii_case(name)) {
-        format!("SQLite does not tell this name from `{other}`: only one of these shards can be attached")
+        format!("shards `{name}` and `{other}` cannot both be attached: SQLite ignores case in names")
     } else {
         return Ok(());
     };
     Err(Error::new(ErrorKind::Configuration, message).on_shard(name))
 }
 
-/// The rows of a model on all shards.
+/// Returns the SQL of a view of the rows of a model on all shards.
 fn view(table: &'static Table, layout: &Layout, schemas: &[&str], most_parts: usize) -> Result<String> {
     let columns: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
     let columns = columns.join(", ");
@@ -143,7 +146,7 @@ fn view(table: &'static Table, layout: &Layout, schemas: &[&str], most_parts: us
     Ok(format!("CREATE TEMP VIEW {} AS {}", quoted(table.name), union_all(parts, most_parts)))
 }
 
-/// One select from many. SQLite takes so many parts side by side; where there are more, parts have parts.
+/// Joins selects by `UNION ALL`. SQLite limits the parts of one compound select, so that more than `most` are nested.
 fn union_all(mut parts: Vec<String>, most: usize) -> String {
     let most = most.max(2);
     while parts.len() > most {
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn schemas_are_told_apart_as_sqlite_does() {
+    fn schema_names_are_compared_without_case() {
         assert!(check_schema("asia", ["europe"].into_iter()).is_ok());
         for name in ["Main", "temp", "EUROPE"] {
             let error = check_schema(name, ["europe"].into_iter()).unwrap_err();

@@ -1,4 +1,4 @@
-//! A copy of the whole cluster at one moment.
+//! Copies the whole cluster at one moment.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -8,14 +8,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::transaction::{Cluster, Database};
 
 impl Cluster {
-    /// Copies every database of the cluster and its control database into a new folder, as they are at one moment: no
-    /// unit of work is in the copy in part. Writers wait meanwhile, readers do not.
+    /// Copies every database of the cluster and its control database into a new folder, as they are at one moment.
     ///
-    /// Each file has the name that it has now. The copy is opened as the cluster is, with URLs into the folder. It appears under its name when it is
-    /// complete and on disk: a folder beside it whose name ends in `.incomplete` is what a kill has left.
+    /// The copy holds each transaction whole or not at all. Writers wait until it is made, readers do not.
     ///
-    /// Copying the files in another way is right only where all of them are copied at one moment (a snapshot of the
-    /// file system); a single shard that is brought back from an older copy is older than its cluster.
+    /// Each file keeps its name, so that the copy is opened as the cluster is, with URLs into the folder. The folder appears
+    /// under its name when it is complete and on disk. If the process is killed before, it leaves a folder whose name ends in
+    /// `.incomplete`, which the next backup of the same name removes.
+    ///
+    /// Files that are copied in another way form a consistent copy only if all of them are copied at one moment, as by a
+    /// snapshot of the file system. A shard that is restored alone is older than its cluster, and opening refuses it.
     ///
     /// ```no_run
     /// # fn night(cluster: &shard_runtime::Cluster) -> shard_runtime::Result<()> {
@@ -25,17 +27,17 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] where a database is in memory or on a PostgreSQL server, where two have files of the same
-    /// name, or where there is something under the folder's name already; [`ErrorKind::Io`] where it cannot be made; [`ErrorKind::Busy`] where a shard stays
-    /// locked; the databases'. Then nothing is left of it.
+    /// [`ErrorKind::Configuration`] if a database is in memory or on a PostgreSQL server, if two files have the same name, or
+    /// if the folder exists; [`ErrorKind::Io`] if it cannot be created; [`ErrorKind::Busy`] if a shard stays locked; those of
+    /// the databases. An error leaves no copy.
     pub fn backup(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         let wrong = |message: String| Error::new(ErrorKind::Configuration, message);
         let Some(name) = folder.file_name() else {
-            return Err(wrong(format!("{} is no name for a folder", folder.display())));
+            return Err(wrong(format!("backup folder {} has no name; name a new folder", folder.display())));
         };
         if folder.try_exists().map_err(|error| io(folder, error))? {
-            return Err(wrong(format!("there is something at {} already", folder.display())));
+            return Err(wrong(format!("backup folder {} exists; name a new folder", folder.display())));
         }
         let files = self.file_names()?;
         let mut unfinished = name.to_owned();
@@ -56,7 +58,7 @@ impl Cluster {
         })
     }
 
-    /// What the copies are called: of each database, and at last of the control database.
+    /// Returns the file names of the copies: of each database, and last of the control database.
     fn file_names(&self) -> Result<Vec<OsString>> {
         let mut names: Vec<OsString> = Vec::with_capacity(self.databases() + 1);
         let databases = (0..self.databases()).map(|database| self.database_name(database));
@@ -68,9 +70,9 @@ impl Cluster {
                      session writes, copy each server with `pg_basebackup` or each database with `pg_dump`, and the files",
                     driver.describe()
                 ),
-                None => "a database in memory cannot be copied".to_owned(),
+                None => "a database in memory cannot be backed up; keep it in a file".to_owned(),
                 Some(name) if names.iter().any(|other| other.eq_ignore_ascii_case(&name)) => {
-                    format!("two databases would be copied to one file, {}", name.display())
+                    format!("two databases have files named {}; rename one", name.display())
                 }
                 Some(name) => {
                     names.push(name);
@@ -82,8 +84,8 @@ impl Cluster {
         Ok(names)
     }
 
-    /// Copies all databases while all of them are locked, in the cluster's order, and control last: the ids that are
-    /// in the shards' copies were handed out before it is copied.
+    /// Locks all databases in the cluster's order and copies them. The control database is copied last, so that it has recorded
+    /// every id of the shards' copies.
     fn copy_all(&self, folder: &Path, files: &[OsString]) -> Result<()> {
         let owner = LeaseOwner::default();
         let mut locked: Vec<PooledConnection> = Vec::with_capacity(self.databases());
@@ -105,7 +107,7 @@ impl Cluster {
         sync_folder(Some(folder))
     }
 
-    /// A connection that keeps others from committing to a database in which nothing is left to be done.
+    /// Returns a connection with a write lock on a database in which every decided transaction is applied.
     fn lock(&self, owner: &LeaseOwner, database: usize) -> Result<PooledConnection> {
         let connection = self.connect(owner, database, None, None)?;
         loop {
@@ -126,7 +128,7 @@ fn io(path: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("{}: {error}", path.display())).with_source(error)
 }
 
-/// Waits until a folder's entries are on disk, where the system can.
+/// Waits until a folder's entries are on disk, if the system supports it.
 fn sync_folder(folder: Option<&Path>) -> Result<()> {
     let folder = folder.unwrap_or(Path::new("."));
     match cfg!(unix) {

@@ -330,6 +330,7 @@ impl Builder {
                 record: &Mutex::new(Arc::new(facts.record())),
                 databases: &databases,
                 replaced: &self.replaced,
+                differences: Mutex::default(),
             },
             timeout,
             prepares: durable > 1 && !self.without_prepared_transactions,
@@ -797,9 +798,12 @@ impl Databases<'_> {
                 let mut opened = Vec::with_capacity(databases.len());
                 for database in 0..databases.len() {
                     let made = self.open_one(database, mode);
-                    let failed = made.is_err();
+                    let failed = made.as_ref().err().map(Error::kind);
                     opened.push(made);
-                    if failed {
+                    if failed == Some(ErrorKind::Schema) {
+                        (database + 1..databases.len()).for_each(|other| self.compare_existing(other));
+                    }
+                    if failed.is_some() {
                         break;
                     }
                 }
@@ -826,7 +830,8 @@ impl Databases<'_> {
         }
         let recorded = if control.driver.is_private() { Ok(()) } else { control.record(&record) };
         let connections = opened.into_iter().map(|opened| opened.map(|(connection, _)| connection));
-        let connections = connections.collect::<Result<Vec<_>>>()?;
+        let connections = connections.collect::<Result<Vec<_>>>();
+        let connections = connections.map_err(|error| self.opening.with_differences(error))?;
         let highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
         match control.start_ids_above(&highest) {
             // A cluster that cannot be written generates no ids.
@@ -843,6 +848,15 @@ impl Databases<'_> {
             }
             // If control cannot be written, the cluster can still be read, and the next process records it.
             _ => Ok(connections),
+        }
+    }
+
+    /// Finds differences between tables and models for an error that is returned in any case.
+    fn compare_existing(&self, index: usize) {
+        if let Some(Database { driver }) = self.opening.databases.get(index)
+            && let Ok(connection) = driver.connect_waiting(Mode::Open, self.timeout)
+        {
+            let _ = self.opening.compare_existing(&*connection, index);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reference tables on all shards, compared row by row; and the shards that have come to a cluster without their rows.
+//! Compares reference tables on all shards, and fills those of new shards.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::transaction::Cluster;
 use crate::transaction::commit::encode_values;
 use crate::value::Value;
 
-/// A row of a reference table that is not the same on every shard; found by [`Cluster::compare_references`].
+/// A row of a reference table that differs between shards; found by [`Cluster::compare_references`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReferenceDifference {
     /// The table, without a shard's prefix.
@@ -20,20 +20,21 @@ pub struct ReferenceDifference {
     pub id: Value<'static>,
     /// The shards that do not have the row.
     pub missing: Vec<String>,
-    /// The shards on which it is another row than on the first that has it.
+    /// The shards whose row differs from that of the first shard that has it.
     pub different: Vec<String>,
 }
 
 type Row = Vec<Value<'static>>;
 
 impl Cluster {
-    /// Looks whether every shard holds the same rows of the reference tables, and tells of those that are not the same:
-    /// of each table by its ids. Sessions write them on all shards or on none, so that what is found was done in another
-    /// way: by SQL on one shard, through a lent connection, by another program. [`Session::save`] puts a row on every
-    /// shard as it is to be, and [`Sql`](crate::Sql) removes one wherever it is.
+    /// Returns the rows of reference tables that differ between shards, table by table in the order of their ids.
     ///
-    /// It may run beside readers and writers. The rows of one table are in memory at a time; where they differ they are
-    /// looked at again while nobody writes, with all shards locked for as long as that takes.
+    /// Sessions write such rows on all shards or on none. A difference therefore has another origin: SQL on one shard, a lent
+    /// connection, another program. [`Session::save`] writes a row to every shard, and [`Sql`](crate::Sql) deletes one from
+    /// every shard that has it.
+    ///
+    /// It may run beside readers and writers. The rows of one table are in memory at a time. If they differ, they are read
+    /// again under a lock on all shards.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded, Sql};
@@ -59,7 +60,7 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) where a shard stays locked; the databases', each with the shard's name.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if a shard stays locked; those of the databases, each with the shard's name.
     pub fn compare_references(&self) -> Result<Vec<ReferenceDifference>> {
         let (all, mut found) = (ShardSet::all(self.shards()), Vec::new());
         for &model in self.layout().references() {
@@ -76,8 +77,8 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Copies reference tables to shards that have none of their rows while others do: those that have come to the
-    /// cluster after the rows. It is done under the locks of all shards, so that nobody's unit of work is half done then.
+    /// Copies reference tables to the shards that have none of their rows while others do: those that were added later. All
+    /// shards are locked, so that no transaction is visible in part.
     pub(crate) fn fill_references(&self) -> Result<()> {
         let all = ShardSet::all(self.shards());
         for &model in self.layout().references() {
@@ -98,7 +99,7 @@ impl Session {
         let cluster = self.work.tx.cluster.clone();
         let shards = cluster.shards();
         let Some(table) = cluster.layout().tables().nth(model) else { return Ok(Vec::new()) };
-        // By the ids' texts, which tell values of one column apart: the row and the shards that have it, by the shards.
+        // The copies of each row, in the order of the shards, by the text of its id, which is unique in one column.
         let mut rows: BTreeMap<String, Vec<(usize, Row)>> = BTreeMap::new();
         for shard in shards {
             self.each_row(model, table, shard.index(), |row| {
@@ -122,7 +123,7 @@ impl Session {
         Ok(compared.collect())
     }
 
-    /// The shards that have no row of a table, where others have some.
+    /// Returns the shards that have no row of a table, if others have some.
     fn without_rows(&mut self, model: usize) -> Result<ShardSet> {
         let cluster = self.work.tx.cluster.clone();
         let Some(table) = cluster.layout().tables().nth(model) else { return Ok(ShardSet::none()) };

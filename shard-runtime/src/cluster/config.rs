@@ -1,4 +1,4 @@
-//! A cluster in a TOML file: the same content as [`Builder`]'s methods.
+//! Reads the settings of a [`Builder`] from a TOML file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -40,7 +40,7 @@ enum Level {
 }
 
 impl Builder {
-    /// Adds what a TOML file says. Relative paths in it start from the file's folder.
+    /// Adds the shards and settings of a TOML file. Relative paths in it start from the file's folder.
     ///
     /// ```toml
     /// control = "sqlite:control.db"   # optional, as is everything but the shards
@@ -61,28 +61,26 @@ impl Builder {
     /// url = "postgres://weather:${WEATHER_PASSWORD}@europe.example/weather"
     /// ```
     ///
-    /// `${NAME}` in a URL is what the environment has under that name, so that a password need not be in the file. In a
-    /// server's URL it may have any characters: it is encoded, and stands for one part of the URL.
+    /// `${NAME}` in a URL is replaced by the environment variable of that name, so that a password need not be in the file.
+    /// In a server's URL the value may have any characters: it is percent-encoded, as one part of the URL.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] where the file cannot be read, [`ErrorKind::Configuration`] where it is not such a file, or the
-    /// environment has no such name.
+    /// [`ErrorKind::Io`] if the file cannot be read, [`ErrorKind::Configuration`] if its content is wrong or an environment
+    /// variable is not set.
     pub fn config_file(mut self, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Error::new(ErrorKind::Io, format!("{} cannot be read: {error}", path.display()))
-                .with_source(error)
+            Error::new(ErrorKind::Io, format!("{} cannot be read", path.display())).with_source(error)
         })?;
         let file: File = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = 1 + before.matches('\n').count();
-            // Without the parser's error as source: that prints the line, in which there may be a password.
+            // Not with the parser's error as source: it prints the line, which may hold a password.
             let message = format!("{}, line {line}: {}", path.display(), without_value(error.message()));
             Error::new(ErrorKind::Configuration, message)
         })?;
         if file.shards.is_empty() {
-            let message =
-                format!("{} names no shard; write `[[shard]]` with `name` and `url`", path.display());
+            let message = format!("{} has no shard; add `[[shard]]` with `name` and `url`", path.display());
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         self.folder = super::builder::absolute(path.parent().unwrap_or(Path::new("")))?;
@@ -96,8 +94,7 @@ impl Builder {
             self = self.shard(name, url);
         }
         if let Some(url) = file.control {
-            let wrong =
-                |error| Error::new(ErrorKind::Configuration, format!("the control database: {error}"));
+            let wrong = |error| Error::new(ErrorKind::Configuration, format!("`control`: {error}"));
             self = self.control(placed(&url).map_err(wrong)?);
         }
         if let Some(milliseconds) = file.busy_timeout_ms {
@@ -128,21 +125,21 @@ impl Builder {
     }
 }
 
-/// A URL with what the environment has in the place of each `${NAME}`. What is said where that cannot be done does not
-/// quote the URL: it may hold a password.
+/// Returns a URL with each `${NAME}` replaced by the environment variable. The text of an error does not quote the URL, which
+/// may hold a password.
 fn with_environment(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let is_server = url.contains("://");
     let (mut placed, mut rest) = (String::new(), url);
     while let Some((before, after)) = rest.split_once("${") {
         let named = after.split_once('}').filter(|(name, _)| is_name(name));
         let Some((name, after)) = named else {
-            return Err("`${` is not followed by the name of an environment variable and `}`".to_owned());
+            return Err("`${` must be followed by the name of an environment variable and `}`".to_owned());
         };
         let Some(value) = variable(name) else {
-            return Err(format!("the environment variable `{name}` is not set, or is not UTF-8"));
+            return Err(format!("environment variable `{name}` is not set, or is not UTF-8; set it"));
         };
         placed.push_str(before);
-        // What a path may hold as it is, and a URL's path may not.
+        // A path may hold these characters, the path of a URL may not.
         let in_path = || value.replace('%', "%25").replace('?', "%3F");
         placed.push_str(&if is_server { encoded(&value) } else { in_path() });
         rest = after;
@@ -151,7 +148,7 @@ fn with_environment(url: &str, variable: impl Fn(&str) -> Option<String>) -> Res
     Ok(placed)
 }
 
-/// Returns a parser's message without the text that it found where something else was expected.
+/// Returns a parser's message without the value that it quotes.
 fn without_value(message: &str) -> String {
     // The text may hold quotes itself: it ends at the last one.
     let quoted = [("string \"", "\"", "a string"), ("unknown variant `", "`, expected", "unknown value")];
@@ -167,7 +164,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
 }
 
-/// A text as a part of a URL: everything that could mean something there as `%` and its number.
+/// Returns a text as one part of a URL, percent-encoded.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -203,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_environment_is_named_without_the_url() {
+    fn a_missing_variable_is_named_without_the_url() {
         assert!(placed("postgres://u:s3cret@${HOST}/db").unwrap_err().contains("`HOST` is not set"));
         for url in
             ["postgres://u:s3cret${", "postgres://u:${s3cret", "postgres://u:${s3-cret}@h", "sqlite:${}"]
@@ -213,7 +210,7 @@ mod tests {
         }
     }
 
-    /// What is encoded here is what the driver reads.
+    /// The driver decodes the encoded text.
     #[cfg(feature = "postgres")]
     #[test]
     fn any_password_may_be_in_the_environment() {

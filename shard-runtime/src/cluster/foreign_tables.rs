@@ -1,8 +1,8 @@
-//! A PostgreSQL server that reads all shards as one: the SQL that makes it.
+//! The SQL that makes a PostgreSQL server read all shards through `postgres_fdw`.
 //!
-//! Hash, list and range placement are PostgreSQL's own, so that what a key's placement says can be said to PostgreSQL as
-//! the bounds of partitions, each of which is a shard's table. Where it cannot, the shards' tables are the children of
-//! one table (inheritance): every query reads all of them then.
+//! Hash, list and range placement have the semantics of PostgreSQL's partitions, so that a placement becomes the bounds of
+//! partitions, each of which is a shard's table. If a placement cannot be expressed so, the shards' tables inherit from one
+//! table, and every query reads all of them.
 
 use std::fmt::{self, Write as _};
 
@@ -20,8 +20,8 @@ use crate::schema::{KeyColumns, Table};
 use crate::transaction::Cluster;
 use crate::value::ColumnType;
 
-/// The SQL that makes a PostgreSQL server a coordinator over the shards: see [`Cluster::foreign_tables_sql`]. Printed, it
-/// holds no password.
+/// The SQL that lets a PostgreSQL server read all shards; made by [`Cluster::foreign_tables_sql`]. Its printed text has no
+/// passwords.
 #[derive(Clone)]
 pub struct ForeignTablesSql {
     statements: Vec<Statement>,
@@ -31,7 +31,7 @@ pub struct ForeignTablesSql {
 #[derive(Clone)]
 enum Statement {
     Plain(String),
-    /// Who logs in to a shard, and with what.
+    /// The user mapping of a shard's server.
     Login {
         server: String,
         user: String,
@@ -40,26 +40,25 @@ enum Statement {
 }
 
 impl Cluster {
-    /// The SQL that makes any PostgreSQL server a coordinator over this cluster's shards, for whatever SQL can say: joins
-    /// over shards, windows, reporting tools. PostgreSQL's own `postgres_fdw` reads the shards.
+    /// Returns the SQL that lets any PostgreSQL server read this cluster's shards, through PostgreSQL's `postgres_fdw`: for
+    /// joins over shards, windows, and reporting tools.
     ///
-    /// For each model it makes a table of the same name, in the schema that is current:
-    /// - where the key stands in the row (a shard key of its own, or a parent's bare id), one that is partitioned by the
-    ///   key as the cluster places it, with the shards' tables as its partitions: what a query asks for a key prunes
-    ///   shards as the cluster itself narrows queries, and tables that are partitioned by the same key are joined shard by
-    ///   shard;
-    /// - otherwise (a child that only says its parent, a chooser of the application's, a shard with several ranges), one
-    ///   from which the shards' tables inherit: a query reads all shards.
+    /// For each model it makes a table of the same name, in the current schema:
+    /// - If the row holds its key (a shard key of its own, or a parent's bare id), the table is partitioned by the key as the
+    ///   cluster places it, and the shards' tables are the partitions. A condition on the key prunes shards, and tables that
+    ///   are partitioned by the same key are joined shard by shard.
+    /// - Otherwise (a child that holds only its parent's id, a chooser of the application, a shard with several ranges) the
+    ///   shards' tables inherit from the table. A query reads all shards.
     ///
     /// A reference table is read on the first shard.
     ///
-    /// Where a shard's URL says `sslmode=require` or `verify-full`, the coordinator reads it with `verify-full`, too; which
-    /// authorities it trusts is said on its own machine (`~/.postgresql/root.crt` of the server's user).
+    /// If a shard's URL has `sslmode=require` or `verify-full`, the server reads the shard with `verify-full`. The authorities
+    /// that it trusts are configured on its machine (`~/.postgresql/root.crt` of the server's user).
     ///
-    /// The shards are read at the same time (`async_capable`). What is there already stays as it is.
+    /// The shards are read at the same time (`async_capable`). Existing tables and servers are not changed.
     ///
-    /// It is for reading: what is written through it is no unit of work of the cluster's. It is nobody's session, and
-    /// each shard is read as of a moment of its own.
+    /// Use it for reading only: writes through it bypass the commit over several shards, lookups and versions. Each shard is
+    /// read in a snapshot of its own.
     ///
     /// ```no_run
     /// # fn set_up(cluster: &shard_runtime::Cluster) -> shard_runtime::Result<()> {
@@ -71,7 +70,7 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] where a shard is no PostgreSQL server.
+    /// [`ErrorKind::Configuration`] if a shard is not on a PostgreSQL server.
     pub fn foreign_tables_sql(&self) -> Result<ForeignTablesSql> {
         let layout = self.layout();
         let mut statements = vec![Statement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
@@ -81,7 +80,7 @@ impl Cluster {
             let database = place.database;
             let address = self.0.databases.get(database).and_then(|database| database.driver.address());
             let Some(address) = address else {
-                let message = "the shard is no PostgreSQL server, and another server cannot read it";
+                let message = "foreign tables need every shard on a PostgreSQL server, and this one is not; use `attached` for SQLite files";
                 return Err(Error::new(ErrorKind::Configuration, message).on_shard(shard.name()));
             };
             let Address { hosts, attributes, database, user, password, is_encrypted } = address;
@@ -89,7 +88,7 @@ impl Cluster {
             let attributes = attributes.map_or_else(String::new, |attributes| {
                 format!(", target_session_attrs {}", literal(attributes))
             });
-            // As `libpq` takes several: both lists have one entry for each host.
+            // The form of `libpq` for several hosts: both lists have one entry for each.
             let (hosts, ports): (Vec<String>, Vec<String>) =
                 hosts.into_iter().map(|(host, port)| (host, port.to_string())).unzip();
             let (host, port) = (hosts.join(","), ports.join(","));
@@ -117,20 +116,20 @@ impl Cluster {
 }
 
 impl ForeignTablesSql {
-    /// Runs the SQL on a server, all of it or nothing: with `?schema=` in that schema, which is made where it is not there.
-    /// The shards' passwords are those of the cluster's URLs.
+    /// Runs the SQL on a server in one transaction. With `?schema=` the tables are made in that schema, which is created if it
+    /// does not exist. The shards' passwords are those of the cluster's URLs.
     ///
-    /// PostgreSQL takes a password for a foreign server as text in a statement. Its log does not show it if the role may
-    /// change `log_statement` and `log_min_duration_statement` (a superuser may); otherwise the server's own settings
-    /// decide. A role that may read the statements of others (`pg_stat_activity`) sees it while it runs.
+    /// PostgreSQL takes a password for a foreign server as text in a statement. The server's log does not show it if the role
+    /// may change `log_statement` and `log_min_duration_statement`, as a superuser may; otherwise the server's settings decide.
+    /// A role that may read `pg_stat_activity` of other roles sees the statement while it runs.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] where the URL is no PostgreSQL server's; the server's.
+    /// [`ErrorKind::Configuration`] if the URL is not that of a PostgreSQL server; those of the server.
     pub fn run_on(&self, url: &str) -> Result<()> {
         let Location { source: Source::Postgres(source), names, .. } =
             Location::parse(url, &super::builder::absolute(Path::new(""))?)?
         else {
-            let message = "a coordinator is a PostgreSQL server: `postgres://…`";
+            let message = "foreign tables can be made only on a PostgreSQL server; give a URL that begins with `postgres://`";
             return Err(Error::new(ErrorKind::Configuration, message));
         };
         let driver = PostgresDriver::new(*source, self.timeout, Durability::Full);
@@ -174,7 +173,7 @@ impl Statement {
     }
 }
 
-/// As a script, without passwords: a comment stands where one is to be given.
+/// Prints a script without passwords; a comment marks each line that needs one.
 impl fmt::Display for ForeignTablesSql {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for statement in &self.statements {
@@ -192,15 +191,15 @@ impl fmt::Debug for ForeignTablesSql {
     }
 }
 
-/// What says which keys a shard's table holds.
+/// The bounds of the keys in the shards' tables.
 enum Parts {
-    /// `PARTITION BY …`, and for each shard that has rows its place and `FOR VALUES …`.
+    /// `PARTITION BY …`, and `FOR VALUES …` for the index of each shard that has rows.
     Bounded(String, Vec<(usize, String)>),
-    /// Nothing does.
+    /// No bounds.
     Unbounded,
 }
 
-/// The table of a model, and a foreign table for each shard.
+/// Returns the SQL of a model's table, and of a foreign table for each shard.
 fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
     let dialect = PostgresSource::DIALECT;
     let column = |column: &crate::schema::ColumnDef| {
@@ -222,7 +221,7 @@ fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
         )
     };
     if table.is_reference() {
-        // The same on every shard: a foreign table of the first.
+        // Every shard has the same rows, so that the first is enough.
         let first = layout.shards().by_index(0);
         let own = |shard: &Shard| {
             let schema = schemas.get(shard.index()).map_or("public", String::as_str);
@@ -293,7 +292,7 @@ fn hash_bound(remainder: usize, modulus: usize) -> String {
     format!("FOR VALUES WITH (MODULUS {modulus}, REMAINDER {remainder})")
 }
 
-/// The values that a shard holds; the shard that holds every other value holds its own among them.
+/// Returns the list of values on a shard, or `DEFAULT` for the shard of all other values, which includes its own list.
 fn list_bound(
     entries: &[(Constant, &'static str)],
     otherwise: Option<&'static str>,
@@ -310,7 +309,7 @@ fn list_bound(
     (!own.is_empty()).then(|| format!("FOR VALUES IN ({})", own.join(", ")))
 }
 
-/// The range that a shard holds; none where it holds several that do not meet: a shard's table can be one partition only.
+/// Returns the range of a shard. A shard with several ranges that do not meet has none: its table can be one partition only.
 fn range_bound(ranges: &[crate::schema::Range], shard: &str) -> Option<String> {
     let mut own = ranges.iter().filter(|range| range.shard == shard);
     let first = own.next()?;
@@ -338,7 +337,7 @@ mod tests {
     use crate::schema::Range;
 
     #[test]
-    fn bounds_are_what_postgresql_says() {
+    fn bounds_are_written_as_partitions() {
         let entries = [(Constant::Text("it's"), "a"), (Constant::Text("x"), "b"), (Constant::Text("y"), "a")];
         assert_eq!(list_bound(&entries, None, "a").as_deref(), Some("FOR VALUES IN ('it''s', 'y')"));
         assert_eq!(list_bound(&entries, Some("a"), "a").as_deref(), Some("DEFAULT"));

@@ -1,4 +1,4 @@
-//! The named shards as one: opening, identity, layout.
+//! Opens a cluster, and the operations on all of its shards: schema check, verification, backup.
 
 mod attached;
 mod backup;
@@ -27,27 +27,28 @@ use crate::schema::{Shard, Shards};
 pub use crate::transaction::Cluster;
 
 impl Cluster {
-    /// Begins to say what the cluster consists of.
+    /// Returns a builder without shards, to configure and open a cluster.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The shards, in their declared order.
+    /// Returns the shards, in their declared order.
     pub fn shards(&self) -> &Shards {
         self.0.layout.shards()
     }
 
-    /// The shard with this name.
+    /// Returns the shard with this name.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
+    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard) if no shard has this name.
     pub fn shard(&self, name: &str) -> Result<&Shard> {
         self.shards().require(name)
     }
 
-    /// Which shards a query would ask, why, and what, without asking anybody: of selects and what is made of them,
-    /// of bulk updates and deletes, of [`Sql`](crate::Sql), and of what `get` looks up, as `City::by_id(5)`. Queries
-    /// that are not narrowed can be explained too.
+    /// Returns the shards that a query would read or write, the reason, and the SQL. Nothing is run.
+    ///
+    /// It explains selects and the queries made of them, bulk updates and deletes, [`Sql`](crate::Sql), and the argument of
+    /// `get`, as `City::by_id(5)`. A query that does not name its shards can be explained, too.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded, Sql};
@@ -73,21 +74,20 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// Those that running it would have before its first statement: a key that is placed nowhere, a pin to no
-    /// shard, contradicting pins, a value that cannot be stored.
+    /// Those of running it before its first statement: a key that is placed on no shard, an unknown shard, contradicting
+    /// pins, a value that cannot be stored.
     pub fn explain(&self, query: &impl Explainable) -> Result<Explain> {
         query.explain(&self.0.layout)
     }
 
-    /// Has the generated ids of a model continue above this one, for rows that are not added through a session: inserted
-    /// by SQL, or copied from elsewhere. Ids that are generated already are not changed. If they are above it already,
-    /// nothing happens.
+    /// Makes the generated ids of a model continue above this one. Call it for rows that were not added through a session:
+    /// inserted by SQL, or copied from elsewhere. If the ids are above it already, nothing happens.
     ///
-    /// Every process reserves ids in blocks of 1,000. This process leaves the rest of its block; another one may still
-    /// hand out lower ids that it has reserved before. When a cluster is created or opened, ids continue above all that
-    /// the tables hold, so that this is needed only for rows that come later.
+    /// Every process reserves ids in blocks of 1,000. This process drops the rest of its block; another one may still
+    /// generate lower ids from a block that it reserved before. When a cluster is created or opened, ids continue above all
+    /// ids in the tables, so that this is needed only for rows that are inserted later.
     ///
-    /// It blocks the thread, as opening a cluster does, and is not undone by a rollback.
+    /// It blocks the thread, as opening a cluster does, and a rollback does not undo it.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded, Sql};

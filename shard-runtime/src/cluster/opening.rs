@@ -1,4 +1,4 @@
-//! Makes a cluster's tables and records what each shard is; compares both when a cluster is opened.
+//! Makes a cluster's tables and records the identity of each shard; compares both when a cluster is opened.
 //!
 //! Every shard holds two small tables beside the models': `sharded_shard`, one row with the cluster's id, the shard's name
 //! and its version; and `sharded_state`, see [`facts`], with a digest of the cluster's layout, see [`Record`]. A shard of an
@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::schema;
+use super::schema::{self, Compared, Difference};
 use crate::driver::{Connection, Expected, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables;
@@ -39,6 +39,8 @@ pub(super) struct Opening<'o> {
     pub(super) databases: &'o [Database],
     /// The lost shards that are made anew.
     pub(super) replaced: &'o [String],
+    /// The differences between tables and models that were found so far, on all shards.
+    pub(super) differences: Mutex<Vec<Difference>>,
 }
 
 impl Opening<'_> {
@@ -59,7 +61,7 @@ impl Opening<'_> {
         let layout = self.layout;
         let shards = || layout.shards_in(database);
         for shard in shards() {
-            // Read before the transaction: a statement that fails would end it on a server.
+            // Read before the transaction: on a server, a statement that fails would abort it.
             let names = &layout.place(shard.index())?.names;
             let checked = match identity(connection, names)? {
                 None if self.must_exist(shard) => Err(self.absent(connection, shard, database)),
@@ -73,12 +75,9 @@ impl Opening<'_> {
         connection.begin(Transaction::Write)?;
         let names = shards().filter_map(|shard| layout.place(shard.index()).ok()).map(|place| &place.names);
         let made = make_schemas(connection, names);
-        let made =
-            made.and_then(|()| apply_decided_in(self.control, layout, database, connection)).and_then(|_| {
-                shards().try_for_each(|shard| {
-                    self.create_shard(connection, shard).map_err(|error| error.on_shard(shard.name()))
-                })
-            });
+        let made = made
+            .and_then(|()| apply_decided_in(self.control, layout, database, connection))
+            .and_then(|_| self.create_shards(connection, database));
         let made = made.and_then(|()| self.check_age(connection, database));
         // Last, because control keeps the lines if the shards are not made after all.
         match made.and_then(|position| self.record_layout(connection, database).map(|()| position)) {
@@ -90,7 +89,48 @@ impl Opening<'_> {
         }
     }
 
-    fn create_shard(&self, connection: &dyn Connection, shard: &Shard) -> Result<()> {
+    /// Makes the shards of a database, or finds all differences between their tables and the models.
+    fn create_shards(&self, connection: &dyn Connection, database: usize) -> Result<()> {
+        let mut found = Vec::new();
+        for shard in self.layout.shards_in(database) {
+            let made = self.create_shard(connection, shard);
+            found.append(&mut made.map_err(|error| error.on_shard(shard.name()))?);
+        }
+        self.refuse(found)
+    }
+
+    /// Notes differences between tables and models, and fails if there are any.
+    fn refuse(&self, found: Vec<Difference>) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.differences.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        Err(Error::new(ErrorKind::Schema, "tables differ from their models"))
+    }
+
+    /// Returns the error of all differences that were found; for any other error, the error itself.
+    pub(super) fn with_differences(&self, error: Error) -> Error {
+        let found = std::mem::take(&mut *self.differences.lock().unwrap_or_else(PoisonError::into_inner));
+        if error.kind() == ErrorKind::Schema && !found.is_empty() { schema::error(found) } else { error }
+    }
+
+    /// Compares the tables that exist on the shards of one database, and notes the differences.
+    pub(super) fn compare_existing(&self, connection: &dyn Connection, database: usize) -> Result<()> {
+        let mut found = Vec::new();
+        for shard in self.layout.shards_in(database) {
+            let place = self.layout.place(shard.index())?;
+            if let Some(identity) = identity(connection, &place.names)?
+                && check_found(&identity, shard, &self.control.cluster).is_ok()
+            {
+                let compared = Compared::Existing;
+                found.extend(schema::differences(connection, place, self.layout, shard, compared)?);
+            }
+        }
+        self.refuse(found)
+    }
+
+    /// Makes a shard, or returns the differences between its tables and the models.
+    fn create_shard(&self, connection: &dyn Connection, shard: &Shard) -> Result<Vec<Difference>> {
         let layout = self.layout;
         let place = layout.place(shard.index())?;
         let Place { names, dialect, .. } = place;
@@ -127,31 +167,38 @@ impl Opening<'_> {
                 refuse_rows(connection, names, table.name).map_err(|error| error.in_table(table.name))?;
             }
         }
+        // An index on a column that the table lacks would fail with an error of the database.
+        let found = schema::differences(connection, place, layout, shard, Compared::Existing)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
         for table in layout.tables() {
             schema::create_table(connection, place, table).map_err(|error| error.in_table(table.name))?;
         }
-        schema::check(connection, place, layout)
+        schema::differences(connection, place, layout, shard, Compared::All)
     }
 
-    /// Compares the shards of one database with what they should be: their identity, their layout, their tables.
+    /// Checks the identity, the layout and the tables of the shards of one database.
     pub(super) fn check(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
+        let mut differences = Vec::new();
         for shard in self.layout.shards_in(database) {
             let place = self.layout.place(shard.index())?;
             let names = &place.names;
-            match identity(connection, names)? {
+            let found = match identity(connection, names)? {
                 None => Err(self.absent(connection, shard, database)),
                 Some(found) => check_found(&found, shard, &self.control.cluster).map(|()| found.layout),
             }
             .and_then(|digest| self.recorded(connection, names, digest.as_deref()))
             .and_then(|found| self.declared.compare(found.lines(), &found.digest, Mode::Open))
-            .and_then(|_| schema::check(connection, place, self.layout))
-            .map_err(|error| error.on_shard(shard.name()))?;
+            .and_then(|_| schema::differences(connection, place, self.layout, shard, Compared::All));
+            differences.append(&mut found.map_err(|error| error.on_shard(shard.name()))?);
         }
+        self.refuse(differences)?;
         self.check_age(connection, database)
     }
 
-    /// Refuses a database that is older than what control has recorded of it, and a control database that is older than this
-    /// database; returns where a server's log stands.
+    /// Refuses a database that is older than the control database has recorded, and a control database that is older than this
+    /// database. Returns the position of a server's log.
     fn check_age(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
         let Some(shard) = self.layout.shards_in(database).next() else { return Ok(None) };
         let Place { names, dialect, .. } = self.layout.place(shard.index())?;
@@ -159,7 +206,7 @@ impl Opening<'_> {
         let remedy = "restore a newer copy of it, or the whole cluster from one backup";
         let older = |why: String| {
             let message = format!(
-                "the database is older than its cluster, as one that was restored alone: {why}; {remedy}"
+                "the database is older than its cluster, as if it was restored alone: {why}; {remedy}"
             );
             Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(name))
         };
@@ -169,7 +216,11 @@ impl Opening<'_> {
                 (Some(found), Some(recorded))
                     if found.is_older_than(&recorded) && !self.is_replaced(shard) =>
                 {
-                    older(format!("its log is at `{}`, and was at `{}`", found.text(), recorded.text()))
+                    older(format!(
+                        "expected its log at `{}` or later, found `{}`",
+                        recorded.text(),
+                        found.text()
+                    ))
                 }
                 _ => Ok(found),
             };
@@ -180,26 +231,26 @@ impl Opening<'_> {
         let found = OwnFacts::read(connection, names)?.writer;
         let recorded = self.facts.number(Kind::Writer, name).unwrap_or_default();
         if found < recorded {
-            return older(format!("writer {found} was the last to write it, and {recorded} is recorded"));
+            return older(format!("expected last writer {recorded} or later, found {found}"));
         }
         // Raised in control before it is raised in a shard.
         let issued = if found > 0 { self.control.last_writer()? } else { 0 };
         if found > issued {
             let message = format!(
-                "the control database at {} is older than the shard, as one that was restored alone: it has issued the writer \
-                 numbers up to {issued}, and writer {found} has written the shard; {remedy}",
+                "the control database at {} is older than the shard, as if it was restored alone: it has issued writer numbers \
+                 up to {issued}, and writer {found} has written the shard; {remedy}",
                 self.control.driver.describe()
             );
             return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(name));
         }
-        // A decided transaction that is not applied yet leaves the database behind the record, until it is applied. Where
-        // there is none, the version is read after that was certain: its owner may have committed meanwhile.
+        // A decided transaction that is not applied yet leaves the database behind the record. The version is read after it is
+        // certain that there is none: its owner may have committed meanwhile.
         let recorded = self.facts.number(Kind::Version, name).unwrap_or_default();
         if recorded > 0 && !self.control.has_decided_for(name)? {
             let own = names.table(own_tables::SHARD);
             let found = commit::version(connection, &own)?;
             if found < recorded {
-                return older(format!("it has version {found}, and {recorded} is recorded"));
+                return older(format!("expected version {recorded} or later, found {found}"));
             }
         }
         Ok(None)
@@ -211,7 +262,7 @@ impl Opening<'_> {
         schema.map_or_else(|| at.clone(), |schema| format!("{at}?schema={schema}"))
     }
 
-    /// The error for a database that holds no shard where one should be.
+    /// Returns the error for a database that holds no shard.
     fn absent(&self, connection: &dyn Connection, shard: &Shard, database: usize) -> Error {
         let at = self.at(shard, database);
         let names = self.layout.place(shard.index()).map(|place| &place.names);
@@ -220,10 +271,10 @@ impl Opening<'_> {
         }
         let message = match self.must_exist(shard) {
             true => {
-                format!("the database at {at} holds no shard, and the shard was made; {}", to_get_back(shard))
+                format!("the shard was made, but the database at {at} holds no shard; {}", to_get_back(shard))
             }
             false => format!(
-                "the database at {at} is no shard yet, or is one under another `?prefix=` or `?schema=`; `create` makes it"
+                "the database at {at} is not initialized as a shard; run `create`, or correct `?prefix=` or `?schema=`"
             ),
         };
         Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name())
@@ -231,11 +282,11 @@ impl Opening<'_> {
 
     fn is_not_lost(&self, shard: &Shard, database: usize) -> Error {
         let message =
-            format!("the shard is not lost: it is at {}; remove `replace_lost`", self.at(shard, database));
+            format!("the shard is not lost: found it at {}; remove `replace_lost`", self.at(shard, database));
         Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name())
     }
 
-    /// Adds to an error of connecting to a database how its shard comes back, if the database does not exist.
+    /// Adds the remedy to an error of connecting to a database that does not exist.
     pub(super) fn unreachable(&self, error: Error, database: usize) -> Error {
         let Some(first) = self.layout.shards_in(database).next() else { return error };
         if error.kind() != ErrorKind::Missing {
@@ -247,8 +298,8 @@ impl Opening<'_> {
 
     fn unreachable_shard(&self, error: Error, shard: &Shard) -> Error {
         let message = match self.must_exist(shard) {
-            true => format!("{error}, and the shard was made; {}", to_get_back(shard)),
-            false => format!("{error}; `create` makes it"),
+            true => format!("{error}, but the shard was made; {}", to_get_back(shard)),
+            false => format!("{error}; run `create`"),
         };
         Error::new(error.kind(), message).with_source(error).on_shard(shard.name())
     }
@@ -275,7 +326,7 @@ impl Opening<'_> {
         record
     }
 
-    /// Returns the lines of the layout that a shard has recorded, by its digest.
+    /// Returns the layout that a shard has recorded, by its digest.
     fn recorded(
         &self,
         connection: &dyn Connection,
@@ -285,7 +336,7 @@ impl Opening<'_> {
         if let Some(found) = digest.and_then(|digest| self.record().at(digest)) {
             return Ok(found);
         }
-        // Of an older release: the shard holds the lines itself.
+        // A shard of an older release holds the lines itself.
         let own = Arc::new(Record::of_shard(recorded_layout(connection, names)?));
         if !own.lines().is_empty()
             && let Some(found) = own.at(digest.unwrap_or(own.digest()))
@@ -307,23 +358,23 @@ impl Opening<'_> {
             && error.kind() == ErrorKind::Denied
         {
             let message = format!(
-                "the role may not read the record of the layout: run GRANT SELECT ON {state} TO the role"
+                "the role has no right to read the recorded layout; run: GRANT SELECT ON {state} TO <role>"
             );
             return Err(Error::new(ErrorKind::Denied, message).with_source(error));
         }
         let message = match digest {
             Some(_) => format!(
-                "the layout that is recorded in {state} is not the one that is recorded in the control database at {}: a record \
-                 was edited, or one of the two is an older copy; restore the shard, or the control database",
+                "the layout recorded in {state} differs from that in the control database at {}: one of the two was edited, or is \
+                 an older copy; restore the shard, or the control database",
                 self.control.driver.describe()
             ),
-            None => format!("the record of the layout in {state} was deleted; restore the shard"),
+            None => format!("the recorded layout in {state} was deleted; restore the shard"),
         };
         Err(Error::new(ErrorKind::Layout, message))
     }
 
-    /// Records the layout in the control database, as far as it is not recorded there, and in the shards of a database, at
-    /// the end of the transaction that made them.
+    /// Records the layout in the control database, if it is not recorded there, and in the shards of a database, at the end of
+    /// the transaction that made them.
     fn record_layout(&self, connection: &dyn Connection, database: usize) -> Result<()> {
         for shard in self.layout.shards_in(database) {
             let Place { names, dialect, .. } = self.layout.place(shard.index())?;
@@ -376,10 +427,10 @@ impl Opening<'_> {
 
 fn to_get_back(shard: &Shard) -> String {
     let name = shard.name();
-    format!("restore it, or call `replace_lost({name:?})` before `create` to make it anew, without its rows")
+    format!("restore it, or call `replace_lost({name:?})` before `create` to make it again without its rows")
 }
 
-/// Refuses a table that holds rows before the shard knows its model: the rows may belong to any shard.
+/// Refuses a table with rows if the shard has not recorded its model: the rows may belong to any shard.
 fn refuse_rows(connection: &dyn Connection, names: &Namespace, table: &str) -> Result<()> {
     let name = names.table(table);
     if connection.columns(names, table)?.is_empty() {
@@ -392,14 +443,14 @@ fn refuse_rows(connection: &dyn Connection, names: &Namespace, table: &str) -> R
     }
     while rows.advance()? {}
     let message = format!(
-        "the table {name} holds rows that this cluster did not store, and their keys may belong to other shards; rename \
-         the table, run `create`, and insert its rows through a session (adopting tables that exist is not supported yet)"
+        "the table {name} holds rows that this cluster did not store, and their keys may belong to other shards; run: ALTER TABLE \
+         {name} RENAME TO …, run `create`, and insert the rows through a session (adopting existing tables is not supported)"
     );
     Err(Error::new(ErrorKind::WrongDatabase, message))
 }
 
-/// Refuses a default schema without a shard, if another schema of the role's `search_path` holds one. Those in `named` belong
-/// to the cluster's other shards.
+/// Refuses a default schema without a shard if another schema of the role's `search_path` holds one. The schemas in `named`
+/// belong to the cluster's other shards.
 pub(super) fn refuse_elsewhere(
     connection: &dyn Connection,
     default: &Namespace,
@@ -418,27 +469,27 @@ pub(super) fn refuse_elsewhere(
         return Ok(());
     }
     let message = format!(
-        "the URL names no schema, which means `public`, and the role's `search_path` leads to a cluster in the schema \
-         `{schema}`; add `?schema={schema}` to the URL to open it, or `?schema=public` to keep another cluster there"
+        "the URL has no schema, which means `public`, but the schema `{schema}` of the role's `search_path` holds a cluster; add \
+         `?schema={schema}` to the URL to open it, or `?schema=public` to make another cluster"
     );
     Err(Error::new(ErrorKind::WrongDatabase, message))
 }
 
-/// Looks whether a server can take part in units of work over several databases.
+/// Checks that a server can take part in transactions over several databases.
 pub(super) fn check_prepares(connection: &dyn Connection) -> Result<()> {
     let most = read_texts(connection, "SELECT current_setting('max_prepared_transactions'), ''")?;
     match most.first() {
         Some((most, _)) if most != "0" => Ok(()),
         _ => {
-            let message = "the server has `max_prepared_transactions = 0`, and so cannot take part in a unit of work over \
-                        several databases: set it to `max_connections` or so and restart the server, or open the cluster \
-                        with `without_prepared_transactions`";
+            let message = "the server has `max_prepared_transactions = 0` and cannot take part in transactions over several databases; \
+                        set it to about `max_connections` and restart the server, or open the cluster with \
+                        `without_prepared_transactions`";
             Err(Error::new(ErrorKind::Configuration, message))
         }
     }
 }
 
-/// Returns what each transaction on a shard is checked for, of the shards that are on servers.
+/// Returns the identity check of each transaction, for the shards on servers.
 pub(super) fn expected(layout: &Layout, cluster: &str) -> Result<Vec<Option<Arc<Expected>>>> {
     let expected = |shard: &Shard| {
         let Place { names, dialect, .. } = layout.place(shard.index())?;
@@ -460,7 +511,7 @@ fn text(text: &str) -> Param<'_> {
     Param::Value(Value::Text(text.into()))
 }
 
-/// Looks whether this is still the shard that it was: what every new connection does.
+/// Checks the identity of a shard on a new connection.
 pub(super) fn check_identity(
     connection: &dyn Connection,
     shard: &Shard,
@@ -470,7 +521,7 @@ pub(super) fn check_identity(
     match identity(connection, names)? {
         Some(found) => check_found(&found, shard, cluster),
         None => {
-            let message = "the database holds no shard any more, or one under another `?prefix=`; restore it";
+            let message = "the database holds no shard any more; restore it, or correct `?prefix=`";
             Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()))
         }
     }
@@ -479,10 +530,11 @@ pub(super) fn check_identity(
 fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
     let Found { cluster: found_cluster, shard: found_shard, .. } = found;
     let message = if found_shard.as_str() != shard.name() {
-        format!("the database says that it is shard `{found_shard}`")
+        format!("expected shard `{}`, found shard `{found_shard}`; correct the URL", shard.name())
     } else if found_cluster.as_str() != cluster {
         format!(
-            "the database is of another cluster: it says {found_cluster}, the control database says {cluster}"
+            "the database belongs to another cluster: expected {cluster}, found {found_cluster}; correct its URL, or that of the \
+             control database"
         )
     } else {
         return Ok(());
@@ -490,21 +542,21 @@ fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
     Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()))
 }
 
-/// What a shard has recorded about itself.
+/// The recorded identity of a shard.
 pub(super) struct Found {
     cluster: String,
     shard: String,
-    /// The digest of its layout; none in a shard of an older release.
+    /// The digest of its layout; absent in a shard of an older release.
     layout: Option<String>,
 }
 
-/// Returns what a database has recorded about itself; `None` if it is no shard.
+/// Returns the recorded identity of a database; `None` if it is not a shard.
 pub(super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result<Option<Found>> {
     let (table, state) = (names.table(own_tables::SHARD), names.table(facts::TABLE));
     let digest = format!("(SELECT value FROM {state} WHERE kind = '{}' AND name = '')", Kind::Layout.name());
     let sql = format!("SELECT cluster, shard, coalesce({digest}, '') FROM {table}");
     let rows = match facts::texts(connection, &sql, &[]) {
-        // The table of the facts is not there, or the role may not read it.
+        // The table of facts does not exist, or the role has no right to read it.
         Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => {
             match facts::texts(connection, &format!("SELECT cluster, shard, '' FROM {table}"), &[]) {
                 Err(error) if error.kind() == ErrorKind::Schema => return Ok(None),
@@ -525,7 +577,7 @@ pub(super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result
     Ok(Some(Found { cluster: text(0), shard: text(1), layout }))
 }
 
-/// The lines that an older release has recorded in a shard.
+/// Returns the lines that an older release has recorded in a shard.
 fn recorded_layout(connection: &dyn Connection, names: &Namespace) -> Result<Vec<Line>> {
     let mut lines = layout_rows(connection, names)?;
     lines.retain(|line| !is_moved(line));
@@ -558,14 +610,14 @@ fn mark_as_moved(connection: &dyn Connection, names: &Namespace, dialect: Dialec
     ))
 }
 
-/// The names of the shards that a shard's record of the layout has.
+/// Returns the names of the shards in a shard's recorded layout.
 pub(super) fn recorded_shards(connection: &dyn Connection, names: &Namespace) -> Result<Vec<String>> {
     let recorded = recorded_layout(connection, names)?;
     let named = recorded.iter().filter(|(subject, _)| subject == SHARDS);
     Ok(named.filter_map(|(_, line)| line.split_once(" is ")).map(|(_, name)| name.to_owned()).collect())
 }
 
-/// Rows of two texts.
+/// Reads rows of two texts.
 fn read_texts(connection: &dyn Connection, sql: &str) -> Result<Vec<(String, String)>> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(&[])?;

@@ -1,88 +1,333 @@
-//! The models' tables and indexes on one shard: making them, and comparing what is there with what is declared.
+//! The models' tables and indexes on one shard: creates them, and compares those that exist with the models.
+
+use std::fmt::Write as _;
 
 use crate::driver::{ActualColumn, Connection};
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::{DeclaredIndex, Dialect, collation_name, create_table_sql, indexes};
+use crate::planner::sql::{
+    DeclaredIndex, Dialect, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted, type_sql,
+};
 use crate::planner::{Layout, Place};
-use crate::schema::Table;
+use crate::schema::{ColumnDef, Shard, Table};
+use crate::value::ColumnType;
 
 /// Creates a model's table and its indexes if they do not exist.
 pub(super) fn create_table(connection: &dyn Connection, place: &Place, table: &Table) -> Result<()> {
     let Place { names, dialect, .. } = place;
     connection.run(&create_table_sql(names, table, *dialect))?;
-    let indexes = indexes(names, table, *dialect);
-    indexes.iter().try_for_each(|index| connection.run(&index.create_sql(names, table, *dialect)))
+    for index in indexes(names, table, *dialect) {
+        let sql = index.create_sql(names, table, *dialect);
+        connection.run(&sql).map_err(|error| not_created(&index, error, names, table))?;
+    }
+    Ok(())
 }
 
-/// Looks whether every model's table on a shard is what the model says.
-pub(super) fn check(connection: &dyn Connection, place: &Place, layout: &Layout) -> Result<()> {
+/// Adds to the error of a unique index how the rows are found that it does not allow.
+fn not_created(index: &DeclaredIndex, error: Error, names: &Namespace, table: &Table) -> Error {
+    if error.kind() != ErrorKind::Unique {
+        return error;
+    }
+    let columns: Vec<String> = index.columns.iter().map(|column| quoted(column)).collect();
+    let columns = columns.join(", ");
+    let message = format!(
+        "the unique index `{}` cannot be created: {error}; change the rows that this SQL finds: SELECT {columns}, count(*) \
+         FROM {} GROUP BY {columns} HAVING count(*) > 1",
+        index.name,
+        names.table(table.name)
+    );
+    Error::new(ErrorKind::Unique, message).with_source(error)
+}
+
+/// A difference between a model and its table on a shard.
+pub(super) struct Difference {
+    shard: Shard,
+    table: &'static str,
+    column: Option<String>,
+    message: String,
+    /// An instruction, or SQL.
+    remedy: String,
+}
+
+/// Returns one error that names every difference, in the cluster's order of shards, each with its remedy.
+pub(super) fn error(mut differences: Vec<Difference>) -> Error {
+    differences.sort_by_key(|difference| difference.shard.index());
+    let error = match differences.as_slice() {
+        [Difference { message, remedy, .. }] => Error::new(ErrorKind::Schema, format!("{message}; {remedy}")),
+        all => {
+            let mut text = format!("{} differences between tables and models:", all.len());
+            for Difference { shard, table, column, message, remedy } in all {
+                let column =
+                    column.as_ref().map_or_else(String::new, |column| format!(", column `{column}`"));
+                let _ = write!(
+                    text,
+                    "\n- shard `{}`, table `{table}`{column}: {message}; {remedy}",
+                    shard.name()
+                );
+            }
+            Error::new(ErrorKind::Schema, text)
+        }
+    };
+    let Some(first) = differences.first() else { return error };
+    let is_common = |same: &dyn Fn(&Difference) -> bool| differences.iter().all(same);
+    let mut error = error;
+    if is_common(&|other| other.shard.index() == first.shard.index()) {
+        error = error.on_shard(first.shard.name());
+    }
+    if is_common(&|other| other.table == first.table) {
+        error = error.in_table(first.table);
+        if let Some(column) =
+            first.column.as_deref().filter(|_| is_common(&|other| other.column == first.column))
+        {
+            error = error.at_column(column);
+        }
+    }
+    error
+}
+
+/// The part of a shard's schema that is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// The columns of the tables that exist.
+    Existing,
+    /// All tables, with their indexes.
+    All,
+}
+
+/// Compares every model with its table on a shard.
+pub(super) fn differences(
+    connection: &dyn Connection,
+    place: &Place,
+    layout: &Layout,
+    shard: &Shard,
+    compared: Compared,
+) -> Result<Vec<Difference>> {
+    let mut found = Vec::new();
     for table in layout.tables() {
+        let difference = |column, message, remedy| Difference {
+            shard: shard.clone(),
+            table: table.name,
+            column,
+            message,
+            remedy,
+        };
         let actual = connection.columns(&place.names, table.name)?;
         if actual.is_empty() {
-            let message = "the shard has no such table; `create` makes it";
-            return Err(Error::new(ErrorKind::Schema, message).in_table(table.name));
+            if compared == Compared::All {
+                found.push(difference(None, "no such table".to_owned(), "run `create`".to_owned()));
+            }
+            continue;
         }
-        check_columns(table, &actual, place.dialect)
-            .and_then(|()| check_indexes(connection, place, table))
-            .map_err(|error| error.in_table(table.name))?;
+        let columns = compare_columns(table, &actual, place.dialect);
+        let on = place.names.table(table.name);
+        // A new table fits the model in everything.
+        let mut rebuild = columns
+            .iter()
+            .any(|difference| matches!(difference.remedy, Remedy::Rebuild))
+            .then(|| rebuild_sql(table, &actual, place));
+        let is_rebuilt = rebuild.is_some();
+        for ColumnDifference { column, message, remedy } in columns {
+            let remedy = match remedy {
+                _ if is_rebuilt => rebuild.take().unwrap_or_else(|| "the SQL above heals it, too".to_owned()),
+                Remedy::Rebuild => String::new(),
+                Remedy::Alter(change) => format!("run this SQL: ALTER TABLE {on} {change}"),
+                Remedy::AddField(change) => {
+                    format!("add the field to the model, or run this SQL: ALTER TABLE {on} {change}")
+                }
+            };
+            found.push(difference(Some(column), message, remedy));
+        }
+        if compared == Compared::All {
+            let missing = missing_indexes(connection, place, table)?.into_iter();
+            found.extend(missing.map(|(message, remedy)| difference(None, message, remedy)));
+        }
     }
-    Ok(())
+    Ok(found)
 }
 
-fn check_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> Result<()> {
-    let wrong = |column: &str, message: String| Err(Error::new(ErrorKind::Schema, message).at_column(column));
-    for column in table.columns {
-        let Some(found) = actual.iter().find(|found| found.name.eq_ignore_ascii_case(column.name)) else {
-            return wrong(column.name, "the table has no such column".to_owned());
+struct ColumnDifference {
+    column: String,
+    message: String,
+    remedy: Remedy,
+}
+
+enum Remedy {
+    /// The end of an `ALTER TABLE`.
+    Alter(String),
+    /// The same, if the model shall stay without the column.
+    AddField(String),
+    /// A new table with the rows of the old one.
+    Rebuild,
+}
+
+fn compare_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> Vec<ColumnDifference> {
+    let mut found = Vec::new();
+    let mut note = |column: &str, message: String, remedy: Remedy| {
+        found.push(ColumnDifference { column: column.to_owned(), message, remedy });
+    };
+    // SQLite cannot change a column.
+    let alter = |change: String| match dialect {
+        Dialect::Sqlite => Remedy::Rebuild,
+        Dialect::Postgres => Remedy::Alter(change),
+    };
+    for (index, column) in table.columns.iter().enumerate() {
+        let name = quoted(column.name);
+        let Some(actual) = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(column.name)) else {
+            note(column.name, "no such column".to_owned(), missing_column(table, index, column, dialect));
+            continue;
         };
         let wanted = dialect.column_type(column.kind);
-        if !found.sql_type.eq_ignore_ascii_case(wanted) {
-            return wrong(column.name, format!("the column is {}, the model says {wanted}", found.sql_type));
+        let wanted_collation = collation_name(column.collation, dialect);
+        let has_collation = dialect == Dialect::Sqlite || column.kind == ColumnType::Text;
+        let change_type = || {
+            let wanted_type = type_sql(column, dialect);
+            alter(format!("ALTER COLUMN {name} TYPE {wanted_type} USING {name}::text::{wanted}"))
+        };
+        if !actual.sql_type.eq_ignore_ascii_case(wanted) {
+            let message = format!("expected type {wanted}, found {}", actual.sql_type);
+            note(column.name, message, change_type());
+        } else if has_collation && !actual.collation.eq_ignore_ascii_case(wanted_collation) {
+            let message = format!("expected collation {wanted_collation}, found {}", actual.collation);
+            note(column.name, message, change_type());
         }
-        let wanted = collation_name(column.collation, dialect);
-        if dialect.has_collation(column.kind) && !found.collation.eq_ignore_ascii_case(wanted) {
-            let message = format!("the column's collation is {}, the model's {wanted}", found.collation);
-            return wrong(column.name, message);
-        }
-        if found.nullable != column.nullable {
-            let message = |nullable| if nullable { "may be NULL" } else { "may not be NULL" };
-            return wrong(
-                column.name,
-                format!("the column {}, the model's {}", message(found.nullable), message(column.nullable)),
-            );
-        }
-    }
-    for found in actual {
-        let is_id = table.columns.get(table.id).is_some_and(|id| id.name.eq_ignore_ascii_case(&found.name));
-        if found.is_primary_key != is_id {
-            let message = |is_key| if is_key { "the primary key" } else { "not the primary key" };
-            return wrong(
-                &found.name,
-                format!(
-                    "the column is {}, the model says that it is {}",
-                    message(found.is_primary_key),
-                    message(is_id)
-                ),
-            );
-        }
-        let known = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(&found.name));
-        if !known && !found.nullable && !found.has_default {
-            return wrong(&found.name, "the column needs a value, and the model does not have it".to_owned());
+        if actual.nullable != column.nullable {
+            let text = |nullable| if nullable { "NULL" } else { "NOT NULL" };
+            let message = format!("expected {}, found {}", text(column.nullable), text(actual.nullable));
+            let change = if column.nullable { "DROP NOT NULL" } else { "SET NOT NULL" };
+            note(column.name, message, alter(format!("ALTER COLUMN {name} {change}")));
         }
     }
-    Ok(())
+    for actual in actual {
+        let id = table.columns.get(table.id);
+        let is_id = id.is_some_and(|id| id.name.eq_ignore_ascii_case(&actual.name));
+        if actual.is_primary_key != is_id {
+            let message = match is_id {
+                true => "expected the primary key, found a column that is not",
+                false => "the column is part of the primary key, which is expected to be the id alone",
+            };
+            let id = quoted(id.map_or("id", |id| id.name));
+            let key = quoted(&format!("{}_pkey", table.name));
+            let change = format!("DROP CONSTRAINT IF EXISTS {key}, ADD PRIMARY KEY ({id})");
+            note(&actual.name, message.to_owned(), alter(change));
+        }
+        let is_declared = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(&actual.name));
+        if !is_declared && !actual.is_primary_key && !actual.nullable && !actual.has_default {
+            let message = "column is NOT NULL without a default, but the model has no such field".to_owned();
+            let remedy = match dialect {
+                Dialect::Sqlite => Remedy::Rebuild,
+                Dialect::Postgres => {
+                    Remedy::AddField(format!("ALTER COLUMN {} DROP NOT NULL", quoted(&actual.name)))
+                }
+            };
+            note(&actual.name, message, remedy);
+        }
+    }
+    found
 }
 
-fn check_indexes(connection: &dyn Connection, place: &Place, table: &Table) -> Result<()> {
+/// Returns the SQL that adds a column. SQLite adds no foreign key that is NOT NULL.
+fn missing_column(table: &Table, index: usize, column: &ColumnDef, dialect: Dialect) -> Remedy {
+    let refers = table.parent.is_some_and(|parent| parent.column == index)
+        || table.references.iter().any(|reference| reference.column == index);
+    if index == table.id || refers {
+        return Remedy::Rebuild;
+    }
+    let mut change = format!("ADD COLUMN {} {}", quoted(column.name), type_sql(column, dialect));
+    if !column.nullable {
+        let _ = write!(change, " NOT NULL DEFAULT {}", default_sql(column.kind, dialect));
+    }
+    Remedy::Alter(change)
+}
+
+/// A value for the rows that a new column finds.
+fn default_sql(kind: ColumnType, dialect: Dialect) -> &'static str {
+    match (kind, dialect) {
+        (ColumnType::Boolean, Dialect::Postgres) => "false",
+        (ColumnType::Timestamp, Dialect::Postgres) => "'epoch'",
+        (ColumnType::Boolean | ColumnType::Timestamp, Dialect::Sqlite)
+        | (ColumnType::Integer | ColumnType::Real, _) => "0",
+        (ColumnType::Text, _) | (ColumnType::Bytes, Dialect::Postgres) => "''",
+        (ColumnType::Json, _) => "'null'",
+        (ColumnType::Bytes, Dialect::Sqlite) => "x''",
+        (ColumnType::Uuid, Dialect::Sqlite) => "x'00000000000000000000000000000000'",
+        (ColumnType::Uuid, Dialect::Postgres) => "'00000000-0000-0000-0000-000000000000'",
+    }
+}
+
+/// Returns how a table is replaced by one that fits the model. A row without an id, or without its parent, cannot be copied
+/// by SQL.
+fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String {
+    let Place { names, dialect, .. } = place;
+    let on = names.table(table.name);
+    let find = |name: &str| actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(name));
+    let is_missing = |index: usize| {
+        table.columns.get(index).is_some_and(|column| !column.nullable && find(column.name).is_none())
+    };
+    let referred = table.references.iter().map(|reference| reference.column);
+    let mut needed = referred.chain(table.parent.map(|parent| parent.column)).chain([table.id]);
+    if needed.any(is_missing) || *dialect == Dialect::Postgres {
+        let old = quoted(&names.plain(&format!("{}_old", table.name)));
+        return format!(
+            "insert the rows through a session after `create` and this SQL: ALTER TABLE {on} RENAME TO {old}"
+        );
+    }
+    let new = names.table(&format!("{}_new", table.name));
+    let (mut columns, mut values, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for column in table.columns {
+        let name = quoted(column.name);
+        let default = if column.nullable { "NULL" } else { default_sql(column.kind, *dialect) };
+        values.push(match find(column.name) {
+            None => default.to_owned(),
+            Some(actual) => {
+                let wanted = dialect.column_type(column.kind);
+                let is_cast = !actual.sql_type.eq_ignore_ascii_case(wanted);
+                let value = if is_cast { format!("CAST({name} AS {wanted})") } else { name.clone() };
+                let is_filled = actual.nullable && !column.nullable;
+                if is_filled { format!("coalesce({value}, {default})") } else { value }
+            }
+        });
+        columns.push(name);
+    }
+    // Columns that the model lacks keep their values.
+    let is_declared = |name: &str| table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+    for ActualColumn { name, sql_type, .. } in actual.iter().filter(|actual| !is_declared(&actual.name)) {
+        let is_strict =
+            ["INT", "INTEGER", "REAL", "TEXT", "BLOB"].iter().any(|kind| kind.eq_ignore_ascii_case(sql_type));
+        others.push(format!("{} {}", quoted(name), if is_strict { sql_type } else { "ANY" }));
+        columns.push(quoted(name));
+        values.push(quoted(name));
+    }
+    format!(
+        "run this SQL: PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE; {}; INSERT INTO {new} ({}) SELECT {} FROM {on}; DROP TABLE {on}; \
+         ALTER TABLE {new} RENAME TO {on}; COMMIT; then run `create`, which makes the indexes",
+        create_sql(&new, names, table, *dialect, &others),
+        columns.join(", "),
+        values.join(", "),
+    )
+}
+
+/// Returns the indexes that a table lacks, each with its remedy.
+fn missing_indexes(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &Table,
+) -> Result<Vec<(String, String)>> {
     let Place { names, dialect, .. } = place;
     let actual = connection.indexes(names, table.name)?;
-    for DeclaredIndex { name, columns, unique } in indexes(names, table, *dialect) {
-        if !actual.iter().any(|(found, is_unique)| *found == name && *is_unique == unique) {
-            let what = if unique { "unique index" } else { "index" };
-            let message =
-                format!("the table has no {what} `{name}` on {}; `create` makes it", columns.join(", "));
-            return Err(Error::new(ErrorKind::Schema, message));
-        }
-    }
-    Ok(())
+    let has = |index: &DeclaredIndex| {
+        actual.iter().any(|(found, is_unique)| *found == index.name && *is_unique == index.unique)
+    };
+    let missing = indexes(names, table, *dialect).into_iter().filter(|index| !has(index));
+    let described = missing.map(|index| {
+        let kind = if index.unique { "unique index" } else { "index" };
+        let schema = names.schema.as_ref().map_or_else(String::new, |schema| format!("{}.", quoted(schema)));
+        let message = format!("no {kind} `{}` on {}", index.name, index.columns.join(", "));
+        // An index of this name that is not valid or not unique keeps `create` from making it.
+        let remedy = format!(
+            "run `create` or, if it has failed with this error, this SQL: DROP INDEX IF EXISTS {schema}{}; {}",
+            quoted(&index.name),
+            index.create_sql(names, table, *dialect)
+        );
+        (message, remedy)
+    });
+    Ok(described.collect())
 }

@@ -1,4 +1,4 @@
-//! Where a shard is, as a URL: `sqlite:asia.db`, `sqlite:weather.db?prefix=asia_`, `sqlite::memory:`,
+//! Reads a shard's URL: `sqlite:asia.db`, `sqlite:weather.db?prefix=asia_`, `sqlite::memory:`,
 //! `postgres://user@host/weather?schema=asia`.
 
 use std::path::Path;
@@ -37,21 +37,23 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// Reads a URL; relative paths start from `folder`.
+    /// Parses a URL. Relative paths start from `folder`.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`], with the right spelling and without the URL, which may hold a password.
     pub(super) fn parse(url: &str, folder: &Path) -> Result<Self> {
         let Some((scheme, rest)) = url.split_once(':') else {
-            return wrong("a URL begins with `sqlite:` or `postgres://`");
+            return wrong("a URL must begin with `sqlite:` or `postgres://`");
         };
         match scheme {
             "sqlite" => sqlite(rest, folder),
             "postgres" | "postgresql" if rest.starts_with("//") => postgres(url, folder),
-            "postgres" | "postgresql" => wrong(format!("`{scheme}:` is followed by `//`, as in `{FORM}`")),
+            "postgres" | "postgresql" => {
+                wrong(format!("`{scheme}:` must be followed by `//`, as in `{FORM}`"))
+            }
             _ => {
                 let scheme = if is_scheme(scheme) { scheme } else { "" };
-                wrong(format!("a URL begins with `sqlite:` or `postgres://`, not with `{scheme}`"))
+                wrong(format!("a URL must begin with `sqlite:` or `postgres://`, not with `{scheme}`"))
             }
         }
     }
@@ -64,28 +66,31 @@ fn wrong<O>(message: impl Into<String>) -> Result<O> {
     Err(Error::new(ErrorKind::Configuration, message))
 }
 
-/// Whether this is a scheme, and not the beginning of a user name.
+/// Returns whether this is a scheme, and not the beginning of a user name.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.chars().all(|character| character.is_ascii_alphanumeric() || "+-.".contains(character))
 }
 
-/// Reads the parameters behind the `?` of a URL, each of which may be given once.
+/// Parses the parameters after the `?` of a URL, each of which may be given once.
 fn parameters(query: &str) -> Result<Vec<(&str, &str)>> {
     let mut found: Vec<(&str, &str)> = Vec::new();
     for setting in query.split('&').filter(|setting| !setting.is_empty()) {
         let Some((name, value)) = setting.split_once('=') else {
-            return wrong("a parameter in a URL has the form `name=value`, several are separated by `&`");
+            return wrong("a parameter in a URL must have the form `name=value`; separate several by `&`");
         };
         if found.iter().any(|(other, _)| *other == name) {
-            return wrong(format!("the parameter `{}` is given twice in the URL", name.escape_debug()));
+            return wrong(format!(
+                "the parameter `{}` is given twice in the URL; remove one",
+                name.escape_debug()
+            ));
         }
         found.push((name, value));
     }
     Ok(found)
 }
 
-/// Reads what follows `sqlite:`, a path. As in other libraries, `sqlite://a.db` is a relative path and `sqlite:///a.db` an
+/// Parses the path and parameters after `sqlite:`. As in other libraries, `sqlite://a.db` is a relative path and `sqlite:///a.db` an
 /// absolute one, and `%` begins an encoded byte.
 fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -118,24 +123,26 @@ fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
         });
     }
     if path.trim_matches(':').eq_ignore_ascii_case("memory") {
-        return wrong("a database in memory is `sqlite::memory:`, a file of this name `sqlite:./memory`");
+        return wrong(
+            "write `sqlite::memory:` for a database in memory, or `sqlite:./memory` for a file of this name",
+        );
     }
     if path.starts_with("file:") {
-        return wrong("a SQLite URI is no path; write `sqlite:<path>`");
+        return wrong("a SQLite URI is not supported; write `sqlite:<path>`");
     }
     let path = decoded(path)?;
     let path = path.as_str();
     if path.trim().is_empty() {
-        return wrong("a path is missing after `sqlite:`; a database in memory is `sqlite::memory:`");
+        return wrong("a path is missing after `sqlite:`; write `sqlite::memory:` for a database in memory");
     }
     if path.trim() != path || path.contains('\0') {
         return wrong(format!(
-            "the path `{}` begins or ends with a space, or contains NUL",
+            "the path `{}` must not begin or end with a space, or contain NUL",
             path.escape_debug()
         ));
     }
     if !cfg!(windows) && (has_drive(path.trim_start_matches('/')) || path.starts_with("\\\\")) {
-        return wrong(format!("`{}` is a path of Windows, and this is another system", path.escape_debug()));
+        return wrong(format!("`{}` is a Windows path, and this is another system", path.escape_debug()));
     }
     let is_folder = path.ends_with(std::path::is_separator) || Path::new(path).file_name().is_none();
     if is_folder {
@@ -148,7 +155,7 @@ fn sqlite(rest: &str, folder: &Path) -> Result<Location> {
     })
 }
 
-/// Whether a path begins as `C:\` or `C:/`.
+/// Returns whether a path begins with a drive, as `C:\` or `C:/`.
 fn has_drive(path: &str) -> bool {
     let mut bytes = path.bytes();
     matches!(
@@ -157,7 +164,7 @@ fn has_drive(path: &str) -> bool {
     )
 }
 
-/// The text that a percent-encoded one stands for.
+/// Decodes a percent-encoded text.
 fn decoded(text: &str) -> Result<String> {
     if !is_encoded(text) {
         return wrong("a `%` in a URL begins an encoded byte, as `%20`; write the sign itself as `%25`");
@@ -168,7 +175,7 @@ fn decoded(text: &str) -> Result<String> {
     }
 }
 
-/// Whether each `%` is followed by two hexadecimal digits.
+/// Returns whether each `%` is followed by two hexadecimal digits.
 fn is_encoded(text: &str) -> bool {
     let mut parts = text.split('%');
     parts.next();
@@ -177,7 +184,7 @@ fn is_encoded(text: &str) -> bool {
 
 #[cfg(not(feature = "postgres"))]
 fn postgres(_: &str, _: &Path) -> Result<Location> {
-    wrong("PostgreSQL shards need the feature `postgres` of `shard-runtime`")
+    wrong("PostgreSQL shards need the feature `postgres` of `shard-runtime`; enable it")
 }
 
 /// The parameters of a server's URL that the driver reads.
@@ -206,7 +213,7 @@ const PARAMETERS: [&str; 17] = [
 #[cfg(feature = "postgres")]
 const DEFAULT_SCHEMA: &str = "public";
 
-/// Reads a server's URL as PostgreSQL has it, with parameters of this crate, `schema=` and `pooler=`, and with its own meaning of
+/// Parses a server's URL in PostgreSQL's form, with this crate's parameters `schema=` and `pooler=`, and its own meaning of
 /// `sslmode=` and `sslrootcert=`.
 #[cfg(feature = "postgres")]
 fn postgres(url: &str, folder: &Path) -> Result<Location> {
@@ -239,14 +246,14 @@ fn postgres(url: &str, folder: &Path) -> Result<Location> {
     })
 }
 
-/// Refuses what the driver would understand in another way than it is meant: the driver ends the password at the first `@`,
-/// wherever that is. Nothing of the URL is printed but a port.
+/// Refuses a URL that the driver would misread: it ends the password at the first `@`. An error prints nothing of the URL but a
+/// port.
 #[cfg(feature = "postgres")]
 fn check_authority(rest: &str) -> Result<()> {
     let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if authority.matches('@').count() > 1 || tail.contains('@') {
         return wrong(
-            "the URL has an `@` too many: in a user name, a password or a parameter write `@` as `%40`, `/` as `%2F`, `:` as \
+            "the URL has more than one `@`: in a user name, a password or a parameter write `@` as `%40`, `/` as `%2F`, `:` as \
              `%3A`, `?` as `%3F`, `#` as `%23`, `%` as `%25`",
         );
     }
@@ -260,20 +267,24 @@ fn check_authority(rest: &str) -> Result<()> {
             None => (false, host.find(':').and_then(|colon| host.get(colon..))),
         };
         let port = match (is_bracketed, port) {
-            (true, None) => return wrong("the `[` of an IPv6 address in a URL has no `]`"),
+            (true, None) => return wrong("the `[` of an IPv6 address in a URL has no `]`; add it"),
             (true, Some("")) | (false, None) => continue,
             (_, Some(port)) => port.strip_prefix(':').unwrap_or(""),
         };
         if !is_bracketed && port.contains(':') {
-            return wrong("an IPv6 address in a URL is in brackets, as `postgres://[::1]:5432/database`");
+            return wrong(
+                "an IPv6 address in a URL must be in brackets, as in `postgres://[::1]:5432/database`",
+            );
         }
         let is_port =
             port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
         if !is_port {
-            // A password whose `@` is missing would stand here.
+            // If the `@` is missing, this is the password.
             let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
             let found = if is_number { format!(", not `{port}`") } else { String::new() };
-            return wrong(format!("the port in a server's URL is 1 to 65535{found}; the form is `{FORM}`"));
+            return wrong(format!(
+                "the port in a server's URL must be 1 to 65535{found}; the form is `{FORM}`"
+            ));
         }
     }
     Ok(())
@@ -285,7 +296,7 @@ fn checked_schema(name: &str) -> Result<String> {
     let is_taken = name.to_ascii_lowercase().starts_with("pg_") || name == "information_schema";
     if name.is_empty() || name.len() > 63 || !name.chars().all(is_plain) || is_taken {
         let message = format!(
-            "the schema `{}` is not 1 to 63 ASCII letters, digits and underscores, or PostgreSQL's own",
+            "the schema `{}` must be 1 to 63 ASCII letters, digits and underscores, and not one of PostgreSQL's own",
             name.escape_debug()
         );
         return Err(Error::new(ErrorKind::Configuration, message));
@@ -293,20 +304,23 @@ fn checked_schema(name: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// Prefixes become part of names: they are kept to what every database takes without a thought.
+/// Restricts a prefix, which becomes part of names, to characters that every database accepts.
 fn checked_prefix(prefix: &str) -> Result<String> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || character == '_';
     if prefix.is_empty() || prefix.len() > 32 || !prefix.chars().all(is_plain) {
         return Err(Error::new(
             ErrorKind::Configuration,
             format!(
-                "the prefix `{}` is not 1 to 32 ASCII letters, digits and underscores",
+                "the prefix `{}` must be 1 to 32 ASCII letters, digits and underscores",
                 prefix.escape_debug()
             ),
         ));
     }
     if prefix.to_ascii_lowercase().starts_with("sqlite_") {
-        return Err(Error::new(ErrorKind::Configuration, "names that begin with `sqlite_` are SQLite's own"));
+        return Err(Error::new(
+            ErrorKind::Configuration,
+            "the prefix must not begin with `sqlite_`: these names are SQLite's own",
+        ));
     }
     Ok(prefix.to_owned())
 }

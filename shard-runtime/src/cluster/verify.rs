@@ -1,4 +1,4 @@
-//! Verification: rows that are not where they belong, and lookup entries that do not agree with the rows.
+//! Finds rows on the wrong shard, and lookup entries that do not agree with the rows.
 
 use crate::error::Result;
 use crate::schema::{Placed, Table};
@@ -8,20 +8,21 @@ use crate::unit_of_work::{VerifyReport, judge};
 use crate::value::Value;
 
 impl Cluster {
-    /// Reads all rows and reports those that are not where they belong: on a shard that is not their key's, with a key that is
-    /// placed nowhere, without their parent, or with an id that another shard holds, too. Also reports lookup entries that do
-    /// not agree with the rows. It changes nothing.
+    /// Reads all rows and reports those in the wrong place, and lookup entries that do not agree with the rows.
     ///
-    /// Sessions keep all of this right, so that a problem was caused in another way: by SQL, through a lent connection, by a
-    /// program whose model has no `#[lookup]`, by a foreign key that cascades, by
-    /// [`Commit::BestEffort`](crate::Commit::BestEffort) that stopped half-way, by an older copy of a shard; or the lookup was
-    /// given to a model that had rows.
+    /// A row is in the wrong place if its shard is not that of its key, if its key is placed on no shard, if its parent is not
+    /// on its shard, or if another shard has a row with its id. Nothing is changed.
+    ///
+    /// Sessions keep all of this right. A problem therefore has another origin: SQL, a lent connection, a program whose model
+    /// has no `#[lookup]`, a foreign key that cascades, a partial commit with
+    /// [`Commit::BestEffort`](crate::Commit::BestEffort), an older copy of a shard, or a `#[lookup]` that was added to a model
+    /// with rows.
     ///
     /// It may run beside readers and writers. Each shard is read in portions in the order of the ids, so that memory stays
-    /// bounded. Rows and values that do not look right are read again under a lock on all shards, 500 at a time.
+    /// bounded. Suspicious rows and values are read again under a lock on all shards, 500 at a time.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) where a shard stays locked; the databases', each with the shard's name.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if a shard stays locked; those of the databases, each with the shard's name.
     pub fn verify(&self) -> Result<VerifyReport> {
         self.verified(false)
     }
@@ -30,8 +31,8 @@ impl Cluster {
     /// portion is a transaction of its own, in which everything is read again under the locks. It may run beside readers and
     /// writers, be stopped and be run again.
     ///
-    /// This is also how the entries are made of rows that were there before their model was given a `#[lookup]`:
-    /// [`Builder::create`](crate::Builder::create) makes the tables, this fills them.
+    /// It also makes the entries of rows that are older than the `#[lookup]` of their model:
+    /// [`Builder::create`](crate::Builder::create) makes the tables of the entries, and this method fills them.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, LookupProblemKind, Sharded, Sql};

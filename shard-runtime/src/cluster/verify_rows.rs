@@ -1,5 +1,5 @@
-//! Whether each row is on the shard where its key belongs: all shards of a table in the order of its ids, merged, and again
-//! under the locks where something is wrong.
+//! Checks that each row is on the shard of its key. The rows of all shards are merged in the order of their ids; suspicious
+//! ones are read again under locks.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
@@ -13,11 +13,11 @@ use crate::transaction::Cluster;
 use crate::unit_of_work::{RowProblem, RowProblemKind, VerifyReport};
 use crate::value::{ColumnType, Value};
 
-/// How many rows are read at a time: of all shards together, and of one shard at least and at most.
+/// How many rows are read ahead: from all shards together, and from one shard at least and at most.
 const ROWS: usize = 64_000;
 const ROWS_OF_A_SHARD: (usize, usize) = (64, 1_000);
 
-/// How many suspicious ids are looked at under one lock.
+/// How many suspicious ids are checked under one lock.
 const SUSPECTS: usize = 500;
 
 /// The values that decide a row's place.
@@ -117,7 +117,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Keeps the id of rows that do not look right, and looks again at those that were kept when there are many.
+    /// Keeps the id of suspicious rows, and checks the kept ones again when there are many.
     fn suspect(
         &self,
         table: &'static Table,
@@ -135,7 +135,7 @@ impl Cluster {
         }
     }
 
-    /// Looks again while no session writes: a row that is being moved may have been seen twice, or not with its parent.
+    /// Checks again while no session writes: a row that was relocated meanwhile may have been read twice, or without its parent.
     fn settle_suspects(
         &self,
         table: &'static Table,
@@ -151,7 +151,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The problems of the rows that have one id.
+    /// Returns the problems of the rows that share one id.
     fn judge_rows(&self, table: &'static Table, rows: &[KeyRow]) -> Vec<RowProblem> {
         let name = |shard: usize| {
             self.shards().by_index(shard).map_or(String::new(), |shard| shard.name().to_owned())
@@ -177,7 +177,7 @@ impl Cluster {
             let (id, shard) = (row.id.clone(), name(row.shard));
             problems.push(RowProblem { table: table.name, id, kind, shard, wanted });
         }
-        // Ids that a database counts are unique on its shard only.
+        // Ids that a database generates are unique on its shard only.
         if right.len() > 1 && table.id_kind != IdKind::Auto {
             let kind = RowProblemKind::Duplicate;
             problems.extend(right.into_iter().map(|(row, wanted)| RowProblem {
@@ -209,7 +209,7 @@ impl Session {
         Ok(same.flat_map(|rows| cluster.judge_rows(table, rows)).collect())
     }
 
-    /// Reads what the place of rows on a shard depends on, in the order of their ids.
+    /// Reads the ids, keys and parents of rows on a shard, in the order of the ids.
     fn key_rows(
         &mut self,
         table: &'static Table,
@@ -248,7 +248,7 @@ impl Session {
     }
 }
 
-/// A value as its column's type has it: SQLite returns a UUID as bytes.
+/// Converts a value to its column's type: SQLite returns a UUID as bytes.
 fn as_declared(value: Value<'static>, table: &Table, column: usize) -> Value<'static> {
     let kind = table.columns.get(column).map(|column| column.kind);
     match value {

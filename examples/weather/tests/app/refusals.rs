@@ -186,7 +186,7 @@ fn a_cluster_file_says_where_the_shards_are() {
     for (names, expected) in [
         (&["americas", "europe", "asia"][..], "`rest`"),
         (&["americas", "europe", "asia", "rest", "asia"], "shard `asia`: duplicate shard name"),
-        (&[], "names no shard"),
+        (&[], "has no shard"),
     ] {
         write(names);
         let said = refusal(&weather(folder.path(), &import));

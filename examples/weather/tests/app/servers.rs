@@ -212,7 +212,7 @@ fn servers_that_cannot_be_used_are_said_without_passwords() {
         fs::write(&path, &whole).expect("the cluster file");
     };
 
-    say(None, &["shards.toml", "shard `americas`", "the environment variable `WEATHER_PASSWORD` is not set"]);
+    say(None, &["shards.toml", "shard `americas`", "environment variable `WEATHER_PASSWORD` is not set"]);
     say(Some("s3cret, but another"), &["shards.toml", "password authentication failed for user \"weather\""]);
 
     // The first server is the one that is asked first; that of another shard is named by its shard.

@@ -2,12 +2,15 @@
 
 use std::fs;
 
-use shard_runtime::{Cluster, ErrorKind};
+use shard_runtime::{Cluster, ErrorKind, Sharded};
 
 use crate::backend::{Backend, LETTERS, assert_error};
 use crate::models::*;
 
-on_every_backend! { an_error_of_a_statement_does_not_repeat_its_cause }
+on_every_backend! {
+    an_error_of_a_statement_does_not_repeat_its_cause,
+    one_names_the_table_of_its_query,
+}
 on_kind!(only_files Files { an_error_of_opening_does_not_repeat_its_cause });
 
 /// The texts of an error and its causes.
@@ -77,4 +80,14 @@ fn an_error_of_opening_does_not_repeat_its_cause(backend: &Backend) {
         assert_repeats_nothing(&error);
         assert_error(Err::<(), _>(error), kind, &[]);
     }
+}
+
+fn one_names_the_table_of_its_query(backend: &Backend) {
+    let cluster = backend.create::<Company>(&LETTERS);
+    let mut session = cluster.session();
+    let none = session.one(Company::select().all_shards()).unwrap_err();
+    assert_eq!((none.kind(), none.table()), (ErrorKind::NotFound, Some("companies")), "{none}");
+    session.add_all((1..3).map(|id| Company { id, name: "one".into() })).unwrap();
+    let several = session.one(Company::select().all_shards()).unwrap_err();
+    assert_eq!((several.kind(), several.table()), (ErrorKind::ManyRows, Some("companies")), "{several}");
 }

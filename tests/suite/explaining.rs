@@ -18,6 +18,7 @@ on_every_dialect! {
     r20_look_ups_are_explained,
     r20_an_explanation_prints_as_a_tree,
     r20_an_explanation_is_serialised,
+    r20_a_part_of_a_composite_key_prunes_no_shard,
 }
 
 fn r20_an_explanation_names_shards_and_reason(backend: &Backend) {
@@ -279,4 +280,14 @@ fn r20_an_explanation_is_serialised(backend: &Backend) {
     let nobody = cluster.explain(&City::select().all_shards().limit(0)).unwrap();
     let nobody = serde_json::to_value(&nobody).unwrap();
     assert_eq!((&nobody["shards"], &nobody["statements"]), (&json!([]), &json!([])));
+}
+
+fn r20_a_part_of_a_composite_key_prunes_no_shard(backend: &Backend) {
+    let cluster = backend.create::<Event>(&LETTERS);
+    let tenant = || Event::select().filter(Event::TENANT.eq(1));
+    let part = cluster.explain(&tenant().all_shards()).unwrap();
+    let reason = "tenant = 1 is only a part of the key: all shards";
+    assert_eq!((part.shards(), part.reason()), (LETTERS.to_vec(), reason));
+    let whole = cluster.explain(&tenant().filter(Event::DAY.eq("monday")).all_shards()).unwrap();
+    assert_eq!((whole.shards().len(), whole.reason()), (1, "tenant = 1 AND day = monday"));
 }

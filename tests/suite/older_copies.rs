@@ -123,7 +123,7 @@ fn r47_decisions_record_the_versions_of_their_databases(backend: &Backend) {
     assert_eq!(session.commit().unwrap().pending().len(), 0);
     drop((session, cluster));
     put_in_place(&copy, &backend.path(shard));
-    is_refused(backend, first, &["has version"]);
+    is_refused(backend, first, &["expected version"]);
 }
 
 fn r47_a_backup_of_the_whole_cluster_is_no_older_copy(backend: &Backend) {

@@ -423,7 +423,7 @@ fn r40_a_foreign_database_is_refused(backend: &Backend) {
         .unwrap();
     drop(foreign);
     let opened = backend.open::<Company>(&LETTERS);
-    assert_error(opened.map(drop), ErrorKind::WrongDatabase, &["shard `b`", "not initialized"]);
+    assert_error(opened.map(drop), ErrorKind::WrongDatabase, &["shard `b`", "no shard"]);
 }
 
 /// Eight times the shards took more than sixty-four times as long when each shard's layout was compared line by line, and

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use crate::driver::{ActualColumn, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{
-    DeclaredIndex, Dialect, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted, type_sql,
+    DeclaredIndex, Dialect, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted,
+    type_sql,
 };
 use crate::planner::{Layout, Place};
 use crate::schema::{ColumnDef, Shard, Table};
-use crate::value::ColumnType;
 
 /// Creates a model's table and its indexes if they do not exist.
 pub(super) fn create_table(connection: &dyn Connection, place: &Place, table: &Table) -> Result<()> {
@@ -165,10 +165,8 @@ fn compare_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> 
         found.push(ColumnDifference { column: column.to_owned(), message, remedy });
     };
     // SQLite cannot change a column.
-    let alter = |change: String| match dialect {
-        Dialect::Sqlite => Remedy::Rebuild,
-        Dialect::Postgres => Remedy::Alter(change),
-    };
+    let alter =
+        |change: String| if dialect.alters_columns() { Remedy::Alter(change) } else { Remedy::Rebuild };
     for (index, column) in table.columns.iter().enumerate() {
         let name = quoted(column.name);
         let Some(actual) = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(column.name)) else {
@@ -177,7 +175,7 @@ fn compare_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> 
         };
         let wanted = dialect.column_type(column.kind);
         let wanted_collation = collation_name(column.collation, dialect);
-        let has_collation = dialect == Dialect::Sqlite || column.kind == ColumnType::Text;
+        let has_collation = dialect.has_collation(column.kind);
         let change_type = || {
             let wanted_type = type_sql(column, dialect);
             alter(format!("ALTER COLUMN {name} TYPE {wanted_type} USING {name}::text::{wanted}"))
@@ -212,12 +210,8 @@ fn compare_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> 
         let is_declared = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(&actual.name));
         if !is_declared && !actual.is_primary_key && !actual.nullable && !actual.has_default {
             let message = "column is NOT NULL without a default, but the model has no such field".to_owned();
-            let remedy = match dialect {
-                Dialect::Sqlite => Remedy::Rebuild,
-                Dialect::Postgres => {
-                    Remedy::AddField(format!("ALTER COLUMN {} DROP NOT NULL", quoted(&actual.name)))
-                }
-            };
+            let change = format!("ALTER COLUMN {} DROP NOT NULL", quoted(&actual.name));
+            let remedy = if dialect.alters_columns() { Remedy::AddField(change) } else { Remedy::Rebuild };
             note(&actual.name, message, remedy);
         }
     }
@@ -233,24 +227,9 @@ fn missing_column(table: &Table, index: usize, column: &ColumnDef, dialect: Dial
     }
     let mut change = format!("ADD COLUMN {} {}", quoted(column.name), type_sql(column, dialect));
     if !column.nullable {
-        let _ = write!(change, " NOT NULL DEFAULT {}", default_sql(column.kind, dialect));
+        let _ = write!(change, " NOT NULL DEFAULT {}", dialect.default_sql(column.kind));
     }
     Remedy::Alter(change)
-}
-
-/// A value for the rows that a new column finds.
-fn default_sql(kind: ColumnType, dialect: Dialect) -> &'static str {
-    match (kind, dialect) {
-        (ColumnType::Boolean, Dialect::Postgres) => "false",
-        (ColumnType::Timestamp, Dialect::Postgres) => "'epoch'",
-        (ColumnType::Boolean | ColumnType::Timestamp, Dialect::Sqlite)
-        | (ColumnType::Integer | ColumnType::Real, _) => "0",
-        (ColumnType::Text, _) | (ColumnType::Bytes, Dialect::Postgres) => "''",
-        (ColumnType::Json, _) => "'null'",
-        (ColumnType::Bytes, Dialect::Sqlite) => "x''",
-        (ColumnType::Uuid, Dialect::Sqlite) => "x'00000000000000000000000000000000'",
-        (ColumnType::Uuid, Dialect::Postgres) => "'00000000-0000-0000-0000-000000000000'",
-    }
 }
 
 /// Returns how a table is replaced by one that fits the model. A row without an id, or without its parent, cannot be copied
@@ -264,7 +243,7 @@ fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String 
     };
     let referred = table.references.iter().map(|reference| reference.column);
     let mut needed = referred.chain(table.parent.map(|parent| parent.column)).chain([table.id]);
-    if needed.any(is_missing) || *dialect == Dialect::Postgres {
+    if needed.any(is_missing) || dialect.alters_columns() {
         let old = quoted(&names.plain(&format!("{}_old", table.name)));
         return format!(
             "insert the rows through a session after `create` and this SQL: ALTER TABLE {on} RENAME TO {old}"
@@ -274,7 +253,7 @@ fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String 
     let (mut columns, mut values, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for column in table.columns {
         let name = quoted(column.name);
-        let default = if column.nullable { "NULL" } else { default_sql(column.kind, *dialect) };
+        let default = if column.nullable { "NULL" } else { dialect.default_sql(column.kind) };
         values.push(match find(column.name) {
             None => default.to_owned(),
             Some(actual) => {

@@ -9,7 +9,7 @@ use super::stored::Stored;
 use super::write::WriteCore;
 use crate::error::Result;
 use crate::row::Row;
-use crate::schema::ReferenceDef;
+use crate::schema::{ReferenceDef, Table};
 
 /// What a read returns.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +38,17 @@ pub(crate) enum SelectList<'q> {
 
 /// A read, without its types.
 pub struct Request<'q>(pub(crate) Read<'q>);
+
+impl Request<'_> {
+    /// Returns the table whose rows are read; `None` for SQL.
+    pub(crate) fn table(&self) -> Option<&'static Table> {
+        match self.0 {
+            Read::Select(core, _) | Read::Count(core) | Read::Exists(core) => Some(core.target.table),
+            Read::Groups(core) => Some(core.select.target.table),
+            Read::Sql(_) => None,
+        }
+    }
+}
 
 /// The kinds of read.
 #[derive(Clone, Copy)]

@@ -212,8 +212,8 @@ impl Session {
     ///
     /// # Errors
     /// Those of placing the query's keys and pins, and the databases'.
-    pub fn all<Q: Query>(&mut self, query: Q) -> Result<Vec<Q::Output>> {
-        in_verb_span(self, "all", None, |session| session.at_most(query, None))
+    pub fn all<Q: Query>(&mut self, mut query: Q) -> Result<Vec<Q::Output>> {
+        in_verb_span(self, "all", None, |session| session.at_most(&mut query, None))
     }
 
     /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. What is in memory
@@ -266,8 +266,8 @@ impl Session {
     ///
     /// # Errors
     /// Those of [`Session::all`].
-    pub fn first<Q: Query>(&mut self, query: Q) -> Result<Option<Q::Output>> {
-        let rows = in_verb_span(self, "first", None, |session| session.at_most(query, Some(1)))?;
+    pub fn first<Q: Query>(&mut self, mut query: Q) -> Result<Option<Q::Output>> {
+        let rows = in_verb_span(self, "first", None, |session| session.at_most(&mut query, Some(1)))?;
         Ok(rows.into_iter().next())
     }
 
@@ -276,22 +276,23 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::ManyRows`] where there are more; those of
     /// [`Session::all`].
-    pub fn one<Q: Query>(&mut self, query: Q) -> Result<Q::Output> {
-        let rows = in_verb_span(self, "one", None, |session| session.at_most(query, Some(2)))?;
+    pub fn one<Q: Query>(&mut self, mut query: Q) -> Result<Q::Output> {
+        let rows = in_verb_span(self, "one", None, |session| session.at_most(&mut query, Some(2)))?;
         let mut rows = rows.into_iter();
-        match (rows.next(), rows.next()) {
-            (Some(row), None) => Ok(row),
-            (None, _) => {
-                Err(Error::new(ErrorKind::NotFound, "the query found no row, exactly one was asked for"))
-            }
-            (Some(_), Some(_)) => Err(Error::new(
-                ErrorKind::ManyRows,
-                "the query found more than one row, exactly one was asked for",
-            )),
-        }
+        let (kind, found) = match (rows.next(), rows.next()) {
+            (Some(row), None) => return Ok(row),
+            (None, _) => (ErrorKind::NotFound, "no rows"),
+            (Some(_), Some(_)) => (ErrorKind::ManyRows, "more than one row"),
+        };
+        let message = format!("the query returned {found}, expected exactly one");
+        let error = Error::new(kind, message);
+        Err(match query.request()?.table() {
+            Some(table) => error.in_table(table.name),
+            None => error,
+        })
     }
 
-    fn at_most<Q: Query>(&mut self, mut query: Q, rows: Option<u64>) -> Result<Vec<Q::Output>> {
+    fn at_most<Q: Query>(&mut self, query: &mut Q, rows: Option<u64>) -> Result<Vec<Q::Output>> {
         if let Some(rows) = rows {
             query.at_most(rows);
         }

@@ -138,6 +138,15 @@ impl<'p> Region<'p> {
         Ok(())
     }
 
+    /// Returns whether each column of a composite key is restricted. Otherwise no shard can be pruned.
+    fn has_whole_key(&self, chain: &Chain) -> bool {
+        let key = chain.root().map_or_else(Vec::new, |(_, key)| key);
+        let is_restricted = |&place: &usize| {
+            self.columns.get(place).is_some_and(|set| !set.describe(&chain.name(place)).is_empty())
+        };
+        key.len() < 2 || key.iter().all(is_restricted)
+    }
+
     /// The region as a condition, for a person; empty where it holds every key.
     pub(super) fn describe(&self, chain: &Chain, shards: &Shards) -> String {
         let described = self.columns.iter().enumerate();
@@ -147,6 +156,8 @@ impl<'p> Region<'p> {
             .collect();
         if let Some(only) = &self.shards {
             parts.push(format!("on {}", only.names(shards).join(", ")));
+        } else if !parts.is_empty() && !self.has_whole_key(chain) {
+            return format!("{} is only a part of the key: all shards", parts.join(" AND "));
         }
         parts.join(" AND ").replace(" AND on ", " on ")
     }

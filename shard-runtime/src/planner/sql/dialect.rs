@@ -66,6 +66,26 @@ impl Dialect {
         self == Dialect::Postgres
     }
 
+    /// Returns whether `ALTER TABLE` changes a column's type, its NOT NULL and the primary key.
+    pub(crate) fn alters_columns(self) -> bool {
+        self == Dialect::Postgres
+    }
+
+    /// Returns a value of this kind as SQL, for the rows of a table that gets a new column.
+    pub(crate) fn default_sql(self, kind: ColumnType) -> &'static str {
+        match (kind, self) {
+            (ColumnType::Boolean, Dialect::Postgres) => "false",
+            (ColumnType::Timestamp, Dialect::Postgres) => "'epoch'",
+            (ColumnType::Boolean | ColumnType::Timestamp, Dialect::Sqlite)
+            | (ColumnType::Integer | ColumnType::Real, _) => "0",
+            (ColumnType::Text, _) | (ColumnType::Bytes, Dialect::Postgres) => "''",
+            (ColumnType::Json, _) => "'null'",
+            (ColumnType::Bytes, Dialect::Sqlite) => "x''",
+            (ColumnType::Uuid, Dialect::Sqlite) => "x'00000000000000000000000000000000'",
+            (ColumnType::Uuid, Dialect::Postgres) => "'00000000-0000-0000-0000-000000000000'",
+        }
+    }
+
     /// Returns whether a column of this kind has a collation.
     pub(crate) fn has_collation(self, kind: ColumnType) -> bool {
         self == Dialect::Sqlite || kind == ColumnType::Text

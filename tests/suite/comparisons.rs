@@ -123,7 +123,7 @@ fn values_are_taken_by_reference(backend: &Backend) {
     let parts = ["tax_1", "É"];
     assert_eq!(ids(&cluster, Tariff::ID.is_in(&numbers)), numbers);
     assert_eq!(ids(&cluster, Tariff::ID.is_in(numbers.iter())), numbers);
-    assert_eq!(ids(&cluster, Tariff::ID.eq(&numbers[0])), [1]);
+    assert_eq!(ids(&cluster, Tariff::ID.eq(numbers[0])), [1]);
     assert_eq!(ids(&cluster, Tariff::TITLE.is_in(&titles)), [1]);
     assert_eq!(ids(&cluster, Tariff::TITLE.is_in(&parts)), [3, 8]);
     assert_eq!(ids(&cluster, Tariff::CODE.eq([2_u8].as_slice())), [2]);
@@ -139,8 +139,8 @@ fn narrower_numbers_are_compared(backend: &Backend) {
         Tariff::ID.eq(2_u8),
         Tariff::ID.eq(2_u16),
         Tariff::ID.eq(2_u32),
-        Tariff::ID.eq(&2_u32),
-        Tariff::ID.is_in(&[2_i32]),
+        Tariff::ID.eq(2_u32),
+        Tariff::ID.is_in([2_i32]),
     ];
     for filter in filters {
         assert_eq!(ids(&cluster, filter), [2]);

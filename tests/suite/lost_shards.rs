@@ -106,13 +106,13 @@ fn recorded_lines(backend: &Backend) -> Vec<(String, String)> {
         }
         false => {
             let control = rusqlite::Connection::open(backend.folder().join("control.db")).unwrap();
-            let values = match control.prepare(sql) {
+
+            match control.prepare(sql) {
                 Ok(mut statement) => {
                     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
                 }
                 Err(_) => Vec::new(),
-            };
-            values
+            }
         }
     };
     let lines = values.iter().map(|value| value.split_once('\u{1f}').expect("a line has a subject"));

@@ -18,6 +18,9 @@ const CHUNK: (usize, usize) = (16, 256);
 /// How many chunks the thread is ahead of the caller.
 const AHEAD: usize = 2;
 
+/// What the thread gives back: the session's work, and how reading ended or what it has thrown.
+type Ended = (UnitOfWork, thread::Result<Result<()>>);
+
 /// The rows of a query, one after the other; made by [`Session::iter`].
 ///
 /// If it is dropped, reading stops on every shard, and the session can be used again.
@@ -26,7 +29,7 @@ pub struct Iter<'s, O> {
     session: &'s mut Session,
     chunk: std::vec::IntoIter<O>,
     chunks: Option<Receiver<Vec<O>>>,
-    thread: Option<JoinHandle<Option<(UnitOfWork, thread::Result<Result<()>>)>>>,
+    thread: Option<JoinHandle<Option<Ended>>>,
     /// The error of starting the thread.
     failed: Option<Error>,
     cancellation: Arc<CancellationToken>,

@@ -238,7 +238,7 @@ fn place(workspace: &Path, mutation: &Mutation) -> (PathBuf, String) {
 fn cargo(folder: &Path, target: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO"))
         .current_dir(folder)
-        .args(["test", "--locked", "--package", "sharded-tests"])
+        .args(["test", "--locked", "--package", "sharded-tests", "--features", "servers"])
         .args(arguments)
         .env("CARGO_TARGET_DIR", target)
         .env("RUST_BACKTRACE", "0")

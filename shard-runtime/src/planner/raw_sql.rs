@@ -127,7 +127,7 @@ pub(crate) fn check(sql: &str) -> Result<()> {
     }
 }
 
-/// What answers differently when it is asked again: chance, time, and what the connection did before.
+/// Functions whose result changes between calls: randomness, time, and the state of the connection.
 const UNREPEATABLE: [&str; 16] = [
     "changes",
     "current_date",

@@ -51,9 +51,9 @@ impl<'q> Plan<'q> {
         }
         let model = layout.model(table)?;
         let tables = tables(&select.target, layout)?;
-        let asks_nobody_by_limit = limit == Some(0);
+        let limit_is_zero = limit == Some(0);
         let chosen = route::shards_to_read(&select.target, layout.shards())?;
-        let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
+        let shards = if limit_is_zero { ShardSet::none() } else { chosen };
         let are_whole = shards.len() < 2 || tells_shards_apart(table, keys);
         let measures: Vec<MeasureCore> = core
             .measures
@@ -102,7 +102,7 @@ impl<'q> Plan<'q> {
             order: merge,
             grouping,
             one_value,
-            asks_nobody_by_limit,
+            limit_is_zero,
             ..plan
         })
     }

@@ -60,7 +60,7 @@ impl Chain {
         Some((table, key.collect()))
     }
 
-    /// What a person calls a coordinate: the model's own columns by their names, an ancestor's with its table's.
+    /// Returns the name of a coordinate for people: the column, and for an ancestor also its table.
     pub(super) fn name(&self, coordinate: usize) -> String {
         let found = self.places.iter().find(|(.., place)| *place == coordinate);
         let named = found.and_then(|(level, column, _)| {

@@ -5,7 +5,7 @@ use crate::collation::Collation;
 use crate::schema::ColumnDef;
 use crate::value::ColumnType;
 
-/// What a database calls a collation.
+/// Returns the name of a collation in the database.
 pub(crate) fn collation_name(collation: Collation, dialect: Dialect) -> &'static str {
     match (dialect, collation) {
         (Dialect::Sqlite, Collation::Binary) => "BINARY",
@@ -15,7 +15,7 @@ pub(crate) fn collation_name(collation: Collation, dialect: Dialect) -> &'static
     }
 }
 
-/// What an aggregate of ours is called that reads texts in a collation.
+/// Returns the name of the SQLite aggregate for texts of a collation.
 pub(super) fn aggregate(name: &str, collation: Collation) -> String {
     match collation {
         Collation::Binary => format!("sharded_{name}"),

@@ -10,18 +10,18 @@ use crate::planner::sql::Param;
 use crate::query::{Arithmetic, Assigned, Holds, Term};
 use crate::value::{ColumnType, Value};
 
-/// The functions' names, which every connection knows: see [`driver`](crate::driver).
+/// The names of the functions, which are registered on every SQLite connection by [`driver`](crate::driver).
 pub(crate) const ADD: &str = "sharded_add";
 pub(crate) const SUBTRACT: &str = "sharded_subtract";
 pub(crate) const MULTIPLY: &str = "sharded_multiply";
 pub(crate) const BETWEEN: &str = "sharded_between";
 pub(crate) const SINGLE: &str = "sharded_single";
 
-/// What an error of theirs begins with; the column's name comes next, then a backtick and a colon.
+/// The start of their errors, which the name of the column, a backtick and a colon follow.
 pub(crate) const OUT_OF_RANGE: &str = "out of range for `";
 
 impl<'q> Writer<'_, 'q> {
-    /// What a column is set to.
+    /// Writes the assigned value of a column.
     pub(super) fn assigned(&mut self, column: usize, assigned: &'q Assigned) -> Result<()> {
         let (term, holds) = match assigned {
             Assigned::Value(operand) => return self.operand(column, operand),

@@ -79,7 +79,7 @@ impl TableSql {
         format!("{}{}", self.get, self.dialect.for_update())
     }
 
-    /// What does this with one row; its parameters are those that [`Change::bind`] says.
+    /// Returns the statement of a change of one row; its parameters are those of [`Change::bind`].
     pub(crate) fn change(&self, table: &Table, change: &Change) -> Cow<'_, str> {
         match change {
             Change::Insert => Cow::Borrowed(&self.insert),
@@ -92,7 +92,8 @@ impl TableSql {
         }
     }
 
-    /// What does this with many rows, where that is better than one after the other: a list for each parameter.
+    /// Returns the statement of a change of many rows, with an array for each parameter; `None` if single statements
+    /// are as fast.
     pub(crate) fn change_lists(&self, table: &Table, change: &Change) -> Option<Cow<'_, str>> {
         if *change == Change::Insert {
             return self.insert_lists.as_deref().map(Cow::Borrowed);

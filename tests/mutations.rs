@@ -93,7 +93,7 @@ const MUTATIONS: [Mutation; 23] = [
     Mutation {
         what: "decider rows are collected by age alone",
         from: "                Ok(units) => old.push((database, units)),",
-        to: "                Ok(units) => self.on_connection(&Holder::default(), database, |connection| {\n                    \
+        to: "                Ok(units) => self.on_connection(&LeaseOwner::default(), database, |connection| {\n                    \
              commit::collect(connection, &units)\n                })?,",
         attack: ("server_attacks", "a_day_later"),
     },

@@ -4,11 +4,11 @@
 //! Rules, in this order:
 //! 1. A checkout is granted only within the [`ConnectionBudget`], so that sessions cannot deadlock on the pool. Sessions that hold
 //!    connections come before new ones: they end, and give back what they hold.
-//! 2. An idle connection of the wanted database is used. A running thread may overtake threads that wait for the same
+//! 2. An idle connection of the requested database is used. A running thread may overtake threads that wait for the same
 //!    database, because waking a thread costs more than a short read; at most [`OVERTAKING`] times in a row, then the
 //!    returned connection is handed to the first waiter.
 //! 3. Otherwise a new connection is opened while there is room.
-//! 4. Otherwise an idle connection of another database is closed: if the wanted database has none, or if the other one has
+//! 4. Otherwise an idle connection of another database is closed: if the requested database has none, or if the other one has
 //!    at least two more. Either step makes the shares more equal, so that these closings come to an end.
 //! 5. Otherwise the session waits for a connection of its own database to be returned. After [`COLD`] it takes the room of
 //!    any connection that has been idle for as long.
@@ -101,7 +101,7 @@ struct Database<C> {
     waiting: usize,
     /// How many sessions have overtaken the first waiter for this database.
     overtaken: usize,
-    /// The waiter that was told to try again and has not tried yet.
+    /// The waiter that was signalled to try again and has not tried yet.
     woken: Option<u64>,
 }
 

@@ -98,7 +98,7 @@ fn kind_of(error: &rusqlite::Error) -> Option<ErrorKind> {
     })
 }
 
-/// As the session's own statements have it: the kind says what went wrong.
+/// The conversion for statements that have no further context.
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         from_sqlite(error)

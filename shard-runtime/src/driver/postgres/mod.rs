@@ -174,8 +174,8 @@ impl PostgresDriver {
         PostgresDriver { source, hosts, pooler, encryptor: OnceCell::new(), busy_timeout, synchronous }
     }
 
-    /// An error of connecting, which says to what. If the time of `connect_timeout` is over, the server is lost; if the
-    /// caller's is, it is the caller's timeout.
+    /// Adds the address to an error of connecting. After `connect_timeout` the server counts as lost; after the
+    /// deadline of the caller it is a timeout.
     fn not_connected(&self, error: Error, deadline: Option<Instant>) -> Error {
         let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
         let kind = match error.kind() {
@@ -208,7 +208,7 @@ impl PostgresDriver {
                     false => Pooler::Transaction,
                 }
             }
-            // PgBouncer refuses settings that it does not know.
+            // PgBouncer refuses unknown settings.
             Err(error)
                 if error.kind() == ErrorKind::ConnectionLost && error.to_string().contains(UNSUPPORTED) =>
             {
@@ -216,7 +216,7 @@ impl PostgresDriver {
             }
             Err(error) => return Err(error),
         };
-        // What is right for transactions is right for sessions, too.
+        // The transaction mode is correct for a pooler in session mode, too.
         let connection = self.connect_with(None, Some(pooler), deadline)?;
         connection.check_transactions()?;
         let _ = self.pooler.set(Some(pooler));
@@ -240,7 +240,7 @@ impl PostgresDriver {
     }
 }
 
-/// How PgBouncer says that it does not know a setting.
+/// The message of PgBouncer about an unknown setting.
 const UNSUPPORTED: &str = "unsupported startup parameter";
 
 impl Driver for PostgresDriver {

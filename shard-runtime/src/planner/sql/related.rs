@@ -1,8 +1,7 @@
-//! Related rows in SQL: subqueries over a row's parent, its children or what it refers to, and rows joined with their
-//! parents or with what they refer to.
+//! Related rows: subqueries over the parent, the children or the references of a row, and joins with parents or
+//! references.
 //!
-//! Where a statement has more than one table in sight, every column says which one it is of, so that columns of the
-//! same name never stand for each other.
+//! In a statement with several tables every column is qualified, so that columns of the same name are never confused.
 
 use super::{Dialect, SqlContext, Writer, quoted};
 use crate::error::Result;

@@ -93,7 +93,7 @@ const MUTATIONS: [Mutation; 23] = [
     Mutation {
         what: "decider rows are collected by age alone",
         from: "                Ok(units) => old.push((database, units)),",
-        to: "                Ok(units) => self.on_connection(&Holder::default(), database, |connection| {\n                    \
+        to: "                Ok(units) => self.on_connection(&LeaseOwner::default(), database, |connection| {\n                    \
              commit::collect(connection, &units)\n                })?,",
         attack: ("server_attacks", "a_day_later"),
     },
@@ -238,7 +238,7 @@ fn place(workspace: &Path, mutation: &Mutation) -> (PathBuf, String) {
 fn cargo(folder: &Path, target: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO"))
         .current_dir(folder)
-        .args(["test", "--locked", "--package", "sharded-tests"])
+        .args(["test", "--locked", "--package", "sharded-tests", "--features", "servers"])
         .args(arguments)
         .env("CARGO_TARGET_DIR", target)
         .env("RUST_BACKTRACE", "0")

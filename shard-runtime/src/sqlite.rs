@@ -80,25 +80,24 @@ where
     session.run(move |session| session.with_connection(&shard, run)).await
 }
 
-/// One SQLite connection over the whole cluster, to read with whatever SQL can say: joins, windows and common
-/// table expressions over all shards run in SQLite itself.
+/// Returns one SQLite connection that reads the whole cluster: joins, windows and common table expressions over all
+/// shards run in SQLite itself.
 ///
-/// For each model there is a temporary view, named as its table, with the rows of every shard and all columns (of a
-/// reference table, which is the same on all of them, with those of the first);
-/// one more, `shard`, holds the shard's name where no column is called so. The databases themselves are attached
-/// under the names of their shards (`asia.cities`); one that holds several shards by prefix is attached once,
-/// under the name of the first.
+/// Each model has a temporary view with the name of its table, all of its columns and the rows of every shard. The view
+/// of a reference table has the rows of the first shard. The column `shard` holds the shard's name, unless the model has
+/// a column of that name. The databases are attached under the names of their shards (`asia.cities`); a file that holds
+/// several shards by prefix is attached once, under the name of the first.
 ///
-/// The shards are opened for reading only: nothing can be written to them through this connection, whatever is
-/// said on it. It is also in `PRAGMA query_only`, which can be taken back to make temporary tables and views of
-/// one's own. It is nobody's session: it sees what is committed and nothing that waits, and its statements are
-/// not counted. Each statement reads one snapshot of each file, but begins them one after another: a commit over
-/// several files may be seen on some of them only, as there is no common snapshot over write-ahead logs. Several
-/// statements between `BEGIN` and `COMMIT` read the same snapshots.
+/// The shards are opened read-only, so that nothing can be written to them through this connection. It also has
+/// `PRAGMA query_only`, which the caller can turn off to make temporary tables and views. It belongs to no session: it
+/// reads committed rows and no pending changes, and `on_statement` is not called for it. Each statement reads one
+/// snapshot of each file, but these begin one after another. A commit over several files may therefore be visible on
+/// some of them only: there is no common snapshot of several write-ahead logs. Statements between `BEGIN` and `COMMIT`
+/// read the same snapshots.
 ///
-/// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. Databases in memory
-/// are attached as files are; while a session writes one, a statement that reads it waits, and is then told that
-/// it is locked.
+/// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. A database in memory can be
+/// attached, too. While a session writes it, a statement that reads it waits up to the busy timeout, then fails as
+/// locked.
 ///
 /// ```
 /// # use shard_runtime::{Cluster, Sharded, sqlite};
@@ -124,10 +123,9 @@ where
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::TooManyDatabases`](crate::ErrorKind::TooManyDatabases) where there are more databases than SQLite attaches: it says how many, and
-/// what to do. [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) where two shards' names differ in upper and lower case only, or one is
-/// `main` or `temp`, which SQLite calls its own; [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) where a database is not the shard any
-/// more that it was; SQLite's, where a database cannot be opened.
+/// [`ErrorKind::TooManyDatabases`](crate::ErrorKind::TooManyDatabases) if there are more databases than SQLite attaches; [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the
+/// names of two shards differ in case only, if a shard is named `main` or `temp` as a schema of SQLite, or if a shard is
+/// on a server; [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if a database is not its shard any more; the errors of opening a database.
 pub fn attached(cluster: &Cluster) -> Result<Connection> {
     cluster.attached()
 }

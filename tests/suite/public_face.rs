@@ -1,4 +1,4 @@
-//! What the public types have in common: they print themselves without values and passwords, are equal and hashed by what
+//! Common properties of the public types: they print themselves without values and passwords, are equal and hashed by what
 //! they name, and are serialised.
 
 use std::collections::HashSet;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::driver::SqliteSource;
 #[cfg(feature = "postgres")]
-use crate::driver::{Asked, Pooler, PostgresSource};
+use crate::driver::{Pooler, PostgresSource, TlsParameters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace};
 
@@ -220,7 +220,7 @@ fn postgres(url: &str, folder: &Path) -> Result<Location> {
     let (_, rest) = url.split_once("://").unwrap_or_default();
     check_authority(rest)?;
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
-    let (mut schema, mut pooler, mut asked) = (None::<String>, None, Asked::default());
+    let (mut schema, mut pooler, mut asked) = (None::<String>, None, TlsParameters::default());
     let mut others = Vec::new();
     for (name, value) in parameters(query)? {
         match name {

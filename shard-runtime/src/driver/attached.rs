@@ -1,4 +1,4 @@
-//! One SQLite connection over several SQLite databases, which it can only read.
+//! One SQLite connection that reads several attached databases.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use super::SqliteSource;
 use super::sqlite_errors::from_sqlite;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A database to be attached: by which name, and where it is.
+/// A database to attach: its name and its source.
 pub(crate) struct Attached<'a> {
     pub(crate) schema: &'a str,
     pub(crate) uri: String,
 }
 
-/// A connection to all of them, and the number of parts that a view on it may have.
+/// Returns a connection to all of them, and the number of parts that a view on it may have.
 ///
 /// # Errors
-/// [`ErrorKind::TooManyDatabases`] where there are more than this SQLite takes; what SQLite says about one of
-/// them, which the error names as a shard.
+/// [`ErrorKind::TooManyDatabases`] if there are more than this SQLite attaches; otherwise the error of SQLite, with
+/// the shard.
 pub(crate) fn attach(databases: &[Attached<'_>], timeout: Duration) -> Result<(rusqlite::Connection, usize)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -52,7 +52,7 @@ pub(crate) fn attach(databases: &[Attached<'_>], timeout: Duration) -> Result<(r
     Ok((raw, parts))
 }
 
-/// Names a database so that whoever attaches it can only read it.
+/// Returns the URI that attaches a database read-only.
 pub(super) fn uri(source: &SqliteSource) -> String {
     match source {
         SqliteSource::Memory(name) => format!("file:/{name}?vfs=memdb&mode=ro"),

@@ -1,20 +1,21 @@
-//! Bounds the connections in use so that sessions cannot deadlock on the pool (the banker's algorithm). Pure: nothing here
-//! waits.
+//! The budget of connections in use, by which sessions cannot deadlock on the pool: the banker's algorithm. Pure;
+//! uses nothing of the crate.
 //!
-//! A session that holds connections and waits for one more could wait for another that does the same. So a connection is
-//! granted only if afterwards some session can still obtain one of every database, then (after that has given all back)
-//! another one, and so on to the last.
+//! A session that holds connections and waits for one more could wait for another session that does the same. So a
+//! connection is granted only if afterwards some session can still obtain one of every database, then, after it has
+//! returned them, another session, and so on to the last.
 
-/// What is left of the connections that the databases of a cluster may have together.
+/// The connections that are left of the limit of a cluster.
 pub(super) struct ConnectionBudget {
     most: usize,
     used: usize,
-    /// How many holders have so many connections each, by their number.
+    /// The number of owners that hold so many connections, by that number.
     holders: Vec<usize>,
 }
 
 impl ConnectionBudget {
-    /// A budget of so many connections, of which an owner needs no more than these. It is never less than that.
+    /// Returns a budget of so many connections, of which one owner needs at most `needed`. It is never less than
+    /// that.
     pub(super) fn new(most: usize, needed: usize) -> Self {
         ConnectionBudget { most: most.max(needed), used: 0, holders: vec![0; needed + 1] }
     }
@@ -28,11 +29,11 @@ impl ConnectionBudget {
         self.most = self.most.max(most);
     }
 
-    /// Lowers the limit as far as all holders can still end, and not below what one owner may need.
+    /// Lowers the limit, while all owners can still finish, and not below the need of one owner.
     pub(super) fn lower(&mut self, most: usize) {
         let before = self.most;
         self.most = before.min(most.max(self.holders.len().saturating_sub(1)));
-        while self.most < before && !self.everybody_can_end() {
+        while self.most < before && !self.all_can_finish() {
             self.most += 1;
         }
     }
@@ -42,7 +43,7 @@ impl ConnectionBudget {
         self.used
     }
 
-    /// Whether an owner of so many may have one more.
+    /// Returns whether an owner that holds so many may have one more.
     pub(super) fn may_take(&mut self, held: usize) -> bool {
         let may_take = self.take(held);
         if may_take {
@@ -51,27 +52,27 @@ impl ConnectionBudget {
         may_take
     }
 
-    /// Takes one more for an owner of so many; whether it may have it.
+    /// Takes one more for an owner that holds so many; returns whether it is granted.
     pub(super) fn take(&mut self, held: usize) -> bool {
         if self.used >= self.most {
             return false;
         }
         self.count(held, held + 1);
         self.used += 1;
-        let may_have_it = self.everybody_can_end();
+        let may_have_it = self.all_can_finish();
         if !may_have_it {
             self.give_back(held + 1);
         }
         may_have_it
     }
 
-    /// Takes one back from an owner of so many.
+    /// Takes one back from an owner that holds so many.
     pub(super) fn give_back(&mut self, held: usize) {
         self.count(held, held.saturating_sub(1));
         self.used = self.used.saturating_sub(1);
     }
 
-    /// An owner has so many from now on, and had so many before.
+    /// Records that an owner holds another number of connections.
     fn count(&mut self, before: usize, now: usize) {
         if let Some(holders) = self.holders.get_mut(before).filter(|_| before > 0) {
             *holders = holders.saturating_sub(1);
@@ -81,8 +82,8 @@ impl ConnectionBudget {
         }
     }
 
-    /// Whether there is an order in which everybody can have all that it may need, and give it back.
-    fn everybody_can_end(&self) -> bool {
+    /// Returns whether there is an order in which all owners can obtain their maximum and return it.
+    fn all_can_finish(&self) -> bool {
         let needed = self.holders.len().saturating_sub(1);
         let mut free = self.most.saturating_sub(self.used);
         for (held, holders) in self.holders.iter().enumerate().rev().filter(|(_, holders)| **holders > 0) {

@@ -1,6 +1,7 @@
-//! The process's limit of file descriptors.
+//! The limit of file descriptors of the process. Uses nothing of the crate.
 
-/// How many descriptors the process may still open; `None` if the platform does not limit or does not report them.
+/// Returns the number of descriptors that the process may still open; `None` if the platform does not limit or report
+/// them.
 #[cfg(unix)]
 pub(super) fn left() -> Option<usize> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;

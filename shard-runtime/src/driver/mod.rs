@@ -1,5 +1,5 @@
-//! What the session needs of a database. Nothing above this module knows which one it is, and nothing in it
-//! knows of shards, models or plans.
+//! The interface to databases: the traits [`Driver`], [`Connection`] and [`Prepared`], implemented for SQLite and
+//! PostgreSQL, and the pool. Uses the layers from `value` to `planner::sql`; it has no shards, models or plans.
 
 mod attached;
 mod budget;
@@ -14,12 +14,13 @@ mod sqlite_errors;
 mod sqlite_file;
 mod sqlite_functions;
 mod sqlite_log;
+mod sqlite_statement;
 
 pub(crate) use attached::{Attached, attach};
 pub(crate) use checkouts::LeaseOwner;
 pub(crate) use pool::{Check, Pool, PooledConnection};
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::{Asked, Pooler, PostgresDriver, PostgresSource};
+pub(crate) use postgres::{Pooler, PostgresDriver, PostgresSource, TlsParameters};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
 
 use std::any::Any;
@@ -34,38 +35,38 @@ use crate::row::RowSource;
 use crate::row::Stream;
 use crate::value::Value;
 
-/// When a commit waits for the disk.
+/// The durability of commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// Always: what was committed survives a power loss.
+    /// Every commit waits for the disk: committed data survives a power loss.
     #[default]
     Full,
-    /// SQLite waits at checkpoints, PostgreSQL waits a moment later (`synchronous_commit = off`): a process may be
-    /// killed at any time, but a power loss may take the last commits away.
+    /// SQLite waits for the disk at checkpoints, PostgreSQL shortly after the commit (`synchronous_commit = off`): a
+    /// killed process loses nothing, but a power loss may lose the last commits.
     Normal,
 }
 
-/// Whether a database that does not exist is made.
+/// Whether a database that does not exist is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     Open,
     Create,
 }
 
-/// How connections to one database are made.
+/// The connections to one database.
 pub(crate) trait Driver: Send + Sync {
-    /// The SQL that its databases speak.
+    /// Returns the dialect of the database.
     fn dialect(&self) -> Dialect;
 
-    /// Returns a connection that does not wait for locks yet; see [`Connection::wait_for_locks`]. Connecting, and the
-    /// connection until its deadline is set anew, has no more time than until this deadline.
+    /// Returns a connection that does not wait for locks yet; see [`Connection::wait_for_locks`]. Connecting ends at
+    /// the deadline, which also applies to the connection until another one is set.
     fn connect(&self, mode: Mode, deadline: Option<Instant>) -> Result<Box<dyn Connection>>;
 
-    /// A connection, made as soon as nobody's lock is in the way; it waits for locks from then on.
+    /// Returns a connection that waits for locks, as soon as no lock of another connection prevents it.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] where a lock was in the way for so long.
+    /// [`ErrorKind::Busy`] if a lock was held until the timeout.
     fn connect_waiting(&self, mode: Mode, timeout: Duration) -> Result<Box<dyn Connection>> {
         let began = Instant::now();
         loop {
@@ -83,42 +84,41 @@ pub(crate) trait Driver: Send + Sync {
         }
     }
 
-    /// Whether nobody but this driver can have touched the database, so that it needs no second look.
+    /// Returns whether only this driver can access the database, so that its identity needs no check.
     fn is_private(&self) -> bool;
 
-    /// What the database's file is called, where it is a file.
+    /// Returns the name of the file, if the database is one.
     fn file_name(&self) -> Option<OsString>;
 
-    /// Copies what is committed to a new file, and waits until that is on disk. Somebody keeps everybody from writing
-    /// meanwhile.
+    /// Copies the committed data to a new file, and waits until it is on disk. The caller keeps writers away.
     fn copy_to(&self, file: &Path) -> Result<()>;
 
-    /// The database for a person: a path, never a password.
+    /// Returns the database for messages: a path or a host, never a password.
     fn describe(&self) -> String;
 
-    /// How another server reaches the database; `None` where it is on no server.
+    /// Returns the address for another server; `None` for a SQLite database.
     #[cfg(feature = "postgres")]
     fn address(&self) -> Option<Address>;
 
-    /// How another SQLite connection names this database to read it; `None` where it is no SQLite database.
+    /// Returns the URI with which another SQLite connection reads the database; `None` for a database on a server.
     fn sqlite_uri(&self) -> Option<String>;
 }
 
-/// Where a database is on a server, and who logs in.
+/// The address of a database on a server, with its user.
 #[cfg(feature = "postgres")]
 pub(crate) struct Address {
-    /// The hosts and their ports. One of them serves at a time.
+    /// The hosts and their ports, of which one serves at a time.
     pub(crate) hosts: Vec<(String, u16)>,
-    /// The `target_session_attrs` that a host has to serve.
+    /// The `target_session_attrs` that the host must satisfy.
     pub(crate) attributes: Option<&'static str>,
     pub(crate) database: String,
     pub(crate) user: String,
     pub(crate) password: Option<String>,
-    /// Whether nobody may speak to it who does not encrypt.
+    /// Whether connections must be encrypted.
     pub(crate) is_encrypted: bool,
 }
 
-/// A column as the database has it.
+/// A column of a table in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ActualColumn {
     pub(crate) name: String,
@@ -126,49 +126,50 @@ pub(crate) struct ActualColumn {
     pub(crate) nullable: bool,
     pub(crate) has_default: bool,
     pub(crate) is_primary_key: bool,
-    /// The collation as the database calls it.
+    /// The name of the collation in the database.
     pub(crate) collation: String,
 }
 
-/// One connection, used by one session at a time. Methods take `&self` so that several statements can be read
-/// at once where several shards share a database.
+/// One connection, used by one session at a time. Methods take `&self` because statements of several shards of one
+/// database run at the same time.
 pub(crate) trait Connection: Send {
-    /// From now on a lock that somebody else holds is waited for, as long as the settings say.
+    /// Makes later statements wait for locks, up to the timeout of the settings.
     fn wait_for_locks(&self) -> Result<()>;
 
-    /// A statement, prepared once per connection and kept.
+    /// Returns a statement that is prepared once per connection and kept.
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>>;
 
-    /// Prepares a statement for a shard. Names without a schema, in it and in functions and triggers that it runs, are looked
-    /// up in the shard's, where the database has schemas.
+    /// Prepares a statement for a shard. On a database with schemas, names without a schema are resolved in the
+    /// schema of the shard, also in functions and triggers.
     fn prepare_in<'c>(&'c self, _: &Namespace, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         self.prepare(sql)
     }
 
-    /// Begins to prepare a statement and does not wait for the database, so that others do the same meanwhile.
+    /// Begins to prepare a statement without waiting for the database, so that other databases prepare theirs at the
+    /// same time.
     fn begin_to_prepare<'c>(&'c self, names: &Namespace, sql: &str) -> Preparing<'c> {
         Preparing::Done(self.prepare_in(names, sql))
     }
 
-    /// From now on the statements of the transaction run only where the database holds this shard: it is looked at along
-    /// with the next of them. Only for databases where the same connection can come to lead elsewhere.
+    /// Makes later statements of the transaction fail unless the database holds this shard. The check is sent along
+    /// with the next statement. Only for databases whose connection can come to lead elsewhere.
     fn expect(&self, _: &Arc<Expected>) {}
 
-    /// Has everything undone when the transaction ends that a statement can set for longer: settings, the role, advisory
-    /// locks. For statements that the runtime does not know.
+    /// Resets everything that a statement can set beyond the transaction, when the transaction ends: settings, the
+    /// role, advisory locks. For statements of the application.
     fn restore_settings_at_end(&self) {}
 
-    /// Runs statements that take no values and return no rows.
+    /// Runs statements without parameters and rows.
     fn run(&self, sql: &str) -> Result<()>;
 
-    /// Runs a statement that takes locks. If it fails, the transaction goes on as it was before the statement.
+    /// Runs a statement that takes locks. If it fails, the transaction continues as before the statement.
     fn lock(&self, sql: &str) -> Result<()> {
         self.run(sql)
     }
 
     fn begin(&self, transaction: Transaction) -> Result<()>;
 
-    /// Begins a transaction that writes, and does not wait for a lock that is held now.
+    /// Begins a transaction that writes, without waiting for locks.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`]
@@ -191,12 +192,12 @@ pub(crate) trait Connection: Send {
         Ok(())
     }
 
-    /// Ends each later wait for a row's or a table's lock after this time, until the transaction ends. Nothing to do for a
-    /// database that is locked as a whole when a transaction begins.
+    /// Limits each later wait for a lock of a row or a table, until the transaction ends. No effect on a database
+    /// that is locked as a whole when a transaction begins.
     fn limit_lock_waits(&self, _limit: Duration) {}
 
-    /// Excludes other transactions over several databases that are tried again, until the transaction ends. Nothing to do
-    /// for a database that is locked as a whole when a transaction begins.
+    /// Excludes other retried transactions over several databases, until the transaction ends. No effect on a
+    /// database that is locked as a whole when a transaction begins.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`]
@@ -206,83 +207,84 @@ pub(crate) trait Connection: Send {
 
     fn commit(&self) -> Result<()>;
 
-    /// Waits until everything that was committed is on disk, if commits do not wait for that themselves.
+    /// Waits until all committed data is on disk, if commits do not wait for that themselves.
     fn sync(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Looks for a transaction that no connection reads and that is committed if all processes end before the next one
-    /// writes: its owner was killed, or the disk failed, at the end of the commit. Returns the place where the next commit
-    /// overwrites it, counted from 0 in the log. It may also be a transaction that is being committed.
+    /// Searches the WAL for a transaction that no connection reads, but that would be committed if all processes
+    /// ended before the next write: its owner was killed, or the disk failed, at the end of the commit. Returns the
+    /// position in the log, counted from 0, at which the next commit overwrites it. It can also be a transaction that
+    /// is being committed.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] if it cannot be seen at this moment.
+    /// [`ErrorKind::Busy`] if the log cannot be read at this moment.
     fn unread_transaction(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 
-    /// Ends the transaction in a way that somebody can commit or roll back later, under this name: a short one, of
-    /// letters, digits and colons. Where it fails, the transaction is rolled back.
+    /// Prepares the transaction under this name (letters, digits and colons), so that any connection can commit it or
+    /// roll it back later. If that fails, the transaction is rolled back.
     fn prepare_commit(&self, name: &str) -> Result<()>;
 
-    /// Looks for what a commit would refuse: constraints that were deferred to it.
+    /// Checks the constraints that are deferred to the commit.
     ///
     /// # Errors
     /// [`ErrorKind::ForeignKey`]
     fn check_constraints(&self) -> Result<()>;
 
-    /// Ends the transaction without its effects; nothing to do where the database has ended it already.
+    /// Rolls the transaction back; no effect if the database has ended it already.
     fn rollback(&self) -> Result<()>;
 
-    /// From now on a statement is stopped that runs at this time; none, where none is given.
+    /// Stops statements that run at this time; `None` removes the deadline.
     ///
     /// # Errors
-    /// The statement's: [`ErrorKind::TimedOut`].
+    /// The statement fails with [`ErrorKind::TimedOut`].
     fn set_deadline(&self, deadline: Option<Instant>);
 
-    /// What stops a statement of this connection that runs for nobody, whether it runs already or begins later: until
-    /// [`set_deadline`](Connection::set_deadline) says otherwise.
+    /// Returns a function that stops the running or the next statement of this connection, until
+    /// [`set_deadline`](Connection::set_deadline) is called.
     fn interrupter(&self) -> Interrupter;
 
-    /// Has this called while a statement of a transaction that writes has waited for a while, perhaps for a lock, and
-    /// again from time to time. It is called on the thread that waits and must not block. A SQLite database has one lock,
-    /// which nothing is left to hold.
+    /// Sets a function that is called from time to time while a statement of a transaction that writes has waited for
+    /// a while, perhaps for a lock. It runs on the waiting thread and must not block. SQLite ignores it: no prepared
+    /// transaction can hold its one lock.
     fn when_blocked(&self, _: Arc<dyn Fn() + Send + Sync>) {}
 
-    /// Whether reading all of the database takes longer than waking a thread.
+    /// Returns whether reading the whole database takes longer than waking a thread.
     fn is_large(&self) -> bool;
 
-    /// Whether a transaction is under way.
+    /// Returns whether a transaction is open.
     fn in_transaction(&self) -> bool;
 
-    /// Whether somebody else can begin with it, or has to take another one.
+    /// Returns whether another session can use the connection.
     fn is_usable(&self) -> bool;
 
-    /// Whether its server is gone, does not answer or is not writable any more, so that other connections to it are of
-    /// no use either.
+    /// Returns whether its server is gone, does not answer, or is read-only now, so that other connections to it are
+    /// unusable, too.
     fn has_lost_its_server(&self) -> bool {
         false
     }
 
-    /// The columns of a table; empty where there is no such table.
+    /// Returns the columns of a table; empty if it does not exist.
     fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>>;
 
-    /// The names of a table's indexes, and whether each is unique.
+    /// Returns the names of a table's indexes, and whether each is unique.
     fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<(String, bool)>>;
 
-    /// The connection as the driver's own crate has it, for who knows which driver this is.
+    /// Returns the connection of the underlying crate.
     fn native(&self) -> &dyn Any;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transaction {
-    /// A snapshot; no lock that others wait for.
+    /// A snapshot, without locks.
     Read,
-    /// The right to write, waited for at the beginning.
+    /// The right to write; waits for the lock at the beginning.
     Write,
 }
 
-/// A shard that a database should hold, as its identity row says.
+/// A shard that a database should hold, according to its identity row.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) shard: String,
@@ -290,24 +292,24 @@ pub(crate) struct Expected {
     pub(crate) sql: String,
 }
 
-/// What is known of a statement before it runs.
+/// The properties of a prepared statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// How many parameters it takes.
+    /// The number of parameters.
     pub(crate) parameters: usize,
     pub(crate) returns_rows: bool,
-    /// Whether it leaves the database as it is.
+    /// Whether it only reads.
     pub(crate) only_reads: bool,
 }
 
-/// A statement that is ready to run.
+/// A prepared statement.
 pub(crate) trait Prepared {
     fn shape(&self) -> Shape;
 
-    /// Runs a statement that returns no rows; the number of rows that it changed.
+    /// Runs a statement without rows; returns the number of changed rows.
     fn execute(&mut self, params: &[Param<'_>]) -> Result<u64>;
 
-    /// Inserts one row; the id that the database counted for it.
+    /// Inserts one row; returns the id that the database generated.
     fn insert(&mut self, values: &[Value<'_>]) -> Result<i64>;
 
     /// Begins a statement that returns rows.
@@ -319,16 +321,16 @@ pub(crate) trait Prepared {
     }
 }
 
-/// A statement that may still be on its way to be prepared.
+/// A statement that may not be prepared yet.
 pub(crate) enum Preparing<'c> {
     Done(Result<Box<dyn Prepared + 'c>>),
-    /// What waits for it.
+    /// Waits for the database.
     #[cfg(feature = "postgres")]
     Begun(Box<dyn FnOnce() -> Result<Box<dyn Prepared + 'c>> + 'c>),
 }
 
 impl<'c> Preparing<'c> {
-    /// The statement, once it is prepared.
+    /// Returns the statement, once it is prepared.
     pub(crate) fn finish(self) -> Result<Box<dyn Prepared + 'c>> {
         match self {
             Preparing::Done(prepared) => prepared,
@@ -338,19 +340,19 @@ impl<'c> Preparing<'c> {
     }
 }
 
-/// Rows that are read one after the other.
+/// Rows that are read in order.
 pub(crate) trait Answer: Stream + RowSource {}
 
 impl<S: Stream + RowSource> Answer for S {}
 
 /// The rows of a running statement.
 pub(crate) trait Cursor: Answer {
-    /// How many columns a row has.
+    /// Returns the number of columns.
     fn width(&self) -> usize;
 
-    /// The names of the columns, once there is a row.
+    /// Returns the names of the columns, after the first row was read.
     fn columns(&self) -> Vec<String>;
 }
 
-/// Stops, from any thread, what a connection is running or about to run.
+/// Stops the running or the next statement of a connection, from any thread.
 pub(crate) type Interrupter = Box<dyn Fn() + Send + Sync>;

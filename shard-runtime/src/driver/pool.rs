@@ -1,5 +1,5 @@
-//! The pool of connections to all databases of a cluster: opened on demand, kept, and closed when another database needs
-//! the room. [`checkouts`](super::checkouts) decides; this module waits and connects.
+//! The pool of connections to all databases of a cluster: opened on demand, kept, and closed when another database
+//! needs the room. [`checkouts`](super::checkouts) decides; this module waits and connects.
 
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,27 +10,28 @@ use super::checkouts::{COLD, Checkouts, Grant, LeaseOwner, Signal};
 use super::{Connection, Driver, Mode, descriptors};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The pause before a database is connected to again that was locked, or had no connection left.
+/// The pause before the next attempt to connect to a database that was locked or had no connection left.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// How often a thread yields before it sleeps: threads that hold a connection return it as soon as they run.
+/// The number of times that a thread yields before it sleeps: threads that hold a connection return it as soon as
+/// they run.
 const YIELDS: usize = 4;
 
-/// The longest pause between two looks for a cold connection of another database.
+/// The longest pause between two searches for a cold connection of another database.
 const LONGEST_LOOK: Duration = Duration::from_millis(320);
 
-/// How many descriptors a database's first connection needs: SQLite's database, WAL and shared memory; or a socket and its
-/// event loop.
+/// The number of descriptors of the first connection of a database: SQLite's database, WAL and shared memory; or a
+/// socket and its event loop.
 const FIRST_DESCRIPTORS: usize = 3;
 
-/// How many are counted for a further connection, which needs two or three: other code needs some, and SQLite closes a
-/// file's descriptors only with its last connection.
+/// The number that is counted for a further connection, which needs two or three: other code needs some, and SQLite
+/// closes the descriptors of a file only with its last connection.
 const DESCRIPTORS: usize = 4;
 
 /// Checks a new connection to the database with this index.
 pub(crate) type Check = dyn Fn(usize, &dyn Connection) -> Result<()> + Send + Sync;
 
-/// A connection, and how often its server had been lost when it was made.
+/// A connection, and the number of losses of its server when it was opened.
 struct Checked {
     connection: Box<dyn Connection>,
     losses: u64,
@@ -38,28 +39,28 @@ struct Checked {
 
 pub(crate) struct Pool {
     drivers: Vec<Arc<dyn Driver>>,
-    /// Finds out whether a database was replaced by another one.
+    /// Checks whether a database was replaced by another one.
     check: Box<Check>,
-    /// How long a session waits for a connection.
+    /// The time that a session waits for a connection.
     acquire_timeout: Duration,
     /// The configured limit. The process may have descriptors for fewer.
     most: usize,
     checkouts: Mutex<Checkouts<Checked, Arc<Turn>>>,
 }
 
-/// A connection to one of the databases, its session's own until it is given back; dropped without that, it is closed.
+/// A connection of one session, until it is returned to the pool; dropped without that, it is closed.
 pub(crate) struct PooledConnection {
-    // Closed before another session may have its room.
+    // Closed before another session can open one in its place.
     connection: Box<dyn Connection>,
     slot: Slot,
 }
 
-/// A checkout, taken back when this is dropped.
+/// A checkout, which ends when this is dropped.
 struct Slot {
     pool: Arc<Pool>,
     owner: LeaseOwner,
     database: usize,
-    /// How often the server had been lost when the connection was made.
+    /// The number of losses of the server when the connection was opened.
     losses: u64,
     /// The connection, if it is kept.
     kept: Option<Box<dyn Connection>>,
@@ -79,7 +80,7 @@ struct TurnState {
 }
 
 impl Turn {
-    /// Waits for a signal; the grant, if it came with one.
+    /// Waits for a signal; returns the grant, if it has one.
     fn wait(&self, timeout: Duration) -> Option<Grant<Checked>> {
         let state = self.lock();
         let is_quiet = |state: &mut TurnState| state.grant.is_none() && !state.tries_again;
@@ -94,7 +95,7 @@ impl Turn {
     }
 }
 
-/// Wakes the threads that were signalled, after the pool's lock was released.
+/// Wakes the signalled threads after the lock of the pool was released.
 fn send(signals: Vec<Signal<Checked, Arc<Turn>>>) {
     for (turn, grant) in signals {
         let mut state = turn.lock();
@@ -108,8 +109,8 @@ fn send(signals: Vec<Signal<Checked, Arc<Turn>>>) {
 }
 
 impl Pool {
-    /// A pool of at most so many connections, or those that the process has descriptors for, with those that are open
-    /// already.
+    /// Returns a pool of at most so many connections, or as many as the process has descriptors for, with the
+    /// connections that are open already.
     pub(crate) fn new(
         drivers: Vec<Arc<dyn Driver>>,
         made: Vec<Option<Box<dyn Connection>>>,
@@ -128,11 +129,11 @@ impl Pool {
         Arc::new(Pool { drivers, check, acquire_timeout, most, checkouts })
     }
 
-    /// Checks out a connection, within the acquire timeout or a shorter limit. Waiting for it, and making it, ends at the
+    /// Checks out a connection, within the acquire timeout or a shorter limit. Waiting and connecting end at the
     /// deadline.
     ///
     /// # Errors
-    /// The reason why connecting failed; [`ErrorKind::Busy`] if the wait has taken too long, [`ErrorKind::TimedOut`] at the
+    /// The error of connecting; [`ErrorKind::Busy`] at the end of the timeout, [`ErrorKind::TimedOut`] at the
     /// deadline.
     pub(crate) fn get(
         self: &Arc<Self>,
@@ -146,7 +147,7 @@ impl Pool {
         loop {
             let taken = self.take_slot(owner, database, timeout, deadline, &mut began);
             let (mut slot, grant) = taken.map_err(|timed_out| match timed_out.kind() {
-                // The limit outside is the reason for the wait.
+                // An external limit is the reason for the wait.
                 ErrorKind::Busy => refused.take().unwrap_or(timed_out),
                 _ => timed_out,
             })?;
@@ -200,17 +201,17 @@ impl Pool {
         }
     }
 
-    /// Closes the connections to a database whose server was lost: idle ones now, those in use when they are given back.
-    /// A loss that was seen on a connection of before the last loss is not another one.
+    /// Closes the connections to a database whose server was lost: idle ones now, those in use when they are
+    /// returned. A loss on a connection that was opened before the last loss is the same loss.
     fn lose(&self, database: usize, losses: u64) {
         let (closed, signals) = self.lock().lose(database, losses, Instant::now());
         send(signals);
-        // Not while other threads wait for the lock.
+        // Connections are closed after the lock is released, for which other threads wait.
         drop(closed);
     }
 
-    /// Makes a connection that is not counted: for what must not wait for other sessions. `waits` says whether it waits
-    /// for locks.
+    /// Opens a connection that does not count, for work that must not wait for other sessions. `waits` is whether it
+    /// waits for locks.
     pub(crate) fn connect(&self, database: usize, waits: bool) -> Result<Box<dyn Connection>> {
         self.connect_until(database, waits, None)
     }
@@ -267,7 +268,7 @@ impl Pool {
         drop(checkouts);
         let end = *began.get_or_insert(now) + timeout;
         let end = deadline.map_or(end, |deadline| deadline.min(end));
-        // A short timeout leaves time for the look at cold connections, too.
+        // A short timeout leaves time for the search for cold connections, too.
         let mut look = COLD.min(timeout / 4);
         loop {
             let rest = end.saturating_duration_since(now);
@@ -286,7 +287,7 @@ impl Pool {
             }
             let (has_left, signals) = self.lock().leave(ticket, now);
             send(signals);
-            // It was granted at the last moment: the grant counts already, and the signal with it is on its way.
+            // It was granted at the last moment: the grant counts already, and its signal is on its way.
             if !has_left {
                 loop {
                     if let Some(grant) = turn.wait(TRY_AGAIN) {
@@ -319,8 +320,8 @@ impl Pool {
 }
 
 impl PooledConnection {
-    /// Gives the connection back for others to use. One that could not end its transaction is closed, which ends it.
-    /// One whose server was lost takes the others to that server along.
+    /// Returns the connection to the pool. One that could not end its transaction is closed, which ends it. One whose
+    /// server was lost closes the others to that server.
     pub(crate) fn give_back(self) {
         let PooledConnection { connection, mut slot } = self;
         let is_usable = !connection.in_transaction() && connection.is_usable();
@@ -329,7 +330,7 @@ impl PooledConnection {
         }
         match is_usable {
             true => slot.kept = Some(connection),
-            // Before another session may have its room.
+            // Closed before another session can open one in its place.
             false => drop(connection),
         }
     }

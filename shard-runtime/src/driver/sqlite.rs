@@ -1,61 +1,55 @@
-//! SQLite through `rusqlite`: files in WAL mode, and databases in memory.
+//! The SQLite driver, through `rusqlite`: files in WAL mode, and databases in memory. Uses `sqlite_file`,
+//! `sqlite_log` and the functions beside it.
 
 use std::any::Any;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rusqlite::OpenFlags;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
-use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, OpenFlags, Rows};
 
 use super::sqlite_errors::from_sqlite;
 use super::sqlite_file::OpenFile;
 use super::sqlite_log::Log;
-use super::{
-    ActualColumn, Connection, Cursor, Driver, Durability, Interrupter, Mode, Prepared, Shape, Transaction,
-};
+use super::sqlite_statement::SqliteStatement;
+use super::{ActualColumn, Connection, Driver, Durability, Interrupter, Mode, Prepared, Transaction};
 use super::{attached, sqlite_arithmetic, sqlite_file, sqlite_functions};
-use crate::error::{Error, ErrorKind, Result, ValueError};
-use crate::planner::sql::{Dialect, Namespace, Param, quoted};
-use crate::row::RowSource;
-use crate::row::Stream;
-use crate::value::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::{Dialect, Namespace, quoted};
 
-/// How many prepared statements a connection keeps.
+/// The number of prepared statements that a connection keeps.
 const STATEMENTS: usize = 256;
 
-/// From so many pages on a database is large: 2 MiB.
+/// The number of pages from which a database counts as large: 2 MiB.
 const LARGE: i64 = 512;
 
-/// What is set on every connection, and read back.
+/// The settings of every connection, which are read back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SqliteSettings {
     pub(crate) busy_timeout: Duration,
     pub(crate) synchronous: Durability,
     /// The page cache of each connection, in KiB.
     pub(crate) cache_size: u32,
-    /// How much of the file is mapped into memory, in bytes.
+    /// The mapped part of the file, in bytes.
     pub(crate) mmap_size: u64,
 }
 
-/// Where a database is.
+/// The location of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SqliteSource {
     File(PathBuf),
-    /// A database that its driver keeps alive; gone with it.
+    /// A database that exists as long as its driver.
     Memory(String),
 }
 
 impl SqliteSource {
     pub(crate) const DIALECT: Dialect = Dialect::Sqlite;
 
-    /// A database in memory that nobody else has.
+    /// Returns the source of a new database in memory.
     pub(crate) fn memory() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         SqliteSource::Memory(format!("sharded-{}", NEXT.fetch_add(1, Ordering::Relaxed)))
@@ -65,7 +59,7 @@ impl SqliteSource {
 pub(crate) struct SqliteDriver {
     source: SqliteSource,
     settings: SqliteSettings,
-    /// Keeps a database in memory alive while nobody is connected.
+    /// The connection that keeps a database in memory.
     anchor: Mutex<Option<rusqlite::Connection>>,
 }
 
@@ -79,7 +73,7 @@ impl SqliteDriver {
         if mode == Mode::Create {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         } else {
-            // An empty file is what an unmounted disk or a truncated copy leaves; SQLite would take it for a new database.
+            // An unmounted disk or a truncated copy leaves an empty file, which SQLite would open as a new database.
             match path.metadata() {
                 Ok(found) if found.len() > 0 => {}
                 Ok(_) => {
@@ -123,8 +117,8 @@ impl SqliteDriver {
         open().map_err(from_sqlite)
     }
 
-    /// Opens a file for reading where its write-ahead log cannot be created beside it. Without the log SQLite takes no locks,
-    /// so that this is right only if no process can write the file.
+    /// Opens a file for reading if its WAL cannot be created beside it. Without the WAL SQLite takes no locks, so
+    /// that this is correct only if no process can write the file.
     fn open_unwritable(&self, path: &Path, error: Error) -> Result<rusqlite::Connection> {
         if !matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::Io)
             || sqlite_file::is_writable_beside(path)
@@ -150,11 +144,11 @@ impl SqliteDriver {
         Err(Error::new(ErrorKind::ReadOnly, message).with_source(error))
     }
 
-    /// Sets what a connection needs, and reads it back: SQLite ignores what it does not know or cannot do.
+    /// Applies the settings and reads them back: SQLite ignores settings that it does not support.
     fn configure(&self, raw: &rusqlite::Connection, logs_ahead: bool) -> Result<()> {
         let SqliteSettings { synchronous, cache_size, mmap_size, .. } = self.settings;
         raw.busy_timeout(Duration::ZERO).map_err(from_sqlite)?;
-        // A quoted name that is no column is an error, not a text.
+        // A quoted name that is not a column is an error, and not a text literal.
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(from_sqlite)?;
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false).map_err(from_sqlite)?;
         raw.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -186,7 +180,7 @@ impl SqliteDriver {
     }
 }
 
-/// Switches the file to write-ahead logging, which it then keeps.
+/// Switches the file to the WAL mode, which it then keeps.
 fn log_ahead(raw: &rusqlite::Connection) -> Result<()> {
     let journal = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(from_sqlite);
     let mut mode = journal("PRAGMA journal_mode")?;
@@ -245,7 +239,7 @@ impl Driver for SqliteDriver {
 
     fn copy_to(&self, file: &Path) -> Result<()> {
         match &self.source {
-            // Who has locked it cannot be copied from.
+            // A connection that holds the lock cannot be copied from.
             SqliteSource::File(path) => copy(&Self::open_file(path, Mode::Open)?, file),
             SqliteSource::Memory(_) => {
                 Err(Error::new(ErrorKind::Configuration, "a database in memory cannot be copied"))
@@ -289,15 +283,15 @@ struct SqliteConnection {
     file: Option<OpenFile>,
 }
 
-/// When a connection's statements are stopped, as SQLite's progress handler sees it.
+/// The deadline at which the progress handler of SQLite stops statements.
 struct Deadline {
     began: Instant,
-    /// Nanoseconds after the beginning; the greatest number for never.
+    /// Nanoseconds after `began`; `u64::MAX` for no deadline.
     at: AtomicU64,
 }
 
 impl Deadline {
-    /// How many of SQLite's steps are run between two looks: some tens of microseconds.
+    /// The number of VM steps between two checks: some tens of microseconds.
     const STEPS: i32 = 5_000;
 
     fn watch(raw: &mut rusqlite::Connection) -> Result<Arc<Self>> {
@@ -332,7 +326,7 @@ impl Connection for SqliteConnection {
 
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
-        Ok(Box::new(SqliteStatement { statement, connection: &self.raw }))
+        Ok(Box::new(SqliteStatement::new(statement, &self.raw)))
     }
 
     fn run(&self, sql: &str) -> Result<()> {
@@ -381,12 +375,12 @@ impl Connection for SqliteConnection {
 
     fn unread_transaction(&self) -> Result<Option<u64>> {
         let Some(log) = &self.log else { return Ok(None) };
-        // Whether SQLite could not look, and how many frames are published. Before version 3.51 SQLite takes `NOOP` for
-        // `PASSIVE`, which returns the same after a checkpoint.
+        // `busy`, and the number of published frames. Before version 3.51 SQLite reads `NOOP` as `PASSIVE`, which
+        // returns the same after a checkpoint.
         let look = self.raw.prepare_cached("PRAGMA wal_checkpoint = NOOP");
         let looked = look.and_then(|mut look| look.query_row([], |row| Ok((row.get(0)?, row.get(1)?))));
         let (is_busy, published): (bool, i64) = match looked.map_err(from_sqlite) {
-            // This process can neither look nor overwrite what is there.
+            // This process can neither read nor overwrite the log.
             Err(error) if error.kind() == ErrorKind::ReadOnly => return Ok(None),
             looked => looked?,
         };
@@ -394,7 +388,7 @@ impl Connection for SqliteConnection {
             let message = "the end of the WAL is unknown while another connection recovers or checkpoints it";
             return Err(Error::new(ErrorKind::Busy, message));
         }
-        // There are fewer frames than none if SQLite has no log open: it reads the file without one.
+        // The number is negative if SQLite has no log open: it reads the file without one.
         let Ok(published) = u64::try_from(published) else { return Ok(None) };
         let goes_on = log.goes_on_after(published, self.synchronous == Durability::Full)?;
         Ok(goes_on.then_some(published))
@@ -474,7 +468,7 @@ impl Connection for SqliteConnection {
         let columns = statement
             .query_map([], |row| {
                 let name: String = row.get("name")?;
-                // No pragma tells it.
+                // No pragma returns the collation.
                 let (_, collation, ..) = self.raw.column_metadata(None, table.as_str(), name.as_str())?;
                 Ok(ActualColumn {
                     collation: collation.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
@@ -499,122 +493,5 @@ impl Connection for SqliteConnection {
 
     fn native(&self) -> &dyn Any {
         &self.raw
-    }
-}
-
-struct SqliteStatement<'c> {
-    statement: CachedStatement<'c>,
-    connection: &'c rusqlite::Connection,
-}
-
-impl SqliteStatement<'_> {
-    fn bind(&mut self, params: &[Param<'_>]) -> Result<()> {
-        for (place, param) in params.iter().enumerate() {
-            match param {
-                Param::Value(value) => self.statement.raw_bind_parameter(place + 1, Bound(value)),
-                Param::List(values) => {
-                    let list: Vec<rusqlite::types::Value> = values.iter().map(owned).collect();
-                    self.statement.raw_bind_parameter(place + 1, Rc::new(list))
-                }
-            }
-            .map_err(from_sqlite)?;
-        }
-        Ok(())
-    }
-}
-
-impl Prepared for SqliteStatement<'_> {
-    fn shape(&self) -> Shape {
-        Shape {
-            parameters: self.statement.parameter_count(),
-            returns_rows: self.statement.column_count() > 0,
-            only_reads: self.statement.readonly(),
-        }
-    }
-
-    fn execute(&mut self, params: &[Param<'_>]) -> Result<u64> {
-        self.bind(params)?;
-        self.statement.raw_execute().map(|rows| rows as u64).map_err(from_sqlite)
-    }
-
-    fn insert(&mut self, values: &[Value<'_>]) -> Result<i64> {
-        for (place, value) in values.iter().enumerate() {
-            self.statement.raw_bind_parameter(place + 1, Bound(value)).map_err(from_sqlite)?;
-        }
-        self.statement.raw_execute().map_err(from_sqlite)?;
-        Ok(self.connection.last_insert_rowid())
-    }
-
-    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
-        self.bind(params)?;
-        Ok(Box::new(SqliteCursor { rows: self.statement.raw_query() }))
-    }
-}
-
-struct SqliteCursor<'s> {
-    rows: Rows<'s>,
-}
-
-impl Cursor for SqliteCursor<'_> {
-    fn width(&self) -> usize {
-        self.rows.as_ref().map_or(0, |statement| statement.column_count())
-    }
-
-    fn columns(&self) -> Vec<String> {
-        let Some(row) = self.rows.get() else { return Vec::new() };
-        let statement: &rusqlite::Statement<'_> = row.as_ref();
-        statement.column_names().map(str::to_owned).collect()
-    }
-}
-
-impl Stream for SqliteCursor<'_> {
-    fn advance(&mut self) -> Result<bool> {
-        self.rows.advance().map_err(from_sqlite)?;
-        Ok(self.rows.get().is_some())
-    }
-}
-
-impl RowSource for SqliteCursor<'_> {
-    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
-        let row = self.rows.get().ok_or_else(|| ValueError::new("there is no row"))?;
-        match row.get_ref(index).map_err(|error| ValueError::new(error.to_string()))? {
-            ValueRef::Null => Ok(Value::Null),
-            ValueRef::Integer(integer) => Ok(Value::Integer(integer)),
-            ValueRef::Real(real) => Ok(Value::Real(real)),
-            ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => Ok(Value::Text(text.into())),
-                Err(error) => Err(ValueError::new(format!("the stored text is not UTF-8: {error}"))),
-            },
-            ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes.into())),
-        }
-    }
-}
-
-/// A value as SQLite takes it, without a copy.
-struct Bound<'v>(&'v Value<'v>);
-
-impl ToSql for Bound<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self.0 {
-            Value::Null => ValueRef::Null,
-            Value::Boolean(value) => ValueRef::Integer(i64::from(*value)),
-            Value::Integer(integer) | Value::Timestamp(integer) => ValueRef::Integer(*integer),
-            Value::Real(real) => ValueRef::Real(*real),
-            Value::Text(text) | Value::Json(text) => ValueRef::Text(text.as_bytes()),
-            Value::Bytes(bytes) => ValueRef::Blob(bytes),
-            Value::Uuid(uuid) => ValueRef::Blob(uuid),
-        }))
-    }
-}
-
-fn owned(value: &Value<'_>) -> rusqlite::types::Value {
-    match value {
-        Value::Null => rusqlite::types::Value::Null,
-        Value::Boolean(value) => i64::from(*value).into(),
-        Value::Integer(integer) | Value::Timestamp(integer) => (*integer).into(),
-        Value::Real(real) => (*real).into(),
-        Value::Text(text) | Value::Json(text) => text.to_string().into(),
-        Value::Bytes(bytes) => bytes.to_vec().into(),
-        Value::Uuid(uuid) => uuid.to_vec().into(),
     }
 }

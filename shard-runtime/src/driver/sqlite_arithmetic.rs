@@ -1,4 +1,4 @@
-//! Arithmetic that fails where its result does not fit, as functions: see [`sql`](crate::sql).
+//! Arithmetic functions that fail on overflow; see `planner::sql`.
 
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
@@ -10,7 +10,7 @@ use crate::query::Arithmetic;
 
 const NO_NUMBER: &str = "the stored value is not a number of the column's type";
 
-/// Makes the functions known to a connection.
+/// Registers the functions on a connection.
 pub(super) fn define(connection: &Connection) -> Result<()> {
     let flags =
         FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
@@ -36,7 +36,7 @@ pub(super) fn define(connection: &Connection) -> Result<()> {
     })
 }
 
-/// What two numbers of one kind make; NULL where one of them is.
+/// Combines two numbers of one kind; NULL if one of them is NULL.
 fn combined(
     operator: Arithmetic,
     left: ValueRef<'_>,
@@ -64,7 +64,7 @@ fn combined(
                 Subtract => left - right,
                 Multiply => left * right,
             };
-            // SQLite would make a NULL of it.
+            // SQLite would return NULL.
             (
                 Some(result).filter(|result| !result.is_nan()).map(Value::Real),
                 format!("{left} {sign} {right}"),
@@ -75,7 +75,7 @@ fn combined(
     result.map(ToSqlOutput::Owned).ok_or_else(|| format!("{sides} has no value that can be stored"))
 }
 
-/// The integer, where it is between the second and the third argument.
+/// Returns the integer, if it is between the second and the third argument.
 fn between(context: &Context<'_>) -> Result<ToSqlOutput<'static>, String> {
     match (context.get_raw(0), context.get_raw(1), context.get_raw(2)) {
         (ValueRef::Null, _, _) => Ok(ToSqlOutput::Owned(Value::Null)),

@@ -1,11 +1,11 @@
-//! What SQLite says, as one of our kinds of error, with the column where it names one.
+//! Conversion of SQLite errors to error kinds, with the column if SQLite names one.
 
 use rusqlite::ffi;
 
 use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
 use crate::planner::sql::OUT_OF_RANGE;
 
-/// What SQLite says, as one of our kinds.
+/// Converts an error of SQLite.
 pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
     let (code, message) = match &error {
         rusqlite::Error::SqliteFailure(failure, message) => {
@@ -70,13 +70,13 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
     }
 }
 
-/// Whether another file could not be opened either: SQLite does not tell why it could not open one.
+/// Returns whether another file could not be opened either: SQLite does not report why it could not open one.
 fn is_out_of_descriptors() -> bool {
     std::fs::File::open(std::path::Component::RootDir.as_os_str())
         .is_err_and(|error| has_no_descriptor(&error))
 }
 
-/// What `rusqlite` says by itself, as one of our kinds.
+/// Converts an error of `rusqlite` itself.
 fn kind_of(error: &rusqlite::Error) -> Option<ErrorKind> {
     use rusqlite::Error as Raw;
     Some(match error {
@@ -98,7 +98,7 @@ fn kind_of(error: &rusqlite::Error) -> Option<ErrorKind> {
     })
 }
 
-/// As the session's own statements have it: the kind says what went wrong.
+/// The conversion for statements that have no further context.
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         from_sqlite(error)

@@ -1,7 +1,7 @@
-//! The file that a connection has open, and whether it is still the one at its path.
+//! The file that a connection has open, and the check that its path still leads to it. Uses `error`.
 //!
-//! A file that is removed, or replaced, stays open: what is written to it is gone with its last connection, and nobody
-//! says so. In WAL mode SQLite does not look.
+//! A file that was removed or replaced stays open: writes to it are lost with its last connection, without an error.
+//! SQLite does not check this in WAL mode.
 
 use std::cell::Cell;
 use std::fs::Metadata;
@@ -16,10 +16,10 @@ pub(super) struct OpenFile {
     is_gone: Cell<bool>,
 }
 
-/// What tells a file from another one at the same path: its device and its number there.
+/// The identity of a file: its device and its inode.
 #[cfg(unix)]
 type Identity = (u64, u64);
-/// Elsewhere an open file can be neither removed nor replaced.
+/// On other systems an open file can be neither removed nor replaced.
 #[cfg(not(unix))]
 type Identity = ();
 
@@ -33,14 +33,14 @@ fn identity(file: &Metadata) -> Identity {
 fn identity(_: &Metadata) -> Identity {}
 
 impl OpenFile {
-    /// The file at a path that has just been opened.
+    /// Returns the file at a path that was just opened.
     pub(super) fn at(path: &Path) -> Result<Self> {
         let found = path.metadata().map_err(|error| unreadable(path, error))?;
         Ok(OpenFile { path: path.to_owned(), identity: identity(&found), is_gone: Cell::new(false) })
     }
 
     /// # Errors
-    /// [`ErrorKind::Missing`] where there is no file any more at the path, or another one.
+    /// [`ErrorKind::Missing`] if the path has no file, or another one.
     pub(super) fn check(&self) -> Result<()> {
         let message = match self.path.metadata() {
             Ok(found) if identity(&found) == self.identity => return Ok(()),
@@ -53,7 +53,7 @@ impl OpenFile {
         Err(Error::new(ErrorKind::Missing, message))
     }
 
-    /// Waits until the write-ahead log is on disk. Closing its descriptor drops no lock: those are on other files.
+    /// Waits until the WAL is on disk. Closing its descriptor drops no lock: SQLite's locks are on other files.
     pub(super) fn sync_log(&self) -> Result<()> {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
@@ -63,27 +63,27 @@ impl OpenFile {
         }
     }
 
-    /// Whether a check has found so: the connection is of no use any more.
+    /// Returns whether a check has failed: the connection is unusable.
     pub(super) fn is_gone(&self) -> bool {
         self.is_gone.get()
     }
 }
 
-/// Returns whether a file can be created beside this one. Asked only after SQLite has failed to do so.
+/// Returns whether a file can be created beside this one. Called only after SQLite has failed to do so.
 pub(super) fn is_writable_beside(path: &Path) -> bool {
     let mut probe = path.to_owned().into_os_string();
     probe.push("-probe");
     match std::fs::OpenOptions::new().write(true).create_new(true).open(&probe) {
         Ok(_) => std::fs::remove_file(&probe).is_ok(),
-        // Another reason, as too many open files, is not the folder's.
+        // Another reason, such as too many open files, is not about the folder.
         Err(error) => {
             !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
         }
     }
 }
 
-/// Returns what to do before a file can be read without its write-ahead log; `None` if no process can write it, and
-/// nothing is left in its log.
+/// Returns a remedy before a file can be read without its WAL; `None` if no process can write it, and its log is
+/// empty.
 pub(super) fn why_not_frozen(path: &Path) -> Option<&'static str> {
     let mut log = path.to_owned().into_os_string();
     log.push("-wal");

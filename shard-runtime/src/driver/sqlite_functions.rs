@@ -1,4 +1,5 @@
-//! Aggregates that SQLite does not have, in the form in which shards' partial values are merged.
+//! The aggregates that SQLite lacks, as partial values that shards' answers are merged from. Uses `accumulator` and
+//! `collation`.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,19 +18,19 @@ use crate::value::json::canonical;
 /// The number of values, their mean and their squared distances from it, as bytes.
 const MOMENTS: &str = "sharded_moments";
 
-/// The values, each once, as bytes.
+/// The distinct values, as bytes.
 const DISTINCT: &str = "sharded_distinct";
 
-/// The same of texts, of which spellings are one value.
+/// The distinct texts of a case-insensitive collation.
 const DISTINCT_NOCASE: &str = "sharded_distinct_nocase";
 
-/// The least text, and of its spellings the least: SQLite's own answers any of them.
+/// The least text and its least spelling: `min` of SQLite returns any spelling.
 const MIN_NOCASE: &str = "sharded_min_nocase";
 
-/// The greatest text, and of its spellings the least.
+/// The greatest text and its least spelling.
 const MAX_NOCASE: &str = "sharded_max_nocase";
 
-/// Makes the aggregates known to a connection.
+/// Registers the aggregates on a connection.
 pub(super) fn define(connection: &Connection) -> Result<()> {
     let flags =
         FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
@@ -38,7 +39,7 @@ pub(super) fn define(connection: &Connection) -> Result<()> {
     connection.create_aggregate_function(DISTINCT_NOCASE, 1, flags, DistinctOf(Collation::NoCase))?;
     connection.create_scalar_function(DOCUMENT, 1, flags, |context| {
         Ok(match context.get_raw(0) {
-            // Text that is not JSON is no document, and is compared as it is.
+            // Text that is not JSON is compared as it is.
             ValueRef::Text(bytes) => {
                 let text = std::str::from_utf8(bytes).ok().and_then(|text| canonical(text).ok());
                 let text = text.map_or_else(|| bytes.to_vec(), String::into_bytes);
@@ -86,7 +87,7 @@ impl Aggregate<HashSet<Vec<u8>>, Option<Vec<u8>>> for DistinctOf {
     }
 
     fn step(&self, context: &mut Context<'_>, values: &mut HashSet<Vec<u8>>) -> Result<()> {
-        // A column holds values of one type: their bytes tell them apart.
+        // The values of a column have one type, so that their bytes identify them.
         let value = match context.get_raw(0) {
             ValueRef::Null => return Ok(()),
             ValueRef::Integer(integer) => integer.to_be_bytes().to_vec(),

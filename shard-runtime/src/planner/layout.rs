@@ -58,7 +58,7 @@ impl Layout {
         let mut models: Vec<Model> = Vec::new();
         tables.extend(lookups.iter().map(|(_, lookup)| lookup.entries));
         for table in tables {
-            // SQLite does not tell upper case from lower case in names, and two lookups may come to one.
+            // Names are case-insensitive in SQLite, and two lookups may have the same name.
             let is_same = |other: &&Model| other.table.name.eq_ignore_ascii_case(table.name);
             if let Some(other) = models.iter().find(is_same) {
                 let (a, b) = (other.table.model, table.model);
@@ -136,7 +136,7 @@ impl Layout {
             let models = self.models.iter().map(|model| model.table.name);
             let own = models.chain(own_tables::ON_SHARDS).chain(on_servers.iter().copied());
             for name in own {
-                // SQLite does not tell upper case from lower case in names.
+                // Names are case-insensitive in SQLite.
                 let full = place.names.plain(name).to_lowercase();
                 let schema = place.names.schema.as_deref();
                 if let Some(other) = seen.insert((place.database, schema, full.clone()), shard) {

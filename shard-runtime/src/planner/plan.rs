@@ -46,7 +46,7 @@ pub struct Plan<'q> {
     pub(crate) grouping: Grouping,
     /// The description of the merge to one value, if there is one.
     one_value: Option<&'static str>,
-    asks_nobody_by_limit: bool,
+    limit_is_zero: bool,
     /// Whether it writes rows.
     writes: bool,
 }
@@ -69,9 +69,9 @@ impl<'q> Plan<'q> {
         if let SelectList::RowsWithReferences(references) = projection {
             tables.extend(references.iter().map(|reference| reference.table));
         }
-        let asks_nobody_by_limit = core.limit == Some(0);
+        let limit_is_zero = core.limit == Some(0);
         let chosen = route::shards_to_read(&core.target, layout.shards())?;
-        let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
+        let shards = if limit_is_zero { ShardSet::none() } else { chosen };
         // One shard applies limit and offset itself; each of several can hold all the rows of the limit. The merge
         // bounds partial values.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
@@ -139,7 +139,7 @@ impl<'q> Plan<'q> {
             distinct,
             bounds: merged,
             one_value,
-            asks_nobody_by_limit,
+            limit_is_zero,
             ..plan
         })
     }
@@ -157,7 +157,7 @@ impl<'q> Plan<'q> {
             bounds: LimitOffset::default(),
             grouping: Grouping::default(),
             one_value: None,
-            asks_nobody_by_limit: false,
+            limit_is_zero: false,
             writes: false,
         }
     }
@@ -187,7 +187,7 @@ impl<'q> Plan<'q> {
     pub(crate) fn explain(&self, layout: &Layout) -> Result<Explain> {
         let shards = layout.shards();
         let reason = match self.target.pins.as_slice() {
-            _ if self.asks_nobody_by_limit => "LIMIT 0: no shard".to_owned(),
+            _ if self.limit_is_zero => "LIMIT 0: no shard".to_owned(),
             [Pin::Row(_)] if !self.steps.is_empty() => "where its parent lives".to_owned(),
             [_, ..] if !self.steps.is_empty() => {
                 format!("pinned to {}", self.shards().names(shards).join(", "))
@@ -203,7 +203,7 @@ impl<'q> Plan<'q> {
             None => reason,
         };
         let asked = match self.steps.is_empty() {
-            true => lookups::Asked { reason, statements: Vec::new() },
+            true => lookups::LookupExplanation { reason, statements: Vec::new() },
             false => lookups::explained(self.target, reason, layout)?,
         };
         let statements = self.steps.iter().map(|step| (step.shard, step.statement.sql.clone()));

@@ -1,5 +1,5 @@
-//! SQL that a person wrote: its tables in braces become a shard's, and it is looked at as far as words, quotes and
-//! comments go. Pure; nothing here understands SQL.
+//! SQL of the application: tables in braces are replaced by those of a shard, and its words, quotes and comments are
+//! read. Uses `error`; it does not parse SQL.
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -127,7 +127,7 @@ pub(crate) fn check(sql: &str) -> Result<()> {
     }
 }
 
-/// What answers differently when it is asked again: chance, time, and what the connection did before.
+/// Functions whose result changes between calls: randomness, time, and the state of the connection.
 const UNREPEATABLE: [&str; 16] = [
     "changes",
     "current_date",
@@ -161,8 +161,8 @@ pub(crate) fn unrepeatable(sql: &str) -> Option<&str> {
     None
 }
 
-/// Whether a statement leaves the database as it is, going by its words; a function that it calls may not. For databases
-/// that do not say it.
+/// Returns whether the words of a statement show that it only reads; a function that it calls may still write. For
+/// databases that do not report it.
 #[cfg(feature = "postgres")]
 pub(crate) fn only_reads(sql: &str) -> bool {
     let mut words = tokens(sql).skip_while(|token| matches!(*token, ";" | "("));

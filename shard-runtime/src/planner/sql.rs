@@ -6,6 +6,7 @@
 
 mod collated;
 mod computed;
+mod condition;
 mod create;
 mod dialect;
 mod entries;
@@ -30,11 +31,10 @@ use related::Scope;
 pub(crate) use table::TableSql;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::route::too_deep;
 use crate::query::SelectList;
-use crate::query::{Node, Operand, OrderBy, Predicate, WholeKey, WriteCore};
+use crate::query::{Operand, OrderBy, Predicate, WriteCore};
 use crate::schema::Table;
-use crate::value::{ColumnType, Value};
+use crate::value::Value;
 
 /// The function of every SQLite connection that returns the one text of a document.
 pub(crate) const DOCUMENT: &str = "sharded_document";
@@ -130,7 +130,7 @@ pub(crate) fn select<'q>(
     let lock = Lock::of(site, projection, for_update);
     let from = match lock {
         // The locked rows are a CTE with this name.
-        Lock::WhatIsMadeOfRows => &site.sql.plain,
+        Lock::InnerRows => &site.sql.plain,
         Lock::Nothing | Lock::Rows => &site.sql.name,
     };
     let bounded = limit.is_some() || offset > 0;
@@ -148,7 +148,7 @@ pub(crate) fn select<'q>(
     };
     match lock {
         Lock::Nothing | Lock::Rows => writer.conditions(predicate, after)?,
-        Lock::WhatIsMadeOfRows => {
+        Lock::InnerRows => {
             let mut locked = Writer::start(site, format!("WITH {from} AS (SELECT * FROM {}", site.sql.name));
             locked.conditions(predicate, after)?;
             locked.order_by(&[by_id(site.table)]);
@@ -214,7 +214,7 @@ enum Lock {
     /// `FOR UPDATE` of the select.
     Rows,
     /// `FOR UPDATE` of an inner select: PostgreSQL cannot lock aggregates.
-    WhatIsMadeOfRows,
+    InnerRows,
 }
 
 impl Lock {
@@ -222,7 +222,7 @@ impl Lock {
         match projection {
             _ if !for_update || site.dialect == Dialect::Sqlite => Lock::Nothing,
             SelectList::Count | SelectList::Groups { .. } | SelectList::Columns { distinct: true, .. } => {
-                Lock::WhatIsMadeOfRows
+                Lock::InnerRows
             }
             SelectList::Rows
             | SelectList::RowsWithParents(_)
@@ -318,163 +318,6 @@ impl<'s, 'q> Writer<'s, 'q> {
         self.params.push(Param::List(values));
         let is_in = self.site.dialect.is_in(self.params.len());
         self.sql.push_str(&is_in);
-    }
-
-    /// Writes the condition of a page.
-    fn conditions(&mut self, predicate: &'q Predicate, after: Option<After<'_, 'q>>) -> Result<()> {
-        let Some(after) = after else { return self.filter(predicate) };
-        self.sql.push_str(" WHERE ");
-        self.enclosed(predicate.node())?;
-        self.sql.push_str(" AND (");
-        self.after(&after);
-        self.sql.push(')');
-        Ok(())
-    }
-
-    fn filter(&mut self, predicate: &'q Predicate) -> Result<()> {
-        if *predicate.node() != Node::Everything {
-            self.sql.push_str(" WHERE ");
-            self.condition(predicate.node())?;
-        }
-        Ok(())
-    }
-
-    fn condition(&mut self, node: &'q Node) -> Result<()> {
-        match node {
-            Node::Everything => self.sql.push_str("TRUE"),
-            Node::Nothing => self.sql.push_str("FALSE"),
-            Node::Compare { column, operator, operand } => {
-                // The same id on another shard is another row.
-                let elsewhere =
-                    operand.shard.is_some() && !self.site.share.holds(self.scope.table, *column, operand);
-                match (elsewhere, operator) {
-                    (true, crate::query::Operator::Equal) => self.sql.push_str("FALSE"),
-                    (true, crate::query::Operator::NotEqual) => self.sql.push_str("TRUE"),
-                    _ => {
-                        self.left_side(*column);
-                        self.sql.push(' ');
-                        self.sql.push_str(operator.sql());
-                        self.sql.push(' ');
-                        self.operand(*column, operand)?;
-                    }
-                }
-            }
-            Node::In { column, operands } => {
-                let mut values = Vec::with_capacity(operands.len());
-                let (share, table) = (self.site.share, self.scope.table);
-                for operand in operands.iter().filter(|operand| share.holds(table, *column, operand)) {
-                    match &operand.value {
-                        Ok(value) => values.push(value.borrowed()),
-                        Err(error) => return Err(self.scope.table.error_at(*column, error.clone())),
-                    }
-                }
-                if values.is_empty() {
-                    self.sql.push_str("FALSE");
-                } else {
-                    self.left_side(*column);
-                    self.list(values);
-                }
-            }
-            Node::KeyIn { columns, keys } => self.key_in(columns, keys)?,
-            Node::TooDeep => return Err(too_deep(self.scope.table)),
-            Node::Like { column, pattern } => self.like(*column, pattern)?,
-            Node::StartsWith { column, prefix } => self.starts_with(*column, prefix)?,
-            Node::IsNull { column } => {
-                self.column(*column);
-                self.sql.push_str(" IS NULL");
-            }
-            Node::And(nodes) => self.joined(nodes, " AND ")?,
-            Node::Or(nodes) => self.joined(nodes, " OR ")?,
-            Node::Not(inner) => {
-                self.sql.push_str("NOT ");
-                self.enclosed(inner)?;
-            }
-            Node::Related { relation, inner } => self.related(*relation, inner)?,
-        }
-        Ok(())
-    }
-
-    /// Writes the condition for one of these keys of several columns. On PostgreSQL several keys are one array
-    /// parameter for each column. On SQLite they are one list of all values, which a subquery splits into rows.
-    fn key_in(&mut self, columns: &[usize], keys: &'q [WholeKey]) -> Result<()> {
-        let mut own: Vec<&'q [Value<'static>]> = Vec::with_capacity(keys.len());
-        for key in keys {
-            match key {
-                Ok(key) if self.site.share.holds_key(self.scope.table, key) => own.push(key),
-                Ok(_) => {}
-                Err(error) => return Err(Error::from(error.clone()).in_table(self.scope.table.name)),
-            }
-        }
-        match own.as_slice() {
-            [] => self.sql.push_str("FALSE"),
-            [key] => {
-                for (place, (&column, value)) in columns.iter().zip(*key).enumerate() {
-                    self.sql.push_str(if place == 0 { "" } else { " AND " });
-                    self.column(column);
-                    self.sql.push_str(" = ");
-                    self.param(Param::Value(value.borrowed()));
-                }
-            }
-            keys if self.site.dialect == Dialect::Postgres => {
-                let names: Vec<String> = columns.iter().map(|&column| self.scope.column(column)).collect();
-                self.sql.push_str(&format!("({}) IN (SELECT * FROM unnest(", names.join(", ")));
-                for (place, &column) in columns.iter().enumerate() {
-                    self.sql.push_str(if place == 0 { "" } else { ", " });
-                    let part =
-                        |key: &&'q [Value<'static>]| key.get(place).map_or(Value::Null, Value::borrowed);
-                    self.param(Param::List(keys.iter().map(part).collect()));
-                    let kind = self.definition(column).map_or(ColumnType::Text, |column| column.kind);
-                    self.sql.push_str(&format!("::{}[]", self.site.dialect.column_type(kind)));
-                }
-                self.sql.push_str("))");
-            }
-            keys => {
-                let values = keys.iter().flat_map(|key| key.iter().map(Value::borrowed)).collect();
-                let list = |item: &dyn Fn(usize, usize) -> String| {
-                    let items: Vec<String> =
-                        columns.iter().enumerate().map(|(place, &column)| item(place, column)).collect();
-                    items.join(", ")
-                };
-                let names = list(&|_, column| self.scope.column(column));
-                let parts = list(&|place, _| format!("part{place}"));
-                let leads =
-                    list(&|place, _| format!("lead(value, {place}) OVER (ORDER BY rowid) AS part{place}"));
-                self.sql.push_str(&format!(
-                    "({names}) IN (SELECT {parts} FROM (SELECT rowid AS place, {leads} FROM rarray("
-                ));
-                self.param(Param::List(values));
-                self.sql.push_str(&format!(")) WHERE place % {} = 1)", columns.len()));
-            }
-        }
-        Ok(())
-    }
-
-    fn enclosed(&mut self, node: &'q Node) -> Result<()> {
-        self.sql.push('(');
-        self.condition(node)?;
-        self.sql.push(')');
-        Ok(())
-    }
-
-    /// Long lists are halved into parentheses: databases limit the depth of an expression, and a plain chain is as
-    /// deep as it is long.
-    fn joined(&mut self, nodes: &'q [Node], with: &str) -> Result<()> {
-        if let [node] = nodes {
-            return self.enclosed(node);
-        }
-        let (left, right) = nodes.split_at(nodes.len() / 2);
-        for (half, before) in [(left, ""), (right, with)] {
-            self.sql.push_str(before);
-            let parenthesised = half.len() > 1;
-            if parenthesised {
-                self.sql.push('(');
-            }
-            self.joined(half, with)?;
-            if parenthesised {
-                self.sql.push(')');
-            }
-        }
-        Ok(())
     }
 
     fn order_by(&mut self, order: &[OrderBy]) {

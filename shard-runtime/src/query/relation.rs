@@ -96,7 +96,7 @@ untyped!(
 impl<T: Sharded, R: Routing> Select<T, R> {
     /// Each row together with its parent, which lives on the same shard: one statement per shard. Order, limit
     /// and offset are those of this select. Rows of one parent share it: the parents are kept until the answer is
-    /// over, so that in [`Session::for_each`] too as many parents are in memory as the answer has.
+    /// over, so that in [`Session::for_each`](crate::Session::for_each) too as many parents are in memory as the answer has.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Parent, Sharded};

@@ -18,7 +18,7 @@ const CHUNK: (usize, usize) = (16, 256);
 /// How many chunks the thread is ahead of the caller.
 const AHEAD: usize = 2;
 
-/// The unit of work that a thread returns, with what its read has come to.
+/// What the thread gives back: the session's work, and how reading ended or what it has thrown.
 type Ended = (UnitOfWork, thread::Result<Result<()>>);
 
 /// The rows of a query, one after the other; made by [`Session::iter`].

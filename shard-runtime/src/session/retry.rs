@@ -20,7 +20,7 @@ impl Cluster {
     ///
     /// If a server was lost or has become a standby, the closure runs again until the busy timeout is over, however often
     /// that is, unless the policy allows one try only: a failover takes seconds, and new connections find the new primary. A commit whose outcome is not known
-    /// ([`ErrorKind::InDoubt`]), or that stored a part ([`ErrorKind::PartialCommit`]), is never run again.
+    /// ([`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt)), or that stored a part ([`ErrorKind::PartialCommit`](crate::ErrorKind::PartialCommit)), is never run again.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, Sharded};

@@ -23,7 +23,7 @@ use crate::value::{ColumnType, Field, Value};
 /// How many parents' children are copied by one statement.
 const CHUNK: usize = 1_000;
 
-/// What became of the rows that were moved; made by [`Session::relocate`].
+/// What became of the rows that were moved; made by [`Session::relocate`](crate::Session::relocate).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Relocated {

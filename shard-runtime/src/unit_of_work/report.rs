@@ -7,7 +7,7 @@ use crate::value::Value;
 /// How many problems of each kind a report holds; there may be as many as rows.
 const KEPT: usize = 1_000;
 
-/// The findings of [`Cluster::verify`] and [`Cluster::repair`].
+/// The findings of [`Cluster::verify`](crate::Cluster::verify) and [`Cluster::repair`](crate::Cluster::repair).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VerifyReport {
     rows: Vec<RowProblem>,
@@ -58,7 +58,7 @@ impl VerifyReport {
     }
 }
 
-/// A row that is not where it belongs. [`Cluster::repair`] leaves it alone: only the application can decide which row is
+/// A row that is not where it belongs. [`Cluster::repair`](crate::Cluster::repair) leaves it alone: only the application can decide which row is
 /// right, and [`Session::relocate`](crate::Session::relocate), an update or a delete makes it so.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -140,7 +140,7 @@ pub enum LookupProblemKind {
     StrayEntry,
     /// An entry that says another shard than the row's.
     WrongShard,
-    /// Several rows share a value that must be unique. [`Cluster::repair`] leaves them alone: only the application can decide
+    /// Several rows share a value that must be unique. [`Cluster::repair`](crate::Cluster::repair) leaves them alone: only the application can decide
     /// which row keeps it. Change or remove all rows but one, then repair.
     SeveralRows,
 }

@@ -242,7 +242,8 @@ pub trait Field: Sized + Send + Sync + 'static {
     }
 }
 
-/// What a table's definition holds of a column: its kind, whether it may be NULL, and whether it is exact.
+/// The properties of a column in the definition of a table: its kind, whether it may be NULL, and whether it is
+/// exact.
 pub(crate) type ColumnShape = (ColumnType, bool, bool);
 
 /// The error for a value that is not of the expected kind.

@@ -1,4 +1,5 @@
-//! One connection: its transaction, its statements, and how it is brought back to order after an error.
+//! The `Connection` of PostgreSQL: transactions, statements, and the recovery after errors. Uses `server_session`,
+//! `preparation`, `rows`.
 
 use std::any::Any;
 use std::pin::pin;
@@ -22,10 +23,10 @@ impl PostgresConnection {
         self.preparation(text)?.finish()
     }
 
-    /// A statement that is prepared, or is to be.
+    /// A prepared statement, or one that is going to be.
     fn preparation(&self, text: &Text) -> Result<Preparation<'_>> {
         self.check_whole()?;
-        // The protocol has two bytes for their number, and a text with more is long.
+        // The protocol has two bytes for the number of parameters, and a text with more is long.
         if text.sql.len() > usize::from(u16::MAX) && text.sql.contains(ONE_TOO_MANY) {
             let message =
                 format!("the statement has more parameters than the {} that PostgreSQL accepts", u16::MAX);
@@ -61,7 +62,7 @@ fn is_true(row: &dyn Cursor, place: usize) -> Result<bool> {
 impl Connection for PostgresConnection {
     fn wait_for_locks(&self) -> Result<()> {
         match self.settings.is_pooled {
-            // Each transaction does.
+            // Each transaction sets it.
             true => Ok(()),
             false => self.run(&self.settings.limit_locks(self.settings.busy_timeout, false)),
         }
@@ -111,7 +112,7 @@ impl Connection for PostgresConnection {
     fn run(&self, sql: &str) -> Result<()> {
         self.check_whole()?;
         self.forget_searched();
-        // A savepoint of the session's would be gone along with a guard around it.
+        // A savepoint of the session would be released with a guard around it.
         let ahead = match self.state.get() {
             State::Open(Transaction::Write, true) => {
                 self.state.set(State::Open(Transaction::Write, false));
@@ -126,7 +127,7 @@ impl Connection for PostgresConnection {
                 format!("SAVEPOINT {GUARD}; ")
             }
             State::Wanted(_) => {
-                let begun = self.executor.wait(self.after_what_is_due(&Text::own(""), async { Ok(()) }));
+                let begun = self.executor.wait(self.with_due_statements(&Text::own(""), async { Ok(()) }));
                 begun.map_err(|error| self.failed(from_postgres(error)))?;
                 return self.run(sql);
             }
@@ -145,8 +146,8 @@ impl Connection for PostgresConnection {
 
     fn lock(&self, sql: &str) -> Result<()> {
         self.check_whole()?;
-        // The guard's savepoint before it: a lock that is not obtained would end the whole transaction.
-        let locking = self.after_what_is_due(&Text::own(""), self.client.batch_execute(sql));
+        // The savepoint of the guard comes first: a lock that is refused would abort the whole transaction.
+        let locking = self.with_due_statements(&Text::own(""), self.client.batch_execute(sql));
         match self.executor.wait_until(self.deadline.get(), locking) {
             Ok(done) => done.map_err(|error| self.failed(from_postgres(error))),
             Err(stopped) => {
@@ -161,7 +162,7 @@ impl Connection for PostgresConnection {
         match self.state.get() {
             State::Idle => {
                 self.expected.borrow_mut().clear();
-                self.looked_at.set(0);
+                self.checked_shards.set(0);
                 self.forget_searched();
                 self.lock_limit.set(None);
                 self.state.set(State::Wanted(transaction));
@@ -171,7 +172,7 @@ impl Connection for PostgresConnection {
                 }
                 Ok(())
             }
-            // It was lost after it was taken from the pool.
+            // The connection was lost after it was checked out.
             State::Broken => self.check_whole(),
             state => {
                 let message = format!("cannot begin a transaction: the connection is {state:?}");
@@ -198,7 +199,7 @@ impl Connection for PostgresConnection {
             State::First(Transaction::Write) | State::Open(Transaction::Write, _) | State::Broken => {
                 return self.end("COMMIT");
             }
-            // Nobody has to wait for the end of what was only read.
+            // A transaction that only read needs no wait for its end.
             State::First(Transaction::Read) | State::Open(Transaction::Read, _) => {
                 self.state.set(State::Idle);
                 self.forget_types();
@@ -215,13 +216,13 @@ impl Connection for PostgresConnection {
             self.run("")?;
         }
         self.end(&format!("PREPARE TRANSACTION '{name}'")).map_err(|error| match error.kind() {
-            // It decides nothing: whoever finds it prepared rolls it back.
+            // Its outcome is not decided: recovery rolls back a prepared transaction without a decision.
             ErrorKind::InDoubt => Error::new(ErrorKind::ConnectionLost, error.to_string()).with_source(error),
             _ => error,
         })
     }
 
-    /// What was deferred is looked at when the transaction is prepared, or committed.
+    /// PostgreSQL checks deferred constraints when the transaction is prepared or committed.
     fn check_constraints(&self) -> Result<()> {
         Ok(())
     }
@@ -236,7 +237,7 @@ impl Connection for PostgresConnection {
                 Ok(())
             }
             State::First(Transaction::Write) | State::Open(Transaction::Write, _) => {
-                let undone = self.say_within(ROLLING_BACK, &self.rolling_back());
+                let undone = self.run_within(ROLLING_BACK, &self.rolling_back());
                 undone.inspect_err(|_| self.state.set(State::Broken))
             }
             State::Broken => {
@@ -260,7 +261,7 @@ impl Connection for PostgresConnection {
         *self.blocked.borrow_mut() = Some(blocked);
     }
 
-    /// Nobody has to wake a thread to wait for a server.
+    /// Waiting for a server wakes no thread.
     fn is_large(&self) -> bool {
         false
     }
@@ -274,7 +275,7 @@ impl Connection for PostgresConnection {
         if self.state.get() == State::Broken {
             return false;
         }
-        self.hear();
+        self.read_messages();
         !self.client.is_closed()
     }
 

@@ -1,5 +1,5 @@
-//! Whether the way to a server is encrypted. What encrypts also verifies: that an authority that is trusted has signed
-//! the server's certificate, and that it is for the host that the URL names.
+//! TLS of connections and cancel requests. TLS always verifies: a trusted authority has signed the certificate of the
+//! server, for the host that the URL names.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,31 +24,30 @@ use super::executor::Executor;
 use super::route::Route;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a cancel request may take on its way to the server.
+/// The time limit of a cancel request.
 const CANCELLING: Duration = Duration::from_secs(10);
 
-/// What a URL says of encryption, as it is written.
+/// The TLS parameters of a URL, as they are written.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Asked<'u> {
+pub(crate) struct TlsParameters<'u> {
     pub(crate) sslmode: Option<&'u str>,
     pub(crate) sslrootcert: Option<&'u str>,
 }
 
-/// What is wanted, and whom to trust.
+/// The requested mode, and the trusted authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Encryption {
     mode: SslMode,
-    /// The file of the authorities that are trusted; without it they are the platform's.
+    /// The file of the trusted authorities; `None` for those of the platform.
     roots: Option<PathBuf>,
 }
 
 impl Encryption {
-    /// Reads what a URL says, and sees to it that the connections of `config` are no weaker than that. A relative path
-    /// starts from `folder`.
+    /// Reads the parameters, and sets the mode of `config`. A relative path starts from `folder`.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`]
-    pub(super) fn new(asked: Asked<'_>, config: &mut Config, folder: &Path) -> Result<Self> {
+    pub(super) fn new(asked: TlsParameters<'_>, config: &mut Config, folder: &Path) -> Result<Self> {
         let wrong = |message: String| Err(Error::new(ErrorKind::Configuration, message));
         let mode = match asked.sslmode {
             None | Some("disable") => SslMode::Disable,
@@ -75,7 +74,7 @@ impl Encryption {
                 "a Unix socket has no host name to verify; remove `sslmode` from the URL, or name a host";
             return wrong(message.to_owned());
         }
-        // What only prefers it does without where it cannot be had.
+        // `prefer` connects without TLS if TLS is not available.
         let mode = if cfg!(feature = "tls") && !is_local(config) { mode } else { SslMode::Disable };
         config.ssl_mode(mode);
         let roots = asked.sslrootcert.map(|path| {
@@ -87,15 +86,15 @@ impl Encryption {
         Ok(Encryption { mode, roots: roots.transpose()? })
     }
 
-    /// Whether nobody is spoken to who does not encrypt.
+    /// Returns whether connections must be encrypted.
     pub(super) fn is_required(&self) -> bool {
         self.mode == SslMode::Require
     }
 
-    /// What encrypts connections; it reads the certificates of the authorities.
+    /// Returns the encryptor, which reads the certificates of the authorities.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] where there are none.
+    /// [`ErrorKind::Configuration`] if there are none.
     #[cfg(feature = "tls")]
     pub(super) fn encryptor(&self) -> Result<Encryptor> {
         if self.mode == SslMode::Disable {
@@ -109,7 +108,7 @@ impl Encryption {
                 wrong(format!("the platform has no certificates; name a file with `sslrootcert=`: {error}"))
             })?,
         };
-        // Not the process's own choice of a provider: nothing here is global.
+        // The provider is passed explicitly, so that nothing here is global.
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
         let client = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -146,7 +145,7 @@ fn roots_in(file: &Path) -> Result<rustls::RootCertStore, Box<dyn std::error::Er
     if roots.is_empty() { Err("it has no `BEGIN CERTIFICATE`".into()) } else { Ok(roots) }
 }
 
-/// Of those of the platform some may be older than what is understood here; the others count.
+/// Certificates of the platform that cannot be read are skipped.
 #[cfg(feature = "tls")]
 fn platform_roots() -> Result<rustls::RootCertStore, Box<dyn std::error::Error>> {
     let mut found = rustls_native_certs::load_native_certs();
@@ -159,7 +158,7 @@ fn platform_roots() -> Result<rustls::RootCertStore, Box<dyn std::error::Error>>
     }
 }
 
-/// What encrypts the connections to a server, or does not.
+/// The TLS of the connections to a server, or none.
 #[derive(Clone)]
 pub(super) enum Encryptor {
     Nothing,
@@ -168,7 +167,7 @@ pub(super) enum Encryptor {
 }
 
 impl Encryptor {
-    /// Connects to a server, in the context of an event loop, which carries the connection's messages from then on.
+    /// Connects to a server, in the context of an event loop, which then carries the messages of the connection.
     pub(super) async fn connect(&self, config: &Config) -> Result<Client> {
         match self {
             Encryptor::Nothing => connect(config, NoTls).await,
@@ -177,16 +176,16 @@ impl Encryptor {
         }
     }
 
-    /// Asks the server to stop what a connection runs, on another one, and waits until the server has closed that: from
-    /// then on the request has had its effect, or has none any more.
+    /// Sends a cancel request over another connection, and waits until the server has closed that: from then on the
+    /// request has had its effect, or never will.
     ///
-    /// The server's process that takes the request sends the signal and then ends, which closes the connection. A
-    /// backend in whose queue a signal is handles it before it reads another message, and one that waits for a message
-    /// ignores it. So whatever is sent to the backend after this has returned is not cancelled by it. `libpq` relies on
+    /// The backend that receives the request sends the signal and then ends, which closes the connection. A backend
+    /// with a pending signal handles it before it reads another message, and a backend that waits for a message
+    /// ignores it. So the request cannot cancel a statement that is sent after this has returned. `libpq` relies on
     /// the same.
     ///
     /// # Errors
-    /// If it is unknown whether the request has had its effect.
+    /// If it is unknown whether the request had its effect.
     async fn cancel(&self, token: &CancelToken, route: &Route) -> io::Result<()> {
         match route {
             Route::Tcp { address, name } => {
@@ -206,8 +205,8 @@ impl Encryptor {
         }
     }
 
-    /// [Cancels](Encryptor::cancel) on a thread of its own. The event loop of a connection that receives rows would look
-    /// after another one too seldom; and a request that its caller has given up still goes its way.
+    /// [Cancels](Encryptor::cancel) on its own thread. The event loop of a connection that receives rows would poll
+    /// another one too seldom; and a request whose caller has given up is still sent.
     ///
     /// # Errors
     /// As [`Encryptor::cancel`].
@@ -218,7 +217,7 @@ impl Encryptor {
             executor.wait(async { timeout(CANCELLING, self.cancel(&token, &route)).await })?
         };
         std::thread::Builder::new().name("sharded-cancel".to_owned()).spawn(move || {
-            // The caller may have given it up.
+            // The caller may have given up.
             let _ = sender.send(cancel());
         })?;
         done.await.map_err(io::Error::other)?
@@ -243,8 +242,8 @@ impl Encryptor {
     }
 }
 
-/// A stream that is not closed in one direction alone. `tokio-postgres` would do that to a cancel request's, and a proxy on
-/// the way may take it for the end of both, and close it before the server has.
+/// A stream that does not close one direction alone. `tokio-postgres` would close that of a cancel request, and a
+/// proxy may then close both before the server does.
 struct Undivided<S>(S);
 
 impl<S: AsyncRead + Unpin> AsyncRead for Undivided<S> {
@@ -275,15 +274,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Undivided<S> {
     }
 }
 
-/// Waits until the other side has closed a connection.
+/// Waits until the peer has closed a connection.
 async fn closed(mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
     let mut bytes = [0; 64];
     loop {
         match stream.read(&mut bytes).await {
             Ok(0) => return Ok(()),
-            // The end of TLS, which is not read.
+            // The close notification of TLS, which is not read.
             Ok(_) => {}
-            // A server that closes before it has read all says it so.
+            // A server that closes before it has read everything resets the connection.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -296,7 +295,7 @@ where
 {
     let (client, connection) = config.connect(tls).await.map_err(from_postgres)?;
     tokio::spawn(async move {
-        // How it ends is told to whoever waits for an answer.
+        // Its end is reported to the waiting caller.
         let _ = connection.await;
     });
     Ok(client)

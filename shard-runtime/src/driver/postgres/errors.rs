@@ -1,11 +1,11 @@
-//! What PostgreSQL says, as one of our kinds of error, with the column where it names one.
+//! Conversion of PostgreSQL errors to error kinds, with the column if the server names one.
 
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
 use crate::planner::sql::OUT_OF_RANGE;
 
-/// What PostgreSQL, or the way to it, says.
+/// Converts an error of the server or of the connection.
 pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     let Some(message) = error.as_db_error() else {
         if is_about_descriptors(&error) {
@@ -30,7 +30,7 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
         return Error::new(ErrorKind::Value, why).at_column(column).of_driver(error);
     }
     let (text, column) = (text_of(message, kind), column_of(message));
-    // Too many connections: of all, of this role, or of this database.
+    // Too many connections: in all, of this role, or of this database.
     let exhausted = (message.code().code() == "53300").then_some(Exhausted::ServerConnections);
     let error = Error::new(kind, text).of_limit(exhausted).of_driver(error);
     match column {
@@ -39,8 +39,8 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     }
 }
 
-/// The error of a server that does not take writes: a standby, or a primary that a failover has made one. Another
-/// connection may reach the new primary, so that it is worth trying again.
+/// Returns the error of a read-only server: a standby, or a former primary after a failover. A retry may reach the
+/// new primary.
 pub(super) fn demoted(error: Error) -> Error {
     let message = format!("the server is read-only: it is a standby or became one: {error}");
     Error::new(ErrorKind::ReadOnly, message).with_source(error).transient()
@@ -75,13 +75,13 @@ fn text_of(message: &DbError, kind: ErrorKind) -> String {
     }
 }
 
-/// Whether no further transaction can be prepared at this moment. PostgreSQL has no code of its own for it, and the message
-/// depends on the server's language; the routine that reports it does not.
+/// Returns whether the server has no slot for another prepared transaction. PostgreSQL has no code for it, and the
+/// message depends on the language of the server; the routine that reports it does not.
 fn has_no_slot(message: &DbError) -> bool {
     *message.code() == SqlState::OUT_OF_MEMORY && message.routine() == Some("MarkAsPreparing")
 }
 
-/// Whether the process has no file descriptor left.
+/// Returns whether the process has no file descriptor left.
 fn is_about_descriptors(error: &tokio_postgres::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
@@ -102,31 +102,31 @@ fn column_of(message: &DbError) -> Option<String> {
     })
 }
 
-/// The error with what has caused it: alone it may only say that something failed.
+/// Appends the causes of an error: alone it may only report that something failed.
 fn with_causes(error: &tokio_postgres::Error) -> String {
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
-        let next_said = next.to_string();
-        if !message.contains(&next_said) {
-            message = format!("{message}: {next_said}");
+        let next_message = next.to_string();
+        if !message.contains(&next_message) {
+            message = format!("{message}: {next_message}");
         }
         cause = next.source();
     }
     message
 }
 
-/// Whether a server speaks no TLS where it has to, or is not who it should be: what fails in the beginning of TLS and is
-/// not the network's fault. Trying again does not help.
+/// Returns whether the start of TLS failed for another reason than the network: the server has no TLS, or its
+/// certificate is not trusted. A retry does not help.
 fn is_about_trust(error: &tokio_postgres::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     use std::io::ErrorKind::{InvalidData, InvalidInput};
-    // What TLS itself finds wrong comes as an error of the input.
+    // Errors of TLS itself are errors of the input.
     let is_the_networks = cause.is_some_and(|cause| !matches!(cause.kind(), InvalidData | InvalidInput));
     error.to_string().starts_with("error performing TLS handshake") && !is_the_networks
 }
 
-/// Whether a server was reached that is not of the kind that `target_session_attrs` asks for.
+/// Returns whether a reached server does not satisfy `target_session_attrs`.
 fn is_not_writable(error: &tokio_postgres::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     cause.is_some_and(|cause| {
@@ -134,7 +134,7 @@ fn is_not_writable(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// Whether the network is at fault.
+/// Returns whether the network is at fault.
 fn is_about_the_way(error: &tokio_postgres::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
@@ -153,8 +153,8 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "23505" => ErrorKind::Unique,
         "23503" => ErrorKind::ForeignKey,
         "23502" => ErrorKind::NotNull,
-        // A lock that was not given, a deadlock, a row that somebody else was first to change; no connection left.
-        // Or somebody else who is finishing the same prepared transaction.
+        // A lock that was refused, a deadlock, a row that another transaction changed first, no connection left, or
+        // another session that finishes the same prepared transaction.
         "55P03" | "40P01" | "40001" | "53300" | "53400" | "55000" => ErrorKind::Busy,
         "57014" | "25P04" => ErrorKind::TimedOut,
         "25006" => ErrorKind::ReadOnly,
@@ -168,7 +168,7 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "54000" | "54001" | "54011" | "54023" => ErrorKind::TooManyValues,
         _ => match code.get(..2) {
             Some("08") => ErrorKind::ConnectionLost,
-            // A login that is refused is refused again.
+            // A refused login is refused again.
             Some("28") => ErrorKind::Configuration,
             Some("22") => ErrorKind::Value,
             _ if code == "23514" => ErrorKind::Value,

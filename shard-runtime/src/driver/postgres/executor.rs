@@ -1,4 +1,4 @@
-//! An event loop for one connection, run by the thread that waits.
+//! The event loop of one connection, which the waiting thread runs. Uses `error`.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -13,11 +13,11 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, ErrorKind, Exhausted, Result, TOO_MANY_FILES, has_no_descriptor};
 
-/// When a wait that may be for a lock is told of first, and how often afterwards.
+/// The time after which a wait that may be for a lock is reported, and the interval of later reports.
 const BLOCKED: Duration = Duration::from_millis(100);
 const STILL_BLOCKED: Duration = Duration::from_secs(1);
 
-/// Called while a statement waits that may wait for a lock.
+/// The function that is called while a statement waits, perhaps for a lock.
 pub(super) type Blocked = Arc<dyn Fn() + Send + Sync>;
 
 pub(super) struct Executor {
@@ -27,7 +27,7 @@ pub(super) struct Executor {
     blocked: RefCell<Option<Blocked>>,
 }
 
-/// What ends a wait from outside.
+/// The handle that ends a wait from another thread.
 #[derive(Default)]
 pub(super) struct Stop {
     is_asked: AtomicBool,
@@ -55,7 +55,7 @@ impl Executor {
         Ok(Executor { runtime: Arc::new(runtime), stop: Arc::default(), blocked: RefCell::default() })
     }
 
-    /// From now on waits that take long are told of, or are not.
+    /// Switches the reports of long waits on or off.
     pub(super) fn when_blocked(&self, blocked: Option<Blocked>) {
         *self.blocked.borrow_mut() = blocked;
     }
@@ -64,12 +64,12 @@ impl Executor {
         &self.stop
     }
 
-    /// Forgets that somebody has asked to stop.
+    /// Clears an earlier request to stop.
     pub(super) fn go_on(&self) {
         self.stop.is_asked.store(false, Ordering::Release);
     }
 
-    /// Waits for something.
+    /// Waits for a future.
     pub(super) fn wait<F: Future<Output: Send> + Send>(&self, future: F) -> F::Output {
         let blocked = self.blocked.borrow().clone();
         match blocked {
@@ -91,7 +91,7 @@ impl Executor {
         let runtime = &self.runtime;
         match Handle::try_current() {
             Err(_) => runtime.block_on(future),
-            // A thread of an asynchronous runtime may not wait in another one.
+            // A thread of an async runtime cannot block in another one.
             Ok(_) => std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| runtime.block_on(future));
                 waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -99,7 +99,7 @@ impl Executor {
         }
     }
 
-    /// Waits for something until the deadline, or until somebody asks to stop.
+    /// Waits for a future until the deadline, or until a request to stop.
     ///
     /// # Errors
     /// [`ErrorKind::TimedOut`]
@@ -131,7 +131,7 @@ impl Executor {
         })
     }
 
-    /// Begins something, so that what it sends is on its way, and does not wait for it.
+    /// Polls a future once, so that its messages are sent, and does not wait for it.
     pub(super) fn begin<F: Future<Output: Send> + Send>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
         self.wait(async move {
             if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
@@ -145,11 +145,11 @@ impl Executor {
 }
 
 impl Drop for Executor {
-    /// An event loop may not be dropped on a thread of somebody's asynchronous runtime; another one does it there.
+    /// An event loop cannot be dropped on a thread of the application's async runtime, so another thread drops it.
     fn drop(&mut self) {
         if Handle::try_current().is_ok() {
             let runtime = Arc::clone(&self.runtime);
-            // Where there is no other thread, nothing is left to try.
+            // Without another thread nothing else can be tried.
             let _ = std::thread::Builder::new().spawn(move || {
                 while Arc::strong_count(&runtime) > 1 {
                     std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! The servers that a URL names, and connecting to the first of them that serves.
+//! The hosts of a URL, and the connection to the first one that accepts it. Uses `encryption` and `errors`.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +14,9 @@ use super::encryption::Encryptor;
 use super::route::Route;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The servers of a URL. One of them serves at a time; after a failover it is another one.
+/// The hosts of a URL. One of them serves at a time; after a failover it is another one.
 pub(super) struct Hosts {
-    /// The URL's settings without its hosts.
+    /// The settings of the URL without its hosts.
     settings: Config,
     hosts: Vec<Target>,
     /// The host that served last: the next connection tries it first.
@@ -61,7 +61,7 @@ impl Target {
         self.port
     }
 
-    /// The addresses that it has now.
+    /// Resolves the current addresses.
     async fn resolve(&self) -> Result<Vec<Route>> {
         let name = match &self.host {
             Host::Tcp(name) => name.clone(),
@@ -79,7 +79,7 @@ impl Target {
             Error::new(ErrorKind::ConnectionLost, format!("resolving `{name}` failed: {error}"))
                 .with_source(error)
         };
-        // A thread of its own: an event loop that is dropped waits for the threads that it has started itself.
+        // Its own thread: an event loop that is dropped waits for the threads that it has started.
         let (sender, resolved) = oneshot::channel();
         let asked = (name.clone(), self.port);
         std::thread::Builder::new()
@@ -100,7 +100,7 @@ impl Hosts {
         Hosts { settings: without_hosts(config), hosts: targets(config), last: AtomicUsize::new(0) }
     }
 
-    /// The time that connecting may take, if every host is tried.
+    /// Returns the time limit of connecting, if every host is tried.
     pub(super) fn patience(&self) -> Duration {
         let hosts = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
         self.per_host().saturating_mul(hosts.max(1))
@@ -110,12 +110,12 @@ impl Hosts {
         self.settings.get_connect_timeout().copied().unwrap_or(CONNECTING)
     }
 
-    /// Connects to the host that served last or, if that fails, to the others in their order. Each of them has
-    /// `connect_timeout`, and no more than its share of the time until `end`: one that does not answer leaves time for the
+    /// Connects to the host that served last or, if that fails, to the others in their order. Each has
+    /// `connect_timeout`, and at most its share of the time until `end`: one that does not answer leaves time for the
     /// next. The `options` of the session are added to those of the URL.
     ///
     /// # Errors
-    /// Those of all hosts. [`ErrorKind::ReadOnly`] if a host was reached that does not serve `target_session_attrs`.
+    /// The errors of all hosts. [`ErrorKind::ReadOnly`] if a reached host does not satisfy `target_session_attrs`.
     pub(super) async fn connect(
         &self,
         encryptor: &Encryptor,
@@ -168,7 +168,7 @@ impl Hosts {
         Err(last)
     }
 
-    /// The settings with one host, at this address.
+    /// Returns the settings with one host, at this address.
     fn config(&self, target: &Target, route: &Route, options: Option<&str>) -> Config {
         let mut config = self.settings.clone();
         if let Some(added) = options {
@@ -185,14 +185,14 @@ impl Hosts {
     }
 }
 
-/// The end of the first of so many equal parts of the time from `now` to `end`.
+/// Returns the end of the first of so many equal parts of the time from `now` to `end`.
 fn share(now: Instant, end: Instant, parts: usize) -> Instant {
     let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
     now + end.saturating_duration_since(now) / parts
 }
 
-/// The errors of all hosts as one, of the kind that says most about whether to try again: a server that is away may come
-/// back, and a login that is refused is refused again.
+/// Merges the errors of all hosts into one, of the kind that is most useful for a retry: a server that is away may
+/// come back, and a refused login is refused again.
 fn together(failed: Vec<(&Target, Error)>) -> Error {
     let rank = |error: &Error| match error.kind() {
         ErrorKind::ReadOnly => 0,
@@ -213,7 +213,7 @@ fn together(failed: Vec<(&Target, Error)>) -> Error {
     }
 }
 
-/// The settings of a URL without its hosts; a `Config` cannot forget them.
+/// Returns the settings of a URL without its hosts, which a `Config` cannot remove.
 fn without_hosts(config: &Config) -> Config {
     let mut settings = Config::new();
     if let Some(user) = config.get_user() {
@@ -254,7 +254,7 @@ fn without_hosts(config: &Config) -> Config {
     settings
 }
 
-/// How `target_session_attrs` is written; `None` if any server will do.
+/// Returns the text of `target_session_attrs`; `None` if any server is accepted.
 pub(super) fn session_attributes(config: &Config) -> Option<&'static str> {
     match config.get_target_session_attrs() {
         TargetSessionAttrs::ReadWrite => Some("read-write"),

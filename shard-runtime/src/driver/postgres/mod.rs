@@ -1,8 +1,8 @@
-//! PostgreSQL through `tokio-postgres`: a database on a server, with a schema for each of its shards.
+//! The PostgreSQL driver, through `tokio-postgres`: a database on a server, with a schema for each of its shards.
 //!
-//! A connection has an event loop of its own, which runs on the thread that uses it and only while that waits: nothing
-//! asynchronous shows above this module, no thread is woken on the way, and a statement that was sent runs on its server
-//! while the thread asks the next one.
+//! Each connection has its own event loop, which runs on the thread that uses the connection, and only while that
+//! thread waits. No async code appears above this module, and no other thread is woken. A statement that was sent
+//! runs on its server while the thread sends the next one.
 
 mod connection;
 mod encryption;
@@ -14,6 +14,7 @@ mod preparation;
 mod route;
 mod rows;
 mod server_session;
+mod settings;
 mod statement;
 mod text;
 mod values;
@@ -30,22 +31,22 @@ use tokio_postgres::config::Config;
 use super::{Address, Connection, Driver, Durability, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
-pub(crate) use encryption::Asked;
+pub(crate) use encryption::TlsParameters;
 use encryption::{Encryption, Encryptor};
 use hosts::Hosts;
 use server_session::{PostgresConnection, Settings};
 
-/// How long connecting to a host may take until a session can use the connection, unless the URL has a
+/// The time limit of connecting to a host until a session can use the connection, unless the URL has a
 /// `connect_timeout`.
 const CONNECTING: Duration = Duration::from_secs(10);
 
-/// When a server is given up that does not answer any more, unless the URL says it otherwise: after this time without a
-/// word it is asked whether it is there, that often.
+/// TCP keepalive, unless the URL sets it: the idle time before the first probe, the interval, and the number of
+/// probes.
 const SILENCE: Duration = Duration::from_secs(30);
 const BETWEEN_PROBES: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// How a connection pooler between the cluster and the server gives server connections to its clients.
+/// The mode in which a connection pooler assigns server connections to its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pooler {
     /// For as long as the client is connected.
@@ -88,8 +89,13 @@ impl Hash for PostgresSource {
 impl PostgresSource {
     pub(crate) const DIALECT: Dialect = Dialect::Postgres;
 
-    /// Reads a URL without the settings that are ours. Relative paths start from `folder`.
-    pub(crate) fn new(url: &str, pooler: Option<Pooler>, asked: Asked<'_>, folder: &Path) -> Result<Self> {
+    /// Reads a URL without the settings of this crate. Relative paths start from `folder`.
+    pub(crate) fn new(
+        url: &str,
+        pooler: Option<Pooler>,
+        asked: TlsParameters<'_>,
+        folder: &Path,
+    ) -> Result<Self> {
         // The parser's own error could quote the URL, in which there may be a password.
         let wrong = |_| {
             Error::new(
@@ -168,8 +174,8 @@ impl PostgresDriver {
         PostgresDriver { source, hosts, pooler, encryptor: OnceCell::new(), busy_timeout, synchronous }
     }
 
-    /// An error of connecting, which says to what. If the time of `connect_timeout` is over, the server is lost; if the
-    /// caller's is, it is the caller's timeout.
+    /// Adds the address to an error of connecting. After `connect_timeout` the server counts as lost; after the
+    /// deadline of the caller it is a timeout.
     fn not_connected(&self, error: Error, deadline: Option<Instant>) -> Error {
         let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
         let kind = match error.kind() {
@@ -202,7 +208,7 @@ impl PostgresDriver {
                     false => Pooler::Transaction,
                 }
             }
-            // PgBouncer refuses settings that it does not know.
+            // PgBouncer refuses unknown settings.
             Err(error)
                 if error.kind() == ErrorKind::ConnectionLost && error.to_string().contains(UNSUPPORTED) =>
             {
@@ -210,7 +216,7 @@ impl PostgresDriver {
             }
             Err(error) => return Err(error),
         };
-        // What is right for transactions is right for sessions, too.
+        // The transaction mode is correct for a pooler in session mode, too.
         let connection = self.connect_with(None, Some(pooler), deadline)?;
         connection.check_transactions()?;
         let _ = self.pooler.set(Some(pooler));
@@ -234,7 +240,7 @@ impl PostgresDriver {
     }
 }
 
-/// How PgBouncer says that it does not know a setting.
+/// The message of PgBouncer about an unknown setting.
 const UNSUPPORTED: &str = "unsupported startup parameter";
 
 impl Driver for PostgresDriver {
@@ -281,24 +287,24 @@ impl Driver for PostgresDriver {
 mod tests {
     use super::*;
 
-    fn source(url: &str, asked: Asked<'_>) -> Result<PostgresSource> {
+    fn source(url: &str, asked: TlsParameters<'_>) -> Result<PostgresSource> {
         PostgresSource::new(url, None, asked, Path::new("conf"))
     }
 
     #[test]
     fn a_description_holds_no_secret() {
         let url = "postgres://alice:s3cret@db.example:5433/weather?application_name=x";
-        let asia = source(url, Asked::default()).unwrap();
+        let asia = source(url, TlsParameters::default()).unwrap();
         assert_eq!(asia.describe(), "postgres://db.example:5433/weather");
-        let wrong = source("postgres://alice:s3cret@db:port/x", Asked::default()).err().unwrap();
+        let wrong = source("postgres://alice:s3cret@db:port/x", TlsParameters::default()).err().unwrap();
         assert!(!wrong.to_string().contains("s3cret"), "{wrong}");
-        assert!(source("postgres:///x", Asked::default()).is_err());
+        assert!(source("postgres:///x", TlsParameters::default()).is_err());
     }
 
     #[test]
     fn nothing_is_weaker_than_it_is_asked_for() {
         let url = "postgres://alice:s3cret@db/x";
-        let of = |sslmode, sslrootcert| source(url, Asked { sslmode, sslrootcert });
+        let of = |sslmode, sslrootcert| source(url, TlsParameters { sslmode, sslrootcert });
         for (sslmode, sslrootcert) in [(None, Some("ca.pem")), (Some("disable"), Some("ca.pem"))] {
             let error = of(sslmode, sslrootcert).err().unwrap();
             assert!(error.to_string().contains("sslmode=verify-full"), "{error}");
@@ -319,8 +325,10 @@ mod tests {
                     assert!(!cfg!(feature = "tls") && error.to_string().contains("feature `tls`"), "{error}");
                 }
             }
-            let local =
-                source("postgres://alice:s3cret@%2Ftmp/x", Asked { sslmode: Some(mode), sslrootcert: None });
+            let local = source(
+                "postgres://alice:s3cret@%2Ftmp/x",
+                TlsParameters { sslmode: Some(mode), sslrootcert: None },
+            );
             assert!(local.err().is_some_and(|error| !error.to_string().contains("s3cret")));
         }
         for unencrypted in [None, Some("disable"), Some("prefer")] {
@@ -330,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_same_database_is_seen() {
-        let source = |url| source(url, Asked::default()).unwrap();
+        let source = |url| source(url, TlsParameters::default()).unwrap();
         let one = source("postgres://a:x@host/db");
         assert!(one == source("postgres://a:x@host/db") && one != source("postgres://b:y@host/db"));
         assert_eq!(one.database(), source("postgres://b:y@host/db").database());

@@ -1,8 +1,8 @@
-//! The rows of a statement that are read while other statements of the same connection run.
+//! The rows of a statement that are read while other statements of the same connection run: a cursor on the server.
 //!
-//! A connection answers its statements one after the other: the rows of the first have to be taken before those of the
-//! second come. Where the rows of several shards of one database are merged, each statement is a cursor of the server
-//! instead, and its rows are fetched in portions. So no more than a portion of each is in memory.
+//! A connection answers its statements in order: the rows of the first have to be read before those of the second
+//! arrive. If the rows of several shards of one database are merged, each statement is a cursor of the server
+//! instead, and its rows are fetched in portions. So at most one portion of each is in memory.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use crate::row::RowSource;
 use crate::row::Stream;
 use crate::value::Value;
 
-/// The rows of the first portion, and of the largest: the first comes soon, many cost little each.
+/// The number of rows of the first portion, which arrives soon, and of the largest, which costs least per row.
 const PORTION: (usize, usize) = (64, 1_024);
 
 pub(super) struct Portions<'c> {
     connection: &'c PostgresConnection,
     columns: Vec<String>,
-    /// The statement that makes the cursor, with its parameters, until it has run.
+    /// The statement that declares the cursor, with its parameters, until it has run.
     declare: Option<(Text, Arc<Described>, Arc<[Encoded]>)>,
     name: String,
-    /// How often the transaction had been undone when the cursor was made.
+    /// The number of undone statements when the cursor was declared.
     undone: u64,
     size: usize,
     /// The rows of the portion, the last first.
@@ -60,7 +60,7 @@ impl<'c> Portions<'c> {
         }
     }
 
-    /// Takes the next portion, all of it: another statement may be next on the connection.
+    /// Fetches the next portion completely: another statement may be next on the connection.
     fn fetch(&mut self) -> Result<()> {
         if let Some((declare, unnamed, params)) = self.declare.take() {
             self.ended = true;
@@ -81,8 +81,8 @@ impl<'c> Portions<'c> {
 }
 
 impl Drop for Portions<'_> {
-    /// Ends the cursor, unless its transaction was undone meanwhile, which may have ended it. It ends with the transaction
-    /// at the latest.
+    /// Closes the cursor, unless its transaction was undone meanwhile, which may have closed it. The end of the
+    /// transaction closes it at the latest.
     fn drop(&mut self) {
         let is_there = self.declare.is_none() && !self.ended && self.connection.undone() == self.undone;
         if is_there && self.connection.in_transaction() {

@@ -12,61 +12,61 @@ use super::server_session::PostgresConnection;
 use super::text::{Described, Text};
 use crate::error::{Error, ErrorKind, Result};
 
-type Asking<'c> = Pin<Box<dyn Future<Output = Result<Described, tokio_postgres::Error>> + Send + 'c>>;
+type Request<'c> = Pin<Box<dyn Future<Output = Result<Described, tokio_postgres::Error>> + Send + 'c>>;
 
 pub(super) struct Preparation<'c> {
     connection: &'c PostgresConnection,
-    /// None where it was prepared before.
+    /// `None` if it was prepared before.
     text: Option<Text>,
     stage: Stage<'c>,
 }
 
 enum Stage<'c> {
-    Asked(Asking<'c>),
+    Requested(Request<'c>),
     Known(Arc<Described>),
     Ended,
 }
 
 impl<'c> Preparation<'c> {
-    /// One that is to be asked for.
+    /// Returns the preparation of a new statement.
     pub(super) fn new(connection: &'c PostgresConnection, text: Text) -> Self {
         let (client, sql) = (connection.client(), Arc::clone(&text.sql));
         let (is_pooled, is_alone) = (connection.is_pooled(), connection.is_alone());
-        let asking = connection.after_what_is_due(&text, async move {
+        let request = connection.with_due_statements(&text, async move {
             match is_pooled {
                 true => describe(client, &sql, is_alone).await,
                 false => client.prepare(&sql).await.map(Described::named),
             }
         });
-        Preparation { connection, text: Some(text), stage: Stage::Asked(Box::pin(asking)) }
+        Preparation { connection, text: Some(text), stage: Stage::Requested(Box::pin(request)) }
     }
 
-    /// One that was prepared before.
+    /// Returns a statement that was prepared before.
     pub(super) fn known(connection: &'c PostgresConnection, described: Arc<Described>) -> Self {
         Preparation { connection, text: None, stage: Stage::Known(described) }
     }
 
-    /// Asks for it and does not wait for the answer.
+    /// Sends the request without waiting for the answer.
     pub(super) fn begin(&mut self) {
-        if let Stage::Asked(asking) = &mut self.stage
-            && let Some(answer) = self.connection.executor().begin(Pin::new(asking))
+        if let Stage::Requested(request) = &mut self.stage
+            && let Some(answer) = self.connection.executor().begin(Pin::new(request))
         {
             // It cannot be polled again.
-            self.stage = Stage::Asked(Box::pin(async move { answer }));
+            self.stage = Stage::Requested(Box::pin(async move { answer }));
         }
     }
 
-    /// The statement, once the server has prepared it.
+    /// Returns the statement, once the server has prepared it.
     pub(super) fn finish(mut self) -> Result<Arc<Described>> {
         let connection = self.connection;
-        let mut asking = match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Asked(asking) => asking,
+        let mut request = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Requested(request) => request,
             Stage::Known(described) => return Ok(described),
             Stage::Ended => {
                 return Err(Error::new(ErrorKind::Database, "the statement was prepared already"));
             }
         };
-        match connection.executor().wait_until(connection.deadline(), asking.as_mut()) {
+        match connection.executor().wait_until(connection.deadline(), request.as_mut()) {
             Ok(Ok(described)) => {
                 let described = Arc::new(described);
                 if let Some(text) = self.text.take() {
@@ -76,16 +76,16 @@ impl<'c> Preparation<'c> {
             }
             Ok(Err(error)) => Err(connection.failed(from_postgres(error))),
             Err(stopped) => {
-                // What was written before in the transaction is not lost for it.
-                connection.give_up(async move { asking.await.map(drop) });
+                // Earlier writes of the transaction are not lost.
+                connection.give_up(async move { request.await.map(drop) });
                 Err(stopped)
             }
         }
     }
 }
 
-/// Finds out what a statement takes and returns, and leaves nothing of it on the server: where each transaction may have
-/// another server process, its name would be in the way of another client's.
+/// Reads the parameters and columns of a statement, and closes it on the server: if each transaction can have another
+/// backend, its name would collide with the name of another client.
 async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<Described, tokio_postgres::Error> {
     let described = match is_alone {
         false => client.prepare(sql).await,
@@ -94,7 +94,7 @@ async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<Describe
             begun.and(prepared)
         }
     };
-    // What is dropped is closed, before the transaction ends.
+    // A dropped statement is closed before the transaction ends.
     let described = described.map(|statement| Described { statement: None, ..Described::named(statement) });
     if is_alone {
         client.clear_type_cache();
@@ -104,11 +104,11 @@ async fn describe(client: &Client, sql: &str, is_alone: bool) -> Result<Describe
 }
 
 impl Drop for Preparation<'_> {
-    /// What was asked for and is of no use any more has to end before the connection is asked something else: where it
-    /// fails, the transaction has to be brought back to order.
+    /// A request whose answer is not needed has to end before the next request: if it fails, the transaction has to
+    /// be undone up to it.
     fn drop(&mut self) {
-        if let Stage::Asked(asking) = std::mem::replace(&mut self.stage, Stage::Ended) {
-            self.connection.give_up(async move { asking.await.map(drop) });
+        if let Stage::Requested(request) = std::mem::replace(&mut self.stage, Stage::Ended) {
+            self.connection.give_up(async move { request.await.map(drop) });
         }
     }
 }

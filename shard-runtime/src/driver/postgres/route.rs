@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The address of a server that a connection was made to. A cancel request has to reach the same server, so that it is not
-/// resolved anew.
+/// The address of a server that a connection was made to. A cancel request must reach the same server, so that it is
+/// not resolved again.
 #[derive(Clone, Debug)]
 pub(super) enum Route {
     Tcp {

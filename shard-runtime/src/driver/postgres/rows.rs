@@ -1,4 +1,4 @@
-//! The rows of a statement that is under way on its server.
+//! The rows of a statement that runs on its server. Uses `server_session`, `values`, `errors`.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -20,7 +20,7 @@ use crate::row::RowSource;
 use crate::row::Stream;
 use crate::value::Value;
 
-/// How many rows are taken at once where so many have come.
+/// The number of rows that are read at once, if so many have arrived.
 const AT_ONCE: usize = 256;
 
 type Beginning<'c> =
@@ -30,10 +30,10 @@ pub(super) struct PostgresRows<'c> {
     connection: &'c PostgresConnection,
     described: Arc<Described>,
     text: Text,
-    /// Kept for when the statement has to be prepared anew.
+    /// Kept in case the statement has to be prepared again.
     params: Arc<[Encoded]>,
     stage: Stage<'c>,
-    /// What has come and was not read yet; the current row is first.
+    /// The received rows that were not read yet; the current row is first.
     come: VecDeque<Row>,
     has_current: bool,
 }
@@ -46,7 +46,7 @@ enum Stage<'c> {
 }
 
 impl<'c> PostgresRows<'c> {
-    /// Sends a statement and does not wait for its answer.
+    /// Sends a statement without waiting for its answer.
     pub(super) fn begin(
         connection: &'c PostgresConnection,
         described: Arc<Described>,
@@ -61,17 +61,17 @@ impl<'c> PostgresRows<'c> {
                 None => client.query_typed_raw(&sql, bound.iter().zip(what.params.iter().cloned())).await,
             }
         };
-        let mut beginning: Beginning<'c> = Box::pin(connection.after_what_is_due(&text, asking));
+        let mut beginning: Beginning<'c> = Box::pin(connection.with_due_statements(&text, asking));
         let stage = match connection.executor().begin(Pin::new(&mut beginning)) {
             None => Stage::Sent(beginning),
             Some(Ok(stream)) => Stage::Streaming(Box::pin(stream)),
-            // It cannot be polled again, and is told when the first row is asked for.
+            // It cannot be polled again; the error is reported when the first row is read.
             Some(Err(error)) => Stage::Sent(Box::pin(async move { Err(error) })),
         };
         PostgresRows { connection, described, text, params, stage, come: VecDeque::new(), has_current: false }
     }
 
-    /// Waits until the statement has ended; the number of rows that it changed.
+    /// Waits for the end of the statement; returns the number of changed rows.
     pub(super) fn end(mut self) -> Result<u64> {
         while self.advance()? {}
         match self.stage {
@@ -80,7 +80,7 @@ impl<'c> PostgresRows<'c> {
         }
     }
 
-    /// Waits until the statement has ended; its rows.
+    /// Waits for the end of the statement; returns its rows.
     pub(super) fn take_all(mut self) -> Result<Vec<Row>> {
         let mut all = Vec::new();
         while self.advance()? {
@@ -90,8 +90,8 @@ impl<'c> PostgresRows<'c> {
         Ok(all)
     }
 
-    /// Waits for rows, and takes those that have come. What is prepared may be for a table that was changed since: then
-    /// nothing was done yet, and the statement is prepared anew, once.
+    /// Waits for rows, and reads those that have arrived. The statement may have been prepared for a table that was
+    /// changed since: nothing was done then, and it is prepared again, once.
     fn fill(&mut self) -> Result<()> {
         let has_begun = !matches!(self.stage, Stage::Sent(_));
         match self.fill_as_prepared() {
@@ -162,19 +162,19 @@ impl<'c> PostgresRows<'c> {
                 Stage::Streaming(stream) => stream,
                 Stage::Ended(_) => return Ok(()),
             };
-            // Rows that have no reader are passed over without being looked at; there may be megabytes of them on the
-            // way. The next answer tells that they are over, and whether the transaction is whole.
+            // Rows without a reader are skipped; megabytes of them may be on the way. The next answer reports their
+            // end, and whether the transaction is intact.
             drop(stream);
             client.batch_execute(IS_WHOLE).await
         });
     }
 }
 
-/// Whether a statement was prepared for what is not there any more: a table whose columns have other types now.
+/// Returns whether a statement was prepared for a table whose columns have other types now.
 fn is_stale(error: &Error) -> bool {
     let message = error.driver_error().and_then(|message| message.downcast_ref::<tokio_postgres::Error>());
     let code = message.and_then(tokio_postgres::Error::code);
-    // A standby that refuses to begin a transaction calls it a feature, too.
+    // A standby that refuses to begin a transaction reports it as a feature, too.
     error.kind() != ErrorKind::ReadOnly
         && [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INVALID_SQL_STATEMENT_NAME]
             .iter()
@@ -206,7 +206,7 @@ impl RowSource for PostgresRows<'_> {
     }
 }
 
-/// The value in a column of the current row.
+/// Returns the value of a column of the current row.
 pub(super) fn value_of(row: Option<&Row>, index: usize) -> Result<Value<'_>, ValueError> {
     let row = row.ok_or_else(|| ValueError::new("there is no row"))?;
     let column = row.columns().get(index);

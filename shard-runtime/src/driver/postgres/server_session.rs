@@ -18,8 +18,9 @@ use super::errors::{demoted, from_postgres};
 use super::executor::{Blocked, Executor};
 use super::hosts::Hosts;
 use super::route::Route;
+pub(super) use super::settings::{Settings, State};
 use super::text::{Described, Text};
-use crate::driver::{Connection, Durability, Expected, Transaction};
+use crate::driver::{Connection, Expected, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{literal, quoted};
 
@@ -54,60 +55,6 @@ pub(super) const IS_WHOLE: &str = "SELECT";
 /// none: there is nothing before it, and where it fails the transaction begins anew.
 pub(super) const GUARD: &str = "sharded_guard";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// No transaction.
-    Idle,
-    /// One is wanted, and begins along with its first statement.
-    Wanted(Transaction),
-    /// One is under way, and so is, or was, its first statement.
-    First(Transaction),
-    /// One is under way, with the guard's savepoint or without.
-    Open(Transaction, bool),
-    /// Nobody knows how the connection stands.
-    Broken,
-}
-
-/// How a connection is used.
-#[derive(Clone, Copy)]
-pub(super) struct Settings {
-    pub(super) busy_timeout: Duration,
-    pub(super) synchronous: Durability,
-    /// Whether each transaction may come to another server process: statements are sent as text every time, and settings
-    /// are made in each transaction.
-    pub(super) is_pooled: bool,
-}
-
-impl Settings {
-    /// The statement that limits waits for locks. Where the server's `statement_timeout` is shorter than the busy timeout,
-    /// the limit is less than it: a lock that is not obtained is an error that is worth another try, and a statement that
-    /// takes too long is not.
-    pub(super) fn limit_locks(self, limit: Duration, is_local: bool) -> String {
-        // 0 would be no limit.
-        let limit = limit.min(self.busy_timeout).as_millis().max(1);
-        format!(
-            "SELECT set_config('lock_timeout', CASE WHEN total = 0 THEN {limit} \
-             ELSE least({limit}, greatest(total - least(total / 4, 1000), 1)) END::text, {is_local}) \
-             FROM (SELECT (extract(epoch FROM current_setting('statement_timeout')::interval) * 1000)::bigint) AS server (total)"
-        )
-    }
-
-    /// The statements that set what a session keeps.
-    pub(super) fn of_session(self) -> String {
-        format!(
-            "SET synchronous_commit = {}; SET client_min_messages = warning; SET extra_float_digits = 1",
-            self.synchronous_commit()
-        )
-    }
-
-    pub(super) fn synchronous_commit(self) -> &'static str {
-        match self.synchronous {
-            Durability::Full => "on",
-            Durability::Normal => "off",
-        }
-    }
-}
-
 pub(super) struct PostgresConnection {
     // Dropped before the event loop that its requests need.
     pub(super) client: Client,
@@ -115,39 +62,39 @@ pub(super) struct PostgresConnection {
     pub(super) encryptor: Encryptor,
     /// The address of cancel requests.
     pub(super) route: Route,
-    /// Whether the server has refused to begin a transaction that writes.
+    /// Whether the server refused to begin a transaction that writes.
     pub(super) is_demoted: Arc<AtomicBool>,
     pub(super) statements: RefCell<HashMap<Text, Arc<Described>>>,
     pub(super) state: Cell<State>,
     pub(super) deadline: Cell<Option<Instant>>,
     pub(super) settings: Settings,
-    /// The process that serves the connection; none where each transaction may have another.
+    /// The process id of the backend; `None` if each transaction can have another backend.
     pub(super) backend: Option<i32>,
-    /// The shards that the transaction is about.
+    /// The shards that the transaction uses.
     pub(super) expected: RefCell<Vec<Arc<Expected>>>,
-    /// How many of them were looked at.
-    pub(super) looked_at: Cell<usize>,
-    /// How many of them were looked at before the last statement.
-    pub(super) looking_from: Cell<usize>,
-    /// Whether the transaction has run statements that may have set something for longer than itself.
+    /// The number of them that were checked.
+    pub(super) checked_shards: Cell<usize>,
+    /// The number of them that were checked before the last statement.
+    pub(super) checked_before: Cell<usize>,
+    /// Whether the transaction ran statements that can set something beyond its end.
     pub(super) restores: Cell<bool>,
-    /// The schema in which the transaction looks for names without one; none where that is not known.
+    /// The schema in which the transaction resolves names without a schema; `None` if it is unknown.
     pub(super) searched: RefCell<Option<Arc<str>>>,
-    /// Whether the server has refused a transaction because one of them is not there.
+    /// Whether the server refused a transaction because one of them does not exist.
     pub(super) refused: AtomicBool,
-    /// How often the transaction was brought back to where it was before a statement.
+    /// The number of times that the transaction was undone up to a statement.
     pub(super) undone: Cell<u64>,
     /// The number of the next cursor.
     pub(super) cursors: Cell<u64>,
     /// The function that is called while a transaction that writes is blocked.
     pub(super) blocked: RefCell<Option<Blocked>>,
-    /// The limit of a wait for a lock in this transaction, and whether the server was told.
+    /// The limit of lock waits in this transaction, and whether it was sent to the server.
     pub(super) lock_limit: Cell<Option<(Duration, bool)>>,
 }
 
 impl PostgresConnection {
-    /// Connects to one of the hosts, until `end`, which is also the connection's first deadline. `options` are made
-    /// settings of the session, in addition to those of the URL.
+    /// Connects to one of the hosts, until `end`, which is also the first deadline of the connection. `options`
+    /// become settings of the session, in addition to those of the URL.
     pub(super) fn connect(
         hosts: &Hosts,
         encryptor: &Encryptor,
@@ -169,8 +116,8 @@ impl PostgresConnection {
             settings,
             backend: None,
             expected: RefCell::default(),
-            looked_at: Cell::new(0),
-            looking_from: Cell::new(0),
+            checked_shards: Cell::new(0),
+            checked_before: Cell::new(0),
             restores: Cell::new(false),
             searched: RefCell::default(),
             refused: AtomicBool::new(false),
@@ -186,13 +133,13 @@ impl PostgresConnection {
         Ok(connection)
     }
 
-    /// Returns whether a setting of the session is made.
+    /// Returns whether a setting of the session exists.
     pub(super) fn has_setting(&self, name: &str) -> Result<bool> {
         let found = self.text(&format!("SELECT current_setting({}, true)", literal(name)))?;
         Ok(found.is_some_and(|value| !value.is_empty()))
     }
 
-    /// Looks whether the server's connections are given for whole transactions.
+    /// Checks that a pooler assigns server connections for whole transactions.
     pub(super) fn check_transactions(&self) -> Result<()> {
         self.text("BEGIN").and_then(|_| self.text("COMMIT")).map(drop).map_err(|error| {
             if !was_answered(&error) {
@@ -205,7 +152,7 @@ impl PostgresConnection {
         })
     }
 
-    /// The one value that statements answer before the connection is used.
+    /// Returns the one value of statements that run before the connection is used.
     pub(super) fn text(&self, sql: &str) -> Result<Option<String>> {
         let answer = self.executor.wait_until(self.deadline.get(), self.client.simple_query(sql))?;
         let answer = answer.map_err(from_postgres)?;
@@ -220,7 +167,7 @@ impl PostgresConnection {
         self.settings.is_pooled
     }
 
-    /// Whether what is sent now is in no transaction.
+    /// Returns whether the next statement runs outside of a transaction.
     pub(super) fn is_alone(&self) -> bool {
         self.state.get() == State::Idle
     }
@@ -233,8 +180,8 @@ impl PostgresConnection {
         self.deadline.get()
     }
 
-    /// The same work, with what has to be sent before a statement of this text sent along with it.
-    pub(super) fn after_what_is_due<'c, O: Send>(
+    /// Runs the future, and sends the statements that have to precede a statement of this text along with it.
+    pub(super) fn with_due_statements<'c, O: Send>(
         &'c self,
         text: &Text,
         work: impl Future<Output = Result<O, tokio_postgres::Error>> + Send + 'c,
@@ -267,8 +214,8 @@ impl PostgresConnection {
         let mut ahead: Vec<String> = ahead.into_iter().collect();
         if self.in_transaction() {
             let expected = self.expected.borrow();
-            self.looking_from.set(self.looked_at.get());
-            let new = expected.get(self.looked_at.replace(expected.len())..).unwrap_or_default();
+            self.checked_before.set(self.checked_shards.get());
+            let new = expected.get(self.checked_shards.replace(expected.len())..).unwrap_or_default();
             looks |= !new.is_empty();
             ahead.extend(new.iter().map(|expected| expected.sql.clone()));
             if let Some(schema) =
@@ -286,7 +233,7 @@ impl PostgresConnection {
                 Some(ahead) => {
                     let (begun, done) = join(client.batch_execute(&ahead), work).await;
                     begun.inspect_err(|error| {
-                        // Only a server in recovery does not know transactions that write. Its message is translated.
+                        // Only a server in recovery rejects a transaction that writes. Its message is translated.
                         if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
                             is_demoted.store(true, Ordering::Relaxed);
                         }
@@ -309,8 +256,8 @@ impl PostgresConnection {
         self.undone.get()
     }
 
-    /// The statement that tells the server of the limit, unless it was told. Outside of the guard's savepoint, which would
-    /// undo it.
+    /// Returns the statement that sets the lock limit, unless it was sent. It runs outside of the savepoint of the
+    /// guard, which would undo it.
     pub(super) fn lock_limit_to_set(&self) -> String {
         match self.lock_limit.get() {
             Some((limit, false)) => {
@@ -325,8 +272,8 @@ impl PostgresConnection {
         &self.client
     }
 
-    /// Brings the transaction back to where it was before a statement that has failed, and returns its error. A connection
-    /// whose server is gone or has become a standby is broken.
+    /// Undoes the transaction up to the statement that failed, and returns its error. A connection whose server is
+    /// gone or has become a standby is broken.
     pub(super) fn failed(&self, error: Error) -> Error {
         let is_ours = self.deadline.get().is_some_and(|deadline| deadline <= Instant::now());
         let error = self.brought_back(error);
@@ -348,23 +295,23 @@ impl PostgresConnection {
         self.forget_searched();
         let refused = self.refused.swap(false, Ordering::Relaxed);
         if refused {
-            // The statements of the other shards go on.
-            self.expected.borrow_mut().truncate(self.looking_from.get());
-            self.looked_at.set(self.looking_from.get());
+            // The statements of the other shards continue.
+            self.expected.borrow_mut().truncate(self.checked_before.get());
+            self.checked_shards.set(self.checked_before.get());
         }
         if matches!(self.state.get(), State::First(_)) {
-            self.looked_at.set(0);
+            self.checked_shards.set(0);
         }
-        let error = self.noticed(error);
+        let error = self.broken_if_lost(error);
         let done = match self.state.get() {
             State::Broken => return error,
             _ if self.client.is_closed() => Err(()),
             State::Idle | State::Wanted(_) => Ok(()),
             State::First(transaction) => {
                 self.lock_limit.set(self.lock_limit.get().map(|(limit, _)| (limit, false)));
-                self.say("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
+                self.run_promptly("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
             }
-            State::Open(_, true) => self.say(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
+            State::Open(_, true) => self.run_promptly(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
             State::Open(_, false) => Err(()),
         };
         if done.is_err() {
@@ -373,8 +320,8 @@ impl PostgresConnection {
         if refused { Self::refusal(error) } else { error }
     }
 
-    /// Whether a statement that the server has ended took longer than the server's `statement_timeout`. PostgreSQL has one
-    /// code for this and for a cancel request of another program, and the message depends on the server's language.
+    /// Returns whether the server ended a statement because of its `statement_timeout`. PostgreSQL has one code for
+    /// this and for a cancel request of another program, and the message depends on the language of the server.
     fn is_over_server_limit(&self, error: &Error) -> bool {
         let answer = error.driver_error().and_then(|answer| answer.downcast_ref::<tokio_postgres::Error>());
         let message = answer.and_then(|answer| answer.as_db_error()).map_or("", |answer| answer.message());
@@ -386,12 +333,12 @@ impl PostgresConnection {
         }
     }
 
-    /// What is undone, or run by others, may have set another one.
+    /// Statements that are undone, or that the application runs, may have set another one.
     pub(super) fn forget_searched(&self) {
         *self.searched.borrow_mut() = None;
     }
 
-    /// The further statements that a transaction begins with.
+    /// Returns the further statements at the beginning of a transaction.
     pub(super) fn begins_with(&self) -> String {
         let Settings { is_pooled, .. } = self.settings;
         match self.backend {
@@ -400,8 +347,7 @@ impl PostgresConnection {
                 self.settings.synchronous_commit(),
                 self.settings.limit_locks(self.settings.busy_timeout, true)
             ),
-            // A pooler that gives each transaction another process would carry settings and prepared statements to other
-            // clients.
+            // A pooler in transaction mode would carry settings and prepared statements over to other clients.
             Some(backend) => {
                 format!(
                     "; SELECT CASE pg_backend_pid() WHEN {backend} THEN '1' ELSE '{ANOTHER_PROCESS}' END::integer"
@@ -411,7 +357,7 @@ impl PostgresConnection {
         }
     }
 
-    /// Why a transaction was refused: the server does not hold what it should.
+    /// Returns the error of a refused transaction: the database does not hold the expected shard.
     pub(super) fn refusal(error: Error) -> Error {
         if error.to_string().contains(ANOTHER_PROCESS) {
             let message = "the connection changed to another server process, as a pooler in transaction mode does; \
@@ -423,13 +369,13 @@ impl PostgresConnection {
         Error::new(ErrorKind::WrongDatabase, message).with_source(error)
     }
 
-    /// Breaks the connection if an error says that its server is gone, or does not take writes any more; returns the error.
-    pub(super) fn noticed(&self, error: Error) -> Error {
+    /// Marks the connection as broken if an error shows that its server is gone or read-only now; returns the error.
+    pub(super) fn broken_if_lost(&self, error: Error) -> Error {
         let only_reads =
             matches!(self.state.get(), State::First(Transaction::Read) | State::Open(Transaction::Read, _));
         let error = match error.kind() {
             _ if self.is_demoted.swap(false, Ordering::Relaxed) => demoted(error),
-            // In a transaction that reads it is the statement that is at fault.
+            // In a transaction that reads the statement is at fault.
             ErrorKind::ReadOnly if !only_reads => demoted(error),
             ErrorKind::ConnectionLost => error,
             _ => return error,
@@ -438,15 +384,15 @@ impl PostgresConnection {
         error
     }
 
-    /// Ends the transaction with its effects, now or later. What is lost before its answer has come may have been done.
+    /// Commits or prepares the transaction. If the connection is lost before the answer, the outcome is unknown.
     pub(super) fn end(&self, sql: &str) -> Result<()> {
-        // What was lost before it was asked for is no doubt.
-        self.hear();
+        // The outcome is known if the connection was lost before the commit was sent.
+        self.read_messages();
         self.check_whole()?;
         self.forget_types();
         // A schema may have been replaced since the transaction used it first.
-        let looked_at = self.expected.borrow();
-        let mut ahead: Vec<&str> = looked_at.iter().map(|expected| expected.sql.as_str()).collect();
+        let checked_shards = self.expected.borrow();
+        let mut ahead: Vec<&str> = checked_shards.iter().map(|expected| expected.sql.as_str()).collect();
         if ahead.is_empty() {
             ahead.push(IS_WHOLE);
         }
@@ -455,24 +401,24 @@ impl PostgresConnection {
         let ended = self.executor.wait(self.client.batch_execute(&format!("{}; {sql}", ahead.join("; "))));
         self.state.set(State::Idle);
         let Err(error) = ended else { return Ok(()) };
-        let refused = !looked_at.is_empty() && is_another(&error);
+        let refused = !checked_shards.is_empty() && is_another(&error);
         let error = from_postgres(error);
-        let error = if refused { Self::refusal(error) } else { self.noticed(error) };
+        let error = if refused { Self::refusal(error) } else { self.broken_if_lost(error) };
         if error.kind() == ErrorKind::ConnectionLost {
             let message = format!("the connection was lost before the server had answered: {error}");
             return Err(Error::new(ErrorKind::InDoubt, message).with_source(error));
         }
-        if self.state.get() != State::Broken && self.say("ROLLBACK").is_err() {
+        if self.state.get() != State::Broken && self.run_promptly("ROLLBACK").is_err() {
             self.state.set(State::Broken);
         }
         Err(self.unless_cancelled(error))
     }
 
-    /// The statements that undo what a transaction may have set for longer than itself, before it ends.
+    /// Returns the statements that reset what the transaction may have set beyond its end.
     pub(super) fn restoring(&self) -> Option<String> {
         self.restores.take().then(|| {
             let settings = match self.settings.is_pooled {
-                // The next transaction makes the others.
+                // The next transaction sets the others.
                 true => format!("SET LOCAL synchronous_commit = {}", self.settings.synchronous_commit()),
                 false => format!(
                     "{}; {}",
@@ -484,7 +430,7 @@ impl PostgresConnection {
         })
     }
 
-    /// The end of a transaction without its effects. What it has set goes with it, but for advisory locks.
+    /// Returns the rollback of the transaction. It undoes all settings, but not advisory locks.
     pub(super) fn rolling_back(&self) -> String {
         match self.restores.take() {
             true => format!("ROLLBACK; {UNLOCK}"),
@@ -492,15 +438,15 @@ impl PostgresConnection {
         }
     }
 
-    /// Closes the statements with which the client asks for types that it does not know, before the transaction ends that
-    /// they were prepared in.
+    /// Closes the statements with which the client reads unknown types, before the end of the transaction that
+    /// prepared them.
     pub(super) fn forget_types(&self) {
         if self.settings.is_pooled {
             self.client.clear_type_cache();
         }
     }
 
-    /// Nothing is done any more on a connection whose transaction is lost.
+    /// Returns an error if the transaction of the connection is lost.
     pub(super) fn check_whole(&self) -> Result<()> {
         if self.state.get() != State::Broken && !self.client.is_closed() {
             return Ok(());
@@ -509,8 +455,8 @@ impl PostgresConnection {
         Err(Error::new(ErrorKind::ConnectionLost, "the connection to the server was lost"))
     }
 
-    /// Hears what the server has said meanwhile, which may be that it is gone.
-    pub(super) fn hear(&self) {
+    /// Reads the messages of the server so far, which may report that it is gone.
+    pub(super) fn read_messages(&self) {
         self.executor.wait(async {
             for _ in 0..3 {
                 tokio::task::yield_now().await;
@@ -518,12 +464,12 @@ impl PostgresConnection {
         });
     }
 
-    /// Runs a statement that every server answers at once. One that does not is given up.
-    pub(super) fn say(&self, sql: &str) -> Result<(), ()> {
-        self.say_within(STOPPING, sql).map_err(drop)
+    /// Runs a statement that every server answers at once. A connection without an answer is closed.
+    pub(super) fn run_promptly(&self, sql: &str) -> Result<(), ()> {
+        self.run_within(STOPPING, sql).map_err(drop)
     }
 
-    pub(super) fn say_within(&self, time: Duration, sql: &str) -> Result<()> {
+    pub(super) fn run_within(&self, time: Duration, sql: &str) -> Result<()> {
         let client = &self.client;
         match self.executor.wait(async move { timeout(time, client.batch_execute(sql)).await }) {
             Ok(done) => done.map_err(from_postgres),
@@ -535,12 +481,12 @@ impl PostgresConnection {
         }
     }
 
-    /// Ends a statement that is under way and whose answer is not wanted any more: `rest` waits for its end. A connection
-    /// on which that takes too long is broken, and is closed without waiting for its server.
+    /// Ends a running statement whose answer is not needed: `rest` waits for its end. A connection on which that
+    /// takes too long is broken, and is closed without waiting for its server.
     pub(super) fn give_up(&self, rest: impl Future<Output = Result<(), tokio_postgres::Error>> + Send) {
         let is_late = self.deadline.get().is_some_and(|deadline| deadline <= Instant::now());
         if is_late && self.state.get() == State::Idle {
-            // There is no transaction that a wait could save.
+            // No transaction would be saved by waiting.
             return self.state.set(State::Broken);
         }
         let (answering, stopping) =
@@ -555,11 +501,11 @@ impl PostgresConnection {
             let cancelling = async {
                 match timeout(answering, encryptor.cancel_beside(token, route)).await {
                     Ok(Ok(())) => Ok(()),
-                    // The request may arrive at any time, and stop another statement then.
+                    // The request may arrive at any time, and would then stop another statement.
                     Ok(Err(_)) | Err(_) => Err(()),
                 }
             };
-            // At once: a server that sends rows takes no notice of the request before they are read.
+            // At once: a server that sends rows handles the request only after they are read.
             let both = try_join(cancelling, async { Ok(rest.await) });
             match timeout(stopping, both).await {
                 Ok(Ok(((), ended))) => Some(ended),
@@ -573,7 +519,7 @@ impl PostgresConnection {
         }
     }
 
-    /// What is prepared of a statement is of no use any more.
+    /// Drops a prepared statement.
     pub(super) fn forget(&self, text: &Text) {
         self.statements.borrow_mut().remove(text);
     }
@@ -588,20 +534,20 @@ impl PostgresConnection {
     }
 }
 
-/// Gives back the advisory locks of the session, which no end of a transaction does.
+/// Releases the advisory locks of the session, which the end of a transaction does not.
 pub(super) const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
 
-/// The error of a server if a transaction came to another process than the connection was made to.
+/// The error of the server if a transaction ran in another process than the connection was made to.
 pub(super) const ANOTHER_PROCESS: &str = "another server process";
 
-/// The statement that has names without a schema looked up in one, until the transaction ends.
+/// Returns the statement that resolves names without a schema in this one, until the transaction ends.
 pub(super) fn search(schema: &str) -> String {
-    // Temporary tables come last: unless they are named they are found before all others.
+    // Temporary tables come last: unless they are listed, they are found before all others.
     format!("SET LOCAL search_path = {}, pg_temp", quoted(schema))
 }
 
-/// Whether a server answers that it is not the shard that it should be: by an invalid integer, or because the table of the
-/// shard's identity does not exist.
+/// Returns whether a server reported that it is not the expected shard: by an invalid integer, or because the table
+/// of the identity does not exist.
 pub(super) fn is_another(error: &tokio_postgres::Error) -> bool {
     let not_there = [
         SqlState::INVALID_TEXT_REPRESENTATION,
@@ -612,7 +558,7 @@ pub(super) fn is_another(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| not_there.contains(code))
 }
 
-/// Whether the server, or a pooler, has answered with this error.
+/// Returns whether the server, or a pooler, answered with this error.
 pub(super) fn was_answered(error: &Error) -> bool {
     let message = error.driver_error().and_then(|message| message.downcast_ref::<tokio_postgres::Error>());
     message.is_some_and(|message| message.as_db_error().is_some())

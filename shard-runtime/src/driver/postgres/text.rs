@@ -1,4 +1,4 @@
-//! A statement's text, and what a server says about it.
+//! The text of a statement, and its description by a server.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::planner::sql::Namespace;
 /// The description of a statement that the server has prepared.
 #[derive(Default)]
 pub(super) struct Described {
-    /// The statement under its name; none where its text is sent with every execution.
+    /// The named statement; `None` if its text is sent with every execution.
     pub(super) statement: Option<Statement>,
     pub(super) params: Vec<Type>,
     /// The names of the columns of its rows.
@@ -27,26 +27,26 @@ impl Described {
     }
 }
 
-/// A statement's text, and where its table names without a schema are looked up.
+/// The text of a statement, and the schema of its table names without one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Text {
     pub(super) sql: Arc<str>,
-    /// The schema of the shard that it is for; none where it is for no shard.
+    /// The schema of its shard; `None` for a statement of no shard.
     schema: Option<Arc<str>>,
 }
 
 impl Text {
-    /// A text for no shard.
+    /// Returns a text for no shard.
     pub(super) fn own(sql: &str) -> Self {
         Text { sql: sql.into(), schema: None }
     }
 
-    /// A text for a shard.
+    /// Returns a text for a shard.
     pub(super) fn in_schema(sql: &str, names: &Namespace) -> Self {
         Text { sql: sql.into(), schema: names.schema.as_deref().map(Arc::from) }
     }
 
-    /// Another text for the same shard.
+    /// Returns another text for the same shard.
     pub(super) fn with_sql(&self, sql: &str) -> Self {
         Text { sql: sql.into(), schema: self.schema.clone() }
     }

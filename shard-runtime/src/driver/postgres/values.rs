@@ -1,4 +1,4 @@
-//! Values as PostgreSQL's binary protocol has them, by the type that the server says.
+//! Values in the binary protocol of PostgreSQL, by the type that the server reports. Uses `value`.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::sql::Param;
 use crate::value::Value;
 
-/// Microseconds from 1970 to 2000, from when on PostgreSQL counts.
+/// Microseconds from 1970 to 2000, the epoch of PostgreSQL.
 const FROM_1970_TO_2000: i64 = 946_684_800_000_000;
 
 type Failure = Box<dyn StdError + Sync + Send>;
@@ -18,7 +18,7 @@ type Failure = Box<dyn StdError + Sync + Send>;
 /// A parameter in the form of its type.
 pub(super) struct Encoded(Option<Vec<u8>>);
 
-/// Values are nobody's to read.
+/// Never prints the value.
 impl fmt::Debug for Encoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("_")
@@ -45,11 +45,11 @@ impl ToSql for Encoded {
     }
 }
 
-/// The most that one message to a server can hold (`PQ_LARGE_MESSAGE_LIMIT`); the server closes the connection on a longer
-/// one. What is left free is for the parameters' lengths.
+/// The size limit of a message (`PQ_LARGE_MESSAGE_LIMIT`), without room for the lengths of the parameters. The server
+/// closes the connection on a longer one.
 const LONGEST_MESSAGE: usize = 0x3fff_ffff - (1 << 20);
 
-/// Refuses parameters that no server takes, before they are copied.
+/// Refuses parameters that no server accepts, before they are copied.
 fn check_length(params: &[Param<'_>]) -> Result<()> {
     let mut total = 0;
     for (place, param) in params.iter().enumerate() {
@@ -77,7 +77,7 @@ fn length(value: &Value<'_>) -> usize {
     }
 }
 
-/// The parameters of a statement that takes these types.
+/// Encodes the parameters of a statement with these types.
 pub(super) fn encoded(params: &[Param<'_>], types: &[Type]) -> Result<Vec<Encoded>> {
     check_length(params)?;
     if params.len() != types.len() {
@@ -104,7 +104,7 @@ fn one(value: &Value<'_>, kind: &Type) -> Result<Option<Vec<u8>>, ValueError> {
     Ok(Some(bytes))
 }
 
-/// An array of one dimension.
+/// Encodes an array of one dimension.
 fn many(values: &[Value<'_>], kind: &Type) -> Result<Vec<u8>, ValueError> {
     let Kind::Array(element) = kind.kind() else {
         return Err(ValueError::new(format!("expected {kind}, found a list")));
@@ -178,7 +178,7 @@ fn is_text(kind: &Type) -> bool {
     matches!(*kind, Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN)
 }
 
-/// A value's bytes as they came.
+/// The bytes of a value, as they arrived.
 pub(super) struct Raw<'r>(&'r [u8]);
 
 impl<'r> FromSql<'r> for Raw<'r> {
@@ -192,7 +192,7 @@ impl<'r> FromSql<'r> for Raw<'r> {
 }
 
 impl<'r> Raw<'r> {
-    /// What the bytes of a type are.
+    /// Decodes the bytes of a type.
     pub(super) fn value(self, kind: &Type) -> Result<Value<'r>, ValueError> {
         let Raw(bytes) = self;
         let cut = || ValueError::new(format!("the value of type {kind} is truncated"));

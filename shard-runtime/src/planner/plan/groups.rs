@@ -51,9 +51,9 @@ impl<'q> Plan<'q> {
         }
         let model = layout.model(table)?;
         let tables = tables(&select.target, layout)?;
-        let asks_nobody_by_limit = limit == Some(0);
+        let limit_is_zero = limit == Some(0);
         let chosen = route::shards_to_read(&select.target, layout.shards())?;
-        let shards = if asks_nobody_by_limit { ShardSet::none() } else { chosen };
+        let shards = if limit_is_zero { ShardSet::none() } else { chosen };
         let are_whole = shards.len() < 2 || tells_shards_apart(table, keys);
         let measures: Vec<MeasureCore> = core
             .measures
@@ -102,7 +102,7 @@ impl<'q> Plan<'q> {
             order: merge,
             grouping,
             one_value,
-            asks_nobody_by_limit,
+            limit_is_zero,
             ..plan
         })
     }
@@ -146,12 +146,13 @@ fn is_compared_alike(table: &Table, measure: MeasureCore, value: &Value<'_>) -> 
     kind.is_some_and(|kind| value.is_a(kind))
 }
 
-/// The order in which shards answer the groups, and whether it is the order of the answer: what is asked for, where
-/// that is of the groups' columns, or of measures by which whole groups can be merged as they come; else that of the
-/// columns, which brings the parts of one group together. Means and variances are no column of a shard's answer.
+/// Returns the order of the groups in the answers of the shards, and whether it is the order of the merged answer. It
+/// is the requested order, if that has only columns of the groups, or measures by which whole groups can be merged.
+/// Otherwise it is the order of the columns, which brings the parts of one group together. Means and variances are
+/// not columns of the answer of a shard.
 ///
 /// # Errors
-/// [`ErrorKind::Query`] where groups are ordered by a column that is none of theirs.
+/// [`ErrorKind::Query`] if the groups are ordered by a column that is not theirs.
 fn order(core: &GroupCore, measures: &[MeasureCore], are_whole: bool) -> Result<(Vec<GroupOrderCore>, bool)> {
     let merges = |by: &GroupOrderCore| match by {
         GroupOrderCore::Key(_) => true,
@@ -186,7 +187,7 @@ fn order(core: &GroupCore, measures: &[MeasureCore], are_whole: bool) -> Result<
     Ok((order, is_answers_order))
 }
 
-/// Where the shards' answers have what they are ordered by.
+/// Returns the merge order of the answers for one column of their order.
 fn merged(table: &Table, by: &GroupOrderCore, keys: &[usize], measures: &[MeasureCore]) -> Option<MergeBy> {
     match *by {
         GroupOrderCore::Key(by) => {

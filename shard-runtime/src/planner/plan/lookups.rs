@@ -59,14 +59,14 @@ fn entries(lookup: &Placed, values: Vec<Value<'static>>) -> SelectCore {
 }
 
 /// The explanation of a plan with its lookups.
-pub(super) struct Asked {
+pub(super) struct LookupExplanation {
     pub(super) reason: String,
     pub(super) statements: Vec<(usize, String)>,
 }
 
 /// Explains the lookups that are read before a query; `reason` is the reason for its shards without them.
-pub(super) fn explained(target: &Target, reason: String, layout: &Layout) -> Result<Asked> {
-    let mut asked = Asked { reason, statements: Vec::new() };
+pub(super) fn explained(target: &Target, reason: String, layout: &Layout) -> Result<LookupExplanation> {
+    let mut asked = LookupExplanation { reason, statements: Vec::new() };
     for LookupQuery { lookup, entries } in questions(target, layout)? {
         let plan = Plan::read(&entries, SelectList::Rows, layout)?;
         let shards: ShardSet = plan.shards();

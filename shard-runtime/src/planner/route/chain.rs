@@ -1,10 +1,10 @@
-//! What decides where a row lives, as coordinates: the columns of its own key and of all its ancestors' keys. A row
-//! has one parent, so a condition on an ancestor's key is a condition on the row.
+//! The coordinates that determine the shard of a row: the columns of its own key and of the keys of all its
+//! ancestors. A row has one parent, so that a condition on the key of an ancestor is a condition on the row.
 
 use crate::schema::{KeyColumns, Table};
 
-/// A model and its ancestors, and the coordinates of their keys. A child's link and its parent's id are one value,
-/// and so one coordinate.
+/// A model and its ancestors, and the coordinates of their keys. The link of a child and the id of its parent are one
+/// value, and so one coordinate.
 pub(super) struct Chain {
     /// The model, its parent, its parent's parent, ….
     tables: Vec<&'static Table>,
@@ -36,23 +36,23 @@ impl Chain {
         chain
     }
 
-    /// How many coordinates there are.
+    /// Returns the number of coordinates.
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
-    /// The table so many levels up.
+    /// Returns the table so many levels up.
     pub(super) fn table(&self, level: usize) -> Option<&'static Table> {
         self.tables.get(level).copied()
     }
 
-    /// The coordinate of a column of the table so many levels up.
+    /// Returns the coordinate of a column of the table so many levels up.
     pub(super) fn coordinate(&self, level: usize, column: usize) -> Option<usize> {
         let same = |(at, of, _): &&(usize, usize, usize)| (*at, *of) == (level, column);
         self.places.iter().find(same).map(|(.., coordinate)| *coordinate)
     }
 
-    /// The table whose key is placed: the last one, without a parent.
+    /// Returns the table whose key is placed: the last one, which has no parent.
     pub(super) fn root(&self) -> Option<(&'static Table, Vec<usize>)> {
         let level = self.tables.len().checked_sub(1)?;
         let table = self.table(level)?;
@@ -60,7 +60,7 @@ impl Chain {
         Some((table, key.collect()))
     }
 
-    /// What a person calls a coordinate: the model's own columns by their names, an ancestor's with its table's.
+    /// Returns the name of a coordinate for people: the column, and for an ancestor also its table.
     pub(super) fn name(&self, coordinate: usize) -> String {
         let found = self.places.iter().find(|(.., place)| *place == coordinate);
         let named = found.and_then(|(level, column, _)| {

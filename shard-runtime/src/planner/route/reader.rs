@@ -1,4 +1,5 @@
-//! Reads a predicate as regions: alternatives, each a set of values for every coordinate.
+//! Reads a predicate as regions: alternatives, each a set of values for every coordinate. Uses `chain`, `region`,
+//! `values`.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +14,20 @@ use crate::schema::{KeyColumns, Table};
 use crate::schema::{ShardSet, Shards};
 use crate::value::Value;
 
-/// So many keys of several columns are kept apart; more are described by one region for each shard.
+/// The number of keys of several columns that are kept apart; more are described by one region for each shard.
 const EACH: usize = 16;
 
 /// Reads a condition on a model, or on one of its ancestors.
 pub(super) struct Reader<'s> {
     chain: &'s Chain,
-    /// How many levels up the condition is about, and the table there.
+    /// The number of levels above the model, and the table there.
     level: usize,
     table: &'static Table,
     shards: &'s Shards,
 }
 
 impl<'s> Reader<'s> {
-    /// A reader of conditions on the model itself.
+    /// Returns a reader of conditions on the model itself.
     pub(super) fn of(chain: &'s Chain, shards: &'s Shards) -> Option<Self> {
         Self::at(chain, 0, shards)
     }
@@ -35,8 +36,8 @@ impl<'s> Reader<'s> {
         Some(Reader { chain, level, table: chain.table(level)?, shards })
     }
 
-    /// The alternatives of which one holds wherever the condition may hold; `negated`, wherever it may be false or
-    /// unknown.
+    /// Returns alternatives of which one holds wherever the condition can be true; if `negated`, wherever it can be
+    /// false or NULL.
     pub(super) fn read<'p>(&self, node: &'p Node, negated: bool) -> Result<Vec<Region<'p>>> {
         Ok(match node {
             Node::Everything if negated => Vec::new(),
@@ -75,7 +76,7 @@ impl<'s> Reader<'s> {
 
     fn related<'p>(&self, relation: Relation, inner: &'p Node, negated: bool) -> Result<Vec<Region<'p>>> {
         match relation {
-            // There is one parent: what does not hold for it is exactly what this excludes.
+            // A row has one parent, so that the complement of its condition is exact.
             Relation::Parent(_) => match Self::at(self.chain, self.level + 1, self.shards) {
                 Some(parent) => parent.read(inner, negated),
                 None => Ok(self.anything()),
@@ -91,16 +92,16 @@ impl<'s> Reader<'s> {
                 Ok(region::simplify(regions.iter().map(|region| region.projected(&same)).collect()))
             }
             Relation::Reference(reference) => {
-                // Every shard holds the row that is referred to. Only a contradiction says something.
+                // Every shard holds the referenced row, so that only a contradiction restricts the shards.
                 let chain = Chain::of(reference.table);
                 let Some(reader) = Reader::of(&chain, self.shards) else { return Ok(self.anything()) };
-                let is_nobody = reader.read(inner, negated)?.is_empty() && !negated;
-                Ok(if is_nobody { Vec::new() } else { self.anything() })
+                let is_contradiction = reader.read(inner, negated)?.is_empty() && !negated;
+                Ok(if is_contradiction { Vec::new() } else { self.anything() })
             }
         }
     }
 
-    /// The coordinate of a column of this level's table.
+    /// Returns the coordinate of a column of the table at this level.
     fn coordinate(&self, column: usize) -> Option<usize> {
         self.chain.coordinate(self.level, column)
     }
@@ -110,8 +111,8 @@ impl<'s> Reader<'s> {
     }
 
     fn all_of<'p>(&self, nodes: &'p [Node], negated: bool) -> Result<Vec<Region<'p>>> {
-        // Every part is read, even after a contradiction: a key that is placed nowhere is an error wherever it
-        // stands. Halves are intersected, so that many parts cost little more than few.
+        // Every part is read, even after a contradiction: a key that maps to no shard is always an error. Halves are
+        // intersected, so that the cost of many parts grows slowly.
         match nodes {
             [] => Ok(self.anything()),
             [node] => self.read(node, negated),
@@ -131,7 +132,7 @@ impl<'s> Reader<'s> {
         Ok(region::simplify(regions))
     }
 
-    /// The texts that the placement lists.
+    /// Returns the texts that the placement lists.
     fn listed(&self) -> Vec<&'static str> {
         let Placement::List { entries, .. } = self.table.placement else { return Vec::new() };
         let text = |(constant, _): &(Constant, &'static str)| match constant {
@@ -141,7 +142,7 @@ impl<'s> Reader<'s> {
         entries.iter().filter_map(text).collect()
     }
 
-    /// Keys that have one of these values in this column; every key, where it is none of the key's.
+    /// Returns the keys with one of these values in this column; every key, if the column is not part of the key.
     fn on_key<'p>(&self, column: usize, values: ValueSet<'p>) -> Vec<Region<'p>> {
         let Some(place) = self.coordinate(column) else { return self.anything() };
         Region::column(self.chain.len(), place, values).into_iter().collect()
@@ -180,7 +181,7 @@ impl<'s> Reader<'s> {
             if negated {
                 return Ok(self.anything());
             }
-            // The links of each shard are one alternative, however many they are.
+            // The links of each shard are one alternative.
             let mut by_shard: BTreeMap<Option<usize>, Vec<Value<'p>>> = BTreeMap::new();
             for operand in operands {
                 let shard = operand.shard.as_ref().map(|shard| self.shards.place_of(shard)).transpose()?;
@@ -208,8 +209,8 @@ impl<'s> Reader<'s> {
         Ok(self.on_key(column, if negated { points.complement() } else { points }))
     }
 
-    /// Rows with one of these values in a column that says nothing about the key. Where each of them is known to be of
-    /// one shard, as a lookup says, they are on those.
+    /// Returns the rows with one of these values in a column that is not part of the key. If a lookup has named the
+    /// shard of each value, they are on those shards.
     fn located<'p>(&self, operands: &'p [Operand], negated: bool) -> Result<Vec<Region<'p>>> {
         if negated || operands.iter().any(|operand| operand.shard.is_none()) {
             return Ok(self.anything());
@@ -275,7 +276,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// A key that a predicate asks for by its value has a shard, or the query is an error (R05).
+    /// Returns an error if the predicate compares the key with a value that maps to no shard (R05).
     fn check_placed(&self, column: usize, value: &Value<'_>) -> Result<()> {
         match (&self.table.placement, self.table.key) {
             (Placement::Hash, _) | (_, KeyColumns::Parent(_)) => Ok(()),
@@ -285,12 +286,12 @@ impl<'s> Reader<'s> {
                     .map_err(|error| key_error(self.table, error))?;
                 Ok(())
             }
-            // One column of several decides nothing; `Region::place` looks at all of them.
+            // One column of several determines no shard; `Region::place` checks all of them.
             _ => Ok(()),
         }
     }
 
-    /// Keeps the regions to the shard of the link that was compared with.
+    /// Restricts the regions to the shard of the link in the comparison.
     fn pinned<'p>(&self, mut regions: Vec<Region<'p>>, operand: &Operand) -> Result<Vec<Region<'p>>> {
         if let Some(shard) = &operand.shard {
             let index = self.shards.place_of(shard)?;

@@ -1,5 +1,5 @@
-//! One alternative of a predicate: a set of values for every coordinate, and the shards of the links that were
-//! compared with.
+//! Regions: one alternative of a predicate as a set of values for every coordinate, and the shards of compared links.
+//! Uses `chain` and `values`.
 
 use super::chain::Chain;
 use super::values::ValueSet;
@@ -9,19 +9,19 @@ use crate::schema::Table;
 use crate::schema::{ShardSet, Shards};
 use crate::value::Value;
 
-/// Above so many alternatives, keys of several columns are described by one that holds them all.
+/// The number of alternatives above which keys of several columns are described by one region.
 const ALTERNATIVES: usize = 4096;
 
-/// Above so many pairs of alternatives, their intersections are not computed one by one.
+/// The number of pairs of alternatives above which their intersections are not computed one by one.
 const PAIRS: usize = 65_536;
 
-/// Above so many alternatives, those that differ in one of several coordinates are not looked for.
+/// The number of alternatives above which those that differ in one coordinate are not merged.
 const COMPARED: usize = 256;
 
-/// Above so many combinations, keys of several columns are not placed one by one.
+/// The number of combinations above which keys of several columns are not placed one by one.
 const COMBINATIONS: usize = 4096;
 
-/// Rows whose coordinates (see [`Chain`]) have values in these sets, on this shard where one is known.
+/// Rows whose coordinates (see [`Chain`]) have values in these sets, on these shards if they are known.
 #[derive(Clone, Debug)]
 pub(super) struct Region<'p> {
     columns: Vec<ValueSet<'p>>,
@@ -33,7 +33,7 @@ impl<'p> Region<'p> {
         Region { columns: vec![ValueSet::everything(); columns], shards: None }
     }
 
-    /// Keys with one column in this set; `None` where it is empty.
+    /// Returns the keys with one column in this set; `None` if it is empty.
     pub(super) fn column(columns: usize, place: usize, set: ValueSet<'p>) -> Option<Self> {
         let mut region = Self::anything(columns);
         if set.is_empty() {
@@ -45,7 +45,7 @@ impl<'p> Region<'p> {
         Some(region)
     }
 
-    /// One key: its coordinates and their values.
+    /// Returns one key: its coordinates and their values.
     pub(super) fn key(columns: usize, values: impl Iterator<Item = (usize, Value<'p>)>) -> Self {
         let mut region = Self::anything(columns);
         for (place, value) in values {
@@ -56,14 +56,14 @@ impl<'p> Region<'p> {
         region
     }
 
-    /// What this says about other coordinates: for each of them, the one here that is the same.
+    /// Returns the restriction of other coordinates; each has the index of the equal coordinate here.
     pub(super) fn projected(&self, same: &[Option<usize>]) -> Self {
         let set = |known: &Option<usize>| known.and_then(|place| self.columns.get(place)).cloned();
         let columns = same.iter().map(|known| set(known).unwrap_or_else(ValueSet::everything)).collect();
         Region { columns, shards: self.shards.clone() }
     }
 
-    /// The keys that are not in this region: those that differ in one of its columns.
+    /// Returns the keys outside of this region: those that differ in one of its columns.
     pub(super) fn complement(self) -> Vec<Self> {
         let count = self.columns.len();
         let others = self.columns.into_iter().enumerate();
@@ -93,7 +93,7 @@ impl<'p> Region<'p> {
         (!is_empty).then_some(Region { columns, shards })
     }
 
-    /// The least region that holds all of these.
+    /// Returns the least region that contains all of these.
     pub(super) fn hull(regions: Vec<Self>, columns: usize) -> Self {
         let mut sets: Vec<Vec<ValueSet<'p>>> = (0..columns).map(|_| Vec::new()).collect();
         let mut shards = Some(ShardSet::none());
@@ -147,7 +147,7 @@ impl<'p> Region<'p> {
         key.len() < 2 || key.iter().all(is_restricted)
     }
 
-    /// The region as a condition, for a person; empty where it holds every key.
+    /// Returns the region as a condition, for people; empty if it has every key.
     pub(super) fn describe(&self, chain: &Chain, shards: &Shards) -> String {
         let described = self.columns.iter().enumerate();
         let mut parts: Vec<String> = described
@@ -184,7 +184,7 @@ fn place_list(
     Ok(placed)
 }
 
-/// Places every combination of the columns' values; `None` (every shard) where they are too many to list.
+/// Places every combination of the values; `None` (every shard) if there are too many.
 fn place_each(
     table: &'static Table,
     placement: &Placement,
@@ -215,8 +215,8 @@ fn place_each(
             .collect();
         match placement.place(&key, shards) {
             Ok(shard) => placed.insert(shard),
-            // A key of one column is checked where the predicate names it, and one of several where it is the
-            // only one that is left; what else is placed nowhere holds no row.
+            // The reader checks a key of one column; a key of several is checked here if it is the only one. Other
+            // keys that map to no shard have no rows.
             Err(error)
                 if error.kind() == ErrorKind::UnmappedKey
                     && (lists.len() == 1 || combinations != Some(1)) => {}
@@ -229,7 +229,7 @@ fn place_each(
     Ok(Some(placed))
 }
 
-/// `AND` of two lists of alternatives.
+/// Intersects two lists of alternatives.
 pub(super) fn intersect<'p>(left: &[Region<'p>], right: &[Region<'p>]) -> Vec<Region<'p>> {
     if left.len().saturating_mul(right.len()) > PAIRS
         && let (Some(a), Some(b)) = (left.first(), right.first())
@@ -241,8 +241,8 @@ pub(super) fn intersect<'p>(left: &[Region<'p>], right: &[Region<'p>]) -> Vec<Re
     simplify(left.iter().flat_map(|a| right.iter().filter_map(|b| a.intersection(b))).collect())
 }
 
-/// Alternatives that one region describes exactly become one: those on the same shards that differ in one
-/// coordinate. Where many are left, one that holds them all takes their place.
+/// Merges alternatives that one region describes exactly: those on the same shards that differ in one coordinate. If
+/// many are left, one region that contains them all replaces them.
 pub(super) fn simplify(regions: Vec<Region<'_>>) -> Vec<Region<'_>> {
     let Some(columns) = regions.first().map(|region| region.columns.len()) else { return regions };
     let mut simple = regions;

@@ -1,4 +1,5 @@
-//! Sets of values of one key column: sorted, disjoint intervals, with exact intersection, union and complement.
+//! Sets of values of one key column: sorted, disjoint intervals, with exact intersection, union and complement. Uses
+//! `value`.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -6,8 +7,8 @@ use std::cmp::Ordering;
 use crate::query::Operator;
 use crate::value::Value;
 
-/// A place between two neighbouring values. Every interval lies between two cuts, so that open and closed
-/// ends need no cases of their own.
+/// A cut between two neighbouring values. Every interval lies between two cuts, so that open and closed ends need no
+/// distinction.
 #[derive(Clone, Debug, PartialEq)]
 enum Cut<'p> {
     /// Below every value.
@@ -56,8 +57,8 @@ impl<'p> Cut<'p> {
 pub(super) struct ValueSet<'p> {
     /// From, to; ascending, with a gap between each and the next.
     intervals: Vec<(Cut<'p>, Cut<'p>)>,
-    /// At most how many values were given one by one. Neighbours among them have become an interval, but a list is
-    /// looked at as long as it is.
+    /// The greatest number of values that were listed. Neighbouring values become an interval, but the values of a
+    /// list are always enumerated.
     listed: usize,
 }
 
@@ -67,7 +68,7 @@ impl PartialEq for ValueSet<'_> {
     }
 }
 
-/// How many integers that were not listed are looked at one by one.
+/// The number of integers outside of lists that are enumerated.
 const ENUMERATED: i128 = 4096;
 
 impl<'p> ValueSet<'p> {
@@ -86,7 +87,7 @@ impl<'p> ValueSet<'p> {
         }
     }
 
-    /// The values from this one (included) up to that one (excluded).
+    /// Returns the values from this one (included) to that one (excluded).
     pub(super) fn range(from: Option<Value<'p>>, to: Option<Value<'p>>) -> Self {
         Self::interval(from.map_or(Cut::Least, Cut::below), to.map_or(Cut::Greatest, Cut::below))
     }
@@ -111,14 +112,14 @@ impl<'p> ValueSet<'p> {
         Self::joined(intervals, listed)
     }
 
-    /// The texts that start with this one.
+    /// Returns the texts that start with this one.
     pub(super) fn prefixed(prefix: Cow<'p, str>) -> Self {
         let to = text_after(&prefix).map(|text| Value::Text(text.into()));
         Self::range(Some(Value::Text(prefix)), to)
     }
 
-    /// A superset of the texts that are like the pattern: those of `known` that are, and of all others those
-    /// that start with what stands before its first wildcard.
+    /// Returns a superset of the texts that match the pattern: the matching texts of `known`, and all others that
+    /// start with the literal prefix of the pattern.
     pub(super) fn like(pattern: &'p str, known: &[&'static str]) -> Self {
         let (prefix, is_whole) = literal_prefix(pattern);
         let others = match is_whole {
@@ -131,7 +132,7 @@ impl<'p> ValueSet<'p> {
         Self::union([others, Self::points(matching)])
     }
 
-    /// A superset of the texts that are not like the pattern: all but those of `known` that are.
+    /// Returns a superset of the texts that do not match the pattern: all but the matching texts of `known`.
     pub(super) fn unlike(pattern: &str, known: &[&'static str]) -> Self {
         let matching = known.iter().filter(|text| is_like(text, pattern));
         Self::points(matching.map(|text| Value::Text((*text).into()))).complement()
@@ -217,7 +218,7 @@ impl<'p> ValueSet<'p> {
         meet(self, other)
     }
 
-    /// The values one by one, where they are few enough to be looked at: points, and short runs of integers.
+    /// Returns the values one by one, if they are few enough: points, and short runs of integers.
     pub(super) fn enumerate(&self) -> Option<Vec<Value<'p>>> {
         let mut values = Vec::with_capacity(self.intervals.len());
         let at_most = ENUMERATED + self.listed as i128;
@@ -238,7 +239,7 @@ impl<'p> ValueSet<'p> {
         Some(values)
     }
 
-    /// The set as a condition on the column, for a person; empty where every value is in it.
+    /// Returns the set as a condition on the column, for people; empty if it has every value.
     pub(super) fn describe(&self, column: &str) -> String {
         if self.is_everything() {
             return String::new();
@@ -270,7 +271,7 @@ fn is_least(value: &Value<'_>) -> bool {
     }
 }
 
-/// The first and the last of an interval of integers.
+/// Returns the first and the last integer of an interval.
 fn integers((from, to): &(Cut<'_>, Cut<'_>)) -> Option<(i128, i128)> {
     let (from, to) = match (from, to) {
         (Cut::Below(Value::Integer(from)), Cut::Below(Value::Integer(to))) => (*from, to - 1),
@@ -281,7 +282,7 @@ fn integers((from, to): &(Cut<'_>, Cut<'_>)) -> Option<(i128, i128)> {
     Some((from.into(), to.into()))
 }
 
-/// The value of an interval that holds one.
+/// Returns the value of an interval that has only one.
 fn single<'v, 'p>(interval: &'v (Cut<'p>, Cut<'p>)) -> Option<&'v Value<'p>> {
     match interval {
         (Cut::Below(value @ Value::Integer(_)), _)
@@ -309,7 +310,7 @@ fn describe_interval(column: &str, from: &Cut<'_>, to: &Cut<'_>) -> String {
     format!("{low}{column}{high}")
 }
 
-/// The text that a pattern begins with, and whether it is the whole pattern.
+/// Returns the literal prefix of a pattern, and whether it is the whole pattern.
 fn literal_prefix(pattern: &str) -> (Cow<'_, str>, bool) {
     let plain = pattern.find(['%', '_', '\\']).unwrap_or(pattern.len());
     let mut prefix = Cow::Borrowed(&pattern[..plain]);
@@ -324,9 +325,9 @@ fn literal_prefix(pattern: &str) -> (Cow<'_, str>, bool) {
     (prefix, true)
 }
 
-/// Whether a text is like a pattern, as the databases see it: `%` is any text, `_` one character, and a
-/// backslash takes the next character as it is. Where a `%` has taken too little it takes one character more;
-/// only the last one has to be thought of again.
+/// Returns whether a text matches a pattern, as in the databases: `%` is any text, `_` one character, and a backslash
+/// escapes the next character. After a mismatch the last `%` takes one character more; earlier ones need no
+/// backtracking.
 fn is_like(text: &str, pattern: &str) -> bool {
     #[derive(Clone, Copy, PartialEq)]
     enum Token {
@@ -367,7 +368,7 @@ fn is_like(text: &str, pattern: &str) -> bool {
     tokens.get(next..).is_some_and(|rest| rest.iter().all(|token| *token == Token::Any))
 }
 
-/// The first text, in byte order, after all that start with this one; `None` where there is none.
+/// Returns the first text, in byte order, after all texts with this prefix; `None` if there is none.
 pub(crate) fn text_after(prefix: &str) -> Option<String> {
     let mut rest = prefix;
     while let Some(last) = rest.chars().next_back() {

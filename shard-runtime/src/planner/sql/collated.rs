@@ -5,7 +5,7 @@ use crate::collation::Collation;
 use crate::schema::ColumnDef;
 use crate::value::ColumnType;
 
-/// What a database calls a collation.
+/// Returns the name of a collation in the database.
 pub(crate) fn collation_name(collation: Collation, dialect: Dialect) -> &'static str {
     match (dialect, collation) {
         (Dialect::Sqlite, Collation::Binary) => "BINARY",
@@ -15,7 +15,7 @@ pub(crate) fn collation_name(collation: Collation, dialect: Dialect) -> &'static
     }
 }
 
-/// What an aggregate of ours is called that reads texts in a collation.
+/// Returns the name of the SQLite aggregate for texts of a collation.
 pub(super) fn aggregate(name: &str, collation: Collation) -> String {
     match collation {
         Collation::Binary => format!("sharded_{name}"),
@@ -23,7 +23,7 @@ pub(super) fn aggregate(name: &str, collation: Collation) -> String {
     }
 }
 
-/// A column's value in rows that are one for each value: of its spellings the least.
+/// Returns the value of a column in distinct rows: the least of the equal spellings.
 pub(super) fn least_spelling(site: &SqlContext<'_>, column: usize) -> String {
     let name = quoted(site.table.columns.get(column).map_or("", |column| column.name));
     if site.table.columns.get(column).is_some_and(|column| column.kind == ColumnType::Json) {
@@ -35,8 +35,8 @@ pub(super) fn least_spelling(site: &SqlContext<'_>, column: usize) -> String {
     }
 }
 
-/// The one text of a document ([`json`](crate::value::json)), by which every database compares it. PostgreSQL's own order
-/// of `jsonb` is another one, and takes `1` and `1.0` for one value.
+/// Returns the one text of a document ([`json`](crate::value::json)), by which both databases compare it. The order
+/// of `jsonb` differs, and `1` and `1.0` are equal there.
 pub(super) fn document(dialect: Dialect, column: &str) -> String {
     match dialect {
         Dialect::Sqlite => format!("{DOCUMENT}({column})"),
@@ -45,7 +45,7 @@ pub(super) fn document(dialect: Dialect, column: &str) -> String {
 }
 
 impl<'s, 'q> Writer<'s, 'q> {
-    /// `SELECT` with these columns, up to the table.
+    /// Starts a `SELECT` of these columns, up to the table.
     pub(super) fn start_columns(
         site: &'s SqlContext<'s>,
         from: &str,
@@ -62,22 +62,22 @@ impl<'s, 'q> Writer<'s, 'q> {
         Writer::start(site, format!("{select} FROM {from}"))
     }
 
-    /// Distinct rows are groups where values have spellings: DISTINCT answers any of them.
+    /// Writes distinct rows as groups if values have several spellings: DISTINCT returns any of them.
     pub(super) fn one_of_each_spelling(&mut self, columns: &[usize]) {
         if has_spellings(self.site, columns) {
             self.group_by(columns);
         }
     }
 
-    /// Rows with the same values together. The columns are written as those of an order are, so that a database sees
-    /// where groups come in the order asked for, and has nothing left to sort.
+    /// Writes `GROUP BY`. The columns are written as in an order, so that the database recognizes groups that are in
+    /// the requested order already, and sorts nothing.
     pub(super) fn group_by(&mut self, columns: &[usize]) {
         let names = list(columns, |&column| self.compared_column(column));
         self.sql.push_str(&format!(" GROUP BY {names}"));
     }
 
-    /// A column with what it is compared by, where it is text. PostgreSQL, which would take it for another expression
-    /// than the column, goes by what the column was made with.
+    /// Returns a column as it is compared: a text with its collation. PostgreSQL would treat that as another
+    /// expression than the column, and uses the collation of the table.
     pub(super) fn compared_column(&self, column: usize) -> String {
         let name = self.scope.column(column);
         match self.definition(column) {
@@ -91,7 +91,7 @@ impl<'s, 'q> Writer<'s, 'q> {
         }
     }
 
-    /// A column on the left side of a comparison with a value.
+    /// Writes a column on the left side of a comparison with a value.
     pub(super) fn left_side(&mut self, column: usize) {
         match self.definition(column) {
             Some(ColumnDef { kind: ColumnType::Json, .. }) => {

@@ -1,7 +1,7 @@
-//! What a bulk update sets: values, and numbers that are computed from the row.
+//! The assignments of a bulk update: values, and numbers that are computed from the row.
 //!
-//! SQLite makes a float of a sum of integers that overflows, and stores it as another integer where it can. So numbers
-//! are computed by functions of our own, which fail instead and say for which column.
+//! SQLite turns an integer sum that overflows into a float, and stores it as another integer if it can. So functions
+//! of this crate compute numbers: they fail instead, with the name of the column.
 
 use super::{Dialect, Writer};
 use crate::error::Result;
@@ -10,18 +10,18 @@ use crate::planner::sql::Param;
 use crate::query::{Arithmetic, Assigned, Holds, Term};
 use crate::value::{ColumnType, Value};
 
-/// The functions' names, which every connection knows: see [`driver`](crate::driver).
+/// The names of the functions, which are registered on every SQLite connection by [`driver`](crate::driver).
 pub(crate) const ADD: &str = "sharded_add";
 pub(crate) const SUBTRACT: &str = "sharded_subtract";
 pub(crate) const MULTIPLY: &str = "sharded_multiply";
 pub(crate) const BETWEEN: &str = "sharded_between";
 pub(crate) const SINGLE: &str = "sharded_single";
 
-/// What an error of theirs begins with; the column's name comes next, then a backtick and a colon.
+/// The start of their errors, which the name of the column, a backtick and a colon follow.
 pub(crate) const OUT_OF_RANGE: &str = "out of range for `";
 
 impl<'q> Writer<'_, 'q> {
-    /// What a column is set to.
+    /// Writes the assigned value of a column.
     pub(super) fn assigned(&mut self, column: usize, assigned: &'q Assigned) -> Result<()> {
         let (term, holds) = match assigned {
             Assigned::Value(operand) => return self.operand(column, operand),
@@ -50,9 +50,9 @@ impl<'q> Writer<'_, 'q> {
         Ok(())
     }
 
-    /// A computed number in PostgreSQL's own arithmetic, which says of what does not fit neither which it is nor for
-    /// which column. So each step is computed as a number of any length and looked at: what does not fit becomes a text
-    /// that says so, and which PostgreSQL then refuses to take for a number.
+    /// Writes a computed number in the arithmetic of PostgreSQL, whose overflow errors have neither the value nor the
+    /// column. So each step is computed as `numeric` and checked: a number that does not fit becomes a text with the
+    /// message, which PostgreSQL refuses to convert to a number.
     fn computed(&mut self, column: usize, term: &'q Term, holds: Holds) -> Result<()> {
         match holds {
             Holds::All if self.is_real(column) => self.step(column, term)?,
@@ -118,7 +118,7 @@ impl<'q> Writer<'_, 'q> {
         Ok(())
     }
 
-    /// How a text begins that says what does not fit a column.
+    /// Returns the start of the message about a number that does not fit the column.
     fn out_of_range(&self, column: usize) -> String {
         let name = self.definition(column).map_or("", |column| column.name).replace('\'', "''");
         format!("'{OUT_OF_RANGE}{name}`: '")

@@ -55,7 +55,7 @@ impl Dialect {
         self == Dialect::Postgres
     }
 
-    /// Returns whether the position in the write-ahead log (LSN) tells an older copy of a database from the current one.
+    /// Returns whether the position in the WAL (LSN) distinguishes an older copy of a database from the current one.
     /// Otherwise writers are numbered.
     pub(crate) fn has_log_position(self) -> bool {
         self == Dialect::Postgres

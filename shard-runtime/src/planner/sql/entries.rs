@@ -1,22 +1,22 @@
-//! The statements that compare rows with what is kept about them: lookup entries, and the place of a row.
+//! The statements that compare rows with lookup entries, and with the shards of their keys.
 
 use super::{Dialect, TableSql, quoted};
 use crate::schema::Table;
 use crate::schema::lookup::{SHARD, VALUE};
 
-/// Which values a statement is about.
+/// The values of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Values {
-    /// So many, from the least on.
+    /// So many, from the least one.
     First(usize),
     /// So many that are greater than the first parameter.
     After(usize),
-    /// Those of the list that is the first parameter.
+    /// The values of the list in the first parameter.
     Listed,
 }
 
 impl Values {
-    /// The condition on a column, and what comes at the end of the statement.
+    /// Returns the condition on a column, and the end of the statement.
     fn of(self, column: &str, dialect: Dialect) -> (String, String) {
         let bounds = |most: usize| format!("ORDER BY {column} LIMIT {most}");
         match self {
@@ -28,28 +28,28 @@ impl Values {
 }
 
 impl TableSql {
-    /// Removes the entries with one of a list of values that name this shard.
+    /// Deletes the entries with one of a list of values that name this shard.
     pub(crate) fn remove_entries(&self, entries: &Table) -> String {
         let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
         let (is_in, param) = (self.dialect.is_in(1), self.dialect.param(2));
         format!("DELETE FROM {} WHERE {value}{is_in} AND {shard} = {param}", self.name)
     }
 
-    /// Adds entries that are missing, by a list of values and a list of shards; waits for transactions that add or remove
+    /// Inserts missing entries, by an array of values and one of shards; waits for transactions that insert or delete
     /// them.
     pub(crate) fn add_missing_entries(&self, entries: &Table) -> Option<String> {
         let insert = self.insert_lists.as_deref()?;
         Some(format!("{insert} ON CONFLICT ({}) DO NOTHING", name(entries, VALUE)))
     }
 
-    /// Values of a column in their order, each once, and how many rows have it.
+    /// Selects the distinct values of a column in their order, with the number of rows of each.
     pub(crate) fn counted_values(&self, table: &Table, column: usize, which: Values) -> String {
         let column = name(table, column);
         let (condition, end) = which.of(&column, self.dialect);
         format!("SELECT {column}, count(*) FROM {} WHERE {condition} GROUP BY {column} {end}", self.name)
     }
 
-    /// Entries in the order of their values: value and shard.
+    /// Selects entries in the order of their values: value and shard.
     pub(crate) fn entries(&self, entries: &Table, which: Values) -> String {
         let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
         let (condition, end) = which.of(&value, self.dialect);
@@ -58,7 +58,8 @@ impl TableSql {
 }
 
 impl TableSql {
-    /// Reads what the place of rows depends on: their ids, whether the parent is there (1 or 0), and the key's columns.
+    /// Selects the values that determine the shard of rows: their ids, whether the parent exists (1 or 0), and the
+    /// columns of the key.
     pub(crate) fn keys(&self, table: &Table, key: &[usize], parent: Option<&str>, which: Values) -> String {
         let id = name(table, table.id);
         let has_parent = match (parent, table.parent) {

@@ -1,4 +1,4 @@
-//! Groups in SQL: partial values, and what a shard that has the whole of a group does with it.
+//! Groups: partial values, and the aggregates of a shard that has whole groups.
 
 use super::collated::{aggregate, collation_name, document, least_spelling};
 use super::{Dialect, Param, SqlContext, Writer, quoted};
@@ -26,7 +26,7 @@ impl Measured {
         Measured { name, kind, collation, dialect }
     }
 
-    /// A partial value, as [`Partial`](crate::accumulator::Accumulator) reads it.
+    /// Returns a partial value, as [`Accumulator`](crate::accumulator::Accumulator) reads it.
     fn partial(&self, function: Function) -> String {
         let column = &self.name;
         match (self.dialect, function) {
@@ -56,32 +56,32 @@ impl Measured {
         }
     }
 
-    /// A value of a whole group, as it is compared and ordered by.
+    /// Returns the value of a whole group, as it is compared and ordered by.
     fn whole(&self, function: Function) -> String {
         let column = &self.name;
         match (self.dialect, function) {
             (_, Function::Count) => "count(*)".to_owned(),
             (_, Function::CountDistinct | Function::CountDistinctHere) => format!("count(DISTINCT {column})"),
-            // PostgreSQL adds integers up to a number of any length.
+            // PostgreSQL returns sums of integers as `numeric`.
             (Dialect::Postgres, Function::Sum) if self.kind == ColumnType::Integer => {
                 format!("sum({column})::bigint")
             }
             (_, Function::Sum) => format!("sum({column})"),
-            // NULL where there is no value: nothing divided by nothing.
+            // NULL if there is no value: NULL divided by 0.
             (Dialect::Sqlite, Function::Mean) => format!("total({column}) / count({column})"),
             (Dialect::Postgres, Function::Mean) => format!("avg({column}::double precision)"),
             (Dialect::Postgres, Function::Min) => self.extreme("min", "ASC"),
             (Dialect::Postgres, Function::Max) => self.extreme("max", "DESC"),
             (_, Function::Min) if self.collation == Collation::Binary => format!("min({column})"),
             (_, Function::Max) if self.collation == Collation::Binary => format!("max({column})"),
-            // The database's own answer any spelling of the value.
+            // `min` and `max` return any spelling of the value.
             (_, Function::Min) => format!("{}({column})", aggregate("min", self.collation)),
             (_, Function::Max) => format!("{}({column})", aggregate("max", self.collation)),
             (_, Function::Variance | Function::Deviation) => self.partial(function),
         }
     }
 
-    /// The least or the greatest value. PostgreSQL has no aggregate for some of the types that it orders.
+    /// Returns the least or the greatest value. PostgreSQL has no such aggregate for some types that it orders.
     fn extreme(&self, aggregate: &str, direction: &str) -> String {
         let column = &self.name;
         match self.kind {
@@ -98,7 +98,7 @@ impl Measured {
         }
     }
 
-    /// A value as bytes that are the same for equal values, on every database.
+    /// Returns a value as bytes, which are equal for equal values on every database.
     fn as_bytes(&self) -> String {
         let column = &self.name;
         match self.kind {
@@ -118,7 +118,7 @@ fn name(site: &SqlContext<'_>, column: usize) -> String {
 }
 
 impl<'s, 'q> Writer<'s, 'q> {
-    /// `SELECT` with the groups' columns and partial values, up to the table.
+    /// Starts a `SELECT` of the columns of the groups and the partial values, up to the table.
     pub(super) fn start_groups(
         site: &'s SqlContext<'s>,
         from: &str,
@@ -163,7 +163,8 @@ impl<'s, 'q> Writer<'s, 'q> {
         Ok(())
     }
 
-    /// A value of the whole group; SQL takes the collation of a column, but not of what is made of it.
+    /// Returns a value of the whole group with its collation: SQL applies the collation of a column, but not to an
+    /// aggregate of it.
     fn measure(&mut self, MeasureCore { function, column }: MeasureCore) {
         let collation = self.site.table.collation(column);
         self.sql.push_str(&Measured::of(self.site, column).whole(function));

@@ -1,4 +1,4 @@
-//! Patterns of `like` and prefixes, as databases write them.
+//! Patterns of `like`, and prefixes, in each dialect.
 
 use super::{Dialect, Param, Writer};
 use crate::collation::Collation;
@@ -7,7 +7,7 @@ use crate::planner::route::text_after;
 use crate::value::{Value, text_value};
 
 impl<'q> Writer<'_, 'q> {
-    /// The texts that are like a pattern.
+    /// Writes the condition that a text matches a pattern.
     pub(super) fn like(&mut self, column: usize, pattern: &'q str) -> Result<()> {
         let as_glob = glob(pattern).map_err(|error| self.scope.table.error_at(column, error))?;
         self.column(column);
@@ -30,7 +30,7 @@ impl<'q> Writer<'_, 'q> {
         Ok(())
     }
 
-    /// The texts that start with a prefix: from the prefix on, up to the least text that is after all of them.
+    /// Writes the condition that a text starts with a prefix: from the prefix up to the least text after all of them.
     pub(super) fn starts_with(&mut self, column: usize, prefix: &'q str) -> Result<()> {
         text_value(prefix).map_err(|error| self.scope.table.error_at(column, error))?;
         self.column(column);
@@ -50,7 +50,7 @@ impl<'q> Writer<'_, 'q> {
     }
 }
 
-/// The least text after all those that start with a prefix; none, where there is no text after them.
+/// Returns the least text after all texts with a prefix; `None` if there is none.
 fn end_of(prefix: &str, collation: Collation) -> Option<String> {
     match collation {
         Collation::Binary => text_after(prefix),
@@ -66,7 +66,7 @@ fn end_of(prefix: &str, collation: Collation) -> Option<String> {
     }
 }
 
-/// A LIKE pattern as SQLite's GLOB writes it.
+/// Converts a LIKE pattern to a GLOB pattern of SQLite.
 fn glob(pattern: &str) -> Result<String, ValueError> {
     let mut glob = String::with_capacity(pattern.len() + 2);
     let mut characters = pattern.chars();

@@ -1,25 +1,24 @@
-//! Related rows in SQL: subqueries over a row's parent, its children or what it refers to, and rows joined with their
-//! parents or with what they refer to.
+//! Related rows: subqueries over the parent, the children or the references of a row, and joins with parents or
+//! references.
 //!
-//! Where a statement has more than one table in sight, every column says which one it is of, so that columns of the
-//! same name never stand for each other.
+//! In a statement with several tables every column is qualified, so that columns of the same name are never confused.
 
 use super::{Dialect, SqlContext, Writer, quoted};
 use crate::error::Result;
 use crate::query::{Node, Relation};
 use crate::schema::{ColumnDef, ReferenceDef, Table};
 
-/// What a parent is called where rows are joined with it.
+/// The alias of a joined parent.
 const PARENT: &str = "sharded_parent";
 
-/// What the rows that rows refer to are called where they are joined with them, up to their number.
+/// The prefix of the aliases of joined reference tables, which a number follows.
 const REFERENCE: &str = "sharded_reference";
 
 /// The rows that a condition is about: those of the query's own table, or of a subquery.
 #[derive(Clone)]
 pub(super) struct Scope {
     pub(super) table: &'static Table,
-    /// What columns are qualified with: nothing, where no other table is in sight.
+    /// The qualifier of columns; `None` if the statement has only one table.
     qualifier: Option<String>,
     /// In how many subqueries this is.
     depth: usize,
@@ -97,7 +96,7 @@ impl<'s, 'q> Writer<'s, 'q> {
             Relation::Reference(reference) => {
                 let (link, id) = (self.scope.column(reference.column), within.column(table.id));
                 let is_nullable = self.definition(reference.column).is_some_and(|column| column.nullable);
-                // What refers to nothing refers to no such row, and is among those that `!` leaves.
+                // A row with NULL refers to no row, and is among those that `!` selects.
                 let refers = if is_nullable { format!("{link} IS NOT NULL AND ") } else { String::new() };
                 self.sql.push_str(&format!("({refers}{link} IN (SELECT {id} FROM {from} AS {name}"));
             }

@@ -1,11 +1,11 @@
-//! The statements by which rows move from one shard to another.
+//! The statements that move rows from one shard to another.
 
 use super::{Dialect, TableSql, quoted};
 use crate::schema::Table;
 
 impl TableSql {
-    /// Reads these columns of the rows that have one of a list of values in a column, in the order of their ids, and
-    /// locks the rows. The lock of a parent also keeps new children from it: their foreign key needs a lock of the parent.
+    /// Selects these columns of the rows with one of a list of values in a column, ordered by id, and locks the rows.
+    /// The lock of a parent also prevents new children: their foreign key needs a lock of the parent.
     pub(crate) fn copy_from(&self, table: &Table, columns: &[String], by: usize) -> String {
         let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
         let list = list(columns.iter());
@@ -14,7 +14,7 @@ impl TableSql {
         format!("SELECT {list} FROM {} WHERE {by}{is_in} ORDER BY {id}{lock}", self.name)
     }
 
-    /// Writes a row with these columns; or without the id at a place, which the database counts and answers.
+    /// Inserts a row with these columns; or without the id with this index, which the database generates and returns.
     pub(crate) fn copy_to(&self, columns: &[String], left_out: Option<usize>) -> String {
         let given =
             || columns.iter().enumerate().filter(|(at, _)| Some(*at) != left_out).map(|(_, name)| name);
@@ -29,7 +29,7 @@ impl TableSql {
         sql
     }
 
-    /// Removes the rows whose ids are in a list.
+    /// Deletes the rows whose ids are in a list.
     pub(crate) fn remove(&self, table: &Table) -> String {
         let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
         format!("DELETE FROM {} WHERE {id}{}", self.name, self.dialect.is_in(1))

@@ -1,4 +1,4 @@
-//! The statements about single rows of a model's table, by their ids.
+//! The statements on single rows of a table, by their ids. Uses `dialect` and `namespace`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -7,24 +7,24 @@ use super::{Dialect, Namespace, quoted};
 use crate::planner::Change;
 use crate::schema::{ColumnDef, IdKind, KeyColumns, Table};
 
-/// The texts of one model on one shard that never change: rendered once, when the cluster is opened.
+/// The constant texts of one model on one shard, which are rendered when the cluster is opened.
 #[derive(Debug)]
 pub(crate) struct TableSql {
     pub(crate) dialect: Dialect,
     /// The table's name with its schema or prefix, quoted.
     pub(crate) name: String,
-    /// The same without the schema: how `FOR UPDATE OF` names it.
+    /// The name without the schema, as `FOR UPDATE OF` needs it.
     pub(crate) plain: String,
     /// `SELECT` with every column, up to the table.
     pub(crate) select: String,
-    /// The row with an id.
+    /// Selects the row with an id.
     pub(crate) get: String,
-    /// A row with all its columns; for ids that the database counts, all but the id.
+    /// Inserts a row with all its columns; without the id, if the database generates it.
     pub(crate) insert: String,
-    /// Many such rows, a list for each column, where that is better than one after the other. Where the database counts
-    /// their ids, it answers with these, in the rows' order.
+    /// Inserts many rows, with an array for each column; `None` if single statements are as fast. If the database
+    /// generates the ids, it returns them in the order of the rows.
     pub(crate) insert_lists: Option<String>,
-    /// Removes the row with an id.
+    /// Deletes the row with an id.
     pub(crate) delete: String,
     /// The columns' names, quoted.
     columns: Vec<String>,
@@ -74,12 +74,12 @@ impl TableSql {
         }
     }
 
-    /// The row with an id, which no other transaction changes until this one ends.
+    /// Selects and locks the row with an id.
     pub(crate) fn get_to_write(&self) -> String {
         format!("{}{}", self.get, self.dialect.for_update())
     }
 
-    /// What does this with one row; its parameters are those that [`Change::bind`] says.
+    /// Returns the statement of a change of one row; its parameters are those of [`Change::bind`].
     pub(crate) fn change(&self, table: &Table, change: &Change) -> Cow<'_, str> {
         match change {
             Change::Insert => Cow::Borrowed(&self.insert),
@@ -92,7 +92,8 @@ impl TableSql {
         }
     }
 
-    /// What does this with many rows, where that is better than one after the other: a list for each parameter.
+    /// Returns the statement of a change of many rows, with an array for each parameter; `None` if single statements
+    /// are as fast.
     pub(crate) fn change_lists(&self, table: &Table, change: &Change) -> Option<Cow<'_, str>> {
         if *change == Change::Insert {
             return self.insert_lists.as_deref().map(Cow::Borrowed);
@@ -137,13 +138,13 @@ impl TableSql {
         self.columns.get(column).map_or("", String::as_str)
     }
 
-    /// Inserts a row unless its id is there.
+    /// Inserts a row unless its id exists.
     pub(crate) fn insert_new(&self, table: &Table) -> String {
         format!("{} ON CONFLICT ({}) DO NOTHING", self.insert, self.column(table.id))
     }
 
-    /// Inserts a row or, where its id is there with the same key, sets its other columns. Where the model has a version,
-    /// that has to be the row's as well; the next one is then the parameter behind the row's values.
+    /// Inserts a row, or sets its other columns if its id exists with the same key. If the model has a version, that
+    /// must be equal, too; the next version is the parameter after the values of the row.
     pub(crate) fn save(&self, table: &Table, version: Option<usize>) -> String {
         let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
         let key = match table.key {
@@ -175,10 +176,10 @@ impl TableSql {
         format!("{insert} ON CONFLICT ({id}) DO UPDATE SET {set}{condition}")
     }
 
-    /// Sets these columns of the row with an id, where it has this version; these are the last parameters.
+    /// Sets these columns of the row with an id and this version; id and version are the last parameters.
     pub(crate) fn update(&self, table: &Table, columns: &[usize], version: Option<usize>) -> String {
         let name = |column: usize| self.column(column);
-        // Rendered for every row that is updated: one text, without others on the way.
+        // This runs for every row that is updated, so it builds one text without intermediate ones.
         let mut sql = String::with_capacity(64 + self.name.len() + 32 * columns.len());
         let _ = write!(sql, "UPDATE {} SET ", self.name);
         for (place, &column) in columns.iter().enumerate() {
@@ -193,15 +194,15 @@ impl TableSql {
     }
 }
 
-/// Inserts rows by lists and answers with the ids that the database counts for them, in the rows' order.
+/// Inserts rows from arrays, and returns the ids that the database generates, in the order of the rows.
 ///
-/// PostgreSQL promises no order of what `RETURNING` answers, nor of the counting of a default in `INSERT … SELECT`. So
-/// each row gets its id beside its place in the lists before anything is inserted: `counted` is computed once, as all of
-/// `WITH` that is volatile or read twice is, the rows are inserted with those ids, and the answer is ordered by the place.
+/// PostgreSQL guarantees no order for `RETURNING`, nor for the defaults of `INSERT … SELECT`. So each row gets its id
+/// beside its index in the arrays before the insert: `counted` is computed once, like every `WITH` query that is
+/// volatile or read twice, the rows are inserted with those ids, and the answer is ordered by the index.
 fn counted_lists(name: &str, table: &Table, columns: &str, lists: &str) -> String {
     let column = table.columns.get(table.id).map_or("id", |column| column.name);
     let (id, literal) = (quoted(column), |text: &str| format!("'{}'", text.replace('\'', "''")));
-    // The columns are counted again by their places: one could be named as what is added here.
+    // The columns are renamed by their indexes: one could have the name of an added column.
     let places: Vec<String> = (1..table.columns.len()).map(|place| format!("c{place}")).collect();
     let places = places.join(", ");
     format!(

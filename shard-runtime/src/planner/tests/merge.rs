@@ -1,4 +1,4 @@
-//! Plan → merge: what is left to do with the answers of several shards, and what each shard is asked for.
+//! Plan → merge: the remaining work on the answers of several shards, and the limits of each shard.
 
 use super::*;
 use crate::planner::Plan;

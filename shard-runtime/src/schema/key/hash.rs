@@ -1,4 +1,4 @@
-//! Where a hashed key belongs: PostgreSQL's own partition hash, bit for bit.
+//! The hash of keys: PostgreSQL's own partition hash, bit for bit. Uses nothing of the crate.
 //!
 //! A hash chooser places a row exactly where `PARTITION BY HASH` would place
 //! it. A data set laid out by this crate can therefore be attached as native
@@ -89,8 +89,7 @@ pub fn row_hash(column_hashes: impl IntoIterator<Item = u64>) -> u64 {
 /// The partition of a row, as in `WITH (MODULUS modulus, REMAINDER …)`: the
 /// remainder for which `satisfies_hash_partition` is true.
 ///
-/// PostgreSQL knows no modulus of zero; here it leaves everything in
-/// partition zero.
+/// PostgreSQL refuses a modulus of zero; here every key is in partition zero.
 pub fn remainder(row_hash: u64, modulus: u64) -> u64 {
     row_hash.checked_rem(modulus).unwrap_or(0)
 }

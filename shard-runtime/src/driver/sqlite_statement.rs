@@ -1,0 +1,135 @@
+//! A prepared statement of SQLite and its rows. Uses `sqlite_errors`.
+
+use std::rc::Rc;
+
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Rows};
+
+use super::sqlite_errors::from_sqlite;
+use super::{Cursor, Prepared, Shape};
+use crate::error::{Result, ValueError};
+use crate::planner::sql::Param;
+use crate::row::{RowSource, Stream};
+use crate::value::Value;
+
+pub(super) struct SqliteStatement<'c> {
+    statement: CachedStatement<'c>,
+    connection: &'c rusqlite::Connection,
+}
+
+impl<'c> SqliteStatement<'c> {
+    pub(super) fn new(statement: CachedStatement<'c>, connection: &'c rusqlite::Connection) -> Self {
+        SqliteStatement { statement, connection }
+    }
+
+    fn bind(&mut self, params: &[Param<'_>]) -> Result<()> {
+        for (place, param) in params.iter().enumerate() {
+            match param {
+                Param::Value(value) => self.statement.raw_bind_parameter(place + 1, Bound(value)),
+                Param::List(values) => {
+                    let list: Vec<rusqlite::types::Value> = values.iter().map(owned).collect();
+                    self.statement.raw_bind_parameter(place + 1, Rc::new(list))
+                }
+            }
+            .map_err(from_sqlite)?;
+        }
+        Ok(())
+    }
+}
+
+impl Prepared for SqliteStatement<'_> {
+    fn shape(&self) -> Shape {
+        Shape {
+            parameters: self.statement.parameter_count(),
+            returns_rows: self.statement.column_count() > 0,
+            only_reads: self.statement.readonly(),
+        }
+    }
+
+    fn execute(&mut self, params: &[Param<'_>]) -> Result<u64> {
+        self.bind(params)?;
+        self.statement.raw_execute().map(|rows| rows as u64).map_err(from_sqlite)
+    }
+
+    fn insert(&mut self, values: &[Value<'_>]) -> Result<i64> {
+        for (place, value) in values.iter().enumerate() {
+            self.statement.raw_bind_parameter(place + 1, Bound(value)).map_err(from_sqlite)?;
+        }
+        self.statement.raw_execute().map_err(from_sqlite)?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
+        self.bind(params)?;
+        Ok(Box::new(SqliteCursor { rows: self.statement.raw_query() }))
+    }
+}
+
+struct SqliteCursor<'s> {
+    rows: Rows<'s>,
+}
+
+impl Cursor for SqliteCursor<'_> {
+    fn width(&self) -> usize {
+        self.rows.as_ref().map_or(0, |statement| statement.column_count())
+    }
+
+    fn columns(&self) -> Vec<String> {
+        let Some(row) = self.rows.get() else { return Vec::new() };
+        let statement: &rusqlite::Statement<'_> = row.as_ref();
+        statement.column_names().map(str::to_owned).collect()
+    }
+}
+
+impl Stream for SqliteCursor<'_> {
+    fn advance(&mut self) -> Result<bool> {
+        self.rows.advance().map_err(from_sqlite)?;
+        Ok(self.rows.get().is_some())
+    }
+}
+
+impl RowSource for SqliteCursor<'_> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        let row = self.rows.get().ok_or_else(|| ValueError::new("there is no row"))?;
+        match row.get_ref(index).map_err(|error| ValueError::new(error.to_string()))? {
+            ValueRef::Null => Ok(Value::Null),
+            ValueRef::Integer(integer) => Ok(Value::Integer(integer)),
+            ValueRef::Real(real) => Ok(Value::Real(real)),
+            ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Ok(Value::Text(text.into())),
+                Err(error) => Err(ValueError::new(format!("the stored text is not UTF-8: {error}"))),
+            },
+            ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes.into())),
+        }
+    }
+}
+
+/// A value as a parameter of SQLite, without a copy.
+struct Bound<'v>(&'v Value<'v>);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Boolean(value) => ValueRef::Integer(i64::from(*value)),
+            Value::Integer(integer) | Value::Timestamp(integer) => ValueRef::Integer(*integer),
+            Value::Real(real) => ValueRef::Real(*real),
+            Value::Text(text) | Value::Json(text) => ValueRef::Text(text.as_bytes()),
+            Value::Bytes(bytes) => ValueRef::Blob(bytes),
+            Value::Uuid(uuid) => ValueRef::Blob(uuid),
+        }))
+    }
+}
+
+fn owned(value: &Value<'_>) -> rusqlite::types::Value {
+    match value {
+        Value::Null => rusqlite::types::Value::Null,
+        Value::Boolean(value) => i64::from(*value).into(),
+        Value::Integer(integer) | Value::Timestamp(integer) => (*integer).into(),
+        Value::Real(real) => (*real).into(),
+        Value::Text(text) | Value::Json(text) => text.to_string().into(),
+        Value::Bytes(bytes) => bytes.to_vec().into(),
+        Value::Uuid(uuid) => uuid.to_vec().into(),
+    }
+}

@@ -23,7 +23,6 @@ const NOT_YET: &[&str] = &[
     "shard-runtime/src/sqlite.rs",
     "shard-runtime/src/testing.rs",
     "shard-runtime/src/unit_of_work/",
-    "shard-runtime/src/value/",
     "tests/ui/pass/",
 ];
 

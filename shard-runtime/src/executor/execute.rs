@@ -1,27 +1,21 @@
-//! How the statements of one read run on their shards: one after the other or at once, on workers or here, and their
-//! answers become one.
+//! Runs the statements of one read on their shards: one after the other or at once, on workers or on this thread, and
+//! visits the rows of their common answer. Uses `fan_out`, `apart`, `merge` and the session's transactions.
 
-use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::apart::Apart;
 use super::fan_out::RemoteRows;
-use crate::collation::Collation;
+use super::rows::{Later, Rows, compare};
 use crate::driver::{Cursor, Prepared, Preparing};
-use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::error::{Error, ErrorKind, Result};
 use crate::executor::merge;
-use crate::planner::LimitOffset;
-use crate::planner::sql::Param;
-use crate::planner::{MergeBy, Step};
-use crate::row::{RowSource, Stream};
-use crate::schema::Shard;
-use crate::schema::Table;
+use crate::planner::{LimitOffset, MergeBy, Step};
+use crate::schema::{Shard, Table};
 use crate::tasks::Watch;
 use crate::tasks::unwind::caught;
 use crate::transaction::{Transactions, bounded, locate};
-use crate::value::Value;
 
 /// How the shards' answers become one.
 #[derive(Clone, Copy)]
@@ -61,88 +55,6 @@ impl ReadOptions<'_> {
     }
 }
 
-/// The rows of one shard's statement, counted.
-pub(crate) struct Rows<'s> {
-    pub(crate) cursor: Box<dyn Cursor + 's>,
-    pub(crate) tx: &'s Transactions,
-    pub(crate) shard: &'s Shard,
-    pub(crate) table: Option<&'static Table>,
-    pub(crate) read: u64,
-    /// The reason why a partial answer lacks rows.
-    failed: Option<ErrorKind>,
-    /// The current row's values that other shards spell otherwise, with their places.
-    respelled: Vec<(usize, Value<'static>)>,
-}
-
-impl Stream for Rows<'_> {
-    fn advance(&mut self) -> Result<bool> {
-        self.respelled.clear();
-        match self.cursor.advance() {
-            Ok(found) => {
-                self.read += u64::from(found);
-                Ok(found)
-            }
-            // In a partial answer the rows of a shard end with its error.
-            Err(error) => {
-                let error = locate(error, self.shard, self.table);
-                self.failed = Some(error.kind());
-                self.tx.context.tolerated(error).map(|()| false)
-            }
-        }
-    }
-}
-
-impl<'s> Rows<'s> {
-    pub(crate) fn new(
-        tx: &'s Transactions,
-        shard: &'s Shard,
-        table: Option<&'static Table>,
-        cursor: Box<dyn Cursor + 's>,
-    ) -> Self {
-        Rows { cursor, tx, shard, table, read: 0, failed: None, respelled: Vec::new() }
-    }
-
-    /// The current row's values in the columns that the answer is ordered by.
-    fn read_key(&self, order: &[MergeBy], key: &mut Vec<Value<'static>>) -> Result<()> {
-        key.clear();
-        for MergeBy { place, by, function, .. } in order {
-            let value = self.cursor.value(*place);
-            let value = match (self.table, function) {
-                (Some(table), None) => table.value_of(by.column, value),
-                (Some(table), Some(_)) => value.map_err(|error| table.error_at(by.column, error)),
-                (None, _) => value.map_err(Error::from),
-            };
-            key.push(value.map_err(|error| error.on_shard(self.shard.name()))?.into_owned());
-        }
-        Ok(())
-    }
-
-    /// Takes up another shard's row that is equal to the current one: of two spellings the least is answered,
-    /// whichever shard has it.
-    fn unite(&mut self, order: &[MergeBy], other: &[Value<'static>]) {
-        let declared = order.iter().zip(other).filter(|(by, _)| by.collation != Collation::Binary);
-        for (MergeBy { place, .. }, other) in declared {
-            if self.value(*place).is_ok_and(|own| other.order(&own).is_lt()) {
-                self.respelled.retain(|(respelled, _)| respelled != place);
-                self.respelled.push((*place, other.clone()));
-            }
-        }
-    }
-}
-
-impl RowSource for Rows<'_> {
-    fn value(&self, index: usize) -> Result<Value<'_>, crate::error::ValueError> {
-        match self.respelled.iter().find(|(place, _)| *place == index) {
-            Some((_, value)) => Ok(value.borrowed()),
-            None => self.cursor.value(index),
-        }
-    }
-
-    fn column_names(&self) -> Vec<String> {
-        self.cursor.columns()
-    }
-}
-
 /// A shard, and a statement that its connection has begun to prepare; none where it is prepared later.
 type BegunOn<'s> = (&'s Shard, Option<Preparing<'s>>);
 
@@ -157,40 +69,6 @@ enum Sharing {
     Later,
 }
 
-/// The rows of a statement that begins when its first row is asked for.
-struct Later<'a, 's> {
-    begun: Option<Box<dyn Cursor + 'a>>,
-    waits: Option<(&'a mut Box<dyn Prepared + 's>, &'a [Param<'a>])>,
-}
-
-impl Stream for Later<'_, '_> {
-    fn advance(&mut self) -> Result<bool> {
-        if let Some((statement, params)) = self.waits.take() {
-            self.begun = Some(statement.query(params)?);
-        }
-        self.begun.as_mut().map_or(Ok(false), |cursor| cursor.advance())
-    }
-}
-
-impl RowSource for Later<'_, '_> {
-    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
-        match &self.begun {
-            Some(cursor) => cursor.value(index),
-            None => Err(ValueError::new("the statement has not begun")),
-        }
-    }
-}
-
-impl Cursor for Later<'_, '_> {
-    fn width(&self) -> usize {
-        self.begun.as_ref().map_or(0, |cursor| cursor.width())
-    }
-
-    fn columns(&self) -> Vec<String> {
-        self.begun.as_ref().map_or_else(Vec::new, |cursor| cursor.columns())
-    }
-}
-
 /// Visits the rows of one stream after the other.
 fn follow_all(
     streams: &mut [Rows<'_>],
@@ -203,13 +81,6 @@ fn follow_all(
         }
     }
     Ok(())
-}
-
-/// The order of two rows by the columns that a query is ordered by.
-fn compare(order: &[MergeBy], a: &[Value<'_>], b: &[Value<'_>]) -> Ordering {
-    let ordering = |(MergeBy { by, collation, .. }, (a, b)): (&MergeBy, (&_, &_))| by.order(*collation, a, b);
-    let mut orderings = order.iter().zip(a.iter().zip(b)).map(ordering);
-    orderings.find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 /// The state of one of several statements.

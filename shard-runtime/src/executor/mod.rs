@@ -5,6 +5,8 @@ mod execute;
 mod fan_out;
 mod groups;
 mod merge;
+mod rows;
 
-pub(crate) use execute::{ReadOptions, Rows};
+pub(crate) use execute::ReadOptions;
 pub(crate) use groups::{GroupMerge, VisitRow};
+pub(crate) use rows::Rows;

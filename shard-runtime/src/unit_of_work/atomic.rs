@@ -18,7 +18,7 @@ impl UnitOfWork {
         self.in_savepoint_after(shards, Transactions::ensure_write, run)
     }
 
-    /// The same, where each shard's transaction is begun by `begin`.
+    /// The same, with `begin` to begin each shard's transaction.
     pub(crate) fn in_savepoint_after<O>(
         &mut self,
         shards: &ShardSet,
@@ -44,7 +44,7 @@ impl UnitOfWork {
                 .try_for_each(|(database, link)| if written.contains(&database) { act(link) } else { Ok(()) })
         };
         savepoints(self, DatabaseTransaction::savepoint)?;
-        // On a server somebody else may be in the way of a row, and not of the whole database.
+        // On a server another transaction may block a row, and not the whole database.
         let (done, panic) = caught(|| run(self));
         let done = self.tx.note_conflict(done);
         if let Err(error) = &done {

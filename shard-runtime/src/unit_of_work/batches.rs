@@ -96,7 +96,7 @@ struct Listing<'l> {
     batch: &'l Batch,
     layout: &'l Layout,
     lists: Cow<'l, str>,
-    /// What does the same with one row.
+    /// The statement for one row.
     single: Cow<'l, str>,
     /// Whether the database counts the ids, and says them in the rows' order.
     counts: bool,
@@ -182,7 +182,7 @@ fn counted_ids(
     Ok(rows as u64)
 }
 
-/// A row was not there to be changed or removed; which, and why, is found out by who sends.
+/// A row was not there to be changed or removed. The sender finds out which, and why.
 fn missed() -> Error {
     Error::new(ErrorKind::NotFound, "a row that is to be changed or removed is not there any more")
 }

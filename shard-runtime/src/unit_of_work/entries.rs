@@ -1,4 +1,5 @@
-//! The entries of lookups as a session writes them: in the same unit of work as their rows, wherever both are.
+//! The entries of lookups: a session writes them in the same transaction as their rows, on whichever shards both are. Uses
+//! `transaction` and `planner`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ const CHUNK: usize = 1_000;
 /// An entry on its way to be written.
 struct Entry {
     value: Value<'static>,
-    /// Where the row is.
+    /// The shard of the row.
     shard: Shard,
 }
 
@@ -112,16 +113,16 @@ impl Changes {
     }
 }
 
-/// Where one row is, and what it is to have there.
+/// The shard of one row, and the values that it is to have there.
 pub(crate) struct Stays<'v> {
     pub(crate) shard: usize,
     /// Its id.
     pub(crate) id: Value<'v>,
-    /// What is believed to be stored, where something is.
+    /// The values that are expected to be stored, if there are any.
     pub(crate) before: &'v [Value<'v>],
-    /// What is stored after; nothing, where the row is removed.
+    /// The values that are stored afterwards; none if the row is removed.
     pub(crate) after: &'v [Value<'v>],
-    /// The columns that are written; all, where none are said.
+    /// The columns that are written; all if none are given.
     pub(crate) columns: Option<&'v [usize]>,
     /// Whether the row is inserted if it is not there.
     pub(crate) inserts: bool,
@@ -280,7 +281,7 @@ impl UnitOfWork {
         if lookups.is_empty() {
             return self.write_row(row.shard, table, sql, params);
         }
-        // All at once and in their order where that is known, so that two who do this do not wait for each other.
+        // All at once and in their order if that is known, so that two such sessions do not wait for each other.
         let mut shards = ShardSet::one(row.shard);
         for lookup in &lookups {
             let values = [row.before, row.after].into_iter().filter_map(|values| values.get(lookup.column));

@@ -1,8 +1,8 @@
-//! How what waits is sent to its shards, in batches: one after the other here or, where several databases get many rows
-//! each, at the same time on workers.
+//! Flush: pending changes are sent to their shards in batches, one after the other or, if several databases get many rows,
+//! at the same time on workers. Uses `batches`, and `transaction::scatter`.
 //!
-//! However they are sent, they end the same way. Where rows of several shards cannot be written, the first of these
-//! shards says why: those after it are stopped because of it, those before it are not.
+//! Both ways end the same. If rows of several shards cannot be written, the error is that of the first of these shards in
+//! the cluster's order. The shards after it are stopped, those before it are not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,14 +15,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tasks::{Watch, Work};
 use crate::transaction::{Cluster, Transactions, locate, scatter};
 
-/// What a row costs beside its values, in the time that so many bytes of values take.
+/// The cost of sending a row beside its values, in bytes of values.
 const PER_ROW: usize = 512;
 
 /// No shard: nothing has failed.
 const NONE: usize = usize::MAX;
 
 impl ShardBatch {
-    /// What it takes to write it, in bytes of values.
+    /// The cost of sending it, in bytes of values.
     fn weight(&self) -> usize {
         self.batches.iter().map(|batch| batch.bytes + PER_ROW * batch.rows.len()).sum()
     }
@@ -32,7 +32,7 @@ impl UnitOfWork {
     /// Sends what is on its way to shards on which the session has begun to write.
     ///
     /// # Errors
-    /// Of the first shard, in the cluster's order, that has one. What was written is left for the caller to undo.
+    /// That of the first shard, in the cluster's order, that has one. The caller undoes the rows that were written.
     pub(crate) fn send(&mut self, loads: &mut Vec<ShardBatch>) -> Result<()> {
         if loads.len() > 1 {
             let parts = self.by_database(loads)?;
@@ -70,7 +70,7 @@ impl UnitOfWork {
         Ok(parts)
     }
 
-    /// Sends each database its part on a worker of its own, as far as there are workers, and the rest from here.
+    /// Sends each database its part on a worker, as far as there are workers, and the rest on this thread.
     fn send_at_once(&mut self, loads: &mut Vec<ShardBatch>, parts: Vec<(usize, Vec<usize>)>) -> Result<()> {
         let first_failed = Arc::new(AtomicUsize::new(NONE));
         let mut taken: Vec<Option<ShardBatch>> = std::mem::take(loads).into_iter().map(Some).collect();
@@ -128,7 +128,7 @@ impl UnitOfWork {
     }
 }
 
-/// What there is to send beside the largest part, in bytes.
+/// The cost of all parts beside the largest one, in bytes.
 fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[ShardBatch]) -> usize {
     let weight = |(_, places): &(usize, Vec<usize>)| -> usize {
         places.iter().filter_map(|&place| loads.get(place)).map(ShardBatch::weight).sum()

@@ -1,6 +1,6 @@
 //! Two handles of one row in one transaction: the columns that were written through one, which another has not seen.
 //!
-//! A handle knows the row as it was read, or as it was written last through this handle. The session notes which columns
+//! A handle holds the row as it was read, or as it was written last through this handle. The session notes which columns
 //! of which rows it writes through handles. Before another handle writes one of these columns, or removes the row, its
 //! own copy is compared with what was written. If they differ, the row on the shard decides, since a bulk update, SQL or a
 //! trigger may have changed it after that: if the handle's copy differs from it, too, the write is

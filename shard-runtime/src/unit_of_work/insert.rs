@@ -110,7 +110,7 @@ impl UnitOfWork {
         }
     }
 
-    /// Lets placed rows wait, or sends them, where the database counts their ids.
+    /// Enqueues placed rows, or sends them if the database counts their ids.
     fn add_portion<T: Sharded>(&mut self, rows: &mut [Stored<T>], sizes: &[usize]) -> Result<()> {
         if T::TABLE.id_kind == IdKind::Auto {
             return in_verb_span(self, "add_all", Some(T::TABLE), |session| {

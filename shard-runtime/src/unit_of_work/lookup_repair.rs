@@ -13,7 +13,7 @@ use crate::value::Value;
 /// How many values are read of each shard's rows, and of its entries, at a time.
 const PORTION: usize = 1_000;
 
-/// What there is of one value of a lookup.
+/// The rows and entries of one value of a lookup.
 #[derive(Debug)]
 pub(crate) enum Fact {
     /// So many rows on this shard.
@@ -22,7 +22,7 @@ pub(crate) enum Fact {
     Entry { on: usize, says: String },
 }
 
-/// What there is of some values, in their order.
+/// The rows and entries of some values, in the values' order.
 pub(crate) struct Portion {
     pub(crate) facts: Vec<(Value<'static>, Fact)>,
     /// The greatest value of which all is known; none where there are no greater values.
@@ -47,7 +47,7 @@ pub(crate) struct Wrong {
 }
 
 impl UnitOfWork {
-    /// What there is of the next values of a lookup, on all shards.
+    /// Returns the rows and entries of the next values of a lookup, on all shards.
     pub(crate) fn portion(&mut self, lookup: &Placed, after: Option<&Value<'static>>) -> Result<Portion> {
         let which = if after.is_some() { Values::After(PORTION) } else { Values::First(PORTION) };
         let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
@@ -72,7 +72,7 @@ impl UnitOfWork {
         Ok(Portion { facts, up_to })
     }
 
-    /// Looks at some values again while nobody writes, and repairs what is wrong where that is wanted.
+    /// Verifies some values again while no other session can write, and repairs them if that is wanted.
     pub(crate) fn settle(
         &mut self,
         lookup: &Placed,
@@ -200,7 +200,7 @@ impl UnitOfWork {
     }
 }
 
-/// What is wrong with one value, all of which is known.
+/// The problem of one value, all of whose rows and entries are given.
 pub(crate) fn judge(
     shards: &Shards,
     lookup: &Placed,

@@ -1,4 +1,5 @@
-//! The unit of work: pending changes, the identity map, and everything that writes rows.
+//! The unit of work: pending changes, the identity map, and everything that writes rows. Uses `executor`, `transaction` and
+//! the layers below them.
 
 mod atomic;
 mod batches;
@@ -54,7 +55,7 @@ pub(crate) struct UnitOfWork {
     last_model: Cell<Option<(&'static Table, usize)>>,
 }
 
-/// What is done over a unit of work: the unit of work itself, the session.
+/// A type that contains a unit of work: the unit of work itself, the session.
 pub(crate) trait HasUnitOfWork: HasTransactions {
     fn work(&mut self) -> &mut UnitOfWork;
 }
@@ -196,8 +197,11 @@ impl UnitOfWork {
             self.tx.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
         }
         let home = self.tx.cluster.shards().by_index(shard).cloned().ok_or_else(|| {
-            Error::new(ErrorKind::UnknownShard, format!("the chooser says shard {shard}"))
-                .in_table(table.name)
+            Error::new(
+                ErrorKind::UnknownShard,
+                format!("the chooser returned shard {shard}, which is not configured"),
+            )
+            .in_table(table.name)
         })?;
         Ok((home, bytes))
     }

@@ -1,4 +1,4 @@
-//! What was added, changed and removed, and waits for its shard's next read, `flush` or `commit`.
+//! Pending changes: rows that were added, changed or removed, until the shard's next read, `flush` or `commit`.
 //!
 //! What waits is done in an order that breaks no foreign key: rows are inserted, parents before children; then rows are
 //! changed; then rows are removed, children before parents. Of one row everything is done in the order in which it was
@@ -15,7 +15,7 @@ use crate::value::IdKey;
 /// So many batches of changes may wait: a row that is changed again and again needs one each time.
 const BATCHES: usize = 64;
 
-/// What waits for one shard.
+/// The pending changes of one shard.
 #[derive(Default)]
 pub(crate) struct Pending {
     /// By model: parents before children.
@@ -23,7 +23,7 @@ pub(crate) struct Pending {
     updates: Vec<Batch>,
     /// By model: children before parents.
     deletes: Vec<Batch>,
-    /// What the rows remember that are changed here.
+    /// The outcome that the changed rows share.
     unit: WriteOutcome,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Batch {
     pub(crate) rows: Vec<Arc<dyn AnyRow>>,
     /// How many bytes their values have, about.
     pub(crate) bytes: usize,
-    /// The ids that the database has counted for the rows that were sent, where it counts them.
+    /// The ids that the database has counted for the rows that were sent, if it counts them.
     pub(crate) counted: Vec<i64>,
     /// Those of the rows, one or more of which were not there to be changed, or not as they were read.
     pub(crate) missed: Range<usize>,
@@ -54,12 +54,12 @@ impl Batch {
     }
 }
 
-/// What waits for one shard, on its way there.
+/// The pending changes of one shard while they are sent.
 pub(crate) struct ShardBatch {
     pub(crate) shard: usize,
     /// In the order in which they are to be written.
     pub(crate) batches: Vec<Batch>,
-    /// What the rows remember that are changed.
+    /// The outcome that the changed rows share.
     pub(crate) unit: WriteOutcome,
 }
 
@@ -141,7 +141,7 @@ impl Pending {
         self.updates.len() >= BATCHES
     }
 
-    /// What could not be written waits again.
+    /// Puts changes back that could not be written.
     pub(crate) fn put_back(&mut self, load: ShardBatch) {
         self.unit = load.unit;
         for mut batch in load.batches {

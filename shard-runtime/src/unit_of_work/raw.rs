@@ -14,7 +14,7 @@ use crate::query::SqlCore;
 use crate::row::Row;
 use crate::schema::{ShardSet, Table};
 
-/// What the SQL is used as.
+/// The use of the SQL.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
     Read,
@@ -28,7 +28,7 @@ impl UnitOfWork {
         let steps = steps(core, &shards, &layout)?;
         self.tx.record_shards(None, &shards);
         self.flush_shards(&shards)?;
-        // A wrong statement is told of before anybody is asked.
+        // A wrong statement is an error before any shard is asked.
         let mut ready = Vec::with_capacity(steps.len());
         for step in steps {
             if self.tx.is_ready(step.shard, None)? {

@@ -214,7 +214,7 @@ impl UnitOfWork {
         self.abort_if_transaction_lost(visited)
     }
 
-    /// The row of this id on one of these shards, from what the session knows or from the shards.
+    /// Returns the row of this id on one of these shards, from the identity map or from the shards.
     pub(crate) fn look_up<T: Sharded>(&mut self, id: &T::Id, shards: &ShardSet) -> Result<Option<Stored<T>>> {
         if let Some(known) = self.identities.get(id, shards, |shard| self.tx.snapshot(shard.index()))? {
             return Ok(Some(known));
@@ -339,10 +339,10 @@ impl RowSource for OneValue<'_> {
     }
 }
 
-/// What was found of an id so far.
+/// The rows of an id that were found so far.
 struct Found<T: Sharded> {
     row: Option<Stored<T>>,
-    /// Whether nobody else can have the row once one shard has it.
+    /// Whether no other shard can have the row once one shard has it.
     first_is_enough: bool,
 }
 

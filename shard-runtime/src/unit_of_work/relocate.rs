@@ -23,7 +23,7 @@ use crate::value::{ColumnType, Field, Value};
 /// How many parents' children are copied by one statement.
 const CHUNK: usize = 1_000;
 
-/// What became of the rows that were moved; made by [`Session::relocate`](crate::Session::relocate).
+/// The rows that were moved; made by [`Session::relocate`](crate::Session::relocate).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Relocated {
@@ -39,9 +39,9 @@ pub struct Relocated {
 pub struct ChangedId {
     /// The row's table, without a shard's prefix.
     pub table: &'static str,
-    /// What the id was on the shard that the row has left.
+    /// The id on the shard that the row has left.
     pub before: i64,
-    /// What it is where the row lives now.
+    /// The id on the shard that the row has now.
     pub after: i64,
 }
 
@@ -50,7 +50,7 @@ struct Moved {
     table: &'static Table,
     old: Vec<Value<'static>>,
     new: Vec<Value<'static>>,
-    /// What becomes of their entries.
+    /// The changes of their entries.
     entries: Changes,
 }
 

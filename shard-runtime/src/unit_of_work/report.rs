@@ -122,21 +122,21 @@ pub struct LookupProblem {
     pub column: &'static str,
     /// The value by which the row is known.
     pub value: Value<'static>,
-    /// What is wrong.
+    /// The kind of problem.
     pub kind: LookupProblemKind,
-    /// The shards that it is about: those of the rows or, where there is no row, that of the entry.
+    /// The shards that it is about: those of the rows or, if there is no row, that of the entry.
     pub shards: Vec<String>,
     /// Whether it is right now.
     pub repaired: bool,
 }
 
-/// What is wrong.
+/// A kind of problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LookupProblemKind {
     /// A row's value has no entry in its lookup: the row is not found by it, and another may be given the same value.
     MissingEntry,
-    /// An entry that no row has, or one on a shard where nobody looks for it.
+    /// An entry without a row, or one on a shard on which no session looks for it.
     StrayEntry,
     /// An entry that says another shard than the row's.
     WrongShard,

@@ -1,4 +1,4 @@
-//! Rows that are inserted or, where their ids are there, changed.
+//! Upserts: rows that are inserted or, if their ids are stored, changed. Uses `insert` and `update`.
 
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ pub(crate) struct Version {
     table: &'static Table,
 }
 
-/// The version among the values of a row, where its model has one.
+/// Returns the version among the values of a row, if its model has one.
 pub(crate) fn of<T: Sharded>(values: &[Value<'_>]) -> Result<Option<Version>> {
     let Some((place, holds)) = T::VERSION else { return Ok(None) };
     let table = T::TABLE;

@@ -147,7 +147,7 @@ impl UnitOfWork {
         let mut has_moved = false;
         let written = self.in_savepoint(shards, |session| {
             let (done, entries) = run(session)?;
-            // Rows are locked before entries, as by those who write single rows.
+            // Rows are locked before entries, as by sessions that write single rows.
             if let Some(read) = &mut read
                 && !session.entries_are_as_read(read)?
             {
@@ -194,7 +194,7 @@ impl UnitOfWork {
         Ok(rows)
     }
 
-    /// Writes what waits for these shards: all of it or, where a row fails, none of it.
+    /// Writes the pending changes of these shards: all of them or, if a row fails, none.
     pub(crate) fn flush_shards(&mut self, shards: &ShardSet) -> Result<()> {
         let linked = self.with_entries(shards);
         let shards = self.written_together(linked.as_ref().unwrap_or(shards));
@@ -227,7 +227,7 @@ impl UnitOfWork {
         written
     }
 
-    /// What waits for these shards, in their order; it waits no more.
+    /// Takes the pending changes of these shards, in the shards' order.
     pub(crate) fn take_waiting(&mut self, shards: &ShardSet) -> Vec<ShardBatch> {
         let mut loads = Vec::new();
         for &shard in shards.indexes() {
@@ -238,7 +238,7 @@ impl UnitOfWork {
         loads
     }
 
-    /// Notes what was written, where that may have to be done again, and that its rows may be undone with it.
+    /// Records rows that were written for recovery, and notes that they are undone with their transaction.
     pub(crate) fn record_rows(&mut self, loads: Vec<ShardBatch>) -> Result<()> {
         let layout = self.tx.cluster.shared_layout();
         for ShardBatch { shard, batches, unit } in loads {

@@ -148,15 +148,14 @@ const MUTATIONS: [Mutation; 23] = [
     Mutation {
         what: "a bulk delete reads the values that it removes before it deletes",
         from: "        let rows = self.tx.on(step.shard, table, &sql, |prepared| {",
-        to: "        let read = sql::returning(table, &columns).replacen(\" RETURNING \", \"SELECT \", 1);\n        \
-             let read = format!(\"{read}{}\", statement.sql.replacen(\"DELETE\", \"\", 1));\n        \
-             self.tx.on(step.shard, table, &read, |prepared| {\n            \
-             let mut rows = prepared.query(&statement.params)?;\n            \
-             while rows.advance()? {\n            \
-             for (place, lookup) in lookups.iter().enumerate() {\n            \
-             entries.remove(lookup, &rows.value(place)?, step.shard, cluster.shards())?;\n            \
-             }\n            }\n            Ok(((), 0))\n        })?;\n        \
-             let entries = &mut Changes::default();\n        \
+        to: "        let select = sql::returning(table, columns).replacen(\" RETURNING \", \"SELECT \", 1);\n        \
+             let select = format!(\"{select}{}\", statement.sql.replacen(\"DELETE\", \"\", 1));\n        \
+             self.tx.on(step.shard, table, &select, |prepared| {\n            \
+             let mut cursor = prepared.query(&statement.params)?;\n            \
+             while cursor.advance()? {\n            \
+             read(&Row { source: &*cursor, shard: &shard, table, columns: Some(columns) })?;\n            \
+             }\n            Ok(((), 0))\n        })?;\n        \
+             let read: &mut dyn FnMut(&Row<'_>) -> Result<()> = &mut |_| Ok(());\n        \
              let rows = self.tx.on(step.shard, table, &sql, |prepared| {",
         attack: ("isolation", "serial_order_on_servers"),
     },

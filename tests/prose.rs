@@ -9,23 +9,6 @@ const WORDS: [&str; 3] = ["nobody", "somebody", "whoever"];
 /// A rustdoc line does not begin with these: a condition is "if" or "when", and an actor has a name.
 const BEGINNINGS: [&str; 3] = ["What ", "Who ", "Where "];
 
-/// Files and folders that are not rewritten yet. A file leaves this list when it is clean, and none is added.
-const NOT_YET: &[&str] = &[
-    "shard-derive/src/model.rs",
-    "shard-runtime/src/asynchronous/",
-    "shard-runtime/src/driver/",
-    "shard-runtime/src/lib.rs",
-    "shard-runtime/src/planner/",
-    "shard-runtime/src/private.rs",
-    "shard-runtime/src/query/",
-    "shard-runtime/src/schema/",
-    "shard-runtime/src/session/",
-    "shard-runtime/src/sqlite.rs",
-    "shard-runtime/src/testing.rs",
-    "shard-runtime/src/unit_of_work/",
-    "tests/ui/pass/",
-];
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of the workspace")
 }
@@ -101,7 +84,7 @@ fn actors_are_named() {
     for path in found {
         let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
         // This file has the words as data.
-        if name == "tests/prose.rs" || NOT_YET.iter().any(|prefix| name.starts_with(prefix)) {
+        if name == "tests/prose.rs" {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
@@ -109,19 +92,6 @@ fn actors_are_named() {
         all.extend(faults.into_iter().map(|(line, fault)| format!("{name}:{line}: {fault}")));
     }
     assert!(all.is_empty(), "{} faults:\n{}", all.len(), all.join("\n"));
-}
-
-#[test]
-fn every_path_that_is_not_rewritten_yet_has_a_fault() {
-    let mut found = Vec::new();
-    files(root(), &mut found);
-    for prefix in NOT_YET {
-        let has_fault = found.iter().any(|path| {
-            let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
-            name.starts_with(prefix) && !faults(&fs::read_to_string(path).unwrap(), kind(name)).is_empty()
-        });
-        assert!(has_fault, "`{prefix}` is clean: take it off the list");
-    }
 }
 
 #[test]

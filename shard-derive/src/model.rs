@@ -34,7 +34,7 @@ pub(crate) struct Model {
     pub(crate) is_valid: bool,
 }
 
-/// What decides the shard of a row.
+/// The part of a row that decides its shard.
 pub(crate) enum ShardSource {
     /// The fields with these indices, which are the key. An attribute on a field or on the struct has its placement.
     Own { columns: Vec<usize>, placement: PlacementSite },

@@ -57,7 +57,7 @@
 //! whose value decides where a row lives, or a `#[shard_parent]`, with whose row it lives. The derive's page lists
 //! the kinds of key, of id and of parent, and the settings. What fields may be is [`Field`]'s.
 //!
-//! What is small, read everywhere and changed rarely is a [`Reference`] table, `#[sharded(reference)]`: its rows live whole
+//! A small table that is read everywhere and rarely changed is a [`Reference`] table, `#[sharded(reference)]`: its rows live whole
 //! on every shard, are read on one that the session uses already, and are written on all in one unit of work. Rows of any
 //! model refer to them by `#[references(Model)]`, are filtered by what they refer to and joined with it
 //! ([`Select::with_reference`]) where they live.
@@ -121,7 +121,7 @@
 //! the row: `Account::update().set(Account::CENTS, Account::CENTS + 10)`. With [`returning`](Update::returning), bulk updates
 //! and deletes give back the rows that they have affected.
 //!
-//! What is read, changed and written back may overwrite what somebody else wrote meanwhile, unless it is read
+//! A row that is read, changed and written back may overwrite the change of another session, unless it is read
 //! with [`Select::for_update`], which keeps others from writing there, or the model has a `#[version]`: then the second to
 //! write is told [`ErrorKind::Stale`], and [`Cluster::transaction`] lets them try again.
 //!
@@ -129,17 +129,17 @@
 //! commits or rolls back; between shards there is no common one. A commit that wrote one shard is that database's own.
 //! One that wrote several is all or nothing, through a kill of the process at any point: see [`Session::commit`].
 //! [`Session::relocate`] moves a row whose key changes, with all its descendants. [`Session::savepoint`] makes a part of a unit of work one that is undone by itself, [`Cluster::transaction`] runs a
-//! unit again while somebody else is in its way, [`Cluster::recover`] finishes what a killed process has left (as opening
+//! unit again after a conflict, [`Cluster::recover`] finishes what a killed process has left (as opening
 //! the cluster does), and [`Cluster::backup`] copies all databases as they are at one moment.
 //!
-//! Whoever writes waits for others who write the same database, for as long as [`Builder::busy_timeout`] says, and is
+//! A writer waits for other writers of the same database up to the [`Builder::busy_timeout`], and is
 //! then told [`ErrorKind::Busy`]. Files are read while they are written. Databases in memory are not: there a reader
 //! and a writer wait for each other, which makes them good for tests and less good for many threads.
 //!
 //! # From async code
 //!
 //! [`Cluster::async_session`] makes a session whose verbs are awaited, on any runtime: Tokio, smol, or one of yours. It is
-//! the same session, on a thread of the cluster: a task that waits for a database blocks nobody, and a future may be
+//! the same session, on a thread of the cluster: a task that waits for a database blocks no other task, and a future may be
 //! dropped at any time, a commit's too. [`AsyncSession`] says what is done then.
 //!
 //! ```
@@ -166,7 +166,7 @@
 //! drop(accounts);
 //! session.commit().await?; // until here it has a snapshot of both shards
 //!
-//! // Many steps with one way to the thread, committed, and tried again while somebody is in the way.
+//! // Many steps with one way to the thread, committed, and tried again after a conflict.
 //! let rest = cluster.async_transaction(|session| {
 //!     session.execute(Account::update().set(Account::CENTS, Account::CENTS - 100).all_shards())?;
 //!     session.one(Account::select().all_shards().sum(Account::CENTS))
@@ -176,7 +176,7 @@
 //! # }).unwrap();
 //! ```
 //!
-//! What else a cluster does takes the thread it is called on: [`Cluster::backup`], [`Cluster::recover`] and
+//! Other methods of a cluster run on the calling thread: [`Cluster::backup`], [`Cluster::recover`] and
 //! [`sqlite::attached`] belong on one that may block.
 //!
 //! # Queries
@@ -208,7 +208,7 @@
 //! wanted.push(Account::ID.eq(7).into());
 //! let query = Account::select().filter(Filter::all(wanted)).all_shards().order_by(Account::OWNER.asc());
 //!
-//! let explain = cluster.explain(&query)?; // nobody is asked for it
+//! let explain = cluster.explain(&query)?; // no shard is asked for it
 //! assert_eq!((explain.shards(), explain.reason()), (vec!["b"], "id = 7"));
 //! println!("{explain}");
 //! # Ok(())
@@ -287,7 +287,7 @@
 //!
 //! # SQL
 //!
-//! What the queries do not say, SQL says, through the same sessions and with values that are bound: [`Sql`] names the
+//! SQL that the queries cannot express runs through the same sessions, with bound values: [`Sql`] names the
 //! models' tables in braces, and where it runs; its rows are read by name.
 //!
 //! ```
@@ -375,7 +375,7 @@
 //!     println!("{} in {}", report.temperature, city.name);
 //! }
 //!
-//! // Cities with a hot report that somebody remarked on, and cities without any report.
+//! // Cities with a hot report that has a remark, and cities without any report.
 //! let remarked = Report::has_child(Remark::TEXT.like("%humid%"));
 //! let hot = City::has_child(Report::TEMPERATURE.gt(30.0) & remarked);
 //! assert_eq!(session.one(City::select().filter(hot).all_shards())?.name, "Tokyo");
@@ -403,7 +403,7 @@
 //!
 //! [`Shard::statements`] counts what each shard was asked, and [`Builder::on_statement`] is called for every statement.
 //!
-//! With the feature `tracing` each verb of a session that asks somebody is a span, named `query` (target
+//! With the feature `tracing` each verb of a session that reads or writes a shard is a span, named `query` (target
 //! `shard_runtime::query`), and inside it is one for each shard's statement, named `statement` (target
 //! `shard_runtime::statement`), on whatever thread it runs; both are of the level DEBUG. Their fields are named as
 //! OpenTelemetry names them where it has a name, and never hold a value of a row or a parameter:

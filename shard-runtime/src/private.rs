@@ -1,4 +1,4 @@
-//! What generated code and the macros call. Not part of the public interface.
+//! The functions that generated code and the macros call. Not part of the public interface.
 
 use std::marker::PhantomData;
 
@@ -36,7 +36,7 @@ pub fn narrow(table: &'static Table, predicate: &Predicate, shards: &Shards) -> 
     route::narrow(table, predicate, shards)
 }
 
-/// What the user's chooser says, as a place in the cluster's order.
+/// Returns the index of the shard that the user's chooser returned.
 pub fn chosen(shard: Option<&Shard>) -> Option<usize> {
     shard.map(Shard::index)
 }
@@ -184,7 +184,7 @@ pub const fn place_of<T, V, K>(column: Column<T, V, K>) -> usize {
     column.index()
 }
 
-/// What a projection's field is, read from a row that has its columns from `first` on, and this one at that place
+/// Reads a projection's field from a row that has its columns from `first` on, and this one at that place
 /// among them.
 pub fn read_column<V, T, C: ReadAs<V>, K>(
     _: Column<T, C, K>,
@@ -195,7 +195,7 @@ pub fn read_column<V, T, C: ReadAs<V>, K>(
     C::read_as(row, first + place)
 }
 
-/// What a `#[lookup]` may stand on.
+/// The types of columns that can have a `#[lookup]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no lookup",
     label = "cannot have a `#[lookup]`",

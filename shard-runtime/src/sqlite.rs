@@ -18,7 +18,7 @@ pub use rusqlite;
 /// has looked up is forgotten. It commits and rolls back with the rest of the session; where the closure
 /// fails, what it has done is undone. The lease counts as one statement of the shard.
 ///
-/// What is written so cannot be part of a commit over several databases: nobody could do it again for a shard that
+/// These changes cannot be part of a commit over several databases: recovery could not repeat them on a shard that
 /// missed it (see [`Session::commit`](crate::Session::commit)).
 ///
 /// The transaction is the session's: a closure that ends it (`COMMIT`, `ROLLBACK`) ends the unit of work. A

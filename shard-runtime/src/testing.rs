@@ -35,7 +35,7 @@ impl Cluster {
 /// session.all(query)?)`.
 ///
 /// The shards are named in any order; a shard is asked where its [`statements`](crate::Shard::statements) grow
-/// meanwhile. They count what all sessions ask: nobody else should use the cluster at the time. Rows that are added
+/// meanwhile. They count what all sessions ask: no other thread should use the cluster at the time. Rows that are added
 /// are sent later, by a read of their table, `flush` or `commit`.
 ///
 /// ```
@@ -64,7 +64,7 @@ impl Cluster {
 /// ```
 ///
 /// # Panics
-/// Where other shards were asked, with both lists:
+/// If other shards were asked, with both lists:
 ///
 /// ```should_panic
 /// # use shard_runtime::{Cluster, Sharded, assert_shards_asked};
@@ -89,7 +89,7 @@ macro_rules! assert_shards_asked {
     }};
 }
 
-/// What the shards of a cluster had been asked at some moment.
+/// The statement counts of the shards of a cluster at some moment.
 #[derive(Debug)]
 pub struct Asked {
     cluster: Cluster,
@@ -106,7 +106,7 @@ impl Asked {
     /// Looks whether these shards were asked since, and no others.
     ///
     /// # Panics
-    /// Where that is not so.
+    /// If that is not so.
     #[track_caller]
     pub fn assert(self, expected: &[&str]) {
         let shards = self.cluster.shards().iter().zip(&self.before);

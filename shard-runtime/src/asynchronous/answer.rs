@@ -13,10 +13,10 @@ struct State<T> {
 
 type Shared<T> = Arc<Mutex<State<T>>>;
 
-/// Who is to answer.
+/// The sender of the answer.
 pub(super) struct Sender<T>(Shared<T>);
 
-/// The answer, to be awaited; `None` where nobody will answer any more.
+/// The answer, to be awaited; `None` if the sender is gone.
 pub(super) struct Answer<T>(Shared<T>);
 
 pub(super) fn answer<T>() -> (Sender<T>, Answer<T>) {
@@ -33,7 +33,7 @@ impl<T> Sender<T> {
         lock(&self.0).value = Some(value);
     }
 
-    /// Whether nobody waits for the answer any more.
+    /// Whether the receiver is gone.
     pub(super) fn is_forgotten(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }

@@ -69,25 +69,25 @@ use task::{RollbackTask, SessionGuard, SessionTask, TaskHandle};
 ///
 /// The future of a verb may be dropped at any time, by a timeout or a `select!`, and the session can be used on:
 ///
-/// - what has not begun yet is not done;
-/// - what reads is stopped (`get`, `all`, `all_available`, `all_with`, `first`, `one`, `parent`, `reload`, `stream`);
-/// - everything else is done to its end, as if it had been awaited, and its answer is lost: a statement that has begun is
-///   written in the unit of work, and a commit that has begun comes to its end on every shard. A row that was to be
-///   changed by it is as it was before: [`reload`](AsyncSession::reload) it.
+/// - a verb that has not begun does nothing;
+/// - a verb that reads is cancelled (`get`, `all`, `all_available`, `all_with`, `first`, `one`, `parent`, `reload`, `stream`);
+/// - any other verb runs to its end, and its answer is lost: a statement that has begun is part of the transaction, and a
+///   commit that has begun ends on every shard. The handle of a row that it changes stays as it was:
+///   [`reload`](AsyncSession::reload) it.
 ///
-/// The next verb waits until that is over. Whoever does not know whether something was done rolls back; who does not know
-/// whether a commit was, looks.
+/// The next verb waits for that end. If the application needs to know whether a statement has run, it rolls back; after a
+/// commit it reads a row of the transaction.
 ///
 /// # Sessions that are dropped
 ///
-/// A session that is dropped is rolled back, and its connections are free then: on its thread, nobody waits for it. A
-/// commit that is under way is not stopped by it.
+/// A session that is dropped is rolled back on its thread, which frees its connections. The task does not wait for that. A
+/// commit that has begun is not stopped.
 #[must_use = "a session does nothing until it is used"]
 pub struct AsyncSession {
     cluster: Cluster,
     slot: Arc<SessionSlot>,
     pinned: Option<usize>,
-    /// What was set since the session was on a thread last.
+    /// The settings that were made since the session was last on a thread.
     commit: Option<Commit>,
     timeout: Option<Option<Duration>>,
 }
@@ -106,8 +106,8 @@ impl Cluster {
         Ok(AsyncSession::new(self.clone(), Some(self.shard(shard)?.index())))
     }
 
-    /// Runs a unit of work on a thread, again while somebody else is in its way; see [`Cluster::transaction`]. Where its
-    /// future is dropped, it is not begun, or comes to its end.
+    /// Runs a transaction on a thread, and again after a conflict; see [`Cluster::transaction`]. If its future is dropped, it
+    /// does not begin, or runs to its end.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, Sharded};
@@ -218,7 +218,7 @@ impl AsyncSession {
         self.ask(checkout, run, None).await
     }
 
-    /// The same for what only reads, and is stopped where nobody waits for the answer any more.
+    /// The same for a verb that only reads. It is cancelled if its future is dropped.
     async fn read<O: Send + 'static>(
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<O> + Send + 'static,

@@ -31,7 +31,7 @@ type Begin = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
 #[must_use = "rows are read when they are awaited"]
 pub struct Rows<'s, O> {
     session: &'s mut AsyncSession,
-    /// What is to be done on the thread, before it has begun.
+    /// The work of the thread, before it has begun.
     begin: Option<Begin>,
     asked: Option<TaskHandle<(), Error>>,
     pipe: Receiver<O>,
@@ -120,8 +120,7 @@ impl<O> Rows<'_, O> {
 }
 
 impl<O> Drop for Rows<'_, O> {
-    /// Stops reading. Because there is this, the session is not used on before: its next verb would wait for rows to be
-    /// taken that nobody takes.
+    /// Stops reading. Without this the next verb of the session would wait for the rows to be taken.
     fn drop(&mut self) {
         self.asked = None;
     }
@@ -146,7 +145,7 @@ impl<O> Stream for Rows<'_, O> {
 
 struct Pipe<O> {
     state: Mutex<State<O>>,
-    /// A chunk was taken, or nobody takes any more.
+    /// A chunk was taken, or the receiver is gone.
     room: Condvar,
 }
 
@@ -178,7 +177,7 @@ fn pipe<O>() -> (Sender<O>, Receiver<O>) {
 }
 
 impl<O> Sender<O> {
-    /// Sends a row, as soon as there is room; breaks where nobody takes it.
+    /// Sends a row as soon as there is room. Breaks if the receiver is gone.
     fn push(&mut self, row: O) -> ControlFlow<()> {
         self.chunk.push(row);
         match self.chunk.len() < self.size {

@@ -1,4 +1,4 @@
-//! Where the session of an async one is: here, or on a thread that brings it back.
+//! The slot of an async session: it holds the session, or the session is on a thread that returns it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -11,13 +11,13 @@ pub(super) struct Checkout {
     pub(super) is_under_way: bool,
 }
 
-/// Where it is brought back to.
+/// The place that the thread returns the session to.
 pub(super) struct SessionSlot(Mutex<State>);
 
 struct State {
     here: Option<Checkout>,
     waker: Option<Waker>,
-    /// Whether nobody will come for it any more.
+    /// Whether the async session was dropped.
     is_left: bool,
 }
 
@@ -47,7 +47,7 @@ impl SessionSlot {
     /// Brings the session back.
     ///
     /// # Errors
-    /// The session, where nobody will come for it.
+    /// Returns the session if the async session was dropped.
     pub(super) fn check_in(&self, checkout: Checkout) -> Result<(), Checkout> {
         let mut state = self.lock();
         if state.is_left {
@@ -60,7 +60,7 @@ impl SessionSlot {
         Ok(())
     }
 
-    /// Says that nobody will come for the session any more; the session, if it is here.
+    /// Notes that the async session was dropped. Returns the session if it is here.
     pub(super) fn leave(&self) -> Option<Checkout> {
         let mut state = self.lock();
         state.is_left = true;

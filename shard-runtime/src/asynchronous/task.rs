@@ -1,4 +1,4 @@
-//! What a session does on a thread, and what is awaited of it.
+//! The task of a session on a thread, and the future of its answer.
 
 use std::any::Any;
 use std::future::Future;
@@ -49,7 +49,7 @@ impl Drop for SessionGuard {
     }
 }
 
-/// Rolls a session back that nobody will come for.
+/// Rolls back a session whose async session was dropped.
 fn end(checkout: Checkout, threads: &SessionExecutor) {
     let Checkout { session, is_under_way } = checkout;
     drop(session);
@@ -63,9 +63,9 @@ pub(super) struct SessionTask<F, O, E> {
     pub(super) guard: SessionGuard,
     pub(super) run: F,
     pub(super) sender: Sender<Result<O, E>>,
-    /// What the task is in that asks for it.
+    /// The span of the async task.
     pub(super) span: Span,
-    /// Who may go away while it reads, which stops it.
+    /// Cancels the reads if the future is dropped.
     pub(super) cancellation: Option<Arc<CancellationToken>>,
 }
 
@@ -99,7 +99,7 @@ where
     }
 }
 
-/// Rolls the session back of which nobody knows what state the panic has left it in.
+/// Rolls a session back that a panic may have left in any state.
 fn after_panic(session: &mut Session, thrown: Box<dyn Any + Send>) -> Error {
     let text = thrown.downcast_ref::<&str>().copied();
     let text = text.or_else(|| thrown.downcast_ref::<String>().map(String::as_str));

@@ -15,8 +15,8 @@ use crate::unit_of_work::Relocated;
 /// The verbs. Each does what the [`Session`]'s of the same name does, with the same errors; beside these, those of
 /// [`AsyncSession::run`].
 impl AsyncSession {
-    /// Adds a row; see [`Session::add`]. Where the id needs nobody to be asked (`#[id]`, `#[id(uuid)]`), it is added here
-    /// and now.
+    /// Adds a row; see [`Session::add`]. If no database generates the id (`#[id]`, `#[id(uuid)]`), the row is
+    /// added at once, on the calling task.
     ///
     /// # Errors
     /// Those of [`Session::add`] and of [`AsyncSession::run`].

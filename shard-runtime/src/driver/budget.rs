@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn nobody_is_left_half_way() {
-        // Four databases, six connections: the fourth session would leave two, with which nobody has four.
+        // Four databases, six connections: the fourth session would leave two, with which no session has four.
         let mut budget = ConnectionBudget::new(6, 4);
         assert!(budget.take(0) && budget.take(0) && budget.take(0));
         assert!(!budget.take(0));
@@ -110,7 +110,7 @@ mod tests {
         assert!(budget.take(1));
         assert!(
             !budget.take(1),
-            "two each are four, and two are left: nobody gets to four and leaves one for the third"
+            "two each are four, and two are left: no session gets to four and leaves one for the third"
         );
         assert!(budget.take(2) && budget.take(3));
         assert_eq!((budget.used(), budget.take(1)), (6, false));
@@ -174,7 +174,7 @@ mod tests {
                 let used: usize = sessions.iter().sum();
                 assert_eq!(budget.used(), used);
                 assert!(used <= budget.most());
-                // Of those who hold something, one can have one more; or there is nobody.
+                // One of the sessions that hold a connection can have one more, or no session holds one.
                 let goes_on = |held: &usize| {
                     let can = *held == needed || budget.take(*held);
                     if can && *held < needed {

@@ -28,7 +28,7 @@ impl fmt::Debug for Layout {
     }
 }
 
-/// Where a shard's tables are.
+/// The place of a shard's tables.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     /// The index of the database in the cluster.
@@ -174,7 +174,7 @@ impl Layout {
         self.lookups.iter().filter(move |lookup| lookup.table.is(table))
     }
 
-    /// Where a shard's tables are.
+    /// The place of a shard's tables.
     pub(crate) fn place(&self, shard: usize) -> Result<&Place> {
         self.places.get(shard).ok_or_else(no_such_shard)
     }

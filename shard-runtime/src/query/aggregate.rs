@@ -191,7 +191,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
 }
 
 impl<T: Sharded, R: Routing, C: ColumnList<T>> GroupBy<T, R, C> {
-    /// What is wanted of each group: a measure, or a tuple of them.
+    /// The measures of each group: one, or a tuple of them.
     pub fn aggregate<M: MeasureList<T>>(self, measures: M) -> Groups<T, R, C, M> {
         Groups { core: GroupCore::new(self.select, self.keys, &measures), marker: PhantomData }
     }

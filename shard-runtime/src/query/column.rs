@@ -40,7 +40,7 @@ impl<T, V, K> fmt::Debug for Column<T, V, K> {
     }
 }
 
-/// What a column is for: whether comparing it narrows the shards, and whether an update may set it.
+/// The kind of a column: whether comparing it narrows the shards, and whether an update may set it.
 pub mod kind {
     /// A column that says nothing about the shard.
     #[derive(Debug)]
@@ -51,7 +51,7 @@ pub mod kind {
     /// A column with a `#[lookup]`: equality narrows.
     #[derive(Debug)]
     pub enum Lookup {}
-    /// The version, which every change of its row raises, and nobody sets.
+    /// The version. Every change of its row raises it, and the application does not set it.
     #[derive(Debug)]
     pub enum Version {}
     /// The shard key, or the parent: equality narrows.
@@ -65,7 +65,7 @@ pub mod kind {
     pub struct References<M, K = Plain>(std::marker::PhantomData<fn() -> (M, K)>);
 }
 
-/// What comparing a column of this kind narrows.
+/// The marker of a filter that compares a column of this kind.
 pub trait ColumnKind: Sealed + 'static {
     /// The marker of `=` and `IN`.
     type Equal: Routing;
@@ -251,17 +251,17 @@ impl<P: Sharded> IntoOperand<Parent<P>> for &Stored<P> {
     }
 }
 
-/// What a bulk update sets a column to.
+/// The value that a bulk update sets a column to.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub enum Assigned {
     /// The same value in every row.
     Value(Operand),
-    /// What is computed from each row's own columns, and which of it the column holds.
+    /// A value that is computed from each row's own columns, and the range that the column holds.
     Computed(Term, Holds),
 }
 
-/// What a column of `T` that holds `V` can be set to: a `V`, `&str` for text, another such column of the row, or what is
+/// A value that a column of `T` with values of `V` can be set to: a `V`, `&str` for text, another such column of the row, or what is
 /// computed from its columns.
 #[diagnostic::on_unimplemented(
     message = "a column of `{T}` that holds `{V}` cannot be set to `{Self}`",
@@ -284,7 +284,7 @@ impl<T> IntoAssign<T, String> for &str {
     }
 }
 
-/// What can be compared by order: values, but not links to parents, whose ids have no order over shards.
+/// Values that can be compared by order: values, but not links to parents, whose ids have no order over shards.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no order",
     label = "cannot be compared by `<`, `>` or `between`",

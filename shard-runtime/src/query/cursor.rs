@@ -1,4 +1,4 @@
-//! Where a page of rows ended, so that the next one begins there: keyset paging.
+//! Cursors of keyset paging: the position after the last row of a page.
 //!
 //! A cursor holds what the last row was ordered by, its shard and its id, and a fingerprint of the query. As text
 //! it is hexadecimal: the header of `value::codec`, the fingerprint, the shard's name, and the values.
@@ -14,14 +14,14 @@ use crate::schema::hash;
 use crate::value::Value;
 use crate::value::codec::{self, Reader};
 
-/// Where a page ended; made by [`Select::cursor`](crate::Select::cursor), or read beside the rows where they do not
+/// The position after the last row of a page; made by [`Select::cursor`](crate::Select::cursor), or read beside the rows where they do not
 /// say it ([`Columns::with_cursor`](crate::Columns::with_cursor)), taken by [`Select::after`](crate::Select::after). As text (`to_string`, `parse`) it can travel to a client and back; it is
 /// not secret, and a changed one is an error or another place in the same query's rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor {
     pub(crate) fingerprint: u64,
     pub(crate) shard: String,
-    /// What the row is ordered by, column by column, and last its id.
+    /// The values that the row is ordered by, column by column, and last its id.
     pub(crate) values: Vec<Value<'static>>,
 }
 
@@ -38,7 +38,7 @@ fn fingerprint(core: &SelectCore, distinct: Option<&[usize]>) -> u64 {
 }
 
 impl Cursor {
-    /// Where a page of a select ends whose last row has these values and is of this shard. Where rows are
+    /// Returns the position after a row with these values on this shard. Where rows are
     /// `distinct` in some columns, those are the row.
     pub(super) fn new(
         core: &SelectCore,
@@ -73,7 +73,7 @@ impl SelectCore {
         Ok(columns)
     }
 
-    /// Where the wanted rows begin, if somewhere.
+    /// The position that the wanted rows begin after.
     ///
     /// # Errors
     /// [`ErrorKind::Cursor`] if the cursor was created by a different query.

@@ -59,7 +59,7 @@ pub enum Term {
         sides: Box<[Term; 2]>,
         depth: usize,
     },
-    /// In place of what is nested deeper than [`DEEPEST`]: an error for whoever reads it.
+    /// Stands for terms that are nested deeper than [`DEEPEST`]. The planner reports it as an error.
     TooDeep,
 }
 
@@ -105,7 +105,7 @@ impl<T, V> Expression<T, V> {
     }
 }
 
-/// What a number of `T`'s columns of `N` can be computed with: an `N`, another such column of `T`, or what is computed
+/// A term that a number of `T`'s columns of `N` can be computed with: an `N`, another such column of `T`, or what is computed
 /// from them.
 #[diagnostic::on_unimplemented(
     message = "a column of `{T}` that holds `{N}` cannot be computed with `{Self}`",
@@ -161,7 +161,7 @@ impl<T, N: Number> IntoTerm<T, N> for Expression<T, Option<N>> {
 
 /// A number that a `W` can be added to: what comes out is nullable where one of them is.
 pub trait Combine<W> {
-    /// What comes out.
+    /// The result.
     type Output;
 
     #[doc(hidden)]

@@ -98,7 +98,7 @@ pub(crate) enum Node {
     And(Vec<Node>),
     Or(Vec<Node>),
     Not(Box<Node>),
-    /// In place of conditions that are nested deeper than [`DEEPEST`]: an error for whoever reads it.
+    /// Stands for conditions that are nested deeper than [`DEEPEST`]. The planner reports it as an error.
     TooDeep,
 }
 

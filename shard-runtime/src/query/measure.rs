@@ -1,4 +1,4 @@
-//! What is made of many rows' values: measures, as values that are read, compared and ordered by.
+//! Measures of many rows' values, which are read, compared and ordered by.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -62,13 +62,13 @@ pub fn count<T: Sharded>() -> Measure<T, u64> {
     note = "sums, means and what updates compute are of integers and floats"
 )]
 pub trait Number: Field + Sealed {
-    /// What the sum is read as.
+    /// The type of a sum.
     type Sum: Field;
-    /// What an update may set a column of it to, where it computes that.
+    /// The values that an update may compute for a column of it.
     const HOLDS: Holds;
 }
 
-/// What the sum of a column of `V` is read as.
+/// The type of the sum of a column of `V`.
 pub type SumOf<V> = <<V as Storable>::Compare as Number>::Sum;
 
 macro_rules! numbers {
@@ -145,9 +145,9 @@ where
     }
 }
 
-/// What a measure is read as: a number of rows, or a value that may be missing.
+/// The type of a measure: a number of rows, or a value that may be missing.
 pub trait Measured: Sized {
-    /// What it is compared with.
+    /// The type that it is compared with.
     type Compare: Field;
     #[doc(hidden)]
     fn measured(value: Value<'_>) -> Result<Self, ValueError>;

@@ -1,4 +1,4 @@
-//! What the derive fills in: the trait [`Sharded`] with its choosers, loader and binder, and the description of
+//! The traits that the derive implements: [`Sharded`] with its choosers, loader and binder, and the description of
 //! a model's table.
 
 use std::fmt;
@@ -26,7 +26,7 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// The type of the `#[id]` field.
     type Id: Field + Clone + fmt::Debug + PartialEq;
 
-    /// What decides the shard: the key field's type, a tuple of several, or the parent's key; for a reference table
+    /// The key that decides the shard: the key field's type, a tuple of several, or the parent's key; for a reference table
     /// [`Everywhere`](crate::Everywhere).
     type Key: Key;
 
@@ -165,8 +165,8 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     }
 }
 
-/// What a `#[version]` is: a number that every change of its row raises, so that
-/// [`Session::update`](crate::Session::update) and [`Session::delete`](crate::Session::delete) notice when somebody else
+/// The number of a `#[version]` field. Every change of its row raises it, so that
+/// [`Session::update`](crate::Session::update) and [`Session::delete`](crate::Session::delete) notice if another session
 /// was there first.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a version",
@@ -277,7 +277,7 @@ impl<C: Child<Parent: Same<P>>, P: Sharded> ParentOf<C> for P {
     const SEAL: Seal = Seal;
 }
 
-/// What [`Session::add`](crate::Session::add) takes: the struct itself where the id is the caller's,
+/// A row that [`Session::add`](crate::Session::add) takes: the struct itself where the id is the caller's,
 /// `New…` where it is generated.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added to a session",

@@ -24,7 +24,7 @@ use crate::value::Value;
 /// shard's prefix. Braces in string literals and comments are kept; elsewhere a brace is written twice: `{{`, `}}`.
 /// Values are bound, never written into the text.
 ///
-/// Nobody reads the SQL to find out which shards it concerns: it says where, with `on_shard`, `on` or
+/// The SQL is not parsed to find its shards. The query names them with `on_shard`, `on` or
 /// `all_shards`, and does not run before. Over several shards each runs the statement for itself, in the cluster's
 /// order, and the rows come shard by shard: an `ORDER BY`, a `LIMIT` or a `count(*)` is one shard's own. Over all
 /// data at once SQL runs in [`sqlite::attached`](crate::sqlite::attached).
@@ -34,7 +34,7 @@ use crate::value::Value;
 /// transaction moves a row from a shard that is still to come to one that is done, the row is not written. Reads of several
 /// shards never exclude `relocate`. Name tables in braces in every write over several shards.
 ///
-/// What waits in the session for the shards that are asked is written first, of all tables. A write forgets what
+/// The pending changes of its shards are written first, of all tables. A write forgets what
 /// the session has looked up, and where it fails it has no effect on any shard.
 ///
 /// ```
@@ -68,7 +68,7 @@ use crate::value::Value;
 /// ```
 ///
 /// # Errors
-/// Whoever runs it says, before its first statement: [`ErrorKind::UnknownModel`] for a table in braces that is no
+/// When it is run, before its first statement: [`ErrorKind::UnknownModel`] for a table in braces that is no
 /// model's, [`ErrorKind::Value`] for a value that cannot be stored, [`ErrorKind::UnknownShard`] and
 /// [`ErrorKind::ContradictingPins`] for where it should run; and [`ErrorKind::Query`] where the text is not one
 /// statement, where it takes another number of parameters, where it writes and is read or reads and is executed,
@@ -202,7 +202,7 @@ impl<R: IsRouted> Write for Sql<R> {
     }
 }
 
-/// What [`Sql::bind`] takes: whatever a column stores, an `Option` of it, and `&str`.
+/// A value that [`Sql::bind`] takes: any value of a column, an `Option` of it, or `&str`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be bound to a statement",
     label = "not a column's value",

@@ -119,7 +119,7 @@ impl<T: Sharded, J, R: Routing> WithReferences<T, J, R> {
         WithReferences { select: self.select, references: self.references, marker: PhantomData }
     }
 
-    /// Where a page of this query ends whose last row is this one, as [`Select::cursor`] has it.
+    /// Returns the cursor of a page of this query that ends with this row, as [`Select::cursor`] does.
     ///
     /// # Errors
     /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order.
@@ -145,7 +145,7 @@ impl<T, J, R> WithReferences<T, J, R> {
 
 impl<T, J, R> Sealed for WithReferences<T, J, R> {}
 
-/// What a join answers for a row that is referred to: a [`Stored`] row, or an `Option` of one.
+/// The output of a join for a row that is referred to: a [`Stored`] row, or an `Option` of one.
 pub trait ReferredRow: Sized {
     /// The model of the reference table.
     type Model: Reference;
@@ -180,12 +180,12 @@ pub struct Joined<M: Sharded> {
     rows: Shared<M>,
     /// The place of the column among the joined row's.
     link: usize,
-    /// Where the columns of the row that is referred to begin.
+    /// The first column of the row that is referred to.
     first: usize,
 }
 
 impl<M: Sharded> Joined<M> {
-    /// What is joined to a row that has so many columns before.
+    /// A join to a row that has so many columns before.
     fn after(columns: &mut usize, reference: Option<&ReferenceDef>) -> Self {
         let first = *columns;
         *columns += M::TABLE.columns.len();

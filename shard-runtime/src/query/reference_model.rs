@@ -66,7 +66,7 @@ use crate::value::Field;
 )]
 pub trait Reference: Sharded<Key = Everywhere> {}
 
-/// What a field with `#[references(M)]` holds: the id of a row of `M`, or an `Option` of it.
+/// The value of a field with `#[references(M)]`: the id of a row of `M`, or an `Option` of it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not refer to a row of `{M}`",
     label = "not the id of `{M}`",

@@ -63,7 +63,7 @@ impl fmt::Debug for Relation {
     }
 }
 
-/// What a filter on related rows becomes. It is narrowed where they are: `R::And<R>` is `R`, written so that the
+/// Makes a filter of one on related rows. It is narrowed if that is: `R::And<R>` is `R`, written so that the
 /// compiler takes it from the filter and not, before it has looked at that, from what is wanted of the result, such
 /// as `!` of it.
 impl<T: Sharded, R: Routing> Filter<T, R> {
@@ -151,7 +151,7 @@ impl<T: Sharded, P: Sharded, R: Routing> WithParent<T, P, R> {
 }
 
 impl<T: Sharded, P, R: Routing> WithParent<T, P, R> {
-    /// Where a page of this query ends whose last row is this one, as [`Select::cursor`] has it.
+    /// Returns the cursor of a page of this query that ends with this row, as [`Select::cursor`] does.
     ///
     /// # Errors
     /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order.

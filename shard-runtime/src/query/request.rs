@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::row::Row;
 use crate::schema::{ReferenceDef, Table};
 
-/// What a read returns.
+/// The columns that a read returns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum SelectList<'q> {
     /// Every column of every row.
@@ -86,7 +86,7 @@ pub(crate) enum Returned {
     Rows,
 }
 
-/// Where the rows go that a statement returns. A statement may run again, and is then cleared before.
+/// Takes the rows that a statement returns. It is cleared if the statement runs again.
 pub trait Collect: Default {
     #[doc(hidden)]
     fn clear(&mut self);

@@ -43,7 +43,7 @@ pub(crate) struct SelectCore {
     pub(crate) order: Vec<OrderBy>,
     pub(crate) limit: Option<u64>,
     pub(crate) offset: u64,
-    /// Where the rows begin that are wanted.
+    /// The position that the wanted rows begin after.
     pub(crate) after: Option<Cursor>,
 }
 
@@ -59,7 +59,7 @@ impl SelectCore {
     }
 }
 
-/// What reads, updates and deletes have in common: a model, a condition, and pins.
+/// The common part of reads, updates and deletes: a model, a condition, and pins.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) table: &'static Table,
@@ -69,7 +69,7 @@ pub(crate) struct Target {
     /// The predicate with what lookups have said of its values, where they were asked.
     pub(crate) located: Option<Predicate>,
     pub(crate) pins: Vec<Pin>,
-    /// Whether what is read is to be written, so that nobody else may write it meanwhile.
+    /// Whether the rows are locked, because the caller is going to write them.
     pub(crate) for_update: bool,
 }
 
@@ -248,7 +248,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Columns::new(self.core, &columns)
     }
 
-    /// Where a page of this query ends whose last row is this one. The query is ordered; limit and offset play
+    /// Returns the cursor of a page of this query that ends with this row. The query is ordered; limit and offset play
     /// no part.
     ///
     /// ```
@@ -311,7 +311,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// SQLite locks a database as a whole, so this is the write transaction that an update would begin (`BEGIN
     /// IMMEDIATE`), only earlier. PostgreSQL locks the rows that are found (`FOR UPDATE`), also those that a count or an
     /// aggregate is made of: others may add rows meanwhile, and write others. A row of a reference table is kept from
-    /// others on all shards: on servers by its lock on the first of them, which everybody takes first. Where others rarely change the same rows, a `#[version]` keeps nobody waiting.
+    /// others on all shards: on servers by its lock on the first of them, which every session takes first. If others rarely change the same rows, a `#[version]` avoids waiting.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, Sharded};
@@ -336,7 +336,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// ```
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Busy`](crate::ErrorKind::Busy) where somebody else writes for longer than that on one
+    /// When it is run: [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another session writes for longer than that on one
     /// of the shards; then none of them is kept from others.
     pub fn for_update(mut self) -> Self {
         self.core.target.for_update = true;
@@ -449,7 +449,7 @@ impl<T: Sharded> fmt::Debug for Located<T> {
     }
 }
 
-/// What [`Session::get`](crate::Session::get) takes for a row of `T`: an id that is unique over the cluster,
+/// An argument of [`Session::get`](crate::Session::get) for a row of `T`: an id that is unique over the cluster,
 /// an id with its shard, or a link to a parent.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not name a row of `{T}`",

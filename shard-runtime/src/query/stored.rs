@@ -1,4 +1,4 @@
-//! What a session hands out: [`Stored`] rows, which know where they live and what of them has changed, and
+//! The handles that a session returns: [`Stored`] rows, which know their shard and their changes, and
 //! [`Parent`] links to them.
 
 use std::fmt;
@@ -99,7 +99,7 @@ impl<T: Sharded> Stored<T> {
         &self.row
     }
 
-    /// The row, where nobody else has it.
+    /// Returns the row if no other handle shares it.
     pub(crate) fn alone(&mut self) -> Option<&mut T> {
         Arc::get_mut(&mut self.row)
     }

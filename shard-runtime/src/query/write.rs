@@ -197,7 +197,7 @@ impl<T: Sharded, R: IsRouted> Write for Returning<T, R> {
     }
 }
 
-/// What [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed, either of
+/// A statement that [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed, either of
 /// them [`Returning`] its rows, or [`Sql`](crate::Sql) that says where.
 pub trait Write: Sealed {
     /// The number of rows that were written, or the rows.

@@ -16,7 +16,7 @@ pub struct Table {
     pub columns: &'static [ColumnDef],
     /// The index of the id among the columns.
     pub id: usize,
-    /// Where ids come from.
+    /// The source of ids.
     pub id_kind: IdKind,
     /// The columns that determine the shard of a row.
     pub key: KeyColumns,
@@ -122,7 +122,7 @@ impl ColumnDef {
     }
 }
 
-/// Where ids come from.
+/// The source of ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdKind {
     /// The caller sets them.

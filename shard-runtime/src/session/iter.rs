@@ -18,7 +18,7 @@ const CHUNK: (usize, usize) = (16, 256);
 /// How many chunks the thread is ahead of the caller.
 const AHEAD: usize = 2;
 
-/// What the thread gives back: the session's work, and how reading ended or what it has thrown.
+/// The unit of work that the thread returns, with the result of the read or its panic.
 type Ended = (UnitOfWork, thread::Result<Result<()>>);
 
 /// The rows of a query, one after the other; made by [`Session::iter`].

@@ -6,7 +6,7 @@ use crate::schema::{Shard, ShardSet};
 use crate::tasks::unwind::caught;
 use crate::transaction::in_verb_span;
 
-/// What a lease is called where statements are told of: what is done with the connection is not seen.
+/// The SQL that the statement hook gets for a lent connection, whose statements are not observed.
 const LOAN: &str = "-- with_connection";
 
 impl Session {

@@ -314,7 +314,7 @@ impl Session {
     /// returned. If the session was in a transaction on a server that did not answer, it has to be rolled back before it
     /// is used on.
     ///
-    /// What is looked up by its id has no part in it, for a row that is not found could be on the shard that is
+    /// A row cannot be looked up by its id so: a row that is not found could be on the shard that is
     /// missing; nor has `all_with`, whose parents would look childless.
     ///
     /// # Errors
@@ -384,7 +384,7 @@ impl Session {
     /// [`ErrorKind::Stale`] if this transaction has written one of these columns through another handle since this one
     /// read it: call [`reload`](Session::reload) and change the row again. Writes of other columns do not matter, but for a
     /// row with a `#[version]`. (Across transactions a `#[version]` finds this out.)
-    /// Where it is written at once also those of [`Session::flush`]. Then the row keeps its changes, and nothing of them
+    /// If it is written at once, also those of [`Session::flush`]. Then the row keeps its changes, and nothing of them
     /// is written.
     pub fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
         in_verb_span(self, "update", Some(T::TABLE), |session| session.work.update(row))
@@ -512,7 +512,7 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where a row is gone that is to be changed or removed; [`ErrorKind::Stale`] where it has a
-    /// `#[version]` and somebody else has changed it since it was read; [`ErrorKind::Unique`], [`ErrorKind::ForeignKey`],
+    /// `#[version]` and another session has changed it since it was read; [`ErrorKind::Unique`], [`ErrorKind::ForeignKey`],
     /// as where a row is removed that has children; the databases'. Then nothing of what waited is written on any shard,
     /// and the session can be used on. Where a row was at fault nothing waits any more; otherwise (busy, full,
     /// read-only) all waits on, and can be flushed again.
@@ -567,9 +567,9 @@ impl Session {
 
     /// Writes what waits and commits. The session can be used on; what it had read it has forgotten.
     ///
-    /// What was written in one database is that database's own commit. What was written in several is committed on
+    /// A transaction over one database is that database's own commit. One over several is committed on
     /// all of them or on none, through a kill of the process or a power loss at any point: the decision is one record
-    /// in the control database, and what a database missed of a decided unit is written there by whoever writes to it
+    /// in the control database, and a part that a database missed is applied there by the next session that writes to it
     /// next, or when the cluster is opened. (With [`Durability::Normal`](crate::Durability::Normal), through a kill
     /// but not through a power loss.) Until the commit the session keeps what it wrote in memory. There is no common
     /// snapshot: another session may see the unit on one shard before it sees it on another.

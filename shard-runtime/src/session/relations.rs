@@ -30,7 +30,7 @@ pub type WithChildren<P, D> = (Stored<P>, Vec<<D as Descendants>::Output>);
 #[derive(Debug)]
 pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
 
-/// What [`Session::all_with`] reads with the parents: their children, `Report`, or children with theirs,
+/// The rows that [`Session::all_with`] reads with the parents: their children, `Report`, or children with theirs,
 /// [`With<Report, Remark>`](With).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not children with their children",

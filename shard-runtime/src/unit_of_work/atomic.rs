@@ -65,7 +65,7 @@ impl UnitOfWork {
     }
 
     /// Reads to write: every shard can be written before anything is read. Where that fails, on a server perhaps only in
-    /// the reading, what was not written before is kept from nobody.
+    /// the reading, the locks on databases that were not written before are released.
     pub(crate) fn for_update(
         &mut self,
         table: &'static Table,

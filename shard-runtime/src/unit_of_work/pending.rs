@@ -1,6 +1,6 @@
 //! Pending changes: rows that were added, changed or removed, until the shard's next read, `flush` or `commit`.
 //!
-//! What waits is done in an order that breaks no foreign key: rows are inserted, parents before children; then rows are
+//! Pending changes are sent in an order that breaks no foreign key: rows are inserted, parents before children; then rows are
 //! changed; then rows are removed, children before parents. Of one row everything is done in the order in which it was
 //! said.
 

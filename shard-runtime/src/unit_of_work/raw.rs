@@ -129,7 +129,7 @@ fn check_shape(shape: Shape, given: usize, wanted: Use) -> Result<()> {
             "the SQL writes nothing: it is read with `all`, `first` or `one`, not with `execute`".to_owned()
         }
         (Use::Write, Shape { returns_rows: true, .. }) => {
-            "the SQL writes and returns rows, which nobody would read: leave `RETURNING` out".to_owned()
+            "the SQL writes and returns rows, which `execute` does not read; remove `RETURNING`".to_owned()
         }
         _ => return Ok(()),
     };

@@ -23,7 +23,7 @@ struct Station {
     id: uuid::Uuid,
     #[shard_key(hash)]
     country: String,
-    /// What people call it.
+    /// Its name.
     name: String,
     r#type: u8,
     sky: Option<Sky>,

@@ -106,7 +106,7 @@ fn r35_a_commit_that_fails_on_one_shard_leaves_nothing_on_any(backend: &Backend)
     let mut session = cluster.session();
     doomed(&cluster, &mut session, &LETTERS, "b");
     assert_error(session.commit(), ErrorKind::ForeignKey, &["shard `b`", "table `campaigns`"]);
-    assert_error(session.commit(), ErrorKind::TransactionAborted, &["rolled back"]);
+    assert_error(session.commit(), ErrorKind::TransactionAborted, &["call `rollback` first"]);
     session.rollback();
     assert_eq!(LETTERS.map(|shard| count(&cluster, shard)), [0, 0, 0]);
     assert_eq!(records(backend), 0);
@@ -214,7 +214,7 @@ fn after_a_failed_commit_the_session_waits_for_a_rollback(backend: &Backend) {
     assert_error(session.commit(), ErrorKind::ForeignKey, &["shard `b`"]);
     let id = company_on(&cluster, "b");
     let ((), asked) = cluster.asked(|| {
-        let texts = ["rolled back", if backend.is_postgres("b") { "foreign key" } else { "FOREIGN KEY" }];
+        let texts = ["call `rollback` first", if backend.is_postgres("b") { "foreign key" } else { "FOREIGN KEY" }];
         assert_error(session.commit(), ErrorKind::TransactionAborted, &texts);
         let company = Company { id, name: String::new() };
         assert_error(session.add(company), ErrorKind::TransactionAborted, &texts);

@@ -125,7 +125,7 @@ fn as_many_async_sessions_as_can_have_everything(backend: &Backend) {
             session.all(Account::select().all_shards()).await?;
         }
         let third = cluster.async_session().all(Account::select().on_shard("a")).await;
-        assert_error(third, ErrorKind::Busy, &["all 2 async sessions"]);
+        assert_error(third, ErrorKind::Busy, &["async session slot (limit 2)"]);
         Ok(())
     });
     done.unwrap();

@@ -158,7 +158,7 @@ fn readers_and_a_writer(backend: &Backend) {
             // failed has to be acknowledged.
             assert_error(writer.commit(), ErrorKind::Busy, &["shard `a`"]);
             reader.commit().unwrap();
-            assert_error(writer.commit(), ErrorKind::TransactionAborted, &["rolled back"]);
+            assert_error(writer.commit(), ErrorKind::TransactionAborted, &["call `rollback` first"]);
             writer.rollback();
             writer.add(account(1, 5)).unwrap();
             writer.commit().unwrap();

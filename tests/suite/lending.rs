@@ -91,7 +91,7 @@ fn a_closure_that_leaves_the_transaction_ends_the_unit(backend: &Backend) {
             if leaving.ends_with("nonsense") { ErrorKind::Database } else { ErrorKind::TransactionAborted };
         assert_error(left, kind, &["shard `asia`"]);
         let all = || City::select().all_shards();
-        assert_error(session.all(all()), ErrorKind::TransactionAborted, &["rolled back"]);
+        assert_error(session.all(all()), ErrorKind::TransactionAborted, &["call `rollback` first"]);
         assert_error(session.commit(), ErrorKind::TransactionAborted, &[]);
         assert_error(session.delete(&before), ErrorKind::TransactionAborted, &[]);
         let lent = sqlite::with_connection(&mut session, "asia", |_| Ok::<_, Error>(()));

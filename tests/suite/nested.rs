@@ -168,7 +168,7 @@ fn r33_a_part_cannot_commit_and_may_roll_back_everything(backend: &Backend) {
     session
         .savepoint(|session| {
             session.add(city(Continent::Asia, "inside"))?;
-            assert_error(session.commit(), ErrorKind::Query, &["savepoint is open"]);
+            assert_error(session.commit(), ErrorKind::Query, &["inside a savepoint"]);
             Ok::<(), Error>(())
         })
         .unwrap();

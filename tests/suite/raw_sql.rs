@@ -335,7 +335,7 @@ fn sql_that_rolls_back_by_itself_ends_the_unit(backend: &Backend) {
     let clash = "INSERT OR ROLLBACK INTO {cities} SELECT id + 1000000, continent, name, 0 FROM {cities}";
     assert_error(session.execute(Sql::new(clash).on_shard("asia")), ErrorKind::Unique, &["shard `asia`"]);
     let one = || Sql::new("SELECT 1").on_shard("asia");
-    assert_error(session.all(one()), ErrorKind::TransactionAborted, &["rolled back"]);
+    assert_error(session.all(one()), ErrorKind::TransactionAborted, &["call `rollback` first"]);
     assert_error(
         session.execute(Sql::new("DELETE FROM {cities}").all_shards()),
         ErrorKind::TransactionAborted,

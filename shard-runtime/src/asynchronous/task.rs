@@ -154,7 +154,7 @@ impl<O, E: From<Error>> Future for TaskHandle<O, E> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         self.is_answered = true;
         Poll::Ready(answer.unwrap_or_else(|| {
-            let message = "the thread that worked for the session is gone";
+            let message = "worker thread terminated unexpectedly";
             Err(E::from(Error::new(ErrorKind::Database, message)))
         }))
     }

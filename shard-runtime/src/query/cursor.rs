@@ -65,7 +65,7 @@ impl SelectCore {
                 columns.extend(others);
             }
             None if columns.is_empty() => {
-                let message = "pages are of a query with an order: say `order_by`";
+                let message = "keyset paging requires `order_by`";
                 return Err(Error::new(ErrorKind::Query, message).in_table(self.target.table.name));
             }
             None => columns.push(self.target.table.id),

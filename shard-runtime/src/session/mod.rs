@@ -591,7 +591,7 @@ impl Session {
     /// answers [`ErrorKind::TransactionAborted`].
     pub fn commit(&mut self) -> Result<Committed> {
         if self.work.tx.depth > 0 {
-            let message = "a savepoint is open: only the whole unit of work is committed";
+            let message = "cannot commit inside a savepoint";
             return Err(Error::new(ErrorKind::Query, message));
         }
         let committed = in_verb_span(self, "commit", None, |session| session.work.commit());

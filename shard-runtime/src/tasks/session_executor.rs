@@ -152,8 +152,8 @@ impl SessionExecutor {
             let Some((_, (_, job))) = state.waiting.pop_first() else { continue };
             drop(state);
             let message = format!(
-                "all {} async sessions that may be in the middle of a unit of work at once have been so for {waited:.1?}; \
-                 nothing was done",
+                "timed out after {waited:.1?} waiting for an async session slot (limit {}): commit, roll back or drop \
+                 finished sessions, or raise `async_sessions`",
                 self.0.max_active
             );
             run_quietly(|| job.refuse(Error::new(ErrorKind::Busy, message)));

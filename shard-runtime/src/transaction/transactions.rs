@@ -135,7 +135,7 @@ impl Transactions {
             None => Ok(()),
             Some(why) => {
                 let message =
-                    format!("the unit of work was ended by an error and has to be rolled back: {why}");
+                    format!("transaction was aborted by an earlier error; call `rollback` first: {why}");
                 Err(Error::new(ErrorKind::TransactionAborted, message))
             }
         }

@@ -117,14 +117,15 @@ impl<'t> Coordinator<'t> {
             let redo = self.databases.get(database).and_then(|link| link.redo.as_ref());
             if let Some(statement) = redo.and_then(|redo| redo.first_unrepeatable()) {
                 let message = format!(
-                    "{statement} cannot be part of a unit of work over several databases: what a shard missed of a decided \
-                     unit is done again, with the same result. Commit it alone, or with `Commit::BestEffort`"
+                    "{statement} cannot be part of a transaction over several databases: recovery could not repeat it with \
+                     the same result; commit it alone, or with `Commit::BestEffort`"
                 );
                 return Err(self.named(database, Error::new(ErrorKind::Query, message)));
             }
         }
         if !self.participants.servers.is_empty() && self.cluster.is_for_single_shards() {
-            let message = "the unit of work wrote several databases, and the cluster was opened with `without_prepared_transactions`";
+            let message = "the transaction wrote several databases, which `without_prepared_transactions` excludes; write one database, or \
+                           open the cluster without that setting";
             return Err(Error::new(ErrorKind::Query, message));
         }
         Ok(())
@@ -228,7 +229,7 @@ impl<'t> Coordinator<'t> {
             Ok(()) => Ok(()),
             Err(DecisionError::Aborted(error)) => Err(Error::new(
                 error.kind(),
-                format!("the unit of work could not be decided in the control database: {error}"),
+                format!("the transaction could not be decided in the control database: {error}"),
             )
             .with_source(error)),
             Err(DecisionError::InDoubt(error)) => Err(in_doubt(&self.id, error)),

@@ -230,7 +230,11 @@ fn r45_a_panic_ends_the_unit_of_work_and_nothing_else(backend: &Backend) {
                 .await;
             let said = if round == 0 { "panicked" } else { "the caller's own fault" };
             assert_error(failed, ErrorKind::TransactionAborted, &[said]);
-            assert_error(session.commit().await, ErrorKind::TransactionAborted, &["call `rollback` first", said]);
+            assert_error(
+                session.commit().await,
+                ErrorKind::TransactionAborted,
+                &["call `rollback` first", said],
+            );
             session.rollback().await;
             assert_eq!(session.one(City::select().all_shards().count()).await?, 0);
             session.rollback().await;

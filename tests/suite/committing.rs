@@ -214,7 +214,8 @@ fn after_a_failed_commit_the_session_waits_for_a_rollback(backend: &Backend) {
     assert_error(session.commit(), ErrorKind::ForeignKey, &["shard `b`"]);
     let id = company_on(&cluster, "b");
     let ((), asked) = cluster.asked(|| {
-        let texts = ["call `rollback` first", if backend.is_postgres("b") { "foreign key" } else { "FOREIGN KEY" }];
+        let texts =
+            ["call `rollback` first", if backend.is_postgres("b") { "foreign key" } else { "FOREIGN KEY" }];
         assert_error(session.commit(), ErrorKind::TransactionAborted, &texts);
         let company = Company { id, name: String::new() };
         assert_error(session.add(company), ErrorKind::TransactionAborted, &texts);

@@ -185,7 +185,9 @@ impl ReadTask {
             statements,
         } = self;
         let ready = match connection {
-            None if !begins => Err(Error::new(ErrorKind::ConnectionLost, "the connection of the session was lost")),
+            None if !begins => {
+                Err(Error::new(ErrorKind::ConnectionLost, "the connection of the session was lost"))
+            }
             None => cluster.connect(&owner, database, None, Some(deadline)),
             Some(connection) => Ok(connection),
         };

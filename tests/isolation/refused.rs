@@ -116,7 +116,7 @@ pub fn run(kind: Kind) {
     if !kind.is_there() {
         return;
     }
-    let world = World::new(kind, 2_000, WAIT);
+    let world = World::new(kind, 3_000, WAIT);
     let faults = |(block, names): (Block, &'static [&'static str])| {
         names.iter().filter_map(|name| fault(&world.cluster, &world, block, name)).collect::<Vec<_>>()
     };

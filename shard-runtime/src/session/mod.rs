@@ -23,35 +23,34 @@ use crate::transaction::commit::{Commit, Committed};
 use crate::transaction::{Cluster, HasTransactions, Transactions, in_verb_span};
 use crate::unit_of_work::{HasUnitOfWork, Relocated, UnitOfWork, gone, savepoint};
 
-/// A unit of work. Rows are added to it, read and changed through it, and all of it is committed or rolled
-/// back; dropped, it is rolled back.
+/// A unit of work: rows are added, read and changed through a session, and all changes are committed or rolled back
+/// together. A session that is dropped is rolled back.
 ///
-/// On each shard that it uses, a session has one transaction and so one snapshot: it sees what it wrote, and
-/// what others commit only after its own commit or rollback (snapshot isolation). Transactions that write one database
-/// come one after the other; but a snapshot that was only read ends where the session begins to write there, so that
-/// what was read before may have changed by then. Who reads to write says so, with
-/// [`Select::for_update`](crate::Select::for_update), or gives the model a `#[version]`, which notices. Between shards
-/// there is no common snapshot and no isolation: a unit of work may be seen on one shard before it is seen on another. A
-/// session that stays open holds a connection of every shard it has read, and keeps SQLite from shortening
-/// its write-ahead log: keep sessions short.
+/// On each database that it uses, a session has one transaction. On SQLite it reads one snapshot: it sees its own
+/// changes, and those of other sessions only after its own commit or rollback (snapshot isolation). Writers of one
+/// SQLite database run one after another. When a session begins to write a database, its snapshot there ends, so that
+/// rows that it has read may have changed: lock them with [`Select::for_update`](crate::Select::for_update), or give
+/// the model a `#[version]`. There is no common snapshot of several shards: another session may see a transaction on
+/// one shard before it sees it on another. An open session holds a connection of each database that it has read, and
+/// keeps SQLite from shortening its write-ahead log: keep sessions short.
 ///
-/// On a PostgreSQL server a session that only reads has a snapshot as well (REPEATABLE READ); one that writes sees with
-/// each statement what is committed then (READ COMMITTED). Rows that are written, or read to write, are locked one by
-/// one: others wait for these rows up to the [busy timeout](crate::Builder::busy_timeout), and not for the database.
+/// On a PostgreSQL server a session that only reads has a snapshot (REPEATABLE READ). One that writes sees with each
+/// statement what is committed then (READ COMMITTED). Rows that it writes, or reads `for_update`, are locked one by
+/// one: other sessions wait for these rows up to the [busy timeout](crate::Builder::busy_timeout).
 ///
-/// A session is used by one thread at a time, and may be sent to another.
+/// A session is used by one thread at a time, and can be sent to another.
 pub struct Session {
     pub(crate) work: UnitOfWork,
 }
 
-/// The rows that could be had, and why others could not; made by [`Session::all_available`].
+/// The rows of the shards that answered, and the errors of the others; made by [`Session::all_available`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PartialResult<O> {
-    /// The rows of the shards that answered, in the query's order. Of a shard that failed on the way, those that
-    /// came before.
+    /// The rows of the shards that answered, in the query's order. A shard that failed while it was read gives the
+    /// rows before the failure.
     pub rows: Vec<O>,
-    /// One error for each shard that did not answer, or not to the end; each names its shard.
+    /// One error for each shard that did not answer completely. Each names its shard.
     pub missing: Vec<Error>,
 }
 
@@ -68,15 +67,15 @@ impl HasUnitOfWork for Session {
 }
 
 impl Cluster {
-    /// A session: a unit of work on this cluster. It takes nothing until it is used.
+    /// Returns a session. It takes no connection until it is used.
     pub fn session(&self) -> Session {
         Session::new(self.clone(), None)
     }
 
-    /// A session that is pinned to one shard as a whole, from its first statement to its last: every read, `get` and
-    /// bulk write goes there and nowhere else, whatever keys it names. What is pinned to another shard, a row that
-    /// belongs on another one, and a row that was read from another one are [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins), before
-    /// any statement.
+    /// Returns a session that is pinned to one shard: every read, `get` and bulk write runs there, whatever keys it
+    /// names. A query that is pinned to another shard, a row that belongs to another one, and a row that was read
+    /// from another one are [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins), before any
+    /// statement.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, ErrorKind, Sharded};
@@ -110,32 +109,32 @@ impl Session {
         Session { work: UnitOfWork::new(cluster, pinned) }
     }
 
-    /// The cluster that this session is of.
+    /// Returns the cluster of this session.
     pub fn cluster(&self) -> &Cluster {
         &self.work.tx.cluster
     }
 
-    /// The shard that the whole session is pinned to, where it is one of
+    /// Returns the shard that the session is pinned to by
     /// [`Cluster::session_on_shard`](crate::Cluster::session_on_shard).
     pub fn pinned_to(&self) -> Option<&Shard> {
         self.work.tx.pinned_to()
     }
 
-    /// Adds a row. Its shard and its id are decided now; it waits with the others of its shard until that
-    /// table is read, or until `flush` or `commit`. Only `#[id(auto)]` asks the database at once.
+    /// Adds a row. Its shard and its id are decided now. The row is pending until its table is read, or until `flush`
+    /// or `commit`. A row with `#[id(auto)]` is sent at once.
     ///
     /// # Errors
-    /// [`ErrorKind::UnmappedKey`] where the key's value is placed nowhere, [`ErrorKind::Value`] where a value
-    /// cannot be stored; for `#[id(auto)]` also the database's.
+    /// [`ErrorKind::UnmappedKey`] if the key's value is placed on no shard, [`ErrorKind::Value`] if a value cannot be
+    /// stored; for `#[id(auto)]` also those of the database.
     pub fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
         self.work.add(new)
     }
 
-    /// Adds a row whose id is given, to a model whose ids are generated otherwise: for an import of rows that have ids
-    /// already. The id will not be generated later, by any process. It waits as other rows do, see [`Session::add`].
+    /// Adds a row with a given id to a model whose ids are generated: for an import of rows that have ids. No process
+    /// generates the id later. The row is pending like others, see [`Session::add`].
     ///
-    /// An id can be given if no process has reserved it for generated ids: all ids that the sequence has not come to, and
-    /// those that it has skipped. To import rows in any order into a cluster that generates ids already, first call
+    /// An id can be given if no process has reserved it: ids that the sequence has not reached, and ids that it has
+    /// skipped. To import rows in any order into a cluster that generates ids already, first call
     /// [`Cluster::advance_ids`] with the highest of their ids. The id stays taken if the session is rolled back.
     ///
     /// ```
@@ -160,9 +159,9 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] if the id may have been generated; those of [`Session::add`]. As for every model, a row with
-    /// the same id on the same shard is [`ErrorKind::Unique`] when it is sent; on another shard it is the caller's task to
-    /// give no id twice.
+    /// [`ErrorKind::Value`] if the id may have been generated; those of [`Session::add`]. A row with the same id on
+    /// the same shard is [`ErrorKind::Unique`] when it is sent. On another shard, the caller must not give an id
+    /// twice.
     pub fn add_with_id<N: Insert<Model: SequenceId>>(
         &mut self,
         id: <N::Model as Sharded>::Id,
@@ -171,28 +170,27 @@ impl Session {
         self.work.add_with_id(id, new)
     }
 
-    /// Adds many rows; the answer is in their order. Rows with `#[id(auto)]` are sent in one batch per shard. (On PostgreSQL
-    /// that takes the right to use the column's sequence, beside the right to insert.)
+    /// Adds many rows, and returns them in their order. Rows with `#[id(auto)]` are sent in one batch per shard. (On
+    /// PostgreSQL this needs the right to use the column's sequence.)
     ///
-    /// Of more than 16,384 rows (or 8 MiB of values), whatever their ids are, each so many are sent before the next are
-    /// taken from the iterator, after what waited before. So a shard is locked when the first portion has come that has
-    /// a row for it; within a portion shards are locked in the cluster's order.
+    /// More than 16,384 rows (or 8 MiB of values) are sent in portions, each before the next is taken from the
+    /// iterator. A shard is locked when the first portion with a row for it is sent; within a portion, in the
+    /// cluster's order.
     ///
     /// # Errors
-    /// Those of [`Session::add`] and, where rows are sent, those of [`Session::flush`]; then none of the rows is added.
+    /// Those of [`Session::add`] and, if rows are sent, those of [`Session::flush`]; then none of the rows is added.
     pub fn add_all<N: Insert>(&mut self, rows: impl IntoIterator<Item = N>) -> Result<Vec<Stored<N::Model>>> {
         self.work.add_in_portions(rows.into_iter())
     }
 
-    /// The row with this id, or `None`: `session.get::<City>(5)` where ids are unique over the cluster,
-    /// `session.get(Report::by_id(1).on(Continent::Asia))` where they are unique within a shard. It asks the
-    /// shards that the identity chooser names; a row that this session has got already it does not ask for
-    /// again. Where several shards may have the row they are asked in turn: all of them where the application
-    /// gives the ids, up to the first that has it where the cluster does. Where that has been slow again and again
-    /// for this model, they are asked at once.
+    /// Returns the row with this id, or `None`: `session.get::<City>(5)` if ids are unique over the cluster,
+    /// `session.get(Report::by_id(1).on(Continent::Asia))` if they are unique within a shard. A row that the session
+    /// has looked up in its current snapshot is not read again. If several shards may have the row, they are read in
+    /// turn: all of them if the application gives the ids, up to the first that has it if the cluster generates them.
+    /// If that was slow several times for this model, they are read at once.
     ///
     /// # Errors
-    /// [`ErrorKind::Ambiguous`] where the row is found on two shards; those of placing the id or the pin.
+    /// [`ErrorKind::Ambiguous`] if the row is found on two shards; those of placing the id or the pin.
     pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
         let located = id.locate();
         let shards = match &located.pin {
@@ -210,17 +208,17 @@ impl Session {
         in_verb_span(self, "get", Some(T::TABLE), |session| session.work.look_up(&located.id, &shards))
     }
 
-    /// All rows of a query, in its order.
+    /// Returns all rows of a query, in its order.
     ///
     /// # Errors
-    /// Those of placing the query's keys and pins, and the databases'.
+    /// Those of placing the query's keys and pins, and those of the databases.
     pub fn all<Q: Query>(&mut self, mut query: Q) -> Result<Vec<Q::Output>> {
         in_verb_span(self, "all", None, |session| session.at_most(&mut query, None))
     }
 
-    /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. What is in memory
-    /// is one row of each shard, or up to 4,096 of those that are read on workers, however long the answer is (but
-    /// see [`Select::with_parent`](crate::Select::with_parent)); and no shard reads on once it is over.
+    /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. Only one row of each
+    /// shard is in memory, or up to 4,096 of a shard that a worker reads (but see
+    /// [`Select::with_parent`](crate::Select::with_parent)). No shard is read further after the end.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -264,7 +262,7 @@ impl Session {
         })
     }
 
-    /// The first row of a query, or `None`.
+    /// Returns the first row of a query, or `None`.
     ///
     /// # Errors
     /// Those of [`Session::all`].
@@ -273,10 +271,10 @@ impl Session {
         Ok(rows.into_iter().next())
     }
 
-    /// The only row of a query.
+    /// Returns the only row of a query.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::ManyRows`] where there are more; those of
+    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::ManyRows`] if there are more; those of
     /// [`Session::all`].
     pub fn one<Q: Query>(&mut self, mut query: Q) -> Result<Q::Output> {
         let rows = in_verb_span(self, "one", None, |session| session.at_most(&mut query, Some(2)))?;
@@ -306,22 +304,22 @@ impl Session {
         Ok(found)
     }
 
-    /// The rows of a query from those shards that answer, and an error for each that does not: one that is locked,
-    /// damaged, gone, or slower than the session's timeout. A count, a sum or a group is then of what was there.
+    /// Returns the rows of the shards that answer, and an error for each shard that does not: one that is locked,
+    /// damaged, missing, or slower than the session's timeout. A count, a sum or a group is of the rows that were
+    /// read.
     ///
-    /// With a timeout, and if some of the databases are servers, each database is read by a thread of its own, so that a
-    /// server that does not answer takes no time from the others. The rows are in memory then before the first is
-    /// returned. If the session was in a transaction on a server that did not answer, it has to be rolled back before it
-    /// is used on.
+    /// With a timeout, and if some of the databases are servers, a thread of its own reads each database, so that a
+    /// frozen server takes no time from the others. All rows are then in memory before the first is returned. If the
+    /// session was in a transaction on a server that did not answer, it has to be rolled back.
     ///
-    /// A row cannot be looked up by its id so: a row that is not found could be on the shard that is
-    /// missing; nor has `all_with`, whose parents would look childless.
+    /// `get` and `all_with` have no such form: a row that is not found could be on the missing shard, and its parent
+    /// would look childless.
     ///
     /// # Errors
-    /// Those that are not one shard's: a wrong statement, a value that is none, a key that is placed nowhere, rows
-    /// that wait and cannot be written. [`ErrorKind::Query`](crate::ErrorKind::Query) for a query with
-    /// [`for_update`](crate::Select::for_update), before any statement: rows of a shard that does not answer cannot be
-    /// locked, and could be changed by another transaction.
+    /// Those of no single shard: a wrong statement, a value that cannot be stored, a key that is placed on no shard,
+    /// pending rows that cannot be written. [`ErrorKind::Query`](crate::ErrorKind::Query) for a query with
+    /// [`for_update`](crate::Select::for_update), before any statement: rows of a shard that does not answer cannot
+    /// be locked, and another transaction could change them.
     pub fn all_available<Q: Query>(&mut self, query: Q) -> Result<PartialResult<Q::Output>> {
         in_verb_span(self, "all_available", None, |session| {
             session.work.tx.context.missing = Some(RefCell::default());
@@ -338,10 +336,10 @@ impl Session {
         })
     }
 
-    /// The parent of a row, from the row's own shard.
+    /// Returns the parent of a row, from the row's shard.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where it is gone.
+    /// [`ErrorKind::NotFound`] if it does not exist any more.
     pub fn parent<C: Child>(&mut self, child: &Stored<C>) -> Result<Stored<C::Parent>> {
         in_verb_span(self, "parent", Some(C::Parent::TABLE), |session| {
             session.work.tx.refuse_row_elsewhere::<C>(child.shard())?;
@@ -352,10 +350,10 @@ impl Session {
         })
     }
 
-    /// Reads a row again from its own shard. What was changed in it and not updated is lost.
+    /// Reads a row again from its shard. Changes that were not updated are lost.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where it is gone.
+    /// [`ErrorKind::NotFound`] if it does not exist any more.
     pub fn reload<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
         in_verb_span(self, "reload", Some(T::TABLE), |session| {
             session.work.tx.refuse_row_elsewhere::<T>(row.shard())?;
@@ -367,46 +365,45 @@ impl Session {
         })
     }
 
-    /// Takes up what was changed in a row since it was read or written last, and only those columns. What a rollback has
-    /// undone since counts as changed. The change waits with the others of its shard, as rows that were added do, until
-    /// that table is read, or until [`flush`](Session::flush) or [`commit`](Session::commit): these say what the
-    /// database has against it. A row of a reference table, and a column that has a lookup, are written at once.
+    /// Updates the columns that were changed since the row was read or last written. Changes that a rollback has
+    /// undone count as changed. The update is pending until the table is read, or until [`flush`](Session::flush) or
+    /// [`commit`](Session::commit), which return the database's errors. A row of a reference table, and a column with
+    /// a lookup, are written at once.
     ///
-    /// A row with a `#[version]` is written only where it still has the version with which it was read, and gets the
-    /// next one, here at once; what was put into that field is not looked at.
+    /// A row with a `#[version]` is written only if it still has the version that was read, and gets the next one. A
+    /// value that the application puts into that field is ignored.
     ///
-    /// A row may be given another [`Parent`](crate::Parent) on its shard. Its id and its shard key stay as they
-    /// are, the key even where its new value lives on the same shard.
+    /// A row can get another [`Parent`](crate::Parent) on its shard. Its id and its shard key cannot change, even if
+    /// the new key has the same shard.
     ///
     /// # Errors
-    /// [`ErrorKind::ShardKeyChanged`] where that is not so; [`ErrorKind::Value`] where a value cannot be stored;
-    /// [`ErrorKind::UnknownShard`] where the row is another cluster's; [`ErrorKind::NotFound`] where it is to be removed.
-    /// [`ErrorKind::Stale`] if this transaction has written one of these columns through another handle since this one
-    /// read it: call [`reload`](Session::reload) and change the row again. Writes of other columns do not matter, but for a
-    /// row with a `#[version]`. (Across transactions a `#[version]` finds this out.)
-    /// If it is written at once, also those of [`Session::flush`]. Then the row keeps its changes, and nothing of them
-    /// is written.
+    /// [`ErrorKind::ShardKeyChanged`] if the id, the key or the shard of the parent changes; [`ErrorKind::Value`] if
+    /// a value cannot be stored; [`ErrorKind::UnknownShard`] if the row belongs to another cluster;
+    /// [`ErrorKind::NotFound`] if its deletion is pending. [`ErrorKind::Stale`] if this transaction has written one
+    /// of these columns through another handle since this one read it: call [`reload`](Session::reload) and change
+    /// the row again. (Across transactions a `#[version]` finds this out.) If the row is written at once, also those
+    /// of [`Session::flush`]. Then the handle keeps its changes, and nothing is written.
     pub fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
         in_verb_span(self, "update", Some(T::TABLE), |session| session.work.update(row))
     }
 
-    /// Removes a row. That waits as a change does (see [`Session::update`]), and is done after everything else that
-    /// waits, children before their parents. A row of a reference table, or with a lookup, is removed at once.
+    /// Deletes a row. The deletion is pending like an update (see [`Session::update`]), and is sent after all other
+    /// changes, children before parents. A row of a reference table, or with a lookup, is deleted at once.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where it is to be removed already. [`ErrorKind::Stale`] if this transaction has written
-    /// the row through another handle since this one read it. Where it is removed at once also those of
+    /// [`ErrorKind::NotFound`] if its deletion is pending already. [`ErrorKind::Stale`] if this transaction has
+    /// written the row through another handle since this one read it. If it is deleted at once, also those of
     /// [`Session::flush`].
     pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         in_verb_span(self, "delete", Some(T::TABLE), |session| session.work.delete(row))
     }
 
-    /// Inserts a row or, where a row with its id is on its shard, sets all its columns but the shard key. It is sent at
+    /// Inserts a row or, if a row with its id is on its shard, sets all its columns but the shard key. It is sent at
     /// once, in one statement.
     ///
-    /// A row with a `#[version]` is changed only where it is stored with the same one, and then gets the next. With a
-    /// key beside the id, the same id on another shard is another row, as it is for [`Session::add`]. After a rollback a
-    /// row has to be saved again.
+    /// A row with a `#[version]` is changed only if the stored row has the same version, and then gets the next one.
+    /// With a key beside the id, the same id on another shard is another row, as for [`Session::add`]. After a
+    /// rollback a row has to be saved again.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -428,22 +425,21 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ShardKeyChanged`] where the row on the shard has another key; [`ErrorKind::Stale`] where it has another
-    /// version; [`ErrorKind::Unique`] where another row has what is to be unique; those of placing the row, and the
-    /// database's. Then nothing is written.
+    /// [`ErrorKind::ShardKeyChanged`] if the stored row has another key; [`ErrorKind::Stale`] if it has another
+    /// version; [`ErrorKind::Unique`] if another row has a value that must be unique; those of placing the row, and
+    /// those of the database. Then nothing is written.
     pub fn save<T: KnownId + Clone>(&mut self, row: T) -> Result<Stored<T>> {
         self.work.tx.check_usable()?;
         in_verb_span(self, "save", Some(T::TABLE), |session| session.work.save(row))
     }
 
-    /// Changes a row in a way that [`Session::update`] refuses because it changes the shard: its shard key, or its
-    /// parent. The row moves there with all its descendants, in the session's unit of work, which is all or nothing
-    /// over both shards. A row whose new key has the same shard stays where it is, and is updated.
+    /// Changes the shard key or the parent of a row, and moves the row with all its descendants to the shard of its
+    /// new key, in one transaction. A row whose new key has the same shard stays there, and is updated.
     ///
-    /// Ids that are unique over the cluster (yours, sequences, UUIDs) stay. Those that a shard counts
-    /// (`#[id(auto)]`) are counted anew where the row comes to, and the answer says which; links between the rows that
-    /// move follow. Other handles to rows that have moved are of where they were: read them again. Rows are copied in
-    /// chunks; what the unit of work has written is kept in memory until it is committed, as always.
+    /// Ids that are unique over the cluster (given ones, sequences, UUIDs) stay. Ids that a database generates
+    /// (`#[id(auto)]`) are generated again on the new shard, and [`Relocated`] has them; links between the moved rows
+    /// follow. Other handles to moved rows are stale: read them again. Rows are copied in chunks; redo records are
+    /// kept in memory until the commit.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Parent, Sharded};
@@ -475,13 +471,12 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ShardKeyChanged`] where the id is changed, be it the key: descendants hold it. [`ErrorKind::UnmappedKey`] where
-    /// the new key is placed nowhere. [`ErrorKind::NotFound`] where the row is gone, [`ErrorKind::Stale`] where its
-    /// `#[version]` has moved, or if this transaction has written one of the columns that change through another handle since
-    /// this one read it. [`ErrorKind::Schema`] where a
-    /// table has columns that it does not have on the other shard. [`ErrorKind::Unique`] and
-    /// [`ErrorKind::ForeignKey`] where the other shard refuses a row, or rows of a model that the cluster was not
-    /// opened with refer to one that moves; the databases'. Then nothing is moved, and the row is as it was.
+    /// [`ErrorKind::ShardKeyChanged`] if the id changes: descendants hold it. [`ErrorKind::UnmappedKey`] if the new
+    /// key is placed on no shard. [`ErrorKind::NotFound`] if the row does not exist any more, [`ErrorKind::Stale`] if
+    /// its `#[version]` has changed, or if this transaction has written one of the changed columns through another
+    /// handle since this one read it. [`ErrorKind::Schema`] if a table has columns that it lacks on the other shard.
+    /// [`ErrorKind::Unique`] and [`ErrorKind::ForeignKey`] if the other shard refuses a row, or if a row of an
+    /// unregistered model refers to one that moves; those of the databases. Then nothing is moved.
     pub fn relocate<T: Sharded<Key: DecidesShard> + Clone>(
         &mut self,
         row: &mut Stored<T>,
@@ -490,12 +485,12 @@ impl Session {
         self.work.relocate(row, change)
     }
 
-    /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete), or [`Sql`](crate::Sql) that writes; how
-    /// many rows it affected, over all shards, or the rows themselves where it is
+    /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete), or [`Sql`](crate::Sql) that writes.
+    /// Returns the number of affected rows over all shards, or the rows if the statement is
     /// [`returning`](crate::Update::returning) them.
     ///
     /// # Errors
-    /// Those of placing its keys and pins, and the databases'; then it has no effect on any shard.
+    /// Those of placing its keys and pins, and those of the databases; then it has no effect on any shard.
     pub fn execute<W: Write>(&mut self, statement: W) -> Result<W::Output> {
         in_verb_span(self, "execute", None, |session| {
             let mut returned = W::Returned::default();
@@ -504,25 +499,23 @@ impl Session {
         })
     }
 
-    /// Writes what waits, without committing it: rows are inserted, parents before children; then rows are changed; then
-    /// rows are removed, children before parents. (So a value that is to be unique, and goes from a row that is changed
-    /// or removed to one that is added, needs a flush in between.) Each shard gets the rows of a table in one batch, and
-    /// those that are changed in one for each set of columns. Where several databases get many rows each, they get them
-    /// at the same time.
+    /// Sends the pending changes without committing them: inserts, parents before children; then updates; then
+    /// deletions, children before parents. (A unique value that moves from an updated or deleted row to a new one
+    /// needs a flush in between.) Each shard gets the rows of a table in one batch, and updates in one batch for each
+    /// set of columns. Several databases with many rows each get them at the same time.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where a row is gone that is to be changed or removed; [`ErrorKind::Stale`] where it has a
-    /// `#[version]` and another session has changed it since it was read; [`ErrorKind::Unique`], [`ErrorKind::ForeignKey`],
-    /// as where a row is removed that has children; the databases'. Then nothing of what waited is written on any shard,
-    /// and the session can be used on. Where a row was at fault nothing waits any more; otherwise (busy, full,
-    /// read-only) all waits on, and can be flushed again.
+    /// [`ErrorKind::NotFound`] if a row to be updated or deleted does not exist any more; [`ErrorKind::Stale`] if it
+    /// has a `#[version]` and another session has changed it since it was read; [`ErrorKind::Unique`];
+    /// [`ErrorKind::ForeignKey`], for example if a deleted row has children; those of the databases. Then nothing is
+    /// written on any shard, and the session can be used further. After an error of a row all pending changes are
+    /// dropped; after other errors (busy, full, read-only) they stay pending.
     pub fn flush(&mut self) -> Result<()> {
         self.work.flush()
     }
 
-    /// Runs a part of the unit of work that is undone by itself where it fails: on every shard that it has touched, and
-    /// nothing else. What waits is written before it begins, and what it has added is written before it ends. Parts
-    /// may be nested. Only the whole unit is committed.
+    /// Runs a closure whose changes are undone on every shard if it fails. Pending changes are sent before it begins,
+    /// and its own before it ends. Savepoints can be nested. Only the whole transaction is committed.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, ErrorKind, Sharded};
@@ -550,8 +543,9 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// The closure's; those of [`Session::flush`], before it and after it. [`ErrorKind::TransactionAborted`] where a database has
-    /// ended its transaction by itself: then the whole unit of work is undone, and the session has to be rolled back.
+    /// Those of the closure, and those of [`Session::flush`] before and after it. [`ErrorKind::TransactionAborted`]
+    /// if a database has ended its transaction by itself: then the whole transaction is undone, and the session has
+    /// to be rolled back.
     pub fn savepoint<O, E: From<Error>>(
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<O, E>,
@@ -559,36 +553,32 @@ impl Session {
         savepoint(self, run)
     }
 
-    /// Says how the units of work of this session are committed where they wrote several databases;
-    /// [`Commit::Atomic`] unless said.
+    /// Sets how this session commits a transaction over several databases. Default: [`Commit::Atomic`].
     pub fn set_commit(&mut self, commit: Commit) {
         self.work.tx.commit = commit;
     }
 
-    /// Writes what waits and commits. The session can be used on; what it had read it has forgotten.
+    /// Sends the pending changes and commits. The session can be used further; it forgets the rows that it has looked
+    /// up.
     ///
-    /// A transaction over one database is that database's own commit. One over several is committed on
-    /// all of them or on none, through a kill of the process or a power loss at any point: the decision is one record
-    /// in the control database, and a part that a database missed is applied there by the next session that writes to it
-    /// next, or when the cluster is opened. (With [`Durability::Normal`](crate::Durability::Normal), through a kill
-    /// but not through a power loss.) Until the commit the session keeps what it wrote in memory. There is no common
-    /// snapshot: another session may see the unit on one shard before it sees it on another.
+    /// A transaction over one database is that database's own commit. One over several databases is committed on all
+    /// of them or on none, through a kill of the process or a power loss at any point: the decision is one record in
+    /// the control database or on a server, and a part that a database missed is applied by the next session that
+    /// writes to it, or when the cluster is opened. (With [`Durability::Normal`](crate::Durability::Normal), through
+    /// a kill but not through a power loss.) Until the commit the session keeps redo records in memory. There is no
+    /// common snapshot: another session may see the transaction on one shard before it sees it on another.
     ///
-    /// A unit comes to one of four ends:
+    /// A transaction has one of four outcomes:
     /// - *committed*: `Ok`, with nothing [`pending`](Committed::pending);
-    /// - *committed, and some of it is written later*: `Ok`, with the shards whose commit failed after the decision;
-    /// - *aborted*: every error but these two; nothing of the unit is stored anywhere;
+    /// - *committed, with pending participants*: `Ok`, with the shards whose commit failed after the decision;
+    /// - *aborted*: every error but the next; nothing is stored on any shard;
     /// - *in doubt*: [`ErrorKind::InDoubt`].
     ///
     /// # Errors
-    /// Those of [`Session::flush`], after which the session can still be committed or rolled back; and
-    /// [`ErrorKind::Query`] where several databases were written, one of them by something that could not be done
-    /// again with the same result (SQL with `random()` or the current time, a lent connection), or where a savepoint is
+    /// Those of [`Session::flush`], after which the session can still be committed or rolled back.
+    /// [`ErrorKind::Query`] if several databases were written, one of them by a statement that recovery could not
+    /// repeat with the same result (SQL with `random()` or the current time, a lent connection), or if a savepoint is
     /// open.
-    /// [`ErrorKind::ForeignKey`] where a constraint is broken that was deferred to now; [`ErrorKind::PartialCommit`]
-    /// with [`Commit::BestEffort`]; the databases'. After a commit has failed, everything that is not committed is
-    /// rolled back, and the session has to be told so with [`Session::rollback`] before it is used on: until then it
-    /// answers [`ErrorKind::TransactionAborted`].
     pub fn commit(&mut self) -> Result<Committed> {
         if self.work.tx.depth > 0 {
             let message = "cannot commit inside a savepoint";
@@ -614,7 +604,8 @@ impl Session {
         self.work.tx.timeout = timeout;
     }
 
-    /// Undoes everything since the session began, or since its last commit, and forgets it.
+    /// Rolls back everything since the session began, or since its last commit, and forgets the rows that it has
+    /// looked up.
     pub fn rollback(&mut self) {
         self.work.rollback();
     }
@@ -638,7 +629,7 @@ impl Session {
         self.work.tx.context.cancellation = token;
     }
 
-    /// Gives up everything, whatever state it is in, and ends the unit of work because of an error.
+    /// Gives up all transactions, whatever state they are in, and aborts the session because of an error.
     pub(crate) fn reset_after_panic(&mut self, error: &Error) {
         let tx = &mut self.work.tx;
         let mut anew = Session::new(tx.cluster.clone(), tx.pinned);

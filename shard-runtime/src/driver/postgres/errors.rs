@@ -58,6 +58,11 @@ fn text_of(message: &DbError, kind: ErrorKind) -> String {
              too short",
             message.message()
         ),
+        _ if is_about_prepared(message.code()) => format!(
+            "{}: the connection changed to another server process, as behind a pooler in transaction mode; add \
+             `pooler=transaction` to the shard's URL",
+            message.message()
+        ),
         // The detail names the key.
         ErrorKind::Unique | ErrorKind::ForeignKey => match message.detail() {
             Some(detail) => format!("{}: {detail}", message.message()),
@@ -79,6 +84,11 @@ fn text_of(message: &DbError, kind: ErrorKind) -> String {
 /// message depends on the language of the server; the routine that reports it does not.
 fn has_no_slot(message: &DbError) -> bool {
     *message.code() == SqlState::OUT_OF_MEMORY && message.routine() == Some("MarkAsPreparing")
+}
+
+/// Returns whether the server process does not hold a statement that was prepared on the connection, or holds it already.
+fn is_about_prepared(state: &SqlState) -> bool {
+    [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(state)
 }
 
 /// Returns whether the process has no file descriptor left.
@@ -159,6 +169,7 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "57014" | "25P04" => ErrorKind::TimedOut,
         "25006" => ErrorKind::ReadOnly,
         "42501" => ErrorKind::Denied,
+        "26000" | "42P05" => ErrorKind::Configuration,
         "53100" => ErrorKind::Full,
         "58030" => ErrorKind::Io,
         "XX001" | "XX002" => ErrorKind::Corrupt,

@@ -1,11 +1,11 @@
-//! For the tests of those who use this crate: a cluster in one line, and which shards something asked.
+//! Helpers for the tests of applications: an in-memory cluster in one line, and an assertion on the shards that were used.
 
 use crate::cluster::Cluster;
 use crate::error::Result;
 use crate::query::Models;
 
 impl Cluster {
-    /// A new cluster in memory, with these shards in this order: for tests. It is gone with its last handle.
+    /// Creates an in-memory cluster with these shards, in this order, for tests. Its rows are lost with its last handle.
     ///
     /// ```
     /// use shard_runtime::{Cluster, Sharded};
@@ -23,19 +23,18 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) where the shards' names and the models do not
-    /// fit together.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the models do not fit the shards' names.
     pub fn in_memory<M: Models>(shards: impl IntoIterator<Item = impl Into<String>>) -> Result<Cluster> {
         let named = |builder: crate::Builder, shard| builder.shard(shard, "sqlite::memory:");
         shards.into_iter().fold(Cluster::builder(), named).create::<M>()
     }
 }
 
-/// Asserts which shards of a cluster something asks, and has its value: `assert_shards_asked!(cluster, ["asia"],
-/// session.all(query)?)`.
+/// Evaluates an expression, asserts which shards of a cluster it used, and returns its value:
+/// `assert_shards_asked!(cluster, ["asia"], session.all(query)?)`.
 ///
-/// The shards are named in any order; a shard is asked where its [`statements`](crate::Shard::statements) grow
-/// meanwhile. They count what all sessions ask: no other thread should use the cluster at the time. Rows that are added
+/// The shards are named in any order. A shard was used if its count of [`statements`](crate::Shard::statements) grew.
+/// The count includes the statements of all sessions, so no other thread should use the cluster at the time. Added rows
 /// are sent later, by a read of their table, `flush` or `commit`.
 ///
 /// ```
@@ -64,7 +63,7 @@ impl Cluster {
 /// ```
 ///
 /// # Panics
-/// If other shards were asked, with both lists:
+/// If other shards were used; the message has both lists:
 ///
 /// ```should_panic
 /// # use shard_runtime::{Cluster, Sharded, assert_shards_asked};
@@ -97,16 +96,16 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// From now on.
+    /// Records the counts of the cluster's shards.
     pub fn since(cluster: &Cluster) -> Self {
         let before = cluster.shards().iter().map(|shard| shard.statements()).collect();
         Asked { cluster: cluster.clone(), before }
     }
 
-    /// Looks whether these shards were asked since, and no others.
+    /// Asserts that these shards have been used since, and no others.
     ///
     /// # Panics
-    /// If that is not so.
+    /// If other shards were used.
     #[track_caller]
     pub fn assert(self, expected: &[&str]) {
         let shards = self.cluster.shards().iter().zip(&self.before);

@@ -93,12 +93,12 @@ pub struct AsyncSession {
 }
 
 impl Cluster {
-    /// An async session: a unit of work on this cluster. It takes nothing until it is used.
+    /// Returns an async session: a unit of work on this cluster. It takes no connection until it is used.
     pub fn async_session(&self) -> AsyncSession {
         AsyncSession::new(self.clone(), None)
     }
 
-    /// An async session that is pinned to one shard as a whole; see [`Cluster::session_on_shard`].
+    /// Returns an async session that uses only one shard; see [`Cluster::session_on_shard`].
     ///
     /// # Errors
     /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
@@ -150,12 +150,12 @@ impl AsyncSession {
         AsyncSession { cluster, slot, pinned, commit: None, timeout: None }
     }
 
-    /// The cluster that this session is of.
+    /// Returns the cluster of this session.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
-    /// The shard that the whole session is pinned to, where it is one of [`Cluster::async_session_on_shard`].
+    /// Returns the shard that the session is pinned to, if [`Cluster::async_session_on_shard`] made it.
     pub fn pinned_to(&self) -> Option<&Shard> {
         self.pinned.and_then(|shard| self.cluster.shards().by_index(shard))
     }

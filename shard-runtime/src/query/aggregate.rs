@@ -98,12 +98,12 @@ impl<T, O> Measure<T, O> {
 }
 
 impl<T: Sharded, R: Routing> Select<T, R> {
-    /// How many rows there are; `limit` and `offset` are counted in.
+    /// Returns the number of rows, after `limit` and `offset`.
     pub fn count(self) -> Count<T, R> {
         Count { select: self }
     }
 
-    /// The sum of a column over all rows: `aggregate(column.sum())`.
+    /// Returns the sum of a column over all rows: `aggregate(column.sum())`.
     pub fn sum<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, Measure<T, Option<SumOf<V>>>>
     where
         V: Storable<Compare: Number>,
@@ -112,7 +112,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         self.aggregate(column.sum())
     }
 
-    /// The mean of a column over all rows: `aggregate(column.avg())`.
+    /// Returns the mean of a column over all rows: `aggregate(column.avg())`.
     pub fn avg<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, Measure<T, Option<f64>>>
     where
         V: Storable<Compare: Number>,
@@ -121,7 +121,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         self.aggregate(column.avg())
     }
 
-    /// The least value of a column: `aggregate(column.min())`.
+    /// Returns the least value of a column: `aggregate(column.min())`.
     pub fn min<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, Measure<T, Option<V::Compare>>>
     where
         V: Storable<Compare: Field>,
@@ -130,7 +130,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         self.aggregate(column.min())
     }
 
-    /// The greatest value of a column: `aggregate(column.max())`.
+    /// Returns the greatest value of a column: `aggregate(column.max())`.
     pub fn max<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, Measure<T, Option<V::Compare>>>
     where
         V: Storable<Compare: Field>,
@@ -148,8 +148,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Aggregate { core: GroupCore::new(self.core, Vec::new(), &measures), marker: PhantomData }
     }
 
-    /// The rows by the values in these columns, over all shards: one, or a tuple of them. Where a column's
-    /// [`Collation`](crate::Collation) makes several spellings one value, the group has the least of them.
+    /// Groups the rows of all shards by the values in one column or a tuple of columns. If a column's
+    /// [`Collation`](crate::Collation) makes several spellings equal, the group has the least of them.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded, count};
@@ -191,23 +191,23 @@ impl<T: Sharded, R: Routing> Select<T, R> {
 }
 
 impl<T: Sharded, R: Routing, C: ColumnList<T>> GroupBy<T, R, C> {
-    /// The measures of each group: one, or a tuple of them.
+    /// Selects the measures of each group: one, or a tuple of them.
     pub fn aggregate<M: MeasureList<T>>(self, measures: M) -> Groups<T, R, C, M> {
         Groups { core: GroupCore::new(self.select, self.keys, &measures), marker: PhantomData }
     }
 }
 
 impl<T, R, C, M> Groups<T, R, C, M> {
-    /// Only groups for which this holds; said again, both hold.
+    /// Keeps the groups that match the condition. Repeated calls are combined with AND.
     pub fn having(mut self, condition: Having<T>) -> Self {
         self.core.want(condition.core.measure);
         self.core.having.push(condition.core);
         self
     }
 
-    /// In this order: a group's column (`City::NAME.asc()`) or a measure (`count().desc()`). Said again, the second
-    /// order decides where the first is equal; where all are equal, the groups' values do, ascending. By a measure,
-    /// all groups are in memory before the first is answered, unless each is of one shard (groups by the shard key, or
+    /// Orders the groups by a column (`City::NAME.asc()`) or a measure (`count().desc()`). Each further call orders the
+    /// groups that are equal so far; the groups' values decide at the end, ascending. With an order by a measure
+    /// all groups are in memory before the first is returned, unless each is of one shard (groups by the shard key, or
     /// a query of one shard) and the measure is a count, a sum, or a least or greatest value.
     pub fn order_by(mut self, order: impl Into<GroupOrder<T>>) -> Self {
         let core = order.into().core;
@@ -218,13 +218,13 @@ impl<T, R, C, M> Groups<T, R, C, M> {
         self
     }
 
-    /// At most this many groups in all.
+    /// Limits the number of groups over all shards.
     pub fn limit(mut self, groups: u64) -> Self {
         self.core.limit = Some(groups);
         self
     }
 
-    /// Without the first groups of the whole answer.
+    /// Skips the first groups of the merged result.
     pub fn offset(mut self, groups: u64) -> Self {
         self.core.offset = groups;
         self

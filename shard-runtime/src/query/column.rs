@@ -296,7 +296,7 @@ pub trait Ordered: Field {}
 impl<F: Field> Ordered for F {}
 
 impl<T, V, K> Column<T, V, K> {
-    /// The column at this place of the model's table.
+    /// Returns the column at an index of the model's table.
     #[doc(hidden)]
     pub const fn new(index: usize) -> Self {
         Column { index, marker: PhantomData }
@@ -443,12 +443,12 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         self.is_null().not()
     }
 
-    /// Ascending by this column; rows without a value come first, unless said otherwise.
+    /// Returns the ascending order by this column. NULL comes first by default.
     pub fn asc(self) -> Order<T> {
         Order { column: self.index, descending: false, nulls_first: true, marker: PhantomData }
     }
 
-    /// Descending by this column; rows without a value come last, unless said otherwise.
+    /// Returns the descending order by this column. NULL comes last by default.
     pub fn desc(self) -> Order<T> {
         Order { column: self.index, descending: true, nulls_first: false, marker: PhantomData }
     }
@@ -549,7 +549,7 @@ impl<T, K> fmt::Debug for CompositeKey<T, K> {
 }
 
 impl<T: Sharded, K: Key> CompositeKey<T, K> {
-    /// The key in these columns.
+    /// Returns the key in these columns.
     #[doc(hidden)]
     pub const fn new(columns: &'static [usize]) -> Self {
         CompositeKey { columns, marker: PhantomData }

@@ -96,8 +96,8 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
         Columns { core, columns, distinct: false, marker: PhantomData }
     }
 
-    /// Each row together with the cursor of a page that ends with it, to be taken by `after`. What the rows are
-    /// ordered by need not be among the columns.
+    /// Returns each row with the cursor of a page that ends with it, for `after`. The columns of the order need not be
+    /// among the selected columns.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -131,8 +131,8 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
         WithCursor::new(self)
     }
 
-    /// Only the rows that come after a page of this query, as [`Select::after`](crate::Select::after) has it. Said
-    /// after `distinct`, the cursor is one of distinct rows.
+    /// Keeps the rows after the cursor of a page, as [`Select::after`](crate::Select::after) does. Called after
+    /// `distinct`, it takes a cursor of distinct rows.
     ///
     /// # Errors
     /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters,
@@ -142,9 +142,9 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
         self
     }
 
-    /// Of rows that agree in these columns, one; over all shards. Where a column's [`Collation`](crate::Collation) makes
-    /// several spellings one value, the row has the least of them. They come in the order asked for, which is of
-    /// these columns, and where it leaves them equal in the columns' own.
+    /// Keeps one of the rows that are equal in these columns, over all shards. If a column's
+    /// [`Collation`](crate::Collation) makes several spellings equal, the row has the least of them. The order may use
+    /// only these columns; the columns themselves decide between rows that it leaves equal.
     pub fn distinct(mut self) -> Self {
         self.distinct = true;
         self

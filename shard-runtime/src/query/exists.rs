@@ -18,9 +18,8 @@ pub struct Exists<T, R> {
 untyped!(Exists < T, R > { select });
 
 impl<T: Sharded, R: Routing> Select<T, R> {
-    /// Whether there is a row; `limit` and `offset` are counted in. Every shard that is asked stops at the first row
-    /// that says so. The shards are asked in turn, and none after the one that has it; large ones in which that takes
-    /// long at once.
+    /// Returns whether there is a row, after `limit` and `offset`. Each shard stops at its first row. The shards are
+    /// queried one after the other until one has a row; large shards, where this takes long, are queried in parallel.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};

@@ -294,7 +294,7 @@ impl<T, R> Filter<T, R> {
         Filter::new(Predicate::new(node))
     }
 
-    /// The condition without its types.
+    /// Returns the condition without its types.
     pub fn predicate(&self) -> &Predicate {
         &self.predicate
     }
@@ -358,7 +358,7 @@ impl<T, R: Routing> Filter<T, R> {
 }
 
 impl<T> Filter<T, Unrouted> {
-    /// Every row: `!City::has_child(Filter::<Report, _>::everything())` is the cities without a report.
+    /// Matches every row: `!City::has_child(Filter::<Report, _>::everything())` matches the cities without a report.
     pub fn everything() -> Self {
         Filter::of(Node::Everything)
     }

@@ -50,7 +50,7 @@ impl<T, O> Measure<T, O> {
     }
 }
 
-/// The number of rows.
+/// Returns the number of rows.
 pub fn count<T: Sharded>() -> Measure<T, u64> {
     Measure::new(Function::Count, 0)
 }
@@ -95,7 +95,7 @@ numbers!(
 );
 
 impl<T: Sharded, V: Storable<Compare: Number>, K: ColumnKind> Column<T, V, K> {
-    /// The sum, or `None` where no row has a value (or where infinities of both signs leave none).
+    /// Returns the sum, or `None` if no row has a value or if infinities of both signs leave none.
     ///
     /// # Errors
     /// When it is run: [`ErrorKind::Value`](crate::ErrorKind::Value) where a sum of integers, or one shard's part
@@ -104,19 +104,18 @@ impl<T: Sharded, V: Storable<Compare: Number>, K: ColumnKind> Column<T, V, K> {
         Measure::new(Function::Sum, self.index())
     }
 
-    /// The mean, or `None` where no row has a value. It is the shards' sums divided by their counts, not a mean
-    /// of means.
+    /// Returns the mean, or `None` if no row has a value. It is the sum over all shards divided by the count over all shards.
     pub fn avg(self) -> Measure<T, Option<f64>> {
         Measure::new(Function::Mean, self.index())
     }
 
-    /// The sample's variance, or `None` where fewer than two rows have a value. Shards' moments are merged without
-    /// losing digits.
+    /// Returns the sample variance, or `None` if fewer than two rows have a value. The shards' moments are merged without
+    /// loss of precision.
     pub fn variance(self) -> Measure<T, Option<f64>> {
         Measure::new(Function::Variance, self.index())
     }
 
-    /// The sample's standard deviation, or `None` where fewer than two rows have a value.
+    /// Returns the sample standard deviation, or `None` if fewer than two rows have a value.
     pub fn stddev(self) -> Measure<T, Option<f64>> {
         Measure::new(Function::Deviation, self.index())
     }
@@ -126,20 +125,19 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K>
 where
     V::Compare: Field,
 {
-    /// The least value, or `None` where no row has one. Text is compared as its column declares
-    /// ([`Collation`](crate::Collation)), and so is what is made of it in [`having`](crate::Groups::having) and in an
-    /// order.
+    /// Returns the least value, or `None` if no row has one. Text is compared by the column's
+    /// [`Collation`](crate::Collation), also in [`having`](crate::Groups::having) and in an order.
     pub fn min(self) -> Measure<T, Option<V::Compare>> {
         Measure::new(Function::Min, self.index())
     }
 
-    /// The greatest value, or `None` where no row has one. Text is compared as by [`min`](Column::min).
+    /// Returns the greatest value, or `None` if no row has one. Text is compared as by [`min`](Column::min).
     pub fn max(self) -> Measure<T, Option<V::Compare>> {
         Measure::new(Function::Max, self.index())
     }
 
-    /// How many different values there are. Each shard answers with the set of its own, which is in memory then;
-    /// where one shard answers, or the values are those of the shard key, with their number.
+    /// Returns the number of distinct values. Each shard returns the set of its values, which is held in memory; if only
+    /// one shard is queried, or the column is the shard key, each shard returns their number.
     pub fn count_distinct(self) -> Measure<T, u64> {
         Measure::new(Function::CountDistinct, self.index())
     }

@@ -118,7 +118,7 @@ pub(crate) enum SqlPin {
 }
 
 impl Sql<Unrouted> {
-    /// The statement. Nothing is checked before it runs.
+    /// Returns the statement. It is checked only when it runs.
     pub fn new(text: impl Into<String>) -> Self {
         Sql::with(SqlCore { text: text.into(), params: Vec::new(), pins: Vec::new(), limit: None })
     }
@@ -129,13 +129,13 @@ impl<R> Sql<R> {
         Sql { core, marker: PhantomData }
     }
 
-    /// The value of the next parameter: the first is `?1`, the second `?2`, on every database.
+    /// Binds the value of the next parameter: the first is `?1`, the second `?2`, on every database.
     pub fn bind(mut self, value: impl IntoParameter) -> Self {
         self.core.params.push(Bound::Value(value.into_parameter().0));
         self
     }
 
-    /// Many values as the next parameter: for `IN rarray(?1)` on SQLite, for `= ANY (?1)` on PostgreSQL.
+    /// Binds a list of values as the next parameter: for `IN rarray(?1)` on SQLite, for `= ANY (?1)` on PostgreSQL.
     pub fn bind_list(mut self, values: impl IntoIterator<Item = impl IntoParameter>) -> Self {
         self.core
             .params
@@ -143,19 +143,19 @@ impl<R> Sql<R> {
         self
     }
 
-    /// Only the shard of this key of the model `T`.
+    /// Runs the statement on the shard of a key of the model `T`.
     pub fn on<T: Sharded>(mut self, key: impl Into<T::Key>) -> Sql<Routed> {
         self.core.pins.push(SqlPin::Key(T::TABLE, Pin::key(&key.into())));
         Sql::with(self.core)
     }
 
-    /// Only the shard of this name.
+    /// Runs the statement on the shard of this name.
     pub fn on_shard(mut self, name: impl Into<String>) -> Sql<Routed> {
         self.core.pins.push(SqlPin::Shard(name.into()));
         Sql::with(self.core)
     }
 
-    /// Every shard, each for itself.
+    /// Runs the statement on every shard. The results are not merged.
     pub fn all_shards(self) -> Sql<Routed> {
         Sql::with(self.core)
     }
@@ -236,18 +236,18 @@ pub struct SqlRow {
 }
 
 impl SqlRow {
-    /// The shard that the row was found on.
+    /// Returns the shard that the row was read from.
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
 
-    /// The names of the columns, in their order.
+    /// Returns the names of the columns, in their order.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(String::as_str)
     }
 
-    /// The value of the column of this name: of any type that a column stores, a
-    /// [`Parent`](crate::Parent) among them; where it may be NULL, `Option` of it.
+    /// Returns the value of the column of this name, of any type that a column stores, also a
+    /// [`Parent`](crate::Parent); `Option` of it if it may be NULL.
     ///
     /// # Errors
     /// [`ErrorKind::Query`] where there is no such column, or where several are so named;

@@ -66,9 +66,9 @@ pub struct WithReferences<T, J, R> {
 untyped!(WithReferences<T, J, R> { select, references; marker });
 
 impl<T: Sharded, R: Routing> Select<T, R> {
-    /// Each row together with the row of a reference table that it refers to in this column, from the same shard: one
-    /// statement per shard. Where the column may be NULL, it is an `Option`. Order, limit and offset are those of this
-    /// select. Said again, with what it refers to in another column: up to three.
+    /// Returns each row with the row of a reference table that it refers to in this column, read from the same shard in
+    /// one statement per shard; an `Option` if the column may be NULL. Order, limit and offset are those of this
+    /// select. Up to three columns can be joined by further calls.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -127,7 +127,7 @@ impl<T: Sharded, J, R: Routing> WithReferences<T, J, R> {
         self.select.cursor(last)
     }
 
-    /// Only the rows that come after a page of this query, as [`Select::after`] has it.
+    /// Keeps the rows after the cursor of a page, as [`Select::after`] does.
     ///
     /// # Errors
     /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters,
@@ -196,7 +196,7 @@ impl<M: Sharded> Joined<M> {
 macro_rules! joined_once_more {
     ($($row:ident),*) => {
         impl<T: Sharded, $($row,)* R: Routing> WithReferences<T, ($($row,)*), R> {
-            /// And with what it refers to in another column, as [`Select::with_reference`] has it.
+            /// Adds the row that another column refers to, as [`Select::with_reference`] does.
             pub fn with_reference<M: Reference, V: RefersTo<M>, K: ColumnKind>(
                 self,
                 column: Column<T, V, kind::References<M, K>>,

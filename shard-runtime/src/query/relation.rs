@@ -94,9 +94,9 @@ untyped!(
 );
 
 impl<T: Sharded, R: Routing> Select<T, R> {
-    /// Each row together with its parent, which lives on the same shard: one statement per shard. Order, limit
-    /// and offset are those of this select. Rows of one parent share it: the parents are kept until the answer is
-    /// over, so that in [`Session::for_each`](crate::Session::for_each) too as many parents are in memory as the answer has.
+    /// Returns each row with its parent, read from the same shard in one statement per shard. Order, limit and offset
+    /// are those of this select. Rows of one parent share it. The parents are kept until the end of the result, so
+    /// that all of its parents are in memory, also in [`Session::for_each`](crate::Session::for_each).
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Parent, Sharded};
@@ -140,8 +140,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
 }
 
 impl<T: Sharded, P: Sharded, R: Routing> WithParent<T, P, R> {
-    /// And with the parent's own parent: `remarks.with_parent().with_parent()` is
-    /// `(remark, report, city)`, still in one statement per shard.
+    /// Adds the parent's own parent: `remarks.with_parent().with_parent()` returns
+    /// `(remark, report, city)`, also in one statement per shard.
     pub fn with_parent<G: Sharded>(self) -> WithParent<T, (P, G), R>
     where
         P: ChildOf<G>,
@@ -159,7 +159,7 @@ impl<T: Sharded, P, R: Routing> WithParent<T, P, R> {
         self.select.cursor(last)
     }
 
-    /// Only the rows that come after a page of this query, as [`Select::after`] has it.
+    /// Keeps the rows after the cursor of a page, as [`Select::after`] does.
     ///
     /// # Errors
     /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters,

@@ -184,39 +184,39 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Select { core, marker: PhantomData }
     }
 
-    /// Only rows for which this holds; said again, both hold.
+    /// Keeps the rows that match the condition. Repeated calls are combined with AND.
     pub fn filter<S: Routing>(mut self, filter: Filter<T, S>) -> Select<T, R::And<S>> {
         self.core.target.filter(filter.predicate);
         Select::with(self.core)
     }
 
-    /// Only the shard of this key, whatever the filters say: all its rows, those with other keys too. For a
-    /// child it is the key of its parent.
+    /// Queries only the shard of this key, regardless of the filters, and all rows of the shard, also those with other
+    /// keys. For a child it is the key of its parent.
     pub fn on(mut self, key: impl Into<T::Key>) -> Select<T, Routed> {
         self.core.target.pins.push(Pin::key(&key.into()));
         Select::with(self.core)
     }
 
-    /// Only the shard of this name, whatever the filters say.
+    /// Queries only the shard of this name, regardless of the filters.
     pub fn on_shard(mut self, name: impl Into<String>) -> Select<T, Routed> {
         self.core.target.pins.push(Pin::Name(name.into()));
         Select::with(self.core)
     }
 
-    /// Every shard may be asked. Filters that prove which shards hold the rows still narrow.
+    /// Allows the query to use every shard. The filters still exclude shards that cannot hold matching rows.
     pub fn all_shards(self) -> Select<T, Routed> {
         Select::with(self.core)
     }
 
-    /// In this order, over all shards; said again, the second order decides where the first is equal.
+    /// Orders the rows of all shards. Each further call orders the rows that are equal so far.
     pub fn order_by(mut self, order: Order<T>) -> Self {
         let Order { column, descending, nulls_first, .. } = order;
         self.core.order.push(OrderBy { column, descending, nulls_first });
         self
     }
 
-    /// Only these columns of the rows: one, a tuple of them, or those of a [`Projection`](crate::Projection), which
-    /// are read as a struct.
+    /// Selects one column, a tuple of columns, or those of a [`Projection`](crate::Projection), which are read as a
+    /// struct.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -289,9 +289,9 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Ok(Cursor::new(&self.core, None, last.shard(), values))
     }
 
-    /// Only the rows that come after a page of this query. A page costs the same wherever it is: nothing before
-    /// it is read where an index has the query's order. Rows that others add or change meanwhile come where
-    /// their order puts them.
+    /// Keeps the rows after the cursor of a page of this query. If an index has the query's order, nothing before the
+    /// page is read, so that each page costs the same. Rows that are added or changed in the meantime appear where
+    /// the order puts them.
     ///
     /// # Errors
     /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters, pins or order.
@@ -343,13 +343,13 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         self
     }
 
-    /// At most this many rows in all, not per shard.
+    /// Limits the number of rows over all shards.
     pub fn limit(mut self, rows: u64) -> Self {
         self.core.limit = Some(rows);
         self
     }
 
-    /// Without the first rows of the whole answer.
+    /// Skips the first rows of the merged result.
     pub fn offset(mut self, rows: u64) -> Self {
         self.core.offset = rows;
         self
@@ -419,12 +419,12 @@ impl<T: Sharded> ById<T> {
         ById { id }
     }
 
-    /// On the shard of this key. For a child it is the key of its parent.
+    /// Uses the shard of this key. For a child it is the key of its parent.
     pub fn on(self, key: impl Into<T::Key>) -> Located<T> {
         Located { id: self.id, pin: Some(Pin::key(&key.into())) }
     }
 
-    /// On the shard of this name.
+    /// Uses the shard of this name.
     pub fn on_shard(self, name: impl Into<String>) -> Located<T> {
         Located { id: self.id, pin: Some(Pin::Name(name.into())) }
     }

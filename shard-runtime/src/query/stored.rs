@@ -79,18 +79,18 @@ impl<T: Sharded> Stored<T> {
         Ok(Stored::new(Arc::new(T::load(row)?), row.shard.clone()))
     }
 
-    /// The shard that the row lives on; of a row of a reference table, which lives on every shard, the one that it was
-    /// read from, or the first where it was added.
+    /// Returns the shard that holds the row. A row of a reference table is on every shard: returns the one that it was
+    /// read from, or the first if it was added.
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
 
-    /// A link to this row, for its children to hold.
+    /// Returns the link to this row that its children hold.
     pub fn link(&self) -> Parent<T> {
         Parent { id: self.row.id().clone(), shard: self.shard.clone() }
     }
 
-    /// The rows of `C` whose parent this row is: a query on this row's shard.
+    /// Returns a query, on this row's shard, for the rows of `C` whose parent is this row.
     pub fn children<C: ChildOf<T>>(&self) -> Select<C, Routed> {
         Select::children_of(self)
     }
@@ -241,12 +241,12 @@ impl<P: Sharded> Parent<P> {
         Parent { id: id.into(), shard: shard.clone() }
     }
 
-    /// The parent's id.
+    /// Returns the parent's id.
     pub fn id(&self) -> &P::Id {
         &self.id
     }
 
-    /// The shard that the parent lives on.
+    /// Returns the shard that holds the parent.
     pub fn shard(&self) -> &Shard {
         &self.shard
     }

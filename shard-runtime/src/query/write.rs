@@ -111,25 +111,25 @@ macro_rules! narrowing {
                 $write { core, marker: PhantomData }
             }
 
-            /// Only rows for which this holds; said again, both hold.
+            /// Writes only to the rows that match the condition. Repeated calls are combined with AND.
             pub fn filter<S: Routing>(mut self, filter: Filter<T, S>) -> $write<T, R::And<S>> {
                 self.core.target.filter(filter.predicate);
                 $write::with(self.core)
             }
 
-            /// Only the shard of this key, whatever the filters say: all its rows, those with other keys too.
+            /// Writes only to the shard of this key, regardless of the filters, and to all rows of the shard, also those with other keys.
             pub fn on(mut self, key: impl Into<T::Key>) -> $write<T, Routed> {
                 self.core.target.pins.push(Pin::key(&key.into()));
                 $write::with(self.core)
             }
 
-            /// Only the shard of this name, whatever the filters say.
+            /// Writes only to the shard of this name, regardless of the filters.
             pub fn on_shard(mut self, name: impl Into<String>) -> $write<T, Routed> {
                 self.core.target.pins.push(Pin::Name(name.into()));
                 $write::with(self.core)
             }
 
-            /// Every shard may be written. Filters that prove which shards hold the rows still narrow.
+            /// Allows the statement to write to every shard. The filters still exclude shards that cannot hold matching rows.
             pub fn all_shards(self) -> $write<T, Routed> {
                 $write::with(self.core)
             }

@@ -186,7 +186,7 @@ fn r32_errors_name_shard_table_and_kind(backend: &Backend) {
         let error = session.commit().unwrap_err();
         assert!(texts.iter().all(|text| error.to_string().contains(text)), "{error}");
         assert_eq!((error.shard(), error.table()), (Some("asia"), Some("cities")));
-        assert!(std::error::Error::source(&error).is_some(), "what SQLite said is kept");
+        assert!(error.driver_error().is_some(), "the error of SQLite is kept");
         session.rollback();
         let mayor = "DROP TRIGGER refuse; ALTER TABLE {table} ADD COLUMN mayor TEXT CHECK (name <> 'Osaka')";
         backend.plant(&["asia"], "cities", mayor);

@@ -113,7 +113,8 @@ pub(super) fn differences(
         let actual = connection.columns(&place.names, table.name)?;
         if actual.is_empty() {
             if compared == Compared::All {
-                found.push(difference(None, "no such table".to_owned(), "run `create`".to_owned()));
+                let remedy = "run `create` if the model is new, or restore the shard if it held the table";
+                found.push(difference(None, "no such table".to_owned(), remedy.to_owned()));
             }
             continue;
         }

@@ -43,7 +43,7 @@ pub(crate) trait Targeted {
 
     fn target_mut(&mut self) -> &mut Target;
 
-    /// Whether it reads no shard, whatever the condition.
+    /// Whether it reads no shard, regardless of the condition.
     fn wants_nothing(&self) -> bool {
         false
     }

@@ -54,7 +54,7 @@ impl Request<'_> {
 /// The kinds of read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Read<'q> {
-    /// The rows of a select, each as the list says.
+    /// The rows of a select, each read as the list of columns describes.
     Select(&'q SelectCore, SelectList<'q>),
     /// The number of rows that a select finds: one row with one integer.
     Count(&'q SelectCore),

@@ -20,7 +20,7 @@ pub(crate) trait Job: Send {
     /// Does it, and gives the place back where the session is not under way any more.
     fn run(self: Box<Self>);
 
-    /// Says that it was not done.
+    /// Records that it was not done.
     fn refuse(self: Box<Self>, error: Error);
 }
 

@@ -154,7 +154,7 @@ fn running_out_of_descriptors_lowers_the_limit_for_some_time() {
     assert_eq!((evicted.len(), sim.checkouts.databases[1].open, sim.checkouts.open), (4, 0, 5));
     let limit = sim.checkouts.most();
     assert_eq!(limit, 8);
-    // What was granted before says nothing of the new limit.
+    // A failure of an attempt that was granted before the limit was lowered does not lower it again.
     assert!(sim.checkouts.run_out(Exhausted::Descriptors, 0, granted, sim.now).is_empty());
     assert_eq!(sim.checkouts.most(), limit);
     sim.checkouts.check_in(&refused, 0, None, sim.now);

@@ -46,7 +46,7 @@ pub(super) const STOPPING: Duration = Duration::from_secs(10);
 /// rolls back, too.
 pub(super) const ROLLING_BACK: Duration = Duration::from_secs(1);
 
-/// Said before a transaction is ended: fails where a statement of it has failed. PostgreSQL itself would roll back then,
+/// Sent before a transaction ends: fails if one of its statements failed. PostgreSQL itself would roll back then,
 /// and answer that it has done so, which is no error.
 pub(super) const IS_WHOLE: &str = "SELECT";
 

@@ -1,0 +1,123 @@
+//! The failure of a statement: undoes the transaction up to it, or marks the connection as broken, and translates the
+//! error of the server.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio_postgres::error::SqlState;
+
+use super::{GUARD, PostgresConnection, State};
+use crate::driver::Transaction;
+use crate::driver::postgres::errors::demoted;
+use crate::error::{Error, ErrorKind};
+
+/// The error of the server if a transaction ran in another process than the connection was made to.
+pub(super) const ANOTHER_PROCESS: &str = "another server process";
+
+impl PostgresConnection {
+    /// Undoes the transaction up to the statement that failed, and returns its error. A connection whose server is
+    /// gone or has become a standby is broken.
+    pub(in super::super) fn failed(&self, error: Error) -> Error {
+        let is_ours = self.deadline.get().is_some_and(|deadline| deadline <= Instant::now());
+        let error = self.brought_back(error);
+        if is_ours { error } else { self.unless_cancelled(error) }
+    }
+
+    /// Returns the error of a statement that another program has cancelled as `Busy`: another try may succeed. A cancel
+    /// request of this connection never outlives its statement.
+    pub(super) fn unless_cancelled(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::TimedOut || self.is_over_server_limit(&error) {
+            return error;
+        }
+        Error::new(ErrorKind::Busy, "the statement was cancelled on its server").with_source(error)
+    }
+
+    /// Brings the transaction back as [`failed`](Self::failed) does, and returns the error as it is.
+    pub(super) fn brought_back(&self, error: Error) -> Error {
+        self.undone.set(self.undone.get() + 1);
+        self.forget_searched();
+        let refused = self.refused.swap(false, Ordering::Relaxed);
+        if refused {
+            // The statements of the other shards continue.
+            self.expected.borrow_mut().truncate(self.checked_before.get());
+            self.checked_shards.set(self.checked_before.get());
+        }
+        if matches!(self.state.get(), State::First(_)) {
+            self.checked_shards.set(0);
+        }
+        let error = self.broken_if_lost(error);
+        let done = match self.state.get() {
+            State::Broken => return error,
+            _ if self.client.is_closed() => Err(()),
+            State::Idle | State::Wanted(_) => Ok(()),
+            State::First(transaction) => {
+                self.lock_limit.set(self.lock_limit.get().map(|(limit, _)| (limit, false)));
+                self.run_promptly("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
+            }
+            State::Open(_, true) => self.run_promptly(&format!("ROLLBACK TO SAVEPOINT {GUARD}")),
+            State::Open(_, false) => Err(()),
+        };
+        if done.is_err() {
+            self.state.set(State::Broken);
+        }
+        if refused { Self::refusal(error) } else { error }
+    }
+
+    /// Returns whether the server ended a statement because of its `statement_timeout`. PostgreSQL has one code for
+    /// this and for a cancel request of another program, and the message depends on the language of the server.
+    fn is_over_server_limit(&self, error: &Error) -> bool {
+        let answer = error.driver_error().and_then(|answer| answer.downcast_ref::<tokio_postgres::Error>());
+        let message = answer.and_then(|answer| answer.as_db_error()).map_or("", |answer| answer.message());
+        match (message.contains("statement timeout"), message.contains("user request")) {
+            (true, _) => true,
+            (_, true) => false,
+            _ if self.state.get() == State::Broken => true,
+            _ => !matches!(self.text("SHOW statement_timeout"), Ok(Some(limit)) if limit == "0"),
+        }
+    }
+
+    /// Returns the error of a refused transaction: the database does not hold the expected shard.
+    pub(super) fn refusal(error: Error) -> Error {
+        if error.to_string().contains(ANOTHER_PROCESS) {
+            let message = "the connection changed to another server process, as a pooler in transaction mode does; \
+                        add `pooler=transaction` to the shard's URL";
+            return Error::new(ErrorKind::Configuration, message).with_source(error);
+        }
+        let message = "the database does not hold this shard any more: its schema was replaced, or the connection leads to \
+                    another database; nothing was read or written. Restore the schema, or correct the shard's URL";
+        Error::new(ErrorKind::WrongDatabase, message).with_source(error)
+    }
+
+    /// Marks the connection as broken if an error shows that its server is gone or read-only now; returns the error.
+    pub(super) fn broken_if_lost(&self, error: Error) -> Error {
+        let only_reads =
+            matches!(self.state.get(), State::First(Transaction::Read) | State::Open(Transaction::Read, _));
+        let error = match error.kind() {
+            _ if self.is_demoted.swap(false, Ordering::Relaxed) => demoted(error),
+            // In a transaction that reads the statement is at fault.
+            ErrorKind::ReadOnly if !only_reads => demoted(error),
+            ErrorKind::ConnectionLost => error,
+            _ => return error,
+        };
+        self.state.set(State::Broken);
+        error
+    }
+}
+
+/// Returns whether a server reported that it is not the expected shard: by an invalid integer, or because the table
+/// of the identity does not exist.
+pub(super) fn is_another(error: &tokio_postgres::Error) -> bool {
+    let not_there = [
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::INVALID_SCHEMA_NAME,
+    ];
+    error.code().is_some_and(|code| not_there.contains(code))
+}
+
+/// Returns whether the server, or a pooler, answered with this error.
+pub(super) fn was_answered(error: &Error) -> bool {
+    let message = error.driver_error().and_then(|message| message.downcast_ref::<tokio_postgres::Error>());
+    message.is_some_and(|message| message.as_db_error().is_some())
+}

@@ -312,9 +312,28 @@ impl Deadline {
     }
 
     fn is_over(&self) -> bool {
+        self.rest().is_some_and(|rest| rest.is_zero())
+    }
+
+    /// Returns the time until the deadline, if there is one.
+    fn rest(&self) -> Option<Duration> {
         match self.at.load(Ordering::Relaxed) {
-            u64::MAX => false,
-            at => self.began.elapsed().as_nanos() >= u128::from(at),
+            u64::MAX => None,
+            at => Some(Duration::from_nanos(at).saturating_sub(self.began.elapsed())),
+        }
+    }
+}
+
+impl SqliteConnection {
+    fn begin_now(&self, transaction: Transaction) -> Result<()> {
+        let sql = match transaction {
+            Transaction::Read => "BEGIN DEFERRED",
+            Transaction::Write => "BEGIN IMMEDIATE",
+        };
+        self.raw.prepare_cached(sql).and_then(|mut begin| begin.raw_execute()).map_err(from_sqlite)?;
+        match (transaction, &self.file) {
+            (Transaction::Write, Some(file)) => file.check().inspect_err(|_| drop(self.rollback())),
+            _ => Ok(()),
         }
     }
 }
@@ -334,20 +353,27 @@ impl Connection for SqliteConnection {
     }
 
     fn begin(&self, transaction: Transaction) -> Result<()> {
-        let sql = match transaction {
-            Transaction::Read => "BEGIN DEFERRED",
-            Transaction::Write => "BEGIN IMMEDIATE",
-        };
-        self.raw.prepare_cached(sql).and_then(|mut begin| begin.raw_execute()).map_err(from_sqlite)?;
-        match (transaction, &self.file) {
-            (Transaction::Write, Some(file)) => file.check().inspect_err(|_| drop(self.rollback())),
-            _ => Ok(()),
+        match self.deadline.rest().filter(|_| transaction == Transaction::Write) {
+            None => self.begin_now(transaction),
+            Some(rest) => {
+                self.raw.busy_timeout(rest.min(self.busy_timeout)).map_err(from_sqlite)?;
+                let begun = self.begin_now(transaction);
+                self.wait_for_locks()?;
+                begun.map_err(|error| match error.kind() {
+                    ErrorKind::Busy if self.deadline.is_over() => {
+                        let message =
+                            "the session's timeout was over while another connection wrote the database";
+                        Error::new(ErrorKind::TimedOut, message).with_source(error)
+                    }
+                    _ => error,
+                })
+            }
         }
     }
 
     fn begin_without_waiting(&self) -> Result<()> {
         self.raw.busy_timeout(Duration::ZERO).map_err(from_sqlite)?;
-        let begun = self.begin(Transaction::Write);
+        let begun = self.begin_now(Transaction::Write);
         self.wait_for_locks()?;
         begun
     }

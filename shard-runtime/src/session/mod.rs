@@ -594,8 +594,9 @@ impl Session {
     /// may run forever, and connecting to a server is bounded by the URL's `connect_timeout` (10 s by default).
     ///
     /// Writing is not bounded, nor is the flush of pending changes before a read: stopping it half-way would have to be
-    /// undone, and stopping a commit would leave its outcome unknown. Waiting for locks is bounded by
-    /// [`Builder::busy_timeout`](crate::Builder::busy_timeout).
+    /// undone, and stopping a commit would leave its outcome unknown. Their waits for locks are bounded by
+    /// [`Builder::busy_timeout`](crate::Builder::busy_timeout). A read with `for_update` waits for locks until the earlier
+    /// of both.
     ///
     /// A statement that is stopped fails with [`TimedOut`](crate::ErrorKind::TimedOut) and the shard's name. The session
     /// can be used on, unless the server does not answer the request to stop either: that is waited for up to a second,

@@ -1,12 +1,13 @@
 //! The state of one call of a session: its deadline, the missing shards of a partial answer, its cancellation, its span.
-//! Uses `error` and `schema`.
+//! Uses `driver`, `error` and `schema`.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{CancellationToken, Span};
-use crate::error::{Error, Result};
+use crate::driver::Connection;
+use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{ShardSet, Shards, Table};
 
 /// The state of one call.
@@ -32,6 +33,20 @@ impl ExecutionContext {
                 Ok(())
             }
             _ => Err(error),
+        }
+    }
+
+    /// Makes the next statements of a connection end at the call's deadline, or when the call is cancelled.
+    pub(crate) fn begin_to_read(&self, connection: Option<&dyn Connection>) -> Result<()> {
+        let Some(connection) = connection else { return Ok(()) };
+        if self.deadline.is_some() {
+            connection.set_deadline(self.deadline);
+        }
+        match &self.cancellation {
+            Some(cancellation) if !cancellation.begin(connection) => {
+                Err(Error::new(ErrorKind::TimedOut, "query was cancelled"))
+            }
+            _ => Ok(()),
         }
     }
 

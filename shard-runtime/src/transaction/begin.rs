@@ -28,20 +28,9 @@ impl Transactions {
                 ErrorKind::TimedOut,
                 "the session's timeout was over before the shard was asked",
             )),
-            Some(deadline) => {
-                link.read(&self.cluster, &self.owner, database, waits.until(deadline)).map(|()| {
-                    if let Some(connection) = link.connection() {
-                        connection.set_deadline(Some(deadline));
-                    }
-                })
-            }
+            Some(deadline) => link.read(&self.cluster, &self.owner, database, waits.until(deadline)),
         };
-        let begun = begun.and_then(|()| match (&self.context.cancellation, link.connection()) {
-            (Some(cancellation), Some(connection)) if !cancellation.begin(connection) => {
-                Err(Error::new(ErrorKind::TimedOut, "query was cancelled"))
-            }
-            _ => Ok(()),
-        });
+        let begun = begun.and_then(|()| self.context.begin_to_read(link.connection()));
         match begun {
             Ok(()) => {
                 link.expect(&self.cluster, shard);
@@ -62,12 +51,26 @@ impl Transactions {
 
     /// Begins a transaction that may write, unless there is one.
     pub(crate) fn upgrade_to_write(&mut self, shard: usize) -> Result<()> {
+        self.upgrade(shard, None)
+    }
+
+    /// Begins a transaction that may write, unless there is one, for a read that locks rows. Its waits, and those of the
+    /// statements until [`lift_deadlines`](Self::lift_deadlines), end at the call's deadline or when the call is cancelled.
+    pub(crate) fn upgrade_to_lock(&mut self, shard: usize) -> Result<()> {
+        self.upgrade(shard, self.context.deadline)?;
+        let layout = self.cluster.layout();
+        let link = self.databases.get(layout.place(shard)?.database);
+        let begun = self.context.begin_to_read(link.and_then(DatabaseTransaction::connection));
+        begun.map_err(|error| error.on_shard(layout.shards().by_index(shard).map_or("", Shard::name)))
+    }
+
+    fn upgrade(&mut self, shard: usize, deadline: Option<Instant>) -> Result<()> {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
         let begins = self.databases.get(database).is_some_and(|link| !link.may_write());
         let locked: Vec<usize> = if begins { self.writing().collect() } else { Vec::new() };
-        let waits = self.waits(database);
+        let waits = Waits { deadline, ..self.waits(database) };
         if let Some(link) = self.databases.get_mut(database).filter(|link| !link.may_write()) {
             let name = layout.shards().by_index(shard).map_or("", Shard::name);
             let age = *self.age.get_or_insert_with(|| self.cluster.age());

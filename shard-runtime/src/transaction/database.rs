@@ -43,13 +43,28 @@ pub(crate) struct Waits {
     pub(crate) for_a_connection: Option<Duration>,
     /// For the write lock of a SQLite database.
     pub(crate) for_a_file: Option<Duration>,
-    /// The end of waiting for a connection, and of connecting.
+    /// The end of all waits, and of connecting.
     pub(crate) deadline: Option<Instant>,
 }
 
 impl Waits {
     pub(crate) fn until(self, deadline: Instant) -> Self {
         Waits { deadline: Some(deadline), ..self }
+    }
+
+    /// Returns the earlier of this time and the deadline.
+    fn until_deadline(self, end: Instant) -> Instant {
+        self.deadline.map_or(end, |deadline| deadline.min(end))
+    }
+
+    fn check_deadline(self) -> Result<()> {
+        match self.deadline {
+            Some(deadline) if deadline <= Instant::now() => {
+                let message = "the session's timeout was over before the database was locked";
+                Err(Error::new(ErrorKind::TimedOut, message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -96,12 +111,16 @@ impl DatabaseTransaction {
         if self.transaction.take().is_some() {
             self.connected(cluster, owner, database, waits)?.commit()?;
         }
+        waits.check_deadline()?;
         let lock = match cluster.write_locks(database) {
             None => None,
             Some(locks) => Some(self.lock_file(cluster, owner, database, locks, age, waits)?),
         };
         let connection = self.connected(cluster, owner, database, waits)?;
         cluster.begin_to_write(database, connection, locked);
+        if waits.deadline.is_some() {
+            connection.set_deadline(waits.deadline);
+        }
         connection.begin(Transaction::Write)?;
         let begun = cluster
             .apply_decided(database, connection)
@@ -131,7 +150,7 @@ impl DatabaseTransaction {
     ) -> Result<WriteLock> {
         let timeout = cluster.busy_timeout();
         let timeout = waits.for_a_file.map_or(timeout, |limit| limit.min(timeout));
-        let end = Instant::now() + timeout;
+        let end = waits.until_deadline(Instant::now() + timeout);
         loop {
             self.connected(cluster, owner, database, waits)?;
             if let Some(lock) = locks.try_acquire(age, database) {
@@ -139,7 +158,10 @@ impl DatabaseTransaction {
             }
             self.connection.take().into_iter().for_each(PooledConnection::give_back);
             let rest = end.saturating_duration_since(Instant::now());
-            let lock = locks.acquire(age, database, rest)?;
+            let lock = locks.acquire(age, database, rest).or_else(|busy| {
+                waits.check_deadline()?;
+                Err(busy)
+            })?;
             let soon = Waits { for_a_connection: Some(SOON), ..waits };
             match self.connected(cluster, owner, database, soon) {
                 Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < end => drop(lock),

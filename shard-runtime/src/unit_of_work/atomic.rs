@@ -4,7 +4,7 @@ use super::UnitOfWork;
 use crate::error::Result;
 use crate::schema::{ShardSet, Table};
 use crate::tasks::unwind::caught;
-use crate::transaction::{DatabaseTransaction, Transactions};
+use crate::transaction::{DatabaseTransaction, Transactions, bounded};
 
 impl UnitOfWork {
     /// Does something that writes these shards so that it has its effect on all of them or on none. Where this
@@ -64,19 +64,26 @@ impl UnitOfWork {
         Ok(done)
     }
 
-    /// Reads to write: every shard can be written before anything is read. Where that fails, on a server perhaps only in
-    /// the reading, the locks on databases that were not written before are released.
+    /// Reads to write: every shard can be written before anything is read. If that fails, on a server perhaps only in the
+    /// reading, the locks on databases that were not written before are released. All waits end at the session's timeout.
     pub(crate) fn for_update(
         &mut self,
         table: &'static Table,
         shards: &ShardSet,
         read: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let before = self.tx.writing_flags();
-        let taken = shards.indexes().iter().try_for_each(|&shard| self.tx.upgrade_to_write(shard));
-        taken
-            .map_err(|error| error.in_table(table.name))
-            .and_then(|()| read(self))
-            .inspect_err(|_| self.tx.stop_writing(&before))
+        bounded(self, |session| {
+            let before = session.tx.writing_flags();
+            let (done, panic) = caught(|| {
+                let taken = shards.indexes().iter().try_for_each(|&shard| session.tx.upgrade_to_lock(shard));
+                taken.map_err(|error| error.in_table(table.name)).and_then(|()| read(session))
+            });
+            session.tx.lift_deadlines();
+            if done.is_err() {
+                session.tx.stop_writing(&before);
+            }
+            panic.go_on();
+            done
+        })
     }
 }

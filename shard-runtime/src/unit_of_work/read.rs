@@ -64,21 +64,20 @@ impl UnitOfWork {
         }
         let mut as_read = true;
         self.for_update(table, &locked, |session| {
-            match entries {
-                Some(read) => {
-                    session.tx.lock_gates(&shards, &plan.tables, Gate::Shared)?;
-                    as_read = session.entries_have_settled(read)?;
-                }
-                None => session.tx.keep_rows_in_place(&shards, &plan.tables)?,
+            let gates = match entries {
+                Some(_) => session.tx.lock_gates(&shards, &plan.tables, Gate::Shared),
+                None => session.tx.keep_rows_in_place(&shards, &plan.tables),
+            };
+            gates.map_err(|error| error.in_table(table.name))?;
+            if let Some(read) = entries {
+                as_read = session.entries_have_settled(read)?;
             }
             if !as_read {
                 return Ok(());
             }
             session.keep_on_first(plan)?;
-            bounded(session, |session| {
-                session.lock_rows(table, &plan.locks)?;
-                session.tx.execute(&plan.steps, reading, visit)
-            })
+            session.lock_rows(table, &plan.locks)?;
+            session.tx.execute(&plan.steps, reading, visit)
         })?;
         Ok(as_read)
     }

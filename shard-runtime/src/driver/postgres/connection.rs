@@ -147,12 +147,12 @@ impl Connection for PostgresConnection {
     fn lock(&self, sql: &str) -> Result<()> {
         self.check_whole()?;
         // The savepoint of the guard comes first: a lock that is refused would abort the whole transaction.
-        let locking = self.with_due_statements(&Text::own(""), self.client.batch_execute(sql));
-        match self.executor.wait_until(self.deadline.get(), locking) {
+        let mut locking = pin!(self.with_due_statements(&Text::own(""), self.client.batch_execute(sql)));
+        match self.executor.wait_until(self.deadline.get(), locking.as_mut()) {
             Ok(done) => done.map_err(|error| self.failed(from_postgres(error))),
             Err(stopped) => {
-                // How far the server has come is not known.
-                self.state.set(State::Broken);
+                // Earlier writes of the transaction are not lost.
+                self.give_up(locking);
                 Err(stopped)
             }
         }

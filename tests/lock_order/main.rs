@@ -2,6 +2,8 @@
 //!
 //! Each test has a busy timeout of a minute and must end well before that.
 
+mod deadlines;
+#[path = "../postgres_server/mod.rs"]
 mod postgres_server;
 
 use std::sync::atomic::{AtomicBool, Ordering};

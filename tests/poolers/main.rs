@@ -4,6 +4,7 @@
 //! the prepared statements that another client has left there.
 
 mod bouncer;
+mod cancelling;
 #[path = "../suite/client.rs"]
 mod client;
 #[path = "../postgres_server/mod.rs"]

@@ -1,0 +1,150 @@
+//! Statements that are cancelled through a pooler: at a deadline, and because their future is dropped (W13, W27).
+//!
+//! The cancel request travels on a connection of its own, and the pooler forwards it to the server connection that its
+//! client has at that moment. Other clients share the server connections, and must never be hit.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use shard_runtime::{Cluster, Error, ErrorKind, Session, Sharded as _, Sql};
+
+use crate::{Account, Kept, Models, World, account};
+
+/// Longer than the tests may wait for a statement.
+const SLEEP: &str = "SELECT pg_sleep(300) IS NULL AS slept";
+
+/// How many statements of this kind the server runs.
+fn sleeping(world: &World) -> String {
+    world.client("a").text(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(300)%' \
+         AND datname = current_database() AND pid <> pg_backend_pid()",
+    )
+}
+
+/// A statement that would not survive the cancel request for the one before it, and its own answer.
+fn is_not_cancelled(session: &mut Session, number: i64) -> Result<(), Error> {
+    let sql = Sql::new("SELECT ?1 + count(*) AS number FROM (SELECT pg_sleep(0.01)) AS slept");
+    let rows = session.all(sql.bind(number).on_shard("a"))?;
+    assert_eq!(rows[0].get::<i64>("number").unwrap(), number + 1);
+    Ok(())
+}
+
+/// Runs something while other clients of the pooler run short statements on the same few server connections. None of
+/// these is cancelled.
+fn beside_other_clients(world: &World, run: impl FnOnce()) {
+    let (done, statements) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let client = world.pooled_client();
+                while !done.load(Ordering::Relaxed) {
+                    // Fails the test if it is cancelled.
+                    client.run("BEGIN; SELECT pg_sleep(0.003); COMMIT");
+                    client.run("SELECT pg_sleep(0.002)");
+                    statements.fetch_add(2, Ordering::Relaxed);
+                }
+            });
+        }
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        done.store(true, Ordering::Relaxed);
+        ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    assert!(statements.into_inner() > 0);
+}
+
+const ROUNDS: i64 = 20;
+
+fn cancel_through(world: &World) {
+    let cluster = world.builder("").create::<Models>().unwrap();
+    let mut committed = 0;
+    beside_other_clients(world, || {
+        for round in 0..ROUNDS {
+            match leave_statements(world, &cluster, round) {
+                Ok(()) => committed += 1,
+                // The pooler did not answer the cancel request in time: the connection was closed, with its transaction.
+                Err(error) => assert_eq!(error.kind(), ErrorKind::TransactionAborted, "{error}"),
+            }
+        }
+    });
+    assert!(committed > ROUNDS / 2, "{committed} of {ROUNDS}");
+    // Nothing that was written before a deadline is lost, and nothing of a closed connection is there.
+    let rows = ["a", "b"].map(|shard| world.count(shard, "email LIKE 'round %'"));
+    assert_eq!(rows, [committed, committed]);
+}
+
+/// Runs into deadlines in a transaction that has written, which is committed, and in one that only reads.
+fn leave_statements(world: &World, cluster: &Cluster, round: i64) -> Result<(), Error> {
+    let (mut writer, mut reader) = (cluster.session(), cluster.session());
+    writer.add(account("a", &format!("round {round} a")))?;
+    writer.flush()?;
+    for session in [&mut writer, &mut reader] {
+        session.set_timeout(Some(Duration::from_millis(30)));
+        let began = Instant::now();
+        let error = session.all(Sql::new(SLEEP).on_shard("a")).unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::TimedOut, Some("a")), "{error}");
+        session.set_timeout(None);
+        is_not_cancelled(session, round)?;
+        assert_eq!(sleeping(world), "0", "the server has ended it");
+    }
+    // A statement that ends at about its deadline: the request may come late.
+    writer.set_timeout(Some(Duration::from_millis(4 + round as u64 % 5)));
+    let short = Sql::new("SELECT pg_sleep(0.006) IS NULL AS slept").on_shard("a");
+    if let Err(error) = writer.all(short) {
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    }
+    writer.set_timeout(None);
+    is_not_cancelled(&mut writer, round)?;
+    // The end of a transaction follows a request at once, and the connection goes to another client.
+    reader.set_timeout(Some(Duration::from_millis(10)));
+    assert_eq!(reader.all(Sql::new(SLEEP).on_shard("b")).unwrap_err().kind(), ErrorKind::TimedOut);
+    reader.rollback();
+    writer.add(account("b", &format!("round {round} b")))?;
+    writer.commit().map(drop)
+}
+
+fn drop_futures_through(world: &World) {
+    let cluster = world.builder("").open::<Models>().unwrap();
+    let mut committed = 0;
+    beside_other_clients(world, || {
+        smol::block_on(async {
+            for round in 0..10 {
+                let mut session = cluster.async_session();
+                session.add(account("a", &format!("async {round}"))).await.unwrap();
+                session.flush().await.unwrap();
+                let mut asking = Box::pin(session.all(Sql::new(SLEEP).on_shard("a")));
+                let wait = smol::Timer::after(Duration::from_millis(20 * (round % 3)));
+                futures_util::future::select(asking.as_mut(), wait).map(drop).await;
+                drop(asking);
+                match session.all(Account::select().on_shard("a")).await {
+                    Ok(found) => {
+                        assert!(found.iter().any(|account| account.email == format!("async {round}")));
+                        assert_eq!(sleeping(world), "0", "the server has ended it");
+                        session.commit().await.unwrap();
+                        committed += 1;
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::TransactionAborted, "{error}"),
+                }
+            }
+        });
+    });
+    assert!(committed > 5, "{committed}");
+    assert_eq!(world.count("a", "email LIKE 'async %'"), committed);
+}
+
+#[test]
+fn w13_statements_are_cancelled_behind_transaction_pooling() {
+    // So few that every client has had every connection of the server.
+    let settings = &["default_pool_size = 6", "server_round_robin = 1"];
+    let Some(world) = World::new("transaction", Kept::Schemas, settings) else { return };
+    cancel_through(&world);
+    drop_futures_through(&world);
+}
+
+#[test]
+fn w13_statements_are_cancelled_behind_session_pooling() {
+    let Some(world) = World::new("session", Kept::Schemas, &["default_pool_size = 40"]) else { return };
+    cancel_through(&world);
+    drop_futures_through(&world);
+}

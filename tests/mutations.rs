@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 23] = [
+const MUTATIONS: [Mutation; 24] = [
     Mutation {
         what: "the version is not raised",
         from: "SET version = version + 1",
@@ -65,6 +65,12 @@ const MUTATIONS: [Mutation; 23] = [
         from: "let Some(place) = control.unread_transaction()? else",
         to: "let Some(place) = control.unread_transaction()?.filter(|_| false) else",
         attack: ("torture", "no_process_reads"),
+    },
+    Mutation {
+        what: "what overwrites a decision does not wait for the disk",
+        from: "    settle(control).map_err(|error| {\n        let message = format!(\n            \"nothing was written: a decision",
+        to: "    let _ = control.run(\"PRAGMA synchronous = NORMAL\");\n    settle(control).map_err(|error| {\n        let message = format!(\n            \"nothing was written: a decision",
+        attack: ("torture", "after_a_decision_was_overwritten"),
     },
     Mutation {
         what: "servers commit where they should prepare",

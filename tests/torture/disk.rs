@@ -118,6 +118,12 @@ impl Record {
         self.events.len()
     }
 
+    /// The moments after which this line was told.
+    pub fn told(&self, line: &str) -> Vec<usize> {
+        let tells = |event: &Event| matches!(event, Event::Told(told) if told.trim_end() == line);
+        (1..).zip(&self.events).filter(|(_, event)| tells(event)).map(|(moment, _)| moment).collect()
+    }
+
     /// Lays out what may be on the disk when the power is lost after so many events, and what had been told until then.
     pub fn lose_power(&self, after: usize, numbers: &mut Numbers, folder: &Path, log: &Path) {
         let files = self.before.len()
@@ -217,7 +223,8 @@ fn calls(trace: &str) -> Vec<Call> {
         };
         let Some((name, arguments)) = whole.split_once('(') else { continue };
         let Some((arguments, result)) = arguments.rsplit_once(" = ") else { continue };
-        if result.starts_with('-') {
+        // It has failed, or its process was killed in it.
+        if result.starts_with(['-', '?']) {
             continue;
         }
         // Texts are between quotes or angle brackets, every byte in hexadecimal; what is left are names and numbers.

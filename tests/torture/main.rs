@@ -22,8 +22,12 @@ mod disk;
 mod ids;
 mod injected;
 mod kills;
+#[path = "../postgres_server/mod.rs"]
+mod postgres_server;
 mod power;
 mod unread;
+mod unread_power;
+mod unread_servers;
 mod writer;
 
 use std::path::PathBuf;

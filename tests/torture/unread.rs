@@ -9,13 +9,15 @@ use shard_runtime::{Cluster, Sharded as _};
 use crate::injected::{Tries, has_strace};
 use crate::{Account, Entry, Models, Place, builder};
 
-const FOLDER: &str = "SHARDED_TORTURE_UNREAD";
+pub const FOLDER: &str = "SHARDED_TORTURE_UNREAD";
 
 /// The files that the global transaction writes.
-const PLACES: [Place; 2] = [Place::A, Place::B];
+pub const PLACES: [Place; 2] = [Place::A, Place::B];
+
+const OWNER: &str = "unread::owner_in_a_process_of_its_own";
 
 /// The amount that the global transaction adds to the account of each file.
-const BY_THE_OWNER: i64 = 100;
+pub const BY_THE_OWNER: i64 = 100;
 
 #[test]
 #[ignore = "runs in processes of its own"]
@@ -69,7 +71,7 @@ fn r35_recover_settles_a_decision_that_no_process_reads() {
         let folder = tries.next().cluster;
         let other = builder(&folder).open::<Models>().unwrap();
         PLACES.into_iter().for_each(|place| add(&other, place, 1));
-        let is_committed = run_owner(&folder, &format!("signal=KILL:when={time}"));
+        let is_committed = run_owner(&folder, &format!("signal=KILL:when={time}"), OWNER, &[]);
         let before = overwritten(&folder);
         let is_recovered = !other.recover().unwrap().transactions().is_empty();
         settled += usize::from(overwritten(&folder) > before);
@@ -87,7 +89,7 @@ fn r35_recover_settles_a_decision_that_no_process_reads() {
 }
 
 /// The files as they are if every process is killed now: the next one recovers the logs.
-fn copy_of(folder: &Path) -> std::path::PathBuf {
+pub fn copy_of(folder: &Path) -> std::path::PathBuf {
     let left = folder.with_file_name("left");
     std::fs::create_dir(&left).unwrap();
     for file in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -104,7 +106,7 @@ fn attack(folder: &Path, place: Place, what: &str) -> (bool, bool) {
     let other = builder(folder).open::<Models>().unwrap();
     // The first transaction of a process on a file also writes control. The later ones do not.
     PLACES.into_iter().for_each(|place| add(&other, place, 1));
-    let is_committed = run_owner(folder, what);
+    let is_committed = run_owner(folder, what, OWNER, &[]);
     let before = overwritten(folder);
     add(&other, place, 10);
     let after = overwritten(folder);
@@ -134,13 +136,13 @@ fn attack(folder: &Path, place: Place, what: &str) -> (bool, bool) {
 }
 
 /// How many transactions were written to control only to overwrite what was left in its log.
-fn overwritten(folder: &Path) -> i64 {
+pub fn overwritten(folder: &Path) -> i64 {
     let control = rusqlite::Connection::open(folder.join("control.db")).unwrap();
     control.query_row("SELECT times FROM sharded_settled", [], |row| row.get(0)).unwrap()
 }
 
 /// Adds to the account of a file.
-fn add(cluster: &Cluster, place: Place, cents: i64) {
+pub fn add(cluster: &Cluster, place: Place, cents: i64) {
     let mut session = cluster.session();
     let mut account = session.get(Account::by_id(1).on(place)).unwrap().unwrap();
     account.cents += cents;
@@ -148,15 +150,17 @@ fn add(cluster: &Cluster, place: Place, cents: i64) {
     session.commit().unwrap();
 }
 
-/// Runs an owner with something that happens at one of its waits for control's log; whether it has committed.
-fn run_owner(folder: &Path, what: &str) -> bool {
+/// Runs an owner, a test of this name, with something that happens at one of its waits for control's log; whether it has
+/// committed.
+pub fn run_owner(folder: &Path, what: &str, owner: &str, told: &[(&str, &str)]) -> bool {
     let log = folder.canonicalize().unwrap().join("control.db-wal").display().to_string();
     let inject = format!("inject=fdatasync,fsync:{what}");
     let status = Command::new("strace")
         .args(["-f", "-o", "/dev/null", "-P", &log, "-e", "trace=fdatasync,fsync", "-e", &inject])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "unread::owner_in_a_process_of_its_own"])
+        .args(["--exact", "--ignored", owner])
         .env(FOLDER, folder)
+        .envs(told.iter().copied())
         .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::null())
         .stderr(Stdio::null())

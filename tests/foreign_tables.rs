@@ -1,13 +1,11 @@
 //! A PostgreSQL server that reads all shards as one: what it answers is what one big table answers, and it asks the
 //! shards that the cluster would ask.
 
-mod postgres_server;
-
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-use postgres_server::Server;
 use shard_runtime::{Cluster, ErrorKind, Parent, ShardKey, Sharded};
+use sharded_tests::postgres_server::Server;
 
 const SHARDS: [&str; 4] = ["americas", "europe", "asia", "rest"];
 
@@ -101,14 +99,14 @@ struct World {
 }
 
 /// Four servers with the world's cities, and a fifth that reads them; and the same rows in its own schema `big`.
-fn world() -> Option<&'static World> {
-    static WORLD: OnceLock<Option<World>> = OnceLock::new();
-    WORLD.get_or_init(make_world).as_ref()
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(make_world)
 }
 
-fn make_world() -> Option<World> {
-    let servers: Option<Vec<Server>> = SHARDS.iter().map(|_| Server::start()).collect();
-    let (servers, coordinator) = (servers?, Server::start()?);
+fn make_world() -> World {
+    let servers: Vec<Server> = SHARDS.iter().map(|_| Server::start()).collect();
+    let coordinator = Server::start();
     servers.iter().chain([&coordinator]).for_each(Server::stop_with_the_process);
     let builder = SHARDS
         .iter()
@@ -118,7 +116,7 @@ fn make_world() -> Option<World> {
     let big = fill(&cluster);
     cluster.foreign_tables_sql().unwrap().run_on(&coordinator.url()).unwrap();
     coordinator.psql(&big);
-    Some(World { cluster, servers, coordinator })
+    World { cluster, servers, coordinator }
 }
 
 /// Fills the cluster; the script that fills one big table each with the same rows.
@@ -212,7 +210,7 @@ const QUERIES: [&str; 14] = [
 
 #[test]
 fn queries_over_all_shards_are_those_over_one_big_table() {
-    let Some(world) = world() else { return };
+    let world = world();
     for query in QUERIES {
         let of = |schema: &str| world.coordinator.psql(&format!("SET search_path = {schema}; {query};"));
         let (fleet, big) = (of("public"), of("big"));
@@ -233,7 +231,7 @@ fn asked(world: &World, query: &str) -> Vec<&'static str> {
 
 #[test]
 fn shards_are_pruned_as_the_cluster_narrows() {
-    let Some(world) = world() else { return };
+    let world = world();
     let names = |shards: Vec<&str>| shards.into_iter().map(str::to_owned).collect::<Vec<_>>();
     let europe = City::select().filter(City::CONTINENT.eq(Continent::Europe));
     let two = City::select().filter(City::CONTINENT.is_in([Continent::Asia, Continent::Africa]));
@@ -264,7 +262,7 @@ fn shards_are_pruned_as_the_cluster_narrows() {
 
 #[test]
 fn tables_of_one_key_are_joined_on_their_shards_and_shards_are_read_at_the_same_time() {
-    let Some(world) = world() else { return };
+    let world = world();
     let join = "SELECT t.name, i.cents FROM tenants t JOIN invoices i ON i.tenant_id = t.id";
     let plan = world.coordinator.psql(&format!("EXPLAIN (VERBOSE, COSTS OFF) {join};"));
     assert_eq!(plan.matches("Relations:").count(), SHARDS.len(), "the join is not the shards' own:\n{plan}");
@@ -274,7 +272,7 @@ fn tables_of_one_key_are_joined_on_their_shards_and_shards_are_read_at_the_same_
 
 #[test]
 fn the_script_can_be_run_again_and_holds_no_password() {
-    let Some(world) = world() else { return };
+    let world = world();
     let sql = world.cluster.foreign_tables_sql().unwrap();
     sql.run_on(&world.coordinator.url()).unwrap();
     let script = sql.to_string();

@@ -248,8 +248,6 @@ fn cargo(folder: &Path, target: &Path, arguments: &[&str]) -> Output {
         .env("CARGO_TARGET_DIR", target)
         .env("RUST_BACKTRACE", "0")
         .env("SHARDED_STEPS", "all")
-        .env("SHARDED_REQUIRE_STRACE", "1")
-        .env("SHARDED_REQUIRE_POSTGRES", "1")
         .output()
         .unwrap()
 }

@@ -1,9 +1,7 @@
 //! A server whose data was replaced by an older copy is refused when the cluster is opened (R47).
 
-mod postgres_server;
-
-use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, ErrorKind, Sharded};
+use sharded_tests::postgres_server::Server;
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "companies")]
@@ -22,7 +20,7 @@ fn write(cluster: &Cluster, first: i64) {
 
 #[test]
 fn r47_an_older_copy_of_a_server_is_refused() {
-    let Some(mut server) = Server::start_with(&["max_prepared_transactions=20"]) else { return };
+    let mut server = Server::start_with(&["max_prepared_transactions=20"]);
     let folder = tempfile::tempdir().unwrap();
     let builder = || -> Builder {
         let url = server.url();

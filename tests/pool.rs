@@ -1,13 +1,11 @@
 //! The connection pool of a busy cluster, and of one that meets a limit of the process or of a server.
 
-mod postgres_server;
-
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, Durability, Error, ErrorKind, Sharded};
+use sharded_tests::postgres_server::Server;
 use tempfile::TempDir;
 
 /// Names this process as the one that runs with few descriptors.
@@ -149,7 +147,7 @@ fn too_few_descriptors_for_control_are_named() {
     assert_eq!(cluster.session().one(Account::select().all_shards().count()).unwrap(), 20);
 }
 
-fn servers(count: usize, settings: &[&str]) -> Option<Vec<Server>> {
+fn servers(count: usize, settings: &[&str]) -> Vec<Server> {
     let starting: Vec<_> = (0..count)
         .map(|_| {
             let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
@@ -176,9 +174,10 @@ fn accepted(server: &Server) -> i64 {
 /// W25: each session reads one of three servers, with more threads than connections. Connections are opened up to the
 /// limit and then kept; earlier, every other read opened one.
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn a_busy_pool_keeps_its_connections() {
     const CONNECTIONS: u32 = 12;
-    let Some(servers) = servers(3, &[]) else { return };
+    let servers = servers(3, &[]);
     let cluster = on_servers(&servers).connections(CONNECTIONS).create::<Account>().unwrap();
     let mut session = cluster.session();
     session.add_all(accounts(300)).unwrap();
@@ -209,9 +208,10 @@ fn a_busy_pool_keeps_its_connections() {
 
 /// A server that accepts fewer connections than the cluster would open: sessions share those that there are.
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn a_server_at_its_limit_is_shared() {
     let settings = ["max_connections=8", "superuser_reserved_connections=0"];
-    let Some(servers) = servers(2, &settings) else { return };
+    let servers = servers(2, &settings);
     let cluster = on_servers(&servers).create::<Account>().unwrap();
     let mut session = cluster.session();
     session.add_all(accounts(200)).unwrap();
@@ -232,9 +232,10 @@ fn a_server_at_its_limit_is_shared() {
 
 /// If other programs hold all slots of a server, the error is retryable and names the limit.
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn a_server_without_a_slot_is_named() {
     let settings = ["max_connections=5", "superuser_reserved_connections=0"];
-    let Some(servers) = servers(1, &settings) else { return };
+    let servers = servers(1, &settings);
     let cluster = on_servers(&servers).busy_timeout(Duration::from_millis(300)).create::<Account>().unwrap();
     let mut holders: Vec<_> = Vec::new();
     let error = loop {

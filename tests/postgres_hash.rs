@@ -10,9 +10,6 @@
 //!
 //! * `SHARDED_SEED=n` repeats a run over the random keys of an earlier one.
 //! * `SHARDED_WRITE_VECTORS=1` makes R02 write the vectors file anew.
-//! * `SHARDED_REQUIRE_POSTGRES=1` makes R02 fail where there is no PostgreSQL.
-
-mod postgres_server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -22,10 +19,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use postgres_server::Server;
 use shard_runtime::hash::{
     PARTITION_SEED, hash_bytes, hash_integer, hash_text, hash_uuid, remainder, row_hash,
 };
+use sharded_tests::postgres_server::Server;
 
 #[test]
 fn r01_vectors_are_frozen() {
@@ -74,10 +71,9 @@ fn r01_a_number_goes_together_at_every_width() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r02_a_real_server_agrees() {
-    let Some(server) = Server::start() else {
-        return;
-    };
+    let server = Server::start();
 
     let mut fixed = Random { state: 0 };
     let vectors: Vec<Vector> = LAYOUTS

@@ -3,7 +3,6 @@
 
 #[path = "suite/client.rs"]
 mod client;
-mod postgres_server;
 
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
@@ -11,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use client::Client;
-use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, ErrorKind, Parent, Session, Sharded, Sql};
+use sharded_tests::postgres_server::Server;
 
 const LETTERS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -53,15 +52,15 @@ fn owner(id: i64, home: &str) -> Owner {
 }
 
 /// The server of the tests that leave its settings alone.
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
     let start = || {
         // No transaction can be prepared: commits over several schemas do without.
-        let server = Server::start_with(&["max_prepared_transactions=0", "max_connections=60"])?;
+        let server = Server::start_with(&["max_prepared_transactions=0", "max_connections=60"]);
         server.stop_with_the_process();
-        Some(server)
+        server
     };
-    SERVER.get_or_init(start).as_ref()
+    SERVER.get_or_init(start)
 }
 
 /// A database of a test's own.
@@ -145,7 +144,7 @@ fn use_everything(cluster: &Cluster) {
 
 #[test]
 fn r42_rows_stay_in_their_schema_whatever_the_search_path_is() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let cluster = place.filled();
     let beside = place.client();
@@ -182,7 +181,7 @@ fn r42_rows_stay_in_their_schema_whatever_the_search_path_is() {
 
 #[test]
 fn a_shard_without_a_schema_is_in_public_whatever_the_search_path_is() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     place.client().run(
         "CREATE SCHEMA evil; \
@@ -208,7 +207,7 @@ fn a_shard_without_a_schema_is_in_public_whatever_the_search_path_is() {
 
 #[test]
 fn one_schema_is_one_shard_whatever_the_login_is() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let other = place.url.replace("//sharded:", "//other:");
     for (second, what) in [(&place.url, "same database"), (&other, "another login")] {
@@ -223,9 +222,7 @@ fn one_schema_is_one_shard_whatever_the_login_is() {
 
 #[test]
 fn w18_forty_schemas_open_on_a_server_with_thirty_connections() {
-    let Some(server) = Server::start_with(&["max_connections=30", "max_prepared_transactions=0"]) else {
-        return;
-    };
+    let server = Server::start_with(&["max_connections=30", "max_prepared_transactions=0"]);
     let names: Vec<String> = (0..40).map(|number| format!("s{number:02}")).collect();
     let builder = || {
         names.iter().fold(Cluster::builder().busy_timeout(Duration::from_secs(20)), |builder, name| {
@@ -263,7 +260,7 @@ fn w18_forty_schemas_open_on_a_server_with_thirty_connections() {
 
 #[test]
 fn a_commit_over_schemas_of_one_database_is_that_databases_own() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     // The server cannot prepare transactions.
     let cluster = place.filled();
@@ -292,9 +289,7 @@ fn a_commit_over_schemas_of_one_database_is_that_databases_own() {
 
 #[test]
 fn w18_four_schemas_go_on_with_few_connections() {
-    let Some(server) = Server::start_with(&["max_connections=14", "superuser_reserved_connections=1"]) else {
-        return;
-    };
+    let server = Server::start_with(&["max_connections=14", "superuser_reserved_connections=1"]);
     let place = Place::new(&server);
     let cluster = place.builder().create::<(Owner, Pet)>().unwrap();
     let began = Instant::now();
@@ -330,7 +325,7 @@ fn large(place: &Place) -> Cluster {
 
 #[test]
 fn r28_schemas_of_one_database_are_read_at_once_on_one_connection() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     drop(large(&place));
     let open = || {
@@ -392,7 +387,7 @@ fn r28_schemas_of_one_database_are_read_at_once_on_one_connection() {
 
 #[test]
 fn r32_a_failing_schema_leaves_the_others_and_the_session() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let cluster = large(&place);
     place.client().run("UPDATE s_c.items SET text = 'zero' WHERE id = (SELECT max(id) FROM s_c.items)");
@@ -433,7 +428,7 @@ fn swap(place: &Place, a: &str, b: &str) {
 
 #[test]
 fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let cluster = place.filled();
     let refused = |result: shard_runtime::Result<()>, shard: &str| {
@@ -486,7 +481,7 @@ fn w30_a_schema_that_is_swapped_under_a_cluster_is_refused() {
 
 #[test]
 fn w30_a_schema_that_is_swapped_in_mid_transaction_is_refused() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let cluster = place.filled();
     let mut session = cluster.session();
@@ -504,7 +499,7 @@ fn w30_a_schema_that_is_swapped_in_mid_transaction_is_refused() {
 
 #[test]
 fn w24_sql_does_not_change_a_connection_for_later_sessions() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     drop(place.filled());
     let builder = LETTERS.iter().fold(Cluster::builder().connections(1), |builder, shard| {
@@ -607,7 +602,7 @@ impl Place {
 /// The last release made the tables of a URL without `?schema=` in the first schema of the role's `search_path`.
 #[test]
 fn r47_a_cluster_in_another_schema_of_the_search_path_is_not_made_again() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     drop(place.filled());
     place.client().run("ALTER SCHEMA s_a RENAME TO app");
@@ -643,7 +638,7 @@ fn r47_a_cluster_in_another_schema_of_the_search_path_is_not_made_again() {
 /// The schemas of the cluster's other shards may be in the `search_path`.
 #[test]
 fn r47_schemas_of_other_shards_in_the_search_path_do_not_count() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     place.set_search_path("s_b, s_c, public");
     let first = Cluster::builder().shard("b", format!("{}?schema=s_b", place.url));
@@ -679,7 +674,7 @@ struct Event {
 /// In a cluster of the last release, control has no table of the skipped ids.
 #[test]
 fn r56_a_role_without_create_generates_ids_above_the_rows() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let builder = |login: &str| {
         let url = place.url.replace("//sharded:", &format!("//{login}:"));
@@ -723,7 +718,7 @@ fn r56_a_role_without_create_generates_ids_above_the_rows() {
 /// The role may look the table of the skipped ids up, and may neither read nor write it.
 #[test]
 fn r56_a_role_without_rights_on_the_skipped_ids_generates_ids_above_the_rows() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let builder = |login: &str| {
         let url = place.url.replace("//sharded:", &format!("//{login}:"));
@@ -768,7 +763,7 @@ fn r56_a_role_without_rights_on_the_skipped_ids_generates_ids_above_the_rows() {
 /// Two processes may make the table of the skipped ids at once.
 #[test]
 fn r56_a_table_of_skipped_ids_that_another_process_is_making_is_waited_for() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let builder =
         ["a", "b"].iter().fold(Cluster::builder().busy_timeout(Duration::from_secs(60)), |builder, shard| {
@@ -799,7 +794,7 @@ fn r56_a_table_of_skipped_ids_that_another_process_is_making_is_waited_for() {
 /// A role that may read each shard's record, and not the one of the control database.
 #[test]
 fn r40_a_role_that_may_not_read_the_recorded_layout_is_told_the_grant() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let builder = |login: &str| {
         let url = place.url.replace("//sharded:", &format!("//{login}:"));
@@ -827,7 +822,7 @@ fn r40_a_role_that_may_not_read_the_recorded_layout_is_told_the_grant() {
 /// that has checked the shard before.
 #[test]
 fn r40_each_transaction_that_reads_checks_the_shard() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     drop(place.filled());
     let builder = LETTERS.iter().fold(Cluster::builder().connections(1), |builder, shard| {
@@ -864,7 +859,7 @@ fn r40_each_transaction_that_reads_checks_the_shard() {
 /// A limit that the server sets is no lock that another transaction holds: trying again does not help.
 #[test]
 fn a_statement_timeout_of_the_server_is_not_busy() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     drop(place.filled());
     place.client().run(
@@ -902,7 +897,7 @@ fn a_statement_timeout_of_the_server_is_not_busy() {
 /// Another program may cancel any statement; trying again helps.
 #[test]
 fn a_statement_that_another_program_cancels_is_busy() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let cluster = place.filled();
     for is_limited in [false, true] {
@@ -925,7 +920,7 @@ fn a_statement_that_another_program_cancels_is_busy() {
 /// The commit of a deferred constraint, a batch, and what is prepared are cancelled, too.
 #[test]
 fn a_commit_that_another_program_cancels_is_busy() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(server);
     let cluster = place.filled();
     place.client().run(
@@ -951,7 +946,7 @@ fn a_commit_that_another_program_cancels_is_busy() {
 /// The database of a server, and not only a schema of it, is dropped.
 #[test]
 fn r47_a_dropped_database_is_not_made_again() {
-    let Some(server) = server() else { return };
+    let server = server();
     let (first, second) = (Place::new(server), Place::new(server));
     let builder = || {
         Cluster::builder()

@@ -1,9 +1,7 @@
 //! Passwords and values of users are in no error, no printed value and, as far as PostgreSQL allows it, in no log.
 
-mod postgres_server;
-
-use postgres_server::Server;
 use shard_runtime::{Cluster, ErrorKind, Sharded};
+use sharded_tests::postgres_server::Server;
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "users")]
@@ -73,9 +71,10 @@ fn w32_the_error_of_a_lookup_does_not_quote_the_value() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn w32_passwords_of_shards_are_not_in_a_coordinators_log() {
     let settings = ["log_statement=all", "log_min_duration_statement=0", "log_min_error_statement=debug1"];
-    let (Some(shard), Some(coordinator)) = (Server::start(), Server::start_with(&settings)) else { return };
+    let (shard, coordinator) = (Server::start(), Server::start_with(&settings));
     let builder = Cluster::builder()
         .shard("a", format!("{}?schema=s_a", shard.url()))
         .shard("b", format!("{}?schema=s_b", shard.url()));

@@ -7,7 +7,6 @@ mod client;
 mod cut;
 #[path = "servers/meeting.rs"]
 mod meeting;
-mod postgres_server;
 
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
@@ -18,8 +17,8 @@ use client::Client;
 use cut::Cut;
 use jiff::Timestamp;
 use meeting::Meeting;
-use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, Commit, Error, ErrorKind, Session, Sharded, Sql, Stored};
+use sharded_tests::postgres_server::Server;
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "companies")]
@@ -48,14 +47,14 @@ struct Measure {
 }
 
 /// The server of all tests that leave it alone; none where none is installed.
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
     let start = || {
-        let server = Server::start_with(&["max_prepared_transactions=100"])?;
+        let server = Server::start_with(&["max_prepared_transactions=100"]);
         server.stop_with_the_process();
-        Some(server)
+        server
     };
-    SERVER.get_or_init(start).as_ref()
+    SERVER.get_or_init(start)
 }
 
 /// Two shards, in databases of their own of the server at this URL, each in a schema.
@@ -158,7 +157,7 @@ fn cut_connections(place: &Place) {
 
 #[test]
 fn a_server_that_was_started_again_is_connected_to_anew() {
-    let Some(mut server) = Server::start() else { return };
+    let mut server = Server::start();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let mut session = cluster.session();
@@ -181,7 +180,7 @@ fn a_server_that_was_started_again_is_connected_to_anew() {
 
 #[test]
 fn a_connection_that_is_cut_in_a_unit_undoes_it() {
-    let Some(mut server) = Server::start() else { return };
+    let mut server = Server::start();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let mut session = cluster.session();
@@ -211,7 +210,7 @@ fn a_connection_that_is_cut_in_a_unit_undoes_it() {
 
 #[test]
 fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
-    let Some(server) = server() else { return };
+    let server = server();
     let cut = Cut::before(&server.url());
     let place = Place::new(&cut.url());
     let cluster = filled(&place);
@@ -235,7 +234,7 @@ fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
 
 #[test]
 fn what_cannot_be_opened_is_said_without_secrets() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     drop(filled(&place));
     let url = server.url();
@@ -271,7 +270,7 @@ fn what_cannot_be_opened_is_said_without_secrets() {
 
 #[test]
 fn a_server_that_lets_nobody_in_is_not_waited_for_without_end() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     // It is reached, and says nothing.
     let silent = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -294,7 +293,7 @@ fn collations_of_our_own_are_refused() {
         name: String,
     }
 
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let error = assert_error(place.builder().create::<Name>().map(drop), ErrorKind::Configuration, "a");
     assert_eq!((error.table(), error.column()), (Some("names"), Some("name")), "{error}");
@@ -303,7 +302,7 @@ fn collations_of_our_own_are_refused() {
 
 #[test]
 fn a_statement_that_fails_is_undone_alone_the_first_like_any_other() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let beside = place.client("a");
@@ -357,7 +356,7 @@ fn r25_an_order_is_read_from_the_index_that_has_it() {
         height: Option<i64>,
     }
 
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let cluster = place.builder().create::<Level>().unwrap();
     let mut session = cluster.session();
@@ -389,7 +388,7 @@ fn r25_an_order_is_read_from_the_index_that_has_it() {
 
 #[test]
 fn a_server_that_cannot_prepare_is_refused_unless_no_unit_is_over_several() {
-    let Some(server) = Server::start_with(&["max_prepared_transactions=0"]) else { return };
+    let server = Server::start_with(&["max_prepared_transactions=0"]);
     let place = Place::new(&server.url());
     let error = assert_error(place.builder().create::<Company>().map(drop), ErrorKind::Configuration, "a");
     for text in ["max_prepared_transactions", "restart", "without_prepared_transactions"] {
@@ -413,7 +412,7 @@ fn a_server_that_cannot_prepare_is_refused_unless_no_unit_is_over_several() {
 
 #[test]
 fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let mut session = cluster.session();
@@ -435,7 +434,7 @@ fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
 
 #[test]
 fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
-    let Some(server) = server() else { return };
+    let server = server();
     let (place, meeting) = (Place::new(&server.url()), Meeting::before(&server.url()));
     drop(filled(&place));
     let builder = ["a", "b"].iter().enumerate().fold(Cluster::builder(), |builder, (way, shard)| {
@@ -470,7 +469,7 @@ fn servers_prepare_and_answer_a_scattered_read_at_the_same_time() {
 
 #[test]
 fn rows_that_nobody_reads_any_more_are_not_made() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let mut session = cluster.session();
@@ -495,7 +494,7 @@ fn rows_that_nobody_reads_any_more_are_not_made() {
 
 #[test]
 fn a_row_that_somebody_else_changes_is_waited_for() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     drop(filled(&place));
     let impatient = place.builder().busy_timeout(Duration::from_millis(150));
@@ -523,7 +522,7 @@ fn a_row_that_somebody_else_changes_is_waited_for() {
 
 #[test]
 fn who_waits_for_each_other_on_one_server_is_told() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let (mut first, mut second) = (cluster.session(), cluster.session());
@@ -548,7 +547,7 @@ fn code(error: &Error) -> &str {
 
 #[test]
 fn a_unit_that_lost_in_a_deadlock_is_tried_again() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let (tried, both_hold_one) = (AtomicU64::new(0), std::sync::Barrier::new(2));
@@ -576,7 +575,7 @@ fn a_unit_that_lost_in_a_deadlock_is_tried_again() {
 /// statement fail to serialize at the level at which sessions write.
 #[test]
 fn a_unit_that_cannot_be_serialized_is_tried_again() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let other = place.client("a");
@@ -616,7 +615,7 @@ fn a_unit_that_cannot_be_serialized_is_tried_again() {
 
 #[test]
 fn values_at_the_borders_are_the_same_or_refused() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let mut session = cluster.session();
@@ -660,7 +659,7 @@ fn values_at_the_borders_are_the_same_or_refused() {
 
 #[test]
 fn a_statement_is_prepared_anew_where_its_table_was_changed() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let cluster = filled(&place);
     let mut session = cluster.session();
@@ -684,7 +683,7 @@ fn a_statement_is_prepared_anew_where_its_table_was_changed() {
 
 #[test]
 fn a_session_can_be_used_on_a_thread_of_an_asynchronous_runtime() {
-    let Some(server) = server() else { return };
+    let server = server();
     let place = Place::new(&server.url());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -1,16 +1,14 @@
 //! Encrypted connections to PostgreSQL servers: what encrypts also verifies, and nothing is weaker than the URL says.
 
-mod postgres_server;
-
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use postgres_server::Server;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use shard_runtime::{Cluster, ErrorKind, Sharded, Sql};
+use sharded_tests::postgres_server::Server;
 use tempfile::TempDir;
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -45,32 +43,32 @@ fn certificate(authority: &Authority, until: i32) -> [String; 2] {
     [params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem()]
 }
 
-fn encrypting_server([certificate, key]: &[String; 2]) -> Option<Server> {
+fn encrypting_server([certificate, key]: &[String; 2]) -> Server {
     let settings = ["ssl=on", "ssl_cert_file=../server.crt", "ssl_key_file=../server.key"];
     let server = Server::start_beside(
         &[("server.crt", certificate), ("server.key", key)],
         &[&settings[..], &["max_prepared_transactions=20"]].concat(),
-    )?;
+    );
     server.stop_with_the_process();
-    Some(server)
+    server
 }
 
 impl World {
-    /// The one of all tests; none where no PostgreSQL is installed.
-    fn get() -> Option<&'static World> {
-        static WORLD: OnceLock<Option<World>> = OnceLock::new();
+    /// The one of all tests.
+    fn get() -> &'static World {
+        static WORLD: OnceLock<World> = OnceLock::new();
         let make = || {
             let (ours, theirs) = (authority("ours"), authority("theirs"));
-            let server = encrypting_server(&certificate(&ours, 2999))?;
+            let server = encrypting_server(&certificate(&ours, 2999));
             let folder = tempfile::tempdir().unwrap();
             // A bundle, as platforms have it: the one that is needed is not the first.
             let bundle = format!("of ours:\n{}{}", authority("another").pem(), ours.pem());
             std::fs::write(folder.path().join("our own.pem"), bundle).unwrap();
             std::fs::write(folder.path().join("theirs.pem"), theirs.pem()).unwrap();
             std::fs::write(folder.path().join("empty.pem"), "nothing here").unwrap();
-            Some(World { server, folder })
+            World { server, folder }
         };
-        WORLD.get_or_init(make).as_ref()
+        WORLD.get_or_init(make)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -119,7 +117,7 @@ fn encrypted(cluster: &Cluster) -> Vec<bool> {
 
 #[test]
 fn everything_is_done_over_encrypted_connections() {
-    let Some(world) = World::get() else { return };
+    let world = World::get();
     for (place, mode) in ["require", "verify-full", "prefer"].into_iter().enumerate() {
         let more = format!("&sslmode={mode}&sslrootcert={}", world.ours());
         let shard = |builder: shard_runtime::Builder, shard: &str| {
@@ -144,7 +142,7 @@ fn everything_is_done_over_encrypted_connections() {
 
 #[test]
 fn without_a_word_of_it_connections_are_as_they_are_without_the_feature() {
-    let Some(world) = World::get() else { return };
+    let world = World::get();
     for (place, mode) in ["", "&sslmode=disable"].into_iter().enumerate() {
         let url = world.url(&format!("plain{place}"), mode);
         assert_eq!(encrypted(&Cluster::builder().shard("a", url).create::<Company>().unwrap()), [false]);
@@ -153,7 +151,7 @@ fn without_a_word_of_it_connections_are_as_they_are_without_the_feature() {
 
 #[test]
 fn who_is_not_trusted_is_not_spoken_to() {
-    let Some(world) = World::get() else { return };
+    let world = World::get();
     let server = &world.server;
     for mode in ["require", "verify-full", "prefer"] {
         let theirs = format!("&sslmode={mode}&sslrootcert={}", world.file("theirs.pem").display());
@@ -175,7 +173,7 @@ fn who_is_not_trusted_is_not_spoken_to() {
 #[test]
 fn a_certificate_whose_time_is_over_is_refused() {
     let ours = authority("ours");
-    let Some(server) = encrypting_server(&certificate(&ours, 1999)) else { return };
+    let server = encrypting_server(&certificate(&ours, 1999));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ours.pem");
     std::fs::write(&path, ours.pem()).unwrap();
@@ -186,8 +184,8 @@ fn a_certificate_whose_time_is_over_is_refused() {
 
 #[test]
 fn a_server_without_tls_is_refused_where_it_is_required() {
-    let Some(world) = World::get() else { return };
-    let Some(server) = Server::start() else { return };
+    let world = World::get();
+    let server = Server::start();
     let url = server.url().replace("127.0.0.1", "localhost");
     for mode in ["require", "verify-full"] {
         let url = format!("{url}?sslmode={mode}&sslrootcert={}", world.ours());
@@ -200,7 +198,7 @@ fn a_server_without_tls_is_refused_where_it_is_required() {
 
 #[test]
 fn what_a_url_says_wrong_is_named() {
-    let Some(world) = World::get() else { return };
+    let world = World::get();
     let wrong = |more: &str, texts: &[&str]| {
         let url = world.url("x", more);
         refused(&world.server, &url, ErrorKind::Configuration, texts);
@@ -217,7 +215,7 @@ fn what_a_url_says_wrong_is_named() {
 
 #[test]
 fn a_path_in_a_file_starts_from_its_folder() {
-    let Some(world) = World::get() else { return };
+    let world = World::get();
     let url = world.url("from_a_file", "&sslmode=verify-full&sslrootcert=our%20own.pem");
     let path = world.file("shards.toml");
     std::fs::write(&path, format!("[[shard]]\nname = \"a\"\nurl = \"{url}\"\n")).unwrap();
@@ -227,7 +225,7 @@ fn a_path_in_a_file_starts_from_its_folder() {
 
 #[test]
 fn a_way_that_is_cut_is_no_matter_of_trust() {
-    let Some(world) = World::get() else { return };
+    let world = World::get();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -245,7 +243,7 @@ fn a_way_that_is_cut_is_no_matter_of_trust() {
 
 #[test]
 fn a_coordinator_asks_no_less_of_its_shards() {
-    let Some(world) = World::get() else { return };
+    let world = World::get();
     let more = format!("&sslmode=require&sslrootcert={}", world.ours());
     let builder = Cluster::builder().shard("a", world.url("coordinated_a", &more));
     let cluster = builder.shard("b", world.url("coordinated_b", "")).create::<Company>().unwrap();

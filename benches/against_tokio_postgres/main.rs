@@ -14,7 +14,8 @@ mod measure;
 #[expect(dead_code, reason = "what is measured on files alone is not needed here")]
 mod models;
 mod operations;
-#[path = "../../tests/postgres_server/mod.rs"]
+#[allow(dead_code)]
+#[path = "../../tests/support/postgres_server.rs"]
 mod postgres_server;
 mod servers;
 

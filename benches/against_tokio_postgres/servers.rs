@@ -41,13 +41,14 @@ pub struct Set {
 impl Servers {
     /// Starts them; `None` where PostgreSQL is not installed.
     pub fn start(effort: Effort) -> Result<Option<Self>, Failure> {
+        if !Server::is_installed() {
+            return Ok(None);
+        }
         let starting: Vec<_> =
             SHARDS.iter().map(|_| std::thread::spawn(|| Server::start_with(&SETTINGS))).collect();
         let mut servers = Vec::new();
         for server in starting {
-            let Some(server) = server.join().map_err(|_| "a server was not started")? else {
-                return Ok(None);
-            };
+            let server = server.join().map_err(|_| "a server was not started")?;
             server.stop_with_the_process();
             servers.push(server);
         }

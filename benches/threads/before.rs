@@ -17,7 +17,7 @@ pub fn build(checkout: &Path) -> Result<PathBuf, Failure> {
         return Ok(checkout.to_owned());
     }
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for folder in ["benches/threads", "tests/postgres_server"] {
+    for folder in ["benches/threads", "tests/support"] {
         let to = checkout.join(folder);
         fs::create_dir_all(&to)?;
         for file in fs::read_dir(own.join(folder))? {

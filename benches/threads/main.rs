@@ -12,7 +12,8 @@
 mod before;
 mod places;
 mod point;
-#[path = "../../tests/postgres_server/mod.rs"]
+#[allow(dead_code)]
+#[path = "../../tests/support/postgres_server.rs"]
 mod postgres_server;
 
 use std::error::Error;

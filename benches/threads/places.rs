@@ -50,13 +50,14 @@ pub struct Servers {
 impl Servers {
     /// Starts the servers; `None` if PostgreSQL is not installed.
     pub fn start() -> Result<Option<Self>, Failure> {
+        if !Server::is_installed() {
+            return Ok(None);
+        }
         let starting: Vec<_> =
             (0..point::SHARDS).map(|_| std::thread::spawn(|| Server::start_with(&SETTINGS))).collect();
         let mut servers = Vec::new();
         for server in starting {
-            let Some(server) = server.join().map_err(|_| "a server was not started")? else {
-                return Ok(None);
-            };
+            let server = server.join().map_err(|_| "a server was not started")?;
             server.stop_with_the_process();
             servers.push(server);
         }

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use shard_runtime::{Cluster, ErrorKind, Session, Sharded};
 
 use crate::builder;
-use crate::postgres_server::Server;
+use sharded_tests::postgres_server::Server;
 
 /// As the crate's model, on three shards.
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -34,8 +34,8 @@ struct World {
 }
 
 /// Shard `a` on a server that is to be frozen, `b` and `c` on another one.
-fn world() -> Option<World> {
-    let (frozen, healthy) = (Server::start()?, Server::start()?);
+fn world() -> World {
+    let (frozen, healthy) = (Server::start(), Server::start());
     let (first, second) = (frozen.url(), healthy.url());
     let cluster = builder("", &[("a", &first), ("b", &second), ("c", &second)])
         .control(format!("{second}?schema=b"))
@@ -47,7 +47,7 @@ fn world() -> Option<World> {
         "INSERT INTO b.notes SELECT n, 'b', repeat('x', 5000) FROM generate_series(1000001, 1002000) n; \
          INSERT INTO c.notes SELECT n, 'c', repeat('x', 5000) FROM generate_series(2000001, 2002000) n",
     );
-    Some(World { frozen, healthy, cluster })
+    World { frozen, healthy, cluster }
 }
 
 /// Runs something that must not take as long as it once did.
@@ -83,7 +83,7 @@ fn count(session: &mut Session) -> u64 {
 
 #[test]
 fn r29_a_frozen_server_takes_no_time_from_the_others() {
-    let Some(World { frozen, cluster, healthy: _healthy }) = world() else { return };
+    let World { frozen, cluster, healthy: _healthy } = world();
     let (mut session, mut reader, mut writer) = (cluster.session(), cluster.session(), cluster.session());
     // Connections of before, which are idle or in a transaction.
     assert_eq!(count(&mut session), HEALTHY as u64 + 10);
@@ -126,7 +126,7 @@ fn r29_a_frozen_server_takes_no_time_from_the_others() {
 
 #[test]
 fn r29_a_frozen_server_does_not_keep_tasks() {
-    let Some(World { frozen, cluster, healthy: _healthy }) = world() else { return };
+    let World { frozen, cluster, healthy: _healthy } = world();
     smol::block_on(async {
         let (mut session, mut other) = (cluster.async_session(), cluster.async_session());
         assert!(other.first(Note::select().on_shard("a")).await.unwrap().is_some());
@@ -153,7 +153,7 @@ fn r29_a_frozen_server_does_not_keep_tasks() {
 /// A deadline is for reading. A commit that was sent is waited for: its outcome would be unknown without need.
 #[test]
 fn r35_a_timeout_does_not_leave_a_commit_in_doubt() {
-    let Some(World { frozen, cluster, healthy: _healthy }) = world() else { return };
+    let World { frozen, cluster, healthy: _healthy } = world();
     let mut session = cluster.session();
     session.set_timeout(Some(Duration::from_millis(200)));
     session.add_all([note(-1, "a"), note(-2, "b")]).unwrap();

@@ -6,7 +6,7 @@ use shard_runtime::{ErrorKind, Session, Sharded};
 
 use crate::builder;
 use crate::client::Client;
-use crate::postgres_server::Server;
+use sharded_tests::postgres_server::Server;
 
 /// A model of one shard, so that one connection is all that a session can need.
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ fn page(id: i64) -> Page {
 #[test]
 fn r44_a_server_without_a_free_connection_is_busy_and_recovers() {
     let settings = ["max_connections=6", "superuser_reserved_connections=0"];
-    let Some(server) = Server::start_with(&settings) else { return };
+    let server = Server::start_with(&settings);
     let url = server.url();
     let cluster = builder("", &[("a", &url)])
         .without_prepared_transactions()

@@ -11,8 +11,6 @@ mod client;
 mod frozen;
 mod full;
 mod leaving;
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
 mod promoted;
 #[path = "../server_attacks/proxy.rs"]
 #[allow(dead_code)]

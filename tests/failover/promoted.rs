@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use shard_runtime::{Cluster, Error, ErrorKind, Session, Sharded};
 
-use crate::postgres_server::Server;
 use crate::proxy::Proxies;
 use crate::{Note, builder, note, soon};
+use sharded_tests::postgres_server::Server;
 
 /// How many threads write to each cluster.
 const THREADS: usize = 2;
@@ -133,7 +133,7 @@ fn check(load: &Load, server: &Server, schemas: [&str; 2]) {
 
 #[test]
 fn r35_sessions_follow_a_promoted_standby() {
-    let Some(mut first) = Server::start_with(&["max_connections=60"]) else { return };
+    let mut first = Server::start_with(&["max_connections=60"]);
     let second = first.standby();
     // A commit that is acknowledged is on both. The promoted standby does not have the setting.
     first.psql("ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()");

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use shard_runtime::{ErrorKind, Sharded as _};
 
-use crate::postgres_server::Server;
 use crate::{Account, Place, World, account, set_all};
+use sharded_tests::postgres_server::Server;
 
 /// Older than the day after which rows may be collected.
 const OLD: &str = "25 hours";
 
 #[test]
 fn r35_a_transaction_that_was_decided_days_ago_is_committed_by_recovery() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.leave("t", 0, 1, 5, true);
     world.leave("t", 0, 2, 5, true);
     world.age(0, OLD);
@@ -24,8 +24,8 @@ fn r35_a_transaction_that_was_decided_days_ago_is_committed_by_recovery() {
 
 #[test]
 fn r35_a_row_is_kept_while_a_server_cannot_be_reached() {
-    let Some(mut other) = Server::start_with(&["max_prepared_transactions=20"]) else { return };
-    let Some(server) = crate::server() else { return };
+    let mut other = Server::start_with(&["max_prepared_transactions=20"]);
+    let server = crate::server();
     let world = World::on([&server.url(), &server.url(), &other.url()], None);
     let cluster = world.open();
     world.leave("t", 0, 1, 5, true);
@@ -43,7 +43,7 @@ fn r35_a_row_is_kept_while_a_server_cannot_be_reached() {
 
 #[test]
 fn r35_rows_are_collected_only_if_they_are_old_and_nothing_is_prepared_for_them() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let client = world.client(0);
     client.run("DELETE FROM sharded_unit");
     client.run("INSERT INTO sharded_unit VALUES ('old', now() - interval '25 hours'), ('new', now())");
@@ -67,7 +67,7 @@ fn r35_rows_are_collected_only_if_they_are_old_and_nothing_is_prepared_for_them(
 /// A transaction that was prepared while each schema was its own participant is found when they are one database.
 #[test]
 fn r35_participants_are_finished_after_their_schemas_became_one_database() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.leave("decided", 0, 1, 5, true);
     world.leave("aborted", 1, 2, 6, false);
     let builder = crate::SHARDS
@@ -86,7 +86,7 @@ fn r35_participants_are_finished_after_their_schemas_became_one_database() {
 /// to pass, and its row is collected. It must not be told that the transaction was aborted.
 #[test]
 fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_told_aborted() {
-    let Some(server) = crate::server() else { return };
+    let server = crate::server();
     // The gate is before the decider: shards are declared the other way round.
     let world = Arc::new(World::on([&server.url(), &server.url(), &server.url()], None));
     let [a, b, c] = world.urls.clone();
@@ -147,7 +147,7 @@ fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_told_aborted() {
 /// The owner finishes its participant late, from another session; until then later decisions leave the row alone.
 #[test]
 fn r55_a_row_is_kept_until_its_participants_are_finished() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let cluster = world.open();
     world.client(0).run("DELETE FROM sharded_unit");
     world.gate.refuse("COMMIT PREPARED");
@@ -169,7 +169,7 @@ fn r55_a_row_is_kept_until_its_participants_are_finished() {
 
 #[test]
 fn r55_the_decision_log_is_bounded_by_the_commits_themselves() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let commits = std::env::var("SHARDED_COMMITS").map_or(400, |commits| commits.parse().expect("a number"));
     let cluster = world.open();
     const THREADS: i64 = 4;
@@ -202,7 +202,7 @@ fn r55_the_decision_log_is_bounded_by_the_commits_themselves() {
 
 #[test]
 fn r55_the_log_is_bounded_beside_files_too() {
-    let Some(world) = World::with_file() else { return };
+    let world = World::with_file();
     let commits = std::env::var("SHARDED_COMMITS").map_or(200, |commits| commits.parse().expect("a number"));
     let cluster = world.open();
     let mut session = cluster.session();

@@ -7,8 +7,6 @@ mod control;
 mod decisions;
 mod finishing;
 mod gate;
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
 mod refusals;
 
 use std::sync::OnceLock;
@@ -17,8 +15,8 @@ use std::time::Duration;
 
 use client::Client;
 use gate::Gate;
-use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, Session, ShardKey, Sharded};
+use sharded_tests::postgres_server::Server;
 
 const SHARDS: [&str; 3] = ["a", "b", "c"];
 
@@ -57,29 +55,29 @@ struct World {
     _folder: Option<tempfile::TempDir>,
 }
 
-/// The server of all tests that leave it running; none where none is installed.
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+/// The server of all tests that leave it running.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
     let start = || {
-        let server = Server::start_with(&["max_prepared_transactions=100", "max_connections=200"])?;
+        let server = Server::start_with(&["max_prepared_transactions=100", "max_connections=200"]);
         server.stop_with_the_process();
-        Some(server)
+        server
     };
-    SERVER.get_or_init(start).as_ref()
+    SERVER.get_or_init(start)
 }
 
 impl World {
-    fn new() -> Option<World> {
-        let server = server()?;
-        Some(World::on([&server.url(), &server.url(), &server.url()], None))
+    fn new() -> World {
+        let url = server().url();
+        World::on([&url, &url, &url], None)
     }
 
     /// The first shard is a file.
-    fn with_file() -> Option<World> {
-        let server = server()?;
+    fn with_file() -> World {
+        let server = server();
         let folder = tempfile::tempdir().unwrap();
         let file = format!("sqlite:{}", folder.path().join("a.db").display());
-        Some(World::on([&file, &server.url(), &server.url()], Some(folder)))
+        World::on([&file, &server.url(), &server.url()], Some(folder))
     }
 
     fn on(bases: [&str; 3], folder: Option<tempfile::TempDir>) -> World {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use shard_runtime::{ErrorKind, Sharded as _};
 
-use crate::postgres_server::Server;
 use crate::{Account, Place, SHARDS, World, account, set, set_all, shard_url};
+use sharded_tests::postgres_server::Server;
 
 /// The URLs of a world, for another role.
 fn urls_of(world: &World, role: &str) -> Vec<String> {
@@ -39,7 +39,7 @@ fn role(world: &World, rights: &str) -> String {
 
 #[test]
 fn a_role_that_may_only_read_can_open_a_cluster_and_read() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.age(0, "25 hours");
     let reader = builder(&urls_of(&world, &role(&world, "SELECT"))).open::<Account>().unwrap();
     let mut session = reader.session();
@@ -57,7 +57,7 @@ fn a_role_that_may_only_read_can_open_a_cluster_and_read() {
 
 #[test]
 fn what_another_role_has_prepared_is_left_and_named() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.leave("t", 0, 1, 5, true);
     let other = builder(&urls_of(&world, &role(&world, "ALL"))).open::<Account>().unwrap();
     let recovered = other.recover().unwrap();
@@ -74,7 +74,7 @@ fn what_another_role_has_prepared_is_left_and_named() {
 
 #[test]
 fn create_needs_no_right_on_the_database_if_the_schemas_are_there() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let role = role(&world, "ALL");
     let client = world.client(0);
     for shard in SHARDS {
@@ -93,7 +93,7 @@ fn create_needs_no_right_on_the_database_if_the_schemas_are_there() {
 
 #[test]
 fn a_server_without_a_free_slot_for_a_prepared_transaction_is_busy() {
-    let Some(server) = Server::start_with(&["max_prepared_transactions=2"]) else { return };
+    let server = Server::start_with(&["max_prepared_transactions=2"]);
     let world = World::on([&server.url(), &server.url(), &server.url()], None);
     // Another program has one of the two slots that a commit over three shards needs.
     world.client(0).run("CREATE TABLE t (); BEGIN; SELECT FROM t; PREPARE TRANSACTION 'other'");
@@ -112,9 +112,7 @@ fn a_server_without_a_free_slot_for_a_prepared_transaction_is_busy() {
 
 #[test]
 fn a_server_at_its_connection_limit_is_busy() {
-    let Some(server) = Server::start_with(&["max_connections=8", "max_prepared_transactions=8"]) else {
-        return;
-    };
+    let server = Server::start_with(&["max_connections=8", "max_prepared_transactions=8"]);
     let world = World::on([&server.url(), &server.url(), &server.url()], None);
     let holders: Vec<_> = (0..8).map_while(|_| crate::Client::try_connect(&world.direct[0])).collect();
     let error = builder(&world.urls).open::<Account>().map(drop).unwrap_err();
@@ -126,7 +124,7 @@ fn a_server_at_its_connection_limit_is_busy() {
 /// PostgreSQL closes the connection of a client that sends more than 1 GB at once.
 #[test]
 fn a_value_that_no_server_takes_is_a_value_error() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let cluster = world.open();
     let mut session = cluster.session();
     // Zeros that are not touched take no memory.

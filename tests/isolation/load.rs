@@ -47,9 +47,6 @@ fn seconds() -> u64 {
 }
 
 pub fn run(kind: Kind) {
-    if !kind.is_there() {
-        return;
-    }
     let seed = seed();
     println!("SHARDED_SEED={seed}");
     let world = World::new(kind, 2_000, Duration::from_millis(500));

@@ -6,7 +6,7 @@
 //! `refused` runs operations that do not obtain a lock in time.
 //!
 //! ```sh
-//! SHARDED_SECONDS=60 cargo test --release --test isolation -- --nocapture load
+//! SHARDED_SECONDS=60 cargo test --all-features --release --test isolation -- --nocapture load
 //! ```
 //!
 //! `SHARDED_STEPS=all` runs every pair with a late end, too, instead of a third of them. `SHARDED_SEED` repeats the choices.
@@ -18,8 +18,6 @@ mod hold;
 mod load;
 mod matrix;
 mod operations;
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
 mod refused;
 mod world;
 

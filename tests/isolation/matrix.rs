@@ -154,9 +154,6 @@ fn late() -> Option<usize> {
 }
 
 pub fn run(kind: Kind) {
-    if !kind.is_there() {
-        return;
-    }
     let (began, orders) = (Instant::now(), orders());
     let ends: &[First] = match kind {
         Kind::Files | Kind::Schemas => &[First::Commits, First::RollsBack],

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::hold::Hold;
-use crate::postgres_server::Server;
+use sharded_tests::postgres_server::Server;
 
 pub const SHARDS: [&str; 3] = ["a", "b", "c"];
 
@@ -96,15 +96,8 @@ pub enum Kind {
     Mixed,
 }
 
-impl Kind {
-    /// Whether such a cluster can be made on this machine; where not, that is printed.
-    pub fn is_there(self) -> bool {
-        self == Kind::Files || server(0).is_some()
-    }
-}
-
-fn server(place: usize) -> Option<&'static Server> {
-    static SERVERS: [OnceLock<Option<Server>>; 3] = [const { OnceLock::new() }; 3];
+fn server(place: usize) -> &'static Server {
+    static SERVERS: [OnceLock<Server>; 3] = [const { OnceLock::new() }; 3];
     let start = || {
         let server = Server::start_with(&[
             "max_connections=200",
@@ -115,11 +108,11 @@ fn server(place: usize) -> Option<&'static Server> {
             "full_page_writes=off",
             "checkpoint_timeout=1h",
             "max_wal_size=4GB",
-        ])?;
+        ]);
         server.stop_with_the_process();
-        Some(server)
+        server
     };
-    SERVERS[place].get_or_init(start).as_ref()
+    SERVERS[place].get_or_init(start)
 }
 
 /// A plain connection to a shard's database.
@@ -170,7 +163,7 @@ impl World {
         let database = format!("{kind:?}_{number}").to_lowercase();
         let file = |shard: &str| folder.path().join(format!("{shard}.db"));
         let on_server =
-            |place: usize| format!("{}/{database}", server(place).unwrap().url().rsplit_once('/').unwrap().0);
+            |place: usize| format!("{}/{database}", server(place).url().rsplit_once('/').unwrap().0);
         let places = match kind {
             Kind::Files => [None; 3],
             Kind::Schemas => [Some(0); 3],
@@ -179,7 +172,7 @@ impl World {
         };
         let mut activity = Vec::new();
         for place in [0, 1, 2].into_iter().filter(|place| places.contains(&Some(*place))) {
-            let client = Client::connect(&server(place).unwrap().url());
+            let client = Client::connect(&server(place).url());
             client.run(&format!("CREATE DATABASE {database}"));
             activity.push(client);
         }

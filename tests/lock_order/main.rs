@@ -3,15 +3,13 @@
 //! Each test has a busy timeout of a minute and must end well before that.
 
 mod deadlines;
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
-use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, Durability, Error, ErrorKind, Session, Sharded};
+use sharded_tests::postgres_server::Server;
 use tempfile::TempDir;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,18 +45,17 @@ fn on_files(folder: &TempDir) -> Cluster {
     fill(PLACES.iter().fold(Cluster::builder(), |builder, place| builder.shard(*place, url(place))))
 }
 
-/// Three servers for all tests here, which use a schema each; `None` if PostgreSQL is not installed.
-fn servers() -> Option<&'static [Server]> {
-    static SERVERS: OnceLock<Option<Vec<Server>>> = OnceLock::new();
+/// Three servers for all tests here, which use a schema each.
+fn servers() -> &'static [Server; 3] {
+    static SERVERS: OnceLock<[Server; 3]> = OnceLock::new();
     let start = || {
-        let start = || {
-            let server = Server::start_with(&["max_prepared_transactions=200"]);
-            server.inspect(Server::stop_with_the_process)
-        };
-        let starting: Vec<_> = PLACES.map(|_| std::thread::spawn(start)).into_iter().collect();
-        starting.into_iter().map(|server| server.join().expect("the server starts")).collect()
+        let server = Server::start_with(&["max_prepared_transactions=200"]);
+        server.stop_with_the_process();
+        server
     };
-    SERVERS.get_or_init(start).as_deref()
+    SERVERS.get_or_init(|| {
+        PLACES.map(|_| std::thread::spawn(start)).map(|server| server.join().expect("the server starts"))
+    })
 }
 
 /// A shard on each of three servers.
@@ -151,8 +148,9 @@ fn r38_opposite_orders_on_files() {
 
 /// W26
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r38_opposite_orders_on_servers() {
-    let Some(servers) = servers() else { return };
+    let servers = servers();
     let cluster = fill(shards_on(servers, "opposite"));
     cross(&cluster);
     many(&cluster, 4, 20);
@@ -161,8 +159,9 @@ fn r38_opposite_orders_on_servers() {
 
 /// W26
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r38_opposite_orders_on_a_file_and_servers() {
-    let Some([first, second, ..]) = servers() else { return };
+    let [first, second, ..] = servers();
     let folder = TempDir::new().unwrap();
     let file = format!("sqlite:{}", folder.path().join("a.db").display());
     let urls = [file, format!("{}?schema=mixed", first.url()), format!("{}?schema=mixed", second.url())];
@@ -299,8 +298,9 @@ fn accounts() -> shard_runtime::Select<Account, shard_runtime::Routed> {
 /// W8: reads to write lock rows shard by shard in the cluster's order, and by their ids. With plain sessions: nothing is
 /// tried again.
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r38_reading_to_write_locks_in_one_order() {
-    let Some(servers) = servers() else { return };
+    let servers = servers();
     let cluster = fill(shards_on(servers, "reading"));
     for (name, read) in READS {
         ends_soon(|| {
@@ -328,8 +328,9 @@ fn r38_reading_to_write_locks_in_one_order() {
 
 /// W8, on one shard: the order of the query is not the order of the locks.
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r38_reading_to_write_on_one_server_locks_by_id() {
-    let Some([server, ..]) = servers() else { return };
+    let [server, ..] = servers();
     let cluster = fill(PLACES.iter().fold(Cluster::builder(), |builder, place| {
         builder.shard(*place, format!("{}?schema=one_{place}", server.url()))
     }));

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::postgres_server::{Server, give, run_as, unprivileged_account};
+use sharded_tests::postgres_server::{Server, give, run_as, unprivileged_account};
 
 /// A running PgBouncer, which is stopped when this is dropped.
 pub struct Bouncer {
@@ -22,19 +21,8 @@ pub struct Bouncer {
 
 impl Bouncer {
     /// Starts PgBouncer in a pool mode, with further lines of its configuration.
-    ///
-    /// If it is not installed, this says so on standard error and returns `None`; with `SHARDED_REQUIRE_PGBOUNCER` in
-    /// the environment it panics instead.
-    pub fn start(server: &Server, mode: &str, settings: &[&str]) -> Option<Bouncer> {
-        let Some(program) = program() else {
-            let missing = "no pgbouncer on PATH or at /usr/sbin";
-            assert!(
-                env::var_os("SHARDED_REQUIRE_PGBOUNCER").is_none(),
-                "SHARDED_REQUIRE_PGBOUNCER is set, but there is {missing}"
-            );
-            let _ = writeln!(io::stderr(), "SKIPPED (no PgBouncer installed): {missing}");
-            return None;
-        };
+    pub fn start(server: &Server, mode: &str, settings: &[&str]) -> Bouncer {
+        let program = program().expect("pgbouncer is on PATH or in /usr/sbin");
         let folder = TempDir::with_prefix("sharded-pgbouncer-").expect("a temporary folder");
         let account = unprivileged_account(folder.path());
         give(folder.path(), account);
@@ -80,7 +68,7 @@ impl Bouncer {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        Some(bouncer)
+        bouncer
     }
 
     /// The URL of the server's database `postgres` through the pooler.

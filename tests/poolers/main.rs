@@ -7,8 +7,6 @@ mod bouncer;
 mod cancelling;
 #[path = "../suite/client.rs"]
 mod client;
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +14,8 @@ use std::time::Duration;
 
 use bouncer::Bouncer;
 use client::Client;
-use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, ErrorKind, Parent, Sharded, Sql};
+use sharded_tests::postgres_server::Server;
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "accounts")]
@@ -47,14 +45,14 @@ fn account(home: &str, email: &str) -> NewAccount {
     NewAccount { home: home.to_owned(), email: email.to_owned(), cents: 100 }
 }
 
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
     let start = || {
-        let server = Server::start_with(&["max_prepared_transactions=50"])?;
+        let server = Server::start_with(&["max_prepared_transactions=50"]);
         server.stop_with_the_process();
-        Some(server)
+        server
     };
-    SERVER.get_or_init(start).as_ref()
+    SERVER.get_or_init(start)
 }
 
 /// How the two shards are kept.
@@ -73,16 +71,16 @@ struct World {
 }
 
 impl World {
-    fn new(mode: &str, kept: Kept, settings: &[&str]) -> Option<World> {
+    fn new(mode: &str, kept: Kept, settings: &[&str]) -> World {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let server = server()?;
-        let bouncer = Bouncer::start(server, mode, settings)?;
+        let server = server();
+        let bouncer = Bouncer::start(server, mode, settings);
         let name = format!("w{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let client = Client::connect(&server.url());
         for suffix in ["a", "b"] {
             client.run(&format!("CREATE DATABASE {name}_{suffix}"));
         }
-        Some(World { server, bouncer, kept, name })
+        World { server, bouncer, kept, name }
     }
 
     fn database(&self, shard: &str) -> String {
@@ -201,45 +199,39 @@ fn use_from_threads(world: &World, more: &str) {
 
 #[test]
 fn w13_two_schemas_behind_transaction_pooling() {
-    let Some(world) = World::new("transaction", Kept::Schemas, &[]) else { return };
+    let world = World::new("transaction", Kept::Schemas, &[]);
     use_from_threads(&world, "");
 }
 
 #[test]
 fn w13_two_databases_behind_transaction_pooling() {
-    let Some(world) = World::new("transaction", Kept::Databases, &[]) else { return };
+    let world = World::new("transaction", Kept::Databases, &[]);
     use_from_threads(&world, "");
 }
 
 #[test]
 fn w13_two_schemas_behind_transaction_pooling_that_is_named() {
-    let Some(world) = World::new("transaction", Kept::Schemas, &["ignore_startup_parameters = options"])
-    else {
-        return;
-    };
+    let world = World::new("transaction", Kept::Schemas, &["ignore_startup_parameters = options"]);
     use_from_threads(&world, "&pooler=transaction");
 }
 
 #[test]
 fn w13_a_pooler_that_ignores_settings_is_noticed() {
-    let Some(world) = World::new("transaction", Kept::Schemas, &["ignore_startup_parameters = options"])
-    else {
-        return;
-    };
+    let world = World::new("transaction", Kept::Schemas, &["ignore_startup_parameters = options"]);
     use_from_threads(&world, "");
 }
 
 #[test]
 fn w13_session_pooling() {
-    let Some(world) = World::new("session", Kept::Schemas, &["default_pool_size = 40"]) else { return };
+    let world = World::new("session", Kept::Schemas, &["default_pool_size = 40"]);
     use_from_threads(&world, "");
-    let Some(world) = World::new("session", Kept::Databases, &["default_pool_size = 40"]) else { return };
+    let world = World::new("session", Kept::Databases, &["default_pool_size = 40"]);
     use_from_threads(&world, "&pooler=session");
 }
 
 #[test]
 fn w13_statement_pooling_is_refused() {
-    let Some(world) = World::new("statement", Kept::Schemas, &[]) else { return };
+    let world = World::new("statement", Kept::Schemas, &[]);
     let error = world.builder("").create::<Models>().map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     assert!(error.to_string().contains("pool_mode"), "{error}");
@@ -252,7 +244,7 @@ fn w13_statement_pooling_is_refused() {
 #[test]
 fn w13_a_wrong_mode_is_refused_before_anything_is_written() {
     let settings = &["server_round_robin = 1", "default_pool_size = 4"];
-    let Some(world) = World::new("transaction", Kept::Schemas, settings) else { return };
+    let world = World::new("transaction", Kept::Schemas, settings);
     drop(world.builder("").create::<Models>().unwrap());
     let cluster = match world.builder("&pooler=session").open::<Models>() {
         Ok(cluster) => cluster,
@@ -290,7 +282,7 @@ fn w13_a_wrong_mode_is_refused_before_anything_is_written() {
 #[test]
 fn w13_connections_that_the_pooler_closes_are_replaced() {
     let settings = &["client_idle_timeout = 4", "server_idle_timeout = 2", "idle_transaction_timeout = 4"];
-    let Some(world) = World::new("transaction", Kept::Schemas, settings) else { return };
+    let world = World::new("transaction", Kept::Schemas, settings);
     let cluster = world.builder("").create::<Models>().unwrap();
     cluster.transaction(|session| session.add(account("a", "first"))).unwrap();
     std::thread::sleep(Duration::from_millis(6_000));
@@ -309,7 +301,7 @@ fn w13_connections_that_the_pooler_closes_are_replaced() {
 /// A global transaction whose owner is gone is finished through the pooler, too.
 #[test]
 fn w13_prepared_transactions_are_finished_behind_a_pooler() {
-    let Some(world) = World::new("transaction", Kept::Databases, &[]) else { return };
+    let world = World::new("transaction", Kept::Databases, &[]);
     let cluster = world.builder("").create::<Models>().unwrap();
     cluster.transaction(|session| session.add_all([account("a", "1"), account("b", "2")])).unwrap();
     let client = world.client("b");

@@ -11,9 +11,6 @@
 //! `SHARDED_CASES` is how many cases are run in all (4,000 unless said), `SHARDED_SEED` the seed of the first.
 //! Every case has a seed of its own, which a failure prints together with the command that runs it again.
 
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
-
 mod aggregates;
 mod asking;
 mod children;
@@ -111,8 +108,9 @@ mod families_of_rows {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
     fn with_servers_beside() {
-        let Some(worlds) = with_servers::<exact::Models>(1) else { return };
+        let worlds = with_servers::<exact::Models>(1);
         exact::run("families_of_rows::with_servers_beside", 12, worlds);
     }
 }
@@ -123,14 +121,16 @@ mod with_servers {
     use crate::world::with_servers;
 
     #[test]
+    #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
     fn reads() {
-        let Some(worlds) = with_servers::<ByTextRange>(4) else { return };
+        let worlds = with_servers::<ByTextRange>(4);
         crate::reading::run_on::<ByTextRange>("with_servers::reads", 4, worlds);
     }
 
     #[test]
+    #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
     fn writes() {
-        let Some(worlds) = with_servers::<ByTextHash>(3) else { return };
+        let worlds = with_servers::<ByTextHash>(3);
         crate::writing::run_on::<ByTextHash>("with_servers::writes", 4, worlds);
     }
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::datum::{Column, Line};
 use super::subject::Subject;
-use crate::postgres_server::Server;
+use sharded_tests::postgres_server::Server;
 
 /// The kind of a cluster's shards.
 #[derive(Clone, Copy, Debug)]
@@ -53,24 +53,22 @@ pub fn worlds<M: Models>(least: usize) -> Vec<World> {
         .collect()
 }
 
-/// Clusters of which some shards, or all, are on a PostgreSQL server, with at least so many shards. None, where no server
-/// is installed: then the server's module prints that, or panics if `SHARDED_REQUIRE_POSTGRES` is set.
-pub fn with_servers<M: Models>(least: usize) -> Option<Vec<World>> {
-    server()?;
+/// Clusters of which some shards, or all, are on a PostgreSQL server, with at least so many shards.
+pub fn with_servers<M: Models>(least: usize) -> Vec<World> {
     let sizes = [(Kind::Schemas, 3.max(least)), (Kind::FilesAndSchemas, 3.max(least))];
-    Some(sizes.into_iter().map(|(kind, shards)| world::<M>(kind, shards)).collect())
+    sizes.into_iter().map(|(kind, shards)| world::<M>(kind, shards)).collect()
 }
 
 /// The server of all tests here, started when it is first needed.
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
     let start = || {
         let settings = ["max_connections=200", "max_prepared_transactions=50", "autovacuum=off", "jit=off"];
-        let server = Server::start_with(&settings)?;
+        let server = Server::start_with(&settings);
         server.stop_with_the_process();
-        Some(server)
+        server
     };
-    SERVER.get_or_init(start).as_ref()
+    SERVER.get_or_init(start)
 }
 
 fn world<M: Models>(kind: Kind, shards: usize) -> World {
@@ -78,10 +76,7 @@ fn world<M: Models>(kind: Kind, shards: usize) -> World {
     let number = WORLDS.fetch_add(1, Ordering::Relaxed);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let schema = |place: usize| {
-        let server = server().expect("a server was found before");
-        format!("{}?schema=w{number}_{place}", server.url())
-    };
+    let schema = |place: usize| format!("{}?schema=w{number}_{place}", server().url());
     let url = |place: usize| match (kind, place % 3) {
         (Kind::Schemas, _) => schema(place),
         (Kind::FilesAndSchemas, 0) => format!("sqlite:{}", path(&format!("{place}.db"))),

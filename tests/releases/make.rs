@@ -13,8 +13,8 @@ use std::process::Command;
 use shard_runtime::{Builder, Cluster};
 
 use super::models::*;
-use super::postgres_server::Server;
 use super::{SHARDS, builder_of_files, builder_of_prefixes, builder_of_schemas, data};
+use sharded_tests::postgres_server::Server;
 
 /// Adds the rows, each shard alone first, so that each has recorded its writer; then one transaction over all of them.
 fn fill(cluster: &Cluster) {
@@ -113,7 +113,7 @@ fn make() {
     fill(&builder_of_prefixes(&prefixes).create::<Models>().unwrap());
     compact(&files);
     compact(&prefixes);
-    let server = Server::start().expect("PostgreSQL is installed");
+    let server = Server::start();
     fill(&builder_of_schemas(&server).create::<Models>().unwrap());
     dump(&server, &release.join("servers").join("dump.sql"));
 }

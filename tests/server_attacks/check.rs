@@ -38,7 +38,7 @@ pub fn check(world: &World, told: &BTreeMap<i64, Told>) -> Counts {
 
 /// How many transactions are prepared on all servers.
 fn prepared(world: &World) -> usize {
-    let count = |server: &std::sync::Mutex<crate::postgres_server::Server>| -> usize {
+    let count = |server: &std::sync::Mutex<sharded_tests::postgres_server::Server>| -> usize {
         server.lock().unwrap().psql("SELECT count(*) FROM pg_prepared_xacts;").trim().parse().unwrap()
     };
     world.servers.iter().map(count).sum()

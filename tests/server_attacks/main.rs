@@ -1,10 +1,10 @@
 //! Commits over several PostgreSQL servers, and over files and servers, under attack: servers crash, connections are cut,
 //! clients are killed, at every step of a unit of work and at random. What must hold afterwards is in `check`.
 //!
-//! As part of `cargo test` this is a scaled-down run. On request it is a long one:
+//! As part of `cargo test --all-features` this is a scaled-down run. On request it is a long one:
 //!
 //! ```sh
-//! SHARDED_STEPS=all SHARDED_KILLS=500 SHARDED_SECONDS=60 cargo test --release --test server_attacks -- --nocapture --test-threads=1
+//! SHARDED_STEPS=all SHARDED_KILLS=500 SHARDED_SECONDS=60 cargo test --all-features --release --test server_attacks -- --nocapture --test-threads=1
 //! ```
 //!
 //! `SHARDED_STEPS=all` attacks at every step instead of some; `SHARDED_KILLS` is the number of processes that are killed at
@@ -17,8 +17,6 @@ mod ages;
 mod chaos;
 mod check;
 mod kills;
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
 // Some of it is for `tests/failover`.
 #[allow(dead_code)]
 mod proxy;
@@ -29,8 +27,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use postgres_server::Server;
 use shard_runtime::{Builder, Cluster, ShardKey, Sharded};
+use sharded_tests::postgres_server::Server;
 use tempfile::TempDir;
 
 /// The shards.
@@ -90,16 +88,16 @@ struct World {
 }
 
 impl World {
-    /// `None` where there is no PostgreSQL, which is said loudly.
-    fn start(has_file: bool) -> Option<World> {
-        let servers = SHARDS.iter().skip(usize::from(has_file)).map(|_| Server::start_with(&SETTINGS));
-        let servers = servers.map(|server| server.map(Mutex::new)).collect::<Option<Vec<_>>>()?;
+    fn start(has_file: bool) -> World {
+        let servers =
+            SHARDS.iter().skip(usize::from(has_file)).map(|_| Mutex::new(Server::start_with(&SETTINGS)));
+        let servers = servers.collect();
         let world = World { servers, has_file, folder: tempfile::tempdir().unwrap() };
         let cluster = world.builder(&world.ports()).create::<Models>().unwrap();
         let mut session = cluster.session();
         session.add_all(Place::ALL.map(|place| Account { id: 1, place, cents: 0 })).unwrap();
         session.commit().unwrap();
-        Some(world)
+        world
     }
 
     fn ports(&self) -> Vec<u16> {

@@ -10,7 +10,7 @@ use shard_runtime::{Builder, Cluster, Durability, Models};
 use tempfile::TempDir;
 
 use crate::client::Client;
-use crate::postgres_server::Server;
+use sharded_tests::postgres_server::Server;
 
 /// Instantiates tests once for every kind of cluster: the test `r01_x` as `r01_x::files`, `r01_x::schemas` and so on.
 /// Tests that apply to some kinds come last, behind the names of these [kinds or groups of kinds](on_kinds):
@@ -166,8 +166,7 @@ fn server(place: usize) -> &'static Server {
             "full_page_writes=off",
             "checkpoint_timeout=1h",
             "max_wal_size=4GB",
-        ])
-        .expect("PostgreSQL is installed");
+        ]);
         server.stop_with_the_process();
         server
     };

@@ -4,9 +4,6 @@
 //! counted per shard, by the statement hook, and by *sentinel rows*, which are written into every shard behind
 //! the library's back and carry the shard's name, so that the rows that come back say where they were read.
 
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
-
 #[macro_use]
 mod backend;
 mod backup;

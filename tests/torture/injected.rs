@@ -1,7 +1,6 @@
 //! Processes that are killed at their system calls, or whose disk fails there: with `strace`, which counts the calls.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use crate::check::{Counts, check};
 use crate::writer::Writer;
@@ -13,20 +12,6 @@ const CALLS: [&str; 4] = ["pwrite64", "fdatasync,fsync", "ftruncate", "unlink"];
 /// Whether every call is tried, or some.
 pub fn every() -> bool {
     std::env::var("SHARDED_STEPS").is_ok_and(|steps| steps == "all")
-}
-
-/// Whether calls can be counted here. Where they cannot, this is said; and it is an error where it is required.
-pub fn has_strace() -> bool {
-    let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    let has = tried.is_ok_and(|status| status.success());
-    if !has {
-        eprintln!("SKIPPED: `strace` cannot be run here, so that nothing was killed at its system calls");
-        assert!(
-            std::env::var_os("SHARDED_REQUIRE_STRACE").is_none(),
-            "`strace` is required, and cannot be run"
-        );
-    }
-    has
 }
 
 /// A cluster of its own for each try, copied from one that was made before.
@@ -91,9 +76,6 @@ fn at_every(call: &str, stride: usize, mut attempt: impl FnMut(usize) -> bool) -
 
 #[test]
 fn r35_a_kill_at_any_system_call_leaves_nothing_half_done() {
-    if !has_strace() {
-        return;
-    }
     let mut tries = Tries::new();
     let mut killed = 0;
     for call in CALLS {
@@ -109,9 +91,6 @@ fn r35_a_kill_at_any_system_call_leaves_nothing_half_done() {
 
 #[test]
 fn r35_a_kill_while_what_was_killed_is_finished_leaves_nothing_half_done() {
-    if !has_strace() {
-        return;
-    }
     let mut tries = Tries::new();
     let mut killed = 0;
     // The first is killed at some of its writes, the next one while it opens what is left.
@@ -134,9 +113,6 @@ fn r35_a_kill_while_what_was_killed_is_finished_leaves_nothing_half_done() {
 
 #[test]
 fn r35_a_disk_that_fails_at_any_call_leaves_nothing_half_done() {
-    if !has_strace() {
-        return;
-    }
     let mut tries = Tries::new();
     let (mut failed, mut doubted, mut acknowledged) = (0, 0, 0);
     for (call, error) in [("pwrite64", "ENOSPC"), ("pwrite64", "EIO"), ("fdatasync,fsync", "EIO")] {

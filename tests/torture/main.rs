@@ -1,10 +1,10 @@
 //! Commits over several shards under attack: processes are killed at random and at their system calls, and disks
 //! fail, while units of work are written. What must hold afterwards is in `check`.
 //!
-//! As part of `cargo test` this is a scaled-down run. On request it is a long one:
+//! As part of `cargo test --all-features` this is a scaled-down run. It needs `strace`. On request it is a long one:
 //!
 //! ```sh
-//! SHARDED_SECONDS=60 SHARDED_IDS=500000 SHARDED_KILLS=1000 SHARDED_LEFT=5000 SHARDED_STEPS=all cargo test --release --test torture -- --nocapture
+//! SHARDED_SECONDS=60 SHARDED_IDS=500000 SHARDED_KILLS=1000 SHARDED_LEFT=5000 SHARDED_STEPS=all cargo test --all-features --release --test torture -- --nocapture
 //! ```
 //!
 //! `SHARDED_SECONDS` is how long several processes write side by side; `SHARDED_IDS` how many ids they take;
@@ -22,8 +22,6 @@ mod disk;
 mod ids;
 mod injected;
 mod kills;
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
 mod power;
 mod unread;
 mod unread_power;

@@ -2,7 +2,7 @@
 
 use crate::check::{Counts, check};
 use crate::disk::{Record, TRACED};
-use crate::injected::{Tries, every, has_strace, run};
+use crate::injected::{Tries, every, run};
 use crate::writer::Writer;
 use crate::{Numbers, folder, seed};
 
@@ -14,9 +14,6 @@ const TIMES: usize = 8;
 
 #[test]
 fn r35_a_power_loss_at_any_moment_leaves_nothing_half_done() {
-    if !has_strace() {
-        return;
-    }
     let mut numbers = Numbers(seed());
     let mut tries = Tries::new();
     let record = record(&tries.next());
@@ -26,9 +23,6 @@ fn r35_a_power_loss_at_any_moment_leaves_nothing_half_done() {
 
 #[test]
 fn r35_a_power_loss_while_what_was_killed_is_finished_leaves_nothing_half_done() {
-    if !has_strace() {
-        return;
-    }
     let mut numbers = Numbers(seed());
     let mut tries = Tries::new();
     // The first process is killed at a write; the second finishes what it has left, and loses its power.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use shard_runtime::{Cluster, Sharded as _};
 
-use crate::injected::{Tries, has_strace};
+use crate::injected::Tries;
 use crate::{Account, Entry, Models, Place, builder};
 
 pub const FOLDER: &str = "SHARDED_TORTURE_UNREAD";
@@ -36,9 +36,6 @@ fn owner_in_a_process_of_its_own() {
 
 #[test]
 fn r35_a_decision_that_no_process_reads_is_not_applied_over_a_later_commit() {
-    if !has_strace() {
-        return;
-    }
     let (mut tries, mut attacks) = (Tries::new(), 0);
     // The owner is killed while it waits for the disk, or the disk fails from then on and the outcome is in doubt.
     for (what, on) in [("signal=KILL", ""), ("error=EIO", "+")] {
@@ -63,9 +60,6 @@ fn r35_a_decision_that_no_process_reads_is_not_applied_over_a_later_commit() {
 /// A transaction that `recover` does not name is undone for good, also in a log that is recovered later.
 #[test]
 fn r35_recover_settles_a_decision_that_no_process_reads() {
-    if !has_strace() {
-        return;
-    }
     let (mut tries, mut settled) = (Tries::new(), 0);
     for time in 1.. {
         let folder = tries.next().cluster;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use shard_runtime::Sharded as _;
 
 use crate::disk::{Record, TRACED};
-use crate::injected::{Tries, every, has_strace};
+use crate::injected::{Tries, every};
 use crate::unread::{BY_THE_OWNER, FOLDER, PLACES, add, copy_of, overwritten};
 use crate::{Account, Entry, Models, Numbers, Place, Running, builder, folder, seed};
 
@@ -66,9 +66,6 @@ fn wait_for(what: &str, happens: impl Fn() -> bool) {
 
 #[test]
 fn r35_a_power_loss_after_a_decision_was_overwritten_leaves_nothing_half_done() {
-    if !has_strace() {
-        return;
-    }
     let (mut numbers, mut tries) = (Numbers(seed()), Tries::new());
     for place in PLACES {
         let mut attacks = 0;

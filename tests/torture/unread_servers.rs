@@ -6,10 +6,10 @@ use std::path::Path;
 
 use shard_runtime::{Builder, Cluster, Durability, Sharded as _};
 
-use crate::injected::{every, has_strace};
-use crate::postgres_server::Server;
+use crate::injected::every;
 use crate::unread::{BY_THE_OWNER, FOLDER, add, copy_of, overwritten, run_owner};
 use crate::{Account, Entry, Models, Place, folder};
+use sharded_tests::postgres_server::Server;
 
 const SERVER: &str = "SHARDED_TORTURE_UNREAD_SERVER";
 
@@ -75,10 +75,7 @@ impl Next {
 
 #[test]
 fn r35_a_decision_over_files_and_a_server_that_no_process_reads_has_one_outcome() {
-    if !has_strace() {
-        return;
-    }
-    let Some(server) = Server::start() else { return };
+    let server = Server::start();
     let (home, mut attacks) = (folder(), 0);
     let kills = Next::ALL.map(|next| ("signal=KILL", "", next));
     // A disk that fails from then on leaves the same; an ordinary run tries it once.

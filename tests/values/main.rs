@@ -4,8 +4,6 @@
 #[allow(dead_code)]
 #[path = "../suite/client.rs"]
 mod client;
-#[path = "../postgres_server/mod.rs"]
-mod postgres_server;
 
 #[allow(dead_code, unused_macros)]
 #[macro_use]

@@ -2,8 +2,6 @@
 //! from the CSV files and the shards' files by itself, with other code.
 
 mod copying;
-#[path = "../../../../tests/postgres_server/mod.rs"]
-mod postgres_server;
 mod program;
 mod refusals;
 mod resuming;

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::OnceLock;
 
-use crate::postgres_server::Server;
 use crate::program::{refusal, stdout, text, weather, weather_with};
 use crate::rows::{SHARDS, on_shard};
 use crate::small_source::small_source;
+use sharded_tests::postgres_server::Server;
 
 /// The data that comes with the app.
 pub const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shards.toml");
@@ -18,17 +18,16 @@ const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shards.postgres.toml
 /// The password of the app's user, with everything in it that means something in a URL.
 const PASSWORD: &str = "s3cret@: /?#%&ü";
 
-/// A server for each shard, with the app's user on it; none, where none is installed, which is said loudly.
-fn servers() -> Option<&'static [Server]> {
+/// A server for each shard, with the app's user on it.
+fn servers() -> &'static [Server] {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let start = || {
-        let server = Server::start()?;
+        let server = Server::start();
         server.stop_with_the_process();
         server.psql(&format!("CREATE USER weather PASSWORD '{PASSWORD}'"));
-        Some(server)
+        server
     };
-    let servers = SERVERS.get_or_init(|| SHARDS.iter().map_while(|_| start()).collect());
-    (servers.len() == SHARDS.len()).then_some(servers)
+    SERVERS.get_or_init(|| SHARDS.iter().map(|_| start()).collect())
 }
 
 /// A database on each of the servers, and a folder with the cluster file.
@@ -40,8 +39,8 @@ pub struct OnServers {
 
 impl OnServers {
     /// The file is the app's own, `shards.toml` in the folder: only the servers' names are others.
-    pub fn new(database: &'static str) -> Option<Self> {
-        let servers = servers()?;
+    pub fn new(database: &'static str) -> Self {
+        let servers = servers();
         let mut file = fs::read_to_string(SERVERS).expect("the app's file");
         for (shard, server) in SHARDS.iter().zip(servers) {
             server.psql(&format!("CREATE DATABASE {database} OWNER weather"));
@@ -51,7 +50,7 @@ impl OnServers {
         }
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("shards.toml"), file).expect("a cluster file");
-        Some(OnServers { folder, database, servers })
+        OnServers { folder, database, servers }
     }
 
     pub fn weather(&self, arguments: &[&str]) -> Output {
@@ -140,8 +139,9 @@ fn same(on_servers: &str, on_files: &str) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
 fn the_tour_says_on_four_servers_what_it_says_on_files() {
-    let Some(place) = OnServers::new("tour") else { return };
+    let place = OnServers::new("tour");
     let folder = place.folder.path();
     fs::copy(FILES, folder.join("files.toml")).expect("the app's file");
     let on_files =
@@ -175,8 +175,9 @@ fn the_tour_says_on_four_servers_what_it_says_on_files() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
 fn rows_on_servers_that_are_not_the_sources_are_refused() {
-    let (Some(place), source) = (OnServers::new("others"), small_source()) else { return };
+    let (place, source) = (OnServers::new("others"), small_source());
     let weather =
         |command| place.weather(&[command, "--shards", "shards.toml", "--source", text(source.path())]);
     let nothing = "nothing is imported into shards.toml yet: run `weather import --shards shards.toml` first";
@@ -195,8 +196,9 @@ fn rows_on_servers_that_are_not_the_sources_are_refused() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "postgres"), ignore = "needs PostgreSQL: `--features weather/postgres`")]
 fn servers_that_cannot_be_used_are_said_without_passwords() {
-    let Some(place) = OnServers::new("refused") else { return };
+    let place = OnServers::new("refused");
     let folder = place.folder.path();
     let path = folder.join("shards.toml");
     let whole = fs::read_to_string(&path).expect("the cluster file");

@@ -1,18 +1,15 @@
-//! A real PostgreSQL server for the length of one test.
+//! A real PostgreSQL server for the length of one test. Which tests have one is chosen when they are built, with the
+//! feature `servers`.
 //!
 //! The behaviour on PostgreSQL is tested on PostgreSQL, not
 //! on a stand-in. Each [`Server`] has a cluster of its own in a temporary
 //! folder, listens on a free port of the loopback interface only, asks for a
 //! random password, and is gone when the value is dropped.
 
-// Each test binary compiles this module, and few use all of it.
-#![allow(dead_code)]
-
 use std::collections::hash_map::RandomState;
 use std::env;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
-use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -29,6 +26,9 @@ const SETTINGS: &[&str] = &[
     // Nothing here outlives the test, so nothing has to outlive a power cut.
     "fsync=off",
 ];
+
+/// The programs of a server.
+const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
 const USER: &str = "sharded";
 
@@ -52,33 +52,27 @@ pub struct Server {
 impl Server {
     /// Starts the newest PostgreSQL that is installed.
     ///
-    /// If none is installed, this prints that on standard error and returns `None`; with
-    /// `SHARDED_REQUIRE_POSTGRES` in the environment it panics instead. A
-    /// server that is installed and does not start is always a panic.
-    pub fn start() -> Option<Server> {
+    /// # Panics
+    ///
+    /// If none is [installed](Server::is_installed), or if it does not start.
+    pub fn start() -> Server {
         Server::start_with(&[])
     }
 
     /// Starts a server with more settings, each `name=value`. They win over
     /// the usual ones.
-    pub fn start_with(settings: &[&str]) -> Option<Server> {
+    pub fn start_with(settings: &[&str]) -> Server {
         Server::start_beside(&[], settings)
     }
 
     /// Starts a server beside which there are files of these names and texts, which no other user can read; settings name
     /// them as `../name`.
-    pub fn start_beside(files: &[(&str, &str)], settings: &[&str]) -> Option<Server> {
-        let Some(programs) = folder_with(&["initdb", "pg_ctl", "postgres"]) else {
-            let missing = "no folder with initdb, pg_ctl and postgres on PATH or at \
-                           /usr/lib/postgresql/*/bin";
-            assert!(
-                env::var_os("SHARDED_REQUIRE_POSTGRES").is_none(),
-                "SHARDED_REQUIRE_POSTGRES is set, but there is {missing}"
-            );
-            // Not `eprintln!`, whose output is hidden if the test passes.
-            let _ = writeln!(io::stderr(), "SKIPPED (no PostgreSQL installed): {missing}");
-            return None;
-        };
+    pub fn start_beside(files: &[(&str, &str)], settings: &[&str]) -> Server {
+        let programs = folder_with(&PROGRAMS).unwrap_or_else(|| {
+            panic!(
+                "PostgreSQL is not installed: {PROGRAMS:?} are not on PATH nor in /usr/lib/postgresql/*/bin"
+            )
+        });
 
         let folder = TempDir::with_prefix("sharded-postgres-").expect("a temporary folder");
         let account = unprivileged_account(folder.path());
@@ -106,7 +100,12 @@ impl Server {
             (server.port, server.process) =
                 launch(&server.programs, server.folder.path(), account, &server.settings);
         }
-        Some(server)
+        server
+    }
+
+    /// Whether PostgreSQL is installed.
+    pub fn is_installed() -> bool {
+        folder_with(&PROGRAMS).is_some()
     }
 
     /// Has the server stopped, and its data removed, when this process is gone, however it ends: for a server that is

@@ -1,0 +1,27 @@
+//! The shared parts of the integration tests, and the list of those that a run has left out.
+
+pub mod postgres_server;
+
+/// The tests that a run has left out. Documentation tests run last, so that this list is at the end of what `cargo test
+/// --workspace` prints.
+pub mod not_run {
+    /// `cargo test --workspace --all-features` runs them, and needs PostgreSQL, PgBouncer and `strace`.
+    #[cfg(not(feature = "servers"))]
+    pub mod without_all_features {
+        /// ```ignore
+        /// cargo test --package sharded-tests --all-features
+        /// cargo test --package weather --all-features
+        /// ```
+        pub fn tests_on_servers_and_long_attacks() {}
+
+        /// ```ignore
+        /// cargo test --package sharded-ui --all-features
+        /// ```
+        pub fn most_compile_errors() {}
+    }
+
+    /// ```ignore
+    /// cargo test --test mutations -- --ignored --nocapture
+    /// ```
+    pub fn mutations_of_the_library() {}
+}

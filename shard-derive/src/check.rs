@@ -36,6 +36,7 @@ pub(crate) fn check(model: &Model, errors: &mut Errors) {
     key_of_several_fields(model, errors);
     placements(model, errors);
     collations(model, errors);
+    defaults(model, errors);
     id_before_placement(model, errors);
     not_its_own_parent(model, errors);
     links(model, errors);
@@ -253,6 +254,28 @@ fn collations(model: &Model, errors: &mut Errors) {
             continue;
         };
         errors.at(collate, format_args!("{reason}; remove it, and store the text in one spelling"));
+    }
+}
+
+/// A program that does not know a column adds rows with its default. It knows ids, keys and links, and the values of a lookup
+/// differ. SQLite adds no foreign key with a default to a table.
+fn defaults(model: &Model, errors: &mut Errors) {
+    for attrs in model.fields.iter().map(|field| &field.attrs) {
+        let Some(default) = &attrs.default else { continue };
+        let reason = if attrs.id.is_some() {
+            "each row has an id of its own"
+        } else if attrs.key.is_some() {
+            "a row is placed by its key, which is always given"
+        } else if attrs.parent.is_some() {
+            "a row has the parent that it is added with"
+        } else if attrs.lookup.is_some() {
+            "the values of a lookup are unique"
+        } else if attrs.references.is_some() {
+            "SQLite adds no column with a foreign key and a default to a table that exists; make the field an `Option`"
+        } else {
+            continue;
+        };
+        errors.at(&default.word, format_args!("{reason}; remove `default`"));
     }
 }
 

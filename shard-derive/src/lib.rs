@@ -120,7 +120,9 @@ use value::{Role, ValueType};
 /// | `column = "name"` | The name of its column. Default: the field's name. |
 /// | `collate = nocase` | Its texts are always compared without regard to the case of `A` to `Z`. Default: byte by byte. Not for an id, a key or a parent's link. See `Collation`. |
 ///
-/// There is no setting for a default value: give the value when the row is added, or make the field an `Option`.
+/// | `default = 0` | The default value of its column, for rows that exist when the field is added to the model, and for rows that a program without the field adds: a literal `0`, `0.5`, `true` or `"text"`. A field of an enum has the text of a variant. |
+///
+/// A default is for the database alone. In Rust each value is given when a row is added.
 ///
 /// # Generated items
 ///

@@ -482,8 +482,8 @@ pub use row::{Binder, Row, Storable};
 // How generated code describes a model.
 #[doc(hidden)]
 pub use schema::{
-    ColumnDef, Constant, IdKind, Index, KeyColumns, Lookup, NoLiteral, ParentDef, Placement, Range,
-    ReferenceDef, Table,
+    ColumnDef, ColumnDefault, Constant, IdKind, Index, KeyColumns, Lookup, NoLiteral, ParentDef, Placement,
+    Range, ReferenceDef, Table,
 };
 pub use schema::{
     DecidesShard, Everywhere, IsRouted, Key, Routed, Routing, Shard, ShardKey, ShardSet, Shards, Unrouted,

@@ -214,6 +214,34 @@ impl<F: Field> LookupValue for Option<F> {
     const KIND: ColumnType = F::TYPE;
 }
 
+/// The types of fields that can have a default value.
+#[diagnostic::on_unimplemented(
+    message = "a column of `{Self}` has no default",
+    label = "cannot have a `default`",
+    note = "a default is a `bool`, an integer, a float or text, or of an enum or a newtype that is stored as one of these"
+)]
+pub trait HasDefault: Storable {
+    /// Checks that the type has this value.
+    fn check_default(value: Value<'_>) -> Result<(), ValueError>;
+}
+
+impl<F: Field> HasDefault for F {
+    fn check_default(value: Value<'_>) -> Result<(), ValueError> {
+        F::from_value(value).map(drop)
+    }
+}
+
+impl<F: Field> HasDefault for Option<F> {
+    fn check_default(value: Value<'_>) -> Result<(), ValueError> {
+        F::from_value(value).map(drop)
+    }
+}
+
+/// Checks that the field's type has this value.
+pub fn default_of<V: HasDefault>(value: Value<'_>) -> Result<(), ValueError> {
+    V::check_default(value)
+}
+
 /// A literal of an attribute, to be made a [`Constant`] by the method that its type has.
 #[derive(Debug)]
 pub struct Literal<T>(pub T);

@@ -1,18 +1,18 @@
 //! A field's role and settings: `#[id]`, `#[shard_key]`, `#[shard_parent]`, `#[version]`, `#[lookup]`,
-//! `#[references(..)]`, and `#[sharded(column = "..", collate = ..)]`.
+//! `#[references(..)]`, and `#[sharded(column = "..", collate = .., default = ..)]`.
 
 use proc_macro2::Ident;
 use syn::parse::ParseStream;
 use syn::{Attribute, LitStr, Meta, Path, Token};
 
 use super::{
-    COLLATE, COLUMN, ID, KeyAttr, LOOKUP, NOCASE, REFERENCES, SHARD_KEY, SHARD_PARENT, SHARDED, VERSION,
-    Words, list_of, mistake, put_once, read_settings, text_of, word,
+    COLLATE, COLUMN, DEFAULT, DefaultAttr, ID, KeyAttr, LOOKUP, NOCASE, REFERENCES, SHARD_KEY, SHARD_PARENT,
+    SHARDED, VERSION, Words, list_of, mistake, put_once, read_settings, text_of, word,
 };
 use crate::errors::Errors;
 
 const SETTINGS: Words = Words {
-    known: &[COLUMN, COLLATE],
+    known: &[COLUMN, COLLATE, DEFAULT],
     foreign: &[
         ("rename", "write `column = \"name\"`"),
         ("name", "write `column = \"name\"`"),
@@ -21,10 +21,6 @@ const SETTINGS: Words = Words {
             "unique",
             "write `#[lookup]` on the field, which makes its values unique over the cluster; or \
              `#[sharded(unique(key, field))]` on the struct, with the fields that decide the shard",
-        ),
-        (
-            "default",
-            "a model has no default values; give the value when a row is added, or make the field an `Option`",
         ),
         ("nullable", "write the field's type as `Option<..>`"),
         ("skip", "each field is a column; keep other values in a struct of your own"),
@@ -48,6 +44,8 @@ pub(crate) struct FieldAttrs {
     pub(crate) column: Option<LitStr>,
     /// The word `nocase` of `collate = nocase`; it is the only collation with a name.
     pub(crate) collate: Option<Ident>,
+    /// `default = ..`: the value that rows have which a program without the field adds.
+    pub(crate) default: Option<DefaultAttr>,
     /// The word `version`.
     pub(crate) version: Option<Ident>,
     pub(crate) references: Option<ReferencesAttr>,
@@ -152,9 +150,12 @@ impl FieldAttrs {
                     "#[sharded(column = \"name\")]",
                     errors,
                     |word, input, errors| {
-                        match word == COLLATE {
-                            true => put_once(&mut attrs.collate, collation(word, input)?, word, errors),
-                            false => put_once(&mut attrs.column, text_of(word, input, "name")?, word, errors),
+                        if word == COLLATE {
+                            put_once(&mut attrs.collate, collation(word, input)?, word, errors);
+                        } else if word == DEFAULT {
+                            put_once(&mut attrs.default, DefaultAttr::read(word, input)?, word, errors);
+                        } else {
+                            put_once(&mut attrs.column, text_of(word, input, "name")?, word, errors);
                         }
                         Ok(())
                     },

@@ -1,5 +1,6 @@
 //! The grammar of the attributes. Each part keeps its tokens, so that every later stage can report errors at them.
 
+mod default;
 mod field;
 mod placement;
 mod projection;
@@ -15,6 +16,7 @@ use syn::{Attribute, LitStr, Meta, Path, Token};
 
 use crate::errors::{Errors, did_you_mean};
 
+pub(crate) use default::DefaultAttr;
 pub(crate) use field::{FieldAttrs, IdKind, ParentAttr, ParentModel, ReferencesAttr};
 pub(crate) use placement::{Bound, KeyAttr, ListAttr, PlacementAttr, RangeAttr};
 pub(crate) use projection::{ProjectionAttrs, projected_field};
@@ -30,6 +32,8 @@ const COLUMN: &str = "column";
 const COLLATE: &str = "collate";
 /// The collation that ignores the case of ASCII letters. Without the setting, texts are compared byte by byte.
 const NOCASE: &str = "nocase";
+/// The setting of a column's default value.
+const DEFAULT: &str = "default";
 /// The roles of fields.
 pub(crate) const ID: &str = "id";
 pub(crate) const SHARD_KEY: &str = "shard_key";

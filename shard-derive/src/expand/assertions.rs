@@ -2,7 +2,7 @@
 //! the tokens that it is about, with a message that ends with what to write.
 
 use proc_macro2::{Literal, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 
 use super::{first_span, item_of};
 use crate::attr::{Bound, IdKind, PlacementAttr, RangeAttr};
@@ -17,6 +17,7 @@ pub(super) fn assertions(model: &Model) -> TokenStream {
         .flatten()
         .chain(placed_types(model))
         .chain(collated_types(model))
+        .chain(default_types(model))
         .chain(referring_types(model))
         .chain(super::lookups::assertions(model))
         .collect();
@@ -85,6 +86,22 @@ fn collated_types(model: &Model) -> impl Iterator<Item = TokenStream> {
         quote_spanned! {first_span(&field.ty)=>
             ::core::assert!(::core::matches!(#column_type, __rt::ColumnType::Text), "{}", #message)
         }
+    })
+}
+
+/// A default has the kind of its column.
+fn default_types(model: &Model) -> impl Iterator<Item = TokenStream> {
+    model.fields.iter().filter_map(|field| {
+        let value = &field.attrs.default.as_ref()?.value;
+        let (kind, named) = value.kind();
+        let column_type = item_of(&field.ty, "Storable", "TYPE");
+        let message = format!(
+            "this default is {named}, and the column stores another kind of value: write one of its kind"
+        );
+        let at = value.to_token_stream();
+        Some(quote_spanned! {first_span(&at)=>
+            ::core::assert!(::core::matches!(#column_type, __rt::ColumnType::#kind), "{}", #message)
+        })
     })
 }
 

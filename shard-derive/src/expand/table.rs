@@ -15,7 +15,12 @@ pub(super) fn table(model: &Model) -> TokenStream {
     let columns = model.fields.iter().enumerate().map(|(place, Field { column, attrs, .. })| {
         let (column, shape) = (&column.text, column_item(model, place, "COLUMN"));
         let collated = attrs.collate.as_ref().map(|_| quote!(.collated(__rt::Collation::NoCase)));
-        quote!(__rt::ColumnDef::new(#column, #shape)#collated)
+        let default = attrs.default.as_ref().filter(|_| model.is_valid).map(|default| {
+            let (value, ty) = (default.value.constant(), &model.fields[place].ty);
+            let of_type = quote_spanned!(first_span(ty)=> __rt::__private::default_of::<#ty>);
+            quote!(.with_default(__rt::ColumnDefault::#value, #of_type))
+        });
+        quote!(__rt::ColumnDef::new(#column, #shape)#collated #default)
     });
     let id = Literal::usize_unsuffixed(model.id);
     let id_kind = id_kind(model.id_kind);

@@ -7,6 +7,7 @@ use super::own_tables;
 use crate::collation::Collation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, ShardFilter, SqlContext, TableSql};
+use crate::schema::DeclaredDefault;
 use crate::schema::Table;
 use crate::schema::{Lookup, Placed};
 use crate::schema::{Shard, Shards};
@@ -76,6 +77,12 @@ impl Layout {
                         names.join(", ")
                     );
                     return Err(wrong(table, message).on_shard(shard));
+                }
+            }
+            for (index, column) in table.columns.iter().enumerate() {
+                if let Some(Err(error)) = column.default.as_ref().map(DeclaredDefault::check) {
+                    let message = format!("the column's `default` is not a value of its field: {error}");
+                    return Err(table.error_at(index, wrong(table, message).with_source(error)));
                 }
             }
             let sql = places.iter().map(|place| TableSql::new(table, &place.names, place.dialect)).collect();

@@ -20,9 +20,9 @@ mod table;
 
 pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
-#[cfg(any(test, feature = "postgres"))]
-pub(crate) use create::shortened;
-pub(crate) use create::{DeclaredIndex, create_sql, create_table_sql, indexes, type_sql};
+pub(crate) use create::{
+    DeclaredIndex, create_sql, create_table_sql, indexes, rest_sql, shortened, type_sql,
+};
 pub(crate) use dialect::Dialect;
 pub(crate) use entries::Values;
 pub(crate) use namespace::Namespace;

@@ -11,4 +11,5 @@ pub use lookup::Lookup;
 pub(crate) use lookup::Placed;
 pub use routing::{IsRouted, Routed, Routing, Unrouted};
 pub use shards::{Shard, ShardSet, Shards};
-pub use table::{ColumnDef, IdKind, Index, KeyColumns, ParentDef, ReferenceDef, Table};
+pub(crate) use table::DeclaredDefault;
+pub use table::{ColumnDef, ColumnDefault, IdKind, Index, KeyColumns, ParentDef, ReferenceDef, Table};

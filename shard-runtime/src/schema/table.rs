@@ -94,7 +94,7 @@ impl Table {
 }
 
 /// A declared column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ColumnDef {
     /// The column's name.
     pub name: &'static str,
@@ -106,19 +106,76 @@ pub struct ColumnDef {
     pub collation: Collation,
     /// Whether a read returns every value as it was written.
     pub(crate) is_exact: bool,
+    /// The value of rows that are added without one.
+    pub(crate) default: Option<DeclaredDefault>,
+}
+
+/// The default value of a column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ColumnDefault {
+    /// `true` or `false`.
+    Boolean(bool),
+    /// An integer.
+    Integer(i64),
+    /// A finite float.
+    Real(f64),
+    /// Text without NUL.
+    Text(&'static str),
+}
+
+impl ColumnDefault {
+    pub(crate) fn value(self) -> Value<'static> {
+        match self {
+            ColumnDefault::Boolean(value) => Value::Boolean(value),
+            ColumnDefault::Integer(value) => Value::Integer(value),
+            ColumnDefault::Real(value) => Value::Real(value),
+            ColumnDefault::Text(value) => Value::Text(value.into()),
+        }
+    }
+}
+
+/// Checks that a value is one of a field's type.
+pub(crate) type CheckDefault = fn(Value<'_>) -> Result<(), ValueError>;
+
+/// A default value, and the check that the field's type has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeclaredDefault {
+    pub(crate) value: ColumnDefault,
+    check: CheckDefault,
+}
+
+/// Compares the values: a function can have several addresses.
+impl PartialEq for DeclaredDefault {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl DeclaredDefault {
+    /// # Errors
+    /// If the field's type has no such value.
+    pub(crate) fn check(&self) -> Result<(), ValueError> {
+        (self.check)(self.value.value())
+    }
 }
 
 impl ColumnDef {
     /// Returns the column of this name: its kind, whether it may be NULL, and whether it is exact.
     #[doc(hidden)]
     pub const fn new(name: &'static str, (kind, nullable, is_exact): ColumnShape) -> Self {
-        ColumnDef { name, kind, nullable, collation: Collation::Binary, is_exact }
+        ColumnDef { name, kind, nullable, collation: Collation::Binary, is_exact, default: None }
     }
 
     /// Returns the column with another collation.
     #[doc(hidden)]
     pub const fn collated(self, collation: Collation) -> Self {
         ColumnDef { collation, ..self }
+    }
+
+    /// Returns the column with a default value, and how to check that the field's type has it.
+    #[doc(hidden)]
+    pub const fn with_default(self, value: ColumnDefault, check: CheckDefault) -> Self {
+        ColumnDef { default: Some(DeclaredDefault { value, check }), ..self }
     }
 }
 

@@ -93,8 +93,8 @@ pub(crate) fn create_sql(
                 (Dialect::Sqlite, _) if integer_id => " PRIMARY KEY",
                 _ => " NOT NULL PRIMARY KEY",
             });
-        } else if !column.nullable {
-            sql.push_str(" NOT NULL");
+        } else {
+            sql.push_str(&rest_sql(column, dialect));
         }
         let parent = table.parent.map(|parent| (parent.column, parent.table));
         let referred = table.references.iter().map(|reference| (reference.column, reference.table));
@@ -112,6 +112,15 @@ pub(crate) fn create_sql(
         true => dialect.strict(),
         false => dialect.strict_without_rowid(),
     });
+    sql
+}
+
+/// Returns what follows a column's type: NOT NULL, and the default that the model declares.
+pub(crate) fn rest_sql(column: &ColumnDef, dialect: Dialect) -> String {
+    let mut sql = if column.nullable { String::new() } else { " NOT NULL".to_owned() };
+    if let Some(default) = &column.default {
+        let _ = write!(sql, " DEFAULT {}", dialect.literal_of(default.value));
+    }
     sql
 }
 

@@ -1,6 +1,7 @@
-//! The differences between databases: syntax and capabilities. Uses `value`.
+//! The differences between databases: syntax and capabilities. Uses `value` and `schema`.
 
 use super::literal;
+use crate::schema::ColumnDefault;
 use crate::value::ColumnType;
 
 /// The database that a statement is for.
@@ -83,6 +84,18 @@ impl Dialect {
             (ColumnType::Bytes, Dialect::Sqlite) => "x''",
             (ColumnType::Uuid, Dialect::Sqlite) => "x'00000000000000000000000000000000'",
             (ColumnType::Uuid, Dialect::Postgres) => "'00000000-0000-0000-0000-000000000000'",
+        }
+    }
+
+    /// Returns a declared default value as SQL.
+    pub(crate) fn literal_of(self, default: ColumnDefault) -> String {
+        match (default, self) {
+            (ColumnDefault::Boolean(value), Dialect::Sqlite) => i64::from(value).to_string(),
+            (ColumnDefault::Boolean(value), Dialect::Postgres) => value.to_string(),
+            (ColumnDefault::Integer(value), _) => value.to_string(),
+            // With a point or an exponent: otherwise it would be an integer.
+            (ColumnDefault::Real(value), _) => format!("{value:?}"),
+            (ColumnDefault::Text(value), _) => literal(value),
         }
     }
 

@@ -460,7 +460,11 @@ pub use __private::{IdColumn, InvalidColumn, KeyColumn, ParentLink};
 pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
 pub use cluster::ForeignTablesSql;
-pub use cluster::{Builder, Cluster, ReferenceDifference};
+pub use cluster::{Builder, Cluster, ReferenceDifference, ShardSql};
+pub use cluster::{
+    Migration, MigrationPlan, MigrationProgress, MigrationStatus, Migrations, ShardMigrations, Step,
+    StepPhase, StepStatus,
+};
 pub use collation::Collation;
 pub use driver::Durability;
 pub use error::{Error, ErrorKind, Result, ValueError};

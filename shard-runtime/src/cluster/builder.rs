@@ -48,6 +48,8 @@ pub struct Builder {
     parallelism: Parallelism,
     without_prepared_transactions: bool,
     replaced: Vec<String>,
+    /// Whether the tables may differ from the models, because a migration follows.
+    migrates: bool,
 }
 
 /// Prints the shards' names and the settings. URLs may hold passwords, so they are not printed.
@@ -86,6 +88,7 @@ impl Default for Builder {
             parallelism: Parallelism::default(),
             without_prepared_transactions: false,
             replaced: Vec::new(),
+            migrates: false,
         }
     }
 }
@@ -287,6 +290,12 @@ impl Builder {
         self.build::<M>(Mode::Open)
     }
 
+    /// Opens a cluster whose tables may differ from the models.
+    pub(super) fn open_to_migrate<M: Models>(mut self) -> Result<Cluster> {
+        self.migrates = true;
+        self.build::<M>(Mode::Open)
+    }
+
     fn build<M: Models>(self, mode: Mode) -> Result<Cluster> {
         self.check_settings()?;
         let folder = absolute(&self.folder)?;
@@ -348,6 +357,7 @@ impl Builder {
                 record: &Mutex::new(Arc::new(facts.record())),
                 databases: &databases,
                 replaced: &self.replaced,
+                migrates: self.migrates,
                 differences: Mutex::default(),
             },
             timeout,
@@ -921,7 +931,8 @@ impl Databases<'_> {
             Mode::Open => self.opening.check(&*connection, index),
         });
         let opened = opened.and_then(|position| {
-            for shard in layout.shards_in(index) {
+            // Before a migration, tables may not exist yet.
+            for shard in layout.shards_in(index).filter(|_| !self.opening.migrates) {
                 let mut held = match ids::highest(&*connection, layout.place(shard.index())?, layout) {
                     // A role that may not read the tables adds no rows.
                     Err(error) if mode == Mode::Open && error.kind() == ErrorKind::Denied => continue,

@@ -8,8 +8,10 @@ mod compare;
 mod config;
 #[cfg(feature = "postgres")]
 mod foreign_tables;
+mod migrate;
 mod opening;
 mod schema;
+mod schema_sql;
 mod url;
 mod verify;
 mod verify_rows;
@@ -19,6 +21,11 @@ pub use builder::Builder;
 pub use compare::ReferenceDifference;
 #[cfg(feature = "postgres")]
 pub use foreign_tables::ForeignTablesSql;
+pub use migrate::{
+    Migration, MigrationPlan, MigrationProgress, MigrationStatus, Migrations, ShardMigrations, Step,
+    StepPhase, StepStatus,
+};
+pub use schema_sql::ShardSql;
 
 use crate::error::Result;
 use crate::planner::Explain;

@@ -39,6 +39,8 @@ pub(super) struct Opening<'o> {
     pub(super) databases: &'o [Database],
     /// The lost shards that are made anew.
     pub(super) replaced: &'o [String],
+    /// Whether a migration follows: models may be new, and tables may differ from them.
+    pub(super) migrates: bool,
     /// The differences between tables and models that were found so far, on all shards.
     pub(super) differences: Mutex<Vec<Difference>>,
 }
@@ -189,8 +191,14 @@ impl Opening<'_> {
                 Some(found) => check_found(&found, shard, &self.control.cluster).map(|()| found.layout),
             }
             .and_then(|digest| self.recorded(connection, names, digest.as_deref()))
-            .and_then(|found| self.declared.compare(found.lines(), &found.digest, Mode::Open))
-            .and_then(|_| schema::differences(connection, place, self.layout, shard, Compared::All));
+            .and_then(|found| {
+                let mode = if self.migrates { Mode::Create } else { Mode::Open };
+                self.declared.compare(found.lines(), &found.digest, mode)
+            })
+            .and_then(|_| match self.migrates {
+                true => Ok(Vec::new()),
+                false => schema::differences(connection, place, self.layout, shard, Compared::All),
+            });
             differences.append(&mut found.map_err(|error| error.on_shard(shard.name()))?);
         }
         self.refuse(differences)?;

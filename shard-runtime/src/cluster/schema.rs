@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::migrate::Tolerated;
 use crate::driver::{ActualColumn, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{
-    DeclaredIndex, Dialect, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted,
+    DeclaredIndex, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted, rest_sql,
     type_sql,
 };
 use crate::planner::{Layout, Place};
@@ -46,6 +47,35 @@ pub(super) struct Difference {
     message: String,
     /// An instruction, or SQL.
     remedy: String,
+    change: Change,
+}
+
+impl Difference {
+    pub(super) fn table(&self) -> &'static str {
+        self.table
+    }
+
+    pub(super) fn column(&self) -> Option<&str> {
+        self.column.as_deref()
+    }
+
+    pub(super) fn change(&self) -> Change {
+        self.change
+    }
+}
+
+/// The change that makes a table fit its model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A column is added: it is nullable or has a default.
+    AddsColumn,
+    /// A column is added that is NOT NULL without a default.
+    AddsNotNull,
+    SetsNotNull,
+    DropsNotNull,
+    /// A column that the model does not have becomes nullable.
+    Extra,
+    Other,
 }
 
 /// Returns one error that names every difference, in the cluster's order of shards, each with its remedy.
@@ -55,7 +85,7 @@ pub(super) fn error(mut differences: Vec<Difference>) -> Error {
         [Difference { message, remedy, .. }] => Error::new(ErrorKind::Schema, format!("{message}; {remedy}")),
         all => {
             let mut text = format!("{} differences between tables and models:", all.len());
-            for Difference { shard, table, column, message, remedy } in all {
+            for Difference { shard, table, column, message, remedy, .. } in all {
                 let column =
                     column.as_ref().map_or_else(String::new, |column| format!(", column `{column}`"));
                 let _ = write!(
@@ -103,22 +133,24 @@ pub(super) fn differences(
 ) -> Result<Vec<Difference>> {
     let mut found = Vec::new();
     for table in layout.tables() {
-        let difference = |column, message, remedy| Difference {
+        let difference = |column, message, remedy, change| Difference {
             shard: shard.clone(),
             table: table.name,
             column,
             message,
             remedy,
+            change,
         };
         let actual = connection.columns(&place.names, table.name)?;
         if actual.is_empty() {
             if compared == Compared::All {
-                let remedy = "run `create` if the model is new, or restore the shard if it held the table";
-                found.push(difference(None, "no such table".to_owned(), remedy.to_owned()));
+                let remedy = "run `create` or `migrate` if the model is new, or restore the shard if it held the table";
+                found.push(difference(None, "no such table".to_owned(), remedy.to_owned(), Change::Other));
             }
             continue;
         }
-        let columns = compare_columns(table, &actual, place.dialect);
+        let mut columns = compare_columns(table, &actual, place);
+        tolerate(&mut columns, connection, place, table)?;
         let on = place.names.table(table.name);
         // A new table fits the model in everything.
         let mut rebuild = columns
@@ -126,44 +158,87 @@ pub(super) fn differences(
             .any(|difference| matches!(difference.remedy, Remedy::Rebuild))
             .then(|| rebuild_sql(table, &actual, place));
         let is_rebuilt = rebuild.is_some();
-        for ColumnDifference { column, message, remedy } in columns {
+        for ColumnDifference { column, message, remedy, change: kind } in columns {
             let remedy = match remedy {
                 _ if is_rebuilt => rebuild.take().unwrap_or_else(|| "the SQL above heals it, too".to_owned()),
                 Remedy::Rebuild => String::new(),
+                Remedy::NewerRelease => "run a newer release of this program".to_owned(),
                 Remedy::Alter(change) => format!("run this SQL: ALTER TABLE {on} {change}"),
+                Remedy::Migrate(change) => {
+                    format!("run `migrate`, or run this SQL: ALTER TABLE {on} {change}")
+                }
+                Remedy::AddNotNull(change) => format!(
+                    "give the field a `default` or make it an `Option`, and run `migrate`; or run this SQL: ALTER TABLE {on} {change}"
+                ),
                 Remedy::AddField(change) => {
                     format!("add the field to the model, or run this SQL: ALTER TABLE {on} {change}")
                 }
             };
-            found.push(difference(Some(column), message, remedy));
+            found.push(difference(Some(column), message, remedy, kind));
         }
         if compared == Compared::All {
             let missing = missing_indexes(connection, place, table)?.into_iter();
-            found.extend(missing.map(|(message, remedy)| difference(None, message, remedy)));
+            found.extend(missing.map(|(message, remedy)| difference(None, message, remedy, Change::Other)));
         }
     }
     Ok(found)
+}
+
+/// Drops differences with which a program can run while a migration is not finished, and names the migration that has dropped
+/// a column.
+fn tolerate(
+    columns: &mut Vec<ColumnDifference>,
+    connection: &dyn Connection,
+    place: &Place,
+    table: &Table,
+) -> Result<()> {
+    if columns.iter().all(|column| column.change == Change::Other) {
+        return Ok(());
+    }
+    let tolerated = Tolerated::read(connection, place)?;
+    columns.retain(|difference| match difference.change {
+        Change::SetsNotNull | Change::Extra => !tolerated.is_filled(table.name, &difference.column),
+        Change::DropsNotNull => !tolerated.is_required(table.name, &difference.column),
+        Change::AddsColumn | Change::AddsNotNull | Change::Other => true,
+    });
+    for difference in columns {
+        if matches!(difference.change, Change::AddsColumn | Change::AddsNotNull)
+            && let Some(step) = tolerated.dropped_by(table.name, &difference.column)
+        {
+            difference.message = format!("{step} of the migrations has dropped the column");
+            difference.remedy = Remedy::NewerRelease;
+        }
+    }
+    Ok(())
 }
 
 struct ColumnDifference {
     column: String,
     message: String,
     remedy: Remedy,
+    change: Change,
 }
 
 enum Remedy {
     /// The end of an `ALTER TABLE`.
     Alter(String),
+    /// The same, of a column that a migration adds.
+    Migrate(String),
+    /// The same, of a column that a migration adds only if the model changes.
+    AddNotNull(String),
     /// The same, if the model shall stay without the column.
     AddField(String),
+    /// A program with other models.
+    NewerRelease,
     /// A new table with the rows of the old one.
     Rebuild,
 }
 
-fn compare_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> Vec<ColumnDifference> {
+fn compare_columns(table: &Table, actual: &[ActualColumn], place: &Place) -> Vec<ColumnDifference> {
+    let dialect = place.dialect;
     let mut found = Vec::new();
-    let mut note = |column: &str, message: String, remedy: Remedy| {
-        found.push(ColumnDifference { column: column.to_owned(), message, remedy });
+    let mut note = |column: &str, message: String, remedy: Remedy, change: Change| {
+        found.push(ColumnDifference { column: column.to_owned(), message, remedy, change });
     };
     // SQLite cannot change a column.
     let alter =
@@ -171,7 +246,8 @@ fn compare_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> 
     for (index, column) in table.columns.iter().enumerate() {
         let name = quoted(column.name);
         let Some(actual) = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(column.name)) else {
-            note(column.name, "no such column".to_owned(), missing_column(table, index, column, dialect));
+            let (remedy, change) = missing_column(table, index, column, place);
+            note(column.name, "no such column".to_owned(), remedy, change);
             continue;
         };
         let wanted = dialect.column_type(column.kind);
@@ -183,16 +259,17 @@ fn compare_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> 
         };
         if !actual.sql_type.eq_ignore_ascii_case(wanted) {
             let message = format!("expected type {wanted}, found {}", actual.sql_type);
-            note(column.name, message, change_type());
+            note(column.name, message, change_type(), Change::Other);
         } else if has_collation && !actual.collation.eq_ignore_ascii_case(wanted_collation) {
             let message = format!("expected collation {wanted_collation}, found {}", actual.collation);
-            note(column.name, message, change_type());
+            note(column.name, message, change_type(), Change::Other);
         }
         if actual.nullable != column.nullable {
             let text = |nullable| if nullable { "NULL" } else { "NOT NULL" };
             let message = format!("expected {}, found {}", text(column.nullable), text(actual.nullable));
             let change = if column.nullable { "DROP NOT NULL" } else { "SET NOT NULL" };
-            note(column.name, message, alter(format!("ALTER COLUMN {name} {change}")));
+            let kind = if column.nullable { Change::DropsNotNull } else { Change::SetsNotNull };
+            note(column.name, message, alter(format!("ALTER COLUMN {name} {change}")), kind);
         }
     }
     for actual in actual {
@@ -206,31 +283,46 @@ fn compare_columns(table: &Table, actual: &[ActualColumn], dialect: Dialect) -> 
             let id = quoted(id.map_or("id", |id| id.name));
             let key = quoted(&format!("{}_pkey", table.name));
             let change = format!("DROP CONSTRAINT IF EXISTS {key}, ADD PRIMARY KEY ({id})");
-            note(&actual.name, message.to_owned(), alter(change));
+            note(&actual.name, message.to_owned(), alter(change), Change::Other);
         }
         let is_declared = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(&actual.name));
         if !is_declared && !actual.is_primary_key && !actual.nullable && !actual.has_default {
             let message = "column is NOT NULL without a default, but the model has no such field".to_owned();
             let change = format!("ALTER COLUMN {} DROP NOT NULL", quoted(&actual.name));
             let remedy = if dialect.alters_columns() { Remedy::AddField(change) } else { Remedy::Rebuild };
-            note(&actual.name, message, remedy);
+            note(&actual.name, message, remedy, Change::Extra);
         }
     }
     found
 }
 
 /// Returns the SQL that adds a column. SQLite adds no foreign key that is NOT NULL.
-fn missing_column(table: &Table, index: usize, column: &ColumnDef, dialect: Dialect) -> Remedy {
-    let refers = table.parent.is_some_and(|parent| parent.column == index)
-        || table.references.iter().any(|reference| reference.column == index);
-    if index == table.id || refers {
-        return Remedy::Rebuild;
+fn missing_column(table: &Table, index: usize, column: &ColumnDef, place: &Place) -> (Remedy, Change) {
+    let is_parent = table.parent.is_some_and(|parent| parent.column == index);
+    let refers = is_parent || table.references.iter().any(|reference| reference.column == index);
+    if index == table.id || is_parent || (refers && !column.nullable) {
+        return (Remedy::Rebuild, Change::Other);
     }
-    let mut change = format!("ADD COLUMN {} {}", quoted(column.name), type_sql(column, dialect));
-    if !column.nullable {
-        let _ = write!(change, " NOT NULL DEFAULT {}", dialect.default_sql(column.kind));
+    let change = add_column_sql(table, index, column, place);
+    match column.nullable || column.default.is_some() {
+        true => (Remedy::Migrate(change), Change::AddsColumn),
+        false => {
+            let zero = place.dialect.default_sql(column.kind);
+            (Remedy::AddNotNull(format!("{change} DEFAULT {zero}")), Change::AddsNotNull)
+        }
     }
-    Remedy::Alter(change)
+}
+
+/// Returns the end of the `ALTER TABLE` that adds a column.
+pub(super) fn add_column_sql(table: &Table, index: usize, column: &ColumnDef, place: &Place) -> String {
+    let Place { names, dialect, .. } = place;
+    let (name, kind, rest) = (quoted(column.name), type_sql(column, *dialect), rest_sql(column, *dialect));
+    let mut sql = format!("ADD COLUMN {name} {kind}{rest}");
+    if let Some(reference) = table.references.iter().find(|reference| reference.column == index) {
+        let id = reference.table.columns.get(reference.table.id).map_or("id", |id| id.name);
+        let _ = write!(sql, " REFERENCES {} ({})", names.table(reference.table.name), quoted(id));
+    }
+    sql
 }
 
 /// Returns how a table is replaced by one that fits the model. A row without an id, or without its parent, cannot be copied
@@ -254,9 +346,13 @@ fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String 
     let (mut columns, mut values, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for column in table.columns {
         let name = quoted(column.name);
-        let default = if column.nullable { "NULL" } else { dialect.default_sql(column.kind) };
+        let default = match &column.default {
+            Some(default) => dialect.literal_of(default.value),
+            None if column.nullable => "NULL".to_owned(),
+            None => dialect.default_sql(column.kind).to_owned(),
+        };
         values.push(match find(column.name) {
-            None => default.to_owned(),
+            None => default,
             Some(actual) => {
                 let wanted = dialect.column_type(column.kind);
                 let is_cast = !actual.sql_type.eq_ignore_ascii_case(wanted);

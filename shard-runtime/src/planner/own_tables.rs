@@ -17,8 +17,11 @@ pub(crate) const SEQUENCE: &str = "sharded_sequence";
 /// The ids that were skipped and can still be given, in the control database.
 pub(crate) const SKIPPED_IDS: &str = "sharded_skipped_ids";
 
+/// The steps of migrations that a shard has run.
+pub(crate) const MIGRATION: &str = "sharded_migration";
+
 /// The tables of each shard.
-pub(crate) const ON_SHARDS: [&str; 3] = [SHARD, LAYOUT, STATE];
+pub(crate) const ON_SHARDS: [&str; 4] = [SHARD, LAYOUT, STATE, MIGRATION];
 
 /// The further tables of a shard on a server, which may hold the control database.
 pub(crate) const ON_SERVERS: [&str; 5] = [DECISIONS, COLLECTED, CLUSTER, SEQUENCE, SKIPPED_IDS];

@@ -1,0 +1,244 @@
+//! Changes the rows of a table in portions by id.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::driver::Connection;
+use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::planner::Place;
+use crate::planner::sql::{Param, quoted};
+use crate::query::{Sharded, values_of};
+use crate::row::{Row, RowSource};
+use crate::schema::{Shard, Table};
+use crate::value::{Value, codec};
+
+/// A change of all rows of a table.
+pub(super) trait BackfillRows: fmt::Debug + Send + Sync {
+    fn table(&self) -> &'static Table;
+
+    /// Returns what the change does, for a plan.
+    fn describe(&self, place: &Place) -> String;
+
+    /// Changes the next rows after an id.
+    fn portion(
+        &self,
+        connection: &dyn Connection,
+        place: &Place,
+        shard: &Shard,
+        after: Option<&Value<'_>>,
+        rows: u32,
+    ) -> Result<Portion>;
+}
+
+/// The result of a portion.
+pub(super) struct Portion {
+    pub(super) rows: u64,
+    /// The last id; `None` if there was no row.
+    pub(super) last: Option<Value<'static>>,
+}
+
+/// Writes an id as the text of a cursor.
+pub(super) fn cursor_text(id: &Value<'_>) -> String {
+    let mut bytes = Vec::new();
+    codec::put_value(id, &mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads an id from the text of a cursor; `None` at the beginning.
+pub(super) fn cursor_id(text: &str) -> Result<Option<Value<'static>>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let digits: Vec<char> = text.chars().collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).ok();
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    let id = bytes.and_then(|bytes| codec::Reader::new(&bytes).value().map(Value::into_owned));
+    match id {
+        Some(id) => Ok(Some(id)),
+        None => {
+            let message = "the cursor of the backfill cannot be read; set it to '' in `sharded_migration` to begin anew";
+            Err(Error::new(ErrorKind::Corrupt, message))
+        }
+    }
+}
+
+/// The values of a row that is being changed.
+struct Values(Vec<Value<'static>>);
+
+impl RowSource for Values {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
+        let value = self.0.get(index).map(Value::borrowed);
+        value.ok_or_else(|| ValueError::new(format!("the row has no column {index}")))
+    }
+}
+
+/// Reads rows, with their values in the kinds of the given columns.
+fn read(
+    connection: &dyn Connection,
+    table: &Table,
+    columns: &[usize],
+    sql: &str,
+    after: Option<&Value<'_>>,
+) -> Result<Vec<Values>> {
+    let mut statement = connection.prepare(sql)?;
+    let params: Vec<Param<'_>> = after.map(|id| Param::Value(id.borrowed())).into_iter().collect();
+    let mut rows = statement.query(&params)?;
+    let mut found = Vec::new();
+    while rows.advance()? {
+        let values = columns
+            .iter()
+            .enumerate()
+            .map(|(place, &column)| table.value_of(column, rows.value(place)).map(Value::into_owned));
+        found.push(Values(values.collect::<Result<_>>()?));
+    }
+    Ok(found)
+}
+
+/// Returns the end of a SELECT of the next rows: condition, order, limit and lock.
+fn next_rows(place: &Place, table: &Table, has_cursor: bool, rows: u32) -> String {
+    let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
+    let after = if has_cursor { format!(" WHERE {id} > {}", place.dialect.param(1)) } else { String::new() };
+    format!("{after} ORDER BY {id} LIMIT {rows}{}", place.dialect.for_update())
+}
+
+/// A closure that changes rows of a model.
+pub(super) struct Backfill<T, F> {
+    change: F,
+    model: PhantomData<fn() -> T>,
+}
+
+impl<T: Sharded, F: Fn(&mut T)> Backfill<T, F> {
+    pub(super) fn new(change: F) -> Self {
+        Backfill { change, model: PhantomData }
+    }
+
+    /// Returns the indexes of the columns whose values differ.
+    fn changed(before: &[Value<'_>], after: &[Value<'_>]) -> Result<Vec<usize>> {
+        let table = T::TABLE;
+        let differing = before.iter().zip(after).enumerate().filter(|(_, (before, after))| before != after);
+        let changed: Vec<usize> = differing.map(|(index, _)| index).collect();
+        let key = match table.key {
+            crate::schema::KeyColumns::Columns(columns) => columns.to_vec(),
+            crate::schema::KeyColumns::Parent(column) => vec![column],
+        };
+        let lookups = T::LOOKUPS.iter().map(|lookup| lookup.column);
+        let fixed: Vec<usize> = key.into_iter().chain(lookups).chain([table.id]).collect();
+        match changed.iter().find(|column| fixed.contains(column)) {
+            None => Ok(changed),
+            Some(&column) => {
+                let message = "the backfill changes the id, the shard key, the parent or a lookup of a row; change it through a session";
+                Err(table.error_at(column, Error::new(ErrorKind::ShardKeyChanged, message)))
+            }
+        }
+    }
+}
+
+impl<T: Sharded, F> fmt::Debug for Backfill<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backfill").field("table", &T::TABLE.name).finish_non_exhaustive()
+    }
+}
+
+impl<T: Sharded, F: Fn(&mut T) + Send + Sync> BackfillRows for Backfill<T, F> {
+    fn table(&self) -> &'static Table {
+        T::TABLE
+    }
+
+    fn describe(&self, place: &Place) -> String {
+        format!(
+            "-- each row of {} is changed by the program, in portions by id",
+            place.names.table(T::TABLE.name)
+        )
+    }
+
+    fn portion(
+        &self,
+        connection: &dyn Connection,
+        place: &Place,
+        shard: &Shard,
+        after: Option<&Value<'_>>,
+        rows: u32,
+    ) -> Result<Portion> {
+        let table = T::TABLE;
+        let on = place.names.table(table.name);
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        let names: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
+        let rest = next_rows(place, table, after.is_some(), rows);
+        let found =
+            read(connection, table, &all, &format!("SELECT {} FROM {on}{rest}", names.join(", ")), after)?;
+        let id_of = |row: &Values| row.0.get(table.id).cloned();
+        for row in &found {
+            let mut model = T::load(&Row { source: row, shard, table, columns: None })?;
+            let before: Vec<Value<'static>> = values_of(&model)?.into_iter().map(Value::into_owned).collect();
+            (self.change)(&mut model);
+            let after = values_of(&model)?;
+            let changed = Self::changed(&before, &after)?;
+            if changed.is_empty() {
+                continue;
+            }
+            let set = changed.iter().enumerate().map(|(place_of, column)| {
+                format!(
+                    "{} = {}",
+                    names.get(*column).map_or("", String::as_str),
+                    place.dialect.param(place_of + 1)
+                )
+            });
+            let set: Vec<String> = set.collect();
+            let id = names.get(table.id).map_or("", String::as_str);
+            let sql = format!(
+                "UPDATE {on} SET {} WHERE {id} = {}",
+                set.join(", "),
+                place.dialect.param(set.len() + 1)
+            );
+            let values = changed.iter().filter_map(|column| after.get(*column)).map(Value::borrowed);
+            let params: Vec<Param<'_>> = values.chain(id_of(row)).map(Param::Value).collect();
+            connection.prepare(&sql)?.execute(&params)?;
+        }
+        Ok(Portion { rows: found.len() as u64, last: found.last().and_then(id_of) })
+    }
+}
+
+/// Copies one column to another.
+#[derive(Debug)]
+pub(super) struct CopyColumn {
+    pub(super) table: &'static Table,
+    pub(super) from: String,
+    pub(super) to: String,
+}
+
+impl BackfillRows for CopyColumn {
+    fn table(&self) -> &'static Table {
+        self.table
+    }
+
+    fn describe(&self, place: &Place) -> String {
+        let (on, from, to) = (place.names.table(self.table.name), quoted(&self.from), quoted(&self.to));
+        format!("-- in portions by id: UPDATE {on} SET {to} = {from}")
+    }
+
+    fn portion(
+        &self,
+        connection: &dyn Connection,
+        place: &Place,
+        _: &Shard,
+        after: Option<&Value<'_>>,
+        rows: u32,
+    ) -> Result<Portion> {
+        let table = self.table;
+        let on = place.names.table(table.name);
+        let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
+        let rest = next_rows(place, table, after.is_some(), rows);
+        let found = read(connection, table, &[table.id], &format!("SELECT {id} FROM {on}{rest}"), after)?;
+        let id_of = |row: &Values| row.0.first().cloned();
+        let (first, last) = (found.first().and_then(id_of), found.last().and_then(id_of));
+        if let (Some(first), Some(last)) = (&first, &last) {
+            let (from, to) = (quoted(&self.from), quoted(&self.to));
+            let (low, high) = (place.dialect.param(1), place.dialect.param(2));
+            let sql = format!("UPDATE {on} SET {to} = {from} WHERE {id} >= {low} AND {id} <= {high}");
+            connection
+                .prepare(&sql)?
+                .execute(&[Param::Value(first.borrowed()), Param::Value(last.borrowed())])?;
+        }
+        Ok(Portion { rows: found.len() as u64, last })
+    }
+}

@@ -1,0 +1,178 @@
+//! Changes single columns in the text of a `CREATE TABLE`, as SQLite keeps it. Everything else keeps its text: constraints,
+//! comments, options, columns that no model has. Pure.
+
+use std::ops::Range;
+
+/// A change of one column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Edit {
+    /// The column becomes NOT NULL.
+    Require(String),
+    /// The column becomes nullable.
+    Relax(String),
+    /// The column is removed.
+    Remove(String),
+}
+
+impl Edit {
+    fn column(&self) -> &str {
+        match self {
+            Edit::Require(column) | Edit::Relax(column) | Edit::Remove(column) => column,
+        }
+    }
+}
+
+/// Returns the statement for a table of another name (as SQL) with these changes; `None` if the text cannot be read, or if it
+/// does not define one of the columns.
+pub(super) fn edited(sql: &str, name: &str, edits: &[Edit]) -> Option<String> {
+    let tokens = tokens(sql);
+    let text = |token: &Range<usize>| sql.get(token.clone()).unwrap_or_default();
+    let open = tokens.iter().position(|token| text(token) == "(")?;
+    let mut depth = 0_usize;
+    let mut definitions: Vec<&[Range<usize>]> = Vec::new();
+    let (mut start, mut end) = (open + 1, None);
+    for (index, token) in tokens.iter().enumerate().skip(open) {
+        match text(token) {
+            "(" => depth += 1,
+            ")" => depth = depth.checked_sub(1)?,
+            "," if depth == 1 => {
+                definitions.push(tokens.get(start..index)?);
+                start = index + 1;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            definitions.push(tokens.get(start..index)?);
+            end = Some(token.start);
+            break;
+        }
+    }
+    let end = end?;
+    let mut found = 0;
+    let mut kept = Vec::new();
+    for definition in definitions {
+        let (first, last) = (definition.first()?, definition.last()?);
+        let whole = sql.get(first.start..last.end)?;
+        let edit = edits.iter().find(|edit| unquoted(text(first)).eq_ignore_ascii_case(edit.column()));
+        found += usize::from(edit.is_some());
+        match edit {
+            None => kept.push(whole.to_owned()),
+            Some(Edit::Remove(_)) => {}
+            Some(Edit::Relax(_)) => kept.push(without_not_null(definition, sql)),
+            Some(Edit::Require(_)) => kept.push(format!("{} NOT NULL", without_not_null(definition, sql))),
+        }
+    }
+    (found == edits.len() && !kept.is_empty())
+        .then(|| format!("CREATE TABLE {name} ({}{}", kept.join(", "), sql.get(end..).unwrap_or_default()))
+}
+
+/// Returns whether the statement has this word outside of names, texts and comments.
+pub(super) fn has_word(sql: &str, word: &str) -> bool {
+    tokens(sql).into_iter().any(|token| sql.get(token).is_some_and(|text| text.eq_ignore_ascii_case(word)))
+}
+
+fn without_not_null(definition: &[Range<usize>], sql: &str) -> String {
+    let is = |index: usize, word: &str| {
+        let token = definition.get(index).and_then(|token| sql.get(token.clone()));
+        token.is_some_and(|text| text.eq_ignore_ascii_case(word))
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    let mut depth = 0_i32;
+    let mut index = 0;
+    let mut start = definition.first().map_or(0, |token| token.start);
+    while let Some(token) = definition.get(index) {
+        depth += i32::from(is(index, "(")) - i32::from(is(index, ")"));
+        if depth == 0 && is(index, "NOT") && is(index + 1, "NULL") {
+            parts.push(sql.get(start..token.start).unwrap_or_default().trim_end());
+            index += if is(index + 2, "ON") && is(index + 3, "CONFLICT") { 5 } else { 2 };
+            start = definition.get(index).map_or(usize::MAX, |token| token.start);
+            continue;
+        }
+        index += 1;
+    }
+    let end = definition.last().map_or(0, |token| token.end);
+    parts.push(sql.get(start..end).unwrap_or_default());
+    parts.retain(|part| !part.is_empty());
+    parts.join(" ")
+}
+
+fn unquoted(name: &str) -> String {
+    let mut inner = name.chars();
+    match (inner.next(), inner.next_back()) {
+        (Some(quote @ ('"' | '`' | '\'')), Some(last)) if quote == last => {
+            inner.as_str().replace(&format!("{quote}{quote}"), &quote.to_string())
+        }
+        (Some('['), Some(']')) => inner.as_str().to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// Returns the places of words, quoted texts and single signs; comments and spaces are left out.
+fn tokens(sql: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = sql.get(at..).filter(|rest| !rest.is_empty()) {
+        let first = rest.chars().next().unwrap_or_default();
+        let is_word = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '$';
+        let (length, is_token) = match first {
+            _ if first.is_whitespace() => (first.len_utf8(), false),
+            '-' if rest.starts_with("--") => (rest.find('\n').unwrap_or(rest.len()), false),
+            '/' if rest.starts_with("/*") => (rest.find("*/").map_or(rest.len(), |end| end + 2), false),
+            '[' => (rest.find(']').map_or(rest.len(), |end| end + 1), true),
+            '"' | '`' | '\'' => (quoted_length(rest, first), true),
+            _ if is_word(first) => (rest.find(|letter| !is_word(letter)).unwrap_or(rest.len()), true),
+            _ => (first.len_utf8(), true),
+        };
+        if is_token {
+            found.push(at..at + length);
+        }
+        at += length;
+    }
+    found
+}
+
+/// Returns the length of a quoted text, in which a doubled quote stands for one.
+fn quoted_length(text: &str, quote: char) -> usize {
+    let mut letters = text.char_indices().skip(1).peekable();
+    while let Some((at, letter)) = letters.next() {
+        if letter == quote && letters.next_if(|(_, next)| *next == quote).is_none() {
+            return at + 1;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_columns_are_changed() {
+        let sql = "CREATE TABLE \"a_users\" (\"id\" INTEGER PRIMARY KEY, -- the id, NOT NULL\n \"name\" TEXT NOT NULL ON CONFLICT \
+                   REPLACE DEFAULT 'a, NOT NULL' COLLATE nocase, [old] TEXT CHECK (old IS NOT NULL), CHECK (name <> ',')) STRICT";
+        let edit = |edit: Edit| edited(sql, "\"new\"", &[edit]);
+        assert_eq!(
+            edit(Edit::Relax("NAME".into())).unwrap(),
+            "CREATE TABLE \"new\" (\"id\" INTEGER PRIMARY KEY, \"name\" TEXT DEFAULT 'a, NOT NULL' COLLATE nocase, \
+             [old] TEXT CHECK (old IS NOT NULL), CHECK (name <> ',')) STRICT"
+        );
+        assert!(
+            edit(Edit::Require("old".into()))
+                .unwrap()
+                .contains("[old] TEXT CHECK (old IS NOT NULL) NOT NULL, ")
+        );
+        assert!(!edit(Edit::Remove("old".into())).unwrap().contains("old"));
+        assert_eq!(edit(Edit::Remove("other".into())), None);
+        assert_eq!(edited("CREATE TABLE a (b", "c", &[]), None);
+        assert_eq!(edited("CREATE TABLE a AS SELECT 1", "c", &[]), None);
+    }
+
+    #[test]
+    fn words_are_found_outside_of_texts() {
+        assert!(has_word("CREATE TABLE a (b INTEGER PRIMARY KEY autoincrement)", "AUTOINCREMENT"));
+        assert!(!has_word(
+            "CREATE TABLE a (b TEXT DEFAULT 'autoincrement', \"autoincrement\" TEXT /* autoincrement */)",
+            "AUTOINCREMENT"
+        ));
+    }
+}

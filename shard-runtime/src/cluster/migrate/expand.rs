@@ -1,0 +1,142 @@
+//! The SQL of tables and columns that the models have and a shard lacks, and the differences that no migration can remove.
+//! Uses `cluster::schema`.
+
+use super::rebuild;
+use super::step::{Action, Migrations};
+use crate::cluster::schema::{self, Difference};
+use crate::cluster::schema_sql::table_sql;
+use crate::driver::Connection;
+use crate::error::Result;
+use crate::planner::sql::quoted;
+use crate::planner::{Layout, Place};
+use crate::schema::{Shard, Table};
+
+/// SQL of one unit of work on a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Work {
+    pub(super) sql: Vec<String>,
+    pub(super) how: How,
+}
+
+/// How the statements run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// In one transaction, which also records them.
+    Together,
+    /// The same, on a SQLite connection that does not enforce foreign keys: they are checked before the commit.
+    Rebuild,
+    /// Each by itself, outside of a transaction.
+    Alone,
+}
+
+impl Work {
+    pub(super) fn together(sql: Vec<String>) -> Self {
+        Work { sql, how: How::Together }
+    }
+}
+
+/// Returns the SQL that adds the tables and columns that a shard lacks. Columns that a step renames are left to it.
+pub(super) fn pending(
+    connection: &dyn Connection,
+    place: &Place,
+    layout: &Layout,
+    migrations: &Migrations,
+) -> Result<Vec<Work>> {
+    let mut works = Vec::new();
+    for table in layout.tables() {
+        let actual = connection.columns(&place.names, table.name)?;
+        if actual.is_empty() {
+            works.push(Work::together(table_sql(table, place)));
+            continue;
+        }
+        let on = place.names.table(table.name);
+        for (index, column) in table.columns.iter().enumerate() {
+            let exists = actual.iter().any(|actual| actual.name.eq_ignore_ascii_case(column.name));
+            if exists || is_renamed(migrations, table, index) {
+                continue;
+            }
+            let change = schema::add_column_sql(table, index, column, place);
+            works.push(Work::together(vec![format!("ALTER TABLE {on} {change}")]));
+        }
+    }
+    Ok(works)
+}
+
+fn is_renamed(migrations: &Migrations, table: &Table, column: usize) -> bool {
+    actions(migrations).any(|action| match action {
+        Action::Rename { table: of, column: renamed, .. } => of.is(table) && *renamed == column,
+        _ => false,
+    })
+}
+
+fn is_required(migrations: &Migrations, table: &Table, column: &str) -> bool {
+    actions(migrations).any(|action| match action {
+        Action::Require { table: of, column: required } => {
+            of.is(table) && of.columns.get(*required).is_some_and(|required| required.name == column)
+        }
+        _ => false,
+    })
+}
+
+fn is_old_name(migrations: &Migrations, table: &Table, column: &str) -> bool {
+    actions(migrations).any(|action| match action {
+        Action::Rename { table: of, from, .. } => of.is(table) && from.eq_ignore_ascii_case(column),
+        Action::Drop { table: of, column: dropped } => of.is(table) && dropped.eq_ignore_ascii_case(column),
+        _ => false,
+    })
+}
+
+fn actions(migrations: &Migrations) -> impl Iterator<Item = &Action> {
+    migrations.steps().iter().flat_map(|step| &step.actions)
+}
+
+/// Returns the differences that neither [`pending`] nor a step removes.
+pub(super) fn refused(
+    connection: &dyn Connection,
+    place: &Place,
+    layout: &Layout,
+    shard: &Shard,
+    migrations: &Migrations,
+) -> Result<Vec<Difference>> {
+    let compared = schema::Compared::Existing;
+    let mut found = schema::differences(connection, place, layout, shard, compared)?;
+    found.retain(|difference| {
+        let Some(column) = difference.column() else { return true };
+        let Some(table) = layout.tables().find(|table| table.name == difference.table()) else { return true };
+        let index = table.columns.iter().position(|declared| declared.name == column);
+        let is_expected = match difference.change() {
+            schema::Change::AddsColumn => true,
+            schema::Change::AddsNotNull => index.is_some_and(|index| is_renamed(migrations, table, index)),
+            schema::Change::SetsNotNull | schema::Change::DropsNotNull => {
+                is_required(migrations, table, column)
+            }
+            schema::Change::Extra => is_old_name(migrations, table, column),
+            schema::Change::Other => false,
+        };
+        !is_expected
+    });
+    Ok(found)
+}
+
+/// Returns the SQL that makes a column nullable, if it is NOT NULL without a default.
+pub(super) fn relaxed(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &Table,
+    column: &str,
+) -> Result<Option<Work>> {
+    let actual = connection.columns(&place.names, table.name)?;
+    let found = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(column));
+    let is_needed = found.is_some_and(|actual| !actual.nullable && !actual.has_default);
+    if !is_needed {
+        return Ok(None);
+    }
+    if place.dialect.alters_columns() {
+        let (on, column) = (place.names.table(table.name), quoted(column));
+        return Ok(Some(Work::together(vec![format!(
+            "ALTER TABLE {on} ALTER COLUMN {column} DROP NOT NULL"
+        )])));
+    }
+    let edits = [super::create_table::Edit::Relax(column.to_owned())];
+    rebuild::work(connection, place, table, &edits, Vec::new()).map(Some)
+}

@@ -1,0 +1,43 @@
+//! Indexes that the models declare and a shard lacks.
+
+use super::expand::{How, Work};
+use crate::driver::Connection;
+use crate::error::Result;
+use crate::planner::sql::{indexes, quoted};
+use crate::planner::{Layout, Place};
+
+/// Returns the SQL that makes the missing indexes of tables that exist. On PostgreSQL they are made while the table is
+/// written, and one that is left invalid, by a migration that was stopped, is dropped before.
+pub(super) fn pending(connection: &dyn Connection, place: &Place, layout: &Layout) -> Result<Vec<Work>> {
+    let Place { names, dialect, .. } = place;
+    let mut works = Vec::new();
+    for table in layout.tables() {
+        // A new table is made with its indexes.
+        if connection.columns(names, table.name)?.is_empty() {
+            continue;
+        }
+        let actual = connection.indexes(names, table.name)?;
+        for index in indexes(names, table, *dialect) {
+            let exists =
+                actual.iter().any(|(name, is_unique)| *name == index.name && *is_unique == index.unique);
+            if exists {
+                continue;
+            }
+            let create = index.create_sql(names, table, *dialect);
+            works.push(match dialect.is_on_server() {
+                true => {
+                    let schema = names
+                        .schema
+                        .as_ref()
+                        .map_or_else(String::new, |schema| format!("{}.", quoted(schema)));
+                    let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {schema}{}", quoted(&index.name));
+                    let create =
+                        create.replacen("INDEX IF NOT EXISTS", "INDEX CONCURRENTLY IF NOT EXISTS", 1);
+                    Work { sql: vec![drop, create], how: How::Alone }
+                }
+                false => Work::together(vec![create]),
+            });
+        }
+    }
+    Ok(works)
+}

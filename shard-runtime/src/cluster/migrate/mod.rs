@@ -1,0 +1,109 @@
+//! Schema migrations: tables and columns that a release's models have and the shards lack are added, and numbered steps are run, on one shard
+//! after the other. Uses `transaction`, `driver`, `planner` and the layers below.
+//!
+//! The state is recorded in each shard ([`state`]), in the transaction of the step that it describes. Columns, tables and
+//! indexes are added by what each shard has ([`expand`]), so that this part has no history.
+
+mod backfill;
+mod create_table;
+mod expand;
+mod index;
+mod lock;
+mod plan;
+mod rebuild;
+mod rename;
+mod require;
+mod run;
+mod state;
+mod status;
+mod step;
+
+pub use plan::MigrationPlan;
+pub use run::{Migration, MigrationProgress};
+pub use status::{MigrationStatus, ShardMigrations, StepPhase, StepStatus};
+pub use step::{Migrations, Step};
+
+pub(super) use state::Tolerated;
+
+use super::builder::Builder;
+use crate::error::Result;
+use crate::query::Models;
+
+impl Builder {
+    /// Compares a cluster that exists with these models and the numbered steps, and returns the migration that makes the
+    /// shards fit. Nothing is changed before [`Migration::run`].
+    ///
+    /// Additions need no step: a new model's table, a field that is an `Option` or has a
+    /// `#[sharded(default = ..)]`, a new index. Everything else is a step of [`Migrations`]. The program that runs now keeps
+    /// running: it adds rows without the new columns. [`Migration::contract`] runs what it would not survive.
+    ///
+    /// ```
+    /// use shard_runtime::{Cluster, Migrations, Sharded};
+    /// # mod earlier {
+    /// #     #[derive(shard_runtime::Sharded, Clone, Debug)]
+    /// #     #[sharded(table = "users")]
+    /// #     pub struct User {
+    /// #         #[id]
+    /// #         #[shard_key(hash)]
+    /// #         pub id: i64,
+    /// #         pub name: String,
+    /// #     }
+    /// # }
+    ///
+    /// #[derive(Sharded, Clone, Debug)]
+    /// #[sharded(table = "users", index(plan))]
+    /// struct User {
+    ///     #[id]
+    ///     #[shard_key(hash)]
+    ///     id: i64,
+    ///     name: String,
+    ///     nickname: Option<String>, // new
+    ///     #[sharded(default = "free")]
+    ///     plan: String, // new
+    /// }
+    ///
+    /// fn migrations() -> Migrations {
+    ///     // Version 1 is what `create` made.
+    ///     Migrations::new()
+    ///         .step(2, "nickname", |m| m.backfill::<User>(|user| user.nickname = Some(user.name.clone())))
+    ///         .step(3, "nickname is required", |m| m.require(User::NICKNAME))
+    /// }
+    ///
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let folder = std::env::temp_dir().join(format!("sharded-migrate-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).unwrap();
+    /// # let url = |shard: &str| format!("sqlite:{}", folder.join(shard).display());
+    /// let builder = Cluster::builder().shard("a", url("a.db")).shard("b", url("b.db"));
+    /// # let cluster = builder.clone().create::<earlier::User>()?;
+    /// # let mut session = cluster.session();
+    /// # session.add_all((0..9).map(|id| earlier::User { id, name: format!("user {id}") }))?;
+    /// # session.commit()?;
+    /// # drop((session, cluster));
+    /// let migration = builder.clone().migrate::<User>(&migrations())?;
+    /// println!("{}", migration.plan()); // the SQL for each shard
+    /// let report = migration.run(|progress| println!("{progress}"))?;
+    /// println!("{report}");
+    ///
+    /// let cluster = builder.clone().open::<User>()?;
+    /// let user = cluster.session().get::<User>(7)?.unwrap();
+    /// assert_eq!((user.nickname.as_deref(), user.plan.as_str()), (Some("user 7"), "free"));
+    /// # drop(cluster);
+    ///
+    /// // Later, when the earlier release does not run any more:
+    /// builder.clone().migrate::<User>(&migrations())?.contract().run(|_| {})?;
+    /// # builder.open::<User>()?;
+    /// # std::fs::remove_dir_all(&folder).unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`](crate::ErrorKind::Schema), with all differences, if a shard differs in what no migration can do:
+    /// a new field that is neither an `Option` nor has a default, another type. Those of [`Builder::open`] about the
+    /// databases and the layout.
+    pub fn migrate<M: Models>(self, migrations: &Migrations) -> Result<Migration<M>> {
+        migrations.check()?;
+        let cluster = self.clone().open_to_migrate::<M>()?;
+        Migration::new(self, cluster, migrations.clone())
+    }
+}

@@ -1,0 +1,261 @@
+//! The plan of a migration: its SQL for each shard, as text.
+
+use std::fmt;
+
+use super::expand::{self, How, Work};
+use super::rename::{Progress, Rename};
+use super::state::{self, StepState};
+use super::status::StepPhase;
+use super::step::{Action, Migrations, Step};
+use super::{index, require};
+use crate::cluster::schema;
+use crate::driver::{Connection, Mode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::raw_sql;
+use crate::planner::{Layout, Place};
+use crate::schema::Shard;
+use crate::transaction::Cluster;
+
+/// The SQL that a migration runs on each shard, in the cluster's order; made by [`Migration::plan`](super::Migration::plan). Prints the
+/// SQL.
+///
+/// The SQL of a contract depends on what the steps before it have made: it is printed once they have run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MigrationPlan {
+    pub(super) shards: Vec<ShardPlan>,
+    /// Whether contracts are run, too.
+    pub(super) contracts: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ShardPlan {
+    shard: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    title: String,
+    lines: Vec<String>,
+    is_contract: bool,
+}
+
+impl MigrationPlan {
+    /// Returns whether every shard has everything.
+    pub fn is_empty(&self) -> bool {
+        self.shards.iter().flat_map(|shard| &shard.parts).all(|part| part.is_contract && !self.contracts)
+    }
+
+    /// Returns the names of the shards that are changed.
+    pub fn shards(&self) -> Vec<&str> {
+        let is_changed =
+            |shard: &&ShardPlan| shard.parts.iter().any(|part| !part.is_contract || self.contracts);
+        self.shards.iter().filter(is_changed).map(|shard| shard.shard.as_str()).collect()
+    }
+
+    /// Makes the plan, and refuses what no migration can do, with all differences of all shards.
+    pub(super) fn new(cluster: &Cluster, migrations: &Migrations) -> Result<Self> {
+        let layout = cluster.layout();
+        let (mut plan, mut refused) = (MigrationPlan::default(), Vec::new());
+        for shard in layout.shards().iter() {
+            let place = layout.place(shard.index())?;
+            let Some(database) = cluster.0.databases.get(place.database) else { continue };
+            let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout);
+            let planned = connection.and_then(|connection| {
+                refused.extend(expand::refused(&*connection, place, layout, shard, migrations)?);
+                shard_plan(&*connection, place, layout, shard, migrations)
+            });
+            plan.shards.push(planned.map_err(|error| error.on_shard(shard.name()))?);
+        }
+        match refused.is_empty() {
+            true => Ok(plan),
+            false => Err(schema::error(refused)),
+        }
+    }
+}
+
+fn shard_plan(
+    connection: &dyn Connection,
+    place: &Place,
+    layout: &Layout,
+    shard: &Shard,
+    migrations: &Migrations,
+) -> Result<ShardPlan> {
+    let mut parts = Vec::new();
+    let mut add = |title: String, lines: Vec<String>, is_contract: bool| {
+        if !lines.is_empty() {
+            parts.push(Part { title, lines, is_contract });
+        }
+    };
+    add(
+        "tables and columns".to_owned(),
+        lines(expand::pending(connection, place, layout, migrations)?),
+        false,
+    );
+    let states = state::read(connection, place)?;
+    refuse_other_steps(&states, migrations)?;
+    for step in migrations.steps() {
+        let phase = phase_of(&states, step);
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for action in &step.actions {
+            if phase < StepPhase::Ready {
+                now.extend(describe(action, connection, place, layout)?);
+            }
+            if phase < StepPhase::Done && action.contracts() {
+                later.extend(describe_contract(action, connection, place, phase)?);
+            }
+        }
+        if now.is_empty() && phase < StepPhase::Ready {
+            now.push("-- is recorded".to_owned());
+        }
+        add(step.to_string(), now, false);
+        add(format!("{step}, contract"), later, true);
+    }
+    let mut made = lines(index::pending(connection, place, layout)?);
+    made.dedup();
+    add("indexes".to_owned(), made, false);
+    Ok(ShardPlan { shard: shard.name().to_owned(), parts })
+}
+
+pub(super) fn phase_of(states: &[StepState], step: &Step) -> StepPhase {
+    states.iter().find(|state| state.number == step.number).map(|state| state.phase).unwrap_or_default()
+}
+
+/// Refuses a shard that has run a step which the program does not have, but has higher ones: a number was given twice.
+fn refuse_other_steps(states: &[StepState], migrations: &Migrations) -> Result<()> {
+    for state in states.iter().filter(|state| state.number > 0) {
+        let known = migrations.steps().iter().find(|step| step.number == state.number);
+        let message = match known {
+            Some(step) if step.name == state.name => continue,
+            Some(step) => format!(
+                "the shard has recorded step {} as `{}`, and the program has it as `{}`; give each step a number of its own",
+                state.number, state.name, step.name
+            ),
+            None => format!(
+                "the shard has recorded step {} `{}`, which this program does not have; migrate with the newest release",
+                state.number, state.name
+            ),
+        };
+        return Err(Error::new(ErrorKind::Schema, message));
+    }
+    Ok(())
+}
+
+fn lines(works: Vec<Work>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for Work { sql, how } in works {
+        if how == How::Rebuild {
+            lines.push("-- in one transaction, with foreign keys checked before its commit:".to_owned());
+        }
+        lines.extend(sql.into_iter().map(|sql| format!("{sql};")));
+    }
+    lines
+}
+
+fn describe(
+    action: &Action,
+    connection: &dyn Connection,
+    place: &Place,
+    layout: &Layout,
+) -> Result<Vec<String>> {
+    Ok(match action {
+        Action::Backfill(backfill) => vec![backfill.describe(place)],
+        Action::Sql { .. } => {
+            sql_of(action, place, layout)?.map(|sql| format!("{sql};")).into_iter().collect()
+        }
+        Action::Rename { table, column, from } => {
+            use super::backfill::BackfillRows as _;
+            let rename = Rename::new(place, table, *column, from)?;
+            if connection.columns(&place.names, table.name)?.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut text = Vec::new();
+            let progress = rename.progress(connection)?;
+            if progress == Progress::Old {
+                text.extend(lines(vec![rename.begin(connection)?]));
+            }
+            if matches!(progress, Progress::Old | Progress::Copying) {
+                text.push(rename.copy().describe(place));
+                text.extend(lines(rename.finish()));
+            }
+            text
+        }
+        Action::Require { table, column } => {
+            let column = table.columns.get(*column).map_or("", |column| column.name);
+            vec![format!("-- {}: no row may have NULL in `{column}`", place.names.table(table.name))]
+        }
+        Action::Drop { table, column } => {
+            lines(expand::relaxed(connection, place, table, column)?.into_iter().collect())
+        }
+        Action::Finished => Vec::new(),
+    })
+}
+
+fn describe_contract(
+    action: &Action,
+    connection: &dyn Connection,
+    place: &Place,
+    phase: StepPhase,
+) -> Result<Vec<String>> {
+    let exists = |table: &crate::schema::Table| {
+        Ok::<_, Error>(!connection.columns(&place.names, table.name)?.is_empty())
+    };
+    Ok(match action {
+        Action::Rename { table, column, from } => {
+            let rename = Rename::new(place, table, *column, from)?;
+            match phase == StepPhase::Ready && rename.progress(connection)? == Progress::Both {
+                true => lines(vec![rename.contract(connection)?]),
+                false => vec![format!("-- {}: `{from}` is dropped", place.names.table(table.name))],
+            }
+        }
+        Action::Require { table, column } => match table.columns.get(*column) {
+            Some(column) if phase == StepPhase::Ready && exists(table)? => {
+                lines(require::contract(connection, place, table, column)?)
+            }
+            Some(column) => {
+                vec![format!("-- {}: `{}` becomes NOT NULL", place.names.table(table.name), column.name)]
+            }
+            None => Vec::new(),
+        },
+        Action::Drop { table, column } if phase == StepPhase::Ready => {
+            lines(require::drop_column(connection, place, table, column)?)
+        }
+        Action::Drop { table, column } => {
+            vec![format!("-- {}: `{column}` is dropped", place.names.table(table.name))]
+        }
+        Action::Backfill(_) | Action::Sql { .. } | Action::Finished => Vec::new(),
+    })
+}
+
+/// Returns the SQL of an action for a shard, with the shard's tables in the place of braces.
+pub(super) fn sql_of(action: &Action, place: &Place, layout: &Layout) -> Result<Option<String>> {
+    let Action::Sql { sqlite, postgres } = action else { return Ok(None) };
+    let sql = if place.dialect.is_on_server() { postgres } else { sqlite };
+    let Some(sql) = sql else { return Ok(None) };
+    let tables: Vec<(&str, String)> =
+        layout.tables().map(|table| (table.name, place.names.table(table.name))).collect();
+    let named = raw_sql::named(sql, |name| {
+        let table = tables.iter().find(|(table, _)| *table == name);
+        table
+            .map(|(_, sql)| sql.as_str())
+            .ok_or_else(|| Error::new(ErrorKind::Query, format!("no model has the table `{name}`")))
+    });
+    named.map(Some)
+}
+
+impl fmt::Display for MigrationPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for ShardPlan { shard, parts } in &self.shards {
+            writeln!(f, "-- shard {shard}")?;
+            if parts.is_empty() {
+                writeln!(f, "-- nothing to do")?;
+            }
+            for Part { title, lines, is_contract } in parts {
+                let later = if *is_contract && !self.contracts { " (only with `contract`)" } else { "" };
+                writeln!(f, "-- {title}{later}")?;
+                lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! SQLite's way to change a column: a new table with the rows of the old one, which then takes its name.
+
+use super::create_table::{Edit, edited, has_word};
+use super::expand::{How, Work};
+use crate::driver::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Place;
+use crate::planner::sql::{Param, literal, quoted};
+use crate::schema::Table;
+use crate::transaction::facts::texts;
+use crate::value::Value;
+
+/// Returns the statements that rebuild a table with these changes of its columns, and then run `also`. Indexes and triggers are
+/// made again, but for indexes on a removed column. Views, children and the last generated id stay as they are.
+pub(super) fn work(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &Table,
+    edits: &[Edit],
+    also: Vec<String>,
+) -> Result<Work> {
+    let names = &place.names;
+    let (plain, on) = (names.plain(table.name), names.table(table.name));
+    let (new, new_plain) =
+        (names.table(&format!("{} new", table.name)), names.plain(&format!("{} new", table.name)));
+    let by_name = [Param::Value(Value::Text(plain.clone().into()))];
+    let found = texts(
+        connection,
+        "SELECT sql FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(?1)",
+        &by_name,
+    )?;
+    let sql = found.into_iter().flatten().next().unwrap_or_default();
+    let Some(create) = edited(&sql, &new, edits) else {
+        let message = format!("the table {on} cannot be rebuilt: its CREATE TABLE cannot be read: {sql}");
+        return Err(Error::new(ErrorKind::Schema, message).in_table(table.name));
+    };
+    let removed = |column: &str| {
+        edits.iter().any(|edit| matches!(edit, Edit::Remove(removed) if removed.eq_ignore_ascii_case(column)))
+    };
+    // Generated columns are not among them.
+    let columns = connection.columns(names, table.name)?;
+    let columns: Vec<String> =
+        columns.iter().filter(|column| !removed(&column.name)).map(|column| quoted(&column.name)).collect();
+    let columns = columns.join(", ");
+    let mut statements = vec![
+        format!("DROP TABLE IF EXISTS {new}"),
+        create,
+        format!("INSERT INTO {new} ({columns}) SELECT {columns} FROM {on}"),
+    ];
+    if has_word(&sql, "AUTOINCREMENT") {
+        let (old, new) = (literal(&plain), literal(&new_plain));
+        statements.push(format!("DELETE FROM sqlite_sequence WHERE name = {new}"));
+        statements.push(format!(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT {new}, seq FROM sqlite_sequence WHERE name = {old}"
+        ));
+    }
+    let objects = texts(
+        connection,
+        "SELECT type, name, sql FROM sqlite_schema WHERE lower(tbl_name) = lower(?1) AND type IN ('index', 'trigger') \
+         AND sql IS NOT NULL ORDER BY type, name",
+        &by_name,
+    )?;
+    statements.push(format!("DROP TABLE {on}"));
+    statements.push(format!("ALTER TABLE {new} RENAME TO {}", quoted(&plain)));
+    for object in objects {
+        let [kind, name, sql] = object.as_slice() else { continue };
+        let is_kept = kind != "index" || !indexed(connection, name)?.iter().any(|column| removed(column));
+        if is_kept {
+            statements.push(sql.clone());
+        }
+    }
+    statements.extend(also);
+    Ok(Work { sql: statements, how: How::Rebuild })
+}
+
+/// Returns the columns of an index.
+fn indexed(connection: &dyn Connection, index: &str) -> Result<Vec<String>> {
+    let name = [Param::Value(Value::Text(index.into()))];
+    let found = texts(connection, "SELECT coalesce(name, '') FROM pragma_index_info(?1)", &name)?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Returns how many rows break a foreign key.
+pub(super) fn broken_foreign_keys(connection: &dyn Connection) -> Result<usize> {
+    texts(connection, "SELECT \"table\" FROM pragma_foreign_key_check", &[]).map(|rows| rows.len())
+}

@@ -1,0 +1,240 @@
+//! A column under a new name: both exist, and triggers give each what is written to the other, until the contract drops the
+//! old one.
+//!
+//! While the rows are copied, the new column has another name ([`copying`]), so that no program can open the cluster and
+//! read what is not copied yet.
+
+use super::backfill::CopyColumn;
+use super::create_table::Edit;
+use super::expand::Work;
+use super::rebuild;
+use crate::driver::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Place;
+use crate::planner::sql::{quoted, shortened, type_sql};
+use crate::schema::{ColumnDef, Table};
+
+/// A column that is renamed, on one shard.
+pub(super) struct Rename<'r> {
+    place: &'r Place,
+    table: &'static Table,
+    column: &'static ColumnDef,
+    from: &'r str,
+}
+
+/// How far a rename is, by the columns that the table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The table has the old column alone.
+    Old,
+    /// The new column has its temporary name.
+    Copying,
+    /// The table has both columns.
+    Both,
+    /// The table has the new column alone.
+    New,
+}
+
+impl<'r> Rename<'r> {
+    pub(super) fn new(place: &'r Place, table: &'static Table, column: usize, from: &'r str) -> Result<Self> {
+        let is_reference = table.references.iter().any(|reference| reference.column == column);
+        let is_parent = table.parent.is_some_and(|parent| parent.column == column);
+        let wrong = |message: &str| Error::new(ErrorKind::Configuration, message).in_table(table.name);
+        let Some(definition) = table.columns.get(column) else {
+            return Err(wrong("there is no such column"));
+        };
+        if column == table.id || is_reference || is_parent {
+            let message = "the column is the id or a foreign key, which is not renamed; keep its name with `#[sharded(column = \"..\")]`";
+            return Err(wrong(message).at_column(definition.name));
+        }
+        if definition.name.eq_ignore_ascii_case(from) {
+            return Err(wrong("the old name is the new one; correct it").at_column(definition.name));
+        }
+        Ok(Rename { place, table, column: definition, from })
+    }
+
+    /// Returns the temporary name of the new column.
+    pub(super) fn copying(&self) -> String {
+        shortened(format!("{} copy", self.column.name), self.place.dialect)
+    }
+
+    pub(super) fn progress(&self, connection: &dyn Connection) -> Result<Progress> {
+        let columns = connection.columns(&self.place.names, self.table.name)?;
+        let has = |name: &str| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+        match (has(self.from), has(self.column.name), has(&self.copying())) {
+            (true, false, false) => Ok(Progress::Old),
+            (true, false, true) => Ok(Progress::Copying),
+            (true, true, _) => Ok(Progress::Both),
+            (false, true, _) => Ok(Progress::New),
+            (false, false, _) => {
+                let message = format!(
+                    "the column cannot be renamed: the table has neither `{}` nor `{}`",
+                    self.from, self.column.name
+                );
+                Err(Error::new(ErrorKind::Schema, message).in_table(self.table.name))
+            }
+        }
+    }
+
+    fn on(&self) -> String {
+        self.place.names.table(self.table.name)
+    }
+
+    /// Returns the SQL that adds the new column under its temporary name, with the triggers.
+    pub(super) fn begin(&self, connection: &dyn Connection) -> Result<Work> {
+        let (on, copying) = (self.on(), self.copying());
+        let columns = connection.columns(&self.place.names, self.table.name)?;
+        let wanted = self.place.dialect.column_type(self.column.kind);
+        if let Some(old) = columns.iter().find(|column| column.name.eq_ignore_ascii_case(self.from))
+            && !old.sql_type.eq_ignore_ascii_case(wanted)
+        {
+            let message = format!(
+                "the column `{}` cannot be renamed to `{}`: expected type {wanted}, found {}; give the field the old type",
+                self.from, self.column.name, old.sql_type
+            );
+            return Err(Error::new(ErrorKind::Schema, message).in_table(self.table.name));
+        }
+        let kind = type_sql(self.column, self.place.dialect);
+        let mut sql = vec![format!("ALTER TABLE {on} ADD COLUMN {} {kind}", quoted(&copying))];
+        sql.extend(self.triggers(&copying));
+        // On a server the trigger sets the old column before NOT NULL is checked.
+        if self.place.dialect.alters_columns() {
+            return Ok(Work::together(sql));
+        }
+        let old = columns.iter().find(|column| column.name.eq_ignore_ascii_case(self.from));
+        match old.is_some_and(|old| !old.nullable) {
+            true => {
+                rebuild::work(connection, self.place, self.table, &[Edit::Relax(self.from.to_owned())], sql)
+            }
+            false => Ok(Work::together(sql)),
+        }
+    }
+
+    /// Returns the copy of the old column.
+    pub(super) fn copy(&self) -> CopyColumn {
+        CopyColumn { table: self.table, from: self.from.to_owned(), to: self.copying() }
+    }
+
+    /// Returns the SQL that gives the new column its name.
+    pub(super) fn finish(&self) -> Vec<Work> {
+        let (on, column, copying) = (self.on(), quoted(self.column.name), quoted(&self.copying()));
+        let mut works = Vec::new();
+        if self.place.dialect.alters_columns() && !self.column.nullable {
+            let check = quoted(&shortened(format!("{} not null", self.column.name), self.place.dialect));
+            works.push(Work::together(vec![
+                format!("ALTER TABLE {on} DROP CONSTRAINT IF EXISTS {check}"),
+                format!("ALTER TABLE {on} ADD CONSTRAINT {check} CHECK ({copying} IS NOT NULL) NOT VALID"),
+            ]));
+            works.push(Work::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]));
+            works.push(Work::together(vec![
+                // No scan: the constraint proves it.
+                format!("ALTER TABLE {on} ALTER COLUMN {copying} SET NOT NULL"),
+                format!("ALTER TABLE {on} DROP CONSTRAINT {check}"),
+            ]));
+        }
+        let mut sql = self.drop_triggers();
+        sql.push(format!("ALTER TABLE {on} RENAME COLUMN {copying} TO {column}"));
+        sql.extend(self.triggers(self.column.name));
+        works.push(Work::together(sql));
+        works
+    }
+
+    /// Returns the SQL of the contract.
+    pub(super) fn contract(&self, connection: &dyn Connection) -> Result<Work> {
+        let (on, from) = (self.on(), self.from.to_owned());
+        let mut sql = self.drop_triggers();
+        if self.place.dialect.alters_columns() {
+            sql.push(format!("ALTER TABLE {on} DROP COLUMN {}", quoted(&from)));
+            return Ok(Work::together(sql));
+        }
+        let mut edits = vec![Edit::Remove(from)];
+        if !self.column.nullable {
+            edits.push(Edit::Require(self.column.name.to_owned()));
+        }
+        // The rebuild makes the triggers again, so that they are dropped after it.
+        rebuild::work(connection, self.place, self.table, &edits, sql)
+    }
+
+    fn trigger(&self, part: &str) -> String {
+        let name = format!("sharded rename {}({}) {part}", self.table.name, self.column.name);
+        shortened(self.place.names.plain(&name), self.place.dialect)
+    }
+
+    fn function(&self) -> String {
+        let name = shortened(
+            format!("sharded rename {}({})", self.table.name, self.column.name),
+            self.place.dialect,
+        );
+        let schema = self.place.names.schema.as_ref();
+        schema.map_or_else(String::new, |schema| format!("{}.", quoted(schema))) + &quoted(&name)
+    }
+
+    fn drop_triggers(&self) -> Vec<String> {
+        if self.place.dialect.alters_columns() {
+            let (on, trigger) = (self.on(), quoted(&self.trigger("both")));
+            return vec![
+                format!("DROP TRIGGER IF EXISTS {trigger} ON {on}"),
+                format!("DROP FUNCTION IF EXISTS {}()", self.function()),
+            ];
+        }
+        let parts = ["insert", "old", "new", "null insert", "null update"];
+        parts.map(|part| format!("DROP TRIGGER IF EXISTS {}", quoted(&self.trigger(part)))).to_vec()
+    }
+
+    fn triggers(&self, new: &str) -> Vec<String> {
+        let (on, o, n) = (self.on(), quoted(self.from), quoted(new));
+        let id = quoted(self.table.columns.get(self.table.id).map_or("id", |id| id.name));
+        if self.place.dialect.alters_columns() {
+            let (trigger, function) = (quoted(&self.trigger("both")), self.function());
+            return vec![
+                format!(
+                    "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $sharded$ BEGIN \
+                     IF TG_OP = 'INSERT' THEN IF NEW.{n} IS NULL THEN NEW.{n} := NEW.{o}; ELSIF NEW.{o} IS NULL THEN \
+                     NEW.{o} := NEW.{n}; END IF; \
+                     ELSIF NEW.{o} IS DISTINCT FROM OLD.{o} AND NEW.{n} IS NOT DISTINCT FROM OLD.{n} THEN NEW.{n} := NEW.{o}; \
+                     ELSIF NEW.{n} IS DISTINCT FROM OLD.{n} AND NEW.{o} IS NOT DISTINCT FROM OLD.{o} THEN NEW.{o} := NEW.{n}; \
+                     END IF; RETURN NEW; END $sharded$"
+                ),
+                format!(
+                    "CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {on} FOR EACH ROW EXECUTE FUNCTION {function}()"
+                ),
+            ];
+        }
+        let name = |part: &str| quoted(&self.trigger(part));
+        let update = |set: &str| format!("BEGIN UPDATE {on} SET {set} WHERE {id} = NEW.{id}; END");
+        let mut sql = vec![
+            format!(
+                "CREATE TRIGGER {} AFTER INSERT ON {on} WHEN (NEW.{o} IS NULL) <> (NEW.{n} IS NULL) {}",
+                name("insert"),
+                update(&format!("{o} = coalesce(NEW.{o}, NEW.{n}), {n} = coalesce(NEW.{n}, NEW.{o})"))
+            ),
+            format!(
+                "CREATE TRIGGER {} AFTER UPDATE OF {o} ON {on} WHEN NEW.{o} IS NOT OLD.{o} AND NEW.{n} IS OLD.{n} {}",
+                name("old"),
+                update(&format!("{n} = NEW.{o}"))
+            ),
+            format!(
+                "CREATE TRIGGER {} AFTER UPDATE OF {n} ON {on} WHEN NEW.{n} IS NOT OLD.{n} AND NEW.{o} IS OLD.{o} {}",
+                name("new"),
+                update(&format!("{o} = NEW.{n}"))
+            ),
+        ];
+        if !self.column.nullable {
+            let raise = format!(
+                "BEGIN SELECT RAISE(ABORT, 'NOT NULL constraint failed: {}.{}'); END",
+                self.table.name.replace('\'', "''"),
+                self.column.name.replace('\'', "''")
+            );
+            sql.push(format!(
+                "CREATE TRIGGER {} BEFORE INSERT ON {on} WHEN NEW.{o} IS NULL AND NEW.{n} IS NULL {raise}",
+                name("null insert")
+            ));
+            sql.push(format!(
+                "CREATE TRIGGER {} BEFORE UPDATE OF {o}, {n} ON {on} WHEN (NEW.{o} IS NULL AND OLD.{o} IS NOT NULL) OR \
+                 (NEW.{n} IS NULL AND OLD.{n} IS NOT NULL) {raise}",
+                name("null update")
+            ));
+        }
+        sql
+    }
+}

@@ -1,0 +1,156 @@
+//! `sharded_migration`: which steps a shard has run, and how far. Each row is written in the transaction of the work that it
+//! describes.
+
+use crate::driver::Connection;
+use crate::error::{ErrorKind, Result};
+use crate::planner::Place;
+use crate::planner::own_tables;
+use crate::planner::sql::Param;
+use crate::transaction::facts::texts;
+use crate::value::{ColumnType, Value};
+
+use super::status::StepPhase;
+
+/// The table of the steps.
+const TABLE: &str = own_tables::MIGRATION;
+
+/// The record of one step on a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct StepState {
+    pub(super) number: u32,
+    pub(super) name: String,
+    pub(super) phase: StepPhase,
+    /// The index of the action that is next.
+    pub(super) action: usize,
+    /// The id after which a backfill continues; empty at its beginning.
+    pub(super) cursor: String,
+    /// How many rows were read by backfills.
+    pub(super) rows: u64,
+    /// The last error, empty after a success.
+    pub(super) error: String,
+    /// The columns that the step is about, as [`renames_to`], [`renames_from`], [`requires`] and [`drops`] write them.
+    pub(super) does: String,
+}
+
+/// How [`StepState::does`] names the new name of a column.
+pub(super) fn renames_to(table: &str, column: &str) -> String {
+    format!("rename to {table}({column});")
+}
+
+/// How [`StepState::does`] names the old name of a column.
+pub(super) fn renames_from(table: &str, column: &str) -> String {
+    format!("rename from {table}({column});")
+}
+
+/// How [`StepState::does`] names a column that becomes NOT NULL.
+pub(super) fn requires(table: &str, column: &str) -> String {
+    format!("require {table}({column});")
+}
+
+/// How [`StepState::does`] names a column that is dropped.
+pub(super) fn drops(table: &str, column: &str) -> String {
+    format!("drop {table}({column});")
+}
+
+/// Returns the SQL that makes the table.
+pub(super) fn make(place: &Place) -> String {
+    let Place { names, dialect, .. } = place;
+    let (table, options) = (names.table(TABLE), dialect.strict_without_rowid());
+    let integer = dialect.column_type(ColumnType::Integer);
+    format!(
+        "CREATE TABLE IF NOT EXISTS {table} (step {integer} NOT NULL PRIMARY KEY, name TEXT NOT NULL, phase TEXT NOT NULL, \
+         action {integer} NOT NULL, cursor TEXT NOT NULL, rows {integer} NOT NULL, error TEXT NOT NULL, does TEXT NOT NULL){options}"
+    )
+}
+
+/// Returns the recorded steps; none if the shard was never migrated, or if the role may not read them.
+pub(super) fn read(connection: &dyn Connection, place: &Place) -> Result<Vec<StepState>> {
+    let table = place.names.table(TABLE);
+    let sql = format!(
+        "SELECT CAST(step AS TEXT), name, phase, CAST(action AS TEXT), cursor, CAST(rows AS TEXT), error, does FROM {table} ORDER BY {table}.step"
+    );
+    let rows = match texts(connection, &sql, &[]) {
+        Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => return Ok(Vec::new()),
+        rows => rows?,
+    };
+    let parse = |row: Vec<String>| {
+        let [step, name, phase, action, cursor, rows, error, does] = <[String; 8]>::try_from(row).ok()?;
+        Some(StepState {
+            number: step.parse().ok()?,
+            name,
+            phase: StepPhase::parse(&phase),
+            action: action.parse().ok()?,
+            cursor,
+            rows: rows.parse().ok()?,
+            error,
+            does,
+        })
+    };
+    Ok(rows.into_iter().filter_map(parse).collect())
+}
+
+/// Records a step.
+pub(super) fn write(connection: &dyn Connection, place: &Place, state: &StepState) -> Result<()> {
+    let Place { names, dialect, .. } = place;
+    let sql = format!(
+        "INSERT INTO {} (step, name, phase, action, cursor, rows, error, does) VALUES ({}) ON CONFLICT (step) DO UPDATE SET \
+         name = excluded.name, phase = excluded.phase, action = excluded.action, cursor = excluded.cursor, \
+         rows = excluded.rows, error = excluded.error, does = excluded.does",
+        names.table(TABLE),
+        dialect.params(8)
+    );
+    let text = |text: &'static str| Param::Value(Value::Text(text.into()));
+    let owned = |text: &String| Param::Value(Value::Text(text.clone().into()));
+    let number = |number: u64| Param::Value(Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
+    let StepState { number: step, name, phase, action, cursor, rows, error, does } = state;
+    connection.prepare(&sql)?.execute(&[
+        number(u64::from(*step)),
+        owned(name),
+        text(phase.name()),
+        number(u64::try_from(*action).unwrap_or(u64::MAX)),
+        owned(cursor),
+        number(*rows),
+        owned(error),
+        owned(does),
+    ])?;
+    Ok(())
+}
+
+/// The steps of a shard that explain why columns differ from the model although a program can use them.
+#[derive(Debug, Default)]
+pub(in crate::cluster) struct Tolerated(Vec<StepState>);
+
+impl Tolerated {
+    pub(in crate::cluster) fn read(connection: &dyn Connection, place: &Place) -> Result<Self> {
+        read(connection, place).map(Tolerated)
+    }
+
+    /// Returns whether triggers fill this column, which no constraint says: the new one once it is copied, the old one until
+    /// the contract drops it.
+    pub(in crate::cluster) fn is_filled(&self, table: &str, column: &str) -> bool {
+        let (to, from) = (renames_to(table, column), renames_from(table, column));
+        self.has(|step| {
+            (step.phase == StepPhase::Ready && step.does.contains(&to))
+                || (step.phase < StepPhase::Done && step.does.contains(&from))
+        })
+    }
+
+    /// Returns whether a step has made this column NOT NULL, so that a model may declare it as nullable.
+    pub(in crate::cluster) fn is_required(&self, table: &str, column: &str) -> bool {
+        let required = requires(table, column);
+        self.has(|step| step.phase == StepPhase::Done && step.does.contains(&required))
+    }
+
+    fn has(&self, is_it: impl Fn(&StepState) -> bool) -> bool {
+        self.0.iter().any(is_it)
+    }
+
+    /// Returns the step that has dropped this column, for a message.
+    pub(in crate::cluster) fn dropped_by(&self, table: &str, column: &str) -> Option<String> {
+        let (renamed, dropped) = (renames_from(table, column), drops(table, column));
+        let has_dropped = |step: &&StepState| {
+            step.phase == StepPhase::Done && (step.does.contains(&renamed) || step.does.contains(&dropped))
+        };
+        self.0.iter().find(has_dropped).map(|step| format!("step {} `{}`", step.number, step.name))
+    }
+}

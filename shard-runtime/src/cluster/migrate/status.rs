@@ -1,0 +1,193 @@
+//! The state of every shard's migrations as a value.
+
+use std::fmt;
+
+use super::state::{self, StepState};
+use crate::driver::Mode;
+use crate::error::Result;
+use crate::transaction::Cluster;
+
+/// How far a step is on a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum StepPhase {
+    /// It has not begun.
+    #[default]
+    Pending,
+    /// Tables, columns and triggers are added.
+    Expand,
+    /// Rows are changed, in portions.
+    Backfill,
+    /// Everything is done but the contract.
+    Ready,
+    /// Everything is done.
+    Done,
+}
+
+impl StepPhase {
+    /// Returns the name of the phase, as it is recorded.
+    pub fn name(self) -> &'static str {
+        match self {
+            StepPhase::Pending => "pending",
+            StepPhase::Expand => "expand",
+            StepPhase::Backfill => "backfill",
+            StepPhase::Ready => "ready",
+            StepPhase::Done => "done",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Self {
+        let all = [StepPhase::Expand, StepPhase::Backfill, StepPhase::Ready, StepPhase::Done];
+        all.into_iter().find(|phase| phase.name() == name).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for StepPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The migrations of every shard, in the cluster's order. Prints a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MigrationStatus {
+    /// The shards.
+    pub shards: Vec<ShardMigrations>,
+}
+
+/// The migrations of one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardMigrations {
+    /// The shard's name.
+    pub shard: String,
+    /// The version of its schema: the last step up to which all are done but for contracts; 1 if none is recorded.
+    pub version: u32,
+    /// The steps that it has recorded. Step 0 is what was added without a step.
+    pub steps: Vec<StepStatus>,
+}
+
+/// One step on one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepStatus {
+    /// The step's number.
+    pub number: u32,
+    /// The step's name.
+    pub name: String,
+    /// How far it is.
+    pub phase: StepPhase,
+    /// How many rows its backfills have read.
+    pub rows: u64,
+    /// The error with which it stopped last, if it did.
+    pub error: Option<String>,
+}
+
+impl ShardMigrations {
+    fn of(shard: &str, states: Vec<StepState>) -> Self {
+        let is_run = |step: &&StepState| step.phase >= StepPhase::Ready;
+        let version = states.iter().take_while(is_run).map(|step| step.number).max().unwrap_or(1).max(1);
+        let steps = states.into_iter().map(|step| StepStatus {
+            number: step.number,
+            name: step.name,
+            phase: step.phase,
+            rows: step.rows,
+            error: Some(step.error).filter(|error| !error.is_empty()),
+        });
+        ShardMigrations { shard: shard.to_owned(), version, steps: steps.collect() }
+    }
+}
+
+impl fmt::Display for MigrationStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |header: &str, texts: &mut dyn Iterator<Item = usize>| {
+            texts.max().unwrap_or_default().max(header.len())
+        };
+        let shard = width("shard", &mut self.shards.iter().map(|shard| shard.shard.chars().count()));
+        let steps = || self.shards.iter().flat_map(|shard| &shard.steps);
+        let name = width("step", &mut steps().map(|step| step.name.chars().count() + 4));
+        writeln!(
+            f,
+            "{:shard$}  version  {:name$}  {:8}  {:>10}  last error",
+            "shard", "step", "phase", "rows"
+        )?;
+        for ShardMigrations { shard: of, version, steps } in &self.shards {
+            if steps.is_empty() {
+                writeln!(f, "{of:shard$}  {version:>7}  {:name$}  {:8}  {:>10}  -", "-", "-", "-")?;
+            }
+            for StepStatus { number, name: step, phase, rows, error } in steps {
+                let step = format!("{number:>3} {step}");
+                let error = error.as_deref().unwrap_or("-");
+                writeln!(f, "{of:shard$}  {version:>7}  {step:name$}  {phase:8}  {rows:>10}  {error}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "serde")]
+mod serialize {
+    use serde::ser::{Serialize, SerializeStruct as _, Serializer};
+
+    use super::{MigrationStatus, ShardMigrations, StepStatus};
+
+    impl Serialize for MigrationStatus {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut status = serializer.serialize_struct("MigrationStatus", 1)?;
+            status.serialize_field("shards", &self.shards)?;
+            status.end()
+        }
+    }
+
+    impl Serialize for ShardMigrations {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut shard = serializer.serialize_struct("ShardMigrations", 3)?;
+            shard.serialize_field("shard", &self.shard)?;
+            shard.serialize_field("version", &self.version)?;
+            shard.serialize_field("steps", &self.steps)?;
+            shard.end()
+        }
+    }
+
+    impl Serialize for StepStatus {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut step = serializer.serialize_struct("StepStatus", 5)?;
+            step.serialize_field("number", &self.number)?;
+            step.serialize_field("name", &self.name)?;
+            step.serialize_field("phase", self.phase.name())?;
+            step.serialize_field("rows", &self.rows)?;
+            step.serialize_field("error", &self.error)?;
+            step.end()
+        }
+    }
+}
+
+impl Cluster {
+    /// Returns how far every shard's migrations are. It reads the shards and changes nothing.
+    ///
+    /// # Errors
+    /// Those of connecting to a shard, with its name.
+    pub fn migration_status(&self) -> Result<MigrationStatus> {
+        let layout = self.layout();
+        let mut status = MigrationStatus::default();
+        for shard in layout.shards().iter() {
+            let place = layout.place(shard.index())?;
+            let Some(database) = self.0.databases.get(place.database) else { continue };
+            let states = database
+                .driver
+                .connect_waiting(Mode::Open, self.0.timeout)
+                .and_then(|connection| state::read(&*connection, place));
+            let states = states.map_err(|error| error.on_shard(shard.name()))?;
+            status.shards.push(ShardMigrations::of(shard.name(), states));
+        }
+        Ok(status)
+    }
+}
+
+impl MigrationStatus {
+    /// Returns whether a step is done but for its contract.
+    pub fn waits_for_contract(&self) -> bool {
+        self.shards.iter().flat_map(|shard| &shard.steps).any(|step| step.phase == StepPhase::Ready)
+    }
+}

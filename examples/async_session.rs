@@ -138,7 +138,7 @@ async fn the_warmest(cluster: &Cluster) -> Result<()> {
         for continent in [Continent::Asia, Continent::NorthAmerica, Continent::SouthAmerica] {
             means.push(session.one(Report::select().on(continent).avg(Report::TEMPERATURE))?);
         }
-        Ok::<_, shard_runtime::Error>(means)
+        Ok(means)
     });
     assert_eq!(means.await?, [Some(80.0), Some(75.0), Some(85.0)]);
     Ok(())

@@ -241,7 +241,7 @@ fn every_verb_has_one(listener: &Listener, session: &mut Session) {
     verb(listener, "reload");
     session.delete(&payment).unwrap();
     verb(listener, "delete");
-    sqlite::with_connection(session, "a", |_| Ok::<_, shard_runtime::Error>(())).unwrap();
+    sqlite::with_connection(session, "a", |_| Ok(())).unwrap();
     verb(listener, "with_connection");
     session.for_each(Account::select().all_shards(), |_| Ok(ControlFlow::Break(()))).unwrap();
     assert_eq!(verb(listener, "for_each").1.len(), 1, "the first shard's rows were enough");

@@ -87,7 +87,7 @@ async fn create_report(
     Path(id): Path<i64>,
     Json(ReportToCreate { temperature }): Json<ReportToCreate>,
 ) -> Answer<(StatusCode, Json<Created>)> {
-    let report = cluster.async_transaction(move |session| {
+    let report = cluster.async_try_transaction(move |session| {
         let city = session.get::<City>(id)?.ok_or(Failure::NoSuchCity)?;
         Ok::<_, Failure>(session.add(NewReport { city: city.link(), temperature })?)
     });

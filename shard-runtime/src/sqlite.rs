@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::asynchronous::AsyncSession;
 use crate::error::{Error, Result};
-use crate::session::Session;
+use crate::session::{Session, with_own_error};
 use crate::transaction::Cluster;
 
 /// The crate that drives SQLite. One program links one `libsqlite3`, so use the crate through here.
@@ -55,29 +55,55 @@ pub use rusqlite;
 /// to write; the closure's, with the shard's name. [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted) where the closure has ended the
 /// transaction: the session has to be rolled back before it is used on, and what the closure committed by hand
 /// stays committed.
-pub fn with_connection<O, E: Into<Error>>(
+pub fn with_connection<O>(
+    session: &mut Session,
+    shard: &str,
+    run: impl FnOnce(&Connection) -> rusqlite::Result<O>,
+) -> Result<O> {
+    session.with_connection(shard, |connection| Ok(run(connection)?))
+}
+
+/// Lends SQLite's own connection like [`with_connection`], with an error type of the application.
+///
+/// # Errors
+/// Those of [`with_connection`]. The closure's error is returned as it is.
+pub fn try_with_connection<O, E: From<Error>>(
     session: &mut Session,
     shard: &str,
     run: impl FnOnce(&Connection) -> Result<O, E>,
-) -> Result<O> {
-    session.with_connection(shard, run)
+) -> Result<O, E> {
+    with_own_error(|own| session.with_connection(shard, |connection| run(connection).map_err(own)))
 }
 
 /// Lends SQLite's own connection to a shard, on the session's thread; see [`with_connection`].
 ///
 /// # Errors
 /// Those of [`with_connection`] and of [`AsyncSession::run`].
-pub async fn async_with_connection<O, E>(
+pub async fn async_with_connection<O: Send + 'static>(
+    session: &mut AsyncSession,
+    shard: &str,
+    run: impl FnOnce(&Connection) -> rusqlite::Result<O> + Send + 'static,
+) -> Result<O> {
+    let shard = shard.to_owned();
+    session.run(move |session| with_connection(session, &shard, run)).await
+}
+
+/// Lends SQLite's own connection to a shard, on the session's thread, with an error type of the application; see
+/// [`try_with_connection`].
+///
+/// # Errors
+/// Those of [`try_with_connection`] and of [`AsyncSession::run`].
+pub async fn async_try_with_connection<O, E>(
     session: &mut AsyncSession,
     shard: &str,
     run: impl FnOnce(&Connection) -> Result<O, E> + Send + 'static,
-) -> Result<O>
+) -> Result<O, E>
 where
     O: Send + 'static,
-    E: Into<Error>,
+    E: From<Error> + Send + 'static,
 {
     let shard = shard.to_owned();
-    session.run(move |session| session.with_connection(&shard, run)).await
+    session.try_run(move |session| try_with_connection(session, &shard, run)).await
 }
 
 /// Returns one SQLite connection that reads the whole cluster: joins, windows and common table expressions over all

@@ -95,7 +95,7 @@ fn r28_streams_and_futures_that_are_dropped_cost_no_wait() {
             drop(session.all(endless).now_or_never());
             let next = |session: &mut Session| {
                 is_not_cancelled(session);
-                Ok::<_, Error>(())
+                Ok(())
             };
             session.run(next).await.unwrap();
             took.push(began.elapsed());

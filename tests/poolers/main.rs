@@ -158,7 +158,7 @@ fn use_from_threads(world: &World, more: &str) {
                                 account: account.link(),
                                 text: format!("{thread}.{round}"),
                             }))?;
-                            Ok::<_, shard_runtime::Error>(added)
+                            Ok(added)
                         });
                         for account in added.unwrap() {
                             let mut session = cluster.session();

@@ -197,7 +197,7 @@ fn agree_with_their_rows(acts: &[Act]) -> Verdict {
             Act::Savepoint { acts, fails } => {
                 let before = rows.clone();
                 let mut verdict = Ok(());
-                let part = session.savepoint(|session| {
+                let part = session.try_savepoint(|session| {
                     verdict = acts.iter().try_for_each(|one| act(session, &mut rows, one));
                     match fails {
                         true => Err(Undone::Meant),

@@ -88,7 +88,7 @@ fn every_verb_does_what_the_sessions_does(backend: &Backend) {
             let undone = session.savepoint(|session| {
                 session.add(city(Continent::Europe, "Bonn"))?;
                 session.add(city(Continent::Europe, "Bern"))?;
-                Ok::<(), Error>(())
+                Ok(())
             });
             assert_error(undone.await, ErrorKind::Unique, &["shard `europe`", "table `cities`"]);
             session.add_all(["Oslo", "Rome"].map(|name| city(Continent::Europe, name))).await?;
@@ -302,7 +302,7 @@ fn who_holds_a_lock_goes_on_while_everybody_waits_for_it(backend: &Backend) {
                 // Meanwhile the others get as far as the lock.
                 let pause = |_: &mut Session| {
                     std::thread::sleep(Duration::from_millis(5));
-                    Ok::<_, Error>(())
+                    Ok(())
                 };
                 session.run(pause).await?;
                 let mut account = session.get(Account::by_id(id).on(5)).await?.unwrap();
@@ -362,7 +362,7 @@ fn sessions_that_begin_take_turns_in_order(backend: &Backend) {
             let order = Arc::clone(&order);
             session.run(move |_| {
                 order.lock().unwrap().push(number);
-                Ok::<_, Error>(())
+                Ok(())
             })
         });
         let mut waiting: Vec<_> = begun.map(Box::pin).collect();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shard_runtime::{Builder, Cluster, Durability, Error, ErrorKind, Session, Sharded, Sql};
+use shard_runtime::{Builder, Cluster, Durability, ErrorKind, Session, Sharded, Sql};
 
 use crate::backend::{Backend, CONTINENTS, Kind, assert_error};
 use crate::models::*;
@@ -77,7 +77,7 @@ fn a_copy_has_every_unit_of_work_whole(backend: &Backend) {
                 let mv = |session: &mut Session| {
                     session.execute(Sql::new(add).bind(-7).on::<City>(from))?;
                     session.execute(Sql::new(add).bind(7).on::<City>(to))?;
-                    Ok::<(), Error>(())
+                    Ok(())
                 };
                 while !over.load(Ordering::Relaxed) {
                     cluster.transaction(mv).unwrap();

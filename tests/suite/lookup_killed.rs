@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use shard_runtime::{Cluster, Durability, Error, ErrorKind, Sharded};
+use shard_runtime::{Cluster, Durability, ErrorKind, Sharded};
 
 use crate::backend::{Backend, LETTERS};
 use crate::lookup::{Account, Device, NewDevice, User, by_email, user};
@@ -81,7 +81,7 @@ fn write(cluster: &Cluster, writer: usize, round: usize) {
         if round.is_multiple_of(2) {
             session.delete(&gone)?;
         }
-        Ok::<(), Error>(())
+        Ok(())
     });
     if let Err(error) = written {
         assert_eq!(error.kind(), ErrorKind::Busy, "{error}");

@@ -63,6 +63,7 @@ mod older_copies;
 mod opening;
 mod oracle;
 mod order;
+mod own_errors;
 mod paging;
 mod paging_columns;
 mod parents;

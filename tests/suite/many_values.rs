@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use shard_runtime::sqlite::rusqlite::limits::Limit;
-use shard_runtime::{Cluster, Error, Sharded, Stored, sqlite};
+use shard_runtime::{Cluster, Sharded, Stored, sqlite};
 
 use crate::backend::{Backend, CONTINENTS, LETTERS, shards_of};
 use crate::models::*;
@@ -29,7 +29,7 @@ fn assert_more_than_a_statement_takes(cluster: &Cluster, shard: &str, values: us
     assert!(values > usize::try_from(limit).unwrap(), "{values} values fit into {limit} parameters");
     let refused = sqlite::with_connection(&mut session, shard, |raw| {
         let parameters = vec!["?"; values].join(", ");
-        Ok::<_, Error>(raw.prepare(&format!("SELECT 1 WHERE 1 IN ({parameters})")).is_err())
+        Ok(raw.prepare(&format!("SELECT 1 WHERE 1 IN ({parameters})")).is_err())
     });
     assert!(refused.unwrap());
     session.rollback();

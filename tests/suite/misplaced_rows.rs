@@ -222,7 +222,7 @@ fn verify_is_not_misled_by_rows_that_are_moved(backend: &Backend) {
                         for mut shop in found {
                             session.relocate(&mut shop, |shop| shop.region = region.into())?;
                         }
-                        Ok::<(), shard_runtime::Error>(())
+                        Ok(())
                     })
                     .unwrap();
             }

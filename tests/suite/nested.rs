@@ -43,7 +43,7 @@ fn r33_a_part_that_fails_undoes_itself_on_every_shard(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     session.add(city(Continent::Asia, "before")).unwrap();
-    let failed: Result<(), Wrong> = session.savepoint(|session| {
+    let failed: Result<(), Wrong> = session.try_savepoint(|session| {
         // One shard that was written before, one that was not, one that is only read.
         session.add(city(Continent::Asia, "inside"))?;
         session.add(city(Continent::Europe, "inside"))?;
@@ -68,7 +68,7 @@ fn r33_a_part_that_succeeds_stays(backend: &Backend) {
     session.add(city(Continent::Asia, "before")).unwrap();
     let id = session.savepoint(|session| {
         session.add(city(Continent::Europe, "inside"))?;
-        Ok::<i64, Error>(session.add(city(Continent::Asia, "inside too"))?.id)
+        Ok(session.add(city(Continent::Asia, "inside too"))?.id)
     });
     assert_eq!(session.get::<City>(id.unwrap()).unwrap().unwrap().name, "inside too");
     session.commit().unwrap();
@@ -85,16 +85,16 @@ fn r33_parts_may_be_nested(backend: &Backend) {
         session.flush().unwrap();
     };
     add(&mut session, "0");
-    let outer: Result<(), Wrong> = session.savepoint(|session| {
+    let outer: Result<(), Wrong> = session.try_savepoint(|session| {
         add(session, "1");
-        let inner: Result<(), Wrong> = session.savepoint(|session| {
+        let inner: Result<(), Wrong> = session.try_savepoint(|session| {
             add(session, "2");
             Err(Wrong::OnPurpose)
         });
         assert!(inner.is_err());
         session.savepoint(|session| {
             add(session, "3");
-            Ok::<(), Wrong>(())
+            Ok(())
         })?;
         assert_eq!(names(session), ["0", "0", "1", "1", "3", "3"]);
         Err(Wrong::OnPurpose)
@@ -113,7 +113,7 @@ fn r33_what_waits_belongs_to_the_part_that_added_it(backend: &Backend) {
     let twice = session.savepoint(|session| {
         session.add(Company { id: 2, name: "y".into() })?;
         session.add(Company { id: 1, name: "again".into() })?;
-        Ok::<(), Error>(())
+        Ok(())
     });
     assert_error(twice, ErrorKind::Unique, &["table `companies`", "id 1"]);
     session.commit().unwrap();
@@ -141,7 +141,7 @@ fn r33_rows_know_what_a_part_has_undone(backend: &Backend) {
 
     rename(&mut session, &mut tokyo, "1").unwrap();
     session.flush().unwrap();
-    let failed: Result<(), Wrong> = session.savepoint(|session| {
+    let failed: Result<(), Wrong> = session.try_savepoint(|session| {
         rename(session, &mut tokyo, "2")?;
         Err(Wrong::OnPurpose)
     });
@@ -169,7 +169,7 @@ fn r33_a_part_cannot_commit_and_may_roll_back_everything(backend: &Backend) {
         .savepoint(|session| {
             session.add(city(Continent::Asia, "inside"))?;
             assert_error(session.commit(), ErrorKind::Query, &["inside a savepoint"]);
-            Ok::<(), Error>(())
+            Ok(())
         })
         .unwrap();
     assert_eq!(names(&mut session), ["before", "inside"]);
@@ -177,7 +177,7 @@ fn r33_a_part_cannot_commit_and_may_roll_back_everything(backend: &Backend) {
         .savepoint(|session| {
             session.rollback();
             session.add(city(Continent::Asia, "anew"))?;
-            Ok::<(), Error>(())
+            Ok(())
         })
         .unwrap();
     session.commit().unwrap();
@@ -188,7 +188,7 @@ fn r33_what_a_part_undid_is_in_no_decision(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let mut session = cluster.session();
     session.add_all(Continent::ALL.map(|continent| city(continent, "kept"))).unwrap();
-    let failed: Result<(), Wrong> = session.savepoint(|session| {
+    let failed: Result<(), Wrong> = session.try_savepoint(|session| {
         session.execute(Sql::new("UPDATE {cities} SET name = ?1").bind("undone").all_shards())?;
         session.execute(Sql::new("UPDATE {cities} SET name = hex(randomblob(9))").all_shards())?;
         Err(Wrong::OnPurpose)
@@ -208,10 +208,10 @@ fn r33_what_a_part_undid_is_in_no_decision(backend: &Backend) {
 
 fn r38_a_transaction_is_committed_or_rolled_back(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
-    let id = cluster.transaction(|session| Ok::<i64, Error>(session.add(city(Continent::Asia, "kept"))?.id));
+    let id = cluster.transaction(|session| Ok(session.add(city(Continent::Asia, "kept"))?.id));
     assert!(id.unwrap() > 0);
     let mut runs = 0;
-    let failed: Result<(), Wrong> = cluster.transaction(|session| {
+    let failed: Result<(), Wrong> = cluster.try_transaction(|session| {
         runs += 1;
         session.add(city(Continent::Europe, "undone"))?;
         session.flush()?;
@@ -219,7 +219,7 @@ fn r38_a_transaction_is_committed_or_rolled_back(backend: &Backend) {
     });
     assert!(matches!(failed, Err(Wrong::OnPurpose)));
     // What fails by itself is not tried again, neither in the closure nor at the commit.
-    let twice: Result<(), Wrong> = cluster.transaction(|session| {
+    let twice: Result<(), Wrong> = cluster.try_transaction(|session| {
         runs += 1;
         session.add_all([city(Continent::Asia, "kept"), city(Continent::Europe, "undone")])?;
         Ok(())
@@ -247,7 +247,7 @@ fn r38_a_transaction_is_tried_again_while_others_are_in_the_way(backend: &Backen
                             let next = "UPDATE {cities} SET name = CAST(CAST(name AS INTEGER) + 1 AS TEXT) WHERE id = (SELECT min(id) FROM {cities})";
                             session.execute(Sql::new(next).on::<City>(place))?;
                         }
-                        Ok::<(), Error>(())
+                        Ok(())
                     };
                     // The bound is for each: who lost ten times may be told so, and tries again.
                     while let Err(error) = cluster.transaction(add_one) {
@@ -271,7 +271,7 @@ fn r38_a_transaction_gives_up(backend: &Backend) {
     holder.add(city(Continent::Asia, "held")).unwrap();
     holder.flush().unwrap();
     let mut runs = 0;
-    let never: Result<(), Wrong> = cluster.transaction(|session| {
+    let never: Result<(), Wrong> = cluster.try_transaction(|session| {
         runs += 1;
         // On a server who adds another city is not in the way.
         session.add(city(Continent::Asia, "held"))?;

@@ -243,7 +243,7 @@ fn verifying_is_safe_beside_writers(backend: &Backend) {
                             session.relocate(&mut row, |row| {
                                 row.region = LETTERS[(round + writer) % 3].into()
                             })?;
-                            Ok::<_, shard_runtime::Error>(row)
+                            Ok(row)
                         });
                         let mut row = moved.unwrap();
                         cluster

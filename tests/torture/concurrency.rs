@@ -92,7 +92,7 @@ fn write(cluster: &Cluster, mut numbers: Numbers, until: Instant) {
             for &place in &places {
                 if by_reading { read_and_write(session, place, cents) } else { add(session, place, cents) }?;
             }
-            Ok::<(), Error>(())
+            Ok(())
         });
         match unit {
             Ok(()) => (committed, added) = (committed + 1, added + cents * places.len() as i64),

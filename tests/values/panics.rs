@@ -355,7 +355,7 @@ fn return_to(armed: &Armed, before: &[Item]) {
                 session.execute(shard_runtime::Sql::new(version).on_shard(is.shard().name()))?;
             }
         }
-        Ok::<(), Error>(())
+        Ok(())
     };
     armed.cluster.transaction(undo).unwrap();
 }
@@ -525,7 +525,7 @@ fn r57_a_lent_connection_is_taken_back(backend: &Backend) {
             let lent = sqlite::with_connection(&mut session, "b", |connection| {
                 connection.execute(&format!("DELETE FROM {table} WHERE id >= 30"), [])?;
                 assert!(hook, "on purpose");
-                Ok::<(), shard_runtime::sqlite::rusqlite::Error>(())
+                Ok(())
             });
             lent.unwrap();
         };

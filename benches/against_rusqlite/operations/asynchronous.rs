@@ -112,7 +112,7 @@ pub fn many_steps(data: &Data) -> Result<Pair<'_>, Failure> {
                     sum += session.get::<Account>(id)?.map_or(0, |account| account.id);
                 }
                 session.commit()?;
-                Ok::<_, Error>(sum)
+                Ok(sum)
             });
             Ok(sum.await?)
         }

@@ -103,14 +103,14 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
     pub fn async_session_on_shard(&self, shard: &str) -> Result<AsyncSession> {
-        Ok(AsyncSession::new(self.clone(), Some(self.shard(shard)?.index())))
+        Ok(AsyncSession::new(self.clone(), Some(self.shards().require(shard)?.index())))
     }
 
     /// Runs a transaction on a thread, and again after a conflict; see [`Cluster::transaction`]. If its future is dropped, it
     /// does not begin, or runs to its end.
     ///
     /// ```
-    /// # use shard_runtime::{Cluster, Error, Sharded};
+    /// # use shard_runtime::{Cluster, Sharded};
     /// # #[derive(Sharded, Clone, Debug)]
     /// # struct Account {
     /// #     #[id]
@@ -122,16 +122,28 @@ impl Cluster {
     /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
     /// let added = cluster.async_transaction(|session| {
     ///     session.add(Account { id: 7, cents: 100 })?;
-    ///     Ok::<u64, Error>(session.one(Account::select().all_shards().count())?)
+    ///     session.one(Account::select().all_shards().count())
     /// });
     /// assert_eq!(added.await?, 1);
-    /// # Ok::<(), Error>(())
+    /// # Ok::<(), shard_runtime::Error>(())
     /// # }).unwrap();
     /// ```
     ///
     /// # Errors
     /// Those of [`Cluster::transaction`] and of [`AsyncSession::run`].
-    pub async fn async_transaction<O, E>(
+    pub async fn async_transaction<O: Send + 'static>(
+        &self,
+        run: impl FnMut(&mut Session) -> Result<O> + Send + 'static,
+    ) -> Result<O> {
+        self.async_try_transaction(run).await
+    }
+
+    /// Runs a transaction like [`async_transaction`](Cluster::async_transaction), with an error type of the application; see
+    /// [`Cluster::try_transaction`].
+    ///
+    /// # Errors
+    /// Those of [`Cluster::try_transaction`] and of [`AsyncSession::run`].
+    pub async fn async_try_transaction<O, E>(
         &self,
         run: impl FnMut(&mut Session) -> Result<O, E> + Send + 'static,
     ) -> Result<O, E>
@@ -140,7 +152,7 @@ impl Cluster {
         E: From<Error> + Send + 'static,
     {
         // The session is there for its thread; each try has one of its own.
-        self.async_session().run(move |session| session.cluster().clone().transaction(run)).await
+        self.async_session().try_run(move |session| session.cluster().clone().try_transaction(run)).await
     }
 }
 
@@ -175,7 +187,7 @@ impl AsyncSession {
     /// stopped where the future is dropped.
     ///
     /// ```
-    /// # use shard_runtime::{Cluster, Error, Sharded};
+    /// # use shard_runtime::{Cluster, Sharded};
     /// # #[derive(Sharded, Clone, Debug)]
     /// # struct Account {
     /// #     #[id]
@@ -194,10 +206,10 @@ impl AsyncSession {
     ///     session.update(&mut from)?;
     ///     session.update(&mut to)?;
     ///     session.commit()?;
-    ///     Ok::<_, Error>(Some(from.cents))
+    ///     Ok(Some(from.cents))
     /// });
     /// assert_eq!(rest.await?, Some(70));
-    /// # Ok::<(), Error>(())
+    /// # Ok::<(), shard_runtime::Error>(())
     /// # }).unwrap();
     /// ```
     ///
@@ -206,7 +218,18 @@ impl AsyncSession {
     /// and the session has to be rolled back before it is used on. [`ErrorKind::Busy`](crate::ErrorKind::Busy) where the
     /// session's turn has not come; [`ErrorKind::Io`](crate::ErrorKind::Io) where no thread could be started. Then
     /// nothing was done.
-    pub async fn run<O, E>(
+    pub async fn run<O: Send + 'static>(
+        &mut self,
+        run: impl FnOnce(&mut Session) -> Result<O> + Send + 'static,
+    ) -> Result<O> {
+        self.try_run(run).await
+    }
+
+    /// Runs a closure like [`run`](AsyncSession::run), with an error type of the application.
+    ///
+    /// # Errors
+    /// Those of [`run`](AsyncSession::run).
+    pub async fn try_run<O, E>(
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<O, E> + Send + 'static,
     ) -> Result<O, E>

@@ -210,7 +210,18 @@ impl AsyncSession {
     ///
     /// # Errors
     /// Those of [`Session::savepoint`] and of [`AsyncSession::run`].
-    pub async fn savepoint<O, E>(
+    pub async fn savepoint<O: Send + 'static>(
+        &mut self,
+        run: impl FnOnce(&mut Session) -> Result<O> + Send + 'static,
+    ) -> Result<O> {
+        self.try_savepoint(run).await
+    }
+
+    /// Runs a savepoint with an error type of the application; see [`Session::try_savepoint`].
+    ///
+    /// # Errors
+    /// Those of [`Session::try_savepoint`] and of [`AsyncSession::run`].
+    pub async fn try_savepoint<O, E>(
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<O, E> + Send + 'static,
     ) -> Result<O, E>
@@ -218,7 +229,7 @@ impl AsyncSession {
         O: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        self.run(|session| session.savepoint(run)).await
+        self.try_run(|session| session.try_savepoint(run)).await
     }
 
     /// Writes what waits and commits; see [`Session::commit`]. Where the future is dropped after it has begun, it comes

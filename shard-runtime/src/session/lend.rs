@@ -11,21 +11,17 @@ const LOAN: &str = "-- with_connection";
 
 impl Session {
     /// Lends the connection, as [`with_connection`](crate::sqlite::with_connection) promises.
-    pub(crate) fn with_connection<O, E: Into<Error>>(
+    pub(crate) fn with_connection<O>(
         &mut self,
         shard: &str,
-        run: impl FnOnce(&rusqlite::Connection) -> Result<O, E>,
+        run: impl FnOnce(&rusqlite::Connection) -> Result<O>,
     ) -> Result<O> {
         in_verb_span(self, "with_connection", None, |session| session.lend(shard, run))
     }
 
-    fn lend<O, E: Into<Error>>(
-        &mut self,
-        shard: &str,
-        run: impl FnOnce(&rusqlite::Connection) -> Result<O, E>,
-    ) -> Result<O> {
+    fn lend<O>(&mut self, shard: &str, run: impl FnOnce(&rusqlite::Connection) -> Result<O>) -> Result<O> {
         self.work.tx.check_usable()?;
-        let shard = self.work.tx.cluster.shard(shard)?.clone();
+        let shard = self.work.tx.cluster.shards().require(shard)?.clone();
         self.work.tx.refuse_elsewhere(shard.index(), "the connection")?;
         self.work.flush_shards(&ShardSet::one(shard.index()))?;
         self.work.tx.ensure_write(shard.index())?;
@@ -42,7 +38,7 @@ impl Session {
             let result = match connection {
                 Some(connection) => {
                     let before = state(connection);
-                    let result = run(connection).map_err(Into::into);
+                    let result = run(connection);
                     has_changed = before.is_none() || before != state(connection);
                     result
                 }

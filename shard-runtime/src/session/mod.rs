@@ -100,7 +100,7 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
     pub fn session_on_shard(&self, shard: &str) -> Result<Session> {
-        Ok(Session::new(self.clone(), Some(self.shard(shard)?.index())))
+        Ok(Session::new(self.clone(), Some(self.shards().require(shard)?.index())))
     }
 }
 
@@ -250,7 +250,8 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Session::all`], and the visitor's own.
+    /// Those of [`Session::all`], and the visitor's own. A visitor that fails with an error type of the application is
+    /// one for [`try_for_each`](Session::try_for_each).
     pub fn for_each<Q: Query>(
         &mut self,
         query: Q,
@@ -260,6 +261,58 @@ impl Session {
             let mut decode = query.decoder();
             session.work.read(query.request()?, &mut |row| visit(decode(row)?))
         })
+    }
+
+    /// Visits the rows of a query like [`for_each`](Session::for_each), with a visitor that fails with an error type of the
+    /// application.
+    ///
+    /// ```
+    /// # use std::io::Write;
+    /// # use std::ops::ControlFlow;
+    /// # use shard_runtime::{Cluster, Error, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// # session.add(Account { id: 7, cents: 100 })?;
+    /// # #[derive(Debug)]
+    /// enum ExportError {
+    ///     Write(std::io::Error),
+    ///     Database(Error),
+    /// }
+    /// # impl From<Error> for ExportError {
+    /// #     fn from(error: Error) -> Self {
+    /// #         ExportError::Database(error)
+    /// #     }
+    /// # }
+    /// # impl From<std::io::Error> for ExportError {
+    /// #     fn from(error: std::io::Error) -> Self {
+    /// #         ExportError::Write(error)
+    /// #     }
+    /// # }
+    ///
+    /// let mut file = Vec::new();
+    /// session.try_for_each(Account::select().all_shards(), |account| {
+    ///     writeln!(file, "{},{}", account.id, account.cents)?;
+    ///     Ok::<_, ExportError>(ControlFlow::Continue(()))
+    /// })?;
+    /// assert_eq!(file, b"7,100\n");
+    /// # Ok::<(), ExportError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`for_each`](Session::for_each). The visitor's error is returned as it is.
+    pub fn try_for_each<Q: Query, E: From<Error>>(
+        &mut self,
+        query: Q,
+        mut visit: impl FnMut(Q::Output) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        with_own_error(|own| self.for_each(query, |row| visit(row).map_err(&mut *own)))
     }
 
     /// Returns the first row of a query, or `None`.
@@ -518,7 +571,7 @@ impl Session {
     /// and its own before it ends. Savepoints can be nested. Only the whole transaction is committed.
     ///
     /// ```
-    /// # use shard_runtime::{Cluster, Error, ErrorKind, Sharded};
+    /// # use shard_runtime::{Cluster, ErrorKind, Sharded};
     /// # #[derive(Sharded, Clone, Debug)]
     /// # struct Account {
     /// #     #[id]
@@ -533,7 +586,7 @@ impl Session {
     /// let again = session.savepoint(|session| {
     ///     session.add(Account { id: 7, cents: 1 })?;
     ///     session.add(Account { id: 3, cents: 1 })?; // there is one already
-    ///     Ok::<(), Error>(())
+    ///     Ok(())
     /// });
     /// assert_eq!(again.unwrap_err().kind(), ErrorKind::Unique);
     /// session.commit()?;
@@ -546,7 +599,15 @@ impl Session {
     /// Those of the closure, and those of [`Session::flush`] before and after it. [`ErrorKind::TransactionAborted`]
     /// if a database has ended its transaction by itself: then the whole transaction is undone, and the session has
     /// to be rolled back.
-    pub fn savepoint<O, E: From<Error>>(
+    pub fn savepoint<O>(&mut self, run: impl FnOnce(&mut Session) -> Result<O>) -> Result<O> {
+        self.try_savepoint(run)
+    }
+
+    /// Runs a closure like [`savepoint`](Session::savepoint), with an error type of the application.
+    ///
+    /// # Errors
+    /// Those of [`savepoint`](Session::savepoint).
+    pub fn try_savepoint<O, E: From<Error>>(
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<O, E>,
     ) -> Result<O, E> {
@@ -640,6 +701,22 @@ impl Session {
         new.wanted = std::mem::take(&mut tx.wanted);
         new.aborted = Some(error.to_string());
         *self = anew;
+    }
+}
+
+/// Makes a call whose closure fails with an error type of the application. `own` keeps such an error, and returns the one
+/// that ends the call.
+pub(crate) fn with_own_error<O, E: From<Error>>(
+    call: impl FnOnce(&mut dyn FnMut(E) -> Error) -> Result<O>,
+) -> Result<O, E> {
+    let mut failed = None;
+    let result = call(&mut |error| {
+        failed = Some(error);
+        Error::new(ErrorKind::Query, "the caller's closure failed")
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(result?),
     }
 }
 

@@ -11,6 +11,7 @@ impl Cluster {
     /// Runs a closure in a session of its own and commits it; if it fails, the session is rolled back. After an error that
     /// is [retryable](Error::is_retryable) the closure runs again, in a new session, up to ten times in all, after a
     /// pause; see [`RetryPolicy`](crate::RetryPolicy). So side effects of the closure must bear being repeated.
+    /// A closure that fails with an error type of the application runs in [`try_transaction`](Cluster::try_transaction).
     ///
     /// A retry first takes the locks of the tries before it, in the cluster's order: it begins to write the databases that
     /// they had written or wanted to write, and on servers excludes other retries. It runs the closure only if it gets
@@ -23,7 +24,7 @@ impl Cluster {
     /// ([`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt)), or that stored a part ([`ErrorKind::PartialCommit`](crate::ErrorKind::PartialCommit)), is never run again.
     ///
     /// ```
-    /// # use shard_runtime::{Cluster, Error, Sharded};
+    /// # use shard_runtime::{Cluster, Sharded};
     /// # #[derive(Sharded, Clone, Debug)]
     /// # struct Account {
     /// #     #[id]
@@ -35,13 +36,13 @@ impl Cluster {
     /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
     /// # cluster.transaction(|session| {
     /// #     session.add_all((1..5).map(|id| Account { id, cents: 100 }))?;
-    /// #     Ok::<(), Error>(())
+    /// #     Ok(())
     /// # })?;
     /// let left = cluster.transaction(|session| {
     ///     let mut account = session.get::<Account>(3)?.expect("there is such an account");
     ///     account.cents -= 30;
     ///     session.update(&mut account)?;
-    ///     Ok::<i64, Error>(account.cents)
+    ///     Ok(account.cents)
     /// })?;
     /// assert_eq!(left, 70);
     /// # Ok(())
@@ -49,8 +50,53 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// The closure's, those of [`Session::commit`]; of the last try, where it was run again.
-    pub fn transaction<O, E: From<Error>>(
+    /// Those of the closure and of [`Session::commit`]; of the last try, if it ran again.
+    pub fn transaction<O>(&self, run: impl FnMut(&mut Session) -> Result<O>) -> Result<O> {
+        self.try_transaction(run)
+    }
+
+    /// Runs a transaction like [`transaction`](Cluster::transaction), with a closure that fails with an error type of the
+    /// application. If its type cannot be inferred, name it: `Ok::<_, Refused>(…)`.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Error, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// #[derive(Debug)]
+    /// enum Refused {
+    ///     Overdrawn,
+    ///     Database(Error),
+    /// }
+    ///
+    /// impl From<Error> for Refused {
+    ///     fn from(error: Error) -> Self {
+    ///         Refused::Database(error)
+    ///     }
+    /// }
+    ///
+    /// fn withdraw(cluster: &Cluster, id: i64, cents: i64) -> Result<(), Refused> {
+    ///     cluster.try_transaction(|session| {
+    ///         let account = session.get::<Account>(id)?.filter(|account| account.cents >= cents);
+    ///         let mut account = account.ok_or(Refused::Overdrawn)?;
+    ///         account.cents -= cents;
+    ///         Ok(session.update(&mut account)?)
+    ///     })
+    /// }
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # cluster.transaction(|session| session.add(Account { id: 3, cents: 100 }))?;
+    /// assert!(withdraw(&cluster, 3, 70).is_ok());
+    /// assert!(matches!(withdraw(&cluster, 3, 70), Err(Refused::Overdrawn)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`transaction`](Cluster::transaction). Only errors of the session lead to another try.
+    pub fn try_transaction<O, E: From<Error>>(
         &self,
         mut run: impl FnMut(&mut Session) -> Result<O, E>,
     ) -> Result<O, E> {

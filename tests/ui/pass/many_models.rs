@@ -1,6 +1,6 @@
 //! A tuple of 32 models, and more in nested tuples; values by reference and of narrower types; filters by methods.
 
-use shard_runtime::{Cluster, Error, Filter, Routed, Sharded};
+use shard_runtime::{Cluster, Filter, Routed, Sharded};
 
 macro_rules! models {
     ($($model:ident)*) => {$(
@@ -32,6 +32,6 @@ fn main() {
         .and(M31::TITLE.is_in(&titles).or(M31::TITLE.is_in(["b"])))
         .and(M31::SHARE.gt(0.5_f32).not())
         .and(M31::TITLE.is_not_null());
-    let found = cluster.transaction(|session| Ok::<_, Error>(session.all(M31::select().filter(filter.clone()))?.len()));
+    let found = cluster.transaction(|session| Ok(session.all(M31::select().filter(filter.clone()))?.len()));
     assert_eq!(found.unwrap(), 0);
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use quote::ToTokens;
-use syn::{Attribute, Fields, ImplItem, Item, TraitItem, Type, UseTree, Visibility};
+use syn::{Attribute, Fields, ImplItem, Item, ItemTrait, TraitItem, Type, UseTree, Visibility};
 
 /// The implementations that are listed. Others are operators, or are for types of other crates.
 const TRAITS: [&str; 21] = [
@@ -331,7 +331,9 @@ fn list(modules: &Modules, prefix: &str, name: &str, item: &Item, listed: &mut B
         Item::Enum(item) => &item.attrs,
         Item::Mod(module) => {
             let path = module.ident.to_string();
-            let within = modules.iter().find(|(module, _)| module.last() == Some(&path));
+            // Of two modules of this name the public one is nearer to the root.
+            let named = modules.iter().filter(|(module, _)| module.last() == Some(&path));
+            let within = named.min_by_key(|(module, _)| module.len());
             let (_, items) = within.unwrap_or_else(|| panic!("no module {path}"));
             return public(modules, &format!("{prefix}{name}::"), items, &path, listed);
         }
@@ -439,4 +441,29 @@ fn the_public_items_are_those_that_are_listed() {
         removed.join("\n"),
         added.join("\n"),
     );
+}
+
+/// Whether a trait has the supertrait or the constant that keep it from being implemented elsewhere.
+fn is_sealed(item: &ItemTrait) -> bool {
+    let by_name = item.supertraits.iter().any(|bound| bound.to_token_stream().to_string() == "Sealed");
+    by_name || item.items.iter().any(|item| matches!(item, TraitItem::Const(item) if item.ident == "SEAL"))
+}
+
+#[test]
+fn every_sealed_trait_says_why() {
+    let source = repository().join("shard-runtime/src");
+    let mut modules = Modules::new();
+    read(&source.join("lib.rs"), &source, &[], &mut modules);
+    let traits = modules.values().flatten().filter_map(|item| match item {
+        Item::Trait(item) if is_public(&item.vis) && is_sealed(item) => Some(item),
+        _ => None,
+    });
+    let explains = |item: &ItemTrait| {
+        let docs = item.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
+        docs.map(|attribute| attribute.to_token_stream().to_string()).any(|line| line.contains("is sealed: "))
+    };
+    let (explained, silent): (Vec<_>, Vec<_>) = traits.partition(|item| explains(item));
+    let silent: Vec<String> = silent.iter().map(|item| item.ident.to_string()).collect();
+    assert!(silent.is_empty(), "write `This trait is sealed: …` in the documentation of {silent:?}");
+    assert!(explained.len() > 10, "the sealed traits are found");
 }

@@ -130,7 +130,7 @@ impl<'a> Binder<'a> {
 
 /// The types of struct fields: a [`Field`], an `Option` of one, or a [`Parent`](crate::Parent).
 ///
-/// Do not implement it: implement [`Field`].
+/// This trait is sealed: a column is a [`Field`] or an `Option` of one; implement [`Field`] for a type of your own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a column",
     label = "not a column type",

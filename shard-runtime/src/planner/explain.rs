@@ -139,6 +139,8 @@ impl fmt::Display for Explain {
 }
 
 /// A query that can be explained without being run.
+///
+/// This trait is sealed: only the planner can explain a query, and it knows the queries of this crate.
 pub trait Explainable: Sealed {
     #[doc(hidden)]
     fn explain(&self, layout: &Layout) -> Result<Explain>;

@@ -66,6 +66,9 @@ pub mod kind {
 }
 
 /// The marker of a filter that compares a column of this kind.
+///
+/// This trait is sealed: the planner prunes by these kinds, so another kind could promise a narrowing that it does not
+/// do.
 pub trait ColumnKind: Sealed + 'static {
     /// The marker of `=` and `IN`.
     type Equal: Routing;

@@ -26,6 +26,8 @@ untyped!(Columns<T, R, C> { core, columns, distinct; marker });
 
 /// A column of `T`, or a tuple of up to eight: what is read is the value, or a tuple of the values. The columns of a
 /// [`Projection`](crate::Projection) are read as the struct.
+///
+/// This trait is sealed: a list names columns by their places in the table, which only generated code knows.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a column of `{T}`, nor a tuple of its columns",
     label = "not columns of `{T}`",

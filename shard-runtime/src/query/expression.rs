@@ -160,6 +160,8 @@ impl<T, N: Number> IntoTerm<T, N> for Expression<T, Option<N>> {
 }
 
 /// A number that a `W` can be added to: what comes out is nullable where one of them is.
+///
+/// This trait is sealed: an update computes in numbers in which every database gives the same result.
 pub trait Combine<W> {
     /// The result.
     type Output;

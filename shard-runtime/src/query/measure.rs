@@ -56,6 +56,8 @@ pub fn count<T: Sharded>() -> Measure<T, u64> {
 }
 
 /// A number that columns are summed and computed in: integers as `i64`, floats as `f64`.
+///
+/// This trait is sealed: SQLite, PostgreSQL and the merge of partial sums compute the same in these types only.
 #[diagnostic::on_unimplemented(
     message = "a column of `{Self}` has no sum",
     label = "not a number",
@@ -144,6 +146,8 @@ where
 }
 
 /// The type of a measure: a number of rows, or a value that may be missing.
+///
+/// This trait is sealed: the partial values of several shards are merged for these types only.
 pub trait Measured: Sized {
     /// The type that it is compared with.
     type Compare: Field;
@@ -227,6 +231,8 @@ impl<T, O: Measured> Measure<T, O> {
 }
 
 /// A measure of `T`, or a tuple of up to six: what is read is the value, or a tuple of the values.
+///
+/// This trait is sealed: the values are read from the columns that the planner writes for these measures.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a measure of `{T}`, nor a tuple of its measures",
     label = "not measures of `{T}`",

@@ -259,6 +259,8 @@ pub trait ChildOf<P: Sharded>: Child<Parent = P> {}
 impl<C: Child> ChildOf<C::Parent> for C {}
 
 /// A model whose rows the rows of `C` live with: the other side of [`ChildOf`].
+///
+/// This trait is sealed: that rows share a shard follows from `#[shard_parent]` alone.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the parent of `{C}`",
     label = "not the parent of `{C}`",
@@ -337,6 +339,8 @@ pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
 }
 
 /// The models that a cluster holds: one, or a tuple of up to 32. More models stand in nested tuples: `((A, B), (C, D))`.
+///
+/// This trait is sealed: a cluster creates and checks the tables of derived models only.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a sharded model nor a tuple of up to 32",
     label = "not models",

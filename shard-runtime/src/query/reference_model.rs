@@ -67,6 +67,8 @@ use crate::value::Field;
 pub trait Reference: Sharded<Key = Everywhere> {}
 
 /// The value of a field with `#[references(M)]`: the id of a row of `M`, or an `Option` of it.
+///
+/// This trait is sealed: a join relies on the field being the id of `M`, or an `Option` of it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not refer to a row of `{M}`",
     label = "not the id of `{M}`",

@@ -357,6 +357,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
 }
 
 /// A query that [`Session::all`](crate::Session::all), `first`, `one`, `iter` and `for_each` run.
+///
+/// This trait is sealed: the planner knows only the requests of this crate.
 pub trait Query: Sealed {
     /// One row of the answer.
     type Output;
@@ -451,6 +453,8 @@ impl<T: Sharded> fmt::Debug for Located<T> {
 
 /// An argument of [`Session::get`](crate::Session::get) for a row of `T`: an id that is unique over the cluster,
 /// an id with its shard, or a link to a parent.
+///
+/// This trait is sealed: an id that is not unique over the cluster must come with its shard.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not name a row of `{T}`",
     label = "not an id of `{T}`",

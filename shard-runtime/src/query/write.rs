@@ -199,6 +199,8 @@ impl<T: Sharded, R: IsRouted> Write for Returning<T, R> {
 
 /// A statement that [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed, either of
 /// them [`Returning`] its rows, or [`Sql`](crate::Sql) that says where.
+///
+/// This trait is sealed: the planner knows only the statements of this crate.
 pub trait Write: Sealed {
     /// The number of rows that were written, or the rows.
     type Output;

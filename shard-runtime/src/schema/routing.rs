@@ -11,6 +11,8 @@ pub enum Routed {}
 pub enum Unrouted {}
 
 /// The combination of markers, which follows the sets of shards that they stand for.
+///
+/// This trait is sealed: another marker could let a query run that may have to read every shard.
 pub trait Routing: Sealed + 'static {
     /// The marker of `self & R`: an intersection is narrowed where one side is.
     type And<R: Routing>: Routing;

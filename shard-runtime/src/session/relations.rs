@@ -32,6 +32,8 @@ pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
 
 /// The rows that [`Session::all_with`] reads with the parents: their children, `Report`, or children with theirs,
 /// [`With<Report, Remark>`](With).
+///
+/// This trait is sealed: the levels are the relations that the models declare with `#[shard_parent]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not children with their children",
     label = "cannot be read with its parents",

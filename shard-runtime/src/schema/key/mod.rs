@@ -63,6 +63,8 @@ impl ShardKey for uuid::Uuid {
 }
 
 /// A whole key: one [`ShardKey`], or a tuple of several.
+///
+/// This trait is sealed: the planner prunes by the kinds of key that this crate knows how to compare and to place.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a shard key",
     label = "not a shard key",

@@ -136,7 +136,7 @@ async fn the_warmest(cluster: &Cluster) -> Result<()> {
     let means = session.run(|session| {
         let mut means = Vec::new();
         for continent in [Continent::Asia, Continent::NorthAmerica, Continent::SouthAmerica] {
-            means.push(session.one(Report::select().on(continent).avg(Report::TEMPERATURE))?);
+            means.push(session.one(Report::select().on(continent).aggregate(Report::TEMPERATURE.avg()))?);
         }
         Ok(means)
     });

@@ -22,7 +22,7 @@ fn main() -> shard_runtime::Result<()> {
 
     let orders = session.all(Order::select().filter(Order::TENANT.eq(2)))?; // reads one shard
     println!("{orders:?}");
-    let total = session.one(Order::select().all_shards().sum(Order::CENTS))?; // reads both, adds up
+    let total = session.one(Order::select().all_shards().aggregate(Order::CENTS.sum()))?; // reads both, adds up
     println!("{total:?}");
     Ok(())
 }

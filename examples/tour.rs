@@ -72,7 +72,7 @@ fn main() -> shard_runtime::Result<()> {
     // Reading every shard is said out loud; order, limit and aggregates are global.
     let hottest = session.all(Report::select().all_shards().order_by(Report::TEMPERATURE.desc()).limit(3))?;
     println!("{hottest:?}");
-    let mean = session.one(Report::select().all_shards().avg(Report::TEMPERATURE))?;
+    let mean = session.one(Report::select().all_shards().aggregate(Report::TEMPERATURE.avg()))?;
     println!("{mean:?}");
 
     // These do not compile:

@@ -413,6 +413,7 @@ fn a_failing_shard_is_named() {
     assert_eq!(session.one(Measurement::select().all_shards().count()).unwrap(), ROWS as u64);
     session.commit().unwrap();
     raw.execute("ALTER TABLE measurements RENAME COLUMN value TO another", ()).unwrap();
-    let error = session.one(Measurement::select().all_shards().sum(Measurement::VALUE)).unwrap_err();
+    let error =
+        session.one(Measurement::select().all_shards().aggregate(Measurement::VALUE.sum())).unwrap_err();
     assert_eq!((error.kind(), error.shard(), error.column()), (ErrorKind::Schema, Some("c"), Some("value")));
 }

@@ -219,7 +219,7 @@ fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
     session.flush().unwrap();
     cut.cut_after("COMMIT");
     let error = assert_error(session.commit(), ErrorKind::InDoubt, "a");
-    assert!(error.unit().is_none(), "one database has no unit to ask for");
+    assert!(error.transaction_id().is_none(), "one database has no global transaction to ask for");
     assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::TransactionAborted);
     session.rollback();
     // It was committed, in truth.
@@ -650,10 +650,10 @@ fn values_at_the_borders_are_the_same_or_refused() {
         client.run("UPDATE measures SET share = 0, small = 0, at = now() WHERE id = 1");
     }
     // A sum that no integer holds.
-    let sum = session.one(Measure::select().on_shard("b").sum(Measure::ID));
+    let sum = session.one(Measure::select().on_shard("b").aggregate(Measure::ID.sum()));
     assert_eq!(sum.unwrap(), Some(i64::MAX));
     session.add(measure(1000, 0.0, Timestamp::UNIX_EPOCH)).unwrap();
-    let sum = session.one(Measure::select().on_shard("b").sum(Measure::ID));
+    let sum = session.one(Measure::select().on_shard("b").aggregate(Measure::ID.sum()));
     assert_error(sum, ErrorKind::Value, "b");
 }
 

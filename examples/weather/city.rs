@@ -77,21 +77,21 @@ fn show_observations(
     let (count, asked) = counting(cluster, || Ok(session.one(observations.clone().count())?))?;
     writeln!(out, "  observations  {}; asked: {}", thousands(count), asked.join(", "))?;
 
-    let first = session.one(observations.clone().min(Observation::OBSERVED_AT))?;
-    let last = session.one(observations.clone().max(Observation::OBSERVED_AT))?;
+    let first = session.one(observations.clone().aggregate(Observation::OBSERVED_AT.min()))?;
+    let last = session.one(observations.clone().aggregate(Observation::OBSERVED_AT.max()))?;
     if let (Some(first), Some(last)) = (first, last) {
         writeln!(out, "    from, to    {first}, {last}")?;
     }
-    let least = session.one(observations.clone().min(Observation::CELSIUS))?;
-    let mean = session.one(observations.clone().avg(Observation::CELSIUS))?;
-    let greatest = session.one(observations.clone().max(Observation::CELSIUS))?;
+    let least = session.one(observations.clone().aggregate(Observation::CELSIUS.min()))?;
+    let mean = session.one(observations.clone().aggregate(Observation::CELSIUS.avg()))?;
+    let greatest = session.one(observations.clone().aggregate(Observation::CELSIUS.max()))?;
     if let (Some(least), Some(mean), Some(greatest)) = (least, mean, greatest) {
         writeln!(out, "    temperature {mean:.1} °C in the mean, from {least:.1} to {greatest:.1}")?;
     }
     let means = [
-        ("humidity", "%", session.one(observations.clone().avg(Observation::HUMIDITY))?),
-        ("wind", "km/h", session.one(observations.clone().avg(Observation::WIND_KMH))?),
-        ("pressure", "hPa", session.one(observations.avg(Observation::PRESSURE_HPA))?),
+        ("humidity", "%", session.one(observations.clone().aggregate(Observation::HUMIDITY.avg()))?),
+        ("wind", "km/h", session.one(observations.clone().aggregate(Observation::WIND_KMH.avg()))?),
+        ("pressure", "hPa", session.one(observations.aggregate(Observation::PRESSURE_HPA.avg()))?),
     ];
     for (name, unit, mean) in means {
         if let Some(mean) = mean {

@@ -113,7 +113,7 @@ fn compare(old: &Cluster, new: &Cluster, out: &mut dyn Write) -> Result<()> {
         let mut session = cluster.session();
         Ok((
             session.one(City::select().all_shards().count())?,
-            session.one(City::select().all_shards().sum(City::POPULATION))?,
+            session.one(City::select().all_shards().aggregate(City::POPULATION.sum()))?,
             session.one(Observation::select().all_shards().count())?,
         ))
     };

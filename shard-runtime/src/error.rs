@@ -296,7 +296,7 @@ impl Error {
 
     /// Returns the id of a transaction over several shards whose outcome is unknown ([`ErrorKind::InDoubt`]);
     /// [`Cluster::recover`](crate::Cluster::recover) reports it under this id.
-    pub fn unit(&self) -> Option<&str> {
+    pub fn transaction_id(&self) -> Option<&str> {
         self.0.unit.as_deref()
     }
 

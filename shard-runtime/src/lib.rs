@@ -169,7 +169,7 @@
 //! // Many steps with one way to the thread, committed, and tried again after a conflict.
 //! let rest = cluster.async_transaction(|session| {
 //!     session.execute(Account::update().set(Account::CENTS, Account::CENTS - 100).all_shards())?;
-//!     session.one(Account::select().all_shards().sum(Account::CENTS))
+//!     session.one(Account::select().all_shards().aggregate(Account::CENTS.sum()))
 //! });
 //! assert_eq!(rest.await?, Some(2_800));
 //! # Ok::<(), shard_runtime::Error>(())

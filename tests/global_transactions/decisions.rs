@@ -135,7 +135,7 @@ fn r35_an_owner_whose_row_was_collected_is_in_doubt_and_not_told_aborted() {
             Some(kind) => {
                 let error = committed.unwrap_err();
                 assert_eq!(error.kind(), kind, "{error}");
-                assert!(error.unit().is_some());
+                assert!(error.transaction_id().is_some());
                 session.rollback();
             }
         }

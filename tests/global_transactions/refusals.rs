@@ -50,7 +50,7 @@ fn a_role_that_may_only_read_can_open_a_cluster_and_read() {
     world.leave("t", 0, 1, 5, true);
     let recovered = reader.recover().unwrap();
     let left: Vec<_> =
-        recovered.left().iter().map(|error| (error.kind(), error.shard(), error.unit())).collect();
+        recovered.left().iter().map(|error| (error.kind(), error.shard(), error.transaction_id())).collect();
     assert_eq!(left, [(ErrorKind::Denied, Some("b"), Some("t"))]);
     builder(&urls_of(&world, &role(&world, "SELECT, INSERT"))).open::<Account>().unwrap();
 }
@@ -62,7 +62,11 @@ fn what_another_role_has_prepared_is_left_and_named() {
     let other = builder(&urls_of(&world, &role(&world, "ALL"))).open::<Account>().unwrap();
     let recovered = other.recover().unwrap();
     let [left] = recovered.left() else { panic!("{:?}", recovered.left()) };
-    assert_eq!((left.kind(), left.shard(), left.unit()), (ErrorKind::Denied, Some("b"), Some("t")), "{left}");
+    assert_eq!(
+        (left.kind(), left.shard(), left.transaction_id()),
+        (ErrorKind::Denied, Some("b"), Some("t")),
+        "{left}"
+    );
     assert!(left.to_string().contains("permission denied to finish prepared transaction"), "{left}");
     assert!(recovered.transactions().is_empty());
     // Everything else goes on; the row that is locked is waited for in vain.

@@ -142,7 +142,7 @@ fn write_found(session: &mut Session, found: &impl std::fmt::Debug) -> Result<St
 
 fn sum_to_write(session: &mut Session) -> Result<String> {
     let rows = User::select().filter(User::ID.lt(3)).all_shards().for_update();
-    let found = session.one(rows.sum(User::CENTS))?;
+    let found = session.one(rows.aggregate(User::CENTS.sum()))?;
     write_found(session, &found)
 }
 

@@ -225,8 +225,8 @@ where
     C: Cell,
 {
     let value = match function {
-        Function::Least => session.one(select.min(column))?,
-        _ => session.one(select.max(column))?,
+        Function::Least => session.one(select.aggregate(column.min()))?,
+        _ => session.one(select.aggregate(column.max()))?,
     };
     Ok(value.map_or(Datum::Null, |value| value.datum()))
 }
@@ -245,8 +245,8 @@ where
     C: Cell + Number<Sum: Cell>,
 {
     Ok(match function {
-        Function::Sum => session.one(select.sum(column))?.map_or(Datum::Null, |sum| sum.datum()),
-        Function::Mean => session.one(select.avg(column))?.map_or(Datum::Null, Datum::Real),
+        Function::Sum => session.one(select.aggregate(column.sum()))?.map_or(Datum::Null, |sum| sum.datum()),
+        Function::Mean => session.one(select.aggregate(column.avg()))?.map_or(Datum::Null, Datum::Real),
         _ => extreme(session, select, function, column)?,
     })
 }

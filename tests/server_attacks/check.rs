@@ -56,7 +56,7 @@ fn count(cluster: &Cluster, told: &BTreeMap<i64, Told>) -> Counts {
     for (unit, (says, on)) in &units {
         assert_eq!(says, on, "unit {unit} is half-committed: of {says:04b} it is on {on:04b}");
     }
-    let sum = session.one(Account::select().all_shards().sum(Account::CENTS)).unwrap();
+    let sum = session.one(Account::select().all_shards().aggregate(Account::CENTS.sum())).unwrap();
     assert_eq!(sum, Some(0), "a change was lost or was done twice");
     let mut counts = Counts { units: units.len(), ..Counts::default() };
     counts.over_several_shards = units.values().filter(|(shards, _)| shards.count_ones() > 1).count();

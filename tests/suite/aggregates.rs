@@ -44,23 +44,29 @@ fn r27_sums_and_means_are_of_all_rows(backend: &Backend) {
     let cluster = reports(backend);
     let mut session = cluster.session();
     let all = || Report::select().all_shards();
-    assert_eq!(session.one(all().sum(Report::TEMPERATURE)).unwrap(), Some(100.0));
+    assert_eq!(session.one(all().aggregate(Report::TEMPERATURE.sum())).unwrap(), Some(100.0));
     // Not the mean of the shards' means, which is 43.3.
-    assert_eq!(session.one(all().avg(Report::TEMPERATURE)).unwrap(), Some(25.0));
-    assert_eq!(session.one(all().avg(Report::ID)).unwrap(), Some(1.75));
-    assert_eq!(session.one(all().sum(Report::ID)).unwrap(), Some(7));
+    assert_eq!(session.one(all().aggregate(Report::TEMPERATURE.avg())).unwrap(), Some(25.0));
+    assert_eq!(session.one(all().aggregate(Report::ID.avg())).unwrap(), Some(1.75));
+    assert_eq!(session.one(all().aggregate(Report::ID.sum())).unwrap(), Some(7));
     let south = Report::select().on(Continent::SouthAmerica);
-    assert_eq!(session.one(south.avg(Report::TEMPERATURE)).unwrap(), Some(20.0 / 3.0));
+    assert_eq!(session.one(south.aggregate(Report::TEMPERATURE.avg())).unwrap(), Some(20.0 / 3.0));
 }
 
 fn r27_least_and_greatest_of_all_shards(backend: &Backend) {
     let cluster = reports(backend);
     let mut session = cluster.session();
     let all = || Report::select().all_shards();
-    assert_eq!(session.one(all().min(Report::TEMPERATURE)).unwrap(), Some(-20.0));
-    assert_eq!(session.one(all().max(Report::TEMPERATURE)).unwrap(), Some(80.0));
-    assert_eq!(session.one(City::select().all_shards().min(City::NAME)).unwrap().as_deref(), Some("Quito"));
-    assert_eq!(session.one(City::select().all_shards().max(City::NAME)).unwrap().as_deref(), Some("Tokyo"));
+    assert_eq!(session.one(all().aggregate(Report::TEMPERATURE.min())).unwrap(), Some(-20.0));
+    assert_eq!(session.one(all().aggregate(Report::TEMPERATURE.max())).unwrap(), Some(80.0));
+    assert_eq!(
+        session.one(City::select().all_shards().aggregate(City::NAME.min())).unwrap().as_deref(),
+        Some("Quito")
+    );
+    assert_eq!(
+        session.one(City::select().all_shards().aggregate(City::NAME.max())).unwrap().as_deref(),
+        Some("Tokyo")
+    );
 }
 
 fn r27_empty_shards_contribute_nothing(backend: &Backend) {
@@ -68,16 +74,19 @@ fn r27_empty_shards_contribute_nothing(backend: &Backend) {
     let mut session = cluster.session();
     let none = || Report::select().filter(Report::TEMPERATURE.gt(1000.0)).all_shards();
     assert_eq!(session.one(none().count()).unwrap(), 0);
-    assert_eq!(session.one(none().sum(Report::TEMPERATURE)).unwrap(), None);
-    assert_eq!(session.one(none().avg(Report::TEMPERATURE)).unwrap(), None);
-    assert_eq!(session.one(none().min(Report::TEMPERATURE)).unwrap(), None);
-    assert_eq!(session.one(none().max(Report::TEMPERATURE)).unwrap(), None);
+    assert_eq!(session.one(none().aggregate(Report::TEMPERATURE.sum())).unwrap(), None);
+    assert_eq!(session.one(none().aggregate(Report::TEMPERATURE.avg())).unwrap(), None);
+    assert_eq!(session.one(none().aggregate(Report::TEMPERATURE.min())).unwrap(), None);
+    assert_eq!(session.one(none().aggregate(Report::TEMPERATURE.max())).unwrap(), None);
     // Nor do rows without a value.
-    assert_eq!(session.one(City::select().all_shards().avg(City::POPULATION)).unwrap(), None);
+    assert_eq!(session.one(City::select().all_shards().aggregate(City::POPULATION.avg())).unwrap(), None);
     session.execute(City::update().set(City::POPULATION, Some(6)).on(Continent::Asia)).unwrap();
-    assert_eq!(session.one(City::select().all_shards().avg(City::POPULATION)).unwrap(), Some(6.0));
-    assert_eq!(session.one(City::select().all_shards().sum(City::POPULATION)).unwrap(), Some(6));
-    assert_eq!(session.one(City::select().all_shards().min(City::POPULATION)).unwrap(), Some(6));
+    assert_eq!(
+        session.one(City::select().all_shards().aggregate(City::POPULATION.avg())).unwrap(),
+        Some(6.0)
+    );
+    assert_eq!(session.one(City::select().all_shards().aggregate(City::POPULATION.sum())).unwrap(), Some(6));
+    assert_eq!(session.one(City::select().all_shards().aggregate(City::POPULATION.min())).unwrap(), Some(6));
 }
 
 fn r27_aggregates_ask_only_the_shards_they_must(backend: &Backend) {
@@ -85,11 +94,11 @@ fn r27_aggregates_ask_only_the_shards_they_must(backend: &Backend) {
     let mut session = cluster.session();
     let asia = || Report::select().on(Continent::Asia);
     assert_eq!(cluster.asked(|| session.one(asia().count()).unwrap()), (1, vec!["asia".to_owned()]));
-    let (sum, asked) = cluster.asked(|| session.one(asia().sum(Report::TEMPERATURE)).unwrap());
+    let (sum, asked) = cluster.asked(|| session.one(asia().aggregate(Report::TEMPERATURE.sum())).unwrap());
     assert_eq!((sum, asked), (Some(80.0), vec!["asia".to_owned()]));
     let nobody =
         City::select().filter(City::CONTINENT.eq(Continent::Asia) & City::CONTINENT.eq(Continent::Europe));
-    let (sum, asked) = cluster.asked(|| session.one(nobody.sum(City::POPULATION)).unwrap());
+    let (sum, asked) = cluster.asked(|| session.one(nobody.aggregate(City::POPULATION.sum())).unwrap());
     assert_eq!((sum, asked), (None, vec![]));
 }
 
@@ -100,13 +109,13 @@ fn r27_a_sum_that_does_not_fit_is_an_error(backend: &Backend) {
     session.add_all([huge(Continent::Asia, "x"), huge(Continent::Europe, "y")]).unwrap();
     let all = || City::select().all_shards();
     let texts = ["table `cities`", "column `population`"];
-    assert_error(session.one(all().sum(City::POPULATION)), ErrorKind::Value, &texts);
-    assert_eq!(session.one(all().max(City::POPULATION)).unwrap(), Some(i64::MAX));
+    assert_error(session.one(all().aggregate(City::POPULATION.sum())), ErrorKind::Value, &texts);
+    assert_eq!(session.one(all().aggregate(City::POPULATION.max())).unwrap(), Some(i64::MAX));
     // On one shard it is the database that says so.
     session.add(huge(Continent::Asia, "z")).unwrap();
     let asia = City::select().on(Continent::Asia);
     let texts = ["shard `asia`", "table `cities`"];
-    assert_error(session.one(asia.sum(City::POPULATION)), ErrorKind::Value, &texts);
+    assert_error(session.one(asia.aggregate(City::POPULATION.sum())), ErrorKind::Value, &texts);
     assert_eq!(session.one(all().count()).unwrap(), 3, "the session goes on");
 }
 
@@ -123,9 +132,9 @@ fn r27_a_sum_fits_where_the_whole_does(backend: &Backend) {
     ];
     session.add_all(rows).unwrap();
     let all = || City::select().all_shards();
-    assert_eq!(session.one(all().sum(City::POPULATION)).unwrap(), Some(-2));
-    assert_eq!(session.one(all().min(City::POPULATION)).unwrap(), Some(i64::MIN));
-    assert_eq!(session.one(all().max(City::POPULATION)).unwrap(), Some(i64::MAX));
+    assert_eq!(session.one(all().aggregate(City::POPULATION.sum())).unwrap(), Some(-2));
+    assert_eq!(session.one(all().aggregate(City::POPULATION.min())).unwrap(), Some(i64::MIN));
+    assert_eq!(session.one(all().aggregate(City::POPULATION.max())).unwrap(), Some(i64::MAX));
 }
 
 fn r27_infinities_are_summed_as_in_one_table(backend: &Backend) {
@@ -137,8 +146,8 @@ fn r27_infinities_are_summed_as_in_one_table(backend: &Backend) {
         session.add(NewReport { city: city.link(), temperature }).unwrap();
         let all = || Report::select().all_shards();
         (
-            session.one(all().sum(Report::TEMPERATURE)).unwrap(),
-            session.one(all().avg(Report::TEMPERATURE)).unwrap(),
+            session.one(all().aggregate(Report::TEMPERATURE.sum())).unwrap(),
+            session.one(all().aggregate(Report::TEMPERATURE.avg())).unwrap(),
         )
     };
     let infinite = (Some(f64::INFINITY), Some(f64::INFINITY));
@@ -148,6 +157,6 @@ fn r27_infinities_are_summed_as_in_one_table(backend: &Backend) {
     assert_eq!(with(&quito, f64::NEG_INFINITY), (None, None));
     assert_eq!(with(&tokyo, f64::NEG_INFINITY), (None, None));
     let all = || Report::select().all_shards();
-    assert_eq!(session.one(all().max(Report::TEMPERATURE)).unwrap(), Some(f64::INFINITY));
-    assert_eq!(session.one(all().min(Report::TEMPERATURE)).unwrap(), Some(f64::NEG_INFINITY));
+    assert_eq!(session.one(all().aggregate(Report::TEMPERATURE.max())).unwrap(), Some(f64::INFINITY));
+    assert_eq!(session.one(all().aggregate(Report::TEMPERATURE.min())).unwrap(), Some(f64::NEG_INFINITY));
 }

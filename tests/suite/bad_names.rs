@@ -90,7 +90,7 @@ fn r42_hostile_names_round_trip(backend: &Backend) {
         Hostile::select().filter(filter).order_by(Hostile::GROUP.asc()).order_by(Hostile::ORDER.desc());
     let found = session.all(found.limit(5)).unwrap();
     assert!(found.iter().map(|row| row.order.as_str()).eq(["pear", "apple"]));
-    assert_eq!(session.one(Hostile::select().all_shards().sum(Hostile::GROUP)).unwrap(), Some(3));
+    assert_eq!(session.one(Hostile::select().all_shards().aggregate(Hostile::GROUP.sum())).unwrap(), Some(3));
     assert_eq!(session.all_with::<Child>(Hostile::select().all_shards()).unwrap().len(), 3);
     let update = Hostile::update().set(Hostile::SPACE, false).set(Hostile::GROUP, None).all_shards();
     assert_eq!(session.execute(update).unwrap(), 3);

@@ -26,7 +26,7 @@ fn company_on(cluster: &Watched, shard: &str) -> i64 {
 /// The first company from this id on whose shard is this one.
 fn company_after(cluster: &Watched, shard: &str, first: i64) -> i64 {
     let company = |id| Company { id, name: String::new() };
-    let home = cluster.shard(shard).unwrap().index();
+    let home = cluster.shards().require(shard).unwrap().index();
     (first..).find(|id| company(*id).shard_chooser(cluster.shards()).unwrap() == home).unwrap()
 }
 
@@ -59,7 +59,8 @@ fn doomed(cluster: &Watched, session: &mut Session, shards: &[&str], fails: &str
     let nobody = (nobody..)
         .find(|id| {
             let company = Company { id: *id, name: String::new() };
-            company.shard_chooser(cluster.shards()).unwrap() == cluster.shard(fails).unwrap().index()
+            company.shard_chooser(cluster.shards()).unwrap()
+                == cluster.shards().require(fails).unwrap().index()
         })
         .unwrap();
     session.add(NewCampaign { company_id: nobody, title: "of nobody".into() }).unwrap();

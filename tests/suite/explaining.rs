@@ -142,7 +142,7 @@ fn r20_children_and_partial_values_are_explained(backend: &Backend) {
     let everywhere = || Report::select().all_shards();
     let hottest = everywhere().order_by(Report::TEMPERATURE.desc()).limit(3);
     assert_eq!(cluster.explain(&hottest).unwrap().merge(), Some("merged by temperature, 3 rows kept"));
-    let mean = cluster.explain(&everywhere().avg(Report::TEMPERATURE)).unwrap();
+    let mean = cluster.explain(&everywhere().aggregate(Report::TEMPERATURE.avg())).unwrap();
     assert_eq!(mean.merge(), Some("one value from all"));
     assert!(mean.to_string().ends_with("└─ one value from all"), "{mean}");
     assert_eq!(cluster.explain(&everywhere()).unwrap().merge(), None, "one after the other");

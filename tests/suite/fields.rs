@@ -163,7 +163,7 @@ fn r25_moments_are_ordered_by_time(backend: &Backend) {
     let mut sorted = moments;
     sorted.sort_unstable();
     assert_eq!(taken(session.all(all().order_by(Photo::TAKEN.asc())).unwrap()), sorted);
-    let least = session.one(all().min(Photo::TAKEN)).unwrap().unwrap();
+    let least = session.one(all().aggregate(Photo::TAKEN.min())).unwrap().unwrap();
     assert_eq!(least.as_microsecond(), -400_000_000);
     let by_id = session.all(all().order_by(Photo::ID.desc())).unwrap();
     assert!(by_id.is_sorted_by(|a, b| a.id > b.id));

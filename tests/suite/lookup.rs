@@ -220,7 +220,7 @@ fn every_reader_follows_a_lookup(backend: &Backend) {
     asks(&mut |session| assert_eq!(session.first(query()).unwrap().as_ref(), Some(&ada)));
     asks(&mut |session| assert!(session.one(query().exists()).unwrap()));
     asks(&mut |session| assert_eq!(session.one(query().count()).unwrap(), 1));
-    asks(&mut |session| assert_eq!(session.one(query().sum(User::VISITS)).unwrap(), Some(4)));
+    asks(&mut |session| assert_eq!(session.one(query().aggregate(User::VISITS.sum())).unwrap(), Some(4)));
     asks(&mut |session| {
         let groups = query().group_by(User::REGION).aggregate(shard_runtime::count());
         assert_eq!(session.all(groups).unwrap(), [("b".to_owned(), 1)]);

@@ -83,7 +83,7 @@ struct Secret {
 
 fn counters_are_of_all_sessions_and_threads(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
-    let asia = cluster.shard("asia").unwrap();
+    let asia = cluster.shards().require("asia").unwrap();
     let before = asia.statements();
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -96,7 +96,7 @@ fn counters_are_of_all_sessions_and_threads(backend: &Backend) {
         }
     });
     assert_eq!(asia.statements() - before, 100);
-    assert_eq!(cluster.shard("europe").unwrap().statements(), 0);
+    assert_eq!(cluster.shards().require("europe").unwrap().statements(), 0);
 }
 
 fn transactions_are_not_counted(backend: &Backend) {

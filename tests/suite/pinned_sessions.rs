@@ -1,6 +1,6 @@
 //! A session that is pinned as a whole: R19 for everything that it does.
 
-use shard_runtime::{Error, ErrorKind, Sharded, Sql, Stored, count, sqlite};
+use shard_runtime::{ErrorKind, Sharded, Sql, Stored, count, sqlite};
 
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error, shards_of};
 use crate::models::*;
@@ -45,7 +45,10 @@ fn r19_a_pinned_session_asks_its_shard_only(backend: &Backend) {
         let europe = City::select().filter(City::CONTINENT.eq(Continent::Europe));
         assert!(session.all(europe).unwrap().is_empty());
         assert_eq!(session.one(City::select().all_shards().count()).unwrap(), 1);
-        assert_eq!(session.one(Report::select().all_shards().avg(Report::TEMPERATURE)).unwrap(), Some(20.0));
+        assert_eq!(
+            session.one(Report::select().all_shards().aggregate(Report::TEMPERATURE.avg())).unwrap(),
+            Some(20.0)
+        );
         let with = session.all_with::<Report>(City::select().all_shards()).unwrap();
         assert_eq!((with.len(), with[0].1.len()), (1, 1));
         assert_eq!(session.get::<City>(tokyo.id).unwrap().unwrap().name, "Tokyo");
@@ -57,7 +60,7 @@ fn r19_a_pinned_session_asks_its_shard_only(backend: &Backend) {
         assert_eq!(session.execute(europe).unwrap(), 0);
         assert_eq!(session.execute(Sql::new("UPDATE {cities} SET population = 4").all_shards()).unwrap(), 1);
         if !backend.is_postgres("asia") {
-            sqlite::with_connection(&mut session, "asia", |_| Ok::<_, Error>(())).unwrap();
+            sqlite::with_connection(&mut session, "asia", |_| Ok(())).unwrap();
         }
         session.commit().unwrap();
     });
@@ -86,7 +89,7 @@ fn r19_a_pinned_session_refuses_other_pins(backend: &Backend) {
         assert_error(session.all(Sql::new("SELECT 1").on_shard("europe")), refused, &said);
         let delete = Sql::new("DELETE FROM {cities}").on::<City>(Continent::Europe);
         assert_error(session.execute(delete), refused, &said);
-        let lent = sqlite::with_connection(&mut session, "europe", |_| Ok::<_, Error>(()));
+        let lent = sqlite::with_connection(&mut session, "europe", |_| Ok(()));
         assert_error(lent, refused, &said);
         let nowhere = City::select().on_shard("atlantis");
         assert_error(session.all(nowhere), ErrorKind::UnknownShard, &["`atlantis`"]);

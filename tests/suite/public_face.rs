@@ -105,7 +105,7 @@ fn a_link_is_made_of_a_shard_and_an_id(backend: &Backend) {
     let tokyo = city(&mut session, "Asia", "Tokyo");
     session.commit().unwrap();
 
-    let link = Parent::<City>::new(cluster.shard("asia").unwrap(), tokyo.id);
+    let link = Parent::<City>::new(cluster.shards().require("asia").unwrap(), tokyo.id);
     assert_eq!(link, tokyo.link());
     let report = session.add(NewReport { city: link.clone() }).unwrap();
     assert_eq!(session.parent(&report).unwrap(), tokyo);
@@ -113,7 +113,7 @@ fn a_link_is_made_of_a_shard_and_an_id(backend: &Backend) {
     session.commit().unwrap();
 
     // The wrong shard, and the shard of another cluster.
-    let elsewhere = Parent::<City>::new(cluster.shard("europe").unwrap(), tokyo.id);
+    let elsewhere = Parent::<City>::new(cluster.shards().require("europe").unwrap(), tokyo.id);
     assert_eq!(session.get(&elsewhere).unwrap(), None);
     let refused = session.add(NewReport { city: elsewhere }).map(drop).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ForeignKey);

@@ -179,8 +179,12 @@ fn every_kind_of_read_asks_one_shard(backend: &Backend) {
     };
     let two = || Currency::select().filter(Currency::DECIMALS.eq(2));
     read(&|session| assert_eq!(session.one(Currency::select().count()).unwrap(), 4));
-    read(&|session| assert_eq!(session.one(Currency::select().sum(Currency::DECIMALS)).unwrap(), Some(6)));
-    read(&|session| assert_eq!(session.one(Currency::select().avg(Currency::DECIMALS)).unwrap(), Some(1.5)));
+    read(&|session| {
+        assert_eq!(session.one(Currency::select().aggregate(Currency::DECIMALS.sum())).unwrap(), Some(6))
+    });
+    read(&|session| {
+        assert_eq!(session.one(Currency::select().aggregate(Currency::DECIMALS.avg())).unwrap(), Some(1.5))
+    });
     read(&|session| assert!(session.one(two().exists()).unwrap()));
     read(&|session| {
         let by_name = two().order_by(Currency::NAME.desc()).limit(2).offset(1);

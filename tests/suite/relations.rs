@@ -376,10 +376,13 @@ fn aggregates_see_relations(backend: &Backend) {
     let mut session = cluster.session();
     weather(&mut session);
     let asian = || Report::select().filter(Report::has_parent(City::CONTINENT.eq(Continent::Asia)));
-    assert_eq!(session.one(asian().max(Report::TEMPERATURE)).unwrap(), Some(20.0));
+    assert_eq!(session.one(asian().aggregate(Report::TEMPERATURE.max())).unwrap(), Some(20.0));
     assert_eq!(session.one(asian().limit(1).count()).unwrap(), 1);
     let known = Report::select().filter(Report::has_parent(!City::POPULATION.is_null())).all_shards();
-    assert_eq!(session.one(known.avg(Report::TEMPERATURE)).unwrap(), Some((30.0 + 32.0 + 33.0) / 6.0));
+    assert_eq!(
+        session.one(known.aggregate(Report::TEMPERATURE.avg())).unwrap(),
+        Some((30.0 + 32.0 + 33.0) / 6.0)
+    );
 }
 
 fn long_lists_in_relations_are_split(backend: &Backend) {

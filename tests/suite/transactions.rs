@@ -173,5 +173,5 @@ fn sessions_can_be_used_on_after_a_commit(backend: &Backend) {
     }
     let same: &Cluster = session.cluster();
     assert_eq!(same.shards().len(), 4);
-    assert_error(same.shard("nowhere").cloned(), ErrorKind::UnknownShard, &["nowhere"]);
+    assert_error(same.shards().require("nowhere").cloned(), ErrorKind::UnknownShard, &["nowhere"]);
 }

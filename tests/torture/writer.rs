@@ -82,7 +82,7 @@ fn in_a_process_of_its_own() {
         match write(&mut session, id, shards, is_named, numbers.below(1_000) as i64) {
             Ok(()) => tell(format!("committed {id}")),
             Err(error) if error.kind() == ErrorKind::InDoubt => {
-                tell(format!("doubted {id} {}", error.unit().unwrap_or_default()));
+                tell(format!("doubted {id} {}", error.transaction_id().unwrap_or_default()));
             }
             Err(error) => tell(format!("aborted {id} {error}")),
         }

@@ -23,7 +23,7 @@ pub fn three_conditions(data: &Data) -> Result<Pair<'_>, Failure> {
             let filter = Account::ID.eq(id) & Account::CENTS.gt(10) & Account::OWNER.like("owner%");
             let explain = set.cluster.explain(&Account::select().filter(filter))?;
             for shard in explain.shards() {
-                sum += set.cluster.shard(shard)?.index() as u64;
+                sum += set.cluster.shards().require(shard)?.index() as u64;
             }
         }
         Ok(sum)

@@ -220,7 +220,7 @@ pub fn sum(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.measurements()?;
     let framework = value(
         set,
-        || Measurement::select().all_shards().sum(Measurement::CELSIUS),
+        || Measurement::select().all_shards().aggregate(Measurement::CELSIUS.sum()),
         |sum| sum.unwrap_or_default() as u64,
     );
     let sql = "SELECT sum(celsius), count(celsius) FROM measurements";
@@ -231,7 +231,7 @@ pub fn mean(data: &Data) -> Result<Pair<'_>, Failure> {
     let set = data.measurements()?;
     let framework = value(
         set,
-        || Measurement::select().all_shards().avg(Measurement::CELSIUS),
+        || Measurement::select().all_shards().aggregate(Measurement::CELSIUS.avg()),
         |mean| mean.unwrap_or_default() as u64,
     );
     let by_hand = move || {

@@ -30,7 +30,7 @@ pub use schema_sql::ShardSql;
 use crate::error::Result;
 use crate::planner::Explain;
 use crate::query::{SequenceId, Sharded};
-use crate::schema::{Shard, Shards};
+use crate::schema::Shards;
 pub use crate::transaction::Cluster;
 
 impl Cluster {
@@ -39,17 +39,9 @@ impl Cluster {
         Builder::default()
     }
 
-    /// Returns the shards, in their declared order.
+    /// Returns the shards, in their declared order; `cluster.shards().require("a")` is one of them.
     pub fn shards(&self) -> &Shards {
         self.0.layout.shards()
-    }
-
-    /// Returns the shard with this name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard) if no shard has this name.
-    pub fn shard(&self, name: &str) -> Result<&Shard> {
-        self.shards().require(name)
     }
 
     /// Returns the shards that a query would read or write, the reason, and the SQL. Nothing is run.

@@ -2,10 +2,10 @@
 
 use std::marker::PhantomData;
 
-use super::column::{Column, ColumnKind, Marker, Order};
+use super::column::{Marker, Order};
 use super::columns::ColumnList;
 use super::groups::{GroupCore, GroupOrderCore};
-use super::measure::{Having, Measure, MeasureList, Measures, Number, SumOf};
+use super::measure::{Having, Measure, MeasureList, Measures};
 use super::request::{Read, Request};
 use super::select::{OrderBy, Query, Select, SelectCore};
 use crate::error::Result;
@@ -14,7 +14,6 @@ use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
 use crate::sealed::Sealed;
-use crate::value::Field;
 
 /// The number of rows that a select finds.
 #[must_use = "a query does nothing until a session runs it"]
@@ -98,52 +97,17 @@ impl<T, O> Measure<T, O> {
 }
 
 impl<T: Sharded, R: Routing> Select<T, R> {
-    /// Returns the number of rows, after `limit` and `offset`.
+    /// Returns the number of rows of this query's answer: after its `limit` and `offset`. The measure
+    /// [`count`](fn@crate::count) counts the rows of a group, beside other measures.
     pub fn count(self) -> Count<T, R> {
         Count { select: self }
     }
 
-    /// Returns the sum of a column over all rows: `aggregate(column.sum())`.
-    pub fn sum<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, Measure<T, Option<SumOf<V>>>>
-    where
-        V: Storable<Compare: Number>,
-        K: ColumnKind,
-    {
-        self.aggregate(column.sum())
-    }
-
-    /// Returns the mean of a column over all rows: `aggregate(column.avg())`.
-    pub fn avg<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, Measure<T, Option<f64>>>
-    where
-        V: Storable<Compare: Number>,
-        K: ColumnKind,
-    {
-        self.aggregate(column.avg())
-    }
-
-    /// Returns the least value of a column: `aggregate(column.min())`.
-    pub fn min<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, Measure<T, Option<V::Compare>>>
-    where
-        V: Storable<Compare: Field>,
-        K: ColumnKind,
-    {
-        self.aggregate(column.min())
-    }
-
-    /// Returns the greatest value of a column: `aggregate(column.max())`.
-    pub fn max<V, K>(self, column: Column<T, V, K>) -> Aggregate<T, R, Measure<T, Option<V::Compare>>>
-    where
-        V: Storable<Compare: Field>,
-        K: ColumnKind,
-    {
-        self.aggregate(column.max())
-    }
-
-    /// Measures of all rows, several at once: `aggregate((count(), City::POPULATION.sum()))`. Always one answer.
+    /// Returns measures of all rows: one, `aggregate(City::POPULATION.sum())`, or a tuple of them,
+    /// `aggregate((count(), City::POPULATION.sum()))`. There is always one answer.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the select has a limit or an offset,
-    /// which have no place in it.
+    /// When it runs: [`ErrorKind::Query`](crate::ErrorKind::Query) if the select has a limit or an offset.
     pub fn aggregate<M: MeasureList<T>>(self, measures: M) -> Aggregate<T, R, M> {
         Aggregate { core: GroupCore::new(self.core, Vec::new(), &measures), marker: PhantomData }
     }

@@ -227,7 +227,7 @@ impl<P: Sharded> Parent<P> {
     /// # let tokyo = session.add(NewCity { country: "Japan".into() })?;
     /// # let (id, shard) = (tokyo.id, tokyo.shard().name());
     /// // The id and the shard's name came from a client.
-    /// let city = Parent::<City>::new(cluster.shard(shard)?, id);
+    /// let city = Parent::<City>::new(cluster.shards().require(shard)?, id);
     /// session.add(NewReport { city: city.clone() })?;
     /// assert_eq!(session.get(&city)?.map(|city| city.id), Some(id));
     /// # Ok(())

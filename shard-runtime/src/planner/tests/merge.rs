@@ -35,7 +35,7 @@ fn answers_of_several_shards_become_one() {
         (query(all().count()), "a b c", "one value from all"),
         (query(one().count()), "b", ""),
         (query(all().exists()), "a b c", "whether one of them has a row"),
-        (query(all().sum(City::POPULATION)), "a b c", "one value from all"),
+        (query(all().aggregate(City::POPULATION.sum())), "a b c", "one value from all"),
         (
             query(all().group_by(City::NAME).aggregate(count::<City>())),
             "a b c",

@@ -139,14 +139,14 @@ fn queries_have_these_texts() {
             [r#"SELECT 1 FROM "cities" LIMIT ?1 + 0"#, r#"SELECT 1 FROM "cities" LIMIT $1"#],
         ),
         (
-            query(africa().sum(City::POPULATION)),
+            query(africa().aggregate(City::POPULATION.sum())),
             [
                 r#"SELECT sum("population"), count("population") FROM "cities""#,
                 r#"SELECT sum("population")::bigint, count("population") FROM "cities""#,
             ],
         ),
         (
-            query(africa().avg(City::POPULATION)),
+            query(africa().aggregate(City::POPULATION.avg())),
             [
                 r#"SELECT total("population"), count("population") FROM "cities""#,
                 r#"SELECT coalesce(sum("population"::double precision), 0), count("population") FROM "cities""#,

@@ -273,7 +273,7 @@ impl Cluster {
     pub(crate) fn is_finished_on_servers(&self, unit: &str) -> Result<bool> {
         let names = self.0.control.with_decisions(|decisions, control| decisions.servers(control, unit))?;
         for name in names {
-            let Ok(shard) = self.shard(&name) else { return Ok(false) };
+            let Ok(shard) = self.shards().require(&name) else { return Ok(false) };
             let database = self.layout().place(shard.index())?.database;
             let looked =
                 self.on_connection(&LeaseOwner::default(), database, |connection: &dyn Connection| {

@@ -109,7 +109,7 @@ fn read(cluster: &Cluster) -> Result<()> {
     {
         println!("{}: {} sales", branch.city, sales.len());
     }
-    let mean = session.one(Sale::select().all_shards().avg(Sale::PRICE))?;
+    let mean = session.one(Sale::select().all_shards().aggregate(Sale::PRICE.avg()))?;
     println!("the mean price is {mean:?}");
     Ok(())
 }

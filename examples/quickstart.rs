@@ -1,6 +1,6 @@
 //! The quick start of the README.
 
-use shard_runtime::{Cluster, Sharded};
+use shard_runtime::prelude::*;
 
 #[derive(Sharded, Clone, Debug)]
 struct Order {

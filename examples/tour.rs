@@ -1,6 +1,6 @@
 //! The derive, the session and queries in one program: parents, children, order, aggregates, and three errors of the compiler.
 
-use shard_runtime::{Cluster, Parent, ShardKey, Sharded};
+use shard_runtime::prelude::*;
 
 /// Which database a continent's rows live in.
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The models of the examples: weather locations live where their continent lives, and reports live where their location
 //! lives.
 
-use shard_runtime::{Parent, ShardKey, Sharded};
+use shard_runtime::prelude::*;
 
 /// Which database a continent's rows live in.
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]

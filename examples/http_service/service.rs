@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use shard_runtime::{Cluster, Error, ErrorKind, Parent, Sharded, Stored};
+use shard_runtime::prelude::*;
 
 /// The shards that the continents' cities live on.
 pub const SHARDS: [&str; 4] = ["north_america", "asia", "europe", "south_america"];

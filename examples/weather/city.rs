@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use shard_runtime::{Cluster, Session, Sharded, Stored};
+use shard_runtime::prelude::*;
 
 use crate::failure::{Failure, Result};
 use crate::model::{City, Continent, Observation};

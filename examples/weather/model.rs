@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use shard_runtime::{Field, Parent, ShardKey, Sharded};
+use shard_runtime::prelude::*;
 
 /// The shards' names. A cluster file names these four.
 pub const SHARDS: [&str; 4] = ["americas", "europe", "asia", "rest"];

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use jiff::tz::TimeZone;
-use shard_runtime::{Cluster, Session, Sharded, Stored};
+use shard_runtime::prelude::*;
 
 use crate::chart::{self, Bar};
 use crate::failure::Result;
@@ -44,7 +44,8 @@ fn totals(session: &mut Session, out: &mut dyn Write) -> Result<()> {
     let cities = session.one(City::select().all_shards().count())?;
     let with_mean = session.one(City::select().all_shards().filter(!City::MEAN_CELSIUS.is_null()).count())?;
     let observations = session.one(Observation::select().all_shards().count())?;
-    let people = session.one(City::select().all_shards().aggregate(City::POPULATION.sum()))?.unwrap_or_default();
+    let people =
+        session.one(City::select().all_shards().aggregate(City::POPULATION.sum()))?.unwrap_or_default();
     writeln!(out, "\nTotals\n")?;
     writeln!(
         out,

@@ -2,7 +2,7 @@
 //! concerns, and to no other.
 //!
 //! ```
-//! use shard_runtime::{Cluster, Parent, ShardKey, Sharded};
+//! use shard_runtime::prelude::*;
 //!
 //! #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
 //! enum Continent {

@@ -53,7 +53,7 @@ async fn save(mut session: AsyncSession) -> Result<()> {
         .await?;
     // All of it or nothing, even if this future were dropped here.
     session.commit().await?;
-    println!("saved 7 cities and 3 reports; {} lives on {}", tokyo.city, tokyo.shard());
+    println!("saved 7 cities and 3 reports; {} is on {}", tokyo.city, tokyo.shard());
     assert_eq!((tokyo.shard().name(), quito.shard().name()), ("asia", "south_america"));
     Ok(())
 }
@@ -89,7 +89,7 @@ async fn europe_and_asia(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// A shard that is said by name, whatever the filter says.
+/// A pin names the shard, and wins over the filter.
 async fn the_pin(cluster: &Cluster) -> Result<()> {
     let mut session = cluster.async_session();
     let t = WeatherLocation::CITY.starts_with("T");

@@ -30,7 +30,7 @@ struct WeatherLocation {
 struct Report {
     #[id(auto)] // the database's own counter: unique within one shard only
     id: i64,
-    #[shard_parent] // lives where its location lives; column location_id
+    #[shard_parent] // stored on the shard of its location; column location_id
     location: Parent<WeatherLocation>,
     temperature: f64,
 }
@@ -52,7 +52,7 @@ fn main() -> shard_runtime::Result<()> {
     session.add(NewReport { location: quito.link(), temperature: 85.0 })?;
     session.commit()?;
 
-    // `tokyo` is a Stored<WeatherLocation>: it derefs to the struct and knows where it lives.
+    // `tokyo` is a Stored<WeatherLocation>: it derefs to the struct and has its shard.
     assert_eq!((tokyo.city.as_str(), tokyo.shard().name()), ("Tokyo", "asia"));
 
     // Queries are values: built without a session, explained without a connection, run by any session.
@@ -62,7 +62,7 @@ fn main() -> shard_runtime::Result<()> {
     let cities = session.all(asia_and_europe)?;
     println!("{cities:?}");
 
-    // Children are read where their parent lives: one statement, one shard. And it is a query, so it composes.
+    // Children are read from the shard of their parent: one statement, one shard. And it is a query, so it composes.
     let reports = session.all(tokyo.children::<Report>().order_by(Report::TEMPERATURE.desc()).limit(10))?;
     println!("{reports:?}");
     // With children, for many parents: one statement per shard.

@@ -99,7 +99,7 @@ fn r02_a_real_server_agrees() {
     let (said, written) = (lines(&vectors), lines(&read_vectors()));
     assert_eq!(said.len(), written.len(), "the vectors file is not complete");
     for (said, written) in said.iter().zip(&written) {
-        assert_eq!(said, written, "the vectors file is not what this server says");
+        assert_eq!(said, written, "the vectors file differs from this server");
     }
 
     let seed = match env::var("SHARDED_SEED") {

@@ -1,4 +1,4 @@
-//! Shards that are schemas of one PostgreSQL database: their rows stay apart whatever the connection's settings are, and
+//! Shards that are schemas of one PostgreSQL database: their rows stay apart under any settings of the connection, and
 //! they share its connections and its transactions.
 
 #[path = "suite/client.rs"]

@@ -272,7 +272,7 @@ fn what_cannot_be_opened_is_said_without_secrets() {
 fn a_server_that_lets_nobody_in_is_not_waited_for_without_end() {
     let server = server();
     let place = Place::new(&server.url());
-    // It is reached, and says nothing.
+    // It is reached, and does not answer.
     let silent = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = silent.local_addr().unwrap().port();
     let url = format!("postgres://sharded:s3cret@127.0.0.1:{port}/x?connect_timeout=1");

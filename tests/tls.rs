@@ -1,4 +1,4 @@
-//! Encrypted connections to PostgreSQL servers: what encrypts also verifies, and nothing is weaker than the URL says.
+//! Encrypted connections to PostgreSQL servers: what encrypts also verifies, and nothing is weaker than the URL requires.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -232,7 +232,7 @@ fn a_way_that_is_cut_is_no_matter_of_trust() {
         for client in listener.incoming() {
             let mut client = client.unwrap();
             let mut asked = [0; 8];
-            // It says yes, and goes.
+            // It accepts TLS, and closes the connection.
             let _ = client.read_exact(&mut asked).and_then(|()| client.write_all(b"S"));
         }
     });

@@ -1,5 +1,5 @@
-//! The feature `tracing` records a span for each verb, and inside it one for each statement, on whatever thread it
-//! runs. In a program of its own, with a subscriber that sees all of it.
+//! The feature `tracing` records a span for each verb, and inside it one for each statement, on the thread that
+//! runs it. In a program of its own, with a subscriber that sees all of it.
 
 use std::collections::HashMap;
 use std::fmt::Debug;

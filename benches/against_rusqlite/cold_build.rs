@@ -34,7 +34,7 @@ fn program() -> String {
     program
 }
 
-/// Compiles a crate outside of the workspace and says what that took.
+/// Compiles a crate outside of the workspace and prints what that took.
 pub fn run() -> Result<(), Failure> {
     let repository =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the benchmarks are not in the repository")?;

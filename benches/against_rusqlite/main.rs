@@ -30,7 +30,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// `cargo bench` says `--bench`. Who runs this otherwise (`cargo test --benches`) wants to know that it works,
+    /// `cargo bench` passes `--bench`. Without it (`cargo test --benches`) the run only checks that the benchmarks work,
     /// and may pass what is meant for a test harness.
     fn from_arguments(arguments: Vec<String>) -> Result<Self, Failure> {
         let is_bench = arguments.iter().any(|argument| argument == "--bench");

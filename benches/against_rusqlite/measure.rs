@@ -3,7 +3,7 @@
 //!
 //! Short blocks of A, B and A again follow each other, in changing order, so that all three meet the same weather.
 //! Of each the 10th percentile counts, which is the time of a block when no other process interferes; the ratio of two of them
-//! is a repeat's answer. The first repeat is dropped, and the median of the others is the answer. A against A says
+//! is a repeat's answer. The first repeat is dropped, and the median of the others is the answer. A against A shows
 //! how far such an answer can be trusted: it would be 1.00 on a quiet machine.
 
 use std::hint::black_box;

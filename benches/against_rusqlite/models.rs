@@ -2,7 +2,7 @@
 
 use shard_runtime::{Parent, ShardKey, Sharded};
 
-/// A key that says where it lives. There are four shards, named after its values.
+/// A key that names its shard. There are four shards, named after its values.
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Region {
     #[shard("north")]
@@ -37,7 +37,7 @@ impl Account {
     }
 }
 
-/// Its id is unique over the cluster and says nothing about the shard.
+/// Its id is unique over the cluster and does not name the shard.
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "stations")]
 pub struct Station {

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `cargo bench` says `--bench`. Who runs this otherwise (`cargo test --benches`) wants to know that it works, and may
+/// `cargo bench` passes `--bench`. Without it (`cargo test --benches`) the run only checks that the benchmarks work, and may
 /// pass what is meant for a test harness.
 fn run(arguments: Vec<String>) -> Result<(), Failure> {
     let is_bench = arguments.iter().any(|argument| argument == "--bench");

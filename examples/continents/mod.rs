@@ -1,7 +1,7 @@
-//! The scenario of the examples: four continents, seven cities, three reports. Weather locations live where
-//! their continent lives, and reports live where their location lives.
+//! The scenario of the examples: four continents, seven cities, three reports. A weather location is stored on the shard of
+//! its continent, and a report on the shard of its location.
 //!
-//! It says what it does and asserts what it says, the shards that were asked included.
+//! It prints what it does and asserts what it prints, the shards that were asked included.
 
 mod model;
 
@@ -24,7 +24,7 @@ pub fn save(cluster: &Cluster) -> Result<()> {
     }
     session.commit()?;
     println!(
-        "saved 7 cities and 3 reports; {} lives on {}, {} on {}",
+        "saved 7 cities and 3 reports; {} is on {}, {} on {}",
         tokyo.city,
         tokyo.shard(),
         quito.city,
@@ -45,10 +45,10 @@ pub fn load(cluster: &Cluster) -> Result<()> {
     let again = session.get::<WeatherLocation>(tokyo.id)?.expect("Tokyo by its id");
     assert_eq!(again, tokyo);
 
-    // Its reports are read where it lives: one shard, one statement.
+    // Its reports are read from its shard: one shard, one statement.
     let (reports, asked) =
         counting(cluster, &mut session, |session| session.all(tokyo.children::<Report>()))?;
-    println!("Tokyo's first report says {} °F; asked {asked:?}", reports[0].temperature);
+    println!("Tokyo's first report: {} °F; asked {asked:?}", reports[0].temperature);
     assert_eq!((reports[0].temperature, asked.as_slice()), (80.0, ["asia".to_owned()].as_slice()));
 
     let north = WeatherLocation::select().filter(WeatherLocation::CONTINENT.eq(Continent::NorthAmerica));

@@ -1,5 +1,5 @@
-//! The models of the examples: weather locations live where their continent lives, and reports live where their location
-//! lives.
+//! The models of the examples: a weather location is stored on the shard of its continent, and a report on the shard of its
+//! location.
 
 use shard_runtime::prelude::*;
 

@@ -1,4 +1,4 @@
-//! The service: its models, its routes, and what it says where something fails. A cluster is all the state that it has.
+//! The service: its models, its routes, and its answers to failures. A cluster is all the state that it has.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

@@ -27,7 +27,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER", global = true, conflicts_with = "shards")]
     data: Option<PathBuf>,
 
-    /// A cluster file that says where each shard is, a SQLite file or a PostgreSQL server; it names the shards
+    /// A cluster file that has the place of each shard, a SQLite file or a PostgreSQL server; it names the shards
     /// americas, europe, asia and rest.
     #[arg(long, value_name = "FILE", global = true)]
     shards: Option<PathBuf>,
@@ -43,11 +43,11 @@ pub enum Command {
     Import,
     /// Rows per shard, the largest cities, the warmest and the coldest, New York's year.
     Report,
-    /// Shows a city: where it lives, and which shards were asked for it.
+    /// Shows a city: its shard, and which shards were asked for it.
     City {
         /// The city's name, as in the data: `Tokyo`, `New York City`.
         name: String,
-        /// The continent it is on, which says which shard to ask; without it, all are asked.
+        /// The continent it is on, which names the shard to ask; without it, all are asked.
         #[arg(long)]
         continent: Option<Continent>,
     },

@@ -11,7 +11,7 @@ use crate::text::{fit, thousands};
 /// How many names to offer where there is no such city.
 const OFFERED: u64 = 3;
 
-/// Prints the city, where it lives, which shards were asked, and its observations in short.
+/// Prints the city, its shard, which shards were asked, and its observations in short.
 pub fn run(cluster: &Cluster, name: &str, continent: Option<Continent>, out: &mut dyn Write) -> Result<()> {
     let mut session = cluster.session();
     // A query that is put together at run time starts from all shards; the key still narrows it.
@@ -36,7 +36,7 @@ pub fn run(cluster: &Cluster, name: &str, continent: Option<Continent>, out: &mu
         writeln!(out)?;
     }
     show(largest, out)?;
-    writeln!(out, "  lives on      {}; asked: {}", largest.shard(), asked.join(", "))?;
+    writeln!(out, "  shard         {}; asked: {}", largest.shard(), asked.join(", "))?;
     show_observations(cluster, &mut session, largest, out)
 }
 

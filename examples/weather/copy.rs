@@ -85,7 +85,7 @@ fn copy<Q: Query, N: Insert>(
     Ok(())
 }
 
-/// A link to the same city where it is now: that of the other cluster says nothing here.
+/// A link to the same city where it is now: that of the other cluster is not valid here.
 fn link(
     writing: &mut Session,
     links: &mut HashMap<i64, Parent<City>>,

@@ -15,7 +15,7 @@ pub fn run(cluster: &Cluster, out: &mut dyn Write) -> Result<()> {
     let (asia, europe) = (Continent::Asia, Continent::Europe);
     let on = |continent| City::select().filter(City::CONTINENT.eq(continent));
 
-    page.show("A continent's cities: the key says which shard", &on(asia))?;
+    page.show("A continent's cities: the key names the shard", &on(asia))?;
     page.show(
         "Asia's cities of ten million: one condition narrows, both are sent",
         &on(asia).filter(City::POPULATION.gt(10_000_000_u32)),
@@ -46,7 +46,7 @@ pub fn run(cluster: &Cluster, out: &mut dyn Write) -> Result<()> {
     let mut session = cluster.session();
     if let Some(new_york) = session.get(City::by_id(NEW_YORK).on(Continent::NorthAmerica))? {
         let observations = new_york.children::<Observation>().filter(Observation::CELSIUS.gt(35.0));
-        page.show("New York's hot hours: observations live where their city lives", &observations.count())?;
+        page.show("New York's hot hours: observations are on the shard of their city", &observations.count())?;
     }
     page.show(
         "Rename a city: writes are narrowed in the same way",

@@ -50,7 +50,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An error and what caused it, as far as that is one line and says something new.
+/// An error and its cause, if that is one line and adds something.
 fn with_causes(f: &mut fmt::Formatter<'_>, error: &dyn Error) -> fmt::Result {
     let mut said = error.to_string();
     f.write_str(&said)?;
@@ -72,7 +72,7 @@ impl From<shard_runtime::Error> for Failure {
     }
 }
 
-/// Only output is written with `?`; what concerns files says which.
+/// Only output is written with `?`; errors of files name the file.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Failure::Output(error)

@@ -87,7 +87,7 @@ impl Unit {
         }
     }
 
-    /// How many rows the shards have. Cities are counted where their continent lives; the observations are
+    /// How many rows the shards have. Cities are counted on the shard of their continent; the observations are
     /// counted everywhere, because there should be none anywhere else.
     fn rows_there(self, session: &mut Session) -> Result<usize> {
         let count = match self {
@@ -99,7 +99,7 @@ impl Unit {
         Ok(usize::try_from(count).unwrap_or_default())
     }
 
-    /// Writes the unit in one commit, and says on which shard.
+    /// Writes the unit in one commit, and returns on which shard.
     fn write(self, session: &mut Session, source: &Source, bar: &ProgressBar) -> Result<String> {
         bar.set_message(self.name());
         let shard = match self {
@@ -128,7 +128,7 @@ impl Unit {
     }
 }
 
-/// Adds rows, a batch at a time, and says which shard they went to.
+/// Adds rows, a batch at a time, and returns the shard that they went to.
 fn write_rows<N: Insert>(
     session: &mut Session,
     rows: impl Iterator<Item = N>,

@@ -1,7 +1,7 @@
 //! An example app: the world's cities and their weather, spread over four databases.
 //!
-//! A city lives where its continent lives, and its observations live where it lives: that is all this app
-//! says about sharding (in `model.rs`), and all it has to say. It imports 34,006 cities and 26,114 hourly
+//! A city is stored on the shard of its continent, and its observations on the shard of the city: `model.rs` declares it, and
+//! no other part of the app is about sharding. It imports 34,006 cities and 26,114 hourly
 //! observations, reports on them, looks cities up, and explains where each query goes.
 //!
 //! ```text

@@ -1,5 +1,5 @@
-//! The models, and the placement of their rows: a continent has its shard, a city lives where its continent lives,
-//! an observation where its city lives.
+//! The models, and the placement of their rows: a continent has its shard, a city is on the shard of its continent,
+//! an observation on the shard of its city.
 
 use std::fmt;
 use std::str::FromStr;

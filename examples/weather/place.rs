@@ -1,4 +1,4 @@
-//! The place of the rows: four SQLite files in a folder, or what a cluster file says, be it files or servers.
+//! The place of the rows: four SQLite files in a folder, or the files or servers that a cluster file names.
 
 use std::path::PathBuf;
 use std::{fmt, fs};
@@ -12,7 +12,7 @@ use crate::model::{City, Observation, SHARDS};
 pub enum Place {
     /// A file for each shard, and the control database beside them.
     Folder(PathBuf),
-    /// A TOML file that says where each shard is.
+    /// A TOML file with the place of each shard.
     ClusterFile(PathBuf),
 }
 

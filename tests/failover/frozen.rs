@@ -137,7 +137,7 @@ fn r29_a_frozen_server_does_not_keep_tasks() {
         assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
         assert_eq!((answered.rows.len(), answered.missing.len()), (HEALTHY, 1), "{:?}", answered.missing);
         assert_eq!(answered.missing[0].shard(), Some("a"));
-        // A task that does not wait any more is free at once, whatever becomes of its session.
+        // A task that does not wait any more is free at once, in any state of its session.
         let began = Instant::now();
         drop(other.all(Note::select().on_shard("a")).now_or_never());
         drop(other);

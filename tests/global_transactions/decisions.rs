@@ -52,7 +52,7 @@ fn r35_rows_are_collected_only_if_they_are_old_and_nothing_is_prepared_for_them(
     let cluster = world.open();
     let left = || world.client(0).rows("SELECT id FROM sharded_unit ORDER BY id").concat();
     assert_eq!(left(), ["future", "new"]);
-    // A participant that this cluster's recovery finds and cannot finish keeps its row, whatever the age.
+    // A participant that this cluster's recovery finds and cannot finish keeps its row at any age.
     let name = format!("sharded:{}:0:kept:9", world.cluster());
     world.client(1).run(&format!("BEGIN; SELECT FROM accounts FOR UPDATE; PREPARE TRANSACTION '{name}'"));
     world.client(0).run("INSERT INTO sharded_unit (id) VALUES ('kept')");

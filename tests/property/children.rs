@@ -166,7 +166,7 @@ impl Family {
     }
 
     /// Whether readings of the place with this id on this shard may match. Narrowing reads links where they
-    /// are asked for, not where they are excluded: `exact` says whether to look at those too.
+    /// are asked for, not where they are excluded: `exact` is whether to look at those, too.
     fn may(&self, tree: &Tree, shard: usize, id: i64, negated: bool, exact: bool) -> bool {
         let is = |place: &Index| {
             let place = self.place(place);

@@ -29,7 +29,7 @@ pub struct Shares {
     pub possible: bool,
 }
 
-/// The shards of a predicate, whatever the columns hold that are not in the key.
+/// The shards of a predicate, for all values of the columns that are not in the key.
 pub fn shares<T: Subject>(tree: &Tree, shards: &Shards) -> Shares {
     let keys = cells(T::KIND, literals(tree, Column::Key), T::edges());
     let parts = match T::COMPOSITE {
@@ -82,7 +82,7 @@ fn cell<T: Subject>(tree: &Tree, shards: &Shards, keys: &[Datum], parts: &[Datum
     }
 }
 
-/// `IN ()` holds for nothing, in whatever column; nor does the negation of `NOT IN ()`.
+/// `IN ()` holds for nothing, in any column; nor does the negation of `NOT IN ()`.
 fn is_never(test: &Test, negated: bool) -> bool {
     match test {
         Test::In(values) => values.is_empty() && !negated,

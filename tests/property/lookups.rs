@@ -1,4 +1,4 @@
-//! Lookups: whatever a session does to rows with them, their values are unique over the cluster, lead to the rows that
+//! Lookups: after every verb on rows with them, their values are unique over the cluster, lead to the rows that
 //! have them, and agree with these after every unit of work.
 
 use proptest::collection::vec;

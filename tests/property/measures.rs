@@ -120,7 +120,7 @@ where
     }
 }
 
-/// A measure of a column of numbers that is a float whatever they are.
+/// A measure of a column of numbers that is a float for every type of number.
 pub fn real<T, V, K>(column: Typed<T, V, K>, function: Function) -> Measure<T, Option<f64>>
 where
     T: Sharded,

@@ -9,7 +9,7 @@ use super::datum::{Column, Datum, Line};
 use super::predicate::{Test, Tree};
 use super::strategies::{By, Query};
 
-/// The rows of all shards in one table, with the number of the shard that each lives on.
+/// The rows of all shards in one table, with the number of the shard of each.
 pub struct Oracle {
     connection: Connection,
 }

@@ -73,7 +73,7 @@ impl From<bool> for Truth {
 }
 
 impl Test {
-    /// Whether it holds for this value, as SQL says.
+    /// Whether it holds for this value, as in SQL.
     pub fn holds(&self, value: &Datum) -> Truth {
         let compared = |other: &Datum, holds: fn(Ordering) -> bool| {
             value.order(other).map_or(Truth::Unknown, |order| holds(order).into())
@@ -168,7 +168,7 @@ fn is_like(text: &[char], pattern: &[char]) -> bool {
 }
 
 impl Tree {
-    /// Whether it holds for a row, as SQL says; `leaf` says what a column's test is.
+    /// Whether it holds for a row, as in SQL; `leaf` returns the result of a column's test.
     pub fn truth(&self, leaf: &dyn Fn(Column, &Test) -> Truth) -> Truth {
         match self {
             Tree::Leaf(column, test) => leaf(*column, test),
@@ -179,7 +179,7 @@ impl Tree {
         }
     }
 
-    /// Whether it may hold, where for each leaf `may(column, test, negated)` says whether it, or its
+    /// Whether it may hold, where for each leaf `may(column, test, negated)` returns whether it, or its
     /// negation, may.
     pub fn may_hold(&self, may: &dyn Fn(Column, &Test, bool) -> bool) -> bool {
         self.may(may, false)

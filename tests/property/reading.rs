@@ -138,7 +138,7 @@ fn check_rows<T: Subject>(
     let shape =
         |rows: &[(usize, Line)]| rows.iter().map(|(place, line)| sorted_by(*place, line)).collect::<Vec<_>>();
     let found: Vec<(usize, Line)> = found.iter().map(|row| (row.shard().index(), row.line())).collect();
-    prop_assert_eq!(shape(&found), shape(&wanted), "what the order says of the rows");
+    prop_assert_eq!(shape(&found), shape(&wanted), "the parts of the rows that the order fixes");
     let unbounded = Query { limit: None, offset: 0, order: Vec::new(), ..query.clone() };
     let all = oracle.select(&unbounded, pin);
     let mut seen = HashSet::new();
@@ -218,7 +218,7 @@ fn check_pages<T: Subject>(
     }
 }
 
-/// A row by its id, which is unique over the cluster but says nothing of its shard.
+/// A row by its id, which is unique over the cluster but does not name its shard.
 pub fn check_get<T: Subject>(
     world: &World,
     session: &mut Session,

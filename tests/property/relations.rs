@@ -61,7 +61,7 @@ fn by_place<T: Sharded<Id = i64>>(row: &Stored<T>) -> (usize, i64) {
     (row.shard().index(), *row.id())
 }
 
-/// The rows of a case's condition, pinned where the case says so.
+/// The rows of a case's condition, pinned if the case has a pin.
 fn select<T: Sharded>(filter: Filter<T, Unrouted>, case: &Case, shards: &Shards) -> Select<T, Routed> {
     let select = T::select().filter(filter).all_shards();
     match case.pin.and_then(|pin| shards.by_index(pin % shards.len())) {
@@ -126,7 +126,7 @@ macro_rules! filter {
     };
 }
 
-/// The models of a family, and the tests over them; `links` says whether the second generation is compared with
+/// The models of a family, and the tests over them; `links` is whether the second generation is compared with
 /// its parents' links or with their bare ids.
 macro_rules! family {
     (

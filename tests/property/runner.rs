@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-/// How many cases are run in all, unless `SHARDED_CASES` says otherwise.
+/// How many cases are run in all without `SHARDED_CASES`.
 const CASES: u64 = 4_000;
 
 /// The result of a property for one case.

@@ -25,7 +25,7 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
     /// The least number of shards that its placement needs: it names them `s0`, `s1`, ….
     fn shards() -> usize;
 
-    /// The shard that the declaration says, where it can be written down here; `None` for hashes.
+    /// The shard of the declaration, if it can be written down here; `None` for hashes.
     fn declared(key: &Datum, shards: usize) -> Option<Option<usize>>;
 
     fn build(line: &Line) -> Self;
@@ -75,7 +75,7 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
     /// Removes all rows.
     fn clear(session: &mut Session) -> Result<()>;
 
-    /// The shard of a key, as the library's chooser says; `None` where it is placed nowhere.
+    /// The shard of a key by the library's chooser; `None` if it is placed nowhere.
     fn place(key: &Datum, part: &str, shards: &Shards) -> Option<usize> {
         let mut line = Line(std::array::from_fn(|_| Datum::Null));
         line.set(Column::Id, Datum::Integer(0));

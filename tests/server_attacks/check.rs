@@ -46,15 +46,15 @@ fn prepared(world: &World) -> usize {
 
 fn count(cluster: &Cluster, told: &BTreeMap<i64, Told>) -> Counts {
     let mut session = cluster.session();
-    // By unit: the shards that it says, and the shards that it is on.
+    // By unit: the shards that it names, and the shards that it is on.
     let mut units: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     for entry in session.all(Entry::select().all_shards()).unwrap() {
-        let (says, on) = units.entry(entry.id).or_insert((entry.shards, 0));
-        assert_eq!(*says, entry.shards, "unit {} is not the same on {}", entry.id, entry.shard());
+        let (named, on) = units.entry(entry.id).or_insert((entry.shards, 0));
+        assert_eq!(*named, entry.shards, "unit {} is not the same on {}", entry.id, entry.shard());
         *on |= 1 << entry.shard().index();
     }
-    for (unit, (says, on)) in &units {
-        assert_eq!(says, on, "unit {unit} is half-committed: of {says:04b} it is on {on:04b}");
+    for (unit, (named, on)) in &units {
+        assert_eq!(named, on, "unit {unit} is half-committed: of {named:04b} it is on {on:04b}");
     }
     let sum = session.one(Account::select().all_shards().aggregate(Account::CENTS.sum())).unwrap();
     assert_eq!(sum, Some(0), "a change was lost or was done twice");

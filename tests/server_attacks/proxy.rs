@@ -157,7 +157,7 @@ impl Proxies {
     }
 
     fn answers(&self, place: usize, mut from: TcpStream, mut to: TcpStream) {
-        // The first one says that the connection is ready, and answers no request.
+        // The first one reports that the connection is ready, and answers no request.
         let mut is_ready = false;
         while let Some((kind, message)) = message(&mut from, false) {
             if kind == b'Z' && std::mem::replace(&mut is_ready, true) {

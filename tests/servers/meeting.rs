@@ -54,7 +54,7 @@ impl Meeting {
         &self.urls[way]
     }
 
-    /// From now on who says this waits.
+    /// From now on a connection that sends this waits.
     pub fn wait_for(&self, word: &str) {
         *self.shared.state.lock().unwrap() = State { word: Some(word.to_owned()), ..State::default() };
     }

@@ -111,7 +111,7 @@ fn r27_a_sum_that_does_not_fit_is_an_error(backend: &Backend) {
     let texts = ["table `cities`", "column `population`"];
     assert_error(session.one(all().aggregate(City::POPULATION.sum())), ErrorKind::Value, &texts);
     assert_eq!(session.one(all().aggregate(City::POPULATION.max())).unwrap(), Some(i64::MAX));
-    // On one shard it is the database that says so.
+    // On one shard the database itself fails.
     session.add(huge(Continent::Asia, "z")).unwrap();
     let asia = City::select().on(Continent::Asia);
     let texts = ["shard `asia`", "table `cities`"];
@@ -153,7 +153,7 @@ fn r27_infinities_are_summed_as_in_one_table(backend: &Backend) {
     let infinite = (Some(f64::INFINITY), Some(f64::INFINITY));
     assert_eq!(with(&tokyo, f64::INFINITY), infinite);
     assert_eq!(with(&quito, 1.0), infinite);
-    // What is no number is no value: SQL says NULL, wherever the two infinities are.
+    // NaN is no value: the sum is NULL, on whichever shards the two infinities are.
     assert_eq!(with(&quito, f64::NEG_INFINITY), (None, None));
     assert_eq!(with(&tokyo, f64::NEG_INFINITY), (None, None));
     let all = || Report::select().all_shards();

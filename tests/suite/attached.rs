@@ -57,7 +57,7 @@ fn views_are_over_all_shards(backend: &Backend) {
 fn joins_windows_and_common_tables_run_over_everything(backend: &Backend) {
     let cluster = made(backend);
     let raw = sqlite::attached(&cluster).unwrap();
-    // Ids of reports repeat: a join says the shard.
+    // Ids of reports repeat: a join names the shard.
     let sql = "WITH means AS (
                    SELECT c.name, c.shard, avg(r.temperature) + c.id AS mean
                    FROM cities c JOIN reports r ON r.city_id = c.id AND r.shard = c.shard GROUP BY c.shard, c.id)

@@ -241,7 +241,7 @@ impl Backend {
         format!("{sign}{place}")
     }
 
-    /// How SQL says behind a column that it is one of the list that is the parameter at a place.
+    /// The SQL behind a column for "is one of the list that is the parameter at this place".
     pub fn is_in(&self, shard: &str, place: usize) -> String {
         match self.is_postgres(shard) {
             true => format!("= ANY (${place})"),

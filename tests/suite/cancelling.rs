@@ -38,7 +38,7 @@ fn count(cluster: &Cluster) -> u64 {
     cluster.session().one(Account::select().all_shards().count()).unwrap()
 }
 
-/// Something that says when it has begun, and then waits to be let go on.
+/// Signals that it has begun, and then waits until it may continue.
 struct Gate {
     has_begun: Receiver<()>,
     let_go: Sender<()>,

@@ -308,7 +308,7 @@ fn r33_a_part_undoes_its_changes(backend: &Backend) {
         Err(Error::from(shard_runtime::ValueError::new("on purpose")))
     });
     assert_error(part, ErrorKind::Value, &["on purpose"]);
-    // The row says `inside`, what is stored says `before`.
+    // The row has `inside`, the database has `before`.
     session.update(&mut tasks[0]).unwrap();
     session.commit().unwrap();
     let mut other = cluster.session();
@@ -327,7 +327,7 @@ fn a_rollback_forgets_what_waits(backend: &Backend) {
     let ((), asked) = cluster.asked(|| drop(session.commit().unwrap()));
     assert!(asked.is_empty());
     assert_eq!(titles(&mut cluster.session(), "x"), 0);
-    // The row still says `x`, which is a change.
+    // The row still has `x`, which is a change.
     session.update(&mut tasks[0]).unwrap();
     session.delete(&tasks[1]).unwrap();
     session.commit().unwrap();

@@ -389,7 +389,7 @@ fn r26_pages_of_distinct_spellings_are_the_whole(backend: &Backend) {
 
 type Measured = (u64, Option<i64>, Option<City>, Option<City>, u64);
 
-/// Groups by name, with what their authors' cities are, beside SQL that says which spelling is answered.
+/// Groups by name, with what their authors' cities are, beside SQL that computes which spelling is answered.
 const GROUPS: &str = "
     SELECT min(a.name COLLATE BINARY), count(*), sum(a.pages),
         (SELECT b.lives_in FROM authors b WHERE b.name IS a.name AND {}
@@ -429,7 +429,7 @@ fn r27_groups_have_the_least_spelling(backend: &Backend) {
 
 fn r27_groups_are_left_out_and_ordered_by_the_collation(backend: &Backend) {
     let both = both(backend);
-    /// Asserts that the groups are as many rows each as the big table says, in its order.
+    /// Asserts that the groups are as many rows each as in the big table, in its order.
     #[track_caller]
     fn checked<M: MeasureList<Author, Output = u64>>(
         both: &Both,

@@ -182,7 +182,7 @@ fn r35_what_could_not_be_done_again_is_committed_alone(backend: &Backend) {
         session.one(Company::select().filter(Company::NAME.eq("renamed")).all_shards().count()).unwrap(),
         0
     );
-    // A connection that was lent to read is no hindrance, and nothing is where the user says so.
+    // A connection that was lent to read is no hindrance, and nothing is with best effort.
     session.execute(rename()).unwrap();
     lent(&mut session, "SELECT * FROM companies");
     session.commit().unwrap();

@@ -1,4 +1,4 @@
-//! A cluster in a TOML file says the same as the builder, and mistakes in it are named: R45.
+//! A cluster in a TOML file is the same as one of the builder, and mistakes in it are named: R45.
 
 use std::fs;
 

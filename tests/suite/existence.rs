@@ -70,7 +70,7 @@ fn r12_existence_is_asked_where_a_row_may_be(backend: &Backend) {
     let on_b = || Account::select().on_shard("b");
     let (found, asked) = cluster.asked(|| session.one(on_b().exists()).unwrap());
     assert_eq!((found, asked), (true, vec!["b".to_owned()]));
-    // A pin wins over what the filter says of shards, and not over what it says of rows.
+    // A pin wins over the shards of the filter, and not over its condition on rows.
     let (found, asked) =
         cluster.asked(|| session.one(on_b().filter(Account::NUMBER.eq(300)).exists()).unwrap());
     assert_eq!((found, asked), (false, vec!["b".to_owned()]));

@@ -202,7 +202,7 @@ fn r20_look_ups_are_explained(backend: &Backend) {
     let explained = check(explain, &[&shard], "id = 42", None);
     cluster.session().get::<Company>(42).unwrap();
     assert_eq!(explained, sent(&cluster));
-    // It says nothing of the shard, and the cluster hands it out, or the application does.
+    // The id does not name the shard, and the cluster generates it, or the application does.
     let nothing = "the id determines no shard: all shards";
     let first = Some("the first that has the row");
     let explained = check(cluster.explain(&City::by_id(7)).unwrap(), &CONTINENTS_AND_LETTERS, nothing, first);

@@ -318,7 +318,7 @@ fn r44_a_transaction_that_the_database_ends_ends_the_unit(backend: &Backend) {
         session.flush().unwrap();
         let error = doomed(&mut session, on_b).unwrap_err();
         assert_eq!(error.shard(), Some("b"), "{place}: {error}");
-        // Nothing of the unit may be committed any more, whatever stands on the other shards.
+        // Nothing of the unit may be committed any more, on any of the other shards.
         assert_error(session.commit(), ErrorKind::TransactionAborted, &["all is undone"]);
         session.rollback();
         session.commit().unwrap();

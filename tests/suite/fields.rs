@@ -43,14 +43,14 @@ fn photo(owner: u128, taken: i64) -> NewPhoto {
 fn r02_uuids_live_where_postgresql_would_put_them(backend: &Backend) {
     let cluster = backend.create::<Photo>(&LETTERS);
     let mut session = cluster.session();
-    let says = include_str!("../vectors/postgres_hash.tsv").lines().filter_map(|line| {
+    let expected = include_str!("../vectors/postgres_hash.tsv").lines().filter_map(|line| {
         match line.split('\t').collect::<Vec<_>>()[..] {
             ["uuid", key, "remainder", "3", remainder] => Some((Uuid::parse_str(key).ok()?, remainder)),
             _ => None,
         }
     });
     let mut checked = 0;
-    for (owner, remainder) in says {
+    for (owner, remainder) in expected {
         let new = NewPhoto { owner, ..photo(0, 0) };
         let stored = session.add(new).unwrap();
         assert_eq!(stored.shard().index().to_string(), remainder, "{owner}");

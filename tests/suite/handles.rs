@@ -184,7 +184,7 @@ fn r59_delete_save_and_relocate(backend: &Backend) {
     a.cents = 90;
     session.update(&mut a).unwrap();
     assert_stale(session.delete(&b), "cents");
-    // A row that moves takes with it what was written; a handle changes only what it says.
+    // A row that moves takes with it what was written; a handle changes only its own columns.
     assert_stale(session.relocate(&mut c, |row| row.cents += 1), "cents");
     session.relocate(&mut c, |row| row.place = "z".into()).unwrap();
     assert_eq!((c.cents, c.shard().name()), (90, "c"));

@@ -85,7 +85,7 @@ fn r21_children_of_the_same_id_do_not_mix(backend: &Backend) {
 fn r22_an_id_that_is_the_key_asks_one_shard(backend: &Backend) {
     let cluster = backend.create::<Company>(&LETTERS);
     let planted = backend.plant(&LETTERS, "companies", "INSERT INTO {table} VALUES (42, '{shard}')");
-    let home = 0; // 42 under modulus 3, as PostgreSQL says
+    let home = 0; // 42 under modulus 3, as PostgreSQL computes it
     let (found, asked) = cluster.asked(|| cluster.session().get::<Company>(42).unwrap());
     assert_eq!(asked, [LETTERS[home]]);
     assert!(!planted || found.unwrap().name == LETTERS[home]);
@@ -122,7 +122,7 @@ fn r22_an_id_on_two_shards_is_an_error(backend: &Backend) {
     assert_error(session.get::<Account>(1), ErrorKind::Ambiguous, &["`accounts`", "`a`", "`c`", "1"]);
     let (found, asked) = cluster.asked(|| session.get::<Account>(2).unwrap().unwrap());
     assert_eq!((found.number, asked), (1500, LETTERS.map(str::to_owned).to_vec()));
-    // A pin says which one is meant.
+    // A pin names the one that is meant.
     assert_eq!(session.get(Account::by_id(1).on(5000)).unwrap().unwrap().number, 5000);
     assert_eq!(session.get(Account::by_id(1).on_shard("a")).unwrap().unwrap().number, 5);
 }

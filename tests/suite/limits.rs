@@ -203,7 +203,7 @@ fn r29_look_ups_and_children_are_bounded_too(backend: &Backend) {
     session.set_timeout(Some(Duration::from_millis(30)));
     let with = session.all_with::<Report>(City::select().all_shards());
     assert_error(with, ErrorKind::TimedOut, &["shard `asia`", "table `reports`", "timeout"]);
-    // No time at all is too little for whatever asks a shard.
+    // No time at all is too little for every verb that asks a shard.
     session.set_timeout(Some(Duration::ZERO));
     assert_error(session.get(&quito.link()), ErrorKind::TimedOut, &["shard `south_america`", "timeout"]);
     let (with, asked) = cluster.asked(|| session.all_with::<Report>(City::select().on_shard("europe")));

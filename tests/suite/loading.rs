@@ -1,4 +1,4 @@
-//! Children, parents and reloads are read where the row lives: R24.
+//! Children, parents and reloads are read from the row's own shard: R24.
 
 use shard_runtime::{ErrorKind, Session, Sharded, Stored, With};
 

@@ -1,4 +1,4 @@
-//! Lookups: a value that is not the key says where its row is, and is unique over the cluster.
+//! Lookups: a value that is not the key leads to the shard of its row, and is unique over the cluster.
 
 use std::ops::ControlFlow;
 
@@ -167,7 +167,7 @@ fn r12_lookups_join_in_the_algebra(backend: &Backend) {
         (rows.into_iter().map(|row| row.region.clone()).collect::<Vec<_>>().concat(), asked.concat())
     };
     let text = |rows: &str, asked: &str| (rows.to_owned(), asked.to_owned());
-    // The key says one shard: no lookup is asked.
+    // The key names one shard: no lookup is read.
     assert_eq!(asked(User::REGION.eq("b") & User::EMAIL.eq(&x)), text("b", "b"));
     assert_eq!(asked(User::REGION.eq("c") & User::EMAIL.eq(&x)), text("", "c"));
     assert_eq!(asked(User::REGION.is_in(["b", "c"]) & User::EMAIL.eq(&x)), text("b", "ab"));

@@ -1,4 +1,4 @@
-//! The entries of lookups: kept in the same unit of work as their rows, whatever writes those, and unique over the
+//! The entries of lookups: kept in the same unit of work as their rows, by every verb that writes those, and unique over the
 //! cluster.
 
 use shard_runtime::{ErrorKind, Sharded, Sql};

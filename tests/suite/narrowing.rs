@@ -25,7 +25,7 @@ on_every_dialect! {
     many_shards,
 }
 
-/// A cluster with one city in every shard's file that says *every* continent it is asked for: the key `Asia` (and
+/// A cluster with one city in every shard's file that has *every* continent it is asked for: the key `Asia` (and
 /// each of the others) stands on every shard, so that the rows that come back name the shards that were read.
 fn everywhere(backend: &Backend) -> (Watched, bool) {
     let cluster = backend.create::<City>(&CONTINENTS);
@@ -166,7 +166,7 @@ fn r12_composite_keys_narrow_when_whole(backend: &Backend) {
         let (found, asked) = cluster.asked(|| session.one(whole).unwrap());
         assert_eq!((found.tenant, found.day.as_str()), (*tenant, *day));
         assert_eq!(asked, [home.name()]);
-        // The parts say the same together, in whatever order they come.
+        // The parts together have the same meaning, in any order.
         let parts =
             Event::select().filter(Event::DAY.eq(*day)).filter(Event::TENANT.eq(*tenant)).all_shards();
         assert_eq!(cluster.asked(|| session.one(parts).unwrap()).1, [home.name()]);

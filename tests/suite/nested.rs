@@ -146,13 +146,13 @@ fn r33_rows_know_what_a_part_has_undone(backend: &Backend) {
         Err(Wrong::OnPurpose)
     });
     assert!(failed.is_err());
-    // The row says "2", and what is stored says "1": saying "2" again is a change.
+    // The row has "2", and the database has "1": "2" again is a change.
     session.update(&mut tokyo).unwrap();
     let (_, counts) = cluster.counted(|| session.flush().unwrap());
     assert_eq!(counts, [("asia".to_owned(), 1)]);
     session.savepoint(|session| rename(session, &mut tokyo, "3")).unwrap();
     session.rollback();
-    // Now what is stored says "0" again, whatever part has written what.
+    // Now the database has "0" again, after the writes of all parts.
     rename(&mut session, &mut tokyo, "0").unwrap();
     let (_, counts) = cluster.counted(|| session.commit().unwrap());
     assert_eq!((stored(&cluster), counts.len()), ("0".to_owned(), 0));

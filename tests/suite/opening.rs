@@ -108,7 +108,7 @@ fn r40_create_again_changes_nothing(backend: &Backend) {
 fn r40_swapped_files_are_refused(backend: &Backend) {
     made(backend);
     opened(backend, &[("a", "a"), ("b", "b"), ("c", "c")]).unwrap();
-    // The layout says the same; only the files (or the prefixes) stand in each other's place.
+    // The layout is the same; only the files (or the prefixes) stand in each other's place.
     let swapped = opened(backend, &[("a", "b"), ("b", "a"), ("c", "c")]);
     assert_error(swapped, ErrorKind::WrongDatabase, &["shard `a`", "`b`"]);
     let swapped = opened(backend, &[("a", "a"), ("b", "c"), ("c", "b")]);

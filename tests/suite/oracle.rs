@@ -1,6 +1,6 @@
 //! Random queries against one big table, and narrowing against brute force: R12, R13, R25, R26.
 //!
-//! `SHARDED_CASES` says how many queries each placement is tried with on each kind of cluster; 150 unless set.
+//! `SHARDED_CASES` is the number of queries for each placement on each kind of cluster; 150 unless set.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;

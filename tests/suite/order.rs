@@ -78,7 +78,7 @@ fn r25_nulls_are_where_the_query_says(backend: &Backend) {
     // It is written into the SQL, on every shard, of every column that can hold one.
     let explain = cluster.explain(&City::select().all_shards().order_by(column.asc())).unwrap();
     assert!(explain.statements().all(|(_, sql)| sql.contains("NULLS FIRST")));
-    // One shard alone says the same.
+    // One shard alone has the same order.
     let asia = City::select().on(Asia).order_by(column.asc().nulls_last());
     assert_eq!(cluster.session().all(asia).unwrap()[2].name, "none 1");
 }

@@ -42,7 +42,7 @@ fn r07_after_a_rollback_nothing_sticks(backend: &Backend) {
     session.flush().unwrap();
     session.rollback();
     assert_eq!(session.all(City::select().all_shards()).unwrap(), []);
-    // The same value again, placed anew; and elsewhere, where its key says so now.
+    // The same value again, placed anew; and elsewhere, if its key names that shard now.
     let again = session.add(city(Continent::Asia, "Tokyo")).unwrap();
     assert_ne!(first.id, again.id, "an id is never handed out twice");
     let moved = NewCity { continent: Continent::Europe, ..city(Continent::Asia, "Tokyo") };
@@ -72,7 +72,7 @@ fn r07_after_a_rollback_an_update_is_sent_again(backend: &Backend) {
     tokyo.population = Some(37_000_000);
     session.update(&mut tokyo).unwrap();
     session.rollback();
-    // The database has the row as it was; the handle says what it should be.
+    // The database has the row as it was; the handle has what it should be.
     session.update(&mut tokyo).unwrap();
     session.commit().unwrap();
     let stored = session.one(City::select().on(Continent::Asia)).unwrap();

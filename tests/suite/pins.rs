@@ -39,7 +39,7 @@ fn r19_a_pin_wins_over_the_predicate(backend: &Backend) {
     let cluster = backend.create::<City>(&CONTINENTS);
     let planted = backend.plant(&CONTINENTS, "cities", SENTINELS);
     let asia = || City::CONTINENT.eq(Continent::Asia);
-    // Rows that live where they should not are found where the pin says, however the predicate is written.
+    // Misplaced rows are found on the shard of the pin, however the predicate is written.
     let queries = [
         City::select().on_shard("europe").filter(asia()),
         City::select().filter(asia()).on(Continent::Europe),
@@ -62,7 +62,7 @@ fn r19_a_pin_reaches_what_is_loaded_through_it(backend: &Backend) {
         "reports",
         "INSERT INTO {table} VALUES (1, 1, 1.0 * length('{shard}')), (2, 1, 2.0 * length('{shard}'))",
     );
-    // The key says `asia`, the row was read from `europe`: so are its children, its parent, its reload.
+    // The key names `asia`, the row was read from `europe`: so are its children, its parent, its reload.
     let mut session = cluster.session();
     let mut city = session.one(City::select().on_shard("europe")).unwrap();
     assert_eq!(city.continent, Continent::Asia);

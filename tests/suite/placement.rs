@@ -20,7 +20,7 @@ on_every_dialect! {
 }
 
 fn r01_placement_depends_on_the_value_and_the_layout_alone(backend: &Backend) {
-    // The choosers answer the same without a cluster, in whatever order they are asked, as the cluster does.
+    // The choosers answer the same without a cluster, in any order of the questions, as the cluster does.
     let cluster = backend.create::<Company>(&LETTERS);
     let shards = Shards::named(LETTERS).unwrap();
     let mut session = cluster.session();

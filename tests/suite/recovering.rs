@@ -191,7 +191,7 @@ fn r35_a_shard_that_fails_after_the_decision_is_finished_later(backend: &Backend
     session.commit().unwrap();
     drop((session, cluster));
     // This test binary again, as a process that may not make any file longer than 400 KiB: what is changed on `b` is
-    // more than that, and the record that says so is not.
+    // more than that, and its record is not.
     let output = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 800; exec \"$0\" --exact --ignored recovering::in_a_process_that_may_write_little"])
         .arg(std::env::current_exe().unwrap())

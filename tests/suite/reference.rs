@@ -279,7 +279,7 @@ fn r21_a_row_is_one_wherever_it_is_read(backend: &Backend) {
     let elsewhere = filled(&other).session().get::<Currency>("EUR".to_owned()).unwrap().unwrap();
     assert!(a != elsewhere);
     assert_error(cluster.session().delete(&elsewhere), ErrorKind::UnknownShard, &["another cluster"]);
-    // A change through one handle is found out by another, whatever shard that was read from.
+    // Another handle finds out a change through the first, from whichever shard it was read.
     let mut session = cluster.session();
     let (mut b, mut c) = (b, c);
     b.decimals = 3;

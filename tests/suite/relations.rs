@@ -69,7 +69,7 @@ fn r08_the_parents_key_narrows_its_children(backend: &Backend) {
     let (reports, asked) = cluster.asked(|| session.all(warm).unwrap());
     assert!(reports.iter().map(|report| report.temperature).eq([23.0, 22.0]));
     assert_eq!(asked, ["north_america", "europe"]);
-    // What says nothing about the key asks everybody, and says so in its type.
+    // A query without the key asks every shard, and its type shows it.
     let named: Filter<Report, Unrouted> = Report::has_parent(City::NAME.eq("Tokyo"));
     let (reports, asked) =
         cluster.asked(|| session.all(Report::select().filter(named).all_shards()).unwrap());
@@ -140,7 +140,7 @@ fn r12_children_narrow_their_parent(backend: &Backend) {
         assert_eq!(found.len(), usize::from(city.name != "Quito"));
         assert_eq!(counts, [(city.shard().name().to_owned(), 1)]);
     }
-    // A child knows its parent's key too, and says so.
+    // A condition on the parent's key narrows its children, and the reason names the key.
     let query = City::has_child(Report::has_parent(City::CONTINENT.eq(Continent::Asia)));
     let (found, asked) = cluster.asked(|| session.all(City::select().filter(query)).unwrap());
     assert_eq!((found.len(), asked), (1, vec!["asia".to_owned()]));
@@ -150,7 +150,7 @@ fn r12_negation_narrows_only_where_it_is_exact(backend: &Backend) {
     let cluster = backend.create::<Weather>(&CONTINENTS);
     let mut session = cluster.session();
     weather(&mut session);
-    // There is one parent: not in Asia is elsewhere. Oceania lives with Asia.
+    // There is one parent: not in Asia is elsewhere. Oceania is on the shard of Asia.
     let elsewhere = !Report::has_parent(City::CONTINENT.ne(Continent::Europe));
     let query = Report::select().filter(elsewhere).all_shards();
     let (found, asked) = cluster.asked(|| session.all(query).unwrap());

@@ -310,7 +310,7 @@ fn r33_a_move_is_undone_with_its_savepoint(backend: &Backend) {
         session.relocate(&mut moving.clone(), |city| city.continent = Continent::SouthAmerica)?;
         Ok(())
     });
-    // The second one finds it gone from where the handle says that it is.
+    // The second one finds it gone from the shard of its handle.
     assert_error(failed, ErrorKind::NotFound, &["shard `asia`"]);
     session.commit().unwrap();
     assert_eq!(everything(&cluster), before);

@@ -27,7 +27,7 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
     assert_eq!(one::<i64>(&control, "SELECT count(*) FROM sharded_redo"), 0, "a record is left");
     assert_eq!(one::<String>(&control, "PRAGMA integrity_check"), "ok");
 
-    // By unit: the shards that it says, and the shards that it is on.
+    // By unit: the shards that it names, and the shards that it is on.
     let mut units: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     let mut sum = 0;
     let mut notes: Vec<HashSet<i64>> = Vec::new();
@@ -41,8 +41,8 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         let mut here = HashSet::new();
         for (unit, shards) in rows.map(Result::unwrap) {
-            let (says, on) = units.entry(unit).or_insert((shards, 0));
-            assert_eq!(*says, shards, "unit {unit} is not the same on {shard}");
+            let (named, on) = units.entry(unit).or_insert((shards, 0));
+            assert_eq!(*named, shards, "unit {unit} is not the same on {shard}");
             *on |= 1 << bit;
             here.insert(unit);
         }
@@ -64,8 +64,8 @@ pub fn check(cluster: &Path, logs: &Path) -> Counts {
     assert_eq!(names, entries, "what is looked up is not what is there");
     assert!(whole.iter().all(|unit| names.contains_key(unit)), "a row that is looked up is lost");
     assert!(names.keys().all(|unit| units.contains_key(unit)), "of a unit only what is looked up is there");
-    for (unit, (says, on)) in &units {
-        assert_eq!(says, on, "unit {unit} is half-committed: of {says:04b} it is on {on:04b}");
+    for (unit, (named, on)) in &units {
+        assert_eq!(named, on, "unit {unit} is half-committed: of {named:04b} it is on {on:04b}");
     }
     assert_eq!(sum, 0, "a change was lost or was done twice");
 

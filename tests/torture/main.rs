@@ -10,7 +10,7 @@
 //! `SHARDED_SECONDS` is how long several processes write side by side; `SHARDED_IDS` how many ids they take;
 //! `SHARDED_KILLS` is the number of processes that are killed at random; `SHARDED_LEFT` the number of units whose futures
 //! are dropped; `SHARDED_STEPS=all` kills at every system call
-//! instead of some; `SHARDED_TORTURE_FOLDER` says where (a folder in memory where there is one, unless it is said);
+//! instead of some; `SHARDED_TORTURE_FOLDER` is the folder (by default one in memory, if there is one);
 //! `SHARDED_SEED` repeats a run's choices, as far as processes let themselves be repeated.
 
 #![cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use serde_json::json;
 use shard_runtime::{ColumnType, Field, ShardKey, Sharded, Value, ValueError};
 pub use uuid::Uuid;
 
-/// The key, which says on which shard a row lives.
+/// The key, which decides the shard of a row.
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
     #[shard("a")]
@@ -94,7 +94,7 @@ macro_rules! rows_of_every_type {
                 Edge { id, home, $($column: edge(place), $maybe: edge_or_null(place),)* }
             }
 
-            /// A row of edges; `pick` says which of so many.
+            /// A row of edges; `pick` chooses one of so many.
             pub fn picked(id: i64, home: Home, pick: &mut impl FnMut(usize) -> usize) -> Self {
                 Edge {
                     id,

@@ -1,6 +1,6 @@
 //! Random rows of edges, moved from shard to shard, beside one table in memory: R58.
 //!
-//! `SHARDED_CASES` says how many cases are run, `SHARDED_SEED` with which random numbers.
+//! `SHARDED_CASES` is the number of cases, `SHARDED_SEED` the seed of the random numbers.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,7 +12,7 @@ use crate::edges::*;
 
 on_some! { Files Everything: r58_rows_of_edges_are_those_of_one_table }
 
-/// How many cases are run, unless `SHARDED_CASES` says otherwise.
+/// How many cases are run without `SHARDED_CASES`.
 const CASES: u64 = 6;
 
 fn number(variable: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! Copying from files to servers, as the README says it.
+//! Copying from files to servers, as the README describes it.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The example's program, and what it says.
+//! The example's program, and its output.
 
 use std::path::Path;
 use std::process::{Command, Output};

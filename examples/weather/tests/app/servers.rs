@@ -1,4 +1,4 @@
-//! The app on four PostgreSQL servers that the test starts, with the cluster file that comes with it: it says what it says
+//! The app on four PostgreSQL servers that the test starts, with the cluster file that comes with it: it prints what it prints
 //! on files, and stores the same.
 
 use std::fs;
@@ -159,7 +159,7 @@ fn the_tour_says_on_four_servers_what_it_says_on_files() {
     same(&tour, &on_files(&[]));
     place.same_rows(folder);
 
-    // Said again, it finds everything, and says the same in the rest.
+    // A second run finds everything, and prints the same otherwise.
     let again = on_servers(&[]);
     assert_eq!(again.matches("already imported").count(), 16, "{again}");
     same(&again, &on_files(&[]));

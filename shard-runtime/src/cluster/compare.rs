@@ -97,9 +97,9 @@ impl Cluster {
 
 impl Session {
     fn differences(&mut self, model: usize) -> Result<Vec<ReferenceDifference>> {
-        let cluster = self.work.tx.cluster.clone();
-        let shards = cluster.shards();
-        let Some(table) = cluster.layout().tables().nth(model) else { return Ok(Vec::new()) };
+        let layout = self.work.tx.cluster.shared_layout();
+        let shards = layout.shards();
+        let Some(table) = layout.tables().nth(model) else { return Ok(Vec::new()) };
         // The copies of each row, in the order of the shards, by the text of its id, which is unique in one column.
         let mut rows: BTreeMap<String, Vec<(usize, Row)>> = BTreeMap::new();
         for shard in shards {
@@ -126,12 +126,12 @@ impl Session {
 
     /// Returns the shards that have no row of a table, if others have some.
     fn without_rows(&mut self, model: usize) -> Result<ShardSet> {
-        let cluster = self.work.tx.cluster.clone();
-        let Some(table) = cluster.layout().tables().nth(model) else { return Ok(ShardSet::none()) };
+        let layout = self.work.tx.cluster.shared_layout();
+        let Some(table) = layout.tables().nth(model) else { return Ok(ShardSet::none()) };
         let mut empty = ShardSet::none();
-        for shard in cluster.shards() {
+        for shard in layout.shards() {
             self.work.tx.is_ready(shard.index(), Some(table))?;
-            let from = &cluster.layout().sql(model, shard.index())?.name;
+            let from = &layout.sql(model, shard.index())?.name;
             let sql = format!("SELECT 1 FROM {from} LIMIT 1");
             let has_rows = self.work.tx.on(shard.index(), table, &sql, |statement| {
                 let found = statement.query(&[])?.advance()?;
@@ -141,15 +141,14 @@ impl Session {
                 empty.insert(shard.index());
             }
         }
-        Ok(if empty.len() < cluster.shards().len() { empty } else { ShardSet::none() })
+        Ok(if empty.len() < layout.shards().len() { empty } else { ShardSet::none() })
     }
 
     /// Copies a table to these shards from the first of the others.
     fn fill(&mut self, model: usize, empty: &ShardSet) -> Result<()> {
-        let cluster = self.work.tx.cluster.clone();
-        let layout = cluster.layout();
+        let layout = self.work.tx.cluster.shared_layout();
         let is_full = |shard: &&Shard| !empty.contains(shard.index());
-        let source = cluster.shards().iter().find(is_full).filter(|_| !empty.is_empty());
+        let source = layout.shards().iter().find(is_full).filter(|_| !empty.is_empty());
         let (Some(source), Some(table)) = (source, layout.tables().nth(model)) else { return Ok(()) };
         let mut rows = Vec::new();
         self.each_row(model, table, source.index(), |row| {
@@ -181,9 +180,9 @@ impl Session {
         shard: usize,
         mut visit: impl FnMut(Row) -> Result<()>,
     ) -> Result<()> {
-        let cluster = self.work.tx.cluster.clone();
+        let layout = self.work.tx.cluster.shared_layout();
         self.work.tx.is_ready(shard, Some(table))?;
-        let select = &cluster.layout().sql(model, shard)?.select;
+        let select = &layout.sql(model, shard)?.select;
         let none: [Param<'_>; 0] = [];
         self.work.tx.on(shard, table, select, |statement| {
             let (mut rows, mut read) = (statement.query(&none)?, 0);

@@ -194,19 +194,18 @@ impl Cluster {
 
 impl Session {
     fn problems_of(&mut self, table: &'static Table, ids: &[Value<'static>]) -> Result<Vec<RowProblem>> {
-        let cluster = self.work.tx.cluster.clone();
-        let layout = cluster.layout();
+        let layout = self.work.tx.cluster.shared_layout();
         let parent = table.parent.map(|parent| layout.model(parent.table)).transpose()?;
         let models: Vec<usize> = parent.into_iter().chain([layout.model(table)?]).collect();
-        self.work.tx.lock(&ShardSet::all(cluster.shards()), &models)?;
+        self.work.tx.lock(&ShardSet::all(layout.shards()), &models)?;
         let mut rows = Vec::new();
-        for shard in 0..cluster.shards().len() {
+        for shard in 0..layout.shards().len() {
             let params = [Param::List(ids.iter().map(Value::borrowed).collect())];
             rows.extend(self.key_rows(table, shard, Values::Listed, &params)?);
         }
         rows.sort_by(|a, b| a.id.order(&b.id).then(a.shard.cmp(&b.shard)));
         let same = rows.chunk_by(|a, b| a.id.order(&b.id).is_eq());
-        Ok(same.flat_map(|rows| cluster.judge_rows(table, rows)).collect())
+        Ok(same.flat_map(|rows| self.work.tx.cluster.judge_rows(table, rows)).collect())
     }
 
     /// Reads the ids, keys and parents of rows on a shard, in the order of the ids.
@@ -217,8 +216,7 @@ impl Session {
         which: Values,
         params: &[Param<'_>],
     ) -> Result<Vec<KeyRow>> {
-        let cluster = self.work.tx.cluster.clone();
-        let layout = cluster.layout();
+        let layout = self.work.tx.cluster.shared_layout();
         let key: &[usize] = match table.key {
             KeyColumns::Columns(columns) => columns,
             KeyColumns::Parent(_) => &[],

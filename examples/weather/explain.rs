@@ -46,7 +46,10 @@ pub fn run(cluster: &Cluster, out: &mut dyn Write) -> Result<()> {
     let mut session = cluster.session();
     if let Some(new_york) = session.get(City::by_id(NEW_YORK).on(Continent::NorthAmerica))? {
         let observations = new_york.children::<Observation>().filter(Observation::CELSIUS.gt(35.0));
-        page.show("New York's hot hours: observations are on the shard of their city", &observations.count())?;
+        page.show(
+            "New York's hot hours: observations are on the shard of their city",
+            &observations.count(),
+        )?;
     }
     page.show(
         "Rename a city: writes are narrowed in the same way",

@@ -54,7 +54,7 @@
 //! # Models
 //!
 //! [`#[derive(Sharded)]`](derive@Sharded) makes a struct a model. It has one `#[id]`, and either a `#[shard_key]`,
-//! whose value decides where a row lives, or a `#[shard_parent]`, with whose row it lives. The derive's page lists
+//! whose value decides the shard of a row, or a `#[shard_parent]`, on whose shard the row is. The derive's page lists
 //! the kinds of key, of id and of parent, and the settings. What fields may be is [`Field`]'s.
 //!
 //! A small table that is read everywhere and rarely changed is a [`Reference`] table, `#[sharded(reference)]`: its rows live whole
@@ -74,7 +74,7 @@
 //!
 //! With the feature `postgres` a shard is a PostgreSQL server (`postgres://user@host/database`), or a schema of one
 //! (`?schema=asia`); shards of both kinds mix. With the feature `tls` the connections to it are encrypted, and its
-//! certificate verified, where the URL says so ([`Builder::shard`]). A unit of work over several servers is prepared on all but one of them,
+//! certificate verified, if the URL requires it ([`Builder::shard`]). A transaction over several servers is prepared on all but one of them,
 //! whose commit decides, which takes `max_prepared_transactions`; `Cluster::foreign_tables_sql` makes any other server read
 //! all of them as one.
 //!
@@ -140,7 +140,7 @@
 //!
 //! [`Cluster::async_session`] makes a session whose verbs are awaited, on any runtime: Tokio, smol, or one of yours. It is
 //! the same session, on a thread of the cluster: a task that waits for a database blocks no other task, and a future may be
-//! dropped at any time, a commit's too. [`AsyncSession`] says what is done then.
+//! dropped at any time, a commit's too; see [`AsyncSession`].
 //!
 //! ```
 //! # use shard_runtime::{Cluster, Sharded};
@@ -185,7 +185,7 @@
 //! and `!`, or as lists with [`Filter::all`] and [`Filter::any`].
 //!
 //! Which shards a query asks is computed from its values, and is never too few. Whether it may run is a matter of its
-//! type: a query that no key, parent or pin narrows does not run before it says `all_shards()`. So a filter that is put
+//! type: a query that no key, parent or pin narrows does not compile without `all_shards()`. So a filter that is put
 //! together at run time starts from there, and is still narrowed where a key turns up in it:
 //!
 //! ```
@@ -218,7 +218,7 @@
 //! A column that is not the key, but unique, can have a `#[lookup]`: an e-mail address, say. A small table of the
 //! runtime's own, spread over all shards, maps each of its values to the shard of the row that has it. A filter on the
 //! column is then narrowed as one on the key is, at the cost of one more statement on the shards that hold the entries;
-//! and the value is unique over the cluster: a second row with it is [`ErrorKind::Unique`], wherever it lives.
+//! and the value is unique over the cluster: a second row with it is [`ErrorKind::Unique`], on any shard.
 //!
 //! ```
 //! # use shard_runtime::{Cluster, ErrorKind, Sharded};
@@ -238,7 +238,7 @@
 //! session.commit()?;
 //!
 //! let query = User::select().filter(User::EMAIL.eq("ada@example.com")); // no `all_shards()`
-//! println!("{}", cluster.explain(&query)?); // says which lookup is asked, and where
+//! println!("{}", cluster.explain(&query)?); // names the lookup that is read, and its shards
 //! assert_eq!(session.one(query)?.tenant, 7);
 //!
 //! session.add(NewUser { tenant: 8, email: "ada@example.com".into() })?;
@@ -255,8 +255,8 @@
 //! model with rows is given. Entries are placed by hash over all shards, so that a cluster with a lookup keeps its number
 //! of shards.
 //!
-//! A pin, `.on(key)` or `.on_shard(name)`, says which shard to ask and nothing about rows: `.on(Continent::Asia)` finds
-//! every row of the shard that Asia lives on, other continents' too. A filter on the key says both.
+//! A pin, `.on(key)` or `.on_shard(name)`, chooses a shard and no rows: `.on(Continent::Asia)` finds every row of the shard
+//! that holds Asia, those of other continents, too. A filter on the key chooses both.
 //!
 //! Order, limit and offset are of the whole answer, wherever its parts are. Rows that are equal by the order asked for
 //! come shard by shard, and within a shard by id. [`Select::columns`] reads some columns only, as tuples or as a struct
@@ -283,7 +283,7 @@
 //! caller's thread asks a shard only when the one before has no more rows: the first row at all may be one statement.
 //!
 //! A shard that fails fails the query, with its name, and the others are stopped. [`Session::set_timeout`] bounds how
-//! long a read may take; [`Session::all_available`] reads what can be had, and says what is missing.
+//! long a read may take; [`Session::all_available`] returns the rows of the shards that answer, and an error for each other shard.
 //!
 //! # SQL
 //!
@@ -319,7 +319,7 @@
 //!
 //! # Parents and children
 //!
-//! A child lives on its parent's shard, so each shard answers for both, and nothing is fetched from one to ask
+//! A child is on its parent's shard, so each shard answers for both, and nothing is fetched from one to ask
 //! another. A filter on the parent is one on the child, `Child::has_parent(..)`, and a filter on children is one on
 //! their parent, `Parent::has_child(..)`; what narrows the one narrows the other. `with_parent` reads rows joined
 //! with their parents, [`Session::all_with`] reads parents with their children and, by [`With`], with the children
@@ -392,11 +392,11 @@
 //! ```
 //!
 //! Under `!`, a condition on the parent narrows to everything else, since there is exactly one parent; a condition on
-//! children narrows nothing, since a parent without children is one without such a child wherever it lives.
+//! children narrows nothing, since a parent without children is one without such a child on any shard.
 //!
 //! # Errors
 //!
-//! Every [`Error`] has a [`kind`](Error::kind) to match on and says which shard, table and column it is about. Data and
+//! Every [`Error`] has a [`kind`](Error::kind) to match on and names the shard, the table and the column that it is about. Data and
 //! configuration reach no panic.
 //!
 //! # Looking on
@@ -405,7 +405,7 @@
 //!
 //! With the feature `tracing` each verb of a session that reads or writes a shard is a span, named `query` (target
 //! `shard_runtime::query`), and inside it is one for each shard's statement, named `statement` (target
-//! `shard_runtime::statement`), on whatever thread it runs; both are of the level DEBUG. Their fields are named as
+//! `shard_runtime::statement`), on the thread that runs it; both are of the level DEBUG. Their fields are named as
 //! OpenTelemetry names them where it has a name, and never hold a value of a row or a parameter:
 //!
 //! | field | of | |

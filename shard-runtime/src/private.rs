@@ -135,7 +135,7 @@ pub trait ParentLink: Sized {
     fn column_value(&self) -> Result<Value<'_>, ValueError>;
     /// As in [`Storable`].
     fn load(row: &Row<'_>, index: usize) -> Result<Self>;
-    /// The shard of a row that lives where its parent lives.
+    /// Returns the shard of a row that is on the shard of its parent.
     fn place(&self, shards: &Shards) -> Result<usize>;
     /// The parent's id.
     fn parent_id(&self) -> &<Self::Parent as Sharded>::Id;

@@ -137,7 +137,7 @@ fn r20_children_and_partial_values_are_explained(backend: &Backend) {
     let mut session = cluster.session();
     let tokyo = session.add(city(Continent::Asia, "Tokyo")).unwrap();
     let explain = cluster.explain(&tokyo.children::<Report>().order_by(Report::TEMPERATURE.asc())).unwrap();
-    assert_eq!((explain.shards(), explain.reason()), (vec!["asia"], "where its parent lives"));
+    assert_eq!((explain.shards(), explain.reason()), (vec!["asia"], "the shard of its parent"));
     assert_eq!(explain.merge(), None);
     let everywhere = || Report::select().all_shards();
     let hottest = everywhere().order_by(Report::TEMPERATURE.desc()).limit(3);

@@ -42,7 +42,7 @@ pub(crate) struct StructAttrs {
     pub(crate) indexes: Vec<IndexAttr>,
     /// The placement of the fields marked `#[shard_key]` as one key.
     pub(crate) key: Option<KeyAttr>,
-    /// The word `reference`: every row lives on every shard.
+    /// The word `reference`: every row is on every shard.
     pub(crate) reference: Option<Ident>,
     /// The runtime's path, if it is not `::shard_runtime`.
     pub(crate) runtime: Option<Path>,

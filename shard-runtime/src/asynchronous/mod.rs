@@ -58,10 +58,10 @@ use task::{RollbackTask, SessionGuard, SessionTask, TaskHandle};
 /// holds a connection of every database that it uses, and has one of the cluster's threads for async sessions to itself,
 /// as [`Builder::async_sessions`](crate::Builder::async_sessions) counts them. So a session that holds a lock can always
 /// go on and give it back, however many others keep threads waiting for that lock. A session that begins while all
-/// threads are taken waits for its turn, first come, first served, without a thread: thousands may. It is told
-/// [`ErrorKind::Busy`](crate::ErrorKind::Busy) where no turn comes to anybody for as long as
-/// [`Builder::busy_timeout`](crate::Builder::busy_timeout) says: a task that holds one session while it begins another
-/// is best not written.
+/// threads are taken waits for its turn, first come, first served, without a thread: thousands may. It fails with
+/// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if no session gets a turn during the
+/// [`Builder::busy_timeout`](crate::Builder::busy_timeout). So do not write a task that holds one session while it begins
+/// another.
 ///
 /// A session that was only read from is under way, too: commit it or roll it back before doing something else for long.
 ///
@@ -152,7 +152,8 @@ impl Cluster {
         E: From<Error> + Send + 'static,
     {
         // The session is there for its thread; each try has one of its own.
-        self.async_session().try_run(move |session| session.cluster().clone().try_transaction(run)).await
+        let cluster = self.clone();
+        self.async_session().try_run(move |_| cluster.try_transaction(run)).await
     }
 }
 
@@ -172,12 +173,12 @@ impl AsyncSession {
         self.pinned.and_then(|shard| self.cluster.shards().by_index(shard))
     }
 
-    /// Says how the next units of work are committed; see [`Session::set_commit`].
+    /// Sets how the next transactions are committed; see [`Session::set_commit`].
     pub fn set_commit(&mut self, commit: Commit) {
         self.commit = Some(commit);
     }
 
-    /// Gives up on everything that reads and takes longer than this; see [`Session::set_timeout`].
+    /// Sets how long a read may take; see [`Session::set_timeout`].
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = Some(timeout);
     }

@@ -39,12 +39,12 @@ pub struct Rows<'s, O> {
 }
 
 impl AsyncSession {
-    /// Reads the rows of a query as they come, in its order: [`Session::for_each`] for async code. What is in memory is
-    /// what that says, and some hundred rows on their way; where they are not taken, the shards wait. The session can be
-    /// used on when the rows are at their end, or dropped.
+    /// Reads the rows of a query as they come, in its order: [`Session::for_each`] for async code. In memory
+    /// are the rows that `for_each` keeps, and some hundred rows on their way to the task. If the task does not take them, the
+    /// shards wait. The session can be used again when the rows have ended or are dropped.
     ///
-    /// Until then the session is under way, with its thread and its connections: what is done with a row should not take
-    /// long.
+    /// Until then the session is under way, with its thread and its connections: spend little time on
+    /// each row.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};

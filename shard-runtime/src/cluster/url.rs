@@ -209,7 +209,7 @@ const PARAMETERS: [&str; 17] = [
     "load_balance_hosts",
 ];
 
-/// The schema of a shard whose URL names none, whatever the role's `search_path` is.
+/// The schema of a shard whose URL names none, for any `search_path` of the role.
 #[cfg(feature = "postgres")]
 const DEFAULT_SCHEMA: &str = "public";
 

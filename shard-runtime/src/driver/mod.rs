@@ -177,7 +177,7 @@ pub(crate) trait Connection: Send {
         self.begin(Transaction::Write)
     }
 
-    /// Begins a transaction that writes and whose commit is on disk when it returns, whatever the settings are. It waits for
+    /// Begins a transaction that writes and whose commit is on disk when it returns, under any settings. It waits for
     /// no lock, or only for a moment. [`restore_durability`](Connection::restore_durability) follows its end, also after an
     /// error.
     ///

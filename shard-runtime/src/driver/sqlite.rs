@@ -194,7 +194,10 @@ fn log_ahead(raw: &rusqlite::Connection) -> Result<()> {
 }
 
 fn setting(name: &str, wanted: &str, found: &str) -> Error {
-    Error::new(ErrorKind::Database, format!("SQLite was told `{name} = {wanted}` and says `{found}`"))
+    Error::new(
+        ErrorKind::Database,
+        format!("SQLite did not accept `{name} = {wanted}`; the value is `{found}`"),
+    )
 }
 
 impl Driver for SqliteDriver {

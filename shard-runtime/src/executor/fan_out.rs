@@ -142,7 +142,7 @@ impl CancelGroup {
 }
 
 impl FanOut {
-    /// The outcome of a read, and whether a statement on a worker has failed: then its error, whatever became of the
+    /// The outcome of a read, and whether a statement on a worker has failed: then its error, and not those of the
     /// statements that were stopped because of it.
     pub(crate) fn outcome(&self, read: Result<()>) -> (Result<()>, bool) {
         let first = self.cancel_group.first.lock().unwrap_or_else(PoisonError::into_inner).take();

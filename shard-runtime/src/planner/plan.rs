@@ -105,7 +105,7 @@ impl<'q> Plan<'q> {
         };
         let after = |shard: usize| {
             begin.map(|(cursor, place)| match distinct {
-                // A row that is equal to the cursor's row is the cursor's row, on whatever shard.
+                // A row that is equal to the cursor's row is the cursor's row, on any shard.
                 true => After { cursor, order: &order, shard: Ordering::Less },
                 // The row of a reference table is on this shard, too, whichever shard returned it.
                 false if table.is_reference() => After { cursor, order: &core.order, shard: Ordering::Equal },
@@ -188,7 +188,7 @@ impl<'q> Plan<'q> {
         let shards = layout.shards();
         let reason = match self.target.pins.as_slice() {
             _ if self.limit_is_zero => "LIMIT 0: no shard".to_owned(),
-            [Pin::Row(_)] if !self.steps.is_empty() => "where its parent lives".to_owned(),
+            [Pin::Row(_)] if !self.steps.is_empty() => "the shard of its parent".to_owned(),
             [_, ..] if !self.steps.is_empty() => {
                 format!("pinned to {}", self.shards().names(shards).join(", "))
             }

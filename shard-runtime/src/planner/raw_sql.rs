@@ -148,7 +148,7 @@ const UNREPEATABLE: [&str; 16] = [
 ];
 
 /// The word for which a statement may have another effect when it is run again on the same rows: a function or a
-/// constant as above. It is enough that it is called, whatever it is given: a day that was bound needs no `date()`.
+/// constant as above. A call is enough, with any argument: a day that was bound needs no `date()`.
 pub(crate) fn unrepeatable(sql: &str) -> Option<&str> {
     let mut words = tokens(sql).peekable();
     while let Some(word) = words.next() {

@@ -75,7 +75,7 @@ pub(crate) fn quoted(name: &str) -> String {
     quoted
 }
 
-/// Returns a text as a literal of PostgreSQL, whatever it contains and whatever `standard_conforming_strings` is.
+/// Returns a text as a literal of PostgreSQL, for any content and any `standard_conforming_strings`.
 pub(crate) fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     match doubled.contains('\\') {

@@ -17,7 +17,7 @@ use crate::schema::{Routed, Routing, Unrouted};
 use crate::sealed::Sealed;
 use crate::value::{Field, Value, text_value};
 
-/// A column of `T` that holds a `V`. `K` says what the column is for; see [`kind`].
+/// A column of `T` that holds a `V`. `K` is the kind of the column; see [`kind`].
 pub struct Column<T, V, K = kind::Plain> {
     index: usize,
     marker: Marker<T, V, K>,
@@ -42,10 +42,10 @@ impl<T, V, K> fmt::Debug for Column<T, V, K> {
 
 /// The kind of a column: whether comparing it narrows the shards, and whether an update may set it.
 pub mod kind {
-    /// A column that says nothing about the shard.
+    /// A column that does not narrow the shards.
     #[derive(Debug)]
     pub enum Plain {}
-    /// The id, or a part of a key of several columns: stays as it is for as long as the row lives.
+    /// The id, or a part of a key of several columns: no update sets it.
     #[derive(Debug)]
     pub enum Fixed {}
     /// A column with a `#[lookup]`: equality narrows.
@@ -60,7 +60,7 @@ pub mod kind {
     /// A shard key that is placed by range: equality and order narrow.
     #[derive(Debug)]
     pub enum RangeKey {}
-    /// A column that refers to a row of the reference table `M`, and is besides what `K` says.
+    /// A column that refers to a row of the reference table `M`, and is of the kind `K`, too.
     #[derive(Debug)]
     pub struct References<M, K = Plain>(std::marker::PhantomData<fn() -> (M, K)>);
 }

@@ -1,4 +1,4 @@
-//! Predicates over one model's columns, and the marker that says whether a key narrows them.
+//! Predicates over one model's columns, and the marker of whether a key narrows them.
 
 use std::marker::PhantomData;
 use std::ops::{BitAnd, BitOr, Not};
@@ -13,7 +13,7 @@ use crate::value::Value;
 /// A condition on the columns of `T`. The columns' methods make it; `&`, `|` and `!`, or [`and`](Filter::and),
 /// [`or`](Filter::or) and [`not`](Filter::not), combine it. (`&&`, `||` and `==` are of `bool` in Rust, and do not compile.)
 ///
-/// `R` says whether the condition narrows the shards by its form. Which shards are asked is always
+/// `R` is whether the condition narrows the shards by its form. Which shards are asked is always
 /// computed from the values.
 #[must_use = "a filter does nothing until it is given to a query"]
 pub struct Filter<T, R> {

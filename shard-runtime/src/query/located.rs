@@ -13,7 +13,7 @@
 //! * NOT of FALSE is TRUE and NOT of NULL is NULL. Below one NOT the two differ. NOT of that again yields FALSE or NULL,
 //!   which have the same effect.
 //! * EXISTS and IN (with ids, which are never NULL) are never NULL. So a NOT outside of a subquery sees TRUE or FALSE,
-//!   and says nothing about the subquery's own condition.
+//!   and does not affect the subquery's own condition.
 //!
 //! So only the NOTs between a comparison and the innermost relation (or the statement) count. If their number is even, or
 //! if the column is never NULL, the change is sound. [`Context`] holds this for one node.

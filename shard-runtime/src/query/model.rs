@@ -54,11 +54,11 @@ pub trait Sharded: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// The one shard that this row lives on, by its place in the cluster's order; for a row that lives on all of them
-    /// the first.
+    /// Returns the index of this row's shard in the cluster's order; for a row of a reference table, which is on all shards,
+    /// that of the first.
     ///
     /// # Errors
-    /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) where the key's value is placed nowhere.
+    /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) if the key's value is placed on no shard.
     fn shard_chooser(&self, shards: &Shards) -> Result<usize>;
 
     /// The shards to ask for a row of this id: one, where the id decides the shard or `loaded_from` names
@@ -103,8 +103,8 @@ pub trait Sharded: Sized + Send + Sync + 'static {
         ById::new(id.into())
     }
 
-    /// Children of parents for which this holds: a child lives where its parent lives, so that each shard looks
-    /// among its own, and what narrows the parents narrows their children. With conditions on the parent's
+    /// Returns the condition that the row's parent matches `filter`. A child is on the shard of its parent, so that each shard
+    /// looks among its own rows, and a condition that narrows the parents narrows their children. With conditions on the parent's
     /// parent it is nested: `Remark::has_parent(Report::has_parent(..))`.
     ///
     /// ```
@@ -246,7 +246,7 @@ pub trait Child: Sharded {
     fn parent_id(&self) -> &<Self::Parent as Sharded>::Id;
 }
 
-/// A model whose rows live where a row of `P` lives.
+/// A model each of whose rows is on the shard of a row of `P`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a child of `{P}`",
     label = "not a child of `{P}`",

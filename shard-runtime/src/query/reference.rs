@@ -1,5 +1,5 @@
 //! Rows and the rows of reference tables that they refer to: every shard has those, so that they are asked about, and
-//! joined, wherever the row itself lives.
+//! joined, on the shard of the row itself.
 
 use std::marker::PhantomData;
 
@@ -22,7 +22,7 @@ use crate::value::Value;
 
 impl<T: Sharded, V: Storable, M: Reference, K: ColumnKind> Column<T, V, kind::References<M, K>> {
     /// Rows that refer to a row for which this holds; with `!`, all others, those that refer to nothing among them. It
-    /// says nothing about where they live.
+    /// does not narrow the shards.
     ///
     /// ```
     /// # use shard_runtime::{Filter, Routed, Sharded, Unrouted};

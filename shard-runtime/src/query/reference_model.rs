@@ -9,13 +9,13 @@ use crate::schema::Everywhere;
 use crate::sealed::Seal;
 use crate::value::Field;
 
-/// A model that lives whole on every shard: one with `#[sharded(reference)]`. For what is small, read everywhere and
+/// A model whose rows are all on every shard: one with `#[sharded(reference)]`. For data that is small, read everywhere and
 /// changed rarely: currencies, countries, price lists.
 ///
 /// A read asks one shard: the first, in the cluster's order, on which its session has a transaction already, or else the
-/// first of the cluster; `on_shard` says another. A write goes to every shard, in the session's unit of work, which is
+/// first of the cluster; `on_shard` names another. A write goes to every shard, in the session's transaction, which is
 /// committed on all of them or on none. A row of another model refers to one of these by its id, and is read together
-/// with it where it lives itself.
+/// with it on the row's own shard.
 ///
 /// ```
 /// use shard_runtime::{Cluster, Sharded};

@@ -21,7 +21,7 @@ use crate::schema::{Shard, ShardSet, Shards};
 use crate::sealed::{Seal, Sealed};
 use crate::value::{Field, Value};
 
-/// Rows of `T`: where from, in which order, how many. `R` says whether it is narrowed to shards.
+/// Rows of `T`: where from, in which order, how many. `R` is whether it is narrowed to shards.
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Select<T, R> {
     pub(crate) core: SelectCore,
@@ -88,7 +88,7 @@ pub(crate) enum Pin {
     Key(WholeKey),
     /// The shard of this name.
     Name(String),
-    /// The shard of a row, for what lives with it.
+    /// The shard of a row, for rows on the same shard.
     Row(Shard),
     /// The shard that the session is pinned to.
     Session(Shard),
@@ -305,7 +305,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// no change of another session. The second session waits, up to the
     /// [`Builder::busy_timeout`](crate::Builder::busy_timeout).
     ///
-    /// Locks are taken in one order, whatever the query's own: shard by shard in the cluster's order, and on servers row by
+    /// Locks are taken in one order, which is not the query's: shard by shard in the cluster's order, and on servers row by
     /// row by their ids. So two of these reads do not deadlock. Several servers are therefore locked one after the other.
     ///
     /// SQLite locks a database as a whole, so this is the write transaction that an update would begin (`BEGIN

@@ -17,22 +17,21 @@ use crate::schema::Shard;
 use crate::sealed::Seal;
 use crate::value::{ColumnType, Field, Value};
 
-/// A row that is stored (or waits in its session to be), and knows where: it derefs to the struct.
+/// A row that is stored, or pending in its session, with its shard. It derefs to the struct.
 ///
 /// A clone shares the row. Writing through it copies the row first, so that
 /// [`Session::update`](crate::Session::update) can send the columns that differ, and only those.
 pub struct Stored<T: Sharded> {
     row: Arc<T>,
-    /// The row as it was read or written last, where it has been changed since.
+    /// The row as it was read or written last, if it was changed since.
     original: Option<Arc<T>>,
-    /// The row as it was before units of work wrote it that are not over, the oldest first: what is stored, where such
-    /// a unit is undone. There are several where a unit is nested in another.
+    /// The row before each write whose outcome is open, the oldest first: the database has this row again if the write is
+    /// undone. There are several if savepoints are nested.
     before: Vec<(Arc<T>, WriteOutcome)>,
     shard: Shard,
 }
 
-/// A unit of work on one database, or a part of one that can be undone by itself, as the rows remember it that it
-/// wrote.
+/// The outcome of a transaction or a savepoint on one database: open, stored, or undone. The rows that it wrote share it.
 #[derive(Clone, Default)]
 pub(crate) struct WriteOutcome(Arc<AtomicU8>);
 
@@ -40,12 +39,12 @@ impl WriteOutcome {
     const KEPT: u8 = 1;
     const UNDONE: u8 = 2;
 
-    /// Tells the rows that what was written is stored for good.
+    /// Records that the writes are committed.
     pub(crate) fn commit(&self) {
         self.0.store(Self::KEPT, Ordering::Release);
     }
 
-    /// Tells the rows that what was written is undone.
+    /// Records that the writes are undone.
     pub(crate) fn roll_back(&self) {
         self.0.store(Self::UNDONE, Ordering::Release);
     }
@@ -114,18 +113,18 @@ impl<T: Sharded> Stored<T> {
 
     /// The row as the database has it, where it may differ from this one.
     pub(crate) fn recorded(&self) -> Option<&Arc<T>> {
-        let undone = self.before.iter().find(|(_, unit)| unit.is_undone());
+        let undone = self.before.iter().find(|(_, outcome)| outcome.is_undone());
         undone.map(|(row, _)| row).or(self.original.as_ref())
     }
 
-    /// Says that the database has what this row says: written by this unit of work, or without being written.
+    /// Records that the database has the values of this row: this transaction has written them, or they were read.
     pub(crate) fn settle(&mut self, written_by: Option<&WriteOutcome>) {
         let recorded = self.recorded().cloned();
-        let undone = self.before.iter().position(|(_, unit)| unit.is_undone());
+        let undone = self.before.iter().position(|(_, outcome)| outcome.is_undone());
         self.before.truncate(undone.unwrap_or(self.before.len()));
-        self.before.retain(|(_, unit)| unit.is_open());
+        self.before.retain(|(_, outcome)| outcome.is_open());
         if let (Some(recorded), Some(writer)) = (recorded, written_by)
-            && self.before.last().is_none_or(|(_, unit)| !Arc::ptr_eq(&unit.0, &writer.0))
+            && self.before.last().is_none_or(|(_, outcome)| !Arc::ptr_eq(&outcome.0, &writer.0))
         {
             self.before.push((recorded, writer.clone()));
         }
@@ -194,8 +193,8 @@ impl<T: Sharded + fmt::Debug> fmt::Debug for Stored<T> {
     }
 }
 
-/// A link to a parent's row: its id and its shard. As a `#[shard_parent]` field it puts the child where the
-/// parent lives; in the table it is the parent's id.
+/// A link to a parent's row: its id and its shard. As a `#[shard_parent]` field it puts the child on the
+/// parent's shard; in the table it is the parent's id.
 pub struct Parent<P: Sharded> {
     id: P::Id,
     shard: Shard,

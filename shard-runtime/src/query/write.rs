@@ -198,7 +198,7 @@ impl<T: Sharded, R: IsRouted> Write for Returning<T, R> {
 }
 
 /// A statement that [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed, either of
-/// them [`Returning`] its rows, or [`Sql`](crate::Sql) that says where.
+/// them [`Returning`] its rows, or [`Sql`](crate::Sql) that names its shards.
 ///
 /// This trait is sealed: the planner knows only the statements of this crate.
 pub trait Write: Sealed {

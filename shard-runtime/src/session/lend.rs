@@ -27,10 +27,13 @@ impl Session {
         self.work.tx.ensure_write(shard.index())?;
         self.work.forget_rows();
         let database = self.work.tx.cluster.layout().place(shard.index())?.database;
-        let Some(link) = self.work.tx.databases.get_mut(database) else {
-            return Err(Error::new(ErrorKind::UnknownShard, "there is no such database in this cluster"));
+        let Some(transaction) = self.work.tx.databases.get_mut(database) else {
+            return Err(Error::new(
+                ErrorKind::UnknownShard,
+                format!("shard `{shard}` has no database in this cluster"),
+            ));
         };
-        link.savepoint().map_err(|error| error.on_shard(shard.name()))?;
+        transaction.savepoint().map_err(|error| error.on_shard(shard.name()))?;
         let watch = self.work.tx.cluster.watch(&shard, None, LOAN);
         let connection = self.work.tx.connection_of(&shard)?.native().downcast_ref::<rusqlite::Connection>();
         let mut has_changed = true;
@@ -60,11 +63,11 @@ impl Session {
 
     /// Keeps what was done with a connection that was lent, or undoes it where the closure has failed.
     fn end_loan<O>(&mut self, database: usize, shard: &Shard, result: Result<O>) -> Result<O> {
-        let Some(link) = self.work.tx.databases.get_mut(database) else { return result };
+        let Some(transaction) = self.work.tx.databases.get_mut(database) else { return result };
         // The savepoint is there only as long as the transaction is that it was made in.
         let kept = match &result {
-            Ok(_) => link.release(),
-            Err(_) => link.rollback_to_savepoint(),
+            Ok(_) => transaction.release(),
+            Err(_) => transaction.rollback_to_savepoint(),
         };
         if let Err(lost) = kept {
             let message = "the closure that the connection was lent to has ended the session's transaction";

@@ -1,4 +1,4 @@
-//! The session: the verbs of a unit of work that sends every operation to the right shards.
+//! The session and its verbs, each of which runs only on the shards that can hold matching rows.
 
 mod iter;
 mod lend;
@@ -72,7 +72,7 @@ impl Cluster {
         Session::new(self.clone(), None)
     }
 
-    /// Returns a session that is pinned to one shard: every read, `get` and bulk write runs there, whatever keys it
+    /// Returns a session that is pinned to one shard: every read, `get` and bulk write runs there, for any keys that it
     /// names. A query that is pinned to another shard, a row that belongs to another one, and a row that was read
     /// from another one are [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins), before any
     /// statement.
@@ -691,7 +691,7 @@ impl Session {
         self.work.tx.context.cancellation = token;
     }
 
-    /// Gives up all transactions, whatever state they are in, and aborts the session because of an error.
+    /// Gives up all transactions, in any state, and aborts the session because of an error.
     pub(crate) fn reset_after_panic(&mut self, error: &Error) {
         let tx = &mut self.work.tx;
         let mut anew = Session::new(tx.cluster.clone(), tx.pinned);

@@ -1,4 +1,4 @@
-//! Parts of a unit of work that are undone by themselves, and units of work that are tried again.
+//! Transactions that are retried after a conflict.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// When the parts of one operation on several shards run on threads at the same time. Set with
-/// [`Builder::parallelism`](crate::Builder::parallelism). Rows and errors are the same whatever is set.
+/// [`Builder::parallelism`](crate::Builder::parallelism). Rows and errors are the same under each setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Parallelism {

@@ -239,7 +239,7 @@ impl DatabaseTransaction {
     }
 
     /// Returns the outcome that rows share which are written now.
-    pub(crate) fn unit(&self) -> Option<&WriteOutcome> {
+    pub(crate) fn outcome(&self) -> Option<&WriteOutcome> {
         self.units.last()
     }
 

@@ -1,7 +1,7 @@
 //! Gates: advisory locks on servers that keep relocations apart from statements that read or write several shards.
 //!
 //! A bulk write over several servers runs on one shard after the other. A row that another transaction moves from a shard
-//! that is still to come to one that is done would be missed, whatever row locks are taken: a row that is inserted and not
+//! that is still to come to one that is done would be missed under any row locks: a row that is inserted and not
 //! committed cannot be waited for by its condition. So `relocate` locks the gates of the moved tables on both shards
 //! exclusively, and statements over several shards lock those of their tables on all of their shards shared.
 //!

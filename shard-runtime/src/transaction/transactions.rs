@@ -141,7 +141,7 @@ impl Transactions {
         }
     }
 
-    /// Notes whether the work may succeed, or must not be done again, if an error says so. Another transaction may also have
+    /// Notes from an error whether a retry may succeed, or must not run. Another transaction may also have
     /// moved or removed a row since this session has read it (`NotFound`), or be about to finish moving a row that is seen
     /// on two shards (`Ambiguous`).
     pub(crate) fn note_conflict<O>(&mut self, result: Result<O>) -> Result<O> {

@@ -39,9 +39,11 @@ impl UnitOfWork {
             begin(&mut self.tx, shard)?;
         }
         let savepoints = |session: &mut Self, act: fn(&mut DatabaseTransaction) -> Result<()>| {
-            let mut links = session.tx.databases.iter_mut().enumerate();
-            links
-                .try_for_each(|(database, link)| if written.contains(&database) { act(link) } else { Ok(()) })
+            let mut transactions = session.tx.databases.iter_mut().enumerate();
+            transactions.try_for_each(|(database, transaction)| match written.contains(&database) {
+                true => act(transaction),
+                false => Ok(()),
+            })
         };
         savepoints(self, DatabaseTransaction::savepoint)?;
         // On a server another transaction may block a row, and not the whole database.
@@ -50,7 +52,7 @@ impl UnitOfWork {
         if let Err(error) = &done {
             let lost = self.tx.databases.iter().any(DatabaseTransaction::has_lost_its_transaction);
             if lost || self.tx.on_databases(&written, DatabaseTransaction::rollback_to_savepoint).is_err() {
-                // A database has given the transaction up by itself; nothing of the unit may be committed.
+                // A database has given the transaction up by itself; nothing of the transaction may be committed.
                 self.abort(error);
             } else {
                 for database in begun {

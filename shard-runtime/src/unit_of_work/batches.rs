@@ -15,7 +15,7 @@ use crate::row::Binder;
 use crate::schema::IdKind;
 use crate::value::{Value, mismatch};
 
-/// Does something with a statement of this text, which says how many rows it was about.
+/// Prepares a statement of this text and runs a function with it, which returns how many rows it affected.
 pub(crate) type Run<'r> =
     dyn FnMut(&str, &mut dyn FnMut(&mut dyn Prepared) -> Result<u64>) -> Result<u64> + 'r;
 
@@ -98,7 +98,7 @@ struct Listing<'l> {
     lists: Cow<'l, str>,
     /// The statement for one row.
     single: Cow<'l, str>,
-    /// Whether the database counts the ids, and says them in the rows' order.
+    /// Whether the database generates the ids, and returns them in the rows' order.
     counts: bool,
     counted: &'l mut Vec<i64>,
 }
@@ -175,19 +175,22 @@ fn counted_ids(
         }
     }
     if ids.len() != rows {
-        let message = format!("the database has counted {} ids for {rows} rows", ids.len());
+        let found = ids.len();
+        let message = format!(
+            "the database returned {found} ids for {rows} inserted rows; check the table for triggers and rules"
+        );
         return Err(Error::new(ErrorKind::Database, message));
     }
     counted.append(&mut ids);
     Ok(rows as u64)
 }
 
-/// A row was not there to be changed or removed. The sender finds out which, and why.
+/// The error of a batch that affected fewer rows than it has. The session finds out which row is missing, and why.
 fn missed() -> Error {
-    Error::new(ErrorKind::NotFound, "a row that is to be changed or removed is not there any more")
+    Error::new(ErrorKind::NotFound, "a row to be updated or deleted does not exist")
 }
 
-/// Says which row a statement failed on.
+/// Names the row on which a statement failed.
 fn about_row(error: Error, layout: &Layout, batch: &Batch, row: &dyn AnyRow) -> Error {
     let Ok(table) = layout.table(batch.model) else { return error };
     let mut binder = Binder::new(table);

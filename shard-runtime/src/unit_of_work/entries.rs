@@ -205,7 +205,7 @@ impl UnitOfWork {
         self.flush_shards(&all)
     }
 
-    /// Removes and adds entries, in a statement's own atomic unit: the last thing that it does.
+    /// Removes and adds entries, in a statement's own savepoint, as its last part.
     pub(crate) fn write_entries(&mut self, changes: Changes) -> Result<()> {
         if changes.changes.is_empty() {
             return Ok(());
@@ -305,8 +305,7 @@ impl UnitOfWork {
             }
             if rows == 0 {
                 if row.inserts && stored.is_empty() {
-                    let message =
-                        "another transaction inserts and removes the row at the same time; try again";
+                    let message = "another transaction inserted and deleted the row at the same time; run the transaction again";
                     return Err(Error::new(ErrorKind::Busy, message).in_table(table.name));
                 }
                 rows = session.tx.execute_on(row.shard, table, &sql(own), params)?;
@@ -375,7 +374,7 @@ pub(crate) fn about_entry(layout: &Layout, model: usize, error: Error, values: &
         return error;
     };
     let message = format!(
-        "another row has this value, on this shard or another: `{}` has a lookup, and is unique over the cluster",
+        "another row of the cluster has this value in `{}`, whose lookup makes it unique over all shards",
         lookup.name()
     );
     let named = Error::new(ErrorKind::Unique, message).on_shard(shard).in_table(lookup.table.name);

@@ -179,7 +179,10 @@ impl FlushTask {
         let is_in_vain = || self.first_failed.load(Ordering::Relaxed) < shard;
         let (layout, handle) = (self.cluster.layout(), self.cluster.shards().by_index(shard));
         let Some(handle) = handle else {
-            return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
+            return Err(Error::new(
+                ErrorKind::UnknownShard,
+                format!("the cluster has no shard with the index {shard}"),
+            ));
         };
         if is_in_vain() {
             return Ok(());

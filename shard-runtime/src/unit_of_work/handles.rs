@@ -52,8 +52,8 @@ impl HandleWrites {
         writes.retain(|before| !before.outcome.is_undone());
         let is_covered =
             |before: &HandleWrite| before.columns.iter().all(|column| write.columns.contains(column));
-        // What one unit undoes, it undoes together: the later write is enough. Of a row that is written again and again,
-        // each time in another unit, not all writes are kept.
+        // One savepoint undoes all its writes together, so that the later write is enough. Of a row that is written again and
+        // again, each time in another savepoint, not all writes are kept.
         let is_full = writes.len() >= WRITES_PER_ROW;
         writes.retain(|before| !(is_covered(before) && (is_full || before.outcome.is_same(&write.outcome))));
         writes.push(write);
@@ -141,6 +141,11 @@ impl UnitOfWork {
     /// The outcome that is shared by rows which are written on this shard now.
     pub(crate) fn outcome_on(&self, shard: usize) -> Result<Option<WriteOutcome>> {
         let database = self.tx.cluster.layout().place(shard)?.database;
-        Ok(self.tx.databases.get(database).and_then(crate::transaction::DatabaseTransaction::unit).cloned())
+        Ok(self
+            .tx
+            .databases
+            .get(database)
+            .and_then(crate::transaction::DatabaseTransaction::outcome)
+            .cloned())
     }
 }

@@ -190,7 +190,7 @@ fn load<T: Sharded>(loads: &mut Vec<ShardBatch>, row: &Stored<T>, model: usize, 
         Ok(place) => place,
         Err(place) => {
             let batches = vec![Batch::new(model, Change::Insert)];
-            loads.insert(place, ShardBatch { shard, batches, unit: WriteOutcome::default() });
+            loads.insert(place, ShardBatch { shard, batches, outcome: WriteOutcome::default() });
             place
         }
     };
@@ -211,7 +211,7 @@ fn put_ids<T: Sharded>(rows: &mut [Stored<T>], model: usize, loads: &mut Vec<Sha
         let place = loads.binary_search_by_key(&row.shard().index(), |load| load.shard).ok();
         let id = place.and_then(|place| counted.get_mut(place)?.next());
         let (Some(id), Some(own)) = (id, row.alone()) else {
-            let message = "the database has not counted an id for every row";
+            let message = "the database did not return an id for every inserted row; check the table for triggers and rules";
             return Err(Error::new(ErrorKind::Database, message).in_table(table.name));
         };
         let id = Field::from_value(Value::Integer(id)).map_err(|error| table.error_at(table.id, error))?;

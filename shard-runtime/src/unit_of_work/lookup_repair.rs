@@ -18,8 +18,8 @@ const PORTION: usize = 1_000;
 pub(crate) enum Fact {
     /// So many rows on this shard.
     Rows { shard: usize, count: i64 },
-    /// An entry on this shard, and the shard that it says.
-    Entry { on: usize, says: String },
+    /// An entry on this shard, and the shard that it names.
+    Entry { on: usize, names: String },
 }
 
 /// The rows and entries of some values, in the values' order.
@@ -120,7 +120,7 @@ impl UnitOfWork {
         let params = [Param::List(vec![value.borrowed()])];
         let found = self.entries_with(lookup, home, Values::Listed, &params)?;
         Ok(found.into_iter().find_map(|(_, fact)| match fact {
-            Fact::Entry { says, .. } => Some(says),
+            Fact::Entry { names, .. } => Some(names),
             Fact::Rows { .. } => None,
         }))
     }
@@ -169,8 +169,8 @@ impl UnitOfWork {
         params: &[Param<'_>],
     ) -> Result<Vec<(Value<'static>, Fact)>> {
         let sql = self.tx.cluster.layout().sql(lookup.model, shard)?.entries(lookup.entries, which);
-        self.facts(shard, lookup.entries, lookup, &sql, params, |says| match says {
-            Value::Text(says) => Ok(Fact::Entry { on: shard, says: says.into_owned() }),
+        self.facts(shard, lookup.entries, lookup, &sql, params, |name| match name {
+            Value::Text(name) => Ok(Fact::Entry { on: shard, names: name.into_owned() }),
             other => Err(crate::value::mismatch("text", &other).into()),
         })
     }
@@ -215,7 +215,7 @@ pub(crate) fn judge(
                 rows.push(*shard);
                 count += more;
             }
-            Fact::Entry { on, says } if *on == home => entry = Some(says),
+            Fact::Entry { on, names } if *on == home => entry = Some(names),
             Fact::Entry { on, .. } => {
                 let kind = LookupProblemKind::StrayEntry;
                 wrong.push(Wrong { kind, shards: vec![*on], remove: vec![*on], add: None });

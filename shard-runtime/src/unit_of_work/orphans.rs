@@ -8,7 +8,7 @@ use crate::transaction::Transactions;
 use crate::value::Value;
 
 /// The end of a message about a value whose entry leads to no row and could not be replaced.
-const REMEDY: &str = "no row was found where its entry leads: run `Cluster::verify`, then `Cluster::repair`";
+const REMEDY: &str = "its entry leads to no row; run `Cluster::verify`, then `Cluster::repair`";
 
 impl UnitOfWork {
     /// Runs something that adds entries and has no effect if it fails. If an entry is in its way that belongs to no row,
@@ -33,9 +33,8 @@ impl UnitOfWork {
         let (mut has_row, mut is_final) = (false, false);
         let done = self.in_savepoint_after(&all, Transactions::upgrade_to_write, |session| {
             while let Some((lookup, value)) = session.orphan(&error)? {
-                let cluster = session.tx.cluster.clone();
-                let lookup = cluster.layout().lookups().get(lookup);
-                has_row = match lookup {
+                let layout = session.tx.cluster.shared_layout();
+                has_row = match layout.lookups().get(lookup) {
                     Some(lookup) => !session.remove_orphan(lookup, &value)?,
                     None => true,
                 };
@@ -70,13 +69,13 @@ impl UnitOfWork {
     /// [`may_be_orphan`](Self::may_be_orphan).
     fn orphan(&mut self, error: &Error) -> Result<Option<(usize, Value<'static>)>> {
         let Some(taken) = error.taken_value() else { return Ok(None) };
-        let cluster = self.tx.cluster.clone();
-        let Some(lookup) = cluster.layout().lookups().get(taken.lookup) else { return Ok(None) };
+        let layout = self.tx.cluster.shared_layout();
+        let Some(lookup) = layout.lookups().get(taken.lookup) else { return Ok(None) };
         let may_be_orphan = self.may_be_orphan(lookup, &taken.value)?;
         Ok(may_be_orphan.then(|| (taken.lookup, taken.value.clone())))
     }
 
-    /// Returns the failure of a search for a value's row if it says nothing about the value: a lock that was not obtained,
+    /// Returns the failure of a search for a value's row if it does not concern the value: a lock that was not obtained,
     /// a shard that does not answer. Otherwise the error that the value is taken, with a remedy.
     fn unless_failed(&self, failure: Error, error: Error) -> Error {
         let is_failed = failure.is_retryable() || failure.is_about_a_shard() || self.tx.aborted.is_some();
@@ -88,8 +87,8 @@ impl UnitOfWork {
     /// # Errors
     /// If that is not known: the session may not write every shard, or a shard cannot be read.
     fn may_be_orphan(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<bool> {
-        let Some(says) = self.entry_of(lookup, value)? else { return Ok(false) };
-        if let Some(shard) = self.tx.cluster.shards().get(&says).map(Shard::index) {
+        let Some(named) = self.entry_of(lookup, value)? else { return Ok(false) };
+        if let Some(shard) = self.tx.cluster.shards().get(&named).map(Shard::index) {
             // A pinned session may not look on another shard, so that the entry counts.
             let is_elsewhere = self.tx.pinned.is_some_and(|pinned| pinned != shard);
             if is_elsewhere || self.has_row_with(lookup, value, shard)? {
@@ -112,7 +111,7 @@ impl UnitOfWork {
         match drifts.is_empty() || drifts.iter().any(|drift| drift.repaired) {
             // Nothing is wrong if a row has come meanwhile, and the value is taken then.
             true => Ok(drifts.iter().any(|drift| drift.repaired)),
-            false => Err(Error::new(ErrorKind::Unique, "several rows have the value")),
+            false => Err(Error::new(ErrorKind::Unique, "several rows have this value")),
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Pending {
     /// By model: children before parents.
     deletes: Vec<Batch>,
     /// The outcome that the changed rows share.
-    unit: WriteOutcome,
+    outcome: WriteOutcome,
 }
 
 /// The rows of one model with which the same is to be done on one shard.
@@ -60,7 +60,7 @@ pub(crate) struct ShardBatch {
     /// In the order in which they are to be written.
     pub(crate) batches: Vec<Batch>,
     /// The outcome that the changed rows share.
-    pub(crate) unit: WriteOutcome,
+    pub(crate) outcome: WriteOutcome,
 }
 
 impl Pending {
@@ -100,7 +100,7 @@ impl Pending {
             batch.ids.insert(id);
             batch.push(row, bytes);
         }
-        &self.unit
+        &self.outcome
     }
 
     pub(crate) fn delete(&mut self, model: usize, change: Change, id: IdKey, row: Arc<dyn AnyRow>) {
@@ -143,7 +143,7 @@ impl Pending {
 
     /// Puts changes back that could not be written.
     pub(crate) fn put_back(&mut self, load: ShardBatch) {
-        self.unit = load.unit;
+        self.outcome = load.outcome;
         for mut batch in load.batches {
             batch.missed = 0..0;
             match batch.change {
@@ -156,14 +156,14 @@ impl Pending {
 
     /// All that waits for this shard; nothing does any more.
     pub(crate) fn take(&mut self, shard: usize) -> ShardBatch {
-        let Pending { mut inserts, mut updates, mut deletes, unit } = std::mem::take(self);
+        let Pending { mut inserts, mut updates, mut deletes, outcome } = std::mem::take(self);
         inserts.append(&mut updates);
         inserts.append(&mut deletes);
-        ShardBatch { shard, batches: inserts, unit }
+        ShardBatch { shard, batches: inserts, outcome }
     }
 
     /// Nothing waits any more, and what was to be changed is not.
     pub(crate) fn forget(&mut self) {
-        std::mem::take(self).unit.roll_back();
+        std::mem::take(self).outcome.roll_back();
     }
 }

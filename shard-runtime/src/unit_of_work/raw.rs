@@ -85,14 +85,14 @@ impl UnitOfWork {
         })
     }
 
-    /// The shards that the SQL says, of which the session's pin leaves its own.
+    /// The shards that the SQL names; in a pinned session only its own.
     fn sql_shards(&self, core: &SqlCore) -> Result<ShardSet> {
         self.tx.check_usable()?;
-        let message = core.shards(self.tx.cluster.shards())?;
+        let named = core.shards(self.tx.cluster.shards())?;
         if !core.pins.is_empty() {
-            message.indexes().iter().try_for_each(|&shard| self.tx.refuse_elsewhere(shard, "the SQL"))?;
+            named.indexes().iter().try_for_each(|&shard| self.tx.refuse_elsewhere(shard, "the SQL"))?;
         }
-        Ok(self.tx.narrowed(message))
+        Ok(self.tx.narrowed(named))
     }
 
     /// Looks whether a statement may be used so, on a shard that is ready.
@@ -119,14 +119,18 @@ fn steps<'c>(core: &'c SqlCore, shards: &ShardSet, layout: &Layout) -> Result<Ve
 fn check_shape(shape: Shape, given: usize, wanted: Use) -> Result<()> {
     let message = match (wanted, shape) {
         (_, Shape { parameters, .. }) if parameters != given => {
-            format!("parameters in the SQL: {parameters}, bound values: {given}")
+            format!(
+                "parameters in the SQL: {parameters}, bound values: {given}; bind one value for each parameter"
+            )
         }
         (Use::Read, Shape { only_reads: false, .. }) => {
-            "the SQL writes: it is run with `execute`, not with `all`, `first` or `one`".to_owned()
+            "the SQL writes; run it with `execute` instead of `all`, `first` or `one`".to_owned()
         }
-        (Use::Read, Shape { returns_rows: false, .. }) => "the SQL returns no rows".to_owned(),
+        (Use::Read, Shape { returns_rows: false, .. }) => {
+            "the SQL returns no rows; read with a statement that returns some".to_owned()
+        }
         (Use::Write, Shape { only_reads: true, .. }) => {
-            "the SQL writes nothing: it is read with `all`, `first` or `one`, not with `execute`".to_owned()
+            "the SQL only reads; run it with `all`, `first` or `one` instead of `execute`".to_owned()
         }
         (Use::Write, Shape { returns_rows: true, .. }) => {
             "the SQL writes and returns rows, which `execute` does not read; remove `RETURNING`".to_owned()

@@ -191,7 +191,7 @@ impl UnitOfWork {
                     return Ok(());
                 }
             }
-            let message = "the rows were moved from shard to shard while they were to be locked; try again";
+            let message = "other transactions moved the rows between shards before they could be locked; run the query again";
             session.tx.note_conflict(Err(Error::new(ErrorKind::Busy, message).in_table(table.name)))
         };
         match self.tx.cluster.layout().lookups().is_empty() {
@@ -349,7 +349,8 @@ impl<T: Sharded> Found<T> {
     fn take(&mut self, id: &T::Id, row: Stored<T>) -> Result<ControlFlow<()>> {
         if let Some(other) = &self.row {
             let (a, b) = (other.shard().name(), row.shard().name());
-            let message = format!("the id {id:?} is on shard `{a}` and on shard `{b}`");
+            let message =
+                format!("id {id:?} exists on shard `{a}` and on shard `{b}`; run `Cluster::verify`");
             return Err(Error::new(ErrorKind::Ambiguous, message).in_table(T::TABLE.name));
         }
         self.row = Some(row);
@@ -358,6 +359,6 @@ impl<T: Sharded> Found<T> {
 }
 
 pub(crate) fn gone<T: Sharded>(id: &T::Id, shard: &Shard) -> Error {
-    let message = format!("there is no row with id {id:?} any more");
+    let message = format!("the row with id {id:?} does not exist; it was deleted, or moved to another shard");
     locate(Error::new(ErrorKind::NotFound, message), shard, Some(T::TABLE))
 }

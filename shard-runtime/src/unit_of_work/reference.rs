@@ -13,8 +13,8 @@ use crate::schema::Table;
 use crate::schema::{Shard, ShardSet};
 
 impl UnitOfWork {
-    /// Keeps others from the rows of a reference table that are about to be read to be written on another shard than the
-    /// first, as a pin says. Where one of the shards is no server, they are kept from it as a whole already.
+    /// Locks the rows of a reference table on the first shard, if a pin has them read `for_update` on another one. If one of the
+    /// shards is a file, the file is locked as a whole already.
     pub(crate) fn keep_on_first(&mut self, plan: &Plan<'_>) -> Result<()> {
         let layout = self.tx.cluster.layout();
         let locks_rows = |shard: usize| layout.place(shard).is_ok_and(|place| place.dialect.locks_rows());
@@ -93,7 +93,8 @@ pub(crate) fn affected(layout: &Layout, table: &Table, found: &[(usize, u64)]) -
     let name = |shard: usize| layout.shards().by_index(shard).map_or("", Shard::name);
     let each: Vec<String> = found.iter().map(|(shard, rows)| format!("{rows} on {}", name(*shard))).collect();
     let message = format!(
-        "the shards of the cluster do not hold the same rows of this reference table: the statement found {}",
+        "the shards do not hold the same rows of this reference table: the statement found {}; run \
+         `Cluster::compare_references`",
         each.join(", ")
     );
     Err(Error::new(ErrorKind::ReferenceDiverged, message).in_table(table.name))

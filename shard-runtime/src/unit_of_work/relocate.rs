@@ -71,7 +71,7 @@ impl Copied {
         match (self.kind, &self.foreign) {
             (Some(kind), _) => value.into_kind(kind),
             (None, Some(foreign)) if value != Value::Null => Err(ValueError::new(format!(
-                "a value of type {foreign} cannot be moved to another shard: no field holds it"
+                "a value of the type {foreign}, which no field has, cannot be moved to another shard; set it to NULL first"
             ))),
             (None, _) => Ok(value),
         }
@@ -184,7 +184,10 @@ impl UnitOfWork {
 
     fn gone_from<T: Sharded>(&self, row: &T, shard: usize) -> Error {
         let name = self.tx.cluster.shards().by_index(shard).map_or("", Shard::name);
-        let message = format!("there is no row with id {:?} any more", row.id());
+        let message = format!(
+            "the row with id {:?} does not exist; it was deleted, or moved to another shard",
+            row.id()
+        );
         Error::new(ErrorKind::NotFound, message).in_table(T::TABLE.name).on_shard(name)
     }
 
@@ -244,18 +247,20 @@ impl UnitOfWork {
     }
 
     fn child_tables(&self, parent: &'static Table) -> Vec<&'static Table> {
-        let is_child = |table: &&'static Table| table.parent.is_some_and(|link| link.table.is(parent));
+        let is_child = |table: &&'static Table| table.parent.is_some_and(|own| own.table.is(parent));
         self.tx.cluster.layout().tables().filter(is_child).collect()
     }
 
     /// Copies the children of rows that have moved, linked to where those are now.
     fn copy_children(&mut self, table: &'static Table, parents: &Moved, way: Way) -> Result<Moved> {
-        let link = table.parent.map_or(table.id, |parent| parent.column);
+        let column_of_parent = table.parent.map_or(table.id, |parent| parent.column);
         let mut all = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         for (old, new) in parents.old.chunks(CHUNK).zip(parents.new.chunks(CHUNK)) {
             let now: HashMap<IdKey, &Value<'static>> = old.iter().map(IdKey::of).zip(new).collect();
-            let mut moved = self.copy(table, link, old, way, |column, value| {
-                (column == link).then(|| now.get(&IdKey::of(value)).map(|now| Value::clone(now))).flatten()
+            let mut moved = self.copy(table, column_of_parent, old, way, |column, value| {
+                (column == column_of_parent)
+                    .then(|| now.get(&IdKey::of(value)).map(|now| Value::clone(now)))
+                    .flatten()
             })?;
             all.old.append(&mut moved.old);
             all.new.append(&mut moved.new);
@@ -265,8 +270,8 @@ impl UnitOfWork {
     }
 
     /// Copies the rows of a table that have one of these values in a column, row by row, with every column that the
-    /// table has where they are; `adapt` says what is another value where they come to. The shard counts their ids
-    /// anew where it counts them.
+    /// table has on the old shard; `adapt` returns the values that are different on the new shard. The new shard
+    /// generates the ids again if it generates ids.
     fn copy(
         &mut self,
         table: &'static Table,
@@ -335,7 +340,8 @@ impl UnitOfWork {
     fn columns_to_copy(&self, table: &'static Table, way: Way) -> Result<Vec<Copied>> {
         let of = |shard: usize| -> Result<(Dialect, Vec<ActualColumn>)> {
             let place = self.tx.cluster.layout().place(shard)?;
-            let connection = self.tx.databases.get(place.database).and_then(|link| link.connection());
+            let connection =
+                self.tx.databases.get(place.database).and_then(|transaction| transaction.connection());
             let columns = connection.map(|connection| connection.columns(&place.names, table.name));
             Ok((place.dialect, columns.transpose()?.unwrap_or_default()))
         };
@@ -343,7 +349,7 @@ impl UnitOfWork {
         let copied = |column: ActualColumn| {
             let Some(other) = others.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name))
             else {
-                let message = "rows that have this column cannot be moved to a shard whose table does not";
+                let message = "the table lacks a column that the rows have on their shard; add the column before moving rows here";
                 let shard = self.tx.cluster.shards().by_index(way.to).map_or("", Shard::name);
                 let error = Error::new(ErrorKind::Schema, message).on_shard(shard).in_table(table.name);
                 return Err(error.at_column(&column.name));
@@ -372,8 +378,10 @@ impl UnitOfWork {
         if removed == ids.len() as u64 {
             return Ok(());
         }
-        let message =
-            format!("{} rows were copied to another shard, but {removed} were removed here", ids.len());
+        let message = format!(
+            "{} rows were copied to another shard, but only {removed} of them existed here; run the transaction again",
+            ids.len()
+        );
         let name = self.tx.cluster.shards().by_index(shard).map_or("", Shard::name);
         Err(Error::new(ErrorKind::Busy, message).in_table(table.name).on_shard(name))
     }
@@ -396,7 +404,10 @@ fn refuse_another_id<T: Sharded>(changes: &[(usize, Value<'static>)], shard: &Sh
     let table = T::TABLE;
     match changes.iter().any(|(column, _)| *column == table.id) {
         true => {
-            let error = Error::new(ErrorKind::ShardKeyChanged, "the id of a stored row cannot be changed");
+            let error = Error::new(
+                ErrorKind::ShardKeyChanged,
+                "the id of a stored row cannot be changed; add another row",
+            );
             Err(table.error_at(table.id, error.on_shard(shard.name())))
         }
         false => Ok(()),

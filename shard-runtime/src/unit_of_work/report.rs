@@ -138,7 +138,7 @@ pub enum LookupProblemKind {
     MissingEntry,
     /// An entry without a row, or one on a shard on which no session looks for it.
     StrayEntry,
-    /// An entry that says another shard than the row's.
+    /// An entry that names another shard than the row's.
     WrongShard,
     /// Several rows share a value that must be unique. [`Cluster::repair`](crate::Cluster::repair) leaves them alone: only the application can decide
     /// which row keeps it. Change or remove all rows but one, then repair.
@@ -150,7 +150,7 @@ impl fmt::Display for LookupProblemKind {
         f.write_str(match self {
             LookupProblemKind::MissingEntry => "a row's value has no entry",
             LookupProblemKind::StrayEntry => "an entry leads to no row",
-            LookupProblemKind::WrongShard => "an entry says another shard than the row's",
+            LookupProblemKind::WrongShard => "an entry names another shard than the row's",
             LookupProblemKind::SeveralRows => "several rows have one value",
         })
     }

@@ -45,8 +45,7 @@ impl UnitOfWork {
         self.identities.clear();
         let lost = self.tx.databases.iter().any(DatabaseTransaction::has_lost_its_transaction);
         if lost || self.tx.on_databases(around, DatabaseTransaction::rollback_to_savepoint).is_err() {
-            let message =
-                "a database has ended its transaction, and what came before the savepoint is lost with it";
+            let message = "a database has ended its transaction, so that the changes before the savepoint are lost, too";
             self.abort(&Error::new(ErrorKind::TransactionAborted, message));
             return;
         }

@@ -77,9 +77,9 @@ impl UnitOfWork {
             self.flush_shards(&ShardSet::one(shard))?;
         }
         let Some(pending) = self.pending.get_mut(shard) else { return Ok(None) };
-        let unit = pending.update(model, change, id, Arc::clone(row.row()) as _, bytes);
-        row.settle(Some(unit));
-        Ok(Some(unit.clone()))
+        let outcome = pending.update(model, change, id, Arc::clone(row.row()) as _, bytes);
+        row.settle(Some(outcome));
+        Ok(Some(outcome.clone()))
     }
 
     fn update_at_once<T: Sharded>(
@@ -135,14 +135,17 @@ impl UnitOfWork {
         let table = T::TABLE;
         let message = |what: &str| {
             format!(
-                "{what} of a stored row cannot be changed by an update: the row would have to move with all its \
-                 descendants, which is `relocate`"
+                "{what} of a stored row cannot be changed by an update; call `relocate`, which moves the row with all its \
+                 descendants"
             )
         };
         if changed.contains(&table.id) {
             return Err(table.error_at(
                 table.id,
-                Error::new(ErrorKind::ShardKeyChanged, "the id of a stored row cannot be changed"),
+                Error::new(
+                    ErrorKind::ShardKeyChanged,
+                    "the id of a stored row cannot be changed; add another row",
+                ),
             ));
         }
         if let KeyColumns::Columns(key) = table.key

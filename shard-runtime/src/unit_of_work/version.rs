@@ -44,7 +44,10 @@ impl Version {
         match self.number.checked_add(1).filter(|next| *next <= greatest) {
             Some(next) => Ok(next),
             None => {
-                let message = format!("the version {} cannot be raised: it is the greatest", self.number);
+                let message = format!(
+                    "cannot raise version {}: the column holds no greater number; use a wider integer",
+                    self.number
+                );
                 Err(self.table.error_at(self.place, Error::new(ErrorKind::Value, message)))
             }
         }
@@ -106,13 +109,13 @@ impl UnitOfWork {
         let layout = self.tx.cluster.shared_layout();
         let database = layout.place(shard)?.database;
         let Transactions { cluster, databases, owner, .. } = &mut self.tx;
-        let (Some(batch), Some(link), Some(handle)) =
+        let (Some(batch), Some(transaction), Some(handle)) =
             (batches.get(missed), databases.get_mut(database), layout.shards().by_index(shard))
         else {
             return Ok(None);
         };
-        link.read(cluster, owner, database, Waits::default())?;
-        link.expect(cluster, shard);
+        transaction.read(cluster, owner, database, Waits::default())?;
+        transaction.expect(cluster, shard);
         let table = layout.table(batch.model)?;
         let mut own = HashSet::new();
         for before in batches.iter().take(missed).filter(|before| before.model == batch.model) {
@@ -142,7 +145,9 @@ impl UnitOfWork {
             };
             let error = match (stored.is_empty(), found, was) {
                 (true, ..) => {
-                    let message = format!("there is no row with id {id} any more");
+                    let message = format!(
+                        "the row with id {id} does not exist; it was deleted, or moved to another shard"
+                    );
                     Error::new(ErrorKind::NotFound, message)
                 }
                 (_, Some(found), Some(was)) if found != was => stale(&id.to_string(), found, was),

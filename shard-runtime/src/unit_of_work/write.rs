@@ -127,7 +127,7 @@ impl UnitOfWork {
             }
         }
         let message =
-            "the rows were moved from shard to shard while the statement looked for them; try again";
+            "other transactions moved the rows between shards while the statement ran; run it again";
         self.tx.note_conflict(Err(Error::new(ErrorKind::Busy, message).in_table(table.name)))
     }
 
@@ -218,7 +218,7 @@ impl UnitOfWork {
                 }
             }
             Err(_) => {
-                loads.iter().for_each(|load| load.unit.roll_back());
+                loads.iter().for_each(|load| load.outcome.roll_back());
                 // Among what is known by id there may be rows with changes that are not stored now.
                 self.identities.clear();
             }
@@ -241,23 +241,23 @@ impl UnitOfWork {
     /// Records rows that were written for recovery, and notes that they are undone with their transaction.
     pub(crate) fn record_rows(&mut self, loads: Vec<ShardBatch>) -> Result<()> {
         let layout = self.tx.cluster.shared_layout();
-        for ShardBatch { shard, batches, unit } in loads {
+        for ShardBatch { shard, batches, outcome } in loads {
             for Batch { model, change, rows, .. } in batches {
                 let table = layout.table(model)?;
                 let sql = layout.sql(model, shard)?.change(table, &change);
                 self.tx.record(shard, |redo| redo.rows(&sql, table, change.clone(), rows))?;
             }
             let database = layout.place(shard)?.database;
-            if let Some(link) = self.tx.databases.get_mut(database) {
-                link.track_writes(unit);
+            if let Some(transaction) = self.tx.databases.get_mut(database) {
+                transaction.track_writes(outcome);
             }
         }
         Ok(())
     }
 }
 
-/// Notes that the entries of a deleted row go, too. The row itself says which: another transaction may have changed them
-/// before the row was locked.
+/// Notes that the entries of a deleted row are deleted, too. The locked row names them: another transaction may have changed
+/// them before.
 fn remove_entries(
     entries: &mut Changes,
     row: &Row<'_>,

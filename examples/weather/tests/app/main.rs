@@ -146,7 +146,7 @@ fn explain_says_where_queries_go(folder: &Path) {
             "americas, europe, asia, rest: no key: all shards",
             "rest: pinned to rest",
             "americas, europe, asia, rest: no key: all shards",
-            "americas: where its parent lives",
+            "americas: the shard of its parent",
             "asia: continent = Asia",
         ]
     );

@@ -1,4 +1,4 @@
-//! Plans of groups. If each group lives on one shard, that shard applies the conditions, the order and the limit that
+//! Plans of groups. If each group is on one shard, that shard applies the conditions, the order and the limit that
 //! it computes exactly as the merge would.
 
 use super::{MergeBy, Plan, SelectList, locks, on_first, steps, tables, tells_shards_apart};
@@ -19,7 +19,7 @@ pub(crate) struct Grouping {
     pub(crate) measures: Vec<MeasureCore>,
     /// Whether rows of several shards can be parts of one group.
     pub(crate) spans_shards: bool,
-    /// Whether each group lives on one shard.
+    /// Whether each group is on one shard.
     is_whole: bool,
     /// Whether the merge applies conditions.
     pub(crate) has_conditions: bool,

@@ -86,7 +86,7 @@ impl<'s> Reader<'s> {
                 let Some(child) = Reader::of(&chain, self.shards) else { return Ok(self.anything()) };
                 let regions = child.read(inner, negated)?;
                 if negated {
-                    return Ok(self.anything()); // there may be no child at all, wherever the parent lives
+                    return Ok(self.anything()); // there may be no child at all, on any shard of the parent
                 }
                 let same = self.chain.in_chain_of_child(&chain, self.level);
                 Ok(region::simplify(regions.iter().map(|region| region.projected(&same)).collect()))

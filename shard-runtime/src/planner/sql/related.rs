@@ -69,7 +69,7 @@ fn join(dialect: Dialect) -> &'static str {
     }
 }
 
-/// A name for a table that is not that of the query's own table, whatever that is called.
+/// Returns a name for a table that differs from the name of the query's own table.
 fn alias(site: &SqlContext<'_>, mut name: String) -> String {
     if site.sql.plain.eq_ignore_ascii_case(&quoted(&name)) {
         name.push('_');

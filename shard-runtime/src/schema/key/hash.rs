@@ -26,7 +26,7 @@ pub const PARTITION_SEED: u64 = 0x7A5B_2236_7996_DCFD;
 
 /// Hashes an integer of any width: `hashint8extended`.
 ///
-/// A number hashes alike whatever its width, so this is `hashint4extended`
+/// The hash of a number does not depend on its width, so this is `hashint4extended`
 /// and `hashint2extended` as well, and a key may be widened in place.
 pub fn hash_integer(value: i64, seed: u64) -> u64 {
     let low = value as u32;

@@ -206,7 +206,7 @@ impl<'t> Coordinator<'t> {
         Ok(())
     }
 
-    /// Prepared → DECIDED, Aborted or InDoubt: once this has returned, the transaction is committed whatever fails.
+    /// Prepared → DECIDED, Aborted or InDoubt: once this has returned, the transaction is committed, also if a later step fails.
     fn decide(&mut self) -> Result<()> {
         match self.participants.deciding_server() {
             Some(server) => self.decide_on_server(server),

@@ -55,7 +55,7 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Commit {
-    /// All of it or nothing, whatever fails: see [`Session::commit`](crate::Session::commit).
+    /// All of it or nothing, also if a shard fails: see [`Session::commit`](crate::Session::commit).
     #[default]
     Atomic,
     /// One database after the other, in the cluster's order, and without a record. If one fails, those before it

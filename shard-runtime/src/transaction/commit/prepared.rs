@@ -178,7 +178,7 @@ pub(crate) fn write_unit(
     removable: &[String],
 ) -> Result<i64> {
     let [units, collected] = [DECISIONS, COLLECTED].map(|name| names.table(name));
-    // The decision must be durable, whatever `synchronous_commit` is for other commits.
+    // The decision must be durable, for any `synchronous_commit` of other commits.
     let sql = format!(
         "WITH removed AS (DELETE FROM {units} WHERE id = ANY ($2::text[])) \
          INSERT INTO {units} (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \

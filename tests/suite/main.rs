@@ -89,4 +89,5 @@ mod threads;
 mod transactions;
 mod verify;
 mod versions;
+mod wal_size;
 mod writing;

@@ -82,6 +82,7 @@ impl Default for Builder {
                 synchronous: Durability::Full,
                 cache_size: 64 * 1024,
                 mmap_size: 256 * 1024 * 1024,
+                wal_size_limit: 16 * 1024 * 1024,
             },
             observer: None,
             retry: RetryPolicy::default(),
@@ -221,6 +222,17 @@ impl Builder {
     /// Sets how many bytes of each SQLite file are mapped into memory (`PRAGMA mmap_size`). Default: 268,435,456.
     pub fn mmap_size(mut self, bytes: u64) -> Self {
         self.sqlite.mmap_size = bytes;
+        self
+    }
+
+    /// Sets the size in bytes to which the WAL of each SQLite file is truncated (`PRAGMA journal_size_limit`). Default:
+    /// 16,777,216.
+    ///
+    /// A WAL grows beyond it during a large transaction, and while a session reads an old snapshot. The next commit after a
+    /// complete checkpoint truncates it. SQLite checkpoints at commits, and when the last process closes the file, which also
+    /// removes the WAL.
+    pub fn wal_size_limit(mut self, bytes: u64) -> Self {
+        self.sqlite.wal_size_limit = bytes;
         self
     }
 

@@ -19,6 +19,7 @@ struct File {
     async_sessions: Option<u32>,
     cache_size: Option<u32>,
     mmap_size: Option<u64>,
+    wal_size_limit: Option<u64>,
     #[serde(default)]
     without_prepared_transactions: bool,
     #[serde(default, rename = "shard")]
@@ -50,6 +51,7 @@ impl Builder {
     /// async_sessions = 10             # in the middle of a unit of work at once
     /// cache_size = 65536
     /// mmap_size = 268435456
+    /// wal_size_limit = 16777216
     /// without_prepared_transactions = false
     ///
     /// [[shard]]
@@ -117,6 +119,9 @@ impl Builder {
         }
         if let Some(bytes) = file.mmap_size {
             self = self.mmap_size(bytes);
+        }
+        if let Some(bytes) = file.wal_size_limit {
+            self = self.wal_size_limit(bytes);
         }
         if file.without_prepared_transactions {
             self = self.without_prepared_transactions();

@@ -36,6 +36,8 @@ pub(crate) struct SqliteSettings {
     pub(crate) cache_size: u32,
     /// The mapped part of the file, in bytes.
     pub(crate) mmap_size: u64,
+    /// The size to which a WAL is truncated, in bytes.
+    pub(crate) wal_size_limit: u64,
 }
 
 /// The location of a database.
@@ -146,7 +148,7 @@ impl SqliteDriver {
 
     /// Applies the settings and reads them back: SQLite ignores settings that it does not support.
     fn configure(&self, raw: &rusqlite::Connection, logs_ahead: bool) -> Result<()> {
-        let SqliteSettings { synchronous, cache_size, mmap_size, .. } = self.settings;
+        let SqliteSettings { synchronous, cache_size, mmap_size, wal_size_limit, .. } = self.settings;
         raw.busy_timeout(Duration::ZERO).map_err(from_sqlite)?;
         // A quoted name that is not a column is an error, and not a text literal.
         raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map_err(from_sqlite)?;
@@ -164,12 +166,19 @@ impl SqliteDriver {
             raw.pragma_update(None, "mmap_size", i64::try_from(mmap_size).unwrap_or(i64::MAX))
                 .map_err(from_sqlite)?;
         }
+        let most = i64::try_from(wal_size_limit).unwrap_or(i64::MAX);
         let level = match synchronous {
             Durability::Full => 2,
             Durability::Normal => 1,
         };
         let cache = -i64::from(cache_size);
-        for (name, wanted) in [("synchronous", level), ("foreign_keys", 1), ("cache_size", cache)] {
+        let settings = [
+            ("synchronous", level),
+            ("foreign_keys", 1),
+            ("cache_size", cache),
+            ("journal_size_limit", most),
+        ];
+        for (name, wanted) in settings {
             raw.pragma_update(None, name, wanted).map_err(from_sqlite)?;
             let found: i64 = raw.pragma_query_value(None, name, |row| row.get(0)).map_err(from_sqlite)?;
             if found != wanted {

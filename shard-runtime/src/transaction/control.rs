@@ -544,7 +544,8 @@ mod tests {
     /// A control database whose next decision fails, and cannot be overwritten at once.
     fn failing(busy_timeout: Duration, busy: u32) -> Control {
         let synchronous = Durability::Normal;
-        let settings = SqliteSettings { busy_timeout, synchronous, cache_size: 1024, mmap_size: 0 };
+        let settings =
+            SqliteSettings { busy_timeout, synchronous, cache_size: 1024, mmap_size: 0, wal_size_limit: 0 };
         let driver = Box::new(SqliteDriver::new(SqliteSource::memory(), settings));
         let names = Namespace::default();
         let control = Control::open(driver, names, Mode::Create, settings, std::iter::empty()).unwrap();

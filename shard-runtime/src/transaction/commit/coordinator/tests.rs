@@ -296,6 +296,7 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
         synchronous: Durability::Full,
         cache_size: 1024,
         mmap_size: 0,
+        wal_size_limit: 0,
     };
     let control = driver("control", if has_files { Dialect::Sqlite } else { Dialect::Postgres });
     let control =

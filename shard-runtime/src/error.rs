@@ -215,6 +215,12 @@ impl Error {
         self.0.taken.as_ref()
     }
 
+    /// Replaces the message.
+    pub(crate) fn reworded(mut self, message: String) -> Self {
+        self.0.message = message;
+        self
+    }
+
     /// Appends a remedy to the message.
     pub(crate) fn with_remedy(mut self, remedy: &str) -> Self {
         self.0.message = format!("{}; {remedy}", self.0.message);

@@ -37,6 +37,7 @@ mod faults;
 mod fields;
 mod flushing;
 mod for_update;
+mod foreign_keys;
 mod groups;
 mod handles;
 mod identity;

@@ -350,6 +350,35 @@ impl SqliteConnection {
     }
 }
 
+/// A foreign key that a row violates.
+struct Violation {
+    table: String,
+    column: String,
+    parent: String,
+}
+
+impl Violation {
+    fn explain(&self, error: Error) -> Error {
+        let message =
+            format!("refers to a row of `{}`, which is not on this shard; add it first", self.parent);
+        error.reworded(message).in_table(&self.table).at_column(&self.column)
+    }
+}
+
+impl SqliteConnection {
+    /// Searches all tables for a foreign key that is violated.
+    fn violation(&self) -> Result<Option<Violation>> {
+        let sql = "SELECT broken.\"table\", link.\"from\", broken.parent FROM pragma_foreign_key_check AS broken \
+                   JOIN pragma_foreign_key_list(broken.\"table\") AS link ON link.id = broken.fkid LIMIT 1";
+        let mut search = self.raw.prepare(sql).map_err(from_sqlite)?;
+        let mut rows = search.query([]).map_err(from_sqlite)?;
+        let names = |row: &rusqlite::Row<'_>| {
+            Ok(Violation { table: row.get(0)?, column: row.get(1)?, parent: row.get(2)? })
+        };
+        rows.next().and_then(|row| row.map(names).transpose()).map_err(from_sqlite)
+    }
+}
+
 impl Connection for SqliteConnection {
     fn wait_for_locks(&self) -> Result<()> {
         self.raw.busy_timeout(self.busy_timeout).map_err(from_sqlite)
@@ -433,8 +462,15 @@ impl Connection for SqliteConnection {
     }
 
     fn commit(&self) -> Result<()> {
-        self.raw.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute()).map_err(from_sqlite)?;
-        Ok(())
+        let committed = self.raw.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute());
+        committed.map(drop).map_err(from_sqlite).map_err(|error| match error.kind() {
+            // A deferred constraint; the transaction is still open.
+            ErrorKind::ForeignKey => match self.violation() {
+                Ok(Some(violation)) => violation.explain(error),
+                _ => error,
+            },
+            _ => error,
+        })
     }
 
     fn prepare_commit(&self, _: &str) -> Result<()> {
@@ -449,17 +485,8 @@ impl Connection for SqliteConnection {
         if !one(has_deferred).map_err(from_sqlite)? {
             return Ok(());
         }
-        let broken = "SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1";
-        let table = self.raw.prepare_cached(broken).and_then(|mut check| {
-            let mut rows = check.query([])?;
-            rows.next()?.map(|row| row.get::<_, String>(0)).transpose()
-        });
-        match table.map_err(from_sqlite)? {
-            None => Ok(()),
-            Some(table) => {
-                Err(Error::new(ErrorKind::ForeignKey, "FOREIGN KEY constraint failed").in_table(&table))
-            }
-        }
+        let error = || Error::new(ErrorKind::ForeignKey, "FOREIGN KEY constraint failed");
+        self.violation()?.map_or(Ok(()), |violation| Err(violation.explain(error())))
     }
 
     fn rollback(&self) -> Result<()> {

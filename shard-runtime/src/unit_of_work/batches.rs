@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::entries::about_entry;
+use super::foreign_keys::{Refused, RefusedChange};
 use super::pending::Batch;
 use crate::driver::Prepared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
-use crate::planner::sql::{Param, TableSql};
+use crate::planner::sql::Param;
 use crate::planner::{AnyRow, Change};
 use crate::row::Binder;
 use crate::schema::IdKind;
@@ -27,20 +28,28 @@ const LISTED: usize = 10_000;
 pub(crate) fn send_rows_of(
     batch: &mut Batch,
     layout: &Layout,
-    own: &TableSql,
+    shard: usize,
     is_in_vain: &dyn Fn() -> bool,
     run: &mut Run<'_>,
 ) -> Result<()> {
-    let table = layout.table(batch.model)?;
+    let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
     let single = own.change(table, &batch.change);
     let counts = batch.change == Change::Insert && table.id_kind == IdKind::Auto;
     // Of one row no list has to be made; but an insert is prepared once for all.
     let takes_lists = batch.rows.len() > 1 || (batch.change == Change::Insert && !counts);
     match own.change_lists(table, &batch.change).filter(|_| takes_lists) {
-        None => run(&single, &mut |statement| one_by_one(statement, batch, layout, is_in_vain)).map(|_| ()),
+        None => {
+            let mut refused = None;
+            let sent =
+                run(&single, &mut |statement| one_by_one(statement, batch, layout, is_in_vain, &mut refused));
+            match (sent, refused.and_then(|row| batch.rows.get(row))) {
+                (Err(error), Some(row)) => Err(about_row(error, layout, shard, batch, &**row, run)),
+                (sent, _) => sent.map(|_| ()),
+            }
+        }
         Some(lists) => {
             let mut counted = Vec::new();
-            let mut listing = Listing { batch, layout, lists, single, counts, counted: &mut counted };
+            let mut listing = Listing { batch, layout, shard, lists, single, counts, counted: &mut counted };
             let sent = listing.send_all(run);
             batch.counted.append(&mut counted);
             batch.missed = sent?;
@@ -52,12 +61,14 @@ pub(crate) fn send_rows_of(
     }
 }
 
-/// Sends the rows of a batch one by one, for as long as that is not in vain; how many.
+/// Sends the rows of a batch one by one, for as long as that is not in vain; returns how many. Notes which row the database
+/// refused.
 fn one_by_one(
     statement: &mut dyn Prepared,
     batch: &mut Batch,
     layout: &Layout,
     is_in_vain: &dyn Fn() -> bool,
+    refused: &mut Option<usize>,
 ) -> Result<u64> {
     let table = layout.table(batch.model)?;
     let inserts = batch.change == Change::Insert;
@@ -83,8 +94,10 @@ fn one_by_one(
                 batch.missed = sent..sent + 1;
                 return Err(missed());
             }
-            Err(error) if counts => return Err(error),
-            Err(error) => return Err(about_row(error, layout, batch, &**row)),
+            Err(error) => {
+                *refused = Some(sent);
+                return Err(error);
+            }
         }
         sent += 1;
     }
@@ -95,6 +108,7 @@ fn one_by_one(
 struct Listing<'l> {
     batch: &'l Batch,
     layout: &'l Layout,
+    shard: usize,
     lists: Cow<'l, str>,
     /// The statement for one row.
     single: Cow<'l, str>,
@@ -120,17 +134,18 @@ impl Listing<'_> {
     /// The database does not say which row it refused: where it refused one, the halves are tried until one row is left,
     /// which the error names. How many rows were found.
     fn send(&mut self, places: Range<usize>, run: &mut Run<'_>) -> Result<u64> {
-        let (batch, counts) = (self.batch, self.counts);
-        let table = self.layout.table(batch.model)?;
+        let (batch, layout, shard, counts) = (self.batch, self.layout, self.shard, self.counts);
+        let table = layout.table(batch.model)?;
         let rows = batch.rows.get(places.clone()).unwrap_or_default();
         let mut binder = Binder::new(table);
         if let ([row], true) = (rows, counts) {
             batch.change.bind(table, &**row, &mut binder)?;
             let counted = &mut *self.counted;
-            return run(&self.single, &mut |statement| {
+            let sent = run(&self.single, &mut |statement| {
                 counted.push(statement.insert(&binder.values)?);
                 Ok(1)
             });
+            return sent.map_err(|error| about_row(error, layout, shard, batch, &**row, run));
         }
         let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
         for row in rows {
@@ -146,7 +161,7 @@ impl Listing<'_> {
         });
         match (sent, rows) {
             (Err(error), [row]) if error.is_about_a_row() => {
-                Err(about_row(error, self.layout, batch, &**row))
+                Err(about_row(error, layout, shard, batch, &**row, run))
             }
             (Err(error), _) if error.is_about_a_row() => {
                 drop(params);
@@ -190,21 +205,36 @@ fn missed() -> Error {
     Error::new(ErrorKind::NotFound, "a row to be updated or deleted does not exist")
 }
 
-/// Names the row on which a statement failed.
-fn about_row(error: Error, layout: &Layout, batch: &Batch, row: &dyn AnyRow) -> Error {
+/// Adds to an error which row the database refused and, if a foreign key was violated, which other row is concerned.
+fn about_row(
+    error: Error,
+    layout: &Layout,
+    shard: usize,
+    batch: &Batch,
+    row: &dyn AnyRow,
+    run: &mut Run<'_>,
+) -> Error {
     let Ok(table) = layout.table(batch.model) else { return error };
     let mut binder = Binder::new(table);
     if row.values(&mut binder).is_err() {
         return error;
     }
     let values = &binder.values;
+    let id = values.get(table.id).map(Value::borrowed);
+    let change = match batch.change {
+        Change::Delete { .. } => RefusedChange::Removed(id.as_ref().map(Value::borrowed)),
+        Change::Insert | Change::Update { .. } => RefusedChange::row(values),
+    };
+    let error = Refused { layout, shard, table, change }.explain(error, run);
     let error = match batch.change {
         Change::Insert => about_entry(layout, batch.model, error, values),
         Change::Update { .. } | Change::Delete { .. } => error,
     };
-    // The id of a lookup's entry is the value that was looked up, which an error does not quote.
+    // The id of a lookup's entry is the value that was looked up, which an error does not quote. A row whose id the database
+    // counts has none yet.
     let is_entry = layout.lookups().iter().any(|lookup| lookup.model == batch.model);
-    match values.get(table.id).filter(|_| !is_entry) {
+    let has_id = !is_entry && (batch.change != Change::Insert || table.id_kind != IdKind::Auto);
+    match id.filter(|_| has_id) {
         Some(id) => error
             .with_row(&format!("{} {id}", table.columns.get(table.id).map_or("id", |column| column.name))),
         None => error,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::UnitOfWork;
+use super::foreign_keys::RefusedChange;
 use super::pending::{Batch, Pending};
 use crate::error::{Error, ErrorKind, Result, TakenValue};
 use crate::planner::AnyRow;
@@ -126,6 +127,16 @@ pub(crate) struct Stays<'v> {
     pub(crate) columns: Option<&'v [usize]>,
     /// Whether the row is inserted if it is not there.
     pub(crate) inserts: bool,
+}
+
+impl Stays<'_> {
+    /// The change, for the error of a foreign key.
+    fn refused(&self) -> RefusedChange<'_> {
+        match self.after.is_empty() {
+            true => RefusedChange::Removed(Some(self.id.borrowed())),
+            false => RefusedChange::row(self.after),
+        }
+    }
 }
 
 impl UnitOfWork {
@@ -272,14 +283,14 @@ impl UnitOfWork {
         params: &[Param<'_>],
     ) -> Result<u64> {
         if self.tx.cluster.layout().lookups().is_empty() {
-            return self.write_row(row.shard, table, sql, params);
+            return self.write_row(row, table, sql, params);
         }
         let layout = self.tx.cluster.shared_layout();
         let is_written =
             |lookup: &&Placed| row.columns.is_none_or(|columns| columns.contains(&lookup.column));
         let lookups: Vec<&Placed> = layout.lookups_of(table).filter(is_written).collect();
         if lookups.is_empty() {
-            return self.write_row(row.shard, table, sql, params);
+            return self.write_row(row, table, sql, params);
         }
         // All at once and in their order if that is known, so that two such sessions do not wait for each other.
         let mut shards = ShardSet::one(row.shard);
@@ -298,7 +309,7 @@ impl UnitOfWork {
             if stored.is_empty() && row.inserts {
                 // A row that is not there cannot be locked: another transaction may be about to insert it.
                 let columns = params.get(..table.columns.len()).unwrap_or_default();
-                rows = session.tx.execute_on(row.shard, table, &own.insert_new(table), columns)?;
+                rows = session.execute_row(row.shard, table, row, &own.insert_new(table), columns)?;
                 if rows == 0 {
                     stored = session.locked_values(table, row.shard, &row.id)?;
                 }
@@ -308,7 +319,7 @@ impl UnitOfWork {
                     let message = "another transaction inserted and deleted the row at the same time; run the transaction again";
                     return Err(Error::new(ErrorKind::Busy, message).in_table(table.name));
                 }
-                rows = session.tx.execute_on(row.shard, table, &sql(own), params)?;
+                rows = session.execute_row(row.shard, table, row, &sql(own), params)?;
             }
             let mut changes = Changes::default();
             for lookup in lookups.iter().filter(|_| rows > 0) {
@@ -321,6 +332,19 @@ impl UnitOfWork {
         };
         let written = self.without_orphans(|session| session.in_savepoint(&shards, write));
         self.abort_if_transaction_lost(written)
+    }
+
+    /// Runs a statement about one row on a shard. Returns how many rows it wrote.
+    pub(crate) fn execute_row(
+        &mut self,
+        shard: usize,
+        table: &'static Table,
+        row: &Stays<'_>,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<u64> {
+        let written = self.tx.execute_on(shard, table, sql, params);
+        written.map_err(|error| self.explain_refusal(error, shard, table, row.refused()))
     }
 
     /// The values of a row on its shard, column by column, or nothing if there is no row. The row is locked until the
@@ -373,10 +397,7 @@ pub(crate) fn about_entry(layout: &Layout, model: usize, error: Error, values: &
     else {
         return error;
     };
-    let message = format!(
-        "another row of the cluster has this value in `{}`, whose lookup makes it unique over all shards",
-        lookup.name()
-    );
+    let message = "another row of the cluster has this value, and the column's lookup makes it unique; store another value";
     let named = Error::new(ErrorKind::Unique, message).on_shard(shard).in_table(lookup.table.name);
     let taken = TakenValue { lookup: place, value: value.clone().into_owned() };
     // Without the database's error as source: that of PostgreSQL quotes the value.

@@ -51,8 +51,8 @@ impl UnitOfWork {
 
     pub(crate) fn send_batch(&self, shard: usize, batch: &mut Batch) -> Result<()> {
         let layout = self.tx.cluster.layout();
-        let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
-        send_rows_of(batch, layout, own, &|| false, &mut |sql, send| {
+        let table = layout.table(batch.model)?;
+        send_rows_of(batch, layout, shard, &|| false, &mut |sql, send| {
             self.tx.on(shard, table, sql, |statement| send(statement).map(|rows| (rows, rows)))
         })
     }
@@ -187,10 +187,10 @@ impl FlushTask {
         if is_in_vain() {
             return Ok(());
         }
-        let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
+        let table = layout.table(batch.model)?;
         let names = &layout.place(shard)?.names;
         let statements = &mut self.sent;
-        send_rows_of(batch, layout, own, &is_in_vain, &mut |sql, send| {
+        send_rows_of(batch, layout, shard, &is_in_vain, &mut |sql, send| {
             let mut statement =
                 connection.prepare_in(names, sql).map_err(|error| locate(error, handle, Some(table)))?;
             let mut watch = self.cluster.watch(handle, Some(table.name), sql);

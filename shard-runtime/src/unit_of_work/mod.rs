@@ -5,6 +5,7 @@ mod atomic;
 mod batches;
 mod entries;
 mod flush;
+mod foreign_keys;
 mod handles;
 mod identity;
 mod insert;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::UnitOfWork;
+use super::entries::Stays;
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::ReadOptions;
 use crate::planner::Layout;
@@ -46,6 +47,7 @@ impl UnitOfWork {
     /// of them.
     pub(crate) fn write_everywhere(
         &mut self,
+        row: &Stays<'_>,
         table: &'static Table,
         sql: impl Fn(&TableSql) -> String,
         params: &[Param<'_>],
@@ -58,7 +60,7 @@ impl UnitOfWork {
             let mut found = Vec::with_capacity(shards.len());
             for &shard in shards.indexes() {
                 let sql = sql(layout.sql(model, shard)?);
-                found.push((shard, session.tx.execute_on(shard, table, &sql, params)?));
+                found.push((shard, session.execute_row(shard, table, row, &sql, params)?));
             }
             affected(&layout, table, &found)
         };

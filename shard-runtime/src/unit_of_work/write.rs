@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::UnitOfWork;
-use super::entries::Changes;
+use super::entries::{Changes, Stays};
+use super::foreign_keys::RefusedChange;
 use super::located::EntriesRead;
 use super::pending::{Batch, ShardBatch};
 use super::reference::affected;
@@ -11,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql;
 use crate::planner::sql::{Param, TableSql};
 use crate::planner::{Layout, Plan, Step};
-use crate::query::{BulkWrite, Collect, Returned, WriteCore, WriteRequest};
+use crate::query::{Assigned, BulkWrite, Collect, Returned, WriteCore, WriteRequest};
 use crate::row::Row;
 use crate::schema::Table;
 use crate::schema::{ShardSet, Shards};
@@ -27,19 +28,19 @@ impl UnitOfWork {
     /// on every shard.
     pub(crate) fn write_row(
         &mut self,
-        shard: usize,
+        row: &Stays<'_>,
         table: &'static Table,
         sql: impl Fn(&TableSql) -> String,
         params: &[Param<'_>],
     ) -> Result<u64> {
         if table.is_reference() {
-            return self.write_everywhere(table, sql, params);
+            return self.write_everywhere(row, table, sql, params);
         }
-        let layout = self.tx.cluster.layout();
+        let (layout, shard) = (self.tx.cluster.layout(), row.shard);
         let sql = sql(layout.sql(layout.model(table)?, shard)?);
         self.flush_shards(&ShardSet::one(shard))?;
         self.tx.ensure_write(shard)?;
-        let written = self.tx.execute_on(shard, table, &sql, params);
+        let written = self.execute_row(shard, table, row, &sql, params);
         self.abort_if_transaction_lost(written)
     }
 
@@ -64,10 +65,10 @@ impl UnitOfWork {
             for (place, step) in plan.steps.iter().enumerate() {
                 // The rows of a reference table are the same on every shard.
                 let is_wanted = returns == Returned::Rows && (place == 0 || !table.is_reference());
-                let rows = match (is_wanted, &mut entries) {
+                let written = match (is_wanted, &mut entries) {
                     (false, None) => {
                         let Step { shard, statement } = step;
-                        session.tx.execute_on(*shard, table, &statement.sql, &statement.params)?
+                        session.tx.execute_on(*shard, table, &statement.sql, &statement.params)
                     }
                     (_, entries) => {
                         let lookups = layout.lookups_of(table).map(|lookup| lookup.column);
@@ -79,9 +80,12 @@ impl UnitOfWork {
                             })?;
                             if is_wanted { returned.push(row) } else { Ok(()) }
                         };
-                        session.execute_and_read(step, table, &columns, &mut read)?
+                        session.execute_and_read(step, table, &columns, &mut read)
                     }
                 };
+                let rows = written.map_err(|error| {
+                    session.explain_refusal(error, step.shard, table, refused_change(core))
+                })?;
                 found.push((step.shard, rows));
             }
             affected(&layout, table, &found)
@@ -254,6 +258,16 @@ impl UnitOfWork {
         }
         Ok(())
     }
+}
+
+/// The change of many rows, for the error of a foreign key.
+fn refused_change(core: &WriteCore) -> RefusedChange<'_> {
+    let Some(set) = &core.set else { return RefusedChange::Removed(None) };
+    let columns = set.iter().map(|(column, assigned)| match assigned {
+        Assigned::Value(operand) => (*column, operand.known().map(Value::borrowed)),
+        Assigned::Computed(..) => (*column, None),
+    });
+    RefusedChange::Written(columns.collect())
 }
 
 /// Notes that the entries of a deleted row are deleted, too. The locked row names them: another transaction may have changed

@@ -79,6 +79,11 @@ impl TableSql {
         format!("{}{}", self.get, self.dialect.for_update())
     }
 
+    /// Selects a row that has a value in a column.
+    pub(crate) fn find(&self, column: usize) -> String {
+        format!("{} WHERE {} = {} LIMIT 1", self.select, self.column(column), self.dialect.param(1))
+    }
+
     /// Returns the statement of a change of one row; its parameters are those of [`Change::bind`].
     pub(crate) fn change(&self, table: &Table, change: &Change) -> Cow<'_, str> {
         match change {

@@ -18,7 +18,10 @@ const _: () = {
         const TEMPERATURE: __rt::Column<Self, f64> = __rt::Column::new(2);
     }
     #[automatically_derived]
-    impl __rt::Sharded for Report {
+    impl __rt::Sharded for Report
+    where
+        for<'a> WeatherLocation: __rt::__private::ItselfOrAnAncestorHasAShardKey,
+    {
         type Id = i64;
         type Key = <<Self as __rt::Child>::Parent as __rt::Sharded>::Key;
         const TABLE: &'static __rt::Table = &__rt::Table {
@@ -84,15 +87,28 @@ const _: () = {
                 .map(|_| ())
         }
     }
+    #[allow(dead_code)]
+    struct Checked(
+        __rt::__private::CheckedLink<
+            __rt::__private::DecidingParent<WeatherLocation>,
+            Parent<WeatherLocation>,
+        >,
+    );
     #[automatically_derived]
-    impl __rt::Child for Report {
+    impl __rt::Child for Report
+    where
+        for<'a> WeatherLocation: __rt::__private::ItselfOrAnAncestorHasAShardKey,
+    {
         type Parent = <Parent<WeatherLocation> as __rt::ParentLink>::Parent;
         const PARENT_COLUMN: usize = 1;
         fn parent_id(&self) -> &<<Self as __rt::Child>::Parent as __rt::Sharded>::Id {
             <Parent<WeatherLocation> as __rt::ParentLink>::parent_id(&self.location)
         }
     }
-    impl __rt::Insert for NewReport {
+    impl __rt::Insert for NewReport
+    where
+        for<'a> WeatherLocation: __rt::__private::ItselfOrAnAncestorHasAShardKey,
+    {
         type Model = Report;
         fn into_model(
             self,
@@ -106,8 +122,7 @@ const _: () = {
         }
     }
     const _: () = ::core::assert!(
-        ::core::matches!(__rt::IdColumn:: < Report > ::TYPE, __rt::ColumnType::Integer),
-        "{}",
+        ::core::matches!(< i64 as __rt::Field > ::TYPE, __rt::ColumnType::Integer), "{}",
         "`#[id(auto)]` generates an integer, such as `i64`: change the field's type, or the kind of id",
     );
 };

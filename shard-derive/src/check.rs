@@ -169,7 +169,7 @@ fn key_of_several_fields(model: &Model, errors: &mut Errors) {
         errors.at(&key.word, "this key has no fields: mark them with `#[shard_key]`");
     }
     if let Some(extra) = marked.get(MOST_KEY_FIELDS) {
-        errors.at(&extra.word, format_args!("too many fields: a key has at most {MOST_KEY_FIELDS}"));
+        errors.at(&extra.word, format_args!("too many fields: keep at most {MOST_KEY_FIELDS} in the key"));
     }
     for field in marked {
         if !matches!(field.placement, PlacementAttr::Bare) {
@@ -203,8 +203,8 @@ fn range_is_closed(range: &RangeAttr, errors: &mut Errors) {
         let [before, behind] = pair else { continue };
         let open = if before.to.is_none() { Some(before) } else { None };
         if let Some(open) = open.or(Some(behind).filter(|behind| behind.from.is_none())) {
-            let message = "ranges ascend without overlap: only the first may omit its lower bound, and only the last its \
-                           upper bound";
+            let message = "only the first range may omit its lower bound, and only the last its upper bound: write the \
+                           ranges in ascending order, without overlap";
             return errors.at(open.dots, message);
         }
     }
@@ -361,7 +361,7 @@ fn name(name: &Name, what: &str, errors: &mut Errors) {
     }
     if text.len() > LONGEST_NAME {
         let length = text.len();
-        let hint = "PostgreSQL would truncate it";
+        let hint = "shorten it, since PostgreSQL would truncate it";
         errors.at(
             tokens,
             format_args!("a {what}'s name has at most {LONGEST_NAME} bytes, this one has {length}: {hint}"),

@@ -298,11 +298,11 @@ fn named_fields<'i>(input: &'i DeriveInput, errors: &mut Errors) -> Option<&'i F
         };
         errors.at(parameter, message);
     }
-    let what = "a model is a struct whose fields are its columns";
+    let what = "a model's fields are its columns: write a struct";
     let data = match &input.data {
         Data::Struct(data) => data,
         Data::Enum(data) => {
-            let hint = "for an enum that is a key write `#[derive(ShardKey)]`";
+            let hint = "for an enum that is a key, write `#[derive(ShardKey)]`";
             return errors.refuse(data.enum_token, format_args!("{what}; {hint}"));
         }
         Data::Union(data) => return errors.refuse(data.union_token, what),

@@ -36,7 +36,7 @@ impl Projection {
             return if errors.is_empty() { errors.refuse(&input.ident, write) } else { None };
         };
         for parameter in &input.generics.params {
-            errors.at(parameter, "not supported: a projection's fields are columns, which have one type");
+            errors.at(parameter, "not supported: a column has one type; write a projection for each");
         }
         let fields = match &input.data {
             Data::Struct(data) if input.generics.params.is_empty() => match &data.fields {
@@ -57,7 +57,7 @@ impl Projection {
 }
 
 fn refuse_shape<T>(input: &DeriveInput, errors: &mut Errors) -> Option<T> {
-    errors.refuse(&input.ident, "a projection is a struct with named fields, each a column of the model")
+    errors.refuse(&input.ident, "a projection has some columns of a model: write a struct with named fields")
 }
 
 impl Projected {

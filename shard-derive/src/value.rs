@@ -87,7 +87,10 @@ fn runtime(attributes: &[Attribute], ident: &Ident, role: Role, errors: &mut Err
         }
         if attribute.path().is_ident(role.attribute()) {
             let word = role.attribute();
-            errors.at(&attribute.meta, format_args!("`#[{word}(..)]` stands on each variant of an enum"));
+            errors.at(
+                &attribute.meta,
+                format_args!("`#[{word}(..)]` belongs on each variant of an enum: move it there"),
+            );
         }
     }
     runtime_path(path.as_ref(), ident, errors)
@@ -98,10 +101,11 @@ fn shape(input: &DeriveInput, role: Role, errors: &mut Errors) -> Option<Shape> 
         Role::ShardKey => "a shard key",
         Role::Field => "a column's value",
     };
-    let write = format!("{what} is an enum without data, or a newtype: `struct TenantId(i64);`");
+    let write =
+        format!("{what} is one value: write an enum without data, or a newtype, as `struct TenantId(i64);`");
     match &input.data {
         Data::Enum(data) if data.variants.is_empty() => {
-            errors.refuse(&input.ident, "an enum without variants has no values to store")
+            errors.refuse(&input.ident, "an enum without variants has no values to store: add variants")
         }
         Data::Enum(data) => {
             let variants: Vec<Variant> =

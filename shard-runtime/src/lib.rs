@@ -475,12 +475,13 @@ pub use planner::{Explain, Explainable};
 #[doc(hidden)]
 pub use query::Holds;
 pub use query::{
-    Aggregate, ById, Child, ChildOf, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey, Count,
-    Cursor, Delete, Exists, Expression, Filter, GroupBy, GroupOrder, Groups, Having, IdIsKey, Insert,
-    IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located, Measure, MeasureList,
-    Measured, Models, Number, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns, Projection,
-    Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId, Settable, Sharded, Sql, SqlRow,
-    Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write, count, kind,
+    Aggregate, ById, Child, ChildOf, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey,
+    Condition, Count, Cursor, Delete, Exists, Expression, Filter, GroupBy, GroupOrder, Groups, Having,
+    IdIsKey, Insert, IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located, Measure,
+    MeasureList, Measured, Models, Number, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns,
+    Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId, Settable, Sharded,
+    Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write,
+    count, kind,
 };
 pub use row::{Binder, Row, Storable};
 // How generated code describes a model.

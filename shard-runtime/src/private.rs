@@ -1,5 +1,6 @@
 //! The functions that generated code and the macros call. Not part of the public interface.
 
+use std::borrow::Borrow;
 use std::marker::PhantomData;
 
 use crate::error::{Result, ValueError};
@@ -9,8 +10,8 @@ use crate::query::Sharded;
 use crate::query::{Column, Predicate};
 use crate::row::Row;
 use crate::row::Storable;
-use crate::schema::Table;
 use crate::schema::{Constant, Key};
+use crate::schema::{DecidesShard, KeyColumns, Table};
 use crate::schema::{Shard, ShardSet, Shards};
 use crate::value::{ColumnShape, ColumnType, Field, Value};
 
@@ -36,9 +37,125 @@ pub fn narrow(table: &'static Table, predicate: &Predicate, shards: &Shards) -> 
     route::narrow(table, predicate, shards)
 }
 
-/// Returns the index of the shard that the user's chooser returned.
-pub fn chosen(shard: Option<&Shard>) -> Option<usize> {
-    shard.map(Shard::index)
+/// The function in `#[shard_key(with = ..)]`, for a key of one column. It takes the column as it is, or as what it borrows:
+/// `String` as `str`. `Given` has the types that it takes.
+#[diagnostic::on_unimplemented(
+    message = "this function does not choose a shard for the key `{A}`",
+    label = "expected `fn(&{A}, &Shards) -> Option<&Shard>`",
+    note = "write `fn chooser<'s>(key: &{A}, shards: &'s Shards) -> Option<&'s Shard>`; take text as `&str`, bytes as `&[u8]`"
+)]
+pub trait Chooser<A, Given> {
+    fn choose(&self, a: &A, shards: &Shards) -> Option<usize>;
+}
+
+/// The same for a key of two columns.
+#[diagnostic::on_unimplemented(
+    message = "this function does not choose a shard for the key `({A}, {B})`",
+    label = "expected `fn(&{A}, &{B}, &Shards) -> Option<&Shard>`",
+    note = "write `fn chooser<'s>(a: &{A}, b: &{B}, shards: &'s Shards) -> Option<&'s Shard>`; take text as `&str`, bytes as `&[u8]`"
+)]
+pub trait Chooser2<A, B, Given> {
+    fn choose(&self, a: &A, b: &B, shards: &Shards) -> Option<usize>;
+}
+
+/// The same for a key of three columns.
+#[diagnostic::on_unimplemented(
+    message = "this function does not choose a shard for the key `({A}, {B}, {C})`",
+    label = "expected `fn(&{A}, &{B}, &{C}, &Shards) -> Option<&Shard>`",
+    note = "write `fn chooser<'s>(a: &{A}, b: &{B}, c: &{C}, shards: &'s Shards) -> Option<&'s Shard>`; take text as `&str`, bytes as `&[u8]`"
+)]
+pub trait Chooser3<A, B, C, Given> {
+    fn choose(&self, a: &A, b: &B, c: &C, shards: &Shards) -> Option<usize>;
+}
+
+/// The same for a key of four columns.
+#[diagnostic::on_unimplemented(
+    message = "this function does not choose a shard for the key `({A}, {B}, {C}, {D})`",
+    label = "expected `fn(&{A}, &{B}, &{C}, &{D}, &Shards) -> Option<&Shard>`",
+    note = "write `fn chooser<'s>(a: &{A}, b: &{B}, c: &{C}, d: &{D}, shards: &'s Shards) -> Option<&'s Shard>`; take text as `&str`, bytes as `&[u8]`"
+)]
+pub trait Chooser4<A, B, C, D, Given> {
+    fn choose(&self, a: &A, b: &B, c: &C, d: &D, shards: &Shards) -> Option<usize>;
+}
+
+/// Returns the index of the shard that the user's function chooses for a key of one column.
+pub fn choose<A, Given>(chooser: impl Chooser<A, Given>, a: &A, shards: &Shards) -> Option<usize> {
+    chooser.choose(a, shards)
+}
+
+/// Returns the index of the shard that the user's function chooses for a key of two columns.
+pub fn choose2<A, B, Given>(
+    chooser: impl Chooser2<A, B, Given>,
+    a: &A,
+    b: &B,
+    shards: &Shards,
+) -> Option<usize> {
+    chooser.choose(a, b, shards)
+}
+
+/// Returns the index of the shard that the user's function chooses for a key of three columns.
+pub fn choose3<A, B, C, Given>(
+    chooser: impl Chooser3<A, B, C, Given>,
+    a: &A,
+    b: &B,
+    c: &C,
+    shards: &Shards,
+) -> Option<usize> {
+    chooser.choose(a, b, c, shards)
+}
+
+/// Returns the index of the shard that the user's function chooses for a key of four columns.
+pub fn choose4<A, B, C, D, Given>(
+    chooser: impl Chooser4<A, B, C, D, Given>,
+    a: &A,
+    b: &B,
+    c: &C,
+    d: &D,
+    shards: &Shards,
+) -> Option<usize> {
+    chooser.choose(a, b, c, d, shards)
+}
+
+macro_rules! choosers {
+    ($($chooser:ident: $($key:ident as $given:ident $value:ident),+;)*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<F, $($key: Borrow<$given>, $given: ?Sized,)+> $chooser<$($key,)+ fn($(&$given),+)> for F
+        where
+            F: for<'k, 's> Fn($(&'k $given,)+ &'s Shards) -> Option<&'s Shard>,
+        {
+            fn choose(&self, $($value: &$key,)+ shards: &Shards) -> Option<usize> {
+                self($($value.borrow(),)+ shards).map(Shard::index)
+            }
+        }
+    )*};
+}
+choosers! {
+    Chooser: A as GivenA a;
+    Chooser2: A as GivenA a, B as GivenB b;
+    Chooser3: A as GivenA a, B as GivenB b, C as GivenC c;
+    Chooser4: A as GivenA a, B as GivenB b, C as GivenC c, D as GivenD d;
+}
+
+/// A model that can be a parent. The compiler names this trait if parents are cyclic.
+pub trait ItselfOrAnAncestorHasAShardKey: Sharded<Key: DecidesShard> {}
+
+impl<P: Sharded<Key: DecidesShard>> ItselfOrAnAncestorHasAShardKey for P {}
+
+/// The type of a parent's link with the parent that it is checked for.
+#[derive(Debug)]
+pub struct CheckedLink<P, L>(PhantomData<(P, L)>);
+
+/// A parent whose key decides a shard.
+#[derive(Debug)]
+pub struct DecidingParent<P: ItselfOrAnAncestorHasAShardKey>(PhantomData<P>);
+
+/// Returns whether the id of a table is its shard key. A reference table is refused as a parent elsewhere.
+pub const fn id_decides_shard(table: &Table) -> bool {
+    match (table.key, table.placement) {
+        (_, Placement::Everywhere) => true,
+        (KeyColumns::Columns([column]), _) => *column == table.id,
+        _ => false,
+    }
 }
 
 /// The column of the id of `T`. Generated code uses the types of ids, keys and links through their models: the compiler has
@@ -164,9 +281,9 @@ impl<P: Sharded> ParentLink for Parent<P> {
 
 /// A column's type, which is the type of the field that it is read into.
 #[diagnostic::on_unimplemented(
-    message = "the column holds `{Self}`, and this field `{V}`",
+    message = "the column holds a `{Self}`, but this field a `{V}`",
     label = "not the column's type",
-    note = "a projection's field has the type that the model's field has"
+    note = "give the projection's field the type of the model's field"
 )]
 pub trait ReadAs<V>: Storable {
     /// The row's value at this place.
@@ -263,6 +380,13 @@ impl Literal<u64> {
     pub const fn constant(self) -> Constant {
         assert!(self.0 <= i64::MAX as u64, "a key above `i64::MAX` cannot be stored");
         Constant::Integer(self.0 as i64)
+    }
+}
+
+impl Literal<NoLiteral> {
+    /// No value: the compiler has reported that the key has no literals.
+    pub const fn constant(self) -> Constant {
+        match self.0 {}
     }
 }
 

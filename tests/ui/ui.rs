@@ -4,7 +4,7 @@
 //! The texts are those of the current stable toolchain; after a change that is meant, write them anew with
 //! `TRYBUILD=overwrite cargo test -p sharded-ui --all-features`, and read them as a user would.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 /// The folders beside this file: the kinds of mistake.
@@ -58,4 +58,114 @@ fn no_kind_of_mistake_is_forgotten() {
     let folders = entries.map(|entry| entry.file_name().into_string().unwrap());
     let known = MISTAKES.iter().copied().chain(["pass"]).map(str::to_owned);
     assert_eq!(folders.collect::<BTreeSet<_>>(), known.collect::<BTreeSet<_>>());
+}
+
+/// The cases whose output has several errors, and how many.
+const SEVERAL_ERRORS: [(&str, usize); 26] = [
+    // Several mistakes, each with its error.
+    ("collation/not_text", 2),
+    ("collation/unknown", 3),
+    ("key_enum/placed_otherwise", 5),
+    ("key_enum/shard_without_quotes", 3),
+    ("names/empty", 3),
+    ("names/reserved_column", 3),
+    ("projection/unknown_setting", 2),
+    ("query/wider_number", 2),
+    ("range/gap_at_the_ends", 2),
+    ("range/key_without_literals", 2),
+    ("range/no_range", 3),
+    ("range/out_of_the_type", 2),
+    ("range/wrong_type", 2),
+    ("range/wrong_type_of_text", 2),
+    ("reference/references_and_a_parent", 2),
+    ("reference/references_nothing", 2),
+    ("settings/index_of_no_field", 2),
+    ("settings/words_of_other_frameworks", 9),
+    ("shape/every_mistake_at_once", 7),
+    ("types/of_other_crates", 4),
+    // One mistake in a model, and another in the model that depends on it.
+    ("parent/not_sharded_grandparent", 2),
+    // The compiler's own: it evaluates the cycle for the field, for its check and for the implementations of each model;
+    // checks both operands of `&&` before the whole; looks a constant up by name; and reports each bound of a trait.
+    ("parent/cycle", 6),
+    ("projection/model_not_sharded", 2),
+    ("projection/not_derived", 2),
+    ("query/filters_by_operators_of_bool", 3),
+    ("session/get_by_an_id_of_another_type", 2),
+];
+
+/// Cases by name, with their output.
+fn outputs() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for kind in MISTAKES {
+        for path in fs::read_dir(kind).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|extension| extension == "stderr") {
+                let case = format!("{kind}/{}", path.file_stem().unwrap().to_str().unwrap());
+                found.insert(case, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// The heads of the errors of an output, without their codes.
+fn errors(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().filter(|line| line.starts_with("error")).filter_map(|line| Some(line.split_once(": ")?.1))
+}
+
+#[test]
+fn one_mistake_is_one_error() {
+    let several: BTreeMap<&str, usize> = SEVERAL_ERRORS.into();
+    let outputs = outputs();
+    assert!(several.keys().all(|case| outputs.contains_key(*case)), "a case is gone");
+    for (case, output) in &outputs {
+        let expected = several.get(case.as_str()).copied().unwrap_or(1);
+        assert_eq!(errors(output).count(), expected, "{case}:\n{output}");
+    }
+}
+
+/// An error of the derives has a remedy: one of these words, outside of code.
+const REMEDIES: [&str; 19] = [
+    "add ",
+    "change ",
+    "did you mean",
+    "expected ",
+    "give ",
+    "hold ",
+    "keep ",
+    "known: ",
+    "list ",
+    "make ",
+    "mark ",
+    "move ",
+    "name ",
+    "remove ",
+    "rename ",
+    "shorten ",
+    "start ",
+    "store ",
+    "write ",
+];
+
+/// The text without its code.
+fn prose(text: &str) -> String {
+    text.split('`').step_by(2).collect::<Vec<_>>().join("…")
+}
+
+/// CONTRIBUTING.md, "How we write": lower case, no full stop, short clauses, and what to write.
+#[test]
+fn errors_of_the_derives_are_written_by_the_rules() {
+    for (case, output) in outputs() {
+        for line in output.lines() {
+            let text = line.strip_prefix("error: ").filter(|text| !text.starts_with("literal out of range"));
+            let text = text.or_else(|| line.strip_prefix("error[E0080]: evaluation panicked: "));
+            let Some(text) = text else { continue };
+            assert!(!text.starts_with(char::is_uppercase) && !text.ends_with('.'), "{case}: {text}");
+            let prose = prose(text);
+            let longest = prose.split([':', ';']).map(|clause| clause.split_whitespace().count()).max();
+            assert!(longest <= Some(25), "{case}: {longest:?} words in a clause: {text}");
+            let has_remedy = REMEDIES.iter().any(|remedy| prose.contains(remedy));
+            assert!(has_remedy, "{case}: no remedy: {text}");
+        }
+    }
 }

@@ -75,10 +75,15 @@ impl StructAttrs {
             for role in [ID, SHARD_KEY, SHARD_PARENT, VERSION, LOOKUP, REFERENCES] {
                 if attribute.path().is_ident(role) {
                     let hint = match role {
-                        SHARD_KEY => "; for a key of several fields write `#[sharded(shard_key(hash))]` here",
+                        SHARD_KEY => {
+                            "; for a key of several fields, write `#[sharded(shard_key(hash))]` here"
+                        }
                         _ => "",
                     };
-                    errors.at(&attribute.meta, format_args!("`#[{role}]` belongs on a field{hint}"));
+                    errors.at(
+                        &attribute.meta,
+                        format_args!("`#[{role}]` belongs on a field: move it there{hint}"),
+                    );
                 }
             }
         }

@@ -35,6 +35,10 @@ fn id_type(model: &Model) -> Option<TokenStream> {
     let ty = &model.id_field().ty;
     let ident = &model.ident;
     let column_type = match model.role_column(model.id) {
+        // Not by the model, which the compiler does not know if its parent is no model.
+        Some("IdColumn") if matches!(model.shard_source, ShardSource::Link(_)) => {
+            item_of(ty, "Field", "TYPE")
+        }
         Some("IdColumn") => quote_spanned!(first_span(ty)=> __rt::IdColumn::<#ident>::TYPE),
         _ => item_of(ty, "Field", "TYPE"),
     };
@@ -120,12 +124,15 @@ fn referring_types(model: &Model) -> impl Iterator<Item = TokenStream> {
 
 /// The parent's id alone decides the child's shard only if it is the parent's shard key.
 fn bare_parent(model: &Model) -> Option<TokenStream> {
-    let ShardSource::Bare { parent, .. } = &model.shard_source else { return None };
-    Some(quote! {
-        {
-            const fn id_decides_the_shard_of<P: __rt::IdIsKey>() {}
-            id_decides_the_shard_of::<#parent>()
-        }
+    let ShardSource::Bare { column, parent } = &model.shard_source else { return None };
+    let (name, field) = (quote!(#parent).to_string().replace(' ', ""), &model.fields[*column].ident);
+    let message = format!(
+        "the id of `{name}` does not decide its shard: hold the parent's handle, `#[shard_parent] {field}: Parent<{name}>`, or \
+         make the id the shard key, with `#[id] #[shard_key(..)]` on one field of `{name}`"
+    );
+    let table = item_of(parent, "Sharded", "TABLE");
+    Some(quote_spanned! {first_span(parent)=>
+        ::core::assert!(__rt::__private::id_decides_shard(#table), "{}", #message)
     })
 }
 
@@ -147,14 +154,16 @@ fn range_checks(range: &RangeAttr) -> Vec<TokenStream> {
         let (index, next) = (Literal::usize_unsuffixed(place), Literal::usize_unsuffixed(place + 1));
         let (lower, upper) = (quote!(ranges[#index].from), quote!(ranges[#index].to));
         if let (Some(from), Some(to)) = (&item.from, &item.to) {
-            let message = format!("this range is empty: `{from}` is not less than `{to}`");
+            let message =
+                format!("this range is empty: `{from}` is not less than `{to}`: write a greater upper bound");
             checks.push(check(&lower, &upper, to, quote!(lower.is_less(upper)), message));
         }
         let Some((to, following)) = item.to.as_ref().zip(range.ranges.get(place + 1)) else { continue };
         let Some(from) = &following.from else { continue };
         let start = quote!(ranges[#next].from);
-        let message =
-            format!("overlap: this range starts at `{from}`, but the one before it goes up to `{to}`");
+        let message = format!(
+            "overlap: this range starts at `{from}`, but the one before it ends at `{to}`: start at `{to}`"
+        );
         checks.push(check(&upper, &start, from, quote!(!upper.is_less(lower)), message));
         if !range.gaps {
             let message = format!(

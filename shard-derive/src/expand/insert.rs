@@ -34,9 +34,10 @@ pub(super) fn insert_struct(model: &Model) -> Option<TokenStream> {
 pub(super) fn insert(model: &Model) -> TokenStream {
     let ident = &model.ident;
     if model.id_kind == IdKind::Given {
-        let next_id = next_id(model, &quote!(_));
+        let (next_id, parent_is_model) =
+            (next_id(model, &quote!(_)), super::relations::parent_is_model(model));
         return quote! {
-            impl __rt::Insert for #ident {
+            impl __rt::Insert for #ident #parent_is_model {
                 type Model = Self;
                 fn into_model(self, #next_id) -> __rt::Result<Self> {
                     ::core::result::Result::Ok(self)
@@ -44,7 +45,7 @@ pub(super) fn insert(model: &Model) -> TokenStream {
             }
         };
     }
-    let name = name(model);
+    let (name, parent_is_model) = (name(model), super::relations::parent_is_model(model));
     let id = &model.id_field().ident;
     let next_id = next_id(model, &quote!(next_id));
     let version = model.version.map(|place| {
@@ -54,7 +55,7 @@ pub(super) fn insert(model: &Model) -> TokenStream {
     });
     let taken = given(model).map(|Field { ident, .. }| quote!(#ident: self.#ident)).chain(version);
     quote! {
-        impl __rt::Insert for #name {
+        impl __rt::Insert for #name #parent_is_model {
             type Model = #ident;
             fn into_model(self, #next_id) -> __rt::Result<#ident> {
                 ::core::result::Result::Ok(#ident { #id: next_id()?, #(#taken),* })

@@ -46,8 +46,8 @@ pub(super) fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
 pub(super) fn assertions(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.lookups().map(|(_, field)| {
         let kind = item_of(&field.ty, "__private::LookupValue", "KIND");
-        let message = "a lookup is of text, integers, bytes or UUIDs: equal values of other types may have other bytes, \
-                       by which an entry is found";
+        let message = "a lookup finds its entry by the bytes of the value, and equal values of this type can differ in bytes: \
+                       remove `#[lookup]`, or store text, an integer, bytes or a UUID";
         quote_spanned! {first_span(&field.ty)=>
             ::core::assert!(
                 ::core::matches!(

@@ -29,7 +29,7 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     let (key, key_at) = (key_type(model), model.shard_columns().first().map_or(model.id, |column| *column));
     // With the spans of the fields' types, so that an error about a type is reported there.
     let id_type = quote_spanned!(first_span(id)=> type Id = #id;);
-    let key_type = quote_spanned!(first_span(&model.fields[key_at].ty)=> type Key = #key;);
+    let key_type = quote_spanned!(item_span(model, &model.fields[key_at].ty)=> type Key = #key;);
     let table = table::table(model);
     let lookups = lookups::lookups(model);
     let choosers = choosers::choosers(model);
@@ -37,10 +37,11 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     let relations = relations::relations(model);
     let (insert, insert_struct) = (insert::insert(model), insert::insert_struct(model));
     let assertions = assertions::assertions(model);
+    let parent_is_model = relations::parent_is_model(model);
     let implementations = quote! {
         #columns
         #[automatically_derived]
-        impl __rt::Sharded for #ident {
+        impl __rt::Sharded for #ident #parent_is_model {
             #id_type
             #key_type
             const TABLE: &'static __rt::Table = #table;
@@ -112,6 +113,12 @@ fn self_at(place: Span) -> Ident {
 /// Returns the span of the first token.
 fn first_span(tokens: impl ToTokens) -> Span {
     end_spans(tokens).0
+}
+
+/// Returns the span of an item that is about a field's type, so that an error is reported there. Under the condition that the
+/// parent is a model, the only error is a cycle of parents, which the compiler then prints once for all items.
+fn item_span(model: &Model, ty: &syn::Type) -> Span {
+    if relations::parent_is_model(model).is_some() { Span::call_site() } else { first_span(ty) }
 }
 
 /// Returns the parent's model, as a type.

@@ -136,21 +136,25 @@ fn range_placement(key: &Type, range: &RangeAttr) -> TokenStream {
 /// Returns a closure without captures, which is a plain function. It calls the user's function with the key's columns.
 fn custom_placement(key: &[&Type], chooser: &Path) -> TokenStream {
     let (values, shards) = (Ident::new("key", Span::mixed_site()), Ident::new("shards", Span::mixed_site()));
+    let at = first_span(chooser);
+    let own = quote_spanned!(at=> <Self as __rt::Sharded>::Key);
+    let (function, types) = match key {
+        [_, _] => ("choose2", quote!(#(#key),*)),
+        [_, _, _] => ("choose3", quote!(#(#key),*)),
+        [_, _, _, _] => ("choose4", quote!(#(#key),*)),
+        _ => ("choose", own),
+    };
     let parts = key.iter().enumerate().map(|(place, ty)| {
         let place = Literal::usize_unsuffixed(place);
-        let at = first_span(chooser);
         let part = match key.len() {
             1 => quote_spanned!(at=> __rt::KeyColumn::<Self>::part),
             _ => quote_spanned!(at=> __rt::__private::key_part::<#ty>),
         };
         quote_spanned!(at=> &#part(#values, #place)?)
     });
-    let chosen = quote_spanned!(first_span(chooser)=> #chooser(#(#parts,)* #shards));
-    quote! {
-        __rt::Placement::Custom(|#values, #shards| {
-            ::core::result::Result::Ok(__rt::__private::chosen(#chosen))
-        })
-    }
+    let function = Ident::new(function, at);
+    let chosen = quote_spanned!(at=> __rt::__private::#function::<#types, _>(#chooser, #(#parts,)* #shards));
+    quote!(__rt::Placement::Custom(|#values, #shards| ::core::result::Result::Ok(#chosen)))
 }
 
 fn option(value: Option<impl ToTokens>) -> TokenStream {

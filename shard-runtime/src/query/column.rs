@@ -124,9 +124,9 @@ impl<M: 'static, K: ColumnKind> ColumnKind for kind::References<M, K> {
 #[diagnostic::on_unimplemented(
     message = "an update cannot set this column: it is the id or the version, it decides the shard, or it has a lookup",
     label = "cannot be set",
-    note = "a row whose shard key changes has to move, which an update cannot do",
-    note = "a version is raised by every update, by itself",
-    note = "a value with a `#[lookup]` is one row's: change the row, and `session.update(&mut row)`"
+    note = "to change the shard key, move the row with `session.relocate(..)`",
+    note = "every update increments the version by itself",
+    note = "to change a value with a `#[lookup]`, change the row, and call `session.update(&mut row)`"
 )]
 pub trait Settable: ColumnKind {}
 
@@ -174,8 +174,8 @@ impl Operand {
 #[diagnostic::on_unimplemented(
     message = "a column of `{V}` cannot be compared with `{Self}`",
     label = "not a `{V}`",
-    note = "a column is compared with a value of its own type, or a reference to one; an `i64` with narrower integers, too",
-    note = "a nullable column is compared with the value itself; for NULL there is `.is_null()`"
+    note = "compare a column with a value of its own type, or a reference to one; an `i64` also with narrower integers",
+    note = "compare a nullable column with the value itself, and use `.is_null()` for NULL"
 )]
 pub trait IntoOperand<V> {
     #[doc(hidden)]
@@ -291,7 +291,7 @@ impl<T> IntoAssign<T, String> for &str {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no order",
     label = "cannot be compared by `<`, `>` or `between`",
-    note = "a link to a parent is compared with `eq`, `ne` and `is_in`"
+    note = "compare a link to a parent with `.eq(..)`, `.ne(..)` or `.is_in(..)`"
 )]
 pub trait Ordered: Field {}
 

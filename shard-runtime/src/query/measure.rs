@@ -61,7 +61,7 @@ pub fn count<T: Sharded>() -> Measure<T, u64> {
 #[diagnostic::on_unimplemented(
     message = "a column of `{Self}` has no sum",
     label = "not a number",
-    note = "sums, means and what updates compute are of integers and floats"
+    note = "sum, average or compute with columns of integers and floats only"
 )]
 pub trait Number: Field + Sealed {
     /// The type of a sum.

@@ -21,6 +21,7 @@ macro_rules! untyped {
 mod aggregate;
 mod column;
 mod columns;
+mod condition;
 mod cursor;
 mod exists;
 mod expression;
@@ -46,6 +47,7 @@ pub use column::{
     kind,
 };
 pub use columns::{ColumnList, Columns, WithCursor};
+pub use condition::Condition;
 pub use cursor::Cursor;
 pub use exists::Exists;
 pub use expression::{Combine, Expression, Holds, IntoTerm};

@@ -171,7 +171,7 @@ pub trait Sharded: Sized + Send + Sync + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a version",
     label = "not a version",
-    note = "a version is an `i64`, `i32`, `u64` or `u32`, which every update of the row raises by one; it is never NULL"
+    note = "a version is an `i64`, `i32`, `u64` or `u32`, which every update of the row increments; it is never NULL"
 )]
 pub trait Version: Number {
     /// The version of a row that is new.
@@ -197,17 +197,17 @@ versions!(i32, i64, u32, u64);
 #[diagnostic::on_unimplemented(
     message = "ids of `{Self}` are unique only within one shard",
     label = "this id may name a row on every shard",
-    note = "say which shard: `session.get({Self}::by_id(id).on(key))`, or read it through its parent",
+    note = "name the shard, with `session.get({Self}::by_id(id).on(key))`, or read the row through its parent",
     note = "for ids that are unique over the cluster use `#[id(sequence)]` or `#[id(uuid)]`"
 )]
 pub trait UniqueId: Sharded {}
 
 /// A model whose rows have their ids before they are stored, so that a row may be there already when it is saved.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be saved: its ids are handed out when a row is added",
-    label = "a row that is new has no id yet",
-    note = "add what is new with `session.add(New{Self} {{ .. }})`, and change what is stored with `session.update(&mut row)`",
-    note = "rows are saved where the id is yours: `#[id]`, or `#[id(uuid)]` with a UUID that you have made"
+    message = "`{Self}` cannot be saved: its ids are generated when rows are added",
+    label = "a new row has no id yet",
+    note = "add a new row with `session.add(New{Self} {{ .. }})`, and change a stored row with `session.update(&mut row)`",
+    note = "rows can be saved if the caller gives the id: `#[id]`, or `#[id(uuid)]` with a UUID that the caller makes"
 )]
 pub trait KnownId: Sharded {}
 
@@ -222,7 +222,7 @@ pub trait SequenceId {}
 /// A model whose id alone decides its shard: children may hold the bare id.
 #[diagnostic::on_unimplemented(
     message = "the id of `{Self}` does not decide its shard",
-    label = "a bare id cannot say where the parent lives",
+    label = "a bare id does not name the parent's shard",
     note = "hold the parent's handle instead: `#[shard_parent] field: Parent<{Self}>`",
     note = "a bare id works where the parent's id is its shard key: `#[id] #[shard_key(..)]` on one field"
 )]
@@ -232,8 +232,8 @@ pub trait IdIsKey: Sharded {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a child",
     label = "has no parent",
-    note = "a child says so with `#[shard_parent] field: Parent<Model>`",
-    note = "other models' rows may live on other shards: read the one, then the other by what was found"
+    note = "a child has `#[shard_parent] field: Parent<Model>`",
+    note = "rows of unrelated models can be on different shards: read one model, then the other by the values found"
 )]
 pub trait Child: Sharded {
     /// The parent's model.
@@ -250,8 +250,8 @@ pub trait Child: Sharded {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a child of `{P}`",
     label = "not a child of `{P}`",
-    note = "a child says so with `#[shard_parent] field: Parent<{P}>`",
-    note = "other models' rows may live on other shards: read the one, then the other by what was found"
+    note = "a child of `{P}` has `#[shard_parent] field: Parent<{P}>`",
+    note = "rows of unrelated models can be on different shards: read one model, then the other by the values found"
 )]
 pub trait ChildOf<P: Sharded>: Child<Parent = P> {}
 
@@ -264,9 +264,9 @@ impl<C: Child> ChildOf<C::Parent> for C {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the parent of `{C}`",
     label = "not the parent of `{C}`",
-    note = "a child says so with `#[shard_parent] field: Parent<{Self}>`",
-    note = "a parent's parent is asked about in its turn: `Child::has_parent(Parent::has_parent(..))`",
-    note = "other models' rows may live on other shards: read the one, then the other by what was found"
+    note = "a child of `{Self}` has `#[shard_parent] field: Parent<{Self}>`",
+    note = "for a condition on the parent's parent, write `Child::has_parent(Parent::has_parent(..))`",
+    note = "rows of unrelated models can be on different shards: read one model, then the other by the values found"
 )]
 pub trait ParentOf<C>: Sharded {
     #[doc(hidden)]
@@ -284,7 +284,7 @@ impl<C: Child<Parent: Same<P>>, P: Sharded> ParentOf<C> for P {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added to a session",
     label = "cannot be added",
-    note = "where the id is generated, add the insert struct that the derive makes: `New{Self} {{ .. }}`"
+    note = "if the id is generated, add the insert struct that the derive makes: `New{Self} {{ .. }}`"
 )]
 pub trait Insert: Sized {
     /// The model whose row this becomes.
@@ -344,7 +344,7 @@ pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a sharded model nor a tuple of up to 32",
     label = "not models",
-    note = "write `#[derive(Sharded)]` on each model; more than 32 models stand in nested tuples: `((A, B), (C, D))`"
+    note = "write `#[derive(Sharded)]` on each model; put more than 32 models in nested tuples: `((A, B), (C, D))`"
 )]
 pub trait Models {
     #[doc(hidden)]

@@ -207,7 +207,7 @@ impl<R: IsRouted> Write for Sql<R> {
     message = "`{Self}` cannot be bound to a statement",
     label = "not a column's value",
     note = "a parameter is what a column stores, or an `Option` of it: an integer, a float, `bool`, text, `Vec<u8>`, by feature a UUID, a timestamp, JSON, or a type with `#[derive(Field)]`",
-    note = "many values for one parameter are bound with `.bind_list(..)`"
+    note = "bind many values to one parameter with `.bind_list(..)`"
 )]
 pub trait IntoParameter {
     #[doc(hidden)]

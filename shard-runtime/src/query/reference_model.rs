@@ -59,8 +59,8 @@ use crate::value::Field;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a reference table",
-    label = "lives on some shards only",
-    note = "a model that lives whole on every shard says so: `#[sharded(reference)]`",
+    label = "each row is on one shard only",
+    note = "for a table with every row on every shard, write `#[sharded(reference)]` on the struct",
     note = "a row of any other model may live on another shard than what refers to it: hold its id in a plain field, \
             or make it the `#[shard_parent]`"
 )]
@@ -72,7 +72,7 @@ pub trait Reference: Sharded<Key = Everywhere> {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not refer to a row of `{M}`",
     label = "not the id of `{M}`",
-    note = "the field holds the id of `{M}`, of the same type, or an `Option` of it"
+    note = "give the field the type of the id of `{M}`, or an `Option` of it"
 )]
 pub trait RefersTo<M: Reference>: Storable {
     /// The row that is referred to, as a join answers it: a [`Stored`], or an `Option` of one.

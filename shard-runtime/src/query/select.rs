@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use super::column::{Operand, Order};
 use super::columns::{ColumnList, Columns};
+use super::condition::Condition;
 use super::cursor::Cursor;
 use super::filter::{Filter, Node, Operator, Predicate, WholeKey};
 use super::request::{Read, Request, SelectList};
@@ -169,7 +170,7 @@ impl<T: Sharded> Select<T, Routed> {
     {
         let operand = Operand::of(parent.id());
         let column = T::PARENT_COLUMN;
-        let mut children = T::select().filter::<Unrouted>(Filter::of(Node::Compare {
+        let mut children = T::select().filter(Filter::<T, Unrouted>::of(Node::Compare {
             column,
             operator: Operator::Equal,
             operand,
@@ -185,8 +186,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     }
 
     /// Keeps the rows that match the condition. Repeated calls are combined with AND.
-    pub fn filter<S: Routing>(mut self, filter: Filter<T, S>) -> Select<T, R::And<S>> {
-        self.core.target.filter(filter.predicate);
+    pub fn filter<C: Condition<T>>(mut self, condition: C) -> Select<T, R::And<C::Routing>> {
+        self.core.target.filter(condition.into_filter().predicate);
         Select::with(self.core)
     }
 
@@ -458,7 +459,7 @@ impl<T: Sharded> fmt::Debug for Located<T> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not name a row of `{T}`",
     label = "not an id of `{T}`",
-    note = "a row is named by its id, by its id on a shard: `{T}::by_id(id).on(key)`, or by a `&Parent<{T}>`"
+    note = "give the row's id, its id on a shard, `{T}::by_id(id).on(key)`, or a `&Parent<{T}>`"
 )]
 pub trait Locate<T: Sharded> {
     #[doc(hidden)]

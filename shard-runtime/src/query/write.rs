@@ -3,8 +3,8 @@
 use std::marker::PhantomData;
 
 use super::column::{Assigned, Column, IntoAssign, Operand, Settable};
+use super::condition::Condition;
 use super::expression::{Arithmetic, Term};
-use super::filter::Filter;
 use super::request::{BulkWrite, Collect, Returned, WriteRequest};
 use super::select::{Pin, Target};
 use crate::query::Sharded;
@@ -112,8 +112,8 @@ macro_rules! narrowing {
             }
 
             /// Writes only to the rows that match the condition. Repeated calls are combined with AND.
-            pub fn filter<S: Routing>(mut self, filter: Filter<T, S>) -> $write<T, R::And<S>> {
-                self.core.target.filter(filter.predicate);
+            pub fn filter<C: Condition<T>>(mut self, condition: C) -> $write<T, R::And<C::Routing>> {
+                self.core.target.filter(condition.into_filter().predicate);
                 $write::with(self.core)
             }
 

@@ -38,7 +38,7 @@ impl Routing for Unrouted {
 #[diagnostic::on_unimplemented(
     message = "this query may have to read every shard",
     label = "not narrowed to shards",
-    note = "filter on the `#[shard_key]` or the parent, pin it with `.on(key)` or `.on_shard(name)`, or say `.all_shards()`"
+    note = "filter on the `#[shard_key]` or the parent, pin it with `.on(key)` or `.on_shard(name)`, or add `.all_shards()`"
 )]
 pub trait IsRouted: Routing {}
 

@@ -37,7 +37,7 @@ pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not children with their children",
     label = "cannot be read with its parents",
-    note = "in `With<Child, Grandchild>` the first says `#[shard_parent] field: Parent<Model>`, and the second `#[shard_parent] field: Parent<Child>`"
+    note = "in `With<Child, Grandchild>` the first has `#[shard_parent] field: Parent<Model>`, and the second `#[shard_parent] field: Parent<Child>`"
 )]
 pub trait Descendants {
     /// The children's model.

@@ -1,4 +1,4 @@
-use shard_runtime::{ShardKey, Sharded, Shards};
+use shard_runtime::{Shard, ShardKey, Sharded, Shards};
 
 #[derive(ShardKey)]
 enum Region {
@@ -32,8 +32,8 @@ struct ByRange {
     region: Region,
 }
 
-fn first(_: &Region, _: &Shards) -> Option<usize> {
-    Some(0)
+fn first<'s>(_: &Region, shards: &'s Shards) -> Option<&'s Shard> {
+    shards.by_index(0)
 }
 
 #[derive(Sharded)]

@@ -166,10 +166,10 @@ impl Key for Everywhere {
 
 /// A key whose values have one shard each: every key except [`Everywhere`].
 #[diagnostic::on_unimplemented(
-    message = "a row of a reference table lives on every shard, so it decides no shard and moves to none",
-    label = "a reference table's",
-    note = "a row that refers to it holds its id: `#[references(Model)] field: Id`; and where that row is stored is decided by a \
-            `#[shard_key]` or a `#[shard_parent]` of its own"
+    message = "a reference table has every row on every shard, so it cannot be a parent, and its rows cannot be moved",
+    label = "decides no shard",
+    note = "to refer to its row, store the id: `#[references(Model)] field: Id`",
+    note = "to place the row that refers to it, mark a `#[shard_key]` or a `#[shard_parent]` of its own"
 )]
 pub trait DecidesShard: Key {}
 

@@ -1,0 +1,56 @@
+//! The argument of `filter`, and the errors of conditions that are written with operators of Rust's own.
+
+use super::column::Column;
+use super::filter::Filter;
+use crate::schema::Routing;
+use crate::sealed::Sealed;
+
+/// A condition on rows of `T`: a [`Filter`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a condition on `{T}`",
+    label = "not a condition on `{T}`",
+    note = "combine conditions with `&`, `|` and `!`, not with `&&` and `||`",
+    note = "compare columns with `.eq(..)`, `.ne(..)`, `.lt(..)`, `.le(..)`, `.gt(..)` and `.ge(..)`, not with operators",
+    note = "conditions on a parent or on children are `Child::has_parent(..)` and `Parent::has_child(..)`"
+)]
+pub trait Condition<T>: Sealed {
+    /// Whether the condition narrows the shards.
+    type Routing: Routing;
+
+    #[doc(hidden)]
+    fn into_filter(self) -> Filter<T, Self::Routing>;
+}
+
+impl<T, R> Sealed for Filter<T, R> {}
+
+impl<T, R: Routing> Condition<T> for Filter<T, R> {
+    type Routing = R;
+
+    fn into_filter(self) -> Filter<T, R> {
+        self
+    }
+}
+
+/// Implemented by no type: the compiler names it where a column is compared with `==` or `<`.
+#[doc(hidden)]
+pub trait InsteadWriteEqNeLtLeGtOrGe: Sealed {}
+
+#[doc(hidden)]
+impl<T, V, K, O> PartialEq<O> for Column<T, V, K>
+where
+    Self: InsteadWriteEqNeLtLeGtOrGe,
+{
+    fn eq(&self, _: &O) -> bool {
+        false
+    }
+}
+
+#[doc(hidden)]
+impl<T, V, K, O> PartialOrd<O> for Column<T, V, K>
+where
+    Self: InsteadWriteEqNeLtLeGtOrGe,
+{
+    fn partial_cmp(&self, _: &O) -> Option<std::cmp::Ordering> {
+        None
+    }
+}

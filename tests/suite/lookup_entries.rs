@@ -25,7 +25,9 @@ fn values_are_unique_over_the_cluster(backend: &Backend) {
             (error.shard(), error.table(), error.column()),
             (Some(region), Some("users"), Some("email"))
         );
-        assert_error(refused, ErrorKind::Unique, &["email", "unique over the cluster"]);
+        let message = "another row has this value, which is unique over the cluster; store another one";
+        let whole = format!("shard `{region}`, table `users`, column `email`: {message}");
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Unique, whole));
         // The session goes on, and nothing of the row is left.
         assert_eq!(session.one(User::select().all_shards().count()).unwrap(), 2);
         session.rollback();

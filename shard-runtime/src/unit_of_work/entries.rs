@@ -397,7 +397,7 @@ pub(crate) fn about_entry(layout: &Layout, model: usize, error: Error, values: &
     else {
         return error;
     };
-    let message = "another row of the cluster has this value, and the column's lookup makes it unique; store another value";
+    let message = "another row has this value, which is unique over the cluster; store another one";
     let named = Error::new(ErrorKind::Unique, message).on_shard(shard).in_table(lookup.table.name);
     let taken = TakenValue { lookup: place, value: value.clone().into_owned() };
     // Without the database's error as source: that of PostgreSQL quotes the value.

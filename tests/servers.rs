@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use meeting::Meeting;
 use shard_runtime::{Builder, Cluster, Commit, Error, ErrorKind, Session, Sharded, Sql, Stored};
 use sharded_tests::postgres_server::Server;
+use sharded_tests::waiting::soon;
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
 #[sharded(table = "companies")]
@@ -137,16 +138,6 @@ fn running(place: &Place, text: &str) -> String {
     ))
 }
 
-/// Waits for what another process does soon.
-#[track_caller]
-fn soon(what: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !what() {
-        assert!(began.elapsed() < Duration::from_secs(20), "it does not happen");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Ends the library's connections to a shard, as an administrator does.
 fn cut_connections(place: &Place) {
     place.client("a").rows(
@@ -223,7 +214,7 @@ fn an_answer_to_a_commit_that_is_lost_is_in_doubt() {
     assert_eq!(session.commit().unwrap_err().kind(), ErrorKind::TransactionAborted);
     session.rollback();
     // It was committed, in truth.
-    soon(|| ids(&mut cluster.session()) == [1, 2, 3, 4]);
+    soon("all are read", || ids(&mut cluster.session()) == [1, 2, 3, 4]);
     // Of a unit over several, the server that decides is asked.
     session.add_all([company(5, "a"), company(6, "b")]).unwrap();
     session.flush().unwrap();
@@ -424,7 +415,7 @@ fn a_statement_that_takes_too_long_is_stopped_on_its_server() {
     assert_error(session.all(slow().on_shard("b")), ErrorKind::TimedOut, "b");
     let all = session.all(slow().all_shards()).unwrap_err();
     assert_eq!(all.kind(), ErrorKind::TimedOut, "{all}");
-    soon(|| running(&place, "too slow") == "0");
+    soon("the statement ends", || running(&place, "too slow") == "0");
     // What the unit has written is there still.
     session.set_timeout(None);
     assert_eq!(ids(&mut session), [1, 2, 3, 4]);
@@ -479,7 +470,7 @@ fn rows_that_nobody_reads_any_more_are_not_made() {
     for shards in [Sql::new(endless).on_shard("a"), Sql::new(endless).all_shards().on_shard("b")] {
         let first = session.first(shards).unwrap().unwrap();
         assert_eq!(first.get::<i64>("n").unwrap(), 1);
-        soon(|| running(&place, "endless") == "0");
+        soon("the statement ends", || running(&place, "endless") == "0");
     }
     let mut seen = 0;
     let stop = |_: Stored<Company>| {
@@ -588,7 +579,7 @@ fn a_unit_that_cannot_be_serialized_is_tried_again() {
         let counted = Sql::new("UPDATE parts SET times = times + 1 WHERE id = 1").on_shard("a");
         session.execute(counted).map(drop)
     };
-    let waits = || soon(|| running(&place, "SET times = times + 1") == "1");
+    let waits = || soon("the statement runs", || running(&place, "SET times = times + 1") == "1");
     other.run("BEGIN; UPDATE parts SET part = 2 WHERE id = 1");
     let error = std::thread::scope(|scope| {
         let counting = scope.spawn(|| count(&mut cluster.session()));

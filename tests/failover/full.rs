@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shard_runtime::{ErrorKind, Session, Sharded};
+use sharded_tests::waiting::spawn_until_it_waits;
 
 use crate::builder;
 use crate::client::Client;
@@ -52,8 +53,8 @@ fn r44_a_server_without_a_free_connection_is_busy_and_recovers() {
     first.flush().unwrap();
     // Connections become free while a transaction waits for one.
     std::thread::scope(|scope| {
-        let adding = scope.spawn(|| cluster.transaction(|session| session.add(page(4)).map(drop)));
-        std::thread::sleep(Duration::from_millis(300));
+        let add = || cluster.transaction(|session| session.add(page(4)).map(drop));
+        let adding = spawn_until_it_waits(scope, add);
         drop(others);
         adding.join().unwrap().unwrap();
     });

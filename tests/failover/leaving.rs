@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use shard_runtime::{Cluster, Error, ErrorKind, Session, Sharded, Sql};
 
-use crate::{Note, builder, note, soon};
+use crate::{Note, builder, note};
 use sharded_tests::postgres_server::Server;
+use sharded_tests::waiting::soon;
 
 /// How often a statement is left in a test.
 const TIMES: usize = 24;

@@ -16,8 +16,6 @@ mod promoted;
 #[allow(dead_code)]
 mod proxy;
 
-use std::time::{Duration, Instant};
-
 use shard_runtime::{Builder, Cluster, Sharded};
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -40,14 +38,4 @@ fn builder(prefix: &str, shards: &[(&str, &str)]) -> Builder {
         let separator = if url.contains('?') { '&' } else { '?' };
         builder.shard(*shard, format!("{url}{separator}schema={prefix}{shard}"))
     })
-}
-
-/// Waits for something that happens soon.
-#[track_caller]
-fn soon(what: &str, happens: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !happens() {
-        assert!(began.elapsed() < Duration::from_secs(60), "does not happen: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

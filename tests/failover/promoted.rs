@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use shard_runtime::{Cluster, Error, ErrorKind, Session, Sharded};
 
 use crate::proxy::Proxies;
-use crate::{Note, builder, note, soon};
+use crate::{Note, builder, note};
 use sharded_tests::postgres_server::Server;
+use sharded_tests::waiting::soon;
 
 /// How many threads write to each cluster.
 const THREADS: usize = 2;

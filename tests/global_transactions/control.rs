@@ -4,8 +4,9 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use shard_runtime::{Cluster, ErrorKind, Result, Session, Sharded};
+use sharded_tests::waiting::spawn_until_it_waits;
 
-use crate::{Account, Place, SHARDS, World, account};
+use crate::{Account, BUSY_TIMEOUT, Place, SHARDS, World, account};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "tickets")]
@@ -20,14 +21,16 @@ type Models = (Account, Ticket);
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Two thirds of what six sessions took that waited one after the other.
-const SOON: Duration = Duration::from_secs(4);
+const SESSIONS: u32 = 12;
 
-/// Runs six sessions at once. Each must fail with `Busy`, soon.
+/// Sessions that wait one after the other take twice as long.
+const HANGS: Duration = Duration::from_secs(6);
+
+/// Runs sessions at once. Each must fail with `Busy` after its own timeout.
 fn all_are_busy(cluster: &Cluster, run: impl Fn(&mut Session, i64) -> Result<()> + Sync) {
-    let barrier = Barrier::new(6);
+    let barrier = Barrier::new(SESSIONS as usize);
     std::thread::scope(|scope| {
-        for number in 0..6 {
+        for number in 0..i64::from(SESSIONS) {
             let (barrier, run) = (&barrier, &run);
             scope.spawn(move || {
                 let mut session = cluster.session();
@@ -36,7 +39,7 @@ fn all_are_busy(cluster: &Cluster, run: impl Fn(&mut Session, i64) -> Result<()>
                 let error = run(&mut session, number).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
                 assert!(error.to_string().contains("control database"), "{error}");
-                assert!(began.elapsed() < SOON, "session {number} gave up after {:?}", began.elapsed());
+                assert!(began.elapsed() < HANGS, "session {number} gave up after {:?}", began.elapsed());
             });
         }
     });
@@ -52,7 +55,7 @@ fn r39_sessions_that_wait_for_ids_give_up_after_one_busy_timeout_each_on_files()
     let builder = SHARDS.iter().fold(Cluster::builder().busy_timeout(TIMEOUT), |builder, shard| {
         builder.shard(*shard, format!("sqlite:{}", folder.path().join(format!("{shard}.db")).display()))
     });
-    let cluster = builder.create::<Models>().unwrap();
+    let cluster = builder.clone().create::<Models>().unwrap();
     cluster.transaction(|session| session.add_all(Place::ALL.map(|place| account(1, place)))).unwrap();
     let control = rusqlite::Connection::open(folder.path().join("control.db")).unwrap();
     control.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -73,10 +76,10 @@ fn r39_sessions_that_wait_for_ids_give_up_after_one_busy_timeout_each_on_files()
     });
     control.execute_batch("ROLLBACK").unwrap();
     // The lock is released while sessions wait for it: they go on.
+    let cluster = builder.busy_timeout(BUSY_TIMEOUT).open::<Models>().unwrap();
     control.execute_batch("BEGIN IMMEDIATE").unwrap();
     std::thread::scope(|scope| {
-        let adding = scope.spawn(|| add_ticket(&mut cluster.session(), 0));
-        std::thread::sleep(Duration::from_millis(300));
+        let adding = spawn_until_it_waits(scope, || add_ticket(&mut cluster.session(), 0));
         control.execute_batch("ROLLBACK").unwrap();
         adding.join().unwrap().unwrap();
     });
@@ -87,6 +90,7 @@ fn r39_sessions_that_wait_for_ids_give_up_after_one_busy_timeout_each_on_files()
 fn r39_sessions_that_wait_for_ids_give_up_after_one_busy_timeout_each_on_servers() {
     let world = World::new();
     let cluster = world.builder().busy_timeout(TIMEOUT).create::<Models>().unwrap();
+    let patient = world.builder().open::<Models>().unwrap();
     let holder = world.client(0);
     holder.run("INSERT INTO sharded_sequence VALUES ('tickets', 1) ON CONFLICT DO NOTHING");
     holder.run("BEGIN; UPDATE sharded_sequence SET next = next");
@@ -98,8 +102,7 @@ fn r39_sessions_that_wait_for_ids_give_up_after_one_busy_timeout_each_on_servers
         }
     });
     let adding = std::thread::scope(|scope| {
-        let adding = scope.spawn(|| add_ticket(&mut cluster.session(), 0));
-        std::thread::sleep(Duration::from_millis(300));
+        let adding = spawn_until_it_waits(scope, || add_ticket(&mut patient.session(), 0));
         holder.run("ROLLBACK");
         adding.join().unwrap()
     });

@@ -55,6 +55,9 @@ struct World {
     _folder: Option<tempfile::TempDir>,
 }
 
+/// A session that waits for a lock in vain takes longer than any test here.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The server of all tests that leave it running.
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
@@ -97,7 +100,7 @@ impl World {
     }
 
     fn builder(&self) -> Builder {
-        let builder = Cluster::builder().busy_timeout(Duration::from_secs(10));
+        let builder = Cluster::builder().busy_timeout(BUSY_TIMEOUT);
         SHARDS.iter().zip(&self.urls).fold(builder, |builder, (shard, url)| builder.shard(*shard, url))
     }
 

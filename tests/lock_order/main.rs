@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use shard_runtime::{Builder, Cluster, Durability, Error, ErrorKind, Session, Sharded};
 use sharded_tests::postgres_server::Server;
+use sharded_tests::waiting::spawn_until_it_waits;
 use tempfile::TempDir;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -238,13 +239,11 @@ fn r38_a_younger_session_that_waits_already_is_told() {
     add(&mut younger, 11, 1).unwrap();
     ends_soon(|| {
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| {
+            let waiting = spawn_until_it_waits(scope, || {
                 let result = add(&mut younger, 1, -1);
                 younger.rollback();
                 result
             });
-            // It waits by now, most likely; the end is the same if it does not.
-            std::thread::sleep(Duration::from_millis(50));
             add(&mut older, 11, -1).unwrap();
             older.commit().unwrap();
             assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Busy);

@@ -1,6 +1,7 @@
 //! The shared parts of the integration tests, and the list of those that a run has left out.
 
 pub mod postgres_server;
+pub mod waiting;
 
 /// The tests that a run has left out. Documentation tests run last, so that this list is at the end of what `cargo test
 /// --workspace` prints.

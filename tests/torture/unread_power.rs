@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use shard_runtime::Sharded as _;
 
+use sharded_tests::waiting::soon;
+
 use crate::disk::{Record, TRACED};
 use crate::injected::{Tries, every};
 use crate::unread::{BY_THE_OWNER, FOLDER, PLACES, add, copy_of, overwritten};
@@ -44,7 +46,7 @@ fn survivor_in_a_process_of_its_own() {
     for (number, (place, cents)) in additions.into_iter().enumerate() {
         if number == PLACES.len() {
             tell("ready");
-            wait_for("the word to go on", || log.with_extension("go").exists());
+            soon("the word to go on", || log.with_extension("go").exists());
         }
         add(&cluster, place, cents);
         tell("added");
@@ -54,14 +56,6 @@ fn survivor_in_a_process_of_its_own() {
 
 fn place_named(name: &str) -> Place {
     PLACES.into_iter().find(|place| format!("{place:?}") == name).unwrap()
-}
-
-fn wait_for(what: &str, happens: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !happens() {
-        assert!(began.elapsed() < Duration::from_secs(120), "does not come: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]
@@ -105,7 +99,7 @@ fn attack(cluster: &Path, place: Place, time: usize) -> Attack {
     let mut survivor =
         Running::spawn(survivor.env(FOLDER, &cluster).env(LOG, &log).env(PLACE, format!("{place:?}")));
     let told = || std::fs::read_to_string(&log).unwrap_or_default();
-    wait_for("the survivor is ready", || told().ends_with("ready\n"));
+    soon("the survivor is ready", || told().ends_with("ready\n"));
     let inject = format!("inject=fdatasync,fsync:signal=KILL:when={time}");
     let owns = "unread::owner_in_a_process_of_its_own";
     let mut owner = traced(&beside("owner.trace"), &["-e", &inject], owns);

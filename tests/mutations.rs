@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 24] = [
+const MUTATIONS: [Mutation; 26] = [
     Mutation {
         what: "the version is not raised",
         from: "SET version = version + 1",
@@ -176,6 +176,18 @@ const MUTATIONS: [Mutation; 24] = [
         from: "if removed < values.len() as u64",
         to: "if removed > values.len() as u64",
         attack: ("isolation", "serial_order_on_servers"),
+    },
+    Mutation {
+        what: "each process takes the writer number of the one before",
+        from: "let number = OwnFacts::read(control, &self.names)?.writer + 1;",
+        to: "let number = OwnFacts::read(control, &self.names)?.writer.max(1);",
+        attack: ("suite", "r47_an_older_copy"),
+    },
+    Mutation {
+        what: "the writer number that a database has is not recorded",
+        from: "write(control, &self.names, dialect, Kind::Writer, name, &number)",
+        to: "write(control, &self.names, dialect, Kind::Writer, name, \"0\")",
+        attack: ("suite", "r47_an_older_copy"),
     },
 ];
 

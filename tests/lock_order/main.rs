@@ -3,6 +3,7 @@
 //! Each test has a busy timeout of a minute and must end well before that.
 
 mod deadlines;
+mod plain;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, OnceLock};

@@ -404,6 +404,7 @@ impl Builder {
             searches: Searches::new(sources.len()),
             pool,
             write_locks: WriteLocks::new(database_count),
+            server_waits: Arc::default(),
             timeout,
             retry: self.retry,
             parallelism: self.parallelism,

@@ -246,10 +246,14 @@ pub(crate) trait Connection: Send {
     /// [`set_deadline`](Connection::set_deadline) is called.
     fn interrupter(&self) -> Interrupter;
 
-    /// Sets a function that is called from time to time while a statement of a transaction that writes has waited for
-    /// a while, perhaps for a lock. It runs on the waiting thread and must not block. SQLite ignores it: no prepared
-    /// transaction can hold its one lock.
-    fn when_blocked(&self, _: Arc<dyn Fn() + Send + Sync>) {}
+    /// Sets the observer of statements of a transaction that writes and that have waited for a while, perhaps for a lock.
+    /// SQLite ignores it: no prepared transaction can hold its one lock.
+    fn when_blocked(&self, _: LongWaits) {}
+
+    /// Returns the process of the server that serves the connection, if it is the same for every transaction.
+    fn server_process(&self) -> Option<i32> {
+        None
+    }
 
     /// Returns whether reading the whole database takes longer than waking a thread.
     fn is_large(&self) -> bool;
@@ -275,6 +279,11 @@ pub(crate) trait Connection: Send {
     /// Returns the connection of the underlying crate.
     fn native(&self) -> &dyn Any;
 }
+
+/// The observer of long waits. From time to time while a statement waits it is called with a function that ends the wait as
+/// a deadlock, from any thread; and with `None` once a wait that was reported has ended, after which that function must not
+/// be called. It runs on the waiting thread, and must not block.
+pub(crate) type LongWaits = Arc<dyn Fn(Option<Interrupter>) + Send + Sync>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transaction {

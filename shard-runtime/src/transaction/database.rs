@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::WriteOutcome;
 use crate::schema::ShardSet;
 use crate::transaction::commit::Redo;
-use crate::transaction::{Age, WriteLock, WriteLocks};
+use crate::transaction::{Age, ServerWriter, WriteLock, WriteLocks};
 
 /// Marks the point that a statement which fails is undone to.
 const SAVEPOINT: &str = "sharded_statement";
@@ -22,6 +22,8 @@ pub(crate) struct DatabaseTransaction {
     transaction: Option<Transaction>,
     /// The turn among the sessions of this process, while this one writes a SQLite database.
     lock: Option<WriteLock>,
+    /// The registration among the sessions of this process, while this one writes on a server.
+    writer: Option<ServerWriter>,
     /// The shards of this database that were written in this transaction.
     pub(crate) written: ShardSet,
     /// The statements of this transaction, if recovery may have to run them again: see `commit`.
@@ -117,7 +119,7 @@ impl DatabaseTransaction {
             Some(locks) => Some(self.lock_file(cluster, owner, database, locks, age, waits)?),
         };
         let connection = self.connected(cluster, owner, database, waits)?;
-        cluster.begin_to_write(database, connection, locked);
+        let writer = cluster.begin_to_write(database, connection, locked, age);
         if waits.deadline.is_some() {
             connection.set_deadline(waits.deadline);
         }
@@ -130,6 +132,7 @@ impl DatabaseTransaction {
         })?;
         self.number = number;
         self.transaction = Some(Transaction::Write);
+        self.writer = writer;
         self.lock = lock;
         self.redo = cluster.is_recorded(database).then(Redo::default);
         self.units = vec![WriteOutcome::default()];

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::commit::{Decisions, Searches, Unfinished};
 use super::control::Control;
 use super::writers::Writers;
-use super::{Age, RetryPolicy, WriteLocks};
+use super::{Age, RetryPolicy, ServerWaits, WriteLocks};
 use crate::driver::{Connection, Driver, Expected, LeaseOwner, Pool, PooledConnection};
 use crate::error::{Error, Result};
 use crate::planner::Layout;
@@ -37,6 +37,7 @@ pub(crate) struct ClusterState {
     pub(crate) searches: Searches,
     pub(crate) pool: Arc<Pool>,
     pub(crate) write_locks: Arc<WriteLocks>,
+    pub(crate) server_waits: Arc<ServerWaits>,
     pub(crate) timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) parallelism: Parallelism,

@@ -147,6 +147,18 @@ impl WriteLocks {
         }
     }
 
+    /// The sessions that wait, each with the one that it waits for.
+    pub(crate) fn waits(&self) -> Vec<(Age, Age)> {
+        let state = self.lock();
+        let owner = |database: &usize| state.databases.get(*database)?.owner;
+        state.waiting.iter().filter_map(|(waiter, database)| Some((*waiter, owner(database)?))).collect()
+    }
+
+    /// Makes a session fail that waits: it is part of a deadlock over files and servers.
+    pub(crate) fn break_wait(&self, victim: Age) {
+        self.lock().give_up(victim);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,7 +12,7 @@ use super::server_session::{GUARD, ONE_TOO_MANY, PostgresConnection, ROLLING_BAC
 use super::statement::PostgresStatement;
 use super::text::{Described, Text};
 use crate::driver::{
-    ActualColumn, Connection, Cursor, Expected, Interrupter, Prepared, Preparing, Transaction,
+    ActualColumn, Connection, Cursor, Expected, Interrupter, LongWaits, Prepared, Preparing, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};
@@ -257,8 +257,12 @@ impl Connection for PostgresConnection {
         Box::new(move || stop.ask())
     }
 
-    fn when_blocked(&self, blocked: Arc<dyn Fn() + Send + Sync>) {
+    fn when_blocked(&self, blocked: LongWaits) {
         *self.blocked.borrow_mut() = Some(blocked);
+    }
+
+    fn server_process(&self) -> Option<i32> {
+        self.backend
     }
 
     /// Waiting for a server wakes no thread.

@@ -4,41 +4,70 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::driver::LongWaits;
 use crate::error::{Error, ErrorKind, Exhausted, Result, TOO_MANY_FILES, has_no_descriptor};
 
 /// The time after which a wait that may be for a lock is reported, and the interval of later reports.
 const BLOCKED: Duration = Duration::from_millis(100);
 const STILL_BLOCKED: Duration = Duration::from_secs(1);
 
-/// The function that is called while a statement waits, perhaps for a lock.
-pub(super) type Blocked = Arc<dyn Fn() + Send + Sync>;
-
 pub(super) struct Executor {
     runtime: Arc<Runtime>,
     stop: Arc<Stop>,
     /// Set while waits may be for locks.
-    blocked: RefCell<Option<Blocked>>,
+    blocked: RefCell<Option<LongWaits>>,
 }
 
 /// The handle that ends a wait from another thread.
 #[derive(Default)]
 pub(super) struct Stop {
-    is_asked: AtomicBool,
+    asked: AtomicU8,
     waiter: AtomicWaker,
 }
 
+/// Why a wait is to end.
+const NOT_ASKED: u8 = 0;
+const CANCELLED: u8 = 1;
+const DEADLOCK: u8 = 2;
+
 impl Stop {
     pub(super) fn ask(&self) {
-        self.is_asked.store(true, Ordering::Release);
+        self.asked.store(CANCELLED, Ordering::Release);
         self.waiter.wake();
     }
+
+    /// Ends the wait because it is part of a deadlock.
+    fn break_deadlock(&self) {
+        let _ = self.asked.compare_exchange(NOT_ASKED, DEADLOCK, Ordering::AcqRel, Ordering::Acquire);
+        self.waiter.wake();
+    }
+
+    /// Clears what was asked because of a deadlock: the wait is over.
+    fn forget_deadlock(&self) {
+        let _ = self.asked.compare_exchange(DEADLOCK, NOT_ASKED, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Returns the error of a wait that is to end.
+    fn error(&self) -> Option<Error> {
+        match self.asked.load(Ordering::Acquire) {
+            NOT_ASKED => None,
+            DEADLOCK => Some(deadlock()),
+            _ => Some(timed_out()),
+        }
+    }
+}
+
+fn deadlock() -> Error {
+    let message = "deadlock over several databases: the session waits for a lock of another session, which waits for a lock \
+                   of this one; roll back and try again (`Cluster::transaction` does)";
+    Error::new(ErrorKind::Busy, message)
 }
 
 impl Executor {
@@ -56,7 +85,7 @@ impl Executor {
     }
 
     /// Switches the reports of long waits on or off.
-    pub(super) fn when_blocked(&self, blocked: Option<Blocked>) {
+    pub(super) fn when_blocked(&self, blocked: Option<LongWaits>) {
         *self.blocked.borrow_mut() = blocked;
     }
 
@@ -66,7 +95,7 @@ impl Executor {
 
     /// Clears an earlier request to stop.
     pub(super) fn go_on(&self) {
-        self.stop.is_asked.store(false, Ordering::Release);
+        self.stop.asked.store(NOT_ASKED, Ordering::Release);
     }
 
     /// Waits for a future.
@@ -74,16 +103,27 @@ impl Executor {
         let blocked = self.blocked.borrow().clone();
         match blocked {
             None => self.block_on(future),
-            Some(blocked) => self.block_on(async move {
-                let (mut future, mut pause) = (pin!(future), BLOCKED);
-                loop {
-                    match tokio::time::timeout(pause, future.as_mut()).await {
-                        Ok(output) => return output,
-                        Err(_) => blocked(),
+            Some(blocked) => {
+                let stop = &self.stop;
+                let (output, was_reported) = self.block_on(async {
+                    let (mut future, mut pause, mut was_reported) = (pin!(future), BLOCKED, false);
+                    loop {
+                        match tokio::time::timeout(pause, future.as_mut()).await {
+                            Ok(output) => return (output, was_reported),
+                            Err(_) => {
+                                let stop = Arc::clone(stop);
+                                blocked(Some(Box::new(move || stop.break_deadlock())));
+                            }
+                        }
+                        (pause, was_reported) = (STILL_BLOCKED, true);
                     }
-                    pause = STILL_BLOCKED;
+                });
+                if was_reported {
+                    blocked(None);
+                    stop.forget_deadlock();
                 }
-            }),
+                output
+            }
         }
     }
 
@@ -122,9 +162,10 @@ impl Executor {
                     return Poll::Ready(Ok(output));
                 }
                 stop.waiter.register(context.waker());
-                match stop.is_asked.load(Ordering::Acquire) || over.as_mut().poll(context).is_ready() {
-                    true => Poll::Ready(Err(timed_out())),
-                    false => Poll::Pending,
+                match stop.error() {
+                    Some(error) => Poll::Ready(Err(error)),
+                    None if over.as_mut().poll(context).is_ready() => Poll::Ready(Err(timed_out())),
+                    None => Poll::Pending,
                 }
             })
             .await

@@ -14,12 +14,12 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::encryption::Encryptor;
 use super::errors::from_postgres;
-use super::executor::{Blocked, Executor};
+use super::executor::Executor;
 use super::hosts::Hosts;
 use super::route::Route;
 pub(super) use super::settings::{Settings, State};
 use super::text::{Described, Text};
-use crate::driver::{Connection, Expected, Transaction};
+use crate::driver::{Connection, Expected, LongWaits, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{literal, quoted};
 
@@ -72,7 +72,7 @@ pub(super) struct PostgresConnection {
     /// The number of the next cursor.
     pub(super) cursors: Cell<u64>,
     /// The function that is called while a transaction that writes is blocked.
-    pub(super) blocked: RefCell<Option<Blocked>>,
+    pub(super) blocked: RefCell<Option<LongWaits>>,
     /// The limit of lock waits in this transaction, and whether it was sent to the server.
     pub(super) lock_limit: Cell<Option<(Duration, bool)>>,
 }

@@ -16,7 +16,7 @@ use crate::planner::sql::Namespace;
 use crate::schema::Shard;
 use crate::transaction::commit;
 use crate::transaction::commit::{Decider, PreparedPart};
-use crate::transaction::{Cluster, ClusterState};
+use crate::transaction::{Age, Cluster, ClusterState, ServerWriter, server_waits};
 
 /// How often sessions that begin to write on a server look for participants that were left there.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -104,15 +104,27 @@ impl Cluster {
     /// Prepares a connection for a session that begins to write on a server: finishes what is known to be prepared there,
     /// looks for what others have left unless that was done a moment ago, and has the server searched when the session
     /// waits for a lock. `locked` are the databases that the session may write already. Failures are left to the session's
-    /// own statements.
-    pub(crate) fn begin_to_write(&self, database: usize, connection: &dyn Connection, locked: &[usize]) {
+    /// own statements. Returns the registration of a session whose waits are looked at for deadlocks.
+    pub(crate) fn begin_to_write(
+        &self,
+        database: usize,
+        connection: &dyn Connection,
+        locked: &[usize],
+        age: Age,
+    ) -> Option<ServerWriter> {
         if self.databases() < 2 || !self.dialect(database).prepares_transactions() {
-            return;
+            return None;
         }
+        let process = connection.server_process();
+        let writer = process.map(|process| self.0.server_waits.writes(database, process, age));
         let cluster = Arc::downgrade(&self.0);
-        connection.when_blocked(Arc::new(move || {
-            if let Some(inner) = cluster.upgrade() {
-                search_aside(inner, database);
+        connection.when_blocked(Arc::new(move |end| {
+            let Some(inner) = cluster.upgrade() else { return };
+            if end.is_some() {
+                search_aside(Arc::clone(&inner), database);
+            }
+            if let Some(process) = process {
+                server_waits::observe(inner, (database, process), end);
             }
         }));
         for (part, commits) in self.0.unfinished.on(database) {
@@ -123,6 +135,7 @@ impl Cluster {
         if self.0.searches.is_due(database) {
             let _ = self.finish_decided(database, connection, Effort::Glance { locked });
         }
+        writer
     }
 
     /// Keeps in mind that participants could not be finished; all of them are if none is given.

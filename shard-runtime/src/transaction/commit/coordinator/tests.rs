@@ -317,6 +317,7 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
         searches: Searches::new(names.len()),
         pool,
         write_locks: WriteLocks::new(names.len()),
+        server_waits: Arc::default(),
         timeout,
         retry: RetryPolicy::default(),
         // One thread, so that the steps have one order.

@@ -1,0 +1,314 @@
+//! Deadlocks over several servers, and over servers and files, among the sessions of one cluster handle.
+//!
+//! A server sees the waits on itself only. A session that has waited for a while on a server is registered here, with the
+//! sessions that `pg_blocking_pids` names. Together with the waits for files these are the edges of a graph; the youngest
+//! session of a cycle fails with [`ErrorKind::Busy`](crate::ErrorKind::Busy), and the others go on.
+//!
+//! An edge is dropped when its wait ends, or when the transaction that blocks it does. It may be out of date for as long as
+//! a statement waits for one row after another. The cycle may then be none, and a session fails that could have gone on.
+//! Sessions of other processes are not known here. Uses `driver` and `write_locks`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Age, Cluster, ClusterState, WriteLocks};
+use crate::driver::{Connection, Interrupter};
+use crate::error::Result;
+use crate::value::Value;
+
+/// A process of a server that serves a session: the place of the database, and the process's id.
+type Process = (usize, i32);
+
+/// The sessions that write on servers, and those of them that wait there.
+#[derive(Default)]
+pub(crate) struct ServerWaits {
+    state: Mutex<State>,
+    waits: AtomicU64,
+    is_searched: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    writers: HashMap<Process, Age>,
+    waiting: BTreeMap<Process, Wait>,
+}
+
+struct Wait {
+    /// Tells this wait from later ones of the same process.
+    number: u64,
+    age: Age,
+    /// Makes it fail.
+    end: Interrupter,
+    blockers: Vec<Age>,
+}
+
+/// A session that writes on a server, until this is dropped.
+pub(crate) struct ServerWriter {
+    waits: Arc<ServerWaits>,
+    process: Process,
+}
+
+impl Drop for ServerWriter {
+    fn drop(&mut self) {
+        let mut state = self.waits.lock();
+        let age = state.writers.remove(&self.process);
+        state.waiting.remove(&self.process);
+        state.waiting.values_mut().for_each(|wait| wait.blockers.retain(|blocker| Some(*blocker) != age));
+    }
+}
+
+impl ServerWaits {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a session that begins to write.
+    pub(crate) fn writes(self: &Arc<Self>, database: usize, process: i32, age: Age) -> ServerWriter {
+        let process = (database, process);
+        self.lock().writers.insert(process, age);
+        ServerWriter { waits: Arc::clone(self), process }
+    }
+
+    /// Notes that a writer has waited for a while. Returns whether it could be part of a deadlock that no server sees.
+    pub(crate) fn waits(&self, process: Process, end: Interrupter, files: &WriteLocks) -> bool {
+        let mut state = self.lock();
+        let Some(&age) = state.writers.get(&process) else { return false };
+        state.waiting.entry(process).or_insert_with(|| {
+            let number = self.waits.fetch_add(1, Ordering::Relaxed);
+            Wait { number, age, end, blockers: Vec::new() }
+        });
+        let elsewhere =
+            state.waiting.iter().any(|((database, _), wait)| *database != process.0 && wait.age != age);
+        elsewhere || files.waits().iter().any(|(waiter, _)| *waiter != age)
+    }
+
+    /// Notes that the wait of a writer is over.
+    pub(crate) fn goes_on(&self, process: Process) {
+        self.lock().waiting.remove(&process);
+    }
+
+    /// The waits on each database.
+    fn waiting(&self) -> BTreeMap<usize, Vec<(i32, u64)>> {
+        let mut waiting: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        for ((database, process), wait) in &self.lock().waiting {
+            waiting.entry(*database).or_default().push((*process, wait.number));
+        }
+        waiting
+    }
+
+    /// Notes which processes block a wait, unless it has ended.
+    fn is_blocked(&self, (database, process): Process, number: u64, blockers: &[i32]) {
+        let mut state = self.lock();
+        let blockers =
+            blockers.iter().filter_map(|blocker| state.writers.get(&(database, *blocker)).copied());
+        let blockers = blockers.collect();
+        if let Some(wait) = state.waiting.get_mut(&(database, process)).filter(|wait| wait.number == number) {
+            wait.blockers = blockers;
+        }
+    }
+
+    /// Makes the youngest session of each cycle fail.
+    fn break_cycles(&self, files: &WriteLocks) {
+        let mut state = self.lock();
+        let mut edges: HashMap<Age, Vec<Age>> = HashMap::new();
+        for wait in state.waiting.values() {
+            edges.entry(wait.age).or_default().extend(&wait.blockers);
+        }
+        for (waiter, owner) in files.waits() {
+            edges.entry(waiter).or_default().push(owner);
+        }
+        while let Some(victim) = youngest_of_a_cycle(&edges) {
+            edges.remove(&victim);
+            state.waiting.values_mut().filter(|wait| wait.age == victim).for_each(|wait| (wait.end)());
+            files.break_wait(victim);
+        }
+    }
+}
+
+/// The youngest session of some cycle, if there is one.
+fn youngest_of_a_cycle(edges: &HashMap<Age, Vec<Age>>) -> Option<Age> {
+    // A session is on a cycle if it is reached from itself; the youngest of all these is the youngest of its cycle.
+    let is_on_a_cycle = |start: &Age| {
+        let (mut seen, mut next) = (Vec::new(), edges.get(start).cloned().unwrap_or_default());
+        while let Some(age) = next.pop() {
+            if age == *start {
+                return true;
+            }
+            if !seen.contains(&age) {
+                seen.push(age);
+                next.extend(edges.get(&age).into_iter().flatten());
+            }
+        }
+        false
+    };
+    edges.keys().filter(|age| is_on_a_cycle(age)).max().copied()
+}
+
+/// Notes that a writer has waited for a while, with a function that makes it fail; or that its wait is over.
+pub(crate) fn observe(inner: Arc<ClusterState>, process: Process, end: Option<Interrupter>) {
+    match end {
+        None => inner.server_waits.goes_on(process),
+        Some(end) => {
+            if inner.server_waits.waits(process, end, &inner.write_locks) {
+                search_aside(inner);
+            }
+        }
+    }
+}
+
+/// Searches for deadlocks on a thread of its own, unless one does so already.
+fn search_aside(inner: Arc<ClusterState>) {
+    if inner.server_waits.is_searched.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let search = Search { cluster: Cluster(inner) };
+    let thread = std::thread::Builder::new().name("sharded-deadlocks".to_owned());
+    // Without a thread the value is dropped, and a later wait tries again.
+    let _ = thread.spawn(move || search.run());
+}
+
+/// A search that is under way until this is dropped.
+struct Search {
+    cluster: Cluster,
+}
+
+impl Search {
+    fn run(&self) {
+        let waits = &self.cluster.0.server_waits;
+        for (database, waiting) in waits.waiting() {
+            // A server that cannot be asked now is asked again while the wait goes on.
+            let connection = self.cluster.connect_aside(database, false);
+            let blocked = connection.and_then(|connection| blocked(&*connection, &waiting));
+            for (process, blockers) in blocked.unwrap_or_default() {
+                if let Some((_, number)) = waiting.iter().find(|(waiter, _)| *waiter == process) {
+                    waits.is_blocked((database, process), *number, &blockers);
+                }
+            }
+        }
+        waits.break_cycles(&self.cluster.0.write_locks);
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.cluster.0.server_waits.is_searched.store(false, Ordering::Release);
+    }
+}
+
+/// The processes that each of these waits for.
+fn blocked(connection: &dyn Connection, waiting: &[(i32, u64)]) -> Result<BTreeMap<i32, Vec<i32>>> {
+    let processes = waiting.iter().map(|(process, _)| process.to_string()).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT process::bigint, unnest(pg_blocking_pids(process))::bigint \
+         FROM unnest(ARRAY[{processes}]::integer[]) AS waiting (process)"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query(&[])?;
+    let mut blocked: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    while rows.advance()? {
+        if let (Value::Integer(process), Value::Integer(blocker)) = (rows.value(0)?, rows.value(1)?)
+            && let (Ok(process), Ok(blocker)) = (i32::try_from(process), i32::try_from(blocker))
+        {
+            blocked.entry(process).or_default().push(blocker);
+        }
+    }
+    Ok(blocked)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Waits that count how often they were ended, in the order in which the sessions began.
+    struct World {
+        waits: Arc<ServerWaits>,
+        files: Arc<WriteLocks>,
+        ages: Vec<Age>,
+        ended: Vec<Arc<AtomicU32>>,
+    }
+
+    fn world(sessions: usize) -> World {
+        let files = WriteLocks::new(2);
+        let ages = (0..sessions).map(|_| files.age()).collect();
+        World { waits: Arc::default(), files, ages, ended: (0..sessions).map(|_| Arc::default()).collect() }
+    }
+
+    impl World {
+        /// A session writes on these databases: its process there has the session's number.
+        fn writes(&self, session: usize, databases: &[usize]) -> Vec<ServerWriter> {
+            let process = i32::try_from(session).unwrap();
+            let of = |&database: &usize| self.waits.writes(database, process, self.ages[session]);
+            databases.iter().map(of).collect()
+        }
+
+        fn waits_for(&self, session: usize, database: usize, blockers: &[i32]) -> bool {
+            let process = (database, i32::try_from(session).unwrap());
+            let ended = Arc::clone(&self.ended[session]);
+            let end = Box::new(move || {
+                ended.fetch_add(1, Ordering::Relaxed);
+            });
+            let is_searched = self.waits.waits(process, end, &self.files);
+            let number = self.waits.lock().waiting[&process].number;
+            self.waits.is_blocked(process, number, blockers);
+            is_searched
+        }
+
+        fn ended(&self) -> Vec<u32> {
+            self.waits.break_cycles(&self.files);
+            self.ended.iter().map(|ended| ended.swap(0, Ordering::Relaxed)).collect()
+        }
+    }
+
+    #[test]
+    fn the_youngest_of_a_cycle_over_servers_fails() {
+        let world = world(3);
+        let _writers = [world.writes(0, &[0, 1]), world.writes(1, &[0, 1]), world.writes(2, &[0])];
+        assert!(!world.waits_for(0, 0, &[1]), "nothing waits on another server");
+        assert_eq!(world.ended(), [0, 0, 0]);
+        assert!(world.waits_for(1, 1, &[0]));
+        // Blocked by the cycle, and not on it.
+        world.waits_for(2, 0, &[0, 1]);
+        assert_eq!(world.ended(), [0, 1, 0]);
+        world.waits.goes_on((1, 1));
+        assert_eq!(world.ended(), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_wait_for_a_transaction_that_ends_is_over() {
+        let world = world(2);
+        let _first = world.writes(0, &[0, 1]);
+        let second = world.writes(1, &[0, 1]);
+        world.waits_for(0, 0, &[1]);
+        drop(second);
+        let _second = world.writes(1, &[0, 1]);
+        world.waits_for(1, 1, &[0]);
+        assert_eq!(world.ended(), [0, 0], "the first one waits for a transaction that has ended");
+        // An answer about an earlier wait of the same process.
+        world.waits.is_blocked((0, 0), 1_000, &[1]);
+        assert_eq!(world.ended(), [0, 0]);
+    }
+
+    #[test]
+    fn a_cycle_over_a_file_and_a_server_is_noticed() {
+        let world = world(2);
+        let _writers = [world.writes(0, &[0]), world.writes(1, &[0])];
+        let held = world.files.try_acquire(world.ages[1], 1).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let lock = world.files.acquire(world.ages[0], 1, Duration::from_secs(60));
+                lock.map(drop)
+            });
+            while world.files.waits().is_empty() {
+                std::thread::yield_now();
+            }
+            assert!(world.waits_for(1, 0, &[0]));
+            assert_eq!(world.ended(), [0, 1]);
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
+    }
+}

@@ -11,7 +11,7 @@ mod meeting;
 use std::ops::ControlFlow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use client::Client;
 use cut::Cut;

@@ -8,10 +8,8 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use shard_runtime::Sharded as _;
-
 use sharded_tests::waiting::soon;
 
 use crate::disk::{Record, TRACED};

@@ -6,6 +6,8 @@ use crate::schema::Routing;
 use crate::sealed::Sealed;
 
 /// A condition on rows of `T`: a [`Filter`].
+///
+/// This trait is sealed: the planner prunes by filters of this crate, and reads no other conditions.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a condition on `{T}`",
     label = "not a condition on `{T}`",
@@ -32,6 +34,8 @@ impl<T, R: Routing> Condition<T> for Filter<T, R> {
 }
 
 /// Implemented by no type: the compiler names it where a column is compared with `==` or `<`.
+///
+/// This trait is sealed: a type that implemented it could be compared with a column, and the answer would mean nothing.
 #[doc(hidden)]
 pub trait InsteadWriteEqNeLtLeGtOrGe: Sealed {}
 

@@ -61,7 +61,7 @@ fn no_kind_of_mistake_is_forgotten() {
 }
 
 /// The cases whose output has several errors, and how many.
-const SEVERAL_ERRORS: [(&str, usize); 26] = [
+const SEVERAL_ERRORS: [(&str, usize); 27] = [
     // Several mistakes, each with its error.
     ("collation/not_text", 2),
     ("collation/unknown", 3),
@@ -79,6 +79,7 @@ const SEVERAL_ERRORS: [(&str, usize); 26] = [
     ("range/wrong_type_of_text", 2),
     ("reference/references_and_a_parent", 2),
     ("reference/references_nothing", 2),
+    ("settings/default_on_a_field", 7),
     ("settings/index_of_no_field", 2),
     ("settings/words_of_other_frameworks", 9),
     ("shape/every_mistake_at_once", 7),

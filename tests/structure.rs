@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom to the top.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 20] = [
     "sealed",
     "value",
     "error",
@@ -25,6 +25,7 @@ const LAYERS: [&str; 19] = [
     "cluster",
     "asynchronous",
     "sqlite",
+    "admin",
     // What tests of applications and generated code use.
     "testing",
 ];

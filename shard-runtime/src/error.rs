@@ -100,6 +100,50 @@ pub enum ErrorKind {
     Database,
 }
 
+impl ErrorKind {
+    /// All kinds, in their order.
+    pub(crate) const ALL: [ErrorKind; ErrorKind::Database as usize + 1] = {
+        use ErrorKind::*;
+        [
+            Configuration,
+            UnknownShard,
+            UnknownModel,
+            UnmappedKey,
+            Query,
+            Cursor,
+            ContradictingPins,
+            Stale,
+            ShardKeyChanged,
+            Missing,
+            WrongDatabase,
+            Layout,
+            Schema,
+            Value,
+            TooManyValues,
+            TooManyDatabases,
+            Unique,
+            ForeignKey,
+            NotNull,
+            Busy,
+            TimedOut,
+            ReadOnly,
+            Denied,
+            Full,
+            Corrupt,
+            Io,
+            ConnectionLost,
+            NotFound,
+            ManyRows,
+            Ambiguous,
+            ReferenceDiverged,
+            TransactionAborted,
+            PartialCommit,
+            InDoubt,
+            Database,
+        ]
+    };
+}
+
 /// The message of errors that are caused by a lack of file descriptors.
 pub(crate) const TOO_MANY_FILES: &str = "too many open files: retry once others are closed, lower `connections`, or raise the process's limit (`ulimit -n`)";
 
@@ -132,6 +176,7 @@ struct Inner {
     is_transient: bool,
     taken: Option<TakenValue>,
     exhausted: Option<Exhausted>,
+    is_counted: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
     driver_error: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -154,6 +199,7 @@ impl Error {
             is_transient: false,
             taken: None,
             exhausted: None,
+            is_counted: false,
             source: None,
             driver_error: None,
         }))
@@ -174,6 +220,18 @@ impl Error {
     pub(crate) fn of_limit(mut self, exhausted: Option<Exhausted>) -> Self {
         self.0.exhausted = exhausted;
         self
+    }
+
+    /// Notes that the counters of a cluster have counted the error. Returns whether they had not.
+    pub(crate) fn count(&mut self) -> bool {
+        let is_new = !self.is_counted();
+        self.0.is_counted = true;
+        is_new
+    }
+
+    fn is_counted(&self) -> bool {
+        let cause = self.0.source.as_deref().and_then(|source| source.downcast_ref::<Error>());
+        self.0.is_counted || cause.is_some_and(Error::is_counted)
     }
 
     /// The limit that was met.
@@ -285,6 +343,13 @@ impl Error {
         )
     }
 
+    /// Returns an error with the same kind, message, table and column for each of several shards, without its causes.
+    pub(crate) fn copied(&self) -> Self {
+        let mut copy = Error::new(self.0.kind, self.0.message.clone());
+        (copy.0.table, copy.0.column) = (self.0.table.clone(), self.0.column.clone());
+        copy
+    }
+
     /// Returns the name of the shard, if the error is about one.
     pub fn shard(&self) -> Option<&str> {
         self.0.shard.as_deref()
@@ -362,6 +427,18 @@ impl From<ValueError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_kinds_are_in_their_order() {
+        assert!(ErrorKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
+    }
+
+    #[test]
+    fn an_error_is_counted_once_also_inside_of_another_one() {
+        let mut cause = Error::new(ErrorKind::Busy, "locked");
+        assert!(cause.count() && !cause.count());
+        assert!(!Error::new(ErrorKind::Busy, "not written").with_source(cause).count());
+    }
 
     #[test]
     fn an_error_says_where_and_what() {

@@ -425,11 +425,18 @@
 
 #![warn(missing_debug_implementations)]
 
+/// Compiles and runs the programs of the page.
+#[cfg(all(doctest, feature = "admin"))]
+#[doc = include_str!("../../docs/OPERATIONS.md")]
+struct Operations;
+
 // Derived code names this crate, also in unit tests.
 #[cfg(test)]
 extern crate self as shard_runtime;
 
 mod accumulator;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod asynchronous;
 mod cluster;
 mod collation;
@@ -460,7 +467,11 @@ pub use __private::{IdColumn, InvalidColumn, KeyColumn, ParentLink};
 pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
 pub use cluster::ForeignTablesSql;
-pub use cluster::{Builder, Cluster, ReferenceDifference, ShardSql};
+pub use cluster::{
+    Builder, Cluster, ConnectionStats, ErrorCount, Health, LockStats, PendingTransaction, Probe,
+    ReferenceDifference, ShardSql, ShardStats, ShardStatus, Stats, Status, TableRows, TransactionState,
+    TransactionStats,
+};
 pub use cluster::{
     Migration, MigrationPlan, MigrationProgress, MigrationStatus, Migrations, ShardMigrations, Step,
     StepPhase, StepStatus,

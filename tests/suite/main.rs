@@ -11,6 +11,7 @@ mod client;
 mod models;
 mod runtimes;
 
+mod administering;
 mod aggregates;
 mod asynchronous;
 mod attached;

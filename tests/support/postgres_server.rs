@@ -235,6 +235,11 @@ impl Server {
         self.port
     }
 
+    /// The folder of the server's programs.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
     /// The password of the user in [`url`](Server::url).
     pub fn password(&self) -> &str {
         &self.password

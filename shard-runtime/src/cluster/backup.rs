@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::driver::{LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::quoted;
 use crate::transaction::{Cluster, Database};
 
 impl Cluster {
@@ -25,6 +26,9 @@ impl Cluster {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// A cluster with PostgreSQL servers is not copied: the error names the `pg_dump` of each database, and how a moment is
+    /// reached at which their copies agree.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if a database is in memory or on a PostgreSQL server, if two files have the same name, or
@@ -65,11 +69,7 @@ impl Cluster {
         let drivers = self.0.databases.iter().map(|database| &*database.driver);
         for (driver, shard) in drivers.zip(databases).chain([(&*self.0.control.driver, "control")]) {
             let message = match driver.file_name() {
-                None if driver.dialect().is_on_server() => format!(
-                    "the shard is on a PostgreSQL server ({}), and `backup` copies only clusters of SQLite files; while no \
-                     session writes, copy each server with `pg_basebackup` or each database with `pg_dump`, and the files",
-                    driver.describe()
-                ),
+                None if driver.dialect().is_on_server() => self.dump_instructions(),
                 None => "a database in memory cannot be backed up; keep it in a file".to_owned(),
                 Some(name) if names.iter().any(|other| other.eq_ignore_ascii_case(&name)) => {
                     format!("two databases have files named {}; rename one", name.display())
@@ -82,6 +82,38 @@ impl Cluster {
             return Err(Error::new(ErrorKind::Configuration, message).on_shard(shard));
         }
         Ok(names)
+    }
+
+    /// Returns how a cluster with servers is copied: nothing reads several servers at one moment.
+    fn dump_instructions(&self) -> String {
+        let (mut commands, mut files) = (Vec::new(), Vec::new());
+        for (database, Database { driver }) in self.0.databases.iter().enumerate() {
+            let shards = self.layout().shards_in(database);
+            let places = shards.filter_map(|shard| self.layout().place(shard.index()).ok());
+            let schemas = places.filter_map(|place| place.names.schema.as_deref());
+            let schemas: String =
+                schemas.map(|schema| format!(" --schema={}", shell_quoted(&quoted(schema)))).collect();
+            match driver.file_name() {
+                Some(name) => files.push(name.display().to_string()),
+                None if driver.dialect().is_on_server() => commands.push(format!(
+                    "pg_dump --format=custom{schemas} --file={} {}",
+                    shell_quoted(&format!("{}.dump", self.database_name(database))),
+                    shell_quoted(&driver.describe())
+                )),
+                None => {}
+            }
+        }
+        files.extend(self.0.control.driver.file_name().map(|name| name.display().to_string()));
+        let files = match files.as_slice() {
+            [] => String::new(),
+            files => format!("; then copy the files {}", files.join(", ")),
+        };
+        format!(
+            "`backup` copies only clusters of SQLite files, and no command copies several servers at one moment: stop all programs \
+             that write, call `recover`, check that `status` lists no transactions, and run {}{files}; then start the programs \
+             (or copy each server with `pg_basebackup` in the same pause)",
+            commands.join("; ")
+        )
     }
 
     /// Locks all databases in the cluster's order and copies them. The control database is copied last, so that it has recorded
@@ -122,6 +154,11 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Returns a text as one word of a POSIX shell.
+fn shell_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn io(path: &Path, error: std::io::Error) -> Error {

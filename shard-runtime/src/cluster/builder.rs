@@ -23,8 +23,8 @@ use crate::planner::sql::Namespace;
 use crate::query::Models;
 use crate::schema::Table;
 use crate::schema::{Shard, Shards};
-use crate::tasks::SessionExecutor;
 use crate::tasks::Workers;
+use crate::tasks::{Counters, SessionExecutor};
 use crate::tasks::{Observer, Parallelism, StatementEvent};
 use crate::transaction::RetryPolicy;
 use crate::transaction::WriteLocks;
@@ -309,20 +309,9 @@ impl Builder {
     }
 
     fn build<M: Models>(self, mode: Mode) -> Result<Cluster> {
-        self.check_settings()?;
-        let folder = absolute(&self.folder)?;
-        let shards = Shards::named(self.shards.iter().map(|(name, _)| name.clone()))?;
-        self.check_replaced(&shards, mode)?;
-        let (sources, places) = self.places(&shards, &folder)?;
-        let mut tables: Vec<&'static Table> = Vec::new();
-        M::tables(&mut tables);
-        let mut lookups = Vec::new();
-        M::lookups(&mut lookups);
-        let (control_source, control_names) = self.control_source(&sources, &places, &folder)?;
-        let layout = Layout::new(shards, places, tables, lookups)?;
-
-        let databases: Vec<Database> =
-            sources.iter().map(|source| Database { driver: self.driver(source).into() }).collect();
+        let Described { layout, sources, databases, control_source, control_names } =
+            self.described::<M>()?;
+        self.check_replaced(layout.shards(), mode)?;
         let connections = self.connections_to(databases.len())?;
         let timeout = self.sqlite.busy_timeout;
         let of_control = |error: Error| {
@@ -382,6 +371,7 @@ impl Builder {
             _ => error,
         })?;
         let is_decided = durable > 1 && control.decides();
+        let counters = Counters::new(layout.shards().len());
         let workers = Arc::new(Workers::new(layout.tables().count()));
         let check = identity_check(&layout, databases.len(), &control.cluster)?;
         let drivers = databases.iter().map(|database| Arc::clone(&database.driver)).collect();
@@ -411,12 +401,46 @@ impl Builder {
             workers,
             session_executor: SessionExecutor::new(sessions, timeout),
             observer: self.observer,
+            counters,
+            probes: (0..=database_count).map(|_| Arc::default()).collect(),
         }));
         cluster.recover()?;
         if mode == Mode::Create {
             cluster.fill_references()?;
         }
         Ok(cluster)
+    }
+
+    /// Reads the configuration; no database is touched.
+    pub(super) fn described<M: Models>(&self) -> Result<Described> {
+        self.check_settings()?;
+        let folder = absolute(&self.folder)?;
+        let shards = Shards::named(self.shards.iter().map(|(name, _)| name.clone()))?;
+        let (sources, places) = self.places(&shards, &folder)?;
+        let mut tables: Vec<&'static Table> = Vec::new();
+        M::tables(&mut tables);
+        let mut lookups = Vec::new();
+        M::lookups(&mut lookups);
+        let (control_source, control_names) = self.control_source(&sources, &places, &folder)?;
+        let layout = Layout::new(shards, places, tables, lookups)?;
+        let databases =
+            sources.iter().map(|source| Database { driver: self.driver(source).into() }).collect();
+        Ok(Described { layout, sources, databases, control_source, control_names })
+    }
+
+    /// Replaces the URL of each shard, which is given by its index and its name.
+    #[cfg(feature = "admin")]
+    pub(super) fn replace_places(
+        &mut self,
+        mut url: impl FnMut(usize, &str) -> Result<String>,
+    ) -> Result<()> {
+        let each = self.shards.iter_mut().enumerate();
+        { each }.try_for_each(|(index, (name, old))| url(index, name).map(|new| *old = new))
+    }
+
+    #[cfg(feature = "admin")]
+    pub(super) fn is_without_prepared_transactions(&self) -> bool {
+        self.without_prepared_transactions
     }
 
     fn check_replaced(&self, shards: &Shards, mode: Mode) -> Result<()> {
@@ -566,7 +590,7 @@ impl Builder {
         Ok(())
     }
 
-    fn driver(&self, source: &Source) -> Box<dyn Driver> {
+    pub(super) fn driver(&self, source: &Source) -> Box<dyn Driver> {
         match source {
             Source::Sqlite(source) => Box::new(SqliteDriver::new(source.clone(), self.sqlite)),
             #[cfg(feature = "postgres")]
@@ -685,6 +709,15 @@ impl Builder {
             false => Ok((source, names)),
         }
     }
+}
+
+/// A cluster as its configuration describes it.
+pub(super) struct Described {
+    pub(super) layout: Layout,
+    pub(super) sources: Vec<Source>,
+    pub(super) databases: Vec<Database>,
+    pub(super) control_source: Source,
+    pub(super) control_names: Namespace,
 }
 
 /// A limit that no useful configuration reaches.

@@ -1,5 +1,6 @@
 //! Opens a cluster, and the operations on all of its shards: schema check, verification, backup.
 
+mod administration;
 mod attached;
 mod backup;
 mod builder;
@@ -17,6 +18,12 @@ mod verify;
 mod verify_rows;
 
 use crate::planner::Explainable;
+#[cfg(feature = "admin")]
+pub(crate) use administration::{CheckState, Finding, ShardPlace, check_copies};
+pub use administration::{
+    ConnectionStats, ErrorCount, Health, LockStats, PendingTransaction, Probe, ShardStats, ShardStatus,
+    Stats, Status, TableRows, TransactionState, TransactionStats,
+};
 pub use builder::Builder;
 pub use compare::ReferenceDifference;
 #[cfg(feature = "postgres")]

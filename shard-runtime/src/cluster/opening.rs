@@ -15,13 +15,13 @@ use crate::planner::own_tables;
 use crate::planner::sql::{Dialect, Namespace, Param, literal};
 use crate::planner::{Layout, Place};
 use crate::schema::Shard;
-use crate::transaction::Control;
 use crate::transaction::Database;
 use crate::transaction::commit;
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts::{self, Facts, Kind, OwnFacts, Position};
 use crate::transaction::record::{Declared, Line, Record, Recorded, SHARDS};
 use crate::transaction::schemas::{check_schema, make_schemas};
+use crate::transaction::{CLUSTER, Control};
 use crate::value::{ColumnType, Value};
 
 /// The only line in `sharded_layout` of a shard whose layout is recorded in the control database. An older release compares
@@ -519,6 +519,14 @@ fn text(text: &str) -> Param<'_> {
     Param::Value(Value::Text(text.into()))
 }
 
+/// Checks that a database holds the control tables.
+pub(super) fn check_control(connection: &dyn Connection, names: &Namespace, at: &str) -> Result<()> {
+    match connection.columns(names, CLUSTER)?.is_empty() {
+        false => Ok(()),
+        true => Err(Error::new(ErrorKind::WrongDatabase, format!("{at} is no control database"))),
+    }
+}
+
 /// Checks the identity of a shard on a new connection.
 pub(super) fn check_identity(
     connection: &dyn Connection,
@@ -533,6 +541,12 @@ pub(super) fn check_identity(
             Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()))
         }
     }
+}
+
+/// Checks the name of a shard whose cluster is not known: the control database cannot be read.
+pub(super) fn check_name(connection: &dyn Connection, shard: &Shard, names: &Namespace) -> Result<()> {
+    let cluster = identity(connection, names)?.map(|found| found.cluster).unwrap_or_default();
+    check_identity(connection, shard, names, &cluster)
 }
 
 fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {

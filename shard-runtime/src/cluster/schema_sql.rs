@@ -57,9 +57,13 @@ impl Cluster {
     ///
     /// [`Builder::create`]: crate::Builder::create
     pub fn schema_sql(&self) -> Vec<ShardSql> {
-        let layout = self.layout();
-        layout.shards().iter().filter_map(|shard| shard_sql(layout, shard)).collect()
+        sql_of(self.layout())
     }
+}
+
+/// Returns the statements of each shard.
+pub(super) fn sql_of(layout: &Layout) -> Vec<ShardSql> {
+    layout.shards().iter().filter_map(|shard| shard_sql(layout, shard)).collect()
 }
 
 fn shard_sql(layout: &Layout, shard: &Shard) -> Option<ShardSql> {

@@ -38,8 +38,7 @@ impl ConnectionBudget {
         }
     }
 
-    #[cfg(test)]
-    fn used(&self) -> usize {
+    pub(super) fn used(&self) -> usize {
         self.used
     }
 

@@ -152,6 +152,11 @@ impl<C, W: Clone> Checkouts<C, W> {
         self.budget.most()
     }
 
+    /// Returns how many connections sessions use, and how many are open.
+    pub(super) fn in_use(&self) -> (usize, usize) {
+        (self.budget.used(), self.open)
+    }
+
     /// Grants a connection to a session that does not wait yet, if it may have one now.
     pub(super) fn take(&mut self, owner: &LeaseOwner, database: usize, now: Instant) -> Option<Grant<C>> {
         self.lift_limits(now);

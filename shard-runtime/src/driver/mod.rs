@@ -18,7 +18,7 @@ mod sqlite_statement;
 
 pub(crate) use attached::{Attached, attach};
 pub(crate) use checkouts::LeaseOwner;
-pub(crate) use pool::{Check, Pool, PooledConnection};
+pub(crate) use pool::{Check, Pool, PooledConnection, WaitCounter};
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::{Pooler, PostgresDriver, PostgresSource, TlsParameters};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
@@ -87,8 +87,13 @@ pub(crate) trait Driver: Send + Sync {
     /// Returns whether only this driver can access the database, so that its identity needs no check.
     fn is_private(&self) -> bool;
 
+    /// Returns the path of the file, if the database is one.
+    fn path(&self) -> Option<&Path>;
+
     /// Returns the name of the file, if the database is one.
-    fn file_name(&self) -> Option<OsString>;
+    fn file_name(&self) -> Option<OsString> {
+        self.path()?.file_name().map(OsString::from)
+    }
 
     /// Copies the committed data to a new file, and waits until it is on disk. The caller keeps writers away.
     fn copy_to(&self, file: &Path) -> Result<()>;

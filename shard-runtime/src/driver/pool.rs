@@ -2,6 +2,7 @@
 //! needs the room. [`checkouts`](super::checkouts) decides; this module waits and connects.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,6 +47,48 @@ pub(crate) struct Pool {
     /// The configured limit. The process may have descriptors for fewer.
     most: usize,
     checkouts: Mutex<Checkouts<Checked, Arc<Turn>>>,
+    pub(crate) waits: WaitCounter,
+}
+
+/// Counts the waits for something, and their time. Only a wait writes it.
+#[derive(Debug, Default)]
+pub(crate) struct WaitCounter {
+    waits: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl WaitCounter {
+    /// Counts a wait that begins now and ends when the result is dropped.
+    pub(crate) fn begin(&self) -> WaitTimer<'_> {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        WaitTimer { counter: self, began: Instant::now() }
+    }
+
+    /// Returns the number of waits that have begun, and the time of those that have ended.
+    pub(crate) fn total(&self) -> (u64, Duration) {
+        let time = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
+        (self.waits.load(Ordering::Relaxed), time)
+    }
+}
+
+pub(crate) struct WaitTimer<'c> {
+    counter: &'c WaitCounter,
+    began: Instant,
+}
+
+impl Drop for WaitTimer<'_> {
+    fn drop(&mut self) {
+        let nanoseconds = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.counter.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}
+
+/// The connections of a pool at one moment.
+pub(crate) struct PoolUsage {
+    pub(crate) in_use: usize,
+    /// In use or idle.
+    pub(crate) open: usize,
+    pub(crate) limit: usize,
 }
 
 /// A connection of one session, until it is returned to the pool; dropped without that, it is closed.
@@ -126,7 +169,7 @@ impl Pool {
             drivers.len().saturating_add(further)
         });
         let checkouts = Mutex::new(Checkouts::new(most.min(left), made, Instant::now()));
-        Arc::new(Pool { drivers, check, acquire_timeout, most, checkouts })
+        Arc::new(Pool { drivers, check, acquire_timeout, most, checkouts, waits: WaitCounter::default() })
     }
 
     /// Checks out a connection, within the acquire timeout or a shorter limit. Waiting and connecting end at the
@@ -266,6 +309,7 @@ impl Pool {
         }
         let ticket = checkouts.wait(owner, database, Arc::clone(&turn), now);
         drop(checkouts);
+        let _counted = self.waits.begin();
         let end = *began.get_or_insert(now) + timeout;
         let end = deadline.map_or(end, |deadline| deadline.min(end));
         // A short timeout leaves time for the search for cold connections, too.
@@ -312,6 +356,12 @@ impl Pool {
             );
             return Err(Error::new(ErrorKind::Busy, message));
         }
+    }
+
+    pub(crate) fn usage(&self) -> PoolUsage {
+        let checkouts = self.lock();
+        let (in_use, open) = checkouts.in_use();
+        PoolUsage { in_use, open, limit: checkouts.most() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Checkouts<Checked, Arc<Turn>>> {

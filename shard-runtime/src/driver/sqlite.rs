@@ -2,7 +2,6 @@
 //! `sqlite_log` and the functions beside it.
 
 use std::any::Any;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -242,9 +241,9 @@ impl Driver for SqliteDriver {
         matches!(self.source, SqliteSource::Memory(_))
     }
 
-    fn file_name(&self) -> Option<OsString> {
+    fn path(&self) -> Option<&Path> {
         match &self.source {
-            SqliteSource::File(path) => path.file_name().map(OsString::from),
+            SqliteSource::File(path) => Some(path),
             SqliteSource::Memory(_) => None,
         }
     }

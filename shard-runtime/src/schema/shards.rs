@@ -20,6 +20,7 @@ struct Inner {
     /// The id of the cluster whose shard this is, once it is opened.
     cluster: Arc<OnceCell<String>>,
     statements: AtomicU64,
+    rows: AtomicU64,
 }
 
 impl Shard {
@@ -49,6 +50,17 @@ impl Shard {
 
     pub(crate) fn count_statement(&self) {
         self.0.statements.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of rows that the statements have read, inserted, changed or removed.
+    pub(crate) fn rows(&self) -> u64 {
+        self.0.rows.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_rows(&self, rows: u64) {
+        if rows > 0 {
+            self.0.rows.fetch_add(rows, Ordering::Relaxed);
+        }
     }
 }
 
@@ -118,8 +130,9 @@ impl Shards {
             if by_name.insert(name.clone(), index).is_some() {
                 return Err(Error::new(ErrorKind::Configuration, "duplicate shard name").on_shard(&name));
             }
-            let (cluster, statements) = (Arc::clone(&cluster), AtomicU64::new(0));
-            list.push(Shard(Arc::new(Inner { name, index, cluster, statements })));
+            let cluster = Arc::clone(&cluster);
+            let (statements, rows) = (AtomicU64::new(0), AtomicU64::new(0));
+            list.push(Shard(Arc::new(Inner { name, index, cluster, statements, rows })));
         }
         match list.is_empty() {
             true => {

@@ -127,7 +127,7 @@ impl Session {
     /// [`ErrorKind::UnmappedKey`] if the key's value is placed on no shard, [`ErrorKind::Value`] if a value cannot be
     /// stored; for `#[id(auto)]` also those of the database.
     pub fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
-        self.work.add(new)
+        self.work.add(new).map_err(|error| self.counted(error))
     }
 
     /// Adds a row with a given id to a model whose ids are generated: for an import of rows that have ids. No process
@@ -167,7 +167,7 @@ impl Session {
         id: <N::Model as Sharded>::Id,
         new: N,
     ) -> Result<Stored<N::Model>> {
-        self.work.add_with_id(id, new)
+        self.work.add_with_id(id, new).map_err(|error| self.counted(error))
     }
 
     /// Adds many rows, and returns them in their order. Rows with `#[id(auto)]` are sent in one batch per shard. (On
@@ -180,7 +180,7 @@ impl Session {
     /// # Errors
     /// Those of [`Session::add`] and, if rows are sent, those of [`Session::flush`]; then none of the rows is added.
     pub fn add_all<N: Insert>(&mut self, rows: impl IntoIterator<Item = N>) -> Result<Vec<Stored<N::Model>>> {
-        self.work.add_in_portions(rows.into_iter())
+        self.work.add_in_portions(rows.into_iter()).map_err(|error| self.counted(error))
     }
 
     /// Returns the row with this id, or `None`: `session.get::<City>(5)` if ids are unique over the cluster,
@@ -193,19 +193,21 @@ impl Session {
     /// [`ErrorKind::Ambiguous`] if the row is found on two shards; those of placing the id or the pin.
     pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
         let located = id.locate();
-        let shards = match &located.pin {
-            Some(pin) => {
-                let shard = crate::planner::route::pin_shard(T::TABLE, pin, self.cluster().shards())?;
-                let elsewhere = self.work.tx.refuse_elsewhere(shard, "the id");
-                elsewhere.map_err(|error| error.in_table(T::TABLE.name))?;
-                ShardSet::one(shard)
-            }
-            None => {
-                let chosen = T::identity_chooser(&located.id, None, self.cluster().shards())?;
-                self.work.tx.narrowed_for(T::TABLE, chosen)
-            }
-        };
-        in_verb_span(self, "get", Some(T::TABLE), |session| session.work.look_up(&located.id, &shards))
+        in_verb_span(self, "get", Some(T::TABLE), |session| {
+            let shards = match &located.pin {
+                Some(pin) => {
+                    let shard = crate::planner::route::pin_shard(T::TABLE, pin, session.cluster().shards())?;
+                    let elsewhere = session.work.tx.refuse_elsewhere(shard, "the id");
+                    elsewhere.map_err(|error| error.in_table(T::TABLE.name))?;
+                    ShardSet::one(shard)
+                }
+                None => {
+                    let chosen = T::identity_chooser(&located.id, None, session.cluster().shards())?;
+                    session.work.tx.narrowed_for(T::TABLE, chosen)
+                }
+            };
+            session.work.look_up(&located.id, &shards)
+        })
     }
 
     /// Returns all rows of a query, in its order.
@@ -330,19 +332,25 @@ impl Session {
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::ManyRows`] if there are more; those of
     /// [`Session::all`].
     pub fn one<Q: Query>(&mut self, mut query: Q) -> Result<Q::Output> {
-        let rows = in_verb_span(self, "one", None, |session| session.at_most(&mut query, Some(2)))?;
-        let mut rows = rows.into_iter();
-        let (kind, found) = match (rows.next(), rows.next()) {
-            (Some(row), None) => return Ok(row),
-            (None, _) => (ErrorKind::NotFound, "no rows"),
-            (Some(_), Some(_)) => (ErrorKind::ManyRows, "more than one row"),
-        };
-        let message = format!("the query returned {found}, expected exactly one");
-        let error = Error::new(kind, message);
-        Err(match query.request()?.table() {
-            Some(table) => error.in_table(table.name),
-            None => error,
+        in_verb_span(self, "one", None, |session| {
+            let mut rows = session.at_most(&mut query, Some(2))?.into_iter();
+            let (kind, found) = match (rows.next(), rows.next()) {
+                (Some(row), None) => return Ok(row),
+                (None, _) => (ErrorKind::NotFound, "no rows"),
+                (Some(_), Some(_)) => (ErrorKind::ManyRows, "more than one row"),
+            };
+            let message = format!("the query returned {found}, expected exactly one");
+            let error = Error::new(kind, message);
+            Err(match query.request()?.table() {
+                Some(table) => error.in_table(table.name),
+                None => error,
+            })
         })
+    }
+
+    /// Counts an error of a verb that begins before its span.
+    fn counted(&self, error: Error) -> Error {
+        self.work.tx.cluster.counted(error)
     }
 
     fn at_most<Q: Query>(&mut self, query: &mut Q, rows: Option<u64>) -> Result<Vec<Q::Output>> {
@@ -385,6 +393,7 @@ impl Session {
                         session.work.tx.context.missing.take().map(RefCell::into_inner).unwrap_or_default()
                 },
             );
+            missing = missing.into_iter().map(|error| session.cluster().counted(error)).collect();
             rows.map(|rows| PartialResult { rows, missing })
         })
     }
@@ -535,7 +544,7 @@ impl Session {
         row: &mut Stored<T>,
         change: impl FnOnce(&mut T),
     ) -> Result<Relocated> {
-        self.work.relocate(row, change)
+        self.work.relocate(row, change).map_err(|error| self.counted(error))
     }
 
     /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete), or [`Sql`](crate::Sql) that writes.

@@ -126,6 +126,7 @@ impl Cluster {
                 false => wanted.append(&mut session.work.tx.wanted),
             }
             drop(session);
+            self.counters().count_retry();
             std::thread::sleep(policy.pause(tried));
             tried += 1;
         }

@@ -2,6 +2,7 @@
 
 mod cancellation;
 mod context;
+mod counters;
 mod observation;
 mod parallelism;
 mod session_executor;
@@ -11,6 +12,7 @@ mod workers;
 
 pub(crate) use cancellation::CancellationToken;
 pub(crate) use context::ExecutionContext;
+pub(crate) use counters::Counters;
 pub use observation::StatementEvent;
 pub(crate) use observation::{Observer, Span, Watch};
 pub use parallelism::Parallelism;

@@ -201,6 +201,7 @@ impl Watch {
         rows: u64,
         error: Option<ErrorKind>,
     ) {
+        shard.count_rows(rows);
         let Watch { began: Some(began), took, span } = self else { return };
         let duration = took.unwrap_or_else(|| began.elapsed());
         let event = StatementEvent { shard, sql, rows, duration, succeeded: error.is_none() };

@@ -20,12 +20,12 @@ pub(crate) fn in_verb_span<S: HasTransactions, O>(
     }
     let span = Span::of_verb(verb, table);
     if span.is_silent() {
-        return run(state);
+        return run(state).map_err(|error| state.tx().cluster.counted(error));
     }
     state.tx().context.span = Some(span.clone());
     let result = finally(state, |state| span.enclose(|| run(state)), |state| state.tx().context.span = None);
     span.failed(result.as_ref().err().map(Error::kind));
-    result
+    result.map_err(|error| state.tx().cluster.counted(error))
 }
 
 /// Runs something that reads, until the session's timeout is over. A part of it has no more time than the whole.

@@ -1,7 +1,7 @@
 //! The control database: the cluster's id, the blocks of generated ids, and the decision log of global transactions over
 //! files. Uses `driver` and `commit::decision`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::{facts, ids, schemas};
@@ -36,7 +36,7 @@ pub(crate) struct Control {
     open: Mutex<Open>,
     /// The cluster's id, made when the cluster was.
     pub(crate) cluster: String,
-    pub(crate) driver: Box<dyn Driver>,
+    pub(crate) driver: Arc<dyn Driver>,
     pub(crate) names: Namespace,
     /// Whether the shards wait for the disk at every commit, and so the decisions.
     pub(crate) is_durable: bool,
@@ -128,6 +128,7 @@ impl Control {
         let mut decisions = Decisions::default();
         decisions.records_versions = is_durable;
         let open = Mutex::new(Open { connection, decisions });
+        let driver = driver.into();
         let busy_timeout = settings.busy_timeout;
         Ok(Control { open, cluster, driver, names, is_durable, is_new, busy_timeout, blocks })
     }
@@ -431,7 +432,6 @@ fn read_text(connection: &dyn Connection, sql: &str) -> Result<String> {
 mod tests {
     use std::any::Any;
     use std::cell::Cell;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;

@@ -1,6 +1,7 @@
 //! The state that all sessions of a cluster share. Uses `driver`, `planner`, `tasks` and this folder.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::driver::{Connection, Driver, Expected, LeaseOwner, Pool, PooledConnec
 use crate::error::{Error, Result};
 use crate::planner::Layout;
 use crate::schema::{Shard, Table};
-use crate::tasks::{Observer, Parallelism, SessionExecutor, Watch, Workers};
+use crate::tasks::{Counters, Observer, Parallelism, SessionExecutor, Watch, Workers};
 
 /// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
 #[derive(Clone)]
@@ -44,6 +45,9 @@ pub(crate) struct ClusterState {
     pub(crate) workers: Arc<Workers>,
     pub(crate) session_executor: SessionExecutor,
     pub(crate) observer: Option<Observer>,
+    pub(crate) counters: Counters,
+    /// The databases whose health is being probed; the control database is the last.
+    pub(crate) probes: Vec<Arc<AtomicBool>>,
 }
 
 impl Drop for ClusterState {
@@ -149,6 +153,19 @@ impl Cluster {
         let done = run(&*connection);
         connection.give_back();
         done
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// Counts an error that a verb returns, unless a verb inside of it has counted it.
+    pub(crate) fn counted(&self, mut error: Error) -> Error {
+        if error.count() {
+            let shard = error.shard().and_then(|name| self.0.layout.shards().get(name)).map(Shard::index);
+            self.0.counters.count_error(shard, error.kind());
+        }
+        error
     }
 
     pub(crate) fn parallelism(&self) -> Parallelism {

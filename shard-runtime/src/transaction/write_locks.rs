@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::driver::WaitCounter;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many later sessions may overtake the first waiter: a running thread is faster than one that has to be woken.
@@ -25,6 +26,7 @@ pub(crate) struct Age(u64);
 pub(crate) struct WriteLocks {
     ages: AtomicU64,
     state: Mutex<State>,
+    pub(crate) waits: WaitCounter,
 }
 
 /// The right of one session to begin a write transaction on a database; released when it is dropped.
@@ -79,7 +81,7 @@ impl WriteLocks {
     pub(crate) fn new(databases: usize) -> Arc<Self> {
         let databases = (0..databases).map(|_| Database::default()).collect();
         let state = Mutex::new(State { databases, waiting: HashMap::new() });
-        Arc::new(WriteLocks { ages: AtomicU64::new(0), state })
+        Arc::new(WriteLocks { ages: AtomicU64::new(0), state, waits: WaitCounter::default() })
     }
 
     /// Returns the age of a transaction that begins now.
@@ -118,6 +120,7 @@ impl WriteLocks {
         }
         state.wait(age, database, &turn);
         drop(state);
+        let _counted = self.waits.begin();
         let began = Instant::now();
         loop {
             let signal = turn.wait(timeout.saturating_sub(began.elapsed()));

@@ -19,7 +19,6 @@ mod statement;
 mod text;
 mod values;
 
-use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::str::FromStr;
@@ -261,7 +260,7 @@ impl Driver for PostgresDriver {
         false
     }
 
-    fn file_name(&self) -> Option<OsString> {
+    fn path(&self) -> Option<&Path> {
         None
     }
 

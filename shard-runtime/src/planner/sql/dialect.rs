@@ -1,6 +1,6 @@
 //! The differences between databases: syntax and capabilities. Uses `value` and `schema`.
 
-use super::literal;
+use super::{Namespace, literal};
 use crate::schema::ColumnDefault;
 use crate::value::ColumnType;
 
@@ -115,6 +115,40 @@ impl Dialect {
     /// locked the whole database.
     pub(crate) fn lock_table(self, table: &str) -> Option<String> {
         self.locks_rows().then(|| format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"))
+    }
+
+    /// Returns the statement for the bytes that the tables and indexes of a shard take on disk, with its parameters: of all
+    /// tables of these names or, if the shard has a SQLite file of its own, of the file.
+    pub(crate) fn size_sql(
+        self,
+        names: &Namespace,
+        tables: &[String],
+        is_alone: bool,
+    ) -> (String, Vec<String>) {
+        let listed = || (1..=tables.len()).map(|place| self.param(place)).collect::<Vec<_>>().join(", ");
+        match self {
+            Dialect::Sqlite if is_alone => {
+                let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+                (sql.to_owned(), Vec::new())
+            }
+            Dialect::Sqlite => {
+                let sql = format!(
+                    "SELECT sum(pgsize) FROM dbstat WHERE aggregate = TRUE AND name IN \
+                     (SELECT name FROM sqlite_schema WHERE tbl_name IN ({}))",
+                    listed()
+                );
+                (sql, tables.to_vec())
+            }
+            Dialect::Postgres => {
+                let sql = format!(
+                    "SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c JOIN pg_namespace n \
+                     ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname::text IN ({})",
+                    literal(names.schema.as_deref().unwrap_or("public")),
+                    listed()
+                );
+                (sql, tables.to_vec())
+            }
+        }
     }
 
     /// Returns the expression for 32 random hexadecimal digits.

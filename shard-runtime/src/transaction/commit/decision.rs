@@ -94,6 +94,11 @@ impl Decisions {
         Ok(self.records(control)?.iter().any(|record| record.unit == transaction))
     }
 
+    /// Returns the transaction of this process whose outcome is unknown.
+    pub(crate) fn in_doubt(&self) -> Option<&str> {
+        self.in_doubt.as_deref()
+    }
+
     /// Makes sure that what can be read of the control database is on disk, by a commit after it.
     pub(crate) fn sync(&self, control: &dyn Connection) -> Result<()> {
         settle(control)

@@ -11,7 +11,12 @@ impl Transactions {
     /// Commits every database that was written.
     pub(crate) fn commit_databases(&mut self) -> Result<Committed> {
         let Transactions { cluster, databases, commit, .. } = self;
+        let changed = databases.iter().filter(|link| link.has_changed());
+        let shards: usize = changed.map(|link| link.written.len()).sum();
         let committed = commit_all(cluster, databases, *commit);
+        if committed.is_ok() {
+            cluster.counters().count_commit(shards);
+        }
         committed.map_err(|undecided| match undecided {
             Undecided::Refused(error) => error,
             Undecided::Ended(error) => {

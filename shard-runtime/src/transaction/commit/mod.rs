@@ -30,6 +30,7 @@ mod coordinator;
 mod decision;
 mod in_turn;
 mod participants;
+mod pending;
 mod prepared;
 mod recovery;
 mod redo;
@@ -38,11 +39,12 @@ mod unfinished;
 
 pub(crate) use apply::{apply_decided, bump_version, version};
 pub(crate) use decision::{DecisionError, Decisions, MAKE, Participant, Record, STATE, STATE_VERSION};
+pub(crate) use pending::PendingPart;
 #[cfg(feature = "postgres")]
 pub(crate) use prepared::new_unit;
 pub(crate) use prepared::{
-    PreparedPart, collect, has_committed, is_committed, lingering, make_units, old_units, prepared,
-    prepared_by, unfinished_units, write_unit,
+    PreparedPart, collect, has_committed, is_committed, is_recorded, lingering, make_units, old_units,
+    prepared, prepared_by, unfinished_units, write_unit,
 };
 pub(crate) use recovery::apply_decided as apply_decided_in;
 pub(crate) use redo::{Redo, encode_values};

@@ -229,6 +229,13 @@ pub(crate) fn has_committed(
     }
 }
 
+/// Returns whether a transaction has a row in the decision log that other transactions can see. Nothing is written, and
+/// nothing is waited for: without a row the owner may be about to write it.
+pub(crate) fn is_recorded(connection: &dyn Connection, names: &Namespace, unit: &str) -> Result<bool> {
+    let sql = format!("SELECT id FROM {} WHERE id = $1", names.table(DECISIONS));
+    Ok(!texts(connection, &sql, &[text(unit)])?.is_empty())
+}
+
 /// Returns the rows of a decision log that may be collected if their participants are finished: those that are old.
 pub(crate) fn old_units(connection: &dyn Connection, names: &Namespace) -> Result<Vec<String>> {
     texts(connection, &format!("SELECT id FROM {} WHERE {OLD}", names.table(DECISIONS)), &[])

@@ -179,7 +179,7 @@ impl Cluster {
     }
 
     /// The table that holds a database's version.
-    fn own_table(&self, database: usize) -> Result<String> {
+    pub(crate) fn own_table(&self, database: usize) -> Result<String> {
         own_table(self.layout(), database)
     }
 }

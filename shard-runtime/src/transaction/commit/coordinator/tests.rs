@@ -1,7 +1,6 @@
 //! The coordinator against databases whose connections record each step and can fail at any of them.
 
 use std::any::Any;
-use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use crate::planner::sql::{Dialect, Namespace, Param};
 use crate::planner::{Layout, Place};
 use crate::row::{RowSource, Stream};
 use crate::schema::Shards;
-use crate::tasks::{Parallelism, SessionExecutor, Workers};
+use crate::tasks::{Counters, Parallelism, SessionExecutor, Workers};
 use crate::transaction::{
     Cluster, ClusterState, Control, Database, RetryPolicy, Transactions, WriteLocks, Writers,
 };
@@ -79,7 +78,7 @@ impl Driver for FakeDriver {
         self.name == "memory"
     }
 
-    fn file_name(&self) -> Option<OsString> {
+    fn path(&self) -> Option<&Path> {
         None
     }
 
@@ -325,6 +324,8 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
         workers: Arc::new(Workers::new(0)),
         session_executor: SessionExecutor::new(1, timeout),
         observer: None,
+        counters: Counters::new(0),
+        probes: Vec::new(),
     }))
 }
 

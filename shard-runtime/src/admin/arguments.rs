@@ -1,0 +1,177 @@
+//! The command line: its commands, their options, and the help. Uses `lexopt`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+/// A command with its arguments.
+#[derive(Debug, PartialEq)]
+pub(super) enum Command {
+    Status,
+    Health { timeout: Duration },
+    Shards,
+    Locate { table: String, key: Vec<String> },
+    Verify,
+    Repair,
+    Recover,
+    Backup { folder: PathBuf },
+    CheckRestore { folder: PathBuf },
+    Schema,
+    Doctor { timeout: Duration },
+}
+
+/// The arguments of a program.
+#[derive(Debug, PartialEq)]
+pub(super) struct Parsed {
+    /// `None` for the help.
+    pub(super) command: Option<Command>,
+    pub(super) is_json: bool,
+}
+
+/// How long a database may take to answer, unless `--timeout` is given.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The commands: the name, the arguments, and the description.
+const COMMANDS: [(&str, &str, &str); 11] = [
+    ("status", "", "Rows and bytes of each shard, imbalance, transactions that are not finished"),
+    ("health", "[--timeout SECONDS]", "Whether each database answers; also if the cluster cannot be opened"),
+    ("shards", "", "The shards and their databases, by the configuration"),
+    ("locate", "TABLE KEY...", "The shard that holds the rows with a key"),
+    ("verify", "", "Finds misplaced rows, orphans, duplicates, wrong lookup entries"),
+    ("repair", "", "The same, and makes lookup entries agree with their rows"),
+    ("recover", "", "Finishes transactions whose owners are gone"),
+    ("backup", "FOLDER", "Copies all files of the cluster at one moment into a new folder"),
+    ("restore", "--check FOLDER", "Opens and verifies a copy of a backup"),
+    ("schema", "", "The SQL that makes the tables of each shard"),
+    (
+        "doctor",
+        "[--timeout SECONDS]",
+        "Checks settings and resources of files and servers, and opens the cluster",
+    ),
+];
+
+pub(super) fn help(program: &str) -> String {
+    let width =
+        COMMANDS.iter().map(|(name, arguments, _)| name.len() + arguments.len() + 1).max().unwrap_or(0);
+    let line = |(name, arguments, description): &(&str, &str, &str)| {
+        let form = format!("{name} {arguments}");
+        format!("  {form:width$}  {description}\n")
+    };
+    let commands: String = COMMANDS.iter().map(line).collect();
+    format!(
+        "Usage: {program} COMMAND [--json]\n\nCommands:\n{commands}\nExit codes: 0 fine, 1 something is wrong, 2 unknown: invalid \
+         arguments, or a database does not answer.\n"
+    )
+}
+
+/// Reads the arguments without the name of the program.
+pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, String> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let (mut name, mut values): (Option<String>, Vec<OsString>) = (None, Vec::new());
+    let (mut is_json, mut is_help, mut checks, mut timeout) = (false, false, false, None);
+    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+        match argument {
+            Long("json") => is_json = true,
+            Long("help") | Short('h') => is_help = true,
+            Long("check") => checks = true,
+            Long("timeout") => {
+                let text =
+                    parser.value().and_then(|value| value.string()).map_err(|error| error.to_string())?;
+                let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                let wrong = || format!("`--timeout` takes a number of seconds, got `{text}`");
+                timeout = Some(seconds.filter(|seconds| !seconds.is_zero()).ok_or_else(wrong)?);
+            }
+            Value(value) if name.is_none() => {
+                name = Some(value.string().map_err(|error| error.to_string())?);
+            }
+            Value(value) => values.push(value),
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    let Some(name) = name.filter(|_| !is_help) else {
+        let none = "no command is given".to_owned();
+        return if is_help { Ok(Parsed { command: None, is_json }) } else { Err(none) };
+    };
+    let Some((name, form, _)) = COMMANDS.iter().find(|(known, ..)| *known == name) else {
+        let known: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
+        return Err(format!("unknown command `{name}`; commands: {}", known.join(", ")));
+    };
+    if timeout.is_some() && !form.contains("--timeout") {
+        return Err(format!("`{name}` takes no `--timeout`"));
+    }
+    if checks != form.contains("--check") {
+        return Err(match checks {
+            true => format!("`{name}` takes no `--check`"),
+            false => "`restore` only checks: run `restore --check FOLDER`. To restore, stop all programs and move the files of \
+                      the backup to the places of the shards and of the control database"
+                .to_owned(),
+        });
+    }
+    let wanted = format!("expected `{name} {form}`");
+    let timeout = timeout.unwrap_or(TIMEOUT);
+    let mut text = values.iter().map(|value| value.to_str().map(str::to_owned));
+    let command = match (*name, values.as_slice()) {
+        ("status", []) => Command::Status,
+        ("health", []) => Command::Health { timeout },
+        ("shards", []) => Command::Shards,
+        ("locate", [_, _, ..]) => {
+            let not_text = || "the arguments of `locate` are not UTF-8".to_owned();
+            let table = text.next().flatten().ok_or_else(not_text)?;
+            Command::Locate { table, key: text.collect::<Option<_>>().ok_or_else(not_text)? }
+        }
+        ("verify", []) => Command::Verify,
+        ("repair", []) => Command::Repair,
+        ("recover", []) => Command::Recover,
+        ("backup", [folder]) => Command::Backup { folder: folder.into() },
+        ("restore", [folder]) => Command::CheckRestore { folder: folder.into() },
+        ("schema", []) => Command::Schema,
+        ("doctor", []) => Command::Doctor { timeout },
+        _ => return Err(wanted.trim_end_matches(" `").to_owned()),
+    };
+    Ok(Parsed { command: Some(command), is_json })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Parsed, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn every_command_is_parsed_in_its_form() {
+        for (name, form, _) in COMMANDS {
+            let form = form.replace("[--timeout SECONDS]", "--timeout 0.5").replace("...", "");
+            let parsed = parsed(&format!("{name} --json {form}")).unwrap();
+            assert!(parsed.command.is_some() && parsed.is_json, "{name}");
+        }
+        let locate = parsed("locate cities Asia -- -5").unwrap().command;
+        let key = vec!["Asia".to_owned(), "-5".to_owned()];
+        assert_eq!(locate, Some(Command::Locate { table: "cities".to_owned(), key }));
+        assert_eq!(parsed("status --help").unwrap().command, None);
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        for (line, text) in [
+            ("", "no command"),
+            ("frobnicate", "`frobnicate`; commands: status, health"),
+            ("status now", "expected `status"),
+            ("locate cities", "expected `locate TABLE KEY...`"),
+            ("backup", "expected `backup FOLDER`"),
+            ("status --timeout 1", "takes no `--timeout`"),
+            ("verify --check", "takes no `--check`"),
+            ("restore folder", "move the files"),
+            ("health --timeout soon", "number of seconds, got `soon`"),
+            ("health --timeout 0", "number of seconds"),
+            ("health --timeout -1", "number of seconds"),
+            ("status --yaml", "--yaml"),
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert!(error.contains(text), "{line}: {error}");
+        }
+    }
+}

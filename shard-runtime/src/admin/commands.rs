@@ -1,0 +1,218 @@
+//! The commands: each calls one method of the cluster or of its builder and describes the result.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::arguments::Command;
+use super::output::{Answer, number, table, with_causes};
+use super::progress::{beside, shown};
+use crate::cluster::{Builder, CheckState, Cluster, Finding, check_copies};
+use crate::error::Result;
+use crate::query::Models;
+use crate::unit_of_work::{LookupProblem, RowProblem, VerifyReport};
+
+/// The output for the progress of long work.
+type Progress<'p> = &'p mut (dyn Write + Send);
+
+pub(super) fn run<M: Models>(builder: &Builder, command: Command, progress: Progress<'_>) -> Result<Answer> {
+    let open = || builder.clone().open::<M>();
+    match command {
+        Command::Status => status(&open()?, progress),
+        Command::Health { timeout } => health::<M>(builder, timeout),
+        Command::Shards => shards::<M>(builder),
+        Command::Locate { table, key } => locate(&open()?, &table, &key),
+        Command::Verify => {
+            let cluster = open()?;
+            Ok(verified(&shown("verify", &cluster, progress, || cluster.verify())?))
+        }
+        Command::Repair => {
+            let cluster = open()?;
+            Ok(verified(&shown("repair", &cluster, progress, || cluster.repair())?))
+        }
+        Command::Recover => recover(&open()?),
+        Command::Backup { folder } => backup(&open()?, &folder, progress),
+        Command::CheckRestore { folder } => check_restore::<M>(builder, &folder, progress),
+        Command::Schema => schema::<M>(builder),
+        Command::Doctor { timeout } => doctor::<M>(builder, timeout),
+    }
+}
+
+fn outcome(is_fine: bool) -> Outcome {
+    if is_fine { Outcome::Fine } else { Outcome::Wrong }
+}
+
+fn status(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {
+    let status = beside(
+        progress,
+        || cluster.status(),
+        |elapsed| format!("status: counting rows, {} s", elapsed.as_secs()),
+    );
+    let mut text = format!("cluster {}\n", status.cluster);
+    let row = |shard: &crate::cluster::ShardStatus| {
+        let (rows, bytes) = (number(shard.rows), number(shard.bytes));
+        vec![shard.shard.clone(), rows, bytes, shard.place.clone()]
+    };
+    text.push_str(&table(
+        &["shard", "rows", "bytes", "place"],
+        &status.shards.iter().map(row).collect::<Vec<_>>(),
+    ));
+    if let Some(imbalance) = status.imbalance {
+        let _ = writeln!(text, "imbalance: {imbalance:.2} (rows of the fullest shard by the mean)");
+    }
+    match status.transactions.as_slice() {
+        [] => text.push_str("transactions: all are finished\n"),
+        pending => pending.iter().for_each(|transaction| {
+            let (id, state) = (&transaction.id, transaction.state);
+            let _ = writeln!(
+                text,
+                "transaction {id}: {state} on {}; run `recover`",
+                transaction.shards.join(", ")
+            );
+        }),
+    }
+    status.errors().for_each(|error| _ = writeln!(text, "{}", with_causes(error)));
+    let is_fine = status.errors().next().is_none() && status.transactions.is_empty();
+    let outcome = match status.errors().map(Outcome::of).max() {
+        Some(failed) if is_fine || status.transactions.is_empty() => failed,
+        _ => outcome(is_fine),
+    };
+    Ok(Answer { outcome, text, json: value(&status) })
+}
+
+fn health<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
+    let health = builder.health::<M>(timeout)?;
+    let outcome = health.errors().map(Outcome::of).max().unwrap_or(Outcome::Fine);
+    Ok(Answer { outcome, text: format!("{health}\n"), json: value(&health) })
+}
+
+fn shards<M: Models>(builder: &Builder) -> Result<Answer> {
+    let places = builder.shard_places::<M>()?;
+    let row = |place: &crate::cluster::ShardPlace| {
+        vec![place.shard.clone(), place.database.to_string(), place.dialect.to_owned(), place.place.clone()]
+    };
+    let text = table(&["shard", "database", "system", "place"], &places.iter().map(row).collect::<Vec<_>>());
+    let each = places.iter().map(|place| {
+        json!({"shard": place.shard, "database": place.database, "system": place.dialect, "place": place.place})
+    });
+    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "shards": each.collect::<Vec<_>>() }) })
+}
+
+fn locate(cluster: &Cluster, name: &str, key: &[String]) -> Result<Answer> {
+    let shard = cluster.locate_text(name, key)?.name();
+    let json = json!({"table": name, "key": key, "shard": shard});
+    Ok(Answer { outcome: Outcome::Fine, text: format!("{shard}\n"), json })
+}
+
+fn verified(report: &VerifyReport) -> Answer {
+    let (found, repaired) = (report.found(), report.repaired());
+    let mut text = format!("{found} problems found, {repaired} repaired\n");
+    report.row_problems().iter().for_each(|problem| _ = writeln!(text, "{problem}"));
+    report.lookup_problems().iter().for_each(|problem| _ = writeln!(text, "{problem}"));
+    let row = |problem: &RowProblem| {
+        let RowProblem { table, id, kind, shard, wanted } = problem;
+        let kind = format!("{kind:?}");
+        json!({"table": table, "id": id.to_string(), "kind": kind, "shard": shard, "wanted": wanted})
+    };
+    let lookup = |problem: &LookupProblem| {
+        let LookupProblem { table, column, value, kind, shards, repaired } = problem;
+        let (value, kind) = (value.to_string(), format!("{kind:?}"));
+        json!({"table": table, "column": column, "value": value, "kind": kind, "shards": shards, "repaired": repaired})
+    };
+    let json = json!({
+        "found": found,
+        "repaired": repaired,
+        "rows": report.row_problems().iter().map(row).collect::<Vec<_>>(),
+        "lookups": report.lookup_problems().iter().map(lookup).collect::<Vec<_>>(),
+    });
+    Answer { outcome: outcome(report.is_sound()), text, json }
+}
+
+fn recover(cluster: &Cluster) -> Result<Answer> {
+    // Opening has recovered already, and the answer has what that finished.
+    let recovered = cluster.recover()?;
+    let mut text = format!("{} transactions finished\n", recovered.transactions().len());
+    recovered.transactions().iter().for_each(|id| _ = writeln!(text, "finished {id}"));
+    recovered.left().iter().for_each(|error| _ = writeln!(text, "left: {}", with_causes(error)));
+    let json = json!({"finished": recovered.transactions(), "left": recovered.left()});
+    Ok(Answer { outcome: outcome(recovered.left().is_empty()), text, json })
+}
+
+fn backup(cluster: &Cluster, folder: &Path, progress: Progress<'_>) -> Result<Answer> {
+    beside(
+        progress,
+        || cluster.backup(folder),
+        |elapsed| format!("backup: copying, writers wait, {} s", elapsed.as_secs()),
+    )?;
+    let text = format!("the cluster is copied to {}\n", folder.display());
+    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "folder": folder.to_string_lossy() }) })
+}
+
+fn check_restore<M: Models>(builder: &Builder, folder: &Path, progress: Progress<'_>) -> Result<Answer> {
+    let checked = beside(
+        progress,
+        || check_copies::<M>(builder, folder),
+        |elapsed| format!("restore: checking a copy, {} s", elapsed.as_secs()),
+    );
+    let report = checked?;
+    let Answer { outcome, text, mut json } = verified(&report);
+    json["folder"] = folder.to_string_lossy().into();
+    let text = match outcome {
+        Outcome::Fine => format!("{} holds a whole cluster\n{text}", folder.display()),
+        _ => text,
+    };
+    Ok(Answer { outcome, text, json })
+}
+
+fn schema<M: Models>(builder: &Builder) -> Result<Answer> {
+    let schema = builder.schema_sql::<M>()?;
+    let text = schema.iter().map(ToString::to_string).collect();
+    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "shards": schema }) })
+}
+
+fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
+    let mut findings = builder.diagnose::<M>(timeout)?;
+    let (state, message) = match findings.iter().find(|finding| finding.makes_commits_hang()) {
+        Some(Finding { subject, .. }) => {
+            (CheckState::Unknown, format!("not tried: a commit on `{subject}` would not return"))
+        }
+        None => opening::<M>(builder),
+    };
+    findings.push(Finding { check: "opening", subject: "cluster".to_owned(), state, message });
+    let worst = findings.iter().map(|finding| finding.state).max().unwrap_or(CheckState::Fine);
+    let outcome = match worst {
+        CheckState::Fine | CheckState::Warning => Outcome::Fine,
+        CheckState::Unknown => Outcome::Unknown,
+        CheckState::Wrong => Outcome::Wrong,
+    };
+    let row = |finding: &Finding| {
+        let Finding { check, subject, state, message } = finding;
+        vec![state.name().to_owned(), subject.clone(), (*check).to_owned(), message.clone()]
+    };
+    let text = table(&["state", "database", "check", "found"], &findings.iter().map(row).collect::<Vec<_>>());
+    let each = findings.iter().map(|finding| {
+        let Finding { check, subject, state, message } = finding;
+        json!({"state": state.name(), "database": subject, "check": check, "found": message})
+    });
+    Ok(Answer { outcome, text, json: json!({ "findings": each.collect::<Vec<_>>() }) })
+}
+
+/// Opens the cluster, which compares the control database with the shards: an older copy of either is refused.
+fn opening<M: Models>(builder: &Builder) -> (CheckState, String) {
+    match builder.clone().open::<M>() {
+        Ok(_) => {
+            (CheckState::Fine, "the cluster opens: identities, ages, layout and tables agree".to_owned())
+        }
+        Err(error) if Outcome::of(&error) == Outcome::Unknown => (CheckState::Unknown, with_causes(&error)),
+        Err(error) => (CheckState::Wrong, with_causes(&error)),
+    }
+}
+
+/// A value as JSON. It has no maps with keys that are not text, so that this does not fail.
+fn value(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}

@@ -1,0 +1,135 @@
+//! A command line for the operators of a cluster, with the feature `admin`.
+//!
+//! An application makes a program of it in one line. It has the commands that `--help` lists; docs/OPERATIONS.md describes
+//! them.
+//!
+//! ```no_run
+//! # use std::process::ExitCode;
+//! # use shard_runtime::{Cluster, Sharded, admin};
+//! # #[derive(Sharded, Clone, Debug)]
+//! # struct Account {
+//! #     #[id]
+//! #     #[shard_key(hash)]
+//! #     id: i64,
+//! # }
+//! fn main() -> ExitCode {
+//!     let builder = Cluster::builder().shard("a", "sqlite:a.db").shard("b", "sqlite:b.db");
+//!     admin::run::<Account>(builder, std::env::args_os())
+//! }
+//! ```
+//!
+//! The exit code is 0 if everything is fine, 1 if something is wrong, and 2 if that is not known: the command line is invalid,
+//! or a database does not answer. Results are printed on standard output, as JSON with `--json`; the progress of long work on
+//! standard error.
+// Uses `cluster`.
+
+mod arguments;
+mod commands;
+mod output;
+mod progress;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::cluster::Builder;
+use crate::error::{Error, ErrorKind};
+use crate::query::Models;
+use arguments::Parsed;
+use output::Answer;
+
+/// The result of a command, which is the exit code of its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// 0: everything is fine.
+    Fine,
+    /// 2: it is not known whether everything is fine.
+    Unknown,
+    /// 1: something is wrong.
+    Wrong,
+}
+
+impl Outcome {
+    /// Returns the exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Outcome::Fine => 0,
+            Outcome::Wrong => 1,
+            Outcome::Unknown => 2,
+        }
+    }
+
+    /// Returns the outcome of a command that failed.
+    fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::ConnectionLost | ErrorKind::TimedOut | ErrorKind::Busy | ErrorKind::InDoubt => {
+                Outcome::Unknown
+            }
+            // Of an argument.
+            ErrorKind::UnknownShard | ErrorKind::UnknownModel | ErrorKind::UnmappedKey | ErrorKind::Value => {
+                Outcome::Unknown
+            }
+            _ => Outcome::Wrong,
+        }
+    }
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        ExitCode::from(outcome.code())
+    }
+}
+
+/// Runs the command of these arguments, of which the first is the name of the program, on the process's output.
+pub fn run<M: Models>(
+    builder: Builder,
+    arguments: impl IntoIterator<Item = impl Into<OsString>>,
+) -> ExitCode {
+    run_on::<M>(builder, arguments, &mut std::io::stdout(), &mut std::io::stderr()).into()
+}
+
+/// Runs a command as [`run`] does, and writes to these outputs.
+pub fn run_on<M: Models>(
+    builder: Builder,
+    arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    out: &mut dyn Write,
+    progress: &mut (dyn Write + Send),
+) -> Outcome {
+    let mut arguments = arguments.into_iter().map(Into::into);
+    let program =
+        arguments.next().map_or_else(|| "admin".to_owned(), |name| name.to_string_lossy().into_owned());
+    let parsed = match arguments::parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(message) => {
+            let _ = writeln!(progress, "{program}: {message}\nFor more information, run `{program} --help`.");
+            return Outcome::Unknown;
+        }
+    };
+    let Parsed { command, is_json } = parsed;
+    let answer = match command {
+        None => {
+            let _ = write!(out, "{}", arguments::help(&program));
+            return Outcome::Fine;
+        }
+        Some(command) => commands::run::<M>(&builder, command, progress),
+    };
+    let (outcome, answer) = match answer {
+        Ok(answer) => (answer.outcome, Ok(answer)),
+        Err(error) => (Outcome::of(&error), Err(error)),
+    };
+    let written = match (&answer, is_json) {
+        (Ok(Answer { json, .. }), true) => writeln!(out, "{json}"),
+        (Ok(Answer { text, .. }), false) => write!(out, "{text}"),
+        (Err(error), true) => writeln!(out, "{}", serde_json::json!({ "error": error })),
+        (Err(error), false) => writeln!(progress, "{program}: {}", output::with_causes(error)),
+    };
+    // A reader that has closed the output has read enough; another failure hides the result.
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(progress, "{program}: the result cannot be written: {error}");
+            outcome.max(Outcome::Unknown)
+        }
+        _ => outcome,
+    }
+}

@@ -1,0 +1,273 @@
+//! The settings and resources that a cluster depends on and does not control: disks, journal modes, server settings.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::cluster::Builder;
+use crate::driver::{Connection, Driver, Mode};
+use crate::error::{Error, Result};
+use crate::query::Models;
+use crate::schema::Shard;
+use crate::transaction::facts::texts;
+
+/// The result of a check.
+pub(crate) struct Finding {
+    /// The name of the check.
+    pub(crate) check: &'static str,
+    /// A shard, `control` or `cluster`.
+    pub(crate) subject: String,
+    pub(crate) state: CheckState,
+    pub(crate) message: String,
+}
+
+impl Finding {
+    /// Whether commits on the server wait for a standby that is not there.
+    pub(crate) fn makes_commits_hang(&self) -> bool {
+        self.check == STANDBYS && self.state == CheckState::Wrong
+    }
+}
+
+/// The check of the standbys that commits wait for.
+const STANDBYS: &str = "synchronous standbys";
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum CheckState {
+    Fine,
+    /// It works now.
+    Warning,
+    /// The check could not be made.
+    Unknown,
+    Wrong,
+}
+
+impl CheckState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            CheckState::Fine => "fine",
+            CheckState::Warning => "warning",
+            CheckState::Unknown => "unknown",
+            CheckState::Wrong => "wrong",
+        }
+    }
+}
+
+/// The part of a file system that should be free, and that must be.
+const FREE: (f64, f64) = (0.10, 0.01);
+
+/// The size of a write-ahead log that a reader keeps from being shortened.
+const LONG_LOG: u64 = 256 * 1024 * 1024;
+
+impl Builder {
+    /// Makes all checks. `deadline` bounds each server.
+    pub(crate) fn diagnose<M: Models>(&self, timeout: Duration) -> Result<Vec<Finding>> {
+        let (layout, databases, control) = self.all_databases::<M>()?;
+        let name = |index| layout.shards_in(index).next().map_or("", Shard::name).to_owned();
+        let mut all: Vec<(String, &dyn Driver)> =
+            databases.iter().enumerate().map(|(index, database)| (name(index), &*database.driver)).collect();
+        let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
+        let prepares = durable > 1 && !self.is_without_prepared_transactions();
+        if control.path().is_some() {
+            all.push(("control".to_owned(), &*control));
+        }
+        let mut findings = Vec::new();
+        for (subject, driver) in all {
+            let mut note = |check, (state, message): (CheckState, String)| {
+                findings.push(Finding { check, subject: subject.clone(), state, message });
+            };
+            match driver.path() {
+                Some(path) => {
+                    note("journal mode", journal_mode(path));
+                    note("write-ahead log", log_size(path));
+                    note("free disk", free_disk(path));
+                }
+                None if driver.dialect().is_on_server() => {
+                    check_server(driver, prepares, Instant::now() + timeout, &mut note);
+                }
+                None => {}
+            }
+        }
+        Ok(findings)
+    }
+}
+
+fn io(path: &Path, error: &std::io::Error) -> (CheckState, String) {
+    (CheckState::Unknown, format!("{}: {error}", path.display()))
+}
+
+/// Reads the journal mode from the header of the file: connecting would set it.
+fn journal_mode(path: &Path) -> (CheckState, String) {
+    let mut header = [0; 20];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    match (read, header.get(..15), header.get(18..20)) {
+        (Err(error), ..) => match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof => {
+                (CheckState::Wrong, format!("{}: {error}; restore the file", path.display()))
+            }
+            _ => io(path, &error),
+        },
+        (Ok(()), Some(b"SQLite format 3"), Some([2, 2])) => (CheckState::Fine, "WAL".to_owned()),
+        (Ok(()), Some(b"SQLite format 3"), Some([1, 1])) => {
+            let message = "another program has set a rollback journal; opening the cluster sets WAL again";
+            (CheckState::Warning, message.to_owned())
+        }
+        _ => (CheckState::Wrong, format!("{} is no SQLite database; restore it", path.display())),
+    }
+}
+
+fn log_size(path: &Path) -> (CheckState, String) {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match fs::metadata(&log) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (CheckState::Fine, "empty".to_owned()),
+        Err(error) => io(Path::new(&log), &error),
+        Ok(found) if found.len() < LONG_LOG => (CheckState::Fine, format!("{} bytes", found.len())),
+        Ok(found) => {
+            let message = format!(
+                "{} bytes: a session that stays open keeps the log from being shortened; end it, or run \
+                 PRAGMA wal_checkpoint(TRUNCATE)",
+                found.len()
+            );
+            (CheckState::Warning, message)
+        }
+    }
+}
+
+#[cfg(unix)]
+fn free_disk(path: &Path) -> (CheckState, String) {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let found = match rustix::fs::statvfs(folder) {
+        Ok(found) => found,
+        Err(error) => return io(folder, &error.into()),
+    };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let share = found.f_bavail as f64 / found.f_blocks.max(1) as f64;
+    let text = format!("{free} bytes free, {:.0} %", share * 100.0);
+    let (should, must) = FREE;
+    match share {
+        share if share < must => {
+            (CheckState::Wrong, format!("{text}; free disk space before a commit fails"))
+        }
+        share if share < should => (CheckState::Warning, format!("{text}; free disk space")),
+        _ => (CheckState::Fine, text),
+    }
+}
+
+#[cfg(not(unix))]
+fn free_disk(_: &Path) -> (CheckState, String) {
+    (CheckState::Unknown, "not measured on this system".to_owned())
+}
+
+/// Makes the checks of a server.
+fn check_server(
+    driver: &dyn Driver,
+    prepares: bool,
+    deadline: Instant,
+    note: &mut dyn FnMut(&'static str, (CheckState, String)),
+) {
+    let connection = match driver.connect(Mode::Open, Some(deadline)) {
+        Ok(connection) => connection,
+        Err(error) => return note("connection", unknown(&error)),
+    };
+    connection.set_deadline(Some(deadline));
+    note("connection", (CheckState::Fine, driver.describe()));
+    type Check<'c> = (&'static str, &'c dyn Fn(&dyn Connection) -> Result<(CheckState, String)>);
+    let checks: [Check<'_>; 4] = [
+        ("max_prepared_transactions", &|connection| prepared_transactions(connection, prepares)),
+        ("old prepared transactions", &old_prepared),
+        (STANDBYS, &synchronous_standbys),
+        ("recovery", &recovery),
+    ];
+    for (check, run) in checks {
+        note(check, run(&*connection).unwrap_or_else(|error| unknown(&error)));
+    }
+}
+
+fn unknown(error: &Error) -> (CheckState, String) {
+    (CheckState::Unknown, error.to_string())
+}
+
+/// Reads one row of texts.
+fn row<const N: usize>(connection: &dyn Connection, sql: &str) -> Result<[String; N]> {
+    let rows = texts(connection, sql, &[])?;
+    let row = rows.into_iter().next().and_then(|row| <[String; N]>::try_from(row).ok());
+    Ok(row.unwrap_or_else(|| std::array::from_fn(|_| String::new())))
+}
+
+fn prepared_transactions(connection: &dyn Connection, prepares: bool) -> Result<(CheckState, String)> {
+    let [most, connections] = row(
+        connection,
+        "SELECT current_setting('max_prepared_transactions'), current_setting('max_connections')",
+    )?;
+    let numbers = (most.parse::<u64>().unwrap_or(0), connections.parse::<u64>().unwrap_or(0));
+    Ok(match numbers {
+        (0, _) if prepares => {
+            let message = "0: transactions over several databases fail; set it to `max_connections` and restart the server";
+            (CheckState::Wrong, message.to_owned())
+        }
+        (most, connections) if prepares && most < connections => {
+            let message = format!(
+                "{most}, and {connections} connections: more sessions than that cannot commit over several databases at once; \
+                 set it to `max_connections`"
+            );
+            (CheckState::Warning, message)
+        }
+        (most, _) => (CheckState::Fine, most.to_string()),
+    })
+}
+
+fn old_prepared(connection: &dyn Connection) -> Result<(CheckState, String)> {
+    // Those of other programs hold back the removal of old row versions, too.
+    let sql = "SELECT gid, database::text, prepared::text FROM pg_prepared_xacts \
+               WHERE prepared < clock_timestamp() - interval '1 hour' ORDER BY prepared";
+    let old = texts(connection, sql, &[])?;
+    let Some(first) = old.first() else {
+        return Ok((CheckState::Fine, "none is older than an hour".to_owned()));
+    };
+    let text = |index: usize| first.get(index).map_or("", String::as_str);
+    let remedy = match text(0).starts_with("sharded:") {
+        true => "run `recover` with all servers reachable",
+        false => "its program has to end it, or COMMIT PREPARED or ROLLBACK PREPARED",
+    };
+    let message = format!(
+        "{} older than an hour, which hold locks and row versions: the first is `{}` in database {}, of {}; {remedy}",
+        old.len(),
+        text(0),
+        text(1),
+        text(2)
+    );
+    Ok((CheckState::Wrong, message))
+}
+
+fn synchronous_standbys(connection: &dyn Connection) -> Result<(CheckState, String)> {
+    let [names, standbys, waits] = row(
+        connection,
+        "SELECT current_setting('synchronous_standby_names'), \
+         (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum'))::text, \
+         current_setting('synchronous_commit')",
+    )?;
+    Ok(match (names.as_str(), standbys.as_str()) {
+        ("", _) => (CheckState::Fine, "none are configured".to_owned()),
+        (_, "0") if waits != "local" && waits != "off" => {
+            let message = format!(
+                "`synchronous_standby_names` is `{names}`, and no such standby is connected: commits wait for one; start it, or \
+                 change the setting"
+            );
+            (CheckState::Wrong, message)
+        }
+        (names, standbys) => (CheckState::Fine, format!("{standbys} connected of `{names}`")),
+    })
+}
+
+fn recovery(connection: &dyn Connection) -> Result<(CheckState, String)> {
+    let [standby] = row(connection, "SELECT pg_is_in_recovery()::text")?;
+    Ok(match standby.as_str() {
+        "true" => {
+            let message = "the server is a standby and refuses writes; name the primary in the URL";
+            (CheckState::Wrong, message.to_owned())
+        }
+        _ => (CheckState::Fine, "the server is a primary".to_owned()),
+    })
+}

@@ -1,0 +1,272 @@
+//! Whether each database of a cluster answers, within a bounded time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::serialized::serialized;
+use crate::cluster::opening;
+use crate::driver::{Connection, Driver, Mode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
+use crate::planner::sql::Namespace;
+use crate::schema::Shard;
+use crate::transaction::{Cluster, Database};
+
+/// The pause before a database that was locked is connected to again.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// Whether each database of a cluster answers; returned by [`Cluster::health`].
+///
+/// With the feature `serde` it can be serialised: `latency` is the number of seconds `latency_seconds`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// The shards, in their declared order.
+    pub shards: Vec<Probe>,
+    /// The control database.
+    pub control: Probe,
+}
+
+/// The answer of one shard, or of the control database.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Probe {
+    /// The name of the shard, or `control`.
+    pub name: String,
+    /// The time until it answered or failed.
+    pub latency: Duration,
+    /// Why it does not serve; `None` if it does.
+    pub error: Option<Error>,
+}
+
+serialized! { Health { shards, control } }
+serialized! { Probe { name, error } and { latency_seconds: latency } }
+
+impl Health {
+    /// Returns whether every database answered and is the one that it should be.
+    pub fn is_healthy(&self) -> bool {
+        self.errors().next().is_none()
+    }
+
+    /// Returns the errors, of the shards in their order, then of the control database.
+    pub fn errors(&self) -> impl Iterator<Item = &Error> {
+        self.shards.iter().chain([&self.control]).filter_map(|probe| probe.error.as_ref())
+    }
+}
+
+/// A line for each database: `asia: serves, 0.4 ms`.
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shards.iter().try_for_each(|probe| writeln!(f, "{probe}"))?;
+        write!(f, "{}", self.control)
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.latency.as_secs_f64() * 1_000.0;
+        match &self.error {
+            None => write!(f, "{}: serves, {milliseconds:.1} ms", self.name),
+            Some(error) => write!(f, "{}: {:?} after {milliseconds:.1} ms: {error}", self.name, error.kind()),
+        }
+    }
+}
+
+impl Cluster {
+    /// Connects to every database of the cluster at the same time, outside of the pool, and reads which shard it holds. It
+    /// returns after the timeout at the latest, and never fails: the error of each database is in the answer.
+    ///
+    /// A database that takes longer has [`ErrorKind::TimedOut`]. Its probe may stay behind on a thread, if a system call does
+    /// not return; then later probes of this database fail at once until it does. Locks of writers do not delay a probe.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// let health = cluster.health(Duration::from_secs(1));
+    /// assert!(health.is_healthy(), "{health}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn health(&self, timeout: Duration) -> Health {
+        let control = (&self.0.control.driver, &self.0.control.names);
+        probe(&self.0.layout, &self.0.databases, control, Some(self.id()), &self.0.probes, timeout)
+    }
+}
+
+/// The result of a probe: an error for each shard that does not serve, by its index; of control under [`CONTROL`].
+type Found = (Vec<usize>, Duration, Vec<(usize, Error)>);
+
+/// Stands for the control database among the indexes of shards.
+const CONTROL: usize = usize::MAX;
+
+/// Probes all databases at once. Without the id of the cluster only the names of the shards are checked.
+pub(crate) fn probe(
+    layout: &Layout,
+    databases: &[Database],
+    (control, control_names): (&Arc<dyn Driver>, &Namespace),
+    cluster: Option<&str>,
+    probes: &[Arc<AtomicBool>],
+    timeout: Duration,
+) -> Health {
+    let began = Instant::now();
+    // A driver that stops in time says why; otherwise the probe is left behind.
+    let deadline = began + timeout.mul_f64(0.9);
+    let cluster: Option<Arc<str>> = cluster.map(Arc::from);
+    let (sender, answers) = channel();
+    let mut waiting: Vec<usize> = Vec::new();
+    let mut errors: Vec<(usize, Duration, Option<Error>)> = Vec::new();
+    let mut targets: Vec<Target> = Vec::new();
+    for (index, database) in databases.iter().enumerate() {
+        let named = |shard: &Shard| Some((shard.clone(), layout.place(shard.index()).ok()?.names.clone()));
+        let shards = layout.shards_in(index).filter_map(named).collect();
+        targets.push(Target { driver: Arc::clone(&database.driver), what: What::Shards(shards) });
+    }
+    targets.push(Target { driver: Arc::clone(control), what: What::Control(control_names.clone()) });
+    for (target, is_under_way) in targets.into_iter().zip(probes) {
+        let members = target.what.members();
+        if is_under_way.swap(true, Ordering::AcqRel) {
+            let message = "an earlier probe of the database has not returned";
+            let error = || Error::new(ErrorKind::TimedOut, message);
+            errors.extend(members.into_iter().map(|member| (member, Duration::ZERO, Some(error()))));
+            continue;
+        }
+        let (run, cluster) = (Running(Arc::clone(is_under_way)), cluster.clone());
+        let sender: Sender<Found> = sender.clone();
+        let started = thread::Builder::new().name("sharded-health".to_owned()).spawn(move || {
+            let found = target.probe(cluster.as_deref(), deadline);
+            let answer = (target.what.members(), began.elapsed(), found);
+            drop((target, run));
+            // The caller may have stopped waiting.
+            let _ = sender.send(answer);
+        });
+        match started {
+            Ok(_) => waiting.extend(members),
+            Err(error) => {
+                let message = format!("no thread could be started: {error}");
+                let error = || Error::new(ErrorKind::Io, message.clone());
+                errors.extend(members.into_iter().map(|member| (member, began.elapsed(), Some(error()))));
+            }
+        }
+    }
+    drop(sender);
+    while !waiting.is_empty() {
+        match answers.recv_timeout(timeout.saturating_sub(began.elapsed())) {
+            Ok((members, latency, mut found)) => {
+                waiting.retain(|member| !members.contains(member));
+                for member in members {
+                    let error = found.iter().position(|(at, _)| *at == member);
+                    errors.push((member, latency, error.map(|at| found.swap_remove(at).1)));
+                }
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    for member in waiting {
+        let message = format!("the database did not answer within {timeout:.1?}");
+        errors.push((member, began.elapsed(), Some(Error::new(ErrorKind::TimedOut, message))));
+    }
+    let mut take = |member: usize, name: &str| {
+        let at = errors.iter().position(|(other, ..)| *other == member);
+        let (_, latency, error) = at.map_or((member, Duration::ZERO, None), |at| errors.swap_remove(at));
+        Probe { name: name.to_owned(), latency, error }
+    };
+    let shards = layout.shards().iter();
+    let shards = shards.map(|shard| {
+        let probe = take(shard.index(), shard.name());
+        Probe { error: probe.error.map(|error| error.on_shard(shard.name())), ..probe }
+    });
+    let shards = shards.collect();
+    Health { shards, control: take(CONTROL, "control") }
+}
+
+/// A probe that is under way until this is dropped.
+struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// A database to be probed.
+struct Target {
+    driver: Arc<dyn Driver>,
+    what: What,
+}
+
+enum What {
+    Shards(Vec<(Shard, Namespace)>),
+    Control(Namespace),
+}
+
+impl What {
+    fn members(&self) -> Vec<usize> {
+        match self {
+            What::Shards(shards) => shards.iter().map(|(shard, _)| shard.index()).collect(),
+            What::Control(_) => vec![CONTROL],
+        }
+    }
+}
+
+impl Target {
+    /// Returns the members that do not serve, each with the reason.
+    fn probe(&self, cluster: Option<&str>, deadline: Instant) -> Vec<(usize, Error)> {
+        let connection = match self.connect(deadline) {
+            Ok(connection) => connection,
+            // A writer has locked a database in memory, so that it is there.
+            Err(error) if self.driver.is_private() && error.kind() == ErrorKind::Busy => return Vec::new(),
+            Err(error) => {
+                // Every shard of the database has the error.
+                let each = |member| (member, error.copied());
+                return self.what.members().into_iter().map(each).collect();
+            }
+        };
+        connection.set_deadline(Some(deadline));
+        match &self.what {
+            // A reader in memory would wait for a writer.
+            _ if self.driver.is_private() => Vec::new(),
+            What::Control(names) => {
+                let checked = opening::check_control(&*connection, names, &self.driver.describe());
+                checked.err().map(|error| (CONTROL, error)).into_iter().collect()
+            }
+            What::Shards(shards) => {
+                let check = |(shard, names): &(Shard, Namespace)| {
+                    let checked = match cluster {
+                        Some(cluster) => opening::check_identity(&*connection, shard, names, cluster),
+                        None => opening::check_name(&*connection, shard, names),
+                    };
+                    checked.err().map(|error| (shard.index(), error))
+                };
+                shards.iter().filter_map(check).collect()
+            }
+        }
+    }
+
+    fn connect(&self, deadline: Instant) -> Result<Box<dyn Connection>> {
+        loop {
+            match self.driver.connect(Mode::Open, Some(deadline)) {
+                // Another process recovers the log, or the server has no slot for a connection.
+                Err(error)
+                    if error.kind() == ErrorKind::Busy
+                        && !self.driver.is_private()
+                        && Instant::now() + TRY_AGAIN < deadline =>
+                {
+                    thread::sleep(TRY_AGAIN);
+                }
+                connected => return connected,
+            }
+        }
+    }
+}

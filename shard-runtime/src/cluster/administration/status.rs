@@ -1,0 +1,274 @@
+//! The rows and bytes of each shard, and which of its transactions are not finished.
+
+use std::fmt;
+
+use super::serialized::serialized;
+use crate::driver::{Connection, LeaseOwner, Transaction};
+use crate::error::{Error, Result};
+use crate::planner::sql::{Namespace, Param};
+use crate::schema::{Shard, Table};
+use crate::transaction::Cluster;
+use crate::transaction::commit::PendingPart;
+use crate::value::Value;
+
+/// The contents of a cluster at one moment; returned by [`Cluster::status`].
+///
+/// With the feature `serde` it can be serialised.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// The id of the cluster.
+    pub cluster: String,
+    /// The shards, in their declared order.
+    pub shards: Vec<ShardStatus>,
+    /// The global transactions that are not finished on every shard.
+    pub transactions: Vec<PendingTransaction>,
+    /// The rows of the fullest shard, divided by the mean of all shards: 1 if all hold as many. `None` if there are no rows,
+    /// or if a shard could not be read.
+    pub imbalance: Option<f64>,
+}
+
+/// The contents of one shard.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ShardStatus {
+    /// The name.
+    pub shard: String,
+    /// The path, or the host and the database; never a password.
+    pub place: String,
+    /// The rows of the models whose rows are spread over the shards.
+    pub rows: Option<u64>,
+    /// The size of its tables and indexes on disk; on a SQLite file of its own the size of the file.
+    pub bytes: Option<u64>,
+    /// The rows of each table, also of reference tables and of lookups.
+    pub tables: Vec<TableRows>,
+    /// Why the shard could not be read.
+    pub error: Option<Error>,
+}
+
+/// The number of rows of a table on one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TableRows {
+    /// The table, without the shard's prefix.
+    pub table: &'static str,
+    /// The number of rows.
+    pub rows: u64,
+}
+
+/// A global transaction that is not finished on some shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingTransaction {
+    /// The id, as [`Error::unit`] and [`Recovered::transactions`](crate::Recovered::transactions) have it.
+    pub id: String,
+    /// Whether it is decided.
+    pub state: TransactionState,
+    /// The first shard of each database on which it is not finished.
+    pub shards: Vec<String>,
+}
+
+/// The state of a global transaction that is not finished. [`Cluster::recover`] finishes both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TransactionState {
+    /// It is committed, and some shards have not applied it yet.
+    Pending,
+    /// It is prepared, and no decision was found: its owner is about to decide, or is gone.
+    InDoubt,
+}
+
+impl fmt::Display for TransactionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TransactionState::Pending => "pending",
+            TransactionState::InDoubt => "in doubt",
+        })
+    }
+}
+
+serialized! { Status { cluster, shards, transactions, imbalance } }
+serialized! { ShardStatus { shard, place, rows, bytes, tables, error } }
+serialized! { TableRows { table, rows } }
+serialized! { PendingTransaction { id, state, shards } }
+
+/// As its name: `"in doubt"`.
+#[cfg(feature = "serde")]
+impl serde::Serialize for TransactionState {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Status {
+    /// Returns the errors of the shards that could not be read.
+    pub fn errors(&self) -> impl Iterator<Item = &Error> {
+        self.shards.iter().filter_map(|shard| shard.error.as_ref())
+    }
+}
+
+impl Cluster {
+    /// Counts the rows of every table on every shard, at the same time on all databases, and lists the global transactions that
+    /// are not finished. A shard that cannot be read has its error in the answer.
+    ///
+    /// Counting reads an index of each table as a whole: on large tables it takes seconds. A transaction that is being
+    /// committed at this moment may be listed.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Sharded};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let cluster = Cluster::in_memory::<Account>(["a", "b"])?;
+    /// # let mut session = cluster.session();
+    /// # session.add_all((1..=10).map(|id| Account { id }))?;
+    /// # session.commit()?;
+    /// let status = cluster.status();
+    /// assert_eq!(status.shards.iter().filter_map(|shard| shard.rows).sum::<u64>(), 10);
+    /// assert!(status.transactions.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn status(&self) -> Status {
+        let (mut shards, mut parts) = (Vec::new(), Vec::new());
+        std::thread::scope(|scope| {
+            let read = |database| scope.spawn(move || self.status_of(database));
+            let threads: Vec<_> = (0..self.databases()).map(read).collect();
+            for (database, thread) in threads.into_iter().enumerate() {
+                let Ok((mut read, pending)) = thread.join() else { continue };
+                shards.append(&mut read);
+                parts.extend(pending.into_iter().map(|part| (database, part)));
+            }
+        });
+        shards.sort_by_key(|(index, _)| *index);
+        let shards: Vec<ShardStatus> = shards.into_iter().map(|(_, status)| status).collect();
+        let imbalance = imbalance(&shards);
+        let mut transactions = self.transactions_of(parts);
+        if let Some(id) = self.in_doubt() {
+            let state = TransactionState::InDoubt;
+            transactions.push(PendingTransaction { id, state, shards: Vec::new() });
+        }
+        Status { cluster: self.id().to_owned(), shards, transactions, imbalance }
+    }
+
+    /// Returns the status of the shards of one database, by their indexes, and the transactions that are not finished there.
+    fn status_of(&self, database: usize) -> (Vec<(usize, ShardStatus)>, Vec<PendingPart>) {
+        let shards: Vec<&Shard> = self.layout().shards_in(database).collect();
+        let read = self.on_connection(&LeaseOwner::default(), database, |connection| {
+            connection.begin(Transaction::Read)?;
+            let read = |shard: &&Shard| {
+                let read = self.read_shard(shard, connection, shards.len() == 1);
+                read.map_err(|error| error.on_shard(shard.name()))
+            };
+            let read: Result<Vec<Read>> = shards.iter().map(read).collect();
+            connection.rollback()?;
+            Ok((read?, self.pending_on(database, connection)?))
+        });
+        let status = |shard: &Shard, (tables, bytes): Read, error: Option<Error>| {
+            let spread = tables.iter().filter(|(is_spread, _)| *is_spread).map(|(_, table)| table.rows);
+            let status = ShardStatus {
+                shard: shard.name().to_owned(),
+                place: self.place_of(shard, database),
+                rows: error.is_none().then(|| spread.sum()),
+                bytes,
+                tables: tables.into_iter().map(|(_, table)| table).collect(),
+                error,
+            };
+            (shard.index(), status)
+        };
+        match read {
+            Ok((read, pending)) => {
+                let read = shards.into_iter().zip(read);
+                (read.map(|(shard, read)| status(shard, read, None)).collect(), pending)
+            }
+            Err(error) => {
+                let each = |shard: &&Shard| {
+                    let error = error.copied().on_shard(shard.name());
+                    status(shard, Read::default(), Some(error))
+                };
+                (shards.iter().map(each).collect(), Vec::new())
+            }
+        }
+    }
+
+    /// Returns the rows of each table, with whether its rows are spread over the shards, and the bytes on disk.
+    fn read_shard(&self, shard: &Shard, connection: &dyn Connection, is_alone: bool) -> Result<Read> {
+        let layout = self.layout();
+        let place = layout.place(shard.index())?;
+        let is_entries = |table: &Table| layout.lookups().iter().any(|lookup| lookup.entries.is(table));
+        let mut tables = Vec::new();
+        for table in layout.tables() {
+            let sql = format!("SELECT count(*) FROM {}", place.names.table(table.name));
+            let rows = number(connection, &sql, &[]).map_err(|error| error.in_table(table.name))?;
+            let is_spread = !table.is_reference() && !is_entries(table);
+            tables.push((is_spread, TableRows { table: table.name, rows: rows.unwrap_or_default() }));
+        }
+        let names: Vec<String> = layout.tables().map(|table| place.names.plain(table.name)).collect();
+        let (sql, names) = place.dialect.size_sql(&place.names, &names, is_alone);
+        let names: Vec<Param<'_>> = names.iter().map(|name| Param::Value(Value::Text(name.into()))).collect();
+        // A SQLite library without `dbstat` does not know the size of a part of a file.
+        let bytes = number(connection, &sql, &names).unwrap_or_default();
+        Ok((tables, bytes))
+    }
+
+    /// Returns where a shard is: a path or a server, with the schema.
+    pub(crate) fn place_of(&self, shard: &Shard, database: usize) -> String {
+        let at =
+            self.0.databases.get(database).map_or_else(String::new, |database| database.driver.describe());
+        self.layout().place(shard.index()).map_or(at.clone(), |place| described(&at, &place.names))
+    }
+
+    fn transactions_of(&self, parts: Vec<(usize, PendingPart)>) -> Vec<PendingTransaction> {
+        let mut transactions: Vec<PendingTransaction> = Vec::new();
+        for (database, PendingPart { unit, is_decided }) in parts {
+            let state = if is_decided { TransactionState::Pending } else { TransactionState::InDoubt };
+            let shard = self.database_name(database).to_owned();
+            match transactions.iter_mut().find(|transaction| transaction.id == unit) {
+                Some(known) => {
+                    known.shards.push(shard);
+                    if is_decided {
+                        known.state = state;
+                    }
+                }
+                None => transactions.push(PendingTransaction { id: unit, state, shards: vec![shard] }),
+            }
+        }
+        transactions
+    }
+}
+
+/// Returns where a shard is in a database.
+pub(super) fn described(at: &str, names: &Namespace) -> String {
+    match (&names.schema, names.prefix.as_str()) {
+        (Some(schema), _) => format!("{at}?schema={schema}"),
+        (None, "") => at.to_owned(),
+        (None, prefix) => format!("{at}?prefix={prefix}"),
+    }
+}
+
+/// The rows of each table, with whether they are spread over the shards; and the bytes on disk.
+type Read = (Vec<(bool, TableRows)>, Option<u64>);
+
+fn imbalance(shards: &[ShardStatus]) -> Option<f64> {
+    let rows: Vec<u64> = shards.iter().map(|shard| shard.rows).collect::<Option<_>>()?;
+    let (most, sum) = (rows.iter().copied().max()?, rows.iter().sum::<u64>());
+    (sum > 0).then(|| most as f64 * rows.len() as f64 / sum as f64)
+}
+
+/// The one number that a statement returns; `None` for NULL.
+fn number(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Option<u64>> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut number = None;
+    while rows.advance()? {
+        number = match rows.value(0)? {
+            Value::Integer(found) => u64::try_from(found).ok(),
+            _ => None,
+        };
+    }
+    Ok(number)
+}

@@ -1,0 +1,126 @@
+//! The facts about a cluster that need no opened cluster: opening fails if one database does.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::health::{Health, probe};
+use super::status::described;
+use crate::cluster::Builder;
+use crate::cluster::builder::Described;
+use crate::cluster::schema_sql::{ShardSql, sql_of};
+use crate::cluster::url::Source;
+use crate::driver::{Driver, Mode, SqliteSource};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
+use crate::planner::sql::Namespace;
+use crate::query::Models;
+use crate::schema::Shard;
+use crate::transaction::{CLUSTER, Database, facts};
+
+/// The place of a shard, by the configuration.
+pub(crate) struct ShardPlace {
+    pub(crate) shard: String,
+    /// A path, or a host and a database, with the schema or the prefix; never a password.
+    pub(crate) place: String,
+    /// The number of its database: shards of one database have the same.
+    pub(crate) database: usize,
+    pub(crate) dialect: &'static str,
+}
+
+/// The files of a copy, as [`Cluster::backup`](crate::Cluster::backup) names them.
+pub(crate) struct Copies {
+    /// Opens the copies.
+    pub(crate) builder: Builder,
+    /// The name of the first shard of each file, or `control`, and the file.
+    pub(crate) files: Vec<(String, PathBuf)>,
+}
+
+impl Builder {
+    /// As [`Cluster::health`](crate::Cluster::health), of a cluster that may fail to open.
+    pub(crate) fn health<M: Models>(&self, timeout: Duration) -> Result<Health> {
+        let began = Instant::now();
+        let Described { layout, databases, control_source, control_names, .. } = self.described::<M>()?;
+        let control: Arc<dyn Driver> = self.driver(&control_source).into();
+        // Without it the names of the shards are checked, but not that they are of one cluster.
+        let cluster = cluster_id(&*control, &control_names, began + timeout / 2).ok();
+        let probes: Vec<_> = (0..=databases.len()).map(|_| Arc::default()).collect();
+        let rest = timeout.saturating_sub(began.elapsed());
+        let control = (&control, &control_names);
+        Ok(probe(&layout, &databases, control, cluster.as_deref(), &probes, rest))
+    }
+
+    /// Returns the shards, in their declared order.
+    pub(crate) fn shard_places<M: Models>(&self) -> Result<Vec<ShardPlace>> {
+        let Described { layout, databases, .. } = self.described::<M>()?;
+        let place = |shard: &Shard| {
+            let place = layout.place(shard.index())?;
+            let at = databases.get(place.database).map_or_else(String::new, |found| found.driver.describe());
+            Ok(ShardPlace {
+                shard: shard.name().to_owned(),
+                place: described(&at, &place.names),
+                database: place.database,
+                dialect: place.dialect.name(),
+            })
+        };
+        layout.shards().iter().map(place).collect()
+    }
+
+    /// As [`Cluster::schema_sql`](crate::Cluster::schema_sql).
+    pub(crate) fn schema_sql<M: Models>(&self) -> Result<Vec<ShardSql>> {
+        self.described::<M>().map(|described| sql_of(&described.layout))
+    }
+
+    /// Returns the files of a copy in a folder, and a builder that opens them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] if a database is no file.
+    pub(crate) fn copies_in<M: Models>(&self, folder: &Path) -> Result<Copies> {
+        let Described { layout, sources, control_source, .. } = self.described::<M>()?;
+        let name_of = |source: &Source| match source {
+            Source::Sqlite(SqliteSource::File(path)) => path.file_name().map(PathBuf::from),
+            _ => None,
+        };
+        let file_of = |source: &Source, name: &str| {
+            let message = "only copies of SQLite files are checked; restore the dump of a server into a new database and open it";
+            let missing = || Error::new(ErrorKind::Configuration, message).on_shard(name);
+            name_of(source).map(|file| folder.join(file)).ok_or_else(missing)
+        };
+        let url = |path: &Path, prefix: &str| {
+            // Characters that end the path of a URL.
+            let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+            let prefix = if prefix.is_empty() { String::new() } else { format!("?prefix={prefix}") };
+            format!("sqlite:{path}{prefix}")
+        };
+        let mut files: Vec<(String, PathBuf)> = Vec::new();
+        let mut builder = self.clone();
+        builder.replace_places(|index, name| {
+            let place = layout.place(index)?;
+            let source = sources.get(place.database);
+            let file = source.map(|source| file_of(source, name)).transpose()?.unwrap_or_default();
+            if !files.iter().any(|(_, known)| *known == file) {
+                files.push((name.to_owned(), file.clone()));
+            }
+            Ok(url(&file, &place.names.prefix))
+        })?;
+        let control = file_of(&control_source, "control")?;
+        let builder = builder.control(url(&control, ""));
+        files.push(("control".to_owned(), control));
+        Ok(Copies { builder, files })
+    }
+
+    /// Returns the databases and the control database, for checks of what holds them.
+    pub(super) fn all_databases<M: Models>(&self) -> Result<(Layout, Vec<Database>, Arc<dyn Driver>)> {
+        let Described { layout, databases, control_source, .. } = self.described::<M>()?;
+        Ok((layout, databases, self.driver(&control_source).into()))
+    }
+}
+
+/// Reads the id of the cluster from its control database.
+fn cluster_id(control: &dyn Driver, names: &Namespace, deadline: Instant) -> Result<String> {
+    let connection = control.connect(Mode::Open, Some(deadline))?;
+    connection.set_deadline(Some(deadline));
+    let rows = facts::texts(&*connection, &format!("SELECT id FROM {}", names.table(CLUSTER)), &[])?;
+    let id = rows.into_iter().flatten().next();
+    id.ok_or_else(|| Error::new(ErrorKind::WrongDatabase, "the control database does not know its cluster"))
+}

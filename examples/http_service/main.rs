@@ -8,8 +8,11 @@
 //! curl -X POST localhost:8080/cities/1/reports -H 'content-type: application/json' -d '{"temperature": 80}'
 //! curl localhost:8080/cities/1/reports
 //! curl localhost:8080/reports/warmest
+//! curl localhost:8080/metrics
+//! curl localhost:8080/health
 //! ```
 
+mod metrics;
 mod service;
 
 use std::error::Error;

@@ -1,5 +1,7 @@
 //! The service: its models, its routes, and its answers to failures. A cluster is all the state that it has.
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -42,7 +44,23 @@ pub fn routes(cluster: Cluster) -> Router {
         .route("/cities", post(create_city))
         .route("/cities/{id}/reports", post(create_report).get(list_reports))
         .route("/reports/warmest", get(warmest))
+        .route("/metrics", get(metrics))
+        .route("/health", get(health))
         .with_state(cluster)
+}
+
+/// The counters of the cluster, for Prometheus.
+async fn metrics(State(cluster): State<Cluster>) -> impl IntoResponse {
+    ([("content-type", crate::metrics::CONTENT_TYPE)], crate::metrics::text(&cluster.stats()))
+}
+
+/// For a load balancer: 200 if every shard answers within a second. Connecting blocks, so that it is on a thread of its own.
+async fn health(State(cluster): State<Cluster>) -> (StatusCode, String) {
+    match tokio::task::spawn_blocking(move || cluster.health(Duration::from_secs(1))).await {
+        Ok(health) if health.is_healthy() => (StatusCode::OK, format!("{health}\n")),
+        Ok(health) => (StatusCode::SERVICE_UNAVAILABLE, format!("{health}\n")),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
 }
 
 #[derive(Deserialize)]

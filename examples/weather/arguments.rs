@@ -53,6 +53,15 @@ pub enum Command {
     },
     /// Shows where each kind of query goes and why.
     Explain,
+    /// Commands for operators: status, health, verify, backup and others; `admin --help` lists them. Options of the app,
+    /// such as --data, come before `admin`.
+    #[cfg(feature = "admin")]
+    #[command(disable_help_flag = true)]
+    Admin {
+        /// The command and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Copies all rows to another cluster, as from files to servers; said again, it goes on where it was stopped.
     Copy {
         /// The cluster file of where to: as --shards has it.

@@ -36,6 +36,10 @@ use place::Place;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(feature = "admin")]
+    if let Some(Command::Admin { arguments: command }) = &arguments.command {
+        return administer(&arguments, command);
+    }
     match run(&arguments, &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of the output has closed it: `weather report | head`.
@@ -56,7 +60,24 @@ fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<()> {
         Command::Report => report::run(&place.open_imported()?, out),
         Command::City { name, continent } => city::run(&place.open_imported()?, name, *continent, out),
         Command::Explain => explain::run(&place.open_imported()?, out),
+        #[cfg(feature = "admin")]
+        Command::Admin { .. } => Ok(()), // `main` runs it, for its exit code
         Command::Copy { to } => copy::run(&place, &Place::ClusterFile(to.clone()), out),
+    }
+}
+
+/// Runs a command for operators on the cluster.
+#[cfg(feature = "admin")]
+fn administer(arguments: &Arguments, command: &[std::ffi::OsString]) -> ExitCode {
+    match arguments.place().builder() {
+        Ok(builder) => {
+            let words = std::iter::once("weather admin".into()).chain(command.iter().cloned());
+            shard_runtime::admin::run::<(model::City, model::Observation)>(builder, words)
+        }
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "weather: {failure}");
+            ExitCode::from(2)
+        }
     }
 }
 

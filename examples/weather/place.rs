@@ -68,7 +68,8 @@ impl Place {
         }
     }
 
-    fn builder(&self) -> Result<Builder> {
+    /// The configuration of the cluster.
+    pub fn builder(&self) -> Result<Builder> {
         match self {
             Place::Folder(folder) => Ok(SHARDS.iter().fold(Cluster::builder(), |builder, shard| {
                 let file = folder.join(format!("{shard}.db"));

@@ -1,5 +1,7 @@
 //! The example service over real HTTP, with 64 clients at once.
 
+#[path = "../metrics.rs"]
+mod metrics;
 #[path = "../service.rs"]
 mod service;
 
@@ -172,4 +174,54 @@ fn clients_that_hang_up_hold_nobody_up() {
     assert!(status == 200 && (1..=51).contains(&listed));
     let stored = cluster.session().one(service::Report::select().all_shards().count()).unwrap();
     assert!(stored >= listed as u64);
+}
+
+/// The value of a metric, with its labels as they are printed.
+fn metric(text: &str, name: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map(|value| value.parse().unwrap_or_else(|_| panic!("{name} {value}")))
+}
+
+#[test]
+fn the_metrics_are_what_the_service_has_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, cluster) = serve(folder.path());
+    let mut client = Client::new(address);
+    let city = client.ask("POST", "/cities", json!({"continent": "Asia", "name": "Tokyo"}));
+    assert_eq!(city.0, 201);
+    let report = client.ask("POST", "/cities/1/reports", json!({"temperature": 80}));
+    assert_eq!(report.0, 201);
+    assert_eq!(client.ask("POST", "/cities", json!({"continent": "Atlantis", "name": "?"})).0, 400);
+
+    client.send("GET", "/metrics", "");
+    let (status, text) = client.receive();
+    assert_eq!(status, 200);
+    let stats = cluster.stats();
+    for shard in &stats.shards {
+        let name = format!("sharded_statements_total{{shard=\"{}\"}}", shard.shard);
+        assert_eq!(metric(&text, &name), Some(shard.statements as f64), "{text}");
+    }
+    assert_eq!(metric(&text, "sharded_transactions_total{shards=\"one\"}"), Some(2.0));
+    assert_eq!(metric(&text, "sharded_transactions_total{shards=\"several\"}"), Some(0.0));
+    assert_eq!(metric(&text, "sharded_errors_total{shard=\"\",kind=\"UnmappedKey\"}"), Some(1.0), "{text}");
+    assert_eq!(metric(&text, "sharded_connections_in_use"), Some(0.0));
+    assert!(metric(&text, "sharded_connections_limit") >= metric(&text, "sharded_connections_open"));
+    // Each sample follows the description of its metric, and no label holds a value of a row.
+    let mut described = String::new();
+    for line in text.lines() {
+        match line.strip_prefix("# TYPE ") {
+            Some(kind) => described = kind.split(' ').next().unwrap().to_owned(),
+            None if line.starts_with('#') => {}
+            None => assert_eq!(line.split(['{', ' ']).next().unwrap(), described, "{line}"),
+        }
+    }
+    assert!(!text.contains("Tokyo") && !text.contains("Atlantis"), "{text}");
+
+    client.send("GET", "/health", "");
+    let (status, text) = client.receive();
+    assert!(status == 200 && text.starts_with("north_america: serves"), "{status} {text}");
+    std::fs::remove_file(folder.path().join("asia.db")).unwrap();
+    client.send("GET", "/health", "");
+    let (status, text) = client.receive();
+    assert!(status == 503 && text.contains("asia: Missing"), "{status} {text}");
 }

@@ -1,6 +1,8 @@
 //! The example app `weather`, run as a program: what it prints and stores is compared with what this test reads
 //! from the CSV files and the shards' files by itself, with other code.
 
+#[cfg(feature = "admin")]
+mod administering;
 mod copying;
 mod program;
 mod refusals;

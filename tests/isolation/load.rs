@@ -17,10 +17,10 @@ const THREADS: usize = 6;
 const LATE: Duration = Duration::from_millis(3);
 
 /// Random numbers from a seed (splitmix64).
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +32,7 @@ impl Random {
         all[usize::try_from(self.below(all.len() as u64)).unwrap()]
     }
 
-    fn id(&mut self, from: i64, count: u64) -> i64 {
+    pub fn id(&mut self, from: i64, count: u64) -> i64 {
         from + i64::try_from(self.below(count)).unwrap()
     }
 }

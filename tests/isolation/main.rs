@@ -3,7 +3,8 @@
 //!
 //! `matrix` runs each pair deterministically: the first transaction pauses before its end, the second one runs beside it.
 //! `load` mixes the same operations at random on a few rows, with commits that stay half finished for a while.
-//! `refused` runs operations that do not obtain a lock in time.
+//! `refused` runs operations that do not obtain a lock in time. `sequences` compares the answers of two sessions with those
+//! of one big table; `SHARDED_SEQUENCES` of them run.
 //!
 //! ```sh
 //! SHARDED_SECONDS=60 cargo test --all-features --release --test isolation -- --nocapture load
@@ -19,6 +20,7 @@ mod load;
 mod matrix;
 mod operations;
 mod refused;
+mod sequences;
 mod world;
 
 use world::Kind;
@@ -66,4 +68,19 @@ fn load_keeps_the_invariants_on_servers() {
 #[test]
 fn load_keeps_the_invariants_on_a_file_and_servers() {
     load::run(Kind::Mixed);
+}
+
+#[test]
+fn sequences_answer_as_one_table_on_schemas() {
+    sequences::run(Kind::Schemas);
+}
+
+#[test]
+fn sequences_answer_as_one_table_on_servers() {
+    sequences::run(Kind::Servers);
+}
+
+#[test]
+fn sequences_answer_as_one_table_on_a_file_and_servers() {
+    sequences::run(Kind::Mixed);
 }

@@ -96,7 +96,8 @@ pub enum Kind {
     Mixed,
 }
 
-fn server(place: usize) -> &'static Server {
+/// The server of this number, for all tests here.
+pub fn server(place: usize) -> &'static Server {
     static SERVERS: [OnceLock<Server>; 3] = [const { OnceLock::new() }; 3];
     let start = || {
         let server = Server::start_with(&[

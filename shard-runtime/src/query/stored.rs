@@ -201,8 +201,8 @@ pub struct Parent<P: Sharded> {
 }
 
 impl<P: Sharded> Parent<P> {
-    /// Returns a link to the row with this id on this shard, without reading it. [`Cluster::shard`](crate::Cluster::shard)
-    /// returns the shard of a name and checks that the cluster has it.
+    /// Returns a link to the row with this id on this shard, without reading it.
+    /// [`Shards::require`](crate::Shards::require) returns the shard of a name, or an error if the cluster has none.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Parent, Sharded};

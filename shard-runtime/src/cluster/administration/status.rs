@@ -60,7 +60,7 @@ pub struct TableRows {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PendingTransaction {
-    /// The id, as [`Error::unit`] and [`Recovered::transactions`](crate::Recovered::transactions) have it.
+    /// The id, as [`Error::transaction_id`] and [`Recovered::transactions`](crate::Recovered::transactions) have it.
     pub id: String,
     /// Whether it is decided.
     pub state: TransactionState,

@@ -91,7 +91,8 @@ pub struct Recovered {
 
 impl Recovered {
     /// Returns the ids of the global transactions that were finished after their owners were gone, by this call or
-    /// before on this handle; [`Error::unit`](crate::Error::unit) names a transaction in doubt by the same id.
+    /// before on this handle; [`Error::transaction_id`](crate::Error::transaction_id) is the same
+    /// id of a transaction in doubt.
     pub fn transactions(&self) -> &[String] {
         &self.transactions
     }

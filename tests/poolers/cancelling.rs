@@ -148,3 +148,31 @@ fn w13_statements_are_cancelled_behind_session_pooling() {
     cancel_through(&world);
     drop_futures_through(&world);
 }
+
+/// A gate, which a relocation holds on both databases.
+#[test]
+fn w13_a_wait_for_a_gate_is_cancelled_behind_transaction_pooling() {
+    let world = World::new("transaction", Kept::Databases, &["default_pool_size = 6"]);
+    let cluster = world.builder("").create::<Models>().unwrap();
+    let mut holder = cluster.session();
+    let mut moved = holder.add(account("a", "moved")).unwrap();
+    holder.commit().unwrap();
+    holder.relocate(&mut moved, |account| account.home = "b".to_owned()).unwrap();
+    let mut session = cluster.session();
+    session.add(account("a", "before")).unwrap();
+    session.flush().unwrap();
+    session.set_timeout(Some(Duration::from_millis(100)));
+    let began = Instant::now();
+    let error = session.all(Account::select().all_shards().for_update()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    session.set_timeout(None);
+    holder.commit().unwrap();
+    let found = session.all(Account::select().all_shards().for_update());
+    match found.and_then(|found| session.commit().map(|_| found.len())) {
+        Ok(found) => assert_eq!((found, world.count("a", "email = 'before'")), (2, 1)),
+        // The pooler did not answer a cancel request in time.
+        Err(error) => assert_eq!(error.kind(), ErrorKind::TransactionAborted, "{error}"),
+    }
+    assert_eq!((world.count("a", "email = 'moved'"), world.count("b", "email = 'moved'")), (0, 1));
+}

@@ -469,8 +469,8 @@ pub use asynchronous::{AsyncSession, Rows};
 pub use cluster::ForeignTablesSql;
 pub use cluster::{
     Builder, Cluster, ConnectionStats, ErrorCount, Health, LockStats, PendingTransaction, Probe,
-    ReferenceDifference, ShardSql, ShardStats, ShardStatus, Stats, Status, TableRows, TransactionState,
-    TransactionStats,
+    ReferenceDifference, ShardRecord, ShardSql, ShardStats, ShardStatus, Stats, Status, TableRows,
+    TransactionState, TransactionStats,
 };
 pub use cluster::{
     Migration, MigrationPlan, MigrationProgress, MigrationStatus, Migrations, ShardMigrations, Step,
@@ -502,8 +502,8 @@ pub use schema::{
     Range, ReferenceDef, Table,
 };
 pub use schema::{
-    DecidesShard, Everywhere, IsRouted, Key, Routed, Routing, Shard, ShardKey, ShardSet, Shards, Unrouted,
-    hash,
+    DecidesShard, Everywhere, IsRouted, Key, Routed, Routing, Shard, ShardKey, ShardRole, ShardSet, Shards,
+    Unrouted, hash,
 };
 /// The crate that JSON columns are values of.
 #[cfg(feature = "json")]

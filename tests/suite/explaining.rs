@@ -265,6 +265,7 @@ fn r20_an_explanation_is_serialised(backend: &Backend) {
         "lookups": [],
         "merge": "one value from all",
         "pushed_down": false,
+        "epoch": 1,
     });
     assert_eq!(serde_json::to_value(&count).unwrap(), expected);
     let one = cluster.explain(&City::select().on(Continent::Asia).count()).unwrap();
@@ -275,6 +276,7 @@ fn r20_an_explanation_is_serialised(backend: &Backend) {
         "lookups": [],
         "merge": null,
         "pushed_down": true,
+        "epoch": 1,
     });
     assert_eq!(serde_json::to_value(&one).unwrap(), expected);
     let nobody = cluster.explain(&City::select().all_shards().limit(0)).unwrap();

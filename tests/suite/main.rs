@@ -76,6 +76,7 @@ mod projections;
 mod public_face;
 mod pushdown;
 mod raw_sql;
+mod recorded_layout;
 mod recovering;
 mod reference;
 mod reference_for_update;

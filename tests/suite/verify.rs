@@ -212,17 +212,24 @@ fn r41_rows_that_were_there_before_get_entries(backend: &Backend) {
     assert_eq!(old.session().one(Plain::select().all_shards().count()).unwrap(), 12);
 }
 
-fn r40_entries_over_another_number_of_shards_are_refused(backend: &Backend) {
-    // The users themselves are placed by a list, which another shard behind the others does not touch.
+fn r48_entries_stay_where_they_are_if_a_shard_is_added(backend: &Backend) {
     drop(backend.create::<Plain>(&LETTERS));
     drop(backend.builder(&["a", "b", "c", "d"]).create::<Plain>().unwrap());
-    drop(backend.builder(&["a", "b", "c", "d"]).create::<User>().unwrap());
-    let more = backend.builder(&["a", "b", "c", "d", "e"]).create::<User>();
-    assert_error(
-        more,
-        ErrorKind::Layout,
-        &["sharded_lookup_users_email", "hash modulus 4", "hash modulus 5"],
-    );
+    // The lookup is new, and the shard `d` is spare.
+    let cluster = backend.create::<User>(&["a", "b", "c", "d"]);
+    let mut session = cluster.session();
+    session.add_all((0..12).map(|place| user(LETTERS[place % 3], &format!("user {place}")))).unwrap();
+    session.commit().unwrap();
+    drop((session, cluster));
+    let cluster = backend.create::<User>(&["a", "b", "c", "d", "e"]);
+    for place in 0..12 {
+        assert_eq!(by_email(&mut cluster.session(), &format!("user {place}")).len(), 1);
+    }
+    assert!(cluster.verify().unwrap().is_sound());
+    for shard in ["d", "e"] {
+        let entries = "sharded_lookup_users_email";
+        assert_eq!(backend.peek::<i64>(shard, entries, "SELECT count(*) FROM {table}"), 0);
+    }
 }
 
 fn verifying_is_safe_beside_writers(backend: &Backend) {
@@ -294,7 +301,7 @@ on_every_dialect! {
     values_of_every_kind_are_looked_up_and_verified;
     only on_disk:
         r41_rows_that_were_there_before_get_entries,
-        r40_entries_over_another_number_of_shards_are_refused,
+        r48_entries_stay_where_they_are_if_a_shard_is_added,
         verifying_is_safe_beside_writers,
         r44_a_shard_that_stays_locked_is_named,
 }

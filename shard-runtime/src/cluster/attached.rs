@@ -5,8 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::own_tables;
 use crate::planner::sql::quoted;
-use crate::schema::Shard;
 use crate::schema::Table;
+use crate::schema::{Shard, ShardRole};
 use crate::transaction::Cluster;
 
 /// The column of the views with the shard's name.
@@ -20,7 +20,7 @@ impl Cluster {
         // By shard: the schema under which its database is attached.
         let mut schemas: Vec<&str> = vec![""; layout.shards().len()];
         for (index, database) in self.0.databases.iter().enumerate() {
-            let mut shards = layout.shards_in(index);
+            let mut shards = layout.shards_in(index).filter(|shard| shard.role() == ShardRole::Serving);
             let Some(first) = shards.next() else { continue };
             let Some(uri) = database.driver.sqlite_uri() else {
                 let message = "only SQLite databases can be attached, and the shard is on a server; use `foreign_tables_sql`";
@@ -36,7 +36,8 @@ impl Cluster {
             databases.push(Attached { schema, uri });
         }
         let (raw, most_parts) = attach(&databases, self.0.timeout)?;
-        for (shard, schema) in layout.shards().iter().zip(&schemas) {
+        for shard in layout.shards().serving() {
+            let schema = schemas.get(shard.index()).copied().unwrap_or_default();
             self.check_attached(&raw, shard, schema).map_err(|error| error.on_shard(shard.name()))?;
         }
         let is_entries = |table: &Table| layout.lookups().iter().any(|lookup| lookup.entries.is(table));
@@ -90,7 +91,8 @@ fn view(table: &'static Table, layout: &Layout, schemas: &[&str], most_parts: us
     let mut parts = Vec::with_capacity(schemas.len());
     // A reference table is the same on all of them.
     let shards = if table.is_reference() { 1 } else { schemas.len() };
-    for (shard, schema) in layout.shards().iter().zip(schemas).take(shards) {
+    for shard in layout.shards().serving().take(shards) {
+        let schema = schemas.get(shard.index()).copied().unwrap_or_default();
         let shard_column = match has_shard {
             true => String::new(),
             false => format!(", '{}' AS {}", shard.name().replace('\'', "''"), quoted(SHARD)),

@@ -102,7 +102,7 @@ impl Session {
         let Some(table) = layout.tables().nth(model) else { return Ok(Vec::new()) };
         // The copies of each row, in the order of the shards, by the text of its id, which is unique in one column.
         let mut rows: BTreeMap<String, Vec<(usize, Row)>> = BTreeMap::new();
-        for shard in shards {
+        for shard in shards.serving() {
             self.each_row(model, table, shard.index(), |row| {
                 let id = row.get(table.id).map_or_else(String::new, Value::to_string);
                 rows.entry(id).or_default().push((shard.index(), row));
@@ -110,7 +110,7 @@ impl Session {
             })?;
         }
         let names = |of: &dyn Fn(usize) -> bool| {
-            shards.iter().filter(|shard| of(shard.index())).map(|shard| shard.name().to_owned()).collect()
+            shards.serving().filter(|shard| of(shard.index())).map(|shard| shard.name().to_owned()).collect()
         };
         let compared = rows.into_values().filter_map(|copies| {
             let (_, first) = copies.first()?;
@@ -129,7 +129,7 @@ impl Session {
         let layout = self.work.tx.cluster.shared_layout();
         let Some(table) = layout.tables().nth(model) else { return Ok(ShardSet::none()) };
         let mut empty = ShardSet::none();
-        for shard in layout.shards() {
+        for shard in layout.shards().serving() {
             self.work.tx.is_ready(shard.index(), Some(table))?;
             let from = &layout.sql(model, shard.index())?.name;
             let sql = format!("SELECT 1 FROM {from} LIMIT 1");
@@ -141,14 +141,14 @@ impl Session {
                 empty.insert(shard.index());
             }
         }
-        Ok(if empty.len() < layout.shards().len() { empty } else { ShardSet::none() })
+        Ok(if empty.len() < ShardSet::all(layout.shards()).len() { empty } else { ShardSet::none() })
     }
 
     /// Copies a table to these shards from the first of the others.
     fn fill(&mut self, model: usize, empty: &ShardSet) -> Result<()> {
         let layout = self.work.tx.cluster.shared_layout();
         let is_full = |shard: &&Shard| !empty.contains(shard.index());
-        let source = layout.shards().iter().find(is_full).filter(|_| !empty.is_empty());
+        let source = layout.shards().serving().find(is_full).filter(|_| !empty.is_empty());
         let (Some(source), Some(table)) = (source, layout.tables().nth(model)) else { return Ok(()) };
         let mut rows = Vec::new();
         self.each_row(model, table, source.index(), |row| {

@@ -85,7 +85,7 @@ impl Builder {
             let message = format!("{} has no shard; add `[[shard]]` with `name` and `url`", path.display());
             return Err(Error::new(ErrorKind::Configuration, message));
         }
-        self.folder = super::builder::absolute(path.parent().unwrap_or(Path::new("")))?;
+        self.folder = super::sources::absolute(path.parent().unwrap_or(Path::new("")))?;
         let placed = |url: &str| {
             with_environment(url, |name| std::env::var(name).ok()).map_err(|message| {
                 Error::new(ErrorKind::Configuration, format!("{}: {message}", path.display()))

@@ -127,7 +127,7 @@ impl ForeignTablesSql {
     /// [`ErrorKind::Configuration`] if the URL is not that of a PostgreSQL server; those of the server.
     pub fn run_on(&self, url: &str) -> Result<()> {
         let Location { source: Source::Postgres(source), names, .. } =
-            Location::parse(url, &super::builder::absolute(Path::new(""))?)?
+            Location::parse(url, &super::sources::absolute(Path::new(""))?)?
         else {
             let message = "foreign tables can be made only on a PostgreSQL server; give a URL that begins with `postgres://`";
             return Err(Error::new(ErrorKind::Configuration, message));
@@ -222,7 +222,7 @@ fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
     };
     if table.is_reference() {
         // Every shard has the same rows, so that the first is enough.
-        let first = layout.shards().by_index(0);
+        let first = layout.shards().serving().next();
         let own = |shard: &Shard| {
             let schema = schemas.get(shard.index()).map_or("public", String::as_str);
             format!(
@@ -245,7 +245,9 @@ fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
         }
         Parts::Unbounded => {
             let mut all = vec![format!("CREATE TABLE IF NOT EXISTS {name} ({columns})")];
-            all.extend(layout.shards().iter().map(|shard| foreign(shard, format!("() INHERITS ({name})"))));
+            all.extend(
+                layout.shards().serving().map(|shard| foreign(shard, format!("() INHERITS ({name})"))),
+            );
             all
         }
     }
@@ -253,6 +255,10 @@ fn tables(table: &Table, layout: &Layout, schemas: &[String]) -> Vec<String> {
 
 fn parts(table: &Table, layout: &Layout) -> Parts {
     let KeyColumns::Columns(key) = table.key else { return Parts::Unbounded };
+    if layout.shards().rule(table).is_some() {
+        // A shard may have several lines, and a partition has one bound.
+        return Parts::Unbounded;
+    }
     let names: Vec<String> = key
         .iter()
         .filter_map(|&column| table.columns.get(column))

@@ -1,18 +1,26 @@
 //! Opens a cluster, and the operations on all of its shards: schema check, verification, backup.
 
 mod administration;
+mod arrange;
 mod attached;
 mod backup;
+mod build;
 mod builder;
 mod compare;
 #[cfg(feature = "config")]
 mod config;
+mod databases;
+mod elsewhere;
 #[cfg(feature = "postgres")]
 mod foreign_tables;
+mod layout;
+mod lost;
 mod migrate;
 mod opening;
+mod reached;
 mod schema;
 mod schema_sql;
+mod sources;
 mod url;
 mod verify;
 mod verify_rows;
@@ -28,6 +36,7 @@ pub use builder::Builder;
 pub use compare::ReferenceDifference;
 #[cfg(feature = "postgres")]
 pub use foreign_tables::ForeignTablesSql;
+pub use layout::ShardRecord;
 pub use migrate::{
     Migration, MigrationPlan, MigrationProgress, MigrationStatus, Migrations, ShardMigrations, Step,
     StepPhase, StepStatus,

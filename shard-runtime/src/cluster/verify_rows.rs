@@ -73,7 +73,8 @@ impl Cluster {
         let portion = (ROWS / shards.max(1)).clamp(least, most);
         let mut ahead: Vec<Ahead> = (0..shards).map(|_| Ahead::default()).collect();
         let mut fronts = BinaryHeap::with_capacity(shards);
-        for (shard, ahead) in ahead.iter_mut().enumerate() {
+        let is_serving = |shard: usize| self.shards().serving().any(|serving| serving.index() == shard);
+        for (shard, ahead) in ahead.iter_mut().enumerate().filter(|(shard, _)| is_serving(*shard)) {
             self.read_ahead(table, shard, portion, ahead)?;
             let id = ahead.rows.front().map(|row| row.id.clone());
             fronts.extend(id.map(|id| Reverse(Front { id, shard })));
@@ -165,7 +166,7 @@ impl Cluster {
                     continue;
                 }
                 KeyColumns::Parent(_) => (RowProblemKind::Orphan, None),
-                KeyColumns::Columns(_) => match table.placement.place(&row.key, self.shards()) {
+                KeyColumns::Columns(_) => match table.place(&row.key, self.shards()) {
                     Ok(wanted) if wanted == row.shard => {
                         right.push((row, Some(name(wanted))));
                         continue;
@@ -197,9 +198,10 @@ impl Session {
         let layout = self.work.tx.cluster.shared_layout();
         let parent = table.parent.map(|parent| layout.model(parent.table)).transpose()?;
         let models: Vec<usize> = parent.into_iter().chain([layout.model(table)?]).collect();
-        self.work.tx.lock(&ShardSet::all(layout.shards()), &models)?;
+        let all = ShardSet::all(layout.shards());
+        self.work.tx.lock(&all, &models)?;
         let mut rows = Vec::new();
-        for shard in 0..layout.shards().len() {
+        for &shard in all.indexes() {
             let params = [Param::List(ids.iter().map(Value::borrowed).collect())];
             rows.extend(self.key_rows(table, shard, Values::Listed, &params)?);
         }

@@ -25,12 +25,14 @@ use crate::value::Field;
 /// | `lookups` | what lookups are asked before, as `statements` |
 /// | `merge` | what becomes of several shards' answers, a text, or none |
 /// | `pushed_down` | whether the shards answer the query whole, so that nothing is left to do with their answers |
+/// | `epoch` | the epoch of the recorded layout, a number |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
     reason: String,
     statements: Vec<(String, String)>,
     lookups: Vec<(String, String)>,
     merged: Option<String>,
+    epoch: u64,
 }
 
 #[cfg(feature = "serde")]
@@ -52,13 +54,14 @@ impl serde::Serialize for Explain {
         let statements: Vec<Statement<'_>> =
             self.statements().map(|(shard, sql)| Statement(shard, sql)).collect();
         let lookups: Vec<Statement<'_>> = self.lookups().map(|(shard, sql)| Statement(shard, sql)).collect();
-        let mut explain = serializer.serialize_struct("Explain", 6)?;
+        let mut explain = serializer.serialize_struct("Explain", 7)?;
         explain.serialize_field("shards", self.shards().as_slice())?;
         explain.serialize_field("reason", self.reason())?;
         explain.serialize_field("statements", statements.as_slice())?;
         explain.serialize_field("lookups", lookups.as_slice())?;
         explain.serialize_field("merge", &self.merge())?;
         explain.serialize_field("pushed_down", &self.is_pushed_down())?;
+        explain.serialize_field("epoch", &self.epoch())?;
         explain.end()
     }
 }
@@ -73,7 +76,7 @@ impl Explain {
     ) -> Self {
         let named = |(shard, sql)| Some((shards.by_index(shard)?.name().to_owned(), sql));
         let statements = statements.into_iter().filter_map(named).collect();
-        Explain { reason, statements, lookups: Vec::new(), merged }
+        Explain { reason, statements, lookups: Vec::new(), merged, epoch: shards.epoch() }
     }
 
     /// Returns the names of the shards that the query would read, in the cluster's order. If lookups are read first
@@ -97,6 +100,11 @@ impl Explain {
     /// several whose answers follow each other.
     pub fn is_pushed_down(&self) -> bool {
         self.merged.is_none()
+    }
+
+    /// Returns the epoch of the recorded layout that has named the shards; see [`Cluster::epoch`](crate::Cluster::epoch).
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Returns the shards and the SQL of the lookups that are read first. Their entries determine which of the
@@ -123,6 +131,10 @@ impl fmt::Display for Explain {
         match self.statements.is_empty() {
             true => f.write_str(&self.reason)?,
             false => write!(f, "{}: {}", self.shards().join(", "), self.reason)?,
+        }
+        // Before any change there is nothing to tell.
+        if self.epoch > 1 {
+            write!(f, " (epoch {})", self.epoch)?;
         }
         let all = self.lookups.iter().chain(&self.statements);
         let width = all.clone().map(|(shard, _)| shard.chars().count()).max().unwrap_or(0);

@@ -68,17 +68,6 @@ impl Layout {
                 );
                 return Err(wrong(table, message));
             }
-            for shard in table.placement.mentioned() {
-                if shards.get(shard).is_none() {
-                    let names: Vec<&str> = shards.iter().map(Shard::name).collect();
-                    let message = format!(
-                        "`{}` maps keys to shard `{shard}`, which is not configured (configured: {})",
-                        table.model,
-                        names.join(", ")
-                    );
-                    return Err(wrong(table, message).on_shard(shard));
-                }
-            }
             for (index, column) in table.columns.iter().enumerate() {
                 if let Some(Err(error)) = column.default.as_ref().map(DeclaredDefault::check) {
                     let message = format!("the column's `default` is not a value of its field: {error}");
@@ -130,6 +119,26 @@ impl Layout {
         let layout = Layout { shards, places, by_database, models, references, lookups };
         layout.check_names()?;
         Ok(layout)
+    }
+
+    /// Refuses a model that maps keys to a shard that is not configured, unless the recorded layout maps them to another one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`]
+    pub(crate) fn check_mentions(&self) -> Result<()> {
+        for table in self.tables().filter(|table| self.shards.rule(table).is_none()) {
+            let mut mentioned = table.placement.mentioned().into_iter();
+            if let Some(shard) = mentioned.find(|shard| self.shards.get(shard).is_none()) {
+                let names: Vec<&str> = self.shards.iter().map(Shard::name).collect();
+                let message = format!(
+                    "`{}` maps keys to shard `{shard}`, which is not configured (configured: {})",
+                    table.model,
+                    names.join(", ")
+                );
+                return Err(wrong(table, message).on_shard(shard));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses shards that share a table of one database.
@@ -190,6 +199,11 @@ impl Layout {
     pub(crate) fn shards_in(&self, database: usize) -> impl Iterator<Item = &Shard> {
         let shards = self.by_database.get(database).into_iter().flatten();
         shards.filter_map(|&shard| self.shards.by_index(shard))
+    }
+
+    /// The index of the first shard in this database.
+    pub(crate) fn first_in(&self, database: usize) -> usize {
+        self.shards_in(database).next().map_or(0, Shard::index)
     }
 
     /// The places of the models that are reference tables.

@@ -419,6 +419,6 @@ impl ShardFilter for OwnValues<'_> {
             return true;
         }
         // No row has a key that maps to no shard.
-        table.placement.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
+        table.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
     }
 }

@@ -60,7 +60,7 @@ impl Placed {
 
     /// Returns the shard of the entry with this value.
     pub(crate) fn home(&self, entry: &Value<'_>, shards: &Shards) -> Result<usize> {
-        self.entries.placement.place(std::slice::from_ref(entry), shards)
+        self.entries.place(std::slice::from_ref(entry), shards)
     }
 
     /// The column's name.

@@ -1,4 +1,4 @@
-//! The shards of a cluster in their declared order, and sets of them. Uses `error`; no I/O.
+//! The shards of a cluster in their order, and sets of them. Uses `error`; no I/O.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use once_cell::sync::OnceCell;
 
+use super::{Rule, Table};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A handle on one shard, with the number of its statements. Cloning copies a pointer.
@@ -17,6 +18,8 @@ pub struct Shard(Arc<Inner>);
 struct Inner {
     name: String,
     index: usize,
+    place: usize,
+    role: ShardRole,
     /// The id of the cluster whose shard this is, once it is opened.
     cluster: Arc<OnceCell<String>>,
     statements: AtomicU64,
@@ -29,9 +32,20 @@ impl Shard {
         &self.0.name
     }
 
-    /// Returns the index in the declared order, from 0.
+    /// Returns the index among the cluster's [`Shards`], from 0.
     pub fn index(&self) -> usize {
         self.0.index
+    }
+
+    /// Returns the number that the cluster has recorded for the shard, from 0. No other shard of the cluster ever has it,
+    /// also after this one is retired.
+    pub fn place(&self) -> usize {
+        self.0.place
+    }
+
+    /// Returns whether the shard holds keys, or is spare.
+    pub fn role(&self) -> ShardRole {
+        self.0.role
     }
 
     /// Returns the number of statements that all sessions have run on this shard since the cluster was opened. A
@@ -64,6 +78,42 @@ impl Shard {
     }
 }
 
+/// The role of a shard in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ShardRole {
+    /// It holds the keys that the recorded layout gives it, and each reference table.
+    Serving,
+    /// It was added and holds no key: no query reads it, unless one is pinned to it.
+    Spare,
+    /// A change of the layout has moved its keys to other shards.
+    Retired,
+}
+
+impl ShardRole {
+    /// Returns the word: `serving`, `spare` or `retired`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ShardRole::Serving => "serving",
+            ShardRole::Spare => "spare",
+            ShardRole::Retired => "retired",
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for ShardRole {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl fmt::Display for ShardRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Two handles are equal if they name the same shard of the same cluster.
 impl PartialEq for Shard {
     fn eq(&self, other: &Self) -> bool {
@@ -92,7 +142,7 @@ impl fmt::Display for Shard {
     }
 }
 
-/// The shards of a cluster, in their declared order; the choosers choose from them.
+/// The shards of a cluster, in the order in which they were declared or added; the choosers choose from them.
 ///
 /// A cluster has its own. To call the choosers without a cluster, create one from names:
 ///
@@ -108,6 +158,9 @@ impl fmt::Display for Shard {
 pub struct Shards {
     list: Arc<[Shard]>,
     by_name: Arc<HashMap<String, usize>>,
+    /// The recorded rules that differ from the declared ones, by table.
+    rules: Arc<HashMap<&'static str, Rule>>,
+    epoch: u64,
 }
 
 impl Shards {
@@ -116,11 +169,19 @@ impl Shards {
     /// # Errors
     /// [`ErrorKind::Configuration`] if there is no name, an empty one, or a duplicate.
     pub fn named<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Result<Self> {
+        let serving = |(place, name): (usize, N)| (name.into(), place, ShardRole::Serving);
+        Self::recorded(names.into_iter().enumerate().map(serving), 1)
+    }
+
+    /// Returns shards with these names, places and roles, in this order.
+    pub(crate) fn recorded(
+        shards: impl IntoIterator<Item = (String, usize, ShardRole)>,
+        epoch: u64,
+    ) -> Result<Self> {
         let mut list = Vec::new();
         let mut by_name = HashMap::new();
         let cluster = Arc::new(OnceCell::new());
-        for (index, name) in names.into_iter().enumerate() {
-            let name = name.into();
+        for (index, (name, place, role)) in shards.into_iter().enumerate() {
             if name.is_empty() || name.contains('\0') {
                 return Err(Error::new(
                     ErrorKind::Configuration,
@@ -132,13 +193,15 @@ impl Shards {
             }
             let cluster = Arc::clone(&cluster);
             let (statements, rows) = (AtomicU64::new(0), AtomicU64::new(0));
-            list.push(Shard(Arc::new(Inner { name, index, cluster, statements, rows })));
+            list.push(Shard(Arc::new(Inner { name, index, place, role, cluster, statements, rows })));
         }
         match list.is_empty() {
             true => {
                 Err(Error::new(ErrorKind::Configuration, "a cluster needs at least one shard; declare one"))
             }
-            false => Ok(Shards { list: list.into(), by_name: Arc::new(by_name) }),
+            false => {
+                Ok(Shards { list: list.into(), by_name: Arc::new(by_name), rules: Arc::default(), epoch })
+            }
         }
     }
 
@@ -184,12 +247,43 @@ impl Shards {
         }
     }
 
+    /// Returns these shards with recorded rules.
+    pub(crate) fn with_rules(self, rules: HashMap<&'static str, Rule>) -> Self {
+        Shards { rules: Arc::new(rules), ..self }
+    }
+
+    /// Returns the recorded rule of a table, if it differs from the declared one.
+    pub(crate) fn rule(&self, table: &Table) -> Option<&Rule> {
+        if self.rules.is_empty() { None } else { self.rules.get(table.name) }
+    }
+
+    /// Returns the epoch of the recorded layout: 1, and one more for each change of it.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns the shards that hold keys, in their order: all but the spare ones.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Shard> {
+        self.iter().filter(|shard| shard.role() == ShardRole::Serving)
+    }
+
+    /// Returns the shard with this place; see [`Shard::place`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownShard`] if it is not among these.
+    pub(crate) fn at_place(&self, place: usize) -> Result<&Shard> {
+        self.iter().find(|shard| shard.place() == place).ok_or_else(|| {
+            let message = format!("no shard with place {place} is configured; add it");
+            Error::new(ErrorKind::UnknownShard, message)
+        })
+    }
+
     /// Returns the shard with this index, or `None`.
     pub fn by_index(&self, index: usize) -> Option<&Shard> {
         self.list.get(index)
     }
 
-    /// Returns the shards in their declared order.
+    /// Returns the shards in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, Shard> {
         self.list.iter()
     }
@@ -214,9 +308,9 @@ impl<'a> IntoIterator for &'a Shards {
 pub struct ShardSet(Vec<usize>);
 
 impl ShardSet {
-    /// Returns all shards.
+    /// Returns all shards that hold keys.
     pub fn all(shards: &Shards) -> Self {
-        ShardSet((0..shards.len()).collect())
+        ShardSet(shards.serving().map(Shard::index).collect())
     }
 
     /// Returns the set of one shard.

@@ -1,8 +1,8 @@
-//! The description of a table, which the derive writes. Uses `value`, `collation` and `placement`.
+//! The description of a table, which the derive writes. Uses `value`, `collation`, `placement` and `shards`.
 
 use crate::collation::Collation;
 use crate::error::{Error, Result, ValueError};
-use crate::schema::Placement;
+use crate::schema::{Placement, Shards};
 use crate::value::{ColumnShape, ColumnType, Value};
 
 /// The table of a model. The derive writes it; generic code reads it.
@@ -52,6 +52,15 @@ impl Table {
         let referred = self.references.iter().map(|reference| reference.table);
         let before = self.parent.map(|parent| parent.table).into_iter().chain(referred);
         before.map(|table| 1 + table.depth()).max().unwrap_or(0)
+    }
+
+    /// Returns the index of the shard that holds this key, by the rule that the cluster has recorded; see
+    /// [`Placement::place`].
+    pub(crate) fn place(&self, key: &[Value<'_>], shards: &Shards) -> Result<usize> {
+        match shards.rule(self) {
+            Some(rule) => rule.place(key, &self.placement),
+            None => self.placement.place(key, shards),
+        }
     }
 
     /// Returns whether every shard holds every row.

@@ -438,7 +438,7 @@ mod tests {
     use crate::driver::{ActualColumn, Interrupter, Prepared, SqliteDriver, SqliteSource};
     use crate::planner::{Layout, Place};
     use crate::schema::Shards;
-    use crate::transaction::record::Declared;
+    use crate::transaction::recorded::{Declared, RecordedLayout};
 
     /// A connection whose next commit fails, and before which another connection gets the lock that often.
     struct Failing {
@@ -590,7 +590,8 @@ mod tests {
             is_default_schema: false,
         };
         let layout = Layout::new(shards, vec![place], Vec::new(), Vec::new()).unwrap();
-        let record = control.extend_record(&Declared::new(&layout), &[]).unwrap();
+        let declared = Declared::new(&layout, &RecordedLayout::default()).unwrap();
+        let record = control.extend_record(&declared, &[]).unwrap().lines;
         assert_eq!(record.lines(), [("shards".to_owned(), "0 is a".to_owned())]);
         assert_eq!(durable.load(Ordering::Relaxed), 1);
     }

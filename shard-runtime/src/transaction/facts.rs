@@ -6,10 +6,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::control::{Control, in_durable_transaction};
-use super::record::{Declared, Line, Record};
+use super::recorded::{Declared, Line, Lines, RecordedLayout, place_text};
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, Param};
+use crate::schema::ShardRole;
 use crate::transaction::commit;
 use crate::value::{ColumnType, Value, mismatch};
 
@@ -30,8 +31,16 @@ pub(crate) enum Kind {
     Server,
     /// In a shard about itself: how many lines of the layout it has recorded, and a digest of them.
     Layout,
-    /// In control, by step and number: a line of the layout.
+    /// In control, by step and number: a line of the initial layout.
     Line,
+    /// In control: the epoch of the layout, if a change has raised it.
+    Epoch,
+    /// In control, by shard: its place and its role, if no line of the initial layout names them.
+    Place,
+    /// In control, by table: its placement group.
+    Group,
+    /// In control, by group and number: a line of a group that a change has moved.
+    Rule,
 }
 
 /// The shard is being made: `create` may continue.
@@ -39,6 +48,9 @@ pub(crate) const MAKING: &str = "making";
 
 /// The shard exists. It is never made again, unless [`Builder::replace_lost`](super::Builder::replace_lost) asks for it.
 pub(crate) const MADE: &str = "made";
+
+/// The kinds of the facts about one shard, which are forgotten with it.
+const OF_A_SHARD: [Kind; 4] = [Kind::Shard, Kind::Version, Kind::Writer, Kind::Server];
 
 /// The name of a fact that is about the database that holds it, or about the whole cluster.
 const SELF: &str = "";
@@ -55,6 +67,10 @@ impl Kind {
             Kind::Server => "server",
             Kind::Layout => "layout",
             Kind::Line => "line",
+            Kind::Epoch => "epoch",
+            Kind::Place => "place",
+            Kind::Group => "group",
+            Kind::Rule => "rule",
         }
     }
 }
@@ -98,15 +114,35 @@ impl Facts {
         self.0.insert((Kind::Shard.name().to_owned(), shard.to_owned()), MADE.to_owned());
     }
 
+    /// The facts of a kind, by name.
+    fn of(&self, of: Kind) -> impl Iterator<Item = (&str, &str)> {
+        let facts = self.0.iter().filter(move |((kind, _), _)| kind == of.name());
+        facts.map(|((_, name), value)| (name.as_str(), value.as_str()))
+    }
+
     /// The layout that is recorded.
-    pub(crate) fn record(&self) -> Record {
-        let lines = self.0.iter().filter(|((kind, _), _)| kind == Kind::Line.name());
-        let lines = lines.filter_map(|((_, name), value)| {
-            let (step, (subject, line)) =
-                (name.split(' ').next()?.parse().ok()?, value.split_once(SEPARATOR)?);
+    pub(crate) fn layout(&self) -> RecordedLayout {
+        self.layout_up_to(i64::MAX)
+    }
+
+    /// The layout that is recorded, without the lines of later steps.
+    pub(crate) fn layout_up_to(&self, last: i64) -> RecordedLayout {
+        let lines = self.of(Kind::Line).filter_map(|(name, value)| {
+            let (step, (subject, line)) = (step_of(name)?, value.split_once(SEPARATOR)?);
             Some((step, (subject.to_owned(), line.to_owned())))
         });
-        Record::new(lines.collect())
+        let lines = lines.filter(|(step, _)| *step <= last);
+        let moved = self.of(Kind::Rule).filter_map(|(name, line)| {
+            let (group, number) = name.split_once(SEPARATOR)?;
+            Some((group, number.parse().ok()?, line))
+        });
+        RecordedLayout::new(
+            Lines::new(lines.collect()),
+            self.get(Kind::Epoch, SELF).and_then(|epoch| epoch.parse().ok()),
+            &self.of(Kind::Place).collect::<Vec<_>>(),
+            &self.of(Kind::Group).collect::<Vec<_>>(),
+            moved.collect(),
+        )
     }
 
     pub(crate) fn number(&self, kind: Kind, name: &str) -> Option<i64> {
@@ -116,6 +152,11 @@ impl Facts {
     pub(crate) fn position(&self, database: &str) -> Option<Position> {
         Position::parse(self.get(Kind::Server, database)?)
     }
+}
+
+/// The step of a line, which its name begins with.
+fn step_of(name: &str) -> Option<i64> {
+    name.split(' ').next()?.parse().ok()
 }
 
 /// A statement of a decided transaction for one database.
@@ -211,14 +252,10 @@ impl Control {
     ///
     /// # Errors
     /// [`ErrorKind::Layout`] if another process has added other lines.
-    pub(crate) fn extend_record(&self, declared: &Declared, lines: &[Line]) -> Result<Record> {
-        let dialect = self.driver.dialect();
-        let extend = |control: &dyn Connection| {
-            // Otherwise two processes could give their lines the same step.
-            if let Some(lock) = dialect.advisory_lock("sharded layout") {
-                control.run(&lock)?;
-            }
-            let record = read_facts(control, &self.names)?.record();
+    pub(crate) fn extend_record(&self, declared: &Declared, lines: &[Line]) -> Result<RecordedLayout> {
+        self.change_layout(|control, dialect, facts| {
+            let recorded = facts.layout();
+            let record = &recorded.lines;
             declared.compare(record.lines(), record.digest(), Mode::Create)?;
             record.refuse_other_lines(lines, declared)?;
             let known: HashSet<&Line> = record.lines().iter().collect();
@@ -232,10 +269,68 @@ impl Control {
                 let (name, value) = (format!("{step} {number}"), format!("{subject}{SEPARATOR}{line}"));
                 write(control, &self.names, dialect, Kind::Line, &name, &value)?;
             }
-            Ok(read_facts(control, &self.names)?.record())
+            let moved: Vec<_> = declared.moved.iter().filter(|line| !recorded.has_moved_line(line)).collect();
+            for (number, (group, line)) in (recorded.next_moved_line()..).zip(&moved) {
+                let name = format!("{group}{SEPARATOR}{number}");
+                write(control, &self.names, dialect, Kind::Rule, &name, line)?;
+            }
+            if !moved.is_empty() {
+                let epoch = (recorded.epoch + 1).to_string();
+                write(control, &self.names, dialect, Kind::Epoch, SELF, &epoch)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives places to the configured shards that have none. They are spare until a line names them.
+    pub(crate) fn record_places(&self, configured: &[&str]) -> Result<RecordedLayout> {
+        self.change_layout(|control, dialect, facts| {
+            facts.layout().unplaced(configured).into_iter().try_for_each(|(name, place)| {
+                let place = place_text(place, ShardRole::Spare);
+                write(control, &self.names, dialect, Kind::Place, name, &place)
+            })
+        })
+    }
+
+    /// Removes the lines of later steps, which no shard has taken part in, and shards that only they name.
+    pub(crate) fn take_back(&self, last: i64) -> Result<RecordedLayout> {
+        self.change_layout(|control, dialect, facts| {
+            let table = self.names.table(TABLE);
+            let sql = format!(
+                "DELETE FROM {table} WHERE kind = {} AND name = {}",
+                dialect.param(1),
+                dialect.param(2)
+            );
+            let later =
+                facts.of(Kind::Line).filter(|(name, _)| step_of(name).is_some_and(|step| step > last));
+            let left = facts.layout_up_to(last);
+            let unnamed =
+                facts.of(Kind::Shard).filter(|(name, state)| *state == MAKING && left.shard(name).is_none());
+            let kinds =
+                later.map(|(name, _)| (Kind::Line, name)).chain(unnamed.map(|(name, _)| (Kind::Shard, name)));
+            for (kind, name) in kinds {
+                control.prepare(&sql)?.execute(&[text(kind.name()), text(name)])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Changes the recorded layout in a transaction that is on disk when this returns, whatever the durability of other
+    /// commits is: a shard records a digest of the lines afterwards. Returns the layout as it is then.
+    fn change_layout(
+        &self,
+        change: impl Fn(&dyn Connection, Dialect, &Facts) -> Result<()>,
+    ) -> Result<RecordedLayout> {
+        let dialect = self.driver.dialect();
+        let run = |control: &dyn Connection| {
+            // Otherwise two processes could give their lines the same step.
+            if let Some(lock) = dialect.advisory_lock("sharded layout") {
+                control.run(&lock)?;
+            }
+            change(control, dialect, &read_facts(control, &self.names)?)?;
+            Ok(read_facts(control, &self.names)?.layout())
         };
-        // On disk before a shard records a digest of the lines, whatever the durability of other commits is.
-        self.wait_with_decisions(Error::is_busy, |_, control| in_durable_transaction(control, extend))
+        self.wait_with_decisions(Error::is_busy, |_, control| in_durable_transaction(control, run))
     }
 
     /// Records facts in one transaction. A number replaces a smaller one only.
@@ -256,10 +351,10 @@ impl Control {
         let decides = self.decides();
         self.in_transaction(|control, dialect| {
             let name = dialect.param(1);
+            let kinds = OF_A_SHARD.map(|kind| format!("'{}'", kind.name())).join(", ");
             let mut forget = vec![format!(
-                "DELETE FROM {} WHERE name = {name} AND kind <> '{}'",
-                self.names.table(TABLE),
-                Kind::Line.name()
+                "DELETE FROM {} WHERE name = {name} AND kind IN ({kinds})",
+                self.names.table(TABLE)
             )];
             if decides {
                 forget.extend(
@@ -301,12 +396,13 @@ impl Control {
             }
             for shard in shards {
                 // The version of a SQLite database is lost with its first shard. A server's position in its log is not.
+                let lost = OF_A_SHARD.into_iter().filter(|kind| *kind != Kind::Server);
+                let kinds: Vec<String> = lost.map(|kind| format!("'{}'", kind.name())).collect();
                 let sql = format!(
-                    "DELETE FROM {} WHERE name = {} AND kind NOT IN ('{}', '{}')",
+                    "DELETE FROM {} WHERE name = {} AND kind IN ({})",
                     self.names.table(TABLE),
                     dialect.param(1),
-                    Kind::Server.name(),
-                    Kind::Line.name()
+                    kinds.join(", ")
                 );
                 control.prepare(&sql)?.execute(&[text(shard)])?;
                 write(control, &self.names, dialect, Kind::Shard, shard, MAKING)?;
@@ -392,8 +488,8 @@ fn write(
 ) -> Result<()> {
     let table = names.table(TABLE);
     let only_greater = match kind {
-        Kind::Shard | Kind::Server | Kind::Layout | Kind::Line => "",
-        Kind::Version | Kind::Writer => {
+        Kind::Shard | Kind::Server | Kind::Layout | Kind::Line | Kind::Place | Kind::Group | Kind::Rule => "",
+        Kind::Version | Kind::Writer | Kind::Epoch => {
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }
     };

@@ -10,7 +10,7 @@ pub(crate) mod facts;
 mod gate;
 pub(crate) mod ids;
 mod pinned;
-pub(crate) mod record;
+pub(crate) mod recorded;
 mod retry_policy;
 mod scatter;
 pub(crate) mod schemas;

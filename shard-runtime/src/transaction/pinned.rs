@@ -80,13 +80,13 @@ impl Transactions {
             link.is_some_and(DatabaseTransaction::is_in_a_transaction)
         };
         let shards = layout.shards();
-        self.pinned_to().or_else(|| shards.iter().find(in_play)).or_else(|| shards.by_index(0))
+        self.pinned_to().or_else(|| shards.serving().find(in_play)).or_else(|| shards.serving().next())
     }
 
     /// Returns the shard on which a reference table is read to be written. It is the same for all sessions, so that their
     /// row locks conflict there. It is the first shard, which every writer of reference rows writes first.
     pub(crate) fn first_shard(&self) -> Option<&Shard> {
-        self.pinned_to().or_else(|| self.cluster.shards().by_index(0))
+        self.pinned_to().or_else(|| self.cluster.shards().serving().next())
     }
 
     /// Of the shards that may have a row, those to ask: of a reference table, of which all have it, one.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::commit::{Decisions, Searches, Unfinished};
 use super::control::Control;
+use super::recorded::RecordedLayout;
 use super::writers::Writers;
 use super::{Age, RetryPolicy, ServerWaits, WriteLocks};
 use crate::driver::{Connection, Driver, Expected, LeaseOwner, Pool, PooledConnection};
@@ -22,6 +23,10 @@ pub struct Cluster(pub(crate) Arc<ClusterState>);
 /// The state of a cluster that was opened.
 pub(crate) struct ClusterState {
     pub(crate) layout: Arc<Layout>,
+    /// The layout that the control database has recorded, as it was when the cluster was opened.
+    pub(crate) recorded: Arc<RecordedLayout>,
+    /// The spare shards that could not be opened, and why.
+    pub(crate) absent: Vec<(String, String)>,
     pub(crate) databases: Vec<Database>,
     pub(crate) control: Control,
     pub(crate) writers: Arc<Writers>,

@@ -53,7 +53,7 @@ impl UnitOfWork {
         let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
         let mut facts = Vec::new();
         let mut up_to: Option<Value<'static>> = None;
-        for shard in 0..self.tx.cluster.shards().len() {
+        for &shard in ShardSet::all(self.tx.cluster.shards()).indexes() {
             for read in [Self::rows_with, Self::entries_with] {
                 let found = read(self, lookup, shard, which, &params)?;
                 // There may be more of what was cut off here, which is known only up to its last value.
@@ -81,10 +81,11 @@ impl UnitOfWork {
     ) -> Result<Vec<LookupProblem>> {
         let layout = self.tx.cluster.shared_layout();
         let models = [layout.model(lookup.table)?, lookup.model];
-        self.tx.lock(&ShardSet::all(layout.shards()), &models)?;
+        let all = ShardSet::all(layout.shards());
+        self.tx.lock(&all, &models)?;
         let params = [Param::List(suspects.iter().map(Value::borrowed).collect())];
         let mut facts = Vec::new();
-        for shard in 0..layout.shards().len() {
+        for &shard in all.indexes() {
             facts.extend(self.rows_with(lookup, shard, Values::Listed, &params)?);
             facts.extend(self.entries_with(lookup, shard, Values::Listed, &params)?);
         }

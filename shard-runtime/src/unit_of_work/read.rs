@@ -136,7 +136,7 @@ impl UnitOfWork {
 
     /// Visits an answer that is one value.
     fn visit_value(&self, core: &SelectCore, value: Value<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
-        match self.tx.cluster.shards().by_index(0) {
+        match self.tx.cluster.shards().serving().next() {
             Some(shard) => {
                 let (source, table) = (OneValue(value), core.target.table);
                 visit(&Row { source: &source, shard, table, columns: Some(&[]) }).map(drop)
@@ -149,7 +149,7 @@ impl UnitOfWork {
         let layout = self.tx.cluster.shared_layout();
         self.planned(core, |session, core, entries| {
             let plan = Plan::groups(core, &layout)?;
-            let Some(first) = layout.shards().by_index(0).filter(|_| core.limit != Some(0)) else {
+            let Some(first) = layout.shards().serving().next().filter(|_| core.limit != Some(0)) else {
                 return Ok(true);
             };
             let mut groups = GroupMerge::new(core, &plan.grouping);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::health::{Health, probe};
 use super::status::described;
 use crate::cluster::Builder;
-use crate::cluster::builder::Described;
+use crate::cluster::build::Described;
 use crate::cluster::schema_sql::{ShardSql, sql_of};
 use crate::cluster::url::Source;
 use crate::driver::{Driver, Mode, SqliteSource};

@@ -35,7 +35,7 @@ pub(crate) fn place_row(
         KeyColumns::Parent(_) => &[],
     };
     if let [Ok(value)] = key {
-        let placed = table.placement.place(std::slice::from_ref(value), shards);
+        let placed = table.place(std::slice::from_ref(value), shards);
         return placed.map_err(|error| key_error(table, error));
     }
     let mut values = Vec::with_capacity(key.len());
@@ -47,7 +47,7 @@ pub(crate) fn place_row(
             }
         }
     }
-    table.placement.place(&values, shards).map_err(|error| key_error(table, error))
+    table.place(&values, shards).map_err(|error| key_error(table, error))
 }
 
 /// Adds the table and the key's column to an error about a key's value.
@@ -125,9 +125,7 @@ pub(crate) fn pin_shard(table: &'static Table, pin: &Pin, shards: &Shards) -> Re
     match pin {
         Pin::Name(name) => Ok(shards.require(name)?.index()),
         Pin::Row(shard) | Pin::Session(shard) => shards.place_of(shard),
-        Pin::Key(Ok(values)) => {
-            table.placement.place(values, shards).map_err(|error| key_error(table, error))
-        }
+        Pin::Key(Ok(values)) => table.place(values, shards).map_err(|error| key_error(table, error)),
         Pin::Key(Err(error)) => Err(key_error(table, error.clone().into())),
     }
 }

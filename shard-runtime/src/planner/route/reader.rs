@@ -1,6 +1,7 @@
 //! Reads a predicate as regions: alternatives, each a set of values for every coordinate. Uses `chain`, `region`,
 //! `values`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::chain::Chain;
@@ -9,7 +10,7 @@ use super::values::ValueSet;
 use super::{key_error, too_deep};
 use crate::error::Result;
 use crate::query::{Node, Operand, Operator, Relation, WholeKey};
-use crate::schema::{Constant, Placement};
+use crate::schema::{Constant, Placement, Rest};
 use crate::schema::{KeyColumns, Table};
 use crate::schema::{ShardSet, Shards};
 use crate::value::Value;
@@ -133,10 +134,20 @@ impl<'s> Reader<'s> {
     }
 
     /// Returns the texts that the placement lists.
-    fn listed(&self) -> Vec<&'static str> {
+    fn listed(&self) -> Vec<Cow<'static, str>> {
+        if let Some(rule) = self.shards.rule(self.table) {
+            let Rest::List { entries, .. } = rule.rest() else { return Vec::new() };
+            let single = rule.keys().iter().filter_map(|(key, _)| key.first());
+            let values = entries.iter().map(|(value, _)| value).chain(single);
+            let text = |value: &Value<'static>| match value {
+                Value::Text(text) => Some(text.clone()),
+                _ => None,
+            };
+            return values.filter_map(text).collect();
+        }
         let Placement::List { entries, .. } = self.table.placement else { return Vec::new() };
         let text = |(constant, _): &(Constant, &'static str)| match constant {
-            Constant::Text(text) => Some(*text),
+            Constant::Text(text) => Some(Cow::Borrowed(*text)),
             Constant::Integer(_) => None,
         };
         entries.iter().filter_map(text).collect()
@@ -241,7 +252,7 @@ impl<'s> Reader<'s> {
                 self.chain.len(),
                 known.filter_map(|(&column, value)| Some((self.coordinate(column)?, value.borrowed()))),
             );
-            let placed = self.table.placement.place(values, self.shards);
+            let placed = self.table.place(values, self.shards);
             match placed.map_err(|error| key_error(self.table, error)) {
                 Ok(shard) => by_shard.entry(shard).or_default().push(region),
                 Err(_) if negated => {}
@@ -280,8 +291,8 @@ impl<'s> Reader<'s> {
     fn check_placed(&self, column: usize, value: &Value<'_>) -> Result<()> {
         match (&self.table.placement, self.table.key) {
             (Placement::Hash, _) | (_, KeyColumns::Parent(_)) => Ok(()),
-            (placement, KeyColumns::Columns([key])) if *key == column => {
-                placement
+            (_, KeyColumns::Columns([key])) if *key == column => {
+                self.table
                     .place(std::slice::from_ref(value), self.shards)
                     .map_err(|error| key_error(self.table, error))?;
                 Ok(())

@@ -4,8 +4,7 @@
 use super::chain::Chain;
 use super::values::ValueSet;
 use crate::error::{ErrorKind, Result};
-use crate::schema::Placement;
-use crate::schema::Table;
+use crate::schema::{Bounds, Placement, Rest, Table};
 use crate::schema::{ShardSet, Shards};
 use crate::value::Value;
 
@@ -115,6 +114,7 @@ impl<'p> Region<'p> {
         let key: Vec<&ValueSet<'p>> = key.iter().filter_map(|&place| self.columns.get(place)).collect();
         let placed = match (table.placement, key.as_slice()) {
             (Placement::Everywhere, _) => None,
+            (_, key) if shards.rule(table).is_some() => place_by(table, key, shards)?,
             (Placement::List { entries, otherwise }, [set]) => {
                 Some(place_list(entries, otherwise, set, shards)?)
             }
@@ -128,7 +128,7 @@ impl<'p> Region<'p> {
                 }
                 Some(placed)
             }
-            (placement, key) => place_each(table, &placement, key, shards)?,
+            (_, key) => place_each(table, key, shards)?,
         };
         for shard in placed.unwrap_or_else(|| ShardSet::all(shards)).indexes() {
             if self.shards.as_ref().is_none_or(|only| only.contains(*shard)) {
@@ -184,13 +184,48 @@ fn place_list(
     Ok(placed)
 }
 
+/// Returns the shards that hold keys of these sets by a recorded rule; `None` for every shard.
+fn place_by(table: &'static Table, columns: &[&ValueSet<'_>], shards: &Shards) -> Result<Option<ShardSet>> {
+    let (Some(rule), [set]) = (shards.rule(table), columns) else {
+        return place_each(table, columns, shards);
+    };
+    let rest = match rule.keys().is_empty() {
+        true => None,
+        false => {
+            let single = rule.keys().iter().filter_map(|(key, _)| key.first()).map(Value::borrowed);
+            Some(set.intersection(&ValueSet::points(single).complement()))
+        }
+    };
+    let rest = rest.as_ref().unwrap_or(set);
+    let mut placed = match rule.rest() {
+        Rest::Hash(_) | Rest::Function { .. } => return place_each(table, columns, shards),
+        Rest::List { entries, otherwise } => {
+            let of = |(value, shard): &(Value<'static>, usize)| rest.contains(value).then_some(*shard);
+            let listed: ShardSet = entries.iter().filter_map(of).collect();
+            let unlisted =
+                || ValueSet::points(entries.iter().map(|(value, _)| value.borrowed())).complement();
+            let otherwise = otherwise.filter(|_| rest.intersects(&unlisted()));
+            listed.indexes().iter().copied().chain(otherwise).collect::<ShardSet>()
+        }
+        Rest::Range(ranges) => {
+            let of = |range: &Bounds| {
+                let (from, to) = (range.from.as_ref(), range.to.as_ref());
+                let bounds = ValueSet::range(from.map(Value::borrowed), to.map(Value::borrowed));
+                rest.intersects(&bounds).then_some(range.shard)
+            };
+            ranges.iter().filter_map(of).collect()
+        }
+    };
+    for (key, shard) in rule.keys() {
+        if key.first().is_some_and(|value| set.contains(value)) {
+            placed.insert(*shard);
+        }
+    }
+    Ok(Some(placed))
+}
+
 /// Places every combination of the values; `None` (every shard) if there are too many.
-fn place_each(
-    table: &'static Table,
-    placement: &Placement,
-    columns: &[&ValueSet<'_>],
-    shards: &Shards,
-) -> Result<Option<ShardSet>> {
+fn place_each(table: &'static Table, columns: &[&ValueSet<'_>], shards: &Shards) -> Result<Option<ShardSet>> {
     let mut lists = Vec::with_capacity(columns.len());
     for set in columns {
         match set.enumerate() {
@@ -213,7 +248,7 @@ fn place_each(
                 value
             })
             .collect();
-        match placement.place(&key, shards) {
+        match table.place(&key, shards) {
             Ok(shard) => placed.insert(shard),
             // The reader checks a key of one column; a key of several is checked here if it is the only one. Other
             // keys that map to no shard have no rows.

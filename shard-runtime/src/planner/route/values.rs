@@ -120,22 +120,22 @@ impl<'p> ValueSet<'p> {
 
     /// Returns a superset of the texts that match the pattern: the matching texts of `known`, and all others that
     /// start with the literal prefix of the pattern.
-    pub(super) fn like(pattern: &'p str, known: &[&'static str]) -> Self {
+    pub(super) fn like(pattern: &'p str, known: &[Cow<'static, str>]) -> Self {
         let (prefix, is_whole) = literal_prefix(pattern);
         let others = match is_whole {
             true => Self::points([Value::Text(prefix)]),
             false => Self::prefixed(prefix),
         };
-        let text = |text: &&'static str| Value::Text((*text).into());
+        let text = |text: &Cow<'static, str>| Value::Text(text.clone());
         let others = others.intersection(&Self::points(known.iter().map(text)).complement());
         let matching = known.iter().filter(|text| is_like(text, pattern)).map(text);
         Self::union([others, Self::points(matching)])
     }
 
     /// Returns a superset of the texts that do not match the pattern: all but the matching texts of `known`.
-    pub(super) fn unlike(pattern: &str, known: &[&'static str]) -> Self {
+    pub(super) fn unlike(pattern: &str, known: &[Cow<'static, str>]) -> Self {
         let matching = known.iter().filter(|text| is_like(text, pattern));
-        Self::points(matching.map(|text| Value::Text((*text).into()))).complement()
+        Self::points(matching.map(|text| Value::Text(text.clone()))).complement()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -478,7 +478,7 @@ mod tests {
         }
         assert_eq!(ValueSet::like(r"1\%0%", &[]), ValueSet::prefixed("1%0".into()));
         assert_eq!(ValueSet::like(r"1\%0", &[]), ValueSet::points([Value::Text("1%0".into())]));
-        let known = ["Asia", "Europe"];
+        let known = ["Asia", "Europe"].map(Cow::Borrowed);
         assert_eq!(ValueSet::unlike("%a", &known).complement().describe("c"), "c = Asia");
         assert!(ValueSet::like("%a", &known).contains(&Value::Text("Africa".into())));
         assert!(!ValueSet::like("%a", &known).contains(&Value::Text("Europe".into())));

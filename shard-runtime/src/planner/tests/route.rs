@@ -98,7 +98,7 @@ fn r02_a_whole_key_reads_the_shard_of_its_row() {
     for row in -3..10_i64 {
         for place in ["", "a", "b"] {
             let key = [Value::Integer(row), Value::Text(place.into())];
-            let own = table.placement.place(&key, layout.shards()).unwrap();
+            let own = table.place(&key, layout.shards()).unwrap();
             let both = predicate(Seat::ROW.eq(row) & Seat::PLACE.eq(place));
             let found = narrow(table, &both, layout.shards()).unwrap();
             assert_eq!(found, ShardSet::one(own), "{row} {place}");

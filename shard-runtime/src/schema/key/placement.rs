@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::hash;
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::Shards;
+use crate::schema::{Shard, Shards};
 use crate::value::Value;
 
 /// The start of the recorded line that names the shard of values that are not listed.
@@ -108,8 +108,8 @@ impl Placement {
     /// have its shard.
     pub fn place(&self, key: &[Value<'_>], shards: &Shards) -> Result<usize> {
         let named = match (self, key) {
-            (Placement::Everywhere, _) => return Ok(0),
-            (Placement::Hash, key) => return Ok(hash_place(key, shards.len())),
+            (Placement::Everywhere, _) => return Ok(shards.serving().next().map_or(0, Shard::index)),
+            (Placement::Hash, key) => return Ok(hash::remainder(key_hash(key), shards.len() as u64) as usize),
             (Placement::Custom(choose), key) => return choose(key, shards)?.ok_or_else(|| unmapped(key)),
             (Placement::List { entries, otherwise }, [value]) => entries
                 .iter()
@@ -148,14 +148,7 @@ impl Placement {
                 .iter()
                 .map(|shard| format!("hash modulus {} remainder {} => {shard}", shards.len(), shard.index()))
                 .collect(),
-            Placement::Range(ranges) => ranges
-                .iter()
-                .map(|range| {
-                    let bound =
-                        |bound: Option<Constant>| bound.map(|b| b.value().to_string()).unwrap_or_default();
-                    format!("range {}..{} => {}", bound(range.from), bound(range.to), range.shard)
-                })
-                .collect(),
+            Placement::Range(ranges) => ranges.iter().map(range_line).collect(),
             Placement::Everywhere => vec!["a reference table, whole on every shard".to_owned()],
             Placement::Custom(_) => {
                 vec![format!("a function of the application, over {} shards", shards.len())]
@@ -164,20 +157,27 @@ impl Placement {
     }
 }
 
-fn hash_place(key: &[Value<'_>], shards: usize) -> usize {
+/// The line of a range.
+pub(crate) fn range_line(range: &Range) -> String {
+    let bound = |bound: Option<Constant>| bound.map(|b| b.value().to_string()).unwrap_or_default();
+    format!("range {}..{} => {}", bound(range.from), bound(range.to), range.shard)
+}
+
+/// The hash of a key, given as the values of its columns.
+pub(crate) fn key_hash(key: &[Value<'_>]) -> u64 {
     let seed = hash::PARTITION_SEED;
-    let row = hash::row_hash(key.iter().map(|value| match value {
+    hash::row_hash(key.iter().map(|value| match value {
         Value::Integer(integer) => hash::hash_integer(*integer, seed),
         Value::Text(text) => hash::hash_text(text, seed),
         Value::Bytes(bytes) => hash::hash_bytes(bytes, seed),
         Value::Uuid(uuid) => hash::hash_uuid(uuid, seed),
         // No other kind of value is a `ShardKey`; text is exact for all of them.
         other => hash::hash_text(&other.to_string(), seed),
-    }));
-    hash::remainder(row, shards as u64) as usize
+    }))
 }
 
-fn unmapped(key: &[Value<'_>]) -> Error {
+/// The error for a key that maps to no shard.
+pub(crate) fn unmapped(key: &[Value<'_>]) -> Error {
     let values: Vec<String> = key.iter().map(|value| format!("`{value}`")).collect();
     Error::new(
         ErrorKind::UnmappedKey,

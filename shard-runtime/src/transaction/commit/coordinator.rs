@@ -189,8 +189,8 @@ impl<'t> Coordinator<'t> {
             let part = PreparedPart {
                 cluster: self.cluster.id().to_owned(),
                 unit: self.id.clone(),
-                decider: self.cluster.first_shard(decider),
-                participant: self.cluster.first_shard(database),
+                decider: self.cluster.first_place(decider),
+                participant: self.cluster.first_place(database),
             };
             (database, part)
         };
@@ -223,7 +223,7 @@ impl<'t> Coordinator<'t> {
         let servers = self
             .parts
             .iter()
-            .filter_map(|(_, part)| self.cluster.shards().by_index(part.participant).map(Shard::name));
+            .filter_map(|(_, part)| self.cluster.shards().at_place(part.participant).ok().map(Shard::name));
         let servers: Vec<&str> = servers.collect();
         match self.cluster.decide(&self.id, &parts.collect::<Vec<_>>(), &servers) {
             Ok(()) => Ok(()),

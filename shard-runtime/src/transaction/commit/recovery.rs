@@ -192,7 +192,7 @@ pub(crate) fn apply_decided(
     database: usize,
     connection: &dyn Connection,
 ) -> Result<bool> {
-    let first = layout.shards_in(database).next().map_or(0, |shard| shard.index());
+    let first = layout.first_in(database);
     if !layout.place(first)?.dialect.keeps_redo_records() || !control.decides() {
         return Ok(false);
     }
@@ -215,6 +215,6 @@ fn name(layout: &Layout, database: usize) -> &str {
 }
 
 fn own_table(layout: &Layout, database: usize) -> Result<String> {
-    let first = layout.shards_in(database).next().map_or(0, |shard| shard.index());
+    let first = layout.first_in(database);
     Ok(layout.place(first)?.names.table(crate::planner::own_tables::SHARD))
 }

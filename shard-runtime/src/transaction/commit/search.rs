@@ -82,19 +82,19 @@ impl Cluster {
         self.0.without_prepared_transactions
     }
 
-    /// The place of a database's first shard, which names the database in what is prepared.
-    pub(crate) fn first_shard(&self, database: usize) -> usize {
-        self.layout().shards_in(database).next().map_or(0, |shard| shard.index())
+    /// The place of a database's first shard, which names the database in the names of prepared transactions.
+    pub(crate) fn first_place(&self, database: usize) -> usize {
+        self.layout().shards_in(database).next().map_or(0, Shard::place)
     }
 
     /// The places of all shards of a database.
-    fn all_shards(&self, database: usize) -> Vec<usize> {
-        self.layout().shards_in(database).map(Shard::index).collect()
+    fn all_places(&self, database: usize) -> Vec<usize> {
+        self.layout().shards_in(database).map(Shard::place).collect()
     }
 
     /// The schema of a server's decision log: that of its first shard.
     pub(crate) fn names_of_units(&self, database: usize) -> Result<&Namespace> {
-        Ok(&self.layout().place(self.first_shard(database))?.names)
+        Ok(&self.layout().place(self.layout().first_in(database))?.names)
     }
 
     fn servers(&self) -> impl Iterator<Item = usize> {
@@ -244,7 +244,7 @@ impl Cluster {
         connection: &dyn Connection,
         effort: Effort<'_>,
     ) -> Result<Found> {
-        let participants = self.all_shards(database);
+        let participants = self.all_places(database);
         let parts = match effort {
             Effort::Thorough => commit::prepared(connection, self.id(), &participants)?,
             Effort::Glance { .. } => commit::lingering(connection, self.id(), &participants)?,
@@ -291,7 +291,7 @@ impl Cluster {
             let looked =
                 self.on_connection(&LeaseOwner::default(), database, |connection: &dyn Connection| {
                     let mut is_finished = true;
-                    for part in commit::prepared(connection, self.id(), &self.all_shards(database))? {
+                    for part in commit::prepared(connection, self.id(), &self.all_places(database))? {
                         if part.unit == unit && part.finish(connection, true).is_err() {
                             is_finished = false;
                         }
@@ -369,7 +369,7 @@ impl Deciders<'_> {
         connection: &dyn Connection,
     ) -> Result<bool> {
         let cluster = self.cluster;
-        let place = cluster.layout().place(part.decider)?;
+        let place = cluster.layout().place(cluster.shards().at_place(part.decider)?.index())?;
         let (decider, names) = (place.database, &place.names);
         let waits = self.effort == Effort::Thorough;
         match self.cluster.dialect(decider).prepares_transactions() {

@@ -304,6 +304,8 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
     let drivers = databases.iter().map(|database| Arc::clone(&database.driver)).collect();
     let pool = Pool::new(drivers, made, 10, Duration::from_secs(60), Box::new(|_, _| Ok(())));
     Cluster(Arc::new(ClusterState {
+        recorded: Arc::default(),
+        absent: Vec::new(),
         writers: Arc::new(Writers::new(names.len())),
         expected: vec![None; names.len()],
         layout: Arc::new(layout),

@@ -1,0 +1,273 @@
+//! Opens a cluster from its configuration: the control database first, then the shards as the recorded layout has them; then
+//! it finishes the global transactions that were left.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Builder;
+use super::arrange::{Arranged, Fitted, Registered};
+use super::databases::Databases;
+use super::elsewhere::{refuse_elsewhere, refuse_orphans};
+use super::opening::{self, Opening};
+use super::sources::absolute;
+use super::url::Source;
+use crate::driver::{Check, Mode, Pool};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
+use crate::planner::sql::Namespace;
+use crate::query::Models;
+use crate::schema::Shard;
+use crate::tasks::{Counters, SessionExecutor, Workers};
+use crate::transaction::commit::{Searches, Unfinished};
+use crate::transaction::facts::Facts;
+use crate::transaction::{Cluster, ClusterState, Control, Database, WriteLocks, Writers};
+
+/// How often opening begins again because another process has changed the layout meanwhile.
+const TRIES: u32 = 5;
+
+impl Builder {
+    pub(super) fn build<M: Models>(self, mode: Mode) -> Result<Cluster> {
+        let registered = Registered::of::<M>();
+        let mut tries = 1;
+        loop {
+            let is_outdated = AtomicBool::new(false);
+            match self.try_build(&registered, mode, &is_outdated) {
+                Err(_) if is_outdated.into_inner() && tries < TRIES => tries += 1,
+                built => return built,
+            }
+        }
+    }
+
+    /// Opens the cluster, unless the layout is changed meanwhile: then it sets `is_outdated` and fails.
+    fn try_build(&self, registered: &Registered, mode: Mode, is_outdated: &AtomicBool) -> Result<Cluster> {
+        let folder = absolute(&self.folder)?;
+        let (declared, source, names) = self.read_configuration(registered, &folder)?;
+        self.check_replaced(declared.layout.shards(), mode)?;
+        let control = self.open_control(&declared, &source, names, mode)?;
+        // A role without the right to read the facts can open the cluster. It makes no shard.
+        let facts = match control.facts() {
+            Err(error) if error.kind() == ErrorKind::Denied && mode == Mode::Open => Ok(Facts::default()),
+            facts => facts,
+        };
+        let facts = facts.map_err(of_control)?;
+        let fitted = self.fit(declared, registered, &control, &facts, mode, &folder)?;
+        let Fitted { arranged: Arranged { layout, sources, .. }, recorded, lines, unusable } = fitted;
+        let databases = self.databases(&sources);
+        let (timeout, connections) = (self.sqlite.busy_timeout, self.connections_to(databases.len())?);
+        layout.shards().belong_to(&control.cluster);
+        let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
+        let facts = match mode {
+            Mode::Open => facts,
+            Mode::Create => self.begin_to_make(&control, &databases, &layout).map_err(of_control)?,
+        };
+        let epoch = recorded.epoch;
+        let record = Mutex::new(Arc::new(recorded));
+        let opened = Databases {
+            opening: Opening {
+                layout: &layout,
+                declared: &lines,
+                control: &control,
+                facts: &facts,
+                record: &record,
+                is_outdated,
+                databases: &databases,
+                replaced: &self.replaced,
+                migrates: self.migrates,
+                differences: Mutex::default(),
+                absent: Mutex::default(),
+            },
+            timeout,
+            prepares: durable > 1 && !self.without_prepared_transactions,
+            highest: Mutex::default(),
+        }
+        .open(mode)
+        .map_err(|error| match error.kind() {
+            ErrorKind::WrongDatabase => refuse_elsewhere(&databases, &layout, timeout).err().unwrap_or(error),
+            _ => error,
+        })?;
+        let recorded = record.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if recorded.epoch != epoch {
+            // `create` has added keys to a group that a change has moved: its rule is another one now.
+            is_outdated.store(true, Ordering::Relaxed);
+            let message = "the layout was changed while the cluster was opened; open it again";
+            return Err(Error::new(ErrorKind::Layout, message));
+        }
+        if let Some(unusable) = unusable {
+            return Err(unusable);
+        }
+        let is_decided = durable > 1 && control.decides();
+        let counters = Counters::new(layout.shards().len());
+        let workers = Arc::new(Workers::new(layout.tables().count()));
+        let check = identity_check(&layout, databases.len(), &control.cluster)?;
+        let drivers = databases.iter().map(|database| Arc::clone(&database.driver)).collect();
+        let database_count = databases.len();
+        let pool = Pool::new(drivers, opened.connections, connections, timeout, check);
+        let sessions = match self.async_sessions {
+            Some(sessions) => usize::try_from(sessions).unwrap_or(usize::MAX),
+            None => connections / databases.len().max(1),
+        };
+        let cluster = Cluster(Arc::new(ClusterState {
+            writers: Writers::new(databases.len()).into(),
+            expected: opening::expected(&layout, &control.cluster)?,
+            layout: Arc::new(layout),
+            recorded,
+            absent: opened.absent,
+            databases,
+            control,
+            is_decided,
+            without_prepared_transactions: self.without_prepared_transactions,
+            recovered: Mutex::default(),
+            unfinished: Unfinished::default(),
+            searches: Searches::new(sources.len()),
+            pool,
+            write_locks: WriteLocks::new(database_count),
+            server_waits: Arc::default(),
+            timeout,
+            retry: self.retry,
+            parallelism: self.parallelism,
+            workers,
+            session_executor: SessionExecutor::new(sessions, timeout),
+            observer: self.observer.clone(),
+            counters,
+            probes: (0..=database_count).map(|_| Arc::default()).collect(),
+        }));
+        cluster.recover()?;
+        if mode == Mode::Create {
+            cluster.fill_references()?;
+        }
+        Ok(cluster)
+    }
+
+    /// Reads the configuration; no database is touched.
+    pub(super) fn described<M: Models>(&self) -> Result<Described> {
+        let folder = absolute(&self.folder)?;
+        let (declared, control_source, control_names) =
+            self.read_configuration(&Registered::of::<M>(), &folder)?;
+        declared.layout.check_mentions()?;
+        let Arranged { layout, sources, .. } = declared;
+        let databases = self.databases(&sources);
+        Ok(Described { layout, sources, databases, control_source, control_names })
+    }
+
+    /// Returns the shards as they are configured, and the control database.
+    fn read_configuration(
+        &self,
+        registered: &Registered,
+        folder: &Path,
+    ) -> Result<(Arranged, Source, Namespace)> {
+        self.check_settings()?;
+        let declared = self.declared(registered, folder)?;
+        let (source, names) = self.control_source(&declared.sources, &declared.places, folder)?;
+        Ok((declared, source, names))
+    }
+
+    /// Opens the control database, or makes it where that loses nothing.
+    fn open_control(
+        &self,
+        declared: &Arranged,
+        source: &Source,
+        names: Namespace,
+        mode: Mode,
+    ) -> Result<Control> {
+        let (databases, layout) = (self.databases(&declared.sources), &declared.layout);
+        let timeout = self.sqlite.busy_timeout;
+        if mode == Mode::Create {
+            refuse_elsewhere(&databases, layout, timeout)?;
+            refuse_orphans(&databases, &*self.driver(source), &names, layout, timeout)?;
+        }
+        // A model may name a shard that a change has retired. Otherwise nothing is made for it.
+        let mentioned = layout.check_mentions();
+        let mode = if mentioned.is_err() { Mode::Open } else { mode };
+        Control::open(self.driver(source), names, mode, self.sqlite, layout.tables()).map_err(|error| {
+            if error.kind() == ErrorKind::WrongDatabase
+                && let Err(elsewhere) = refuse_elsewhere(&databases, layout, timeout)
+            {
+                return elsewhere;
+            }
+            match (error.kind(), mentioned) {
+                (ErrorKind::Missing | ErrorKind::WrongDatabase, Err(mentioned)) => mentioned,
+                (ErrorKind::Missing, Ok(())) => {
+                    let message = format!("{error}; restore it, or run `create` if the cluster is new");
+                    of_control(Error::new(ErrorKind::Missing, message).with_source(error))
+                }
+                _ => of_control(error),
+            }
+        })
+    }
+
+    fn check_settings(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::new(ErrorKind::Configuration, message));
+        let connections = self.connections.unwrap_or(1);
+        if !(1..=MOST_CONNECTIONS).contains(&connections) {
+            return wrong(format!("`connections` must be between 1 and 10,000, got {connections}"));
+        }
+        let sessions = self.async_sessions.unwrap_or(1);
+        if !(1..=MOST_CONNECTIONS).contains(&sessions) {
+            return wrong(format!("`async_sessions` must be between 1 and 10,000, got {sessions}"));
+        }
+        if self.sqlite.busy_timeout > LONGEST_WAIT {
+            return wrong(format!(
+                "`busy_timeout` must be at most one day, got {:?}",
+                self.sqlite.busy_timeout
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns the limit of connections to so many databases.
+    fn connections_to(&self, databases: usize) -> Result<usize> {
+        match self.connections.map(|connections| usize::try_from(connections).unwrap_or(usize::MAX)) {
+            None => Ok(databases.saturating_mul(CONNECTIONS)),
+            Some(connections) if connections < databases => {
+                let message = format!(
+                    "`connections` must be at least {databases}, got {connections}: a session may need one of each of the \
+                     {databases} databases"
+                );
+                Err(Error::new(ErrorKind::Configuration, message))
+            }
+            Some(connections) => Ok(connections),
+        }
+    }
+}
+
+/// A cluster as its configuration describes it.
+pub(super) struct Described {
+    pub(super) layout: Layout,
+    pub(super) sources: Vec<Source>,
+    pub(super) databases: Vec<Database>,
+    pub(super) control_source: Source,
+    pub(super) control_names: Namespace,
+}
+
+/// Adds to an error that it is about the control database.
+fn of_control(error: Error) -> Error {
+    Error::new(error.kind(), format!("the control database: {error}")).with_source(error)
+}
+
+/// A limit that no useful configuration reaches.
+const MOST_CONNECTIONS: u32 = 10_000;
+
+/// How many connections there are for each database by default.
+const CONNECTIONS: usize = 10;
+
+/// A day, which is longer than any lock should be held.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Returns the check of every new connection: whether the database is still the shard that was opened. On servers each
+/// transaction is checked instead.
+fn identity_check(layout: &Layout, databases: usize, cluster: &str) -> Result<Box<Check>> {
+    // The shards in one file are replaced together, so that the first is enough.
+    let named = |shard: &Shard| Ok((shard.clone(), layout.place(shard.index())?.names.clone()));
+    let is_checked =
+        |shard: &&Shard| layout.place(shard.index()).is_ok_and(|place| !place.dialect.is_on_server());
+    let first = |database| layout.shards_in(database).next().filter(is_checked);
+    let shards = (0..databases).map(|database| first(database).map(named).transpose());
+    let shards: Vec<Option<(Shard, Namespace)>> = shards.collect::<Result<_>>()?;
+    let cluster = cluster.to_owned();
+    Ok(Box::new(move |database, connection| match shards.get(database) {
+        Some(Some((shard, names))) => opening::check_identity(connection, shard, names, &cluster),
+        _ => Ok(()),
+    }))
+}

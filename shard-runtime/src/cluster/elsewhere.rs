@@ -1,0 +1,65 @@
+//! Shards and control databases that may be elsewhere: `create` makes none beside them.
+
+use std::time::Duration;
+
+use super::opening;
+use crate::driver::{Driver, Mode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::Namespace;
+use crate::planner::{Layout, Place};
+use crate::transaction::{CLUSTER, Database};
+
+/// Refuses a shard whose URL names no schema, if the default schema holds no shard and another schema of the role's
+/// `search_path` does: releases before this one made the tables there.
+pub(super) fn refuse_elsewhere(databases: &[Database], layout: &Layout, timeout: Duration) -> Result<()> {
+    for (index, database) in databases.iter().enumerate() {
+        let places =
+            || layout.shards_in(index).filter_map(|shard| Some((shard, layout.place(shard.index()).ok()?)));
+        let Some((shard, Place { names, .. })) = places().find(|(_, place)| place.is_default_schema) else {
+            continue;
+        };
+        let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
+        let named: Vec<&str> = places().filter_map(|(_, place)| place.names.schema.as_deref()).collect();
+        opening::refuse_elsewhere(&*connection, names, &named)
+            .map_err(|error| error.on_shard(shard.name()))?;
+    }
+    Ok(())
+}
+
+/// Refuses to make a control database for shards that have one elsewhere: sequences would begin again and hand out ids that
+/// are in use.
+pub(super) fn refuse_orphans(
+    databases: &[Database],
+    control: &dyn Driver,
+    names: &Namespace,
+    layout: &Layout,
+    timeout: Duration,
+) -> Result<()> {
+    let is_there = || match control.connect_waiting(Mode::Open, timeout) {
+        Ok(connection) => Ok(!connection.columns(names, CLUSTER)?.is_empty()),
+        Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
+        Err(error) => {
+            let message = format!("the control database: {error}");
+            Err(Error::new(error.kind(), message).with_source(error))
+        }
+    };
+    if control.is_private() || is_there()? {
+        return Ok(());
+    }
+    for (index, database) in databases.iter().enumerate() {
+        let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
+        for shard in layout.shards_in(index) {
+            let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.names)?.is_some();
+            // Another process may be making the cluster at this moment, the control database first.
+            if is_shard && !is_there()? {
+                let message = format!(
+                    "the shard belongs to a cluster whose control database is not at {}; without it ids would be \
+                     handed out twice: restore it",
+                    control.describe()
+                );
+                return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()));
+            }
+        }
+    }
+    Ok(())
+}

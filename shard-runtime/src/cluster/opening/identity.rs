@@ -1,0 +1,118 @@
+//! The identity that each shard holds: its cluster, its name, and its copy of the layout.
+
+use std::sync::Arc;
+
+use crate::driver::{Connection, Expected};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::own_tables;
+use crate::planner::sql::{Namespace, literal};
+use crate::planner::{Layout, Place};
+use crate::schema::Shard;
+use crate::transaction::CLUSTER;
+use crate::transaction::facts::{self, Kind};
+
+/// Returns the identity check of each transaction, for the shards on servers.
+pub(in super::super) fn expected(layout: &Layout, cluster: &str) -> Result<Vec<Option<Arc<Expected>>>> {
+    let expected = |shard: &Shard| {
+        let Place { names, dialect, .. } = layout.place(shard.index())?;
+        let sql = || {
+            format!(
+                "SELECT CASE count(*) WHEN 1 THEN '1' ELSE {} END::integer FROM {} WHERE cluster = {} AND shard = {}",
+                literal(&format!("not shard {}", shard.name())),
+                names.table(own_tables::SHARD),
+                literal(cluster),
+                literal(shard.name())
+            )
+        };
+        Ok(dialect.is_on_server().then(|| Arc::new(Expected { shard: shard.name().to_owned(), sql: sql() })))
+    };
+    layout.shards().iter().map(expected).collect()
+}
+
+/// Checks the identity of a shard on a new connection.
+pub(in super::super) fn check_identity(
+    connection: &dyn Connection,
+    shard: &Shard,
+    names: &Namespace,
+    cluster: &str,
+) -> Result<()> {
+    match identity(connection, names)? {
+        Some(found) => check_found(&found, shard, cluster),
+        None => {
+            let message = "the database holds no shard any more; restore it, or correct `?prefix=`";
+            Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()))
+        }
+    }
+}
+
+/// Checks that a database holds the control tables.
+pub(in super::super) fn check_control(
+    connection: &dyn Connection,
+    names: &Namespace,
+    at: &str,
+) -> Result<()> {
+    match connection.columns(names, CLUSTER)?.is_empty() {
+        false => Ok(()),
+        true => Err(Error::new(ErrorKind::WrongDatabase, format!("{at} is no control database"))),
+    }
+}
+
+/// Checks the name of a shard whose cluster is not known: the control database cannot be read.
+pub(in super::super) fn check_name(
+    connection: &dyn Connection,
+    shard: &Shard,
+    names: &Namespace,
+) -> Result<()> {
+    let cluster = identity(connection, names)?.map(|found| found.cluster).unwrap_or_default();
+    check_identity(connection, shard, names, &cluster)
+}
+
+pub(super) fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
+    let Found { cluster: found_cluster, shard: found_shard, .. } = found;
+    let message = if found_shard.as_str() != shard.name() {
+        format!("expected shard `{}`, found shard `{found_shard}`; correct the URL", shard.name())
+    } else if found_cluster.as_str() != cluster {
+        format!(
+            "the database belongs to another cluster: expected {cluster}, found {found_cluster}; correct its URL, or that of the \
+             control database"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()))
+}
+
+/// The recorded identity of a shard.
+pub(in super::super) struct Found {
+    cluster: String,
+    shard: String,
+    /// Its copy of the layout; absent in a shard of an older release.
+    pub(in super::super) layout: Option<String>,
+}
+
+/// Returns the recorded identity of a database; `None` if it is not a shard.
+pub(in super::super) fn identity(connection: &dyn Connection, names: &Namespace) -> Result<Option<Found>> {
+    let (table, state) = (names.table(own_tables::SHARD), names.table(facts::TABLE));
+    let digest = format!("(SELECT value FROM {state} WHERE kind = '{}' AND name = '')", Kind::Layout.name());
+    let sql = format!("SELECT cluster, shard, coalesce({digest}, '') FROM {table}");
+    let rows = match facts::texts(connection, &sql, &[]) {
+        // The table of facts does not exist, or the role has no right to read it.
+        Err(error) if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Denied) => {
+            match facts::texts(connection, &format!("SELECT cluster, shard, '' FROM {table}"), &[]) {
+                Err(error) if error.kind() == ErrorKind::Schema => return Ok(None),
+                rows => rows?,
+            }
+        }
+        rows => rows?,
+    };
+    let [row] = rows.as_slice() else {
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let message = format!("{table} has more than one row; the database is damaged");
+        return Err(Error::new(ErrorKind::WrongDatabase, message));
+    };
+    let text = |index: usize| row.get(index).cloned().unwrap_or_default();
+    let layout = Some(text(2)).filter(|digest| !digest.is_empty());
+    Ok(Some(Found { cluster: text(0), shard: text(1), layout }))
+}

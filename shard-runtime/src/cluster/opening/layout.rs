@@ -1,0 +1,282 @@
+//! The recorded layout in the control database, and its copy in each shard.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::identity::identity;
+use super::{Opening, refuse_rows};
+use crate::driver::{Connection, Mode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Place;
+use crate::planner::own_tables;
+use crate::planner::sql::{Dialect, Namespace, literal};
+use crate::transaction::facts::{self, Kind};
+use crate::transaction::recorded::{
+    Line, Lines, LinesOfShard, RecordedLayout, SHARDS, Stamp, copy_text, parse_copy,
+};
+use crate::value::Value;
+
+/// The only line in `sharded_layout` of a shard whose layout is recorded in the control database. An older release compares
+/// it with the layout that it declares, which never has it, and refuses the shard. Without a line it would record its own.
+pub(super) const MOVED: (&str, &str) = (SHARDS, "recorded in the control database");
+
+impl Opening<'_> {
+    /// Adds to an error of reading the recorded layout which right the role needs.
+    fn unreadable_record(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Denied {
+            return error;
+        }
+        let state = self.control.names.table(facts::TABLE);
+        let message = format!(
+            "the role may not read the record of the layout in the control database: run GRANT SELECT ON {state} TO the role"
+        );
+        Error::new(ErrorKind::Denied, message).with_source(error)
+    }
+
+    fn record(&self) -> Arc<RecordedLayout> {
+        Arc::clone(&self.record.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_record(&self, record: RecordedLayout) -> Arc<RecordedLayout> {
+        let record = Arc::new(record);
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&record);
+        record
+    }
+
+    /// Reads the record again: another process may have changed it.
+    fn read_again(&self) -> Result<Arc<RecordedLayout>> {
+        let facts = self.control.facts().map_err(|error| self.unreadable_record(error))?;
+        Ok(self.set_record(facts.layout()))
+    }
+
+    /// Compares the epoch of a shard's copy with that of the record. An older copy is in order: the process that has changed
+    /// the layout had no time to renew it.
+    fn check_epoch(&self, copy: Option<&Stamp>) -> Result<()> {
+        let of = |stamp: Option<&Stamp>| stamp.map_or(1, |stamp| stamp.epoch);
+        let is_known = |record: &RecordedLayout| {
+            of(copy) < record.epoch || (of(copy) == record.epoch && copy == record.stamp().as_ref())
+        };
+        let before = self.record();
+        if is_known(&before) {
+            return Ok(());
+        }
+        let now = self.read_again()?;
+        if now.epoch != before.epoch {
+            self.is_outdated.store(true, Ordering::Relaxed);
+            let message = "the layout was changed while the cluster was opened; open it again";
+            return Err(Error::new(ErrorKind::Layout, message));
+        }
+        if is_known(&now) {
+            return Ok(());
+        }
+        let at = self.control.driver.describe();
+        let message = match of(copy) > now.epoch {
+            true => format!(
+                "the control database at {at} is older than the shard, as if it was restored alone: it has recorded epoch {} of \
+                 the layout, and the shard epoch {}; restore a newer copy of it, or the whole cluster from one backup",
+                now.epoch,
+                of(copy)
+            ),
+            false => format!(
+                "epoch {} of the layout recorded in the shard differs from that in the control database at {at}: one of the two \
+                 was edited; restore the shard, or the control database",
+                now.epoch
+            ),
+        };
+        Err(Error::new(ErrorKind::WrongDatabase, message))
+    }
+
+    /// Returns the copy of the layout that a shard with these lines should have, if it is another one.
+    fn renewed(&self, copy: &str, lines: &LinesOfShard) -> Option<String> {
+        let renewed = copy_text(&lines.digest, self.record().stamp().as_ref());
+        (renewed != copy).then_some(renewed)
+    }
+
+    /// Rewrites the older copy of a shard that is opened. If the shard cannot be written, a later process does it.
+    pub(super) fn renew_copy(
+        &self,
+        connection: &dyn Connection,
+        place: &Place,
+        copy: &str,
+        lines: &LinesOfShard,
+    ) -> Result<()> {
+        let Some(renewed) = self.renewed(copy, lines) else { return Ok(()) };
+        match facts::record_own(connection, &place.names, place.dialect, Kind::Layout, &renewed) {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Denied | ErrorKind::ReadOnly) =>
+            {
+                Ok(())
+            }
+            renewed => renewed,
+        }
+    }
+
+    /// Returns the layout that a shard has recorded, by its digest.
+    pub(super) fn recorded(
+        &self,
+        connection: &dyn Connection,
+        names: &Namespace,
+        copy: Option<&str>,
+    ) -> Result<LinesOfShard> {
+        let (digest, stamp) = match copy.map(parse_copy) {
+            Some((digest, stamp)) => (Some(digest), stamp),
+            None => (None, None),
+        };
+        let digest = digest.as_deref();
+        if digest.is_some() {
+            self.check_epoch(stamp.as_ref())?;
+        }
+        if let Some(found) = digest.and_then(|digest| self.record().lines.at(digest)) {
+            return Ok(found);
+        }
+        // A shard of an older release holds the lines itself.
+        let own = Arc::new(Lines::of_shard(recorded_layout(connection, names)?));
+        if !own.lines().is_empty()
+            && let Some(found) = own.at(digest.unwrap_or(own.digest()))
+        {
+            return Ok(found);
+        }
+        if let Some(digest) = digest {
+            // Another process may have added lines meanwhile.
+            let record = self.read_again()?;
+            if let Some(found) = record.lines.at(digest) {
+                return Ok(found);
+            }
+        }
+        let state = names.table(facts::TABLE);
+        if digest.is_none()
+            && let Err(error) =
+                facts::texts(connection, &format!("SELECT value FROM {state} WHERE false"), &[])
+            && error.kind() == ErrorKind::Denied
+        {
+            let message = format!(
+                "the role has no right to read the recorded layout; run: GRANT SELECT ON {state} TO <role>"
+            );
+            return Err(Error::new(ErrorKind::Denied, message).with_source(error));
+        }
+        let message = match digest {
+            Some(_) => format!(
+                "the layout recorded in {state} differs from that in the control database at {}: one of the two was edited, or is \
+                 an older copy; restore the shard, or the control database",
+                self.control.driver.describe()
+            ),
+            None => format!("the recorded layout in {state} was deleted; restore the shard"),
+        };
+        Err(Error::new(ErrorKind::Layout, message))
+    }
+
+    /// Records the layout in the control database, if it is not recorded there, and in the shards of a database, at the end of
+    /// the transaction that made them.
+    pub(super) fn record_layout(&self, connection: &dyn Connection, database: usize) -> Result<()> {
+        for shard in self.layout.shards_in(database) {
+            let Place { names, dialect, .. } = self.layout.place(shard.index())?;
+            self.record_layout_of(connection, names, *dialect)
+                .map_err(|error| error.on_shard(shard.name()))?;
+        }
+        Ok(())
+    }
+
+    fn record_layout_of(
+        &self,
+        connection: &dyn Connection,
+        names: &Namespace,
+        dialect: Dialect,
+    ) -> Result<()> {
+        let copy = identity(connection, names)?.and_then(|found| found.layout);
+        let own_lines = recorded_layout(connection, names)?;
+        let recorded = match copy.is_some() || !own_lines.is_empty() {
+            true => Some(self.recorded(connection, names, copy.as_deref())?),
+            false => None,
+        };
+        let lines = recorded.as_ref().map_or(&[][..], LinesOfShard::lines);
+        let has_all = |lines: &[Line], digest: &str| self.declared.compare(lines, digest, Mode::Create);
+        if let Some(recorded) = &recorded
+            && own_lines.is_empty()
+            && has_all(lines, &recorded.digest)?
+        {
+            if let Some(copy) = &copy
+                && let Some(renewed) = self.renewed(copy, recorded)
+            {
+                facts::record_own(connection, names, dialect, Kind::Layout, &renewed)?;
+            }
+            return mark_as_moved(connection, names, dialect);
+        }
+        // An older release may have added lines after the shard had taken part in a step of the record.
+        let own = Lines::of_shard(own_lines);
+        has_all(own.lines(), own.digest())?;
+        let mut record = self.record();
+        let all = &record.lines;
+        if !own.lines().is_empty() || record.is_empty() || !has_all(all.lines(), all.digest())? {
+            record = self.set_record(self.control.extend_record(self.declared, own.lines())?);
+        }
+        // Tables of models that are recorded and not declared now.
+        let mut known = Lines::tables(lines);
+        known.extend(Lines::tables(own.lines()));
+        let declared: HashSet<&str> = self.layout.tables().map(|table| table.name).collect();
+        let others = record.lines.undeclared_tables(&declared);
+        others.filter(|table| !known.contains(table)).try_for_each(|table| {
+            refuse_rows(connection, names, table).map_err(|error| error.in_table(table))
+        })?;
+        facts::record_own(connection, names, dialect, Kind::Layout, &record.copy_text())?;
+        mark_as_moved(connection, names, dialect)
+    }
+}
+
+/// Returns the lines that an older release has recorded in a shard.
+pub(super) fn recorded_layout(connection: &dyn Connection, names: &Namespace) -> Result<Vec<Line>> {
+    let mut lines = layout_rows(connection, names)?;
+    lines.retain(|line| !is_moved(line));
+    Ok(lines)
+}
+
+fn layout_rows(connection: &dyn Connection, names: &Namespace) -> Result<Vec<Line>> {
+    if connection.columns(names, own_tables::LAYOUT)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    read_texts(connection, &format!("SELECT subject, line FROM {}", names.table(own_tables::LAYOUT)))
+}
+
+fn is_moved((subject, line): &Line) -> bool {
+    (subject.as_str(), line.as_str()) == MOVED
+}
+
+/// Replaces the lines that an older release has recorded in a shard by [`MOVED`].
+fn mark_as_moved(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<()> {
+    if matches!(layout_rows(connection, names)?.as_slice(), [line] if is_moved(line)) {
+        return Ok(());
+    }
+    let (table, strict) = (names.table(own_tables::LAYOUT), dialect.strict());
+    let (subject, line) = MOVED;
+    connection.run(&format!(
+        "CREATE TABLE IF NOT EXISTS {table} (subject TEXT NOT NULL, line TEXT NOT NULL){strict}; DELETE FROM {table}; \
+         INSERT INTO {table} VALUES ({}, {})",
+        literal(subject),
+        literal(line)
+    ))
+}
+
+/// Returns the names of the shards in a shard's recorded layout.
+pub(in super::super) fn recorded_shards(
+    connection: &dyn Connection,
+    names: &Namespace,
+) -> Result<Vec<String>> {
+    let recorded = recorded_layout(connection, names)?;
+    let named = recorded.iter().filter(|(subject, _)| subject == SHARDS);
+    Ok(named.filter_map(|(_, line)| line.split_once(" is ")).map(|(_, name)| name.to_owned()).collect())
+}
+
+/// Reads rows of two texts.
+pub(super) fn read_texts(connection: &dyn Connection, sql: &str) -> Result<Vec<(String, String)>> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(&[])?;
+    let mut found = Vec::new();
+    while rows.advance()? {
+        let text = |index| match rows.value(index)? {
+            Value::Text(text) => Ok(text.into_owned()),
+            other => Err(crate::value::mismatch("text", &other)),
+        };
+        found.push((text(0)?, text(1)?));
+    }
+    Ok(found)
+}

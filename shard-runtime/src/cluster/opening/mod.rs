@@ -1,0 +1,281 @@
+//! Makes a cluster's tables and records the identity of each shard; compares both when a cluster is opened.
+//!
+//! Every shard holds two small tables beside the models': `sharded_shard`, one row with the cluster's id, the shard's name
+//! and its version; and `sharded_state`, see [`facts`], with a digest of the cluster's layout and its epoch, see
+//! [`recorded`](crate::transaction::recorded). A shard of an older release holds the layout's lines itself, in
+//! `sharded_layout`, until `create` moves them to the control database. The table then holds one row, with which the `create`
+//! and the `open` of an older release fail: see [`layout::MOVED`].
+
+mod age;
+mod identity;
+mod layout;
+mod lost;
+mod servers;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(super) use identity::{check_control, check_identity, check_name, expected, identity};
+pub(super) use layout::recorded_shards;
+pub(super) use servers::{check_prepares, refuse_elsewhere};
+
+use super::schema::{self, Compared, Difference};
+use crate::driver::{Connection, Mode, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::own_tables;
+use crate::planner::sql::{Namespace, Param};
+use crate::planner::{Layout, Place};
+use crate::schema::{Shard, ShardRole};
+use crate::transaction::commit;
+use crate::transaction::commit::apply_decided_in;
+use crate::transaction::facts::{self, Facts, Position};
+use crate::transaction::recorded::{Declared, Lines, LinesOfShard, RecordedLayout};
+use crate::transaction::schemas::make_schemas;
+use crate::transaction::{Control, Database};
+use crate::value::{ColumnType, Value};
+use identity::check_found;
+use layout::recorded_layout;
+
+/// The key of the lock on a server that a `create` holds from before it records lines of the layout until its shards are made.
+pub(super) const MAKING_SHARDS: &str = "sharded create";
+
+/// The data that opening the databases of a cluster needs.
+pub(super) struct Opening<'o> {
+    pub(super) layout: &'o Layout,
+    pub(super) declared: &'o Declared,
+    pub(super) control: &'o Control,
+    pub(super) facts: &'o Facts,
+    /// The recorded layout, as it was read last.
+    pub(super) record: &'o Mutex<Arc<RecordedLayout>>,
+    /// Set if the layout was changed since it was read: opening has to begin again.
+    pub(super) is_outdated: &'o AtomicBool,
+    pub(super) databases: &'o [Database],
+    /// The lost shards that are made anew.
+    pub(super) replaced: &'o [String],
+    /// Whether a migration follows: models may be new, and tables may differ from them.
+    pub(super) migrates: bool,
+    /// The differences between tables and models that were found so far, on all shards.
+    pub(super) differences: Mutex<Vec<Difference>>,
+    /// The spare shards that could not be opened, and why.
+    pub(super) absent: Mutex<Vec<(String, String)>>,
+}
+
+impl Opening<'_> {
+    /// Returns whether a shard has to exist: it is recorded as made, and is not to be replaced.
+    pub(super) fn must_exist(&self, shard: &Shard) -> bool {
+        self.facts.is_made(shard.name()) && !self.is_replaced(shard)
+    }
+
+    fn is_replaced(&self, shard: &Shard) -> bool {
+        self.replaced.iter().any(|name| name == shard.name())
+    }
+
+    /// Makes everything that does not exist yet on the shards of one database, in one transaction, and records which shards
+    /// they are. Everything that exists must be as declared.
+    ///
+    /// Decided transactions are applied first: their statements are for the tables as they were.
+    pub(super) fn create(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
+        let layout = self.layout;
+        let shards = || layout.shards_in(database);
+        for shard in shards() {
+            // Read before the transaction: on a server, a statement that fails would abort it.
+            let names = &layout.place(shard.index())?.names;
+            let checked = match identity(connection, names)? {
+                None if self.must_exist(shard) => Err(self.absent(connection, shard, database)),
+                None => Ok(()),
+                Some(found) => check_found(&found, shard, &self.control.cluster).and_then(|()| {
+                    if self.is_replaced(shard) { Err(self.is_not_lost(shard, database)) } else { Ok(()) }
+                }),
+            };
+            checked.map_err(|error| error.on_shard(shard.name()))?;
+        }
+        connection.begin(Transaction::Write)?;
+        let dialect = self.databases.get(database).map(|database| database.driver.dialect());
+        if let Some(lock) = dialect.and_then(|dialect| dialect.advisory_lock(MAKING_SHARDS)) {
+            connection.run(&lock).inspect_err(|_| {
+                let _ = connection.rollback();
+            })?;
+        }
+        let names = shards().filter_map(|shard| layout.place(shard.index()).ok()).map(|place| &place.names);
+        let made = make_schemas(connection, names);
+        let made = made
+            .and_then(|()| apply_decided_in(self.control, layout, database, connection))
+            .and_then(|_| self.create_shards(connection, database));
+        let made = made.and_then(|()| self.check_age(connection, database));
+        // Last, because control keeps the lines if the shards are not made after all.
+        match made.and_then(|position| self.record_layout(connection, database).map(|()| position)) {
+            Ok(position) => connection.commit().map(|()| position),
+            Err(error) => {
+                connection.rollback()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the shards of a database, or finds all differences between their tables and the models.
+    fn create_shards(&self, connection: &dyn Connection, database: usize) -> Result<()> {
+        let mut found = Vec::new();
+        for shard in self.layout.shards_in(database) {
+            let made = self.create_shard(connection, shard);
+            found.append(&mut made.map_err(|error| error.on_shard(shard.name()))?);
+        }
+        self.refuse(found)
+    }
+
+    /// Notes differences between tables and models, and fails if there are any.
+    fn refuse(&self, found: Vec<Difference>) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.differences.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        Err(Error::new(ErrorKind::Schema, "tables differ from their models"))
+    }
+
+    /// Returns the error of all differences that were found; for any other error, the error itself.
+    pub(super) fn with_differences(&self, error: Error) -> Error {
+        let found = std::mem::take(&mut *self.differences.lock().unwrap_or_else(PoisonError::into_inner));
+        if error.kind() == ErrorKind::Schema && !found.is_empty() { schema::error(found) } else { error }
+    }
+
+    /// Compares the tables that exist on the shards of one database, and notes the differences.
+    pub(super) fn compare_existing(&self, connection: &dyn Connection, database: usize) -> Result<()> {
+        let mut found = Vec::new();
+        for shard in self.layout.shards_in(database) {
+            let place = self.layout.place(shard.index())?;
+            if let Some(identity) = identity(connection, &place.names)?
+                && check_found(&identity, shard, &self.control.cluster).is_ok()
+            {
+                let compared = Compared::Existing;
+                found.extend(schema::differences(connection, place, self.layout, shard, compared)?);
+            }
+        }
+        self.refuse(found)
+    }
+
+    /// Makes a shard, or returns the differences between its tables and the models.
+    fn create_shard(&self, connection: &dyn Connection, shard: &Shard) -> Result<Vec<Difference>> {
+        let layout = self.layout;
+        let place = layout.place(shard.index())?;
+        let Place { names, dialect, .. } = place;
+        let own = names.table(own_tables::SHARD);
+        let strict = dialect.strict();
+        connection.run(&format!(
+            "CREATE TABLE IF NOT EXISTS {own} (cluster TEXT NOT NULL, shard TEXT NOT NULL, version {} NOT NULL){strict}; {}",
+            dialect.column_type(ColumnType::Integer),
+            facts::make(names, *dialect)
+        ))?;
+        if dialect.prepares_transactions() {
+            connection.run(&commit::make_units(names))?;
+        }
+        let recorded = match identity(connection, names)? {
+            Some(found) => {
+                check_found(&found, shard, &self.control.cluster)?;
+                Some(self.recorded(connection, names, found.layout.as_deref())?)
+            }
+            None => {
+                let row = [text(&self.control.cluster), text(shard.name()), Param::Value(Value::Integer(0))];
+                connection
+                    .prepare(&format!("INSERT INTO {own} VALUES ({})", dialect.params(3)))?
+                    .execute(&row)?;
+                None
+            }
+        };
+        let lines = recorded.as_ref().map_or(&[][..], LinesOfShard::lines);
+        let digest = recorded.as_ref().map_or("", |recorded| &recorded.digest);
+        if !self.declared.compare(lines, digest, Mode::Create)? {
+            let own_lines = recorded_layout(connection, names)?;
+            let mut known = Lines::tables(lines);
+            known.extend(Lines::tables(&own_lines));
+            for table in layout.tables().filter(|table| !known.contains(table.name)) {
+                refuse_rows(connection, names, table.name).map_err(|error| error.in_table(table.name))?;
+            }
+        }
+        // An index on a column that the table lacks would fail with an error of the database.
+        let found = schema::differences(connection, place, layout, shard, Compared::Existing)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        for table in layout.tables() {
+            schema::create_table(connection, place, table).map_err(|error| error.in_table(table.name))?;
+        }
+        schema::differences(connection, place, layout, shard, Compared::All)
+    }
+
+    /// Checks the identity, the layout and the tables of the shards of one database. A spare shard that is not in order is
+    /// noted: no query needs it.
+    pub(super) fn check(&self, connection: &dyn Connection, database: usize) -> Result<Option<Position>> {
+        let mut differences = Vec::new();
+        for shard in self.layout.shards_in(database) {
+            match self.check_shard(connection, shard, database).map_err(|error| error.on_shard(shard.name()))
+            {
+                Ok(mut found) if shard.role() == ShardRole::Serving => differences.append(&mut found),
+                Ok(found) if found.is_empty() => {}
+                Ok(found) => self.note_absent(shard, &schema::error(found)),
+                Err(error) if shard.role() == ShardRole::Serving => return Err(error),
+                Err(error) => self.note_absent(shard, &error),
+            }
+        }
+        self.refuse(differences)?;
+        self.check_age(connection, database)
+    }
+
+    fn check_shard(
+        &self,
+        connection: &dyn Connection,
+        shard: &Shard,
+        database: usize,
+    ) -> Result<Vec<Difference>> {
+        let place = self.layout.place(shard.index())?;
+        let names = &place.names;
+        let Some(found) = identity(connection, names)? else {
+            return Err(self.absent(connection, shard, database));
+        };
+        check_found(&found, shard, &self.control.cluster)?;
+        let lines = self.recorded(connection, names, found.layout.as_deref())?;
+        let mode = if self.migrates { Mode::Create } else { Mode::Open };
+        self.declared.compare(lines.lines(), &lines.digest, mode)?;
+        let differences = match self.migrates {
+            true => Vec::new(),
+            false => schema::differences(connection, place, self.layout, shard, Compared::All)?,
+        };
+        if let Some(copy) = found.layout.filter(|_| differences.is_empty()) {
+            self.renew_copy(connection, place, &copy, &lines)?;
+        }
+        Ok(differences)
+    }
+
+    /// Notes that a spare shard cannot be used.
+    pub(super) fn note_absent(&self, shard: &Shard, why: &Error) {
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        absent.push((shard.name().to_owned(), why.to_string()));
+    }
+
+    /// Whether a spare shard was noted to be unusable.
+    pub(super) fn is_absent(&self, shard: &Shard) -> bool {
+        let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        absent.iter().any(|(name, _)| name == shard.name())
+    }
+}
+
+/// Refuses a table with rows if the shard has not recorded its model: the rows may belong to any shard.
+fn refuse_rows(connection: &dyn Connection, names: &Namespace, table: &str) -> Result<()> {
+    let name = names.table(table);
+    if connection.columns(names, table)?.is_empty() {
+        return Ok(());
+    }
+    let mut statement = connection.prepare(&format!("SELECT 1 FROM {name} LIMIT 1"))?;
+    let mut rows = statement.query(&[])?;
+    if !rows.advance()? {
+        return Ok(());
+    }
+    while rows.advance()? {}
+    let message = format!(
+        "the table {name} holds rows that this cluster did not store, and their keys may belong to other shards; run: ALTER TABLE \
+         {name} RENAME TO …, run `create`, and insert the rows through a session (adopting existing tables is not supported)"
+    );
+    Err(Error::new(ErrorKind::WrongDatabase, message))
+}
+
+fn text(text: &str) -> Param<'_> {
+    Param::Value(Value::Text(text.into()))
+}

@@ -1,0 +1,103 @@
+//! The lines of the layout that a shard has taken part in. The lines of a `create` that was interrupted before it reached a
+//! shard do not count: `open` passes them over, and a `create` with other lines takes them back.
+
+use super::Builder;
+use super::arrange::Arranged;
+use super::opening;
+use crate::driver::{Connection, Mode, Transaction};
+use crate::error::{ErrorKind, Result};
+use crate::transaction::facts::{self, Facts};
+use crate::transaction::recorded::{RecordedLayout, parse_copy};
+use crate::transaction::{Control, Database};
+
+/// Connections to databases, with their indexes.
+type Locked = Vec<(usize, Box<dyn Connection>)>;
+
+impl Builder {
+    /// Returns the recorded layout without lines that no shard has taken part in; `None` if there are none, or if that cannot
+    /// be found out. `create` removes them from the record.
+    pub(super) fn without_unreached(
+        &self,
+        declared: &Arranged,
+        control: &Control,
+        facts: &Facts,
+        recorded: &RecordedLayout,
+        mode: Mode,
+    ) -> Result<Option<RecordedLayout>> {
+        let is_configured = |name: &str| declared.layout.shards().get(name).is_some();
+        let mut known = recorded.shards().iter();
+        // `create` goes from shard to shard in the order of their places, so that the first has the lines if another has.
+        if known.next().is_none_or(|first| !is_configured(&first.name))
+            || known.any(|shard| facts.is_made(&shard.name) && !is_configured(&shard.name))
+        {
+            return Ok(None);
+        }
+        // While these are locked, no other `create` is between recording lines and making its shards.
+        let locked = self.locked(declared, facts, mode)?;
+        let Some(locked) = locked else { return Ok(None) };
+        let found = self.reached(declared, recorded, &locked).and_then(|step| match step {
+            Some(step) if step < recorded.lines.last_step() => match mode {
+                Mode::Create => control.take_back(step).map(Some),
+                Mode::Open => Ok(Some(facts.layout_up_to(step))),
+            },
+            _ => Ok(None),
+        });
+        for (_, connection) in &locked {
+            if connection.in_transaction() {
+                connection.rollback()?;
+            }
+        }
+        found
+    }
+
+    /// Connects to the databases of the shards that exist; `create` locks them against another `create`. Returns none if one
+    /// cannot be reached.
+    fn locked(&self, declared: &Arranged, facts: &Facts, mode: Mode) -> Result<Option<Locked>> {
+        let mut locked = Vec::new();
+        for (index, Database { driver }) in self.databases(&declared.sources).iter().enumerate() {
+            let is_made = declared.layout.shards_in(index).any(|shard| facts.is_made(shard.name()));
+            let connection = match driver.connect_waiting(Mode::Open, self.sqlite.busy_timeout) {
+                Ok(connection) => connection,
+                Err(error) if error.kind() == ErrorKind::Missing && !is_made => continue,
+                Err(_) => return Ok(None),
+            };
+            if mode == Mode::Create {
+                connection.begin(Transaction::Write)?;
+                if let Some(lock) = driver.dialect().advisory_lock(opening::MAKING_SHARDS) {
+                    connection.run(&lock)?;
+                }
+            }
+            locked.push((index, connection));
+        }
+        Ok(Some(locked))
+    }
+
+    /// Returns the last step of the layout that a shard has taken part in; `None` if a shard's copy is not known.
+    fn reached(
+        &self,
+        declared: &Arranged,
+        recorded: &RecordedLayout,
+        locked: &[(usize, Box<dyn Connection>)],
+    ) -> Result<Option<i64>> {
+        let mut reached = 0;
+        for (index, connection) in locked {
+            for shard in declared.layout.shards_in(*index) {
+                let names = &declared.layout.place(shard.index())?.names;
+                // Reading a table that does not exist would abort a transaction on a server.
+                if connection.columns(names, crate::planner::own_tables::SHARD)?.is_empty() {
+                    continue;
+                }
+                if connection.columns(names, facts::TABLE)?.is_empty() {
+                    return Ok(None);
+                }
+                let Some(found) = opening::identity(&**connection, names)? else { continue };
+                let step = found.layout.and_then(|copy| recorded.lines.step_of(&parse_copy(&copy).0));
+                match step {
+                    Some(step) => reached = step.max(reached),
+                    None => return Ok(None),
+                }
+            }
+        }
+        Ok(Some(reached))
+    }
+}

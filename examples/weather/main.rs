@@ -72,7 +72,8 @@ fn administer(arguments: &Arguments, command: &[std::ffi::OsString]) -> ExitCode
     match arguments.place().builder() {
         Ok(builder) => {
             let words = std::iter::once("weather admin".into()).chain(command.iter().cloned());
-            shard_runtime::admin::run::<(model::City, model::Observation)>(builder, words)
+            let migrations = shard_runtime::Migrations::new();
+            shard_runtime::admin::run::<(model::City, model::Observation)>(builder, &migrations, words)
         }
         Err(failure) => {
             let _ = writeln!(io::stderr(), "weather: {failure}");

@@ -189,6 +189,30 @@ fn recover_finishes_what_was_decided() {
 }
 
 #[test]
+fn migrate_prints_the_plan_and_runs_the_steps() {
+    let (folder, builder) = cluster();
+    let name = || -> String {
+        open(folder.path(), "europe").query_row("SELECT name FROM countries", [], |row| row.get(0)).unwrap()
+    };
+    let plan = json(&builder, "migrate --plan", Outcome::Fine);
+    assert!(plan["plan"].as_str().unwrap().contains("upper(name)"), "{plan}");
+    assert_eq!(plan["shards"].as_array().unwrap().len(), 2);
+    let status = json(&builder, "migrate --status", Outcome::Fine);
+    assert_eq!((status["shards"][0]["version"].as_u64(), name()), (Some(1), "Japan".to_owned()));
+
+    assert!(refused(&builder, "migrate --canary africa", Outcome::Unknown).contains("`africa`"));
+    assert_eq!(name(), "Japan");
+    let ran = run(&builder, "migrate --canary europe --json");
+    assert_eq!(ran.outcome, Outcome::Fine, "{ran:?}");
+    let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let versions = read["shards"].as_array().unwrap().iter().map(|shard| shard["version"].as_u64().unwrap());
+    assert_eq!((versions.collect::<Vec<_>>(), name()), (vec![2, 2], "JAPAN".to_owned()));
+    assert!(ran.progress.starts_with("europe: step 2 `names`"), "{}", ran.progress);
+    assert!(text(&builder, "migrate --status", Outcome::Fine).contains("2 names"));
+    assert_eq!(json(&builder, "migrate", Outcome::Fine)["shards"][1]["version"], 2);
+}
+
+#[test]
 fn a_backup_is_checked_without_being_changed() {
     let (folder, builder) = cluster();
     let backup = folder.path().join("backup 1 %");

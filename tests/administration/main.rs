@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use shard_runtime::admin::{self, Outcome};
-use shard_runtime::{Builder, Cluster, Durability, Parent, Sharded};
+use shard_runtime::{Builder, Cluster, Durability, Migrations, Parent, Sharded};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "cities", index(name))]
@@ -50,6 +50,14 @@ pub struct Country {
 }
 
 pub type Models = (City, Report, User, Country);
+
+/// A step that any release can run.
+pub fn migrations() -> Migrations {
+    Migrations::new().step(2, "names", |step| {
+        step.sqlite("UPDATE {countries} SET name = upper(name)")
+            .postgres("UPDATE {countries} SET name = upper(name)")
+    })
+}
 
 /// The rows of `fill`, by shard.
 pub const ROWS: [u64; 2] = [7, 5];
@@ -100,7 +108,7 @@ pub fn run_words(builder: &Builder, words: &[&str]) -> Ran {
     let (mut out, mut progress) = (Vec::new(), Vec::new());
     let arguments = std::iter::once("operate").chain(words.iter().copied());
     let began = Instant::now();
-    let outcome = admin::run_on::<Models>(builder.clone(), arguments, &mut out, &mut progress);
+    let outcome = admin::run_on::<Models>(builder.clone(), &migrations(), arguments, &mut out, &mut progress);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { outcome, out: text(out), progress: text(progress), took: began.elapsed() }
 }

@@ -18,8 +18,20 @@ pub(super) enum Command {
     Recover,
     Backup { folder: PathBuf },
     CheckRestore { folder: PathBuf },
+    Migrate(Migrate),
     Schema,
     Doctor { timeout: Duration },
+}
+
+/// The options of `migrate`.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Migrate {
+    /// Print the SQL, and run nothing.
+    pub(super) plans: bool,
+    /// Print how far each shard is, and run nothing.
+    pub(super) shows_status: bool,
+    pub(super) contracts: bool,
+    pub(super) canary: Option<String>,
 }
 
 /// The arguments of a program.
@@ -34,7 +46,7 @@ pub(super) struct Parsed {
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The commands: the name, the arguments, and the description.
-const COMMANDS: [(&str, &str, &str); 11] = [
+const COMMANDS: [(&str, &str, &str); 12] = [
     ("status", "", "Rows and bytes of each shard, imbalance, transactions that are not finished"),
     ("health", "[--timeout SECONDS]", "Whether each database answers; also if the cluster cannot be opened"),
     ("shards", "", "The shards and their databases, by the configuration"),
@@ -44,6 +56,11 @@ const COMMANDS: [(&str, &str, &str); 11] = [
     ("recover", "", "Finishes transactions whose owners are gone"),
     ("backup", "FOLDER", "Copies all files of the cluster at one moment into a new folder"),
     ("restore", "--check FOLDER", "Opens and verifies a copy of a backup"),
+    (
+        "migrate",
+        "[--plan|--status] [--contract] [--canary SHARD]",
+        "Makes the shards fit the models: with --plan it prints the SQL, with --contract it also drops what old releases need",
+    ),
     ("schema", "", "The SQL that makes the tables of each shard"),
     (
         "doctor",
@@ -71,11 +88,19 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut name, mut values): (Option<String>, Vec<OsString>) = (None, Vec::new());
     let (mut is_json, mut is_help, mut checks, mut timeout) = (false, false, false, None);
+    let mut migrate = Migrate::default();
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Long("json") => is_json = true,
             Long("help") | Short('h') => is_help = true,
             Long("check") => checks = true,
+            Long("plan") => migrate.plans = true,
+            Long("status") => migrate.shows_status = true,
+            Long("contract") => migrate.contracts = true,
+            Long("canary") => {
+                let shard = parser.value().and_then(|value| value.string());
+                migrate.canary = Some(shard.map_err(|error| error.to_string())?);
+            }
             Long("timeout") => {
                 let text =
                     parser.value().and_then(|value| value.string()).map_err(|error| error.to_string())?;
@@ -98,6 +123,12 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         let known: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
         return Err(format!("unknown command `{name}`; commands: {}", known.join(", ")));
     };
+    if migrate != Migrate::default() && *name != "migrate" {
+        return Err(format!("`{name}` takes no option of `migrate`"));
+    }
+    if migrate.plans && migrate.shows_status {
+        return Err("`--plan` and `--status` exclude each other".to_owned());
+    }
     if timeout.is_some() && !form.contains("--timeout") {
         return Err(format!("`{name}` takes no `--timeout`"));
     }
@@ -126,6 +157,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         ("recover", []) => Command::Recover,
         ("backup", [folder]) => Command::Backup { folder: folder.into() },
         ("restore", [folder]) => Command::CheckRestore { folder: folder.into() },
+        ("migrate", []) => Command::Migrate(migrate),
         ("schema", []) => Command::Schema,
         ("doctor", []) => Command::Doctor { timeout },
         _ => return Err(wanted.trim_end_matches(" `").to_owned()),
@@ -145,6 +177,8 @@ mod tests {
     fn every_command_is_parsed_in_its_form() {
         for (name, form, _) in COMMANDS {
             let form = form.replace("[--timeout SECONDS]", "--timeout 0.5").replace("...", "");
+            let form =
+                form.replace("[--plan|--status]", "--plan").replace("SHARD", "a").replace(['[', ']'], "");
             let parsed = parsed(&format!("{name} --json {form}")).unwrap();
             assert!(parsed.command.is_some() && parsed.is_json, "{name}");
         }
@@ -169,6 +203,9 @@ mod tests {
             ("health --timeout 0", "number of seconds"),
             ("health --timeout -1", "number of seconds"),
             ("status --yaml", "--yaml"),
+            ("status --plan", "option of `migrate`"),
+            ("migrate --plan --status", "exclude each other"),
+            ("migrate --canary", "--canary"),
         ] {
             let error = parsed(line).unwrap_err();
             assert!(error.contains(text), "{line}: {error}");

@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Outcome;
-use super::arguments::Command;
+use super::arguments::{Command, Migrate};
 use super::output::{Answer, number, table, with_causes};
 use super::progress::{beside, shown};
-use crate::cluster::{Builder, CheckState, Cluster, Finding, check_copies};
+use crate::cluster::{Builder, CheckState, Cluster, Finding, Migrations, check_copies};
 use crate::error::Result;
 use crate::query::Models;
 use crate::unit_of_work::{LookupProblem, RowProblem, VerifyReport};
@@ -19,7 +20,12 @@ use crate::unit_of_work::{LookupProblem, RowProblem, VerifyReport};
 /// The output for the progress of long work.
 type Progress<'p> = &'p mut (dyn Write + Send);
 
-pub(super) fn run<M: Models>(builder: &Builder, command: Command, progress: Progress<'_>) -> Result<Answer> {
+pub(super) fn run<M: Models>(
+    builder: &Builder,
+    migrations: &Migrations,
+    command: Command,
+    progress: Progress<'_>,
+) -> Result<Answer> {
     let open = || builder.clone().open::<M>();
     match command {
         Command::Status => status(&open()?, progress),
@@ -37,6 +43,7 @@ pub(super) fn run<M: Models>(builder: &Builder, command: Command, progress: Prog
         Command::Recover => recover(&open()?),
         Command::Backup { folder } => backup(&open()?, &folder, progress),
         Command::CheckRestore { folder } => check_restore::<M>(builder, &folder, progress),
+        Command::Migrate(options) => migrate::<M>(builder, migrations, options, progress),
         Command::Schema => schema::<M>(builder),
         Command::Doctor { timeout } => doctor::<M>(builder, timeout),
     }
@@ -166,6 +173,40 @@ fn check_restore<M: Models>(builder: &Builder, folder: &Path, progress: Progress
         _ => text,
     };
     Ok(Answer { outcome, text, json })
+}
+
+fn migrate<M: Models>(
+    builder: &Builder,
+    migrations: &Migrations,
+    options: Migrate,
+    progress: Progress<'_>,
+) -> Result<Answer> {
+    let mut migration = builder.clone().migrate::<M>(migrations)?;
+    if options.contracts {
+        migration = migration.contract();
+    }
+    if options.plans {
+        let plan = migration.plan();
+        let text = plan.to_string();
+        let json = json!({"shards": plan.shards(), "plan": text});
+        return Ok(Answer { outcome: Outcome::Fine, text, json });
+    }
+    let status = match options.shows_status {
+        true => migration.status()?,
+        false => {
+            if let Some(shard) = options.canary {
+                migration = migration.canary(shard);
+            }
+            // Shards may be migrated on several threads.
+            let progress = Mutex::new(progress);
+            migration.run(|event| {
+                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = writeln!(progress, "{event}");
+            })?
+        }
+    };
+    let failed = status.shards.iter().flat_map(|shard| &shard.steps).any(|step| step.error.is_some());
+    Ok(Answer { outcome: outcome(!failed), text: status.to_string(), json: value(&status) })
 }
 
 fn schema<M: Models>(builder: &Builder) -> Result<Answer> {

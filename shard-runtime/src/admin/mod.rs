@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! # use std::process::ExitCode;
-//! # use shard_runtime::{Cluster, Sharded, admin};
+//! # use shard_runtime::{Cluster, Migrations, Sharded, admin};
 //! # #[derive(Sharded, Clone, Debug)]
 //! # struct Account {
 //! #     #[id]
@@ -14,7 +14,7 @@
 //! # }
 //! fn main() -> ExitCode {
 //!     let builder = Cluster::builder().shard("a", "sqlite:a.db").shard("b", "sqlite:b.db");
-//!     admin::run::<Account>(builder, std::env::args_os())
+//!     admin::run::<Account>(builder, &Migrations::new(), std::env::args_os())
 //! }
 //! ```
 //!
@@ -32,7 +32,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::cluster::Builder;
+use crate::cluster::{Builder, Migrations};
 use crate::error::{Error, ErrorKind};
 use crate::query::Models;
 use arguments::Parsed;
@@ -82,16 +82,20 @@ impl From<Outcome> for ExitCode {
 }
 
 /// Runs the command of these arguments, of which the first is the name of the program, on the process's output.
+///
+/// The migrations are those of [`Builder::migrate`], for the command `migrate`.
 pub fn run<M: Models>(
     builder: Builder,
+    migrations: &Migrations,
     arguments: impl IntoIterator<Item = impl Into<OsString>>,
 ) -> ExitCode {
-    run_on::<M>(builder, arguments, &mut std::io::stdout(), &mut std::io::stderr()).into()
+    run_on::<M>(builder, migrations, arguments, &mut std::io::stdout(), &mut std::io::stderr()).into()
 }
 
 /// Runs a command as [`run`] does, and writes to these outputs.
 pub fn run_on<M: Models>(
     builder: Builder,
+    migrations: &Migrations,
     arguments: impl IntoIterator<Item = impl Into<OsString>>,
     out: &mut dyn Write,
     progress: &mut (dyn Write + Send),
@@ -112,7 +116,7 @@ pub fn run_on<M: Models>(
             let _ = write!(out, "{}", arguments::help(&program));
             return Outcome::Fine;
         }
-        Some(command) => commands::run::<M>(&builder, command, progress),
+        Some(command) => commands::run::<M>(&builder, migrations, command, progress),
     };
     let (outcome, answer) = match answer {
         Ok(answer) => (answer.outcome, Ok(answer)),

@@ -41,6 +41,37 @@ fn status_names_rows_bytes_and_places() {
 }
 
 #[test]
+fn a_spare_shard_is_listed_and_holds_nothing() {
+    let (folder, _) = cluster();
+    let at = |shard: &str| format!("sqlite:{}", folder.path().join(format!("{shard}.db")).display());
+    // Declared first, it has the last place.
+    let builder = shard_runtime::Cluster::builder()
+        .control(at("control"))
+        .shard("africa", at("africa"))
+        .shard("asia", at("asia"))
+        .shard("europe", at("europe"));
+    drop(builder.clone().create::<Models>().unwrap());
+    let read = json(&builder, "status", Outcome::Fine);
+    let shards = read["shards"].as_array().unwrap();
+    let rows: Vec<(&str, u64)> = shards
+        .iter()
+        .map(|shard| (shard["shard"].as_str().unwrap(), shard["rows"].as_u64().unwrap()))
+        .collect();
+    let role = |name: &str| shards.iter().find(|shard| shard["shard"] == name).unwrap()["role"].clone();
+    assert_eq!((role("africa"), role("asia")), ("spare".into(), "serving".into()));
+    assert_eq!(rows.iter().find(|(name, _)| *name == "asia").unwrap().1, ROWS[0], "{read}");
+    assert_eq!((read["imbalance"].as_f64(), read["epoch"].as_u64()), (Some(7.0 * 2.0 / 12.0), Some(1)));
+    // Keys are where the recorded layout has them.
+    let cluster = builder.clone().open::<Models>().unwrap();
+    for id in 0..6_i64 {
+        let shard = text(&builder, &format!("locate users {id}"), Outcome::Fine);
+        let row = cluster.session().get::<crate::User>(id).unwrap().unwrap();
+        assert_eq!(shard.trim(), row.shard().name());
+    }
+    json(&builder, "verify", Outcome::Fine);
+}
+
+#[test]
 fn health_is_told_although_the_cluster_does_not_open() {
     let (folder, builder) = cluster();
     let read = json(&builder, "health", Outcome::Fine);

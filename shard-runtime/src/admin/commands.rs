@@ -59,13 +59,13 @@ fn status(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {
         || cluster.status(),
         |elapsed| format!("status: counting rows, {} s", elapsed.as_secs()),
     );
-    let mut text = format!("cluster {}\n", status.cluster);
+    let mut text = format!("cluster {}, epoch {}\n", status.cluster, status.epoch);
     let row = |shard: &crate::cluster::ShardStatus| {
         let (rows, bytes) = (number(shard.rows), number(shard.bytes));
-        vec![shard.shard.clone(), rows, bytes, shard.place.clone()]
+        vec![shard.shard.clone(), rows, bytes, shard.role.name().to_owned(), shard.place.clone()]
     };
     text.push_str(&table(
-        &["shard", "rows", "bytes", "place"],
+        &["shard", "rows", "bytes", "role", "place"],
         &status.shards.iter().map(row).collect::<Vec<_>>(),
     ));
     if let Some(imbalance) = status.imbalance {

@@ -78,7 +78,7 @@ impl Cluster {
             value.map_err(|error| error.in_table(root.name).at_column(column.name))
         };
         let values = columns.iter().zip(key).map(value).collect::<Result<Vec<_>>>()?;
-        let place = root.placement.place(&values, self.shards());
+        let place = root.place(&values, self.shards());
         self.shard_at(place.map_err(|error| error.in_table(root.name))?)
     }
 }

@@ -6,7 +6,7 @@ use super::serialized::serialized;
 use crate::driver::{Connection, LeaseOwner, Transaction};
 use crate::error::{Error, Result};
 use crate::planner::sql::{Namespace, Param};
-use crate::schema::{Shard, Table};
+use crate::schema::{Shard, ShardRole, Table};
 use crate::transaction::Cluster;
 use crate::transaction::commit::PendingPart;
 use crate::value::Value;
@@ -19,12 +19,14 @@ use crate::value::Value;
 pub struct Status {
     /// The id of the cluster.
     pub cluster: String,
+    /// The epoch of the recorded layout: see [`Cluster::epoch`].
+    pub epoch: u64,
     /// The shards, in their declared order.
     pub shards: Vec<ShardStatus>,
     /// The global transactions that are not finished on every shard.
     pub transactions: Vec<PendingTransaction>,
-    /// The rows of the fullest shard, divided by the mean of all shards: 1 if all hold as many. `None` if there are no rows,
-    /// or if a shard could not be read.
+    /// The rows of the fullest serving shard, divided by the mean of all serving shards: 1 if all hold as many. `None` if
+    /// there are no rows, or if a shard could not be read.
     pub imbalance: Option<f64>,
 }
 
@@ -34,6 +36,8 @@ pub struct Status {
 pub struct ShardStatus {
     /// The name.
     pub shard: String,
+    /// Whether it holds keys, or is spare.
+    pub role: ShardRole,
     /// The path, or the host and the database; never a password.
     pub place: String,
     /// The rows of the models whose rows are spread over the shards.
@@ -87,8 +91,8 @@ impl fmt::Display for TransactionState {
     }
 }
 
-serialized! { Status { cluster, shards, transactions, imbalance } }
-serialized! { ShardStatus { shard, place, rows, bytes, tables, error } }
+serialized! { Status { cluster, epoch, shards, transactions, imbalance } }
+serialized! { ShardStatus { shard, role, place, rows, bytes, tables, error } }
 serialized! { TableRows { table, rows } }
 serialized! { PendingTransaction { id, state, shards } }
 
@@ -152,7 +156,7 @@ impl Cluster {
             let state = TransactionState::InDoubt;
             transactions.push(PendingTransaction { id, state, shards: Vec::new() });
         }
-        Status { cluster: self.id().to_owned(), shards, transactions, imbalance }
+        Status { cluster: self.id().to_owned(), epoch: self.epoch(), shards, transactions, imbalance }
     }
 
     /// Returns the status of the shards of one database, by their indexes, and the transactions that are not finished there.
@@ -172,6 +176,7 @@ impl Cluster {
             let spread = tables.iter().filter(|(is_spread, _)| *is_spread).map(|(_, table)| table.rows);
             let status = ShardStatus {
                 shard: shard.name().to_owned(),
+                role: shard.role(),
                 place: self.place_of(shard, database),
                 rows: error.is_none().then(|| spread.sum()),
                 bytes,
@@ -254,7 +259,8 @@ pub(super) fn described(at: &str, names: &Namespace) -> String {
 type Read = (Vec<(bool, TableRows)>, Option<u64>);
 
 fn imbalance(shards: &[ShardStatus]) -> Option<f64> {
-    let rows: Vec<u64> = shards.iter().map(|shard| shard.rows).collect::<Option<_>>()?;
+    let serving = shards.iter().filter(|shard| shard.role == ShardRole::Serving);
+    let rows: Vec<u64> = serving.map(|shard| shard.rows).collect::<Option<_>>()?;
     let (most, sum) = (rows.iter().copied().max()?, rows.iter().sum::<u64>());
     (sum > 0).then(|| most as f64 * rows.len() as f64 / sum as f64)
 }

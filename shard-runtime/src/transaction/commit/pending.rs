@@ -49,10 +49,11 @@ impl Cluster {
     }
 
     fn pending_on_server(&self, database: usize, connection: &dyn Connection) -> Result<Vec<PendingPart>> {
-        let participants: Vec<usize> = self.layout().shards_in(database).map(Shard::index).collect();
+        let participants: Vec<usize> = self.layout().shards_in(database).map(Shard::place).collect();
         let parts = prepared(connection, self.id(), &participants)?;
         let decided = parts.into_iter().map(|part| {
-            let decider = self.layout().place(part.decider)?.database;
+            let decider = self.shards().at_place(part.decider)?.index();
+            let decider = self.layout().place(decider)?.database;
             let is_decided = match self.dialect(decider).prepares_transactions() {
                 false => self
                     .0

@@ -174,6 +174,7 @@ struct Inner {
     column: Option<String>,
     unit: Option<String>,
     is_transient: bool,
+    names_schema_version: bool,
     taken: Option<TakenValue>,
     exhausted: Option<Exhausted>,
     is_counted: bool,
@@ -197,6 +198,7 @@ impl Error {
             column: None,
             unit: None,
             is_transient: false,
+            names_schema_version: false,
             taken: None,
             exhausted: None,
             is_counted: false,
@@ -283,6 +285,16 @@ impl Error {
     pub(crate) fn with_remedy(mut self, remedy: &str) -> Self {
         self.0.message = format!("{}; {remedy}", self.0.message);
         self
+    }
+
+    /// Appends the version of the shard's schema, which explains the error.
+    pub(crate) fn of_schema_version(mut self, remedy: &str) -> Self {
+        self.0.names_schema_version = true;
+        self.with_remedy(remedy)
+    }
+
+    pub(crate) fn names_schema_version(&self) -> bool {
+        self.0.names_schema_version
     }
 
     /// Appends the row to the message.

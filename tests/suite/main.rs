@@ -55,6 +55,7 @@ mod lookup_orphans;
 mod lost_shards;
 mod many_values;
 mod migrating;
+mod migrating_attacks;
 mod misplaced_rows;
 mod narrowing;
 mod nested;

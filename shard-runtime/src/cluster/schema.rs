@@ -201,14 +201,19 @@ fn tolerate(
         Change::DropsNotNull => !tolerated.is_required(table.name, &difference.column),
         Change::AddsColumn | Change::AddsNotNull | Change::Other => true,
     });
-    for difference in columns {
+    let mut is_older = false;
+    for difference in &mut *columns {
         if matches!(difference.change, Change::AddsColumn | Change::AddsNotNull)
             && let Some(step) = tolerated.dropped_by(table.name, &difference.column)
         {
             difference.message = format!("{step} of the migrations has dropped the column");
             difference.remedy = Remedy::NewerRelease;
+            is_older = true;
         }
     }
+    // A column that a newer release requires is not one to be added to the models of this one.
+    let required = columns.iter_mut().filter(|difference| is_older && difference.change == Change::Extra);
+    required.for_each(|difference| difference.remedy = Remedy::NewerRelease);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The frame of every call over a session's transactions: its span, its deadline, its end. Uses `tasks`.
+//! The frame of every call over a session's transactions: its span, its deadline, its errors, its end. Uses `tasks`.
 
 use std::time::Instant;
 
@@ -20,12 +20,18 @@ pub(crate) fn in_verb_span<S: HasTransactions, O>(
     }
     let span = Span::of_verb(verb, table);
     if span.is_silent() {
-        return run(state).map_err(|error| state.tx().cluster.counted(error));
+        return run(state).map_err(|error| of_verb(state, error));
     }
     state.tx().context.span = Some(span.clone());
     let result = finally(state, |state| span.enclose(|| run(state)), |state| state.tx().context.span = None);
     span.failed(result.as_ref().err().map(Error::kind));
-    result.map_err(|error| state.tx().cluster.counted(error))
+    result.map_err(|error| of_verb(state, error))
+}
+
+/// Counts the error of a verb, and names the schema's version if that explains it.
+fn of_verb<S: HasTransactions>(state: &mut S, error: Error) -> Error {
+    let cluster = &state.tx().cluster;
+    cluster.with_schema_version(cluster.counted(error))
 }
 
 /// Runs something that reads, until the session's timeout is over. A part of it has no more time than the whole.

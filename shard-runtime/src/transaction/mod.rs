@@ -13,6 +13,7 @@ mod pinned;
 pub(crate) mod recorded;
 mod retry_policy;
 mod scatter;
+mod schema_version;
 pub(crate) mod schemas;
 mod server_waits;
 mod state;

@@ -9,7 +9,7 @@ use crate::planner::Place;
 use crate::planner::sql::{Param, quoted};
 use crate::query::{Sharded, values_of};
 use crate::row::{Row, RowSource};
-use crate::schema::{Shard, Table};
+use crate::schema::{ColumnDef, Shard, Table};
 use crate::value::{Value, codec};
 
 /// A change of all rows of a table.
@@ -25,9 +25,19 @@ pub(super) trait BackfillRows: fmt::Debug + Send + Sync {
         connection: &dyn Connection,
         place: &Place,
         shard: &Shard,
-        after: Option<&Value<'_>>,
-        rows: u32,
+        next: Next<'_>,
     ) -> Result<Portion>;
+}
+
+/// The rows of a portion.
+#[derive(Clone, Copy)]
+pub(super) struct Next<'n> {
+    /// The last id of the portion before.
+    pub(super) after: Option<&'n Value<'static>>,
+    /// How many rows are read at most.
+    pub(super) limit: u32,
+    /// Only rows that have NULL in this column.
+    pub(super) null: Option<&'n ColumnDef>,
 }
 
 /// The result of a portion.
@@ -94,11 +104,20 @@ fn read(
     Ok(found)
 }
 
-/// Returns the end of a SELECT of the next rows: condition, order, limit and lock.
-fn next_rows(place: &Place, table: &Table, has_cursor: bool, rows: u32) -> String {
-    let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
-    let after = if has_cursor { format!(" WHERE {id} > {}", place.dialect.param(1)) } else { String::new() };
-    format!("{after} ORDER BY {id} LIMIT {rows}{}", place.dialect.for_update())
+impl Next<'_> {
+    /// Returns the end of the SELECT: condition, order, limit and lock.
+    fn sql(&self, place: &Place, table: &Table) -> String {
+        let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
+        let after = self.after.map(|_| format!("{id} > {}", place.dialect.param(1)));
+        let null = self.null.map(|column| format!("{} IS NULL", quoted(column.name)));
+        let conditions: Vec<String> = after.into_iter().chain(null).collect();
+        let filter = if conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", conditions.join(" AND "))
+        };
+        format!("{filter} ORDER BY {id} LIMIT {}{}", self.limit, place.dialect.for_update())
+    }
 }
 
 /// A closure that changes rows of a model.
@@ -156,16 +175,20 @@ impl<T: Sharded, F: Fn(&mut T) + Send + Sync> BackfillRows for Backfill<T, F> {
         connection: &dyn Connection,
         place: &Place,
         shard: &Shard,
-        after: Option<&Value<'_>>,
-        rows: u32,
+        next: Next<'_>,
     ) -> Result<Portion> {
         let table = T::TABLE;
         let on = place.names.table(table.name);
         let all: Vec<usize> = (0..table.columns.len()).collect();
         let names: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
-        let rest = next_rows(place, table, after.is_some(), rows);
-        let found =
-            read(connection, table, &all, &format!("SELECT {} FROM {on}{rest}", names.join(", ")), after)?;
+        let rest = next.sql(place, table);
+        let found = read(
+            connection,
+            table,
+            &all,
+            &format!("SELECT {} FROM {on}{rest}", names.join(", ")),
+            next.after,
+        )?;
         let id_of = |row: &Values| row.0.get(table.id).cloned();
         for row in &found {
             let mut model = T::load(&Row { source: row, shard, table, columns: None })?;
@@ -221,14 +244,14 @@ impl BackfillRows for CopyColumn {
         connection: &dyn Connection,
         place: &Place,
         _: &Shard,
-        after: Option<&Value<'_>>,
-        rows: u32,
+        next: Next<'_>,
     ) -> Result<Portion> {
         let table = self.table;
         let on = place.names.table(table.name);
         let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
-        let rest = next_rows(place, table, after.is_some(), rows);
-        let found = read(connection, table, &[table.id], &format!("SELECT {id} FROM {on}{rest}"), after)?;
+        let rest = next.sql(place, table);
+        let found =
+            read(connection, table, &[table.id], &format!("SELECT {id} FROM {on}{rest}"), next.after)?;
         let id_of = |row: &Values| row.0.first().cloned();
         let (first, last) = (found.first().and_then(id_of), found.last().and_then(id_of));
         if let (Some(first), Some(last)) = (&first, &last) {

@@ -10,6 +10,8 @@ pub(super) enum Edit {
     Require(String),
     /// The column becomes nullable.
     Relax(String),
+    /// The column gets a default, as SQL.
+    Default(String, &'static str),
     /// The column is removed.
     Remove(String),
 }
@@ -17,7 +19,9 @@ pub(super) enum Edit {
 impl Edit {
     fn column(&self) -> &str {
         match self {
-            Edit::Require(column) | Edit::Relax(column) | Edit::Remove(column) => column,
+            Edit::Require(column) | Edit::Relax(column) | Edit::Default(column, _) | Edit::Remove(column) => {
+                column
+            }
         }
     }
 }
@@ -57,6 +61,7 @@ pub(super) fn edited(sql: &str, name: &str, edits: &[Edit]) -> Option<String> {
         found += usize::from(edit.is_some());
         match edit {
             None => kept.push(whole.to_owned()),
+            Some(Edit::Default(_, value)) => kept.push(format!("{whole} DEFAULT {value}")),
             Some(Edit::Remove(_)) => {}
             Some(Edit::Relax(_)) => kept.push(without_not_null(definition, sql)),
             Some(Edit::Require(_)) => kept.push(format!("{} NOT NULL", without_not_null(definition, sql))),

@@ -1,15 +1,17 @@
 //! The SQL of tables and columns that the models have and a shard lacks, and the differences that no migration can remove.
 //! Uses `cluster::schema`.
 
+use super::create_table::Edit;
 use super::rebuild;
 use super::step::{Action, Migrations};
 use crate::cluster::schema::{self, Difference};
 use crate::cluster::schema_sql::table_sql;
 use crate::driver::Connection;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::quoted;
 use crate::planner::{Layout, Place};
 use crate::schema::{Shard, Table};
+use crate::value::ColumnType;
 
 /// SQL of one unit of work on a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,25 +120,44 @@ pub(super) fn refused(
     Ok(found)
 }
 
-/// Returns the SQL that makes a column nullable, if it is NOT NULL without a default.
-pub(super) fn relaxed(
+/// Returns the SQL that gives a column a default, if it is NOT NULL without one: rows are added without it from now on, and
+/// earlier releases still read it.
+pub(super) fn defaulted(
     connection: &dyn Connection,
     place: &Place,
     table: &Table,
     column: &str,
 ) -> Result<Option<Work>> {
-    let actual = connection.columns(&place.names, table.name)?;
-    let found = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(column));
-    let is_needed = found.is_some_and(|actual| !actual.nullable && !actual.has_default);
-    if !is_needed {
-        return Ok(None);
+    let Place { names, dialect, .. } = place;
+    let actual = connection.columns(names, table.name)?;
+    let found = actual.into_iter().find(|actual| actual.name.eq_ignore_ascii_case(column));
+    let Some(found) = found.filter(|actual| !actual.nullable && !actual.has_default) else { return Ok(None) };
+    let all = [
+        ColumnType::Boolean,
+        ColumnType::Integer,
+        ColumnType::Real,
+        ColumnType::Text,
+        ColumnType::Bytes,
+        ColumnType::Uuid,
+        ColumnType::Timestamp,
+        ColumnType::Json,
+    ];
+    let kind = dialect.kind_of(&found.sql_type).or_else(|| {
+        all.into_iter().find(|kind| dialect.column_type(*kind).eq_ignore_ascii_case(&found.sql_type))
+    });
+    let Some(kind) = kind else {
+        let message = format!(
+            "the column has the type {}, for which no default is known; run ALTER TABLE … ALTER COLUMN … SET DEFAULT before",
+            found.sql_type
+        );
+        return Err(Error::new(ErrorKind::Schema, message).in_table(table.name).at_column(column));
+    };
+    let default = dialect.default_sql(kind);
+    if dialect.alters_columns() {
+        let (on, column) = (names.table(table.name), quoted(column));
+        let sql = format!("ALTER TABLE {on} ALTER COLUMN {column} SET DEFAULT {default}");
+        return Ok(Some(Work::together(vec![sql])));
     }
-    if place.dialect.alters_columns() {
-        let (on, column) = (place.names.table(table.name), quoted(column));
-        return Ok(Some(Work::together(vec![format!(
-            "ALTER TABLE {on} ALTER COLUMN {column} DROP NOT NULL"
-        )])));
-    }
-    let edits = [super::create_table::Edit::Relax(column.to_owned())];
+    let edits = [Edit::Default(column.to_owned(), default)];
     rebuild::work(connection, place, table, &edits, Vec::new()).map(Some)
 }

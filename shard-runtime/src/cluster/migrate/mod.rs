@@ -9,6 +9,7 @@ mod create_table;
 mod expand;
 mod index;
 mod lock;
+mod on_shard;
 mod plan;
 mod rebuild;
 mod rename;
@@ -65,7 +66,9 @@ impl Builder {
     /// fn migrations() -> Migrations {
     ///     // Version 1 is what `create` made.
     ///     Migrations::new()
-    ///         .step(2, "nickname", |m| m.backfill::<User>(|user| user.nickname = Some(user.name.clone())))
+    ///         .step(2, "nickname", |m| {
+    ///             m.backfill::<User>(|user| user.nickname = user.nickname.take().or(Some(user.name.clone())))
+    ///         })
     ///         .step(3, "nickname is required", |m| m.require(User::NICKNAME))
     /// }
     ///

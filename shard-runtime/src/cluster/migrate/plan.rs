@@ -182,10 +182,10 @@ fn describe(
         }
         Action::Require { table, column } => {
             let column = table.columns.get(*column).map_or("", |column| column.name);
-            vec![format!("-- {}: no row may have NULL in `{column}`", place.names.table(table.name))]
+            vec![format!("-- {}: `{column}` is to be filled by every program", place.names.table(table.name))]
         }
         Action::Drop { table, column } => {
-            lines(expand::relaxed(connection, place, table, column)?.into_iter().collect())
+            lines(expand::defaulted(connection, place, table, column)?.into_iter().collect())
         }
         Action::Finished => Vec::new(),
     })

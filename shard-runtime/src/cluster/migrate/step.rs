@@ -109,8 +109,9 @@ impl Step {
     /// Changes every row of a model, in portions by id, each in a transaction of its own. After an interruption it continues
     /// after the last portion.
     ///
-    /// Only the columns are written that the closure has changed. It can run twice for a row, so that its result must depend
-    /// on the row alone. It must not change the id, the shard key, the parent or a lookup.
+    /// Only the columns are written that the closure has changed. It can run again for a row, and for one that a program of
+    /// this release has changed meanwhile: let it keep values that are set. It must not change the id, the shard key, the
+    /// parent or a lookup.
     pub fn backfill<T: Sharded>(self, change: impl Fn(&mut T) + Send + Sync + 'static) -> Self {
         self.and(Action::Backfill(Arc::new(Backfill::new(change))))
     }
@@ -150,14 +151,16 @@ impl Step {
         self.and(Action::Rename { table: T::TABLE, column: column.index(), from: from.to_owned() })
     }
 
-    /// Makes a column NOT NULL. It fails while a row has NULL there: write a backfill before it. The contract changes the
-    /// column. Until then a model declares the field as an `Option`, and later releases can declare it without.
+    /// Makes a column NOT NULL, with the contract. Rows that have NULL there by then, because an earlier release has added
+    /// them, are given to the backfills of the table once more; if one still has NULL, the contract fails.
+    ///
+    /// The model declares the field as an `Option` in the release with this step. Later releases can declare it without.
     pub fn require<T: Sharded, V: Storable, K>(self, column: Column<T, V, K>) -> Self {
         self.and(Action::Require { table: T::TABLE, column: column.index() })
     }
 
-    /// Drops a column that the model does not have any more, with the contract. Until then it must be nullable or have a
-    /// default, because the new release adds rows without it: otherwise it is made nullable at once.
+    /// Drops a column that the model does not have any more, with the contract. If it is NOT NULL without a default, it gets
+    /// one before: the new release adds rows without it (`''`, 0, false), and earlier releases read them.
     pub fn drop_column<T: Sharded>(self, column: &str) -> Self {
         self.and(Action::Drop { table: T::TABLE, column: column.to_owned() })
     }

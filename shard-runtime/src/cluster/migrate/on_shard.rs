@@ -1,0 +1,395 @@
+//! The migration of one shard: additions, renamed columns, numbered steps, indexes, contracts. Each part is recorded in the
+//! transaction that does it.
+
+use std::time::{Duration, Instant};
+
+use super::backfill::{BackfillRows, Next, cursor_id, cursor_text};
+use super::expand::{self, How, Work};
+use super::plan;
+use super::rename::{Progress, Rename};
+use super::run::{Migration, MigrationProgress};
+use super::state::{self, StepState};
+use super::status::StepPhase;
+use super::step::{Action, Step};
+use super::{index, rebuild, require};
+use crate::driver::{Connection, Mode, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Place;
+use crate::planner::sql::quoted;
+use crate::schema::{ColumnDef, Shard, Table};
+use crate::transaction::commit::apply_decided_in;
+
+/// How long a statement waits for a lock on a server before its transaction is tried again: later statements wait behind it.
+const LOCK_WAIT: Duration = Duration::from_millis(200);
+
+/// The migration of one shard.
+pub(super) struct OnShard<'r, M> {
+    pub(super) migration: &'r Migration<M>,
+    pub(super) shard: &'r Shard,
+    pub(super) place: &'r Place,
+    pub(super) progress: &'r (dyn Fn(&MigrationProgress) + Send + Sync),
+}
+
+impl<M> OnShard<'_, M> {
+    pub(super) fn run(&self) -> Result<()> {
+        let cluster = &self.migration.cluster;
+        let Some(database) = cluster.0.databases.get(self.place.database) else { return Ok(()) };
+        let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout)?;
+        let connection = &*connection;
+        let (place, layout, migrations) = (self.place, cluster.layout(), &self.migration.migrations);
+        let states = state::read(connection, place)?;
+        if states.is_empty() {
+            self.transaction(connection, How::Together, |connection| connection.run(&state::make(place)))?;
+        }
+        let mut added = StepState { name: "additions".to_owned(), ..StepState::default() };
+        added.phase = StepPhase::Done;
+        for work in expand::pending(connection, place, layout, migrations)? {
+            self.work(connection, &mut added, &work, None)?;
+        }
+        let mut states: Vec<(StepState, &Step)> = migrations
+            .steps()
+            .iter()
+            .map(|step| {
+                let state = states.iter().find(|state| state.number == step.number).cloned();
+                (state.unwrap_or_else(|| new_state(step)), step)
+            })
+            .collect();
+        // Before all steps: a backfill reads the columns of this release.
+        for (state, step) in states.iter_mut().filter(|(state, _)| state.phase < StepPhase::Ready) {
+            self.recorded(connection, state, |state| self.rename_columns(connection, state, step))?;
+        }
+        for (state, step) in states.iter_mut().filter(|(state, _)| state.phase < StepPhase::Ready) {
+            self.recorded(connection, state, |state| self.step(connection, state, step))?;
+        }
+        for work in index::pending(connection, place, layout)? {
+            self.recorded(connection, &mut added, |added| self.work(connection, added, &work, None))?;
+        }
+        for (state, step) in states.iter_mut().filter(|(state, _)| state.phase == StepPhase::Ready) {
+            if self.migration.plan.contracts {
+                self.recorded(connection, state, |state| self.contract(connection, state, step))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a part of a step, and records its error.
+    fn recorded(
+        &self,
+        connection: &dyn Connection,
+        state: &mut StepState,
+        run: impl FnOnce(&mut StepState) -> Result<()>,
+    ) -> Result<()> {
+        run(state).map_err(|error| {
+            let StepState { number, name, .. } = state;
+            let message = match number {
+                0 => error.to_string(),
+                _ => format!("step {number} `{name}`: {error}"),
+            };
+            state.error = error.to_string();
+            // The shard may be full, or gone: then nothing is recorded.
+            let _ = self.transaction(connection, How::Together, |connection| {
+                state::write(connection, self.place, state)
+            });
+            let kind = error.kind();
+            Error::new(kind, message).with_source(error)
+        })
+    }
+
+    fn tell(&self, state: &StepState, sql: Option<&str>) {
+        (self.progress)(&MigrationProgress {
+            shard: self.shard.name().to_owned(),
+            step: state.number,
+            name: state.name.clone(),
+            phase: state.phase,
+            rows: state.rows,
+            sql: sql.map(str::to_owned),
+        });
+    }
+
+    /// Runs in a transaction of the shard, after the decided transactions that it misses. On a server it tries again while
+    /// another transaction holds a lock.
+    fn transaction<R>(
+        &self,
+        connection: &dyn Connection,
+        how: How,
+        mut run: impl FnMut(&dyn Connection) -> Result<R>,
+    ) -> Result<R> {
+        let cluster = &self.migration.cluster;
+        let began = Instant::now();
+        if how == How::Rebuild {
+            connection.run("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON")?;
+        }
+        let result = loop {
+            let done = connection.begin(Transaction::Write).and_then(|()| {
+                connection.limit_lock_waits(LOCK_WAIT);
+                let broken = match how {
+                    How::Rebuild => rebuild::broken_foreign_keys(connection)?,
+                    How::Together | How::Alone => 0,
+                };
+                apply_decided_in(&cluster.0.control, cluster.layout(), self.place.database, connection)?;
+                let result = run(connection)?;
+                if how == How::Rebuild && rebuild::broken_foreign_keys(connection)? > broken {
+                    let message = "rows refer to rows that do not exist any more";
+                    return Err(Error::new(ErrorKind::ForeignKey, message));
+                }
+                connection.commit().map(|()| result)
+            });
+            match done {
+                Err(error) => {
+                    connection.rollback()?;
+                    let is_tried_again = error.is_busy() && self.place.dialect.is_on_server();
+                    if !is_tried_again || began.elapsed() > cluster.0.timeout {
+                        break Err(error);
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                done => break done,
+            }
+        };
+        if how == How::Rebuild {
+            connection.run("PRAGMA legacy_alter_table = OFF; PRAGMA foreign_keys = ON")?;
+        }
+        result
+    }
+
+    /// Runs SQL and records it. `next` is what is recorded, if it differs from the state.
+    fn work(
+        &self,
+        connection: &dyn Connection,
+        state: &mut StepState,
+        work: &Work,
+        next: Option<StepState>,
+    ) -> Result<()> {
+        let failed = |error: Error, sql: &str| {
+            let message = format!("{error}; the SQL was: {sql}");
+            Error::new(error.kind(), message).with_source(error)
+        };
+        work.sql.iter().for_each(|sql| self.tell(state, Some(sql)));
+        let next = StepState { error: String::new(), ..next.unwrap_or_else(|| state.clone()) };
+        if work.how == How::Alone {
+            work.sql.iter().try_for_each(|sql| connection.run(sql).map_err(|error| failed(error, sql)))?;
+            self.transaction(connection, How::Together, |connection| {
+                state::write(connection, self.place, &next)
+            })?;
+        } else {
+            self.transaction(connection, work.how, |connection| {
+                for sql in &work.sql {
+                    connection.run(sql).map_err(|error| failed(error, sql))?;
+                }
+                state::write(connection, self.place, &next)
+            })?;
+        }
+        *state = next;
+        Ok(())
+    }
+
+    /// Changes rows portion by portion. After the last one `next` is recorded.
+    fn backfill(
+        &self,
+        connection: &dyn Connection,
+        state: &mut StepState,
+        rows: &dyn BackfillRows,
+        null: Option<&'static ColumnDef>,
+        next: impl Fn(&StepState) -> StepState,
+    ) -> Result<()> {
+        loop {
+            let limit = self.migration.rows;
+            let (portion, is_last) = self.transaction(connection, How::Together, |connection| {
+                let after = cursor_id(&state.cursor)?;
+                let portion = rows
+                    .portion(connection, self.place, self.shard, Next { after: after.as_ref(), limit, null })
+                    .map_err(|error| error.in_table(rows.table().name))?;
+                let read = StepState {
+                    phase: state.phase.max(StepPhase::Backfill),
+                    rows: state.rows + portion.rows,
+                    error: String::new(),
+                    cursor: portion.last.as_ref().map_or_else(|| state.cursor.clone(), cursor_text),
+                    ..state.clone()
+                };
+                let is_last = portion.rows < u64::from(limit);
+                let recorded = if is_last { next(&read) } else { read };
+                state::write(connection, self.place, &recorded)?;
+                Ok((recorded, is_last))
+            })?;
+            *state = portion;
+            self.tell(state, None);
+            if is_last {
+                return Ok(());
+            }
+            std::thread::sleep(self.migration.rest);
+        }
+    }
+
+    /// Adds the new columns of the step's renames, and copies the old ones.
+    fn rename_columns(&self, connection: &dyn Connection, state: &mut StepState, step: &Step) -> Result<()> {
+        for action in &step.actions {
+            let Action::Rename { table, column, from } = action else { continue };
+            let rename = Rename::new(self.place, table, *column, from)?;
+            let mut progress = rename.progress(connection)?;
+            if progress == Progress::Old {
+                state.phase = StepPhase::Expand;
+                let begun = rename.begin(connection)?;
+                self.work(
+                    connection,
+                    state,
+                    &begun,
+                    Some(StepState { cursor: String::new(), ..state.clone() }),
+                )?;
+                progress = Progress::Copying;
+            }
+            if progress == Progress::Copying {
+                self.backfill(connection, state, &rename.copy(), None, |read| read.clone())?;
+                for work in rename.finish() {
+                    // The next action begins without a cursor.
+                    self.work(connection, state, &work, None)?;
+                }
+                let cleared = StepState { cursor: String::new(), ..state.clone() };
+                self.work(connection, state, &Work::together(Vec::new()), Some(cleared))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&self, connection: &dyn Connection, state: &mut StepState, step: &Step) -> Result<()> {
+        let layout = self.migration.cluster.layout();
+        for (index, action) in step.actions.iter().enumerate().skip(state.action) {
+            let after =
+                |state: &StepState| StepState { action: index + 1, cursor: String::new(), ..state.clone() };
+            state.phase = state.phase.max(StepPhase::Expand);
+            let next = after(state);
+            match action {
+                Action::Backfill(rows) => {
+                    self.backfill(connection, state, &**rows, None, after)?;
+                    continue;
+                }
+                Action::Sql { .. } => {
+                    if let Some(sql) = plan::sql_of(action, self.place, layout)? {
+                        self.work(connection, state, &self.raw(sql), Some(next))?;
+                        continue;
+                    }
+                }
+                Action::Drop { table, column } => {
+                    if let Some(work) = expand::defaulted(connection, self.place, table, column)? {
+                        self.work(connection, state, &work, Some(next))?;
+                        continue;
+                    }
+                }
+                // The contract validates: the earlier release still adds rows.
+                Action::Rename { .. } | Action::Require { .. } => {}
+                Action::Finished => self.refuse_rows(connection, step)?,
+            }
+            self.work(connection, state, &Work::together(Vec::new()), Some(next))?;
+        }
+        let phase =
+            if step.actions.iter().any(Action::contracts) { StepPhase::Ready } else { StepPhase::Done };
+        let done = StepState { phase, ..state.clone() };
+        self.work(connection, state, &Work::together(Vec::new()), Some(done))?;
+        self.tell(state, None);
+        Ok(())
+    }
+
+    /// Returns how SQL of the application runs.
+    fn raw(&self, sql: String) -> Work {
+        if !self.place.dialect.is_on_server() {
+            return Work::together(vec![sql]);
+        }
+        if super::create_table::has_word(&sql, "CONCURRENTLY") {
+            return Work { sql: vec![sql], how: How::Alone };
+        }
+        let schema = self.place.names.schema.as_deref().unwrap_or("public");
+        Work::together(vec![format!("SET LOCAL search_path = {}", quoted(schema)), sql])
+    }
+
+    /// Refuses a step that an earlier release should have run, if there are rows.
+    fn refuse_rows(&self, connection: &dyn Connection, step: &Step) -> Result<()> {
+        for table in self.migration.cluster.layout().tables() {
+            let sql = format!("SELECT 1 FROM {} LIMIT 1", self.place.names.table(table.name));
+            let mut statement = connection.prepare(&sql)?;
+            let mut rows = statement.query(&[])?;
+            if rows.advance()? {
+                while rows.advance()? {}
+                let message = format!(
+                    "the shard has rows and did not run {step}; migrate it with an earlier release first"
+                );
+                return Err(Error::new(ErrorKind::Schema, message).in_table(table.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn contract(&self, connection: &dyn Connection, state: &mut StepState, step: &Step) -> Result<()> {
+        for action in &step.actions {
+            let works = match action {
+                Action::Rename { table, column, from } => {
+                    let rename = Rename::new(self.place, table, *column, from)?;
+                    match rename.progress(connection)? {
+                        Progress::Both => vec![rename.contract(connection)?],
+                        Progress::Old | Progress::Copying | Progress::New => Vec::new(),
+                    }
+                }
+                Action::Require { table, column } => match table.columns.get(*column) {
+                    Some(column) => {
+                        self.fill(connection, state, table, column)?;
+                        require::validate(connection, self.place, table, column)?;
+                        require::contract(connection, self.place, table, column)?
+                    }
+                    None => Vec::new(),
+                },
+                Action::Drop { table, column } => {
+                    require::drop_column(connection, self.place, table, column)?
+                }
+                Action::Backfill(_) | Action::Sql { .. } | Action::Finished => Vec::new(),
+            };
+            for work in works {
+                self.work(connection, state, &work, None)?;
+            }
+        }
+        let done = StepState { phase: StepPhase::Done, ..state.clone() };
+        self.work(connection, state, &Work::together(Vec::new()), Some(done))?;
+        self.tell(state, None);
+        Ok(())
+    }
+}
+
+impl<M> OnShard<'_, M> {
+    /// Runs the backfills of a table for the rows that the earlier release has added after them, with NULL in this column.
+    fn fill(
+        &self,
+        connection: &dyn Connection,
+        state: &mut StepState,
+        table: &Table,
+        column: &'static ColumnDef,
+    ) -> Result<()> {
+        let number = state.number;
+        let steps = self.migration.migrations.steps().iter().filter(|step| step.number <= number);
+        for action in steps.flat_map(|step| &step.actions) {
+            if let Action::Backfill(rows) = action
+                && rows.table().is(table)
+            {
+                let cleared = |read: &StepState| StepState { cursor: String::new(), ..read.clone() };
+                self.backfill(connection, state, &**rows, Some(column), cleared)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn new_state(step: &Step) -> StepState {
+    StepState { number: step.number, name: step.name.clone(), does: does(step), ..StepState::default() }
+}
+
+/// Returns the columns that a step is about, for [`state::Tolerated`].
+fn does(step: &Step) -> String {
+    let name =
+        |table: &Table, column: usize| table.columns.get(column).map_or("", |column| column.name).to_owned();
+    let each = step.actions.iter().map(|action| match action {
+        Action::Rename { table, column, from } => {
+            let to = state::renames_to(table.name, &name(table, *column));
+            to + &state::renames_from(table.name, from)
+        }
+        Action::Require { table, column } => state::requires(table.name, &name(table, *column)),
+        Action::Drop { table, column } => state::drops(table.name, column),
+        Action::Backfill(_) | Action::Sql { .. } | Action::Finished => String::new(),
+    });
+    each.collect()
+}

@@ -78,6 +78,28 @@
 //! whose commit decides, which takes `max_prepared_transactions`; `Cluster::foreign_tables_sql` makes any other server read
 //! all of them as one.
 //!
+//! # Releases that change the schema
+//!
+//! [`Builder::migrate`] makes the shards of a cluster fit the models of a new release, while the earlier release runs. New
+//! models, fields that are an `Option` or have a `#[sharded(default = ..)]`, and indexes are added without a step. Other
+//! changes are numbered steps of [`Migrations`]: a backfill of rows, a column under a new name, a column that becomes
+//! required or is dropped, and SQL.
+//!
+//! | phase | does | earlier release | new release |
+//! |---|---|---|---|
+//! | expand | adds tables, columns and indexes (`CONCURRENTLY` on PostgreSQL); a column under a new name is added beside the old one, with triggers that keep both equal | runs | refuses to open, and names what each shard lacks |
+//! | backfill | changes rows in portions by id, at a pace | runs | runs |
+//! | contract, with [`Migration::contract`] | fills and checks required columns, makes them NOT NULL, drops columns | its statements fail, and the error names the version of the schema | runs |
+//!
+//! So a deployment is: migrate, start the new release, and take it back if needed; later, when the earlier release has ended,
+//! migrate with `contract`. Each shard records its steps in the table `sharded_migration`, in the transaction of the step.
+//! A migration that stops names shard, step and SQL, and continues there when it is run again. Two migrators wait for each
+//! other. [`Cluster::migration_status`] shows how far each shard is.
+//!
+//! SQLite cannot change a column: the table is built anew in one transaction, with its rows, indexes and triggers, and
+//! foreign keys are checked before the commit. Other writers of the shard wait meanwhile, up to their
+//! [`busy_timeout`](Builder::busy_timeout).
+//!
 //! # Sessions
 //!
 //! A [`Session`] is a unit of work. Rows that are added, changed and removed wait, and are sent in batches before their

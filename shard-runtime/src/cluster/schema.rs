@@ -203,10 +203,13 @@ fn tolerate(
     });
     let mut is_older = false;
     for difference in &mut *columns {
-        if matches!(difference.change, Change::AddsColumn | Change::AddsNotNull)
-            && let Some(step) = tolerated.dropped_by(table.name, &difference.column)
-        {
-            difference.message = format!("{step} of the migrations has dropped the column");
+        let done = match difference.change {
+            Change::AddsColumn | Change::AddsNotNull => "dropped the column",
+            Change::Extra => "made the column NOT NULL, and the model has no such field",
+            Change::SetsNotNull | Change::DropsNotNull | Change::Other => continue,
+        };
+        if let Some(step) = tolerated.contracted_by(table.name, &difference.column) {
+            difference.message = format!("{step} of the migrations has {done}");
             difference.remedy = Remedy::NewerRelease;
             is_older = true;
         }

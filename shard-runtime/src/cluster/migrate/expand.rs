@@ -109,6 +109,12 @@ pub(super) fn refused(
         let is_expected = match difference.change() {
             schema::Change::AddsColumn => true,
             schema::Change::AddsNotNull => index.is_some_and(|index| is_renamed(migrations, table, index)),
+            // A column that is renamed is nullable until the contract.
+            schema::Change::SetsNotNull
+                if index.is_some_and(|index| is_renamed(migrations, table, index)) =>
+            {
+                true
+            }
             schema::Change::SetsNotNull | schema::Change::DropsNotNull => {
                 is_required(migrations, table, column)
             }

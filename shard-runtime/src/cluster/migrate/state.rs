@@ -145,12 +145,12 @@ impl Tolerated {
         self.0.iter().any(is_it)
     }
 
-    /// Returns the step that has dropped this column, for a message.
-    pub(in crate::cluster) fn dropped_by(&self, table: &str, column: &str) -> Option<String> {
-        let (renamed, dropped) = (renames_from(table, column), drops(table, column));
-        let has_dropped = |step: &&StepState| {
-            step.phase == StepPhase::Done && (step.does.contains(&renamed) || step.does.contains(&dropped))
+    /// Returns the step whose contract has dropped this column or made it NOT NULL, for a message.
+    pub(in crate::cluster) fn contracted_by(&self, table: &str, column: &str) -> Option<String> {
+        let contracts = [renames_from(table, column), drops(table, column), requires(table, column)];
+        let is_done = |step: &&StepState| {
+            step.phase == StepPhase::Done && contracts.iter().any(|contract| step.does.contains(contract))
         };
-        self.0.iter().find(has_dropped).map(|step| format!("step {} `{}`", step.number, step.name))
+        self.0.iter().find(is_done).map(|step| format!("step {} `{}`", step.number, step.name))
     }
 }

@@ -148,6 +148,28 @@ fn accepts(builder: &Builder, invoices: u64) {
     builder.clone().open::<(Office, Invoice)>().unwrap();
 }
 
+/// How many statements opening ran on a server with three schemas when the record did not decide where keys are.
+const STATEMENTS: usize = 59;
+
+/// Opening a cluster in which nothing is to be done runs at most one statement more on each database.
+#[test]
+fn opening_runs_no_more_statements() {
+    let server = Server::start_with(&["log_statement=all"]);
+    drop(builder_of_schemas(&server).create::<Models>().unwrap());
+    let statements = || {
+        let log = server.log();
+        log.lines().filter(|line| line.contains("LOG:  execute") || line.contains("LOG:  statement")).count()
+    };
+    let count = || {
+        let before = statements();
+        drop(builder_of_schemas(&server).open::<Models>().unwrap());
+        statements() - before
+    };
+    count();
+    let run = count();
+    assert!(run <= STATEMENTS + 1, "{run} statements");
+}
+
 #[test]
 fn files_of_earlier_releases_are_opened() {
     for release in RELEASES {

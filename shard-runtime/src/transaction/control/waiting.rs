@@ -1,0 +1,28 @@
+//! The pauses of a session that waits for the control database.
+
+use std::time::{Duration, Instant};
+
+/// The pauses of a session that waits for a lock without holding anything that other sessions wait for.
+pub(super) struct Waiting {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Waiting {
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    pub(super) fn new(timeout: Duration) -> Self {
+        Waiting { until: Instant::now() + timeout, pause: Duration::from_micros(500) }
+    }
+
+    /// Waits for a moment, or returns false: the time is over.
+    pub(super) fn pause(&mut self) -> bool {
+        let rest = self.until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return false;
+        }
+        std::thread::sleep(self.pause.min(rest));
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+        true
+    }
+}

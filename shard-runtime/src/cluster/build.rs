@@ -20,9 +20,11 @@ use crate::planner::sql::Namespace;
 use crate::query::Models;
 use crate::schema::Shard;
 use crate::tasks::{Counters, SessionExecutor, Workers};
+#[cfg(feature = "admin")]
+use crate::transaction::Database;
 use crate::transaction::commit::{Searches, Unfinished};
 use crate::transaction::facts::Facts;
-use crate::transaction::{Cluster, ClusterState, Control, Database, WriteLocks, Writers};
+use crate::transaction::{Cluster, ClusterState, Control, WriteLocks, Writers};
 
 /// How often opening begins again because another process has changed the layout meanwhile.
 const TRIES: u32 = 5;
@@ -141,6 +143,7 @@ impl Builder {
     }
 
     /// Reads the configuration; no database is touched.
+    #[cfg(feature = "admin")]
     pub(super) fn described<M: Models>(&self) -> Result<Described> {
         let folder = absolute(&self.folder)?;
         let (declared, control_source, control_names) =
@@ -233,6 +236,7 @@ impl Builder {
 }
 
 /// A cluster as its configuration describes it.
+#[cfg(feature = "admin")]
 pub(super) struct Described {
     pub(super) layout: Layout,
     pub(super) sources: Vec<Source>,

@@ -120,7 +120,7 @@ impl Builder {
         self
     }
 
-    /// Sets how long a session waits for a lock or a connection before it fails with [`ErrorKind::Busy`]. Default: 5
+    /// Sets how long a session waits for a lock or a connection before it fails with [`ErrorKind::Busy`](crate::ErrorKind::Busy). Default: 5
     /// seconds.
     ///
     /// This is the longest wait. A session fails earlier
@@ -159,7 +159,7 @@ impl Builder {
     /// The limit is lower if the process may open too few file descriptors (`ulimit -n`) when the cluster is opened: three
     /// are counted for each database, and four for each further connection. If the process runs out of descriptors, or a
     /// server of connections, idle connections are closed and the session tries again until the busy timeout. Then it fails
-    /// with [`ErrorKind::Busy`], and the message names the limit.
+    /// with [`ErrorKind::Busy`](crate::ErrorKind::Busy), and the message names the limit.
     ///
     /// The control database has one connection beside these. A server on which a session waits for a lock, or that was lost
     /// during a commit, has one more for a moment, to finish participants that were left prepared.
@@ -250,8 +250,8 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// [`Builder::create`] fails with [`ErrorKind::WrongDatabase`] if the shard is not lost, and with
-    /// [`ErrorKind::UnknownShard`] if it is not configured; [`Builder::open`] with [`ErrorKind::Configuration`].
+    /// [`Builder::create`] fails with [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if the shard is not lost, and with
+    /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard) if it is not configured; [`Builder::open`] with [`ErrorKind::Configuration`](crate::ErrorKind::Configuration).
     pub fn replace_lost(mut self, shard: impl Into<String>) -> Self {
         self.replaced.push(shard.into());
         self
@@ -273,9 +273,9 @@ impl Builder {
     /// Opens a cluster that was made by [`Builder::create`]. It makes nothing.
     ///
     /// # Errors
-    /// Each names the shard: [`ErrorKind::Configuration`] if the settings or the models contradict each other,
-    /// [`ErrorKind::Missing`] if a database does not exist, [`ErrorKind::WrongDatabase`] if a database is another shard,
-    /// [`ErrorKind::Layout`] if keys are placed otherwise than in the recorded layout, [`ErrorKind::Schema`] if a table
+    /// Each names the shard: [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the settings or the models contradict each other,
+    /// [`ErrorKind::Missing`](crate::ErrorKind::Missing) if a database does not exist, [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if a database is another shard,
+    /// [`ErrorKind::Layout`](crate::ErrorKind::Layout) if keys are placed otherwise than in the recorded layout, [`ErrorKind::Schema`](crate::ErrorKind::Schema) if a table
     /// differs from its model.
     pub fn open<M: Models>(self) -> Result<Cluster> {
         self.build::<M>(Mode::Open)

@@ -135,8 +135,8 @@ const MUTATIONS: [Mutation; 26] = [
     },
     Mutation {
         what: "a session that waits for a lock does not have the server searched",
-        from: "Err(_) => blocked(),",
-        to: "Err(_) => {}",
+        from: "blocked(Some(Box::new(move || stop.break_deadlock())));",
+        to: "drop(stop);",
         attack: ("global_transactions", "r55_a_session_that_meets_the_lock"),
     },
     Mutation {

@@ -62,9 +62,9 @@ use value::{Role, ValueType};
 /// | `#[shard_key(range("a" => ..10, "b" => 10..))]` | The key, placed by range: see below. |
 /// | `#[shard_key(list("Asia" => "asia"))]` | The key, placed by a list of values: see below. |
 /// | `#[shard_key(with = path::to::chooser)]` | The key, placed by a function: see below. |
-/// | `#[shard_parent]` on a `Parent<P>` | The row is stored on its parent's shard. The column is `<field>_id`. |
+/// | `#[shard_parent]` on a `Parent<P>` | The row is stored on its parent's shard. The column is `<field>_id`. The value is `row.link()` of the parent's row, or `Parent::new` of its shard and id. |
 /// | `#[shard_parent(Company)]` on an id of `Company` | The same, if the parent's id is its shard key. |
-/// | `#[version]` on an `i64`, `i32`, `u64`, `u32` | Starts at 1, and every update increments it. An update of a row that was changed since it was read is an error (`ErrorKind::Stale`). |
+/// | `#[version]` on an `i64`, `i32`, `u64`, `u32` | Starts at 1 if ids are generated; a model with `#[id]` is added with the version that it has. Every update increments it. An update of a row that was changed since it was read is an error (`ErrorKind::Stale`). |
 /// | `#[references(Currency)]` on an id of `Currency`, or an `Option` of one | A foreign key to a reference table, which is on every shard. See `Reference`. |
 /// | `#[lookup]` on text, an integer, bytes, a UUID, or an `Option` of one | Unique over the cluster, and a filter on it is routed: a table of the runtime maps the value to the row's shard. |
 ///
@@ -119,7 +119,6 @@ use value::{Role, ValueType};
 /// |---|---|
 /// | `column = "name"` | The name of its column. Default: the field's name. |
 /// | `collate = nocase` | Its texts are always compared without regard to the case of `A` to `Z`. Default: byte by byte. Not for an id, a key or a parent's link. See `Collation`. |
-///
 /// | `default = 0` | The default value of its column, for rows that exist when the field is added to the model, and for rows that a program without the field adds: a literal `0`, `0.5`, `true` or `"text"`. A field of an enum has the text of a variant. |
 ///
 /// A default is for the database alone. In Rust each value is given when a row is added.
@@ -129,7 +128,7 @@ use value::{Role, ValueType};
 /// - An implementation of `Sharded`: the table, the three choosers, the loader and the binder.
 /// - For each field a constant with its name in capitals, and its visibility: the column, for filters, orders and
 ///   assignments. For a key of several fields also `SHARD_KEY`.
-/// - If the id is generated, a struct `New…` with all fields but the id, for `Session::add`.
+/// - If the id is generated, a struct `New…` with all fields but the id and the version, for `Session::add`.
 /// - Implementations of `Child`, `UniqueId`, `IdIsKey` and `Reference`, as far as they apply.
 ///
 /// # Unsupported

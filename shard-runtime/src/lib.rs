@@ -104,7 +104,8 @@
 //!
 //! A [`Session`] is a unit of work. Rows that are added, changed and removed wait, and are sent in batches before their
 //! table is read, at `flush` and at `commit`. Rows come back as [`Stored`]: they deref to the struct, know their shard, and
-//! can be changed in place, after which [`Session::update`] takes up the columns that differ.
+//! can be changed in place, after which [`Session::update`] takes up the columns that differ. A change without `update`, and
+//! a session that is dropped without `commit`, are lost without an error.
 //!
 //! ```
 //! # use shard_runtime::{Cluster, Sharded};
@@ -268,6 +269,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `explain` lists every shard that the entry may name; the query itself reads the entry first, and then one shard.
 //!
 //! Sessions write an entry in the same unit of work as its row: where the two are on different shards, that is a commit
 //! over both. The entries are read before the rows, and there is no common snapshot over shards: a row that is being

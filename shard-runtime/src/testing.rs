@@ -22,6 +22,9 @@ impl Cluster {
     /// # Ok::<(), shard_runtime::Error>(())
     /// ```
     ///
+    /// In memory, readers and writers exclude each other: a session that has read keeps other sessions from writing the same
+    /// shard until it commits, rolls back or is dropped. Tests with several sessions use files in a temporary folder.
+    ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the models do not fit the shards' names.
     pub fn in_memory<M: Models>(shards: impl IntoIterator<Item = impl Into<String>>) -> Result<Cluster> {

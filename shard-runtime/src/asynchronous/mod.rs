@@ -109,6 +109,9 @@ impl Cluster {
     /// Runs a transaction on a thread, and again after a conflict; see [`Cluster::transaction`]. If its future is dropped, it
     /// does not begin, or runs to its end.
     ///
+    /// The closure is `'static`, since it runs on another thread: `move` values into it that it owns. It may run again, so it
+    /// clones what it consumes.
+    ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
     /// # #[derive(Sharded, Clone, Debug)]

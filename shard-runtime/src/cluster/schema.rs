@@ -114,6 +114,10 @@ pub(super) fn error(mut differences: Vec<Difference>) -> Error {
     error
 }
 
+/// The first remedy for a column that no field of the model has.
+const RENAMED: &str = "if a field was renamed or removed, add a step with `rename` or `drop_column` to the migrations and run \
+     `migrate`; otherwise ";
+
 /// The part of a shard's schema that is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compared {
@@ -158,6 +162,11 @@ pub(super) fn differences(
             .any(|difference| matches!(difference.remedy, Remedy::Rebuild))
             .then(|| rebuild_sql(table, &actual, place));
         let is_rebuilt = rebuild.is_some();
+        if columns.iter().any(|difference| difference.change == Change::Extra)
+            && let Some(sql) = &mut rebuild
+        {
+            sql.insert_str(0, RENAMED);
+        }
         for ColumnDifference { column, message, remedy, change: kind } in columns {
             let remedy = match remedy {
                 _ if is_rebuilt => rebuild.take().unwrap_or_else(|| "the SQL above heals it, too".to_owned()),
@@ -171,7 +180,7 @@ pub(super) fn differences(
                     "give the field a `default` or make it an `Option`, and run `migrate`; or run this SQL: ALTER TABLE {on} {change}"
                 ),
                 Remedy::AddField(change) => {
-                    format!("add the field to the model, or run this SQL: ALTER TABLE {on} {change}")
+                    format!("{RENAMED}add the field to the model, or run this SQL: ALTER TABLE {on} {change}")
                 }
             };
             found.push(difference(Some(column), message, remedy, kind));

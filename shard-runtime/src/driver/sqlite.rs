@@ -284,6 +284,10 @@ fn copy(from: &rusqlite::Connection, to: &Path) -> Result<()> {
     }
 }
 
+/// The error of a transaction that waits for another one of a database in memory, which has one lock for readers and writers.
+const IN_USE_IN_MEMORY: &str = "another session uses this database in memory, where readers and writers exclude each other: \
+     commit, roll back or drop that session first, or use a file";
+
 struct SqliteConnection {
     /// Closed before the connection, which may remove the file.
     log: Option<Log>,
@@ -336,12 +340,21 @@ impl Deadline {
 }
 
 impl SqliteConnection {
+    /// Names what a transaction of a database in memory waited for.
+    fn explain_lock(&self, error: Error) -> Error {
+        match (error.kind(), &self.file) {
+            (ErrorKind::Busy, None) => error.reworded(IN_USE_IN_MEMORY.to_owned()),
+            _ => error,
+        }
+    }
+
     fn begin_now(&self, transaction: Transaction) -> Result<()> {
         let sql = match transaction {
             Transaction::Read => "BEGIN DEFERRED",
             Transaction::Write => "BEGIN IMMEDIATE",
         };
-        self.raw.prepare_cached(sql).and_then(|mut begin| begin.raw_execute()).map_err(from_sqlite)?;
+        let begun = self.raw.prepare_cached(sql).and_then(|mut begin| begin.raw_execute());
+        begun.map_err(from_sqlite).map_err(|error| self.explain_lock(error))?;
         match (transaction, &self.file) {
             (Transaction::Write, Some(file)) => file.check().inspect_err(|_| drop(self.rollback())),
             _ => Ok(()),
@@ -468,7 +481,7 @@ impl Connection for SqliteConnection {
                 Ok(Some(violation)) => violation.explain(error),
                 _ => error,
             },
-            _ => error,
+            _ => self.explain_lock(error),
         })
     }
 

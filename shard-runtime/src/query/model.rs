@@ -206,7 +206,7 @@ pub trait UniqueId: Sharded {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be saved: its ids are generated when rows are added",
     label = "a new row has no id yet",
-    note = "add a new row with `session.add(New{Self} {{ .. }})`, and change a stored row with `session.update(&mut row)`",
+    note = "add a new row's insert struct, `New…`, with `session.add(..)`, and change a stored row with `session.update(&mut row)`",
     note = "rows can be saved if the caller gives the id: `#[id]`, or `#[id(uuid)]` with a UUID that the caller makes"
 )]
 pub trait KnownId: Sharded {}
@@ -284,7 +284,7 @@ impl<C: Child<Parent: Same<P>>, P: Sharded> ParentOf<C> for P {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added to a session",
     label = "cannot be added",
-    note = "if the id is generated, add the insert struct that the derive makes: `New{Self} {{ .. }}`"
+    note = "if the id is generated, add the insert struct that the derive makes, whose name is `New` and the model's"
 )]
 pub trait Insert: Sized {
     /// The model whose row this becomes.

@@ -209,7 +209,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Select::with(self.core)
     }
 
-    /// Orders the rows of all shards. Each further call orders the rows that are equal so far.
+    /// Orders the rows of all shards by one column. Each further call orders the rows that are equal so far.
     pub fn order_by(mut self, order: Order<T>) -> Self {
         let Order { column, descending, nulls_first, .. } = order;
         self.core.order.push(OrderBy { column, descending, nulls_first });

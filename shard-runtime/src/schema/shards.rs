@@ -189,7 +189,11 @@ impl Shards {
                 ));
             }
             if by_name.insert(name.clone(), index).is_some() {
-                return Err(Error::new(ErrorKind::Configuration, "duplicate shard name").on_shard(&name));
+                return Err(Error::new(
+                    ErrorKind::Configuration,
+                    "duplicate shard name; give each shard a name of its own",
+                )
+                .on_shard(&name));
             }
             let cluster = Arc::clone(&cluster);
             let (statements, rows) = (AtomicU64::new(0), AtomicU64::new(0));

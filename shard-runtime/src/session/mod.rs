@@ -339,7 +339,7 @@ impl Session {
                 (None, _) => (ErrorKind::NotFound, "no rows"),
                 (Some(_), Some(_)) => (ErrorKind::ManyRows, "more than one row"),
             };
-            let message = format!("the query returned {found}, expected exactly one");
+            let message = format!("the query returned {found}, expected exactly one; use `first` or `all`");
             let error = Error::new(kind, message);
             Err(match query.request()?.table() {
                 Some(table) => error.in_table(table.name),

@@ -84,7 +84,8 @@ impl<M: Models> Migration<M> {
         })
     }
 
-    /// Returns what would be run, as it was when the migration was made.
+    /// Returns the statements that would be run, as they were when the migration was made. Each is for the tables as they are
+    /// now: if several steps change one table, a later one runs on the table that the earlier ones have left.
     pub fn plan(&self) -> &MigrationPlan {
         &self.plan
     }

@@ -20,6 +20,7 @@ on_every_backend! {
     a_session_that_is_dropped_is_rolled_back_and_its_connections_are_free,
     r35_a_commit_that_is_left_comes_to_its_end,
     r35_commits_that_are_left_at_random_are_whole,
+    r29_a_failure_that_no_future_returned_aborts_the_transaction,
     r28_rows_come_as_they_are_taken,
     r28_rows_that_are_dropped_stop_their_shards,
     a_stream_that_fails_says_so_after_its_rows,
@@ -201,6 +202,49 @@ fn r35_a_commit_that_is_left_comes_to_its_end(backend: &Backend) {
         let counted = cluster.async_session().one(Account::select().all_shards().count()).await;
         assert_eq!(counted.unwrap(), 3);
     });
+}
+
+/// A verb fails after its future was dropped. Without the abort, a later commit would store the other half of the transaction.
+fn r29_a_failure_that_no_future_returned_aborts_the_transaction(backend: &Backend) {
+    type Verb = fn(&mut Session) -> shard_runtime::Result<()>;
+    let verbs: [Verb; 3] = [
+        |session| session.commit().map(drop),
+        |session| session.flush(),
+        |session| session.one(Account::select().all_shards().count()).map(drop),
+    ];
+    let cluster = backend.create::<Account>(&LETTERS);
+    cluster.transaction(|session| session.add(account(1, 5)).map(drop)).unwrap();
+    for (verb, runtime) in verbs.into_iter().zip(Runtime::ALL.into_iter().cycle()) {
+        runtime.block_on(async {
+            let mut session = cluster.async_session();
+            session.add(account(2, 1_500)).await.unwrap();
+            session.flush().await.unwrap();
+            session.add(account(1, 5)).await.unwrap();
+            let (gate, run) = gated(verb);
+            let mut future = Box::pin(session.run(run));
+            assert!(poll_once(&mut future).is_none());
+            gate.has_begun.recv().unwrap();
+            drop(future);
+            gate.let_go.send(()).unwrap();
+            for _ in 0..2 {
+                let text = ["after its future was dropped", "call `rollback` first", "shard `a`"];
+                assert_error(session.commit().await, ErrorKind::TransactionAborted, &text);
+            }
+            let read = session.all(Account::select().all_shards()).await.map(drop);
+            assert_error(read, ErrorKind::TransactionAborted, &["after its future was dropped"]);
+            session.rollback().await;
+            assert_eq!(session.one(Account::select().all_shards().count()).await.unwrap(), 1);
+            session.rollback().await;
+
+            // A future that returned its failure leaves the transaction as it was.
+            session.add(account(2, 1_500)).await.unwrap();
+            session.flush().await.unwrap();
+            session.add(account(1, 5)).await.unwrap();
+            assert_error(session.flush().await, ErrorKind::Unique, &["shard `a`"]);
+            assert_eq!(session.one(Account::select().all_shards().count()).await.unwrap(), 2);
+            session.rollback().await;
+        });
+    }
 }
 
 fn r35_commits_that_are_left_at_random_are_whole(backend: &Backend) {

@@ -75,7 +75,9 @@ use task::{RollbackTask, SessionGuard, SessionTask, TaskHandle};
 ///   commit that has begun ends on every shard. The handle of a row that it changes stays as it was:
 ///   [`reload`](AsyncSession::reload) it.
 ///
-/// The next verb waits for that end. If the application needs to know whether a statement has run, it rolls back; after a
+/// The next verb waits for that end. If the other verb fails, the transaction is aborted: every later verb fails with
+/// [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted), which names that failure, until the session is
+/// rolled back. If the application needs to know whether a statement has run, it rolls back; after a
 /// commit it reads a row of the transaction.
 ///
 /// # Sessions that are dropped
@@ -287,7 +289,7 @@ impl AsyncSession {
             }
             false => threads.begin(task),
         };
-        TaskHandle::new(answer, threads.clone(), waiter, cancellation)
+        TaskHandle::new(answer, threads.clone(), waiter, cancellation, Arc::clone(&self.slot))
     }
 
     fn guard(&self, checkout: Checkout) -> SessionGuard {

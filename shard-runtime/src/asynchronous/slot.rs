@@ -19,12 +19,14 @@ struct State {
     waker: Option<Waker>,
     /// Whether the async session was dropped.
     is_left: bool,
+    /// The failure of a verb that wrote, until its future has returned it.
+    unreceived: Option<String>,
 }
 
 impl SessionSlot {
     pub(super) fn new(session: Session) -> Self {
         let here = Some(Checkout { session: Box::new(session), is_under_way: false });
-        SessionSlot(Mutex::new(State { here, waker: None, is_left: false }))
+        SessionSlot(Mutex::new(State { here, waker: None, is_left: false, unreceived: None }))
     }
 
     /// Takes the session, once it is here.
@@ -39,9 +41,20 @@ impl SessionSlot {
         }
     }
 
-    /// Takes the session, if it is here.
+    /// Takes the session, if it is here and no failure has to be reported first.
     pub(super) fn take(&self) -> Option<Checkout> {
-        self.lock().here.take()
+        let mut state = self.lock();
+        if state.unreceived.is_some() { None } else { state.here.take() }
+    }
+
+    /// Notes the failure of a verb that wrote. If its future is dropped, the failure is still there at the next verb.
+    pub(super) fn note_failure(&self, failure: String) {
+        self.lock().unreceived = Some(failure);
+    }
+
+    /// Takes the failure that was noted last: its future returns it, or the next verb reports it.
+    pub(super) fn take_failure(&self) -> Option<String> {
+        self.lock().unreceived.take()
     }
 
     /// Brings the session back.

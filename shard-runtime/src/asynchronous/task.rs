@@ -73,7 +73,7 @@ impl<F, O, E> Job for SessionTask<F, O, E>
 where
     F: FnOnce(&mut Session) -> Result<O, E> + Send,
     O: Send,
-    E: From<Error> + Send,
+    E: From<Error> + Send + 'static,
 {
     fn run(self: Box<Self>) {
         let SessionTask { mut guard, run, sender, span, cancellation } = *self;
@@ -83,10 +83,22 @@ where
             return;
         }
         let session = &mut *checkout.session;
+        if let Some(failure) = guard.slot.take_failure() {
+            session.abort(&failure);
+        }
+        // A read sends pending changes first. It may be cancelled after that.
+        let (reads, sends) = (cancellation.is_some(), session.has_pending_changes());
         session.set_cancellation(cancellation);
         let result = catch_unwind(AssertUnwindSafe(|| span.enclose(|| run(session))));
         session.set_cancellation(None);
         let result = result.unwrap_or_else(|thrown| Err(E::from(after_panic(session, thrown))));
+        if let Err(error) = &result {
+            let own = (error as &dyn Any).downcast_ref::<Error>();
+            let is_cancelled = own.is_some_and(|error| error.kind() == ErrorKind::TimedOut);
+            if !reads || (sends && !is_cancelled) {
+                guard.slot.note_failure(describe(own));
+            }
+        }
         // Who has the answer finds the session in its slot.
         drop(guard);
         sender.send(result);
@@ -97,6 +109,12 @@ where
         drop(guard);
         sender.send(Err(E::from(error)));
     }
+}
+
+/// Describes an error of a verb whose future may be dropped.
+fn describe(error: Option<&Error>) -> String {
+    let cause = error.map_or_else(|| "the closure failed".to_owned(), Error::to_string);
+    format!("a verb failed after its future was dropped: {cause}")
 }
 
 /// Rolls a session back that a panic may have left in any state.
@@ -133,6 +151,7 @@ pub(super) struct TaskHandle<O, E> {
     threads: SessionExecutor,
     waiter: Option<WaiterId>,
     cancellation: Option<Arc<CancellationToken>>,
+    slot: Arc<SessionSlot>,
     is_answered: bool,
 }
 
@@ -142,8 +161,9 @@ impl<O, E> TaskHandle<O, E> {
         threads: SessionExecutor,
         waiter: Option<WaiterId>,
         cancellation: Option<Arc<CancellationToken>>,
+        slot: Arc<SessionSlot>,
     ) -> Self {
-        TaskHandle { answer, threads, waiter, cancellation, is_answered: false }
+        TaskHandle { answer, threads, waiter, cancellation, slot, is_answered: false }
     }
 }
 
@@ -153,6 +173,7 @@ impl<O, E: From<Error>> Future for TaskHandle<O, E> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         self.is_answered = true;
+        self.slot.take_failure();
         Poll::Ready(answer.unwrap_or_else(|| {
             let message = "worker thread terminated unexpectedly";
             Err(E::from(Error::new(ErrorKind::Database, message)))

@@ -253,6 +253,7 @@ impl AsyncSession {
             let _: Result<()> = self.ask(checkout, rollback, None).await;
         } else if let Some(session) = self.guard(checkout).session() {
             session.rollback();
+            self.slot.take_failure();
         }
     }
 }

@@ -641,7 +641,7 @@ impl Session {
     /// A transaction has one of four outcomes:
     /// - *committed*: `Ok`, with nothing [`pending`](Committed::pending);
     /// - *committed, with pending participants*: `Ok`, with the shards whose commit failed after the decision;
-    /// - *aborted*: every error but the next; nothing is stored on any shard;
+    /// - *not committed*: every error but the next; nothing is stored on any shard;
     /// - *in doubt*: [`ErrorKind::InDoubt`].
     ///
     /// # Errors
@@ -698,6 +698,17 @@ impl Session {
     pub(crate) fn set_cancellation(&mut self, token: Option<Arc<CancellationToken>>) {
         self.work.tx.lift_deadlines();
         self.work.tx.context.cancellation = token;
+    }
+
+    /// Undoes the transaction. Each verb fails until the session is rolled back.
+    pub(crate) fn abort(&mut self, why: &str) {
+        self.work.rollback();
+        self.work.tx.aborted = Some(why.to_owned());
+    }
+
+    /// Returns whether changes wait to be sent, which a read may do.
+    pub(crate) fn has_pending_changes(&self) -> bool {
+        self.work.has_pending_changes()
     }
 
     /// Gives up all transactions, in any state, and aborts the session because of an error.

@@ -124,6 +124,11 @@ impl UnitOfWork {
         self.identities.clear();
     }
 
+    /// Returns whether changes are pending.
+    pub(crate) fn has_pending_changes(&self) -> bool {
+        self.pending.iter().any(|pending| !pending.is_empty())
+    }
+
     /// Writes everything that is pending.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.tx.check_usable()?;

@@ -1,5 +1,7 @@
 //! Migrations beside programs that write, on shards that refuse, and of tables that others have built upon. R52, R53.
 
+use std::panic::AssertUnwindSafe;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use crate::migrating::{USERS, made, one, two};
 on_some! {
     lasting:
         r52_releases_write_while_the_schema_changes,
+        r53_a_migration_that_stops_at_any_statement_continues,
         r53_duplicates_stop_a_unique_index;
     lasting:
         r53_a_column_is_dropped_in_two_phases;
@@ -120,6 +123,50 @@ fn r52_releases_write_while_the_schema_changes(backend: &Backend) {
     }
     assert!(users.iter().any(|user| user.plan == "paid") && users.iter().any(|user| user.plan == "free"));
     assert_error(backend.open::<one::Models>(&LETTERS).map(drop), ErrorKind::Schema, &["newer release"]);
+}
+
+/// Stops before each statement in turn. Before the contract the earlier release can be started at any of them.
+fn r53_a_migration_that_stops_at_any_statement_continues(backend: &Backend) {
+    const SHARD: [&str; 1] = ["a"];
+    for contracts in [false, true] {
+        for stop_at in 0.. {
+            let backend = &Backend::new(backend.kind);
+            let mut session = backend.create::<one::Models>(&SHARD).session();
+            session.add_all((0..10).map(|id| one::User { id, name: format!("user {id}") })).unwrap();
+            session.commit().unwrap();
+            let migrate = || backend.builder(&SHARD).migrate::<two::Models>(&two::migrations()).unwrap();
+            if contracts {
+                migrate().run(|_| {}).unwrap();
+            }
+            let migration = || if contracts { migrate().contract() } else { migrate() };
+            let (events, last) = (AtomicI64::new(0), Mutex::new(String::new()));
+            let stopped = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                migration().pace(4, Duration::ZERO).run(|progress| {
+                    if events.fetch_add(1, Ordering::Relaxed) == stop_at {
+                        *last.lock().unwrap() = progress.to_string();
+                        std::panic::resume_unwind(Box::new(()));
+                    }
+                })
+            }));
+            if let Ok(done) = stopped {
+                done.unwrap();
+                assert!(stop_at > 5, "only {stop_at} statements");
+                break;
+            }
+            let at = last.into_inner().unwrap();
+            if !contracts {
+                let old = backend.open::<one::Models>(&SHARD);
+                old.map(drop).unwrap_or_else(|error| panic!("the earlier release at {at}: {error}"));
+            }
+            let again = migration().run(|_| {});
+            again.map(drop).unwrap_or_else(|error| panic!("the migration at {at}: {error}"));
+            let new = backend.open::<two::Models>(&SHARD).unwrap();
+            for user in new.session().all(two::User::select().all_shards()).unwrap() {
+                let name = format!("user {}", user.id);
+                assert_eq!((&user.full_name, &user.nickname), (&name, &Some(format!("nick {name}"))), "{at}");
+            }
+        }
+    }
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]

@@ -118,7 +118,7 @@ impl<'r> Rename<'r> {
     /// Returns the SQL that gives the new column its name.
     pub(super) fn finish(&self) -> Vec<Work> {
         let (on, column, copying) = (self.on(), quoted(self.column.name), quoted(&self.copying()));
-        let mut works = Vec::new();
+        let (mut works, mut sql) = (Vec::new(), Vec::new());
         if self.place.dialect.alters_columns() && !self.column.nullable {
             let check = quoted(&shortened(format!("{} not null", self.column.name), self.place.dialect));
             works.push(Work::together(vec![
@@ -126,13 +126,12 @@ impl<'r> Rename<'r> {
                 format!("ALTER TABLE {on} ADD CONSTRAINT {check} CHECK ({copying} IS NOT NULL) NOT VALID"),
             ]));
             works.push(Work::together(vec![format!("ALTER TABLE {on} VALIDATE CONSTRAINT {check}")]));
-            works.push(Work::together(vec![
-                // No scan: the constraint proves it.
-                format!("ALTER TABLE {on} ALTER COLUMN {copying} SET NOT NULL"),
-                format!("ALTER TABLE {on} DROP CONSTRAINT {check}"),
-            ]));
+            // No scan: the constraint proves it. In the transaction of the new name: no release knows the temporary one, and a
+            // column that is NOT NULL under it would be refused.
+            sql.push(format!("ALTER TABLE {on} ALTER COLUMN {copying} SET NOT NULL"));
+            sql.push(format!("ALTER TABLE {on} DROP CONSTRAINT {check}"));
         }
-        let mut sql = self.drop_triggers();
+        sql.extend(self.drop_triggers());
         sql.push(format!("ALTER TABLE {on} RENAME COLUMN {copying} TO {column}"));
         sql.extend(self.triggers(self.column.name));
         works.push(Work::together(sql));

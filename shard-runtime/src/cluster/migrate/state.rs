@@ -125,13 +125,12 @@ impl Tolerated {
         read(connection, place).map(Tolerated)
     }
 
-    /// Returns whether triggers fill this column, which no constraint says: the new one once it is copied, the old one until
-    /// the contract drops it.
+    /// Returns whether triggers fill this column until the contract, whatever its constraint is: the old one, and the new one,
+    /// which has its name once every row is copied.
     pub(in crate::cluster) fn is_filled(&self, table: &str, column: &str) -> bool {
         let (to, from) = (renames_to(table, column), renames_from(table, column));
         self.has(|step| {
-            (step.phase == StepPhase::Ready && step.does.contains(&to))
-                || (step.phase < StepPhase::Done && step.does.contains(&from))
+            step.phase < StepPhase::Done && (step.does.contains(&to) || step.does.contains(&from))
         })
     }
 

@@ -21,6 +21,7 @@ on_some! {
         r53_a_rebuilt_table_keeps_what_others_have_built_on_it,
         r53_a_held_lock_stops_the_migration;
     PostgreSQL:
+        r53_a_migration_waits_for_writers,
         r53_an_index_that_was_left_invalid_is_made_again,
 }
 
@@ -167,6 +168,34 @@ fn r53_a_migration_that_stops_at_any_statement_continues(backend: &Backend) {
             }
         }
     }
+}
+
+/// A writer holds a row for longer than one wait for a lock.
+fn r53_a_migration_waits_for_writers(backend: &Backend) {
+    let cluster = backend.create::<Label>(&LETTERS);
+    let mut session = cluster.session();
+    session.add(Label { id: 1, color: "green".to_owned(), text: "text".to_owned() }).unwrap();
+    session.flush().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(1_000));
+            session.commit().unwrap();
+        });
+        let migrate = || backend.builder(&LETTERS).migrate::<UniqueLabel>(&Migrations::new()).unwrap();
+        migrate().run(|_| {}).unwrap();
+    });
+    backend.open::<UniqueLabel>(&LETTERS).unwrap();
+    // It ends when the busy timeout is over.
+    backend.waits(600);
+    let mut session = cluster.session();
+    session.add(Label { id: 2, color: "green".to_owned(), text: "other".to_owned() }).unwrap();
+    session.flush().unwrap();
+    let migrations =
+        Migrations::new().step(2, "text", |m| m.postgres("ALTER TABLE {labels} ADD COLUMN more text"));
+    let migrate = || backend.builder(&LETTERS).migrate::<UniqueLabel>(&migrations).unwrap();
+    assert_error(migrate().run(|_| {}).map(drop), ErrorKind::Busy, &["shard `b`", "step 2 `text`"]);
+    session.commit().unwrap();
+    migrate().run(|_| {}).unwrap();
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]

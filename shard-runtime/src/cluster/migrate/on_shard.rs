@@ -174,7 +174,8 @@ impl<M> OnShard<'_, M> {
         } else {
             self.transaction(connection, work.how, |connection| {
                 for sql in &work.sql {
-                    connection.run(sql).map_err(|error| failed(error, sql))?;
+                    // A refused lock must leave a connection with which the transaction can be tried again.
+                    connection.lock(sql).map_err(|error| failed(error, sql))?;
                 }
                 state::write(connection, self.place, &next)
             })?;

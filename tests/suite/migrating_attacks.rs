@@ -20,6 +20,8 @@ on_some! {
     Files Prefixed:
         r53_a_rebuilt_table_keeps_what_others_have_built_on_it,
         r53_a_held_lock_stops_the_migration;
+    Schemas Servers:
+        r53_a_step_runs_once_without_the_lock_of_migrators;
     PostgreSQL:
         r53_a_migration_waits_for_writers,
         r53_an_index_that_was_left_invalid_is_made_again,
@@ -196,6 +198,55 @@ fn r53_a_migration_waits_for_writers(backend: &Backend) {
     assert_error(migrate().run(|_| {}).map(drop), ErrorKind::Busy, &["shard `b`", "step 2 `text`"]);
     session.commit().unwrap();
     migrate().run(|_| {}).unwrap();
+}
+
+/// The server ends the connection that keeps migrators apart, and a second migrator overtakes the first.
+fn r53_a_step_runs_once_without_the_lock_of_migrators(backend: &Backend) {
+    for at in [StepPhase::Expand, StepPhase::Backfill] {
+        let backend = &Backend::new(backend.kind);
+        let mut session = backend.create::<one::User>(&LETTERS).session();
+        session.add_all((0..USERS).map(|id| one::User { id, name: "n".to_owned() })).unwrap();
+        session.commit().unwrap();
+        let migrate = || {
+            let migrations = Migrations::new()
+                .step(2, "names", |m| m.backfill::<one::User>(|user| user.name.push('+')))
+                .step(3, "sql", |m| {
+                    let sql = "UPDATE {users} SET name = name || '!'";
+                    m.postgres(sql).sqlite(sql)
+                });
+            let migration = backend.builder(&LETTERS).migrate::<one::User>(&migrations).unwrap();
+            migration.pace(5, Duration::ZERO)
+        };
+        let once = std::sync::Once::new();
+        let first = migrate().run(|progress| {
+            if progress.shard != "b" || progress.phase != at {
+                return;
+            }
+            once.call_once(|| {
+                // The control database is the first shard's.
+                let cluster: String = backend.peek("a", "sharded_shard", "SELECT cluster FROM {table}");
+                let ended = format!(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks, \
+                     hashtextextended('sharded migration {cluster}', 0) AS key WHERE locktype = 'advisory' \
+                     AND (classid::bigint << 32) | objid::bigint = key"
+                );
+                assert_eq!(backend.peek::<i64>("a", "users", &ended), 1);
+                migrate().run(|_| {}).unwrap();
+            });
+        });
+        assert_error(
+            first.map(drop),
+            ErrorKind::Stale,
+            &["shard `b`", "another migrator", "run `migrate` again"],
+        );
+        let status = migrate().run(|_| {}).unwrap();
+        let steps = || status.shards.iter().flat_map(|shard| &shard.steps);
+        assert!(steps().all(|step| step.phase == StepPhase::Done && step.error.is_none()), "{status}");
+        let cluster = backend.open::<one::User>(&LETTERS).unwrap();
+        for user in cluster.session().all(one::User::select().all_shards()).unwrap() {
+            assert_eq!(user.name, "n+!", "{at}: {}", user.id);
+        }
+    }
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]

@@ -87,9 +87,7 @@ impl<M> OnShard<'_, M> {
             };
             state.error = error.to_string();
             // The shard may be full, or gone: then nothing is recorded.
-            let _ = self.transaction(connection, How::Together, |connection| {
-                state::write(connection, self.place, state)
-            });
+            let _ = self.record(connection, state, state, How::Together, |_| Ok(()));
             let kind = error.kind();
             Error::new(kind, message).with_source(error)
         })
@@ -152,6 +150,27 @@ impl<M> OnShard<'_, M> {
         result
     }
 
+    /// Runs a part of a step in a transaction, and records `next` in it. Another migrator cannot run the part, too.
+    fn record(
+        &self,
+        connection: &dyn Connection,
+        state: &StepState,
+        next: &StepState,
+        how: How,
+        run: impl Fn(&dyn Connection) -> Result<()>,
+    ) -> Result<()> {
+        self.transaction(connection, how, |connection| {
+            self.claim(connection, state)?;
+            run(connection)?;
+            state::write(connection, self.place, next)
+        })
+    }
+
+    /// What is added without a step fails if it is added twice.
+    fn claim(&self, connection: &dyn Connection, state: &StepState) -> Result<()> {
+        if state.number == 0 { Ok(()) } else { state::claim(connection, self.place, state) }
+    }
+
     /// Runs SQL and records it. `next` is what is recorded, if it differs from the state.
     fn work(
         &self,
@@ -168,19 +187,15 @@ impl<M> OnShard<'_, M> {
         let next = StepState { error: String::new(), ..next.unwrap_or_else(|| state.clone()) };
         if work.how == How::Alone {
             work.sql.iter().try_for_each(|sql| connection.run(sql).map_err(|error| failed(error, sql)))?;
-            self.transaction(connection, How::Together, |connection| {
-                state::write(connection, self.place, &next)
-            })?;
+            self.record(connection, state, &next, How::Together, |_| Ok(()))?;
         } else {
-            self.transaction(connection, work.how, |connection| {
-                for sql in &work.sql {
-                    // A refused lock must leave a connection with which the transaction can be tried again.
-                    connection.lock(sql).map_err(|error| failed(error, sql))?;
-                }
-                state::write(connection, self.place, &next)
+            self.record(connection, state, &next, work.how, |connection| {
+                // A refused lock must leave a connection with which the transaction can be tried again.
+                let mut each = work.sql.iter();
+                each.try_for_each(|sql| connection.lock(sql).map_err(|error| failed(error, sql)))
             })?;
         }
-        *state = next;
+        *state = next.kept();
         Ok(())
     }
 
@@ -196,6 +211,7 @@ impl<M> OnShard<'_, M> {
         loop {
             let limit = self.migration.rows;
             let (portion, is_last) = self.transaction(connection, How::Together, |connection| {
+                self.claim(connection, state)?;
                 let after = cursor_id(&state.cursor)?;
                 let portion = rows
                     .portion(connection, self.place, self.shard, Next { after: after.as_ref(), limit, null })
@@ -212,7 +228,7 @@ impl<M> OnShard<'_, M> {
                 state::write(connection, self.place, &recorded)?;
                 Ok((recorded, is_last))
             })?;
-            *state = portion;
+            *state = portion.kept();
             self.tell(state, None);
             if is_last {
                 return Ok(());

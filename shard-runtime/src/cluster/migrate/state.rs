@@ -2,7 +2,7 @@
 //! describes.
 
 use crate::driver::Connection;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
 use crate::planner::own_tables;
 use crate::planner::sql::Param;
@@ -30,6 +30,19 @@ pub(super) struct StepState {
     pub(super) error: String,
     /// The columns that the step is about, as [`renames_to`], [`renames_from`], [`requires`] and [`drops`] write them.
     pub(super) does: String,
+    /// What the shard has recorded of it, as this migrator knows; `None` if nothing.
+    pub(super) recorded: Option<Recorded>,
+}
+
+/// The part of a record by which another migrator's progress is noticed: phase, action, cursor, rows.
+pub(super) type Recorded = (StepPhase, usize, String, u64);
+
+impl StepState {
+    /// Returns the state once it is recorded.
+    pub(super) fn kept(mut self) -> Self {
+        self.recorded = Some((self.phase, self.action, self.cursor.clone(), self.rows));
+        self
+    }
 }
 
 /// How [`StepState::does`] names the new name of a column.
@@ -84,25 +97,65 @@ pub(super) fn read(connection: &dyn Connection, place: &Place) -> Result<Vec<Ste
             rows: rows.parse().ok()?,
             error,
             does,
+            recorded: None,
         })
     };
-    Ok(rows.into_iter().filter_map(parse).collect())
+    Ok(rows.into_iter().filter_map(parse).map(StepState::kept).collect())
+}
+
+/// Locks the record of a step until the transaction ends, so that its work is done once: a server ends the lock that keeps
+/// migrators apart with the connection that holds it.
+///
+/// # Errors
+/// [`ErrorKind::Stale`] if another migrator has changed the record.
+pub(super) fn claim(connection: &dyn Connection, place: &Place, state: &StepState) -> Result<()> {
+    let Place { names, dialect, .. } = place;
+    let claimed = match &state.recorded {
+        None => insert(connection, place, state, "DO NOTHING")?,
+        Some((phase, action, cursor, rows)) => {
+            let param = |place| dialect.param(place);
+            let sql = format!(
+                "UPDATE {} SET error = error WHERE step = {} AND phase = {} AND action = {} AND cursor = {} AND rows = {}",
+                names.table(TABLE),
+                param(1),
+                param(2),
+                param(3),
+                param(4),
+                param(5)
+            );
+            connection.prepare(&sql)?.execute(&[
+                number(u64::from(state.number)),
+                Param::Value(Value::Text(phase.name().into())),
+                number(u64::try_from(*action).unwrap_or(u64::MAX)),
+                Param::Value(Value::Text(cursor.clone().into())),
+                number(*rows),
+            ])?
+        }
+    };
+    if claimed == 1 {
+        return Ok(());
+    }
+    let message = "another migrator has continued the step; run `migrate` again";
+    Err(Error::new(ErrorKind::Stale, message))
 }
 
 /// Records a step.
 pub(super) fn write(connection: &dyn Connection, place: &Place, state: &StepState) -> Result<()> {
+    let update = "DO UPDATE SET name = excluded.name, phase = excluded.phase, action = excluded.action, \
+                  cursor = excluded.cursor, rows = excluded.rows, error = excluded.error, does = excluded.does";
+    insert(connection, place, state, update).map(drop)
+}
+
+fn insert(connection: &dyn Connection, place: &Place, state: &StepState, on_conflict: &str) -> Result<u64> {
     let Place { names, dialect, .. } = place;
     let sql = format!(
-        "INSERT INTO {} (step, name, phase, action, cursor, rows, error, does) VALUES ({}) ON CONFLICT (step) DO UPDATE SET \
-         name = excluded.name, phase = excluded.phase, action = excluded.action, cursor = excluded.cursor, \
-         rows = excluded.rows, error = excluded.error, does = excluded.does",
+        "INSERT INTO {} (step, name, phase, action, cursor, rows, error, does) VALUES ({}) ON CONFLICT (step) {on_conflict}",
         names.table(TABLE),
         dialect.params(8)
     );
     let text = |text: &'static str| Param::Value(Value::Text(text.into()));
     let owned = |text: &String| Param::Value(Value::Text(text.clone().into()));
-    let number = |number: u64| Param::Value(Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
-    let StepState { number: step, name, phase, action, cursor, rows, error, does } = state;
+    let StepState { number: step, name, phase, action, cursor, rows, error, does, .. } = state;
     connection.prepare(&sql)?.execute(&[
         number(u64::from(*step)),
         owned(name),
@@ -112,8 +165,11 @@ pub(super) fn write(connection: &dyn Connection, place: &Place, state: &StepStat
         number(*rows),
         owned(error),
         owned(does),
-    ])?;
-    Ok(())
+    ])
+}
+
+fn number(number: u64) -> Param<'static> {
+    Param::Value(Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)))
 }
 
 /// The steps of a shard that explain why columns differ from the model although a program can use them.

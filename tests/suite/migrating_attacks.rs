@@ -16,7 +16,8 @@ on_some! {
         r53_a_migration_that_stops_at_any_statement_continues,
         r53_duplicates_stop_a_unique_index;
     lasting:
-        r53_a_column_is_dropped_in_two_phases;
+        r53_a_column_is_dropped_in_two_phases,
+        r53_a_unique_column_is_not_dropped_while_it_is_required;
     Files Prefixed:
         r53_a_rebuilt_table_keeps_what_others_have_built_on_it,
         r53_a_held_lock_stops_the_migration;
@@ -463,4 +464,32 @@ fn r53_a_column_is_dropped_in_two_phases(backend: &Backend) {
         ErrorKind::Schema,
         &["step 2 `no text`", "newer release"],
     );
+}
+
+/// A label without the text that its table requires.
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "labels")]
+struct LabelWithoutText {
+    #[id]
+    id: i64,
+    #[shard_key(list("red" => "a", "green" => "b", "blue" => "c"))]
+    color: String,
+}
+
+fn r53_a_unique_column_is_not_dropped_while_it_is_required(backend: &Backend) {
+    drop(backend.create::<UniqueLabel>(&LETTERS));
+    let migrations = Migrations::new().step(2, "no text", |m| m.drop_column::<LabelWithoutText>("text"));
+    let migrate = || backend.builder(&LETTERS).migrate::<LabelWithoutText>(&migrations);
+    let texts = ["shard `a`, table `labels`, column `text`", "labels(color, text) unique", "`Option`"];
+    assert_error(migrate().map(drop), ErrorKind::Schema, &texts);
+    backend.open::<UniqueLabel>(&LETTERS).unwrap();
+    if backend.is_postgres("a") {
+        // The remedy; on SQLite it is a rebuilt table.
+        backend.plant(&LETTERS, "labels", "ALTER TABLE {table} ALTER COLUMN text DROP NOT NULL");
+        migrate().unwrap().run(|_| {}).unwrap();
+        let mut session = backend.open::<LabelWithoutText>(&LETTERS).unwrap().session();
+        let label = |id| LabelWithoutText { id, color: "green".to_owned() };
+        session.add_all([label(1), label(2)]).unwrap();
+        session.commit().unwrap();
+    }
 }

@@ -8,10 +8,11 @@ use crate::cluster::schema::{self, Difference};
 use crate::cluster::schema_sql::table_sql;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::quoted;
+use crate::planner::sql::{Param, quoted};
 use crate::planner::{Layout, Place};
 use crate::schema::{Shard, Table};
-use crate::value::ColumnType;
+use crate::transaction::facts::texts;
+use crate::value::{ColumnType, Value};
 
 /// SQL of one unit of work on a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +129,9 @@ pub(super) fn refused(
 
 /// Returns the SQL that gives a column a default, if it is NOT NULL without one: rows are added without it from now on, and
 /// earlier releases still read it.
+///
+/// # Errors
+/// [`ErrorKind::Schema`] if no default is known for its type, or if a unique index would refuse the second row with it.
 pub(super) fn defaulted(
     connection: &dyn Connection,
     place: &Place,
@@ -138,6 +142,13 @@ pub(super) fn defaulted(
     let actual = connection.columns(names, table.name)?;
     let found = actual.into_iter().find(|actual| actual.name.eq_ignore_ascii_case(column));
     let Some(found) = found.filter(|actual| !actual.nullable && !actual.has_default) else { return Ok(None) };
+    if let Some(index) = unique_index(connection, place, table, column)? {
+        let message = format!(
+            "the column is NOT NULL and in the unique index `{index}`, so that rows cannot be added without it; make the field an \
+             `Option` in the release before the one that drops the column"
+        );
+        return Err(Error::new(ErrorKind::Schema, message).in_table(table.name).at_column(column));
+    }
     let all = [
         ColumnType::Boolean,
         ColumnType::Integer,
@@ -166,4 +177,29 @@ pub(super) fn defaulted(
     }
     let edits = [Edit::Default(column.to_owned(), default)];
     rebuild::work(connection, place, table, &edits, Vec::new()).map(Some)
+}
+
+/// Returns a unique index that the column is part of.
+fn unique_index(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &Table,
+    column: &str,
+) -> Result<Option<String>> {
+    let Place { names, dialect, .. } = place;
+    let (sql, table) = match dialect.is_on_server() {
+        true => (
+            "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
+             WHERE i.indrelid = to_regclass($1) AND i.indisunique AND lower(a.attname) = lower($2) ORDER BY 1",
+            names.table(table.name),
+        ),
+        false => (
+            "SELECT l.name FROM pragma_index_list(?1) AS l, pragma_index_info(l.name) AS i \
+             WHERE l.\"unique\" AND lower(i.name) = lower(?2) ORDER BY 1",
+            names.plain(table.name),
+        ),
+    };
+    let params = [table, column.to_owned()].map(|text| Param::Value(Value::Text(text.into())));
+    Ok(texts(connection, sql, &params)?.into_iter().flatten().next())
 }

@@ -160,7 +160,8 @@ impl Step {
     }
 
     /// Drops a column that the model does not have any more, with the contract. If it is NOT NULL without a default, it gets
-    /// one before: the new release adds rows without it (`''`, 0, false), and earlier releases read them.
+    /// one before: the new release adds rows without it (`''`, 0, false), and earlier releases read them. A column of a unique
+    /// index must be nullable: two rows with the default would violate it.
     pub fn drop_column<T: Sharded>(self, column: &str) -> Self {
         self.and(Action::Drop { table: T::TABLE, column: column.to_owned() })
     }

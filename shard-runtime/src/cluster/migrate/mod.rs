@@ -35,8 +35,17 @@ impl Builder {
     /// shards fit. Nothing is changed before [`Migration::run`].
     ///
     /// Additions need no step: a new model's table, a field that is an `Option` or has a
-    /// `#[sharded(default = ..)]`, a new index. Everything else is a step of [`Migrations`]. The program that runs now keeps
-    /// running: it adds rows without the new columns. [`Migration::contract`] runs what it would not survive.
+    /// `#[sharded(default = ..)]`, a new index. Everything else is a step of [`Migrations`]. [`Migration::contract`] runs what
+    /// programs of the earlier release would not survive.
+    ///
+    /// Until then they can run, and be started again, also while the migration runs and after it has stopped. They add rows
+    /// without the new columns. There are three limits:
+    ///
+    /// - Until [`Migration::run`] has succeeded they must not move rows with [`Session::relocate`](crate::Session::relocate). A
+    ///   row that moves from a shard that a backfill has not reached to one that has finished it misses the backfill. Only a
+    ///   column with [`Step::require`] is filled later, by the contract.
+    /// - A new unique index also holds for their rows.
+    /// - SQL of the application ([`Step::sqlite`], [`Step::postgres`]) must leave the tables as their models need them.
     ///
     /// ```
     /// use shard_runtime::{Cluster, Migrations, Sharded};

@@ -127,10 +127,11 @@ impl<M: Models> Migration<M> {
     /// Runs the migration, and returns how far every shard is. `progress` is called for each statement and after each portion.
     ///
     /// It waits for another migrator of the cluster. Decided transactions are applied first. It stops at the first failure;
-    /// running it again continues there. If it fails, the programs that ran before can still run.
+    /// running it again continues there. If it fails before a contract, programs of the earlier release can still run.
     ///
     /// # Errors
-    /// They name the shard, the step and the SQL. [`ErrorKind::UnknownShard`] if the canary is not configured. Those of
+    /// They name the shard, the step and the SQL. [`ErrorKind::Stale`] if another migrator has continued a step: the server
+    /// has ended the connection that holds the migration lock. [`ErrorKind::UnknownShard`] if the canary is not configured. Those of
     /// [`Builder::create`], which is called at the end, to make what new models need.
     pub fn run(self, progress: impl Fn(&MigrationProgress) + Send + Sync) -> Result<MigrationStatus> {
         let cluster = &self.cluster;

@@ -424,4 +424,24 @@ fn r53_two_migrators_wait_for_each_other(backend: &Backend) {
     for user in cluster.session().all(one::User::select().all_shards()).unwrap() {
         assert_eq!(user.name, format!("user {}+", user.id));
     }
+    // One that begins in the middle of another's renames and rebuilt tables waits, too.
+    let backend = &Backend::new(backend.kind);
+    made(backend);
+    let begins = std::sync::Barrier::new(2);
+    let migrate = || backend.builder(&LETTERS).migrate::<two::Models>(&two::migrations());
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            begins.wait();
+            (0..5).try_for_each(|_| migrate().map(drop)).and_then(|()| migrate()?.run(|_| {}))
+        });
+        let once = std::sync::Once::new();
+        let first = migrate().unwrap().pace(3, Duration::from_millis(5)).run(|progress| {
+            if progress.step == 4 {
+                once.call_once(|| drop(begins.wait()));
+            }
+        });
+        assert_eq!(first.unwrap(), second.join().unwrap().unwrap());
+    });
+    backend.open::<one::Models>(&LETTERS).unwrap();
+    backend.open::<two::Models>(&LETTERS).unwrap();
 }

@@ -166,7 +166,7 @@ impl<M> OnShard<'_, M> {
         })
     }
 
-    /// What is added without a step fails if it is added twice.
+    /// Claims the record of a step. Additions without a step need no claim: the database refuses to add a column twice.
     fn claim(&self, connection: &dyn Connection, state: &StepState) -> Result<()> {
         if state.number == 0 { Ok(()) } else { state::claim(connection, self.place, state) }
     }

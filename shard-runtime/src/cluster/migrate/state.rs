@@ -30,7 +30,7 @@ pub(super) struct StepState {
     pub(super) error: String,
     /// The columns that the step is about, as [`renames_to`], [`renames_from`], [`requires`] and [`drops`] write them.
     pub(super) does: String,
-    /// What the shard has recorded of it, as this migrator knows; `None` if nothing.
+    /// The record on the shard, as this migrator has read or written it last; `None` if there was none.
     pub(super) recorded: Option<Recorded>,
 }
 

@@ -59,6 +59,7 @@ mod migrating_attacks;
 mod misplaced_rows;
 mod narrowing;
 mod nested;
+mod new_lookups;
 mod null_logic;
 mod observing;
 mod odd_keys;

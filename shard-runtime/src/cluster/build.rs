@@ -138,6 +138,9 @@ impl Builder {
         cluster.recover()?;
         if mode == Mode::Create {
             cluster.fill_references()?;
+            cluster.fill_lookups()?;
+        } else if !self.migrates {
+            cluster.refuse_unfilled()?;
         }
         Ok(cluster)
     }

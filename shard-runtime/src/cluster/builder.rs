@@ -264,8 +264,12 @@ impl Builder {
     /// A shard that is added is *spare*: it has the tables and no row, no query reads it, and programs that do not configure it
     /// work on. It gets keys when a new list value or a new range names it, and the rows of the reference tables with them.
     ///
+    /// The rows of a column that is a `#[lookup]` since this release get their entries. Until then the cluster cannot be opened
+    /// with these models.
+    ///
     /// # Errors
-    /// Those of [`Builder::open`], naming the first shard that failed.
+    /// Those of [`Builder::open`], naming the first shard that failed; [`ErrorKind::Unique`](crate::ErrorKind::Unique) if rows
+    /// share a value of a column that is a `#[lookup]` since this release.
     pub fn create<M: Models>(self) -> Result<Cluster> {
         self.build::<M>(Mode::Create)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Builder;
-use super::opening;
+use super::{lookups, opening};
 use crate::driver::{Driver, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
@@ -54,6 +54,7 @@ impl Builder {
                 record.push((Kind::Shard, shard, state.to_owned()));
             }
         }
+        record.extend(lookups::unfilled(control, &known, layout));
         control.record(&record)?;
         Ok(facts)
     }

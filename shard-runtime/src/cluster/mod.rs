@@ -14,6 +14,7 @@ mod elsewhere;
 #[cfg(feature = "postgres")]
 mod foreign_tables;
 mod layout;
+mod lookups;
 mod lost;
 mod migrate;
 mod opening;

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::schema::{Placed, Table};
 use crate::session::Session;
 use crate::transaction::Cluster;
-use crate::unit_of_work::{VerifyReport, judge};
+use crate::unit_of_work::{LookupProblem, VerifyReport, judge};
 use crate::value::Value;
 
 impl Cluster {
@@ -15,8 +15,7 @@ impl Cluster {
     ///
     /// Sessions keep all of this right. A problem therefore has another origin: SQL, a lent connection, a program whose model
     /// has no `#[lookup]`, a foreign key that cascades, a partial commit with
-    /// [`Commit::BestEffort`](crate::Commit::BestEffort), an older copy of a shard, or a `#[lookup]` that was added to a model
-    /// with rows.
+    /// [`Commit::BestEffort`](crate::Commit::BestEffort), or an older copy of a shard.
     ///
     /// It may run beside readers and writers. Each shard is read in portions in the order of the ids, so that memory stays
     /// bounded. Suspicious rows and values are read again under a lock on all shards, 500 at a time.
@@ -31,8 +30,8 @@ impl Cluster {
     /// portion is a transaction of its own, in which everything is read again under the locks. It may run beside readers and
     /// writers, be stopped and be run again.
     ///
-    /// It also makes the entries of rows that are older than the `#[lookup]` of their model:
-    /// [`Builder::create`](crate::Builder::create) makes the tables of the entries, and this method fills them.
+    /// It also makes the entries of rows that a program of an earlier release has added without the `#[lookup]` since
+    /// [`Builder::create`](crate::Builder::create) filled the lookup.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, LookupProblemKind, Sharded, Sql};
@@ -74,13 +73,18 @@ impl Cluster {
             self.verify_rows(table, &mut verified)?;
         }
         for lookup in self.layout().lookups() {
-            self.verify_lookup(lookup, repairs, &mut verified)?;
+            self.verify_lookup(lookup, repairs, &mut |problem| verified.take(problem))?;
         }
         Ok(verified)
     }
 
     /// Compares a lookup with its rows.
-    fn verify_lookup(&self, lookup: &Placed, repairs: bool, verified: &mut VerifyReport) -> Result<()> {
+    pub(super) fn verify_lookup(
+        &self,
+        lookup: &Placed,
+        repairs: bool,
+        take: &mut dyn FnMut(LookupProblem),
+    ) -> Result<()> {
         let mut after: Option<Value<'static>> = None;
         loop {
             let portion = self.transaction(|session| session.work.portion(lookup, after.as_ref()))?;
@@ -94,7 +98,7 @@ impl Cluster {
             }
             if !suspects.is_empty() {
                 let settle = |session: &mut Session| session.work.settle(lookup, &suspects, repairs);
-                self.transaction(settle)?.into_iter().for_each(|drift| verified.take(drift));
+                self.transaction(settle)?.into_iter().for_each(&mut *take);
             }
             match portion.up_to {
                 Some(value) => after = Some(value),

@@ -41,6 +41,9 @@ pub(crate) enum Kind {
     Group,
     /// In control, by group and number: a line of a group that a change has moved.
     Rule,
+    /// In control, by table of entries: [`UNFILLED`] while rows that are older than the lookup may lack entries,
+    /// [`CHANGED`] from a step of a migration on, then [`FILLED`].
+    Lookup,
 }
 
 /// The shard is being made: `create` may continue.
@@ -48,6 +51,15 @@ pub(crate) const MAKING: &str = "making";
 
 /// The shard exists. It is never made again, unless [`Builder::replace_lost`](super::Builder::replace_lost) asks for it.
 pub(crate) const MADE: &str = "made";
+
+/// `create` has to make the entries of rows that are older than the lookup.
+pub(crate) const UNFILLED: &str = "unfilled";
+
+/// A migration may have changed values of the lookup: `create` compares its entries with the rows.
+pub(crate) const CHANGED: &str = "changed";
+
+/// All rows have entries.
+pub(crate) const FILLED: &str = "filled";
 
 /// The kinds of the facts about one shard, which are forgotten with it.
 const OF_A_SHARD: [Kind; 4] = [Kind::Shard, Kind::Version, Kind::Writer, Kind::Server];
@@ -71,6 +83,7 @@ impl Kind {
             Kind::Place => "place",
             Kind::Group => "group",
             Kind::Rule => "rule",
+            Kind::Lookup => "lookup",
         }
     }
 }
@@ -107,6 +120,16 @@ impl Facts {
     /// Returns whether exactly this state of a shard is recorded.
     pub(crate) fn is_recorded(&self, shard: &str, state: &str) -> bool {
         self.get(Kind::Shard, shard) == Some(state)
+    }
+
+    /// Returns whether rows may lack entries in this table of a lookup.
+    pub(crate) fn is_unfilled(&self, entries: &str) -> bool {
+        self.get(Kind::Lookup, entries) == Some(UNFILLED)
+    }
+
+    /// Returns whether `create` has to compare this table of a lookup with the rows.
+    pub(crate) fn is_to_fill(&self, entries: &str) -> bool {
+        matches!(self.get(Kind::Lookup, entries), Some(UNFILLED | CHANGED))
     }
 
     /// Records in this copy that a shard was made.
@@ -488,7 +511,14 @@ fn write(
 ) -> Result<()> {
     let table = names.table(TABLE);
     let only_greater = match kind {
-        Kind::Shard | Kind::Server | Kind::Layout | Kind::Line | Kind::Place | Kind::Group | Kind::Rule => "",
+        Kind::Shard
+        | Kind::Server
+        | Kind::Layout
+        | Kind::Line
+        | Kind::Place
+        | Kind::Group
+        | Kind::Rule
+        | Kind::Lookup => "",
         Kind::Version | Kind::Writer | Kind::Epoch => {
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }

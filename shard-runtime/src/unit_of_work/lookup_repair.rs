@@ -137,6 +137,34 @@ impl UnitOfWork {
         self.rows_with(lookup, shard, Values::Listed, &params).map(|found| !found.is_empty())
     }
 
+    /// Returns up to so many rows of each shard with the value, as `5 on a`.
+    pub(crate) fn ids_with(
+        &mut self,
+        lookup: &Placed,
+        value: &Value<'static>,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        let layout = self.tx.cluster.shared_layout();
+        let params = [Param::List(vec![value.borrowed()])];
+        let mut found = Vec::new();
+        for &shard in ShardSet::all(layout.shards()).indexes() {
+            let sql = layout.sql(layout.model(lookup.table)?, shard)?;
+            let sql = sql.ids_with(lookup.table, lookup.column, limit);
+            let name = layout.shards().by_index(shard).map_or("", Shard::name);
+            self.tx.is_ready(shard, Some(lookup.table))?;
+            found.extend(self.tx.on(shard, lookup.table, &sql, |statement| {
+                let mut rows = statement.query(&params)?;
+                let mut found = Vec::new();
+                while rows.advance()? {
+                    found.push(format!("{} on {name}", rows.value(0).map_err(Error::from)?));
+                }
+                let read = found.len() as u64;
+                Ok((found, read))
+            })?);
+        }
+        Ok(found)
+    }
+
     fn remove_entry(&mut self, lookup: &Placed, value: &Value<'static>, shard: usize) -> Result<()> {
         let layout = self.tx.cluster.shared_layout();
         self.tx.ensure_write(shard)?;

@@ -109,6 +109,15 @@ impl Builder {
     /// # }
     /// ```
     ///
+    /// A `#[lookup]` on a column with rows gets its entries from [`Migration::run`], or from [`Builder::create`], which both fail
+    /// with [`ErrorKind::Unique`](crate::ErrorKind::Unique) if rows share a value. Programs of the earlier release make no
+    /// entries: once they have ended, call [`Cluster::repair`](crate::Cluster::repair). The values of a new column with a
+    /// lookup are given by SQL of a step: a backfill cannot write it.
+    ///
+    /// A `#[version]` on a table with rows does not count the updates of programs of the earlier release: they do not raise it.
+    /// While they run, an update of this release can overwrite one of theirs without
+    /// [`ErrorKind::Stale`](crate::ErrorKind::Stale).
+    ///
     /// # Errors
     /// [`ErrorKind::Schema`](crate::ErrorKind::Schema), with all differences, if a shard differs in what no migration can do:
     /// a new field that is neither an `Option` nor has a default, another type. Those of [`Builder::open`] about the

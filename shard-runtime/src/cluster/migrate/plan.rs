@@ -25,6 +25,8 @@ pub struct MigrationPlan {
     pub(super) shards: Vec<ShardPlan>,
     /// Whether contracts are run, too.
     pub(super) contracts: bool,
+    /// Whether a step runs SQL, which may write columns with a lookup; a backfill may not.
+    pub(super) runs_sql: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,7 @@ impl MigrationPlan {
             let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout);
             let planned = connection.and_then(|connection| {
                 refused.extend(expand::refused(&*connection, place, layout, shard, migrations)?);
+                plan.runs_sql |= refuse_or_find_sql(&*connection, place, layout, migrations)?;
                 shard_plan(&*connection, place, layout, shard, migrations)
             });
             plan.shards.push(planned.map_err(|error| error.on_shard(shard.name()))?);
@@ -115,6 +118,40 @@ fn shard_plan(
     made.dedup();
     add("indexes".to_owned(), made, false);
     Ok(ShardPlan { shard: shard.name().to_owned(), parts })
+}
+
+/// Refuses to rename the column of a lookup: programs of both releases would have entries in tables of their own. Returns whether
+/// a step that has not run has SQL.
+fn refuse_or_find_sql(
+    connection: &dyn Connection,
+    place: &Place,
+    layout: &Layout,
+    migrations: &Migrations,
+) -> Result<bool> {
+    let states = state::read(connection, place)?;
+    let steps = migrations.steps().iter().filter(|step| phase_of(&states, step) < StepPhase::Ready);
+    let mut runs_sql = false;
+    for action in steps.flat_map(|step| &step.actions) {
+        match action {
+            Action::Sql { .. } => runs_sql = true,
+            Action::Rename { table, column, from }
+                if layout.lookups_of(table).any(|lookup| lookup.column == *column) =>
+            {
+                let actual = connection.columns(&place.names, table.name)?;
+                if !actual.iter().any(|actual| actual.name.eq_ignore_ascii_case(from)) {
+                    continue;
+                }
+                let message = format!(
+                    "the column is a `#[lookup]` and cannot be renamed from `{from}`: its entries are in a table with the name of \
+                     the column; keep it with `#[sharded(column = \"{from}\")]` at the field, and remove the action from the step"
+                );
+                let column = table.columns.get(*column).map_or("", |column| column.name);
+                return Err(Error::new(ErrorKind::Schema, message).in_table(table.name).at_column(column));
+            }
+            _ => {}
+        }
+    }
+    Ok(runs_sql)
 }
 
 pub(super) fn phase_of(states: &[StepState], step: &Step) -> StepPhase {

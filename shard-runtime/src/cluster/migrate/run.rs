@@ -150,7 +150,9 @@ impl<M: Models> Migration<M> {
         })?;
         cluster.recover()?;
         // Another migrator may have changed the shards since the plan was made.
-        MigrationPlan::new(cluster, &self.migrations)?;
+        if MigrationPlan::new(cluster, &self.migrations)?.runs_sql {
+            cluster.note_changed_lookups()?;
+        }
         let run = |shard: &Shard| {
             let place = layout.place(shard.index())?;
             let on_shard = OnShard { migration: &self, shard, place, progress: &progress };

@@ -49,6 +49,13 @@ impl TableSql {
         format!("SELECT {column}, count(*) FROM {} WHERE {condition} GROUP BY {column} {end}", self.name)
     }
 
+    /// Selects the ids of rows with the values that are given, up to so many.
+    pub(crate) fn ids_with(&self, table: &Table, column: usize, limit: usize) -> String {
+        let (condition, _) = Values::Listed.of(&name(table, column), self.dialect);
+        let id = name(table, table.id);
+        format!("SELECT {id} FROM {} WHERE {condition} ORDER BY {id} LIMIT {limit}", self.name)
+    }
+
     /// Selects entries in the order of their values: value and shard.
     pub(crate) fn entries(&self, entries: &Table, which: Values) -> String {
         let (value, shard) = (name(entries, VALUE), name(entries, SHARD));

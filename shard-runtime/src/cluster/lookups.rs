@@ -1,0 +1,99 @@
+//! Lookups that are new on tables with rows: `create` fills their entries before any program can open the cluster with them.
+//! Uses `verify`.
+//!
+//! Control records a lookup as [`UNFILLED`] before its table is made and as [`FILLED`] once all rows have entries, so that an
+//! interrupted `create` is continued by the next one.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
+use crate::schema::Placed;
+use crate::transaction::facts::{CHANGED, FILLED, Facts, Kind, UNFILLED};
+use crate::transaction::recorded::Lines;
+use crate::transaction::{Cluster, Control};
+
+/// How many rows an error names that share a value.
+const NAMED: usize = 5;
+
+/// Returns the facts to record before the tables are made: the lookups that are new, and whose models may have rows.
+pub(super) fn unfilled<'l>(
+    control: &Control,
+    facts: &Facts,
+    layout: &'l Layout,
+) -> Vec<(Kind, &'l str, String)> {
+    let recorded = facts.layout();
+    let tables = Lines::tables(recorded.lines.lines());
+    // Releases before this one recorded the layout in each shard, and not in control.
+    let is_of_older_release = tables.is_empty() && !control.is_new;
+    let is_new = |lookup: &&Placed| {
+        let may_have_rows = is_of_older_release
+            || (tables.contains(lookup.table.name) && !tables.contains(lookup.entries.name));
+        may_have_rows && !facts.is_unfilled(lookup.entries.name)
+    };
+    let new = layout.lookups().iter().filter(is_new);
+    new.map(|lookup| (Kind::Lookup, lookup.entries.name, UNFILLED.to_owned())).collect()
+}
+
+impl Cluster {
+    /// Makes the entries of the rows that are older than their lookup, or that steps of a migration may have changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unique`] if rows share a value. The lookup stays unfilled.
+    pub(super) fn fill_lookups(&self) -> Result<()> {
+        let (control, lookups) = (&self.0.control, self.layout().lookups());
+        if lookups.is_empty() {
+            return Ok(());
+        }
+        let facts = control.facts()?;
+        for lookup in lookups.iter().filter(|lookup| facts.is_to_fill(lookup.entries.name)) {
+            self.fill_lookup(lookup)?;
+            control.record(&[(Kind::Lookup, lookup.entries.name, FILLED.to_owned())])?;
+        }
+        Ok(())
+    }
+
+    /// Makes the entries of a lookup agree with the rows.
+    fn fill_lookup(&self, lookup: &Placed) -> Result<()> {
+        let (mut shared, mut first) = (0_u64, None);
+        self.verify_lookup(lookup, true, &mut |problem| {
+            if !problem.repaired {
+                shared += 1;
+                first.get_or_insert(problem.value);
+            }
+        })?;
+        let Some(value) = first else { return Ok(()) };
+        let rows = self.transaction(|session| session.work.ids_with(lookup, &value, NAMED))?;
+        let message = format!(
+            "the column is a `#[lookup]`, and {shared} of its values are shared by several rows, one of them by the rows with \
+             the ids {}; give each row a value of its own with a program whose model has no `#[lookup]` there, and run `create` \
+             or `migrate` again",
+            rows.join(", ")
+        );
+        Err(Error::new(ErrorKind::Unique, message).in_table(lookup.table.name).at_column(lookup.name()))
+    }
+
+    /// Records that steps of a migration may change the values of lookups, which the next `create` compares with the entries.
+    pub(super) fn note_changed_lookups(&self) -> Result<()> {
+        let facts = self.0.control.facts()?;
+        let filled = self.layout().lookups().iter().filter(|lookup| !facts.is_to_fill(lookup.entries.name));
+        let record = filled.map(|lookup| (Kind::Lookup, lookup.entries.name, CHANGED.to_owned()));
+        self.0.control.record(&record.collect::<Vec<_>>())
+    }
+
+    /// Refuses to open with a lookup that `create` has not filled: its rows would not be found by it.
+    pub(super) fn refuse_unfilled(&self) -> Result<()> {
+        if self.layout().lookups().is_empty() {
+            return Ok(());
+        }
+        let facts = match self.0.control.facts() {
+            Err(error) if error.kind() == ErrorKind::Denied => return Ok(()),
+            facts => facts?,
+        };
+        let lookups = &mut self.layout().lookups().iter();
+        let Some(lookup) = lookups.find(|lookup| facts.is_unfilled(lookup.entries.name)) else {
+            return Ok(());
+        };
+        let message =
+            "the column is a `#[lookup]` that not all rows have entries in yet; run `create` or `migrate`";
+        Err(Error::new(ErrorKind::Layout, message).in_table(lookup.table.name).at_column(lookup.name()))
+    }
+}

@@ -390,3 +390,28 @@ fn wrong_arguments_touch_nothing() {
     // A cluster that was never made.
     assert!(refused(&builder, "status", Outcome::Wrong).contains("run `create`"));
 }
+
+#[test]
+fn a_value_that_cannot_be_read_is_wrong() {
+    let (folder, builder) = cluster();
+    let copy = folder.path().join("copy");
+    for (shard, sql) in [
+        ("asia", "UPDATE cities SET continent = CAST(x'ff' AS TEXT) WHERE id = (SELECT min(id) FROM cities)"),
+        ("europe", "UPDATE users SET email = CAST(x'ff' AS TEXT) WHERE id = (SELECT min(id) FROM users)"),
+    ] {
+        let table = if shard == "asia" { "cities" } else { "users" };
+        assert_eq!(open(folder.path(), shard).execute(sql, []).unwrap(), 1);
+        for line in ["verify", "repair"] {
+            let message = refused(&builder, line, Outcome::Wrong);
+            assert!(message.contains(&format!("shard `{shard}`, table `{table}`")), "{line}: {message}");
+        }
+        drop(fs::remove_dir_all(&copy));
+        builder.clone().open::<Models>().unwrap().backup(&copy).unwrap();
+        let ran = run_words(&builder, &["restore", "--check", copy.to_str().unwrap()]);
+        assert!(ran.outcome == Outcome::Wrong && ran.progress.contains(table), "{ran:?}");
+        let mended = "UPDATE cities SET continent = 'Asia' WHERE continent = CAST(x'ff' AS TEXT)";
+        open(folder.path(), "asia").execute(mended, []).unwrap();
+    }
+    // An argument that is no id is unknown.
+    refused(&builder, "locate users five", Outcome::Unknown);
+}

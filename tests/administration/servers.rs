@@ -159,6 +159,12 @@ fn a_frozen_server_is_unknown_after_the_timeout() {
         ["TimedOut", "ConnectionLost"].contains(&read["shards"][1]["error"]["kind"].as_str().unwrap()),
         "{read}"
     );
+    // The doctor does not wait for the server a third time, to open the cluster.
+    let ran = run(&builder, "doctor --timeout 1 --json");
+    assert!(ran.outcome == Outcome::Unknown && ran.took < Duration::from_secs(5), "{ran:?}");
+    let read: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let (state, message) = finding(&read, "cluster", "opening");
+    assert!(state == "unknown" && message.contains("`europe` does not answer"), "{message}");
     europe.thaw();
     assert!(cluster.health(Duration::from_secs(20)).is_healthy());
 }

@@ -140,7 +140,6 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
                 .to_owned(),
         });
     }
-    let wanted = format!("expected `{name} {form}`");
     let timeout = timeout.unwrap_or(TIMEOUT);
     let mut text = values.iter().map(|value| value.to_str().map(str::to_owned));
     let command = match (*name, values.as_slice()) {
@@ -160,7 +159,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         ("migrate", []) => Command::Migrate(migrate),
         ("schema", []) => Command::Schema,
         ("doctor", []) => Command::Doctor { timeout },
-        _ => return Err(wanted.trim_end_matches(" `").to_owned()),
+        _ => return Err(format!("expected `{}`", format!("{name} {form}").trim_end())),
     };
     Ok(Parsed { command: Some(command), is_json })
 }
@@ -193,7 +192,8 @@ mod tests {
         for (line, text) in [
             ("", "no command"),
             ("frobnicate", "`frobnicate`; commands: status, health"),
-            ("status now", "expected `status"),
+            ("status now", "expected `status`"),
+            ("shards all", "expected `shards`"),
             ("locate cities", "expected `locate TABLE KEY...`"),
             ("backup", "expected `backup FOLDER`"),
             ("status --timeout 1", "takes no `--timeout`"),

@@ -217,11 +217,16 @@ fn schema<M: Models>(builder: &Builder) -> Result<Answer> {
 
 fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
     let mut findings = builder.diagnose::<M>(timeout)?;
-    let (state, message) = match findings.iter().find(|finding| finding.makes_commits_hang()) {
-        Some(Finding { subject, .. }) => {
+    let health = builder.health::<M>(timeout)?;
+    let hangs = findings.iter().find(|finding| finding.makes_commits_hang());
+    let (state, message) = match (hangs, health.silent()) {
+        (Some(Finding { subject, .. }), _) => {
             (CheckState::Unknown, format!("not tried: a commit on `{subject}` would not return"))
         }
-        None => opening::<M>(builder),
+        (None, Some((name, error))) => {
+            (CheckState::Unknown, format!("not tried: `{name}` does not answer: {}", with_causes(error)))
+        }
+        (None, None) => opening::<M>(builder),
     };
     findings.push(Finding { check: "opening", subject: "cluster".to_owned(), state, message });
     let worst = findings.iter().map(|finding| finding.state).max().unwrap_or(CheckState::Fine);

@@ -35,7 +35,7 @@ use std::process::ExitCode;
 use crate::cluster::{Builder, Migrations};
 use crate::error::{Error, ErrorKind};
 use crate::query::Models;
-use arguments::Parsed;
+use arguments::{Command, Parsed};
 use output::Answer;
 
 /// The result of a command, which is the exit code of its program.
@@ -67,10 +67,17 @@ impl Outcome {
                 Outcome::Unknown
             }
             // Of an argument.
-            ErrorKind::UnknownShard | ErrorKind::UnknownModel | ErrorKind::UnmappedKey | ErrorKind::Value => {
-                Outcome::Unknown
-            }
+            ErrorKind::UnknownShard | ErrorKind::UnknownModel | ErrorKind::UnmappedKey => Outcome::Unknown,
+            // Of a value that a database holds.
             _ => Outcome::Wrong,
+        }
+    }
+
+    /// Returns the outcome of a command with values as arguments that failed.
+    fn of_argument(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Value => Outcome::Unknown,
+            _ => Outcome::of(error),
         }
     }
 }
@@ -111,6 +118,7 @@ pub fn run_on<M: Models>(
         }
     };
     let Parsed { command, is_json } = parsed;
+    let takes_values = matches!(command, Some(Command::Locate { .. }));
     let answer = match command {
         None => {
             let _ = write!(out, "{}", arguments::help(&program));
@@ -120,6 +128,7 @@ pub fn run_on<M: Models>(
     };
     let (outcome, answer) = match answer {
         Ok(answer) => (answer.outcome, Ok(answer)),
+        Err(error) if takes_values => (Outcome::of_argument(&error), Err(error)),
         Err(error) => (Outcome::of(&error), Err(error)),
     };
     let written = match (&answer, is_json) {

@@ -59,6 +59,18 @@ impl Health {
 }
 
 /// A line for each database: `asia: serves, 0.4 ms`.
+impl Health {
+    /// Returns a database that does not answer in time, with its error.
+    #[cfg(feature = "admin")]
+    pub(crate) fn silent(&self) -> Option<(&str, &Error)> {
+        self.shards.iter().chain([&self.control]).find_map(|probe| {
+            let error = probe.error.as_ref()?;
+            let is_silent = matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionLost);
+            is_silent.then_some((probe.name.as_str(), error))
+        })
+    }
+}
+
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shards.iter().try_for_each(|probe| writeln!(f, "{probe}"))?;

@@ -1,7 +1,7 @@
 //! A cluster's state as plain values, for operators and services: health, status, counters, the shard of a key. Uses the pool,
 //! the layout and the decision log; changes nothing.
 //!
-//! The values name shards and tables, never keys or values of rows.
+//! The values name shards and tables, no keys or values of rows.
 
 #[cfg(feature = "admin")]
 mod doctor;

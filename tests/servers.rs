@@ -232,16 +232,22 @@ fn what_cannot_be_opened_is_said_without_secrets() {
     let (user, rest) = url.split_once("//").and_then(|(_, rest)| rest.split_once(':')).unwrap();
     let (password, at) = rest.split_once('@').unwrap();
     let (address, _) = at.split_once('/').unwrap();
+    let client = Client::connect(&url);
+    client.run("CREATE DATABASE closed");
+    client.run("ALTER DATABASE closed ALLOW_CONNECTIONS false");
     let wrong = [
         (format!("postgres://{user}:s3cret@{at}?schema={}", place.schema("b")), ErrorKind::Configuration),
         (format!("postgres://{user}:{password}@{address}/nowhere"), ErrorKind::Missing),
         (format!("{url}?schema=s{}_c", place.number), ErrorKind::Missing),
         (format!("postgres://{user}:{password}@127.0.0.1:1/postgres"), ErrorKind::ConnectionLost),
+        (format!("postgres://{user}:{password}%00@{at}"), ErrorKind::Configuration),
+        (format!("postgres://{user}:{password}@{address}/closed"), ErrorKind::Configuration),
     ];
     for (url, kind) in wrong {
         let open = |builder: Builder| builder.shard("a", place.shard("a")).shard("b", &url);
         let mut said = Vec::new();
         let error = assert_error(open(Cluster::builder()).open::<Company>().map(drop), kind, "b");
+        assert_eq!(error.is_retryable(), kind == ErrorKind::ConnectionLost, "{error}");
         let mut cause: Option<&dyn std::error::Error> = Some(&error);
         while let Some(error) = cause {
             said.extend([error.to_string(), format!("{error:?}")]);
@@ -257,6 +263,48 @@ fn what_cannot_be_opened_is_said_without_secrets() {
         assert!(!said.contains(password), "{said}");
     }
     assert!(format!("{cluster:?}").contains(address), "{cluster:?}");
+}
+
+#[test]
+fn a_role_that_quotes_all_names_can_create_and_open() {
+    let place = Place::new(&server().url());
+    for shard in ["a", "b"] {
+        let database = place.schema(shard);
+        place.client(shard).run(&format!("ALTER DATABASE {database} SET quote_all_identifiers = on"));
+    }
+    drop(filled(&place));
+    drop(place.builder().open::<(Company, Measure)>().unwrap());
+}
+
+#[test]
+fn a_refused_create_leaves_no_control_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let file = format!("sqlite:{}", at("a.db").display());
+    let builder = || Cluster::builder().busy_timeout(Duration::from_secs(2)).shard("a", &file);
+    let place = Place::new(&server().url());
+    let rejected = [
+        ("postgres://u@127.0.0.1:1/x".to_owned(), "CREATE SCHEMA none", ErrorKind::ConnectionLost),
+        (
+            place.shard("b").replace(&format!("/{}?", place.schema("b")), "/nowhere?"),
+            "CREATE SCHEMA no",
+            ErrorKind::Missing,
+        ),
+        (place.shard("b"), "CREATE SCHEMA {}; CREATE TABLE {}.companies (id bigint)", ErrorKind::Schema),
+        (
+            place.shard("a"),
+            "CREATE SCHEMA {0}; CREATE TABLE {0}.companies (id bigint, home text); INSERT INTO {0}.companies VALUES (1, 'a')",
+            ErrorKind::WrongDatabase,
+        ),
+        ("sqlite:/no/such/folder/b.db".to_owned(), "CREATE SCHEMA other", ErrorKind::Io),
+    ];
+    for (url, sql, kind) in rejected {
+        let shard = if kind == ErrorKind::WrongDatabase { "a" } else { "b" };
+        let sql = sql.replace("{}", &place.schema(shard)).replace("{0}", &place.schema(shard));
+        place.client(shard).run(&sql);
+        assert_error(builder().shard("b", &url).create::<Company>().map(drop), kind, "b");
+        assert!(!at("control.db").exists() && !at("a.db").exists(), "{url}");
+    }
 }
 
 #[test]

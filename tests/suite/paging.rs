@@ -133,6 +133,12 @@ fn r26_a_cursor_is_of_its_query(backend: &Backend) {
     // Limits may differ from page to page.
     assert_eq!(cluster.session().all(by_name().limit(3).after(&cursor).limit(5)).unwrap().len(), 5);
     assert_error("no cursor".parse::<Cursor>(), ErrorKind::Cursor, &["`no cursor`"]);
+    // Another shard's name of the same length.
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let name = row.shard().name();
+    let changed = cursor.to_string().replace(&hex(name), &hex(&name.to_uppercase()));
+    let changed = by_name().after(&changed.parse().unwrap());
+    assert_error(cluster.session().all(changed), ErrorKind::Cursor, &["table `cities`", "names a shard"]);
 }
 
 fn r26_a_cursor_needs_an_order(backend: &Backend) {

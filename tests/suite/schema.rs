@@ -17,7 +17,7 @@ on_every_backend! {
     r41_extra_columns_need_a_default,
     r41_bad_configurations_are_refused;
     only Files:
-        r41_making_stops_at_the_first_failure_and_goes_on_later;
+        r41_a_cluster_that_cannot_be_made_leaves_nothing;
     only lasting:
         r41_a_lost_index_is_refused,
         r41_made_by_several_at_once;
@@ -41,14 +41,16 @@ fn r41_tables_are_made_on_every_shard(backend: &Backend) {
     assert_eq!(cluster.session().one(Remark::select().all_shards().count()).unwrap(), 0);
 }
 
-fn r41_making_stops_at_the_first_failure_and_goes_on_later(backend: &Backend) {
+fn r41_a_cluster_that_cannot_be_made_leaves_nothing(backend: &Backend) {
     let later = backend.folder().join("later");
     let builder = || {
         let url = format!("sqlite:{}", later.join("b.db").display());
         Cluster::builder().shard("a", backend.url("a")).shard("b", url).shard("c", backend.url("c"))
     };
     assert_error(builder().create::<Company>(), ErrorKind::Io, &["shard `b`", "b.db"]);
-    assert!(backend.path("a").exists() && !backend.path("c").exists(), "it stops at the first failure");
+    for made in [backend.path("a"), backend.path("c"), backend.folder().join("control.db")] {
+        assert!(!made.exists(), "{}", made.display());
+    }
     assert!(builder().open::<Company>().is_err());
     fs::create_dir(&later).unwrap();
     let cluster = builder().create::<Company>().unwrap();

@@ -1,9 +1,11 @@
 //! Shards and control databases that may be elsewhere: `create` makes none beside them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::opening;
-use crate::driver::{Driver, Mode};
+use super::schema::{self, Compared};
+use crate::driver::{Connection, Driver, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Namespace;
 use crate::planner::{Layout, Place};
@@ -26,8 +28,8 @@ pub(super) fn refuse_elsewhere(databases: &[Database], layout: &Layout, timeout:
     Ok(())
 }
 
-/// Refuses to make a control database for shards that have one elsewhere: sequences would begin again and hand out ids that
-/// are in use.
+/// Refuses to make a control database for shards that have one elsewhere, where sequences would begin again and hand out ids
+/// that are in use, and for databases that `create` would refuse.
 pub(super) fn refuse_orphans(
     databases: &[Database],
     control: &dyn Driver,
@@ -46,8 +48,20 @@ pub(super) fn refuse_orphans(
     if control.is_private() || is_there()? {
         return Ok(());
     }
+    let (mut refused, mut differences) = (None, Vec::new());
     for (index, database) in databases.iter().enumerate() {
-        let Ok(connection) = database.driver.connect_waiting(Mode::Open, timeout) else { continue };
+        let connection = match connected(&*database.driver, timeout) {
+            Ok(Some(connection)) => connection,
+            Ok(None) => continue,
+            Err(error) => {
+                // Another database may hold a shard of a cluster, which is the more important error.
+                refused.get_or_insert_with(|| match layout.shards_in(index).next() {
+                    Some(first) => error.on_shard(first.name()),
+                    None => error,
+                });
+                continue;
+            }
+        };
         for shard in layout.shards_in(index) {
             let is_shard = opening::identity(&*connection, &layout.place(shard.index())?.names)?.is_some();
             // Another process may be making the cluster at this moment, the control database first.
@@ -59,7 +73,39 @@ pub(super) fn refuse_orphans(
                 );
                 return Err(Error::new(ErrorKind::WrongDatabase, message).on_shard(shard.name()));
             }
+            // A refused `create` makes no control database.
+            let place = layout.place(shard.index())?;
+            let compared = schema::differences(&*connection, place, layout, shard, Compared::Existing);
+            differences.append(&mut compared.map_err(|error| error.on_shard(shard.name()))?);
+            let mut rows = layout.tables().map(|table| {
+                let refused = opening::refuse_rows(&*connection, &place.names, table.name);
+                refused.map_err(|error| error.in_table(table.name))
+            });
+            if let Some(error) = rows.find_map(Result::err) {
+                refused.get_or_insert_with(|| error.on_shard(shard.name()));
+            }
         }
     }
-    Ok(())
+    if !differences.is_empty() {
+        refused.get_or_insert_with(|| schema::error(differences));
+    }
+    match refused {
+        Some(error) if !is_there()? => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Connects to a database that may be a shard; `None` if it is in memory, or a file that is to be made.
+fn connected(driver: &dyn Driver, timeout: Duration) -> Result<Option<Box<dyn Connection>>> {
+    if driver.is_private() {
+        return Ok(None);
+    }
+    match driver.connect_waiting(Mode::Open, timeout) {
+        Err(error) if error.kind() == ErrorKind::Missing => match driver.path().and_then(Path::parent) {
+            Some(folder) if folder.is_dir() => Ok(None),
+            // It cannot be made, and this is why.
+            _ => driver.connect_waiting(Mode::Create, timeout).map(Some),
+        },
+        connected => connected.map(Some),
+    }
 }

@@ -100,7 +100,7 @@ impl<'q> Plan<'q> {
         let locks_apart =
             core.target.for_update && !is_one_row && (!order.is_empty() || (bounded && finds_rows));
         let begin = match core.begin(distinct_in)? {
-            Some(cursor) => Some((cursor, layout.shards().require(&cursor.shard)?.index())),
+            Some(cursor) => Some((cursor, cursor.place_in(table, layout.shards())?)),
             None => None,
         };
         let after = |shard: usize| {

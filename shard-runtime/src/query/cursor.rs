@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use super::select::{Pin, SelectCore};
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::Shard;
 use crate::schema::hash;
+use crate::schema::{Shard, Shards, Table};
 use crate::value::Value;
 use crate::value::codec::{self, Reader};
 
@@ -47,6 +47,18 @@ impl Cursor {
         values: Vec<Value<'static>>,
     ) -> Self {
         Cursor { fingerprint: fingerprint(core, distinct), shard: shard.name().to_owned(), values }
+    }
+
+    /// Returns the index of the shard that the row is on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cursor`] if there is no such shard.
+    pub(crate) fn place_in(&self, table: &Table, shards: &Shards) -> Result<usize> {
+        let unknown = |error: Error| {
+            let message = "cursor names a shard that the cluster does not have; begin again without a cursor";
+            Error::new(ErrorKind::Cursor, message).with_source(error).in_table(table.name)
+        };
+        shards.require(&self.shard).map(Shard::index).map_err(unknown)
     }
 }
 

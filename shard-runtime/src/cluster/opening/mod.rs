@@ -258,7 +258,7 @@ impl Opening<'_> {
 }
 
 /// Refuses a table with rows if the shard has not recorded its model: the rows may belong to any shard.
-fn refuse_rows(connection: &dyn Connection, names: &Namespace, table: &str) -> Result<()> {
+pub(super) fn refuse_rows(connection: &dyn Connection, names: &Namespace, table: &str) -> Result<()> {
     let name = names.table(table);
     if connection.columns(names, table)?.is_empty() {
         return Ok(());

@@ -302,7 +302,7 @@ impl Connection for PostgresConnection {
         self.visit(sql, &names.table(table), |row| {
             columns.push(ActualColumn {
                 name: text_in(row, 0)?,
-                sql_type: text_in(row, 1)?,
+                sql_type: without_quotes(text_in(row, 1)?),
                 nullable: is_true(row, 2)?,
                 has_default: is_true(row, 3)?,
                 is_primary_key: is_true(row, 4)?,
@@ -328,4 +328,12 @@ impl Connection for PostgresConnection {
     fn native(&self) -> &dyn Any {
         &self.client
     }
+}
+
+/// Returns the name of a type without the quotes that `format_type` adds under `quote_all_identifiers`.
+fn without_quotes(name: String) -> String {
+    let inner = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+    let is_plain =
+        |inner: &&str| inner.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    inner.filter(is_plain).map(str::to_owned).unwrap_or(name)
 }

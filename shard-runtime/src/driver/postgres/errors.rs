@@ -1,6 +1,6 @@
 //! Conversion of PostgreSQL errors to error kinds, with the column if the server names one.
 
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
 use crate::planner::sql::OUT_OF_RANGE;
@@ -23,7 +23,11 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
         };
         return Error::new(kind, with_causes(&error)).of_driver(error);
     };
-    let kind = if has_no_slot(message) { ErrorKind::Busy } else { kind_of(message.code()) };
+    let kind = match message {
+        _ if has_no_slot(message) => ErrorKind::Busy,
+        _ if is_closed_database(message) => ErrorKind::Configuration,
+        _ => kind_of(message.code()),
+    };
     let computed = message.message().split_once(OUT_OF_RANGE).and_then(|(_, rest)| rest.split_once("`: "));
     if let Some((column, why)) = computed {
         let why = why.trim_end_matches('"');
@@ -68,6 +72,10 @@ fn text_of(message: &DbError, kind: ErrorKind) -> String {
             Some(detail) => format!("{}: {detail}", message.message()),
             None => message.message().to_owned(),
         },
+        _ if is_closed_database(message) => format!(
+            "{}: run ALTER DATABASE … ALLOW_CONNECTIONS true, or correct the shard's URL",
+            message.message()
+        ),
         _ if has_no_slot(message) => format!(
             "{}: retry once other transactions have finished, or raise `max_prepared_transactions` on the server",
             message.message()
@@ -87,6 +95,11 @@ fn has_no_slot(message: &DbError) -> bool {
 }
 
 /// Returns whether the server process does not hold a statement that was prepared on the connection, or holds it already.
+/// Whether the database was altered to accept no connections, which a retry does not change.
+fn is_closed_database(message: &DbError) -> bool {
+    message.code().code() == "55000" && message.parsed_severity() == Some(Severity::Fatal)
+}
+
 fn is_about_prepared(state: &SqlState) -> bool {
     [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(state)
 }

@@ -102,6 +102,10 @@ impl PostgresSource {
                 "invalid PostgreSQL URL: the form is `postgres://user:password@host:5432/database?schema=name`",
             )
         };
+        if url.contains('\0') || url.contains("%00") {
+            let message = "the PostgreSQL URL contains U+0000 (`%00`), which no server accepts; remove it";
+            return Err(Error::new(ErrorKind::Configuration, message));
+        }
         let mut config = Config::from_str(url).map_err(wrong)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::new(ErrorKind::Configuration, "the PostgreSQL URL names no host"));

@@ -437,7 +437,7 @@ fn r53_two_migrators_wait_for_each_other(backend: &Backend) {
         let once = std::sync::Once::new();
         let first = migrate().unwrap().pace(3, Duration::from_millis(5)).run(|progress| {
             if progress.step == 4 {
-                once.call_once(|| drop(begins.wait()));
+                once.call_once(|| _ = begins.wait());
             }
         });
         assert_eq!(first.unwrap(), second.join().unwrap().unwrap());

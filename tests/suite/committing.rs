@@ -55,15 +55,15 @@ fn doomed(cluster: &Watched, session: &mut Session, shards: &[&str], fails: &str
         let id = company_on(cluster, shard);
         session.add(Company { id, name: (*shard).into() }).unwrap();
     }
-    let nobody = company_on(cluster, fails) + 1_000_000;
-    let nobody = (nobody..)
+    let no_row = company_on(cluster, fails) + 1_000_000;
+    let no_row = (no_row..)
         .find(|id| {
             let company = Company { id: *id, name: String::new() };
             company.shard_chooser(cluster.shards()).unwrap()
                 == cluster.shards().require(fails).unwrap().index()
         })
         .unwrap();
-    session.add(NewCampaign { company_id: nobody, title: "of nobody".into() }).unwrap();
+    session.add(NewCampaign { company_id: no_row, title: "of nobody".into() }).unwrap();
 }
 
 fn count(cluster: &Watched, shard: &str) -> u64 {

@@ -163,11 +163,11 @@ fn a_pin_to_no_shard_is_an_error(backend: &Backend) {
 
 fn r29_a_shard_that_fails_is_named(backend: &Backend) {
     let cluster = accounts(backend);
-    let nobody = || Account::select().filter(Account::OWNER.eq("nobody")).all_shards().exists();
+    let no_row = || Account::select().filter(Account::OWNER.eq("nobody")).all_shards().exists();
     if backend.plant(&["b"], "accounts", "ALTER TABLE {table} RENAME TO away") {
         let mut session = cluster.session();
         // A row before it is an answer; without one, what the shard would have said is not known.
         assert!(session.one(Account::select().all_shards().exists()).unwrap());
-        assert_error(session.one(nobody()), ErrorKind::Schema, &["shard `b`", "table `accounts`"]);
+        assert_error(session.one(no_row()), ErrorKind::Schema, &["shard `b`", "table `accounts`"]);
     }
 }

@@ -249,8 +249,8 @@ fn r20_an_explanation_prints_as_a_tree(backend: &Backend) {
          └─ 3 rows kept"
     );
     assert_eq!(ordered.to_string(), expected);
-    let nobody = City::select().all_shards().limit(0);
-    assert_eq!(cluster.explain(&nobody).unwrap().to_string(), "LIMIT 0: no shard");
+    let no_row = City::select().all_shards().limit(0);
+    assert_eq!(cluster.explain(&no_row).unwrap().to_string(), "LIMIT 0: no shard");
 }
 
 fn r20_an_explanation_is_serialised(backend: &Backend) {
@@ -279,9 +279,9 @@ fn r20_an_explanation_is_serialised(backend: &Backend) {
         "epoch": 1,
     });
     assert_eq!(serde_json::to_value(&one).unwrap(), expected);
-    let nobody = cluster.explain(&City::select().all_shards().limit(0)).unwrap();
-    let nobody = serde_json::to_value(&nobody).unwrap();
-    assert_eq!((&nobody["shards"], &nobody["statements"]), (&json!([]), &json!([])));
+    let no_row = cluster.explain(&City::select().all_shards().limit(0)).unwrap();
+    let no_row = serde_json::to_value(&no_row).unwrap();
+    assert_eq!((&no_row["shards"], &no_row["statements"]), (&json!([]), &json!([])));
 }
 
 fn r20_a_part_of_a_composite_key_prunes_no_shard(backend: &Backend) {

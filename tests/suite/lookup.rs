@@ -126,9 +126,9 @@ fn r12_a_filter_on_a_lookup_asks_where_its_row_is(backend: &Backend) {
         }
     }
     // A value without an entry is on no shard.
-    let nobody = text_on("b", "nobody");
+    let no_row = text_on("b", "nobody");
     let mut session = cluster.session();
-    let (rows, counts) = cluster.counted(|| by_email(&mut session, &nobody));
+    let (rows, counts) = cluster.counted(|| by_email(&mut session, &no_row));
     assert_eq!((rows.len(), counts), (0, vec![("b".to_owned(), 1)]));
 }
 
@@ -137,17 +137,17 @@ fn r16_a_list_is_split_twice(backend: &Backend) {
     let mut session = cluster.session();
     let on_a = text_on("a", "x");
     let on_b = text_on("b", "y");
-    let (nobody, too) = (text_on("a", "z"), text_on("b", "w"));
+    let (no_row, too) = (text_on("a", "z"), text_on("b", "w"));
     session.add_all([user("b", &on_a), user("b", &on_b), user("c", &text_on("c", "v"))]).unwrap();
     session.commit().unwrap();
-    let wanted = [&on_a, &on_b, &nobody, &too, &on_a].map(String::clone);
+    let wanted = [&on_a, &on_b, &no_row, &too, &on_a].map(String::clone);
     let mut session = cluster.session();
     let query = User::select().filter(User::EMAIL.is_in(wanted)).order_by(User::EMAIL.asc());
     let (rows, counts) = cluster.counted(|| session.all(query).unwrap());
     assert_eq!(rows.iter().map(|row| row.email.as_str()).collect::<Vec<_>>(), [&on_a, &on_b]);
     assert_eq!(counts, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
     // None of them is anywhere.
-    let query = User::select().filter(User::EMAIL.is_in([nobody, too]));
+    let query = User::select().filter(User::EMAIL.is_in([no_row, too]));
     let (rows, asked) = cluster.asked(|| session.all(query).unwrap());
     assert_eq!((rows.len(), asked), (0, vec!["a".to_owned(), "b".to_owned()]));
     let nothing = User::select().filter(User::EMAIL.is_in(Vec::<String>::new()));

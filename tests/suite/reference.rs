@@ -255,12 +255,12 @@ fn r14_contradictions_ask_nobody(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let none: [&str; 0] = [];
-    let nobody = || Currency::CODE.is_in(none);
-    let (rows, asked) = cluster.asked(|| session.all(Currency::select().filter(nobody())).unwrap());
+    let no_row = || Currency::CODE.is_in(none);
+    let (rows, asked) = cluster.asked(|| session.all(Currency::select().filter(no_row())).unwrap());
     assert!(rows.is_empty() && asked.is_empty());
     let (rows, asked) = cluster.asked(|| session.all(Currency::select().limit(0)).unwrap());
     assert!(rows.is_empty() && asked.is_empty());
-    let update = || Currency::update().set(Currency::DECIMALS, 1).filter(nobody());
+    let update = || Currency::update().set(Currency::DECIMALS, 1).filter(no_row());
     let (rows, asked) = cluster.asked(|| session.execute(update()).unwrap());
     assert!(rows == 0 && asked.is_empty());
     assert!(cluster.explain(&update()).unwrap().to_string().contains("a contradiction"));

@@ -297,10 +297,10 @@ fn r14_a_reference_to_no_row_asks_nobody(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     let none: [&str; 0] = [];
-    let nobody = || Order::CURRENCY.refers_to(Currency::CODE.is_in(none));
-    let (rows, asked) = cluster.asked(|| found(&mut session, nobody()));
+    let no_row = || Order::CURRENCY.refers_to(Currency::CODE.is_in(none));
+    let (rows, asked) = cluster.asked(|| found(&mut session, no_row()));
     assert!(rows.is_empty() && asked.is_empty());
-    assert_eq!(found(&mut session, !nobody()).len(), 6);
+    assert_eq!(found(&mut session, !no_row()).len(), 6);
 }
 
 fn r31_what_is_referred_to_is_written_first(backend: &Backend) {

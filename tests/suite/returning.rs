@@ -67,8 +67,8 @@ fn r37_a_delete_gives_back_its_rows_as_they_were(backend: &Backend) {
     assert!(gone.iter().all(|row| all.contains(row)));
     session.commit().unwrap();
     assert_eq!(session.one(City::select().all_shards().count()).unwrap(), 15);
-    let nobody = City::delete().filter(City::NAME.eq("nobody")).all_shards().returning();
-    let (rows, asked) = cluster.asked(|| session.execute(nobody).unwrap());
+    let no_row = City::delete().filter(City::NAME.eq("nobody")).all_shards().returning();
+    let (rows, asked) = cluster.asked(|| session.execute(no_row).unwrap());
     assert!(rows.is_empty() && asked == CONTINENTS);
 }
 

@@ -114,9 +114,9 @@ fn r36_a_session_that_does_nothing_takes_nothing(backend: &Backend) {
 fn r36_a_contradicting_write_takes_no_lock(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
-    let nobody =
+    let no_row =
         City::delete().filter(City::CONTINENT.eq(Continent::Asia) & City::CONTINENT.eq(Continent::Europe));
-    assert_eq!(session.execute(nobody).unwrap(), 0);
+    assert_eq!(session.execute(no_row).unwrap(), 0);
     if backend.is_on_disk() {
         assert_eq!(can_be_written(backend, &CONTINENTS), [true; 4]);
     }

@@ -1,0 +1,241 @@
+//! The facts as the control database keeps them: each method reads or writes them in one transaction of control. Uses
+//! `transaction::control`.
+
+use std::collections::HashSet;
+
+use super::{
+    DecidedStatement, Facts, Kind, MAKING, OwnFacts, SELF, SEPARATOR, TABLE, read_facts, record_own, step_of,
+    text, texts, write,
+};
+use crate::driver::{Connection, Mode, Transaction};
+use crate::error::{Error, Result};
+use crate::planner::sql::Dialect;
+use crate::schema::ShardRole;
+use crate::transaction::control::{Control, in_durable_transaction};
+use crate::transaction::recorded::{Declared, Line, RecordedLayout, place_text};
+
+/// The kinds of the facts about one shard, which are forgotten with it.
+const OF_A_SHARD: [Kind; 4] = [Kind::Shard, Kind::Version, Kind::Writer, Kind::Server];
+
+impl Control {
+    /// Returns the facts; none where the control database is of an older release and cannot be written.
+    pub(crate) fn facts(&self) -> Result<Facts> {
+        self.with_decisions(|_, control| read_facts(control, &self.names))
+    }
+
+    /// Adds declared lines, and lines of a shard of an older release, to the recorded layout.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Layout`] if another process has added other lines.
+    pub(crate) fn extend_record(&self, declared: &Declared, lines: &[Line]) -> Result<RecordedLayout> {
+        self.change_layout(|control, dialect, facts| {
+            let recorded = facts.layout();
+            let record = &recorded.lines;
+            declared.compare(record.lines(), record.digest(), Mode::Create)?;
+            record.refuse_other_lines(lines, declared)?;
+            let known: HashSet<&Line> = record.lines().iter().collect();
+            let mut added = HashSet::new();
+            let new = lines
+                .iter()
+                .chain(&declared.lines)
+                .filter(|line| !known.contains(line) && added.insert(*line));
+            let step = record.next_step();
+            for (number, (subject, line)) in new.enumerate() {
+                let (name, value) = (format!("{step} {number}"), format!("{subject}{SEPARATOR}{line}"));
+                write(control, &self.names, dialect, Kind::Line, &name, &value)?;
+            }
+            let moved: Vec<_> = declared.moved.iter().filter(|line| !recorded.has_moved_line(line)).collect();
+            for (number, (group, line)) in (recorded.next_moved_line()..).zip(&moved) {
+                let name = format!("{group}{SEPARATOR}{number}");
+                write(control, &self.names, dialect, Kind::Rule, &name, line)?;
+            }
+            if !moved.is_empty() {
+                let epoch = (recorded.epoch + 1).to_string();
+                write(control, &self.names, dialect, Kind::Epoch, SELF, &epoch)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives places to the configured shards that have none. They are spare until a line names them.
+    pub(crate) fn record_places(&self, configured: &[&str]) -> Result<RecordedLayout> {
+        self.change_layout(|control, dialect, facts| {
+            facts.layout().unplaced(configured).into_iter().try_for_each(|(name, place)| {
+                let place = place_text(place, ShardRole::Spare);
+                write(control, &self.names, dialect, Kind::Place, name, &place)
+            })
+        })
+    }
+
+    /// Removes the lines of later steps, which no shard has taken part in, and shards that only they name.
+    pub(crate) fn take_back(&self, last: i64) -> Result<RecordedLayout> {
+        self.change_layout(|control, dialect, facts| {
+            let table = self.names.table(TABLE);
+            let sql = format!(
+                "DELETE FROM {table} WHERE kind = {} AND name = {}",
+                dialect.param(1),
+                dialect.param(2)
+            );
+            let later =
+                facts.of(Kind::Line).filter(|(name, _)| step_of(name).is_some_and(|step| step > last));
+            let left = facts.layout_up_to(last);
+            let unnamed =
+                facts.of(Kind::Shard).filter(|(name, state)| *state == MAKING && left.shard(name).is_none());
+            let kinds =
+                later.map(|(name, _)| (Kind::Line, name)).chain(unnamed.map(|(name, _)| (Kind::Shard, name)));
+            for (kind, name) in kinds {
+                control.prepare(&sql)?.execute(&[text(kind.name()), text(name)])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Changes the recorded layout in a transaction that is on disk when this returns, whatever the durability of other
+    /// commits is: a shard records a digest of the lines afterwards. Returns the layout as it is then.
+    fn change_layout(
+        &self,
+        change: impl Fn(&dyn Connection, Dialect, &Facts) -> Result<()>,
+    ) -> Result<RecordedLayout> {
+        let dialect = self.driver.dialect();
+        let run = |control: &dyn Connection| {
+            // Otherwise two processes could give their lines the same step.
+            if let Some(lock) = dialect.advisory_lock("sharded layout") {
+                control.run(&lock)?;
+            }
+            change(control, dialect, &read_facts(control, &self.names)?)?;
+            Ok(read_facts(control, &self.names)?.layout())
+        };
+        self.wait_with_decisions(Error::is_busy, |_, control| in_durable_transaction(control, run))
+    }
+
+    /// Records facts in one transaction. A number replaces a smaller one only.
+    pub(crate) fn record(&self, facts: &[(Kind, &str, String)]) -> Result<()> {
+        if facts.is_empty() {
+            return Ok(());
+        }
+        self.in_transaction(|control, dialect| {
+            facts
+                .iter()
+                .try_for_each(|(kind, name, value)| write(control, &self.names, dialect, *kind, name, value))
+        })
+    }
+
+    /// Begins to make a lost shard anew: forgets everything that was recorded of it and of the database that it names, with
+    /// what decided transactions would still do there.
+    pub(crate) fn forget_lost(&self, shard: &str) -> Result<()> {
+        let decides = self.decides();
+        self.in_transaction(|control, dialect| {
+            let name = dialect.param(1);
+            let kinds = OF_A_SHARD.map(|kind| format!("'{}'", kind.name())).join(", ");
+            let mut forget = vec![format!(
+                "DELETE FROM {} WHERE name = {name} AND kind IN ({kinds})",
+                self.names.table(TABLE)
+            )];
+            if decides {
+                forget.extend(
+                    ["sharded_redo", "sharded_prepared"]
+                        .map(|table| format!("DELETE FROM {table} WHERE shard = {name}")),
+                );
+            }
+            for sql in forget {
+                control.prepare(&sql)?.execute(&[text(shard)])?;
+            }
+            write(control, &self.names, dialect, Kind::Shard, shard, MAKING)
+        })
+    }
+
+    /// Returns the statements that decided transactions run on a SQLite database, unless they have run already.
+    pub(crate) fn decided_statements(&self, database: &str) -> Result<Vec<DecidedStatement>> {
+        if !self.decides() {
+            return Ok(Vec::new());
+        }
+        self.with_decisions(|_, control| {
+            let sql = "SELECT unit, CAST(base AS TEXT), CAST(seq AS TEXT), sql FROM sharded_redo WHERE shard = ?1 \
+                       ORDER BY base, seq";
+            let rows = texts(control, sql, &[text(database)])?.into_iter().filter_map(|row| {
+                let [unit, base, seq, sql] = <[String; 4]>::try_from(row).ok()?;
+                Some(DecidedStatement { unit, database: database.to_owned(), base, seq, sql })
+            });
+            Ok(rows.collect())
+        })
+    }
+
+    /// Begins to make lost shards anew whose database holds other shards: forgets what was recorded of them, with the
+    /// statements of decided transactions for their tables. The records stay, because they are for the other shards, too.
+    pub(crate) fn forget_lost_tables(&self, shards: &[&str], dropped: &[&DecidedStatement]) -> Result<()> {
+        self.in_transaction(|control, dialect| {
+            for DecidedStatement { unit, database, base, seq, .. } in dropped {
+                let sql = "UPDATE sharded_redo SET runs = x'' WHERE unit = ?1 AND shard = ?2 \
+                           AND base = CAST(?3 AS INTEGER) AND seq = CAST(?4 AS INTEGER)";
+                control.prepare(sql)?.execute(&[text(unit), text(database), text(base), text(seq)])?;
+            }
+            for shard in shards {
+                // The version of a SQLite database is lost with its first shard. A server's position in its log is not.
+                let lost = OF_A_SHARD.into_iter().filter(|kind| *kind != Kind::Server);
+                let kinds: Vec<String> = lost.map(|kind| format!("'{}'", kind.name())).collect();
+                let sql = format!(
+                    "DELETE FROM {} WHERE name = {} AND kind IN ({})",
+                    self.names.table(TABLE),
+                    dialect.param(1),
+                    kinds.join(", ")
+                );
+                control.prepare(&sql)?.execute(&[text(shard)])?;
+                write(control, &self.names, dialect, Kind::Shard, shard, MAKING)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns the greatest writer number that was issued.
+    pub(crate) fn last_writer(&self) -> Result<i64> {
+        self.with_decisions(|_, control| OwnFacts::read(control, &self.names)).map(|own| own.writer)
+    }
+
+    /// Issues a writer number, durably; `None` if that would have to wait, or if control cannot be written.
+    pub(crate) fn issue_writer(&self) -> Option<i64> {
+        let dialect = self.driver.dialect();
+        let issue = |control: &dyn Connection| {
+            let number = OwnFacts::read(control, &self.names)?.writer + 1;
+            record_own(control, &self.names, dialect, Kind::Writer, &number.to_string())?;
+            Ok(number)
+        };
+        self.try_with(|control| in_durable_transaction(control, issue).ok())?
+    }
+
+    /// Records which writer was the last to write some databases; returns whether that was possible without waiting.
+    pub(crate) fn record_writer(&self, databases: &[&str], number: i64) -> bool {
+        let number = number.to_string();
+        let record = |control: &dyn Connection| {
+            control.begin_without_waiting()?;
+            let dialect = self.driver.dialect();
+            let recorded = databases
+                .iter()
+                .try_for_each(|name| write(control, &self.names, dialect, Kind::Writer, name, &number))
+                .and_then(|()| control.commit());
+            recorded.inspect_err(|_| {
+                let _ = control.rollback();
+            })
+        };
+        self.try_with(|control| record(control).is_ok()).unwrap_or(false)
+    }
+
+    /// Returns whether a decided transaction may not be applied to a database yet.
+    pub(crate) fn has_decided_for(&self, database: &str) -> Result<bool> {
+        self.with_decisions(|decisions, control| match self.decides() {
+            true => Ok(decisions.records(control)?.iter().any(|record| record.database == database)),
+            false => Ok(false),
+        })
+    }
+
+    /// Runs statements in one transaction of control, again while another connection has locked it.
+    fn in_transaction<O>(&self, run: impl Fn(&dyn Connection, Dialect) -> Result<O>) -> Result<O> {
+        let dialect = self.driver.dialect();
+        self.wait_with_decisions(Error::is_busy, |_, control| {
+            control.begin(Transaction::Write)?;
+            let done = run(control, dialect).and_then(|done| control.commit().map(|()| done));
+            done.inspect_err(|_| {
+                let _ = control.rollback();
+            })
+        })
+    }
+}

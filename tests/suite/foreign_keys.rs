@@ -113,13 +113,13 @@ fn a_missing_parent_is_named(backend: &Backend) {
 fn a_missing_row_of_a_reference_table_is_named(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
-    session.add(order(3, 1, "XXX")).unwrap();
+    session.add(order(3, 1, "ZZZ")).unwrap();
     let error = session.commit().unwrap_err();
-    assert_missing(&error, ["a", "orders", "currency"], "row XXX of `currencies`", " (row with id 3)");
+    assert_missing(&error, ["a", "orders", "currency"], "row `ZZZ` of `currencies`", " (row with id 3)");
     session.rollback();
     session.add(Order { paid_in: Some("YYY".into()), ..order(3, 2, "EUR") }).unwrap();
     let error = session.commit().unwrap_err();
-    assert_missing(&error, ["b", "orders", "paid"], "row YYY of `currencies`", " (row with id 3)");
+    assert_missing(&error, ["b", "orders", "paid"], "row `YYY` of `currencies`", " (row with id 3)");
     session.rollback();
     // Changes that wait, and changes that are written at once.
     let changes: [fn(&mut Order); 2] = [|_| {}, |order| order.number = Some("2026-1".into())];
@@ -128,7 +128,7 @@ fn a_missing_row_of_a_reference_table_is_named(backend: &Backend) {
         first.paid_in = Some("ZZZ".into());
         change(&mut first);
         let error = session.update(&mut first).and_then(|()| session.commit().map(drop)).unwrap_err();
-        assert_missing(&error, ["a", "orders", "paid"], "row ZZZ of `currencies`", own);
+        assert_missing(&error, ["a", "orders", "paid"], "row `ZZZ` of `currencies`", own);
         session.rollback();
     }
 }
@@ -141,18 +141,18 @@ fn the_row_is_named_among_many(backend: &Backend) {
     let error = session.commit().unwrap_err();
     assert_missing(&error, ["c", "orders", "shop_id"], "row 99 of `shops`", " (row with id 321)");
     session.rollback();
-    let orders = (10..400).map(|id| order(id, 2, if id == 321 { "XXX" } else { "USD" }));
+    let orders = (10..400).map(|id| order(id, 2, if id == 321 { "ZZZ" } else { "USD" }));
     session.add_all(orders).unwrap();
     let error = session.commit().unwrap_err();
-    assert_missing(&error, ["b", "orders", "currency"], "row XXX of `currencies`", " (row with id 321)");
+    assert_missing(&error, ["b", "orders", "currency"], "row `ZZZ` of `currencies`", " (row with id 321)");
 }
 
 fn a_bulk_update_names_what_is_missing(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
-    let update = Order::update().set(Order::PAID_IN, Some("XXX".to_owned())).all_shards();
+    let update = Order::update().set(Order::PAID_IN, Some("ZZZ".to_owned())).all_shards();
     let error = session.execute(update).unwrap_err();
-    assert_missing(&error, ["a", "orders", "paid"], "row XXX of `currencies`", "");
+    assert_missing(&error, ["a", "orders", "paid"], "row `ZZZ` of `currencies`", "");
     session.commit().unwrap();
 }
 

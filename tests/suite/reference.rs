@@ -215,7 +215,7 @@ fn every_kind_of_read_asks_one_shard(backend: &Backend) {
         let found = session.get::<Currency>("JPY".to_owned()).unwrap().unwrap();
         assert_eq!(found.name, "yen");
     });
-    read(&|session| assert!(session.get::<Currency>("XXX".to_owned()).unwrap().is_none()));
+    read(&|session| assert!(session.get::<Currency>("ZZZ".to_owned()).unwrap().is_none()));
 }
 
 fn pages_go_on_wherever_they_are_read(backend: &Backend) {
@@ -384,7 +384,7 @@ fn r32_a_row_that_is_refused_is_on_no_shard(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
     session.add(currency("GBP", "pound", 2)).unwrap();
-    session.add(currency("XXX", "euro", 0)).unwrap(); // the name is taken
+    session.add(currency("ZZZ", "euro", 0)).unwrap(); // the name is taken
     assert_error(session.one(Currency::select().count()), ErrorKind::Unique, &["currencies", "name"]);
     // Neither waits any more, on no shard.
     let ((), asked) = cluster.asked(|| session.flush().unwrap());
@@ -408,7 +408,7 @@ fn r33_a_savepoint_is_undone_on_every_shard(backend: &Backend) {
         euro.decimals = 9;
         session.update(&mut euro)?;
         session.execute(Currency::delete().filter(Currency::CODE.eq("JPY")))?;
-        session.one(Currency::select().filter(Currency::CODE.eq("XXX"))).map(drop)
+        session.one(Currency::select().filter(Currency::CODE.eq("ZZZ"))).map(drop)
     });
     assert_error(undone, ErrorKind::NotFound, &[]);
     assert_eq!(session.one(Currency::select().count()).unwrap(), 5);

@@ -316,7 +316,7 @@ fn r31_what_is_referred_to_is_written_first(backend: &Backend) {
 fn the_database_refuses_what_refers_to_nothing(backend: &Backend) {
     let cluster = filled(backend);
     let mut session = cluster.session();
-    session.add(order(1, "XXX", 1)).unwrap();
+    session.add(order(1, "ZZZ", 1)).unwrap();
     assert_error(session.flush(), ErrorKind::ForeignKey, &["shard `a`", "orders"]);
     // An order on one shard keeps its currency on all of them.
     let mut only = session.one(Order::select().filter(Order::CUSTOMER.eq(1002))).unwrap();
@@ -340,7 +340,7 @@ fn a_bulk_update_sets_a_reference(backend: &Backend) {
     assert_eq!(session.execute(to_yen).unwrap(), 1);
     let to_nothing = Order::update().set(Order::PAID_IN, None).all_shards();
     assert_eq!(session.execute(to_nothing).unwrap(), 6);
-    let wrong = Order::update().set(Order::CURRENCY, "XXX").filter(Order::CUSTOMER.eq(1001));
+    let wrong = Order::update().set(Order::CURRENCY, "ZZZ").filter(Order::CUSTOMER.eq(1001));
     assert_error(session.execute(wrong), ErrorKind::ForeignKey, &["shard `b`"]);
     assert_eq!(found(&mut session, Order::CURRENCY.refers_to(Currency::NAME.eq("yen"))), [20, 30, 50]);
 }

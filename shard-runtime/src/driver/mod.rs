@@ -10,6 +10,7 @@ mod pool;
 mod postgres;
 mod sqlite;
 mod sqlite_arithmetic;
+mod sqlite_deadline;
 mod sqlite_errors;
 mod sqlite_file;
 mod sqlite_functions;

@@ -11,6 +11,7 @@ use rusqlite::OpenFlags;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 
+use super::sqlite_deadline::Deadline;
 use super::sqlite_errors::from_sqlite;
 use super::sqlite_file::OpenFile;
 use super::sqlite_log::Log;
@@ -296,47 +297,6 @@ struct SqliteConnection {
     synchronous: Durability,
     deadline: Arc<Deadline>,
     file: Option<OpenFile>,
-}
-
-/// The deadline at which the progress handler of SQLite stops statements.
-struct Deadline {
-    began: Instant,
-    /// Nanoseconds after `began`; `u64::MAX` for no deadline.
-    at: AtomicU64,
-}
-
-impl Deadline {
-    /// The number of VM steps between two checks: some tens of microseconds.
-    const STEPS: i32 = 5_000;
-
-    fn watch(raw: &mut rusqlite::Connection) -> Result<Arc<Self>> {
-        let deadline = Arc::new(Deadline { began: Instant::now(), at: AtomicU64::new(u64::MAX) });
-        let watched = Arc::clone(&deadline);
-        raw.progress_handler(Self::STEPS, Some(move || watched.is_over())).map_err(from_sqlite)?;
-        Ok(deadline)
-    }
-
-    fn set(&self, deadline: Option<Instant>) {
-        let nanoseconds = |at: Instant| at.saturating_duration_since(self.began).as_nanos();
-        let at = deadline.map_or(u64::MAX, |at| u64::try_from(nanoseconds(at)).unwrap_or(u64::MAX));
-        self.at.store(at, Ordering::Relaxed);
-    }
-
-    fn pass(&self) {
-        self.at.store(0, Ordering::Relaxed);
-    }
-
-    fn is_over(&self) -> bool {
-        self.rest().is_some_and(|rest| rest.is_zero())
-    }
-
-    /// Returns the time until the deadline, if there is one.
-    fn rest(&self) -> Option<Duration> {
-        match self.at.load(Ordering::Relaxed) {
-            u64::MAX => None,
-            at => Some(Duration::from_nanos(at).saturating_sub(self.began.elapsed())),
-        }
-    }
 }
 
 impl SqliteConnection {

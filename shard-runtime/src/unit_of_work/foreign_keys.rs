@@ -81,6 +81,7 @@ impl Refused<'_> {
         };
         let Some((column, other, value)) = found else { return error };
         let row = match value {
+            Some(Value::Text(text)) => format!("row `{text}`"),
             Some(value) => format!("row {value}"),
             None => "a row".to_owned(),
         };

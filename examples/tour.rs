@@ -2,7 +2,7 @@
 
 use shard_runtime::prelude::*;
 
-/// Which database a continent's rows live in.
+/// Names the database of a continent's rows.
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
 enum Continent {
     #[shard("north_america")]

@@ -3,7 +3,7 @@
 
 use shard_runtime::prelude::*;
 
-/// Which database a continent's rows live in.
+/// Names the database of a continent's rows.
 #[derive(ShardKey, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continent {
     #[shard("north_america")]

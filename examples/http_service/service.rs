@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use shard_runtime::prelude::*;
 
-/// The shards that the continents' cities live on.
+/// The shards of the continents' cities.
 pub const SHARDS: [&str; 4] = ["north_america", "asia", "europe", "south_america"];
 
 #[derive(Sharded, Clone, Debug)]

@@ -14,7 +14,7 @@ pub const SHARDS: [&str; 4] = ["americas", "europe", "asia", "rest"];
 /// New York City, whose weather the observations are about. It is in North America.
 pub const NEW_YORK: i64 = 5128581;
 
-/// Which shard a continent's cities live on. Several continents may share one; a continent without one does
+/// Names the shard of a continent's cities. Several continents may share one; a continent without one does
 /// not compile.
 #[derive(ShardKey, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(try_from = "String")]

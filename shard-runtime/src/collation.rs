@@ -10,7 +10,7 @@ use crate::value::Value;
 /// Everything follows it: comparisons, lists, patterns and prefixes, order and pages, distinct rows, groups, least and
 /// greatest values, the number of different values, unique indexes. Where several spellings are one value, as in
 /// distinct rows, the value of a group, or the least value of a column, the answer has the spelling that is the least
-/// byte by byte, wherever the rows live; where such a row or group is of several columns, of each column its own.
+/// byte by byte, on any shards; where such a row or group is of several columns, of each column its own.
 ///
 /// ```
 /// use shard_runtime::{Cluster, Sharded, count};

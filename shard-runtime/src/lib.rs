@@ -57,10 +57,10 @@
 //! whose value decides the shard of a row, or a `#[shard_parent]`, on whose shard the row is. The derive's page lists
 //! the kinds of key, of id and of parent, and the settings. What fields may be is [`Field`]'s.
 //!
-//! A small table that is read everywhere and rarely changed is a [`Reference`] table, `#[sharded(reference)]`: its rows live whole
+//! A small table that is read everywhere and rarely changed is a [`Reference`] table, `#[sharded(reference)]`: all its rows are
 //! on every shard, are read on one that the session uses already, and are written on all in one unit of work. Rows of any
 //! model refer to them by `#[references(Model)]`, are filtered by what they refer to and joined with it
-//! ([`Select::with_reference`]) where they live.
+//! ([`Select::with_reference`]) on the same shard.
 //!
 //! # Clusters
 //!

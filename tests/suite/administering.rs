@@ -199,7 +199,7 @@ fn a_key_is_located_where_its_rows_are(backend: &Backend) {
     for place in Continent::ALL {
         let row = session.add(city(place, "x")).unwrap();
         assert_eq!(cluster.locate::<City>(place).unwrap(), row.shard());
-        // A child lives with its parent.
+        // A child is stored with its parent.
         assert_eq!(cluster.locate::<Report>(place).unwrap(), row.shard());
     }
     let lookup = backend.create::<City>(&CONTINENTS);

@@ -259,7 +259,7 @@ fn tables(target: &Target, layout: &Layout) -> Result<Vec<&'static Table>> {
     Ok(tables)
 }
 
-/// Returns whether rows that are equal in these columns live on one shard: the columns include the whole key, or the
+/// Returns whether rows that are equal in these columns are on one shard: the columns include the whole key, or the
 /// link to the parent, whose id names another parent on another shard.
 fn tells_shards_apart(table: &Table, columns: &[usize]) -> bool {
     match table.key {

@@ -96,11 +96,11 @@ pub(crate) struct SqlContext<'s> {
 
 /// The filter of the values that can match on a shard: lists are split, and each shard gets its own values.
 pub(crate) trait ShardFilter {
-    /// Returns whether a row with this value in this column can live on the shard. A link to a parent on another
+    /// Returns whether a row with this value in this column can be on the shard. A link to a parent on another
     /// shard matches no row.
     fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool;
 
-    /// Returns whether a row with this key can live on the shard.
+    /// Returns whether a row with this key can be on the shard.
     fn holds_key(&self, table: &Table, key: &[Value<'_>]) -> bool;
 }
 

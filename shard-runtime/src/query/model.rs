@@ -228,7 +228,7 @@ pub trait SequenceId {}
 )]
 pub trait IdIsKey: Sharded {}
 
-/// A model whose rows live where their parents live: one with a `#[shard_parent]`.
+/// A model whose rows are stored on the shards of their parents: one with a `#[shard_parent]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a child",
     label = "has no parent",
@@ -258,7 +258,7 @@ pub trait ChildOf<P: Sharded>: Child<Parent = P> {}
 #[diagnostic::do_not_recommend]
 impl<C: Child> ChildOf<C::Parent> for C {}
 
-/// A model whose rows the rows of `C` live with: the other side of [`ChildOf`].
+/// A model with whose rows the rows of `C` are stored: the other side of [`ChildOf`].
 ///
 /// This trait is sealed: that rows share a shard follows from `#[shard_parent]` alone.
 #[diagnostic::on_unimplemented(

@@ -1,4 +1,4 @@
-//! Reference tables: models whose rows live on every shard, and the columns of others that refer to them.
+//! Reference tables: models whose rows are on every shard, and the columns of others that refer to them.
 
 use super::Sharded;
 use super::model::Same;

@@ -1,4 +1,4 @@
-//! A child and its parent live on one shard, so that they can be asked about together there: filters on a child by
+//! A child and its parent are on one shard, so that they can be asked about together there: filters on a child by
 //! its parent, on a parent by its children, and children joined with their parents.
 
 use std::fmt;

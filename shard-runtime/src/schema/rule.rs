@@ -14,7 +14,7 @@
 //!
 //! The lines of a hash are PostgreSQL's: each modulus divides the next larger one, and together they have each key once. A
 //! line `function n` names the shard of the n-th shard that the application's function can return. A line `key` names the
-//! shard of one key, whatever the other lines say.
+//! shard of one key, and overrides the other lines.
 
 mod declared;
 mod literal;

@@ -172,7 +172,7 @@ impl UnitOfWork {
     }
 }
 
-/// The shards that rows live on.
+/// The shards of rows.
 fn shards_of<T: Sharded>(rows: &[Stored<T>]) -> ShardSet {
     let mut shards: Vec<usize> = Vec::new();
     for shard in rows.iter().map(|row| row.shard().index()) {

@@ -189,7 +189,7 @@ impl UnitOfWork {
         }
     }
 
-    /// The shard that a row is to live on, and how long its values are.
+    /// The shard of a row that is added, and how long its values are.
     pub(crate) fn home<T: Sharded>(&self, row: &T) -> Result<(Shard, usize)> {
         let table = T::TABLE;
         let bytes = size_of(row)?; // what cannot be stored is an error here, at the caller's line

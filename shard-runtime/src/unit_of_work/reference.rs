@@ -1,4 +1,4 @@
-//! How a session reads and writes reference tables, which live whole on every shard: read on one, written on all.
+//! How a session reads and writes reference tables, which are complete on every shard: read on one, written on all.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;

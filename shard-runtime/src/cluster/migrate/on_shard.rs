@@ -127,7 +127,7 @@ impl<M> OnShard<'_, M> {
                 apply_decided_in(&cluster.0.control, cluster.layout(), self.place.database, connection)?;
                 let result = run(connection)?;
                 if how == How::Rebuild && rebuild::broken_foreign_keys(connection)? > broken {
-                    let message = "rows refer to rows that do not exist any more";
+                    let message = "rows refer to rows that do not exist; add or delete them, and run the migration again";
                     return Err(Error::new(ErrorKind::ForeignKey, message));
                 }
                 connection.commit().map(|()| result)

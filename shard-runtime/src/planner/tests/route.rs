@@ -24,7 +24,7 @@ fn r12_a_predicate_reads_the_shards_that_can_hold_its_rows() {
         ("a b", predicate(City::CONTINENT.is_in(["Africa", "Asia", "Oceania"]))),
         ("", predicate(City::CONTINENT.is_in(Vec::<String>::new()))),
         ("b c", predicate(City::CONTINENT.ne("Africa"))),
-        // AND and OR work on values, not on shards: both values of the first line live on `b`.
+        // AND and OR work on values, not on shards: both values of the first line are on `b`.
         ("", predicate(at("Asia") & at("Oceania"))),
         ("b", predicate(at("Asia") | at("Oceania"))),
         ("a b", predicate(at("Africa") | at("Asia"))),

@@ -59,7 +59,7 @@ impl Constant {
     }
 }
 
-/// A range of key values and the shard they live on: inclusive below, exclusive above (R03).
+/// A range of key values and the shard of their rows: inclusive below, exclusive above (R03).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// The least value; `None` for no bound below.

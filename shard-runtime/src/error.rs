@@ -45,6 +45,9 @@ pub enum ErrorKind {
     WrongDatabase,
     /// The configured layout differs from the layout that the shards were created with.
     Layout,
+    /// A change of the layout is moving the shard's rows, or has moved them. The transaction was rolled back; run again, it
+    /// follows the rows.
+    Moved,
     /// A table on a shard differs from its model.
     Schema,
     /// A value cannot be stored, or a stored value is not one of the field's type.
@@ -117,6 +120,7 @@ impl ErrorKind {
             Missing,
             WrongDatabase,
             Layout,
+            Moved,
             Schema,
             Value,
             TooManyValues,
@@ -175,6 +179,8 @@ struct Inner {
     unit: Option<String>,
     is_transient: bool,
     names_schema_version: bool,
+    /// Whether a change of the layout caused it, and was followed.
+    is_of_a_change: bool,
     taken: Option<TakenValue>,
     exhausted: Option<Exhausted>,
     is_counted: bool,
@@ -199,6 +205,7 @@ impl Error {
             unit: None,
             is_transient: false,
             names_schema_version: false,
+            is_of_a_change: false,
             taken: None,
             exhausted: None,
             is_counted: false,
@@ -293,6 +300,16 @@ impl Error {
         self.with_remedy(remedy)
     }
 
+    /// Notes that a change of the layout was followed.
+    pub(crate) fn of_a_change(mut self) -> Self {
+        self.0.is_of_a_change = true;
+        self
+    }
+
+    pub(crate) fn is_of_a_change(&self) -> bool {
+        self.0.is_of_a_change
+    }
+
     pub(crate) fn names_schema_version(&self) -> bool {
         self.0.names_schema_version
     }
@@ -313,13 +330,16 @@ impl Error {
     /// Returns whether the same work may succeed if it is run again: a lock was in the way, another session was first,
     /// the server was lost, or it is not the primary any more.
     ///
-    /// These are [`ErrorKind::Busy`], [`ErrorKind::Stale`], [`ErrorKind::ConnectionLost`], and
+    /// These are [`ErrorKind::Busy`], [`ErrorKind::Stale`], [`ErrorKind::ConnectionLost`], [`ErrorKind::Moved`], and
     /// [`ErrorKind::ReadOnly`] of a server that became a standby. Nothing of the work was stored.
     /// [`ErrorKind::TimedOut`] is not retryable: the caller set that deadline.
     ///
     /// [`Cluster::transaction`](crate::Cluster::transaction) retries these errors itself.
     pub fn is_retryable(&self) -> bool {
-        let is_kind = matches!(self.0.kind, ErrorKind::Busy | ErrorKind::Stale | ErrorKind::ConnectionLost);
+        let is_kind = matches!(
+            self.0.kind,
+            ErrorKind::Busy | ErrorKind::Stale | ErrorKind::ConnectionLost | ErrorKind::Moved
+        );
         is_kind || (self.0.kind == ErrorKind::ReadOnly && self.is_transient())
     }
 

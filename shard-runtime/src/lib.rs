@@ -493,8 +493,9 @@ pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
 pub use cluster::ForeignTablesSql;
 pub use cluster::{
-    Builder, Cluster, ConnectionStats, ErrorCount, Health, LockStats, PendingTransaction, Probe,
-    ReferenceDifference, ShardRecord, ShardSql, ShardStats, ShardStatus, Stats, Status, TableRows,
+    Builder, Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus,
+    Cluster, ConnectionStats, ErrorCount, Health, LockStats, Pace, PendingTransaction, Probe,
+    ReferenceDifference, ShardRecord, ShardSql, ShardStats, ShardStatus, Stats, Status, Switch, TableRows,
     TransactionState, TransactionStats,
 };
 pub use cluster::{

@@ -101,7 +101,7 @@ pub struct Asked {
 impl Asked {
     /// Records the counts of the cluster's shards.
     pub fn since(cluster: &Cluster) -> Self {
-        let before = cluster.shards().iter().map(|shard| shard.statements()).collect();
+        let before = cluster.layout().shards().iter().map(|shard| shard.statements()).collect();
         Asked { cluster: cluster.clone(), before }
     }
 
@@ -111,7 +111,7 @@ impl Asked {
     /// If other shards were used.
     #[track_caller]
     pub fn assert(self, expected: &[&str]) {
-        let shards = self.cluster.shards().iter().zip(&self.before);
+        let shards = self.cluster.layout().shards().iter().zip(&self.before);
         let asked: Vec<&str> = shards
             .filter(|(shard, before)| shard.statements() > **before)
             .map(|(shard, _)| shard.name())

@@ -97,7 +97,8 @@ pub struct AsyncSession {
 impl Cluster {
     /// Returns an async session: a unit of work on this cluster. It takes no connection until it is used.
     pub fn async_session(&self) -> AsyncSession {
-        AsyncSession::new(self.clone(), None)
+        let cluster = self.latest();
+        AsyncSession::new(cluster.clone(), None)
     }
 
     /// Returns an async session that uses only one shard; see [`Cluster::session_on_shard`].
@@ -105,7 +106,8 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
     pub fn async_session_on_shard(&self, shard: &str) -> Result<AsyncSession> {
-        Ok(AsyncSession::new(self.clone(), Some(self.shards().require(shard)?.index())))
+        let cluster = self.latest();
+        Ok(AsyncSession::new(cluster.clone(), Some(cluster.shards().require(shard)?.index())))
     }
 
     /// Runs a transaction on a thread, and again after a conflict; see [`Cluster::transaction`]. If its future is dropped, it
@@ -175,7 +177,7 @@ impl AsyncSession {
 
     /// Returns the shard that the session is pinned to, if [`Cluster::async_session_on_shard`] made it.
     pub fn pinned_to(&self) -> Option<&Shard> {
-        self.pinned.and_then(|shard| self.cluster.shards().by_index(shard))
+        self.pinned.and_then(|shard| self.cluster.layout().shards().by_index(shard))
     }
 
     /// Sets how the next transactions are committed; see [`Session::set_commit`].

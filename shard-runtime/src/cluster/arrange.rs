@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::planner::{Layout, Place};
 use crate::query::Models;
 use crate::schema::{Lookup, ShardRole, Shards, Table};
+use crate::transaction::change::ChangeRecord;
 use crate::transaction::facts::Facts;
 use crate::transaction::recorded::{Declared, RecordedLayout};
 use crate::transaction::{Control, Database};
@@ -84,12 +85,13 @@ impl Builder {
         folder: &Path,
     ) -> Result<Fitted> {
         let configured: Vec<&str> = self.shards.iter().map(|(name, _)| name.as_str()).collect();
+        let changes = ChangeRecord::all(facts);
         let mut recorded = facts.layout();
         if mode == Mode::Create && !recorded.unplaced(&configured).is_empty() {
             recorded = control.record_places(&configured)?;
         }
         let fit = |recorded: &RecordedLayout| {
-            let fitted = self.fit_to(&declared, registered, recorded, &configured, folder)?;
+            let fitted = self.fit_to(&declared, registered, recorded, &changes, &configured, folder)?;
             if mode == Mode::Create {
                 fitted.lines.compare(recorded.lines.lines(), recorded.lines.digest(), mode)?;
             }
@@ -100,10 +102,12 @@ impl Builder {
             Err(error) => match self.without_unreached(&declared, control, facts, &recorded, mode)? {
                 Some(reached) => {
                     recorded = reached;
-                    self.fit_to(&declared, registered, &recorded, &configured, folder)
+                    self.fit_to(&declared, registered, &recorded, &changes, &configured, folder)
                 }
                 // The shards are compared one by one, which names them in the error.
-                None => self.fit_to(&declared, registered, &recorded, &configured, folder).map_err(|_| error),
+                None => self
+                    .fit_to(&declared, registered, &recorded, &changes, &configured, folder)
+                    .map_err(|_| error),
             },
         };
         let FittedTo { arranged, lines, unusable } = fitted?;
@@ -116,6 +120,7 @@ impl Builder {
         declared: &Arranged,
         registered: &Registered,
         recorded: &RecordedLayout,
+        changes: &[ChangeRecord],
         configured: &[&str],
         folder: &Path,
     ) -> Result<FittedTo> {
@@ -127,7 +132,14 @@ impl Builder {
                 shard.name == **name && shard.place == index && shard.role == ShardRole::Serving
             });
         let shards = used.into_iter().map(|shard| (shard.name, shard.place, shard.role));
-        let shards = Shards::recorded(shards, recorded.epoch)?;
+        let retired: Vec<(&str, &[String])> = changes
+            .iter()
+            .filter(|change| change.is_decided())
+            .flat_map(|change| {
+                change.sources.iter().map(|source| (source.as_str(), change.targets.as_slice()))
+            })
+            .collect();
+        let shards = Shards::recorded(shards, recorded.epoch)?.with_retired(&retired);
         let (rules, unusable) = recorded.rules(&tables, &shards);
         if is_as_declared && rules.is_empty() && recorded.epoch == declared.layout.shards().epoch() {
             declared.layout.check_mentions()?;

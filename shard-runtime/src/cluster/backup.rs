@@ -35,6 +35,7 @@ impl Cluster {
     /// if the folder exists; [`ErrorKind::Io`] if it cannot be created; [`ErrorKind::Busy`] if a shard stays locked; those of
     /// the databases. An error leaves no copy.
     pub fn backup(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let cluster = self.latest();
         let folder = folder.as_ref();
         let wrong = |message: String| Error::new(ErrorKind::Configuration, message);
         let Some(name) = folder.file_name() else {
@@ -43,7 +44,7 @@ impl Cluster {
         if folder.try_exists().map_err(|error| io(folder, error))? {
             return Err(wrong(format!("backup folder {} exists; name a new folder", folder.display())));
         }
-        let files = self.file_names()?;
+        let files = cluster.file_names()?;
         let mut unfinished = name.to_owned();
         unfinished.push(".incomplete");
         let unfinished = folder.with_file_name(unfinished);
@@ -53,7 +54,7 @@ impl Cluster {
             return Err(io(&unfinished, error));
         }
         std::fs::create_dir(&unfinished).map_err(|error| io(&unfinished, error))?;
-        let copied = self.copy_all(&unfinished, &files).and_then(|()| {
+        let copied = cluster.copy_all(&unfinished, &files).and_then(|()| {
             std::fs::rename(&unfinished, folder).map_err(|error| io(folder, error))?;
             sync_folder(folder.parent().filter(|parent| !parent.as_os_str().is_empty()))
         });

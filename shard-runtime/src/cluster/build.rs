@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::Builder;
@@ -18,24 +18,28 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Namespace;
 use crate::query::Models;
-use crate::schema::Shard;
+use crate::schema::{Shard, ShardRole};
 use crate::tasks::{Counters, SessionExecutor, Workers};
-#[cfg(feature = "admin")]
 use crate::transaction::Database;
+use crate::transaction::change::{self, ChangeRecord};
 use crate::transaction::commit::{Searches, Unfinished};
 use crate::transaction::facts::Facts;
-use crate::transaction::{Cluster, ClusterState, Control, WriteLocks, Writers};
+use crate::transaction::recorded::RecordedLayout;
+use crate::transaction::{Cluster, ClusterState, Control, Reopen, Retired, WriteLocks, Writers};
 
 /// How often opening begins again because another process has changed the layout meanwhile.
 const TRIES: u32 = 5;
 
 impl Builder {
     pub(super) fn build<M: Models>(self, mode: Mode) -> Result<Cluster> {
-        let registered = Registered::of::<M>();
+        self.build_with(&Arc::new(Registered::of::<M>()), mode)
+    }
+
+    fn build_with(&self, registered: &Arc<Registered>, mode: Mode) -> Result<Cluster> {
         let mut tries = 1;
         loop {
             let is_outdated = AtomicBool::new(false);
-            match self.try_build(&registered, mode, &is_outdated) {
+            match self.try_build(registered, mode, &is_outdated) {
                 Err(_) if is_outdated.into_inner() && tries < TRIES => tries += 1,
                 built => return built,
             }
@@ -43,7 +47,12 @@ impl Builder {
     }
 
     /// Opens the cluster, unless the layout is changed meanwhile: then it sets `is_outdated` and fails.
-    fn try_build(&self, registered: &Registered, mode: Mode, is_outdated: &AtomicBool) -> Result<Cluster> {
+    fn try_build(
+        &self,
+        registered: &Arc<Registered>,
+        mode: Mode,
+        is_outdated: &AtomicBool,
+    ) -> Result<Cluster> {
         let folder = absolute(&self.folder)?;
         let (declared, source, names) = self.read_configuration(registered, &folder)?;
         self.check_replaced(declared.layout.shards(), mode)?;
@@ -54,10 +63,18 @@ impl Builder {
             facts => facts,
         };
         let facts = facts.map_err(of_control)?;
+        let changes = ChangeRecord::all(&facts);
+        if (mode == Mode::Create || self.migrates)
+            && let Some(running) = changes.iter().find(|change| change.is_running())
+        {
+            return Err(change::is_running(running));
+        }
+        let configured = self.retired(&declared, &facts.layout())?;
         let fitted = self.fit(declared, registered, &control, &facts, mode, &folder)?;
         let Fitted { arranged: Arranged { layout, sources, .. }, recorded, lines, unusable } = fitted;
         let databases = self.databases(&sources);
         let (timeout, connections) = (self.sqlite.busy_timeout, self.connections_to(databases.len())?);
+        let retired = retired_among(configured, &databases);
         layout.shards().belong_to(&control.cluster);
         let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
         let facts = match mode {
@@ -133,9 +150,15 @@ impl Builder {
             session_executor: SessionExecutor::new(sessions, timeout),
             observer: self.observer.clone(),
             counters,
+            changes,
+            retired,
+            next: OnceLock::new(),
+            reloading: Mutex::default(),
+            reopen: self.reopen(registered),
             probes: (0..=database_count).map(|_| Arc::default()).collect(),
         }));
         cluster.recover()?;
+        change::serve_decided(&cluster)?;
         if mode == Mode::Create {
             cluster.fill_references()?;
             cluster.fill_lookups()?;
@@ -143,6 +166,30 @@ impl Builder {
             cluster.refuse_unfilled()?;
         }
         Ok(cluster)
+    }
+
+    /// Returns the configured shards that a change has retired, with their drivers.
+    fn retired(&self, declared: &Arranged, recorded: &RecordedLayout) -> Result<Vec<Retired>> {
+        let names = self.shards.iter().map(|(name, _)| name);
+        let is_retired = |name: &&String| recorded.role(name) == Some(ShardRole::Retired);
+        names
+            .filter(is_retired)
+            .map(|name| {
+                let place = declared.layout.place(declared.layout.shards().require(name)?.index())?;
+                let unknown =
+                    || Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(name);
+                let source = declared.sources.get(place.database).ok_or_else(unknown)?;
+                let driver = self.driver(source).into();
+                Ok(Retired { name: name.clone(), place: place.clone(), driver })
+            })
+            .collect()
+    }
+
+    /// Returns how the cluster is opened again.
+    fn reopen(&self, registered: &Arc<Registered>) -> Reopen {
+        let builder = Builder { migrates: false, replaced: Vec::new(), ..self.clone() };
+        let registered = Arc::clone(registered);
+        Arc::new(move || builder.build_with(&registered, Mode::Open))
     }
 
     /// Reads the configuration; no database is touched.
@@ -236,6 +283,17 @@ impl Builder {
             Some(connections) => Ok(connections),
         }
     }
+}
+
+/// Gives the databases of retired shards the numbers of the cluster's databases, or numbers above these.
+fn retired_among(mut retired: Vec<Retired>, databases: &[Database]) -> Vec<Retired> {
+    let used: Vec<String> = databases.iter().map(|database| database.driver.describe()).collect();
+    for shard in &mut retired {
+        let described = shard.driver.describe();
+        let known = used.iter().position(|other| *other == described);
+        shard.place.database = known.unwrap_or(databases.len() + shard.place.database);
+    }
+    retired
 }
 
 /// A cluster as its configuration describes it.

@@ -63,12 +63,13 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if a shard stays locked; those of the databases, each with the shard's name.
     pub fn compare_references(&self) -> Result<Vec<ReferenceDifference>> {
-        let (all, mut found) = (ShardSet::all(self.shards()), Vec::new());
-        for &model in self.layout().references() {
+        let cluster = self.latest();
+        let (all, mut found) = (ShardSet::all(cluster.shards()), Vec::new());
+        for &model in cluster.layout().references() {
             // There is no snapshot over all shards: a commit may be seen on some of them only.
-            let mut differences = self.session().differences(model)?;
+            let mut differences = cluster.session().differences(model)?;
             if !differences.is_empty() {
-                differences = self.transaction(|session| {
+                differences = cluster.transaction(|session| {
                     session.work.tx.lock(&all, &[model])?;
                     session.differences(model)
                 })?;
@@ -81,7 +82,7 @@ impl Cluster {
     /// Copies reference tables to the shards that have none of their rows while others do: those that were added later. All
     /// shards are locked, so that no transaction is visible in part.
     pub(crate) fn fill_references(&self) -> Result<()> {
-        let all = ShardSet::all(self.shards());
+        let all = ShardSet::all(self.layout().shards());
         for &model in self.layout().references() {
             if !self.session().without_rows(model)?.is_empty() {
                 self.transaction(|session| {

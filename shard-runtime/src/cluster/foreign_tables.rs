@@ -72,13 +72,14 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::Configuration`] if a shard is not on a PostgreSQL server.
     pub fn foreign_tables_sql(&self) -> Result<ForeignTablesSql> {
-        let layout = self.layout();
+        let cluster = self.latest();
+        let layout = cluster.layout();
         let mut statements = vec![Statement::Plain("CREATE EXTENSION IF NOT EXISTS postgres_fdw".to_owned())];
         let mut schemas = Vec::with_capacity(layout.shards().len());
         for shard in layout.shards().iter() {
             let place = layout.place(shard.index())?;
             let database = place.database;
-            let address = self.0.databases.get(database).and_then(|database| database.driver.address());
+            let address = cluster.0.databases.get(database).and_then(|database| database.driver.address());
             let Some(address) = address else {
                 let message = "foreign tables need every shard on a PostgreSQL server, and this one is not; use `attached` for SQLite files";
                 return Err(Error::new(ErrorKind::Configuration, message).on_shard(shard.name()));
@@ -111,7 +112,7 @@ impl Cluster {
         for table in layout.tables() {
             statements.extend(tables(table, layout, &schemas).into_iter().map(Statement::Plain));
         }
-        Ok(ForeignTablesSql { statements, timeout: self.0.timeout })
+        Ok(ForeignTablesSql { statements, timeout: cluster.0.timeout })
     }
 }
 

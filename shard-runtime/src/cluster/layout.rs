@@ -53,7 +53,8 @@ impl Cluster {
     /// Returns the epoch of the recorded layout that this handle uses: 1, and one more for each change that has moved keys to
     /// other shards.
     pub fn epoch(&self) -> u64 {
-        self.shards().epoch()
+        let cluster = self.latest();
+        cluster.shards().epoch()
     }
 
     /// Returns all shards that the cluster has recorded, also those that are not configured and those that are retired, in the
@@ -76,17 +77,23 @@ impl Cluster {
     /// # }
     /// ```
     pub fn recorded_shards(&self) -> Vec<ShardRecord> {
-        let recorded = self.0.recorded.shards().iter().map(|shard| ShardRecord {
+        let cluster = self.latest();
+        let recorded = cluster.0.recorded.shards().iter().map(|shard| ShardRecord {
             name: shard.name.clone(),
             place: shard.place,
             role: shard.role,
-            is_configured: self.shards().get(&shard.name).is_some(),
-            problem: self.0.absent.iter().find(|(name, _)| *name == shard.name).map(|(_, why)| why.clone()),
+            is_configured: cluster.shards().get(&shard.name).is_some(),
+            problem: cluster
+                .0
+                .absent
+                .iter()
+                .find(|(name, _)| *name == shard.name)
+                .map(|(_, why)| why.clone()),
         });
         let mut shards: Vec<ShardRecord> = recorded.collect();
         if shards.is_empty() {
             // Of a release that recorded the layout in the shards.
-            shards.extend(self.shards().iter().map(|shard| ShardRecord {
+            shards.extend(cluster.shards().iter().map(|shard| ShardRecord {
                 name: shard.name().to_owned(),
                 place: shard.place(),
                 role: shard.role(),

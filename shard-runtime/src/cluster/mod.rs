@@ -6,6 +6,7 @@ mod attached;
 mod backup;
 mod build;
 mod builder;
+mod change;
 mod compare;
 #[cfg(feature = "config")]
 mod config;
@@ -34,6 +35,9 @@ pub use administration::{
     Stats, Status, TableRows, TransactionState, TransactionStats,
 };
 pub use builder::Builder;
+pub use change::{
+    Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus, Pace, Switch,
+};
 pub use compare::ReferenceDifference;
 #[cfg(feature = "postgres")]
 pub use foreign_tables::ForeignTablesSql;
@@ -58,7 +62,8 @@ impl Cluster {
 
     /// Returns the shards, in their declared order; `cluster.shards().require("a")` is one of them.
     pub fn shards(&self) -> &Shards {
-        self.0.layout.shards()
+        let cluster = self.latest();
+        cluster.0.layout.shards()
     }
 
     /// Returns the shards that a query would read or write, the reason, and the SQL. Nothing is run.
@@ -93,7 +98,8 @@ impl Cluster {
     /// Those of running it before its first statement: a key that is placed on no shard, an unknown shard, contradicting
     /// pins, a value that cannot be stored.
     pub fn explain(&self, query: &impl Explainable) -> Result<Explain> {
-        query.explain(&self.0.layout)
+        let cluster = self.latest();
+        query.explain(&cluster.0.layout)
     }
 
     /// Makes the generated ids of a model continue above this one. Call it for rows that were not added through a session:
@@ -128,7 +134,8 @@ impl Cluster {
     /// [`ErrorKind::UnknownModel`](crate::ErrorKind::UnknownModel) if the cluster does not hold the model; those of the
     /// control database.
     pub fn advance_ids<T: Sharded + SequenceId>(&self, above: i64) -> Result<()> {
-        self.0.layout.model(T::TABLE)?;
-        self.0.control.advance_ids(T::TABLE, above)
+        let cluster = self.latest();
+        cluster.0.layout.model(T::TABLE)?;
+        cluster.0.control.advance_ids(T::TABLE, above)
     }
 }

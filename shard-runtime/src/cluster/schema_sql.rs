@@ -57,7 +57,8 @@ impl Cluster {
     ///
     /// [`Builder::create`]: crate::Builder::create
     pub fn schema_sql(&self) -> Vec<ShardSql> {
-        sql_of(self.layout())
+        let cluster = self.latest();
+        sql_of(cluster.layout())
     }
 }
 

@@ -23,7 +23,8 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if a shard stays locked; those of the databases, each with the shard's name.
     pub fn verify(&self) -> Result<VerifyReport> {
-        self.verified(false)
+        let cluster = self.latest();
+        cluster.verified(false)
     }
 
     /// Finds what [`Cluster::verify`] finds, and makes the lookup entries agree with the rows. Rows are never changed. Each
@@ -62,7 +63,8 @@ impl Cluster {
     /// # Errors
     /// Those of [`Cluster::verify`] and of committing. What was repaired before stays repaired.
     pub fn repair(&self) -> Result<VerifyReport> {
-        self.verified(true)
+        let cluster = self.latest();
+        cluster.verified(true)
     }
 
     fn verified(&self, repairs: bool) -> Result<VerifyReport> {
@@ -91,7 +93,7 @@ impl Cluster {
             let mut suspects = Vec::new();
             for facts in portion.values() {
                 if let Some((value, _)) = facts.first()
-                    && !judge(self.shards(), lookup, facts)?.is_empty()
+                    && !judge(self.layout().shards(), lookup, facts)?.is_empty()
                 {
                     suspects.push(value.clone());
                 }

@@ -68,12 +68,13 @@ impl Eq for Front {}
 impl Cluster {
     /// Compares the place of each row of a table with its key or its parent.
     pub(crate) fn verify_rows(&self, table: &'static Table, report: &mut VerifyReport) -> Result<()> {
-        let shards = self.shards().len();
+        let shards = self.layout().shards().len();
         let (least, most) = ROWS_OF_A_SHARD;
         let portion = (ROWS / shards.max(1)).clamp(least, most);
         let mut ahead: Vec<Ahead> = (0..shards).map(|_| Ahead::default()).collect();
         let mut fronts = BinaryHeap::with_capacity(shards);
-        let is_serving = |shard: usize| self.shards().serving().any(|serving| serving.index() == shard);
+        let is_serving =
+            |shard: usize| self.layout().shards().serving().any(|serving| serving.index() == shard);
         for (shard, ahead) in ahead.iter_mut().enumerate().filter(|(shard, _)| is_serving(*shard)) {
             self.read_ahead(table, shard, portion, ahead)?;
             let id = ahead.rows.front().map(|row| row.id.clone());
@@ -155,7 +156,7 @@ impl Cluster {
     /// Returns the problems of the rows that share one id.
     fn judge_rows(&self, table: &'static Table, rows: &[KeyRow]) -> Vec<RowProblem> {
         let name = |shard: usize| {
-            self.shards().by_index(shard).map_or(String::new(), |shard| shard.name().to_owned())
+            self.layout().shards().by_index(shard).map_or(String::new(), |shard| shard.name().to_owned())
         };
         let mut problems = Vec::new();
         let mut right = Vec::new();
@@ -166,7 +167,7 @@ impl Cluster {
                     continue;
                 }
                 KeyColumns::Parent(_) => (RowProblemKind::Orphan, None),
-                KeyColumns::Columns(_) => match table.place(&row.key, self.shards()) {
+                KeyColumns::Columns(_) => match table.place(&row.key, self.layout().shards()) {
                     Ok(wanted) if wanted == row.shard => {
                         right.push((row, Some(name(wanted))));
                         continue;

@@ -48,6 +48,12 @@ pub enum Durability {
     Normal,
 }
 
+/// The beginning of the message of a write that a database refuses because the shard is being moved.
+pub(crate) const FENCED: &str = "sharded: the shard is being moved";
+
+/// The SQLSTATE of such a refusal on a server.
+pub(crate) const FENCED_STATE: &str = "SHM01";
+
 /// Whether a database that does not exist is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {

@@ -80,7 +80,7 @@ impl Transactions {
         let leaving = &apart.leaving;
         let mut tasks: Vec<ReadTask> = Vec::new();
         for (step, progress) in steps.iter().zip(progress) {
-            let Some(shard) = self.cluster.shards().by_index(step.shard).cloned() else { continue };
+            let Some(shard) = self.cluster.layout().shards().by_index(step.shard).cloned() else { continue };
             self.refuse_elsewhere(step.shard, "the statement")?;
             let Place { database, names, .. } = self.cluster.layout().place(step.shard)?;
             let (database, names) = (*database, names.clone());

@@ -109,7 +109,7 @@ impl StepState {
 
     /// Reports the statement, unless it was reported.
     fn end(&mut self, tx: &Transactions, step: &Step<'_>, error: Option<&Error>) {
-        let shards = tx.cluster.shards();
+        let shards = tx.cluster.layout().shards();
         if let (Some(watch), Some(shard)) = (self.watch.take(), shards.by_index(step.shard)) {
             let own = error.filter(|error| error.shard() == Some(shard.name())).map(Error::kind);
             watch.ended(tx.cluster.observer(), shard, &step.statement.sql, self.rows, self.failed.or(own));
@@ -268,7 +268,7 @@ impl Transactions {
         for (step, progress) in steps.iter().zip(progress) {
             let more = match progress.remote.take() {
                 Some(remote) => {
-                    let Some(shard) = self.cluster.shards().by_index(step.shard) else { continue };
+                    let Some(shard) = self.cluster.layout().shards().by_index(step.shard) else { continue };
                     let mut rows = Rows::new(self, shard, reading.table, Box::new(remote));
                     let more = merge::follow(&mut rows, &mut bounds, &mut *visit);
                     progress.read(&rows);
@@ -338,7 +338,7 @@ impl Transactions {
         let mut streams = Vec::with_capacity(steps.len());
         for (place, (step, statement)) in steps.iter().zip(&mut prepared).enumerate() {
             let (Some(shard), Some(progress)) =
-                (self.cluster.shards().by_index(step.shard), progress.get_mut(place))
+                (self.cluster.layout().shards().by_index(step.shard), progress.get_mut(place))
             else {
                 continue;
             };

@@ -192,7 +192,7 @@ impl Transactions {
         let mut leases = Vec::with_capacity(workers.len());
         for ((place, database), worker) in alone.into_iter().zip(workers) {
             let (Some(step), Some(progress)) = (steps.get(place), progress.get_mut(place)) else { continue };
-            let Some(shard) = self.cluster.shards().by_index(step.shard) else { continue };
+            let Some(shard) = self.cluster.layout().shards().by_index(step.shard) else { continue };
             let watch = self.watch(step, shard, reading.table);
             let (job, rows) = self.remote(step, reading, shard.clone(), &watch, Arc::clone(&cancel_group));
             if let Ok(lease) = Lease::begin(&mut self.databases, worker, database, job) {

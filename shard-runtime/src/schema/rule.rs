@@ -23,7 +23,7 @@ use super::key::placement::{Placement, key_hash, unmapped};
 use super::{KeyColumns, Shards, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::{ColumnType, Value};
-pub(crate) use declared::{DeclaredLine, Owner};
+pub(crate) use declared::{DeclaredLine, Owner, rule_lines};
 use literal::Literals;
 
 /// The largest modulus of a hash: a table of so many places is kept in memory.

@@ -161,6 +161,8 @@ pub struct Shards {
     /// The recorded rules that differ from the declared ones, by table.
     rules: Arc<HashMap<&'static str, Rule>>,
     epoch: u64,
+    /// Of each shard that a change has retired, the shards that have its rows now.
+    successors: Arc<HashMap<String, Vec<usize>>>,
 }
 
 impl Shards {
@@ -204,7 +206,8 @@ impl Shards {
                 Err(Error::new(ErrorKind::Configuration, "a cluster needs at least one shard; declare one"))
             }
             false => {
-                Ok(Shards { list: list.into(), by_name: Arc::new(by_name), rules: Arc::default(), epoch })
+                let (list, by_name) = (list.into(), Arc::new(by_name));
+                Ok(Shards { list, by_name, rules: Arc::default(), epoch, successors: Arc::default() })
             }
         }
     }
@@ -232,10 +235,15 @@ impl Shards {
     /// Returns the index of the shard of a row or a link.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownShard`] if it belongs to another cluster.
+    /// [`ErrorKind::UnknownShard`] if it belongs to another cluster, [`ErrorKind::Stale`] if a change has retired it.
     pub(crate) fn place_of(&self, shard: &Shard) -> Result<usize> {
         match self.get(shard.name()) {
             Some(own) if own == shard => Ok(own.index()),
+            None if self.list.first().is_some_and(|own| own.is_beside(shard)) => Err(Error::new(
+                ErrorKind::Stale,
+                "the layout was changed since the row was read, and its shard holds no rows now; read the row again",
+            )
+            .on_shard(shard.name())),
             _ => Err(Error::new(
                 ErrorKind::UnknownShard,
                 "the row or the link to it belongs to another cluster",
@@ -254,6 +262,41 @@ impl Shards {
     /// Returns these shards with recorded rules.
     pub(crate) fn with_rules(self, rules: HashMap<&'static str, Rule>) -> Self {
         Shards { rules: Arc::new(rules), ..self }
+    }
+
+    /// Returns these shards with what became of retired ones: each retired name with the names of its targets, in the order
+    /// of the changes.
+    pub(crate) fn with_retired(self, retired: &[(&str, &[String])]) -> Self {
+        let mut successors: HashMap<String, Vec<usize>> = HashMap::new();
+        // A target of an earlier change may be a source of a later one.
+        for (name, targets) in retired.iter().rev() {
+            let mut now: Vec<usize> = Vec::new();
+            for target in *targets {
+                match self.get(target) {
+                    Some(shard) if !successors.contains_key(target) => now.push(shard.index()),
+                    _ => now.extend(successors.get(target).into_iter().flatten()),
+                }
+            }
+            now.sort_unstable();
+            now.dedup();
+            successors.entry((*name).to_owned()).or_insert(now);
+        }
+        Shards { successors: Arc::new(successors), ..self }
+    }
+
+    /// Returns the indexes of the shards that can have rows which were on the shard of this name: of itself, or of those
+    /// that have its rows since a change.
+    pub(crate) fn now_on(&self, name: &str) -> Vec<usize> {
+        match self.get(name) {
+            Some(shard) => vec![shard.index()],
+            None => self.successors.get(name).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Returns the names of retired shards whose rows a shard can have now.
+    pub(crate) fn retired_into(&self, shard: usize) -> impl Iterator<Item = &str> {
+        let into = self.successors.iter().filter(move |(_, now)| now.contains(&shard));
+        into.map(|(name, _)| name.as_str())
     }
 
     /// Returns the recorded rule of a table, if it differs from the declared one.

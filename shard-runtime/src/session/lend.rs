@@ -21,7 +21,7 @@ impl Session {
 
     fn lend<O>(&mut self, shard: &str, run: impl FnOnce(&rusqlite::Connection) -> Result<O>) -> Result<O> {
         self.work.tx.check_usable()?;
-        let shard = self.work.tx.cluster.shards().require(shard)?.clone();
+        let shard = self.work.tx.cluster.layout().shards().require(shard)?.clone();
         self.work.tx.refuse_elsewhere(shard.index(), "the connection")?;
         self.work.flush_shards(&ShardSet::one(shard.index()))?;
         self.work.tx.ensure_write(shard.index())?;

@@ -23,6 +23,9 @@ use crate::transaction::commit::{Commit, Committed};
 use crate::transaction::{Cluster, HasTransactions, Transactions, in_verb_span};
 use crate::unit_of_work::{HasUnitOfWork, Relocated, UnitOfWork, gone, savepoint};
 
+/// How often a read follows changes of the layout before it gives up.
+const FOLLOWED: u32 = 10;
+
 /// A unit of work: rows are added, read and changed through a session, and all changes are committed or rolled back
 /// together. A session that is dropped is rolled back.
 ///
@@ -69,7 +72,8 @@ impl HasUnitOfWork for Session {
 impl Cluster {
     /// Returns a session. It takes no connection until it is used.
     pub fn session(&self) -> Session {
-        Session::new(self.clone(), None)
+        let cluster = self.latest();
+        Session::new(cluster.clone(), None)
     }
 
     /// Returns a session that is pinned to one shard: every read, `get` and bulk write runs there, for any keys that it
@@ -100,7 +104,8 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
     pub fn session_on_shard(&self, shard: &str) -> Result<Session> {
-        Ok(Session::new(self.clone(), Some(self.shards().require(shard)?.index())))
+        let cluster = self.latest();
+        Ok(Session::new(cluster.clone(), Some(cluster.shards().require(shard)?.index())))
     }
 }
 
@@ -193,21 +198,27 @@ impl Session {
     /// [`ErrorKind::Ambiguous`] if the row is found on two shards; those of placing the id or the pin.
     pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
         let located = id.locate();
-        in_verb_span(self, "get", Some(T::TABLE), |session| {
+        let read = |session: &mut Self| {
             let shards = match &located.pin {
                 Some(pin) => {
-                    let shard = crate::planner::route::pin_shard(T::TABLE, pin, session.cluster().shards())?;
+                    let shard = crate::planner::route::pin_shard(
+                        T::TABLE,
+                        pin,
+                        session.work.tx.cluster.layout().shards(),
+                    )?;
                     let elsewhere = session.work.tx.refuse_elsewhere(shard, "the id");
                     elsewhere.map_err(|error| error.in_table(T::TABLE.name))?;
                     ShardSet::one(shard)
                 }
                 None => {
-                    let chosen = T::identity_chooser(&located.id, None, session.cluster().shards())?;
+                    let chosen =
+                        T::identity_chooser(&located.id, None, session.work.tx.cluster.layout().shards())?;
                     session.work.tx.narrowed_for(T::TABLE, chosen)
                 }
             };
             session.work.look_up(&located.id, &shards)
-        })
+        };
+        self.follow(|session| in_verb_span(session, "get", Some(T::TABLE), read))
     }
 
     /// Returns all rows of a query, in its order.
@@ -215,7 +226,7 @@ impl Session {
     /// # Errors
     /// Those of placing the query's keys and pins, and those of the databases.
     pub fn all<Q: Query>(&mut self, mut query: Q) -> Result<Vec<Q::Output>> {
-        in_verb_span(self, "all", None, |session| session.at_most(&mut query, None))
+        self.follow(|session| in_verb_span(session, "all", None, |session| session.at_most(&mut query, None)))
     }
 
     /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. Only one row of each
@@ -322,7 +333,9 @@ impl Session {
     /// # Errors
     /// Those of [`Session::all`].
     pub fn first<Q: Query>(&mut self, mut query: Q) -> Result<Option<Q::Output>> {
-        let rows = in_verb_span(self, "first", None, |session| session.at_most(&mut query, Some(1)))?;
+        let rows = self.follow(|session| {
+            in_verb_span(session, "first", None, |session| session.at_most(&mut query, Some(1)))
+        })?;
         Ok(rows.into_iter().next())
     }
 
@@ -332,8 +345,12 @@ impl Session {
     /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::ManyRows`] if there are more; those of
     /// [`Session::all`].
     pub fn one<Q: Query>(&mut self, mut query: Q) -> Result<Q::Output> {
+        self.follow(|session| session.only(&mut query))
+    }
+
+    fn only<Q: Query>(&mut self, query: &mut Q) -> Result<Q::Output> {
         in_verb_span(self, "one", None, |session| {
-            let mut rows = session.at_most(&mut query, Some(2))?.into_iter();
+            let mut rows = session.at_most(query, Some(2))?.into_iter();
             let (kind, found) = match (rows.next(), rows.next()) {
                 (Some(row), None) => return Ok(row),
                 (None, _) => (ErrorKind::NotFound, "no rows"),
@@ -351,6 +368,19 @@ impl Session {
     /// Counts an error of a verb that begins before its span.
     fn counted(&self, error: Error) -> Error {
         self.work.tx.cluster.counted(error)
+    }
+
+    /// Runs a read. If a change of the layout keeps it from its rows, it runs again under the new layout, provided that the
+    /// session is not in a transaction: what it has read before would be of the old one.
+    fn follow<O>(&mut self, mut read: impl FnMut(&mut Self) -> Result<O>) -> Result<O> {
+        let is_free = self.work.is_at_rest();
+        for _ in 1..FOLLOWED {
+            match read(self) {
+                Err(error) if is_free && error.kind() == ErrorKind::Moved => self.work.rollback(),
+                done => return done,
+            }
+        }
+        read(self)
     }
 
     fn at_most<Q: Query>(&mut self, query: &mut Q, rows: Option<u64>) -> Result<Vec<Q::Output>> {
@@ -405,7 +435,7 @@ impl Session {
     pub fn parent<C: Child>(&mut self, child: &Stored<C>) -> Result<Stored<C::Parent>> {
         in_verb_span(self, "parent", Some(C::Parent::TABLE), |session| {
             session.work.tx.refuse_row_elsewhere::<C>(child.shard())?;
-            let shards = session.cluster().shards();
+            let shards = session.work.tx.cluster.layout().shards();
             let shards = C::Parent::identity_chooser(child.parent_id(), Some(child.shard()), shards)?;
             let parent = session.work.look_up(child.parent_id(), &session.work.tx.narrowed(shards))?;
             parent.ok_or_else(|| gone::<C::Parent>(child.parent_id(), child.shard()))
@@ -419,7 +449,8 @@ impl Session {
     pub fn reload<T: Sharded>(&mut self, row: &mut Stored<T>) -> Result<()> {
         in_verb_span(self, "reload", Some(T::TABLE), |session| {
             session.work.tx.refuse_row_elsewhere::<T>(row.shard())?;
-            let shards = T::identity_chooser(row.id(), Some(row.shard()), session.cluster().shards())?;
+            let shards =
+                T::identity_chooser(row.id(), Some(row.shard()), session.work.tx.cluster.layout().shards())?;
             session.work.forget_row::<T>(row.id(), row.shard())?;
             let fresh = session.work.look_up(row.id(), &session.work.tx.narrowed(shards))?;
             *row = fresh.ok_or_else(|| gone::<T>(row.id(), row.shard()))?;

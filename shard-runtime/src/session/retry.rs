@@ -100,12 +100,13 @@ impl Cluster {
         &self,
         mut run: impl FnMut(&mut Session) -> Result<O, E>,
     ) -> Result<O, E> {
-        let policy = self.0.retry;
+        let policy = self.latest().0.retry;
         let mut tried = 1;
         let mut lost_since = None;
         let (mut age, mut wanted) = (None, BTreeMap::new());
         loop {
             let mut session = self.session();
+            let layout = session.work.tx.cluster.clone();
             (session.work.tx.age, session.work.tx.gives_up_early) = (age, tried <= policy.early_tries());
             let result = session.work.tx.lock_in_order(&wanted).map_err(E::from);
             let result = result
@@ -121,7 +122,8 @@ impl Cluster {
             }
             age = session.work.tx.age;
             // A lost server did not fail for the order of locks, and the closure may do without it.
-            match session.work.tx.has_lost_a_server {
+            let has_new_layout = !std::sync::Arc::ptr_eq(&layout.0, &self.latest().0);
+            match session.work.tx.has_lost_a_server || has_new_layout {
                 true => wanted.clear(),
                 false => wanted.append(&mut session.work.tx.wanted),
             }

@@ -18,7 +18,7 @@ impl Transactions {
         let database = self.cluster.layout().place(shard)?.database;
         let waits = self.waits(database);
         let (Some(link), Some(handle)) =
-            (self.databases.get_mut(database), self.cluster.shards().by_index(shard))
+            (self.databases.get_mut(database), self.cluster.layout().shards().by_index(shard))
         else {
             return Ok(false);
         };

@@ -30,8 +30,18 @@ pub(crate) fn in_verb_span<S: HasTransactions, O>(
 
 /// Counts the error of a verb, and names the schema's version if that explains it.
 fn of_verb<S: HasTransactions>(state: &mut S, error: Error) -> Error {
+    let error = after_change(state.tx(), error);
     let cluster = &state.tx().cluster;
     cluster.with_schema_version(cluster.counted(error))
+}
+
+/// If an error comes from a change of the layout: rolls back, which the change may wait for, waits for the end of its switch,
+/// and takes the new layout.
+fn after_change(tx: &mut Transactions, error: Error) -> Error {
+    let Some(change) = tx.cluster.change_behind(&error) else { return error };
+    tx.abort(&error);
+    tx.had_conflict = true;
+    tx.cluster.clone().after_change(change, error)
 }
 
 /// Runs something that reads, until the session's timeout is over. A part of it has no more time than the whole.
@@ -60,6 +70,6 @@ impl Transactions {
 
     /// Records on the verb's span which shards it reads or writes.
     pub(crate) fn record_shards(&self, table: Option<&Table>, shards: &ShardSet) {
-        self.context.record_shards(table, shards, self.cluster.shards());
+        self.context.record_shards(table, shards, self.cluster.layout().shards());
     }
 }

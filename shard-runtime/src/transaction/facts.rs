@@ -45,6 +45,13 @@ pub(crate) enum Kind {
     /// In control, by table of entries: [`UNFILLED`] while rows that are older than the lookup may lack entries,
     /// [`CHANGED`] from a step of a migration on, then [`FILLED`].
     Lookup,
+    /// In control, by number: a change of the layout, and further facts about it. In a shard about itself, under the name
+    /// [`SELF`]: its part in a change.
+    Change,
+    /// In control: the last attempt of a change that was given.
+    Attempt,
+    /// In a target of a change, by source: up to which row its rows were copied; and by number, what was dropped there.
+    Copied,
 }
 
 /// The shard is being made: `create` may continue.
@@ -66,7 +73,7 @@ pub(crate) const FILLED: &str = "filled";
 const SELF: &str = "";
 
 /// Separates the subject of a line of the layout from its text: no name of a table holds this control character.
-const SEPARATOR: char = '\u{1f}';
+pub(crate) const SEPARATOR: char = '\u{1f}';
 
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
@@ -82,6 +89,9 @@ impl Kind {
             Kind::Group => "group",
             Kind::Rule => "rule",
             Kind::Lookup => "lookup",
+            Kind::Change => "change",
+            Kind::Attempt => "attempt",
+            Kind::Copied => "copied",
         }
     }
 }
@@ -101,7 +111,7 @@ pub(crate) fn make(names: &Namespace, dialect: Dialect) -> String {
 pub(crate) struct Facts(HashMap<(String, String), String>);
 
 impl Facts {
-    fn get(&self, kind: Kind, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, kind: Kind, name: &str) -> Option<&str> {
         self.0.get(&(kind.name().to_owned(), name.to_owned())).map(String::as_str)
     }
 
@@ -135,8 +145,14 @@ impl Facts {
         self.0.insert((Kind::Shard.name().to_owned(), shard.to_owned()), MADE.to_owned());
     }
 
+    /// Records a fact in this copy.
+    #[cfg(test)]
+    pub(crate) fn note(&mut self, kind: Kind, name: &str, value: &str) {
+        self.0.insert((kind.name().to_owned(), name.to_owned()), value.to_owned());
+    }
+
     /// The facts of a kind, by name.
-    fn of(&self, of: Kind) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn of(&self, of: Kind) -> impl Iterator<Item = (&str, &str)> {
         let facts = self.0.iter().filter(move |((kind, _), _)| kind == of.name());
         facts.map(|((_, name), value)| (name.as_str(), value.as_str()))
     }
@@ -276,7 +292,7 @@ fn read_facts(control: &dyn Connection, names: &Namespace) -> Result<Facts> {
     Ok(Facts(facts.collect()))
 }
 
-fn write(
+pub(crate) fn write(
     connection: &dyn Connection,
     names: &Namespace,
     dialect: Dialect,
@@ -293,7 +309,10 @@ fn write(
         | Kind::Place
         | Kind::Group
         | Kind::Rule
-        | Kind::Lookup => "",
+        | Kind::Lookup
+        | Kind::Change
+        | Kind::Attempt
+        | Kind::Copied => "",
         Kind::Version | Kind::Writer | Kind::Epoch => {
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }
@@ -306,7 +325,21 @@ fn write(
     connection.prepare(&sql)?.execute(&[text(kind.name()), text(name), text(value)]).map(|_| ())
 }
 
-fn text(text: &str) -> Param<'_> {
+/// Removes a fact.
+pub(crate) fn forget(
+    connection: &dyn Connection,
+    names: &Namespace,
+    dialect: Dialect,
+    kind: Kind,
+    name: &str,
+) -> Result<()> {
+    let table = names.table(TABLE);
+    let sql =
+        format!("DELETE FROM {table} WHERE kind = {} AND name = {}", dialect.param(1), dialect.param(2));
+    connection.prepare(&sql)?.execute(&[text(kind.name()), text(name)]).map(|_| ())
+}
+
+pub(crate) fn text(text: &str) -> Param<'_> {
     Param::Value(Value::Text(text.into()))
 }
 

@@ -3,6 +3,7 @@
 
 mod begin;
 mod call;
+pub(crate) mod change;
 pub(crate) mod commit;
 mod control;
 mod database;
@@ -30,7 +31,7 @@ pub use retry_policy::RetryPolicy;
 pub(crate) use scatter::{Lease, scatter};
 pub(crate) use server_waits::{ServerWaits, ServerWriter};
 pub use state::Cluster;
-pub(crate) use state::{ClusterState, Database};
+pub(crate) use state::{ClusterState, Database, Reopen, Retired};
 pub(crate) use statements::locate;
 pub(crate) use transactions::{HasTransactions, Transactions};
 pub(crate) use write_locks::{Age, WriteLock, WriteLocks};

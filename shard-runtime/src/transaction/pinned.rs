@@ -23,7 +23,8 @@ impl Transactions {
     pub(crate) fn refuse_elsewhere(&self, shard: usize, what: &str) -> Result<()> {
         match self.pinned_to() {
             Some(pinned) if pinned.index() != shard => {
-                let other = self.cluster.shards().by_index(shard).map_or("another shard", Shard::name);
+                let other =
+                    self.cluster.layout().shards().by_index(shard).map_or("another shard", Shard::name);
                 let message =
                     format!("{what} is of shard `{other}`, the session is pinned to `{}`", pinned.name());
                 Err(Error::new(ErrorKind::ContradictingPins, message))
@@ -37,7 +38,7 @@ impl Transactions {
         if self.pinned.is_none() {
             return Ok(());
         }
-        let place = self.cluster.shards().place_of(shard)?;
+        let place = self.cluster.layout().shards().place_of(shard)?;
         if T::TABLE.is_reference() {
             return Ok(());
         }
@@ -58,7 +59,7 @@ impl Transactions {
         let mut owned = core.clone();
         let Target { table, pins, .. } = owned.target_mut();
         for pin in pins.iter() {
-            let place = route::pin_shard(table, pin, self.cluster.shards())?;
+            let place = route::pin_shard(table, pin, self.cluster.layout().shards())?;
             self.refuse_elsewhere(place, "the query").map_err(|error| error.in_table(table.name))?;
         }
         pins.push(Pin::Session(shard.clone()));
@@ -67,7 +68,7 @@ impl Transactions {
 
     /// The shard that the session is pinned to.
     pub(crate) fn pinned_to(&self) -> Option<&Shard> {
-        self.pinned.and_then(|shard| self.cluster.shards().by_index(shard))
+        self.pinned.and_then(|shard| self.cluster.layout().shards().by_index(shard))
     }
 
     /// The shard that a reference table is read on: the one that the session is pinned to; the first on which it has a
@@ -86,7 +87,7 @@ impl Transactions {
     /// Returns the shard on which a reference table is read to be written. It is the same for all sessions, so that their
     /// row locks conflict there. It is the first shard, which every writer of reference rows writes first.
     pub(crate) fn first_shard(&self) -> Option<&Shard> {
-        self.pinned_to().or_else(|| self.cluster.shards().serving().next())
+        self.pinned_to().or_else(|| self.cluster.layout().shards().serving().next())
     }
 
     /// Of the shards that may have a row, those to ask: of a reference table, of which all have it, one.
@@ -99,7 +100,7 @@ impl Transactions {
 
     /// Every shard, for something that writes a reference table.
     pub(crate) fn every_shard(&self, table: &Table) -> Result<ShardSet> {
-        let shards = self.cluster.shards();
+        let shards = self.cluster.layout().shards();
         match self.pinned_to() {
             Some(pinned) if shards.len() > 1 => {
                 let message = format!(

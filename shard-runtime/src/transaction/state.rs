@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::change::ChangeRecord;
 use super::commit::{Decisions, Searches, Unfinished};
 use super::control::Control;
 use super::recorded::RecordedLayout;
@@ -12,13 +13,16 @@ use super::writers::Writers;
 use super::{Age, RetryPolicy, ServerWaits, WriteLocks};
 use crate::driver::{Connection, Driver, Expected, LeaseOwner, Pool, PooledConnection};
 use crate::error::{Error, Result};
-use crate::planner::Layout;
+use crate::planner::{Layout, Place};
 use crate::schema::{Shard, Table};
 use crate::tasks::{Counters, Observer, Parallelism, SessionExecutor, Watch, Workers};
 
 /// The named shards, opened: what sessions are made from. A clone is another handle on the same cluster.
 #[derive(Clone)]
 pub struct Cluster(pub(crate) Arc<ClusterState>);
+
+/// Opens a cluster anew, as it was opened before.
+pub(crate) type Reopen = Arc<dyn Fn() -> Result<Cluster> + Send + Sync>;
 
 /// The state of a cluster that was opened.
 pub(crate) struct ClusterState {
@@ -51,6 +55,15 @@ pub(crate) struct ClusterState {
     pub(crate) session_executor: SessionExecutor,
     pub(crate) observer: Option<Observer>,
     pub(crate) counters: Counters,
+    /// The changes of the layout, as they were recorded when the cluster was opened.
+    pub(crate) changes: Vec<ChangeRecord>,
+    /// The configured shards that changes have retired.
+    pub(crate) retired: Vec<Retired>,
+    /// The cluster as a change of the layout has left it.
+    pub(crate) next: OnceLock<Cluster>,
+    /// Held while the cluster is opened anew.
+    pub(crate) reloading: Mutex<()>,
+    pub(crate) reopen: Reopen,
     /// The databases whose health is being probed; the control database is the last.
     pub(crate) probes: Vec<Arc<AtomicBool>>,
 }
@@ -68,6 +81,14 @@ impl Drop for ClusterState {
             |decisions: &mut Decisions, control: &dyn Connection| decisions.remove(control, Vec::new());
         let _ = self.control.wait_with_decisions(Error::is_busy, remove);
     }
+}
+
+/// A configured shard that a change has retired.
+pub(crate) struct Retired {
+    pub(crate) name: String,
+    /// Its database has a number of its own, unless it is one of the cluster's databases.
+    pub(crate) place: Place,
+    pub(crate) driver: Arc<dyn Driver>,
 }
 
 /// One database: of one shard, or of several with a schema or a prefix each.

@@ -38,7 +38,7 @@ impl Transactions {
         self.refuse_elsewhere(shard, "the statement")?;
         let database = self.cluster.layout().place(shard)?.database;
         let link = self.databases.get(database).and_then(|link| link.connection());
-        let (Some(connection), Some(shard)) = (link, self.cluster.shards().by_index(shard)) else {
+        let (Some(connection), Some(shard)) = (link, self.cluster.layout().shards().by_index(shard)) else {
             return Err(Error::new(ErrorKind::UnknownShard, "there is no such shard in this cluster"));
         };
         Ok((shard, connection))

@@ -114,6 +114,15 @@ impl Transactions {
         self.aborted = Some(error.to_string());
     }
 
+    /// Gives the settings and the state of the running call to the transactions that take the place of these.
+    pub(crate) fn hand_over(&mut self, next: &mut Self) {
+        (next.timeout, next.commit) = (self.timeout, self.commit);
+        next.context = std::mem::take(&mut self.context);
+        (next.age, next.gives_up_early) = (self.age, self.gives_up_early);
+        next.had_conflict = self.had_conflict;
+        (next.has_lost_a_server, next.may_be_stored) = (self.has_lost_a_server, self.may_be_stored);
+    }
+
     /// Whether it has a connection to any database.
     pub(crate) fn is_connected(&self) -> bool {
         self.databases.iter().any(|link| link.connection().is_some())
@@ -148,8 +157,8 @@ impl Transactions {
         if let Err(error) = &result {
             let may_have_moved = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Ambiguous);
             self.had_conflict |= error.is_retryable() || may_have_moved;
-            self.has_lost_a_server |=
-                error.is_retryable() && !matches!(error.kind(), ErrorKind::Busy | ErrorKind::Stale);
+            self.has_lost_a_server |= error.is_retryable()
+                && !matches!(error.kind(), ErrorKind::Busy | ErrorKind::Stale | ErrorKind::Moved);
             self.may_be_stored |= matches!(error.kind(), ErrorKind::InDoubt | ErrorKind::PartialCommit);
         }
         result
@@ -169,6 +178,6 @@ pub(crate) fn named(
     error: Error,
 ) -> Error {
     let written = databases.get(database).and_then(|link| link.written.indexes().first());
-    let shard = written.and_then(|&shard| cluster.shards().by_index(shard));
+    let shard = written.and_then(|&shard| cluster.layout().shards().by_index(shard));
     error.on_shard(shard.map_or_else(|| cluster.database_name(database), |shard| shard.name()))
 }

@@ -147,7 +147,8 @@ impl UnitOfWork {
         }
         self.tx.cluster.layout().lookups_of(table).try_for_each(|lookup| {
             let entry = values.get(lookup.column).and_then(|value| lookup.entry(value));
-            let home = entry.map(|entry| lookup.home(&entry, self.tx.cluster.shards())).transpose()?;
+            let home =
+                entry.map(|entry| lookup.home(&entry, self.tx.cluster.layout().shards())).transpose()?;
             let refused =
                 home.map_or(Ok(()), |home| self.tx.refuse_elsewhere(home, "the entry of the row's lookup"));
             refused.map_err(|error| table.error_at(lookup.column, error))
@@ -174,7 +175,7 @@ impl UnitOfWork {
         rows: impl IntoIterator<Item = (&'r T, usize)>,
         change: impl Fn(&mut Changes, &Placed, &Value<'_>, usize, &Shards) -> Result<()>,
     ) -> Result<Changes> {
-        let (mut changes, all) = (Changes::default(), self.tx.cluster.shards());
+        let (mut changes, all) = (Changes::default(), self.tx.cluster.layout().shards());
         if T::LOOKUPS.is_empty() {
             return Ok(changes);
         }
@@ -228,8 +229,10 @@ impl UnitOfWork {
                 let Some(entries) = layout.tables().nth(model) else { continue };
                 for (row_shard, values) in removed {
                     let name = layout.shards().by_index(row_shard).map_or("", Shard::name);
+                    let names: Vec<&str> =
+                        std::iter::once(name).chain(layout.shards().retired_into(row_shard)).collect();
                     for values in values.chunks(CHUNK) {
-                        session.remove_entries(shard, entries, sql, values, name)?;
+                        session.remove_entries(shard, entries, sql, values, &names)?;
                     }
                 }
                 if !added.is_empty() {
@@ -245,7 +248,8 @@ impl UnitOfWork {
         })
     }
 
-    /// Removes the entries with these values of rows on the shard of this name.
+    /// Removes the entries with these values of rows on the shard with these names: its own and those of shards that a change
+    /// of the layout has emptied into it.
     ///
     /// The rows had these values when they were locked, so that the entries are there or on their way: a transaction that
     /// is committed on the rows' server may still be prepared on the entries'. An entry that is missing is therefore
@@ -256,12 +260,17 @@ impl UnitOfWork {
         entries: &'static Table,
         sql: &TableSql,
         values: &[Value<'static>],
-        name: &str,
+        names: &[&str],
     ) -> Result<()> {
-        let remove = sql.remove_entries(entries);
+        let remove = sql.remove_entries(entries, names.len() == 1);
+        let name = names.first().copied().unwrap_or_default();
         let list = || Param::List(values.iter().map(Value::borrowed).collect());
         let shard_name = || Value::Text(name.into());
-        let params = [list(), Param::Value(shard_name())];
+        let named = match names {
+            [_] => Param::Value(shard_name()),
+            names => Param::List(names.iter().map(|name| Value::Text((*name).into())).collect()),
+        };
+        let params = [list(), named];
         let removed = self.tx.execute_on(shard, entries, &remove, &params)?;
         if removed < values.len() as u64
             && let Some(add) = sql.add_missing_entries(entries)

@@ -117,7 +117,7 @@ impl UnitOfWork {
         loads.sort_by_key(|load| load.shard);
         sent.sort_by_key(|sent| sent.shard);
         for Sent { shard, sql, watch, rows, error } in sent {
-            if let Some(handle) = self.tx.cluster.shards().by_index(shard) {
+            if let Some(handle) = self.tx.cluster.layout().shards().by_index(shard) {
                 watch.ended(self.tx.cluster.observer(), handle, &sql, rows, error);
             }
         }
@@ -177,7 +177,7 @@ impl FlushTask {
     /// Sends a batch, unless a shard before this one has failed.
     fn send(&mut self, connection: &dyn Connection, shard: usize, batch: &mut Batch) -> Result<()> {
         let is_in_vain = || self.first_failed.load(Ordering::Relaxed) < shard;
-        let (layout, handle) = (self.cluster.layout(), self.cluster.shards().by_index(shard));
+        let (layout, handle) = (self.cluster.layout(), self.cluster.layout().shards().by_index(shard));
         let Some(handle) = handle else {
             return Err(Error::new(
                 ErrorKind::UnknownShard,

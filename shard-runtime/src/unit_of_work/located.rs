@@ -9,14 +9,15 @@ use crate::error::Result;
 use crate::planner::{Plan, questions};
 use crate::query::SelectList;
 use crate::query::{Operand, SelectCore, Targeted, Whereabouts};
+use crate::schema::ShardSet;
 use crate::schema::{Placed, lookup};
-use crate::schema::{Shard, ShardSet};
 use crate::transaction::DatabaseTransaction;
 use crate::value::IdKey;
 use crate::value::Value;
 
-/// The shard of each value that has an entry, by the place of the entries' table.
-type Answers = HashMap<(usize, IdKey), Option<Shard>>;
+/// The shards that each value's row can be on, by the place of the entries' table: one, or several while the entry names a
+/// shard that a change of the layout has split.
+type Answers = HashMap<(usize, IdKey), Vec<usize>>;
 
 /// The entries that a plan depends on, as they were read.
 pub(crate) struct EntriesRead {
@@ -49,10 +50,14 @@ impl UnitOfWork {
         read.answers = self.read_entries(&read)?;
         let find = |lookup: &Placed, operand: &Operand| {
             let Some(value) = operand.entry(lookup) else { return Whereabouts::Unknown };
-            match read.answers.get(&(lookup.model, IdKey::of(&value))) {
-                Some(Some(shard)) => Whereabouts::On(shard.clone()),
+            match read.answers.get(&(lookup.model, IdKey::of(&value))).map(Vec::as_slice) {
                 // An entry that names an unknown shard leads nowhere.
-                Some(None) | None => Whereabouts::Nowhere,
+                Some([]) | None => Whereabouts::Nowhere,
+                Some(&[shard]) => layout
+                    .shards()
+                    .by_index(shard)
+                    .map_or(Whereabouts::Nowhere, |shard| Whereabouts::On(shard.clone())),
+                Some(_) => Whereabouts::Unknown,
             }
         };
         let target = core.target();
@@ -71,7 +76,7 @@ impl UnitOfWork {
             self.visit_located(&plan, None, &mut |row| {
                 let value = row.read(lookup::VALUE, |value| Ok(IdKey::of(&value)))?;
                 let shard = row.read(lookup::SHARD, |name| match name {
-                    Value::Text(name) => Ok(shards.get(&name).cloned()),
+                    Value::Text(name) => Ok(shards.now_on(&name)),
                     other => Err(crate::value::mismatch("text", &other)),
                 })?;
                 answers.insert((lookup.model, value), shard);

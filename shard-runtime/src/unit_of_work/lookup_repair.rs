@@ -53,7 +53,7 @@ impl UnitOfWork {
         let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
         let mut facts = Vec::new();
         let mut up_to: Option<Value<'static>> = None;
-        for &shard in ShardSet::all(self.tx.cluster.shards()).indexes() {
+        for &shard in ShardSet::all(self.tx.cluster.layout().shards()).indexes() {
             for read in [Self::rows_with, Self::entries_with] {
                 let found = read(self, lookup, shard, which, &params)?;
                 // There may be more of what was cut off here, which is known only up to its last value.
@@ -117,7 +117,7 @@ impl UnitOfWork {
 
     /// The shard's name in the entry of a value, if there is one where it belongs.
     pub(crate) fn entry_of(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<Option<String>> {
-        let home = lookup.home(value, self.tx.cluster.shards())?;
+        let home = lookup.home(value, self.tx.cluster.layout().shards())?;
         let params = [Param::List(vec![value.borrowed()])];
         let found = self.entries_with(lookup, home, Values::Listed, &params)?;
         Ok(found.into_iter().find_map(|(_, fact)| match fact {
@@ -163,6 +163,44 @@ impl UnitOfWork {
             })?);
         }
         Ok(found)
+    }
+
+    /// Gives the next entries on a shard that name one shard the name of that among others which has the value's row, and
+    /// commits. Returns the last value that was looked at; `None` if there are no more.
+    ///
+    /// A row that is moved meanwhile renames or removes its entry itself, under any of these names.
+    pub(crate) fn rename_entries(
+        &mut self,
+        lookup: &Placed,
+        (shard, from): (usize, &str),
+        to: &[usize],
+        after: Option<&Value<'static>>,
+    ) -> Result<Option<Value<'static>>> {
+        let layout = self.tx.cluster.shared_layout();
+        let which = if after.is_some() { Values::After(PORTION) } else { Values::First(PORTION) };
+        let params: Vec<Param<'_>> = after.iter().map(|value| Param::Value(value.borrowed())).collect();
+        let found = self.entries_with(lookup, shard, which, &params)?;
+        let last = found.last().map(|(value, _)| value.clone());
+        let names_it = |fact: &Fact| matches!(fact, Fact::Entry { names, .. } if names == from);
+        let values: Vec<Value<'static>> =
+            found.into_iter().filter(|(_, fact)| names_it(fact)).map(|(value, _)| value).collect();
+        let sql = layout.sql(lookup.model, shard)?.rename_entries(lookup.entries);
+        for &target in to.iter().filter(|_| !values.is_empty()) {
+            let all = [Param::List(values.iter().map(Value::borrowed).collect())];
+            let rows = self.rows_with(lookup, target, Values::Listed, &all)?;
+            let own: Vec<Value<'static>> = rows.into_iter().map(|(value, _)| value).collect();
+            if own.is_empty() {
+                continue;
+            }
+            self.tx.ensure_write(shard)?;
+            let name = layout.shards().by_index(target).map_or("", Shard::name);
+            let names = [from, name].map(|name| Param::Value(Value::Text(name.to_owned().into())));
+            let [from, to] = names;
+            let params = [Param::List(own), from, to];
+            self.tx.execute_on(shard, lookup.entries, &sql, &params)?;
+        }
+        self.commit()?;
+        Ok(last)
     }
 
     fn remove_entry(&mut self, lookup: &Placed, value: &Value<'static>, shard: usize) -> Result<()> {
@@ -251,7 +289,7 @@ pub(crate) fn judge(
             }
         }
     }
-    let is_at = |shard: usize| shards.by_index(shard).map(Shard::name) == entry.map(String::as_str);
+    let is_at = |shard: usize| entry.is_some_and(|name| shards.now_on(name).contains(&shard));
     let (kind, remove, add) = match (rows.as_slice(), count, entry) {
         ([], ..) if entry.is_none() => return Ok(wrong),
         ([], ..) => {

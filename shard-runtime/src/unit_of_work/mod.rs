@@ -3,6 +3,7 @@
 
 mod atomic;
 mod batches;
+mod copied;
 mod entries;
 mod flush;
 mod foreign_keys;
@@ -27,6 +28,7 @@ mod write;
 use std::cell::Cell;
 use std::sync::Arc;
 
+pub(crate) use copied::{Copied, copied_columns};
 pub(crate) use lookup_repair::judge;
 pub(crate) use read::gone;
 pub use relocate::{ChangedId, Relocated};
@@ -76,7 +78,7 @@ impl HasUnitOfWork for UnitOfWork {
 impl UnitOfWork {
     pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
         UnitOfWork {
-            pending: (0..cluster.shards().len()).map(|_| Pending::default()).collect(),
+            pending: (0..cluster.layout().shards().len()).map(|_| Pending::default()).collect(),
             identities: IdentityMap::default(),
             handle_writes: HandleWrites::default(),
             last_model: Cell::default(),
@@ -88,6 +90,29 @@ impl UnitOfWork {
     pub(crate) fn rollback(&mut self) {
         self.forget();
         self.tx.rollback();
+        self.take_latest_layout();
+    }
+
+    /// Whether nothing of the session depends on the layout that it has.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.tx.is_connected() && !self.has_pending_changes() && self.tx.aborted.is_none()
+    }
+
+    /// Takes the layout that this process has read last. The session is not in a transaction.
+    fn take_latest_layout(&mut self) {
+        let latest = self.tx.cluster.latest();
+        if Arc::ptr_eq(&latest.0, &self.tx.cluster.0) {
+            return;
+        }
+        let pinned =
+            self.tx.pinned_to().map(|shard| latest.layout().shards().get(shard.name()).map(Shard::index));
+        // A session that is pinned to a retired shard stays with it, and fails.
+        if pinned == Some(None) {
+            return;
+        }
+        let mut fresh = UnitOfWork::new(latest.clone(), pinned.flatten());
+        self.tx.hand_over(&mut fresh.tx);
+        *self = fresh;
     }
 
     /// Ends the global transaction because of an error.
@@ -145,7 +170,11 @@ impl UnitOfWork {
         self.flush()?;
         self.identities.clear();
         self.handle_writes.clear();
-        self.tx.commit_databases()
+        let committed = self.tx.commit_databases();
+        if committed.is_ok() && self.is_at_rest() {
+            self.take_latest_layout();
+        }
+        committed
     }
 
     /// Makes the row and finds its shard.
@@ -196,13 +225,13 @@ impl UnitOfWork {
         if self.tx.pinned.is_some() {
             self.refuse_entries_elsewhere(table, &values_of(row)?)?;
         }
-        let shard = row.shard_chooser(self.tx.cluster.shards())?;
+        let shard = row.shard_chooser(self.tx.cluster.layout().shards())?;
         if table.is_reference() {
             self.tx.every_shard(table)?;
         } else {
             self.tx.refuse_elsewhere(shard, "the row").map_err(|error| error.in_table(table.name))?;
         }
-        let home = self.tx.cluster.shards().by_index(shard).cloned().ok_or_else(|| {
+        let home = self.tx.cluster.layout().shards().by_index(shard).cloned().ok_or_else(|| {
             Error::new(
                 ErrorKind::UnknownShard,
                 format!("the chooser returned shard {shard}, which is not configured"),

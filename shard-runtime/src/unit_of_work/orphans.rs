@@ -3,7 +3,7 @@
 
 use super::UnitOfWork;
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::{Placed, Shard, ShardSet};
+use crate::schema::{Placed, ShardSet};
 use crate::transaction::Transactions;
 use crate::value::Value;
 
@@ -29,7 +29,7 @@ impl UnitOfWork {
             Err(failure) => return Err(self.unless_failed(failure, error)),
         }
         let before = self.tx.writing_flags();
-        let all = ShardSet::all(self.tx.cluster.shards());
+        let all = ShardSet::all(self.tx.cluster.layout().shards());
         let (mut has_row, mut is_final) = (false, false);
         let done = self.in_savepoint_after(&all, Transactions::upgrade_to_write, |session| {
             while let Some((lookup, value)) = session.orphan(&error)? {
@@ -88,7 +88,7 @@ impl UnitOfWork {
     /// If that is not known: the session may not write every shard, or a shard cannot be read.
     fn may_be_orphan(&mut self, lookup: &Placed, value: &Value<'static>) -> Result<bool> {
         let Some(named) = self.entry_of(lookup, value)? else { return Ok(false) };
-        if let Some(shard) = self.tx.cluster.shards().get(&named).map(Shard::index) {
+        for shard in self.tx.cluster.layout().shards().now_on(&named) {
             // A pinned session may not look on another shard, so that the entry counts.
             let is_elsewhere = self.tx.pinned.is_some_and(|pinned| pinned != shard);
             if is_elsewhere || self.has_row_with(lookup, value, shard)? {

@@ -88,7 +88,7 @@ impl UnitOfWork {
     /// The shards that the SQL names; in a pinned session only its own.
     fn sql_shards(&self, core: &SqlCore) -> Result<ShardSet> {
         self.tx.check_usable()?;
-        let named = core.shards(self.tx.cluster.shards())?;
+        let named = core.shards(self.tx.cluster.layout().shards())?;
         if !core.pins.is_empty() {
             named.indexes().iter().try_for_each(|&shard| self.tx.refuse_elsewhere(shard, "the SQL"))?;
         }
@@ -97,7 +97,7 @@ impl UnitOfWork {
 
     /// Looks whether a statement may be used so, on a shard that is ready.
     fn check_sql(&self, step: &Step<'_>, wanted: Use) -> Result<()> {
-        if let Some(shard) = self.tx.cluster.shards().by_index(step.shard) {
+        if let Some(shard) = self.tx.cluster.layout().shards().by_index(step.shard) {
             self.tx.connection_of(shard)?.restore_settings_at_end();
         }
         let (shard, statement) = self.tx.prepare(step.shard, &step.statement.sql, None)?;

@@ -136,7 +136,7 @@ impl UnitOfWork {
 
     /// Visits an answer that is one value.
     fn visit_value(&self, core: &SelectCore, value: Value<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
-        match self.tx.cluster.shards().serving().next() {
+        match self.tx.cluster.layout().shards().serving().next() {
             Some(shard) => {
                 let (source, table) = (OneValue(value), core.target.table);
                 visit(&Row { source: &source, shard, table, columns: Some(&[]) }).map(drop)

@@ -38,7 +38,7 @@ impl UnitOfWork {
             pending.is_some_and(|pending| references.iter().any(|&model| pending.holds(model)))
         };
         match shards.indexes().iter().any(has_references) {
-            true => Cow::Owned(ShardSet::all(self.tx.cluster.shards())),
+            true => Cow::Owned(ShardSet::all(self.tx.cluster.layout().shards())),
             false => Cow::Borrowed(shards),
         }
     }

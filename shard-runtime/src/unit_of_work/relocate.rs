@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::copied::{Copied, copied_columns, place_of};
 use super::entries::{Changes, id_value};
 use super::version::Version;
 use super::{UnitOfWork, version};
 use crate::driver::ActualColumn;
-use crate::error::{Error, ErrorKind, Result, ValueError};
+use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Param};
 use crate::query::Stored;
 use crate::query::{Sharded, values_of};
@@ -18,7 +19,7 @@ use crate::transaction::Gate;
 use crate::transaction::commit::encode_values;
 use crate::transaction::in_verb_span;
 use crate::value::IdKey;
-use crate::value::{ColumnType, Field, Value};
+use crate::value::{Field, Value};
 
 /// How many parents' children are copied by one statement.
 const CHUNK: usize = 1_000;
@@ -54,30 +55,6 @@ struct Moved {
     entries: Changes,
 }
 
-/// A column of a table whose rows move.
-struct Copied {
-    name: String,
-    /// The kind of its values: as the model declares it or, where it does not, as a server has the column. SQLite alone
-    /// has no kinds: between two files a value stays as it is.
-    kind: Option<ColumnType>,
-    /// The server's type, if no kind of column has it.
-    foreign: Option<String>,
-}
-
-impl Copied {
-    /// Returns a value that the shard has given back as both databases have it.
-    fn carried<'v>(&self, value: Result<Value<'v>, ValueError>) -> Result<Value<'v>, ValueError> {
-        let value = value?;
-        match (self.kind, &self.foreign) {
-            (Some(kind), _) => value.into_kind(kind),
-            (None, Some(foreign)) if value != Value::Null => Err(ValueError::new(format!(
-                "a value of the type {foreign}, which no field has, cannot be moved to another shard; set it to NULL first"
-            ))),
-            (None, _) => Ok(value),
-        }
-    }
-}
-
 /// From which shard to which.
 #[derive(Clone, Copy)]
 struct Way {
@@ -94,10 +71,10 @@ impl UnitOfWork {
     ) -> Result<Relocated> {
         let table = T::TABLE;
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
-        let from = self.tx.cluster.shards().place_of(row.shard())?;
+        let from = self.tx.cluster.layout().shards().place_of(row.shard())?;
         let mut changed = T::clone(row);
         change(&mut changed);
-        let to = changed.shard_chooser(self.tx.cluster.shards())?;
+        let to = changed.shard_chooser(self.tx.cluster.layout().shards())?;
         self.tx.refuse_elsewhere(to, "the row").map_err(|error| error.in_table(table.name))?;
         let recorded = row.recorded().map_or(&**row, |recorded| &**recorded);
         let mut changes = changes(recorded, &changed)?;
@@ -183,7 +160,7 @@ impl UnitOfWork {
     }
 
     fn gone_from<T: Sharded>(&self, row: &T, shard: usize) -> Error {
-        let name = self.tx.cluster.shards().by_index(shard).map_or("", Shard::name);
+        let name = self.tx.cluster.layout().shards().by_index(shard).map_or("", Shard::name);
         let message = format!(
             "the row with id {:?} does not exist; it was deleted, or moved to another shard",
             row.id()
@@ -282,7 +259,7 @@ impl UnitOfWork {
     ) -> Result<Moved> {
         let layout = self.tx.cluster.shared_layout();
         let copied = self.columns_to_copy(table, way)?;
-        let columns: Vec<String> = copied.iter().map(|column| column.name.clone()).collect();
+        let columns: Vec<String> = copied.iter().map(|column| column.name().to_owned()).collect();
         let places: Vec<Option<usize>> = columns.iter().map(|name| place_of(table, name)).collect();
         let counts = table.id_kind == IdKind::Auto;
         let id_at = places.iter().position(|place| *place == Some(table.id)).unwrap_or_default();
@@ -303,7 +280,7 @@ impl UnitOfWork {
                     let mut row = Vec::with_capacity(columns.len());
                     for (at, (column, place)) in copied.iter().zip(&places).enumerate() {
                         let value = column.carried(rows.value(at)).map_err(|error| {
-                            let error = Error::from(error).in_table(table.name).at_column(&column.name);
+                            let error = Error::from(error).in_table(table.name).at_column(column.name());
                             let id = rows.value(id_at).map_or_else(|_| String::new(), |id| id.to_string());
                             let id_column = columns.get(id_at).map_or("id", String::as_str);
                             error.with_row(&format!("{id_column} {id}")).on_shard(from_shard)
@@ -346,25 +323,8 @@ impl UnitOfWork {
             Ok((place.dialect, columns.transpose()?.unwrap_or_default()))
         };
         let ((here, columns), (there, others)) = (of(way.from)?, of(way.to)?);
-        let copied = |column: ActualColumn| {
-            let Some(other) = others.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name))
-            else {
-                let message = "the table lacks a column that the rows have on their shard; add the column before moving rows here";
-                let shard = self.tx.cluster.shards().by_index(way.to).map_or("", Shard::name);
-                let error = Error::new(ErrorKind::Schema, message).on_shard(shard).in_table(table.name);
-                return Err(error.at_column(&column.name));
-            };
-            let declared = place_of(table, &column.name).and_then(|place| table.columns.get(place));
-            let typed = [(here, &column), (there, other)].into_iter().find(|(on, _)| on.has_column_types());
-            let kind = match (declared, typed) {
-                (Some(declared), _) => Some(declared.kind),
-                (None, Some((on, column))) => on.kind_of(&column.sql_type),
-                (None, None) => None,
-            };
-            let foreign = typed.filter(|_| kind.is_none()).map(|(_, column)| column.sql_type.clone());
-            Ok(Copied { name: column.name, kind, foreign })
-        };
-        columns.into_iter().map(copied).collect()
+        let shard = self.tx.cluster.layout().shards().by_index(way.to).map_or("", Shard::name);
+        copied_columns(table, (here, &columns), (there, &others), shard)
     }
 
     fn remove(&mut self, table: &'static Table, ids: &[Value<'static>], shard: usize) -> Result<()> {
@@ -382,14 +342,9 @@ impl UnitOfWork {
             "{} rows were copied to another shard, but only {removed} of them existed here; run the transaction again",
             ids.len()
         );
-        let name = self.tx.cluster.shards().by_index(shard).map_or("", Shard::name);
+        let name = self.tx.cluster.layout().shards().by_index(shard).map_or("", Shard::name);
         Err(Error::new(ErrorKind::Busy, message).in_table(table.name).on_shard(name))
     }
-}
-
-/// The place of a model's column with this name.
-fn place_of(table: &Table, name: &str) -> Option<usize> {
-    table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
 }
 
 /// The columns in which two rows differ, and what the second one has there.

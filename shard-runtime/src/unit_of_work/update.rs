@@ -24,7 +24,7 @@ impl UnitOfWork {
     pub(crate) fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
         let table = T::TABLE;
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
-        let shard = self.tx.cluster.shards().place_of(row.shard())?;
+        let shard = self.tx.cluster.layout().shards().place_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
         let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
         let version = version::of::<T>(&before)?;
@@ -156,7 +156,7 @@ impl UnitOfWork {
             return Err(table.error_at(column, error));
         }
         if let KeyColumns::Parent(column) = table.key {
-            let shards = self.tx.cluster.shards();
+            let shards = self.tx.cluster.layout().shards();
             let to = row.shard_chooser(shards)?;
             if to != row.shard().index() {
                 let name = shards.by_index(to).map_or("another shard", |shard| shard.name());
@@ -172,7 +172,7 @@ impl UnitOfWork {
     pub(crate) fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         let table = T::TABLE;
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
-        let shard = self.tx.cluster.shards().place_of(row.shard())?;
+        let shard = self.tx.cluster.layout().shards().place_of(row.shard())?;
         let recorded = row.recorded().unwrap_or(row.row());
         let all: Vec<usize> = (0..table.columns.len()).collect();
         self.refuse_unseen(shard, row, recorded, &all)?;

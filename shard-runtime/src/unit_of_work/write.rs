@@ -180,7 +180,9 @@ impl UnitOfWork {
         columns: &[usize],
         read: &mut dyn FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<u64> {
-        let Some(shard) = self.tx.cluster.shards().by_index(step.shard).cloned() else { return Ok(0) };
+        let Some(shard) = self.tx.cluster.layout().shards().by_index(step.shard).cloned() else {
+            return Ok(0);
+        };
         let statement = &step.statement;
         let sql = format!("{}{}", statement.sql, sql::returning(table, columns));
         let rows = self.tx.on(step.shard, table, &sql, |prepared| {

@@ -112,8 +112,16 @@ impl Cluster {
     /// # }
     /// ```
     pub fn health(&self, timeout: Duration) -> Health {
-        let control = (&self.0.control.driver, &self.0.control.names);
-        probe(&self.0.layout, &self.0.databases, control, Some(self.id()), &self.0.probes, timeout)
+        let cluster = self.latest();
+        let control = (&cluster.0.control.driver, &cluster.0.control.names);
+        probe(
+            &cluster.0.layout,
+            &cluster.0.databases,
+            control,
+            Some(cluster.id()),
+            &cluster.0.probes,
+            timeout,
+        )
     }
 }
 

@@ -33,13 +33,14 @@ impl Cluster {
     /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) if the key is placed on no shard,
     /// [`ErrorKind::UnknownModel`](crate::ErrorKind::UnknownModel) if the cluster does not hold the model.
     pub fn locate<T: Sharded<Key: DecidesShard>>(&self, key: impl Into<T::Key>) -> Result<&Shard> {
-        self.layout().model(T::TABLE)?;
-        self.shard_at(route::pin_shard(T::TABLE, &Pin::key(&key.into()), self.shards())?)
+        let cluster = self.latest();
+        cluster.layout().model(T::TABLE)?;
+        cluster.shard_at(route::pin_shard(T::TABLE, &Pin::key(&key.into()), cluster.shards())?)
     }
 
     fn shard_at(&self, index: usize) -> Result<&Shard> {
         let unknown = || Error::new(ErrorKind::UnknownShard, "the cluster has no shard with this index");
-        self.shards().by_index(index).ok_or_else(unknown)
+        self.layout().shards().by_index(index).ok_or_else(unknown)
     }
 }
 
@@ -78,7 +79,7 @@ impl Cluster {
             value.map_err(|error| error.in_table(root.name).at_column(column.name))
         };
         let values = columns.iter().zip(key).map(value).collect::<Result<Vec<_>>>()?;
-        let place = root.place(&values, self.shards());
+        let place = root.place(&values, self.layout().shards());
         self.shard_at(place.map_err(|error| error.in_table(root.name))?)
     }
 }

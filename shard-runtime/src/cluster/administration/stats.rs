@@ -119,20 +119,21 @@ impl Cluster {
     /// # }
     /// ```
     pub fn stats(&self) -> Stats {
-        let counters = self.counters();
+        let cluster = self.latest();
+        let counters = cluster.counters();
         let errors = |shard: Option<usize>| {
             counters.errors(shard).into_iter().map(|(kind, count)| ErrorCount { kind, count }).collect()
         };
-        let shards = self.shards().iter().map(|shard| ShardStats {
+        let shards = cluster.shards().iter().map(|shard| ShardStats {
             shard: shard.name().to_owned(),
             statements: shard.statements(),
             rows: shard.rows(),
             errors: errors(Some(shard.index())),
         });
         let (one_shard, several_shards) = counters.commits();
-        let usage = self.0.pool.usage();
+        let usage = cluster.0.pool.usage();
         let [connections, locks] =
-            [&self.0.pool.waits, &self.0.write_locks.waits].map(|counter| counter.total());
+            [&cluster.0.pool.waits, &cluster.0.write_locks.waits].map(|counter| counter.total());
         Stats {
             shards: shards.collect(),
             other_errors: errors(None),

@@ -138,10 +138,11 @@ impl Cluster {
     /// # }
     /// ```
     pub fn status(&self) -> Status {
+        let cluster = self.latest();
         let (mut shards, mut parts) = (Vec::new(), Vec::new());
         std::thread::scope(|scope| {
-            let read = |database| scope.spawn(move || self.status_of(database));
-            let threads: Vec<_> = (0..self.databases()).map(read).collect();
+            let read = |database| scope.spawn(move || cluster.status_of(database));
+            let threads: Vec<_> = (0..cluster.databases()).map(read).collect();
             for (database, thread) in threads.into_iter().enumerate() {
                 let Ok((mut read, pending)) = thread.join() else { continue };
                 shards.append(&mut read);
@@ -151,12 +152,12 @@ impl Cluster {
         shards.sort_by_key(|(index, _)| *index);
         let shards: Vec<ShardStatus> = shards.into_iter().map(|(_, status)| status).collect();
         let imbalance = imbalance(&shards);
-        let mut transactions = self.transactions_of(parts);
-        if let Some(id) = self.in_doubt() {
+        let mut transactions = cluster.transactions_of(parts);
+        if let Some(id) = cluster.in_doubt() {
             let state = TransactionState::InDoubt;
             transactions.push(PendingTransaction { id, state, shards: Vec::new() });
         }
-        Status { cluster: self.id().to_owned(), epoch: self.epoch(), shards, transactions, imbalance }
+        Status { cluster: cluster.id().to_owned(), epoch: cluster.epoch(), shards, transactions, imbalance }
     }
 
     /// Returns the status of the shards of one database, by their indexes, and the transactions that are not finished there.
@@ -197,6 +198,21 @@ impl Cluster {
                 };
                 (shards.iter().map(each).collect(), Vec::new())
             }
+        }
+    }
+
+    /// Returns how many rows a shard holds, and how many bytes, as far as they can be read.
+    pub(crate) fn size_of_shard(&self, shard: &Shard) -> (Option<u64>, Option<u64>) {
+        let read = || {
+            let database = self.layout().place(shard.index())?.database;
+            let is_alone = self.layout().shards_in(database).count() == 1;
+            self.on_connection(&LeaseOwner::default(), database, |connection| {
+                self.read_shard(shard, connection, is_alone)
+            })
+        };
+        match read() {
+            Ok((tables, bytes)) => (Some(tables.iter().map(|(_, table)| table.rows).sum()), bytes),
+            Err(_) => (None, None),
         }
     }
 

@@ -48,14 +48,14 @@ pub(super) struct Portion {
 }
 
 /// Writes an id as the text of a cursor.
-pub(super) fn cursor_text(id: &Value<'_>) -> String {
+pub(in crate::cluster) fn cursor_text(id: &Value<'_>) -> String {
     let mut bytes = Vec::new();
     codec::put_value(id, &mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads an id from the text of a cursor; `None` at the beginning.
-pub(super) fn cursor_id(text: &str) -> Result<Option<Value<'static>>> {
+pub(in crate::cluster) fn cursor_id(text: &str) -> Result<Option<Value<'static>>> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -12,7 +12,7 @@ use crate::planner::sql::literal;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The right to migrate a cluster, until it is dropped.
-pub(super) struct MigrationLock {
+pub(in crate::cluster) struct MigrationLock {
     /// Its lock ends with it.
     _file: Option<File>,
     /// Its transaction holds an advisory lock and ends with it.
@@ -21,7 +21,7 @@ pub(super) struct MigrationLock {
 
 impl MigrationLock {
     /// Waits until no other migrator works on the cluster. Calls `waiting` before each further try.
-    pub(super) fn take(
+    pub(in crate::cluster) fn take(
         control: &dyn Driver,
         cluster: &str,
         timeout: Duration,

@@ -4,11 +4,11 @@
 //! The state is recorded in each shard ([`state`]), in the transaction of the step that it describes. Columns, tables and
 //! indexes are added by what each shard has ([`expand`]), so that this part has no history.
 
-mod backfill;
+pub(super) mod backfill;
 mod create_table;
 mod expand;
 mod index;
-mod lock;
+pub(super) mod lock;
 mod on_shard;
 mod plan;
 mod rebuild;

@@ -169,14 +169,15 @@ impl Cluster {
     /// # Errors
     /// Those of connecting to a shard, with its name.
     pub fn migration_status(&self) -> Result<MigrationStatus> {
-        let layout = self.layout();
+        let cluster = self.latest();
+        let layout = cluster.layout();
         let mut status = MigrationStatus::default();
         for shard in layout.shards().iter() {
             let place = layout.place(shard.index())?;
-            let Some(database) = self.0.databases.get(place.database) else { continue };
+            let Some(database) = cluster.0.databases.get(place.database) else { continue };
             let states = database
                 .driver
-                .connect_waiting(Mode::Open, self.0.timeout)
+                .connect_waiting(Mode::Open, cluster.0.timeout)
                 .and_then(|connection| state::read(&*connection, place));
             let states = states.map_err(|error| error.on_shard(shard.name()))?;
             status.shards.push(ShardMigrations::of(shard.name(), states));

@@ -29,10 +29,21 @@ impl Values {
 
 impl TableSql {
     /// Deletes the entries with one of a list of values that name this shard.
-    pub(crate) fn remove_entries(&self, entries: &Table) -> String {
+    pub(crate) fn remove_entries(&self, entries: &Table, is_named_once: bool) -> String {
         let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
-        let (is_in, param) = (self.dialect.is_in(1), self.dialect.param(2));
-        format!("DELETE FROM {} WHERE {value}{is_in} AND {shard} = {param}", self.name)
+        let is_in = self.dialect.is_in(1);
+        let named = match is_named_once {
+            true => format!(" = {}", self.dialect.param(2)),
+            false => self.dialect.is_in(2),
+        };
+        format!("DELETE FROM {} WHERE {value}{is_in} AND {shard}{named}", self.name)
+    }
+
+    /// Gives the entries with one of a list of values that name one shard the name of another.
+    pub(crate) fn rename_entries(&self, entries: &Table) -> String {
+        let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
+        let [is_in, from, to] = [self.dialect.is_in(1), self.dialect.param(2), self.dialect.param(3)];
+        format!("UPDATE {} SET {shard} = {to} WHERE {value}{is_in} AND {shard} = {from}", self.name)
     }
 
     /// Inserts missing entries, by an array of values and one of shards; waits for transactions that insert or delete

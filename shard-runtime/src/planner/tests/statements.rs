@@ -410,7 +410,7 @@ fn rows_are_written_and_read_by_these_texts() {
             ],
         ),
         (
-            |texts| texts.code.remove_entries(texts.codes),
+            |texts| texts.code.remove_entries(texts.codes, true),
             [
                 r#"DELETE FROM "sharded_lookup_cities_code" WHERE "value" IN rarray(?1) AND "shard" = ?2"#,
                 r#"DELETE FROM "sharded_lookup_cities_code" WHERE "value" = ANY ($1) AND "shard" = $2"#,

@@ -91,6 +91,26 @@ impl Rule {
     }
 }
 
+/// Returns the lines of a declared list, or of declared ranges, as lines of a [`Rule`].
+pub(crate) fn rule_lines(placement: &Placement) -> Vec<String> {
+    let text = |bound: Option<Constant>| bound.map(|bound| literal(&bound.value())).unwrap_or_default();
+    match placement {
+        Placement::List { entries, otherwise } => {
+            let entry = |(constant, shard): &(Constant, &'static str)| {
+                format!("list {} => {shard}", literal(&constant.value()))
+            };
+            let rest = otherwise.map(|shard| format!("{OTHERWISE}{shard}"));
+            entries.iter().map(entry).chain(rest).collect()
+        }
+        Placement::Range(ranges) => {
+            let line =
+                |range: &Range| format!("range {}..{} => {}", text(range.from), text(range.to), range.shard);
+            ranges.iter().map(line).collect()
+        }
+        Placement::Hash | Placement::Everywhere | Placement::Custom(_) => Vec::new(),
+    }
+}
+
 fn owner(shard: Option<usize>, shards: &Shards) -> Owner<'_> {
     match shard.and_then(|shard| shards.by_index(shard)) {
         Some(shard) => Owner::Shard(shard.name()),

@@ -220,10 +220,9 @@ impl<'t> Coordinator<'t> {
             let redo = self.databases.get(database)?.redo.as_ref()?;
             Some(Participant { database: self.cluster.database_name(database), base, redo })
         });
-        let servers = self
-            .parts
-            .iter()
-            .filter_map(|(_, part)| self.cluster.shards().at_place(part.participant).ok().map(Shard::name));
+        let servers = self.parts.iter().filter_map(|(_, part)| {
+            self.cluster.layout().shards().at_place(part.participant).ok().map(Shard::name)
+        });
         let servers: Vec<&str> = servers.collect();
         match self.cluster.decide(&self.id, &parts.collect::<Vec<_>>(), &servers) {
             Ok(()) => Ok(()),

@@ -105,7 +105,8 @@ fn commit_in_turn(
             Ok(()) => committed = union(&committed, &written),
             Err(error) => {
                 let error = link.undo_for_certain(cluster, database, error);
-                let first = written.indexes().first().and_then(|&shard| cluster.shards().by_index(shard));
+                let first =
+                    written.indexes().first().and_then(|&shard| cluster.layout().shards().by_index(shard));
                 let name = first.map_or_else(|| cluster.database_name(database), |shard| shard.name());
                 failed = Some((written, error.on_shard(name)));
             }
@@ -115,7 +116,7 @@ fn commit_in_turn(
     if committed.is_empty() {
         return Err(Undecided::Ended(error));
     }
-    let names = |set: &ShardSet| set.names(cluster.shards()).join(", ");
+    let names = |set: &ShardSet| set.names(cluster.layout().shards()).join(", ");
     let mut message = format!("committed on {}, failed on {}", names(&committed), names(&shards));
     if !untried.is_empty() {
         message.push_str(&format!(", not tried on {}", names(&untried)));

@@ -52,7 +52,7 @@ impl Cluster {
         let participants: Vec<usize> = self.layout().shards_in(database).map(Shard::place).collect();
         let parts = prepared(connection, self.id(), &participants)?;
         let decided = parts.into_iter().map(|part| {
-            let decider = self.shards().at_place(part.decider)?.index();
+            let decider = self.layout().shards().at_place(part.decider)?.index();
             let decider = self.layout().place(decider)?.database;
             let is_decided = match self.dialect(decider).prepares_transactions() {
                 false => self

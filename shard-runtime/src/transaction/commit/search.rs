@@ -286,7 +286,7 @@ impl Cluster {
     pub(crate) fn is_finished_on_servers(&self, unit: &str) -> Result<bool> {
         let names = self.0.control.with_decisions(|decisions, control| decisions.servers(control, unit))?;
         for name in names {
-            let Ok(shard) = self.shards().require(&name) else { return Ok(false) };
+            let Ok(shard) = self.layout().shards().require(&name) else { return Ok(false) };
             let database = self.layout().place(shard.index())?.database;
             let looked =
                 self.on_connection(&LeaseOwner::default(), database, |connection: &dyn Connection| {
@@ -369,7 +369,7 @@ impl Deciders<'_> {
         connection: &dyn Connection,
     ) -> Result<bool> {
         let cluster = self.cluster;
-        let place = cluster.layout().place(cluster.shards().at_place(part.decider)?.index())?;
+        let place = cluster.layout().place(cluster.layout().shards().at_place(part.decider)?.index())?;
         let (decider, names) = (place.database, &place.names);
         let waits = self.effort == Effort::Thorough;
         match self.cluster.dialect(decider).prepares_transactions() {

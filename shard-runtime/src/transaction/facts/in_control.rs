@@ -90,20 +90,30 @@ impl Control {
         })
     }
 
-    /// Changes the recorded layout in a transaction that is on disk when this returns, whatever the durability of other
-    /// commits is: a shard records a digest of the lines afterwards. Returns the layout as it is then.
+    /// Changes the recorded layout. Returns the layout as it is then.
     fn change_layout(
         &self,
         change: impl Fn(&dyn Connection, Dialect, &Facts) -> Result<()>,
     ) -> Result<RecordedLayout> {
+        self.in_layout_transaction(|control, dialect, facts| {
+            change(control, dialect, facts)?;
+            Ok(read_facts(control, &self.names)?.layout())
+        })
+    }
+
+    /// Runs a transaction of control that excludes others that change the layout, and that is on disk when this returns,
+    /// whatever the durability of other commits is: shards record what it decides.
+    pub(crate) fn in_layout_transaction<O>(
+        &self,
+        run: impl Fn(&dyn Connection, Dialect, &Facts) -> Result<O>,
+    ) -> Result<O> {
         let dialect = self.driver.dialect();
         let run = |control: &dyn Connection| {
             // Otherwise two processes could give their lines the same step.
             if let Some(lock) = dialect.advisory_lock("sharded layout") {
                 control.run(&lock)?;
             }
-            change(control, dialect, &read_facts(control, &self.names)?)?;
-            Ok(read_facts(control, &self.names)?.layout())
+            run(control, dialect, &read_facts(control, &self.names)?)
         };
         self.wait_with_decisions(Error::is_busy, |_, control| in_durable_transaction(control, run))
     }

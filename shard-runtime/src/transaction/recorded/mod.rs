@@ -23,7 +23,7 @@ pub(crate) use shards::{RecordedShard, place_text};
 use crate::error::{Error, Result};
 use crate::planner::Layout;
 use crate::schema::hash::hash_bytes;
-use crate::schema::{KeyColumns, Placement, Rule, Shard, ShardRole, Shards, Table, key_kinds};
+use crate::schema::{KeyColumns, Placement, Rule, Shard, ShardRole, Shards, Table, key_kinds, rule_lines};
 use crate::value::ColumnType;
 
 /// The start of the line of a placement by the application's function.
@@ -257,8 +257,37 @@ impl RecordedLayout {
             .unwrap_or_else(|| hashed_over(&shards.serving().map(Shard::name).collect::<Vec<_>>()))
     }
 
+    /// The name of the placement group of a table.
+    pub(crate) fn leader(&self, table: &'static Table, tables: &[&'static Table], shards: &Shards) -> String {
+        self.group(table, tables, shards).leader
+    }
+
+    /// Returns the lines of a table's group, in the form of a [`Rule`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a recorded shard's name cannot be one.
+    pub(crate) fn current_lines(
+        &self,
+        table: &'static Table,
+        tables: &[&'static Table],
+        shards: &Shards,
+    ) -> Result<Vec<String>> {
+        if let Some(moved) = self.moved_lines(table, tables, shards) {
+            return Ok(moved.to_vec());
+        }
+        let root = root(table);
+        Ok(match root.placement {
+            Placement::Hash => self.hash_lines(root, tables, shards),
+            Placement::Custom(_) => {
+                let known = self.known_shards(root, shards)?;
+                known.iter().map(|shard| format!("function {} => {shard}", shard.index())).collect()
+            }
+            _ => rule_lines(&root.placement),
+        })
+    }
+
     /// Returns the shards that the application's function of a table can return, under the names that it knows.
-    fn known_shards(&self, table: &'static Table, shards: &Shards) -> Result<Shards> {
+    pub(crate) fn known_shards(&self, table: &'static Table, shards: &Shards) -> Result<Shards> {
         let lines = self.lines.of_table(table.name);
         let count =
             lines.iter().find_map(|line| line.strip_prefix(FUNCTION)?.split(' ').next()?.parse().ok());
@@ -366,7 +395,7 @@ pub(crate) fn copy_text(digest: &str, stamp: Option<&Stamp>) -> String {
 }
 
 /// The table whose key places the rows of this one.
-fn root(table: &'static Table) -> &'static Table {
+pub(crate) fn root(table: &'static Table) -> &'static Table {
     match table.parent {
         Some(parent) if matches!(table.key, KeyColumns::Parent(_)) => root(parent.table),
         _ => table,

@@ -334,7 +334,7 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
 /// Transactions that have written every shard of a cluster.
 fn written(cluster: &Cluster) -> Transactions {
     let mut tx = Transactions::new(cluster.clone(), None);
-    for shard in 0..cluster.shards().len() {
+    for shard in 0..cluster.layout().shards().len() {
         tx.ensure_write(shard).unwrap();
         tx.record(shard, |redo| redo.statement("UPDATE t", &[])).unwrap();
     }

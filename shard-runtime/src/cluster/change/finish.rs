@@ -1,0 +1,109 @@
+//! After a change is decided: what it has left on the sources and the targets is removed, and entries of lookups get the names of
+//! the shards that hold their rows now. Uses `unit_of_work` for the entries, whose shards serve.
+
+use super::links::Wait;
+use super::{Change, capture, target};
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::{Placed, ShardSet};
+use crate::transaction::Cluster;
+use crate::transaction::change::{ChangeState, hidden, hidden_name, retire_part, serve_targets};
+use crate::unit_of_work::UnitOfWork;
+
+impl Change {
+    /// Ends a change that is decided: the sources stop noting changes, foreign keys of the targets are validated, and lookups
+    /// name the targets. Sessions run meanwhile. The sources keep their rows under other names until [`retire`](Change::retire).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] if it is not decided; those of the databases. It can be called again.
+    pub fn finish(&mut self) -> Result<()> {
+        self.require_decided()?;
+        serve_targets(&self.cluster, &self.record)?;
+        self.cluster.reload()?;
+        let links = self.links()?;
+        for source in self.sites(&self.record.sources)? {
+            let connection = links.at(source)?;
+            let removed = links.transaction(&[source], Wait::Timeout, || capture::remove(connection, source));
+            removed.map_err(|error| error.on_shard(source.name))?;
+        }
+        for target in self.sites(&self.record.targets)? {
+            let connection = links.at(target)?;
+            let removed = links.transaction(&[target], Wait::Timeout, || {
+                self.record
+                    .sources
+                    .iter()
+                    .try_for_each(|source| target::set_cursor(connection, target, source, None))
+            });
+            removed
+                .and_then(|()| target::validate(connection, target))
+                .and_then(|()| connection.run("ANALYZE"))
+                .map_err(|error| error.on_shard(target.name))?;
+        }
+        let latest = self.cluster.latest();
+        latest.0.layout.lookups().iter().try_for_each(|lookup| self.rename_entries(latest, lookup))
+    }
+
+    /// Drops the rows that the sources still hold under other names. A source's database is not needed any more then, and can be
+    /// removed from the configuration of all programs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] if the change is not decided; [`ErrorKind::Busy`] if global transactions are not finished; those of the
+    /// databases.
+    pub fn retire(mut self) -> Result<()> {
+        self.finish()?;
+        if let Some(left) = self.cluster.latest().recover()?.left().first() {
+            let message = format!(
+                "a transaction over several servers is not finished, and a source may decide it: {left}"
+            );
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
+        let links = self.links()?;
+        for source in self.sites(&self.record.sources)? {
+            let connection = links.at(source)?;
+            let dropped = links.transaction(&[source], Wait::Timeout, || {
+                let mut tables = hidden(connection, source.place)?;
+                tables.sort_unstable();
+                // Children first.
+                for (at, _) in tables.into_iter().rev() {
+                    let name = source.place.names.table(&hidden_name(self.number(), at));
+                    connection.lock(&format!("DROP TABLE IF EXISTS {name}"))?;
+                }
+                retire_part(connection, source.place)
+            });
+            dropped.map_err(|error| error.on_shard(source.name))?;
+        }
+        self.cluster.0.control.advance_change(self.number(), ChangeState::Retired)
+    }
+
+    fn require_decided(&mut self) -> Result<()> {
+        match self.cluster.0.control.change(self.number())? {
+            Some(now) if now.is_decided() => {
+                self.record = now;
+                Ok(())
+            }
+            Some(now) => {
+                let message = format!("change {} is not decided, it is {}", now.number, now.state.name());
+                Err(Error::new(ErrorKind::Stale, message))
+            }
+            None => Err(self.has_ended(None)),
+        }
+    }
+
+    /// Gives the entries of rows that have moved the names of the shards that hold these rows.
+    fn rename_entries(&self, cluster: &Cluster, lookup: &Placed) -> Result<()> {
+        let shards = cluster.0.layout.shards();
+        let targets: Vec<usize> =
+            self.record.targets.iter().flat_map(|target| shards.now_on(target)).collect();
+        for &shard in ShardSet::all(shards).indexes() {
+            for source in &self.record.sources {
+                let (mut work, mut after) = (UnitOfWork::new(cluster.clone(), None), None);
+                loop {
+                    after = work.rename_entries(lookup, (shard, source), &targets, after.as_ref())?;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

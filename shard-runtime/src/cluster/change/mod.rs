@@ -1,0 +1,437 @@
+//! Changes of the layout while the application reads and writes: the rows of one shard, or of several, are moved to spare shards.
+//! One protocol for all of them. Uses `transaction::change`, `transaction`, `driver`, `planner`, and `cluster::migrate`'s lock.
+//!
+//! No shard that serves ever holds a row that it does not own: rows are copied to shards that serve nothing, and the sources are
+//! retired as a whole.
+//!
+//! | step | where | what |
+//! |---|---|---|
+//! | 0 | control | the change is recorded ([`Cluster::begin_change`]) |
+//! | 1 | targets | their tables are emptied, without indexes ([`target`]) |
+//! | 2 | sources | triggers note rows that change ([`capture`]) |
+//! | 3, 4 | targets | rows are copied by id, and again where they have changed ([`copy`]) |
+//! | 5 | targets | indexes, and a comparison of all rows ([`verify`]) |
+//! | 6 | sources | a fence: the database refuses writes ([`switch`]) |
+//! | 7, 8 | targets | what is left is copied and compared |
+//! | 9 | sources | the tables get other names, so that readers do not see old rows |
+//! | 10 | control | the decision: the layout is another one |
+//! | 11 | targets | they serve |
+//! | 12 | sources | what noted changes is removed ([`finish`]) |
+//!
+//! A process that dies leaves the change to any other. Whoever continues or cancels it takes a new attempt in control first; every
+//! transaction of a change locks the attempt in the databases that it writes, so that an earlier one writes nothing more. The
+//! decision is a transaction of control that finds the attempt whose fences stand.
+
+mod capture;
+mod copy;
+mod finish;
+mod lines;
+mod links;
+mod plan;
+mod rows;
+mod status;
+mod switch;
+mod target;
+mod verify;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+pub use plan::{ChangePlan, ChangePlanner};
+pub use status::{ChangePhase, ChangeProgress, ChangeStatus};
+pub use switch::Switch;
+pub use verify::ChangeReport;
+
+use copy::Copier;
+use links::{Links, Site, Wait, site};
+use rows::Tables;
+
+use super::migrate::lock::MigrationLock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::Table;
+use crate::transaction::Cluster;
+use crate::transaction::change::{
+    ChangeRecord, ChangeState, Part, Role, claim_part, hidden_name, lock_part, rename, unfence, write_part,
+};
+use crate::transaction::commit::apply_decided_in;
+
+/// How many rows are copied at a time, and how long the copy rests in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    rows: u32,
+    rest: Duration,
+}
+
+impl Default for Pace {
+    /// 1,000 rows, no rest.
+    fn default() -> Self {
+        Pace { rows: 1_000, rest: Duration::ZERO }
+    }
+}
+
+impl Pace {
+    /// Copies so many rows in one transaction; at least one.
+    pub fn rows(rows: u32) -> Self {
+        Pace { rows: rows.max(1), ..Pace::default() }
+    }
+
+    /// Rests so long after each transaction.
+    pub fn rest(self, rest: Duration) -> Self {
+        Pace { rest, ..self }
+    }
+}
+
+/// A change of the layout that has begun; made by [`Cluster::begin_change`] and [`Cluster::changes`].
+///
+/// Dropping it stops nothing and loses nothing: any process continues it.
+pub struct Change {
+    /// As it was before the change: it knows where the sources are.
+    cluster: Cluster,
+    record: ChangeRecord,
+    /// Whether this value has taken the attempt.
+    is_owner: bool,
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Begins a change: records it, empties the targets, and has the sources note rows that change. From now on a write on a source
+    /// takes somewhat longer.
+    ///
+    /// While a change runs, `create`, migrations and other changes are refused.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Layout`] if another change runs, or the layout was changed since the plan was made;
+    /// [`ErrorKind::Configuration`] if a source has tables that a change cannot move; those of the databases. Nothing is left of the
+    /// change then.
+    pub fn begin_change(&self, plan: &ChangePlan) -> Result<Change> {
+        let cluster = self.latest().clone();
+        let control = &cluster.0.control;
+        let _lock = MigrationLock::take(&*control.driver, &control.cluster, cluster.0.timeout, || {})?;
+        let record = control.begin_change(&plan.record)?;
+        let change = Change { cluster: cluster.clone(), record, is_owner: true };
+        match change.enter().and_then(|()| change.try_names()) {
+            Ok(()) => Ok(change),
+            Err(error) => match change.cancel() {
+                Ok(()) => Err(error),
+                Err(failed) => {
+                    Err(error.with_remedy(&format!("cancelling the change failed, too: {failed}")))
+                }
+            },
+        }
+    }
+
+    /// Returns the changes that are not retired, ascending by number: the one that runs, if one does, and those whose sources
+    /// still hold their rows under other names.
+    ///
+    /// # Errors
+    /// Those of the control database.
+    pub fn changes(&self) -> Result<Vec<Change>> {
+        let cluster = self.latest();
+        let changes = cluster.0.control.changes()?.into_iter();
+        let changes = changes.filter(|change| change.state != ChangeState::Retired);
+        Ok(changes.map(|record| Change { cluster: cluster.clone(), record, is_owner: false }).collect())
+    }
+}
+
+impl Change {
+    /// Returns the number of the change, which the cluster never gives again.
+    pub fn number(&self) -> u64 {
+        self.record.number
+    }
+
+    fn attempt(&self) -> (u64, u64) {
+        (self.record.number, self.record.attempt)
+    }
+
+    fn links(&self) -> Result<Links> {
+        Links::connect(&self.cluster, self.record.sources.iter().chain(&self.record.targets))
+    }
+
+    fn sites<'c>(&'c self, names: &'c [String]) -> Result<Vec<Site<'c>>> {
+        names.iter().map(|name| site(&self.cluster, name)).collect()
+    }
+
+    /// The names of all tables of a source.
+    fn tables(&self) -> Vec<&'static Table> {
+        self.cluster.0.layout.tables().collect()
+    }
+
+    /// Runs something with the connections and the tables of the change.
+    fn with_copier<O>(&self, run: impl FnOnce(&Copier<'_>) -> Result<O>) -> Result<O> {
+        let links = self.links()?;
+        let (sources, targets) = (self.sites(&self.record.sources)?, self.sites(&self.record.targets)?);
+        let tables = Tables::new(&self.cluster, &links, &self.record, sources.clone(), targets.clone())?;
+        run(&Copier { links: &links, tables: &tables, sources, targets, attempt: self.attempt() })
+    }
+
+    /// Takes the change over, unless this value has begun it or taken it over already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] if it was cancelled or finished meanwhile.
+    fn own(&mut self) -> Result<()> {
+        if !self.is_owner { self.take_over() } else { Ok(()) }
+    }
+
+    /// Takes a new attempt, which ends the one before, and enters it everywhere.
+    fn take_over(&mut self) -> Result<()> {
+        let now = self.cluster.0.control.next_attempt(self.number(), None, ChangeState::Copying)?;
+        match now {
+            Some(now) if now.state == ChangeState::Copying => self.record = now,
+            now => return Err(self.has_ended(now.map(|now| now.state))),
+        }
+        self.enter()?;
+        self.is_owner = true;
+        Ok(())
+    }
+
+    fn has_ended(&self, state: Option<ChangeState>) -> Error {
+        let what = match state {
+            None => "was cancelled",
+            Some(ChangeState::Cancelling) => "is being cancelled; call `cancel` to end that",
+            Some(_) => "is decided; call `finish`",
+        };
+        Error::new(ErrorKind::Stale, format!("change {} {what}", self.number()))
+    }
+
+    /// Enters the attempt in the targets, and then in the sources, where it takes down fences of earlier attempts. What an earlier
+    /// attempt has not made yet is made.
+    fn enter(&self) -> Result<()> {
+        let links = self.links()?;
+        let (change, attempt) = self.attempt();
+        let (layout, control) = (&self.cluster.0.layout, &self.cluster.0.control);
+        for target in self.sites(&self.record.targets)? {
+            let connection = links.at(target)?;
+            let entered = links.transaction(&[target], Wait::Timeout, || {
+                match lock_part(connection, target.place)? {
+                    Some(part) if part.change == change => self.check_newer(part)?,
+                    _ => target::empty(connection, target, layout)?,
+                }
+                write_part(connection, target.place, Some(Part { role: Role::Incoming, change, attempt }))
+            });
+            entered.map_err(|error| error.on_shard(target.name))?;
+        }
+        let tables = self.tables();
+        for source in self.sites(&self.record.sources)? {
+            let connection = links.at(source)?;
+            let entered = links.transaction(&[source], Wait::Timeout, || {
+                apply_decided_in(control, layout, source.place.database, connection)?;
+                match lock_part(connection, source.place)? {
+                    Some(part) if part.change == change => {
+                        self.check_newer(part)?;
+                        if matches!(part.role, Role::Fenced | Role::Hidden) {
+                            unfence(connection, source.place, (source.name, change))?;
+                        }
+                    }
+                    _ => {
+                        capture::check(connection, source, &tables)?;
+                        capture::make(connection, source, &tables)?;
+                    }
+                }
+                write_part(connection, source.place, Some(Part { role: Role::Source, change, attempt }))
+            });
+            entered.map_err(|error| error.on_shard(source.name))?;
+        }
+        Ok(())
+    }
+
+    fn check_newer(&self, part: Part) -> Result<()> {
+        if part.attempt <= self.record.attempt {
+            return Ok(());
+        }
+        let message = format!(
+            "attempt {} of change {} has ended: attempt {} has taken over",
+            self.record.attempt, part.change, part.attempt
+        );
+        Err(Error::new(ErrorKind::Stale, message))
+    }
+
+    /// Tries whether the tables of the sources can be renamed, which the switch does: a view or a trigger can be in the way.
+    fn try_names(&self) -> Result<()> {
+        let links = self.links()?;
+        let tried = || Error::new(ErrorKind::Database, "tried");
+        for source in self.sites(&self.record.sources)? {
+            let connection = links.at(source)?;
+            let mut is_possible = false;
+            let result = links.transaction(&[source], Wait::Timeout, || {
+                for (at, table) in self.tables().iter().enumerate() {
+                    rename(connection, source.place, table.name, &hidden_name(self.number(), at))
+                        .map_err(|error| error.in_table(table.name))?;
+                }
+                is_possible = true;
+                // Rolls back.
+                Err::<(), Error>(tried())
+            });
+            if let (Err(error), false) = (result, is_possible) {
+                let message =
+                    format!("the table cannot be renamed, which the switch of a change does: {error}");
+                return Err(Error::new(error.kind(), message).with_source(error).on_shard(source.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies all rows, and those that have changed meanwhile, and then makes the indexes. Continues where an earlier call, of
+    /// any process, was stopped. `progress` is called after each transaction.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] if another process has taken the change over, or cancelled it; [`ErrorKind::Layout`] if a row's
+    /// key belongs on no target; those of the databases. The change stays as it is: call it again, or cancel.
+    pub fn copy(&mut self, pace: Pace, mut progress: impl FnMut(&ChangeProgress)) -> Result<()> {
+        self.own()?;
+        let rows = self.record.sources.iter().map(|source| {
+            let shard = self.cluster.0.layout.shards().require(source)?;
+            Ok(self.cluster.size_of_shard(shard).0.unwrap_or_default())
+        });
+        let rows: u64 = rows.sum::<Result<u64>>()?;
+        let mut state = ChangeProgress::new(rows);
+        self.with_copier(|copier| {
+            for source in 0..copier.sources.len() {
+                while let Some(portion) = copier.portion(source, pace.rows)? {
+                    state.add(ChangePhase::Copying, portion.table.name, portion.rows);
+                    progress(&state);
+                    std::thread::sleep(pace.rest);
+                }
+            }
+            self.catch_up(copier, pace, &mut state, &mut progress)?;
+            for target in &copier.targets {
+                let connection = copier.links.at(*target)?;
+                let made = copier.links.transaction(&[*target], Wait::Timeout, || {
+                    claim_part(connection, target.place, copier.attempt)?;
+                    target::make_indexes(connection, *target)
+                });
+                made.map_err(|error| error.on_shard(target.name))?;
+                state.add(ChangePhase::Indexes, target.name, 0);
+                progress(&state);
+            }
+            self.catch_up(copier, pace, &mut state, &mut progress)
+        })
+    }
+
+    /// Copies what has changed until little is left.
+    fn catch_up(
+        &self,
+        copier: &Copier<'_>,
+        pace: Pace,
+        state: &mut ChangeProgress,
+        progress: &mut impl FnMut(&ChangeProgress),
+    ) -> Result<()> {
+        let limit = u64::from(pace.rows);
+        // As long as there are more than one transaction copies, but not for ever against faster writers: the switch does the rest.
+        let began = Instant::now();
+        loop {
+            let mut handled = 0;
+            for source in 0..copier.sources.len() {
+                // All at once: a unique value may have gone from one row to another.
+                let (entries, _) = copier.catch_up(source, None, Wait::Timeout)?;
+                handled += entries;
+            }
+            state.caught_up(handled, copier.dirty()?);
+            progress(state);
+            if handled <= limit || began.elapsed() > Duration::from_secs(600) {
+                return Ok(());
+            }
+            std::thread::sleep(pace.rest);
+        }
+    }
+
+    /// Compares every row with its copy while the application writes. Rows that differ are copied again and compared again.
+    ///
+    /// JSON that is copied between a SQLite file and a server is not compared: they write it differently.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if rows differ that no one has written since they were copied; those of [`copy`](Change::copy).
+    pub fn verify(&mut self) -> Result<ChangeReport> {
+        self.own()?;
+        self.with_copier(|copier| {
+            let (rows, mut different) = copier.compare(&mut |_| {})?;
+            let count = different.iter().map(|different| different.ids.len() as u64).sum();
+            for _ in 0..10 {
+                if different.is_empty() {
+                    break;
+                }
+                for source in 0..copier.sources.len() {
+                    copier.catch_up(source, None, Wait::Timeout)?;
+                }
+                let mut again = Vec::new();
+                for verify::Different { source, table, ids } in different {
+                    let ids = copier.different_listed(source, table, &ids)?;
+                    if !ids.is_empty() {
+                        again.push(verify::Different { source, table, ids });
+                    }
+                }
+                different = again;
+            }
+            // Rows that are written all the time are compared under the fence.
+            if let Some(verify::Different { table, ids, .. }) = different.first()
+                && copier.dirty()? == 0
+            {
+                let id = ids.first().map_or_else(String::new, ToString::to_string);
+                return Err(verify::differ(table, &format!("the row with id {id}")));
+            }
+            Ok(ChangeReport { rows, different: count })
+        })
+    }
+
+    /// Gives the change up, and removes what it has made. Any process may do it, also while another one copies.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] if it is decided; those of the databases: call it again then.
+    pub fn cancel(mut self) -> Result<()> {
+        let control = &self.cluster.0.control;
+        let now = control.next_attempt(self.number(), None, ChangeState::Cancelling)?;
+        match now {
+            None => return Ok(()),
+            Some(now) if now.is_decided() => return Err(self.has_ended(Some(now.state))),
+            Some(now) => self.record = now,
+        }
+        let links = self.links()?;
+        let (change, attempt) = self.attempt();
+        for source in self.sites(&self.record.sources)? {
+            let connection = links.at(source)?;
+            let removed =
+                links.transaction(&[source], Wait::Timeout, || match lock_part(connection, source.place)? {
+                    Some(part) if part.change == change => {
+                        self.check_newer(part)?;
+                        if matches!(part.role, Role::Fenced | Role::Hidden) {
+                            unfence(connection, source.place, (source.name, change))?;
+                        }
+                        capture::remove(connection, source)?;
+                        write_part(connection, source.place, None)
+                    }
+                    _ => Ok(()),
+                });
+            removed.map_err(|error| error.on_shard(source.name))?;
+        }
+        for target in self.sites(&self.record.targets)? {
+            let connection = links.at(target)?;
+            let removed =
+                links.transaction(&[target], Wait::Timeout, || match lock_part(connection, target.place)? {
+                    Some(part) if part.change == change => {
+                        self.check_newer(part)?;
+                        write_part(connection, target.place, Some(Part { attempt, ..part }))?;
+                        target::empty(connection, target, &self.cluster.0.layout)?;
+                        target::make_indexes(connection, target)?;
+                        target::make_constraints(connection, target)?;
+                        for source in &self.record.sources {
+                            target::set_cursor(connection, target, source, None)?;
+                        }
+                        write_part(connection, target.place, None)
+                    }
+                    _ => Ok(()),
+                });
+            removed.map_err(|error| error.on_shard(target.name))?;
+            target::validate(connection, target).map_err(|error| error.on_shard(target.name))?;
+        }
+        self.cluster.0.control.forget_change(self.number())
+    }
+}
+
+/// The error of a change whose shards are not as they were planned.
+fn no_target() -> Error {
+    Error::new(ErrorKind::UnknownShard, "the change has no such shard or table")
+}

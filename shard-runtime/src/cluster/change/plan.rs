@@ -1,0 +1,314 @@
+//! The plan of a change: which shards it empties, which it fills, and where each key is then. Nothing is written before the
+//! change begins. Uses `transaction::recorded` and `lines`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::lines;
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::Sharded;
+use crate::schema::{IdKind, Rule, ShardRole, Shards, Table};
+use crate::transaction::Cluster;
+use crate::transaction::change::ChangeRecord;
+use crate::transaction::change::ChangeState;
+use crate::transaction::recorded::root;
+
+/// How long writers wait for a switch at most, unless another budget is given.
+const BUDGET: Duration = Duration::from_millis(500);
+
+/// The beginning of the plan of a change; made by [`Cluster::plan_change`].
+#[derive(Debug)]
+#[must_use = "nothing is planned before `build`"]
+pub struct ChangePlanner<'c> {
+    cluster: &'c Cluster,
+    sources: Vec<String>,
+    targets: Vec<String>,
+    lines: Vec<(&'static Table, Vec<String>)>,
+}
+
+/// A change of the layout that can begin; made by [`ChangePlanner::build`]. Prints where the keys are afterwards.
+#[derive(Clone, Debug)]
+pub struct ChangePlan {
+    pub(super) record: ChangeRecord,
+    /// By group: its tables, and its lines before.
+    groups: Vec<PlannedGroup>,
+    /// The rows and bytes of each source, as far as they could be counted.
+    sizes: Vec<(String, Option<u64>, Option<u64>)>,
+}
+
+#[derive(Clone, Debug)]
+struct PlannedGroup {
+    tables: Vec<&'static str>,
+    before: Vec<String>,
+    after: Vec<String>,
+}
+
+impl Cluster {
+    /// Begins to plan a change of the layout, which moves all rows of one shard, or of several, to spare shards while the
+    /// application reads and writes.
+    ///
+    /// Spare shards are added by [`Builder::create`](crate::Builder::create) with more shards.
+    ///
+    /// ```
+    /// # use shard_runtime::{Cluster, Pace, Sharded, Switch};
+    /// # #[derive(Sharded, Clone, Debug)]
+    /// # #[sharded(table = "accounts")]
+    /// # struct Account {
+    /// #     #[id]
+    /// #     #[shard_key(hash)]
+    /// #     id: i64,
+    /// #     cents: i64,
+    /// # }
+    /// # fn main() -> shard_runtime::Result<()> {
+    /// # let folder = std::env::temp_dir().join(format!("sharded-change-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).unwrap();
+    /// # let url = |shard: &str| format!("sqlite:{}", folder.join(shard).display());
+    /// let builder = Cluster::builder().shard("a", url("a.db")).shard("b", url("b.db"));
+    /// # let before = builder.clone().create::<Account>()?;
+    /// # before.transaction(|session| session.add_all((0..100).map(|id| Account { id, cents: 100 })))?;
+    /// # drop(before);
+    /// let cluster = builder.shard("b1", url("b1.db")).shard("b2", url("b2.db")).create::<Account>()?;
+    ///
+    /// let plan = cluster.plan_change().split("b", ["b1", "b2"]).build()?;
+    /// println!("{plan}"); // what each key range becomes
+    /// let mut change = cluster.begin_change(&plan)?;
+    /// change.copy(Pace::rows(1_000), |progress| println!("{progress}"))?;
+    /// change.switch(Switch::default())?;
+    /// change.finish()?;
+    ///
+    /// let names: Vec<&str> = cluster.shards().iter().map(|shard| shard.name()).collect();
+    /// assert_eq!((cluster.epoch(), names), (2, vec!["a", "b1", "b2"]));
+    /// assert_eq!(cluster.session().one(Account::select().all_shards().count())?, 100);
+    /// # drop(cluster);
+    /// # std::fs::remove_dir_all(&folder).unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn plan_change(&self) -> ChangePlanner<'_> {
+        let cluster = self.latest();
+        ChangePlanner { cluster, sources: Vec::new(), targets: Vec::new(), lines: Vec::new() }
+    }
+}
+
+impl ChangePlanner<'_> {
+    /// Moves a shard as it is: to another file, another server, another schema.
+    pub fn replace(self, source: &str, target: &str) -> Self {
+        self.redistribute([source], [target])
+    }
+
+    /// Divides a shard. Each part of a hash is divided evenly; listed values, ranges, and the results of a function are given
+    /// to the targets in their order. For other parts, give the lines: see [`lines`](ChangePlanner::lines).
+    pub fn split<'n>(self, source: &str, targets: impl IntoIterator<Item = &'n str>) -> Self {
+        self.redistribute([source], targets)
+    }
+
+    /// Makes one shard of several.
+    pub fn merge<'n>(self, sources: impl IntoIterator<Item = &'n str>, target: &str) -> Self {
+        self.redistribute(sources, [target])
+    }
+
+    /// Moves the rows of some shards to any number of others. A hash that is only on these shards is laid out anew.
+    pub fn redistribute<'s, 't>(
+        mut self,
+        sources: impl IntoIterator<Item = &'s str>,
+        targets: impl IntoIterator<Item = &'t str>,
+    ) -> Self {
+        self.sources = sources.into_iter().map(str::to_owned).collect();
+        self.targets = targets.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Gives the lines of a model's placement group, which is that of all models with an equal rule and an equal type of key.
+    /// The lines of shards that are not part of the change have to be among them, unchanged.
+    ///
+    /// The forms of lines are `hash modulus 4 remainder 0 => a`, `list 'Asia' => a`, `list otherwise => a`,
+    /// `range 10..20 => a`, `range ..10 => a`, `key 42 => a`, and `function 0 => a` for the first shard that the
+    /// application's function can return. Printing a plan shows those that are recorded.
+    pub fn lines<T: Sharded>(mut self, lines: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.lines.push((T::TABLE, lines.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Checks the change against the recorded layout.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Layout`] if a source does not serve, a target is not spare, lines do not have each key once, another
+    /// change runs, or a model is recorded that this program does not have; [`ErrorKind::Configuration`] for what a change
+    /// cannot do: a cluster in memory, ids that the sources have counted each for itself (`#[id(auto)]`) on one target, a
+    /// source in whose database the control database or another shard is.
+    pub fn build(self) -> Result<ChangePlan> {
+        let ChangePlanner { cluster, sources, targets, lines } = self;
+        check_shards(cluster, &sources, &targets)?;
+        let state = &cluster.0;
+        let (layout, recorded) = (&state.layout, &state.recorded);
+        let tables: Vec<&'static Table> = layout.tables().collect();
+        let declared = tables.iter().map(|table| table.name).collect();
+        if let Some(table) = recorded.lines.undeclared_tables(&declared).next() {
+            let message = "the table's model is recorded, and this program does not have it: its rows would stay behind; register the \
+                           model, or run the change with the newest release of the program";
+            return Err(Error::new(ErrorKind::Layout, message).in_table(table));
+        }
+        if let Some(running) = state.control.changes()?.iter().find(|change| change.is_running()) {
+            return Err(crate::transaction::change::is_running(running));
+        }
+        let mut groups: BTreeMap<String, PlannedGroup> = BTreeMap::new();
+        for &table in tables.iter().filter(|table| !table.is_reference()) {
+            let leader = recorded.leader(table, &tables, layout.shards());
+            if let Some(group) = groups.get_mut(&leader) {
+                group.tables.push(table.name);
+                continue;
+            }
+            let before = recorded.current_lines(table, &tables, layout.shards())?;
+            let given = lines.iter().find(|(of, _)| recorded.leader(of, &tables, layout.shards()) == leader);
+            let after = match given {
+                Some((_, given)) => Some(given.clone()),
+                None => lines::moved(&before, &sources, &targets),
+            };
+            let Some(after) = after else { continue };
+            let wrong = |why: String| Error::new(ErrorKind::Layout, why).in_table(table.name);
+            lines::check(&before, &after, &sources, &targets).map_err(wrong)?;
+            read_rule(cluster, table, &after)?;
+            groups.insert(leader, PlannedGroup { tables: vec![table.name], before, after });
+        }
+        if let Some((table, _)) = lines.iter().find(|(table, _)| !layout.tables().any(|own| own.is(table))) {
+            let message = "the cluster was opened without this model";
+            return Err(Error::new(ErrorKind::UnknownModel, message).in_table(table.name));
+        }
+        let sizes = sources.iter().map(|source| {
+            let shard = layout.shards().require(source)?;
+            let (rows, bytes) = cluster.size_of_shard(shard);
+            Ok((source.clone(), rows, bytes))
+        });
+        let sizes = sizes.collect::<Result<Vec<_>>>()?;
+        let record = ChangeRecord {
+            number: 0,
+            attempt: 0,
+            state: ChangeState::Copying,
+            budget: BUDGET,
+            epoch: recorded.epoch,
+            sources,
+            targets,
+            groups: groups.iter().map(|(leader, group)| (leader.clone(), group.after.clone())).collect(),
+        };
+        Ok(ChangePlan { record, groups: groups.into_values().collect(), sizes })
+    }
+}
+
+/// Reads the rule that lines make.
+pub(super) fn read_rule(cluster: &Cluster, table: &'static Table, lines: &[String]) -> Result<Rule> {
+    let (recorded, shards) = (&cluster.0.recorded, cluster.0.layout.shards());
+    let root = root(table);
+    let known: Shards = recorded.known_shards(root, shards)?;
+    Rule::read(root, lines, Some(known), shards)
+}
+
+fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Result<()> {
+    let wrong = |kind, message: String, shard: &str| Err(Error::new(kind, message).on_shard(shard));
+    let (layout, databases) = (&cluster.0.layout, &cluster.0.databases);
+    let mut seen: Vec<&str> = Vec::new();
+    for name in sources.iter().chain(targets) {
+        if seen.contains(&name.as_str()) {
+            return wrong(ErrorKind::Configuration, "the shard is named twice".to_owned(), name);
+        }
+        seen.push(name);
+        let shard = layout.shards().require(name)?;
+        let is_private =
+            |database: usize| databases.get(database).is_some_and(|database| database.driver.is_private());
+        if is_private(layout.place(shard.index())?.database) {
+            let message =
+                "a shard in memory cannot take part in a change; keep the cluster in files or on servers";
+            return wrong(ErrorKind::Configuration, message.to_owned(), name);
+        }
+    }
+    if sources.is_empty() || targets.is_empty() {
+        let message = "a change needs at least one source and one target";
+        return Err(Error::new(ErrorKind::Configuration, message));
+    }
+    for name in sources {
+        let shard = layout.shards().require(name)?;
+        if shard.role() != ShardRole::Serving {
+            let message = format!("the shard is {}, and has no rows to move", shard.role().name());
+            return wrong(ErrorKind::Layout, message, name);
+        }
+        let place = layout.place(shard.index())?;
+        let in_database: Vec<&str> = layout
+            .shards_in(place.database)
+            .map(|shard| shard.name())
+            .filter(|other| !sources.iter().any(|source| source == other))
+            .collect();
+        // The database keeps the name and the version of its first shard.
+        if layout.first_in(place.database) == shard.index() && !in_database.is_empty() {
+            let message = format!(
+                "the shard is the first of its database, which holds {} too; make them sources of the change, too",
+                in_database.join(", ")
+            );
+            return wrong(ErrorKind::Configuration, message, name);
+        }
+        let driver = databases.get(place.database).map(|database| database.driver.describe());
+        let control = &cluster.0.control;
+        if driver.as_deref() == Some(control.driver.describe().as_str()) && control.names == place.names {
+            let message = "the control database is in this shard, which stays in use for it: move it to a database of its own \
+                           first, by restoring a copy of its tables there and naming it with `control`";
+            return wrong(ErrorKind::Configuration, message.to_owned(), name);
+        }
+    }
+    for name in targets {
+        let shard = layout.shards().require(name)?;
+        if shard.role() != ShardRole::Spare {
+            let message = "the shard holds keys; name a spare one, which `create` adds for a shard that is new in the configuration";
+            return wrong(ErrorKind::Layout, message.to_owned(), name);
+        }
+        if let Some((_, why)) = cluster.0.absent.iter().find(|(absent, _)| absent == name) {
+            return wrong(ErrorKind::Missing, format!("the spare shard cannot be used: {why}"), name);
+        }
+    }
+    let counted = layout.tables().find(|table| table.id_kind == IdKind::Auto);
+    match counted {
+        Some(table) if sources.len() > 1 => {
+            let message = "the sources have counted the table's ids (`#[id(auto)]`) each for itself, so that they are not unique on \
+                           a common target; change one shard at a time, or use `#[id(sequence)]`";
+            Err(Error::new(ErrorKind::Configuration, message).in_table(table.name))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl ChangePlan {
+    /// Returns the shards whose rows move. They serve nothing afterwards.
+    pub fn sources(&self) -> &[String] {
+        &self.record.sources
+    }
+
+    /// Returns the shards that get the rows.
+    pub fn targets(&self) -> &[String] {
+        &self.record.targets
+    }
+
+    /// Returns the lines of the tables' placement as they will be, by the first table of each placement group.
+    pub fn lines(&self) -> &[(String, Vec<String>)] {
+        &self.record.groups
+    }
+}
+
+impl fmt::Display for ChangePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ChangeRecord { sources, targets, epoch, .. } = &self.record;
+        writeln!(f, "{} -> {} (epoch {epoch} -> {})", sources.join(", "), targets.join(", "), epoch + 1)?;
+        for (source, rows, bytes) in &self.sizes {
+            let number =
+                |number: &Option<u64>| number.map_or("unknown".to_owned(), |number| number.to_string());
+            writeln!(f, "{source}: about {} rows, {} bytes", number(rows), number(bytes))?;
+        }
+        for PlannedGroup { tables, before, after } in &self.groups {
+            writeln!(f, "{}:", tables.join(", "))?;
+            for line in before.iter().filter(|line| !after.contains(line)) {
+                writeln!(f, "  - {line}")?;
+            }
+            for line in after.iter().filter(|line| !before.contains(line)) {
+                writeln!(f, "  + {line}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,557 @@
+//! Reads and writes rows of tables that a change copies, and finds the target of each. Uses `links` and `planner::sql`.
+
+use super::links::{Links, Site};
+use super::plan::read_rule;
+use super::verify::is_same;
+use crate::cluster::migrate::backfill;
+use crate::driver::{Connection, Prepared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::{Dialect, Param, quoted};
+use crate::schema::{KeyColumns, Rule, Table};
+use crate::transaction::Cluster;
+use crate::transaction::change::ChangeRecord;
+use crate::transaction::facts::SEPARATOR;
+use crate::transaction::recorded::root;
+use crate::unit_of_work::{Copied, copied_columns};
+use crate::value::{ColumnType, Value};
+
+/// How many rows one statement inserts on a server.
+const BATCH: usize = 1_000;
+
+/// The tables of a change, parents before children.
+pub(super) struct Tables<'c> {
+    cluster: &'c Cluster,
+    sources: Vec<Site<'c>>,
+    targets: Vec<Site<'c>>,
+    all: Vec<&'static Table>,
+    /// By source and table.
+    shapes: Vec<Vec<Shape>>,
+    /// By table: where its keys are after the change; `None` if there is one target.
+    rules: Vec<Option<Rule>>,
+}
+
+/// How the rows of a table are read from a source, and inserted on each target.
+struct Shape {
+    columns: Vec<Copied>,
+    /// The place of the id among the columns.
+    id_at: usize,
+    /// How many columns of the root's key follow.
+    keys: usize,
+    /// `SELECT` up to the condition; the row's table is `moved`.
+    select: String,
+    id: String,
+    /// The kind of the id.
+    id_kind: ColumnType,
+    /// By target.
+    inserts: Vec<String>,
+    key_kinds: Vec<ColumnType>,
+}
+
+/// Rows of one table: the columns, then those of the root's key.
+pub(super) struct Rows {
+    rows: Vec<Vec<Value<'static>>>,
+    id_at: usize,
+}
+
+impl Rows {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[Value<'static>]> {
+        self.rows.iter().map(Vec::as_slice)
+    }
+
+    pub(super) fn id(&self, row: usize) -> Option<&Value<'static>> {
+        self.rows.get(row)?.get(self.id_at)
+    }
+
+    pub(super) fn ids(&self) -> Vec<Value<'static>> {
+        self.rows.iter().filter_map(|row| row.get(self.id_at).cloned()).collect()
+    }
+
+    pub(super) fn last_id(&self) -> Option<Value<'static>> {
+        self.rows.last()?.get(self.id_at).cloned()
+    }
+}
+
+impl<'c> Tables<'c> {
+    pub(super) fn new(
+        cluster: &'c Cluster,
+        links: &Links,
+        change: &ChangeRecord,
+        sources: Vec<Site<'c>>,
+        targets: Vec<Site<'c>>,
+    ) -> Result<Self> {
+        let all: Vec<&'static Table> = cluster.0.layout.tables().collect();
+        let mut rules = Vec::with_capacity(all.len());
+        for &table in &all {
+            let leader = cluster.0.recorded.leader(table, &all, cluster.0.layout.shards());
+            let lines = change.groups.iter().find(|(group, _)| *group == leader).map(|(_, lines)| lines);
+            rules.push(match lines {
+                Some(lines) if targets.len() > 1 && !table.is_reference() => {
+                    Some(read_rule(cluster, table, lines)?)
+                }
+                _ => None,
+            });
+        }
+        let mut tables = Tables { cluster, sources, targets, all, shapes: Vec::new(), rules };
+        for source in &tables.sources {
+            let shapes = tables.all.iter().zip(&tables.rules).map(|(&table, rule)| {
+                let shape = Shape::new(links, *source, &tables.targets, table, rule.is_some());
+                shape.map_err(|error| error.in_table(table.name))
+            });
+            let shapes = shapes.collect::<Result<Vec<Shape>>>()?;
+            tables.shapes.push(shapes);
+        }
+        Ok(tables)
+    }
+
+    pub(super) fn all(&self) -> &[&'static Table] {
+        &self.all
+    }
+
+    /// Whether a table is copied from a source: reference tables are copied from the first.
+    pub(super) fn is_copied(source: usize, table: &Table) -> bool {
+        source == 0 || !table.is_reference()
+    }
+
+    /// The child tables of a table, with their places among those of a source.
+    pub(super) fn children_of(
+        &self,
+        parent: &'static Table,
+    ) -> impl Iterator<Item = (usize, &'static Table)> {
+        let is_child = move |table: &&'static Table| {
+            matches!(table.key, KeyColumns::Parent(_)) && table.parent.is_some_and(|own| own.table.is(parent))
+        };
+        self.all.iter().copied().enumerate().filter(move |(_, table)| is_child(table))
+    }
+
+    fn at(&self, table: &Table) -> usize {
+        self.all.iter().position(|other| other.is(table)).unwrap_or_default()
+    }
+
+    fn shape(&self, source: usize, table: &Table) -> Result<&Shape> {
+        let shape = self.shapes.get(source).and_then(|shapes| shapes.get(self.at(table)));
+        shape.ok_or_else(super::no_target)
+    }
+
+    /// Reads the next rows of a table on a source, by id.
+    pub(super) fn read_after(
+        &self,
+        links: &Links,
+        source: usize,
+        table: &'static Table,
+        after: Option<&Value<'_>>,
+        limit: u32,
+    ) -> Result<Rows> {
+        let (shape, dialect) = (self.shape(source, table)?, self.dialect(source));
+        let condition = match after {
+            Some(_) => format!(" WHERE moved.{} > {}", shape.id, dialect.param(1)),
+            None => String::new(),
+        };
+        let sql = format!("{}{condition} ORDER BY moved.{} LIMIT {limit}", shape.select, shape.id);
+        let params: Vec<Param<'_>> = after.iter().map(|id| Param::Value(id.borrowed())).collect();
+        self.read(links, source, table, &sql, &params)
+    }
+
+    /// Reads the rows of a table on a source that have these ids.
+    pub(super) fn read_listed(
+        &self,
+        links: &Links,
+        source: usize,
+        table: &'static Table,
+        ids: &[Value<'static>],
+    ) -> Result<Rows> {
+        let shape = self.shape(source, table)?;
+        let sql = format!("{} WHERE moved.{}{}", shape.select, shape.id, self.dialect(source).is_in(1));
+        self.read(links, source, table, &sql, &[list(ids)])
+    }
+
+    fn read(
+        &self,
+        links: &Links,
+        source: usize,
+        table: &'static Table,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Rows> {
+        let Some(&site) = self.sources.get(source) else { return Err(super::no_target()) };
+        let shape = self.shape(source, table)?;
+        let run = || -> Result<Rows> {
+            let mut statement = links.at(site)?.prepare(sql)?;
+            let mut rows = statement.query(params)?;
+            let mut found = Rows { rows: Vec::new(), id_at: shape.id_at };
+            while rows.advance()? {
+                let mut row = Vec::with_capacity(shape.columns.len() + shape.keys);
+                for (at, column) in shape.columns.iter().enumerate() {
+                    let value = column.carried(rows.value(at)).map_err(|error| {
+                        let id = rows.value(shape.id_at).map_or_else(|_| String::new(), |id| id.to_string());
+                        Error::from(error).at_column(column.name()).with_row(&format!("{} {id}", shape.id))
+                    })?;
+                    row.push(value.into_owned());
+                }
+                for (at, kind) in (shape.columns.len()..).zip(&shape.key_kinds) {
+                    let value = rows.value(at)?;
+                    let value = if value == Value::Null { value } else { value.into_kind(*kind)? };
+                    row.push(value.into_owned());
+                }
+                found.rows.push(row);
+            }
+            Ok(found)
+        };
+        run().map_err(|error| error.in_table(table.name).on_shard(site.name))
+    }
+
+    /// Returns the ids of the children of rows on a source.
+    pub(super) fn children(
+        &self,
+        links: &Links,
+        source: usize,
+        child: &'static Table,
+        parents: &[Value<'static>],
+    ) -> Result<Vec<Value<'static>>> {
+        let (Some(&site), Some(parent)) = (self.sources.get(source), child.parent) else {
+            return Ok(Vec::new());
+        };
+        let shape = self.shape(source, child)?;
+        let link = quoted(child.columns.get(parent.column).map_or("", |column| column.name));
+        let (name, is_in) = (site.place.names.table(child.name), site.place.dialect.is_in(1));
+        let sql = format!("SELECT {} FROM {name} WHERE {link}{is_in}", shape.id);
+        ids(links.at(site)?, &sql, &[list(parents)], shape.id_kind)
+    }
+
+    /// Returns which of these ids a target has.
+    pub(super) fn existing(
+        &self,
+        connection: &dyn Connection,
+        target: usize,
+        table: &'static Table,
+        listed: &[Value<'static>],
+    ) -> Result<Vec<Value<'static>>> {
+        let Some(site) = self.targets.get(target) else { return Ok(Vec::new()) };
+        let shape = self.shape(0, table)?;
+        let (name, is_in) = (site.place.names.table(table.name), site.place.dialect.is_in(1));
+        let sql = format!("SELECT {0} FROM {name} WHERE {0}{is_in}", shape.id);
+        ids(connection, &sql, &[list(listed)], shape.id_kind)
+    }
+
+    /// Reads rows of a table on a target between two ids, with the columns that a source has.
+    pub(super) fn read_copies(
+        &self,
+        connection: &dyn Connection,
+        (source, target): (usize, usize),
+        table: &'static Table,
+        (after, to): (Option<&Value<'_>>, Option<&Value<'_>>),
+    ) -> Result<Rows> {
+        let Some(site) = self.targets.get(target) else { return Err(super::no_target()) };
+        let shape = self.shape(source, table)?;
+        let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
+        let (condition, params) = between(&shape.id, site.place.dialect, after, to);
+        let from = site.place.names.table(table.name);
+        let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {}", columns.join(", "), shape.id);
+        shape.copies(connection, &sql, &params)
+    }
+
+    /// Reads the rows of a table on a target that have these ids, with the columns that a source has.
+    pub(super) fn copies_listed(
+        &self,
+        connection: &dyn Connection,
+        (source, target): (usize, usize),
+        table: &'static Table,
+        ids: &[Value<'static>],
+    ) -> Result<Rows> {
+        let Some(site) = self.targets.get(target) else { return Err(super::no_target()) };
+        let shape = self.shape(source, table)?;
+        let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
+        let (from, is_in) = (site.place.names.table(table.name), site.place.dialect.is_in(1));
+        let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", columns.join(", "), shape.id);
+        shape.copies(connection, &sql, &[list(ids)])
+    }
+
+    /// Whether a row and its copy have the same values.
+    pub(super) fn are_equal(
+        &self,
+        source: usize,
+        table: &'static Table,
+        row: &[Value<'static>],
+        copy: &[Value<'static>],
+        is_between_databases: bool,
+    ) -> Result<bool> {
+        let shape = self.shape(source, table)?;
+        let mut values = shape.columns.iter().zip(row).zip(copy);
+        Ok(values.all(|((column, row), copy)| is_same(column.kind(), row, copy, is_between_databases)))
+    }
+
+    /// Counts the rows of a table on a shard.
+    pub(super) fn count(connection: &dyn Connection, site: Site<'_>, table: &Table) -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM {}", site.place.names.table(table.name));
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query(&[])?;
+        let mut count = 0;
+        while rows.advance()? {
+            if let Value::Integer(found) = rows.value(0)? {
+                count = u64::try_from(found).unwrap_or_default();
+            }
+        }
+        Ok(count)
+    }
+
+    /// Deletes rows on a target.
+    pub(super) fn delete(
+        &self,
+        connection: &dyn Connection,
+        target: usize,
+        table: &'static Table,
+        ids: &[Value<'static>],
+    ) -> Result<()> {
+        let Some(site) = self.targets.get(target) else { return Ok(()) };
+        let shape = self.shape(0, table)?;
+        let (name, is_in) = (site.place.names.table(table.name), site.place.dialect.is_in(1));
+        let sql = format!("DELETE FROM {name} WHERE {}{is_in}", shape.id);
+        for ids in ids.chunks(BATCH) {
+            connection.prepare(&sql)?.execute(&[list(ids)])?;
+        }
+        Ok(())
+    }
+
+    /// Inserts those of the rows that belong on a target.
+    pub(super) fn insert(
+        &self,
+        connection: &dyn Connection,
+        source: usize,
+        target: usize,
+        table: &'static Table,
+        rows: &Rows,
+    ) -> Result<()> {
+        let shape = self.shape(source, table)?;
+        let (Some(site), Some(sql)) = (self.targets.get(target), shape.inserts.get(target)) else {
+            return Ok(());
+        };
+        let mut own: Vec<&[Value<'static>]> = Vec::with_capacity(rows.len());
+        for row in rows.iter() {
+            // `None` is every target.
+            if self.target_of(source, table, row)?.is_none_or(|belongs| belongs == target) {
+                own.push(row.get(..shape.columns.len()).unwrap_or_default());
+            }
+        }
+        if own.is_empty() {
+            return Ok(());
+        }
+        let mut statement = connection.prepare(sql)?;
+        match site.place.dialect {
+            Dialect::Sqlite => own.iter().try_for_each(|row| insert_one(&mut *statement, row)),
+            Dialect::Postgres => own.chunks(BATCH).try_for_each(|rows| {
+                let column = |at: usize| {
+                    Param::List(rows.iter().filter_map(|row| row.get(at)).map(Value::borrowed).collect())
+                };
+                let lists: Vec<Param<'_>> = (0..shape.columns.len()).map(column).collect();
+                statement.execute(&lists).map(drop)
+            }),
+        }
+    }
+
+    /// Returns the target of a row that was read from a source; `None` if it belongs on every target.
+    pub(super) fn target_of(
+        &self,
+        source: usize,
+        table: &'static Table,
+        row: &[Value<'static>],
+    ) -> Result<Option<usize>> {
+        if table.is_reference() {
+            return Ok(None);
+        }
+        let Some(Some(rule)) = self.rules.get(self.at(table)) else {
+            return Ok(Some(0));
+        };
+        let shape = self.shape(source, table)?;
+        let key = row.get(shape.columns.len()..).unwrap_or_default();
+        let misplaced = |what: String| {
+            let id = row.get(shape.id_at).map_or_else(String::new, Value::to_string);
+            let source = self.sources.get(source).map_or("", |source| source.name);
+            let message = format!("{what}; call `verify`, and repair the row before the change");
+            let error = Error::new(ErrorKind::Layout, message).in_table(table.name).on_shard(source);
+            Err(error.with_row(&format!("{} {id}", shape.id)))
+        };
+        if key.iter().all(|value| *value == Value::Null)
+            && !key.is_empty()
+            && matches!(table.key, KeyColumns::Parent(_))
+        {
+            return misplaced("the row has no parent, so that it belongs to no target".to_owned());
+        }
+        let shard = match rule.place(key, &root(table).placement) {
+            Ok(shard) => shard,
+            Err(error) => return misplaced(error.to_string()),
+        };
+        let name = self.cluster.0.layout.shards().by_index(shard).map_or("", |shard| shard.name());
+        match self.targets.iter().position(|target| target.name == name) {
+            Some(target) => Ok(Some(target)),
+            None => misplaced(format!(
+                "the row's key belongs on shard `{name}`, which is no target of the change"
+            )),
+        }
+    }
+
+    fn dialect(&self, source: usize) -> Dialect {
+        self.sources.get(source).map_or_else(Dialect::default, |site| site.place.dialect)
+    }
+}
+
+fn insert_one(statement: &mut dyn Prepared, row: &[Value<'_>]) -> Result<()> {
+    let params: Vec<Param<'_>> = row.iter().map(|value| Param::Value(value.borrowed())).collect();
+    statement.execute(&params).map(drop)
+}
+
+fn list<'v>(values: &'v [Value<'static>]) -> Param<'v> {
+    Param::List(values.iter().map(Value::borrowed).collect())
+}
+
+fn ids(
+    connection: &dyn Connection,
+    sql: &str,
+    params: &[Param<'_>],
+    kind: ColumnType,
+) -> Result<Vec<Value<'static>>> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while rows.advance()? {
+        found.push(rows.value(0)?.into_kind(kind)?.into_owned());
+    }
+    Ok(found)
+}
+
+/// The condition that a column is between two values: the first excluded, the second included.
+fn between<'v>(
+    column: &str,
+    dialect: Dialect,
+    after: Option<&'v Value<'_>>,
+    to: Option<&'v Value<'_>>,
+) -> (String, Vec<Param<'v>>) {
+    let (mut sql, mut params) = (String::new(), Vec::new());
+    for (operator, value) in [(">", after), ("<=", to)] {
+        if let Some(value) = value {
+            let word = if params.is_empty() { " WHERE " } else { " AND " };
+            params.push(Param::Value(value.borrowed()));
+            sql.push_str(&format!("{word}{column} {operator} {}", dialect.param(params.len())));
+        }
+    }
+    (sql, params)
+}
+
+impl Shape {
+    /// Reads copies of rows.
+    fn copies(&self, connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Rows> {
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut found = Rows { rows: Vec::new(), id_at: self.id_at };
+        while rows.advance()? {
+            let row = self.columns.iter().enumerate();
+            let row = row.map(|(at, column)| Ok(column.carried(rows.value(at))?.into_owned()));
+            found.rows.push(row.collect::<Result<_>>()?);
+        }
+        Ok(found)
+    }
+
+    fn new(
+        links: &Links,
+        source: Site<'_>,
+        targets: &[Site<'_>],
+        table: &'static Table,
+        routes: bool,
+    ) -> Result<Self> {
+        let actual = links.at(source)?.columns(&source.place.names, table.name)?;
+        let mut columns = Vec::new();
+        let mut inserts = Vec::with_capacity(targets.len());
+        for target in targets {
+            let others = links.at(*target)?.columns(&target.place.names, table.name)?;
+            let (here, there) = ((source.place.dialect, &*actual), (target.place.dialect, &*others));
+            columns = copied_columns(table, here, there, target.name)?;
+            let names: Vec<String> = columns.iter().map(|column| quoted(column.name())).collect();
+            let (name, names) = (target.place.names.table(table.name), names.join(", "));
+            inserts.push(match target.place.dialect {
+                Dialect::Sqlite => {
+                    format!(
+                        "INSERT INTO {name} ({names}) VALUES ({})",
+                        target.place.dialect.params(columns.len())
+                    )
+                }
+                Dialect::Postgres => {
+                    let list = columns.iter().enumerate().map(|(at, column)| {
+                        let actual =
+                            others.iter().find(|other| other.name.eq_ignore_ascii_case(column.name()));
+                        let sql_type = match column.kind() {
+                            Some(kind) => target.place.dialect.column_type(kind).to_owned(),
+                            None => {
+                                actual.map_or_else(|| "text".to_owned(), |actual| actual.sql_type.clone())
+                            }
+                        };
+                        format!("{}::{sql_type}[]", target.place.dialect.param(at + 1))
+                    });
+                    let lists: Vec<String> = list.collect();
+                    format!(
+                        "INSERT INTO {name} ({names}) OVERRIDING SYSTEM VALUE SELECT * FROM unnest({})",
+                        lists.join(", ")
+                    )
+                }
+            });
+        }
+        let id_column = table.columns.get(table.id);
+        let id_name = id_column.map_or("id", |column| column.name);
+        let id_at = columns.iter().position(|column| column.name().eq_ignore_ascii_case(id_name));
+        let mut select: Vec<String> =
+            columns.iter().map(|column| format!("moved.{}", quoted(column.name()))).collect();
+        let mut joins = String::new();
+        let mut key_kinds = Vec::new();
+        if routes {
+            let (mut at, mut alias, mut depth) = (table, "moved".to_owned(), 0);
+            while let (KeyColumns::Parent(_), Some(parent)) = (at.key, at.parent) {
+                depth += 1;
+                let (above, column) = (format!("parent{depth}"), at.columns.get(parent.column));
+                let parent_id = parent.table.columns.get(parent.table.id).map_or("id", |column| column.name);
+                joins.push_str(&format!(
+                    " LEFT JOIN {} AS {above} ON {above}.{} = {alias}.{}",
+                    source.place.names.table(parent.table.name),
+                    quoted(parent_id),
+                    quoted(column.map_or("", |column| column.name))
+                ));
+                (at, alias) = (parent.table, above);
+            }
+            if let KeyColumns::Columns(keys) = at.key {
+                for column in keys.iter().filter_map(|&column| at.columns.get(column)) {
+                    select.push(format!("{alias}.{}", quoted(column.name)));
+                    key_kinds.push(column.kind);
+                }
+            }
+        }
+        Ok(Shape {
+            id_at: id_at.unwrap_or_default(),
+            keys: key_kinds.len(),
+            select: format!(
+                "SELECT {} FROM {} AS moved{joins}",
+                select.join(", "),
+                source.place.names.table(table.name)
+            ),
+            id: quoted(id_name),
+            id_kind: id_column.map_or(ColumnType::Integer, |column| column.kind),
+            columns,
+            inserts,
+            key_kinds,
+        })
+    }
+}
+
+/// Returns the text of a cursor: the last row of a table that was copied.
+pub(super) fn cursor_text(table: &Table, id: &Value<'_>) -> String {
+    format!("{}{SEPARATOR}{}", table.name, backfill::cursor_text(id))
+}
+
+/// Returns the table and the id of a cursor.
+pub(super) fn parse_cursor(text: &str) -> Result<(&str, Value<'static>)> {
+    let parsed = text.split_once(SEPARATOR);
+    let parsed = parsed.and_then(|(table, id)| Some((table, backfill::cursor_id(id).ok().flatten()?)));
+    parsed.ok_or_else(|| {
+        let message = "the cursor of the change cannot be read; cancel the change, and begin it again";
+        Error::new(ErrorKind::Corrupt, message)
+    })
+}

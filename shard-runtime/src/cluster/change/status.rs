@@ -1,0 +1,152 @@
+//! How far a change is, as values. Uses `links` and `capture`.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::links::Links;
+use super::{Change, capture};
+use crate::error::Result;
+use crate::transaction::change::ChangeState;
+
+/// What a change is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangePhase {
+    /// Rows are copied for the first time.
+    Copying,
+    /// Rows that have changed meanwhile are copied again.
+    CatchingUp,
+    /// Indexes are made on a target.
+    Indexes,
+}
+
+/// One event of a change that copies. Prints a line.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChangeProgress {
+    /// What it is doing.
+    pub phase: ChangePhase,
+    /// The table whose rows were copied, or the target whose indexes were made.
+    pub what: String,
+    /// How many rows were copied by this call, those that were copied again not counted.
+    pub rows: u64,
+    /// How many rows the sources held at the beginning of this call, about.
+    pub of: u64,
+    /// How many changed rows wait to be copied again; one may count several times.
+    pub dirty: u64,
+    /// How many rows are copied in a second, on average.
+    pub rows_per_second: f64,
+    began: Instant,
+}
+
+impl ChangeProgress {
+    pub(super) fn new(of: u64) -> Self {
+        ChangeProgress {
+            phase: ChangePhase::Copying,
+            what: String::new(),
+            rows: 0,
+            of,
+            dirty: 0,
+            rows_per_second: 0.0,
+            began: Instant::now(),
+        }
+    }
+
+    pub(super) fn add(&mut self, phase: ChangePhase, what: &str, rows: u64) {
+        self.phase = phase;
+        what.clone_into(&mut self.what);
+        self.rows += rows;
+        let seconds = self.began.elapsed().as_secs_f64();
+        if phase == ChangePhase::Copying && seconds > 0.0 {
+            self.rows_per_second = self.rows as f64 / seconds;
+        }
+    }
+
+    pub(super) fn caught_up(&mut self, rows: u64, dirty: u64) {
+        self.phase = ChangePhase::CatchingUp;
+        self.what = format!("{rows} changed rows");
+        self.dirty = dirty;
+    }
+
+    /// Returns how long the first copy is likely to take from now on, if rows are being copied.
+    pub fn time_to_go(&self) -> Option<Duration> {
+        let left = self.of.saturating_sub(self.rows) as f64;
+        (self.rows_per_second > 0.0).then(|| Duration::from_secs_f64(left / self.rows_per_second))
+    }
+}
+
+impl fmt::Display for ChangeProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ChangeProgress { what, rows, of, dirty, rows_per_second, .. } = self;
+        match self.phase {
+            ChangePhase::Copying => {
+                write!(f, "{what}: {rows} of about {of} rows copied, {rows_per_second:.0} a second")?;
+                match self.time_to_go() {
+                    Some(left) => write!(f, ", about {:.0?} to go", Duration::from_secs(left.as_secs())),
+                    None => Ok(()),
+                }
+            }
+            ChangePhase::CatchingUp => write!(f, "{what} copied again, {dirty} left"),
+            ChangePhase::Indexes => write!(f, "indexes of {what}"),
+        }
+    }
+}
+
+/// How far a change is; made by [`Change::status`]. Prints a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ChangeStatus {
+    /// The number of the change.
+    pub number: u64,
+    /// The attempt that may work on it.
+    pub attempt: u64,
+    /// `copying`, `cancelling`, `decided`, `served` or `retired`.
+    pub state: &'static str,
+    /// The shards whose rows move, or have moved.
+    pub sources: Vec<String>,
+    /// The shards that get the rows.
+    pub targets: Vec<String>,
+    /// How many changed rows wait to be copied again; `None` if it is not copying, or a source cannot be read.
+    pub dirty: Option<u64>,
+}
+
+impl fmt::Display for ChangeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ChangeStatus { number, attempt, state, sources, targets, dirty } = self;
+        write!(
+            f,
+            "change {number}: {} -> {}, {state}, attempt {attempt}",
+            sources.join(", "),
+            targets.join(", ")
+        )?;
+        match dirty {
+            Some(dirty) => write!(f, ", {dirty} changed rows wait"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Change {
+    /// Returns how far the change is now.
+    ///
+    /// # Errors
+    /// Those of the control database.
+    pub fn status(&self) -> Result<ChangeStatus> {
+        let now = self.cluster.0.control.change(self.number())?;
+        let record = now.as_ref().unwrap_or(&self.record);
+        let count = || -> Result<u64> {
+            let links = Links::connect(&self.cluster, record.sources.iter())?;
+            let sites = self.sites(&record.sources)?;
+            sites.into_iter().map(|source| capture::count(links.at(source)?, source)).sum()
+        };
+        Ok(ChangeStatus {
+            number: record.number,
+            attempt: record.attempt,
+            state: if now.is_some() { record.state.name() } else { "cancelled" },
+            sources: record.sources.clone(),
+            targets: record.targets.clone(),
+            dirty: if record.state == ChangeState::Copying { count().ok() } else { None },
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! The switch of a change: the sources stop serving, and the targets begin. Writers wait for it, so that it gives up by itself
+//! when it takes longer than its budget.
+
+use std::time::{Duration, Instant};
+
+use super::copy::Copier;
+use super::links::{Site, Wait};
+use super::{Change, capture, target, verify};
+use crate::driver::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::{Dialect, literal, quoted};
+use crate::schema::IdKind;
+use crate::transaction::change::{
+    ChangeState, Part, Role, claim_part, hide, make_fence, serve_targets, write_part,
+};
+use crate::transaction::commit::apply_decided_in;
+use crate::transaction::facts;
+
+/// How long the pause between two tries is.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How a switch is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    budget: Duration,
+    tries: u32,
+}
+
+impl Default for Switch {
+    /// Within half a second, five tries.
+    fn default() -> Self {
+        Switch { budget: Duration::from_millis(500), tries: 5 }
+    }
+}
+
+impl Switch {
+    /// Lets writers wait at most so long for a try.
+    pub fn within(budget: Duration) -> Self {
+        Switch { budget, ..Switch::default() }
+    }
+
+    /// Tries so often, at least once.
+    pub fn tries(self, tries: u32) -> Self {
+        Switch { tries: tries.max(1), ..self }
+    }
+}
+
+impl Change {
+    /// Moves the application to the targets: keeps writers away from the sources, copies what is left, compares it, and changes the
+    /// recorded layout. Sessions of this handle use it from then on, others follow when they meet a source.
+    ///
+    /// Writers wait while it works. A try that takes longer than its budget is given up, and they go on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if no try was fast enough: for a transaction or a reader that holds a source, for writers that change more
+    /// rows than are copied meanwhile. [`ErrorKind::Corrupt`] if copies differ from their rows. [`ErrorKind::Stale`] if another
+    /// process has taken the change over, or cancelled it. The sources serve as before.
+    pub fn switch(&mut self, switch: Switch) -> Result<()> {
+        let mut tried = 1;
+        loop {
+            // A new attempt for every try: the fences of the one before are taken down.
+            if tried > 1 || !self.is_owner {
+                self.take_over()?;
+            }
+            let Err(error) = self.try_switch(switch.budget) else { break };
+            let now = self.cluster.0.control.change(self.number())?;
+            match now {
+                // The error is of something after the decision.
+                Some(now) if now.is_decided() => {
+                    self.record = now;
+                    break;
+                }
+                Some(now) if now.attempt == self.record.attempt => {}
+                // Sessions have given the attempt up, which has taken too long for them.
+                Some(now) if now.state == ChangeState::Copying && error.kind() == ErrorKind::Stale => {}
+                _ => return Err(error),
+            }
+            let may_succeed = error.is_retryable() || error.kind() == ErrorKind::TimedOut;
+            self.is_owner = false;
+            if tried >= switch.tries || !may_succeed {
+                self.take_over()?;
+                return Err(error);
+            }
+            tried += 1;
+            std::thread::sleep(PAUSE);
+        }
+        self.record.state = self.record.state.max(ChangeState::Decided);
+        serve_targets(&self.cluster, &self.record)?;
+        self.record.state = ChangeState::Served;
+        self.cluster.reload()
+    }
+
+    fn try_switch(&self, budget: Duration) -> Result<()> {
+        self.with_copier(|copier| {
+            self.approach(copier, budget)?;
+            let wait = Wait::Until(Instant::now() + budget);
+            for source in &copier.sources {
+                self.fence(copier, *source, wait).map_err(|error| error.on_shard(source.name))?;
+            }
+            let mut touched = Vec::new();
+            for source in 0..copier.sources.len() {
+                loop {
+                    let (entries, ids) = copier.catch_up(source, None, wait)?;
+                    touched.extend(ids.into_iter().map(|dirty| (source, dirty)));
+                    if entries == 0 {
+                        break;
+                    }
+                }
+            }
+            self.settle()?;
+            self.compare_touched(copier, touched)?;
+            copier.compare_counts()?;
+            for target in &copier.targets {
+                self.complete(copier, *target, wait).map_err(|error| error.on_shard(target.name))?;
+            }
+            self.check_time(wait)?;
+            for source in &copier.sources {
+                self.hide(copier, *source, wait).map_err(|error| error.on_shard(source.name))?;
+            }
+            self.check_time(wait)?;
+            let groups = self.cluster.0.recorded.new_groups(&self.cluster.0.layout);
+            self.cluster.0.control.decide_change(&self.record, &groups)
+        })
+    }
+
+    /// Copies until the rest is likely to fit in the budget.
+    fn approach(&self, copier: &Copier<'_>, budget: Duration) -> Result<()> {
+        for _ in 0..50 {
+            let began = Instant::now();
+            let mut entries = 0;
+            for source in 0..copier.sources.len() {
+                entries += copier.catch_up(source, None, Wait::Timeout)?.0;
+            }
+            // What is written while this much is copied takes about as long again.
+            if began.elapsed() < budget / 4 || entries == 0 {
+                return Ok(());
+            }
+        }
+        let message = "the application changes more rows than are copied meanwhile: try again when it writes less, or give the switch \
+                       more time";
+        Err(Error::new(ErrorKind::Busy, message))
+    }
+
+    fn check_time(&self, wait: Wait) -> Result<()> {
+        match wait {
+            Wait::Until(until) if Instant::now() >= until => {
+                let message = "the switch has taken longer than its budget and was given up; try again, or give it more time";
+                Err(Error::new(ErrorKind::Busy, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn fence(&self, copier: &Copier<'_>, source: Site<'_>, wait: Wait) -> Result<()> {
+        let connection = copier.links.at(source)?;
+        let (change, attempt) = self.attempt();
+        let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();
+        let (control, layout) = (&self.cluster.0.control, &self.cluster.0.layout);
+        let fenced = copier.links.transaction(&[source], wait, || {
+            apply_decided_in(control, layout, source.place.database, connection)?;
+            self.claim(connection, source, Role::Source)?;
+            make_fence(connection, source.place, &tables, change)?;
+            write_part(connection, source.place, Some(Part { role: Role::Fenced, change, attempt }))
+        });
+        fenced.map_err(|error| held(error, connection, source))
+    }
+
+    /// Locks the part of a source, which must have this role.
+    fn claim(&self, connection: &dyn Connection, source: Site<'_>, role: Role) -> Result<()> {
+        let part = claim_part(connection, source.place, self.attempt())?;
+        if part.role == role {
+            return Ok(());
+        }
+        let message = format!("the source is not as change {} has left it; cancel the change", self.number());
+        Err(Error::new(ErrorKind::Stale, message))
+    }
+
+    /// Finishes global transactions that have a part on a source, or are decided there: nobody finds it there afterwards.
+    fn settle(&self) -> Result<()> {
+        let recovered = self.cluster.recover()?;
+        match recovered.left().first() {
+            None => Ok(()),
+            Some(left) => {
+                let message = format!(
+                    "a transaction over several servers is not finished, and a source may decide it: {left}"
+                );
+                Err(Error::new(ErrorKind::Busy, message))
+            }
+        }
+    }
+
+    /// Compares the rows that were copied under the fence.
+    fn compare_touched(&self, copier: &Copier<'_>, touched: Vec<(usize, capture::Dirty)>) -> Result<()> {
+        for &table in copier.tables.all() {
+            for source in 0..copier.sources.len() {
+                let ids = touched.iter().filter(|(of, dirty)| *of == source && dirty.table == table.name);
+                let ids: Vec<_> = ids.map(|(_, dirty)| dirty.id.clone()).collect();
+                if ids.is_empty() || !super::rows::Tables::is_copied(source, table) {
+                    continue;
+                }
+                if let Some(id) = copier.different_listed(source, table, &ids)?.first() {
+                    return Err(verify::differ(table, &format!("the row with id {id}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes constraints, and has the targets count ids above the sources'.
+    fn complete(&self, copier: &Copier<'_>, target: Site<'_>, wait: Wait) -> Result<()> {
+        let connection = copier.links.at(target)?;
+        let mut counters = Vec::new();
+        for table in self.tables().into_iter().filter(|table| table.id_kind == IdKind::Auto) {
+            for source in &copier.sources {
+                if let Some(last) = last_id(copier.links.at(*source)?, *source, table.name, id_of(table))? {
+                    counters.push((table, last));
+                }
+            }
+        }
+        copier.links.transaction(&[target], wait, || {
+            claim_part(connection, target.place, copier.attempt)?;
+            for (table, last) in &counters {
+                count_above(connection, target, table.name, id_of(table), *last)?;
+            }
+            target::make_indexes(connection, target)?;
+            target::make_constraints(connection, target)
+        })
+    }
+
+    fn hide(&self, copier: &Copier<'_>, source: Site<'_>, wait: Wait) -> Result<()> {
+        let connection = copier.links.at(source)?;
+        let (change, attempt) = self.attempt();
+        let tables: Vec<&str> = self.tables().iter().map(|table| table.name).collect();
+        let hidden = copier.links.transaction(&[source], wait, || {
+            self.claim(connection, source, Role::Fenced)?;
+            hide(connection, source.place, &tables, (source.name, change))?;
+            write_part(connection, source.place, Some(Part { role: Role::Hidden, change, attempt }))
+        });
+        hidden.map_err(|error| held(error, connection, source))
+    }
+}
+
+fn id_of(table: &crate::schema::Table) -> &'static str {
+    table.columns.get(table.id).map_or("id", |column| column.name)
+}
+
+/// Adds to an error of a lock which processes of a server hold the source.
+fn held(error: Error, connection: &dyn Connection, source: Site<'_>) -> Error {
+    if !error.is_busy() || source.place.dialect != Dialect::Postgres {
+        return error;
+    }
+    let schema = literal(source.place.names.schema.as_deref().unwrap_or("public"));
+    let sql = format!(
+        "SELECT DISTINCT coalesce(l.pid::text, 'a prepared transaction') FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {schema} AND l.granted \
+         AND l.pid IS DISTINCT FROM pg_backend_pid() ORDER BY 1"
+    );
+    let holders: Vec<String> =
+        facts::texts(connection, &sql, &[]).unwrap_or_default().into_iter().flatten().collect();
+    match holders.is_empty() {
+        true => error,
+        false => {
+            error.with_remedy(&format!("locks on the shard's tables are held by {}", holders.join(", ")))
+        }
+    }
+}
+
+/// Returns the last id that a shard has counted for a table.
+fn last_id(connection: &dyn Connection, site: Site<'_>, table: &str, id: &str) -> Result<Option<i64>> {
+    let names = &site.place.names;
+    let sql = match site.place.dialect {
+        Dialect::Sqlite => {
+            format!(
+                "SELECT CAST(seq AS TEXT) FROM sqlite_sequence WHERE name = {}",
+                literal(&names.plain(table))
+            )
+        }
+        Dialect::Postgres => {
+            let sequence = facts::texts(connection, &sequence_sql(site, table, id), &[])?;
+            let Some(sequence) = sequence.into_iter().flatten().next() else { return Ok(None) };
+            format!(
+                "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END::text FROM {sequence}"
+            )
+        }
+    };
+    let found = facts::texts(connection, &sql, &[])?;
+    Ok(found.into_iter().flatten().next().and_then(|last| last.parse().ok()))
+}
+
+fn sequence_sql(site: Site<'_>, table: &str, id: &str) -> String {
+    format!("SELECT pg_get_serial_sequence({}, {})", literal(&site.place.names.table(table)), literal(id))
+}
+
+/// Has a target count the ids of a table above this one.
+fn count_above(connection: &dyn Connection, site: Site<'_>, table: &str, id: &str, last: i64) -> Result<()> {
+    match site.place.dialect {
+        Dialect::Sqlite => {
+            let name = literal(&site.place.names.plain(table));
+            connection.run(&format!(
+                "INSERT INTO sqlite_sequence (name, seq) SELECT {name}, 0 WHERE NOT EXISTS (SELECT * FROM sqlite_sequence WHERE name = {name}); \
+                 UPDATE sqlite_sequence SET seq = max(seq, {last}) WHERE name = {name}"
+            ))
+        }
+        Dialect::Postgres => {
+            let sequence = sequence_sql(site, table, id).replacen("SELECT ", "", 1);
+            let highest =
+                format!("(SELECT coalesce(max({}), 0) FROM {})", quoted(id), site.place.names.table(table));
+            connection.run(&format!(
+                "SELECT setval({sequence}, greatest({last}, {highest}, 1), {last} > 0 OR {highest} > 0)"
+            ))
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The tables of a target: emptied, without secondary indexes and constraints while rows come, and completed afterwards. What
+//! was dropped is recorded in the target, so that another process can make it again. Uses `driver` and `facts`.
+
+use super::links::Site;
+use crate::driver::Connection;
+use crate::error::Result;
+use crate::planner::Layout;
+use crate::planner::sql::{Dialect, literal};
+use crate::transaction::facts::{self, Kind};
+
+/// The beginning of the names of the facts with the SQL of indexes.
+const INDEX: &str = "index ";
+
+/// The beginning of the names of the facts with the SQL of constraints.
+const CONSTRAINT: &str = "constraint ";
+
+/// Removes all rows of a target's tables, and their indexes and constraints except the primary keys. In a transaction.
+pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
+    let names = &site.place.names;
+    let tables: Vec<&'static str> = layout.tables().map(|table| table.name).collect();
+    match site.place.dialect {
+        Dialect::Sqlite => {
+            for table in tables.iter().rev() {
+                connection.run(&format!("DELETE FROM {}", names.table(table)))?;
+            }
+        }
+        Dialect::Postgres => {
+            let all: Vec<String> = tables.iter().map(|table| names.table(table)).collect();
+            connection.lock(&format!("TRUNCATE {}", all.join(", ")))?;
+            // Otherwise definitions name tables of this schema without it.
+            connection.run("SET LOCAL search_path = pg_catalog")?;
+        }
+    }
+    let mut number = recorded(connection, site, "")?.len();
+    for table in tables {
+        for (kind, sql, drop) in secondary(connection, site, table)? {
+            connection.lock(&drop)?;
+            record(connection, site, &format!("{kind}{number:06}"), &sql)?;
+            number += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the indexes that were dropped. In a transaction.
+pub(super) fn make_indexes(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
+    make(connection, site, INDEX)
+}
+
+/// Makes the constraints that were dropped; on servers those of foreign keys without a check of the rows, see [`validate`].
+/// In a transaction.
+pub(super) fn make_constraints(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
+    make(connection, site, CONSTRAINT)
+}
+
+fn make(connection: &dyn Connection, site: Site<'_>, kind: &str) -> Result<()> {
+    for (name, sql) in recorded(connection, site, kind)? {
+        connection.lock(&sql)?;
+        facts::forget(connection, &site.place.names, site.place.dialect, Kind::Copied, &name)?;
+    }
+    Ok(())
+}
+
+/// Checks the rows of constraints that were made without a check.
+pub(super) fn validate(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
+    if site.place.dialect != Dialect::Postgres {
+        return Ok(());
+    }
+    let schema = literal(site.place.names.schema.as_deref().unwrap_or("public"));
+    let sql = format!(
+        "SELECT format('ALTER TABLE %I.%I VALIDATE CONSTRAINT %I', n.nspname, c.relname, k.conname) FROM pg_constraint k \
+         JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = {schema} AND NOT k.convalidated"
+    );
+    facts::texts(connection, &sql, &[])?.into_iter().flatten().try_for_each(|sql| connection.run(&sql))
+}
+
+/// The secondary indexes and the constraints of a table: the kind, the SQL that makes it, and the SQL that drops it.
+fn secondary(
+    connection: &dyn Connection,
+    site: Site<'_>,
+    table: &str,
+) -> Result<Vec<(&'static str, String, String)>> {
+    let names = &site.place.names;
+    let (schema, plain) =
+        (literal(names.schema.as_deref().unwrap_or("public")), literal(&names.plain(table)));
+    let queries: Vec<(&'static str, String)> = match site.place.dialect {
+        Dialect::Sqlite => vec![(
+            INDEX,
+            format!(
+                "SELECT sql, 'DROP INDEX \"' || replace(name, '\"', '\"\"') || '\"' FROM sqlite_schema \
+                 WHERE type = 'index' AND tbl_name = {plain} AND sql IS NOT NULL ORDER BY name"
+            ),
+        )],
+        Dialect::Postgres => {
+            let of_table = format!("n.nspname = {schema} AND c.relname = {plain}");
+            vec![
+                // Foreign keys first: they need unique constraints of other tables, which are dropped later.
+                (
+                    CONSTRAINT,
+                    format!(
+                        "SELECT format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s%s', n.nspname, c.relname, k.conname, \
+                         pg_get_constraintdef(k.oid), CASE WHEN k.contype = 'f' AND k.convalidated THEN ' NOT VALID' ELSE '' END), \
+                         format('ALTER TABLE %I.%I DROP CONSTRAINT %I', n.nspname, c.relname, k.conname) FROM pg_constraint k \
+                         JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                         WHERE {of_table} AND k.contype IN ('f', 'u', 'x') ORDER BY k.contype, k.conname"
+                    ),
+                ),
+                (
+                    INDEX,
+                    format!(
+                        "SELECT pg_get_indexdef(i.indexrelid), format('DROP INDEX %I.%I', n.nspname, x.relname) FROM pg_index i \
+                         JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid \
+                         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {of_table} AND NOT i.indisprimary \
+                         AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid \
+                         AND k.contype IN ('u', 'x')) ORDER BY x.relname"
+                    ),
+                ),
+            ]
+        }
+    };
+    let mut found = Vec::new();
+    for (kind, sql) in queries {
+        for row in facts::texts(connection, &sql, &[])? {
+            if let Ok([make, drop]) = <[String; 2]>::try_from(row) {
+                found.push((kind, make, drop));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the recorded SQL of a kind, in its order, with the names of the facts.
+fn recorded(connection: &dyn Connection, site: Site<'_>, kind: &str) -> Result<Vec<(String, String)>> {
+    let table = site.place.names.table(facts::TABLE);
+    let sql = format!(
+        "SELECT name, value FROM {table} WHERE kind = '{}' AND name LIKE '{kind}%' ORDER BY {table}.name",
+        Kind::Copied.name()
+    );
+    let rows = facts::texts(connection, &sql, &[])?.into_iter();
+    Ok(rows.filter_map(|row| <[String; 2]>::try_from(row).ok()).map(Into::into).collect())
+}
+
+fn record(connection: &dyn Connection, site: Site<'_>, name: &str, value: &str) -> Result<()> {
+    facts::write(connection, &site.place.names, site.place.dialect, Kind::Copied, name, value)
+}
+
+/// The cursor of a source's rows, which is recorded in the first target; `None` before the first row.
+pub(super) fn cursor(connection: &dyn Connection, site: Site<'_>, source: &str) -> Result<Option<String>> {
+    let found = recorded(connection, site, &format!("cursor {source}").replace('\'', "''"))?;
+    Ok(found.into_iter().find(|(name, _)| *name == format!("cursor {source}")).map(|(_, cursor)| cursor))
+}
+
+/// Records the cursor of a source's rows; `None` removes it.
+pub(super) fn set_cursor(
+    connection: &dyn Connection,
+    site: Site<'_>,
+    source: &str,
+    cursor: Option<&str>,
+) -> Result<()> {
+    let name = format!("cursor {source}");
+    match cursor {
+        Some(cursor) => record(connection, site, &name, cursor),
+        None => facts::forget(connection, &site.place.names, site.place.dialect, Kind::Copied, &name),
+    }
+}

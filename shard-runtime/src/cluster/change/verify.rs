@@ -1,0 +1,186 @@
+//! Compares the rows of a source with their copies on the targets. Uses `copy` and `rows`.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::copy::Copier;
+use super::rows::{Rows, Tables};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::Dialect;
+use crate::schema::Table;
+use crate::value::{ColumnType, IdKey, Value};
+
+/// How many rows are compared at a time.
+const CHUNK: u32 = 2_000;
+
+/// The result of a comparison of the copies with their sources; made by [`Change::verify`](super::Change::verify).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChangeReport {
+    /// How many rows were compared.
+    pub rows: u64,
+    /// The rows that differ: written since they were copied, or damaged. Those that were written are copied again before the
+    /// switch.
+    pub different: u64,
+}
+
+impl fmt::Display for ChangeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ChangeReport { rows, different } = self;
+        write!(f, "{rows} rows compared, {different} different")
+    }
+}
+
+/// Rows that differ, with what is needed to compare them again.
+pub(super) struct Different {
+    pub(super) source: usize,
+    pub(super) table: &'static Table,
+    pub(super) ids: Vec<Value<'static>>,
+}
+
+impl Copier<'_> {
+    /// Compares all rows. Returns how many were compared, and those that differ.
+    pub(super) fn compare(&self, progress: &mut dyn FnMut(u64)) -> Result<(u64, Vec<Different>)> {
+        let (mut compared, mut found) = (0, Vec::new());
+        for source in 0..self.sources.len() {
+            for &table in self.tables.all().iter().filter(|table| Tables::is_copied(source, table)) {
+                let mut after: Option<Value<'static>> = None;
+                loop {
+                    let rows = self.tables.read_after(self.links, source, table, after.as_ref(), CHUNK)?;
+                    let last = rows.last_id().filter(|_| rows.len() == CHUNK as usize);
+                    // Other sources have rows between these ids, too, so that only the rows that are there are compared.
+                    let ids = match self.sources.len() {
+                        1 => self.different(source, table, &rows, (after.as_ref(), last.as_ref()))?,
+                        _ => self.different_listed(source, table, &rows.ids())?,
+                    };
+                    compared += rows.len() as u64;
+                    progress(rows.len() as u64);
+                    if !ids.is_empty() {
+                        found.push(Different { source, table, ids });
+                    }
+                    match last {
+                        Some(last) => after = Some(last),
+                        None => break,
+                    }
+                }
+            }
+        }
+        Ok((compared, found))
+    }
+
+    /// Returns the ids of rows between two ids that differ, or are on one side only.
+    fn different(
+        &self,
+        source: usize,
+        table: &'static Table,
+        rows: &Rows,
+        between: (Option<&Value<'_>>, Option<&Value<'_>>),
+    ) -> Result<Vec<Value<'static>>> {
+        let mut different = Vec::new();
+        for (at, target) in self.targets.iter().enumerate() {
+            let connection = self.links.at(*target)?;
+            let copies = self.tables.read_copies(connection, (source, at), table, between)?;
+            different.extend(self.unequal(source, at, table, rows, &copies)?);
+        }
+        Ok(different)
+    }
+
+    /// Returns those of the ids whose rows differ now.
+    pub(super) fn different_listed(
+        &self,
+        source: usize,
+        table: &'static Table,
+        ids: &[Value<'static>],
+    ) -> Result<Vec<Value<'static>>> {
+        let mut different = Vec::new();
+        for ids in ids.chunks(1_000) {
+            let rows = self.tables.read_listed(self.links, source, table, ids)?;
+            for (at, target) in self.targets.iter().enumerate() {
+                let copies = self.tables.copies_listed(self.links.at(*target)?, (source, at), table, ids)?;
+                different.extend(self.unequal(source, at, table, &rows, &copies)?);
+            }
+        }
+        Ok(different)
+    }
+
+    fn unequal(
+        &self,
+        source: usize,
+        target: usize,
+        table: &'static Table,
+        rows: &Rows,
+        copies: &Rows,
+    ) -> Result<Vec<Value<'static>>> {
+        let mut left: HashMap<IdKey, &[Value<'static>]> = HashMap::with_capacity(copies.len());
+        for (at, copy) in copies.iter().enumerate() {
+            left.extend(copies.id(at).map(|id| (IdKey::of(id), copy)));
+        }
+        let is_between_databases = self.dialects(source, target).is_some_and(|(a, b)| a != b);
+        let mut different = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            let Some(id) = rows.id(at) else { continue };
+            if self.tables.target_of(source, table, row)?.is_some_and(|belongs| belongs != target) {
+                continue;
+            }
+            match left.remove(&IdKey::of(id)) {
+                Some(copy) if self.tables.are_equal(source, table, row, copy, is_between_databases)? => {}
+                _ => different.push(id.clone()),
+            }
+        }
+        let more = copies.ids().into_iter().filter(|id| left.contains_key(&IdKey::of(id)));
+        different.extend(more);
+        Ok(different)
+    }
+
+    fn dialects(&self, source: usize, target: usize) -> Option<(Dialect, Dialect)> {
+        Some((self.sources.get(source)?.place.dialect, self.targets.get(target)?.place.dialect))
+    }
+
+    /// Compares the numbers of rows on sources and targets, table by table.
+    pub(super) fn compare_counts(&self) -> Result<()> {
+        for &table in self.tables.all() {
+            let (mut rows, mut copies) = (0, 0);
+            for (at, source) in
+                self.sources.iter().enumerate().filter(|(at, _)| Tables::is_copied(*at, table))
+            {
+                let _ = at;
+                rows += Tables::count(self.links.at(*source)?, *source, table)?;
+            }
+            for target in &self.targets {
+                copies += Tables::count(self.links.at(*target)?, *target, table)?;
+            }
+            if table.is_reference() {
+                rows *= self.targets.len() as u64;
+            }
+            if rows != copies {
+                return Err(differ(table, &format!("the sources have {rows} rows, the targets {copies}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error of copies that are not as their sources.
+pub(super) fn differ(table: &Table, what: &str) -> Error {
+    let message = format!(
+        "the copies differ from their source although nothing is left to be copied: {what}; cancel the change, check both databases, \
+         and begin it again"
+    );
+    Error::new(ErrorKind::Corrupt, message).in_table(table.name)
+}
+
+/// Whether two values of a column are the same, also if their databases write JSON differently.
+pub(super) fn is_same(
+    kind: Option<ColumnType>,
+    row: &Value<'_>,
+    copy: &Value<'_>,
+    is_between_databases: bool,
+) -> bool {
+    match kind {
+        // `jsonb` keeps no spaces and no order of keys.
+        Some(ColumnType::Json) if is_between_databases => {
+            matches!(row, Value::Null) == matches!(copy, Value::Null)
+        }
+        _ => row == copy,
+    }
+}

@@ -1,0 +1,183 @@
+//! What a session does that meets a change: it waits for the end of the switch, cancels it if that takes too long, and takes
+//! the new layout. Uses `fence` and the cluster's state.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::fence::may_be_of_a_change;
+use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, unfence, write_part};
+use crate::driver::{Connection, Mode, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Place;
+use crate::transaction::Cluster;
+
+/// How long a session waits before it looks at a change again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+impl Cluster {
+    /// The handle on the layout that this process has read last.
+    pub(crate) fn latest(&self) -> &Cluster {
+        let mut latest = self;
+        while let Some(next) = latest.0.next.get() {
+            latest = next;
+        }
+        latest
+    }
+
+    /// Opens the cluster anew if the recorded layout has a higher epoch than this handle's. Sessions that are made afterwards
+    /// use it.
+    ///
+    /// # Errors
+    /// Those of [`Builder::open`](crate::Builder::open).
+    pub(crate) fn reload(&self) -> Result<()> {
+        let latest = self.latest();
+        let _one = latest.0.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = latest.latest();
+        if latest.0.control.facts()?.layout().epoch > latest.0.recorded.epoch {
+            let next = (latest.0.reopen)()?;
+            let _ = latest.0.next.set(next);
+        }
+        Ok(())
+    }
+
+    /// Returns the change that an error of a session comes from, if it comes from one: a running one, or one that this handle
+    /// does not know.
+    pub(crate) fn change_behind(&self, error: &Error) -> Option<ChangeRecord> {
+        if !may_be_of_a_change(error) || error.is_of_a_change() {
+            return None;
+        }
+        let shard = error.shard()?;
+        let changes = self.0.control.changes().ok()?;
+        // The identities of all shards that a transaction uses in a database are checked together.
+        let database = |name: &str| {
+            let index = self.0.layout.shards().get(name)?.index();
+            self.0.layout.place(index).ok().map(|place| place.database)
+        };
+        let is_beside = |source: &String| database(source).is_some_and(|own| Some(own) == database(shard));
+        let concerns =
+            |change: &ChangeRecord| change.has_source(shard) || change.sources.iter().any(is_beside);
+        let of_shard = changes.into_iter().rev().find(concerns);
+        let is_known = |change: &ChangeRecord| change.is_decided() && change.epoch < self.0.recorded.epoch;
+        of_shard.filter(|change| !is_known(change))
+    }
+
+    /// Waits until a change has ended its switch, or ends the switch, and takes the new layout. The session's transaction has
+    /// been rolled back: what it held could be what the change waits for. Returns the error for the session.
+    pub(crate) fn after_change(&self, change: ChangeRecord, error: Error) -> Error {
+        let shard = error.shard().unwrap_or_default().to_owned();
+        let done = self.wait_for_switch(&change).and_then(|is_decided| match is_decided {
+            true => self.reload().map(|()| "its rows are on other shards now"),
+            false => Ok("the switch was given up"),
+        });
+        let message = match done {
+            Ok(what) => format!(
+                "the shard was being moved by change {}, and {what}: the transaction was rolled back; run it again",
+                change.number
+            ),
+            Err(failed) => {
+                format!(
+                    "the shard is being moved by change {}, which cannot be followed: {failed}",
+                    change.number
+                )
+            }
+        };
+        Error::new(ErrorKind::Moved, message).on_shard(&shard).with_source(error).of_a_change()
+    }
+
+    /// Returns whether the change is decided, once it does not keep its sources.
+    fn wait_for_switch(&self, change: &ChangeRecord) -> Result<bool> {
+        let limit = change.budget.max(self.0.timeout);
+        let began = Instant::now();
+        loop {
+            let now = self.0.control.change(change.number)?;
+            match now {
+                Some(now) if now.is_decided() => return Ok(true),
+                Some(now) if now.attempt == change.attempt && now.state == ChangeState::Copying => {
+                    if began.elapsed() >= limit {
+                        return self.give_up_switch(change);
+                    }
+                    // The fence of this attempt may have been taken down already.
+                    if !self.is_fenced(change)? {
+                        return Ok(false);
+                    }
+                }
+                _ if began.elapsed() >= limit => {
+                    self.take_down_fences(change)?;
+                    return Ok(false);
+                }
+                _ if !self.is_fenced(change)? => return Ok(false),
+                _ => {}
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Ends the attempt of a change whose mover does not finish its switch. Returns whether it had decided after all.
+    fn give_up_switch(&self, change: &ChangeRecord) -> Result<bool> {
+        let now = self.0.control.next_attempt(change.number, Some(change.attempt), ChangeState::Copying)?;
+        if now.is_some_and(|now| now.is_decided()) {
+            return Ok(true);
+        }
+        self.take_down_fences(change).map(|()| false)
+    }
+
+    /// Whether a fence stands on any source.
+    fn is_fenced(&self, change: &ChangeRecord) -> Result<bool> {
+        for source in &change.sources {
+            let part = self.at_shard(source, read_part).map_err(|error| error.on_shard(source))?;
+            if part.is_some_and(|part| matches!(part.role, Role::Fenced | Role::Hidden)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes down the fences of earlier attempts on the sources of a change.
+    pub(crate) fn take_down_fences(&self, change: &ChangeRecord) -> Result<()> {
+        let Some(now) = self.0.control.change(change.number)? else { return Ok(()) };
+        if now.is_decided() {
+            return Ok(());
+        }
+        for source in &change.sources {
+            self.at_shard(source, |connection, place| {
+                take_down(connection, place, (source, change.number), now.attempt)
+            })
+            .map_err(|error| error.on_shard(source))?;
+        }
+        Ok(())
+    }
+
+    fn at_shard<O>(&self, shard: &str, run: impl FnOnce(&dyn Connection, &Place) -> Result<O>) -> Result<O> {
+        let place = self.0.layout.place(self.0.layout.shards().require(shard)?.index())?;
+        let Some(database) = self.0.databases.get(place.database) else {
+            return Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(shard));
+        };
+        let connection = database.driver.connect_waiting(Mode::Open, self.0.timeout)?;
+        run(&*connection, place)
+    }
+}
+
+/// Takes down the fence of an earlier attempt than this one.
+pub(super) fn take_down(
+    connection: &dyn Connection,
+    place: &Place,
+    (shard, change): (&str, u64),
+    attempt: u64,
+) -> Result<()> {
+    connection.begin(Transaction::Write)?;
+    let down = lock_part(connection, place).and_then(|part| match part {
+        Some(part)
+            if part.change == change
+                && part.attempt < attempt
+                && matches!(part.role, Role::Fenced | Role::Hidden) =>
+        {
+            unfence(connection, place, (shard, change))?;
+            write_part(connection, place, Some(Part { role: Role::Source, change, attempt }))
+        }
+        _ => Ok(()),
+    });
+    let down = down.and_then(|()| connection.commit());
+    down.inspect_err(|_| {
+        let _ = connection.rollback();
+    })
+}

@@ -1,0 +1,212 @@
+//! The transactions of control that record changes. Each waits for the disk, whatever durability was chosen.
+
+use super::{ChangeRecord, ChangeState};
+use crate::driver::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planner::sql::Dialect;
+use crate::schema::ShardRole;
+use crate::transaction::control::Control;
+use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
+use crate::transaction::recorded::{RecordedLayout, place_text};
+
+/// What a transaction of control works with.
+struct Work<'w> {
+    control: &'w dyn Connection,
+    own: &'w Control,
+    dialect: Dialect,
+    facts: &'w Facts,
+}
+
+impl Work<'_> {
+    fn write(&self, kind: Kind, name: &str, value: &str) -> Result<()> {
+        facts::write(self.control, &self.own.names, self.dialect, kind, name, value)
+    }
+
+    fn forget(&self, kind: Kind, name: &str) -> Result<()> {
+        facts::forget(self.control, &self.own.names, self.dialect, kind, name)
+    }
+
+    fn record(&self, change: &ChangeRecord) -> Result<()> {
+        change.facts().iter().try_for_each(|(name, value)| self.write(Kind::Change, name, value))
+    }
+
+    fn next_attempt(&self) -> Result<u64> {
+        let last = self.facts.number(Kind::Attempt, "").unwrap_or_default();
+        let next = u64::try_from(last).unwrap_or_default() + 1;
+        self.write(Kind::Attempt, "", &next.to_string())?;
+        Ok(next)
+    }
+}
+
+impl Control {
+    /// Returns all changes that are recorded, ascending by number.
+    pub(crate) fn changes(&self) -> Result<Vec<ChangeRecord>> {
+        self.facts().map(|facts| ChangeRecord::all(&facts))
+    }
+
+    /// Returns a change, as it is recorded now.
+    pub(crate) fn change(&self, number: u64) -> Result<Option<ChangeRecord>> {
+        Ok(self.changes()?.into_iter().find(|change| change.number == number))
+    }
+
+    /// Records a change that begins, with its number and its attempt.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Layout`] if another one runs, or the layout was changed since the plan was made.
+    pub(crate) fn begin_change(&self, plan: &ChangeRecord) -> Result<ChangeRecord> {
+        let begun = self.change_facts(|work| {
+            let all = ChangeRecord::all(work.facts);
+            if let Some(running) = all.iter().find(|change| change.is_running()) {
+                return Err(is_running(running));
+            }
+            let epoch = work.facts.layout().epoch;
+            if epoch != plan.epoch {
+                let message = format!(
+                    "the plan was made for epoch {} of the layout, which is at epoch {epoch} now; make the plan again",
+                    plan.epoch
+                );
+                return Err(Error::new(ErrorKind::Layout, message));
+            }
+            let number = all.last().map_or(0, |last| last.number) + 1;
+            let change = ChangeRecord { number, attempt: work.next_attempt()?, ..plan.clone() };
+            work.record(&change)?;
+            Ok(change)
+        })?;
+        Ok(begun)
+    }
+
+    /// Gives a change that is not decided another attempt, if `before` is the one that it has; so that the attempt before
+    /// cannot decide any more. Returns the change as it is then.
+    pub(crate) fn next_attempt(
+        &self,
+        number: u64,
+        before: Option<u64>,
+        state: ChangeState,
+    ) -> Result<Option<ChangeRecord>> {
+        self.change_facts(|work| {
+            let all = ChangeRecord::all(work.facts);
+            let Some(mut change) = all.into_iter().find(|change| change.number == number) else {
+                return Ok(None);
+            };
+            if change.is_decided() || before.is_some_and(|before| change.attempt != before) {
+                return Ok(Some(change));
+            }
+            change.attempt = work.next_attempt()?;
+            change.state = change.state.max(state);
+            work.record(&change)?;
+            Ok(Some(change))
+        })
+    }
+
+    /// Decides a change: the layout has other lines from now on, the sources are retired, the targets serve.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] if the attempt has ended, [`ErrorKind::Layout`] if the layout is not that of the plan.
+    pub(crate) fn decide_change(&self, change: &ChangeRecord, groups: &[(&str, String)]) -> Result<()> {
+        self.change_facts(|work| {
+            let all = ChangeRecord::all(work.facts);
+            let found = all.into_iter().find(|other| other.number == change.number);
+            let Some(found) = found.filter(|found| *found == *change && found.state == ChangeState::Copying)
+            else {
+                let message = format!(
+                    "attempt {} of change {} has ended before it was decided; see `changes` for its state",
+                    change.attempt, change.number
+                );
+                return Err(Error::new(ErrorKind::Stale, message));
+            };
+            let layout = work.facts.layout();
+            if layout.epoch != change.epoch {
+                let message = format!(
+                    "the layout is at epoch {}, and change {} was planned for epoch {}; cancel the change",
+                    layout.epoch, change.number, change.epoch
+                );
+                return Err(Error::new(ErrorKind::Layout, message));
+            }
+            groups.iter().try_for_each(|(table, group)| work.write(Kind::Group, table, group))?;
+            replace_lines(work, &layout, change)?;
+            let roles = [(&change.sources, ShardRole::Retired), (&change.targets, ShardRole::Serving)];
+            for (names, role) in roles {
+                for name in names {
+                    let place = layout.shard(name).map(|shard| shard.place).ok_or_else(|| {
+                        Error::new(ErrorKind::Layout, "the shard is not recorded").on_shard(name)
+                    })?;
+                    work.write(Kind::Place, name, &place_text(place, role))?;
+                }
+            }
+            work.write(Kind::Epoch, "", &(layout.epoch + 1).to_string())?;
+            work.record(&ChangeRecord { state: ChangeState::Decided, ..found })?;
+            if self.decides() {
+                for source in &change.sources {
+                    work.forget_decisions(source)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Records that a decided change has come further.
+    pub(crate) fn advance_change(&self, number: u64, state: ChangeState) -> Result<()> {
+        self.change_facts(|work| {
+            let all = ChangeRecord::all(work.facts);
+            let found = all.into_iter().find(|change| change.number == number && change.state < state);
+            match found {
+                Some(change) => work.record(&ChangeRecord { state, ..change }),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Removes the record of a change that was cancelled.
+    pub(crate) fn forget_change(&self, number: u64) -> Result<()> {
+        self.change_facts(|work| {
+            let all = ChangeRecord::all(work.facts);
+            let Some(change) = all.into_iter().find(|change| change.number == number) else { return Ok(()) };
+            change.facts().iter().try_for_each(|(name, _)| work.forget(Kind::Change, name))
+        })
+    }
+
+    fn change_facts<O>(&self, run: impl Fn(&Work<'_>) -> Result<O>) -> Result<O> {
+        self.in_layout_transaction(|control, dialect, facts| {
+            run(&Work { control, own: self, dialect, facts })
+        })
+    }
+}
+
+impl Work<'_> {
+    /// Removes what decided transactions would still do on a shard: it has applied them under the fence.
+    fn forget_decisions(&self, shard: &str) -> Result<()> {
+        ["sharded_redo", "sharded_prepared"].iter().try_for_each(|table| {
+            let sql = format!("DELETE FROM {table} WHERE shard = {}", self.dialect.param(1));
+            self.control.prepare(&sql)?.execute(&[facts::text(shard)]).map(|_| ())
+        })
+    }
+}
+
+/// Replaces the lines of the groups that a change moves.
+fn replace_lines(work: &Work<'_>, layout: &RecordedLayout, change: &ChangeRecord) -> Result<()> {
+    let mut number = layout.next_moved_line();
+    for (group, lines) in &change.groups {
+        let before = format!("{group}{SEPARATOR}");
+        let old = work.facts.of(Kind::Rule).filter(|(name, _)| name.starts_with(&before));
+        for (name, _) in old {
+            work.forget(Kind::Rule, name)?;
+        }
+        for line in lines {
+            work.write(Kind::Rule, &format!("{before}{number}"), line)?;
+            number += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The error of what a running change excludes.
+pub(crate) fn is_running(change: &ChangeRecord) -> Error {
+    let message = format!(
+        "change {} of the layout runs ({} to {}, {}); finish or cancel it first",
+        change.number,
+        change.sources.join(", "),
+        change.targets.join(", "),
+        change.state.name()
+    );
+    Error::new(ErrorKind::Layout, message)
+}

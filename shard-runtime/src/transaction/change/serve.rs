@@ -1,0 +1,51 @@
+//! The end of a decided change on its targets: sessions may use them from now on. Any process that opens the cluster does it, if
+//! the one that has decided has not. Uses `part` and the cluster's state.
+
+use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, write_part};
+use crate::driver::{Connection, Mode, Transaction};
+use crate::error::{Error, Result};
+use crate::planner::Place;
+use crate::transaction::Cluster;
+
+/// Records in the targets of all changes that are decided that they serve.
+///
+/// # Errors
+/// Those of the databases, with the shard's name.
+pub(crate) fn serve_decided(cluster: &Cluster) -> Result<()> {
+    let decided = cluster.0.changes.iter().filter(|change| change.state == ChangeState::Decided);
+    decided.into_iter().try_for_each(|change| serve_targets(cluster, change))
+}
+
+/// Records in the targets of a decided change that they serve.
+///
+/// # Errors
+/// Those of the databases, with the shard's name.
+pub(crate) fn serve_targets(cluster: &Cluster, change: &ChangeRecord) -> Result<()> {
+    for target in &change.targets {
+        let Some(shard) = cluster.0.layout.shards().get(target) else { continue };
+        let place = cluster.0.layout.place(shard.index())?;
+        let Some(database) = cluster.0.databases.get(place.database) else { continue };
+        let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout)?;
+        serve(&*connection, place, change.number).map_err(|error| error.on_shard(target))?;
+    }
+    cluster.0.control.advance_change(change.number, ChangeState::Served)
+}
+
+fn serve(connection: &dyn Connection, place: &Place, change: u64) -> Result<()> {
+    let is_incoming = |connection: &dyn Connection| {
+        let part = lock_part(connection, place)?;
+        Ok::<_, Error>(part.filter(|part| part.role == Role::Incoming && part.change == change))
+    };
+    if read_part(connection, place)?.is_none_or(|part| part.role != Role::Incoming) {
+        return Ok(());
+    }
+    connection.begin(Transaction::Write)?;
+    let served = is_incoming(connection).and_then(|part| match part {
+        Some(part) => write_part(connection, place, Some(Part { role: Role::Serving, ..part })),
+        None => Ok(()),
+    });
+    let served = served.and_then(|()| connection.commit());
+    served.inspect_err(|_| {
+        let _ = connection.rollback();
+    })
+}

@@ -1,0 +1,191 @@
+//! Every kind of change on every kind of cluster: the rows are the same before and after, and where their keys are.
+
+use std::time::Duration;
+
+use shard_runtime::{ChangePlanner, Cluster, ErrorKind, Pace, Sharded as _, Switch};
+
+use crate::backend::{Backend, LETTERS, assert_error};
+use crate::models::{Customer, Device, Event, Models, add, assert_sound, contents, fill};
+
+on_some! {
+    lasting:
+        r50_a_shard_is_replaced,
+        r50_a_shard_is_split,
+        r50_all_shards_are_redistributed,
+        r50_a_change_is_cancelled_and_leaves_nothing,
+        r49_a_handle_that_does_not_know_the_change_follows_it,
+}
+
+const MORE: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+fn begun(backend: &Backend) -> Cluster {
+    drop({
+        let cluster = backend.create::<Models>(&LETTERS);
+        fill(&cluster, 60);
+        cluster
+    });
+    backend.builder(&MORE).create::<Models>().unwrap()
+}
+
+fn patiently() -> Switch {
+    Switch::within(Duration::from_secs(20))
+}
+
+/// Runs a change to its end.
+fn change<'c>(cluster: &'c Cluster, plan: impl FnOnce(ChangePlanner<'c>) -> ChangePlanner<'c>) {
+    let plan = plan(cluster.plan_change()).build().unwrap();
+    let mut change = cluster.begin_change(&plan).unwrap();
+    change.copy(Pace::rows(7), |progress| drop(progress.to_string())).unwrap();
+    let report = change.verify().unwrap();
+    assert_eq!(report.different, 0);
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+}
+
+fn names(cluster: &Cluster) -> Vec<&str> {
+    cluster.shards().iter().map(|shard| shard.name()).collect()
+}
+
+/// The cluster works: rows are added to all shards, and read.
+fn assert_works(cluster: &Cluster, first: i64) {
+    let before = cluster.session().all(Customer::select().all_shards()).unwrap().len();
+    cluster.transaction(|session| (first..first + 20).try_for_each(|id| add(session, id))).unwrap();
+    let mut session = cluster.session();
+    assert_eq!(session.all(Customer::select().all_shards()).unwrap().len(), before + 20);
+    for id in first..first + 20 {
+        let email = Customer::EMAIL.eq(format!("{id}@example.org"));
+        assert_eq!(session.one(Customer::select().filter(email)).unwrap().id, id);
+        let mut found = session.get::<Customer>(id).unwrap().unwrap();
+        found.email = format!("new {id}@example.org");
+        session.update(&mut found).unwrap();
+    }
+    session.commit().unwrap();
+    assert_sound(cluster);
+}
+
+fn r50_a_shard_is_replaced(backend: &Backend) {
+    let cluster = begun(backend);
+    let before = contents(&cluster);
+    change(&cluster, |plan| plan.replace("c", "d"));
+    assert_eq!(names(&cluster), ["a", "b", "d", "e"]);
+    assert_eq!((cluster.epoch(), contents(&cluster)), (2, before.clone()));
+    assert_sound(&cluster);
+    let mut session = cluster.session();
+    // Lookups of rows that have moved, and new rows with their values.
+    for id in 0..60 {
+        let email = format!("{id}@example.org");
+        let found = session.one(Customer::select().filter(Customer::EMAIL.eq(email.as_str()))).unwrap();
+        assert_eq!(found.id, id);
+    }
+    drop(session);
+    let again = backend.builder(&MORE).open::<Models>().unwrap();
+    assert_eq!((again.epoch(), contents(&again)), (2, before));
+    assert_works(&again, 1_000);
+    drop(again);
+    // The source is not needed any more.
+    cluster.changes().unwrap().pop().unwrap().retire().unwrap();
+    assert!(cluster.changes().unwrap().is_empty());
+    drop(cluster);
+    let without = backend.builder(&["a", "b", "d", "e"]).open::<Models>().unwrap();
+    assert_works(&without, 2_000);
+    change(&without, |plan| plan.replace("b", "e"));
+    assert_eq!((without.epoch(), names(&without)), (3, vec!["a", "d", "e"]));
+    assert_works(&without, 3_000);
+}
+
+fn r50_a_shard_is_split(backend: &Backend) {
+    let cluster = begun(backend);
+    let before = contents(&cluster);
+    change(&cluster, |plan| plan.split("c", ["d", "e"]));
+    assert_eq!(names(&cluster), ["a", "b", "d", "e"]);
+    assert_eq!(contents(&cluster), before);
+    assert_sound(&cluster);
+    let of = |key: &str| cluster.locate::<Device>(key).unwrap().name().to_owned();
+    assert_eq!([of("red"), of("green"), of("blue"), of("black")], ["a", "b", "d", "e"]);
+    let at = |key: i64| cluster.locate::<Event>(key).unwrap().name().to_owned();
+    assert_eq!([at(5), at(15), at(25), at(35)], ["a", "b", "d", "e"]);
+    for shard in ["d", "e"] {
+        let session = &mut cluster.session();
+        let rows = session.all(Customer::select().on_shard(shard)).unwrap();
+        assert!(rows.len() > 3, "{shard} has {} customers", rows.len());
+    }
+    assert_works(&cluster, 1_000);
+    let again = backend.builder(&MORE).open::<Models>().unwrap();
+    assert_works(&again, 2_000);
+}
+
+fn r50_all_shards_are_redistributed(backend: &Backend) {
+    // Ids that each shard has counted are no common ids.
+    let cluster = begun(backend);
+    let merged = cluster.plan_change().merge(["b", "c"], "d").build();
+    assert_error(merged, ErrorKind::Configuration, &["orders", "#[id(auto)]"]);
+}
+
+fn r50_a_change_is_cancelled_and_leaves_nothing(backend: &Backend) {
+    let cluster = begun(backend);
+    let before = contents(&cluster);
+    let plan = cluster.plan_change().split("c", ["d", "e"]).build().unwrap();
+    let mut change = cluster.begin_change(&plan).unwrap();
+    change.copy(Pace::rows(7), |_| {}).unwrap();
+    let status = change.status().unwrap();
+    assert_eq!((status.number, status.state, status.dirty), (1, "copying", Some(0)));
+    // Meanwhile nothing else changes the cluster.
+    assert_error(cluster.begin_change(&plan), ErrorKind::Layout, &["change 1", "c to d, e"]);
+    assert_error(backend.builder(&MORE).create::<Models>(), ErrorKind::Layout, &["change 1"]);
+    change.cancel().unwrap();
+    assert!(cluster.changes().unwrap().is_empty());
+    assert_eq!((cluster.epoch(), contents(&cluster)), (1, before.clone()));
+    assert_works(&cluster, 1_000);
+    // The targets are as `create` has made them.
+    drop(backend.builder(&MORE).create::<Models>().unwrap());
+    self::change(&cluster, |plan| plan.split("c", ["d", "e"]));
+    assert_works(&cluster, 2_000);
+}
+
+fn r49_a_handle_that_does_not_know_the_change_follows_it(backend: &Backend) {
+    let cluster = begun(backend);
+    let before = contents(&cluster);
+    let other = backend.builder(&MORE).open::<Models>().unwrap();
+    let mut reader = other.session();
+    assert!(reader.get::<Customer>(0).unwrap().is_some());
+    reader.rollback();
+    let writer = backend.builder(&MORE).open::<Models>().unwrap();
+    let mut stored = writer.session().all(Customer::select().on_shard("c")).unwrap().pop().unwrap();
+    change(&cluster, |plan| plan.split("c", ["d", "e"]));
+    // A session at rest reads under the new layout.
+    let names = |shards: &[&str]| shards.iter().map(|shard| (*shard).to_owned()).collect::<Vec<String>>();
+    let shards = |session: &mut shard_runtime::Session| {
+        let rows = session.all(Customer::select().all_shards()).unwrap();
+        let mut shards: Vec<String> = rows.iter().map(|row| row.shard().name().to_owned()).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        shards
+    };
+    assert_eq!(shards(&mut reader), names(&["a", "b", "d", "e"]));
+    assert_eq!(contents(&other), before);
+    // One that writes is rolled back, and can be run again.
+    let mut session = writer.session();
+    let moved = before.len() as i64;
+    let error = session.add(crate::models::customer(moved)).and_then(|_| {
+        for id in 0..40 {
+            session.add(crate::models::customer(10_000 + id))?;
+        }
+        session.commit()
+    });
+    assert_error(error, ErrorKind::Moved, &["shard `c`", "change 1"]);
+    session.rollback();
+    session.add(crate::models::customer(20_000)).unwrap();
+    session.commit().unwrap();
+    // A row that was read before is on no shard now.
+    stored.cents += 1;
+    assert_error(session.update(&mut stored), ErrorKind::Stale, &["shard `c`", "read the row again"]);
+    session.rollback();
+    writer
+        .transaction(|session| {
+            let mut fresh = session.get::<Customer>(stored.id)?.unwrap();
+            fresh.cents = 7;
+            session.update(&mut fresh)
+        })
+        .unwrap();
+    assert_sound(&writer);
+}

@@ -1,0 +1,13 @@
+//! Changes of the layout while the application reads and writes: R49 to R51.
+
+#[allow(dead_code, unused_macros)]
+#[macro_use]
+#[path = "../suite/backend.rs"]
+mod backend;
+#[allow(dead_code)]
+#[path = "../suite/client.rs"]
+mod client;
+
+mod kinds;
+mod load;
+mod models;

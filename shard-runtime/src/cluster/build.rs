@@ -21,7 +21,7 @@ use crate::query::Models;
 use crate::schema::{Shard, ShardRole};
 use crate::tasks::{Counters, SessionExecutor, Workers};
 use crate::transaction::Database;
-use crate::transaction::change::{self, ChangeRecord};
+use crate::transaction::change::{self, ChangeRecord, Switching};
 use crate::transaction::commit::{Searches, Unfinished};
 use crate::transaction::facts::Facts;
 use crate::transaction::recorded::RecordedLayout;
@@ -102,6 +102,12 @@ impl Builder {
             highest: Mutex::default(),
         }
         .open(mode)
+        .inspect_err(|error| {
+            let switching = Switching { control: &control, layout: &layout, databases: &databases, timeout };
+            if switching.has_ended(error) {
+                is_outdated.store(true, Ordering::Relaxed);
+            }
+        })
         .map_err(|error| match error.kind() {
             ErrorKind::WrongDatabase => refuse_elsewhere(&databases, &layout, timeout).err().unwrap_or(error),
             _ => error,

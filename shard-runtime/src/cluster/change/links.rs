@@ -12,8 +12,12 @@ use crate::transaction::Cluster;
 /// How long a statement waits for a lock on a server before its transaction is tried again: later statements wait behind it.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 
-/// How long the next try waits.
-const PAUSE: Duration = Duration::from_millis(2);
+/// How long the first further try for the lock of a file waits. Sessions of one process hand the lock over at once, so that it is
+/// free for some microseconds only.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
+
+/// How long a further try waits at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The connections of a change, by database.
 pub(super) struct Links {
@@ -85,6 +89,7 @@ impl Links {
             Wait::Timeout => Instant::now() + self.timeout,
             Wait::Until(until) => until,
         };
+        let mut pause = SHORTEST_PAUSE;
         loop {
             let done = self.begin(&databases, wait).and_then(|()| run()).and_then(|done| {
                 databases.iter().rev().try_for_each(|database| match self.connections.get(database) {
@@ -100,7 +105,10 @@ impl Links {
                 self.each(&databases, |connection| connection.restore_durability())?;
             }
             match done {
-                Err(error) if error.is_busy() && Instant::now() < until => std::thread::sleep(PAUSE),
+                Err(error) if error.is_busy() && Instant::now() < until => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 21 / 20).min(LONGEST_PAUSE);
+                }
                 done => return done,
             }
         }

@@ -8,8 +8,9 @@ use super::fence::may_be_of_a_change;
 use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, unfence, write_part};
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
 use crate::planner::Place;
-use crate::transaction::Cluster;
+use crate::transaction::{Cluster, ClusterState, Control, Database};
 
 /// How long a session waits before it looks at a change again.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -64,8 +65,9 @@ impl Cluster {
     /// Waits until a change has ended its switch, or ends the switch, and takes the new layout. The session's transaction has
     /// been rolled back: what it held could be what the change waits for. Returns the error for the session.
     pub(crate) fn after_change(&self, change: ChangeRecord, error: Error) -> Error {
-        let shard = error.shard().unwrap_or_default().to_owned();
-        let done = self.wait_for_switch(&change).and_then(|is_decided| match is_decided {
+        let named = error.shard().filter(|shard| change.has_source(shard));
+        let shard = named.or(change.sources.first().map(String::as_str)).unwrap_or_default().to_owned();
+        let done = self.switching().wait(&change).and_then(|is_decided| match is_decided {
             true => self.reload().map(|()| "its rows are on other shards now"),
             false => Ok("the switch was given up"),
         });
@@ -84,12 +86,45 @@ impl Cluster {
         Error::new(ErrorKind::Moved, message).on_shard(&shard).with_source(error).of_a_change()
     }
 
-    /// Returns whether the change is decided, once it does not keep its sources.
-    fn wait_for_switch(&self, change: &ChangeRecord) -> Result<bool> {
-        let limit = change.budget.max(self.0.timeout);
+    fn switching(&self) -> Switching<'_> {
+        let ClusterState { control, layout, databases, timeout, .. } = &*self.0;
+        Switching { control, layout, databases, timeout: *timeout }
+    }
+}
+
+/// The switch of a change, as a process sees it that meets the change: a session, or one that opens the cluster.
+pub(crate) struct Switching<'s> {
+    pub(crate) control: &'s Control,
+    pub(crate) layout: &'s Layout,
+    pub(crate) databases: &'s [Database],
+    pub(crate) timeout: Duration,
+}
+
+impl Switching<'_> {
+    /// After an error of opening the cluster: returns whether the layout may be another one now, because a change was switching. It
+    /// has waited for that.
+    pub(crate) fn has_ended(&self, error: &Error) -> bool {
+        if !may_be_of_a_change(error) {
+            return false;
+        }
+        let changes = self.control.changes().unwrap_or_default();
+        let is_known = |name: &String| self.layout.shards().get(name).is_some();
+        let of_sources = changes.iter().filter(|change| change.sources.iter().any(is_known));
+        let mut ended = of_sources.filter(|change| match change.state {
+            ChangeState::Copying => self.is_fenced(change).unwrap_or(false) && self.wait(change).is_ok(),
+            ChangeState::Cancelling => false,
+            ChangeState::Decided | ChangeState::Served | ChangeState::Retired => true,
+        });
+        ended.next().is_some()
+    }
+
+    /// Waits until a change does not keep its sources, and returns whether it is decided. If that takes too long, it ends the
+    /// attempt.
+    pub(crate) fn wait(&self, change: &ChangeRecord) -> Result<bool> {
+        let limit = change.budget.max(self.timeout);
         let began = Instant::now();
         loop {
-            let now = self.0.control.change(change.number)?;
+            let now = self.control.change(change.number)?;
             match now {
                 Some(now) if now.is_decided() => return Ok(true),
                 Some(now) if now.attempt == change.attempt && now.state == ChangeState::Copying => {
@@ -114,7 +149,7 @@ impl Cluster {
 
     /// Ends the attempt of a change whose mover does not finish its switch. Returns whether it had decided after all.
     fn give_up_switch(&self, change: &ChangeRecord) -> Result<bool> {
-        let now = self.0.control.next_attempt(change.number, Some(change.attempt), ChangeState::Copying)?;
+        let now = self.control.next_attempt(change.number, Some(change.attempt), ChangeState::Copying)?;
         if now.is_some_and(|now| now.is_decided()) {
             return Ok(true);
         }
@@ -133,8 +168,8 @@ impl Cluster {
     }
 
     /// Takes down the fences of earlier attempts on the sources of a change.
-    pub(crate) fn take_down_fences(&self, change: &ChangeRecord) -> Result<()> {
-        let Some(now) = self.0.control.change(change.number)? else { return Ok(()) };
+    fn take_down_fences(&self, change: &ChangeRecord) -> Result<()> {
+        let Some(now) = self.control.change(change.number)? else { return Ok(()) };
         if now.is_decided() {
             return Ok(());
         }
@@ -148,11 +183,11 @@ impl Cluster {
     }
 
     fn at_shard<O>(&self, shard: &str, run: impl FnOnce(&dyn Connection, &Place) -> Result<O>) -> Result<O> {
-        let place = self.0.layout.place(self.0.layout.shards().require(shard)?.index())?;
-        let Some(database) = self.0.databases.get(place.database) else {
+        let place = self.layout.place(self.layout.shards().require(shard)?.index())?;
+        let Some(database) = self.databases.get(place.database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(shard));
         };
-        let connection = database.driver.connect_waiting(Mode::Open, self.0.timeout)?;
+        let connection = database.driver.connect_waiting(Mode::Open, self.timeout)?;
         run(&*connection, place)
     }
 }

@@ -19,8 +19,9 @@ on_some! {
     Prefixed Servers Everything: r50_movers_are_killed_under_load_elsewhere
 }
 
-/// The spare shards, which become targets one after the other.
-const SPARES: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
+/// The spare shards, which become targets one after the other. The first stays spare: where spares share a database, it gives the
+/// database its name.
+const SPARES: [&str; 9] = ["spare", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
 
 /// The changes, in this order.
 const CHANGES: [(&str, &[&str]); 5] =

@@ -47,16 +47,20 @@ impl Cluster {
         if !may_be_of_a_change(error) || error.is_of_a_change() {
             return None;
         }
-        let shard = error.shard()?;
         let changes = self.0.control.changes().ok()?;
         // The identities of all shards that a transaction uses in a database are checked together.
         let database = |name: &str| {
             let index = self.0.layout.shards().get(name)?.index();
             self.0.layout.place(index).ok().map(|place| place.database)
         };
-        let is_beside = |source: &String| database(source).is_some_and(|own| Some(own) == database(shard));
-        let concerns =
-            |change: &ChangeRecord| change.has_source(shard) || change.sources.iter().any(is_beside);
+        let concerns = |change: &ChangeRecord| match error.shard() {
+            Some(shard) => {
+                let own = database(shard);
+                change.has_source(shard)
+                    || change.sources.iter().any(|source| own.is_some() && database(source) == own)
+            }
+            None => true,
+        };
         let of_shard = changes.into_iter().rev().find(concerns);
         let is_known = |change: &ChangeRecord| change.is_decided() && change.epoch < self.0.recorded.epoch;
         of_shard.filter(|change| !is_known(change))

@@ -44,6 +44,7 @@ pub(super) fn run<M: Models>(
         Command::Backup { folder } => backup(&open()?, &folder, progress),
         Command::CheckRestore { folder } => check_restore::<M>(builder, &folder, progress),
         Command::Migrate(options) => migrate::<M>(builder, migrations, options, progress),
+        Command::Change(command) => super::change::run::<M>(builder, command, progress),
         Command::Schema => schema::<M>(builder),
         Command::Doctor { timeout } => doctor::<M>(builder, timeout),
     }
@@ -82,6 +83,7 @@ fn status(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {
             );
         }),
     }
+    status.changes.iter().for_each(|change| _ = writeln!(text, "{change}"));
     status.errors().for_each(|error| _ = writeln!(text, "{}", with_causes(error)));
     let is_fine = status.errors().next().is_none() && status.transactions.is_empty();
     let outcome = match status.errors().map(Outcome::of).max() {
@@ -259,6 +261,6 @@ fn opening<M: Models>(builder: &Builder) -> (CheckState, String) {
 }
 
 /// A value as JSON. It has no maps with keys that are not text, so that this does not fail.
-fn value(value: &impl serde::Serialize) -> Value {
+pub(super) fn value(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }

@@ -283,11 +283,8 @@ impl Change {
     /// key belongs on no target; those of the databases. The change stays as it is: call it again, or cancel.
     pub fn copy(&mut self, pace: Pace, mut progress: impl FnMut(&ChangeProgress)) -> Result<()> {
         self.own()?;
-        let rows = self.record.sources.iter().map(|source| {
-            let shard = self.cluster.0.layout.shards().require(source)?;
-            Ok(self.cluster.size_of_shard(shard).0.unwrap_or_default())
-        });
-        let rows: u64 = rows.sum::<Result<u64>>()?;
+        // An earlier call may have copied some.
+        let rows = self.rows_of(&self.record.sources)?.saturating_sub(self.rows_of(&self.record.targets)?);
         let mut state = ChangeProgress::new(rows);
         self.with_copier(|copier| {
             for source in 0..copier.sources.len() {
@@ -310,6 +307,15 @@ impl Change {
             }
             self.catch_up(copier, pace, &mut state, &mut progress)
         })
+    }
+
+    /// Counts the rows of some shards, as far as they can be read.
+    fn rows_of(&self, shards: &[String]) -> Result<u64> {
+        let rows = shards.iter().map(|shard| {
+            let shard = self.cluster.0.layout.shards().require(shard)?;
+            Ok(self.cluster.size_of_shard(shard).0.unwrap_or_default())
+        });
+        rows.sum()
     }
 
     /// Copies what has changed until little is left.
@@ -346,9 +352,14 @@ impl Change {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if rows differ that no one has written since they were copied; those of [`copy`](Change::copy).
     pub fn verify(&mut self) -> Result<ChangeReport> {
+        self.verify_noting(&mut |_| {})
+    }
+
+    /// As [`verify`](Change::verify); `progress` is called with the number of rows that were compared since its last call.
+    pub(crate) fn verify_noting(&mut self, progress: &mut dyn FnMut(u64)) -> Result<ChangeReport> {
         self.own()?;
         self.with_copier(|copier| {
-            let (rows, mut different) = copier.compare(&mut |_| {})?;
+            let (rows, mut different) = copier.compare(progress)?;
             let count = different.iter().map(|different| different.ids.len() as u64).sum();
             for _ in 0..10 {
                 if different.is_empty() {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::copy::Copier;
 use super::rows::{Rows, Tables};
+use crate::cluster::administration::serialized;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
 use crate::schema::Table;
@@ -13,7 +14,9 @@ use crate::value::{ColumnType, IdKey, Value};
 /// How many rows are compared at a time.
 const CHUNK: u32 = 2_000;
 
-/// The result of a comparison of the copies with their sources; made by [`Change::verify`](super::Change::verify).
+/// The result of a comparison of the copies with their sources; made by [`Change::verify`](super::Change::verify). Prints a line.
+///
+/// With the feature `serde` it can be serialised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChangeReport {
@@ -23,6 +26,8 @@ pub struct ChangeReport {
     /// switch.
     pub different: u64,
 }
+
+serialized! { ChangeReport { rows, different } }
 
 impl fmt::Display for ChangeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -35,6 +35,7 @@ impl Cluster {
     /// if the folder exists; [`ErrorKind::Io`] if it cannot be created; [`ErrorKind::Busy`] if a shard stays locked; those of
     /// the databases. An error leaves no copy.
     pub fn backup(&self, folder: impl AsRef<Path>) -> Result<()> {
+        self.reload()?;
         let cluster = self.latest();
         let folder = folder.as_ref();
         let wrong = |message: String| Error::new(ErrorKind::Configuration, message);
@@ -125,6 +126,11 @@ impl Cluster {
         for database in 0..self.databases() {
             let connection = self.lock(&owner, database);
             locked.push(connection.map_err(|error| error.on_shard(self.database_name(database)))?);
+        }
+        // Under the locks of all shards no change is decided: its fence needs one of them.
+        if self.0.control.facts()?.layout().epoch != self.0.recorded.epoch {
+            let message = "the layout was changed since the cluster was opened; run the backup again";
+            return Err(Error::new(ErrorKind::Moved, message));
         }
         for (database, (Database { driver, .. }, file)) in self.0.databases.iter().zip(files).enumerate() {
             let copied = driver.copy_to(&folder.join(file));

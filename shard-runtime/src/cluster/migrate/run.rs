@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::Models;
 use crate::schema::Shard;
 use crate::transaction::Cluster;
+use crate::transaction::change::is_running;
 
 /// A migration that can run; made by [`Builder::migrate`].
 pub struct Migration<M> {
@@ -148,6 +149,9 @@ impl<M: Models> Migration<M> {
                 sql: None,
             });
         })?;
+        if let Some(running) = control.changes()?.iter().find(|change| change.is_running()) {
+            return Err(is_running(running));
+        }
         cluster.recover()?;
         // Another migrator may have changed the shards since the plan was made.
         if MigrationPlan::new(cluster, &self.migrations)?.runs_sql {

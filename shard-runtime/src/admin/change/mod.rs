@@ -25,33 +25,23 @@ use arguments::{Planned, Run};
 type Progress<'p> = &'p mut (dyn Write + Send);
 
 pub(super) fn run<M: Models>(builder: &Builder, command: ChangeCommand, progress: Progress<'_>) -> Result<Answer> {
-    let cluster = builder.clone().open::<M>()?;
+    let open = || builder.clone().open::<M>();
     match command {
-        ChangeCommand::Plan(plans) => plan(&cluster, &plans),
+        ChangeCommand::Plan(plans) => plan(&open()?, &plans),
         ChangeCommand::Run(options) => {
-            let cluster = with_targets::<M>(builder, cluster, &options.plans)?;
-            carry_out(&cluster, options, progress)
+            carry_out(&open_with_targets::<M>(builder, &options.plans)?, options, progress)
         }
-        ChangeCommand::Status => status(&cluster),
-        ChangeCommand::Verify(pace) => {
-            let change = running(&cluster)?;
-            let done = proceed(change, pace, None, progress)?;
-            Ok(answer(&cluster, &[done]))
-        }
-        ChangeCommand::Switch(pace, switch) => {
-            let change = running(&cluster)?;
-            let done = proceed(change, pace, Some(switch), progress)?;
-            Ok(answer(&cluster, &[done]))
-        }
-        ChangeCommand::Cancel => cancel(&cluster, progress),
-        ChangeCommand::Retire(number) => retire(&cluster, number, progress),
+        ChangeCommand::Status => status(&open()?),
+        ChangeCommand::Verify(pace) => continue_running(&open()?, pace, None, progress),
+        ChangeCommand::Switch(pace, switch) => continue_running(&open()?, pace, Some(switch), progress),
+        ChangeCommand::Cancel => cancel(&open()?, progress),
+        ChangeCommand::Retire(number) => retire(&open()?, number, progress),
     }
 }
 
 fn planned(cluster: &Cluster, shards: &Planned) -> Result<ChangePlan> {
-    let texts = |names: &[String]| names.to_vec();
-    let (sources, targets) = (texts(&shards.sources), texts(&shards.targets));
-    let (sources, targets) = (sources.iter().map(String::as_str), targets.iter().map(String::as_str));
+    let (sources, targets) = (shards.sources.iter(), shards.targets.iter());
+    let (sources, targets) = (sources.map(String::as_str), targets.map(String::as_str));
     let planner = cluster.plan_change().redistribute(sources, targets);
     let lines = shards.lines.iter().cloned();
     { lines }.try_fold(planner, |planner, (table, lines)| planner.lines_of(&table, lines))?.build()
@@ -63,21 +53,21 @@ fn plan(cluster: &Cluster, plans: &[Planned]) -> Result<Answer> {
     Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "plans": value(&plans) }) })
 }
 
-/// Makes the target shards that are configured and not there.
-fn with_targets<M: Models>(builder: &Builder, cluster: Cluster, plans: &[Planned]) -> Result<Cluster> {
-    let is_running = |change: &Change| change.status().is_ok_and(|status| status.is_running());
-    let recorded = cluster.recorded_shards();
-    let is_missing = |name: &String| {
-        let is_there = |name: &String| {
-            recorded.iter().any(|shard| shard.name == *name && shard.is_configured && shard.problem.is_none())
-        };
-        cluster.shards().get(name).is_some() && !is_there(name)
+/// Opens the cluster, and makes the target shards that are configured and not there.
+fn open_with_targets<M: Models>(builder: &Builder, plans: &[Planned]) -> Result<Cluster> {
+    let opened = builder.clone().open::<M>();
+    let is_target = |name: &str| plans.iter().flat_map(|plan| &plan.targets).any(|target| target == name);
+    let misses = match &opened {
+        // The cluster is there, and has never had this shard.
+        Err(error) => error.kind() == ErrorKind::Layout && error.shard().is_some_and(is_target),
+        Ok(cluster) => {
+            let recorded = cluster.recorded_shards().into_iter();
+            let mut unusable = recorded.filter(|shard| shard.is_configured && shard.problem.is_some());
+            // While a change runs, nothing is made.
+            unusable.any(|shard| is_target(&shard.name)) && running(cluster).is_err()
+        }
     };
-    let is_missing = plans.iter().flat_map(|plan| &plan.targets).any(is_missing);
-    match is_missing && !cluster.changes()?.iter().any(is_running) {
-        true => builder.clone().create::<M>(),
-        false => Ok(cluster),
-    }
+    if misses { builder.clone().create::<M>() } else { opened }
 }
 
 /// The result of a change that was carried on.
@@ -107,14 +97,23 @@ fn carry_out(cluster: &Cluster, options: Run, progress: Progress<'_>) -> Result<
                 )?
             }
         };
-        let is_last = switch.is_none();
         done.push(proceed(change, pace, switch, progress)?);
         // The next change can begin after the switch of this one.
-        if is_last {
+        if switch.is_none() {
             break;
         }
     }
     Ok(answer(cluster, &done))
+}
+
+fn continue_running(
+    cluster: &Cluster,
+    pace: Pace,
+    switch: Option<Switch>,
+    progress: Progress<'_>,
+) -> Result<Answer> {
+    let done = proceed(running(cluster)?, pace, switch, progress)?;
+    Ok(answer(cluster, &[done]))
 }
 
 /// Carries a change on to its end, or to the point before the switch.

@@ -18,7 +18,7 @@ use crate::value::{ColumnType, Value};
 const DIRTY: &str = "sharded_dirty";
 
 /// The beginning of the names of the triggers and functions.
-const CAPTURE: &str = "sharded_capture_";
+pub(super) const CAPTURE: &str = "sharded_capture_";
 
 /// An entry of the table of dirty rows.
 pub(super) struct Dirty {

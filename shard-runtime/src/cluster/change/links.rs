@@ -34,6 +34,13 @@ pub(super) struct Site<'c> {
     driver: &'c dyn Driver,
 }
 
+#[cfg(feature = "admin")]
+impl Site<'_> {
+    pub(super) fn driver(&self) -> &dyn Driver {
+        self.driver
+    }
+}
+
 /// How a transaction waits for locks, and for the disk.
 #[derive(Clone, Copy)]
 pub(super) enum Wait {

@@ -25,6 +25,8 @@
 mod capture;
 mod copy;
 mod finish;
+#[cfg(feature = "admin")]
+mod leftovers;
 mod lines;
 mod links;
 mod plan;
@@ -37,6 +39,8 @@ mod verify;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "admin")]
+pub(crate) use leftovers::Leftover;
 pub use plan::{ChangePlan, ChangePlanner};
 pub use status::{ChangePhase, ChangeProgress, ChangeStatus};
 pub use switch::Switch;

@@ -12,7 +12,7 @@ use crate::planner::sql::{Dialect, literal, quoted};
 use crate::transaction::facts::{self, Kind};
 
 /// The beginning of the names of the triggers and of the function.
-const FENCE: &str = "sharded_fence_";
+pub(crate) const FENCE: &str = "sharded_fence_";
 
 /// The beginning of the names that hidden tables have.
 const HIDDEN: &str = "sharded_retired_";
@@ -143,9 +143,7 @@ pub(crate) fn unfence(
 
 /// Drops all triggers of a shard whose names begin so, and their functions.
 pub(crate) fn drop_triggers(connection: &dyn Connection, place: &Place, beginning: &str) -> Result<()> {
-    // `_` would stand for any character.
-    let escaped = place.names.plain(beginning).replace('!', "!!").replace('_', "!_").replace('%', "!%");
-    let pattern = format!("{} ESCAPE '!'", literal(&format!("{escaped}%")));
+    let pattern = pattern(place, beginning);
     let sql = match place.dialect {
         Dialect::Sqlite => format!(
             "SELECT 'DROP TRIGGER \"' || replace(name, '\"', '\"\"') || '\"' FROM sqlite_schema WHERE type = 'trigger' \
@@ -166,6 +164,30 @@ pub(crate) fn drop_triggers(connection: &dyn Connection, place: &Place, beginnin
     let (functions, triggers): (Vec<String>, Vec<String>) =
         drops.partition(|drop| drop.starts_with("DROP FUNCTION"));
     triggers.iter().chain(&functions).try_for_each(|drop| connection.lock(drop))
+}
+
+/// Returns the names of all triggers of a shard that begin so.
+#[cfg(feature = "admin")]
+pub(crate) fn triggers(connection: &dyn Connection, place: &Place, beginning: &str) -> Result<Vec<String>> {
+    let pattern = pattern(place, beginning);
+    let sql = match place.dialect {
+        Dialect::Sqlite => {
+            format!("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE {pattern} ORDER BY name")
+        }
+        Dialect::Postgres => format!(
+            "SELECT t.tgname::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid \
+             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND t.tgname LIKE {pattern} ORDER BY 1",
+            literal(place.names.schema.as_deref().unwrap_or("public"))
+        ),
+    };
+    Ok(facts::texts(connection, &sql, &[])?.into_iter().flatten().collect())
+}
+
+/// The operand of LIKE for names that begin so.
+fn pattern(place: &Place, beginning: &str) -> String {
+    // `_` would stand for any character.
+    let escaped = place.names.plain(beginning).replace('!', "!!").replace('_', "!_").replace('%', "!%");
+    format!("{} ESCAPE '!'", literal(&format!("{escaped}%")))
 }
 
 /// Returns whether an error can come from a fence, or from a shard whose tables are hidden.

@@ -41,14 +41,22 @@ pub(in crate::admin) struct Planned {
 
 /// The forms of `change`: its word, its arguments, and the description.
 pub(in crate::admin) const FORMS: [(&str, &str, &str); 7] = [
-    ("change plan", "CHANGE", "What a change of the layout would move, and where its keys are then; runs nothing"),
+    (
+        "change plan",
+        "CHANGE",
+        "What a change of the layout would move, and where its keys are then; runs nothing",
+    ),
     (
         "change run",
         "[CHANGE] [OPTIONS]",
         "Moves shards while the application runs: copies, verifies, switches; without CHANGE it continues",
     ),
     ("change status", "", "The changes that run, and those whose sources still hold their rows"),
-    ("change verify", "[OPTIONS]", "Copies what is left of the change that runs, and compares every row with its copy"),
+    (
+        "change verify",
+        "[OPTIONS]",
+        "Copies what is left of the change that runs, and compares every row with its copy",
+    ),
     ("change switch", "[OPTIONS]", "Copies what is left of the change that runs, and switches"),
     ("change cancel", "", "Gives up the change that runs, and removes what it has made"),
     ("change retire", "NUMBER", "Drops the rows that the sources of a finished change still hold"),
@@ -312,7 +320,8 @@ mod tests {
 
     #[test]
     fn lines_are_collected_by_table() {
-        let words = ["plan", "split", "a", "b", "c", "--line", "t", "list 'x' => b", "--line", "t", "list 'y' => c"];
+        let words =
+            ["plan", "split", "a", "b", "c", "--line", "t", "list 'x' => b", "--line", "t", "list 'y' => c"];
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let parsed = parse(&mut lexopt::Parser::from_args(words), &mut false);
         let lines = vec![("t".to_owned(), vec!["list 'x' => b".to_owned(), "list 'y' => c".to_owned()])];

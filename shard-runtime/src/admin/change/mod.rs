@@ -24,10 +24,19 @@ use arguments::{Planned, Run};
 /// The output for the progress of long work.
 type Progress<'p> = &'p mut (dyn Write + Send);
 
-pub(super) fn run<M: Models>(builder: &Builder, command: ChangeCommand, progress: Progress<'_>) -> Result<Answer> {
+pub(super) fn run<M: Models>(
+    builder: &Builder,
+    command: ChangeCommand,
+    progress: Progress<'_>,
+) -> Result<Answer> {
     let open = || builder.clone().open::<M>();
     match command {
-        ChangeCommand::Plan(plans) => plan(&open()?, &plans),
+        ChangeCommand::Plan(plans) => match open() {
+            Err(error) if misses_a_target(&error, &plans) => {
+                Err(error.with_remedy("`change run` does so by itself"))
+            }
+            opened => plan(&opened?, &plans),
+        },
         ChangeCommand::Run(options) => {
             carry_out(&open_with_targets::<M>(builder, &options.plans)?, options, progress)
         }
@@ -56,18 +65,25 @@ fn plan(cluster: &Cluster, plans: &[Planned]) -> Result<Answer> {
 /// Opens the cluster, and makes the target shards that are configured and not there.
 fn open_with_targets<M: Models>(builder: &Builder, plans: &[Planned]) -> Result<Cluster> {
     let opened = builder.clone().open::<M>();
-    let is_target = |name: &str| plans.iter().flat_map(|plan| &plan.targets).any(|target| target == name);
     let misses = match &opened {
-        // The cluster is there, and has never had this shard.
-        Err(error) => error.kind() == ErrorKind::Layout && error.shard().is_some_and(is_target),
+        Err(error) => misses_a_target(error, plans),
         Ok(cluster) => {
             let recorded = cluster.recorded_shards().into_iter();
             let mut unusable = recorded.filter(|shard| shard.is_configured && shard.problem.is_some());
             // While a change runs, nothing is made.
-            unusable.any(|shard| is_target(&shard.name)) && running(cluster).is_err()
+            unusable.any(|shard| is_target(&shard.name, plans)) && running(cluster).is_err()
         }
     };
     if misses { builder.clone().create::<M>() } else { opened }
+}
+
+/// Whether a cluster is there and cannot be opened because it has never had a target.
+fn misses_a_target(error: &Error, plans: &[Planned]) -> bool {
+    error.kind() == ErrorKind::Layout && error.shard().is_some_and(|shard| is_target(shard, plans))
+}
+
+fn is_target(name: &str, plans: &[Planned]) -> bool {
+    plans.iter().flat_map(|plan| &plan.targets).any(|target| target == name)
 }
 
 /// The result of a change that was carried on.
@@ -192,7 +208,11 @@ fn status(cluster: &Cluster) -> Result<Answer> {
     if changes.is_empty() {
         text.push_str("no change runs, and no source holds rows of one\n");
     }
-    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "epoch": cluster.epoch(), "changes": value(&changes) }) })
+    Ok(Answer {
+        outcome: Outcome::Fine,
+        text,
+        json: json!({ "epoch": cluster.epoch(), "changes": value(&changes) }),
+    })
 }
 
 fn cancel(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {

@@ -172,7 +172,9 @@ pub(crate) fn triggers(connection: &dyn Connection, place: &Place, beginning: &s
     let pattern = pattern(place, beginning);
     let sql = match place.dialect {
         Dialect::Sqlite => {
-            format!("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE {pattern} ORDER BY name")
+            format!(
+                "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE {pattern} ORDER BY name"
+            )
         }
         Dialect::Postgres => format!(
             "SELECT t.tgname::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid \

@@ -7,6 +7,7 @@ use super::rename::{Progress, Rename};
 use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Migrations, Step};
+use super::arrivals::{self, Arrivals};
 use super::{index, require};
 use crate::cluster::schema;
 use crate::driver::{Connection, Mode};
@@ -97,6 +98,7 @@ fn shard_plan(
     );
     let states = state::read(connection, place)?;
     refuse_other_steps(&states, migrations)?;
+    let mut recorded = arrivals::recorded(connection, place)?;
     for step in migrations.steps() {
         let phase = phase_of(&states, step);
         let (mut now, mut later) = (Vec::new(), Vec::new());
@@ -111,8 +113,23 @@ fn shard_plan(
         if now.is_empty() && phase < StepPhase::Ready {
             now.push("-- is recorded".to_owned());
         }
+        for (index, action) in step.actions.iter().enumerate() {
+            if let Action::Backfill(rows) = action
+                && let Some(at) = recorded.iter().position(|backfill| *backfill == (step.number, index))
+            {
+                recorded.remove(at);
+                now.push(Arrivals::new(place, rows.table(), (step.number, index)).describe());
+            }
+        }
         add(step.to_string(), now, false);
         add(format!("{step}, contract"), later, true);
+    }
+    if let Some((step, _)) = recorded.first() {
+        let message = format!(
+            "rows have arrived while step {step} ran and were not changed yet, and this program does not have its backfill; \
+             migrate with the release that has begun the step first"
+        );
+        return Err(Error::new(ErrorKind::Schema, message));
     }
     let mut made = lines(index::pending(connection, place, layout)?);
     made.dedup();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lock::MigrationLock;
 use super::on_shard::OnShard;
@@ -188,6 +188,7 @@ impl<M: Models> Migration<M> {
         if let Some((_, error)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
+        self.change_arrived(&progress)?;
         let status = cluster.migration_status()?;
         // Records the layout of new models, and fills new reference tables.
         match self.builder.clone().create::<M>() {
@@ -199,5 +200,37 @@ impl<M: Models> Migration<M> {
             created => drop(created?),
         }
         Ok(status)
+    }
+
+    /// Changes the rows that have arrived on shards while backfills ran, and ends the records of them.
+    ///
+    /// A row that programs of the earlier release move while one shard after the other is visited could be missed by all
+    /// visits. It leaves its record behind: the shards are visited again until every recorded row was there.
+    fn change_arrived(&self, progress: &(dyn Fn(&MigrationProgress) + Send + Sync)) -> Result<()> {
+        if !self.migrations.backfills() {
+            return Ok(());
+        }
+        let layout = self.cluster.layout();
+        let each = |run: &mut dyn FnMut(&OnShard<'_, M>) -> Result<()>| {
+            layout.shards().iter().try_for_each(|shard| {
+                let place = layout.place(shard.index())?;
+                let on_shard = OnShard { migration: self, shard, place, progress };
+                run(&on_shard).map_err(|error| error.on_shard(shard.name()))
+            })
+        };
+        let began = Instant::now();
+        loop {
+            let mut are_there = true;
+            each(&mut |on_shard| on_shard.change_arrived().map(|all| are_there &= all))?;
+            if are_there {
+                break;
+            }
+            if began.elapsed() > self.cluster.0.timeout {
+                let message = "rows are deleted or moved to other shards as fast as they arrive, so that a backfill cannot tell \
+                               whether it has seen all; run `migrate` again when fewer are";
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+        }
+        each(&mut |on_shard| on_shard.end_arrivals())
     }
 }

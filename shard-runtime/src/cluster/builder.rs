@@ -291,6 +291,12 @@ impl Builder {
         self.build::<M>(Mode::Open)
     }
 
+    /// Returns the configuration without some shards, which are given by their names.
+    pub(super) fn without(mut self, is_left_out: impl Fn(&str) -> bool) -> Self {
+        self.shards.retain(|(name, _)| !is_left_out(name));
+        self
+    }
+
     /// Replaces the URL of each shard, which is given by its index and its name.
     #[cfg(feature = "admin")]
     pub(super) fn replace_places(

@@ -26,6 +26,7 @@ pub use run::{Migration, MigrationProgress};
 pub use status::{MigrationStatus, ShardMigrations, StepPhase, StepStatus};
 pub use step::{Migrations, Step};
 
+pub(super) use lock::MigrationLock;
 pub(super) use state::Tolerated;
 
 use super::builder::Builder;

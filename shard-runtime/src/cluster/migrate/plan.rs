@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use super::arrivals::{self, Arrivals};
 use super::expand::{self, How, Work};
 use super::rename::{Progress, Rename};
 use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Migrations, Step};
-use super::arrivals::{self, Arrivals};
 use super::{index, require};
 use crate::cluster::schema;
 use crate::driver::{Connection, Mode};
@@ -34,6 +34,8 @@ pub struct MigrationPlan {
 pub(super) struct ShardPlan {
     shard: String,
     parts: Vec<Part>,
+    /// Why the spare shard cannot be migrated.
+    left_out: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,11 @@ impl MigrationPlan {
         let layout = cluster.layout();
         let (mut plan, mut refused) = (MigrationPlan::default(), Vec::new());
         for shard in layout.shards().iter() {
+            if let Some(why) = cluster.left_out(shard) {
+                let (shard, left_out) = (shard.name().to_owned(), Some(why.to_owned()));
+                plan.shards.push(ShardPlan { shard, parts: Vec::new(), left_out });
+                continue;
+            }
             let place = layout.place(shard.index())?;
             let Some(database) = cluster.0.databases.get(place.database) else { continue };
             let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout);
@@ -134,7 +141,7 @@ fn shard_plan(
     let mut made = lines(index::pending(connection, place, layout)?);
     made.dedup();
     add("indexes".to_owned(), made, false);
-    Ok(ShardPlan { shard: shard.name().to_owned(), parts })
+    Ok(ShardPlan { shard: shard.name().to_owned(), parts, left_out: None })
 }
 
 /// Refuses to rename the column of a lookup: programs of both releases would have entries in tables of their own. Returns whether
@@ -299,8 +306,12 @@ pub(super) fn sql_of(action: &Action, place: &Place, layout: &Layout) -> Result<
 
 impl fmt::Display for MigrationPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for ShardPlan { shard, parts } in &self.shards {
+        for ShardPlan { shard, parts, left_out } in &self.shards {
             writeln!(f, "-- shard {shard}")?;
+            if let Some(why) = left_out {
+                writeln!(f, "-- left out: {why}")?;
+                continue;
+            }
             if parts.is_empty() {
                 writeln!(f, "-- nothing to do")?;
             }

@@ -102,6 +102,11 @@ impl ShardMigrations {
         ShardMigrations { shard: shard.to_owned(), version, steps: steps.collect(), left_out: None }
     }
 
+    /// Returns a shard that is not migrated.
+    pub(in crate::cluster) fn of_left_out(shard: &str, why: &str) -> Self {
+        ShardMigrations { left_out: Some(why.to_owned()), ..ShardMigrations::of(shard, Vec::new()) }
+    }
+
     /// Reads the steps that a shard has recorded.
     pub(in crate::cluster) fn read(connection: &dyn Connection, place: &Place, shard: &str) -> Result<Self> {
         Ok(ShardMigrations::of(shard, state::read(connection, place)?))
@@ -123,7 +128,7 @@ impl fmt::Display for MigrationStatus {
         )?;
         for ShardMigrations { shard: of, version, steps, left_out } in &self.shards {
             if steps.is_empty() {
-                    let why = left_out.as_ref().map_or_else(|| "-".to_owned(), |why| format!("left out: {why}"));
+                let why = left_out.as_ref().map_or_else(|| "-".to_owned(), |why| format!("left out: {why}"));
                 writeln!(f, "{of:shard$}  {version:>7}  {:name$}  {:8}  {:>10}  {why}", "-", "-", "-")?;
             }
             for StepStatus { number, name: step, phase, rows, error } in steps {
@@ -176,7 +181,7 @@ mod serialize {
 
 impl Cluster {
     /// Returns why a shard is left out of migrations; `None` if it is not. Only a spare shard that cannot be opened is.
-    pub(super) fn left_out(&self, shard: &Shard) -> Option<&str> {
+    pub(in crate::cluster) fn left_out(&self, shard: &Shard) -> Option<&str> {
         self.0.absent.iter().find(|(name, _)| name == shard.name()).map(|(_, why)| why.as_str())
     }
 
@@ -194,8 +199,7 @@ impl Cluster {
         let mut status = MigrationStatus::default();
         for shard in layout.shards().iter() {
             if let Some(why) = self.left_out(shard) {
-                let left_out = Some(why.to_owned());
-                status.shards.push(ShardMigrations { left_out, ..ShardMigrations::of(shard.name(), Vec::new()) });
+                status.shards.push(ShardMigrations::of_left_out(shard.name(), why));
                 continue;
             }
             let place = layout.place(shard.index())?;
@@ -211,6 +215,11 @@ impl Cluster {
 }
 
 impl MigrationStatus {
+    /// Returns whether a step has stopped with an error that is not made up for.
+    pub fn has_failed(&self) -> bool {
+        self.shards.iter().flat_map(|shard| &shard.steps).any(|step| step.error.is_some())
+    }
+
     pub(super) fn is_left_out(&self, shard: &str) -> bool {
         self.shards.iter().any(|of| of.shard == shard && of.left_out.is_some())
     }

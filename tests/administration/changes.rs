@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde_json::Value;
 use shard_runtime::admin::Outcome;
-use shard_runtime::{Builder, Change, Pace, Sharded as _};
+use shard_runtime::{Builder, Change, Cluster, Pace, Sharded as _};
 
 use crate::{City, Models, ROWS, Report, User, files, fill, json, refused, run_words, text};
 
@@ -90,6 +90,26 @@ fn a_shard_is_split_by_one_command() {
     let status = text(&builder, "change status", Outcome::Fine);
     assert_eq!(status, "no change runs, and no source holds rows of one\n");
     assert!(refused(&builder, "change run", Outcome::Wrong).contains("no change runs"));
+
+    // Nor is its place in the configuration, although the models still name it.
+    let at = |name: &str| format!("sqlite:{}", folder.path().join(format!("{name}.db")).display());
+    let names = ["asia", "rest", "half"].iter();
+    let without = names.fold(Cluster::builder(), |builder, name| builder.shard(*name, at(name)));
+    std::fs::remove_file(folder.path().join("europe.db")).unwrap();
+    assert_eq!(contents(&without), before);
+    for line in [
+        "status",
+        "health",
+        "shards",
+        "verify",
+        "recover",
+        "migrate --status",
+        "schema",
+        "doctor",
+        "change status",
+    ] {
+        json(&without, line, Outcome::Fine);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::migrate::MigrationLock;
 use crate::driver::{LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::quoted;
@@ -11,7 +12,8 @@ use crate::transaction::{Cluster, Database};
 impl Cluster {
     /// Copies every database of the cluster and its control database into a new folder, as they are at one moment.
     ///
-    /// The copy holds each transaction whole or not at all. Writers wait until it is made, readers do not.
+    /// The copy holds each transaction whole or not at all. Writers wait until it is made, readers do not. A backup and a
+    /// [migration](crate::Builder::migrate) exclude each other; several backups do not.
     ///
     /// Each file keeps its name, so that the copy is opened as the cluster is, with URLs into the folder. The folder appears
     /// under its name when it is complete and on disk. If the process is killed before, it leaves a folder whose name ends in
@@ -32,7 +34,8 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if a database is in memory or on a PostgreSQL server, if two files have the same name, or
-    /// if the folder exists; [`ErrorKind::Io`] if it cannot be created; [`ErrorKind::Busy`] if a shard stays locked; those of
+    /// if the folder exists; [`ErrorKind::Io`] if it cannot be created; [`ErrorKind::Busy`] if a migration runs, or if a shard
+    /// stays locked; those of
     /// the databases. An error leaves no copy.
     pub fn backup(&self, folder: impl AsRef<Path>) -> Result<()> {
         self.reload()?;
@@ -46,6 +49,7 @@ impl Cluster {
             return Err(wrong(format!("backup folder {} exists; name a new folder", folder.display())));
         }
         let files = cluster.file_names()?;
+        let _lock = MigrationLock::share(&*cluster.0.control.driver)?;
         let mut unfinished = name.to_owned();
         unfinished.push(".incomplete");
         let unfinished = folder.with_file_name(unfinished);

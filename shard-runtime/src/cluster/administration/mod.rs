@@ -12,6 +12,7 @@ mod restore;
 mod serialized;
 mod stats;
 mod status;
+mod text;
 #[cfg(feature = "admin")]
 mod unopened;
 
@@ -23,5 +24,7 @@ pub(crate) use restore::check_copies;
 pub(super) use serialized::serialized;
 pub use stats::{ConnectionStats, ErrorCount, LockStats, ShardStats, Stats, TransactionStats};
 pub use status::{PendingTransaction, ShardStatus, Status, TableRows, TransactionState};
+#[cfg(feature = "admin")]
+pub(crate) use text::{table, with_causes};
 #[cfg(feature = "admin")]
 pub(crate) use unopened::ShardPlace;

@@ -4,6 +4,7 @@
 //! Every name is quoted, every value is a parameter, and no text is parsed. A list is one parameter of any length, so
 //! that the text does not depend on the values and is prepared once.
 
+mod change;
 mod collated;
 mod computed;
 mod condition;

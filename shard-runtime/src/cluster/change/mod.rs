@@ -18,7 +18,7 @@
 //! | 11 | targets | they serve |
 //! | 12 | sources | what noted changes is removed ([`finish`]) |
 //!
-//! A process that dies leaves the change to any other. Whoever continues or cancels it takes a new attempt in control first; every
+//! A process that dies leaves the change to any other. A process that continues or cancels it takes a new attempt in control first; every
 //! transaction of a change locks the attempt in the databases that it writes, so that an earlier one writes nothing more. The
 //! decision is a transaction of control that finds the attempt whose fences stand.
 

@@ -9,7 +9,7 @@ use crate::cluster::administration::serialized;
 use crate::error::Result;
 use crate::transaction::change::ChangeState;
 
-/// What a change is doing.
+/// The work of a change at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangePhase {
@@ -46,7 +46,7 @@ impl serde::Serialize for ChangePhase {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChangeProgress {
-    /// What it is doing.
+    /// The work of the change.
     pub phase: ChangePhase,
     /// The table whose rows were copied, or the target whose indexes were made.
     pub what: String,

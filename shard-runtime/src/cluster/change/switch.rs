@@ -175,7 +175,7 @@ impl Change {
         Err(Error::new(ErrorKind::Stale, message))
     }
 
-    /// Finishes global transactions that have a part on a source, or are decided there: nobody finds it there afterwards.
+    /// Finishes global transactions that have a part on a source, or are decided there: no session finds it there afterwards.
     fn settle(&self) -> Result<()> {
         let recovered = self.cluster.recover()?;
         match recovered.left().first() {

@@ -6,7 +6,7 @@ use lexopt::prelude::*;
 
 use crate::cluster::{Pace, Switch};
 
-/// What `change` does.
+/// A form of `change`, with its arguments.
 #[derive(Debug, PartialEq)]
 pub(in crate::admin) enum ChangeCommand {
     Plan(Vec<Planned>),

@@ -492,6 +492,7 @@ pub use __private::{IdColumn, InvalidColumn, KeyColumn, ParentLink};
 pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
 pub use cluster::ForeignTablesSql;
+pub use cluster::{Adoption, AdoptionFinding, AdoptionReport};
 pub use cluster::{
     Builder, Cluster, ConnectionStats, ErrorCount, Health, LockStats, PendingTransaction, Probe,
     ReferenceDifference, ShardRecord, ShardSql, ShardStats, ShardStatus, Stats, Status, TableRows,

@@ -24,9 +24,13 @@ pub use run::{Migration, MigrationProgress};
 pub use status::{MigrationStatus, ShardMigrations, StepPhase, StepStatus};
 pub use step::{Migrations, Step};
 
+pub(super) use create_table::{Edit, has_word};
 pub(super) use state::Tolerated;
 
 use super::builder::Builder;
+use crate::driver::Connection;
+use crate::planner::Place;
+use crate::schema::Table;
 use crate::error::Result;
 use crate::query::Models;
 
@@ -127,4 +131,19 @@ impl Builder {
         let cluster = self.clone().open_to_migrate::<M>()?;
         Migration::new(self, cluster, migrations.clone())
     }
+}
+
+/// Returns the script that changes columns of a SQLite table. Everything else of the table is kept.
+///
+/// # Errors
+/// [`ErrorKind::Schema`](crate::ErrorKind::Schema) if its CREATE TABLE cannot be read.
+pub(super) fn rebuild_sql(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &Table,
+    edits: &[Edit],
+) -> Result<Vec<String>> {
+    let work = rebuild::work(connection, place, table, edits, Vec::new())?;
+    let begin = ["PRAGMA foreign_keys = OFF", "BEGIN IMMEDIATE"].map(str::to_owned);
+    Ok(begin.into_iter().chain(work.sql).chain(["COMMIT".to_owned(), "PRAGMA foreign_keys = ON".to_owned()]).collect())
 }

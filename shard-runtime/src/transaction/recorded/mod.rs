@@ -8,6 +8,7 @@
 //! A *placement group* are the tables whose rule and key types are equal: they move together. It is named by its first table.
 //! The tables of lookups have groups of their own.
 
+pub(crate) mod adopted;
 pub(crate) mod declared;
 pub(crate) mod lines;
 pub(crate) mod shards;
@@ -15,6 +16,7 @@ pub(crate) mod shards;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+pub(crate) use adopted::AdoptedLayout;
 pub(crate) use declared::Declared;
 use declared::MovedLines;
 pub(crate) use lines::{Line, Lines, LinesOfShard, SHARDS};

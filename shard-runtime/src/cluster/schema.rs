@@ -6,8 +6,8 @@ use super::migrate::Tolerated;
 use crate::driver::{ActualColumn, ActualIndex, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{
-    DeclaredIndex, Dialect, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted, rest_sql,
-    type_sql,
+    DeclaredIndex, Dialect, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted,
+    rest_sql, type_sql,
 };
 use crate::planner::{Layout, Place};
 use crate::schema::{ColumnDef, Shard, Table};
@@ -287,13 +287,19 @@ pub(super) fn compare_columns(
         let change_type = || {
             let wanted_type = type_sql(column, dialect);
             let is_time = actual.sql_type.starts_with("timestamp") && wanted.starts_with("timestamp");
-            let using = if is_time { format!("{name} AT TIME ZONE 'UTC'") } else { format!("{name}::text::{wanted}") };
+            let using = if is_time {
+                format!("{name} AT TIME ZONE 'UTC'")
+            } else {
+                format!("{name}::text::{wanted}")
+            };
             alter(format!("ALTER COLUMN {name} TYPE {wanted_type} USING {using}"))
         };
         if !dialect.holds(column.kind, &actual.sql_type, actual.is_strict) {
             let message = format!("expected type {wanted}, found {}", actual.sql_type);
             note(column.name, message, change_type(), Change::Retypes);
-        } else if has_collation && !compares(actual, collation_name(column.collation, dialect), dialect, is_merged) {
+        } else if has_collation
+            && !compares(actual, collation_name(column.collation, dialect), dialect, is_merged)
+        {
             let wanted = collation_name(column.collation, dialect);
             let message = format!("expected collation {wanted}, found {}", actual.collation);
             note(column.name, message, change_type(), Change::Other);

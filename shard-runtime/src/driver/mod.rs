@@ -69,20 +69,7 @@ pub(crate) trait Driver: Send + Sync {
     /// # Errors
     /// [`ErrorKind::Busy`] if a lock was held until the timeout.
     fn connect_waiting(&self, mode: Mode, timeout: Duration) -> Result<Box<dyn Connection>> {
-        let began = Instant::now();
-        loop {
-            match self.connect(mode, None) {
-                Err(error) if error.kind() == ErrorKind::Busy && began.elapsed() < timeout => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                connected => {
-                    let connection = connected?;
-                    connection.wait_for_locks()?;
-                    connection.set_deadline(None);
-                    return Ok(connection);
-                }
-            }
-        }
+        connect_in_time(timeout, || self.connect(mode, None))
     }
 
     /// Returns a connection that reads a database without changing its settings: a SQLite file keeps its journal mode.
@@ -116,6 +103,27 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Returns the URI with which another SQLite connection reads the database; `None` for a database on a server.
     fn sqlite_uri(&self) -> Option<String>;
+}
+
+/// Connects as soon as no lock of another connection prevents it, and makes the connection wait for locks.
+fn connect_in_time(
+    timeout: Duration,
+    connect: impl Fn() -> Result<Box<dyn Connection>>,
+) -> Result<Box<dyn Connection>> {
+    let began = Instant::now();
+    loop {
+        match connect() {
+            Err(error) if error.kind() == ErrorKind::Busy && began.elapsed() < timeout => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            connected => {
+                let connection = connected?;
+                connection.wait_for_locks()?;
+                connection.set_deadline(None);
+                return Ok(connection);
+            }
+        }
+    }
 }
 
 /// The address of a database on a server, with its user.

@@ -16,8 +16,10 @@ use super::sqlite_errors::from_sqlite;
 use super::sqlite_file::OpenFile;
 use super::sqlite_log::Log;
 use super::sqlite_statement::SqliteStatement;
-use super::{ActualColumn, ActualIndex, Connection, Driver, Durability, Interrupter, Mode, Prepared, Transaction};
-use super::{attached, sqlite_arithmetic, sqlite_file, sqlite_functions};
+use super::{
+    ActualColumn, ActualIndex, Connection, Driver, Durability, Interrupter, Mode, Prepared, Transaction,
+};
+use super::{attached, connect_in_time, sqlite_arithmetic, sqlite_file, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, quoted};
 
@@ -243,11 +245,11 @@ impl Driver for SqliteDriver {
 
     fn connect_to_read(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
         let SqliteSource::File(path) = &self.source else { return self.connect_waiting(Mode::Open, timeout) };
-        let raw = Self::open_file(path, Mode::Open)?;
-        self.configure(&raw, false)?;
-        let connection = self.connection(raw)?;
-        connection.wait_for_locks()?;
-        Ok(connection)
+        connect_in_time(timeout, || {
+            let raw = Self::open_file(path, Mode::Open)?;
+            self.configure(&raw, false)?;
+            self.connection(raw)
+        })
     }
 
     fn is_private(&self) -> bool {
@@ -514,7 +516,9 @@ impl Connection for SqliteConnection {
         let table = names.plain(table);
         let is_strict = self
             .raw
-            .query_row("SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main'", [&table], |row| row.get(0))
+            .query_row("SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main'", [&table], |row| {
+                row.get(0)
+            })
             .optional()
             .map_err(from_sqlite)?;
         let mut statement =
@@ -524,7 +528,8 @@ impl Connection for SqliteConnection {
                 let name: String = row.get("name")?;
                 // No pragma returns the collation.
                 let (_, collation, ..) = self.raw.column_metadata(None, table.as_str(), name.as_str())?;
-                let collation = collation.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                let collation =
+                    collation.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
                 Ok(ActualColumn {
                     compares_bytes: collation.eq_ignore_ascii_case("BINARY"),
                     collation,

@@ -83,9 +83,9 @@ fn lacking(
     on: &str,
     rights: &[&str],
 ) -> Result<Option<Lacking>> {
-    let each = rights.iter().map(|right| format!("CASE WHEN NOT {function}($1, '{right}') THEN '{right}' END"));
-    let sql =
-        format!("SELECT concat_ws(', ', {}), current_user::text", each.collect::<Vec<_>>().join(", "));
+    let each =
+        rights.iter().map(|right| format!("CASE WHEN NOT {function}($1, '{right}') THEN '{right}' END"));
+    let sql = format!("SELECT concat_ws(', ', {}), current_user::text", each.collect::<Vec<_>>().join(", "));
     let found = row(connection, &sql, &[text(on)])?;
     Ok(found.and_then(|found| match <[String; 2]>::try_from(found) {
         Ok([rights, role]) if !rights.is_empty() => Some(Lacking { rights, role }),
@@ -122,9 +122,10 @@ pub(super) enum Generated {
     /// By a sequence on a server.
     BySequence {
         name: String,
-        /// The last id that it has generated, or 0.
-        last: i64,
-        is_usable: bool,
+        /// The role of the connection.
+        role: String,
+        /// The last id that it has generated, or 0; `None` if the role may not use it.
+        last: Option<i64>,
     },
 }
 
@@ -147,16 +148,12 @@ pub(super) fn generated(
             Some(sql) => Generated::ByRowId { is_monotonic: has_word(&sql, "AUTOINCREMENT") },
         });
     }
-    let sql = "SELECT sequence, has_sequence_privilege(sequence, 'USAGE')::text, \
-               coalesce(pg_sequence_last_value(sequence::regclass), 0)::text \
+    let sql = "SELECT sequence, current_user::text, CASE WHEN has_sequence_privilege(sequence, 'USAGE') \
+               THEN coalesce(pg_sequence_last_value(sequence::regclass), 0)::text ELSE '' END \
                FROM (SELECT pg_get_serial_sequence($1, $2)) AS found (sequence) WHERE sequence IS NOT NULL";
     let found = row(connection, sql, &[text(&names.table(table)), text(id)])?;
     Ok(match found.map(<[String; 3]>::try_from) {
-        Some(Ok([name, is_usable, last])) => Generated::BySequence {
-            name,
-            last: last.parse().unwrap_or_default(),
-            is_usable: is_usable == "true",
-        },
+        Some(Ok([name, role, last])) => Generated::BySequence { name, role, last: last.parse().ok() },
         _ => Generated::No,
     })
 }

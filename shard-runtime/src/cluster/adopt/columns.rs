@@ -42,10 +42,9 @@ pub(super) fn compare(
         Some(Form::Table { .. }) => {}
         Some(Form::Other(other)) => {
             let finding = AdoptionFinding::new(table.name, format!("expected a table, found {other}"));
-            compared.differences.push(finding.remedy(format!(
-                "name a table with `#[sharded(table = \"…\")]` at `{}`",
-                table.model
-            )));
+            compared.differences.push(
+                finding.remedy(format!("name a table with `#[sharded(table = \"…\")]` at `{}`", table.model)),
+            );
             return Ok(compared);
         }
         None => {
@@ -90,7 +89,8 @@ fn findings(
     differences: Vec<ColumnDifference>,
 ) -> Result<Vec<AdoptionFinding>> {
     let on = place.names.table(table.name);
-    let edits: Vec<Edit> = differences.iter().filter_map(|difference| edit(table, place, difference)).collect();
+    let edits: Vec<Edit> =
+        differences.iter().filter_map(|difference| edit(table, place, difference)).collect();
     let mut rebuild = match place.dialect.alters_columns() || edits.is_empty() {
         true => None,
         false => rebuild_sql(connection, place, table, &edits).ok(),
@@ -181,7 +181,8 @@ fn note_collations(
 ) {
     for difference in schema::compare_columns(table, actual, place, true) {
         let ColumnDifference { column, message, remedy, change } = difference;
-        let (Change::Other, Remedy::Alter(sql), true) = (change, remedy, message.contains("collation")) else {
+        let (Change::Other, Remedy::Alter(sql), true) = (change, remedy, message.contains("collation"))
+        else {
             continue;
         };
         let on = place.names.table(table.name);
@@ -220,21 +221,23 @@ pub(super) fn compare_ids(
             let message = "without AUTOINCREMENT the id of a deleted last row is generated again".to_owned();
             report.notes.push(finding(message).remedy("do not keep ids of deleted rows elsewhere"));
         }
-        Generated::BySequence { name, is_usable: false, .. } => {
-            let sql = format!("GRANT USAGE, SELECT ON SEQUENCE {name} TO current_user");
+        Generated::BySequence { name, role, last: None } => {
+            let sql = format!("GRANT USAGE, SELECT ON SEQUENCE {name} TO {}", quoted(&role));
             let message = format!("the role may not use the sequence {name}");
-            report.differences.push(finding(message).remedy("run this SQL as its owner, with the role's name").sql([sql]));
+            report.differences.push(finding(message).remedy("run this SQL as its owner").sql([sql]));
         }
-        Generated::BySequence { name, last, .. } => {
+        Generated::BySequence { name, last: Some(last), .. } => {
             if let Some(highest) = highest.filter(|highest| *highest > last) {
-                let message = format!("the sequence {name} has generated {last}, and the highest id is {highest}");
+                let message =
+                    format!("the sequence {name} has generated {last}, and the highest id is {highest}");
                 let id = quoted(id.name);
                 let sql = format!("SELECT setval({}, (SELECT max({id}) FROM {on}))", literal(&name));
                 report.differences.push(finding(message).sql([sql]));
             }
         }
         Generated::No => {
-            let message = "the model has `#[id(auto)]`, and the database does not generate this id".to_owned();
+            let message =
+                "the model has `#[id(auto)]`, and the database does not generate this id".to_owned();
             let sql = || {
                 let (name, table, column) = (quoted(id.name), literal(&on), literal(id.name));
                 [
@@ -247,7 +250,9 @@ pub(super) fn compare_ids(
             let sql = place.dialect.alters_columns().then(sql);
             let remedy = match place.dialect.alters_columns() {
                 true => "run this SQL, or write `#[id]` or `#[id(sequence)]` at the model's id",
-                false => "declare it `INTEGER PRIMARY KEY`, or write `#[id]` or `#[id(sequence)]` at the model's id",
+                false => {
+                    "declare it `INTEGER PRIMARY KEY`, or write `#[id]` or `#[id(sequence)]` at the model's id"
+                }
             };
             report.differences.push(finding(message).remedy(remedy).sql(sql.into_iter().flatten()));
         }

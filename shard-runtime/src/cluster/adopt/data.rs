@@ -71,8 +71,7 @@ impl Rows<'_> {
         let id_at = at(table.id);
         let names: Vec<String> = columns.iter().map(|(_, column)| quoted(column.name)).collect();
         let on = self.place.names.table(table.name);
-        let mut statement =
-            self.connection.prepare(&format!("SELECT {} FROM {on}", names.join(", ")))?;
+        let mut statement = self.connection.prepare(&format!("SELECT {} FROM {on}", names.join(", ")))?;
         let mut rows = statement.query(&[])?;
         let mut unreadable: Vec<Found> = columns.iter().map(|_| Found::default()).collect();
         let mut nulls: Vec<u64> = vec![0; columns.len()];
@@ -149,7 +148,7 @@ impl Rows<'_> {
             // Without a zone, as most programs write times: `2013-01-01 05:00:00.25`.
             let sql = format!(
                 "UPDATE {on} SET {name} = CAST(strftime('%s', {name}) AS INTEGER) * 1000000 + \
-                 CAST(substr(substr({name} || '.', 21) || '000000', 1, 6) AS INTEGER) WHERE typeof({name}) = 'text' \
+                 CAST(substr(substr({name}, 21) || '000000', 1, 6) AS INTEGER) WHERE typeof({name}) = 'text' \
                  AND strftime('%s', {name}) IS NOT NULL AND {name} GLOB '????-??-??[T ]??:??:??*' AND {name} NOT GLOB '*[Z+]*' \
                  AND substr({name}, 20) NOT GLOB '*[-:]*'"
             );
@@ -166,9 +165,8 @@ impl Rows<'_> {
             ColumnType::Text | ColumnType::Json => "text",
             ColumnType::Bytes | ColumnType::Uuid => "blob",
         };
-        let sql = format!(
-            "SELECT {id}, {name}, typeof({name}) FROM {on} ORDER BY typeof({name}) = '{kind}', {id}"
-        );
+        let sql =
+            format!("SELECT {id}, {name}, typeof({name}) FROM {on} ORDER BY typeof({name}) = '{kind}', {id}");
         finding.remedy("change the field's type, or the values that this SQL lists first").sql([sql])
     }
 
@@ -236,8 +234,10 @@ impl Rows<'_> {
                     names.join(", ")
                 )
             };
-            let (values, first) =
-                self.count(&format!("SELECT count(*), min(first) FROM ({}) AS shared", shared(&format!("min({id}) AS first"))))?;
+            let (values, first) = self.count(&format!(
+                "SELECT count(*), min(first) FROM ({}) AS shared",
+                shared(&format!("min({id}) AS first"))
+            ))?;
             if values > 0 {
                 let message = format!(
                     "{values} values of the {what} are shared by several rows (one of them by the row with the id {first})"

@@ -89,7 +89,13 @@ impl AdoptionReport {
 
 impl fmt::Display for AdoptionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "-- shard {}: {} differences, {} notes", self.shard, self.differences.len(), self.notes.len())?;
+        writeln!(
+            f,
+            "-- shard {}: {} differences, {} notes",
+            self.shard,
+            self.differences.len(),
+            self.notes.len()
+        )?;
         let rows: Vec<String> =
             self.tables.iter().map(|read| format!("{} of {}", read.rows, read.table)).collect();
         writeln!(f, "-- rows read: {}", if rows.is_empty() { "none".to_owned() } else { rows.join(", ") })?;

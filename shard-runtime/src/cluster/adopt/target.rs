@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, quoted};
 use crate::planner::{Layout, Place};
 use crate::query::Models;
-use crate::schema::{Shard, Table};
+use crate::schema::{Placed, Shard, Table};
 use crate::transaction::CLUSTER;
 use crate::transaction::facts::{Facts, texts};
 use crate::transaction::recorded::AdoptedLayout;
@@ -36,6 +36,9 @@ impl Builder {
             report.shard = shard.name().to_owned();
             let control = (self.driver(&control_source), &control_names);
             let read = self.driver(source).connect_to_read(self.sqlite.busy_timeout).and_then(|connection| {
+                if !can_look_inside(&*connection, place, &mut report)? {
+                    return Ok(());
+                }
                 self.refuse_shard(&*connection, place, &layout, shard, (&*control.0, control.1))?;
                 compare(&*connection, place, &layout, shard, &mut report)
             });
@@ -83,14 +86,36 @@ impl Builder {
             )),
             (Some(found), Some((cluster, facts))) => {
                 opening::check_found(&found, shard, &cluster)?;
-                let is_unfilled = layout.lookups().iter().any(|lookup| facts.is_unfilled(lookup.entries.name));
-                match facts.is_made(shard.name()) && !is_unfilled {
+                let lines = facts.layout().lines;
+                let is_new = |table: &'static Table| lines.of_table(table.name).is_empty();
+                let is_unfilled = |lookup: &Placed| facts.is_unfilled(lookup.entries.name);
+                // Further tables are adopted later.
+                let is_whole = facts.is_made(shard.name())
+                    && !layout.lookups().iter().any(is_unfilled)
+                    && !layout.tables().any(is_new);
+                match is_whole {
                     false => Ok(()),
                     true => wrong("the database is this shard already; call `open`".to_owned()),
                 }
             }
         }
     }
+}
+
+/// Finds rights that the role lacks on the schema; returns whether it can see the tables there.
+fn can_look_inside(connection: &dyn Connection, place: &Place, report: &mut AdoptionReport) -> Result<bool> {
+    let Some(lacking) = actual::lacking_on_schema(connection, place)? else { return Ok(true) };
+    let (rights, role) = (lacking.rights, quoted(&lacking.role));
+    let schema = place.names.schema.clone().unwrap_or_default();
+    let is_hidden = rights.contains("USAGE");
+    report.differences.push(AdoptionFinding {
+        table: None,
+        column: None,
+        message: format!("the role {role} lacks the rights {rights} on the schema `{schema}`"),
+        remedy: "run this SQL as the owner of the schema".to_owned(),
+        sql: vec![format!("GRANT {rights} ON SCHEMA {} TO {role}", quoted(&schema))],
+    });
+    Ok(!is_hidden)
 }
 
 /// Compares all tables and their rows in one transaction that only reads.
@@ -114,21 +139,6 @@ fn compare_all(
     shard: &Shard,
     report: &mut AdoptionReport,
 ) -> Result<()> {
-    if let Some(lacking) = actual::lacking_on_schema(connection, place)? {
-        let (rights, role) = (lacking.rights, quoted(&lacking.role));
-        let schema = place.names.schema.clone().unwrap_or_default();
-        let is_hidden = rights.contains("USAGE");
-        report.differences.push(AdoptionFinding {
-            table: None,
-            column: None,
-            message: format!("the role {role} lacks the rights {rights} on the schema `{schema}`"),
-            remedy: "run this SQL as the owner of the schema".to_owned(),
-            sql: vec![format!("GRANT {rights} ON SCHEMA {} TO {role}", quoted(&schema))],
-        });
-        if is_hidden {
-            return Ok(());
-        }
-    }
     let mut compared: Vec<(&'static Table, Compared)> = Vec::new();
     for table in layout.tables().filter(|table| !layout.holds_entries(table)) {
         compared.push((table, columns::compare(connection, place, table, report)?));

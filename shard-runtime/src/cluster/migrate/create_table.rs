@@ -89,7 +89,16 @@ fn changed(definition: &str, edit: &Edit) -> String {
 
 /// The words with which the first constraint of a column begins, after its type.
 const CONSTRAINTS: [&str; 10] = [
-    "CONSTRAINT", "PRIMARY", "NOT", "NULL", "UNIQUE", "CHECK", "DEFAULT", "COLLATE", "REFERENCES", "GENERATED",
+    "CONSTRAINT",
+    "PRIMARY",
+    "NOT",
+    "NULL",
+    "UNIQUE",
+    "CHECK",
+    "DEFAULT",
+    "COLLATE",
+    "REFERENCES",
+    "GENERATED",
 ];
 
 fn retyped(definition: &str, kind: &str) -> String {
@@ -201,7 +210,11 @@ mod tests {
                 .contains("[old] TEXT CHECK (old IS NOT NULL) NOT NULL, ")
         );
         assert!(!edit(Edit::Remove("old".into())).unwrap().contains("old"));
-        assert!(edit(Edit::Retype("old".into(), "REAL")).unwrap().contains("[old] REAL CHECK (old IS NOT NULL), "));
+        assert!(
+            edit(Edit::Retype("old".into(), "REAL"))
+                .unwrap()
+                .contains("[old] REAL CHECK (old IS NOT NULL), ")
+        );
         let both = [Edit::Retype("price".into(), "REAL"), Edit::Require("price".into())];
         let sql = "CREATE TABLE a (price NUMERIC(10, 2) DEFAULT 1.5, b INT)";
         assert_eq!(

@@ -29,10 +29,10 @@ pub(super) use state::Tolerated;
 
 use super::builder::Builder;
 use crate::driver::Connection;
-use crate::planner::Place;
-use crate::schema::Table;
 use crate::error::Result;
+use crate::planner::Place;
 use crate::query::Models;
+use crate::schema::Table;
 
 impl Builder {
     /// Compares a cluster that exists with these models and the numbered steps, and returns the migration that makes the
@@ -145,5 +145,9 @@ pub(super) fn rebuild_sql(
 ) -> Result<Vec<String>> {
     let work = rebuild::work(connection, place, table, edits, Vec::new())?;
     let begin = ["PRAGMA foreign_keys = OFF", "BEGIN IMMEDIATE"].map(str::to_owned);
-    Ok(begin.into_iter().chain(work.sql).chain(["COMMIT".to_owned(), "PRAGMA foreign_keys = ON".to_owned()]).collect())
+    Ok(begin
+        .into_iter()
+        .chain(work.sql)
+        .chain(["COMMIT".to_owned(), "PRAGMA foreign_keys = ON".to_owned()])
+        .collect())
 }

@@ -12,7 +12,8 @@ use super::server_session::{GUARD, ONE_TOO_MANY, PostgresConnection, ROLLING_BAC
 use super::statement::PostgresStatement;
 use super::text::{Described, Text};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, Cursor, Expected, Interrupter, LongWaits, Prepared, Preparing, Transaction,
+    ActualColumn, ActualIndex, Connection, Cursor, Expected, Interrupter, LongWaits, Prepared, Preparing,
+    Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};

@@ -31,15 +31,11 @@ fn holds_on_server(kind: ColumnType, found: &str) -> bool {
         // Fewer digits would round the microseconds. Sessions have the time zone UTC.
         ColumnType::Timestamp => matches!(
             found,
-            "timestamp without time zone"
-                | "timestamp(6) without time zone"
-                | "timestamp(6) with time zone"
+            "timestamp without time zone" | "timestamp(6) without time zone" | "timestamp(6) with time zone"
         ),
-        ColumnType::Boolean
-        | ColumnType::Real
-        | ColumnType::Bytes
-        | ColumnType::Uuid
-        | ColumnType::Json => false,
+        ColumnType::Boolean | ColumnType::Real | ColumnType::Bytes | ColumnType::Uuid | ColumnType::Json => {
+            false
+        }
     }
 }
 
@@ -103,11 +99,19 @@ mod tests {
     fn types_of_other_programs_are_held_by_their_affinity() {
         use ColumnType::*;
         for (kind, held, not) in [
-            (Integer, &["INT", "bigint", "integer unsigned", "NUMERIC", "DECIMAL(10, 0)", ""][..], &["TEXT", "REAL"][..]),
+            (
+                Integer,
+                &["INT", "bigint", "integer unsigned", "NUMERIC", "DECIMAL(10, 0)", ""][..],
+                &["TEXT", "REAL"][..],
+            ),
             (Boolean, &["BOOLEAN", "bool", "tinyint(1)"], &["varchar(5)"]),
             (Timestamp, &["DATETIME", "BIGINT"], &["timestamp_text"]),
             (Real, &["DOUBLE", "double precision", "FLOAT"], &["NUMERIC(10, 2)", "INTEGER", "decimal"]),
-            (Text, &["VARCHAR(30)", "char(2)", "CLOB", "DATETIME", "date", "nvarchar(160)"], &["INTEGER", "NUMERIC", "BLOB"]),
+            (
+                Text,
+                &["VARCHAR(30)", "char(2)", "CLOB", "DATETIME", "date", "nvarchar(160)"],
+                &["INTEGER", "NUMERIC", "BLOB"],
+            ),
             (Json, &["text", "jsonb_text"], &["JSON", "BLOB"]),
             (Bytes, &["blob", "VARBINARY", "bytea", ""], &["TEXT", "INTEGER"]),
             (Uuid, &["BINARY(16)", "uuid"], &["CHAR(32)"]),

@@ -6,9 +6,9 @@ pub mod hash;
 pub use placement::{Constant, Placement, Range};
 
 use crate::error::ValueError;
+use crate::schema::{ColumnShape, any_value};
 use crate::schema::{Routed, Routing, Unrouted};
 use crate::sealed::Seal;
-use crate::schema::{ColumnShape, any_value};
 use crate::value::{ColumnType, Field, Value};
 
 /// A type whose values determine a row's shard.

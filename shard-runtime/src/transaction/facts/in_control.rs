@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use super::{
-    DecidedStatement, Facts, Kind, MADE, MAKING, OwnFacts, SELF, SEPARATOR, TABLE, read_facts, record_own, step_of,
-    text, texts, write,
+    DecidedStatement, Facts, Kind, MADE, MAKING, OwnFacts, SELF, SEPARATOR, TABLE, read_facts, record_own,
+    step_of, text, texts, write,
 };
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, Result};
@@ -63,7 +63,8 @@ impl Control {
         self.change_layout(|control, dialect, facts| {
             let recorded = facts.layout();
             let known: HashSet<&Line> = recorded.lines.lines().iter().collect();
-            let is_recorded = !known.is_empty() && adopted.lines.iter().all(|line| known.contains(line));
+            let is_recorded =
+                known.len() == adopted.lines.len() && adopted.lines.iter().all(|line| known.contains(line));
             if is_recorded || facts.of(Kind::Shard).any(|(_, state)| state == MADE) {
                 return Ok(());
             }
@@ -71,9 +72,8 @@ impl Control {
             let kinds = [Kind::Line, Kind::Rule, Kind::Group, Kind::Epoch, Kind::Place, Kind::Lookup];
             let kinds = kinds.map(|kind| format!("'{}'", kind.name())).join(", ");
             control.run(&format!("DELETE FROM {} WHERE kind IN ({kinds})", self.names.table(TABLE)))?;
-            let write = |kind, name: &str, value: &str| {
-                write(control, &self.names, dialect, kind, name, value)
-            };
+            let write =
+                |kind, name: &str, value: &str| write(control, &self.names, dialect, kind, name, value);
             for (number, (subject, line)) in adopted.lines.iter().enumerate() {
                 write(Kind::Line, &format!("1 {number}"), &format!("{subject}{SEPARATOR}{line}"))?;
             }

@@ -306,8 +306,10 @@ impl RecordedLayout {
             Placement::Custom(_) if recorded.iter().any(|line| line.starts_with(FUNCTION)) => Ok(recorded),
             Placement::List { .. } | Placement::Range(_) => match shards.rule(table) {
                 Some(rule) => {
-                    let lines = MovedLines::new(table, rule, recorded, self.epoch, shards)?;
                     let leader = self.group(table, tables, shards).leader;
+                    // A new model declares the lines of its group, which the change has moved.
+                    let recorded = if recorded.is_empty() { self.lines.of_table(&leader) } else { recorded };
+                    let lines = MovedLines::new(table, rule, recorded, self.epoch, shards)?;
                     moved.extend(lines.new.into_iter().map(|line| (leader.clone(), line)));
                     Ok(lines.initial)
                 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::super::{Committed, Searches, Unfinished};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, Cursor, Driver, Durability, Interrupter, Mode, Pool, Prepared, Shape,
-    SqliteSettings, Transaction,
+    ActualColumn, ActualIndex, Connection, Cursor, Driver, Durability, Interrupter, Mode, Pool, Prepared,
+    Shape, SqliteSettings, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::sql::{Dialect, Namespace, Param};

@@ -2,6 +2,7 @@
 //! `data/` were made by the tools that data/README.md names.
 
 mod chinook;
+mod command;
 mod frameworks;
 mod interrupted;
 #[path = "../../examples/weather/model.rs"]

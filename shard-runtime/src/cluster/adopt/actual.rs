@@ -1,4 +1,4 @@
-//! What a database says about its tables beside their columns and indexes.
+//! The properties of tables in a database beside their columns and indexes.
 
 use crate::cluster::migrate::has_word;
 use crate::driver::Connection;
@@ -17,7 +17,7 @@ fn row(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<O
     Ok(texts(connection, sql, params)?.into_iter().next())
 }
 
-/// What a name stands for.
+/// The object that has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Table {
@@ -28,7 +28,7 @@ pub(super) enum Form {
     Other(String),
 }
 
-/// Returns what the name of a table stands for; `None` if there is nothing of this name.
+/// Returns the object with the name of a table; `None` if there is none.
 pub(super) fn form(connection: &dyn Connection, place: &Place, table: &str) -> Result<Option<Form>> {
     let names = &place.names;
     if !place.dialect.is_on_server() {

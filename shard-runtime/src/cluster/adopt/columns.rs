@@ -11,7 +11,7 @@ use crate::planner::Place;
 use crate::planner::sql::{literal, quoted};
 use crate::schema::{IdKind, Table};
 
-/// What is known of a table after its structure was compared.
+/// The result of comparing the structure of a table.
 pub(super) struct Compared {
     /// Its columns; none if its rows cannot be read.
     pub(super) actual: Vec<ActualColumn>,

@@ -10,7 +10,7 @@ use crate::planner::{Layout, Place};
 use crate::schema::{ColumnDef, KeyColumns, Shard, Table};
 use crate::value::{ColumnType, Value};
 
-/// What is read of a table's rows.
+/// The rows of a table that are read.
 pub(super) struct Rows<'r> {
     pub(super) connection: &'r dyn Connection,
     pub(super) place: &'r Place,
@@ -40,7 +40,7 @@ impl Found {
     }
 }
 
-/// What was read.
+/// The result of reading them.
 pub(super) struct Read {
     pub(super) rows: u64,
     /// The highest id, if ids are integers.

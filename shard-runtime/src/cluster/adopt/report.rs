@@ -1,4 +1,4 @@
-//! What an adoption has found: differences that have to be healed, and notes.
+//! The findings of an adoption: differences that have to be healed, and notes.
 
 use std::fmt;
 
@@ -16,9 +16,9 @@ pub struct AdoptionReport {
     pub shard: String,
     /// The rows that were read of each table.
     pub tables: Vec<TableRows>,
-    /// What keeps the database from being adopted, in the order in which the SQL has to run.
+    /// The findings that keep the database from being adopted, in the order in which their SQL has to run.
     pub differences: Vec<AdoptionFinding>,
-    /// What does not keep it from being adopted.
+    /// The findings that do not.
     pub notes: Vec<AdoptionFinding>,
 }
 
@@ -30,9 +30,9 @@ pub struct AdoptionFinding {
     pub table: Option<&'static str>,
     /// The column; `None` for the whole table.
     pub column: Option<String>,
-    /// What was expected, and what was found.
+    /// The expectation, and what was found.
     pub message: String,
-    /// What to do.
+    /// The advice.
     pub remedy: String,
     /// The statements of the remedy, in their order.
     pub sql: Vec<String>,

@@ -60,7 +60,7 @@ impl Builder {
     /// mode.
     ///
     /// ```
-    /// use shard_runtime::{Cluster, Sharded};
+    /// use shard_runtime::{Cluster, Filter, Sharded};
     ///
     /// #[derive(Sharded, Clone, Debug)]
     /// #[sharded(table = "users", index(name))]
@@ -92,7 +92,8 @@ impl Builder {
     /// }
     ///
     /// let cluster = builder.clone().adopt::<User>()?.run()?;
-    /// assert_eq!(cluster.session().find_one(User::NAME.eq("Ada").all_shards())?.id, 7);
+    /// let ada = User::select().filter(User::NAME.eq("Ada")).all_shards();
+    /// assert_eq!(cluster.session().one(ada)?.id, 7);
     /// # drop(cluster);
     /// let cluster = builder.open::<User>()?; // from now on
     /// # drop(cluster);

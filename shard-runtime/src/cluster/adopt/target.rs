@@ -27,7 +27,7 @@ impl Builder {
         let (declared, control_source, control_names) = self.read_configuration(&registered, &folder)?;
         let recorded = AdoptedLayout::new(&declared.layout)?.record();
         let configured: Vec<&str> = self.shards.iter().map(|(name, _)| name.as_str()).collect();
-        let fitted = self.fit_to(&declared, &registered, &recorded, &configured, &folder)?;
+        let fitted = self.fit_to(&declared, &registered, &recorded, &[], &configured, &folder)?;
         let Arranged { layout, sources, .. } = fitted.arranged.unwrap_or(declared);
         let mut report = AdoptionReport::default();
         for shard in layout.shards().iter() {

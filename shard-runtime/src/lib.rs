@@ -110,6 +110,12 @@
 //! A transaction that meets the switch fails with [`ErrorKind::Moved`], and [`Cluster::transaction`] runs it again under the new
 //! layout. Sessions of other processes follow in the same way, if the targets are in their configuration.
 //!
+//! # Tables that exist already
+//!
+//! [`Builder::adopt`] makes one database with tables of another program a cluster of one shard. It compares tables and rows
+//! with the models, and reports all differences with the SQL that heals them. The tables are not changed, and other programs
+//! can go on writing to them.
+//!
 //! # Sessions
 //!
 //! A [`Session`] is a unit of work. Rows that are added, changed and removed wait, and are sent in batches before their
@@ -502,6 +508,7 @@ pub use __private::{IdColumn, InvalidColumn, KeyColumn, ParentLink};
 pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
 pub use cluster::ForeignTablesSql;
+pub use cluster::{Adoption, AdoptionFinding, AdoptionReport};
 pub use cluster::{
     Builder, Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus,
     Cluster, ConnectionStats, ErrorCount, Health, LockStats, Pace, PendingTransaction, Probe,

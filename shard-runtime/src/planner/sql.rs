@@ -12,6 +12,7 @@ mod create;
 mod dialect;
 mod entries;
 mod groups;
+mod held;
 mod namespace;
 mod paging;
 mod pattern;

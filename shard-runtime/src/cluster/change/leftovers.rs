@@ -29,7 +29,7 @@ impl Cluster {
         let mut changes = state.control.changes()?;
         let mut found = Vec::new();
         for name in names {
-            let site = site(self, name)?;
+            let site = site(self, name, false)?;
             let read = read(site, state.timeout).map_err(|error| error.on_shard(name))?;
             found.extend(read.into_iter().map(|(is_fence, triggers)| (name.to_owned(), is_fence, triggers)));
         }

@@ -27,13 +27,36 @@ pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout
         Dialect::Postgres => {
             let all: Vec<String> = tables.iter().map(|table| names.table(table)).collect();
             connection.lock(&format!("TRUNCATE {}", all.join(", ")))?;
-            // Otherwise definitions name tables of this schema without it.
-            connection.run("SET LOCAL search_path = pg_catalog")?;
         }
     }
-    let mut number = recorded(connection, site, "")?.len();
-    for table in tables {
-        for (kind, sql, drop) in secondary(connection, site, table)? {
+    drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
+}
+
+/// Drops the constraints of a target that were made for a switch which was given up: rows come in any order again. In a
+/// transaction.
+pub(super) fn drop_constraints(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
+    drop_secondary(connection, site, layout, &[CONSTRAINT])
+}
+
+fn drop_secondary(
+    connection: &dyn Connection,
+    site: Site<'_>,
+    layout: &Layout,
+    kinds: &[&str],
+) -> Result<()> {
+    if site.place.dialect == Dialect::Postgres {
+        // Otherwise definitions name tables of this schema without it.
+        connection.run("SET LOCAL search_path = pg_catalog")?;
+    }
+    let last = recorded(connection, site, "")?
+        .into_iter()
+        .filter_map(|(name, _)| name.rsplit(' ').next()?.parse().ok());
+    let mut number: usize = last.max().map_or(0, |last: usize| last + 1);
+    for table in layout.tables() {
+        for (kind, sql, drop) in secondary(connection, site, table.name)? {
+            if !kinds.contains(&kind) {
+                continue;
+            }
             connection.lock(&drop)?;
             record(connection, site, &format!("{kind}{number:06}"), &sql)?;
             number += 1;

@@ -20,6 +20,7 @@ mod related;
 mod relocate;
 mod table;
 
+pub(crate) use change::Captured;
 pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
 pub(crate) use create::{

@@ -8,6 +8,7 @@ mod backend;
 #[path = "../suite/client.rs"]
 mod client;
 
+mod attacks;
 mod kinds;
 mod load;
 mod models;

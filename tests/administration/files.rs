@@ -220,6 +220,33 @@ fn recover_finishes_what_was_decided() {
 }
 
 #[test]
+fn status_lists_migrations_and_a_step_that_has_stopped() {
+    let (folder, builder) = cluster();
+    assert!(text(&builder, "status", Outcome::Fine).contains("\nmigrations: none\n"));
+    let raw = open(folder.path(), "europe");
+    let stops =
+        "CREATE TRIGGER stops BEFORE UPDATE ON countries BEGIN SELECT RAISE(ABORT, 'stopped here'); END";
+    raw.execute_batch(stops).unwrap();
+    let ran = run(&builder, "migrate");
+    assert_eq!(ran.outcome, Outcome::Wrong, "{ran:?}");
+    assert!(ran.progress.contains("shard `europe`: step 2 `names`: stopped here"), "{}", ran.progress);
+    let read = json(&builder, "status", Outcome::Wrong);
+    let steps = |shard: usize| read["migrations"]["shards"][shard]["steps"][0].clone();
+    assert_eq!(
+        (&steps(0)["phase"], &steps(0)["error"]),
+        (&"done".into(), &serde_json::Value::Null),
+        "{read}"
+    );
+    assert!(steps(1)["error"].as_str().unwrap().contains("stopped here"), "{read}");
+    let status = text(&builder, "status", Outcome::Wrong);
+    assert!(status.contains("2 names") && status.contains("stopped here"), "{status}");
+    raw.execute_batch("DROP TRIGGER stops").unwrap();
+    text(&builder, "migrate", Outcome::Fine);
+    let status = text(&builder, "status", Outcome::Fine);
+    assert_eq!((status.matches("2 names").count(), status.contains("stopped here")), (2, false), "{status}");
+}
+
+#[test]
 fn migrate_prints_the_plan_and_runs_the_steps() {
     let (folder, builder) = cluster();
     let name = || -> String {

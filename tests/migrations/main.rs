@@ -1,14 +1,19 @@
-//! Migrations of three SQLite files that are killed, or whose disk fails, and continue: R53. They need `strace`.
+//! Migrations of three SQLite files and of three schemas of a PostgreSQL server that are killed, or whose disk or server fails,
+//! and continue: R53. They need `strace` and PostgreSQL.
 //!
-//! A migration is a process of its own. It is killed before each of its statements, and at system calls that change files.
-//! The one after it continues. Then every file has to hold what it holds after a migration that nothing has disturbed, and
-//! the rows of all files together have to be those of one big table.
+//! A migration is a process of its own. It is killed before each of its statements, and at system calls that change files or
+//! send and receive. The one after it continues. Then every shard has to hold what it holds after a migration that nothing has
+//! disturbed, and the rows of all shards together have to be those of one big table.
 //!
 //! `SHARDED_STEPS=all` kills at every system call instead of some.
 
 #![cfg(target_os = "linux")]
 
+#[path = "../suite/client.rs"]
+mod client;
 mod models;
+mod prepared;
+mod servers;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,21 +21,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use models::{SHARDS, builder, create, one, two};
+use shard_runtime::Builder;
 
-const FOLDER: &str = "SHARDED_MIGRATED_CLUSTER";
+/// The folder of a cluster of files, or the URL of a database on a server.
+const CLUSTER: &str = "SHARDED_MIGRATED_CLUSTER";
 const KILL_AT: &str = "SHARDED_MIGRATION_KILLED_AT";
 
 /// Migrates the cluster that the environment names: what a test starts.
 #[test]
 #[ignore = "started by other tests"]
 fn in_a_process_of_its_own() {
-    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("started by a test"));
+    let cluster = std::env::var(CLUSTER).expect("started by a test");
     let kill_at: usize = std::env::var(KILL_AT).map_or(usize::MAX, |at| at.parse().unwrap());
-    migrate(&folder, &SHARDS, kill_at);
+    match cluster.starts_with("postgres:") {
+        true => migrate_with(&|| servers::builder(&cluster, &SHARDS), kill_at),
+        false => migrate(Path::new(&cluster), &SHARDS, kill_at),
+    }
 }
 
 /// Runs all of it, and ends the process before the statement with this number.
 fn migrate(folder: &Path, shards: &[&str], kill_at: usize) {
+    migrate_with(&|| builder(folder, shards), kill_at);
+}
+
+fn migrate_with(builder: &dyn Fn() -> Builder, kill_at: usize) {
     let events = AtomicUsize::new(0);
     let progress = |_: &shard_runtime::MigrationProgress| {
         if events.fetch_add(1, Ordering::Relaxed) == kill_at {
@@ -38,7 +52,7 @@ fn migrate(folder: &Path, shards: &[&str], kill_at: usize) {
         }
     };
     let migration = || {
-        let migration = builder(folder, shards).migrate::<two::Models>(&two::migrations()).unwrap();
+        let migration = builder().migrate::<two::Models>(&two::migrations()).unwrap();
         migration.pace(4, Duration::ZERO)
     };
     migration().run(progress).unwrap();
@@ -47,15 +61,21 @@ fn migrate(folder: &Path, shards: &[&str], kill_at: usize) {
 
 /// Starts a migration of its own; returns whether it came to its end.
 fn runs(folder: &Path, behind: &[String], kill_at: Option<usize>) -> bool {
+    process("in_a_process_of_its_own", folder.to_str().unwrap(), behind, kill_at).status().unwrap().success()
+}
+
+/// The process that runs an ignored test with a cluster.
+fn process(test: &str, cluster: &str, behind: &[String], kill_at: Option<usize>) -> Command {
     let this = std::env::current_exe().unwrap().display().to_string();
-    let test = ["--exact", "--ignored", "in_a_process_of_its_own"].map(str::to_owned);
+    let test = ["--exact", "--ignored", test].map(str::to_owned);
     let words: Vec<String> = behind.iter().cloned().chain([this]).chain(test).collect();
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).env(FOLDER, folder).env("RUST_BACKTRACE", "0");
+    command.args(&words[1..]).env(CLUSTER, cluster).env("RUST_BACKTRACE", "0");
     if let Some(at) = kill_at {
         command.env(KILL_AT, at.to_string());
     }
-    command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
 }
 
 /// The schema and the rows of a file, but for the tables of the runtime whose values differ from run to run.
@@ -159,7 +179,7 @@ fn r53_three_files_are_migrated_as_one_big_table() {
 fn r53_a_kill_before_any_statement_is_continued() {
     let mut tries = Tries::new();
     let mut killed = 0;
-    for at in (0..).step_by(steps(2)) {
+    for at in (0..).step_by(steps(7)) {
         let folder = tries.next();
         if runs(&folder, &[], Some(at)) {
             break;

@@ -77,16 +77,20 @@ pub mod two {
                     user.nickname = Some(user.nickname.take().unwrap_or_default() + "+")
                 })
                 .sqlite("INSERT INTO log SELECT 'step 2 ' || id FROM {users}")
+                .postgres("INSERT INTO log SELECT 'step 2 ' || id FROM {users}")
             })
             .step(3, "required", |m| m.require(User::NICKNAME))
             .step(4, "full name", |m| m.rename(User::FULL_NAME, "name"))
             .step(5, "text", |m| {
-                m.sqlite("UPDATE {posts} SET text = 'empty' WHERE text IS NULL").require(Post::TEXT)
+                m.sqlite("UPDATE {posts} SET text = 'empty' WHERE text IS NULL")
+                    .postgres("UPDATE {posts} SET text = 'empty' WHERE text IS NULL")
+                    .require(Post::TEXT)
             })
             .step(6, "no fax", |m| m.drop_column::<User>("fax"))
     }
 }
 
+/// A builder of these shards as files in a folder.
 pub fn builder(folder: &Path, shards: &[&str]) -> Builder {
     let builder = Cluster::builder()
         .durability(Durability::Full)
@@ -98,10 +102,25 @@ pub fn builder(folder: &Path, shards: &[&str]) -> Builder {
     })
 }
 
-/// Makes a cluster of the first release with 60 users, each with a post, and a table of someone else.
+/// Makes a cluster of the first release in files, with a table, a trigger and a view of another program.
 pub fn create(folder: &Path, shards: &[&str]) {
     std::fs::create_dir_all(folder).unwrap();
-    let cluster = builder(folder, shards).create::<one::Models>().unwrap();
+    fill(builder(folder, shards));
+    for shard in shards {
+        let raw = rusqlite::Connection::open(folder.join(format!("{shard}.db"))).unwrap();
+        raw.execute_batch(
+            "CREATE TABLE log (text TEXT); \
+             CREATE TRIGGER logs AFTER DELETE ON posts BEGIN INSERT INTO log VALUES (OLD.text); END; \
+             CREATE VIEW names AS SELECT count(*) FROM users JOIN posts ON user_id = users.id",
+        )
+        .unwrap();
+        raw.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    }
+}
+
+/// Makes a cluster of the first release with 60 users, each with two posts.
+pub fn fill(builder: Builder) {
+    let cluster = builder.create::<one::Models>().unwrap();
     let mut session = cluster.session();
     let user = |id| one::User { id, name: format!("user {id}"), fax: "1".to_owned() };
     let users = session.add_all((0..60).map(user)).unwrap();
@@ -115,15 +134,4 @@ pub fn create(folder: &Path, shards: &[&str]) {
     session.add_all(post(None)).unwrap();
     session.add_all(post(Some("text"))).unwrap();
     session.commit().unwrap();
-    drop((session, cluster));
-    for shard in shards {
-        let raw = rusqlite::Connection::open(folder.join(format!("{shard}.db"))).unwrap();
-        raw.execute_batch(
-            "CREATE TABLE log (text TEXT); \
-             CREATE TRIGGER logs AFTER DELETE ON posts BEGIN INSERT INTO log VALUES (OLD.text); END; \
-             CREATE VIEW names AS SELECT count(*) FROM users JOIN posts ON user_id = users.id",
-        )
-        .unwrap();
-        raw.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    }
 }

@@ -56,6 +56,7 @@ mod lost_shards;
 mod many_values;
 mod migrating;
 mod migrating_attacks;
+mod migrating_beside;
 mod misplaced_rows;
 mod narrowing;
 mod nested;

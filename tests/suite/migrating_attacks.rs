@@ -13,8 +13,10 @@ use crate::migrating::{USERS, made, one, two};
 on_some! {
     lasting:
         r52_releases_write_while_the_schema_changes,
-        r53_a_migration_that_stops_at_any_statement_continues,
         r53_duplicates_stop_a_unique_index;
+    // It has one shard.
+    Files Prefixed Schemas:
+        r53_a_migration_that_stops_at_any_statement_continues;
     lasting:
         r53_a_column_is_dropped_in_two_phases,
         r53_a_unique_column_is_not_dropped_while_it_is_required;

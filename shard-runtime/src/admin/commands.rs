@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::arguments::{Command, Migrate};
-use super::output::{Answer, number, table, with_causes};
+use super::output::Answer;
 use super::progress::{beside, shown};
-use crate::cluster::{Builder, CheckState, Cluster, Finding, Migrations, check_copies};
+use crate::cluster::{Builder, CheckState, Cluster, Finding, Migrations, check_copies, table, with_causes};
 use crate::error::Result;
 use crate::query::Models;
 use crate::unit_of_work::{LookupProblem, RowProblem, VerifyReport};
@@ -59,36 +59,12 @@ fn status(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {
         || cluster.status(),
         |elapsed| format!("status: counting rows, {} s", elapsed.as_secs()),
     );
-    let mut text = format!("cluster {}, epoch {}\n", status.cluster, status.epoch);
-    let row = |shard: &crate::cluster::ShardStatus| {
-        let (rows, bytes) = (number(shard.rows), number(shard.bytes));
-        vec![shard.shard.clone(), rows, bytes, shard.role.name().to_owned(), shard.place.clone()]
-    };
-    text.push_str(&table(
-        &["shard", "rows", "bytes", "role", "place"],
-        &status.shards.iter().map(row).collect::<Vec<_>>(),
-    ));
-    if let Some(imbalance) = status.imbalance {
-        let _ = writeln!(text, "imbalance: {imbalance:.2} (rows of the fullest shard by the mean)");
-    }
-    match status.transactions.as_slice() {
-        [] => text.push_str("transactions: all are finished\n"),
-        pending => pending.iter().for_each(|transaction| {
-            let (id, state) = (&transaction.id, transaction.state);
-            let _ = writeln!(
-                text,
-                "transaction {id}: {state} on {}; run `recover`",
-                transaction.shards.join(", ")
-            );
-        }),
-    }
-    status.errors().for_each(|error| _ = writeln!(text, "{}", with_causes(error)));
-    let is_fine = status.errors().next().is_none() && status.transactions.is_empty();
+    let is_fine = status.transactions.is_empty() && !status.migrations.has_failed();
     let outcome = match status.errors().map(Outcome::of).max() {
-        Some(failed) if is_fine || status.transactions.is_empty() => failed,
+        Some(failed) if is_fine => failed,
         _ => outcome(is_fine),
     };
-    Ok(Answer { outcome, text, json: value(&status) })
+    Ok(Answer { outcome, text: status.to_string(), json: value(&status) })
 }
 
 fn health<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
@@ -205,8 +181,7 @@ fn migrate<M: Models>(
             })?
         }
     };
-    let failed = status.shards.iter().flat_map(|shard| &shard.steps).any(|step| step.error.is_some());
-    Ok(Answer { outcome: outcome(!failed), text: status.to_string(), json: value(&status) })
+    Ok(Answer { outcome: outcome(!status.has_failed()), text: status.to_string(), json: value(&status) })
 }
 
 fn schema<M: Models>(builder: &Builder) -> Result<Answer> {

@@ -32,7 +32,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::cluster::{Builder, Migrations};
+use crate::cluster::{Builder, Migrations, with_causes};
 use crate::error::{Error, ErrorKind};
 use crate::query::Models;
 use arguments::{Command, Parsed};
@@ -135,7 +135,7 @@ pub fn run_on<M: Models>(
         (Ok(Answer { json, .. }), true) => writeln!(out, "{json}"),
         (Ok(Answer { text, .. }), false) => write!(out, "{text}"),
         (Err(error), true) => writeln!(out, "{}", serde_json::json!({ "error": error })),
-        (Err(error), false) => writeln!(progress, "{program}: {}", output::with_causes(error)),
+        (Err(error), false) => writeln!(progress, "{program}: {}", with_causes(error)),
     };
     // A reader that has closed the output has read enough; another failure hides the result.
     match written.and_then(|()| out.flush()) {

@@ -1,7 +1,6 @@
 //! Results as text for people and as JSON for programs.
 
 use super::Outcome;
-use crate::error::Error;
 
 /// The result of a command.
 pub(super) struct Answer {
@@ -9,47 +8,4 @@ pub(super) struct Answer {
     /// Ends with the end of a line.
     pub(super) text: String,
     pub(super) json: serde_json::Value,
-}
-
-/// Returns lines with columns that are aligned; the first line has the headings.
-pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
-    let lines: Vec<&Vec<String>> = std::iter::once(&headings).chain(rows).collect();
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let mut text = String::new();
-    for line in lines {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Returns the message of an error and of its causes.
-pub(super) fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// Returns a number, or a dash.
-pub(super) fn number(number: Option<u64>) -> String {
-    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn columns_are_aligned() {
-        let rows = [vec!["é".to_owned(), "1".to_owned()], vec!["asia".to_owned(), "12".to_owned()]];
-        assert_eq!(super::table(&["shard", "rows"], &rows), "shard  rows\né      1\nasia   12\n");
-    }
 }

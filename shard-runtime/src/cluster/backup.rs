@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::migrate::MigrationLock;
 use crate::driver::{LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::quoted;
@@ -11,7 +12,8 @@ use crate::transaction::{Cluster, Database};
 impl Cluster {
     /// Copies every database of the cluster and its control database into a new folder, as they are at one moment.
     ///
-    /// The copy holds each transaction whole or not at all. Writers wait until it is made, readers do not.
+    /// The copy holds each transaction whole or not at all. Writers wait until it is made, readers do not. A backup and a
+    /// [migration](crate::Builder::migrate) exclude each other; several backups do not.
     ///
     /// Each file keeps its name, so that the copy is opened as the cluster is, with URLs into the folder. The folder appears
     /// under its name when it is complete and on disk. If the process is killed before, it leaves a folder whose name ends in
@@ -32,9 +34,11 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if a database is in memory or on a PostgreSQL server, if two files have the same name, or
-    /// if the folder exists; [`ErrorKind::Io`] if it cannot be created; [`ErrorKind::Busy`] if a shard stays locked; those of
+    /// if the folder exists; [`ErrorKind::Io`] if it cannot be created; [`ErrorKind::Busy`] if a migration runs, or if a shard
+    /// stays locked; those of
     /// the databases. An error leaves no copy.
     pub fn backup(&self, folder: impl AsRef<Path>) -> Result<()> {
+        self.reload()?;
         let cluster = self.latest();
         let folder = folder.as_ref();
         let wrong = |message: String| Error::new(ErrorKind::Configuration, message);
@@ -45,6 +49,7 @@ impl Cluster {
             return Err(wrong(format!("backup folder {} exists; name a new folder", folder.display())));
         }
         let files = cluster.file_names()?;
+        let _lock = MigrationLock::share(&*cluster.0.control.driver)?;
         let mut unfinished = name.to_owned();
         unfinished.push(".incomplete");
         let unfinished = folder.with_file_name(unfinished);
@@ -125,6 +130,11 @@ impl Cluster {
         for database in 0..self.databases() {
             let connection = self.lock(&owner, database);
             locked.push(connection.map_err(|error| error.on_shard(self.database_name(database)))?);
+        }
+        // Under the locks of all shards no change is decided: its fence needs one of them.
+        if self.0.control.facts()?.layout().epoch != self.0.recorded.epoch {
+            let message = "the layout was changed since the cluster was opened; run the backup again";
+            return Err(Error::new(ErrorKind::Moved, message));
         }
         for (database, (Database { driver, .. }, file)) in self.0.databases.iter().zip(files).enumerate() {
             let copied = driver.copy_to(&folder.join(file));

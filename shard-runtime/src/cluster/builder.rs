@@ -291,6 +291,20 @@ impl Builder {
         self.build::<M>(Mode::Open)
     }
 
+    /// Returns the configuration without some shards, which are given by their names.
+    pub(super) fn without(mut self, is_left_out: impl Fn(&str) -> bool) -> Self {
+        // The control database stays beside the first file.
+        let first = self.shards.iter().map(|(_, url)| url.split('?').next().unwrap_or_default());
+        let mut files = first.filter(|url| url.starts_with("sqlite:") && !url.ends_with(":memory:"));
+        if let (None, Some(url)) = (&self.control, files.next())
+            && let Some(end) = url.rfind(['/', ':'])
+        {
+            self.control = url.get(..=end).map(|folder| format!("{folder}control.db"));
+        }
+        self.shards.retain(|(name, _)| !is_left_out(name));
+        self
+    }
+
     /// Replaces the URL of each shard, which is given by its index and its name.
     #[cfg(feature = "admin")]
     pub(super) fn replace_places(

@@ -20,6 +20,7 @@ use crate::value::codec::{self, Reader};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor {
     pub(crate) fingerprint: u64,
+    /// The shard's name; after a change of the layout with its epoch, see [`shard_text`].
     pub(crate) shard: String,
     /// The values that the row is ordered by, column by column, and last its id.
     pub(crate) values: Vec<Value<'static>>,
@@ -46,19 +47,33 @@ impl Cursor {
         shard: &Shard,
         values: Vec<Value<'static>>,
     ) -> Self {
-        Cursor { fingerprint: fingerprint(core, distinct), shard: shard.name().to_owned(), values }
+        Cursor { fingerprint: fingerprint(core, distinct), shard: shard_text(shard), values }
     }
 
     /// Returns the index of the shard that the row is on.
     ///
     /// # Errors
-    /// [`ErrorKind::Cursor`] if there is no such shard.
+    /// [`ErrorKind::Cursor`] if there is no such shard, or the layout was changed since the cursor was made: rows that the order
+    /// leaves equal are ordered by their shards.
     pub(crate) fn place_in(&self, table: &Table, shards: &Shards) -> Result<usize> {
         let unknown = |error: Error| {
             let message = "cursor names a shard that the cluster does not have; begin again without a cursor";
             Error::new(ErrorKind::Cursor, message).with_source(error).in_table(table.name)
         };
-        shards.require(&self.shard).map(Shard::index).map_err(unknown)
+        let (name, epoch) = self.shard.split_once('\0').unwrap_or((&self.shard, "1"));
+        if epoch.parse() != Ok(shards.epoch()) {
+            let message = "the layout was changed since the cursor was made; begin again without a cursor";
+            return Err(Error::new(ErrorKind::Cursor, message).in_table(table.name));
+        }
+        shards.require(name).map(Shard::index).map_err(unknown)
+    }
+}
+
+/// Returns the name of a shard, and after a change of the layout its epoch behind a NUL, which no name has.
+fn shard_text(shard: &Shard) -> String {
+    match shard.epoch() {
+        1 => shard.name().to_owned(),
+        epoch => format!("{}\0{epoch}", shard.name()),
     }
 }
 

@@ -20,6 +20,8 @@ struct Inner {
     index: usize,
     place: usize,
     role: ShardRole,
+    /// The epoch of the layout that it was read from.
+    epoch: u64,
     /// The id of the cluster whose shard this is, once it is opened.
     cluster: Arc<OnceCell<String>>,
     statements: AtomicU64,
@@ -46,6 +48,11 @@ impl Shard {
     /// Returns whether the shard holds keys, or is spare.
     pub fn role(&self) -> ShardRole {
         self.0.role
+    }
+
+    /// Returns the epoch of the layout that the shard was read from.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.epoch
     }
 
     /// Returns the number of statements that all sessions have run on this shard since the cluster was opened. A
@@ -199,7 +206,7 @@ impl Shards {
             }
             let cluster = Arc::clone(&cluster);
             let (statements, rows) = (AtomicU64::new(0), AtomicU64::new(0));
-            list.push(Shard(Arc::new(Inner { name, index, place, role, cluster, statements, rows })));
+            list.push(Shard(Arc::new(Inner { name, index, place, role, epoch, cluster, statements, rows })));
         }
         match list.is_empty() {
             true => {

@@ -12,6 +12,7 @@ mod restore;
 mod serialized;
 mod stats;
 mod status;
+mod text;
 #[cfg(feature = "admin")]
 mod unopened;
 
@@ -22,5 +23,7 @@ pub use health::{Health, Probe};
 pub(crate) use restore::check_copies;
 pub use stats::{ConnectionStats, ErrorCount, LockStats, ShardStats, Stats, TransactionStats};
 pub use status::{PendingTransaction, ShardStatus, Status, TableRows, TransactionState};
+#[cfg(feature = "admin")]
+pub(crate) use text::{table, with_causes};
 #[cfg(feature = "admin")]
 pub(crate) use unopened::ShardPlace;

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::serialized::serialized;
+use super::text::{number as shown, table, with_causes};
+use crate::cluster::migrate::{MigrationStatus, ShardMigrations};
 use crate::driver::{Connection, LeaseOwner, Transaction};
 use crate::error::{Error, Result};
 use crate::planner::sql::{Namespace, Param};
@@ -11,7 +13,7 @@ use crate::transaction::Cluster;
 use crate::transaction::commit::PendingPart;
 use crate::value::Value;
 
-/// The contents of a cluster at one moment; returned by [`Cluster::status`].
+/// The contents of a cluster at one moment; returned by [`Cluster::status`]. Prints tables.
 ///
 /// With the feature `serde` it can be serialised.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Status {
     pub epoch: u64,
     /// The shards, in their declared order.
     pub shards: Vec<ShardStatus>,
+    /// The migrations of every shard that could be read: see [`Cluster::migration_status`].
+    pub migrations: MigrationStatus,
     /// The global transactions that are not finished on every shard.
     pub transactions: Vec<PendingTransaction>,
     /// The rows of the fullest serving shard, divided by the mean of all serving shards: 1 if all hold as many. `None` if
@@ -91,7 +95,7 @@ impl fmt::Display for TransactionState {
     }
 }
 
-serialized! { Status { cluster, epoch, shards, transactions, imbalance } }
+serialized! { Status { cluster, epoch, shards, migrations, transactions, imbalance } }
 serialized! { ShardStatus { shard, role, place, rows, bytes, tables, error } }
 serialized! { TableRows { table, rows } }
 serialized! { PendingTransaction { id, state, shards } }
@@ -104,6 +108,33 @@ impl serde::Serialize for TransactionState {
     }
 }
 
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "cluster {}, epoch {}", self.cluster, self.epoch)?;
+        let row = |shard: &ShardStatus| {
+            let (rows, bytes) = (shown(shard.rows), shown(shard.bytes));
+            vec![shard.shard.clone(), rows, bytes, shard.role.name().to_owned(), shard.place.clone()]
+        };
+        let rows: Vec<Vec<String>> = self.shards.iter().map(row).collect();
+        f.write_str(&table(&["shard", "rows", "bytes", "role", "place"], &rows))?;
+        if let Some(imbalance) = self.imbalance {
+            writeln!(f, "imbalance: {imbalance:.2} (rows of the fullest shard by the mean)")?;
+        }
+        let is_new = |shard: &ShardMigrations| shard.steps.is_empty() && shard.left_out.is_none();
+        match self.migrations.shards.iter().all(is_new) {
+            true => writeln!(f, "migrations: none")?,
+            false => write!(f, "{}", self.migrations)?,
+        }
+        if self.transactions.is_empty() {
+            writeln!(f, "transactions: all are finished")?;
+        }
+        for PendingTransaction { id, state, shards } in &self.transactions {
+            writeln!(f, "transaction {id}: {state} on {}; run `recover`", shards.join(", "))?;
+        }
+        self.errors().try_for_each(|error| writeln!(f, "{}", with_causes(error)))
+    }
+}
+
 impl Status {
     /// Returns the errors of the shards that could not be read.
     pub fn errors(&self) -> impl Iterator<Item = &Error> {
@@ -112,8 +143,8 @@ impl Status {
 }
 
 impl Cluster {
-    /// Counts the rows of every table on every shard, at the same time on all databases, and lists the global transactions that
-    /// are not finished. A shard that cannot be read has its error in the answer.
+    /// Counts the rows of every table on every shard, at the same time on all databases, and lists how far migrations are and the
+    /// global transactions that are not finished. A shard that cannot be read has its error in the answer.
     ///
     /// Counting reads an index of each table as a whole: on large tables it takes seconds. A transaction that is being
     /// committed at this moment may be listed.
@@ -133,23 +164,27 @@ impl Cluster {
     /// # session.commit()?;
     /// let status = cluster.status();
     /// assert_eq!(status.shards.iter().filter_map(|shard| shard.rows).sum::<u64>(), 10);
-    /// assert!(status.transactions.is_empty());
+    /// assert!(status.transactions.is_empty() && !status.migrations.waits_for_contract());
+    /// println!("{status}");
     /// # Ok(())
     /// # }
     /// ```
     pub fn status(&self) -> Status {
         let cluster = self.latest();
-        let (mut shards, mut parts) = (Vec::new(), Vec::new());
+        let (mut shards, mut migrated, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         std::thread::scope(|scope| {
             let read = |database| scope.spawn(move || cluster.status_of(database));
             let threads: Vec<_> = (0..cluster.databases()).map(read).collect();
             for (database, thread) in threads.into_iter().enumerate() {
-                let Ok((mut read, pending)) = thread.join() else { continue };
+                let Ok((mut read, mut steps, pending)) = thread.join() else { continue };
                 shards.append(&mut read);
+                migrated.append(&mut steps);
                 parts.extend(pending.into_iter().map(|part| (database, part)));
             }
         });
         shards.sort_by_key(|(index, _)| *index);
+        migrated.sort_by_key(|(index, _)| *index);
+        let migrations = MigrationStatus { shards: migrated.into_iter().map(|(_, steps)| steps).collect() };
         let shards: Vec<ShardStatus> = shards.into_iter().map(|(_, status)| status).collect();
         let imbalance = imbalance(&shards);
         let mut transactions = cluster.transactions_of(parts);
@@ -157,11 +192,13 @@ impl Cluster {
             let state = TransactionState::InDoubt;
             transactions.push(PendingTransaction { id, state, shards: Vec::new() });
         }
-        Status { cluster: cluster.id().to_owned(), epoch: cluster.epoch(), shards, transactions, imbalance }
+        let (cluster, epoch) = (cluster.id().to_owned(), cluster.epoch());
+        Status { cluster, epoch, shards, migrations, transactions, imbalance }
     }
 
-    /// Returns the status of the shards of one database, by their indexes, and the transactions that are not finished there.
-    fn status_of(&self, database: usize) -> (Vec<(usize, ShardStatus)>, Vec<PendingPart>) {
+    /// Returns the status and the migrations of the shards of one database, by their indexes, and the transactions that are not
+    /// finished there.
+    fn status_of(&self, database: usize) -> (Vec<(usize, ShardStatus)>, Vec<Migrated>, Vec<PendingPart>) {
         let shards: Vec<&Shard> = self.layout().shards_in(database).collect();
         let read = self.on_connection(&LeaseOwner::default(), database, |connection| {
             connection.begin(Transaction::Read)?;
@@ -171,7 +208,14 @@ impl Cluster {
             };
             let read: Result<Vec<Read>> = shards.iter().map(read).collect();
             connection.rollback()?;
-            Ok((read?, self.pending_on(database, connection)?))
+            let read = read?;
+            // Outside of a transaction, which a missing table would abort on a server.
+            let migrated = shards.iter().map(|shard| {
+                let steps = self.migrations_of(shard, connection);
+                steps.map(|steps| (shard.index(), steps)).map_err(|error| error.on_shard(shard.name()))
+            });
+            let migrated: Vec<Migrated> = migrated.collect::<Result<_>>()?;
+            Ok((read, migrated, self.pending_on(database, connection)?))
         });
         let status = |shard: &Shard, (tables, bytes): Read, error: Option<Error>| {
             let spread = tables.iter().filter(|(is_spread, _)| *is_spread).map(|(_, table)| table.rows);
@@ -187,16 +231,20 @@ impl Cluster {
             (shard.index(), status)
         };
         match read {
-            Ok((read, pending)) => {
+            Ok((read, migrated, pending)) => {
                 let read = shards.into_iter().zip(read);
-                (read.map(|(shard, read)| status(shard, read, None)).collect(), pending)
+                (read.map(|(shard, read)| status(shard, read, None)).collect(), migrated, pending)
             }
             Err(error) => {
                 let each = |shard: &&Shard| {
                     let error = error.copied().on_shard(shard.name());
                     status(shard, Read::default(), Some(error))
                 };
-                (shards.iter().map(each).collect(), Vec::new())
+                let left_out = shards.iter().filter_map(|shard| {
+                    let why = self.left_out(shard)?;
+                    Some((shard.index(), ShardMigrations::of_left_out(shard.name(), why)))
+                });
+                (shards.iter().map(each).collect(), left_out.collect(), Vec::new())
             }
         }
     }
@@ -214,6 +262,14 @@ impl Cluster {
             Ok((tables, bytes)) => (Some(tables.iter().map(|(_, table)| table.rows).sum()), bytes),
             Err(_) => (None, None),
         }
+    }
+
+    fn migrations_of(&self, shard: &Shard, connection: &dyn Connection) -> Result<ShardMigrations> {
+        if let Some(why) = self.left_out(shard) {
+            return Ok(ShardMigrations::of_left_out(shard.name(), why));
+        }
+        let place = self.layout().place(shard.index())?;
+        ShardMigrations::read(connection, place, shard.name())
     }
 
     /// Returns the rows of each table, with whether its rows are spread over the shards, and the bytes on disk.
@@ -273,6 +329,9 @@ pub(super) fn described(at: &str, names: &Namespace) -> String {
 
 /// The rows of each table, with whether they are spread over the shards; and the bytes on disk.
 type Read = (Vec<(bool, TableRows)>, Option<u64>);
+
+/// The migrations of a shard, with its index.
+type Migrated = (usize, ShardMigrations);
 
 fn imbalance(shards: &[ShardStatus]) -> Option<f64> {
     let serving = shards.iter().filter(|shard| shard.role == ShardRole::Serving);

@@ -46,7 +46,7 @@ use copy::Copier;
 use links::{Links, Site, Wait, site};
 use rows::Tables;
 
-use super::migrate::lock::MigrationLock;
+use super::migrate::MigrationLock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Table;
 use crate::transaction::Cluster;
@@ -102,7 +102,7 @@ impl Cluster {
     /// Begins a change: records it, empties the targets, and has the sources note rows that change. From now on a write on a source
     /// takes somewhat longer.
     ///
-    /// While a change runs, `create`, migrations and other changes are refused.
+    /// It waits for a migration that runs. While a change runs, `create`, migrations and other changes are refused.
     ///
     /// # Errors
     /// [`ErrorKind::Layout`] if another change runs, or the layout was changed since the plan was made;

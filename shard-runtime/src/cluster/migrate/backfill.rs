@@ -38,13 +38,14 @@ pub(super) struct Next<'n> {
     pub(super) limit: u32,
     /// Only rows that have NULL in this column.
     pub(super) null: Option<&'n ColumnDef>,
+    /// Only rows with these ids; `after` is `None` then.
+    pub(super) among: Option<&'n [Value<'static>]>,
 }
 
 /// The result of a portion.
 pub(super) struct Portion {
-    pub(super) rows: u64,
-    /// The last id; `None` if there was no row.
-    pub(super) last: Option<Value<'static>>,
+    /// The ids of the rows, ascending.
+    pub(super) ids: Vec<Value<'static>>,
 }
 
 /// Writes an id as the text of a cursor.
@@ -88,10 +89,12 @@ fn read(
     table: &Table,
     columns: &[usize],
     sql: &str,
-    after: Option<&Value<'_>>,
+    next: Next<'_>,
 ) -> Result<Vec<Values>> {
     let mut statement = connection.prepare(sql)?;
-    let params: Vec<Param<'_>> = after.map(|id| Param::Value(id.borrowed())).into_iter().collect();
+    let after = next.after.map(|id| Param::Value(id.borrowed()));
+    let among = next.among.map(|ids| Param::List(ids.iter().map(Value::borrowed).collect()));
+    let params: Vec<Param<'_>> = after.or(among).into_iter().collect();
     let mut rows = statement.query(&params)?;
     let mut found = Vec::new();
     while rows.advance()? {
@@ -109,8 +112,9 @@ impl Next<'_> {
     fn sql(&self, place: &Place, table: &Table) -> String {
         let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
         let after = self.after.map(|_| format!("{id} > {}", place.dialect.param(1)));
+        let among = self.among.map(|_| format!("{id}{}", place.dialect.is_in(1)));
         let null = self.null.map(|column| format!("{} IS NULL", quoted(column.name)));
-        let conditions: Vec<String> = after.into_iter().chain(null).collect();
+        let conditions: Vec<String> = after.or(among).into_iter().chain(null).collect();
         let filter = if conditions.is_empty() {
             String::new()
         } else {
@@ -182,13 +186,8 @@ impl<T: Sharded, F: Fn(&mut T) + Send + Sync> BackfillRows for Backfill<T, F> {
         let all: Vec<usize> = (0..table.columns.len()).collect();
         let names: Vec<String> = table.columns.iter().map(|column| quoted(column.name)).collect();
         let rest = next.sql(place, table);
-        let found = read(
-            connection,
-            table,
-            &all,
-            &format!("SELECT {} FROM {on}{rest}", names.join(", ")),
-            next.after,
-        )?;
+        let found =
+            read(connection, table, &all, &format!("SELECT {} FROM {on}{rest}", names.join(", ")), next)?;
         let id_of = |row: &Values| row.0.get(table.id).cloned();
         for row in &found {
             let mut model = T::load(&Row { source: row, shard, table, columns: None })?;
@@ -217,7 +216,7 @@ impl<T: Sharded, F: Fn(&mut T) + Send + Sync> BackfillRows for Backfill<T, F> {
             let params: Vec<Param<'_>> = values.chain(id_of(row)).map(Param::Value).collect();
             connection.prepare(&sql)?.execute(&params)?;
         }
-        Ok(Portion { rows: found.len() as u64, last: found.last().and_then(id_of) })
+        Ok(Portion { ids: found.iter().filter_map(id_of).collect() })
     }
 }
 
@@ -250,11 +249,9 @@ impl BackfillRows for CopyColumn {
         let on = place.names.table(table.name);
         let id = quoted(table.columns.get(table.id).map_or("id", |id| id.name));
         let rest = next.sql(place, table);
-        let found =
-            read(connection, table, &[table.id], &format!("SELECT {id} FROM {on}{rest}"), next.after)?;
-        let id_of = |row: &Values| row.0.first().cloned();
-        let (first, last) = (found.first().and_then(id_of), found.last().and_then(id_of));
-        if let (Some(first), Some(last)) = (&first, &last) {
+        let found = read(connection, table, &[table.id], &format!("SELECT {id} FROM {on}{rest}"), next)?;
+        let ids: Vec<Value<'static>> = found.into_iter().filter_map(|row| row.0.into_iter().next()).collect();
+        if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
             let (from, to) = (quoted(&self.from), quoted(&self.to));
             let (low, high) = (place.dialect.param(1), place.dialect.param(2));
             let sql = format!("UPDATE {on} SET {to} = {from} WHERE {id} >= {low} AND {id} <= {high}");
@@ -262,6 +259,6 @@ impl BackfillRows for CopyColumn {
                 .prepare(&sql)?
                 .execute(&[Param::Value(first.borrowed()), Param::Value(last.borrowed())])?;
         }
-        Ok(Portion { rows: found.len() as u64, last })
+        Ok(Portion { ids })
     }
 }

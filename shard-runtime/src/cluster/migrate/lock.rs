@@ -1,8 +1,9 @@
-//! Keeps two migrators of one cluster apart, in any process. A process that ends, however, gives the lock up.
+//! Keeps two migrators of one cluster apart, in any process, and a migrator and a backup. A process that ends, however, gives the
+//! lock up.
 
 use std::fs::{File, TryLockError};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::driver::{Connection, Driver, Mode};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +22,9 @@ pub(in crate::cluster) struct MigrationLock {
 
 impl MigrationLock {
     /// Waits until no other migrator works on the cluster. Calls `waiting` before each further try.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if a backup runs longer than the timeout.
     pub(in crate::cluster) fn take(
         control: &dyn Driver,
         cluster: &str,
@@ -52,20 +56,62 @@ impl MigrationLock {
         if control.is_private() {
             return Ok(MigrationLock { _file: None, _connection: None });
         }
-        let mut path = PathBuf::from(control.describe()).into_os_string();
-        path.push("-migration");
-        let failed = |error: std::io::Error| {
-            let message = format!("cannot lock the file {}", PathBuf::from(&path).display());
-            Error::new(ErrorKind::Io, message).with_source(error)
-        };
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let (file, path) = lock_file(control)?;
+        let began = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(MigrationLock { _file: Some(file), _connection: None }),
                 Err(TryLockError::WouldBlock) => waiting(),
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
+                Err(TryLockError::Error(error)) => return Err(cannot_lock(&path, error)),
+            }
+            // A migrator that tries to take the lock shares it for a moment, too.
+            if began.elapsed() > timeout && shares(&file, &path)? {
+                let message = "a backup of the cluster runs, and a migration would change the tables that it copies; run \
+                               `migrate` again when the backup has ended";
+                return Err(Error::new(ErrorKind::Busy, message));
             }
             std::thread::sleep(PAUSE);
         }
     }
+
+    /// Takes the lock for a backup, which other backups share.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if a migration runs.
+    pub(in crate::cluster) fn share(control: &dyn Driver) -> Result<Self> {
+        if control.dialect().is_on_server() || control.is_private() {
+            return Ok(MigrationLock { _file: None, _connection: None });
+        }
+        let (file, path) = lock_file(control)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(MigrationLock { _file: Some(file), _connection: None }),
+            Err(TryLockError::WouldBlock) => {
+                let message = "a migration of the cluster runs, and a copy would hold tables that are half changed; run `backup` \
+                               again when the migration has ended";
+                Err(Error::new(ErrorKind::Busy, message))
+            }
+            Err(TryLockError::Error(error)) => Err(cannot_lock(&path, error)),
+        }
+    }
+}
+
+/// Returns whether the file is locked by others that share their lock.
+fn shares(file: &File, path: &Path) -> Result<bool> {
+    match file.try_lock_shared() {
+        Ok(()) => file.unlock().map(|()| true).map_err(|error| cannot_lock(path, error)),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(cannot_lock(path, error)),
+    }
+}
+
+fn lock_file(control: &dyn Driver) -> Result<(File, PathBuf)> {
+    let mut path = PathBuf::from(control.describe()).into_os_string();
+    path.push("-migration");
+    let path = PathBuf::from(path);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    file.map_err(|error| cannot_lock(&path, error)).map(|file| (file, path))
+}
+
+fn cannot_lock(path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("cannot lock the file {}", path.display())).with_source(error)
 }

@@ -4,11 +4,13 @@
 //! The state is recorded in each shard ([`state`]), in the transaction of the step that it describes. Columns, tables and
 //! indexes are added by what each shard has ([`expand`]), so that this part has no history.
 
+mod arrivals;
 pub(super) mod backfill;
+mod closing;
 mod create_table;
 mod expand;
 mod index;
-pub(super) mod lock;
+mod lock;
 mod on_shard;
 mod plan;
 mod rebuild;
@@ -24,6 +26,7 @@ pub use run::{Migration, MigrationProgress};
 pub use status::{MigrationStatus, ShardMigrations, StepPhase, StepStatus};
 pub use step::{Migrations, Step};
 
+pub(super) use lock::MigrationLock;
 pub(super) use state::Tolerated;
 
 use super::builder::Builder;
@@ -39,13 +42,15 @@ impl Builder {
     /// programs of the earlier release would not survive.
     ///
     /// Until then they can run, and be started again, also while the migration runs and after it has stopped. They add rows
-    /// without the new columns. There are three limits:
+    /// without the new columns. A row that one of them adds while [`Migration::run`] works, or moves to another shard with
+    /// [`Session::relocate`](crate::Session::relocate), does not miss a backfill: each shard records the rows that arrive, and
+    /// they are changed once all shards have run the steps. There are four limits:
     ///
-    /// - Until [`Migration::run`] has succeeded they must not move rows with [`Session::relocate`](crate::Session::relocate). A
-    ///   row that moves from a shard that a backfill has not reached to one that has finished it misses the backfill. Only a
-    ///   column with [`Step::require`] is filled later, by the contract.
+    /// - A row that they add after [`Migration::run`] has succeeded gets the values of a backfill only with the contract, and
+    ///   only if the column has a [`Step::require`].
+    /// - A row that moves while steps run may miss SQL of the application ([`Step::sqlite`], [`Step::postgres`]).
     /// - A new unique index also holds for their rows.
-    /// - SQL of the application ([`Step::sqlite`], [`Step::postgres`]) must leave the tables as their models need them.
+    /// - SQL of the application must leave the tables as their models need them.
     ///
     /// ```
     /// use shard_runtime::{Cluster, Migrations, Sharded};

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::arrivals::{self, Arrivals};
 use super::backfill::{BackfillRows, Next, cursor_id, cursor_text};
 use super::expand::{self, How, Work};
 use super::plan;
@@ -93,7 +94,7 @@ impl<M> OnShard<'_, M> {
         })
     }
 
-    fn tell(&self, state: &StepState, sql: Option<&str>) {
+    pub(super) fn tell(&self, state: &StepState, sql: Option<&str>) {
         (self.progress)(&MigrationProgress {
             shard: self.shard.name().to_owned(),
             step: state.number,
@@ -106,7 +107,7 @@ impl<M> OnShard<'_, M> {
 
     /// Runs in a transaction of the shard, after the decided transactions that it misses. On a server it tries again while
     /// another transaction holds a lock.
-    fn transaction<R>(
+    pub(super) fn transaction<R>(
         &self,
         connection: &dyn Connection,
         how: How,
@@ -205,7 +206,7 @@ impl<M> OnShard<'_, M> {
         connection: &dyn Connection,
         state: &mut StepState,
         rows: &dyn BackfillRows,
-        null: Option<&'static ColumnDef>,
+        (null, arrivals): (Option<&'static ColumnDef>, Option<&Arrivals<'_>>),
         next: impl Fn(&StepState) -> StepState,
     ) -> Result<()> {
         loop {
@@ -213,17 +214,22 @@ impl<M> OnShard<'_, M> {
             let (portion, is_last) = self.transaction(connection, How::Together, |connection| {
                 self.claim(connection, state)?;
                 let after = cursor_id(&state.cursor)?;
+                let following = Next { after: after.as_ref(), limit, null, among: None };
                 let portion = rows
-                    .portion(connection, self.place, self.shard, Next { after: after.as_ref(), limit, null })
+                    .portion(connection, self.place, self.shard, following)
                     .map_err(|error| error.in_table(rows.table().name))?;
+                if let Some(arrivals) = arrivals {
+                    arrivals.remove_changed(connection, &portion.ids)?;
+                }
+                let number = portion.ids.len() as u64;
                 let read = StepState {
                     phase: state.phase.max(StepPhase::Backfill),
-                    rows: state.rows + portion.rows,
+                    rows: state.rows + number,
                     error: String::new(),
-                    cursor: portion.last.as_ref().map_or_else(|| state.cursor.clone(), cursor_text),
+                    cursor: portion.ids.last().map_or_else(|| state.cursor.clone(), cursor_text),
                     ..state.clone()
                 };
-                let is_last = portion.rows < u64::from(limit);
+                let is_last = number < u64::from(limit);
                 let recorded = if is_last { next(&read) } else { read };
                 state::write(connection, self.place, &recorded)?;
                 Ok((recorded, is_last))
@@ -255,7 +261,7 @@ impl<M> OnShard<'_, M> {
                 progress = Progress::Copying;
             }
             if progress == Progress::Copying {
-                self.backfill(connection, state, &rename.copy(), None, |read| read.clone())?;
+                self.backfill(connection, state, &rename.copy(), (None, None), |read| read.clone())?;
                 for work in rename.finish() {
                     // The next action begins without a cursor.
                     self.work(connection, state, &work, None)?;
@@ -276,7 +282,12 @@ impl<M> OnShard<'_, M> {
             let next = after(state);
             match action {
                 Action::Backfill(rows) => {
-                    self.backfill(connection, state, &**rows, None, after)?;
+                    let backfill = (step.number, index);
+                    let arrivals = Arrivals::new(self.place, rows.table(), backfill);
+                    if !arrivals::recorded(connection, self.place)?.contains(&backfill) {
+                        self.work(connection, state, &arrivals.begin(), None)?;
+                    }
+                    self.backfill(connection, state, &**rows, (None, Some(&arrivals)), after)?;
                     continue;
                 }
                 Action::Sql { .. } => {
@@ -384,14 +395,14 @@ impl<M> OnShard<'_, M> {
                 && rows.table().is(table)
             {
                 let cleared = |read: &StepState| StepState { cursor: String::new(), ..read.clone() };
-                self.backfill(connection, state, &**rows, Some(column), cleared)?;
+                self.backfill(connection, state, &**rows, (Some(column), None), cleared)?;
             }
         }
         Ok(())
     }
 }
 
-fn new_state(step: &Step) -> StepState {
+pub(super) fn new_state(step: &Step) -> StepState {
     StepState { number: step.number, name: step.name.clone(), does: does(step), ..StepState::default() }
 }
 

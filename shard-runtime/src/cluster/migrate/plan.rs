@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::arrivals::{self, Arrivals};
 use super::expand::{self, How, Work};
 use super::rename::{Progress, Rename};
 use super::state::{self, StepState};
@@ -33,6 +34,8 @@ pub struct MigrationPlan {
 pub(super) struct ShardPlan {
     shard: String,
     parts: Vec<Part>,
+    /// Why the spare shard cannot be migrated.
+    left_out: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +63,11 @@ impl MigrationPlan {
         let layout = cluster.layout();
         let (mut plan, mut refused) = (MigrationPlan::default(), Vec::new());
         for shard in layout.shards().iter() {
+            if let Some(why) = cluster.left_out(shard) {
+                let (shard, left_out) = (shard.name().to_owned(), Some(why.to_owned()));
+                plan.shards.push(ShardPlan { shard, parts: Vec::new(), left_out });
+                continue;
+            }
             let place = layout.place(shard.index())?;
             let Some(database) = cluster.0.databases.get(place.database) else { continue };
             let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout);
@@ -97,6 +105,7 @@ fn shard_plan(
     );
     let states = state::read(connection, place)?;
     refuse_other_steps(&states, migrations)?;
+    let mut recorded = arrivals::recorded(connection, place)?;
     for step in migrations.steps() {
         let phase = phase_of(&states, step);
         let (mut now, mut later) = (Vec::new(), Vec::new());
@@ -111,13 +120,28 @@ fn shard_plan(
         if now.is_empty() && phase < StepPhase::Ready {
             now.push("-- is recorded".to_owned());
         }
+        for (index, action) in step.actions.iter().enumerate() {
+            if let Action::Backfill(rows) = action
+                && let Some(at) = recorded.iter().position(|backfill| *backfill == (step.number, index))
+            {
+                recorded.remove(at);
+                now.push(Arrivals::new(place, rows.table(), (step.number, index)).describe());
+            }
+        }
         add(step.to_string(), now, false);
         add(format!("{step}, contract"), later, true);
+    }
+    if let Some((step, _)) = recorded.first() {
+        let message = format!(
+            "rows have arrived while step {step} ran and were not changed yet, and this program does not have its backfill; \
+             migrate with the release that has begun the step first"
+        );
+        return Err(Error::new(ErrorKind::Schema, message));
     }
     let mut made = lines(index::pending(connection, place, layout)?);
     made.dedup();
     add("indexes".to_owned(), made, false);
-    Ok(ShardPlan { shard: shard.name().to_owned(), parts })
+    Ok(ShardPlan { shard: shard.name().to_owned(), parts, left_out: None })
 }
 
 /// Refuses to rename the column of a lookup: programs of both releases would have entries in tables of their own. Returns whether
@@ -282,8 +306,12 @@ pub(super) fn sql_of(action: &Action, place: &Place, layout: &Layout) -> Result<
 
 impl fmt::Display for MigrationPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for ShardPlan { shard, parts } in &self.shards {
+        for ShardPlan { shard, parts, left_out } in &self.shards {
             writeln!(f, "-- shard {shard}")?;
+            if let Some(why) = left_out {
+                writeln!(f, "-- left out: {why}")?;
+                continue;
+            }
             if parts.is_empty() {
                 writeln!(f, "-- nothing to do")?;
             }

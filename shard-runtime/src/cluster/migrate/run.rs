@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lock::MigrationLock;
 use super::on_shard::OnShard;
@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::Models;
 use crate::schema::Shard;
 use crate::transaction::Cluster;
+use crate::transaction::change::is_running;
 
 /// A migration that can run; made by [`Builder::migrate`].
 pub struct Migration<M> {
@@ -50,7 +51,8 @@ pub struct MigrationProgress {
     pub phase: StepPhase,
     /// How many rows its backfills have read.
     pub rows: u64,
-    /// The SQL that is about to run; `None` after a portion, at the end of a step, and while another migrator is waited for.
+    /// The SQL that is about to run; `None` after a portion, at the end of a step, and while another migrator or a backup is
+    /// waited for.
     pub sql: Option<String>,
 }
 
@@ -126,12 +128,15 @@ impl<M: Models> Migration<M> {
 
     /// Runs the migration, and returns how far every shard is. `progress` is called for each statement and after each portion.
     ///
-    /// It waits for another migrator of the cluster. Decided transactions are applied first. It stops at the first failure;
+    /// It waits for another migrator of the cluster. A spare shard whose database is missing is left out, and the returned
+    /// status says so: the next migration makes up for it. Decided transactions are applied first. It stops at the first failure;
     /// running it again continues there. If it fails before a contract, programs of the earlier release can still run.
     ///
     /// # Errors
     /// They name the shard, the step and the SQL. [`ErrorKind::Stale`] if another migrator has continued a step: the server
-    /// has ended the connection that holds the migration lock. [`ErrorKind::UnknownShard`] if the canary is not configured. Those of
+    /// has ended the connection that holds the migration lock. [`ErrorKind::Busy`] if a [backup](Cluster::backup) runs longer than
+    /// the [`busy_timeout`](Builder::busy_timeout), if a lock or a server's connection is not obtained within it, or if rows move
+    /// too fast for a backfill. [`ErrorKind::UnknownShard`] if the canary is not configured. Those of
     /// [`Builder::create`], which is called at the end, to make what new models need.
     pub fn run(self, progress: impl Fn(&MigrationProgress) + Send + Sync) -> Result<MigrationStatus> {
         let cluster = &self.cluster;
@@ -142,12 +147,15 @@ impl<M: Models> Migration<M> {
             progress(&MigrationProgress {
                 shard: "control".to_owned(),
                 step: 0,
-                name: "waits for another migrator".to_owned(),
+                name: "waits for another migrator or a backup".to_owned(),
                 phase: StepPhase::Pending,
                 rows: 0,
                 sql: None,
             });
         })?;
+        if let Some(running) = control.changes()?.iter().find(|change| change.is_running()) {
+            return Err(is_running(running));
+        }
         cluster.recover()?;
         // Another migrator may have changed the shards since the plan was made.
         if MigrationPlan::new(cluster, &self.migrations)?.runs_sql {
@@ -159,11 +167,14 @@ impl<M: Models> Migration<M> {
             on_shard.run().map_err(|error| error.on_shard(shard.name()))
         };
         if let Some(canary) = canary {
+            if let Some(why) = cluster.left_out(canary) {
+                let message = format!("the canary cannot be opened: {why}");
+                return Err(Error::new(ErrorKind::Missing, message).on_shard(canary.name()));
+            }
             run(canary)?;
         }
-        let others = layout
-            .shards()
-            .iter()
+        let others = cluster
+            .opened_shards()
             .filter(|shard| canary.is_none_or(|canary| canary.index() != shard.index()));
         let others: Vec<&Shard> = others.collect();
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None::<(usize, Error)>));
@@ -188,9 +199,11 @@ impl<M: Models> Migration<M> {
         if let Some((_, error)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
+        self.change_arrived(&progress)?;
         let status = cluster.migration_status()?;
         // Records the layout of new models, and fills new reference tables.
-        match self.builder.clone().create::<M>() {
+        let builder = self.builder.clone().without(|shard| status.is_left_out(shard));
+        match builder.create::<M>() {
             // A model may declare a column already as the contract will make it.
             Err(error)
                 if error.kind() == ErrorKind::Schema
@@ -199,5 +212,37 @@ impl<M: Models> Migration<M> {
             created => drop(created?),
         }
         Ok(status)
+    }
+
+    /// Changes the rows that have arrived on shards while backfills ran, and ends the records of them.
+    ///
+    /// A row that programs of the earlier release move while one shard after the other is visited could be missed by all
+    /// visits. It leaves its record behind: the shards are visited again until every recorded row was there.
+    fn change_arrived(&self, progress: &(dyn Fn(&MigrationProgress) + Send + Sync)) -> Result<()> {
+        if !self.migrations.backfills() {
+            return Ok(());
+        }
+        let layout = self.cluster.layout();
+        let each = |run: &mut dyn FnMut(&OnShard<'_, M>) -> Result<()>| {
+            self.cluster.opened_shards().try_for_each(|shard| {
+                let place = layout.place(shard.index())?;
+                let on_shard = OnShard { migration: self, shard, place, progress };
+                run(&on_shard).map_err(|error| error.on_shard(shard.name()))
+            })
+        };
+        let began = Instant::now();
+        loop {
+            let mut are_there = true;
+            each(&mut |on_shard| on_shard.change_arrived().map(|all| are_there &= all))?;
+            if are_there {
+                break;
+            }
+            if began.elapsed() > self.cluster.0.timeout {
+                let message = "rows are deleted or moved to other shards as fast as they arrive, so that a backfill cannot tell \
+                               whether it has seen all; run `migrate` again when fewer are";
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+        }
+        each(&mut |on_shard| on_shard.end_arrivals())
     }
 }

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use super::state::{self, StepState};
-use crate::driver::Mode;
+use crate::driver::{Connection, Mode};
 use crate::error::Result;
+use crate::planner::Place;
+use crate::schema::Shard;
 use crate::transaction::Cluster;
 
 /// How far a step is on a shard.
@@ -66,6 +68,8 @@ pub struct ShardMigrations {
     pub version: u32,
     /// The steps that it has recorded. Step 0 is what was added without a step.
     pub steps: Vec<StepStatus>,
+    /// Why a spare shard is not migrated: it cannot be opened.
+    pub left_out: Option<String>,
 }
 
 /// One step on one shard.
@@ -95,7 +99,17 @@ impl ShardMigrations {
             rows: step.rows,
             error: Some(step.error).filter(|error| !error.is_empty()),
         });
-        ShardMigrations { shard: shard.to_owned(), version, steps: steps.collect() }
+        ShardMigrations { shard: shard.to_owned(), version, steps: steps.collect(), left_out: None }
+    }
+
+    /// Returns a shard that is not migrated.
+    pub(in crate::cluster) fn of_left_out(shard: &str, why: &str) -> Self {
+        ShardMigrations { left_out: Some(why.to_owned()), ..ShardMigrations::of(shard, Vec::new()) }
+    }
+
+    /// Reads the steps that a shard has recorded.
+    pub(in crate::cluster) fn read(connection: &dyn Connection, place: &Place, shard: &str) -> Result<Self> {
+        Ok(ShardMigrations::of(shard, state::read(connection, place)?))
     }
 }
 
@@ -112,9 +126,10 @@ impl fmt::Display for MigrationStatus {
             "{:shard$}  version  {:name$}  {:8}  {:>10}  last error",
             "shard", "step", "phase", "rows"
         )?;
-        for ShardMigrations { shard: of, version, steps } in &self.shards {
+        for ShardMigrations { shard: of, version, steps, left_out } in &self.shards {
             if steps.is_empty() {
-                writeln!(f, "{of:shard$}  {version:>7}  {:name$}  {:8}  {:>10}  -", "-", "-", "-")?;
+                let why = left_out.as_ref().map_or_else(|| "-".to_owned(), |why| format!("left out: {why}"));
+                writeln!(f, "{of:shard$}  {version:>7}  {:name$}  {:8}  {:>10}  {why}", "-", "-", "-")?;
             }
             for StepStatus { number, name: step, phase, rows, error } in steps {
                 let step = format!("{number:>3} {step}");
@@ -142,10 +157,11 @@ mod serialize {
 
     impl Serialize for ShardMigrations {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut shard = serializer.serialize_struct("ShardMigrations", 3)?;
+            let mut shard = serializer.serialize_struct("ShardMigrations", 4)?;
             shard.serialize_field("shard", &self.shard)?;
             shard.serialize_field("version", &self.version)?;
             shard.serialize_field("steps", &self.steps)?;
+            shard.serialize_field("left_out", &self.left_out)?;
             shard.end()
         }
     }
@@ -164,6 +180,16 @@ mod serialize {
 }
 
 impl Cluster {
+    /// Returns why a shard is left out of migrations; `None` if it is not. Only a spare shard that cannot be opened is.
+    pub(in crate::cluster) fn left_out(&self, shard: &Shard) -> Option<&str> {
+        self.0.absent.iter().find(|(name, _)| name == shard.name()).map(|(_, why)| why.as_str())
+    }
+
+    /// Returns the shards that migrations do not leave out, in the cluster's order.
+    pub(super) fn opened_shards(&self) -> impl Iterator<Item = &Shard> {
+        self.layout().shards().iter().filter(|shard| self.left_out(shard).is_none())
+    }
+
     /// Returns how far every shard's migrations are. It reads the shards and changes nothing.
     ///
     /// # Errors
@@ -173,20 +199,32 @@ impl Cluster {
         let layout = cluster.layout();
         let mut status = MigrationStatus::default();
         for shard in layout.shards().iter() {
+            if let Some(why) = cluster.left_out(shard) {
+                status.shards.push(ShardMigrations::of_left_out(shard.name(), why));
+                continue;
+            }
             let place = layout.place(shard.index())?;
             let Some(database) = cluster.0.databases.get(place.database) else { continue };
-            let states = database
+            let read = database
                 .driver
                 .connect_waiting(Mode::Open, cluster.0.timeout)
-                .and_then(|connection| state::read(&*connection, place));
-            let states = states.map_err(|error| error.on_shard(shard.name()))?;
-            status.shards.push(ShardMigrations::of(shard.name(), states));
+                .and_then(|connection| ShardMigrations::read(&*connection, place, shard.name()));
+            status.shards.push(read.map_err(|error| error.on_shard(shard.name()))?);
         }
         Ok(status)
     }
 }
 
 impl MigrationStatus {
+    /// Returns whether a step has stopped with an error that is not made up for.
+    pub fn has_failed(&self) -> bool {
+        self.shards.iter().flat_map(|shard| &shard.steps).any(|step| step.error.is_some())
+    }
+
+    pub(super) fn is_left_out(&self, shard: &str) -> bool {
+        self.shards.iter().any(|of| of.shard == shard && of.left_out.is_some())
+    }
+
     /// Returns whether a step is done but for its contract.
     pub fn waits_for_contract(&self) -> bool {
         self.shards.iter().flat_map(|shard| &shard.steps).any(|step| step.phase == StepPhase::Ready)

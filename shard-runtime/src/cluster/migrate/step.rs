@@ -34,6 +34,11 @@ impl Migrations {
         &self.steps
     }
 
+    /// Returns whether a step changes rows one by one.
+    pub(super) fn backfills(&self) -> bool {
+        self.steps.iter().flat_map(|step| &step.actions).any(|action| matches!(action, Action::Backfill(_)))
+    }
+
     /// # Errors
     /// [`ErrorKind::Configuration`] if the numbers do not ascend from 2, or if a step does nothing.
     pub(super) fn check(&self) -> Result<()> {

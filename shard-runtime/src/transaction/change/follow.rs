@@ -75,19 +75,26 @@ impl Cluster {
             true => self.reload().map(|()| "its rows are on other shards now"),
             false => Ok("the switch was given up"),
         });
-        let message = match done {
-            Ok(what) => format!(
-                "the shard was being moved by change {}, and {what}: the transaction was rolled back; run it again",
-                change.number
-            ),
+        let (kind, message) = match done {
+            Ok(what) => {
+                let message = format!("{what}: the transaction was rolled back; run it again");
+                (
+                    ErrorKind::Moved,
+                    format!("the shard was being moved by change {}, and {message}", change.number),
+                )
+            }
             Err(failed) => {
-                format!(
-                    "the shard is being moved by change {}, which cannot be followed: {failed}",
-                    change.number
+                let kind = if failed.is_retryable() { ErrorKind::Moved } else { failed.kind() };
+                let number = change.number;
+                (
+                    kind,
+                    format!(
+                        "the shard is being moved by change {number}, which cannot be followed: {failed}"
+                    ),
                 )
             }
         };
-        Error::new(ErrorKind::Moved, message).on_shard(&shard).with_source(error).of_a_change()
+        Error::new(kind, message).on_shard(&shard).with_source(error).of_a_change()
     }
 
     fn switching(&self) -> Switching<'_> {

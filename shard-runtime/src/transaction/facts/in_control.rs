@@ -11,11 +11,20 @@ use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, Result};
 use crate::planner::sql::Dialect;
 use crate::schema::ShardRole;
+use crate::transaction::change::{ChangeRecord, is_running};
 use crate::transaction::control::{Control, in_durable_transaction};
 use crate::transaction::recorded::{Declared, Line, RecordedLayout, place_text};
 
 /// The kinds of the facts about one shard, which are forgotten with it.
 const OF_A_SHARD: [Kind; 4] = [Kind::Shard, Kind::Version, Kind::Writer, Kind::Server];
+
+/// Refuses to add to a layout that a change has planned to replace.
+fn refuse_while_changing(facts: &Facts) -> Result<()> {
+    match ChangeRecord::all(facts).iter().find(|change| change.is_running()) {
+        Some(change) => Err(is_running(change)),
+        None => Ok(()),
+    }
+}
 
 impl Control {
     /// Returns the facts; none where the control database is of an older release and cannot be written.
@@ -29,6 +38,7 @@ impl Control {
     /// [`ErrorKind::Layout`] if another process has added other lines.
     pub(crate) fn extend_record(&self, declared: &Declared, lines: &[Line]) -> Result<RecordedLayout> {
         self.change_layout(|control, dialect, facts| {
+            refuse_while_changing(facts)?;
             let recorded = facts.layout();
             let record = &recorded.lines;
             declared.compare(record.lines(), record.digest(), Mode::Create)?;
@@ -60,6 +70,7 @@ impl Control {
     /// Gives places to the configured shards that have none. They are spare until a line names them.
     pub(crate) fn record_places(&self, configured: &[&str]) -> Result<RecordedLayout> {
         self.change_layout(|control, dialect, facts| {
+            refuse_while_changing(facts)?;
             facts.layout().unplaced(configured).into_iter().try_for_each(|(name, place)| {
                 let place = place_text(place, ShardRole::Spare);
                 write(control, &self.names, dialect, Kind::Place, name, &place)

@@ -1,0 +1,190 @@
+//! The rows that arrive in a table after a backfill has passed their ids: programs of the earlier release add them, or move
+//! them from a shard on which the backfill has not run yet. A trigger records their ids from before the first portion on; once
+//! every shard has run the backfill, the recorded rows are changed, too.
+
+use super::expand::Work;
+use crate::driver::Connection;
+use crate::error::Result;
+use crate::planner::Place;
+use crate::planner::own_tables;
+use crate::planner::sql::{Param, literal, quoted, shortened, type_sql};
+use crate::schema::Table;
+use crate::transaction::facts::texts;
+use crate::value::{ColumnType, Value};
+
+/// The record of the rows that have arrived in the table of one backfill on one shard.
+pub(super) struct Arrivals<'a> {
+    place: &'a Place,
+    table: &'static Table,
+    /// The step's number, and the index of the backfill among its actions.
+    backfill: (u32, usize),
+}
+
+/// Recorded arrivals: the numbers of the records, and the ids of the rows, each once.
+#[derive(Default)]
+pub(super) struct Arrived {
+    records: Vec<Value<'static>>,
+    pub(super) ids: Vec<Value<'static>>,
+}
+
+impl Arrived {
+    pub(super) fn records(&self) -> usize {
+        self.records.len()
+    }
+}
+
+/// Returns the backfills of which a shard records arrivals.
+pub(super) fn recorded(connection: &dyn Connection, place: &Place) -> Result<Vec<(u32, usize)>> {
+    let beginning = place.names.plain(own_tables::ARRIVED);
+    let sql = match &place.names.schema {
+        _ if !place.dialect.is_on_server() => {
+            "SELECT name FROM sqlite_schema WHERE type = 'table'".to_owned()
+        }
+        schema => format!(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = {}",
+            literal(schema.as_deref().unwrap_or("public"))
+        ),
+    };
+    let parse = |name: &String| {
+        let (step, action) = name.strip_prefix(&beginning)?.strip_prefix('_')?.split_once('_')?;
+        Some((step.parse().ok()?, action.parse().ok()?))
+    };
+    let mut found: Vec<(u32, usize)> =
+        texts(connection, &sql, &[])?.iter().flatten().filter_map(parse).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+impl<'a> Arrivals<'a> {
+    pub(super) fn new(place: &'a Place, table: &'static Table, backfill: (u32, usize)) -> Self {
+        Arrivals { place, table, backfill }
+    }
+
+    fn name(&self) -> String {
+        let (step, action) = self.backfill;
+        format!("{}_{step}_{action}", own_tables::ARRIVED)
+    }
+
+    /// Returns the record's table as SQL.
+    fn records(&self) -> String {
+        self.place.names.table(&self.name())
+    }
+
+    fn trigger(&self) -> String {
+        let (step, action) = self.backfill;
+        let name = format!("sharded arrived {}({step}.{action})", self.table.name);
+        quoted(&shortened(self.place.names.plain(&name), self.place.dialect))
+    }
+
+    fn function(&self) -> String {
+        let (step, action) = self.backfill;
+        let name =
+            shortened(format!("sharded arrived {}({step}.{action})", self.table.name), self.place.dialect);
+        let schema = self.place.names.schema.as_ref();
+        schema.map_or_else(String::new, |schema| format!("{}.", quoted(schema))) + &quoted(&name)
+    }
+
+    /// Returns the SQL that begins to record.
+    pub(super) fn begin(&self) -> Work {
+        let (on, records, trigger) =
+            (self.place.names.table(self.table.name), self.records(), self.trigger());
+        let Some(id) = self.table.columns.get(self.table.id) else { return Work::together(Vec::new()) };
+        let (column, kind) = (quoted(id.name), type_sql(id, self.place.dialect));
+        let index = |name: &str| format!("CREATE INDEX {name} ON {records} (id)");
+        let insert = format!("INSERT INTO {records} (id) VALUES (NEW.{column})");
+        // The records have no unique id: on SQLite, an OR IGNORE of the statement that fires the trigger would hold in it, too.
+        if !self.place.dialect.is_on_server() {
+            let strict = self.place.dialect.strict();
+            return Work::together(vec![
+                format!("CREATE TABLE {records} (record INTEGER PRIMARY KEY, id {kind} NOT NULL){strict}"),
+                index(&quoted(&self.place.names.plain(&format!("{} id", self.name())))),
+                format!("CREATE TRIGGER {trigger} AFTER INSERT ON {on} BEGIN {insert}; END"),
+            ]);
+        }
+        let function = self.function();
+        let integer = self.place.dialect.column_type(ColumnType::Integer);
+        Work::together(vec![
+            format!(
+                "CREATE TABLE {records} (record {integer} GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id {kind} NOT NULL)"
+            ),
+            index(&quoted(&format!("{} id", self.name()))),
+            // It runs with the rights of the role that migrates: the roles that add rows have none to the records.
+            format!(
+                "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+                 SET search_path = pg_catalog, pg_temp AS $sharded$ BEGIN {insert}; RETURN NULL; END $sharded$"
+            ),
+            format!(
+                "CREATE TRIGGER {trigger} AFTER INSERT ON {on} FOR EACH ROW EXECUTE FUNCTION {function}()"
+            ),
+            format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {trigger}"),
+        ])
+    }
+
+    /// Returns the SQL that stops to record.
+    pub(super) fn end(&self) -> Work {
+        let (on, records, trigger) =
+            (self.place.names.table(self.table.name), self.records(), self.trigger());
+        Work::together(match self.place.dialect.is_on_server() {
+            true => vec![
+                format!("DROP TRIGGER IF EXISTS {trigger} ON {on}"),
+                format!("DROP FUNCTION IF EXISTS {}()", self.function()),
+                format!("DROP TABLE IF EXISTS {records}"),
+            ],
+            false => {
+                vec![format!("DROP TRIGGER IF EXISTS {trigger}"), format!("DROP TABLE IF EXISTS {records}")]
+            }
+        })
+    }
+
+    /// Returns what is done with the rows, for a plan.
+    pub(super) fn describe(&self) -> String {
+        let on = self.place.names.table(self.table.name);
+        format!("-- rows of {on} that have arrived since the backfill has begun are changed by the program")
+    }
+
+    /// Waits until no other transaction writes to the table, prepared ones included, and keeps others from it. A row that moves
+    /// between two servers may be seen on neither for a moment: on the new one its participant is prepared then. A SQLite
+    /// transaction that writes has the database to itself.
+    pub(super) fn lock(&self, connection: &dyn Connection) -> Result<()> {
+        if !self.place.dialect.is_on_server() {
+            return Ok(());
+        }
+        let on = self.place.names.table(self.table.name);
+        connection.lock(&format!("LOCK TABLE {on} IN SHARE ROW EXCLUSIVE MODE"))
+    }
+
+    /// Returns the next records.
+    pub(super) fn next(&self, connection: &dyn Connection, limit: u32) -> Result<Arrived> {
+        let sql = format!("SELECT record, id FROM {} ORDER BY record LIMIT {limit}", self.records());
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query(&[])?;
+        let mut arrived = Arrived::default();
+        while rows.advance()? {
+            arrived.records.push(rows.value(0)?.into_owned());
+            let id = self.table.value_of(self.table.id, rows.value(1))?.into_owned();
+            if !arrived.ids.contains(&id) {
+                arrived.ids.push(id);
+            }
+        }
+        Ok(arrived)
+    }
+
+    /// Removes exactly these records: a row that arrives meanwhile has one of its own.
+    pub(super) fn remove(&self, connection: &dyn Connection, arrived: &Arrived) -> Result<()> {
+        self.delete(connection, "record", &arrived.records)
+    }
+
+    /// Removes the records of rows that the transaction has changed: their locks keep new ones from being recorded.
+    pub(super) fn remove_changed(&self, connection: &dyn Connection, ids: &[Value<'static>]) -> Result<()> {
+        self.delete(connection, "id", ids)
+    }
+
+    fn delete(&self, connection: &dyn Connection, column: &str, values: &[Value<'static>]) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let sql = format!("DELETE FROM {} WHERE {column}{}", self.records(), self.place.dialect.is_in(1));
+        let values = values.iter().map(Value::borrowed).collect();
+        connection.prepare(&sql)?.execute(&[Param::List(values)]).map(drop)
+    }
+}

@@ -10,7 +10,7 @@ use super::links::Site;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Param, literal, quoted};
-use crate::schema::Table;
+use crate::schema::{KeyColumns, Table};
 use crate::transaction::change::drop_triggers;
 use crate::value::{ColumnType, Value};
 
@@ -25,6 +25,8 @@ pub(super) struct Dirty {
     pub(super) number: i64,
     pub(super) table: String,
     pub(super) id: Value<'static>,
+    /// Whether its descendants may belong elsewhere than before: it is new, gone, or has another key or parent.
+    pub(super) is_moved: bool,
 }
 
 /// The column of the table of dirty rows for ids of this kind.
@@ -49,11 +51,11 @@ pub(super) fn make(connection: &dyn Connection, site: Site<'_>, tables: &[&'stat
     let bytes = dialect.column_type(ColumnType::Bytes);
     match dialect {
         Dialect::Sqlite => connection.run(&format!(
-            "CREATE TABLE IF NOT EXISTS {dirty} (entry INTEGER PRIMARY KEY, tbl TEXT NOT NULL, i INTEGER, t TEXT, b {bytes}, u {bytes}) STRICT"
+            "CREATE TABLE IF NOT EXISTS {dirty} (entry INTEGER PRIMARY KEY, tbl TEXT NOT NULL, i INTEGER, t TEXT, b {bytes}, u {bytes}, moved INTEGER NOT NULL) STRICT"
         ))?,
         Dialect::Postgres => connection.lock(&format!(
             "CREATE TABLE IF NOT EXISTS {dirty} (entry bigint GENERATED ALWAYS AS IDENTITY, tbl text NOT NULL, i bigint, t text, \
-             b {bytes}, u uuid)"
+             b {bytes}, u uuid, moved integer NOT NULL)"
         ))?,
     }
     drop_triggers(connection, place, CAPTURE)?;
@@ -118,37 +120,51 @@ fn sqlite_triggers(
     let names = &site.place.names;
     let (on, dirty, column) = (names.table(table.name), names.table(DIRTY), column_of(table)?);
     let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
-    let note =
-        |what: &str| format!("INSERT INTO {dirty} (tbl, {column}) SELECT {}, {what};", literal(table.name));
+    let note = |what: &str, moved: &str, rest: &str| {
+        format!("INSERT INTO {dirty} (tbl, {column}, moved) SELECT {}, {what}, {moved}{rest};", literal(table.name))
+    };
     let trigger = |name: &str, event: &str, body: &str| {
         let name = quoted(&names.plain(&format!("{CAPTURE}{at}_{name}")));
         format!("CREATE TRIGGER {name} {event} ON {on} BEGIN {body} END")
     };
-    let (old, new) = (note(&format!("OLD.{id}")), note(&format!("NEW.{id}")));
-    let both = format!(
-        "{new} INSERT INTO {dirty} (tbl, {column}) SELECT {}, OLD.{id} WHERE OLD.{id} IS NOT NEW.{id};",
-        literal(table.name)
-    );
+    let has_moved: Vec<String> =
+        key_columns(table).map(|column| format!("OLD.{0} IS NOT NEW.{0}", quoted(column))).collect();
+    let has_moved = if has_moved.is_empty() { "0".to_owned() } else { has_moved.join(" OR ") };
+    let (old, new) = (format!("OLD.{id}"), format!("NEW.{id}"));
+    let both = [
+        note(&new, &format!("({has_moved} OR {old} IS NOT {new})"), ""),
+        note(&old, "1", &format!(" WHERE {old} IS NOT {new}")),
+    ];
     let mut triggers = vec![
-        trigger("insert", "AFTER INSERT", &new),
-        trigger("update", "AFTER UPDATE", &both),
-        trigger("delete", "AFTER DELETE", &old),
+        trigger("insert", "AFTER INSERT", &note(&new, "1", "")),
+        trigger("update", "AFTER UPDATE", &both.join(" ")),
+        trigger("delete", "AFTER DELETE", &note(&old, "1", "")),
     ];
     // A row that `OR REPLACE` removes because of a unique value fires no trigger.
     let unique = unique_indexes(connection, site, table.name)?;
-    let replaced: Vec<String> = unique
-        .iter()
-        .map(|columns| {
+    let replaced = |but: &str| -> Vec<String> {
+        let others = unique.iter().map(|columns| {
             let same: Vec<String> =
                 columns.iter().map(|column| format!("{0} = NEW.{0}", quoted(column))).collect();
-            note(&format!("{id} FROM {on} WHERE {}", same.join(" AND ")))
-        })
-        .collect();
-    if !replaced.is_empty() {
-        triggers.push(trigger("replace", "BEFORE INSERT", &replaced.join(" ")));
-        triggers.push(trigger("replace_by_update", "BEFORE UPDATE", &replaced.join(" ")));
+            note(&id, "1", &format!(" FROM {on} WHERE {}{but}", same.join(" AND ")))
+        });
+        others.collect()
+    };
+    if !unique.is_empty() {
+        triggers.push(trigger("replace", "BEFORE INSERT", &replaced("").join(" ")));
+        let others = replaced(&format!(" AND {id} IS NOT OLD.{id}"));
+        triggers.push(trigger("replace_by_update", "BEFORE UPDATE", &others.join(" ")));
     }
     Ok(triggers)
+}
+
+/// The columns that decide where a row belongs: its key, or its parent.
+fn key_columns(table: &'static Table) -> impl Iterator<Item = &'static str> {
+    let columns: Vec<usize> = match table.key {
+        KeyColumns::Columns(keys) => keys.to_vec(),
+        _ => table.parent.iter().map(|parent| parent.column).collect(),
+    };
+    columns.into_iter().filter_map(|column| table.columns.get(column)).map(|column| column.name)
 }
 
 /// The columns of the unique indexes of a SQLite table, without the primary key.
@@ -174,16 +190,23 @@ fn postgres_triggers(site: Site<'_>, table: &'static Table, at: usize) -> Result
     let (on, dirty, column) = (names.table(table.name), names.table(DIRTY), column_of(table)?);
     let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
     let mut sql = Vec::new();
-    let all = format!("SELECT {id} FROM {on}");
+    let all = format!("SELECT {id}, 1 FROM {on}");
+    let has_moved: Vec<String> = key_columns(table)
+        .map(|column| format!("OR n.{0} IS DISTINCT FROM o.{0}", quoted(column)))
+        .collect();
     let events = [
-        ("insert", "AFTER INSERT", "REFERENCING NEW TABLE AS new_rows", format!("SELECT {id} FROM new_rows")),
+        ("insert", "AFTER INSERT", "REFERENCING NEW TABLE AS new_rows", format!("SELECT {id}, 1 FROM new_rows")),
         (
             "update",
             "AFTER UPDATE",
             "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
-            format!("SELECT {id} FROM old_rows UNION SELECT {id} FROM new_rows"),
+            format!(
+                "SELECT coalesce(n.{id}, o.{id}), (n.{id} IS NULL OR o.{id} IS NULL {})::integer \
+                 FROM old_rows o FULL JOIN new_rows n ON n.{id} = o.{id}",
+                has_moved.join(" ")
+            ),
         ),
-        ("delete", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows", format!("SELECT {id} FROM old_rows")),
+        ("delete", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows", format!("SELECT {id}, 1 FROM old_rows")),
         ("truncate", "BEFORE TRUNCATE", "", all),
     ];
     for (name, event, rows, ids) in events {
@@ -192,7 +215,7 @@ fn postgres_triggers(site: Site<'_>, table: &'static Table, at: usize) -> Result
         // Roles that write the table need no right on the table of dirty rows.
         sql.push(format!(
             "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $capture$ BEGIN \
-             INSERT INTO {dirty} (tbl, {column}) SELECT {}, changed.id FROM ({ids}) AS changed (id); RETURN NULL; END $capture$",
+             INSERT INTO {dirty} (tbl, {column}, moved) SELECT {}, changed.id, changed.moved FROM ({ids}) AS changed (id, moved); RETURN NULL; END $capture$",
             literal(table.name)
         ));
         sql.push(format!(
@@ -212,19 +235,20 @@ pub(super) fn remove(connection: &dyn Connection, site: Site<'_>) -> Result<()> 
 /// Returns up to so many entries.
 pub(super) fn entries(connection: &dyn Connection, site: Site<'_>, limit: Option<u64>) -> Result<Vec<Dirty>> {
     let limit = limit.map_or_else(String::new, |limit| format!(" ORDER BY entry LIMIT {limit}"));
-    let sql = format!("SELECT entry, tbl, i, t, b, u FROM {}{limit}", site.place.names.table(DIRTY));
+    let sql = format!("SELECT entry, tbl, i, t, b, u, moved FROM {}{limit}", site.place.names.table(DIRTY));
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query(&[])?;
     let mut found = Vec::new();
     while rows.advance()? {
         let (Value::Integer(number), Value::Text(table)) = (rows.value(0)?, rows.value(1)?) else { continue };
         let table = table.into_owned();
+        let is_moved = rows.value(6)? != Value::Integer(0);
         for column in 2..6 {
             let value = rows.value(column)?;
             if value != Value::Null {
                 let kind = if column == 5 { ColumnType::Uuid } else { ColumnType::Integer };
                 let id = if column == 5 { value.into_kind(kind)? } else { value };
-                found.push(Dirty { number, table: table.clone(), id: id.into_owned() });
+                found.push(Dirty { number, table: table.clone(), id: id.into_owned(), is_moved });
             }
         }
     }

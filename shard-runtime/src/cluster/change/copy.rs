@@ -4,14 +4,14 @@
 //! Every transaction locks the attempt in the databases that it writes before it reads the source. So an attempt that was
 //! taken over writes nothing any more, and what it has read before is not written after something newer.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use super::capture::{self, Dirty};
 use super::links::{Links, Site, Wait};
 use super::rows::{Rows, Tables};
 use super::target;
 use crate::driver::Connection;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::schema::Table;
 use crate::transaction::change::claim_part;
 use crate::value::{IdKey, Value};
@@ -21,6 +21,9 @@ const DONE: &str = "done";
 
 /// How many ids one statement names.
 const CHUNK: usize = 1_000;
+
+/// How often something is tried again because a unique value was on its way from one row to another.
+pub(super) const SWAPS: u32 = 50;
 
 /// What copies rows: the connections, the tables, and the attempt.
 pub(super) struct Copier<'c> {
@@ -76,9 +79,12 @@ impl Copier<'_> {
                     continue;
                 };
                 // Rows of this portion that are there were copied as dirty ones, or before a stop.
-                self.write(source, table, &rows.ids(), &rows)?;
+                self.delete(table, &rows.ids())?;
+                self.insert(source, table, &rows)?;
                 let cursor = super::rows::cursor_text(table, &last);
                 target::set_cursor(first, first_site, from.name, Some(&cursor))?;
+                // A loss of power must not leave rows on a target that the source has lost.
+                self.links.at(from)?.sync()?;
                 return Ok(Some(Portion { rows: rows.len() as u64, table }));
             }
         })
@@ -97,15 +103,20 @@ impl Copier<'_> {
         }
     }
 
-    /// Deletes these ids of a table on all targets, and inserts the rows where they belong.
-    fn write(&self, source: usize, table: &'static Table, ids: &[Value<'static>], rows: &Rows) -> Result<()> {
+    /// Deletes these ids of a table on all targets.
+    fn delete(&self, table: &'static Table, ids: &[Value<'static>]) -> Result<()> {
         for (at, target) in self.targets.iter().enumerate() {
-            let connection = self.links.at(*target)?;
-            let placed = || -> Result<()> {
-                self.tables.delete(connection, at, table, ids)?;
-                self.tables.insert(connection, source, at, table, rows)
-            };
-            placed().map_err(|error| error.in_table(table.name).on_shard(target.name))?;
+            let deleted = self.tables.delete(self.links.at(*target)?, at, table, ids);
+            deleted.map_err(|error| error.in_table(table.name).on_shard(target.name))?;
+        }
+        Ok(())
+    }
+
+    /// Inserts rows where they belong.
+    fn insert(&self, source: usize, table: &'static Table, rows: &Rows) -> Result<()> {
+        for (at, target) in self.targets.iter().enumerate() {
+            let inserted = self.tables.insert(self.links.at(*target)?, source, at, table, rows);
+            inserted.map_err(|error| error.in_table(table.name).on_shard(target.name))?;
         }
         Ok(())
     }
@@ -120,14 +131,34 @@ impl Copier<'_> {
     ) -> Result<(u64, Vec<Dirty>)> {
         let Some(&from) = self.sources.get(source) else { return Ok((0, Vec::new())) };
         let reader = self.links.at(from)?;
-        let entries = capture::entries(reader, from, limit).map_err(|error| error.on_shard(from.name))?;
-        if entries.is_empty() {
-            return Ok((0, entries));
-        }
-        self.links.transaction(&self.targets, wait, || {
-            self.claim_targets()?;
-            self.copy_dirty(source, &entries)
-        })?;
+        let on_targets = match wait {
+            Wait::Timeout => Wait::Durably,
+            wait => wait,
+        };
+        let (mut tried, mut before) = (0, 0);
+        let entries = loop {
+            let entries = capture::entries(reader, from, limit).map_err(|error| error.on_shard(from.name))?;
+            if entries.is_empty() {
+                return Ok((0, entries));
+            }
+            let copied = self.links.transaction(&self.targets, on_targets, || {
+                self.claim_targets()?;
+                self.copy_dirty(source, &entries)?;
+                reader.sync()
+            });
+            match copied {
+                // A unique value has gone from one row to another since the entries were read: both have entries now.
+                Err(error)
+                    if error.kind() == ErrorKind::Unique && tried < SWAPS && entries.len() > before =>
+                {
+                    (tried, before) = (tried + 1, entries.len());
+                }
+                copied => {
+                    copied?;
+                    break entries;
+                }
+            }
+        };
         // Exactly those that were read: others may have been committed meanwhile, with smaller numbers, too.
         self.links
             .transaction(&[from], wait, || {
@@ -139,58 +170,46 @@ impl Copier<'_> {
     }
 
     fn copy_dirty(&self, source: usize, entries: &[Dirty]) -> Result<()> {
-        let mut ids: BTreeMap<usize, Ids> = BTreeMap::new();
+        let (mut ids, mut moved): (BTreeMap<usize, Ids>, BTreeMap<usize, Ids>) = Default::default();
         let tables = self.tables.all();
         for entry in entries {
             let at =
                 tables.iter().position(|table| table.name == entry.table && Tables::is_copied(source, table));
             if let Some(at) = at {
                 ids.entry(at).or_default().add(entry.id.clone());
+                if entry.is_moved && self.targets.len() > 1 {
+                    moved.entry(at).or_default().add(entry.id.clone());
+                }
             }
         }
-        // Parents come before their children, so that descendants of rows whose target has changed are added in time.
+        // Descendants belong where these rows are. Whether a row is on another target does not tell: it may have been on its way
+        // while they were copied. Parents come before their children.
         for (at, &table) in tables.iter().enumerate() {
-            let Some(own) = ids.remove(&at) else { continue };
-            for chunk in own.list.chunks(CHUNK) {
-                let rows = self.tables.read_listed(self.links, source, table, chunk)?;
-                for parent in self.moved_away(source, table, chunk, &rows)?.chunks(CHUNK) {
-                    for (child_at, child) in self.tables.children_of(table) {
-                        let found = self.tables.children(self.links, source, child, parent)?;
-                        found.into_iter().for_each(|id| ids.entry(child_at).or_default().add(id));
+            let Some(parents) = moved.remove(&at) else { continue };
+            for (child_at, child) in self.tables.children_of(table) {
+                for parents in parents.list.chunks(CHUNK) {
+                    for id in self.tables.children(self.links, source, child, parents)? {
+                        ids.entry(child_at).or_default().add(id.clone());
+                        moved.entry(child_at).or_default().add(id);
                     }
                 }
-                self.write(source, table, chunk, &rows)?;
+            }
+        }
+        // All are deleted before the first is inserted: one may have a unique value that another had.
+        for (at, own) in &ids {
+            let Some(&table) = tables.get(*at) else { continue };
+            for chunk in own.list.chunks(CHUNK) {
+                self.delete(table, chunk)?;
+            }
+        }
+        for (at, own) in &ids {
+            let Some(&table) = tables.get(*at) else { continue };
+            for chunk in own.list.chunks(CHUNK) {
+                let rows = self.tables.read_listed(self.links, source, table, chunk)?;
+                self.insert(source, table, &rows)?;
             }
         }
         Ok(())
-    }
-
-    /// The rows that are on another target than the one where they belong now.
-    fn moved_away(
-        &self,
-        source: usize,
-        table: &'static Table,
-        ids: &[Value<'static>],
-        rows: &Rows,
-    ) -> Result<Vec<Value<'static>>> {
-        if self.targets.len() < 2 || self.tables.children_of(table).next().is_none() {
-            return Ok(Vec::new());
-        }
-        let mut belongs: HashMap<IdKey, usize> = HashMap::new();
-        for (at, row) in rows.iter().enumerate() {
-            if let Some(id) = rows.id(at) {
-                let target = self.tables.target_of(source, table, row)?;
-                belongs.insert(IdKey::of(id), target.unwrap_or_default());
-            }
-        }
-        let mut moved = Vec::new();
-        for (at, target) in self.targets.iter().enumerate() {
-            let there = self.tables.existing(self.links.at(*target)?, at, table, ids)?;
-            moved.extend(
-                there.into_iter().filter(|id| belongs.get(&IdKey::of(id)).is_some_and(|own| *own != at)),
-            );
-        }
-        Ok(moved)
     }
 
     /// How many entries are left on all sources.

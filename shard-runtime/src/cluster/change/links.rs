@@ -39,6 +39,8 @@ pub(super) struct Site<'c> {
 pub(super) enum Wait {
     /// For as long as sessions wait.
     Timeout,
+    /// For as long as sessions wait, and its commit is on disk when it returns.
+    Durably,
     /// Up to this moment, and its commit is on disk when it returns.
     Until(Instant),
 }
@@ -86,7 +88,7 @@ impl Links {
             }
         }
         let until = match wait {
-            Wait::Timeout => Instant::now() + self.timeout,
+            Wait::Timeout | Wait::Durably => Instant::now() + self.timeout,
             Wait::Until(until) => until,
         };
         let mut pause = SHORTEST_PAUSE;
@@ -101,7 +103,7 @@ impl Links {
             if done.is_err() {
                 self.each(&databases, |connection| connection.rollback())?;
             }
-            if matches!(wait, Wait::Until(_)) {
+            if !matches!(wait, Wait::Timeout) {
                 self.each(&databases, |connection| connection.restore_durability())?;
             }
             match done {
@@ -119,7 +121,7 @@ impl Links {
             // Without waiting: what other connections of the change hold could be waited for.
             match wait {
                 Wait::Timeout => connection.begin_without_waiting()?,
-                Wait::Until(_) => connection.begin_durable()?,
+                Wait::Durably | Wait::Until(_) => connection.begin_durable()?,
             }
             connection.limit_lock_waits(LOCK_WAIT);
             Ok(())

@@ -51,7 +51,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Table;
 use crate::transaction::Cluster;
 use crate::transaction::change::{
-    ChangeRecord, ChangeState, Part, Role, claim_part, hidden_name, lock_part, rename, unfence, write_part,
+    ChangeRecord, ChangeState, Part, Role, claim_part, hidden_name, lock_any_part, remove_fence, rename, unfence,
+    write_part,
 };
 use crate::transaction::commit::apply_decided_in;
 
@@ -109,12 +110,14 @@ impl Cluster {
     /// [`ErrorKind::Configuration`] if a source has tables that a change cannot move; those of the databases. Nothing is left of the
     /// change then.
     pub fn begin_change(&self, plan: &ChangePlan) -> Result<Change> {
+        self.reload()?;
         let cluster = self.latest().clone();
         let control = &cluster.0.control;
         let _lock = MigrationLock::take(&*control.driver, &control.cluster, cluster.0.timeout, || {})?;
         let record = control.begin_change(&plan.record)?;
         let change = Change { cluster: cluster.clone(), record, is_owner: true };
-        match change.enter().and_then(|()| change.try_names()) {
+        // A transaction that a process has left prepared holds the tables.
+        match change.cluster.recover().and_then(|_| change.enter()).and_then(|()| change.try_names()) {
             Ok(()) => Ok(change),
             Err(error) => match change.cancel() {
                 Ok(()) => Err(error),
@@ -179,6 +182,9 @@ impl Change {
 
     /// Takes a new attempt, which ends the one before, and enters it everywhere.
     fn take_over(&mut self) -> Result<()> {
+        // Another change may have been made since this handle was opened.
+        self.cluster.reload()?;
+        self.cluster = self.cluster.latest().clone();
         let now = self.cluster.0.control.next_attempt(self.number(), None, ChangeState::Copying)?;
         match now {
             Some(now) if now.state == ChangeState::Copying => self.record = now,
@@ -207,8 +213,15 @@ impl Change {
         for target in self.sites(&self.record.targets)? {
             let connection = links.at(target)?;
             let entered = links.transaction(&[target], Wait::Timeout, || {
-                match lock_part(connection, target.place)? {
-                    Some(part) if part.change == change => self.check_newer(part)?,
+                let part = lock_any_part(connection, target.place)?;
+                self.check_current()?;
+                match part {
+                    Some(part) if part.change == change => {
+                        self.check_newer(part)?;
+                        self.check_not_serving(part)?;
+                        // Otherwise no row could be copied again whose children are there.
+                        target::drop_foreign_keys(connection, target, layout)?;
+                    }
                     _ => target::empty(connection, target, layout)?,
                 }
                 write_part(connection, target.place, Some(Part { role: Role::Incoming, change, attempt }))
@@ -220,7 +233,9 @@ impl Change {
             let connection = links.at(source)?;
             let entered = links.transaction(&[source], Wait::Timeout, || {
                 apply_decided_in(control, layout, source.place.database, connection)?;
-                match lock_part(connection, source.place)? {
+                let part = lock_any_part(connection, source.place)?;
+                self.check_current()?;
+                match part {
                     Some(part) if part.change == change => {
                         self.check_newer(part)?;
                         if matches!(part.role, Role::Fenced | Role::Hidden) {
@@ -237,6 +252,33 @@ impl Change {
             entered.map_err(|error| error.on_shard(source.name))?;
         }
         Ok(())
+    }
+
+    /// Whether the attempt is still the one that may work. Read behind the lock of a part: who takes another attempt comes there
+    /// later, and finds what this one has written.
+    fn check_current(&self) -> Result<()> {
+        match self.cluster.0.control.change(self.number())? {
+            Some(now) if now.attempt == self.record.attempt => Ok(()),
+            Some(now) => {
+                let message = format!(
+                    "attempt {} of change {} has ended: attempt {} has taken over",
+                    self.record.attempt, now.number, now.attempt
+                );
+                Err(Error::new(ErrorKind::Stale, message))
+            }
+            None => Err(self.has_ended(None)),
+        }
+    }
+
+    fn check_not_serving(&self, part: Part) -> Result<()> {
+        if part.role != Role::Serving {
+            return Ok(());
+        }
+        let message = format!(
+            "the shard serves since change {}, which the control database has not decided: it is an older copy",
+            part.change
+        );
+        Err(Error::new(ErrorKind::Stale, message))
     }
 
     fn check_newer(&self, part: Part) -> Result<()> {
@@ -281,8 +323,15 @@ impl Change {
     /// # Errors
     /// [`ErrorKind::Stale`] if another process has taken the change over, or cancelled it; [`ErrorKind::Layout`] if a row's
     /// key belongs on no target; those of the databases. The change stays as it is: call it again, or cancel.
-    pub fn copy(&mut self, pace: Pace, mut progress: impl FnMut(&ChangeProgress)) -> Result<()> {
+    pub fn copy(&mut self, pace: Pace, progress: impl FnMut(&ChangeProgress)) -> Result<()> {
         self.own()?;
+        let copied = self.copy_all(pace, progress);
+        // How a transaction has ended that was interrupted is not known: another attempt finds out.
+        self.is_owner = copied.is_ok();
+        copied
+    }
+
+    fn copy_all(&self, pace: Pace, mut progress: impl FnMut(&ChangeProgress)) -> Result<()> {
         let rows = self.record.sources.iter().map(|source| {
             let shard = self.cluster.0.layout.shards().require(source)?;
             Ok(self.cluster.size_of_shard(shard).0.unwrap_or_default())
@@ -300,10 +349,21 @@ impl Change {
             self.catch_up(copier, pace, &mut state, &mut progress)?;
             for target in &copier.targets {
                 let connection = copier.links.at(*target)?;
-                let made = copier.links.transaction(&[*target], Wait::Timeout, || {
-                    claim_part(connection, target.place, copier.attempt)?;
-                    target::make_indexes(connection, *target)
-                });
+                let mut tried = 0;
+                let made = loop {
+                    let made = copier.links.transaction(&[*target], Wait::Timeout, || {
+                        claim_part(connection, target.place, copier.attempt)?;
+                        target::make_indexes(connection, *target)
+                    });
+                    // A value has gone from one row to another, and only one of them was copied again.
+                    match made {
+                        Err(error) if error.kind() == ErrorKind::Unique && tried < copy::SWAPS => {
+                            tried += 1;
+                            self.catch_up(copier, pace, &mut state, &mut progress)?;
+                        }
+                        made => break made,
+                    }
+                };
                 made.map_err(|error| error.on_shard(target.name))?;
                 state.add(ChangePhase::Indexes, target.name, 0);
                 progress(&state);
@@ -347,6 +407,12 @@ impl Change {
     /// [`ErrorKind::Corrupt`] if rows differ that no one has written since they were copied; those of [`copy`](Change::copy).
     pub fn verify(&mut self) -> Result<ChangeReport> {
         self.own()?;
+        let verified = self.compare_all();
+        self.is_owner = verified.is_ok();
+        verified
+    }
+
+    fn compare_all(&self) -> Result<ChangeReport> {
         self.with_copier(|copier| {
             let (rows, mut different) = copier.compare(&mut |_| {})?;
             let count = different.iter().map(|different| different.ids.len() as u64).sum();
@@ -391,28 +457,40 @@ impl Change {
         }
         let links = self.links()?;
         let (change, attempt) = self.attempt();
-        for source in self.sites(&self.record.sources)? {
-            let connection = links.at(source)?;
-            let removed =
-                links.transaction(&[source], Wait::Timeout, || match lock_part(connection, source.place)? {
-                    Some(part) if part.change == change => {
-                        self.check_newer(part)?;
-                        if matches!(part.role, Role::Fenced | Role::Hidden) {
-                            unfence(connection, source.place, (source.name, change))?;
+        // On disk before control forgets the change: nobody would take down a fence that comes back.
+        // First the fences, which readers do not hold up; then everything.
+        for is_all in [false, true] {
+            for source in self.sites(&self.record.sources)? {
+                let connection = links.at(source)?;
+                let removed = links.transaction(&[source], Wait::Durably, || {
+                    match lock_any_part(connection, source.place)? {
+                        Some(part) if part.change == change => {
+                            self.check_newer(part)?;
+                            if matches!(part.role, Role::Fenced | Role::Hidden) {
+                                unfence(connection, source.place, (source.name, change))?;
+                            }
+                            if is_all {
+                                remove_fence(connection, source.place)?;
+                                capture::remove(connection, source)?;
+                                return write_part(connection, source.place, None);
+                            }
+                            let part = Part { role: Role::Source, change, attempt };
+                            write_part(connection, source.place, Some(part))
                         }
-                        capture::remove(connection, source)?;
-                        write_part(connection, source.place, None)
+                        None => write_part(connection, source.place, None),
+                        Some(_) => Ok(()),
                     }
-                    _ => Ok(()),
                 });
-            removed.map_err(|error| error.on_shard(source.name))?;
+                removed.map_err(|error| error.on_shard(source.name))?;
+            }
         }
         for target in self.sites(&self.record.targets)? {
             let connection = links.at(target)?;
-            let removed =
-                links.transaction(&[target], Wait::Timeout, || match lock_part(connection, target.place)? {
+            let removed = links.transaction(&[target], Wait::Durably, || {
+                match lock_any_part(connection, target.place)? {
                     Some(part) if part.change == change => {
                         self.check_newer(part)?;
+                        self.check_not_serving(part)?;
                         write_part(connection, target.place, Some(Part { attempt, ..part }))?;
                         target::empty(connection, target, &self.cluster.0.layout)?;
                         target::make_indexes(connection, target)?;
@@ -422,12 +500,14 @@ impl Change {
                         }
                         write_part(connection, target.place, None)
                     }
-                    _ => Ok(()),
-                });
+                    None => write_part(connection, target.place, None),
+                    Some(_) => Ok(()),
+                }
+            });
             removed.map_err(|error| error.on_shard(target.name))?;
             target::validate(connection, target).map_err(|error| error.on_shard(target.name))?;
         }
-        self.cluster.0.control.forget_change(self.number())
+        self.cluster.0.control.forget_change(self.attempt())
     }
 }
 

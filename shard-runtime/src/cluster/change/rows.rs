@@ -221,21 +221,6 @@ impl<'c> Tables<'c> {
         ids(links.at(site)?, &sql, &[list(parents)], shape.id_kind)
     }
 
-    /// Returns which of these ids a target has.
-    pub(super) fn existing(
-        &self,
-        connection: &dyn Connection,
-        target: usize,
-        table: &'static Table,
-        listed: &[Value<'static>],
-    ) -> Result<Vec<Value<'static>>> {
-        let Some(site) = self.targets.get(target) else { return Ok(Vec::new()) };
-        let shape = self.shape(0, table)?;
-        let (name, is_in) = (site.place.names.table(table.name), site.place.dialect.is_in(1));
-        let sql = format!("SELECT {0} FROM {name} WHERE {0}{is_in}", shape.id);
-        ids(connection, &sql, &[list(listed)], shape.id_kind)
-    }
-
     /// Reads rows of a table on a target between two ids, with the columns that a source has.
     pub(super) fn read_copies(
         &self,

@@ -91,6 +91,8 @@ impl Change {
     }
 
     fn try_switch(&self, budget: Duration) -> Result<()> {
+        // The fence would wait for what a process has left prepared.
+        self.cluster.recover()?;
         self.with_copier(|copier| {
             self.approach(copier, budget)?;
             let wait = Wait::Until(Instant::now() + budget);

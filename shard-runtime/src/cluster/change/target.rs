@@ -31,9 +31,32 @@ pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout
             connection.run("SET LOCAL search_path = pg_catalog")?;
         }
     }
-    let mut number = recorded(connection, site, "")?.len();
+    drop_secondary(connection, site, &tables, |_| true)
+}
+
+/// Drops the foreign keys again that a try of the switch has made. In a transaction.
+pub(super) fn drop_foreign_keys(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
+    if site.place.dialect == Dialect::Sqlite {
+        return Ok(());
+    }
+    let tables: Vec<&'static str> = layout.tables().map(|table| table.name).collect();
+    connection.run("SET LOCAL search_path = pg_catalog")?;
+    drop_secondary(connection, site, &tables, |sql| sql.contains(" FOREIGN KEY "))
+}
+
+/// Drops indexes and constraints of tables, and records how they are made.
+fn drop_secondary(
+    connection: &dyn Connection,
+    site: Site<'_>,
+    tables: &[&'static str],
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<()> {
+    // Behind all numbers that are there.
+    let names = recorded(connection, site, "")?.into_iter();
+    let last = names.filter_map(|(name, _)| name.rsplit_once(' ')?.1.parse::<usize>().ok()).max();
+    let mut number = last.map_or(0, |last| last + 1);
     for table in tables {
-        for (kind, sql, drop) in secondary(connection, site, table)? {
+        for (kind, sql, drop) in secondary(connection, site, table)?.into_iter().filter(|(_, sql, _)| is_meant(sql)) {
             connection.lock(&drop)?;
             record(connection, site, &format!("{kind}{number:06}"), &sql)?;
             number += 1;

@@ -9,6 +9,9 @@ use crate::transaction::control::Control;
 use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
 use crate::transaction::recorded::{RecordedLayout, place_text};
 
+/// The name of the fact with the number of the last change.
+const NUMBERS: &str = "change";
+
 /// What a transaction of control works with.
 struct Work<'w> {
     control: &'w dyn Connection,
@@ -28,6 +31,14 @@ impl Work<'_> {
 
     fn record(&self, change: &ChangeRecord) -> Result<()> {
         change.facts().iter().try_for_each(|(name, value)| self.write(Kind::Change, name, value))
+    }
+
+    /// The number of a change that begins. Those of cancelled changes are not given again: somebody may still know them.
+    fn next_number(&self, last: u64) -> Result<u64> {
+        let counted = self.facts.number(Kind::Attempt, NUMBERS).unwrap_or_default();
+        let next = last.max(u64::try_from(counted).unwrap_or_default()) + 1;
+        self.write(Kind::Attempt, NUMBERS, &next.to_string())?;
+        Ok(next)
     }
 
     fn next_attempt(&self) -> Result<u64> {
@@ -67,7 +78,7 @@ impl Control {
                 );
                 return Err(Error::new(ErrorKind::Layout, message));
             }
-            let number = all.last().map_or(0, |last| last.number) + 1;
+            let number = work.next_number(all.last().map_or(0, |last| last.number))?;
             let change = ChangeRecord { number, attempt: work.next_attempt()?, ..plan.clone() };
             work.record(&change)?;
             Ok(change)
@@ -156,11 +167,21 @@ impl Control {
         })
     }
 
-    /// Removes the record of a change that was cancelled.
-    pub(crate) fn forget_change(&self, number: u64) -> Result<()> {
+    /// Removes the record of a change that this attempt has cancelled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Stale`] if the attempt has ended.
+    pub(crate) fn forget_change(&self, (number, attempt): (u64, u64)) -> Result<()> {
         self.change_facts(|work| {
             let all = ChangeRecord::all(work.facts);
             let Some(change) = all.into_iter().find(|change| change.number == number) else { return Ok(()) };
+            if (change.attempt, change.state) != (attempt, ChangeState::Cancelling) {
+                let message = format!(
+                    "attempt {attempt} of change {number} has ended: attempt {} has taken over",
+                    change.attempt
+                );
+                return Err(Error::new(ErrorKind::Stale, message));
+            }
             change.facts().iter().try_for_each(|(name, _)| work.forget(Kind::Change, name))
         })
     }

@@ -66,6 +66,17 @@ pub(crate) fn lock_part(connection: &dyn Connection, place: &Place) -> Result<Op
     read(connection, place, place.dialect.for_update())
 }
 
+/// Locks the part of a shard like [`lock_part`], also if it has none: a row that does not exist cannot be locked.
+pub(crate) fn lock_any_part(connection: &dyn Connection, place: &Place) -> Result<Option<Part>> {
+    let table = place.names.table(facts::TABLE);
+    let sql = format!(
+        "INSERT INTO {table} (kind, name, value) VALUES ('{}', '', 'none') ON CONFLICT (kind, name) DO NOTHING",
+        Kind::Change.name()
+    );
+    connection.run(&sql)?;
+    lock_part(connection, place)
+}
+
 fn read(connection: &dyn Connection, place: &Place, lock: &str) -> Result<Option<Part>> {
     let table = place.names.table(facts::TABLE);
     let sql = format!("SELECT value FROM {table} WHERE kind = '{}' AND name = ''{lock}", Kind::Change.name());

@@ -11,4 +11,8 @@ mod client;
 mod attacks;
 mod kinds;
 mod load;
+mod model;
 mod models;
+mod mover;
+mod stopped;
+mod system_calls;

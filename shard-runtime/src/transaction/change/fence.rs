@@ -56,7 +56,7 @@ pub(crate) fn make_fence(
                 for (name, events, each) in triggers {
                     let name = quoted(&format!("{FENCE}{at}_{name}"));
                     connection.lock(&format!(
-                        "CREATE TRIGGER {name} BEFORE {events} ON {on} FOR EACH {each} EXECUTE FUNCTION {function}(); \
+                        "CREATE OR REPLACE TRIGGER {name} BEFORE {events} ON {on} FOR EACH {each} EXECUTE FUNCTION {function}(); \
                          ALTER TABLE {on} ENABLE ALWAYS TRIGGER {name}"
                     ))?;
                 }
@@ -126,7 +126,8 @@ pub(crate) fn retire_part(connection: &dyn Connection, place: &Place) -> Result<
     drop_triggers(connection, place, FENCE)
 }
 
-/// Takes the fence of a shard down, and gives its tables their names back.
+/// Takes the fence of a shard down, and gives its tables their names back. On a server the triggers stay, disabled: dropping them
+/// would wait for readers while writers are refused. [`remove_fence`] drops them.
 pub(crate) fn unfence(
     connection: &dyn Connection,
     place: &Place,
@@ -138,6 +139,24 @@ pub(crate) fn unfence(
         facts::forget(connection, &place.names, place.dialect, Kind::Change, &name)?;
     }
     name_shard(connection, place, shard)?;
+    match place.dialect {
+        Dialect::Sqlite => drop_triggers(connection, place, FENCE),
+        Dialect::Postgres => {
+            let schema = literal(place.names.schema.as_deref().unwrap_or("public"));
+            let sql = format!(
+                "SELECT format('ALTER TABLE %I.%I DISABLE TRIGGER %I', n.nspname, c.relname, t.tgname) FROM pg_trigger t \
+                 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = {schema} AND t.tgname LIKE {} ESCAPE '!'",
+                literal(&format!("{}%", FENCE.replace('_', "!_")))
+            );
+            let disable = facts::texts(connection, &sql, &[])?.into_iter().flatten();
+            disable.into_iter().try_for_each(|sql| connection.lock(&sql))
+        }
+    }
+}
+
+/// Drops what [`unfence`] has left of fences.
+pub(crate) fn remove_fence(connection: &dyn Connection, place: &Place) -> Result<()> {
     drop_triggers(connection, place, FENCE)
 }
 

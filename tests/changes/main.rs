@@ -8,6 +8,11 @@ mod backend;
 #[path = "../suite/client.rs"]
 mod client;
 
+mod attacks;
 mod kinds;
 mod load;
+mod model;
 mod models;
+mod mover;
+mod stopped;
+mod system_calls;

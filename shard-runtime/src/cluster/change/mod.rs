@@ -57,8 +57,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Table;
 use crate::transaction::Cluster;
 use crate::transaction::change::{
-    ChangeRecord, ChangeState, Part, Role, claim_part, hidden_name, lock_part, refuse_serving, rename,
-    unfence, write_part,
+    ChangeRecord, ChangeState, Part, Role, claim_part, hidden_name, lock_part, refuse_serving, remove_fence,
+    rename, unfence, write_part,
 };
 use crate::transaction::commit::apply_decided_in;
 
@@ -118,6 +118,7 @@ impl Cluster {
     /// [`ErrorKind::Configuration`] if a source has tables that a change cannot move; those of the databases. Nothing is left of the
     /// change then.
     pub fn begin_change(&self, plan: &ChangePlan) -> Result<Change> {
+        self.reload()?;
         let cluster = self.latest().clone();
         let control = &cluster.0.control;
         let _lock = MigrationLock::take(&*control.driver, &control.cluster, cluster.0.timeout, || {})?;
@@ -194,6 +195,9 @@ impl Change {
 
     /// Takes a new attempt, which ends the one before, and enters it everywhere.
     fn take_over(&mut self) -> Result<()> {
+        // Another change may have been made since this handle was opened.
+        self.cluster.reload()?;
+        self.cluster = self.cluster.latest().clone();
         let now = self.cluster.0.control.next_attempt(self.number(), None, ChangeState::Copying)?;
         match now {
             Some(now) if now.state == ChangeState::Copying => self.record = now,
@@ -464,21 +468,30 @@ impl Change {
         }
         let links = self.links()?;
         let (change, attempt) = self.attempt();
-        for source in self.sources()? {
-            let connection = links.at(source)?;
-            let removed = links.transaction(&[source], Wait::Durable, || {
-                match self.lock_current(connection, source, ChangeState::Cancelling)? {
-                    Some(part) if part.change == change => {
-                        if matches!(part.role, Role::Fenced | Role::Hidden) {
-                            unfence(connection, source.place, (source.name, change))?;
+        // On disk before control forgets the change: nobody would take down a fence that comes back. First the fences, for which
+        // readers are not waited for.
+        for is_all in [false, true] {
+            for source in self.sources()? {
+                let connection = links.at(source)?;
+                let removed = links.transaction(&[source], Wait::Durable, || {
+                    match self.lock_current(connection, source, ChangeState::Cancelling)? {
+                        Some(part) if part.change == change => {
+                            if matches!(part.role, Role::Fenced | Role::Hidden) {
+                                unfence(connection, source.place, (source.name, change))?;
+                            }
+                            if !is_all {
+                                let part = Part { role: Role::Source, change, attempt };
+                                return write_part(connection, source.place, Some(part));
+                            }
+                            remove_fence(connection, source.place)?;
+                            capture::remove(connection, source)?;
+                            write_part(connection, source.place, None)
                         }
-                        capture::remove(connection, source)?;
-                        write_part(connection, source.place, None)
+                        _ => Ok(()),
                     }
-                    _ => Ok(()),
-                }
-            });
-            removed.map_err(|error| error.on_shard(source.name))?;
+                });
+                removed.map_err(|error| error.on_shard(source.name))?;
+            }
         }
         for target in self.targets()? {
             let connection = links.at(target)?;

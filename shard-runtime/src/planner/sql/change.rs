@@ -53,7 +53,7 @@ impl Dialect {
                     for (name, events, each) in triggers {
                         let name = quoted(&format!("{beginning}{at}_{name}"));
                         sql.push(format!(
-                            "CREATE TRIGGER {name} BEFORE {events} ON {on} FOR EACH {each} EXECUTE FUNCTION {function}(); \
+                            "CREATE OR REPLACE TRIGGER {name} BEFORE {events} ON {on} FOR EACH {each} EXECUTE FUNCTION {function}(); \
                              ALTER TABLE {on} ENABLE ALWAYS TRIGGER {name}"
                         ));
                     }
@@ -82,6 +82,21 @@ impl Dialect {
                      ORDER BY turn"
                 )
             }
+        }
+    }
+
+    /// Returns the query for the statements that let writes through triggers whose names begin so. On a server they stay,
+    /// disabled: dropping a trigger waits for readers.
+    pub(crate) fn unfence_sql(self, names: &Namespace, beginning: &str) -> String {
+        match self {
+            Dialect::Sqlite => self.drop_triggers_sql(names, beginning),
+            Dialect::Postgres => format!(
+                "SELECT format('ALTER TABLE %I.%I DISABLE TRIGGER %I', n.nspname, c.relname, t.tgname) FROM pg_trigger t \
+                 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = {} AND t.tgname LIKE {}",
+                schema(names),
+                pattern(names, beginning)
+            ),
         }
     }
 

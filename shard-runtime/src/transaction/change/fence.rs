@@ -93,7 +93,8 @@ pub(crate) fn retire_part(connection: &dyn Connection, place: &Place) -> Result<
     drop_triggers(connection, place, FENCE)
 }
 
-/// Takes the fence of a shard down, and gives its tables their names back.
+/// Takes the fence of a shard down, and gives its tables their names back. On a server the triggers stay, disabled: dropping them
+/// would wait for readers while writers are refused. [`remove_fence`] drops them.
 pub(crate) fn unfence(
     connection: &dyn Connection,
     place: &Place,
@@ -105,6 +106,13 @@ pub(crate) fn unfence(
         facts::forget(connection, &place.names, place.dialect, Kind::Change, &name)?;
     }
     name_shard(connection, place, shard)?;
+    let sql = place.dialect.unfence_sql(&place.names, FENCE);
+    let lowered = facts::texts(connection, &sql, &[])?;
+    lowered.iter().flatten().try_for_each(|sql| connection.lock(sql))
+}
+
+/// Drops the triggers that [`unfence`] has left.
+pub(crate) fn remove_fence(connection: &dyn Connection, place: &Place) -> Result<()> {
     drop_triggers(connection, place, FENCE)
 }
 

@@ -13,7 +13,9 @@ mod serve;
 
 #[cfg(feature = "admin")]
 pub(crate) use fence::{FENCE, triggers};
-pub(crate) use fence::{drop_triggers, hidden, hidden_name, hide, make_fence, rename, retire_part, unfence};
+pub(crate) use fence::{
+    drop_triggers, hidden, hidden_name, hide, make_fence, remove_fence, rename, retire_part, unfence,
+};
 pub(crate) use follow::{Switching, refuse_serving};
 pub(crate) use in_control::is_running;
 pub(crate) use part::{Part, Role, claim_part, lock_part, read_part, write_part};

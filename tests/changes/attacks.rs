@@ -1,0 +1,487 @@
+//! What a change has to survive, each by itself: keys that change while rows are copied, unique values that go from row to row, tries
+//! that fail half-way, handles that are older than the change.
+
+use std::time::Duration;
+
+use shard_runtime::{Change, Cluster, ErrorKind, Pace, Parent, Sharded, Switch};
+
+use crate::backend::{Backend, LETTERS, assert_error};
+use crate::models::{Customer, Models, Order, assert_sound, contents, fill};
+
+on_some! {
+    lasting:
+        r50_descendants_follow_a_key_that_changes_and_changes_back,
+        r50_descendants_follow_a_row_that_is_made_again,
+        r50_unique_values_go_from_row_to_row_in_bulk,
+        r50_unique_values_are_swapped_while_rows_are_copied,
+        r50_a_handle_of_a_cancelled_change_does_not_touch_the_next_one,
+        r50_a_handle_of_an_earlier_epoch_continues_a_change,
+        r50_edges_of_ids_are_copied;
+    Schemas: r50_a_switch_is_tried_again_after_a_reader_was_in_the_way
+}
+
+on_some! {
+    Files Prefixed: r50_a_row_that_replaces_others_is_noticed
+}
+
+const MORE: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Two of its keys are on the shard that is split.
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "regions", unique(code, name))]
+struct Region {
+    #[id]
+    id: i64,
+    #[shard_key(list("v" => "a", "w" => "b", "x" => "c", "y" => "c"))]
+    code: String,
+    name: String,
+}
+
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "towns")]
+struct Town {
+    #[id]
+    id: i64,
+    #[shard_parent]
+    region: Parent<Region>,
+    name: String,
+}
+
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "streets")]
+struct Street {
+    #[id]
+    id: i64,
+    #[shard_parent]
+    town: Parent<Town>,
+}
+
+type Regions = (Region, Town, Street);
+
+fn regions(backend: &Backend, count: i64) -> Cluster {
+    drop(backend.create::<Regions>(&LETTERS));
+    let cluster = backend.builder(&MORE).create::<Regions>().unwrap();
+    let mut session = cluster.session();
+    for id in 0..count {
+        let region = session.add(Region {
+            id,
+            code: if id % 2 == 0 { "x" } else { "y" }.into(),
+            name: format!("n{id}"),
+        });
+        let region = region.unwrap();
+        if id < 20 {
+            let town = session.add(Town { id, region: region.link(), name: format!("t{id}") }).unwrap();
+            session.add(Street { id, town: town.link() }).unwrap();
+        }
+    }
+    session.commit().unwrap();
+    drop(session);
+    cluster
+}
+
+fn split(cluster: &Cluster) -> Change {
+    cluster.begin_change(&cluster.plan_change().split("c", ["d", "e"]).build().unwrap()).unwrap()
+}
+
+fn patiently() -> Switch {
+    Switch::within(Duration::from_secs(20))
+}
+
+fn regions_of(cluster: &Cluster) -> Vec<String> {
+    let mut session = cluster.session();
+    let mut all = Vec::new();
+    for row in session.all(Region::select().all_shards()).unwrap() {
+        all.push(format!("{:?} on {}", *row, row.shard().name()));
+        for town in session.all(Town::select().filter(Town::REGION.eq(row.link()))).unwrap() {
+            all.push(format!("town {} {} of {}", town.id, town.name, row.id));
+            for street in session.all(Street::select().filter(Street::TOWN.eq(town.link()))).unwrap() {
+                all.push(format!("street {} of {}", street.id, town.id));
+            }
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+/// What `regions_of` has to return for the first rows, if all of them have their first keys.
+fn assert_complete(cluster: &Cluster, count: i64) {
+    let all = regions_of(cluster);
+    let towns = all.iter().filter(|line| line.starts_with("town ")).count();
+    let streets = all.iter().filter(|line| line.starts_with("street ")).count();
+    assert_eq!((towns, streets, all.len()), (20, 20, usize::try_from(count).unwrap() + 40), "{all:?}");
+    assert_sound(cluster);
+}
+
+fn r50_descendants_follow_a_key_that_changes_and_changes_back(backend: &Backend) {
+    let cluster = regions(backend, 30);
+    let mut change = split(&cluster);
+    let key = |code: &str| {
+        backend.plant(&["c"], "regions", &format!("UPDATE {{table}} SET code = '{code}' WHERE id IN (2, 4)"));
+    };
+    change
+        .copy(Pace::rows(1_000), |progress| {
+            // The towns are copied while their regions have another key than before and afterwards.
+            match progress.what.as_str() {
+                "regions" => key("y"),
+                "towns" => key("x"),
+                _ => {}
+            }
+        })
+        .unwrap();
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    assert_complete(&cluster, 30);
+}
+
+fn r50_descendants_follow_a_row_that_is_made_again(backend: &Backend) {
+    let cluster = regions(backend, 30);
+    let mut change = split(&cluster);
+    change.copy(Pace::rows(3), |_| {}).unwrap();
+    // Its towns go to another region for a moment, and stay where they were.
+    let run = |table: &str, sql: &str| {
+        backend.plant(&["c"], table, sql);
+    };
+    run("towns", "UPDATE {table} SET region_id = 6 WHERE id IN (2, 4)");
+    run("regions", "DELETE FROM {table} WHERE id IN (2, 4)");
+    run("regions", "INSERT INTO {table} (id, code, name) VALUES (2, 'y', 'again'), (4, 'y', 'and again')");
+    run("towns", "UPDATE {table} SET region_id = id WHERE id IN (2, 4)");
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    assert_complete(&cluster, 30);
+    assert_eq!(cluster.session().get::<Region>(2).unwrap().unwrap().shard().name(), "e");
+}
+
+fn r50_unique_values_go_from_row_to_row_in_bulk(backend: &Backend) {
+    let cluster = regions(backend, 3_000);
+    let mut change = split(&cluster);
+    change.copy(Pace::rows(1_000), |_| {}).unwrap();
+    // Each row gets the name of another one: more of them than are copied with one statement.
+    backend.plant(&["c"], "regions", "UPDATE {table} SET name = 'for a moment ' || id");
+    backend.plant(&["c"], "regions", "UPDATE {table} SET name = 'n' || ((id + 2) % 3000)");
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    assert_complete(&cluster, 3_000);
+    assert_eq!(cluster.session().get::<Region>(1_234).unwrap().unwrap().name, "n1236");
+}
+
+fn r50_unique_values_are_swapped_while_rows_are_copied(backend: &Backend) {
+    let cluster = regions(backend, 40);
+    let mut change = split(&cluster);
+    change.copy(Pace::rows(1_000), |_| {}).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (done, cluster) = (&done, &cluster);
+        scope.spawn(move || {
+            let mut turn = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                turn += 1;
+                let ids = [2 * (turn % 5), 2 * ((turn + 1) % 5)];
+                let swapped = cluster.transaction(|session| {
+                    let mut rows = Vec::new();
+                    for id in ids {
+                        rows.push(session.get::<Region>(id)?.expect("regions stay"));
+                    }
+                    let names = [rows[1].name.clone(), rows[0].name.clone()];
+                    rows[0].name = "for a moment".into();
+                    session.update(&mut rows[0])?;
+                    session.flush()?;
+                    for (row, name) in rows.iter_mut().zip(names).rev() {
+                        row.name = name;
+                        session.update(row)?;
+                        session.flush()?;
+                    }
+                    Ok(())
+                });
+                if let Err(error) = swapped {
+                    done.store(true, std::sync::atomic::Ordering::Relaxed);
+                    panic!("{error}");
+                }
+            }
+        });
+        let copied = (0..30).try_for_each(|_| {
+            std::thread::sleep(Duration::from_millis(2));
+            change.verify().map(drop).and_then(|()| change.copy(Pace::default(), |_| {}))
+        });
+        let switched = copied.and_then(|()| change.switch(patiently()));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        switched.unwrap();
+    });
+    change.finish().unwrap();
+    assert_complete(&cluster, 40);
+    let mut session = cluster.session();
+    let mut names: Vec<String> =
+        session.all(Region::select().all_shards()).unwrap().iter().map(|row| row.name.clone()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 40, "{names:?}");
+}
+
+fn begun(backend: &Backend) -> Cluster {
+    drop({
+        let cluster = backend.create::<Models>(&LETTERS);
+        fill(&cluster, 60);
+        cluster
+    });
+    backend.builder(&MORE).create::<Models>().unwrap()
+}
+
+fn r50_a_switch_is_tried_again_after_a_reader_was_in_the_way(backend: &Backend) {
+    let cluster = begun(backend);
+    let mut change = split(&cluster);
+    change.copy(Pace::default(), |_| {}).unwrap();
+    // As a dump does, which keeps its snapshot.
+    let reader = backend.client("c");
+    reader.run(&format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM {}",
+        backend.table("c", "customers")
+    ));
+    let failed = change.switch(Switch::within(Duration::from_millis(400)).tries(2));
+    assert_error(failed, ErrorKind::Busy, &["shard `c`", "held by"]);
+    // Writers go on beside the reader.
+    // A row with children is written, and copied to a target whose foreign keys stand.
+    let mut changed = 0;
+    cluster
+        .transaction(|session| {
+            changed = 0;
+            for id in 0..60 {
+                let mut row = session.get::<Customer>(id)?.expect("it is there");
+                row.cents += 1;
+                session.update(&mut row)?;
+                changed += 1;
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(changed, 60);
+    let before = contents(&cluster);
+    reader.run("COMMIT");
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    assert_eq!(contents(&cluster), before);
+    assert_sound(&cluster);
+}
+
+fn r50_a_handle_of_a_cancelled_change_does_not_touch_the_next_one(backend: &Backend) {
+    let cluster = begun(backend);
+    let before = contents(&cluster);
+    let first = split(&cluster);
+    let number = first.number();
+    let (mut copies, cancels) = (cluster.changes().unwrap().remove(0), cluster.changes().unwrap().remove(0));
+    first.cancel().unwrap();
+    let plan = cluster.plan_change().replace("b", "d").build().unwrap();
+    let mut second = cluster.begin_change(&plan).unwrap();
+    assert_ne!(second.number(), number);
+    assert_error(copies.copy(Pace::default(), |_| {}), ErrorKind::Stale, &["was cancelled"]);
+    cancels.cancel().unwrap();
+    second.copy(Pace::default(), |_| {}).unwrap();
+    second.switch(patiently()).unwrap();
+    second.finish().unwrap();
+    assert_eq!((cluster.epoch(), contents(&cluster)), (2, before));
+    assert_sound(&cluster);
+}
+
+fn r50_a_handle_of_an_earlier_epoch_continues_a_change(backend: &Backend) {
+    let all = ["a", "b", "c", "spare", "d", "e", "f", "g"];
+    drop({
+        let cluster = backend.create::<Models>(&LETTERS);
+        fill(&cluster, 60);
+        cluster
+    });
+    let cluster = backend.builder(&all).create::<Models>().unwrap();
+    let before = contents(&cluster);
+    // It has done nothing since it was opened.
+    let other = backend.builder(&all).open::<Models>().unwrap();
+    let mut change = split(&cluster);
+    change.copy(Pace::default(), |_| {}).unwrap();
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    change.retire().unwrap();
+    drop(cluster.begin_change(&cluster.plan_change().split("d", ["f", "g"]).build().unwrap()).unwrap());
+    let mut change = other.changes().unwrap().pop().unwrap();
+    change.copy(Pace::default(), |_| {}).unwrap();
+    change.verify().unwrap();
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    assert_eq!((other.epoch(), contents(&other)), (3, before.clone()));
+    assert_sound(&other);
+    let fresh = backend.builder(&all).open::<Models>().unwrap();
+    assert_eq!((fresh.epoch(), contents(&fresh)), (3, before));
+}
+
+fn r50_edges_of_ids_are_copied(backend: &Backend) {
+    drop(backend.create::<Edges>(&LETTERS));
+    let cluster = backend.builder(&MORE).create::<Edges>().unwrap();
+    let numbers = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX];
+    let texts = [
+        "",
+        "'",
+        "\"",
+        "a'); --",
+        "Z",
+        "a",
+        "z",
+        "é",
+        "e\u{301}",
+        "\u{10ffff}",
+        "ß",
+        "\u{1f}",
+        "%_\\",
+        " ",
+        "\n",
+    ];
+    let bytes: [&[u8]; 6] = [&[], &[0], &[0, 0], &[255], &[0x27], &[0xde, 0xad]];
+    let mut session = cluster.session();
+    for id in numbers {
+        session.add(Number { id, code: "x".into(), ratio: f64::MIN_POSITIVE }).unwrap();
+    }
+    for id in texts {
+        session.add(Text { id: id.into(), code: "x".into(), ratio: None }).unwrap();
+    }
+    for id in bytes {
+        session.add(Bytes { id: id.into(), code: "y".into() }).unwrap();
+    }
+    session.commit().unwrap();
+    let all = || {
+        let mut session = cluster.session();
+        let mut all: Vec<String> = Vec::new();
+        all.extend(
+            session.all(Number::select().all_shards()).unwrap().iter().map(|row| format!("{:?}", **row)),
+        );
+        all.extend(
+            session.all(Text::select().all_shards()).unwrap().iter().map(|row| format!("{:?}", **row)),
+        );
+        all.extend(
+            session.all(Bytes::select().all_shards()).unwrap().iter().map(|row| format!("{:?}", **row)),
+        );
+        all.sort_unstable();
+        all
+    };
+    let before = all();
+    assert_eq!(before.len(), 28);
+    let mut change = split(&cluster);
+    change.copy(Pace::rows(2), |_| {}).unwrap();
+    // Each is copied again, as a dirty one.
+    for (table, column) in [("numbers", "code"), ("texts", "code"), ("byte_strings", "code")] {
+        backend.plant(&["c"], table, &format!("UPDATE {{table}} SET {column} = {column}"));
+    }
+    assert_eq!(change.verify().unwrap().different, 0);
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    assert_eq!(all(), before);
+    assert_sound(&cluster);
+}
+
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "numbers")]
+struct Number {
+    #[id]
+    id: i64,
+    #[shard_key(list("v" => "a", "w" => "b", "x" => "c", "y" => "c"))]
+    code: String,
+    ratio: f64,
+}
+
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "texts")]
+struct Text {
+    #[id]
+    id: String,
+    #[shard_key(list("v" => "a", "w" => "b", "x" => "c", "y" => "c"))]
+    code: String,
+    ratio: Option<f64>,
+}
+
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "byte_strings")]
+struct Bytes {
+    #[id]
+    id: Vec<u8>,
+    #[shard_key(list("v" => "a", "w" => "b", "x" => "c", "y" => "c"))]
+    code: String,
+}
+
+type Edges = (Number, Text, Bytes);
+
+fn r50_a_row_that_replaces_others_is_noticed(backend: &Backend) {
+    for recursive in [false, true] {
+        let backend = &Backend::new(backend.kind);
+        let cluster = regions(backend, 30);
+        let mut change = split(&cluster);
+        change.copy(Pace::default(), |_| {}).unwrap();
+        let raw = backend.raw("c");
+        raw.execute_batch(&format!("PRAGMA recursive_triggers = {recursive}; PRAGMA foreign_keys = OFF"))
+            .unwrap();
+        let run =
+            |sql: &str| raw.execute_batch(&sql.replace("{table}", &backend.table("c", "regions"))).unwrap();
+        // Rows 22 and 24 lose their names to others.
+        run("INSERT OR REPLACE INTO {table} (id, code, name) VALUES (100, 'x', 'n22')");
+        run("UPDATE OR REPLACE {table} SET name = 'n24' WHERE id = 26");
+        run(
+            "INSERT INTO {table} (id, code, name) VALUES (28, 'x', 'n28') ON CONFLICT DO UPDATE SET name = 'other'",
+        );
+        run("REPLACE INTO {table} (id, code, name) VALUES (29, 'x', 'moved')");
+        run("DELETE FROM {table} WHERE id = 27");
+        drop(raw);
+        change.switch(patiently()).unwrap();
+        change.finish().unwrap();
+        let mut session = cluster.session();
+        let mut rows: Vec<(i64, String)> = session
+            .all(Region::select().all_shards())
+            .unwrap()
+            .iter()
+            .map(|row| (row.id, row.name.clone()))
+            .collect();
+        rows.sort_unstable();
+        let expected: Vec<(i64, String)> = (0..30)
+            .filter(|id| ![22, 24, 27].contains(id))
+            .map(|id| {
+                let name = match id {
+                    26 => "n24".to_owned(),
+                    28 => "other".to_owned(),
+                    29 => "moved".to_owned(),
+                    _ => format!("n{id}"),
+                };
+                (id, name)
+            })
+            .chain([(100, "n22".to_owned())])
+            .collect();
+        assert_eq!(rows, expected, "recursive triggers: {recursive}");
+        drop(session);
+        assert_sound(&cluster);
+    }
+}
+
+/// From files to servers and back.
+#[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
+fn r50_a_shard_goes_from_a_file_to_a_server_and_back() {
+    let (files, servers) =
+        (Backend::new(crate::backend::Kind::Files), Backend::new(crate::backend::Kind::Schemas));
+    drop({
+        let cluster = files.create::<Models>(&LETTERS);
+        fill(&cluster, 60);
+        cluster
+    });
+    let builder = files.builder(&LETTERS).shard("d", servers.url("d")).shard("e", files.url("e"));
+    let cluster = builder.create::<Models>().unwrap();
+    let before = contents(&cluster);
+    for (epoch, from, to) in [(2, "c", "d"), (3, "d", "e")] {
+        let plan = cluster.plan_change().replace(from, to).build().unwrap();
+        let mut change = cluster.begin_change(&plan).unwrap();
+        change.copy(Pace::rows(7), |_| {}).unwrap();
+        assert_eq!(change.verify().unwrap().different, 0);
+        change.switch(patiently()).unwrap();
+        change.finish().unwrap();
+        change.retire().unwrap();
+        assert_eq!((cluster.epoch(), contents(&cluster)), (epoch, before.clone()));
+        assert_sound(&cluster);
+        cluster
+            .transaction(|session| {
+                let row = session.add(crate::models::customer(epoch as i64 * 1_000))?;
+                session.add(crate::models::NewOrder { customer: row.link(), cents: 1 })?;
+                session.execute(Order::delete().filter(Order::CUSTOMER.eq(row.link())))?;
+                session.delete(&row)
+            })
+            .unwrap();
+    }
+}

@@ -1,0 +1,81 @@
+//! Movers of files that are killed at their system calls, or whose disk fails there: another process continues or cancels. They
+//! need `strace`.
+//!
+//! `SHARDED_STEPS=all` tries every system call of steps 6 to 12, and of the whole change, instead of some.
+
+#![cfg(target_os = "linux")]
+
+use crate::backend::Kind;
+use crate::mover::{World, every, stride};
+
+/// The system calls that change files or wait for the disk.
+const CALLS: [&str; 4] = ["pwrite64", "fdatasync,fsync", "ftruncate", "unlink"];
+
+fn injected(world: &World, call: &str, what: &str, only: &str) {
+    let inject = format!("inject={call}:{what}");
+    let behind = ["strace", "-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject];
+    world.command(&behind.map(str::to_owned), only).status().unwrap();
+}
+
+/// Tries something at a call's first time, its second, and so on.
+fn at_each(call: &str, count: usize, tries: usize, mut attempt: impl FnMut(usize)) -> usize {
+    let step = stride(count, tries);
+    let mut tried = 0;
+    // Some calls depend on time: a few more.
+    for time in (1..=count + 2).step_by(step) {
+        attempt(time);
+        tried += 1;
+    }
+    println!("{call}: {tried} of {count}");
+    tried
+}
+
+fn killed(is_copied: bool, only: &str, tries: usize) {
+    let made = World::new(Kind::Files, is_copied);
+    let (mut killed, mut cancelled) = (0, 0);
+    for call in CALLS {
+        let count = made.copy().calls(call, only);
+        killed += at_each(call, count, tries, |time| {
+            let world = made.copy();
+            let what = format!("killed at {call} {time}");
+            injected(&world, call, &format!("signal=KILL:when={time}"), only);
+            cancelled += u32::from(world.end(time % 3 == 0, &what));
+        });
+    }
+    println!("{killed} movers killed, {cancelled} changes cancelled");
+    assert!(killed > tries);
+}
+
+#[test]
+fn r50_a_kill_at_any_system_call_of_a_switch_is_continued() {
+    killed(true, "", 10);
+}
+
+#[test]
+fn r50_a_kill_at_any_system_call_of_a_beginning_is_continued() {
+    killed(false, "begin", 6);
+}
+
+#[test]
+fn r50_a_kill_at_any_system_call_of_a_cancellation_is_continued() {
+    killed(true, "cancel", 6);
+}
+
+#[test]
+fn r50_a_disk_that_fails_in_a_switch_loses_nothing() {
+    let made = World::new(Kind::Files, true);
+    let mut failed = 0;
+    for (call, error) in [("pwrite64", "ENOSPC"), ("pwrite64", "EIO"), ("fdatasync,fsync", "EIO")] {
+        let count = made.copy().calls(call, "");
+        // Once, and from then on.
+        for on in if every() { &["", "+"][..] } else { &["+"][..] } {
+            failed += at_each(call, count, 6, |time| {
+                let world = made.copy();
+                injected(&world, call, &format!("error={error}:when={time}{on}"), "");
+                world.end(time % 3 == 0, &format!("{error} at {call} {time}{on}"));
+            });
+        }
+    }
+    println!("{failed} failing disks");
+    assert!(failed > 12);
+}

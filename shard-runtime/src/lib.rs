@@ -100,6 +100,12 @@
 //! foreign keys are checked before the commit. Other writers of the shard wait meanwhile, up to their
 //! [`busy_timeout`](Builder::busy_timeout).
 //!
+//! # Tables that exist already
+//!
+//! [`Builder::adopt`] makes one database with tables of another program a cluster of one shard. It compares tables and rows
+//! with the models, and reports all differences with the SQL that heals them. The tables are not changed, and other programs
+//! can go on writing to them.
+//!
 //! # Sessions
 //!
 //! A [`Session`] is a unit of work. Rows that are added, changed and removed wait, and are sent in batches before their
@@ -492,6 +498,7 @@ pub use __private::{IdColumn, InvalidColumn, KeyColumn, ParentLink};
 pub use asynchronous::{AsyncSession, Rows};
 #[cfg(feature = "postgres")]
 pub use cluster::ForeignTablesSql;
+pub use cluster::{Adoption, AdoptionFinding, AdoptionReport};
 pub use cluster::{
     Builder, Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus,
     Cluster, ConnectionStats, ErrorCount, Health, LockStats, Pace, PendingTransaction, Probe,

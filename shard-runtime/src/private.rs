@@ -10,10 +10,10 @@ use crate::query::Sharded;
 use crate::query::{Column, Predicate};
 use crate::row::Row;
 use crate::row::Storable;
-use crate::schema::{Constant, Key};
+use crate::schema::{ColumnShape, Constant, Key, any_value};
 use crate::schema::{DecidesShard, KeyColumns, Table};
 use crate::schema::{Shard, ShardSet, Shards};
-use crate::value::{ColumnShape, ColumnType, Field, Value};
+use crate::value::{ColumnType, Field, Value};
 
 pub use crate::schema::{NoLiteral, Placement, Range};
 #[cfg(feature = "testing")]
@@ -220,7 +220,7 @@ impl<T: Sharded> KeyColumn<T> {
 pub struct InvalidColumn<T>(PhantomData<T>);
 
 impl<T> InvalidColumn<T> {
-    pub const COLUMN: ColumnShape = (ColumnType::Integer, false, true);
+    pub const COLUMN: ColumnShape = (ColumnType::Integer, false, true, any_value);
 
     pub fn column_value<V>(_: &V) -> Result<Value<'_>, ValueError> {
         Ok(Value::Null)

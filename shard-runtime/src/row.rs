@@ -4,9 +4,9 @@
 use std::fmt;
 
 use crate::error::{Error, Result, ValueError};
-use crate::schema::{Shard, Table};
+use crate::schema::{ColumnShape, Shard, Table};
 use crate::sealed::Seal;
-use crate::value::{ColumnShape, ColumnType, Field, Value};
+use crate::value::{ColumnType, Field, Value};
 
 /// A sequence of rows with a current row.
 pub(crate) trait Stream {
@@ -165,7 +165,8 @@ pub trait Storable: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     const SEAL: Seal;
     #[doc(hidden)]
-    const COLUMN: ColumnShape = (Self::TYPE, Self::NULLABLE, Self::IS_EXACT);
+    const COLUMN: ColumnShape =
+        (Self::TYPE, Self::NULLABLE, Self::IS_EXACT, |value, shard| Self::stored(value, shard).map(drop));
     #[doc(hidden)]
     fn column_value(&self) -> Result<Value<'_>, ValueError>;
     /// Returns the field of a value that is stored on this shard.

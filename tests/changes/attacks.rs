@@ -63,8 +63,11 @@ fn regions(backend: &Backend, count: i64) -> Cluster {
     let cluster = backend.builder(&MORE).create::<Regions>().unwrap();
     let mut session = cluster.session();
     for id in 0..count {
-        let region =
-            session.add(Region { id, code: if id % 2 == 0 { "x" } else { "y" }.into(), name: format!("n{id}") });
+        let region = session.add(Region {
+            id,
+            code: if id % 2 == 0 { "x" } else { "y" }.into(),
+            name: format!("n{id}"),
+        });
         let region = region.unwrap();
         if id < 20 {
             let town = session.add(Town { id, region: region.link(), name: format!("t{id}") }).unwrap();
@@ -309,8 +312,23 @@ fn r50_edges_of_ids_are_copied(backend: &Backend) {
     drop(backend.create::<Edges>(&LETTERS));
     let cluster = backend.builder(&MORE).create::<Edges>().unwrap();
     let numbers = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX];
-    let texts =
-        ["", "'", "\"", "a'); --", "Z", "a", "z", "é", "e\u{301}", "\u{10ffff}", "ß", "\u{1f}", "%_\\", " ", "\n"];
+    let texts = [
+        "",
+        "'",
+        "\"",
+        "a'); --",
+        "Z",
+        "a",
+        "z",
+        "é",
+        "e\u{301}",
+        "\u{10ffff}",
+        "ß",
+        "\u{1f}",
+        "%_\\",
+        " ",
+        "\n",
+    ];
     let bytes: [&[u8]; 6] = [&[], &[0], &[0, 0], &[255], &[0x27], &[0xde, 0xad]];
     let mut session = cluster.session();
     for id in numbers {
@@ -326,9 +344,15 @@ fn r50_edges_of_ids_are_copied(backend: &Backend) {
     let all = || {
         let mut session = cluster.session();
         let mut all: Vec<String> = Vec::new();
-        all.extend(session.all(Number::select().all_shards()).unwrap().iter().map(|row| format!("{:?}", **row)));
-        all.extend(session.all(Text::select().all_shards()).unwrap().iter().map(|row| format!("{:?}", **row)));
-        all.extend(session.all(Bytes::select().all_shards()).unwrap().iter().map(|row| format!("{:?}", **row)));
+        all.extend(
+            session.all(Number::select().all_shards()).unwrap().iter().map(|row| format!("{:?}", **row)),
+        );
+        all.extend(
+            session.all(Text::select().all_shards()).unwrap().iter().map(|row| format!("{:?}", **row)),
+        );
+        all.extend(
+            session.all(Bytes::select().all_shards()).unwrap().iter().map(|row| format!("{:?}", **row)),
+        );
         all.sort_unstable();
         all
     };
@@ -385,20 +409,28 @@ fn r50_a_row_that_replaces_others_is_noticed(backend: &Backend) {
         let mut change = split(&cluster);
         change.copy(Pace::default(), |_| {}).unwrap();
         let raw = backend.raw("c");
-        raw.execute_batch(&format!("PRAGMA recursive_triggers = {recursive}; PRAGMA foreign_keys = OFF")).unwrap();
-        let run = |sql: &str| raw.execute_batch(&sql.replace("{table}", &backend.table("c", "regions"))).unwrap();
+        raw.execute_batch(&format!("PRAGMA recursive_triggers = {recursive}; PRAGMA foreign_keys = OFF"))
+            .unwrap();
+        let run =
+            |sql: &str| raw.execute_batch(&sql.replace("{table}", &backend.table("c", "regions"))).unwrap();
         // Rows 22 and 24 lose their names to others.
         run("INSERT OR REPLACE INTO {table} (id, code, name) VALUES (100, 'x', 'n22')");
         run("UPDATE OR REPLACE {table} SET name = 'n24' WHERE id = 26");
-        run("INSERT INTO {table} (id, code, name) VALUES (28, 'x', 'n28') ON CONFLICT DO UPDATE SET name = 'other'");
+        run(
+            "INSERT INTO {table} (id, code, name) VALUES (28, 'x', 'n28') ON CONFLICT DO UPDATE SET name = 'other'",
+        );
         run("REPLACE INTO {table} (id, code, name) VALUES (29, 'x', 'moved')");
         run("DELETE FROM {table} WHERE id = 27");
         drop(raw);
         change.switch(patiently()).unwrap();
         change.finish().unwrap();
         let mut session = cluster.session();
-        let mut rows: Vec<(i64, String)> =
-            session.all(Region::select().all_shards()).unwrap().iter().map(|row| (row.id, row.name.clone())).collect();
+        let mut rows: Vec<(i64, String)> = session
+            .all(Region::select().all_shards())
+            .unwrap()
+            .iter()
+            .map(|row| (row.id, row.name.clone()))
+            .collect();
         rows.sort_unstable();
         let expected: Vec<(i64, String)> = (0..30)
             .filter(|id| ![22, 24, 27].contains(id))
@@ -423,7 +455,8 @@ fn r50_a_row_that_replaces_others_is_noticed(backend: &Backend) {
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r50_a_shard_goes_from_a_file_to_a_server_and_back() {
-    let (files, servers) = (Backend::new(crate::backend::Kind::Files), Backend::new(crate::backend::Kind::Schemas));
+    let (files, servers) =
+        (Backend::new(crate::backend::Kind::Files), Backend::new(crate::backend::Kind::Schemas));
     drop({
         let cluster = files.create::<Models>(&LETTERS);
         fill(&cluster, 60);

@@ -302,7 +302,8 @@ impl State {
                 if is_free(held) {
                     add(&|state, mover| {
                         let is_current = state.attempt == mover.attempt && state.control == Recorded::Copying;
-                        if (!is_current && fault != Fault::ControlNotReadOnEntering) || part.1 > mover.attempt {
+                        if (!is_current && fault != Fault::ControlNotReadOnEntering) || part.1 > mover.attempt
+                        {
                             mover.at = At::Ended;
                             return Ok(());
                         }
@@ -470,10 +471,15 @@ impl State {
                 let is_equal =
                     state.on_source.iter().zip(&state.on_target).all(|(row, copy)| same(*row, *copy));
                 // The comparison is a second net: faults have to be found without it, if they are of the protocol.
-                if !claims(state.target, fault != Fault::TargetsWithoutClaim) || (!is_equal && fault == Fault::Nothing) {
+                if !claims(state.target, fault != Fault::TargetsWithoutClaim)
+                    || (!is_equal && fault == Fault::Nothing)
+                {
                     mover.at = At::Ended;
                     return match fault {
-                        Fault::Nothing if claims(state.target, true) && state.source == (Role::Fenced, mover.attempt) => {
+                        Fault::Nothing
+                            if claims(state.target, true)
+                                && state.source == (Role::Fenced, mover.attempt) =>
+                        {
                             Err("copies differ under the fence")
                         }
                         _ => Ok(()),
@@ -580,11 +586,15 @@ impl State {
                 let version = (state.truth[at] & !ABSENT) + 1;
                 let value = if deletes { version | ABSENT } else { version };
                 match writer.is_new {
-                    true if state.target.0 != Role::Serving => return Err("a target is written that does not serve"),
+                    true if state.target.0 != Role::Serving => {
+                        return Err("a target is written that does not serve");
+                    }
                     true => state.on_target[at] = value,
                     false => {
                         state.on_source[at] = value;
-                        if entry < state.next_entry && state.captures && !(deletes && fault == Fault::DeletesNotCaptured)
+                        if entry < state.next_entry
+                            && state.captures
+                            && !(deletes && fault == Fault::DeletesNotCaptured)
                         {
                             state.entries |= 1 << entry;
                         }

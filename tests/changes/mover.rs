@@ -171,8 +171,13 @@ impl World {
     fn left(&self, shard: &str) -> i64 {
         if !self.backend.is_postgres(shard) {
             let of = |name: &str, sql: &str| self.backend.peek::<i64>(shard, name, sql);
-            return of("", "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%sharded_capture%' OR name LIKE '%sharded_fence%' OR name LIKE '%sharded_dirty%'")
-                + of("sharded_state", "SELECT count(*) FROM {table} WHERE (kind = 'change' AND name = '') OR kind = 'copied'");
+            return of(
+                "",
+                "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%sharded_capture%' OR name LIKE '%sharded_fence%' OR name LIKE '%sharded_dirty%'",
+            ) + of(
+                "sharded_state",
+                "SELECT count(*) FROM {table} WHERE (kind = 'change' AND name = '') OR kind = 'copied'",
+            );
         }
         let schema = self.backend.schema(shard);
         let own = format!(

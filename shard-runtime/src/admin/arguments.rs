@@ -10,17 +10,32 @@ use lexopt::prelude::*;
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
     Status,
-    Health { timeout: Duration },
+    Health {
+        timeout: Duration,
+    },
     Shards,
-    Locate { table: String, key: Vec<String> },
+    Locate {
+        table: String,
+        key: Vec<String>,
+    },
     Verify,
     Repair,
     Recover,
-    Backup { folder: PathBuf },
-    CheckRestore { folder: PathBuf },
+    Backup {
+        folder: PathBuf,
+    },
+    CheckRestore {
+        folder: PathBuf,
+    },
     Migrate(Migrate),
+    /// Whether only the report is printed.
+    Adopt {
+        plans: bool,
+    },
     Schema,
-    Doctor { timeout: Duration },
+    Doctor {
+        timeout: Duration,
+    },
 }
 
 /// The options of `migrate`.
@@ -46,7 +61,7 @@ pub(super) struct Parsed {
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The commands: the name, the arguments, and the description.
-const COMMANDS: [(&str, &str, &str); 12] = [
+const COMMANDS: [(&str, &str, &str); 13] = [
     ("status", "", "Rows and bytes of each shard, imbalance, transactions that are not finished"),
     ("health", "[--timeout SECONDS]", "Whether each database answers; also if the cluster cannot be opened"),
     ("shards", "", "The shards and their databases, by the configuration"),
@@ -60,6 +75,12 @@ const COMMANDS: [(&str, &str, &str); 12] = [
         "migrate",
         "[--plan|--status] [--contract] [--canary SHARD]",
         "Makes the shards fit the models: with --plan it prints the SQL, with --contract it also drops what old releases need",
+    ),
+    (
+        "adopt",
+        "[--plan]",
+        "Makes one database with tables of another program a cluster: with --plan it prints the differences from the models, with \
+         the SQL that heals them, and writes nothing",
     ),
     ("schema", "", "The SQL that makes the tables of each shard"),
     (
@@ -123,7 +144,8 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         let known: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
         return Err(format!("unknown command `{name}`; commands: {}", known.join(", ")));
     };
-    if migrate != Migrate::default() && *name != "migrate" {
+    let is_plan = migrate == Migrate { plans: true, ..Migrate::default() };
+    if migrate != Migrate::default() && *name != "migrate" && !(is_plan && form.contains("--plan")) {
         return Err(format!("`{name}` takes no option of `migrate`"));
     }
     if migrate.plans && migrate.shows_status {
@@ -157,6 +179,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         ("backup", [folder]) => Command::Backup { folder: folder.into() },
         ("restore", [folder]) => Command::CheckRestore { folder: folder.into() },
         ("migrate", []) => Command::Migrate(migrate),
+        ("adopt", []) => Command::Adopt { plans: migrate.plans },
         ("schema", []) => Command::Schema,
         ("doctor", []) => Command::Doctor { timeout },
         _ => return Err(format!("expected `{}`", format!("{name} {form}").trim_end())),
@@ -176,6 +199,7 @@ mod tests {
     fn every_command_is_parsed_in_its_form() {
         for (name, form, _) in COMMANDS {
             let form = form.replace("[--timeout SECONDS]", "--timeout 0.5").replace("...", "");
+            let form = form.replace("[--plan]", "--plan");
             let form =
                 form.replace("[--plan|--status]", "--plan").replace("SHARD", "a").replace(['[', ']'], "");
             let parsed = parsed(&format!("{name} --json {form}")).unwrap();
@@ -204,6 +228,8 @@ mod tests {
             ("health --timeout -1", "number of seconds"),
             ("status --yaml", "--yaml"),
             ("status --plan", "option of `migrate`"),
+            ("adopt --contract", "option of `migrate`"),
+            ("adopt file", "expected `adopt [--plan]`"),
             ("migrate --plan --status", "exclude each other"),
             ("migrate --canary", "--canary"),
         ] {

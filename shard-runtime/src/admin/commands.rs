@@ -44,6 +44,7 @@ pub(super) fn run<M: Models>(
         Command::Backup { folder } => backup(&open()?, &folder, progress),
         Command::CheckRestore { folder } => check_restore::<M>(builder, &folder, progress),
         Command::Migrate(options) => migrate::<M>(builder, migrations, options, progress),
+        Command::Adopt { plans } => adopt::<M>(builder, plans, progress),
         Command::Schema => schema::<M>(builder),
         Command::Doctor { timeout } => doctor::<M>(builder, timeout),
     }
@@ -182,6 +183,30 @@ fn migrate<M: Models>(
         }
     };
     Ok(Answer { outcome: outcome(!status.has_failed()), text: status.to_string(), json: value(&status) })
+}
+
+fn adopt<M: Models>(builder: &Builder, plans: bool, progress: Progress<'_>) -> Result<Answer> {
+    let compared = beside(
+        progress,
+        || builder.clone().adopt::<M>(),
+        |elapsed| format!("adopt: reading all rows, {} s", elapsed.as_secs()),
+    );
+    let adoption = compared?;
+    let report = adoption.report().clone();
+    let runs = report.is_fit() && !plans;
+    let mut text = report.to_string();
+    if runs {
+        let cluster = beside(
+            progress,
+            || adoption.run(),
+            |elapsed| format!("adopt: recording the cluster, {} s", elapsed.as_secs()),
+        );
+        drop(cluster?);
+        let _ = writeln!(text, "-- adopted: the database is shard {} of a cluster", report.shard);
+    }
+    let mut json = value(&report);
+    json["adopted"] = runs.into();
+    Ok(Answer { outcome: outcome(report.is_fit()), text, json })
 }
 
 fn schema<M: Models>(builder: &Builder) -> Result<Answer> {

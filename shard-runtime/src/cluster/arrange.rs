@@ -13,7 +13,7 @@ use crate::query::Models;
 use crate::schema::{Lookup, ShardRole, Shards, Table};
 use crate::transaction::change::ChangeRecord;
 use crate::transaction::facts::Facts;
-use crate::transaction::recorded::{Declared, RecordedLayout};
+use crate::transaction::recorded::{AdoptedLayout, Declared, RecordedLayout};
 use crate::transaction::{Control, Database};
 
 /// The models that a program registers.
@@ -48,9 +48,9 @@ pub(super) struct Fitted {
 }
 
 /// The configured shards, arranged by one record. [`Builder::fit_to`] returns it.
-struct FittedTo {
+pub(super) struct FittedTo {
     /// None if the shards are as they are declared.
-    arranged: Option<Arranged>,
+    pub(super) arranged: Option<Arranged>,
     lines: Declared,
     unusable: Option<Error>,
 }
@@ -86,7 +86,10 @@ impl Builder {
     ) -> Result<Fitted> {
         let configured: Vec<&str> = self.shards.iter().map(|(name, _)| name.as_str()).collect();
         let changes = ChangeRecord::all(facts);
-        let mut recorded = facts.layout();
+        let mut recorded = match self.adopts {
+            true => control.record_adopted(&AdoptedLayout::new(&declared.layout)?)?,
+            false => facts.layout(),
+        };
         if mode == Mode::Create && !recorded.unplaced(&configured).is_empty() {
             recorded = control.record_places(&configured)?;
         }
@@ -115,7 +118,7 @@ impl Builder {
     }
 
     /// Arranges the configured shards by a record, and returns the lines that the program declares then.
-    fn fit_to(
+    pub(super) fn fit_to(
         &self,
         declared: &Arranged,
         registered: &Registered,

@@ -94,6 +94,7 @@ impl Builder {
                 databases: &databases,
                 replaced: &self.replaced,
                 migrates: self.migrates,
+                adopts: self.adopts,
                 differences: Mutex::default(),
                 absent: Mutex::default(),
             },
@@ -216,7 +217,7 @@ impl Builder {
     }
 
     /// Returns the shards as they are configured, and the control database.
-    fn read_configuration(
+    pub(super) fn read_configuration(
         &self,
         registered: &Registered,
         folder: &Path,
@@ -237,6 +238,10 @@ impl Builder {
     ) -> Result<Control> {
         let (databases, layout) = (self.databases(&declared.sources), &declared.layout);
         let timeout = self.sqlite.busy_timeout;
+        if self.adopts {
+            let opened = Control::open(self.driver(source), names, mode, self.sqlite, layout.tables());
+            return opened.map_err(of_control);
+        }
         if mode == Mode::Create {
             refuse_elsewhere(&databases, layout, timeout)?;
             refuse_orphans(&databases, &*self.driver(source), &names, layout, timeout)?;

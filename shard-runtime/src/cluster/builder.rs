@@ -26,6 +26,8 @@ pub struct Builder {
     pub(super) replaced: Vec<String>,
     /// Whether the tables may differ from the models, because a migration follows.
     pub(super) migrates: bool,
+    /// Whether the one shard has tables that another program has made.
+    pub(super) adopts: bool,
 }
 
 /// Prints the shards' names and the settings. URLs may hold passwords, so they are not printed.
@@ -66,6 +68,7 @@ impl Default for Builder {
             without_prepared_transactions: false,
             replaced: Vec::new(),
             migrates: false,
+            adopts: false,
         }
     }
 }

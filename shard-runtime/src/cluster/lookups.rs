@@ -19,13 +19,15 @@ pub(super) fn unfilled<'l>(
     control: &Control,
     facts: &Facts,
     layout: &'l Layout,
+    adopts: bool,
 ) -> Vec<(Kind, &'l str, String)> {
     let recorded = facts.layout();
     let tables = Lines::tables(recorded.lines.lines());
     // Releases before this one recorded the layout in each shard, and not in control.
     let is_of_older_release = tables.is_empty() && !control.is_new;
     let is_new = |lookup: &&Placed| {
-        let may_have_rows = is_of_older_release
+        let may_have_rows = (adopts && !facts.has_lookup(lookup.entries.name))
+            || is_of_older_release
             || (tables.contains(lookup.table.name) && !tables.contains(lookup.entries.name));
         may_have_rows && !facts.is_unfilled(lookup.entries.name)
     };

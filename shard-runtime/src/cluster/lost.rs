@@ -54,7 +54,7 @@ impl Builder {
                 record.push((Kind::Shard, shard, state.to_owned()));
             }
         }
-        record.extend(lookups::unfilled(control, &known, layout));
+        record.extend(lookups::unfilled(control, &known, layout, self.adopts));
         control.record(&record)?;
         Ok(facts)
     }

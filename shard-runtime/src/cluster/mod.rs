@@ -1,6 +1,7 @@
 //! Opens a cluster, and the operations on all of its shards: schema check, verification, backup.
 
 mod administration;
+mod adopt;
 mod arrange;
 mod attached;
 mod backup;
@@ -34,6 +35,7 @@ pub use administration::{
     ConnectionStats, ErrorCount, Health, LockStats, PendingTransaction, Probe, ShardStats, ShardStatus,
     Stats, Status, TableRows, TransactionState, TransactionStats,
 };
+pub use adopt::{Adoption, AdoptionFinding, AdoptionReport};
 pub use builder::Builder;
 pub use change::{
     Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus, Pace, Switch,

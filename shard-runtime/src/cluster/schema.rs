@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use super::migrate::Tolerated;
-use crate::driver::{ActualColumn, Connection};
+use crate::driver::{ActualColumn, ActualIndex, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{
-    DeclaredIndex, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted, rest_sql,
-    type_sql,
+    DeclaredIndex, Dialect, Namespace, collation_name, create_sql, create_table_sql, indexes, quoted,
+    rest_sql, type_sql,
 };
 use crate::planner::{Layout, Place};
 use crate::schema::{ColumnDef, Shard, Table};
@@ -16,7 +16,7 @@ use crate::schema::{ColumnDef, Shard, Table};
 pub(super) fn create_table(connection: &dyn Connection, place: &Place, table: &Table) -> Result<()> {
     let Place { names, dialect, .. } = place;
     connection.run(&create_table_sql(names, table, *dialect))?;
-    for index in indexes(names, table, *dialect) {
+    for index in missing_indexes(connection, place, table)? {
         let sql = index.create_sql(names, table, *dialect);
         connection.run(&sql).map_err(|error| not_created(&index, error, names, table))?;
     }
@@ -75,6 +75,8 @@ pub(super) enum Change {
     DropsNotNull,
     /// A column that the model does not have becomes nullable.
     Extra,
+    /// A column gets another type.
+    Retypes,
     Other,
 }
 
@@ -153,7 +155,8 @@ pub(super) fn differences(
             }
             continue;
         }
-        let mut columns = compare_columns(table, &actual, place);
+        let is_merged = layout.shards().serving().nth(1).is_some();
+        let mut columns = compare_columns(table, &actual, place, is_merged);
         tolerate(&mut columns, connection, place, table)?;
         let on = place.names.table(table.name);
         // A new table fits the model in everything.
@@ -186,7 +189,7 @@ pub(super) fn differences(
             found.push(difference(Some(column), message, remedy, kind));
         }
         if compared == Compared::All {
-            let missing = missing_indexes(connection, place, table)?.into_iter();
+            let missing = described_missing_indexes(connection, place, table)?.into_iter();
             found.extend(missing.map(|(message, remedy)| difference(None, message, remedy, Change::Other)));
         }
     }
@@ -201,21 +204,21 @@ fn tolerate(
     place: &Place,
     table: &Table,
 ) -> Result<()> {
-    if columns.iter().all(|column| column.change == Change::Other) {
+    if columns.iter().all(|column| matches!(column.change, Change::Retypes | Change::Other)) {
         return Ok(());
     }
     let tolerated = Tolerated::read(connection, place)?;
     columns.retain(|difference| match difference.change {
         Change::SetsNotNull | Change::Extra => !tolerated.is_filled(table.name, &difference.column),
         Change::DropsNotNull => !tolerated.is_required(table.name, &difference.column),
-        Change::AddsColumn | Change::AddsNotNull | Change::Other => true,
+        Change::AddsColumn | Change::AddsNotNull | Change::Retypes | Change::Other => true,
     });
     let mut is_older = false;
     for difference in &mut *columns {
         let done = match difference.change {
             Change::AddsColumn | Change::AddsNotNull => "dropped the column",
             Change::Extra => "made the column NOT NULL, and the model has no such field",
-            Change::SetsNotNull | Change::DropsNotNull | Change::Other => continue,
+            Change::SetsNotNull | Change::DropsNotNull | Change::Retypes | Change::Other => continue,
         };
         if let Some(step) = tolerated.contracted_by(table.name, &difference.column) {
             difference.message = format!("{step} of the migrations has {done}");
@@ -229,14 +232,14 @@ fn tolerate(
     Ok(())
 }
 
-struct ColumnDifference {
-    column: String,
-    message: String,
-    remedy: Remedy,
-    change: Change,
+pub(super) struct ColumnDifference {
+    pub(super) column: String,
+    pub(super) message: String,
+    pub(super) remedy: Remedy,
+    pub(super) change: Change,
 }
 
-enum Remedy {
+pub(super) enum Remedy {
     /// The end of an `ALTER TABLE`.
     Alter(String),
     /// The same, of a column that a migration adds.
@@ -251,7 +254,19 @@ enum Remedy {
     Rebuild,
 }
 
-fn compare_columns(table: &Table, actual: &[ActualColumn], place: &Place) -> Vec<ColumnDifference> {
+/// Returns whether a column compares texts as the field does.
+fn compares(actual: &ActualColumn, wanted: &str, dialect: Dialect, is_merged: bool) -> bool {
+    actual.collation.eq_ignore_ascii_case(wanted)
+        || (dialect.orders_by_column() && actual.compares_bytes && !is_merged)
+}
+
+/// Compares the columns of a table with those that exist. `is_merged`: whether answers of several shards are.
+pub(super) fn compare_columns(
+    table: &Table,
+    actual: &[ActualColumn],
+    place: &Place,
+    is_merged: bool,
+) -> Vec<ColumnDifference> {
     let dialect = place.dialect;
     let mut found = Vec::new();
     let mut note = |column: &str, message: String, remedy: Remedy, change: Change| {
@@ -268,17 +283,25 @@ fn compare_columns(table: &Table, actual: &[ActualColumn], place: &Place) -> Vec
             continue;
         };
         let wanted = dialect.column_type(column.kind);
-        let wanted_collation = collation_name(column.collation, dialect);
         let has_collation = dialect.has_collation(column.kind);
         let change_type = || {
             let wanted_type = type_sql(column, dialect);
-            alter(format!("ALTER COLUMN {name} TYPE {wanted_type} USING {name}::text::{wanted}"))
+            let is_time = actual.sql_type.starts_with("timestamp") && wanted.starts_with("timestamp");
+            let using = if is_time {
+                format!("{name} AT TIME ZONE 'UTC'")
+            } else {
+                format!("{name}::text::{wanted}")
+            };
+            alter(format!("ALTER COLUMN {name} TYPE {wanted_type} USING {using}"))
         };
-        if !actual.sql_type.eq_ignore_ascii_case(wanted) {
+        if !dialect.holds(column.kind, &actual.sql_type, actual.is_strict) {
             let message = format!("expected type {wanted}, found {}", actual.sql_type);
-            note(column.name, message, change_type(), Change::Other);
-        } else if has_collation && !actual.collation.eq_ignore_ascii_case(wanted_collation) {
-            let message = format!("expected collation {wanted_collation}, found {}", actual.collation);
+            note(column.name, message, change_type(), Change::Retypes);
+        } else if has_collation
+            && !compares(actual, collation_name(column.collation, dialect), dialect, is_merged)
+        {
+            let wanted = collation_name(column.collation, dialect);
+            let message = format!("expected collation {wanted}, found {}", actual.collation);
             note(column.name, message, change_type(), Change::Other);
         }
         if actual.nullable != column.nullable {
@@ -398,19 +421,26 @@ fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String 
     )
 }
 
-/// Returns the indexes that a table lacks, each with its remedy.
-fn missing_indexes(
+/// Returns the indexes that a table lacks, by their columns.
+pub(super) fn missing_indexes(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &Table,
+) -> Result<Vec<DeclaredIndex>> {
+    let Place { names, dialect, .. } = place;
+    let actual = connection.indexes(names, table.name)?;
+    let is_missing = |index: &DeclaredIndex| !index.is_among(actual.iter().map(ActualIndex::key));
+    Ok(indexes(names, table, *dialect).into_iter().filter(is_missing).collect())
+}
+
+/// Returns the indexes that a table lacks as texts, each with its remedy.
+fn described_missing_indexes(
     connection: &dyn Connection,
     place: &Place,
     table: &Table,
 ) -> Result<Vec<(String, String)>> {
     let Place { names, dialect, .. } = place;
-    let actual = connection.indexes(names, table.name)?;
-    let has = |index: &DeclaredIndex| {
-        actual.iter().any(|(found, is_unique)| *found == index.name && *is_unique == index.unique)
-    };
-    let missing = indexes(names, table, *dialect).into_iter().filter(|index| !has(index));
-    let described = missing.map(|index| {
+    let described = missing_indexes(connection, place, table)?.into_iter().map(|index| {
         let kind = if index.unique { "unique index" } else { "index" };
         let schema = names.schema.as_ref().map_or_else(String::new, |schema| format!("{}.", quoted(schema)));
         let message = format!("no {kind} `{}` on {}", index.name, index.columns.join(", "));

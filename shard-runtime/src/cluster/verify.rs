@@ -1,7 +1,7 @@
 //! Finds rows on the wrong shard, and lookup entries that do not agree with the rows.
 
 use crate::error::Result;
-use crate::schema::{Placed, Table};
+use crate::schema::Placed;
 use crate::session::Session;
 use crate::transaction::Cluster;
 use crate::unit_of_work::{LookupProblem, VerifyReport, judge};
@@ -69,9 +69,8 @@ impl Cluster {
 
     fn verified(&self, repairs: bool) -> Result<VerifyReport> {
         let mut verified = VerifyReport::default();
-        let is_entries =
-            |table: &Table| self.layout().lookups().iter().any(|lookup| lookup.entries.is(table));
-        for table in self.layout().tables().filter(|table| !table.is_reference() && !is_entries(table)) {
+        let layout = self.layout();
+        for table in layout.tables().filter(|table| !table.is_reference() && !layout.holds_entries(table)) {
             self.verify_rows(table, &mut verified)?;
         }
         for lookup in self.layout().lookups() {

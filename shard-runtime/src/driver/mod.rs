@@ -75,20 +75,15 @@ pub(crate) trait Driver: Send + Sync {
     /// # Errors
     /// [`ErrorKind::Busy`] if a lock was held until the timeout.
     fn connect_waiting(&self, mode: Mode, timeout: Duration) -> Result<Box<dyn Connection>> {
-        let began = Instant::now();
-        loop {
-            match self.connect(mode, None) {
-                Err(error) if error.kind() == ErrorKind::Busy && began.elapsed() < timeout => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                connected => {
-                    let connection = connected?;
-                    connection.wait_for_locks()?;
-                    connection.set_deadline(None);
-                    return Ok(connection);
-                }
-            }
-        }
+        connect_in_time(timeout, || self.connect(mode, None))
+    }
+
+    /// Returns a connection that reads a database without changing its settings: a SQLite file keeps its journal mode.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if a lock was held until the timeout.
+    fn connect_to_read(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
+        self.connect_waiting(Mode::Open, timeout)
     }
 
     /// Returns whether only this driver can access the database, so that its identity needs no check.
@@ -116,6 +111,27 @@ pub(crate) trait Driver: Send + Sync {
     fn sqlite_uri(&self) -> Option<String>;
 }
 
+/// Connects as soon as no lock of another connection prevents it, and makes the connection wait for locks.
+fn connect_in_time(
+    timeout: Duration,
+    connect: impl Fn() -> Result<Box<dyn Connection>>,
+) -> Result<Box<dyn Connection>> {
+    let began = Instant::now();
+    loop {
+        match connect() {
+            Err(error) if error.kind() == ErrorKind::Busy && began.elapsed() < timeout => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            connected => {
+                let connection = connected?;
+                connection.wait_for_locks()?;
+                connection.set_deadline(None);
+                return Ok(connection);
+            }
+        }
+    }
+}
+
 /// The address of a database on a server, with its user.
 #[cfg(feature = "postgres")]
 pub(crate) struct Address {
@@ -140,6 +156,26 @@ pub(crate) struct ActualColumn {
     pub(crate) is_primary_key: bool,
     /// The name of the collation in the database.
     pub(crate) collation: String,
+    /// Whether two texts are equal only if their bytes are.
+    pub(crate) compares_bytes: bool,
+    /// Whether the column holds values of its declared type only.
+    pub(crate) is_strict: bool,
+}
+
+/// An index over columns that covers every row of its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ActualIndex {
+    pub(crate) name: String,
+    /// The names of its columns, in order.
+    pub(crate) columns: Vec<String>,
+    pub(crate) is_unique: bool,
+}
+
+impl ActualIndex {
+    /// Returns its columns, and whether it is unique.
+    pub(crate) fn key(&self) -> (&[String], bool) {
+        (&self.columns, self.is_unique)
+    }
 }
 
 /// One connection, used by one session at a time. Methods take `&self` because statements of several shards of one
@@ -285,8 +321,8 @@ pub(crate) trait Connection: Send {
     /// Returns the columns of a table; empty if it does not exist.
     fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>>;
 
-    /// Returns the names of a table's indexes, and whether each is unique.
-    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<(String, bool)>>;
+    /// Returns a table's indexes: valid ones, without conditions and expressions.
+    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>>;
 
     /// Returns the connection of the underlying crate.
     fn native(&self) -> &dyn Any;

@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rusqlite::OpenFlags;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
+use rusqlite::{OpenFlags, OptionalExtension as _};
 
 use super::sqlite_deadline::Deadline;
 use super::sqlite_errors::from_sqlite;
 use super::sqlite_file::OpenFile;
 use super::sqlite_log::Log;
 use super::sqlite_statement::SqliteStatement;
-use super::{ActualColumn, Connection, Driver, Durability, Interrupter, Mode, Prepared, Transaction};
-use super::{attached, sqlite_arithmetic, sqlite_file, sqlite_functions};
+use super::{
+    ActualColumn, ActualIndex, Connection, Driver, Durability, Interrupter, Mode, Prepared, Transaction,
+};
+use super::{attached, connect_in_time, sqlite_arithmetic, sqlite_file, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Namespace, quoted};
 
@@ -146,6 +148,16 @@ impl SqliteDriver {
         Err(Error::new(ErrorKind::ReadOnly, message).with_source(error))
     }
 
+    fn connection(&self, mut raw: rusqlite::Connection) -> Result<Box<dyn Connection>> {
+        let deadline = Deadline::watch(&mut raw)?;
+        let (file, log) = match &self.source {
+            SqliteSource::File(path) => (Some(OpenFile::at(path)?), Some(Log::of(path))),
+            SqliteSource::Memory(_) => (None, None),
+        };
+        let SqliteSettings { busy_timeout, synchronous, .. } = self.settings;
+        Ok(Box::new(SqliteConnection { log, raw, busy_timeout, synchronous, deadline, file }))
+    }
+
     /// Applies the settings and reads them back: SQLite ignores settings that it does not support.
     fn configure(&self, raw: &rusqlite::Connection, logs_ahead: bool) -> Result<()> {
         let SqliteSettings { synchronous, cache_size, mmap_size, wal_size_limit, .. } = self.settings;
@@ -215,27 +227,29 @@ impl Driver for SqliteDriver {
     }
 
     fn connect(&self, mode: Mode, _: Option<Instant>) -> Result<Box<dyn Connection>> {
-        let mut raw = match &self.source {
+        match &self.source {
             SqliteSource::File(path) => {
                 let raw = Self::open_file(path, mode)?;
                 match self.configure(&raw, true) {
-                    Ok(()) => raw,
-                    Err(error) => self.open_unwritable(path, error)?,
+                    Ok(()) => self.connection(raw),
+                    Err(error) => self.connection(self.open_unwritable(path, error)?),
                 }
             }
             SqliteSource::Memory(name) => {
                 let raw = self.open_memory(name, mode)?;
                 self.configure(&raw, false)?;
-                raw
+                self.connection(raw)
             }
-        };
-        let deadline = Deadline::watch(&mut raw)?;
-        let (file, log) = match &self.source {
-            SqliteSource::File(path) => (Some(OpenFile::at(path)?), Some(Log::of(path))),
-            SqliteSource::Memory(_) => (None, None),
-        };
-        let SqliteSettings { busy_timeout, synchronous, .. } = self.settings;
-        Ok(Box::new(SqliteConnection { log, raw, busy_timeout, synchronous, deadline, file }))
+        }
+    }
+
+    fn connect_to_read(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
+        let SqliteSource::File(path) = &self.source else { return self.connect_waiting(Mode::Open, timeout) };
+        connect_in_time(timeout, || {
+            let raw = Self::open_file(path, Mode::Open)?;
+            self.configure(&raw, false)?;
+            self.connection(raw)
+        })
     }
 
     fn is_private(&self) -> bool {
@@ -500,6 +514,13 @@ impl Connection for SqliteConnection {
 
     fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>> {
         let table = names.plain(table);
+        let is_strict = self
+            .raw
+            .query_row("SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main'", [&table], |row| {
+                row.get(0)
+            })
+            .optional()
+            .map_err(from_sqlite)?;
         let mut statement =
             self.raw.prepare(&format!("PRAGMA table_info({})", quoted(&table))).map_err(from_sqlite)?;
         let columns = statement
@@ -507,8 +528,12 @@ impl Connection for SqliteConnection {
                 let name: String = row.get("name")?;
                 // No pragma returns the collation.
                 let (_, collation, ..) = self.raw.column_metadata(None, table.as_str(), name.as_str())?;
+                let collation =
+                    collation.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
                 Ok(ActualColumn {
-                    collation: collation.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+                    compares_bytes: collation.eq_ignore_ascii_case("BINARY"),
+                    collation,
+                    is_strict: is_strict.unwrap_or_default(),
                     name,
                     sql_type: row.get("type")?,
                     nullable: !row.get::<_, bool>("notnull")? && row.get::<_, i64>("pk")? == 0,
@@ -520,12 +545,25 @@ impl Connection for SqliteConnection {
         columns.collect::<rusqlite::Result<_>>().map_err(from_sqlite)
     }
 
-    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<(String, bool)>> {
-        let table = quoted(&names.plain(table));
-        let mut statement = self.raw.prepare(&format!("PRAGMA index_list({table})")).map_err(from_sqlite)?;
-        let indexes =
-            statement.query_map([], |row| Ok((row.get("name")?, row.get("unique")?))).map_err(from_sqlite)?;
-        indexes.collect::<rusqlite::Result<_>>().map_err(from_sqlite)
+    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>> {
+        // The name of an expression is NULL.
+        let sql = "SELECT list.name, list.\"unique\", coalesce(key.name, '') \
+                   FROM pragma_index_list(?1) AS list, pragma_index_info(list.name) AS key \
+                   WHERE NOT list.partial ORDER BY list.seq, key.seqno";
+        let mut statement = self.raw.prepare(sql).map_err(from_sqlite)?;
+        let columns = statement
+            .query_map([names.plain(table)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .map_err(from_sqlite)?;
+        let mut indexes: Vec<ActualIndex> = Vec::new();
+        for column in columns {
+            let (name, is_unique, column): (String, bool, String) = column.map_err(from_sqlite)?;
+            match indexes.last_mut().filter(|last| last.name == name) {
+                Some(last) => last.columns.push(column),
+                None => indexes.push(ActualIndex { name, columns: vec![column], is_unique }),
+            }
+        }
+        indexes.retain(|index| !index.columns.iter().any(String::is_empty));
+        Ok(indexes)
     }
 
     fn native(&self) -> &dyn Any {

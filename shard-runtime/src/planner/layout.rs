@@ -121,6 +121,11 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Returns whether a table holds the entries of a lookup.
+    pub(crate) fn holds_entries(&self, table: &Table) -> bool {
+        self.lookups.iter().any(|lookup| lookup.entries.is(table))
+    }
+
     /// Refuses a model that maps keys to a shard that is not configured, unless the recorded layout maps them to another one.
     ///
     /// # Errors

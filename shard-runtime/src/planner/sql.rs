@@ -11,6 +11,7 @@ mod create;
 mod dialect;
 mod entries;
 mod groups;
+mod held;
 mod namespace;
 mod paging;
 mod pattern;

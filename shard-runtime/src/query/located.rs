@@ -222,13 +222,13 @@ mod tests {
     use crate::query::Relation;
     use crate::schema::Lookup;
     use crate::schema::Shards;
-    use crate::schema::{ColumnDef, KeyColumns, ParentDef};
+    use crate::schema::{ColumnDef, KeyColumns, ParentDef, any_value};
     use crate::schema::{Constant, Placement};
     use crate::value::{ColumnType, Value};
 
     const PLACES: &[(Constant, &str)] =
         &[(Constant::Text("x"), "a"), (Constant::Text("y"), "b"), (Constant::Text("z"), "c")];
-    const ID: ColumnDef = ColumnDef::new("id", (ColumnType::Integer, false, true));
+    const ID: ColumnDef = ColumnDef::new("id", (ColumnType::Integer, false, true, any_value));
     const EMAIL: usize = 2;
     const NICK: usize = 3;
     static USERS: Table = Table {
@@ -236,9 +236,9 @@ mod tests {
         name: "users",
         columns: &[
             ID,
-            ColumnDef::new("region", (ColumnType::Text, false, true)),
-            ColumnDef::new("email", (ColumnType::Text, false, true)),
-            ColumnDef::new("nick", (ColumnType::Text, true, true)),
+            ColumnDef::new("region", (ColumnType::Text, false, true, any_value)),
+            ColumnDef::new("email", (ColumnType::Text, false, true, any_value)),
+            ColumnDef::new("nick", (ColumnType::Text, true, true, any_value)),
         ],
         key: KeyColumns::Columns(&[1]),
         placement: Placement::List { entries: PLACES, otherwise: None },
@@ -250,8 +250,8 @@ mod tests {
         name: "orders",
         columns: &[
             ID,
-            ColumnDef::new("user", (ColumnType::Integer, false, true)),
-            ColumnDef::new("tag", (ColumnType::Text, true, true)),
+            ColumnDef::new("user", (ColumnType::Integer, false, true, any_value)),
+            ColumnDef::new("tag", (ColumnType::Text, true, true, any_value)),
         ],
         key: KeyColumns::Parent(1),
         placement: USERS.placement,

@@ -6,7 +6,7 @@
 use crate::collation::Collation;
 use crate::error::Result;
 use crate::schema::Shards;
-use crate::schema::{ColumnDef, Table};
+use crate::schema::{ColumnDef, Table, any_value};
 use crate::value::{ColumnType, Value};
 
 /// A column with `#[lookup]`.
@@ -21,12 +21,12 @@ pub struct Lookup {
 impl Lookup {
     /// The column with the name of the row's shard.
     #[doc(hidden)]
-    pub const SHARD: ColumnDef = ColumnDef::new("shard", (ColumnType::Text, false, true));
+    pub const SHARD: ColumnDef = ColumnDef::new("shard", (ColumnType::Text, false, true, any_value));
 
     /// Returns the column with the value, of this kind.
     #[doc(hidden)]
     pub const fn value(kind: ColumnType) -> ColumnDef {
-        ColumnDef::new("value", (kind, false, true))
+        ColumnDef::new("value", (kind, false, true, any_value))
     }
 }
 

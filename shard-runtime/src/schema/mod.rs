@@ -13,5 +13,5 @@ pub(crate) use lookup::Placed;
 pub use routing::{IsRouted, Routed, Routing, Unrouted};
 pub(crate) use rule::{Bounds, DeclaredLine, Owner, Rest, Rule, key_kinds, rule_lines};
 pub use shards::{Shard, ShardRole, ShardSet, Shards};
-pub(crate) use table::DeclaredDefault;
 pub use table::{ColumnDef, ColumnDefault, IdKind, Index, KeyColumns, ParentDef, ReferenceDef, Table};
+pub(crate) use table::{ColumnShape, DeclaredDefault, any_value};

@@ -2,8 +2,8 @@
 
 use crate::collation::Collation;
 use crate::error::{Error, Result, ValueError};
-use crate::schema::{Placement, Shards};
-use crate::value::{ColumnShape, ColumnType, Value};
+use crate::schema::{Placement, Shard, Shards};
+use crate::value::{ColumnType, Value};
 
 /// The table of a model. The derive writes it; generic code reads it.
 #[derive(Debug)]
@@ -117,6 +117,30 @@ pub struct ColumnDef {
     pub(crate) is_exact: bool,
     /// The value of rows that are added without one.
     pub(crate) default: Option<DeclaredDefault>,
+    pub(crate) check: ValueCheck,
+}
+
+/// The properties of a column that its field's type determines: its kind, whether it may be NULL, whether it is exact, and
+/// the check of stored values.
+pub(crate) type ColumnShape = (ColumnType, bool, bool, CheckValue);
+
+/// Checks that a value that is stored on a shard is one of a field's type.
+pub(crate) type CheckValue = fn(Value<'_>, &Shard) -> Result<(), ValueError>;
+
+/// The check of a column that no field has.
+pub(crate) fn any_value(_: Value<'_>, _: &Shard) -> Result<(), ValueError> {
+    Ok(())
+}
+
+/// The check of the values of a column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ValueCheck(CheckValue);
+
+/// The column's type determines it, and a function can have several addresses.
+impl PartialEq for ValueCheck {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// The default value of a column.
@@ -169,10 +193,16 @@ impl DeclaredDefault {
 }
 
 impl ColumnDef {
-    /// Returns the column of this name: its kind, whether it may be NULL, and whether it is exact.
+    /// Returns the column of this name with the properties of its field's type.
     #[doc(hidden)]
-    pub const fn new(name: &'static str, (kind, nullable, is_exact): ColumnShape) -> Self {
-        ColumnDef { name, kind, nullable, collation: Collation::Binary, is_exact, default: None }
+    pub const fn new(name: &'static str, (kind, nullable, is_exact, check): ColumnShape) -> Self {
+        let check = ValueCheck(check);
+        ColumnDef { name, kind, nullable, collation: Collation::Binary, is_exact, default: None, check }
+    }
+
+    /// Checks that a value that is stored on a shard is one of the field's type.
+    pub(crate) fn check(&self, value: Value<'_>, shard: &Shard) -> Result<(), ValueError> {
+        (self.check.0)(value, shard)
     }
 
     /// Returns the column with another collation.

@@ -115,6 +115,21 @@ impl Facts {
         self.0.get(&(kind.name().to_owned(), name.to_owned())).map(String::as_str)
     }
 
+    /// Reads the facts of a control database.
+    pub(crate) fn read(control: &dyn Connection, names: &Namespace) -> Result<Self> {
+        read_facts(control, names)
+    }
+
+    /// Returns the name of a shard that is recorded as made.
+    pub(crate) fn made(&self) -> Option<&str> {
+        self.of(Kind::Shard).find(|(_, state)| *state == MADE).map(|(name, _)| name)
+    }
+
+    /// Returns whether a lookup with this table of entries is recorded.
+    pub(crate) fn has_lookup(&self, entries: &str) -> bool {
+        self.get(Kind::Lookup, entries).is_some()
+    }
+
     /// Returns whether any shard is recorded: a cluster of a release without this table has none.
     pub(crate) fn has_shards(&self) -> bool {
         self.0.keys().any(|(kind, _)| kind == Kind::Shard.name())

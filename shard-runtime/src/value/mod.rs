@@ -242,10 +242,6 @@ pub trait Field: Sized + Send + Sync + 'static {
     }
 }
 
-/// The properties of a column in the definition of a table: its kind, whether it may be NULL, and whether it is
-/// exact.
-pub(crate) type ColumnShape = (ColumnType, bool, bool);
-
 /// The error for a value that is not of the expected kind.
 pub(crate) fn mismatch(expected: &str, found: &Value<'_>) -> ValueError {
     ValueError::new(match found {

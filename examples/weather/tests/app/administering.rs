@@ -29,3 +29,32 @@ fn the_exit_code_is_0_1_or_2() {
         assert_eq!(output.status.code(), Some(1), "{command}: {output:?}");
     }
 }
+
+/// A database that another program has made becomes the place of the app.
+#[test]
+fn an_existing_database_is_adopted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = rusqlite::Connection::open(folder.path().join("app.db")).expect("a file");
+    let tables = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/adoption/data/django.sqlite.sql");
+    let tables = fs::read_to_string(tables).expect("tables that Django has made");
+    file.execute_batch(&format!("PRAGMA foreign_keys = OFF; {tables}")).expect("they are made");
+    fs::write(folder.path().join("one.toml"), "[[shard]]\nname = \"main\"\nurl = \"sqlite:app.db\"\n")
+        .expect("a cluster file");
+    let app = |words: &[&str]| weather(folder.path(), &[&["--shards", "one.toml"], words].concat());
+
+    // Django's times are texts, and the app's are microseconds.
+    let plan = app(&["admin", "adopt", "--plan"]);
+    assert_eq!(plan.status.code(), Some(1), "{plan:?}");
+    let script = String::from_utf8(plan.stdout).expect("UTF-8");
+    assert!(script.contains("column `observed_at`: 13 of 13 rows cannot be read"), "{script}");
+    assert_eq!(app(&["admin", "adopt"]).status.code(), Some(1));
+    file.execute_batch(&script).expect("the plan is a script");
+    let adopted = app(&["admin", "adopt"]);
+    assert_eq!(adopted.status.code(), Some(0), "{adopted:?}");
+
+    assert_eq!(app(&["admin", "locate", "cities", "Asia"]).stdout, b"main\n");
+    assert_eq!(app(&["admin", "verify"]).status.code(), Some(0));
+    let report = app(&["report"]);
+    assert!(report.status.success(), "{report:?}");
+    assert!(String::from_utf8_lossy(&report.stdout).contains("Tokyo"), "{report:?}");
+}

@@ -9,7 +9,7 @@ mod health;
 mod locate;
 #[cfg(feature = "admin")]
 mod restore;
-mod serialized;
+pub(super) mod serialized;
 mod stats;
 mod status;
 mod text;

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Param, literal, quoted};
 use crate::schema::{KeyColumns, Table};
 use crate::transaction::change::drop_triggers;
+use crate::transaction::facts;
 use crate::value::{ColumnType, Value};
 
 /// The table of dirty rows.
@@ -24,9 +25,11 @@ const CAPTURE: &str = "sharded_capture_";
 pub(super) struct Dirty {
     pub(super) number: i64,
     pub(super) table: String,
-    pub(super) id: Value<'static>,
-    /// Whether its descendants may belong elsewhere than before: it is new, gone, or has another key or parent.
-    pub(super) is_moved: bool,
+    /// The row; `None` for all rows of the table, which were there when it was emptied.
+    pub(super) id: Option<Value<'static>>,
+    /// Whether the row may belong to another target than before: it was inserted, deleted, or its key or its parent has
+    /// changed. Its descendants are copied again with it.
+    pub(super) has_moved: bool,
 }
 
 /// The column of the table of dirty rows for ids of this kind.
@@ -51,11 +54,12 @@ pub(super) fn make(connection: &dyn Connection, site: Site<'_>, tables: &[&'stat
     let bytes = dialect.column_type(ColumnType::Bytes);
     match dialect {
         Dialect::Sqlite => connection.run(&format!(
-            "CREATE TABLE IF NOT EXISTS {dirty} (entry INTEGER PRIMARY KEY, tbl TEXT NOT NULL, i INTEGER, t TEXT, b {bytes}, u {bytes}, moved INTEGER NOT NULL) STRICT"
+            "CREATE TABLE IF NOT EXISTS {dirty} (entry INTEGER PRIMARY KEY, tbl TEXT NOT NULL, moved INTEGER NOT NULL, i INTEGER, \
+             t TEXT, b {bytes}, u {bytes}) STRICT"
         ))?,
         Dialect::Postgres => connection.lock(&format!(
-            "CREATE TABLE IF NOT EXISTS {dirty} (entry bigint GENERATED ALWAYS AS IDENTITY, tbl text NOT NULL, i bigint, t text, \
-             b {bytes}, u uuid, moved integer NOT NULL)"
+            "CREATE TABLE IF NOT EXISTS {dirty} (entry bigint GENERATED ALWAYS AS IDENTITY, tbl text NOT NULL, moved bigint NOT NULL, \
+             i bigint, t text, b {bytes}, u uuid)"
         ))?,
     }
     drop_triggers(connection, place, CAPTURE)?;
@@ -80,7 +84,11 @@ pub(super) fn check(connection: &dyn Connection, site: Site<'_>, tables: &[&'sta
         let sql = match site.place.dialect {
             Dialect::Sqlite => format!(
                 "SELECT 'the trigger `' || name || '`' FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = {plain} \
-                 AND name NOT LIKE {}",
+                 AND name NOT LIKE {} \
+                 UNION ALL SELECT 'the view `' || name || '`' FROM sqlite_schema WHERE type = 'view' \
+                 AND instr(lower(sql), lower({plain})) > 0 \
+                 UNION ALL SELECT 'the unique index `' || l.name || '` of an expression' FROM pragma_index_list({plain}) AS l \
+                 JOIN pragma_index_info(l.name) AS i WHERE l.\"unique\" = 1 AND i.name IS NULL",
                 literal(&format!("{}%", names.plain("sharded_")))
             ),
             Dialect::Postgres => {
@@ -99,9 +107,7 @@ pub(super) fn check(connection: &dyn Connection, site: Site<'_>, tables: &[&'sta
                 )
             }
         };
-        if let Some(what) =
-            crate::transaction::facts::texts(connection, &sql, &[])?.into_iter().flatten().next()
-        {
+        if let Some(what) = facts::texts(connection, &sql, &[])?.into_iter().flatten().next() {
             let message = format!(
                 "{what} prevents the table from being moved: drop it on this shard, and make it on the targets"
             );
@@ -120,51 +126,55 @@ fn sqlite_triggers(
     let names = &site.place.names;
     let (on, dirty, column) = (names.table(table.name), names.table(DIRTY), column_of(table)?);
     let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
-    let note = |what: &str, moved: &str, rest: &str| {
-        format!("INSERT INTO {dirty} (tbl, {column}, moved) SELECT {}, {what}, {moved}{rest};", literal(table.name))
+    let note = |what: &str, moved: u8| {
+        let table = literal(table.name);
+        format!("INSERT INTO {dirty} (tbl, moved, {column}) SELECT {table}, {moved}, {what};")
     };
-    let trigger = |name: &str, event: &str, body: &str| {
+    let trigger = |name: &str, event: &str, on_which: &str, body: &str| {
         let name = quoted(&names.plain(&format!("{CAPTURE}{at}_{name}")));
-        format!("CREATE TRIGGER {name} {event} ON {on} BEGIN {body} END")
+        format!("CREATE TRIGGER {name} {event} ON {on}{on_which} BEGIN {body} END")
     };
-    let has_moved: Vec<String> =
-        key_columns(table).map(|column| format!("OLD.{0} IS NOT NEW.{0}", quoted(column))).collect();
-    let has_moved = if has_moved.is_empty() { "0".to_owned() } else { has_moved.join(" OR ") };
-    let (old, new) = (format!("OLD.{id}"), format!("NEW.{id}"));
-    let both = [
-        note(&new, &format!("({has_moved} OR {old} IS NOT {new})"), ""),
-        note(&old, "1", &format!(" WHERE {old} IS NOT {new}")),
-    ];
-    let mut triggers = vec![
-        trigger("insert", "AFTER INSERT", &note(&new, "1", "")),
-        trigger("update", "AFTER UPDATE", &both.join(" ")),
-        trigger("delete", "AFTER DELETE", &note(&old, "1", "")),
-    ];
-    // A row that `OR REPLACE` removes because of a unique value fires no trigger.
+    // What `OR REPLACE` removes because of a unique value fires no trigger.
     let unique = unique_indexes(connection, site, table.name)?;
-    let replaced = |but: &str| -> Vec<String> {
-        let others = unique.iter().map(|columns| {
-            let same: Vec<String> =
-                columns.iter().map(|column| format!("{0} = NEW.{0}", quoted(column))).collect();
-            note(&id, "1", &format!(" FROM {on} WHERE {}{but}", same.join(" AND ")))
-        });
-        others.collect()
-    };
-    if !unique.is_empty() {
-        triggers.push(trigger("replace", "BEFORE INSERT", &replaced("").join(" ")));
-        let others = replaced(&format!(" AND {id} IS NOT OLD.{id}"));
-        triggers.push(trigger("replace_by_update", "BEFORE UPDATE", &others.join(" ")));
+    let replaced = unique.iter().map(|columns| {
+        let same: Vec<String> =
+            columns.iter().map(|column| format!("{0} = NEW.{0}", quoted(column))).collect();
+        note(&format!("{id} FROM {on} WHERE {}", same.join(" AND ")), 1)
+    });
+    let replaced: String = replaced.collect::<Vec<String>>().join(" ");
+    let (old, new) = (format!("OLD.{id}"), format!("NEW.{id}"));
+    let routes = route_columns(table);
+    let (list, differ): (Vec<String>, Vec<String>) =
+        routes.iter().map(|name| (quoted(name), format!("OLD.{0} IS NOT NEW.{0}", quoted(name)))).unzip();
+    let mut triggers = vec![
+        trigger("insert", "AFTER INSERT", "", &note(&new, 1)),
+        trigger("update", "AFTER UPDATE", "", &note(&new, 0)),
+        trigger(
+            "move",
+            &format!("AFTER UPDATE OF {}", list.join(", ")),
+            &format!(" WHEN {}", differ.join(" OR ")),
+            &format!("{} {}", note(&old, 1), note(&new, 1)),
+        ),
+        trigger("delete", "AFTER DELETE", "", &note(&old, 1)),
+    ];
+    if !replaced.is_empty() {
+        triggers.push(trigger("replace", "BEFORE INSERT", "", &replaced));
+        triggers.push(trigger("replace_by_update", "BEFORE UPDATE", "", &replaced));
     }
     Ok(triggers)
 }
 
-/// The columns that decide where a row belongs: its key, or its parent.
-fn key_columns(table: &'static Table) -> impl Iterator<Item = &'static str> {
-    let columns: Vec<usize> = match table.key {
-        KeyColumns::Columns(keys) => keys.to_vec(),
-        _ => table.parent.iter().map(|parent| parent.column).collect(),
+/// The columns of a row that say where it belongs: the id, and those of the key, or the link to the parent.
+fn route_columns(table: &'static Table) -> Vec<&'static str> {
+    let key: &[usize] = match table.key {
+        KeyColumns::Columns(columns) => columns,
+        KeyColumns::Parent(_) => &[],
     };
-    columns.into_iter().filter_map(|column| table.columns.get(column)).map(|column| column.name)
+    let parent = table.parent.map(|parent| parent.column);
+    let mut columns: Vec<usize> = key.iter().copied().chain(parent).chain([table.id]).collect();
+    columns.sort_unstable();
+    columns.dedup();
+    columns.into_iter().filter_map(|column| table.columns.get(column)).map(|column| column.name).collect()
 }
 
 /// The columns of the unique indexes of a SQLite table, without the primary key.
@@ -172,10 +182,10 @@ fn unique_indexes(connection: &dyn Connection, site: Site<'_>, table: &str) -> R
     let plain = literal(&site.place.names.plain(table));
     let sql = format!(
         "SELECT l.name, i.name FROM pragma_index_list({plain}) AS l JOIN pragma_index_info(l.name) AS i \
-         WHERE l.\"unique\" = 1 AND l.origin <> 'pk' AND i.name IS NOT NULL ORDER BY l.name, i.seqno"
+         WHERE l.\"unique\" = 1 AND l.origin <> 'pk' ORDER BY l.name, i.seqno"
     );
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
-    for row in crate::transaction::facts::texts(connection, &sql, &[])? {
+    for row in facts::texts(connection, &sql, &[])? {
         let Ok([index, column]) = <[String; 2]>::try_from(row) else { continue };
         match found.last_mut() {
             Some((last, columns)) if *last == index => columns.push(column),
@@ -190,32 +200,49 @@ fn postgres_triggers(site: Site<'_>, table: &'static Table, at: usize) -> Result
     let (on, dirty, column) = (names.table(table.name), names.table(DIRTY), column_of(table)?);
     let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
     let mut sql = Vec::new();
-    let all = format!("SELECT {id}, 1 FROM {on}");
-    let has_moved: Vec<String> = key_columns(table)
-        .map(|column| format!("OR n.{0} IS DISTINCT FROM o.{0}", quoted(column)))
-        .collect();
+    let routes = route_columns(table).into_iter().map(quoted).filter(|name| *name != id);
+    let differ: Vec<String> =
+        routes.map(|name| format!("(o.r).{name} IS DISTINCT FROM (n.r).{name}")).collect();
+    let ids_differ = "o.id IS DISTINCT FROM n.id".to_owned();
+    let has_moved = std::iter::once(ids_differ).chain(differ).collect::<Vec<String>>().join(" OR ");
     let events = [
-        ("insert", "AFTER INSERT", "REFERENCING NEW TABLE AS new_rows", format!("SELECT {id}, 1 FROM new_rows")),
+        (
+            "insert",
+            "AFTER INSERT",
+            "REFERENCING NEW TABLE AS new_rows",
+            format!("SELECT {id}, 1 FROM new_rows"),
+        ),
         (
             "update",
             "AFTER UPDATE",
             "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
             format!(
-                "SELECT coalesce(n.{id}, o.{id}), (n.{id} IS NULL OR o.{id} IS NULL {})::integer \
-                 FROM old_rows o FULL JOIN new_rows n ON n.{id} = o.{id}",
-                has_moved.join(" ")
+                "SELECT coalesce(o.id, n.id), CASE WHEN {has_moved} THEN 1 ELSE 0 END \
+                 FROM (SELECT {id} AS id, old_rows AS r FROM old_rows) AS o \
+                 FULL JOIN (SELECT {id} AS id, new_rows AS r FROM new_rows) AS n ON n.id = o.id"
             ),
         ),
-        ("delete", "AFTER DELETE", "REFERENCING OLD TABLE AS old_rows", format!("SELECT {id}, 1 FROM old_rows")),
-        ("truncate", "BEFORE TRUNCATE", "", all),
+        (
+            "delete",
+            "AFTER DELETE",
+            "REFERENCING OLD TABLE AS old_rows",
+            format!("SELECT {id}, 1 FROM old_rows"),
+        ),
+        // All rows, also those that the transaction does not see.
+        ("truncate", "BEFORE TRUNCATE", "", "SELECT NULL, 1".to_owned()),
     ];
     for (name, event, rows, ids) in events {
         let function = names.table(&format!("{CAPTURE}{at}_{name}"));
         let trigger = quoted(&format!("{CAPTURE}{at}_{name}"));
+        let (columns, values) = match name {
+            "truncate" => ("tbl, moved".to_owned(), "changed.moved"),
+            _ => (format!("tbl, moved, {column}"), "changed.moved, changed.id"),
+        };
         // Roles that write the table need no right on the table of dirty rows.
         sql.push(format!(
-            "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $capture$ BEGIN \
-             INSERT INTO {dirty} (tbl, {column}, moved) SELECT {}, changed.id, changed.moved FROM ({ids}) AS changed (id, moved); RETURN NULL; END $capture$",
+            "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+             SET search_path = pg_catalog, pg_temp AS $capture$ BEGIN \
+             INSERT INTO {dirty} ({columns}) SELECT {}, {values} FROM ({ids}) AS changed (id, moved); RETURN NULL; END $capture$",
             literal(table.name)
         ));
         sql.push(format!(
@@ -232,27 +259,33 @@ pub(super) fn remove(connection: &dyn Connection, site: Site<'_>) -> Result<()> 
     connection.lock(&format!("DROP TABLE IF EXISTS {}", site.place.names.table(DIRTY)))
 }
 
-/// Returns up to so many entries.
-pub(super) fn entries(connection: &dyn Connection, site: Site<'_>, limit: Option<u64>) -> Result<Vec<Dirty>> {
-    let limit = limit.map_or_else(String::new, |limit| format!(" ORDER BY entry LIMIT {limit}"));
-    let sql = format!("SELECT entry, tbl, i, t, b, u, moved FROM {}{limit}", site.place.names.table(DIRTY));
-    let mut statement = connection.prepare(&sql)?;
+/// Returns all entries, by number.
+pub(super) fn entries(connection: &dyn Connection, site: Site<'_>) -> Result<Vec<Dirty>> {
+    let dirty = site.place.names.table(DIRTY);
+    let mut statement =
+        connection.prepare(&format!("SELECT entry, tbl, moved, i, t, b, u FROM {dirty} ORDER BY entry"))?;
     let mut rows = statement.query(&[])?;
     let mut found = Vec::new();
     while rows.advance()? {
         let (Value::Integer(number), Value::Text(table)) = (rows.value(0)?, rows.value(1)?) else { continue };
-        let table = table.into_owned();
-        let is_moved = rows.value(6)? != Value::Integer(0);
-        for column in 2..6 {
+        let (table, has_moved) = (table.into_owned(), rows.value(2)? != Value::Integer(0));
+        let mut id = None;
+        for column in 3..7 {
             let value = rows.value(column)?;
             if value != Value::Null {
-                let kind = if column == 5 { ColumnType::Uuid } else { ColumnType::Integer };
-                let id = if column == 5 { value.into_kind(kind)? } else { value };
-                found.push(Dirty { number, table: table.clone(), id: id.into_owned(), is_moved });
+                let value = if column == 6 { value.into_kind(ColumnType::Uuid)? } else { value };
+                id = Some(value.into_owned());
             }
         }
+        found.push(Dirty { number, table, id, has_moved });
     }
     Ok(found)
+}
+
+/// Whether there are no entries.
+pub(super) fn is_clean(connection: &dyn Connection, site: Site<'_>) -> Result<bool> {
+    let sql = format!("SELECT 'one' FROM {} LIMIT 1", site.place.names.table(DIRTY));
+    Ok(facts::texts(connection, &sql, &[])?.is_empty())
 }
 
 /// Returns how many entries there are.

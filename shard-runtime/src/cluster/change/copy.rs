@@ -4,14 +4,14 @@
 //! Every transaction locks the attempt in the databases that it writes before it reads the source. So an attempt that was
 //! taken over writes nothing any more, and what it has read before is not written after something newer.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashMap;
 
 use super::capture::{self, Dirty};
 use super::links::{Links, Site, Wait};
-use super::rows::{Rows, Tables};
+use super::rows::Tables;
 use super::target;
 use crate::driver::Connection;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::schema::Table;
 use crate::transaction::change::claim_part;
 use crate::value::{IdKey, Value};
@@ -21,9 +21,6 @@ const DONE: &str = "done";
 
 /// How many ids one statement names.
 const CHUNK: usize = 1_000;
-
-/// How often something is tried again because a unique value was on its way from one row to another.
-pub(super) const SWAPS: u32 = 50;
 
 /// What copies rows: the connections, the tables, and the attempt.
 pub(super) struct Copier<'c> {
@@ -73,19 +70,16 @@ impl Copier<'_> {
                     (at, after) = (at + 1, None);
                     continue;
                 }
-                let rows = self.tables.read_after(self.links, source, table, after.as_ref(), limit)?;
-                let Some(last) = rows.last_id() else {
+                let copied = self
+                    .links
+                    .snapshot(from, |reader| self.copy_after(reader, source, table, after.as_ref(), limit))?;
+                let Some((rows, last)) = copied else {
                     (at, after) = (at + 1, None);
                     continue;
                 };
-                // Rows of this portion that are there were copied as dirty ones, or before a stop.
-                self.delete(table, &rows.ids())?;
-                self.insert(source, table, &rows)?;
                 let cursor = super::rows::cursor_text(table, &last);
                 target::set_cursor(first, first_site, from.name, Some(&cursor))?;
-                // A loss of power must not leave rows on a target that the source has lost.
-                self.links.at(from)?.sync()?;
-                return Ok(Some(Portion { rows: rows.len() as u64, table }));
+                return Ok(Some(Portion { rows, table }));
             }
         })
     }
@@ -103,113 +97,118 @@ impl Copier<'_> {
         }
     }
 
-    /// Deletes these ids of a table on all targets.
-    fn delete(&self, table: &'static Table, ids: &[Value<'static>]) -> Result<()> {
-        for (at, target) in self.targets.iter().enumerate() {
-            let deleted = self.tables.delete(self.links.at(*target)?, at, table, ids);
-            deleted.map_err(|error| error.in_table(table.name).on_shard(target.name))?;
-        }
-        Ok(())
-    }
-
-    /// Inserts rows where they belong.
-    fn insert(&self, source: usize, table: &'static Table, rows: &Rows) -> Result<()> {
-        for (at, target) in self.targets.iter().enumerate() {
-            let inserted = self.tables.insert(self.links.at(*target)?, source, at, table, rows);
-            inserted.map_err(|error| error.in_table(table.name).on_shard(target.name))?;
-        }
-        Ok(())
-    }
-
-    /// Copies rows that have changed on a source, up to so many entries, or all. Returns how many entries were handled, and
-    /// the ids that were copied.
-    pub(super) fn catch_up(
+    /// Copies the next rows of a table. Returns how many they were, and the last one's id.
+    ///
+    /// A row of them that is there was copied as a dirty one, or before a stop: it is replaced. If it was on another target, or was
+    /// deleted since, an entry says so, and it is removed when that is handled.
+    fn copy_after(
         &self,
+        reader: &dyn Connection,
         source: usize,
-        limit: Option<u64>,
-        wait: Wait,
-    ) -> Result<(u64, Vec<Dirty>)> {
-        let Some(&from) = self.sources.get(source) else { return Ok((0, Vec::new())) };
-        let reader = self.links.at(from)?;
-        let on_targets = match wait {
-            Wait::Timeout => Wait::Durably,
-            wait => wait,
-        };
-        let (mut tried, mut before) = (0, 0);
-        let entries = loop {
-            let entries = capture::entries(reader, from, limit).map_err(|error| error.on_shard(from.name))?;
-            if entries.is_empty() {
-                return Ok((0, entries));
-            }
-            let copied = self.links.transaction(&self.targets, on_targets, || {
-                self.claim_targets()?;
-                self.copy_dirty(source, &entries)?;
-                reader.sync()
-            });
-            match copied {
-                // A unique value has gone from one row to another since the entries were read: both have entries now.
-                Err(error)
-                    if error.kind() == ErrorKind::Unique && tried < SWAPS && entries.len() > before =>
-                {
-                    (tried, before) = (tried + 1, entries.len());
-                }
-                copied => {
-                    copied?;
-                    break entries;
-                }
-            }
-        };
-        // Exactly those that were read: others may have been committed meanwhile, with smaller numbers, too.
-        self.links
-            .transaction(&[from], wait, || {
-                claim_part(reader, from.place, self.attempt)?;
-                capture::forget(reader, from, &entries)
-            })
-            .map_err(|error| error.on_shard(from.name))?;
-        Ok((entries.len() as u64, entries))
+        table: &'static Table,
+        after: Option<&Value<'_>>,
+        limit: u32,
+    ) -> Result<Option<(u64, Value<'static>)>> {
+        let mut writer = self.tables.writer(&self.writers()?, source, table)?;
+        let mut last = None;
+        let rows = self.tables.visit_after(reader, source, table, (after, limit), &mut |row, id| {
+            last = Some(id.borrowed().into_owned());
+            writer.add(row)
+        })?;
+        writer.end()?;
+        Ok(last.map(|last| (rows, last)))
     }
 
-    fn copy_dirty(&self, source: usize, entries: &[Dirty]) -> Result<()> {
-        let (mut ids, mut moved): (BTreeMap<usize, Ids>, BTreeMap<usize, Ids>) = Default::default();
+    /// The connections of the targets.
+    fn writers(&self) -> Result<Vec<&dyn Connection>> {
+        self.targets.iter().map(|target| self.links.at(*target)).collect()
+    }
+
+    /// Copies all rows that have changed on a source. Returns the entries that were handled.
+    ///
+    /// Entries and rows are read in one snapshot, and the rows of all of them are deleted before any is inserted: a unique value
+    /// may have gone from one row to another.
+    pub(super) fn catch_up(&self, source: usize, wait: Wait) -> Result<Vec<Dirty>> {
+        let Some(&from) = self.sources.get(source) else { return Ok(Vec::new()) };
+        let reader = self.links.at(from)?;
+        if capture::is_clean(reader, from).map_err(|error| error.on_shard(from.name))? {
+            return Ok(Vec::new());
+        }
+        let entries = self.links.transaction(&self.targets, wait, || {
+            self.claim_targets()?;
+            self.links.snapshot(from, |reader| {
+                let entries = capture::entries(reader, from).map_err(|error| error.on_shard(from.name))?;
+                self.copy_dirty(reader, source, &entries)?;
+                Ok(entries)
+            })
+        })?;
+        // Exactly those that were read: others may have been committed meanwhile, with smaller numbers, too.
+        let forgotten = self.links.transaction(&[from], wait, || {
+            claim_part(reader, from.place, self.attempt)?;
+            capture::forget(reader, from, &entries)
+        });
+        forgotten.map_err(|error| error.on_shard(from.name))?;
+        Ok(entries)
+    }
+
+    fn copy_dirty(&self, reader: &dyn Connection, source: usize, entries: &[Dirty]) -> Result<()> {
         let tables = self.tables.all();
+        let mut ids: Vec<Ids> = tables.iter().map(|_| Ids::default()).collect();
         for entry in entries {
             let at =
                 tables.iter().position(|table| table.name == entry.table && Tables::is_copied(source, table));
-            if let Some(at) = at {
-                ids.entry(at).or_default().add(entry.id.clone());
-                if entry.is_moved && self.targets.len() > 1 {
-                    moved.entry(at).or_default().add(entry.id.clone());
-                }
+            let Some(own) = at.and_then(|at| ids.get_mut(at)) else { continue };
+            match &entry.id {
+                Some(id) => own.add(id.clone(), entry.has_moved),
+                None => own.is_all = true,
             }
         }
-        // Descendants belong where these rows are. Whether a row is on another target does not tell: it may have been on its way
-        // while they were copied. Parents come before their children.
+        // Parents come before their children, so that descendants are added before their table is reached.
         for (at, &table) in tables.iter().enumerate() {
-            let Some(parents) = moved.remove(&at) else { continue };
+            let Some(own) = ids.get_mut(at) else { continue };
+            if own.is_all {
+                self.ids_of_all(reader, source, table)?.into_iter().for_each(|id| own.add(id, true));
+            }
+            let moved = if self.targets.len() > 1 { std::mem::take(&mut own.moved) } else { Vec::new() };
             for (child_at, child) in self.tables.children_of(table) {
-                for parents in parents.list.chunks(CHUNK) {
-                    for id in self.tables.children(self.links, source, child, parents)? {
-                        ids.entry(child_at).or_default().add(id.clone());
-                        moved.entry(child_at).or_default().add(id);
+                for parents in moved.chunks(CHUNK) {
+                    let found = self.tables.children(reader, source, child, parents)?;
+                    if let Some(own) = ids.get_mut(child_at) {
+                        found.into_iter().for_each(|id| own.add(id, true));
                     }
                 }
             }
         }
-        // All are deleted before the first is inserted: one may have a unique value that another had.
-        for (at, own) in &ids {
-            let Some(&table) = tables.get(*at) else { continue };
-            for chunk in own.list.chunks(CHUNK) {
-                self.delete(table, chunk)?;
+        let writers = self.writers()?;
+        for (&table, own) in tables.iter().zip(&ids).rev() {
+            for (at, (target, connection)) in self.targets.iter().zip(&writers).enumerate() {
+                let deleted = self.tables.delete(*connection, at, table, &own.list);
+                deleted.map_err(|error| error.in_table(table.name).on_shard(target.name))?;
             }
         }
-        for (at, own) in &ids {
-            let Some(&table) = tables.get(*at) else { continue };
+        for (&table, own) in tables.iter().zip(&ids) {
+            let mut writer = self.tables.writer(&writers, source, table)?;
             for chunk in own.list.chunks(CHUNK) {
-                let rows = self.tables.read_listed(self.links, source, table, chunk)?;
-                self.insert(source, table, &rows)?;
+                self.tables.visit_listed(reader, source, table, chunk, &mut |row, _| writer.add(row))?;
             }
+            writer.end()?;
         }
         Ok(())
+    }
+
+    /// The ids of all rows of a table on a source and on the targets.
+    fn ids_of_all(
+        &self,
+        reader: &dyn Connection,
+        source: usize,
+        table: &'static Table,
+    ) -> Result<Vec<Value<'static>>> {
+        let from = self.sources.get(source).copied().ok_or_else(super::no_target)?;
+        let mut found = self.tables.all_ids(reader, from, table)?;
+        for target in &self.targets {
+            found.append(&mut self.tables.all_ids(self.links.at(*target)?, *target, table)?);
+        }
+        Ok(found)
     }
 
     /// How many entries are left on all sources.
@@ -223,12 +222,22 @@ impl Copier<'_> {
 #[derive(Default)]
 struct Ids {
     list: Vec<Value<'static>>,
-    seen: HashSet<IdKey>,
+    /// Those whose descendants may belong to another target now.
+    moved: Vec<Value<'static>>,
+    /// Of each id whether it is among the moved ones.
+    seen: HashMap<IdKey, bool>,
+    /// Whether all rows of the table are meant.
+    is_all: bool,
 }
 
 impl Ids {
-    fn add(&mut self, id: Value<'static>) {
-        if self.seen.insert(IdKey::of(&id)) {
+    fn add(&mut self, id: Value<'static>, has_moved: bool) {
+        let known = self.seen.get(&IdKey::of(&id)).copied();
+        if has_moved && known != Some(true) {
+            self.moved.push(id.clone());
+        }
+        self.seen.insert(IdKey::of(&id), has_moved || known == Some(true));
+        if known.is_none() {
             self.list.push(id);
         }
     }

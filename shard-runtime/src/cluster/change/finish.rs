@@ -20,12 +20,12 @@ impl Change {
         serve_targets(&self.cluster, &self.record)?;
         self.cluster.reload()?;
         let links = self.links()?;
-        for source in self.sites(&self.record.sources)? {
+        for source in self.sources()? {
             let connection = links.at(source)?;
             let removed = links.transaction(&[source], Wait::Timeout, || capture::remove(connection, source));
             removed.map_err(|error| error.on_shard(source.name))?;
         }
-        for target in self.sites(&self.record.targets)? {
+        for target in self.targets()? {
             let connection = links.at(target)?;
             let removed = links.transaction(&[target], Wait::Timeout, || {
                 self.record
@@ -57,7 +57,7 @@ impl Change {
             return Err(Error::new(ErrorKind::Busy, message));
         }
         let links = self.links()?;
-        for source in self.sites(&self.record.sources)? {
+        for source in self.sources()? {
             let connection = links.at(source)?;
             let dropped = links.transaction(&[source], Wait::Timeout, || {
                 let mut tables = hidden(connection, source.place)?;

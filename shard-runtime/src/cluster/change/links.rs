@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Connection, Driver, Mode};
+use crate::driver::{Connection, Driver, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
 use crate::transaction::Cluster;
@@ -19,9 +19,14 @@ const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
 /// How long a further try waits at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// The connections of a change, by database.
+/// How long a server lets a transaction of a change wait for its next statement.
+const IDLE: &str = "60s";
+
+/// The connections of a change, by database; on servers one for the sources in a database, and one for the targets.
 pub(super) struct Links {
-    connections: BTreeMap<usize, Box<dyn Connection>>,
+    connections: BTreeMap<(usize, bool), Box<dyn Connection>>,
+    /// The databases that are on servers.
+    on_servers: Vec<usize>,
     /// How long a transaction tries to get its locks.
     timeout: Duration,
 }
@@ -31,7 +36,16 @@ pub(super) struct Links {
 pub(super) struct Site<'c> {
     pub(super) name: &'c str,
     pub(super) place: &'c Place,
+    /// Whether it is a source.
+    is_source: bool,
     driver: &'c dyn Driver,
+}
+
+impl Site<'_> {
+    /// Its connection: a source of a server is read in a snapshot while targets there are written.
+    fn link(&self) -> (usize, bool) {
+        (self.place.database, self.is_source && self.place.dialect.is_on_server())
+    }
 }
 
 /// How a transaction waits for locks, and for the disk.
@@ -39,35 +53,39 @@ pub(super) struct Site<'c> {
 pub(super) enum Wait {
     /// For as long as sessions wait.
     Timeout,
-    /// For as long as sessions wait, and its commit is on disk when it returns.
-    Durably,
-    /// Up to this moment, and its commit is on disk when it returns.
+    /// For as long as sessions wait; and its commit is on disk when it returns.
+    Durable,
+    /// Up to this moment; and its commit is on disk when it returns.
     Until(Instant),
 }
 
 impl Links {
     /// Connects to the databases of these shards.
-    pub(super) fn connect<'n>(cluster: &Cluster, shards: impl Iterator<Item = &'n String>) -> Result<Self> {
-        let mut connections: BTreeMap<usize, Box<dyn Connection>> = BTreeMap::new();
-        for name in shards {
-            let site = site(cluster, name)?;
-            let database = site.place.database;
-            if connections.contains_key(&database) {
+    pub(super) fn connect<'n>(cluster: &Cluster, sites: impl IntoIterator<Item = Site<'n>>) -> Result<Self> {
+        let mut connections: BTreeMap<(usize, bool), Box<dyn Connection>> = BTreeMap::new();
+        let mut on_servers = Vec::new();
+        for site in sites {
+            let name = site.name;
+            if connections.contains_key(&site.link()) {
                 continue;
             }
             let connected = site.driver.connect_waiting(Mode::Open, cluster.0.timeout);
             let connection = connected.map_err(|error| error.on_shard(name))?;
-            if !site.place.dialect.is_on_server() {
+            if site.place.dialect.is_on_server() {
+                on_servers.push(site.place.database);
+            } else {
                 // Rows come in any order, and their parents before they are read.
-                connection.run("PRAGMA foreign_keys = OFF").map_err(|error| error.on_shard(name))?;
+                // Copies that are lost with the power are made again: what must not be lost waits for the disk itself.
+                let settings = "PRAGMA foreign_keys = OFF; PRAGMA synchronous = NORMAL";
+                connection.run(settings).map_err(|error| error.on_shard(name))?;
             }
-            connections.insert(database, connection);
+            connections.insert(site.link(), connection);
         }
-        Ok(Links { connections, timeout: cluster.0.timeout })
+        Ok(Links { connections, on_servers, timeout: cluster.0.timeout })
     }
 
     pub(super) fn at(&self, site: Site<'_>) -> Result<&dyn Connection> {
-        let connection = self.connections.get(&site.place.database).map(|connection| &**connection);
+        let connection = self.connections.get(&site.link()).map(|connection| &**connection);
         let missing =
             || Error::new(ErrorKind::UnknownShard, "the change has no connection").on_shard(site.name);
         connection.ok_or_else(missing)
@@ -81,14 +99,14 @@ impl Links {
         wait: Wait,
         mut run: impl FnMut() -> Result<O>,
     ) -> Result<O> {
-        let mut databases: Vec<usize> = Vec::new();
+        let mut databases: Vec<(usize, bool)> = Vec::new();
         for site in sites {
-            if !databases.contains(&site.place.database) {
-                databases.push(site.place.database);
+            if !databases.contains(&site.link()) {
+                databases.push(site.link());
             }
         }
         let until = match wait {
-            Wait::Timeout | Wait::Durably => Instant::now() + self.timeout,
+            Wait::Timeout | Wait::Durable => Instant::now() + self.timeout,
             Wait::Until(until) => until,
         };
         let mut pause = SHORTEST_PAUSE;
@@ -105,6 +123,7 @@ impl Links {
             }
             if !matches!(wait, Wait::Timeout) {
                 self.each(&databases, |connection| connection.restore_durability())?;
+                self.set_synchronous(&databases, "NORMAL")?;
             }
             match done {
                 Err(error) if error.is_busy() && Instant::now() < until => {
@@ -116,33 +135,71 @@ impl Links {
         }
     }
 
-    fn begin(&self, databases: &[usize], wait: Wait) -> Result<()> {
+    /// Sets when commits on files wait for the disk.
+    fn set_synchronous(&self, databases: &[(usize, bool)], when: &str) -> Result<()> {
+        let files = databases.iter().filter(|link| !self.on_servers.contains(&link.0));
+        let connections = files.filter_map(|link| self.connections.get(link));
+        connections
+            .into_iter()
+            .try_for_each(|connection| connection.run(&format!("PRAGMA synchronous = {when}")))
+    }
+
+    fn begin(&self, databases: &[(usize, bool)], wait: Wait) -> Result<()> {
+        if !matches!(wait, Wait::Timeout) {
+            self.set_synchronous(databases, "FULL")?;
+        }
         self.each(databases, |connection| {
             // Without waiting: what other connections of the change hold could be waited for.
             match wait {
                 Wait::Timeout => connection.begin_without_waiting()?,
-                Wait::Durably | Wait::Until(_) => connection.begin_durable()?,
+                Wait::Durable | Wait::Until(_) => connection.begin_durable()?,
             }
             connection.limit_lock_waits(LOCK_WAIT);
             Ok(())
+        })?;
+        // A mover that stops, or loses its network, in the middle of a transaction keeps writers waiting no longer.
+        let servers = databases.iter().filter(|link| self.on_servers.contains(&link.0));
+        servers.filter_map(|link| self.connections.get(link)).try_for_each(|connection| {
+            connection.run(&format!("SET LOCAL idle_in_transaction_session_timeout = '{IDLE}'"))
         })
     }
 
-    fn each(&self, databases: &[usize], run: impl Fn(&dyn Connection) -> Result<()>) -> Result<()> {
+    fn each(&self, databases: &[(usize, bool)], run: impl Fn(&dyn Connection) -> Result<()>) -> Result<()> {
         let connections = databases.iter().filter_map(|database| self.connections.get(database));
         connections.map(|connection| &**connection).try_for_each(run)
     }
+
+    /// Runs something that reads a source, in one snapshot, and waits until what it has read is on disk there: a copy must not
+    /// hold what its source loses with the power.
+    pub(super) fn snapshot<O>(
+        &self,
+        site: Site<'_>,
+        run: impl FnOnce(&dyn Connection) -> Result<O>,
+    ) -> Result<O> {
+        let connection = self.at(site)?;
+        // A target is in the same file, so that the transaction there is the snapshot.
+        let is_begun = connection.in_transaction();
+        if !is_begun {
+            connection.begin(Transaction::Read)?;
+        }
+        let done = run(connection);
+        if !is_begun {
+            connection.rollback()?;
+            connection.sync()?;
+        }
+        done
+    }
 }
 
-/// A shard of a change, by its name: one of the layout's, or one that a change has retired.
-pub(super) fn site<'c>(cluster: &'c Cluster, name: &'c str) -> Result<Site<'c>> {
+/// A source or a target of a change: a shard of the layout, or one that a change has retired.
+pub(super) fn site<'c>(cluster: &'c Cluster, name: &'c str, is_source: bool) -> Result<Site<'c>> {
     let layout = &cluster.0.layout;
     if let Some(retired) = cluster.0.retired.iter().find(|retired| retired.name == name) {
-        return Ok(Site { name, place: &retired.place, driver: &*retired.driver });
+        return Ok(Site { name, place: &retired.place, is_source, driver: &*retired.driver });
     }
     let place = layout.place(layout.shards().require(name)?.index())?;
     match cluster.0.databases.get(place.database) {
-        Some(database) => Ok(Site { name, place, driver: &*database.driver }),
+        Some(database) => Ok(Site { name, place, is_source, driver: &*database.driver }),
         None => Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(name)),
     }
 }

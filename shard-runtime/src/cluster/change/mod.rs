@@ -45,14 +45,16 @@ pub use verify::ChangeReport;
 use copy::Copier;
 use links::{Links, Site, Wait, site};
 use rows::Tables;
+use verify::Touched;
 
 use super::migrate::MigrationLock;
+use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Table;
 use crate::transaction::Cluster;
 use crate::transaction::change::{
-    ChangeRecord, ChangeState, Part, Role, claim_part, hidden_name, lock_any_part, remove_fence, rename, unfence,
-    write_part,
+    ChangeRecord, ChangeState, Part, Role, claim_part, hidden_name, lock_part, refuse_serving, remove_fence,
+    rename, unfence, write_part,
 };
 use crate::transaction::commit::apply_decided_in;
 
@@ -91,6 +93,8 @@ pub struct Change {
     record: ChangeRecord,
     /// Whether this value has taken the attempt.
     is_owner: bool,
+    /// The rows that were copied again since all were compared; `None` before that.
+    touched: Option<Touched>,
 }
 
 impl fmt::Debug for Change {
@@ -115,9 +119,8 @@ impl Cluster {
         let control = &cluster.0.control;
         let _lock = MigrationLock::take(&*control.driver, &control.cluster, cluster.0.timeout, || {})?;
         let record = control.begin_change(&plan.record)?;
-        let change = Change { cluster: cluster.clone(), record, is_owner: true };
-        // A transaction that a process has left prepared holds the tables.
-        match change.cluster.recover().and_then(|_| change.enter()).and_then(|()| change.try_names()) {
+        let change = Change { cluster: cluster.clone(), record, is_owner: true, touched: None };
+        match change.enter().and_then(|()| change.try_names()) {
             Ok(()) => Ok(change),
             Err(error) => match change.cancel() {
                 Ok(()) => Err(error),
@@ -137,7 +140,9 @@ impl Cluster {
         let cluster = self.latest();
         let changes = cluster.0.control.changes()?.into_iter();
         let changes = changes.filter(|change| change.state != ChangeState::Retired);
-        Ok(changes.map(|record| Change { cluster: cluster.clone(), record, is_owner: false }).collect())
+        Ok(changes
+            .map(|record| Change { cluster: cluster.clone(), record, is_owner: false, touched: None })
+            .collect())
     }
 }
 
@@ -152,11 +157,15 @@ impl Change {
     }
 
     fn links(&self) -> Result<Links> {
-        Links::connect(&self.cluster, self.record.sources.iter().chain(&self.record.targets))
+        Links::connect(&self.cluster, self.sources()?.into_iter().chain(self.targets()?))
     }
 
-    fn sites<'c>(&'c self, names: &'c [String]) -> Result<Vec<Site<'c>>> {
-        names.iter().map(|name| site(&self.cluster, name)).collect()
+    fn sources(&self) -> Result<Vec<Site<'_>>> {
+        self.record.sources.iter().map(|name| site(&self.cluster, name, true)).collect()
+    }
+
+    fn targets(&self) -> Result<Vec<Site<'_>>> {
+        self.record.targets.iter().map(|name| site(&self.cluster, name, false)).collect()
     }
 
     /// The names of all tables of a source.
@@ -167,7 +176,7 @@ impl Change {
     /// Runs something with the connections and the tables of the change.
     fn with_copier<O>(&self, run: impl FnOnce(&Copier<'_>) -> Result<O>) -> Result<O> {
         let links = self.links()?;
-        let (sources, targets) = (self.sites(&self.record.sources)?, self.sites(&self.record.targets)?);
+        let (sources, targets) = (self.sources()?, self.targets()?);
         let tables = Tables::new(&self.cluster, &links, &self.record, sources.clone(), targets.clone())?;
         run(&Copier { links: &links, tables: &tables, sources, targets, attempt: self.attempt() })
     }
@@ -198,6 +207,7 @@ impl Change {
     fn has_ended(&self, state: Option<ChangeState>) -> Error {
         let what = match state {
             None => "was cancelled",
+            Some(ChangeState::Copying) => "was taken over by another attempt",
             Some(ChangeState::Cancelling) => "is being cancelled; call `cancel` to end that",
             Some(_) => "is decided; call `finish`",
         };
@@ -207,20 +217,18 @@ impl Change {
     /// Enters the attempt in the targets, and then in the sources, where it takes down fences of earlier attempts. What an earlier
     /// attempt has not made yet is made.
     fn enter(&self) -> Result<()> {
+        // Participants of transactions whose owners are gone hold locks on the tables.
+        self.cluster.recover()?;
         let links = self.links()?;
         let (change, attempt) = self.attempt();
         let (layout, control) = (&self.cluster.0.layout, &self.cluster.0.control);
-        for target in self.sites(&self.record.targets)? {
+        for target in self.targets()? {
             let connection = links.at(target)?;
-            let entered = links.transaction(&[target], Wait::Timeout, || {
-                let part = lock_any_part(connection, target.place)?;
-                self.check_current()?;
-                match part {
+            let entered = links.transaction(&[target], Wait::Durable, || {
+                match self.lock_current(connection, target, ChangeState::Copying)? {
                     Some(part) if part.change == change => {
-                        self.check_newer(part)?;
-                        self.check_not_serving(part)?;
-                        // Otherwise no row could be copied again whose children are there.
-                        target::drop_foreign_keys(connection, target, layout)?;
+                        refuse_serving(part, change, target.name)?;
+                        target::drop_constraints(connection, target, layout)?;
                     }
                     _ => target::empty(connection, target, layout)?,
                 }
@@ -229,15 +237,12 @@ impl Change {
             entered.map_err(|error| error.on_shard(target.name))?;
         }
         let tables = self.tables();
-        for source in self.sites(&self.record.sources)? {
+        for source in self.sources()? {
             let connection = links.at(source)?;
-            let entered = links.transaction(&[source], Wait::Timeout, || {
+            let entered = links.transaction(&[source], Wait::Durable, || {
                 apply_decided_in(control, layout, source.place.database, connection)?;
-                let part = lock_any_part(connection, source.place)?;
-                self.check_current()?;
-                match part {
+                match self.lock_current(connection, source, ChangeState::Copying)? {
                     Some(part) if part.change == change => {
-                        self.check_newer(part)?;
                         if matches!(part.role, Role::Fenced | Role::Hidden) {
                             unfence(connection, source.place, (source.name, change))?;
                         }
@@ -254,31 +259,22 @@ impl Change {
         Ok(())
     }
 
-    /// Whether the attempt is still the one that may work. Read behind the lock of a part: who takes another attempt comes there
-    /// later, and finds what this one has written.
-    fn check_current(&self) -> Result<()> {
+    /// Locks the part of a shard, and checks that the attempt is still the one that control has given, and in this state: the
+    /// part may be of another change, or there may be none.
+    fn lock_current(
+        &self,
+        connection: &dyn Connection,
+        site: Site<'_>,
+        state: ChangeState,
+    ) -> Result<Option<Part>> {
+        let part = lock_part(connection, site.place)?;
+        if let Some(part) = part.filter(|part| part.change == self.number()) {
+            self.check_newer(part)?;
+        }
         match self.cluster.0.control.change(self.number())? {
-            Some(now) if now.attempt == self.record.attempt => Ok(()),
-            Some(now) => {
-                let message = format!(
-                    "attempt {} of change {} has ended: attempt {} has taken over",
-                    self.record.attempt, now.number, now.attempt
-                );
-                Err(Error::new(ErrorKind::Stale, message))
-            }
-            None => Err(self.has_ended(None)),
+            Some(now) if now.attempt == self.record.attempt && now.state == state => Ok(part),
+            now => Err(self.has_ended(now.map(|now| now.state))),
         }
-    }
-
-    fn check_not_serving(&self, part: Part) -> Result<()> {
-        if part.role != Role::Serving {
-            return Ok(());
-        }
-        let message = format!(
-            "the shard serves since change {}, which the control database has not decided: it is an older copy",
-            part.change
-        );
-        Err(Error::new(ErrorKind::Stale, message))
     }
 
     fn check_newer(&self, part: Part) -> Result<()> {
@@ -296,7 +292,7 @@ impl Change {
     fn try_names(&self) -> Result<()> {
         let links = self.links()?;
         let tried = || Error::new(ErrorKind::Database, "tried");
-        for source in self.sites(&self.record.sources)? {
+        for source in self.sources()? {
             let connection = links.at(source)?;
             let mut is_possible = false;
             let result = links.transaction(&[source], Wait::Timeout, || {
@@ -326,9 +322,16 @@ impl Change {
     pub fn copy(&mut self, pace: Pace, progress: impl FnMut(&ChangeProgress)) -> Result<()> {
         self.own()?;
         let copied = self.copy_all(pace, progress);
-        // How a transaction has ended that was interrupted is not known: another attempt finds out.
-        self.is_owner = copied.is_ok();
-        copied
+        self.unless_failed(copied)
+    }
+
+    /// After an error, a transaction may be committed whose end is not known: what follows takes a new attempt.
+    fn unless_failed<O>(&mut self, result: Result<O>) -> Result<O> {
+        if result.is_err() {
+            self.is_owner = false;
+            self.touched = None;
+        }
+        result
     }
 
     fn copy_all(&self, pace: Pace, mut progress: impl FnMut(&ChangeProgress)) -> Result<()> {
@@ -349,21 +352,10 @@ impl Change {
             self.catch_up(copier, pace, &mut state, &mut progress)?;
             for target in &copier.targets {
                 let connection = copier.links.at(*target)?;
-                let mut tried = 0;
-                let made = loop {
-                    let made = copier.links.transaction(&[*target], Wait::Timeout, || {
-                        claim_part(connection, target.place, copier.attempt)?;
-                        target::make_indexes(connection, *target)
-                    });
-                    // A value has gone from one row to another, and only one of them was copied again.
-                    match made {
-                        Err(error) if error.kind() == ErrorKind::Unique && tried < copy::SWAPS => {
-                            tried += 1;
-                            self.catch_up(copier, pace, &mut state, &mut progress)?;
-                        }
-                        made => break made,
-                    }
-                };
+                let made = copier.links.transaction(&[*target], Wait::Timeout, || {
+                    claim_part(connection, target.place, copier.attempt)?;
+                    target::make_indexes(connection, *target)
+                });
                 made.map_err(|error| error.on_shard(target.name))?;
                 state.add(ChangePhase::Indexes, target.name, 0);
                 progress(&state);
@@ -386,9 +378,7 @@ impl Change {
         loop {
             let mut handled = 0;
             for source in 0..copier.sources.len() {
-                // All at once: a unique value may have gone from one row to another.
-                let (entries, _) = copier.catch_up(source, None, Wait::Timeout)?;
-                handled += entries;
+                handled += copier.catch_up(source, Wait::Durable)?.len() as u64;
             }
             state.caught_up(handled, copier.dirty()?);
             progress(state);
@@ -408,20 +398,23 @@ impl Change {
     pub fn verify(&mut self) -> Result<ChangeReport> {
         self.own()?;
         let verified = self.compare_all();
-        self.is_owner = verified.is_ok();
-        verified
+        let (report, touched) = self.unless_failed(verified)?;
+        self.touched = Some(touched);
+        Ok(report)
     }
 
-    fn compare_all(&self) -> Result<ChangeReport> {
+    /// Compares every row. Returns also the rows that were copied again meanwhile.
+    fn compare_all(&self) -> Result<(ChangeReport, Touched)> {
         self.with_copier(|copier| {
-            let (rows, mut different) = copier.compare(&mut |_| {})?;
+            let mut touched = Touched::default();
+            let (rows, mut different) = copier.compare()?;
             let count = different.iter().map(|different| different.ids.len() as u64).sum();
             for _ in 0..10 {
+                for source in 0..copier.sources.len() {
+                    touched.add(source, copier.catch_up(source, Wait::Durable)?);
+                }
                 if different.is_empty() {
                     break;
-                }
-                for source in 0..copier.sources.len() {
-                    copier.catch_up(source, None, Wait::Timeout)?;
                 }
                 let mut again = Vec::new();
                 for verify::Different { source, table, ids } in different {
@@ -439,7 +432,10 @@ impl Change {
                 let id = ids.first().map_or_else(String::new, ToString::to_string);
                 return Err(verify::differ(table, &format!("the row with id {id}")));
             }
-            Ok(ChangeReport { rows, different: count })
+            for verify::Different { source, table, ids } in different {
+                ids.into_iter().for_each(|id| touched.add_row(source, table, id));
+            }
+            Ok((ChangeReport { rows, different: count }, touched))
         })
     }
 
@@ -457,40 +453,37 @@ impl Change {
         }
         let links = self.links()?;
         let (change, attempt) = self.attempt();
-        // On disk before control forgets the change: nobody would take down a fence that comes back.
-        // First the fences, which readers do not hold up; then everything.
+        // On disk before control forgets the change: nobody would take down a fence that comes back. First the fences, for which
+        // readers are not waited for.
         for is_all in [false, true] {
-            for source in self.sites(&self.record.sources)? {
+            for source in self.sources()? {
                 let connection = links.at(source)?;
-                let removed = links.transaction(&[source], Wait::Durably, || {
-                    match lock_any_part(connection, source.place)? {
+                let removed = links.transaction(&[source], Wait::Durable, || {
+                    match self.lock_current(connection, source, ChangeState::Cancelling)? {
                         Some(part) if part.change == change => {
-                            self.check_newer(part)?;
                             if matches!(part.role, Role::Fenced | Role::Hidden) {
                                 unfence(connection, source.place, (source.name, change))?;
                             }
-                            if is_all {
-                                remove_fence(connection, source.place)?;
-                                capture::remove(connection, source)?;
-                                return write_part(connection, source.place, None);
+                            if !is_all {
+                                let part = Part { role: Role::Source, change, attempt };
+                                return write_part(connection, source.place, Some(part));
                             }
-                            let part = Part { role: Role::Source, change, attempt };
-                            write_part(connection, source.place, Some(part))
+                            remove_fence(connection, source.place)?;
+                            capture::remove(connection, source)?;
+                            write_part(connection, source.place, None)
                         }
-                        None => write_part(connection, source.place, None),
-                        Some(_) => Ok(()),
+                        _ => Ok(()),
                     }
                 });
                 removed.map_err(|error| error.on_shard(source.name))?;
             }
         }
-        for target in self.sites(&self.record.targets)? {
+        for target in self.targets()? {
             let connection = links.at(target)?;
-            let removed = links.transaction(&[target], Wait::Durably, || {
-                match lock_any_part(connection, target.place)? {
+            let removed = links.transaction(&[target], Wait::Durable, || {
+                match self.lock_current(connection, target, ChangeState::Cancelling)? {
                     Some(part) if part.change == change => {
-                        self.check_newer(part)?;
-                        self.check_not_serving(part)?;
+                        refuse_serving(part, change, target.name)?;
                         write_part(connection, target.place, Some(Part { attempt, ..part }))?;
                         target::empty(connection, target, &self.cluster.0.layout)?;
                         target::make_indexes(connection, target)?;
@@ -500,14 +493,13 @@ impl Change {
                         }
                         write_part(connection, target.place, None)
                     }
-                    None => write_part(connection, target.place, None),
-                    Some(_) => Ok(()),
+                    _ => Ok(()),
                 }
             });
             removed.map_err(|error| error.on_shard(target.name))?;
             target::validate(connection, target).map_err(|error| error.on_shard(target.name))?;
         }
-        self.cluster.0.control.forget_change(self.attempt())
+        self.cluster.0.control.forget_change(&self.record)
     }
 }
 

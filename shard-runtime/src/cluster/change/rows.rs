@@ -35,8 +35,6 @@ struct Shape {
     columns: Vec<Copied>,
     /// The place of the id among the columns.
     id_at: usize,
-    /// How many columns of the root's key follow.
-    keys: usize,
     /// `SELECT` up to the condition; the row's table is `moved`.
     select: String,
     id: String,
@@ -53,7 +51,15 @@ pub(super) struct Rows {
     id_at: usize,
 }
 
+/// What visits a row, with its id. The row is its columns, then those of the root's key.
+type Visit<'v> = dyn FnMut(&[Value<'_>], &Value<'_>) -> Result<()> + 'v;
+
 impl Rows {
+    fn add(&mut self, row: &[Value<'_>]) -> Result<()> {
+        self.rows.push(row.iter().map(|value| value.borrowed().into_owned()).collect());
+        Ok(())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -136,15 +142,15 @@ impl<'c> Tables<'c> {
         shape.ok_or_else(super::no_target)
     }
 
-    /// Reads the next rows of a table on a source, by id.
-    pub(super) fn read_after(
+    /// Visits the next rows of a table on a source, by id, each with its id. Returns how many they were.
+    pub(super) fn visit_after(
         &self,
-        links: &Links,
+        reader: &dyn Connection,
         source: usize,
         table: &'static Table,
-        after: Option<&Value<'_>>,
-        limit: u32,
-    ) -> Result<Rows> {
+        (after, limit): (Option<&Value<'_>>, u32),
+        visit: &mut Visit<'_>,
+    ) -> Result<u64> {
         let (shape, dialect) = (self.shape(source, table)?, self.dialect(source));
         let condition = match after {
             Some(_) => format!(" WHERE moved.{} > {}", shape.id, dialect.param(1)),
@@ -152,61 +158,90 @@ impl<'c> Tables<'c> {
         };
         let sql = format!("{}{condition} ORDER BY moved.{} LIMIT {limit}", shape.select, shape.id);
         let params: Vec<Param<'_>> = after.iter().map(|id| Param::Value(id.borrowed())).collect();
-        self.read(links, source, table, &sql, &params)
+        self.visit(reader, source, table, &sql, &params, visit)
+    }
+
+    /// Visits the rows of a table on a source that have these ids.
+    pub(super) fn visit_listed(
+        &self,
+        reader: &dyn Connection,
+        source: usize,
+        table: &'static Table,
+        ids: &[Value<'static>],
+        visit: &mut Visit<'_>,
+    ) -> Result<u64> {
+        let shape = self.shape(source, table)?;
+        let sql = format!("{} WHERE moved.{}{}", shape.select, shape.id, self.dialect(source).is_in(1));
+        self.visit(reader, source, table, &sql, &[list(ids)], visit)
+    }
+
+    fn visit(
+        &self,
+        reader: &dyn Connection,
+        source: usize,
+        table: &'static Table,
+        sql: &str,
+        params: &[Param<'_>],
+        visit: &mut Visit<'_>,
+    ) -> Result<u64> {
+        let Some(&site) = self.sources.get(source) else { return Err(super::no_target()) };
+        let shape = self.shape(source, table)?;
+        let mut run = || -> Result<u64> {
+            let mut statement = reader.prepare(sql)?;
+            // A target may be in the same database.
+            let mut rows = statement.query_beside_others(params)?;
+            let mut count = 0;
+            while rows.advance()? {
+                let mut row = Vec::with_capacity(shape.columns.len() + shape.key_kinds.len());
+                for (at, column) in shape.columns.iter().enumerate() {
+                    row.push(column.carried(rows.value(at)).map_err(|error| {
+                        let id = rows.value(shape.id_at).map_or_else(|_| String::new(), |id| id.to_string());
+                        Error::from(error).at_column(column.name()).with_row(&format!("{} {id}", shape.id))
+                    })?);
+                }
+                for (at, kind) in (shape.columns.len()..).zip(&shape.key_kinds) {
+                    let value = rows.value(at)?;
+                    row.push(if value == Value::Null { value } else { value.into_kind(*kind)? });
+                }
+                let id = row.get(shape.id_at).unwrap_or(&Value::Null);
+                visit(&row, id)?;
+                count += 1;
+            }
+            Ok(count)
+        };
+        run().map_err(|error| error.in_table(table.name).on_shard(site.name))
+    }
+
+    /// Reads the next rows of a table on a source, by id.
+    pub(super) fn read_after(
+        &self,
+        reader: &dyn Connection,
+        source: usize,
+        table: &'static Table,
+        after: (Option<&Value<'_>>, u32),
+    ) -> Result<Rows> {
+        let mut found = Rows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
+        self.visit_after(reader, source, table, after, &mut |row, _| found.add(row))?;
+        Ok(found)
     }
 
     /// Reads the rows of a table on a source that have these ids.
     pub(super) fn read_listed(
         &self,
-        links: &Links,
+        reader: &dyn Connection,
         source: usize,
         table: &'static Table,
         ids: &[Value<'static>],
     ) -> Result<Rows> {
-        let shape = self.shape(source, table)?;
-        let sql = format!("{} WHERE moved.{}{}", shape.select, shape.id, self.dialect(source).is_in(1));
-        self.read(links, source, table, &sql, &[list(ids)])
-    }
-
-    fn read(
-        &self,
-        links: &Links,
-        source: usize,
-        table: &'static Table,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Rows> {
-        let Some(&site) = self.sources.get(source) else { return Err(super::no_target()) };
-        let shape = self.shape(source, table)?;
-        let run = || -> Result<Rows> {
-            let mut statement = links.at(site)?.prepare(sql)?;
-            let mut rows = statement.query(params)?;
-            let mut found = Rows { rows: Vec::new(), id_at: shape.id_at };
-            while rows.advance()? {
-                let mut row = Vec::with_capacity(shape.columns.len() + shape.keys);
-                for (at, column) in shape.columns.iter().enumerate() {
-                    let value = column.carried(rows.value(at)).map_err(|error| {
-                        let id = rows.value(shape.id_at).map_or_else(|_| String::new(), |id| id.to_string());
-                        Error::from(error).at_column(column.name()).with_row(&format!("{} {id}", shape.id))
-                    })?;
-                    row.push(value.into_owned());
-                }
-                for (at, kind) in (shape.columns.len()..).zip(&shape.key_kinds) {
-                    let value = rows.value(at)?;
-                    let value = if value == Value::Null { value } else { value.into_kind(*kind)? };
-                    row.push(value.into_owned());
-                }
-                found.rows.push(row);
-            }
-            Ok(found)
-        };
-        run().map_err(|error| error.in_table(table.name).on_shard(site.name))
+        let mut found = Rows { rows: Vec::new(), id_at: self.shape(source, table)?.id_at };
+        self.visit_listed(reader, source, table, ids, &mut |row, _| found.add(row))?;
+        Ok(found)
     }
 
     /// Returns the ids of the children of rows on a source.
     pub(super) fn children(
         &self,
-        links: &Links,
+        reader: &dyn Connection,
         source: usize,
         child: &'static Table,
         parents: &[Value<'static>],
@@ -218,7 +253,19 @@ impl<'c> Tables<'c> {
         let link = quoted(child.columns.get(parent.column).map_or("", |column| column.name));
         let (name, is_in) = (site.place.names.table(child.name), site.place.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {name} WHERE {link}{is_in}", shape.id);
-        ids(links.at(site)?, &sql, &[list(parents)], shape.id_kind)
+        ids(reader, &sql, &[list(parents)], shape.id_kind)
+    }
+
+    /// Returns the ids of all rows of a table on a shard.
+    pub(super) fn all_ids(
+        &self,
+        connection: &dyn Connection,
+        site: Site<'_>,
+        table: &'static Table,
+    ) -> Result<Vec<Value<'static>>> {
+        let shape = self.shape(0, table)?;
+        let sql = format!("SELECT {} FROM {}", shape.id, site.place.names.table(table.name));
+        ids(connection, &sql, &[], shape.id_kind)
     }
 
     /// Reads rows of a table on a target between two ids, with the columns that a source has.
@@ -300,40 +347,26 @@ impl<'c> Tables<'c> {
         Ok(())
     }
 
-    /// Inserts those of the rows that belong on a target.
-    pub(super) fn insert(
-        &self,
-        connection: &dyn Connection,
+    /// Returns what writes rows of a table to the targets.
+    pub(super) fn writer<'w>(
+        &'w self,
+        targets: &[&'w dyn Connection],
         source: usize,
-        target: usize,
         table: &'static Table,
-        rows: &Rows,
-    ) -> Result<()> {
+    ) -> Result<Writer<'w>> {
         let shape = self.shape(source, table)?;
-        let (Some(site), Some(sql)) = (self.targets.get(target), shape.inserts.get(target)) else {
-            return Ok(());
-        };
-        let mut own: Vec<&[Value<'static>]> = Vec::with_capacity(rows.len());
-        for row in rows.iter() {
-            // `None` is every target.
-            if self.target_of(source, table, row)?.is_none_or(|belongs| belongs == target) {
-                own.push(row.get(..shape.columns.len()).unwrap_or_default());
-            }
-        }
-        if own.is_empty() {
-            return Ok(());
-        }
-        let mut statement = connection.prepare(sql)?;
-        match site.place.dialect {
-            Dialect::Sqlite => own.iter().try_for_each(|row| insert_one(&mut *statement, row)),
-            Dialect::Postgres => own.chunks(BATCH).try_for_each(|rows| {
-                let column = |at: usize| {
-                    Param::List(rows.iter().filter_map(|row| row.get(at)).map(Value::borrowed).collect())
-                };
-                let lists: Vec<Param<'_>> = (0..shape.columns.len()).map(column).collect();
-                statement.execute(&lists).map(drop)
-            }),
-        }
+        let parts = targets.iter().zip(&self.targets).zip(&shape.inserts);
+        let parts = parts.map(|((connection, site), sql)| {
+            let statement = connection.prepare(sql).map_err(|error| error.on_shard(site.name))?;
+            Ok(WriterOfTarget { site: *site, statement, waiting: Vec::new() })
+        });
+        Ok(Writer {
+            tables: self,
+            source,
+            table,
+            columns: shape.columns.len(),
+            parts: parts.collect::<Result<_>>()?,
+        })
     }
 
     /// Returns the target of a row that was read from a source; `None` if it belongs on every target.
@@ -341,7 +374,7 @@ impl<'c> Tables<'c> {
         &self,
         source: usize,
         table: &'static Table,
-        row: &[Value<'static>],
+        row: &[Value<'_>],
     ) -> Result<Option<usize>> {
         if table.is_reference() {
             return Ok(None);
@@ -382,9 +415,69 @@ impl<'c> Tables<'c> {
     }
 }
 
-fn insert_one(statement: &mut dyn Prepared, row: &[Value<'_>]) -> Result<()> {
-    let params: Vec<Param<'_>> = row.iter().map(|value| Param::Value(value.borrowed())).collect();
-    statement.execute(&params).map(drop)
+/// Writes rows of one table to the targets where they belong.
+pub(super) struct Writer<'w> {
+    tables: &'w Tables<'w>,
+    source: usize,
+    table: &'static Table,
+    columns: usize,
+    parts: Vec<WriterOfTarget<'w>>,
+}
+
+struct WriterOfTarget<'w> {
+    site: Site<'w>,
+    statement: Box<dyn Prepared + 'w>,
+    /// Rows that are sent together.
+    waiting: Vec<Vec<Value<'static>>>,
+}
+
+impl Writer<'_> {
+    /// Writes a row that was read from the source.
+    pub(super) fn add(&mut self, row: &[Value<'_>]) -> Result<()> {
+        let target = self.tables.target_of(self.source, self.table, row)?;
+        let values = row.get(..self.columns).unwrap_or_default();
+        for (at, part) in self.parts.iter_mut().enumerate() {
+            // `None` is every target.
+            if target.is_none_or(|target| target == at) {
+                let added = part.add(values, self.columns);
+                added.map_err(|error| error.in_table(self.table.name).on_shard(part.site.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what waits.
+    pub(super) fn end(mut self) -> Result<()> {
+        let (table, columns) = (self.table, self.columns);
+        self.parts.iter_mut().try_for_each(|part| {
+            part.send(columns).map_err(|error| error.in_table(table.name).on_shard(part.site.name))
+        })
+    }
+}
+
+impl WriterOfTarget<'_> {
+    fn add(&mut self, row: &[Value<'_>], columns: usize) -> Result<()> {
+        match self.site.place.dialect {
+            Dialect::Sqlite => self.statement.insert(row).map(drop),
+            Dialect::Postgres => {
+                self.waiting.push(row.iter().map(|value| value.borrowed().into_owned()).collect());
+                if self.waiting.len() == BATCH { self.send(columns) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn send(&mut self, columns: usize) -> Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let column = |at: usize| {
+            Param::List(self.waiting.iter().filter_map(|row| row.get(at)).map(Value::borrowed).collect())
+        };
+        let lists: Vec<Param<'_>> = (0..columns).map(column).collect();
+        self.statement.execute(&lists)?;
+        self.waiting.clear();
+        Ok(())
+    }
 }
 
 fn list<'v>(values: &'v [Value<'static>]) -> Param<'v> {
@@ -445,6 +538,8 @@ impl Shape {
         table: &'static Table,
         routes: bool,
     ) -> Result<Self> {
+        let id_column = table.columns.get(table.id);
+        let id_name = id_column.map_or("id", |column| column.name);
         let actual = links.at(source)?.columns(&source.place.names, table.name)?;
         let mut columns = Vec::new();
         let mut inserts = Vec::with_capacity(targets.len());
@@ -453,8 +548,11 @@ impl Shape {
             let (here, there) = ((source.place.dialect, &*actual), (target.place.dialect, &*others));
             columns = copied_columns(table, here, there, target.name)?;
             let names: Vec<String> = columns.iter().map(|column| quoted(column.name())).collect();
-            let (name, names) = (target.place.names.table(table.name), names.join(", "));
-            inserts.push(match target.place.dialect {
+            let name = target.place.names.table(table.name);
+            let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+            let conflict = format!(" ON CONFLICT ({}) DO UPDATE SET {}", quoted(id_name), set.join(", "));
+            let names = names.join(", ");
+            let insert = match target.place.dialect {
                 Dialect::Sqlite => {
                     format!(
                         "INSERT INTO {name} ({names}) VALUES ({})",
@@ -479,10 +577,9 @@ impl Shape {
                         lists.join(", ")
                     )
                 }
-            });
+            };
+            inserts.push(insert + &conflict);
         }
-        let id_column = table.columns.get(table.id);
-        let id_name = id_column.map_or("id", |column| column.name);
         let id_at = columns.iter().position(|column| column.name().eq_ignore_ascii_case(id_name));
         let mut select: Vec<String> =
             columns.iter().map(|column| format!("moved.{}", quoted(column.name()))).collect();
@@ -511,7 +608,6 @@ impl Shape {
         }
         Ok(Shape {
             id_at: id_at.unwrap_or_default(),
-            keys: key_kinds.len(),
             select: format!(
                 "SELECT {} FROM {} AS moved{joins}",
                 select.join(", "),

@@ -136,8 +136,8 @@ impl Change {
         let now = self.cluster.0.control.change(self.number())?;
         let record = now.as_ref().unwrap_or(&self.record);
         let count = || -> Result<u64> {
-            let links = Links::connect(&self.cluster, record.sources.iter())?;
-            let sites = self.sites(&record.sources)?;
+            let sites = self.sources()?;
+            let links = Links::connect(&self.cluster, sites.iter().copied())?;
             sites.into_iter().map(|source| capture::count(links.at(source)?, source)).sum()
         };
         Ok(ChangeStatus {

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::copy::Copier;
 use super::links::{Site, Wait};
-use super::{Change, capture, target, verify};
+use super::rows::Tables;
+use super::verify::Touched;
+use super::{Change, target, verify};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, literal, quoted};
@@ -57,12 +59,8 @@ impl Change {
     /// process has taken the change over, or cancelled it. The sources serve as before.
     pub fn switch(&mut self, switch: Switch) -> Result<()> {
         let mut tried = 1;
-        loop {
-            // A new attempt for every try: the fences of the one before are taken down.
-            if tried > 1 || !self.is_owner {
-                self.take_over()?;
-            }
-            let Err(error) = self.try_switch(switch.budget) else { break };
+        while let Err(error) = self.try_switch(switch.budget) {
+            self.is_owner = false;
             let now = self.cluster.0.control.change(self.number())?;
             match now {
                 // The error is of something after the decision.
@@ -70,15 +68,14 @@ impl Change {
                     self.record = now;
                     break;
                 }
-                Some(now) if now.attempt == self.record.attempt => {}
-                // Sessions have given the attempt up, which has taken too long for them.
-                Some(now) if now.state == ChangeState::Copying && error.kind() == ErrorKind::Stale => {}
-                _ => return Err(error),
+                // It may be the attempt of sessions, which have given this one up because it took too long for them.
+                Some(now) if now.state == ChangeState::Copying => {}
+                now => return Err(self.has_ended(now.map(|now| now.state))),
             }
             let may_succeed = error.is_retryable() || error.kind() == ErrorKind::TimedOut;
-            self.is_owner = false;
+            // Takes the fences down.
+            self.take_over()?;
             if tried >= switch.tries || !may_succeed {
-                self.take_over()?;
                 return Err(error);
             }
             tried += 1;
@@ -90,27 +87,32 @@ impl Change {
         self.cluster.reload()
     }
 
-    fn try_switch(&self, budget: Duration) -> Result<()> {
-        // The fence would wait for what a process has left prepared.
+    fn try_switch(&mut self, budget: Duration) -> Result<()> {
+        self.own()?;
+        // The rows that change from now on are compared under the fence.
+        let mut touched = match self.touched.take() {
+            Some(touched) => touched,
+            None => self.compare_all()?.1,
+        };
+        self.record = self.cluster.0.control.record_budget(&self.record, budget)?;
         self.cluster.recover()?;
-        self.with_copier(|copier| {
-            self.approach(copier, budget)?;
+        let switched = self.with_copier(|copier| {
+            self.approach(copier, budget, &mut touched)?;
             let wait = Wait::Until(Instant::now() + budget);
             for source in &copier.sources {
                 self.fence(copier, *source, wait).map_err(|error| error.on_shard(source.name))?;
             }
-            let mut touched = Vec::new();
             for source in 0..copier.sources.len() {
                 loop {
-                    let (entries, ids) = copier.catch_up(source, None, wait)?;
-                    touched.extend(ids.into_iter().map(|dirty| (source, dirty)));
-                    if entries == 0 {
+                    let entries = copier.catch_up(source, wait)?;
+                    if entries.is_empty() {
                         break;
                     }
+                    touched.add(source, entries);
                 }
             }
             self.settle()?;
-            self.compare_touched(copier, touched)?;
+            self.compare_touched(copier, &touched)?;
             copier.compare_counts()?;
             for target in &copier.targets {
                 self.complete(copier, *target, wait).map_err(|error| error.on_shard(target.name))?;
@@ -122,19 +124,24 @@ impl Change {
             self.check_time(wait)?;
             let groups = self.cluster.0.recorded.new_groups(&self.cluster.0.layout);
             self.cluster.0.control.decide_change(&self.record, &groups)
-        })
+        });
+        // For another try: rows that were compared before are not read again.
+        self.touched = Some(touched);
+        switched
     }
 
     /// Copies until the rest is likely to fit in the budget.
-    fn approach(&self, copier: &Copier<'_>, budget: Duration) -> Result<()> {
+    fn approach(&self, copier: &Copier<'_>, budget: Duration, touched: &mut Touched) -> Result<()> {
         for _ in 0..50 {
             let began = Instant::now();
-            let mut entries = 0;
+            let mut is_idle = true;
             for source in 0..copier.sources.len() {
-                entries += copier.catch_up(source, None, Wait::Timeout)?.0;
+                let entries = copier.catch_up(source, Wait::Durable)?;
+                is_idle &= entries.is_empty();
+                touched.add(source, entries);
             }
             // What is written while this much is copied takes about as long again.
-            if began.elapsed() < budget / 4 || entries == 0 {
+            if began.elapsed() < budget / 4 || is_idle {
                 return Ok(());
             }
         }
@@ -191,16 +198,12 @@ impl Change {
         }
     }
 
-    /// Compares the rows that were copied under the fence.
-    fn compare_touched(&self, copier: &Copier<'_>, touched: Vec<(usize, capture::Dirty)>) -> Result<()> {
+    /// Compares the rows that were copied since all rows were compared.
+    fn compare_touched(&self, copier: &Copier<'_>, touched: &Touched) -> Result<()> {
         for &table in copier.tables.all() {
-            for source in 0..copier.sources.len() {
-                let ids = touched.iter().filter(|(of, dirty)| *of == source && dirty.table == table.name);
-                let ids: Vec<_> = ids.map(|(_, dirty)| dirty.id.clone()).collect();
-                if ids.is_empty() || !super::rows::Tables::is_copied(source, table) {
-                    continue;
-                }
-                if let Some(id) = copier.different_listed(source, table, &ids)?.first() {
+            for source in (0..copier.sources.len()).filter(|source| Tables::is_copied(*source, table)) {
+                let ids = touched.of(source, table);
+                if let Some(id) = copier.different_listed(source, table, ids)?.first() {
                     return Err(verify::differ(table, &format!("the row with id {id}")));
                 }
             }

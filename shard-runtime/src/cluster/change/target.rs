@@ -27,36 +27,36 @@ pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout
         Dialect::Postgres => {
             let all: Vec<String> = tables.iter().map(|table| names.table(table)).collect();
             connection.lock(&format!("TRUNCATE {}", all.join(", ")))?;
-            // Otherwise definitions name tables of this schema without it.
-            connection.run("SET LOCAL search_path = pg_catalog")?;
         }
     }
-    drop_secondary(connection, site, &tables, |_| true)
+    drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
 }
 
-/// Drops the foreign keys again that a try of the switch has made. In a transaction.
-pub(super) fn drop_foreign_keys(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
-    if site.place.dialect == Dialect::Sqlite {
-        return Ok(());
-    }
-    let tables: Vec<&'static str> = layout.tables().map(|table| table.name).collect();
-    connection.run("SET LOCAL search_path = pg_catalog")?;
-    drop_secondary(connection, site, &tables, |sql| sql.contains(" FOREIGN KEY "))
+/// Drops the constraints of a target that were made for a switch which was given up: rows come in any order again. In a
+/// transaction.
+pub(super) fn drop_constraints(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
+    drop_secondary(connection, site, layout, &[CONSTRAINT])
 }
 
-/// Drops indexes and constraints of tables, and records how they are made.
 fn drop_secondary(
     connection: &dyn Connection,
     site: Site<'_>,
-    tables: &[&'static str],
-    is_meant: impl Fn(&str) -> bool,
+    layout: &Layout,
+    kinds: &[&str],
 ) -> Result<()> {
-    // Behind all numbers that are there.
-    let names = recorded(connection, site, "")?.into_iter();
-    let last = names.filter_map(|(name, _)| name.rsplit_once(' ')?.1.parse::<usize>().ok()).max();
-    let mut number = last.map_or(0, |last| last + 1);
-    for table in tables {
-        for (kind, sql, drop) in secondary(connection, site, table)?.into_iter().filter(|(_, sql, _)| is_meant(sql)) {
+    if site.place.dialect == Dialect::Postgres {
+        // Otherwise definitions name tables of this schema without it.
+        connection.run("SET LOCAL search_path = pg_catalog")?;
+    }
+    let last = recorded(connection, site, "")?
+        .into_iter()
+        .filter_map(|(name, _)| name.rsplit(' ').next()?.parse().ok());
+    let mut number: usize = last.max().map_or(0, |last: usize| last + 1);
+    for table in layout.tables() {
+        for (kind, sql, drop) in secondary(connection, site, table.name)? {
+            if !kinds.contains(&kind) {
+                continue;
+            }
             connection.lock(&drop)?;
             record(connection, site, &format!("{kind}{number:06}"), &sql)?;
             number += 1;

@@ -1,8 +1,9 @@
 //! Compares the rows of a source with their copies on the targets. Uses `copy` and `rows`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use super::capture::Dirty;
 use super::copy::Copier;
 use super::rows::{Rows, Tables};
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +32,39 @@ impl fmt::Display for ChangeReport {
     }
 }
 
+/// Rows that are to be compared under the fence.
+#[derive(Default)]
+pub(super) struct Touched {
+    /// By source and table.
+    ids: BTreeMap<(usize, String), Vec<Value<'static>>>,
+    seen: HashSet<(usize, String, IdKey)>,
+}
+
+impl Touched {
+    pub(super) fn add(&mut self, source: usize, entries: Vec<Dirty>) {
+        for Dirty { table, id, .. } in entries {
+            if let Some(id) = id {
+                self.add_id(source, table, id);
+            }
+        }
+    }
+
+    pub(super) fn add_row(&mut self, source: usize, table: &Table, id: Value<'static>) {
+        self.add_id(source, table.name.to_owned(), id);
+    }
+
+    fn add_id(&mut self, source: usize, table: String, id: Value<'static>) {
+        if self.seen.insert((source, table.clone(), IdKey::of(&id))) {
+            self.ids.entry((source, table)).or_default().push(id);
+        }
+    }
+
+    /// The rows of a table of a source.
+    pub(super) fn of(&self, source: usize, table: &Table) -> &[Value<'static>] {
+        self.ids.get(&(source, table.name.to_owned())).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
 /// Rows that differ, with what is needed to compare them again.
 pub(super) struct Different {
     pub(super) source: usize,
@@ -40,13 +74,15 @@ pub(super) struct Different {
 
 impl Copier<'_> {
     /// Compares all rows. Returns how many were compared, and those that differ.
-    pub(super) fn compare(&self, progress: &mut dyn FnMut(u64)) -> Result<(u64, Vec<Different>)> {
+    pub(super) fn compare(&self) -> Result<(u64, Vec<Different>)> {
         let (mut compared, mut found) = (0, Vec::new());
-        for source in 0..self.sources.len() {
+        for (source, &from) in self.sources.iter().enumerate() {
             for &table in self.tables.all().iter().filter(|table| Tables::is_copied(source, table)) {
                 let mut after: Option<Value<'static>> = None;
                 loop {
-                    let rows = self.tables.read_after(self.links, source, table, after.as_ref(), CHUNK)?;
+                    let rows = self.links.snapshot(from, |reader| {
+                        self.tables.read_after(reader, source, table, (after.as_ref(), CHUNK))
+                    })?;
                     let last = rows.last_id().filter(|_| rows.len() == CHUNK as usize);
                     // Other sources have rows between these ids, too, so that only the rows that are there are compared.
                     let ids = match self.sources.len() {
@@ -54,7 +90,6 @@ impl Copier<'_> {
                         _ => self.different_listed(source, table, &rows.ids())?,
                     };
                     compared += rows.len() as u64;
-                    progress(rows.len() as u64);
                     if !ids.is_empty() {
                         found.push(Different { source, table, ids });
                     }
@@ -93,8 +128,10 @@ impl Copier<'_> {
         ids: &[Value<'static>],
     ) -> Result<Vec<Value<'static>>> {
         let mut different = Vec::new();
+        let from = self.sources.get(source).copied().ok_or_else(super::no_target)?;
         for ids in ids.chunks(1_000) {
-            let rows = self.tables.read_listed(self.links, source, table, ids)?;
+            let rows =
+                self.links.snapshot(from, |reader| self.tables.read_listed(reader, source, table, ids))?;
             for (at, target) in self.targets.iter().enumerate() {
                 let copies = self.tables.copies_listed(self.links.at(*target)?, (source, at), table, ids)?;
                 different.extend(self.unequal(source, at, table, &rows, &copies)?);
@@ -140,10 +177,8 @@ impl Copier<'_> {
     pub(super) fn compare_counts(&self) -> Result<()> {
         for &table in self.tables.all() {
             let (mut rows, mut copies) = (0, 0);
-            for (at, source) in
-                self.sources.iter().enumerate().filter(|(at, _)| Tables::is_copied(*at, table))
-            {
-                let _ = at;
+            let copied = self.sources.iter().enumerate().filter(|(at, _)| Tables::is_copied(*at, table));
+            for (_, source) in copied {
                 rows += Tables::count(self.links.at(*source)?, *source, table)?;
             }
             for target in &self.targets {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// A change of one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Edit {
+pub(in crate::cluster) enum Edit {
     /// The column becomes NOT NULL.
     Require(String),
     /// The column becomes nullable.
@@ -14,14 +14,18 @@ pub(super) enum Edit {
     Default(String, &'static str),
     /// The column is removed.
     Remove(String),
+    /// The column gets another type.
+    Retype(String, &'static str),
 }
 
 impl Edit {
     fn column(&self) -> &str {
         match self {
-            Edit::Require(column) | Edit::Relax(column) | Edit::Default(column, _) | Edit::Remove(column) => {
-                column
-            }
+            Edit::Require(column)
+            | Edit::Relax(column)
+            | Edit::Default(column, _)
+            | Edit::Remove(column)
+            | Edit::Retype(column, _) => column,
         }
     }
 }
@@ -56,23 +60,62 @@ pub(super) fn edited(sql: &str, name: &str, edits: &[Edit]) -> Option<String> {
     let mut kept = Vec::new();
     for definition in definitions {
         let (first, last) = (definition.first()?, definition.last()?);
-        let whole = sql.get(first.start..last.end)?;
-        let edit = edits.iter().find(|edit| unquoted(text(first)).eq_ignore_ascii_case(edit.column()));
-        found += usize::from(edit.is_some());
-        match edit {
-            None => kept.push(whole.to_owned()),
-            Some(Edit::Default(_, value)) => kept.push(format!("{whole} DEFAULT {value}")),
-            Some(Edit::Remove(_)) => {}
-            Some(Edit::Relax(_)) => kept.push(without_not_null(definition, sql)),
-            Some(Edit::Require(_)) => kept.push(format!("{} NOT NULL", without_not_null(definition, sql))),
+        let mut whole = sql.get(first.start..last.end)?.to_owned();
+        let is_of = |edit: &&Edit| unquoted(text(first)).eq_ignore_ascii_case(edit.column());
+        let edits: Vec<&Edit> = edits.iter().filter(is_of).collect();
+        found += edits.len();
+        if edits.iter().any(|edit| matches!(edit, Edit::Remove(_))) {
+            continue;
         }
+        for edit in edits {
+            whole = changed(&whole, edit);
+        }
+        kept.push(whole);
     }
     (found == edits.len() && !kept.is_empty())
         .then(|| format!("CREATE TABLE {name} ({}{}", kept.join(", "), sql.get(end..).unwrap_or_default()))
 }
 
+/// Returns the definition of a column with a change.
+fn changed(definition: &str, edit: &Edit) -> String {
+    match edit {
+        Edit::Default(_, value) => format!("{definition} DEFAULT {value}"),
+        Edit::Relax(_) => without_not_null(&tokens(definition), definition),
+        Edit::Require(_) => format!("{} NOT NULL", without_not_null(&tokens(definition), definition)),
+        Edit::Retype(_, kind) => retyped(definition, kind),
+        Edit::Remove(_) => definition.to_owned(),
+    }
+}
+
+/// The words with which the first constraint of a column begins, after its type.
+const CONSTRAINTS: [&str; 10] = [
+    "CONSTRAINT",
+    "PRIMARY",
+    "NOT",
+    "NULL",
+    "UNIQUE",
+    "CHECK",
+    "DEFAULT",
+    "COLLATE",
+    "REFERENCES",
+    "GENERATED",
+];
+
+fn retyped(definition: &str, kind: &str) -> String {
+    let tokens = tokens(definition);
+    let name = tokens.first().map_or("", |name| definition.get(name.clone()).unwrap_or_default());
+    let is_constraint = |token: &&Range<usize>| {
+        let text = definition.get((*token).clone()).unwrap_or_default();
+        CONSTRAINTS.iter().chain(&["AS"]).any(|word| text.eq_ignore_ascii_case(word))
+    };
+    match tokens.iter().skip(1).find(is_constraint) {
+        Some(first) => format!("{name} {kind} {}", definition.get(first.start..).unwrap_or_default()),
+        None => format!("{name} {kind}"),
+    }
+}
+
 /// Returns whether the statement has this word outside of names, texts and comments.
-pub(super) fn has_word(sql: &str, word: &str) -> bool {
+pub(in crate::cluster) fn has_word(sql: &str, word: &str) -> bool {
     tokens(sql).into_iter().any(|token| sql.get(token).is_some_and(|text| text.eq_ignore_ascii_case(word)))
 }
 
@@ -167,6 +210,17 @@ mod tests {
                 .contains("[old] TEXT CHECK (old IS NOT NULL) NOT NULL, ")
         );
         assert!(!edit(Edit::Remove("old".into())).unwrap().contains("old"));
+        assert!(
+            edit(Edit::Retype("old".into(), "REAL"))
+                .unwrap()
+                .contains("[old] REAL CHECK (old IS NOT NULL), ")
+        );
+        let both = [Edit::Retype("price".into(), "REAL"), Edit::Require("price".into())];
+        let sql = "CREATE TABLE a (price NUMERIC(10, 2) DEFAULT 1.5, b INT)";
+        assert_eq!(
+            edited(sql, "c", &both).unwrap(),
+            "CREATE TABLE c (price REAL DEFAULT 1.5 NOT NULL, b INT)"
+        );
         assert_eq!(edit(Edit::Remove("other".into())), None);
         assert_eq!(edited("CREATE TABLE a (b", "c", &[]), None);
         assert_eq!(edited("CREATE TABLE a AS SELECT 1", "c", &[]), None);

@@ -120,7 +120,7 @@ pub(super) fn refused(
                 is_required(migrations, table, column)
             }
             schema::Change::Extra => is_old_name(migrations, table, column),
-            schema::Change::Other => false,
+            schema::Change::Retypes | schema::Change::Other => false,
         };
         !is_expected
     });

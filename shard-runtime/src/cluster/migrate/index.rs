@@ -1,7 +1,7 @@
 //! Indexes that the models declare and a shard lacks.
 
 use super::expand::{How, Work};
-use crate::driver::Connection;
+use crate::driver::{ActualIndex, Connection};
 use crate::error::Result;
 use crate::planner::sql::{indexes, quoted};
 use crate::planner::{Layout, Place};
@@ -18,9 +18,7 @@ pub(super) fn pending(connection: &dyn Connection, place: &Place, layout: &Layou
         }
         let actual = connection.indexes(names, table.name)?;
         for index in indexes(names, table, *dialect) {
-            let exists =
-                actual.iter().any(|(name, is_unique)| *name == index.name && *is_unique == index.unique);
-            if exists {
+            if index.is_among(actual.iter().map(ActualIndex::key)) {
                 continue;
             }
             let create = index.create_sql(names, table, *dialect);

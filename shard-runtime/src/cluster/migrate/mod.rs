@@ -26,12 +26,16 @@ pub use run::{Migration, MigrationProgress};
 pub use status::{MigrationStatus, ShardMigrations, StepPhase, StepStatus};
 pub use step::{Migrations, Step};
 
+pub(super) use create_table::{Edit, has_word};
 pub(super) use lock::MigrationLock;
 pub(super) use state::Tolerated;
 
 use super::builder::Builder;
+use crate::driver::Connection;
 use crate::error::Result;
+use crate::planner::Place;
 use crate::query::Models;
+use crate::schema::Table;
 
 impl Builder {
     /// Compares a cluster that exists with these models and the numbered steps, and returns the migration that makes the
@@ -132,4 +136,23 @@ impl Builder {
         let cluster = self.clone().open_to_migrate::<M>()?;
         Migration::new(self, cluster, migrations.clone())
     }
+}
+
+/// Returns the script that changes columns of a SQLite table. Everything else of the table is kept.
+///
+/// # Errors
+/// [`ErrorKind::Schema`](crate::ErrorKind::Schema) if its CREATE TABLE cannot be read.
+pub(super) fn rebuild_sql(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &Table,
+    edits: &[Edit],
+) -> Result<Vec<String>> {
+    let work = rebuild::work(connection, place, table, edits, Vec::new())?;
+    let begin = ["PRAGMA foreign_keys = OFF", "BEGIN IMMEDIATE"].map(str::to_owned);
+    Ok(begin
+        .into_iter()
+        .chain(work.sql)
+        .chain(["COMMIT".to_owned(), "PRAGMA foreign_keys = ON".to_owned()])
+        .collect())
 }

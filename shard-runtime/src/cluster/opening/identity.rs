@@ -67,7 +67,7 @@ pub(in super::super) fn check_name(
     check_identity(connection, shard, names, &cluster)
 }
 
-pub(super) fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
+pub(in super::super) fn check_found(found: &Found, shard: &Shard, cluster: &str) -> Result<()> {
     let Found { cluster: found_cluster, shard: found_shard, .. } = found;
     let message = if found_shard.as_str() != shard.name() {
         format!("expected shard `{}`, found shard `{found_shard}`; correct the URL", shard.name())

@@ -15,7 +15,7 @@ mod servers;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(super) use identity::{check_control, check_identity, check_name, expected, identity};
+pub(super) use identity::{check_control, check_found, check_identity, check_name, expected, identity};
 pub(super) use layout::recorded_shards;
 pub(super) use servers::{check_prepares, refuse_elsewhere};
 
@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::own_tables;
 use crate::planner::sql::{Namespace, Param};
 use crate::planner::{Layout, Place};
-use crate::schema::{Shard, ShardRole};
+use crate::schema::{Shard, ShardRole, Table};
 use crate::transaction::commit;
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts::{self, Facts, Position};
@@ -33,7 +33,6 @@ use crate::transaction::recorded::{Declared, Lines, LinesOfShard, RecordedLayout
 use crate::transaction::schemas::make_schemas;
 use crate::transaction::{Control, Database};
 use crate::value::{ColumnType, Value};
-use identity::check_found;
 use layout::recorded_layout;
 
 /// The key of the lock on a server that a `create` holds from before it records lines of the layout until its shards are made.
@@ -54,6 +53,8 @@ pub(super) struct Opening<'o> {
     pub(super) replaced: &'o [String],
     /// Whether a migration follows: models may be new, and tables may differ from them.
     pub(super) migrates: bool,
+    /// Whether the tables of the models are there already, with rows.
+    pub(super) adopts: bool,
     /// The differences between tables and models that were found so far, on all shards.
     pub(super) differences: Mutex<Vec<Difference>>,
     /// The spare shards that could not be opened, and why.
@@ -182,7 +183,7 @@ impl Opening<'_> {
         };
         let lines = recorded.as_ref().map_or(&[][..], LinesOfShard::lines);
         let digest = recorded.as_ref().map_or("", |recorded| &recorded.digest);
-        if !self.declared.compare(lines, digest, Mode::Create)? {
+        if !self.declared.compare(lines, digest, Mode::Create)? && !self.adopts {
             let own_lines = recorded_layout(connection, names)?;
             let mut known = Lines::tables(lines);
             known.extend(Lines::tables(&own_lines));
@@ -195,7 +196,8 @@ impl Opening<'_> {
         if !found.is_empty() {
             return Ok(found);
         }
-        for table in layout.tables() {
+        let is_made = |table: &&Table| !self.adopts || layout.holds_entries(table);
+        for table in layout.tables().filter(is_made) {
             schema::create_table(connection, place, table).map_err(|error| error.in_table(table.name))?;
         }
         schema::differences(connection, place, layout, shard, Compared::All)
@@ -271,7 +273,7 @@ pub(super) fn refuse_rows(connection: &dyn Connection, names: &Namespace, table:
     while rows.advance()? {}
     let message = format!(
         "the table {name} holds rows that this cluster did not store, and their keys may belong to other shards; run: ALTER TABLE \
-         {name} RENAME TO …, run `create`, and insert the rows through a session (adopting existing tables is not supported)"
+         {name} RENAME TO …, run `create`, and insert the rows through a session; a database with tables of another program becomes a cluster with `adopt`"
     );
     Err(Error::new(ErrorKind::WrongDatabase, message))
 }

@@ -12,7 +12,8 @@ use super::server_session::{GUARD, ONE_TOO_MANY, PostgresConnection, ROLLING_BAC
 use super::statement::PostgresStatement;
 use super::text::{Described, Text};
 use crate::driver::{
-    ActualColumn, Connection, Cursor, Expected, Interrupter, LongWaits, Prepared, Preparing, Transaction,
+    ActualColumn, ActualIndex, Connection, Cursor, Expected, Interrupter, LongWaits, Prepared, Preparing,
+    Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};
@@ -297,7 +298,8 @@ impl Connection for PostgresConnection {
                 a.atthasdef OR a.attidentity <> '', \
                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary \
                     AND a.attnum = ANY (i.indkey)), \
-                CASE WHEN l.collname = 'default' THEN d.datcollate ELSE coalesce(l.collname, '')::text END \
+                CASE WHEN l.collname = 'default' THEN d.datcollate ELSE coalesce(l.collname, '')::text END, \
+                coalesce(l.collisdeterministic, true) \
             FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation, pg_database d \
             WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped \
                 AND d.datname = current_database() \
@@ -311,19 +313,31 @@ impl Connection for PostgresConnection {
                 has_default: is_true(row, 3)?,
                 is_primary_key: is_true(row, 4)?,
                 collation: text_in(row, 5)?,
+                compares_bytes: is_true(row, 6)?,
+                is_strict: true,
             });
             Ok(())
         })?;
         Ok(columns)
     }
 
-    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<(String, bool)>> {
+    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>> {
+        // `ON CONFLICT` uses no deferrable index.
         let sql = "\
-            SELECT c.relname::text, i.indisunique FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
-            WHERE i.indrelid = to_regclass($1) AND i.indisvalid";
-        let mut indexes = Vec::new();
+            SELECT c.relname::text, i.indisunique AND i.indimmediate, a.attname::text \
+            FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid, \
+                unnest(i.indkey) WITH ORDINALITY AS key (attnum, place) \
+                JOIN pg_attribute a ON a.attrelid = to_regclass($1) AND a.attnum = key.attnum \
+            WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
+                AND key.place <= i.indnkeyatts \
+            ORDER BY c.relname, key.place";
+        let mut indexes: Vec<ActualIndex> = Vec::new();
         self.visit(sql, &names.table(table), |row| {
-            indexes.push((text_in(row, 0)?, is_true(row, 1)?));
+            let (name, is_unique, column) = (text_in(row, 0)?, is_true(row, 1)?, text_in(row, 2)?);
+            match indexes.last_mut().filter(|last| last.name == name) {
+                Some(last) => last.columns.push(column),
+                None => indexes.push(ActualIndex { name, columns: vec![column], is_unique }),
+            }
             Ok(())
         })?;
         Ok(indexes)

@@ -267,7 +267,7 @@ impl PostgresConnection {
         let Settings { is_pooled, .. } = self.settings;
         match self.backend {
             _ if is_pooled => format!(
-                "; SET LOCAL synchronous_commit = {}; {}",
+                "; SET LOCAL synchronous_commit = {}; SET LOCAL TimeZone = 'UTC'; {}",
                 self.settings.synchronous_commit(),
                 self.settings.limit_locks(self.settings.busy_timeout, true)
             ),

@@ -43,9 +43,11 @@ impl Settings {
     }
 
     /// Returns the statements that set the settings of a session.
+    ///
+    /// The time zone converts moments to columns without one, as other programs make them.
     pub(super) fn of_session(self) -> String {
         format!(
-            "SET synchronous_commit = {}; SET client_min_messages = warning; SET extra_float_digits = 1",
+            "SET synchronous_commit = {}; SET client_min_messages = warning; SET extra_float_digits = 1; SET TimeZone = 'UTC'",
             self.synchronous_commit()
         )
     }

@@ -23,6 +23,16 @@ pub(crate) struct DeclaredIndex {
 }
 
 impl DeclaredIndex {
+    /// Returns whether a table with these indexes needs no other one: names do not count, and a unique index is one
+    /// that finds rows, too.
+    pub(crate) fn is_among<'i>(&self, actual: impl IntoIterator<Item = (&'i [String], bool)>) -> bool {
+        actual.into_iter().any(|(columns, is_unique)| {
+            (is_unique || !self.unique)
+                && columns.len() == self.columns.len()
+                && columns.iter().zip(&self.columns).all(|(a, b)| a.eq_ignore_ascii_case(b))
+        })
+    }
+
     pub(crate) fn create_sql(&self, names: &Namespace, table: &Table, dialect: Dialect) -> String {
         let unique = if self.unique { "UNIQUE " } else { "" };
         let list: Vec<String> = self.columns.iter().map(|column| indexed(table, column, dialect)).collect();

@@ -6,9 +6,10 @@ pub mod hash;
 pub use placement::{Constant, Placement, Range};
 
 use crate::error::ValueError;
+use crate::schema::{ColumnShape, any_value};
 use crate::schema::{Routed, Routing, Unrouted};
 use crate::sealed::Seal;
-use crate::value::{ColumnShape, ColumnType, Field, Value};
+use crate::value::{ColumnType, Field, Value};
 
 /// A type whose values determine a row's shard.
 ///
@@ -86,7 +87,7 @@ pub trait Key {
 
     /// The column of a key of one.
     #[doc(hidden)]
-    const COLUMN: ColumnShape = (ColumnType::Integer, false, true);
+    const COLUMN: ColumnShape = (ColumnType::Integer, false, true, any_value);
 
     /// Returns the values of the key's columns, in their order.
     fn values(&self) -> Result<Vec<Value<'_>>, ValueError>;
@@ -113,7 +114,8 @@ pub trait Key {
 impl<K: ShardKey> Key for K {
     type Unfiltered = Unrouted;
     const SHARDS: &'static [Option<Entries>] = &[<K as ShardKey>::SHARDS];
-    const COLUMN: ColumnShape = (K::TYPE, false, K::IS_EXACT);
+    const COLUMN: ColumnShape =
+        (K::TYPE, false, K::IS_EXACT, |value, _| <K as Field>::from_value(value).map(drop));
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
         self.stored_value()

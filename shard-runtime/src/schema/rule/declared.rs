@@ -40,6 +40,23 @@ impl fmt::Display for Owner<'_> {
 }
 
 impl Rule {
+    /// Returns the lines of a rule that gives the keys of a list or of ranges to one shard; none for other placements.
+    pub(crate) fn lines_on(placement: &Placement, shard: &str) -> Vec<String> {
+        let bound = |bound: Option<Constant>| bound.map(|bound| literal(&bound.value())).unwrap_or_default();
+        match placement {
+            Placement::List { entries, otherwise } => entries
+                .iter()
+                .map(|(constant, _)| format!("list {} => {shard}", literal(&constant.value())))
+                .chain(otherwise.map(|_| format!("{OTHERWISE}{shard}")))
+                .collect(),
+            Placement::Range(ranges) => ranges
+                .iter()
+                .map(|range| format!("range {}..{} => {shard}", bound(range.from), bound(range.to)))
+                .collect(),
+            Placement::Hash | Placement::Everywhere | Placement::Custom(_) => Vec::new(),
+        }
+    }
+
     /// Returns the lines of a list or of ranges, with the owner of their keys by this rule.
     pub(crate) fn declared_lines<'s>(
         &self,

@@ -1,25 +1,25 @@
 use super::literal::literal;
 use super::*;
-use crate::schema::ColumnDef;
+use crate::schema::{ColumnDef, any_value};
 
 static NUMBERS: Table = Table {
     name: "numbers",
-    columns: &[ColumnDef::new("id", (ColumnType::Integer, false, true))],
+    columns: &[ColumnDef::new("id", (ColumnType::Integer, false, true, any_value))],
     key: KeyColumns::Columns(&[0]),
     placement: Placement::Hash,
     ..Table::PLAIN
 };
 static WORDS: Table = Table {
     name: "words",
-    columns: &[ColumnDef::new("word", (ColumnType::Text, false, true))],
+    columns: &[ColumnDef::new("word", (ColumnType::Text, false, true, any_value))],
     key: KeyColumns::Columns(&[0]),
     ..Table::PLAIN
 };
 static PAIRS: Table = Table {
     name: "pairs",
     columns: &[
-        ColumnDef::new("number", (ColumnType::Integer, false, true)),
-        ColumnDef::new("word", (ColumnType::Text, false, true)),
+        ColumnDef::new("number", (ColumnType::Integer, false, true, any_value)),
+        ColumnDef::new("word", (ColumnType::Text, false, true, any_value)),
     ],
     key: KeyColumns::Columns(&[0, 1]),
     ..Table::PLAIN

@@ -126,8 +126,8 @@ pub(crate) fn retire_part(connection: &dyn Connection, place: &Place) -> Result<
     drop_triggers(connection, place, FENCE)
 }
 
-/// Takes the fence of a shard down, and gives its tables their names back. On a server the triggers stay, disabled: to drop them would
-/// wait for readers, behind a fence that stands.
+/// Takes the fence of a shard down, and gives its tables their names back. On a server the triggers stay, disabled: dropping them
+/// would wait for readers while writers are refused. [`remove_fence`] drops them.
 pub(crate) fn unfence(
     connection: &dyn Connection,
     place: &Place,
@@ -155,7 +155,7 @@ pub(crate) fn unfence(
     }
 }
 
-/// Removes what [`unfence`] has left of fences.
+/// Drops what [`unfence`] has left of fences.
 pub(crate) fn remove_fence(connection: &dyn Connection, place: &Place) -> Result<()> {
     drop_triggers(connection, place, FENCE)
 }

@@ -198,6 +198,10 @@ impl Switching<'_> {
         if now.is_decided() {
             return Ok(());
         }
+        for target in &change.targets {
+            let part = self.at_shard(target, read_part).map_err(|error| error.on_shard(target))?;
+            part.map_or(Ok(()), |part| refuse_serving(part, change.number, target))?;
+        }
         for source in &change.sources {
             self.at_shard(source, |connection, place| {
                 take_down(connection, place, (source, change.number), now.attempt)
@@ -215,6 +219,21 @@ impl Switching<'_> {
         let connection = database.driver.connect_waiting(Mode::Open, self.timeout)?;
         run(&*connection, place)
     }
+}
+
+/// Refuses a target that serves although control has not decided the change.
+///
+/// # Errors
+/// [`ErrorKind::Layout`]
+pub(crate) fn refuse_serving(part: Part, change: u64, target: &str) -> Result<()> {
+    if part.role != Role::Serving || part.change != change {
+        return Ok(());
+    }
+    let message = format!(
+        "the shard serves since change {change}, which the control database does not know as decided: it was restored from an older \
+         copy; restore a newer one"
+    );
+    Err(Error::new(ErrorKind::Layout, message).on_shard(target))
 }
 
 /// Takes down the fence of an earlier attempt than this one.

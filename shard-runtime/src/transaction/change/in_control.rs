@@ -1,5 +1,7 @@
 //! The transactions of control that record changes. Each waits for the disk, whatever durability was chosen.
 
+use std::time::Duration;
+
 use super::{ChangeRecord, ChangeState};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -8,9 +10,6 @@ use crate::schema::ShardRole;
 use crate::transaction::control::Control;
 use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
 use crate::transaction::recorded::{RecordedLayout, place_text};
-
-/// The name of the fact with the number of the last change.
-const NUMBERS: &str = "change";
 
 /// What a transaction of control works with.
 struct Work<'w> {
@@ -31,14 +30,6 @@ impl Work<'_> {
 
     fn record(&self, change: &ChangeRecord) -> Result<()> {
         change.facts().iter().try_for_each(|(name, value)| self.write(Kind::Change, name, value))
-    }
-
-    /// The number of a change that begins. Those of cancelled changes are not given again: somebody may still know them.
-    fn next_number(&self, last: u64) -> Result<u64> {
-        let counted = self.facts.number(Kind::Attempt, NUMBERS).unwrap_or_default();
-        let next = last.max(u64::try_from(counted).unwrap_or_default()) + 1;
-        self.write(Kind::Attempt, NUMBERS, &next.to_string())?;
-        Ok(next)
     }
 
     fn next_attempt(&self) -> Result<u64> {
@@ -78,8 +69,9 @@ impl Control {
                 );
                 return Err(Error::new(ErrorKind::Layout, message));
             }
-            let number = work.next_number(all.last().map_or(0, |last| last.number))?;
-            let change = ChangeRecord { number, attempt: work.next_attempt()?, ..plan.clone() };
+            // Attempts are never given again, so that the first one of a change can be its number.
+            let number = work.next_attempt()?;
+            let change = ChangeRecord { number, attempt: number, ..plan.clone() };
             work.record(&change)?;
             Ok(change)
         })?;
@@ -119,11 +111,7 @@ impl Control {
             let found = all.into_iter().find(|other| other.number == change.number);
             let Some(found) = found.filter(|found| *found == *change && found.state == ChangeState::Copying)
             else {
-                let message = format!(
-                    "attempt {} of change {} has ended before it was decided; see `changes` for its state",
-                    change.attempt, change.number
-                );
-                return Err(Error::new(ErrorKind::Stale, message));
+                return Err(has_ended(change));
             };
             let layout = work.facts.layout();
             if layout.epoch != change.epoch {
@@ -167,21 +155,33 @@ impl Control {
         })
     }
 
-    /// Removes the record of a change that this attempt has cancelled.
+    /// Records how long writers may wait for the switch of an attempt.
     ///
     /// # Errors
     /// [`ErrorKind::Stale`] if the attempt has ended.
-    pub(crate) fn forget_change(&self, (number, attempt): (u64, u64)) -> Result<()> {
+    pub(crate) fn record_budget(&self, change: &ChangeRecord, budget: Duration) -> Result<ChangeRecord> {
         self.change_facts(|work| {
             let all = ChangeRecord::all(work.facts);
-            let Some(change) = all.into_iter().find(|change| change.number == number) else { return Ok(()) };
-            if (change.attempt, change.state) != (attempt, ChangeState::Cancelling) {
-                let message = format!(
-                    "attempt {attempt} of change {number} has ended: attempt {} has taken over",
-                    change.attempt
-                );
-                return Err(Error::new(ErrorKind::Stale, message));
+            match all.into_iter().find(|other| other == change) {
+                Some(found) => {
+                    let found = ChangeRecord { budget, ..found };
+                    work.record(&found)?;
+                    Ok(found)
+                }
+                None => Err(has_ended(change)),
             }
+        })
+    }
+
+    /// Removes the record of a change whose cancelling this attempt has finished.
+    pub(crate) fn forget_change(&self, change: &ChangeRecord) -> Result<()> {
+        self.change_facts(|work| {
+            let all = ChangeRecord::all(work.facts);
+            let is_own = |other: &&ChangeRecord| {
+                (other.number, other.attempt, other.state)
+                    == (change.number, change.attempt, ChangeState::Cancelling)
+            };
+            let Some(change) = all.iter().find(is_own) else { return Ok(()) };
             change.facts().iter().try_for_each(|(name, _)| work.forget(Kind::Change, name))
         })
     }
@@ -218,6 +218,15 @@ fn replace_lines(work: &Work<'_>, layout: &RecordedLayout, change: &ChangeRecord
         }
     }
     Ok(())
+}
+
+/// The error of an attempt that has ended.
+fn has_ended(change: &ChangeRecord) -> Error {
+    let message = format!(
+        "attempt {} of change {} has ended; see `changes` for its state",
+        change.attempt, change.number
+    );
+    Error::new(ErrorKind::Stale, message)
 }
 
 /// The error of what a running change excludes.

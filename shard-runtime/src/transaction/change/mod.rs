@@ -11,10 +11,12 @@ mod in_control;
 mod part;
 mod serve;
 
-pub(crate) use fence::{drop_triggers, hidden, hidden_name, hide, make_fence, remove_fence, rename, retire_part, unfence};
-pub(crate) use follow::Switching;
+pub(crate) use fence::{
+    drop_triggers, hidden, hidden_name, hide, make_fence, remove_fence, rename, retire_part, unfence,
+};
+pub(crate) use follow::{Switching, refuse_serving};
 pub(crate) use in_control::is_running;
-pub(crate) use part::{Part, Role, claim_part, lock_any_part, lock_part, read_part, write_part};
+pub(crate) use part::{Part, Role, claim_part, lock_part, read_part, write_part};
 pub(crate) use serve::{serve_decided, serve_targets};
 
 use std::time::Duration;

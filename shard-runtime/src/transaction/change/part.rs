@@ -3,6 +3,7 @@
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
+use crate::planner::own_tables;
 use crate::transaction::facts::{self, Kind};
 
 /// The part of a shard in a change.
@@ -58,33 +59,25 @@ impl Part {
 
 /// Reads the part of a shard; `None` if it has none.
 pub(crate) fn read_part(connection: &dyn Connection, place: &Place) -> Result<Option<Part>> {
-    read(connection, place, "")
-}
-
-/// Locks the part of a shard until the transaction ends, and returns it.
-pub(crate) fn lock_part(connection: &dyn Connection, place: &Place) -> Result<Option<Part>> {
-    read(connection, place, place.dialect.for_update())
-}
-
-/// Locks the part of a shard like [`lock_part`], also if it has none: a row that does not exist cannot be locked.
-pub(crate) fn lock_any_part(connection: &dyn Connection, place: &Place) -> Result<Option<Part>> {
     let table = place.names.table(facts::TABLE);
-    let sql = format!(
-        "INSERT INTO {table} (kind, name, value) VALUES ('{}', '', 'none') ON CONFLICT (kind, name) DO NOTHING",
-        Kind::Change.name()
-    );
-    connection.run(&sql)?;
-    lock_part(connection, place)
-}
-
-fn read(connection: &dyn Connection, place: &Place, lock: &str) -> Result<Option<Part>> {
-    let table = place.names.table(facts::TABLE);
-    let sql = format!("SELECT value FROM {table} WHERE kind = '{}' AND name = ''{lock}", Kind::Change.name());
+    let sql = format!("SELECT value FROM {table} WHERE kind = '{}' AND name = ''", Kind::Change.name());
     let rows = match facts::texts(connection, &sql, &[]) {
         Err(error) if error.kind() == ErrorKind::Schema => return Ok(None),
         rows => rows?,
     };
     Ok(rows.first().and_then(|row| Part::parse(row.first()?)))
+}
+
+/// Locks the part of a shard until the transaction ends, and returns it.
+///
+/// The row that is locked is that of the shard's identity, which exists also before the shard has a part.
+pub(crate) fn lock_part(connection: &dyn Connection, place: &Place) -> Result<Option<Part>> {
+    let lock = place.dialect.for_update();
+    if !lock.is_empty() {
+        let own = place.names.table(own_tables::SHARD);
+        facts::texts(connection, &format!("SELECT shard FROM {own}{lock}"), &[])?;
+    }
+    read_part(connection, place)
 }
 
 /// Locks the part of a shard until the transaction ends, and returns it.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::*;
-use crate::driver::{ActualColumn, Interrupter, Prepared, SqliteDriver, SqliteSource};
+use crate::driver::{ActualColumn, ActualIndex, Interrupter, Prepared, SqliteDriver, SqliteSource};
 use crate::planner::{Layout, Place};
 use crate::schema::Shards;
 use crate::transaction::recorded::{Declared, RecordedLayout};
@@ -102,7 +102,7 @@ impl Connection for Failing {
         self.connection.columns(names, table)
     }
 
-    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<(String, bool)>> {
+    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>> {
         self.connection.indexes(names, table)
     }
 

@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use super::{
-    DecidedStatement, Facts, Kind, MAKING, OwnFacts, SELF, SEPARATOR, TABLE, read_facts, record_own, step_of,
-    text, texts, write,
+    DecidedStatement, Facts, Kind, MADE, MAKING, OwnFacts, SELF, SEPARATOR, TABLE, read_facts, record_own,
+    step_of, text, texts, write,
 };
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, Result};
@@ -13,7 +13,8 @@ use crate::planner::sql::Dialect;
 use crate::schema::ShardRole;
 use crate::transaction::change::{ChangeRecord, is_running};
 use crate::transaction::control::{Control, in_durable_transaction};
-use crate::transaction::recorded::{Declared, Line, RecordedLayout, place_text};
+use crate::transaction::recorded::adopted::EPOCH;
+use crate::transaction::recorded::{AdoptedLayout, Declared, Line, RecordedLayout, place_text};
 
 /// The kinds of the facts about one shard, which are forgotten with it.
 const OF_A_SHARD: [Kind; 4] = [Kind::Shard, Kind::Version, Kind::Writer, Kind::Server];
@@ -64,6 +65,38 @@ impl Control {
                 write(control, &self.names, dialect, Kind::Epoch, SELF, &epoch)?;
             }
             Ok(())
+        })
+    }
+
+    /// Records the layout of a database that is being adopted, unless it is recorded, or its shard is made.
+    pub(crate) fn record_adopted(&self, adopted: &AdoptedLayout) -> Result<RecordedLayout> {
+        self.change_layout(|control, dialect, facts| {
+            let recorded = facts.layout();
+            let known: HashSet<&Line> = recorded.lines.lines().iter().collect();
+            let is_recorded =
+                known.len() == adopted.lines.len() && adopted.lines.iter().all(|line| known.contains(line));
+            if is_recorded || facts.of(Kind::Shard).any(|(_, state)| state == MADE) {
+                return Ok(());
+            }
+            // An adoption that did not reach its shard may have had other models.
+            let kinds = [Kind::Line, Kind::Rule, Kind::Group, Kind::Epoch, Kind::Place, Kind::Lookup];
+            let kinds = kinds.map(|kind| format!("'{}'", kind.name())).join(", ");
+            control.run(&format!("DELETE FROM {} WHERE kind IN ({kinds})", self.names.table(TABLE)))?;
+            let write =
+                |kind, name: &str, value: &str| write(control, &self.names, dialect, kind, name, value);
+            for (number, (subject, line)) in adopted.lines.iter().enumerate() {
+                write(Kind::Line, &format!("1 {number}"), &format!("{subject}{SEPARATOR}{line}"))?;
+            }
+            for (table, group) in &adopted.groups {
+                write(Kind::Group, table, group)?;
+            }
+            for (number, (group, line)) in (1..).zip(&adopted.moved) {
+                write(Kind::Rule, &format!("{group}{SEPARATOR}{number}"), line)?;
+            }
+            match adopted.moved.is_empty() {
+                true => Ok(()),
+                false => write(Kind::Epoch, SELF, &EPOCH.to_string()),
+            }
         })
     }
 

@@ -8,6 +8,7 @@
 //! A *placement group* are the tables whose rule and key types are equal: they move together. It is named by its first table.
 //! The tables of lookups have groups of their own.
 
+pub(crate) mod adopted;
 pub(crate) mod declared;
 pub(crate) mod lines;
 pub(crate) mod shards;
@@ -15,6 +16,7 @@ pub(crate) mod shards;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+pub(crate) use adopted::AdoptedLayout;
 pub(crate) use declared::Declared;
 use declared::MovedLines;
 pub(crate) use lines::{Line, Lines, LinesOfShard, SHARDS};
@@ -333,8 +335,10 @@ impl RecordedLayout {
             Placement::Custom(_) if recorded.iter().any(|line| line.starts_with(FUNCTION)) => Ok(recorded),
             Placement::List { .. } | Placement::Range(_) => match shards.rule(table) {
                 Some(rule) => {
-                    let lines = MovedLines::new(table, rule, recorded, self.epoch, shards)?;
                     let leader = self.group(table, tables, shards).leader;
+                    // A new model declares the lines of its group, which the change has moved.
+                    let recorded = if recorded.is_empty() { self.lines.of_table(&leader) } else { recorded };
+                    let lines = MovedLines::new(table, rule, recorded, self.epoch, shards)?;
                     moved.extend(lines.new.into_iter().map(|line| (leader.clone(), line)));
                     Ok(lines.initial)
                 }

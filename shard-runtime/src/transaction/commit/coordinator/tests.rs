@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::super::{Committed, Searches, Unfinished};
 use crate::driver::{
-    ActualColumn, Connection, Cursor, Driver, Durability, Interrupter, Mode, Pool, Prepared, Shape,
-    SqliteSettings, Transaction,
+    ActualColumn, ActualIndex, Connection, Cursor, Driver, Durability, Interrupter, Mode, Pool, Prepared,
+    Shape, SqliteSettings, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::sql::{Dialect, Namespace, Param};
@@ -184,10 +184,12 @@ impl Connection for FakeConnection {
             has_default: false,
             is_primary_key: false,
             collation,
+            compares_bytes: true,
+            is_strict: true,
         }])
     }
 
-    fn indexes(&self, _: &Namespace, _: &str) -> Result<Vec<(String, bool)>> {
+    fn indexes(&self, _: &Namespace, _: &str) -> Result<Vec<ActualIndex>> {
         Ok(Vec::new())
     }
 

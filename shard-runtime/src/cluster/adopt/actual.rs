@@ -1,0 +1,159 @@
+//! The properties of tables in a database beside their columns and indexes.
+
+use crate::cluster::migrate::has_word;
+use crate::driver::Connection;
+use crate::error::Result;
+use crate::planner::Place;
+use crate::planner::sql::Param;
+use crate::transaction::facts::texts;
+use crate::value::Value;
+
+fn text(text: &str) -> Param<'static> {
+    Param::Value(Value::Text(text.to_owned().into()))
+}
+
+/// Returns the first row of texts.
+fn row(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Option<Vec<String>>> {
+    Ok(texts(connection, sql, params)?.into_iter().next())
+}
+
+/// The object that has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Table {
+        /// Whether its rows are stored by the primary key.
+        is_without_rowid: bool,
+    },
+    /// Something else, by its name.
+    Other(String),
+}
+
+/// Returns the object with the name of a table; `None` if there is none.
+pub(super) fn form(connection: &dyn Connection, place: &Place, table: &str) -> Result<Option<Form>> {
+    let names = &place.names;
+    if !place.dialect.is_on_server() {
+        let sql = "SELECT type, CAST(wr AS TEXT) FROM pragma_table_list(?1) WHERE schema = 'main'";
+        let found = row(connection, sql, &[text(&names.plain(table))])?;
+        return Ok(found.map(|found| match found.as_slice() {
+            [kind, wr] if kind == "table" => Form::Table { is_without_rowid: wr != "0" },
+            [kind, ..] if kind == "view" => Form::Other("a view".to_owned()),
+            [kind, ..] => Form::Other(format!("a {kind} table")),
+            [] => Form::Other("nothing".to_owned()),
+        }));
+    }
+    let sql = "SELECT CASE WHEN relispartition THEN 'a partition' WHEN relkind = 'r' THEN '' \
+               WHEN relkind = 'p' THEN 'a partitioned table' WHEN relkind = 'v' THEN 'a view' \
+               WHEN relkind = 'm' THEN 'a materialized view' WHEN relkind = 'f' THEN 'a foreign table' \
+               ELSE 'something that is not a table' END FROM pg_class WHERE oid = to_regclass($1)";
+    let found = row(connection, sql, &[text(&names.table(table))])?.and_then(|mut row| row.pop());
+    Ok(found.map(|other| match other.is_empty() {
+        true => Form::Table { is_without_rowid: false },
+        false => Form::Other(other),
+    }))
+}
+
+/// The rights that a role lacks.
+pub(super) struct Lacking {
+    pub(super) rights: String,
+    pub(super) role: String,
+}
+
+/// Returns which rights the role lacks on the schema of a server.
+pub(super) fn lacking_on_schema(connection: &dyn Connection, place: &Place) -> Result<Option<Lacking>> {
+    let Some(schema) = &place.names.schema else { return Ok(None) };
+    lacking(connection, "has_schema_privilege", schema, &["USAGE", "CREATE"])
+}
+
+/// Returns which rights the role lacks on a table of a server.
+pub(super) fn lacking_on_table(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &str,
+) -> Result<Option<Lacking>> {
+    if !place.dialect.is_on_server() {
+        return Ok(None);
+    }
+    let rights = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+    lacking(connection, "has_table_privilege", &place.names.table(table), &rights)
+}
+
+fn lacking(
+    connection: &dyn Connection,
+    function: &str,
+    on: &str,
+    rights: &[&str],
+) -> Result<Option<Lacking>> {
+    let each =
+        rights.iter().map(|right| format!("CASE WHEN NOT {function}($1, '{right}') THEN '{right}' END"));
+    let sql = format!("SELECT concat_ws(', ', {}), current_user::text", each.collect::<Vec<_>>().join(", "));
+    let found = row(connection, &sql, &[text(on)])?;
+    Ok(found.and_then(|found| match <[String; 2]>::try_from(found) {
+        Ok([rights, role]) if !rights.is_empty() => Some(Lacking { rights, role }),
+        _ => None,
+    }))
+}
+
+/// Returns the columns of a table that refer to others, each with the other table's name.
+pub(super) fn foreign_keys(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &str,
+) -> Result<Vec<(String, String)>> {
+    let names = &place.names;
+    let (sql, table) = match place.dialect.is_on_server() {
+        true => (
+            "SELECT a.attname::text, o.relname::text FROM pg_constraint c \
+             JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey) \
+             JOIN pg_class o ON o.oid = c.confrelid WHERE c.contype = 'f' AND c.conrelid = to_regclass($1)",
+            names.table(table),
+        ),
+        false => ("SELECT \"from\", \"table\" FROM pragma_foreign_key_list(?1)", names.plain(table)),
+    };
+    let found = texts(connection, sql, &[text(&table)])?.into_iter();
+    Ok(found.filter_map(|row| <[String; 2]>::try_from(row).ok()).map(|[from, to]| (from, to)).collect())
+}
+
+/// How a database generates the ids of a table.
+pub(super) enum Generated {
+    /// Not at all.
+    No,
+    /// A SQLite table; whether it never generates an id twice.
+    ByRowId { is_monotonic: bool },
+    /// By a sequence on a server.
+    BySequence {
+        name: String,
+        /// The role of the connection.
+        role: String,
+        /// The last id that it has generated, or 0; `None` if the role may not use it.
+        last: Option<i64>,
+    },
+}
+
+/// Returns how the database generates the values of an id that is a primary key.
+pub(super) fn generated(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &str,
+    id: &str,
+) -> Result<Generated> {
+    let names = &place.names;
+    if !place.dialect.is_on_server() {
+        // The alias of the row's number has no index of its own.
+        let sql = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(?1) AND NOT EXISTS \
+                   (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk') AND EXISTS \
+                   (SELECT 1 FROM pragma_table_info(?1) WHERE pk = 1 AND lower(type) = 'integer')";
+        let found = row(connection, sql, &[text(&names.plain(table))])?.and_then(|mut row| row.pop());
+        return Ok(match found {
+            None => Generated::No,
+            Some(sql) => Generated::ByRowId { is_monotonic: has_word(&sql, "AUTOINCREMENT") },
+        });
+    }
+    let sql = "SELECT sequence, current_user::text, CASE WHEN has_sequence_privilege(sequence, 'USAGE') \
+               THEN coalesce(pg_sequence_last_value(sequence::regclass), 0)::text ELSE '' END \
+               FROM (SELECT pg_get_serial_sequence($1, $2)) AS found (sequence) WHERE sequence IS NOT NULL";
+    let found = row(connection, sql, &[text(&names.table(table)), text(id)])?;
+    Ok(match found.map(<[String; 3]>::try_from) {
+        Some(Ok([name, role, last])) => Generated::BySequence { name, role, last: last.parse().ok() },
+        _ => Generated::No,
+    })
+}

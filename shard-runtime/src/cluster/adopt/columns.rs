@@ -1,0 +1,261 @@
+//! Compares one table with its model: what differs, each with the SQL that heals it.
+
+use super::actual::{self, Form, Generated};
+use super::report::{AdoptionFinding, AdoptionReport};
+use crate::cluster::migrate::{Edit, rebuild_sql};
+use crate::cluster::schema::{self, Change, ColumnDifference, Remedy};
+use crate::cluster::schema_sql::table_sql;
+use crate::driver::{ActualColumn, Connection};
+use crate::error::Result;
+use crate::planner::Place;
+use crate::planner::sql::{literal, quoted};
+use crate::schema::{IdKind, Table};
+
+/// The result of comparing the structure of a table.
+pub(super) struct Compared {
+    /// Its columns; none if its rows cannot be read.
+    pub(super) actual: Vec<ActualColumn>,
+    /// The columns of the model whose values cannot be checked before the structure is healed.
+    pub(super) unchecked: Vec<String>,
+    /// The differences of the structure, which come after those of the data.
+    pub(super) differences: Vec<AdoptionFinding>,
+}
+
+pub(super) fn compare(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &'static Table,
+    report: &mut AdoptionReport,
+) -> Result<Compared> {
+    let mut compared = Compared { actual: Vec::new(), unchecked: Vec::new(), differences: Vec::new() };
+    let on = place.names.table(table.name);
+    match actual::form(connection, place, table.name)? {
+        Some(Form::Table { is_without_rowid }) if is_without_rowid && table.id_kind == IdKind::Auto => {
+            compared.differences.push(
+                AdoptionFinding::new(
+                    table.name,
+                    "expected a table that generates its ids, found a WITHOUT ROWID table",
+                )
+                .remedy("make it anew without WITHOUT ROWID, or write `#[id]` or `#[id(sequence)]` at the model's id"),
+            );
+        }
+        Some(Form::Table { .. }) => {}
+        Some(Form::Other(other)) => {
+            let finding = AdoptionFinding::new(table.name, format!("expected a table, found {other}"));
+            compared.differences.push(
+                finding.remedy(format!("name a table with `#[sharded(table = \"…\")]` at `{}`", table.model)),
+            );
+            return Ok(compared);
+        }
+        None => {
+            let finding = AdoptionFinding::new(table.name, "no such table");
+            compared.differences.push(finding.sql(table_sql(table, place)));
+            return Ok(compared);
+        }
+    }
+    if let Some(lacking) = actual::lacking_on_table(connection, place, table.name)? {
+        let (rights, role) = (&lacking.rights, quoted(&lacking.role));
+        compared.differences.push(
+            AdoptionFinding::new(table.name, format!("the role {role} lacks the rights {rights}"))
+                .remedy("run this SQL as the owner of the table")
+                .sql([format!("GRANT {rights} ON {on} TO {role}")]),
+        );
+        if rights.contains("SELECT") {
+            return Ok(compared);
+        }
+    }
+    let actual = connection.columns(&place.names, table.name)?;
+    // Of one shard: its answers are not merged with others.
+    let differences = schema::compare_columns(table, &actual, place, false);
+    let unchecked = differences.iter().filter(|difference| difference.change == Change::Retypes);
+    compared.unchecked = unchecked.map(|difference| difference.column.clone()).collect();
+    compared.differences.extend(findings(connection, place, table, differences)?);
+    for index in schema::missing_indexes(connection, place, table)? {
+        let kind = if index.unique { "unique index" } else { "index" };
+        let finding = AdoptionFinding::new(table.name, format!("no {kind} on {}", index.columns.join(", ")));
+        compared.differences.push(finding.sql([index.create_sql(&place.names, table, place.dialect)]));
+    }
+    compared.actual = actual;
+    note_foreign_keys(connection, place, table, report)?;
+    note_collations(place, table, &compared.actual, report);
+    Ok(compared)
+}
+
+/// Returns the differences of columns with the SQL for each. SQLite changes columns by a new table, once for all of them.
+fn findings(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &'static Table,
+    differences: Vec<ColumnDifference>,
+) -> Result<Vec<AdoptionFinding>> {
+    let on = place.names.table(table.name);
+    let edits: Vec<Edit> =
+        differences.iter().filter_map(|difference| edit(table, place, difference)).collect();
+    let mut rebuild = match place.dialect.alters_columns() || edits.is_empty() {
+        true => None,
+        false => rebuild_sql(connection, place, table, &edits).ok(),
+    };
+    let is_rebuilt = rebuild.is_some();
+    let found = differences.into_iter().map(|difference| {
+        let is_edit = edit(table, place, &difference).is_some();
+        let ColumnDifference { column, message, remedy, .. } = difference;
+        let finding = AdoptionFinding::new(table.name, message).at(&column);
+        match remedy {
+            Remedy::Alter(change) => finding.sql([format!("ALTER TABLE {on} {change}")]),
+            Remedy::Migrate(change) => finding.sql([format!("ALTER TABLE {on} {change}")]),
+            Remedy::AddNotNull(change) => finding
+                .remedy("make the field an `Option` and run this SQL without NOT NULL, or run this SQL")
+                .sql([format!("ALTER TABLE {on} {change}")]),
+            Remedy::AddField(change) => finding
+                .remedy("add the field to the model, or run this SQL")
+                .sql([format!("ALTER TABLE {on} {change}")]),
+            Remedy::Rebuild if is_edit && is_rebuilt => match rebuild.take() {
+                Some(sql) => finding.remedy("run this SQL, which rebuilds the table").sql(sql),
+                None => finding.remedy("the SQL that rebuilds the table heals it, too"),
+            },
+            Remedy::Rebuild | Remedy::NewerRelease => finding.remedy(
+                "SQLite cannot change this: make a table that fits the model, copy the rows, and rename it; or change the model",
+            ),
+        }
+    });
+    Ok(found.collect())
+}
+
+/// Returns the change of a column of a SQLite table that removes a difference.
+fn edit(table: &Table, place: &Place, difference: &ColumnDifference) -> Option<Edit> {
+    let column = || difference.column.clone();
+    match difference.change {
+        Change::SetsNotNull => Some(Edit::Require(column())),
+        Change::DropsNotNull | Change::Extra => Some(Edit::Relax(column())),
+        Change::Retypes => {
+            let declared = table.columns.iter().position(|declared| declared.name == difference.column)?;
+            let kind = table.columns.get(declared)?.kind;
+            // An integer primary key is not what another type is.
+            (declared != table.id).then(|| Edit::Retype(column(), place.dialect.column_type(kind)))
+        }
+        Change::AddsColumn | Change::AddsNotNull | Change::Other => None,
+    }
+}
+
+fn note_foreign_keys(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &'static Table,
+    report: &mut AdoptionReport,
+) -> Result<()> {
+    let found = actual::foreign_keys(connection, place, table.name)?;
+    let parent = table.parent.map(|parent| (parent.column, parent.table));
+    let references = table.references.iter().map(|reference| (reference.column, reference.table));
+    for (column, other) in parent.into_iter().chain(references) {
+        let Some(column) = table.columns.get(column) else { continue };
+        let other_name = place.names.plain(other.name);
+        let is_known = |(from, to): &(String, String)| {
+            from.eq_ignore_ascii_case(column.name) && to.eq_ignore_ascii_case(&other_name)
+        };
+        if found.iter().any(is_known) {
+            continue;
+        }
+        let id = quoted(other.columns.get(other.id).map_or("id", |id| id.name));
+        let (on, to, from) =
+            (place.names.table(table.name), place.names.table(other.name), quoted(column.name));
+        let sql = place
+            .dialect
+            .alters_columns()
+            .then(|| format!("ALTER TABLE {on} ADD FOREIGN KEY ({from}) REFERENCES {to} ({id})"));
+        report.notes.push(
+            AdoptionFinding::new(table.name, format!("no foreign key to `{}`", other.name))
+                .at(column.name)
+                .remedy("sessions keep rows together, other programs may leave orphans, which `verify` finds")
+                .sql(sql),
+        );
+    }
+    Ok(())
+}
+
+/// Notes texts that are ordered otherwise than byte by byte.
+fn note_collations(
+    place: &Place,
+    table: &'static Table,
+    actual: &[ActualColumn],
+    report: &mut AdoptionReport,
+) {
+    for difference in schema::compare_columns(table, actual, place, true) {
+        let ColumnDifference { column, message, remedy, change } = difference;
+        let (Change::Other, Remedy::Alter(sql), true) = (change, remedy, message.contains("collation"))
+        else {
+            continue;
+        };
+        let on = place.names.table(table.name);
+        let finding = AdoptionFinding::new(table.name, message).at(&column).remedy(
+            "texts of this column are ordered by its collation; before the cluster gets keys on a second shard, run this SQL",
+        );
+        report.notes.push(finding.sql([format!("ALTER TABLE {on} {sql}")]));
+    }
+}
+
+/// Compares how the database generates ids. `highest` is the highest id of the table.
+pub(super) fn compare_ids(
+    connection: &dyn Connection,
+    place: &Place,
+    table: &'static Table,
+    highest: Option<i64>,
+    report: &mut AdoptionReport,
+) -> Result<()> {
+    let Some(id) = table.columns.get(table.id) else { return Ok(()) };
+    let finding = |message: String| AdoptionFinding::new(table.name, message).at(id.name);
+    match table.id_kind {
+        IdKind::Given | IdKind::Uuid => return Ok(()),
+        IdKind::Sequence => {
+            let message = "the cluster generates ids in blocks above those of the table".to_owned();
+            report.notes.push(finding(message).remedy(
+                "another program must not generate ids of its own there; write `#[id(auto)]` if the database generates them",
+            ));
+            return Ok(());
+        }
+        IdKind::Auto => {}
+    }
+    let on = place.names.table(table.name);
+    match actual::generated(connection, place, table.name, id.name)? {
+        Generated::ByRowId { is_monotonic: true } => {}
+        Generated::ByRowId { is_monotonic: false } => {
+            let message = "without AUTOINCREMENT the id of a deleted last row is generated again".to_owned();
+            report.notes.push(finding(message).remedy("do not keep ids of deleted rows elsewhere"));
+        }
+        Generated::BySequence { name, role, last: None } => {
+            let sql = format!("GRANT USAGE, SELECT ON SEQUENCE {name} TO {}", quoted(&role));
+            let message = format!("the role may not use the sequence {name}");
+            report.differences.push(finding(message).remedy("run this SQL as its owner").sql([sql]));
+        }
+        Generated::BySequence { name, last: Some(last), .. } => {
+            if let Some(highest) = highest.filter(|highest| *highest > last) {
+                let message =
+                    format!("the sequence {name} has generated {last}, and the highest id is {highest}");
+                let id = quoted(id.name);
+                let sql = format!("SELECT setval({}, (SELECT max({id}) FROM {on}))", literal(&name));
+                report.differences.push(finding(message).sql([sql]));
+            }
+        }
+        Generated::No => {
+            let message =
+                "the model has `#[id(auto)]`, and the database does not generate this id".to_owned();
+            let sql = || {
+                let (name, table, column) = (quoted(id.name), literal(&on), literal(id.name));
+                [
+                    format!("ALTER TABLE {on} ALTER COLUMN {name} ADD GENERATED BY DEFAULT AS IDENTITY"),
+                    format!(
+                        "SELECT setval(pg_get_serial_sequence({table}, {column}), (SELECT coalesce(max({name}), 1) FROM {on}))"
+                    ),
+                ]
+            };
+            let sql = place.dialect.alters_columns().then(sql);
+            let remedy = match place.dialect.alters_columns() {
+                true => "run this SQL, or write `#[id]` or `#[id(sequence)]` at the model's id",
+                false => {
+                    "declare it `INTEGER PRIMARY KEY`, or write `#[id]` or `#[id(sequence)]` at the model's id"
+                }
+            };
+            report.differences.push(finding(message).remedy(remedy).sql(sql.into_iter().flatten()));
+        }
+    }
+    Ok(())
+}

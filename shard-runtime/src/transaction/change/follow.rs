@@ -126,14 +126,13 @@ impl Switching<'_> {
         let of_sources = changes.iter().filter(|change| change.sources.iter().any(is_known));
         for change in of_sources {
             let has_ended = match change.state {
-                ChangeState::Copying => {
-                    let is_fenced = self.is_fenced(change).unwrap_or(false);
-                    if is_fenced {
+                // A fence that the opening has met may have been taken down since.
+                ChangeState::Copying | ChangeState::Cancelling => {
+                    if self.is_fenced(change).unwrap_or(false) {
                         self.wait(change)?;
                     }
-                    is_fenced
+                    true
                 }
-                ChangeState::Cancelling => false,
                 ChangeState::Decided | ChangeState::Served | ChangeState::Retired => true,
             };
             if has_ended {

@@ -1,5 +1,5 @@
-//! What a change of the layout costs: the copy beside one that is written by hand, a write while changed rows are noted, and how
-//! long writers wait for a switch. On SQLite files, and on a PostgreSQL server if one is installed.
+//! The cost of a change of the layout: the copy beside one that is written by hand, a write while changed rows are noted, and
+//! how long writers wait for a switch. On SQLite files, and on a PostgreSQL server if one is installed.
 //!
 //! `cargo bench --bench changes`; `-- --quick` for few rows.
 

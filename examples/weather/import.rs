@@ -54,10 +54,18 @@ pub fn run(source: &Path, place: &Place, out: &mut dyn Write) -> Result<()> {
         }
     }
 
+    drop(session);
+
     let rows: usize = missing.iter().map(|unit| unit.rows_of(&files)).sum();
     let bar = progress_bar(rows);
     for unit in missing {
-        let shard = unit.write(&mut session, &files, &bar).map_err(|failure| unit.explain(failure))?;
+        let before = bar.position();
+        // A change of the layout may move the shard meanwhile: then the unit is written again, elsewhere.
+        let written = cluster.try_transaction(|session| {
+            bar.set_position(before);
+            unit.write(session, &files, &bar)
+        });
+        let shard = written.map_err(|failure| unit.explain(failure))?;
         let rows = thousands(unit.rows_of(&files));
         bar.suspend(|| writeln!(out, "  {:26} {rows:>6}  → {shard}", unit.name()))?;
     }
@@ -99,7 +107,7 @@ impl Unit {
         Ok(usize::try_from(count).unwrap_or_default())
     }
 
-    /// Writes the unit in one commit, and returns on which shard.
+    /// Writes the unit, and returns on which shard.
     fn write(self, session: &mut Session, source: &Source, bar: &ProgressBar) -> Result<String> {
         bar.set_message(self.name());
         let shard = match self {
@@ -112,7 +120,6 @@ impl Unit {
                 write_rows(session, rows, bar)?
             }
         };
-        session.commit()?;
         Ok(shard)
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use shard_runtime::prelude::*;
 
-/// The shards' names. A cluster file names these four.
+/// The shards' names. A cluster file names these four, and it may name spare ones.
 pub const SHARDS: [&str; 4] = ["americas", "europe", "asia", "rest"];
 
 /// New York City, whose weather the observations are about. It is in North America.

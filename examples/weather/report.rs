@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use jiff::tz::TimeZone;
+use shard_runtime::ShardRole;
 use shard_runtime::prelude::*;
 
 use crate::chart::{self, Bar};
@@ -26,7 +27,8 @@ pub fn run(cluster: &Cluster, out: &mut dyn Write) -> Result<()> {
 /// A pin asks one shard by its name.
 fn rows_per_shard(cluster: &Cluster, session: &mut Session, out: &mut dyn Write) -> Result<()> {
     let mut bars = Vec::new();
-    for shard in cluster.shards() {
+    // Spare shards have no rows yet.
+    for shard in cluster.shards().iter().filter(|shard| shard.role() == ShardRole::Serving) {
         let name = shard.name();
         let cities = session.one(City::select().on_shard(name).count())?;
         let observations = session.one(Observation::select().on_shard(name).count())?;

@@ -100,6 +100,16 @@
 //! foreign keys are checked before the commit. Other writers of the shard wait meanwhile, up to their
 //! [`busy_timeout`](Builder::busy_timeout).
 //!
+//! # Shards that change
+//!
+//! [`Cluster::plan_change`] plans to split, merge, replace or redistribute shards while the application reads and writes, and
+//! [`Cluster::begin_change`] begins it. A [`Change`] copies the rows of its sources to spare shards, compares them, and switches:
+//! writers of the sources wait for this, up to the budget of a [`Switch`]. Then the recorded layout maps the keys to the targets.
+//! A change that was stopped is continued or cancelled by any process, from [`Cluster::changes`].
+//!
+//! A transaction that meets the switch fails with [`ErrorKind::Moved`], and [`Cluster::transaction`] runs it again under the new
+//! layout. Sessions of other processes follow in the same way, if the targets are in their configuration.
+//!
 //! # Tables that exist already
 //!
 //! [`Builder::adopt`] makes one database with tables of another program a cluster of one shard. It compares tables and rows

@@ -1,5 +1,6 @@
 //! The commands of `admin`, on files and on real servers, with wrong input, and with databases that are gone.
 
+mod changes;
 mod files;
 #[cfg(feature = "servers")]
 mod servers;

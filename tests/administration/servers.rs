@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use shard_runtime::admin::Outcome;
-use shard_runtime::{Builder, Cluster};
+use shard_runtime::{Builder, Cluster, Sharded as _};
 use sharded_tests::postgres_server::Server;
 
 use crate::{Models, ROWS, fill, json, refused, run, text};
@@ -192,4 +192,67 @@ fn the_doctor_names_settings_that_lose_commits_or_hang() {
     assert!(state == "wrong" && message.contains("`far`") && message.contains("commits wait"), "{message}");
     let (state, message) = finding(&read, "cluster", "opening");
     assert!(state == "unknown" && message.contains("`europe` would not return"), "{message}");
+}
+
+#[test]
+fn one_command_moves_files_to_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (asia, europe) = (Server::start(), Server::start());
+    let files = crate::files(folder.path());
+    drop(fill(files.clone()));
+    let control = format!("sqlite:{}", folder.path().join("control.db").display());
+    let both = files.shard("asia_server", asia.url()).shard("europe_server", europe.url()).control(&control);
+    let emails = |builder: &Builder| {
+        let cluster = builder.clone().open::<Models>().unwrap();
+        let mut session = cluster.session();
+        let mut users = session.all(crate::User::select().all_shards()).unwrap();
+        users.sort_by_key(|user| user.id);
+        users.iter().map(|user| user.email.clone()).collect::<Vec<String>>()
+    };
+    let before: Vec<String> = (0..6).map(|id| format!("{id}@example.com")).collect();
+
+    let line = "change run replace asia asia_server europe europe_server";
+    let read = json(&both, line, Outcome::Fine);
+    assert_eq!((&read["epoch"], read["changes"].as_array().unwrap().len()), (&3.into(), 2));
+    let rows = |builder: &Builder| {
+        let read = json(builder, "status", Outcome::Fine);
+        let shards = read["shards"].as_array().unwrap();
+        shards.iter().map(|shard| shard["rows"].as_u64().unwrap()).collect::<Vec<u64>>()
+    };
+    assert_eq!((rows(&both), emails(&both)), (ROWS.to_vec(), before.clone()));
+    for change in read["changes"].as_array().unwrap() {
+        text(&both, &format!("change retire {}", change["change"]["number"]), Outcome::Fine);
+    }
+
+    // The files are not needed any more, but for the control database.
+    for shard in ["asia", "europe"] {
+        std::fs::remove_file(folder.path().join(format!("{shard}.db"))).unwrap();
+    }
+    let servers = Cluster::builder().busy_timeout(Duration::from_secs(2)).control(&control);
+    let servers = servers.shard("asia_server", asia.url()).shard("europe_server", europe.url());
+    assert_eq!((rows(&servers), emails(&servers)), (ROWS.to_vec(), before));
+    let cluster = servers.clone().open::<Models>().unwrap();
+    let new = |id: i64| crate::User { id, email: format!("new {id}") };
+    cluster.transaction(|session| session.add_all((10..20).map(new)).map(drop)).unwrap();
+    drop(cluster);
+    assert_eq!(json(&servers, "verify", Outcome::Fine)["found"], 0);
+    assert_eq!(
+        json(&servers, "doctor", Outcome::Fine)["findings"].as_array().unwrap().last().unwrap()["state"],
+        "fine"
+    );
+}
+
+#[test]
+fn the_doctor_names_triggers_on_servers() {
+    let (asia, europe) = (Server::start(), Server::start());
+    let builder = builder(&asia.url(), &europe.url());
+    drop(fill(builder.clone()));
+    let check = "triggers of changes";
+    assert_eq!(finding(&json(&builder, "doctor", Outcome::Fine), "cluster", check).0, "fine");
+    europe.psql(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
+         CREATE TRIGGER sharded_fence_0_rows BEFORE INSERT ON cities FOR EACH ROW EXECUTE FUNCTION f()",
+    );
+    let (state, message) = finding(&json(&builder, "doctor", Outcome::Wrong), "europe", check);
+    assert!(state == "wrong" && message.contains("sharded_fence_0_rows"), "{message}");
 }

@@ -105,7 +105,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// What has happened in a run.
+/// The events of a run.
 #[derive(Default)]
 struct Counts {
     transactions: AtomicU64,

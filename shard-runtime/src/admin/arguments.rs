@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+use super::change::{self, ChangeCommand};
+
 /// A command with its arguments.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
@@ -28,6 +30,7 @@ pub(super) enum Command {
         folder: PathBuf,
     },
     Migrate(Migrate),
+    Change(ChangeCommand),
     /// Whether only the report is printed.
     Adopt {
         plans: bool,
@@ -91,16 +94,17 @@ const COMMANDS: [(&str, &str, &str); 13] = [
 ];
 
 pub(super) fn help(program: &str) -> String {
-    let width =
-        COMMANDS.iter().map(|(name, arguments, _)| name.len() + arguments.len() + 1).max().unwrap_or(0);
+    let all = || COMMANDS.iter().chain(&change::FORMS);
+    let width = all().map(|(name, arguments, _)| name.len() + arguments.len() + 1).max().unwrap_or(0);
     let line = |(name, arguments, description): &(&str, &str, &str)| {
         let form = format!("{name} {arguments}");
         format!("  {form:width$}  {description}\n")
     };
-    let commands: String = COMMANDS.iter().map(line).collect();
+    let commands: String = all().map(line).collect();
     format!(
-        "Usage: {program} COMMAND [--json]\n\nCommands:\n{commands}\nExit codes: 0 fine, 1 something is wrong, 2 unknown: invalid \
-         arguments, or a database does not answer.\n"
+        "Usage: {program} COMMAND [--json]\n\nCommands:\n{commands}\n{}\nExit codes: 0 fine, 1 something is wrong, 2 unknown: invalid \
+         arguments, or a database does not answer.\n",
+        change::EXPLANATION
     )
 }
 
@@ -130,7 +134,15 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
                 timeout = Some(seconds.filter(|seconds| !seconds.is_zero()).ok_or_else(wrong)?);
             }
             Value(value) if name.is_none() => {
-                name = Some(value.string().map_err(|error| error.to_string())?);
+                let given = value.string().map_err(|error| error.to_string())?;
+                if given == "change" && !is_help {
+                    if checks || timeout.is_some() || migrate != Migrate::default() {
+                        return Err("`change` takes no option of another command".to_owned());
+                    }
+                    let command = change::parse(&mut parser, &mut is_json)?.map(Command::Change);
+                    return Ok(Parsed { command, is_json });
+                }
+                name = Some(given);
             }
             Value(value) => values.push(value),
             other => return Err(other.unexpected().to_string()),
@@ -141,7 +153,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         return if is_help { Ok(Parsed { command: None, is_json }) } else { Err(none) };
     };
     let Some((name, form, _)) = COMMANDS.iter().find(|(known, ..)| *known == name) else {
-        let known: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
+        let known: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).chain(["change"]).collect();
         return Err(format!("unknown command `{name}`; commands: {}", known.join(", ")));
     };
     let is_plan = migrate == Migrate { plans: true, ..Migrate::default() };

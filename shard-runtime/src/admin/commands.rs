@@ -44,6 +44,7 @@ pub(super) fn run<M: Models>(
         Command::Backup { folder } => backup(&open()?, &folder, progress),
         Command::CheckRestore { folder } => check_restore::<M>(builder, &folder, progress),
         Command::Migrate(options) => migrate::<M>(builder, migrations, options, progress),
+        Command::Change(command) => super::change::run::<M>(builder, command, progress),
         Command::Adopt { plans } => adopt::<M>(builder, plans, progress),
         Command::Schema => schema::<M>(builder),
         Command::Doctor { timeout } => doctor::<M>(builder, timeout),
@@ -219,6 +220,7 @@ fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
     let mut findings = builder.diagnose::<M>(timeout)?;
     let health = builder.health::<M>(timeout)?;
     let hangs = findings.iter().find(|finding| finding.makes_commits_hang());
+    // Opening compares the control database with the shards: an older copy of either is refused.
     let (state, message) = match (hangs, health.silent()) {
         (Some(Finding { subject, .. }), _) => {
             (CheckState::Unknown, format!("not tried: a commit on `{subject}` would not return"))
@@ -226,7 +228,16 @@ fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
         (None, Some((name, error))) => {
             (CheckState::Unknown, format!("not tried: `{name}` does not answer: {}", with_causes(error)))
         }
-        (None, None) => opening::<M>(builder),
+        (None, None) => match builder.clone().open::<M>() {
+            Ok(cluster) => {
+                findings.extend(cluster.diagnose_changes());
+                (CheckState::Fine, "the cluster opens: identities, ages, layout and tables agree".to_owned())
+            }
+            Err(error) if Outcome::of(&error) == Outcome::Unknown => {
+                (CheckState::Unknown, with_causes(&error))
+            }
+            Err(error) => (CheckState::Wrong, with_causes(&error)),
+        },
     };
     findings.push(Finding { check: "opening", subject: "cluster".to_owned(), state, message });
     let worst = findings.iter().map(|finding| finding.state).max().unwrap_or(CheckState::Fine);
@@ -247,18 +258,7 @@ fn doctor<M: Models>(builder: &Builder, timeout: Duration) -> Result<Answer> {
     Ok(Answer { outcome, text, json: json!({ "findings": each.collect::<Vec<_>>() }) })
 }
 
-/// Opens the cluster, which compares the control database with the shards: an older copy of either is refused.
-fn opening<M: Models>(builder: &Builder) -> (CheckState, String) {
-    match builder.clone().open::<M>() {
-        Ok(_) => {
-            (CheckState::Fine, "the cluster opens: identities, ages, layout and tables agree".to_owned())
-        }
-        Err(error) if Outcome::of(&error) == Outcome::Unknown => (CheckState::Unknown, with_causes(&error)),
-        Err(error) => (CheckState::Wrong, with_causes(&error)),
-    }
-}
-
 /// A value as JSON. It has no maps with keys that are not text, so that this does not fail.
-fn value(value: &impl serde::Serialize) -> Value {
+pub(super) fn value(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }

@@ -24,6 +24,7 @@
 // Uses `cluster`.
 
 mod arguments;
+mod change;
 mod commands;
 mod output;
 mod progress;

@@ -42,3 +42,41 @@ pub(super) fn beside<O: Send>(
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
+
+/// The lines of work that reports its progress itself.
+pub(super) struct Lines<'p> {
+    out: &'p mut (dyn Write + Send),
+    last: Instant,
+}
+
+impl<'p> Lines<'p> {
+    pub(super) fn new(out: &'p mut (dyn Write + Send)) -> Self {
+        Lines { out, last: Instant::now() }
+    }
+
+    /// Writes a line, if the last one is long ago.
+    pub(super) fn write(&mut self, line: impl FnOnce() -> String) {
+        if self.last.elapsed() >= PAUSE {
+            let _ = writeln!(self.out, "{}", line());
+            self.last = Instant::now();
+        }
+    }
+}
+
+/// Returns a bar for a part of a whole: `[#####---------------]  25 %, `.
+pub(super) fn bar(part: u64, whole: u64) -> String {
+    let share = if whole == 0 { 1.0 } else { (part as f64 / whole as f64).min(1.0) };
+    let filled = (share * 20.0) as usize;
+    format!("[{}{}] {:3.0} %, ", "#".repeat(filled), "-".repeat(20 - filled), (share * 100.0).floor())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_bar_is_full_at_the_end() {
+        assert_eq!(super::bar(1, 4), "[#####---------------]  25 %, ");
+        assert_eq!(super::bar(999, 1_000), "[###################-]  99 %, ");
+        assert_eq!(super::bar(5, 4), "[####################] 100 %, ");
+        assert_eq!(super::bar(0, 0), "[####################] 100 %, ");
+    }
+}

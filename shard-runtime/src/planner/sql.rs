@@ -4,6 +4,7 @@
 //! Every name is quoted, every value is a parameter, and no text is parsed. A list is one parameter of any length, so
 //! that the text does not depend on the values and is prepared once.
 
+mod change;
 mod collated;
 mod computed;
 mod condition;
@@ -19,6 +20,7 @@ mod related;
 mod relocate;
 mod table;
 
+pub(crate) use change::Captured;
 pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
 pub(crate) use create::{

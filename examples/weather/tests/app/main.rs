@@ -3,6 +3,8 @@
 
 #[cfg(feature = "admin")]
 mod administering;
+#[cfg(feature = "admin")]
+mod changing;
 mod copying;
 mod program;
 mod refusals;

@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::cluster::Builder;
+use crate::cluster::change::Leftover;
+use crate::cluster::{Builder, Cluster};
 use crate::driver::{Connection, Driver, Mode};
 use crate::error::{Error, Result};
 use crate::query::Models;
@@ -90,6 +91,41 @@ impl Builder {
             }
         }
         Ok(findings)
+    }
+}
+
+impl Cluster {
+    /// Names triggers that earlier changes of the layout have left.
+    pub(crate) fn diagnose_changes(&self) -> Vec<Finding> {
+        let check = "triggers of changes";
+        let finding = |subject, state, message| Finding { check, subject, state, message };
+        let left = match self.leftovers() {
+            Ok(left) => left,
+            Err(error) => {
+                let subject = error.shard().unwrap_or("control").to_owned();
+                let (state, message) = unknown(&error);
+                return vec![finding(subject, state, message)];
+            }
+        };
+        if left.is_empty() {
+            let message = "none is left of an earlier change".to_owned();
+            return vec![finding("cluster".to_owned(), CheckState::Fine, message)];
+        }
+        let describe = |Leftover { shard, triggers, is_fence, change }: Leftover| {
+            let (state, effect) = match is_fence {
+                true => (CheckState::Wrong, "refuse every write"),
+                false => (CheckState::Warning, "note every write"),
+            };
+            let names = triggers.join(", ");
+            let message = match change {
+                Some(change) => {
+                    format!("{names}: they {effect} until change {change} is finished; run `change run`")
+                }
+                None => format!("{names}: they {effect}, and no change runs that needs them; drop them"),
+            };
+            finding(shard, state, message)
+        };
+        left.into_iter().map(describe).collect()
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) use doctor::{CheckState, Finding};
 pub use health::{Health, Probe};
 #[cfg(feature = "admin")]
 pub(crate) use restore::check_copies;
+pub(super) use serialized::serialized;
 pub use stats::{ConnectionStats, ErrorCount, LockStats, ShardStats, Stats, TransactionStats};
 pub use status::{PendingTransaction, ShardStatus, Status, TableRows, TransactionState};
 #[cfg(feature = "admin")]

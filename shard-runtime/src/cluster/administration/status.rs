@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::serialized::serialized;
 use super::text::{number as shown, table, with_causes};
+use crate::cluster::change::{Change, ChangeStatus};
 use crate::cluster::migrate::{MigrationStatus, ShardMigrations};
 use crate::driver::{Connection, LeaseOwner, Transaction};
 use crate::error::{Error, Result};
@@ -29,6 +30,10 @@ pub struct Status {
     pub migrations: MigrationStatus,
     /// The global transactions that are not finished on every shard.
     pub transactions: Vec<PendingTransaction>,
+    /// The changes of the layout that run, and those whose sources still hold their rows under other names.
+    pub changes: Vec<ChangeStatus>,
+    /// Why the changes could not be read from the control database.
+    pub changes_error: Option<Error>,
     /// The rows of the fullest serving shard, divided by the mean of all serving shards: 1 if all hold as many. `None` if
     /// there are no rows, or if a shard could not be read.
     pub imbalance: Option<f64>,
@@ -95,7 +100,7 @@ impl fmt::Display for TransactionState {
     }
 }
 
-serialized! { Status { cluster, epoch, shards, migrations, transactions, imbalance } }
+serialized! { Status { cluster, epoch, shards, migrations, transactions, changes, changes_error, imbalance } }
 serialized! { ShardStatus { shard, role, place, rows, bytes, tables, error } }
 serialized! { TableRows { table, rows } }
 serialized! { PendingTransaction { id, state, shards } }
@@ -131,20 +136,21 @@ impl fmt::Display for Status {
         for PendingTransaction { id, state, shards } in &self.transactions {
             writeln!(f, "transaction {id}: {state} on {}; run `recover`", shards.join(", "))?;
         }
+        self.changes.iter().try_for_each(|change| writeln!(f, "{change}"))?;
         self.errors().try_for_each(|error| writeln!(f, "{}", with_causes(error)))
     }
 }
 
 impl Status {
-    /// Returns the errors of the shards that could not be read.
+    /// Returns the errors of the shards that could not be read, and then that of the control database.
     pub fn errors(&self) -> impl Iterator<Item = &Error> {
-        self.shards.iter().filter_map(|shard| shard.error.as_ref())
+        self.shards.iter().filter_map(|shard| shard.error.as_ref()).chain(&self.changes_error)
     }
 }
 
 impl Cluster {
-    /// Counts the rows of every table on every shard, at the same time on all databases, and lists how far migrations are and the
-    /// global transactions that are not finished. A shard that cannot be read has its error in the answer.
+    /// Counts the rows of every table on every shard, at the same time on all databases, and lists how far migrations are, the
+    /// global transactions that are not finished, and the changes of the layout. A shard that cannot be read has its error in the answer.
     ///
     /// Counting reads an index of each table as a whole: on large tables it takes seconds. A transaction that is being
     /// committed at this moment may be listed.
@@ -192,8 +198,15 @@ impl Cluster {
             let state = TransactionState::InDoubt;
             transactions.push(PendingTransaction { id, state, shards: Vec::new() });
         }
+        let changes = cluster
+            .changes()
+            .and_then(|changes| changes.iter().map(Change::status).collect::<Result<Vec<ChangeStatus>>>());
+        let (changes, changes_error) = match changes {
+            Ok(changes) => (changes, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         let (cluster, epoch) = (cluster.id().to_owned(), cluster.epoch());
-        Status { cluster, epoch, shards, migrations, transactions, imbalance }
+        Status { cluster, epoch, shards, migrations, transactions, changes, changes_error, imbalance }
     }
 
     /// Returns the status and the migrations of the shards of one database, by their indexes, and the transactions that are not

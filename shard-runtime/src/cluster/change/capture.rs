@@ -9,8 +9,8 @@
 use super::links::Site;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::{Dialect, Param, literal, quoted};
-use crate::schema::{KeyColumns, Table};
+use crate::planner::sql::{Captured, Param};
+use crate::schema::Table;
 use crate::transaction::change::drop_triggers;
 use crate::transaction::facts;
 use crate::value::{ColumnType, Value};
@@ -19,7 +19,7 @@ use crate::value::{ColumnType, Value};
 const DIRTY: &str = "sharded_dirty";
 
 /// The beginning of the names of the triggers and functions.
-const CAPTURE: &str = "sharded_capture_";
+pub(super) const CAPTURE: &str = "sharded_capture_";
 
 /// An entry of the table of dirty rows.
 pub(super) struct Dirty {
@@ -51,23 +51,18 @@ fn column_of(table: &Table) -> Result<&'static str> {
 pub(super) fn make(connection: &dyn Connection, site: Site<'_>, tables: &[&'static Table]) -> Result<()> {
     let place = site.place;
     let (dirty, dialect) = (place.names.table(DIRTY), place.dialect);
-    let bytes = dialect.column_type(ColumnType::Bytes);
-    match dialect {
-        Dialect::Sqlite => connection.run(&format!(
-            "CREATE TABLE IF NOT EXISTS {dirty} (entry INTEGER PRIMARY KEY, tbl TEXT NOT NULL, moved INTEGER NOT NULL, i INTEGER, \
-             t TEXT, b {bytes}, u {bytes}) STRICT"
-        ))?,
-        Dialect::Postgres => connection.lock(&format!(
-            "CREATE TABLE IF NOT EXISTS {dirty} (entry bigint GENERATED ALWAYS AS IDENTITY, tbl text NOT NULL, moved bigint NOT NULL, \
-             i bigint, t text, b {bytes}, u uuid)"
-        ))?,
-    }
+    connection.lock(&dialect.dirty_table_sql(&dirty))?;
     drop_triggers(connection, place, CAPTURE)?;
     for (at, table) in tables.iter().enumerate() {
-        let sql = match dialect {
-            Dialect::Sqlite => sqlite_triggers(connection, site, table, at)?,
-            Dialect::Postgres => postgres_triggers(site, table, at)?,
+        let captured = Captured {
+            names: &place.names,
+            beginning: format!("{CAPTURE}{at}_"),
+            table,
+            dirty: dirty.clone(),
+            column: column_of(table)?,
+            unique: unique_indexes(connection, site, table.name)?,
         };
+        let sql = dialect.capture_sql(&captured);
         sql.iter().try_for_each(|sql| connection.lock(sql)).map_err(|error| error.in_table(table.name))?;
     }
     Ok(())
@@ -78,35 +73,8 @@ pub(super) fn make(connection: &dyn Connection, site: Site<'_>, tables: &[&'stat
 /// # Errors
 /// [`ErrorKind::Configuration`]
 pub(super) fn check(connection: &dyn Connection, site: Site<'_>, tables: &[&'static Table]) -> Result<()> {
-    let names = &site.place.names;
     for table in tables {
-        let plain = literal(&names.plain(table.name));
-        let sql = match site.place.dialect {
-            Dialect::Sqlite => format!(
-                "SELECT 'the trigger `' || name || '`' FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = {plain} \
-                 AND name NOT LIKE {} \
-                 UNION ALL SELECT 'the view `' || name || '`' FROM sqlite_schema WHERE type = 'view' \
-                 AND instr(lower(sql), lower({plain})) > 0 \
-                 UNION ALL SELECT 'the unique index `' || l.name || '` of an expression' FROM pragma_index_list({plain}) AS l \
-                 JOIN pragma_index_info(l.name) AS i WHERE l.\"unique\" = 1 AND i.name IS NULL",
-                literal(&format!("{}%", names.plain("sharded_")))
-            ),
-            Dialect::Postgres => {
-                let schema = literal(names.schema.as_deref().unwrap_or("public"));
-                let of = format!(
-                    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = {schema} AND c.relname = {plain}"
-                );
-                format!(
-                    "SELECT 'its partitions, or its being one' {of} WHERE c.relkind = 'p' OR c.relispartition \
-                     UNION ALL SELECT 'its inheritance' {of} JOIN pg_inherits i ON c.oid IN (i.inhrelid, i.inhparent) \
-                     UNION ALL SELECT 'the trigger `' || t.tgname || '`' {of} JOIN pg_trigger t ON t.tgrelid = c.oid \
-                     WHERE NOT t.tgisinternal AND t.tgname NOT LIKE 'sharded\\_%' \
-                     UNION ALL SELECT 'the rule or view `' || r.ev_class::regclass || '`' {of} JOIN pg_depend d ON d.refobjid = c.oid \
-                     AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_rewrite'::regclass \
-                     JOIN pg_rewrite r ON r.oid = d.objid"
-                )
-            }
-        };
+        let sql = site.place.dialect.dependents_sql(&site.place.names, table.name);
         if let Some(what) = facts::texts(connection, &sql, &[])?.into_iter().flatten().next() {
             let message = format!(
                 "{what} prevents the table from being moved: drop it on this shard, and make it on the targets"
@@ -117,73 +85,11 @@ pub(super) fn check(connection: &dyn Connection, site: Site<'_>, tables: &[&'sta
     Ok(())
 }
 
-fn sqlite_triggers(
-    connection: &dyn Connection,
-    site: Site<'_>,
-    table: &'static Table,
-    at: usize,
-) -> Result<Vec<String>> {
-    let names = &site.place.names;
-    let (on, dirty, column) = (names.table(table.name), names.table(DIRTY), column_of(table)?);
-    let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
-    let note = |what: &str, moved: u8| {
-        let table = literal(table.name);
-        format!("INSERT INTO {dirty} (tbl, moved, {column}) SELECT {table}, {moved}, {what};")
-    };
-    let trigger = |name: &str, event: &str, on_which: &str, body: &str| {
-        let name = quoted(&names.plain(&format!("{CAPTURE}{at}_{name}")));
-        format!("CREATE TRIGGER {name} {event} ON {on}{on_which} BEGIN {body} END")
-    };
-    // What `OR REPLACE` removes because of a unique value fires no trigger.
-    let unique = unique_indexes(connection, site, table.name)?;
-    let replaced = unique.iter().map(|columns| {
-        let same: Vec<String> =
-            columns.iter().map(|column| format!("{0} = NEW.{0}", quoted(column))).collect();
-        note(&format!("{id} FROM {on} WHERE {}", same.join(" AND ")), 1)
-    });
-    let replaced: String = replaced.collect::<Vec<String>>().join(" ");
-    let (old, new) = (format!("OLD.{id}"), format!("NEW.{id}"));
-    let routes = route_columns(table);
-    let (list, differ): (Vec<String>, Vec<String>) =
-        routes.iter().map(|name| (quoted(name), format!("OLD.{0} IS NOT NEW.{0}", quoted(name)))).unzip();
-    let mut triggers = vec![
-        trigger("insert", "AFTER INSERT", "", &note(&new, 1)),
-        trigger("update", "AFTER UPDATE", "", &note(&new, 0)),
-        trigger(
-            "move",
-            &format!("AFTER UPDATE OF {}", list.join(", ")),
-            &format!(" WHEN {}", differ.join(" OR ")),
-            &format!("{} {}", note(&old, 1), note(&new, 1)),
-        ),
-        trigger("delete", "AFTER DELETE", "", &note(&old, 1)),
-    ];
-    if !replaced.is_empty() {
-        triggers.push(trigger("replace", "BEFORE INSERT", "", &replaced));
-        triggers.push(trigger("replace_by_update", "BEFORE UPDATE", "", &replaced));
-    }
-    Ok(triggers)
-}
-
-/// The columns of a row that say where it belongs: the id, and those of the key, or the link to the parent.
-fn route_columns(table: &'static Table) -> Vec<&'static str> {
-    let key: &[usize] = match table.key {
-        KeyColumns::Columns(columns) => columns,
-        KeyColumns::Parent(_) => &[],
-    };
-    let parent = table.parent.map(|parent| parent.column);
-    let mut columns: Vec<usize> = key.iter().copied().chain(parent).chain([table.id]).collect();
-    columns.sort_unstable();
-    columns.dedup();
-    columns.into_iter().filter_map(|column| table.columns.get(column)).map(|column| column.name).collect()
-}
-
 /// The columns of the unique indexes of a SQLite table, without the primary key.
 fn unique_indexes(connection: &dyn Connection, site: Site<'_>, table: &str) -> Result<Vec<Vec<String>>> {
-    let plain = literal(&site.place.names.plain(table));
-    let sql = format!(
-        "SELECT l.name, i.name FROM pragma_index_list({plain}) AS l JOIN pragma_index_info(l.name) AS i \
-         WHERE l.\"unique\" = 1 AND l.origin <> 'pk' ORDER BY l.name, i.seqno"
-    );
+    let Some(sql) = site.place.dialect.unique_indexes_sql(&site.place.names, table) else {
+        return Ok(Vec::new());
+    };
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     for row in facts::texts(connection, &sql, &[])? {
         let Ok([index, column]) = <[String; 2]>::try_from(row) else { continue };
@@ -193,64 +99,6 @@ fn unique_indexes(connection: &dyn Connection, site: Site<'_>, table: &str) -> R
         }
     }
     Ok(found.into_iter().map(|(_, columns)| columns).collect())
-}
-
-fn postgres_triggers(site: Site<'_>, table: &'static Table, at: usize) -> Result<Vec<String>> {
-    let names = &site.place.names;
-    let (on, dirty, column) = (names.table(table.name), names.table(DIRTY), column_of(table)?);
-    let id = quoted(table.columns.get(table.id).map_or("id", |column| column.name));
-    let mut sql = Vec::new();
-    let routes = route_columns(table).into_iter().map(quoted).filter(|name| *name != id);
-    let differ: Vec<String> =
-        routes.map(|name| format!("(o.r).{name} IS DISTINCT FROM (n.r).{name}")).collect();
-    let ids_differ = "o.id IS DISTINCT FROM n.id".to_owned();
-    let has_moved = std::iter::once(ids_differ).chain(differ).collect::<Vec<String>>().join(" OR ");
-    let events = [
-        (
-            "insert",
-            "AFTER INSERT",
-            "REFERENCING NEW TABLE AS new_rows",
-            format!("SELECT {id}, 1 FROM new_rows"),
-        ),
-        (
-            "update",
-            "AFTER UPDATE",
-            "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
-            format!(
-                "SELECT coalesce(o.id, n.id), CASE WHEN {has_moved} THEN 1 ELSE 0 END \
-                 FROM (SELECT {id} AS id, old_rows AS r FROM old_rows) AS o \
-                 FULL JOIN (SELECT {id} AS id, new_rows AS r FROM new_rows) AS n ON n.id = o.id"
-            ),
-        ),
-        (
-            "delete",
-            "AFTER DELETE",
-            "REFERENCING OLD TABLE AS old_rows",
-            format!("SELECT {id}, 1 FROM old_rows"),
-        ),
-        // All rows, also those that the transaction does not see.
-        ("truncate", "BEFORE TRUNCATE", "", "SELECT NULL, 1".to_owned()),
-    ];
-    for (name, event, rows, ids) in events {
-        let function = names.table(&format!("{CAPTURE}{at}_{name}"));
-        let trigger = quoted(&format!("{CAPTURE}{at}_{name}"));
-        let (columns, values) = match name {
-            "truncate" => ("tbl, moved".to_owned(), "changed.moved"),
-            _ => (format!("tbl, moved, {column}"), "changed.moved, changed.id"),
-        };
-        // Roles that write the table need no right on the table of dirty rows.
-        sql.push(format!(
-            "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
-             SET search_path = pg_catalog, pg_temp AS $capture$ BEGIN \
-             INSERT INTO {dirty} ({columns}) SELECT {}, {values} FROM ({ids}) AS changed (id, moved); RETURN NULL; END $capture$",
-            literal(table.name)
-        ));
-        sql.push(format!(
-            "CREATE TRIGGER {trigger} {event} ON {on} {rows} FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
-        ));
-        sql.push(format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {trigger}"));
-    }
-    Ok(sql)
 }
 
 /// Stops noting changed rows.

@@ -22,7 +22,7 @@ const DONE: &str = "done";
 /// How many ids one statement names.
 const CHUNK: usize = 1_000;
 
-/// What copies rows: the connections, the tables, and the attempt.
+/// Copies rows: the connections, the tables, and the attempt.
 pub(super) struct Copier<'c> {
     pub(super) links: &'c Links,
     pub(super) tables: &'c Tables<'c>,

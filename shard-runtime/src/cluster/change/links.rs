@@ -42,6 +42,11 @@ pub(super) struct Site<'c> {
 }
 
 impl Site<'_> {
+    #[cfg(feature = "admin")]
+    pub(super) fn driver(&self) -> &dyn Driver {
+        self.driver
+    }
+
     /// Its connection: a source of a server is read in a snapshot while targets there are written.
     fn link(&self) -> (usize, bool) {
         (self.place.database, self.is_source && self.place.dialect.is_on_server())

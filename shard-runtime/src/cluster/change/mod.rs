@@ -18,13 +18,15 @@
 //! | 11 | targets | they serve |
 //! | 12 | sources | what noted changes is removed ([`finish`]) |
 //!
-//! A process that dies leaves the change to any other. Whoever continues or cancels it takes a new attempt in control first; every
+//! A process that dies leaves the change to any other. A process that continues or cancels it takes a new attempt in control first; every
 //! transaction of a change locks the attempt in the databases that it writes, so that an earlier one writes nothing more. The
 //! decision is a transaction of control that finds the attempt whose fences stand.
 
 mod capture;
 mod copy;
 mod finish;
+#[cfg(feature = "admin")]
+mod leftovers;
 mod lines;
 mod links;
 mod plan;
@@ -37,6 +39,8 @@ mod verify;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "admin")]
+pub(crate) use leftovers::Leftover;
 pub use plan::{ChangePlan, ChangePlanner};
 pub use status::{ChangePhase, ChangeProgress, ChangeStatus};
 pub use switch::Switch;
@@ -335,11 +339,8 @@ impl Change {
     }
 
     fn copy_all(&self, pace: Pace, mut progress: impl FnMut(&ChangeProgress)) -> Result<()> {
-        let rows = self.record.sources.iter().map(|source| {
-            let shard = self.cluster.0.layout.shards().require(source)?;
-            Ok(self.cluster.size_of_shard(shard).0.unwrap_or_default())
-        });
-        let rows: u64 = rows.sum::<Result<u64>>()?;
+        // An earlier call may have copied some.
+        let rows = self.rows_of(&self.record.sources)?.saturating_sub(self.rows_of(&self.record.targets)?);
         let mut state = ChangeProgress::new(rows);
         self.with_copier(|copier| {
             for source in 0..copier.sources.len() {
@@ -362,6 +363,15 @@ impl Change {
             }
             self.catch_up(copier, pace, &mut state, &mut progress)
         })
+    }
+
+    /// Counts the rows of some shards, as far as they can be read.
+    fn rows_of(&self, shards: &[String]) -> Result<u64> {
+        let rows = shards.iter().map(|shard| {
+            let shard = self.cluster.0.layout.shards().require(shard)?;
+            Ok(self.cluster.size_of_shard(shard).0.unwrap_or_default())
+        });
+        rows.sum()
     }
 
     /// Copies what has changed until little is left.
@@ -396,18 +406,23 @@ impl Change {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if rows differ that no one has written since they were copied; those of [`copy`](Change::copy).
     pub fn verify(&mut self) -> Result<ChangeReport> {
+        self.verify_noting(&mut |_| {})
+    }
+
+    /// As [`verify`](Change::verify); `progress` is called with the number of rows that were compared since its last call.
+    pub(crate) fn verify_noting(&mut self, progress: &mut dyn FnMut(u64)) -> Result<ChangeReport> {
         self.own()?;
-        let verified = self.compare_all();
+        let verified = self.compare_all(progress);
         let (report, touched) = self.unless_failed(verified)?;
         self.touched = Some(touched);
         Ok(report)
     }
 
     /// Compares every row. Returns also the rows that were copied again meanwhile.
-    fn compare_all(&self) -> Result<(ChangeReport, Touched)> {
+    fn compare_all(&self, progress: &mut dyn FnMut(u64)) -> Result<(ChangeReport, Touched)> {
         self.with_copier(|copier| {
             let mut touched = Touched::default();
-            let (rows, mut different) = copier.compare()?;
+            let (rows, mut different) = copier.compare(progress)?;
             let count = different.iter().map(|different| different.ids.len() as u64).sum();
             for _ in 0..10 {
                 for source in 0..copier.sources.len() {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::lines;
+use crate::cluster::administration::serialized;
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Sharded;
 use crate::schema::{IdKind, Rule, ShardRole, Shards, Table};
@@ -28,13 +29,22 @@ pub struct ChangePlanner<'c> {
 }
 
 /// A change of the layout that can begin; made by [`ChangePlanner::build`]. Prints where the keys are afterwards.
+///
+/// With the feature `serde` it can be serialised: the lines of a group that stay are in both `before` and `after`.
 #[derive(Clone, Debug)]
 pub struct ChangePlan {
     pub(super) record: ChangeRecord,
     /// By group: its tables, and its lines before.
     groups: Vec<PlannedGroup>,
-    /// The rows and bytes of each source, as far as they could be counted.
-    sizes: Vec<(String, Option<u64>, Option<u64>)>,
+    sizes: Vec<PlannedSize>,
+}
+
+/// A source, with its rows and bytes as far as they could be counted.
+#[derive(Clone, Debug)]
+struct PlannedSize {
+    shard: String,
+    rows: Option<u64>,
+    bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -130,6 +140,22 @@ impl ChangePlanner<'_> {
         self
     }
 
+    /// As [`lines`](ChangePlanner::lines), of a table or a model by its name.
+    #[cfg(feature = "admin")]
+    pub(crate) fn lines_of(mut self, name: &str, lines: Vec<String>) -> Result<Self> {
+        let layout = &self.cluster.0.layout;
+        let is_named = |table: &&'static Table| table.name == name || table.model == name;
+        match layout.tables().find(is_named) {
+            Some(table) => self.lines.push((table, lines)),
+            None => {
+                let known: Vec<&str> = layout.tables().map(|table| table.name).collect();
+                let message = format!("unknown table `{name}`; the cluster has {}", known.join(", "));
+                return Err(Error::new(ErrorKind::UnknownModel, message));
+            }
+        }
+        Ok(self)
+    }
+
     /// Checks the change against the recorded layout.
     ///
     /// # Errors
@@ -178,7 +204,7 @@ impl ChangePlanner<'_> {
         let sizes = sources.iter().map(|source| {
             let shard = layout.shards().require(source)?;
             let (rows, bytes) = cluster.size_of_shard(shard);
-            Ok((source.clone(), rows, bytes))
+            Ok(PlannedSize { shard: source.clone(), rows, bytes })
         });
         let sizes = sizes.collect::<Result<Vec<_>>>()?;
         let record = ChangeRecord {
@@ -291,14 +317,31 @@ impl ChangePlan {
     }
 }
 
+serialized! { PlannedSize { shard, rows, bytes } }
+serialized! { PlannedGroup { tables, before, after } }
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for ChangePlan {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut map = serializer.serialize_struct("ChangePlan", 5)?;
+        map.serialize_field("sources", &self.record.sources)?;
+        map.serialize_field("targets", &self.record.targets)?;
+        map.serialize_field("epoch", &self.record.epoch)?;
+        map.serialize_field("sizes", &self.sizes)?;
+        map.serialize_field("groups", &self.groups)?;
+        map.end()
+    }
+}
+
 impl fmt::Display for ChangePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ChangeRecord { sources, targets, epoch, .. } = &self.record;
         writeln!(f, "{} -> {} (epoch {epoch} -> {})", sources.join(", "), targets.join(", "), epoch + 1)?;
-        for (source, rows, bytes) in &self.sizes {
+        for PlannedSize { shard, rows, bytes } in &self.sizes {
             let number =
                 |number: &Option<u64>| number.map_or("unknown".to_owned(), |number| number.to_string());
-            writeln!(f, "{source}: about {} rows, {} bytes", number(rows), number(bytes))?;
+            writeln!(f, "{shard}: about {} rows, {} bytes", number(rows), number(bytes))?;
         }
         for PlannedGroup { tables, before, after } in &self.groups {
             writeln!(f, "{}:", tables.join(", "))?;

@@ -457,13 +457,11 @@ impl Writer<'_> {
 
 impl WriterOfTarget<'_> {
     fn add(&mut self, row: &[Value<'_>], columns: usize) -> Result<()> {
-        match self.site.place.dialect {
-            Dialect::Sqlite => self.statement.insert(row).map(drop),
-            Dialect::Postgres => {
-                self.waiting.push(row.iter().map(|value| value.borrowed().into_owned()).collect());
-                if self.waiting.len() == BATCH { self.send(columns) } else { Ok(()) }
-            }
+        if !self.site.place.dialect.inserts_lists() {
+            return self.statement.insert(row).map(drop);
         }
+        self.waiting.push(row.iter().map(|value| value.borrowed().into_owned()).collect());
+        if self.waiting.len() == BATCH { self.send(columns) } else { Ok(()) }
     }
 
     fn send(&mut self, columns: usize) -> Result<()> {
@@ -551,33 +549,15 @@ impl Shape {
             let name = target.place.names.table(table.name);
             let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
             let conflict = format!(" ON CONFLICT ({}) DO UPDATE SET {}", quoted(id_name), set.join(", "));
-            let names = names.join(", ");
-            let insert = match target.place.dialect {
-                Dialect::Sqlite => {
-                    format!(
-                        "INSERT INTO {name} ({names}) VALUES ({})",
-                        target.place.dialect.params(columns.len())
-                    )
+            let dialect = target.place.dialect;
+            let types = columns.iter().map(|column| match column.kind() {
+                Some(kind) => dialect.column_type(kind).to_owned(),
+                None => {
+                    let actual = others.iter().find(|other| other.name.eq_ignore_ascii_case(column.name()));
+                    actual.map_or_else(|| "text".to_owned(), |actual| actual.sql_type.clone())
                 }
-                Dialect::Postgres => {
-                    let list = columns.iter().enumerate().map(|(at, column)| {
-                        let actual =
-                            others.iter().find(|other| other.name.eq_ignore_ascii_case(column.name()));
-                        let sql_type = match column.kind() {
-                            Some(kind) => target.place.dialect.column_type(kind).to_owned(),
-                            None => {
-                                actual.map_or_else(|| "text".to_owned(), |actual| actual.sql_type.clone())
-                            }
-                        };
-                        format!("{}::{sql_type}[]", target.place.dialect.param(at + 1))
-                    });
-                    let lists: Vec<String> = list.collect();
-                    format!(
-                        "INSERT INTO {name} ({names}) OVERRIDING SYSTEM VALUE SELECT * FROM unnest({})",
-                        lists.join(", ")
-                    )
-                }
-            };
+            });
+            let insert = dialect.insert_copies_sql(&name, &names, &types.collect::<Vec<String>>());
             inserts.push(insert + &conflict);
         }
         let id_at = columns.iter().position(|column| column.name().eq_ignore_ascii_case(id_name));

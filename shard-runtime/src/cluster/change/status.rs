@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::links::Links;
 use super::{Change, capture};
+use crate::cluster::administration::serialized;
 use crate::error::Result;
 use crate::transaction::change::ChangeState;
 
-/// What a change is doing.
+/// The work of a change at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangePhase {
@@ -20,23 +21,60 @@ pub enum ChangePhase {
     Indexes,
 }
 
+impl fmt::Display for ChangePhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChangePhase::Copying => "copying",
+            ChangePhase::CatchingUp => "catching up",
+            ChangePhase::Indexes => "indexes",
+        })
+    }
+}
+
+/// As its name: `"catching up"`.
+#[cfg(feature = "serde")]
+impl serde::Serialize for ChangePhase {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// One event of a change that copies. Prints a line.
+///
+/// With the feature `serde` it can be serialised, with [`time_to_go`](ChangeProgress::time_to_go) as the number of seconds
+/// `seconds_to_go`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChangeProgress {
-    /// What it is doing.
+    /// The work of the change.
     pub phase: ChangePhase,
     /// The table whose rows were copied, or the target whose indexes were made.
     pub what: String,
     /// How many rows were copied by this call, those that were copied again not counted.
     pub rows: u64,
-    /// How many rows the sources held at the beginning of this call, about.
+    /// How many rows this call has to copy, about: those of the sources, less those that the targets held at its beginning.
     pub of: u64,
     /// How many changed rows wait to be copied again; one may count several times.
     pub dirty: u64,
     /// How many rows are copied in a second, on average.
     pub rows_per_second: f64,
     began: Instant,
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for ChangeProgress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut map = serializer.serialize_struct("ChangeProgress", 7)?;
+        map.serialize_field("phase", &self.phase)?;
+        map.serialize_field("what", &self.what)?;
+        map.serialize_field("rows", &self.rows)?;
+        map.serialize_field("of", &self.of)?;
+        map.serialize_field("dirty", &self.dirty)?;
+        map.serialize_field("rows_per_second", &self.rows_per_second)?;
+        map.serialize_field("seconds_to_go", &self.time_to_go().map(|left| left.as_secs_f64()))?;
+        map.end()
+    }
 }
 
 impl ChangeProgress {
@@ -68,10 +106,12 @@ impl ChangeProgress {
         self.dirty = dirty;
     }
 
-    /// Returns how long the first copy is likely to take from now on, if rows are being copied.
+    /// Returns how long the first copy is likely to take from now on, at the average rate so far; `None` if no rows are being
+    /// copied. The time for indexes, for rows that change meanwhile, and for the comparison is not part of it.
     pub fn time_to_go(&self) -> Option<Duration> {
         let left = self.of.saturating_sub(self.rows) as f64;
-        (self.rows_per_second > 0.0).then(|| Duration::from_secs_f64(left / self.rows_per_second))
+        let is_copying = self.phase == ChangePhase::Copying && self.rows_per_second > 0.0;
+        is_copying.then(|| Duration::from_secs_f64(left / self.rows_per_second))
     }
 }
 
@@ -93,8 +133,9 @@ impl fmt::Display for ChangeProgress {
 }
 
 /// How far a change is; made by [`Change::status`]. Prints a line.
+///
+/// With the feature `serde` it can be serialised.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ChangeStatus {
     /// The number of the change.
@@ -109,6 +150,16 @@ pub struct ChangeStatus {
     pub targets: Vec<String>,
     /// How many changed rows wait to be copied again; `None` if it is not copying, or a source cannot be read.
     pub dirty: Option<u64>,
+}
+
+serialized! { ChangeStatus { number, attempt, state, sources, targets, dirty } }
+
+impl ChangeStatus {
+    /// Returns whether the change keeps other changes, migrations and `create` away. One that does not has been decided, and
+    /// its sources hold their rows under other names.
+    pub fn is_running(&self) -> bool {
+        ["copying", "cancelling", "decided"].contains(&self.state)
+    }
 }
 
 impl fmt::Display for ChangeStatus {

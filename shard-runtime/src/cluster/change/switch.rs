@@ -10,7 +10,6 @@ use super::verify::Touched;
 use super::{Change, target, verify};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::{Dialect, literal, quoted};
 use crate::schema::IdKind;
 use crate::transaction::change::{
     ChangeState, Part, Role, claim_part, hide, make_fence, serve_targets, write_part,
@@ -92,7 +91,7 @@ impl Change {
         // The rows that change from now on are compared under the fence.
         let mut touched = match self.touched.take() {
             Some(touched) => touched,
-            None => self.compare_all()?.1,
+            None => self.compare_all(&mut |_| {})?.1,
         };
         self.record = self.cluster.0.control.record_budget(&self.record, budget)?;
         self.cluster.recover()?;
@@ -184,7 +183,7 @@ impl Change {
         Err(Error::new(ErrorKind::Stale, message))
     }
 
-    /// Finishes global transactions that have a part on a source, or are decided there: nobody finds it there afterwards.
+    /// Finishes global transactions that have a part on a source, or are decided there: no session finds it there afterwards.
     fn settle(&self) -> Result<()> {
         let recovered = self.cluster.recover()?;
         match recovered.left().first() {
@@ -251,15 +250,8 @@ fn id_of(table: &crate::schema::Table) -> &'static str {
 
 /// Adds to an error of a lock which processes of a server hold the source.
 fn held(error: Error, connection: &dyn Connection, source: Site<'_>) -> Error {
-    if !error.is_busy() || source.place.dialect != Dialect::Postgres {
-        return error;
-    }
-    let schema = literal(source.place.names.schema.as_deref().unwrap_or("public"));
-    let sql = format!(
-        "SELECT DISTINCT coalesce(l.pid::text, 'a prepared transaction') FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
-         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {schema} AND l.granted \
-         AND l.pid IS DISTINCT FROM pg_backend_pid() ORDER BY 1"
-    );
+    let sql = source.place.dialect.lock_holders_sql(&source.place.names);
+    let Some(sql) = sql.filter(|_| error.is_busy()) else { return error };
     let holders: Vec<String> =
         facts::texts(connection, &sql, &[]).unwrap_or_default().into_iter().flatten().collect();
     match holders.is_empty() {
@@ -272,47 +264,15 @@ fn held(error: Error, connection: &dyn Connection, source: Site<'_>) -> Error {
 
 /// Returns the last id that a shard has counted for a table.
 fn last_id(connection: &dyn Connection, site: Site<'_>, table: &str, id: &str) -> Result<Option<i64>> {
-    let names = &site.place.names;
-    let sql = match site.place.dialect {
-        Dialect::Sqlite => {
-            format!(
-                "SELECT CAST(seq AS TEXT) FROM sqlite_sequence WHERE name = {}",
-                literal(&names.plain(table))
-            )
-        }
-        Dialect::Postgres => {
-            let sequence = facts::texts(connection, &sequence_sql(site, table, id), &[])?;
-            let Some(sequence) = sequence.into_iter().flatten().next() else { return Ok(None) };
-            format!(
-                "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END::text FROM {sequence}"
-            )
-        }
-    };
+    let (names, dialect) = (&site.place.names, site.place.dialect);
+    let counter = facts::texts(connection, &dialect.counter_sql(names, table, id), &[])?;
+    let Some(counter) = counter.into_iter().flatten().next() else { return Ok(None) };
+    let sql = dialect.last_id_sql(names, table, &counter);
     let found = facts::texts(connection, &sql, &[])?;
     Ok(found.into_iter().flatten().next().and_then(|last| last.parse().ok()))
 }
 
-fn sequence_sql(site: Site<'_>, table: &str, id: &str) -> String {
-    format!("SELECT pg_get_serial_sequence({}, {})", literal(&site.place.names.table(table)), literal(id))
-}
-
 /// Has a target count the ids of a table above this one.
 fn count_above(connection: &dyn Connection, site: Site<'_>, table: &str, id: &str, last: i64) -> Result<()> {
-    match site.place.dialect {
-        Dialect::Sqlite => {
-            let name = literal(&site.place.names.plain(table));
-            connection.run(&format!(
-                "INSERT INTO sqlite_sequence (name, seq) SELECT {name}, 0 WHERE NOT EXISTS (SELECT * FROM sqlite_sequence WHERE name = {name}); \
-                 UPDATE sqlite_sequence SET seq = max(seq, {last}) WHERE name = {name}"
-            ))
-        }
-        Dialect::Postgres => {
-            let sequence = sequence_sql(site, table, id).replacen("SELECT ", "", 1);
-            let highest =
-                format!("(SELECT coalesce(max({}), 0) FROM {})", quoted(id), site.place.names.table(table));
-            connection.run(&format!(
-                "SELECT setval({sequence}, greatest({last}, {highest}, 1), {last} > 0 OR {highest} > 0)"
-            ))
-        }
-    }
+    connection.run(&site.place.dialect.count_above_sql(&site.place.names, table, id, last))
 }

@@ -5,7 +5,6 @@ use super::links::Site;
 use crate::driver::Connection;
 use crate::error::Result;
 use crate::planner::Layout;
-use crate::planner::sql::{Dialect, literal};
 use crate::transaction::facts::{self, Kind};
 
 /// The beginning of the names of the facts with the SQL of indexes.
@@ -18,17 +17,8 @@ const CONSTRAINT: &str = "constraint ";
 pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
     let names = &site.place.names;
     let tables: Vec<&'static str> = layout.tables().map(|table| table.name).collect();
-    match site.place.dialect {
-        Dialect::Sqlite => {
-            for table in tables.iter().rev() {
-                connection.run(&format!("DELETE FROM {}", names.table(table)))?;
-            }
-        }
-        Dialect::Postgres => {
-            let all: Vec<String> = tables.iter().map(|table| names.table(table)).collect();
-            connection.lock(&format!("TRUNCATE {}", all.join(", ")))?;
-        }
-    }
+    let sql = site.place.dialect.empty_sql(names, &tables);
+    sql.iter().try_for_each(|sql| connection.lock(sql))?;
     drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
 }
 
@@ -44,9 +34,8 @@ fn drop_secondary(
     layout: &Layout,
     kinds: &[&str],
 ) -> Result<()> {
-    if site.place.dialect == Dialect::Postgres {
-        // Otherwise definitions name tables of this schema without it.
-        connection.run("SET LOCAL search_path = pg_catalog")?;
+    if let Some(sql) = site.place.dialect.qualify_sql() {
+        connection.run(sql)?;
     }
     let last = recorded(connection, site, "")?
         .into_iter()
@@ -86,15 +75,7 @@ fn make(connection: &dyn Connection, site: Site<'_>, kind: &str) -> Result<()> {
 
 /// Checks the rows of constraints that were made without a check.
 pub(super) fn validate(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
-    if site.place.dialect != Dialect::Postgres {
-        return Ok(());
-    }
-    let schema = literal(site.place.names.schema.as_deref().unwrap_or("public"));
-    let sql = format!(
-        "SELECT format('ALTER TABLE %I.%I VALIDATE CONSTRAINT %I', n.nspname, c.relname, k.conname) FROM pg_constraint k \
-         JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname = {schema} AND NOT k.convalidated"
-    );
+    let Some(sql) = site.place.dialect.validate_sql(&site.place.names) else { return Ok(()) };
     facts::texts(connection, &sql, &[])?.into_iter().flatten().try_for_each(|sql| connection.run(&sql))
 }
 
@@ -105,43 +86,10 @@ fn secondary(
     table: &str,
 ) -> Result<Vec<(&'static str, String, String)>> {
     let names = &site.place.names;
-    let (schema, plain) =
-        (literal(names.schema.as_deref().unwrap_or("public")), literal(&names.plain(table)));
-    let queries: Vec<(&'static str, String)> = match site.place.dialect {
-        Dialect::Sqlite => vec![(
-            INDEX,
-            format!(
-                "SELECT sql, 'DROP INDEX \"' || replace(name, '\"', '\"\"') || '\"' FROM sqlite_schema \
-                 WHERE type = 'index' AND tbl_name = {plain} AND sql IS NOT NULL ORDER BY name"
-            ),
-        )],
-        Dialect::Postgres => {
-            let of_table = format!("n.nspname = {schema} AND c.relname = {plain}");
-            vec![
-                // Foreign keys first: they need unique constraints of other tables, which are dropped later.
-                (
-                    CONSTRAINT,
-                    format!(
-                        "SELECT format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s%s', n.nspname, c.relname, k.conname, \
-                         pg_get_constraintdef(k.oid), CASE WHEN k.contype = 'f' AND k.convalidated THEN ' NOT VALID' ELSE '' END), \
-                         format('ALTER TABLE %I.%I DROP CONSTRAINT %I', n.nspname, c.relname, k.conname) FROM pg_constraint k \
-                         JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-                         WHERE {of_table} AND k.contype IN ('f', 'u', 'x') ORDER BY k.contype, k.conname"
-                    ),
-                ),
-                (
-                    INDEX,
-                    format!(
-                        "SELECT pg_get_indexdef(i.indexrelid), format('DROP INDEX %I.%I', n.nspname, x.relname) FROM pg_index i \
-                         JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid \
-                         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {of_table} AND NOT i.indisprimary \
-                         AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid \
-                         AND k.contype IN ('u', 'x')) ORDER BY x.relname"
-                    ),
-                ),
-            ]
-        }
-    };
+    let dialect = site.place.dialect;
+    // Foreign keys first: they need unique constraints of other tables, which are dropped later.
+    let constraints = dialect.constraints_sql(names, table).map(|sql| (CONSTRAINT, sql));
+    let queries = constraints.into_iter().chain([(INDEX, dialect.indexes_sql(names, table))]);
     let mut found = Vec::new();
     for (kind, sql) in queries {
         for row in facts::texts(connection, &sql, &[])? {

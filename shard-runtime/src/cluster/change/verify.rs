@@ -6,6 +6,7 @@ use std::fmt;
 use super::capture::Dirty;
 use super::copy::Copier;
 use super::rows::{Rows, Tables};
+use crate::cluster::administration::serialized;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
 use crate::schema::Table;
@@ -14,7 +15,9 @@ use crate::value::{ColumnType, IdKey, Value};
 /// How many rows are compared at a time.
 const CHUNK: u32 = 2_000;
 
-/// The result of a comparison of the copies with their sources; made by [`Change::verify`](super::Change::verify).
+/// The result of a comparison of the copies with their sources; made by [`Change::verify`](super::Change::verify). Prints a line.
+///
+/// With the feature `serde` it can be serialised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChangeReport {
@@ -24,6 +27,8 @@ pub struct ChangeReport {
     /// switch.
     pub different: u64,
 }
+
+serialized! { ChangeReport { rows, different } }
 
 impl fmt::Display for ChangeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +79,7 @@ pub(super) struct Different {
 
 impl Copier<'_> {
     /// Compares all rows. Returns how many were compared, and those that differ.
-    pub(super) fn compare(&self) -> Result<(u64, Vec<Different>)> {
+    pub(super) fn compare(&self, progress: &mut dyn FnMut(u64)) -> Result<(u64, Vec<Different>)> {
         let (mut compared, mut found) = (0, Vec::new());
         for (source, &from) in self.sources.iter().enumerate() {
             for &table in self.tables.all().iter().filter(|table| Tables::is_copied(source, table)) {
@@ -90,6 +95,7 @@ impl Copier<'_> {
                         _ => self.different_listed(source, table, &rows.ids())?,
                     };
                     compared += rows.len() as u64;
+                    progress(rows.len() as u64);
                     if !ids.is_empty() {
                         found.push(Different { source, table, ids });
                     }

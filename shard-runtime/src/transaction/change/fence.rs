@@ -1,23 +1,23 @@
 //! The fence of a shard that is being moved: triggers that refuse every write, and other names for the tables, so that they
 //! cannot be read either. The database itself refuses sessions with the old layout, old releases, and other programs.
 //!
-//! What stands is found in the database's catalog: a process that takes a fence down may know other models than the one
+//! Fences are found in the database's catalog: a process that takes a fence down may know other models than the one
 //! that has made it.
 
 use crate::driver::{Connection, FENCED, FENCED_STATE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
 use crate::planner::own_tables;
-use crate::planner::sql::{Dialect, literal, quoted};
+use crate::planner::sql::quoted;
 use crate::transaction::facts::{self, Kind};
 
 /// The beginning of the names of the triggers and of the function.
-const FENCE: &str = "sharded_fence_";
+pub(crate) const FENCE: &str = "sharded_fence_";
 
 /// The beginning of the names that hidden tables have.
 const HIDDEN: &str = "sharded_retired_";
 
-/// The beginning of the names of the facts that say which table is hidden under which name.
+/// The beginning of the names of the facts that record which table is hidden under which name.
 const HIDDEN_FACT: &str = "hidden ";
 
 /// Refuses writes to these tables of a shard from the end of the transaction on. It waits for all transactions that have
@@ -29,41 +29,8 @@ pub(crate) fn make_fence(
     change: u64,
 ) -> Result<()> {
     let message = format!("{FENCED} by change {change} of the layout; try again");
-    match place.dialect {
-        Dialect::Sqlite => {
-            for (at, table) in tables.iter().enumerate() {
-                let on = place.names.table(table);
-                for event in ["INSERT", "UPDATE", "DELETE"] {
-                    let name = quoted(&place.names.plain(&format!("{FENCE}{at}_{}", event.to_lowercase())));
-                    connection.run(&format!(
-                        "CREATE TRIGGER {name} BEFORE {event} ON {on} BEGIN SELECT RAISE(ABORT, {}); END",
-                        literal(&message)
-                    ))?;
-                }
-            }
-        }
-        Dialect::Postgres => {
-            let function = place.names.table(&format!("{FENCE}function"));
-            connection.lock(&format!(
-                "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $fence$ BEGIN RAISE EXCEPTION \
-                 USING ERRCODE = '{FENCED_STATE}', MESSAGE = {}; END $fence$",
-                literal(&message)
-            ))?;
-            for (at, table) in tables.iter().enumerate() {
-                let on = place.names.table(table);
-                let triggers =
-                    [("rows", "INSERT OR UPDATE OR DELETE", "ROW"), ("all", "TRUNCATE", "STATEMENT")];
-                for (name, events, each) in triggers {
-                    let name = quoted(&format!("{FENCE}{at}_{name}"));
-                    connection.lock(&format!(
-                        "CREATE OR REPLACE TRIGGER {name} BEFORE {events} ON {on} FOR EACH {each} EXECUTE FUNCTION {function}(); \
-                         ALTER TABLE {on} ENABLE ALWAYS TRIGGER {name}"
-                    ))?;
-                }
-            }
-        }
-    }
-    Ok(())
+    let sql = place.dialect.fence_sql(&place.names, FENCE, tables, (&message, FENCED_STATE));
+    sql.iter().try_for_each(|sql| connection.lock(sql))
 }
 
 /// Gives these tables of a shard other names, and its identity the name of a retired shard, which every release refuses.
@@ -139,52 +106,28 @@ pub(crate) fn unfence(
         facts::forget(connection, &place.names, place.dialect, Kind::Change, &name)?;
     }
     name_shard(connection, place, shard)?;
-    match place.dialect {
-        Dialect::Sqlite => drop_triggers(connection, place, FENCE),
-        Dialect::Postgres => {
-            let schema = literal(place.names.schema.as_deref().unwrap_or("public"));
-            let sql = format!(
-                "SELECT format('ALTER TABLE %I.%I DISABLE TRIGGER %I', n.nspname, c.relname, t.tgname) FROM pg_trigger t \
-                 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-                 WHERE n.nspname = {schema} AND t.tgname LIKE {} ESCAPE '!'",
-                literal(&format!("{}%", FENCE.replace('_', "!_")))
-            );
-            let disable = facts::texts(connection, &sql, &[])?.into_iter().flatten();
-            disable.into_iter().try_for_each(|sql| connection.lock(&sql))
-        }
-    }
+    let sql = place.dialect.unfence_sql(&place.names, FENCE);
+    let lowered = facts::texts(connection, &sql, &[])?;
+    lowered.iter().flatten().try_for_each(|sql| connection.lock(sql))
 }
 
-/// Drops what [`unfence`] has left of fences.
+/// Drops the triggers that [`unfence`] has left.
 pub(crate) fn remove_fence(connection: &dyn Connection, place: &Place) -> Result<()> {
     drop_triggers(connection, place, FENCE)
 }
 
 /// Drops all triggers of a shard whose names begin so, and their functions.
 pub(crate) fn drop_triggers(connection: &dyn Connection, place: &Place, beginning: &str) -> Result<()> {
-    // `_` would stand for any character.
-    let escaped = place.names.plain(beginning).replace('!', "!!").replace('_', "!_").replace('%', "!%");
-    let pattern = format!("{} ESCAPE '!'", literal(&format!("{escaped}%")));
-    let sql = match place.dialect {
-        Dialect::Sqlite => format!(
-            "SELECT 'DROP TRIGGER \"' || replace(name, '\"', '\"\"') || '\"' FROM sqlite_schema WHERE type = 'trigger' \
-             AND name LIKE {pattern}"
-        ),
-        Dialect::Postgres => {
-            let schema = literal(place.names.schema.as_deref().unwrap_or("public"));
-            format!(
-                "SELECT format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname) FROM pg_trigger t \
-                 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-                 WHERE n.nspname = {schema} AND t.tgname LIKE {pattern} \
-                 UNION ALL SELECT format('DROP FUNCTION %I.%I()', n.nspname, p.proname) FROM pg_proc p \
-                 JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = {schema} AND p.proname LIKE {pattern}"
-            )
-        }
-    };
-    let drops = facts::texts(connection, &sql, &[])?.into_iter().flatten();
-    let (functions, triggers): (Vec<String>, Vec<String>) =
-        drops.partition(|drop| drop.starts_with("DROP FUNCTION"));
-    triggers.iter().chain(&functions).try_for_each(|drop| connection.lock(drop))
+    let sql = place.dialect.drop_triggers_sql(&place.names, beginning);
+    let drops = facts::texts(connection, &sql, &[])?;
+    drops.iter().flatten().try_for_each(|drop| connection.lock(drop))
+}
+
+/// Returns the names of all triggers of a shard that begin so.
+#[cfg(feature = "admin")]
+pub(crate) fn triggers(connection: &dyn Connection, place: &Place, beginning: &str) -> Result<Vec<String>> {
+    let sql = place.dialect.triggers_sql(&place.names, beginning);
+    Ok(facts::texts(connection, &sql, &[])?.into_iter().flatten().collect())
 }
 
 /// Returns whether an error can come from a fence, or from a shard whose tables are hidden.

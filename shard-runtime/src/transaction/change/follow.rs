@@ -1,4 +1,4 @@
-//! What a session does that meets a change: it waits for the end of the switch, cancels it if that takes too long, and takes
+//! The way of a session that meets a change: it waits for the end of the switch, cancels it if that takes too long, and takes
 //! the new layout. Uses `fence` and the cluster's state.
 
 use std::sync::PoisonError;

@@ -11,7 +11,7 @@ use crate::transaction::control::Control;
 use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
 use crate::transaction::recorded::{RecordedLayout, place_text};
 
-/// What a transaction of control works with.
+/// The parts that a transaction of control works with.
 struct Work<'w> {
     control: &'w dyn Connection,
     own: &'w Control,

@@ -2,8 +2,8 @@
 //! runs. The change itself is made by `cluster::change`. Uses `driver`, `facts`, `recorded` and the layers below.
 //!
 //! A change empties *source* shards into *target* shards. Control records the plan, the *attempt* and the state. Each shard that
-//! takes part records its own part with the attempt ([`Part`]), in a row that every transaction of a change locks first: whoever
-//! continues a change takes a new attempt, which stops the one before it.
+//! takes part records its own part with the attempt ([`Part`]), in a row that every transaction of a change locks first: a
+//! process that continues a change takes a new attempt, which stops the one before it.
 
 mod fence;
 mod follow;
@@ -11,6 +11,8 @@ mod in_control;
 mod part;
 mod serve;
 
+#[cfg(feature = "admin")]
+pub(crate) use fence::{FENCE, triggers};
 pub(crate) use fence::{
     drop_triggers, hidden, hidden_name, hide, make_fence, remove_fence, rename, retire_part, unfence,
 };

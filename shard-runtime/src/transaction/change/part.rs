@@ -1,4 +1,4 @@
-//! What a shard records of its part in a change. Uses `facts`.
+//! The part of a shard in a change, as the shard records it. Uses `facts`.
 
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ pub(crate) struct Part {
     pub(crate) attempt: u64,
 }
 
-/// What a shard is in a change.
+/// The role of a shard in a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Rows are copied from it.

@@ -329,6 +329,11 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
         session_executor: SessionExecutor::new(1, timeout),
         observer: None,
         counters: Counters::new(0),
+        changes: Vec::new(),
+        retired: Vec::new(),
+        next: std::sync::OnceLock::new(),
+        reloading: Mutex::default(),
+        reopen: Arc::new(|| Err(Error::new(ErrorKind::Missing, "the cluster cannot be opened again"))),
         probes: Vec::new(),
     }))
 }

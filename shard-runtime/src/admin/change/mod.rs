@@ -1,0 +1,276 @@
+//! `change`: plans a change of the layout, runs it to its end, and continues one that was stopped. Uses the change of `cluster`.
+
+mod arguments;
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::commands::value;
+use super::output::Answer;
+use super::progress::{Lines, bar, beside};
+use crate::cluster::{
+    Builder, Change, ChangePlan, ChangeProgress, ChangeReport, ChangeStatus, Cluster, Pace, Switch,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::Models;
+
+pub(super) use arguments::{ChangeCommand, EXPLANATION, FORMS, parse};
+use arguments::{Planned, Run};
+
+/// The output for the progress of long work.
+type Progress<'p> = &'p mut (dyn Write + Send);
+
+pub(super) fn run<M: Models>(
+    builder: &Builder,
+    command: ChangeCommand,
+    progress: Progress<'_>,
+) -> Result<Answer> {
+    let open = || builder.clone().open::<M>();
+    match command {
+        ChangeCommand::Plan(plans) => match open() {
+            Err(error) if misses_a_target(&error, &plans) => {
+                Err(error.with_remedy("`change run` does so by itself"))
+            }
+            opened => plan(&opened?, &plans),
+        },
+        ChangeCommand::Run(options) => {
+            carry_out(&open_with_targets::<M>(builder, &options.plans)?, options, progress)
+        }
+        ChangeCommand::Status => status(&open()?),
+        ChangeCommand::Verify(pace) => continue_running(&open()?, pace, None, progress),
+        ChangeCommand::Switch(pace, switch) => continue_running(&open()?, pace, Some(switch), progress),
+        ChangeCommand::Cancel => cancel(&open()?, progress),
+        ChangeCommand::Retire(number) => retire(&open()?, number, progress),
+    }
+}
+
+fn planned(cluster: &Cluster, shards: &Planned) -> Result<ChangePlan> {
+    let (sources, targets) = (shards.sources.iter(), shards.targets.iter());
+    let (sources, targets) = (sources.map(String::as_str), targets.map(String::as_str));
+    let planner = cluster.plan_change().redistribute(sources, targets);
+    let lines = shards.lines.iter().cloned();
+    { lines }.try_fold(planner, |planner, (table, lines)| planner.lines_of(&table, lines))?.build()
+}
+
+fn plan(cluster: &Cluster, plans: &[Planned]) -> Result<Answer> {
+    let plans = plans.iter().map(|shards| planned(cluster, shards)).collect::<Result<Vec<_>>>()?;
+    let text = plans.iter().map(ToString::to_string).collect();
+    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "plans": value(&plans) }) })
+}
+
+/// Opens the cluster, and makes the target shards that are configured and not there.
+fn open_with_targets<M: Models>(builder: &Builder, plans: &[Planned]) -> Result<Cluster> {
+    let opened = builder.clone().open::<M>();
+    let misses = match &opened {
+        Err(error) => misses_a_target(error, plans),
+        Ok(cluster) => {
+            let recorded = cluster.recorded_shards().into_iter();
+            let mut unusable = recorded.filter(|shard| shard.is_configured && shard.problem.is_some());
+            // While a change runs, nothing is made.
+            unusable.any(|shard| is_target(&shard.name, plans)) && running(cluster).is_err()
+        }
+    };
+    if misses { builder.clone().create::<M>() } else { opened }
+}
+
+/// Whether a cluster is there and cannot be opened because it has never had a target.
+fn misses_a_target(error: &Error, plans: &[Planned]) -> bool {
+    error.kind() == ErrorKind::Layout && error.shard().is_some_and(|shard| is_target(shard, plans))
+}
+
+fn is_target(name: &str, plans: &[Planned]) -> bool {
+    plans.iter().flat_map(|plan| &plan.targets).any(|target| target == name)
+}
+
+/// The result of a change that was carried on.
+struct Done {
+    status: ChangeStatus,
+    /// The rows that were copied now.
+    copied: u64,
+    report: Option<ChangeReport>,
+}
+
+fn carry_out(cluster: &Cluster, options: Run, progress: Progress<'_>) -> Result<Answer> {
+    let Run { plans, pace, switch } = options;
+    let mut done = Vec::new();
+    if plans.is_empty() {
+        let change = unfinished(cluster)?;
+        done.push(proceed(change, pace, switch, progress)?);
+    }
+    for shards in plans {
+        let change = match begun(cluster, &shards)? {
+            Some(change) => change,
+            None => {
+                let plan = planned(cluster, &shards)?;
+                beside(
+                    progress,
+                    || cluster.begin_change(&plan),
+                    |elapsed| format!("change: waiting for the shards, {} s", elapsed.as_secs()),
+                )?
+            }
+        };
+        done.push(proceed(change, pace, switch, progress)?);
+        // The next change can begin after the switch of this one.
+        if switch.is_none() {
+            break;
+        }
+    }
+    Ok(answer(cluster, &done))
+}
+
+fn continue_running(
+    cluster: &Cluster,
+    pace: Pace,
+    switch: Option<Switch>,
+    progress: Progress<'_>,
+) -> Result<Answer> {
+    let done = proceed(running(cluster)?, pace, switch, progress)?;
+    Ok(answer(cluster, &[done]))
+}
+
+/// Carries a change on to its end, or to the point before the switch.
+fn proceed(mut change: Change, pace: Pace, switch: Option<Switch>, progress: Progress<'_>) -> Result<Done> {
+    let before = change.status()?;
+    let number = before.number;
+    let (mut copied, mut report) = (0, None);
+    if !["decided", "served"].contains(&before.state) {
+        let mut lines = Lines::new(&mut *progress);
+        change.copy(pace, |state| {
+            copied = state.rows;
+            lines.write(|| format!("change {number}: {}{state}", bar_of(state)));
+        })?;
+        let (began, mut compared) = (Instant::now(), 0);
+        report = Some(change.verify_noting(&mut |rows| {
+            compared += rows;
+            lines.write(|| {
+                format!("change {number}: {compared} rows compared, {} s", began.elapsed().as_secs())
+            });
+        })?);
+        if let Some(switch) = switch {
+            beside(
+                progress,
+                || change.switch(switch),
+                |elapsed| format!("change {number}: switching, {} s", elapsed.as_secs()),
+            )?;
+        }
+    }
+    if switch.is_some() {
+        beside(
+            progress,
+            || change.finish(),
+            |elapsed| {
+                format!(
+                    "change {number}: checking foreign keys and renaming lookup entries, {} s",
+                    elapsed.as_secs()
+                )
+            },
+        )?;
+    }
+    Ok(Done { status: change.status()?, copied, report })
+}
+
+fn bar_of(state: &ChangeProgress) -> String {
+    state.time_to_go().map_or_else(String::new, |_| bar(state.rows, state.of))
+}
+
+fn answer(cluster: &Cluster, done: &[Done]) -> Answer {
+    let mut text = String::new();
+    for Done { status, copied, report } in done {
+        let (sources, targets) = (status.sources.join(", "), status.targets.join(", "));
+        let _ = writeln!(text, "change {}: {sources} -> {targets}, {}", status.number, status.state);
+        if let Some(report) = report {
+            let _ = writeln!(text, "{copied} rows copied; {report}");
+        }
+        let number = status.number;
+        let _ = match status.is_running() {
+            true => writeln!(text, "the sources still serve: run `change switch`, or `change cancel`"),
+            false => writeln!(
+                text,
+                "{targets} serve since epoch {}; {sources} keep their rows under other names until `change retire {number}`",
+                cluster.epoch()
+            ),
+        };
+    }
+    let each = done.iter().map(|Done { status, copied, report }| {
+        json!({"change": value(status), "copied": copied, "verified": value(report)})
+    });
+    let json = json!({"epoch": cluster.epoch(), "changes": each.collect::<Vec<Value>>()});
+    Answer { outcome: Outcome::Fine, text, json }
+}
+
+fn status(cluster: &Cluster) -> Result<Answer> {
+    let changes = cluster.changes()?.iter().map(Change::status).collect::<Result<Vec<ChangeStatus>>>()?;
+    let mut text: String = changes.iter().map(|status| format!("{status}\n")).collect();
+    if changes.is_empty() {
+        text.push_str("no change runs, and no source holds rows of one\n");
+    }
+    Ok(Answer {
+        outcome: Outcome::Fine,
+        text,
+        json: json!({ "epoch": cluster.epoch(), "changes": value(&changes) }),
+    })
+}
+
+fn cancel(cluster: &Cluster, progress: Progress<'_>) -> Result<Answer> {
+    let change = running(cluster)?;
+    let (number, status) = (change.number(), change.status()?);
+    beside(
+        progress,
+        || change.cancel(),
+        |elapsed| format!("change {number}: emptying the targets, {} s", elapsed.as_secs()),
+    )?;
+    let text = format!("change {number} is cancelled: {} serve as before\n", status.sources.join(", "));
+    Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "cancelled": number }) })
+}
+
+fn retire(cluster: &Cluster, number: u64, progress: Progress<'_>) -> Result<Answer> {
+    let Some(change) = cluster.changes()?.into_iter().find(|change| change.number() == number) else {
+        let message = format!("there is no change {number} to retire; `change status` prints the numbers");
+        return Err(Error::new(ErrorKind::Stale, message));
+    };
+    let sources = change.status()?.sources;
+    beside(
+        progress,
+        || change.retire(),
+        |elapsed| format!("change {number}: dropping the rows of the sources, {} s", elapsed.as_secs()),
+    )?;
+    let text = format!(
+        "change {number} is retired: remove {} from the configuration of all programs, and then the databases\n",
+        sources.join(", ")
+    );
+    Ok(Answer { outcome: Outcome::Fine, text, json: json!({"retired": number, "sources": sources}) })
+}
+
+/// The change that runs.
+fn running(cluster: &Cluster) -> Result<Change> {
+    for change in cluster.changes()? {
+        if change.status()?.is_running() {
+            return Ok(change);
+        }
+    }
+    let message = "no change runs; begin one with `change run`, as in `change run split SOURCE TARGET...`";
+    Err(Error::new(ErrorKind::Stale, message))
+}
+
+/// The change that runs, or the last one that has switched: what follows the switch may not have ended.
+fn unfinished(cluster: &Cluster) -> Result<Change> {
+    match running(cluster) {
+        Err(error) if error.kind() == ErrorKind::Stale => cluster.changes()?.pop().ok_or(error),
+        found => found,
+    }
+}
+
+/// A change of these shards that was begun before.
+fn begun(cluster: &Cluster, shards: &Planned) -> Result<Option<Change>> {
+    for change in cluster.changes()? {
+        let status = change.status()?;
+        if (&status.sources, &status.targets) == (&shards.sources, &shards.targets) {
+            return Ok(Some(change));
+        }
+    }
+    Ok(None)
+}

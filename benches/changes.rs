@@ -22,7 +22,7 @@ type Failure = Box<dyn std::error::Error>;
 #[sharded(table = "measurements", index(station))]
 struct Measurement {
     #[id]
-    #[shard_key(hash)]
+    #[shard_key(range("keep" => ..0, "s0" => 0..))]
     id: i64,
     station: String,
     value: f64,
@@ -34,13 +34,13 @@ fn row(id: i64) -> Measurement {
     Measurement { id, station: format!("station {}", id % 1_000), value: id as f64 / 7.0, note }
 }
 
-/// The shards: `a` is moved to `b`, to `c`, and so on.
+/// The shards: `s0` is moved to `s1`, to `s2`, and so on. `keep` is the first of its database, and stays.
 fn builder(urls: &[(String, String)]) -> Builder {
     urls.iter().fold(Cluster::builder(), |builder, (name, url)| builder.shard(name, url))
 }
 
 fn filled(urls: &[(String, String)], rows: i64) -> Result<Cluster, Failure> {
-    let first = urls.get(..1).unwrap_or_default();
+    let first = urls.get(..2).unwrap_or_default();
     let cluster = builder(first).create::<Measurement>()?;
     for start in (0..rows).step_by(50_000) {
         cluster
@@ -175,17 +175,21 @@ fn copied_by_hand(folder: &Path) -> Result<f64, Failure> {
 
 fn on_files(rows: i64, count: usize) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
-    let url = |at: usize| (format!("s{at}"), format!("sqlite:{}/s{at}.db", folder.path().display()));
-    let urls: Vec<(String, String)> = (0..count + 2).map(url).collect();
+    let url = |name: String| (name.clone(), format!("sqlite:{}/{name}.db", folder.path().display()));
+    let mut urls = vec![url("keep".to_owned())];
+    urls.extend((0..count + 2).map(|at| url(format!("s{at}"))));
     let cluster = filled(&urls, rows)?;
     let by_hand = copied_by_hand(folder.path())?;
     let (ours, before, during) = change(&cluster, "s0", "s1", rows.min(5_000))?;
     report("files, copy with indexes", Rate { ours, by_hand }, rows);
     println!("files, a write while changes are noted: {:.2} of one before", during / before);
-    let names: Vec<String> = urls.iter().skip(1).map(|(name, _)| name.clone()).collect();
-    let waits = switches(&cluster, names.get(..count.min(names.len())).unwrap_or_default(), rows)?;
-    report_waits("files", &waits);
+    report_waits("files", &switches(&cluster, &names(count), rows)?);
     Ok(())
+}
+
+/// The shards that are moved under load.
+fn names(count: usize) -> Vec<String> {
+    (1..=count).map(|at| format!("s{at}")).collect()
 }
 
 fn on_servers(rows: i64, count: usize) -> Result<(), Failure> {
@@ -193,39 +197,22 @@ fn on_servers(rows: i64, count: usize) -> Result<(), Failure> {
         println!("servers: PostgreSQL is not installed, nothing was measured");
         return Ok(());
     }
-    let server = Server::start_with(&["max_prepared_transactions=100", "max_wal_size=4GB"]);
-    let other = Server::start_with(&["max_prepared_transactions=100", "max_wal_size=4GB"]);
-    let url = |at: usize| {
-        let server = if at.is_multiple_of(2) { &server } else { &other };
-        (format!("s{at}"), format!("{}?schema=s{at}", server.url()))
-    };
-    let mut urls: Vec<(String, String)> = (0..count + 2).map(url).collect();
-    // The first of each server gives the database its name; control is there, too.
-    let keep = |at: usize| {
-        (format!("keep{at}"), url(at).1.replace(&format!("schema=s{at}"), &format!("schema=keep{at}")))
-    };
-    urls.extend([keep(0), keep(1)]);
-    let folder = tempfile::tempdir()?;
-    let control = format!("sqlite:{}/control.db", folder.path().display());
-    let build = |urls: &[(String, String)]| builder(urls).control(control.clone());
-    drop(build(urls.get(..1).unwrap_or_default()).create::<Measurement>()?);
-    let cluster = build(urls.get(..1).unwrap_or_default()).open::<Measurement>()?;
-    for start in (0..rows).step_by(50_000) {
-        cluster
-            .transaction(|session| session.add_all((start..rows.min(start + 50_000)).map(row)).map(drop))?;
-    }
-    drop(cluster);
-    let mut ordered: Vec<(String, String)> = urls.get(..1).unwrap_or_default().to_vec();
-    ordered.extend([keep(0), keep(1)]);
-    ordered.extend(urls.iter().skip(1).take(count + 1).cloned());
-    let cluster = build(&ordered).create::<Measurement>()?;
+    let settings = ["max_prepared_transactions=100", "max_wal_size=4GB"];
+    let (server, other) = (Server::start_with(&settings), Server::start_with(&settings));
+    let url = |name: String, server: &Server| (name.clone(), format!("{}?schema={name}", server.url()));
+    let mut urls = vec![url("keep".to_owned(), &server), url("s0".to_owned(), &server)];
+    // The first shard of the other server gives it its name, too, and stays spare.
+    urls.push(url("spare".to_owned(), &other));
+    urls.extend(
+        (1..count + 2).map(|at| url(format!("s{at}"), if at.is_multiple_of(2) { &server } else { &other })),
+    );
+    let cluster = filled(&urls, rows)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let by_hand = runtime.block_on(piped_by_hand(&server.url(), &other.url()))?;
     let (ours, before, during) = change(&cluster, "s0", "s1", rows.min(2_000))?;
     report("servers, copy with indexes", Rate { ours, by_hand }, rows);
     println!("servers, a write while changes are noted: {:.2} of one before", during / before);
-    let names: Vec<String> = urls.iter().skip(1).take(count).map(|(name, _)| name.clone()).collect();
-    report_waits("servers", &switches(&cluster, &names, rows)?);
+    report_waits("servers", &switches(&cluster, &names(count), rows)?);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod kinds;
 mod load;
 mod model;
 mod models;
+mod others;
 mod mover;
 mod servers;
 mod stopped;

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// What is left out of the protocol.
+/// The parts that are left out of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Nothing,
@@ -59,7 +59,7 @@ enum Recorded {
     Forgotten,
 }
 
-/// Where a mover is.
+/// The step of a mover.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum At {
     Start,
@@ -86,7 +86,7 @@ enum At {
 struct Mover {
     at: At,
     attempt: u8,
-    /// What a part was when it was locked.
+    /// The part as it was when it was locked.
     role: Role,
     /// The rows that it has read.
     rows: [u8; ROWS],
@@ -147,7 +147,7 @@ struct State {
     on_source: [u8; ROWS],
     on_target: [u8; ROWS],
     cursor: u8,
-    /// What was acknowledged.
+    /// The acknowledged values.
     truth: [u8; ROWS],
     movers: [Mover; MOVERS],
     writers: [Writer; WRITERS],
@@ -200,7 +200,7 @@ impl State {
         matches!(self.source.0, Role::Fenced | Role::Hidden)
     }
 
-    /// What must hold in every state.
+    /// The properties that must hold in every state.
     fn check(&self) -> Result<(), &'static str> {
         let owner = match self.control {
             Recorded::Decided => &self.on_target,
@@ -212,7 +212,7 @@ impl State {
         }
     }
 
-    /// What must hold when nothing can happen any more.
+    /// The properties that must hold when nothing can happen any more.
     fn check_end(&self) -> Result<(), &'static str> {
         let is_clean = self.source.0 == Role::None && self.target.0 == Role::None && !self.captures;
         match self.control {

@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 26] = [
+const MUTATIONS: [Mutation; 40] = [
     Mutation {
         what: "the version is not raised",
         from: "SET version = version + 1",
@@ -188,6 +188,95 @@ const MUTATIONS: [Mutation; 26] = [
         from: "write(control, &self.names, dialect, Kind::Writer, name, &number)",
         to: "write(control, &self.names, dialect, Kind::Writer, name, \"0\")",
         attack: ("suite", "r47_an_older_copy"),
+    },
+    Mutation {
+        what: "a change makes no fence",
+        from: "            make_fence(connection, source.place, &tables, change)?;",
+        to: "            let _ = (&tables, change, make_fence);",
+        attack: ("changes", "r51_other_programs_are_refused"),
+    },
+    Mutation {
+        what: "a change does not copy what is left behind the fence",
+        from: "let entries = copier.catch_up(source, wait)?;\n                    if",
+        to: "let entries = if wait_is(wait) { Vec::new() } else { copier.catch_up(source, wait)? };\n                    \
+             fn wait_is(wait: Wait) -> bool { matches!(wait, Wait::Until(_)) }\n                    if",
+        attack: ("changes", "r50_a_writer_that_is_open"),
+    },
+    Mutation {
+        what: "deletes are not noted while a shard is copied",
+        from: "trigger(\"delete\", \"AFTER DELETE\", \"\", &note(&old, 1)),",
+        to: "trigger(\"delete\", \"AFTER DELETE\", \"\", &note(&format!(\"{old} WHERE 0\"), 1)),",
+        attack: ("changes", "r50_a_writer_that_is_open"),
+    },
+    Mutation {
+        what: "rows that are replaced are not noted while a shard is copied",
+        from: "    if !replaced.is_empty() {\n",
+        to: "    if replaced.contains(\"no index\") {\n",
+        attack: ("changes", "r50_a_row_that_replaces_others"),
+    },
+    Mutation {
+        what: "the tables of a shard that was moved keep their names",
+        from: "            hide(connection, source.place, &tables, (source.name, change))?;",
+        to: "            let _ = (&tables, change, hide);",
+        attack: ("changes", "r49_a_handle_that_does_not_know"),
+    },
+    Mutation {
+        what: "a change is decided before its fence",
+        from: "            let wait = Wait::Until(Instant::now() + budget);\n            for source",
+        to: "            let wait = Wait::Until(Instant::now() + budget);\n            \
+             let early = self.cluster.0.recorded.new_groups(&self.cluster.0.layout);\n            \
+             self.cluster.0.control.decide_change(&self.record, &early)?;\n            for source",
+        attack: ("changes", "r50_a_switch_is_tried_again"),
+    },
+    Mutation {
+        what: "entries up to the last that was read are forgotten",
+        from: "\"DELETE FROM {} WHERE entry{}\", site.place.names.table(DIRTY), site.place.dialect.is_in(1)",
+        to: "\"DELETE FROM {} WHERE entry <= (SELECT max(read) FROM unnest({}) AS entries (read))\", site.place.names.table(DIRTY), \
+             site.place.dialect.param(1)",
+        attack: ("changes", "r50_entries_that_are_committed_late"),
+    },
+    Mutation {
+        what: "attempts of a change are not compared",
+        from: "Some(part) if (part.change, part.attempt) == (change, attempt) => Ok(part),",
+        to: "Some(part) if part.change == change || part.attempt == attempt => Ok(part),",
+        attack: ("changes", "r50_a_mover_that_was_overtaken"),
+    },
+    Mutation {
+        what: "who continues a change keeps its attempt",
+        from: "change.attempt = work.next_attempt()?;",
+        to: "change.attempt = work.next_attempt().map(|_| change.attempt)?;",
+        attack: ("changes", "r50_a_mover_that_was_overtaken"),
+    },
+    Mutation {
+        what: "rows are copied without a claim on the target",
+        from: "            claim_part(self.links.at(*target)?, target.place, self.attempt)\n                .map(drop)",
+        to: "            claim_part(self.links.at(*target)?, target.place, self.attempt)\n                .map(drop)\n                \
+             .or_else(|_| Ok::<(), crate::error::Error>(()))",
+        attack: ("changes", "r50_a_mover_that_was_overtaken"),
+    },
+    Mutation {
+        what: "the cursor of a copy is committed before its rows",
+        from: "databases.iter().rev().try_for_each(|database| match",
+        to: "databases.iter().try_for_each(|database| match",
+        attack: ("changes", "r50_a_kill_at_any_system_call_of_a_beginning"),
+    },
+    Mutation {
+        what: "control is not read when an attempt is entered",
+        from: "Some(now) if now.attempt == self.record.attempt && now.state == state => Ok(part),",
+        to: "_ if state != ChangeState::Decided => Ok(part),\n            Some(now) if now.state == state => Ok(part),",
+        attack: ("changes", "stopped::"),
+    },
+    Mutation {
+        what: "descendants do not follow a key that changes",
+        from: "let moved = if self.targets.len() > 1 {",
+        to: "let moved = if self.targets.len() > 99 {",
+        attack: ("changes", "r50_descendants_follow"),
+    },
+    Mutation {
+        what: "the numbers of changes are given again",
+        from: "let change = ChangeRecord { number, attempt: number, ..plan.clone() };",
+        to: "let change = ChangeRecord { number: 1, attempt: number, ..plan.clone() };",
+        attack: ("changes", "r50_a_handle_of_a_cancelled_change"),
     },
 ];
 

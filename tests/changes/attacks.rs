@@ -1,4 +1,4 @@
-//! The attacks that a change has to survive, each by itself: keys that change while rows are copied, unique values that go from row to row, tries
+//! Attacks that a change has to survive, one by one: keys that change while rows are copied, unique values that go from row to row, tries
 //! that fail half-way, handles that are older than the change.
 
 use std::time::Duration;
@@ -16,8 +16,13 @@ on_some! {
         r50_unique_values_are_swapped_while_rows_are_copied,
         r50_a_handle_of_a_cancelled_change_does_not_touch_the_next_one,
         r50_a_handle_of_an_earlier_epoch_continues_a_change,
-        r50_edges_of_ids_are_copied;
-    Schemas: r50_a_switch_is_tried_again_after_a_reader_was_in_the_way
+        r50_edges_of_ids_are_copied,
+        r50_a_mover_that_was_overtaken_writes_nothing;
+    Files Schemas Servers: r50_a_writer_that_is_open_when_the_fence_comes_is_waited_for;
+    Schemas:
+        r50_a_switch_is_tried_again_after_a_reader_was_in_the_way,
+        r51_other_programs_are_refused_behind_a_fence,
+        r50_entries_that_are_committed_late_are_not_forgotten
 }
 
 on_some! {
@@ -103,7 +108,7 @@ fn regions_of(cluster: &Cluster) -> Vec<String> {
     all
 }
 
-/// The result of `regions_of` for the first rows, if all of them have their first keys.
+/// The answer of `regions_of` for the first rows, if all of them have their first keys.
 fn assert_complete(cluster: &Cluster, count: i64) {
     let all = regions_of(cluster);
     let towns = all.iter().filter(|line| line.starts_with("town ")).count();
@@ -483,5 +488,162 @@ fn r50_a_shard_goes_from_a_file_to_a_server_and_back() {
                 session.delete(&row)
             })
             .unwrap();
+    }
+}
+
+fn cents(cluster: &Cluster, id: i64) -> i64 {
+    cluster.session().get::<Customer>(id).unwrap().unwrap().cents
+}
+
+/// An id of a customer that the split shard holds.
+fn moving(cluster: &Cluster, count: usize) -> Vec<i64> {
+    let mut session = cluster.session();
+    let rows = session.all(Customer::select().on_shard("c")).unwrap();
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).take(count).collect();
+    assert_eq!(ids.len(), count);
+    ids
+}
+
+/// Runs SQL on a shard in a transaction that stays open; the function that is returned commits it.
+fn open_writer(backend: &Backend, shard: &str, sql: &str) -> Box<dyn FnOnce() + Send> {
+    if backend.is_postgres(shard) {
+        let client = backend.client(shard);
+        client.run(&format!("BEGIN; {sql}"));
+        return Box::new(move || client.run("COMMIT"));
+    }
+    let raw = backend.raw(shard);
+    raw.execute_batch(&format!("BEGIN IMMEDIATE; {sql}")).unwrap();
+    Box::new(move || raw.execute_batch("COMMIT").unwrap())
+}
+
+fn r50_a_writer_that_is_open_when_the_fence_comes_is_waited_for(backend: &Backend) {
+    let cluster = begun(backend);
+    let [changed, deleted] = moving(&cluster, 2)[..] else { panic!("there are two") };
+    let mut change = split(&cluster);
+    change.copy(Pace::default(), |_| {}).unwrap();
+    change.verify().unwrap();
+    let (lines, orders, customers) = ("order_lines", "orders", "customers");
+    let [lines, orders, customers] = [lines, orders, customers].map(|table| backend.table("c", table));
+    let commit = open_writer(
+        backend,
+        "c",
+        &format!(
+            "UPDATE {customers} SET cents = 4711 WHERE id = {changed}; \
+             DELETE FROM {lines} WHERE order_id IN (SELECT id FROM {orders} WHERE customer_id = {deleted}); \
+             DELETE FROM {orders} WHERE customer_id = {deleted}; DELETE FROM {customers} WHERE id = {deleted}"
+        ),
+    );
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(400));
+            commit();
+        });
+        change.switch(patiently()).unwrap();
+    });
+    change.finish().unwrap();
+    assert_eq!(cents(&cluster, changed), 4711);
+    assert!(cluster.session().get::<Customer>(deleted).unwrap().is_none());
+}
+
+fn r51_other_programs_are_refused_behind_a_fence(backend: &Backend) {
+    let cluster = begun(backend);
+    let id = moving(&cluster, 1)[0];
+    let before = cents(&cluster, id);
+    let mut change = split(&cluster);
+    change.copy(Pace::default(), |_| {}).unwrap();
+    let customers = backend.table("c", "customers");
+    // The switch has made its fence, and waits for this reader.
+    let reader = backend.client("c");
+    reader.run(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM {customers}"));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (refused, written) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let client = backend.client("c");
+            let (mut refused, mut written) = (0, 0);
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                match client.try_run(&format!("UPDATE {customers} SET cents = cents + 1 WHERE id = {id}")) {
+                    Ok(()) => written += 1,
+                    Err(why) => refused += i64::from(why.contains("change")),
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            (refused, written)
+        });
+        let switched = change.switch(Switch::within(Duration::from_secs(2)).tries(1));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_error(switched, ErrorKind::Busy, &["shard `c`"]);
+        writer.join().unwrap()
+    });
+    assert!(refused > 0, "{written} writes went through");
+    reader.run("COMMIT");
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    assert_eq!(cents(&cluster, id), before + written);
+    assert_sound(&cluster);
+}
+
+fn r50_entries_that_are_committed_late_are_not_forgotten(backend: &Backend) {
+    let cluster = begun(backend);
+    let ids = moving(&cluster, 12);
+    let mut change = split(&cluster);
+    change.copy(Pace::default(), |_| {}).unwrap();
+    let customers = backend.table("c", "customers");
+    let copies = ["d", "e"].map(|target| (target, backend.table(target, "customers")));
+    for round in 0..6 {
+        let [late, early] = ids[2 * round..2 * round + 2] else { panic!("there are two") };
+        let update = |id: i64| format!("UPDATE {customers} SET cents = {} WHERE id = {id}", 9_000 + id);
+        let commit = open_writer(backend, "c", &update(late));
+        backend.run("c", &update(early));
+        // The mover has read the early entry, and waits for these.
+        let held = copies.each_ref().map(|(target, table)| {
+            open_writer(backend, target, &format!("LOCK TABLE {table} IN SHARE MODE"))
+        });
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(320 + 7 * round as u64));
+                commit();
+                held.into_iter().for_each(|release| release());
+            });
+            change.copy(Pace::default(), |_| {}).unwrap();
+        });
+    }
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    for id in ids {
+        assert_eq!(cents(&cluster, id), 9_000 + id, "{id}");
+    }
+}
+
+fn r50_a_mover_that_was_overtaken_writes_nothing(backend: &Backend) {
+    for finishes in [false, true] {
+        let backend = &Backend::new(backend.kind);
+        let cluster = begun(backend);
+        let mut first = split(&cluster);
+        let mut is_overtaken = false;
+        let result = first.copy(Pace::rows(10), |_| {
+            if std::mem::replace(&mut is_overtaken, true) {
+                return;
+            }
+            let mut second = cluster.changes().unwrap().pop().unwrap();
+            second.copy(Pace::default(), |_| {}).unwrap();
+            if finishes {
+                second.switch(patiently()).unwrap();
+                second.finish().unwrap();
+            }
+        });
+        assert_error(result, ErrorKind::Stale, &["attempt"]);
+        // It goes on where the other one has stopped, or learns that there is nothing to do.
+        let again = first.copy(Pace::default(), |_| {});
+        match finishes {
+            true => assert_error(again, ErrorKind::Stale, &["is decided"]),
+            false => {
+                again.unwrap();
+                first.switch(patiently()).unwrap();
+                first.finish().unwrap();
+            }
+        }
+        assert_eq!(cluster.epoch(), 2);
+        assert_eq!(cluster.session().all(Customer::select().all_shards()).unwrap().len(), 60);
+        assert_sound(&cluster);
     }
 }

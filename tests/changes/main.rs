@@ -14,5 +14,6 @@ mod load;
 mod model;
 mod models;
 mod mover;
+mod servers;
 mod stopped;
 mod system_calls;

@@ -1,12 +1,15 @@
-//! A model of the protocol of a change, explored completely: two movers, two writers, a reader, a canceller, and control, in every
+//! A model of the protocol of a change, explored completely: two movers, two writers, readers, a canceller, and control, in every
 //! order of their steps; each of them may also stop for ever anywhere. And the model with a fault, which has to be found.
 //!
 //! A step is one transaction of the runtime, or a part of one between the moment when it takes its lock and its commit. The state
 //! is what the databases hold and what each process has read. Operations.md calls what is checked I1 to I7.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The parts that are left out of the protocol.
+/// A step that is left out of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Nothing,
@@ -21,7 +24,7 @@ enum Fault {
     AttemptsIgnored,
     AttemptKept,
     TargetsWithoutClaim,
-    RowsReadBeforeTheClaim,
+    RowsOlderThanTheEntries,
     CursorBeforeTheRows,
     AbsentPartsNotLocked,
     ControlNotReadOnEntering,
@@ -94,7 +97,7 @@ struct Mover {
     is_fenced: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Doing {
     Rests,
     /// The row, whether it is deleted, and the number of the entry.
@@ -103,7 +106,7 @@ enum Doing {
     TakesDown,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct Writer {
     doing: Doing,
     /// It knows the layout after the change.
@@ -112,14 +115,6 @@ struct Writer {
     given_up: u8,
     /// The attempt whose fence it has met.
     met: u8,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Reads {
-    Rests,
-    /// The row, and the version that it has at least.
-    Row(u8, u8),
-    Done,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -147,12 +142,10 @@ struct State {
     on_source: [u8; ROWS],
     on_target: [u8; ROWS],
     cursor: u8,
-    /// The acknowledged values.
+    /// The writes that were acknowledged.
     truth: [u8; ROWS],
     movers: [Mover; MOVERS],
     writers: [Writer; WRITERS],
-    reader: Reads,
-    reader_is_new: bool,
     canceller: Cancels,
 }
 
@@ -180,8 +173,6 @@ const START: State = State {
         is_fenced: false,
     }; MOVERS],
     writers: [Writer { doing: Doing::Rests, is_new: false, writes: 0, given_up: 0, met: 0 }; WRITERS],
-    reader: Reads::Rests,
-    reader_is_new: false,
     canceller: Cancels::Start,
 };
 
@@ -192,6 +183,30 @@ fn same(one: u8, other: u8) -> bool {
 type Steps = Vec<Result<State, &'static str>>;
 
 impl State {
+    /// The same state, with the smallest numbers of attempts, and with the writers in order: which of them is which has no
+    /// influence on what can happen.
+    fn canonical(mut self) -> Self {
+        let mut attempts: Vec<u8> = vec![0, self.source.1, self.target.1, self.attempt];
+        attempts.extend(self.movers.iter().map(|mover| mover.attempt));
+        attempts.extend(self.writers.iter().map(|writer| writer.met));
+        let canceller = match &mut self.canceller {
+            Cancels::Source(attempt) | Cancels::Target(attempt) | Cancels::Forgets(attempt) => Some(attempt),
+            _ => None,
+        };
+        attempts.extend(canceller.as_deref().copied());
+        attempts.sort_unstable();
+        attempts.dedup();
+        let rank = |attempt: &mut u8| {
+            *attempt = attempts.iter().position(|known| known == attempt).unwrap_or_default() as u8;
+        };
+        canceller.into_iter().for_each(rank);
+        [&mut self.source.1, &mut self.target.1, &mut self.attempt].into_iter().for_each(rank);
+        self.movers.iter_mut().map(|mover| &mut mover.attempt).for_each(rank);
+        self.writers.iter_mut().map(|writer| &mut writer.met).for_each(rank);
+        self.writers.sort_unstable();
+        self
+    }
+
     fn has_open_writer(&self) -> bool {
         self.writers.iter().any(|writer| !writer.is_new && matches!(writer.doing, Doing::Open(..)))
     }
@@ -200,19 +215,24 @@ impl State {
         matches!(self.source.0, Role::Fenced | Role::Hidden)
     }
 
-    /// The properties that must hold in every state.
+    /// The invariants that must hold in every state.
     fn check(&self) -> Result<(), &'static str> {
         let owner = match self.control {
             Recorded::Decided => &self.on_target,
             _ => &self.on_source,
         };
-        match owner.iter().zip(&self.truth).all(|(row, truth)| same(*row, *truth)) {
+        let is_true = |rows: &[u8]| rows.iter().zip(&self.truth).all(|(row, truth)| same(*row, *truth));
+        if !is_true(owner) {
+            return Err("the owner of the keys does not hold what was acknowledged");
+        }
+        // Readers may know the layout before the change at any time.
+        match self.source.0 == Role::Hidden || is_true(&self.on_source) {
             true => Ok(()),
-            false => Err("the owner of the keys does not hold what was acknowledged"),
+            false => Err("a reader sees an old row"),
         }
     }
 
-    /// The properties that must hold when nothing can happen any more.
+    /// The invariants that must hold when nothing can happen any more.
     fn check_end(&self) -> Result<(), &'static str> {
         let is_clean = self.source.0 == Role::None && self.target.0 == Role::None && !self.captures;
         match self.control {
@@ -229,7 +249,6 @@ impl State {
         for writer in 0..WRITERS {
             self.step_of_writer(writer, fault, &mut steps);
         }
-        self.step_of_reader(&mut steps);
         self.step_of_canceller(fault, &mut steps);
         steps
     }
@@ -237,7 +256,8 @@ impl State {
     fn step_of_mover(&self, number: usize, fault: Fault, steps: &mut Steps) {
         let mover = self.movers[number];
         let lock = number as u8 + 1;
-        if mover.at == At::Ended {
+        // Movers are alike: one of them is the first.
+        if mover.at == At::Ended || (number > 0 && self.movers[number - 1].at == At::Start) {
             return;
         }
         let mut add = |change: &dyn Fn(&mut State, &mut Mover) -> Result<(), &'static str>| {
@@ -250,8 +270,8 @@ impl State {
                 state
             }));
         };
-        // It dies: what it has open is rolled back.
-        if mover.at != At::Start {
+        // It dies: what it has open is rolled back. Where it holds nothing it may as well wait for ever.
+        if [self.source_lock, self.target_lock].contains(&lock) {
             add(&|state, mover| {
                 state.release(lock);
                 mover.at = At::Ended;
@@ -335,6 +355,9 @@ impl State {
                 let row = usize::from(state.cursor);
                 if row == ROWS {
                     mover.at = At::Entries;
+                    if fault == Fault::RowsOlderThanTheEntries {
+                        mover.rows = state.on_source;
+                    }
                     return Ok(());
                 }
                 mover.rows[row] = state.on_source[row];
@@ -381,9 +404,6 @@ impl State {
                 };
                 if !none && drains {
                     mover.entries = state.entries;
-                    if fault == Fault::RowsReadBeforeTheClaim {
-                        mover.rows = state.on_source;
-                    }
                 }
                 Ok(())
             }),
@@ -392,7 +412,7 @@ impl State {
                     mover.at = At::Ended;
                     return Ok(());
                 }
-                if fault != Fault::RowsReadBeforeTheClaim {
+                if fault != Fault::RowsOlderThanTheEntries {
                     mover.rows = state.on_source;
                 }
                 if !matches!(fault, Fault::TargetsWithoutClaim | Fault::AttemptsIgnored) {
@@ -410,7 +430,9 @@ impl State {
                     state.on_target[row] = mover.rows[row];
                 }
                 state.release(lock);
-                mover.rows = [0; ROWS];
+                if fault != Fault::RowsOlderThanTheEntries {
+                    mover.rows = [0; ROWS];
+                }
                 mover.at = if fault == Fault::EntriesForgottenFirst { At::Entries } else { At::Forget };
                 Ok(())
             }),
@@ -546,18 +568,18 @@ impl State {
                         .writers
                         .iter()
                         .any(|other| matches!(other.doing, Doing::Open(other, ..) if other == row));
-                    for deletes in [false, true] {
-                        if !is_locked {
-                            add(&|state, writer| {
-                                let entry = state.next_entry;
-                                if !writer.is_new && state.captures {
-                                    state.next_entry += 1;
-                                    state.entry_rows |= row << entry;
-                                }
-                                writer.doing = Doing::Open(row, deletes, entry);
-                                Ok(())
-                            });
-                        }
+                    // One is changed, the other is deleted.
+                    let deletes = row == 1;
+                    if !is_locked {
+                        add(&|state, writer| {
+                            let entry = state.next_entry;
+                            if !writer.is_new && state.captures {
+                                state.next_entry += 1;
+                                state.entry_rows |= row << entry;
+                            }
+                            writer.doing = Doing::Open(row, deletes, entry);
+                            Ok(())
+                        });
                     }
                 }
             }
@@ -582,7 +604,7 @@ impl State {
                     }
                 }
                 state.truth[at] = value;
-                (writer.doing, writer.writes) = (Doing::Rests, writer.writes + 1);
+                *writer = Writer { writes: writer.writes + 1, ..START.writers[0] };
                 Ok(())
             }),
             Doing::Waits => {
@@ -590,12 +612,12 @@ impl State {
                     add(&|state, writer| {
                         // Who opens the new layout records that the target serves.
                         state.target.0 = Role::Serving;
-                        (writer.is_new, writer.doing) = (true, Doing::Rests);
+                        (writer.is_new, writer.doing, writer.met) = (true, Doing::Rests, 0);
                         Ok(())
                     });
                 } else if !self.is_fenced() {
                     add(&|_, writer| {
-                        writer.doing = Doing::Rests;
+                        (writer.doing, writer.met) = (Doing::Rests, 0);
                         Ok(())
                     });
                 } else if writer.given_up < GIVEN_UP {
@@ -619,36 +641,6 @@ impl State {
                 Ok(())
             }),
             Doing::TakesDown => {}
-        }
-    }
-
-    fn step_of_reader(&self, steps: &mut Steps) {
-        let mut state = *self;
-        match self.reader {
-            Reads::Rests => {
-                for row in 0..ROWS {
-                    state.reader = Reads::Row(row as u8, self.truth[row] & !ABSENT);
-                    steps.push(Ok(state));
-                }
-            }
-            Reads::Row(row, floor) => {
-                let shard = match self.reader_is_new {
-                    true => &self.on_target,
-                    false if self.source.0 != Role::Hidden => &self.on_source,
-                    false if self.control == Recorded::Decided => {
-                        (state.reader_is_new, state.target.0) = (true, Role::Serving);
-                        steps.push(Ok(state));
-                        return;
-                    }
-                    false => return,
-                };
-                let version = shard[usize::from(row)];
-                state.reader = Reads::Done;
-                // Of a copy that was never made there is no version.
-                let is_stale = version & !ABSENT < floor && !(version & ABSENT != 0 && self.reader_is_new);
-                steps.push(if is_stale { Err("a reader sees an old row") } else { Ok(state) });
-            }
-            Reads::Done => {}
         }
     }
 
@@ -708,33 +700,54 @@ impl State {
     }
 }
 
+/// A quick hash of small numbers: the states are many.
+#[derive(Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+}
+
 /// Explores all states; returns how many there are and how many of them are decided, or the way to one that must not be.
 fn explore(fault: Fault) -> Result<(usize, usize), String> {
-    let mut from: HashMap<State, State> = HashMap::from([(START, START)]);
-    let mut left = VecDeque::from([START]);
-    let mut decided = 0;
-    while let Some(state) = left.pop_front() {
-        let steps = state.steps(fault);
+    // Each with the place of the one before it.
+    let mut states = vec![(START, 0)];
+    let mut known: HashMap<State, (), BuildHasherDefault<Quick>> = HashMap::default();
+    known.insert(START, ());
+    let (mut at, mut decided) = (0, 0);
+    while let Some(&(state, _)) = states.get(at) {
+        let steps: Steps = state.steps(fault).into_iter().map(|step| step.map(State::canonical)).collect();
         let wrong = state.check().err().or_else(|| steps.iter().find_map(|step| step.err()));
         let wrong = wrong.or_else(|| if steps.is_empty() { state.check_end().err() } else { None });
         if let Some(wrong) = wrong {
-            let (mut way, mut at) = (vec![format!("{state:?}")], state);
-            while at != START {
-                at = from[&at];
-                way.push(format!("{at:?}"));
+            let (mut way, mut at) = (vec![format!("{state:?}")], at);
+            while at > 0 {
+                at = states[at].1;
+                way.push(format!("{:?}", states[at].0));
             }
             way.reverse();
             return Err(format!("{wrong}, after {} steps:\n{}", way.len(), way.join("\n")));
         }
         decided += usize::from(state.control == Recorded::Decided);
         for next in steps.into_iter().flatten() {
-            from.entry(next).or_insert_with(|| {
-                left.push_back(next);
-                state
-            });
+            if let Entry::Vacant(new) = known.entry(next) {
+                new.insert(());
+                states.push((next, at));
+            }
         }
+        at += 1;
     }
-    Ok((from.len(), decided))
+    Ok((states.len(), decided))
 }
 
 #[test]
@@ -746,7 +759,7 @@ fn r50_no_order_of_the_steps_of_a_change_loses_anything() {
 
 #[test]
 fn r50_every_fault_of_the_protocol_is_found_in_its_model() {
-    for fault in [
+    let faults = [
         Fault::NoFence,
         Fault::FenceDoesNotWaitForWriters,
         Fault::NoDrain,
@@ -758,17 +771,25 @@ fn r50_every_fault_of_the_protocol_is_found_in_its_model() {
         Fault::AttemptsIgnored,
         Fault::AttemptKept,
         Fault::TargetsWithoutClaim,
-        Fault::RowsReadBeforeTheClaim,
+        Fault::RowsOlderThanTheEntries,
         Fault::CursorBeforeTheRows,
         Fault::AbsentPartsNotLocked,
         Fault::ControlNotReadOnEntering,
         Fault::FenceTakenDownFirst,
         Fault::CancelledWithoutAttempt,
         Fault::ServesBeforeTheDecision,
-    ] {
-        match explore(fault) {
-            Err(wrong) => println!("{fault:?}: {}", wrong.lines().next().unwrap_or_default()),
-            Ok((states, _)) => panic!("{fault:?} is not found in {states} states"),
+    ];
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match explore(*fault) {
+                        Err(wrong) => println!("{fault:?}: {}", wrong.lines().next().unwrap_or_default()),
+                        Ok((states, _)) => panic!("{fault:?} is not found in {states} states"),
+                    }
+                }
+            });
         }
-    }
+    });
 }

@@ -45,6 +45,7 @@ fn in_a_process_of_its_own() {
         // What it has begun was cancelled, or has ended.
         _ if is_only("begin") => begin(&cluster).and_then(|mut change| run(&mut change)),
         None => Ok(()),
+        Some(_) if is_only("open") => Ok(()),
         Some(change) if is_only("cancel") => change.cancel(),
         Some(mut change) => run(&mut change),
     };
@@ -108,7 +109,7 @@ impl World {
         World { backend, before: self.before.clone() }
     }
 
-    /// A mover, behind a program; `only` is `begin` or `cancel` for one that does only that.
+    /// A mover, behind a program; `only` is `open`, `begin` or `cancel` for one that does only that.
     pub fn command(&self, behind: &[String], only: &str) -> Command {
         let this = std::env::current_exe().unwrap().display().to_string();
         let test = ["--exact", "--ignored", "mover::in_a_process_of_its_own"].map(str::to_owned);

@@ -25,8 +25,12 @@ impl Client {
     }
 
     pub fn run(&self, sql: &str) {
-        let ran = self.runtime.block_on(self.client.batch_execute(sql));
-        ran.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.try_run(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Returns what the server says if it refuses.
+    pub fn try_run(&self, sql: &str) -> Result<(), String> {
+        self.runtime.block_on(self.client.batch_execute(sql)).map_err(|error| format!("{error:?}"))
     }
 
     /// The rows of a query as texts; NULL is the empty one.

@@ -103,10 +103,15 @@ impl Builder {
             highest: Mutex::default(),
         }
         .open(mode)
-        .inspect_err(|error| {
+        .map_err(|error| {
             let switching = Switching { control: &control, layout: &layout, databases: &databases, timeout };
-            if switching.has_ended(error) {
-                is_outdated.store(true, Ordering::Relaxed);
+            match switching.has_ended(&error) {
+                Ok(has_ended) => {
+                    is_outdated.fetch_or(has_ended, Ordering::Relaxed);
+                    error
+                }
+                Err(failed) if failed.is_retryable() => failed.with_source(error),
+                Err(_) => error,
             }
         })
         .map_err(|error| match error.kind() {

@@ -71,7 +71,11 @@ impl Connection for PostgresConnection {
 
     fn begin_durable(&self) -> Result<()> {
         self.begin(Transaction::Write)?;
-        self.run("SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'")
+        // Others may wait for this transaction, whose process was stopped, or whose machine is gone.
+        self.run(
+            "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'; \
+             SET LOCAL idle_in_transaction_session_timeout = '10s'",
+        )
     }
 
     fn restore_settings_at_end(&self) {

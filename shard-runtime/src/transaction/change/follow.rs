@@ -114,19 +114,32 @@ pub(crate) struct Switching<'s> {
 impl Switching<'_> {
     /// After an error of opening the cluster: returns whether the layout may be another one now, because a change was switching. It
     /// has waited for that.
-    pub(crate) fn has_ended(&self, error: &Error) -> bool {
+    ///
+    /// # Errors
+    /// Those of waiting: a switch that can be neither awaited nor given up.
+    pub(crate) fn has_ended(&self, error: &Error) -> Result<bool> {
         if !may_be_of_a_change(error) {
-            return false;
+            return Ok(false);
         }
         let changes = self.control.changes().unwrap_or_default();
         let is_known = |name: &String| self.layout.shards().get(name).is_some();
         let of_sources = changes.iter().filter(|change| change.sources.iter().any(is_known));
-        let mut ended = of_sources.filter(|change| match change.state {
-            ChangeState::Copying => self.is_fenced(change).unwrap_or(false) && self.wait(change).is_ok(),
-            ChangeState::Cancelling => false,
-            ChangeState::Decided | ChangeState::Served | ChangeState::Retired => true,
-        });
-        ended.next().is_some()
+        for change in of_sources {
+            let has_ended = match change.state {
+                // A fence that the opening has met may have been taken down since.
+                ChangeState::Copying | ChangeState::Cancelling => {
+                    if self.is_fenced(change).unwrap_or(false) {
+                        self.wait(change)?;
+                    }
+                    true
+                }
+                ChangeState::Decided | ChangeState::Served | ChangeState::Retired => true,
+            };
+            if has_ended {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Waits until a change does not keep its sources, and returns whether it is decided. If that takes too long, it ends the

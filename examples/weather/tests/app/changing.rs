@@ -1,9 +1,9 @@
 //! `weather admin change`: a shard is split while an import writes to it.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::program::{DATA, program, stdout, weather};
 use crate::rows::{csv_rows, on_shard, units_of};
@@ -32,13 +32,11 @@ fn start(folder: &Path) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs")
 }
 
-/// Waits until an import has printed that a unit is there.
-fn first_unit(import: &mut Child) {
-    let output = import.stdout.as_mut().expect("its output");
-    // What is read beyond the line would be lost.
-    #[allow(clippy::unbuffered_bytes)]
-    let mut bytes = output.bytes().map_while(Result::ok);
-    assert!(bytes.any(|byte| byte == b'\n'), "a line for each unit");
+/// Waits until an import has printed that a unit is there, and returns the rest of its output.
+fn first_unit(import: &mut Child) -> BufReader<ChildStdout> {
+    let mut output = BufReader::new(import.stdout.take().expect("its output"));
+    assert!(output.read_line(&mut String::new()).expect("a line for each unit") > 0);
+    output
 }
 
 /// The report without the part that names the shards.
@@ -56,18 +54,20 @@ fn a_shard_is_split_while_an_import_runs() {
     // An import that was stopped goes on with two spare shards.
     fs::copy(FILES, folder.join("shards.toml")).expect("the app's file");
     let mut stopped = start(folder);
-    first_unit(&mut stopped);
+    let _open = first_unit(&mut stopped);
     stopped.kill().expect("it can be killed");
     stopped.wait().expect("it is gone");
     with_spare_shards(folder);
     let mut import = start(folder);
-    first_unit(&mut import);
+    let mut output = first_unit(&mut import);
     let change = ["--shards", "shards.toml", "admin", "change", "split", "americas", "north", "south"];
     let patiently = ["--within-ms", "20000", "--rows", "500"];
     let split = weather(folder, &[&change[..], &patiently].concat());
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).expect("its output");
     let import = import.wait_with_output().expect("it ends");
     assert!(split.status.success(), "{split:?}");
-    assert!(import.status.success(), "{import:?}");
+    assert!(import.status.success(), "{import:?}: {rest}");
 
     // The report of what is on the shards is the same, but for the shards themselves.
     let report = stdout(&weather(folder, &["report", "--shards", "shards.toml"]));

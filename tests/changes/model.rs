@@ -4,8 +4,8 @@
 //! A step is one transaction of the runtime, or a part of one between the moment when it takes its lock and its commit. The state
 //! is what the databases hold and what each process has read. Operations.md calls what is checked I1 to I7.
 
-use std::collections::hash_map::Entry;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -571,15 +571,15 @@ impl State {
                     // One is changed, the other is deleted.
                     let deletes = row == 1;
                     if !is_locked {
-                            add(&|state, writer| {
-                                let entry = state.next_entry;
-                                if !writer.is_new && state.captures {
-                                    state.next_entry += 1;
-                                    state.entry_rows |= row << entry;
-                                }
-                                writer.doing = Doing::Open(row, deletes, entry);
-                                Ok(())
-                            });
+                        add(&|state, writer| {
+                            let entry = state.next_entry;
+                            if !writer.is_new && state.captures {
+                                state.next_entry += 1;
+                                state.entry_rows |= row << entry;
+                            }
+                            writer.doing = Doing::Open(row, deletes, entry);
+                            Ok(())
+                        });
                     }
                 }
             }

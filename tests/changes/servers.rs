@@ -12,12 +12,19 @@ use crate::models::{Models, assert_sound, contents, fill};
 use crate::mover::{self, ALL, begin, current, every, run, write};
 
 fn start() -> Server {
-    Server::start_with(&["max_prepared_transactions=20", "shared_buffers=16MB", "autovacuum=off", "full_page_writes=off"])
+    Server::start_with(&[
+        "max_prepared_transactions=20",
+        "shared_buffers=16MB",
+        "autovacuum=off",
+        "full_page_writes=off",
+    ])
 }
 
 fn builder(server: &Server, shards: &[&str]) -> Builder {
     let builder = Cluster::builder().durability(Durability::Normal).busy_timeout(Duration::from_secs(10));
-    shards.iter().fold(builder, |builder, shard| builder.shard(*shard, format!("{}?schema={shard}", server.url())))
+    shards
+        .iter()
+        .fold(builder, |builder, shard| builder.shard(*shard, format!("{}?schema={shard}", server.url())))
 }
 
 fn open(server: &Server) -> Cluster {
@@ -38,7 +45,10 @@ fn command(server: &Server) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "--ignored", "mover::in_a_process_of_its_own"]);
     let configured = ALL.map(|shard| format!("{shard} {}?schema={shard}", server.url())).join("\n");
-    command.env("SHARDED_MOVED_CLUSTER", configured).env("SHARDED_MOVED_WAIT", "5000").env("SHARDED_MOVED_ONLY", "");
+    command
+        .env("SHARDED_MOVED_CLUSTER", configured)
+        .env("SHARDED_MOVED_WAIT", "5000")
+        .env("SHARDED_MOVED_ONLY", "");
     command.env("RUST_BACKTRACE", "0").stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

@@ -1,4 +1,4 @@
-//! What a change has to survive, each by itself: keys that change while rows are copied, unique values that go from row to row, tries
+//! Attacks that a change has to survive, one by one: keys that change while rows are copied, unique values that go from row to row, tries
 //! that fail half-way, handles that are older than the change.
 
 use std::time::Duration;
@@ -108,7 +108,7 @@ fn regions_of(cluster: &Cluster) -> Vec<String> {
     all
 }
 
-/// What `regions_of` has to return for the first rows, if all of them have their first keys.
+/// The answer of `regions_of` for the first rows, if all of them have their first keys.
 fn assert_complete(cluster: &Cluster, count: i64) {
     let all = regions_of(cluster);
     let towns = all.iter().filter(|line| line.starts_with("town ")).count();

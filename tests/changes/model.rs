@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What is left out of the protocol.
+/// A step that is left out of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Nothing,
@@ -62,7 +62,7 @@ enum Recorded {
     Forgotten,
 }
 
-/// Where a mover is.
+/// The step of a mover.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum At {
     Start,
@@ -89,7 +89,7 @@ enum At {
 struct Mover {
     at: At,
     attempt: u8,
-    /// What a part was when it was locked.
+    /// The part as it was when it was locked.
     role: Role,
     /// The rows that it has read.
     rows: [u8; ROWS],
@@ -142,7 +142,7 @@ struct State {
     on_source: [u8; ROWS],
     on_target: [u8; ROWS],
     cursor: u8,
-    /// What was acknowledged.
+    /// The writes that were acknowledged.
     truth: [u8; ROWS],
     movers: [Mover; MOVERS],
     writers: [Writer; WRITERS],
@@ -215,7 +215,7 @@ impl State {
         matches!(self.source.0, Role::Fenced | Role::Hidden)
     }
 
-    /// What must hold in every state.
+    /// The invariants that must hold in every state.
     fn check(&self) -> Result<(), &'static str> {
         let owner = match self.control {
             Recorded::Decided => &self.on_target,
@@ -232,7 +232,7 @@ impl State {
         }
     }
 
-    /// What must hold when nothing can happen any more.
+    /// The invariants that must hold when nothing can happen any more.
     fn check_end(&self) -> Result<(), &'static str> {
         let is_clean = self.source.0 == Role::None && self.target.0 == Role::None && !self.captures;
         match self.control {

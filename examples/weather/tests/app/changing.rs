@@ -35,7 +35,8 @@ fn start(folder: &Path) -> Child {
 /// Waits until an import has printed that a unit is there.
 fn first_unit(import: &mut Child) {
     let output = import.stdout.as_mut().expect("its output");
-    // Byte by byte: what is read beyond the line would be lost.
+    // What is read beyond the line would be lost.
+    #[allow(clippy::unbuffered_bytes)]
     let mut bytes = output.bytes().map_while(Result::ok);
     assert!(bytes.any(|byte| byte == b'\n'), "a line for each unit");
 }

@@ -468,7 +468,7 @@ impl Change {
         }
         let links = self.links()?;
         let (change, attempt) = self.attempt();
-        // On disk before control forgets the change: nobody would take down a fence that comes back. First the fences, for which
+        // On disk before control forgets the change: no process would take down a fence that comes back. First the fences, for which
         // readers are not waited for.
         for is_all in [false, true] {
             for source in self.sources()? {

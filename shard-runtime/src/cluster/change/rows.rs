@@ -51,7 +51,7 @@ pub(super) struct Rows {
     id_at: usize,
 }
 
-/// What visits a row, with its id. The row is its columns, then those of the root's key.
+/// A function that visits a row, with its id. The row is its columns, then those of the root's key.
 type Visit<'v> = dyn FnMut(&[Value<'_>], &Value<'_>) -> Result<()> + 'v;
 
 impl Rows {

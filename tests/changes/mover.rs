@@ -1,6 +1,7 @@
 //! Movers as processes of their own, behind `strace`, on a cluster that is made anew for each: what the attacks at system calls
 //! share.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -46,6 +47,10 @@ fn in_a_process_of_its_own() {
         _ if is_only("begin") => begin(&cluster).and_then(|mut change| run(&mut change)),
         None => Ok(()),
         Some(_) if is_only("open") => Ok(()),
+        Some(_) if is_only("write") => {
+            write(&cluster, 5_000);
+            Ok(())
+        }
         Some(change) if is_only("cancel") => change.cancel(),
         Some(mut change) => run(&mut change),
     };
@@ -109,7 +114,7 @@ impl World {
         World { backend, before: self.before.clone() }
     }
 
-    /// A mover, behind a program; `only` is `open`, `begin` or `cancel` for one that does only that.
+    /// A mover, behind a program; `only` is `open`, `begin`, `cancel` or `write` for one that does only that.
     pub fn command(&self, behind: &[String], only: &str) -> Command {
         let this = std::env::current_exe().unwrap().display().to_string();
         let test = ["--exact", "--ignored", "mover::in_a_process_of_its_own"].map(str::to_owned);
@@ -123,14 +128,19 @@ impl World {
         command
     }
 
-    /// How often a mover comes to a call where nothing happens to it.
+    /// How often the busiest thread of a mover comes to a call where nothing happens to it: `strace` counts each thread apart.
     pub fn calls(&self, call: &str, only: &str) -> usize {
         let lines = tempfile::NamedTempFile::new().unwrap();
         let said = lines.path().display().to_string();
         let behind = ["strace", "-f", "-o", &said, "-e", &format!("trace={call}"), "-e", "signal=none"];
         assert!(self.command(&behind.map(str::to_owned), only).status().unwrap().success());
         let text = std::fs::read_to_string(lines.path()).unwrap();
-        text.lines().filter(|line| line.contains('(') && !line.contains("resumed>")).count()
+        let calls = text.lines().filter(|line| line.contains('(') && !line.contains("resumed>"));
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for (thread, _) in calls.filter_map(|line| line.split_once(' ')) {
+            *counts.entry(thread).or_default() += 1;
+        }
+        counts.into_values().max().unwrap_or_default()
     }
 
     /// Continues with whatever is left, or cancels it, and compares.

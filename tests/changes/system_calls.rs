@@ -5,8 +5,13 @@
 
 #![cfg(target_os = "linux")]
 
+use std::time::Duration;
+
+use shard_runtime::{Sharded as _, Switch};
+
 use crate::backend::Kind;
-use crate::mover::{World, every, stride};
+use crate::models::{Customer, assert_sound};
+use crate::mover::{World, current, every, stride};
 
 /// The system calls that change files or wait for the disk.
 const CALLS: [&str; 4] = ["pwrite64", "fdatasync,fsync", "ftruncate", "unlink"];
@@ -78,4 +83,60 @@ fn r50_a_disk_that_fails_in_a_switch_loses_nothing() {
     }
     println!("{failed} failing disks");
     assert!(failed > 8);
+}
+
+/// Whether the transaction of a writer is there: all of it, or nothing.
+fn is_written(cluster: &shard_runtime::Cluster, before: &[i64], what: &str) -> bool {
+    let mut session = cluster.session();
+    let added = session.all(Customer::select().all_shards().filter(Customer::ID.ge(5_000))).unwrap().len();
+    let changed = (0..6).filter(|id| {
+        let row = session.get::<Customer>(*id).unwrap().unwrap();
+        row.cents == before[usize::try_from(*id).unwrap()] + 1
+    });
+    let found = (added, changed.count());
+    assert!(found == (0, 0) || found == (6, 6), "{what}: {found:?} of (6, 6)");
+    found == (6, 6)
+}
+
+/// A writer over all shards is killed; the mover was open before, so that no opening finishes what it has left.
+fn killed_writers(make: impl Fn() -> World, calls: &[&str], tries: usize) {
+    let (mut killed, mut written) = (0, 0);
+    for call in calls {
+        let count = (make().calls(call, "open"), make().calls(call, "write"));
+        killed += at_each(call, count, tries, |time| {
+            let world = make();
+            let what = format!("a writer killed at {call} {time}");
+            let cluster = world.open();
+            let mut change = current(&cluster).unwrap();
+            change.verify().unwrap();
+            let mut session = cluster.session();
+            let before: Vec<i64> =
+                (0..6).map(|id| session.get::<Customer>(id).unwrap().unwrap().cents).collect();
+            drop(session);
+            injected(&world, call, &format!("signal=KILL:when={time}"), "write");
+            change
+                .switch(Switch::within(Duration::from_secs(10)).tries(5))
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            change.finish().unwrap();
+            written += usize::from(is_written(&cluster, &before, &what));
+            assert_sound(&cluster);
+            let cluster = world.open();
+            is_written(&cluster, &before, &what);
+            assert_sound(&cluster);
+        });
+    }
+    println!("{killed} writers killed, of {written} all is there");
+    assert!(killed > 0);
+}
+
+#[test]
+fn r50_what_a_killed_writer_of_files_has_left_is_moved() {
+    let made = World::new(Kind::Files, true);
+    killed_writers(|| made.copy(), &["pwrite64", "fdatasync,fsync"], 8);
+}
+
+#[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
+fn r50_what_a_killed_writer_on_servers_has_left_is_moved() {
+    killed_writers(|| World::new(Kind::Servers, true), &["sendto"], 8);
 }

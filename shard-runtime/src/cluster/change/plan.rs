@@ -282,7 +282,7 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
     for name in targets {
         let shard = layout.shards().require(name)?;
         if shard.role() != ShardRole::Spare {
-            let message = "the shard holds keys; name a spare one, which `create` adds for a shard that is new in the configuration";
+            let message = "the shard serves; name a spare one: a shard that `create` has added after the cluster was first made";
             return wrong(ErrorKind::Layout, message.to_owned(), name);
         }
         if let Some((_, why)) = cluster.0.absent.iter().find(|(absent, _)| absent == name) {

@@ -264,7 +264,7 @@ const MUTATIONS: [Mutation; 40] = [
         what: "control is not read when an attempt is entered",
         from: "Some(now) if now.attempt == self.record.attempt && now.state == state => Ok(part),",
         to: "_ if state != ChangeState::Decided => Ok(part),\n            Some(now) if now.state == state => Ok(part),",
-        attack: ("changes", "stopped::"),
+        attack: ("changes", "r50_an_attempt_that_was_cancelled"),
     },
     Mutation {
         what: "descendants do not follow a key that changes",

@@ -18,6 +18,7 @@ on_some! {
         r50_a_handle_of_an_earlier_epoch_continues_a_change,
         r50_edges_of_ids_are_copied,
         r50_a_mover_that_was_overtaken_writes_nothing;
+    Files Schemas: r50_an_attempt_that_was_cancelled_before_it_was_entered_leaves_nothing;
     Files Schemas Servers: r50_a_writer_that_is_open_when_the_fence_comes_is_waited_for;
     Schemas:
         r50_a_switch_is_tried_again_after_a_reader_was_in_the_way,
@@ -646,4 +647,30 @@ fn r50_a_mover_that_was_overtaken_writes_nothing(backend: &Backend) {
         assert_eq!(cluster.session().all(Customer::select().all_shards()).unwrap().len(), 60);
         assert_sound(&cluster);
     }
+}
+
+fn r50_an_attempt_that_was_cancelled_before_it_was_entered_leaves_nothing(backend: &Backend) {
+    let world = crate::mover::World::new(backend.kind, false);
+    let cluster = world.open();
+    drop(split(&cluster));
+    let change = || cluster.changes().unwrap().pop().unwrap();
+    let (mut enters, cancels) = (change(), change());
+    // Both wait for the first target: one to enter its attempt, the other to remove what the change has made.
+    let own = match world.backend.is_postgres("d") {
+        true => format!("LOCK TABLE {} IN EXCLUSIVE MODE", world.backend.table("d", "sharded_shard")),
+        false => String::new(),
+    };
+    let release = open_writer(&world.backend, "d", &own);
+    std::thread::scope(|scope| {
+        let entered = scope.spawn(move || enters.copy(Pace::default(), |_| {}));
+        std::thread::sleep(Duration::from_millis(300));
+        let cancelled = scope.spawn(move || cancels.cancel());
+        std::thread::sleep(Duration::from_millis(300));
+        release();
+        assert_error(entered.join().unwrap(), ErrorKind::Stale, &["change"]);
+        cancelled.join().unwrap().unwrap();
+    });
+    let left = ["c", "d", "e"].map(|shard| world.left(shard));
+    assert_eq!(left, [0, 0, 0]);
+    world.assert_end("after the cancellation");
 }

@@ -178,7 +178,7 @@ impl World {
     }
 
     /// How much a shard still has of changes.
-    fn left(&self, shard: &str) -> i64 {
+    pub fn left(&self, shard: &str) -> i64 {
         if !self.backend.is_postgres(shard) {
             let of = |name: &str, sql: &str| self.backend.peek::<i64>(shard, name, sql);
             return of(

@@ -25,7 +25,7 @@ pub fn every() -> bool {
 
 /// The stride that tries about so many of these steps.
 pub fn stride(steps: usize, tries: usize) -> usize {
-    if every() { 1 } else { (steps / tries).max(1) }
+    if every() { 1 } else { (steps / (tries / 2).max(2)).max(1) }
 }
 
 /// Makes the change of the cluster that the environment names, from wherever it is: what a test starts.

@@ -13,6 +13,8 @@ on_some! {
         r50_a_shard_is_split,
         r50_all_shards_are_redistributed,
         r50_a_change_is_cancelled_and_leaves_nothing,
+        r50_a_change_whose_target_is_lost_is_cancelled,
+        r50_a_change_whose_source_is_gone_is_retired,
         r49_a_handle_that_does_not_know_the_change_follows_it,
 }
 
@@ -188,4 +190,57 @@ fn r49_a_handle_that_does_not_know_the_change_follows_it(backend: &Backend) {
         })
         .unwrap();
     assert_sound(&writer);
+}
+
+fn lose(backend: &Backend, shard: &str) {
+    match backend.is_postgres(shard) {
+        true => backend.client(shard).run(&format!("DROP SCHEMA {} CASCADE", backend.schema(shard))),
+        false if backend.is_separate() => {
+            for end in ["", "-wal", "-shm"] {
+                let mut path = backend.path(shard).into_os_string();
+                path.push(end);
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        false => {
+            for table in ["sharded_shard", "sharded_state"] {
+                backend.run(shard, &format!("DROP TABLE {}", backend.table(shard, table)));
+            }
+        }
+    }
+}
+
+fn r50_a_change_whose_target_is_lost_is_cancelled(backend: &Backend) {
+    let cluster = begun(backend);
+    let before = contents(&cluster);
+    let plan = cluster.plan_change().split("c", ["d", "e"]).build().unwrap();
+    let mut change = cluster.begin_change(&plan).unwrap();
+    change.copy(Pace::rows(7), |_| {}).unwrap();
+    lose(backend, "d");
+    assert!(change.switch(Switch::default()).is_err());
+    change.cancel().unwrap();
+    assert!(cluster.changes().unwrap().is_empty());
+    assert_eq!(contents(&cluster), before);
+    cluster.transaction(|session| add(session, 5_000)).unwrap();
+}
+
+fn r50_a_change_whose_source_is_gone_is_retired(backend: &Backend) {
+    let cluster = begun(backend);
+    let before = contents(&cluster);
+    change(&cluster, |plan| plan.replace("c", "d"));
+    lose(backend, "c");
+    cluster.changes().unwrap().pop().unwrap().retire().unwrap();
+    assert!(cluster.changes().unwrap().is_empty());
+    assert_eq!(contents(&cluster), before);
+    // And again where the configuration does not name the source any more.
+    change(&cluster, |plan| plan.replace("b", "e"));
+    drop(cluster);
+    let without = backend.builder(&["a", "d", "e"]).open::<Models>().unwrap();
+    without.changes().unwrap().pop().unwrap().retire().unwrap();
+    assert_eq!((contents(&without), without.changes().unwrap().len()), (before, 0));
+    assert_error(
+        without.plan_change().replace("c", "e").build(),
+        ErrorKind::Layout,
+        &["shard `c`", "retired"],
+    );
 }

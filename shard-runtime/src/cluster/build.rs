@@ -258,7 +258,10 @@ impl Builder {
             match (error.kind(), mentioned) {
                 (ErrorKind::Missing | ErrorKind::WrongDatabase, Err(mentioned)) => mentioned,
                 (ErrorKind::Missing, Ok(())) => {
-                    let message = format!("{error}; restore it, or run `create` if the cluster is new");
+                    let message = format!(
+                        "{error}; restore it, name it with `control` if it is elsewhere (by default it is beside the first configured \
+                         shard), or run `create` if the cluster is new"
+                    );
                     of_control(Error::new(ErrorKind::Missing, message).with_source(error))
                 }
                 _ => of_control(error),

@@ -167,6 +167,7 @@ impl Cluster {
                     continue;
                 }
                 KeyColumns::Parent(_) => (RowProblemKind::Orphan, None),
+                KeyColumns::Columns(_) if !row.has_parent => (RowProblemKind::Orphan, None),
                 KeyColumns::Columns(_) => match table.place(&row.key, self.layout().shards()) {
                     Ok(wanted) if wanted == row.shard => {
                         right.push((row, Some(name(wanted))));

@@ -251,6 +251,15 @@ fn planned(words: &[String], skipped: usize, options: Options) -> Result<Vec<Pla
             if shards.len() > 2 && !lines.is_empty() {
                 return Err("`--line` belongs to one change: replace one shard at a time".to_owned());
             }
+            // The first pair is moved before the second one is looked at.
+            let mut named = shards.iter().enumerate();
+            let is_again =
+                |(at, name): &(usize, &String)| shards.get(..*at).is_some_and(|all| all.contains(name));
+            if let Some((_, name)) = named.find(is_again) {
+                return Err(format!(
+                    "`{name}` is named twice: a pair moves one shard to one that no other pair names"
+                ));
+            }
             let pairs = shards.chunks(2).filter_map(|pair| match pair {
                 [source, target] => Some(one(std::slice::from_ref(source), std::slice::from_ref(target))),
                 _ => None,
@@ -340,6 +349,8 @@ mod tests {
             ("merge a b", "two sources"),
             ("replace a", "pairs"),
             ("replace a b c", "pairs"),
+            ("replace a c a d", "`a` is named twice"),
+            ("replace a c b c", "`c` is named twice"),
             ("replace a b c d --line t l", "one shard at a time"),
             ("redistribute a b", "--to TARGET"),
             ("redistribute --to a", "--to TARGET"),

@@ -99,6 +99,12 @@ impl fmt::Display for AdoptionReport {
         let rows: Vec<String> =
             self.tables.iter().map(|read| format!("{} of {}", read.rows, read.table)).collect();
         writeln!(f, "-- rows read: {}", if rows.is_empty() { "none".to_owned() } else { rows.join(", ") })?;
+        if self.differences.iter().any(|finding| !finding.sql.is_empty()) {
+            writeln!(
+                f,
+                "-- run it with `sqlite3 -bail` or `psql -v ON_ERROR_STOP=1`, which stop at the first error"
+            )?;
+        }
         for (kind, findings) in [("difference", &self.differences), ("note", &self.notes)] {
             for finding in findings {
                 // A value in the message must not end the comment.

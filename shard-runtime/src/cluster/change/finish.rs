@@ -1,7 +1,7 @@
 //! After a change is decided: what it has left on the sources and the targets is removed, and entries of lookups get the names of
 //! the shards that hold their rows now. Uses `unit_of_work` for the entries, whose shards serve.
 
-use super::links::Wait;
+use super::links::{Links, Wait};
 use super::{Change, capture, target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Placed, ShardSet};
@@ -19,12 +19,13 @@ impl Change {
         self.require_decided()?;
         serve_targets(&self.cluster, &self.record)?;
         self.cluster.reload()?;
-        let links = self.links()?;
-        for source in self.sources()? {
+        // A source that is gone has nothing to be removed.
+        for (source, links) in self.existing(&self.record.sources, true)? {
             let connection = links.at(source)?;
             let removed = links.transaction(&[source], Wait::Timeout, || capture::remove(connection, source));
             removed.map_err(|error| error.on_shard(source.name))?;
         }
+        let links = Links::connect(&self.cluster, self.targets()?)?;
         for target in self.targets()? {
             let connection = links.at(target)?;
             let removed = links.transaction(&[target], Wait::Timeout, || {
@@ -56,8 +57,7 @@ impl Change {
             );
             return Err(Error::new(ErrorKind::Busy, message));
         }
-        let links = self.links()?;
-        for source in self.sources()? {
+        for (source, links) in self.existing(&self.record.sources, true)? {
             let connection = links.at(source)?;
             let dropped = links.transaction(&[source], Wait::Timeout, || {
                 let mut tables = hidden(connection, source.place)?;

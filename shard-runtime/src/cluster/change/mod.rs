@@ -54,6 +54,7 @@ use verify::Touched;
 use super::migrate::MigrationLock;
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
+use crate::planner::own_tables;
 use crate::schema::Table;
 use crate::transaction::Cluster;
 use crate::transaction::change::{
@@ -61,6 +62,7 @@ use crate::transaction::change::{
     rename, unfence, write_part,
 };
 use crate::transaction::commit::apply_decided_in;
+use crate::transaction::facts;
 
 /// How many rows are copied at a time, and how long the copy rests in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +172,28 @@ impl Change {
 
     fn targets(&self) -> Result<Vec<Site<'_>>> {
         self.record.targets.iter().map(|name| site(&self.cluster, name, false)).collect()
+    }
+
+    /// Those of some shards of the change that are still there, each with a connection: one whose database is gone, or holds
+    /// another shard now, needs nothing more.
+    fn existing<'c>(&'c self, names: &'c [String], is_source: bool) -> Result<Vec<(Site<'c>, Links)>> {
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            let connected = site(&self.cluster, name, is_source).and_then(|site| {
+                let links = Links::connect(&self.cluster, [site])?;
+                let own = site.place.names.table(own_tables::SHARD);
+                let rows = facts::texts(links.at(site)?, &format!("SELECT shard FROM {own}"), &[])?;
+                let names_it =
+                    |held: &String| held == name || held.starts_with(&format!("{name}, retired by"));
+                Ok(rows.iter().flatten().any(names_it).then_some((site, links)))
+            });
+            match connected {
+                Ok(connected) => found.extend(connected),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error.on_shard(name)),
+            }
+        }
+        Ok(found)
     }
 
     /// The names of all tables of a source.
@@ -466,7 +490,7 @@ impl Change {
             Some(now) if now.is_decided() => return Err(self.has_ended(Some(now.state))),
             Some(now) => self.record = now,
         }
-        let links = self.links()?;
+        let links = Links::connect(&self.cluster, self.sources()?)?;
         let (change, attempt) = self.attempt();
         // On disk before control forgets the change: no process would take down a fence that comes back. First the fences, for which
         // readers are not waited for.
@@ -493,7 +517,8 @@ impl Change {
                 removed.map_err(|error| error.on_shard(source.name))?;
             }
         }
-        for target in self.targets()? {
+        // A target that is gone needs no cleaning: it serves nothing.
+        for (target, links) in self.existing(&self.record.targets, false)? {
             let connection = links.at(target)?;
             let removed = links.transaction(&[target], Wait::Durable, || {
                 match self.lock_current(connection, target, ChangeState::Cancelling)? {
@@ -516,6 +541,12 @@ impl Change {
         }
         self.cluster.0.control.forget_change(&self.record)
     }
+}
+
+/// Whether an error says that a shard's database is not there any more.
+fn is_gone(error: &Error) -> bool {
+    use ErrorKind::{Corrupt, Missing, Schema, UnknownShard, WrongDatabase};
+    matches!(error.kind(), Missing | UnknownShard | WrongDatabase | Schema | Corrupt)
 }
 
 /// The error of a change whose shards are not as they were planned.

@@ -165,8 +165,11 @@ impl ChangePlanner<'_> {
     /// source in whose database the control database or another shard is.
     pub fn build(self) -> Result<ChangePlan> {
         let ChangePlanner { cluster, sources, targets, lines } = self;
-        check_shards(cluster, &sources, &targets)?;
         let state = &cluster.0;
+        if let Some(running) = state.control.changes()?.iter().find(|change| change.is_running()) {
+            return Err(crate::transaction::change::is_running(running));
+        }
+        check_shards(cluster, &sources, &targets)?;
         let (layout, recorded) = (&state.layout, &state.recorded);
         let tables: Vec<&'static Table> = layout.tables().collect();
         let declared = tables.iter().map(|table| table.name).collect();
@@ -174,9 +177,6 @@ impl ChangePlanner<'_> {
             let message = "the table's model is recorded, and this program does not have it: its rows would stay behind; register the \
                            model, or run the change with the newest release of the program";
             return Err(Error::new(ErrorKind::Layout, message).in_table(table));
-        }
-        if let Some(running) = state.control.changes()?.iter().find(|change| change.is_running()) {
-            return Err(crate::transaction::change::is_running(running));
         }
         let mut groups: BTreeMap<String, PlannedGroup> = BTreeMap::new();
         for &table in tables.iter().filter(|table| !table.is_reference()) {
@@ -238,6 +238,10 @@ fn check_shards(cluster: &Cluster, sources: &[String], targets: &[String]) -> Re
             return wrong(ErrorKind::Configuration, "the shard is named twice".to_owned(), name);
         }
         seen.push(name);
+        if cluster.0.recorded.role(name) == Some(ShardRole::Retired) {
+            let message = "a change has retired the shard: its rows are on other shards now";
+            return wrong(ErrorKind::Layout, message.to_owned(), name);
+        }
         let shard = layout.shards().require(name)?;
         let is_private =
             |database: usize| databases.get(database).is_some_and(|database| database.driver.is_private());

@@ -149,10 +149,10 @@ pub(super) fn rebuild_sql(
     edits: &[Edit],
 ) -> Result<Vec<String>> {
     let work = rebuild::work(connection, place, table, edits, Vec::new())?;
-    let begin = ["PRAGMA foreign_keys = OFF", "BEGIN IMMEDIATE"].map(str::to_owned);
-    Ok(begin
-        .into_iter()
-        .chain(work.sql)
-        .chain(["COMMIT".to_owned(), "PRAGMA foreign_keys = ON".to_owned()])
-        .collect())
+    // A view that names the table would refuse the renaming otherwise.
+    let begin = ["PRAGMA foreign_keys = OFF", "PRAGMA legacy_alter_table = ON", "BEGIN IMMEDIATE"];
+    // A table that is left of a script that failed may hold the only copy of the rows.
+    let sql = work.sql.into_iter().filter(|sql| !sql.starts_with("DROP TABLE IF EXISTS"));
+    let end = ["COMMIT", "PRAGMA legacy_alter_table = OFF", "PRAGMA foreign_keys = ON"];
+    Ok(begin.into_iter().map(str::to_owned).chain(sql).chain(end.map(str::to_owned)).collect())
 }

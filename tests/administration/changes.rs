@@ -222,7 +222,7 @@ fn wrong_shards_are_refused() {
     for (line, outcome, why) in [
         ("change run replace europe nowhere", Outcome::Unknown, "`nowhere`"),
         ("change run replace nowhere rest", Outcome::Unknown, "`nowhere`"),
-        ("change run replace europe asia", Outcome::Wrong, "holds keys"),
+        ("change run replace europe asia", Outcome::Wrong, "the shard serves"),
         ("change run replace rest europe", Outcome::Wrong, "spare"),
     ] {
         let message = refused(&builder, line, outcome);

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Captured, Param};
 use crate::schema::Table;
 use crate::transaction::change::drop_triggers;
+use crate::transaction::commit::integer;
 use crate::transaction::facts;
 use crate::value::{ColumnType, Value};
 
@@ -138,16 +139,8 @@ pub(super) fn is_clean(connection: &dyn Connection, site: Site<'_>) -> Result<bo
 
 /// Returns how many entries there are.
 pub(super) fn count(connection: &dyn Connection, site: Site<'_>) -> Result<u64> {
-    let mut statement =
-        connection.prepare(&format!("SELECT count(*) FROM {}", site.place.names.table(DIRTY)))?;
-    let mut rows = statement.query(&[])?;
-    let mut count = 0;
-    while rows.advance()? {
-        if let Value::Integer(found) = rows.value(0)? {
-            count = u64::try_from(found).unwrap_or_default();
-        }
-    }
-    Ok(count)
+    let sql = format!("SELECT count(*) FROM {}", site.place.names.table(DIRTY));
+    integer(connection, &sql, &[]).map(|count| u64::try_from(count).unwrap_or_default())
 }
 
 /// Removes exactly these entries. In a transaction.

@@ -10,6 +10,7 @@ use crate::planner::sql::{Dialect, Param, quoted};
 use crate::schema::{KeyColumns, Rule, Table};
 use crate::transaction::Cluster;
 use crate::transaction::change::ChangeRecord;
+use crate::transaction::commit::integer;
 use crate::transaction::facts::SEPARATOR;
 use crate::transaction::recorded::root;
 use crate::unit_of_work::{Copied, copied_columns};
@@ -318,15 +319,7 @@ impl<'c> Tables<'c> {
     /// Counts the rows of a table on a shard.
     pub(super) fn count(connection: &dyn Connection, site: Site<'_>, table: &Table) -> Result<u64> {
         let sql = format!("SELECT count(*) FROM {}", site.place.names.table(table.name));
-        let mut statement = connection.prepare(&sql)?;
-        let mut rows = statement.query(&[])?;
-        let mut count = 0;
-        while rows.advance()? {
-            if let Value::Integer(found) = rows.value(0)? {
-                count = u64::try_from(found).unwrap_or_default();
-            }
-        }
-        Ok(count)
+        integer(connection, &sql, &[]).map(|count| u64::try_from(count).unwrap_or_default())
     }
 
     /// Deletes rows on a target.

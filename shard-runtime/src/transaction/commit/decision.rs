@@ -359,10 +359,13 @@ fn overwrite_unread(control: &dyn Connection, unread: &mut Option<u64>) -> Resul
 pub(crate) fn integer(connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<i64> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(params)?;
-    match rows.advance()? {
-        true => whole(rows.value(0)?),
-        false => Err(Error::new(ErrorKind::WrongDatabase, "the database does not know its version")),
+    if !rows.advance()? {
+        return Err(Error::new(ErrorKind::WrongDatabase, "the database does not know its version"));
     }
+    let number = whole(rows.value(0)?)?;
+    // A statement on a server is finished when there is no row left.
+    while rows.advance()? {}
+    Ok(number)
 }
 
 fn whole(value: Value<'_>) -> Result<i64> {

@@ -38,7 +38,9 @@ mod search;
 mod unfinished;
 
 pub(crate) use apply::{apply_decided, bump_version, version};
-pub(crate) use decision::{DecisionError, Decisions, MAKE, Participant, Record, STATE, STATE_VERSION};
+pub(crate) use decision::{
+    DecisionError, Decisions, MAKE, Participant, Record, STATE, STATE_VERSION, integer,
+};
 pub(crate) use pending::PendingPart;
 #[cfg(feature = "postgres")]
 pub(crate) use prepared::new_unit;

@@ -181,6 +181,8 @@ struct Inner {
     names_schema_version: bool,
     /// Whether a change of the layout caused it, and was followed.
     is_of_a_change: bool,
+    /// Whether the database has no table of a name in the statement.
+    lacks_a_table: bool,
     taken: Option<TakenValue>,
     exhausted: Option<Exhausted>,
     is_counted: bool,
@@ -206,6 +208,7 @@ impl Error {
             is_transient: false,
             names_schema_version: false,
             is_of_a_change: false,
+            lacks_a_table: false,
             taken: None,
             exhausted: None,
             is_counted: false,
@@ -304,6 +307,17 @@ impl Error {
     pub(crate) fn of_a_change(mut self) -> Self {
         self.0.is_of_a_change = true;
         self
+    }
+
+    /// Notes that the database has no table of a name in the statement.
+    pub(crate) fn of_missing_table(mut self) -> Self {
+        self.0.lacks_a_table = true;
+        self
+    }
+
+    pub(crate) fn lacks_a_table(&self) -> bool {
+        let cause = self.0.source.as_deref().and_then(|source| source.downcast_ref::<Error>());
+        self.0.lacks_a_table || cause.is_some_and(Error::lacks_a_table)
     }
 
     pub(crate) fn is_of_a_change(&self) -> bool {

@@ -15,7 +15,10 @@ on_some! {
         r50_a_change_is_cancelled_and_leaves_nothing,
         r50_a_change_whose_target_is_lost_is_cancelled,
         r50_a_change_whose_source_is_gone_is_retired,
-        r49_a_handle_that_does_not_know_the_change_follows_it,
+        r49_a_wrong_statement_is_no_matter_of_a_change,
+        r49_a_handle_that_does_not_know_the_change_follows_it;
+    on_disk:
+        r50_a_fence_is_taken_down_although_a_target_is_lost,
 }
 
 const MORE: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -243,4 +246,44 @@ fn r50_a_change_whose_source_is_gone_is_retired(backend: &Backend) {
         ErrorKind::Layout,
         &["shard `c`", "retired"],
     );
+}
+
+fn r49_a_wrong_statement_is_no_matter_of_a_change(backend: &Backend) {
+    let cluster = begun(backend);
+    let plan = cluster.plan_change().split("c", ["d", "e"]).build().unwrap();
+    let change = cluster.begin_change(&plan).unwrap();
+    for sql in ["SELECT 1 AS one FROM no_such_thing", "SELECT no_such_column AS one FROM {customers}"] {
+        let mut session = cluster.session();
+        let found = session.all(shard_runtime::Sql::new(sql).on_shard("c"));
+        assert_error(found, ErrorKind::Schema, &["no_such_"]);
+    }
+    change.cancel().unwrap();
+}
+
+/// The mover has died behind the fence, and the database of a target is lost.
+fn r50_a_fence_is_taken_down_although_a_target_is_lost(backend: &Backend) {
+    backend.waits(300);
+    let cluster = begun(backend);
+    let plan = cluster.plan_change().split("c", ["d", "e"]).build().unwrap();
+    let change = cluster.begin_change(&plan).unwrap();
+    let prefix = if backend.is_separate() { "" } else { "c_" };
+    for table in ["customers", "orders"] {
+        backend.run(
+            "c",
+            &format!(
+                "CREATE TRIGGER {prefix}sharded_fence_{table} BEFORE INSERT ON {} BEGIN \
+                 SELECT RAISE(ABORT, 'sharded: the shard is being moved by hand'); END",
+                backend.table("c", table)
+            ),
+        );
+    }
+    let state = backend.table("c", "sharded_state");
+    let fenced = format!(
+        "UPDATE {state} SET value = replace(value, 'source', 'fenced') WHERE kind = 'change' AND name = ''"
+    );
+    backend.run("c", &fenced);
+    lose(backend, "d");
+    cluster.transaction(|session| (7_000..7_020).try_for_each(|id| add(session, id))).unwrap();
+    change.cancel().unwrap();
+    assert!(cluster.changes().unwrap().is_empty());
 }

@@ -6,6 +6,9 @@ use super::FENCED;
 use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
 use crate::planner::sql::OUT_OF_RANGE;
 
+/// The beginning of SQLite's message about a table that does not exist.
+const NO_TABLE: &str = "no such table";
+
 /// Converts an error of SQLite.
 pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
     let (code, message) = match &error {
@@ -48,7 +51,7 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
             }
             ffi::SQLITE_ERROR if message.starts_with("integer overflow") => ErrorKind::Value,
             ffi::SQLITE_ERROR if message.starts_with(OUT_OF_RANGE) => ErrorKind::Value,
-            ffi::SQLITE_ERROR if message.starts_with("no such table") => ErrorKind::Schema,
+            ffi::SQLITE_ERROR if message.starts_with(NO_TABLE) => ErrorKind::Schema,
             _ => ErrorKind::Database,
         },
     });
@@ -65,7 +68,9 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
         ErrorKind::TimedOut => "the statement took longer than the session's timeout".to_owned(),
         _ => message,
     };
+    let lacks_a_table = message.starts_with(NO_TABLE);
     let error = Error::new(kind, message).of_driver(error);
+    let error = if lacks_a_table { error.of_missing_table() } else { error };
     match column {
         Some(column) => error.at_column(&column),
         None => error,

@@ -58,8 +58,8 @@ use crate::planner::own_tables;
 use crate::schema::Table;
 use crate::transaction::Cluster;
 use crate::transaction::change::{
-    ChangeRecord, ChangeState, Part, Role, claim_part, hidden_name, lock_part, refuse_serving, remove_fence,
-    rename, unfence, write_part,
+    ChangeRecord, ChangeState, Part, Role, claim_part, hidden_name, is_gone, lock_part, refuse_serving,
+    remove_fence, rename, unfence, write_part,
 };
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts;
@@ -541,12 +541,6 @@ impl Change {
         }
         self.cluster.0.control.forget_change(&self.record)
     }
-}
-
-/// Whether an error says that a shard's database is not there any more.
-fn is_gone(error: &Error) -> bool {
-    use ErrorKind::{Corrupt, Missing, Schema, UnknownShard, WrongDatabase};
-    matches!(error.kind(), Missing | UnknownShard | WrongDatabase | Schema | Corrupt)
 }
 
 /// The error of a change whose shards are not as they were planned.

@@ -35,9 +35,11 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
         return Error::new(ErrorKind::Value, why).at_column(column).of_driver(error);
     }
     let (text, column) = (text_of(message, kind), column_of(message));
+    let lacks_a_table = message.code().code() == "42P01";
     // Too many connections: in all, of this role, or of this database.
     let exhausted = (message.code().code() == "53300").then_some(Exhausted::ServerConnections);
     let error = Error::new(kind, text).of_limit(exhausted).of_driver(error);
+    let error = if lacks_a_table { error.of_missing_table() } else { error };
     match column {
         Some(column) => error.at_column(&column),
         None => error,

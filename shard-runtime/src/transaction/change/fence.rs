@@ -137,3 +137,9 @@ pub(crate) fn may_be_of_a_change(error: &Error) -> bool {
         ErrorKind::Moved | ErrorKind::Schema | ErrorKind::WrongDatabase | ErrorKind::Missing
     )
 }
+
+/// Returns whether an error says that a shard's database is not there any more.
+pub(crate) fn is_gone(error: &Error) -> bool {
+    use ErrorKind::{Corrupt, Missing, Schema, UnknownShard, WrongDatabase};
+    matches!(error.kind(), Missing | UnknownShard | WrongDatabase | Schema | Corrupt)
+}

@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::fence::may_be_of_a_change;
+use super::fence::{is_gone, may_be_of_a_change};
 use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, unfence, write_part};
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, ErrorKind, Result};
@@ -44,7 +44,7 @@ impl Cluster {
     /// Returns the change that an error of a session comes from, if it comes from one: a running one, or one that this handle
     /// does not know.
     pub(crate) fn change_behind(&self, error: &Error) -> Option<ChangeRecord> {
-        if !may_be_of_a_change(error) || error.is_of_a_change() {
+        if error.is_of_a_change() || !may_be_of_a_change(error) || self.is_about_another_table(error) {
             return None;
         }
         let changes = self.0.control.changes().ok()?;
@@ -64,6 +64,15 @@ impl Cluster {
         let of_shard = changes.into_iter().rev().find(concerns);
         let is_known = |change: &ChangeRecord| change.is_decided() && change.epoch < self.0.recorded.epoch;
         of_shard.filter(|change| !is_known(change))
+    }
+
+    /// Whether an error is about something else than a missing table of a model: a change hides only those.
+    fn is_about_another_table(&self, error: &Error) -> bool {
+        let is_of_a_model = || {
+            let text = error.to_string();
+            self.0.layout.tables().any(|table| text.contains(table.name))
+        };
+        error.kind() == ErrorKind::Schema && !(error.lacks_a_table() && is_of_a_model())
     }
 
     /// Waits until a change has ended its switch, or ends the switch, and takes the new layout. The session's transaction has
@@ -124,22 +133,12 @@ impl Switching<'_> {
         let changes = self.control.changes().unwrap_or_default();
         let is_known = |name: &String| self.layout.shards().get(name).is_some();
         let of_sources = changes.iter().filter(|change| change.sources.iter().any(is_known));
-        for change in of_sources {
-            let has_ended = match change.state {
-                // A fence that the opening has met may have been taken down since.
-                ChangeState::Copying | ChangeState::Cancelling => {
-                    if self.is_fenced(change).unwrap_or(false) {
-                        self.wait(change)?;
-                    }
-                    true
-                }
-                ChangeState::Decided | ChangeState::Served | ChangeState::Retired => true,
-            };
-            if has_ended {
-                return Ok(true);
-            }
+        let Some(change) = { of_sources }.next() else { return Ok(false) };
+        // A fence that the opening has met may have been taken down since.
+        if change.is_running() && !change.is_decided() && self.is_fenced(change).unwrap_or(false) {
+            self.wait(change)?;
         }
-        Ok(false)
+        Ok(true)
     }
 
     /// Waits until a change does not keep its sources, and returns whether it is decided. If that takes too long, it ends the
@@ -198,7 +197,11 @@ impl Switching<'_> {
             return Ok(());
         }
         for target in &change.targets {
-            let part = self.at_shard(target, read_part).map_err(|error| error.on_shard(target))?;
+            // A target that is gone serves nothing.
+            let part = match self.at_shard(target, read_part) {
+                Err(error) if is_gone(&error) => None,
+                part => part.map_err(|error| error.on_shard(target))?,
+            };
             part.map_or(Ok(()), |part| refuse_serving(part, change.number, target))?;
         }
         for source in &change.sources {

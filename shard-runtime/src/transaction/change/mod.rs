@@ -14,7 +14,7 @@ mod serve;
 #[cfg(feature = "admin")]
 pub(crate) use fence::{FENCE, triggers};
 pub(crate) use fence::{
-    drop_triggers, hidden, hidden_name, hide, make_fence, remove_fence, rename, retire_part, unfence,
+    drop_triggers, hidden, hidden_name, hide, is_gone, make_fence, remove_fence, rename, retire_part, unfence,
 };
 pub(crate) use follow::{Switching, refuse_serving};
 pub(crate) use in_control::is_running;

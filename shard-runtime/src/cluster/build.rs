@@ -74,6 +74,12 @@ impl Builder {
         let Fitted { arranged: Arranged { layout, sources, .. }, recorded, lines, unusable } = fitted;
         let databases = self.databases(&sources);
         let (timeout, connections) = (self.sqlite.busy_timeout, self.connections_to(databases.len())?);
+        if mode == Mode::Create || self.migrates {
+            let switching = Switching { control: &control, layout: &layout, databases: &databases, timeout };
+            if switching.end_key_move()? {
+                return Err(changed_meanwhile(is_outdated));
+            }
+        }
         let retired = retired_among(configured, &databases);
         layout.shards().belong_to(&control.cluster);
         let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
@@ -121,9 +127,7 @@ impl Builder {
         let recorded = record.into_inner().unwrap_or_else(PoisonError::into_inner);
         if recorded.epoch != epoch {
             // `create` has added keys to a group that a change has moved: its rule is another one now.
-            is_outdated.store(true, Ordering::Relaxed);
-            let message = "the layout was changed while the cluster was opened; open it again";
-            return Err(Error::new(ErrorKind::Layout, message));
+            return Err(changed_meanwhile(is_outdated));
         }
         if let Some(unusable) = unusable {
             return Err(unusable);
@@ -141,7 +145,7 @@ impl Builder {
         };
         let cluster = Cluster(Arc::new(ClusterState {
             writers: Writers::new(databases.len()).into(),
-            expected: opening::expected(&layout, &control.cluster)?,
+            expected: opening::expected(&layout, &databases, &control.cluster)?,
             layout: Arc::new(layout),
             recorded,
             absent: opened.absent,
@@ -171,6 +175,9 @@ impl Builder {
         }));
         cluster.recover()?;
         change::serve_decided(&cluster)?;
+        if cluster.switching().finish_key_move()? {
+            return Err(changed_meanwhile(is_outdated));
+        }
         if mode == Mode::Create {
             cluster.fill_references()?;
             cluster.fill_lookups()?;
@@ -323,6 +330,12 @@ pub(super) struct Described {
     pub(super) databases: Vec<Database>,
     pub(super) control_source: Source,
     pub(super) control_names: Namespace,
+}
+
+/// The error of opening a cluster whose layout was changed meanwhile: it begins again.
+fn changed_meanwhile(is_outdated: &AtomicBool) -> Error {
+    is_outdated.store(true, Ordering::Relaxed);
+    Error::new(ErrorKind::Layout, "the layout was changed while the cluster was opened; open it again")
 }
 
 /// Adds to an error that it is about the control database.

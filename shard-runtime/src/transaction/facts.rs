@@ -18,7 +18,8 @@ use crate::value::{ColumnType, Value, mismatch};
 /// The table of the facts.
 pub(crate) const TABLE: &str = commit::STATE;
 
-/// The subject of a fact. The kinds are stored by name; a later release may add others.
+/// The subject of a fact. The kinds are stored by name; a later release may add others. The facts about keys that have left a
+/// shard are of a kind of their own, which only the planner's statements name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// In control, by shard: [`MAKING`] before the shard is touched, [`MADE`] once it exists.
@@ -52,6 +53,8 @@ pub(crate) enum Kind {
     Attempt,
     /// In a target of a change, by source: up to which row its rows were copied; and by number, what was dropped there.
     Copied,
+    /// In control: the move of a key that was begun, under the name [`SELF`], and further facts about it.
+    KeyMove,
 }
 
 /// The shard is being made: `create` may continue.
@@ -92,6 +95,7 @@ impl Kind {
             Kind::Change => "change",
             Kind::Attempt => "attempt",
             Kind::Copied => "copied",
+            Kind::KeyMove => "key move",
         }
     }
 }
@@ -327,7 +331,8 @@ pub(crate) fn write(
         | Kind::Lookup
         | Kind::Change
         | Kind::Attempt
-        | Kind::Copied => "",
+        | Kind::Copied
+        | Kind::KeyMove => "",
         Kind::Version | Kind::Writer | Kind::Epoch => {
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }

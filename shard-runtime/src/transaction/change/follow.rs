@@ -13,7 +13,7 @@ use crate::planner::Place;
 use crate::transaction::{Cluster, ClusterState, Control, Database};
 
 /// How long a session waits before it looks at a change again.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
 impl Cluster {
     /// The handle on the layout that this process has read last.
@@ -106,7 +106,7 @@ impl Cluster {
         Error::new(kind, message).on_shard(&shard).with_source(error).of_a_change()
     }
 
-    fn switching(&self) -> Switching<'_> {
+    pub(crate) fn switching(&self) -> Switching<'_> {
         let ClusterState { control, layout, databases, timeout, .. } = &*self.0;
         Switching { control, layout, databases, timeout: *timeout }
     }
@@ -213,7 +213,11 @@ impl Switching<'_> {
         Ok(())
     }
 
-    fn at_shard<O>(&self, shard: &str, run: impl FnOnce(&dyn Connection, &Place) -> Result<O>) -> Result<O> {
+    pub(super) fn at_shard<O>(
+        &self,
+        shard: &str,
+        run: impl FnOnce(&dyn Connection, &Place) -> Result<O>,
+    ) -> Result<O> {
         let place = self.layout.place(self.layout.shards().require(shard)?.index())?;
         let Some(database) = self.databases.get(place.database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(shard));

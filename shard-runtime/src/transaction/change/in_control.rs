@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ChangeRecord, ChangeState};
+use super::{ChangeRecord, ChangeState, refuse_key_move};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
@@ -12,19 +12,19 @@ use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
 use crate::transaction::recorded::{RecordedLayout, place_text};
 
 /// The parts that a transaction of control works with.
-struct Work<'w> {
+pub(super) struct Work<'w> {
     control: &'w dyn Connection,
     own: &'w Control,
     dialect: Dialect,
-    facts: &'w Facts,
+    pub(super) facts: &'w Facts,
 }
 
 impl Work<'_> {
-    fn write(&self, kind: Kind, name: &str, value: &str) -> Result<()> {
+    pub(super) fn write(&self, kind: Kind, name: &str, value: &str) -> Result<()> {
         facts::write(self.control, &self.own.names, self.dialect, kind, name, value)
     }
 
-    fn forget(&self, kind: Kind, name: &str) -> Result<()> {
+    pub(super) fn forget(&self, kind: Kind, name: &str) -> Result<()> {
         facts::forget(self.control, &self.own.names, self.dialect, kind, name)
     }
 
@@ -32,7 +32,7 @@ impl Work<'_> {
         change.facts().iter().try_for_each(|(name, value)| self.write(Kind::Change, name, value))
     }
 
-    fn next_attempt(&self) -> Result<u64> {
+    pub(super) fn next_attempt(&self) -> Result<u64> {
         let last = self.facts.number(Kind::Attempt, "").unwrap_or_default();
         let next = u64::try_from(last).unwrap_or_default() + 1;
         self.write(Kind::Attempt, "", &next.to_string())?;
@@ -61,6 +61,7 @@ impl Control {
             if let Some(running) = all.iter().find(|change| change.is_running()) {
                 return Err(is_running(running));
             }
+            refuse_key_move(work.facts)?;
             let epoch = work.facts.layout().epoch;
             if epoch != plan.epoch {
                 let message = format!(
@@ -122,7 +123,7 @@ impl Control {
                 return Err(Error::new(ErrorKind::Layout, message));
             }
             groups.iter().try_for_each(|(table, group)| work.write(Kind::Group, table, group))?;
-            replace_lines(work, &layout, change)?;
+            replace_lines(work, &layout, &change.groups)?;
             let roles = [(&change.sources, ShardRole::Retired), (&change.targets, ShardRole::Serving)];
             for (names, role) in roles {
                 for name in names {
@@ -186,7 +187,7 @@ impl Control {
         })
     }
 
-    fn change_facts<O>(&self, run: impl Fn(&Work<'_>) -> Result<O>) -> Result<O> {
+    pub(super) fn change_facts<O>(&self, run: impl Fn(&Work<'_>) -> Result<O>) -> Result<O> {
         self.in_layout_transaction(|control, dialect, facts| {
             run(&Work { control, own: self, dialect, facts })
         })
@@ -203,10 +204,14 @@ impl Work<'_> {
     }
 }
 
-/// Replaces the lines of the groups that a change moves.
-fn replace_lines(work: &Work<'_>, layout: &RecordedLayout, change: &ChangeRecord) -> Result<()> {
+/// Replaces the lines of groups.
+pub(super) fn replace_lines(
+    work: &Work<'_>,
+    layout: &RecordedLayout,
+    groups: &[(String, Vec<String>)],
+) -> Result<()> {
     let mut number = layout.next_moved_line();
-    for (group, lines) in &change.groups {
+    for (group, lines) in groups {
         let before = format!("{group}{SEPARATOR}");
         let old = work.facts.of(Kind::Rule).filter(|(name, _)| name.starts_with(&before));
         for (name, _) in old {

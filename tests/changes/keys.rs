@@ -1,6 +1,9 @@
 //! `move_key`: one key moves to another shard.
 
+mod killed;
+mod load;
 mod models;
+mod random;
 
 use shard_runtime::{Cluster, ErrorKind, Pace, Sharded as _, Sql, Switch};
 

@@ -32,14 +32,20 @@ const TRIES: u32 = 5;
 
 impl Builder {
     pub(super) fn build<M: Models>(self, mode: Mode) -> Result<Cluster> {
-        self.build_with(&Arc::new(Registered::of::<M>()), mode)
+        self.build_with(&Arc::new(Registered::of::<M>()), mode, None)
     }
 
-    fn build_with(&self, registered: &Arc<Registered>, mode: Mode) -> Result<Cluster> {
+    /// `control` is that of the same cluster, if this process has opened it before.
+    fn build_with(
+        &self,
+        registered: &Arc<Registered>,
+        mode: Mode,
+        control: Option<&Arc<Control>>,
+    ) -> Result<Cluster> {
         let mut tries = 1;
         loop {
             let is_outdated = AtomicBool::new(false);
-            match self.try_build(registered, mode, &is_outdated) {
+            match self.try_build(registered, mode, control, &is_outdated) {
                 Err(_) if is_outdated.into_inner() && tries < TRIES => tries += 1,
                 built => return built,
             }
@@ -51,12 +57,16 @@ impl Builder {
         &self,
         registered: &Arc<Registered>,
         mode: Mode,
+        control: Option<&Arc<Control>>,
         is_outdated: &AtomicBool,
     ) -> Result<Cluster> {
         let folder = absolute(&self.folder)?;
         let (declared, source, names) = self.read_configuration(registered, &folder)?;
         self.check_replaced(declared.layout.shards(), mode)?;
-        let control = self.open_control(&declared, &source, names, mode)?;
+        let control = match control {
+            Some(control) => Arc::clone(control),
+            None => Arc::new(self.open_control(&declared, &source, names, mode)?),
+        };
         // A role without the right to read the facts can open the cluster. It makes no shard.
         let facts = match control.facts() {
             Err(error) if error.kind() == ErrorKind::Denied && mode == Mode::Open => Ok(Facts::default()),
@@ -208,7 +218,7 @@ impl Builder {
     fn reopen(&self, registered: &Arc<Registered>) -> Reopen {
         let builder = Builder { migrates: false, replaced: Vec::new(), ..self.clone() };
         let registered = Arc::clone(registered);
-        Arc::new(move || builder.build_with(&registered, Mode::Open))
+        Arc::new(move |control| builder.build_with(&registered, Mode::Open, Some(&control)))
     }
 
     /// Reads the configuration; no database is touched. A model may name a shard that is not configured: a change may have

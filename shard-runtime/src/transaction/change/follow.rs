@@ -1,7 +1,7 @@
 //! The way of a session that meets a change: it waits for the end of the switch, cancels it if that takes too long, and takes
 //! the new layout. Uses `fence` and the cluster's state.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::fence::{is_gone, may_be_of_a_change};
@@ -35,8 +35,9 @@ impl Cluster {
         let _one = latest.0.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = latest.latest();
         if latest.0.control.facts()?.layout().epoch > latest.0.recorded.epoch {
-            let next = (latest.0.reopen)()?;
+            let next = (latest.0.reopen)(Arc::clone(&latest.0.control))?;
             let _ = latest.0.next.set(next);
+            latest.0.pool.retire();
         }
         Ok(())
     }

@@ -312,7 +312,7 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
         expected: vec![None; names.len()],
         layout: Arc::new(layout),
         databases,
-        control: control.unwrap(),
+        control: Arc::new(control.unwrap()),
         is_decided: has_files,
         without_prepared_transactions: false,
         recovered: Mutex::default(),
@@ -333,7 +333,7 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
         retired: Vec::new(),
         next: std::sync::OnceLock::new(),
         reloading: Mutex::default(),
-        reopen: Arc::new(|| Err(Error::new(ErrorKind::Missing, "the cluster cannot be opened again"))),
+        reopen: Arc::new(|_| Err(Error::new(ErrorKind::Missing, "the cluster cannot be opened again"))),
         probes: Vec::new(),
     }))
 }

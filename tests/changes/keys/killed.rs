@@ -90,7 +90,8 @@ fn killed(kind: Kind, traced: &[&str], tries: usize) {
             let cluster = open(&backend);
             (located(&cluster, KEY), super::elsewhere(&cluster, KEY))
         };
-        let count = (calls(&backend, call, None), calls(&backend, call, Some(to)));
+        let count = (calls(&made(kind), call, None), calls(&made(kind), call, Some(to)));
+        println!("{call}: {} to {}", count.0, count.1);
         let step = stride(count.1.saturating_sub(count.0), tries);
         for time in (count.0 + 1..=count.1 + 2).step_by(step) {
             let what = format!("killed at {call} {time}");

@@ -90,6 +90,9 @@ impl UnitOfWork {
         };
         let locked = locked.and_then(|()| lock_part(connection, place));
         locked.map_err(|error| error.on_shard(&moved.record.from))?;
+        // A process that records the lines waits until the rows are there.
+        let (place, connection) = of(moved.to)?;
+        lock_part(connection, place).map_err(|error| error.on_shard(&moved.record.to))?;
         // A process that gives the move up does so under the same lock.
         if self.tx.cluster.0.control.has_key_move(moved.record)? {
             return Ok(());

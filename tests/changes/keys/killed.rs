@@ -104,12 +104,14 @@ fn killed(kind: Kind, traced: &[&str], tries: usize) {
             let status = command(&backend, &behind.map(str::to_owned), Some(to)).status().unwrap();
             killed += u32::from(!status.success());
             if time % 2 == 0 {
-                let _ = open(&backend);
+                drop(open(&backend));
             }
             // Sessions need no operator.
             let found = witness.session().get::<Tenant>(KEY).unwrap();
             assert!(found.is_some(), "{what}");
-            assert_eq!(contents(&witness), before, "{what}");
+            let fresh = open(&backend);
+            assert!(fresh.session().get::<Tenant>(KEY).unwrap().is_some(), "{what}");
+            assert_eq!(contents(&fresh), before, "{what}");
             let now = located(&open(&backend), KEY);
             assert!(now == from || now == to, "{what}: on {now}");
             moved += u32::from(now == to);

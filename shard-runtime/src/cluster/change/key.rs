@@ -182,21 +182,25 @@ impl KeyMove<'_> {
         let mut work = UnitOfWork::new(cluster.clone(), None);
         let moved = KeyToMove { record: &record, key, roots: &roots, from, to, max_rows: self.max_rows };
         let relocated = refuse_rows(&cluster, &moved).and_then(|()| work.move_key(&moved));
-        let done = relocated.and_then(|relocated| {
-            work.commit().map(|_| relocated.clone()).or_else(|error| {
+        let done = relocated.and_then(|relocated| match work.commit() {
+            Ok(committed) => Ok((relocated, committed.pending().is_empty())),
+            Err(error) => {
                 // A reply of a server that was lost does not show whether the transaction is decided.
                 work.rollback();
                 let has_moved = cluster.switching().end_key_move().is_ok_and(|has_moved| has_moved);
-                if has_moved { Ok(relocated) } else { Err(error) }
-            })
+                if has_moved { Ok((relocated, false)) } else { Err(error) }
+            }
         });
         if done.is_err() {
             work.rollback();
             // If that fails, the next process that needs the layout does it.
             let _ = cluster.switching().end_key_move();
         }
-        let relocated = done?;
-        let recorded = synced(&cluster, [from, to]).and_then(|()| control.finish_key_move(&record));
+        let (relocated, is_applied) = done?;
+        let recorded = synced(&cluster, [from, to]).and_then(|()| match is_applied {
+            true => control.finish_key_move(&record),
+            false => cluster.switching().finish_key_move().map(drop),
+        });
         recorded.map_err(|error| {
             error.with_remedy("the key has moved; the next session that meets it records its line")
         })?;

@@ -6,7 +6,7 @@
 //! between the mark decides: each transaction on the old shard reads it first, in its own snapshot. If it is newer than the
 //! session's layout, the session writes the lines itself, from the intent, and takes the new layout.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::follow::{PAUSE, Switching};
 use super::in_control::{Work, is_running, replace_lines};
@@ -17,6 +17,12 @@ use crate::planner::Place;
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
 use crate::transaction::{Cluster, Control};
+
+/// How long a session waits for the process that moves a key before it records the lines itself.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long the lock of the new shard is waited for at a time.
+const LOCK_WAIT: Duration = Duration::from_millis(200);
 
 /// The move of a key that control has recorded before it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,18 +203,35 @@ impl Switching<'_> {
         });
         let is_marked = is_marked.map_err(|error| error.on_shard(&moved.from))?;
         if is_marked {
-            self.control.finish_key_move(&moved)?;
+            self.record_lines(&moved)?;
         }
         Ok(is_marked)
     }
 
-    /// Records the lines of a key that has moved, if a process has begun to move one and its shard has the mark. It waits for
-    /// no transaction. Returns whether the layout is another one now.
+    /// Records the lines of a key that has moved, once its rows are on the new shard: the old shard may have committed the
+    /// transaction before.
+    fn record_lines(&self, moved: &KeyMoveRecord) -> Result<()> {
+        let is_there = self.at_shard(&moved.to, |connection, place| {
+            connection.begin(Transaction::Write)?;
+            connection.limit_lock_waits(LOCK_WAIT);
+            let applied = apply_decided_in(self.control, self.layout, place.database, connection)
+                .and_then(|_| lock_part(connection, place))
+                .and_then(|_| connection.commit());
+            applied.inspect_err(|_| {
+                let _ = connection.rollback();
+            })
+        });
+        is_there.map_err(|error| error.on_shard(&moved.to))?;
+        self.control.finish_key_move(moved)
+    }
+
+    /// Records the lines of a key that has moved, if a process has begun to move one and its shard has the mark. Returns whether
+    /// the layout is another one now.
     pub(crate) fn finish_key_move(&self) -> Result<bool> {
         let Some(moved) = KeyMoveRecord::of(&self.control.facts()?) else { return Ok(false) };
         let left = self.at_shard(&moved.from, left_in).map_err(|error| error.on_shard(&moved.from))?;
         if left > moved.epoch {
-            self.control.finish_key_move(&moved)?;
+            self.record_lines(&moved)?;
         }
         Ok(left > moved.epoch)
     }
@@ -263,12 +286,17 @@ impl Cluster {
                                an older copy; restore a newer one";
                 return Err(Error::new(ErrorKind::Layout, message));
             }
+            // The process that moves the key records the lines itself, if it has not died.
+            if began.elapsed() < PATIENCE {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
             match self.switching().finish_key_move() {
                 Ok(true) => {}
                 Ok(false) => std::thread::sleep(PAUSE),
-                // The process that moves the key writes the lines itself, if it has not died.
                 Err(error) if began.elapsed() >= self.0.timeout => return Err(error),
-                Err(_) => std::thread::sleep(PAUSE),
+                // A part of the transaction may be prepared on a server, and its owner gone.
+                Err(_) => self.recover().map(drop)?,
             }
             if began.elapsed() >= self.0.timeout {
                 let message = "the lines of a key that moves were not recorded in time";

@@ -173,6 +173,9 @@ fn server(place: usize) -> &'static Server {
     SERVERS[place].get_or_init(start)
 }
 
+/// How long sessions wait for a lock if a test does not say, in milliseconds.
+const PATIENCE: u64 = 20_000;
+
 /// One kind of cluster, and a folder of its own to make clusters in.
 pub struct Backend {
     pub kind: Kind,
@@ -190,7 +193,7 @@ impl Backend {
             kind,
             folder: tempfile::tempdir().unwrap(),
             schemas: format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed)),
-            wait: AtomicU64::new(20_000),
+            wait: AtomicU64::new(PATIENCE),
         }
     }
 
@@ -314,7 +317,20 @@ impl Backend {
 
     /// A new cluster of these shards, whose statements are watched.
     pub fn create<M: Models>(&self, shards: &[&str]) -> Watched {
+        if self.wait.load(Ordering::Relaxed) < PATIENCE {
+            return self.create_with::<M>(self.builder(shards));
+        }
         Watched::over(|builder| builder.create::<M>(), self.builder(shards))
+    }
+
+    /// A new cluster made by a builder that waits for locks only shortly. On servers it is made by one that waits long, and
+    /// opened again: making tables on a server waits for other tests that do the same.
+    pub fn create_with<M: Models>(&self, builder: Builder) -> Watched {
+        if !matches!(self.kind, Kind::Schemas | Kind::Servers | Kind::Everything) {
+            return Watched::over(|builder| builder.create::<M>(), builder);
+        }
+        drop(builder.clone().busy_timeout(Duration::from_millis(PATIENCE)).create::<M>().unwrap());
+        Watched::over(|builder| builder.open::<M>(), builder)
     }
 
     /// A cluster that was made before, opened again.

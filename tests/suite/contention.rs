@@ -116,7 +116,7 @@ fn r38_connections_run_out_within_bounds(backend: &Backend) {
     // Two for sessions that use one database, and what one of them may need besides.
     let connections = 2 + backend.databases() - 1;
     let few = backend.builder(&LETTERS).connections(connections);
-    let cluster = Watched::over(|builder| builder.create::<Account>(), few);
+    let cluster = backend.create_with::<Account>(few);
     let mut holders = [cluster.session(), cluster.session()];
     for holder in &mut holders {
         holder.all(Account::select().on_shard("b")).unwrap();

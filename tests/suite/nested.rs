@@ -263,10 +263,8 @@ fn r38_a_transaction_is_tried_again_while_others_are_in_the_way(backend: &Backen
 }
 
 fn r38_a_transaction_gives_up(backend: &Backend) {
-    let cluster = Watched::over(
-        |builder| builder.create::<City>(),
-        backend.builder(&CONTINENTS).busy_timeout(std::time::Duration::from_millis(5)),
-    );
+    let impatient = backend.builder(&CONTINENTS).busy_timeout(std::time::Duration::from_millis(5));
+    let cluster = backend.create_with::<City>(impatient);
     let mut holder = cluster.session();
     holder.add(city(Continent::Asia, "held")).unwrap();
     holder.flush().unwrap();

@@ -22,6 +22,15 @@ macro_rules! on_every_backend {
     };
 }
 
+/// The same for a rule about databases of both kinds in one cluster, such as one about commits or merged orders: also on files
+/// beside servers.
+macro_rules! on_every_mixture {
+    ($($test:ident),* $(,)? $(; only $($kind:ident)+: $($some:ident),+ $(,)?)*) => {
+        $(on_kinds!(mixture [every] $test);)*
+        $(on_each_of!(mixture [$($kind)+] $($some)+);)*
+    };
+}
+
 /// The same for a rule that does not depend on how many servers hold the shards: one PostgreSQL server is enough.
 macro_rules! on_every_dialect {
     ($($test:ident),* $(,)? $(; only $($kind:ident)+: $($some:ident),+ $(,)?)*) => {
@@ -74,7 +83,10 @@ macro_rules! on_kind {
     (backend PostgreSQL $test:ident) => {
         on_kind!(backend Schemas $test);
         on_kind!(backend Servers $test);
-        on_kind!(backend Everything $test);
+    };
+    (mixture PostgreSQL $test:ident) => {
+        on_kind!(backend PostgreSQL $test);
+        on_kind!(mixture Everything $test);
     };
     (dialect PostgreSQL $test:ident) => {
         on_kind!(dialect Schemas $test);
@@ -90,11 +102,11 @@ macro_rules! on_kind {
         on_kind!($base PostgreSQL $test);
     };
     // Each shard has a database of its own.
-    (backend separate $test:ident) => {
-        on_kind!(backend Files $test);
-        on_kind!(backend Memory $test);
-        on_kind!(backend Servers $test);
-        on_kind!(backend Everything $test);
+    ($base:ident separate $test:ident) => {
+        on_kind!($base Files $test);
+        on_kind!($base Memory $test);
+        on_kind!($base Servers $test);
+        on_kind!($base Everything $test);
     };
     ($base:ident Files $test:ident) => { on_kind!(files Files $test []); };
     ($base:ident Memory $test:ident) => { on_kind!(memory Memory $test []); };

@@ -8,7 +8,7 @@ use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 use crate::runtimes::Runtime;
 
-on_every_backend! {
+on_every_mixture! {
     fewer_than_one_of_each_database_are_refused,
     r38_who_holds_some_can_have_the_rest,
     r38_many_who_read_everything_take_turns,

@@ -8,7 +8,7 @@ use sharded_tests::waiting::spawn_until_it_waits;
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r38_a_writer_waits_and_then_is_told_busy,
     r38_what_waited_can_be_sent_again,
     r38_a_busy_bulk_write_has_no_effect,

@@ -7,7 +7,7 @@ use shard_runtime::{Error, ErrorKind, Session, Sharded, Sql};
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r33_a_part_that_fails_undoes_itself_on_every_shard,
     r33_a_part_that_succeeds_stays,
     r33_parts_may_be_nested,

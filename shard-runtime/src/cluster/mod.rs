@@ -11,6 +11,7 @@ mod change;
 mod compare;
 #[cfg(feature = "config")]
 mod config;
+mod copying;
 mod databases;
 mod elsewhere;
 #[cfg(feature = "postgres")]
@@ -41,6 +42,7 @@ pub use change::{
     Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus, Pace, Switch,
 };
 pub use compare::ReferenceDifference;
+pub use copying::{ClusterCopy, CopiedTable, CopyReport};
 #[cfg(feature = "postgres")]
 pub use foreign_tables::ForeignTablesSql;
 pub use layout::ShardRecord;

@@ -54,6 +54,12 @@ pub(crate) const FENCED: &str = "sharded: the shard is being moved";
 /// The SQLSTATE of such a refusal on a server.
 pub(crate) const FENCED_STATE: &str = "SHM01";
 
+/// The beginning of the message with which a shard refuses writes while another cluster is copied into its cluster.
+pub(crate) const GUARDED: &str = "sharded: another cluster is being copied into this one";
+
+/// The code of that error on a server.
+pub(crate) const GUARDED_STATE: &str = "SHM02";
+
 /// Whether a database that does not exist is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {

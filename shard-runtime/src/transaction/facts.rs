@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     Attempt,
     /// In a target of a change, by source: up to which row its rows were copied; and by number, what was dropped there.
     Copied,
+    /// In control: a copy of another cluster into this one that has not ended.
+    Copy,
 }
 
 /// The shard is being made: `create` may continue.
@@ -92,6 +94,7 @@ impl Kind {
             Kind::Change => "change",
             Kind::Attempt => "attempt",
             Kind::Copied => "copied",
+            Kind::Copy => "copy",
         }
     }
 }
@@ -327,7 +330,8 @@ pub(crate) fn write(
         | Kind::Lookup
         | Kind::Change
         | Kind::Attempt
-        | Kind::Copied => "",
+        | Kind::Copied
+        | Kind::Copy => "",
         Kind::Version | Kind::Writer | Kind::Epoch => {
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }

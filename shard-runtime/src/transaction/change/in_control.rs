@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ChangeRecord, ChangeState};
+use super::{ChangeRecord, ChangeState, CopyRecord};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
@@ -12,19 +12,19 @@ use crate::transaction::facts::{self, Facts, Kind, SEPARATOR};
 use crate::transaction::recorded::{RecordedLayout, place_text};
 
 /// The parts that a transaction of control works with.
-struct Work<'w> {
+pub(super) struct Work<'w> {
     control: &'w dyn Connection,
     own: &'w Control,
     dialect: Dialect,
-    facts: &'w Facts,
+    pub(super) facts: &'w Facts,
 }
 
 impl Work<'_> {
-    fn write(&self, kind: Kind, name: &str, value: &str) -> Result<()> {
+    pub(super) fn write(&self, kind: Kind, name: &str, value: &str) -> Result<()> {
         facts::write(self.control, &self.own.names, self.dialect, kind, name, value)
     }
 
-    fn forget(&self, kind: Kind, name: &str) -> Result<()> {
+    pub(super) fn forget(&self, kind: Kind, name: &str) -> Result<()> {
         facts::forget(self.control, &self.own.names, self.dialect, kind, name)
     }
 
@@ -32,7 +32,7 @@ impl Work<'_> {
         change.facts().iter().try_for_each(|(name, value)| self.write(Kind::Change, name, value))
     }
 
-    fn next_attempt(&self) -> Result<u64> {
+    pub(super) fn next_attempt(&self) -> Result<u64> {
         let last = self.facts.number(Kind::Attempt, "").unwrap_or_default();
         let next = u64::try_from(last).unwrap_or_default() + 1;
         self.write(Kind::Attempt, "", &next.to_string())?;
@@ -54,13 +54,15 @@ impl Control {
     /// Records a change that begins, with its number and its attempt.
     ///
     /// # Errors
-    /// [`ErrorKind::Layout`] if another one runs, or the layout was changed since the plan was made.
+    /// [`ErrorKind::Layout`] if another one runs, if a copy into the cluster has not ended, or the layout was changed since the
+    /// plan was made.
     pub(crate) fn begin_change(&self, plan: &ChangeRecord) -> Result<ChangeRecord> {
         let begun = self.change_facts(|work| {
             let all = ChangeRecord::all(work.facts);
             if let Some(running) = all.iter().find(|change| change.is_running()) {
                 return Err(is_running(running));
             }
+            CopyRecord::refuse(work.facts)?;
             let epoch = work.facts.layout().epoch;
             if epoch != plan.epoch {
                 let message = format!(
@@ -186,7 +188,7 @@ impl Control {
         })
     }
 
-    fn change_facts<O>(&self, run: impl Fn(&Work<'_>) -> Result<O>) -> Result<O> {
+    pub(super) fn change_facts<O>(&self, run: impl Fn(&Work<'_>) -> Result<O>) -> Result<O> {
         self.in_layout_transaction(|control, dialect, facts| {
             run(&Work { control, own: self, dialect, facts })
         })

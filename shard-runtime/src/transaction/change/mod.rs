@@ -5,12 +5,14 @@
 //! takes part records its own part with the attempt ([`Part`]), in a row that every transaction of a change locks first: a
 //! process that continues a change takes a new attempt, which stops the one before it.
 
+mod copied;
 mod fence;
 mod follow;
 mod in_control;
 mod part;
 mod serve;
 
+pub(crate) use copied::{CopyRecord, claim_copy, end_copy, enter_copy, guard, let_write};
 #[cfg(feature = "admin")]
 pub(crate) use fence::{FENCE, triggers};
 pub(crate) use fence::{

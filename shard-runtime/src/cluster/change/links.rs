@@ -25,6 +25,8 @@ const IDLE: &str = "60s";
 /// The connections of a change, by database; on servers one for the sources in a database, and one for the targets.
 pub(in crate::cluster) struct Links {
     connections: BTreeMap<(usize, bool), Box<dyn Connection>>,
+    /// The first shard of each.
+    shards: BTreeMap<(usize, bool), String>,
     /// Those to servers.
     on_servers: Vec<(usize, bool)>,
     /// How long a transaction tries to get its locks.
@@ -82,7 +84,7 @@ impl Links {
         sites: impl IntoIterator<Item = Site<'n>>,
     ) -> Result<Self> {
         let mut connections: BTreeMap<(usize, bool), Box<dyn Connection>> = BTreeMap::new();
-        let mut on_servers = Vec::new();
+        let (mut on_servers, mut shards) = (Vec::new(), BTreeMap::new());
         for site in sites {
             let name = site.name;
             if connections.contains_key(&site.link()) {
@@ -99,8 +101,9 @@ impl Links {
                 connection.run(settings).map_err(|error| error.on_shard(name))?;
             }
             connections.insert(site.link(), connection);
+            shards.insert(site.link(), name.to_owned());
         }
-        Ok(Links { connections, on_servers, timeout: cluster.0.timeout })
+        Ok(Links { connections, shards, on_servers, timeout: cluster.0.timeout })
     }
 
     pub(in crate::cluster) fn at(&self, site: Site<'_>) -> Result<&dyn Connection> {
@@ -184,8 +187,13 @@ impl Links {
     }
 
     fn each(&self, databases: &[(usize, bool)], run: impl Fn(&dyn Connection) -> Result<()>) -> Result<()> {
-        let connections = databases.iter().filter_map(|database| self.connections.get(database));
-        connections.map(|connection| &**connection).try_for_each(run)
+        databases.iter().try_for_each(|database| match self.connections.get(database) {
+            Some(connection) => run(&**connection).map_err(|error| match self.shards.get(database) {
+                Some(shard) => error.on_shard(shard),
+                None => error,
+            }),
+            None => Ok(()),
+        })
     }
 
     /// Runs something that reads a source, in one snapshot, and waits until what it has read is on disk there: a copy must not

@@ -17,24 +17,27 @@ pub(super) fn clusters(source: &Cluster, target: &Cluster) -> Result<()> {
     let of_source = "the source has the model `{}`, and the other cluster was opened without it";
     let of_target = "the other cluster has the model `{}`, and the source was opened without it";
     for (one, other, what) in [(source, target, of_source), (target, source, of_target)] {
-        if let Some(table) =
-            { one.0.layout.tables() }.find(|table| !other.0.layout.tables().any(|own| own.is(table)))
-        {
+        let is_known = |table: &&Table| other.0.layout.tables().any(|own| own.is(table));
+        if let Some(table) = one.0.layout.tables().find(|table| !is_known(table)) {
             let message = format!("{}; open both with the same models", what.replace("{}", table.model));
             return Err(Error::new(ErrorKind::UnknownModel, message).in_table(table.name));
         }
-        let tables: Vec<&'static Table> = one.0.layout.tables().collect();
-        let declared = tables.iter().map(|table| table.name).collect();
-        if let Some(table) = one.0.recorded.lines.undeclared_tables(&declared).next() {
-            let message = "the table's model is recorded, and this program does not have it: its rows would not be copied; register the \
-                           model, or copy with the newest release of the program";
-            return Err(Error::new(ErrorKind::Layout, message).in_table(table));
-        }
-        for site in super::sites(one, false)? {
-            if site.is_private() {
-                let message = "a shard in memory cannot be copied, nor be copied to; keep the cluster in files or on servers";
-                return Err(Error::new(ErrorKind::Configuration, message).on_shard(site.name));
-            }
+    }
+    [source, target].into_iter().try_for_each(whole)
+}
+
+/// Refuses a cluster of which this program does not know all rows, or which no other connection can read.
+fn whole(cluster: &Cluster) -> Result<()> {
+    let declared = cluster.0.layout.tables().map(|table| table.name).collect();
+    if let Some(table) = cluster.0.recorded.lines.undeclared_tables(&declared).next() {
+        let message = "the table's model is recorded, and this program does not have it: its rows would not be copied; register the \
+                       model, or copy with the newest release of the program";
+        return Err(Error::new(ErrorKind::Layout, message).in_table(table));
+    }
+    for site in super::sites(cluster, false)? {
+        if site.is_private() {
+            let message = "a shard in memory cannot be copied, nor be copied to; keep the cluster in files or on servers";
+            return Err(Error::new(ErrorKind::Configuration, message).on_shard(site.name));
         }
     }
     Ok(())

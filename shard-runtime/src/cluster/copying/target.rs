@@ -70,18 +70,20 @@ pub(super) fn begin(
 /// # Errors
 /// [`ErrorKind::Unique`] and others if rows violate one.
 pub(super) fn complete(copier: &Copier<'_>) -> Result<()> {
-    let mut counters: Vec<(&'static Table, i64)> = Vec::new();
+    let mut counters: Vec<(&'static Table, usize, i64)> = Vec::new();
     for &table in copier.tables.all().iter().filter(|table| table.id_kind == IdKind::Auto) {
-        for source in &copier.sources {
+        for (at, source) in copier.sources.iter().enumerate() {
             let last = last_id(copier.links.at(*source)?, *source, table.name, id_of(table));
-            counters.extend(last.map_err(|error| error.on_shard(source.name))?.map(|last| (table, last)));
+            counters.extend(last.map_err(|error| error.on_shard(source.name))?.map(|last| (table, at, last)));
         }
     }
     let Attempt::Copy(attempt) = copier.attempt else { return Ok(()) };
-    copier.each_target(|connection, target| {
-        copier.links.transaction(&[target], Wait::Timeout, || {
+    copier.targets.iter().enumerate().try_for_each(|(at, &target)| {
+        let connection = copier.links.at(target)?;
+        let done = copier.links.transaction(&[target], Wait::Timeout, || {
             claim_copy(connection, target.place, attempt)?;
-            for (table, last) in &counters {
+            let fed = counters.iter().filter(|(table, source, _)| copier.tables.is_fed(*source, at, table));
+            for (table, _, last) in fed {
                 count_above(connection, target, table.name, id_of(table), *last)?;
             }
             let made = target::make_indexes(connection, target)
@@ -91,7 +93,8 @@ pub(super) fn complete(copier: &Copier<'_>) -> Result<()> {
                               again";
                 if error.is_busy() { error } else { error.with_remedy(remedy) }
             })
-        })
+        });
+        done.map_err(|error| error.on_shard(target.name))
     })
 }
 

@@ -24,17 +24,18 @@ impl RecordedSteps {
         self.0.iter().find(|step| step.phase < StepPhase::Ready).map(name)
     }
 
-    /// The first step that only one of the two has run.
+    /// The first step that only one of the two has run. Additions that are derived from the models are no step.
     pub(in crate::cluster) fn other_than(&self, other: &Self) -> Option<String> {
         let lacks = |steps: &Self, step: &StepState| {
             !steps.0.iter().any(|own| (own.number, &own.name) == (step.number, &step.name))
         };
         let own = self.0.iter().filter(|step| lacks(other, step));
-        own.chain(other.0.iter().filter(|step| lacks(self, step))).min_by_key(|step| step.number).map(name)
+        let all = own.chain(other.0.iter().filter(|step| lacks(self, step)));
+        all.filter(|step| step.number > 0).min_by_key(|step| step.number).map(name)
     }
 
     pub(in crate::cluster) fn names(&self) -> String {
-        let names: Vec<String> = self.0.iter().map(name).collect();
+        let names: Vec<String> = self.0.iter().filter(|step| step.number > 0).map(name).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 

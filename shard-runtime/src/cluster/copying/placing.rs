@@ -1,5 +1,5 @@
-//! Where the rows of a copy belong: by the layout that the other cluster has recorded. Rows of several shards with the same id
-//! are refused if they would come together. Uses `change::rows`.
+//! The shards that the rows of a copy belong to, by the layout that the other cluster has recorded. Rows of several shards with
+//! the same id are refused if they would come together. Uses `change::rows`.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What an attempt that was stopped has copied, and is not as the snapshot of this one: it is copied again, or deleted. Uses
+//! Copies of an earlier, stopped attempt that differ from the snapshot of this one: they are made again, or deleted. Uses
 //! `change::verify` and `change::copy`.
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! What is refused, and what a cluster refuses while rows are copied into it.
+//! Copies that are refused, and writes that a cluster refuses while rows are copied into it.
 
 use std::fs::File;
 

@@ -1,4 +1,4 @@
-//! What keeps one cluster from being copied to another: found before anything is written.
+//! The checks of two clusters before anything is copied from one to the other.
 
 use crate::cluster::change::links::{Links, Site};
 use crate::cluster::migrate::RecordedSteps;

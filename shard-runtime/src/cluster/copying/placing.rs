@@ -88,7 +88,7 @@ fn least_common_multiple(a: u64, b: u64) -> u64 {
     while rest != 0 {
         (divisor, rest) = (rest, divisor % rest);
     }
-    if divisor == 0 { b } else { (a / divisor).saturating_mul(b) }
+    a.checked_div(divisor).unwrap_or(1).saturating_mul(b)
 }
 
 /// The modulus and the remainder of a line of a hash.

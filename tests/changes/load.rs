@@ -222,11 +222,11 @@ impl World<'_> {
 }
 
 fn r50_movers_are_killed_under_load(backend: &Backend) {
-    run(backend, 10);
+    run(backend, 4);
 }
 
 fn r50_movers_are_killed_under_load_elsewhere(backend: &Backend) {
-    run(backend, 5);
+    run(backend, 3);
 }
 
 fn run(backend: &Backend, kills: u64) {

@@ -5,7 +5,7 @@ use shard_runtime::{ErrorKind, Sharded, Stored};
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r27_counts_are_added,
     r27_sums_and_means_are_of_all_rows,
     r27_least_and_greatest_of_all_shards,

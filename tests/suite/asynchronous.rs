@@ -322,7 +322,7 @@ fn who_holds_a_lock_goes_on_while_everybody_waits_for_it(backend: &Backend) {
 fn r38_a_turn_that_does_not_come_is_told_within_bounds(backend: &Backend) {
     backend.does_not_wait_long();
     let builder = backend.builder(&LETTERS).async_sessions(1);
-    let cluster = Watched::over(|builder| builder.create::<Account>(), builder);
+    let cluster = backend.create_with::<Account>(builder);
     let done: shard_runtime::Result<()> = Runtime::Smol.block_on(async {
         let (mut holder, mut other) = (cluster.async_session(), cluster.async_session());
         holder.all(Account::select().on_shard("a")).await?;

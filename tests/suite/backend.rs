@@ -22,6 +22,15 @@ macro_rules! on_every_backend {
     };
 }
 
+/// The same for a rule about databases of both kinds in one cluster, such as one about commits or merged orders: also on files
+/// beside servers.
+macro_rules! on_every_mixture {
+    ($($test:ident),* $(,)? $(; only $($kind:ident)+: $($some:ident),+ $(,)?)*) => {
+        $(on_kinds!(mixture [every] $test);)*
+        $(on_each_of!(mixture [$($kind)+] $($some)+);)*
+    };
+}
+
 /// The same for a rule that does not depend on how many servers hold the shards: one PostgreSQL server is enough.
 macro_rules! on_every_dialect {
     ($($test:ident),* $(,)? $(; only $($kind:ident)+: $($some:ident),+ $(,)?)*) => {
@@ -74,7 +83,10 @@ macro_rules! on_kind {
     (backend PostgreSQL $test:ident) => {
         on_kind!(backend Schemas $test);
         on_kind!(backend Servers $test);
-        on_kind!(backend Everything $test);
+    };
+    (mixture PostgreSQL $test:ident) => {
+        on_kind!(backend PostgreSQL $test);
+        on_kind!(mixture Everything $test);
     };
     (dialect PostgreSQL $test:ident) => {
         on_kind!(dialect Schemas $test);
@@ -90,11 +102,11 @@ macro_rules! on_kind {
         on_kind!($base PostgreSQL $test);
     };
     // Each shard has a database of its own.
-    (backend separate $test:ident) => {
-        on_kind!(backend Files $test);
-        on_kind!(backend Memory $test);
-        on_kind!(backend Servers $test);
-        on_kind!(backend Everything $test);
+    ($base:ident separate $test:ident) => {
+        on_kind!($base Files $test);
+        on_kind!($base Memory $test);
+        on_kind!($base Servers $test);
+        on_kind!($base Everything $test);
     };
     ($base:ident Files $test:ident) => { on_kind!(files Files $test []); };
     ($base:ident Memory $test:ident) => { on_kind!(memory Memory $test []); };
@@ -173,6 +185,9 @@ fn server(place: usize) -> &'static Server {
     SERVERS[place].get_or_init(start)
 }
 
+/// How long sessions wait for a lock if a test does not say, in milliseconds.
+const PATIENCE: u64 = 20_000;
+
 /// One kind of cluster, and a folder of its own to make clusters in.
 pub struct Backend {
     pub kind: Kind,
@@ -190,7 +205,7 @@ impl Backend {
             kind,
             folder: tempfile::tempdir().unwrap(),
             schemas: format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed)),
-            wait: AtomicU64::new(20_000),
+            wait: AtomicU64::new(PATIENCE),
         }
     }
 
@@ -314,7 +329,20 @@ impl Backend {
 
     /// A new cluster of these shards, whose statements are watched.
     pub fn create<M: Models>(&self, shards: &[&str]) -> Watched {
+        if self.wait.load(Ordering::Relaxed) < PATIENCE {
+            return self.create_with::<M>(self.builder(shards));
+        }
         Watched::over(|builder| builder.create::<M>(), self.builder(shards))
+    }
+
+    /// A new cluster made by a builder that waits for locks only shortly. On servers it is made by one that waits long, and
+    /// opened again: making tables on a server waits for other tests that do the same.
+    pub fn create_with<M: Models>(&self, builder: Builder) -> Watched {
+        if !matches!(self.kind, Kind::Schemas | Kind::Servers | Kind::Everything) {
+            return Watched::over(|builder| builder.create::<M>(), builder);
+        }
+        drop(builder.clone().busy_timeout(Duration::from_millis(PATIENCE)).create::<M>().unwrap());
+        Watched::over(|builder| builder.open::<M>(), builder)
     }
 
     /// A cluster that was made before, opened again.

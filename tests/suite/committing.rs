@@ -6,7 +6,7 @@ use shard_runtime::{Commit, ErrorKind, Session, Sharded, Sql, sqlite};
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r34_a_commit_of_one_shard_is_the_databases_own,
     r35_a_commit_over_several_shards_leaves_no_record;
     only lasting:

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Cluster, ErrorKind, Session, Sharded};
+use shard_runtime::{ErrorKind, Session, Sharded};
 
-use crate::backend::{Backend, LETTERS, assert_error};
+use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 use crate::runtimes::Runtime;
 
-on_every_backend! {
+on_every_mixture! {
     fewer_than_one_of_each_database_are_refused,
     r38_who_holds_some_can_have_the_rest,
     r38_many_who_read_everything_take_turns,
@@ -24,8 +24,8 @@ fn read(session: &mut Session, shard: &str) -> shard_runtime::Result<()> {
     session.all(Account::select().on_shard(shard)).map(drop)
 }
 
-fn with(backend: &Backend, connections: u32) -> Cluster {
-    backend.builder(&LETTERS).connections(connections).create::<Account>().unwrap()
+fn with(backend: &Backend, connections: u32) -> Watched {
+    backend.create_with::<Account>(backend.builder(&LETTERS).connections(connections))
 }
 
 fn fewer_than_one_of_each_database_are_refused(backend: &Backend) {

@@ -8,7 +8,7 @@ use sharded_tests::waiting::spawn_until_it_waits;
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r38_a_writer_waits_and_then_is_told_busy,
     r38_what_waited_can_be_sent_again,
     r38_a_busy_bulk_write_has_no_effect,
@@ -116,7 +116,7 @@ fn r38_connections_run_out_within_bounds(backend: &Backend) {
     // Two for sessions that use one database, and what one of them may need besides.
     let connections = 2 + backend.databases() - 1;
     let few = backend.builder(&LETTERS).connections(connections);
-    let cluster = Watched::over(|builder| builder.create::<Account>(), few);
+    let cluster = backend.create_with::<Account>(few);
     let mut holders = [cluster.session(), cluster.session()];
     for holder in &mut holders {
         holder.all(Account::select().on_shard("b")).unwrap();

@@ -7,7 +7,7 @@ use shard_runtime::{Cluster, ErrorKind, Sharded};
 use crate::backend::{Backend, LETTERS, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     an_error_of_a_statement_does_not_repeat_its_cause,
     one_names_the_table_of_its_query;
     only Files: an_error_of_opening_does_not_repeat_its_cause,

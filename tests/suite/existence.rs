@@ -8,7 +8,7 @@ use shard_runtime::{ErrorKind, Sharded};
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r27_the_first_shard_that_has_a_row_is_the_last_that_is_asked,
     r27_a_row_on_any_shard_is_found,
     r12_existence_is_asked_where_a_row_may_be,

@@ -5,7 +5,7 @@ use shard_runtime::{Error, ErrorKind, Parent, Sharded};
 use crate::backend::{Backend, LETTERS, Watched};
 use crate::runtimes::Runtime;
 
-on_every_backend! {
+on_every_dialect! {
     a_missing_parent_is_named,
     a_missing_row_of_a_reference_table_is_named,
     the_row_is_named_among_many,

@@ -5,7 +5,7 @@ use shard_runtime::{ErrorKind, Sharded};
 use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r21_the_same_id_on_two_shards_is_two_rows,
     r22_an_id_that_is_the_key_asks_one_shard,
     r22_an_id_that_says_nothing_asks_until_it_is_found,

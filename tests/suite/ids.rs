@@ -7,7 +7,7 @@ use shard_runtime::{Cluster, Durability, ErrorKind, Sharded};
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r39_a_sequence_is_unique_over_shards_and_sessions,
     r39_a_sequence_is_unique_under_threads,
     r39_a_sequence_never_waits_for_a_shards_lock,

@@ -7,7 +7,7 @@ use shard_runtime::{Cluster, ErrorKind, RetryPolicy, Sharded, Sql};
 use crate::backend::{Backend, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r28_an_iterator_has_the_rows_of_all,
     r28_an_iterator_that_is_dropped_leaves_the_session,
     r28_an_iterator_is_in_the_transaction_of_the_session,

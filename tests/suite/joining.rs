@@ -6,7 +6,7 @@ use shard_runtime::{ErrorKind, Session, Sharded};
 use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r24_rows_with_their_parents_are_one_statement_per_shard,
     r25_joined_rows_are_in_the_order_asked_for,
     r26_bounds_of_joined_rows_are_global,

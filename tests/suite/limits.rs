@@ -9,7 +9,7 @@ use shard_runtime::{ErrorKind, Sharded, Sql, count};
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r29_a_read_that_takes_too_long_is_stopped,
     r29_a_timeout_is_no_bound_for_what_is_quick,
     r29_a_partial_answer_locks_no_rows,

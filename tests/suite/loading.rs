@@ -5,7 +5,7 @@ use shard_runtime::{ErrorKind, Session, Sharded, Stored, With};
 use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error, shards_of};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r24_children_are_one_statement_on_one_shard,
     r24_children_compose,
     r24_parents_and_reloads_are_one_statement,

@@ -369,7 +369,7 @@ fn an_entry_without_a_row_that_stays_is_explained(backend: &Backend) {
     pinned.commit().unwrap();
 }
 
-on_every_backend!(
+on_every_mixture!(
     an_entry_without_a_row_is_replaced,
     several_entries_without_a_row_are_replaced,
     an_entry_without_a_row_is_replaced_whatever_the_id,

@@ -7,7 +7,7 @@ use shard_runtime::{Error, ErrorKind, Session, Sharded, Sql};
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r33_a_part_that_fails_undoes_itself_on_every_shard,
     r33_a_part_that_succeeds_stays,
     r33_parts_may_be_nested,
@@ -263,10 +263,8 @@ fn r38_a_transaction_is_tried_again_while_others_are_in_the_way(backend: &Backen
 }
 
 fn r38_a_transaction_gives_up(backend: &Backend) {
-    let cluster = Watched::over(
-        |builder| builder.create::<City>(),
-        backend.builder(&CONTINENTS).busy_timeout(std::time::Duration::from_millis(5)),
-    );
+    let impatient = backend.builder(&CONTINENTS).busy_timeout(std::time::Duration::from_millis(5));
+    let cluster = backend.create_with::<City>(impatient);
     let mut holder = cluster.session();
     holder.add(city(Continent::Asia, "held")).unwrap();
     holder.flush().unwrap();

@@ -8,7 +8,7 @@ use shard_runtime::{Cluster, ErrorKind, Sharded};
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r40_open_creates_nothing,
     r40_what_was_made_is_opened,
     r40_create_again_changes_nothing,

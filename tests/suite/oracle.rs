@@ -11,7 +11,7 @@ use shard_runtime::{Filter, Shard, ShardSet, Sharded, Shards, Unrouted};
 
 use crate::backend::{Backend, LETTERS};
 
-on_every_backend! {
+on_every_mixture! {
     r13_random_queries_on_a_range_key,
     r13_random_queries_on_a_hashed_key,
     r13_random_queries_on_a_listed_key,

@@ -5,7 +5,7 @@ use shard_runtime::{Order, Session, Sharded};
 use crate::backend::{Backend, CONTINENTS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r25_order_is_global,
     r25_nulls_are_where_the_query_says,
     r25_text_is_ordered_by_bytes,

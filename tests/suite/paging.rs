@@ -5,7 +5,7 @@ use shard_runtime::{Cursor, ErrorKind, Order, Routed, Select, Sharded};
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r26_pages_are_the_whole_whatever_the_order,
     r26_a_page_reads_what_it_returns,
     r26_rows_that_come_between_pages_are_found_where_they_belong,

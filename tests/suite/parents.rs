@@ -5,7 +5,7 @@ use shard_runtime::{ErrorKind, Sharded};
 use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r07_a_shard_is_decided_when_a_row_is_added,
     r07_after_a_rollback_nothing_sticks,
     r07_after_a_rollback_an_update_is_sent_again,

@@ -6,7 +6,7 @@ use shard_runtime::{ErrorKind, Session, Sharded, Sql, Stored, count, sqlite};
 
 use crate::backend::{Backend, Kind, LETTERS, Watched, assert_error};
 
-on_every_backend! {
+on_every_mixture! {
     a_row_is_added_on_every_shard_by_one_commit,
     a_read_asks_the_first_shard,
     a_read_asks_a_shard_that_is_in_play,

@@ -5,7 +5,7 @@ use shard_runtime::{Cluster, ErrorKind, Filter, Parent, Session, Sharded, Stored
 use crate::backend::{Backend, CONTINENTS, LETTERS, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_dialect! {
     r08_the_parents_key_narrows_its_children,
     r08_the_key_narrows_grandchildren,
     r08_a_bare_parents_id_narrows_both,

@@ -7,7 +7,7 @@ use shard_runtime::{Commit, ErrorKind, Relocated, Session, Sharded, Stored};
 use crate::backend::{Backend, CONTINENTS, Kind, LETTERS, Watched, assert_error, shards_of};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r11_a_row_moves_with_its_descendants,
     r11_a_child_moves_to_another_parent,
     r11_a_new_key_on_the_same_shard_is_an_update,

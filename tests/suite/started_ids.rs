@@ -7,7 +7,7 @@ use shard_runtime::{ErrorKind, Sharded, Sql};
 use crate::backend::{Backend, LETTERS, assert_error};
 use crate::runtimes::Runtime;
 
-on_every_backend! {
+on_every_mixture! {
     r56_ids_can_be_advanced,
     r56_a_given_id_is_never_generated,
     r56_an_id_that_may_have_been_generated_cannot_be_given,

@@ -5,7 +5,7 @@ use shard_runtime::{Cluster, ErrorKind, Sharded};
 use crate::backend::{Backend, CONTINENTS, Kind, Watched, assert_error};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r36_adding_takes_no_lock,
     r36_a_session_that_does_nothing_takes_nothing,
     r36_a_contradicting_write_takes_no_lock,

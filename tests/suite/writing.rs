@@ -5,7 +5,7 @@ use shard_runtime::{ErrorKind, Sharded};
 use crate::backend::{Backend, CONTINENTS, LETTERS, assert_error, shards_of};
 use crate::models::*;
 
-on_every_backend! {
+on_every_mixture! {
     r31_ids_come_back_in_the_order_of_the_rows,
     r31_statements_grow_with_shards_and_tables,
     r31_parents_are_sent_before_children,

@@ -77,11 +77,8 @@ pub(super) fn refuse_orphans(
             let place = layout.place(shard.index())?;
             let compared = schema::differences(&*connection, place, layout, shard, Compared::Existing);
             differences.append(&mut compared.map_err(|error| error.on_shard(shard.name()))?);
-            let mut rows = layout.tables().map(|table| {
-                let refused = opening::refuse_rows(&*connection, &place.names, table.name);
-                refused.map_err(|error| error.in_table(table.name))
-            });
-            if let Some(error) = rows.find_map(Result::err) {
+            let tables: Vec<&str> = layout.tables().map(|table| table.name).collect();
+            if let Err(error) = opening::refuse_rows(&*connection, &place.names, &tables) {
                 refused.get_or_insert_with(|| error.on_shard(shard.name()));
             }
         }

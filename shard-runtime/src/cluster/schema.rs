@@ -12,15 +12,26 @@ use crate::planner::sql::{
 use crate::planner::{Layout, Place};
 use crate::schema::{ColumnDef, Shard, Table};
 
-/// Creates a model's table and its indexes if they do not exist.
-pub(super) fn create_table(connection: &dyn Connection, place: &Place, table: &Table) -> Result<()> {
+/// Creates models' tables and their indexes if they do not exist.
+pub(super) fn create_tables(connection: &dyn Connection, place: &Place, tables: &[&Table]) -> Result<()> {
     let Place { names, dialect, .. } = place;
-    connection.run(&create_table_sql(names, table, *dialect))?;
-    for index in missing_indexes(connection, place, table)? {
-        let sql = index.create_sql(names, table, *dialect);
-        connection.run(&sql).map_err(|error| not_created(&index, error, names, table))?;
+    for table in tables {
+        let made = connection.run(&create_table_sql(names, table, *dialect));
+        made.map_err(|error| error.in_table(table.name))?;
+    }
+    let actual = connection.indexes_of(names, &names_of(tables))?;
+    for (table, actual) in tables.iter().zip(&actual) {
+        for index in missing_indexes(place, table, actual) {
+            let made = connection.run(&index.create_sql(names, table, *dialect));
+            made.map_err(|error| not_created(&index, error, names, table).in_table(table.name))?;
+        }
     }
     Ok(())
+}
+
+/// The names of models' tables.
+pub(super) fn names_of(tables: &[&Table]) -> Vec<&'static str> {
+    tables.iter().map(|table| table.name).collect()
 }
 
 /// Adds to the error of a unique index how the rows are found that it does not allow.
@@ -138,7 +149,13 @@ pub(super) fn differences(
     compared: Compared,
 ) -> Result<Vec<Difference>> {
     let mut found = Vec::new();
-    for table in layout.tables() {
+    let tables: Vec<&Table> = layout.tables().collect();
+    let columns = connection.columns_of(&place.names, &names_of(&tables))?;
+    let indexes = match compared {
+        Compared::All => connection.indexes_of(&place.names, &names_of(&tables))?,
+        Compared::Existing => Vec::new(),
+    };
+    for (number, (table, actual)) in tables.into_iter().zip(columns).enumerate() {
         let difference = |column, message, remedy, change| Difference {
             shard: shard.clone(),
             table: table.name,
@@ -147,7 +164,6 @@ pub(super) fn differences(
             remedy,
             change,
         };
-        let actual = connection.columns(&place.names, table.name)?;
         if actual.is_empty() {
             if compared == Compared::All {
                 let remedy = "run `create` or `migrate` if the model is new, or restore the shard if it held the table";
@@ -188,8 +204,8 @@ pub(super) fn differences(
             };
             found.push(difference(Some(column), message, remedy, kind));
         }
-        if compared == Compared::All {
-            let missing = described_missing_indexes(connection, place, table)?.into_iter();
+        if let Some(indexes) = indexes.get(number) {
+            let missing = described_missing_indexes(place, table, indexes);
             found.extend(missing.map(|(message, remedy)| difference(None, message, remedy, Change::Other)));
         }
     }
@@ -422,25 +438,20 @@ fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String 
 }
 
 /// Returns the indexes that a table lacks, by their columns.
-pub(super) fn missing_indexes(
-    connection: &dyn Connection,
-    place: &Place,
-    table: &Table,
-) -> Result<Vec<DeclaredIndex>> {
+pub(super) fn missing_indexes(place: &Place, table: &Table, actual: &[ActualIndex]) -> Vec<DeclaredIndex> {
     let Place { names, dialect, .. } = place;
-    let actual = connection.indexes(names, table.name)?;
     let is_missing = |index: &DeclaredIndex| !index.is_among(actual.iter().map(ActualIndex::key));
-    Ok(indexes(names, table, *dialect).into_iter().filter(is_missing).collect())
+    indexes(names, table, *dialect).into_iter().filter(is_missing).collect()
 }
 
 /// Returns the indexes that a table lacks as texts, each with its remedy.
 fn described_missing_indexes(
-    connection: &dyn Connection,
     place: &Place,
     table: &Table,
-) -> Result<Vec<(String, String)>> {
+    actual: &[ActualIndex],
+) -> impl Iterator<Item = (String, String)> {
     let Place { names, dialect, .. } = place;
-    let described = missing_indexes(connection, place, table)?.into_iter().map(|index| {
+    missing_indexes(place, table, actual).into_iter().map(move |index| {
         let kind = if index.unique { "unique index" } else { "index" };
         let schema = names.schema.as_ref().map_or_else(String::new, |schema| format!("{}.", quoted(schema)));
         let message = format!("no {kind} `{}` on {}", index.name, index.columns.join(", "));
@@ -451,6 +462,5 @@ fn described_missing_indexes(
             index.create_sql(names, table, *dialect)
         );
         (message, remedy)
-    });
-    Ok(described.collect())
+    })
 }

@@ -324,11 +324,21 @@ pub(crate) trait Connection: Send {
         false
     }
 
-    /// Returns the columns of a table; empty if it does not exist.
-    fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>>;
+    /// Returns the columns of each of these tables; none if it does not exist. One statement on a server.
+    fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>>;
 
-    /// Returns a table's indexes: valid ones, without conditions and expressions.
-    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>>;
+    /// Returns the indexes of each of these tables: valid ones, without conditions and expressions. One statement on a server.
+    fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>>;
+
+    /// Returns the columns of a table; none if it does not exist.
+    fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>> {
+        Ok(self.columns_of(names, &[table])?.into_iter().flatten().collect())
+    }
+
+    /// Returns the indexes of a table, as [`indexes_of`](Connection::indexes_of) does.
+    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>> {
+        Ok(self.indexes_of(names, &[table])?.into_iter().flatten().collect())
+    }
 
     /// Returns the connection of the underlying crate.
     fn native(&self) -> &dyn Any;

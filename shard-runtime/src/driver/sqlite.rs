@@ -512,8 +512,21 @@ impl Connection for SqliteConnection {
         !self.in_transaction() && !self.file.as_ref().is_some_and(OpenFile::is_gone)
     }
 
-    fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>> {
-        let table = names.plain(table);
+    fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
+        tables.iter().map(|table| self.columns_of_table(names.plain(table))).collect()
+    }
+
+    fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
+        tables.iter().map(|table| self.indexes_of_table(names.plain(table))).collect()
+    }
+
+    fn native(&self) -> &dyn Any {
+        &self.raw
+    }
+}
+
+impl SqliteConnection {
+    fn columns_of_table(&self, table: String) -> Result<Vec<ActualColumn>> {
         let is_strict = self
             .raw
             .query_row("SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main'", [&table], |row| {
@@ -545,14 +558,14 @@ impl Connection for SqliteConnection {
         columns.collect::<rusqlite::Result<_>>().map_err(from_sqlite)
     }
 
-    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>> {
+    fn indexes_of_table(&self, table: String) -> Result<Vec<ActualIndex>> {
         // The name of an expression is NULL.
         let sql = "SELECT list.name, list.\"unique\", coalesce(key.name, '') \
                    FROM pragma_index_list(?1) AS list, pragma_index_info(list.name) AS key \
                    WHERE NOT list.partial ORDER BY list.seq, key.seqno";
         let mut statement = self.raw.prepare(sql).map_err(from_sqlite)?;
         let columns = statement
-            .query_map([names.plain(table)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .map_err(from_sqlite)?;
         let mut indexes: Vec<ActualIndex> = Vec::new();
         for column in columns {
@@ -564,9 +577,5 @@ impl Connection for SqliteConnection {
         }
         indexes.retain(|index| !index.columns.iter().any(String::is_empty));
         Ok(indexes)
-    }
-
-    fn native(&self) -> &dyn Any {
-        &self.raw
     }
 }

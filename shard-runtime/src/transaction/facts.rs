@@ -318,6 +318,20 @@ pub(crate) fn write(
     name: &str,
     value: &str,
 ) -> Result<()> {
+    write_all(connection, names, dialect, kind, &[(name, value)])
+}
+
+/// How many facts one statement writes.
+const AT_ONCE: usize = 200;
+
+/// Writes facts of one kind, whose names differ.
+fn write_all(
+    connection: &dyn Connection,
+    names: &Namespace,
+    dialect: Dialect,
+    kind: Kind,
+    facts: &[(&str, &str)],
+) -> Result<()> {
     let table = names.table(TABLE);
     let only_greater = match kind {
         Kind::Shard
@@ -336,12 +350,26 @@ pub(crate) fn write(
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }
     };
-    let sql = format!(
-        "INSERT INTO {table} AS recorded (kind, name, value) VALUES ({}) \
-         ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value{only_greater}",
-        dialect.params(3)
-    );
-    connection.prepare(&sql)?.execute(&[text(kind.name()), text(name), text(value)]).map(|_| ())
+    facts.chunks(AT_ONCE).try_for_each(|facts| {
+        let rows: Vec<String> = (0..facts.len())
+            .map(|row| {
+                format!(
+                    "({}, {}, {})",
+                    dialect.param(1),
+                    dialect.param(2 * row + 2),
+                    dialect.param(2 * row + 3)
+                )
+            })
+            .collect();
+        let sql = format!(
+            "INSERT INTO {table} AS recorded (kind, name, value) VALUES {} \
+             ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value{only_greater}",
+            rows.join(", ")
+        );
+        let mut params = vec![text(kind.name())];
+        params.extend(facts.iter().flat_map(|(name, value)| [text(name), text(value)]));
+        connection.prepare(&sql)?.execute(&params).map(|_| ())
+    })
 }
 
 /// Removes a fact.

@@ -70,7 +70,8 @@ pub(super) fn compare(
     let unchecked = differences.iter().filter(|difference| difference.change == Change::Retypes);
     compared.unchecked = unchecked.map(|difference| difference.column.clone()).collect();
     compared.differences.extend(findings(connection, place, table, differences)?);
-    for index in schema::missing_indexes(connection, place, table)? {
+    let indexes = connection.indexes(&place.names, table.name)?;
+    for index in schema::missing_indexes(place, table, &indexes) {
         let kind = if index.unique { "unique index" } else { "index" };
         let finding = AdoptionFinding::new(table.name, format!("no {kind} on {}", index.columns.join(", ")));
         compared.differences.push(finding.sql([index.create_sql(&place.names, table, place.dialect)]));

@@ -215,9 +215,8 @@ impl Opening<'_> {
         known.extend(Lines::tables(own.lines()));
         let declared: HashSet<&str> = self.layout.tables().map(|table| table.name).collect();
         let others = record.lines.undeclared_tables(&declared);
-        others.filter(|table| !known.contains(table)).try_for_each(|table| {
-            refuse_rows(connection, names, table).map_err(|error| error.in_table(table))
-        })?;
+        let unknown: Vec<&str> = others.filter(|table| !known.contains(table)).collect();
+        refuse_rows(connection, names, &unknown)?;
         facts::record_own(connection, names, dialect, Kind::Layout, &record.copy_text())?;
         mark_as_moved(connection, names, dialect)
     }

@@ -192,9 +192,8 @@ impl Opening<'_> {
             let own_lines = recorded_layout(connection, names)?;
             let mut known = Lines::tables(lines);
             known.extend(Lines::tables(&own_lines));
-            for table in layout.tables().filter(|table| !known.contains(table.name)) {
-                refuse_rows(connection, names, table.name).map_err(|error| error.in_table(table.name))?;
-            }
+            let unknown = layout.tables().map(|table| table.name).filter(|name| !known.contains(name));
+            refuse_rows(connection, names, &unknown.collect::<Vec<_>>())?;
         }
         // An index on a column that the table lacks would fail with an error of the database.
         let found = schema::differences(connection, place, layout, shard, Compared::Existing)?;
@@ -202,9 +201,7 @@ impl Opening<'_> {
             return Ok(found);
         }
         let is_made = |table: &&Table| !self.adopts || layout.holds_entries(table);
-        for table in layout.tables().filter(is_made) {
-            schema::create_table(connection, place, table).map_err(|error| error.in_table(table.name))?;
-        }
+        schema::create_tables(connection, place, &layout.tables().filter(is_made).collect::<Vec<_>>())?;
         schema::differences(connection, place, layout, shard, Compared::All)
     }
 
@@ -264,12 +261,17 @@ impl Opening<'_> {
     }
 }
 
-/// Refuses a table with rows if the shard has not recorded its model: the rows may belong to any shard.
-pub(super) fn refuse_rows(connection: &dyn Connection, names: &Namespace, table: &str) -> Result<()> {
-    let name = names.table(table);
-    if connection.columns(names, table)?.is_empty() {
-        return Ok(());
+/// Refuses tables with rows if the shard has not recorded their models: the rows may belong to any shard.
+pub(super) fn refuse_rows(connection: &dyn Connection, names: &Namespace, tables: &[&str]) -> Result<()> {
+    let columns = connection.columns_of(names, tables)?;
+    let existing = tables.iter().zip(&columns).filter(|(_, columns)| !columns.is_empty());
+    for (table, _) in existing {
+        refuse_rows_in(connection, &names.table(table)).map_err(|error| error.in_table(table))?;
     }
+    Ok(())
+}
+
+fn refuse_rows_in(connection: &dyn Connection, name: &str) -> Result<()> {
     let mut statement = connection.prepare(&format!("SELECT 1 FROM {name} LIMIT 1"))?;
     let mut rows = statement.query(&[])?;
     if !rows.advance()? {

@@ -39,11 +39,24 @@ impl PostgresConnection {
         Ok(Preparation::new(self, text.clone()))
     }
 
-    fn visit(&self, sql: &str, text: &str, mut visit: impl FnMut(&dyn Cursor) -> Result<()>) -> Result<()> {
+    /// Runs a statement with the list of these tables' names, and visits its rows with the table's place in the list, which
+    /// is the first column.
+    fn visit_tables(
+        &self,
+        sql: &str,
+        names: &Namespace,
+        tables: &[&str],
+        mut visit: impl FnMut(usize, &dyn Cursor) -> Result<()>,
+    ) -> Result<()> {
+        let list = tables.iter().map(|table| Value::Text(names.table(table).into())).collect();
         let mut statement = self.prepare(sql)?;
-        let mut rows = statement.query(&[Param::Value(Value::Text(text.into()))])?;
+        let mut rows = statement.query(&[Param::List(list)])?;
         while rows.advance()? {
-            visit(&*rows)?;
+            let place = match rows.value(0)? {
+                Value::Integer(place) => usize::try_from(place - 1).unwrap_or_default(),
+                other => return Err(mismatch("integer", &other).into()),
+            };
+            visit(place, &*rows)?;
         }
         Ok(())
     }
@@ -292,28 +305,29 @@ impl Connection for PostgresConnection {
         self.state.get() == State::Broken || self.client.is_closed()
     }
 
-    fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>> {
+    fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
         let sql = "\
-            SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, \
+            SELECT asked.place, a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, \
                 a.atthasdef OR a.attidentity <> '', \
                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary \
                     AND a.attnum = ANY (i.indkey)), \
                 CASE WHEN l.collname = 'default' THEN d.datcollate ELSE coalesce(l.collname, '')::text END, \
                 coalesce(l.collisdeterministic, true) \
-            FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation, pg_database d \
-            WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped \
-                AND d.datname = current_database() \
-            ORDER BY a.attnum";
-        let mut columns = Vec::new();
-        self.visit(sql, &names.table(table), |row| {
-            columns.push(ActualColumn {
-                name: text_in(row, 0)?,
-                sql_type: without_quotes(text_in(row, 1)?),
-                nullable: is_true(row, 2)?,
-                has_default: is_true(row, 3)?,
-                is_primary_key: is_true(row, 4)?,
-                collation: text_in(row, 5)?,
-                compares_bytes: is_true(row, 6)?,
+            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, place) \
+                JOIN pg_attribute a ON a.attrelid = to_regclass(asked.name) \
+                LEFT JOIN pg_collation l ON l.oid = a.attcollation, pg_database d \
+            WHERE a.attnum > 0 AND NOT a.attisdropped AND d.datname = current_database() \
+            ORDER BY asked.place, a.attnum";
+        let mut columns: Vec<Vec<ActualColumn>> = tables.iter().map(|_| Vec::new()).collect();
+        self.visit_tables(sql, names, tables, |place, row| {
+            columns[place].push(ActualColumn {
+                name: text_in(row, 1)?,
+                sql_type: without_quotes(text_in(row, 2)?),
+                nullable: is_true(row, 3)?,
+                has_default: is_true(row, 4)?,
+                is_primary_key: is_true(row, 5)?,
+                collation: text_in(row, 6)?,
+                compares_bytes: is_true(row, 7)?,
                 is_strict: true,
             });
             Ok(())
@@ -321,19 +335,21 @@ impl Connection for PostgresConnection {
         Ok(columns)
     }
 
-    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>> {
+    fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
         // `ON CONFLICT` uses no deferrable index.
         let sql = "\
-            SELECT c.relname::text, i.indisunique AND i.indimmediate, a.attname::text \
-            FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid, \
-                unnest(i.indkey) WITH ORDINALITY AS key (attnum, place) \
-                JOIN pg_attribute a ON a.attrelid = to_regclass($1) AND a.attnum = key.attnum \
-            WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
-                AND key.place <= i.indnkeyatts \
-            ORDER BY c.relname, key.place";
-        let mut indexes: Vec<ActualIndex> = Vec::new();
-        self.visit(sql, &names.table(table), |row| {
-            let (name, is_unique, column) = (text_in(row, 0)?, is_true(row, 1)?, text_in(row, 2)?);
+            SELECT asked.place, c.relname::text, i.indisunique AND i.indimmediate, a.attname::text \
+            FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, place) \
+                JOIN pg_index i ON i.indrelid = to_regclass(asked.name) \
+                JOIN pg_class c ON c.oid = i.indexrelid \
+                CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS key (attnum, place) \
+                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = key.attnum \
+            WHERE i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND key.place <= i.indnkeyatts \
+            ORDER BY asked.place, c.relname, key.place";
+        let mut indexes: Vec<Vec<ActualIndex>> = tables.iter().map(|_| Vec::new()).collect();
+        self.visit_tables(sql, names, tables, |place, row| {
+            let (name, is_unique, column) = (text_in(row, 1)?, is_true(row, 2)?, text_in(row, 3)?);
+            let indexes = &mut indexes[place];
             match indexes.last_mut().filter(|last| last.name == name) {
                 Some(last) => last.columns.push(column),
                 None => indexes.push(ActualIndex { name, columns: vec![column], is_unique }),

@@ -98,12 +98,12 @@ impl Connection for Failing {
         self.connection.is_usable()
     }
 
-    fn columns(&self, names: &Namespace, table: &str) -> Result<Vec<ActualColumn>> {
-        self.connection.columns(names, table)
+    fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
+        self.connection.columns_of(names, tables)
     }
 
-    fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>> {
-        self.connection.indexes(names, table)
+    fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
+        self.connection.indexes_of(names, tables)
     }
 
     fn native(&self) -> &dyn Any {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::{
     DecidedStatement, Facts, Kind, MADE, MAKING, OwnFacts, SELF, SEPARATOR, TABLE, read_facts, record_own,
-    step_of, text, texts, write,
+    step_of, text, texts, write, write_all,
 };
 use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, Result};
@@ -50,11 +50,7 @@ impl Control {
                 .iter()
                 .chain(&declared.lines)
                 .filter(|line| !known.contains(line) && added.insert(*line));
-            let step = record.next_step();
-            for (number, (subject, line)) in new.enumerate() {
-                let (name, value) = (format!("{step} {number}"), format!("{subject}{SEPARATOR}{line}"));
-                write(control, &self.names, dialect, Kind::Line, &name, &value)?;
-            }
+            self.write_lines(control, record.next_step(), new)?;
             let moved: Vec<_> = declared.moved.iter().filter(|line| !recorded.has_moved_line(line)).collect();
             for (number, (group, line)) in (recorded.next_moved_line()..).zip(&moved) {
                 let name = format!("{group}{SEPARATOR}{number}");
@@ -66,6 +62,20 @@ impl Control {
             }
             Ok(())
         })
+    }
+
+    fn write_lines<'l>(
+        &self,
+        control: &dyn Connection,
+        step: i64,
+        lines: impl IntoIterator<Item = &'l Line>,
+    ) -> Result<()> {
+        let named = lines.into_iter().enumerate().map(|(number, (subject, line))| {
+            (format!("{step} {number}"), format!("{subject}{SEPARATOR}{line}"))
+        });
+        let named: Vec<(String, String)> = named.collect();
+        let named: Vec<(&str, &str)> = named.iter().map(|(name, value)| (&**name, &**value)).collect();
+        write_all(control, &self.names, self.driver.dialect(), Kind::Line, &named)
     }
 
     /// Records the layout of a database that is being adopted, unless it is recorded, or its shard is made.
@@ -84,9 +94,7 @@ impl Control {
             control.run(&format!("DELETE FROM {} WHERE kind IN ({kinds})", self.names.table(TABLE)))?;
             let write =
                 |kind, name: &str, value: &str| write(control, &self.names, dialect, kind, name, value);
-            for (number, (subject, line)) in adopted.lines.iter().enumerate() {
-                write(Kind::Line, &format!("1 {number}"), &format!("{subject}{SEPARATOR}{line}"))?;
-            }
+            self.write_lines(control, 1, &adopted.lines)?;
             for (table, group) in &adopted.groups {
                 write(Kind::Group, table, group)?;
             }
@@ -168,9 +176,11 @@ impl Control {
             return Ok(());
         }
         self.in_transaction(|control, dialect| {
-            facts
-                .iter()
-                .try_for_each(|(kind, name, value)| write(control, &self.names, dialect, *kind, name, value))
+            facts.chunk_by(|(before, ..), (after, ..)| before == after).try_for_each(|same| {
+                let named: Vec<(&str, &str)> =
+                    same.iter().map(|(_, name, value)| (*name, value.as_str())).collect();
+                write_all(control, &self.names, dialect, same[0].0, &named)
+            })
         })
     }
 

@@ -68,7 +68,8 @@ pub enum ErrorKind {
     /// A statement took longer than the session's timeout.
     TimedOut,
     /// The database, its file or its folder is read-only; or the server is a standby, or became one in a failover
-    /// (then [`Error::is_retryable`] is true).
+    /// (then [`Error::is_retryable`] is true); or another cluster is being copied into this one
+    /// ([`Cluster::copy_to`](crate::Cluster::copy_to)).
     ReadOnly,
     /// The role of the URL lacks a privilege.
     Denied,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 
 use super::change::{self, ChangeCommand};
+use crate::cluster::Pace;
 
 /// A command with its arguments.
 #[derive(Debug, PartialEq)]
@@ -31,6 +32,11 @@ pub(super) enum Command {
     },
     Migrate(Migrate),
     Change(ChangeCommand),
+    /// To the cluster of a configuration file.
+    Copy {
+        file: PathBuf,
+        pace: Pace,
+    },
     /// Whether only the report is printed.
     Adopt {
         plans: bool,
@@ -64,7 +70,7 @@ pub(super) struct Parsed {
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The commands: the name, the arguments, and the description.
-const COMMANDS: [(&str, &str, &str); 13] = [
+const COMMANDS: [(&str, &str, &str); 14] = [
     ("status", "", "Rows and bytes of each shard, imbalance, transactions that are not finished"),
     ("health", "[--timeout SECONDS]", "Whether each database answers; also if the cluster cannot be opened"),
     ("shards", "", "The shards and their databases, by the configuration"),
@@ -73,6 +79,11 @@ const COMMANDS: [(&str, &str, &str); 13] = [
     ("repair", "", "The same, and makes lookup entries agree with their rows"),
     ("recover", "", "Finishes transactions whose owners are gone"),
     ("backup", "FOLDER", "Copies all files of the cluster at one moment into a new folder"),
+    (
+        "copy",
+        "FILE [--rows N] [--rest-ms N]",
+        "Copies all rows to the cluster of another configuration file, which it makes if it is not there, and compares them",
+    ),
     ("restore", "--check FOLDER", "Opens and verifies a copy of a backup"),
     (
         "migrate",
@@ -114,6 +125,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
     let (mut name, mut values): (Option<String>, Vec<OsString>) = (None, Vec::new());
     let (mut is_json, mut is_help, mut checks, mut timeout) = (false, false, false, None);
     let mut migrate = Migrate::default();
+    let (mut rows, mut rest) = (None, None);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Long("json") => is_json = true,
@@ -126,6 +138,8 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
                 let shard = parser.value().and_then(|value| value.string());
                 migrate.canary = Some(shard.map_err(|error| error.to_string())?);
             }
+            Long("rows") => rows = Some(change::number(&mut parser, "rows", 1)?),
+            Long("rest-ms") => rest = Some(change::number(&mut parser, "rest-ms", 0)?),
             Long("timeout") => {
                 let text =
                     parser.value().and_then(|value| value.string()).map_err(|error| error.to_string())?;
@@ -136,7 +150,8 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
             Value(value) if name.is_none() => {
                 let given = value.string().map_err(|error| error.to_string())?;
                 if given == "change" && !is_help {
-                    if checks || timeout.is_some() || migrate != Migrate::default() {
+                    if checks || timeout.is_some() || migrate != Migrate::default() || rows.or(rest).is_some()
+                    {
                         return Err("`change` takes no option of another command".to_owned());
                     }
                     let command = change::parse(&mut parser, &mut is_json)?.map(Command::Change);
@@ -162,6 +177,9 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
     }
     if migrate.plans && migrate.shows_status {
         return Err("`--plan` and `--status` exclude each other".to_owned());
+    }
+    if rows.or(rest).is_some() && !form.contains("--rows") {
+        return Err(format!("`{name}` takes no `--rows` and no `--rest-ms`"));
     }
     if timeout.is_some() && !form.contains("--timeout") {
         return Err(format!("`{name}` takes no `--timeout`"));
@@ -189,6 +207,7 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         ("repair", []) => Command::Repair,
         ("recover", []) => Command::Recover,
         ("backup", [folder]) => Command::Backup { folder: folder.into() },
+        ("copy", [file]) => Command::Copy { file: file.into(), pace: change::pace(rows, rest) },
         ("restore", [folder]) => Command::CheckRestore { folder: folder.into() },
         ("migrate", []) => Command::Migrate(migrate),
         ("adopt", []) => Command::Adopt { plans: migrate.plans },
@@ -212,6 +231,7 @@ mod tests {
         for (name, form, _) in COMMANDS {
             let form = form.replace("[--timeout SECONDS]", "--timeout 0.5").replace("...", "");
             let form = form.replace("[--plan]", "--plan");
+            let form = form.replace("[--rows N] [--rest-ms N]", "--rows 7 --rest-ms 0");
             let form =
                 form.replace("[--plan|--status]", "--plan").replace("SHARD", "a").replace(['[', ']'], "");
             let parsed = parsed(&format!("{name} --json {form}")).unwrap();
@@ -232,6 +252,11 @@ mod tests {
             ("shards all", "expected `shards`"),
             ("locate cities", "expected `locate TABLE KEY...`"),
             ("backup", "expected `backup FOLDER`"),
+            ("copy", "expected `copy FILE [--rows N] [--rest-ms N]`"),
+            ("copy a b", "expected `copy FILE"),
+            ("copy a --rows 0", "`--rows` takes a number from 1"),
+            ("status --rows 1", "takes no `--rows`"),
+            ("copy a --timeout 1", "takes no `--timeout`"),
             ("status --timeout 1", "takes no `--timeout`"),
             ("verify --check", "takes no `--check`"),
             ("restore folder", "move the files"),

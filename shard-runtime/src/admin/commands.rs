@@ -42,6 +42,7 @@ pub(super) fn run<M: Models>(
         }
         Command::Recover => recover(&open()?),
         Command::Backup { folder } => backup(&open()?, &folder, progress),
+        Command::Copy { file, pace } => super::copy::run::<M>(builder, (&file, pace), progress),
         Command::CheckRestore { folder } => check_restore::<M>(builder, &folder, progress),
         Command::Migrate(options) => migrate::<M>(builder, migrations, options, progress),
         Command::Change(command) => super::change::run::<M>(builder, command, progress),

@@ -26,6 +26,7 @@
 mod arguments;
 mod change;
 mod commands;
+mod copy;
 mod output;
 mod progress;
 

@@ -49,7 +49,7 @@ impl Cluster {
             return Err(wrong(format!("backup folder {} exists; name a new folder", folder.display())));
         }
         let files = cluster.file_names()?;
-        let _lock = MigrationLock::share(&*cluster.0.control.driver)?;
+        let _lock = MigrationLock::share(&*cluster.0.control.driver, &cluster.0.control.cluster)?;
         let mut unfinished = name.to_owned();
         unfinished.push(".incomplete");
         let unfinished = folder.with_file_name(unfinished);

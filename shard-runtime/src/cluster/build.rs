@@ -21,7 +21,7 @@ use crate::query::Models;
 use crate::schema::{Shard, ShardRole};
 use crate::tasks::{Counters, SessionExecutor, Workers};
 use crate::transaction::Database;
-use crate::transaction::change::{self, ChangeRecord, Switching};
+use crate::transaction::change::{self, ChangeRecord, CopyRecord, Switching};
 use crate::transaction::commit::{Searches, Unfinished};
 use crate::transaction::facts::Facts;
 use crate::transaction::recorded::RecordedLayout;
@@ -78,6 +78,11 @@ impl Builder {
             && let Some(running) = changes.iter().find(|change| change.is_running())
         {
             return Err(change::is_running(running));
+        }
+        // `create` opens the target of a copy that is to be continued.
+        let (is_copied, has_copy) = (CopyRecord::is_unfinished(&facts), CopyRecord::of(&facts).is_some());
+        if mode == Mode::Open {
+            CopyRecord::refuse(&facts)?;
         }
         let configured = self.retired(&declared, &facts.layout())?;
         let fitted = self.fit(declared, registered, &control, &facts, mode, &folder)?;
@@ -188,7 +193,12 @@ impl Builder {
         if cluster.switching().finish_key_move()? {
             return Err(changed_meanwhile(is_outdated));
         }
-        if mode == Mode::Create {
+        if has_copy {
+            change::end_copy(&cluster)?;
+        }
+        if mode == Mode::Create && is_copied {
+            // What the rows need follows when all of them are copied.
+        } else if mode == Mode::Create {
             cluster.fill_references()?;
             cluster.fill_lookups()?;
         } else if !self.migrates {

@@ -11,6 +11,7 @@ mod change;
 mod compare;
 #[cfg(feature = "config")]
 mod config;
+mod copying;
 mod databases;
 mod elsewhere;
 #[cfg(feature = "postgres")]
@@ -42,6 +43,7 @@ pub use change::{
     MovedKey, Pace, Switch,
 };
 pub use compare::ReferenceDifference;
+pub use copying::{ClusterCopy, CopiedTable, CopyReport};
 #[cfg(feature = "postgres")]
 pub use foreign_tables::ForeignTablesSql;
 pub use layout::ShardRecord;

@@ -60,6 +60,12 @@ pub(crate) const KEYS_LEFT: &str = "sharded: keys of the shard have moved since 
 /// The beginning of the message of a row that a database refuses because its key has moved to another shard.
 pub(crate) const KEY_LEFT: &str = "sharded: the key has moved to another shard";
 
+/// The beginning of the message with which a shard refuses writes while another cluster is copied into its cluster.
+pub(crate) const GUARDED: &str = "sharded: another cluster is being copied into this one";
+
+/// The code of that error on a server.
+pub(crate) const GUARDED_STATE: &str = "SHM02";
+
 /// Whether a database that does not exist is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {

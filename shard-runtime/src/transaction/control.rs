@@ -261,6 +261,13 @@ impl Control {
         Ok(())
     }
 
+    /// Returns the last id of a sequence that was reserved; `None` if none was.
+    pub(crate) fn last_id(&self, table: &'static Table) -> Result<Option<i64>> {
+        let Open { connection, .. } = &*self.lock();
+        let next = ids::next(&**connection, &self.names, table, self.driver.dialect(), false)?;
+        Ok(next.map(|next| next - 1).filter(|last| *last > 0))
+    }
+
     /// Makes sure that an id was not generated and never will be.
     pub(crate) fn claim_id(&self, table: &'static Table, id: i64) -> Result<()> {
         let block = self.block(table)?;

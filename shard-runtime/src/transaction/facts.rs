@@ -55,6 +55,8 @@ pub(crate) enum Kind {
     Copied,
     /// In control: the move of a key that was begun, under the name [`SELF`], and further facts about it.
     KeyMove,
+    /// In control: a copy of another cluster into this one that has not ended.
+    Copy,
 }
 
 /// The shard is being made: `create` may continue.
@@ -96,6 +98,7 @@ impl Kind {
             Kind::Attempt => "attempt",
             Kind::Copied => "copied",
             Kind::KeyMove => "key move",
+            Kind::Copy => "copy",
         }
     }
 }
@@ -346,7 +349,8 @@ fn write_all(
         | Kind::Change
         | Kind::Attempt
         | Kind::Copied
-        | Kind::KeyMove => "",
+        | Kind::KeyMove
+        | Kind::Copy => "",
         Kind::Version | Kind::Writer | Kind::Epoch => {
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }

@@ -58,3 +58,25 @@ fn an_existing_database_is_adopted() {
     assert!(report.status.success(), "{report:?}");
     assert!(String::from_utf8_lossy(&report.stdout).contains("Tokyo"), "{report:?}");
 }
+
+/// All cities and observations are copied to another place, with their ids.
+#[test]
+fn a_place_is_copied_to_that_of_a_cluster_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = small_source();
+    let import = weather(folder.path(), &["import", "--data", "rows", "--source", text(source.path())]);
+    assert!(import.status.success(), "{import:?}");
+    fs::create_dir(folder.path().join("test")).expect("a folder");
+    let cluster_file = concat!(env!("CARGO_MANIFEST_DIR"), "/shards.toml");
+    fs::copy(cluster_file, folder.path().join("test/shards.toml")).expect("a cluster file");
+
+    let copy = weather(folder.path(), &["--data", "rows", "admin", "copy", "test/shards.toml", "--json"]);
+    assert_eq!(copy.status.code(), Some(0), "{copy:?}");
+    assert!(copy.stdout.starts_with(b"{\"repaired\":0,\"rows\":"), "{copy:?}");
+    let report = |place: [&str; 2]| weather(folder.path(), &["report", place[0], place[1]]).stdout;
+    assert_eq!(report(["--shards", "test/shards.toml"]), report(["--data", "rows"]));
+    // A second time it would mix rows.
+    let again = weather(folder.path(), &["--data", "rows", "admin", "copy", "test/shards.toml"]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("has rows already"), "{again:?}");
+}

@@ -149,10 +149,17 @@ fn text(error: lexopt::Error) -> String {
     error.to_string()
 }
 
-fn number(parser: &mut lexopt::Parser, option: &str, least: u64) -> Result<u64, String> {
+/// Reads the number of an option.
+pub(in crate::admin) fn number(parser: &mut lexopt::Parser, option: &str, least: u64) -> Result<u64, String> {
     let value = parser.value().and_then(|value| value.string()).map_err(text)?;
     let number = value.parse().ok().filter(|number| (least..=u64::from(u32::MAX)).contains(number));
     number.ok_or_else(|| format!("`--{option}` takes a number from {least} to {}, got `{value}`", u32::MAX))
+}
+
+/// The pace of a number of rows, and of a rest in milliseconds.
+pub(in crate::admin) fn pace(rows: Option<u64>, rest: Option<u64>) -> Pace {
+    let rows = rows.and_then(|rows| u32::try_from(rows).ok());
+    rows.map_or_else(Pace::default, Pace::rows).rest(Duration::from_millis(rest.unwrap_or_default()))
 }
 
 const KINDS: [&str; 4] = ["split", "merge", "replace", "redistribute"];
@@ -224,9 +231,7 @@ fn known() -> String {
 
 impl Options {
     fn pace(&self) -> Pace {
-        let rows = self.rows.and_then(|rows| u32::try_from(rows).ok());
-        let pace = rows.map_or_else(Pace::default, Pace::rows);
-        pace.rest(Duration::from_millis(self.rest.unwrap_or_default()))
+        pace(self.rows, self.rest)
     }
 
     fn switch(&self) -> Switch {

@@ -18,7 +18,7 @@ use crate::cluster::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Models;
 
-pub(super) use arguments::{ChangeCommand, EXPLANATION, FORMS, parse};
+pub(super) use arguments::{ChangeCommand, EXPLANATION, FORMS, number, pace, parse};
 use arguments::{MoveKey, Planned, Run};
 
 /// The output for the progress of long work.
@@ -174,7 +174,7 @@ fn proceed(mut change: Change, pace: Pace, switch: Option<Switch>, progress: Pro
     Ok(Done { status: change.status()?, copied, report })
 }
 
-fn bar_of(state: &ChangeProgress) -> String {
+pub(super) fn bar_of(state: &ChangeProgress) -> String {
     state.time_to_go().map_or_else(String::new, |_| bar(state.rows, state.of))
 }
 

@@ -12,7 +12,7 @@ mod restore;
 pub(super) mod serialized;
 mod stats;
 mod status;
-mod text;
+pub(super) mod text;
 #[cfg(feature = "admin")]
 mod unopened;
 

@@ -13,7 +13,7 @@ use super::target;
 use crate::driver::Connection;
 use crate::error::Result;
 use crate::schema::Table;
-use crate::transaction::change::claim_part;
+use crate::transaction::change::{claim_copy, claim_part, let_write};
 use crate::value::{IdKey, Value};
 
 /// The recorded cursor of a source whose rows were all copied.
@@ -23,27 +23,56 @@ const DONE: &str = "done";
 const CHUNK: usize = 1_000;
 
 /// Copies rows: the connections, the tables, and the attempt.
-pub(super) struct Copier<'c> {
-    pub(super) links: &'c Links,
-    pub(super) tables: &'c Tables<'c>,
-    pub(super) sources: Vec<Site<'c>>,
-    pub(super) targets: Vec<Site<'c>>,
-    /// The change and the attempt.
-    pub(super) attempt: (u64, u64),
+pub(in crate::cluster) struct Copier<'c> {
+    pub(in crate::cluster) links: &'c Links,
+    pub(in crate::cluster) tables: &'c Tables<'c>,
+    pub(in crate::cluster) sources: Vec<Site<'c>>,
+    pub(in crate::cluster) targets: Vec<Site<'c>>,
+    pub(in crate::cluster) attempt: Attempt,
+}
+
+/// The attempt that writes to the targets.
+#[derive(Clone, Copy)]
+pub(in crate::cluster) enum Attempt {
+    /// Of a change: its number, and the attempt.
+    Change(u64, u64),
+    /// Of a copy to another cluster, which keeps others from writing there.
+    Copy(u64),
 }
 
 /// A portion that was copied.
-pub(super) struct Portion {
-    pub(super) rows: u64,
-    pub(super) table: &'static Table,
+pub(in crate::cluster) struct Portion {
+    pub(in crate::cluster) rows: u64,
+    pub(in crate::cluster) table: &'static Table,
 }
 
 impl Copier<'_> {
-    fn claim_targets(&self) -> Result<()> {
+    /// Runs a transaction on the targets, in which the attempt is locked.
+    pub(in crate::cluster) fn write<O>(&self, wait: Wait, mut run: impl FnMut() -> Result<O>) -> Result<O> {
+        self.links.transaction(&self.targets, wait, || {
+            self.each_target(|connection, target| match self.attempt {
+                Attempt::Change(change, attempt) => {
+                    claim_part(connection, target.place, (change, attempt)).map(drop)
+                }
+                Attempt::Copy(attempt) => {
+                    claim_copy(connection, target.place, attempt)?;
+                    let_write(connection, target.place, true)
+                }
+            })?;
+            let done = run()?;
+            if let Attempt::Copy(_) = self.attempt {
+                self.each_target(|connection, target| let_write(connection, target.place, false))?;
+            }
+            Ok(done)
+        })
+    }
+
+    pub(in crate::cluster) fn each_target(
+        &self,
+        run: impl Fn(&dyn Connection, Site<'_>) -> Result<()>,
+    ) -> Result<()> {
         self.targets.iter().try_for_each(|target| {
-            claim_part(self.links.at(*target)?, target.place, self.attempt)
-                .map(drop)
-                .map_err(|error| error.on_shard(target.name))
+            run(self.links.at(*target)?, *target).map_err(|error| error.on_shard(target.name))
         })
     }
 
@@ -54,10 +83,9 @@ impl Copier<'_> {
     }
 
     /// Copies the next rows of a source. The first target is committed last: its cursor says what all of them have. Returns `None` if all were copied.
-    pub(super) fn portion(&self, source: usize, limit: u32) -> Result<Option<Portion>> {
+    pub(in crate::cluster) fn portion(&self, source: usize, limit: u32) -> Result<Option<Portion>> {
         let Some(&from) = self.sources.get(source) else { return Ok(None) };
-        self.links.transaction(&self.targets, Wait::Timeout, || {
-            self.claim_targets()?;
+        self.write(Wait::Timeout, || {
             let (first, first_site) = self.first()?;
             let cursor = target::cursor(first, first_site, from.name)?;
             let Some((mut at, mut after)) = self.position(cursor.as_deref())? else { return Ok(None) };
@@ -134,8 +162,7 @@ impl Copier<'_> {
         if capture::is_clean(reader, from).map_err(|error| error.on_shard(from.name))? {
             return Ok(Vec::new());
         }
-        let entries = self.links.transaction(&self.targets, wait, || {
-            self.claim_targets()?;
+        let entries = self.write(wait, || {
             self.links.snapshot(from, |reader| {
                 let entries = capture::entries(reader, from).map_err(|error| error.on_shard(from.name))?;
                 self.copy_dirty(reader, source, &entries)?;
@@ -144,7 +171,9 @@ impl Copier<'_> {
         })?;
         // Exactly those that were read: others may have been committed meanwhile, with smaller numbers, too.
         let forgotten = self.links.transaction(&[from], wait, || {
-            claim_part(reader, from.place, self.attempt)?;
+            if let Attempt::Change(change, attempt) = self.attempt {
+                claim_part(reader, from.place, (change, attempt))?;
+            }
             capture::forget(reader, from, &entries)
         });
         forgotten.map_err(|error| error.on_shard(from.name))?;
@@ -179,16 +208,31 @@ impl Copier<'_> {
                 }
             }
         }
+        let ids: Vec<(&'static Table, &[Value<'static>])> =
+            tables.iter().copied().zip(ids.iter().map(|own| own.list.as_slice())).collect();
+        self.replace(reader, source, &ids)
+    }
+
+    /// Deletes rows of a source on the targets, and inserts them as they are now. The tables are named parents first.
+    pub(in crate::cluster) fn replace(
+        &self,
+        reader: &dyn Connection,
+        source: usize,
+        ids: &[(&'static Table, &[Value<'static>])],
+    ) -> Result<()> {
         let writers = self.writers()?;
-        for (&table, own) in tables.iter().zip(&ids).rev() {
+        for &(table, list) in ids.iter().rev() {
             for (at, (target, connection)) in self.targets.iter().zip(&writers).enumerate() {
-                let deleted = self.tables.delete(*connection, at, table, &own.list);
+                if !self.tables.is_fed(source, at, table) {
+                    continue;
+                }
+                let deleted = self.tables.delete(*connection, at, table, list);
                 deleted.map_err(|error| error.in_table(table.name).on_shard(target.name))?;
             }
         }
-        for (&table, own) in tables.iter().zip(&ids) {
+        for &(table, list) in ids {
             let mut writer = self.tables.writer(&writers, source, table)?;
-            for chunk in own.list.chunks(CHUNK) {
+            for chunk in list.chunks(CHUNK) {
                 self.tables.visit_listed(reader, source, table, chunk, &mut |row, _| writer.add(row))?;
             }
             writer.end()?;

@@ -23,25 +23,37 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 const IDLE: &str = "60s";
 
 /// The connections of a change, by database; on servers one for the sources in a database, and one for the targets.
-pub(super) struct Links {
+pub(in crate::cluster) struct Links {
     connections: BTreeMap<(usize, bool), Box<dyn Connection>>,
-    /// The databases that are on servers.
-    on_servers: Vec<usize>,
+    /// The first shard of each.
+    shards: BTreeMap<(usize, bool), String>,
+    /// Those to servers.
+    on_servers: Vec<(usize, bool)>,
     /// How long a transaction tries to get its locks.
     timeout: Duration,
 }
 
 /// A shard of a change.
 #[derive(Clone, Copy)]
-pub(super) struct Site<'c> {
-    pub(super) name: &'c str,
-    pub(super) place: &'c Place,
+pub(in crate::cluster) struct Site<'c> {
+    pub(in crate::cluster) name: &'c str,
+    pub(in crate::cluster) place: &'c Place,
     /// Whether it is a source.
     is_source: bool,
+    /// Whether sources and targets are of two clusters, which number their databases each for itself.
+    is_apart: bool,
     driver: &'c dyn Driver,
 }
 
 impl Site<'_> {
+    pub(in crate::cluster) fn is_apart(&self) -> bool {
+        self.is_apart
+    }
+
+    pub(in crate::cluster) fn is_private(&self) -> bool {
+        self.driver.is_private()
+    }
+
     #[cfg(feature = "admin")]
     pub(super) fn driver(&self) -> &dyn Driver {
         self.driver
@@ -49,13 +61,14 @@ impl Site<'_> {
 
     /// Its connection: a source of a server is read in a snapshot while targets there are written.
     fn link(&self) -> (usize, bool) {
-        (self.place.database, self.is_source && self.place.dialect.is_on_server())
+        let is_apart = self.is_apart || self.place.dialect.is_on_server();
+        (self.place.database, self.is_source && is_apart)
     }
 }
 
 /// How a transaction waits for locks, and for the disk.
 #[derive(Clone, Copy)]
-pub(super) enum Wait {
+pub(in crate::cluster) enum Wait {
     /// For as long as sessions wait.
     Timeout,
     /// For as long as sessions wait; and its commit is on disk when it returns.
@@ -66,9 +79,12 @@ pub(super) enum Wait {
 
 impl Links {
     /// Connects to the databases of these shards.
-    pub(super) fn connect<'n>(cluster: &Cluster, sites: impl IntoIterator<Item = Site<'n>>) -> Result<Self> {
+    pub(in crate::cluster) fn connect<'n>(
+        cluster: &Cluster,
+        sites: impl IntoIterator<Item = Site<'n>>,
+    ) -> Result<Self> {
         let mut connections: BTreeMap<(usize, bool), Box<dyn Connection>> = BTreeMap::new();
-        let mut on_servers = Vec::new();
+        let (mut on_servers, mut shards) = (Vec::new(), BTreeMap::new());
         for site in sites {
             let name = site.name;
             if connections.contains_key(&site.link()) {
@@ -77,7 +93,7 @@ impl Links {
             let connected = site.driver.connect_waiting(Mode::Open, cluster.0.timeout);
             let connection = connected.map_err(|error| error.on_shard(name))?;
             if site.place.dialect.is_on_server() {
-                on_servers.push(site.place.database);
+                on_servers.push(site.link());
             } else {
                 // Rows come in any order, and their parents before they are read.
                 // Copies that are lost with the power are made again: what must not be lost waits for the disk itself.
@@ -85,11 +101,12 @@ impl Links {
                 connection.run(settings).map_err(|error| error.on_shard(name))?;
             }
             connections.insert(site.link(), connection);
+            shards.insert(site.link(), name.to_owned());
         }
-        Ok(Links { connections, on_servers, timeout: cluster.0.timeout })
+        Ok(Links { connections, shards, on_servers, timeout: cluster.0.timeout })
     }
 
-    pub(super) fn at(&self, site: Site<'_>) -> Result<&dyn Connection> {
+    pub(in crate::cluster) fn at(&self, site: Site<'_>) -> Result<&dyn Connection> {
         let connection = self.connections.get(&site.link()).map(|connection| &**connection);
         let missing =
             || Error::new(ErrorKind::UnknownShard, "the change has no connection").on_shard(site.name);
@@ -98,7 +115,7 @@ impl Links {
 
     /// Runs a transaction on the databases of these shards, and commits them in the reverse of this order. It is tried again
     /// while another connection holds a lock; `run` must have had no other effect.
-    pub(super) fn transaction<O>(
+    pub(in crate::cluster) fn transaction<O>(
         &self,
         sites: &[Site<'_>],
         wait: Wait,
@@ -142,7 +159,7 @@ impl Links {
 
     /// Sets when commits on files wait for the disk.
     fn set_synchronous(&self, databases: &[(usize, bool)], when: &str) -> Result<()> {
-        let files = databases.iter().filter(|link| !self.on_servers.contains(&link.0));
+        let files = databases.iter().filter(|link| !self.on_servers.contains(link));
         let connections = files.filter_map(|link| self.connections.get(link));
         connections
             .into_iter()
@@ -163,26 +180,31 @@ impl Links {
             Ok(())
         })?;
         // A mover that stops, or loses its network, in the middle of a transaction keeps writers waiting no longer.
-        let servers = databases.iter().filter(|link| self.on_servers.contains(&link.0));
+        let servers = databases.iter().filter(|link| self.on_servers.contains(link));
         servers.filter_map(|link| self.connections.get(link)).try_for_each(|connection| {
             connection.run(&format!("SET LOCAL idle_in_transaction_session_timeout = '{IDLE}'"))
         })
     }
 
     fn each(&self, databases: &[(usize, bool)], run: impl Fn(&dyn Connection) -> Result<()>) -> Result<()> {
-        let connections = databases.iter().filter_map(|database| self.connections.get(database));
-        connections.map(|connection| &**connection).try_for_each(run)
+        databases.iter().try_for_each(|database| match self.connections.get(database) {
+            Some(connection) => run(&**connection).map_err(|error| match self.shards.get(database) {
+                Some(shard) => error.on_shard(shard),
+                None => error,
+            }),
+            None => Ok(()),
+        })
     }
 
     /// Runs something that reads a source, in one snapshot, and waits until what it has read is on disk there: a copy must not
     /// hold what its source loses with the power.
-    pub(super) fn snapshot<O>(
+    pub(in crate::cluster) fn snapshot<O>(
         &self,
         site: Site<'_>,
         run: impl FnOnce(&dyn Connection) -> Result<O>,
     ) -> Result<O> {
         let connection = self.at(site)?;
-        // A target is in the same file, so that the transaction there is the snapshot.
+        // A target is in the same file, so that the transaction there is the snapshot; or one snapshot is kept for all reads.
         let is_begun = connection.in_transaction();
         if !is_begun {
             connection.begin(Transaction::Read)?;
@@ -196,15 +218,30 @@ impl Links {
     }
 }
 
+/// A shard of a cluster that is copied from another one, or to one.
+pub(in crate::cluster) fn site_apart<'c>(
+    cluster: &'c Cluster,
+    name: &'c str,
+    is_source: bool,
+) -> Result<Site<'c>> {
+    Ok(Site { is_apart: true, ..site(cluster, name, is_source)? })
+}
+
 /// A source or a target of a change: a shard of the layout, or one that a change has retired.
 pub(super) fn site<'c>(cluster: &'c Cluster, name: &'c str, is_source: bool) -> Result<Site<'c>> {
     let layout = &cluster.0.layout;
     if let Some(retired) = cluster.0.retired.iter().find(|retired| retired.name == name) {
-        return Ok(Site { name, place: &retired.place, is_source, driver: &*retired.driver });
+        return Ok(Site {
+            name,
+            place: &retired.place,
+            is_source,
+            is_apart: false,
+            driver: &*retired.driver,
+        });
     }
     let place = layout.place(layout.shards().require(name)?.index())?;
     match cluster.0.databases.get(place.database) {
-        Some(database) => Ok(Site { name, place, is_source, driver: &*database.driver }),
+        Some(database) => Ok(Site { name, place, is_source, is_apart: false, driver: &*database.driver }),
         None => Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(name)),
     }
 }

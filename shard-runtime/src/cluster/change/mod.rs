@@ -23,19 +23,19 @@
 //! decision is a transaction of control that finds the attempt whose fences stand.
 
 mod capture;
-mod copy;
+pub(in crate::cluster) mod copy;
 mod finish;
 mod key;
 #[cfg(feature = "admin")]
 mod leftovers;
 mod lines;
-mod links;
-mod plan;
-mod rows;
+pub(in crate::cluster) mod links;
+pub(in crate::cluster) mod plan;
+pub(in crate::cluster) mod rows;
 mod status;
-mod switch;
-mod target;
-mod verify;
+pub(in crate::cluster) mod switch;
+pub(in crate::cluster) mod target;
+pub(in crate::cluster) mod verify;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub use status::{ChangePhase, ChangeProgress, ChangeStatus};
 pub use switch::Switch;
 pub use verify::ChangeReport;
 
-use copy::Copier;
+use copy::{Attempt, Copier};
 use links::{Links, Site, Wait, site};
 use rows::Tables;
 use verify::Touched;
@@ -81,6 +81,10 @@ impl Default for Pace {
 }
 
 impl Pace {
+    pub(in crate::cluster) fn portion(self) -> (u32, Duration) {
+        (self.rows, self.rest)
+    }
+
     /// Copies so many rows in one transaction; at least one.
     pub fn rows(rows: u32) -> Self {
         Pace { rows: rows.max(1), ..Pace::default() }
@@ -209,7 +213,9 @@ impl Change {
         let links = self.links()?;
         let (sources, targets) = (self.sources()?, self.targets()?);
         let tables = Tables::new(&self.cluster, &links, &self.record, sources.clone(), targets.clone())?;
-        run(&Copier { links: &links, tables: &tables, sources, targets, attempt: self.attempt() })
+        let (change, attempt) = self.attempt();
+        let attempt = Attempt::Change(change, attempt);
+        run(&Copier { links: &links, tables: &tables, sources, targets, attempt })
     }
 
     /// Takes the change over, unless this value has begun it or taken it over already.
@@ -381,7 +387,7 @@ impl Change {
             for target in &copier.targets {
                 let connection = copier.links.at(*target)?;
                 let made = copier.links.transaction(&[*target], Wait::Timeout, || {
-                    claim_part(connection, target.place, copier.attempt)?;
+                    claim_part(connection, target.place, self.attempt())?;
                     target::make_indexes(connection, *target)
                 });
                 made.map_err(|error| error.on_shard(target.name))?;
@@ -449,7 +455,12 @@ impl Change {
     fn compare_all(&self, progress: &mut dyn FnMut(u64)) -> Result<(ChangeReport, Touched)> {
         self.with_copier(|copier| {
             let mut touched = Touched::default();
-            let (rows, mut different) = copier.compare(progress)?;
+            let (rows, mut different) = copier.compare(&mut |seen| {
+                if !seen.are_copies {
+                    progress(seen.rows.len() as u64);
+                }
+                Ok(())
+            })?;
             let count = different.iter().map(|different| different.ids.len() as u64).sum();
             for _ in 0..10 {
                 for source in 0..copier.sources.len() {
@@ -472,7 +483,7 @@ impl Change {
                 && copier.dirty()? == 0
             {
                 let id = ids.first().map_or_else(String::new, ToString::to_string);
-                return Err(verify::differ(table, &format!("the row with id {id}")));
+                return Err(copier.differ(table, &format!("the row with id {id}")));
             }
             for verify::Different { source, table, ids } in different {
                 ids.into_iter().for_each(|id| touched.add_row(source, table, id));

@@ -222,7 +222,11 @@ impl ChangePlanner<'_> {
 }
 
 /// Reads the rule that lines make.
-pub(super) fn read_rule(cluster: &Cluster, table: &'static Table, lines: &[String]) -> Result<Rule> {
+pub(in crate::cluster) fn read_rule(
+    cluster: &Cluster,
+    table: &'static Table,
+    lines: &[String],
+) -> Result<Rule> {
     let (recorded, shards) = (&cluster.0.recorded, cluster.0.layout.shards());
     let root = root(table);
     let known: Shards = recorded.known_shards(root, shards)?;

@@ -1,4 +1,4 @@
-//! Reads and writes rows of tables that a change copies, and finds the target of each. Uses `links` and `planner::sql`.
+//! Reads and writes rows of tables that a change, or a copy to another cluster, copies, and finds the target of each. Uses `links` and `planner::sql`.
 
 use super::links::{Links, Site};
 use super::plan::read_rule;
@@ -7,7 +7,7 @@ use crate::cluster::migrate::backfill;
 use crate::driver::{Connection, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Param, quoted};
-use crate::schema::{KeyColumns, Rule, Table};
+use crate::schema::{KeyColumns, Rule, Shards, Table};
 use crate::transaction::Cluster;
 use crate::transaction::change::ChangeRecord;
 use crate::transaction::commit::integer;
@@ -19,16 +19,19 @@ use crate::value::{ColumnType, Value};
 /// How many rows one statement inserts on a server.
 const BATCH: usize = 1_000;
 
-/// The tables of a change, parents before children.
-pub(super) struct Tables<'c> {
-    cluster: &'c Cluster,
+/// The tables that are copied, parents before children.
+pub(in crate::cluster) struct Tables<'c> {
+    /// The shards that rules name.
+    shards: &'c Shards,
     sources: Vec<Site<'c>>,
     targets: Vec<Site<'c>>,
     all: Vec<&'static Table>,
     /// By source and table.
     shapes: Vec<Vec<Shape>>,
-    /// By table: where its keys are after the change; `None` if there is one target.
+    /// By table: where its keys are on the targets; `None` if there is one target, or if the rows belong on each.
     rules: Vec<Option<Rule>>,
+    /// By table and source: the targets that get its rows; `None` if these may be all.
+    fed: Vec<Option<Vec<Vec<usize>>>>,
 }
 
 /// How the rows of a table are read from a source, and inserted on each target.
@@ -47,7 +50,7 @@ struct Shape {
 }
 
 /// Rows of one table: the columns, then those of the root's key.
-pub(super) struct Rows {
+pub(in crate::cluster) struct Rows {
     rows: Vec<Vec<Value<'static>>>,
     id_at: usize,
 }
@@ -61,19 +64,19 @@ impl Rows {
         Ok(())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::cluster) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[Value<'static>]> {
+    pub(in crate::cluster) fn iter(&self) -> impl Iterator<Item = &[Value<'static>]> {
         self.rows.iter().map(Vec::as_slice)
     }
 
-    pub(super) fn id(&self, row: usize) -> Option<&Value<'static>> {
+    pub(in crate::cluster) fn id(&self, row: usize) -> Option<&Value<'static>> {
         self.rows.get(row)?.get(self.id_at)
     }
 
-    pub(super) fn ids(&self) -> Vec<Value<'static>> {
+    pub(in crate::cluster) fn ids(&self) -> Vec<Value<'static>> {
         self.rows.iter().filter_map(|row| row.get(self.id_at).cloned()).collect()
     }
 
@@ -102,7 +105,20 @@ impl<'c> Tables<'c> {
                 _ => None,
             });
         }
-        let mut tables = Tables { cluster, sources, targets, all, shapes: Vec::new(), rules };
+        let fed = all.iter().map(|_| None).collect();
+        Tables::placed(links, (sources, targets), cluster.0.layout.shards(), all, rules, fed)
+    }
+
+    /// The tables whose rows these rules place on the targets.
+    pub(in crate::cluster) fn placed(
+        links: &Links,
+        (sources, targets): (Vec<Site<'c>>, Vec<Site<'c>>),
+        shards: &'c Shards,
+        all: Vec<&'static Table>,
+        rules: Vec<Option<Rule>>,
+        fed: Vec<Option<Vec<Vec<usize>>>>,
+    ) -> Result<Self> {
+        let mut tables = Tables { shards, sources, targets, all, shapes: Vec::new(), rules, fed };
         for source in &tables.sources {
             let shapes = tables.all.iter().zip(&tables.rules).map(|(&table, rule)| {
                 let shape = Shape::new(links, *source, &tables.targets, table, rule.is_some());
@@ -114,12 +130,30 @@ impl<'c> Tables<'c> {
         Ok(tables)
     }
 
-    pub(super) fn all(&self) -> &[&'static Table] {
+    pub(in crate::cluster) fn all(&self) -> &[&'static Table] {
         &self.all
     }
 
+    /// Whether each target gets the rows of one source only.
+    pub(in crate::cluster) fn is_divided(&self, table: &Table) -> bool {
+        self.sources.len() == 1 || matches!(self.fed.get(self.at(table)), Some(Some(_)))
+    }
+
+    /// The columns of a table that are copied.
+    pub(in crate::cluster) fn columns(&self, source: usize, table: &Table) -> Result<&[Copied]> {
+        self.shape(source, table).map(|shape| shape.columns.as_slice())
+    }
+
+    /// Whether rows of a table on a source can belong on a target.
+    pub(in crate::cluster) fn is_fed(&self, source: usize, target: usize, table: &Table) -> bool {
+        match self.fed.get(self.at(table)) {
+            Some(Some(fed)) => fed.get(source).is_some_and(|targets| targets.contains(&target)),
+            _ => true,
+        }
+    }
+
     /// Whether a table is copied from a source: reference tables are copied from the first.
-    pub(super) fn is_copied(source: usize, table: &Table) -> bool {
+    pub(in crate::cluster) fn is_copied(source: usize, table: &Table) -> bool {
         source == 0 || !table.is_reference()
     }
 
@@ -144,7 +178,7 @@ impl<'c> Tables<'c> {
     }
 
     /// Visits the next rows of a table on a source, by id, each with its id. Returns how many they were.
-    pub(super) fn visit_after(
+    pub(in crate::cluster) fn visit_after(
         &self,
         reader: &dyn Connection,
         source: usize,
@@ -227,7 +261,7 @@ impl<'c> Tables<'c> {
     }
 
     /// Reads the rows of a table on a source that have these ids.
-    pub(super) fn read_listed(
+    pub(in crate::cluster) fn read_listed(
         &self,
         reader: &dyn Connection,
         source: usize,
@@ -257,8 +291,39 @@ impl<'c> Tables<'c> {
         ids(reader, &sql, &[list(parents)], shape.id_kind)
     }
 
+    /// Returns the next ids of a table on a shard.
+    pub(in crate::cluster) fn ids_after(
+        &self,
+        connection: &dyn Connection,
+        site: Site<'_>,
+        table: &'static Table,
+        (after, limit): (Option<&Value<'_>>, u32),
+    ) -> Result<Vec<Value<'static>>> {
+        let shape = self.shape(0, table)?;
+        let (condition, params) = between(&shape.id, site.place.dialect, after, None);
+        let from = site.place.names.table(table.name);
+        let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {} LIMIT {limit}", shape.id, shape.id);
+        let found = ids(connection, &sql, &params, shape.id_kind);
+        found.map_err(|error| error.in_table(table.name).on_shard(site.name))
+    }
+
+    /// Returns those of the ids that a table on a shard has.
+    pub(in crate::cluster) fn ids_listed(
+        &self,
+        connection: &dyn Connection,
+        site: Site<'_>,
+        table: &'static Table,
+        listed: &[Value<'static>],
+    ) -> Result<Vec<Value<'static>>> {
+        let shape = self.shape(0, table)?;
+        let (from, is_in) = (site.place.names.table(table.name), site.place.dialect.is_in(1));
+        let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", shape.id, shape.id);
+        let found = ids(connection, &sql, &[list(listed)], shape.id_kind);
+        found.map_err(|error| error.in_table(table.name).on_shard(site.name))
+    }
+
     /// Returns the ids of all rows of a table on a shard.
-    pub(super) fn all_ids(
+    pub(in crate::cluster) fn all_ids(
         &self,
         connection: &dyn Connection,
         site: Site<'_>,
@@ -317,13 +382,17 @@ impl<'c> Tables<'c> {
     }
 
     /// Counts the rows of a table on a shard.
-    pub(super) fn count(connection: &dyn Connection, site: Site<'_>, table: &Table) -> Result<u64> {
+    pub(in crate::cluster) fn count(
+        connection: &dyn Connection,
+        site: Site<'_>,
+        table: &Table,
+    ) -> Result<u64> {
         let sql = format!("SELECT count(*) FROM {}", site.place.names.table(table.name));
         integer(connection, &sql, &[]).map(|count| u64::try_from(count).unwrap_or_default())
     }
 
     /// Deletes rows on a target.
-    pub(super) fn delete(
+    pub(in crate::cluster) fn delete(
         &self,
         connection: &dyn Connection,
         target: usize,
@@ -363,7 +432,7 @@ impl<'c> Tables<'c> {
     }
 
     /// Returns the target of a row that was read from a source; `None` if it belongs on every target.
-    pub(super) fn target_of(
+    pub(in crate::cluster) fn target_of(
         &self,
         source: usize,
         table: &'static Table,
@@ -380,7 +449,12 @@ impl<'c> Tables<'c> {
         let misplaced = |what: String| {
             let id = row.get(shape.id_at).map_or_else(String::new, Value::to_string);
             let source = self.sources.get(source).map_or("", |source| source.name);
-            let message = format!("{what}; call `verify`, and repair the row before the change");
+            let is_apart = self.targets.first().is_some_and(|target| target.is_apart());
+            let remedy = match is_apart {
+                true => "call `verify` on the source, or give the other cluster a shard for the key",
+                false => "call `verify`, and repair the row before the change",
+            };
+            let message = format!("{what}; {remedy}");
             let error = Error::new(ErrorKind::Layout, message).in_table(table.name).on_shard(source);
             Err(error.with_row(&format!("{} {id}", shape.id)))
         };
@@ -394,12 +468,13 @@ impl<'c> Tables<'c> {
             Ok(shard) => shard,
             Err(error) => return misplaced(error.to_string()),
         };
-        let name = self.cluster.0.layout.shards().by_index(shard).map_or("", |shard| shard.name());
+        let name = self.shards.by_index(shard).map_or("", |shard| shard.name());
         match self.targets.iter().position(|target| target.name == name) {
-            Some(target) => Ok(Some(target)),
-            None => misplaced(format!(
-                "the row's key belongs on shard `{name}`, which is no target of the change"
-            )),
+            Some(target) if self.is_fed(source, target, table) => Ok(Some(target)),
+            Some(_) => {
+                misplaced(format!("the row's key belongs on another shard, whose rows go to `{name}`"))
+            }
+            None => misplaced(format!("the row's key belongs on shard `{name}`, which is no target")),
         }
     }
 
@@ -450,6 +525,12 @@ impl Writer<'_> {
 
 impl WriterOfTarget<'_> {
     fn add(&mut self, row: &[Value<'_>], columns: usize) -> Result<()> {
+        let is_nan = |value: &Value<'_>| matches!(value, Value::Real(real) if real.is_nan());
+        if !self.site.place.dialect.stores_nan() && row.iter().any(is_nan) {
+            let message =
+                "SQLite would store NaN as NULL; set the value to another one before the row is copied";
+            return Err(Error::new(ErrorKind::Value, message));
+        }
         if !self.site.place.dialect.inserts_lists() {
             return self.statement.insert(row).map(drop);
         }

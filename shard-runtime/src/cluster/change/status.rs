@@ -19,6 +19,8 @@ pub enum ChangePhase {
     CatchingUp,
     /// Indexes are made on a target.
     Indexes,
+    /// Rows are compared with their copies, after a copy to another cluster.
+    Comparing,
 }
 
 impl fmt::Display for ChangePhase {
@@ -27,6 +29,7 @@ impl fmt::Display for ChangePhase {
             ChangePhase::Copying => "copying",
             ChangePhase::CatchingUp => "catching up",
             ChangePhase::Indexes => "indexes",
+            ChangePhase::Comparing => "comparing",
         })
     }
 }
@@ -39,14 +42,14 @@ impl serde::Serialize for ChangePhase {
     }
 }
 
-/// One event of a change that copies. Prints a line.
+/// One event of a change, or of a copy to another cluster. Prints a line.
 ///
 /// With the feature `serde` it can be serialised, with [`time_to_go`](ChangeProgress::time_to_go) as the number of seconds
 /// `seconds_to_go`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChangeProgress {
-    /// The work of the change.
+    /// The work.
     pub phase: ChangePhase,
     /// The table whose rows were copied, or the target whose indexes were made.
     pub what: String,
@@ -78,7 +81,7 @@ impl serde::Serialize for ChangeProgress {
 }
 
 impl ChangeProgress {
-    pub(super) fn new(of: u64) -> Self {
+    pub(in crate::cluster) fn new(of: u64) -> Self {
         ChangeProgress {
             phase: ChangePhase::Copying,
             what: String::new(),
@@ -90,7 +93,7 @@ impl ChangeProgress {
         }
     }
 
-    pub(super) fn add(&mut self, phase: ChangePhase, what: &str, rows: u64) {
+    pub(in crate::cluster) fn add(&mut self, phase: ChangePhase, what: &str, rows: u64) {
         self.phase = phase;
         what.clone_into(&mut self.what);
         self.rows += rows;
@@ -98,6 +101,11 @@ impl ChangeProgress {
         if phase == ChangePhase::Copying && seconds > 0.0 {
             self.rows_per_second = self.rows as f64 / seconds;
         }
+    }
+
+    pub(in crate::cluster) fn compared(&mut self, rows: u64) {
+        self.phase = ChangePhase::Comparing;
+        self.what = format!("{rows} rows");
     }
 
     pub(super) fn caught_up(&mut self, rows: u64, dirty: u64) {
@@ -128,6 +136,7 @@ impl fmt::Display for ChangeProgress {
             }
             ChangePhase::CatchingUp => write!(f, "{what} copied again, {dirty} left"),
             ChangePhase::Indexes => write!(f, "indexes of {what}"),
+            ChangePhase::Comparing => write!(f, "{what} compared"),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::copy::Copier;
 use super::links::{Site, Wait};
 use super::rows::Tables;
 use super::verify::Touched;
-use super::{Change, target, verify};
+use super::{Change, target};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::IdKind;
@@ -203,7 +203,7 @@ impl Change {
             for source in (0..copier.sources.len()).filter(|source| Tables::is_copied(*source, table)) {
                 let ids = touched.of(source, table);
                 if let Some(id) = copier.different_listed(source, table, ids)?.first() {
-                    return Err(verify::differ(table, &format!("the row with id {id}")));
+                    return Err(copier.differ(table, &format!("the row with id {id}")));
                 }
             }
         }
@@ -222,7 +222,7 @@ impl Change {
             }
         }
         copier.links.transaction(&[target], wait, || {
-            claim_part(connection, target.place, copier.attempt)?;
+            claim_part(connection, target.place, self.attempt())?;
             for (table, last) in &counters {
                 count_above(connection, target, table.name, id_of(table), *last)?;
             }
@@ -244,12 +244,12 @@ impl Change {
     }
 }
 
-fn id_of(table: &crate::schema::Table) -> &'static str {
+pub(in crate::cluster) fn id_of(table: &crate::schema::Table) -> &'static str {
     table.columns.get(table.id).map_or("id", |column| column.name)
 }
 
 /// Adds to an error of a lock which processes of a server hold the source.
-fn held(error: Error, connection: &dyn Connection, source: Site<'_>) -> Error {
+pub(in crate::cluster) fn held(error: Error, connection: &dyn Connection, source: Site<'_>) -> Error {
     let sql = source.place.dialect.lock_holders_sql(&source.place.names);
     let Some(sql) = sql.filter(|_| error.is_busy()) else { return error };
     let holders: Vec<String> =
@@ -263,7 +263,12 @@ fn held(error: Error, connection: &dyn Connection, source: Site<'_>) -> Error {
 }
 
 /// Returns the last id that a shard has counted for a table.
-fn last_id(connection: &dyn Connection, site: Site<'_>, table: &str, id: &str) -> Result<Option<i64>> {
+pub(in crate::cluster) fn last_id(
+    connection: &dyn Connection,
+    site: Site<'_>,
+    table: &str,
+    id: &str,
+) -> Result<Option<i64>> {
     let (names, dialect) = (&site.place.names, site.place.dialect);
     let counter = facts::texts(connection, &dialect.counter_sql(names, table, id), &[])?;
     let Some(counter) = counter.into_iter().flatten().next() else { return Ok(None) };
@@ -273,6 +278,12 @@ fn last_id(connection: &dyn Connection, site: Site<'_>, table: &str, id: &str) -
 }
 
 /// Has a target count the ids of a table above this one.
-fn count_above(connection: &dyn Connection, site: Site<'_>, table: &str, id: &str, last: i64) -> Result<()> {
+pub(in crate::cluster) fn count_above(
+    connection: &dyn Connection,
+    site: Site<'_>,
+    table: &str,
+    id: &str,
+    last: i64,
+) -> Result<()> {
     connection.run(&site.place.dialect.count_above_sql(&site.place.names, table, id, last))
 }

@@ -22,6 +22,15 @@ pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout
     drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
 }
 
+/// Drops the indexes and the constraints of a target that is copied to for a second time. In a transaction.
+pub(in crate::cluster) fn drop_all(
+    connection: &dyn Connection,
+    site: Site<'_>,
+    layout: &Layout,
+) -> Result<()> {
+    drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
+}
+
 /// Drops the constraints of a target that were made for a switch which was given up: rows come in any order again. In a
 /// transaction.
 pub(super) fn drop_constraints(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
@@ -37,9 +46,8 @@ fn drop_secondary(
     if let Some(sql) = site.place.dialect.qualify_sql() {
         connection.run(sql)?;
     }
-    let last = recorded(connection, site, "")?
-        .into_iter()
-        .filter_map(|(name, _)| name.rsplit(' ').next()?.parse().ok());
+    let before = recorded(connection, site, "")?;
+    let last = before.iter().filter_map(|(name, _)| name.rsplit(' ').next()?.parse().ok());
     let mut number: usize = last.max().map_or(0, |last: usize| last + 1);
     for table in layout.tables() {
         for (kind, sql, drop) in secondary(connection, site, table.name)? {
@@ -47,21 +55,24 @@ fn drop_secondary(
                 continue;
             }
             connection.lock(&drop)?;
-            record(connection, site, &format!("{kind}{number:06}"), &sql)?;
-            number += 1;
+            // `create` may have made it again.
+            if !before.iter().any(|(_, known)| *known == sql) {
+                record(connection, site, &format!("{kind}{number:06}"), &sql)?;
+                number += 1;
+            }
         }
     }
     Ok(())
 }
 
 /// Makes the indexes that were dropped. In a transaction.
-pub(super) fn make_indexes(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
+pub(in crate::cluster) fn make_indexes(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
     make(connection, site, INDEX)
 }
 
 /// Makes the constraints that were dropped; on servers those of foreign keys without a check of the rows, see [`validate`].
 /// In a transaction.
-pub(super) fn make_constraints(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
+pub(in crate::cluster) fn make_constraints(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
     make(connection, site, CONSTRAINT)
 }
 
@@ -74,7 +85,7 @@ fn make(connection: &dyn Connection, site: Site<'_>, kind: &str) -> Result<()> {
 }
 
 /// Checks the rows of constraints that were made without a check.
-pub(super) fn validate(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
+pub(in crate::cluster) fn validate(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
     let Some(sql) = site.place.dialect.validate_sql(&site.place.names) else { return Ok(()) };
     facts::texts(connection, &sql, &[])?.into_iter().flatten().try_for_each(|sql| connection.run(&sql))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use super::capture::Dirty;
-use super::copy::Copier;
+use super::copy::{Attempt, Copier};
 use super::rows::{Rows, Tables};
 use crate::cluster::administration::serialized;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,15 +71,27 @@ impl Touched {
 }
 
 /// Rows that differ, with what is needed to compare them again.
-pub(super) struct Different {
-    pub(super) source: usize,
-    pub(super) table: &'static Table,
-    pub(super) ids: Vec<Value<'static>>,
+pub(in crate::cluster) struct Different {
+    pub(in crate::cluster) source: usize,
+    pub(in crate::cluster) table: &'static Table,
+    pub(in crate::cluster) ids: Vec<Value<'static>>,
 }
+
+/// Rows that were read to be compared.
+pub(in crate::cluster) struct Seen<'s> {
+    pub(in crate::cluster) source: usize,
+    pub(in crate::cluster) table: &'static Table,
+    pub(in crate::cluster) rows: &'s Rows,
+    /// Whether they are from a target.
+    pub(in crate::cluster) are_copies: bool,
+}
+
+/// A function that is given all rows that are compared.
+pub(in crate::cluster) type See<'s> = dyn FnMut(&Seen<'_>) -> Result<()> + 's;
 
 impl Copier<'_> {
     /// Compares all rows. Returns how many were compared, and those that differ.
-    pub(super) fn compare(&self, progress: &mut dyn FnMut(u64)) -> Result<(u64, Vec<Different>)> {
+    pub(in crate::cluster) fn compare(&self, see: &mut See<'_>) -> Result<(u64, Vec<Different>)> {
         let (mut compared, mut found) = (0, Vec::new());
         for (source, &from) in self.sources.iter().enumerate() {
             for &table in self.tables.all().iter().filter(|table| Tables::is_copied(source, table)) {
@@ -89,13 +101,13 @@ impl Copier<'_> {
                         self.tables.read_after(reader, source, table, (after.as_ref(), CHUNK))
                     })?;
                     let last = rows.last_id().filter(|_| rows.len() == CHUNK as usize);
+                    see(&Seen { source, table, rows: &rows, are_copies: false })?;
                     // Other sources have rows between these ids, too, so that only the rows that are there are compared.
                     let ids = match self.sources.len() {
-                        1 => self.different(source, table, &rows, (after.as_ref(), last.as_ref()))?,
-                        _ => self.different_listed(source, table, &rows.ids())?,
+                        1 => self.different(source, table, &rows, (after.as_ref(), last.as_ref()), see)?,
+                        _ => self.different_seen(source, table, &rows.ids(), see)?,
                     };
                     compared += rows.len() as u64;
-                    progress(rows.len() as u64);
                     if !ids.is_empty() {
                         found.push(Different { source, table, ids });
                     }
@@ -116,30 +128,45 @@ impl Copier<'_> {
         table: &'static Table,
         rows: &Rows,
         between: (Option<&Value<'_>>, Option<&Value<'_>>),
+        see: &mut See<'_>,
     ) -> Result<Vec<Value<'static>>> {
         let mut different = Vec::new();
         for (at, target) in self.targets.iter().enumerate() {
             let connection = self.links.at(*target)?;
             let copies = self.tables.read_copies(connection, (source, at), table, between)?;
+            see(&Seen { source, table, rows: &copies, are_copies: true })?;
             different.extend(self.unequal(source, at, table, rows, &copies)?);
         }
         Ok(different)
     }
 
     /// Returns those of the ids whose rows differ now.
-    pub(super) fn different_listed(
+    pub(in crate::cluster) fn different_listed(
         &self,
         source: usize,
         table: &'static Table,
         ids: &[Value<'static>],
+    ) -> Result<Vec<Value<'static>>> {
+        self.different_seen(source, table, ids, &mut |_| Ok(()))
+    }
+
+    fn different_seen(
+        &self,
+        source: usize,
+        table: &'static Table,
+        ids: &[Value<'static>],
+        see: &mut See<'_>,
     ) -> Result<Vec<Value<'static>>> {
         let mut different = Vec::new();
         let from = self.sources.get(source).copied().ok_or_else(super::no_target)?;
         for ids in ids.chunks(1_000) {
             let rows =
                 self.links.snapshot(from, |reader| self.tables.read_listed(reader, source, table, ids))?;
-            for (at, target) in self.targets.iter().enumerate() {
+            let fed = |at: &usize| self.tables.is_fed(source, *at, table);
+            for at in (0..self.targets.len()).filter(fed) {
+                let Some(target) = self.targets.get(at) else { continue };
                 let copies = self.tables.copies_listed(self.links.at(*target)?, (source, at), table, ids)?;
+                see(&Seen { source, table, rows: &copies, are_copies: true })?;
                 different.extend(self.unequal(source, at, table, &rows, &copies)?);
             }
         }
@@ -180,34 +207,40 @@ impl Copier<'_> {
     }
 
     /// Compares the numbers of rows on sources and targets, table by table.
-    pub(super) fn compare_counts(&self) -> Result<()> {
-        for &table in self.tables.all() {
-            let (mut rows, mut copies) = (0, 0);
-            let copied = self.sources.iter().enumerate().filter(|(at, _)| Tables::is_copied(*at, table));
-            for (_, source) in copied {
-                rows += Tables::count(self.links.at(*source)?, *source, table)?;
-            }
-            for target in &self.targets {
-                copies += Tables::count(self.links.at(*target)?, *target, table)?;
-            }
-            if table.is_reference() {
-                rows *= self.targets.len() as u64;
-            }
-            if rows != copies {
-                return Err(differ(table, &format!("the sources have {rows} rows, the targets {copies}")));
-            }
-        }
-        Ok(())
+    pub(in crate::cluster) fn compare_counts(&self) -> Result<()> {
+        self.tables.all().iter().try_for_each(|table| self.compare_count(table))
     }
-}
 
-/// The error of copies that are not as their sources.
-pub(super) fn differ(table: &Table, what: &str) -> Error {
-    let message = format!(
-        "the copies differ from their source although nothing is left to be copied: {what}; cancel the change, check both databases, \
-         and begin it again"
-    );
-    Error::new(ErrorKind::Corrupt, message).in_table(table.name)
+    /// Compares the numbers of rows of a table on sources and targets.
+    pub(in crate::cluster) fn compare_count(&self, table: &Table) -> Result<()> {
+        let (mut rows, mut copies) = (0, 0);
+        let copied = self.sources.iter().enumerate().filter(|(at, _)| Tables::is_copied(*at, table));
+        for (_, source) in copied {
+            rows += Tables::count(self.links.at(*source)?, *source, table)?;
+        }
+        for target in &self.targets {
+            copies += Tables::count(self.links.at(*target)?, *target, table)?;
+        }
+        if table.is_reference() {
+            rows *= self.targets.len() as u64;
+        }
+        match rows == copies {
+            true => Ok(()),
+            false => Err(self.differ(table, &format!("the sources have {rows} rows, the targets {copies}"))),
+        }
+    }
+
+    /// The error of copies that are not as their sources.
+    pub(in crate::cluster) fn differ(&self, table: &Table, what: &str) -> Error {
+        let remedy = match self.attempt {
+            Attempt::Change(..) => "cancel the change, check both databases, and begin it again",
+            Attempt::Copy(_) => "check both databases, and run the copy again",
+        };
+        let message = format!(
+            "the copies differ from their source although nothing is left to be copied: {what}; {remedy}"
+        );
+        Error::new(ErrorKind::Corrupt, message).in_table(table.name)
+    }
 }
 
 /// Whether two values of a column are the same, also if their databases write JSON differently.
@@ -222,6 +255,10 @@ pub(super) fn is_same(
         Some(ColumnType::Json) if is_between_databases => {
             matches!(row, Value::Null) == matches!(copy, Value::Null)
         }
-        _ => row == copy,
+        // NaN is not equal to itself; only other programs store it.
+        _ => match (row, copy) {
+            (Value::Real(row), Value::Real(copy)) => row == copy || (row.is_nan() && copy.is_nan()),
+            _ => row == copy,
+        },
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::driver::{Connection, Driver, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::literal;
+use crate::transaction::facts::texts;
 
 /// How long a migrator waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -78,21 +79,35 @@ impl MigrationLock {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if a migration runs.
-    pub(in crate::cluster) fn share(control: &dyn Driver) -> Result<Self> {
-        if control.dialect().is_on_server() || control.is_private() {
+    pub(in crate::cluster) fn share(control: &dyn Driver, cluster: &str) -> Result<Self> {
+        if control.dialect().is_on_server() {
+            let connection = control.connect_to_read(Duration::ZERO)?;
+            let key = literal(&format!("sharded migration {cluster}"));
+            connection.run(
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = 0",
+            )?;
+            let sql = format!("SELECT pg_try_advisory_xact_lock_shared(hashtextextended({key}, 0))::text");
+            return match texts(&*connection, &sql, &[])?.into_iter().flatten().next().as_deref() {
+                Some("true") => Ok(MigrationLock { _file: None, _connection: Some(connection) }),
+                _ => Err(runs()),
+            };
+        }
+        if control.is_private() {
             return Ok(MigrationLock { _file: None, _connection: None });
         }
         let (file, path) = lock_file(control)?;
         match file.try_lock_shared() {
             Ok(()) => Ok(MigrationLock { _file: Some(file), _connection: None }),
-            Err(TryLockError::WouldBlock) => {
-                let message = "a migration of the cluster runs, and a copy would hold tables that are half changed; run `backup` \
-                               again when the migration has ended";
-                Err(Error::new(ErrorKind::Busy, message))
-            }
+            Err(TryLockError::WouldBlock) => Err(runs()),
             Err(TryLockError::Error(error)) => Err(cannot_lock(&path, error)),
         }
     }
+}
+
+fn runs() -> Error {
+    let message = "a migration of the cluster runs, and a copy would hold tables that are half changed; run `backup` again when the \
+                   migration has ended";
+    Error::new(ErrorKind::Busy, message)
 }
 
 /// Returns whether the file is locked by others that share their lock.

@@ -14,6 +14,7 @@ mod lock;
 mod on_shard;
 mod plan;
 mod rebuild;
+mod recorded;
 mod rename;
 mod require;
 mod run;
@@ -28,6 +29,7 @@ pub use step::{Migrations, Step};
 
 pub(super) use create_table::{Edit, has_word};
 pub(super) use lock::MigrationLock;
+pub(super) use recorded::RecordedSteps;
 pub(super) use state::Tolerated;
 
 use super::builder::Builder;

@@ -26,6 +26,7 @@ use crate::planner::own_tables;
 use crate::planner::sql::{Namespace, Param};
 use crate::planner::{Layout, Place};
 use crate::schema::{Shard, ShardRole, Table};
+use crate::transaction::change::CopyRecord;
 use crate::transaction::commit;
 use crate::transaction::commit::apply_decided_in;
 use crate::transaction::facts::{self, Facts, Position};
@@ -171,6 +172,10 @@ impl Opening<'_> {
         let recorded = match identity(connection, names)? {
             Some(found) => {
                 check_found(&found, shard, &self.control.cluster)?;
+                // Indexes and constraints are made when all rows are copied.
+                if CopyRecord::is_unfinished(self.facts) {
+                    return Ok(Vec::new());
+                }
                 Some(self.recorded(connection, names, found.layout.as_deref())?)
             }
             None => {

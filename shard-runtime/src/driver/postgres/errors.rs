@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use crate::driver::FENCED_STATE;
+use crate::driver::{FENCED_STATE, GUARDED_STATE};
 use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
 use crate::planner::sql::OUT_OF_RANGE;
 
@@ -190,6 +190,7 @@ fn kind_of(state: &SqlState) -> ErrorKind {
         "58030" => ErrorKind::Io,
         "XX001" | "XX002" => ErrorKind::Corrupt,
         FENCED_STATE => ErrorKind::Moved,
+        GUARDED_STATE => ErrorKind::ReadOnly,
         "42P01" | "42703" | "42704" => ErrorKind::Schema,
         "3D000" | "3F000" => ErrorKind::Missing,
         "25P03" | "57P01" | "57P02" | "57P03" | "57P05" => ErrorKind::ConnectionLost,

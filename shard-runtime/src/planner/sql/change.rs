@@ -63,6 +63,48 @@ impl Dialect {
         sql
     }
 
+    /// Returns the statements that refuse every write to these tables in a transaction in which a query finds no row: triggers
+    /// whose names begin so. The error has this message, and on a server this code.
+    pub(crate) fn guard_sql(
+        self,
+        names: &Namespace,
+        beginning: &str,
+        tables: &[&str],
+        unless: &str,
+        (message, code): (&str, &str),
+    ) -> Vec<String> {
+        let message = literal(message);
+        let function = names.table(&format!("{beginning}function"));
+        let mut sql = Vec::new();
+        if self == Dialect::Postgres {
+            sql.push(format!(
+                "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $guard$ BEGIN \
+                 IF NOT EXISTS ({unless}) THEN RAISE EXCEPTION USING ERRCODE = '{code}', MESSAGE = {message}; END IF; \
+                 RETURN NULL; END $guard$"
+            ));
+        }
+        for (at, table) in tables.iter().enumerate() {
+            let on = names.table(table);
+            match self {
+                Dialect::Sqlite => sql.extend(["INSERT", "UPDATE", "DELETE"].map(|event| {
+                    let name = quoted(&names.plain(&format!("{beginning}{at}_{}", event.to_lowercase())));
+                    format!(
+                        "CREATE TRIGGER IF NOT EXISTS {name} BEFORE {event} ON {on} BEGIN SELECT RAISE(ABORT, {message}) \
+                         WHERE NOT EXISTS ({unless}); END"
+                    )
+                })),
+                Dialect::Postgres => {
+                    let name = quoted(&format!("{beginning}{at}"));
+                    sql.push(format!(
+                        "CREATE OR REPLACE TRIGGER {name} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {on} FOR EACH STATEMENT \
+                         EXECUTE FUNCTION {function}(); ALTER TABLE {on} ENABLE ALWAYS TRIGGER {name}"
+                    ));
+                }
+            }
+        }
+        sql
+    }
+
     /// Returns the query for the statements that drop all triggers of a shard whose names begin so, and then their functions.
     pub(crate) fn drop_triggers_sql(self, names: &Namespace, beginning: &str) -> String {
         let pattern = pattern(names, beginning);
@@ -388,6 +430,11 @@ impl Dialect {
                 of_table(names, table)
             ),
         }
+    }
+
+    /// Returns whether a column of floats keeps NaN.
+    pub(crate) fn stores_nan(self) -> bool {
+        self == Dialect::Postgres
     }
 
     /// Returns whether one statement inserts many rows, with a list for each column.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ChangeRecord, ChangeState, refuse_key_move};
+use super::{ChangeRecord, ChangeState, CopyRecord, refuse_key_move};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
@@ -54,7 +54,8 @@ impl Control {
     /// Records a change that begins, with its number and its attempt.
     ///
     /// # Errors
-    /// [`ErrorKind::Layout`] if another one runs, or the layout was changed since the plan was made.
+    /// [`ErrorKind::Layout`] if another one runs, if a copy into the cluster has not ended, or the layout was changed since the
+    /// plan was made.
     pub(crate) fn begin_change(&self, plan: &ChangeRecord) -> Result<ChangeRecord> {
         let begun = self.change_facts(|work| {
             let all = ChangeRecord::all(work.facts);
@@ -62,6 +63,7 @@ impl Control {
                 return Err(is_running(running));
             }
             refuse_key_move(work.facts)?;
+            CopyRecord::refuse(work.facts)?;
             let epoch = work.facts.layout().epoch;
             if epoch != plan.epoch {
                 let message = format!(

@@ -5,6 +5,7 @@
 //! takes part records its own part with the attempt ([`Part`]), in a row that every transaction of a change locks first: a
 //! process that continues a change takes a new attempt, which stops the one before it.
 
+mod copied;
 mod fence;
 mod follow;
 mod in_control;
@@ -12,6 +13,7 @@ mod key_move;
 mod part;
 mod serve;
 
+pub(crate) use copied::{CopyRecord, claim_copy, end_copy, enter_copy, guard, let_write};
 #[cfg(feature = "admin")]
 pub(crate) use fence::FENCE;
 pub(crate) use fence::{

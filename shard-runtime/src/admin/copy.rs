@@ -1,0 +1,32 @@
+//! `copy`: copies all rows to the cluster of another configuration file. Uses the copy of `cluster`.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::Outcome;
+use super::change::bar_of;
+use super::commands::value;
+use super::output::Answer;
+use super::progress::Lines;
+use crate::cluster::{Builder, Cluster, Pace};
+use crate::error::Result;
+use crate::query::Models;
+
+pub(super) fn run<M: Models>(
+    builder: &Builder,
+    (file, pace): (&Path, Pace),
+    progress: &mut (dyn Write + Send),
+) -> Result<Answer> {
+    let source = builder.clone().open::<M>()?;
+    // It also opens one to which a copy was stopped.
+    let target = Cluster::builder().config_file(file)?.create::<M>()?;
+    let mut lines = Lines::new(progress);
+    let report = source
+        .copy_to(&target)
+        .pace(pace)
+        .run(|state| lines.write(|| format!("copy: {}{state}", bar_of(state))))?;
+    let mut json = value(&report);
+    json["to"] = file.to_string_lossy().into();
+    let text = format!("{report}\nthe cluster of {} is complete\n", file.display());
+    Ok(Answer { outcome: Outcome::Fine, text, json })
+}

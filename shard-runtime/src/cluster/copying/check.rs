@@ -1,0 +1,96 @@
+//! The checks of two clusters before anything is copied from one to the other.
+
+use crate::cluster::change::links::{Links, Site};
+use crate::cluster::migrate::RecordedSteps;
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::Table;
+use crate::transaction::Cluster;
+use crate::transaction::change::is_running;
+
+/// Refuses clusters whose rows cannot be the same.
+pub(super) fn clusters(source: &Cluster, target: &Cluster) -> Result<()> {
+    if source.0.control.cluster == target.0.control.cluster {
+        let message = "the source and the target of the copy are the same cluster; make another one with `create`, with databases of \
+                       its own and its own `control`";
+        return Err(Error::new(ErrorKind::Configuration, message));
+    }
+    let of_source = "the source has the model `{}`, and the other cluster was opened without it";
+    let of_target = "the other cluster has the model `{}`, and the source was opened without it";
+    for (one, other, what) in [(source, target, of_source), (target, source, of_target)] {
+        let is_known = |table: &&Table| other.0.layout.tables().any(|own| own.is(table));
+        if let Some(table) = one.0.layout.tables().find(|table| !is_known(table)) {
+            let message = format!("{}; open both with the same models", what.replace("{}", table.model));
+            return Err(Error::new(ErrorKind::UnknownModel, message).in_table(table.name));
+        }
+    }
+    [source, target].into_iter().try_for_each(whole)
+}
+
+/// Refuses a cluster of which this program does not know all rows, or which no other connection can read.
+fn whole(cluster: &Cluster) -> Result<()> {
+    let declared = cluster.0.layout.tables().map(|table| table.name).collect();
+    if let Some(table) = cluster.0.recorded.lines.undeclared_tables(&declared).next() {
+        let message = "the table's model is recorded, and this program does not have it: its rows would not be copied; register the \
+                       model, or copy with the newest release of the program";
+        return Err(Error::new(ErrorKind::Layout, message).in_table(table));
+    }
+    for site in super::sites(cluster, false)? {
+        if site.is_private() {
+            let message = "a shard in memory cannot be copied, nor be copied to; keep the cluster in files or on servers";
+            return Err(Error::new(ErrorKind::Configuration, message).on_shard(site.name));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses clusters whose layout is being changed, or has changed since the target was opened.
+pub(super) fn changes(source: &Cluster, target: &Cluster) -> Result<()> {
+    if let Some(running) = source.0.control.changes()?.iter().find(|change| change.is_running()) {
+        return Err(is_running(running));
+    }
+    if target.0.control.facts()?.layout().epoch != target.0.recorded.epoch {
+        let message = "the layout of the other cluster was changed since it was opened; open it again";
+        return Err(Error::new(ErrorKind::Moved, message));
+    }
+    Ok(())
+}
+
+/// Refuses shards whose migrations are not at the same step. Returns the steps that the target takes over: if it has run none,
+/// its tables were made as the models are now.
+pub(super) fn steps(links: &Links, sources: &[Site<'_>], targets: &[Site<'_>]) -> Result<RecordedSteps> {
+    let read = |site: &Site<'_>| {
+        let steps = RecordedSteps::read(links.at(*site)?, site.place);
+        steps.map_err(|error| error.on_shard(site.name))
+    };
+    let mut all: Option<RecordedSteps> = None;
+    for site in sources {
+        let steps = read(site)?;
+        if let Some(step) = steps.unfinished() {
+            let message = format!(
+                "the migration step {step} has not ended on the source; run `migrate` there, and copy it then"
+            );
+            return Err(Error::new(ErrorKind::Schema, message).on_shard(site.name));
+        }
+        let first = all.get_or_insert_with(|| steps.clone());
+        if let Some(step) = first.other_than(&steps) {
+            let message = format!(
+                "the migration step {step} was run on some shards of the source only; run `migrate` there"
+            );
+            return Err(Error::new(ErrorKind::Schema, message).on_shard(site.name));
+        }
+    }
+    let all = all.unwrap_or_default();
+    for site in targets {
+        let steps = read(site)?;
+        if let Some(step) = all.other_than(&steps).filter(|_| !steps.is_empty()) {
+            let message = format!(
+                "the migration step {step} was run on only one of the clusters: the source has run {}, this shard {}; run `migrate` \
+                 on both with the same program",
+                all.names(),
+                steps.names()
+            );
+            return Err(Error::new(ErrorKind::Schema, message).on_shard(site.name));
+        }
+    }
+    Ok(all)
+}

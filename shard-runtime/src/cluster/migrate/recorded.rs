@@ -1,0 +1,55 @@
+//! The steps that a shard has run, for a copy to another cluster: both have to be at the same one.
+
+use super::state::{self, StepState};
+use super::status::StepPhase;
+use crate::driver::Connection;
+use crate::error::Result;
+use crate::planner::Place;
+
+/// The steps that a shard has run, ascending by number.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cluster) struct RecordedSteps(Vec<StepState>);
+
+impl RecordedSteps {
+    pub(in crate::cluster) fn read(connection: &dyn Connection, place: &Place) -> Result<Self> {
+        state::read(connection, place).map(RecordedSteps)
+    }
+
+    pub(in crate::cluster) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A step that is not done, the contract aside.
+    pub(in crate::cluster) fn unfinished(&self) -> Option<String> {
+        self.0.iter().find(|step| step.phase < StepPhase::Ready).map(name)
+    }
+
+    /// The first step that only one of the two has run. Additions that are derived from the models are no step.
+    pub(in crate::cluster) fn other_than(&self, other: &Self) -> Option<String> {
+        let lacks = |steps: &Self, step: &StepState| {
+            !steps.0.iter().any(|own| (own.number, &own.name) == (step.number, &step.name))
+        };
+        let own = self.0.iter().filter(|step| lacks(other, step));
+        let all = own.chain(other.0.iter().filter(|step| lacks(self, step)));
+        all.filter(|step| step.number > 0).min_by_key(|step| step.number).map(name)
+    }
+
+    pub(in crate::cluster) fn names(&self) -> String {
+        let names: Vec<String> = self.0.iter().filter(|step| step.number > 0).map(name).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
+    /// Records the steps on a shard that has run none: its tables are as the last one leaves them. In a transaction.
+    pub(in crate::cluster) fn record(&self, connection: &dyn Connection, place: &Place) -> Result<()> {
+        if self.is_empty() || !state::read(connection, place)?.is_empty() {
+            return Ok(());
+        }
+        connection.run(&state::make(place))?;
+        let done = self.0.iter().map(|step| StepState { phase: StepPhase::Done, ..step.clone() });
+        { done }.try_for_each(|step| state::write(connection, place, &step))
+    }
+}
+
+fn name(step: &StepState) -> String {
+    format!("{} `{}`", step.number, step.name)
+}

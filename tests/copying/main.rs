@@ -1,0 +1,32 @@
+//! Copies of a whole cluster to another one: `Cluster::copy_to`, and the command `copy`.
+
+#[allow(dead_code, unused_macros)]
+#[macro_use]
+#[path = "../suite/backend.rs"]
+mod backend;
+#[allow(dead_code)]
+#[path = "../suite/client.rs"]
+mod client;
+#[allow(dead_code, unused_macros)]
+#[macro_use]
+#[path = "../values/edges.rs"]
+mod edges;
+#[allow(dead_code)]
+#[path = "../changes/models.rs"]
+mod models;
+
+mod command;
+mod kinds;
+mod layouts;
+mod random;
+mod refused;
+mod stopped;
+mod values;
+mod writers;
+
+use shard_runtime::{Cluster, CopyReport, Pace};
+
+/// Copies all rows in small portions.
+fn copy(from: &Cluster, to: &Cluster) -> shard_runtime::Result<CopyReport> {
+    from.copy_to(to).pace(Pace::rows(7)).run(|progress| drop(progress.to_string()))
+}

@@ -172,6 +172,9 @@ fn command(words: &[String], options: Options) -> Result<ChangeCommand, String> 
     let is_kind = KINDS.contains(&first.as_str());
     // `change split ...` is `change run split ...`.
     let (word, rest, skipped) = if is_kind { ("run", words, 0) } else { (first.as_str(), rest, 1) };
+    if word != "move-key" && options.max_rows.is_some() {
+        return Err(format!("`change {word}` takes no `--max-rows`"));
+    }
     match word {
         "plan" => {
             options.allow("plan", &["to", "line"])?;

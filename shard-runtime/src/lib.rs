@@ -511,9 +511,9 @@ pub use cluster::ForeignTablesSql;
 pub use cluster::{Adoption, AdoptionFinding, AdoptionReport};
 pub use cluster::{
     Builder, Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus,
-    Cluster, ClusterCopy, ConnectionStats, CopiedTable, CopyReport, ErrorCount, Health, LockStats, Pace,
-    PendingTransaction, Probe, ReferenceDifference, ShardRecord, ShardSql, ShardStats, ShardStatus, Stats,
-    Status, Switch, TableRows, TransactionState, TransactionStats,
+    Cluster, ClusterCopy, ConnectionStats, CopiedTable, CopyReport, ErrorCount, Health, KeyLine, KeyMove,
+    LockStats, MovedKey, Pace, PendingTransaction, Probe, ReferenceDifference, ShardRecord, ShardSql,
+    ShardStats, ShardStatus, Stats, Status, Switch, TableRows, TransactionState, TransactionStats,
 };
 pub use cluster::{
     Migration, MigrationPlan, MigrationProgress, MigrationStatus, Migrations, ShardMigrations, Step,

@@ -35,10 +35,10 @@ const SOURCE: &str = "SHARDED_CHANGED_SOURCE";
 const TARGETS: &str = "SHARDED_CHANGED_TARGETS";
 
 /// A small generator of random numbers (xorshift).
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -46,7 +46,7 @@ impl Random {
     }
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let seed = match std::env::var("SHARDED_SEED") {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1,

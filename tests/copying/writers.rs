@@ -9,15 +9,15 @@ use crate::backend::{Backend, Kind, LETTERS};
 use crate::models::{Customer, Device, Event, Models, assert_sound, customer, fill};
 
 on_some! {
-    on_disk: r61_the_copy_is_of_one_moment;
-    Schemas Servers Everything: r61_the_copy_of_servers_is_of_one_moment
+    on_disk: r62_the_copy_is_of_one_moment;
+    Schemas Servers Everything: r62_the_copy_of_servers_is_of_one_moment
 }
 
-fn r61_the_copy_is_of_one_moment(backend: &Backend) {
+fn r62_the_copy_is_of_one_moment(backend: &Backend) {
     check(backend, Kind::Files, 6);
 }
 
-fn r61_the_copy_of_servers_is_of_one_moment(backend: &Backend) {
+fn r62_the_copy_of_servers_is_of_one_moment(backend: &Backend) {
     check(backend, Kind::Files, 2);
     check(&Backend::new(backend.kind), backend.kind, 1);
 }

@@ -89,9 +89,13 @@ fn shards<M: Models>(builder: &Builder) -> Result<Answer> {
 }
 
 fn locate(cluster: &Cluster, name: &str, key: &[String]) -> Result<Answer> {
-    let shard = cluster.locate_text(name, key)?.name();
-    let json = json!({"table": name, "key": key, "shard": shard});
-    Ok(Answer { outcome: Outcome::Fine, text: format!("{shard}\n"), json })
+    let (shard, line) = cluster.locate_text(name, key)?;
+    let json = json!({"table": name, "key": key, "shard": shard.name(), "line": line});
+    let text = match line {
+        Some(line) => format!("{shard}, by the line `{line}`\n"),
+        None => format!("{shard}\n"),
+    };
+    Ok(Answer { outcome: Outcome::Fine, text, json })
 }
 
 fn verified(report: &VerifyReport) -> Answer {

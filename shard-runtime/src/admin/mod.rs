@@ -120,7 +120,8 @@ pub fn run_on<M: Models>(
         }
     };
     let Parsed { command, is_json } = parsed;
-    let takes_values = matches!(command, Some(Command::Locate { .. }));
+    let takes_values =
+        matches!(command, Some(Command::Locate { .. } | Command::Change(change::ChangeCommand::MoveKey(_))));
     let answer = match command {
         None => {
             let _ = write!(out, "{}", arguments::help(&program));

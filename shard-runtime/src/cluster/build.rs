@@ -32,14 +32,20 @@ const TRIES: u32 = 5;
 
 impl Builder {
     pub(super) fn build<M: Models>(self, mode: Mode) -> Result<Cluster> {
-        self.build_with(&Arc::new(Registered::of::<M>()), mode)
+        self.build_with(&Arc::new(Registered::of::<M>()), mode, None)
     }
 
-    fn build_with(&self, registered: &Arc<Registered>, mode: Mode) -> Result<Cluster> {
+    /// `control` is that of the same cluster, if this process has opened it before.
+    fn build_with(
+        &self,
+        registered: &Arc<Registered>,
+        mode: Mode,
+        control: Option<&Arc<Control>>,
+    ) -> Result<Cluster> {
         let mut tries = 1;
         loop {
             let is_outdated = AtomicBool::new(false);
-            match self.try_build(registered, mode, &is_outdated) {
+            match self.try_build(registered, mode, control, &is_outdated) {
                 Err(_) if is_outdated.into_inner() && tries < TRIES => tries += 1,
                 built => return built,
             }
@@ -51,12 +57,16 @@ impl Builder {
         &self,
         registered: &Arc<Registered>,
         mode: Mode,
+        control: Option<&Arc<Control>>,
         is_outdated: &AtomicBool,
     ) -> Result<Cluster> {
         let folder = absolute(&self.folder)?;
         let (declared, source, names) = self.read_configuration(registered, &folder)?;
         self.check_replaced(declared.layout.shards(), mode)?;
-        let control = self.open_control(&declared, &source, names, mode)?;
+        let control = match control {
+            Some(control) => Arc::clone(control),
+            None => Arc::new(self.open_control(&declared, &source, names, mode)?),
+        };
         // A role without the right to read the facts can open the cluster. It makes no shard.
         let facts = match control.facts() {
             Err(error) if error.kind() == ErrorKind::Denied && mode == Mode::Open => Ok(Facts::default()),
@@ -79,6 +89,12 @@ impl Builder {
         let Fitted { arranged: Arranged { layout, sources, .. }, recorded, lines, unusable } = fitted;
         let databases = self.databases(&sources);
         let (timeout, connections) = (self.sqlite.busy_timeout, self.connections_to(databases.len())?);
+        if mode == Mode::Create || self.migrates {
+            let switching = Switching { control: &control, layout: &layout, databases: &databases, timeout };
+            if switching.end_key_move()? {
+                return Err(changed_meanwhile(is_outdated));
+            }
+        }
         let retired = retired_among(configured, &databases);
         layout.shards().belong_to(&control.cluster);
         let durable = databases.iter().filter(|database| !database.driver.is_private()).count();
@@ -126,9 +142,7 @@ impl Builder {
         let recorded = record.into_inner().unwrap_or_else(PoisonError::into_inner);
         if recorded.epoch != epoch {
             // `create` has added keys to a group that a change has moved: its rule is another one now.
-            is_outdated.store(true, Ordering::Relaxed);
-            let message = "the layout was changed while the cluster was opened; open it again";
-            return Err(Error::new(ErrorKind::Layout, message));
+            return Err(changed_meanwhile(is_outdated));
         }
         if let Some(unusable) = unusable {
             return Err(unusable);
@@ -146,7 +160,7 @@ impl Builder {
         };
         let cluster = Cluster(Arc::new(ClusterState {
             writers: Writers::new(databases.len()).into(),
-            expected: opening::expected(&layout, &control.cluster)?,
+            expected: opening::expected(&layout, &databases, &control.cluster)?,
             layout: Arc::new(layout),
             recorded,
             absent: opened.absent,
@@ -178,6 +192,9 @@ impl Builder {
         change::serve_decided(&cluster)?;
         if has_copy {
             change::end_copy(&cluster)?;
+        }
+        if cluster.switching().finish_key_move()? {
+            return Err(changed_meanwhile(is_outdated));
         }
         if mode == Mode::Create && is_copied {
             // What the rows need follows when all of them are copied.
@@ -211,7 +228,7 @@ impl Builder {
     fn reopen(&self, registered: &Arc<Registered>) -> Reopen {
         let builder = Builder { migrates: false, replaced: Vec::new(), ..self.clone() };
         let registered = Arc::clone(registered);
-        Arc::new(move || builder.build_with(&registered, Mode::Open))
+        Arc::new(move |control| builder.build_with(&registered, Mode::Open, Some(&control)))
     }
 
     /// Reads the configuration; no database is touched. A model may name a shard that is not configured: a change may have
@@ -333,6 +350,12 @@ pub(super) struct Described {
     pub(super) databases: Vec<Database>,
     pub(super) control_source: Source,
     pub(super) control_names: Namespace,
+}
+
+/// The error of opening a cluster whose layout was changed meanwhile: it begins again.
+fn changed_meanwhile(is_outdated: &AtomicBool) -> Error {
+    is_outdated.store(true, Ordering::Relaxed);
+    Error::new(ErrorKind::Layout, "the layout was changed while the cluster was opened; open it again")
 }
 
 /// Adds to an error that it is about the control database.

@@ -33,13 +33,14 @@ use crate::planner::Explainable;
 #[cfg(feature = "admin")]
 pub(crate) use administration::{CheckState, Finding, ShardPlace, check_copies, table, with_causes};
 pub use administration::{
-    ConnectionStats, ErrorCount, Health, LockStats, PendingTransaction, Probe, ShardStats, ShardStatus,
-    Stats, Status, TableRows, TransactionState, TransactionStats,
+    ConnectionStats, ErrorCount, Health, KeyLine, LockStats, PendingTransaction, Probe, ShardStats,
+    ShardStatus, Stats, Status, TableRows, TransactionState, TransactionStats,
 };
 pub use adopt::{Adoption, AdoptionFinding, AdoptionReport};
 pub use builder::Builder;
 pub use change::{
-    Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus, Pace, Switch,
+    Change, ChangePhase, ChangePlan, ChangePlanner, ChangeProgress, ChangeReport, ChangeStatus, KeyMove,
+    MovedKey, Pace, Switch,
 };
 pub use compare::ReferenceDifference;
 pub use copying::{ClusterCopy, CopiedTable, CopyReport};

@@ -59,6 +59,11 @@ pub(crate) const GUARDED: &str = "sharded: another cluster is being copied into 
 
 /// The code of that error on a server.
 pub(crate) const GUARDED_STATE: &str = "SHM02";
+/// The beginning of the message of a transaction on a shard that keys have left in a later epoch than that of its layout.
+pub(crate) const KEYS_LEFT: &str = "sharded: keys of the shard have moved since the layout was read";
+
+/// The beginning of the message of a row that a database refuses because its key has moved to another shard.
+pub(crate) const KEY_LEFT: &str = "sharded: the key has moved to another shard";
 
 /// Whether a database that does not exist is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -205,9 +210,15 @@ pub(crate) trait Connection: Send {
         Preparing::Done(self.prepare_in(names, sql))
     }
 
-    /// Makes later statements of the transaction fail unless the database holds this shard. The check is sent along
-    /// with the next statement. Only for databases whose connection can come to lead elsewhere.
-    fn expect(&self, _: &Arc<Expected>) {}
+    /// Makes the transaction fail unless the database holds this shard, and no key has left it since the layout was read.
+    /// A server checks both along with the next statement, and before the end of a transaction that writes. A file checks only the
+    /// keys, at once. A later epoch of a shard replaces an earlier one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Moved`], with a message that begins with [`KEYS_LEFT`].
+    fn expect(&self, _shard: &Arc<Expected>) -> Result<()> {
+        Ok(())
+    }
 
     /// Resets everything that a statement can set beyond the transaction, when the transaction ends: settings, the
     /// role, advisory locks. For statements of the application.
@@ -357,12 +368,16 @@ pub(crate) enum Transaction {
     Write,
 }
 
-/// A shard that a database should hold, according to its identity row.
+/// A shard that a database should hold, according to its identity row, in the epoch of a layout.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) shard: String,
-    /// The statement that fails with an invalid integer (22P02) if the database does not hold it.
+    pub(crate) epoch: u64,
+    /// On a server the statement that fails with an invalid integer (22P02) if the database does not hold the shard, or if
+    /// keys have left it in a later epoch. On a file the query for the epoch in which the last key has left it.
     pub(crate) sql: String,
+    /// The statement that keeps moves of keys away until a transaction that writes ends. It runs before the other one.
+    pub(crate) lock: Option<String>,
 }
 
 /// The properties of a prepared statement.

@@ -253,6 +253,14 @@ impl Pool {
         drop(closed);
     }
 
+    /// Closes all connections, those in use when they are returned: another pool is used from now on.
+    pub(crate) fn retire(&self) {
+        for database in 0..self.drivers.len() {
+            let losses = self.lock().losses(database);
+            self.lose(database, losses);
+        }
+    }
+
     /// Opens a connection that does not count, for work that must not wait for other sessions. `waits` is whether it
     /// waits for locks.
     pub(crate) fn connect(&self, database: usize, waits: bool) -> Result<Box<dyn Connection>> {

@@ -2,6 +2,7 @@
 //! `sqlite_log` and the functions beside it.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,8 @@ use super::sqlite_file::OpenFile;
 use super::sqlite_log::Log;
 use super::sqlite_statement::SqliteStatement;
 use super::{
-    ActualColumn, ActualIndex, Connection, Driver, Durability, Interrupter, Mode, Prepared, Transaction,
+    ActualColumn, ActualIndex, Connection, Driver, Durability, Expected, Interrupter, KEYS_LEFT, Mode,
+    Prepared, Transaction,
 };
 use super::{attached, connect_in_time, sqlite_arithmetic, sqlite_file, sqlite_functions};
 use crate::error::{Error, ErrorKind, Result};
@@ -155,7 +157,8 @@ impl SqliteDriver {
             SqliteSource::Memory(_) => (None, None),
         };
         let SqliteSettings { busy_timeout, synchronous, .. } = self.settings;
-        Ok(Box::new(SqliteConnection { log, raw, busy_timeout, synchronous, deadline, file }))
+        let expected = RefCell::default();
+        Ok(Box::new(SqliteConnection { log, raw, busy_timeout, synchronous, deadline, file, expected }))
     }
 
     /// Applies the settings and reads them back: SQLite ignores settings that it does not support.
@@ -311,6 +314,8 @@ struct SqliteConnection {
     synchronous: Durability,
     deadline: Arc<Deadline>,
     file: Option<OpenFile>,
+    /// The shards that were checked in this transaction.
+    expected: RefCell<Vec<Arc<Expected>>>,
 }
 
 impl SqliteConnection {
@@ -327,6 +332,7 @@ impl SqliteConnection {
             Transaction::Read => "BEGIN DEFERRED",
             Transaction::Write => "BEGIN IMMEDIATE",
         };
+        self.expected.borrow_mut().clear();
         let begun = self.raw.prepare_cached(sql).and_then(|mut begin| begin.raw_execute());
         begun.map_err(from_sqlite).map_err(|error| self.explain_lock(error))?;
         match (transaction, &self.file) {
@@ -373,6 +379,30 @@ impl Connection for SqliteConnection {
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
         Ok(Box::new(SqliteStatement::new(statement, &self.raw)))
+    }
+
+    fn expect(&self, shard: &Arc<Expected>) -> Result<()> {
+        let mut expected = self.expected.borrow_mut();
+        let is_known = |known: &Arc<Expected>| {
+            Arc::ptr_eq(known, shard) || (known.shard == shard.shard && known.epoch >= shard.epoch)
+        };
+        if expected.iter().any(is_known) {
+            return Ok(());
+        }
+        let epoch = self.raw.prepare_cached(&shard.sql).and_then(|mut read| {
+            let epoch = read.query_row([], |row| Ok(row.get_ref(0)?.as_str()?.parse::<u64>().ok()));
+            epoch.optional()
+        });
+        let epoch = match epoch.map_err(from_sqlite) {
+            // A shard of a release that had no such table.
+            Err(error) if error.lacks_a_table() => None,
+            epoch => epoch?.flatten(),
+        };
+        if epoch.is_some_and(|epoch| epoch > shard.epoch) {
+            return Err(Error::new(ErrorKind::Moved, KEYS_LEFT).on_shard(&shard.shard));
+        }
+        expected.push(Arc::clone(shard));
+        Ok(())
     }
 
     fn run(&self, sql: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use rusqlite::ffi;
 
-use super::{FENCED, GUARDED};
+use super::{FENCED, GUARDED, KEY_LEFT};
 use crate::error::{Error, ErrorKind, Exhausted, TOO_MANY_FILES, has_no_descriptor};
 use crate::planner::sql::OUT_OF_RANGE;
 
@@ -28,7 +28,9 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
         }
         ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ErrorKind::ForeignKey,
         ffi::SQLITE_CONSTRAINT_NOTNULL => ErrorKind::NotNull,
-        ffi::SQLITE_CONSTRAINT_TRIGGER if message.starts_with(FENCED) => ErrorKind::Moved,
+        ffi::SQLITE_CONSTRAINT_TRIGGER if message.starts_with(FENCED) || message.starts_with(KEY_LEFT) => {
+            ErrorKind::Moved
+        }
         ffi::SQLITE_CONSTRAINT_TRIGGER if message.starts_with(GUARDED) => ErrorKind::ReadOnly,
         ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_AUTH => ErrorKind::Io,
         _ => match code & 0xff {

@@ -211,8 +211,11 @@ impl ReadTask {
         let is_wanted = leaving.iter().all(|leaving| leaving.begin(&*connection));
         for Statement { shard, names, sql, params, span, sender } in statements {
             let mut busy = Duration::ZERO;
-            if let Some(expected) = cluster.expected(shard.index()) {
-                connection.expect(expected);
+            let expected =
+                cluster.expected(shard.index()).map_or(Ok(()), |expected| connection.expect(expected));
+            if let Err(error) = expected {
+                let _ = sender.send(Message::End(Err(locate(error, &shard, table))));
+                continue;
             }
             let send = |message| sender.send(message).is_ok();
             let mut run = || {

@@ -13,6 +13,7 @@ mod dialect;
 mod entries;
 mod groups;
 mod held;
+mod moved_key;
 mod namespace;
 mod paging;
 mod pattern;
@@ -28,6 +29,7 @@ pub(crate) use create::{
 };
 pub(crate) use dialect::Dialect;
 pub(crate) use entries::Values;
+pub(crate) use moved_key::{LEFT_TRIGGER, Refused};
 pub(crate) use namespace::Namespace;
 pub(crate) use paging::After;
 use related::Scope;

@@ -11,7 +11,7 @@ pub use key::{Constant, DecidesShard, Everywhere, Key, NoLiteral, Placement, Ran
 pub use lookup::Lookup;
 pub(crate) use lookup::Placed;
 pub use routing::{IsRouted, Routed, Routing, Unrouted};
-pub(crate) use rule::{Bounds, DeclaredLine, Owner, Rest, Rule, key_kinds, rule_lines};
+pub(crate) use rule::{Bounds, DeclaredLine, Owner, Rest, Rule, key_kinds, key_literal, rule_lines};
 pub use shards::{Shard, ShardRole, ShardSet, Shards};
 pub use table::{ColumnDef, ColumnDefault, IdKind, Index, KeyColumns, ParentDef, ReferenceDef, Table};
 pub(crate) use table::{ColumnShape, DeclaredDefault, any_value};

@@ -139,6 +139,12 @@ impl Rule {
     }
 }
 
+/// Returns a key as its line has it.
+pub(crate) fn key_literal(key: &[Value<'_>]) -> String {
+    let literals: Vec<String> = key.iter().map(literal::literal).collect();
+    literals.join(", ")
+}
+
 /// Returns the types of the columns that place a table's rows.
 pub(crate) fn key_kinds(table: &Table) -> Vec<ColumnType> {
     match (table.key, table.parent) {

@@ -33,8 +33,8 @@ impl Transactions {
         let begun = begun.and_then(|()| self.context.begin_to_read(link.connection()));
         match begun {
             Ok(()) => {
-                link.expect(&self.cluster, shard);
-                Ok(true)
+                let expected = link.expect(&self.cluster, shard);
+                expected.map(|()| true).map_err(|error| locate(error, handle, table))
             }
             Err(error) => self.context.tolerated(locate(error, handle, table)).map(|()| false),
         }
@@ -84,7 +84,7 @@ impl Transactions {
             self.limit_lock_waits();
         }
         if let Some(link) = self.databases.get(database) {
-            link.expect(&self.cluster, shard);
+            link.expect(&self.cluster, shard)?;
         }
         Ok(())
     }

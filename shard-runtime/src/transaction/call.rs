@@ -38,10 +38,18 @@ fn of_verb<S: HasTransactions>(state: &mut S, error: Error) -> Error {
 /// If an error comes from a change of the layout: rolls back, which the change may wait for, waits for the end of its switch,
 /// and takes the new layout.
 fn after_change(tx: &mut Transactions, error: Error) -> Error {
-    let Some(change) = tx.cluster.change_behind(&error) else { return error };
+    let of_a_key = tx.cluster.meets_a_key_move(&error);
+    let change = if of_a_key { None } else { tx.cluster.change_behind(&error) };
+    if !of_a_key && change.is_none() {
+        return error;
+    }
     tx.abort(&error);
     tx.had_conflict = true;
-    tx.cluster.clone().after_change(change, error)
+    let cluster = tx.cluster.clone();
+    match change {
+        Some(change) => cluster.after_change(change, error),
+        None => cluster.after_key_move(error),
+    }
 }
 
 /// Runs something that reads, until the session's timeout is over. A part of it has no more time than the whole.

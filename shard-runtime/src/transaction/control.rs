@@ -119,8 +119,23 @@ impl Control {
     /// Runs a function over the decisions. It must not wait for a lock, neither a shard's nor control's own: other sessions
     /// wait for its end, also those that only begin to write.
     pub(crate) fn with_decisions<O>(&self, run: impl FnOnce(&mut Decisions, &dyn Connection) -> O) -> O {
-        let Open { connection, decisions } = &mut *self.lock();
+        let mut open = self.lock();
+        if self.driver.dialect().is_on_server() {
+            // If that fails, the error of the lost connection names the server.
+            let _ = self.reconnect(&mut open);
+        }
+        let Open { connection, decisions } = &mut *open;
         run(decisions, &**connection)
+    }
+
+    /// Connects again if the connection is lost.
+    fn reconnect(&self, open: &mut Open) -> Result<()> {
+        if !open.connection.is_usable() {
+            open.connection = self.driver.connect(Mode::Open, None)?;
+            open.connection.wait_for_locks()?;
+            open.connection.set_deadline(None);
+        }
+        Ok(())
     }
 
     /// Does something with the decisions, again and again while control is locked by another connection, up to the busy
@@ -350,14 +365,9 @@ impl Control {
         open: &mut Open,
         run: &dyn Fn(&dyn Connection, Dialect) -> Result<O>,
     ) -> Result<O> {
-        let connection = &mut open.connection;
-        if !connection.is_usable() {
-            *connection = self.driver.connect(Mode::Open, None)?;
-            connection.wait_for_locks()?;
-            connection.set_deadline(None);
-        }
+        self.reconnect(open)?;
         let dialect = self.driver.dialect();
-        in_durable_transaction(&**connection, |connection| run(connection, dialect))
+        in_durable_transaction(&*open.connection, |connection| run(connection, dialect))
     }
 }
 

@@ -173,10 +173,11 @@ impl DatabaseTransaction {
         }
     }
 
-    /// The next statements of the transaction fail if the database does not hold this shard any more.
-    pub(crate) fn expect(&self, cluster: &Cluster, shard: usize) {
-        if let (Some(connection), Some(expected)) = (self.connection(), cluster.expected(shard)) {
-            connection.expect(expected);
+    /// The transaction fails if the database does not hold this shard any more, or if keys have left it.
+    pub(crate) fn expect(&self, cluster: &Cluster, shard: usize) -> Result<()> {
+        match (self.connection(), cluster.expected(shard)) {
+            (Some(connection), Some(expected)) => connection.expect(expected),
+            _ => Ok(()),
         }
     }
 

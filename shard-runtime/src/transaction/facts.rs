@@ -18,7 +18,8 @@ use crate::value::{ColumnType, Value, mismatch};
 /// The table of the facts.
 pub(crate) const TABLE: &str = commit::STATE;
 
-/// The subject of a fact. The kinds are stored by name; a later release may add others.
+/// The subject of a fact. The kinds are stored by name; a later release may add others. The facts about keys that have left a
+/// shard are of a kind of their own, which only the planner's statements name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// In control, by shard: [`MAKING`] before the shard is touched, [`MADE`] once it exists.
@@ -54,6 +55,8 @@ pub(crate) enum Kind {
     Copied,
     /// In control: a copy of another cluster into this one that has not ended.
     Copy,
+    /// In control: the move of a key that was begun, under the name [`SELF`], and further facts about it.
+    KeyMove,
 }
 
 /// The shard is being made: `create` may continue.
@@ -95,6 +98,7 @@ impl Kind {
             Kind::Attempt => "attempt",
             Kind::Copied => "copied",
             Kind::Copy => "copy",
+            Kind::KeyMove => "key move",
         }
     }
 }
@@ -345,7 +349,8 @@ fn write_all(
         | Kind::Change
         | Kind::Attempt
         | Kind::Copied
-        | Kind::Copy => "",
+        | Kind::Copy
+        | Kind::KeyMove => "",
         Kind::Version | Kind::Writer | Kind::Epoch => {
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }

@@ -21,8 +21,8 @@ use crate::tasks::{Counters, Observer, Parallelism, SessionExecutor, Watch, Work
 #[derive(Clone)]
 pub struct Cluster(pub(crate) Arc<ClusterState>);
 
-/// Opens a cluster anew, as it was opened before.
-pub(crate) type Reopen = Arc<dyn Fn() -> Result<Cluster> + Send + Sync>;
+/// Opens a cluster anew, as it was opened before, with its control database.
+pub(crate) type Reopen = Arc<dyn Fn(Arc<Control>) -> Result<Cluster> + Send + Sync>;
 
 /// The state of a cluster that was opened.
 pub(crate) struct ClusterState {
@@ -32,7 +32,8 @@ pub(crate) struct ClusterState {
     /// The spare shards that could not be opened, and why.
     pub(crate) absent: Vec<(String, String)>,
     pub(crate) databases: Vec<Database>,
-    pub(crate) control: Control,
+    /// That of all layouts which this process has had.
+    pub(crate) control: Arc<Control>,
     pub(crate) writers: Arc<Writers>,
     /// The identity of each shard, if every transaction checks it.
     pub(crate) expected: Vec<Option<Arc<Expected>>>,

@@ -12,6 +12,7 @@ mod identity;
 mod insert;
 mod located;
 mod lookup_repair;
+mod move_key;
 mod orphans;
 mod pending;
 mod raw;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub(crate) use copied::{Copied, copied_columns};
 pub(crate) use lookup_repair::judge;
+pub(crate) use move_key::KeyToMove;
 pub(crate) use read::gone;
 pub use relocate::{ChangedId, Relocated};
 pub use report::{LookupProblem, LookupProblemKind, RowProblem, RowProblemKind, VerifyReport};

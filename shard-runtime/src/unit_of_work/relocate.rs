@@ -47,7 +47,7 @@ pub struct ChangedId {
 }
 
 /// The rows of one table that move: their ids on the shard that they leave, and where they come to.
-struct Moved {
+pub(super) struct Moved {
     table: &'static Table,
     old: Vec<Value<'static>>,
     new: Vec<Value<'static>>,
@@ -55,11 +55,12 @@ struct Moved {
     entries: Changes,
 }
 
-/// From which shard to which.
+/// From which shard to which, and how many rows at most.
 #[derive(Clone, Copy)]
-struct Way {
-    from: usize,
-    to: usize,
+pub(super) struct Way {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) most: u64,
 }
 
 impl UnitOfWork {
@@ -94,7 +95,7 @@ impl UnitOfWork {
             let copy = row.recorded().unwrap_or(row.row());
             session.refuse_unseen(from, row, copy, &columns)?;
             session.identities.clear();
-            let way = Way { from, to };
+            let way = Way { from, to, most: u64::MAX };
             let attempt = |session: &mut Self| {
                 let mut moved = changed.clone();
                 if from != to {
@@ -182,14 +183,22 @@ impl UnitOfWork {
         })?;
         let Some(id) = root.new.first() else { return Err(self.gone_from(row, way.from)) };
         row.set_id(Field::from_value(id.clone()).map_err(|error| table.error_at(table.id, error))?);
-        let mut family = vec![root];
+        self.move_descendants(vec![root], way)
+    }
+
+    /// Copies the descendants of rows that were copied, and then removes all of them where they were, children first.
+    pub(super) fn move_descendants(&mut self, mut family: Vec<Moved>, way: Way) -> Result<Relocated> {
         let mut next = 0;
+        let mut rows: u64 = family.iter().map(|moved| moved.old.len() as u64).sum();
         while let Some(parents) = family.get(next) {
             next += 1;
             let children = self.child_tables(parents.table);
             let mut moved = Vec::with_capacity(children.len());
             for child in children {
-                moved.push(self.copy_children(child, parents, way)?);
+                let left = way.most.saturating_sub(rows);
+                let copied = self.copy_children(child, parents, Way { most: left, ..way })?;
+                rows += copied.old.len() as u64;
+                moved.push(copied);
             }
             family.append(&mut moved);
         }
@@ -234,6 +243,7 @@ impl UnitOfWork {
         let mut all = Moved { table, old: Vec::new(), new: Vec::new(), entries: Changes::default() };
         for (old, new) in parents.old.chunks(CHUNK).zip(parents.new.chunks(CHUNK)) {
             let now: HashMap<IdKey, &Value<'static>> = old.iter().map(IdKey::of).zip(new).collect();
+            let way = Way { most: way.most.saturating_sub(all.old.len() as u64), ..way };
             let mut moved = self.copy(table, column_of_parent, old, way, |column, value| {
                 (column == column_of_parent)
                     .then(|| now.get(&IdKey::of(value)).map(|now| Value::clone(now)))
@@ -249,7 +259,7 @@ impl UnitOfWork {
     /// Copies the rows of a table that have one of these values in a column, row by row, with every column that the
     /// table has on the old shard; `adapt` returns the values that are different on the new shard. The new shard
     /// generates the ids again if it generates ids.
-    fn copy(
+    pub(super) fn copy(
         &mut self,
         table: &'static Table,
         by: usize,
@@ -277,6 +287,9 @@ impl UnitOfWork {
             let mut rows = reader.query_beside_others(&params)?;
             let copied = self.tx.on(way.to, table, &insert, |writer| {
                 while rows.advance()? {
+                    if moved.old.len() as u64 >= way.most {
+                        return Err(Error::new(ErrorKind::TooManyValues, TOO_MANY));
+                    }
                     let mut row = Vec::with_capacity(columns.len());
                     for (at, (column, place)) in copied.iter().zip(&places).enumerate() {
                         let value = column.carried(rows.value(at)).map_err(|error| {
@@ -346,6 +359,9 @@ impl UnitOfWork {
         Err(Error::new(ErrorKind::Busy, message).in_table(table.name).on_shard(name))
     }
 }
+
+/// The message of rows that are more than one transaction may move.
+pub(super) const TOO_MANY: &str = "too many rows to move in one transaction";
 
 /// The columns in which two rows differ, and what the second one has there.
 fn changes<T: Sharded>(before: &T, after: &T) -> Result<Vec<(usize, Value<'static>)>> {

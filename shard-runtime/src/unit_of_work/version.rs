@@ -115,7 +115,7 @@ impl UnitOfWork {
             return Ok(None);
         };
         transaction.read(cluster, owner, database, Waits::default())?;
-        transaction.expect(cluster, shard);
+        transaction.expect(cluster, shard)?;
         let table = layout.table(batch.model)?;
         let mut own = HashSet::new();
         for before in batches.iter().take(missed).filter(|before| before.model == batch.model) {

@@ -18,6 +18,16 @@ pub(in crate::admin) enum ChangeCommand {
     Switch(Pace, Switch),
     Cancel,
     Retire(u64),
+    MoveKey(MoveKey),
+}
+
+/// A key that moves to another shard.
+#[derive(Debug, PartialEq)]
+pub(in crate::admin) struct MoveKey {
+    pub(in crate::admin) table: String,
+    pub(in crate::admin) key: Vec<String>,
+    pub(in crate::admin) shard: String,
+    pub(in crate::admin) max_rows: Option<u64>,
 }
 
 /// The options of `change run`.
@@ -40,7 +50,7 @@ pub(in crate::admin) struct Planned {
 }
 
 /// The forms of `change`: its word, its arguments, and the description.
-pub(in crate::admin) const FORMS: [(&str, &str, &str); 7] = [
+pub(in crate::admin) const FORMS: [(&str, &str, &str); 8] = [
     (
         "change plan",
         "CHANGE",
@@ -60,6 +70,11 @@ pub(in crate::admin) const FORMS: [(&str, &str, &str); 7] = [
     ("change switch", "[OPTIONS]", "Copies what is left of the change that runs, and switches"),
     ("change cancel", "", "Gives up the change that runs, and removes what it has made"),
     ("change retire", "NUMBER", "Drops the rows that the sources of a finished change still hold"),
+    (
+        "change move-key",
+        "TABLE KEY... --to SHARD [--max-rows N]",
+        "Moves all rows of one key to another shard that serves, in one transaction",
+    ),
 ];
 
 /// The explanation of CHANGE and of the options.
@@ -76,6 +91,7 @@ which `change run` makes if it is configured and not there. Options of `change`:
   --within-ms N  the longest that writers may wait for a try of the switch (500)
   --tries N      how often the switch is tried (5)
   --no-switch    `run` stops after the comparison
+  --max-rows N   the most rows that `move-key` moves (10000)
 ";
 
 /// The options as they are read.
@@ -86,6 +102,7 @@ struct Options {
     within: Option<u64>,
     tries: Option<u64>,
     stops: bool,
+    max_rows: Option<u64>,
     /// The number of shards that are named before `--to`.
     to: Option<usize>,
     lines: Vec<(String, Vec<String>)>,
@@ -105,6 +122,7 @@ pub(in crate::admin) fn parse(
             Long("rest-ms") => options.rest = Some(number(parser, "rest-ms", 0)?),
             Long("within-ms") => options.within = Some(number(parser, "within-ms", 1)?),
             Long("tries") => options.tries = Some(number(parser, "tries", 1)?),
+            Long("max-rows") => options.max_rows = Some(number(parser, "max-rows", 1)?),
             Long("no-switch") => options.stops = true,
             Long("to") => {
                 options.to = Some(words.len());
@@ -188,7 +206,22 @@ fn command(words: &[String], options: Options) -> Result<ChangeCommand, String> 
             let wrong = "expected `change retire NUMBER`; `change status` prints the numbers";
             number.map(ChangeCommand::Retire).ok_or_else(|| wrong.to_owned())
         }
+        "move-key" => move_key(rest, &options).map(ChangeCommand::MoveKey),
         _ => Err(format!("unknown word `{first}` after `change`; expected {}", known())),
+    }
+}
+
+/// Reads the key that moves. `--to` stands before the last word, and the word `move-key` before all of them.
+fn move_key(words: &[String], options: &Options) -> Result<MoveKey, String> {
+    options.allow("move-key", &["to", "max-rows"])?;
+    match words {
+        [table, key @ .., shard] if !key.is_empty() && options.to == Some(words.len()) => Ok(MoveKey {
+            table: table.clone(),
+            key: key.to_vec(),
+            shard: shard.clone(),
+            max_rows: options.max_rows,
+        }),
+        _ => Err("expected `change move-key TABLE KEY... --to SHARD`".to_owned()),
     }
 }
 
@@ -216,6 +249,7 @@ impl Options {
             ("within-ms", self.within.is_some()),
             ("tries", self.tries.is_some()),
             ("no-switch", self.stops),
+            ("max-rows", self.max_rows.is_some()),
             ("to", self.to.is_some()),
             ("line", !self.lines.is_empty()),
         ];
@@ -328,6 +362,14 @@ mod tests {
         assert_eq!(given.pace, Pace::rows(7).rest(Duration::from_millis(20)));
         assert_eq!(given.switch, Some(Switch::within(Duration::from_millis(900)).tries(9)));
         assert_eq!(run("split a b c --no-switch").switch, None);
+        let key = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+        let moved = MoveKey {
+            table: "t".to_owned(),
+            key: key(&["x", "y"]),
+            shard: "c".to_owned(),
+            max_rows: Some(7),
+        };
+        assert_eq!(parsed("move-key --max-rows 7 t x y --to=c"), Ok(Some(ChangeCommand::MoveKey(moved))));
         assert_eq!(parsed("retire 7"), Ok(Some(ChangeCommand::Retire(7))));
         assert_eq!(parsed("plan --help"), Ok(None));
     }
@@ -346,7 +388,7 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         for (line, why) in [
-            ("", "needs a word: plan, run, status, verify, switch, cancel, retire"),
+            ("", "needs a word: plan, run, status, verify, switch, cancel, retire, move-key"),
             ("frobnicate", "unknown word `frobnicate`"),
             ("plan", "expected `change plan CHANGE`"),
             ("plan halve a", "unknown change `halve`"),
@@ -370,6 +412,11 @@ mod tests {
             ("cancel --rows 2", "takes no `--rows`"),
             ("retire", "expected `change retire NUMBER`"),
             ("retire one", "expected `change retire NUMBER`"),
+            ("run --max-rows 7", "--max-rows"),
+            ("move-key t 1", "expected `change move-key TABLE KEY... --to SHARD`"),
+            ("move-key t --to c", "expected `change move-key"),
+            ("move-key t 1 --to c d", "expected `change move-key"),
+            ("move-key t 1 --to c --rows 1", "takes no `--rows`"),
             ("run --contract", "--contract"),
         ] {
             let error = parsed(line).unwrap_err();

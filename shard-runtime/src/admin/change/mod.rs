@@ -13,13 +13,13 @@ use super::commands::value;
 use super::output::Answer;
 use super::progress::{Lines, bar, beside};
 use crate::cluster::{
-    Builder, Change, ChangePlan, ChangeProgress, ChangeReport, ChangeStatus, Cluster, Pace, Switch,
+    Builder, Change, ChangePlan, ChangeProgress, ChangeReport, ChangeStatus, Cluster, MovedKey, Pace, Switch,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Models;
 
 pub(super) use arguments::{ChangeCommand, EXPLANATION, FORMS, number, pace, parse};
-use arguments::{Planned, Run};
+use arguments::{MoveKey, Planned, Run};
 
 /// The output for the progress of long work.
 type Progress<'p> = &'p mut (dyn Write + Send);
@@ -45,6 +45,7 @@ pub(super) fn run<M: Models>(
         ChangeCommand::Switch(pace, switch) => continue_running(&open()?, pace, Some(switch), progress),
         ChangeCommand::Cancel => cancel(&open()?, progress),
         ChangeCommand::Retire(number) => retire(&open()?, number, progress),
+        ChangeCommand::MoveKey(moved) => move_key(&open()?, &moved, progress),
     }
 }
 
@@ -243,6 +244,29 @@ fn retire(cluster: &Cluster, number: u64, progress: Progress<'_>) -> Result<Answ
         sources.join(", ")
     );
     Ok(Answer { outcome: Outcome::Fine, text, json: json!({"retired": number, "sources": sources}) })
+}
+
+fn move_key(cluster: &Cluster, moved: &MoveKey, progress: Progress<'_>) -> Result<Answer> {
+    let MoveKey { table, key, shard, max_rows } = moved;
+    let planned = cluster.move_key_text(table, key, shard)?;
+    let planned = match max_rows {
+        Some(rows) => planned.max_rows(*rows),
+        None => planned,
+    };
+    let moved = beside(
+        progress,
+        || planned.run(),
+        |elapsed| format!("move-key: {} s, writers of the key's shard may wait", elapsed.as_secs()),
+    )?;
+    let MovedKey { from, to, rows, ids, epoch } = &moved;
+    let mut text = match from == to {
+        true => format!("the key is on {to} already\n"),
+        false => format!("{from} -> {to} since epoch {epoch}: {rows} rows moved\n"),
+    };
+    for id in ids {
+        let _ = writeln!(text, "{}: id {} is {} now", id.table, id.before, id.after);
+    }
+    Ok(Answer { outcome: Outcome::Fine, text, json: value(&moved) })
 }
 
 /// The change that runs.

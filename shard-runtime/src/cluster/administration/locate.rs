@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::route;
 use crate::query::{Pin, Sharded};
 #[cfg(feature = "admin")]
-use crate::schema::{ColumnDef, KeyColumns, Table};
+use crate::schema::{ColumnDef, KeyColumns, Table, key_literal};
 use crate::schema::{DecidesShard, Shard};
 use crate::transaction::Cluster;
 #[cfg(feature = "admin")]
@@ -47,7 +47,25 @@ impl Cluster {
 #[cfg(feature = "admin")]
 impl Cluster {
     /// As [`Cluster::locate`], of a table or a model by its name and a key as text: a text for each of its columns.
-    pub(crate) fn locate_text(&self, name: &str, key: &[String]) -> Result<&Shard> {
+    ///
+    /// The second value is the line of the key in the recorded layout, if it has one of its own.
+    pub(crate) fn locate_text(&self, name: &str, key: &[String]) -> Result<(&Shard, Option<String>)> {
+        let (root, values) = self.key_of_text(name, key)?;
+        let shards = self.layout().shards();
+        let place = root.place(&values, shards);
+        let shard = self.shard_at(place.map_err(|error| error.in_table(root.name))?)?;
+        let has_line =
+            shards.rule(root).is_some_and(|rule| rule.keys().iter().any(|(key, _)| *key == values));
+        let line = has_line.then(|| format!("key {} => {shard}", key_literal(&values)));
+        Ok((shard, line))
+    }
+
+    /// Reads a key as text, of a table or a model by its name. Returns the table that has the key, which is the parent of a child.
+    pub(crate) fn key_of_text(
+        &self,
+        name: &str,
+        key: &[String],
+    ) -> Result<(&'static Table, Vec<Value<'static>>)> {
         let is_named = |table: &&'static Table| table.name == name || table.model == name;
         let Some(table) = self.layout().tables().find(is_named) else {
             let known: Vec<&str> = self.layout().tables().map(|table| table.name).collect();
@@ -78,9 +96,7 @@ impl Cluster {
             let value = value_of(column.kind, text);
             value.map_err(|error| error.in_table(root.name).at_column(column.name))
         };
-        let values = columns.iter().zip(key).map(value).collect::<Result<Vec<_>>>()?;
-        let place = root.place(&values, self.layout().shards());
-        self.shard_at(place.map_err(|error| error.in_table(root.name))?)
+        Ok((root, columns.iter().zip(key).map(value).collect::<Result<Vec<_>>>()?))
     }
 }
 

@@ -23,7 +23,7 @@ pub use health::{Health, Probe};
 pub(crate) use restore::check_copies;
 pub(super) use serialized::serialized;
 pub use stats::{ConnectionStats, ErrorCount, LockStats, ShardStats, Stats, TransactionStats};
-pub use status::{PendingTransaction, ShardStatus, Status, TableRows, TransactionState};
+pub use status::{KeyLine, PendingTransaction, ShardStatus, Status, TableRows, TransactionState};
 #[cfg(feature = "admin")]
 pub(crate) use text::{table, with_causes};
 #[cfg(feature = "admin")]

@@ -30,6 +30,8 @@ pub struct Status {
     pub migrations: MigrationStatus,
     /// The global transactions that are not finished on every shard.
     pub transactions: Vec<PendingTransaction>,
+    /// The keys that have lines of their own in the recorded layout: those that were moved by [`Cluster::move_key`].
+    pub keys: Vec<KeyLine>,
     /// The changes of the layout that run, and those whose sources still hold their rows under other names.
     pub changes: Vec<ChangeStatus>,
     /// Why the changes could not be read from the control database.
@@ -69,6 +71,16 @@ pub struct TableRows {
     pub rows: u64,
 }
 
+/// The line of a key in the recorded layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyLine {
+    /// The first table of the placement group.
+    pub table: String,
+    /// The line, as in `key 42 => c`.
+    pub line: String,
+}
+
 /// A global transaction that is not finished on some shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -100,7 +112,8 @@ impl fmt::Display for TransactionState {
     }
 }
 
-serialized! { Status { cluster, epoch, shards, migrations, transactions, changes, changes_error, imbalance } }
+serialized! { Status { cluster, epoch, shards, migrations, transactions, keys, changes, changes_error, imbalance } }
+serialized! { KeyLine { table, line } }
 serialized! { ShardStatus { shard, role, place, rows, bytes, tables, error } }
 serialized! { TableRows { table, rows } }
 serialized! { PendingTransaction { id, state, shards } }
@@ -136,6 +149,7 @@ impl fmt::Display for Status {
         for PendingTransaction { id, state, shards } in &self.transactions {
             writeln!(f, "transaction {id}: {state} on {}; run `recover`", shards.join(", "))?;
         }
+        self.keys.iter().try_for_each(|KeyLine { table, line }| writeln!(f, "{table}: {line}"))?;
         self.changes.iter().try_for_each(|change| writeln!(f, "{change}"))?;
         self.errors().try_for_each(|error| writeln!(f, "{}", with_causes(error)))
     }
@@ -205,8 +219,11 @@ impl Cluster {
             Ok(changes) => (changes, None),
             Err(error) => (Vec::new(), Some(error)),
         };
+        let keys = cluster.0.recorded.key_lines();
+        let keys =
+            keys.map(|(table, line)| KeyLine { table: table.to_owned(), line: line.to_owned() }).collect();
         let (cluster, epoch) = (cluster.id().to_owned(), cluster.epoch());
-        Status { cluster, epoch, shards, migrations, transactions, changes, changes_error, imbalance }
+        Status { cluster, epoch, shards, migrations, transactions, keys, changes, changes_error, imbalance }
     }
 
     /// Returns the status and the migrations of the shards of one database, by their indexes, and the transactions that are not

@@ -114,6 +114,21 @@ fn moved_hash(
     moved
 }
 
+/// The beginning of the line of a single key.
+const KEY: &str = "key ";
+
+/// Returns the lines without that of a single key.
+pub(super) fn without_key(lines: &[String], key: &str) -> Vec<String> {
+    let is_of_key = |line: &&String| Line::parse(line).head.strip_prefix(KEY) == Some(key);
+    lines.iter().filter(|line| !is_of_key(line)).cloned().collect()
+}
+
+/// Returns the lines with one that gives a single key to a shard.
+pub(super) fn with_key(mut lines: Vec<String>, key: &str, shard: &str) -> Vec<String> {
+    lines.push(format!("{KEY}{key} => {shard}"));
+    lines
+}
+
 /// Returns what is wrong with lines that are given for a group: those of shards that are no sources have to stay, and no line
 /// may name a source or another shard.
 pub(super) fn check(
@@ -129,6 +144,15 @@ pub(super) fn check(
     let stays = |line: &&String| !names(line, sources);
     if let Some(line) = before.iter().filter(stays).find(|line| !after.contains(line)) {
         return Err(format!("the line `{line}` is missing: its shard is not part of the change"));
+    }
+    // Without its line the key could be on the shard that it has left, which refuses it.
+    let has_line = |head: &str| after.iter().any(|line| Line::parse(line).head == head);
+    let is_lost = |line: &&String| {
+        let head = Line::parse(line).head;
+        head.starts_with(KEY) && !has_line(head)
+    };
+    if let Some(line) = before.iter().find(is_lost) {
+        return Err(format!("the line `{line}` has no successor: give the key to one of the targets"));
     }
     match after.iter().find(|line| !before.contains(line) && !names(line, targets)) {
         Some(line) => Err(format!("the line `{line}` names a shard that is no target of the change")),

@@ -25,6 +25,7 @@
 mod capture;
 pub(in crate::cluster) mod copy;
 mod finish;
+mod key;
 #[cfg(feature = "admin")]
 mod leftovers;
 mod lines;
@@ -39,6 +40,7 @@ pub(in crate::cluster) mod verify;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+pub use key::{KeyMove, MovedKey};
 #[cfg(feature = "admin")]
 pub(crate) use leftovers::Leftover;
 pub use plan::{ChangePlan, ChangePlanner};
@@ -128,6 +130,7 @@ impl Cluster {
         let cluster = self.latest().clone();
         let control = &cluster.0.control;
         let _lock = MigrationLock::take(&*control.driver, &control.cluster, cluster.0.timeout, || {})?;
+        cluster.end_key_move()?;
         let record = control.begin_change(&plan.record)?;
         let change = Change { cluster: cluster.clone(), record, is_owner: true, touched: None };
         match change.enter().and_then(|()| change.try_names()) {

@@ -4,27 +4,26 @@ use std::sync::Arc;
 
 use crate::driver::{Connection, Expected};
 use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
 use crate::planner::own_tables;
-use crate::planner::sql::{Namespace, literal};
-use crate::planner::{Layout, Place};
+use crate::planner::sql::Namespace;
 use crate::schema::Shard;
-use crate::transaction::CLUSTER;
+use crate::transaction::change;
 use crate::transaction::facts::{self, Kind};
+use crate::transaction::{CLUSTER, Database};
 
-/// Returns the identity check of each transaction, for the shards on servers.
-pub(in super::super) fn expected(layout: &Layout, cluster: &str) -> Result<Vec<Option<Arc<Expected>>>> {
+/// Returns the check of each transaction: on servers of the identity of the shard, and everywhere whether keys have left it.
+/// Other processes cannot reach a database in memory.
+pub(in super::super) fn expected(
+    layout: &Layout,
+    databases: &[Database],
+    cluster: &str,
+) -> Result<Vec<Option<Arc<Expected>>>> {
+    let epoch = layout.shards().epoch();
     let expected = |shard: &Shard| {
-        let Place { names, dialect, .. } = layout.place(shard.index())?;
-        let sql = || {
-            format!(
-                "SELECT CASE count(*) WHEN 1 THEN '1' ELSE {} END::integer FROM {} WHERE cluster = {} AND shard = {}",
-                literal(&format!("not shard {}", shard.name())),
-                names.table(own_tables::SHARD),
-                literal(cluster),
-                literal(shard.name())
-            )
-        };
-        Ok(dialect.is_on_server().then(|| Arc::new(Expected { shard: shard.name().to_owned(), sql: sql() })))
+        let place = layout.place(shard.index())?;
+        let is_private = databases.get(place.database).is_none_or(|database| database.driver.is_private());
+        Ok((!is_private).then(|| Arc::new(change::expected(place, cluster, shard.name(), epoch))))
     };
     layout.shards().iter().map(expected).collect()
 }

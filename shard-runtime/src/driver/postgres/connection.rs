@@ -95,11 +95,14 @@ impl Connection for PostgresConnection {
         self.restores.set(true);
     }
 
-    fn expect(&self, shard: &Arc<Expected>) {
+    fn expect(&self, shard: &Arc<Expected>) -> Result<()> {
         let mut expected = self.expected.borrow_mut();
-        if !expected.contains(shard) {
-            expected.push(Arc::clone(shard));
+        match expected.iter_mut().find(|known| known.shard == shard.shard) {
+            Some(known) if known.epoch < shard.epoch => *known = Arc::clone(shard),
+            Some(_) => {}
+            None => expected.push(Arc::clone(shard)),
         }
+        Ok(())
     }
 
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {

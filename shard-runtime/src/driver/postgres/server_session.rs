@@ -202,7 +202,14 @@ impl PostgresConnection {
             self.checked_before.set(self.checked_shards.get());
             let new = expected.get(self.checked_shards.replace(expected.len())..).unwrap_or_default();
             looks |= !new.is_empty();
-            ahead.extend(new.iter().map(|expected| expected.sql.clone()));
+            let writes = matches!(
+                self.state.get(),
+                State::First(Transaction::Write) | State::Open(Transaction::Write, _)
+            );
+            for expected in new {
+                ahead.extend(expected.lock.clone().filter(|_| writes));
+                ahead.push(expected.sql.clone());
+            }
             if let Some(schema) =
                 text.schema().filter(|schema| self.searched.borrow().as_ref() != Some(*schema))
             {

@@ -143,7 +143,6 @@ impl Dialect {
     }
 
     /// Returns the query for the names of all triggers of a shard that begin so.
-    #[cfg(feature = "admin")]
     pub(crate) fn triggers_sql(self, names: &Namespace, beginning: &str) -> String {
         let pattern = pattern(names, beginning);
         match self {

@@ -2,6 +2,7 @@
 
 use super::{Dialect, TableSql, quoted};
 use crate::schema::Table;
+use crate::value::ColumnType;
 
 impl TableSql {
     /// Selects these columns of the rows with one of a list of values in a column, ordered by id, and locks the rows.
@@ -12,6 +13,23 @@ impl TableSql {
         let (by, id) = (name(by), name(table.id));
         let (is_in, lock) = (self.dialect.is_in(1), self.dialect.for_update());
         format!("SELECT {list} FROM {} WHERE {by}{is_in} ORDER BY {id}{lock}", self.name)
+    }
+
+    /// Selects the ids of the rows with a key, whose columns are the parameters. Texts are compared byte by byte.
+    pub(crate) fn ids_of_key(&self, table: &Table, columns: &[usize]) -> String {
+        let name = |column: usize| quoted(table.columns.get(column).map_or("", |column| column.name));
+        let is_text =
+            |column: usize| table.columns.get(column).is_some_and(|column| column.kind == ColumnType::Text);
+        let compared = (1..).zip(columns).map(|(at, &column)| {
+            let bytes = match self.dialect {
+                Dialect::Sqlite if is_text(column) => " COLLATE BINARY",
+                _ => "",
+            };
+            format!("{} = {}{bytes}", name(column), self.dialect.param(at))
+        });
+        let compared = compared.collect::<Vec<_>>().join(" AND ");
+        let id = name(table.id);
+        format!("SELECT {id} FROM {} WHERE {compared} ORDER BY {id}", self.name)
     }
 
     /// Inserts a row with these columns; or without the id with this index, which the database generates and returns.

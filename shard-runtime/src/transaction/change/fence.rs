@@ -124,7 +124,6 @@ pub(crate) fn drop_triggers(connection: &dyn Connection, place: &Place, beginnin
 }
 
 /// Returns the names of all triggers of a shard that begin so.
-#[cfg(feature = "admin")]
 pub(crate) fn triggers(connection: &dyn Connection, place: &Place, beginning: &str) -> Result<Vec<String>> {
     let sql = place.dialect.triggers_sql(&place.names, beginning);
     Ok(facts::texts(connection, &sql, &[])?.into_iter().flatten().collect())

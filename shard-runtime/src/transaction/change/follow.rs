@@ -1,7 +1,7 @@
 //! The way of a session that meets a change: it waits for the end of the switch, cancels it if that takes too long, and takes
 //! the new layout. Uses `fence` and the cluster's state.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::fence::{is_gone, may_be_of_a_change};
@@ -13,7 +13,7 @@ use crate::planner::Place;
 use crate::transaction::{Cluster, ClusterState, Control, Database};
 
 /// How long a session waits before it looks at a change again.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
 impl Cluster {
     /// The handle on the layout that this process has read last.
@@ -35,8 +35,9 @@ impl Cluster {
         let _one = latest.0.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = latest.latest();
         if latest.0.control.facts()?.layout().epoch > latest.0.recorded.epoch {
-            let next = (latest.0.reopen)()?;
+            let next = (latest.0.reopen)(Arc::clone(&latest.0.control))?;
             let _ = latest.0.next.set(next);
+            latest.0.pool.retire();
         }
         Ok(())
     }
@@ -106,7 +107,7 @@ impl Cluster {
         Error::new(kind, message).on_shard(&shard).with_source(error).of_a_change()
     }
 
-    fn switching(&self) -> Switching<'_> {
+    pub(crate) fn switching(&self) -> Switching<'_> {
         let ClusterState { control, layout, databases, timeout, .. } = &*self.0;
         Switching { control, layout, databases, timeout: *timeout }
     }
@@ -213,7 +214,11 @@ impl Switching<'_> {
         Ok(())
     }
 
-    fn at_shard<O>(&self, shard: &str, run: impl FnOnce(&dyn Connection, &Place) -> Result<O>) -> Result<O> {
+    pub(super) fn at_shard<O>(
+        &self,
+        shard: &str,
+        run: impl FnOnce(&dyn Connection, &Place) -> Result<O>,
+    ) -> Result<O> {
         let place = self.layout.place(self.layout.shards().require(shard)?.index())?;
         let Some(database) = self.databases.get(place.database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(shard));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ChangeRecord, ChangeState, CopyRecord};
+use super::{ChangeRecord, ChangeState, CopyRecord, refuse_key_move};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
@@ -63,6 +63,7 @@ impl Control {
                 return Err(is_running(running));
             }
             CopyRecord::refuse(work.facts)?;
+            refuse_key_move(work.facts)?;
             let epoch = work.facts.layout().epoch;
             if epoch != plan.epoch {
                 let message = format!(
@@ -124,7 +125,7 @@ impl Control {
                 return Err(Error::new(ErrorKind::Layout, message));
             }
             groups.iter().try_for_each(|(table, group)| work.write(Kind::Group, table, group))?;
-            replace_lines(work, &layout, change)?;
+            replace_lines(work, &layout, &change.groups)?;
             let roles = [(&change.sources, ShardRole::Retired), (&change.targets, ShardRole::Serving)];
             for (names, role) in roles {
                 for name in names {
@@ -205,10 +206,14 @@ impl Work<'_> {
     }
 }
 
-/// Replaces the lines of the groups that a change moves.
-fn replace_lines(work: &Work<'_>, layout: &RecordedLayout, change: &ChangeRecord) -> Result<()> {
+/// Replaces the lines of groups.
+pub(super) fn replace_lines(
+    work: &Work<'_>,
+    layout: &RecordedLayout,
+    groups: &[(String, Vec<String>)],
+) -> Result<()> {
     let mut number = layout.next_moved_line();
-    for (group, lines) in &change.groups {
+    for (group, lines) in groups {
         let before = format!("{group}{SEPARATOR}");
         let old = work.facts.of(Kind::Rule).filter(|(name, _)| name.starts_with(&before));
         for (name, _) in old {

@@ -9,17 +9,20 @@ mod copied;
 mod fence;
 mod follow;
 mod in_control;
+mod key_move;
 mod part;
 mod serve;
 
 pub(crate) use copied::{CopyRecord, claim_copy, end_copy, enter_copy, guard, let_write};
 #[cfg(feature = "admin")]
-pub(crate) use fence::{FENCE, triggers};
+pub(crate) use fence::FENCE;
 pub(crate) use fence::{
-    drop_triggers, hidden, hidden_name, hide, is_gone, make_fence, remove_fence, rename, retire_part, unfence,
+    drop_triggers, hidden, hidden_name, hide, is_gone, make_fence, remove_fence, rename, retire_part,
+    triggers, unfence,
 };
 pub(crate) use follow::{Switching, refuse_serving};
 pub(crate) use in_control::is_running;
+pub(crate) use key_move::{KeyMoveRecord, expected, refuse_key_move};
 pub(crate) use part::{Part, Role, claim_part, lock_part, read_part, write_part};
 pub(crate) use serve::{serve_decided, serve_targets};
 

@@ -11,7 +11,7 @@ use crate::driver::{Connection, Mode, Transaction};
 use crate::error::{Error, Result};
 use crate::planner::sql::Dialect;
 use crate::schema::ShardRole;
-use crate::transaction::change::{ChangeRecord, is_running};
+use crate::transaction::change::{ChangeRecord, is_running, refuse_key_move};
 use crate::transaction::control::{Control, in_durable_transaction};
 use crate::transaction::recorded::adopted::EPOCH;
 use crate::transaction::recorded::{AdoptedLayout, Declared, Line, RecordedLayout, place_text};
@@ -19,11 +19,11 @@ use crate::transaction::recorded::{AdoptedLayout, Declared, Line, RecordedLayout
 /// The kinds of the facts about one shard, which are forgotten with it.
 const OF_A_SHARD: [Kind; 4] = [Kind::Shard, Kind::Version, Kind::Writer, Kind::Server];
 
-/// Refuses to add to a layout that a change has planned to replace.
+/// Refuses to add to a layout that a change, or the move of a key, has planned to replace.
 fn refuse_while_changing(facts: &Facts) -> Result<()> {
     match ChangeRecord::all(facts).iter().find(|change| change.is_running()) {
         Some(change) => Err(is_running(change)),
-        None => Ok(()),
+        None => refuse_key_move(facts),
     }
 }
 

@@ -34,6 +34,9 @@ const FUNCTION: &str = "a function of the application, over ";
 /// The start of the lines of a hash.
 const HASH: &str = "hash modulus ";
 
+/// The start of the line of a single key.
+const KEY: &str = "key ";
+
 /// The start of the names of tables that hold the entries of a lookup.
 const LOOKUP: &str = "sharded_lookup_";
 
@@ -131,6 +134,12 @@ impl RecordedLayout {
     /// Whether a line of a moved group is recorded.
     pub(crate) fn has_moved_line(&self, (group, line): &(String, String)) -> bool {
         self.moved.get(group).is_some_and(|lines| lines.contains(line))
+    }
+
+    /// The lines of single keys, each with the first table of its group.
+    pub(crate) fn key_lines(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.moved.iter().flat_map(|(group, lines)| lines.iter().map(move |line| (group, line)));
+        lines.filter(|(_, line)| line.starts_with(KEY)).map(|(group, line)| (group.as_str(), line.as_str()))
     }
 
     /// A number that is greater than those of all lines of moved groups.

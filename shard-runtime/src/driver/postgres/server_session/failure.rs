@@ -7,8 +7,8 @@ use std::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use super::{GUARD, PostgresConnection, State};
-use crate::driver::Transaction;
 use crate::driver::postgres::errors::demoted;
+use crate::driver::{KEYS_LEFT, Transaction};
 use crate::error::{Error, ErrorKind};
 
 /// The error of the server if a transaction ran in another process than the connection was made to.
@@ -42,8 +42,11 @@ impl PostgresConnection {
             self.expected.borrow_mut().truncate(self.checked_before.get());
             self.checked_shards.set(self.checked_before.get());
         }
-        if matches!(self.state.get(), State::First(_)) {
-            self.checked_shards.set(0);
+        match self.state.get() {
+            State::First(_) => self.checked_shards.set(0),
+            // A lock that was taken after the savepoint ends with it.
+            State::Open(..) => self.checked_shards.set(self.checked_before.get()),
+            State::Idle | State::Wanted(_) | State::Broken => {}
         }
         let error = self.broken_if_lost(error);
         let done = match self.state.get() {
@@ -82,6 +85,9 @@ impl PostgresConnection {
             let message = "the connection changed to another server process, as a pooler in transaction mode does; \
                         add `pooler=transaction` to the shard's URL";
             return Error::new(ErrorKind::Configuration, message).with_source(error);
+        }
+        if error.to_string().contains(KEYS_LEFT) {
+            return Error::new(ErrorKind::Moved, KEYS_LEFT).with_source(error);
         }
         let message = "the database does not hold this shard any more: its schema was replaced, or the connection leads to \
                     another database; nothing was read or written. Restore the schema, or correct the shard's URL";

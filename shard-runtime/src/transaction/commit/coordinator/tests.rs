@@ -175,9 +175,9 @@ impl Connection for FakeConnection {
         true
     }
 
-    fn columns(&self, _: &Namespace, _: &str) -> Result<Vec<ActualColumn>> {
+    fn columns_of(&self, _: &Namespace, _: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
         let (name, sql_type, collation) = Default::default();
-        Ok(vec![ActualColumn {
+        Ok(vec![vec![ActualColumn {
             name,
             sql_type,
             nullable: false,
@@ -186,10 +186,10 @@ impl Connection for FakeConnection {
             collation,
             compares_bytes: true,
             is_strict: true,
-        }])
+        }]])
     }
 
-    fn indexes(&self, _: &Namespace, _: &str) -> Result<Vec<ActualIndex>> {
+    fn indexes_of(&self, _: &Namespace, _: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
         Ok(Vec::new())
     }
 
@@ -312,7 +312,7 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
         expected: vec![None; names.len()],
         layout: Arc::new(layout),
         databases,
-        control: control.unwrap(),
+        control: Arc::new(control.unwrap()),
         is_decided: has_files,
         without_prepared_transactions: false,
         recovered: Mutex::default(),
@@ -333,7 +333,7 @@ fn cluster(names: &[&'static str], world: &Arc<World>) -> Cluster {
         retired: Vec::new(),
         next: std::sync::OnceLock::new(),
         reloading: Mutex::default(),
-        reopen: Arc::new(|| Err(Error::new(ErrorKind::Missing, "the cluster cannot be opened again"))),
+        reopen: Arc::new(|_| Err(Error::new(ErrorKind::Missing, "the cluster cannot be opened again"))),
         probes: Vec::new(),
     }))
 }

@@ -271,3 +271,38 @@ fn the_doctor_names_triggers_that_no_change_needs() {
     assert_eq!((found.len(), found[0][1].as_str()), (2, "wrong"));
     assert!(found[0][2].contains("sharded_fence_0_delete: they refuse every write"), "{found:?}");
 }
+
+#[test]
+fn a_key_is_moved_by_one_command() {
+    let (folder, builder) = cluster(&[]);
+    let before = contents(&builder);
+    let shard = |line: &str| name(&json(&builder, line, Outcome::Fine)["shard"]);
+    let from = shard("locate users 3");
+    let to = if from == "asia" { "europe" } else { "asia" };
+    let read = json(&builder, &format!("change move-key users 3 --to {to}"), Outcome::Fine);
+    let moved = (&read["from"], &read["to"], &read["rows"], &read["epoch"]);
+    assert_eq!(moved, (&from.as_str().into(), &to.into(), &1.into(), &2.into()));
+    let line = format!("key 3 => {to}");
+    assert_eq!(json(&builder, "locate users 3", Outcome::Fine)["line"], line.as_str());
+    assert_eq!(text(&builder, "locate users 3", Outcome::Fine), format!("{to}, by the line `{line}`\n"));
+    let status = json(&builder, "status", Outcome::Fine);
+    assert_eq!((&status["keys"][0]["line"], &status["epoch"]), (&line.as_str().into(), &2.into()));
+    assert!(text(&builder, "status", Outcome::Fine).contains(&line));
+    assert_eq!(contents(&builder), before);
+    assert_eq!(json(&builder, "verify", Outcome::Fine)["found"], 0);
+
+    let again = text(&builder, &format!("change move-key users 3 --to {to}"), Outcome::Fine);
+    assert_eq!(again, format!("the key is on {to} already\n"));
+    let back = text(&builder, &format!("change move-key users 3 --to {from}"), Outcome::Fine);
+    assert_eq!(back, format!("{to} -> {from} since epoch 3: 1 rows moved\n"));
+    assert!(json(&builder, "status", Outcome::Fine)["keys"].as_array().unwrap().is_empty());
+    for (line, outcome, texts) in [
+        ("change move-key users 3 --to nowhere", Outcome::Unknown, ["unknown shard", "nowhere"]),
+        ("change move-key users three --to asia", Outcome::Unknown, ["`three` is no integer", "users"]),
+        ("change move-key nothing 3 --to asia", Outcome::Unknown, ["unknown table", "`nothing`"]),
+    ] {
+        let message = refused(&builder, line, outcome);
+        assert!(texts.iter().all(|text| message.contains(text)), "{line}: {message}");
+    }
+    drop(folder);
+}

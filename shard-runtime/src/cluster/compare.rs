@@ -63,13 +63,16 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if a shard stays locked; those of the databases, each with the shard's name.
     pub fn compare_references(&self) -> Result<Vec<ReferenceDifference>> {
-        let cluster = self.latest();
-        let (all, mut found) = (ShardSet::all(cluster.shards()), Vec::new());
-        for &model in cluster.layout().references() {
+        self.following(Cluster::compared_references)
+    }
+
+    fn compared_references(&self) -> Result<Vec<ReferenceDifference>> {
+        let (all, mut found) = (ShardSet::all(self.shards()), Vec::new());
+        for &model in self.layout().references() {
             // There is no snapshot over all shards: a commit may be seen on some of them only.
-            let mut differences = cluster.session().differences(model)?;
+            let mut differences = self.session().differences(model)?;
             if !differences.is_empty() {
-                differences = cluster.transaction(|session| {
+                differences = self.transaction(|session| {
                     session.work.tx.lock(&all, &[model])?;
                     session.differences(model)
                 })?;

@@ -23,8 +23,7 @@ impl Cluster {
     /// # Errors
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if a shard stays locked; those of the databases, each with the shard's name.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let cluster = self.latest();
-        cluster.verified(false)
+        self.following(|cluster| cluster.verified(false))
     }
 
     /// Finds what [`Cluster::verify`] finds, and makes the lookup entries agree with the rows. Rows are never changed. Each
@@ -63,8 +62,21 @@ impl Cluster {
     /// # Errors
     /// Those of [`Cluster::verify`] and of committing. What was repaired before stays repaired.
     pub fn repair(&self) -> Result<VerifyReport> {
+        self.following(|cluster| cluster.verified(true))
+    }
+
+    /// Runs something that is no verb of a session under the newest layout, and once more if a key moves meanwhile.
+    pub(super) fn following<O>(&self, run: impl Fn(&Cluster) -> Result<O>) -> Result<O> {
+        // A role may have no right to read the record.
+        let _ = self.reload();
         let cluster = self.latest();
-        cluster.verified(true)
+        match run(cluster) {
+            Err(error) if cluster.meets_a_key_move(&error) => {
+                let followed = cluster.after_key_move(error);
+                if followed.is_retryable() { run(self.latest()) } else { Err(followed) }
+            }
+            done => done,
+        }
     }
 
     fn verified(&self, repairs: bool) -> Result<VerifyReport> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::follow::{PAUSE, Switching};
 use super::in_control::{Work, is_running, replace_lines};
-use super::{ChangeRecord, lock_part};
+use super::{ChangeRecord, CopyRecord, lock_part};
 use crate::driver::{Connection, Expected, KEY_LEFT, KEYS_LEFT, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
@@ -126,6 +126,7 @@ impl Control {
                 return Err(is_running(running));
             }
             refuse_key_move(work.facts)?;
+            CopyRecord::refuse(work.facts)?;
             if work.facts.layout().epoch != plan.epoch {
                 return Err(Error::new(ErrorKind::Moved, "the layout was changed meanwhile; try again"));
             }

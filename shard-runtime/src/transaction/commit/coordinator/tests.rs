@@ -175,22 +175,25 @@ impl Connection for FakeConnection {
         true
     }
 
-    fn columns_of(&self, _: &Namespace, _: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
-        let (name, sql_type, collation) = Default::default();
-        Ok(vec![vec![ActualColumn {
-            name,
-            sql_type,
-            nullable: false,
-            has_default: false,
-            is_primary_key: false,
-            collation,
-            compares_bytes: true,
-            is_strict: true,
-        }]])
+    fn columns_of(&self, _: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
+        let column = |_: &&str| {
+            let (name, sql_type, collation) = Default::default();
+            vec![ActualColumn {
+                name,
+                sql_type,
+                nullable: false,
+                has_default: false,
+                is_primary_key: false,
+                collation,
+                compares_bytes: true,
+                is_strict: true,
+            }]
+        };
+        Ok(tables.iter().map(column).collect())
     }
 
-    fn indexes_of(&self, _: &Namespace, _: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
-        Ok(Vec::new())
+    fn indexes_of(&self, _: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
+        Ok(vec![Vec::new(); tables.len()])
     }
 
     fn native(&self) -> &dyn Any {

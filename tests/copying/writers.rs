@@ -125,8 +125,8 @@ fn check(from: &Backend, kind: Kind, copies: u32) {
 }
 
 on_some! {
-    Files: r61_no_transaction_is_torn;
-    Schemas: r61_no_transaction_on_a_server_is_torn
+    Files: r62_no_transaction_is_torn;
+    Schemas: r62_no_transaction_on_a_server_is_torn
 }
 
 #[derive(Sharded, Clone, Debug, PartialEq)]
@@ -140,11 +140,11 @@ struct Account {
     version: i64,
 }
 
-fn r61_no_transaction_is_torn(backend: &Backend) {
+fn r62_no_transaction_is_torn(backend: &Backend) {
     transfers(backend, 40);
 }
 
-fn r61_no_transaction_on_a_server_is_torn(backend: &Backend) {
+fn r62_no_transaction_on_a_server_is_torn(backend: &Backend) {
     transfers(backend, 10);
 }
 

@@ -17,4 +17,5 @@ mod mover;
 mod others;
 mod servers;
 mod stopped;
+mod stored;
 mod system_calls;

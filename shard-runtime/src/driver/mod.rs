@@ -24,7 +24,9 @@ pub(crate) use pool::{Check, Pool, PooledConnection, WaitCounter};
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::{Pooler, PostgresDriver, PostgresSource, TlsParameters};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
-pub(crate) use stored_rows::{RouteRow, StoredRows, StoredRowsWriter};
+#[cfg(feature = "postgres")]
+pub(crate) use stored_rows::RouteRow;
+pub(crate) use stored_rows::{StoredRows, StoredRowsWriter};
 
 use std::any::Any;
 use std::ffi::OsString;

@@ -18,4 +18,5 @@ mod mover;
 mod others;
 mod servers;
 mod stopped;
+mod stored;
 mod system_calls;

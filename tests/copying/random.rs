@@ -196,12 +196,12 @@ fn cases(default: u64, kinds: &[Kind]) {
 }
 
 #[test]
-fn r61_random_rows_are_copied_between_random_layouts() {
+fn r62_random_rows_are_copied_between_random_layouts() {
     cases(8, &[Kind::Files, Kind::Prefixed]);
 }
 
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
-fn r61_random_rows_are_copied_between_random_layouts_of_servers() {
+fn r62_random_rows_are_copied_between_random_layouts_of_servers() {
     cases(6, &[Kind::Files, Kind::Schemas, Kind::Servers, Kind::Everything]);
 }

@@ -10,8 +10,8 @@ use crate::models::{Customer, Device, Event, Models, add, assert_sound, contents
 
 on_some! {
     lasting:
-        r61_a_cluster_with_rows_is_refused,
-        r61_nothing_else_writes_to_a_cluster_that_is_copied_to,
+        r62_a_cluster_with_rows_is_refused,
+        r62_nothing_else_writes_to_a_cluster_that_is_copied_to,
         a_row_that_the_other_database_refuses_ends_the_copy,
         a_row_whose_key_has_no_shard_ends_the_copy;
     on_disk:
@@ -33,7 +33,7 @@ fn a_cluster_is_not_copied_to_itself() {
     assert_error(copy(&cluster, &other), ErrorKind::Configuration, &["the same cluster"]);
 }
 
-fn r61_a_cluster_with_rows_is_refused(backend: &Backend) {
+fn r62_a_cluster_with_rows_is_refused(backend: &Backend) {
     let from = Backend::new(Kind::Files);
     let source = made(&from);
     let target = backend.create::<Models>(&LETTERS);
@@ -120,7 +120,7 @@ fn stop(source: &Cluster, target: &Cluster, after: usize) {
     assert!(stopped.is_err());
 }
 
-fn r61_nothing_else_writes_to_a_cluster_that_is_copied_to(backend: &Backend) {
+fn r62_nothing_else_writes_to_a_cluster_that_is_copied_to(backend: &Backend) {
     let from = Backend::new(Kind::Files);
     let source = made(&from);
     let before = backend.builder(&LETTERS).create::<Models>().unwrap();
@@ -238,7 +238,7 @@ fn a_source_that_stays_locked_is_refused(backend: &Backend) {
 }
 
 #[test]
-fn r61_an_attempt_that_was_taken_over_writes_nothing() {
+fn r62_an_attempt_that_was_taken_over_writes_nothing() {
     let (from, to) = (Backend::new(Kind::Files), Backend::new(Kind::Files));
     let source = made(&from);
     let target = to.builder(&LETTERS).create::<Models>().unwrap();

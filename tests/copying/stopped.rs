@@ -171,20 +171,20 @@ fn aborted(from: Kind, to: Kind) {
 }
 
 #[test]
-fn r61_a_copy_that_was_killed_at_an_event_is_continued() {
+fn r62_a_copy_that_was_killed_at_an_event_is_continued() {
     aborted(Kind::Files, Kind::Files);
 }
 
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
-fn r61_a_copy_to_servers_that_was_killed_at_an_event_is_continued() {
+fn r62_a_copy_to_servers_that_was_killed_at_an_event_is_continued() {
     aborted(Kind::Files, Kind::Schemas);
     aborted(Kind::Everything, Kind::Prefixed);
 }
 
 /// It is killed again and again, and each process goes on.
 #[test]
-fn r61_many_processes_end_one_copy() {
+fn r62_many_processes_end_one_copy() {
     let world = World::new(Kind::Files, Kind::Prefixed);
     let mut killed = 0;
     for event in [3, 5, 9, 2, 14] {
@@ -223,14 +223,14 @@ fn killed(from: Kind, to: Kind, call: &str, tries: usize) {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn r61_a_copy_of_files_that_was_killed_at_a_system_call_is_continued() {
+fn r62_a_copy_of_files_that_was_killed_at_a_system_call_is_continued() {
     killed(Kind::Files, Kind::Files, "pwrite64", 12);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
-fn r61_a_copy_of_servers_that_was_killed_at_a_request_is_continued() {
+fn r62_a_copy_of_servers_that_was_killed_at_a_request_is_continued() {
     killed(Kind::Files, Kind::Everything, "sendto", 12);
     killed(Kind::Schemas, Kind::Schemas, "sendto", 8);
 }

@@ -3,21 +3,21 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shard_runtime::{Cluster, Pace, Sharded as _};
+use shard_runtime::{Cluster, Pace, Sharded};
 
 use crate::backend::{Backend, Kind, LETTERS};
 use crate::models::{Customer, Device, Event, Models, assert_sound, customer, fill};
 
 on_some! {
-    on_disk: r61_the_copy_is_of_one_moment;
-    Schemas Servers Everything: r61_the_copy_of_servers_is_of_one_moment
+    on_disk: r62_the_copy_is_of_one_moment;
+    Schemas Servers Everything: r62_the_copy_of_servers_is_of_one_moment
 }
 
-fn r61_the_copy_is_of_one_moment(backend: &Backend) {
+fn r62_the_copy_is_of_one_moment(backend: &Backend) {
     check(backend, Kind::Files, 6);
 }
 
-fn r61_the_copy_of_servers_is_of_one_moment(backend: &Backend) {
+fn r62_the_copy_of_servers_is_of_one_moment(backend: &Backend) {
     check(backend, Kind::Files, 2);
     check(&Backend::new(backend.kind), backend.kind, 1);
 }
@@ -122,4 +122,72 @@ fn check(from: &Backend, kind: Kind, copies: u32) {
         }
     });
     assert_eq!(state(&source).0, sum);
+}
+
+on_some! {
+    Files: r62_no_transaction_is_torn;
+    Schemas: r62_no_transaction_on_a_server_is_torn
+}
+
+#[derive(Sharded, Clone, Debug, PartialEq)]
+#[sharded(table = "accounts")]
+struct Account {
+    #[id]
+    #[shard_key(hash)]
+    id: i64,
+    cents: i64,
+    #[version]
+    version: i64,
+}
+
+fn r62_no_transaction_is_torn(backend: &Backend) {
+    transfers(backend, 40);
+}
+
+fn r62_no_transaction_on_a_server_is_torn(backend: &Backend) {
+    transfers(backend, 10);
+}
+
+/// Writers do nothing but move money between shards, so that a snapshot of one shard is often in the middle of a transaction.
+fn transfers(backend: &Backend, copies: u32) {
+    let shards = ["a", "b", "c", "d"];
+    let source = backend.builder(&shards).create::<Account>().unwrap();
+    source
+        .transaction(|session| {
+            session.add_all((0..16).map(|id| Account { id, cents: 100, version: 1 })).map(drop)
+        })
+        .unwrap();
+    let has_ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _end = End(&has_ended);
+        for writer in 0..2 {
+            let own = backend.builder(&shards).open::<Account>().unwrap();
+            let has_ended = &has_ended;
+            scope.spawn(move || {
+                for turn in (writer..).take_while(|_| !has_ended.load(Ordering::Relaxed)) {
+                    let moved = own.transaction(|session| {
+                        let mut from = session.get::<Account>(turn % 16)?.unwrap();
+                        let mut to = session.get::<Account>((turn * 3 + 1) % 16)?.unwrap();
+                        if from.id != to.id {
+                            from.cents -= 1;
+                            to.cents += 1;
+                            session.update(&mut from)?;
+                            session.update(&mut to)?;
+                        }
+                        Ok(())
+                    });
+                    moved.unwrap();
+                }
+            });
+        }
+        for turn in 0..copies {
+            let other = Backend::new(Kind::Files);
+            let target = other.builder(&["one"]).create::<Account>().unwrap();
+            source.copy_to(&target).run(|_| {}).unwrap();
+            let cents = target.session().all(Account::select().all_shards()).unwrap();
+            assert_eq!(cents.iter().map(|row| row.cents).sum::<i64>(), 1_600, "copy {turn}");
+        }
+    });
+    let cents = source.session().all(Account::select().all_shards()).unwrap();
+    assert_eq!(cents.iter().map(|row| row.cents).sum::<i64>(), 1_600);
 }

@@ -190,11 +190,11 @@ impl Builder {
         }));
         cluster.recover()?;
         change::serve_decided(&cluster)?;
-        if cluster.switching().finish_key_move()? {
-            return Err(changed_meanwhile(is_outdated));
-        }
         if has_copy {
             change::end_copy(&cluster)?;
+        }
+        if cluster.switching().finish_key_move()? {
+            return Err(changed_meanwhile(is_outdated));
         }
         if mode == Mode::Create && is_copied {
             // What the rows need follows when all of them are copied.

@@ -16,6 +16,7 @@ mod sqlite_file;
 mod sqlite_functions;
 mod sqlite_log;
 mod sqlite_statement;
+mod stored_rows;
 
 pub(crate) use attached::{Attached, attach};
 pub(crate) use checkouts::LeaseOwner;
@@ -23,6 +24,9 @@ pub(crate) use pool::{Check, Pool, PooledConnection, WaitCounter};
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::{Pooler, PostgresDriver, PostgresSource, TlsParameters};
 pub(crate) use sqlite::{SqliteDriver, SqliteSettings, SqliteSource};
+#[cfg(feature = "postgres")]
+pub(crate) use stored_rows::RouteRow;
+pub(crate) use stored_rows::{StoredRows, StoredRowsWriter};
 
 use std::any::Any;
 use std::ffi::OsString;
@@ -54,17 +58,16 @@ pub(crate) const FENCED: &str = "sharded: the shard is being moved";
 /// The SQLSTATE of such a refusal on a server.
 pub(crate) const FENCED_STATE: &str = "SHM01";
 
-/// The beginning of the message of a transaction on a shard that keys have left in a later epoch than that of its layout.
-pub(crate) const KEYS_LEFT: &str = "sharded: keys of the shard have moved since the layout was read";
-
-/// The beginning of the message of a row that a database refuses because its key has moved to another shard.
-pub(crate) const KEY_LEFT: &str = "sharded: the key has moved to another shard";
-
 /// The beginning of the message with which a shard refuses writes while another cluster is copied into its cluster.
 pub(crate) const GUARDED: &str = "sharded: another cluster is being copied into this one";
 
 /// The code of that error on a server.
 pub(crate) const GUARDED_STATE: &str = "SHM02";
+/// The beginning of the message of a transaction on a shard that keys have left in a later epoch than that of its layout.
+pub(crate) const KEYS_LEFT: &str = "sharded: keys of the shard have moved since the layout was read";
+
+/// The beginning of the message of a row that a database refuses because its key has moved to another shard.
+pub(crate) const KEY_LEFT: &str = "sharded: the key has moved to another shard";
 
 /// Whether a database that does not exist is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,6 +91,15 @@ pub(crate) trait Driver: Send + Sync {
     /// [`ErrorKind::Busy`] if a lock was held until the timeout.
     fn connect_waiting(&self, mode: Mode, timeout: Duration) -> Result<Box<dyn Connection>> {
         connect_in_time(timeout, || self.connect(mode, None))
+    }
+
+    /// Returns a connection as [`connect_waiting`](Driver::connect_waiting) does, to which others of its kind can be
+    /// [attached](Connection::attach).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if a lock was held until the timeout.
+    fn connect_to_copy(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
+        self.connect_waiting(Mode::Open, timeout)
     }
 
     /// Returns a connection that reads a database without changing its settings: a SQLite file keeps its journal mode.
@@ -231,6 +243,27 @@ pub(crate) trait Connection: Send {
     /// Runs a statement that takes locks. If it fails, the transaction continues as before the statement.
     fn lock(&self, sql: &str) -> Result<()> {
         self.run(sql)
+    }
+
+    /// Begins a statement that sends rows as they are stored. Returns `None` if the connection has no such statement.
+    fn copy_out<'c>(&'c self, _sql: &str) -> Result<Option<Box<dyn StoredRows + 'c>>> {
+        Ok(None)
+    }
+
+    /// Begins a statement that takes such rows. Until it has ended, the connection runs no other one.
+    fn copy_in<'c>(&'c self, _sql: &str) -> Result<Option<Box<dyn StoredRowsWriter + 'c>>> {
+        Ok(None)
+    }
+
+    /// Attaches another database under the name of a schema, to read it. Transactions that write take no lock there. Returns
+    /// whether it was attached, which only a connection that was made for it, and that has no transaction, can do.
+    fn attach(&self, _uri: &str, _schema: &str) -> bool {
+        false
+    }
+
+    /// Detaches a database, after the transaction that has read it.
+    fn detach(&self, _schema: &str) -> Result<()> {
+        Ok(())
     }
 
     fn begin(&self, transaction: Transaction) -> Result<()>;

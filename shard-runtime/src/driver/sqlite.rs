@@ -75,7 +75,11 @@ impl SqliteDriver {
     }
 
     fn open_file(path: &Path, mode: Mode) -> Result<rusqlite::Connection> {
-        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Self::open_file_with(path, mode, OpenFlags::empty())
+    }
+
+    fn open_file_with(path: &Path, mode: Mode, more: OpenFlags) -> Result<rusqlite::Connection> {
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
         if mode == Mode::Create {
             flags |= OpenFlags::SQLITE_OPEN_CREATE;
         } else {
@@ -246,6 +250,22 @@ impl Driver for SqliteDriver {
         }
     }
 
+    fn connect_to_copy(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
+        let SqliteSource::File(path) = &self.source else { return self.connect_waiting(Mode::Open, timeout) };
+        // A path that begins so would be a URI.
+        let opened = match path.as_os_str().as_encoded_bytes().starts_with(b"file:") {
+            true => Path::new(".").join(path),
+            false => path.clone(),
+        };
+        connect_in_time(timeout, || {
+            let raw = Self::open_file_with(&opened, Mode::Open, OpenFlags::SQLITE_OPEN_URI)?;
+            match self.configure(&raw, true) {
+                Ok(()) => self.connection(raw),
+                Err(error) => self.connection(self.open_unwritable(path, error)?),
+            }
+        })
+    }
+
     fn connect_to_read(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
         let SqliteSource::File(path) = &self.source else { return self.connect_waiting(Mode::Open, timeout) };
         connect_in_time(timeout, || {
@@ -407,6 +427,14 @@ impl Connection for SqliteConnection {
 
     fn run(&self, sql: &str) -> Result<()> {
         self.raw.execute_batch(sql).map_err(from_sqlite)
+    }
+
+    fn attach(&self, uri: &str, schema: &str) -> bool {
+        self.raw.execute("ATTACH DATABASE ?1 AS ?2", [uri, schema]).is_ok()
+    }
+
+    fn detach(&self, schema: &str) -> Result<()> {
+        self.raw.execute("DETACH DATABASE ?1", [schema]).map(drop).map_err(from_sqlite)
     }
 
     fn begin(&self, transaction: Transaction) -> Result<()> {

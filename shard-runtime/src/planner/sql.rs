@@ -8,6 +8,7 @@ mod change;
 mod collated;
 mod computed;
 mod condition;
+mod copies;
 mod create;
 mod dialect;
 mod entries;
@@ -24,6 +25,7 @@ mod table;
 pub(crate) use change::Captured;
 pub(crate) use collated::collation_name;
 pub(crate) use computed::{ADD, BETWEEN, MULTIPLY, OUT_OF_RANGE, SINGLE, SUBTRACT};
+pub(crate) use copies::ATTACHED;
 pub(crate) use create::{
     DeclaredIndex, create_sql, create_table_sql, indexes, rest_sql, shortened, type_sql,
 };

@@ -53,10 +53,10 @@ pub(crate) enum Kind {
     Attempt,
     /// In a target of a change, by source: up to which row its rows were copied; and by number, what was dropped there.
     Copied,
-    /// In control: the move of a key that was begun, under the name [`SELF`], and further facts about it.
-    KeyMove,
     /// In control: a copy of another cluster into this one that has not ended.
     Copy,
+    /// In control: the move of a key that was begun, under the name [`SELF`], and further facts about it.
+    KeyMove,
 }
 
 /// The shard is being made: `create` may continue.
@@ -97,8 +97,8 @@ impl Kind {
             Kind::Change => "change",
             Kind::Attempt => "attempt",
             Kind::Copied => "copied",
-            Kind::KeyMove => "key move",
             Kind::Copy => "copy",
+            Kind::KeyMove => "key move",
         }
     }
 }
@@ -349,8 +349,8 @@ fn write_all(
         | Kind::Change
         | Kind::Attempt
         | Kind::Copied
-        | Kind::KeyMove
-        | Kind::Copy => "",
+        | Kind::Copy
+        | Kind::KeyMove => "",
         Kind::Version | Kind::Writer | Kind::Epoch => {
             " WHERE CAST(recorded.value AS bigint) < CAST(excluded.value AS bigint)"
         }

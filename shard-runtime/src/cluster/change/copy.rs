@@ -1,5 +1,5 @@
 //! Copies the rows of a source to the targets: in portions by id, and again where rows have changed meanwhile. Uses `links`,
-//! `capture`, `target`.
+//! `capture`, `stored`, `writer`, `target`.
 //!
 //! Every transaction locks the attempt in the databases that it writes before it reads the source. So an attempt that was
 //! taken over writes nothing any more, and what it has read before is not written after something newer.
@@ -9,11 +9,15 @@ use std::collections::HashMap;
 use super::capture::{self, Dirty};
 use super::links::{Links, Site, Wait};
 use super::rows::Tables;
+use super::stored::Stored;
 use super::target;
+use super::writer::Writer;
+use crate::cluster::migrate::backfill;
 use crate::driver::Connection;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Table;
 use crate::transaction::change::{claim_copy, claim_part, let_write};
+use crate::transaction::facts::SEPARATOR;
 use crate::value::{IdKey, Value};
 
 /// The recorded cursor of a source whose rows were all copied.
@@ -85,6 +89,12 @@ impl Copier<'_> {
     /// Copies the next rows of a source. The first target is committed last: its cursor says what all of them have. Returns `None` if all were copied.
     pub(in crate::cluster) fn portion(&self, source: usize, limit: u32) -> Result<Option<Portion>> {
         let Some(&from) = self.sources.get(source) else { return Ok(None) };
+        // A database is attached before a transaction begins.
+        let attached = match self.attempt {
+            Attempt::Change(..) => self.links.attach(from, &self.targets)?,
+            // The snapshot of a copy to another cluster was begun with all others, by the connection of the source.
+            Attempt::Copy(_) => None,
+        };
         self.write(Wait::Timeout, || {
             let (first, first_site) = self.first()?;
             let cursor = target::cursor(first, first_site, from.name)?;
@@ -98,14 +108,18 @@ impl Copier<'_> {
                     (at, after) = (at + 1, None);
                     continue;
                 }
-                let copied = self
-                    .links
-                    .snapshot(from, |reader| self.copy_after(reader, source, table, after.as_ref(), limit))?;
+                let copied = self.links.snapshot(from, |reader| {
+                    let range = (after.as_ref(), limit);
+                    match self.copy_stored(reader, source, table, range, attached.as_ref())? {
+                        Stored::Copied(copied) => Ok(copied),
+                        Stored::Refused => self.copy_after(reader, source, table, range),
+                    }
+                })?;
                 let Some((rows, last)) = copied else {
                     (at, after) = (at + 1, None);
                     continue;
                 };
-                let cursor = super::rows::cursor_text(table, &last);
+                let cursor = cursor_text(table, &last);
                 target::set_cursor(first, first_site, from.name, Some(&cursor))?;
                 return Ok(Some(Portion { rows, table }));
             }
@@ -118,7 +132,7 @@ impl Copier<'_> {
             None => Ok(Some((0, None))),
             Some(DONE) => Ok(None),
             Some(cursor) => {
-                let (table, id) = super::rows::parse_cursor(cursor)?;
+                let (table, id) = parse_cursor(cursor)?;
                 let at = self.tables.all().iter().position(|own| own.name == table).unwrap_or_default();
                 Ok(Some((at, Some(id))))
             }
@@ -134,10 +148,9 @@ impl Copier<'_> {
         reader: &dyn Connection,
         source: usize,
         table: &'static Table,
-        after: Option<&Value<'_>>,
-        limit: u32,
+        (after, limit): (Option<&Value<'_>>, u32),
     ) -> Result<Option<(u64, Value<'static>)>> {
-        let mut writer = self.tables.writer(&self.writers()?, source, table)?;
+        let mut writer = self.writer(source, table)?;
         let mut last = None;
         let rows = self.tables.visit_after(reader, source, table, (after, limit), &mut |row, id| {
             last = Some(id.borrowed().into_owned());
@@ -150,6 +163,12 @@ impl Copier<'_> {
     /// The connections of the targets.
     fn writers(&self) -> Result<Vec<&dyn Connection>> {
         self.targets.iter().map(|target| self.links.at(*target)).collect()
+    }
+
+    /// Returns what writes rows of a table to the targets.
+    fn writer(&self, source: usize, table: &'static Table) -> Result<Writer<'_>> {
+        let connections = self.writers()?;
+        Writer::new(self.tables, self.targets.iter().copied().zip(connections), source, table)
     }
 
     /// Copies all rows that have changed on a source. Returns the entries that were handled.
@@ -231,7 +250,7 @@ impl Copier<'_> {
             }
         }
         for &(table, list) in ids {
-            let mut writer = self.tables.writer(&writers, source, table)?;
+            let mut writer = self.writer(source, table)?;
             for chunk in list.chunks(CHUNK) {
                 self.tables.visit_listed(reader, source, table, chunk, &mut |row, _| writer.add(row))?;
             }
@@ -260,6 +279,21 @@ impl Copier<'_> {
         let counts = self.sources.iter().map(|source| capture::count(self.links.at(*source)?, *source));
         counts.sum()
     }
+}
+
+/// Returns the text of a cursor: the last row of a table that was copied.
+fn cursor_text(table: &Table, id: &Value<'_>) -> String {
+    format!("{}{SEPARATOR}{}", table.name, backfill::cursor_text(id))
+}
+
+/// Returns the table and the id of a cursor.
+fn parse_cursor(text: &str) -> Result<(&str, Value<'static>)> {
+    let parsed = text.split_once(SEPARATOR);
+    let parsed = parsed.and_then(|(table, id)| Some((table, backfill::cursor_id(id).ok().flatten()?)));
+    parsed.ok_or_else(|| {
+        let message = "the cursor of the change cannot be read; cancel the change, and begin it again";
+        Error::new(ErrorKind::Corrupt, message)
+    })
 }
 
 /// Ids without duplicates, in their order.

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Connection, Driver, Mode, Transaction};
+use crate::driver::{Connection, Driver, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
+use crate::planner::sql::ATTACHED;
 use crate::transaction::Cluster;
 
 /// How long a statement waits for a lock on a server before its transaction is tried again: later statements wait behind it.
@@ -59,10 +60,37 @@ impl Site<'_> {
         self.driver
     }
 
+    /// Whether the connection of a target is that of another one.
+    pub(super) fn shares_connection(&self, other: Site<'_>) -> bool {
+        self.link() == other.link()
+    }
+
     /// Its connection: a source of a server is read in a snapshot while targets there are written.
     fn link(&self) -> (usize, bool) {
         let is_apart = self.is_apart || self.place.dialect.is_on_server();
         (self.place.database, self.is_source && is_apart)
+    }
+}
+
+/// The file of a source while it is attached to the connections of targets.
+pub(super) struct AttachedSource<'l> {
+    source: (usize, bool),
+    targets: BTreeMap<(usize, bool), &'l dyn Connection>,
+}
+
+impl AttachedSource<'_> {
+    /// The schema in which the connection of a target reads the source.
+    pub(super) fn schema(&self, target: Site<'_>) -> &'static str {
+        if target.link() == self.source { "main" } else { ATTACHED }
+    }
+}
+
+impl Drop for AttachedSource<'_> {
+    fn drop(&mut self) {
+        for connection in self.targets.values() {
+            // What stays attached refuses the next one, and rows are copied as values.
+            let _ = connection.detach(ATTACHED);
+        }
     }
 }
 
@@ -90,7 +118,7 @@ impl Links {
             if connections.contains_key(&site.link()) {
                 continue;
             }
-            let connected = site.driver.connect_waiting(Mode::Open, cluster.0.timeout);
+            let connected = site.driver.connect_to_copy(cluster.0.timeout);
             let connection = connected.map_err(|error| error.on_shard(name))?;
             if site.place.dialect.is_on_server() {
                 on_servers.push(site.link());
@@ -104,6 +132,29 @@ impl Links {
             shards.insert(site.link(), name.to_owned());
         }
         Ok(Links { connections, shards, on_servers, timeout: cluster.0.timeout })
+    }
+
+    /// Attaches the file of a source to the connections of targets in other files, so that they read it. Returns `None` if one of
+    /// them cannot: a server, a database in memory.
+    pub(super) fn attach(
+        &self,
+        source: Site<'_>,
+        targets: &[Site<'_>],
+    ) -> Result<Option<AttachedSource<'_>>> {
+        let mut attached = AttachedSource { source: source.link(), targets: BTreeMap::new() };
+        for target in targets {
+            let link = target.link();
+            if link == attached.source || attached.targets.contains_key(&link) {
+                continue;
+            }
+            let uri = source.driver.sqlite_uri().filter(|_| !source.is_private() && !target.is_private());
+            let connection = self.at(*target)?;
+            match uri {
+                Some(uri) if connection.attach(&uri, ATTACHED) => attached.targets.insert(link, connection),
+                _ => return Ok(None),
+            };
+        }
+        Ok(Some(attached))
     }
 
     pub(in crate::cluster) fn at(&self, site: Site<'_>) -> Result<&dyn Connection> {

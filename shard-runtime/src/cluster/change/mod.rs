@@ -32,10 +32,13 @@ mod lines;
 pub(in crate::cluster) mod links;
 pub(in crate::cluster) mod plan;
 pub(in crate::cluster) mod rows;
+mod shape;
 mod status;
+mod stored;
 pub(in crate::cluster) mod switch;
 pub(in crate::cluster) mod target;
 pub(in crate::cluster) mod verify;
+mod writer;
 
 use std::fmt;
 use std::time::{Duration, Instant};

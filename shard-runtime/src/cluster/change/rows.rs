@@ -1,23 +1,23 @@
-//! Reads and writes rows of tables that a change, or a copy to another cluster, copies, and finds the target of each. Uses `links` and `planner::sql`.
+//! Reads rows of tables that a change, or a copy to another cluster, copies, and finds the target of each. Uses `links`, `shape`
+//! and `planner::sql`.
 
 use super::links::{Links, Site};
 use super::plan::read_rule;
+use super::shape::Shape;
 use super::verify::is_same;
-use crate::cluster::migrate::backfill;
-use crate::driver::{Connection, Prepared};
+use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Dialect, Param, quoted};
 use crate::schema::{KeyColumns, Rule, Shards, Table};
 use crate::transaction::Cluster;
 use crate::transaction::change::ChangeRecord;
 use crate::transaction::commit::integer;
-use crate::transaction::facts::SEPARATOR;
 use crate::transaction::recorded::root;
-use crate::unit_of_work::{Copied, copied_columns};
+use crate::unit_of_work::Copied;
 use crate::value::{ColumnType, Value};
 
 /// How many rows one statement inserts on a server.
-const BATCH: usize = 1_000;
+pub(super) const BATCH: usize = 1_000;
 
 /// The tables that are copied, parents before children.
 pub(in crate::cluster) struct Tables<'c> {
@@ -34,21 +34,6 @@ pub(in crate::cluster) struct Tables<'c> {
     fed: Vec<Option<Vec<Vec<usize>>>>,
 }
 
-/// How the rows of a table are read from a source, and inserted on each target.
-struct Shape {
-    columns: Vec<Copied>,
-    /// The place of the id among the columns.
-    id_at: usize,
-    /// `SELECT` up to the condition; the row's table is `moved`.
-    select: String,
-    id: String,
-    /// The kind of the id.
-    id_kind: ColumnType,
-    /// By target.
-    inserts: Vec<String>,
-    key_kinds: Vec<ColumnType>,
-}
-
 /// Rows of one table: the columns, then those of the root's key.
 pub(in crate::cluster) struct Rows {
     rows: Vec<Vec<Value<'static>>>,
@@ -59,6 +44,19 @@ pub(in crate::cluster) struct Rows {
 type Visit<'v> = dyn FnMut(&[Value<'_>], &Value<'_>) -> Result<()> + 'v;
 
 impl Rows {
+    /// Reads copies of rows.
+    fn copies(shape: &Shape, connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Self> {
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut found = Rows { rows: Vec::new(), id_at: shape.id_at };
+        while rows.advance()? {
+            let row = shape.columns.iter().enumerate();
+            let row = row.map(|(at, column)| Ok(column.carried(rows.value(at))?.into_owned()));
+            found.rows.push(row.collect::<Result<_>>()?);
+        }
+        Ok(found)
+    }
+
     fn add(&mut self, row: &[Value<'_>]) -> Result<()> {
         self.rows.push(row.iter().map(|value| value.borrowed().into_owned()).collect());
         Ok(())
@@ -172,7 +170,7 @@ impl<'c> Tables<'c> {
         self.all.iter().position(|other| other.is(table)).unwrap_or_default()
     }
 
-    fn shape(&self, source: usize, table: &Table) -> Result<&Shape> {
+    pub(super) fn shape(&self, source: usize, table: &Table) -> Result<&Shape> {
         let shape = self.shapes.get(source).and_then(|shapes| shapes.get(self.at(table)));
         shape.ok_or_else(super::no_target)
     }
@@ -348,7 +346,7 @@ impl<'c> Tables<'c> {
         let (condition, params) = between(&shape.id, site.place.dialect, after, to);
         let from = site.place.names.table(table.name);
         let sql = format!("SELECT {} FROM {from}{condition} ORDER BY {}", columns.join(", "), shape.id);
-        shape.copies(connection, &sql, &params)
+        Rows::copies(shape, connection, &sql, &params)
     }
 
     /// Reads the rows of a table on a target that have these ids, with the columns that a source has.
@@ -364,7 +362,7 @@ impl<'c> Tables<'c> {
         let columns: Vec<String> = shape.columns.iter().map(|column| quoted(column.name())).collect();
         let (from, is_in) = (site.place.names.table(table.name), site.place.dialect.is_in(1));
         let sql = format!("SELECT {} FROM {from} WHERE {}{is_in}", columns.join(", "), shape.id);
-        shape.copies(connection, &sql, &[list(ids)])
+        Rows::copies(shape, connection, &sql, &[list(ids)])
     }
 
     /// Whether a row and its copy have the same values.
@@ -409,28 +407,6 @@ impl<'c> Tables<'c> {
         Ok(())
     }
 
-    /// Returns what writes rows of a table to the targets.
-    pub(super) fn writer<'w>(
-        &'w self,
-        targets: &[&'w dyn Connection],
-        source: usize,
-        table: &'static Table,
-    ) -> Result<Writer<'w>> {
-        let shape = self.shape(source, table)?;
-        let parts = targets.iter().zip(&self.targets).zip(&shape.inserts);
-        let parts = parts.map(|((connection, site), sql)| {
-            let statement = connection.prepare(sql).map_err(|error| error.on_shard(site.name))?;
-            Ok(WriterOfTarget { site: *site, statement, waiting: Vec::new() })
-        });
-        Ok(Writer {
-            tables: self,
-            source,
-            table,
-            columns: shape.columns.len(),
-            parts: parts.collect::<Result<_>>()?,
-        })
-    }
-
     /// Returns the target of a row that was read from a source; `None` if it belongs on every target.
     pub(in crate::cluster) fn target_of(
         &self,
@@ -441,12 +417,10 @@ impl<'c> Tables<'c> {
         if table.is_reference() {
             return Ok(None);
         }
-        let Some(Some(rule)) = self.rules.get(self.at(table)) else {
-            return Ok(Some(0));
-        };
+        let Some(rule) = self.rule(table) else { return Ok(Some(0)) };
         let shape = self.shape(source, table)?;
         let key = row.get(shape.columns.len()..).unwrap_or_default();
-        let misplaced = |what: String| {
+        self.target_of_key(source, table, (rule, key)).map(Some).map_err(|message| {
             let id = row.get(shape.id_at).map_or_else(String::new, Value::to_string);
             let source = self.sources.get(source).map_or("", |source| source.name);
             let is_apart = self.targets.first().is_some_and(|target| target.is_apart());
@@ -454,28 +428,38 @@ impl<'c> Tables<'c> {
                 true => "call `verify` on the source, or give the other cluster a shard for the key",
                 false => "call `verify`, and repair the row before the change",
             };
-            let message = format!("{what}; {remedy}");
+            let message = format!("{message}; {remedy}");
             let error = Error::new(ErrorKind::Layout, message).in_table(table.name).on_shard(source);
-            Err(error.with_row(&format!("{} {id}", shape.id)))
-        };
+            error.with_row(&format!("{} {id}", shape.id))
+        })
+    }
+
+    /// Returns the target of a row with this key, or why it has none.
+    pub(super) fn target_of_key(
+        &self,
+        source: usize,
+        table: &'static Table,
+        (rule, key): (&Rule, &[Value<'_>]),
+    ) -> Result<usize, String> {
         if key.iter().all(|value| *value == Value::Null)
             && !key.is_empty()
             && matches!(table.key, KeyColumns::Parent(_))
         {
-            return misplaced("the row has no parent, so that it belongs to no target".to_owned());
+            return Err("the row has no parent, so that it belongs to no target".to_owned());
         }
-        let shard = match rule.place(key, &root(table).placement) {
-            Ok(shard) => shard,
-            Err(error) => return misplaced(error.to_string()),
-        };
+        let shard = rule.place(key, &root(table).placement).map_err(|error| error.to_string())?;
         let name = self.shards.by_index(shard).map_or("", |shard| shard.name());
         match self.targets.iter().position(|target| target.name == name) {
-            Some(target) if self.is_fed(source, target, table) => Ok(Some(target)),
-            Some(_) => {
-                misplaced(format!("the row's key belongs on another shard, whose rows go to `{name}`"))
-            }
-            None => misplaced(format!("the row's key belongs on shard `{name}`, which is no target")),
+            Some(target) if self.is_fed(source, target, table) => Ok(target),
+            Some(_) => Err(format!("the row's key belongs on another shard, whose rows go to `{name}`")),
+            None => Err(format!("the row's key belongs on shard `{name}`, which is no target")),
         }
+    }
+
+    /// Returns the rule that places the rows of a table on the targets; `None` if there is one target, or if the rows belong on
+    /// each.
+    pub(super) fn rule(&self, table: &Table) -> Option<&Rule> {
+        self.rules.get(self.at(table)).and_then(Option::as_ref).filter(|_| !table.is_reference())
     }
 
     fn dialect(&self, source: usize) -> Dialect {
@@ -483,76 +467,7 @@ impl<'c> Tables<'c> {
     }
 }
 
-/// Writes rows of one table to the targets where they belong.
-pub(super) struct Writer<'w> {
-    tables: &'w Tables<'w>,
-    source: usize,
-    table: &'static Table,
-    columns: usize,
-    parts: Vec<WriterOfTarget<'w>>,
-}
-
-struct WriterOfTarget<'w> {
-    site: Site<'w>,
-    statement: Box<dyn Prepared + 'w>,
-    /// Rows that are sent together.
-    waiting: Vec<Vec<Value<'static>>>,
-}
-
-impl Writer<'_> {
-    /// Writes a row that was read from the source.
-    pub(super) fn add(&mut self, row: &[Value<'_>]) -> Result<()> {
-        let target = self.tables.target_of(self.source, self.table, row)?;
-        let values = row.get(..self.columns).unwrap_or_default();
-        for (at, part) in self.parts.iter_mut().enumerate() {
-            // `None` is every target.
-            if target.is_none_or(|target| target == at) {
-                let added = part.add(values, self.columns);
-                added.map_err(|error| error.in_table(self.table.name).on_shard(part.site.name))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what waits.
-    pub(super) fn end(mut self) -> Result<()> {
-        let (table, columns) = (self.table, self.columns);
-        self.parts.iter_mut().try_for_each(|part| {
-            part.send(columns).map_err(|error| error.in_table(table.name).on_shard(part.site.name))
-        })
-    }
-}
-
-impl WriterOfTarget<'_> {
-    fn add(&mut self, row: &[Value<'_>], columns: usize) -> Result<()> {
-        let is_nan = |value: &Value<'_>| matches!(value, Value::Real(real) if real.is_nan());
-        if !self.site.place.dialect.stores_nan() && row.iter().any(is_nan) {
-            let message =
-                "SQLite would store NaN as NULL; set the value to another one before the row is copied";
-            return Err(Error::new(ErrorKind::Value, message));
-        }
-        if !self.site.place.dialect.inserts_lists() {
-            return self.statement.insert(row).map(drop);
-        }
-        self.waiting.push(row.iter().map(|value| value.borrowed().into_owned()).collect());
-        if self.waiting.len() == BATCH { self.send(columns) } else { Ok(()) }
-    }
-
-    fn send(&mut self, columns: usize) -> Result<()> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        let column = |at: usize| {
-            Param::List(self.waiting.iter().filter_map(|row| row.get(at)).map(Value::borrowed).collect())
-        };
-        let lists: Vec<Param<'_>> = (0..columns).map(column).collect();
-        self.statement.execute(&lists)?;
-        self.waiting.clear();
-        Ok(())
-    }
-}
-
-fn list<'v>(values: &'v [Value<'static>]) -> Param<'v> {
+pub(super) fn list<'v>(values: &'v [Value<'static>]) -> Param<'v> {
     Param::List(values.iter().map(Value::borrowed).collect())
 }
 
@@ -572,7 +487,7 @@ fn ids(
 }
 
 /// The condition that a column is between two values: the first excluded, the second included.
-fn between<'v>(
+pub(super) fn between<'v>(
     column: &str,
     dialect: Dialect,
     after: Option<&'v Value<'_>>,
@@ -587,106 +502,4 @@ fn between<'v>(
         }
     }
     (sql, params)
-}
-
-impl Shape {
-    /// Reads copies of rows.
-    fn copies(&self, connection: &dyn Connection, sql: &str, params: &[Param<'_>]) -> Result<Rows> {
-        let mut statement = connection.prepare(sql)?;
-        let mut rows = statement.query(params)?;
-        let mut found = Rows { rows: Vec::new(), id_at: self.id_at };
-        while rows.advance()? {
-            let row = self.columns.iter().enumerate();
-            let row = row.map(|(at, column)| Ok(column.carried(rows.value(at))?.into_owned()));
-            found.rows.push(row.collect::<Result<_>>()?);
-        }
-        Ok(found)
-    }
-
-    fn new(
-        links: &Links,
-        source: Site<'_>,
-        targets: &[Site<'_>],
-        table: &'static Table,
-        routes: bool,
-    ) -> Result<Self> {
-        let id_column = table.columns.get(table.id);
-        let id_name = id_column.map_or("id", |column| column.name);
-        let actual = links.at(source)?.columns(&source.place.names, table.name)?;
-        let mut columns = Vec::new();
-        let mut inserts = Vec::with_capacity(targets.len());
-        for target in targets {
-            let others = links.at(*target)?.columns(&target.place.names, table.name)?;
-            let (here, there) = ((source.place.dialect, &*actual), (target.place.dialect, &*others));
-            columns = copied_columns(table, here, there, target.name)?;
-            let names: Vec<String> = columns.iter().map(|column| quoted(column.name())).collect();
-            let name = target.place.names.table(table.name);
-            let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
-            let conflict = format!(" ON CONFLICT ({}) DO UPDATE SET {}", quoted(id_name), set.join(", "));
-            let dialect = target.place.dialect;
-            let types = columns.iter().map(|column| match column.kind() {
-                Some(kind) => dialect.column_type(kind).to_owned(),
-                None => {
-                    let actual = others.iter().find(|other| other.name.eq_ignore_ascii_case(column.name()));
-                    actual.map_or_else(|| "text".to_owned(), |actual| actual.sql_type.clone())
-                }
-            });
-            let insert = dialect.insert_copies_sql(&name, &names, &types.collect::<Vec<String>>());
-            inserts.push(insert + &conflict);
-        }
-        let id_at = columns.iter().position(|column| column.name().eq_ignore_ascii_case(id_name));
-        let mut select: Vec<String> =
-            columns.iter().map(|column| format!("moved.{}", quoted(column.name()))).collect();
-        let mut joins = String::new();
-        let mut key_kinds = Vec::new();
-        if routes {
-            let (mut at, mut alias, mut depth) = (table, "moved".to_owned(), 0);
-            while let (KeyColumns::Parent(_), Some(parent)) = (at.key, at.parent) {
-                depth += 1;
-                let (above, column) = (format!("parent{depth}"), at.columns.get(parent.column));
-                let parent_id = parent.table.columns.get(parent.table.id).map_or("id", |column| column.name);
-                joins.push_str(&format!(
-                    " LEFT JOIN {} AS {above} ON {above}.{} = {alias}.{}",
-                    source.place.names.table(parent.table.name),
-                    quoted(parent_id),
-                    quoted(column.map_or("", |column| column.name))
-                ));
-                (at, alias) = (parent.table, above);
-            }
-            if let KeyColumns::Columns(keys) = at.key {
-                for column in keys.iter().filter_map(|&column| at.columns.get(column)) {
-                    select.push(format!("{alias}.{}", quoted(column.name)));
-                    key_kinds.push(column.kind);
-                }
-            }
-        }
-        Ok(Shape {
-            id_at: id_at.unwrap_or_default(),
-            select: format!(
-                "SELECT {} FROM {} AS moved{joins}",
-                select.join(", "),
-                source.place.names.table(table.name)
-            ),
-            id: quoted(id_name),
-            id_kind: id_column.map_or(ColumnType::Integer, |column| column.kind),
-            columns,
-            inserts,
-            key_kinds,
-        })
-    }
-}
-
-/// Returns the text of a cursor: the last row of a table that was copied.
-pub(super) fn cursor_text(table: &Table, id: &Value<'_>) -> String {
-    format!("{}{SEPARATOR}{}", table.name, backfill::cursor_text(id))
-}
-
-/// Returns the table and the id of a cursor.
-pub(super) fn parse_cursor(text: &str) -> Result<(&str, Value<'static>)> {
-    let parsed = text.split_once(SEPARATOR);
-    let parsed = parsed.and_then(|(table, id)| Some((table, backfill::cursor_id(id).ok().flatten()?)));
-    parsed.ok_or_else(|| {
-        let message = "the cursor of the change cannot be read; cancel the change, and begin it again";
-        Error::new(ErrorKind::Corrupt, message)
-    })
 }

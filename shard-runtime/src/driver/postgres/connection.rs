@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::copying::{CopyIn, CopyOut};
 use super::errors::from_postgres;
 use super::preparation::Preparation;
 use super::server_session::{GUARD, ONE_TOO_MANY, PostgresConnection, ROLLING_BACK, State};
@@ -13,7 +14,7 @@ use super::statement::PostgresStatement;
 use super::text::{Described, Text};
 use crate::driver::{
     ActualColumn, ActualIndex, Connection, Cursor, Expected, Interrupter, LongWaits, Prepared, Preparing,
-    Transaction,
+    StoredRows, StoredRowsWriter, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};
@@ -177,6 +178,23 @@ impl Connection for PostgresConnection {
                 Err(stopped)
             }
         }
+    }
+
+    fn copy_out<'c>(&'c self, sql: &str) -> Result<Option<Box<dyn StoredRows + 'c>>> {
+        // The client prepares it under a name, which a pooler would carry over to other clients.
+        if self.is_pooled() {
+            return Ok(None);
+        }
+        self.check_whole()?;
+        CopyOut::begin(self, sql).map(|rows| Some(Box::new(rows) as Box<dyn StoredRows + 'c>))
+    }
+
+    fn copy_in<'c>(&'c self, sql: &str) -> Result<Option<Box<dyn StoredRowsWriter + 'c>>> {
+        if self.is_pooled() {
+            return Ok(None);
+        }
+        self.check_whole()?;
+        CopyIn::begin(self, sql).map(|rows| Some(Box::new(rows) as Box<dyn StoredRowsWriter + 'c>))
     }
 
     fn begin(&self, transaction: Transaction) -> Result<()> {

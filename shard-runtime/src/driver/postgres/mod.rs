@@ -5,6 +5,7 @@
 //! runs on its server while the thread sends the next one.
 
 mod connection;
+mod copying;
 mod encryption;
 mod errors;
 mod executor;

@@ -192,6 +192,10 @@ impl<'r> FromSql<'r> for Raw<'r> {
 }
 
 impl<'r> Raw<'r> {
+    pub(super) fn of(bytes: &'r [u8]) -> Self {
+        Raw(bytes)
+    }
+
     /// Decodes the bytes of a type.
     pub(super) fn value(self, kind: &Type) -> Result<Value<'r>, ValueError> {
         let Raw(bytes) = self;

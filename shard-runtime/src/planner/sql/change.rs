@@ -431,36 +431,6 @@ impl Dialect {
             ),
         }
     }
-
-    /// Returns whether a column of floats keeps NaN.
-    pub(crate) fn stores_nan(self) -> bool {
-        self == Dialect::Postgres
-    }
-
-    /// Returns whether one statement inserts many rows, with a list for each column.
-    pub(crate) fn inserts_lists(self) -> bool {
-        self == Dialect::Postgres
-    }
-
-    /// Returns the statement that inserts one row, or rows as lists if [`inserts_lists`](Dialect::inserts_lists); with the names
-    /// and the types of the columns.
-    pub(crate) fn insert_copies_sql(self, table: &str, columns: &[String], types: &[String]) -> String {
-        let names = columns.join(", ");
-        match self {
-            Dialect::Sqlite => {
-                format!("INSERT INTO {table} ({names}) VALUES ({})", self.params(columns.len()))
-            }
-            Dialect::Postgres => {
-                let lists =
-                    (1..).zip(types).map(|(at, sql_type)| format!("{}::{sql_type}[]", self.param(at)));
-                let lists: Vec<String> = lists.collect();
-                format!(
-                    "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT * FROM unnest({})",
-                    lists.join(", ")
-                )
-            }
-        }
-    }
 }
 
 fn of_table(names: &Namespace, table: &str) -> String {

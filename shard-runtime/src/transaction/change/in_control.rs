@@ -62,8 +62,8 @@ impl Control {
             if let Some(running) = all.iter().find(|change| change.is_running()) {
                 return Err(is_running(running));
             }
-            refuse_key_move(work.facts)?;
             CopyRecord::refuse(work.facts)?;
+            refuse_key_move(work.facts)?;
             let epoch = work.facts.layout().epoch;
             if epoch != plan.epoch {
                 let message = format!(

@@ -15,15 +15,15 @@ use models::{
 
 on_some! {
     lasting:
-        r62_a_key_moves_with_all_its_rows,
-        r62_each_kind_of_key_moves,
+        r61_a_key_moves_with_all_its_rows,
+        r61_each_kind_of_key_moves,
         r51_rows_of_a_key_that_has_left_are_refused,
         r49_a_process_that_does_not_know_the_move_follows_it,
-        r62_a_key_without_rows_moves,
-        r62_what_cannot_move_is_refused,
-        r62_a_key_moves_back_and_again,
-        r62_a_shard_with_lines_of_keys_is_split,
-        r62_a_change_and_a_move_exclude_each_other
+        r61_a_key_without_rows_moves,
+        r61_what_cannot_move_is_refused,
+        r61_a_key_moves_back_and_again,
+        r61_a_shard_with_lines_of_keys_is_split,
+        r61_a_change_and_a_move_exclude_each_other
 }
 
 const MORE: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -62,7 +62,7 @@ fn assert_at(cluster: &Cluster, key: i64, shard: &str) {
     assert_eq!(tasks, 3);
 }
 
-fn r62_a_key_moves_with_all_its_rows(backend: &Backend) {
+fn r61_a_key_moves_with_all_its_rows(backend: &Backend) {
     let cluster = made(backend, 30);
     let before = contents(&cluster);
     let (from, to) = (located(&cluster, 7), elsewhere(&cluster, 7));
@@ -106,7 +106,7 @@ fn r62_a_key_moves_with_all_its_rows(backend: &Backend) {
     assert_sound(&watched);
 }
 
-fn r62_each_kind_of_key_moves(backend: &Backend) {
+fn r61_each_kind_of_key_moves(backend: &Backend) {
     let cluster = made(backend, 0);
     cluster
         .transaction(|session| {
@@ -262,7 +262,7 @@ fn r49_a_process_that_does_not_know_the_move_follows_it(backend: &Backend) {
     assert_sound(&third);
 }
 
-fn r62_a_key_without_rows_moves(backend: &Backend) {
+fn r61_a_key_without_rows_moves(backend: &Backend) {
     let cluster = made(backend, 0);
     let (from, to) = (located(&cluster, 42), elsewhere(&cluster, 42));
     let moved = cluster.move_key::<Invoice>(42, to).run().unwrap();
@@ -276,7 +276,7 @@ fn r62_a_key_without_rows_moves(backend: &Backend) {
     assert_at(&cluster, 42, &from);
 }
 
-fn r62_what_cannot_move_is_refused(backend: &Backend) {
+fn r61_what_cannot_move_is_refused(backend: &Backend) {
     let cluster = made(backend, 20);
     let (from, to) = (located(&cluster, 3), elsewhere(&cluster, 3));
     let of = |shard: &str| cluster.move_key::<Tenant>(3, shard).run();
@@ -315,7 +315,7 @@ fn r62_what_cannot_move_is_refused(backend: &Backend) {
     );
 }
 
-fn r62_a_key_moves_back_and_again(backend: &Backend) {
+fn r61_a_key_moves_back_and_again(backend: &Backend) {
     let cluster = made(backend, 20);
     let before = contents(&cluster);
     let home = located(&cluster, 3);
@@ -350,7 +350,7 @@ fn change(cluster: &Cluster, source: &str, targets: [&str; 2], lines: Option<Vec
     change.finish().unwrap();
 }
 
-fn r62_a_shard_with_lines_of_keys_is_split(backend: &Backend) {
+fn r61_a_shard_with_lines_of_keys_is_split(backend: &Backend) {
     let cluster = made(backend, 40);
     let before = contents(&cluster);
     // Keys that were moved to the shard, and one that was moved away.
@@ -402,7 +402,7 @@ fn control_of(backend: &Backend) -> String {
     }
 }
 
-fn r62_a_change_and_a_move_exclude_each_other(backend: &Backend) {
+fn r61_a_change_and_a_move_exclude_each_other(backend: &Backend) {
     let cluster = made(backend, 20);
     let to = elsewhere(&cluster, 3);
     let plan = cluster.plan_change().split("c", ["d", "e"]).build().unwrap();

@@ -151,23 +151,23 @@ fn killed(kind: Kind, traced: &[&str], tries: usize) {
 }
 
 #[test]
-fn r62_a_kill_at_any_system_call_of_a_move_leaves_one_shard() {
+fn r61_a_kill_at_any_system_call_of_a_move_leaves_one_shard() {
     killed(Kind::Files, &["pwrite64", "fdatasync,fsync", "ftruncate"], 8);
 }
 
 #[test]
-fn r62_a_kill_at_any_system_call_of_a_move_in_one_file_leaves_one_shard() {
+fn r61_a_kill_at_any_system_call_of_a_move_in_one_file_leaves_one_shard() {
     killed(Kind::Prefixed, &["pwrite64"], 6);
 }
 
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
-fn r62_a_kill_at_any_request_of_a_move_on_servers_leaves_one_shard() {
+fn r61_a_kill_at_any_request_of_a_move_on_servers_leaves_one_shard() {
     killed(Kind::Servers, &["sendto"], 12);
 }
 
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
-fn r62_a_kill_at_any_request_of_a_move_between_file_and_server_leaves_one_shard() {
+fn r61_a_kill_at_any_request_of_a_move_between_file_and_server_leaves_one_shard() {
     killed(Kind::Everything, &["sendto", "pwrite64"], 6);
 }

@@ -10,7 +10,7 @@ use super::models::{Invoice, Models, NewInvoice, NewProject, Tenant, assert_soun
 use crate::backend::{Backend, LETTERS};
 
 on_some! {
-    Files Prefixed Schemas Servers Everything: r62_a_key_moves_while_it_is_written
+    Files Prefixed Schemas Servers Everything: r61_a_key_moves_while_it_is_written
 }
 
 const MOVES: usize = 25;
@@ -26,7 +26,7 @@ impl Drop for End<'_> {
     }
 }
 
-fn r62_a_key_moves_while_it_is_written(backend: &Backend) {
+fn r61_a_key_moves_while_it_is_written(backend: &Backend) {
     backend.waits(30_000);
     let cluster = backend.builder(&LETTERS).create::<Models>().unwrap();
     cluster.transaction(|session| (0..20).try_for_each(|id| session.add(tenant(id)).map(drop))).unwrap();

@@ -130,5 +130,5 @@ fn r50_a_mover_on_servers_that_was_stopped_changes_nothing() {
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r50_a_beginning_on_servers_that_was_stopped_changes_nothing() {
-    stopped(|| World::new(Kind::Schemas, false), "sendto", "begin", 4);
+    stopped(|| World::new(Kind::Schemas, false), "sendto", "begin", 10);
 }

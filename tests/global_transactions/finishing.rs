@@ -32,10 +32,10 @@ fn r35_a_partial_commit_names_the_shards_that_finish_later() {
         .shard("b", crate::shard_url(&world.direct[1], &format!("m{}_", world.number), "b"))
         .shard("c", crate::shard_url(world.gate.url(), &format!("m{}_", world.number), "c"));
     // Other tests make shards on the same servers, one after the other.
-    let created = (0..100).map(|_| builder.clone().create::<Account>());
+    let mut created = (0..100).map(|_| builder.clone().create::<Account>());
     let is_over =
         |created: &Result<_, shard_runtime::Error>| !matches!(created, Err(error) if error.is_retryable());
-    let cluster = created.filter(is_over).next().expect("the servers are free at last").unwrap();
+    let cluster = created.find(is_over).expect("the servers are free at last").unwrap();
     let mut session = cluster.session();
     session.add_all(Place::ALL.map(|place| account(1, place))).unwrap();
     session.commit().unwrap();

@@ -249,9 +249,8 @@ const MUTATIONS: [Mutation; 40] = [
     },
     Mutation {
         what: "rows are copied without a claim on the target",
-        from: "            claim_part(self.links.at(*target)?, target.place, self.attempt)\n                .map(drop)",
-        to: "            claim_part(self.links.at(*target)?, target.place, self.attempt)\n                .map(drop)\n                \
-             .or_else(|_| Ok::<(), crate::error::Error>(()))",
+        from: "claim_part(connection, target.place, (change, attempt)).map(drop)",
+        to: "claim_part(connection, target.place, (change, attempt)).map(drop).or_else(|_| Ok::<(), crate::error::Error>(()))",
         attack: ("changes", "r50_a_mover_that_was_overtaken"),
     },
     Mutation {

@@ -222,11 +222,11 @@ impl World<'_> {
 }
 
 fn r50_movers_are_killed_under_load(backend: &Backend) {
-    run(backend, 4);
+    run(backend, 10);
 }
 
 fn r50_movers_are_killed_under_load_elsewhere(backend: &Backend) {
-    run(backend, 3);
+    run(backend, 5);
 }
 
 fn run(backend: &Backend, kills: u64) {

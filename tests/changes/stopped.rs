@@ -85,9 +85,7 @@ fn stopped(make: impl Fn() -> World, call: &str, only: &str, tries: usize) {
         }
     }
     println!("{call}: {stopped} of {count} movers stopped, {overtaken} overtaken");
-    assert!(stopped > 0);
-    // A beginning holds the lock of migrations from its first request on: few of its moments let another process go on.
-    assert!(overtaken > 0 || only == "begin");
+    assert!(overtaken > 0);
 }
 
 /// Another process ends the change, if the stopped one does not hold what it needs.
@@ -132,5 +130,5 @@ fn r50_a_mover_on_servers_that_was_stopped_changes_nothing() {
 #[test]
 #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
 fn r50_a_beginning_on_servers_that_was_stopped_changes_nothing() {
-    stopped(|| World::new(Kind::Schemas, false), "sendto", "begin", 6);
+    stopped(|| World::new(Kind::Schemas, false), "sendto", "begin", 16);
 }

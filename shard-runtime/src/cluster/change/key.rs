@@ -245,12 +245,8 @@ fn plan(cluster: &Cluster, table: &'static Table, key: &[Value<'static>], shard:
         }
     }
     let tables: Vec<&'static Table> = layout.tables().collect();
-    let declared = tables.iter().map(|table| table.name).collect();
-    if let Some(table) = recorded.lines.undeclared_tables(&declared).next() {
-        let message = "the table's model is recorded, and this program does not have it: its rows would stay behind; register the \
-                       model, or move the key with the newest release of the program";
-        return Err(Error::new(ErrorKind::Layout, message).in_table(table));
-    }
+    let declared = tables.iter().map(|table| table.name);
+    recorded.lines.refuse_undeclared(declared, ("would stay behind", "move the key"))?;
     let group = recorded.leader(table, &tables, shards);
     let is_root = |table: &&&'static Table| {
         !table.is_reference() && root(table).is(table) && recorded.leader(table, &tables, shards) == group
@@ -298,9 +294,8 @@ fn refuse_rows(cluster: &Cluster, moved: &KeyToMove<'_>) -> Result<()> {
     let made = links.transaction(&[site], Wait::Timeout, || {
         new.iter().try_for_each(|refused| {
             let sql = site.place.dialect.refuse_left_sql(&site.place.names, refused);
-            { sql.iter() }
-                .try_for_each(|sql| connection.lock(sql))
-                .map_err(|error| error.in_table(refused.table.name))
+            let made = sql.iter().try_for_each(|sql| connection.lock(sql));
+            made.map_err(|error| error.in_table(refused.table.name))
         })
     });
     made.map_err(|error| error.on_shard(&moved.record.from))

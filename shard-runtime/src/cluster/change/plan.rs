@@ -172,12 +172,8 @@ impl ChangePlanner<'_> {
         check_shards(cluster, &sources, &targets)?;
         let (layout, recorded) = (&state.layout, &state.recorded);
         let tables: Vec<&'static Table> = layout.tables().collect();
-        let declared = tables.iter().map(|table| table.name).collect();
-        if let Some(table) = recorded.lines.undeclared_tables(&declared).next() {
-            let message = "the table's model is recorded, and this program does not have it: its rows would stay behind; register the \
-                           model, or run the change with the newest release of the program";
-            return Err(Error::new(ErrorKind::Layout, message).in_table(table));
-        }
+        let declared = tables.iter().map(|table| table.name);
+        recorded.lines.refuse_undeclared(declared, ("would stay behind", "run the change"))?;
         let mut groups: BTreeMap<String, PlannedGroup> = BTreeMap::new();
         for &table in tables.iter().filter(|table| !table.is_reference()) {
             let leader = recorded.leader(table, &tables, layout.shards());

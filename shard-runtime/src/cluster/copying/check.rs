@@ -28,12 +28,8 @@ pub(super) fn clusters(source: &Cluster, target: &Cluster) -> Result<()> {
 
 /// Refuses a cluster of which this program does not know all rows, or which no other connection can read.
 fn whole(cluster: &Cluster) -> Result<()> {
-    let declared = cluster.0.layout.tables().map(|table| table.name).collect();
-    if let Some(table) = cluster.0.recorded.lines.undeclared_tables(&declared).next() {
-        let message = "the table's model is recorded, and this program does not have it: its rows would not be copied; register the \
-                       model, or copy with the newest release of the program";
-        return Err(Error::new(ErrorKind::Layout, message).in_table(table));
-    }
+    let declared = cluster.0.layout.tables().map(|table| table.name);
+    cluster.0.recorded.lines.refuse_undeclared(declared, ("would not be copied", "copy"))?;
     for site in super::sites(cluster, false)? {
         if site.is_private() {
             let message = "a shard in memory cannot be copied, nor be copied to; keep the cluster in files or on servers";

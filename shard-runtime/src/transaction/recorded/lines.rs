@@ -105,6 +105,25 @@ impl Lines {
         self.tables.iter().map(String::as_str).filter(|table| !declared.contains(table))
     }
 
+    /// Refuses work on all rows by a program that declares these tables only, if another model is recorded. The error says what
+    /// would happen to its rows, and what a newer release of the program is to do.
+    pub(crate) fn refuse_undeclared(
+        &self,
+        declared: impl Iterator<Item = &'static str>,
+        (its_rows, work): (&str, &str),
+    ) -> Result<()> {
+        match self.undeclared_tables(&declared.collect()).next() {
+            None => Ok(()),
+            Some(table) => {
+                let message = format!(
+                    "the table's model is recorded, and this program does not have it: its rows {its_rows}; register the model, or \
+                     {work} with the newest release of the program"
+                );
+                Err(Error::new(ErrorKind::Layout, message).in_table(table))
+            }
+        }
+    }
+
     /// Refuses lines of an older release about a model that is not declared, if the recorded ones contradict them: neither
     /// holds all lines of the other. Lines about a declared model are compared with the declared ones.
     pub(crate) fn refuse_other_lines(&self, lines: &[Line], declared: &Declared) -> Result<()> {

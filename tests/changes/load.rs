@@ -9,10 +9,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Builder, Change, Cluster, Durability, ErrorKind, Pace, Sharded as _, Switch};
+use shard_runtime::{Builder, Change, Cluster, ErrorKind, Pace, Sharded as _, Switch};
 
 use crate::backend::{Backend, LETTERS};
 use crate::models::{Customer, Device, Models, NewOrder, Order, assert_sound, customer, fill};
+use crate::processes::{builder_of, described};
 
 on_some! {
     Files Schemas: r50_movers_are_killed_under_load;
@@ -59,14 +60,7 @@ pub fn seed() -> u64 {
 #[test]
 #[ignore = "started by other tests"]
 fn in_a_process_of_its_own() {
-    let text = std::env::var(CLUSTER).expect("started by a test");
-    let builder = text.lines().fold(Cluster::builder().durability(Durability::Normal), |builder, line| {
-        match line.split_once(' ').unwrap() {
-            ("control", url) => builder.control(url),
-            (shard, url) => builder.shard(shard, url),
-        }
-    });
-    let cluster = builder.busy_timeout(Duration::from_secs(20)).open::<Models>().unwrap();
+    let cluster = builder_of(CLUSTER).busy_timeout(Duration::from_secs(20)).open::<Models>().unwrap();
     let targets = std::env::var(TARGETS).unwrap();
     move_shard(&cluster, &std::env::var(SOURCE).unwrap(), &targets.split(' ').collect::<Vec<_>>());
 }
@@ -256,9 +250,7 @@ fn run(backend: &Backend, kills: u64) {
         counts: &counts,
         done: &done,
     };
-    let mut configured: Vec<String> =
-        all.iter().map(|shard| format!("{shard} {}", backend.url(shard))).collect();
-    configured.extend(backend.control(&all).map(|url| format!("control {url}")));
+    let cluster_text = described(backend, &all);
     let others = std::thread::scope(|scope| {
         let world = &world;
         let _end = End(&done);
@@ -273,7 +265,7 @@ fn run(backend: &Backend, kills: u64) {
         for (source, targets) in CHANGES {
             let mut left = each;
             loop {
-                let mut mover = spawn(&configured.join("\n"), source, &targets.join(" "));
+                let mut mover = spawn(&cluster_text, source, &targets.join(" "));
                 if left == 0 || done.load(Ordering::Relaxed) {
                     let ended = mover.wait().unwrap();
                     assert!(ended.success() || done.load(Ordering::Relaxed), "the mover failed");

@@ -1,15 +1,15 @@
 //! Movers as processes of their own, behind `strace`, on a cluster that is made anew for each: what the attacks at system calls
 //! share.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use shard_runtime::{Change, Cluster, Durability, ErrorKind, Pace, Sharded as _, Switch};
+use shard_runtime::{Change, Cluster, ErrorKind, Pace, Sharded as _, Switch};
 
 use crate::backend::{Backend, Kind};
 use crate::models::{Customer, Models, Order, add, assert_sound, contents, fill};
+use crate::processes::{builder_of, calls_of, described, test_behind};
 
 /// The last ones are spare.
 pub const ALL: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -32,15 +32,8 @@ pub fn stride(steps: usize, tries: usize) -> usize {
 #[test]
 #[ignore = "started by other tests"]
 fn in_a_process_of_its_own() {
-    let text = std::env::var(CLUSTER).expect("started by a test");
     let wait = Duration::from_millis(std::env::var(WAIT).unwrap().parse().unwrap());
-    let builder = text.lines().fold(Cluster::builder().durability(Durability::Normal), |builder, line| {
-        match line.split_once(' ').unwrap() {
-            ("control", url) => builder.control(url),
-            (shard, url) => builder.shard(shard, url),
-        }
-    });
-    let cluster = builder.busy_timeout(wait).open::<Models>().unwrap();
+    let cluster = builder_of(CLUSTER).busy_timeout(wait).open::<Models>().unwrap();
     let is_only = |what: &str| std::env::var(ONLY).is_ok_and(|only| only == what);
     let result = match current(&cluster) {
         // What it has begun was cancelled, or has ended.
@@ -116,31 +109,13 @@ impl World {
 
     /// A mover, behind a program; `only` is `open`, `begin`, `cancel` or `write` for one that does only that.
     pub fn command(&self, behind: &[String], only: &str) -> Command {
-        let this = std::env::current_exe().unwrap().display().to_string();
-        let test = ["--exact", "--ignored", "mover::in_a_process_of_its_own"].map(str::to_owned);
-        let words: Vec<String> = behind.iter().cloned().chain([this]).chain(test).collect();
-        let mut configured: Vec<String> =
-            ALL.iter().map(|shard| format!("{shard} {}", self.backend.url(shard))).collect();
-        configured.extend(self.backend.control(&ALL).map(|url| format!("control {url}")));
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).env(CLUSTER, configured.join("\n")).env(WAIT, "3000").env(ONLY, only);
-        command.env("RUST_BACKTRACE", "0").stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = test_behind(behind, "mover::in_a_process_of_its_own");
+        command.env(CLUSTER, described(&self.backend, &ALL)).env(WAIT, "3000").env(ONLY, only);
         command
     }
 
-    /// How often the busiest thread of a mover comes to a call where nothing happens to it: `strace` counts each thread apart.
     pub fn calls(&self, call: &str, only: &str) -> usize {
-        let lines = tempfile::NamedTempFile::new().unwrap();
-        let said = lines.path().display().to_string();
-        let behind = ["strace", "-f", "-o", &said, "-e", &format!("trace={call}"), "-e", "signal=none"];
-        assert!(self.command(&behind.map(str::to_owned), only).status().unwrap().success());
-        let text = std::fs::read_to_string(lines.path()).unwrap();
-        let calls = text.lines().filter(|line| line.contains('(') && !line.contains("resumed>"));
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for (thread, _) in calls.filter_map(|line| line.split_once(' ')) {
-            *counts.entry(thread).or_default() += 1;
-        }
-        counts.into_values().max().unwrap_or_default()
+        calls_of(call, |behind| self.command(behind, only))
     }
 
     /// Continues with whatever is left, or cancels it, and compares.

@@ -14,6 +14,8 @@ mod edges;
 #[allow(dead_code)]
 #[path = "../changes/models.rs"]
 mod models;
+#[path = "../changes/processes.rs"]
+mod processes;
 
 mod command;
 mod kinds;

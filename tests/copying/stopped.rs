@@ -3,14 +3,14 @@
 //!
 //! `SHARDED_STEPS=all` kills at every system call, instead of some.
 
-use std::collections::HashMap;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use shard_runtime::{Builder, Cluster, Durability, ErrorKind, Pace, Sharded as _};
+use shard_runtime::{Cluster, ErrorKind, Pace, Sharded as _};
 
 use crate::backend::{Backend, Kind, LETTERS, assert_error};
 use crate::models::{Customer, Line, Models, Order, add, assert_sound, contents, fill};
+use crate::processes::{builder_of, calls_of, described, test_behind};
 
 const FROM: &str = "SHARDED_COPY_FROM";
 const TO: &str = "SHARDED_COPY_TO";
@@ -20,14 +20,7 @@ const EVENTS: &str = "SHARDED_COPY_EVENTS";
 #[test]
 #[ignore = "started by other tests"]
 fn in_a_process_of_its_own() {
-    let builder = |name: &str| -> Builder {
-        let text = std::env::var(name).expect("started by a test");
-        let builder = Cluster::builder().durability(Durability::Normal).busy_timeout(Duration::from_secs(20));
-        text.lines().fold(builder, |builder, line| match line.split_once(' ').unwrap() {
-            ("control", url) => builder.control(url),
-            (shard, url) => builder.shard(shard, url),
-        })
-    };
+    let builder = |name: &str| builder_of(name).busy_timeout(Duration::from_secs(20));
     let source = builder(FROM).open::<Models>().unwrap();
     let target = builder(TO).create::<Models>().unwrap();
     let mut left: usize = std::env::var(EVENTS).unwrap().parse().unwrap();
@@ -59,35 +52,14 @@ impl World {
 
     /// A copy in a process of its own, behind a program, that ends at an event.
     fn command(&self, behind: &[String], event: usize) -> Command {
-        let this = std::env::current_exe().unwrap().display().to_string();
-        let test = ["--exact", "--ignored", "stopped::in_a_process_of_its_own"].map(str::to_owned);
-        let words: Vec<String> = behind.iter().cloned().chain([this]).chain(test).collect();
-        let configured = |backend: &Backend| {
-            let mut lines: Vec<String> =
-                LETTERS.iter().map(|shard| format!("{shard} {}", backend.url(shard))).collect();
-            lines.extend(backend.control(&LETTERS).map(|url| format!("control {url}")));
-            lines.join("\n")
-        };
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).env(FROM, configured(&self.from)).env(TO, configured(&self.to));
-        command.env(EVENTS, event.to_string()).env("RUST_BACKTRACE", "0");
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = test_behind(behind, "stopped::in_a_process_of_its_own");
+        command.env(FROM, described(&self.from, &LETTERS)).env(TO, described(&self.to, &LETTERS));
+        command.env(EVENTS, event.to_string());
         command
     }
 
-    /// How often the busiest thread comes to a call where nothing happens to it: `strace` counts each thread apart.
     fn calls(&self, call: &str, event: usize) -> usize {
-        let lines = tempfile::NamedTempFile::new().unwrap();
-        let path = lines.path().display().to_string();
-        let behind = ["strace", "-f", "-o", &path, "-e", &format!("trace={call}"), "-e", "signal=none"];
-        assert!(self.command(&behind.map(str::to_owned), event).status().unwrap().success());
-        let text = std::fs::read_to_string(lines.path()).unwrap();
-        let calls = text.lines().filter(|line| line.contains('(') && !line.contains("resumed>"));
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for (thread, _) in calls.filter_map(|line| line.split_once(' ')) {
-            *counts.entry(thread).or_default() += 1;
-        }
-        counts.into_values().max().unwrap_or_default()
+        calls_of(call, |behind| self.command(behind, event))
     }
 
     /// Continues the copy if it has not ended, after the source was written, and compares. Returns whether it had not.

@@ -5,16 +5,16 @@
 
 #![cfg(target_os = "linux")]
 
-use std::collections::HashMap;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use shard_runtime::{Cluster, Durability};
+use shard_runtime::Cluster;
 
 use super::models::{Models, Tenant, add, assert_sound, contents};
 use super::{assert_at, located};
 use crate::backend::{Backend, Kind};
 use crate::mover::stride;
+use crate::processes::{builder_of, calls_of, described, test_behind};
 
 const ALL: [&str; 5] = ["a", "b", "c", "d", "e"];
 const CLUSTER: &str = "SHARDED_MOVED_CLUSTER";
@@ -25,30 +25,16 @@ const KEY: i64 = 7;
 #[test]
 #[ignore = "started by other tests"]
 fn in_a_process_of_its_own() {
-    let text = std::env::var(CLUSTER).expect("started by a test");
-    let builder = text.lines().fold(Cluster::builder().durability(Durability::Normal), |builder, line| {
-        match line.split_once(' ').unwrap() {
-            ("control", url) => builder.control(url),
-            (shard, url) => builder.shard(shard, url),
-        }
-    });
-    let cluster = builder.busy_timeout(Duration::from_secs(3)).open::<Models>().unwrap();
+    let cluster = builder_of(CLUSTER).busy_timeout(Duration::from_secs(3)).open::<Models>().unwrap();
     if let Ok(shard) = std::env::var(SHARD) {
         cluster.move_key::<Tenant>(KEY, &shard).run().unwrap();
     }
 }
 
 fn command(backend: &Backend, behind: &[String], to: Option<&str>) -> Command {
-    let this = std::env::current_exe().unwrap().display().to_string();
-    let test = ["--exact", "--ignored", "keys::killed::in_a_process_of_its_own"].map(str::to_owned);
-    let words: Vec<String> = behind.iter().cloned().chain([this]).chain(test).collect();
-    let mut configured: Vec<String> =
-        ALL.iter().map(|shard| format!("{shard} {}", backend.url(shard))).collect();
-    configured.extend(backend.control(&ALL).map(|url| format!("control {url}")));
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).env(CLUSTER, configured.join("\n")).env_remove(SHARD);
+    let mut command = test_behind(behind, "keys::killed::in_a_process_of_its_own");
+    command.env(CLUSTER, described(backend, &ALL)).env_remove(SHARD);
     to.map(|to| command.env(SHARD, to));
-    command.env("RUST_BACKTRACE", "0").stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
@@ -63,19 +49,8 @@ fn made(kind: Kind) -> Backend {
     backend
 }
 
-/// How often the busiest thread comes to a call where nothing happens to it.
 fn calls(backend: &Backend, call: &str, to: Option<&str>) -> usize {
-    let lines = tempfile::NamedTempFile::new().unwrap();
-    let path = lines.path().display().to_string();
-    let behind = ["strace", "-f", "-o", &path, "-e", &format!("trace={call}"), "-e", "signal=none"];
-    assert!(command(backend, &behind.map(str::to_owned), to).status().unwrap().success());
-    let text = std::fs::read_to_string(lines.path()).unwrap();
-    let calls = text.lines().filter(|line| line.contains('(') && !line.contains("resumed>"));
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for (thread, _) in calls.filter_map(|line| line.split_once(' ')) {
-        *counts.entry(thread).or_default() += 1;
-    }
-    counts.into_values().max().unwrap_or_default()
+    calls_of(call, |behind| command(backend, behind, to))
 }
 
 fn open(backend: &Backend) -> Cluster {

@@ -10,11 +10,13 @@ mod pool;
 mod postgres;
 mod sqlite;
 mod sqlite_arithmetic;
+mod sqlite_connection;
 mod sqlite_deadline;
 mod sqlite_errors;
 mod sqlite_file;
 mod sqlite_functions;
 mod sqlite_log;
+mod sqlite_schema;
 mod sqlite_statement;
 mod stored_rows;
 

@@ -9,6 +9,7 @@
 mod by_hand;
 mod cold_build;
 mod data;
+mod instructions;
 mod measure;
 mod memory;
 mod models;
@@ -27,6 +28,7 @@ struct Wanted {
     list: bool,
     cold_build: bool,
     memory: bool,
+    instructions: bool,
 }
 
 impl Wanted {
@@ -35,8 +37,14 @@ impl Wanted {
     fn from_arguments(arguments: Vec<String>) -> Result<Self, Failure> {
         let is_bench = arguments.iter().any(|argument| argument == "--bench");
         let effort = if is_bench { Effort::Full } else { Effort::Quick };
-        let mut wanted =
-            Wanted { filters: Vec::new(), effort, list: false, cold_build: false, memory: false };
+        let mut wanted = Wanted {
+            filters: Vec::new(),
+            effort,
+            list: false,
+            cold_build: false,
+            memory: false,
+            instructions: false,
+        };
         for argument in arguments {
             match argument.as_str() {
                 "--bench" => {}
@@ -44,10 +52,10 @@ impl Wanted {
                 "--list" => wanted.list = true,
                 "--cold-build" => wanted.cold_build = true,
                 "--memory" => wanted.memory = true,
+                "--instructions" => wanted.instructions = true,
                 flag if flag.starts_with('-') && is_bench => {
-                    return Err(
-                        format!("{flag} is none of --quick, --list, --memory and --cold-build").into()
-                    );
+                    let flags = "--quick, --list, --memory, --instructions and --cold-build";
+                    return Err(format!("{flag} is none of {flags}").into());
                 }
                 flag if flag.starts_with('-') => {}
                 filter => wanted.filters.push(filter.to_owned()),
@@ -76,6 +84,9 @@ fn run() -> Result<(), Failure> {
     if let Some(done) = memory::as_child(&arguments) {
         return done;
     }
+    if let Some(done) = instructions::as_child(&arguments) {
+        return done;
+    }
     let wanted = Wanted::from_arguments(arguments)?;
     if wanted.memory {
         return memory::run(wanted.effort, &wanted.filters);
@@ -92,6 +103,9 @@ fn run() -> Result<(), Failure> {
     if wanted.list {
         chosen.iter().for_each(|operation| println!("{}", operation.name));
         return Ok(());
+    }
+    if wanted.instructions {
+        return instructions::run(&chosen);
     }
     let data = Data::new(wanted.effort)?;
     println!("SQLite {}, {}", shard_runtime::sqlite::rusqlite::version(), wanted.effort.describe());

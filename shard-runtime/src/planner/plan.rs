@@ -2,11 +2,13 @@
 
 mod groups;
 mod lookups;
+mod own_values;
 
 use std::cmp::Ordering;
 
 pub(crate) use groups::Grouping;
 pub(crate) use lookups::questions;
+use own_values::{OwnValues, SplitLists};
 
 use super::Explain;
 use crate::collation::Collation;
@@ -15,12 +17,11 @@ use crate::planner::Layout;
 use crate::planner::LimitOffset;
 use crate::planner::route;
 use crate::planner::sql;
-use crate::planner::sql::{After, Dialect, ShardFilter, SqlContext, Statement};
+use crate::planner::sql::{After, Dialect, SqlContext, Statement};
 use crate::query::SelectList;
-use crate::query::{Function, Operand, OrderBy, Pin, SelectCore, Target, WriteCore};
+use crate::query::{Function, OrderBy, Pin, SelectCore, Target, WriteCore};
 use crate::schema::ShardSet;
 use crate::schema::{KeyColumns, Table};
-use crate::value::Value;
 
 /// A plan: the statement of each shard, and the merge of the answers.
 pub struct Plan<'q> {
@@ -352,14 +353,12 @@ fn steps<'q>(
     model: usize,
     render: impl Fn(usize, &SqlContext<'_>) -> Result<Statement<'q>>,
 ) -> Result<Vec<Step<'q>>> {
-    shards
-        .indexes()
-        .iter()
-        .map(|&shard| {
-            let own = OwnValues { target, layout, shard };
-            Ok(Step { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
-        })
-        .collect()
+    let lists = SplitLists::default();
+    let step = |&shard: &usize| {
+        let own = OwnValues { target, layout, shard, lists: &lists };
+        Ok(Step { shard, statement: render(shard, &layout.site(model, shard, &own)?)? })
+    };
+    shards.indexes().iter().map(step).collect()
 }
 
 /// Returns the step on the first shard, for a read that locks rows of a reference table on other shards.
@@ -391,34 +390,4 @@ fn locks<'q>(
         }
     }
     steps(target, &on_servers.into_iter().collect(), layout, model, render)
-}
-
-/// The values of a query that can match on one shard. A pin overrides the placement of a key, but not the shard of a
-/// link.
-struct OwnValues<'a> {
-    target: &'a Target,
-    layout: &'a Layout,
-    shard: usize,
-}
-
-impl ShardFilter for OwnValues<'_> {
-    fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool {
-        if let Some(link) = &operand.shard {
-            return self.layout.shards().by_index(self.shard).is_some_and(|shard| shard == link);
-        }
-        match (table.key, operand.known()) {
-            (KeyColumns::Columns(&[key]), Some(value)) if key == column => {
-                self.holds_key(table, std::slice::from_ref(value))
-            }
-            _ => true,
-        }
-    }
-
-    fn holds_key(&self, table: &Table, key: &[Value<'_>]) -> bool {
-        if !self.target.pins.is_empty() {
-            return true;
-        }
-        // No row has a key that maps to no shard.
-        table.place(key, self.layout.shards()).is_ok_and(|place| place == self.shard)
-    }
 }

@@ -107,6 +107,11 @@ pub(crate) trait ShardFilter {
     /// shard matches no row.
     fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool;
 
+    /// Returns those values of a list for which that is so.
+    fn held<'o>(&self, table: &Table, column: usize, operands: &'o [Operand]) -> Vec<&'o Operand> {
+        operands.iter().filter(|operand| self.holds(table, column, operand)).collect()
+    }
+
     /// Returns whether a row with this key can be on the shard.
     fn holds_key(&self, table: &Table, key: &[Value<'_>]) -> bool;
 }

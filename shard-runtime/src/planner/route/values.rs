@@ -207,7 +207,10 @@ impl<'p> ValueSet<'p> {
     }
 
     pub(super) fn contains(&self, value: &Value<'_>) -> bool {
-        self.intersects(&ValueSet::points([value.borrowed()]))
+        let (from, to) = (Cut::below(value.borrowed()), Cut::above(value.borrowed()));
+        let next = self.intervals.partition_point(|(low, _)| low.order(&from) != Ordering::Greater);
+        let last = next.checked_sub(1).and_then(|last| self.intervals.get(last));
+        last.is_some_and(|(_, high)| to.order(high) != Ordering::Greater)
     }
 
     pub(super) fn intersects(&self, other: &ValueSet<'_>) -> bool {

@@ -52,8 +52,7 @@ impl<'q> Writer<'_, 'q> {
             }
             Node::In { column, operands } => {
                 let mut values = Vec::with_capacity(operands.len());
-                let (share, table) = (self.site.share, self.scope.table);
-                for operand in operands.iter().filter(|operand| share.holds(table, *column, operand)) {
+                for operand in self.site.share.held(self.scope.table, *column, operands) {
                     match &operand.value {
                         Ok(value) => values.push(value.borrowed()),
                         Err(error) => return Err(self.scope.table.error_at(*column, error.clone())),

@@ -23,9 +23,11 @@ use crate::driver::{Connection, Expected, LongWaits, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{literal, quoted};
 
+mod checks;
 mod ending;
 mod failure;
 
+use checks::{Checks, Preparing};
 pub(super) use ending::{IS_WHOLE, ROLLING_BACK};
 use failure::{ANOTHER_PROCESS, is_another, was_answered};
 
@@ -61,6 +63,8 @@ pub(super) struct PostgresConnection {
     pub(super) checked_shards: Cell<usize>,
     /// The number of them that were checked before the last statement.
     pub(super) checked_before: Cell<usize>,
+    /// The checks that the server has prepared.
+    pub(super) checks: Checks,
     /// Whether the transaction ran statements that can set something beyond its end.
     pub(super) restores: Cell<bool>,
     /// The schema in which the transaction resolves names without a schema; `None` if it is unknown.
@@ -103,6 +107,7 @@ impl PostgresConnection {
             expected: RefCell::default(),
             checked_shards: Cell::new(0),
             checked_before: Cell::new(0),
+            checks: Checks::default(),
             restores: Cell::new(false),
             searched: RefCell::default(),
             refused: AtomicBool::new(false),
@@ -197,6 +202,7 @@ impl PostgresConnection {
             }
         };
         let mut ahead: Vec<String> = ahead.into_iter().collect();
+        let mut preparing = Preparing::new();
         if self.in_transaction() {
             let expected = self.expected.borrow();
             self.checked_before.set(self.checked_shards.get());
@@ -207,8 +213,9 @@ impl PostgresConnection {
                 State::First(Transaction::Write) | State::Open(Transaction::Write, _)
             );
             for expected in new {
-                ahead.extend(expected.lock.clone().filter(|_| writes));
-                ahead.push(expected.sql.clone());
+                let lock = expected.lock.as_ref().filter(|_| writes);
+                ahead.extend(lock.map(|lock| self.check(lock, &mut preparing)));
+                ahead.push(self.check(&expected.sql, &mut preparing));
             }
             if let Some(schema) =
                 text.schema().filter(|schema| self.searched.borrow().as_ref() != Some(*schema))
@@ -217,7 +224,8 @@ impl PostgresConnection {
                 *self.searched.borrow_mut() = Some(Arc::clone(schema));
             }
         }
-        let (client, is_demoted, refused) = (&self.client, &self.is_demoted, &self.refused);
+        let (client, is_demoted, refused, checks) =
+            (&self.client, &self.is_demoted, &self.refused, &self.checks);
         let ahead = (!ahead.is_empty()).then(|| ahead.join("; "));
         async move {
             match ahead {
@@ -231,9 +239,18 @@ impl PostgresConnection {
                         }
                         refused.store(looks && is_another(error), Ordering::Relaxed);
                     })?;
+                    checks.are_prepared(preparing);
                     done
                 }
             }
+        }
+    }
+
+    /// Returns the SQL of a check. A pooler would carry prepared statements over to other clients.
+    fn check(&self, sql: &str, preparing: &mut Preparing) -> String {
+        match self.is_pooled() {
+            true => sql.to_owned(),
+            false => self.checks.sql_of(sql, preparing),
         }
     }
 

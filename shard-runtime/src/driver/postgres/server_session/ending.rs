@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join;
 use tokio::time::timeout;
 
+use super::checks::Preparing;
 use super::failure::is_another;
 use super::{PostgresConnection, State};
 use crate::driver::postgres::errors::from_postgres;
@@ -45,15 +46,19 @@ impl PostgresConnection {
         self.forget_types();
         // A schema may have been replaced since the transaction used it first.
         let checked_shards = self.expected.borrow();
-        let mut ahead: Vec<&str> = checked_shards.iter().map(|expected| expected.sql.as_str()).collect();
+        let mut preparing = Preparing::new();
+        let checks = checked_shards.iter().map(|expected| self.check(&expected.sql, &mut preparing));
+        let mut ahead: Vec<String> = checks.collect();
         if ahead.is_empty() {
-            ahead.push(IS_WHOLE);
+            ahead.push(IS_WHOLE.to_owned());
         }
-        let restore = self.restoring();
-        ahead.extend(restore.as_deref());
+        ahead.extend(self.restoring());
         let ended = self.executor.wait(self.client.batch_execute(&format!("{}; {sql}", ahead.join("; "))));
         self.state.set(State::Idle);
-        let Err(error) = ended else { return Ok(()) };
+        let Err(error) = ended else {
+            self.checks.are_prepared(preparing);
+            return Ok(());
+        };
         let refused = !checked_shards.is_empty() && is_another(&error);
         let error = from_postgres(error);
         let error = if refused { Self::refusal(error) } else { self.broken_if_lost(error) };

@@ -491,6 +491,7 @@ mod row;
 mod schema;
 mod sealed;
 mod session;
+mod sparse;
 pub mod sqlite;
 mod tasks;
 #[cfg(feature = "testing")]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::DatabaseTransaction;
 use crate::driver::{Connection, PooledConnection};
 use crate::error::Result;
+use crate::sparse::Sparse;
 use crate::tasks::{Worker, Workers, worker_lost};
 
 /// A connection that another thread uses, and the result that it returns with.
@@ -44,7 +45,7 @@ impl<T> Lease<T> {
     ///
     /// # Errors
     /// [`ErrorKind::Database`](crate::ErrorKind::Database) if the thread is gone, and its connection with it.
-    pub(crate) fn take_back(self, databases: &mut [DatabaseTransaction]) -> Result<T> {
+    pub(crate) fn take_back(self, databases: &mut Sparse<DatabaseTransaction>) -> Result<T> {
         let database = self.database;
         let (connection, result) = self.wait(None).ok_or_else(worker_lost)?;
         if let (Some(link), Some(connection)) = (databases.get_mut(database), connection) {
@@ -60,7 +61,7 @@ impl<T: Send + 'static> Lease<T> {
     /// # Errors
     /// [`ErrorKind::Database`](crate::ErrorKind::Database) if there is no connection: another thread has lost it.
     pub(crate) fn begin(
-        databases: &mut [DatabaseTransaction],
+        databases: &mut Sparse<DatabaseTransaction>,
         worker: Worker,
         database: usize,
         job: impl FnOnce(&dyn Connection) -> T + Send + 'static,
@@ -95,7 +96,7 @@ impl<T> Borrower<T> {
 ///
 /// If a job panics on this thread, the panic continues after all connections are back.
 pub(crate) fn scatter<T, J>(
-    databases: &mut [DatabaseTransaction],
+    databases: &mut Sparse<DatabaseTransaction>,
     workers: &Arc<Workers>,
     uses_threads: bool,
     mut jobs: Vec<(usize, J)>,

@@ -8,6 +8,7 @@ use super::database::DatabaseTransaction;
 use super::{Age, Cluster};
 use crate::driver::LeaseOwner;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sparse::Sparse;
 use crate::tasks::ExecutionContext;
 
 /// The transactions of one session.
@@ -16,9 +17,11 @@ pub(crate) struct Transactions {
     /// The owner of the connections of all links.
     pub(crate) owner: LeaseOwner,
     /// One for each database.
-    pub(crate) databases: Vec<DatabaseTransaction>,
-    /// Counts the snapshots of each database: rows that were read in an earlier one may be old.
-    snapshots: Vec<u64>,
+    pub(crate) databases: Sparse<DatabaseTransaction>,
+    /// Counts the snapshots of each database since the last rollback: rows that were read in an earlier one may be old.
+    snapshots: Sparse<u64>,
+    /// Counts the rollbacks, which end all snapshots.
+    rollbacks: u64,
     /// The only shard that the session may use.
     pub(crate) pinned: Option<usize>,
     /// The error that has ended the global transaction.
@@ -65,8 +68,9 @@ impl Transactions {
     pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
         Transactions {
             owner: LeaseOwner::default(),
-            databases: (0..cluster.databases()).map(|_| DatabaseTransaction::default()).collect(),
-            snapshots: vec![0; cluster.databases()],
+            databases: Sparse::new(cluster.databases()),
+            snapshots: Sparse::new(cluster.databases()),
+            rollbacks: 0,
             pinned,
             aborted: None,
             timeout: None,
@@ -86,9 +90,10 @@ impl Transactions {
     }
 
     /// The number of the snapshot that a shard is read in.
-    pub(crate) fn snapshot(&self, shard: usize) -> u64 {
+    pub(crate) fn snapshot(&self, shard: usize) -> (u64, u64) {
         let place = self.cluster.layout().place(shard).ok();
-        place.and_then(|place| self.snapshots.get(place.database)).copied().unwrap_or_default()
+        let number = place.and_then(|place| self.snapshots.get(place.database)).copied();
+        (self.rollbacks, number.unwrap_or_default())
     }
 
     /// Notes that the snapshot of a database ends: other sessions may change the rows before the next one begins.
@@ -100,8 +105,8 @@ impl Transactions {
 
     /// Rolls back everything since the session began, or since its last commit.
     pub(crate) fn rollback(&mut self) {
-        self.snapshots.iter_mut().for_each(|snapshot| *snapshot += 1);
-        self.databases.iter_mut().for_each(DatabaseTransaction::rollback);
+        self.rollbacks += 1;
+        self.databases.used_mut().for_each(|(_, link)| link.rollback());
         self.locked_first.clear();
         self.aborted = None;
         self.depth = 0;
@@ -125,18 +130,23 @@ impl Transactions {
 
     /// Whether it has a connection to any database.
     pub(crate) fn is_connected(&self) -> bool {
-        self.databases.iter().any(|link| link.connection().is_some())
+        self.databases.used().any(|(_, link)| link.connection().is_some())
     }
 
     /// After an error: aborts if a database has ended its transaction by itself, because its disk is full or fails. The
     /// writes of that transaction are lost.
     pub(crate) fn abort_if_transaction_lost<O>(&mut self, result: Result<O>) -> Result<O> {
         if let Err(error) = &result
-            && self.databases.iter().any(DatabaseTransaction::has_lost_its_transaction)
+            && self.has_lost_a_transaction()
         {
             self.abort(error);
         }
         self.note_conflict(result)
+    }
+
+    /// Whether a database has ended a transaction that this session has not ended.
+    pub(crate) fn has_lost_a_transaction(&self) -> bool {
+        self.databases.used().any(|(_, link)| link.has_lost_its_transaction())
     }
 
     pub(crate) fn check_usable(&self) -> Result<()> {
@@ -173,7 +183,7 @@ impl Transactions {
 /// Names the first shard of a database that was written, unless a shard is named already.
 pub(crate) fn named(
     cluster: &Cluster,
-    databases: &[DatabaseTransaction],
+    databases: &Sparse<DatabaseTransaction>,
     database: usize,
     error: Error,
 ) -> Error {

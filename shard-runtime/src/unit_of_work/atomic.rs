@@ -39,18 +39,14 @@ impl UnitOfWork {
             begin(&mut self.tx, shard)?;
         }
         let savepoints = |session: &mut Self, act: fn(&mut DatabaseTransaction) -> Result<()>| {
-            let mut transactions = session.tx.databases.iter_mut().enumerate();
-            transactions.try_for_each(|(database, transaction)| match written.contains(&database) {
-                true => act(transaction),
-                false => Ok(()),
-            })
+            session.tx.on_databases(&written, act)
         };
         savepoints(self, DatabaseTransaction::savepoint)?;
         // On a server another transaction may block a row, and not the whole database.
         let (done, panic) = caught(|| run(self));
         let done = self.tx.note_conflict(done);
         if let Err(error) = &done {
-            let lost = self.tx.databases.iter().any(DatabaseTransaction::has_lost_its_transaction);
+            let lost = self.tx.has_lost_a_transaction();
             if lost || self.tx.on_databases(&written, DatabaseTransaction::rollback_to_savepoint).is_err() {
                 // A database has given the transaction up by itself; nothing of the transaction may be committed.
                 self.abort(error);
@@ -75,14 +71,14 @@ impl UnitOfWork {
         read: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         bounded(self, |session| {
-            let before = session.tx.writing_flags();
+            let before = session.tx.writing().collect::<Vec<_>>();
             let (done, panic) = caught(|| {
                 let taken = shards.indexes().iter().try_for_each(|&shard| session.tx.upgrade_to_lock(shard));
                 taken.map_err(|error| error.in_table(table.name)).and_then(|()| read(session))
             });
             session.tx.lift_deadlines();
             if done.is_err() {
-                session.tx.stop_writing(&before);
+                session.tx.stop_writing_others(&before);
             }
             panic.go_on();
             done

@@ -198,7 +198,7 @@ impl UnitOfWork {
             models.extend(layout.model(lookup.table).ok());
         }
         let waits = move |pending: &Pending| models.iter().any(|&model| pending.holds(model));
-        self.pending.iter().enumerate().filter(move |(_, pending)| waits(pending)).map(|(shard, _)| shard)
+        self.pending.used().filter(move |(_, pending)| waits(pending)).map(|(shard, _)| shard)
     }
 
     /// The shards to be written together with these. A row and its entries are written together or not at all, so that

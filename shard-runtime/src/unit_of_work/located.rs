@@ -97,11 +97,7 @@ impl UnitOfWork {
 
     /// The same, and the entries' locks are released.
     pub(crate) fn entries_have_settled(&mut self, read: &mut EntriesRead) -> Result<bool> {
-        let databases: Vec<usize> = (0..self.tx.databases.len()).collect();
-        let databases: Vec<usize> = databases
-            .into_iter()
-            .filter(|&at| self.tx.databases.get(at).is_some_and(DatabaseTransaction::may_write))
-            .collect();
+        let databases: Vec<usize> = self.tx.writing().collect();
         self.tx.on_databases(&databases, DatabaseTransaction::savepoint)?;
         let same = self.entries_are_as_read(read);
         self.tx.on_databases(&databases, DatabaseTransaction::rollback_to_savepoint)?;

@@ -45,6 +45,7 @@ use pending::Pending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::{Insert, Sharded, Stored, normalize, size_of, values_of};
 use crate::schema::{IdKind, Shard, Table};
+use crate::sparse::Sparse;
 use crate::transaction::commit::Committed;
 use crate::transaction::{Cluster, HasTransactions, Transactions, in_verb_span};
 use crate::value::{Field, Value};
@@ -53,7 +54,7 @@ use crate::value::{Field, Value};
 pub(crate) struct UnitOfWork {
     pub(crate) tx: Transactions,
     /// One for each shard.
-    pending: Vec<Pending>,
+    pending: Sparse<Pending>,
     identities: IdentityMap,
     handle_writes: HandleWrites,
     /// The model of the last row, which is mostly that of the next.
@@ -80,7 +81,7 @@ impl HasUnitOfWork for UnitOfWork {
 impl UnitOfWork {
     pub(crate) fn new(cluster: Cluster, pinned: Option<usize>) -> Self {
         UnitOfWork {
-            pending: (0..cluster.layout().shards().len()).map(|_| Pending::default()).collect(),
+            pending: Sparse::new(cluster.layout().shards().len()),
             identities: IdentityMap::default(),
             handle_writes: HandleWrites::default(),
             last_model: Cell::default(),
@@ -125,7 +126,7 @@ impl UnitOfWork {
 
     /// Forgets what is pending and what was read.
     fn forget(&mut self) {
-        self.pending.iter_mut().for_each(Pending::forget);
+        self.pending.used_mut().for_each(|(_, pending)| pending.forget());
         self.identities.clear();
         self.handle_writes.clear();
     }
@@ -153,13 +154,13 @@ impl UnitOfWork {
 
     /// Returns whether changes are pending.
     pub(crate) fn has_pending_changes(&self) -> bool {
-        self.pending.iter().any(|pending| !pending.is_empty())
+        self.pending.used().any(|(_, pending)| !pending.is_empty())
     }
 
     /// Writes everything that is pending.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.tx.check_usable()?;
-        let pending = self.pending.iter().enumerate().filter(|(_, pending)| !pending.is_empty());
+        let pending = self.pending.used().filter(|(_, pending)| !pending.is_empty());
         let shards = pending.map(|(shard, _)| shard).collect();
         in_verb_span(self, "flush", None, |work| {
             work.tx.record_shards(None, &shards);
@@ -245,8 +246,10 @@ impl UnitOfWork {
 
     pub(crate) fn enqueue<T: Sharded>(&mut self, row: &Stored<T>, model: usize, bytes: usize) -> Result<()> {
         if T::TABLE.is_reference() {
-            let waiting = self.pending.iter_mut();
-            waiting.for_each(|pending| pending.insert(model, Arc::clone(row.row()) as _, bytes));
+            for shard in 0..self.pending.len() {
+                let Some(pending) = self.pending.get_mut(shard) else { continue };
+                pending.insert(model, Arc::clone(row.row()) as _, bytes);
+            }
             return Ok(());
         }
         let shard = row.shard().index();

@@ -28,7 +28,7 @@ impl UnitOfWork {
             Ok(None) => return Err(error),
             Err(failure) => return Err(self.unless_failed(failure, error)),
         }
-        let before = self.tx.writing_flags();
+        let before = self.tx.writing().collect::<Vec<_>>();
         let all = ShardSet::all(self.tx.cluster.layout().shards());
         let (mut has_row, mut is_final) = (false, false);
         let done = self.in_savepoint_after(&all, Transactions::upgrade_to_write, |session| {
@@ -55,7 +55,7 @@ impl UnitOfWork {
         });
         done.map_err(|failure| {
             if self.tx.aborted.is_none() {
-                self.tx.stop_writing(&before);
+                self.tx.stop_writing_others(&before);
             }
             match (has_row, is_final) {
                 (true, _) => error,

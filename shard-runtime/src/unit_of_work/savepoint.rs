@@ -1,6 +1,5 @@
 //! Savepoints: parts of a global transaction that are undone by themselves.
 
-use super::pending::Pending;
 use super::{HasUnitOfWork, UnitOfWork};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tasks::unwind::caught;
@@ -41,9 +40,9 @@ pub(crate) fn savepoint<S: HasUnitOfWork, O, E: From<Error>>(
 impl UnitOfWork {
     /// Undoes what came after a savepoint on these databases, and everything on those that were not written before it.
     fn undo_after(&mut self, around: &[usize]) {
-        self.pending.iter_mut().for_each(Pending::forget);
+        self.pending.used_mut().for_each(|(_, pending)| pending.forget());
         self.identities.clear();
-        let lost = self.tx.databases.iter().any(DatabaseTransaction::has_lost_its_transaction);
+        let lost = self.tx.has_lost_a_transaction();
         if lost || self.tx.on_databases(around, DatabaseTransaction::rollback_to_savepoint).is_err() {
             let message = "a database has ended its transaction, so that the changes before the savepoint are lost, too";
             self.abort(&Error::new(ErrorKind::TransactionAborted, message));

@@ -143,10 +143,10 @@ impl UnitOfWork {
         mut read: Option<EntriesRead>,
         run: impl FnOnce(&mut Self) -> Result<(O, Changes)>,
     ) -> Result<Option<O>> {
-        let before = self.tx.writing_flags();
+        let before = self.tx.writing().collect::<Vec<_>>();
         if let Some(read) = &read {
             let files = self.homes(read)?.indexes().iter().chain(shards.indexes()).copied().collect();
-            self.lock_files(&files).inspect_err(|_| self.tx.stop_writing(&before))?;
+            self.lock_files(&files).inspect_err(|_| self.tx.stop_writing_others(&before))?;
         }
         let mut has_moved = false;
         let written = self.in_savepoint(shards, |session| {
@@ -165,7 +165,7 @@ impl UnitOfWork {
             Ok(done) => Ok(Some(done)),
             Err(error) => {
                 if self.tx.aborted.is_none() && read.is_some() {
-                    self.tx.stop_writing(&before);
+                    self.tx.stop_writing_others(&before);
                 }
                 if has_moved && self.tx.aborted.is_none() { Ok(None) } else { Err(error) }
             }

@@ -26,6 +26,7 @@ use super::{Decider, DecisionError, Participant, PreparedPart, write_unit};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Shard;
+use crate::sparse::Sparse;
 use crate::tasks::Work;
 use crate::transaction::Cluster;
 use crate::transaction::DatabaseTransaction;
@@ -38,7 +39,7 @@ pub(super) type Job = Box<dyn FnOnce(&dyn Connection) -> Result<()> + Send>;
 /// Commits one global transaction.
 pub(crate) struct Coordinator<'t> {
     pub(super) cluster: &'t Cluster,
-    pub(super) databases: &'t mut [DatabaseTransaction],
+    pub(super) databases: &'t mut Sparse<DatabaseTransaction>,
     participants: Participants,
     /// The transaction's id.
     id: String,
@@ -88,7 +89,7 @@ pub(crate) enum Undecided {
 impl<'t> Coordinator<'t> {
     pub(crate) fn new(
         cluster: &'t Cluster,
-        databases: &'t mut [DatabaseTransaction],
+        databases: &'t mut Sparse<DatabaseTransaction>,
         participants: Participants,
     ) -> Self {
         let (id, bases, parts, removable) = Default::default();
@@ -339,7 +340,7 @@ impl<'t> Coordinator<'t> {
 /// Looks for what the commit of these databases would refuse.
 pub(super) fn check_constraints(
     cluster: &Cluster,
-    links: &[DatabaseTransaction],
+    links: &Sparse<DatabaseTransaction>,
     databases: &[usize],
 ) -> Result<()> {
     databases.iter().try_for_each(|&database| {

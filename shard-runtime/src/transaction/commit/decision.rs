@@ -309,12 +309,21 @@ fn record_version(control: &dyn Connection, part: &Participant<'_>) -> Result<()
 }
 
 fn remove(control: &dyn Connection, units: &[String]) -> Result<()> {
+    if let [unit] = units {
+        // A list costs more than the removal.
+        return remove_with(control, "= ?1", Param::Value(Value::Text(unit.into())));
+    }
     if units.is_empty() {
         return Ok(());
     }
-    let units = [Param::List(units.iter().map(|unit| Value::Text(unit.into())).collect())];
+    let units = units.iter().map(|unit| Value::Text(unit.into())).collect();
+    remove_with(control, "IN rarray(?1)", Param::List(units))
+}
+
+fn remove_with(control: &dyn Connection, condition: &str, units: Param<'_>) -> Result<()> {
+    let units = [units];
     ["sharded_redo", "sharded_prepared"].iter().try_for_each(|table| {
-        let mut delete = control.prepare(&format!("DELETE FROM {table} WHERE unit IN rarray(?1)"))?;
+        let mut delete = control.prepare(&format!("DELETE FROM {table} WHERE unit {condition}"))?;
         delete.execute(&units).map(|_| ())
     })
 }

@@ -5,14 +5,15 @@ use super::coordinator::{Coordinator, Participants, Undecided, check_constraints
 use super::{Commit, Committed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::ShardSet;
+use crate::sparse::Sparse;
 use crate::transaction::{Cluster, DatabaseTransaction, Transactions};
 
 impl Transactions {
     /// Commits every database that was written.
     pub(crate) fn commit_databases(&mut self) -> Result<Committed> {
         let Transactions { cluster, databases, commit, .. } = self;
-        let changed = databases.iter().filter(|link| link.has_changed());
-        let shards: usize = changed.map(|link| link.written.len()).sum();
+        let changed = databases.used().filter(|(_, link)| link.has_changed());
+        let shards: usize = changed.map(|(_, link)| link.written.len()).sum();
         let committed = commit_all(cluster, databases, *commit);
         if committed.is_ok() {
             cluster.counters().count_commit(shards);
@@ -29,11 +30,11 @@ impl Transactions {
 
 fn commit_all(
     cluster: &Cluster,
-    databases: &mut [DatabaseTransaction],
+    databases: &mut Sparse<DatabaseTransaction>,
     commit: Commit,
 ) -> Result<Committed, Undecided> {
     let (mut durable, mut others): (Vec<usize>, Vec<usize>) = Default::default();
-    for (database, link) in databases.iter_mut().enumerate() {
+    for (database, link) in databases.used_mut() {
         match (link.has_changed(), cluster.outlives_the_process(database)) {
             (true, true) => durable.push(database),
             (true, false) => others.push(database),
@@ -62,7 +63,7 @@ fn commit_all(
 /// Commits several databases that outlive the process by one decision, and then those in memory.
 fn commit_together(
     cluster: &Cluster,
-    databases: &mut [DatabaseTransaction],
+    databases: &mut Sparse<DatabaseTransaction>,
     durable: Vec<usize>,
     others: Vec<usize>,
 ) -> Result<Committed, Undecided> {
@@ -87,7 +88,7 @@ fn commit_together(
 /// Commits one database after the other, each with its own commit. `committed` are the shards that are committed already.
 fn commit_in_turn(
     cluster: &Cluster,
-    links: &mut [DatabaseTransaction],
+    links: &mut Sparse<DatabaseTransaction>,
     databases: &[usize],
     mut committed: ShardSet,
 ) -> Result<Committed, Undecided> {

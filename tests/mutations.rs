@@ -23,7 +23,19 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 40] = [
+const MUTATIONS: [Mutation; 42] = [
+    Mutation {
+        what: "the snapshot of a first look-up ends before the session's transaction begins",
+        from: "        // Dropped, it would reset the statement.\n        std::mem::forget(cursor);\n",
+        to: "",
+        attack: ("isolation", "one_snapshot_of"),
+    },
+    Mutation {
+        what: "a first look-up without a row begins no transaction",
+        from: "            if found.is_some() {\n                return Ok(true);\n            }\n",
+        to: "            return Ok(found.is_some());\n",
+        attack: ("isolation", "one_snapshot_of"),
+    },
     Mutation {
         what: "the version is not raised",
         from: "SET version = version + 1",

@@ -4,7 +4,7 @@
 //! `matrix` runs each pair deterministically: the first transaction pauses before its end, the second one runs beside it.
 //! `load` mixes the same operations at random on a few rows, with commits that stay half finished for a while.
 //! `refused` runs operations that do not obtain a lock in time. `sequences` compares the answers of two sessions with those
-//! of one big table; `SHARDED_SEQUENCES` of them run.
+//! of one big table; `SHARDED_SEQUENCES` of them run. `snapshots` compares what a session reads with the moment of its first read.
 //!
 //! ```sh
 //! SHARDED_SECONDS=60 cargo test --all-features --release --test isolation -- --nocapture load
@@ -21,6 +21,7 @@ mod matrix;
 mod operations;
 mod refused;
 mod sequences;
+mod snapshots;
 mod world;
 
 use world::Kind;
@@ -83,4 +84,14 @@ fn sequences_answer_as_one_table_on_servers() {
 #[test]
 fn sequences_answer_as_one_table_on_a_file_and_servers() {
     sequences::run(Kind::Mixed);
+}
+
+#[test]
+fn a_session_reads_one_snapshot_of_each_file() {
+    snapshots::run(["a.db", "b.db"]);
+}
+
+#[test]
+fn a_session_reads_one_snapshot_of_a_file_with_two_shards() {
+    snapshots::run(["both.db?prefix=a_", "both.db?prefix=b_"]);
 }

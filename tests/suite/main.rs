@@ -14,6 +14,7 @@ mod runtimes;
 mod administering;
 mod aggregates;
 mod asynchronous;
+mod at_once;
 mod attached;
 mod bad_names;
 mod bad_values;

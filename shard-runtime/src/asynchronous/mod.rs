@@ -9,6 +9,7 @@ mod verbs;
 
 use std::fmt;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,17 +18,19 @@ pub use rows::Rows;
 use crate::error::{Error, Result};
 use crate::schema::Shard;
 use crate::session::Session;
-use crate::tasks::{CancellationToken, Span};
+use crate::tasks::{CancellationToken, Job, Span};
 use crate::transaction::Cluster;
 use crate::transaction::commit::Commit;
 use slot::{Checkout, SessionSlot};
-use task::{RollbackTask, SessionGuard, SessionTask, TaskHandle};
+use task::{RollbackTask, SessionGuard, SessionTask, TaskHandle, after_panic};
 
 /// A [`Session`] for async code: the same verbs with `.await`, on any runtime. [`Cluster::async_session`] makes one.
 ///
-/// It is the same session, which goes to one of the cluster's threads with each verb and comes back with the answer; no
-/// verb blocks the task's own thread. That way costs a few times a look-up by an id, and nothing beside a query that
-/// takes longer: [`AsyncSession::run`] takes many steps with one.
+/// It is the same session, which goes to one of the cluster's threads with a verb and comes back with the answer; no verb
+/// makes the task's own thread wait for a lock, a connection or a server. That way costs a few times a look-up by an id, and
+/// nothing beside a query that takes longer: [`AsyncSession::run`] takes many steps with one. A
+/// [`get`](AsyncSession::get) from files that answered quickly before, and the end of a session that has only read files,
+/// take no longer than that way: the task's own thread does them.
 ///
 /// ```
 /// # use shard_runtime::{Cluster, Sharded};
@@ -270,10 +273,7 @@ impl AsyncSession {
         E: From<Error> + Send + 'static,
     {
         let mut guard = self.guard(checkout);
-        if let Some(session) = guard.session() {
-            self.commit.take().into_iter().for_each(|commit| session.set_commit(commit));
-            self.timeout.take().into_iter().for_each(|timeout| session.set_timeout(timeout));
-        }
+        self.apply_settings(&mut guard);
         let threads = self.cluster.session_executor();
         let (sender, answer) = answer::answer();
         let is_under_way = guard.is_under_way();
@@ -292,6 +292,27 @@ impl AsyncSession {
             false => threads.begin(task),
         };
         TaskHandle::new(answer, threads.clone(), waiter, cancellation, Arc::clone(&self.slot))
+    }
+
+    /// Does something here that takes no longer than waking a thread. Returns `None` if the session is not here, if it has no
+    /// turn, or if `run` returns that: then a thread does it.
+    fn at_once<O>(&mut self, run: impl FnOnce(&mut Session) -> Option<O>) -> Option<Result<O>> {
+        let mut guard = self.guard(self.slot.take()?);
+        self.apply_settings(&mut guard);
+        if !guard.get_under_way() {
+            return None;
+        }
+        let session = guard.session()?;
+        let done = catch_unwind(AssertUnwindSafe(|| run(session)));
+        done.map_or_else(|thrown| Some(Err(after_panic(session, thrown))), |done| done.map(Ok))
+    }
+
+    /// Gives the session the settings that were made since it was last used.
+    fn apply_settings(&mut self, guard: &mut SessionGuard) {
+        if let Some(session) = guard.session() {
+            self.commit.take().into_iter().for_each(|commit| session.set_commit(commit));
+            self.timeout.take().into_iter().for_each(|timeout| session.set_timeout(timeout));
+        }
     }
 
     fn guard(&self, checkout: Checkout) -> SessionGuard {
@@ -313,7 +334,9 @@ impl Drop for AsyncSession {
         // Where it is on a thread, it is rolled back there. One that is not under way has nothing to roll back.
         if let Some(checkout) = self.slot.leave().filter(|checkout| checkout.is_under_way) {
             let threads = self.cluster.session_executor();
-            threads.resume(Box::new(RollbackTask { checkout, threads: threads.clone() }));
+            let ends_at_once = checkout.session.work.tx.ends_at_once();
+            let task = Box::new(RollbackTask { checkout, threads: threads.clone() });
+            if ends_at_once { task.run() } else { threads.resume(task) }
         }
     }
 }

@@ -31,6 +31,13 @@ impl SessionGuard {
         self.checkout.as_ref().is_some_and(|checkout| checkout.is_under_way)
     }
 
+    /// Has the session under way, if a thread can be reserved for it at once.
+    pub(super) fn get_under_way(&mut self) -> bool {
+        let Some(checkout) = &mut self.checkout else { return false };
+        checkout.is_under_way = checkout.is_under_way || self.threads.reserve();
+        checkout.is_under_way
+    }
+
     pub(super) fn session(&mut self) -> Option<&mut Session> {
         self.checkout.as_mut().map(|checkout| &mut *checkout.session)
     }
@@ -118,7 +125,7 @@ fn describe(error: Option<&Error>) -> String {
 }
 
 /// Rolls a session back that a panic may have left in any state.
-fn after_panic(session: &mut Session, thrown: Box<dyn Any + Send>) -> Error {
+pub(super) fn after_panic(session: &mut Session, thrown: Box<dyn Any + Send>) -> Error {
     let text = thrown.downcast_ref::<&str>().copied();
     let text = text.or_else(|| thrown.downcast_ref::<String>().map(String::as_str));
     let message = format!("the closure has panicked: {}", text.unwrap_or("it does not say why"));

@@ -62,6 +62,9 @@ impl AsyncSession {
     /// Those of [`Session::get`] and of [`AsyncSession::run`].
     pub async fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
         let id = id.locate();
+        if let Some(found) = self.at_once(|session| session.get_at_once(&id)) {
+            return found;
+        }
         self.read(|session| session.get(id)).await
     }
 
@@ -238,6 +241,9 @@ impl AsyncSession {
     /// # Errors
     /// Those of [`Session::commit`] and of [`AsyncSession::run`].
     pub async fn commit(&mut self) -> Result<Committed> {
+        if let Some(committed) = self.at_once(|session| session.ends_at_once().then(|| session.commit())) {
+            return committed.flatten();
+        }
         self.run(Session::commit).await
     }
 
@@ -248,8 +254,8 @@ impl AsyncSession {
             Ok(())
         };
         let checkout = std::future::poll_fn(|context| self.slot.poll_checkout(context)).await;
-        if checkout.is_under_way {
-            // It has its thread, so that nothing can be in the way.
+        if checkout.is_under_way && !checkout.session.work.tx.ends_at_once() {
+            // It has its thread, which is free for it.
             let _: Result<()> = self.ask(checkout, rollback, None).await;
         } else if let Some(session) = self.guard(checkout).session() {
             session.rollback();

@@ -181,6 +181,18 @@ impl<C, W: Clone> Checkouts<C, W> {
         Some(grant)
     }
 
+    /// Grants an idle connection to a session that does not wait yet, if it may have one now.
+    pub(super) fn take_idle(&mut self, owner: &LeaseOwner, database: usize, now: Instant) -> Option<C> {
+        if self.databases.get(database)?.idle.is_empty() {
+            return None;
+        }
+        match self.take(owner, database, now)? {
+            Grant::Idle(connection) => Some(connection),
+            // An idle one comes first.
+            Grant::Connect { .. } => None,
+        }
+    }
+
     /// Adds a session to the waiters; returns its ticket.
     pub(super) fn wait(&mut self, owner: &LeaseOwner, database: usize, signal: W, now: Instant) -> u64 {
         let (ticket, held) = (self.tickets, owner.held());

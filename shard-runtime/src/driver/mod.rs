@@ -17,6 +17,7 @@ mod sqlite_file;
 mod sqlite_functions;
 mod sqlite_log;
 mod sqlite_schema;
+mod sqlite_snapshot;
 mod sqlite_statement;
 mod stored_rows;
 
@@ -210,6 +211,12 @@ pub(crate) trait Connection: Send {
     /// Makes later statements wait for locks, up to the timeout of the settings.
     fn wait_for_locks(&self) -> Result<()>;
 
+    /// Makes later statements fail with [`ErrorKind::Busy`] instead of waiting for a lock, until
+    /// [`wait_for_locks`](Connection::wait_for_locks). No effect on a server.
+    fn never_wait_for_locks(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns a statement that is prepared once per connection and kept.
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>>;
 
@@ -217,6 +224,22 @@ pub(crate) trait Connection: Send {
     /// schema of the shard, also in functions and triggers.
     fn prepare_in<'c>(&'c self, _: &Namespace, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         self.prepare(sql)
+    }
+
+    /// Runs a statement that returns one row at most, and visits the row. Returns whether there is one.
+    fn look_up(
+        &self,
+        names: &Namespace,
+        sql: &str,
+        params: &[Param<'_>],
+        visit: &mut dyn FnMut(&dyn RowSource) -> Result<()>,
+    ) -> Result<bool> {
+        let mut statement = self.prepare_in(names, sql)?;
+        let mut row = statement.query(params)?;
+        if !row.advance()? {
+            return Ok(false);
+        }
+        visit(&*row).map(|()| true)
     }
 
     /// Begins to prepare a statement without waiting for the database, so that other databases prepare theirs at the

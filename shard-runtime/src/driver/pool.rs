@@ -244,6 +244,18 @@ impl Pool {
         }
     }
 
+    /// Checks out a connection that is open and idle, if the session may have one now.
+    pub(crate) fn get_idle(
+        self: &Arc<Self>,
+        owner: &LeaseOwner,
+        database: usize,
+    ) -> Option<PooledConnection> {
+        let Checked { connection, losses } = self.lock().take_idle(owner, database, Instant::now())?;
+        let slot = Slot { pool: Arc::clone(self), owner: owner.clone(), database, losses, kept: None };
+        let connection = PooledConnection { connection, slot };
+        connection.is_usable().then_some(connection)
+    }
+
     /// Closes the connections to a database whose server was lost: idle ones now, those in use when they are
     /// returned. A loss on a connection that was opened before the last loss is the same loss.
     fn lose(&self, database: usize, losses: u64) {

@@ -155,7 +155,18 @@ impl SqliteDriver {
         };
         let SqliteSettings { busy_timeout, synchronous, .. } = self.settings;
         let expected = RefCell::default();
-        Ok(Box::new(SqliteConnection { log, raw, busy_timeout, synchronous, deadline, file, expected }))
+        let (due, beginning) = Default::default();
+        Ok(Box::new(SqliteConnection {
+            log,
+            raw,
+            busy_timeout,
+            synchronous,
+            deadline,
+            file,
+            expected,
+            due,
+            beginning,
+        }))
     }
 
     /// Applies the settings and reads them back: SQLite ignores settings that it does not support.

@@ -13,13 +13,15 @@ use super::sqlite_errors::from_sqlite;
 use super::sqlite_file::OpenFile;
 use super::sqlite_log::Log;
 use super::sqlite_schema::{columns_of_table, indexes_of_table};
+use super::sqlite_snapshot::Beginning;
 use super::sqlite_statement::SqliteStatement;
 use super::{
     ActualColumn, ActualIndex, Connection, Durability, Expected, Interrupter, KEYS_LEFT, Prepared,
     Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::sql::Namespace;
+use crate::planner::sql::{Namespace, Param};
+use crate::row::{RowSource, Stream as _};
 
 /// The number of pages from which a database counts as large: 2 MiB.
 const LARGE: i64 = 512;
@@ -38,6 +40,9 @@ pub(super) struct SqliteConnection {
     pub(super) file: Option<OpenFile>,
     /// The shards that were checked in this transaction.
     pub(super) expected: RefCell<Vec<Arc<Expected>>>,
+    /// Those that are checked as soon as something is read.
+    pub(super) due: RefCell<Vec<Arc<Expected>>>,
+    pub(super) beginning: RefCell<Beginning>,
 }
 
 impl SqliteConnection {
@@ -49,13 +54,32 @@ impl SqliteConnection {
         }
     }
 
-    fn begin_now(&self, transaction: Transaction) -> Result<()> {
-        let sql = match transaction {
-            Transaction::Read => "BEGIN DEFERRED",
-            Transaction::Write => "BEGIN IMMEDIATE",
+    /// Checks that no key has left a shard since the layout was read.
+    pub(super) fn check(&self, shard: &Arc<Expected>) -> Result<()> {
+        let epoch = self.raw.prepare_cached(&shard.sql).and_then(|mut read| {
+            let epoch = read.query_row([], |row| Ok(row.get_ref(0)?.as_str()?.parse::<u64>().ok()));
+            epoch.optional()
+        });
+        let epoch = match epoch.map_err(from_sqlite) {
+            // A shard of a release that had no such table.
+            Err(error) if error.lacks_a_table() => None,
+            epoch => epoch?.flatten(),
         };
+        if epoch.is_some_and(|epoch| epoch > shard.epoch) {
+            return Err(Error::new(ErrorKind::Moved, KEYS_LEFT).on_shard(&shard.shard));
+        }
+        self.expected.borrow_mut().push(Arc::clone(shard));
+        Ok(())
+    }
+
+    fn begin_now(&self, transaction: Transaction) -> Result<()> {
+        if transaction == Transaction::Read && !self.in_transaction() {
+            self.want_snapshot();
+            return Ok(());
+        }
+        self.complete_beginning()?;
         self.expected.borrow_mut().clear();
-        let begun = self.raw.prepare_cached(sql).and_then(|mut begin| begin.raw_execute());
+        let begun = self.raw.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.raw_execute());
         begun.map_err(from_sqlite).map_err(|error| self.explain_lock(error))?;
         match (transaction, &self.file) {
             (Transaction::Write, Some(file)) => file.check().inspect_err(|_| drop(self.rollback())),
@@ -98,36 +122,59 @@ impl Connection for SqliteConnection {
         self.raw.busy_timeout(self.busy_timeout).map_err(from_sqlite)
     }
 
+    fn never_wait_for_locks(&self) -> Result<()> {
+        self.raw.busy_timeout(Duration::ZERO).map_err(from_sqlite)
+    }
+
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
+        self.complete_beginning()?;
         let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
         Ok(Box::new(SqliteStatement::new(statement, &self.raw)))
     }
 
     fn expect(&self, shard: &Arc<Expected>) -> Result<()> {
-        let mut expected = self.expected.borrow_mut();
         let is_known = |known: &Arc<Expected>| {
             Arc::ptr_eq(known, shard) || (known.shard == shard.shard && known.epoch >= shard.epoch)
         };
-        if expected.iter().any(is_known) {
+        if self.expected.borrow().iter().any(is_known) {
             return Ok(());
         }
-        let epoch = self.raw.prepare_cached(&shard.sql).and_then(|mut read| {
-            let epoch = read.query_row([], |row| Ok(row.get_ref(0)?.as_str()?.parse::<u64>().ok()));
-            epoch.optional()
-        });
-        let epoch = match epoch.map_err(from_sqlite) {
-            // A shard of a release that had no such table.
-            Err(error) if error.lacks_a_table() => None,
-            epoch => epoch?.flatten(),
-        };
-        if epoch.is_some_and(|epoch| epoch > shard.epoch) {
-            return Err(Error::new(ErrorKind::Moved, KEYS_LEFT).on_shard(&shard.shard));
+        if !self.has_begun_to_read() {
+            return self.check(shard);
         }
-        expected.push(Arc::clone(shard));
+        let mut due = self.due.borrow_mut();
+        if !due.iter().any(is_known) {
+            due.push(Arc::clone(shard));
+        }
         Ok(())
     }
 
+    fn look_up(
+        &self,
+        _: &Namespace,
+        sql: &str,
+        params: &[Param<'_>],
+        visit: &mut dyn FnMut(&dyn RowSource) -> Result<()>,
+    ) -> Result<bool> {
+        if matches!(*self.beginning.borrow(), Beginning::Wanted) {
+            let found = self.look_up_first(sql, params, visit).map_err(|error| self.explain_lock(error))?;
+            if found.is_some() {
+                return Ok(true);
+            }
+        }
+        self.complete_beginning()?;
+        let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
+        let mut statement = SqliteStatement::new(statement, &self.raw);
+        statement.bind(params)?;
+        let mut row = statement.cursor();
+        if !row.advance()? {
+            return Ok(false);
+        }
+        visit(&row).map(|()| true)
+    }
+
     fn run(&self, sql: &str) -> Result<()> {
+        self.complete_beginning()?;
         self.raw.execute_batch(sql).map_err(from_sqlite)
     }
 
@@ -159,7 +206,7 @@ impl Connection for SqliteConnection {
     }
 
     fn begin_without_waiting(&self) -> Result<()> {
-        self.raw.busy_timeout(Duration::ZERO).map_err(from_sqlite)?;
+        self.never_wait_for_locks()?;
         let begun = self.begin_now(Transaction::Write);
         self.wait_for_locks()?;
         begun
@@ -208,6 +255,9 @@ impl Connection for SqliteConnection {
     }
 
     fn commit(&self) -> Result<()> {
+        if self.end_beginning()? {
+            return Ok(());
+        }
         let committed = self.raw.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute());
         committed.map(drop).map_err(from_sqlite).map_err(|error| match error.kind() {
             // A deferred constraint; the transaction is still open.
@@ -237,10 +287,11 @@ impl Connection for SqliteConnection {
 
     fn rollback(&self) -> Result<()> {
         // A full disk or an I/O error ends the transaction by itself.
-        if self.in_transaction() {
-            self.run("ROLLBACK")?;
+        if self.end_beginning()? || !self.in_transaction() {
+            return Ok(());
         }
-        Ok(())
+        let undone = self.raw.prepare_cached("ROLLBACK").and_then(|mut rollback| rollback.raw_execute());
+        undone.map(drop).map_err(from_sqlite)
     }
 
     fn set_deadline(&self, deadline: Option<Instant>) {
@@ -257,6 +308,9 @@ impl Connection for SqliteConnection {
     }
 
     fn is_large(&self) -> bool {
+        if self.complete_beginning().is_err() {
+            return false;
+        }
         let pages = self
             .raw
             .prepare_cached("PRAGMA page_count")
@@ -265,7 +319,7 @@ impl Connection for SqliteConnection {
     }
 
     fn in_transaction(&self) -> bool {
-        !self.raw.is_autocommit()
+        self.has_begun_to_read() || !self.raw.is_autocommit()
     }
 
     fn is_usable(&self) -> bool {
@@ -273,10 +327,12 @@ impl Connection for SqliteConnection {
     }
 
     fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
+        self.complete_beginning()?;
         tables.iter().map(|table| columns_of_table(&self.raw, &names.plain(table))).collect()
     }
 
     fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
+        self.complete_beginning()?;
         tables.iter().map(|table| indexes_of_table(&self.raw, &names.plain(table))).collect()
     }
 

@@ -23,7 +23,7 @@ impl<'c> SqliteStatement<'c> {
         SqliteStatement { statement, connection }
     }
 
-    fn bind(&mut self, params: &[Param<'_>]) -> Result<()> {
+    pub(super) fn bind(&mut self, params: &[Param<'_>]) -> Result<()> {
         for (place, param) in params.iter().enumerate() {
             match param {
                 Param::Value(value) => self.statement.raw_bind_parameter(place + 1, Bound(value)),
@@ -35,6 +35,13 @@ impl<'c> SqliteStatement<'c> {
             .map_err(from_sqlite)?;
         }
         Ok(())
+    }
+}
+
+impl SqliteStatement<'_> {
+    /// Returns the rows of the statement, whose parameters are bound.
+    pub(super) fn cursor(&mut self) -> SqliteCursor<'_> {
+        SqliteCursor { rows: self.statement.raw_query() }
     }
 }
 
@@ -62,11 +69,11 @@ impl Prepared for SqliteStatement<'_> {
 
     fn query<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
         self.bind(params)?;
-        Ok(Box::new(SqliteCursor { rows: self.statement.raw_query() }))
+        Ok(Box::new(self.cursor()))
     }
 }
 
-struct SqliteCursor<'s> {
+pub(super) struct SqliteCursor<'s> {
     rows: Rows<'s>,
 }
 

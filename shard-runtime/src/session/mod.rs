@@ -2,6 +2,7 @@
 
 mod iter;
 mod lend;
+mod look_up;
 mod relations;
 mod retry;
 
@@ -15,8 +16,8 @@ pub use iter::Iter;
 pub use relations::{Descendants, With, WithChildren};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::{Child, Insert, KnownId, Locate, Query, SequenceId, Sharded, Stored, Write};
-use crate::schema::{DecidesShard, Shard, ShardSet};
+use crate::query::{Child, Insert, KnownId, Query, SequenceId, Sharded, Stored, Write};
+use crate::schema::{DecidesShard, Shard};
 use crate::tasks::CancellationToken;
 use crate::tasks::unwind::finally;
 use crate::transaction::commit::{Commit, Committed};
@@ -186,39 +187,6 @@ impl Session {
     /// Those of [`Session::add`] and, if rows are sent, those of [`Session::flush`]; then none of the rows is added.
     pub fn add_all<N: Insert>(&mut self, rows: impl IntoIterator<Item = N>) -> Result<Vec<Stored<N::Model>>> {
         self.work.add_in_portions(rows.into_iter()).map_err(|error| self.counted(error))
-    }
-
-    /// Returns the row with this id, or `None`: `session.get::<City>(5)` if ids are unique over the cluster,
-    /// `session.get(Report::by_id(1).on(Continent::Asia))` if they are unique within a shard. A row that the session
-    /// has looked up in its current snapshot is not read again. If several shards may have the row, they are read in
-    /// turn: all of them if the application gives the ids, up to the first that has it if the cluster generates them.
-    /// If that was slow several times for this model, they are read at once.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Ambiguous`] if the row is found on two shards; those of placing the id or the pin.
-    pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
-        let located = id.locate();
-        let read = |session: &mut Self| {
-            let shards = match &located.pin {
-                Some(pin) => {
-                    let shard = crate::planner::route::pin_shard(
-                        T::TABLE,
-                        pin,
-                        session.work.tx.cluster.layout().shards(),
-                    )?;
-                    let elsewhere = session.work.tx.refuse_elsewhere(shard, "the id");
-                    elsewhere.map_err(|error| error.in_table(T::TABLE.name))?;
-                    ShardSet::one(shard)
-                }
-                None => {
-                    let chosen =
-                        T::identity_chooser(&located.id, None, session.work.tx.cluster.layout().shards())?;
-                    session.work.tx.narrowed_for(T::TABLE, chosen)
-                }
-            };
-            session.work.look_up(&located.id, &shards)
-        };
-        self.follow(|session| in_verb_span(session, "get", Some(T::TABLE), read))
     }
 
     /// Returns all rows of a query, in its order.

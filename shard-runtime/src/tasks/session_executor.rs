@@ -107,6 +107,16 @@ impl SessionExecutor {
         None
     }
 
+    /// Reserves a thread for a session that is not under way, if one can be had at once. [`give_back`](Self::give_back) ends
+    /// that.
+    pub(crate) fn reserve(&self) -> bool {
+        let mut state = self.lock();
+        let is_free =
+            state.under_way < self.0.max_active && self.0.threads.grow_to(state.under_way + 1).is_ok();
+        state.under_way += usize::from(is_free);
+        is_free
+    }
+
     /// Removes a job that still waits. A job that has begun is not affected.
     pub(crate) fn withdraw(&self, WaiterId(waiter): WaiterId) {
         // Dropping the job takes other locks, so that it happens without this one.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Transactions;
 use super::database::{DatabaseTransaction, Waits};
 use super::statements::locate;
+use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Shard, ShardSet, Table};
 
@@ -38,6 +39,40 @@ impl Transactions {
             }
             Err(error) => self.context.tolerated(locate(error, handle, table)).map(|()| false),
         }
+    }
+
+    /// Whether a shard can be read without waiting for a server or for a connection. Takes an idle connection to its file.
+    pub(crate) fn is_at_hand(&mut self, shard: usize) -> bool {
+        let Ok(place) = self.cluster.layout().place(shard) else { return false };
+        let link = self.databases.get_mut(place.database).filter(|_| !place.dialect.answers_later());
+        link.is_some_and(|link| link.reserve_idle(&self.cluster, &self.owner, place.database))
+    }
+
+    /// Has statements on these shards fail that would wait for a lock, until [`wait_for_locks`](Self::wait_for_locks).
+    pub(crate) fn never_wait_for_locks(&self, shards: &ShardSet) -> Result<()> {
+        self.connections_of(shards).try_for_each(Connection::never_wait_for_locks)
+    }
+
+    /// Has statements on these shards wait for locks. A connection that cannot be changed keeps failing at once.
+    pub(crate) fn wait_for_locks(&self, shards: &ShardSet) {
+        self.connections_of(shards).for_each(|connection| {
+            let _ = connection.wait_for_locks();
+        });
+    }
+
+    fn connections_of(&self, shards: &ShardSet) -> impl Iterator<Item = &dyn Connection> {
+        shards.indexes().iter().filter_map(|&shard| {
+            let place = self.cluster.layout().place(shard).ok()?;
+            self.databases.get(place.database)?.connection()
+        })
+    }
+
+    /// Whether the session can end without waiting: it has written nothing, and has read files only.
+    pub(crate) fn ends_at_once(&self) -> bool {
+        self.databases.used().all(|(database, link)| {
+            link.connection().is_none()
+                || (!link.may_write() && !self.cluster.dialect(database).answers_later())
+        })
     }
 
     pub(crate) fn ensure_write(&mut self, shard: usize) -> Result<()> {
@@ -113,7 +148,7 @@ impl Transactions {
 
     /// The databases that this session may write to now.
     pub(crate) fn writing(&self) -> impl Iterator<Item = usize> {
-        self.databases.iter().enumerate().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
+        self.databases.used().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
     }
 
     pub(crate) fn on_databases(
@@ -121,7 +156,7 @@ impl Transactions {
         databases: &[usize],
         act: fn(&mut DatabaseTransaction) -> Result<()>,
     ) -> Result<()> {
-        let mut links = self.databases.iter_mut().enumerate();
+        let mut links = self.databases.used_mut();
         links.try_for_each(|(database, link)| if databases.contains(&database) { act(link) } else { Ok(()) })
     }
 
@@ -154,11 +189,8 @@ impl Transactions {
     /// server can see.
     pub(crate) fn limit_lock_waits(&self) {
         if self.gives_up_early && self.writing().count() > 1 && !self.writes_in_order() {
-            let connections = self
-                .databases
-                .iter()
-                .filter(|link| link.may_write())
-                .filter_map(DatabaseTransaction::connection);
+            let writing = self.databases.used().filter(|(_, link)| link.may_write());
+            let connections = writing.filter_map(|(_, link)| link.connection());
             connections.for_each(|connection| connection.limit_lock_waits(SHORT_WAIT));
         }
     }
@@ -179,14 +211,9 @@ impl Transactions {
         self.writing().all(|database| self.locked_first.contains(&database))
     }
 
-    /// Whether each link may write now.
-    pub(crate) fn writing_flags(&self) -> Vec<bool> {
-        self.databases.iter().map(DatabaseTransaction::may_write).collect()
-    }
-
-    /// Ends the transactions that were begun to write since these flags were taken: nothing was written in them.
-    pub(crate) fn stop_writing(&mut self, before: &[bool]) {
-        let links = self.databases.iter_mut().zip(before);
-        links.filter(|(link, before)| link.may_write() && !**before).for_each(|(link, _)| link.rollback());
+    /// Ends the transactions that were begun to write and are not among these databases: nothing was written in them.
+    pub(crate) fn stop_writing_others(&mut self, before: &[usize]) {
+        let others = self.databases.used_mut().filter(|(database, _)| !before.contains(database));
+        others.filter(|(_, link)| link.may_write()).for_each(|(_, link)| link.rollback());
     }
 }

@@ -92,6 +92,14 @@ impl DatabaseTransaction {
         self.connected(cluster, owner, database, Waits::default()).map(drop)
     }
 
+    /// Takes an idle connection, if there is none yet. Returns whether there is one now.
+    pub(crate) fn reserve_idle(&mut self, cluster: &Cluster, owner: &LeaseOwner, database: usize) -> bool {
+        if self.connection.is_none() && self.transaction.is_none() {
+            self.connection = cluster.connect_idle(owner, database);
+        }
+        self.connection.is_some()
+    }
+
     /// Begins a transaction that may write. A read transaction is ended first: SQLite cannot upgrade it after another
     /// connection has written.
     /// `locked` are the databases that the session may write already.

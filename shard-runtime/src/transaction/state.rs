@@ -153,6 +153,11 @@ impl Cluster {
         self.0.pool.get(owner, database, limit, deadline)
     }
 
+    /// Checks out a connection that is open and idle, if there is one, without waiting.
+    pub(crate) fn connect_idle(&self, owner: &LeaseOwner, database: usize) -> Option<PooledConnection> {
+        self.0.pool.get_idle(owner, database)
+    }
+
     /// The age of a session that begins to write now.
     pub(crate) fn age(&self) -> Age {
         self.0.write_locks.age()

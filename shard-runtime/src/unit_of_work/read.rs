@@ -18,16 +18,23 @@ use crate::row::{RowSource, Storable};
 use crate::schema::{IdKind, Table};
 use crate::schema::{Shard, ShardSet};
 use crate::tasks::Work;
+use crate::tasks::unwind::finally;
 use crate::transaction::Gate;
 use crate::transaction::bounded;
 use crate::transaction::locate;
 use crate::value::Field;
 use crate::value::Value;
 
+/// The number of shards that a row is looked up on without another thread, at most.
+const AT_ONCE: usize = 4;
+
 impl UnitOfWork {
     /// Writes what waits on these shards for these tables.
     pub(crate) fn flush_tables(&mut self, tables: &[&'static Table], shards: &ShardSet) -> Result<()> {
         self.tx.check_usable()?;
+        if !self.has_pending_changes() {
+            return Ok(());
+        }
         let layout = self.tx.cluster.layout();
         let models = tables.iter().map(|table| layout.model(table)).collect::<Result<Vec<usize>>>()?;
         let waits = |shard: &usize| {
@@ -226,6 +233,35 @@ impl UnitOfWork {
         Ok(found)
     }
 
+    /// Looks a row up as [`look_up`](Self::look_up) does if it is known, or if files have it that can be read without a wait:
+    /// no connection is opened, nothing is written, no lock is waited for, and looking up rows of this model was not slow
+    /// the last time. Returns `None` otherwise.
+    pub(crate) fn look_up_at_once<T: Sharded>(
+        &mut self,
+        id: &T::Id,
+        shards: &ShardSet,
+    ) -> Option<Option<Stored<T>>> {
+        let known = self.identities.get(id, shards, |shard| self.tx.snapshot(shard.index())).ok()?;
+        if known.is_some() {
+            return Some(known);
+        }
+        let model = self.model(T::TABLE).ok()?;
+        if shards.indexes().len() > AT_ONCE || self.tx.cluster.workers().slow_look_ups(model) > 0 {
+            return None;
+        }
+        for &shard in shards.indexes() {
+            let is_pending = self.pending.get(shard).is_some_and(|pending| pending.holds(model));
+            if is_pending || !self.tx.is_at_hand(shard) {
+                return None;
+            }
+        }
+        self.tx.never_wait_for_locks(shards).ok()?;
+        let began = Instant::now();
+        let found = finally(self, |work| work.look_up(id, shards), |work| work.tx.wait_for_locks(shards));
+        self.tx.cluster.workers().looked_up(model, began.elapsed());
+        found.ok()
+    }
+
     /// The row of this id on one of these shards, from the shards. Where the cluster itself hands the ids out, the
     /// first that has the row is the last that is asked.
     ///
@@ -233,11 +269,15 @@ impl UnitOfWork {
     /// thread takes. Only where that was slow again and again are all of them asked at once.
     fn fetch<T: Sharded>(&mut self, id: &T::Id, shards: &ShardSet) -> Result<Option<Stored<T>>> {
         let table = T::TABLE;
-        let model = self.tx.cluster.layout().model(table)?;
+        let model = self.model(table)?;
         let value = id.stored_value().map_err(|error| table.error_at(table.id, error))?;
         let params = [Param::Value(value)];
         self.tx.record_shards(Some(table), shards);
-        if let [shard] = shards.indexes() {
+        // The time is of interest to async sessions, whose reads can be cancelled.
+        let is_timed = self.tx.context.cancellation.is_some();
+        if let [shard] = shards.indexes()
+            && !is_timed
+        {
             return self.fetch_from::<T>(*shard, model, &params);
         }
         let mut found =
@@ -245,7 +285,8 @@ impl UnitOfWork {
         let began = Instant::now();
         let mut asked = 1;
         let slow_in_a_row = self.tx.cluster.workers().slow_look_ups(model);
-        if self.tx.cluster.parallelism().uses_threads(Work::LookUp { slow_in_a_row }) {
+        let several = shards.indexes().len() > 1;
+        if several && self.tx.cluster.parallelism().uses_threads(Work::LookUp { slow_in_a_row }) {
             self.fetch_at_once::<T>(id, model, shards, &params, &mut found)?;
         } else {
             for (before, &shard) in shards.indexes().iter().enumerate() {
@@ -308,24 +349,20 @@ impl UnitOfWork {
         params: &[Param<'_>],
     ) -> Result<Option<Stored<T>>> {
         let table = T::TABLE;
-        let sql = &self.tx.cluster.layout().sql(model, shard)?.get;
-        let (shard, mut statement) = self.tx.prepare(shard, sql, Some(table))?;
+        let layout = self.tx.cluster.layout();
+        let (sql, names) = (&layout.sql(model, shard)?.get, &layout.place(shard)?.names);
+        let (shard, connection) = self.tx.ready(shard)?;
         let watch = self.tx.cluster.watch(shard, Some(table.name), sql);
-        let read = || -> Result<Option<Stored<T>>> {
-            let mut cursor = statement.query(params)?;
-            if !cursor.advance()? {
-                return Ok(None);
-            }
-            let rows = Rows::new(&self.tx, shard, Some(table), cursor);
-            Ok(Some(Stored::new(
-                Arc::new(T::load(&Row { source: &rows, shard, table, columns: None })?),
-                shard.clone(),
-            )))
+        let mut row = None;
+        let mut visit = |source: &dyn RowSource| {
+            row = Some(T::load(&Row { source, shard, table, columns: None })?);
+            Ok(())
         };
-        let found = { read }().map_err(|error| locate(error, shard, Some(table)));
-        let rows = matches!(found, Ok(Some(_)));
-        watch.end(self.tx.cluster.observer(), shard, sql, u64::from(rows), &found);
-        found
+        let found = connection.look_up(names, sql, params, &mut visit);
+        let found = found.map_err(|error| locate(error, shard, Some(table)));
+        watch.end(self.tx.cluster.observer(), shard, sql, u64::from(row.is_some()), &found);
+        found?;
+        Ok(row.map(|row| Stored::new(Arc::new(row), shard.clone())))
     }
 }
 

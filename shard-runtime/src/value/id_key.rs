@@ -3,7 +3,7 @@
 use super::Value;
 
 /// An id as a key of a map.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum IdKey {
     Integer(i64),
     Bytes(Vec<u8>),

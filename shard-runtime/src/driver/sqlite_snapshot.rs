@@ -1,0 +1,112 @@
+//! How a SQLite transaction that reads begins. Owns the state of its beginning; used by `sqlite_connection`.
+//!
+//! A session that looks up one row and ends needs no `BEGIN` and no `COMMIT`: the statement alone holds the snapshot, as long
+//! as it has returned its row and is not reset. Any later statement runs `BEGIN` first, which takes over the snapshot of
+//! the statement. A look-up without a row has no snapshot left, so that it runs again after `BEGIN`.
+
+use std::sync::Arc;
+
+use super::Expected;
+use super::sqlite_connection::SqliteConnection;
+use super::sqlite_errors::from_sqlite;
+use super::sqlite_statement::SqliteStatement;
+use crate::error::Result;
+use crate::planner::sql::Param;
+use crate::row::{RowSource, Stream as _};
+
+/// How far a transaction has begun.
+#[derive(Debug, Default)]
+pub(super) enum Beginning {
+    /// There is none, or SQLite knows of it.
+    #[default]
+    Complete,
+    /// Nothing was read yet.
+    Wanted,
+    /// A look-up by this statement holds the snapshot.
+    Held(Box<str>),
+}
+
+impl SqliteConnection {
+    /// Notes that the next statement begins a transaction that reads.
+    pub(super) fn want_snapshot(&self) {
+        self.expected.borrow_mut().clear();
+        *self.beginning.borrow_mut() = Beginning::Wanted;
+    }
+
+    pub(super) fn has_begun_to_read(&self) -> bool {
+        !matches!(*self.beginning.borrow(), Beginning::Complete)
+    }
+
+    /// Runs the `BEGIN` that is due, so that later statements are part of the transaction, and the checks of its shards.
+    pub(super) fn complete_beginning(&self) -> Result<()> {
+        let beginning = self.beginning.take();
+        if matches!(beginning, Beginning::Complete) {
+            return Ok(());
+        }
+        let begun = self.raw.prepare_cached("BEGIN DEFERRED").and_then(|mut begin| begin.raw_execute());
+        if let Beginning::Held(look_up) = &beginning {
+            self.reset(look_up)?;
+        }
+        begun.map_err(from_sqlite)?;
+        self.check_due()
+    }
+
+    /// Ends a transaction that was not begun with `BEGIN`. Returns whether there was one.
+    pub(super) fn end_beginning(&self) -> Result<bool> {
+        let beginning = self.beginning.take();
+        self.due.borrow_mut().clear();
+        if let Beginning::Held(look_up) = &beginning {
+            self.reset(look_up)?;
+        }
+        Ok(!matches!(beginning, Beginning::Complete))
+    }
+
+    /// Looks a row up as the first statement of a transaction. Returns `None` if the statement has no row.
+    pub(super) fn look_up_first(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        visit: &mut dyn FnMut(&dyn RowSource) -> Result<()>,
+    ) -> Result<Option<()>> {
+        let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
+        if !SqliteStatement::new(statement, &self.raw).hold(params, visit)? {
+            return Ok(None);
+        }
+        *self.beginning.borrow_mut() = Beginning::Held(sql.into());
+        self.check_due().map(Some)
+    }
+
+    /// Checks the shards that are used in the transaction, as far as that was not done.
+    fn check_due(&self) -> Result<()> {
+        let due: Vec<Arc<Expected>> = self.due.take();
+        due.iter().try_for_each(|shard| self.check(shard))
+    }
+
+    /// Lets a statement go that is held.
+    fn reset(&self, sql: &str) -> Result<()> {
+        let mut held = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
+        // Rows reset their statement when they are dropped.
+        drop(held.raw_query());
+        Ok(())
+    }
+}
+
+impl SqliteStatement<'_> {
+    /// Reads the first row, and keeps the statement as it is afterwards, so that its snapshot stays. Returns `false` if
+    /// there is no row.
+    fn hold(
+        mut self,
+        params: &[Param<'_>],
+        visit: &mut dyn FnMut(&dyn RowSource) -> Result<()>,
+    ) -> Result<bool> {
+        self.bind(params)?;
+        let mut cursor = self.cursor();
+        if !cursor.advance()? {
+            return Ok(false);
+        }
+        visit(&cursor)?;
+        // Dropped, it would reset the statement.
+        std::mem::forget(cursor);
+        Ok(true)
+    }
+}

@@ -1,11 +1,13 @@
 //! How long creating and opening a cluster takes with many shards: in files, and as tables by prefix in one file.
 //!
-//! `cargo bench --bench opening`; `-- --quick` for few shards.
+//! `cargo bench --bench opening`; `-- --quick` for few shards, `--svg FOLDER` for a picture.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use shard_runtime::{Builder, Cluster, Durability, Parent, Sharded};
+
+mod plot;
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "tenants")]
@@ -63,11 +65,15 @@ fn timed(run: impl FnOnce() -> shard_runtime::Result<Cluster>) -> Duration {
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let svg = arguments.iter().position(|argument| argument == "--svg").and_then(|at| arguments.get(at + 1));
+    let mut curves = Vec::new();
     // Cargo passes `--bench`.
-    let is_quick = std::env::args().any(|argument| argument == "--quick" || argument == "--test");
+    let is_quick = arguments.iter().any(|argument| argument == "--quick" || argument == "--test");
     let sizes: &[usize] = if is_quick { &[4, 8] } else { &[64, 128, 256, 512, 1_024] };
     println!("{:<9} {:>7} {:>12} {:>12} {:>12}", "shards in", "shards", "create", "open, 1", "open, 3");
     for (name, kind) in [("files", Kind::Files), ("prefixes", Kind::Prefixes)] {
+        let mut times = [("create", Vec::new()), ("open", Vec::new())];
         for &shards in sizes {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let builder = || builder(kind, shards, folder.path());
@@ -77,6 +83,16 @@ fn main() {
             let one = fastest(&|| timed(|| builder().open::<Tenant>()));
             let all = fastest(&|| timed(|| builder().open::<(Tenant, Project, Task)>()));
             println!("{name:<9} {shards:>7} {create:>12.1?} {one:>12.1?} {all:>12.1?}");
+            for ((_, points), time) in times.iter_mut().zip([create, all]) {
+                points.push((shards as f64, time.as_secs_f64() * 1e3));
+            }
         }
+        let curve = |(what, points)| plot::Curve { name: format!("{name}, {what}"), points };
+        curves.extend(times.map(curve));
+    }
+    if let Some(folder) = svg {
+        let picture =
+            plot::svg("Creating and opening a cluster of three models", "shards", "milliseconds", &curves);
+        std::fs::write(Path::new(folder).join("shards.svg"), picture).expect("the picture is written");
     }
 }

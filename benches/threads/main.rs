@@ -1,6 +1,6 @@
 //! Throughput and latency from 1 to 256 threads, over four SQLite files and over four PostgreSQL servers that this starts:
-//! `cargo bench --bench threads`, with parts of names, `--list`, `--quick`, `--seconds N`, `--threads 1,16,256` or
-//! `--before FOLDER` behind `--`. The lines and the figures are explained in docs/PERFORMANCE.md.
+//! `cargo bench --bench threads`, with parts of names, `--list`, `--quick`, `--seconds N`, `--threads 1,16,256`,
+//! `--svg FOLDER` (a picture for each place) or `--before FOLDER` behind `--`. The lines and the figures are explained in docs/PERFORMANCE.md.
 //!
 //! Each point runs in a process of its own. `--before` names a checkout of another commit: this benchmark is built there,
 //! and its points run between those of this checkout, on the same databases.
@@ -11,6 +11,8 @@
 
 mod before;
 mod places;
+#[path = "../plot.rs"]
+mod plot;
 mod point;
 #[allow(dead_code)]
 #[path = "../../tests/support/postgres_server.rs"]
@@ -37,6 +39,7 @@ struct Options {
     milliseconds: u64,
     list: bool,
     before: Option<PathBuf>,
+    svg: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -65,6 +68,7 @@ impl Options {
             milliseconds: 1_000,
             list: false,
             before: None,
+            svg: None,
         };
         let mut quick = !is_bench;
         let mut arguments = arguments.iter();
@@ -81,10 +85,11 @@ impl Options {
                     options.threads = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 }
                 "--before" => options.before = Some(value()?.into()),
+                "--svg" => options.svg = Some(value()?.into()),
                 "--bench" => {}
                 flag if flag.starts_with('-') && is_bench => {
                     return Err(format!(
-                        "unknown option {flag}; use --quick, --list, --seconds, --threads or --before"
+                        "unknown option {flag}; use --quick, --list, --seconds, --threads, --svg or --before"
                     )
                     .into());
                 }
@@ -138,14 +143,20 @@ fn measure(
     chosen: &[&Workload],
     place: &dyn Place,
 ) -> Result<(), Failure> {
+    let mut curves: Vec<plot::Curve> = Vec::new();
     for workload in chosen {
+        let first = curves.len();
+        curves.extend(programs.iter().map(|(name, _)| plot::Curve {
+            name: [workload.name, name].join(" ").trim_end().to_owned(),
+            points: Vec::new(),
+        }));
         println!("{}: {}", place.name(), workload.name);
         println!(
             "{:>7} {:>7} {:>10} {:>9} {:>9} {:>9} {:>7}",
             "threads", "", "per s", "p50", "p99", "max", "failed"
         );
         for threads in &options.threads {
-            for (name, program) in programs {
+            for (at, (name, program)) in programs.iter().enumerate() {
                 let output = Command::new(program)
                     .args(["--point", workload.name, &threads.to_string(), &options.milliseconds.to_string()])
                     // The URLs contain passwords, and arguments are public.
@@ -156,9 +167,19 @@ fn measure(
                         format!("{}: {}", workload.name, String::from_utf8_lossy(&output.stderr)).into()
                     );
                 }
-                print!("{threads:>7} {name:>7} {}", String::from_utf8_lossy(&output.stdout));
+                let line = String::from_utf8_lossy(&output.stdout);
+                print!("{threads:>7} {name:>7} {line}");
+                let per_second = line.split_whitespace().next().map_or(Ok(0.0), str::parse::<f64>)?;
+                if per_second > 0.0 {
+                    curves[first + at].points.push((*threads as f64, per_second));
+                }
             }
         }
+    }
+    if let Some(folder) = &options.svg {
+        let title = format!("Throughput on {}", place.name());
+        let picture = plot::svg(&title, "threads", "per second", &curves);
+        std::fs::write(folder.join(format!("threads-{}.svg", place.name())), picture)?;
     }
     Ok(())
 }

@@ -226,12 +226,14 @@ pub(crate) trait Connection: Send {
         self.prepare(sql)
     }
 
-    /// Runs a statement that returns one row at most, and visits the row. Returns whether there is one.
+    /// Runs a statement that returns one row at most, and visits the row. Returns whether there is one, which the caller
+    /// expects or not.
     fn look_up(
         &self,
         names: &Namespace,
         sql: &str,
         params: &[Param<'_>],
+        _is_expected: bool,
         visit: &mut dyn FnMut(&dyn RowSource) -> Result<()>,
     ) -> Result<bool> {
         let mut statement = self.prepare_in(names, sql)?;

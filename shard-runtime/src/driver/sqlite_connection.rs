@@ -154,9 +154,10 @@ impl Connection for SqliteConnection {
         _: &Namespace,
         sql: &str,
         params: &[Param<'_>],
+        is_expected: bool,
         visit: &mut dyn FnMut(&dyn RowSource) -> Result<()>,
     ) -> Result<bool> {
-        if matches!(*self.beginning.borrow(), Beginning::Wanted) {
+        if is_expected && matches!(*self.beginning.borrow(), Beginning::Wanted) {
             let found = self.look_up_first(sql, params, visit).map_err(|error| self.explain_lock(error))?;
             if found.is_some() {
                 return Ok(true);

@@ -2,7 +2,8 @@
 //!
 //! A session that looks up one row and ends needs no `BEGIN` and no `COMMIT`: the statement alone holds the snapshot, as long
 //! as it has returned its row and is not reset. Any later statement runs `BEGIN` first, which takes over the snapshot of
-//! the statement. A look-up without a row has no snapshot left, so that it runs again after `BEGIN`.
+//! the statement. A look-up without a row has no snapshot left, so that it runs again after `BEGIN`: it begins with `BEGIN` at
+//! once if several shards may have the row.
 
 use std::sync::Arc;
 

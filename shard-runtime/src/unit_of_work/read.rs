@@ -278,7 +278,7 @@ impl UnitOfWork {
         if let [shard] = shards.indexes()
             && !is_timed
         {
-            return self.fetch_from::<T>(*shard, model, &params);
+            return self.fetch_from::<T>(*shard, model, &params, true);
         }
         let mut found =
             Found { row: None, first_is_enough: matches!(table.id_kind, IdKind::Sequence | IdKind::Uuid) };
@@ -291,7 +291,7 @@ impl UnitOfWork {
         } else {
             for (before, &shard) in shards.indexes().iter().enumerate() {
                 asked = before + 1;
-                if let Some(row) = self.fetch_from::<T>(shard, model, &params)?
+                if let Some(row) = self.fetch_from::<T>(shard, model, &params, !several)?
                     && found.take(id, row)?.is_break()
                 {
                     break;
@@ -331,13 +331,14 @@ impl UnitOfWork {
         shard: usize,
         model: usize,
         params: &[Param<'_>],
+        is_expected: bool,
     ) -> Result<Option<Stored<T>>> {
         let table = T::TABLE;
         self.flush_tables(&[table], &ShardSet::one(shard))?;
         if !self.tx.is_ready(shard, Some(table))? {
             return Ok(None);
         }
-        let found = self.fetch_here(shard, model, params);
+        let found = self.fetch_here(shard, model, params, is_expected);
         self.tx.lift_deadlines();
         found
     }
@@ -347,6 +348,7 @@ impl UnitOfWork {
         shard: usize,
         model: usize,
         params: &[Param<'_>],
+        is_expected: bool,
     ) -> Result<Option<Stored<T>>> {
         let table = T::TABLE;
         let layout = self.tx.cluster.layout();
@@ -358,7 +360,7 @@ impl UnitOfWork {
             row = Some(T::load(&Row { source, shard, table, columns: None })?);
             Ok(())
         };
-        let found = connection.look_up(names, sql, params, &mut visit);
+        let found = connection.look_up(names, sql, params, is_expected, &mut visit);
         let found = found.map_err(|error| locate(error, shard, Some(table)));
         watch.end(self.tx.cluster.observer(), shard, sql, u64::from(row.is_some()), &found);
         found?;

@@ -62,7 +62,7 @@ impl UnitOfWork {
         let table = T::TABLE;
         let find = || -> Result<Option<Error>> {
             let id = row.id().stored_value().map_err(|error| table.error_at(table.id, error))?;
-            let found = self.fetch_here::<T>(row.shard().index(), model, &[Param::Value(id)])?;
+            let found = self.fetch_here::<T>(row.shard().index(), model, &[Param::Value(id)], true)?;
             let (Some(found), KeyColumns::Columns(key)) = (found, table.key) else { return Ok(None) };
             let stored = values_of(&*found)?;
             let other = key.iter().find(|&&column| stored.get(column) != values.get(column));

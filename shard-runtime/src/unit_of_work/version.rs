@@ -163,7 +163,7 @@ impl UnitOfWork {
         let table = T::TABLE;
         let model = self.tx.cluster.layout().model(table)?;
         let id = row.id().stored_value().map_err(|error| table.error_at(table.id, error))?;
-        let found = self.fetch_here::<T>(shard, model, &[Param::Value(id)])?;
+        let found = self.fetch_here::<T>(shard, model, &[Param::Value(id)], true)?;
         found.map_or(Ok(None), |found| Ok(of::<T>(&values_of(&*found)?)?.map(|found| found.number)))
     }
 }

@@ -321,7 +321,7 @@ fn meet_late(world: &World, mut session: Open, first_answer: Answer, second: &Op
 fn wait_for(world: &World, over: &AtomicBool, longest: Duration) {
     let began = Instant::now();
     while !over.load(Ordering::Acquire) && began.elapsed() < longest {
-        std::thread::sleep(Duration::from_micros(500));
+        std::thread::sleep(Duration::from_millis(1));
         if world.kind != Kind::Files && world.is_waiting() {
             return;
         }

@@ -151,8 +151,8 @@ pub struct World {
     pub cluster: Cluster,
     pub hold: Hold,
     raw: Vec<Raw>,
-    /// A connection to each server, that looks at what its sessions wait for.
-    activity: Vec<Client>,
+    /// A connection to each server, that looks at what its sessions wait for, and the number of the world's database there.
+    activity: Vec<(Client, String)>,
     database: String,
     _folder: TempDir,
 }
@@ -175,7 +175,8 @@ impl World {
         for place in [0, 1, 2].into_iter().filter(|place| places.contains(&Some(*place))) {
             let client = Client::connect(&server(place).url());
             client.run(&format!("CREATE DATABASE {database}"));
-            activity.push(client);
+            let number = client.text(&format!("SELECT oid FROM pg_database WHERE datname = '{database}'"));
+            activity.push((client, number));
         }
         let mut builder = Cluster::builder()
             .durability(Durability::Normal)
@@ -240,30 +241,33 @@ impl World {
     /// The stored rows.
     pub fn end(&self) -> End {
         let mut end = Vec::new();
+        let rows = TABLES.map(|(table, row)| {
+            let name = table.trim_start_matches("sharded_lookup_");
+            format!("SELECT '{name}: ' || {row} FROM {table}")
+        });
+        let sql = rows.join(" UNION ALL ");
         for (shard, raw) in SHARDS.iter().zip(&self.raw) {
-            for (table, row) in TABLES {
-                let table_name = table.trim_start_matches("sharded_lookup_");
-                let rows = raw.texts(&format!("SELECT {row} FROM {table}"));
-                end.extend(rows.into_iter().map(|row| format!("{shard} {table_name}: {row}")));
-            }
+            end.extend(raw.texts(&sql).into_iter().map(|row| format!("{shard} {row}")));
         }
         end.sort();
         end
     }
 
-    /// Whether a session of this world waits for a lock on a server.
+    /// Whether a session of this world waits for a lock on a server. The view `pg_stat_activity` joins more tables, and this is
+    /// called again and again.
     pub fn is_waiting(&self) -> bool {
-        let sql = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
-            self.database
-        );
-        self.activity.iter().any(|client| client.text(&sql) != "0")
+        self.activity.iter().any(|(client, database)| {
+            let sql = format!(
+                "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE datid = {database} AND wait_event_type = 'Lock'"
+            );
+            client.text(&sql) != "0"
+        })
     }
 
     /// Whether nothing is left prepared.
     pub fn is_finished(&self) -> bool {
         let sql = format!("SELECT count(*) FROM pg_prepared_xacts WHERE database = '{}'", self.database);
-        self.activity.iter().all(|client| client.text(&sql) == "0")
+        self.activity.iter().all(|(client, _)| client.text(&sql) == "0")
     }
 }
 

@@ -344,10 +344,11 @@ fn initialize(programs: &Path, folder: &Path, account: Option<Account>, password
 
     let mut initdb = command(programs, "initdb");
     run_as(&mut initdb, account);
+    // A server takes milliseconds to check a password against a SCRAM secret, and tests connect some ten thousand times.
     let output = initdb
         .current_dir(folder)
         .args(["--pgdata=data", "--encoding=UTF8", "--locale=C", "--no-sync"])
-        .args(["--auth=password", "--pwfile=password"])
+        .args(["--auth=md5", "--pwfile=password"])
         .arg(format!("--username={USER}"))
         .output()
         .expect("initdb runs");

@@ -351,10 +351,12 @@ impl Field for String {
 
 /// Returns text as a value; an error for text with NUL, which SQLite truncates and PostgreSQL rejects.
 pub(crate) fn text_value(text: &str) -> Result<Value<'_>, ValueError> {
-    match text.find('\0') {
-        Some(at) => Err(ValueError::new(format!("text with a NUL (at byte {at}) cannot be stored"))),
-        None => Ok(Value::Text(Cow::Borrowed(text))),
+    // On bytes this is faster than `find` for short texts.
+    if !text.as_bytes().contains(&0) {
+        return Ok(Value::Text(Cow::Borrowed(text)));
     }
+    let at = text.find('\0').unwrap_or_default();
+    Err(ValueError::new(format!("text with a NUL (at byte {at}) cannot be stored")))
 }
 
 impl Field for Vec<u8> {

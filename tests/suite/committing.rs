@@ -14,6 +14,7 @@ on_every_mixture! {
         after_a_failed_commit_the_session_waits_for_a_rollback;
     only Files:
         r35_a_commit_that_fails_on_one_shard_leaves_nothing_on_any,
+        r35_a_constraint_is_found_that_was_deferred_after_a_commit,
         r35_what_could_not_be_done_again_is_committed_alone,
         r35_the_best_effort_says_how_far_it_came,
 }
@@ -33,11 +34,16 @@ fn company_after(cluster: &Watched, shard: &str, first: i64) -> i64 {
 /// A cluster whose shard `shard` looks at a campaign's company only when it commits.
 fn late_checks(backend: &Backend, shard: &str) -> Watched {
     let cluster = backend.create::<Advertising>(&LETTERS);
+    defer(backend, shard);
+    cluster
+}
+
+fn defer(backend: &Backend, shard: &str) {
     if backend.is_lasting() && backend.is_postgres(shard) {
         let late =
             "ALTER TABLE {table} ALTER CONSTRAINT campaigns_company_id_fkey DEFERRABLE INITIALLY DEFERRED";
         backend.plant(&[shard], "campaigns", late);
-        return cluster;
+        return;
     }
     let sql = format!(
         "DROP TABLE {{table}}; CREATE TABLE {{table}} (id INTEGER PRIMARY KEY, company_id INTEGER NOT NULL \
@@ -45,7 +51,6 @@ fn late_checks(backend: &Backend, shard: &str) -> Watched {
         backend.table(shard, "companies")
     );
     backend.plant(&[shard], "campaigns", &sql);
-    cluster
 }
 
 /// Adds a company to each of these shards, and to the last of them a campaign without a company, which is noticed at
@@ -104,6 +109,28 @@ fn a_commit_that_fails_everywhere_leaves_nothing(backend: &Backend) {
     );
     drop(session);
     assert_eq!(count(&cluster, "b"), 0);
+}
+
+/// The connections have searched the schema before, also one that was undone, whose version the next one has again.
+fn r35_a_constraint_is_found_that_was_deferred_after_a_commit(backend: &Backend) {
+    let cluster = backend.create::<Advertising>(&LETTERS);
+    let mut session = cluster.session();
+    for shard in ["a", "b"] {
+        session.add(Company { id: company_on(&cluster, shard), name: "before".into() }).unwrap();
+    }
+    session.commit().unwrap();
+    let undone = "CREATE TABLE undone (id INTEGER)";
+    sqlite::with_connection(&mut session, "b", |connection| connection.execute_batch(undone)).unwrap();
+    session.rollback();
+    defer(backend, "b");
+    for shard in ["a", "c"] {
+        let id = company_after(&cluster, shard, company_on(&cluster, shard) + 1);
+        session.add(Company { id, name: "doomed".into() }).unwrap();
+    }
+    doomed(&cluster, &mut session, &[], "b");
+    assert_error(session.commit(), ErrorKind::ForeignKey, &["shard `b`", "campaigns", "company_id"]);
+    drop(session);
+    assert_eq!(["a", "b", "c"].map(|shard| count(&cluster, shard)), [1, 1, 0]);
 }
 
 fn r35_a_commit_that_fails_on_one_shard_leaves_nothing_on_any(backend: &Backend) {

@@ -589,7 +589,7 @@ fn r35_a_participant_whose_connection_is_lost_aborts_the_transaction() {
     for (names, lost) in [(FILES, 1), (SERVERS, 0), (SERVERS, 2), (BOTH, 1)] {
         let world = Arc::new(World::default());
         let mut tx = written(&cluster(names, &world));
-        drop(tx.databases[lost].take_connection());
+        drop(tx.databases.get_mut(lost).unwrap().take_connection());
         assert_eq!(outcome(tx.commit_databases()), "aborted: TransactionAborted", "{names:?} {lost}");
     }
 }

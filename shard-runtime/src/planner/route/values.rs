@@ -68,6 +68,9 @@ impl PartialEq for ValueSet<'_> {
     }
 }
 
+/// The number of values or intervals that a description lists.
+const DESCRIBED: usize = 10;
+
 /// The number of integers outside of lists that are enumerated.
 const ENUMERATED: i128 = 4096;
 
@@ -252,7 +255,8 @@ impl<'p> ValueSet<'p> {
             return match points.as_slice() {
                 [value] => format!("{column} = {value}"),
                 many => {
-                    let mut shown: Vec<String> = many.iter().take(10).map(ToString::to_string).collect();
+                    let mut shown: Vec<String> =
+                        many.iter().take(DESCRIBED).map(ToString::to_string).collect();
                     if many.len() > shown.len() {
                         shown.push(format!("… {} in all", many.len()));
                     }
@@ -260,8 +264,11 @@ impl<'p> ValueSet<'p> {
                 }
             };
         }
-        let parts: Vec<String> =
-            self.intervals.iter().map(|(from, to)| describe_interval(column, from, to)).collect();
+        let shown = self.intervals.iter().take(DESCRIBED);
+        let mut parts: Vec<String> = shown.map(|(from, to)| describe_interval(column, from, to)).collect();
+        if self.intervals.len() > parts.len() {
+            parts.push(format!("… {} in all", self.intervals.len()));
+        }
         parts.join(" OR ")
     }
 }
@@ -493,6 +500,9 @@ mod tests {
         assert_eq!(ValueSet::points([text("Asia")]).describe("c"), "c = Asia");
         assert_eq!(ValueSet::points([text("b"), text("a"), text("a")]).describe("c"), "c IN (a, b)");
         assert_eq!(compared(Operator::Less, 7).describe("k"), "k < 7");
+        let runs = ValueSet::points((0..40).filter(|number| number % 3 > 0).map(Value::Integer));
+        assert!(runs.describe("k").starts_with("1 <= k < 3 OR 4 <= k < 6 OR"), "{}", runs.describe("k"));
+        assert!(runs.describe("k").ends_with("28 <= k < 30 OR … 13 in all"), "{}", runs.describe("k"));
         assert_eq!(ValueSet::everything().describe("k"), "");
     }
 }

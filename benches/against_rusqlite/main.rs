@@ -12,6 +12,7 @@ mod data;
 mod measure;
 mod memory;
 mod models;
+mod numbers;
 mod operations;
 
 use std::process::ExitCode;

@@ -1,0 +1,6 @@
+CREATE TABLE accounts (id INTEGER NOT NULL PRIMARY KEY, owner TEXT NOT NULL, cents INTEGER NOT NULL);
+CREATE TABLE stations (id INTEGER NOT NULL PRIMARY KEY, region TEXT NOT NULL, name TEXT NOT NULL, height INTEGER NOT NULL);
+CREATE TABLE readings (id INTEGER NOT NULL PRIMARY KEY, station_id INTEGER NOT NULL, at INTEGER NOT NULL, celsius REAL NOT NULL, remark TEXT NOT NULL);
+CREATE INDEX readings_station_id ON readings (station_id);
+CREATE TABLE measurements (id INTEGER NOT NULL PRIMARY KEY, at INTEGER NOT NULL, celsius REAL NOT NULL, place TEXT NOT NULL);
+CREATE INDEX measurements_at ON measurements (at);

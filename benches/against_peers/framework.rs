@@ -6,7 +6,7 @@ use std::path::Path;
 use shard_runtime::{Builder, Cluster, Durability, Parent, Session, Sharded, Stored};
 
 use crate::shared::measure::Failure;
-use crate::shared::{Library, numbers, sum_of_ids};
+use crate::shared::{Library, data, numbers, sum_of_ids};
 
 #[derive(Sharded, Clone, Debug)]
 #[sharded(table = "accounts")]
@@ -58,9 +58,15 @@ fn builder(path: &Path) -> Builder {
     Cluster::builder().durability(Durability::Normal).shard("one", format!("sqlite:{}", path.display()))
 }
 
-/// Makes the tables.
+/// Makes the tables, and checks that the other programs have the same.
 pub fn create(path: &Path) -> Result<(), Failure> {
     builder(path).create::<Models>()?;
+    let other = path.with_extension("schema");
+    data::create(&other)?;
+    let (own, others) = (data::tables(path)?, data::tables(&other)?);
+    if own != others {
+        return Err(format!("the framework's tables are:\n{own}\nthose of schema.sql are:\n{others}").into());
+    }
     Ok(())
 }
 

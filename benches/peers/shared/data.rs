@@ -20,6 +20,18 @@ pub fn create(path: &Path) -> Result<(), Failure> {
     Ok(by_hand::open(path)?.execute_batch(include_str!("schema.sql"))?)
 }
 
+/// The statements that made the tables and their indexes, as SQLite keeps them.
+#[allow(dead_code, reason = "only the framework's program compares them")]
+pub fn tables(path: &Path) -> Result<String, Failure> {
+    let connection = by_hand::open(path)?;
+    let mut statement = connection.prepare(
+        "SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL \
+         AND tbl_name IN ('accounts', 'stations', 'readings', 'measurements') ORDER BY rowid",
+    )?;
+    let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(lines.join("\n"))
+}
+
 /// Writes all rows into the tables of a file, and brings the write-ahead log into it.
 pub fn fill(path: &Path, effort: Effort) -> Result<Size, Failure> {
     let size = Size {

@@ -20,7 +20,6 @@ use tokio::runtime::Runtime;
 
 #[derive(Debug, toasty::Model)]
 #[table = "accounts"]
-#[expect(dead_code, reason = "all columns are read")]
 struct Account {
     #[key]
     id: i64,
@@ -30,10 +29,8 @@ struct Account {
 
 #[derive(Debug, toasty::Model)]
 #[table = "stations"]
-#[expect(dead_code, reason = "all columns are read")]
 struct Station {
     #[key]
-    #[auto]
     id: i64,
     region: String,
     name: String,
@@ -44,10 +41,8 @@ struct Station {
 
 #[derive(Debug, toasty::Model)]
 #[table = "readings"]
-#[expect(dead_code, reason = "all columns are read")]
 struct Reading {
     #[key]
-    #[auto]
     id: i64,
     #[index]
     station_id: i64,
@@ -60,7 +55,6 @@ struct Reading {
 
 #[derive(Debug, toasty::Model)]
 #[table = "measurements"]
-#[expect(dead_code, reason = "all columns are read")]
 struct Measurement {
     #[key]
     id: i64,

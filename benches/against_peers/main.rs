@@ -104,15 +104,18 @@ fn run(wanted: &Wanted) -> Result<(), Failure> {
     if wanted.builds {
         return builds::run(wanted.chosen(), wanted.json);
     }
-    let lines = if wanted.again { peers::stored_lines()? } else { peers::measure(wanted)? };
-    if wanted.json {
-        print!("{lines}");
-        return Ok(());
-    }
+    let (lines, failed) =
+        if wanted.again { (peers::stored_lines()?, Vec::new()) } else { peers::measure(wanted)? };
     let table = table::Table::from_lines(&lines)?;
-    print!("{}", table.text());
+    match wanted.json {
+        true => print!("{lines}"),
+        false => print!("{}", table.text()),
+    }
     if let Some(path) = &wanted.svg {
         std::fs::write(path, table.svg())?;
     }
-    Ok(())
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(format!("these programs failed: {}", failed.join(", ")).into()),
+    }
 }

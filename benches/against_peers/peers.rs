@@ -91,14 +91,14 @@ pub fn stored_lines() -> Result<String, Failure> {
         .map_err(|error| format!("no lines of a last run: {}: {error}", path.display()).into())
 }
 
-/// Compiles all programs, runs them one after the other, and returns and stores their lines of JSON. The first line of a
-/// program is about the library and the machine's load.
-pub fn measure(wanted: &Wanted) -> Result<String, Failure> {
+/// Compiles all programs, runs them one after the other, and stores their lines of JSON. Returns the lines, and the libraries
+/// whose program failed. The first line of a program is about the library and the machine's load.
+pub fn measure(wanted: &Wanted) -> Result<(String, Vec<&'static str>), Failure> {
     let mut programs = Vec::new();
     for library in wanted.chosen() {
         programs.push((library, library.command()?));
     }
-    let mut lines = String::new();
+    let (mut lines, mut failed) = (String::new(), Vec::new());
     for (library, mut command) in programs {
         eprintln!("measuring {}", library.name);
         let before = load();
@@ -107,7 +107,7 @@ pub fn measure(wanted: &Wanted) -> Result<String, Failure> {
         }
         let done = command.args(&wanted.operations).stderr(Stdio::inherit()).output()?;
         if !done.status.success() {
-            return Err(format!("the program of {} failed", library.name).into());
+            failed.push(library.name);
         }
         let about = serde_json::json!({
             "library": library.name,
@@ -116,10 +116,11 @@ pub fn measure(wanted: &Wanted) -> Result<String, Failure> {
             "load_after": load(),
             "quick": wanted.quick,
         });
+        // With the operations before the one that failed.
         lines.push_str(&format!("{about}\n{}", String::from_utf8(done.stdout)?));
+        fs::write(stored(), &lines)?;
     }
-    fs::write(stored(), &lines)?;
-    Ok(lines)
+    Ok((lines, failed))
 }
 
 /// The load averages, if the system has them in `/proc`.

@@ -16,13 +16,21 @@ pub fn run(libraries: impl Iterator<Item = &'static Program>, json: bool) -> Res
             .map(str::to_owned)
             .to_vec(),
     ];
+    let mut failed = Vec::new();
     for library in libraries {
         eprintln!("building ten models with {}", library.name);
         let fetched = cargo().args(["fetch", "--locked", "--quiet"]).current_dir(library.path()).status()?;
         if !fetched.success() {
             return Err(format!("the packages of {} cannot be fetched", library.name).into());
         }
-        let built = ten_models(library)?.build().map_err(|error| format!("{}: {error}", library.name))?;
+        let built = match ten_models(library)?.build() {
+            Ok(built) => built,
+            Err(error) => {
+                eprintln!("{}: {error}", library.name);
+                failed.push(library.name);
+                continue;
+            }
+        };
         let Built { cold_cpu_seconds, cold_seconds, packages, rebuild_cpu_seconds, rebuild_seconds } = built;
         let version = library.version()?;
         if json {
@@ -53,7 +61,10 @@ pub fn run(libraries: impl Iterator<Item = &'static Program>, json: bool) -> Res
     if !json {
         print!("{}", aligned(&rows));
     }
-    Ok(())
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(format!("these crates do not compile: {}", failed.join(", ")).into()),
+    }
 }
 
 fn ten_models(library: &Program) -> Result<Crate, Failure> {

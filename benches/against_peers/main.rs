@@ -112,7 +112,8 @@ fn run(wanted: &Wanted) -> Result<(), Failure> {
         false => print!("{}", table.text()),
     }
     if let Some(path) = &wanted.svg {
-        std::fs::write(path, table.svg())?;
+        // Cargo runs this program in the package's folder. The path is the workspace's.
+        std::fs::write(LIBRARIES[0].path().join(path), table.svg())?;
     }
     match failed.is_empty() {
         true => Ok(()),

@@ -58,7 +58,7 @@ pub fn framework() -> Crate {
          let cluster = Cluster::builder().shard(\"a\", \"sqlite::memory:\").create::<({})>()?;\n    \
          let mut session = cluster.session();\n    \
          println!(\"{{:?}}\", session.all(Customer1::select().filter(Customer1::ID.eq(CHANGED)))?);\n    \
-         session.commit()\n}}\n",
+         session.commit()?;\n    Ok(())\n}}\n",
         models.join(", ")
     );
     let runtime = repository.join("shard-runtime").display().to_string().replace('\\', "/");

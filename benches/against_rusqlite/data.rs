@@ -10,9 +10,8 @@ use shard_runtime::{Builder, Cluster, Durability, Models, Result};
 
 use crate::by_hand;
 use crate::measure::{Effort, Failure};
-use crate::models::{
-    Account, Measurement, NewReading, NewStation, Reading, Region, Station, scattered, shuffled,
-};
+use crate::models::{Account, Measurement, NewReading, NewStation, Reading, Region, Station, shuffled};
+use crate::numbers::{self, READINGS_OF_A_STATION};
 
 /// The shards' names, in their order.
 pub const SHARDS: [&str; 4] = ["north", "east", "south", "west"];
@@ -72,17 +71,14 @@ impl Data {
             let count = self.effort.rows(4_000);
             self.set::<(Station, Reading)>("stations", count, |cluster| {
                 let mut session = cluster.session();
-                let stations = session.add_all((0..count).map(|number| NewStation {
-                    region: Region::ALL[(number % 4) as usize],
-                    name: format!("station {number}"),
-                    height: number,
+                let stations = session.add_all((0..count).map(|number| {
+                    let (name, height) = numbers::station(number);
+                    NewStation { region: Region::ALL[(number % 4) as usize], name, height }
                 }))?;
-                for number in 0..25 {
-                    session.add_all(stations.iter().map(|station| NewReading {
-                        station: station.link(),
-                        at: number * 3_600,
-                        celsius: (scattered(station.id + number) % 400) as f64 / 10.0,
-                        remark: format!("reading {number}"),
+                for number in 0..READINGS_OF_A_STATION {
+                    session.add_all(stations.iter().map(|station| {
+                        let (at, celsius, remark) = numbers::reading(station.id, number);
+                        NewReading { station: station.link(), at, celsius, remark }
                     }))?;
                 }
                 session.commit().map(drop)

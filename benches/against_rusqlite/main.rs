@@ -13,6 +13,7 @@ mod instructions;
 mod measure;
 mod memory;
 mod models;
+mod numbers;
 mod operations;
 
 use std::process::ExitCode;

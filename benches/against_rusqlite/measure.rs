@@ -90,7 +90,7 @@ pub struct Measured {
 pub fn measure(pair: &mut Pair<'_>, effort: Effort) -> Result<Measured, Failure> {
     let (framework, by_hand) = (pair.framework.block()?, pair.by_hand.block()?);
     if framework != by_hand {
-        return Err(format!("the framework answers {framework}, the hand-written code {by_hand}").into());
+        return Err(format!("the library answers {framework}, the hand-written code {by_hand}").into());
     }
     pair.framework.between()?;
     pair.by_hand.between()?;

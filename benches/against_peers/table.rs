@@ -15,7 +15,7 @@ const VALUES: f64 = 40.0;
 const HEAD: f64 = 56.0;
 const BAR: f64 = 13.0;
 const GAP: f64 = 14.0;
-/// Where the scale begins, and its lines.
+/// The place at which the scale begins, and its lines.
 const LEAST: f64 = 0.25;
 const TICKS: [f64; 8] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
 const COLOURS: [&str; 5] = ["#0b6e4f", "#3066be", "#b4656f", "#c98b1d", "#7d5ba6"];

@@ -11,8 +11,11 @@ mod by_hand;
 #[path = "../against_rusqlite/measure.rs"]
 mod measure;
 #[path = "../against_rusqlite/models.rs"]
-#[expect(dead_code, reason = "what is measured on files alone is not needed here")]
+#[expect(dead_code, unused_imports, reason = "a part of it is for files alone")]
 mod models;
+#[allow(dead_code)]
+#[path = "../against_rusqlite/numbers.rs"]
+mod numbers;
 mod operations;
 #[allow(dead_code)]
 #[path = "../../tests/support/postgres_server.rs"]

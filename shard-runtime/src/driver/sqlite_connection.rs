@@ -309,9 +309,6 @@ impl Connection for SqliteConnection {
     }
 
     fn is_large(&self) -> bool {
-        if self.complete_beginning().is_err() {
-            return false;
-        }
         let pages = self
             .raw
             .prepare_cached("PRAGMA page_count")

@@ -31,6 +31,7 @@ impl SqliteConnection {
     /// Notes that the next statement begins a transaction that reads.
     pub(super) fn want_snapshot(&self) {
         self.expected.borrow_mut().clear();
+        self.due.borrow_mut().clear();
         *self.beginning.borrow_mut() = Beginning::Wanted;
     }
 
@@ -42,7 +43,7 @@ impl SqliteConnection {
     pub(super) fn complete_beginning(&self) -> Result<()> {
         let beginning = self.beginning.take();
         if matches!(beginning, Beginning::Complete) {
-            return Ok(());
+            return self.check_due();
         }
         let begun = self.raw.prepare_cached("BEGIN DEFERRED").and_then(|mut begin| begin.raw_execute());
         if let Beginning::Held(look_up) = &beginning {
@@ -77,10 +78,14 @@ impl SqliteConnection {
         self.check_due().map(Some)
     }
 
-    /// Checks the shards that are used in the transaction, as far as that was not done.
+    /// Checks the shards that are used in the transaction, as far as that was not done. A check that fails stays due, so that
+    /// no later statement goes on without it.
     fn check_due(&self) -> Result<()> {
-        let due: Vec<Arc<Expected>> = self.due.take();
-        due.iter().try_for_each(|shard| self.check(shard))
+        loop {
+            let Some(shard) = self.due.borrow().last().cloned() else { return Ok(()) };
+            self.check(&shard)?;
+            self.due.borrow_mut().pop();
+        }
     }
 
     /// Lets a statement go that is held.

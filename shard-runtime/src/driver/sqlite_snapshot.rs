@@ -5,9 +5,6 @@
 //! the statement. A look-up without a row has no snapshot left, so that it runs again after `BEGIN`: it begins with `BEGIN` at
 //! once if several shards may have the row.
 
-use std::sync::Arc;
-
-use super::Expected;
 use super::sqlite_connection::SqliteConnection;
 use super::sqlite_errors::from_sqlite;
 use super::sqlite_statement::SqliteStatement;

@@ -15,7 +15,7 @@ impl Session {
     /// If that was slow several times for this model, they are read at once.
     ///
     /// # Errors
-    /// [`ErrorKind::Ambiguous`] if the row is found on two shards; those of placing the id or the pin.
+    /// [`ErrorKind::Ambiguous`](crate::ErrorKind::Ambiguous) if the row is found on two shards; those of placing the id or the pin.
     pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
         let located = id.locate();
         let read = |session: &mut Self| {

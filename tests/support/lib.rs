@@ -3,22 +3,6 @@
 pub mod postgres_server;
 pub mod waiting;
 
-/// The examples in the documentation of the derives.
-#[cfg(doctest)]
-pub mod derives {
-    #[doc = include_str!("../../shard-derive/docs/sharded.md")]
-    pub fn sharded() {}
-
-    #[doc = include_str!("../../shard-derive/docs/shard_key.md")]
-    pub fn shard_key() {}
-
-    #[doc = include_str!("../../shard-derive/docs/field.md")]
-    pub fn field() {}
-
-    #[doc = include_str!("../../shard-derive/docs/projection.md")]
-    pub fn projection() {}
-}
-
 /// The tests that a run has left out. Documentation tests run last, so that this list is at the end of what `cargo test
 /// --workspace` prints.
 pub mod not_run {

@@ -16,7 +16,7 @@ pub use iter::Iter;
 pub use relations::{Descendants, With, WithChildren};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::{Child, Insert, KnownId, Query, SequenceId, Sharded, Stored, Write};
+use crate::query::{Child, Insert, KnownId, Locate, Query, SequenceId, Sharded, Stored, Write};
 use crate::schema::{DecidesShard, Shard};
 use crate::tasks::CancellationToken;
 use crate::tasks::unwind::finally;
@@ -294,6 +294,23 @@ impl Session {
         mut visit: impl FnMut(Q::Output) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         with_own_error(|own| self.for_each(query, |row| visit(row).map_err(&mut *own)))
+    }
+
+    /// Returns the row with this id, or `None`: `session.get::<City>(5)` if ids are unique over the cluster,
+    /// `session.get(Report::by_id(1).on(Continent::Asia))` if they are unique within a shard. A row that the session
+    /// has looked up in its current snapshot is not read again. If several shards may have the row, they are read in
+    /// turn: all of them if the application gives the ids, up to the first that has it if the cluster generates them.
+    /// If that was slow several times for this model, they are read at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Ambiguous`](crate::ErrorKind::Ambiguous) if the row is found on two shards; those of placing the id or the pin.
+    pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
+        let located = id.locate();
+        let read = |session: &mut Self| {
+            let shards = session.shards_of(&located)?;
+            session.work.look_up(&located.id, &shards)
+        };
+        self.follow(|session| in_verb_span(session, "get", Some(T::TABLE), read))
     }
 
     /// Returns the first row of a query, or `None`.

@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 42] = [
+const MUTATIONS: [Mutation; 43] = [
     Mutation {
         what: "the snapshot of a first look-up ends before the session's transaction begins",
         from: "        // Dropped, it would reset the statement.\n        std::mem::forget(cursor);\n",
@@ -200,6 +200,12 @@ const MUTATIONS: [Mutation; 42] = [
         from: "write(control, &self.names, dialect, Kind::Writer, name, &number)",
         to: "write(control, &self.names, dialect, Kind::Writer, name, \"0\")",
         attack: ("suite", "r47_an_older_copy"),
+    },
+    Mutation {
+        what: "after a power loss, a target continues where another one is",
+        from: "cursor.portions == least.portions",
+        to: "cursor.portions >= least.portions",
+        attack: ("changes", "power_loss_at_any_moment_of_a_change"),
     },
     Mutation {
         what: "a change makes no fence",

@@ -16,6 +16,7 @@ mod model;
 mod models;
 mod mover;
 mod others;
+mod power;
 mod processes;
 mod servers;
 mod stopped;

@@ -28,6 +28,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use shard_runtime::{Builder, Cluster, ShardKey, Sharded};
+use sharded_tests::numbers::{Numbers, seed};
 use sharded_tests::postgres_server::Server;
 use tempfile::TempDir;
 
@@ -136,30 +137,6 @@ fn builder(urls: &[String]) -> Builder {
     SHARDS.iter().zip(urls).fold(builder, |builder, (shard, url)| builder.shard(*shard, url))
 }
 
-/// The seed of this run: printed, and taken back.
-fn seed() -> u64 {
-    let said = std::env::var("SHARDED_SEED").ok().map(|seed| seed.parse().expect("SHARDED_SEED is a number"));
-    let seed = said.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("SHARDED_SEED={seed}");
-    seed
-}
-
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |number| number.parse().expect("a number"))
-}
-
-/// Numbers that look random: SplitMix64 (Steele, Lea, Flood 2014).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }

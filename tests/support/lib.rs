@@ -1,5 +1,7 @@
 //! The shared parts of the integration tests, and the list of those that a run has left out.
 
+pub mod disk;
+pub mod numbers;
 pub mod postgres_server;
 pub mod waiting;
 

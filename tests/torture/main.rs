@@ -18,7 +18,6 @@
 mod cancelling;
 mod check;
 mod concurrency;
-mod disk;
 mod ids;
 mod injected;
 mod kills;
@@ -32,6 +31,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use shard_runtime::{Builder, Cluster, Durability, ShardKey, Sharded};
+use sharded_tests::numbers::{Numbers, seed};
 use tempfile::TempDir;
 
 /// The shards, each a file of its own.
@@ -173,29 +173,5 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// The seed of this run: printed, and taken back.
-fn seed() -> u64 {
-    let said = std::env::var("SHARDED_SEED").ok().map(|seed| seed.parse().expect("SHARDED_SEED is a number"));
-    let seed = said.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("SHARDED_SEED={seed}");
-    seed
-}
-
-/// Numbers that look random: SplitMix64 (Steele, Lea, Flood 2014).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
     }
 }

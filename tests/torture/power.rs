@@ -1,7 +1,8 @@
 //! Power that is lost at any moment, with anything on the disk that was not synced: recorded with `strace`, and replayed.
 
+use sharded_tests::disk::{Record, TRACED};
+
 use crate::check::{Counts, check};
-use crate::disk::{Record, TRACED};
 use crate::injected::{Tries, every, run};
 use crate::writer::Writer;
 use crate::{Numbers, folder, seed};

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use shard_runtime::Sharded as _;
+use sharded_tests::disk::{Record, TRACED};
 use sharded_tests::waiting::soon;
 
-use crate::disk::{Record, TRACED};
 use crate::injected::{Tries, every};
 use crate::unread::{BY_THE_OWNER, FOLDER, PLACES, add, copy_of, overwritten};
 use crate::{Account, Entry, Models, Numbers, Place, Running, builder, folder, seed};

@@ -5,6 +5,7 @@
 //! taken over writes nothing any more, and what it has read before is not written after something newer.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use super::capture::{self, Dirty};
 use super::links::{Links, Site, Wait};
@@ -14,7 +15,8 @@ use super::target;
 use super::writer::Writer;
 use crate::cluster::migrate::backfill;
 use crate::driver::Connection;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::planner::Layout;
 use crate::schema::Table;
 use crate::transaction::change::{claim_copy, claim_part, let_write};
 use crate::transaction::facts::SEPARATOR;
@@ -80,15 +82,39 @@ impl Copier<'_> {
         })
     }
 
-    /// The target that holds the cursors.
-    fn first(&self) -> Result<(&dyn Connection, Site<'_>)> {
-        let site = self.targets.first().copied().ok_or_else(super::no_target)?;
-        Ok((self.links.at(site)?, site))
+    /// Has all targets continue at the same place. Targets are committed one after the other, and a power loss takes the last
+    /// commits of some: what one of them lacks is copied to all of them again. Other rows may have been changed since, so that
+    /// unique values are checked when all of them are there.
+    ///
+    /// It is on disk when this returns: from here on, equal numbers of portions are the same portions.
+    pub(in crate::cluster) fn align(&self, layout: &Layout) -> Result<()> {
+        self.write(Wait::Durable, || {
+            for source in &self.sources {
+                let cursors = self.targets.iter().map(|target| self.cursor(*target, source.name));
+                let cursors = cursors.collect::<Result<Vec<_>>>()?;
+                let least = cursors.iter().min_by_key(|cursor| cursor.portions).cloned().unwrap_or_default();
+                if cursors.iter().all(|cursor| cursor.portions == least.portions) {
+                    continue;
+                }
+                self.each_target(|connection, target| {
+                    target::set_cursor(connection, target, source.name, Some(&least.to_string()))?;
+                    target::drop_all(connection, target, layout)
+                })?;
+            }
+            Ok(())
+        })
     }
 
-    /// Copies the next rows of a source. The first target is committed last: its cursor says what all of them have. Returns `None` if all were copied.
+    /// Reads how far the rows of a source are copied to a target.
+    fn cursor(&self, target: Site<'_>, source: &str) -> Result<Cursor> {
+        let text = target::cursor(self.links.at(target)?, target, source);
+        Ok(Cursor::read(text.map_err(|error| error.on_shard(target.name))?.as_deref()))
+    }
+
+    /// Copies the next rows of a source, after the targets were [aligned](Copier::align). Returns `None` if all were copied.
     pub(in crate::cluster) fn portion(&self, source: usize, limit: u32) -> Result<Option<Portion>> {
         let Some(&from) = self.sources.get(source) else { return Ok(None) };
+        let first = self.targets.first().copied().ok_or_else(super::no_target)?;
         // A database is attached before a transaction begins.
         let attached = match self.attempt {
             Attempt::Change(..) => self.links.attach(from, &self.targets)?,
@@ -96,14 +122,14 @@ impl Copier<'_> {
             Attempt::Copy(_) => None,
         };
         self.write(Wait::Timeout, || {
-            let (first, first_site) = self.first()?;
-            let cursor = target::cursor(first, first_site, from.name)?;
-            let Some((mut at, mut after)) = self.position(cursor.as_deref())? else { return Ok(None) };
-            loop {
-                let Some(&table) = self.tables.all().get(at) else {
-                    target::set_cursor(first, first_site, from.name, Some(DONE))?;
-                    return Ok(None);
-                };
+            let Cursor { portions, place } = self.cursor(first, from.name)?;
+            let (mut at, mut after) = match place {
+                CursorPlace::Beginning => (0, None),
+                CursorPlace::After(table, id) => self.place_after(&table, id),
+                CursorPlace::End => return Ok(None),
+            };
+            let (place, portion) = loop {
+                let Some(&table) = self.tables.all().get(at) else { break (CursorPlace::End, None) };
                 if !Tables::is_copied(source, table) {
                     (at, after) = (at + 1, None);
                     continue;
@@ -115,27 +141,27 @@ impl Copier<'_> {
                         Stored::Refused => self.copy_after(reader, source, table, range),
                     }
                 })?;
-                let Some((rows, last)) = copied else {
-                    (at, after) = (at + 1, None);
-                    continue;
-                };
-                let cursor = cursor_text(table, &last);
-                target::set_cursor(first, first_site, from.name, Some(&cursor))?;
-                return Ok(Some(Portion { rows, table }));
-            }
+                match copied {
+                    Some((rows, last)) => {
+                        let place = CursorPlace::After(table.name.to_owned(), last);
+                        break (place, Some(Portion { rows, table }));
+                    }
+                    None => (at, after) = (at + 1, None),
+                }
+            };
+            let cursor = Cursor { portions: portions + 1, place }.to_string();
+            self.each_target(|connection, target| {
+                target::set_cursor(connection, target, from.name, Some(&cursor))
+            })?;
+            Ok(portion)
         })
     }
 
-    /// The table and the id that a cursor names; the beginning without one, `None` at the end.
-    fn position(&self, cursor: Option<&str>) -> Result<Option<(usize, Option<Value<'static>>)>> {
-        match cursor {
-            None => Ok(Some((0, None))),
-            Some(DONE) => Ok(None),
-            Some(cursor) => {
-                let (table, id) = parse_cursor(cursor)?;
-                let at = self.tables.all().iter().position(|own| own.name == table).unwrap_or_default();
-                Ok(Some((at, Some(id))))
-            }
+    /// The number of a table, and the id after which its rows are copied; the beginning if the table is not there.
+    fn place_after(&self, table: &str, id: Value<'static>) -> (usize, Option<Value<'static>>) {
+        match self.tables.all().iter().position(|own| own.name == table) {
+            Some(at) => (at, Some(id)),
+            None => (0, None),
         }
     }
 
@@ -281,19 +307,53 @@ impl Copier<'_> {
     }
 }
 
-/// Returns the text of a cursor: the last row of a table that was copied.
-fn cursor_text(table: &Table, id: &Value<'_>) -> String {
-    format!("{}{SEPARATOR}{}", table.name, backfill::cursor_text(id))
+/// How far the rows of a source are copied. Each target records it in the transaction of its rows.
+#[derive(Clone, Default)]
+struct Cursor {
+    /// How many portions were copied: those of another target may be more, or fewer.
+    portions: u64,
+    place: CursorPlace,
 }
 
-/// Returns the table and the id of a cursor.
-fn parse_cursor(text: &str) -> Result<(&str, Value<'static>)> {
-    let parsed = text.split_once(SEPARATOR);
-    let parsed = parsed.and_then(|(table, id)| Some((table, backfill::cursor_id(id).ok().flatten()?)));
-    parsed.ok_or_else(|| {
-        let message = "the cursor of the change cannot be read; cancel the change, and begin it again";
-        Error::new(ErrorKind::Corrupt, message)
-    })
+#[derive(Clone, Default)]
+enum CursorPlace {
+    #[default]
+    Beginning,
+    /// A table, and the last id of it that was copied.
+    After(String, Value<'static>),
+    /// All rows were copied.
+    End,
+}
+
+impl Cursor {
+    /// Reads what a target has recorded; the beginning if that is nothing, or cannot be read: rows that were copied are
+    /// replaced.
+    fn read(text: Option<&str>) -> Self {
+        let parsed = text.and_then(|text| {
+            let (portions, place) = text.split_once(SEPARATOR)?;
+            let place = match place {
+                DONE => CursorPlace::End,
+                place => {
+                    let (table, id) = place.split_once(SEPARATOR)?;
+                    CursorPlace::After(table.to_owned(), backfill::cursor_id(id).ok().flatten()?)
+                }
+            };
+            Some(Cursor { portions: portions.parse().ok()?, place })
+        });
+        parsed.unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{SEPARATOR}", self.portions)?;
+        match &self.place {
+            // What names no table is read as the beginning.
+            CursorPlace::Beginning => Ok(()),
+            CursorPlace::After(table, id) => write!(f, "{table}{SEPARATOR}{}", backfill::cursor_text(id)),
+            CursorPlace::End => f.write_str(DONE),
+        }
+    }
 }
 
 /// Ids without duplicates, in their order.
@@ -317,6 +377,39 @@ impl Ids {
         self.seen.insert(IdKey::of(&id), has_moved || known == Some(true));
         if known.is_none() {
             self.list.push(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cursor, CursorPlace};
+    use crate::value::Value;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_recorded() {
+        for id in [Value::Integer(-7), Value::Text("a\u{1f}b".into())] {
+            let place = CursorPlace::After("orders".into(), id.clone());
+            let text = Cursor { portions: 12, place }.to_string();
+            let read = Cursor::read(Some(&text));
+            assert_eq!(read.portions, 12);
+            assert!(
+                matches!(read.place, CursorPlace::After(table, after) if table == "orders" && after == id)
+            );
+        }
+        let end = Cursor::read(Some(&Cursor { portions: 3, place: CursorPlace::End }.to_string()));
+        assert!(matches!(end, Cursor { portions: 3, place: CursorPlace::End }));
+    }
+
+    #[test]
+    fn a_cursor_without_portions_is_read_as_the_beginning() {
+        let beginning = Cursor::default().to_string();
+        // The last two are of releases that recorded a cursor on one target only.
+        for text in [None, Some(beginning.as_str()), Some("orders\u{1f}01"), Some("done")] {
+            assert!(
+                matches!(Cursor::read(text), Cursor { portions: 0, place: CursorPlace::Beginning }),
+                "{text:?}"
+            );
         }
     }
 }

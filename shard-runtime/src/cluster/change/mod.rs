@@ -379,6 +379,7 @@ impl Change {
         let rows = self.rows_of(&self.record.sources)?.saturating_sub(self.rows_of(&self.record.targets)?);
         let mut state = ChangeProgress::new(rows);
         self.with_copier(|copier| {
+            copier.align(&self.cluster.0.layout)?;
             for source in 0..copier.sources.len() {
                 while let Some(portion) = copier.portion(source, pace.rows)? {
                     state.add(ChangePhase::Copying, portion.table.name, portion.rows);

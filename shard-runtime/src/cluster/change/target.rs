@@ -22,7 +22,7 @@ pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout
     drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
 }
 
-/// Drops the indexes and the constraints of a target that is copied to for a second time. In a transaction.
+/// Drops the indexes and the constraints of a target that is copied to, or copied to again. In a transaction.
 pub(in crate::cluster) fn drop_all(
     connection: &dyn Connection,
     site: Site<'_>,
@@ -127,7 +127,7 @@ fn record(connection: &dyn Connection, site: Site<'_>, name: &str, value: &str) 
     facts::write(connection, &site.place.names, site.place.dialect, Kind::Copied, name, value)
 }
 
-/// The cursor of a source's rows, which is recorded in the first target; `None` before the first row.
+/// The recorded cursor of a source's rows; `None` before the first row.
 pub(super) fn cursor(connection: &dyn Connection, site: Site<'_>, source: &str) -> Result<Option<String>> {
     let found = recorded(connection, site, &format!("cursor {source}").replace('\'', "''"))?;
     Ok(found.into_iter().find(|(name, _)| *name == format!("cursor {source}")).map(|(_, cursor)| cursor))

@@ -191,6 +191,7 @@ impl Work<'_> {
         let copier = self.copier;
         let mut state = ChangeProgress::new(self.rows()?);
         let (portion, rest) = self.pace.portion();
+        copier.align(&self.target.0.layout)?;
         for source in 0..copier.sources.len() {
             while let Some(copied) = copier.portion(source, portion)? {
                 state.add(ChangePhase::Copying, copied.table.name, copied.rows);

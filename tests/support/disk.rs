@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::Numbers;
+use crate::numbers::Numbers;
 
 /// The system calls that are looked at.
 pub const TRACED: &str =

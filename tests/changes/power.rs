@@ -1,0 +1,165 @@
+//! A mover, and a writer beside it, whose machine loses its power at any moment from the beginning of a change on, with anything on
+//! the disk that was not synced: recorded with `strace`, and replayed. What was told is there, whole, and another process
+//! continues the change or cancels it.
+//!
+//! `SHARDED_STEPS=all` loses the power at every moment, several times.
+
+#![cfg(target_os = "linux")]
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shard_runtime::{Cluster, Durability, Pace, Sharded as _, Switch};
+use sharded_tests::disk::{Record, TRACED};
+use sharded_tests::numbers::{Numbers, seed};
+
+use crate::backend::{Backend, Kind};
+use crate::models::{Customer, Line, Models, Order, add, assert_sound};
+use crate::mover::{ALL, World, begin, current, every, run};
+use crate::processes::{builder_of, described, test_behind};
+
+const CLUSTER: &str = "SHARDED_POWER_CLUSTER";
+const LOG: &str = "SHARDED_POWER_LOG";
+
+/// The customers of a [`World`], and the first id of those that the writer adds.
+const CUSTOMERS: i64 = 30;
+const ADDED: i64 = 1_000;
+
+/// How many power losses an ordinary run replays, and how many of each moment one that tries all.
+const LOSSES: usize = 60;
+const TIMES: usize = 4;
+
+#[test]
+#[ignore = "started by other tests"]
+fn in_a_process_of_its_own() {
+    let log = std::env::var_os(LOG).map(PathBuf::from).unwrap();
+    let log = Mutex::new(File::options().create(true).append(true).open(log).unwrap());
+    let tell = |line: String| log.lock().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+    let cluster = builder_of(CLUSTER).durability(Durability::Full).open::<Models>().unwrap();
+    let has_ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut unit = 0;
+            while !has_ended.load(Ordering::Relaxed) {
+                write(&cluster, unit);
+                tell(format!("unit {unit}"));
+                unit += 1;
+            }
+        });
+        let mut change = begin(&cluster).unwrap();
+        tell("begun".into());
+        change.copy(Pace::rows(6), |_| {}).unwrap();
+        tell("copied".into());
+        change.verify().unwrap();
+        change.switch(Switch::within(Duration::from_secs(5)).tries(10)).unwrap();
+        tell("switched".into());
+        change.finish().unwrap();
+        has_ended.store(true, Ordering::Relaxed);
+    });
+    tell("done".into());
+}
+
+/// Adds a customer with its orders, and raises the cents of another one, on any shards.
+fn write(cluster: &Cluster, unit: i64) {
+    let written = cluster.transaction(|session| {
+        add(session, ADDED + unit)?;
+        let mut raised = session.get::<Customer>(unit % CUSTOMERS)?.unwrap();
+        raised.cents += 1;
+        session.update(&mut raised)
+    });
+    written.unwrap();
+}
+
+/// What a mover and a writer did on the disk.
+fn record() -> (Record, World) {
+    let world = World::new(Kind::Files, false);
+    let folder = world.backend.folder().canonicalize().unwrap();
+    let beside = tempfile::tempdir().unwrap();
+    let (before, log) = (beside.path().join("before"), beside.path().join("log"));
+    std::fs::create_dir(&before).unwrap();
+    for file in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+        if !file.path().to_string_lossy().ends_with("-shm") {
+            std::fs::copy(file.path(), before.join(file.file_name())).unwrap();
+        }
+    }
+    let trace = beside.path().join("trace");
+    let said = trace.display().to_string();
+    let behind =
+        ["strace", "-f", "-y", "-xx", "-s", "10000000", "-o", &said, "-e", TRACED, "-e", "signal=none"];
+    let mut mover = test_behind(&behind.map(str::to_owned), "power::in_a_process_of_its_own");
+    mover.env(CLUSTER, described(&world.backend, &ALL)).env(LOG, &log);
+    assert!(mover.status().unwrap().success());
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().last(), Some("done"));
+    let trace = std::fs::read_to_string(&trace).unwrap();
+    (Record::read(&trace, &folder, &log, &before, String::new()), world)
+}
+
+#[test]
+fn r50_a_power_loss_at_any_moment_of_a_change_loses_nothing() {
+    let (record, world) = record();
+    let mut numbers = Numbers(seed());
+    let (begun, copied) = (record.told("begun")[0], record.told("copied")[0]);
+    let mut between = |first: usize, end: usize| first + numbers.below((end - first) as u64) as usize;
+    let moments: Vec<usize> = match every() {
+        true => (1..=record.events()).flat_map(|moment| [moment; TIMES]).collect(),
+        // Most while rows are copied without waiting for the disk.
+        false => (0..LOSSES)
+            .map(|loss| match loss % 3 {
+                0 => between(1, record.events() + 1),
+                _ => between(begun, copied + 1),
+            })
+            .collect(),
+    };
+    let (mut continued, mut cancelled) = (0, 0);
+    for (loss, &moment) in moments.iter().enumerate() {
+        let what = format!("power loss {loss}, at {moment} of {} moments", record.events());
+        let backend = Backend::new(Kind::Files);
+        let log = tempfile::NamedTempFile::new().unwrap();
+        record.lose_power(moment, &mut numbers, backend.folder(), log.path());
+        let world = World { backend, before: world.before.clone() };
+        let told = std::fs::read_to_string(log.path()).unwrap();
+        let told = told.lines().filter(|line| line.starts_with("unit ")).count();
+        let cluster = world.open();
+        assert_written(&cluster, told, &what);
+        if let Some(mut change) = current(&cluster) {
+            let is_copying = change.status().unwrap().state == "copying";
+            if is_copying && loss % 4 == 3 {
+                change.cancel().unwrap_or_else(|error| panic!("{what}: {error}"));
+                cancelled += 1;
+            } else {
+                run(&mut change).unwrap_or_else(|error| panic!("{what}: {error}"));
+                continued += 1;
+            }
+        }
+        let cluster = world.open();
+        assert_written(&cluster, told, &what);
+        assert_sound(&cluster);
+    }
+    println!("{} power losses, {continued} changes continued, {cancelled} cancelled", moments.len());
+    assert!(continued > 0 && cancelled > 0);
+}
+
+/// Asserts that the transactions that were told are there, perhaps with the next one, and each of them whole.
+fn assert_written(cluster: &Cluster, told: usize, what: &str) {
+    let mut session = cluster.session();
+    let customers = session.all(Customer::select().all_shards().order_by(Customer::ID.asc())).unwrap();
+    let added = customers.iter().filter(|customer| customer.id >= ADDED).count();
+    assert!((told..=told + 1).contains(&added), "{what}: {added} of {told} transactions");
+    let added = i64::try_from(added).unwrap();
+    let expected: Vec<i64> = (0..CUSTOMERS).chain((ADDED..).take(added as usize)).collect();
+    assert_eq!(customers.iter().map(|customer| customer.id).collect::<Vec<_>>(), expected, "{what}");
+    for customer in &customers {
+        let raised = (0..added).filter(|unit| unit % CUSTOMERS == customer.id).count() as i64;
+        assert_eq!(customer.cents, 100 * customer.id + raised, "{what}: customer {}", customer.id);
+        let orders = session.all(Order::select().filter(Order::CUSTOMER.eq(customer.link()))).unwrap();
+        assert_eq!(orders.len() as i64, customer.id % 3, "{what}: orders of {}", customer.id);
+        for order in &orders {
+            let lines = session.all(Line::select().filter(Line::ORDER.eq(order.link()))).unwrap();
+            assert_eq!(lines.len(), 1, "{what}: lines of an order of {}", customer.id);
+        }
+    }
+}

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shard_runtime::{Cluster, Durability, Pace, Sharded as _, Switch};
-use sharded_tests::disk::{Record, TRACED};
+use sharded_tests::disk::{self, Record};
 use sharded_tests::numbers::{Numbers, seed};
 
 use crate::backend::{Backend, Kind};
@@ -24,6 +24,7 @@ use crate::processes::{builder_of, described, test_behind};
 
 const CLUSTER: &str = "SHARDED_POWER_CLUSTER";
 const LOG: &str = "SHARDED_POWER_LOG";
+const NORMAL: &str = "SHARDED_POWER_NORMAL";
 
 /// The customers of a [`World`], and the first id of those that the writer adds.
 const CUSTOMERS: i64 = 30;
@@ -39,12 +40,15 @@ fn in_a_process_of_its_own() {
     let log = std::env::var_os(LOG).map(PathBuf::from).unwrap();
     let log = Mutex::new(File::options().create(true).append(true).open(log).unwrap());
     let tell = |line: String| log.lock().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
-    let cluster = builder_of(CLUSTER).durability(Durability::Full).open::<Models>().unwrap();
+    // Transactions of the application may be lost with `Normal`, and a change loses nothing that was there.
+    let is_normal = std::env::var_os(NORMAL).is_some();
+    let durability = if is_normal { Durability::Normal } else { Durability::Full };
+    let cluster = builder_of(CLUSTER).durability(durability).open::<Models>().unwrap();
     let has_ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut unit = 0;
-            while !has_ended.load(Ordering::Relaxed) {
+            while !is_normal && !has_ended.load(Ordering::Relaxed) {
                 write(&cluster, unit);
                 tell(format!("unit {unit}"));
                 unit += 1;
@@ -74,42 +78,43 @@ fn write(cluster: &Cluster, unit: i64) {
     written.unwrap();
 }
 
-/// What a mover and a writer did on the disk.
-fn record() -> (Record, World) {
+/// What a mover, and a writer without `Normal`, did on the disk.
+fn record(is_normal: bool) -> (Record, World) {
     let world = World::new(Kind::Files, false);
-    let folder = world.backend.folder().canonicalize().unwrap();
-    let beside = tempfile::tempdir().unwrap();
-    let (before, log) = (beside.path().join("before"), beside.path().join("log"));
-    std::fs::create_dir(&before).unwrap();
-    for file in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
-        if !file.path().to_string_lossy().ends_with("-shm") {
-            std::fs::copy(file.path(), before.join(file.file_name())).unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let record = disk::record(world.backend.folder(), log.path(), String::new(), |behind| {
+        let mut mover = test_behind(behind, "power::in_a_process_of_its_own");
+        mover.env(CLUSTER, described(&world.backend, &ALL)).env(LOG, log.path());
+        if is_normal {
+            mover.env(NORMAL, "");
         }
-    }
-    let trace = beside.path().join("trace");
-    let said = trace.display().to_string();
-    let behind =
-        ["strace", "-f", "-y", "-xx", "-s", "10000000", "-o", &said, "-e", TRACED, "-e", "signal=none"];
-    let mut mover = test_behind(&behind.map(str::to_owned), "power::in_a_process_of_its_own");
-    mover.env(CLUSTER, described(&world.backend, &ALL)).env(LOG, &log);
-    assert!(mover.status().unwrap().success());
-    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().last(), Some("done"));
-    let trace = std::fs::read_to_string(&trace).unwrap();
-    (Record::read(&trace, &folder, &log, &before, String::new()), world)
+        mover
+    });
+    (record, world)
 }
 
 #[test]
 fn r50_a_power_loss_at_any_moment_of_a_change_loses_nothing() {
-    let (record, world) = record();
+    lose_power(false);
+}
+
+#[test]
+fn r50_a_power_loss_in_a_change_loses_nothing_if_commits_do_not_wait_for_the_disk() {
+    lose_power(true);
+}
+
+fn lose_power(is_normal: bool) {
+    let (record, world) = record(is_normal);
     let mut numbers = Numbers(seed());
     let (begun, copied) = (record.told("begun")[0], record.told("copied")[0]);
     let mut between = |first: usize, end: usize| first + numbers.below((end - first) as u64) as usize;
     let moments: Vec<usize> = match every() {
         true => (1..=record.events()).flat_map(|moment| [moment; TIMES]).collect(),
-        // Most while rows are copied without waiting for the disk.
+        // Most while rows are copied without waiting for the disk, and after the end.
         false => (0..LOSSES)
-            .map(|loss| match loss % 3 {
+            .map(|loss| match loss % 4 {
                 0 => between(1, record.events() + 1),
+                1 => record.events(),
                 _ => between(begun, copied + 1),
             })
             .collect(),

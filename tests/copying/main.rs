@@ -20,6 +20,7 @@ mod processes;
 mod command;
 mod kinds;
 mod layouts;
+mod power;
 mod random;
 mod refused;
 mod stopped;

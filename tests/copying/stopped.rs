@@ -37,13 +37,13 @@ fn in_a_process_of_its_own() {
 }
 
 /// Two clusters, of which the first has rows.
-struct World {
-    from: Backend,
-    to: Backend,
+pub struct World {
+    pub from: Backend,
+    pub to: Backend,
 }
 
 impl World {
-    fn new(from: Kind, to: Kind) -> Self {
+    pub fn new(from: Kind, to: Kind) -> Self {
         let world = World { from: Backend::new(from), to: Backend::new(to) };
         fill(&world.from.create::<Models>(&LETTERS), 25);
         drop(world.to.create::<Models>(&LETTERS));
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// Continues the copy if it has not ended, after the source was written, and compares. Returns whether it had not.
-    fn end(&self, writes: bool, what: &str) -> bool {
+    pub fn end(&self, writes: bool, what: &str) -> bool {
         let source = self.from.builder(&LETTERS).open::<Models>().unwrap();
         let opened = self.to.builder(&LETTERS).open::<Models>();
         let before = contents(&source);

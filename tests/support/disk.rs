@@ -6,8 +6,29 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use crate::numbers::Numbers;
+
+/// Runs a process that changes the files of a folder, and tells in a log how far it is, `done` at last. The function returns the
+/// process behind these words; `told` is what others have told before.
+pub fn record(folder: &Path, log: &Path, told: String, process: impl FnOnce(&[String]) -> Command) -> Record {
+    let folder = folder.canonicalize().unwrap();
+    let beside = tempfile::tempdir().unwrap();
+    let (before, trace) = (beside.path().join("before"), beside.path().join("trace"));
+    std::fs::create_dir(&before).unwrap();
+    for file in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+        if !file.path().to_string_lossy().ends_with("-shm") {
+            std::fs::copy(file.path(), before.join(file.file_name())).unwrap();
+        }
+    }
+    let said = trace.display().to_string();
+    let behind =
+        ["strace", "-f", "-y", "-xx", "-s", "10000000", "-o", &said, "-e", TRACED, "-e", "signal=none"];
+    assert!(process(&behind.map(str::to_owned)).status().unwrap().success());
+    assert_eq!(std::fs::read_to_string(log).unwrap().lines().last(), Some("done"));
+    Record::read(&std::fs::read_to_string(&trace).unwrap(), &folder, log, &before, told)
+}
 
 /// The system calls that are looked at.
 pub const TRACED: &str =

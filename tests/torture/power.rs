@@ -1,6 +1,6 @@
 //! Power that is lost at any moment, with anything on the disk that was not synced: recorded with `strace`, and replayed.
 
-use sharded_tests::disk::{Record, TRACED};
+use sharded_tests::disk::{self, Record};
 
 use crate::check::{Counts, check};
 use crate::injected::{Tries, every, run};
@@ -43,26 +43,11 @@ fn r35_a_power_loss_while_what_was_killed_is_finished_leaves_nothing_half_done()
 
 /// The operations of a writer on its cluster.
 fn record(writer: &Writer) -> Record {
-    let beside = |name: &str| writer.cluster.with_file_name(name);
-    let before = beside("before");
-    std::fs::create_dir(&before).unwrap();
-    for file in std::fs::read_dir(&writer.cluster).unwrap().map(Result::unwrap) {
-        if !file.path().to_string_lossy().ends_with("-shm") {
-            std::fs::copy(file.path(), before.join(file.file_name())).unwrap();
-        }
-    }
-    let trace = beside("trace");
-    let said = trace.display().to_string();
-    let behind =
-        ["strace", "-f", "-y", "-xx", "-s", "10000000", "-o", &said, "-e", TRACED, "-e", "signal=none"];
-    let mut command = writer.command(&behind.map(str::to_owned));
-    assert!(command.status().unwrap().success());
     let log = writer.logs.join(format!("{}.log", writer.number));
-    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().last(), Some("done"));
     let others = std::fs::read_dir(&writer.logs).unwrap().map(|file| file.unwrap().path());
     let told =
         others.filter(|other| *other != log).map(|other| std::fs::read_to_string(other).unwrap()).collect();
-    Record::read(&std::fs::read_to_string(&trace).unwrap(), &writer.cluster, &log, &before, told)
+    disk::record(&writer.cluster, &log, told, |behind| writer.command(behind))
 }
 
 /// Replays power losses of what was recorded; what was counted over all of them.

@@ -96,6 +96,13 @@ pub(crate) trait Driver: Send + Sync {
         connect_in_time(timeout, || self.connect(mode, None))
     }
 
+    /// Returns a connection to a database that exists, as [`connect_waiting`](Driver::connect_waiting) does, whose commits wait for the disk whatever the
+    /// settings are: another database will remember what it has done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] if a lock was held until the timeout.
+    fn connect_durable(&self, timeout: Duration) -> Result<Box<dyn Connection>>;
+
     /// Returns a connection as [`connect_waiting`](Driver::connect_waiting) does, to which others of its kind can be
     /// [attached](Connection::attach).
     ///

@@ -254,6 +254,12 @@ impl Driver for SqliteDriver {
         }
     }
 
+    fn connect_durable(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
+        let connection = self.connect_waiting(Mode::Open, timeout)?;
+        connection.run("PRAGMA synchronous = FULL")?;
+        Ok(connection)
+    }
+
     fn connect_to_copy(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
         let SqliteSource::File(path) = &self.source else { return self.connect_waiting(Mode::Open, timeout) };
         // A path that begins so would be a URI.

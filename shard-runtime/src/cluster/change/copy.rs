@@ -97,7 +97,7 @@ impl Copier<'_> {
                     continue;
                 }
                 self.each_target(|connection, target| {
-                    target::set_cursor(connection, target, source.name, Some(&least.to_string()))?;
+                    target::set_cursor(connection, target, source.name, &least.to_string())?;
                     target::drop_all(connection, target, layout)
                 })?;
             }
@@ -151,7 +151,7 @@ impl Copier<'_> {
             };
             let cursor = Cursor { portions: portions + 1, place }.to_string();
             self.each_target(|connection, target| {
-                target::set_cursor(connection, target, from.name, Some(&cursor))
+                target::set_cursor(connection, target, from.name, &cursor)
             })?;
             Ok(portion)
         })

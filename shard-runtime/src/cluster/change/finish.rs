@@ -22,18 +22,14 @@ impl Change {
         // A source that is gone has nothing to be removed.
         for (source, links) in self.existing(&self.record.sources, true)? {
             let connection = links.at(source)?;
-            let removed = links.transaction(&[source], Wait::Timeout, || capture::remove(connection, source));
+            let removed = links.transaction(&[source], Wait::Durable, || capture::remove(connection, source));
             removed.map_err(|error| error.on_shard(source.name))?;
         }
         let links = Links::connect(&self.cluster, self.targets()?)?;
         for target in self.targets()? {
             let connection = links.at(target)?;
-            let removed = links.transaction(&[target], Wait::Timeout, || {
-                self.record
-                    .sources
-                    .iter()
-                    .try_for_each(|source| target::set_cursor(connection, target, source, None))
-            });
+            let removed =
+                links.transaction(&[target], Wait::Durable, || target::forget_cursors(connection, target));
             removed
                 .and_then(|()| target::validate(connection, target))
                 .and_then(|()| connection.run("ANALYZE"))
@@ -59,7 +55,7 @@ impl Change {
         }
         for (source, links) in self.existing(&self.record.sources, true)? {
             let connection = links.at(source)?;
-            let dropped = links.transaction(&[source], Wait::Timeout, || {
+            let dropped = links.transaction(&[source], Wait::Durable, || {
                 let mut tables = hidden(connection, source.place)?;
                 tables.sort_unstable();
                 // Children first.

@@ -546,9 +546,6 @@ impl Change {
                         target::empty(connection, target, &self.cluster.0.layout)?;
                         target::make_indexes(connection, target)?;
                         target::make_constraints(connection, target)?;
-                        for source in &self.record.sources {
-                            target::set_cursor(connection, target, source, None)?;
-                        }
                         write_part(connection, target.place, None)
                     }
                     _ => Ok(()),

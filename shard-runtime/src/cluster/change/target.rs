@@ -13,12 +13,17 @@ const INDEX: &str = "index ";
 /// The beginning of the names of the facts with the SQL of constraints.
 const CONSTRAINT: &str = "constraint ";
 
-/// Removes all rows of a target's tables, and their indexes and constraints except the primary keys. In a transaction.
+/// The beginning of the names of the facts with the cursors of sources.
+const CURSOR: &str = "cursor ";
+
+/// Removes all rows of a target's tables, their indexes and constraints except the primary keys, and all cursors. In a
+/// transaction.
 pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout) -> Result<()> {
     let names = &site.place.names;
     let tables: Vec<&'static str> = layout.tables().map(|table| table.name).collect();
     let sql = site.place.dialect.empty_sql(names, &tables);
     sql.iter().try_for_each(|sql| connection.lock(sql))?;
+    forget_cursors(connection, site)?;
     drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
 }
 
@@ -129,20 +134,25 @@ fn record(connection: &dyn Connection, site: Site<'_>, name: &str, value: &str) 
 
 /// The recorded cursor of a source's rows; `None` before the first row.
 pub(super) fn cursor(connection: &dyn Connection, site: Site<'_>, source: &str) -> Result<Option<String>> {
-    let found = recorded(connection, site, &format!("cursor {source}").replace('\'', "''"))?;
-    Ok(found.into_iter().find(|(name, _)| *name == format!("cursor {source}")).map(|(_, cursor)| cursor))
+    let name = format!("{CURSOR}{source}");
+    let found = recorded(connection, site, CURSOR)?;
+    Ok(found.into_iter().find(|(known, _)| *known == name).map(|(_, cursor)| cursor))
 }
 
-/// Records the cursor of a source's rows; `None` removes it.
+/// Records the cursor of a source's rows.
 pub(super) fn set_cursor(
     connection: &dyn Connection,
     site: Site<'_>,
     source: &str,
-    cursor: Option<&str>,
+    cursor: &str,
 ) -> Result<()> {
-    let name = format!("cursor {source}");
-    match cursor {
-        Some(cursor) => record(connection, site, &name, cursor),
-        None => facts::forget(connection, &site.place.names, site.place.dialect, Kind::Copied, &name),
-    }
+    record(connection, site, &format!("{CURSOR}{source}"), cursor)
+}
+
+/// Removes the cursors of all sources.
+pub(super) fn forget_cursors(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
+    let Site { place, .. } = site;
+    recorded(connection, site, CURSOR)?
+        .iter()
+        .try_for_each(|(name, _)| facts::forget(connection, &place.names, place.dialect, Kind::Copied, name))
 }

@@ -27,7 +27,7 @@ use std::fmt;
 pub use report::{CopiedTable, CopyReport};
 
 use super::change::copy::{Attempt, Copier};
-use super::change::links::{Links, Site, site_apart};
+use super::change::links::{Links, Site, Wait, site_apart};
 use super::change::rows::Tables;
 use super::migrate::MigrationLock;
 use super::{ChangePhase, ChangeProgress, Pace};
@@ -227,6 +227,8 @@ impl Work<'_> {
         target::validate(copier)?;
         self.target.fill_lookups()?;
         self.advance_sequences()?;
+        // Control records next that the copy is complete: all that was committed on the shards is on disk then.
+        copier.write(Wait::Durable, || Ok(()))?;
         Ok(CopyReport { rows, repaired, tables })
     }
 

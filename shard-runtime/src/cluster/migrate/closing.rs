@@ -8,7 +8,7 @@ use super::on_shard::{OnShard, new_state};
 use super::state::StepState;
 use super::status::StepPhase;
 use super::step::{Action, Step};
-use crate::driver::{Connection, Mode};
+use crate::driver::Connection;
 use crate::error::{Error, Result};
 
 /// A backfill of a step, by the step and the index of the action.
@@ -80,7 +80,7 @@ impl<M> OnShard<'_, M> {
     ) -> Result<()> {
         let cluster = &self.migration.cluster;
         let Some(database) = cluster.0.databases.get(self.place.database) else { return Ok(()) };
-        let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout)?;
+        let connection = database.driver.connect_durable(cluster.0.timeout)?;
         let recorded = arrivals::recorded(&*connection, self.place)?;
         for (step, index, rows) in self.backfills() {
             if !recorded.contains(&(step.number, index)) {

@@ -13,7 +13,7 @@ use super::state::{self, StepState};
 use super::status::StepPhase;
 use super::step::{Action, Step};
 use super::{index, rebuild, require};
-use crate::driver::{Connection, Mode, Transaction};
+use crate::driver::{Connection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
 use crate::planner::sql::quoted;
@@ -35,7 +35,7 @@ impl<M> OnShard<'_, M> {
     pub(super) fn run(&self) -> Result<()> {
         let cluster = &self.migration.cluster;
         let Some(database) = cluster.0.databases.get(self.place.database) else { return Ok(()) };
-        let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout)?;
+        let connection = database.driver.connect_durable(cluster.0.timeout)?;
         let connection = &*connection;
         let (place, layout, migrations) = (self.place, cluster.layout(), &self.migration.migrations);
         let states = state::read(connection, place)?;

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::OnceCell;
 use tokio_postgres::config::Config;
 
-use super::{Address, Connection, Driver, Durability, Mode};
+use super::{Address, Connection, Driver, Durability, Mode, connect_in_time};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Dialect;
 pub(crate) use encryption::TlsParameters;
@@ -199,9 +199,13 @@ const IS_DIRECT: &str = "sharded.is_direct";
 
 impl PostgresDriver {
     /// Connects, and finds out whether there is a pooler in between.
-    fn connect_first(&self, deadline: Option<Instant>) -> Result<PostgresConnection> {
+    fn connect_first(
+        &self,
+        synchronous: Durability,
+        deadline: Option<Instant>,
+    ) -> Result<PostgresConnection> {
         let option = format!("-c {IS_DIRECT}=on");
-        let pooler = match self.connect_with(Some(&option), None, deadline) {
+        let pooler = match self.connect_with((Some(&option), None, synchronous), deadline) {
             Ok(connection) => {
                 let is_direct = connection.has_setting(IS_DIRECT);
                 match is_direct.map_err(|error| self.not_connected(error, deadline))? {
@@ -221,22 +225,30 @@ impl PostgresDriver {
             Err(error) => return Err(error),
         };
         // The transaction mode is correct for a pooler in session mode, too.
-        let connection = self.connect_with(None, Some(pooler), deadline)?;
+        let connection = self.connect_with((None, Some(pooler), synchronous), deadline)?;
         connection.check_transactions()?;
         let _ = self.pooler.set(Some(pooler));
         Ok(connection)
     }
 
+    fn connect_as(&self, synchronous: Durability, deadline: Option<Instant>) -> Result<Box<dyn Connection>> {
+        let connection = match self.pooler.get() {
+            Some(pooler) => self.connect_with((None, *pooler, synchronous), deadline)?,
+            None => self.connect_first(synchronous, deadline)?,
+        };
+        connection.set_deadline(deadline);
+        Ok(Box::new(connection))
+    }
+
     /// Connects with these options of the session in addition to those of the URL.
     fn connect_with(
         &self,
-        options: Option<&str>,
-        pooler: Option<Pooler>,
+        (options, pooler, synchronous): (Option<&str>, Option<Pooler>, Durability),
         deadline: Option<Instant>,
     ) -> Result<PostgresConnection> {
         let encryptor = self.encryptor.get_or_try_init(|| self.source.encryption.encryptor())?;
         let is_pooled = pooler == Some(Pooler::Transaction);
-        let settings = Settings { busy_timeout: self.busy_timeout, synchronous: self.synchronous, is_pooled };
+        let settings = Settings { busy_timeout: self.busy_timeout, synchronous, is_pooled };
         let latest = Instant::now() + self.hosts.patience();
         let end = deadline.map_or(latest, |deadline| deadline.min(latest));
         PostgresConnection::connect(&self.hosts, encryptor, options, end, settings)
@@ -253,12 +265,11 @@ impl Driver for PostgresDriver {
     }
 
     fn connect(&self, _: Mode, deadline: Option<Instant>) -> Result<Box<dyn Connection>> {
-        let connection = match self.pooler.get() {
-            Some(pooler) => self.connect_with(None, *pooler, deadline)?,
-            None => self.connect_first(deadline)?,
-        };
-        connection.set_deadline(deadline);
-        Ok(Box::new(connection))
+        self.connect_as(self.synchronous, deadline)
+    }
+
+    fn connect_durable(&self, timeout: Duration) -> Result<Box<dyn Connection>> {
+        connect_in_time(timeout, || self.connect_as(Durability::Full, None))
     }
 
     fn is_private(&self) -> bool {

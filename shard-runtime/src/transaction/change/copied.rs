@@ -6,7 +6,7 @@
 //! opens the cluster.
 
 use super::{drop_triggers, lock_part};
-use crate::driver::{Connection, GUARDED, GUARDED_STATE, Mode, Transaction};
+use crate::driver::{Connection, GUARDED, GUARDED_STATE, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
 use crate::planner::sql::literal;
@@ -187,7 +187,7 @@ pub(crate) fn end_copy(cluster: &Cluster) -> Result<()> {
     for shard in cluster.0.layout.shards().serving() {
         let place = cluster.0.layout.place(shard.index())?;
         let Some(database) = cluster.0.databases.get(place.database) else { continue };
-        let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout)?;
+        let connection = database.driver.connect_durable(cluster.0.timeout)?;
         clean(&*connection, place).map_err(|error| error.on_shard(shard.name()))?;
     }
     control.forget_copy(&copy)

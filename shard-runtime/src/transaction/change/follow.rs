@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::fence::{is_gone, may_be_of_a_change};
 use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, unfence, write_part};
-use crate::driver::{Connection, Mode, Transaction};
+use crate::driver::{Connection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::Place;
@@ -223,7 +223,7 @@ impl Switching<'_> {
         let Some(database) = self.databases.get(place.database) else {
             return Err(Error::new(ErrorKind::UnknownShard, "the shard has no database").on_shard(shard));
         };
-        let connection = database.driver.connect_waiting(Mode::Open, self.timeout)?;
+        let connection = database.driver.connect_durable(self.timeout)?;
         run(&*connection, place)
     }
 }

@@ -2,7 +2,7 @@
 //! the one that has decided has not. Uses `part` and the cluster's state.
 
 use super::{ChangeRecord, ChangeState, Part, Role, lock_part, read_part, write_part};
-use crate::driver::{Connection, Mode, Transaction};
+use crate::driver::{Connection, Transaction};
 use crate::error::{Error, Result};
 use crate::planner::Place;
 use crate::transaction::Cluster;
@@ -25,7 +25,7 @@ pub(crate) fn serve_targets(cluster: &Cluster, change: &ChangeRecord) -> Result<
         let Some(shard) = cluster.0.layout.shards().get(target) else { continue };
         let place = cluster.0.layout.place(shard.index())?;
         let Some(database) = cluster.0.databases.get(place.database) else { continue };
-        let connection = database.driver.connect_waiting(Mode::Open, cluster.0.timeout)?;
+        let connection = database.driver.connect_durable(cluster.0.timeout)?;
         serve(&*connection, place, change.number).map_err(|error| error.on_shard(target))?;
     }
     cluster.0.control.advance_change(change.number, ChangeState::Served)

@@ -74,6 +74,10 @@ impl Driver for FakeDriver {
         Ok(Box::new(FakeConnection { name, world, in_transaction: Mutex::new(false) }))
     }
 
+    fn connect_durable(&self, _: Duration) -> Result<Box<dyn Connection>> {
+        self.connect(Mode::Open, None)
+    }
+
     fn is_private(&self) -> bool {
         self.name == "memory"
     }

@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 43] = [
+const MUTATIONS: [Mutation; 46] = [
     Mutation {
         what: "the snapshot of a first look-up ends before the session's transaction begins",
         from: "        // Dropped, it would reset the statement.\n        std::mem::forget(cursor);\n",
@@ -200,6 +200,24 @@ const MUTATIONS: [Mutation; 43] = [
         from: "write(control, &self.names, dialect, Kind::Writer, name, &number)",
         to: "write(control, &self.names, dialect, Kind::Writer, name, \"0\")",
         attack: ("suite", "r47_an_older_copy"),
+    },
+    Mutation {
+        what: "control records that a copy is complete before its last rows are on disk",
+        from: "        copier.write(Wait::Durable, || Ok(()))?;\n",
+        to: "",
+        attack: ("copying", "power_loss_at_any_moment_of_a_copy_of_one_table"),
+    },
+    Mutation {
+        what: "control forgets a copy before its triggers are removed on disk",
+        from: "connect_durable(Mode::Open, cluster.0.timeout)?;\n        clean(",
+        to: "connect_waiting(Mode::Open, cluster.0.timeout)?;\n        clean(",
+        attack: ("copying", "power_loss_at_any_moment_of_a_copy"),
+    },
+    Mutation {
+        what: "control records that targets serve before they do on disk",
+        from: "connect_durable(Mode::Open, cluster.0.timeout)?;\n        serve(",
+        to: "connect_waiting(Mode::Open, cluster.0.timeout)?;\n        serve(",
+        attack: ("changes", "power_loss_in_a_change_loses_nothing_if_commits_do_not_wait"),
     },
     Mutation {
         what: "after a power loss, a target continues where another one is",

@@ -13,8 +13,8 @@ use super::server_session::{GUARD, ONE_TOO_MANY, PostgresConnection, ROLLING_BAC
 use super::statement::PostgresStatement;
 use super::text::{Described, Text};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, Cursor, Expected, Interrupter, LongWaits, Prepared, Preparing,
-    StoredRows, StoredRowsWriter, Transaction,
+    ActualColumn, ActualIndex, Connection, Cursor, Durability, Expected, Interrupter, LongWaits, Prepared,
+    Preparing, StoredRows, StoredRowsWriter, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};
@@ -90,6 +90,16 @@ impl Connection for PostgresConnection {
             "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '50ms'; \
              SET LOCAL idle_in_transaction_session_timeout = '10s'",
         )
+    }
+
+    fn sync(&self) -> Result<()> {
+        match self.settings.synchronous {
+            Durability::Full => Ok(()),
+            // A commit that waits for the disk waits for all commits before it, if it has written anything.
+            Durability::Normal => self.run(
+                "SELECT pg_logical_emit_message(true, 'sharded', '') FROM set_config('synchronous_commit', 'on', true)",
+            ),
+        }
     }
 
     fn restore_settings_at_end(&self) {

@@ -21,6 +21,7 @@ mod concurrency;
 mod ids;
 mod injected;
 mod kills;
+mod making;
 mod power;
 mod unread;
 mod unread_power;

@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 46] = [
+const MUTATIONS: [Mutation; 45] = [
     Mutation {
         what: "the snapshot of a first look-up ends before the session's transaction begins",
         from: "        // Dropped, it would reset the statement.\n        std::mem::forget(cursor);\n",
@@ -288,12 +288,6 @@ const MUTATIONS: [Mutation; 46] = [
         from: "claim_part(connection, target.place, (change, attempt)).map(drop)",
         to: "claim_part(connection, target.place, (change, attempt)).map(drop).or_else(|_| Ok::<(), crate::error::Error>(()))",
         attack: ("changes", "r50_a_mover_that_was_overtaken"),
-    },
-    Mutation {
-        what: "the cursor of a copy is committed before its rows",
-        from: "databases.iter().rev().try_for_each(|database| match",
-        to: "databases.iter().try_for_each(|database| match",
-        attack: ("changes", "r50_a_kill_at_any_system_call_of_a_beginning"),
     },
     Mutation {
         what: "control is not read when an attempt is entered",

@@ -164,8 +164,8 @@ impl Links {
         connection.ok_or_else(missing)
     }
 
-    /// Runs a transaction on the databases of these shards, and commits them in the reverse of this order. It is tried again
-    /// while another connection holds a lock; `run` must have had no other effect.
+    /// Runs a transaction on the databases of these shards, and commits them one after the other. It is tried again while another
+    /// connection holds a lock; `run` must have had no other effect.
     pub(in crate::cluster) fn transaction<O>(
         &self,
         sites: &[Site<'_>],
@@ -185,7 +185,7 @@ impl Links {
         let mut pause = SHORTEST_PAUSE;
         loop {
             let done = self.begin(&databases, wait).and_then(|()| run()).and_then(|done| {
-                databases.iter().rev().try_for_each(|database| match self.connections.get(database) {
+                databases.iter().try_for_each(|database| match self.connections.get(database) {
                     Some(connection) => connection.commit(),
                     None => Ok(()),
                 })?;

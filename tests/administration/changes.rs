@@ -209,6 +209,23 @@ fn several_shards_are_replaced_one_after_the_other() {
 }
 
 #[test]
+fn what_cannot_be_moved_is_refused_before_the_first_change_begins() {
+    let (folder, builder) = cluster(&["asia2", "europe2"]);
+    drop(builder.clone().create::<Models>().unwrap());
+    open(folder.path(), "europe").execute_batch("CREATE VIEW names AS SELECT id FROM cities").unwrap();
+    for command in ["plan", "run"] {
+        let line = format!("change {command} replace asia asia2 europe europe2");
+        let message = refused(&builder, &line, Outcome::Wrong);
+        let names_it = message.contains("shard `europe`") && message.contains("view `names`");
+        assert!(names_it && message.contains("drop it on this shard"), "{line}: {message}");
+        assert_eq!(json(&builder, "status", Outcome::Fine)["changes"].as_array().unwrap().len(), 0);
+    }
+    open(folder.path(), "europe").execute_batch("DROP VIEW names").unwrap();
+    text(&builder, "change run replace asia asia2 europe europe2", Outcome::Fine);
+    assert_eq!(rows(&builder), [("asia2".to_owned(), ROWS[0]), ("europe2".to_owned(), ROWS[1])]);
+}
+
+#[test]
 fn wrong_shards_are_refused() {
     let (_folder, builder) = cluster(&["rest"]);
     for (line, outcome, why) in [

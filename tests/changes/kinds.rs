@@ -13,6 +13,7 @@ on_some! {
         r50_a_shard_is_split,
         r50_all_shards_are_redistributed,
         r50_a_change_is_cancelled_and_leaves_nothing,
+        r50_what_cannot_be_moved_is_refused_before_a_change_begins,
         r50_a_change_whose_target_is_lost_is_cancelled,
         r50_a_change_whose_source_is_gone_is_retired,
         r49_a_wrong_statement_is_no_matter_of_a_change,
@@ -49,6 +50,24 @@ fn change<'c>(cluster: &'c Cluster, plan: impl FnOnce(ChangePlanner<'c>) -> Chan
 
 fn names(cluster: &Cluster) -> Vec<&str> {
     cluster.shards().iter().map(|shard| shard.name()).collect()
+}
+
+fn r50_what_cannot_be_moved_is_refused_before_a_change_begins(backend: &Backend) {
+    let cluster = begun(backend);
+    let refused = |kind: ErrorKind, texts: &[&str]| {
+        let plan = cluster.plan_change().split("c", ["d", "e"]).build().unwrap();
+        assert_error(cluster.begin_change(&plan), kind, texts);
+        assert!(cluster.changes().unwrap().is_empty(), "{texts:?}: nothing has begun");
+    };
+    backend.plant(&["c"], "orders", "ALTER TABLE {table} ADD COLUMN extra TEXT");
+    refused(ErrorKind::Schema, &["`d`", "orders", "extra", "lacks a column"]);
+    backend.plant(&["d", "e"], "orders", "ALTER TABLE {table} ADD COLUMN extra TEXT");
+    let view = backend.table("c", "seen");
+    backend.plant(&["c"], "orders", &format!("CREATE VIEW {view} AS SELECT * FROM {{table}}"));
+    refused(ErrorKind::Configuration, &["`c`", "orders", "seen", "drop it on this shard"]);
+    backend.run("c", &format!("DROP VIEW {view}"));
+    change(&cluster, |planner| planner.split("c", ["d", "e"]));
+    assert_sound(&cluster);
 }
 
 /// The cluster works: rows are added to all shards, and read.

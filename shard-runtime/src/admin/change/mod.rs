@@ -59,6 +59,7 @@ fn planned(cluster: &Cluster, shards: &Planned) -> Result<ChangePlan> {
 
 fn plan(cluster: &Cluster, plans: &[Planned]) -> Result<Answer> {
     let plans = plans.iter().map(|shards| planned(cluster, shards)).collect::<Result<Vec<_>>>()?;
+    plans.iter().try_for_each(|plan| cluster.check_change(plan))?;
     let text = plans.iter().map(ToString::to_string).collect();
     Ok(Answer { outcome: Outcome::Fine, text, json: json!({ "plans": value(&plans) }) })
 }
@@ -101,6 +102,14 @@ fn carry_out(cluster: &Cluster, options: Run, progress: Progress<'_>) -> Result<
     if plans.is_empty() {
         let change = unfinished(cluster)?;
         done.push(proceed(change, pace, switch, progress)?);
+    }
+    // Before the first of them begins.
+    if plans.len() > 1 && running(cluster).is_err() {
+        for shards in &plans {
+            if begun(cluster, shards)?.is_none() {
+                cluster.check_change(&planned(cluster, shards)?)?;
+            }
+        }
     }
     for shards in plans {
         let change = match begun(cluster, &shards)? {

@@ -75,6 +75,7 @@ pub(super) fn make(connection: &dyn Connection, site: Site<'_>, tables: &[&'stat
 /// [`ErrorKind::Configuration`]
 pub(super) fn check(connection: &dyn Connection, site: Site<'_>, tables: &[&'static Table]) -> Result<()> {
     for table in tables {
+        column_of(table).map_err(|error| error.in_table(table.name))?;
         let sql = site.place.dialect.dependents_sql(&site.place.names, table.name);
         if let Some(what) = facts::texts(connection, &sql, &[])?.into_iter().flatten().next() {
             let message = format!(

@@ -134,6 +134,7 @@ impl Cluster {
         let control = &cluster.0.control;
         let _lock = MigrationLock::take(&*control.driver, &control.cluster, cluster.0.timeout, || {})?;
         cluster.end_key_move()?;
+        cluster.check_change(plan)?;
         let record = control.begin_change(&plan.record)?;
         let change = Change { cluster: cluster.clone(), record, is_owner: true, touched: None };
         match change.enter().and_then(|()| change.try_names()) {
@@ -145,6 +146,22 @@ impl Cluster {
                 }
             },
         }
+    }
+
+    /// Refuses what a change cannot move. Nothing is written, and nothing is locked.
+    ///
+    /// # Errors
+    /// Those of [`begin_change`](Cluster::begin_change) about the tables of its shards.
+    pub(crate) fn check_change(&self, plan: &ChangePlan) -> Result<()> {
+        let (sources, targets) = (sources_of(self, &plan.record)?, targets_of(self, &plan.record)?);
+        let links = Links::connect(self, sources.iter().chain(&targets).copied())?;
+        let tables: Vec<&'static Table> = self.0.layout.tables().collect();
+        for source in &sources {
+            let checked = capture::check(links.at(*source)?, *source, &tables);
+            checked.map_err(|error| error.on_shard(source.name))?;
+        }
+        // Compares the columns, too.
+        Tables::new(self, &links, &plan.record, sources, targets).map(drop)
     }
 
     /// Returns the changes that are not retired, ascending by number: the one that runs, if one does, and those whose sources
@@ -177,11 +194,11 @@ impl Change {
     }
 
     fn sources(&self) -> Result<Vec<Site<'_>>> {
-        self.record.sources.iter().map(|name| site(&self.cluster, name, true)).collect()
+        sources_of(&self.cluster, &self.record)
     }
 
     fn targets(&self) -> Result<Vec<Site<'_>>> {
-        self.record.targets.iter().map(|name| site(&self.cluster, name, false)).collect()
+        targets_of(&self.cluster, &self.record)
     }
 
     /// Those of some shards of the change that are still there, each with a connection: one whose database is gone, or holds
@@ -556,6 +573,14 @@ impl Change {
         }
         self.cluster.0.control.forget_change(&self.record)
     }
+}
+
+fn sources_of<'c>(cluster: &'c Cluster, change: &'c ChangeRecord) -> Result<Vec<Site<'c>>> {
+    change.sources.iter().map(|name| site(cluster, name, true)).collect()
+}
+
+fn targets_of<'c>(cluster: &'c Cluster, change: &'c ChangeRecord) -> Result<Vec<Site<'c>>> {
+    change.targets.iter().map(|name| site(cluster, name, false)).collect()
 }
 
 /// The error of a change whose shards are not as they were planned.

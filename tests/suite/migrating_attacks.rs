@@ -19,6 +19,7 @@ on_some! {
         r53_a_migration_that_stops_at_any_statement_continues;
     lasting:
         r53_a_column_is_dropped_in_two_phases,
+        r52_an_earlier_release_is_told_why_in_the_middle_of_a_contract,
         r53_a_unique_column_is_not_dropped_while_it_is_required;
     Files Prefixed:
         r53_a_rebuilt_table_keeps_what_others_have_built_on_it,
@@ -466,6 +467,51 @@ fn r53_a_column_is_dropped_in_two_phases(backend: &Backend) {
         ErrorKind::Schema,
         &["step 2 `no text`", "newer release"],
     );
+}
+
+/// A thing of release 1, and of release 2, which has neither column.
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "things")]
+struct Thing {
+    #[id]
+    #[shard_key(hash)]
+    id: i64,
+    first: String,
+    second: String,
+}
+
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "things")]
+struct PlainThing {
+    #[id]
+    #[shard_key(hash)]
+    id: i64,
+}
+
+/// A contract is several transactions, and the step is done after the last one.
+fn r52_an_earlier_release_is_told_why_in_the_middle_of_a_contract(backend: &Backend) {
+    let old = backend.create::<Thing>(&LETTERS);
+    let things = (0..30).map(|id| Thing { id, first: "a".to_owned(), second: "b".to_owned() });
+    old.transaction(|session| session.add_all(things.clone())).unwrap();
+    let migrations = Migrations::new()
+        .step(2, "plain", |m| m.drop_column::<PlainThing>("first").drop_column::<PlainThing>("second"));
+    let migrate = || backend.builder(&LETTERS).migrate::<PlainThing>(&migrations).unwrap();
+    migrate().run(|_| {}).unwrap();
+    let met = Mutex::new(Vec::new());
+    let read = |shard: &str| old.session().all(Thing::select().on_shard(shard)).map(|rows| rows.len());
+    let contracted = migrate().contract().run(|progress| {
+        if progress.step == 2 && progress.sql.is_some() {
+            met.lock().unwrap().push(read(&progress.shard));
+        }
+    });
+    contracted.unwrap();
+    let met = met.into_inner().unwrap();
+    assert!(met.iter().any(Result::is_ok), "before the first column is dropped");
+    let errors: Vec<_> = met.into_iter().chain(LETTERS.map(read)).filter_map(Result::err).collect();
+    assert!(errors.len() > LETTERS.len(), "between the columns, and after them");
+    for error in errors {
+        assert_error(Err::<(), _>(error), ErrorKind::Schema, &["is at schema version 2", "step 2 `plain`"]);
+    }
 }
 
 /// A label without the text that its table requires.

@@ -11,7 +11,7 @@ impl Cluster {
         if !matches!(error.kind(), ErrorKind::Schema | ErrorKind::NotNull) || error.names_schema_version() {
             return error;
         }
-        match error.shard().and_then(|shard| self.contracted(shard)) {
+        match error.shard().and_then(|shard| self.contracted(shard, &error)) {
             None => error,
             Some((version, step)) => {
                 let shard = error.shard().unwrap_or_default().to_owned();
@@ -23,18 +23,23 @@ impl Cluster {
         }
     }
 
-    /// Returns the last step of a shard that has removed or changed a column, and its name. It reads through a connection of
-    /// its own: the session's transaction may be aborted.
-    fn contracted(&self, shard: &str) -> Option<(String, String)> {
+    /// Returns the last step of a shard that has removed or changed a column, and its name: one that is done, or one whose contract
+    /// has come to the column of the error. It reads through a connection of its own: the session's transaction may be aborted.
+    fn contracted(&self, shard: &str, error: &Error) -> Option<(String, String)> {
         let place = self.layout().place(self.layout().shards().get(shard)?.index()).ok()?;
         let database = self.0.databases.get(place.database)?;
         let connection = database.driver.connect_waiting(Mode::Open, self.0.timeout).ok()?;
         let table = place.names.table(own_tables::MIGRATION);
         let sql = format!(
-            "SELECT CAST(step AS TEXT), name FROM {table} WHERE phase = 'done' AND does <> '' ORDER BY {table}.step DESC LIMIT 1"
+            "SELECT CAST(step AS TEXT), name, phase, does FROM {table} WHERE phase IN ('ready', 'done') AND does <> '' \
+             ORDER BY {table}.step DESC"
         );
-        let row = facts::texts(&*connection, &sql, &[]).ok()?.into_iter().next()?;
-        let [step, name] = <[String; 2]>::try_from(row).ok()?;
-        Some((step, name))
+        let rows = facts::texts(&*connection, &sql, &[]).ok()?.into_iter();
+        let steps = rows.filter_map(|row| <[String; 4]>::try_from(row).ok());
+        // As `cluster::migrate::state` records them. A server's error may name no column.
+        let column = error.table().zip(error.column()).map(|(table, column)| format!("{table}({column});"));
+        let is_about_it = |does: &str| column.as_ref().is_none_or(|column| does.contains(column));
+        let mut contracted = steps.filter(|[.., phase, does]| phase == "done" || is_about_it(does));
+        contracted.next().map(|[step, name, ..]| (step, name))
     }
 }

@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 45] = [
+const MUTATIONS: [Mutation; 46] = [
     Mutation {
         what: "the snapshot of a first look-up ends before the session's transaction begins",
         from: "        // Dropped, it would reset the statement.\n        std::mem::forget(cursor);\n",
@@ -212,6 +212,12 @@ const MUTATIONS: [Mutation; 45] = [
         from: "connect_durable(cluster.0.timeout)?;\n        clean(",
         to: "connect_waiting(Mode::Open, cluster.0.timeout)?;\n        clean(",
         attack: ("copying", "power_loss_at_any_moment_of_a_copy"),
+    },
+    Mutation {
+        what: "a change is decided before all copies are on disk",
+        from: "if done.is_ok() { connection.sync() } else { Ok(()) }",
+        to: "Ok(())",
+        attack: ("changes", "power_loss_in_a_change_loses_nothing_if_commits_do_not_wait"),
     },
     Mutation {
         what: "control records that targets serve before they do on disk",

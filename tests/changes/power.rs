@@ -59,6 +59,7 @@ fn in_a_process_of_its_own() {
         change.copy(Pace::rows(6), |_| {}).unwrap();
         tell("copied".into());
         change.verify().unwrap();
+        tell("verified".into());
         change.switch(Switch::within(Duration::from_secs(5)).tries(10)).unwrap();
         tell("switched".into());
         change.finish().unwrap();
@@ -106,15 +107,21 @@ fn r50_a_power_loss_in_a_change_loses_nothing_if_commits_do_not_wait_for_the_dis
 fn lose_power(is_normal: bool) {
     let (record, world) = record(is_normal);
     let mut numbers = Numbers(seed());
-    let (begun, copied) = (record.told("begun")[0], record.told("copied")[0]);
+    let [begun, copied, verified, switched] =
+        ["begun", "copied", "verified", "switched"].map(|line| record.told(line)[0]);
+    // The last one is the decision.
+    let mut recorded = record.synced("control.db-wal");
+    recorded.retain(|moment| (verified..switched).contains(moment));
+    assert!(recorded.len() > 2, "{recorded:?}");
     let mut between = |first: usize, end: usize| first + numbers.below((end - first) as u64) as usize;
     let moments: Vec<usize> = match every() {
         true => (1..=record.events()).flat_map(|moment| [moment; TIMES]).collect(),
-        // Most while rows are copied without waiting for the disk, and after the end.
+        // Most while rows are copied without waiting for the disk, and when control has recorded something in the switch.
         false => (0..LOSSES)
             .map(|loss| match loss % 4 {
                 0 => between(1, record.events() + 1),
-                1 => record.events(),
+                1 => between(copied, record.events() + 1),
+                2 => recorded[loss / 4 % recorded.len()],
                 _ => between(begun, copied + 1),
             })
             .collect(),

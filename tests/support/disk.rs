@@ -145,6 +145,20 @@ impl Record {
         (1..).zip(&self.events).filter(|(_, event)| tells(event)).map(|(moment, _)| moment).collect()
     }
 
+    /// The moments after which a file of this name was synced.
+    pub fn synced(&self, name: &str) -> Vec<usize> {
+        let mut file = self.names.get(name).copied();
+        let mut moments = Vec::new();
+        for (moment, event) in (1..).zip(&self.events) {
+            match event {
+                Event::Named { name: other, file: named } if other == name => file = Some(*named),
+                Event::Synced { file: synced } if Some(*synced) == file => moments.push(moment),
+                _ => {}
+            }
+        }
+        moments
+    }
+
     /// Lays out what may be on the disk when the power is lost after so many events, and what had been told until then.
     pub fn lose_power(&self, after: usize, numbers: &mut Numbers, folder: &Path, log: &Path) {
         let files = self.before.len()

@@ -104,7 +104,8 @@ pub(crate) trait Driver: Send + Sync {
     fn connect_durable(&self, timeout: Duration) -> Result<Box<dyn Connection>>;
 
     /// Returns a connection as [`connect_waiting`](Driver::connect_waiting) does, to which others of its kind can be
-    /// [attached](Connection::attach).
+    /// [attached](Connection::attach). To a file it is one whose commits do not wait for the disk: copies that are lost with the
+    /// power are made again, and what must not be lost waits for the disk [itself](Connection::begin_durable).
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if a lock was held until the timeout.

@@ -267,11 +267,13 @@ impl Driver for SqliteDriver {
             true => Path::new(".").join(path),
             false => path.clone(),
         };
+        let settings = SqliteSettings { synchronous: Durability::Normal, ..self.settings };
+        let driver = SqliteDriver::new(self.source.clone(), settings);
         connect_in_time(timeout, || {
             let raw = Self::open_file_with(&opened, Mode::Open, OpenFlags::SQLITE_OPEN_URI)?;
-            match self.configure(&raw, true) {
-                Ok(()) => self.connection(raw),
-                Err(error) => self.connection(self.open_unwritable(path, error)?),
+            match driver.configure(&raw, true) {
+                Ok(()) => driver.connection(raw),
+                Err(error) => driver.connection(driver.open_unwritable(path, error)?),
             }
         })
     }

@@ -99,9 +99,9 @@ impl Drop for AttachedSource<'_> {
 pub(in crate::cluster) enum Wait {
     /// For as long as sessions wait.
     Timeout,
-    /// For as long as sessions wait; and its commit is on disk when it returns.
+    /// For as long as sessions wait; its commit is on disk when it returns, and all earlier ones on these databases.
     Durable,
-    /// Up to this moment; and its commit is on disk when it returns.
+    /// Up to this moment; its commit is on disk when it returns, and all earlier ones on these databases.
     Until(Instant),
 }
 
@@ -124,9 +124,7 @@ impl Links {
                 on_servers.push(site.link());
             } else {
                 // Rows come in any order, and their parents before they are read.
-                // Copies that are lost with the power are made again: what must not be lost waits for the disk itself.
-                let settings = "PRAGMA foreign_keys = OFF; PRAGMA synchronous = NORMAL";
-                connection.run(settings).map_err(|error| error.on_shard(name))?;
+                connection.run("PRAGMA foreign_keys = OFF").map_err(|error| error.on_shard(name))?;
             }
             connections.insert(site.link(), connection);
             shards.insert(site.link(), name.to_owned());
@@ -195,8 +193,11 @@ impl Links {
                 self.each(&databases, |connection| connection.rollback())?;
             }
             if !matches!(wait, Wait::Timeout) {
-                self.each(&databases, |connection| connection.restore_durability())?;
-                self.set_synchronous(&databases, "NORMAL")?;
+                self.each(&databases, |connection| {
+                    connection.restore_durability()?;
+                    // A commit that has written nothing does not wait for those before it.
+                    if done.is_ok() { connection.sync() } else { Ok(()) }
+                })?;
             }
             match done {
                 Err(error) if error.is_busy() && Instant::now() < until => {
@@ -208,19 +209,7 @@ impl Links {
         }
     }
 
-    /// Sets when commits on files wait for the disk.
-    fn set_synchronous(&self, databases: &[(usize, bool)], when: &str) -> Result<()> {
-        let files = databases.iter().filter(|link| !self.on_servers.contains(link));
-        let connections = files.filter_map(|link| self.connections.get(link));
-        connections
-            .into_iter()
-            .try_for_each(|connection| connection.run(&format!("PRAGMA synchronous = {when}")))
-    }
-
     fn begin(&self, databases: &[(usize, bool)], wait: Wait) -> Result<()> {
-        if !matches!(wait, Wait::Timeout) {
-            self.set_synchronous(databases, "FULL")?;
-        }
         self.each(databases, |connection| {
             // Without waiting: what other connections of the change hold could be waited for.
             match wait {

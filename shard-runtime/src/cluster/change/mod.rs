@@ -265,8 +265,8 @@ impl Change {
         let what = match state {
             None => "was cancelled",
             Some(ChangeState::Copying) => "was taken over by another attempt",
-            Some(ChangeState::Cancelling) => "is being cancelled; call `cancel` to end that",
-            Some(_) => "is decided; call `finish`",
+            Some(ChangeState::Cancelling) => "is being cancelled; cancel it again, which ends that",
+            Some(_) => "is decided; finish it",
         };
         Error::new(ErrorKind::Stale, format!("change {} {what}", self.number()))
     }

@@ -210,7 +210,7 @@ impl Change {
         Ok(())
     }
 
-    /// Makes constraints, and has the targets count ids above the sources'.
+    /// Makes constraints, and has the targets count ids above the sources'. All that was copied is on disk then.
     fn complete(&self, copier: &Copier<'_>, target: Site<'_>, wait: Wait) -> Result<()> {
         let connection = copier.links.at(target)?;
         let mut counters = Vec::new();

@@ -12,6 +12,7 @@ mod attacks;
 mod keys;
 mod kinds;
 mod load;
+mod many_rows;
 mod model;
 mod models;
 mod mover;

@@ -9,6 +9,7 @@ mod backend;
 mod client;
 
 mod attacks;
+mod ids;
 mod keys;
 mod kinds;
 mod load;

@@ -17,6 +17,7 @@ mod many_rows;
 mod model;
 mod models;
 mod mover;
+mod old_program;
 mod others;
 mod processes;
 mod servers;

@@ -91,7 +91,7 @@ fn move_shard(cluster: &Cluster, source: &str, targets: &[&str]) {
 }
 
 /// Ends a run, also after a failed assertion.
-struct End<'e>(&'e AtomicBool);
+pub struct End<'e>(pub &'e AtomicBool);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {

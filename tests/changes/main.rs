@@ -9,12 +9,15 @@ mod backend;
 mod client;
 
 mod attacks;
+mod ids;
 mod keys;
 mod kinds;
 mod load;
+mod many_rows;
 mod model;
 mod models;
 mod mover;
+mod old_program;
 mod others;
 mod power;
 mod processes;

@@ -21,11 +21,11 @@ pub fn check_aggregate<T: Subject>(
     function: Function,
     column: Column,
 ) -> Verdict {
-    let shards = world.cluster.shards();
-    let select = select::<T>(query, shards);
+    let layout = &world.layout;
+    let select = select::<T>(query, layout);
     let found = T::aggregate(session, select, function, column);
-    let pin = match pinned::<T>(query.pin.as_ref(), shards) {
-        Ok(pin) if !names_unplaced::<T>(&query.tree, shards) => pin,
+    let pin = match pinned::<T>(query.pin.as_ref(), layout) {
+        Ok(pin) if !names_unplaced::<T>(&query.tree, layout) => pin,
         _ => {
             prop_assert_eq!(found.map_err(|error| error.kind()), Err(ErrorKind::UnmappedKey));
             return Ok(());

@@ -3,31 +3,27 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
-use shard_runtime::{ErrorKind, Result, Shard, Shards};
+use shard_runtime::{ErrorKind, Result};
 
 use super::datum::{Column, Kind};
 use super::domain::shares;
+use super::layout::Layout;
 use super::predicate::{Test, Tree};
 use super::runner::Verdict;
 use super::strategies::Pin;
 use super::subject::Subject;
 
-/// A shard of a cluster that may have fewer of them.
-pub fn shard(shards: &Shards, place: usize) -> &Shard {
-    shards.by_index(place % shards.len()).expect("a shard")
-}
-
 /// The place that a pin names; an error where its key is placed nowhere.
-pub fn pinned<T: Subject>(pin: Option<&Pin>, shards: &Shards) -> Result<Option<usize>, ErrorKind> {
+pub fn pinned<T: Subject>(pin: Option<&Pin>, layout: &Layout) -> Result<Option<usize>, ErrorKind> {
     match pin {
         None => Ok(None),
-        Some(Pin::Shard(place)) => Ok(Some(place % shards.len())),
-        Some(Pin::Key(key, part)) => T::place(key, part, shards).map(Some).ok_or(ErrorKind::UnmappedKey),
+        Some(Pin::Shard(number)) => Ok(Some(layout.shard(*number).index())),
+        Some(Pin::Key(key, part)) => T::place(key, part, layout).map(Some).ok_or(ErrorKind::UnmappedKey),
     }
 }
 
 /// Whether a predicate asks for a key, by its value, that is placed nowhere.
-pub fn names_unplaced<T: Subject>(tree: &Tree, shards: &Shards) -> bool {
+pub fn names_unplaced<T: Subject>(tree: &Tree, layout: &Layout) -> bool {
     let mut found = false;
     tree.leaves(&mut |column, test, negated| {
         let values = match test {
@@ -37,15 +33,15 @@ pub fn names_unplaced<T: Subject>(tree: &Tree, shards: &Shards) -> bool {
             Test::NotIn(values) if negated => values.as_slice(),
             _ => &[],
         };
-        let unplaced = |value| !T::COMPOSITE && T::place(value, "", shards).is_none();
+        let unplaced = |value| !T::COMPOSITE && T::place(value, "", layout).is_none();
         found |= column == Column::Key && values.iter().any(unplaced);
     });
     found
 }
 
 /// Checks the shards that were asked, or the error.
-pub fn check_asked<T: Subject>(tree: &Tree, pin: Option<usize>, asked: &[usize], shards: &Shards) -> Verdict {
-    let shares = shares::<T>(tree, shards);
+pub fn check_asked<T: Subject>(tree: &Tree, pin: Option<usize>, asked: &[usize], layout: &Layout) -> Verdict {
+    let shares = shares::<T>(tree, layout);
     let once: HashSet<usize> = asked.iter().copied().collect();
     prop_assert_eq!(once.len(), asked.len(), "a shard is asked twice: {:?}", asked);
     if let Some(pin) = pin {
@@ -58,7 +54,7 @@ pub fn check_asked<T: Subject>(tree: &Tree, pin: Option<usize>, asked: &[usize],
     }
     let missing: Vec<&usize> = shares.least.iter().filter(|place| !asked.contains(place)).collect();
     prop_assert!(missing.is_empty(), "asked {:?}, but rows may be on {:?} too", asked, missing);
-    check_needless::<T>(tree, None, asked, shards)
+    check_needless::<T>(tree, None, asked, layout)
 }
 
 /// Checks the shards that were asked, if a read may end before every shard is asked.
@@ -66,14 +62,16 @@ pub fn check_needless<T: Subject>(
     tree: &Tree,
     pin: Option<usize>,
     asked: &[usize],
-    shards: &Shards,
+    layout: &Layout,
 ) -> Verdict {
     if let Some(pin) = pin {
         prop_assert!(asked.is_empty() || asked == [pin], "pinned to {}, asked {:?}", pin, asked);
         return Ok(());
     }
-    let shares = shares::<T>(tree, shards);
-    let needless: Vec<&usize> = asked.iter().filter(|place| !shares.most.contains(place)).collect();
+    let shares = shares::<T>(tree, layout);
+    let without_keys = layout.without_keys();
+    let may_be_asked = |shard: &usize| shares.most.contains(shard) || without_keys.contains(shard);
+    let needless: Vec<&usize> = asked.iter().filter(|shard| !may_be_asked(shard)).collect();
     prop_assert!(needless.is_empty(), "asked {:?}, but no row can be on {:?}", asked, needless);
     Ok(())
 }

@@ -141,6 +141,13 @@ impl fmt::Debug for Line {
 }
 
 impl Line {
+    /// A row with this key.
+    pub fn of_key(key: Datum, part: &str) -> Self {
+        let (zero, none) = (Datum::Integer(0), Datum::Null);
+        let name = Datum::text("");
+        Line([zero.clone(), key, Datum::text(part), zero, none.clone(), name, none.clone(), none])
+    }
+
     pub fn get(&self, column: Column) -> &Datum {
         &self.0[column as usize]
     }

@@ -6,9 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use shard_runtime::Shards;
-
 use super::datum::{Column, Datum, Kind};
+use super::layout::Layout;
 use super::predicate::{Test, Tree, Truth, literal_prefix};
 use super::subject::Subject;
 
@@ -30,7 +29,7 @@ pub struct Shares {
 }
 
 /// The shards of a predicate, for all values of the columns that are not in the key.
-pub fn shares<T: Subject>(tree: &Tree, shards: &Shards) -> Shares {
+pub fn shares<T: Subject>(tree: &Tree, layout: &Layout) -> Shares {
     let keys = cells(T::KIND, literals(tree, Column::Key), T::edges());
     let parts = match T::COMPOSITE {
         true => cells(Kind::Text, literals(tree, Column::Part), &[]),
@@ -38,15 +37,15 @@ pub fn shares<T: Subject>(tree: &Tree, shards: &Shards) -> Shares {
     };
     let mut shares = Shares::default();
     for (keys, parts) in keys.iter().flat_map(|keys| parts.iter().map(move |parts| (keys, parts))) {
-        cell::<T>(tree, shards, keys, parts, &mut shares);
+        cell::<T>(tree, layout, keys, parts, &mut shares);
     }
     if T::COMPOSITE && tree.alternatives(false) > ALTERNATIVES {
-        shares.most = (0..shards.len()).collect();
+        shares.most = layout.serving.iter().copied().collect();
     }
     shares
 }
 
-fn cell<T: Subject>(tree: &Tree, shards: &Shards, keys: &[Datum], parts: &[Datum], shares: &mut Shares) {
+fn cell<T: Subject>(tree: &Tree, layout: &Layout, keys: &[Datum], parts: &[Datum], shares: &mut Shares) {
     let of_key = |column: Column| column == Column::Key || (T::COMPOSITE && column == Column::Part);
     let value = |column: Column, key: &Datum, part: &Datum| match column {
         Column::Key => key.clone(),
@@ -68,11 +67,12 @@ fn cell<T: Subject>(tree: &Tree, shards: &Shards, keys: &[Datum], parts: &[Datum
     shares.possible |= may;
     for (key, part) in keys.iter().flat_map(|key| parts.iter().map(move |part| (key, part))).take(2 * SAMPLES)
     {
-        if shares.least.len() == shards.len() || (shares.most.len() == shards.len() && !all_of_it && !changes)
+        if shares.least.len() == layout.serving.len()
+            || (shares.most.len() == layout.serving.len() && !all_of_it && !changes)
         {
             return;
         }
-        let Some(place) = T::place(key, part.as_text(), shards) else { continue };
+        let Some(place) = T::place(key, part.as_text(), layout) else { continue };
         if may {
             shares.most.insert(place);
         }

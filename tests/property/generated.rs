@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
+use super::changes::{self, Case, Moment, Op, Step};
 use super::datum::{Column, Datum, Line};
 use super::domain::shares;
 use super::families;
@@ -245,15 +246,61 @@ fn measures_are_of_every_kind() {
     }
 }
 
+fn see_moment(counts: &mut Counts, step: Step, moment: &Moment) {
+    let (first, later) = &moment.writes;
+    for op in first.iter().chain(later) {
+        counts.see(match op {
+            Op::Add(_) => format!("{step:?}: add"),
+            Op::Update(..) => format!("{step:?}: update"),
+            Op::Delete(_) => format!("{step:?}: delete"),
+            Op::Bulk(write) if write.set.is_some() => format!("{step:?}: bulk update"),
+            Op::Bulk(_) => format!("{step:?}: bulk delete"),
+        });
+    }
+    counts.see_if(moment.read.is_some(), &format!("{step:?}: read"));
+    counts.see_if(moment.other.is_some(), &format!("{step:?}: read by the other handle"));
+}
+
+fn see_change(counts: &mut Counts, Case { plan, next, .. }: &Case) {
+    counts.see(format!("{:?}", plan.what));
+    counts.see_if(plan.turn > 0, "own lines");
+    counts.see(format!("cancelled: {:?}", plan.cancelled));
+    counts.see_if(next.is_some(), "a second change");
+    for (step, moment) in Step::ALL.into_iter().zip(&plan.moments) {
+        see_moment(counts, step, moment);
+    }
+    for pair in plan.moments.windows(2) {
+        counts.see_if(pair[0].mover != pair[1].mover, "taken over");
+    }
+}
+
+#[test]
+fn changes_are_of_every_kind() {
+    let mut counts = Counts::default();
+    some(&changes::cases(Shape::of::<ByTextHash>(), 3)).for_each(|case| see_change(&mut counts, &case));
+    counts.assert_all(&["Replace", "Split", "Merge", "Redistribute", "own lines", "a second change"], 150);
+    counts.assert_all(&["taken over", "cancelled: None"], 500);
+    let cancelled = [Step::Begun, Step::Copying, Step::Copied, Step::Verified];
+    let cancelled = cancelled.map(|step| format!("cancelled: {:?}", Some(step)));
+    counts.assert_all(&cancelled.each_ref().map(String::as_str), 30);
+    for step in Step::ALL {
+        let writes = ["add", "update", "delete", "bulk update", "bulk delete"];
+        let writes = writes.map(|write| format!("{step:?}: {write}"));
+        counts.assert_all(&writes.each_ref().map(String::as_str), 100);
+        let reads = ["read", "read by the other handle"].map(|read| format!("{step:?}: {read}"));
+        counts.assert_all(&reads.each_ref().map(String::as_str), 100);
+    }
+}
+
 /// For predicates on the key alone, without `LIKE`, brute force leaves no choice: what must be asked is what may.
 /// Predicates prune: some ask no shard, some one, some several, some all.
 #[test]
 fn predicates_on_the_key_alone_have_one_right_answer() {
     fn check<T: Subject>() {
         let worlds = worlds::<T::Cluster>(5);
-        let shards = worlds[0].cluster.shards();
+        let layout = &worlds[0].layout;
         // A placement that names its shards may leave some without rows.
-        let reached = shares::<T>(&Tree::All(Vec::new()), shards).most.len();
+        let reached = shares::<T>(&Tree::All(Vec::new()), layout).most.len();
         let mut counts = Counts::default();
         for query in some(&queries(Shape::of::<T>())) {
             let mut has_like = false;
@@ -261,7 +308,7 @@ fn predicates_on_the_key_alone_have_one_right_answer() {
             if has_like || !is_about_the_key_alone::<T>(&query.tree) {
                 continue;
             }
-            let shares = shares::<T>(&query.tree, shards);
+            let shares = shares::<T>(&query.tree, layout);
             assert_eq!(shares.least, shares.most, "{:?}", query.tree);
             counts.see(match shares.least.len() {
                 0 => "none",

@@ -25,12 +25,12 @@ pub fn check<T: Subject>(
     query: &Query,
     measures: &Measures,
 ) -> Verdict {
-    let shards = world.cluster.shards();
+    let layout = &world.layout;
     let wanted = T::wanted(measures);
     let (found, asked) =
-        world.asked(session, |session| measured(session, select::<T>(query, shards), measures, &wanted));
-    let pin = match pinned::<T>(query.pin.as_ref(), shards) {
-        Ok(pin) if !names_unplaced::<T>(&query.tree, shards) => pin,
+        world.asked(session, |session| measured(session, select::<T>(query, layout), measures, &wanted));
+    let pin = match pinned::<T>(query.pin.as_ref(), layout) {
+        Ok(pin) if !names_unplaced::<T>(&query.tree, layout) => pin,
         _ => {
             prop_assert_eq!(found.map(|_| ()).map_err(|error| error.kind()), Err(ErrorKind::UnmappedKey));
             prop_assert!(asked.is_empty(), "asked {:?} for a key that is placed nowhere", asked);
@@ -44,8 +44,8 @@ pub fn check<T: Subject>(
     };
     match (measures.grouping, measures.limit) {
         (Some(_), Some(0)) => prop_assert!(asked.is_empty(), "asked {:?} for no group", asked),
-        _ if ends_early => check_needless::<T>(&query.tree, pin, &asked, shards)?,
-        _ => check_asked::<T>(&query.tree, pin, &asked, shards)?,
+        _ if ends_early => check_needless::<T>(&query.tree, pin, &asked, layout)?,
+        _ => check_asked::<T>(&query.tree, pin, &asked, layout)?,
     }
     let lines: Vec<Line> = oracle.select(query, pin).into_iter().map(|(_, line)| line).collect();
     let groups = grouped(&lines, measures);

@@ -6,6 +6,8 @@
 //! key's values finds (`domain`): never too few, and none that cannot hold a match. Queries over several models are compared
 //! with the same rows in plain Rust (`children`, `relations`, `families`).
 //!
+//! The same holds before, in and after changes of the layout (`changes`), where each moment has a layout of its own (`layout`).
+//!
 //! That what may go wrong is made often enough is counted (`generated`).
 //!
 //! `SHARDED_CASES` is how many cases are run in all (4,000 unless said), `SHARDED_SEED` the seed of the first.
@@ -13,6 +15,7 @@
 
 mod aggregates;
 mod asking;
+mod changes;
 mod children;
 mod datum;
 mod domain;
@@ -20,6 +23,7 @@ mod families;
 mod generated;
 mod generations;
 mod groups;
+mod layout;
 mod lookups;
 mod measures;
 mod models;
@@ -115,10 +119,56 @@ mod families_of_rows {
     }
 }
 
+/// Reads and writes before, in and after changes of the layout.
+mod over_changes {
+    use crate::changes::run;
+    use crate::models::*;
+
+    #[test]
+    fn enum_key() {
+        run::<ByEnum>("over_changes::enum_key", 1);
+    }
+
+    #[test]
+    fn list_of_texts() {
+        run::<ByTextList>("over_changes::list_of_texts", 1);
+    }
+
+    #[test]
+    fn hash_of_integers() {
+        run::<ByIntegerHash>("over_changes::hash_of_integers", 1);
+    }
+
+    #[test]
+    fn range_with_gaps() {
+        run::<ByGappedRange>("over_changes::range_with_gaps", 1);
+    }
+
+    #[test]
+    fn range_of_texts() {
+        run::<ByTextRange>("over_changes::range_of_texts", 1);
+    }
+
+    #[test]
+    fn own_function() {
+        run::<ByFunction>("over_changes::own_function", 1);
+    }
+
+    #[test]
+    fn composite_hash() {
+        run::<ByBoth>("over_changes::composite_hash", 1);
+    }
+
+    #[test]
+    fn bare_parent_id() {
+        run::<ByOwner>("over_changes::bare_parent_id", 1);
+    }
+}
+
 /// The reads and writes of above on clusters of which some shards, or all, are on a PostgreSQL server.
 mod with_servers {
     use crate::models::{ByTextHash, ByTextRange};
-    use crate::world::with_servers;
+    use crate::world::{Kind, with_servers};
 
     #[test]
     #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
@@ -132,5 +182,12 @@ mod with_servers {
     fn writes() {
         let worlds = with_servers::<ByTextHash>(3);
         crate::writing::run_on::<ByTextHash>("with_servers::writes", 4, worlds);
+    }
+
+    #[test]
+    #[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
+    fn changes() {
+        let kinds = [(Kind::Schemas, 4), (Kind::FilesAndSchemas, 4)];
+        crate::changes::run_on::<ByTextHash>("with_servers::changes", 1, &kinds);
     }
 }

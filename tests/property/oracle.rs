@@ -30,14 +30,17 @@ impl Oracle {
                 "PRAGMA case_sensitive_like = ON; CREATE TABLE big (shard INTEGER, {columns} ANY) STRICT"
             ))
             .expect("one big table");
-        let mut insert =
-            connection.prepare("INSERT INTO big VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)").expect("an insert");
-        for (shard, line) in rows {
-            let values = [Value::Integer(*shard as i64)].into_iter().chain(line.0.iter().map(value));
-            insert.execute(params_from_iter(values)).expect("a row");
-        }
-        drop(insert);
-        Oracle { connection }
+        let oracle = Oracle { connection };
+        rows.iter().for_each(|(shard, line)| oracle.add(*shard, line));
+        oracle
+    }
+
+    /// Adds a row that is on this shard.
+    pub fn add(&self, shard: usize, line: &Line) {
+        let mut insert = self.connection.prepare_cached("INSERT INTO big VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+        let values = [Value::Integer(shard as i64)].into_iter().chain(line.0.iter().map(value));
+        let added = insert.as_mut().expect("an insert").execute(params_from_iter(values));
+        assert_eq!(added.expect("a row"), 1);
     }
 
     /// The rows of a query and their shards: in its order, and by shard and id where that leaves a choice.

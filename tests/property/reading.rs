@@ -5,12 +5,14 @@ use std::collections::HashSet;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shard_runtime::{ErrorKind, Routed, Select, Session, Shard, Shards, Stored};
+use shard_runtime::{ErrorKind, Routed, Select, Session, Shard, Stored};
 
 use super::aggregates::check_aggregate;
-use super::asking::{check_asked, names_unplaced, pinned, shard};
+use super::asking::{check_asked, names_unplaced, pinned};
 use super::datum::{Column, Datum, Kind, Line};
 use super::groups;
+use super::layout::Layout;
+use super::measures::{Function, Measures};
 use super::oracle::Oracle;
 use super::predicate::Truth;
 use super::runner::{self, Verdict};
@@ -24,30 +26,44 @@ pub fn run<T: Subject>(name: &str, thousandths: u64) {
 
 pub fn run_on<T: Subject>(name: &str, thousandths: u64, worlds: Vec<World>) {
     let shape = Shape::of::<T>();
-    let asked = (queries(shape), aggregates(shape), measures(), 1..8_usize, 0..32_i64);
-    let strategy = (0..worlds.len(), any::<bool>(), rows(shape), vec(asked, 1..4));
+    let strategy = (0..worlds.len(), any::<bool>(), rows(shape), vec(reads(shape), 1..4));
     runner::run(name, thousandths, strategy, |(world, committed, rows, asked)| {
         let world = &worlds[world];
         let (mut session, rows) = filled::<T>(world, &rows, committed)?;
         let oracle = Oracle::new(&rows);
-        for (query, (function, column), measures, page, id) in &asked {
-            check::<T>(world, &mut session, &oracle, query)?;
-            let unbounded = Query { limit: None, offset: 0, order: Vec::new(), ..query.clone() };
-            check_aggregate::<T>(world, &mut session, &oracle, &unbounded, *function, *column)?;
-            check_groups::<T>(world, &mut session, &oracle, &unbounded, *column)?;
-            groups::check::<T>(world, &mut session, &oracle, &unbounded, measures)?;
-            check_pages::<T>(world, &mut session, &oracle, query, *page)?;
-            check_get::<T>(world, &mut session, &rows, *id)?;
-        }
-        Ok(())
+        asked.iter().try_for_each(|read| check_read::<T>(world, &mut session, &oracle, &rows, read))
     });
 }
 
-pub fn select<T: Subject>(query: &Query, shards: &Shards) -> Select<T, Routed> {
+/// What is read at once: the rows of a query, an aggregate, groups, measures, pages of some size, and a row by its id.
+pub type Read = (Query, (Function, Column), Measures, usize, i64);
+
+pub fn reads(shape: Shape) -> BoxedStrategy<Read> {
+    (queries(shape), aggregates(shape), measures(), 1..8_usize, 0..32_i64).boxed()
+}
+
+/// Checks all answers of a read; `rows` are those of the oracle.
+pub fn check_read<T: Subject>(
+    world: &World,
+    session: &mut Session,
+    oracle: &Oracle,
+    rows: &[(usize, Line)],
+    (query, (function, column), measures, page, id): &Read,
+) -> Verdict {
+    check::<T>(world, session, oracle, query)?;
+    let unbounded = Query { limit: None, offset: 0, order: Vec::new(), ..query.clone() };
+    check_aggregate::<T>(world, session, oracle, &unbounded, *function, *column)?;
+    check_groups::<T>(world, session, oracle, &unbounded, *column)?;
+    groups::check::<T>(world, session, oracle, &unbounded, measures)?;
+    check_pages::<T>(world, session, oracle, query, *page)?;
+    check_get::<T>(world, session, rows, *id)
+}
+
+pub fn select<T: Subject>(query: &Query, layout: &Layout) -> Select<T, Routed> {
     let mut select = T::select().all_shards().filter(T::filter(&query.tree));
     select = match &query.pin {
         None => select,
-        Some(Pin::Shard(place)) => select.on_shard(shard(shards, *place).name()),
+        Some(Pin::Shard(place)) => select.on_shard(layout.shard(*place).name()),
         Some(Pin::Key(key, part)) => select.on(T::pin(key, part)),
     };
     for by in &query.order {
@@ -63,12 +79,13 @@ pub fn select<T: Subject>(query: &Query, shards: &Shards) -> Select<T, Routed> {
 }
 
 fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, query: &Query) -> Verdict {
-    let shards = world.cluster.shards();
-    let select = select::<T>(query, shards);
+    let layout = &world.layout;
+    let shards = &layout.shards;
+    let select = select::<T>(query, layout);
     let explained = world.cluster.explain(&select);
     let (found, asked) = world.asked(session, |session| session.all(select.clone()));
-    let pin = match pinned::<T>(query.pin.as_ref(), shards) {
-        Ok(pin) if !names_unplaced::<T>(&query.tree, shards) => pin,
+    let pin = match pinned::<T>(query.pin.as_ref(), layout) {
+        Ok(pin) if !names_unplaced::<T>(&query.tree, layout) => pin,
         _ => {
             let kind = |error: shard_runtime::Error| error.kind();
             prop_assert_eq!(explained.map(|_| ()).map_err(kind), Err(ErrorKind::UnmappedKey));
@@ -98,7 +115,7 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, quer
     let allowed: Vec<usize> = allowed.iter().filter_map(|name| shards.get(name)).map(Shard::index).collect();
     match query.limit {
         Some(0) => prop_assert!(allowed.is_empty(), "asks {:?} for no row", allowed),
-        _ => check_asked::<T>(&query.tree, pin, &allowed, shards)?,
+        _ => check_asked::<T>(&query.tree, pin, &allowed, layout)?,
     }
     check_rows::<T>(&found, oracle, query, pin)?;
 
@@ -160,20 +177,20 @@ fn check_groups<T: Subject>(
     query: &Query,
     column: Column,
 ) -> Verdict {
-    let shards = world.cluster.shards();
-    let Ok(pin) = pinned::<T>(query.pin.as_ref(), shards) else { return Ok(()) };
-    if names_unplaced::<T>(&query.tree, shards) {
+    let layout = &world.layout;
+    let Ok(pin) = pinned::<T>(query.pin.as_ref(), layout) else { return Ok(()) };
+    if names_unplaced::<T>(&query.tree, layout) {
         return Ok(());
     }
     let wanted = oracle.groups(query, pin, column);
-    let groups = succeeded(T::groups(session, select::<T>(query, shards), column, Groups::All))?;
+    let groups = succeeded(T::groups(session, select::<T>(query, layout), column, Groups::All))?;
     prop_assert_eq!(&groups, &wanted, "the groups by {:?}", column);
     let mut largest: Vec<_> = wanted.iter().filter(|(_, rows)| *rows > 1).cloned().collect();
     largest.sort_by_key(|(_, rows)| Reverse(*rows));
     let largest: Vec<_> = largest.into_iter().skip(1).take(3).collect();
-    let found = succeeded(T::groups(session, select::<T>(query, shards), column, Groups::Largest))?;
+    let found = succeeded(T::groups(session, select::<T>(query, layout), column, Groups::Largest))?;
     prop_assert_eq!(found, largest, "the largest groups by {:?}", column);
-    let distinct = succeeded(T::groups(session, select::<T>(query, shards), column, Groups::Distinct))?;
+    let distinct = succeeded(T::groups(session, select::<T>(query, layout), column, Groups::Distinct))?;
     let (distinct, wanted): (Vec<_>, Vec<_>) =
         distinct.into_iter().zip(wanted).map(|((found, _), (wanted, _))| (found, wanted)).unzip();
     prop_assert_eq!(
@@ -193,15 +210,15 @@ fn check_pages<T: Subject>(
     query: &Query,
     size: usize,
 ) -> Verdict {
-    let shards = world.cluster.shards();
-    let Ok(pin) = pinned::<T>(query.pin.as_ref(), shards) else { return Ok(()) };
-    if query.order.is_empty() || names_unplaced::<T>(&query.tree, shards) {
+    let layout = &world.layout;
+    let Ok(pin) = pinned::<T>(query.pin.as_ref(), layout) else { return Ok(()) };
+    if query.order.is_empty() || names_unplaced::<T>(&query.tree, layout) {
         return Ok(());
     }
     let query = Query { limit: None, offset: 0, ..query.clone() };
     let mut found: Vec<Stored<T>> = Vec::new();
     loop {
-        let whole = select::<T>(&query, shards);
+        let whole = select::<T>(&query, layout);
         let page = match found.last() {
             None => whole.limit(size as u64),
             Some(last) => {
@@ -228,11 +245,11 @@ pub fn check_get<T: Subject>(
     let (found, asked) = world.asked(session, |session| session.get::<T>(id));
     let found = succeeded(found)?.map(|row| (row.shard().index(), row.line()));
     prop_assert_eq!(found.as_ref(), rows.iter().find(|(_, line)| line.id() == id));
-    let all: Vec<usize> = (0..world.cluster.shards().len()).collect();
-    prop_assert!(asked == all || (asked.is_empty() && found.is_some()), "asked {:?}", asked);
+    let all = &world.layout.serving;
+    prop_assert!(asked == *all || (asked.is_empty() && found.is_some()), "asked {:?}", asked);
     let (again, asked) = world.asked(session, |session| session.get::<T>(id));
     prop_assert_eq!(succeeded(again)?.map(|row| row.line()), found.map(|(_, line)| line));
-    prop_assert!(asked.is_empty() || asked == all);
+    prop_assert!(asked.is_empty() || asked == *all);
     Ok(())
 }
 

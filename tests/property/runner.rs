@@ -31,12 +31,26 @@ where
     S: Strategy,
     S::Value: Debug,
 {
+    run_shrinking(name, thousandths, 4_000, strategy, property);
+}
+
+/// As [`run`]; a case that fails is made smaller with so many tries.
+pub fn run_shrinking<S>(
+    name: &str,
+    thousandths: u64,
+    tries: u32,
+    strategy: S,
+    property: impl Fn(S::Value) -> Verdict,
+) where
+    S: Strategy,
+    S::Value: Debug,
+{
     let cases = (number("SHARDED_CASES").unwrap_or(CASES) * thousandths).div_ceil(1_000);
     let first = first_seed();
     println!("{name}: {cases} cases, SHARDED_SEED={first}");
     for seed in (0..cases).map(|case| first.wrapping_add(case)) {
         let config =
-            Config { cases: 1, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
+            Config { cases: 1, failure_persistence: None, max_shrink_iters: tries, ..Config::default() };
         let random = TestRng::from_seed(RngAlgorithm::ChaCha, &spread(seed));
         let reason = match TestRunner::new_with_rng(config, random).run(&strategy, &property) {
             Ok(()) => continue,

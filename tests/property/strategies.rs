@@ -65,14 +65,18 @@ fn values_or_null(shape: Shape, column: Column) -> BoxedStrategy<Datum> {
     }
 }
 
+/// A row with any id; its key may be placed nowhere.
+pub fn row(shape: Shape) -> BoxedStrategy<Line> {
+    Column::ALL.map(|column| values_or_null(shape, column)).prop_map(Line).boxed()
+}
+
 /// Rows with ids from 1 on, in a random order; some have keys that are placed nowhere.
 pub fn rows(shape: Shape) -> impl Strategy<Value = Vec<Line>> {
-    let row = Column::ALL.map(|column| values_or_null(shape, column));
-    vec(row, 0..30)
+    vec(row(shape), 0..30)
         .prop_map(|rows| {
             let numbered = rows.into_iter().zip(1_i64..).map(|(mut row, id)| {
-                row[Column::Id as usize] = Datum::Integer(id);
-                Line(row)
+                row.set(Column::Id, Datum::Integer(id));
+                row
             });
             numbered.collect::<Vec<_>>()
         })

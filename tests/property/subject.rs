@@ -2,10 +2,11 @@
 
 use shard_runtime::{
     Column as Typed, ColumnKind, Field, Filter, Insert, IntoOperand, Models, Number, Order, Result, Routed,
-    Select, Session, Sharded, Shards, Storable, UniqueId, Unrouted, Update, count,
+    Select, Session, Sharded, Storable, UniqueId, Unrouted, Update, count,
 };
 
 use super::datum::{Column, Datum, Kind, Line};
+use super::layout::Layout;
 use super::measures::{Found, Function, Measures, Wanted, datum};
 use super::predicate::{Test, Tree};
 use super::strategies::By;
@@ -76,16 +77,11 @@ pub trait Subject: Insert<Model = Self> + UniqueId + Sharded<Id = i64> + Clone +
     fn clear(session: &mut Session) -> Result<()>;
 
     /// The shard of a key by the library's chooser; `None` if it is placed nowhere.
-    fn place(key: &Datum, part: &str, shards: &Shards) -> Option<usize> {
-        let mut line = Line(std::array::from_fn(|_| Datum::Null));
-        line.set(Column::Id, Datum::Integer(0));
-        line.set(Column::Key, key.clone());
-        line.set(Column::Part, Datum::text(part));
-        line.set(Column::Amount, Datum::Integer(0));
-        line.set(Column::Name, Datum::text(""));
-        let place = Self::build(&line).shard_chooser(shards).ok();
-        if let Some(declared) = Self::declared(key, shards.len()) {
-            assert_eq!(place, declared, "the shard of {key:?}");
+    fn place(key: &Datum, part: &str, layout: &Layout) -> Option<usize> {
+        let row = Self::build(&Line::of_key(key.clone(), part));
+        let place = row.shard_chooser(&layout.shards).ok();
+        if let Some(owner) = layout.owner(key, &row) {
+            assert_eq!(place, owner, "the shard of {key:?}");
         }
         place
     }

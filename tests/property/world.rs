@@ -1,6 +1,7 @@
 //! Clusters to put rows into: kept for many cases, since making one costs more than a case.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,12 +10,13 @@ use shard_runtime::{Builder, Cluster, Durability, ErrorKind, Models, Result, Ses
 use tempfile::TempDir;
 
 use super::datum::{Column, Line};
+use super::layout::Layout;
 use super::subject::Subject;
 use sharded_tests::postgres_server::Server;
 
 /// The kind of a cluster's shards.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
     Memory,
     Files,
     /// One file, a prefix for each shard.
@@ -30,8 +32,10 @@ enum Kind {
 /// A cluster, and whether an earlier case has left rows in it.
 pub struct World {
     pub cluster: Cluster,
+    /// Its layout, as the tests see it.
+    pub layout: Layout,
     pub dirty: Cell<bool>,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 /// Clusters of 1 to 7 shards, of each kind, with at least so many shards.
@@ -71,11 +75,15 @@ fn server() -> &'static Server {
     SERVER.get_or_init(start)
 }
 
-fn world<M: Models>(kind: Kind, shards: usize) -> World {
+/// A number for the schemas of a cluster.
+pub fn number() -> u64 {
     static WORLDS: AtomicU64 = AtomicU64::new(0);
-    let number = WORLDS.fetch_add(1, Ordering::Relaxed);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    WORLDS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The builder of a cluster in a folder; the first shards are `s0`, `s1`, …, and `number` is that of its schemas.
+pub fn builder(kind: Kind, folder: &Path, number: u64, shards: usize) -> Builder {
+    let path = |name: &str| folder.join(name).display().to_string();
     let schema = |place: usize| format!("{}?schema=w{number}_{place}", server().url());
     let url = |place: usize| match (kind, place % 3) {
         (Kind::Schemas, _) => schema(place),
@@ -86,13 +94,23 @@ fn world<M: Models>(kind: Kind, shards: usize) -> World {
         (Kind::Prefixed | Kind::Mixed, _) => format!("sqlite:{}?prefix=p{place}_", path("all.db")),
     };
     let builder = Cluster::builder().durability(Durability::Normal);
-    let builder: Builder =
-        (0..shards).fold(builder, |builder, place| builder.shard(format!("s{place}"), url(place)));
+    (0..shards).fold(builder, |builder, place| builder.shard(format!("s{place}"), url(place)))
+}
+
+fn world<M: Models>(kind: Kind, shards: usize) -> World {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let builder = builder(kind, folder.path(), number(), shards);
     let cluster = builder.create::<M>().unwrap_or_else(|error| panic!("{kind:?} of {shards}: {error}"));
-    World { cluster, dirty: Cell::new(false), _folder: folder }
+    World { _folder: Some(folder), ..World::of(cluster) }
 }
 
 impl World {
+    /// A cluster that is kept elsewhere, as its models declare it.
+    pub fn of(cluster: Cluster) -> Self {
+        let layout = Layout::declared(cluster.shards());
+        World { cluster, layout, dirty: Cell::new(false), _folder: None }
+    }
+
     /// Returns the closure's value and the indexes of the shards that it asked, one for each statement.
     pub fn asked<O>(&self, session: &mut Session, run: impl FnOnce(&mut Session) -> O) -> (O, Vec<usize>) {
         let before: Vec<u64> = self.cluster.shards().iter().map(Shard::statements).collect();
@@ -122,8 +140,7 @@ pub fn filled<T: Subject>(
     let mut stored = Vec::new();
     for line in rows {
         let row = T::build(line);
-        let placed =
-            T::place(line.get(Column::Key), line.get(Column::Part).as_text(), world.cluster.shards());
+        let placed = T::place(line.get(Column::Key), line.get(Column::Part).as_text(), &world.layout);
         let Some(place) = placed else {
             let error = session.add(row).err().map(|error| error.kind());
             prop_assert_eq!(error, Some(ErrorKind::UnmappedKey), "{:?} is placed nowhere", line);

@@ -3,10 +3,11 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use shard_runtime::{ErrorKind, Session};
+use shard_runtime::{ErrorKind, Result, Session};
 
-use super::asking::{check_asked, names_unplaced, pinned, shard};
+use super::asking::{check_asked, names_unplaced, pinned};
 use super::datum::{Column, Datum, Line};
+use super::layout::Layout;
 use super::oracle::Oracle;
 use super::predicate::Tree;
 use super::reading::check_get;
@@ -17,10 +18,15 @@ use super::world::{World, filled, succeeded, worlds};
 
 /// A bulk update, or a delete where it sets nothing.
 #[derive(Clone, Debug)]
-struct Write {
-    tree: Tree,
-    pin: Option<Pin>,
-    set: Option<Vec<(Column, Datum)>>,
+pub struct Write {
+    pub tree: Tree,
+    pub pin: Option<Pin>,
+    pub set: Option<Vec<(Column, Datum)>>,
+}
+
+pub fn writes(shape: Shape) -> BoxedStrategy<Write> {
+    let set = option::weighted(0.7, assignments(shape));
+    (trees(shape), pins(shape), set).prop_map(|(tree, pin, set)| Write { tree, pin, set }).boxed()
 }
 
 pub fn run<T: Subject>(name: &str, thousandths: u64) {
@@ -29,9 +35,8 @@ pub fn run<T: Subject>(name: &str, thousandths: u64) {
 
 pub fn run_on<T: Subject>(name: &str, thousandths: u64, worlds: Vec<World>) {
     let shape = Shape::of::<T>();
-    let set = option::weighted(0.7, assignments(shape));
-    let write = (trees(shape), pins(shape), set).prop_map(|(tree, pin, set)| Write { tree, pin, set });
-    let strategy = (0..worlds.len(), any::<[bool; 2]>(), rows(shape), vec((write, 0..32_i64), 1..5));
+    let written = vec((writes(shape), 0..32_i64), 1..5);
+    let strategy = (0..worlds.len(), any::<[bool; 2]>(), rows(shape), written);
     runner::run(name, thousandths, strategy, |(world, [committed, commits], rows, writes)| {
         let world = &worlds[world];
         let (mut session, rows) = filled::<T>(world, &rows, committed)?;
@@ -63,15 +68,15 @@ pub fn run_on<T: Subject>(name: &str, thousandths: u64, worlds: Vec<World>) {
     });
 }
 
-fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, write: &Write) -> Verdict {
-    let shards = world.cluster.shards();
+/// Runs a write; returns how many rows it has affected.
+pub fn execute<T: Subject>(session: &mut Session, write: &Write, layout: &Layout) -> Result<u64> {
     let filter = || T::filter(&write.tree);
-    let (affected, asked) = world.asked(session, |session| match &write.set {
+    match &write.set {
         Some(set) => {
             let update = T::update().all_shards().filter(filter());
             let update = match &write.pin {
                 None => update,
-                Some(Pin::Shard(place)) => update.on_shard(shard(shards, *place).name()),
+                Some(Pin::Shard(number)) => update.on_shard(layout.shard(*number).name()),
                 Some(Pin::Key(key, part)) => update.on(T::pin(key, part)),
             };
             session.execute(set.iter().fold(update, |update, (column, value)| T::set(update, *column, value)))
@@ -80,13 +85,19 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, writ
             let delete = T::delete().all_shards().filter(filter());
             session.execute(match &write.pin {
                 None => delete,
-                Some(Pin::Shard(place)) => delete.on_shard(shard(shards, *place).name()),
+                Some(Pin::Shard(number)) => delete.on_shard(layout.shard(*number).name()),
                 Some(Pin::Key(key, part)) => delete.on(T::pin(key, part)),
             })
         }
-    });
-    let pin = match pinned::<T>(write.pin.as_ref(), shards) {
-        Ok(pin) if !names_unplaced::<T>(&write.tree, shards) => pin,
+    }
+}
+
+/// Checks what a write affects, and the shards that it asks.
+pub fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, write: &Write) -> Verdict {
+    let layout = &world.layout;
+    let (affected, asked) = world.asked(session, |session| execute::<T>(session, write, layout));
+    let pin = match pinned::<T>(write.pin.as_ref(), layout) {
+        Ok(pin) if !names_unplaced::<T>(&write.tree, layout) => pin,
         _ => {
             prop_assert_eq!(affected.map_err(|error| error.kind()), Err(ErrorKind::UnmappedKey));
             prop_assert!(asked.is_empty(), "asked {:?} for a key that is placed nowhere", asked);
@@ -98,11 +109,11 @@ fn check<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, writ
         oracle.write(&write.tree, pin, write.set.as_deref()),
         "affected rows"
     );
-    check_asked::<T>(&write.tree, pin, &asked, shards)
+    check_asked::<T>(&write.tree, pin, &asked, layout)
 }
 
 /// The whole table is this, each row on its shard.
-fn check_table<T: Subject>(session: &mut Session, wanted: &[(usize, Line)]) -> Verdict {
+pub fn check_table<T: Subject>(session: &mut Session, wanted: &[(usize, Line)]) -> Verdict {
     let by = By { column: Column::Id, descending: false, nulls_first: None };
     let found = succeeded(session.all(T::select().all_shards().order_by(T::order(by))))?;
     let found: Vec<(usize, Line)> = found.iter().map(|row| (row.shard().index(), row.line())).collect();

@@ -276,13 +276,35 @@ impl Copier<'_> {
             }
         }
         for &(table, list) in ids {
-            let mut writer = self.writer(source, table)?;
-            for chunk in list.chunks(CHUNK) {
-                self.tables.visit_listed(reader, source, table, chunk, &mut |row, _| writer.add(row))?;
+            self.insert_listed(reader, source, table, list)?;
+            // A row may have gone to another source with its id: its copy was deleted, too.
+            for other in self.others(source, table) {
+                let Some(&from) = self.sources.get(other) else { continue };
+                self.links.snapshot(from, |reader| self.insert_listed(reader, other, table, list))?;
             }
-            writer.end()?;
         }
         Ok(())
+    }
+
+    /// Inserts those of some rows that are on a source.
+    fn insert_listed(
+        &self,
+        reader: &dyn Connection,
+        source: usize,
+        table: &'static Table,
+        ids: &[Value<'static>],
+    ) -> Result<()> {
+        let mut writer = self.writer(source, table)?;
+        for chunk in ids.chunks(CHUNK) {
+            self.tables.visit_listed(reader, source, table, chunk, &mut |row, _| writer.add(row))?;
+        }
+        writer.end()
+    }
+
+    /// The other sources that can have a row of a source, with its id.
+    pub(super) fn others(&self, source: usize, table: &'static Table) -> impl Iterator<Item = usize> {
+        let sources = if self.tables.is_divided(table) { 0 } else { self.sources.len() };
+        (0..sources).filter(move |other| *other != source && Tables::is_copied(*other, table))
     }
 
     /// The ids of all rows of a table on a source and on the targets.

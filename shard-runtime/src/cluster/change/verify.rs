@@ -167,10 +167,33 @@ impl Copier<'_> {
                 let Some(target) = self.targets.get(at) else { continue };
                 let copies = self.tables.copies_listed(self.links.at(*target)?, (source, at), table, ids)?;
                 see(&Seen { source, table, rows: &copies, are_copies: true })?;
-                different.extend(self.unequal(source, at, table, &rows, &copies)?);
+                let unequal = self.unequal(source, at, table, &rows, &copies)?;
+                different.extend(self.without_others(source, table, &rows, unequal)?);
             }
         }
         Ok(different)
+    }
+
+    /// Removes the ids that a source does not have, and another one has.
+    fn without_others(
+        &self,
+        source: usize,
+        table: &'static Table,
+        rows: &Rows,
+        mut ids: Vec<Value<'static>>,
+    ) -> Result<Vec<Value<'static>>> {
+        let own: HashSet<IdKey> = rows.ids().iter().map(IdKey::of).collect();
+        for other in self.others(source, table) {
+            let Some(&from) = self.sources.get(other) else { continue };
+            if ids.iter().all(|id| own.contains(&IdKey::of(id))) {
+                break;
+            }
+            let there =
+                self.links.snapshot(from, |reader| self.tables.read_listed(reader, other, table, &ids))?;
+            let there: HashSet<IdKey> = there.ids().iter().map(IdKey::of).collect();
+            ids.retain(|id| own.contains(&IdKey::of(id)) || !there.contains(&IdKey::of(id)));
+        }
+        Ok(ids)
     }
 
     fn unequal(

@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 46] = [
+const MUTATIONS: [Mutation; 47] = [
     Mutation {
         what: "the snapshot of a first look-up ends before the session's transaction begins",
         from: "        // Dropped, it would reset the statement.\n        std::mem::forget(cursor);\n",
@@ -218,6 +218,12 @@ const MUTATIONS: [Mutation; 46] = [
         from: "if done.is_ok() { connection.sync() } else { Ok(()) }",
         to: "Ok(())",
         attack: ("changes", "power_loss_in_a_change_loses_nothing_if_commits_do_not_wait"),
+    },
+    Mutation {
+        what: "a row that goes from one source to another is not copied from there",
+        from: "if self.tables.is_divided(table) { 0 } else { self.sources.len() };",
+        to: "if self.tables.is_divided(table) { 0 } else { 1 };",
+        attack: ("changes", "r50_rows_are_relocated_between_sources"),
     },
     Mutation {
         what: "control records that targets serve before they do on disk",

@@ -255,8 +255,7 @@ struct Changing<'t> {
     _folder: TempDir,
     /// Its numbers of shards are those of the last handle that wrote.
     oracle: Oracle,
-    /// The id of the next row. None is given twice: a row that goes from one source to another keeps its id, which the
-    /// copy of several sources does not follow yet (docs/PLAN.md).
+    /// The id of the next row that gets a new one.
     next: Cell<i64>,
 }
 
@@ -466,13 +465,13 @@ impl Changing<'_> {
         let oracle = placed::<T>(&self.oracle, &first.layout)?;
         let mut session = first.cluster.session();
         for op in &moment.writes.0 {
-            perform::<T>(first, &mut session, &oracle, op, self.id())?;
+            perform::<T>(first, &mut session, &oracle, op, self.id(&oracle, &[]))?;
         }
         if let Some(read) = &moment.read {
             check_read::<T>(first, &mut session, &oracle, &oracle.all(), read)?;
         }
         for op in later {
-            perform::<T>(first, &mut session, &oracle, op, self.id())?;
+            perform::<T>(first, &mut session, &oracle, op, self.id(&oracle, &[]))?;
         }
         succeeded(session.commit())?;
         drop(session);
@@ -487,8 +486,12 @@ impl Changing<'_> {
         Ok(())
     }
 
-    fn id(&self) -> i64 {
-        self.next.replace(self.next.get() + 1)
+    /// An id that no row has: a new one, or that of a row which was removed, perhaps from another source.
+    fn id(&self, oracle: &Oracle, taken: &[i64]) -> i64 {
+        let next = self.next.replace(self.next.get() + 1);
+        let held: Vec<i64> = oracle.all().iter().map(|(_, line)| line.id()).collect();
+        let is_free = |id: &i64| !held.contains(id) && !taken.contains(id);
+        (0..next).rev().find(is_free).filter(|_| next % 2 == 0).unwrap_or(next)
     }
 
     /// Whether a handle does not know the last switch.
@@ -513,7 +516,13 @@ impl Changing<'_> {
             }
             Op::Update(..) | Op::Delete(_) => None,
         };
-        let ops: Vec<Placed> = ops.iter().cloned().filter_map(|op| place(op, self.id())).collect();
+        let mut taken = Vec::new();
+        let ops = ops.iter().cloned().filter_map(|op| {
+            let id = self.id(&oracle, &taken);
+            taken.push(id);
+            place(op, id)
+        });
+        let ops: Vec<Placed> = ops.collect();
         let written = world.cluster.transaction(|session| {
             let write = |op: &Placed| match op {
                 Placed::Bulk(write, _) => writing::execute::<T>(session, write, known),

@@ -28,7 +28,7 @@ const MORE: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// Accounts that stay, and are counted up.
 const COUNTERS: i64 = 24;
 
-/// What a bulk update writes before the switch, and what another one would write afterwards.
+/// The value that a bulk update writes before the switch, and that of another one afterwards.
 const BULK: i64 = -1;
 const REFUSED: i64 = -2;
 
@@ -140,7 +140,7 @@ impl Old {
     }
 }
 
-/// What it was told that is stored: accounts with their counts. A write that failed is not in it.
+/// The rows that the program was told are stored: accounts with their counts. A write that failed is not in it.
 #[derive(Default)]
 struct Stored {
     accounts: BTreeMap<i64, i64>,

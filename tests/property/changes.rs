@@ -31,7 +31,7 @@ use super::writing::{self, Write, writes};
 /// How many spare shards a cluster has, for all changes of a case. The first change leaves some.
 const SPARES: usize = 5;
 
-/// What becomes of some shards.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     Replace,
@@ -77,7 +77,7 @@ pub enum Op {
     Bulk(Write),
 }
 
-/// What happens at one moment.
+/// The writes and reads of one moment.
 #[derive(Clone, Debug)]
 pub struct Moment {
     /// The handle that makes the step before it.
@@ -95,7 +95,7 @@ pub struct Moment {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub what: What,
-    /// Where the sources are taken from, and how many more than the kind needs.
+    /// The place of the first source, and how many more there are than the kind needs.
     sources: (Index, usize),
     targets: usize,
     /// Gives lines to other targets than the library does, if it is not 0.

@@ -35,7 +35,7 @@ pub fn run_on<T: Subject>(name: &str, thousandths: u64, worlds: Vec<World>) {
     });
 }
 
-/// What is read at once: the rows of a query, an aggregate, groups, measures, pages of some size, and a row by its id.
+/// Reads that are made together: the rows of a query, an aggregate, groups, measures, pages of some size, and a row by its id.
 pub type Read = (Query, (Function, Column), Measures, usize, i64);
 
 pub fn reads(shape: Shape) -> BoxedStrategy<Read> {

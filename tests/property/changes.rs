@@ -74,6 +74,8 @@ pub enum Op {
     /// Columns of one row.
     Update(Index, Vec<(Column, Datum)>),
     Delete(Index),
+    /// One row, and another one with its id, perhaps on another shard.
+    Replace(Index, Line),
     Bulk(Write),
 }
 
@@ -151,6 +153,7 @@ fn moments(shape: Shape) -> BoxedStrategy<Moment> {
             3 => row(shape).prop_map(Op::Add),
             2 => (any::<Index>(), assignments(shape)).prop_map(|(at, set)| Op::Update(at, set)),
             1 => any::<Index>().prop_map(Op::Delete),
+            2 => (any::<Index>(), row(shape)).prop_map(|(at, line)| Op::Replace(at, line)),
             2 => writes(shape).prop_map(Op::Bulk),
         ]
     };
@@ -491,7 +494,7 @@ impl Changing<'_> {
         let next = self.next.replace(self.next.get() + 1);
         let held: Vec<i64> = oracle.all().iter().map(|(_, line)| line.id()).collect();
         let is_free = |id: &i64| !held.contains(id) && !taken.contains(id);
-        (0..next).rev().find(is_free).filter(|_| next % 2 == 0).unwrap_or(next)
+        (0..next).rev().find(is_free).filter(|_| next % 4 > 0).unwrap_or(next)
     }
 
     /// Whether a handle does not know the last switch.
@@ -514,7 +517,7 @@ impl Changing<'_> {
                 let pin = pinned::<T>(write.pin.as_ref(), known);
                 pin.ok().map(|pin| Placed::Bulk(write, pin))
             }
-            Op::Update(..) | Op::Delete(_) => None,
+            Op::Update(..) | Op::Delete(_) | Op::Replace(..) => None,
         };
         let mut taken = Vec::new();
         let ops = ops.iter().cloned().filter_map(|op| {
@@ -643,7 +646,12 @@ fn perform<T: Subject>(world: &World, session: &mut Session, oracle: &Oracle, op
             succeeded(session.delete(&row))?;
             prop_assert_eq!(oracle.write(&by_id(line.id()), None, None), 1);
         }
-        Op::Update(..) | Op::Delete(_) => {}
+        Op::Replace(at, line) if !rows.is_empty() => {
+            let id = at.get(&rows).1.id();
+            perform::<T>(world, session, oracle, &Op::Delete(*at), id)?;
+            perform::<T>(world, session, oracle, &Op::Add(line.clone()), id)?;
+        }
+        Op::Update(..) | Op::Delete(_) | Op::Replace(..) => {}
     }
     // What waits would be sent with the next statement, and be counted as that.
     succeeded(session.flush())

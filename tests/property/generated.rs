@@ -253,6 +253,7 @@ fn see_moment(counts: &mut Counts, step: Step, moment: &Moment) {
             Op::Add(_) => format!("{step:?}: add"),
             Op::Update(..) => format!("{step:?}: update"),
             Op::Delete(_) => format!("{step:?}: delete"),
+            Op::Replace(..) => format!("{step:?}: replace"),
             Op::Bulk(write) if write.set.is_some() => format!("{step:?}: bulk update"),
             Op::Bulk(_) => format!("{step:?}: bulk delete"),
         });
@@ -284,7 +285,7 @@ fn changes_are_of_every_kind() {
     let cancelled = cancelled.map(|step| format!("cancelled: {:?}", Some(step)));
     counts.assert_all(&cancelled.each_ref().map(String::as_str), 30);
     for step in Step::ALL {
-        let writes = ["add", "update", "delete", "bulk update", "bulk delete"];
+        let writes = ["add", "update", "delete", "replace", "bulk update", "bulk delete"];
         let writes = writes.map(|write| format!("{step:?}: {write}"));
         counts.assert_all(&writes.each_ref().map(String::as_str), 100);
         let reads = ["read", "read by the other handle"].map(|read| format!("{step:?}: {read}"));

@@ -278,18 +278,20 @@ fn see_change(counts: &mut Counts, Case { plan, next, .. }: &Case) {
 #[test]
 fn changes_are_of_every_kind() {
     let mut counts = Counts::default();
-    some(&changes::cases(Shape::of::<ByTextHash>(), 3)).for_each(|case| see_change(&mut counts, &case));
-    counts.assert_all(&["Replace", "Split", "Merge", "Redistribute", "own lines", "a second change"], 150);
-    counts.assert_all(&["taken over", "cancelled: None"], 500);
+    // They are large, so that fewer are looked at.
+    let cases = changes::cases(Shape::of::<ByTextHash>(), 3);
+    some(&cases).take(CASES / 5).for_each(|case| see_change(&mut counts, &case));
+    counts.assert_all(&["Replace", "Split", "Merge", "Redistribute", "own lines", "a second change"], 30);
+    counts.assert_all(&["taken over", "cancelled: None"], 100);
     let cancelled = [Step::Begun, Step::Copying, Step::Copied, Step::Verified];
     let cancelled = cancelled.map(|step| format!("cancelled: {:?}", Some(step)));
-    counts.assert_all(&cancelled.each_ref().map(String::as_str), 30);
+    counts.assert_all(&cancelled.each_ref().map(String::as_str), 3);
     for step in Step::ALL {
         let writes = ["add", "update", "delete", "replace", "bulk update", "bulk delete"];
         let writes = writes.map(|write| format!("{step:?}: {write}"));
-        counts.assert_all(&writes.each_ref().map(String::as_str), 100);
+        counts.assert_all(&writes.each_ref().map(String::as_str), 15);
         let reads = ["read", "read by the other handle"].map(|read| format!("{step:?}: {read}"));
-        counts.assert_all(&reads.each_ref().map(String::as_str), 100);
+        counts.assert_all(&reads.each_ref().map(String::as_str), 15);
     }
 }
 

@@ -79,7 +79,7 @@ fn write(cluster: &Cluster, unit: i64) {
     written.unwrap();
 }
 
-/// What a mover, and a writer without `Normal`, did on the disk.
+/// The operations of a mover on the disk, and of a writer, which there is none of with `Normal`.
 fn record(is_normal: bool) -> (Record, World) {
     let world = World::new(Kind::Files, false);
     let log = tempfile::NamedTempFile::new().unwrap();

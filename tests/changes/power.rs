@@ -79,7 +79,7 @@ fn write(cluster: &Cluster, unit: i64) {
     written.unwrap();
 }
 
-/// The operations of a mover on the disk, and of a writer, which there is none of with `Normal`.
+/// The operations of a mover on the disk; without `Normal` also those of a writer.
 fn record(is_normal: bool) -> (Record, World) {
     let world = World::new(Kind::Files, false);
     let log = tempfile::NamedTempFile::new().unwrap();

@@ -17,6 +17,7 @@ on_some! {
         r50_a_handle_of_a_cancelled_change_does_not_touch_the_next_one,
         r50_a_handle_of_an_earlier_epoch_continues_a_change,
         r50_edges_of_ids_are_copied,
+        r50_a_switch_that_has_no_time_to_count_rows_is_refused,
         r50_a_mover_that_was_overtaken_writes_nothing;
     Files Schemas: r50_an_attempt_that_was_cancelled_before_it_was_entered_leaves_nothing;
     Files Schemas Servers: r50_a_writer_that_is_open_when_the_fence_comes_is_waited_for;
@@ -231,6 +232,17 @@ fn begun(backend: &Backend) -> Cluster {
     backend.builder(&MORE).create::<Models>().unwrap()
 }
 
+fn r50_a_switch_that_has_no_time_to_count_rows_is_refused(backend: &Backend) {
+    let cluster = begun(backend);
+    let mut change = split(&cluster);
+    change.copy(Pace::default(), |_| {}).unwrap();
+    let failed = change.switch(Switch::within(Duration::ZERO).tries(1));
+    assert_error(failed, ErrorKind::Busy, &["counting the rows takes", "may take 0 ms", "give it more time"]);
+    change.switch(patiently()).unwrap();
+    change.finish().unwrap();
+    assert_sound(&cluster);
+}
+
 fn r50_a_switch_is_tried_again_after_a_reader_was_in_the_way(backend: &Backend) {
     let cluster = begun(backend);
     let mut change = split(&cluster);
@@ -241,7 +253,7 @@ fn r50_a_switch_is_tried_again_after_a_reader_was_in_the_way(backend: &Backend) 
         "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM {}",
         backend.table("c", "customers")
     ));
-    let failed = change.switch(Switch::within(Duration::from_millis(400)).tries(2));
+    let failed = change.switch(Switch::within(Duration::from_secs(1)).tries(2));
     assert_error(failed, ErrorKind::Busy, &["shard `c`", "held by"]);
     // Writers go on beside the reader.
     // A row with children is written, and copied to a target whose foreign keys stand.

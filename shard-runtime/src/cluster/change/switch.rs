@@ -54,7 +54,7 @@ impl Change {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if no try was fast enough: for a transaction or a reader that holds a source, for writers that change more
-    /// rows than are copied meanwhile. [`ErrorKind::Corrupt`] if copies differ from their rows. [`ErrorKind::Stale`] if another
+    /// rows than are copied meanwhile, or because the rows of large tables are counted. [`ErrorKind::Corrupt`] if copies differ from their rows. [`ErrorKind::Stale`] if another
     /// process has taken the change over, or cancelled it. The sources serve as before.
     pub fn switch(&mut self, switch: Switch) -> Result<()> {
         let mut tried = 1;
@@ -131,6 +131,18 @@ impl Change {
 
     /// Copies until the rest is likely to fit in the budget.
     fn approach(&self, copier: &Copier<'_>, budget: Duration, touched: &mut Touched) -> Result<()> {
+        // So are they under the fence.
+        let began = Instant::now();
+        copier.tables.all().iter().try_for_each(|table| copier.counts(table).map(drop))?;
+        let counted = began.elapsed();
+        if counted > budget {
+            let message = format!(
+                "counting the rows takes {} ms, and a try of the switch may take {} ms with all that it does: give it more time",
+                counted.as_millis().max(1),
+                budget.as_millis()
+            );
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
         for _ in 0..50 {
             let began = Instant::now();
             let mut is_idle = true;

@@ -236,6 +236,16 @@ impl Copier<'_> {
 
     /// Compares the numbers of rows of a table on sources and targets.
     pub(in crate::cluster) fn compare_count(&self, table: &Table) -> Result<()> {
+        match self.counts(table)? {
+            (rows, copies) if rows == copies => Ok(()),
+            (rows, copies) => {
+                Err(self.differ(table, &format!("the sources have {rows} rows, the targets {copies}")))
+            }
+        }
+    }
+
+    /// Counts the rows of a table on the sources, and their copies.
+    pub(super) fn counts(&self, table: &Table) -> Result<(u64, u64)> {
         let (mut rows, mut copies) = (0, 0);
         let copied = self.sources.iter().enumerate().filter(|(at, _)| Tables::is_copied(*at, table));
         for (_, source) in copied {
@@ -247,10 +257,7 @@ impl Copier<'_> {
         if table.is_reference() {
             rows *= self.targets.len() as u64;
         }
-        match rows == copies {
-            true => Ok(()),
-            false => Err(self.differ(table, &format!("the sources have {rows} rows, the targets {copies}"))),
-        }
+        Ok((rows, copies))
     }
 
     /// The error of copies that are not as their sources.

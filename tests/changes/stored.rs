@@ -162,7 +162,7 @@ fn r50_a_value_that_no_field_holds_is_found_when_the_copies_are_compared(backend
     let (add, sold) = ("ALTER TABLE {table} ADD COLUMN sold timestamptz", "sold = 'infinity'");
     let value = match backend.is_postgres("c") {
         true => {
-            backend.plant(&["c"], "devices", add);
+            backend.plant(&["c", "d"], "devices", add);
             sold
         }
         false => "\"on\" = 7",
@@ -171,9 +171,6 @@ fn r50_a_value_that_no_field_holds_is_found_when_the_copies_are_compared(backend
     backend.plant(&["c"], "devices", &format!("UPDATE {{table}} SET {value} WHERE {one}"));
     let plan = cluster.plan_change().replace("c", "d").build().unwrap();
     let mut change = cluster.begin_change(&plan).unwrap();
-    if backend.is_postgres("d") {
-        backend.plant(&["d"], "devices", add);
-    }
     change.copy(Pace::rows(7), |_| {}).unwrap();
     let count = format!("SELECT count(*) FROM {{table}} WHERE {value}");
     assert_eq!(backend.peek::<i64>("d", "devices", &count), 1);

@@ -210,7 +210,7 @@ const MUTATIONS: [Mutation; 47] = [
     Mutation {
         what: "control forgets a copy before its triggers are removed on disk",
         from: "connect_durable(cluster.0.timeout)?;\n        clean(",
-        to: "connect_waiting(Mode::Open, cluster.0.timeout)?;\n        clean(",
+        to: "connect_waiting(crate::driver::Mode::Open, cluster.0.timeout)?;\n        clean(",
         attack: ("copying", "power_loss_at_any_moment_of_a_copy"),
     },
     Mutation {
@@ -228,7 +228,7 @@ const MUTATIONS: [Mutation; 47] = [
     Mutation {
         what: "control records that targets serve before they do on disk",
         from: "connect_durable(cluster.0.timeout)?;\n        serve(",
-        to: "connect_waiting(Mode::Open, cluster.0.timeout)?;\n        serve(",
+        to: "connect_waiting(crate::driver::Mode::Open, cluster.0.timeout)?;\n        serve(",
         attack: ("changes", "power_loss_in_a_change_loses_nothing_if_commits_do_not_wait"),
     },
     Mutation {

@@ -58,7 +58,7 @@ fn paths_in_a_file_start_from_its_folder(backend: &Backend) {
 
 fn every_setting_can_be_in_a_file(backend: &Backend) {
     let connections = backend.databases();
-    let settings = "busy_timeout_ms = 10\ndurability = \"normal\"\ncache_size = 100\nmmap_size = 0\nwal_size_limit = 0\nwithout_prepared_transactions = true\n";
+    let settings = "busy_timeout_ms = 1000\ndurability = \"normal\"\ncache_size = 100\nmmap_size = 0\nwal_size_limit = 0\nwithout_prepared_transactions = true\n";
     let path = written(backend, &format!("{settings}connections = {connections}\n{}", shards(backend)));
     let cluster = Cluster::builder().config_file(&path).unwrap().create::<Company>().unwrap();
     let mut first = cluster.session();

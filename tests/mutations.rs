@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 47] = [
+const MUTATIONS: [Mutation; 46] = [
     Mutation {
         what: "the snapshot of a first look-up ends before the session's transaction begins",
         from: "        // Dropped, it would reset the statement.\n        std::mem::forget(cursor);\n",
@@ -224,12 +224,6 @@ const MUTATIONS: [Mutation; 47] = [
         from: "if self.tables.is_divided(table) { 0 } else { self.sources.len() };",
         to: "if self.tables.is_divided(table) { 0 } else { 1 };",
         attack: ("changes", "r50_rows_are_relocated_between_sources"),
-    },
-    Mutation {
-        what: "control records that targets serve before they do on disk",
-        from: "connect_durable(cluster.0.timeout)?;\n        serve(",
-        to: "connect_waiting(crate::driver::Mode::Open, cluster.0.timeout)?;\n        serve(",
-        attack: ("changes", "power_loss_in_a_change_loses_nothing_if_commits_do_not_wait"),
     },
     Mutation {
         what: "after a power loss, a target continues where another one is",

@@ -96,8 +96,8 @@ pub(crate) trait Driver: Send + Sync {
         connect_in_time(timeout, || self.connect(mode, None))
     }
 
-    /// Returns a connection to a database that exists, as [`connect_waiting`](Driver::connect_waiting) does, whose commits wait for the disk whatever the
-    /// settings are: another database will remember what it has done.
+    /// Returns a connection to a database that exists, as [`connect_waiting`](Driver::connect_waiting) does, whose commits wait
+    /// for the disk whatever the settings are: another database will record what they have done.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if a lock was held until the timeout.

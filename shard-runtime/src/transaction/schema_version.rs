@@ -36,9 +36,9 @@ impl Cluster {
         );
         let rows = facts::texts(&*connection, &sql, &[]).ok()?.into_iter();
         let steps = rows.filter_map(|row| <[String; 4]>::try_from(row).ok());
-        // As `cluster::migrate::state` records them. A server's error may name no column.
-        let column = error.table().zip(error.column()).map(|(table, column)| format!("{table}({column});"));
-        let is_about_it = |does: &str| column.as_ref().is_none_or(|column| does.contains(column));
+        // As `cluster::migrate::state` records them.
+        let column = error.table().zip(error.column()).map(|(table, column)| format!(" {table}({column});"));
+        let is_about_it = |does: &str| column.as_ref().is_some_and(|column| does.contains(column));
         let mut contracted = steps.filter(|[.., phase, does]| phase == "done" || is_about_it(does));
         contracted.next().map(|[step, name, ..]| (step, name))
     }

@@ -265,7 +265,7 @@ impl Change {
         let what = match state {
             None => "was cancelled",
             Some(ChangeState::Copying) => "was taken over by another attempt",
-            Some(ChangeState::Cancelling) => "is being cancelled; cancel it again, which ends that",
+            Some(ChangeState::Cancelling) => "is being cancelled; cancel it again to end that",
             Some(_) => "is decided; finish it",
         };
         Error::new(ErrorKind::Stale, format!("change {} {what}", self.number()))

@@ -54,8 +54,8 @@ impl Change {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] if no try was fast enough: for a transaction or a reader that holds a source, for writers that change more
-    /// rows than are copied meanwhile, or because the rows of large tables are counted. [`ErrorKind::Corrupt`] if copies differ from their rows. [`ErrorKind::Stale`] if another
-    /// process has taken the change over, or cancelled it. The sources serve as before.
+    /// rows than are copied meanwhile, or because the rows of large tables are counted. [`ErrorKind::Corrupt`] if copies differ
+    /// from their rows. [`ErrorKind::Stale`] if another process has taken the change over, or cancelled it. The sources serve as before.
     pub fn switch(&mut self, switch: Switch) -> Result<()> {
         let mut tried = 1;
         while let Err(error) = self.try_switch(switch.budget) {
@@ -131,7 +131,7 @@ impl Change {
 
     /// Copies until the rest is likely to fit in the budget.
     fn approach(&self, copier: &Copier<'_>, budget: Duration, touched: &mut Touched) -> Result<()> {
-        // So are they under the fence.
+        // Rows are counted under the fence: if that alone takes too long, writers need not wait for it.
         let began = Instant::now();
         copier.tables.all().iter().try_for_each(|table| copier.counts(table).map(drop))?;
         let counted = began.elapsed();

@@ -5,7 +5,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
-use shard_runtime::{Builder, Cluster, Durability, ErrorKind, Sharded, Sql, SqlRow, count};
+use shard_runtime::{
+    Builder, Cluster, ColumnType, Durability, ErrorKind, Field, Parallelism, Sharded, Sql, SqlRow, Value,
+    ValueError, count,
+};
 use tempfile::TempDir;
 
 const SHARDS: [&str; 4] = ["a", "b", "c", "d"];
@@ -224,6 +227,122 @@ fn what_was_written_is_read() {
     }
     session.rollback();
     assert_eq!(session.one(high().count()).unwrap(), 0);
+}
+
+/// A value that knows whether a worker has loaded it. 7 cannot be loaded; loading 8 panics.
+#[derive(Clone, Debug)]
+struct Picky {
+    number: i64,
+    by_worker: bool,
+}
+
+impl Field for Picky {
+    const TYPE: ColumnType = ColumnType::Integer;
+
+    fn to_value(&self) -> Result<Value<'_>, ValueError> {
+        Ok(Value::Integer(self.number))
+    }
+
+    fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
+        let number = i64::from_value(value)?;
+        assert!(number != 8, "on purpose");
+        match number {
+            7 => Err(ValueError::new("seven")),
+            _ => {
+                let thread = std::thread::current();
+                let by_worker = thread.name().is_some_and(|name| name.starts_with("sharded-worker"));
+                Ok(Picky { number, by_worker })
+            }
+        }
+    }
+}
+
+#[derive(Sharded, Clone, Debug)]
+#[sharded(table = "choices")]
+struct Choice {
+    #[id]
+    #[shard_key(hash)]
+    id: i64,
+    picky: Picky,
+}
+
+/// A hundred rows in files that are always read by workers. SQL writes the values that cannot be loaded.
+fn choices(folder: &Path) -> Cluster {
+    let cluster = builder(folder).parallelism(Parallelism::Always).create::<Choice>().unwrap();
+    let picky = |id: i64| Picky { number: if id < 90 { 0 } else { id }, by_worker: false };
+    let mut session = cluster.session();
+    session.add_all((0..100).map(|id| Choice { id, picky: picky(id) })).unwrap();
+    session.commit().unwrap();
+    cluster
+}
+
+fn set_picky(cluster: &Cluster, id: i64, number: i64) {
+    let mut session = cluster.session();
+    let sql = Sql::new("UPDATE {choices} SET picky = ?1 WHERE id = ?2").bind(number).bind(id);
+    assert_eq!(session.execute(sql.on::<Choice>(id)).unwrap(), 1);
+    session.commit().unwrap();
+}
+
+#[test]
+fn rows_are_loaded_by_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = choices(folder.path());
+    let mut session = cluster.session();
+    let all = Choice::select().all_shards();
+    let found = session.all(all.clone().order_by(Choice::ID.desc())).unwrap();
+    assert!(found.iter().map(|row| row.id).eq((0..100).rev()));
+    assert!(
+        found
+            .iter()
+            .all(|row| row.picky.by_worker && row.picky.number == if row.id < 90 { 0 } else { row.id })
+    );
+    let with_shards = session.all(all).unwrap();
+    assert_eq!(with_shards.len(), 100);
+    for row in with_shards {
+        assert_eq!(row.shard_chooser(cluster.shards()).unwrap(), row.shard().index());
+    }
+}
+
+/// The rows before it are visited, and a query that does not come to it is answered.
+#[test]
+fn a_row_that_cannot_be_loaded_fails_where_it_is_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = choices(folder.path());
+    set_picky(&cluster, 60, 7);
+    let mut session = cluster.session();
+    let by_id = || Choice::select().all_shards().order_by(Choice::ID.asc());
+    let mut visited = 0;
+    let read = session.for_each(by_id(), |_| {
+        visited += 1;
+        Ok(ControlFlow::Continue(()))
+    });
+    let error = read.unwrap_err();
+    assert_eq!((error.kind(), error.column(), visited), (ErrorKind::Value, Some("picky"), 60), "{error}");
+    assert!(error.to_string().contains("id 60"), "{error}");
+    assert_eq!(session.all(by_id().limit(60)).unwrap().len(), 60);
+    let partial = session.all_available(by_id().limit(60)).unwrap();
+    assert_eq!((partial.rows.len(), partial.missing.len()), (60, 0));
+}
+
+/// On the caller's thread, as if no worker had tried before.
+#[test]
+fn a_row_whose_loading_panics_does_so_where_it_is_met() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = choices(folder.path());
+    set_picky(&cluster, 60, 8);
+    let mut session = cluster.session();
+    let by_id = || Choice::select().all_shards().order_by(Choice::ID.asc());
+    let mut visited = 0;
+    let thrown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        session.for_each(by_id(), |_| {
+            visited += 1;
+            Ok(ControlFlow::Continue(()))
+        })
+    }));
+    let thrown = thrown.unwrap_err();
+    assert_eq!((thrown.downcast_ref::<&str>().copied(), visited), (Some("on purpose"), 60));
+    assert_eq!(session.one(Choice::select().all_shards().count()).unwrap(), 100);
+    assert_eq!(session.all(by_id().limit(60)).unwrap().len(), 60);
 }
 
 #[test]

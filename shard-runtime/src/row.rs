@@ -1,7 +1,9 @@
 //! One row between a database and a model: reading its columns, and binding its values. Uses `value`, `schema`,
 //! `error`.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, Result, ValueError};
 use crate::schema::{ColumnShape, Shard, Table};
@@ -22,7 +24,18 @@ pub(crate) trait RowSource {
     fn column_names(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Returns the row's model if a worker has loaded it. Of such a row only some values can be read.
+    fn model(&self) -> Option<LoadedModel> {
+        None
+    }
 }
+
+/// A row that was loaded as its model, to be shared.
+pub(crate) type LoadedModel = Arc<dyn Any + Send + Sync>;
+
+/// A function that loads a row as its model.
+pub(crate) type LoadModel = fn(&Row<'_>) -> Result<LoadedModel>;
 
 /// One row that a database has returned.
 pub struct Row<'r> {

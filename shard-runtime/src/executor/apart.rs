@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use super::execute::{ReadOptions, StepState};
-use super::fan_out::{Message, RemoteRows, send_rows};
+use super::fan_out::{Loading, Message, RemoteRows, send_rows};
 use crate::driver::{LeaseOwner, PooledConnection, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Place;
@@ -52,6 +52,7 @@ struct Statement {
     names: Namespace,
     sql: String,
     params: Vec<Param<'static>>,
+    loading: Option<Loading>,
     span: Span,
     sender: std::sync::mpsc::Sender<Message>,
 }
@@ -87,6 +88,7 @@ impl Transactions {
             let watch = self.watch(step, &shard, reading.table);
             let (sender, messages) = channel();
             let statement = Statement {
+                loading: Loading::of(reading, &shard),
                 shard,
                 names,
                 sql: step.statement.sql.clone(),
@@ -95,7 +97,7 @@ impl Transactions {
                 sender,
             };
             progress.watch = Some(watch);
-            progress.remote = Some(RemoteRows::new(messages, Some(deadline)));
+            progress.remote = Some(RemoteRows::new(messages, reading, Some(deadline)));
             match tasks.iter_mut().find(|task| task.database == database) {
                 Some(task) => task.statements.push(statement),
                 None => tasks.push(ReadTask {
@@ -209,7 +211,7 @@ impl ReadTask {
         };
         connection.set_deadline(Some(deadline));
         let is_wanted = leaving.iter().all(|leaving| leaving.begin(&*connection));
-        for Statement { shard, names, sql, params, span, sender } in statements {
+        for Statement { shard, names, sql, params, loading, span, sender } in statements {
             let mut busy = Duration::ZERO;
             let expected =
                 cluster.expected(shard.index()).map_or(Ok(()), |expected| connection.expect(expected));
@@ -220,7 +222,15 @@ impl ReadTask {
             let send = |message| sender.send(message).is_ok();
             let mut run = || {
                 let end = match is_wanted {
-                    true => send_rows(&*connection, &names, &sql, &params, named, send, &mut busy),
+                    true => send_rows(
+                        &*connection,
+                        &names,
+                        (&sql, &params),
+                        named,
+                        loading.as_ref(),
+                        send,
+                        &mut busy,
+                    ),
                     false => Err(Error::new(ErrorKind::TimedOut, "the query was cancelled")),
                 };
                 let _ = sender.send(Message::End(end.map_err(|error| locate(error, &shard, table))));

@@ -12,6 +12,7 @@ use crate::driver::{Cursor, Prepared, Preparing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::executor::merge;
 use crate::planner::{LimitOffset, MergeBy, Step};
+use crate::row::LoadModel;
 use crate::schema::{Shard, Table};
 use crate::tasks::Watch;
 use crate::tasks::unwind::caught;
@@ -26,6 +27,8 @@ pub(crate) struct ReadOptions<'p> {
     pub(crate) order: &'p [MergeBy],
     pub(crate) distinct: bool,
     pub(crate) bounds: LimitOffset,
+    /// Loads a row as its model, if its values are not wanted: on the thread that reads it.
+    pub(crate) load: Option<LoadModel>,
     /// Whether the names of the answers' columns are wanted.
     pub(crate) named: bool,
     /// Whether workers are known to be worth waking.
@@ -43,6 +46,7 @@ impl ReadOptions<'_> {
             order,
             distinct: false,
             bounds,
+            load: None,
             named: false,
             is_slow: false,
             sequential: false,

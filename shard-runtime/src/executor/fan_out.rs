@@ -5,6 +5,7 @@
 //! others at once, because the reader may be blocked on any of them.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,9 +15,8 @@ use crate::driver::{Connection, Cursor, Interrupter};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::Step;
 use crate::planner::sql::{Namespace, Param};
-use crate::row::RowSource;
-use crate::row::Stream;
-use crate::schema::Shard;
+use crate::row::{LoadModel, LoadedModel, Row, RowSource, Stream};
+use crate::schema::{Shard, Table};
 use crate::tasks::{Watch, Work, worker_lost};
 use crate::transaction::{Lease, Transactions, locate};
 use crate::value::Value;
@@ -37,13 +37,38 @@ pub(crate) enum Message {
 /// Some rows, on their way from a worker to its reader.
 #[derive(Default)]
 pub(crate) struct Chunk {
+    rows: Vec<SentRow>,
     cells: Vec<Cell>,
-    /// How many cells a row has.
+    /// How many columns a row has.
     width: usize,
     /// The texts and the bytes of all cells one after the other: an allocation for each would be made by one thread
     /// and freed by another.
     text: String,
     bytes: Vec<u8>,
+}
+
+/// A row of a chunk.
+struct SentRow {
+    /// Its first cell.
+    at: usize,
+    /// If it was loaded: it has cells only for the columns that answers are merged by.
+    model: Option<LoadedModel>,
+}
+
+/// How a worker loads the rows of a statement that are wanted as models.
+pub(crate) struct Loading {
+    load: LoadModel,
+    table: &'static Table,
+    shard: Shard,
+    /// The columns that answers are merged by.
+    merged_by: Vec<usize>,
+}
+
+impl Loading {
+    pub(crate) fn of(reading: ReadOptions<'_>, shard: &Shard) -> Option<Self> {
+        let merged_by = reading.order.iter().map(|by| by.place).collect();
+        Some(Loading { load: reading.load?, table: reading.table?, shard: shard.clone(), merged_by })
+    }
 }
 
 enum Cell {
@@ -56,6 +81,24 @@ enum Cell {
 }
 
 impl Chunk {
+    /// Adds the current row of a cursor. One that cannot be loaded is added as its values, so that its reader meets the
+    /// same error, or the same panic.
+    fn push_row(&mut self, cursor: &dyn Cursor, loading: Option<&Loading>) {
+        self.width = cursor.width().max(1);
+        let load = |Loading { load, table, shard, .. }: &Loading| {
+            let row = Row { source: cursor, shard, table, columns: None };
+            catch_unwind(AssertUnwindSafe(|| load(&row))).ok()?.ok()
+        };
+        let model = loading.and_then(load);
+        self.rows.push(SentRow { at: self.cells.len(), model });
+        match (loading, self.rows.last()) {
+            (Some(loading), Some(SentRow { model: Some(_), .. })) => {
+                loading.merged_by.iter().for_each(|&column| self.push(cursor.value(column)));
+            }
+            _ => (0..self.width).for_each(|column| self.push(cursor.value(column))),
+        }
+    }
+
     fn push(&mut self, value: Result<Value<'_>, ValueError>) {
         self.cells.push(match value {
             Ok(Value::Text(text)) => {
@@ -95,8 +138,10 @@ pub(crate) struct RemoteRows {
     deadline: Option<Instant>,
     columns: Vec<String>,
     chunk: Chunk,
-    /// The first cell of the current row; none before the first row.
+    /// The current row; none before the first.
     at: Option<usize>,
+    /// The columns that loaded rows have.
+    merged_by: Vec<usize>,
     ended: bool,
 }
 
@@ -231,19 +276,21 @@ impl Transactions {
         let params: Vec<Param<'static>> = step.statement.params.iter().map(Param::to_owned).collect();
         let span = watch.span();
         let ReadOptions { table, named, .. } = reading;
+        let loading = Loading::of(reading, &shard);
         let names =
             self.cluster.layout().place(step.shard).map(|place| place.names.clone()).unwrap_or_default();
         let job = move |connection: &dyn Connection| {
             let mut busy = Duration::ZERO;
             span.enclose(|| {
                 let send = |message| sender.send(message).is_ok();
-                let end = send_rows(connection, &names, &sql, &params, named, send, &mut busy);
+                let end =
+                    send_rows(connection, &names, (&sql, &params), named, loading.as_ref(), send, &mut busy);
                 let end = end.map_err(|error| cancel_group.failed(locate(error, &shard, table)));
                 let _ = sender.send(Message::End(end));
             });
             busy
         };
-        (job, RemoteRows::new(messages, None))
+        (job, RemoteRows::new(messages, reading, None))
     }
 
     /// Stops the statements that still run, and takes their connections back. Returns the longest time that a worker was
@@ -278,9 +325,9 @@ impl Transactions {
 pub(crate) fn send_rows(
     connection: &dyn Connection,
     names: &Namespace,
-    sql: &str,
-    params: &[Param<'_>],
+    (sql, params): (&str, &[Param<'_>]),
     mut named: bool,
+    loading: Option<&Loading>,
     send: impl Fn(Message) -> bool,
     busy: &mut Duration,
 ) -> Result<()> {
@@ -294,19 +341,21 @@ pub(crate) fn send_rows(
             if std::mem::take(&mut named) && !send(Message::Columns(cursor.columns())) {
                 return Ok(());
             }
-            chunk.width = cursor.width().max(1);
-            for place in 0..chunk.width {
-                chunk.push(cursor.value(place));
-            }
-            if chunk.cells.len() < rows * chunk.width {
+            chunk.push_row(&*cursor, loading);
+            if chunk.rows.len() < rows {
                 continue;
             }
         }
         *busy += began.elapsed();
         rows = (rows * 4).min(CHUNK.1);
-        let next = Chunk { cells: Vec::with_capacity(rows * chunk.width), ..Chunk::default() };
+        let cells = chunk.cells.len().checked_div(chunk.rows.len()).unwrap_or_default();
+        let next = Chunk {
+            rows: Vec::with_capacity(rows),
+            cells: Vec::with_capacity(rows * cells),
+            ..Chunk::default()
+        };
         let full = std::mem::replace(&mut chunk, next);
-        if !full.cells.is_empty() && !send(Message::Rows(full)) {
+        if !full.rows.is_empty() && !send(Message::Rows(full)) {
             return Ok(());
         }
         if !more? {
@@ -317,15 +366,18 @@ pub(crate) fn send_rows(
 }
 
 impl RemoteRows {
-    pub(crate) fn new(messages: Receiver<Message>, deadline: Option<Instant>) -> Self {
-        RemoteRows {
-            messages,
-            deadline,
-            columns: Vec::new(),
-            chunk: Chunk::default(),
-            at: None,
-            ended: false,
-        }
+    pub(crate) fn new(
+        messages: Receiver<Message>,
+        reading: ReadOptions<'_>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let merged_by = reading.order.iter().map(|by| by.place).collect();
+        let (columns, chunk) = Default::default();
+        RemoteRows { messages, deadline, columns, chunk, at: None, merged_by, ended: false }
+    }
+
+    fn row(&self) -> Option<&SentRow> {
+        self.chunk.rows.get(self.at?)
     }
 
     /// Receives the next message. Messages that were sent before the deadline can be received after it.
@@ -339,9 +391,9 @@ impl RemoteRows {
 
 impl Stream for RemoteRows {
     fn advance(&mut self) -> Result<bool> {
-        let next = self.at.map_or(0, |at| at + self.chunk.width);
+        let next = self.at.map_or(0, |at| at + 1);
         self.at = Some(next);
-        if next < self.chunk.cells.len() {
+        if next < self.chunk.rows.len() {
             return Ok(true);
         }
         if self.ended {
@@ -385,9 +437,16 @@ impl Cursor for RemoteRows {
 
 impl RowSource for RemoteRows {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
-        match self.at.filter(|_| index < self.chunk.width) {
-            Some(at) => self.chunk.value(at + index),
-            None => Err(ValueError::new("the row has no such column")),
-        }
+        let missing = || ValueError::new("the row has no such column");
+        let row = self.row().ok_or_else(missing)?;
+        let cell = match row.model {
+            Some(_) => self.merged_by.iter().position(|column| *column == index),
+            None => Some(index).filter(|index| *index < self.chunk.width),
+        };
+        self.chunk.value(row.at + cell.ok_or_else(missing)?)
+    }
+
+    fn model(&self) -> Option<LoadedModel> {
+        self.row()?.model.clone()
     }
 }

@@ -8,7 +8,7 @@ use crate::driver::{Cursor, Prepared};
 use crate::error::{Error, ErrorKind, Result, ValueError};
 use crate::planner::MergeBy;
 use crate::planner::sql::Param;
-use crate::row::{RowSource, Stream};
+use crate::row::{LoadedModel, RowSource, Stream};
 use crate::schema::{Shard, Table};
 use crate::transaction::{Transactions, locate};
 use crate::value::Value;
@@ -92,6 +92,10 @@ impl RowSource for Rows<'_> {
 
     fn column_names(&self) -> Vec<String> {
         self.cursor.columns()
+    }
+
+    fn model(&self) -> Option<LoadedModel> {
+        self.cursor.model()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::planner::sql;
 use crate::planner::sql::{After, Dialect, SqlContext, Statement};
 use crate::query::SelectList;
 use crate::query::{Function, OrderBy, Pin, SelectCore, Target, WriteCore};
+use crate::row::LoadModel;
 use crate::schema::ShardSet;
 use crate::schema::{KeyColumns, Table};
 
@@ -45,6 +46,8 @@ pub struct Plan<'q> {
     pub(crate) bounds: LimitOffset,
     /// The merge of groups.
     pub(crate) grouping: Grouping,
+    /// Loads a row of the answer as its model, if that is all that is read of it.
+    pub(crate) load: Option<LoadModel>,
     /// The description of the merge to one value, if there is one.
     one_value: Option<&'static str>,
     limit_is_zero: bool,
@@ -157,6 +160,7 @@ impl<'q> Plan<'q> {
             distinct: false,
             bounds: LimitOffset::default(),
             grouping: Grouping::default(),
+            load: None,
             one_value: None,
             limit_is_zero: false,
             writes: false,

@@ -8,7 +8,7 @@ use super::select::SelectCore;
 use super::stored::Stored;
 use super::write::WriteCore;
 use crate::error::Result;
-use crate::row::Row;
+use crate::row::{LoadModel, Row};
 use crate::schema::{ReferenceDef, Table};
 
 /// The columns that a read returns.
@@ -44,7 +44,9 @@ impl Request<'_> {
     /// Returns the table whose rows are read; `None` for SQL.
     pub(crate) fn table(&self) -> Option<&'static Table> {
         match self.0 {
-            Read::Select(core, _) | Read::Count(core) | Read::Exists(core) => Some(core.target.table),
+            Read::Models(core, _) | Read::Select(core, _) | Read::Count(core) | Read::Exists(core) => {
+                Some(core.target.table)
+            }
             Read::Groups(core) => Some(core.select.target.table),
             Read::Sql(_) => None,
         }
@@ -54,6 +56,8 @@ impl Request<'_> {
 /// The kinds of read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Read<'q> {
+    /// The rows of a select, each loaded as its model, also by a worker.
+    Models(&'q SelectCore, LoadModel),
     /// The rows of a select, each read as the list of columns describes.
     Select(&'q SelectCore, SelectList<'q>),
     /// The number of rows that a select finds: one row with one integer.

@@ -9,7 +9,7 @@ use super::columns::{ColumnList, Columns};
 use super::condition::Condition;
 use super::cursor::Cursor;
 use super::filter::{Filter, Node, Operator, Predicate, WholeKey};
-use super::request::{Read, Request, SelectList};
+use super::request::{Read, Request};
 use crate::collation::Collation;
 use crate::error::Result;
 use crate::query::Stored;
@@ -391,7 +391,7 @@ impl<T: Sharded, R: IsRouted> Query for Select<T, R> {
     }
 
     fn request(&self) -> Result<Request<'_>> {
-        Ok(Request(Read::Select(&self.core, SelectList::Rows)))
+        Ok(Request(Read::Models(&self.core, Stored::<T>::load_model)))
     }
 
     fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Stored<T>> {

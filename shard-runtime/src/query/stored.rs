@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::error::{Result, ValueError};
 use crate::query::Select;
 use crate::query::{ChildOf, Sharded};
-use crate::row::Row;
 use crate::row::Storable;
+use crate::row::{LoadedModel, Row};
 use crate::schema::Routed;
 use crate::schema::Shard;
 use crate::sealed::Seal;
@@ -75,7 +75,14 @@ impl<T: Sharded> Stored<T> {
 
     /// The row that a shard has answered.
     pub(crate) fn loaded(row: &Row<'_>) -> Result<Self> {
-        Ok(Stored::new(Arc::new(T::load(row)?), row.shard.clone()))
+        let model = row.source.model().and_then(|model| model.downcast::<T>().ok());
+        let model = model.map_or_else(|| T::load(row).map(Arc::new), Ok)?;
+        Ok(Stored::new(model, row.shard.clone()))
+    }
+
+    /// Loads a row, perhaps on another thread than that of its session.
+    pub(crate) fn load_model(row: &Row<'_>) -> Result<LoadedModel> {
+        Ok(Arc::new(T::load(row)?))
     }
 
     /// Returns the shard that holds the row. A row of a reference table is on every shard: returns the one that it was

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use super::Session;
 use crate::error::Result;
@@ -175,12 +174,20 @@ impl Session {
             steps.push(Step { shard, statement: sql::children(&site, C::PARENT_COLUMN, ids) });
         }
         let mut answer: Vec<Vec<Stored<C>>> = parents.iter().map(|_| Vec::new()).collect();
-        let read = self.work.tx.execute(&steps, ReadOptions::whole(table), |rows| {
+        let reading = ReadOptions { load: Some(Stored::<C>::load_model), ..ReadOptions::whole(table) };
+        // The children of one parent follow each other.
+        let mut last: Option<((usize, IdKey), usize)> = None;
+        let read = self.work.tx.execute(&steps, reading, |rows| {
             let row = Row { source: rows, shard: rows.shard, table, columns: None };
-            let parent = row.read(C::PARENT_COLUMN, |value| Ok(IdKey::of(&value)))?;
-            let children = places.get(&(rows.shard.index(), parent)).and_then(|&place| answer.get_mut(place));
-            if let Some(children) = children {
-                children.push(Stored::new(Arc::new(C::load(&row)?), rows.shard.clone()));
+            let child = Stored::<C>::loaded(&row)?;
+            let parent = child.parent_id().stored_value();
+            let parent = parent.map_err(|error| table.error_at(C::PARENT_COLUMN, error))?;
+            let key = (rows.shard.index(), IdKey::of(&parent));
+            if last.as_ref().is_none_or(|(last, _)| *last != key) {
+                last = places.get(&key).map(|&place| (key, place));
+            }
+            if let Some(children) = last.as_ref().and_then(|(_, place)| answer.get_mut(*place)) {
+                children.push(child);
             }
             Ok(ControlFlow::Continue(()))
         });

@@ -39,7 +39,8 @@ impl UnitOfWork {
         let bounds = LimitOffset { skip: 0, take: core.limit };
         let (order, named) = (&[], true);
         let (distinct, is_slow, sequential) = (false, false, false);
-        let reading = ReadOptions { table: None, order, distinct, bounds, named, is_slow, sequential };
+        let reading =
+            ReadOptions { table: None, order, distinct, bounds, load: None, named, is_slow, sequential };
         let read = self.tx.execute(&ready, reading, |rows| {
             visit(&Row { source: rows, shard: rows.shard, table: &Table::PLAIN, columns: None })
         });

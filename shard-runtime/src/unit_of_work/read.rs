@@ -13,8 +13,7 @@ use crate::executor::{ReadOptions, Rows};
 use crate::planner::sql::{Param, Statement};
 use crate::planner::{Plan, Step};
 use crate::query::{GroupCore, Read, Request, SelectCore, SelectList, Sharded, Stored, Target, Targeted};
-use crate::row::Row;
-use crate::row::{RowSource, Storable};
+use crate::row::{LoadModel, Row, RowSource, Storable};
 use crate::schema::{IdKind, Table};
 use crate::schema::{Shard, ShardSet};
 use crate::tasks::Work;
@@ -57,8 +56,8 @@ impl UnitOfWork {
         let shards = plan.shards();
         self.tx.record_shards(Some(table), &shards);
         self.flush_tables(&plan.tables, &shards)?;
-        let Plan { distinct, bounds, .. } = *plan;
-        let reading = ReadOptions { order: &plan.order, distinct, bounds, ..ReadOptions::whole(table) };
+        let Plan { distinct, bounds, load, .. } = *plan;
+        let reading = ReadOptions { order: &plan.order, distinct, bounds, load, ..ReadOptions::whole(table) };
         let visit = |rows: &Rows<'_>| visit(&Row { source: rows, shard: rows.shard, table, columns });
         if !plan.target.for_update {
             return self.tx.execute(&plan.steps, reading, visit).map(|()| true);
@@ -113,7 +112,8 @@ impl UnitOfWork {
     /// Reads what a query asks for, and visits the rows of its answer.
     pub(crate) fn read(&mut self, request: Request<'_>, visit: &mut VisitRow<'_>) -> Result<()> {
         match request.0 {
-            Read::Select(core, list) => self.visit(core, list, visit),
+            Read::Models(core, load) => self.visit(core, SelectList::Rows, Some(load), visit),
+            Read::Select(core, list) => self.visit(core, list, None, visit),
             Read::Count(core) => self.count(core, visit),
             Read::Exists(core) => self.exists(core, visit),
             Read::Groups(core) => self.visit_groups(core, visit),
@@ -123,7 +123,7 @@ impl UnitOfWork {
 
     fn count(&mut self, core: &SelectCore, visit: &mut VisitRow<'_>) -> Result<()> {
         let mut total: u64 = 0;
-        self.visit(core, SelectList::Count, &mut |row| {
+        self.visit(core, SelectList::Count, None, &mut |row| {
             total = total.saturating_add(u64::load(row, 0)?);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -134,7 +134,7 @@ impl UnitOfWork {
 
     fn exists(&mut self, core: &SelectCore, visit: &mut VisitRow<'_>) -> Result<()> {
         let mut found = false;
-        self.visit(core, SelectList::Existence, &mut |_| {
+        self.visit(core, SelectList::Existence, None, &mut |_| {
             found = true;
             Ok(ControlFlow::Break(()))
         })?;
@@ -173,11 +173,13 @@ impl UnitOfWork {
         &mut self,
         core: &SelectCore,
         projection: SelectList<'_>,
+        load: Option<LoadModel>,
         visit: &mut VisitRow<'_>,
     ) -> Result<()> {
         let layout = self.tx.cluster.shared_layout();
         self.planned(core, |session, core, entries| {
-            let plan = Plan::read(core, projection, &layout)?;
+            let mut plan = Plan::read(core, projection, &layout)?;
+            plan.load = load;
             session.visit_located(&plan, entries, visit)
         })
     }

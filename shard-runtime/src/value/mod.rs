@@ -229,7 +229,7 @@ pub trait Field: Sized + Send + Sync + 'static {
     /// If the type has values that no column holds: `u64` above `i64::MAX`, NaN, text with NUL.
     fn to_value(&self) -> Result<Value<'_>, ValueError>;
 
-    /// Returns the field of a stored value.
+    /// Returns the field of a stored value. Rows of a large answer are loaded by other threads than the caller's.
     ///
     /// # Errors
     /// If the stored value is not one of this type.

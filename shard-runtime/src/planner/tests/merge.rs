@@ -82,7 +82,11 @@ fn r26_limits_are_pushed_down_as_far_as_they_hold() {
     ];
     let layout = layout(Dialect::Postgres);
     for (select, [limit, offset], bounds) in lines {
-        let Read::Select(core, list) = select.request().unwrap().0 else { panic!("a select") };
+        let (core, list) = match select.request().unwrap().0 {
+            Read::Models(core, _) => (core, SelectList::Rows),
+            Read::Select(core, list) => (core, list),
+            _ => panic!("a select"),
+        };
         let plan = Plan::read(core, list, &layout).unwrap();
         assert_eq!((plan.bounds.skip, plan.bounds.take), bounds);
         for step in &plan.steps {

@@ -29,7 +29,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "get, known shard, a session each",
         against: "autocommit",
-        target: Some(1.05),
+        target: Some(1.3),
         pair: point::known_in_autocommit,
     },
     Operation {
@@ -41,49 +41,49 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "get, known shard, inside a session",
         against: "autocommit",
-        target: Some(0.55),
+        target: None,
         pair: point::known_in_session,
     },
     Operation {
         name: "get, known shard, inside a session",
         against: "in transactions",
-        target: None,
+        target: Some(1.5),
         pair: point::known_in_transactions,
     },
     Operation {
         name: "get, four shards to ask, a session each",
         against: "autocommit, in turn",
-        target: Some(1.05),
+        target: Some(1.3),
         pair: point::unknown_in_autocommit,
     },
     Operation {
         name: "get, four shards to ask, inside a session",
         against: "in transactions, in turn",
-        target: Some(1.05),
+        target: Some(1.3),
         pair: point::unknown_in_transactions,
     },
     Operation {
         name: "select 25 rows by index, a session each",
         against: "autocommit",
-        target: Some(1.05),
+        target: Some(1.25),
         pair: select::readings_in_autocommit,
     },
     Operation {
         name: "select 25 rows by index, inside a session",
         against: "in transactions",
-        target: None,
+        target: Some(1.25),
         pair: select::readings_in_transactions,
     },
     Operation {
         name: "children of 1,000 parents",
         against: "a statement per shard and table",
-        target: Some(1.05),
+        target: Some(0.75),
         pair: select::children,
     },
     Operation {
         name: "top 100 by index over four shards",
         against: "one file",
-        target: Some(1.3),
+        target: None,
         pair: scatter::top_by_index_against_one_file,
     },
     Operation {
@@ -91,6 +91,12 @@ pub const OPERATIONS: &[Operation] = &[
         against: "a loop over four",
         target: None,
         pair: scatter::top_by_index_against_a_loop,
+    },
+    Operation {
+        name: "top 100 by index over four shards",
+        against: "a merge of four",
+        target: Some(1.3),
+        pair: scatter::top_by_index_against_a_merge,
     },
     Operation {
         name: "top 100 by scan over four shards",
@@ -101,7 +107,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "top 100 by scan over four shards",
         against: "a loop over four",
-        target: Some(0.7),
+        target: Some(0.6),
         pair: scatter::top_by_scan_against_a_loop,
     },
     Operation {
@@ -149,25 +155,25 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "insert 1,000 rows, at the end",
         against: "a transaction per shard",
-        target: Some(1.1),
+        target: Some(1.25),
         pair: write::insert_at_the_end,
     },
     Operation {
         name: "insert 1,000 rows, at the end, best effort",
         against: "a transaction per shard",
-        target: Some(1.1),
+        target: None,
         pair: write::insert_at_the_end_by_best_effort,
     },
     Operation {
         name: "insert 1,000 rows, with an index",
         against: "a transaction per shard",
-        target: Some(1.1),
+        target: Some(1.0),
         pair: write::insert_with_an_index,
     },
     Operation {
         name: "insert 1,000 rows, with an index, best effort",
         against: "a transaction per shard",
-        target: Some(1.1),
+        target: None,
         pair: write::insert_with_an_index_by_best_effort,
     },
     Operation {
@@ -191,7 +197,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "flush 100,000 rows, on disk, best effort",
         against: "a loop, a transaction per shard",
-        target: Some(1.0),
+        target: None,
         pair: import::flush_on_disk_by_best_effort,
     },
     Operation {
@@ -203,7 +209,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "update 1,000 rows by id",
         against: "a transaction per shard",
-        target: None,
+        target: Some(1.5),
         pair: write::update::<1_000>,
     },
     Operation {
@@ -221,7 +227,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "commit a row on one shard, on disk",
         against: "a commit",
-        target: Some(1.1),
+        target: Some(1.05),
         pair: commit::durable::<1>,
     },
     Operation {
@@ -233,13 +239,13 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "commit a row on three shards, on disk",
         against: "a commit on each",
-        target: Some(1.6),
+        target: Some(1.2),
         pair: commit::durable::<3>,
     },
     Operation {
         name: "commit a row on four shards, on disk",
         against: "a commit on each",
-        target: Some(1.6),
+        target: Some(1.2),
         pair: commit::durable::<4>,
     },
     Operation {
@@ -251,7 +257,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "commit a row on four shards, not waiting",
         against: "a commit on each",
-        target: None,
+        target: Some(1.9),
         pair: commit::not_waiting::<4>,
     },
     Operation {
@@ -269,7 +275,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "open a cluster of four shards",
         against: "four connections",
-        target: None,
+        target: Some(1.5),
         pair: opening::open,
     },
     Operation {
@@ -281,7 +287,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "await a get, inside an async session",
         against: "spawn_blocking for each",
-        target: None,
+        target: Some(0.3),
         pair: asynchronous::get,
     },
     Operation {
@@ -293,7 +299,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "a thousand async sessions at once, a get each",
         against: "spawn_blocking for each",
-        target: None,
+        target: Some(1.2),
         pair: asynchronous::a_thousand,
     },
 ];

@@ -12,6 +12,7 @@ use crate::measure::{Failure, Pair, Side};
 use crate::models::{Measurement, Station, folded, next_folded};
 
 const BY_INDEX: &str = "SELECT id, at, celsius, place FROM measurements ORDER BY at LIMIT 100";
+const BY_ID: &str = "SELECT id, at, celsius, place FROM measurements ORDER BY id";
 const BY_SCAN: &str = "SELECT id, at, celsius, place FROM measurements ORDER BY celsius LIMIT 100";
 
 fn pair<'d>(per_block: u32, framework: impl Side + 'd, by_hand: impl Side + 'd) -> Result<Pair<'d>, Failure> {
@@ -83,6 +84,29 @@ pub fn top_by_index_against_a_loop(data: &Data) -> Result<Pair<'_>, Failure> {
     pair(10, top_by_framework(set, 10, || Measurement::AT.asc()), by_hand)
 }
 
+/// Four statements, of which no more rows are read than the merge needs.
+pub fn top_by_index_against_a_merge(data: &Data) -> Result<Pair<'_>, Failure> {
+    let set = data.measurements()?;
+    let by_hand = move || {
+        let mut sum = 0_u64;
+        for _ in 0..10 {
+            let mut found = Vec::with_capacity(100);
+            merged_by_hand(
+                set,
+                BY_INDEX,
+                |measurement| measurement.at,
+                |measurement| {
+                    found.push(measurement);
+                    found.len() < 100
+                },
+            )?;
+            sum = sum.wrapping_add(folded(found.iter().map(|measurement| measurement.id)));
+        }
+        Ok(sum)
+    };
+    pair(10, top_by_framework(set, 10, || Measurement::AT.asc()), by_hand)
+}
+
 pub fn top_by_scan_against_one_file(data: &Data) -> Result<Pair<'_>, Failure> {
     let (set, file) = (data.measurements()?, data.one_file()?);
     pair(1, top_by_framework(set, 1, || Measurement::CELSIUS.asc()), top_of_one_file(file, 1, BY_SCAN))
@@ -128,7 +152,15 @@ pub fn everything_collected(data: &Data) -> Result<Pair<'_>, Failure> {
     };
     let by_hand = move || {
         let mut found = Vec::new();
-        merged_by_hand(set, |measurement| found.push(measurement))?;
+        merged_by_hand(
+            set,
+            BY_ID,
+            |measurement| measurement.id,
+            |measurement| {
+                found.push(measurement);
+                true
+            },
+        )?;
         Ok(folded(found.iter().map(|measurement| measurement.id)))
     };
     pair(1, framework, by_hand)
@@ -152,15 +184,27 @@ pub fn everything_visited(data: &Data) -> Result<Pair<'_>, Failure> {
     };
     let by_hand = move || {
         let mut ids = 0;
-        merged_by_hand(set, |measurement| ids = next_folded(ids, measurement.id))?;
+        merged_by_hand(
+            set,
+            BY_ID,
+            |measurement| measurement.id,
+            |measurement| {
+                ids = next_folded(ids, measurement.id);
+                true
+            },
+        )?;
         Ok(ids)
     };
     pair(1, framework, by_hand)
 }
 
-/// Visits the rows of all shards by id: four statements, and the least of their heads.
-fn merged_by_hand(set: &Set, mut visit: impl FnMut(Measurement)) -> Result<(), Failure> {
-    let sql = "SELECT id, at, celsius, place FROM measurements ORDER BY id";
+/// Visits the rows of all shards in order, as long as `visit` returns true: four statements, and the least of their heads.
+fn merged_by_hand(
+    set: &Set,
+    sql: &str,
+    key: impl Fn(&Measurement) -> i64,
+    mut visit: impl FnMut(Measurement) -> bool,
+) -> Result<(), Failure> {
     let mut statements = Vec::new();
     for connection in &set.by_hand {
         statements.push(connection.prepare_cached(sql)?);
@@ -172,11 +216,14 @@ fn merged_by_hand(set: &Set, mut visit: impl FnMut(Measurement)) -> Result<(), F
             streams.push((head, rows));
         }
     }
-    while let Some(least) = (0..streams.len()).min_by_key(|&place| streams[place].0.id) {
+    while let Some(least) = (0..streams.len()).min_by_key(|&place| key(&streams[place].0)) {
         let (head, rows) = &mut streams[least];
-        match rows.next().transpose()? {
+        let goes_on = match rows.next().transpose()? {
             Some(next) => visit(std::mem::replace(head, next)),
             None => visit(streams.remove(least).0),
+        };
+        if !goes_on {
+            break;
         }
     }
     Ok(())

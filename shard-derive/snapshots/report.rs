@@ -75,16 +75,20 @@ const _: () = {
                 temperature: <f64 as __rt::Storable>::load(row, 2)?,
             })
         }
-        fn bind<'a>(&'a self, binder: &mut __rt::Binder<'a>) -> __rt::Result<()> {
-            binder
-                .push(__rt::IdColumn::<Self>::column_value(&self.id))?
-                .push(
+        fn value_of_column(
+            &self,
+            column: usize,
+        ) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
+            match column {
+                0 => __rt::IdColumn::<Self>::column_value(&self.id),
+                1 => {
                     <Parent<
                         WeatherLocation,
-                    > as __rt::ParentLink>::column_value(&self.location),
-                )?
-                .push(<f64 as __rt::Storable>::column_value(&self.temperature))
-                .map(|_| ())
+                    > as __rt::ParentLink>::column_value(&self.location)
+                }
+                2 => <f64 as __rt::Storable>::column_value(&self.temperature),
+                _ => __rt::__private::no_column(column),
+            }
         }
     }
     #[allow(dead_code)]

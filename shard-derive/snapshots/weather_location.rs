@@ -69,12 +69,16 @@ const _: () = {
                 city: <String as __rt::Storable>::load(row, 2)?,
             })
         }
-        fn bind<'a>(&'a self, binder: &mut __rt::Binder<'a>) -> __rt::Result<()> {
-            binder
-                .push(__rt::IdColumn::<Self>::column_value(&self.id))?
-                .push(__rt::KeyColumn::<Self>::column_value(&self.continent))?
-                .push(<String as __rt::Storable>::column_value(&self.city))
-                .map(|_| ())
+        fn value_of_column(
+            &self,
+            column: usize,
+        ) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
+            match column {
+                0 => __rt::IdColumn::<Self>::column_value(&self.id),
+                1 => __rt::KeyColumn::<Self>::column_value(&self.continent),
+                2 => <String as __rt::Storable>::column_value(&self.city),
+                _ => __rt::__private::no_column(column),
+            }
         }
     }
     impl __rt::UniqueId for WeatherLocation {}

@@ -1,4 +1,4 @@
-//! The derives of Sharded: choosers, loaders, binders and typed columns, generated at compile time.
+//! The derives of Sharded: choosers, loaders and typed columns, generated at compile time.
 //!
 //! Depend on `shard-runtime`, which exports the derives with the traits that they implement. This page lists the attributes;
 //! the documentation of the runtime explains them.
@@ -125,7 +125,7 @@ use value::{Role, ValueType};
 ///
 /// # Generated items
 ///
-/// - An implementation of `Sharded`: the table, the three choosers, the loader and the binder.
+/// - An implementation of `Sharded`: the table, the three choosers, the loader, and the values of the columns.
 /// - For each field a constant with its name in capitals, and its visibility: the column, for filters, orders and
 ///   assignments. For a key of several fields also `SHARD_KEY`.
 /// - If the id is generated, a struct `New…` with all fields but the id and the version, for `Session::add`.

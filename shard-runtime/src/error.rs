@@ -1,7 +1,7 @@
 //! The error type of the crate: a kind ([`ErrorKind`]), a message, and the place (shard, table, column). Uses
 //! `value`.
 //!
-//! Each layer adds the context that it has: the binder of a row adds the column, the session adds the shard.
+//! Each layer adds the context that it has: a row adds the column, the session adds the shard.
 
 use std::fmt;
 

@@ -538,7 +538,7 @@ pub use query::{
     Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write,
     count, kind,
 };
-pub use row::{Binder, Row, Storable};
+pub use row::{Row, Storable};
 // How generated code describes a model.
 #[doc(hidden)]
 pub use schema::{

@@ -24,6 +24,11 @@ pub fn place(table: &'static Table, key: &[Result<Value<'_>, ValueError>], shard
     route::place_row(table, key, shards)
 }
 
+/// The error for a column that a model does not have.
+pub fn no_column(column: usize) -> Result<Value<'static>, ValueError> {
+    Err(ValueError::new(format!("the model has no column {column}")))
+}
+
 /// The shards to ask for an id that does not decide the shard.
 pub fn probe(loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet> {
     match loaded_from {

@@ -1,5 +1,4 @@
-//! One row between a database and a model: reading its columns, and binding its values. Uses `value`, `schema`,
-//! `error`.
+//! One row between a database and a model: reading its columns. Uses `value`, `schema`, `error`.
 
 use std::any::Any;
 use std::fmt;
@@ -83,61 +82,6 @@ impl Row<'_> {
         };
         let value = self.source.value(index?).ok()?;
         Some(format!("{} {value}", self.table.columns.get(self.table.id)?.name))
-    }
-}
-
-/// Collects the values of a row on their way to a database.
-pub struct Binder<'a> {
-    pub(crate) values: Vec<Value<'a>>,
-    table: &'static Table,
-    /// The number of columns that have given their values.
-    taken: usize,
-    /// The size of the values; counted only if they are not kept.
-    bytes: usize,
-    keeps: bool,
-}
-
-/// Prints the table, and no value.
-impl fmt::Debug for Binder<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut binder = f.debug_struct("Binder");
-        binder.field("table", &self.table.name).field("taken", &self.taken).finish_non_exhaustive()
-    }
-}
-
-impl<'a> Binder<'a> {
-    pub(crate) fn new(table: &'static Table) -> Self {
-        Binder { values: Vec::with_capacity(table.columns.len()), table, taken: 0, bytes: 0, keeps: true }
-    }
-
-    /// Returns a binder that measures the values and drops them.
-    pub(crate) fn measuring(table: &'static Table) -> Self {
-        Binder { values: Vec::new(), table, taken: 0, bytes: 0, keeps: false }
-    }
-
-    /// Returns the size of the measured values.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Drops the values, to reuse the memory for another row.
-    pub(crate) fn clear(&mut self) {
-        self.values.clear();
-        self.taken = 0;
-    }
-
-    /// Adds the next column's value.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Value`](crate::ErrorKind::Value), with table and column, if no column holds the value.
-    pub fn push(&mut self, value: Result<Value<'a>, ValueError>) -> Result<&mut Self> {
-        match value {
-            Ok(value) if self.keeps => self.values.push(value),
-            Ok(value) => self.bytes += value.size(),
-            Err(error) => return Err(self.table.error_at(self.taken, error)),
-        }
-        self.taken += 1;
-        Ok(self)
     }
 }
 

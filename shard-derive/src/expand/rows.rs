@@ -1,4 +1,4 @@
-//! The loader (row to struct) and the binder (struct to row), column by column in the struct's order.
+//! The loader (row to struct) and the values of the columns (struct to row), in the struct's order.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
@@ -13,17 +13,24 @@ pub(super) fn rows(model: &Model) -> TokenStream {
         quote!(#ident: #load(row, #place)?)
     });
     let version = version(model);
-    let binds = model.fields.iter().enumerate().map(|(place, Field { ident, .. })| {
+    let values = model.fields.iter().enumerate().map(|(place, Field { ident, .. })| {
         let value = column_item(model, place, "column_value");
-        quote!(.push(#value(&self.#ident)))
+        let place = Literal::usize_unsuffixed(place);
+        quote!(#place => #value(&self.#ident))
     });
     quote! {
         #version
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self { #(#loads),* })
         }
-        fn bind<'a>(&'a self, binder: &mut __rt::Binder<'a>) -> __rt::Result<()> {
-            binder #(#binds)?*.map(|_| ())
+        fn value_of_column(
+            &self,
+            column: usize,
+        ) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
+            match column {
+                #(#values,)*
+                _ => __rt::__private::no_column(column),
+            }
         }
     }
 }

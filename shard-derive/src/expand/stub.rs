@@ -34,7 +34,9 @@ pub(crate) fn model(input: &DeriveInput) -> TokenStream {
                 ::core::panic!()
             }
             fn load(_: &__rt::Row<'_>) -> __rt::Result<Self> { ::core::panic!() }
-            fn bind<'a>(&'a self, _: &mut __rt::Binder<'a>) -> __rt::Result<()> { ::core::panic!() }
+            fn value_of_column(&self, _: usize) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
+                ::core::panic!()
+            }
         }
         #[automatically_derived]
         impl __rt::UniqueId for #ident {}

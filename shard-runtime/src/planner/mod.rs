@@ -12,7 +12,7 @@ pub(crate) mod raw_sql;
 pub(crate) mod route;
 pub(crate) mod sql;
 
-pub(crate) use change::{AnyRow, Change};
+pub(crate) use change::{AnyRow, Change, SetColumns};
 pub use explain::{Explain, Explainable};
 pub use layout::Layout;
 pub(crate) use layout::Place;

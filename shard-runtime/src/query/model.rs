@@ -1,11 +1,11 @@
-//! The traits that the derive implements: [`Sharded`] with its choosers, loader and binder, and the description of
+//! The traits that the derive implements: [`Sharded`] with its choosers, loader and values, and the description of
 //! a model's table.
 
 use std::fmt;
 
 use crate::error::{Result, ValueError};
 use crate::query::{ById, Delete, Filter, Holds, Number, Predicate, Select, Update};
-use crate::row::{Binder, Row, RowSource};
+use crate::row::{Row, RowSource};
 use crate::schema::Lookup;
 use crate::schema::Routing;
 use crate::schema::Table;
@@ -79,8 +79,11 @@ pub trait Sharded: Sized + Send + Sync + 'static {
     /// Reads a row, column by column in the order of [`Table::columns`].
     fn load(row: &Row<'_>) -> Result<Self>;
 
-    /// Gives every column's value, in the order of [`Table::columns`].
-    fn bind<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()>;
+    /// Returns the value of a column, by its index.
+    ///
+    /// # Errors
+    /// If no column holds the value.
+    fn value_of_column(&self, column: usize) -> Result<Value<'_>, ValueError>;
 
     /// All rows of this model: a query to be narrowed with `filter`, `on` or `all_shards`. That of a reference table can
     /// be run as it is: it asks one shard.
@@ -302,9 +305,8 @@ pub trait Insert: Sized {
 /// # Errors
 /// [`ErrorKind::Value`](crate::ErrorKind::Value) where one cannot.
 pub(crate) fn size_of<T: Sharded>(row: &T) -> Result<usize> {
-    let mut binder = Binder::measuring(T::TABLE);
-    row.bind(&mut binder)?;
-    Ok(binder.bytes())
+    let size = |column| value_of(row, column).map(|value| value.size());
+    (0..T::TABLE.columns.len()).map(size).sum()
 }
 
 /// Replaces every column's value by the one that a read of the row from its shard returns (R58).
@@ -333,9 +335,12 @@ impl RowSource for Values<'_> {
 
 /// The values of a row's columns, in the table's order.
 pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
-    let mut binder = Binder::new(T::TABLE);
-    row.bind(&mut binder)?;
-    Ok(binder.values)
+    (0..T::TABLE.columns.len()).map(|column| value_of(row, column)).collect()
+}
+
+/// The value of a column; an error has table and column.
+pub(crate) fn value_of<T: Sharded>(row: &T, column: usize) -> Result<Value<'_>> {
+    row.value_of_column(column).map_err(|error| T::TABLE.error_at(column, error))
 }
 
 /// The models that a cluster holds: one, or a tuple of up to 32. More models stand in nested tuples: `((A, B), (C, D))`.

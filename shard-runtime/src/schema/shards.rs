@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use once_cell::sync::OnceCell;
+use smallvec::{SmallVec, smallvec};
 
 use super::{Rule, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -244,6 +245,9 @@ impl Shards {
     /// # Errors
     /// [`ErrorKind::UnknownShard`] if it belongs to another cluster, [`ErrorKind::Stale`] if a change has retired it.
     pub(crate) fn place_of(&self, shard: &Shard) -> Result<usize> {
+        if self.list.get(shard.index()).is_some_and(|own| Arc::ptr_eq(&own.0, &shard.0)) {
+            return Ok(shard.index());
+        }
         match self.get(shard.name()) {
             Some(own) if own == shard => Ok(own.index()),
             None if self.list.first().is_some_and(|own| own.is_beside(shard)) => Err(Error::new(
@@ -359,7 +363,7 @@ impl<'a> IntoIterator for &'a Shards {
 
 /// A set of shards, as ascending indexes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ShardSet(Vec<usize>);
+pub struct ShardSet(SmallVec<[usize; 2]>);
 
 impl ShardSet {
     /// Returns all shards that hold keys.
@@ -369,7 +373,7 @@ impl ShardSet {
 
     /// Returns the set of one shard.
     pub fn one(index: usize) -> Self {
-        ShardSet(vec![index])
+        ShardSet(smallvec![index])
     }
 
     /// Returns the empty set.
@@ -411,7 +415,7 @@ impl ShardSet {
 
 impl FromIterator<usize> for ShardSet {
     fn from_iter<I: IntoIterator<Item = usize>>(indexes: I) -> Self {
-        let mut list: Vec<usize> = indexes.into_iter().collect();
+        let mut list: SmallVec<[usize; 2]> = indexes.into_iter().collect();
         list.sort_unstable();
         list.dedup();
         ShardSet(list)

@@ -12,7 +12,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Param;
 use crate::planner::{AnyRow, Change};
-use crate::row::Binder;
 use crate::schema::IdKind;
 use crate::value::{Value, mismatch};
 
@@ -73,17 +72,17 @@ fn one_by_one(
     let table = layout.table(batch.model)?;
     let inserts = batch.change == Change::Insert;
     let counts = inserts && table.id_kind == IdKind::Auto;
-    let (mut binder, mut sent) = (Binder::new(table), 0);
+    let (mut values, mut sent) = (Vec::new(), 0);
     for row in &batch.rows {
         if is_in_vain() {
             break;
         }
-        batch.change.bind(table, &**row, &mut binder)?;
+        batch.change.bind(table, &**row, &mut values)?;
         let done = match inserts {
-            true => statement.insert(&binder.values).map(Some),
+            true => statement.insert(&values).map(Some),
             false => {
                 let params: Vec<Param<'_>> =
-                    binder.values.iter().map(|value| Param::Value(value.borrowed())).collect();
+                    values.iter().map(|value| Param::Value(value.borrowed())).collect();
                 statement.execute(&params).map(|rows| (rows > 0).then_some(0))
             }
         };
@@ -137,21 +136,21 @@ impl Listing<'_> {
         let (batch, layout, shard, counts) = (self.batch, self.layout, self.shard, self.counts);
         let table = layout.table(batch.model)?;
         let rows = batch.rows.get(places.clone()).unwrap_or_default();
-        let mut binder = Binder::new(table);
+        let mut values = Vec::new();
         if let ([row], true) = (rows, counts) {
-            batch.change.bind(table, &**row, &mut binder)?;
+            batch.change.bind(table, &**row, &mut values)?;
             let counted = &mut *self.counted;
             let sent = run(&self.single, &mut |statement| {
-                counted.push(statement.insert(&binder.values)?);
+                counted.push(statement.insert(&values)?);
                 Ok(1)
             });
             return sent.map_err(|error| about_row(error, layout, shard, batch, &**row, run));
         }
         let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
         for row in rows {
-            batch.change.bind(table, &**row, &mut binder)?;
-            lists.resize_with(binder.values.len(), || Vec::with_capacity(rows.len()));
-            lists.iter_mut().zip(binder.values.drain(..)).for_each(|(list, value)| list.push(value));
+            batch.change.bind(table, &**row, &mut values)?;
+            lists.resize_with(values.len(), || Vec::with_capacity(rows.len()));
+            lists.iter_mut().zip(values.drain(..)).for_each(|(list, value)| list.push(value));
         }
         let params: Vec<Param<'_>> = lists.into_iter().map(Param::List).collect();
         let counted = &mut *self.counted;
@@ -215,11 +214,9 @@ fn about_row(
     run: &mut Run<'_>,
 ) -> Error {
     let Ok(table) = layout.table(batch.model) else { return error };
-    let mut binder = Binder::new(table);
-    if row.values(&mut binder).is_err() {
-        return error;
-    }
-    let values = &binder.values;
+    let values = (0..table.columns.len()).map(|column| row.value(table, column));
+    let Ok(values) = values.collect::<Result<Vec<_>>>() else { return error };
+    let values = values.as_slice();
     let id = values.get(table.id).map(Value::borrowed);
     let change = match batch.change {
         Change::Delete { .. } => RefusedChange::Removed(id.as_ref().map(Value::borrowed)),

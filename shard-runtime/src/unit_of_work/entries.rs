@@ -12,7 +12,6 @@ use crate::planner::AnyRow;
 use crate::planner::Layout;
 use crate::planner::sql::{Param, TableSql};
 use crate::query::{Sharded, values_of};
-use crate::row::Binder;
 use crate::schema::Table;
 use crate::schema::{Placed, lookup};
 use crate::schema::{Shard, ShardSet, Shards};
@@ -32,9 +31,11 @@ struct Entry {
 }
 
 impl AnyRow for Entry {
-    fn values<'a>(&'a self, binder: &mut Binder<'a>) -> Result<()> {
-        binder.push(Ok(self.value.borrowed()))?.push(Ok(Value::Text(self.shard.name().into())))?;
-        Ok(())
+    fn value(&self, _: &Table, column: usize) -> Result<Value<'_>> {
+        Ok(match column {
+            0 => self.value.borrowed(),
+            _ => Value::Text(self.shard.name().into()),
+        })
     }
 }
 

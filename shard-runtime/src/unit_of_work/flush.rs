@@ -12,19 +12,27 @@ use super::batches::send_rows_of;
 use super::pending::{Batch, ShardBatch};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
+use crate::planner::Layout;
 use crate::tasks::{Watch, Work};
 use crate::transaction::{Cluster, Transactions, locate, scatter};
 
 /// The cost of sending a row beside its values, in bytes of values.
 const PER_ROW: usize = 512;
 
+/// The cost of an entry of an index, which is mostly not beside the one before.
+const PER_ENTRY: usize = 2_048;
+
 /// No shard: nothing has failed.
 const NONE: usize = usize::MAX;
 
 impl ShardBatch {
     /// The cost of sending it, in bytes of values.
-    fn weight(&self) -> usize {
-        self.batches.iter().map(|batch| batch.bytes + PER_ROW * batch.rows.len()).sum()
+    fn weight(&self, layout: &Layout) -> usize {
+        let of_batch = |batch: &Batch| {
+            let indexes = layout.table(batch.model).map_or(0, |table| table.indexes.len());
+            batch.bytes + (PER_ROW + PER_ENTRY * indexes) * batch.rows.len()
+        };
+        self.batches.iter().map(of_batch).sum()
     }
 }
 
@@ -36,7 +44,7 @@ impl UnitOfWork {
     pub(crate) fn send(&mut self, loads: &mut Vec<ShardBatch>) -> Result<()> {
         if loads.len() > 1 {
             let parts = self.by_database(loads)?;
-            let bytes = beside_the_largest(&parts, loads);
+            let bytes = beside_the_largest(&parts, loads, self.tx.cluster.layout());
             if self.tx.cluster.parallelism().uses_threads(Work::Flush { bytes }) {
                 return self.send_at_once(loads, parts);
             }
@@ -129,9 +137,9 @@ impl UnitOfWork {
 }
 
 /// The cost of all parts beside the largest one, in bytes.
-fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[ShardBatch]) -> usize {
+fn beside_the_largest(parts: &[(usize, Vec<usize>)], loads: &[ShardBatch], layout: &Layout) -> usize {
     let weight = |(_, places): &(usize, Vec<usize>)| -> usize {
-        places.iter().filter_map(|&place| loads.get(place)).map(ShardBatch::weight).sum()
+        places.iter().filter_map(|&place| loads.get(place)).map(|load| load.weight(layout)).sum()
     };
     let weights: Vec<usize> = parts.iter().map(weight).collect();
     let largest = weights.iter().max().copied().unwrap_or(0);

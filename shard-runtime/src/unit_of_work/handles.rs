@@ -9,13 +9,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::UnitOfWork;
 use super::entries::id_value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::AnyRow;
+use crate::planner::{AnyRow, SetColumns};
 use crate::query::{Sharded, values_of};
 use crate::query::{Stored, WriteOutcome};
-use crate::row::Binder;
 use crate::schema::ShardSet;
 use crate::schema::Table;
 use crate::transaction::locate;
@@ -30,12 +31,12 @@ type RowKey = (usize, usize, IdKey);
 /// The writes of this transaction through handles.
 #[derive(Default)]
 pub(crate) struct HandleWrites {
-    rows: HashMap<RowKey, Vec<HandleWrite>>,
+    rows: HashMap<RowKey, SmallVec<[HandleWrite; 1]>>,
 }
 
 /// A write of some columns of one row.
 struct HandleWrite {
-    columns: Vec<usize>,
+    columns: SetColumns,
     /// The row with the values that were written.
     row: Arc<dyn AnyRow>,
     /// Whether the write was undone, by a rollback or because a flush failed.
@@ -62,7 +63,6 @@ impl HandleWrites {
     /// The first of these columns of a row that was written with another value than the handle's copy has.
     fn unseen<T: Sharded>(&self, key: &RowKey, columns: &[usize], copy: &Arc<T>) -> Result<Option<usize>> {
         let Some(writes) = self.rows.get(key) else { return Ok(None) };
-        let own = values_of(&**copy)?;
         let mut open: Vec<usize> = columns.to_vec();
         for write in writes.iter().rev().filter(|write| !write.outcome.is_undone()) {
             let (covered, rest): (Vec<usize>, Vec<usize>) =
@@ -71,11 +71,10 @@ impl HandleWrites {
             if covered.is_empty() || std::ptr::addr_eq(Arc::as_ptr(&write.row), Arc::as_ptr(copy)) {
                 continue;
             }
-            let mut binder = Binder::new(T::TABLE);
-            write.row.values(&mut binder)?;
-            let differs = |column: &usize| binder.values.get(*column) != own.get(*column);
-            if let Some(column) = covered.into_iter().find(differs) {
-                return Ok(Some(column));
+            for column in covered {
+                if write.row.value(T::TABLE, column)? != copy.value(T::TABLE, column)? {
+                    return Ok(Some(column));
+                }
             }
         }
         Ok(None)
@@ -128,7 +127,7 @@ impl UnitOfWork {
         &mut self,
         shard: usize,
         row: &Stored<T>,
-        columns: Vec<usize>,
+        columns: SetColumns,
         outcome: Option<WriteOutcome>,
     ) -> Result<()> {
         let Some(outcome) = outcome else { return Ok(()) };

@@ -8,6 +8,7 @@ use super::version::Version;
 use super::{UnitOfWork, version};
 use crate::driver::ActualColumn;
 use crate::error::{Error, ErrorKind, Result};
+use crate::planner::SetColumns;
 use crate::planner::sql::{Dialect, Param};
 use crate::query::Stored;
 use crate::query::{Sharded, values_of};
@@ -79,7 +80,7 @@ impl UnitOfWork {
         self.tx.refuse_elsewhere(to, "the row").map_err(|error| error.in_table(table.name))?;
         let recorded = row.recorded().map_or(&**row, |recorded| &**recorded);
         let mut changes = changes(recorded, &changed)?;
-        let version = version::of::<T>(&values_of(recorded)?)?;
+        let version = version::of(recorded)?;
         if let Some(version) = &version {
             changes.retain(|(column, _)| *column != version.place);
             if from != to || !changes.is_empty() {
@@ -91,7 +92,7 @@ impl UnitOfWork {
             let shards: ShardSet = [from, to].into_iter().collect();
             session.tx.record_shards(Some(table), &shards);
             session.flush()?;
-            let columns: Vec<usize> = changes.iter().map(|(column, _)| *column).collect();
+            let columns: SetColumns = changes.iter().map(|(column, _)| *column).collect();
             let copy = row.recorded().unwrap_or(row.row());
             session.refuse_unseen(from, row, copy, &columns)?;
             session.identities.clear();

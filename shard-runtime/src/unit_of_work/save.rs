@@ -22,7 +22,7 @@ impl UnitOfWork {
         let shard = row.shard().index();
         let saved = Arc::clone(row.row());
         let values = values_of(&*saved)?;
-        let version = version::of::<T>(&values)?;
+        let version = version::of(&*saved)?;
         let next = version.as_ref().map(Version::next).transpose()?.map(Value::Integer);
         let params: Vec<Param<'_>> =
             values.iter().chain(&next).map(|value| Param::Value(value.borrowed())).collect();

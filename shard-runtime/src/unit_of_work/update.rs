@@ -8,11 +8,10 @@ use super::pending::Pending;
 use super::read::gone;
 use super::version;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Change;
 use crate::planner::sql::{Param, TableSql};
+use crate::planner::{AnyRow, Change, SetColumns};
 use crate::query::{Sharded, normalize, values_of};
 use crate::query::{Stored, WriteOutcome};
-use crate::row::Binder;
 use crate::schema::Placed;
 use crate::schema::ShardSet;
 use crate::schema::{KeyColumns, Table};
@@ -26,14 +25,17 @@ impl UnitOfWork {
         self.tx.refuse_row_elsewhere::<T>(row.shard())?;
         let shard = self.tx.cluster.layout().shards().place_of(row.shard())?;
         let Some(recorded) = row.recorded().cloned() else { return Ok(()) };
-        let (before, after) = (values_of(&*recorded)?, values_of(&**row)?);
-        let version = version::of::<T>(&before)?;
+        let version = version::of(&*recorded)?;
         let place = version.as_ref().map(|version| version.place);
-        let differs = |column: &usize| Some(*column) != place && before.get(*column) != after.get(*column);
-        let mut columns: Vec<usize> = (0..table.columns.len()).filter(differs).collect();
+        let (mut columns, mut bytes) = (SetColumns::new(), 0);
+        for column in (0..table.columns.len()).filter(|column| Some(*column) != place) {
+            let (before, after) = (recorded.value(table, column)?, row.row().value(table, column)?);
+            if before != after {
+                columns.push(column);
+                bytes += after.size();
+            }
+        }
         self.refuse_move(row, &columns)?;
-        let bytes = columns.iter().filter_map(|&column| after.get(column)).map(Value::size).sum();
-        drop(after);
         let home = row.shard().clone();
         normalize(row.correct(), &home)?;
         if columns.is_empty() {
@@ -47,7 +49,7 @@ impl UnitOfWork {
         }
         let change = Change::Update { columns: columns.clone(), version: place };
         let (changed, panic) = caught(|| match self.is_written_at_once(table, Some(&columns)) {
-            true => self.update_at_once(shard, row, &before, change),
+            true => self.update_at_once(shard, row, &recorded, change),
             false => self.update_later(shard, row, change, bytes),
         });
         let changed = match (changed, version) {
@@ -86,11 +88,11 @@ impl UnitOfWork {
         &mut self,
         shard: usize,
         row: &mut Stored<T>,
-        before: &[Value<'_>],
+        before: &Arc<T>,
         change: Change,
     ) -> Result<Option<WriteOutcome>> {
-        if self.write_at_once(shard, &**row, before, &change)? == 0 {
-            let error = self.missed(shard, row, version::of::<T>(before)?.as_ref());
+        if self.write_at_once(shard, &**row, &values_of(&**before)?, &change)? == 0 {
+            let error = self.missed(shard, row, version::of(&**before)?.as_ref());
             return self.tx.note_conflict(Err(error));
         }
         let outcome = self.outcome_on(shard)?;
@@ -118,9 +120,9 @@ impl UnitOfWork {
             Change::Update { columns, .. } => (Some(columns.as_slice()), values_of(row)?),
             Change::Insert | Change::Delete { .. } => (None, Vec::new()),
         };
-        let mut binder = Binder::new(table);
-        change.bind(table, row, &mut binder)?;
-        let params: Vec<Param<'_>> = binder.values.into_iter().map(Param::Value).collect();
+        let mut values = Vec::new();
+        change.bind(table, row, &mut values)?;
+        let params: Vec<Param<'_>> = values.into_iter().map(Param::Value).collect();
         let stays = Stays { shard, id: id_value(row)?, before, after: &after, columns, inserts: false };
         self.write_with_entries(
             table,
@@ -177,7 +179,7 @@ impl UnitOfWork {
         let all: Vec<usize> = (0..table.columns.len()).collect();
         self.refuse_unseen(shard, row, recorded, &all)?;
         let before = values_of(&**recorded)?;
-        let version = version::of::<T>(&before)?;
+        let version = version::of(&**recorded)?;
         let change = Change::Delete { version: version.as_ref().map(|version| version.place) };
         self.identities.forget::<T>(row.id(), row.shard())?;
         if self.is_written_at_once(table, None) {

@@ -6,12 +6,11 @@ use super::UnitOfWork;
 use super::pending::{Batch, ShardBatch};
 use super::read::gone;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planner::Change;
 use crate::planner::sql::Param;
+use crate::planner::{AnyRow, Change};
 use crate::query::Holds;
+use crate::query::Sharded;
 use crate::query::Stored;
-use crate::query::{Sharded, values_of};
-use crate::row::Binder;
 use crate::schema::Table;
 use crate::transaction::{Transactions, Waits, locate};
 use crate::value::IdKey;
@@ -25,12 +24,11 @@ pub(crate) struct Version {
     table: &'static Table,
 }
 
-/// Returns the version among the values of a row, if its model has one.
-pub(crate) fn of<T: Sharded>(values: &[Value<'_>]) -> Result<Option<Version>> {
+/// Returns the version of a row, if its model has one.
+pub(crate) fn of<T: Sharded>(row: &T) -> Result<Option<Version>> {
     let Some((place, holds)) = T::VERSION else { return Ok(None) };
     let table = T::TABLE;
-    let value = values.get(place).map_or(Value::Null, Value::borrowed);
-    let number = i64::from_value(value).map_err(|error| table.error_at(place, error))?;
+    let number = i64::from_value(row.value(table, place)?).map_err(|error| table.error_at(place, error))?;
     Ok(Some(Version { place, number, holds, table }))
 }
 
@@ -120,9 +118,7 @@ impl UnitOfWork {
         let mut own = HashSet::new();
         for before in batches.iter().take(missed).filter(|before| before.model == batch.model) {
             for row in &before.rows {
-                let mut binder = Binder::new(table);
-                row.values(&mut binder)?;
-                own.extend(binder.values.get(table.id).map(IdKey::of));
+                own.insert(IdKey::of(&row.value(table, table.id)?));
             }
         }
         let place = match batch.change {
@@ -130,10 +126,10 @@ impl UnitOfWork {
             Change::Insert => None,
         };
         for row in batch.rows.get(batch.missed.clone()).unwrap_or_default() {
-            let mut binder = Binder::new(table);
-            batch.change.bind(table, &**row, &mut binder)?;
+            let mut values = Vec::new();
+            batch.change.bind(table, &**row, &mut values)?;
             // The parameters end with the id, or with the id and the version that it has to have.
-            let (was, values) = match (place, binder.values.as_slice()) {
+            let (was, values) = match (place, values.as_slice()) {
                 (Some(_), [values @ .., Value::Integer(was)]) => (Some(*was), values),
                 (_, values) => (None, values),
             };
@@ -164,6 +160,6 @@ impl UnitOfWork {
         let model = self.tx.cluster.layout().model(table)?;
         let id = row.id().stored_value().map_err(|error| table.error_at(table.id, error))?;
         let found = self.fetch_here::<T>(shard, model, &[Param::Value(id)], true)?;
-        found.map_or(Ok(None), |found| Ok(of::<T>(&values_of(&*found)?)?.map(|found| found.number)))
+        found.map_or(Ok(None), |found| Ok(of(&**found.row())?.map(|found| found.number)))
     }
 }

@@ -262,6 +262,10 @@ macro_rules! integer_fields {
                 })
             }
 
+            fn stored_value(&self) -> Result<Value<'_>, ValueError> {
+                self.to_value()
+            }
+
             fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
                 match value {
                     Value::Integer(integer) => <$integer>::try_from(integer).map_err(|_| {
@@ -285,6 +289,10 @@ impl Field for f64 {
         }
     }
 
+    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
+        self.to_value()
+    }
+
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
             // Another program can store NaN in PostgreSQL.
@@ -300,6 +308,10 @@ impl Field for f32 {
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         f64::from(*self).to_value().map(Value::into_owned)
+    }
+
+    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
+        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
@@ -320,6 +332,10 @@ impl Field for bool {
         Ok(Value::Boolean(*self))
     }
 
+    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
+        self.to_value()
+    }
+
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
             Value::Boolean(value) => Ok(value),
@@ -336,6 +352,10 @@ impl Field for String {
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         text_value(self)
+    }
+
+    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
+        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
@@ -367,6 +387,10 @@ impl Field for Vec<u8> {
         Ok(Value::Bytes(Cow::Borrowed(self)))
     }
 
+    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
+        self.to_value()
+    }
+
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
         match value {
             Value::Bytes(bytes) => Ok(bytes.into_owned()),
@@ -382,6 +406,10 @@ impl Field for uuid::Uuid {
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         Ok(Value::Uuid(self.into_bytes()))
+    }
+
+    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
+        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {

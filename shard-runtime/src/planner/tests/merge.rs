@@ -3,6 +3,7 @@
 use super::*;
 use crate::planner::Plan;
 use crate::planner::sql::Param;
+use crate::query::SelectList;
 use crate::query::{Query as _, Read, count};
 use crate::value::Value;
 

@@ -443,7 +443,7 @@ fn rows_are_written_and_read_by_these_texts() {
             seats: <Seat as Model>::TABLE,
             codes,
             name,
-            update: Change::Update { columns: vec![Report::HEAT.index()], version },
+            update: Change::Update { columns: [Report::HEAT.index()].into_iter().collect(), version },
             delete: Change::Delete { version },
         })
     });

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::Param;
 use crate::planner::{AnyRow, Change};
-use crate::row::Binder;
 use crate::schema::Table;
 use crate::value::Value;
 use crate::value::codec::{self, Reader};
@@ -109,10 +108,10 @@ impl Redo {
             match done {
                 Done::Statement { sql, runs } => visit(sql, runs)?,
                 Done::Rows { sql, table, change, rows } => {
-                    let (mut runs, mut binder) = (Vec::new(), Binder::new(table));
+                    let (mut runs, mut values) = (Vec::new(), Vec::new());
                     for row in rows {
-                        change.bind(table, &**row, &mut binder)?;
-                        encode_values(&binder.values, &mut runs);
+                        change.bind(table, &**row, &mut values)?;
+                        encode_values(&values, &mut runs);
                         if runs.len() >= PART {
                             visit(sql, &runs)?;
                             runs.clear();

@@ -104,7 +104,7 @@ impl IdentityMap {
         Ok(())
     }
 
-    /// What is known of an id.
+    /// The rows that are known of an id.
     fn known<T: Sharded>(&mut self, id: &T::Id) -> Result<Option<&mut SmallVec<[Known; 1]>>> {
         match self.models.iter_mut().find(|(model, _)| *model == TypeId::of::<T>()) {
             Some((_, rows)) => Ok(rows.get_mut(&key::<T>(id)?)),

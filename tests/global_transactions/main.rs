@@ -8,6 +8,8 @@ mod decisions;
 mod finishing;
 mod gate;
 mod refusals;
+mod rounds;
+mod trips;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

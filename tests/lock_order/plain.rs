@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use shard_runtime::{Cluster, Error, ErrorKind, Session, Sharded as _};
 use tempfile::TempDir;
 
-use crate::{Account, PLACES, add, ends_soon, fill, servers, shards_on, sum};
+use crate::{Account, BUSY_TIMEOUT, PLACES, add, ends_soon, fill, servers, shards_on, sum};
 
 /// The first account of each place.
 const FIRST: [i64; 3] = [1, 11, 21];
@@ -160,4 +160,37 @@ fn r38_a_deadlock_of_two_processes_ends_with_the_busy_timeout() {
         assert!(error.kind() == ErrorKind::Busy && error.is_retryable(), "{error}");
     }
     assert_eq!(sum(&first), 3_000);
+}
+
+/// Flushes of two handles, as of two processes, that no server and no session sees waiting for each other: they take locks
+/// in the cluster's order, although a flush goes to all servers at the same time.
+#[test]
+#[cfg_attr(not(feature = "servers"), ignore = "needs PostgreSQL: `--features sharded-tests/servers`")]
+fn r38_flushes_over_servers_take_locks_in_one_order() {
+    let servers = servers();
+    let first = fill(shards_on(servers, "flushes"));
+    let second = shards_on(servers, "flushes").busy_timeout(BUSY_TIMEOUT).open::<Account>().unwrap();
+    let all = || Account::select().filter(Account::ID.is_in(FIRST)).all_shards();
+    ends_soon(|| {
+        std::thread::scope(|scope| {
+            for thread in 0..4_i64 {
+                let (cluster, all) = (if thread % 2 == 0 { &first } else { &second }, &all);
+                scope.spawn(move || {
+                    for round in 0..25 {
+                        let mut session = cluster.session();
+                        let mut rows = session.all(all()).unwrap();
+                        // Its snapshots end.
+                        session.commit().unwrap();
+                        for row in &mut rows {
+                            row.cents = 1_000 * (thread + 1) + round;
+                            session.update(row).unwrap();
+                        }
+                        session.commit().unwrap();
+                    }
+                });
+            }
+        });
+    });
+    let cents: Vec<i64> = first.session().all(all()).unwrap().iter().map(|row| row.cents).collect();
+    assert!(cents.len() == 3 && cents.iter().all(|other| *other == cents[0]), "{cents:?}");
 }

@@ -32,6 +32,7 @@ pub(crate) use stored_rows::RouteRow;
 pub(crate) use stored_rows::{StoredRows, StoredRowsWriter};
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -272,6 +273,19 @@ pub(crate) trait Connection: Send {
     /// role, advisory locks. For statements of the application.
     fn restore_settings_at_end(&self) {}
 
+    /// Begins statements that are sent one behind the other, without a wait for an answer in between. They have their effect
+    /// together: if one fails, all of them are undone. They do not wait for a lock that another transaction holds, but fail
+    /// with [`ErrorKind::Busy`] after a millisecond. Returns `None` if the connection cannot do that now.
+    fn begin_pipeline<'c>(&'c self, _: &Namespace, _: Vec<Pipelined<'c>>) -> Option<Box<dyn Pipeline + 'c>> {
+        None
+    }
+
+    /// Undoes the statements of the last pipeline, which has ended, and releases the locks that were taken for it. The
+    /// connection has run no other statement since. If it fails, the connection has lost its transaction.
+    fn undo_pipeline(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Runs statements without parameters and rows.
     fn run(&self, sql: &str) -> Result<()>;
 
@@ -476,6 +490,28 @@ pub(crate) trait Prepared {
     fn query_beside_others<'s>(&'s mut self, params: &[Param<'_>]) -> Result<Box<dyn Cursor + 's>> {
         self.query(params)
     }
+}
+
+/// A statement of a pipeline, for one shard.
+pub(crate) struct Pipelined<'p> {
+    pub(crate) sql: Cow<'p, str>,
+    pub(crate) params: Vec<Param<'p>>,
+}
+
+/// The answer to one of them.
+pub(crate) struct PipelineAnswer {
+    /// The number of changed rows.
+    pub(crate) rows: u64,
+}
+
+/// Statements that are sent together; see [`Connection::begin_pipeline`]. Before it is sent, the first one may have to be
+/// prepared.
+pub(crate) trait Pipeline {
+    /// Sends the statements, and does not wait for their answers.
+    fn send(&mut self);
+
+    /// Waits for the answers.
+    fn finish(self: Box<Self>) -> Result<Vec<PipelineAnswer>>;
 }
 
 /// A statement that may not be prepared yet.

@@ -177,6 +177,11 @@ impl Watch {
         self.took = self.began.map(|began| began.elapsed());
     }
 
+    /// Notes how long a statement took that has ended already.
+    pub(crate) fn has_taken(&mut self, took: Duration) {
+        self.took = self.began.map(|_| took);
+    }
+
     /// Returns the span for the thread that runs the statement.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::entries::about_entry;
 use super::foreign_keys::{Refused, RefusedChange};
@@ -12,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::sql::Param;
 use crate::planner::{AnyRow, Change};
-use crate::schema::IdKind;
+use crate::schema::{IdKind, Table};
 use crate::value::{Value, mismatch};
 
 /// Prepares a statement of this text and runs a function with it, which returns how many rows it affected.
@@ -58,6 +59,39 @@ pub(crate) fn send_rows_of(
             }
         }
     }
+}
+
+/// Returns the one statement that a batch is sent as, with its parameters; `None` if it takes several statements, or if the
+/// database generates ids.
+pub(crate) fn whole_statement<'b>(
+    batch: &'b Batch,
+    layout: &'b Layout,
+    shard: usize,
+) -> Result<Option<(Cow<'b, str>, Vec<Param<'b>>)>> {
+    let (table, own) = (layout.table(batch.model)?, layout.sql(batch.model, shard)?);
+    let inserts = batch.change == Change::Insert;
+    if batch.rows.len() > LISTED || (inserts && table.id_kind == IdKind::Auto) {
+        return Ok(None);
+    }
+    if let ([row], false) = (batch.rows.as_slice(), inserts) {
+        let mut values = Vec::new();
+        batch.change.bind(table, &**row, &mut values)?;
+        let params = values.into_iter().map(Param::Value).collect();
+        return Ok(Some((own.change(table, &batch.change), params)));
+    }
+    let Some(lists) = own.change_lists(table, &batch.change) else { return Ok(None) };
+    Ok(Some((lists, lists_of(batch, table, &batch.rows)?)))
+}
+
+/// Returns the parameters of rows, with a list for each.
+fn lists_of<'r>(batch: &Batch, table: &'static Table, rows: &'r [Arc<dyn AnyRow>]) -> Result<Vec<Param<'r>>> {
+    let (mut values, mut lists) = (Vec::new(), Vec::<Vec<Value<'r>>>::new());
+    for row in rows {
+        batch.change.bind(table, &**row, &mut values)?;
+        lists.resize_with(values.len(), || Vec::with_capacity(rows.len()));
+        lists.iter_mut().zip(values.drain(..)).for_each(|(list, value)| list.push(value));
+    }
+    Ok(lists.into_iter().map(Param::List).collect())
 }
 
 /// Sends the rows of a batch one by one, for as long as that is not in vain; returns how many. Notes which row the database
@@ -136,8 +170,8 @@ impl Listing<'_> {
         let (batch, layout, shard, counts) = (self.batch, self.layout, self.shard, self.counts);
         let table = layout.table(batch.model)?;
         let rows = batch.rows.get(places.clone()).unwrap_or_default();
-        let mut values = Vec::new();
         if let ([row], true) = (rows, counts) {
+            let mut values = Vec::new();
             batch.change.bind(table, &**row, &mut values)?;
             let counted = &mut *self.counted;
             let sent = run(&self.single, &mut |statement| {
@@ -146,13 +180,7 @@ impl Listing<'_> {
             });
             return sent.map_err(|error| about_row(error, layout, shard, batch, &**row, run));
         }
-        let mut lists: Vec<Vec<Value<'_>>> = Vec::new();
-        for row in rows {
-            batch.change.bind(table, &**row, &mut values)?;
-            lists.resize_with(values.len(), || Vec::with_capacity(rows.len()));
-            lists.iter_mut().zip(values.drain(..)).for_each(|(list, value)| list.push(value));
-        }
-        let params: Vec<Param<'_>> = lists.into_iter().map(Param::List).collect();
+        let params = lists_of(batch, table, rows)?;
         let counted = &mut *self.counted;
         let sent = run(&self.lists, &mut |statement| match counts {
             true => counted_ids(statement, &params, rows.len(), counted),

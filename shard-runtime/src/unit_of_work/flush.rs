@@ -1,7 +1,8 @@
-//! Flush: pending changes are sent to their shards in batches, one after the other or, if several databases get many rows,
-//! at the same time on workers. Uses `batches`, and `transaction::scatter`.
+//! Flush: pending changes are sent to their shards in batches: to several servers at the same time, to files one after the
+//! other or, if several databases get many rows, at the same time on workers. Uses `batches`, `pipelines`, and
+//! `transaction::scatter`.
 //!
-//! Both ways end the same. If rows of several shards cannot be written, the error is that of the first of these shards in
+//! All ways end the same. If rows of several shards cannot be written, the error is that of the first of these shards in
 //! the cluster's order. The shards after it are stopped, those before it are not.
 
 use std::sync::Arc;
@@ -49,9 +50,14 @@ impl UnitOfWork {
                 return self.send_at_once(loads, parts);
             }
         }
-        for ShardBatch { shard, batches, .. } in loads {
-            for batch in batches {
-                self.send_batch(*shard, batch)?;
+        let mut next = 0;
+        while next < loads.len() {
+            next += self.send_at_the_same_time(loads.get(next..).unwrap_or_default());
+            if let Some(ShardBatch { shard, batches, .. }) = loads.get_mut(next) {
+                for batch in batches {
+                    self.send_batch(*shard, batch)?;
+                }
+                next += 1;
             }
         }
         Ok(())

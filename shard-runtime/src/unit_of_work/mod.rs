@@ -15,6 +15,7 @@ mod lookup_repair;
 mod move_key;
 mod orphans;
 mod pending;
+mod pipelines;
 mod raw;
 mod read;
 mod reference;

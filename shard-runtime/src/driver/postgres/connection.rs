@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::copying::{CopyIn, CopyOut};
 use super::errors::from_postgres;
+use super::pipeline::{self, PostgresPipeline};
 use super::preparation::Preparation;
 use super::server_session::{GUARD, ONE_TOO_MANY, PostgresConnection, ROLLING_BACK, State};
 use super::statement::PostgresStatement;
 use super::text::{Described, Text};
 use crate::driver::{
-    ActualColumn, ActualIndex, Connection, Cursor, Durability, Expected, Interrupter, LongWaits, Prepared,
-    Preparing, StoredRows, StoredRowsWriter, Transaction,
+    ActualColumn, ActualIndex, Connection, Cursor, Durability, Expected, Interrupter, LongWaits, Pipeline,
+    Pipelined, Prepared, Preparing, StoredRows, StoredRowsWriter, Transaction,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::sql::{Namespace, Param};
@@ -79,7 +80,12 @@ impl Connection for PostgresConnection {
         match self.settings.is_pooled {
             // Each transaction sets it.
             true => Ok(()),
-            false => self.run(&self.settings.limit_locks(self.settings.busy_timeout, false)),
+            false => {
+                self.check_whole()?;
+                let limit = self.text(&self.settings.limit_locks(self.settings.busy_timeout, false))?;
+                *self.session_lock_limit.borrow_mut() = limit;
+                Ok(())
+            }
         }
     }
 
@@ -139,6 +145,30 @@ impl Connection for PostgresConnection {
             let statement = preparation.finish()?;
             Ok(Box::new(PostgresStatement::new(self, statement, text)))
         }))
+    }
+
+    fn begin_pipeline<'c>(
+        &'c self,
+        names: &Namespace,
+        statements: Vec<Pipelined<'c>>,
+    ) -> Option<Box<dyn Pipeline + 'c>> {
+        // The application may have set another limit of lock waits.
+        if self.restores.get() || statements.len() > pipeline::STATEMENTS || !self.in_transaction() {
+            return None;
+        }
+        let named = |Pipelined { sql, params }| (Text::in_schema(&sql, names), params);
+        let statements: Vec<_> = statements.into_iter().map(named).collect();
+        self.pipeline_begins();
+        let is_new = |(text, _): &(Text, _)| !self.statements.borrow().contains_key(text);
+        let preparation = match statements.iter().position(is_new) {
+            Some(place) => Some((place, self.preparation(&statements.get(place)?.0).ok()?)),
+            None => None,
+        };
+        Some(Box::new(PostgresPipeline::begin(self, preparation, statements)))
+    }
+
+    fn undo_pipeline(&self) -> Result<()> {
+        self.undo_last_pipeline()
     }
 
     fn run(&self, sql: &str) -> Result<()> {

@@ -10,6 +10,7 @@ mod encryption;
 mod errors;
 mod executor;
 mod hosts;
+mod pipeline;
 mod portions;
 mod preparation;
 mod route;

@@ -42,6 +42,9 @@ pub(super) const ONE_TOO_MANY: &str = "$65536";
 /// none: there is nothing before it, and where it fails the transaction begins anew.
 pub(super) const GUARD: &str = "sharded_guard";
 
+/// Makes the next statements of a transaction fail at a lock that is held. `lock_timeout = 0` would disable the limit.
+const HURRY: &str = "SET LOCAL lock_timeout = 1";
+
 pub(super) struct PostgresConnection {
     // Dropped before the event loop that its requests need.
     pub(super) client: Client,
@@ -79,6 +82,12 @@ pub(super) struct PostgresConnection {
     pub(super) blocked: RefCell<Option<LongWaits>>,
     /// The limit of lock waits in this transaction, and whether it was sent to the server.
     pub(super) lock_limit: Cell<Option<(Duration, bool)>>,
+    /// The limit of lock waits in transactions without one of their own, as the server shows it.
+    pub(super) session_lock_limit: RefCell<Option<String>>,
+    /// Whether the next statement waits for no lock.
+    pub(super) hurries: Cell<bool>,
+    /// Whether the last pipeline has begun the transaction; `None` if there is nothing to be undone of it.
+    pub(super) pipeline: Cell<Option<bool>>,
 }
 
 impl PostgresConnection {
@@ -115,6 +124,9 @@ impl PostgresConnection {
             cursors: Cell::new(0),
             blocked: RefCell::default(),
             lock_limit: Cell::new(None),
+            session_lock_limit: RefCell::default(),
+            hurries: Cell::new(false),
+            pipeline: Cell::new(None),
         };
         if !settings.is_pooled {
             let set = format!("{}; SELECT pg_backend_pid()", settings.of_session());
@@ -204,6 +216,10 @@ impl PostgresConnection {
         let mut ahead: Vec<String> = ahead.into_iter().collect();
         let mut preparing = Preparing::new();
         if self.in_transaction() {
+            if self.hurries.get() {
+                // Inside of the savepoint of the guard, which undoes it. The checks may wait for locks, too.
+                ahead.push(HURRY.to_owned());
+            }
             let expected = self.expected.borrow();
             self.checked_before.set(self.checked_shards.get());
             let new = expected.get(self.checked_shards.replace(expected.len())..).unwrap_or_default();
@@ -275,6 +291,23 @@ impl PostgresConnection {
             }
             _ => String::new(),
         }
+    }
+
+    /// Returns the statement that sets the limit of lock waits after statements that were in a hurry.
+    pub(super) fn lock_limit_again(&self) -> String {
+        match (self.lock_limit.get(), &*self.session_lock_limit.borrow()) {
+            (Some((limit, _)), _) => self.settings.limit_locks(limit, true),
+            (None, Some(limit)) => format!("SET LOCAL lock_timeout = {}", literal(limit)),
+            (None, None) => self.settings.limit_locks(self.settings.busy_timeout, true),
+        }
+    }
+
+    /// Makes the statements that this function sends wait for no lock.
+    pub(super) fn hurried<O>(&self, send: impl FnOnce() -> O) -> O {
+        self.hurries.set(true);
+        let sent = send();
+        self.hurries.set(false);
+        sent
     }
 
     pub(super) fn client(&self) -> &Client {

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::{GUARD, PostgresConnection, State};
 use crate::driver::postgres::errors::demoted;
 use crate::driver::{KEYS_LEFT, Transaction};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The error of the server if a transaction ran in another process than the connection was made to.
 pub(super) const ANOTHER_PROCESS: &str = "another server process";
@@ -64,6 +64,49 @@ impl PostgresConnection {
             self.state.set(State::Broken);
         }
         if refused { Self::refusal(error) } else { error }
+    }
+
+    /// Notes that a pipeline begins, and perhaps the transaction with it.
+    pub(in super::super) fn pipeline_begins(&self) {
+        self.pipeline.set(matches!(self.state.get(), State::Wanted(_)).then_some(true));
+    }
+
+    /// Notes that the savepoint of the guard is that of the last pipeline.
+    pub(in super::super) fn pipeline_is_sent(&self) {
+        self.pipeline.set(Some(self.pipeline.get().is_some()));
+    }
+
+    /// Notes that the last pipeline has failed: it is undone, except for a transaction that it has begun.
+    pub(in super::super) fn pipeline_has_failed(&self) {
+        self.pipeline.set(self.pipeline.get().filter(|has_begun| *has_begun));
+    }
+
+    /// Undoes the last pipeline. If it has begun the transaction, the transaction begins anew: the locks of its checks are
+    /// released, too.
+    pub(in super::super) fn undo_last_pipeline(&self) -> Result<()> {
+        let Some(has_begun) = self.pipeline.take() else { return Ok(()) };
+        let transaction = match self.state.get() {
+            State::First(transaction) | State::Open(transaction, _) => transaction,
+            // It has failed, and is undone. Or the connection is broken, which the next statement reports.
+            State::Idle | State::Wanted(_) | State::Broken => return Ok(()),
+        };
+        self.undone.set(self.undone.get() + 1);
+        self.forget_searched();
+        let undone = match has_begun {
+            true => {
+                self.checked_shards.set(0);
+                self.lock_limit.set(self.lock_limit.get().map(|(limit, _)| (limit, false)));
+                self.run_promptly("ROLLBACK").inspect(|()| self.state.set(State::Wanted(transaction)))
+            }
+            false => {
+                self.checked_shards.set(self.checked_before.get());
+                self.run_promptly(&format!("ROLLBACK TO SAVEPOINT {GUARD}"))
+            }
+        };
+        undone.map_err(|()| {
+            self.state.set(State::Broken);
+            Error::new(ErrorKind::ConnectionLost, "the connection was lost while statements were undone")
+        })
     }
 
     /// Returns whether the server ended a statement because of its `statement_timeout`. PostgreSQL has one code for

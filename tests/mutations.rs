@@ -23,7 +23,7 @@ struct Mutation {
     attack: (&'static str, &'static str),
 }
 
-const MUTATIONS: [Mutation; 46] = [
+const MUTATIONS: [Mutation; 47] = [
     Mutation {
         what: "the snapshot of a first look-up ends before the session's transaction begins",
         from: "        // Dropped, it would reset the statement.\n        std::mem::forget(cursor);\n",
@@ -92,9 +92,16 @@ const MUTATIONS: [Mutation; 46] = [
     },
     Mutation {
         what: "the unit's row is not written",
-        from: ".map_or(Ok(0), |connection| write_unit(connection, names, &self.id, &self.removable));",
-        to: ".map_or(Ok(0), |_| Ok::<i64, Error>((names, &self.removable).1.len() as i64 * 0));",
+        from: "INSERT INTO {units} (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \\\n         \
+               RETURNING (SELECT times FROM {collected})",
+        to: "SELECT times FROM {collected} WHERE $1::text IS NOT NULL",
         attack: ("server_attacks", "on_servers"),
+    },
+    Mutation {
+        what: "a flush to several servers at the same time waits for locks",
+        from: "\"SET LOCAL lock_timeout = 1\"",
+        to: "\"SET LOCAL lock_timeout = 60000\"",
+        attack: ("lock_order", "flushes_over_servers"),
     },
     Mutation {
         what: "prepared parts are committed before the decision",

@@ -96,6 +96,98 @@ fn r31_a_flush_goes_to_all_servers_in_one_round_trip() {
     assert_eq!(world.cents(1), [21; 3]);
 }
 
+/// A commit sends its changes with the row of its decision, prepares, decides and finishes: a round trip each.
+#[test]
+fn r35_a_commit_over_servers_makes_four_round_trips() {
+    let world = World::new();
+    let mut session = world.cluster.session();
+    let mut rows = accounts(&mut session);
+    session.commit().unwrap();
+    let decides = |sql: &str| sql.contains("sharded_unit");
+    // The first time statements are prepared.
+    for round in 0..2 {
+        // All changes are sent by the commit.
+        change(&mut session, &mut rows, 10 + round);
+        if round == 1 {
+            world.rounds.expect(&[&[0, 1, 2], &[1, 2], &[0], &[1, 2]]);
+        }
+        assert!(session.commit().unwrap().pending().is_empty());
+        if round == 1 {
+            let trips = world.rounds.finish();
+            let decision: Vec<usize> =
+                trips[0].iter().filter(|(_, sql)| decides(sql)).map(|(server, _)| *server).collect();
+            assert_eq!(decision, [0], "{trips:#?}");
+            let all = |trip: usize, word: &str| trips[trip].iter().all(|(_, sql)| sql.contains(word));
+            assert!(all(1, "PREPARE TRANSACTION") && all(2, "COMMIT") && all(3, "COMMIT PREPARED"));
+            assert!(!trips[1..].concat().iter().any(|(_, sql)| decides(sql)), "{trips:#?}");
+        }
+        // The server that decides was written before: its row goes beside the changes of the others.
+        let (first, others) = rows.split_at_mut(1);
+        change(&mut session, first, 20 + round);
+        session.flush().unwrap();
+        change(&mut session, others, 20 + round);
+        if round == 1 {
+            world.rounds.expect(&[&[0, 1, 2], &[1, 2], &[0], &[1, 2]]);
+        }
+        session.commit().unwrap();
+        if round == 1 {
+            let trips = world.rounds.finish();
+            assert!(trips[0].iter().any(|(server, sql)| *server == 0 && decides(sql)), "{trips:#?}");
+        }
+        // Nothing is left to be sent: the row is a round trip of its own.
+        crate::set(&mut session, 30 + round).unwrap();
+        if round == 1 {
+            world.rounds.expect(&[&[0], &[1, 2], &[0], &[1, 2]]);
+        }
+        session.commit().unwrap();
+        if round == 1 {
+            assert!(world.rounds.finish()[0].iter().any(|(_, sql)| decides(sql)));
+        }
+        // One server needs no row.
+        change(&mut session, &mut rows[2..], 40 + round);
+        if round == 1 {
+            world.rounds.expect(&[&[2], &[2]]);
+        }
+        session.commit().unwrap();
+        if round == 1 {
+            assert!(!world.rounds.finish().concat().iter().any(|(_, sql)| decides(sql)));
+        }
+        assert_eq!(world.cents(1), [30 + round, 30 + round, 40 + round]);
+    }
+    assert_eq!(world.client(1).text("SELECT count(*) FROM sharded_unit"), "0");
+}
+
+/// A row that was sent with changes is removed by a later decision, and is undone with them.
+#[test]
+fn r55_rows_that_are_sent_with_changes_are_removed_and_undone() {
+    let world = World::new();
+    let decisions = || -> i64 { world.client(0).text("SELECT count(*) FROM sharded_unit").parse().unwrap() };
+    let mut session = world.cluster.session();
+    let mut rows = accounts(&mut session);
+    session.commit().unwrap();
+    for round in 1..=20 {
+        change(&mut session, &mut rows, round);
+        session.commit().unwrap();
+        assert!((1..=2).contains(&decisions()), "{}", decisions());
+    }
+    let before = decisions();
+    for (refuses, shard) in SHARDS.iter().enumerate() {
+        // The last of them refuses the changes of a commit: the row is undone with the others.
+        world.client(refuses).run("INSERT INTO accounts SELECT 9, place, 0 FROM accounts WHERE id = 1");
+        session.add_all(Place::ALL.map(|place| account(9, place))).unwrap();
+        let error = session.commit().unwrap_err();
+        assert_eq!((error.kind(), error.shard()), (ErrorKind::Unique, Some(*shard)), "{error}");
+        world.client(refuses).run("DELETE FROM accounts WHERE id = 9");
+        assert_eq!(decisions(), before);
+        // The transaction goes on, and a row that is there belongs to it.
+        change(&mut session, &mut rows[..2], 100 + refuses as i64);
+        session.commit().unwrap();
+        assert_eq!(decisions(), before);
+    }
+    assert_eq!(world.cents(1), [102, 102, 20]);
+    assert_eq!(world.cents(2), [0; 3]);
+}
+
 /// While a session waits for a row on the first server it holds no row of a later server: another session that wants
 /// both in the cluster's order does not wait for it there.
 #[test]

@@ -502,6 +502,8 @@ pub(crate) struct Pipelined<'p> {
 pub(crate) struct PipelineAnswer {
     /// The number of changed rows.
     pub(crate) rows: u64,
+    /// The first value of its last row, if it returned rows.
+    pub(crate) value: Option<Value<'static>>,
 }
 
 /// Statements that are sent together; see [`Connection::begin_pipeline`]. Before it is sent, the first one may have to be

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::commit::Commit;
+use super::commit::{Commit, DecisionRow};
 use super::database::DatabaseTransaction;
 use super::{Age, Cluster};
 use crate::driver::LeaseOwner;
@@ -49,6 +49,10 @@ pub(crate) struct Transactions {
     pub(crate) gives_up_early: bool,
     /// The databases whose locks it has taken in the cluster's order, before anything else.
     pub(crate) locked_first: BTreeSet<usize>,
+    /// Whether the changes that are being sent are the last ones before the commit.
+    pub(crate) is_committing: bool,
+    /// The transaction's row, if the server that decides has it already.
+    pub(crate) decision_row: Option<DecisionRow>,
     /// The state of the call that is running.
     pub(crate) context: ExecutionContext,
 }
@@ -84,6 +88,8 @@ impl Transactions {
             wanted: BTreeMap::new(),
             gives_up_early: false,
             locked_first: BTreeSet::new(),
+            is_committing: false,
+            decision_row: None,
             context: ExecutionContext::default(),
             cluster,
         }
@@ -106,6 +112,7 @@ impl Transactions {
     /// Rolls back everything since the session began, or since its last commit.
     pub(crate) fn rollback(&mut self) {
         self.rollbacks += 1;
+        self.forget_decision_row();
         self.databases.used_mut().for_each(|(_, link)| link.rollback());
         self.locked_first.clear();
         self.aborted = None;

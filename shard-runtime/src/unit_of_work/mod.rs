@@ -47,6 +47,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::{Insert, Sharded, Stored, normalize, size_of, values_of};
 use crate::schema::{IdKind, Shard, Table};
 use crate::sparse::Sparse;
+use crate::tasks::unwind::finally;
 use crate::transaction::commit::Committed;
 use crate::transaction::{Cluster, HasTransactions, Transactions, in_verb_span};
 use crate::value::{Field, Value};
@@ -171,7 +172,9 @@ impl UnitOfWork {
 
     /// Writes everything that is pending, and commits.
     pub(crate) fn commit(&mut self) -> Result<Committed> {
-        self.flush()?;
+        self.tx.is_committing = true;
+        let flushed = finally(self, UnitOfWork::flush, |work| work.tx.is_committing = false);
+        flushed.inspect_err(|_| self.tx.forget_decision_row())?;
         self.identities.clear();
         self.handle_writes.clear();
         let committed = self.tx.commit_databases();

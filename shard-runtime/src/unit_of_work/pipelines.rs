@@ -5,15 +5,20 @@
 //! that writes several servers at once cannot keep that order, so it does not wait: a pipeline fails at a lock that another
 //! transaction holds. Then the changes of this server, and of those after it, are undone with their locks, and are sent again
 //! one server after the other. The same is done after any other error, so that it is reported as without pipelines.
+//!
+//! The last flush before a commit that a server decides also sends the row of its decision log.
 
 use std::time::{Duration, Instant};
 
 use super::UnitOfWork;
 use super::batches::whole_statement;
 use super::pending::ShardBatch;
-use crate::driver::{Pipeline, PipelineAnswer, Pipelined};
+use crate::driver::{Connection, Pipeline, PipelineAnswer, Pipelined};
 use crate::error::Result;
 use crate::planner::{Change, Layout};
+use crate::transaction::DatabaseTransaction;
+use crate::transaction::commit::{DecisionRow, unit_row};
+use crate::value::Value;
 
 /// The changes of one shard on their way.
 struct Running<'c> {
@@ -25,34 +30,103 @@ struct Running<'c> {
 impl UnitOfWork {
     /// Sends the first of these loads at the same time, as far as each is for another server and a pipeline can send it.
     /// Returns how many of them are written. Those after them are as before.
-    pub(crate) fn send_at_the_same_time(&self, loads: &[ShardBatch]) -> usize {
+    ///
+    /// The row of a decision goes along if all loads do. `row` is `None` afterwards if it is not written.
+    pub(crate) fn send_at_the_same_time(&self, loads: &[ShardBatch], row: &mut Option<DecisionRow>) -> usize {
         let layout = self.tx.cluster.layout();
-        let loads = loads.get(..on_servers(layout, loads)).unwrap_or_default();
-        let statements: Vec<_> = loads.iter().map_while(|load| statements(layout, load)).collect();
-        if statements.len() < 2 {
+        let servers = loads.get(..on_servers(layout, loads)).unwrap_or_default();
+        let begun: Vec<_> =
+            servers.iter().map_while(|load| Some((load, statements(layout, load)?))).collect();
+        let sends_row = begun.len() == loads.len();
+        let mut sent_row = row.take();
+        if let Some(row) = sent_row.take_if(|_| !sends_row) {
+            self.tx.put_back_decision_row(row);
+        }
+        if begun.len() < 2 && sent_row.is_none() {
             return 0;
         }
-        let begun = loads.iter().zip(statements);
+        let (written, collected) = self.send_pipelines(begun, sent_row.as_ref());
+        match (sent_row, collected) {
+            (Some(sent), Some(collected)) => *row = Some(DecisionRow { collected, ..sent }),
+            (Some(sent), None) => self.tx.put_back_decision_row(sent),
+            (None, _) => {}
+        }
+        written
+    }
+
+    /// Sends statements of these loads, and a decision's row behind those of its server. Returns how many loads are written
+    /// and, if the row is, how often rows of its log were collected.
+    fn send_pipelines<'c>(
+        &'c self,
+        mut begun: Vec<(&'c ShardBatch, Vec<Pipelined<'c>>)>,
+        row: Option<&'c DecisionRow>,
+    ) -> (usize, Option<i64>) {
+        let loads: Vec<&ShardBatch> = begun.iter().map(|(load, _)| *load).collect();
+        let row_place = row.and_then(|row| loads.iter().position(|load| self.is_on(load, row.server)));
+        let mut row_alone = row.and_then(|row| self.begin_row(row, &mut begun, row_place));
         let mut running: Vec<Running<'_>> =
-            begun.map_while(|(load, statements)| self.begin_pipeline(load, statements)).collect();
+            begun.into_iter().map_while(|(load, statements)| self.begin_pipeline(load, statements)).collect();
         let began = Instant::now();
         running.iter_mut().for_each(|running| running.pipeline.send());
+        row_alone.iter_mut().for_each(|pipeline| pipeline.send());
         // All of them end before anything is undone.
         let finish = |Running { pipeline, sent }: Running<'_>| (pipeline.finish(), (sent, began.elapsed()));
         let ended: Vec<_> = running.into_iter().map(finish).collect();
-        let is_written = |(load, (answers, _)): (&ShardBatch, &(Result<Vec<PipelineAnswer>>, _))| {
+        let row_alone = row_alone.map(Pipeline::finish);
+        let is_written = |(load, (answers, _)): (&&ShardBatch, &(Result<Vec<PipelineAnswer>>, _))| {
             answers.as_ref().is_ok_and(|answers| are_written(load, answers))
         };
         let written = loads.iter().zip(&ended).take_while(|ended| is_written(*ended)).count();
+        let answers = match (&row_alone, row_place) {
+            (Some(answers), _) => answers.as_ref().ok().filter(|_| written == loads.len()),
+            (None, Some(place)) if place < written => {
+                ended.get(place).and_then(|(answers, _)| answers.as_ref().ok())
+            }
+            (None, _) => None,
+        };
+        let collected = match answers.and_then(|answers| answers.last()?.value.as_ref()) {
+            Some(Value::Integer(times)) if row.is_some() => Some(*times),
+            _ => None,
+        };
+        // If one cannot be undone, its connection has lost the transaction, which the next statement there reports.
         for load in loads.get(written..ended.len()).unwrap_or_default() {
-            // If this fails, the connection has lost its transaction, which its next statement reports.
             let _ = self.tx.ready(load.shard).and_then(|(_, connection)| connection.undo_pipeline());
+        }
+        if let (Some(row), true, None) = (row, row_alone.is_some(), collected) {
+            let _ = self.connection_to(row.server).map(|connection| connection.undo_pipeline());
         }
         // Those that are undone are reported when they are sent again.
         for (load, (answers, (sent, took))) in loads.iter().zip(ended).take(written) {
             self.report(load, &sent, &answers.unwrap_or_default(), took);
         }
-        written
+        (written, collected)
+    }
+
+    /// Puts the row behind the statements of the load at this place, or begins a pipeline for it.
+    fn begin_row<'c>(
+        &'c self,
+        row: &'c DecisionRow,
+        begun: &mut [(&'c ShardBatch, Vec<Pipelined<'c>>)],
+        place: Option<usize>,
+    ) -> Option<Box<dyn Pipeline + 'c>> {
+        let names = self.tx.cluster.names_of_units(row.server).ok()?;
+        let (sql, params) = unit_row(names, &row.id, &row.removable);
+        let statement = Pipelined { sql: sql.into(), params };
+        match place.and_then(|place| begun.get_mut(place)) {
+            Some((_, statements)) => {
+                statements.push(statement);
+                None
+            }
+            None => self.connection_to(row.server)?.begin_pipeline(names, vec![statement]),
+        }
+    }
+
+    fn is_on(&self, load: &ShardBatch, database: usize) -> bool {
+        self.tx.cluster.layout().place(load.shard).is_ok_and(|place| place.database == database)
+    }
+
+    fn connection_to(&self, database: usize) -> Option<&dyn Connection> {
+        self.tx.databases.get(database).and_then(DatabaseTransaction::connection)
     }
 
     fn report(&self, load: &ShardBatch, sent: &[String], answers: &[PipelineAnswer], took: Duration) {

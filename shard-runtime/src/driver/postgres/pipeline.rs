@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use futures_util::future::{join, join_all};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::errors::from_postgres;
 use super::preparation::Preparation;
+use super::rows::value_of;
 use super::server_session::PostgresConnection;
 use super::text::{Described, Text};
 use super::values::{Encoded, encoded};
@@ -21,8 +22,10 @@ use crate::planner::sql::Param;
 /// How many statements a pipeline has at most: `join_all` polls so many in their order.
 pub(super) const STATEMENTS: usize = 16;
 
-type Request<'c> =
-    Pin<Box<dyn Future<Output = Result<Vec<PipelineAnswer>, tokio_postgres::Error>> + Send + 'c>>;
+/// The number of rows that a statement changed, and its last row.
+type Answered = (u64, Option<Row>);
+
+type Request<'c> = Pin<Box<dyn Future<Output = Result<Vec<Answered>, tokio_postgres::Error>> + Send + 'c>>;
 
 pub(super) struct PostgresPipeline<'c> {
     connection: &'c PostgresConnection,
@@ -90,14 +93,25 @@ async fn run(
     sql: Arc<str>,
     described: Arc<Described>,
     params: Vec<Encoded>,
-) -> Result<PipelineAnswer, tokio_postgres::Error> {
+) -> Result<Answered, tokio_postgres::Error> {
     let rows = match &described.statement {
         Some(statement) => client.query_raw(statement, params.iter()).await?,
         None => client.query_typed_raw(&sql, params.iter().zip(described.params.iter().cloned())).await?,
     };
     let mut rows = pin!(rows);
-    while rows.try_next().await?.is_some() {}
-    Ok(PipelineAnswer { rows: rows.rows_affected().unwrap_or(0) })
+    let mut last = None;
+    while let Some(row) = rows.try_next().await? {
+        last = Some(row);
+    }
+    Ok((rows.rows_affected().unwrap_or(0), last))
+}
+
+fn answer((rows, row): Answered) -> Result<PipelineAnswer> {
+    let value = match &row {
+        None => None,
+        Some(row) => Some(value_of(Some(row), 0)?.into_owned()),
+    };
+    Ok(PipelineAnswer { rows, value })
 }
 
 impl Pipeline for PostgresPipeline<'_> {
@@ -128,7 +142,7 @@ impl Pipeline for PostgresPipeline<'_> {
         };
         let connection = self.connection;
         match connection.executor().wait_until(connection.deadline(), request.as_mut()) {
-            Ok(Ok(answers)) => Ok(answers),
+            Ok(Ok(answers)) => answers.into_iter().map(answer).collect(),
             Ok(Err(error)) => {
                 let error = connection.failed(from_postgres(error));
                 connection.pipeline_has_failed();

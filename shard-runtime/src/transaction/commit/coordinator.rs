@@ -22,7 +22,7 @@
 //! coordinator looks for the row.
 
 use super::participants::finish_parts;
-use super::{Decider, DecisionError, Participant, PreparedPart, write_unit};
+use super::{Decider, DecisionError, DecisionRow, Participant, PreparedPart, write_unit};
 use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Shard;
@@ -43,6 +43,8 @@ pub(crate) struct Coordinator<'t> {
     participants: Participants,
     /// The transaction's id.
     id: String,
+    /// Whether the deciding server has the transaction's row already.
+    has_row: bool,
     /// Each file with the version that it had before.
     bases: Vec<(usize, i64)>,
     /// The parts that are prepared on servers, each with its database.
@@ -91,9 +93,15 @@ impl<'t> Coordinator<'t> {
         cluster: &'t Cluster,
         databases: &'t mut Sparse<DatabaseTransaction>,
         participants: Participants,
+        row: Option<DecisionRow>,
     ) -> Self {
-        let (id, bases, parts, removable) = Default::default();
-        Coordinator { cluster, databases, participants, id, bases, parts, removable, collected: 0 }
+        let (bases, parts) = Default::default();
+        // A row on another server than the one that decides would be that of no transaction.
+        let row = row.filter(|row| Some(row.server) == participants.deciding_server());
+        let has_row = row.is_some();
+        let (id, removable, collected) =
+            row.map_or_else(Default::default, |row| (row.id, row.removable, row.collected));
+        Coordinator { cluster, databases, participants, id, has_row, bases, parts, removable, collected }
     }
 
     /// Runs the protocol to its end. Returns an error for each database that is pending: the transaction is decided, and
@@ -152,8 +160,11 @@ impl<'t> Coordinator<'t> {
         }
         self.check_constraints(files)?;
         self.check_constraints(others)?;
-        self.id = self.cluster.new_transaction_id()?;
         self.bases = self.raise_versions(files)?;
+        if self.has_row {
+            return self.prepare_parts();
+        }
+        self.id = self.cluster.new_transaction_id()?;
         if let Some(decider) = self.participants.deciding_server() {
             self.removable = self.cluster.take_removable(decider);
             let names = self.cluster.names_of_units(decider)?;

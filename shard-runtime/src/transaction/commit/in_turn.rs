@@ -2,7 +2,7 @@
 //! that need no decision; uses the session's database transactions.
 
 use super::coordinator::{Coordinator, Participants, Undecided, check_constraints};
-use super::{Commit, Committed};
+use super::{Commit, Committed, DecisionRow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::ShardSet;
 use crate::sparse::Sparse;
@@ -11,10 +11,11 @@ use crate::transaction::{Cluster, DatabaseTransaction, Transactions};
 impl Transactions {
     /// Commits every database that was written.
     pub(crate) fn commit_databases(&mut self) -> Result<Committed> {
+        let row = self.decision_row.take();
         let Transactions { cluster, databases, commit, .. } = self;
         let changed = databases.used().filter(|(_, link)| link.has_changed());
         let shards: usize = changed.map(|(_, link)| link.written.len()).sum();
-        let committed = commit_all(cluster, databases, *commit);
+        let committed = commit_all(cluster, databases, *commit, row);
         if committed.is_ok() {
             cluster.counters().count_commit(shards);
         }
@@ -32,6 +33,7 @@ fn commit_all(
     cluster: &Cluster,
     databases: &mut Sparse<DatabaseTransaction>,
     commit: Commit,
+    row: Option<DecisionRow>,
 ) -> Result<Committed, Undecided> {
     let (mut durable, mut others): (Vec<usize>, Vec<usize>) = Default::default();
     for (database, link) in databases.used_mut() {
@@ -43,7 +45,7 @@ fn commit_all(
         }
     }
     match (commit, durable.len()) {
-        (Commit::Atomic, 2..) => commit_together(cluster, databases, durable, others),
+        (Commit::Atomic, 2..) => commit_together(cluster, databases, durable, others, row),
         (Commit::Atomic, _) => {
             // A reader may block a database in memory, so that these come first.
             others.append(&mut durable);
@@ -66,6 +68,7 @@ fn commit_together(
     databases: &mut Sparse<DatabaseTransaction>,
     durable: Vec<usize>,
     others: Vec<usize>,
+    row: Option<DecisionRow>,
 ) -> Result<Committed, Undecided> {
     // Read before the commit: each link starts anew then.
     let written = durable.iter().filter_map(|&database| Some(&databases.get(database)?.written));
@@ -73,7 +76,7 @@ fn commit_together(
     let (files, servers) =
         durable.into_iter().partition(|database| cluster.dialect(*database).keeps_redo_records());
     let participants = Participants { files, servers, others: others.clone() };
-    let pending = Coordinator::new(cluster, databases, participants).run()?;
+    let pending = Coordinator::new(cluster, databases, participants, row).run()?;
     match commit_in_turn(cluster, databases, &others, shards) {
         Ok(_) => Ok(Committed { pending }),
         Err(Undecided::Ended(error)) if !pending.is_empty() => {

@@ -28,6 +28,7 @@
 mod apply;
 mod coordinator;
 mod decision;
+mod decision_row;
 mod in_turn;
 mod participants;
 mod pending;
@@ -41,12 +42,13 @@ pub(crate) use apply::{apply_decided, bump_version, version};
 pub(crate) use decision::{
     DecisionError, Decisions, MAKE, Participant, Record, STATE, STATE_VERSION, integer,
 };
+pub(crate) use decision_row::DecisionRow;
 pub(crate) use pending::PendingPart;
 #[cfg(feature = "postgres")]
 pub(crate) use prepared::new_unit;
 pub(crate) use prepared::{
     PreparedPart, collect, has_committed, is_committed, is_recorded, lingering, make_units, old_units,
-    prepared, prepared_by, unfinished_units, write_unit,
+    prepared, prepared_by, unfinished_units, unit_row, write_unit,
 };
 pub(crate) use recovery::apply_decided as apply_decided_in;
 pub(crate) use redo::{Redo, encode_values};

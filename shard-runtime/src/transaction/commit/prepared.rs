@@ -5,7 +5,7 @@
 //! decides, and the participant.
 //!
 //! - A server decides by committing its own part, which contains the transaction's row. The row is written before any
-//!   participant is prepared. Recovery tries to write the same row, and blocks until the owner has ended. Then the row is
+//!   participant is prepared: along with the last changes if a commit sends some (see `decision_row`), or by the coordinator. Recovery tries to write the same row, and blocks until the owner has ended. Then the row is
 //!   there, and the transaction is *committed*, or it is not, and the transaction is aborted.
 //! - Files decide by the record in the control database (see `commit`). The owner holds the write lock of the file in the
 //!   name until it has finished. If recovery gets that lock and finds no record, there will never be one.
@@ -177,6 +177,16 @@ pub(crate) fn write_unit(
     unit: &str,
     removable: &[String],
 ) -> Result<i64> {
+    let (sql, params) = unit_row(names, unit, removable);
+    number(connection, &sql, &params)
+}
+
+/// Returns the statement of [`write_unit`], with its parameters.
+pub(crate) fn unit_row<'u>(
+    names: &Namespace,
+    unit: &'u str,
+    removable: &'u [String],
+) -> (String, Vec<Param<'u>>) {
     let [units, collected] = [DECISIONS, COLLECTED].map(|name| names.table(name));
     // The decision must be durable, for any `synchronous_commit` of other commits.
     let sql = format!(
@@ -184,7 +194,7 @@ pub(crate) fn write_unit(
          INSERT INTO {units} (id) SELECT $1::text FROM set_config('synchronous_commit', 'on', true) \
          RETURNING (SELECT times FROM {collected})"
     );
-    number(connection, &sql, &[text(unit), list(removable)])
+    (sql, vec![text(unit), list(removable)])
 }
 
 /// Whether a transaction is committed on the server that decides it.

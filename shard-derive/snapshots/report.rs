@@ -6,6 +6,8 @@ struct NewReport {
 }
 const _: () = {
     use ::shard_runtime as __rt;
+    #[allow(unused_imports)]
+    use __rt::__private::UncheckedParents as _;
     #[allow(dead_code)]
     impl Report {
         /// The column `id`.
@@ -18,12 +20,23 @@ const _: () = {
         const TEMPERATURE: __rt::Column<Self, f64> = __rt::Column::new(2);
     }
     #[automatically_derived]
-    impl __rt::Sharded for Report
+    impl __rt::Identified for Report {
+        type RowId = i64;
+        type Above = WeatherLocation;
+        const LINEAGE: __rt::Lineage = __rt::Lineage::child(
+            ::core::module_path!(),
+            "Report",
+        );
+    }
+    #[automatically_derived]
+    impl<__Above: __rt::__private::ItselfOrAnAncestorHasAShardKey> __rt::Sharded
+    for Report
     where
-        for<'a> WeatherLocation: __rt::__private::ItselfOrAnAncestorHasAShardKey,
+        for<'a> WeatherLocation: __rt::Identified,
+        for<'a> Parent<WeatherLocation>: __rt::ParentLink<Parent = __Above>,
     {
         type Id = i64;
-        type Key = <<Self as __rt::Child>::Parent as __rt::Sharded>::Key;
+        type Key = <__Above as __rt::Sharded>::Key;
         const TABLE: &'static __rt::Table = &__rt::Table {
             model: "Report",
             name: "weather_reports",
@@ -31,16 +44,16 @@ const _: () = {
                 __rt::ColumnDef::new("id", __rt::IdColumn::<Self>::COLUMN),
                 __rt::ColumnDef::new(
                     "location_id",
-                    <Parent<WeatherLocation> as __rt::ParentLink>::COLUMN,
+                    <Parent<WeatherLocation> as __rt::Storable>::COLUMN,
                 ),
                 __rt::ColumnDef::new("temperature", <f64 as __rt::Storable>::COLUMN),
             ],
             id: 0,
             id_kind: __rt::IdKind::Auto,
             key: __rt::KeyColumns::Parent(1),
-            placement: <<Self as __rt::Child>::Parent as __rt::Sharded>::TABLE.placement,
+            placement: <__Above as __rt::Sharded>::TABLE.placement,
             parent: ::core::option::Option::Some(__rt::ParentDef {
-                table: <<Self as __rt::Child>::Parent as __rt::Sharded>::TABLE,
+                table: <__Above as __rt::Sharded>::TABLE,
                 column: 1,
             }),
             ..__rt::Table::PLAIN
@@ -71,7 +84,7 @@ const _: () = {
         fn load(row: &__rt::Row<'_>) -> __rt::Result<Self> {
             ::core::result::Result::Ok(Self {
                 id: __rt::IdColumn::<Self>::load(row, 0)?,
-                location: <Parent<WeatherLocation> as __rt::ParentLink>::load(row, 1)?,
+                location: <Parent<WeatherLocation> as __rt::Storable>::load(row, 1)?,
                 temperature: <f64 as __rt::Storable>::load(row, 2)?,
             })
         }
@@ -84,34 +97,30 @@ const _: () = {
                 1 => {
                     <Parent<
                         WeatherLocation,
-                    > as __rt::ParentLink>::column_value(&self.location)
+                    > as __rt::Storable>::column_value(&self.location)
                 }
                 2 => <f64 as __rt::Storable>::column_value(&self.temperature),
                 _ => __rt::__private::no_column(column),
             }
         }
     }
-    #[allow(dead_code)]
-    struct Checked(
-        __rt::__private::CheckedLink<
-            __rt::__private::DecidingParent<WeatherLocation>,
-            Parent<WeatherLocation>,
-        >,
-    );
     #[automatically_derived]
-    impl __rt::Child for Report
+    impl<__Above: __rt::__private::ItselfOrAnAncestorHasAShardKey> __rt::Child for Report
     where
-        for<'a> WeatherLocation: __rt::__private::ItselfOrAnAncestorHasAShardKey,
+        for<'a> WeatherLocation: __rt::Identified,
+        for<'a> Parent<WeatherLocation>: __rt::ParentLink<Parent = __Above>,
     {
-        type Parent = <Parent<WeatherLocation> as __rt::ParentLink>::Parent;
+        type Parent = __Above;
         const PARENT_COLUMN: usize = 1;
-        fn parent_id(&self) -> &<<Self as __rt::Child>::Parent as __rt::Sharded>::Id {
+        fn parent_id(&self) -> &<__Above as __rt::Sharded>::Id {
             <Parent<WeatherLocation> as __rt::ParentLink>::parent_id(&self.location)
         }
     }
-    impl __rt::Insert for NewReport
+    impl<__Above: __rt::__private::ItselfOrAnAncestorHasAShardKey> __rt::Insert
+    for NewReport
     where
-        for<'a> WeatherLocation: __rt::__private::ItselfOrAnAncestorHasAShardKey,
+        for<'a> WeatherLocation: __rt::Identified,
+        for<'a> Parent<WeatherLocation>: __rt::ParentLink<Parent = __Above>,
     {
         type Model = Report;
         fn into_model(
@@ -128,5 +137,13 @@ const _: () = {
     const _: () = ::core::assert!(
         ::core::matches!(< i64 as __rt::Field > ::TYPE, __rt::ColumnType::Integer), "{}",
         "`#[id(auto)]` generates an integer, such as `i64`: change the field's type, or the kind of id",
+    );
+    const _: () = ::core::assert!(
+        ! __rt::__private::Parents:: < Report > ::ARE_REFERENCE, "{}",
+        "a reference table has every row on every shard, so it cannot be a parent: store its id, with `#[references(Model)] field: Id`, and mark a `#[shard_key]` or another `#[shard_parent]`"
+    );
+    const _: () = ::core::assert!(
+        ! __rt::__private::Parents:: < Report > ::ARE_CYCLE, "{}",
+        "`Report` is its own ancestor, so that no `#[shard_key]` places it: write a `#[shard_key]` in one model of the cycle, and store its parent's id in a plain field"
     );
 };

@@ -18,6 +18,15 @@ const _: () = {
         const CITY: __rt::Column<Self, String> = __rt::Column::new(2);
     }
     #[automatically_derived]
+    impl __rt::Identified for WeatherLocation {
+        type RowId = i64;
+        type Above = Self;
+        const LINEAGE: __rt::Lineage = __rt::Lineage::root(
+            ::core::module_path!(),
+            "WeatherLocation",
+        );
+    }
+    #[automatically_derived]
     impl __rt::Sharded for WeatherLocation {
         type Id = i64;
         type Key = Continent;

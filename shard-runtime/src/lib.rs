@@ -527,17 +527,17 @@ pub use error::{Error, ErrorKind, Result, ValueError};
 #[cfg(feature = "jiff")]
 pub use jiff;
 pub use planner::{Explain, Explainable};
-#[doc(hidden)]
-pub use query::Holds;
 pub use query::{
     Aggregate, ById, Child, ChildOf, Column, ColumnKind, ColumnList, Columns, Combine, CompositeKey,
     Condition, Count, Cursor, Delete, Exists, Expression, Filter, GroupBy, GroupOrder, Groups, Having,
-    IdIsKey, Insert, IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located, Measure,
-    MeasureList, Measured, Models, Number, Order, Ordered, Parent, ParentOf, Predicate, ProjectedColumns,
-    Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId, Settable, Sharded,
-    Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent, WithReferences, Write,
-    count, kind,
+    IdIsKey, Identified, Insert, IntoAssign, IntoOperand, IntoParameter, IntoTerm, KnownId, Locate, Located,
+    Measure, MeasureList, Measured, Models, Number, Order, Ordered, Parent, ParentOf, Predicate,
+    ProjectedColumns, Projection, Query, Reference, ReferredRow, RefersTo, Returning, Select, SequenceId,
+    Settable, Sharded, Sql, SqlRow, Stored, SumOf, UniqueId, Update, Version, WithCursor, WithParent,
+    WithReferences, Write, count, kind,
 };
+#[doc(hidden)]
+pub use query::{Holds, Lineage};
 pub use row::{Row, Storable};
 // How generated code describes a model.
 #[doc(hidden)]

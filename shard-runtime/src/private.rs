@@ -1,13 +1,13 @@
 //! The functions that generated code and the macros call. Not part of the public interface.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::marker::PhantomData;
 
 use crate::error::{Result, ValueError};
 use crate::planner::route;
-use crate::query::Parent;
-use crate::query::Sharded;
 use crate::query::{Column, Predicate};
+use crate::query::{Identified, Lineage, Parent, Sharded};
 use crate::row::Row;
 use crate::row::Storable;
 use crate::schema::{ColumnShape, Constant, Key, any_value};
@@ -141,18 +141,92 @@ choosers! {
     Chooser4: A as GivenA a, B as GivenB b, C as GivenC c, D as GivenD d;
 }
 
-/// A model that can be a parent. The compiler names this trait if parents are cyclic.
+/// A model that can be a parent. The compiler names this trait where a model of a cycle is used.
 pub trait ItselfOrAnAncestorHasAShardKey: Sharded<Key: DecidesShard> {}
 
 impl<P: Sharded<Key: DecidesShard>> ItselfOrAnAncestorHasAShardKey for P {}
 
-/// The type of a parent's link with the parent that it is checked for.
+/// The assertions of the derive about the parents of `M`. If the ancestors are models, the compiler takes the constants of the
+/// implementations below, otherwise those of [`UncheckedParents`]: a struct that is no model is one error, at the link.
 #[derive(Debug)]
-pub struct CheckedLink<P, L>(PhantomData<(P, L)>);
+pub struct Parents<M>(PhantomData<M>);
 
-/// A parent whose key decides a shard.
-#[derive(Debug)]
-pub struct DecidingParent<P: ItselfOrAnAncestorHasAShardKey>(PhantomData<P>);
+/// See [`Parents`].
+pub trait UncheckedParents {
+    const ARE_REFERENCE: bool = false;
+    const ARE_CYCLE: bool = false;
+}
+
+impl<M> UncheckedParents for Parents<M> {}
+
+impl<M: Identified<Above: Identified>> Parents<M> {
+    /// Whether the parent is a reference table.
+    pub const ARE_REFERENCE: bool = <M::Above as Identified>::LINEAGE.is_reference;
+}
+
+/// Cycles of up to eight models are found. A longer one is an error where its models are used.
+impl<M, A, B, C, D, E, F, G, H> Parents<M>
+where
+    M: Identified<Above = A>,
+    A: Identified<Above = B>,
+    B: Identified<Above = C>,
+    C: Identified<Above = D>,
+    D: Identified<Above = E>,
+    E: Identified<Above = F>,
+    F: Identified<Above = G>,
+    G: Identified<Above = H>,
+    H: Identified,
+{
+    /// Whether the ancestors of `M` are a cycle of which `M` is the first by its path: a cycle is one error.
+    pub const ARE_CYCLE: bool = is_first_of_cycle(&[
+        M::LINEAGE,
+        A::LINEAGE,
+        B::LINEAGE,
+        C::LINEAGE,
+        D::LINEAGE,
+        E::LINEAGE,
+        F::LINEAGE,
+        G::LINEAGE,
+        H::LINEAGE,
+    ]);
+}
+
+const fn is_first_of_cycle(lineage: &[Lineage]) -> bool {
+    let (mut is_first, mut returned, mut at) = (true, false, 1);
+    while at < lineage.len() {
+        if !lineage[at].has_link {
+            return false;
+        }
+        match compare_paths(lineage[0].path, lineage[at].path) {
+            Ordering::Equal => returned = true,
+            Ordering::Greater => is_first = false,
+            Ordering::Less => {}
+        }
+        at += 1;
+    }
+    is_first && returned
+}
+
+const fn compare_paths(a: [&str; 2], b: [&str; 2]) -> Ordering {
+    match compare(a[0].as_bytes(), b[0].as_bytes()) {
+        Ordering::Equal => compare(a[1].as_bytes(), b[1].as_bytes()),
+        modules => modules,
+    }
+}
+
+const fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    match (at < a.len(), at < b.len()) {
+        (false, false) => Ordering::Equal,
+        (false, true) => Ordering::Less,
+        (true, false) => Ordering::Greater,
+        (true, true) if a[at] < b[at] => Ordering::Less,
+        (true, true) => Ordering::Greater,
+    }
+}
 
 /// Returns whether the id of a table is its shard key. A reference table is refused as a parent elsewhere.
 pub const fn id_decides_shard(table: &Table) -> bool {
@@ -248,39 +322,24 @@ pub fn key_part<F: Field>(key: &[Value<'_>], index: usize) -> Result<F, ValueErr
     note = "write `#[shard_parent] field: Parent<Model>`",
     note = "if the parent's id is its shard key, a field can hold that id: `#[shard_parent(Model)] field: i64`"
 )]
-pub trait ParentLink: Sized {
+pub trait ParentLink: Storable {
     /// The parent's model.
-    type Parent: Sharded;
-    /// As in [`Storable`].
-    const COLUMN: ColumnShape;
-    /// As in [`Storable`].
-    fn column_value(&self) -> Result<Value<'_>, ValueError>;
-    /// As in [`Storable`].
-    fn load(row: &Row<'_>, index: usize) -> Result<Self>;
+    type Parent: Identified;
     /// Returns the shard of a row that is on the shard of its parent.
     fn place(&self, shards: &Shards) -> Result<usize>;
     /// The parent's id.
-    fn parent_id(&self) -> &<Self::Parent as Sharded>::Id;
+    fn parent_id(&self) -> &<Self::Parent as Identified>::RowId;
 }
 
-impl<P: Sharded> ParentLink for Parent<P> {
+impl<P: Identified<RowId: Field>> ParentLink for Parent<P> {
     type Parent = P;
-    const COLUMN: ColumnShape = <Self as Storable>::COLUMN;
-
-    fn column_value(&self) -> Result<Value<'_>, ValueError> {
-        Storable::column_value(self)
-    }
-
-    fn load(row: &Row<'_>, index: usize) -> Result<Self> {
-        Storable::load(row, index)
-    }
 
     fn place(&self, shards: &Shards) -> Result<usize> {
         shards.place_of(self.shard())
     }
 
-    fn parent_id(&self) -> &P::Id {
-        self.id()
+    fn parent_id(&self) -> &P::RowId {
+        self.row_id()
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) fn assertions(model: &Model) -> TokenStream {
         .chain(default_types(model))
         .chain(referring_types(model))
         .chain(super::lookups::assertions(model))
+        .chain(super::relations::assertions(model))
         .collect();
     quote!(#(const _: () = #assertions;)*)
 }

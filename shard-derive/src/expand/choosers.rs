@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 
-use super::{column_item, first_span, self_at};
+use super::{column_item, first_span, item_of, self_at};
 use crate::model::{Field, Model, ShardSource};
 
 pub(super) fn choosers(model: &Model) -> TokenStream {
@@ -12,7 +12,7 @@ pub(super) fn choosers(model: &Model) -> TokenStream {
     let shard = match &model.shard_source {
         ShardSource::Link(column) => {
             let Field { ident, ty, .. } = &model.fields[*column];
-            let (this, place) = (self_at(first_span(ty)), column_item(model, *column, "place"));
+            let (this, place) = (self_at(first_span(ty)), item_of(ty, "ParentLink", "place"));
             let shards = quote!(shards);
             quote_spanned!(first_span(ty)=> #place(&#this.#ident, #shards))
         }

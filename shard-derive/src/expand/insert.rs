@@ -33,11 +33,11 @@ pub(super) fn insert_struct(model: &Model) -> Option<TokenStream> {
 /// Returns the implementation of `Insert`, which makes a row of the argument.
 pub(super) fn insert(model: &Model) -> TokenStream {
     let ident = &model.ident;
+    let (above, parent_is_model) = super::relations::parent_is_model(model).unzip();
     if model.id_kind == IdKind::Given {
-        let (next_id, parent_is_model) =
-            (next_id(model, &quote!(_)), super::relations::parent_is_model(model));
+        let next_id = next_id(model, &quote!(_));
         return quote! {
-            impl __rt::Insert for #ident #parent_is_model {
+            impl #above __rt::Insert for #ident #parent_is_model {
                 type Model = Self;
                 fn into_model(self, #next_id) -> __rt::Result<Self> {
                     ::core::result::Result::Ok(self)
@@ -45,7 +45,7 @@ pub(super) fn insert(model: &Model) -> TokenStream {
             }
         };
     }
-    let (name, parent_is_model) = (name(model), super::relations::parent_is_model(model));
+    let name = name(model);
     let id = &model.id_field().ident;
     let next_id = next_id(model, &quote!(next_id));
     let version = model.version.map(|place| {
@@ -55,7 +55,7 @@ pub(super) fn insert(model: &Model) -> TokenStream {
     });
     let taken = given(model).map(|Field { ident, .. }| quote!(#ident: self.#ident)).chain(version);
     quote! {
-        impl __rt::Insert for #name #parent_is_model {
+        impl #above __rt::Insert for #name #parent_is_model {
             type Model = #ident;
             fn into_model(self, #next_id) -> __rt::Result<#ident> {
                 ::core::result::Result::Ok(#ident { #id: next_id()?, #(#taken),* })

@@ -29,7 +29,7 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     let (key, key_at) = (key_type(model), model.shard_columns().first().map_or(model.id, |column| *column));
     // With the spans of the fields' types, so that an error about a type is reported there.
     let id_type = quote_spanned!(first_span(id)=> type Id = #id;);
-    let key_type = quote_spanned!(item_span(model, &model.fields[key_at].ty)=> type Key = #key;);
+    let key_type = quote_spanned!(first_span(&model.fields[key_at].ty)=> type Key = #key;);
     let table = table::table(model);
     let lookups = lookups::lookups(model);
     let choosers = choosers::choosers(model);
@@ -37,11 +37,20 @@ pub(crate) fn model(model: &Model) -> TokenStream {
     let relations = relations::relations(model);
     let (insert, insert_struct) = (insert::insert(model), insert::insert_struct(model));
     let assertions = assertions::assertions(model);
-    let parent_is_model = relations::parent_is_model(model);
+    let identified = relations::identified(model);
+    let (above, parent_is_model) = relations::parent_is_model(model).unzip();
+    let unchecked = above.is_some().then(|| {
+        quote!(
+            #[allow(unused_imports)]
+            use __rt::__private::UncheckedParents as _;
+        )
+    });
     let implementations = quote! {
+        #unchecked
         #columns
+        #identified
         #[automatically_derived]
-        impl __rt::Sharded for #ident #parent_is_model {
+        impl #above __rt::Sharded for #ident #parent_is_model {
             #id_type
             #key_type
             const TABLE: &'static __rt::Table = #table;
@@ -88,8 +97,7 @@ fn item_of(ty: impl ToTokens, runtime_trait: &str, item: &str) -> TokenStream {
 fn column_item(model: &Model, place: usize, item: &str) -> TokenStream {
     let ty = &model.fields[place].ty;
     let Some(role) = model.role_column(place) else {
-        let is_link = matches!(model.shard_source, ShardSource::Link(column) if column == place);
-        return item_of(ty, if is_link { "ParentLink" } else { "Storable" }, item);
+        return item_of(ty, "Storable", item);
     };
     let (first, last) = end_spans(ty);
     let (role, item) = (Ident::new(role, first), Ident::new(item, last));
@@ -115,21 +123,10 @@ fn first_span(tokens: impl ToTokens) -> Span {
     end_spans(tokens).0
 }
 
-/// Returns the span of an item that is about a field's type, so that an error is reported there. Under the condition that the
-/// parent is a model, the only error is a cycle of parents, which the compiler then prints once for all items.
-fn item_span(model: &Model, ty: &syn::Type) -> Span {
-    if relations::parent_is_model(model).is_some() { Span::call_site() } else { first_span(ty) }
-}
-
 /// Returns the parent's model, as a type.
 fn parent(model: &Model) -> Option<TokenStream> {
     match &model.shard_source {
-        ShardSource::Link(column) => {
-            let (first, last) = end_spans(&model.fields[*column].ty);
-            let (open, close) =
-                (quote_spanned!(first=> <Self as), quote_spanned!(last=> __rt::Child>::Parent));
-            Some(quote!(#open #close))
-        }
+        ShardSource::Link(_) => Some(relations::above()),
         ShardSource::Bare { parent, .. } => Some(parent.to_token_stream()),
         ShardSource::Own { .. } | ShardSource::Everywhere | ShardSource::Nowhere => None,
     }

@@ -1,37 +1,27 @@
-//! The traits that describe a model's relations and its id: `Child`, `IdIsKey`, `UniqueId`, `KnownId`, `SequenceId` and
-//! `Reference`.
+//! The traits that describe a model's relations and its id: `Identified`, `Child`, `IdIsKey`, `UniqueId`, `KnownId`,
+//! `SequenceId` and `Reference`.
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::Type;
+use syn::ext::IdentExt;
 
-use super::{column_item, end_spans, first_span, item_of, self_at};
+use super::{end_spans, first_span, item_of, self_at};
 use crate::attr::IdKind;
 use crate::model::{Field, Model, ShardSource, argument_of};
 
 pub(super) fn relations(model: &Model) -> TokenStream {
-    let (ident, parent_is_model) = (&model.ident, parent_is_model(model));
+    let ident = &model.ident;
+    let (above, parent_is_model) = parent_is_model(model).unzip();
+    let marker = |applies: bool, name: &str| {
+        let name = Ident::new(name, Span::call_site());
+        applies.then(|| quote!(impl #above __rt::#name for #ident #parent_is_model {}))
+    };
     let child = child(model);
-    let unique_id = (model.id_kind != IdKind::Auto).then(|| {
-        quote! {
-            impl __rt::UniqueId for #ident #parent_is_model {}
-        }
-    });
-    let id_is_key = model.id_is_key().then(|| {
-        quote! {
-            impl __rt::IdIsKey for #ident #parent_is_model {}
-        }
-    });
-    let known_id = matches!(model.id_kind, IdKind::Given | IdKind::Uuid).then(|| {
-        quote! {
-            impl __rt::KnownId for #ident #parent_is_model {}
-        }
-    });
-    let sequence_id = (model.id_kind == IdKind::Sequence).then(|| {
-        quote! {
-            impl __rt::SequenceId for #ident #parent_is_model {}
-        }
-    });
+    let unique_id = marker(model.id_kind != IdKind::Auto, "UniqueId");
+    let id_is_key = marker(model.id_is_key(), "IdIsKey");
+    let known_id = marker(matches!(model.id_kind, IdKind::Given | IdKind::Uuid), "KnownId");
+    let sequence_id = marker(model.id_kind == IdKind::Sequence, "SequenceId");
     let reference = matches!(model.shard_source, ShardSource::Everywhere).then(|| {
         quote! {
             impl __rt::Reference for #ident {}
@@ -40,38 +30,78 @@ pub(super) fn relations(model: &Model) -> TokenStream {
     quote! { #child #unique_id #id_is_key #known_id #sequence_id #reference }
 }
 
-/// Returns the condition that the parent is a model, for each implementation of a child.
+/// Returns the name of the type parameter that stands for the parent's model in the implementations of a child.
+pub(super) fn above() -> TokenStream {
+    quote!(__Above)
+}
+
+/// Returns the type parameters and the condition of each implementation of a child that holds its parent's link.
 ///
-/// The type of the field requires it already, and is an error without it. Under the condition the rest of the code is right,
-/// so that there is no second error. A condition without type parameters is an error where it does not hold, except under
-/// `for<'a>`.
-pub(super) fn parent_is_model(model: &Model) -> Option<TokenStream> {
-    let (_, parent) = link(model)?;
-    Some(quote!(where for<'a> #parent: __rt::__private::ItselfOrAnAncestorHasAShardKey))
-}
-
-/// Returns a type that exists only if the parent's key decides a shard, which the condition of the implementations hides.
-/// The compiler reports a parent that is no model with the same text as for the field, and so once.
-fn checked_link(model: &Model) -> Option<TokenStream> {
-    let (ty, parent) = link(model)?;
+/// In the implementations the parent is a type parameter that the condition equates with the link's parent. So the compiler
+/// does not look at the parent when it checks them: a parent that is no model is reported at the field alone, and a cycle of
+/// parents by [`assertions`]. `for<'a>` keeps the compiler from checking the condition before it is used.
+pub(super) fn parent_is_model(model: &Model) -> Option<(TokenStream, TokenStream)> {
+    let ty = link(model)?;
     let (first, last) = end_spans(ty);
-    let open = quote_spanned!(first=> __rt::__private::CheckedLink<__rt::__private::DecidingParent<#parent>,);
-    let close = quote_spanned!(last=> >);
-    Some(quote! {
-        #[allow(dead_code)]
-        struct Checked(#open #ty #close);
-    })
+    let above = Ident::new("__Above", Span::call_site().located_at(last));
+    let open = quote_spanned!(first=> for<'a>);
+    let link = quote_spanned!(last=> : __rt::ParentLink<Parent = #above>);
+    // The link's type exists, if the compiler can see which model it names.
+    let exists = argument_of(ty, "Parent").map(|parent| quote!(for<'a> #parent: __rt::Identified,));
+    let condition = quote!(where #exists #open #ty #link);
+    Some((quote!(<__Above: __rt::__private::ItselfOrAnAncestorHasAShardKey>), condition))
 }
 
-/// Returns the type of the parent's link and the parent in it, if the type is written `Parent<Model>`, and is no alias.
-fn link(model: &Model) -> Option<(&Type, &Type)> {
+/// Returns the type of the parent's link.
+fn link(model: &Model) -> Option<&Type> {
     let ShardSource::Link(column) = model.shard_source else { return None };
-    let ty = &model.fields[column].ty;
-    Some((ty, argument_of(ty, "Parent")?))
+    Some(&model.fields[column].ty)
+}
+
+/// Returns what is known of the model without its parents.
+pub(super) fn identified(model: &Model) -> TokenStream {
+    let (ident, id) = (&model.ident, &model.id_field().ty);
+    let name = model.ident.unraw().to_string();
+    let above = link(model).map(|ty| match argument_of(ty, "Parent") {
+        Some(parent) => parent.to_token_stream(),
+        None => item_of(ty, "ParentLink", "Parent"),
+    });
+    let kind = match model.shard_source {
+        ShardSource::Everywhere => quote!(reference),
+        _ if above.is_some() => quote!(child),
+        _ => quote!(root),
+    };
+    let above = above.unwrap_or_else(|| quote!(Self));
+    quote! {
+        #[automatically_derived]
+        impl __rt::Identified for #ident {
+            type RowId = #id;
+            type Above = #above;
+            const LINEAGE: __rt::Lineage = __rt::Lineage::#kind(::core::module_path!(), #name);
+        }
+    }
+}
+
+/// The parent is no reference table, and the model is not its own ancestor.
+pub(super) fn assertions(model: &Model) -> Vec<TokenStream> {
+    let Some(ty) = link(model) else { return Vec::new() };
+    let (ident, name) = (&model.ident, model.ident.unraw().to_string());
+    let reference = "a reference table has every row on every shard, so it cannot be a parent: store its id, with \
+                     `#[references(Model)] field: Id`, and mark a `#[shard_key]` or another `#[shard_parent]`";
+    let cycle = format!(
+        "`{name}` is its own ancestor, so that no `#[shard_key]` places it: write a `#[shard_key]` in one model of the \
+         cycle, and store its parent's id in a plain field"
+    );
+    let parents = quote!(__rt::__private::Parents::<#ident>);
+    let checks = [(quote!(ARE_REFERENCE), reference), (quote!(ARE_CYCLE), &cycle)].map(|(check, message)| {
+        quote_spanned!(first_span(ty)=> ::core::assert!(!#parents::#check, "{}", #message))
+    });
+    checks.into()
 }
 
 fn child(model: &Model) -> Option<TokenStream> {
-    let (ident, parent_is_model, checked) = (&model.ident, parent_is_model(model), checked_link(model));
+    let ident = &model.ident;
+    let (above, parent_is_model) = parent_is_model(model).unzip();
     let parent = super::parent(model)?;
     let place = *model.shard_columns().first()?;
     let Field { ident: name, ty, .. } = &model.fields[place];
@@ -83,9 +113,8 @@ fn child(model: &Model) -> Option<TokenStream> {
             (first_span(parent), parent.to_token_stream(), quote_spanned!(first_span(ty)=> &#this.#name))
         }
         _ => {
-            let link = item_of(ty, "ParentLink", "Parent");
-            let id = column_item(model, place, "parent_id");
-            (super::item_span(model, ty), link, quote_spanned!(first_span(ty)=> #id(&#this.#name)))
+            let id = item_of(ty, "ParentLink", "parent_id");
+            (first_span(ty), parent.clone(), quote_spanned!(first_span(ty)=> #id(&#this.#name)))
         }
     };
     let parent_type = quote_spanned!(span=> type Parent = #parent_type;);
@@ -93,9 +122,8 @@ fn child(model: &Model) -> Option<TokenStream> {
     let parent_id = quote_spanned!(span=> fn parent_id(&#this) -> &#id { #parent_id });
     let place = Literal::usize_unsuffixed(place);
     Some(quote! {
-        #checked
         #[automatically_derived]
-        impl __rt::Child for #ident #parent_is_model {
+        impl #above __rt::Child for #ident #parent_is_model {
             #parent_type
             const PARENT_COLUMN: usize = #place;
             #parent_id

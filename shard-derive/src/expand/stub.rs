@@ -18,6 +18,12 @@ pub(crate) fn model(input: &DeriveInput) -> TokenStream {
     }
     let implementations = quote! {
         #[automatically_derived]
+        impl __rt::Identified for #ident {
+            type RowId = i64;
+            type Above = Self;
+            const LINEAGE: __rt::Lineage = __rt::Lineage::root("", "");
+        }
+        #[automatically_derived]
         impl __rt::Sharded for #ident {
             type Id = i64;
             type Key = i64;

@@ -54,7 +54,8 @@ pub use expression::{Combine, Expression, Holds, IntoTerm};
 pub use filter::{Filter, Predicate};
 pub use measure::{Having, Measure, MeasureList, Measured, Number, SumOf, count};
 pub use model::{
-    Child, ChildOf, IdIsKey, Insert, KnownId, Models, ParentOf, SequenceId, Sharded, UniqueId, Version,
+    Child, ChildOf, IdIsKey, Identified, Insert, KnownId, Lineage, Models, ParentOf, SequenceId, Sharded,
+    UniqueId, Version,
 };
 pub use projection::{ProjectedColumns, Projection};
 pub use raw::{IntoParameter, Sql, SqlRow};

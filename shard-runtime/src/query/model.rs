@@ -14,6 +14,56 @@ use crate::schema::{Shard, ShardSet, Shards};
 use crate::sealed::Seal;
 use crate::value::{Field, Value};
 
+/// The part of a model that does not depend on its parents: the type of its id. `#[derive(Sharded)]` implements it for every
+/// model, also for one that is not [`Sharded`] because of its parents. So a struct with a link to such a model compiles, and
+/// the compiler reports the error only at that model.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a sharded model",
+    label = "not a sharded model",
+    note = "write `#[derive(Sharded)]` on the struct"
+)]
+pub trait Identified: Sized + 'static {
+    /// The type of the `#[id]` field, as in [`Sharded::Id`].
+    type RowId;
+
+    /// The model of the `#[shard_parent]` link; without one the model itself. It has no bound, which would be another error
+    /// for a struct that is no model.
+    #[doc(hidden)]
+    type Above;
+
+    /// The properties that are checked for the ancestors of a model.
+    #[doc(hidden)]
+    const LINEAGE: Lineage;
+}
+
+/// The properties of a model that the derive checks for its ancestors.
+#[derive(Clone, Copy, Debug)]
+pub struct Lineage {
+    /// The model's module and name, by which the models of a cycle are told apart.
+    pub(crate) path: [&'static str; 2],
+    /// Whether the model has a `#[shard_parent]` link.
+    pub(crate) has_link: bool,
+    /// Whether every row is on every shard.
+    pub(crate) is_reference: bool,
+}
+
+impl Lineage {
+    /// A model with a `#[shard_parent]` link.
+    pub const fn child(module: &'static str, name: &'static str) -> Self {
+        Lineage { path: [module, name], has_link: true, is_reference: false }
+    }
+
+    /// A model without a link.
+    pub const fn root(module: &'static str, name: &'static str) -> Self {
+        Lineage { path: [module, name], has_link: false, is_reference: false }
+    }
+
+    /// A reference table.
+    pub const fn reference(module: &'static str, name: &'static str) -> Self {
+        Lineage { path: [module, name], has_link: false, is_reference: true }
+    }
+}
+
 /// A struct whose rows are spread over shards. `#[derive(Sharded)]` implements it.
 ///
 /// The three choosers are pure: they need no connection.
@@ -22,7 +72,7 @@ use crate::value::{Field, Value};
     label = "not a sharded model",
     note = "write `#[derive(Sharded)]` on the struct"
 )]
-pub trait Sharded: Sized + Send + Sync + 'static {
+pub trait Sharded: Identified<RowId = <Self as Sharded>::Id> + Send + Sync + 'static {
     /// The type of the `#[id]` field.
     type Id: Field + Clone + fmt::Debug + PartialEq;
 

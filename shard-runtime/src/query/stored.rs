@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::error::{Result, ValueError};
 use crate::query::Select;
-use crate::query::{ChildOf, Sharded};
+use crate::query::{ChildOf, Identified, Sharded};
 use crate::row::Storable;
 use crate::row::{LoadedModel, Row};
 use crate::schema::Routed;
@@ -202,8 +202,8 @@ impl<T: Sharded + fmt::Debug> fmt::Debug for Stored<T> {
 
 /// A link to a parent's row: its id and its shard. As a `#[shard_parent]` field it puts the child on the
 /// parent's shard; in the table it is the parent's id.
-pub struct Parent<P: Sharded> {
-    id: P::Id,
+pub struct Parent<P: Identified> {
+    id: P::RowId,
     shard: Shard,
 }
 
@@ -251,17 +251,24 @@ impl<P: Sharded> Parent<P> {
     pub fn id(&self) -> &P::Id {
         &self.id
     }
+}
 
+impl<P: Identified> Parent<P> {
     /// Returns the shard that holds the parent.
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
+
+    /// Returns the parent's id, also if the parent is not sharded because of its own parents.
+    pub(crate) fn row_id(&self) -> &P::RowId {
+        &self.id
+    }
 }
 
-impl<P: Sharded> Storable for Parent<P> {
+impl<P: Identified<RowId: Field>> Storable for Parent<P> {
     type Compare = Parent<P>;
-    const TYPE: ColumnType = <P::Id as Field>::TYPE;
-    const IS_EXACT: bool = <P::Id as Field>::IS_EXACT;
+    const TYPE: ColumnType = <P::RowId as Field>::TYPE;
+    const IS_EXACT: bool = <P::RowId as Field>::IS_EXACT;
     const SEAL: Seal = Seal;
 
     fn column_value(&self) -> Result<Value<'_>, ValueError> {
@@ -269,25 +276,25 @@ impl<P: Sharded> Storable for Parent<P> {
     }
 
     fn stored(value: Value<'_>, shard: &Shard) -> Result<Self, ValueError> {
-        Ok(Parent { id: P::Id::from_value(value)?, shard: shard.clone() })
+        Ok(Parent { id: P::RowId::from_value(value)?, shard: shard.clone() })
     }
 }
 
-impl<P: Sharded> Clone for Parent<P> {
+impl<P: Identified<RowId: Clone>> Clone for Parent<P> {
     fn clone(&self) -> Self {
         Parent { id: self.id.clone(), shard: self.shard.clone() }
     }
 }
 
-impl<P: Sharded> PartialEq for Parent<P> {
+impl<P: Identified<RowId: PartialEq>> PartialEq for Parent<P> {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id && self.shard == other.shard
     }
 }
 
-impl<P: Sharded<Id: Eq>> Eq for Parent<P> {}
+impl<P: Identified<RowId: Eq>> Eq for Parent<P> {}
 
-impl<P: Sharded<Id: Hash>> Hash for Parent<P> {
+impl<P: Identified<RowId: Hash>> Hash for Parent<P> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.id.hash(state);
         self.shard.hash(state);
@@ -296,7 +303,7 @@ impl<P: Sharded<Id: Hash>> Hash for Parent<P> {
 
 /// A map with the fields `id` and `shard`, the shard's name. [`Parent::new`] makes the link of these again.
 #[cfg(feature = "serde")]
-impl<P: Sharded<Id: serde::Serialize>> serde::Serialize for Parent<P> {
+impl<P: Identified<RowId: serde::Serialize>> serde::Serialize for Parent<P> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
 
@@ -307,7 +314,7 @@ impl<P: Sharded<Id: serde::Serialize>> serde::Serialize for Parent<P> {
     }
 }
 
-impl<P: Sharded> fmt::Debug for Parent<P> {
+impl<P: Identified<RowId: fmt::Debug>> fmt::Debug for Parent<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parent").field("id", &self.id).field("shard", &self.shard.name()).finish()
     }

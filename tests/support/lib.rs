@@ -5,6 +5,23 @@ pub mod numbers;
 pub mod postgres_server;
 pub mod waiting;
 
+/// The examples in the documentation of the derives. A macro's crate cannot depend on the runtime without compiling it a second
+/// time.
+#[cfg(doctest)]
+pub mod derives {
+    #[doc = include_str!("../../shard-derive/docs/sharded.md")]
+    pub struct Sharded;
+
+    #[doc = include_str!("../../shard-derive/docs/shard_key.md")]
+    pub struct ShardKey;
+
+    #[doc = include_str!("../../shard-derive/docs/field.md")]
+    pub struct Field;
+
+    #[doc = include_str!("../../shard-derive/docs/projection.md")]
+    pub struct Projection;
+}
+
 /// The tests that a run has left out. Documentation tests run last, so that this list is at the end of what `cargo test
 /// --workspace` prints.
 pub mod not_run {

@@ -78,10 +78,7 @@ const _: () = {
                 city: <String as __rt::Storable>::load(row, 2)?,
             })
         }
-        fn value_of_column(
-            &self,
-            column: usize,
-        ) -> ::core::result::Result<__rt::Value<'_>, __rt::ValueError> {
+        fn value_of_column(&self, column: usize) -> __rt::__private::ColumnValue<'_> {
             match column {
                 0 => __rt::IdColumn::<Self>::column_value(&self.id),
                 1 => __rt::KeyColumn::<Self>::column_value(&self.continent),

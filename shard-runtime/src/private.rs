@@ -24,8 +24,11 @@ pub fn place(table: &'static Table, key: &[Result<Value<'_>, ValueError>], shard
     route::place_row(table, key, shards)
 }
 
+/// The value of a column of a row.
+pub type ColumnValue<'r> = Result<Value<'r>, ValueError>;
+
 /// The error for a column that a model does not have.
-pub fn no_column(column: usize) -> Result<Value<'static>, ValueError> {
+pub fn no_column(column: usize) -> ColumnValue<'static> {
     Err(ValueError::new(format!("the model has no column {column}")))
 }
 

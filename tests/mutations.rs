@@ -119,7 +119,7 @@ const MUTATIONS: [Mutation; 47] = [
         what: "decider rows are collected by age alone",
         from: "                Ok(units) => old.push((database, units)),",
         to: "                Ok(units) => self.on_connection(&LeaseOwner::default(), database, |connection| {\n                    \
-             commit::collect(connection, &units)\n                })?,",
+             commit::collect(connection, self.names_of_units(database)?, &units)\n                })?,",
         attack: ("server_attacks", "a_day_later"),
     },
     Mutation {

@@ -495,6 +495,7 @@ pub(crate) trait Prepared {
 /// A statement of a pipeline, for one shard.
 pub(crate) struct Pipelined<'p> {
     pub(crate) sql: Cow<'p, str>,
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code))]
     pub(crate) params: Vec<Param<'p>>,
 }
 

@@ -55,8 +55,9 @@ impl UnitOfWork {
             let rest = loads.get(next..).unwrap_or_default();
             // The row of the transaction goes with all changes that are left, or is written later.
             let mut row = if next == 0 { self.tx.new_decision_row() } else { None };
-            next += self.send_at_the_same_time(rest, &mut row);
+            let sent = self.send_at_the_same_time(rest, &mut row);
             self.tx.decision_row = self.tx.decision_row.take().or(row);
+            next += sent?;
             if let Some(ShardBatch { shard, batches, .. }) = loads.get_mut(next) {
                 for batch in batches {
                     self.send_batch(*shard, batch)?;

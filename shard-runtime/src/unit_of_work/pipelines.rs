@@ -14,11 +14,16 @@ use super::UnitOfWork;
 use super::batches::whole_statement;
 use super::pending::ShardBatch;
 use crate::driver::{Connection, Pipeline, PipelineAnswer, Pipelined};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::planner::{Change, Layout};
-use crate::transaction::DatabaseTransaction;
 use crate::transaction::commit::{DecisionRow, unit_row};
+use crate::transaction::{DatabaseTransaction, locate};
 use crate::value::Value;
+
+/// Whether the connection was closed because of an error.
+fn is_lost(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::ReadOnly)
+}
 
 /// The changes of one shard on their way.
 struct Running<'c> {
@@ -32,7 +37,14 @@ impl UnitOfWork {
     /// Returns how many of them are written. Those after them are as before.
     ///
     /// The row of a decision goes along if all loads do. `row` is `None` afterwards if it is not written.
-    pub(crate) fn send_at_the_same_time(&self, loads: &[ShardBatch], row: &mut Option<DecisionRow>) -> usize {
+    ///
+    /// # Errors
+    /// That of a server that was lost, or has become a standby: nothing can be sent to it again.
+    pub(crate) fn send_at_the_same_time(
+        &self,
+        loads: &[ShardBatch],
+        row: &mut Option<DecisionRow>,
+    ) -> Result<usize> {
         let layout = self.tx.cluster.layout();
         let servers = loads.get(..on_servers(layout, loads)).unwrap_or_default();
         let begun: Vec<_> =
@@ -43,15 +55,15 @@ impl UnitOfWork {
             self.tx.put_back_decision_row(row);
         }
         if begun.len() < 2 && sent_row.is_none() {
-            return 0;
+            return Ok(0);
         }
-        let (written, collected) = self.send_pipelines(begun, sent_row.as_ref());
+        let (written, collected, lost) = self.send_pipelines(begun, sent_row.as_ref());
         match (sent_row, collected) {
             (Some(sent), Some(collected)) => *row = Some(DecisionRow { collected, ..sent }),
             (Some(sent), None) => self.tx.put_back_decision_row(sent),
             (None, _) => {}
         }
-        written
+        lost.map_or(Ok(written), Err)
     }
 
     /// Sends statements of these loads, and a decision's row behind those of its server. Returns how many loads are written
@@ -60,7 +72,7 @@ impl UnitOfWork {
         &'c self,
         mut begun: Vec<(&'c ShardBatch, Vec<Pipelined<'c>>)>,
         row: Option<&'c DecisionRow>,
-    ) -> (usize, Option<i64>) {
+    ) -> (usize, Option<i64>, Option<Error>) {
         let loads: Vec<&ShardBatch> = begun.iter().map(|(load, _)| *load).collect();
         let row_place = row.and_then(|row| loads.iter().position(|load| self.is_on(load, row.server)));
         let mut row_alone = row.and_then(|row| self.begin_row(row, &mut begun, row_place));
@@ -95,11 +107,21 @@ impl UnitOfWork {
         if let (Some(row), true, None) = (row, row_alone.is_some(), collected) {
             let _ = self.connection_to(row.server).map(|connection| connection.undo_pipeline());
         }
-        // Those that are undone are reported when they are sent again.
-        for (load, (answers, (sent, took))) in loads.iter().zip(ended).take(written) {
-            self.report(load, &sent, &answers.unwrap_or_default(), took);
+        let mut lost = None;
+        for (place, (load, (answers, (sent, took)))) in loads.iter().zip(ended).enumerate() {
+            match answers {
+                Ok(answers) if place < written => self.report(load, &sent, &answers, took),
+                Err(error) if is_lost(&error) => lost = lost.or_else(|| Some(self.located(load, error))),
+                // Those that are undone are reported when they are sent again.
+                _ => {}
+            }
         }
-        (written, collected)
+        if let (Some(row), Some(Err(error))) = (row, row_alone)
+            && is_lost(&error)
+        {
+            lost = lost.or_else(|| Some(self.tx.named(row.server, error)));
+        }
+        (written, collected, lost)
     }
 
     /// Puts the row behind the statements of the load at this place, or begins a pipeline for it.
@@ -118,6 +140,19 @@ impl UnitOfWork {
                 None
             }
             None => self.connection_to(row.server)?.begin_pipeline(names, vec![statement]),
+        }
+    }
+
+    /// Names the shard of an error and, if all its changes are of one table, the table.
+    fn located(&self, load: &ShardBatch, error: Error) -> Error {
+        let layout = self.tx.cluster.layout();
+        let table = match load.batches.as_slice() {
+            [batch] => layout.table(batch.model).ok(),
+            _ => None,
+        };
+        match layout.shards().by_index(load.shard) {
+            Some(shard) => locate(error, shard, table),
+            None => error,
         }
     }
 

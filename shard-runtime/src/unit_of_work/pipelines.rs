@@ -14,16 +14,11 @@ use super::UnitOfWork;
 use super::batches::whole_statement;
 use super::pending::ShardBatch;
 use crate::driver::{Connection, Pipeline, PipelineAnswer, Pipelined};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::planner::{Change, Layout};
 use crate::transaction::commit::{DecisionRow, unit_row};
 use crate::transaction::{DatabaseTransaction, locate};
 use crate::value::Value;
-
-/// Whether the connection was closed because of an error.
-fn is_lost(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionLost | ErrorKind::ReadOnly)
-}
 
 /// The changes of one shard on their way.
 struct Running<'c> {
@@ -100,26 +95,26 @@ impl UnitOfWork {
             Some(Value::Integer(times)) if row.is_some() => Some(*times),
             _ => None,
         };
-        // If one cannot be undone, its connection has lost the transaction, which the next statement there reports.
-        for load in loads.get(written..ended.len()).unwrap_or_default() {
-            let _ = self.tx.ready(load.shard).and_then(|(_, connection)| connection.undo_pipeline());
-        }
-        if let (Some(row), true, None) = (row, row_alone.is_some(), collected) {
-            let _ = self.connection_to(row.server).map(|connection| connection.undo_pipeline());
-        }
+        // If one cannot be undone, its connection has lost the transaction, and the changes cannot be sent again.
         let mut lost = None;
         for (place, (load, (answers, (sent, took)))) in loads.iter().zip(ended).enumerate() {
             match answers {
-                Ok(answers) if place < written => self.report(load, &sent, &answers, took),
-                Err(error) if is_lost(&error) => lost = lost.or_else(|| Some(self.located(load, error))),
                 // Those that are undone are reported when they are sent again.
-                _ => {}
+                Ok(answers) if place < written => self.report(load, &sent, &answers, took),
+                answers => {
+                    let undone =
+                        self.tx.ready(load.shard).and_then(|(_, connection)| connection.undo_pipeline());
+                    let error =
+                        undone.err().map(|undone| self.located(load, answers.err().unwrap_or(undone)));
+                    lost = lost.or(error);
+                }
             }
         }
-        if let (Some(row), Some(Err(error))) = (row, row_alone)
-            && is_lost(&error)
-        {
-            lost = lost.or_else(|| Some(self.tx.named(row.server, error)));
+        if let (Some(row), Some(answers), None) = (row, row_alone, collected) {
+            let undone =
+                self.connection_to(row.server).map_or(Ok(()), |connection| connection.undo_pipeline());
+            let error = undone.err().map(|undone| self.tx.named(row.server, answers.err().unwrap_or(undone)));
+            lost = lost.or(error);
         }
         (written, collected, lost)
     }

@@ -5,8 +5,9 @@
 //! decides, and the participant.
 //!
 //! - A server decides by committing its own part, which contains the transaction's row. The row is written before any
-//!   participant is prepared: along with the last changes if a commit sends some (see `decision_row`), or by the coordinator. Recovery tries to write the same row, and blocks until the owner has ended. Then the row is
-//!   there, and the transaction is *committed*, or it is not, and the transaction is aborted.
+//!   participant is prepared: along with the last changes if a commit sends some (see `decision_row`), or by the coordinator.
+//!   Recovery tries to write the same row, and blocks until the owner has ended. Then the row is there, and the transaction is
+//!   *committed*, or it is not, and the transaction is *aborted*.
 //! - Files decide by the record in the control database (see `commit`). The owner holds the write lock of the file in the
 //!   name until it has finished. If recovery gets that lock and finds no record, there will never be one.
 //!

@@ -84,10 +84,15 @@ impl PostgresConnection {
     /// Undoes the last pipeline. If it has begun the transaction, the transaction begins anew: the locks of its checks are
     /// released, too.
     pub(in super::super) fn undo_last_pipeline(&self) -> Result<()> {
-        let Some(has_begun) = self.pipeline.take() else { return Ok(()) };
+        let lost = "the connection was lost while statements were undone";
+        let has_begun = self.pipeline.take();
+        if self.state.get() == State::Broken {
+            return Err(Error::new(ErrorKind::ConnectionLost, lost));
+        }
+        let Some(has_begun) = has_begun else { return Ok(()) };
         let transaction = match self.state.get() {
             State::First(transaction) | State::Open(transaction, _) => transaction,
-            // It has failed, and is undone. Or the connection is broken, which the next statement reports.
+            // It has failed, and is undone.
             State::Idle | State::Wanted(_) | State::Broken => return Ok(()),
         };
         self.undone.set(self.undone.get() + 1);
@@ -105,7 +110,7 @@ impl PostgresConnection {
         };
         undone.map_err(|()| {
             self.state.set(State::Broken);
-            Error::new(ErrorKind::ConnectionLost, "the connection was lost while statements were undone")
+            Error::new(ErrorKind::ConnectionLost, lost)
         })
     }
 

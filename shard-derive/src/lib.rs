@@ -28,25 +28,26 @@ use model::Model;
 use projection::Projection;
 use value::{Role, ValueType};
 
-#[doc = include_str!("../docs/sharded.md")]
+// Examples are run by the tests: see `doctest` in Cargo.toml.
+#[cfg_attr(not(doctest), doc = include_str!("../docs/sharded.md"))]
 #[proc_macro_derive(Sharded, attributes(sharded, shard_key, shard_parent, version, lookup, references, id))]
 pub fn derive_sharded(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     sharded(input.into()).into()
 }
 
-#[doc = include_str!("../docs/shard_key.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/shard_key.md"))]
 #[proc_macro_derive(ShardKey, attributes(sharded, shard))]
 pub fn derive_shard_key(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     value(input.into(), Role::ShardKey).into()
 }
 
-#[doc = include_str!("../docs/field.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/field.md"))]
 #[proc_macro_derive(Field, attributes(sharded, field))]
 pub fn derive_field(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     value(input.into(), Role::Field).into()
 }
 
-#[doc = include_str!("../docs/projection.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/projection.md"))]
 #[proc_macro_derive(Projection, attributes(sharded))]
 pub fn derive_projection(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     projection(input.into()).into()

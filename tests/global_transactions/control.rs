@@ -89,8 +89,9 @@ fn r39_sessions_that_wait_for_ids_give_up_after_one_busy_timeout_each_on_files()
 #[test]
 fn r39_sessions_that_wait_for_ids_give_up_after_one_busy_timeout_each_on_servers() {
     let world = World::new();
-    let cluster = world.builder().busy_timeout(TIMEOUT).create::<Models>().unwrap();
-    let patient = world.builder().open::<Models>().unwrap();
+    // The cluster is made with patience: other tests use the processors meanwhile.
+    let patient = world.builder().create::<Models>().unwrap();
+    let cluster = world.builder().busy_timeout(TIMEOUT).open::<Models>().unwrap();
     let holder = world.client(0);
     holder.run("INSERT INTO sharded_sequence VALUES ('tickets', 1) ON CONFLICT DO NOTHING");
     holder.run("BEGIN; UPDATE sharded_sequence SET next = next");

@@ -223,6 +223,10 @@ pub trait Field: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     const IS_EXACT: bool = false;
 
+    /// Whether `to_value` returns the one form that every database stores.
+    #[doc(hidden)]
+    const IS_STORED: bool = false;
+
     /// Returns the stored value.
     ///
     /// # Errors
@@ -238,7 +242,8 @@ pub trait Field: Sized + Send + Sync + 'static {
     /// Returns the value in the one form that every database stores.
     #[doc(hidden)]
     fn stored_value(&self) -> Result<Value<'_>, ValueError> {
-        self.to_value()?.into_stored()
+        let value = self.to_value()?;
+        if Self::IS_STORED { Ok(value) } else { value.into_stored() }
     }
 }
 
@@ -255,15 +260,12 @@ macro_rules! integer_fields {
         impl Field for $integer {
             const TYPE: ColumnType = ColumnType::Integer;
             const IS_EXACT: bool = true;
+            const IS_STORED: bool = true;
 
             fn to_value(&self) -> Result<Value<'_>, ValueError> {
                 i64::try_from(*self).map(Value::Integer).map_err(|_| {
                     ValueError::new(format!("{self} does not fit a column: the greatest integer is {}", i64::MAX))
                 })
-            }
-
-            fn stored_value(&self) -> Result<Value<'_>, ValueError> {
-                self.to_value()
             }
 
             fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
@@ -281,16 +283,13 @@ integer_fields!(i8, i16, i32, i64, u8, u16, u32, u64);
 
 impl Field for f64 {
     const TYPE: ColumnType = ColumnType::Real;
+    const IS_STORED: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         match self.is_nan() {
             true => Err(ValueError::new("NaN cannot be stored: it has no place in an order; use `Option`")),
             false => Ok(Value::Real(*self + 0.0)), // SQLite stores -0.0 as 0.0
         }
-    }
-
-    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
-        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
@@ -305,13 +304,10 @@ impl Field for f64 {
 
 impl Field for f32 {
     const TYPE: ColumnType = ColumnType::Real;
+    const IS_STORED: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         f64::from(*self).to_value().map(Value::into_owned)
-    }
-
-    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
-        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
@@ -327,13 +323,10 @@ impl Field for f32 {
 impl Field for bool {
     const TYPE: ColumnType = ColumnType::Boolean;
     const IS_EXACT: bool = true;
+    const IS_STORED: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         Ok(Value::Boolean(*self))
-    }
-
-    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
-        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
@@ -349,13 +342,10 @@ impl Field for bool {
 impl Field for String {
     const TYPE: ColumnType = ColumnType::Text;
     const IS_EXACT: bool = true;
+    const IS_STORED: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         text_value(self)
-    }
-
-    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
-        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
@@ -382,13 +372,10 @@ pub(crate) fn text_value(text: &str) -> Result<Value<'_>, ValueError> {
 impl Field for Vec<u8> {
     const TYPE: ColumnType = ColumnType::Bytes;
     const IS_EXACT: bool = true;
+    const IS_STORED: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         Ok(Value::Bytes(Cow::Borrowed(self)))
-    }
-
-    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
-        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {
@@ -403,13 +390,10 @@ impl Field for Vec<u8> {
 impl Field for uuid::Uuid {
     const TYPE: ColumnType = ColumnType::Uuid;
     const IS_EXACT: bool = true;
+    const IS_STORED: bool = true;
 
     fn to_value(&self) -> Result<Value<'_>, ValueError> {
         Ok(Value::Uuid(self.into_bytes()))
-    }
-
-    fn stored_value(&self) -> Result<Value<'_>, ValueError> {
-        self.to_value()
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, ValueError> {

@@ -25,6 +25,7 @@ pub fn build(checkout: &Path) -> Result<PathBuf, Failure> {
             fs::copy(file.path(), to.join(file.file_name()))?;
         }
     }
+    fs::copy(own.join("benches/plot.rs"), checkout.join("benches/plot.rs"))?;
     let declared = DECLARED.iter().find(|(manifest, _)| checkout.join(manifest).is_file());
     let (manifest, path) = declared.ok_or("the checkout has no Cargo.toml")?;
     let manifest = checkout.join(manifest);

@@ -2,8 +2,9 @@
 //! `cargo bench --bench threads`, with parts of names, `--list`, `--quick`, `--seconds N`, `--threads 1,16,256`,
 //! `--svg FOLDER` (a picture for each place) or `--before FOLDER` behind `--`. The lines and the figures are explained in docs/PERFORMANCE.md.
 //!
-//! Each point runs in a process of its own. `--before` names a checkout of another commit: this benchmark is built there,
-//! and its points run between those of this checkout, on the same databases.
+//! Each point runs in a process of its own. `--before` names a checkout of another commit, or a program that was built there:
+//! its points run between those of this checkout. Each program has databases of its own, because an older release does not
+//! open those of a newer one.
 //!
 //! Nothing here asserts a time. Without PostgreSQL the servers' lines are skipped, with a message.
 
@@ -20,7 +21,7 @@ mod postgres_server;
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use places::{Files, Place, Servers};
 use point::{WORKLOADS, Workload};
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let ended = match arguments.split_first() {
         Some((flag, point)) if flag == "--point" => point::run(point),
+        Some((flag, _)) if flag == "--fill" => point::fill(),
         _ => Options::read(&arguments).and_then(|options| options.map_or(Ok(()), run)),
     };
     match ended {
@@ -126,10 +128,13 @@ fn run(options: Options) -> Result<(), Failure> {
         programs[1].0 = "after";
     }
     if !files.is_empty() {
-        measure(&options, &programs, &files, &Files::make()?)?;
+        let made: Vec<Files> =
+            programs.iter().map(|(_, program)| Files::make(program)).collect::<Result<_, _>>()?;
+        measure(&options, &programs, &files, &made)?;
     }
     if !servers.is_empty() {
-        match Servers::start()? {
+        let started = programs.iter().map(|(_, program)| Servers::start(program));
+        match started.collect::<Result<Option<Vec<Servers>>, _>>()? {
             Some(started) => measure(&options, &programs, &servers, &started)?,
             None => eprintln!("SKIPPED: {} workloads on servers, PostgreSQL is not installed", servers.len()),
         }
@@ -137,11 +142,12 @@ fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(
+/// Measures each program on its place.
+fn measure<P: Place>(
     options: &Options,
     programs: &[(&str, PathBuf)],
     chosen: &[&Workload],
-    place: &dyn Place,
+    places: &[P],
 ) -> Result<(), Failure> {
     let mut curves: Vec<plot::Curve> = Vec::new();
     for workload in chosen {
@@ -150,36 +156,27 @@ fn measure(
             name: [workload.name, name].join(" ").trim_end().to_owned(),
             points: Vec::new(),
         }));
-        println!("{}: {}", place.name(), workload.name);
+        println!("{}: {}", P::NAME, workload.name);
         println!(
             "{:>7} {:>7} {:>10} {:>9} {:>9} {:>9} {:>7}",
             "threads", "", "per s", "p50", "p99", "max", "failed"
         );
         for threads in &options.threads {
-            for (at, (name, program)) in programs.iter().enumerate() {
-                let output = Command::new(program)
-                    .args(["--point", workload.name, &threads.to_string(), &options.milliseconds.to_string()])
-                    // The URLs contain passwords, and arguments are public.
-                    .env("SHARDED_POINT_URLS", place.urls().join("\n"))
-                    .output()?;
-                if !output.status.success() {
-                    return Err(
-                        format!("{}: {}", workload.name, String::from_utf8_lossy(&output.stderr)).into()
-                    );
-                }
-                let line = String::from_utf8_lossy(&output.stdout);
+            for (at, ((name, program), place)) in programs.iter().zip(places).enumerate() {
+                let (threads, time) = (threads.to_string(), options.milliseconds.to_string());
+                let line = point::of(program, &["--point", workload.name, &threads, &time], place.urls())?;
                 print!("{threads:>7} {name:>7} {line}");
                 let per_second = line.split_whitespace().next().map_or(Ok(0.0), str::parse::<f64>)?;
                 if per_second > 0.0 {
-                    curves[first + at].points.push((*threads as f64, per_second));
+                    curves[first + at].points.push((threads.parse()?, per_second));
                 }
             }
         }
     }
     if let Some(folder) = &options.svg {
-        let title = format!("Throughput on {}", place.name());
+        let title = format!("Throughput on {}", P::NAME);
         let picture = plot::svg(&title, "threads", "per second", &curves);
-        std::fs::write(folder.join(format!("threads-{}.svg", place.name())), picture)?;
+        std::fs::write(folder.join(format!("threads-{}.svg", P::NAME)), picture)?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The databases that points run on: four SQLite files, or four PostgreSQL servers.
 
+use std::path::Path;
+
 use tempfile::TempDir;
 
 use crate::Failure;
@@ -11,7 +13,7 @@ const SETTINGS: [&str; 4] =
     ["fsync=on", "max_prepared_transactions=100", "max_wal_size=4GB", "checkpoint_timeout=1h"];
 
 pub trait Place {
-    fn name(&self) -> &'static str;
+    const NAME: &'static str;
 
     /// The shards' URLs, in the cluster's order.
     fn urls(&self) -> &[String];
@@ -23,19 +25,18 @@ pub struct Files {
 }
 
 impl Files {
-    pub fn make() -> Result<Self, Failure> {
+    /// Makes the files, with the rows of a program.
+    pub fn make(program: &Path) -> Result<Self, Failure> {
         let folder = TempDir::new()?;
         let url = |index: usize| format!("sqlite:{}", folder.path().join(format!("{index}.db")).display());
         let urls: Vec<String> = (0..point::SHARDS).map(url).collect();
-        point::fill(&urls)?;
+        point::of(program, &["--fill"], &urls)?;
         Ok(Files { urls, _folder: folder })
     }
 }
 
 impl Place for Files {
-    fn name(&self) -> &'static str {
-        "files"
-    }
+    const NAME: &'static str = "files";
 
     fn urls(&self) -> &[String] {
         &self.urls
@@ -48,8 +49,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts the servers; `None` if PostgreSQL is not installed.
-    pub fn start() -> Result<Option<Self>, Failure> {
+    /// Starts the servers, with the rows of a program; `None` if PostgreSQL is not installed.
+    pub fn start(program: &Path) -> Result<Option<Self>, Failure> {
         if !Server::is_installed() {
             return Ok(None);
         }
@@ -62,15 +63,13 @@ impl Servers {
             servers.push(server);
         }
         let urls: Vec<String> = servers.iter().map(Server::url).collect();
-        point::fill(&urls)?;
+        point::of(program, &["--fill"], &urls)?;
         Ok(Some(Servers { urls, _servers: servers }))
     }
 }
 
 impl Place for Servers {
-    fn name(&self) -> &'static str {
-        "servers"
-    }
+    const NAME: &'static str = "servers";
 
     fn urls(&self) -> &[String] {
         &self.urls

@@ -3,6 +3,8 @@
 //! This uses only the parts of the public API that are older than the benchmark, so that it compiles in a checkout of an
 //! older commit.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -82,9 +84,25 @@ fn builder(urls: &[String]) -> shard_runtime::Builder {
     NAMES.iter().zip(urls).fold(builder, |builder, (name, url)| builder.shard(*name, url.clone()))
 }
 
-/// Makes the tables and their rows.
-pub fn fill(urls: &[String]) -> Result<(), Failure> {
-    let cluster = builder(urls).create::<Account>()?;
+/// The environment variable with the databases' URLs. They contain passwords, and arguments are public.
+const URLS: &str = "SHARDED_POINT_URLS";
+
+/// Runs a program with `--point` or `--fill` on databases; the line that it prints.
+pub fn of(program: &Path, arguments: &[&str], urls: &[String]) -> Result<String, Failure> {
+    let output = Command::new(program).args(arguments).env(URLS, urls.join("\n")).output()?;
+    if !output.status.success() {
+        return Err(format!("{}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn urls() -> Result<Vec<String>, Failure> {
+    Ok(std::env::var(URLS)?.lines().map(str::to_owned).collect())
+}
+
+/// Makes the tables and their rows, in the databases that the environment names.
+pub fn fill() -> Result<(), Failure> {
+    let cluster = builder(&urls()?).create::<Account>()?;
     let mut session = cluster.session();
     for (place, first) in NAMES.iter().zip((0..).step_by(ROWS as usize)) {
         session.add_all((first..first + ROWS).map(|id| Account {
@@ -102,8 +120,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     let [name, threads, milliseconds] = arguments else { return Err("--point takes three values".into()) };
     let workload = WORKLOADS.iter().find(|workload| workload.name == name).ok_or("no such workload")?;
     let (threads, time): (usize, _) = (threads.parse()?, Duration::from_millis(milliseconds.parse()?));
-    let urls: Vec<String> = std::env::var("SHARDED_POINT_URLS")?.lines().map(str::to_owned).collect();
-    let cluster = builder(&urls).open::<Account>()?;
+    let cluster = builder(&urls()?).open::<Account>()?;
     let start = Barrier::new(threads);
     let (latencies, failed, elapsed) = std::thread::scope(|scope| {
         let work = |thread: usize| {

@@ -11,7 +11,9 @@
 //! 4. Otherwise an idle connection of another database is closed: if the requested database has none, or if the other one has
 //!    at least two more. Either step makes the shares more equal, so that these closings come to an end.
 //! 5. Otherwise the session waits for a connection of its own database to be returned. After [`COLD`] it takes the room of
-//!    any connection that has been idle for as long.
+//!    any connection that has been idle for as long. A new session whose database has an equal share already takes only
+//!    the room of one that has been idle for [`UNUSED`]: with more connections to one database more sessions wait there
+//!    for locks, while the sessions that hold these locks wait for a connection to another database.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +31,10 @@ pub(super) const OVERTAKING: usize = 64;
 /// needs another database. It is many times longer than a checkout of a busy pool, so that a busy pool closes
 /// nothing.
 pub(super) const COLD: Duration = Duration::from_millis(20);
+
+/// The time that a connection is idle before it is closed for a new session whose database has an equal share of the
+/// connections already.
+pub(super) const UNUSED: Duration = Duration::from_secs(1);
 
 /// The time for which the budget stays lowered after descriptors ran out.
 const LIMITED: Duration = Duration::from_secs(5);
@@ -72,6 +78,8 @@ pub(super) struct Checkouts<C, W> {
     budget: ConnectionBudget,
     /// The cluster's limit.
     most: usize,
+    /// [`UNUSED`], or less for sessions that do not wait that long.
+    unused: Duration,
     databases: Vec<Database<C>>,
     waiters: VecDeque<Waiter<W>>,
     /// How many connections are open, in use or idle.
@@ -116,8 +124,8 @@ struct Waiter<W> {
 }
 
 impl<C, W: Clone> Checkouts<C, W> {
-    /// At most so many connections, with those that are open already, by database.
-    pub(super) fn new(most: usize, made: Vec<Option<C>>, now: Instant) -> Self {
+    /// At most so many connections for sessions that wait so long, with those that are open already, by database.
+    pub(super) fn new(most: usize, timeout: Duration, made: Vec<Option<C>>, now: Instant) -> Self {
         let budget = ConnectionBudget::new(most, made.len());
         let most = budget.most();
         let database = |made: Option<C>| Database {
@@ -135,6 +143,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         Checkouts {
             budget,
             most,
+            unused: UNUSED.min(timeout / 4).max(COLD),
             databases,
             waiters: VecDeque::new(),
             open,
@@ -365,7 +374,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         if !self.budget.take(held) {
             return None;
         }
-        let grant = self.connection(database, waited, now);
+        let grant = self.connection(database, held == 0, waited, now);
         match grant {
             Some(_) => drop(owner.0.fetch_add(1, Ordering::Relaxed)),
             None => self.budget.give_back(held + 1),
@@ -373,7 +382,13 @@ impl<C, W: Clone> Checkouts<C, W> {
         grant
     }
 
-    fn connection(&mut self, database: usize, waited: Duration, now: Instant) -> Option<Grant<C>> {
+    fn connection(
+        &mut self,
+        database: usize,
+        is_new: bool,
+        waited: Duration,
+        now: Instant,
+    ) -> Option<Grant<C>> {
         let wanted = self.databases.get_mut(database)?;
         if let Some((connection, _)) = wanted.idle.pop_back() {
             return Some(Grant::Idle(connection));
@@ -384,15 +399,26 @@ impl<C, W: Clone> Checkouts<C, W> {
         }
         let evicted = match self.open < self.budget.most() {
             true => None,
-            false => Some(self.evict(database, own, waited, now)?),
+            false => {
+                let has_share = own >= self.budget.most() / self.databases.len().max(1);
+                let cold = if is_new && has_share { self.unused } else { COLD };
+                Some(self.evict(database, own, (waited, cold), now)?)
+            }
         };
         self.databases.get_mut(database)?.open += 1;
         self.open += 1;
         Some(Grant::Connect { evicted })
     }
 
-    /// Returns an idle connection of another database to close for one more of a database that has `own`.
-    fn evict(&mut self, database: usize, own: usize, waited: Duration, now: Instant) -> Option<C> {
+    /// Returns an idle connection of another database to close for one more of a database that has `own`, for a session
+    /// that has waited so long. Connections that have been idle for `cold` are not needed where they are.
+    fn evict(
+        &mut self,
+        database: usize,
+        own: usize,
+        (waited, cold): (Duration, Duration),
+        now: Instant,
+    ) -> Option<C> {
         let others = || {
             let others = self.databases.iter().enumerate();
             others.filter(|(at, other)| *at != database && !other.idle.is_empty())
@@ -401,7 +427,7 @@ impl<C, W: Clone> Checkouts<C, W> {
         if let Some((at, _)) = larger {
             return self.evict_coldest(|other, _| other == at);
         }
-        let is_cold = |since: Instant| now.saturating_duration_since(since) >= COLD;
+        let is_cold = |since: Instant| now.saturating_duration_since(since) >= cold;
         let has_cold =
             others().any(|(_, other)| other.idle.front().is_some_and(|(_, since)| is_cold(*since)));
         match own == 0 || (waited >= COLD && has_cold) {

@@ -168,7 +168,7 @@ impl Pool {
             let further = left.saturating_sub(drivers.len() * FIRST_DESCRIPTORS) / DESCRIPTORS;
             drivers.len().saturating_add(further)
         });
-        let checkouts = Mutex::new(Checkouts::new(most.min(left), made, Instant::now()));
+        let checkouts = Mutex::new(Checkouts::new(most.min(left), acquire_timeout, made, Instant::now()));
         Arc::new(Pool { drivers, check, acquire_timeout, most, checkouts, waits: WaitCounter::default() })
     }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 
+const TIMEOUT: Duration = Duration::from_secs(5);
+
 struct Sim {
     checkouts: Checkouts<u32, u32>,
     now: Instant,
@@ -13,7 +15,7 @@ struct Sim {
 impl Sim {
     fn new(most: usize, databases: usize) -> Self {
         let now = Instant::now();
-        let checkouts = Checkouts::new(most, (0..databases).map(|_| None).collect(), now);
+        let checkouts = Checkouts::new(most, TIMEOUT, (0..databases).map(|_| None).collect(), now);
         Sim { checkouts, now, connections: 0, opened: 0, closed: 0 }
     }
 
@@ -78,9 +80,41 @@ fn what_is_cold_makes_room_for_a_waiter() {
     assert!(sim.take(1).is_none());
     let (_, ticket) = sim.wait(1, 7);
     assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None);
+    // The database has its share already.
+    sim.now += COLD;
+    assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None);
+    sim.now += UNUSED;
+    let granted = sim.checkouts.try_again(ticket, sim.now).0;
+    assert!(matches!(granted, Some(Grant::Connect { evicted: Some(_) })), "{granted:?}");
+}
+
+#[test]
+fn what_is_cold_makes_room_for_a_session_that_holds_a_connection() {
+    let mut sim = Sim::new(6, 3);
+    let idle: Vec<_> = (0..2).map(|_| sim.take(0).unwrap()).collect();
+    idle.into_iter().for_each(|held| drop(sim.check_in(0, held)));
+    let (owner, _) = sim.take(1).unwrap();
+    let _in_use = (sim.take(2).unwrap(), sim.take(2).unwrap());
+    sim.take(1).unwrap();
+    let ticket = sim.checkouts.wait(&owner, 2, 7, sim.now);
+    assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None);
     sim.now += COLD;
     let granted = sim.checkouts.try_again(ticket, sim.now).0;
     assert!(matches!(granted, Some(Grant::Connect { evicted: Some(_) })), "{granted:?}");
+}
+
+#[test]
+fn an_impatient_session_does_not_wait_for_what_is_unused() {
+    let mut sim = Sim::new(4, 2);
+    sim.checkouts = Checkouts::new(4, COLD * 8, vec![None, None], sim.now);
+    let idle: Vec<_> = (0..2).map(|_| sim.take(0).unwrap()).collect();
+    idle.into_iter().for_each(|held| drop(sim.check_in(0, held)));
+    let _in_use: Vec<_> = (0..2).map(|_| sim.take(1).unwrap()).collect();
+    let (_, ticket) = sim.wait(1, 7);
+    sim.now += COLD;
+    assert_eq!(sim.checkouts.try_again(ticket, sim.now).0, None);
+    sim.now += COLD;
+    assert!(sim.checkouts.try_again(ticket, sim.now).0.is_some());
 }
 
 #[test]

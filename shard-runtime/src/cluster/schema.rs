@@ -172,7 +172,8 @@ pub(super) fn differences(
             continue;
         }
         let is_merged = layout.shards().serving().nth(1).is_some();
-        let mut columns = compare_columns(table, &actual, place, is_merged);
+        let is_strict = || connection.is_strict(&place.names, table.name);
+        let mut columns = compare_columns(table, &actual, place, is_merged, &is_strict)?;
         tolerate(&mut columns, connection, place, table)?;
         let on = place.names.table(table.name);
         // A new table fits the model in everything.
@@ -282,7 +283,8 @@ pub(super) fn compare_columns(
     actual: &[ActualColumn],
     place: &Place,
     is_merged: bool,
-) -> Vec<ColumnDifference> {
+    is_strict: &dyn Fn() -> Result<bool>,
+) -> Result<Vec<ColumnDifference>> {
     let dialect = place.dialect;
     let mut found = Vec::new();
     let mut note = |column: &str, message: String, remedy: Remedy, change: Change| {
@@ -310,7 +312,7 @@ pub(super) fn compare_columns(
             };
             alter(format!("ALTER COLUMN {name} TYPE {wanted_type} USING {using}"))
         };
-        if !dialect.holds(column.kind, &actual.sql_type, actual.is_strict) {
+        if !dialect.holds(column.kind, &actual.sql_type, is_strict)? {
             let message = format!("expected type {wanted}, found {}", actual.sql_type);
             note(column.name, message, change_type(), Change::Retypes);
         } else if has_collation
@@ -349,7 +351,7 @@ pub(super) fn compare_columns(
             note(&actual.name, message, remedy, Change::Extra);
         }
     }
-    found
+    Ok(found)
 }
 
 /// Returns the SQL that adds a column. SQLite adds no foreign key that is NOT NULL.

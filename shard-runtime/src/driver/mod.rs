@@ -194,8 +194,6 @@ pub(crate) struct ActualColumn {
     pub(crate) collation: String,
     /// Whether two texts are equal only if their bytes are.
     pub(crate) compares_bytes: bool,
-    /// Whether the column holds values of its declared type only.
-    pub(crate) is_strict: bool,
 }
 
 /// An index over columns that covers every row of its table.
@@ -420,6 +418,12 @@ pub(crate) trait Connection: Send {
 
     /// Returns the columns of each of these tables; none if it does not exist. One statement on a server.
     fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>>;
+
+    /// Returns whether the columns of a table hold values of their declared types only. SQLite compares the name with those of
+    /// all its tables, so that this is asked only if it matters.
+    fn is_strict(&self, _: &Namespace, _table: &str) -> Result<bool> {
+        Ok(true)
+    }
 
     /// Returns the indexes of each of these tables: valid ones, without conditions and expressions. One statement on a server.
     fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>>;

@@ -12,7 +12,7 @@ use super::sqlite_deadline::Deadline;
 use super::sqlite_errors::from_sqlite;
 use super::sqlite_file::OpenFile;
 use super::sqlite_log::Log;
-use super::sqlite_schema::{columns_of_table, indexes_of_table};
+use super::sqlite_schema::{columns_of_table, indexes_of_table, is_strict};
 use super::sqlite_snapshot::Beginning;
 use super::sqlite_statement::SqliteStatement;
 use super::{
@@ -327,6 +327,11 @@ impl Connection for SqliteConnection {
     fn columns_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualColumn>>> {
         self.complete_beginning()?;
         tables.iter().map(|table| columns_of_table(&self.raw, &names.plain(table))).collect()
+    }
+
+    fn is_strict(&self, names: &Namespace, table: &str) -> Result<bool> {
+        self.complete_beginning()?;
+        is_strict(&self.raw, &names.plain(table))
     }
 
     fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {

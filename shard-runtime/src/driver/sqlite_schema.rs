@@ -9,12 +9,6 @@ use crate::planner::sql::quoted;
 
 /// Returns the columns of a table; none if it does not exist.
 pub(super) fn columns_of_table(raw: &rusqlite::Connection, table: &str) -> Result<Vec<ActualColumn>> {
-    let is_strict = raw
-        .query_row("SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main'", [table], |row| {
-            row.get(0)
-        })
-        .optional()
-        .map_err(from_sqlite)?;
     let mut statement = raw.prepare(&format!("PRAGMA table_info({})", quoted(table))).map_err(from_sqlite)?;
     let columns = statement
         .query_map([], |row| {
@@ -25,7 +19,6 @@ pub(super) fn columns_of_table(raw: &rusqlite::Connection, table: &str) -> Resul
             Ok(ActualColumn {
                 compares_bytes: collation.eq_ignore_ascii_case("BINARY"),
                 collation,
-                is_strict: is_strict.unwrap_or_default(),
                 name,
                 sql_type: row.get("type")?,
                 nullable: !row.get::<_, bool>("notnull")? && row.get::<_, i64>("pk")? == 0,
@@ -35,6 +28,13 @@ pub(super) fn columns_of_table(raw: &rusqlite::Connection, table: &str) -> Resul
         })
         .map_err(from_sqlite)?;
     columns.collect::<rusqlite::Result<_>>().map_err(from_sqlite)
+}
+
+/// Returns whether a table is STRICT.
+pub(super) fn is_strict(raw: &rusqlite::Connection, table: &str) -> Result<bool> {
+    let sql = "SELECT strict FROM pragma_table_list(?1) WHERE schema = 'main'";
+    let found = raw.query_row(sql, [table], |row| row.get(0)).optional();
+    found.map_err(from_sqlite).map(Option::unwrap_or_default)
 }
 
 /// Returns the indexes of a table: without conditions and expressions.

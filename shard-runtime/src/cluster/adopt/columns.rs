@@ -66,7 +66,8 @@ pub(super) fn compare(
     }
     let actual = connection.columns(&place.names, table.name)?;
     // Of one shard: its answers are not merged with others.
-    let differences = schema::compare_columns(table, &actual, place, false);
+    let is_strict = || connection.is_strict(&place.names, table.name);
+    let differences = schema::compare_columns(table, &actual, place, false, &is_strict)?;
     let unchecked = differences.iter().filter(|difference| difference.change == Change::Retypes);
     compared.unchecked = unchecked.map(|difference| difference.column.clone()).collect();
     compared.differences.extend(findings(connection, place, table, differences)?);
@@ -78,7 +79,7 @@ pub(super) fn compare(
     }
     compared.actual = actual;
     note_foreign_keys(connection, place, table, report)?;
-    note_collations(place, table, &compared.actual, report);
+    note_collations(place, table, &compared.actual, &is_strict, report)?;
     Ok(compared)
 }
 
@@ -178,9 +179,10 @@ fn note_collations(
     place: &Place,
     table: &'static Table,
     actual: &[ActualColumn],
+    is_strict: &dyn Fn() -> Result<bool>,
     report: &mut AdoptionReport,
-) {
-    for difference in schema::compare_columns(table, actual, place, true) {
+) -> Result<()> {
+    for difference in schema::compare_columns(table, actual, place, true, is_strict)? {
         let ColumnDifference { column, message, remedy, change } = difference;
         let (Change::Other, Remedy::Alter(sql), true) = (change, remedy, message.contains("collation"))
         else {
@@ -192,6 +194,7 @@ fn note_collations(
         );
         report.notes.push(finding.sql([format!("ALTER TABLE {on} {sql}")]));
     }
+    Ok(())
 }
 
 /// Compares how the database generates ids. `highest` is the highest id of the table.

@@ -181,7 +181,9 @@ impl Rows<'_> {
             let (names, dialect) = (&self.place.names, self.place.dialect);
             let actual = self.connection.columns(names, other.name)?;
             let held = actual.iter().find(|actual| actual.name.eq_ignore_ascii_case(other_id.name));
-            if !held.is_some_and(|held| dialect.holds(other_id.kind, &held.sql_type, held.is_strict)) {
+            let is_strict = || self.connection.is_strict(names, other.name);
+            let Some(held) = held else { continue };
+            if !dialect.holds(other_id.kind, &held.sql_type, is_strict)? {
                 continue;
             }
             let (on, to) = (names.table(table.name), names.table(other.name));

@@ -54,7 +54,10 @@ impl Shape {
         for target in targets {
             let others = links.at(*target)?.columns(&target.place.names, table.name)?;
             let (here, there) = ((source.place.dialect, &*actual), (target.place.dialect, &*others));
-            is_alike &= are_alike(here, there);
+            is_alike = is_alike
+                && are_alike(here, there)
+                && links.at(source)?.is_strict(&source.place.names, table.name)?
+                    == links.at(*target)?.is_strict(&target.place.names, table.name)?;
             columns = copied_columns(table, here, there, target.name)?;
             names = columns.iter().map(|column| quoted(column.name())).collect();
             let name = target.place.names.table(table.name);
@@ -146,9 +149,7 @@ fn are_alike(
         other.is_some_and(|other| {
             // The binary form of other types can depend on the server.
             let is_known = !here.has_column_types() || here.kind_of(&column.sql_type).is_some();
-            is_known
-                && other.sql_type.eq_ignore_ascii_case(&column.sql_type)
-                && other.is_strict == column.is_strict
+            is_known && other.sql_type.eq_ignore_ascii_case(&column.sql_type)
         })
     };
     here == there && columns.iter().all(is_alike)

@@ -86,7 +86,9 @@ impl<'r> Rename<'r> {
         let columns = connection.columns(&self.place.names, self.table.name)?;
         let wanted = self.place.dialect.column_type(self.column.kind);
         if let Some(old) = columns.iter().find(|column| column.name.eq_ignore_ascii_case(self.from))
-            && !self.place.dialect.holds(self.column.kind, &old.sql_type, old.is_strict)
+            && !self.place.dialect.holds(self.column.kind, &old.sql_type, || {
+                connection.is_strict(&self.place.names, self.table.name)
+            })?
         {
             let message = format!(
                 "the column `{}` cannot be renamed to `{}`: expected type {wanted}, found {}; give the field the old type",

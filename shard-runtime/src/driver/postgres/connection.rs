@@ -389,7 +389,6 @@ impl Connection for PostgresConnection {
                 is_primary_key: is_true(row, 5)?,
                 collation: text_in(row, 6)?,
                 compares_bytes: is_true(row, 7)?,
-                is_strict: true,
             });
             Ok(())
         })?;

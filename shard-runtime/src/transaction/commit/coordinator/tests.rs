@@ -190,7 +190,6 @@ impl Connection for FakeConnection {
                 is_primary_key: false,
                 collation,
                 compares_bytes: true,
-                is_strict: true,
             }]
         };
         Ok(tables.iter().map(column).collect())

@@ -19,7 +19,8 @@ on_some! {
         r49_a_wrong_statement_is_no_matter_of_a_change,
         r49_a_handle_that_does_not_know_the_change_follows_it;
     on_disk:
-        r50_a_fence_is_taken_down_although_a_target_is_lost,
+        r50_a_fence_is_taken_down_although_a_target_is_lost;
+    Files Schemas: r50_only_the_tables_of_a_target_are_analyzed
 }
 
 const MORE: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -46,6 +47,25 @@ fn change<'c>(cluster: &'c Cluster, plan: impl FnOnce(ChangePlanner<'c>) -> Chan
     assert_eq!(report.different, 0);
     change.switch(patiently()).unwrap();
     change.finish().unwrap();
+}
+
+fn r50_only_the_tables_of_a_target_are_analyzed(backend: &Backend) {
+    let cluster = begun(backend);
+    // A table of another program in the target's database.
+    backend.plant(&["d"], "others", "CREATE TABLE {table} (id INTEGER PRIMARY KEY)");
+    backend.plant(&["d"], "others", "INSERT INTO {table} VALUES (1), (2)");
+    change(&cluster, |plan| plan.replace("c", "d"));
+    let statistics = |table: &str| -> i64 {
+        if backend.is_postgres("d") {
+            let name = backend.table("d", table);
+            let sql = format!("SELECT count(*) FROM pg_statistic WHERE starelid = '{name}'::regclass");
+            return backend.client("d").text(&sql).parse().unwrap();
+        }
+        let sql = "SELECT count(*) FROM sqlite_stat1 WHERE tbl = ?1";
+        backend.raw("d").query_row(sql, [table], |row| row.get(0)).unwrap()
+    };
+    assert!(statistics("customers") > 0);
+    assert_eq!(statistics("others"), 0);
 }
 
 fn names(cluster: &Cluster) -> Vec<&str> {

@@ -32,7 +32,7 @@ impl Change {
                 links.transaction(&[target], Wait::Durable, || target::forget_cursors(connection, target));
             removed
                 .and_then(|()| target::validate(connection, target))
-                .and_then(|()| connection.run("ANALYZE"))
+                .and_then(|()| target::analyze(connection, target, &self.tables()))
                 .map_err(|error| error.on_shard(target.name))?;
         }
         let latest = self.cluster.latest();

@@ -5,6 +5,7 @@ use super::links::Site;
 use crate::driver::Connection;
 use crate::error::Result;
 use crate::planner::Layout;
+use crate::schema::Table;
 use crate::transaction::facts::{self, Kind};
 
 /// The beginning of the names of the facts with the SQL of indexes.
@@ -93,6 +94,16 @@ fn make(connection: &dyn Connection, site: Site<'_>, kind: &str) -> Result<()> {
 pub(in crate::cluster) fn validate(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
     let Some(sql) = site.place.dialect.validate_sql(&site.place.names) else { return Ok(()) };
     facts::texts(connection, &sql, &[])?.into_iter().flatten().try_for_each(|sql| connection.run(&sql))
+}
+
+/// Has the database count the rows of a target's tables for its plans: of no others, which may be many and large.
+pub(in crate::cluster) fn analyze(
+    connection: &dyn Connection,
+    site: Site<'_>,
+    tables: &[&'static Table],
+) -> Result<()> {
+    let analyze = |table: &&'static Table| format!("ANALYZE {}", site.place.names.table(table.name));
+    connection.run(&tables.iter().map(analyze).collect::<Vec<_>>().join("; "))
 }
 
 /// The secondary indexes and the constraints of a table: the kind, the SQL that makes it, and the SQL that drops it.

@@ -102,6 +102,6 @@ pub(super) fn complete(copier: &Copier<'_>) -> Result<()> {
 pub(super) fn validate(copier: &Copier<'_>) -> Result<()> {
     copier.each_target(|connection, target| {
         target::validate(connection, target)?;
-        connection.run("ANALYZE")
+        target::analyze(connection, target, copier.tables.all())
     })
 }

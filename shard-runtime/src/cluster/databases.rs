@@ -11,8 +11,11 @@ use crate::schema::{Shard, ShardRole, Table};
 use crate::transaction::facts::{Kind, MADE, Position};
 use crate::transaction::{Database, ids};
 
-/// How many databases are opened at the same time.
+/// How many databases are opened at the same time, at most.
 const AT_ONCE: usize = 16;
+
+/// How many files one thread opens in about the time that starting it takes.
+const FILES_PER_THREAD: usize = 8;
 
 /// The databases of a cluster that is being opened.
 pub(super) struct Databases<'o> {
@@ -122,7 +125,10 @@ impl Databases<'_> {
 
     fn open_all(&self) -> Vec<Result<Opened>> {
         let databases = self.opening.databases.len();
-        let threads = databases.min(AT_ONCE);
+        let has_server =
+            self.opening.databases.iter().any(|database| database.driver.dialect().is_on_server());
+        // Servers are waited for.
+        let threads = if has_server { databases } else { databases.div_ceil(FILES_PER_THREAD) }.min(AT_ONCE);
         if threads < 2 {
             return (0..databases).map(|database| self.open_one(database, Mode::Open)).collect();
         }

@@ -38,7 +38,7 @@ pub(super) fn refuse_orphans(
     timeout: Duration,
 ) -> Result<()> {
     let is_there = || match control.connect_waiting(Mode::Open, timeout) {
-        Ok(connection) => Ok(!connection.columns(names, CLUSTER)?.is_empty()),
+        Ok(connection) => connection.exists(names, CLUSTER),
         Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
         Err(error) => {
             let message = format!("the control database: {error}");

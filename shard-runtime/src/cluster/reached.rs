@@ -84,10 +84,10 @@ impl Builder {
             for shard in declared.layout.shards_in(*index) {
                 let names = &declared.layout.place(shard.index())?.names;
                 // Reading a table that does not exist would abort a transaction on a server.
-                if connection.columns(names, crate::planner::own_tables::SHARD)?.is_empty() {
+                if !connection.exists(names, crate::planner::own_tables::SHARD)? {
                     continue;
                 }
-                if connection.columns(names, facts::TABLE)?.is_empty() {
+                if !connection.exists(names, facts::TABLE)? {
                     return Ok(None);
                 }
                 let Some(found) = opening::identity(&**connection, names)? else { continue };

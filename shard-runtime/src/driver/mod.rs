@@ -433,6 +433,11 @@ pub(crate) trait Connection: Send {
         Ok(self.columns_of(names, &[table])?.into_iter().flatten().collect())
     }
 
+    /// Returns whether a table exists.
+    fn exists(&self, names: &Namespace, table: &str) -> Result<bool> {
+        self.columns(names, table).map(|columns| !columns.is_empty())
+    }
+
     /// Returns the indexes of a table, as [`indexes_of`](Connection::indexes_of) does.
     fn indexes(&self, names: &Namespace, table: &str) -> Result<Vec<ActualIndex>> {
         Ok(self.indexes_of(names, &[table])?.into_iter().flatten().collect())

@@ -73,7 +73,7 @@ impl Control {
         tables: impl Iterator<Item = &'static Table>,
     ) -> Result<Self> {
         let connection = driver.connect_waiting(mode, settings.busy_timeout)?;
-        let is_new = connection.columns(&names, CLUSTER)?.is_empty();
+        let is_new = !connection.exists(&names, CLUSTER)?;
         if mode == Mode::Create {
             connection.begin(Transaction::Write)?;
             let dialect = driver.dialect();
@@ -93,7 +93,7 @@ impl Control {
             schemas::check_schema(&*connection, &names)?;
             let message = format!("{} is no control database", driver.describe());
             return Err(Error::new(ErrorKind::WrongDatabase, message));
-        } else if connection.columns(&names, facts::TABLE)?.is_empty() {
+        } else if !connection.exists(&names, facts::TABLE)? {
             // Made by an older release. If it cannot be written, there is nothing to record either.
             match connection.run(&facts::make(&names, driver.dialect())) {
                 Err(error) if error.kind() == ErrorKind::Busy => return Err(error),

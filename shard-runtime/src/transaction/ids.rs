@@ -96,7 +96,7 @@ fn definition(names: &Namespace, dialect: Dialect) -> String {
 fn prepare_skipped(connection: &dyn Connection, names: &Namespace, dialect: Dialect) -> Result<Skipped> {
     let table = names.table(SKIPPED_IDS);
     let found = |connection: &dyn Connection| {
-        if connection.columns(names, SKIPPED_IDS)?.is_empty() {
+        if !connection.exists(names, SKIPPED_IDS)? {
             return Ok(None);
         }
         let is_usable =

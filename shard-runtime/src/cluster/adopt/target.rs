@@ -65,7 +65,7 @@ impl Builder {
                 let message = format!("the control database: {error}");
                 return Err(Error::new(error.kind(), message).with_source(error));
             }
-            Ok(control) if control.columns(control_names, CLUSTER)?.is_empty() => None,
+            Ok(control) if !control.exists(control_names, CLUSTER)? => None,
             Ok(control) => {
                 let sql = format!("SELECT id FROM {}", control_names.table(CLUSTER));
                 let cluster = texts(&*control, &sql, &[])?.into_iter().flatten().next().unwrap_or_default();

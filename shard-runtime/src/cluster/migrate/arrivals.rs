@@ -40,8 +40,10 @@ pub(super) fn recorded(connection: &dyn Connection, place: &Place) -> Result<Vec
         _ if !place.dialect.is_on_server() => {
             "SELECT name FROM sqlite_schema WHERE type = 'table'".to_owned()
         }
+        // By the index of the names: the catalog may have many tables.
         schema => format!(
-            "SELECT tablename::text FROM pg_tables WHERE schemaname = {}",
+            "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relname BETWEEN '{beginning}_' AND '{beginning}_~' AND c.relkind = 'r' AND n.nspname = {}",
             literal(schema.as_deref().unwrap_or("public"))
         ),
     };

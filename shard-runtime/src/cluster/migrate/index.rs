@@ -13,7 +13,7 @@ pub(super) fn pending(connection: &dyn Connection, place: &Place, layout: &Layou
     let mut works = Vec::new();
     for table in layout.tables() {
         // A new table is made with its indexes.
-        if connection.columns(names, table.name)?.is_empty() {
+        if !connection.exists(names, table.name)? {
             continue;
         }
         let actual = connection.indexes(names, table.name)?;

@@ -227,7 +227,7 @@ fn describe(
         Action::Rename { table, column, from } => {
             use super::backfill::BackfillRows as _;
             let rename = Rename::new(place, table, *column, from)?;
-            if connection.columns(&place.names, table.name)?.is_empty() {
+            if !connection.exists(&place.names, table.name)? {
                 return Ok(Vec::new());
             }
             let mut text = Vec::new();
@@ -258,9 +258,7 @@ fn describe_contract(
     place: &Place,
     phase: StepPhase,
 ) -> Result<Vec<String>> {
-    let exists = |table: &crate::schema::Table| {
-        Ok::<_, Error>(!connection.columns(&place.names, table.name)?.is_empty())
-    };
+    let exists = |table: &crate::schema::Table| connection.exists(&place.names, table.name);
     Ok(match action {
         Action::Rename { table, column, from } => {
             let rename = Rename::new(place, table, *column, from)?;

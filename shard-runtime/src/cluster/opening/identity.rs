@@ -50,9 +50,9 @@ pub(in super::super) fn check_control(
     names: &Namespace,
     at: &str,
 ) -> Result<()> {
-    match connection.columns(names, CLUSTER)?.is_empty() {
-        false => Ok(()),
-        true => Err(Error::new(ErrorKind::WrongDatabase, format!("{at} is no control database"))),
+    match connection.exists(names, CLUSTER)? {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::WrongDatabase, format!("{at} is no control database"))),
     }
 }
 

@@ -230,7 +230,7 @@ pub(super) fn recorded_layout(connection: &dyn Connection, names: &Namespace) ->
 }
 
 fn layout_rows(connection: &dyn Connection, names: &Namespace) -> Result<Vec<Line>> {
-    if connection.columns(names, own_tables::LAYOUT)?.is_empty() {
+    if !connection.exists(names, own_tables::LAYOUT)? {
         return Ok(Vec::new());
     }
     read_texts(connection, &format!("SELECT subject, line FROM {}", names.table(own_tables::LAYOUT)))

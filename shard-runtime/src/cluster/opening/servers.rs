@@ -23,7 +23,7 @@ pub(in super::super) fn refuse_elsewhere(
     let Some((schema, _)) = found.iter().find(|(schema, _)| !named.contains(&schema.as_str())) else {
         return Ok(());
     };
-    if !connection.columns(default, own_tables::SHARD)?.is_empty() {
+    if connection.exists(default, own_tables::SHARD)? {
         return Ok(());
     }
     let message = format!(

@@ -395,6 +395,14 @@ impl Connection for PostgresConnection {
         Ok(columns)
     }
 
+    fn exists(&self, names: &Namespace, table: &str) -> Result<bool> {
+        let mut statement = self.prepare("SELECT to_regclass($1::text) IS NOT NULL")?;
+        let mut rows = statement.query(&[Param::Value(Value::Text(names.table(table).into()))])?;
+        let exists = rows.advance()? && is_true(&*rows, 0)?;
+        while rows.advance()? {}
+        Ok(exists)
+    }
+
     fn indexes_of(&self, names: &Namespace, tables: &[&str]) -> Result<Vec<Vec<ActualIndex>>> {
         // `ON CONFLICT` uses no deferrable index.
         let sql = "\

@@ -25,6 +25,10 @@ const SETTINGS: &[&str] = &[
     "max_prepared_transactions=20",
     // Nothing here outlives the test, so nothing has to outlive a power cut.
     "fsync=off",
+    "full_page_writes=off",
+    // A process is started for each connection, and maps these.
+    "shared_buffers=16MB",
+    "jit=off",
 ];
 
 /// The programs of a server.

@@ -128,8 +128,7 @@ impl Connection for SqliteConnection {
 
     fn prepare<'c>(&'c self, sql: &str) -> Result<Box<dyn Prepared + 'c>> {
         self.complete_beginning()?;
-        let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
-        Ok(Box::new(SqliteStatement::new(statement, &self.raw)))
+        Ok(Box::new(SqliteStatement::prepare(&self.raw, sql)?))
     }
 
     fn expect(&self, shard: &Arc<Expected>) -> Result<()> {
@@ -164,8 +163,7 @@ impl Connection for SqliteConnection {
             }
         }
         self.complete_beginning()?;
-        let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
-        let mut statement = SqliteStatement::new(statement, &self.raw);
+        let mut statement = SqliteStatement::prepare(&self.raw, sql)?;
         statement.bind(params)?;
         let mut row = statement.cursor();
         if !row.advance()? {

@@ -34,7 +34,8 @@ pub(super) fn from_sqlite(error: rusqlite::Error) -> Error {
         ffi::SQLITE_CONSTRAINT_TRIGGER if message.starts_with(GUARDED) => ErrorKind::ReadOnly,
         ffi::SQLITE_CANTOPEN | ffi::SQLITE_PERM | ffi::SQLITE_AUTH => ErrorKind::Io,
         _ => match code & 0xff {
-            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => ErrorKind::Busy,
+            // Other connections change the schema again and again.
+            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_SCHEMA => ErrorKind::Busy,
             ffi::SQLITE_INTERRUPT => ErrorKind::TimedOut,
             ffi::SQLITE_READONLY => ErrorKind::ReadOnly,
             ffi::SQLITE_FULL => ErrorKind::Full,

@@ -70,8 +70,7 @@ impl SqliteConnection {
         params: &[Param<'_>],
         visit: &mut dyn FnMut(&dyn RowSource) -> Result<()>,
     ) -> Result<Option<()>> {
-        let statement = self.raw.prepare_cached(sql).map_err(from_sqlite)?;
-        if !SqliteStatement::new(statement, &self.raw).hold(params, visit)? {
+        if !SqliteStatement::prepare(&self.raw, sql)?.hold(params, visit)? {
             return Ok(None);
         }
         *self.beginning.borrow_mut() = Beginning::Held(sql.into());

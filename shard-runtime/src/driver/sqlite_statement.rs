@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Rows};
+use rusqlite::{CachedStatement, Rows, ffi};
 
 use super::sqlite_errors::from_sqlite;
 use super::{Cursor, Prepared, Shape};
@@ -13,14 +13,31 @@ use crate::planner::sql::Param;
 use crate::row::{RowSource, Stream};
 use crate::value::Value;
 
+/// How many schemas are tried for one statement, as by SQLite when a prepared statement meets another schema.
+const SCHEMAS: usize = 50;
+
 pub(super) struct SqliteStatement<'c> {
     statement: CachedStatement<'c>,
     connection: &'c rusqlite::Connection,
 }
 
 impl<'c> SqliteStatement<'c> {
-    pub(super) fn new(statement: CachedStatement<'c>, connection: &'c rusqlite::Connection) -> Self {
-        SqliteStatement { statement, connection }
+    /// Prepares a statement. SQLite itself reads a schema again that has changed only once: other connections may change it
+    /// again meanwhile.
+    pub(super) fn prepare(connection: &'c rusqlite::Connection, sql: &str) -> Result<Self> {
+        let mut prepared = connection.prepare_cached(sql);
+        for _ in 1..SCHEMAS {
+            match &prepared {
+                Err(rusqlite::Error::SqliteFailure(failure, _))
+                    if failure.extended_code & 0xff == ffi::SQLITE_SCHEMA => {}
+                Err(rusqlite::Error::SqlInputError { error, .. })
+                    if error.extended_code & 0xff == ffi::SQLITE_SCHEMA => {}
+                _ => break,
+            }
+            prepared = connection.prepare_cached(sql);
+        }
+        let statement = prepared.map_err(from_sqlite)?;
+        Ok(SqliteStatement { statement, connection })
     }
 
     pub(super) fn bind(&mut self, params: &[Param<'_>]) -> Result<()> {
@@ -138,5 +155,41 @@ fn owned(value: &Value<'_>) -> rusqlite::types::Value {
         Value::Text(text) | Value::Json(text) => text.to_string().into(),
         Value::Bytes(bytes) => bytes.to_vec().into(),
         Value::Uuid(uuid) => uuid.to_vec().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_missing_table_is_missing_also_while_others_change_the_schema() {
+        let folder = std::env::temp_dir().join(format!("sharded-schemas-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let open = || {
+            let raw = rusqlite::Connection::open(folder.join("a.db")).unwrap();
+            raw.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+            raw.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF").unwrap();
+            raw
+        };
+        let (reads, is_over) = (open(), AtomicBool::new(false));
+        // A long schema takes its time to be read.
+        (0..200).for_each(|table| reads.execute_batch(&format!("CREATE TABLE t{table} (a, b)")).unwrap());
+        std::thread::scope(|scope| {
+            let (raw, is_over) = (open(), &is_over);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    raw.execute_batch("CREATE TABLE other (id); DROP TABLE other").unwrap();
+                }
+            });
+            let missing = || SqliteStatement::prepare(&reads, "SELECT id FROM missing").err().unwrap();
+            let kinds: Vec<ErrorKind> = (0..1_000).map(|_| missing().kind()).collect();
+            is_over.store(true, Ordering::Relaxed);
+            assert!(kinds.iter().all(|kind| *kind == ErrorKind::Schema), "{kinds:?}");
+        });
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

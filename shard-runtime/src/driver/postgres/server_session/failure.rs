@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::{GUARD, PostgresConnection, State};
 use crate::driver::postgres::errors::demoted;
-use crate::driver::{KEYS_LEFT, Transaction};
+use crate::driver::{GUARDED, KEYS_LEFT, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The error of the server if a transaction ran in another process than the connection was made to.
@@ -148,8 +148,8 @@ impl PostgresConnection {
             matches!(self.state.get(), State::First(Transaction::Read) | State::Open(Transaction::Read, _));
         let error = match error.kind() {
             _ if self.is_demoted.swap(false, Ordering::Relaxed) => demoted(error),
-            // In a transaction that reads the statement is at fault.
-            ErrorKind::ReadOnly if !only_reads => demoted(error),
+            // In a transaction that reads the statement is at fault; a cluster that is copied to refuses writes itself.
+            ErrorKind::ReadOnly if !only_reads && !error.to_string().contains(GUARDED) => demoted(error),
             ErrorKind::ConnectionLost => error,
             _ => return error,
         };

@@ -20,7 +20,8 @@ on_some! {
         r49_a_handle_that_does_not_know_the_change_follows_it;
     on_disk:
         r50_a_fence_is_taken_down_although_a_target_is_lost;
-    Files Schemas: r50_only_the_tables_of_a_target_are_analyzed
+    Files Schemas: r50_only_the_tables_of_a_target_are_analyzed;
+    Files Prefixed Schemas Servers Everything: r50_indexes_that_a_source_has_more_are_on_its_targets
 }
 
 const MORE: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -66,6 +67,54 @@ fn r50_only_the_tables_of_a_target_are_analyzed(backend: &Backend) {
     };
     assert!(statistics("customers") > 0);
     assert_eq!(statistics("others"), 0);
+}
+
+fn r50_indexes_that_a_source_has_more_are_on_its_targets(backend: &Backend) {
+    let cluster = begun(backend);
+    let has_index = |shard: &str, table: &str, columns: &str| {
+        let name = backend.table(shard, table);
+        if backend.is_postgres(shard) {
+            let sql = format!(
+                "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = '{name}'::regclass"
+            );
+            let found = backend.client(shard).rows(&sql).concat();
+            return found.iter().any(|sql| sql.ends_with(&format!("({columns})")));
+        }
+        let sql = "SELECT count(*) FROM (SELECT group_concat(i.name, ', ') AS columns FROM pragma_index_list(?1) AS l, \
+                   pragma_index_info(l.name) AS i GROUP BY l.name) WHERE columns = ?2";
+        let plain = name.trim_matches('"').to_owned();
+        let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        backend.raw(shard).query_row(sql, [plain.as_str(), columns], count).unwrap() > 0
+    };
+    backend.plant(&["c"], "customers", "CREATE UNIQUE INDEX own_{shard} ON {table} (cents)");
+    backend.plant(&["c"], "orders", "CREATE INDEX own_cents_{shard} ON {table} (cents, id)");
+    assert!(has_index("c", "customers", "cents") && !has_index("d", "customers", "cents"));
+    // A cancelled change leaves none.
+    let plan = cluster.plan_change().split("c", ["d", "e"]).build().unwrap();
+    let mut cancelled = cluster.begin_change(&plan).unwrap();
+    cancelled.copy(Pace::rows(7), |_| {}).unwrap();
+    assert!(has_index("d", "customers", "cents"));
+    cancelled.cancel().unwrap();
+    assert!(!has_index("d", "customers", "cents") && has_index("d", "customers", "id, name"));
+    change(&cluster, |plan| plan.split("c", ["d", "e"]));
+    for target in ["d", "e"] {
+        assert!(
+            has_index(target, "customers", "cents") && has_index(target, "orders", "cents, id"),
+            "{target}"
+        );
+    }
+    let mut session = cluster.session();
+    let rows = session.all(Customer::select().on_shard("d")).unwrap();
+    let sql = format!(
+        "INSERT INTO {0} SELECT -1, 'x' || email, name, currency, cents, version FROM {0} WHERE id = {1}",
+        backend.table("d", "customers"),
+        rows[0].id
+    );
+    let refused = match backend.is_postgres("d") {
+        true => backend.client("d").try_run(&sql).is_err(),
+        false => backend.raw("d").execute_batch(&sql).is_err(),
+    };
+    assert!(refused, "the unique index is one");
 }
 
 fn names(cluster: &Cluster) -> Vec<&str> {

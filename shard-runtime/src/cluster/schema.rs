@@ -35,7 +35,7 @@ pub(super) fn names_of(tables: &[&Table]) -> Vec<&'static str> {
 }
 
 /// Adds to the error of a unique index how the rows are found that it does not allow.
-fn not_created(index: &DeclaredIndex, error: Error, names: &Namespace, table: &Table) -> Error {
+fn not_created(index: &DeclaredIndex<'_>, error: Error, names: &Namespace, table: &Table) -> Error {
     if error.kind() != ErrorKind::Unique {
         return error;
     }
@@ -440,9 +440,13 @@ fn rebuild_sql(table: &Table, actual: &[ActualColumn], place: &Place) -> String 
 }
 
 /// Returns the indexes that a table lacks, by their columns.
-pub(super) fn missing_indexes(place: &Place, table: &Table, actual: &[ActualIndex]) -> Vec<DeclaredIndex> {
+pub(super) fn missing_indexes(
+    place: &Place,
+    table: &Table,
+    actual: &[ActualIndex],
+) -> Vec<DeclaredIndex<'static>> {
     let Place { names, dialect, .. } = place;
-    let is_missing = |index: &DeclaredIndex| !index.is_among(actual.iter().map(ActualIndex::key));
+    let is_missing = |index: &DeclaredIndex<'_>| !index.is_among(actual.iter().map(ActualIndex::key));
     indexes(names, table, *dialect).into_iter().filter(is_missing).collect()
 }
 

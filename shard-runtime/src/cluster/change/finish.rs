@@ -29,7 +29,7 @@ impl Change {
         for target in self.targets()? {
             let connection = links.at(target)?;
             let removed =
-                links.transaction(&[target], Wait::Durable, || target::forget_cursors(connection, target));
+                links.transaction(&[target], Wait::Durable, || target::forget_copy(connection, target));
             removed
                 .and_then(|()| target::validate(connection, target))
                 .and_then(|()| target::analyze(connection, target, &self.tables()))

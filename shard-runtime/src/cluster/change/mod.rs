@@ -279,6 +279,7 @@ impl Change {
         let links = self.links()?;
         let (change, attempt) = self.attempt();
         let (layout, control) = (&self.cluster.0.layout, &self.cluster.0.control);
+        let (tables, sources) = (self.tables(), self.sources()?);
         for target in self.targets()? {
             let connection = links.at(target)?;
             let entered = links.transaction(&[target], Wait::Durable, || {
@@ -287,14 +288,17 @@ impl Change {
                         refuse_serving(part, change, target.name)?;
                         target::drop_constraints(connection, target, layout)?;
                     }
-                    _ => target::empty(connection, target, layout)?,
+                    _ => {
+                        let indexes = target::indexes_of_sources(&links, target, &sources, &tables)?;
+                        target::empty(connection, target, layout)?;
+                        target::record_indexes(connection, target, &indexes)?;
+                    }
                 }
                 write_part(connection, target.place, Some(Part { role: Role::Incoming, change, attempt }))
             });
             entered.map_err(|error| error.on_shard(target.name))?;
         }
-        let tables = self.tables();
-        for source in self.sources()? {
+        for source in sources {
             let connection = links.at(source)?;
             let entered = links.transaction(&[source], Wait::Durable, || {
                 apply_decided_in(control, layout, source.place.database, connection)?;

@@ -1,10 +1,11 @@
 //! The tables of a target: emptied, without secondary indexes and constraints while rows come, and completed afterwards. What
 //! was dropped is recorded in the target, so that another process can make it again. Uses `driver` and `facts`.
 
-use super::links::Site;
-use crate::driver::Connection;
+use super::links::{Links, Site};
+use crate::driver::{ActualIndex, Connection};
 use crate::error::Result;
 use crate::planner::Layout;
+use crate::planner::sql::{DeclaredIndex, quoted};
 use crate::schema::Table;
 use crate::transaction::facts::{self, Kind};
 
@@ -13,6 +14,13 @@ const INDEX: &str = "index ";
 
 /// The beginning of the names of the facts with the SQL of constraints.
 const CONSTRAINT: &str = "constraint ";
+
+/// The beginning of the names of the facts with the SQL that makes an index of a source, and the SQL that drops it. They are kept
+/// until the change has ended: a cancelled one leaves no such index.
+const CARRIED: &str = "carried ";
+
+/// What is between the two, and in no name.
+const BETWEEN: char = '\u{1f}';
 
 /// The beginning of the names of the facts with the cursors of sources.
 const CURSOR: &str = "cursor ";
@@ -24,8 +32,49 @@ pub(super) fn empty(connection: &dyn Connection, site: Site<'_>, layout: &Layout
     let tables: Vec<&'static str> = layout.tables().map(|table| table.name).collect();
     let sql = site.place.dialect.empty_sql(names, &tables);
     sql.iter().try_for_each(|sql| connection.lock(sql))?;
-    forget_cursors(connection, site)?;
+    for (_, carried) in recorded(connection, site, CARRIED)? {
+        carried.split_once(BETWEEN).map_or(Ok(()), |(_, drop)| connection.lock(drop))?;
+    }
+    forget_copy(connection, site)?;
     drop_secondary(connection, site, layout, &[CONSTRAINT, INDEX])
+}
+
+/// Returns the SQL that makes the indexes that the sources' tables have and a target's tables lack, and that drops them: indexes
+/// that another program has made, over columns that the target has, without a condition.
+pub(super) fn indexes_of_sources(
+    links: &Links,
+    site: Site<'_>,
+    sources: &[Site<'_>],
+    tables: &[&'static Table],
+) -> Result<Vec<String>> {
+    let (names, dialect) = (&site.place.names, site.place.dialect);
+    let mut found = Vec::new();
+    for &table in tables {
+        let connection = links.at(site)?;
+        let (columns, own) = (connection.columns(names, table.name)?, connection.indexes(names, table.name)?);
+        let has = |name: &String| columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+        for source in sources {
+            let theirs = links.at(*source)?.indexes(&source.place.names, table.name)?;
+            for index in theirs.iter().filter(|index| index.columns.iter().all(has)) {
+                let columns = index.columns.iter().map(String::as_str).collect();
+                let wanted = DeclaredIndex::over(names, table, columns, index.is_unique, dialect);
+                let schema =
+                    names.schema.as_ref().map_or_else(String::new, |name| format!("{}.", quoted(name)));
+                let drop = format!("DROP INDEX IF EXISTS {schema}{}", quoted(&wanted.name));
+                let sql = format!("{}{BETWEEN}{drop}", wanted.create_sql(names, table, dialect));
+                if !wanted.is_among(own.iter().map(ActualIndex::key)) && !found.contains(&sql) {
+                    found.push(sql);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Records indexes that are made when the rows are copied. In a transaction.
+pub(super) fn record_indexes(connection: &dyn Connection, site: Site<'_>, indexes: &[String]) -> Result<()> {
+    let mut indexes = indexes.iter().enumerate();
+    indexes.try_for_each(|(number, sql)| record(connection, site, &format!("{CARRIED}{number:06}"), sql))
 }
 
 /// Drops the indexes and the constraints of a target that is copied to, or copied to again. In a transaction.
@@ -71,9 +120,13 @@ fn drop_secondary(
     Ok(())
 }
 
-/// Makes the indexes that were dropped. In a transaction.
+/// Makes the indexes that were dropped, and those of the sources. In a transaction.
 pub(in crate::cluster) fn make_indexes(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
-    make(connection, site, INDEX)
+    make(connection, site, INDEX)?;
+    for (_, carried) in recorded(connection, site, CARRIED)? {
+        carried.split_once(BETWEEN).map_or(Ok(()), |(make, _)| connection.lock(make))?;
+    }
+    Ok(())
 }
 
 /// Makes the constraints that were dropped; on servers those of foreign keys without a check of the rows, see [`validate`].
@@ -160,10 +213,13 @@ pub(super) fn set_cursor(
     record(connection, site, &format!("{CURSOR}{source}"), cursor)
 }
 
-/// Removes the cursors of all sources.
-pub(super) fn forget_cursors(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
+/// Removes the cursors of all sources, and the record of their indexes.
+pub(super) fn forget_copy(connection: &dyn Connection, site: Site<'_>) -> Result<()> {
     let Site { place, .. } = site;
-    recorded(connection, site, CURSOR)?
-        .iter()
-        .try_for_each(|(name, _)| facts::forget(connection, &place.names, place.dialect, Kind::Copied, name))
+    for kind in [CURSOR, CARRIED] {
+        for (name, _) in recorded(connection, site, kind)? {
+            facts::forget(connection, &place.names, place.dialect, Kind::Copied, &name)?;
+        }
+    }
+    Ok(())
 }

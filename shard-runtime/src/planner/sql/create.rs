@@ -16,13 +16,27 @@ fn indexed(table: &Table, column: &str, dialect: Dialect) -> String {
     format!("{}{nulls}", quoted(column))
 }
 
-pub(crate) struct DeclaredIndex {
+pub(crate) struct DeclaredIndex<'c> {
     pub(crate) name: String,
-    pub(crate) columns: Vec<&'static str>,
+    pub(crate) columns: Vec<&'c str>,
     pub(crate) unique: bool,
 }
 
-impl DeclaredIndex {
+impl<'c> DeclaredIndex<'c> {
+    /// Returns an index over these columns. Its name is made of them, as `reports(location_id)`, so that two indexes never
+    /// share a name.
+    pub(crate) fn over(
+        names: &Namespace,
+        table: &Table,
+        columns: Vec<&'c str>,
+        unique: bool,
+        dialect: Dialect,
+    ) -> Self {
+        let suffix = if unique { " unique" } else { "" };
+        let name = names.plain(&format!("{}({}){suffix}", table.name, columns.join(", ")));
+        DeclaredIndex { name: shortened(name, dialect), columns, unique }
+    }
+
     /// Returns whether a table with these indexes needs no other one: names do not count, and a unique index is one
     /// that finds rows, too.
     pub(crate) fn is_among<'i>(&self, actual: impl IntoIterator<Item = (&'i [String], bool)>) -> bool {
@@ -41,9 +55,8 @@ impl DeclaredIndex {
     }
 }
 
-/// Returns the declared indexes, and the index on the link to the parent. The name of an index is made of its
-/// columns, as `reports(location_id)`, so that two indexes never share a name.
-pub(crate) fn indexes(names: &Namespace, table: &Table, dialect: Dialect) -> Vec<DeclaredIndex> {
+/// Returns the declared indexes, and the index on the link to the parent.
+pub(crate) fn indexes(names: &Namespace, table: &Table, dialect: Dialect) -> Vec<DeclaredIndex<'static>> {
     let declared = table.indexes.iter().map(|index| (index.columns.to_vec(), index.unique));
     let parent = table.parent.map(|parent| (vec![parent.column], false));
     let columns = |places: Vec<usize>| {
@@ -51,12 +64,7 @@ pub(crate) fn indexes(names: &Namespace, table: &Table, dialect: Dialect) -> Vec
     };
     declared
         .chain(parent)
-        .map(|(places, unique)| {
-            let columns: Vec<&str> = columns(places);
-            let suffix = if unique { " unique" } else { "" };
-            let name = names.plain(&format!("{}({}){suffix}", table.name, columns.join(", ")));
-            DeclaredIndex { name: shortened(name, dialect), columns, unique }
-        })
+        .map(|(places, unique)| DeclaredIndex::over(names, table, columns(places), unique, dialect))
         .collect()
 }
 

@@ -43,19 +43,19 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "get on a server, inside a session",
         against: "autocommit, prepared",
-        target: None,
+        target: Some(1.05),
         pair: read::get_in_session,
     },
     Operation {
         name: "top 100 by index over four servers",
         against: "the slowest server alone",
-        target: Some(1.3),
+        target: None,
         pair: read::top_by_index_against_the_slowest,
     },
     Operation {
         name: "top 100 by index over four servers",
         against: "all asked at once, sorted",
-        target: None,
+        target: Some(1.15),
         pair: read::top_by_index_against_all_at_once,
     },
     Operation {
@@ -73,19 +73,19 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "ask four servers that take 5 ms",
         against: "one of them",
-        target: Some(1.3),
+        target: Some(1.15),
         pair: read::servers_that_take_long,
     },
     Operation {
         name: "insert 100,000 rows over four servers",
         against: "unnest on each, commits at once",
-        target: Some(1.1),
+        target: Some(1.05),
         pair: write::insert,
     },
     Operation {
         name: "insert 100,000 rows over four servers, best effort",
         against: "unnest on each, commits at once",
-        target: Some(1.1),
+        target: Some(1.05),
         pair: write::insert_by_best_effort,
     },
     Operation {
@@ -103,25 +103,25 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         name: "commit a row on one server",
         against: "update, commit",
-        target: None,
+        target: Some(1.1),
         pair: commit::on::<1>,
     },
     Operation {
         name: "commit a row on two servers",
         against: "updates at once, commits at once",
-        target: Some(2.0),
+        target: Some(1.6),
         pair: commit::on::<2>,
     },
     Operation {
         name: "commit a row on three servers",
         against: "updates at once, commits at once",
-        target: Some(2.0),
+        target: Some(1.6),
         pair: commit::on::<3>,
     },
     Operation {
         name: "commit a row on four servers",
         against: "updates at once, commits at once",
-        target: Some(2.0),
+        target: Some(1.6),
         pair: commit::on::<4>,
     },
 ];

@@ -19,7 +19,7 @@ const CONSTRAINT: &str = "constraint ";
 /// until the change has ended: a cancelled one leaves no such index.
 const CARRIED: &str = "carried ";
 
-/// What is between the two, and in no name.
+/// The character between the two. No name of an index has it.
 const BETWEEN: char = '\u{1f}';
 
 /// The beginning of the names of the facts with the cursors of sources.

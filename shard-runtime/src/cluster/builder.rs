@@ -150,7 +150,8 @@ impl Builder {
     ///
     /// Idle connections are kept. One is closed to make room for another database if that has none, if it has at least two
     /// fewer, or if a session has waited for 20 ms and the connection has been idle for as long. A session that holds none, and
-    /// whose database has an equal share already, takes the room of one that has been idle for a second. Otherwise a session
+    /// whose database has an equal share already, takes the room of one that has been idle for a second, or for a
+    /// quarter of a shorter `busy_timeout`. Otherwise a session
     /// waits for a connection of its own database. A thread that runs may overtake threads that wait for the same database, 64 times
     /// in a row at most: to wake a thread takes longer than a short read.
     ///

@@ -15,7 +15,7 @@ use crate::backend::{Backend, LETTERS};
 use crate::models::{Customer, Device, Models, NewOrder, Order, assert_sound, customer, fill};
 use crate::processes::{builder_of, described};
 
-on_some! {
+on_some_at_length! {
     Files Schemas: r50_movers_are_killed_under_load;
     Prefixed Servers Everything: r50_movers_are_killed_under_load_elsewhere
 }

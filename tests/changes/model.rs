@@ -758,6 +758,7 @@ fn r50_no_order_of_the_steps_of_a_change_loses_anything() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_every_fault_of_the_protocol_is_found_in_its_model() {
     let faults = [
         Fault::NoFence,

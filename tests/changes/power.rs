@@ -95,11 +95,13 @@ fn record(is_normal: bool) -> (Record, World) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_power_loss_at_any_moment_of_a_change_loses_nothing() {
     lose_power(false);
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_power_loss_in_a_change_loses_nothing_if_commits_do_not_wait_for_the_disk() {
     lose_power(true);
 }

@@ -110,12 +110,14 @@ fn end(world: &World, cancels: bool, what: &str) -> bool {
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_mover_of_files_that_was_stopped_changes_nothing() {
     let made = World::new(Kind::Files, true);
     stopped(|| made.copy(), "fcntl", "", 8);
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_beginning_on_files_that_was_stopped_changes_nothing() {
     let made = World::new(Kind::Files, false);
     stopped(|| made.copy(), "fcntl", "begin", 8);

@@ -52,21 +52,25 @@ fn killed(is_copied: bool, only: &str, tries: usize) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_kill_at_any_system_call_of_a_switch_is_continued() {
     killed(true, "", 6);
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_kill_at_any_system_call_of_a_beginning_is_continued() {
     killed(false, "begin", 3);
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_kill_at_any_system_call_of_a_cancellation_is_continued() {
     killed(true, "cancel", 3);
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_disk_that_fails_in_a_switch_loses_nothing() {
     let made = World::new(Kind::Files, true);
     let mut failed = 0;

@@ -42,12 +42,14 @@ fn in_a_process_of_its_own() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_power_loss_at_any_moment_of_a_copy_loses_nothing() {
     lose_power(World::new(Kind::Files, Kind::Files), false, |world, what| world.end(false, what));
 }
 
 /// Without lookups, whose entries are on disk before control records that they are made.
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r50_a_power_loss_at_any_moment_of_a_copy_of_one_table_loses_nothing() {
     let world = World { from: Backend::new(Kind::Files), to: Backend::new(Kind::Files) };
     let events = |cluster: &Cluster| -> Vec<i64> {

@@ -143,6 +143,7 @@ fn aborted(from: Kind, to: Kind) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r62_a_copy_that_was_killed_at_an_event_is_continued() {
     aborted(Kind::Files, Kind::Files);
 }
@@ -156,6 +157,7 @@ fn r62_a_copy_to_servers_that_was_killed_at_an_event_is_continued() {
 
 /// It is killed again and again, and each process goes on.
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r62_many_processes_end_one_copy() {
     let world = World::new(Kind::Files, Kind::Prefixed);
     let mut killed = 0;
@@ -195,6 +197,7 @@ fn killed(from: Kind, to: Kind, call: &str, tries: usize) {
 
 #[test]
 #[cfg(target_os = "linux")]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r62_a_copy_of_files_that_was_killed_at_a_system_call_is_continued() {
     killed(Kind::Files, Kind::Files, "pwrite64", 12);
 }

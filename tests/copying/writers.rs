@@ -8,7 +8,7 @@ use shard_runtime::{Cluster, Pace, Sharded};
 use crate::backend::{Backend, Kind, LETTERS};
 use crate::models::{Customer, Device, Event, Models, assert_sound, customer, fill};
 
-on_some! {
+on_some_at_length! {
     on_disk: r62_the_copy_is_of_one_moment;
     Schemas Servers Everything: r62_the_copy_of_servers_is_of_one_moment
 }
@@ -124,7 +124,7 @@ fn check(from: &Backend, kind: Kind, copies: u32) {
     assert_eq!(state(&source).0, sum);
 }
 
-on_some! {
+on_some_at_length! {
     Files: r62_no_transaction_is_torn;
     Schemas: r62_no_transaction_on_a_server_is_torn
 }

@@ -10,7 +10,8 @@
 //!
 //! That what may go wrong is made often enough is counted (`generated`).
 //!
-//! `SHARDED_CASES` is how many cases are run in all (4,000 unless said), `SHARDED_SEED` the seed of the first.
+//! `SHARDED_CASES` is how many cases are run in all (the default is 4,000, or 1,000 without the feature `servers`), and
+//! `SHARDED_SEED` the seed of the first.
 //! Every case has a seed of its own, which a failure prints together with the command that runs it again.
 
 mod aggregates;

@@ -8,7 +8,7 @@ use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// How many cases are run in all without `SHARDED_CASES`.
-const CASES: u64 = 4_000;
+const CASES: u64 = if cfg!(feature = "servers") { 4_000 } else { 1_000 };
 
 /// The result of a property for one case.
 pub type Verdict = Result<(), TestCaseError>;

@@ -54,6 +54,13 @@ macro_rules! on_some {
     };
 }
 
+/// The same for tests that take long: on SQLite, too, they run only with the feature `servers`.
+macro_rules! on_some_at_length {
+    ($($($kind:ident)+: $($some:ident),+ $(,)?);+) => {
+        $(on_each_of!(long [$($kind)+] $($some)+);)+
+    };
+}
+
 macro_rules! on_each_of {
     ($base:ident $kinds:tt $($test:ident)+) => {
         $(on_kinds!($base $kinds $test);)+
@@ -80,6 +87,8 @@ macro_rules! on_kind {
         on_kind!($base Memory $test);
         on_kind!($base Mixed $test);
     };
+    (long Files $test:ident) => { on_kind!(files Files $test [long]); };
+    (long Prefixed $test:ident) => { on_kind!(prefixed Prefixed $test [long]); };
     (backend PostgreSQL $test:ident) => {
         on_kind!(backend Schemas $test);
         on_kind!(backend Servers $test);
@@ -117,6 +126,13 @@ macro_rules! on_kind {
     ($base:ident Everything $test:ident) => { on_kind!(everything Everything $test [server]); };
     ($name:ident $kind:ident $test:ident []) => {
         #[test]
+        fn $name() {
+            super::$test(&crate::backend::Backend::new(crate::backend::Kind::$kind));
+        }
+    };
+    ($name:ident $kind:ident $test:ident [long]) => {
+        #[test]
+        #[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
         fn $name() {
             super::$test(&crate::backend::Backend::new(crate::backend::Kind::$kind));
         }

@@ -14,9 +14,6 @@ on_some! {
     lasting:
         r52_releases_write_while_the_schema_changes,
         r53_duplicates_stop_a_unique_index;
-    // It has one shard.
-    Files Prefixed Schemas:
-        r53_a_migration_that_stops_at_any_statement_continues;
     lasting:
         r53_a_column_is_dropped_in_two_phases,
         r52_an_earlier_release_is_told_why_in_the_middle_of_a_contract,
@@ -29,6 +26,10 @@ on_some! {
     PostgreSQL:
         r53_a_migration_waits_for_writers,
         r53_an_index_that_was_left_invalid_is_made_again,
+}
+on_some_at_length! {
+    // It has one shard.
+    Files Prefixed Schemas: r53_a_migration_that_stops_at_any_statement_continues
 }
 
 /// Lets the writers end, also after a failure.

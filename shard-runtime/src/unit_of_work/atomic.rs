@@ -25,6 +25,22 @@ impl UnitOfWork {
         begin: fn(&mut Transactions, usize) -> Result<()>,
         run: impl FnOnce(&mut Self) -> Result<O>,
     ) -> Result<O> {
+        let (mut run, mut output) = (Some(run), None);
+        self.all_or_none(shards, begin, &mut |work| {
+            let run = run.take().expect("it runs once");
+            output = Some(run(work)?);
+            Ok(())
+        })?;
+        Ok(output.expect("it has run"))
+    }
+
+    /// Not generic: the compiler would make a copy for each closure of each model.
+    fn all_or_none(
+        &mut self,
+        shards: &ShardSet,
+        begin: fn(&mut Transactions, usize) -> Result<()>,
+        run: &mut dyn FnMut(&mut Self) -> Result<()>,
+    ) -> Result<()> {
         if self.tx.in_portions {
             shards.indexes().iter().try_for_each(|&shard| begin(&mut self.tx, shard))?;
             return run(self);
@@ -57,9 +73,8 @@ impl UnitOfWork {
             }
         }
         panic.go_on();
-        let done = done?;
-        savepoints(self, DatabaseTransaction::release)?;
-        Ok(done)
+        done?;
+        savepoints(self, DatabaseTransaction::release)
     }
 
     /// Reads to write: every shard can be written before anything is read. If that fails, on a server perhaps only in the

@@ -126,11 +126,13 @@ fn killed(kind: Kind, traced: &[&str], tries: usize) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r61_a_kill_at_any_system_call_of_a_move_leaves_one_shard() {
     killed(Kind::Files, &["pwrite64", "fdatasync,fsync", "ftruncate"], 8);
 }
 
 #[test]
+#[cfg_attr(not(feature = "servers"), ignore = "long: `--features sharded-tests/servers`")]
 fn r61_a_kill_at_any_system_call_of_a_move_in_one_file_leaves_one_shard() {
     killed(Kind::Prefixed, &["pwrite64"], 6);
 }

@@ -9,7 +9,7 @@ use shard_runtime::Sharded as _;
 use super::models::{Invoice, Models, NewInvoice, NewProject, Tenant, assert_sound, tenant};
 use crate::backend::{Backend, LETTERS};
 
-on_some! {
+on_some_at_length! {
     Files Prefixed Schemas Servers Everything: r61_a_key_moves_while_it_is_written
 }
 

@@ -9,7 +9,7 @@ use super::models::{Invoice, Models, NewInvoice, Tenant, assert_sound, tenant};
 use crate::backend::{Backend, LETTERS, Watched};
 use crate::load::{Random, seed};
 
-on_some! {
+on_some_at_length! {
     Files Prefixed Schemas Everything: r49_random_moves_are_seen_by_no_query
 }
 

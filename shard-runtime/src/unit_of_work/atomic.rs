@@ -56,7 +56,7 @@ impl UnitOfWork {
                 }
             }
         }
-        panic.go_on();
+        panic.resume();
         let done = done?;
         savepoints(self, DatabaseTransaction::release)?;
         Ok(done)
@@ -80,7 +80,7 @@ impl UnitOfWork {
             if done.is_err() {
                 session.tx.stop_writing_others(&before);
             }
-            panic.go_on();
+            panic.resume();
             done
         })
     }

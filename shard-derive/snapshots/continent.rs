@@ -25,7 +25,7 @@ const _: () = {
                     other => {
                         return ::core::result::Result::Err(
                             __rt::ValueError::new(
-                                ::std::format!("`{other}` is no value of `Continent`"),
+                                ::std::format!("`{other}` is not a value of `Continent`"),
                             ),
                         );
                     }

@@ -50,7 +50,7 @@ pub(crate) fn check(model: &Model, errors: &mut Errors) {
     insert_struct(model, errors);
 }
 
-/// A row outlives the statement that read it, so its fields cannot borrow.
+/// Reports borrowed fields: a row outlives the statement that read it.
 fn owned_fields(model: &Model, errors: &mut Errors) {
     for field in &model.fields {
         if let Type::Reference(reference) = &field.ty {
@@ -59,7 +59,7 @@ fn owned_fields(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// Rows are read again, updated and deleted by their id, so there is exactly one.
+/// Reports a missing or a second id: rows are read again, updated and deleted by their id.
 fn one_id(model: &Model, errors: &mut Errors) {
     let mut ids = model.fields.iter().filter_map(|field| field.attrs.id.as_ref());
     if ids.next().is_none() {
@@ -71,8 +71,8 @@ fn one_id(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// A row's shard is decided by a key or by a parent. With neither, rows have no shard. With both, the key could name another
-/// shard than the parent's.
+/// Reports a missing or a second part that decides the shard. With a key and a parent, the key could name another shard
+/// than the parent's.
 fn one_shard_source(model: &Model, errors: &mut Errors) {
     if model.attrs.reference.is_some() {
         return;
@@ -91,18 +91,22 @@ fn one_shard_source(model: &Model, errors: &mut Errors) {
         ),
         (Some(_), Some(key)) => errors.at(
             &key.word,
-            "both a key and a parent, whose shard the row has: remove `#[shard_key]` or `#[shard_parent]`",
+            "a model has a key or a parent, not both: remove `#[shard_key]` or `#[shard_parent]`",
         ),
         (Some(_), None) => {
             if let Some(key) = &model.attrs.key {
-                errors.at(&key.word, "both a key and a parent, whose shard the row has: remove `shard_key` or `#[shard_parent]`");
+                errors.at(
+                    &key.word,
+                    "a model has a key or a parent, not both: remove `shard_key` or `#[shard_parent]`",
+                );
             }
         }
         _ => {}
     }
 }
 
-/// A row has one version, which every change increments. Ids and keys never change, so they cannot be the version.
+/// Reports a second version, and a version on an id or a key, which never change. Every change increments a row's one
+/// version.
 fn one_version(model: &Model, errors: &mut Errors) {
     let mut versions = model.fields.iter().filter(|field| field.attrs.version.is_some());
     let first = versions.next();
@@ -122,8 +126,8 @@ fn one_version(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// A lookup maps a unique value to the shard of its row. Keys and links decide the shard without one, rows are read by id
-/// with `get`, and a version is not unique.
+/// Reports lookups that are not needed or not possible. Keys and links decide the shard without one, `get` reads rows
+/// by id, and a version is not unique.
 fn lookups(model: &Model, errors: &mut Errors) {
     for field in &model.fields {
         let Some(word) = &field.attrs.lookup else { continue };
@@ -149,7 +153,7 @@ fn lookups(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// Two fields with `#[shard_key]` may be one key together or a mistake, so the struct has to declare it.
+/// Reports a second `#[shard_key]` that the struct does not declare as part of one key: it may be a mistake.
 fn one_key(model: &Model, errors: &mut Errors) {
     let is_decided = model.attrs.key.is_some() || model.attrs.reference.is_some();
     if is_decided || model.fields.iter().any(|field| field.attrs.parent.is_some()) {
@@ -161,7 +165,7 @@ fn one_key(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// The struct has the placement of a key of several fields. Ranges and lists place single values only.
+/// Checks a key of several fields: the struct has its placement, and ranges and lists place single values only.
 fn key_of_several_fields(model: &Model, errors: &mut Errors) {
     let Some(key) = model.attrs.key.as_ref().filter(|_| model.attrs.reference.is_none()) else { return };
     let marked: Vec<_> = model.fields.iter().filter_map(|field| field.attrs.key.as_ref()).collect();
@@ -196,8 +200,8 @@ fn placements(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// Every key is in exactly one range. This checks which bounds are missing; the compiler compares the others, which may be
-/// constants.
+/// Reports missing bounds of ranges, which would leave keys without a shard. The compiler compares the other bounds,
+/// which may be constants.
 fn range_is_closed(range: &RangeAttr, errors: &mut Errors) {
     for pair in range.ranges.windows(2) {
         let [before, behind] = pair else { continue };
@@ -223,7 +227,7 @@ fn range_is_closed(range: &RangeAttr, errors: &mut Errors) {
     }
 }
 
-/// Every key is listed once, and so has one shard.
+/// Reports keys that a list contains twice: each key has one shard.
 fn list_is_distinct(list: &ListAttr, errors: &mut Errors) {
     let mut seen = HashMap::new();
     for (value, shard) in &list.entries {
@@ -239,8 +243,8 @@ fn list_is_distinct(list: &ListAttr, errors: &mut Errors) {
     }
 }
 
-/// Sessions compare ids byte by byte, and keys are placed by their bytes. Under a collation, two spellings would be equal to
-/// the database, but two ids or two keys to the runtime.
+/// Reports collations of ids and keys. Sessions compare ids byte by byte, and keys are placed by their bytes. Under a
+/// collation two spellings would be equal to the database, but two ids or two keys to the runtime.
 fn collations(model: &Model, errors: &mut Errors) {
     for FieldAttrs { id, key, parent, collate, .. } in model.fields.iter().map(|field| &field.attrs) {
         let Some(collate) = collate else { continue };
@@ -257,8 +261,9 @@ fn collations(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// A program that does not know a column adds rows with its default. It knows ids, keys and links, and the values of a lookup
-/// differ. SQLite adds no foreign key with a default to a table.
+/// Reports defaults that cannot be used. A program without the column adds rows with its default, but it has ids, keys
+/// and links, and the values of a lookup are unique. SQLite cannot add a foreign key with a default to an existing
+/// table.
 fn defaults(model: &Model, errors: &mut Errors) {
     for attrs in model.fields.iter().map(|field| &field.attrs) {
         let Some(default) = &attrs.default else { continue };
@@ -279,8 +284,8 @@ fn defaults(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// The shard is chosen before the row is sent, so an id that the database generates cannot decide it. An id that is the
-/// parent's is not generated with the child.
+/// Reports ids that are generated after the shard is chosen and decide it. An id that is the parent's is not generated
+/// with the child.
 fn id_before_placement(model: &Model, errors: &mut Errors) {
     let Some(id) = model.fields[model.id].attrs.id.as_ref() else { return };
     if !model.shard_columns().contains(&model.id) {
@@ -304,8 +309,7 @@ fn id_before_placement(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// If a row's shard were that of another row of its table, the first row would have none. (The compiler reports longer
-/// cycles.)
+/// Reports a model that is its own parent: its first row would have no shard. (The compiler reports longer cycles.)
 fn not_its_own_parent(model: &Model, errors: &mut Errors) {
     for field in &model.fields {
         let message = "a model cannot be its own parent: write a `#[shard_key]`, and store the other row's id in a plain \
@@ -320,8 +324,8 @@ fn not_its_own_parent(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// A parent's link holds the parent's shard, so it is a `Parent<..>`, and never missing. The parent's id alone is enough only
-/// if it is the parent's key.
+/// Checks the types of parents' links. A link holds the parent's shard, so it is a `Parent<..>`, and never missing. The
+/// parent's id alone is enough only if it is the parent's key.
 fn links(model: &Model, errors: &mut Errors) {
     for field in model.fields.iter().filter(|field| field.is_no_link()) {
         let ty = &field.ty;
@@ -369,7 +373,7 @@ fn name(name: &Name, what: &str, errors: &mut Errors) {
     }
 }
 
-/// The databases and the runtime reserve some prefixes of table names.
+/// Reports names of tables with a prefix that the databases or the runtime reserve.
 fn table_name(model: &Model, errors: &mut Errors) {
     name(&model.table, "table", errors);
     let text = model.table.text.to_lowercase();
@@ -384,7 +388,7 @@ fn table_name(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// The databases reserve some names of columns, and compare names without regard to case.
+/// Reports names of columns that the databases reserve, and names that differ by case alone: databases ignore the case.
 fn column_names(model: &Model, errors: &mut Errors) {
     let mut seen: HashMap<String, &Field> = HashMap::new();
     for field in &model.fields {
@@ -407,12 +411,12 @@ fn column_names(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// Each field has a constant, whose name is in capitals, so two fields cannot differ by case alone.
+/// Reports fields whose names in capitals are equal: each field has a constant with that name.
 fn constants(model: &Model, errors: &mut Errors) {
     let composite = matches!(&model.shard_source, ShardSource::Own { columns, .. } if columns.len() > 1);
-    for (place, field) in model.fields.iter().enumerate() {
+    for (index, field) in model.fields.iter().enumerate() {
         let constant = &field.constant;
-        if let Some(first) = model.fields[..place].iter().find(|first| first.constant == *constant) {
+        if let Some(first) = model.fields[..index].iter().find(|first| first.constant == *constant) {
             let first = &first.ident;
             let message =
                 format_args!("this field and `{first}` have the same constant `{constant}`: rename one");
@@ -424,30 +428,30 @@ fn constants(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// An index names fields of the struct, each once.
+/// Reports unknown and repeated fields of indexes.
 fn index_fields(model: &Model, errors: &mut Errors) {
     let known: Vec<String> = model.fields.iter().map(|field| field.ident.unraw().to_string()).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     for index in &model.attrs.indexes {
-        for (place, field) in index.fields.iter().enumerate() {
+        for (position, field) in index.fields.iter().enumerate() {
             if model.field_named(field).is_none() {
                 let hint = did_you_mean(&field.unraw().to_string(), known.iter().copied());
                 errors.at(field, format_args!("unknown field `{field}`{hint}"));
-            } else if index.fields[..place].contains(field) {
+            } else if index.fields[..position].contains(field) {
                 errors.at(field, format_args!("`{field}` is given twice in this index: keep one"));
             }
         }
     }
 }
 
-/// A database compares only the rows of its own shard. If the index contains the fields that decide the shard, equal rows
-/// are on the same shard, so it holds over the cluster. Without them two shards could have equal rows.
+/// Reports unique indexes without the fields that decide the shard: a database compares only the rows of its own shard.
+/// With these fields equal rows are on the same shard, so that the index holds over the cluster.
 fn unique_over_the_cluster(model: &Model, errors: &mut Errors) {
     for index in model.attrs.indexes.iter().filter(|index| index.unique) {
-        let has = |place: &usize| index.fields.iter().any(|field| model.field_named(field) == Some(*place));
-        let missing = model.shard_columns().iter().filter(|place| !has(place));
+        let has = |column: &usize| index.fields.iter().any(|field| model.field_named(field) == Some(*column));
+        let missing = model.shard_columns().iter().filter(|column| !has(column));
         let missing: Vec<String> =
-            missing.map(|place| model.fields[*place].ident.unraw().to_string()).collect();
+            missing.map(|column| model.fields[*column].ident.unraw().to_string()).collect();
         if !missing.is_empty() {
             let missing = list_of(&missing.iter().map(String::as_str).collect::<Vec<_>>());
             let reason = "each shard compares only its own rows, so this is not unique over the cluster";
@@ -456,7 +460,8 @@ fn unique_over_the_cluster(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// If the id is not generated, `add` takes the model itself, and there is no insert struct.
+/// Reports names of an insert struct that cannot be used. If the id is not generated, `add` takes the model, and there
+/// is no insert struct.
 fn insert_struct(model: &Model, errors: &mut Errors) {
     let Some(insert) = &model.attrs.insert else { return };
     if model.id_kind == IdKind::Given {

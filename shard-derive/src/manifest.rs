@@ -1,4 +1,4 @@
-//! The name by which the crate that is compiled depends on the runtime, as its manifest has it.
+//! The name of the runtime in the manifest of the crate that is compiled.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use std::{env, fs};
 const RUNTIME: &str = "shard-runtime";
 
 /// Returns the dependency's name, if the manifest renames the runtime: `sharding = { package = "shard-runtime", .. }`.
-/// Without a manifest, or if it cannot be read, the runtime is taken to have its own name.
+/// Without a readable manifest, the runtime is assumed to have its own name.
 pub(crate) fn renamed_runtime() -> Option<&'static str> {
     static NAME: OnceLock<Option<String>> = OnceLock::new();
     let read = || {
@@ -17,7 +17,7 @@ pub(crate) fn renamed_runtime() -> Option<&'static str> {
     NAME.get_or_init(read).as_deref()
 }
 
-/// The name in the manifest's text. A manifest that names the runtime as it is, too, renames nothing.
+/// Returns the name in the text of a manifest. A manifest that also has the runtime under its own name renames nothing.
 fn renamed_in(manifest: &str) -> Option<String> {
     let mut table = "";
     let mut renamed = None;
@@ -41,13 +41,13 @@ fn renamed_in(manifest: &str) -> Option<String> {
     renamed.map(|name| name.replace('-', "_"))
 }
 
-/// The `name` in `[dependencies.name]`.
+/// Returns the `name` in `[dependencies.name]`.
 fn dependency_of(table: &str) -> Option<&str> {
     let (kind, name) = table.rsplit_once('.')?;
     kind.ends_with("dependencies").then(|| name.trim_matches('"'))
 }
 
-/// Whether this is `"shard-runtime"`, or a table with `package = "shard-runtime"`.
+/// Returns whether this is `"shard-runtime"`, or a table with `package = "shard-runtime"`.
 fn names_the_runtime(value: &str) -> bool {
     let quoted = format!("\"{RUNTIME}\"");
     let value = value.trim();

@@ -1,7 +1,7 @@
 //! The model that is expanded: its fields with their columns, its id, and how its rows are placed.
 //!
-//! It is always complete. If an attribute is missing, a default is taken; of two the first. [`check`](crate::check) reports
-//! it. So one mistake is one error, and code that uses the model still compiles.
+//! It is always complete. A missing attribute has a default; of two attributes the first is used.
+//! [`check`](crate::check) reports both. So one mistake is one error, and code that uses the model still compiles.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -95,7 +95,7 @@ impl Model {
         Some(Model {
             // A version on the id or the key is reported, and is then not used.
             version: find(&fields, |attrs| attrs.version.as_ref().filter(|_| attrs.is_plain()))
-                .map(|(place, _)| place),
+                .map(|(index, _)| index),
             shard_source: match &attrs.reference {
                 Some(_) => ShardSource::Everywhere,
                 None => ShardSource::of(&input.ident, &fields, attrs.key.as_ref()),
@@ -118,13 +118,13 @@ impl Model {
 
     /// Returns the type of the runtime through which the code uses an id or a key, or `None` for other fields. It uses the
     /// field's type through the model, so that a type which cannot have the role is one error.
-    pub(crate) fn role_column(&self, place: usize) -> Option<&'static str> {
+    pub(crate) fn role_column(&self, index: usize) -> Option<&'static str> {
         match &self.shard_source {
-            _ if self.fields[place].is_no_link() => Some("InvalidColumn"),
-            ShardSource::Link(column) | ShardSource::Bare { column, .. } if *column == place => None,
-            ShardSource::Own { columns, .. } if columns[..] == [place] => Some("KeyColumn"),
-            ShardSource::Own { columns, .. } if columns.contains(&place) => None,
-            _ if place == self.id => Some("IdColumn"),
+            _ if self.fields[index].is_no_link() => Some("InvalidColumn"),
+            ShardSource::Link(column) | ShardSource::Bare { column, .. } if *column == index => None,
+            ShardSource::Own { columns, .. } if columns[..] == [index] => Some("KeyColumn"),
+            ShardSource::Own { columns, .. } if columns.contains(&index) => None,
+            _ if index == self.id => Some("IdColumn"),
             _ => None,
         }
     }
@@ -173,7 +173,7 @@ impl Model {
     /// Returns the indices of the fields that refer to rows of reference tables, each with that table's model.
     pub(crate) fn references(&self) -> impl Iterator<Item = (usize, &Path)> {
         let fields = self.fields.iter().enumerate();
-        fields.filter_map(|(place, field)| Some((place, field.attrs.references.as_ref()?.model.as_ref()?)))
+        fields.filter_map(|(index, field)| Some((index, field.attrs.references.as_ref()?.model.as_ref()?)))
     }
 
     /// Returns the fields with a lookup, and their indices.
@@ -215,14 +215,14 @@ impl ShardSource {
         }
         let marked = fields.iter().enumerate().filter(|(_, field)| field.attrs.key.is_some());
         ShardSource::Own {
-            columns: marked.map(|(place, _)| place).collect(),
+            columns: marked.map(|(index, _)| index).collect(),
             placement: PlacementSite::OnStruct,
         }
     }
 }
 
 fn find<T>(fields: &[Field], role: impl Fn(&FieldAttrs) -> Option<&T>) -> Option<(usize, &T)> {
-    fields.iter().enumerate().find_map(|(place, field)| Some((place, role(&field.attrs)?)))
+    fields.iter().enumerate().find_map(|(index, field)| Some((index, role(&field.attrs)?)))
 }
 
 impl Field {
@@ -241,8 +241,8 @@ impl Field {
         })
     }
 
-    /// Returns whether the field is marked as a parent's link, and has a common type that is none. Only the compiler
-    /// resolves aliases, and checks other types.
+    /// Returns whether the field is marked as a parent's link, and has a common type that is not a link. Only the
+    /// compiler resolves aliases, and checks other types.
     pub(crate) fn is_no_link(&self) -> bool {
         const NO_LINKS: [&str; 19] = [
             "Option", "String", "Vec", "Box", "Arc", "Rc", "bool", "i8", "i16", "i32", "i64", "i128", "u8",
@@ -317,8 +317,8 @@ fn named_fields<'i>(input: &'i DeriveInput, errors: &mut Errors) -> Option<&'i F
     }
 }
 
-/// The runtime's path: as given, or `::shard_runtime`. A dependency of another name has to be given; the code takes it
-/// all the same, so that this is one error.
+/// Returns the runtime's path: as given, or `::shard_runtime`. If the dependency has another name, the path has to be
+/// given; the code then uses that name, so that this is one error.
 pub(crate) fn runtime_path(given: Option<&Path>, derived: &Ident, errors: &mut Errors) -> TokenStream {
     match (given, renamed_runtime()) {
         (Some(path), _) => path.to_token_stream(),
@@ -353,11 +353,11 @@ pub(crate) fn constant_name(field: &Ident) -> Ident {
 pub(crate) fn snake_case(name: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
     let mut snake = String::new();
-    for (place, letter) in letters.iter().enumerate() {
-        let before = place.checked_sub(1).and_then(|place| letters.get(place));
+    for (index, letter) in letters.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|index| letters.get(index));
         let starts_word = letter.is_uppercase()
             && before.is_some_and(|before| {
-                let ends_capitals = letters.get(place + 1).is_some_and(|next| next.is_lowercase());
+                let ends_capitals = letters.get(index + 1).is_some_and(|next| next.is_lowercase());
                 *before != '_' && (!before.is_uppercase() || ends_capitals)
             });
         if starts_word {

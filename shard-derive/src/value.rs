@@ -203,7 +203,7 @@ fn words(attribute: &Attribute, role: Role) -> syn::Result<(Option<LitStr>, Opti
     })
 }
 
-/// An enum names the shards of all its variants, or of none. If it names none, the model places it, as by `hash`.
+/// Reports an enum that names the shards of some variants only. If it names none, the model places it, as by `hash`.
 fn all_or_no_shards(variants: &[Variant], role: Role, errors: &mut Errors) {
     if role != Role::ShardKey || variants.iter().all(|variant| variant.shard.is_none()) {
         return;
@@ -214,7 +214,7 @@ fn all_or_no_shards(variants: &[Variant], role: Role, errors: &mut Errors) {
     }
 }
 
-/// If two variants had one text, a read could not distinguish them.
+/// Reports two variants with the same text: a read could not distinguish them.
 fn distinct_texts(variants: &[Variant], errors: &mut Errors) {
     let mut seen = HashMap::new();
     for variant in variants {

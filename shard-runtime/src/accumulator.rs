@@ -1,8 +1,7 @@
 //! Partial values of aggregates: read from a row of one shard, merged, and converted to the final value. Uses
 //! `value`, `collation`, `row`.
 //!
-//! A sum is a sum of sums, a mean is a sum and a count, a variance is three moments. Distinct values are carried as a
-//! set.
+//! A sum is a sum of sums, a mean is a sum and a count, a variance is three moments. Distinct values are a set.
 
 use std::collections::HashSet;
 
@@ -14,11 +13,11 @@ use crate::value::{Value, codec, mismatch};
 /// The functions of aggregates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
-    /// The number of rows; of no column.
+    /// The number of rows, without a column.
     Count,
-    /// The number of values, each once.
+    /// The number of distinct values.
     CountDistinct,
-    /// The same if no two shards have a value in common.
+    /// The number of distinct values, if no two shards have a value in common.
     CountDistinctHere,
     Sum,
     Mean,
@@ -31,7 +30,7 @@ pub(crate) enum Function {
 }
 
 impl Function {
-    /// Returns the measure's name for people.
+    /// Returns the text of the aggregate for people.
     pub(crate) fn of(self, column: &str) -> String {
         match self {
             Function::Count => "count".to_owned(),
@@ -114,21 +113,21 @@ impl Moments {
 
 impl Accumulator {
     /// Reads the partial value in a row of a shard, from this column on.
-    pub(crate) fn read(function: Function, row: &dyn RowSource, place: usize) -> Result<Self, ValueError> {
-        let count = |place| match row.value(place)? {
+    pub(crate) fn read(function: Function, row: &dyn RowSource, index: usize) -> Result<Self, ValueError> {
+        let count = |index| match row.value(index)? {
             Value::Integer(rows) => Ok(rows.unsigned_abs()),
             other => Err(mismatch("a number of rows", &other)),
         };
-        let value = row.value(place)?;
+        let value = row.value(index)?;
         Ok(match (function, value) {
-            (Function::Count | Function::CountDistinctHere, _) => Accumulator::Count(count(place)?),
-            (Function::Sum | Function::Mean, _) if count(place + 1)? == 0 => Accumulator::Nothing,
+            (Function::Count | Function::CountDistinctHere, _) => Accumulator::Count(count(index)?),
+            (Function::Sum | Function::Mean, _) if count(index + 1)? == 0 => Accumulator::Nothing,
             (Function::Sum, Value::Integer(sum)) => Accumulator::Integer(sum.into()),
             (Function::Sum, Value::Real(sum)) => Accumulator::Real(sum),
-            // SQL returns NULL if infinities leave no number.
+            // The SQL sum of `Infinity` and `-Infinity` is NULL.
             (Function::Sum, Value::Null) => Accumulator::Real(f64::NAN),
-            (Function::Mean, Value::Real(sum)) => Accumulator::Mean { sum, rows: count(place + 1)? },
-            (Function::Mean, Value::Null) => Accumulator::Mean { sum: f64::NAN, rows: count(place + 1)? },
+            (Function::Mean, Value::Real(sum)) => Accumulator::Mean { sum, rows: count(index + 1)? },
+            (Function::Mean, Value::Null) => Accumulator::Mean { sum: f64::NAN, rows: count(index + 1)? },
             (_, Value::Null) => Accumulator::Nothing,
             (Function::Min | Function::Max, value) => Accumulator::Value(value.into_owned()),
             (Function::CountDistinct, Value::Bytes(bytes)) => Accumulator::Distinct(

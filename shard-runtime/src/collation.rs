@@ -7,10 +7,10 @@ use crate::value::Value;
 /// The order and equality of the texts of a column. A column is `Binary` unless its field has `#[sharded(collate =
 /// nocase)]`.
 ///
-/// Everything follows it: comparisons, lists, patterns and prefixes, order and pages, distinct rows, groups, least and
-/// greatest values, the number of different values, unique indexes. Where several spellings are one value, as in
-/// distinct rows, the value of a group, or the least value of a column, the answer has the spelling that is the least
-/// byte by byte, on any shards; where such a row or group is of several columns, of each column its own.
+/// It applies to comparisons, lists, patterns, prefixes, order, pages, distinct rows, groups, minima, maxima, distinct
+/// counts and unique indexes. Several spellings can be one value: in distinct rows, in the value of a group, and in the
+/// minimum or maximum of a column. The answer then has the least spelling byte by byte, over all shards. In a row or
+/// group of several columns this holds for each column.
 ///
 /// ```
 /// use shard_runtime::{Cluster, Sharded, count};
@@ -40,7 +40,8 @@ pub enum Collation {
     /// Byte by byte.
     #[default]
     Binary,
-    /// The letters `A` to `Z` as `a` to `z`, everything else byte by byte: `É` and `é` differ. SQLite's `NOCASE`.
+    /// `A` to `Z` equal `a` to `z`; all other characters are compared byte by byte, so that `É` and `é` differ.
+    /// SQLite's `NOCASE`.
     NoCase,
 }
 
@@ -53,8 +54,8 @@ impl Collation {
         }
     }
 
-    /// Returns whether the first of two values is the least one, or the greatest one. Of equal spellings it is the
-    /// least byte by byte in both cases.
+    /// Returns whether the first of two values is to be taken as the minimum, or as the maximum. Of equal spellings it
+    /// is the least byte by byte in both cases.
     pub(crate) fn prefers(self, a: &Value<'_>, b: &Value<'_>, greatest: bool) -> bool {
         let order = self.order(a, b);
         let order = if greatest { order.reverse() } else { order };
@@ -62,7 +63,7 @@ impl Collation {
     }
 }
 
-/// Folds as SQLite does, to lower case: the characters between `Z` and `a` are less than both.
+/// Folds to lower case, as SQLite does: the characters between `Z` and `a` are less than both.
 fn folded(text: &str) -> impl Iterator<Item = u8> {
     text.bytes().map(|byte| byte.to_ascii_lowercase())
 }
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_spellings_the_least_is_answered() {
+    fn the_least_of_several_spellings_is_returned() {
         let text = |text: &'static str| Value::Text(text.into());
         for greatest in [false, true] {
             assert!(Collation::NoCase.prefers(&text("Ada"), &text("ada"), greatest));

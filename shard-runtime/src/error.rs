@@ -8,14 +8,14 @@ use std::fmt;
 use crate::value::Value;
 pub use crate::value::ValueError;
 
-/// The result of everything in this crate that can fail.
+/// The result of each function of this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The kinds of errors. Match on the kind to decide what to do; print the [`Error`] for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A URL, a setting or a cluster file is invalid; or a server refuses the login, has no TLS although the URL
+    /// A URL, a setting or a cluster file is invalid. Or a server refuses the login, has no TLS although the URL
     /// requires it, or has a certificate that is not trusted.
     Configuration,
     /// The cluster has no shard of this name, or a row or a link belongs to another cluster.
@@ -24,29 +24,29 @@ pub enum ErrorKind {
     UnknownModel,
     /// The placement maps the key's value to no shard.
     UnmappedKey,
-    /// The query is invalid: it sets no column, its conditions are nested too deeply, or its SQL is not one statement
-    /// with these parameters and columns.
+    /// The query is invalid: it sets no column, or its conditions are nested too deeply. Or its SQL is not one
+    /// statement with these parameters and columns.
     Query,
-    /// A cursor's text is damaged, or the cursor was created by a different query. In a service it is the client's error, if
-    /// clients send cursors.
+    /// A cursor's text is damaged, or the cursor was created by a different query. In a service whose clients send
+    /// cursors, it is the client's error.
     Cursor,
-    /// Two pins of one query name different shards, or a query or a row belongs to another shard than the one that
-    /// its session is pinned to.
+    /// Two pins of one query name different shards, or the session is pinned to another shard than the one of a query
+    /// or a row.
     ContradictingPins,
     /// The row was changed since its handle was read: by another session, as its `#[version]` shows, or in the same
     /// transaction through another handle. Read it again.
     Stale,
     /// The update would move the row to another shard. Use `relocate`.
     ShardKeyChanged,
-    /// The database of a shard does not exist, and `open` does not create it; or its file was removed or replaced
-    /// while it was open, which is detected before anything is written.
+    /// The database of a shard does not exist, and `open` does not create it. Or its file was removed or replaced while
+    /// it was open, which is detected before anything is written.
     Missing,
     /// The database belongs to another shard or to another cluster.
     WrongDatabase,
     /// The configured layout differs from the layout that the shards were created with.
     Layout,
-    /// A change of the layout is moving the shard's rows, or has moved them. The transaction was rolled back; run again, it
-    /// follows the rows.
+    /// A change of the layout is moving the shard's rows, or has moved them. The transaction was rolled back. If it
+    /// runs again, it uses the new layout.
     Moved,
     /// A table on a shard differs from its model.
     Schema,
@@ -62,14 +62,15 @@ pub enum ErrorKind {
     ForeignKey,
     /// The database refused a row: a column that is NOT NULL has no value.
     NotNull,
-    /// Another session holds a resource, and the wait timed out: a lock, a connection, the last slot of the server
-    /// for a connection or a prepared transaction, the last file descriptor of the process. A retry may succeed.
+    /// Another session or program holds a resource, and the wait timed out: a lock, a connection, or the last file
+    /// descriptor of the process. Or a server has no slot left for a connection or a prepared transaction. A retry may
+    /// succeed.
     Busy,
     /// A statement took longer than the session's timeout.
     TimedOut,
-    /// The database, its file or its folder is read-only; or the server is a standby, or became one in a failover
-    /// (then [`Error::is_retryable`] is true); or another cluster is being copied into this one
-    /// ([`Cluster::copy_to`](crate::Cluster::copy_to)).
+    /// The database cannot be written. The database, its file or its folder is read-only, or its server is a standby, or
+    /// another cluster is being copied into this one ([`Cluster::copy_to`](crate::Cluster::copy_to)). If the server
+    /// became a standby in a failover, [`Error::is_retryable`] is true.
     ReadOnly,
     /// The role of the URL lacks a privilege.
     Denied,
@@ -92,13 +93,13 @@ pub enum ErrorKind {
     ReferenceDiverged,
     /// An earlier error aborted the transaction. Call `rollback` before the session is used again.
     TransactionAborted,
-    /// A transaction was committed with [`Commit::BestEffort`](crate::Commit::BestEffort), on some of its shards
-    /// only.
+    /// A transaction with [`Commit::BestEffort`](crate::Commit::BestEffort) was committed on some of its shards only.
     PartialCommit,
-    /// The outcome of a commit is unknown: the disk failed during the commit and again when the commit was
-    /// overwritten, or the connection to a server was lost before the server answered.
-    /// [`Cluster::recover`](crate::Cluster::recover), or opening the cluster again, settles a transaction over
-    /// several shards. A transaction on one server is settled only by reading its rows.
+    /// The outcome of a commit is unknown. The disk failed during the commit and again when the commit was overwritten,
+    /// or the connection to a server was lost before the server answered.
+    ///
+    /// [`Cluster::recover`](crate::Cluster::recover), or opening the cluster again, settles a transaction over several
+    /// shards. Only reading its rows settles a transaction on one server.
     InDoubt,
     /// The database reported something else.
     Database,
@@ -149,7 +150,7 @@ impl ErrorKind {
     };
 }
 
-/// The message of errors that are caused by a lack of file descriptors.
+/// The message of errors that a lack of file descriptors has caused.
 pub(crate) const TOO_MANY_FILES: &str = "too many open files: retry once others are closed, lower `connections`, or raise the process's limit (`ulimit -n`)";
 
 /// Returns whether the process or the system has no file descriptor left.
@@ -163,7 +164,7 @@ pub(crate) fn has_no_descriptor(error: &std::io::Error) -> bool {
 pub(crate) enum Exhausted {
     /// The process (or the machine) has no file descriptor left.
     Descriptors,
-    /// The server accepts no more connections in all, for this role or for this database.
+    /// The server accepts no more connections for this role, for this database, or in all.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only servers have this limit"))]
     ServerConnections,
 }
@@ -177,12 +178,12 @@ struct Inner {
     shard: Option<String>,
     table: Option<String>,
     column: Option<String>,
-    unit: Option<String>,
+    transaction_id: Option<String>,
     is_transient: bool,
     names_schema_version: bool,
-    /// Whether a change of the layout caused it, and was followed.
+    /// Whether a change of the layout caused the error, and the session has the new layout.
     is_of_a_change: bool,
-    /// Whether the database has no table of a name in the statement.
+    /// Whether the database lacks a table that the statement names.
     lacks_a_table: bool,
     taken: Option<TakenValue>,
     exhausted: Option<Exhausted>,
@@ -205,7 +206,7 @@ impl Error {
             shard: None,
             table: None,
             column: None,
-            unit: None,
+            transaction_id: None,
             is_transient: false,
             names_schema_version: false,
             is_of_a_change: false,
@@ -235,7 +236,7 @@ impl Error {
         self
     }
 
-    /// Notes that the counters of a cluster have counted the error. Returns whether they had not.
+    /// Records that the counters of a cluster have counted the error. Returns whether this is the first time.
     pub(crate) fn count(&mut self) -> bool {
         let is_new = !self.is_counted();
         self.0.is_counted = true;
@@ -247,7 +248,7 @@ impl Error {
         self.0.is_counted || cause.is_some_and(Error::is_counted)
     }
 
-    /// The limit that was met.
+    /// Returns the limit that was met.
     pub(crate) fn exhausted(&self) -> Option<Exhausted> {
         self.0.exhausted
     }
@@ -272,7 +273,7 @@ impl Error {
 
     /// Names the global transaction.
     pub(crate) fn of_unit(mut self, unit: &str) -> Self {
-        self.0.unit.get_or_insert_with(|| unit.to_owned());
+        self.0.transaction_id.get_or_insert_with(|| unit.to_owned());
         self
     }
 
@@ -304,13 +305,13 @@ impl Error {
         self.with_remedy(remedy)
     }
 
-    /// Notes that a change of the layout was followed.
+    /// Records that a change of the layout caused the error, and that the session has the new layout.
     pub(crate) fn of_a_change(mut self) -> Self {
         self.0.is_of_a_change = true;
         self
     }
 
-    /// Notes that the database has no table of a name in the statement.
+    /// Records that the database lacks a table that the statement names.
     pub(crate) fn of_missing_table(mut self) -> Self {
         self.0.lacks_a_table = true;
         self
@@ -342,11 +343,11 @@ impl Error {
         self
     }
 
-    /// Returns whether the same work may succeed if it is run again: a lock was in the way, another session was first,
-    /// the server was lost, or it is not the primary any more.
+    /// Returns whether the same transaction may succeed if it is run again. A lock was held, another session changed
+    /// the row first, the server was lost, or it is not the primary any more.
     ///
     /// These are [`ErrorKind::Busy`], [`ErrorKind::Stale`], [`ErrorKind::ConnectionLost`], [`ErrorKind::Moved`], and
-    /// [`ErrorKind::ReadOnly`] of a server that became a standby. Nothing of the work was stored.
+    /// [`ErrorKind::ReadOnly`] of a server that became a standby. Nothing of the transaction was stored.
     /// [`ErrorKind::TimedOut`] is not retryable: the caller set that deadline.
     ///
     /// [`Cluster::transaction`](crate::Cluster::transaction) retries these errors itself.
@@ -415,7 +416,7 @@ impl Error {
     /// Returns the id of a transaction over several shards whose outcome is unknown ([`ErrorKind::InDoubt`]);
     /// [`Cluster::recover`](crate::Cluster::recover) reports it under this id.
     pub fn transaction_id(&self) -> Option<&str> {
-        self.0.unit.as_deref()
+        self.0.transaction_id.as_deref()
     }
 
     /// Returns the error of `rusqlite` or `tokio_postgres` that caused this one, with the database's own codes.

@@ -1,5 +1,5 @@
-//! Horizontal sharding for Rust structs: annotate them, and every operation goes to the databases that it
-//! concerns, and to no other.
+//! Horizontal sharding for Rust structs: annotate a struct, and each operation runs only on the shards that can hold
+//! matching rows.
 //!
 //! ```
 //! use shard_runtime::prelude::*;
@@ -53,75 +53,89 @@
 //!
 //! # Models
 //!
-//! [`#[derive(Sharded)]`](derive@Sharded) makes a struct a model. It has one `#[id]`, and either a `#[shard_key]`,
-//! whose value decides the shard of a row, or a `#[shard_parent]`, on whose shard the row is. The derive's page lists
-//! the kinds of key, of id and of parent, and the settings. What fields may be is [`Field`]'s.
+//! [`#[derive(Sharded)]`](derive@Sharded) makes a struct a model. A model has one `#[id]`. A `#[shard_key]` decides the
+//! shard of each row by its value; a `#[shard_parent]` stores each row on the shard of its parent. The page of the
+//! derive lists the kinds of keys, ids and parents, and the settings. [`Field`] lists the types of fields.
 //!
-//! A small table that is read everywhere and rarely changed is a [`Reference`] table, `#[sharded(reference)]`: all its rows are
-//! on every shard, are read on one that the session uses already, and are written on all in one unit of work. Rows of any
-//! model refer to them by `#[references(Model)]`, are filtered by what they refer to and joined with it
-//! ([`Select::with_reference`]) on the same shard.
+//! A [`Reference`] table, `#[sharded(reference)]`, has all its rows on every shard. It suits small tables that are read
+//! often and rarely changed. A read uses a shard that the session already uses; a write changes all shards in one
+//! transaction. Rows of any model refer to it by `#[references(Model)]`. Filters on the referred row, and joins with
+//! it ([`Select::with_reference`]), run on the shard of the referring row.
 //!
 //! # Clusters
 //!
-//! [`Cluster::builder`] names the shards. [`Builder::create`] makes what is missing, [`Builder::open`] makes nothing;
-//! both compare every shard with what is declared, and refuse a database that is another shard's, a layout under
-//! which rows would be looked for in the wrong place, and tables that are not the models'. With the feature
-//! `config`, `Builder::config_file` reads the same from a TOML file. A cluster is shared between threads as it is.
+//! [`Cluster::builder`] names the shards. [`Builder::create`] creates missing databases and tables; [`Builder::open`]
+//! creates nothing. Both compare every shard with the configuration, and refuse
 //!
-//! Beside the shards stands a small control database, which knows the cluster and hands out ids; where all shards are on
-//! servers, it is on the first of them.
+//! - a database that belongs to another shard or cluster,
+//! - a layout that would place existing rows on other shards,
+//! - tables that differ from the models.
+//!
+//! With the feature `config`, `Builder::config_file` reads the configuration from a TOML file. Threads can share a
+//! [`Cluster`].
+//!
+//! A small control database holds the cluster's id, its layout and the blocks of generated ids. By default it is the
+//! file `control.db` beside the first shard's file. If no shard is a file, it is part of the first server's shard.
 //!
 //! With the feature `postgres` a shard is a PostgreSQL server (`postgres://user@host/database`), or a schema of one
-//! (`?schema=asia`); shards of both kinds mix. With the feature `tls` the connections to it are encrypted, and its
-//! certificate verified, if the URL requires it ([`Builder::shard`]). A transaction over several servers is prepared on all but one of them,
-//! whose commit decides, which takes `max_prepared_transactions`; `Cluster::foreign_tables_sql` makes any other server read
-//! all of them as one.
+//! (`?schema=asia`). One cluster can have files and servers. With the feature `tls`, connections are encrypted and
+//! certificates verified as the URL requires ([`Builder::shard`]).
+//!
+//! A transaction over several servers is prepared on all of them but one; the commit of that one decides. This needs
+//! `max_prepared_transactions` above 0 on the servers. `Cluster::foreign_tables_sql` returns SQL with which any other
+//! server reads all shards as one database.
 //!
 //! # Releases that change the schema
 //!
-//! [`Builder::migrate`] makes the shards of a cluster fit the models of a new release, while the earlier release runs. New
-//! models, fields that are an `Option` or have a `#[sharded(default = ..)]`, and indexes are added without a step. Other
-//! changes are numbered steps of [`Migrations`]: a backfill of rows, a column under a new name, a column that becomes
-//! required or is dropped, and SQL.
+//! [`Builder::migrate`] makes the shards of a cluster fit the models of a new release, while the earlier release runs.
+//! It adds new models and indexes without a step, and fields that are an `Option` or have a `#[sharded(default = ..)]`.
+//! Other changes are numbered steps of [`Migrations`]: backfills of rows, renamed columns, columns that become required
+//! or are dropped, and SQL.
 //!
 //! | phase | does | earlier release | new release |
 //! |---|---|---|---|
-//! | expand | adds tables, columns and indexes (`CONCURRENTLY` on PostgreSQL); a column under a new name is added beside the old one, with triggers that keep both equal | runs | refuses to open, and names what each shard lacks |
-//! | backfill | changes rows in portions by id, at a pace | runs | runs |
+//! | expand | adds tables, columns and indexes (`CONCURRENTLY` on PostgreSQL); adds a renamed column beside the old one, with triggers that keep both equal | runs | refuses to open, and the error names what each shard lacks |
+//! | backfill | changes rows in batches by id, at a pace | runs | runs |
 //! | contract, with [`Migration::contract`] | fills and checks required columns, makes them NOT NULL, drops columns | its statements fail, and the error names the version of the schema | runs |
 //!
-//! So a deployment is: migrate, start the new release, and take it back if needed; later, when the earlier release has ended,
-//! migrate with `contract`. Each shard records its steps in the table `sharded_migration`, in the transaction of the step.
-//! A migration that stops names shard, step and SQL, and continues there when it is run again. Two migrators wait for each
-//! other. [`Cluster::migration_status`] shows how far each shard is.
+//! A deployment has these steps:
 //!
-//! SQLite cannot change a column: the table is built anew in one transaction, with its rows, indexes and triggers, and
-//! foreign keys are checked before the commit. Other writers of the shard wait meanwhile, up to their
+//! 1. Migrate, and start the new release. The earlier release can still replace it.
+//! 2. When no process of the earlier release runs any more, migrate with `contract`.
+//!
+//! Each shard records its steps in the table `sharded_migration`, in the transaction of the step. An error of a
+//! migration names shard, step and SQL; the next run continues there. Two migrators wait for each other.
+//! [`Cluster::migration_status`] returns the steps that each shard has completed.
+//!
+//! SQLite cannot change a column. The migration copies the table in one transaction, with its rows, indexes and
+//! triggers, and checks foreign keys before the commit. Other writers of the shard wait for it, up to their
 //! [`busy_timeout`](Builder::busy_timeout).
 //!
 //! # Shards that change
 //!
-//! [`Cluster::plan_change`] plans to split, merge, replace or redistribute shards while the application reads and writes, and
-//! [`Cluster::begin_change`] begins it. A [`Change`] copies the rows of its sources to spare shards, compares them, and switches:
-//! writers of the sources wait for this, up to the budget of a [`Switch`]. Then the recorded layout maps the keys to the targets.
-//! A change that was stopped is continued or cancelled by any process, from [`Cluster::changes`].
+//! [`Cluster::plan_change`] plans to split, merge, replace or redistribute shards while the application reads and
+//! writes. [`Cluster::begin_change`] begins the change. A [`Change`] copies the rows of its sources to spare shards,
+//! compares them, and switches. During the switch writers of the sources wait, up to the budget of a [`Switch`]. Then
+//! the recorded layout maps the keys to the targets. After an interruption any process continues or cancels the change,
+//! from [`Cluster::changes`].
 //!
-//! A transaction that meets the switch fails with [`ErrorKind::Moved`], and [`Cluster::transaction`] runs it again under the new
-//! layout. Sessions of other processes follow in the same way, if the targets are in their configuration.
+//! A transaction that still uses a source after the switch fails with [`ErrorKind::Moved`], and
+//! [`Cluster::transaction`] runs it again under the new layout. Sessions of other processes follow in the same way, if
+//! the targets are in their configuration.
 //!
 //! # Tables that exist already
 //!
-//! [`Builder::adopt`] makes one database with tables of another program a cluster of one shard. It compares tables and rows
-//! with the models, and reports all differences with the SQL that heals them. The tables are not changed, and other programs
-//! can go on writing to them.
+//! [`Builder::adopt`] makes one database with tables of another program a cluster of one shard. It compares tables and
+//! rows with the models, and reports all differences, each with the SQL that corrects it. It does not change the
+//! tables, and other programs can continue to write to them.
 //!
 //! # Sessions
 //!
-//! A [`Session`] is a unit of work. Rows that are added, changed and removed wait, and are sent in batches before their
-//! table is read, at `flush` and at `commit`. Rows come back as [`Stored`]: they deref to the struct, know their shard, and
-//! can be changed in place, after which [`Session::update`] takes up the columns that differ. A change without `update`, and
-//! a session that is dropped without `commit`, are lost without an error.
+//! A [`Session`] is a unit of work. Added, changed and deleted rows are its pending changes. It sends them in batches:
+//! before it reads their table, at `flush`, and at `commit`. It returns rows as [`Stored`], which dereferences to the
+//! struct and has the row's shard. To change a row, assign to its fields and call [`Session::update`], which enqueues
+//! the columns that differ. Changes without `update`, and changes in a session that is dropped without `commit`, are
+//! lost without an error.
 //!
 //! ```
 //! # use shard_runtime::{Cluster, Sharded};
@@ -144,7 +158,7 @@
 //!
 //! if let Some(mut account) = session.get::<Account>(7)? {
 //!     account.cents += 50;
-//!     session.update(&mut account)?; // when it is sent: UPDATE … SET "cents" = ? WHERE "id" = ?
+//!     session.update(&mut account)?; // enqueues: UPDATE … SET "cents" = ? WHERE "id" = ?
 //! }
 //! session.commit()?;
 //!
@@ -156,30 +170,34 @@
 //! # }
 //! ```
 //!
-//! [`Session::save`] inserts a row or, where its id is there, changes it. A bulk update sets values, or computes them from
-//! the row: `Account::update().set(Account::CENTS, Account::CENTS + 10)`. With [`returning`](Update::returning), bulk updates
-//! and deletes give back the rows that they have affected.
+//! [`Session::save`] inserts a row or, if its id exists, changes it. A bulk update sets values, or computes them from
+//! the row: `Account::update().set(Account::CENTS, Account::CENTS + 10)`. With [`returning`](Update::returning), bulk
+//! updates and deletes return the affected rows.
 //!
-//! A row that is read, changed and written back may overwrite the change of another session, unless it is read
-//! with [`Select::for_update`], which keeps others from writing there, or the model has a `#[version]`: then the second to
-//! write is told [`ErrorKind::Stale`], and [`Cluster::transaction`] lets them try again.
+//! Two sessions that read, change and write the same row can overwrite each other's changes. There are two remedies.
+//! [`Select::for_update`] locks the rows that it reads. A `#[version]` in the model makes the second write fail with
+//! [`ErrorKind::Stale`], which [`Cluster::transaction`] retries.
 //!
-//! A session has one snapshot on each shard that it reads, from its first statement there until it writes there,
-//! commits or rolls back; between shards there is no common one. A commit that wrote one shard is that database's own.
-//! One that wrote several is all or nothing, through a kill of the process at any point: see [`Session::commit`].
-//! [`Session::relocate`] moves a row whose key changes, with all its descendants. [`Session::savepoint`] makes a part of a unit of work one that is undone by itself, [`Cluster::transaction`] runs a
-//! unit again after a conflict, [`Cluster::recover`] finishes what a killed process has left (as opening
-//! the cluster does), and [`Cluster::backup`] copies all databases as they are at one moment.
+//! On each shard that it reads a session has one snapshot, from its first statement there until it writes there,
+//! commits or rolls back. There is no common snapshot of several shards. A transaction that wrote one shard is
+//! committed by that database alone. One that wrote several is committed on all or on none, even if the process is
+//! killed at any point: see [`Session::commit`].
 //!
-//! A writer waits for other writers of the same database up to the [`Builder::busy_timeout`], and is
-//! then told [`ErrorKind::Busy`]. Files are read while they are written. Databases in memory are not: there a reader
-//! and a writer wait for each other, which makes them good for tests and less good for many threads.
+//! - [`Session::relocate`] moves a row whose key changes, with all its descendants.
+//! - [`Session::savepoint`] runs a closure, and rolls back the closure's changes alone if it fails.
+//! - [`Cluster::transaction`] commits a closure's changes, and runs it again after a conflict; see [`RetryPolicy`].
+//! - [`Cluster::recover`] finishes the transactions of killed processes, as opening the cluster does.
+//! - [`Cluster::backup`] copies all databases as of one moment.
+//!
+//! A writer waits for other writers of the same database up to the [`Builder::busy_timeout`], then fails with
+//! [`ErrorKind::Busy`]. Readers of a file do not wait for its writer. In a database in memory, readers and writers wait
+//! for each other: use it for tests, not for many threads.
 //!
 //! # From async code
 //!
-//! [`Cluster::async_session`] makes a session whose verbs are awaited, on any runtime: Tokio, smol, or one of yours. It is
-//! the same session, on a thread of the cluster: a task that waits for a database blocks no other task, and a future may be
-//! dropped at any time, a commit's too; see [`AsyncSession`].
+//! [`Cluster::async_session`] returns a session whose verbs are awaited, on any runtime: Tokio, smol, or your own. A
+//! thread of the cluster runs the verbs, so that a task never blocks while it waits for a database. Any future can be
+//! dropped at any time, also that of a commit; see [`AsyncSession`].
 //!
 //! ```
 //! # use shard_runtime::{Cluster, Sharded};
@@ -197,15 +215,15 @@
 //! session.add_all((1..9).map(|id| Account { id, cents: 100 * id })).await?;
 //! session.commit().await?;
 //!
-//! // Row by row, and no faster than they are taken.
+//! The thread reads no faster than the task takes the rows.
 //! let mut accounts = session.stream(Account::select().all_shards().order_by(Account::CENTS.desc()));
 //! while let Some(account) = accounts.next().await {
 //!     println!("{}", account?.cents);
 //! }
 //! drop(accounts);
-//! session.commit().await?; // until here it has a snapshot of both shards
+//! session.commit().await?; // ends the snapshots of both shards
 //!
-//! // Many steps with one way to the thread, committed, and tried again after a conflict.
+//! All steps run on one thread, which commits them, and runs them again after a conflict.
 //! let rest = cluster.async_transaction(|session| {
 //!     session.execute(Account::update().set(Account::CENTS, Account::CENTS - 100).all_shards())?;
 //!     session.one(Account::select().all_shards().aggregate(Account::CENTS.sum()))
@@ -215,17 +233,17 @@
 //! # }).unwrap();
 //! ```
 //!
-//! Other methods of a cluster run on the calling thread: [`Cluster::backup`], [`Cluster::recover`] and
-//! [`sqlite::attached`] belong on one that may block.
+//! Other methods of a cluster block the calling thread: call [`Cluster::backup`], [`Cluster::recover`] and
+//! [`sqlite::attached`] on a thread that may block.
 //!
 //! # Queries
 //!
-//! Queries are values. A model's columns are constants, from which filters are made; filters are joined with `&`, `|`
+//! Queries are values. A model's columns are constants, from which filters are made. Filters are joined with `&`, `|`
 //! and `!`, or as lists with [`Filter::all`] and [`Filter::any`].
 //!
-//! Which shards a query asks is computed from its values, and is never too few. Whether it may run is a matter of its
-//! type: a query that no key, parent or pin narrows does not compile without `all_shards()`. So a filter that is put
-//! together at run time starts from there, and is still narrowed where a key turns up in it:
+//! The planner computes the shards of a query from its values, and leaves out no shard that can hold matching rows. A
+//! query that no key, parent or pin narrows does not compile without `all_shards()`. A query whose filter is built at
+//! run time therefore has `all_shards()`, and a key in the filter still narrows it:
 //!
 //! ```
 //! # use shard_runtime::{Cluster, Filter, Sharded};
@@ -247,17 +265,17 @@
 //! wanted.push(Account::ID.eq(7).into());
 //! let query = Account::select().filter(Filter::all(wanted)).all_shards().order_by(Account::OWNER.asc());
 //!
-//! let explain = cluster.explain(&query)?; // no shard is asked for it
+//! let explain = cluster.explain(&query)?; // reads no shard
 //! assert_eq!((explain.shards(), explain.reason()), (vec!["b"], "id = 7"));
 //! println!("{explain}");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! A column that is not the key, but unique, can have a `#[lookup]`: an e-mail address, say. A small table of the
-//! runtime's own, spread over all shards, maps each of its values to the shard of the row that has it. A filter on the
-//! column is then narrowed as one on the key is, at the cost of one more statement on the shards that hold the entries;
-//! and the value is unique over the cluster: a second row with it is [`ErrorKind::Unique`], on any shard.
+//! A unique column that is not the key, such as an e-mail address, can have a `#[lookup]`. A small table, which is
+//! spread over all shards, maps each value of the column to the shard of its row. A filter on the column then narrows
+//! the shards as one on the key does, for one more statement on the shards of the entries. The value is unique over the
+//! cluster: a second row with it fails with [`ErrorKind::Unique`] on any shard.
 //!
 //! ```
 //! # use shard_runtime::{Cluster, ErrorKind, Sharded};
@@ -286,50 +304,51 @@
 //! # }
 //! ```
 //!
-//! `explain` lists every shard that the entry may name; the query itself reads the entry first, and then one shard.
+//! `explain` lists every shard that the entry may name. The query reads the entry first, and then one shard.
 //!
-//! Sessions write an entry in the same unit of work as its row: where the two are on different shards, that is a commit
-//! over both. The entries are read before the rows, and there is no common snapshot over shards: a row that is being
-//! added, changed or moved meanwhile may not be found, but what is found has the value that was asked for. The same holds
-//! where entries and rows have drifted apart, through SQL or a program without the lookup: the answer is empty, never
-//! wrong. [`Cluster::verify`] finds drift, and [`Cluster::repair`] repairs it; that is also how a lookup is filled which a
-//! model with rows is given. Entries are placed by hash over all shards, so that a cluster with a lookup keeps its number
-//! of shards.
+//! A session writes an entry in the same transaction as its row. If they are on different shards, the commit is over
+//! both. Entries are read before the rows, without a common snapshot. A query may therefore miss a row that another session
+//! adds, changes or moves at the same time. Each row that it returns has the value of the filter.
 //!
-//! A pin, `.on(key)` or `.on_shard(name)`, chooses a shard and no rows: `.on(Continent::Asia)` finds every row of the shard
-//! that holds Asia, those of other continents, too. A filter on the key chooses both.
+//! Entries and rows can differ after another program has written the table: the query then misses rows, and returns no
+//! wrong ones. [`Cluster::verify`] finds such differences, and [`Cluster::repair`] corrects them. For a lookup that is
+//! new on a table with rows, [`Builder::create`] and [`Builder::migrate`] make the entries.
 //!
-//! Order, limit and offset are of the whole answer, wherever its parts are. Rows that are equal by the order asked for
-//! come shard by shard, and within a shard by id. [`Select::columns`] reads some columns only, as tuples or as a struct
-//! with [`#[derive(Projection)]`](derive@Projection), and each combination of their values once where that is wanted;
-//! [`Select::cursor`] and [`Select::after`] page without counting from the start; [`Session::for_each`] visits rows one
-//! by one, so that an answer may be longer than memory (`cargo bench -- --memory` shows it; docs/PERFORMANCE.md has the
-//! figures).
+//! Entries are placed by hash over the shards with which the lookup was created. A shard that is added later holds no
+//! entries until a [`Change`] moves some there.
 //!
-//! [`Select::exists`], [`Select::count`] and [`Select::aggregate`] make one answer of all rows, [`Select::group_by`] one
-//! of each group: counts, sums, means, least and greatest values, distinct values, variances. Shards answer with parts
-//! that are merged, never concatenated: a mean is of all rows, and not of the shards' means.
+//! A pin, `.on(key)` or `.on_shard(name)`, chooses a shard and no rows: `.on(Continent::Asia)` finds every row of the
+//! shard that holds Asia, also those of other continents. A filter on the key chooses both.
+//!
+//! Order, limit and offset apply to the merged rows of all shards. Rows that are equal in this order are returned shard
+//! by shard, and within a shard by id.
+//!
+//! - [`Select::columns`] reads some columns only, as tuples or as a struct with
+//!   [`#[derive(Projection)]`](derive@Projection), and with `distinct` each combination of values once.
+//! - [`Select::cursor`] and [`Select::after`] read pages without counting from the start.
+//! - [`Session::for_each`] visits rows one by one, so that an answer may be larger than memory. `cargo bench --
+//!   --memory` measures this; docs/PERFORMANCE.md has the figures.
+//! - [`Select::exists`], [`Select::count`] and [`Select::aggregate`] return one value for all rows;
+//!   [`Select::group_by`] returns one for each group. There are counts, sums, means, minima, maxima, distinct counts
+//!   and variances.
+//!
+//! Shards return partial values, which are merged: a mean is the mean of all rows, and not of the shards' means.
 //!
 //! # Reading many shards
 //!
-//! A query that asks several shards runs on all of them at once where that is worth it: each part on one of the
-//! cluster's workers, of which there are two for each processor, its rows coming back in chunks. What takes less time
-//! than waking a thread runs on the caller's, shard by shard, and reads lazily: the first hundred rows by an index pull a
-//! hundred rows. Which is which is seen from how long a statement took before, and guessed from the databases' size the
-//! first time. The answer is the same.
+//! A query over several shards runs on all of them at once if that is expected to be faster, on worker threads of the
+//! cluster. Short queries run on the calling thread, shard by shard, and read rows only as they are needed.
+//! [`Parallelism`] selects between them. Rows and errors are the same in both cases. This also holds for [`Sql`] and
+//! for the children of many parents.
 //!
-//! The same holds for [`Sql`] and for the children of many parents. Rows that are looked up by an id which does not say
-//! its shard are asked for in turn, on the caller's thread: each takes an embedded database a few microseconds. Only
-//! where that was slow again and again are their shards asked at once. And a read that needs no order and runs on the
-//! caller's thread asks a shard only when the one before has no more rows: the first row at all may be one statement.
-//!
-//! A shard that fails fails the query, with its name, and the others are stopped. [`Session::set_timeout`] bounds how
-//! long a read may take; [`Session::all_available`] returns the rows of the shards that answer, and an error for each other shard.
+//! If a shard fails, the query fails with that shard's name, and its other statements are stopped.
+//! [`Session::set_timeout`] bounds the time of a read. [`Session::all_available`] returns the rows of the shards that
+//! answer, and an error for each other shard.
 //!
 //! # SQL
 //!
-//! SQL that the queries cannot express runs through the same sessions, with bound values: [`Sql`] names the
-//! models' tables in braces, and where it runs; its rows are read by name.
+//! SQL that the queries cannot express runs through the same sessions, with bound values. [`Sql`] names the models'
+//! tables in braces, and its shards as queries do. Its rows are read by name.
 //!
 //! ```
 //! # use shard_runtime::{Cluster, Sharded, Sql};
@@ -354,17 +373,17 @@
 //! # }
 //! ```
 //!
-//! [`sqlite::with_connection`] lends the driver's own connection to one shard. [`sqlite::attached`] opens every shard
-//! behind one connection, for reading, with a view for each model over all shards: there joins, windows and common
-//! table expressions run over the whole data. [`Cluster::session_on_shard`] keeps a whole session to one shard.
+//! [`sqlite::with_connection`] passes a closure the driver's own connection to one shard. [`sqlite::attached`] returns
+//! one read-only connection to all shards, with a view for each model over all of them. Joins, windows and common table
+//! expressions run there over all rows. [`Cluster::session_on_shard`] returns a session that uses one shard only.
 //!
 //! # Parents and children
 //!
-//! A child is on its parent's shard, so each shard answers for both, and nothing is fetched from one to ask
-//! another. A filter on the parent is one on the child, `Child::has_parent(..)`, and a filter on children is one on
-//! their parent, `Parent::has_child(..)`; what narrows the one narrows the other. `with_parent` reads rows joined
-//! with their parents, [`Session::all_with`] reads parents with their children and, by [`With`], with the children
-//! of those.
+//! A child is on its parent's shard, so that each shard joins them without reading another one. A filter on the parent
+//! is a filter on the child, `Child::has_parent(..)`. A filter on children is a filter on their parent,
+//! `Parent::has_child(..)`. A condition that narrows the shards of one narrows those of the other. `with_parent` reads
+//! rows joined with their parents. [`Session::all_with`] reads parents with their children and, by [`With`], with the
+//! children of those.
 //!
 //! ```
 //! # use shard_runtime::{Cluster, Filter, Parent, ShardKey, Sharded, With};
@@ -409,7 +428,7 @@
 //! # session.add(NewCity { continent: Continent::Europe, name: "London".into() })?;
 //! # let report = session.add(NewReport { city: tokyo.link(), temperature: 31.0 })?;
 //! # session.add(NewRemark { report: report.link(), text: "humid".into() })?;
-//! // Narrowed by the parent's key: only the shard of Asia is asked.
+//! Narrowed by the parent's key: only the shard of Asia is read.
 //! let asian = Report::select().filter(Report::has_parent(City::CONTINENT.eq(Continent::Asia)));
 //! let hottest = asian.order_by(Report::TEMPERATURE.desc()).limit(10);
 //! for (report, city) in session.all(hottest.with_parent())? {
@@ -432,41 +451,42 @@
 //! # }
 //! ```
 //!
-//! Under `!`, a condition on the parent narrows to everything else, since there is exactly one parent; a condition on
-//! children narrows nothing, since a parent without children is one without such a child on any shard.
+//! Under `!`, a condition on the parent narrows to the other shards, since each child has exactly one parent. A negated
+//! condition on children narrows nothing: a parent without a matching child can be on any shard.
 //!
 //! # Errors
 //!
-//! Every [`Error`] has a [`kind`](Error::kind) to match on and names the shard, the table and the column that it is about. Data and
-//! configuration reach no panic.
+//! Every [`Error`] has a [`kind`](Error::kind) to match on, and names the shard, the table and the column that caused
+//! it. No panic is reachable from data or configuration.
 //!
-//! # Looking on
+//! # Observation
 //!
-//! [`Shard::statements`] counts what each shard was asked, and [`Builder::on_statement`] is called for every statement.
+//! [`Shard::statements`] counts the statements of each shard, and [`Builder::on_statement`] is called after every
+//! statement.
 //!
-//! With the feature `tracing` each verb of a session that reads or writes a shard is a span, named `query` (target
-//! `shard_runtime::query`), and inside it is one for each shard's statement, named `statement` (target
-//! `shard_runtime::statement`), on the thread that runs it; both are of the level DEBUG. Their fields are named as
-//! OpenTelemetry names them where it has a name, and never hold a value of a row or a parameter:
+//! With the feature `tracing` each verb of a session that reads or writes a shard is a span named `query` (target
+//! `shard_runtime::query`). Each statement on a shard is a span named `statement` (target `shard_runtime::statement`),
+//! inside `query`, on the thread that runs it. Both have the level DEBUG. Their fields have the names of OpenTelemetry
+//! if there is one, and never hold a value of a row or a parameter:
 //!
 //! | field | of | |
 //! |---|---|---|
 //! | `db.operation.name` | `query` | the verb: `all`, `get`, `commit` … |
-//! | `shards` | `query` | the names of the shards that are asked, with commas |
-//! | `db.collection.name` | both | the table, as its model names it; of SQL as it is written, none |
-//! | `db.system.name` | `statement` | `sqlite` |
+//! | `shards` | `query` | the names of the shards that are read or written, with commas |
+//! | `db.collection.name` | both | the table, as its model names it; none for SQL of the application |
+//! | `db.system.name` | `statement` | `sqlite` or `postgresql` |
 //! | `shard` | `statement` | the shard's name |
-//! | `db.query.text` | `statement` | the SQL, with parameters in the place of values |
+//! | `db.query.text` | `statement` | the SQL, with placeholders for values |
 //! | `rows` | `statement` | as [`StatementEvent::rows`] |
 //! | `duration_us` | `statement` | microseconds, as [`StatementEvent::duration`] |
-//! | `error.type` | both | the [`ErrorKind`], where it failed |
+//! | `error.type` | both | the [`ErrorKind`], if it failed |
 //!
-//! For tests, [`Cluster::in_memory`] makes a cluster in one line, and [`assert_shards_asked!`] asserts which shards
-//! something asks.
+//! For tests, [`Cluster::in_memory`] creates a cluster in one line, and [`assert_shards_asked!`] asserts which shards
+//! an expression uses.
 
 #![warn(missing_debug_implementations)]
 
-/// Compiles and runs the programs of the page.
+/// Compiles and runs the programs of docs/OPERATIONS.md.
 #[cfg(all(doctest, feature = "admin"))]
 #[doc = include_str!("../../docs/OPERATIONS.md")]
 struct Operations;
@@ -523,7 +543,7 @@ pub use cluster::{
 pub use collation::Collation;
 pub use driver::Durability;
 pub use error::{Error, ErrorKind, Result, ValueError};
-/// The crate that timestamps are values of.
+/// The crate of `jiff::Timestamp`, the type of timestamp columns.
 #[cfg(feature = "jiff")]
 pub use jiff;
 pub use planner::{Explain, Explainable};
@@ -539,7 +559,7 @@ pub use query::{
 #[doc(hidden)]
 pub use query::{Holds, Lineage};
 pub use row::{Row, Storable};
-// How generated code describes a model.
+// The types with which generated code describes a model.
 #[doc(hidden)]
 pub use schema::{
     ColumnDef, ColumnDefault, Constant, IdKind, Index, KeyColumns, Lookup, NoLiteral, ParentDef, Placement,
@@ -549,7 +569,7 @@ pub use schema::{
     DecidesShard, Everywhere, IsRouted, Key, Routed, Routing, Shard, ShardKey, ShardRole, ShardSet, Shards,
     Unrouted, hash,
 };
-/// The crate that JSON columns are values of.
+/// The crate of `serde_json::Value`, the type of JSON columns.
 #[cfg(feature = "json")]
 pub use serde_json;
 pub use session::{Descendants, Iter, PartialResult, Session, With, WithChildren};
@@ -560,7 +580,7 @@ pub use transaction::commit::{Commit, Committed, Recovered};
 pub use unit_of_work::{
     ChangedId, LookupProblem, LookupProblemKind, Relocated, RowProblem, RowProblemKind, VerifyReport,
 };
-/// The crate that UUID columns are values of.
+/// The crate of `uuid::Uuid`, the type of UUID columns.
 #[cfg(feature = "uuid")]
 pub use uuid;
 pub use value::{ColumnType, Field, Value};

@@ -17,9 +17,9 @@ use crate::value::{ColumnType, Field, Value};
 
 pub use crate::schema::{NoLiteral, Placement, Range};
 #[cfg(feature = "testing")]
-pub use crate::testing::Asked;
+pub use crate::testing::StatementCounts;
 
-/// The shard of a row whose key stands in its own columns.
+/// Returns the shard of a row that has its key in its own columns.
 pub fn place(table: &'static Table, key: &[Result<Value<'_>, ValueError>], shards: &Shards) -> Result<usize> {
     route::place_row(table, key, shards)
 }
@@ -27,12 +27,12 @@ pub fn place(table: &'static Table, key: &[Result<Value<'_>, ValueError>], shard
 /// The value of a column of a row.
 pub type ColumnValue<'r> = Result<Value<'r>, ValueError>;
 
-/// The error for a column that a model does not have.
+/// Returns the error for a column that the model does not have.
 pub fn no_column(column: usize) -> ColumnValue<'static> {
     Err(ValueError::new(format!("the model has no column {column}")))
 }
 
-/// The shards to ask for an id that does not decide the shard.
+/// Returns the shards to read for an id that does not decide the shard.
 pub fn probe(loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet> {
     match loaded_from {
         Some(shard) => Ok(ShardSet::one(shards.place_of(shard)?)),
@@ -40,13 +40,13 @@ pub fn probe(loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet> {
     }
 }
 
-/// The shards that a predicate leaves.
+/// Returns the shards that can hold rows that match a predicate.
 pub fn narrow(table: &'static Table, predicate: &Predicate, shards: &Shards) -> Result<ShardSet> {
     route::narrow(table, predicate, shards)
 }
 
-/// The function in `#[shard_key(with = ..)]`, for a key of one column. It takes the column as it is, or as what it borrows:
-/// `String` as `str`. `Given` has the types that it takes.
+/// The function in `#[shard_key(with = ..)]`, for a key of one column. It takes a reference to the column's type, or to
+/// a type that this one borrows as, such as `str` for `String`. `Given` has the types of its arguments.
 #[diagnostic::on_unimplemented(
     message = "this function does not choose a shard for the key `{A}`",
     label = "expected `fn(&{A}, &Shards) -> Option<&Shard>`",
@@ -56,7 +56,7 @@ pub trait Chooser<A, Given> {
     fn choose(&self, a: &A, shards: &Shards) -> Option<usize>;
 }
 
-/// The same for a key of two columns.
+/// The function for a key of two columns.
 #[diagnostic::on_unimplemented(
     message = "this function does not choose a shard for the key `({A}, {B})`",
     label = "expected `fn(&{A}, &{B}, &Shards) -> Option<&Shard>`",
@@ -66,7 +66,7 @@ pub trait Chooser2<A, B, Given> {
     fn choose(&self, a: &A, b: &B, shards: &Shards) -> Option<usize>;
 }
 
-/// The same for a key of three columns.
+/// The function for a key of three columns.
 #[diagnostic::on_unimplemented(
     message = "this function does not choose a shard for the key `({A}, {B}, {C})`",
     label = "expected `fn(&{A}, &{B}, &{C}, &Shards) -> Option<&Shard>`",
@@ -76,7 +76,7 @@ pub trait Chooser3<A, B, C, Given> {
     fn choose(&self, a: &A, b: &B, c: &C, shards: &Shards) -> Option<usize>;
 }
 
-/// The same for a key of four columns.
+/// The function for a key of four columns.
 #[diagnostic::on_unimplemented(
     message = "this function does not choose a shard for the key `({A}, {B}, {C}, {D})`",
     label = "expected `fn(&{A}, &{B}, &{C}, &{D}, &Shards) -> Option<&Shard>`",
@@ -144,13 +144,14 @@ choosers! {
     Chooser4: A as GivenA a, B as GivenB b, C as GivenC c, D as GivenD d;
 }
 
-/// A model that can be a parent. The compiler names this trait where a model of a cycle is used.
+/// A model that can be a parent. The compiler names this trait in the error for a cycle of parents.
 pub trait ItselfOrAnAncestorHasAShardKey: Sharded<Key: DecidesShard> {}
 
 impl<P: Sharded<Key: DecidesShard>> ItselfOrAnAncestorHasAShardKey for P {}
 
-/// The assertions of the derive about the parents of `M`. If the ancestors are models, the compiler takes the constants of the
-/// implementations below, otherwise those of [`UncheckedParents`]: a struct that is no model is one error, at the link.
+/// The assertions of the derive about the parents of `M`. If the ancestors are models, the compiler takes the constants
+/// of the implementations below, otherwise those of [`UncheckedParents`]. So a struct that is not a model is one error,
+/// at the link.
 #[derive(Debug)]
 pub struct Parents<M>(PhantomData<M>);
 
@@ -167,7 +168,7 @@ impl<M: Identified<Above: Identified>> Parents<M> {
     pub const ARE_REFERENCE: bool = <M::Above as Identified>::LINEAGE.is_reference;
 }
 
-/// Cycles of up to eight models are found. A longer one is an error where its models are used.
+/// Detects cycles of up to eight models. A longer cycle is an error where its models are used.
 impl<M, A, B, C, D, E, F, G, H> Parents<M>
 where
     M: Identified<Above = A>,
@@ -180,7 +181,7 @@ where
     G: Identified<Above = H>,
     H: Identified,
 {
-    /// Whether the ancestors of `M` are a cycle of which `M` is the first by its path: a cycle is one error.
+    /// Whether the ancestors of `M` are a cycle, and `M` has the least path of it: so one model reports the cycle.
     pub const ARE_CYCLE: bool = is_first_of_cycle(&[
         M::LINEAGE,
         A::LINEAGE,
@@ -231,7 +232,7 @@ const fn compare(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
-/// Returns whether the id of a table is its shard key. A reference table is refused as a parent elsewhere.
+/// Returns whether the id of a table is its shard key. Another check refuses a reference table as a parent.
 pub const fn id_decides_shard(table: &Table) -> bool {
     match (table.key, table.placement) {
         (_, Placement::Everywhere) => true,
@@ -240,8 +241,8 @@ pub const fn id_decides_shard(table: &Table) -> bool {
     }
 }
 
-/// The column of the id of `T`. Generated code uses the types of ids, keys and links through their models: the compiler has
-/// checked a model's types once, and reports a wrong one once.
+/// The column of the id of `T`. Generated code uses the types of ids, keys and links through their models. The compiler
+/// checks the types of a model once, so that it reports a wrong type once.
 #[derive(Debug)]
 pub struct IdColumn<T>(PhantomData<T>);
 
@@ -273,7 +274,7 @@ impl<T: Sharded> KeyColumn<T> {
         otherwise: None,
     };
 
-    /// Whether this column's type names the shards of its values.
+    /// Returns whether this column's type names the shards of its values.
     pub const fn names_shards(column: usize) -> bool {
         <T::Key as Key>::SHARDS[column].is_some()
     }
@@ -286,12 +287,12 @@ impl<T: Sharded> KeyColumn<T> {
         row.read(index, T::Key::from_value)
     }
 
-    /// The key as the value that the user's chooser takes.
+    /// Returns the key as the value that the user's chooser takes.
     pub fn part(key: &[Value<'_>], index: usize) -> Result<T::Key, ValueError> {
         T::Key::from_value(key.get(index).map_or(Value::Null, Value::borrowed))
     }
 
-    /// The shard to read for an id that is the key.
+    /// Returns the shard to read for an id that is the key.
     pub fn place(id: &T::Id, shards: &Shards) -> Result<ShardSet> {
         Ok(ShardSet::one(route::place_row(T::TABLE, &[id.stored_value()], shards)?))
     }
@@ -313,7 +314,7 @@ impl<T> InvalidColumn<T> {
     }
 }
 
-/// One column of a key of several as the value that the user's chooser takes.
+/// Returns one column of a key of several columns as the value that the user's chooser takes.
 pub fn key_part<F: Field>(key: &[Value<'_>], index: usize) -> Result<F, ValueError> {
     F::from_value(key.get(index).map_or(Value::Null, Value::borrowed))
 }
@@ -330,7 +331,7 @@ pub trait ParentLink: Storable {
     type Parent: Identified;
     /// Returns the shard of a row that is on the shard of its parent.
     fn place(&self, shards: &Shards) -> Result<usize>;
-    /// The parent's id.
+    /// Returns the parent's id.
     fn parent_id(&self) -> &<Self::Parent as Identified>::RowId;
 }
 
@@ -346,30 +347,30 @@ impl<P: Identified<RowId: Field>> ParentLink for Parent<P> {
     }
 }
 
-/// A column's type, which is the type of the field that it is read into.
+/// A column's type, which must be the type of the projection's field.
 #[diagnostic::on_unimplemented(
     message = "the column holds a `{Self}`, but this field a `{V}`",
     label = "not the column's type",
     note = "give the projection's field the type of the model's field"
 )]
 pub trait ReadAs<V>: Storable {
-    /// The row's value at this place.
-    fn read_as(row: &Row<'_>, place: usize) -> Result<V>;
+    /// Returns the row's value at this index.
+    fn read_as(row: &Row<'_>, index: usize) -> Result<V>;
 }
 
 impl<V: Storable> ReadAs<V> for V {
-    fn read_as(row: &Row<'_>, place: usize) -> Result<V> {
-        V::load(row, place)
+    fn read_as(row: &Row<'_>, index: usize) -> Result<V> {
+        V::load(row, index)
     }
 }
 
-/// The place of a projection's column in its model's table.
+/// Returns the index of a projection's column in its model's table.
 pub const fn place_of<T, V, K>(column: Column<T, V, K>) -> usize {
     column.index()
 }
 
-/// Reads a projection's field from a row that has its columns from `first` on, and this one at that place
-/// among them.
+/// Reads a field of a projection from a row. The columns of the projection begin at `first`; the field's column is at
+/// `place` among them.
 pub fn read_column<V, T, C: ReadAs<V>, K>(
     _: Column<T, C, K>,
     row: &Row<'_>,
@@ -426,14 +427,14 @@ pub fn default_of<V: HasDefault>(value: Value<'_>) -> Result<(), ValueError> {
     V::check_default(value)
 }
 
-/// A literal of an attribute, to be made a [`Constant`] by the method that its type has.
+/// A literal of an attribute. The method of its type converts it to a [`Constant`].
 #[derive(Debug)]
 pub struct Literal<T>(pub T);
 
 macro_rules! literals {
     ($($integer:ty),*) => {$(
         impl Literal<$integer> {
-            /// The literal as a constant.
+            /// Returns the literal as a constant.
             pub const fn constant(self) -> Constant {
                 Constant::Integer(self.0 as i64)
             }
@@ -443,7 +444,7 @@ macro_rules! literals {
 literals!(i8, i16, i32, i64, u8, u16, u32);
 
 impl Literal<u64> {
-    /// The literal as a constant.
+    /// Returns the literal as a constant.
     pub const fn constant(self) -> Constant {
         assert!(self.0 <= i64::MAX as u64, "a key above `i64::MAX` cannot be stored");
         Constant::Integer(self.0 as i64)
@@ -451,14 +452,14 @@ impl Literal<u64> {
 }
 
 impl Literal<NoLiteral> {
-    /// No value: the compiler has reported that the key has no literals.
+    /// Is never called: the compiler has reported that the key has no literals.
     pub const fn constant(self) -> Constant {
         match self.0 {}
     }
 }
 
 impl Literal<&'static str> {
-    /// The literal as a constant.
+    /// Returns the literal as a constant.
     pub const fn constant(self) -> Constant {
         Constant::Text(self.0)
     }

@@ -19,12 +19,12 @@ pub(crate) trait Stream {
 pub(crate) trait RowSource {
     fn value(&self, index: usize) -> Result<Value<'_>, ValueError>;
 
-    /// Returns the column names; empty if the caller has them.
+    /// Returns the column names; empty if the caller has them already.
     fn column_names(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Returns the row's model if a worker has loaded it. Of such a row only some values can be read.
+    /// Returns the row's model if a worker has loaded it. From such a row only some values can be read.
     fn model(&self) -> Option<LoadedModel> {
         None
     }
@@ -54,7 +54,7 @@ impl fmt::Debug for Row<'_> {
 }
 
 impl Row<'_> {
-    /// Reads the value of a column; an error has shard, table and column.
+    /// Reads the value of a column. An error names shard, table and column.
     pub(crate) fn read<V>(
         &self,
         index: usize,
@@ -74,7 +74,7 @@ impl Row<'_> {
         })
     }
 
-    /// Returns the id for a message, if the row has it.
+    /// Returns the id for an error message, if the row has it.
     fn id(&self) -> Option<String> {
         let index = match self.columns {
             None => Some(self.table.id),

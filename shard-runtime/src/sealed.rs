@@ -1,10 +1,10 @@
-//! Keeps the traits that only this crate implements from being implemented elsewhere.
+//! Prevents other crates from implementing the traits that only this crate implements.
 
-/// The supertrait of traits whose implementing types are all of this crate. It cannot be named elsewhere.
+/// The supertrait of traits that only types of this crate implement. Other crates cannot name it.
 pub trait Sealed {}
 
-/// The type of the constant `SEAL`, which traits with blanket implementations require: these would overlap as
-/// implementations of [`Sealed`]. It cannot be named elsewhere, so the constant cannot be written there.
+/// The type of the constant `SEAL` of traits with blanket implementations, which would overlap as implementations of
+/// [`Sealed`]. Other crates cannot name it, and so cannot define the constant.
 #[derive(Clone, Copy, Debug)]
 pub struct Seal;
 

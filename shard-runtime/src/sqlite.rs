@@ -1,7 +1,7 @@
-//! SQLite's own connections, as [`rusqlite`] has them.
+//! SQLite connections of [`rusqlite`].
 //!
-//! This module is the part of the crate whose types are those of `rusqlite`, together with `From<rusqlite::Error>` for
-//! [`Error`]. A new major version of `rusqlite` changes them in a minor version of this crate; nothing else depends on it.
+//! This module and `From<rusqlite::Error>` for [`Error`] are the only parts of the crate with types of `rusqlite`. A
+//! new major version of `rusqlite` changes them in a minor version of this crate.
 
 use rusqlite::Connection;
 
@@ -10,21 +10,21 @@ use crate::error::{Error, Result};
 use crate::session::{Session, with_own_error};
 use crate::transaction::Cluster;
 
-/// The crate that drives SQLite. One program links one `libsqlite3`, so use the crate through here.
+/// The crate that drives SQLite. A program can link only one `libsqlite3`, so use `rusqlite` from here.
 pub use rusqlite;
 
-/// Lends SQLite's own connection to a shard, inside the session's write transaction there: for what neither
-/// the queries nor [`Sql`](crate::Sql) say. What waits for the shard is written first, and what the session
-/// has looked up is forgotten. It commits and rolls back with the rest of the session; where the closure
-/// fails, what it has done is undone. The lease counts as one statement of the shard.
+/// Runs a closure with SQLite's own connection to a shard, inside the session's write transaction there. It is for
+/// operations that neither the queries nor [`Sql`](crate::Sql) can express. Pending changes of the shard are sent
+/// first, and the identity map is emptied. The closure's changes are committed and rolled back with the session. If the
+/// closure fails, they are undone. The call counts as one statement of the shard.
 ///
 /// These changes cannot be part of a commit over several databases: recovery could not repeat them on a shard that
 /// missed it (see [`Session::commit`](crate::Session::commit)).
 ///
-/// The transaction is the session's: a closure that ends it (`COMMIT`, `ROLLBACK`) ends the unit of work. A
-/// shard with a prefix shares its database, where its tables are named with it. And the connection is the
-/// cluster's: what is set on it (`PRAGMA`, a temporary table, an attached database) stays set for the sessions
-/// that are given it later, unless the closure takes it back.
+/// The transaction belongs to the session: a closure that ends it (`COMMIT`, `ROLLBACK`) aborts the session's
+/// transaction. A shard with a prefix shares its database with other shards, and its tables have names with the prefix.
+/// Later sessions use the same connection: a setting (`PRAGMA`), a temporary table or an attached database stays unless
+/// the closure removes it.
 ///
 /// ```
 /// # use shard_runtime::{Cluster, Sharded, sqlite};
@@ -51,10 +51,13 @@ pub use rusqlite;
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard), [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins); those of writing what waits and of beginning
-/// to write; the closure's, with the shard's name. [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted) where the closure has ended the
-/// transaction: the session has to be rolled back before it is used on, and what the closure committed by hand
-/// stays committed.
+/// - [`ErrorKind::UnknownShard`](crate::ErrorKind::UnknownShard)
+/// - [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins)
+/// - Those of sending pending changes and of beginning to write.
+/// - Those of the closure, with the shard's name.
+/// - [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted) if the closure has ended the transaction.
+///   The session then has to be rolled back before it is used again. Changes that the closure has committed stay
+///   committed.
 pub fn with_connection<O>(
     session: &mut Session,
     shard: &str,
@@ -63,7 +66,7 @@ pub fn with_connection<O>(
     session.with_connection(shard, |connection| Ok(run(connection)?))
 }
 
-/// Lends SQLite's own connection like [`with_connection`], with an error type of the application.
+/// Runs a closure with SQLite's own connection like [`with_connection`], with an error type of the application.
 ///
 /// # Errors
 /// Those of [`with_connection`]. The closure's error is returned as it is.
@@ -75,7 +78,7 @@ pub fn try_with_connection<O, E: From<Error>>(
     with_own_error(|own| session.with_connection(shard, |connection| run(connection).map_err(own)))
 }
 
-/// Lends SQLite's own connection to a shard, on the session's thread; see [`with_connection`].
+/// Runs a closure with SQLite's own connection on the session's thread; see [`with_connection`].
 ///
 /// # Errors
 /// Those of [`with_connection`] and of [`AsyncSession::run`].
@@ -88,7 +91,7 @@ pub async fn async_with_connection<O: Send + 'static>(
     session.run(move |session| with_connection(session, &shard, run)).await
 }
 
-/// Lends SQLite's own connection to a shard, on the session's thread, with an error type of the application; see
+/// Runs a closure with SQLite's own connection on the session's thread, with an error type of the application; see
 /// [`try_with_connection`].
 ///
 /// # Errors
@@ -110,20 +113,21 @@ where
 /// shards run in SQLite itself.
 ///
 /// Each model has a temporary view with the name of its table, all of its columns and the rows of every shard. The view
-/// of a reference table has the rows of the first shard. The column `shard` holds the shard's name, unless the model has
-/// a column of that name. The databases are attached under the names of their shards (`asia.cities`); a file that holds
-/// several shards by prefix is attached once, under the name of the first.
+/// of a reference table has the rows of the first shard. The column `shard` holds the shard's name, unless the model
+/// has a column of that name. The databases are attached under the names of their shards (`asia.cities`). A file that
+/// holds several shards by prefix is attached once, under the name of the first.
 ///
-/// The shards are opened read-only, so that nothing can be written to them through this connection. It also has
-/// `PRAGMA query_only`, which the caller can turn off to make temporary tables and views. It belongs to no session: it
-/// reads committed rows and no pending changes, and `on_statement` is not called for it. Each statement reads one
-/// snapshot of each file, but these begin one after another. A commit over several files may therefore be visible on
-/// some of them only: there is no common snapshot of several write-ahead logs. Statements between `BEGIN` and `COMMIT`
-/// read the same snapshots.
+/// The shards are opened read-only: the connection cannot write to them. It also has `PRAGMA query_only`, which the
+/// caller can turn off to make temporary tables and views. It is independent of all sessions: it reads committed rows
+/// and no pending changes, and `on_statement` is not called for it.
 ///
-/// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. A database in memory can be
-/// attached, too. While a session writes it, a statement that reads it waits up to the busy timeout, then fails as
-/// locked.
+/// Each statement reads one snapshot of each file, but these begin one after another. A commit over several files may
+/// therefore be visible on some of them only: there is no common snapshot of several write-ahead logs. Statements
+/// between `BEGIN` and `COMMIT` read the same snapshots.
+///
+/// SQLite attaches 10 databases to a connection, or as many as it was built for, at most 125. A database in memory can
+/// be attached, too. While a session writes it, a statement that reads it waits up to the busy timeout, then fails
+/// because it is locked.
 ///
 /// ```
 /// # use shard_runtime::{Cluster, Sharded, sqlite};
@@ -149,9 +153,13 @@ where
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::TooManyDatabases`](crate::ErrorKind::TooManyDatabases) if there are more databases than SQLite attaches; [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the
-/// names of two shards differ in case only, if a shard is named `main` or `temp` as a schema of SQLite, or if a shard is
-/// on a server; [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if a database is not its shard any more; the errors of opening a database.
+/// - [`ErrorKind::TooManyDatabases`](crate::ErrorKind::TooManyDatabases) if there are more databases than SQLite
+///   attaches.
+/// - [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the names of two shards differ in case only.
+/// - [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if a shard has the name `main` or `temp` of SQLite's
+///   own schemas, or is on a server.
+/// - [`ErrorKind::WrongDatabase`](crate::ErrorKind::WrongDatabase) if a database is not its shard any more.
+/// - Those of opening a database.
 pub fn attached(cluster: &Cluster) -> Result<Connection> {
     cluster.attached()
 }

@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::query::Models;
 
 impl Cluster {
-    /// Creates an in-memory cluster with these shards, in this order, for tests. Its rows are lost with its last handle.
+    /// Creates an in-memory cluster with these shards, in this order, for tests. Its rows are lost when its last handle
+    /// is dropped.
     ///
     /// ```
     /// use shard_runtime::{Cluster, Sharded};
@@ -22,8 +23,9 @@ impl Cluster {
     /// # Ok::<(), shard_runtime::Error>(())
     /// ```
     ///
-    /// In memory, readers and writers exclude each other: a session that has read keeps other sessions from writing the same
-    /// shard until it commits, rolls back or is dropped. Tests with several sessions use files in a temporary folder.
+    /// In memory, readers and writers exclude each other. A session that has read a shard keeps other sessions from
+    /// writing it until it commits, rolls back or is dropped. For tests with several sessions use files in a temporary
+    /// folder.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if the models do not fit the shards' names.
@@ -33,12 +35,12 @@ impl Cluster {
     }
 }
 
-/// Evaluates an expression, asserts which shards of a cluster it used, and returns its value:
+/// Evaluates an expression, asserts which shards of a cluster it used, and returns its value. An example is
 /// `assert_shards_asked!(cluster, ["asia"], session.all(query)?)`.
 ///
 /// The shards are named in any order. A shard was used if its count of [`statements`](crate::Shard::statements) grew.
-/// The count includes the statements of all sessions, so no other thread should use the cluster at the time. Added rows
-/// are sent later, by a read of their table, `flush` or `commit`.
+/// The count includes the statements of all sessions, so no other thread should use the cluster at the same time. Added
+/// rows are pending, and are sent by a read of their table, `flush` or `commit`.
 ///
 /// ```
 /// use shard_runtime::{Cluster, Sharded, assert_shards_asked};
@@ -83,41 +85,41 @@ impl Cluster {
 /// ```
 #[macro_export]
 macro_rules! assert_shards_asked {
-    ($cluster:expr, $shards:expr, $asking:expr $(,)?) => {{
-        let asked = $crate::__private::Asked::since(&$cluster);
-        let value = $asking;
-        asked.assert(&$shards);
+    ($cluster:expr, $shards:expr, $expression:expr $(,)?) => {{
+        let before = $crate::__private::StatementCounts::since(&$cluster);
+        let value = $expression;
+        before.assert(&$shards);
         value
     }};
 }
 
-/// The statement counts of the shards of a cluster at some moment.
+/// The number of statements of each shard of a cluster, at some moment.
 #[derive(Debug)]
-pub struct Asked {
+pub struct StatementCounts {
     cluster: Cluster,
     before: Vec<u64>,
 }
 
-impl Asked {
-    /// Records the counts of the cluster's shards.
+impl StatementCounts {
+    /// Records the numbers of statements of the cluster's shards.
     pub fn since(cluster: &Cluster) -> Self {
         let before = cluster.layout().shards().iter().map(|shard| shard.statements()).collect();
-        Asked { cluster: cluster.clone(), before }
+        StatementCounts { cluster: cluster.clone(), before }
     }
 
-    /// Asserts that these shards have been used since, and no others.
+    /// Asserts that these shards have been used since then, and no others.
     ///
     /// # Panics
     /// If other shards were used.
     #[track_caller]
     pub fn assert(self, expected: &[&str]) {
         let shards = self.cluster.layout().shards().iter().zip(&self.before);
-        let asked: Vec<&str> = shards
+        let used: Vec<&str> = shards
             .filter(|(shard, before)| shard.statements() > **before)
             .map(|(shard, _)| shard.name())
             .collect();
-        let same = expected.iter().all(|shard| asked.contains(shard))
-            && asked.iter().all(|shard| expected.contains(shard));
-        assert!(same, "other shards were asked than expected\n expected: {expected:?}\n    asked: {asked:?}");
+        let same = expected.iter().all(|shard| used.contains(shard))
+            && used.iter().all(|shard| expected.contains(shard));
+        assert!(same, "other shards were used than expected\n expected: {expected:?}\n     used: {used:?}");
     }
 }

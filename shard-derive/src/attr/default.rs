@@ -1,4 +1,4 @@
-//! The value in `#[sharded(default = ..)]`: a literal, so that the database can have it, too.
+//! The value in `#[sharded(default = ..)]`: a literal, which the database can also store as the column's default.
 
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{ToTokens, quote};

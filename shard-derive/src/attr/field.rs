@@ -44,7 +44,7 @@ pub(crate) struct FieldAttrs {
     pub(crate) column: Option<LitStr>,
     /// The word `nocase` of `collate = nocase`; it is the only collation with a name.
     pub(crate) collate: Option<Ident>,
-    /// `default = ..`: the value that rows have which a program without the field adds.
+    /// `default = ..`: the value in rows that a program without the field adds.
     pub(crate) default: Option<DefaultAttr>,
     /// The word `version`.
     pub(crate) version: Option<Ident>,
@@ -93,7 +93,7 @@ pub(crate) enum ParentModel {
     OfType,
     /// By a path; the field holds the parent's id alone.
     Named(Path),
-    /// Not at all: the attribute is invalid, which is reported.
+    /// By nothing: the attribute is invalid, which is reported.
     Unreadable,
 }
 

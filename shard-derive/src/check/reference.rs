@@ -4,8 +4,8 @@ use crate::attr::{IdKind, ReferencesAttr};
 use crate::errors::Errors;
 use crate::model::Model;
 
-/// A row of a reference table is stored on every shard, with the same id. So the model has no key, no parent, and no id
-/// that each database counts.
+/// Reports a key, a parent, or an id that each database counts. A row of a reference table is on every shard, with the
+/// same id.
 pub(super) fn table(model: &Model, errors: &mut Errors) {
     if model.attrs.reference.is_none() {
         return;
@@ -27,7 +27,7 @@ pub(super) fn table(model: &Model, errors: &mut Errors) {
     }
 }
 
-/// A parent's link and a version cannot refer to a reference table, and no model refers to itself.
+/// Reports references on a parent's link or a version, and references of a model to itself.
 pub(super) fn references(model: &Model, errors: &mut Errors) {
     for field in &model.fields {
         let Some(ReferencesAttr { word, model: referred }) = &field.attrs.references else { continue };

@@ -1,5 +1,5 @@
-//! Checks that only the compiler can make, since they depend on types and constants. Each is an assertion at the span of
-//! the tokens that it is about, with a message that ends with what to write.
+//! Checks that only the compiler can make, since they depend on types and constants. Each is an assertion with the span
+//! of the wrong tokens; its message ends with the remedy.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -25,7 +25,7 @@ pub(super) fn assertions(model: &Model) -> TokenStream {
     quote!(#(const _: () = #assertions;)*)
 }
 
-/// The column of a generated id must hold it.
+/// Checks that the id's column can hold generated ids.
 fn id_type(model: &Model) -> Option<TokenStream> {
     let (word, kind, example) = match model.id_kind {
         IdKind::Given => return None,
@@ -36,7 +36,7 @@ fn id_type(model: &Model) -> Option<TokenStream> {
     let ty = &model.id_field().ty;
     let ident = &model.ident;
     let column_type = match model.role_column(model.id) {
-        // Not by the model, which the compiler does not know if its parent is no model.
+        // The path does not go through the model: the compiler cannot resolve it if its parent is not a model.
         Some("IdColumn") if matches!(model.shard_source, ShardSource::Link(_)) => {
             item_of(ty, "Field", "TYPE")
         }
@@ -53,15 +53,15 @@ fn id_type(model: &Model) -> Option<TokenStream> {
     })
 }
 
-/// A key type that names the shards of its values is placed by that alone, and one that does not by the attribute.
+/// Checks that each key has one placement: a type that names the shards of its values, or the attribute.
 fn placed_types(model: &Model) -> Vec<TokenStream> {
     let Some(key) = model.key_attr() else { return Vec::new() };
     let (ident, columns) = (&model.ident, model.shard_columns());
-    let placed = columns.iter().enumerate().map(|(place, column)| {
+    let placed = columns.iter().enumerate().map(|(index, column)| {
         let ty = &model.fields[*column].ty;
         let name = quote!(#ty).to_string().replace(' ', "");
-        let place = Literal::usize_unsuffixed(place);
-        let names_shards = quote!(__rt::KeyColumn::<#ident>::names_shards(#place));
+        let index = Literal::usize_unsuffixed(index);
+        let names_shards = quote!(__rt::KeyColumn::<#ident>::names_shards(#index));
         let Some(method) = &key.method else {
             let message = format!(
                 "`{name}` does not name the shards of its values: place them with `#[shard_key(hash)]`, \
@@ -83,7 +83,7 @@ fn placed_types(model: &Model) -> Vec<TokenStream> {
     placed.collect()
 }
 
-/// Only a column of text has a collation; the type may be an alias or a newtype of text.
+/// Checks that columns with a collation are text. The type may be an alias or a newtype of text.
 fn collated_types(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.fields.iter().filter(|field| field.attrs.collate.is_some()).map(|field| {
         let column_type = item_of(&field.ty, "Storable", "TYPE");
@@ -94,7 +94,7 @@ fn collated_types(model: &Model) -> impl Iterator<Item = TokenStream> {
     })
 }
 
-/// A default has the kind of its column.
+/// Checks that a default has the kind of its column.
 fn default_types(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.fields.iter().filter_map(|field| {
         let value = &field.attrs.default.as_ref()?.value;
@@ -110,10 +110,10 @@ fn default_types(model: &Model) -> impl Iterator<Item = TokenStream> {
     })
 }
 
-/// A field with `#[references(..)]` must have the type of the reference table's id.
+/// Checks that a field with `#[references(..)]` has the type of the reference table's id.
 fn referring_types(model: &Model) -> impl Iterator<Item = TokenStream> {
-    model.references().map(|(place, referred)| {
-        let ty = &model.fields[place].ty;
+    model.references().map(|(index, referred)| {
+        let ty = &model.fields[index].ty;
         quote! {
             {
                 const fn refers_to<M: __rt::Reference, V: __rt::RefersTo<M>>() {}
@@ -123,7 +123,7 @@ fn referring_types(model: &Model) -> impl Iterator<Item = TokenStream> {
     })
 }
 
-/// The parent's id alone decides the child's shard only if it is the parent's shard key.
+/// Checks that a parent's bare id is its shard key: only then it decides the child's shard.
 fn bare_parent(model: &Model) -> Option<TokenStream> {
     let ShardSource::Bare { column, parent } = &model.shard_source else { return None };
     let (name, field) = (quote!(#parent).to_string().replace(' ', ""), &model.fields[*column].ident);
@@ -137,7 +137,7 @@ fn bare_parent(model: &Model) -> Option<TokenStream> {
     })
 }
 
-/// Ranges must not overlap, nor leave gaps (R03). The bounds may be constants, so the compiler compares them.
+/// Checks that ranges neither overlap nor leave gaps (R03). The bounds may be constants, so the compiler compares them.
 fn ranges(model: &Model) -> Option<TokenStream> {
     let Some(PlacementAttr::Range(range)) = model.own_placement() else { return None };
     let ident = &model.ident;
@@ -151,15 +151,15 @@ fn ranges(model: &Model) -> Option<TokenStream> {
 
 fn range_checks(range: &RangeAttr) -> Vec<TokenStream> {
     let mut checks = Vec::new();
-    for (place, item) in range.ranges.iter().enumerate() {
-        let (index, next) = (Literal::usize_unsuffixed(place), Literal::usize_unsuffixed(place + 1));
+    for (position, item) in range.ranges.iter().enumerate() {
+        let (index, next) = (Literal::usize_unsuffixed(position), Literal::usize_unsuffixed(position + 1));
         let (lower, upper) = (quote!(ranges[#index].from), quote!(ranges[#index].to));
         if let (Some(from), Some(to)) = (&item.from, &item.to) {
             let message =
                 format!("this range is empty: `{from}` is not less than `{to}`: write a greater upper bound");
             checks.push(check(&lower, &upper, to, quote!(lower.is_less(upper)), message));
         }
-        let Some((to, following)) = item.to.as_ref().zip(range.ranges.get(place + 1)) else { continue };
+        let Some((to, following)) = item.to.as_ref().zip(range.ranges.get(position + 1)) else { continue };
         let Some(from) = &following.from else { continue };
         let start = quote!(ranges[#next].from);
         let message = format!(

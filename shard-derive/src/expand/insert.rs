@@ -48,8 +48,8 @@ pub(super) fn insert(model: &Model) -> TokenStream {
     let name = name(model);
     let id = &model.id_field().ident;
     let next_id = next_id(model, &quote!(next_id));
-    let version = model.version.map(|place| {
-        let Field { ident, ty, .. } = &model.fields[place];
+    let version = model.version.map(|index| {
+        let Field { ident, ty, .. } = &model.fields[index];
         let first = item_of(ty, "Version", "FIRST");
         quote!(#ident: #first)
     });
@@ -66,8 +66,8 @@ pub(super) fn insert(model: &Model) -> TokenStream {
 
 /// Returns the fields whose values the caller gives.
 fn given(model: &Model) -> impl Iterator<Item = &Field> {
-    let is_given = |place: usize| place != model.id && Some(place) != model.version;
-    model.fields.iter().enumerate().filter(move |(place, _)| is_given(*place)).map(|(_, field)| field)
+    let is_given = |index: usize| index != model.id && Some(index) != model.version;
+    model.fields.iter().enumerate().filter(move |(index, _)| is_given(*index)).map(|(_, field)| field)
 }
 
 fn name(model: &Model) -> Ident {

@@ -11,12 +11,12 @@ pub(super) fn lookups(model: &Model) -> Option<TokenStream> {
     let name = model.ident.unraw().to_string();
     let lookups: Vec<TokenStream> = model
         .lookups()
-        .map(|(place, field)| {
-            let (place, table) = (Literal::usize_unsuffixed(place), model.entries_of(field));
+        .map(|(index, field)| {
+            let (index, table) = (Literal::usize_unsuffixed(index), model.entries_of(field));
             let kind = item_of(&field.ty, "Storable", "TYPE");
             quote! {
                 __rt::Lookup {
-                    column: #place,
+                    column: #index,
                     entries: &__rt::Table {
                         model: #name,
                         name: #table,
@@ -36,13 +36,13 @@ pub(super) fn lookups(model: &Model) -> Option<TokenStream> {
 
 /// Returns the indexes by which a lookup's row is found on its shard.
 pub(super) fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
-    model.lookups().map(|(place, _)| {
-        let place = Literal::usize_unsuffixed(place);
-        quote!(__rt::Index { columns: &[#place], unique: false })
+    model.lookups().map(|(index, _)| {
+        let index = Literal::usize_unsuffixed(index);
+        quote!(__rt::Index { columns: &[#index], unique: false })
     })
 }
 
-/// An entry is found by the hash of its value, so equal values must have equal bytes.
+/// Checks that a lookup's values have one form of bytes for equal values: entries are placed by the hash of the bytes.
 pub(super) fn assertions(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.lookups().map(|(_, field)| {
         let kind = item_of(&field.ty, "__private::LookupValue", "KIND");

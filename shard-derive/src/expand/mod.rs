@@ -94,9 +94,9 @@ fn item_of(ty: impl ToTokens, runtime_trait: &str, item: &str) -> TokenStream {
 }
 
 /// Returns the path of an item of the runtime for the column of a field: by the field's role, or by its type.
-fn column_item(model: &Model, place: usize, item: &str) -> TokenStream {
-    let ty = &model.fields[place].ty;
-    let Some(role) = model.role_column(place) else {
+fn column_item(model: &Model, index: usize, item: &str) -> TokenStream {
+    let ty = &model.fields[index].ty;
+    let Some(role) = model.role_column(index) else {
         return item_of(ty, "Storable", item);
     };
     let (first, last) = end_spans(ty);
@@ -109,13 +109,13 @@ fn column_item(model: &Model, place: usize, item: &str) -> TokenStream {
 /// name `self` or variables: if the tokens come from a macro, hygiene hides these.
 fn end_spans(tokens: impl ToTokens) -> (Span, Span) {
     let tokens: Vec<TokenTree> = tokens.to_token_stream().into_iter().collect();
-    let place = |token: Option<&TokenTree>| token.map_or_else(Span::call_site, TokenTree::span);
-    (place(tokens.first()), place(tokens.last()))
+    let span = |token: Option<&TokenTree>| token.map_or_else(Span::call_site, TokenTree::span);
+    (span(tokens.first()), span(tokens.last()))
 }
 
 /// Returns `self` at a span that may come from a macro.
-fn self_at(place: Span) -> Ident {
-    Ident::new("self", Span::call_site().located_at(place))
+fn self_at(span: Span) -> Ident {
+    Ident::new("self", Span::call_site().located_at(span))
 }
 
 /// Returns the span of the first token.

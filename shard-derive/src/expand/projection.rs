@@ -10,16 +10,16 @@ use crate::projection::{Projected, Projection};
 pub(crate) fn projection(projection: &Projection) -> TokenStream {
     let Projection { ident, runtime, model, fields } = projection;
     let (row, first) = (Ident::new("row", Span::mixed_site()), Ident::new("first", Span::mixed_site()));
-    let places = fields.iter().map(
+    let indexes = fields.iter().map(
         |Projected { constant, .. }| quote!(__rt::__private::place_of::<#model, _, _>(<#model>::#constant)),
     );
-    let reads = fields.iter().enumerate().map(|(place, Projected { ident, ty, constant })| {
-        let place = Literal::usize_unsuffixed(place);
+    let reads = fields.iter().enumerate().map(|(index, Projected { ident, ty, constant })| {
+        let index = Literal::usize_unsuffixed(index);
         // An error about the column's type is reported at the field's type.
         let (open, close) = end_spans(ty);
         let read = quote_spanned!(open=> __rt::__private::read_column::<);
         let read = quote_spanned!(close=> #read #ty, #model, _, _>);
-        quote!(#ident: #read(<#model>::#constant, #row, #first, #place)?)
+        quote!(#ident: #read(<#model>::#constant, #row, #first, #index)?)
     });
     // After an error, which is reported, there are no fields.
     let read = match fields.is_empty() {
@@ -30,7 +30,7 @@ pub(crate) fn projection(projection: &Projection) -> TokenStream {
         #[automatically_derived]
         impl __rt::Projection for #ident {
             type Model = #model;
-            const PLACES: &'static [usize] = &[#(#places),*];
+            const PLACES: &'static [usize] = &[#(#indexes),*];
             fn read(#row: &__rt::Row<'_>, #first: usize) -> __rt::Result<Self> {
                 #read
             }

@@ -37,9 +37,9 @@ pub(super) fn above() -> TokenStream {
 
 /// Returns the type parameters and the condition of each implementation of a child that holds its parent's link.
 ///
-/// In the implementations the parent is a type parameter that the condition equates with the link's parent. So the compiler
-/// does not look at the parent when it checks them: a parent that is no model is reported at the field alone, and a cycle of
-/// parents by [`assertions`]. `for<'a>` keeps the compiler from checking the condition before it is used.
+/// In the implementations the parent is a type parameter that the condition equates with the link's parent. So the
+/// compiler does not resolve the parent when it checks them. A parent that is not a model is reported at the field
+/// alone, and a cycle of parents by [`assertions`]. With `for<'a>` the compiler checks the condition only at its use.
 pub(super) fn parent_is_model(model: &Model) -> Option<(TokenStream, TokenStream)> {
     let ty = link(model)?;
     let (first, last) = end_spans(ty);
@@ -58,7 +58,7 @@ fn link(model: &Model) -> Option<&Type> {
     Some(&model.fields[column].ty)
 }
 
-/// Returns what is known of the model without its parents.
+/// Returns the implementation of `Identified`, which describes the model without its parents.
 pub(super) fn identified(model: &Model) -> TokenStream {
     let (ident, id) = (&model.ident, &model.id_field().ty);
     let name = model.ident.unraw().to_string();
@@ -82,7 +82,7 @@ pub(super) fn identified(model: &Model) -> TokenStream {
     }
 }
 
-/// The parent is no reference table, and the model is not its own ancestor.
+/// Checks that the parent is not a reference table, and that the model is not its own ancestor.
 pub(super) fn assertions(model: &Model) -> Vec<TokenStream> {
     let Some(ty) = link(model) else { return Vec::new() };
     let (ident, name) = (&model.ident, model.ident.unraw().to_string());
@@ -103,8 +103,8 @@ fn child(model: &Model) -> Option<TokenStream> {
     let ident = &model.ident;
     let (above, parent_is_model) = parent_is_model(model).unzip();
     let parent = super::parent(model)?;
-    let place = *model.shard_columns().first()?;
-    let Field { ident: name, ty, .. } = &model.fields[place];
+    let index = *model.shard_columns().first()?;
+    let Field { ident: name, ty, .. } = &model.fields[index];
     let (this, mut name) = (self_at(first_span(ty)), name.clone());
     name.set_span(first_span(ty));
     // All spans are those of the type or path that names the parent, so that errors about it are reported there.
@@ -120,12 +120,12 @@ fn child(model: &Model) -> Option<TokenStream> {
     let parent_type = quote_spanned!(span=> type Parent = #parent_type;);
     let id = item_of(&parent, "Sharded", "Id");
     let parent_id = quote_spanned!(span=> fn parent_id(&#this) -> &#id { #parent_id });
-    let place = Literal::usize_unsuffixed(place);
+    let index = Literal::usize_unsuffixed(index);
     Some(quote! {
         #[automatically_derived]
         impl #above __rt::Child for #ident #parent_is_model {
             #parent_type
-            const PARENT_COLUMN: usize = #place;
+            const PARENT_COLUMN: usize = #index;
             #parent_id
         }
     })

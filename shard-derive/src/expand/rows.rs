@@ -7,16 +7,16 @@ use super::{column_item, item_of};
 use crate::model::{Field, Model};
 
 pub(super) fn rows(model: &Model) -> TokenStream {
-    let loads = model.fields.iter().enumerate().map(|(place, Field { ident, .. })| {
-        let load = column_item(model, place, "load");
-        let place = Literal::usize_unsuffixed(place);
-        quote!(#ident: #load(row, #place)?)
+    let loads = model.fields.iter().enumerate().map(|(index, Field { ident, .. })| {
+        let load = column_item(model, index, "load");
+        let index = Literal::usize_unsuffixed(index);
+        quote!(#ident: #load(row, #index)?)
     });
     let version = version(model);
-    let values = model.fields.iter().enumerate().map(|(place, Field { ident, .. })| {
-        let value = column_item(model, place, "column_value");
-        let place = Literal::usize_unsuffixed(place);
-        quote!(#place => #value(&self.#ident))
+    let values = model.fields.iter().enumerate().map(|(index, Field { ident, .. })| {
+        let value = column_item(model, index, "column_value");
+        let index = Literal::usize_unsuffixed(index);
+        quote!(#index => #value(&self.#ident))
     });
     quote! {
         #version
@@ -34,13 +34,13 @@ pub(super) fn rows(model: &Model) -> TokenStream {
 
 /// Returns the version's index, and the method that sets it.
 fn version(model: &Model) -> Option<TokenStream> {
-    let place = model.version?;
-    let Field { ident, ty, .. } = &model.fields[place];
-    let (place, range) = (Literal::usize_unsuffixed(place), item_of(ty, "Version", "RANGE"));
+    let index = model.version?;
+    let Field { ident, ty, .. } = &model.fields[index];
+    let (index, range) = (Literal::usize_unsuffixed(index), item_of(ty, "Version", "RANGE"));
     let of_number = item_of(ty, "Version", "of_number");
     Some(quote! {
         const VERSION: ::core::option::Option<(usize, __rt::Holds)> =
-            ::core::option::Option::Some((#place, #range));
+            ::core::option::Option::Some((#index, #range));
         fn set_version(&mut self, version: i64) -> ::core::result::Result<(), __rt::ValueError> {
             self.#ident = #of_number(version)?;
             ::core::result::Result::Ok(())

@@ -12,11 +12,11 @@ use crate::model::{Field, Model, ShardSource};
 pub(super) fn table(model: &Model) -> TokenStream {
     let name = model.ident.unraw().to_string();
     let table = &model.table.text;
-    let columns = model.fields.iter().enumerate().map(|(place, Field { column, attrs, .. })| {
-        let (column, shape) = (&column.text, column_item(model, place, "COLUMN"));
+    let columns = model.fields.iter().enumerate().map(|(index, Field { column, attrs, .. })| {
+        let (column, shape) = (&column.text, column_item(model, index, "COLUMN"));
         let collated = attrs.collate.as_ref().map(|_| quote!(.collated(__rt::Collation::NoCase)));
         let default = attrs.default.as_ref().filter(|_| model.is_valid).map(|default| {
-            let (value, ty) = (default.value.constant(), &model.fields[place].ty);
+            let (value, ty) = (default.value.constant(), &model.fields[index].ty);
             let of_type = quote_spanned!(first_span(ty)=> __rt::__private::default_of::<#ty>);
             quote!(.with_default(__rt::ColumnDefault::#value, #of_type))
         });
@@ -107,7 +107,7 @@ fn placement(model: &Model) -> TokenStream {
     }
 }
 
-/// Returns a literal or a bound of the user as a constant. A value of another type than the key's is a type error on it.
+/// Returns a literal or a bound of the user as a constant. A value of another type than the key's is a type error.
 fn constant(key: &Type, value: impl ToTokens) -> TokenStream {
     let literal = item_of(key, "ShardKey", "Literal");
     // A struct literal, not a function call: the type error is then reported on the value.
@@ -144,13 +144,13 @@ fn custom_placement(key: &[&Type], chooser: &Path) -> TokenStream {
         [_, _, _, _] => ("choose4", quote!(#(#key),*)),
         _ => ("choose", own),
     };
-    let parts = key.iter().enumerate().map(|(place, ty)| {
-        let place = Literal::usize_unsuffixed(place);
+    let parts = key.iter().enumerate().map(|(index, ty)| {
+        let index = Literal::usize_unsuffixed(index);
         let part = match key.len() {
             1 => quote_spanned!(at=> __rt::KeyColumn::<Self>::part),
             _ => quote_spanned!(at=> __rt::__private::key_part::<#ty>),
         };
-        quote_spanned!(at=> &#part(#values, #place)?)
+        quote_spanned!(at=> &#part(#values, #index)?)
     });
     let function = Ident::new(function, at);
     let chosen = quote_spanned!(at=> __rt::__private::#function::<#types, _>(#chooser, #(#parts,)* #shards));

@@ -60,7 +60,7 @@ fn newtype(value: &ValueType, inner: &Type) -> TokenStream {
 
 fn text_enum(value: &ValueType, variants: &[Variant]) -> TokenStream {
     let ident = &value.ident;
-    let error = format!("`{{other}}` is no value of `{}`", ident.unraw());
+    let error = format!("`{{other}}` is not a value of `{}`", ident.unraw());
     // An enum without variants is reported; the match still needs an arm.
     let no_text = variants.is_empty().then(|| quote!(_ => ""));
     let texts = variants.iter().map(|Variant { ident, has_data, text, .. }| {

@@ -1,4 +1,4 @@
-//! How a thread answers a task: one value, awaited on any runtime.
+//! The answer of a thread to a task: one value, awaited on any runtime.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 struct State<T> {
     value: Option<T>,
     waker: Option<Waker>,
-    sender_is_gone: bool,
+    sender_dropped: bool,
 }
 
 type Shared<T> = Arc<Mutex<State<T>>>;
@@ -16,11 +16,11 @@ type Shared<T> = Arc<Mutex<State<T>>>;
 /// The sender of the answer.
 pub(super) struct Sender<T>(Shared<T>);
 
-/// The answer, to be awaited; `None` if the sender is gone.
+/// The future of the answer; `None` if the sender was dropped without a value.
 pub(super) struct Answer<T>(Shared<T>);
 
 pub(super) fn answer<T>() -> (Sender<T>, Answer<T>) {
-    let shared = Arc::new(Mutex::new(State { value: None, waker: None, sender_is_gone: false }));
+    let shared = Arc::new(Mutex::new(State { value: None, waker: None, sender_dropped: false }));
     (Sender(Arc::clone(&shared)), Answer(shared))
 }
 
@@ -33,17 +33,17 @@ impl<T> Sender<T> {
         lock(&self.0).value = Some(value);
     }
 
-    /// Whether the receiver is gone.
-    pub(super) fn is_forgotten(&self) -> bool {
+    /// Returns whether the receiver was dropped.
+    pub(super) fn is_closed(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 }
 
 impl<T> Drop for Sender<T> {
-    /// Wakes who waits, be it for a value or to be told that there is none.
+    /// Wakes the receiver, which takes the value or finds that there is none.
     fn drop(&mut self) {
         let mut state = lock(&self.0);
-        state.sender_is_gone = true;
+        state.sender_dropped = true;
         let waker = state.waker.take();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
@@ -55,7 +55,7 @@ impl<T> Future for Answer<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = lock(&self.0);
-        if state.sender_is_gone {
+        if state.sender_dropped {
             return Poll::Ready(state.value.take());
         }
         match &mut state.waker {
@@ -78,18 +78,18 @@ mod tests {
     fn an_answer_comes_once() {
         let (sender, mut waiting) = answer();
         assert_eq!(poll(&mut waiting), Poll::Pending);
-        assert!(!sender.is_forgotten());
+        assert!(!sender.is_closed());
         sender.send(5);
         assert_eq!(poll(&mut waiting), Poll::Ready(Some(5)));
     }
 
     #[test]
-    fn who_does_not_answer_is_noticed_and_so_is_who_does_not_wait() {
+    fn a_dropped_sender_and_a_dropped_receiver_are_noticed() {
         let (sender, mut waiting) = answer::<i32>();
         drop(sender);
         assert_eq!(poll(&mut waiting), Poll::Ready(None));
         let (sender, waiting) = answer::<i32>();
         drop(waiting);
-        assert!(sender.is_forgotten());
+        assert!(sender.is_closed());
     }
 }

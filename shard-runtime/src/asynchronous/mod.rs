@@ -1,4 +1,4 @@
-//! The async face of the session: every verb takes the session to a thread, and awaits it there.
+//! The async session: each verb runs on a thread of the cluster and is awaited.
 
 mod answer;
 mod opening;
@@ -26,11 +26,13 @@ use task::{RollbackTask, SessionGuard, SessionTask, TaskHandle, after_panic};
 
 /// A [`Session`] for async code: the same verbs with `.await`, on any runtime. [`Cluster::async_session`] makes one.
 ///
-/// It is the same session, which goes to one of the cluster's threads with a verb and comes back with the answer; no verb
-/// makes the task's own thread wait for a lock, a connection or a server. That way costs a few times a look-up by an id, and
-/// nothing beside a query that takes longer: [`AsyncSession::run`] takes many steps with one. A
-/// [`get`](AsyncSession::get) from files that answered quickly before, and the end of a session that has only read files,
-/// take no longer than that way: the task's own thread does them.
+/// It is the same session: one of the cluster's threads runs each verb and then returns the session. No verb makes the
+/// task's own thread wait for a lock, a connection or a server.
+///
+/// Sending a session to a thread takes a few times as long as a look-up by id, and is negligible for longer queries.
+/// [`AsyncSession::run`] runs many steps on the thread at once. Two cases are faster on the task's own thread and run there.
+/// One is a [`get`](AsyncSession::get) from files if earlier ones were quick. The other is the end of a session that has
+/// only read files.
 ///
 /// ```
 /// # use shard_runtime::{Cluster, Sharded};
@@ -57,48 +59,50 @@ use task::{RollbackTask, SessionGuard, SessionTask, TaskHandle, after_panic};
 ///
 /// # Sessions and threads
 ///
-/// A session is under way from the first verb that reads or writes until the commit or the rollback. While it is, it
-/// holds a connection of every database that it uses, and has one of the cluster's threads for async sessions to itself,
-/// as [`Builder::async_sessions`](crate::Builder::async_sessions) counts them. So a session that holds a lock can always
-/// go on and give it back, however many others keep threads waiting for that lock. A session that begins while all
-/// threads are taken waits for its turn, first come, first served, without a thread: thousands may. It fails with
-/// [`ErrorKind::Busy`](crate::ErrorKind::Busy) if no session gets a turn during the
-/// [`Builder::busy_timeout`](crate::Builder::busy_timeout). So do not write a task that holds one session while it begins
-/// another.
+/// A session is *active* from the first verb that reads or writes until the commit or the rollback. An active session
+/// holds a connection of every database that it uses. One of the cluster's threads for async sessions is reserved for
+/// it; [`Builder::async_sessions`](crate::Builder::async_sessions) limits their number. So a session that holds a lock
+/// can always continue and release the lock, even if many other threads block for that lock.
 ///
-/// A session that was only read from is under way, too: commit it or roll it back before doing something else for long.
+/// If all threads are reserved, further sessions wait without a thread, first come, first served; thousands can wait. A
+/// session fails with [`ErrorKind::Busy`](crate::ErrorKind::Busy) if no thread becomes free within the
+/// [`Builder::busy_timeout`](crate::Builder::busy_timeout). So a task that holds an active session must not begin
+/// another one.
+///
+/// A session that has only read is active, too: commit it or roll it back before the task does something else for long.
 ///
 /// # Futures that are dropped
 ///
-/// The future of a verb may be dropped at any time, by a timeout or a `select!`, and the session can be used on:
+/// The future of a verb can be dropped at any time, by a timeout or a `select!`, and the session can still be used:
 ///
-/// - a verb that has not begun does nothing;
-/// - a verb that reads is cancelled (`get`, `all`, `all_available`, `all_with`, `first`, `one`, `parent`, `reload`, `stream`);
-/// - any other verb runs to its end, and its answer is lost: a statement that has begun is part of the transaction, and a
-///   commit that has begun ends on every shard. The handle of a row that it changes stays as it was:
-///   [`reload`](AsyncSession::reload) it.
+/// - A verb that has not begun does nothing.
+/// - A verb that reads is cancelled (`get`, `all`, `all_available`, `all_with`, `first`, `one`, `parent`, `reload`,
+///   `stream`).
+/// - Any other verb runs to its end, and its answer is lost. A statement that has begun is part of the transaction, and
+///   a commit that has begun ends on every shard. The handle of a row that the verb changes is not updated: use
+///   [`reload`](AsyncSession::reload).
 ///
-/// The next verb waits for that end. If the other verb fails, the transaction is aborted: every later verb fails with
-/// [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted), which names that failure, until the session is
-/// rolled back. If the application needs to know whether a statement has run, it rolls back; after a
-/// commit it reads a row of the transaction.
+/// The next verb waits for that end. If the verb without a future fails, the transaction is aborted. Every later verb
+/// then fails with [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted), which names that failure,
+/// until the session is rolled back. If it matters whether a statement has run, roll back; after a commit, read a row of
+/// the transaction.
 ///
 /// # Sessions that are dropped
 ///
-/// A session that is dropped is rolled back on its thread, which frees its connections. The task does not wait for that. A
-/// commit that has begun is not stopped.
+/// A session that is dropped is rolled back on its thread, which releases its connections. The task does not wait for
+/// that. A commit that has begun is not stopped.
 #[must_use = "a session does nothing until it is used"]
 pub struct AsyncSession {
     cluster: Cluster,
     slot: Arc<SessionSlot>,
     pinned: Option<usize>,
-    /// The settings that were made since the session was last on a thread.
+    /// The settings since the session was last used by a verb.
     commit: Option<Commit>,
     timeout: Option<Option<Duration>>,
 }
 
 impl Cluster {
-    /// Returns an async session: a unit of work on this cluster. It takes no connection until it is used.
+    /// Returns an async session. It takes no connection until it is used.
     pub fn async_session(&self) -> AsyncSession {
         let cluster = self.latest();
         AsyncSession::new(cluster.clone(), None)
@@ -113,11 +117,11 @@ impl Cluster {
         Ok(AsyncSession::new(cluster.clone(), Some(cluster.shards().require(shard)?.index())))
     }
 
-    /// Runs a transaction on a thread, and again after a conflict; see [`Cluster::transaction`]. If its future is dropped, it
-    /// does not begin, or runs to its end.
+    /// Runs a transaction on a thread, and again after a conflict; see [`Cluster::transaction`]. If the future is
+    /// dropped, the transaction does not begin, or runs to its end.
     ///
-    /// The closure is `'static`, since it runs on another thread: `move` values into it that it owns. It may run again, so it
-    /// clones what it consumes.
+    /// The closure is `'static`, since it runs on another thread: `move` values into it. It may run again, so clone the
+    /// values that it consumes.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -161,7 +165,7 @@ impl Cluster {
         O: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        // The session is there for its thread; each try has one of its own.
+        // The async session only reserves a thread: each try has its own session.
         let cluster = self.clone();
         self.async_session().try_run(move |_| cluster.try_transaction(run)).await
     }
@@ -193,9 +197,9 @@ impl AsyncSession {
         self.timeout = Some(timeout);
     }
 
-    /// Takes many steps in one go: the closure is run with the session on its thread, where it may wait for databases
-    /// and for nothing else. It is neither committed nor rolled back after it, unless the closure does so. It is not
-    /// stopped where the future is dropped.
+    /// Runs a closure with the session on its thread. The closure may block for databases, and should not block for
+    /// anything else. It decides whether it commits or rolls back: afterwards the session stays in its transaction. If
+    /// the future is dropped, the closure still runs to its end.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -225,10 +229,11 @@ impl AsyncSession {
     /// ```
     ///
     /// # Errors
-    /// The closure's. [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted) where it panics: then the unit of work is undone,
-    /// and the session has to be rolled back before it is used on. [`ErrorKind::Busy`](crate::ErrorKind::Busy) where the
-    /// session's turn has not come; [`ErrorKind::Io`](crate::ErrorKind::Io) where no thread could be started. Then
-    /// nothing was done.
+    /// - Those of the closure.
+    /// - [`ErrorKind::TransactionAborted`](crate::ErrorKind::TransactionAborted) if the closure panics. Then the
+    ///   transaction is undone, and the session has to be rolled back before it is used again.
+    /// - [`ErrorKind::Busy`](crate::ErrorKind::Busy) if no thread became free in time. Then nothing was done.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io) if no thread could be started. Then nothing was done.
     pub async fn run<O: Send + 'static>(
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<O> + Send + 'static,
@@ -249,20 +254,20 @@ impl AsyncSession {
         E: From<Error> + Send + 'static,
     {
         let checkout = poll_fn(|context| self.slot.poll_checkout(context)).await;
-        self.ask(checkout, run, None).await
+        self.send_task(checkout, run, None).await
     }
 
-    /// The same for a verb that only reads. It is cancelled if its future is dropped.
+    /// Runs a verb that only reads. It is cancelled if its future is dropped.
     async fn read<O: Send + 'static>(
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<O> + Send + 'static,
     ) -> Result<O> {
         let checkout = poll_fn(|context| self.slot.poll_checkout(context)).await;
-        self.ask(checkout, run, Some(Arc::default())).await
+        self.send_task(checkout, run, Some(Arc::default())).await
     }
 
-    /// Sends the session to a thread.
-    fn ask<O, E>(
+    /// Sends the session with a job to a thread.
+    fn send_task<O, E>(
         &mut self,
         checkout: Checkout,
         run: impl FnOnce(&mut Session) -> Result<O, E> + Send + 'static,
@@ -274,9 +279,9 @@ impl AsyncSession {
     {
         let mut guard = self.guard(checkout);
         self.apply_settings(&mut guard);
-        let threads = self.cluster.session_executor();
+        let executor = self.cluster.session_executor();
         let (sender, answer) = answer::answer();
-        let is_under_way = guard.is_under_way();
+        let is_active = guard.is_active();
         let task = Box::new(SessionTask {
             guard,
             run,
@@ -284,22 +289,22 @@ impl AsyncSession {
             span: Span::current(),
             cancellation: cancellation.clone(),
         });
-        let waiter = match is_under_way {
+        let waiter = match is_active {
             true => {
-                threads.resume(task);
+                executor.resume(task);
                 None
             }
-            false => threads.begin(task),
+            false => executor.begin(task),
         };
-        TaskHandle::new(answer, threads.clone(), waiter, cancellation, Arc::clone(&self.slot))
+        TaskHandle::new(answer, executor.clone(), waiter, cancellation, Arc::clone(&self.slot))
     }
 
-    /// Does something here that takes no longer than waking a thread. Returns `None` if the session is not here, if it has no
-    /// turn, or if `run` returns that: then a thread does it.
+    /// Runs a closure here, which takes no longer than waking a thread. Returns `None` if the session is not in its
+    /// slot, if no thread is free, or if the closure returns `None`. Then a thread runs the verb.
     fn at_once<O>(&mut self, run: impl FnOnce(&mut Session) -> Option<O>) -> Option<Result<O>> {
         let mut guard = self.guard(self.slot.take()?);
         self.apply_settings(&mut guard);
-        if !guard.get_under_way() {
+        if !guard.try_activate() {
             return None;
         }
         let session = guard.session()?;
@@ -307,7 +312,7 @@ impl AsyncSession {
         done.map_or_else(|thrown| Some(Err(after_panic(session, thrown))), |done| done.map(Ok))
     }
 
-    /// Gives the session the settings that were made since it was last used.
+    /// Applies the settings since the session was last used.
     fn apply_settings(&mut self, guard: &mut SessionGuard) {
         if let Some(session) = guard.session() {
             self.commit.take().into_iter().for_each(|commit| session.set_commit(commit));
@@ -331,12 +336,12 @@ impl fmt::Debug for AsyncSession {
 
 impl Drop for AsyncSession {
     fn drop(&mut self) {
-        // Where it is on a thread, it is rolled back there. One that is not under way has nothing to roll back.
-        if let Some(checkout) = self.slot.leave().filter(|checkout| checkout.is_under_way) {
-            let threads = self.cluster.session_executor();
+        // A session that is on a thread is rolled back there. One that is not active has nothing to roll back.
+        if let Some(checkout) = self.slot.close().filter(|checkout| checkout.is_active) {
+            let executor = self.cluster.session_executor();
             let ends_at_once = checkout.session.work.tx.ends_at_once();
-            let task = Box::new(RollbackTask { checkout, threads: threads.clone() });
-            if ends_at_once { task.run() } else { threads.resume(task) }
+            let task = Box::new(RollbackTask { checkout, executor: executor.clone() });
+            if ends_at_once { task.run() } else { executor.resume(task) }
         }
     }
 }

@@ -6,18 +6,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::Models;
 
 impl Builder {
-    /// [`Builder::create`] on a thread of its own, awaited. Where the future is dropped, it comes to its end.
+    /// Runs [`Builder::create`] on a thread. If the future is dropped, the thread still runs to its end.
     ///
     /// # Errors
-    /// Those of [`Builder::create`]; [`ErrorKind::Io`] where no thread could be started.
+    /// Those of [`Builder::create`]; [`ErrorKind::Io`] if no thread could be started.
     pub async fn async_create<M: Models + 'static>(self) -> Result<Cluster> {
         on_a_thread(move || self.create::<M>()).await
     }
 
-    /// [`Builder::open`] on a thread of its own, awaited.
+    /// Runs [`Builder::open`] on a thread. If the future is dropped, the thread still runs to its end.
     ///
     /// # Errors
-    /// Those of [`Builder::open`]; [`ErrorKind::Io`] where no thread could be started.
+    /// Those of [`Builder::open`]; [`ErrorKind::Io`] if no thread could be started.
     pub async fn async_open<M: Models + 'static>(self) -> Result<Cluster> {
         on_a_thread(move || self.open::<M>()).await
     }

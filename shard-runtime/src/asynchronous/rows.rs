@@ -1,4 +1,4 @@
-//! Rows that come from a session's thread as they are read, and no faster than they are taken.
+//! A stream of rows. The session's thread reads them no faster than the task takes them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,34 +17,34 @@ use crate::error::{Error, Result};
 use crate::query::Query;
 use crate::session::Session;
 
-/// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
+/// The number of rows in the first chunk, and in the largest one. The first row is sent soon; larger chunks cost less
+/// per row.
 const CHUNK: (usize, usize) = (16, 256);
 
-/// How many chunks the thread is ahead of the task.
+/// How many chunks the thread reads ahead of the task.
 const AHEAD: usize = 2;
 
 type Begin = Box<dyn FnOnce(&mut Session) -> Result<()> + Send>;
 
 /// The rows of a query, one after the other: a `Stream`, made by [`AsyncSession::stream`].
 ///
-/// Dropped, it stops reading on every shard.
+/// If it is dropped, reading stops on every shard.
 #[must_use = "rows are read when they are awaited"]
 pub struct Rows<'s, O> {
     session: &'s mut AsyncSession,
-    /// The work of the thread, before it has begun.
+    /// The function that reads the rows, until a thread has it.
     begin: Option<Begin>,
-    asked: Option<TaskHandle<(), Error>>,
+    task: Option<TaskHandle<(), Error>>,
     pipe: Receiver<O>,
     chunk: vec::IntoIter<O>,
 }
 
 impl AsyncSession {
-    /// Reads the rows of a query as they come, in its order: [`Session::for_each`] for async code. In memory
-    /// are the rows that `for_each` keeps, and some hundred rows on their way to the task. If the task does not take them, the
-    /// shards wait. The session can be used again when the rows have ended or are dropped.
+    /// Returns a stream of a query's rows, in its order: [`Session::for_each`] for async code. In memory are the rows
+    /// that `for_each` keeps, and some hundred more on their way to the task. While the task does not take them, the
+    /// shards are not read further. The session can be used again when the stream has ended or is dropped.
     ///
-    /// Until then the session is under way, with its thread and its connections: spend little time on
-    /// each row.
+    /// Until then the session keeps its thread and its connections: spend little time on each row.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -78,20 +78,20 @@ impl AsyncSession {
         let (mut sender, pipe) = pipe();
         let begin = move |session: &mut Session| {
             let visited = session.for_each(query, |row| Ok(sender.push(row)));
-            // Where it fails, the rows before it come first.
+            // After an error the rows before it are still sent.
             let _ = sender.flush();
             visited
         };
         let begin: Option<Begin> = Some(Box::new(begin));
-        Rows { session: self, begin, asked: None, pipe, chunk: Vec::new().into_iter() }
+        Rows { session: self, begin, task: None, pipe, chunk: Vec::new().into_iter() }
     }
 }
 
 impl<O> Rows<'_, O> {
-    /// The next row; `None` at the end. What `StreamExt::next` is, without another crate.
+    /// Returns the next row; `None` at the end. It does the same as `StreamExt::next`, without another crate.
     ///
     /// # Errors
-    /// Those of [`Session::for_each`] and of [`AsyncSession::run`]; then there are no more rows.
+    /// Those of [`Session::for_each`] and of [`AsyncSession::run`]. Then there are no more rows.
     pub async fn next(&mut self) -> Option<Result<O>> {
         poll_fn(|context| self.poll_row(context)).await
     }
@@ -100,7 +100,7 @@ impl<O> Rows<'_, O> {
         if self.begin.is_some() {
             let checkout = ready!(self.session.slot.poll_checkout(context));
             if let Some(begin) = self.begin.take() {
-                self.asked = Some(self.session.ask(checkout, begin, Some(Arc::default())));
+                self.task = Some(self.session.send_task(checkout, begin, Some(Arc::default())));
             }
         }
         loop {
@@ -112,9 +112,9 @@ impl<O> Rows<'_, O> {
                 None => break,
             }
         }
-        let Some(asked) = &mut self.asked else { return Poll::Ready(None) };
-        let end = ready!(Pin::new(asked).poll(context));
-        self.asked = None;
+        let Some(task) = &mut self.task else { return Poll::Ready(None) };
+        let end = ready!(Pin::new(task).poll(context));
+        self.task = None;
         Poll::Ready(end.err().map(Err))
     }
 }
@@ -122,17 +122,17 @@ impl<O> Rows<'_, O> {
 impl<O> Drop for Rows<'_, O> {
     /// Stops reading. Without this the next verb of the session would wait for the rows to be taken.
     fn drop(&mut self) {
-        self.asked = None;
+        self.task = None;
     }
 }
 
 impl<O> fmt::Debug for Rows<'_, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rows").field("is_reading", &self.asked.is_some()).finish_non_exhaustive()
+        f.debug_struct("Rows").field("is_reading", &self.task.is_some()).finish_non_exhaustive()
     }
 }
 
-// Nothing in it is borrowed from itself.
+// No field borrows from another one.
 impl<O> Unpin for Rows<'_, O> {}
 
 impl<O> Stream for Rows<'_, O> {
@@ -145,7 +145,7 @@ impl<O> Stream for Rows<'_, O> {
 
 struct Pipe<O> {
     state: Mutex<State<O>>,
-    /// A chunk was taken, or the receiver is gone.
+    /// Notified when a chunk was taken, or the receiver was dropped.
     room: Condvar,
 }
 
@@ -153,7 +153,7 @@ struct State<O> {
     chunks: VecDeque<Vec<O>>,
     waker: Option<Waker>,
     has_ended: bool,
-    is_left: bool,
+    receiver_dropped: bool,
 }
 
 impl<O> Pipe<O> {
@@ -171,13 +171,13 @@ struct Sender<O> {
 struct Receiver<O>(Arc<Pipe<O>>);
 
 fn pipe<O>() -> (Sender<O>, Receiver<O>) {
-    let state = State { chunks: VecDeque::new(), waker: None, has_ended: false, is_left: false };
+    let state = State { chunks: VecDeque::new(), waker: None, has_ended: false, receiver_dropped: false };
     let pipe = Arc::new(Pipe { state: Mutex::new(state), room: Condvar::new() });
     (Sender { pipe: Arc::clone(&pipe), chunk: Vec::new(), size: CHUNK.0 }, Receiver(pipe))
 }
 
 impl<O> Sender<O> {
-    /// Sends a row as soon as there is room. Breaks if the receiver is gone.
+    /// Adds a row to the chunk, and sends a full chunk as soon as there is room. Breaks if the receiver was dropped.
     fn push(&mut self, row: O) -> ControlFlow<()> {
         self.chunk.push(row);
         match self.chunk.len() < self.size {
@@ -186,15 +186,15 @@ impl<O> Sender<O> {
         }
     }
 
-    /// Sends what there is of a chunk.
+    /// Sends the rows of the current chunk.
     fn flush(&mut self) -> ControlFlow<()> {
         let chunk = std::mem::take(&mut self.chunk);
         self.size = (self.size * 4).min(CHUNK.1);
         let mut state = self.pipe.lock();
-        while state.chunks.len() >= AHEAD && !state.is_left {
+        while state.chunks.len() >= AHEAD && !state.receiver_dropped {
             state = self.pipe.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.is_left {
+        if state.receiver_dropped {
             return ControlFlow::Break(());
         }
         state.chunks.push_back(chunk);
@@ -234,7 +234,7 @@ impl<O> Receiver<O> {
 impl<O> Drop for Receiver<O> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.is_left = true;
+        state.receiver_dropped = true;
         let rest = std::mem::take(&mut state.chunks);
         drop(state);
         self.0.room.notify_one();

@@ -1,35 +1,35 @@
-//! The slot of an async session: it holds the session, or the session is on a thread that returns it.
+//! The slot of an async session. It holds the session, or a thread has the session and returns it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::session::Session;
 
-/// A session, and whether it is under way: see `threads`.
+/// A session, and whether a thread is reserved for it; see [`SessionExecutor`](crate::tasks::SessionExecutor).
 pub(super) struct Checkout {
     pub(super) session: Box<Session>,
-    pub(super) is_under_way: bool,
+    pub(super) is_active: bool,
 }
 
-/// The place that the thread returns the session to.
+/// The slot to which a thread returns the session.
 pub(super) struct SessionSlot(Mutex<State>);
 
 struct State {
     here: Option<Checkout>,
     waker: Option<Waker>,
     /// Whether the async session was dropped.
-    is_left: bool,
-    /// The failure of a verb that wrote, until its future has returned it.
+    is_closed: bool,
+    /// The failure of a verb that wrote, until its future or the next verb returns it.
     unreceived: Option<String>,
 }
 
 impl SessionSlot {
     pub(super) fn new(session: Session) -> Self {
-        let here = Some(Checkout { session: Box::new(session), is_under_way: false });
-        SessionSlot(Mutex::new(State { here, waker: None, is_left: false, unreceived: None }))
+        let here = Some(Checkout { session: Box::new(session), is_active: false });
+        SessionSlot(Mutex::new(State { here, waker: None, is_closed: false, unreceived: None }))
     }
 
-    /// Takes the session, once it is here.
+    /// Takes the session as soon as it is in the slot.
     pub(super) fn poll_checkout(&self, context: &mut Context<'_>) -> Poll<Checkout> {
         let mut state = self.lock();
         match state.here.take() {
@@ -41,29 +41,30 @@ impl SessionSlot {
         }
     }
 
-    /// Takes the session, if it is here and no failure has to be reported first.
+    /// Takes the session, if it is in the slot and no failure has to be reported first.
     pub(super) fn take(&self) -> Option<Checkout> {
         let mut state = self.lock();
         if state.unreceived.is_some() { None } else { state.here.take() }
     }
 
-    /// Notes the failure of a verb that wrote. If its future is dropped, the failure is still there at the next verb.
+    /// Records the failure of a verb that wrote. If the future of the verb is dropped, the next verb reports the
+    /// failure.
     pub(super) fn note_failure(&self, failure: String) {
         self.lock().unreceived = Some(failure);
     }
 
-    /// Takes the failure that was noted last: its future returns it, or the next verb reports it.
+    /// Takes the failure that was recorded last: its future returns it, or the next verb reports it.
     pub(super) fn take_failure(&self) -> Option<String> {
         self.lock().unreceived.take()
     }
 
-    /// Brings the session back.
+    /// Returns the session to the slot.
     ///
     /// # Errors
     /// Returns the session if the async session was dropped.
     pub(super) fn check_in(&self, checkout: Checkout) -> Result<(), Checkout> {
         let mut state = self.lock();
-        if state.is_left {
+        if state.is_closed {
             return Err(checkout);
         }
         state.here = Some(checkout);
@@ -73,10 +74,10 @@ impl SessionSlot {
         Ok(())
     }
 
-    /// Notes that the async session was dropped. Returns the session if it is here.
-    pub(super) fn leave(&self) -> Option<Checkout> {
+    /// Records that the async session was dropped. Returns the session if it is in the slot.
+    pub(super) fn close(&self) -> Option<Checkout> {
         let mut state = self.lock();
-        state.is_left = true;
+        state.is_closed = true;
         state.here.take()
     }
 

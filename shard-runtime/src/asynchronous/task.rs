@@ -1,4 +1,4 @@
-//! The task of a session on a thread, and the future of its answer.
+//! The job of a session on a thread, and the future of its answer.
 
 use std::any::Any;
 use std::future::Future;
@@ -14,28 +14,28 @@ use crate::session::Session;
 use crate::tasks::{CancellationToken, Span};
 use crate::tasks::{Job, SessionExecutor, WaiterId};
 
-/// A session that is away from its slot, and comes back when this is dropped.
+/// A session outside of its slot. Dropping the guard returns it.
 pub(super) struct SessionGuard {
-    /// There until then.
+    /// `Some` until the guard is dropped.
     checkout: Option<Checkout>,
     slot: Arc<SessionSlot>,
-    threads: SessionExecutor,
+    executor: SessionExecutor,
 }
 
 impl SessionGuard {
-    pub(super) fn new(checkout: Checkout, slot: Arc<SessionSlot>, threads: SessionExecutor) -> Self {
-        SessionGuard { checkout: Some(checkout), slot, threads }
+    pub(super) fn new(checkout: Checkout, slot: Arc<SessionSlot>, executor: SessionExecutor) -> Self {
+        SessionGuard { checkout: Some(checkout), slot, executor }
     }
 
-    pub(super) fn is_under_way(&self) -> bool {
-        self.checkout.as_ref().is_some_and(|checkout| checkout.is_under_way)
+    pub(super) fn is_active(&self) -> bool {
+        self.checkout.as_ref().is_some_and(|checkout| checkout.is_active)
     }
 
-    /// Has the session under way, if a thread can be reserved for it at once.
-    pub(super) fn get_under_way(&mut self) -> bool {
+    /// Reserves a thread for the session, if it has none and one is free. Returns whether it has one.
+    pub(super) fn try_activate(&mut self) -> bool {
         let Some(checkout) = &mut self.checkout else { return false };
-        checkout.is_under_way = checkout.is_under_way || self.threads.reserve();
-        checkout.is_under_way
+        checkout.is_active = checkout.is_active || self.executor.reserve();
+        checkout.is_active
     }
 
     pub(super) fn session(&mut self) -> Option<&mut Session> {
@@ -46,26 +46,26 @@ impl SessionGuard {
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         let Some(mut checkout) = self.checkout.take() else { return };
-        if checkout.is_under_way && !checkout.session.work.tx.is_connected() {
-            checkout.is_under_way = false;
-            self.threads.give_back();
+        if checkout.is_active && !checkout.session.work.tx.is_connected() {
+            checkout.is_active = false;
+            self.executor.release();
         }
         if let Err(checkout) = self.slot.check_in(checkout) {
-            end(checkout, &self.threads);
+            end(checkout, &self.executor);
         }
     }
 }
 
 /// Rolls back a session whose async session was dropped.
-fn end(checkout: Checkout, threads: &SessionExecutor) {
-    let Checkout { session, is_under_way } = checkout;
+fn end(checkout: Checkout, executor: &SessionExecutor) {
+    let Checkout { session, is_active } = checkout;
     drop(session);
-    if is_under_way {
-        threads.give_back();
+    if is_active {
+        executor.release();
     }
 }
 
-/// Something that a session does on a thread.
+/// A job of a session on a thread.
 pub(super) struct SessionTask<F, O, E> {
     pub(super) guard: SessionGuard,
     pub(super) run: F,
@@ -85,15 +85,15 @@ where
     fn run(self: Box<Self>) {
         let SessionTask { mut guard, run, sender, span, cancellation } = *self;
         let Some(checkout) = &mut guard.checkout else { return };
-        checkout.is_under_way = true;
-        if sender.is_forgotten() {
+        checkout.is_active = true;
+        if sender.is_closed() {
             return;
         }
         let session = &mut *checkout.session;
         if let Some(failure) = guard.slot.take_failure() {
             session.abort(&failure);
         }
-        // A read sends pending changes first. It may be cancelled after that.
+        // A read first sends pending changes; it may be cancelled after it has sent them.
         let (reads, sends) = (cancellation.is_some(), session.has_pending_changes());
         session.set_cancellation(cancellation);
         let result = catch_unwind(AssertUnwindSafe(|| span.enclose(|| run(session))));
@@ -106,7 +106,7 @@ where
                 guard.slot.note_failure(describe(own));
             }
         }
-        // Who has the answer finds the session in its slot.
+        // The session is in its slot before the caller receives the answer.
         drop(guard);
         sender.send(result);
     }
@@ -124,38 +124,38 @@ fn describe(error: Option<&Error>) -> String {
     format!("a verb failed after its future was dropped: {cause}")
 }
 
-/// Rolls a session back that a panic may have left in any state.
+/// Rolls back a session that a panic may have left in any state, and returns the error for the caller.
 pub(super) fn after_panic(session: &mut Session, thrown: Box<dyn Any + Send>) -> Error {
     let text = thrown.downcast_ref::<&str>().copied();
     let text = text.or_else(|| thrown.downcast_ref::<String>().map(String::as_str));
-    let message = format!("the closure has panicked: {}", text.unwrap_or("it does not say why"));
-    // What was thrown may panic again where it is dropped.
+    let message = format!("the closure has panicked: {}", text.unwrap_or("its payload is no text"));
+    // The drop of the panic's payload may panic again.
     std::mem::forget(thrown);
     let error = Error::new(ErrorKind::TransactionAborted, message);
     session.reset_after_panic(&error);
     error
 }
 
-/// The end of a session that was dropped under way.
+/// The rollback of a session that was dropped in the middle of a transaction.
 pub(super) struct RollbackTask {
     pub(super) checkout: Checkout,
-    pub(super) threads: SessionExecutor,
+    pub(super) executor: SessionExecutor,
 }
 
 impl Job for RollbackTask {
     fn run(self: Box<Self>) {
-        end(self.checkout, &self.threads);
+        end(self.checkout, &self.executor);
     }
 
     fn refuse(self: Box<Self>, _: Error) {
-        end(self.checkout, &self.threads);
+        end(self.checkout, &self.executor);
     }
 }
 
-/// The answer to a task. Who does not wait for it any more withdraws what is not begun, and stops what only reads.
+/// The future of a task's answer. If it is dropped, a task that has not begun is withdrawn, and a read is cancelled.
 pub(super) struct TaskHandle<O, E> {
     answer: Answer<Result<O, E>>,
-    threads: SessionExecutor,
+    executor: SessionExecutor,
     waiter: Option<WaiterId>,
     cancellation: Option<Arc<CancellationToken>>,
     slot: Arc<SessionSlot>,
@@ -165,12 +165,12 @@ pub(super) struct TaskHandle<O, E> {
 impl<O, E> TaskHandle<O, E> {
     pub(super) fn new(
         answer: Answer<Result<O, E>>,
-        threads: SessionExecutor,
+        executor: SessionExecutor,
         waiter: Option<WaiterId>,
         cancellation: Option<Arc<CancellationToken>>,
         slot: Arc<SessionSlot>,
     ) -> Self {
-        TaskHandle { answer, threads, waiter, cancellation, slot, is_answered: false }
+        TaskHandle { answer, executor, waiter, cancellation, slot, is_answered: false }
     }
 }
 
@@ -194,7 +194,7 @@ impl<O, E> Drop for TaskHandle<O, E> {
             return;
         }
         if let Some(waiter) = self.waiter {
-            self.threads.withdraw(waiter);
+            self.executor.withdraw(waiter);
         }
         if let Some(cancellation) = &self.cancellation {
             cancellation.cancel();

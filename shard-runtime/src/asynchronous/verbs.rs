@@ -12,19 +12,19 @@ use crate::session::{Descendants, PartialResult, Session, WithChildren};
 use crate::transaction::commit::Committed;
 use crate::unit_of_work::Relocated;
 
-/// The verbs. Each does what the [`Session`]'s of the same name does, with the same errors; beside these, those of
-/// [`AsyncSession::run`].
+/// The verbs. Each has the behaviour and the errors of the [`Session`]'s verb with the same name, and also the errors
+/// of [`AsyncSession::run`].
 impl AsyncSession {
-    /// Adds a row; see [`Session::add`]. If no database generates the id (`#[id]`, `#[id(uuid)]`), the row is
-    /// added at once, on the calling task.
+    /// Adds a row; see [`Session::add`]. If the id needs no database (`#[id]`, `#[id(uuid)]`), the row is added at
+    /// once, on the calling task.
     ///
     /// # Errors
     /// Those of [`Session::add`] and of [`AsyncSession::run`].
     pub async fn add<N: Insert + Send + 'static>(&mut self, new: N) -> Result<Stored<N::Model>> {
-        let asks_nobody = matches!(N::Model::TABLE.id_kind, IdKind::Given | IdKind::Uuid);
+        let sends_nothing = matches!(N::Model::TABLE.id_kind, IdKind::Given | IdKind::Uuid);
         if let Some(checkout) = self.slot.take() {
             let mut guard = self.guard(checkout);
-            match guard.session().filter(|_| asks_nobody) {
+            match guard.session().filter(|_| sends_nothing) {
                 Some(session) => return session.add(new),
                 None => drop(guard),
             }
@@ -44,7 +44,7 @@ impl AsyncSession {
         self.run(|session| session.add_all(rows)).await
     }
 
-    /// Adds a row whose id is given; see [`Session::add_with_id`].
+    /// Adds a row with a given id; see [`Session::add_with_id`].
     ///
     /// # Errors
     /// Those of [`Session::add_with_id`] and of [`AsyncSession::run`].
@@ -56,7 +56,7 @@ impl AsyncSession {
         self.run(move |session| session.add_with_id(id, new)).await
     }
 
-    /// The row with this id, or `None`; see [`Session::get`].
+    /// Returns the row with this id, or `None`; see [`Session::get`].
     ///
     /// # Errors
     /// Those of [`Session::get`] and of [`AsyncSession::run`].
@@ -68,7 +68,7 @@ impl AsyncSession {
         self.read(|session| session.get(id)).await
     }
 
-    /// All rows of a query, in its order; see [`Session::all`].
+    /// Returns all rows of a query, in its order; see [`Session::all`].
     ///
     /// # Errors
     /// Those of [`Session::all`] and of [`AsyncSession::run`].
@@ -79,7 +79,7 @@ impl AsyncSession {
         self.read(|session| session.all(query)).await
     }
 
-    /// The first row of a query, or `None`; see [`Session::first`].
+    /// Returns the first row of a query, or `None`; see [`Session::first`].
     ///
     /// # Errors
     /// Those of [`Session::first`] and of [`AsyncSession::run`].
@@ -90,7 +90,7 @@ impl AsyncSession {
         self.read(|session| session.first(query)).await
     }
 
-    /// The only row of a query; see [`Session::one`].
+    /// Returns the only row of a query; see [`Session::one`].
     ///
     /// # Errors
     /// Those of [`Session::one`] and of [`AsyncSession::run`].
@@ -101,7 +101,7 @@ impl AsyncSession {
         self.read(|session| session.one(query)).await
     }
 
-    /// The rows of a query from those shards that answer; see [`Session::all_available`].
+    /// Returns the rows of the shards that answer, and the errors of the others; see [`Session::all_available`].
     ///
     /// # Errors
     /// Those of [`Session::all_available`] and of [`AsyncSession::run`].
@@ -112,7 +112,7 @@ impl AsyncSession {
         self.read(|session| session.all_available(query)).await
     }
 
-    /// The rows of a query, each with its children; see [`Session::all_with`].
+    /// Returns the rows of a query, each with its children; see [`Session::all_with`].
     ///
     /// # Errors
     /// Those of [`Session::all_with`] and of [`AsyncSession::run`].
@@ -126,7 +126,7 @@ impl AsyncSession {
         self.read(|session| session.all_with::<D>(parents)).await
     }
 
-    /// The parent of a row, from the row's own shard; see [`Session::parent`].
+    /// Returns the parent of a row, from the row's shard; see [`Session::parent`].
     ///
     /// # Errors
     /// Those of [`Session::parent`] and of [`AsyncSession::run`].
@@ -135,7 +135,7 @@ impl AsyncSession {
         self.read(move |session| session.parent(&child)).await
     }
 
-    /// Reads a row again from its own shard; see [`Session::reload`].
+    /// Reads a row again from its shard; see [`Session::reload`].
     ///
     /// # Errors
     /// Those of [`Session::reload`] and of [`AsyncSession::run`].
@@ -145,7 +145,7 @@ impl AsyncSession {
         Ok(())
     }
 
-    /// Takes up what was changed in a row; see [`Session::update`].
+    /// Enqueues an update of the changed columns of a row; see [`Session::update`].
     ///
     /// # Errors
     /// Those of [`Session::update`] and of [`AsyncSession::run`].
@@ -155,7 +155,7 @@ impl AsyncSession {
         Ok(())
     }
 
-    /// Removes a row; see [`Session::delete`].
+    /// Deletes a row; see [`Session::delete`].
     ///
     /// # Errors
     /// Those of [`Session::delete`] and of [`AsyncSession::run`].
@@ -164,7 +164,7 @@ impl AsyncSession {
         self.run(move |session| session.delete(&row)).await
     }
 
-    /// Inserts a row or, where its id is there, changes it; see [`Session::save`].
+    /// Inserts a row or, if its id exists, changes it; see [`Session::save`].
     ///
     /// # Errors
     /// Those of [`Session::save`] and of [`AsyncSession::run`].
@@ -172,7 +172,7 @@ impl AsyncSession {
         self.run(|session| session.save(row)).await
     }
 
-    /// Moves a row to the shard that its changed key places it on; see [`Session::relocate`].
+    /// Moves a row to the shard of its changed key; see [`Session::relocate`].
     ///
     /// # Errors
     /// Those of [`Session::relocate`] and of [`AsyncSession::run`].
@@ -201,7 +201,7 @@ impl AsyncSession {
         self.run(|session| session.execute(statement)).await
     }
 
-    /// Writes the rows that wait, without committing them; see [`Session::flush`].
+    /// Sends the pending changes without committing them; see [`Session::flush`].
     ///
     /// # Errors
     /// Those of [`Session::flush`] and of [`AsyncSession::run`].
@@ -209,7 +209,7 @@ impl AsyncSession {
         self.run(Session::flush).await
     }
 
-    /// Runs a part of the unit of work, which is undone by itself where it fails; see [`Session::savepoint`].
+    /// Runs a closure in a savepoint, and undoes its changes if it fails; see [`Session::savepoint`].
     ///
     /// # Errors
     /// Those of [`Session::savepoint`] and of [`AsyncSession::run`].
@@ -235,8 +235,8 @@ impl AsyncSession {
         self.try_run(|session| session.try_savepoint(run)).await
     }
 
-    /// Writes what waits and commits; see [`Session::commit`]. Where the future is dropped after it has begun, it comes
-    /// to its end all the same, on every shard or on none.
+    /// Sends the pending changes and commits; see [`Session::commit`]. If the future is dropped after the commit has
+    /// begun, it still ends, on every shard or on none.
     ///
     /// # Errors
     /// Those of [`Session::commit`] and of [`AsyncSession::run`].
@@ -247,16 +247,16 @@ impl AsyncSession {
         self.run(Session::commit).await
     }
 
-    /// Undoes everything since the session began, or since its last commit; see [`Session::rollback`].
+    /// Rolls back everything since the session began, or since its last commit; see [`Session::rollback`].
     pub async fn rollback(&mut self) {
         let rollback = |session: &mut Session| {
             session.rollback();
             Ok(())
         };
         let checkout = std::future::poll_fn(|context| self.slot.poll_checkout(context)).await;
-        if checkout.is_under_way && !checkout.session.work.tx.ends_at_once() {
-            // It has its thread, which is free for it.
-            let _: Result<()> = self.ask(checkout, rollback, None).await;
+        if checkout.is_active && !checkout.session.work.tx.ends_at_once() {
+            // A thread is reserved for the session: the rollback does not wait for one.
+            let _: Result<()> = self.send_task(checkout, rollback, None).await;
         } else if let Some(session) = self.guard(checkout).session() {
             session.rollback();
             self.slot.take_failure();

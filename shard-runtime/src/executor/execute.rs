@@ -206,7 +206,7 @@ impl Transactions {
             }
             None => (visited, None),
         };
-        panic.go_on();
+        panic.resume();
         for (progress, step) in progress.iter_mut().zip(&steps) {
             progress.end(self, step, visited.as_ref().err());
         }
@@ -243,7 +243,7 @@ impl Transactions {
             // The rows are right; the next statement there would not be of the same transaction.
             self.abort(&lost);
         }
-        panic.go_on();
+        panic.resume();
         if are_told {
             for (progress, step) in progress.iter_mut().zip(steps) {
                 progress.end(self, step, visited.as_ref().err());

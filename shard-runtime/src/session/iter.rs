@@ -12,10 +12,11 @@ use crate::query::Query;
 use crate::tasks::{CancellationToken, Span};
 use crate::unit_of_work::UnitOfWork;
 
-/// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
+/// The number of rows in the first chunk, and in the largest one. The first row is returned soon; larger chunks cost
+/// less per row.
 const CHUNK: (usize, usize) = (16, 256);
 
-/// How many chunks the thread is ahead of the caller.
+/// How many chunks the thread reads ahead of the caller.
 const AHEAD: usize = 2;
 
 /// The unit of work that the thread returns, with the result of the read or its panic.
@@ -36,11 +37,11 @@ pub struct Iter<'s, O> {
 }
 
 impl Session {
-    /// Returns the rows of a query, one after the other, in its order. About a thousand rows are in memory at once, however
-    /// many the query has. The session can be used again when the iterator has ended or is dropped.
+    /// Returns the rows of a query, one after the other, in its order. About a thousand rows are in memory at once, for
+    /// any number of rows. The session can be used again when the iterator has ended or is dropped.
     ///
-    /// The shards are read by a thread, which is started for the iterator and waits until its rows are taken. To visit rows
-    /// on the caller's thread, use [`for_each`](Session::for_each).
+    /// A thread is started for the iterator, and reads the shards no faster than the caller takes the rows. To visit
+    /// rows on the calling thread, use [`for_each`](Session::for_each).
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -75,7 +76,7 @@ impl Session {
     {
         let cancellation = Arc::<CancellationToken>::default();
         let (sender, chunks) = sync_channel(AHEAD);
-        // The thread gets the session once it runs: if it cannot be started, the session keeps its transactions.
+        // The thread receives the session once it runs: if it cannot be started, the session keeps its transactions.
         let (give, take) = channel::<Session>();
         let (span, token) = (Span::current(), Arc::clone(&cancellation));
         let read = move || {
@@ -112,7 +113,7 @@ fn panicked() -> Error {
     Error::new(ErrorKind::TransactionAborted, "the caller's code has panicked while rows were read")
 }
 
-/// Reads the rows, and sends them in chunks, until they end or the receiver is gone.
+/// Reads the rows, and sends them in chunks, until the rows end or the receiver is dropped.
 fn send<Q: Query>(session: &mut Session, query: Q, sender: SyncSender<Vec<Q::Output>>) -> Result<()> {
     let (mut chunk, mut rows) = (Vec::with_capacity(CHUNK.0), CHUNK.0);
     let read = session.for_each(query, |row| {
@@ -126,13 +127,13 @@ fn send<Q: Query>(session: &mut Session, query: Q, sender: SyncSender<Vec<Q::Out
             Err(_) => Ok(ControlFlow::Break(())),
         }
     });
-    // If it fails, the rows before it come first.
+    // After an error the rows before it are still sent.
     let _ = sender.send(chunk);
     read
 }
 
 impl<O> Iter<'_, O> {
-    /// Takes the session back from the thread. Returns what its read has come to.
+    /// Takes the session back from the thread. Returns the result of its read.
     fn end(&mut self) -> thread::Result<Result<()>> {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(Some((work, read)))) => {
@@ -171,7 +172,7 @@ impl<O> Drop for Iter<'_, O> {
     fn drop(&mut self) {
         self.chunks = None;
         self.cancellation.cancel();
-        // Rows that were not taken are of no interest, and neither is that reading was stopped.
+        // The caller has dropped the iterator: its rows and its error are not needed.
         let _ = self.end();
     }
 }

@@ -1,8 +1,8 @@
-//! The session and its verbs, each of which runs only on the shards that can hold matching rows.
+//! The session and its verbs. Each verb runs only on the shards that can hold matching rows.
 
 mod iter;
-mod lend;
 mod look_up;
+mod native_connection;
 mod relations;
 mod retry;
 
@@ -24,25 +24,28 @@ use crate::transaction::commit::{Commit, Committed};
 use crate::transaction::{Cluster, HasTransactions, Transactions, in_verb_span};
 use crate::unit_of_work::{HasUnitOfWork, Relocated, UnitOfWork, gone, savepoint};
 
-/// How often a read follows changes of the layout before it gives up.
-const FOLLOWED: u32 = 10;
+/// How often a read runs at most while changes of the layout move its rows.
+const MAX_FOLLOWED: u32 = 10;
 
 /// A unit of work: rows are added, read and changed through a session, and all changes are committed or rolled back
 /// together. A session that is dropped is rolled back.
 ///
 /// On each database that it uses, a session has one transaction. On SQLite it reads one snapshot: it sees its own
 /// changes, and those of other sessions only after its own commit or rollback (snapshot isolation). Writers of one
-/// SQLite database run one after another. When a session begins to write a database, its snapshot there ends, so that
-/// rows that it has read may have changed: lock them with [`Select::for_update`](crate::Select::for_update), or give
-/// the model a `#[version]`. There is no common snapshot of several shards: another session may see a transaction on
-/// one shard before it sees it on another. An open session holds a connection of each database that it has read, and
-/// keeps SQLite from shortening its write-ahead log: keep sessions short.
+/// SQLite database run one after another. When a session begins to write a database, its snapshot there ends, and rows
+/// that it has read may have changed. To prevent lost updates, lock the rows with
+/// [`Select::for_update`](crate::Select::for_update), or give the model a `#[version]`.
 ///
-/// On a PostgreSQL server a session that only reads has a snapshot (REPEATABLE READ). One that writes sees with each
-/// statement what is committed then (READ COMMITTED). Rows that it writes, or reads `for_update`, are locked one by
-/// one: other sessions wait for these rows up to the [busy timeout](crate::Builder::busy_timeout).
+/// There is no common snapshot of several shards: another session may see a transaction on one shard before it sees it
+/// on another. An open session holds a connection of each database that it has read, and SQLite cannot shorten the
+/// write-ahead log of such a database. Keep sessions short.
 ///
-/// A session is used by one thread at a time, and can be sent to another.
+/// On a PostgreSQL server a session that only reads has a snapshot (REPEATABLE READ). Each statement of a session that
+/// writes sees the rows that are committed when it begins (READ COMMITTED). Rows that a session writes, or reads with
+/// `for_update`, are locked one by one: other sessions wait for them up to the [busy
+/// timeout](crate::Builder::busy_timeout).
+///
+/// One thread at a time uses a session. It can be sent to another thread.
 pub struct Session {
     pub(crate) work: UnitOfWork,
 }
@@ -77,10 +80,11 @@ impl Cluster {
         Session::new(cluster.clone(), None)
     }
 
-    /// Returns a session that is pinned to one shard: every read, `get` and bulk write runs there, for any keys that it
-    /// names. A query that is pinned to another shard, a row that belongs to another one, and a row that was read
-    /// from another one are [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins), before any
-    /// statement.
+    /// Returns a session that is pinned to one shard: every read, `get` and bulk write runs there, whatever keys it
+    /// contains.
+    ///
+    /// A query that is pinned to another shard, and a row of another shard, fail with
+    /// [`ErrorKind::ContradictingPins`](crate::ErrorKind::ContradictingPins) before any statement.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, ErrorKind, Sharded};
@@ -94,7 +98,7 @@ impl Cluster {
     /// # fn main() -> shard_runtime::Result<()> {
     /// # let cluster = Cluster::in_memory::<Shop>(["a", "b"])?;
     /// let mut session = cluster.session_on_shard("a")?;
-    /// session.add(Shop { id: 1, region: "North".into() })?;
+    /// assert_eq!(session.all(Shop::select().all_shards())?.len(), 1); // reads `a`
     /// assert_eq!(session.all(Shop::select().all_shards())?.len(), 1); // asks `a`
     /// let elsewhere = session.add(Shop { id: 2, region: "South".into() }).unwrap_err();
     /// assert_eq!(elsewhere.kind(), ErrorKind::ContradictingPins);
@@ -126,22 +130,23 @@ impl Session {
         self.work.tx.pinned_to()
     }
 
-    /// Adds a row. Its shard and its id are decided now. The row is pending until its table is read, or until `flush`
-    /// or `commit`. A row with `#[id(auto)]` is sent at once.
+    /// Adds a row, and chooses its shard and its id. The row is pending until its table is read, or until `flush` or
+    /// `commit`. A row with `#[id(auto)]` is sent at once.
     ///
     /// # Errors
-    /// [`ErrorKind::UnmappedKey`] if the key's value is placed on no shard, [`ErrorKind::Value`] if a value cannot be
-    /// stored; for `#[id(auto)]` also those of the database.
+    /// - [`ErrorKind::UnmappedKey`] if the key's value is placed on no shard.
+    /// - [`ErrorKind::Value`] if a value cannot be stored.
+    /// - For `#[id(auto)]` also those of the database.
     pub fn add<N: Insert>(&mut self, new: N) -> Result<Stored<N::Model>> {
         self.work.add(new).map_err(|error| self.counted(error))
     }
 
-    /// Adds a row with a given id to a model whose ids are generated: for an import of rows that have ids. No process
-    /// generates the id later. The row is pending like others, see [`Session::add`].
+    /// Adds a row with a given id to a model whose ids are generated, such as a row that is imported. The cluster does
+    /// not generate this id later. The row is pending as after [`Session::add`].
     ///
-    /// An id can be given if no process has reserved it: ids that the sequence has not reached, and ids that it has
-    /// skipped. To import rows in any order into a cluster that generates ids already, first call
-    /// [`Cluster::advance_ids`] with the highest of their ids. The id stays taken if the session is rolled back.
+    /// An id can be given if no process has reserved it: the sequence has not reached it, or has skipped it. To import
+    /// rows in any order into a cluster that has generated ids, first call [`Cluster::advance_ids`] with the highest id
+    /// of the rows. After a rollback the id stays reserved.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -165,9 +170,10 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] if the id may have been generated; those of [`Session::add`]. A row with the same id on
-    /// the same shard is [`ErrorKind::Unique`] when it is sent. On another shard, the caller must not give an id
-    /// twice.
+    /// - [`ErrorKind::Value`] if the id may have been generated.
+    /// - Those of [`Session::add`].
+    /// - [`ErrorKind::Unique`], when the row is sent, if a row on the same shard has this id. Ids on other shards are
+    ///   not compared: the caller must not give an id twice.
     pub fn add_with_id<N: Insert<Model: SequenceId>>(
         &mut self,
         id: <N::Model as Sharded>::Id,
@@ -177,14 +183,13 @@ impl Session {
     }
 
     /// Adds many rows, and returns them in their order. Rows with `#[id(auto)]` are sent in one batch per shard. (On
-    /// PostgreSQL this needs the right to use the column's sequence.)
+    /// PostgreSQL this needs the privilege to use the column's sequence.)
     ///
-    /// More than 16,384 rows (or 8 MiB of values) are sent in portions, each before the next is taken from the
-    /// iterator. A shard is locked when the first portion with a row for it is sent; within a portion, in the
-    /// cluster's order.
+    /// More than 16,384 rows, or 8 MiB of values, are sent in several batches, each before the iterator is advanced
+    /// further. The first batch with rows for a shard locks it. One batch locks several shards in the cluster's order.
     ///
     /// # Errors
-    /// Those of [`Session::add`] and, if rows are sent, those of [`Session::flush`]; then none of the rows is added.
+    /// Those of [`Session::add`] and, if rows are sent, those of [`Session::flush`]. Then none of the rows is added.
     pub fn add_all<N: Insert>(&mut self, rows: impl IntoIterator<Item = N>) -> Result<Vec<Stored<N::Model>>> {
         self.work.add_in_portions(rows.into_iter()).map_err(|error| self.counted(error))
     }
@@ -194,12 +199,16 @@ impl Session {
     /// # Errors
     /// Those of placing the query's keys and pins, and those of the databases.
     pub fn all<Q: Query>(&mut self, mut query: Q) -> Result<Vec<Q::Output>> {
-        self.follow(|session| in_verb_span(session, "all", None, |session| session.at_most(&mut query, None)))
+        self.follow(|session| {
+            in_verb_span(session, "all", None, |session| session.collect_up_to(&mut query, None))
+        })
     }
 
-    /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. Only one row of each
-    /// shard is in memory, or up to 4,096 of a shard that a worker reads (but see
-    /// [`Select::with_parent`](crate::Select::with_parent)). No shard is read further after the end.
+    /// Visits the rows of a query one by one, in its order, until the visitor breaks or fails. Then no shard is read
+    /// further.
+    ///
+    /// In memory is one row of each shard, or up to 4,096 rows of a shard that a worker thread reads. (See also
+    /// [`Select::with_parent`](crate::Select::with_parent).)
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -231,8 +240,8 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Session::all`], and the visitor's own. A visitor that fails with an error type of the application is
-    /// one for [`try_for_each`](Session::try_for_each).
+    /// Those of [`Session::all`], and the visitor's own. For a visitor with an error type of the application use
+    /// [`try_for_each`](Session::try_for_each).
     pub fn for_each<Q: Query>(
         &mut self,
         query: Q,
@@ -298,12 +307,15 @@ impl Session {
 
     /// Returns the row with this id, or `None`: `session.get::<City>(5)` if ids are unique over the cluster,
     /// `session.get(Report::by_id(1).on(Continent::Asia))` if they are unique within a shard. A row that the session
-    /// has looked up in its current snapshot is not read again. If several shards may have the row, they are read in
-    /// turn: all of them if the application gives the ids, up to the first that has it if the cluster generates them.
-    /// If that was slow several times for this model, they are read at once.
+    /// has looked up in its current snapshot is not read again.
+    ///
+    /// If several shards may have the row, they are read one after another. If the cluster generates the ids, the reads
+    /// end at the first shard that has the row; if the application gives them, all shards are read. After several slow
+    /// look-ups of this model the shards are read at the same time.
     ///
     /// # Errors
-    /// [`ErrorKind::Ambiguous`](crate::ErrorKind::Ambiguous) if the row is found on two shards; those of placing the id or the pin.
+    /// - [`ErrorKind::Ambiguous`](crate::ErrorKind::Ambiguous) if the row is found on two shards.
+    /// - Those of placing the id or the pin.
     pub fn get<T: Sharded>(&mut self, id: impl Locate<T>) -> Result<Option<Stored<T>>> {
         let located = id.locate();
         let read = |session: &mut Self| {
@@ -319,7 +331,7 @@ impl Session {
     /// Those of [`Session::all`].
     pub fn first<Q: Query>(&mut self, mut query: Q) -> Result<Option<Q::Output>> {
         let rows = self.follow(|session| {
-            in_verb_span(session, "first", None, |session| session.at_most(&mut query, Some(1)))
+            in_verb_span(session, "first", None, |session| session.collect_up_to(&mut query, Some(1)))
         })?;
         Ok(rows.into_iter().next())
     }
@@ -327,15 +339,15 @@ impl Session {
     /// Returns the only row of a query.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none, [`ErrorKind::ManyRows`] if there are more; those of
-    /// [`Session::all`].
+    /// - [`ErrorKind::NotFound`] if there is none, [`ErrorKind::ManyRows`] if there are more.
+    /// - Those of [`Session::all`].
     pub fn one<Q: Query>(&mut self, mut query: Q) -> Result<Q::Output> {
         self.follow(|session| session.only(&mut query))
     }
 
     fn only<Q: Query>(&mut self, query: &mut Q) -> Result<Q::Output> {
         in_verb_span(self, "one", None, |session| {
-            let mut rows = session.at_most(query, Some(2))?.into_iter();
+            let mut rows = session.collect_up_to(query, Some(2))?.into_iter();
             let (kind, found) = match (rows.next(), rows.next()) {
                 (Some(row), None) => return Ok(row),
                 (None, _) => (ErrorKind::NotFound, "no rows"),
@@ -350,16 +362,16 @@ impl Session {
         })
     }
 
-    /// Counts an error of a verb that begins before its span.
+    /// Counts the error of a verb that fails before its span begins.
     fn counted(&self, error: Error) -> Error {
         self.work.tx.cluster.counted(error)
     }
 
-    /// Runs a read. If a change of the layout keeps it from its rows, it runs again under the new layout, provided that the
-    /// session is not in a transaction: what it has read before would be of the old one.
+    /// Runs a read, and runs it again under the new layout if a change has moved its rows. A session in a transaction
+    /// fails instead: its earlier reads used the old layout.
     fn follow<O>(&mut self, mut read: impl FnMut(&mut Self) -> Result<O>) -> Result<O> {
         let is_free = self.work.is_at_rest();
-        for _ in 1..FOLLOWED {
+        for _ in 1..MAX_FOLLOWED {
             match read(self) {
                 Err(error) if is_free && error.kind() == ErrorKind::Moved => self.work.rollback(),
                 done => return done,
@@ -368,7 +380,7 @@ impl Session {
         read(self)
     }
 
-    fn at_most<Q: Query>(&mut self, query: &mut Q, rows: Option<u64>) -> Result<Vec<Q::Output>> {
+    fn collect_up_to<Q: Query>(&mut self, query: &mut Q, rows: Option<u64>) -> Result<Vec<Q::Output>> {
         if let Some(rows) = rows {
             query.at_most(rows);
         }
@@ -380,22 +392,22 @@ impl Session {
         Ok(found)
     }
 
-    /// Returns the rows of the shards that answer, and an error for each shard that does not: one that is locked,
-    /// damaged, missing, or slower than the session's timeout. A count, a sum or a group is of the rows that were
-    /// read.
+    /// Returns the rows of the shards that answer, and an error for each other shard. Such a shard is locked, damaged,
+    /// missing, or slower than the session's timeout. A count, a sum or a group covers the rows that were read.
     ///
-    /// With a timeout, and if some of the databases are servers, a thread of its own reads each database, so that a
-    /// frozen server takes no time from the others. All rows are then in memory before the first is returned. If the
-    /// session was in a transaction on a server that did not answer, it has to be rolled back.
+    /// With a timeout, if some of the databases are servers, a separate thread reads each database. So a frozen server
+    /// does not use up the time of the others. All rows are then in memory before the first is returned. If the session
+    /// was in a transaction on a server that did not answer, it has to be rolled back.
     ///
-    /// `get` and `all_with` have no such form: a row that is not found could be on the missing shard, and its parent
-    /// would look childless.
+    /// `get` and `all_with` have no such form. The row could be on the missing shard, and a parent would seem to have no
+    /// children.
     ///
     /// # Errors
-    /// Those of no single shard: a wrong statement, a value that cannot be stored, a key that is placed on no shard,
-    /// pending rows that cannot be written. [`ErrorKind::Query`](crate::ErrorKind::Query) for a query with
-    /// [`for_update`](crate::Select::for_update), before any statement: rows of a shard that does not answer cannot
-    /// be locked, and another transaction could change them.
+    /// - Those that are not about one shard, such as a wrong statement, a key without a shard, or a value or pending row
+    ///   that cannot be written.
+    /// - [`ErrorKind::Query`](crate::ErrorKind::Query), before any statement, for a query with
+    ///   [`for_update`](crate::Select::for_update). Rows of a shard that does not answer cannot be locked, and another
+    ///   transaction could change them.
     pub fn all_available<Q: Query>(&mut self, query: Q) -> Result<PartialResult<Q::Output>> {
         in_verb_span(self, "all_available", None, |session| {
             session.work.tx.context.missing = Some(RefCell::default());
@@ -427,7 +439,7 @@ impl Session {
         })
     }
 
-    /// Reads a row again from its shard. Changes that were not updated are lost.
+    /// Reads a row again from its shard. Changes to it without [`update`](Session::update) are lost.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist any more.
@@ -443,10 +455,10 @@ impl Session {
         })
     }
 
-    /// Updates the columns that were changed since the row was read or last written. Changes that a rollback has
-    /// undone count as changed. The update is pending until the table is read, or until [`flush`](Session::flush) or
-    /// [`commit`](Session::commit), which return the database's errors. A row of a reference table, and a column with
-    /// a lookup, are written at once.
+    /// Enqueues an update of the columns that were changed since the row was read or last written. Changes that a
+    /// rollback has undone count as changed. The update is pending until the table is read, or until
+    /// [`flush`](Session::flush) or [`commit`](Session::commit), which return the database's errors. A row of a
+    /// reference table, and a column with a lookup, are written at once.
     ///
     /// A row with a `#[version]` is written only if it still has the version that was read, and gets the next one. A
     /// value that the application puts into that field is ignored.
@@ -455,12 +467,16 @@ impl Session {
     /// the new key has the same shard.
     ///
     /// # Errors
-    /// [`ErrorKind::ShardKeyChanged`] if the id, the key or the shard of the parent changes; [`ErrorKind::Value`] if
-    /// a value cannot be stored; [`ErrorKind::UnknownShard`] if the row belongs to another cluster;
-    /// [`ErrorKind::NotFound`] if its deletion is pending. [`ErrorKind::Stale`] if this transaction has written one
-    /// of these columns through another handle since this one read it: call [`reload`](Session::reload) and change
-    /// the row again. (Across transactions a `#[version]` finds this out.) If the row is written at once, also those
-    /// of [`Session::flush`]. Then the handle keeps its changes, and nothing is written.
+    /// - [`ErrorKind::ShardKeyChanged`] if the id, the key or the shard of the parent changes.
+    /// - [`ErrorKind::Value`] if a value cannot be stored.
+    /// - [`ErrorKind::UnknownShard`] if the row belongs to another cluster.
+    /// - [`ErrorKind::NotFound`] if its deletion is pending.
+    /// - [`ErrorKind::Stale`] if this transaction has written one of these columns through another handle since this
+    ///   one read it. Call [`reload`](Session::reload) and change the row again. (A `#[version]` detects changes by
+    ///   other transactions.)
+    /// - If the row is written at once, those of [`Session::flush`].
+    ///
+    /// After an error the handle keeps its changes, and nothing is written.
     pub fn update<T: Sharded + Clone>(&mut self, row: &mut Stored<T>) -> Result<()> {
         in_verb_span(self, "update", Some(T::TABLE), |session| session.work.update(row))
     }
@@ -469,9 +485,9 @@ impl Session {
     /// changes, children before parents. A row of a reference table, or with a lookup, is deleted at once.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if its deletion is pending already. [`ErrorKind::Stale`] if this transaction has
-    /// written the row through another handle since this one read it. If it is deleted at once, also those of
-    /// [`Session::flush`].
+    /// - [`ErrorKind::NotFound`] if its deletion is pending already.
+    /// - [`ErrorKind::Stale`] if this transaction has written the row through another handle since this one read it.
+    /// - If the row is deleted at once, those of [`Session::flush`].
     pub fn delete<T: Sharded>(&mut self, row: &Stored<T>) -> Result<()> {
         in_verb_span(self, "delete", Some(T::TABLE), |session| session.work.delete(row))
     }
@@ -479,8 +495,8 @@ impl Session {
     /// Inserts a row or, if a row with its id is on its shard, sets all its columns but the shard key. It is sent at
     /// once, in one statement.
     ///
-    /// A row with a `#[version]` is changed only if the stored row has the same version, and then gets the next one.
-    /// With a key beside the id, the same id on another shard is another row, as for [`Session::add`]. After a
+    /// A row with a `#[version]` is changed only if the stored row has the same version, and then gets the next one. If
+    /// the key is not the id, a row with the same id on another shard is another row, as for [`Session::add`]. After a
     /// rollback a row has to be saved again.
     ///
     /// ```
@@ -503,21 +519,25 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ShardKeyChanged`] if the stored row has another key; [`ErrorKind::Stale`] if it has another
-    /// version; [`ErrorKind::Unique`] if another row has a value that must be unique; those of placing the row, and
-    /// those of the database. Then nothing is written.
+    /// - [`ErrorKind::ShardKeyChanged`] if the stored row has another key.
+    /// - [`ErrorKind::Stale`] if it has another version.
+    /// - [`ErrorKind::Unique`] if another row has a value that must be unique.
+    /// - Those of placing the row, and those of the database.
+    ///
+    /// After an error nothing is written.
     pub fn save<T: KnownId + Clone>(&mut self, row: T) -> Result<Stored<T>> {
         self.work.tx.check_usable()?;
         in_verb_span(self, "save", Some(T::TABLE), |session| session.work.save(row))
     }
 
-    /// Changes the shard key or the parent of a row, and moves the row with all its descendants to the shard of its
-    /// new key, in one transaction. A row whose new key has the same shard stays there, and is updated.
+    /// Changes the shard key or the parent of a row, and moves the row and all its descendants to the shard of the new
+    /// key. One transaction contains the whole move. A row whose new key has the same shard stays there, and is
+    /// updated.
     ///
     /// Ids that are unique over the cluster (given ones, sequences, UUIDs) stay. Ids that a database generates
-    /// (`#[id(auto)]`) are generated again on the new shard, and [`Relocated`] has them; links between the moved rows
-    /// follow. Other handles to moved rows are stale: read them again. Rows are copied in chunks; redo records are
-    /// kept in memory until the commit.
+    /// (`#[id(auto)]`) are generated again on the new shard, and the links between the moved rows follow. [`Relocated`]
+    /// has the new ids. Other handles to moved rows are stale: read them again. Rows are copied in chunks. Redo records
+    /// are kept in memory until the commit.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Parent, Sharded};
@@ -542,19 +562,25 @@ impl Session {
     /// session.add(NewReport { city: istanbul.link() })?;
     /// session.relocate(&mut istanbul, |city| city.continent = "Europe".into())?;
     /// assert_eq!(istanbul.shard().name(), "b");
-    /// assert_eq!(session.all(istanbul.children::<Report>())?.len(), 1); // asks `b`
+    /// assert_eq!(session.all(istanbul.children::<Report>())?.len(), 1); // reads `b`
     /// session.commit()?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ShardKeyChanged`] if the id changes: descendants hold it. [`ErrorKind::UnmappedKey`] if the new
-    /// key is placed on no shard. [`ErrorKind::NotFound`] if the row does not exist any more, [`ErrorKind::Stale`] if
-    /// its `#[version]` has changed, or if this transaction has written one of the changed columns through another
-    /// handle since this one read it. [`ErrorKind::Schema`] if a table has columns that it lacks on the other shard.
-    /// [`ErrorKind::Unique`] and [`ErrorKind::ForeignKey`] if the other shard refuses a row, or if a row of an
-    /// unregistered model refers to one that moves; those of the databases. Then nothing is moved.
+    /// - [`ErrorKind::ShardKeyChanged`] if the id changes: descendants hold it.
+    /// - [`ErrorKind::UnmappedKey`] if the new key is placed on no shard.
+    /// - [`ErrorKind::NotFound`] if the row does not exist any more.
+    /// - [`ErrorKind::Stale`] if its `#[version]` has changed, or if this transaction has written one of the changed
+    ///   columns through another handle since this one read it.
+    /// - [`ErrorKind::Schema`] if a table has columns that it lacks on the other shard.
+    /// - [`ErrorKind::Unique`] if the other shard has a row with such a value.
+    /// - [`ErrorKind::ForeignKey`] if the other shard refuses a row, or if a row of an unregistered model refers to one
+    ///   that moves.
+    /// - Those of the databases.
+    ///
+    /// After an error nothing is moved.
     pub fn relocate<T: Sharded<Key: DecidesShard> + Clone>(
         &mut self,
         row: &mut Stored<T>,
@@ -564,11 +590,10 @@ impl Session {
     }
 
     /// Executes a bulk [`Update`](crate::Update) or [`Delete`](crate::Delete), or [`Sql`](crate::Sql) that writes.
-    /// Returns the number of affected rows over all shards, or the rows if the statement is
-    /// [`returning`](crate::Update::returning) them.
+    /// Returns the number of affected rows over all shards, or with [`returning`](crate::Update::returning) the rows.
     ///
     /// # Errors
-    /// Those of placing its keys and pins, and those of the databases; then it has no effect on any shard.
+    /// Those of placing its keys and pins, and those of the databases. Then it has no effect on any shard.
     pub fn execute<W: Write>(&mut self, statement: W) -> Result<W::Output> {
         in_verb_span(self, "execute", None, |session| {
             let mut returned = W::Returned::default();
@@ -578,22 +603,26 @@ impl Session {
     }
 
     /// Sends the pending changes without committing them: inserts, parents before children; then updates; then
-    /// deletions, children before parents. (A unique value that moves from an updated or deleted row to a new one
-    /// needs a flush in between.) Each shard gets the rows of a table in one batch, and updates in one batch for each
-    /// set of columns. Several databases with many rows each get them at the same time.
+    /// deletions, children before parents. (A unique value that moves from an updated or deleted row to a new one needs
+    /// a flush in between.) Each shard gets the rows of a table in one batch, and updates in one batch for each set of
+    /// columns. If several databases have many rows each, they get them at the same time.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if a row to be updated or deleted does not exist any more; [`ErrorKind::Stale`] if it
-    /// has a `#[version]` and another session has changed it since it was read; [`ErrorKind::Unique`];
-    /// [`ErrorKind::ForeignKey`], for example if a deleted row has children; those of the databases. Then nothing is
-    /// written on any shard, and the session can be used further. After an error of a row all pending changes are
-    /// dropped; after other errors (busy, full, read-only) they stay pending.
+    /// - [`ErrorKind::NotFound`] if a row to be updated or deleted does not exist any more.
+    /// - [`ErrorKind::Stale`] if it has a `#[version]` and another session has changed it since it was read.
+    /// - [`ErrorKind::Unique`]
+    /// - [`ErrorKind::ForeignKey`], for example if a deleted row has children.
+    /// - Those of the databases.
+    ///
+    /// After an error nothing is written on any shard, and the session can still be used. If a row has caused the
+    /// error, all pending changes are dropped. After other errors (busy, full, read-only) they stay pending.
     pub fn flush(&mut self) -> Result<()> {
         self.work.flush()
     }
 
-    /// Runs a closure whose changes are undone on every shard if it fails. Pending changes are sent before it begins,
-    /// and its own before it ends. Savepoints can be nested. Only the whole transaction is committed.
+    /// Runs a closure in a savepoint: if it fails, its changes are undone on every shard. Pending changes are sent
+    /// before it begins, and those of the closure before it ends. Savepoints can be nested. Only the whole transaction
+    /// is committed.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, ErrorKind, Sharded};
@@ -610,7 +639,7 @@ impl Session {
     /// session.add_all((1..5).map(|id| Account { id, cents: 100 }))?;
     /// let again = session.savepoint(|session| {
     ///     session.add(Account { id: 7, cents: 1 })?;
-    ///     session.add(Account { id: 3, cents: 1 })?; // there is one already
+    ///     session.add(Account { id: 3, cents: 1 })?; // the id 3 exists already
     ///     Ok(())
     /// });
     /// assert_eq!(again.unwrap_err().kind(), ErrorKind::Unique);
@@ -621,9 +650,10 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// Those of the closure, and those of [`Session::flush`] before and after it. [`ErrorKind::TransactionAborted`]
-    /// if a database has ended its transaction by itself: then the whole transaction is undone, and the session has
-    /// to be rolled back.
+    /// - Those of the closure.
+    /// - Those of [`Session::flush`] before and after it.
+    /// - [`ErrorKind::TransactionAborted`] if a database has ended its transaction. Then the whole transaction is
+    ///   undone, and the session has to be rolled back.
     pub fn savepoint<O>(&mut self, run: impl FnOnce(&mut Session) -> Result<O>) -> Result<O> {
         self.try_savepoint(run)
     }
@@ -644,27 +674,29 @@ impl Session {
         self.work.tx.commit = commit;
     }
 
-    /// Sends the pending changes and commits. The session can be used further; it forgets the rows that it has looked
-    /// up.
+    /// Sends the pending changes and commits. The session can still be used; its identity map is empty.
     ///
-    /// A transaction over one database is that database's own commit. One over several databases is committed on all
-    /// of them or on none, through a kill of the process or a power loss at any point: the decision is one record in
-    /// the control database or on a server, and a part that a database missed is applied by the next session that
-    /// writes to it, or when the cluster is opened. (With [`Durability::Normal`](crate::Durability::Normal), through
-    /// a kill but not through a power loss.) Until the commit the session keeps redo records in memory. There is no
-    /// common snapshot: another session may see the transaction on one shard before it sees it on another.
+    /// A transaction that wrote one database is committed by that database alone. One that wrote several is
+    /// committed on all of them or on none, even if the process is killed or the power fails at any point. (With
+    /// [`Durability::Normal`](crate::Durability::Normal) this holds for a kill, but not for a power loss.)
     ///
-    /// A transaction has one of four outcomes:
+    /// The decision is one record in the control database or on a server. If a database missed its part, the next
+    /// session that writes there applies it, or the opening of the cluster does. Until the commit the session keeps
+    /// redo records in memory. There is no common snapshot: another session may see the transaction on one shard before
+    /// it sees it on another.
+    ///
+    /// A transaction with [`Commit::Atomic`] has one of four outcomes:
     /// - *committed*: `Ok`, with nothing [`pending`](Committed::pending);
     /// - *committed, with pending participants*: `Ok`, with the shards whose commit failed after the decision;
     /// - *not committed*: every error but the next; nothing is stored on any shard;
     /// - *in doubt*: [`ErrorKind::InDoubt`].
     ///
     /// # Errors
-    /// Those of [`Session::flush`], after which the session can still be committed or rolled back.
-    /// [`ErrorKind::Query`] if several databases were written, one of them by a statement that recovery could not
-    /// repeat with the same result (SQL with `random()` or the current time, a lent connection), or if a savepoint is
-    /// open.
+    /// - Those of [`Session::flush`], after which the session can still be committed or rolled back.
+    /// - [`ErrorKind::Query`] if a savepoint is open.
+    /// - [`ErrorKind::Query`] if several databases were written and recovery could not repeat one of the statements
+    ///   with the same result. This is SQL with `random()` or the current time, and every change through
+    ///   [`with_connection`](crate::sqlite::with_connection).
     pub fn commit(&mut self) -> Result<Committed> {
         if self.work.tx.depth > 0 {
             let message = "cannot commit inside a savepoint";
@@ -675,29 +707,29 @@ impl Session {
         self.work.tx.note_conflict(committed)
     }
 
-    /// Bounds every verb that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`). The time is
-    /// for the whole verb: waiting for a connection, connecting, preparing and executing. Without a timeout a statement
-    /// may run forever, and connecting to a server is bounded by the URL's `connect_timeout` (10 s by default).
+    /// Bounds every verb that reads (`all`, `first`, `one`, `for_each`, `all_with`, `get`, `parent`, `reload`). The
+    /// time covers the whole verb: waiting for a connection, connecting, preparing and executing. Without a timeout a
+    /// statement may run forever, and connecting to a server is bounded by the URL's `connect_timeout` (10 s by
+    /// default).
     ///
-    /// Writing is not bounded, nor is the flush of pending changes before a read: stopping it half-way would have to be
-    /// undone, and stopping a commit would leave its outcome unknown. Their waits for locks are bounded by
-    /// [`Builder::busy_timeout`](crate::Builder::busy_timeout). A read with `for_update` waits for locks until the earlier
-    /// of both.
+    /// Writes and commits are not bounded, nor is the flush of pending changes before a read. A stopped flush would
+    /// have to be undone, and a stopped commit would have an unknown outcome.
+    /// [`Builder::busy_timeout`](crate::Builder::busy_timeout) bounds their waits for locks. A read with `for_update`
+    /// waits for locks until the earlier of both limits.
     ///
-    /// A statement that is stopped fails with [`TimedOut`](crate::ErrorKind::TimedOut) and the shard's name. The session
-    /// can be used on, unless the server does not answer the request to stop either: that is waited for up to a second,
-    /// then the connection is closed, and the session has to be rolled back.
+    /// A statement that is stopped fails with [`TimedOut`](crate::ErrorKind::TimedOut) and the shard's name. The
+    /// session can then still be used, unless a server does not answer the request to stop within a second. In that
+    /// case the connection is closed, and the session has to be rolled back.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.work.tx.timeout = timeout;
     }
 
-    /// Rolls back everything since the session began, or since its last commit, and forgets the rows that it has
-    /// looked up.
+    /// Rolls back everything since the session began, or since its last commit, and empties the identity map.
     pub fn rollback(&mut self) {
         self.work.rollback();
     }
 
-    /// Takes the unit of work out of the session, which has to be rolled back if it does not get it again.
+    /// Takes the unit of work out of the session. Unless it is put back, the session has to be rolled back.
     fn take_work(&mut self) -> UnitOfWork {
         let tx = &self.work.tx;
         let mut placeholder = UnitOfWork::new(tx.cluster.clone(), tx.pinned);
@@ -710,7 +742,7 @@ impl Session {
         self.take_work()
     }
 
-    /// Sets the token that cancels what the session reads from now on. The one before cancels nothing any more.
+    /// Sets the token that cancels later reads of the session. The token before it cancels nothing any more.
     pub(crate) fn set_cancellation(&mut self, token: Option<Arc<CancellationToken>>) {
         self.work.tx.lift_deadlines();
         self.work.tx.context.cancellation = token;
@@ -722,12 +754,12 @@ impl Session {
         self.work.tx.aborted = Some(why.to_owned());
     }
 
-    /// Returns whether changes wait to be sent, which a read may do.
+    /// Returns whether the session has pending changes, which a read may send.
     pub(crate) fn has_pending_changes(&self) -> bool {
         self.work.has_pending_changes()
     }
 
-    /// Gives up all transactions, in any state, and aborts the session because of an error.
+    /// Drops all transactions, in any state, and aborts the session because of an error.
     pub(crate) fn reset_after_panic(&mut self, error: &Error) {
         let tx = &mut self.work.tx;
         let mut anew = Session::new(tx.cluster.clone(), tx.pinned);
@@ -740,8 +772,8 @@ impl Session {
     }
 }
 
-/// Makes a call whose closure fails with an error type of the application. `own` keeps such an error, and returns the one
-/// that ends the call.
+/// Makes a call whose closure fails with an error type of the application. The call passes `own`, which keeps the
+/// closure's error and returns the crate's error that ends the call.
 pub(crate) fn with_own_error<O, E: From<Error>>(
     call: impl FnOnce(&mut dyn FnMut(E) -> Error) -> Result<O>,
 ) -> Result<O, E> {

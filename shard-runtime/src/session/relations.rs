@@ -1,5 +1,4 @@
-//! How a session reads what belongs together: rows with their parents, parents with their children and with the
-//! children of those.
+//! Reads of related rows: parents with their children, and with the children of those.
 
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
@@ -29,7 +28,7 @@ pub type WithChildren<P, D> = (Stored<P>, Vec<<D as Descendants>::Output>);
 #[derive(Debug)]
 pub struct With<C, D>(PhantomData<fn() -> (C, D)>);
 
-/// The rows that [`Session::all_with`] reads with the parents: their children, `Report`, or children with theirs,
+/// The rows that [`Session::all_with`] reads with the parents: children, `Report`, or children with their own children,
 /// [`With<Report, Remark>`](With).
 ///
 /// This trait is sealed: the levels are the relations that the models declare with `#[shard_parent]`.
@@ -48,7 +47,7 @@ pub trait Descendants {
     #[doc(hidden)]
     const SEAL: Seal;
 
-    /// The children of each of these rows.
+    /// Returns the children of each of these rows.
     #[doc(hidden)]
     fn read(
         session: &mut Session,
@@ -74,7 +73,7 @@ impl<C: Child, D: Descendants<Child: ChildOf<C>>> Descendants for With<C, D> {
     fn read(session: &mut Session, parents: &[Stored<C::Parent>]) -> Result<Vec<Vec<Self::Output>>> {
         let children: Vec<Vec<Stored<C>>> = session.children_of_all(parents)?;
         let counts: Vec<usize> = children.iter().map(Vec::len).collect();
-        // All of them at once, so that each level is one statement per shard.
+        // The children of all parents are read together, so that each level is one statement per shard.
         let children: Vec<Stored<C>> = children.into_iter().flatten().collect();
         let below = D::read(session, &children)?;
         let mut pairs = children.into_iter().zip(below);
@@ -83,9 +82,9 @@ impl<C: Child, D: Descendants<Child: ChildOf<C>>> Descendants for With<C, D> {
 }
 
 impl Session {
-    /// The rows of a query, each with its children: one statement per shard for the parents, and one for their
-    /// children on the same shard. The parents come in the query's order, the children of each by their ids. With
-    /// [`With`] the children come with their own children, for one more statement per shard and level.
+    /// Returns the rows of a query, each with its children. Each shard runs one statement for the parents and one for
+    /// their children. The parents are in the query's order, the children of each by their ids. With [`With`] the
+    /// children have their own children, for one more statement per shard and level.
     ///
     /// ```
     /// use shard_runtime::{Cluster, Parent, Sharded, With};
@@ -152,19 +151,19 @@ impl Session {
         })
     }
 
-    /// The children of each of these rows, from the rows' own shards.
+    /// Returns the children of each of these rows, from the shards of these rows.
     fn children_of_all<C: Child>(&mut self, parents: &[Stored<C::Parent>]) -> Result<Vec<Vec<Stored<C>>>> {
         let (table, parent_table) = (C::TABLE, C::Parent::TABLE);
         let shards: ShardSet = parents.iter().map(|parent| parent.shard().index()).collect();
         self.work.flush_tables(&[table], &shards)?;
         let model = self.work.tx.cluster.layout().model(table)?;
-        let mut places: HashMap<(usize, IdKey), usize> = HashMap::with_capacity(parents.len());
+        let mut indexes: HashMap<(usize, IdKey), usize> = HashMap::with_capacity(parents.len());
         let mut ids: BTreeMap<usize, Vec<Value<'_>>> = BTreeMap::new();
-        for (place, parent) in parents.iter().enumerate() {
+        for (index, parent) in parents.iter().enumerate() {
             let shard = parent.shard().index();
             let id = parent.id().stored_value();
             let id = id.map_err(|error| parent_table.error_at(parent_table.id, error))?;
-            places.insert((shard, IdKey::of(&id)), place);
+            indexes.insert((shard, IdKey::of(&id)), index);
             ids.entry(shard).or_default().push(id);
         }
         let mut steps = Vec::with_capacity(ids.len());
@@ -175,7 +174,7 @@ impl Session {
         }
         let mut answer: Vec<Vec<Stored<C>>> = parents.iter().map(|_| Vec::new()).collect();
         let reading = ReadOptions { load: Some(Stored::<C>::load_model), ..ReadOptions::whole(table) };
-        // The children of one parent follow each other.
+        // The rows of one shard are ordered by parent: the children of one parent follow each other.
         let mut last: Option<((usize, IdKey), usize)> = None;
         let read = self.work.tx.execute(&steps, reading, |rows| {
             let row = Row { source: rows, shard: rows.shard, table, columns: None };
@@ -184,14 +183,14 @@ impl Session {
             let parent = parent.map_err(|error| table.error_at(C::PARENT_COLUMN, error))?;
             let key = (rows.shard.index(), IdKey::of(&parent));
             if last.as_ref().is_none_or(|(last, _)| *last != key) {
-                last = places.get(&key).map(|&place| (key, place));
+                last = indexes.get(&key).map(|&index| (key, index));
             }
-            if let Some(children) = last.as_ref().and_then(|(_, place)| answer.get_mut(*place)) {
+            if let Some(children) = last.as_ref().and_then(|(_, index)| answer.get_mut(*index)) {
                 children.push(child);
             }
             Ok(ControlFlow::Continue(()))
         });
-        drop((places, steps));
+        drop((indexes, steps));
         self.work.abort_if_transaction_lost(read)?;
         Ok(answer)
     }

@@ -8,20 +8,25 @@ use crate::error::{Error, Result};
 use crate::transaction::Cluster;
 
 impl Cluster {
-    /// Runs a closure in a session of its own and commits it; if it fails, the session is rolled back. After an error that
-    /// is [retryable](Error::is_retryable) the closure runs again, in a new session, up to ten times in all, after a
-    /// pause; see [`RetryPolicy`](crate::RetryPolicy). So side effects of the closure must bear being repeated.
-    /// A closure that fails with an error type of the application runs in [`try_transaction`](Cluster::try_transaction).
+    /// Runs a closure in its own session and commits it. If the closure fails, the session is rolled back.
     ///
-    /// A retry first takes the locks of the tries before it, in the cluster's order: it begins to write the databases that
-    /// they had written or wanted to write, and on servers excludes other retries. It runs the closure only if it gets
-    /// them. Two transactions that lock the same databases in opposite orders therefore meet once, and not again. That they
-    /// have met is noticed at once if they wait for SQLite databases, and after 20 ms if one waits for a server; see
+    /// After a [retryable](Error::is_retryable) error the closure runs again in a new session, after a pause:
+    /// [`RetryPolicy`](crate::RetryPolicy) sets how often (by default ten times in all). The closure's side effects may
+    /// therefore be repeated. A closure with an error type of the application runs in
+    /// [`try_transaction`](Cluster::try_transaction).
+    ///
+    /// A retry first takes the locks that earlier tries held or waited for, in the cluster's order: it begins to write
+    /// these databases. On servers it also excludes other retries. It runs the closure only if it gets the locks. So
+    /// two transactions that lock the same databases in opposite orders conflict once only. The conflict is detected at
+    /// once for SQLite databases, and after 20 ms if one of them waits for a server; see
     /// [`Builder::busy_timeout`](crate::Builder::busy_timeout).
     ///
-    /// If a server was lost or has become a standby, the closure runs again until the busy timeout is over, however often
-    /// that is, unless the policy allows one try only: a failover takes seconds, and new connections find the new primary. A commit whose outcome is not known
-    /// ([`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt)), or that stored a part ([`ErrorKind::PartialCommit`](crate::ErrorKind::PartialCommit)), is never run again.
+    /// If a server was lost or has become a standby, the closure runs again until the busy timeout is over, after any
+    /// number of tries. A failover takes seconds, and new connections find the new primary. A policy of one try excludes
+    /// this.
+    ///
+    /// A commit is never repeated if its outcome is unknown ([`ErrorKind::InDoubt`](crate::ErrorKind::InDoubt)), or if
+    /// it stored a part ([`ErrorKind::PartialCommit`](crate::ErrorKind::PartialCommit)).
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -50,7 +55,7 @@ impl Cluster {
     /// ```
     ///
     /// # Errors
-    /// Those of the closure and of [`Session::commit`]; of the last try, if it ran again.
+    /// Those of the closure and of [`Session::commit`], from the last try.
     pub fn transaction<O>(&self, run: impl FnMut(&mut Session) -> Result<O>) -> Result<O> {
         self.try_transaction(run)
     }
@@ -121,7 +126,8 @@ impl Cluster {
                 return result;
             }
             age = session.work.tx.age;
-            // A lost server did not fail for the order of locks, and the closure may do without it.
+            // The loss of a server has nothing to do with the order of locks, and the closure may not need that server
+            // again.
             let has_new_layout = !std::sync::Arc::ptr_eq(&layout.0, &self.latest().0);
             match session.work.tx.has_lost_a_server || has_new_layout {
                 true => wanted.clear(),

@@ -11,7 +11,7 @@ pub(crate) struct CancellationToken(Mutex<Readers>);
 #[derive(Default)]
 struct Readers {
     is_cancelled: bool,
-    /// Interrupt the connections that are being read.
+    /// Functions that interrupt the connections that are being read.
     reading: Vec<Interrupter>,
 }
 

@@ -17,15 +17,15 @@ pub(crate) struct ExecutionContext {
     pub(crate) deadline: Option<Instant>,
     /// The errors of shards that are missing, if the caller accepts a partial answer.
     pub(crate) missing: Option<RefCell<Vec<Error>>>,
-    /// Cancels what the call reads.
+    /// Cancels the call's reads.
     pub(crate) cancellation: Option<Arc<CancellationToken>>,
     /// The span of the verb.
     pub(crate) span: Option<Span>,
 }
 
 impl ExecutionContext {
-    /// Notes that a shard is missing, if the caller accepts a partial answer and the error is about a shard. Otherwise
-    /// returns the error.
+    /// Records the error of a missing shard, if the caller accepts a partial answer and the error is about a shard.
+    /// Otherwise returns the error.
     pub(crate) fn tolerated(&self, error: Error) -> Result<()> {
         match &self.missing {
             Some(missing) if error.is_about_a_shard() => {

@@ -1,14 +1,14 @@
 //! Counters of one cluster handle since it was opened. Uses `error`.
 //!
-//! Each is a relaxed atomic that nothing waits for. Statements and rows are counted on [`Shard`](crate::schema::Shard), waits
-//! by the owner of the resource.
+//! Each is a relaxed atomic that no thread waits for. [`Shard`](crate::schema::Shard) counts statements and rows; the
+//! owner of a resource counts the waits for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::ErrorKind;
 
 pub(crate) struct Counters {
-    /// By the index of the shard, then by the kind; after the last shard the errors that name none.
+    /// By the index of the shard, then by the kind. The errors that name no shard follow after the last shard.
     errors: Vec<[AtomicU64; ErrorKind::ALL.len()]>,
     one_shard: AtomicU64,
     several_shards: AtomicU64,
@@ -35,7 +35,7 @@ impl Counters {
         }
     }
 
-    /// Counts a transaction that was committed and wrote so many shards.
+    /// Counts a committed transaction that wrote this number of shards.
     pub(crate) fn count_commit(&self, shards: usize) {
         match shards {
             0 => {}
@@ -48,7 +48,7 @@ impl Counters {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the kinds of errors about a shard, or about none, that have occurred, with their numbers.
+    /// Returns the kinds of errors about a shard, or without a shard, that have occurred, with their numbers.
     pub(crate) fn errors(&self, shard: Option<usize>) -> Vec<(ErrorKind, u64)> {
         let errors = match shard {
             Some(shard) => self.errors.get(shard),

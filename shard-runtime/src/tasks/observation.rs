@@ -17,12 +17,12 @@ pub struct StatementEvent<'e> {
     pub shard: &'e Shard,
     /// The SQL as it was sent.
     pub sql: &'e str,
-    /// The rows that were read, inserted, changed or removed. If the statement failed, the rows that were read before.
+    /// The rows that were read, inserted, changed or deleted; of a failed statement the rows that were read before.
     pub rows: u64,
-    /// From before it was prepared until after its last row was read.
+    /// The time from before the statement was prepared until after its last row was read.
     pub duration: Duration,
-    /// Whether it succeeded. A statement has not failed if its further rows were not needed, or if it was stopped because
-    /// another shard's statement failed.
+    /// Whether it succeeded. A statement has not failed if its further rows were not needed, or if it was stopped after
+    /// another shard's statement had failed.
     pub succeeded: bool,
 }
 
@@ -42,12 +42,12 @@ impl fmt::Debug for Observer {
     }
 }
 
-/// A span of `tracing`, and nothing without that feature.
+/// A span of `tracing`; empty without that feature.
 #[derive(Clone)]
 pub(crate) struct Span(#[cfg(feature = "tracing")] tracing::Span);
 
 impl Span {
-    /// The span that the caller is in.
+    /// Returns the current span of the thread.
     pub(crate) fn current() -> Self {
         Span(
             #[cfg(feature = "tracing")]
@@ -103,7 +103,7 @@ impl Span {
         Span()
     }
 
-    /// Whether no subscriber listens.
+    /// Returns whether no subscriber records the span.
     pub(crate) fn is_silent(&self) -> bool {
         #[cfg(feature = "tracing")]
         return self.0.is_disabled();
@@ -153,7 +153,7 @@ impl Span {
 /// A running statement: counted when it begins, reported when it ends.
 pub(crate) struct Watch {
     began: Option<Instant>,
-    /// How long it took, if it ended before it is reported.
+    /// The duration, if the statement ended before it is reported.
     took: Option<Duration>,
     span: Span,
 }
@@ -172,12 +172,12 @@ impl Watch {
         Watch { began, took: None, span }
     }
 
-    /// Notes that the statement has ended, on a thread that does not report it.
+    /// Records that the statement has ended, on a thread that does not report it.
     pub(crate) fn stop(&mut self) {
         self.took = self.began.map(|began| began.elapsed());
     }
 
-    /// Notes how long a statement took that has ended already.
+    /// Records the duration of a statement that has ended already.
     pub(crate) fn has_taken(&mut self, took: Duration) {
         self.took = self.began.map(|_| took);
     }

@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 /// When the parts of one operation on several shards run on threads at the same time. Set with
-/// [`Builder::parallelism`](crate::Builder::parallelism). Rows and errors are the same under each setting.
+/// [`Builder::parallelism`](crate::Builder::parallelism). Rows and errors are the same under each setting. A cluster
+/// has two worker threads for each processor, at least 4 and at most 64, which are started when they are needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Parallelism {
-    /// Never: every statement runs on the caller's thread. Exceptions are [`Session::iter`](crate::Session::iter), whose rows
-    /// come from one thread, and a partial answer within a time, which reads each server on a thread of its own.
+    /// Never: every statement runs on the calling thread. There are two exceptions.
+    /// [`Session::iter`](crate::Session::iter) reads its rows on one thread. A partial answer with a timeout reads each
+    /// server on a separate thread.
     Never,
-    /// When that is expected to be faster. Waking a thread takes tens of microseconds, and a short read less than ten.
+    /// If that is expected to be faster. Waking a thread takes tens of microseconds, and a short read less than ten.
+    /// The expectation comes from the last times of the statement or, for a new statement, from the size of the
+    /// databases.
     #[default]
     Auto,
-    /// Whenever several databases take part and a worker thread is free.
+    /// If several databases take part and a worker thread is free.
     Always,
 }
 
@@ -22,18 +26,18 @@ pub enum Parallelism {
 pub(crate) enum Work {
     /// A statement that reads.
     Read {
-        /// How long it took on one shard before, the shorter of the last two times; `None` if it is not known.
+        /// How long it took on one shard before, the shorter of the last two times; `None` for a new statement.
         time: Option<Duration>,
         /// Whether the database is large.
         is_large: bool,
-        /// Whether the rows of the first shards may be enough, so that the other shards would be read in vain.
+        /// Whether the rows of the first shards may be enough, so that reading the other shards would be wasted.
         may_end_early: bool,
-        /// Whether the database is a server, which others wait for too.
+        /// Whether the database is a server, which other programs use too.
         is_server: bool,
     },
-    /// Looking a row up by its id, which was slow so many times in a row.
+    /// A look-up by id, after this number of slow ones of the same model.
     LookUp { slow_in_a_row: u32 },
-    /// Sending pending changes: so many bytes beside the largest part.
+    /// Sending pending changes, with this number of bytes beside the largest part.
     Flush { bytes: usize },
     /// A commit that waits for the disk or for servers.
     Commit,
@@ -42,17 +46,17 @@ pub(crate) enum Work {
 /// The cost of waking a thread, and a margin.
 const WORTH_A_THREAD: Duration = Duration::from_millis(1);
 
-/// A read that takes longer is worth running although its rows may not be needed: on this machine, and on a server.
+/// From these times on, on this machine and on a server, a read runs on a thread although its rows may not be needed.
 const WORTH_WASTING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
-/// One slow look-up may be a moment in which the machine did something else.
+/// A single slow look-up may be a delay by another process.
 const SLOW_LOOK_UPS: u32 = 8;
 
-/// About 2,000 rows without an index, or 400 with one: what is sent in several times the time that waking threads takes.
+/// About 2,000 rows without an index, or 400 with one. Sending them takes several times as long as waking threads.
 const WORTH_SENDING: usize = 2_000 * 512;
 
 impl Parallelism {
-    /// Whether a part of the work is given to a thread.
+    /// Returns whether a part of the work is given to a thread.
     pub(crate) fn uses_threads(self, work: Work) -> bool {
         match (self, work) {
             (Parallelism::Never, _) => false,
@@ -69,7 +73,7 @@ impl Parallelism {
         }
     }
 
-    /// From when on looking a row up on one shard counts as slow.
+    /// Returns whether a look-up by id on one shard counts as slow.
     pub(crate) fn is_slow_look_up(time: Duration) -> bool {
         time >= WORTH_A_THREAD
     }

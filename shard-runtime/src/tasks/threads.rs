@@ -1,4 +1,4 @@
-//! Threads that run jobs from one queue. Owns the queue and starts the threads; uses only `std`.
+//! A pool of threads that run jobs from one queue. Owns the queue and starts the threads; uses only `std`.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -7,17 +7,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Something that a thread does once.
+/// A function that a thread runs once.
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that are started as they are needed and end with [`Threads::close`], which is also called on drop.
-pub(crate) struct Threads(Arc<Shared>);
+/// A pool of threads that are started as they are needed. They end with [`ThreadPool::close`], which a drop also calls.
+pub(crate) struct ThreadPool(Arc<Shared>);
 
 struct Shared {
-    /// The name of each thread, before its number.
+    /// The prefix of the threads' names, before the number.
     name: &'static str,
     state: Mutex<State>,
-    /// A job was queued, or the threads are to end.
+    /// Notified when a job was queued, or the threads have to end.
     changed: Condvar,
 }
 
@@ -28,12 +28,12 @@ struct State {
     is_closed: bool,
 }
 
-impl Threads {
+impl ThreadPool {
     pub(crate) fn new(name: &'static str) -> Self {
-        Threads(Arc::new(Shared { name, state: Mutex::default(), changed: Condvar::new() }))
+        ThreadPool(Arc::new(Shared { name, state: Mutex::default(), changed: Condvar::new() }))
     }
 
-    /// Starts threads until there are so many.
+    /// Starts threads until there are `wanted` threads.
     ///
     /// # Errors
     /// The operating system's, if it starts no more threads.
@@ -48,7 +48,7 @@ impl Threads {
         Ok(())
     }
 
-    /// Queues a job. The caller has started at least one thread.
+    /// Queues a job. The caller has started at least one thread before.
     pub(crate) fn execute(&self, job: impl FnOnce() + Send + 'static) {
         self.0.lock().queue.push_back(Box::new(job));
         self.0.changed.notify_one();
@@ -61,7 +61,7 @@ impl Threads {
     }
 }
 
-impl Drop for Threads {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.close();
     }
@@ -88,7 +88,7 @@ impl Shared {
     }
 }
 
-/// Runs a job and goes on after its panic. The panic's payload is leaked: its drop may panic again.
+/// Runs a job, and catches its panic. The panic's payload is leaked: its drop may panic again.
 pub(crate) fn run_quietly(job: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
         std::mem::forget::<Box<dyn Any + Send>>(payload);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_thread_survives_the_panic_of_a_job() {
-        let threads = Threads::new("sharded-test");
+        let threads = ThreadPool::new("sharded-test");
         threads.grow_to(1).unwrap();
         threads.execute(|| panic!("on purpose"));
         let (sender, receiver) = channel();
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn closing_runs_the_queue_first_and_ends_the_threads() {
-        let threads = Threads::new("sharded-test");
+        let threads = ThreadPool::new("sharded-test");
         threads.grow_to(2).unwrap();
         threads.grow_to(1).unwrap();
         assert_eq!(threads.0.lock().threads, 2);

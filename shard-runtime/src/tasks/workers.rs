@@ -1,7 +1,7 @@
 //! Worker threads for statements on several shards at once, and the recent times of statements. Uses `tasks::threads`.
 //!
-//! A query takes as many workers as are free, and runs on the caller's thread if there are none. A worker may block for
-//! its reader, so no thread blocks for a worker.
+//! A query takes as many workers as are free, and runs on the calling thread if there are none. A worker may block
+//! until its rows are taken, so no thread blocks for a worker.
 
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -11,24 +11,24 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::Parallelism;
-use super::threads::Threads;
+use super::threads::ThreadPool;
 use crate::error::{Error, ErrorKind};
 
-/// How many statements' times are remembered.
+/// The greatest number of statements whose times are remembered.
 const REMEMBERED: usize = 1_024;
 
 /// The worker threads of a cluster, and the times of its statements.
 pub(crate) struct Workers {
-    threads: Threads,
+    threads: ThreadPool,
     number: usize,
     free: AtomicUsize,
-    /// How long statements took the last two times.
+    /// The last two times of each statement.
     times: Mutex<HashMap<String, [Duration; 2]>>,
     /// For each model, how many look-ups in a row were slow.
     slow_look_ups: Vec<AtomicU32>,
 }
 
-/// A worker that was taken. It is free again when this is dropped, also by a job that panics.
+/// A worker that was taken. Dropping it, also by a job that panics, makes it free again.
 pub(crate) struct Worker(Arc<Workers>);
 
 /// Returns the error of a caller whose worker thread has ended without a result.
@@ -37,11 +37,12 @@ pub(crate) fn worker_lost() -> Error {
 }
 
 impl Workers {
-    /// Two for each processor, and at least four: some wait for their disk or their reader.
+    /// Makes the workers without starting threads. There are two for each processor, at least 4 and at most 64: some
+    /// block for a disk, or until their rows are taken.
     pub(crate) fn new(models: usize) -> Self {
         let number = (2 * available_parallelism().map_or(1, NonZero::get)).clamp(4, 64);
         Workers {
-            threads: Threads::new("sharded-worker"),
+            threads: ThreadPool::new("sharded-worker"),
             number,
             free: AtomicUsize::new(number),
             times: Mutex::default(),
@@ -57,7 +58,7 @@ impl Workers {
         if workers.is_empty() {
             return workers;
         }
-        // There are as many threads as workers in use, so that no job waits behind another one.
+        // There are as many threads as workers in use, so that no job is queued behind another one.
         let in_use = self.number - self.free.load(Ordering::Acquire);
         match self.threads.grow_to(in_use.max(workers.len())) {
             Ok(()) => workers,
@@ -65,12 +66,12 @@ impl Workers {
         }
     }
 
-    /// How often in a row looking up a row of a model by its id was slow.
+    /// Returns how many of the last look-ups by id of a model were slow, without a quick one between them.
     pub(crate) fn slow_look_ups(&self, model: usize) -> u32 {
         self.slow_look_ups.get(model).map_or(0, |slow| slow.load(Ordering::Relaxed))
     }
 
-    /// Remembers how long it took on one shard.
+    /// Records the time of a look-up by id on one shard.
     pub(crate) fn looked_up(&self, model: usize, time: Duration) {
         let Some(slow) = self.slow_look_ups.get(model) else { return };
         let before = slow.load(Ordering::Relaxed);
@@ -81,14 +82,14 @@ impl Workers {
         }
     }
 
-    /// Returns how long a statement takes on one shard: the shorter of the last two times, because another process may have
-    /// delayed one of them. `None` if the statement is not remembered.
+    /// Returns how long a statement takes on one shard; `None` if it is not remembered. This is the shorter of the last
+    /// two times, because another process may have delayed one of them.
     pub(crate) fn time_of(&self, sql: &str) -> Option<Duration> {
         let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         times.get(sql).and_then(|times| times.iter().min().copied())
     }
 
-    /// Remembers how long a statement took on one shard. The first time of a statement counts at once if it ran on a
+    /// Records the time of a statement on one shard. The first time of a statement counts at once if it ran on a
     /// worker: it was expected to be slow.
     pub(crate) fn remember(&self, sql: &str, time: Duration, on_worker: bool) {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);

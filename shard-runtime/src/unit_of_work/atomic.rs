@@ -72,7 +72,7 @@ impl UnitOfWork {
                 }
             }
         }
-        panic.go_on();
+        panic.resume();
         done?;
         savepoints(self, DatabaseTransaction::release)
     }
@@ -95,7 +95,7 @@ impl UnitOfWork {
             if done.is_err() {
                 session.tx.stop_writing_others(&before);
             }
-            panic.go_on();
+            panic.resume();
             done
         })
     }

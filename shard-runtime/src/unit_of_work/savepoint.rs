@@ -29,7 +29,7 @@ pub(crate) fn savepoint<S: HasUnitOfWork, O, E: From<Error>>(
             work.undo_after(&around);
         }
     }
-    panic.go_on();
+    panic.resume();
     let done = result??;
     if is_open {
         work.tx.on_databases(&around, DatabaseTransaction::release)?;

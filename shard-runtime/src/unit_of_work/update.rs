@@ -59,7 +59,7 @@ impl UnitOfWork {
             (Err(error), Some(version)) => version.put_back(row).and(Err(error)),
             (Err(error), None) => Err(error),
         };
-        panic.go_on();
+        panic.resume();
         changed
     }
 

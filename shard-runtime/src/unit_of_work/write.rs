@@ -229,7 +229,7 @@ impl UnitOfWork {
                 self.identities.clear();
             }
         }
-        panic.go_on();
+        panic.resume();
         written
     }
 

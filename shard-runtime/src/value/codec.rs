@@ -1,9 +1,10 @@
 //! The binary form of values: redo records, cursors and the partial values of aggregates. Owns the format; uses only
 //! [`Value`].
 //!
-//! A value is a tag and its content. Lengths and counts are LEB128, numbers are little-endian. Stored or sent bytes begin
-//! with [`HEADER`], which ends with the version. Partial values have the form that PostgreSQL can make with `int8send`
-//! and `float8send`: big-endian numbers, and sets of values with a length of eight bytes each. They are not stored.
+//! A value is a tag and its content. Lengths and counts are LEB128, numbers are little-endian. Stored or sent bytes
+//! begin with [`HEADER`], which ends with the version. Partial values are not stored. They have the form of
+//! PostgreSQL's `int8send` and `float8send`: numbers are big-endian, and each value of a set has a length of eight
+//! bytes.
 
 use std::borrow::Cow;
 
@@ -117,7 +118,8 @@ impl<'b> Reader<'b> {
         })
     }
 
-    /// Reads a list: `None`, without reading, if the next value is none, and `Some(None)` if the list is damaged.
+    /// Reads a list. Returns `None`, without reading, if the next value is not a list, and `Some(None)` if the list is
+    /// damaged.
     pub(crate) fn list(&mut self) -> Option<Option<Vec<Value<'b>>>> {
         let (&tag::LIST, rest) = self.rest.split_first()? else { return None };
         self.rest = rest;

@@ -1,14 +1,15 @@
-//! The one text of a JSON document, which is the same on every database.
+//! The canonical text of a JSON document, which is the same on every database.
 //!
-//! It is the text that PostgreSQL prints for `jsonb`: one space after `:` and `,`, an object's keys by length and then by
-//! bytes, numbers without an exponent. SQLite stores this text, and both databases compare documents by its bytes.
+//! It is the text that PostgreSQL prints for `jsonb`, with one space after `:` and `,`. An object's keys are ordered by
+//! length and then by bytes. Numbers have no exponent. SQLite stores this text, and both databases compare documents by
+//! its bytes.
 
 #[cfg(feature = "json")]
 use std::fmt::Write as _;
 
 use super::ValueError;
 
-/// How deep arrays and objects may be nested: serde_json reads no deeper ones.
+/// The greatest depth of nested arrays and objects, which is that of serde_json.
 #[cfg(feature = "json")]
 const DEPTH: usize = 127;
 
@@ -16,9 +17,9 @@ const DEPTH: usize = 127;
 #[cfg(feature = "json")]
 const DIGITS: (usize, usize) = (131_072, 16_383);
 
-/// Returns the one text of the document that a text holds.
+/// Returns the canonical text of a document.
 ///
-/// Without the feature `json` nothing can read the document, and the text stays as it is.
+/// Without the feature `json` no code can parse the document, and the text stays as it is.
 pub(crate) fn canonical(text: &str) -> Result<String, ValueError> {
     #[cfg(feature = "json")]
     {
@@ -29,7 +30,7 @@ pub(crate) fn canonical(text: &str) -> Result<String, ValueError> {
     Ok(text.to_owned())
 }
 
-/// Returns the one text of a document.
+/// Returns the canonical text of a document.
 #[cfg(feature = "json")]
 pub(super) fn to_text(document: &serde_json::Value) -> Result<String, ValueError> {
     let mut text = String::new();
@@ -53,8 +54,8 @@ fn put(document: &serde_json::Value, depth: usize, text: &mut String) -> Result<
         Value::Array(items) => {
             let inner = inner()?;
             text.push('[');
-            for (place, item) in items.iter().enumerate() {
-                text.push_str(if place == 0 { "" } else { ", " });
+            for (index, item) in items.iter().enumerate() {
+                text.push_str(if index == 0 { "" } else { ", " });
                 put(item, inner, text)?;
             }
             text.push(']');
@@ -64,8 +65,8 @@ fn put(document: &serde_json::Value, depth: usize, text: &mut String) -> Result<
             let mut members: Vec<(&String, &Value)> = members.iter().collect();
             members.sort_unstable_by_key(|(key, _)| (key.len(), key.as_bytes()));
             text.push('{');
-            for (place, (key, value)) in members.into_iter().enumerate() {
-                text.push_str(if place == 0 { "" } else { ", " });
+            for (index, (key, value)) in members.into_iter().enumerate() {
+                text.push_str(if index == 0 { "" } else { ", " });
                 put_string(key, text)?;
                 text.push_str(": ");
                 put(value, inner, text)?;
@@ -101,8 +102,8 @@ fn put_string(string: &str, text: &mut String) -> Result<(), ValueError> {
     Ok(())
 }
 
-/// Writes a number without an exponent. One that has a fraction or an exponent keeps a fraction, so that it is read as a
-/// float again; zero has no sign.
+/// Writes a number without an exponent. A number with a fraction or an exponent keeps a fraction, so that it is read as
+/// a float again. Zero has no sign.
 #[cfg(feature = "json")]
 fn put_number(number: &str, text: &mut String) -> Result<(), ValueError> {
     let too_long =
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_documents_are_read_back() {
         let edges =
             [f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324, 0.1, 1e15, 1e16, 1e21, 1.0 / 3.0, 123456.789e-7];
         for edge in edges.into_iter().flat_map(|edge| [edge, -edge]) {
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_some_database_cannot_keep_is_refused() {
+    fn documents_that_a_database_cannot_store_are_refused() {
         for wrong in [json!("\0"), json!({ "\0": 1 })] {
             assert!(to_text(&wrong).is_err());
         }

@@ -39,7 +39,7 @@ pub enum ColumnType {
     Json,
 }
 
-/// One value on its way to or from a database; text and bytes may be borrowed.
+/// One value that is sent to or read from a database. Text and bytes may be borrowed.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value<'a> {
@@ -155,7 +155,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Prints a value as a person would write it down: text bare, bytes and UUIDs in hexadecimal.
+/// Prints a value for people: text without quotes, bytes and UUIDs in hexadecimal.
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -223,7 +223,7 @@ pub trait Field: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     const IS_EXACT: bool = false;
 
-    /// Whether `to_value` returns the one form that every database stores.
+    /// Whether `to_value` returns the canonical form, which every database stores.
     #[doc(hidden)]
     const IS_STORED: bool = false;
 
@@ -233,13 +233,13 @@ pub trait Field: Sized + Send + Sync + 'static {
     /// If the type has values that no column holds: `u64` above `i64::MAX`, NaN, text with NUL.
     fn to_value(&self) -> Result<Value<'_>, ValueError>;
 
-    /// Returns the field of a stored value. Rows of a large answer are loaded by other threads than the caller's.
+    /// Returns the field of a stored value. Worker threads may call this function for large answers.
     ///
     /// # Errors
     /// If the stored value is not one of this type.
     fn from_value(value: Value<'_>) -> Result<Self, ValueError>;
 
-    /// Returns the value in the one form that every database stores.
+    /// Returns the value in the canonical form, which every database stores.
     #[doc(hidden)]
     fn stored_value(&self) -> Result<Value<'_>, ValueError> {
         let value = self.to_value()?;
@@ -247,7 +247,7 @@ pub trait Field: Sized + Send + Sync + 'static {
     }
 }
 
-/// The error for a value that is not of the expected kind.
+/// Returns the error for a value that is not of the expected kind.
 pub(crate) fn mismatch(expected: &str, found: &Value<'_>) -> ValueError {
     ValueError::new(match found {
         Value::Null => format!("expected {expected}, found NULL"),
@@ -361,7 +361,7 @@ impl Field for String {
 
 /// Returns text as a value; an error for text with NUL, which SQLite truncates and PostgreSQL rejects.
 pub(crate) fn text_value(text: &str) -> Result<Value<'_>, ValueError> {
-    // On bytes this is faster than `find` for short texts.
+    // For short texts a search of the bytes is faster than `find`.
     if !text.as_bytes().contains(&0) {
         return Ok(Value::Text(Cow::Borrowed(text)));
     }
@@ -407,8 +407,8 @@ impl Field for uuid::Uuid {
     }
 }
 
-/// A timestamp is stored in microseconds, as PostgreSQL does; finer digits are cut off. Times before the year 4714 BC
-/// are refused.
+/// A timestamp is stored in microseconds, as in PostgreSQL; finer digits are cut off. Times before the year 4714 BC are
+/// errors.
 #[cfg(feature = "jiff")]
 impl Field for jiff::Timestamp {
     const TYPE: ColumnType = ColumnType::Timestamp;

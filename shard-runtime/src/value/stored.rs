@@ -1,4 +1,4 @@
-//! The stored form of values, and the conversion of a value that another database returned.
+//! The canonical form of values, and the conversion of values that a database returned.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::{ColumnType, Value, json, mismatch, text_value};
 const FIRST_TIMESTAMP: i64 = -210_866_803_200_000_000;
 
 impl<'a> Value<'a> {
-    /// Returns the value in the one form that every database stores and gives back.
+    /// Returns the value in the canonical form, which every database stores and returns unchanged.
     ///
     /// # Errors
     /// If some database does not store it: NaN, text with NUL, a document that is not JSON or has U+0000 in a string,
@@ -30,8 +30,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Returns a value that a database has given back as one of this kind of column: SQLite has no type for a boolean, a
-    /// time, a UUID or a document, and PostgreSQL has one for each.
+    /// Converts a value that a database has returned to this kind of column. SQLite has no type for a boolean, a time,
+    /// a UUID or a document, and PostgreSQL has one for each.
     ///
     /// # Errors
     /// If no column of this kind holds the value.
@@ -56,7 +56,7 @@ impl<'a> Value<'a> {
 }
 
 impl ColumnType {
-    /// The name of a value of this kind in messages.
+    /// Returns the name of a value of this kind for messages.
     fn described(self) -> &'static str {
         match self {
             ColumnType::Boolean => "a boolean",
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn r43_what_some_database_does_not_store_is_refused() {
+    fn r43_values_that_a_database_cannot_store_are_refused() {
         for wrong in [
             Value::Real(f64::NAN),
             Value::Text("a\0".into()),

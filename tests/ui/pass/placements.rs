@@ -147,7 +147,7 @@ fn main() {
     assert_eq!(Field::to_value(&Continent::Europe).unwrap().to_string(), "Old World");
     assert_eq!(Continent::from_value(Field::to_value(&Continent::Europe).unwrap()), Ok(Continent::Europe));
     let unknown = Continent::from_value(Field::to_value(&String::from("Europe")).unwrap()).unwrap_err();
-    assert_eq!(unknown.to_string(), "`Europe` is no value of `Continent`");
+    assert_eq!(unknown.to_string(), "`Europe` is not a value of `Continent`");
 
     let by_range = |degrees| names(ByRange { id: 1, degrees }.shard_chooser(&shards));
     assert_eq!([-6, -5, 19, 20].map(by_range), ["asia", "europe", "europe", "america"]);

@@ -20,7 +20,8 @@ pub(crate) const SKIPPED_IDS: &str = "sharded_skipped_ids";
 /// The steps of migrations that a shard has run.
 pub(crate) const MIGRATION: &str = "sharded_migration";
 
-/// The beginning of the names of tables that exist while a migration changes rows: the ids of rows that have arrived meanwhile.
+/// The beginning of the names of tables that exist while a migration changes rows. They hold the ids of rows that have
+/// arrived since.
 pub(crate) const ARRIVED: &str = "sharded_arrived";
 
 /// The tables of each shard.

@@ -39,11 +39,11 @@ pub(crate) fn place_row(
         return placed.map_err(|error| key_error(table, error));
     }
     let mut values = Vec::with_capacity(key.len());
-    for (place, value) in key.iter().enumerate() {
+    for (index, value) in key.iter().enumerate() {
         match value {
             Ok(value) => values.push(value.borrowed()),
             Err(error) => {
-                return Err(table.error_at(columns.get(place).copied().unwrap_or(table.id), error.clone()));
+                return Err(table.error_at(columns.get(index).copied().unwrap_or(table.id), error.clone()));
             }
         }
     }

@@ -20,7 +20,7 @@ pub(crate) struct Rows<'s> {
     pub(crate) shard: &'s Shard,
     pub(crate) table: Option<&'static Table>,
     pub(crate) read: u64,
-    /// The reason why a partial answer lacks rows.
+    /// The reason why a partial result lacks rows.
     pub(super) failed: Option<ErrorKind>,
     /// The current row's values that other shards spell differently, with the indexes of their columns.
     respelled: Vec<(usize, Value<'static>)>,

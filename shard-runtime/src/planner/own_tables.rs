@@ -4,7 +4,7 @@
 pub(crate) const SHARD: &str = "sharded_shard";
 /// The recorded layout of the cluster.
 pub(crate) const LAYOUT: &str = "sharded_layout";
-/// The facts about the cluster that control keeps, and each shard's copy of them.
+/// The facts about the cluster that the control database keeps, and each shard's copy of them.
 pub(crate) const STATE: &str = "sharded_state";
 /// The decision log on servers: one row for each global transaction that is decided.
 pub(crate) const DECISIONS: &str = "sharded_unit";

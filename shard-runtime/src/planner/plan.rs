@@ -76,8 +76,8 @@ impl<'q> Plan<'q> {
         let limit_is_zero = core.limit == Some(0);
         let chosen = route::shards_to_read(&core.target, layout.shards())?;
         let shards = if limit_is_zero { ShardSet::none() } else { chosen };
-        // One shard applies limit and offset itself; each of several can hold all the rows of the limit. The merge
-        // bounds partial values.
+        // One shard applies limit and offset itself. Any of several shards may have all rows of the result: each returns up
+        // to limit plus offset rows, or counts so many, and the merge applies both.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
         let one_value = match projection {
             SelectList::Count => Some("one value from all"),

@@ -107,7 +107,7 @@ pub(crate) trait ShardFilter {
     /// shard matches no row.
     fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool;
 
-    /// Returns those values of a list for which that is so.
+    /// Returns the values of a list for which [`holds`](ShardFilter::holds) returns true.
     fn held<'o>(&self, table: &Table, column: usize, operands: &'o [Operand]) -> Vec<&'o Operand> {
         operands.iter().filter(|operand| self.holds(table, column, operand)).collect()
     }

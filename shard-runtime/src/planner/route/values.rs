@@ -31,7 +31,7 @@ impl<'p> Cut<'p> {
         }
     }
 
-    /// Integers are discrete: above 5 is below 6, so that `k > 5 AND k < 6` is empty.
+    /// Returns the cut above a value. Integers are discrete: above 5 is below 6, so that `k > 5 AND k < 6` is empty.
     fn above(value: Value<'p>) -> Self {
         match value {
             Value::Integer(i64::MAX) => Cut::Greatest,

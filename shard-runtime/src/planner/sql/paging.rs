@@ -12,7 +12,7 @@ pub(crate) struct After<'o, 'q> {
     pub(crate) cursor: &'q Cursor,
     /// The order of the query, without the id that makes it total.
     pub(crate) order: &'o [OrderBy],
-    /// The order of the shard and the cursor's shard.
+    /// The comparison of the shard with the cursor's shard, in the cluster's order.
     pub(crate) shard: Ordering,
 }
 

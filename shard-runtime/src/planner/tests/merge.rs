@@ -1,4 +1,4 @@
-//! Plan → merge: the remaining work on the answers of several shards, and the limits of each shard.
+//! Plan → merge: the remaining work on the results of several shards, and the limits of each shard.
 
 use super::*;
 use crate::planner::Plan;

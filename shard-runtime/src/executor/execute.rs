@@ -1,12 +1,12 @@
-//! Runs the statements of one read on their shards: one after the other or at once, on workers or on this thread, and
-//! visits the rows of their common answer. Uses `fan_out`, `apart`, `merge` and the session's transactions.
+//! Runs the statements of one read on their shards: one after the other or at once, on workers or on this thread. Visits the
+//! rows of their merged result. Uses `fan_out`, `reader_threads`, `merge` and the session's transactions.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::apart::Apart;
 use super::fan_out::RemoteRows;
+use super::reader_threads::ReaderThreads;
 use super::rows::{Later, Rows, compare};
 use crate::driver::{Cursor, Prepared, Preparing};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,27 +18,27 @@ use crate::tasks::Watch;
 use crate::tasks::unwind::caught;
 use crate::transaction::{Transactions, bounded, locate};
 
-/// How the shards' answers become one.
+/// Options of a read: how its statements run and how the shards' results become one.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadOptions<'p> {
-    /// The table that errors name; none for raw SQL.
+    /// The table that errors name; `None` for raw SQL.
     pub(crate) table: Option<&'static Table>,
-    /// How the answers are merged; where this is empty, one follows the other.
+    /// The order by which the results are merged. If it is empty, one result follows the other.
     pub(crate) order: &'p [MergeBy],
     pub(crate) distinct: bool,
     pub(crate) bounds: LimitOffset,
-    /// Loads a row as its model, if its values are not wanted: on the thread that reads it.
+    /// Decodes a row as its model, if its values are not needed: on the thread that reads it.
     pub(crate) load: Option<LoadModel>,
-    /// Whether the names of the answers' columns are wanted.
+    /// Whether the names of the result's columns are needed.
     pub(crate) named: bool,
-    /// Whether workers are known to be worth waking.
+    /// Whether it is known that workers are worth waking.
     pub(crate) is_slow: bool,
-    /// Whether one shard is asked after the other, in the cluster's order, because the statements lock rows.
+    /// Whether the shards are read one after the other, in the cluster's order, because the statements lock rows.
     pub(crate) sequential: bool,
 }
 
 impl ReadOptions<'_> {
-    /// The whole answers, one after the other.
+    /// Returns the options to read whole results, one after the other.
     pub(crate) fn whole(table: &'static Table) -> Self {
         let (order, bounds) = (&[], LimitOffset::default());
         ReadOptions {
@@ -53,27 +53,27 @@ impl ReadOptions<'_> {
         }
     }
 
-    /// Whether the first shards may have rows enough.
+    /// Returns whether the first shards may have enough rows.
     pub(crate) fn may_end_early(&self) -> bool {
         self.order.is_empty() && self.bounds.has_end()
     }
 }
 
-/// A shard, and a statement that its connection has begun to prepare; none where it is prepared later.
+/// A shard, and a statement that its connection has begun to prepare; `None` if it is prepared later.
 type BegunOn<'s> = (&'s Shard, Option<Preparing<'s>>);
 
-/// How a statement comes to its connection.
+/// How a statement shares its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sharing {
-    /// No other statement of the read is on it.
+    /// No other statement of the read uses the connection.
     Alone,
-    /// It is the first of several.
+    /// It is the first of several on the connection.
     First,
-    /// It is not the first of several.
+    /// It is a later one of several on the connection.
     Later,
 }
 
-/// Visits the rows of one stream after the other.
+/// Visits the rows of the streams, one stream after the other.
 fn follow_all(
     streams: &mut [Rows<'_>],
     mut bounds: LimitOffset,
@@ -90,7 +90,7 @@ fn follow_all(
 /// The state of one of several statements.
 #[derive(Default)]
 pub(crate) struct StepState {
-    /// None before it is begun, and after it was reported.
+    /// `None` before the statement is begun, and after it was reported.
     pub(crate) watch: Option<Watch>,
     /// Its rows, if a worker runs it.
     pub(crate) remote: Option<RemoteRows>,
@@ -98,9 +98,9 @@ pub(crate) struct StepState {
     failed: Option<ErrorKind>,
     /// Whether its shard is ready.
     is_ready: bool,
-    /// Whether it was the only one under way, here.
+    /// Whether it ran alone, on this thread.
     is_here: bool,
-    /// How long it took until its shard was ready: to connect, perhaps.
+    /// The time until its shard was ready, which may include connecting.
     waited: Duration,
     /// Whether it was reported.
     ended: bool,
@@ -123,86 +123,87 @@ impl StepState {
 }
 
 impl Transactions {
-    /// Runs the statements and visits the rows of their common answer. Shards are asked at once if that is expected to be
-    /// faster: on workers, or from this thread if answers are merged or servers work meanwhile. Otherwise each shard is
-    /// asked after the one before has no more rows. That is also the rule if the first shards may have rows enough, unless
-    /// the statement is known to be slow.
+    /// Runs the statements and visits the rows of their merged result.
+    ///
+    /// Shards are read at once if that is expected to be faster. They are read on workers, or from this thread if results are
+    /// merged or servers work at the same time. Otherwise each shard is read after the one before has no more rows. The
+    /// latter is also the rule if the first shards may have enough rows, unless the statement is known to be slow.
     pub(crate) fn execute(
         &mut self,
         steps: &[Step<'_>],
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        self.execute_some(steps.iter().collect(), reading, visit)
+        self.execute_some(steps.iter().collect(), options, visit)
     }
 
-    /// The same for some of a plan's statements.
+    /// Runs some of a plan's statements, as [`execute`](Self::execute) does.
     pub(crate) fn execute_some(
         &mut self,
         steps: Vec<&Step<'_>>,
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         mut visit: impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         bounded(self, |session| {
-            let asked = session.execute_bounded(steps, reading, &mut visit);
+            let result = session.execute_bounded(steps, options, &mut visit);
             session.lift_deadlines();
-            asked
+            result
         })
     }
 
     fn execute_bounded(
         &mut self,
         mut steps: Vec<&Step<'_>>,
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        if let Some(deadline) = self.reads_apart(&steps) {
-            return self.execute_apart(&steps, reading, deadline, visit);
+        if let Some(deadline) = self.reads_on_threads(&steps) {
+            return self.execute_on_threads(&steps, options, deadline, visit);
         }
         while let Some(first) = steps.first() {
-            if self.is_ready(first.shard, reading.table)? {
+            if self.is_ready(first.shard, options.table)? {
                 break;
             }
             steps.remove(0);
         }
         let Some(first) = steps.first() else { return Ok(()) };
         let several = steps.len() > 1;
-        let at_once = several && !reading.sequential;
-        let wakes = at_once && (reading.is_slow || self.is_worth_waking(first, reading));
-        // Without an order, one answer follows the other.
-        let merges = !reading.order.is_empty() || (at_once && !wakes && self.answer_later(&steps, reading));
+        let at_once = several && !options.sequential;
+        let wakes = at_once && (options.is_slow || self.is_worth_waking(first, options));
+        // Without an order, one result follows the other.
+        let merges = !options.order.is_empty() || (at_once && !wakes && self.answer_later(&steps, options));
         let at_once = wakes || merges;
         if at_once {
             let mut ready = Vec::with_capacity(steps.len());
-            for (place, step) in steps.into_iter().enumerate() {
-                if place == 0 || self.is_ready(step.shard, reading.table)? {
+            for (index, step) in steps.into_iter().enumerate() {
+                if index == 0 || self.is_ready(step.shard, options.table)? {
                     ready.push(step);
                 }
             }
             steps = ready;
         }
-        let not_begun = |place| StepState { is_ready: at_once || place == 0, ..StepState::default() };
+        let not_begun = |index| StepState { is_ready: at_once || index == 0, ..StepState::default() };
         let mut progress: Vec<StepState> = (0..steps.len()).map(not_begun).collect();
-        let fan = if wakes { self.fan_out(&steps, reading, &mut progress) } else { None };
+        let fan = if wakes { self.fan_out(&steps, options, &mut progress) } else { None };
         // Without a free worker, servers can still work at the same time.
-        let merges = merges || (at_once && fan.is_none() && self.answer_later(&steps, reading));
+        let merges = merges || (at_once && fan.is_none() && self.answer_later(&steps, options));
         let began = several.then(Instant::now);
         let (visited, panic) = caught(|| match merges && steps.len() > 1 {
-            true => self.k_way_merge(&steps, reading, &mut progress, visit),
-            false => self.sequential(&steps, reading, &mut progress, visit),
+            true => self.k_way_merge(&steps, options, &mut progress, visit),
+            false => self.sequential(&steps, options, &mut progress, visit),
         });
         let waited = progress.iter().map(|progress| progress.waited).sum();
         let here = began.map(|began| began.elapsed().saturating_sub(waited));
-        // A worker whose rows are not read any more stops.
+        // A worker stops if its rows are no longer read.
         progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
         let (visited, there) = match fan {
             Some(fan) => {
                 let (visited, failed) = fan.outcome(visited);
                 if failed {
-                    // A statement that was stopped because of another one has not failed itself.
+                    // A statement that was stopped because of another one did not fail itself.
                     progress.iter_mut().for_each(|progress| progress.failed = None);
                 }
-                (visited, Some(self.take_back(fan)))
+                (visited, Some(self.end_fan_out(fan)))
             }
             None => (visited, None),
         };
@@ -211,40 +212,40 @@ impl Transactions {
             progress.end(self, step, visited.as_ref().err());
         }
         if let (Ok(()), Some(here), Some(first)) = (&visited, here, steps.first()) {
-            let asked = progress.iter().filter(|progress| progress.ended).count();
-            let share = here / u32::try_from(asked.max(1)).unwrap_or(u32::MAX);
+            let ran = progress.iter().filter(|progress| progress.ended).count();
+            let share = here / u32::try_from(ran.max(1)).unwrap_or(u32::MAX);
             self.remember_time(first, there.unwrap_or(share), there.is_some());
         }
         visited
     }
 
-    /// Reads the shards of a partial answer, each database on a thread of its own.
-    fn execute_apart(
+    /// Reads the shards of a partial result, each database on a thread of its own.
+    fn execute_on_threads(
         &mut self,
         steps: &[&Step<'_>],
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         deadline: Instant,
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let ready = || StepState { is_ready: true, ..StepState::default() };
         let mut progress: Vec<StepState> = steps.iter().map(|_| ready()).collect();
-        let mut apart = Apart::default();
-        let begun = self.read_apart(steps, reading, deadline, &mut progress, &mut apart);
-        let are_told = begun.is_ok();
+        let mut readers = ReaderThreads::default();
+        let begun = self.read_on_threads(steps, options, deadline, &mut progress, &mut readers);
+        let has_begun = begun.is_ok();
         let (visited, panic) = caught(|| {
             begun?;
-            match reading.order.is_empty() {
-                true => self.sequential(steps, reading, &mut progress, visit),
-                false => self.k_way_merge(steps, reading, &mut progress, visit),
+            match options.order.is_empty() {
+                true => self.sequential(steps, options, &mut progress, visit),
+                false => self.k_way_merge(steps, options, &mut progress, visit),
             }
         });
         progress.iter_mut().for_each(|progress| drop(progress.remote.take()));
-        if let Err(lost) = self.bring_home(apart) {
-            // The rows are right; the next statement there would not be of the same transaction.
+        if let Err(lost) = self.join_readers(readers) {
+            // The rows are right, but the next statement there would not be in the same transaction.
             self.abort(&lost);
         }
         panic.resume();
-        if are_told {
+        if has_begun {
             for (progress, step) in progress.iter_mut().zip(steps) {
                 progress.end(self, step, visited.as_ref().err());
             }
@@ -252,39 +253,39 @@ impl Transactions {
         visited
     }
 
-    /// Whether all of these shards are needed, and some work while this thread asks others.
-    fn answer_later(&self, steps: &[&Step<'_>], reading: ReadOptions<'_>) -> bool {
+    /// Returns whether all of these shards are needed, and some work while this thread sends statements to others.
+    fn answer_later(&self, steps: &[&Step<'_>], options: ReadOptions<'_>) -> bool {
         let answers_later = |step: &&Step<'_>| {
             self.cluster.layout().place(step.shard).is_ok_and(|place| place.dialect.answers_later())
         };
-        !reading.may_end_early() && steps.iter().any(answers_later)
+        !options.may_end_early() && steps.iter().any(answers_later)
     }
 
-    /// Visits the rows of one statement after the other.
+    /// Visits the rows of the statements, one statement after the other.
     fn sequential(
         &mut self,
         steps: &[&Step<'_>],
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         progress: &mut [StepState],
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut bounds = reading.bounds;
+        let mut bounds = options.bounds;
         for (step, progress) in steps.iter().zip(progress) {
             let more = match progress.remote.take() {
                 Some(remote) => {
                     let Some(shard) = self.cluster.layout().shards().by_index(step.shard) else { continue };
-                    let mut rows = Rows::new(self, shard, reading.table, Box::new(remote));
+                    let mut rows = Rows::new(self, shard, options.table, Box::new(remote));
                     let more = merge::follow(&mut rows, &mut bounds, &mut *visit);
                     progress.read(&rows);
                     more
                 }
                 None => {
                     let began = Instant::now();
-                    if !progress.is_ready && !self.is_ready(step.shard, reading.table)? {
+                    if !progress.is_ready && !self.is_ready(step.shard, options.table)? {
                         continue;
                     }
                     progress.waited = began.elapsed();
-                    self.follow_here(step, reading.table, &mut bounds, progress, visit)
+                    self.follow_here(step, options.table, &mut bounds, progress, visit)
                 }
             };
             if progress.is_here {
@@ -306,10 +307,10 @@ impl Transactions {
         progress: &mut StepState,
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
-        let go_on = |()| ControlFlow::Continue(());
+        let proceed = |()| ControlFlow::Continue(());
         let (shard, mut statement) = match self.prepare(step.shard, &step.statement.sql, table) {
             Ok(prepared) => prepared,
-            Err(error) => return self.context.tolerated(error).map(go_on),
+            Err(error) => return self.context.tolerated(error).map(proceed),
         };
         progress.watch = Some(self.watch(step, shard, table));
         progress.is_here = true;
@@ -322,76 +323,76 @@ impl Transactions {
             }
             Err(error) => {
                 progress.failed = Some(error.kind());
-                self.context.tolerated(locate(error, shard, table)).map(go_on)
+                self.context.tolerated(locate(error, shard, table)).map(proceed)
             }
         }
     }
 
-    /// Visits the rows of all statements, of which some run on workers, in their order.
+    /// Visits the rows of all statements in their order. Some of the statements run on workers.
     fn k_way_merge(
         &self,
         steps: &[&Step<'_>],
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         progress: &mut [StepState],
         visit: &mut impl FnMut(&Rows<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut prepared = self.prepare_all(steps, reading, progress)?;
+        let mut prepared = self.prepare_all(steps, options, progress)?;
         let shared = self.on_shared_connections(steps, progress);
-        let in_order = !reading.order.is_empty();
-        let mut places = Vec::with_capacity(steps.len());
+        let in_order = !options.order.is_empty();
+        let mut indexes = Vec::with_capacity(steps.len());
         let mut streams = Vec::with_capacity(steps.len());
-        for (place, (step, statement)) in steps.iter().zip(&mut prepared).enumerate() {
+        for (index, (step, statement)) in steps.iter().zip(&mut prepared).enumerate() {
             let (Some(shard), Some(progress)) =
-                (self.cluster.layout().shards().by_index(step.shard), progress.get_mut(place))
+                (self.cluster.layout().shards().by_index(step.shard), progress.get_mut(index))
             else {
                 continue;
             };
             let cursor: Box<dyn Cursor + '_> = match (progress.remote.take(), statement) {
                 (Some(remote), _) => Box::new(remote),
                 (None, Some(statement)) => {
-                    progress.watch = Some(self.watch(step, shard, reading.table));
+                    progress.watch = Some(self.watch(step, shard, options.table));
                     let params = &step.statement.params;
-                    let cursor = match shared.get(place).copied().unwrap_or(Sharing::Alone) {
+                    let cursor = match shared.get(index).copied().unwrap_or(Sharing::Alone) {
                         Sharing::Alone => statement.query(params),
                         Sharing::First | Sharing::Later if in_order => statement.query_beside_others(params),
                         Sharing::First => statement.query(params),
                         Sharing::Later => {
-                            Ok(Box::new(Later { begun: None, waits: Some((statement, params)) }) as _)
+                            Ok(Box::new(Later { begun: None, pending: Some((statement, params)) }) as _)
                         }
                     };
                     match cursor {
                         Ok(cursor) => cursor,
                         Err(error) => {
                             progress.failed = Some(error.kind());
-                            self.context.tolerated(locate(error, shard, reading.table))?;
+                            self.context.tolerated(locate(error, shard, options.table))?;
                             continue;
                         }
                     }
                 }
                 (None, None) => continue,
             };
-            places.push(place);
-            streams.push(Rows::new(self, shard, reading.table, cursor));
+            indexes.push(index);
+            streams.push(Rows::new(self, shard, options.table, cursor));
         }
-        let read_key = |rows: &Rows<'_>, key: &mut Vec<_>| rows.read_key(reading.order, key);
-        let by_order = |a: &Vec<_>, b: &Vec<_>| compare(reading.order, a, b);
-        let unite = |rows: &mut Rows<'_>, other: &Vec<_>| rows.unite(reading.order, other);
-        let distinct: Option<merge::Unite<'_, Rows<'_>, Vec<_>>> = reading.distinct.then_some(&unite);
+        let read_key = |rows: &Rows<'_>, key: &mut Vec<_>| rows.read_key(options.order, key);
+        let by_order = |a: &Vec<_>, b: &Vec<_>| compare(options.order, a, b);
+        let unite = |rows: &mut Rows<'_>, other: &Vec<_>| rows.unite(options.order, other);
+        let distinct: Option<merge::Unite<'_, Rows<'_>, Vec<_>>> = options.distinct.then_some(&unite);
         let each = |_: usize, rows: &Rows<'_>| visit(rows);
         let result = match in_order {
-            true => merge::merge(&mut streams, read_key, by_order, distinct, reading.bounds, each),
-            // A statement that waits for its connection begins when those before it have ended.
-            false => follow_all(&mut streams, reading.bounds, visit),
+            true => merge::merge(&mut streams, read_key, by_order, distinct, options.bounds, each),
+            // A statement that waits for its connection begins after those before it have ended.
+            false => follow_all(&mut streams, options.bounds, visit),
         };
-        for (place, rows) in places.into_iter().zip(&streams) {
-            if let Some(progress) = progress.get_mut(place) {
+        for (index, rows) in indexes.into_iter().zip(&streams) {
+            if let Some(progress) = progress.get_mut(index) {
                 progress.read(rows);
             }
         }
         result
     }
 
-    /// Returns how each statement that runs here comes to its connection.
+    /// Returns how each statement that runs here shares its connection.
     fn on_shared_connections(&self, steps: &[&Step<'_>], progress: &[StepState]) -> Vec<Sharing> {
         let database =
             |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
@@ -412,12 +413,12 @@ impl Transactions {
         steps.iter().map(sharing).collect()
     }
 
-    /// The statements that run here, none where a partial answer does without one. All databases are asked to prepare
-    /// theirs before one is waited for; further statements of one database are prepared one after the other.
+    /// Prepares the statements that run here; `None` for one that a partial result does without. All databases begin to
+    /// prepare before this thread waits for any of them. Further statements of one database are prepared one after the other.
     fn prepare_all<'s>(
         &'s self,
         steps: &[&Step<'_>],
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         progress: &[StepState],
     ) -> Result<Vec<Option<Box<dyn Prepared + 's>>>> {
         let sharing = self.on_shared_connections(steps, progress);
@@ -433,9 +434,9 @@ impl Transactions {
         let finish = |(step, begun): (&&Step<'_>, Option<Result<BegunOn<'s>>>)| {
             let Some(begun) = begun else { return Ok(None) };
             let prepared = begun.and_then(|(shard, begun)| match begun {
-                Some(begun) => begun.finish().map_err(|error| locate(error, shard, reading.table)),
+                Some(begun) => begun.finish().map_err(|error| locate(error, shard, options.table)),
                 None => self
-                    .prepare(step.shard, &step.statement.sql, reading.table)
+                    .prepare(step.shard, &step.statement.sql, options.table)
                     .map(|(_, statement)| statement),
             });
             prepared.map(Some).or_else(|error| self.context.tolerated(error).map(|()| None))

@@ -1,4 +1,4 @@
-//! Fan-out: statements that run on several shards at once, each on a worker, with the session's own connection. Their rows
+//! Fan-out: statements that run on several shards at once, each on a worker with the session's own connection. The rows
 //! return in chunks. Uses leases of `transaction` and the workers of `tasks`.
 //!
 //! Short statements run on the calling thread ([`Parallelism`](crate::Parallelism)). A statement that fails stops the
@@ -21,10 +21,10 @@ use crate::tasks::{Watch, Work, worker_lost};
 use crate::transaction::{Lease, Transactions, locate};
 use crate::value::Value;
 
-/// The rows of the first chunk, and of the largest: the first comes soon, many cost little each.
+/// The numbers of rows of the first and of the largest chunk. A small chunk arrives soon, a large one costs less per row.
 const CHUNK: (usize, usize) = (16, 1_024);
 
-/// How many chunks a worker is ahead of its reader.
+/// The number of chunks that a worker may be ahead of its reader.
 const AHEAD: usize = 2;
 
 pub(crate) enum Message {
@@ -34,40 +34,40 @@ pub(crate) enum Message {
     End(Result<()>),
 }
 
-/// Some rows, on their way from a worker to its reader.
+/// Some rows that a worker sends to its reader.
 #[derive(Default)]
 pub(crate) struct Chunk {
     rows: Vec<SentRow>,
     cells: Vec<Cell>,
-    /// How many columns a row has.
+    /// The number of columns of a row.
     width: usize,
-    /// The texts and the bytes of all cells one after the other: an allocation for each would be made by one thread
-    /// and freed by another.
+    /// The texts and the bytes of all cells, concatenated. Otherwise one thread would allocate each of them and another
+    /// thread would free it.
     text: String,
     bytes: Vec<u8>,
 }
 
 /// A row of a chunk.
 struct SentRow {
-    /// Its first cell.
+    /// The index of its first cell.
     at: usize,
-    /// If it was loaded: it has cells only for the columns that answers are merged by.
+    /// The model, if the row was decoded. Then the row has cells only for the columns by which results are merged.
     model: Option<LoadedModel>,
 }
 
-/// How a worker loads the rows of a statement that are wanted as models.
+/// How a worker decodes the rows of a statement as models.
 pub(crate) struct Loading {
     load: LoadModel,
     table: &'static Table,
     shard: Shard,
-    /// The columns that answers are merged by.
+    /// The columns by which results are merged.
     merged_by: Vec<usize>,
 }
 
 impl Loading {
-    pub(crate) fn of(reading: ReadOptions<'_>, shard: &Shard) -> Option<Self> {
-        let merged_by = reading.order.iter().map(|by| by.place).collect();
-        Some(Loading { load: reading.load?, table: reading.table?, shard: shard.clone(), merged_by })
+    pub(crate) fn of(options: ReadOptions<'_>, shard: &Shard) -> Option<Self> {
+        let merged_by = options.order.iter().map(|by| by.index).collect();
+        Some(Loading { load: options.load?, table: options.table?, shard: shard.clone(), merged_by })
     }
 }
 
@@ -81,8 +81,8 @@ enum Cell {
 }
 
 impl Chunk {
-    /// Adds the current row of a cursor. One that cannot be loaded is added as its values, so that its reader meets the
-    /// same error, or the same panic.
+    /// Adds the current row of a cursor. A row that cannot be decoded is added as its values, so that its reader gets the
+    /// same error or panic.
     fn push_row(&mut self, cursor: &dyn Cursor, loading: Option<&Loading>) {
         self.width = cursor.width().max(1);
         let load = |Loading { load, table, shard, .. }: &Loading| {
@@ -116,9 +116,9 @@ impl Chunk {
         });
     }
 
-    fn value(&self, place: usize) -> Result<Value<'_>, ValueError> {
+    fn value(&self, index: usize) -> Result<Value<'_>, ValueError> {
         let missing = || ValueError::new("the row has no such column");
-        match self.cells.get(place).ok_or_else(missing)? {
+        match self.cells.get(index).ok_or_else(missing)? {
             Cell::Value(value) => Ok(value.borrowed()),
             Cell::Text(range) => {
                 self.text.get(range.clone()).map(|text| Value::Text(text.into())).ok_or_else(missing)
@@ -134,21 +134,21 @@ impl Chunk {
 /// The rows of a statement that runs on a worker.
 pub(crate) struct RemoteRows {
     messages: Receiver<Message>,
-    /// The time at which waiting for rows ends; without it the worker sends their end.
+    /// The time at which the reader stops waiting for rows; without it, the reader waits for the worker's end message.
     deadline: Option<Instant>,
     columns: Vec<String>,
     chunk: Chunk,
-    /// The current row; none before the first.
+    /// The index of the current row; `None` before the first.
     at: Option<usize>,
-    /// The columns that loaded rows have.
+    /// The columns that decoded rows have.
     merged_by: Vec<usize>,
     ended: bool,
 }
 
-/// Statements of one read, of which some run on workers.
+/// The statements of one read, some of which run on workers.
 pub(crate) struct FanOut {
     cancel_group: Arc<CancelGroup>,
-    /// The connections that workers have; each returns with the time that its worker was busy.
+    /// The connections that workers hold. Each returns with the time that its worker was busy.
     leases: Vec<Lease<Duration>>,
     /// The databases whose statements run here.
     here: Vec<usize>,
@@ -160,7 +160,7 @@ struct CancelGroup {
     interrupters: Vec<Interrupter>,
     /// Whether the others continue if a shard fails.
     is_partial: bool,
-    /// The first failure for which the others were stopped.
+    /// The first failure, because of which the others were stopped.
     first: Mutex<Option<Error>>,
 }
 
@@ -169,8 +169,8 @@ impl CancelGroup {
         self.interrupters.iter().for_each(|interrupt| interrupt());
     }
 
-    /// Stops the others because of this error, unless they were stopped before. Returns the error for the reader of the
-    /// statement, which may be reading another one.
+    /// Stops the other statements because of this error, unless they were stopped before. Returns the error for the reader of
+    /// this statement; the reader may be reading another one.
     fn failed(&self, error: Error) -> Error {
         if self.is_partial && error.is_about_a_shard() {
             return error;
@@ -187,14 +187,14 @@ impl CancelGroup {
 }
 
 impl FanOut {
-    /// The outcome of a read, and whether a statement on a worker has failed: then its error, and not those of the
-    /// statements that were stopped because of it.
+    /// Returns the outcome of a read, and whether a statement on a worker has failed. If so, the outcome is its error, not an
+    /// error of the statements that were stopped because of it.
     pub(crate) fn outcome(&self, read: Result<()>) -> (Result<()>, bool) {
         let first = self.cancel_group.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (read, first) {
-            // There were rows enough without it.
+            // The others had enough rows.
             (Ok(()), Some(_)) if !self.cancel_group.is_partial => (Ok(()), true),
-            // In a partial answer, statements that were stopped look like shards that are missing.
+            // In a partial result, statements that were stopped look like shards that are missing.
             (_, Some(error)) => (Err(error), true),
             (read, None) => (read, false),
         }
@@ -202,19 +202,19 @@ impl FanOut {
 }
 
 impl Transactions {
-    /// Begins steps on workers, as far as there are workers. A step whose database has other steps stays with the caller.
-    /// Returns `None` if no step was begun. All steps are ready.
+    /// Begins steps on workers, as far as workers are free. A step that shares its database with other steps stays with the
+    /// caller. Returns `None` if no step was begun. All steps must be ready.
     pub(crate) fn fan_out(
         &mut self,
         steps: &[&Step<'_>],
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         progress: &mut [StepState],
     ) -> Option<FanOut> {
         let database =
             |step: &Step<'_>| self.cluster.layout().place(step.shard).ok().map(|place| place.database);
         let databases: Vec<Option<usize>> = steps.iter().map(|step| database(step)).collect();
         let is_alone =
-            |wanted: &usize| databases.iter().flatten().filter(|other| *other == wanted).count() == 1;
+            |database: &usize| databases.iter().flatten().filter(|other| *other == database).count() == 1;
         let connection = |database: usize| self.databases.get(database).and_then(|link| link.connection());
         let mut alone: Vec<(usize, usize)> = (0..)
             .zip(&databases)
@@ -235,11 +235,11 @@ impl Transactions {
             first: Mutex::new(None),
         });
         let mut leases = Vec::with_capacity(workers.len());
-        for ((place, database), worker) in alone.into_iter().zip(workers) {
-            let (Some(step), Some(progress)) = (steps.get(place), progress.get_mut(place)) else { continue };
+        for ((index, database), worker) in alone.into_iter().zip(workers) {
+            let (Some(step), Some(progress)) = (steps.get(index), progress.get_mut(index)) else { continue };
             let Some(shard) = self.cluster.layout().shards().by_index(step.shard) else { continue };
-            let watch = self.watch(step, shard, reading.table);
-            let (job, rows) = self.remote(step, reading, shard.clone(), &watch, Arc::clone(&cancel_group));
+            let watch = self.watch(step, shard, options.table);
+            let (job, rows) = self.remote(step, options, shard.clone(), &watch, Arc::clone(&cancel_group));
             if let Ok(lease) = Lease::begin(&mut self.databases, worker, database, job) {
                 (progress.watch, progress.remote) = (Some(watch), Some(rows));
                 leases.push(lease);
@@ -249,24 +249,24 @@ impl Transactions {
         Some(FanOut { cancel_group, leases, here })
     }
 
-    /// Whether a statement is worth threads, by how long it takes on one shard.
-    pub(crate) fn is_worth_waking(&self, step: &Step<'_>, reading: ReadOptions<'_>) -> bool {
+    /// Returns whether a statement is worth waking workers, by its time on one shard.
+    pub(crate) fn is_worth_waking(&self, step: &Step<'_>, options: ReadOptions<'_>) -> bool {
         let Ok(place) = self.cluster.layout().place(step.shard) else { return false };
         let connection = self.databases.get(place.database).and_then(|link| link.connection());
         let time = self.cluster.workers().time_of(&step.statement.sql);
         self.cluster.parallelism().uses_threads(Work::Read {
             time,
             is_large: time.is_none() && connection.is_some_and(|connection| connection.is_large()),
-            may_end_early: reading.may_end_early(),
+            may_end_early: options.may_end_early(),
             is_server: place.dialect.answers_later(),
         })
     }
 
-    /// Makes the job of a worker that runs a step, and the rows that it sends. The job returns how long it was busy.
+    /// Makes the job of a worker that runs a step, and the receiver of its rows. The job returns the time that it was busy.
     fn remote(
         &self,
         step: &Step<'_>,
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         shard: Shard,
         watch: &Watch,
         cancel_group: Arc<CancelGroup>,
@@ -275,8 +275,8 @@ impl Transactions {
         let sql = step.statement.sql.clone();
         let params: Vec<Param<'static>> = step.statement.params.iter().map(Param::to_owned).collect();
         let span = watch.span();
-        let ReadOptions { table, named, .. } = reading;
-        let loading = Loading::of(reading, &shard);
+        let ReadOptions { table, named, .. } = options;
+        let loading = Loading::of(options, &shard);
         let names =
             self.cluster.layout().place(step.shard).map(|place| place.names.clone()).unwrap_or_default();
         let job = move |connection: &dyn Connection| {
@@ -290,23 +290,23 @@ impl Transactions {
             });
             busy
         };
-        (job, RemoteRows::new(messages, reading, None))
+        (job, RemoteRows::new(messages, options, None))
     }
 
     /// Stops the statements that still run, and takes their connections back. Returns the longest time that a worker was
     /// busy.
-    pub(crate) fn take_back(&mut self, fan: FanOut) -> Duration {
+    pub(crate) fn end_fan_out(&mut self, fan: FanOut) -> Duration {
         fan.cancel_group.stop();
         let mut longest = Duration::ZERO;
         let mut databases = fan.here;
         for lease in fan.leases {
             databases.push(lease.database());
-            // If the worker is gone, so is its connection, and with it the transaction.
+            // If the worker is lost, so is its connection, and with it the transaction.
             if let Ok(busy) = lease.take_back(&mut self.databases) {
                 longest = longest.max(busy);
             }
         }
-        // The connections may be used again. Not earlier: a worker that is stopped stops the others once more.
+        // Only now can the connections be used again: a worker that is stopped stops the others once more.
         for database in databases {
             if let Some(connection) = self.databases.get(database).and_then(|link| link.connection()) {
                 connection.set_deadline(None);
@@ -315,13 +315,13 @@ impl Transactions {
         longest
     }
 
-    /// Remembers how long a statement takes on one shard.
+    /// Records the time that a statement takes on one shard.
     pub(crate) fn remember_time(&self, step: &Step<'_>, time: Duration, on_worker: bool) {
         self.cluster.workers().remember(&step.statement.sql, time, on_worker);
     }
 }
 
-/// Runs a statement and sends its rows, until they end or `send` returns that they are not read any more.
+/// Runs a statement and sends its rows, until they end or `send` returns false because the reader is gone.
 pub(crate) fn send_rows(
     connection: &dyn Connection,
     names: &Namespace,
@@ -368,10 +368,10 @@ pub(crate) fn send_rows(
 impl RemoteRows {
     pub(crate) fn new(
         messages: Receiver<Message>,
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         deadline: Option<Instant>,
     ) -> Self {
-        let merged_by = reading.order.iter().map(|by| by.place).collect();
+        let merged_by = options.order.iter().map(|by| by.index).collect();
         let (columns, chunk) = Default::default();
         RemoteRows { messages, deadline, columns, chunk, at: None, merged_by, ended: false }
     }

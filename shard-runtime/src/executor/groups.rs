@@ -1,5 +1,5 @@
-//! Groups of an answer: rows of several shards that are parts of one group are merged; groups are left out, put in
-//! order and limited. Pure: the rows come from the caller.
+//! Groups of a result: merges the rows of several shards that are parts of one group, and filters, orders and limits the
+//! groups. Pure: the rows come from the caller.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -12,16 +12,16 @@ use crate::row::{Row, RowSource};
 use crate::schema::{Shard, Table};
 use crate::value::Value;
 
-/// Takes the visitor of an answer's rows.
+/// Visits the rows of a result.
 pub(crate) type VisitRow<'v> = dyn FnMut(&Row<'_>) -> Result<ControlFlow<()>> + 'v;
 
-/// Makes groups of the rows of a plan's merged answer.
+/// Makes groups of the rows of a plan's merged result.
 pub(crate) struct GroupMerge<'q> {
     core: &'q GroupCore,
     grouping: &'q Grouping,
-    /// The group that the next row may be a part of.
+    /// The group that the next row may belong to.
     current: Option<Partials>,
-    /// The groups so far, if they are put in order at the end.
+    /// The groups so far, if they are ordered at the end.
     unordered: Vec<Group>,
     bounds: LimitOffset,
     has_found: bool,
@@ -96,7 +96,7 @@ impl<'q> GroupMerge<'q> {
     }
 }
 
-/// The aggregate of no rows.
+/// Returns the aggregate of no rows.
 fn nothing(core: &GroupCore, shard: &Shard) -> Result<Group> {
     let nothing = |measure: &MeasureCore| Accumulator::Nothing.value(measure.function);
     let values = core.measures.iter().map(nothing).collect::<Result<_, _>>()?;
@@ -106,10 +106,10 @@ fn nothing(core: &GroupCore, shard: &Shard) -> Result<Group> {
 fn holds(core: &GroupCore, group: &Group) -> Result<bool> {
     for HavingCore { measure, operator, value } in &core.having {
         let error = |error: ValueError| core.select.target.table.error_at(measure.column, error);
-        let wanted = value.as_ref().map_err(|wrong| error(wrong.clone()))?;
+        let bound = value.as_ref().map_err(|wrong| error(wrong.clone()))?;
         let found = measured(core, group, *measure);
         let collation = core.select.target.table.collation(measure.column);
-        if *found == Value::Null || !compares(*operator, collation.order(found, wanted)) {
+        if *found == Value::Null || !compares(*operator, collation.order(found, bound)) {
             return Ok(false);
         }
     }
@@ -117,16 +117,16 @@ fn holds(core: &GroupCore, group: &Group) -> Result<bool> {
 }
 
 fn measured<'g>(core: &GroupCore, group: &'g Group, measure: MeasureCore) -> &'g Value<'static> {
-    let place = core.measures.iter().position(|other| *other == measure);
-    place.and_then(|place| group.values.get(place)).unwrap_or(&Value::Null)
+    let index = core.measures.iter().position(|other| *other == measure);
+    index.and_then(|index| group.values.get(index)).unwrap_or(&Value::Null)
 }
 
 fn compare(core: &GroupCore, a: &Group, b: &Group) -> Ordering {
     let collation = |column| core.select.target.table.collation(column);
     let ordering = |by: &GroupOrderCore| match *by {
         GroupOrderCore::Key(by) => {
-            let place = core.keys.iter().position(|&column| column == by.column).unwrap_or(0);
-            let value = |group: &'_ Group| group.keys.get(place).cloned().unwrap_or(Value::Null);
+            let index = core.keys.iter().position(|&column| column == by.column).unwrap_or(0);
+            let value = |group: &'_ Group| group.keys.get(index).cloned().unwrap_or(Value::Null);
             by.order(collation(by.column), &value(a), &value(b))
         }
         GroupOrderCore::Measure { measure, descending } => {
@@ -138,7 +138,7 @@ fn compare(core: &GroupCore, a: &Group, b: &Group) -> Ordering {
     core.order.iter().map(ordering).find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-/// Whether these are parts of one group, however its values are spelled.
+/// Returns whether these are parts of one group, by the collations of its columns.
 fn is_one_group(core: &GroupCore, a: &Partials, b: &Partials) -> bool {
     let table = core.select.target.table;
     let mut values = core.keys.iter().zip(a.keys.iter().zip(&b.keys));
@@ -156,7 +156,7 @@ fn compares(operator: Operator, order: Ordering) -> bool {
     }
 }
 
-/// A group as one shard has it, or several of them together.
+/// A group's part on one shard, or the merged parts of several.
 struct Partials {
     keys: Vec<Value<'static>>,
     partials: Vec<Accumulator>,
@@ -166,16 +166,16 @@ struct Partials {
 impl Partials {
     fn read(row: &Row<'_>, keys: usize, measures: &[MeasureCore]) -> Result<Self> {
         let keys = (0..keys)
-            .map(|place| row.read(place, |value| Ok(value.into_owned())))
+            .map(|index| row.read(index, |value| Ok(value.into_owned())))
             .collect::<Result<Vec<_>>>()?;
-        let mut place = keys.len();
+        let mut index = keys.len();
         let mut partials = Vec::with_capacity(measures.len());
         for measure in measures {
-            let partial = Accumulator::read(measure.function, row.source, place);
+            let partial = Accumulator::read(measure.function, row.source, index);
             let located =
                 |error: ValueError| row.table.error_at(measure.column, error).on_shard(row.shard.name());
             partials.push(partial.map_err(located)?);
-            place += measure.function.width();
+            index += measure.function.width();
         }
         Ok(Partials { keys, partials, shard: row.shard.clone() })
     }

@@ -7,22 +7,22 @@ use crate::error::Result;
 use crate::planner::LimitOffset;
 use crate::row::Stream;
 
-/// The current row of a stream, as far as it is compared.
+/// The current row of a stream, by the values that are compared.
 struct Head<K> {
     key: K,
-    /// The stream's place.
-    place: usize,
+    /// The stream's index.
+    index: usize,
 }
 
 /// Unites a stream's current row with the key of an equal row of another stream, which is left out.
 pub(crate) type Unite<'u, S, K> = &'u dyn Fn(&mut S, &K);
 
-/// Visits the rows of all streams in order until they end, the bounds are reached, or `visit` breaks; it is
-/// told the stream's place. Rows that compare equal come in the order of their streams; where they are to be
-/// `distinct`, only the first of them comes, after it has taken up the others.
+/// Visits the rows of all streams in order until they end, the bounds are reached, or `visit` breaks. `visit` receives the
+/// stream's index and the stream. Rows that compare equal come in the order of their streams. With `distinct`, only the first
+/// of them is visited, after the others were united with it.
 ///
-/// A row's key is read once, when its stream comes to it; the heads are kept in order. With the few streams that a
-/// query has, moving them in a list is as fast as a heap.
+/// A row's key is read once, when its stream advances to it. The heads are kept in an ordered list, which for the few streams
+/// of a query is as fast as a heap.
 pub(crate) fn merge<S: Stream, K: Default>(
     streams: &mut [S],
     read_key: impl Fn(&S, &mut K) -> Result<()>,
@@ -32,46 +32,46 @@ pub(crate) fn merge<S: Stream, K: Default>(
     mut visit: impl FnMut(usize, &S) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let mut heads: Vec<Head<K>> = Vec::with_capacity(streams.len());
-    let go_on = |streams: &mut [S], heads: &mut Vec<Head<K>>, mut head: Head<K>| -> Result<()> {
-        let stream = &mut streams[head.place];
+    let advance = |streams: &mut [S], heads: &mut Vec<Head<K>>, mut head: Head<K>| -> Result<()> {
+        let stream = &mut streams[head.index];
         if stream.advance()? {
             read_key(stream, &mut head.key)?;
             let is_before = |other: &Head<K>| {
-                compare(&other.key, &head.key).then(other.place.cmp(&head.place)) == Ordering::Less
+                compare(&other.key, &head.key).then(other.index.cmp(&head.index)) == Ordering::Less
             };
             heads.insert(heads.partition_point(is_before), head);
         }
         Ok(())
     };
-    for place in 0..streams.len() {
+    for index in 0..streams.len() {
         if !bounds.is_over() {
-            go_on(streams, &mut heads, Head { key: K::default(), place })?;
+            advance(streams, &mut heads, Head { key: K::default(), index })?;
         }
     }
-    while let Some(Head { key, place }) = heads.first()
+    while let Some(Head { key, index }) = heads.first()
         && !bounds.is_over()
     {
         let mut used = 1;
         if let Some(unite) = distinct {
             for other in heads.iter().skip(1).take_while(|other| compare(&other.key, key) == Ordering::Equal)
             {
-                unite(&mut streams[*place], &other.key);
+                unite(&mut streams[*index], &other.key);
                 used += 1;
             }
         }
-        if bounds.count(|| visit(*place, &streams[*place]))?.is_break() {
+        if bounds.count(|| visit(*index, &streams[*index]))?.is_break() {
             break;
         }
         for _ in 0..used {
             let head = heads.remove(0);
-            go_on(streams, &mut heads, head)?;
+            advance(streams, &mut heads, head)?;
         }
     }
     Ok(())
 }
 
-/// Visits the rows of one stream of several that follow each other, with the bounds of them all. It breaks where the
-/// streams after it are not needed.
+/// Visits the rows of one of several streams that follow each other and share the bounds. Breaks if the streams after it are
+/// not needed.
 pub(crate) fn follow<S: Stream>(
     stream: &mut S,
     bounds: &mut LimitOffset,
@@ -93,8 +93,8 @@ mod tests {
         rows: Vec<i32>,
         next: usize,
         pulled: usize,
-        /// How many rows of other streams are equal to the current one.
-        told: usize,
+        /// The number of rows of other streams that are equal to the current one.
+        united: usize,
     }
 
     impl Numbers {
@@ -106,20 +106,20 @@ mod tests {
     impl Stream for Numbers {
         fn advance(&mut self) -> Result<bool> {
             self.pulled += 1;
-            self.told = 0;
+            self.united = 0;
             self.next += 1;
             Ok(self.next <= self.rows.len())
         }
     }
 
     fn streams(lists: &[&[i32]]) -> Vec<Numbers> {
-        lists.iter().map(|rows| Numbers { rows: rows.to_vec(), next: 0, pulled: 0, told: 0 }).collect()
+        lists.iter().map(|rows| Numbers { rows: rows.to_vec(), next: 0, pulled: 0, united: 0 }).collect()
     }
 
     fn merged(lists: &[&[i32]], skip: u64, take: Option<u64>) -> Vec<(usize, i32)> {
         let mut found = Vec::new();
-        merge(&mut streams(lists), number, i32::cmp, None, LimitOffset { skip, take }, |place, stream| {
-            found.push((place, stream.current()));
+        merge(&mut streams(lists), number, i32::cmp, None, LimitOffset { skip, take }, |index, stream| {
+            found.push((index, stream.current()));
             Ok(ControlFlow::Continue(()))
         })
         .unwrap();
@@ -141,11 +141,11 @@ mod tests {
             i32::cmp,
             Some(&|stream, other| {
                 assert_eq!(stream.current(), *other);
-                stream.told += 1;
+                stream.united += 1;
             }),
             bounds,
             |_, stream| {
-                found.push((stream.current(), stream.told));
+                found.push((stream.current(), stream.united));
                 Ok(ControlFlow::Continue(()))
             },
         )
@@ -181,11 +181,11 @@ mod tests {
     fn no_row_is_pulled_that_is_not_needed() {
         let mut lists = streams(&[&[1, 2, 3, 4], &[5, 6, 7]]);
         let two = LimitOffset { skip: 0, take: Some(2) };
-        let go_on = |_: usize, _: &Numbers| Ok(ControlFlow::Continue(()));
-        merge(&mut lists, number, i32::cmp, None, two, go_on).unwrap();
+        let proceed = |_: usize, _: &Numbers| Ok(ControlFlow::Continue(()));
+        merge(&mut lists, number, i32::cmp, None, two, proceed).unwrap();
         assert_eq!((lists[0].pulled, lists[1].pulled), (2, 1));
         let mut stream = streams(&[&[1, 2, 3, 4]]).remove(0);
-        let over = follow(&mut stream, &mut two.clone(), |stream| go_on(0, stream)).unwrap();
+        let over = follow(&mut stream, &mut two.clone(), |stream| proceed(0, stream)).unwrap();
         assert_eq!((over, stream.pulled), (ControlFlow::Break(()), 2));
     }
 

@@ -1,10 +1,10 @@
-//! Runs the statements of a plan over the transactions of a session, and merges their answers.
+//! Runs the statements of a plan in the transactions of a session, and merges their results.
 
-mod apart;
 mod execute;
 mod fan_out;
 mod groups;
 mod merge;
+mod reader_threads;
 mod rows;
 
 pub(crate) use execute::ReadOptions;

@@ -20,9 +20,9 @@ pub(crate) struct Rows<'s> {
     pub(crate) shard: &'s Shard,
     pub(crate) table: Option<&'static Table>,
     pub(crate) read: u64,
-    /// The reason why a partial answer lacks rows.
+    /// The reason why a partial result lacks rows.
     pub(super) failed: Option<ErrorKind>,
-    /// The current row's values that other shards spell otherwise, with their places.
+    /// The current row's values that other shards spell differently, with the indexes of their columns.
     respelled: Vec<(usize, Value<'static>)>,
 }
 
@@ -34,7 +34,7 @@ impl Stream for Rows<'_> {
                 self.read += u64::from(found);
                 Ok(found)
             }
-            // In a partial answer the rows of a shard end with its error.
+            // In a partial result, the rows of a shard end with its error.
             Err(error) => {
                 let error = locate(error, self.shard, self.table);
                 self.failed = Some(error.kind());
@@ -54,11 +54,11 @@ impl<'s> Rows<'s> {
         Rows { cursor, tx, shard, table, read: 0, failed: None, respelled: Vec::new() }
     }
 
-    /// The current row's values in the columns that the answer is ordered by.
+    /// Reads the current row's values in the columns that order the result.
     pub(super) fn read_key(&self, order: &[MergeBy], key: &mut Vec<Value<'static>>) -> Result<()> {
         key.clear();
-        for MergeBy { place, by, function, .. } in order {
-            let value = self.cursor.value(*place);
+        for MergeBy { index, by, function, .. } in order {
+            let value = self.cursor.value(*index);
             let value = match (self.table, function) {
                 (Some(table), None) => table.value_of(by.column, value),
                 (Some(table), Some(_)) => value.map_err(|error| table.error_at(by.column, error)),
@@ -69,14 +69,14 @@ impl<'s> Rows<'s> {
         Ok(())
     }
 
-    /// Takes up another shard's row that is equal to the current one: of two spellings the least is answered,
-    /// whichever shard has it.
+    /// Unites the current row with an equal row of another shard: of two spellings the result has the least, regardless of
+    /// the shard.
     pub(super) fn unite(&mut self, order: &[MergeBy], other: &[Value<'static>]) {
         let declared = order.iter().zip(other).filter(|(by, _)| by.collation != Collation::Binary);
-        for (MergeBy { place, .. }, other) in declared {
-            if self.value(*place).is_ok_and(|own| other.order(&own).is_lt()) {
-                self.respelled.retain(|(respelled, _)| respelled != place);
-                self.respelled.push((*place, other.clone()));
+        for (MergeBy { index, .. }, other) in declared {
+            if self.value(*index).is_ok_and(|own| other.order(&own).is_lt()) {
+                self.respelled.retain(|(respelled, _)| respelled != index);
+                self.respelled.push((*index, other.clone()));
             }
         }
     }
@@ -84,7 +84,7 @@ impl<'s> Rows<'s> {
 
 impl RowSource for Rows<'_> {
     fn value(&self, index: usize) -> Result<Value<'_>, crate::error::ValueError> {
-        match self.respelled.iter().find(|(place, _)| *place == index) {
+        match self.respelled.iter().find(|(column, _)| *column == index) {
             Some((_, value)) => Ok(value.borrowed()),
             None => self.cursor.value(index),
         }
@@ -99,15 +99,15 @@ impl RowSource for Rows<'_> {
     }
 }
 
-/// The rows of a statement that begins when its first row is asked for.
+/// The rows of a statement that begins when its first row is read.
 pub(super) struct Later<'a, 's> {
     pub(super) begun: Option<Box<dyn Cursor + 'a>>,
-    pub(super) waits: Option<(&'a mut Box<dyn Prepared + 's>, &'a [Param<'a>])>,
+    pub(super) pending: Option<(&'a mut Box<dyn Prepared + 's>, &'a [Param<'a>])>,
 }
 
 impl Stream for Later<'_, '_> {
     fn advance(&mut self) -> Result<bool> {
-        if let Some((statement, params)) = self.waits.take() {
+        if let Some((statement, params)) = self.pending.take() {
             self.begun = Some(statement.query(params)?);
         }
         self.begun.as_mut().map_or(Ok(false), |cursor| cursor.advance())
@@ -133,7 +133,7 @@ impl Cursor for Later<'_, '_> {
     }
 }
 
-/// The order of two rows by the columns that a query is ordered by.
+/// Compares two rows by the columns that order a query.
 pub(super) fn compare(order: &[MergeBy], a: &[Value<'_>], b: &[Value<'_>]) -> Ordering {
     let ordering = |(MergeBy { by, collation, .. }, (a, b)): (&MergeBy, (&_, &_))| by.order(*collation, a, b);
     let mut orderings = order.iter().zip(a.iter().zip(b)).map(ordering);

@@ -12,7 +12,7 @@ use crate::schema::{IdKind, ShardSet, Shards, Table};
 use crate::sealed::Sealed;
 use crate::value::Field;
 
-/// The shards, the reason, and the SQL of a query; [`Cluster::explain`](crate::Cluster::explain) returns it without a
+/// The shards, the reason, and the SQL of a query. [`Cluster::explain`](crate::Cluster::explain) returns it without a
 /// connection. It prints as a tree: the shards and the reason, then the SQL of each shard.
 ///
 /// With the feature `serde` it can be serialised, as a map with the fields
@@ -21,10 +21,11 @@ use crate::value::Field;
 /// |---|---|
 /// | `shards` | the names of the shards, a list of texts |
 /// | `reason` | why these, a text |
+/// | `reason` | the reason for these shards, a text |
 /// | `statements` | a list of maps with the fields `shard` and `sql`, texts |
-/// | `lookups` | what lookups are asked before, as `statements` |
-/// | `merge` | what becomes of several shards' answers, a text, or none |
-/// | `pushed_down` | whether the shards answer the query whole, so that nothing is left to do with their answers |
+/// | `lookups` | the statements that read lookups first, as `statements` |
+/// | `merge` | how the results of several shards are merged, a text, or none |
+/// | `pushed_down` | whether the shards compute the whole result, so that no merge is left to do |
 /// | `epoch` | the epoch of the recorded layout, a number |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {
@@ -90,14 +91,14 @@ impl Explain {
         &self.reason
     }
 
-    /// Returns how answers of several shards are merged: `merged by temperature, 3 rows kept`. `None` if one shard
-    /// answers, or if the answers follow each other.
+    /// Returns how the results of several shards are merged: `merged by temperature, 3 rows kept`. `None` if one shard
+    /// returns all rows, or if the results follow each other.
     pub fn merge(&self) -> Option<&str> {
         self.merged.as_deref()
     }
 
-    /// Returns whether the shards compute the whole answer, with order, limit, offset and groups: one shard alone, or
-    /// several whose answers follow each other.
+    /// Returns whether the shards compute the whole result, with order, limit, offset and groups. This is so for one shard,
+    /// and for several whose results follow each other.
     pub fn is_pushed_down(&self) -> bool {
         self.merged.is_none()
     }
@@ -119,7 +120,7 @@ impl Explain {
     }
 
     /// Adds the statements of the lookups.
-    pub(super) fn after(mut self, statements: Vec<(usize, String)>, layout: &Layout) -> Self {
+    pub(super) fn with_lookups(mut self, statements: Vec<(usize, String)>, layout: &Layout) -> Self {
         let named = |(shard, sql)| Some((layout.shards().by_index(shard)?.name().to_owned(), sql));
         self.lookups = statements.into_iter().filter_map(named).collect();
         self
@@ -132,15 +133,15 @@ impl fmt::Display for Explain {
             true => f.write_str(&self.reason)?,
             false => write!(f, "{}: {}", self.shards().join(", "), self.reason)?,
         }
-        // Before any change there is nothing to tell.
+        // The epoch matters only after a change of the layout.
         if self.epoch > 1 {
             write!(f, " (epoch {})", self.epoch)?;
         }
         let all = self.lookups.iter().chain(&self.statements);
         let width = all.clone().map(|(shard, _)| shard.chars().count()).max().unwrap_or(0);
         let last = (self.lookups.len() + self.statements.len()).saturating_sub(1);
-        for (place, (shard, sql)) in all.enumerate() {
-            let branch = if place == last && self.merged.is_none() { "└─" } else { "├─" };
+        for (index, (shard, sql)) in all.enumerate() {
+            let branch = if index == last && self.merged.is_none() { "└─" } else { "├─" };
             write!(f, "\n{branch} {shard:width$}  {sql}")?;
         }
         match &self.merged {
@@ -152,7 +153,7 @@ impl fmt::Display for Explain {
 
 /// A query that can be explained without being run.
 ///
-/// This trait is sealed: only the planner can explain a query, and it knows the queries of this crate.
+/// This trait is sealed: the planner explains only the queries of this crate.
 pub trait Explainable: Sealed {
     #[doc(hidden)]
     fn explain(&self, layout: &Layout) -> Result<Explain>;
@@ -164,7 +165,7 @@ impl<T: Sharded, R> Explainable for Select<T, R> {
     }
 }
 
-/// The statements of `get` with an id that is unique over the cluster.
+/// Explains `get` with an id that is unique over the cluster.
 impl<T: UniqueId> Explainable for ById<T> {
     fn explain(&self, layout: &Layout) -> Result<Explain> {
         let (table, shards) = (T::TABLE, layout.shards());
@@ -186,7 +187,7 @@ impl<T: UniqueId> Explainable for ById<T> {
     }
 }
 
-/// The statement of `get` on the pinned shard.
+/// Explains `get` on the pinned shard.
 impl<T: Sharded> Explainable for Located<T> {
     fn explain(&self, layout: &Layout) -> Result<Explain> {
         let (table, shards) = (T::TABLE, layout.shards());

@@ -29,7 +29,7 @@ impl fmt::Debug for Layout {
     }
 }
 
-/// The place of a shard's tables.
+/// The location of a shard's tables.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     /// The index of the database in the cluster.
@@ -48,6 +48,8 @@ struct Model {
 }
 
 impl Layout {
+    /// Returns the description of a cluster with these shards and models.
+    ///
     /// # Errors
     /// [`ErrorKind::Configuration`] if the models and the shards contradict each other.
     pub(crate) fn new(
@@ -101,7 +103,7 @@ impl Layout {
             }
         }
         let is_reference = |(_, model): &(usize, &Model)| model.table.is_reference();
-        let references = models.iter().enumerate().filter(is_reference).map(|(place, _)| place).collect();
+        let references = models.iter().enumerate().filter(is_reference).map(|(index, _)| index).collect();
         let lookups = lookups.into_iter().filter_map(|(table, Lookup { column, entries })| {
             let model = models.iter().position(|model| model.table.is(entries))?;
             Some(Placed { table, column, entries, model })
@@ -180,43 +182,43 @@ impl Layout {
         &self.shards
     }
 
-    /// The tables, parents before children.
+    /// Returns the tables, parents before children.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &'static Table> {
         self.models.iter().map(|model| model.table)
     }
 
-    /// The lookups of all models.
+    /// Returns the lookups of all models.
     pub(crate) fn lookups(&self) -> &[Placed] {
         &self.lookups
     }
 
-    /// The lookups of one model.
+    /// Returns the lookups of one model.
     pub(crate) fn lookups_of(&self, table: &'static Table) -> impl Iterator<Item = &Placed> {
         self.lookups.iter().filter(move |lookup| lookup.table.is(table))
     }
 
-    /// The place of a shard's tables.
+    /// Returns the location of a shard's tables.
     pub(crate) fn place(&self, shard: usize) -> Result<&Place> {
         self.places.get(shard).ok_or_else(no_such_shard)
     }
 
-    /// The shards whose tables are in this database.
+    /// Returns the shards whose tables are in this database.
     pub(crate) fn shards_in(&self, database: usize) -> impl Iterator<Item = &Shard> {
         let shards = self.by_database.get(database).into_iter().flatten();
         shards.filter_map(|&shard| self.shards.by_index(shard))
     }
 
-    /// The index of the first shard in this database.
+    /// Returns the index of the first shard in this database.
     pub(crate) fn first_in(&self, database: usize) -> usize {
         self.shards_in(database).next().map_or(0, Shard::index)
     }
 
-    /// The places of the models that are reference tables.
+    /// Returns the indexes of the models that are reference tables.
     pub(crate) fn references(&self) -> &[usize] {
         &self.references
     }
 
-    /// The model's place in this cluster.
+    /// Returns the model's index in this cluster.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownModel`]
@@ -227,12 +229,12 @@ impl Layout {
         })
     }
 
-    /// The table of the model in this place.
+    /// Returns the table of the model with this index.
     pub(crate) fn table(&self, model: usize) -> Result<&'static Table> {
         self.models.get(model).map(|model| model.table).ok_or_else(no_such_shard)
     }
 
-    /// The SQL of a model on a shard.
+    /// Returns the SQL of a model on a shard.
     pub(crate) fn sql(&self, model: usize, shard: usize) -> Result<&TableSql> {
         self.models.get(model).and_then(|model| model.sql.get(shard)).ok_or_else(no_such_shard)
     }

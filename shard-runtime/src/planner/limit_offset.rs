@@ -1,10 +1,10 @@
-//! The limit and the offset of a merged answer.
+//! The limit and the offset of a merged result.
 
 use std::ops::ControlFlow;
 
 use crate::error::Result;
 
-/// The rows of a merged answer that are visited.
+/// The rows of a merged result that are visited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LimitOffset {
     /// The number of rows to skip.

@@ -4,7 +4,7 @@
 pub(crate) const SHARD: &str = "sharded_shard";
 /// The recorded layout of the cluster.
 pub(crate) const LAYOUT: &str = "sharded_layout";
-/// The facts about the cluster that control keeps, and each shard's copy of them.
+/// The facts about the cluster that the control database keeps, and each shard's copy of them.
 pub(crate) const STATE: &str = "sharded_state";
 /// The decision log on servers: one row for each global transaction that is decided.
 pub(crate) const DECISIONS: &str = "sharded_unit";
@@ -20,7 +20,8 @@ pub(crate) const SKIPPED_IDS: &str = "sharded_skipped_ids";
 /// The steps of migrations that a shard has run.
 pub(crate) const MIGRATION: &str = "sharded_migration";
 
-/// The beginning of the names of tables that exist while a migration changes rows: the ids of rows that have arrived meanwhile.
+/// The beginning of the names of tables that exist while a migration changes rows. They hold the ids of rows that have
+/// arrived since.
 pub(crate) const ARRIVED: &str = "sharded_arrived";
 
 /// The tables of each shard.

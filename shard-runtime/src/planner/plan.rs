@@ -1,4 +1,4 @@
-//! Plans: the statement of each shard, and the merge of the answers. Uses `route`, `sql` and `layout`; no I/O.
+//! Plans: the statement of each shard, and the merge of the results. Uses `route`, `sql` and `layout`; no I/O.
 
 mod groups;
 mod lookups;
@@ -24,29 +24,29 @@ use crate::row::LoadModel;
 use crate::schema::ShardSet;
 use crate::schema::{KeyColumns, Table};
 
-/// A plan: the statement of each shard, and the merge of the answers.
+/// A plan: the statement of each shard, and the merge of the results.
 pub struct Plan<'q> {
     pub(crate) target: &'q Target,
     /// The tables that are read: the table of the model, and those of related models.
     pub(crate) tables: Vec<&'static Table>,
     pub(crate) steps: Vec<Step<'q>>,
-    /// The statement that locks the rows of a reference table on the first shard, which every session locks, if the
-    /// rows are read on another shard.
+    /// The statement that locks the rows of a reference table on the first shard, if the rows are read on another shard.
+    /// Every session locks them there.
     pub(crate) on_first: Option<Step<'q>>,
-    /// The statements that lock rows on servers before they are read, one server after the other: those of a read for
-    /// update that does not lock them in the order of their ids itself.
+    /// The statements that lock rows on servers before they are read, one server after the other. A read for update has them
+    /// if it does not itself lock the rows in the order of their ids.
     pub(crate) locks: Vec<Step<'q>>,
-    /// The columns of the answers, if not all of the table.
+    /// The columns of the results, if not all of the table.
     pub(crate) columns: Option<Vec<usize>>,
-    /// The order by which the answers of several shards are merged.
+    /// The order by which the results of several shards are merged.
     pub(crate) order: Vec<MergeBy>,
     /// Whether rows that are equal by that order are returned once.
     pub(crate) distinct: bool,
-    /// The limit and offset of the merged answer; a single shard applies them itself.
+    /// The limit and offset of the merged result; a single shard applies them itself.
     pub(crate) bounds: LimitOffset,
     /// The merge of groups.
     pub(crate) grouping: Grouping,
-    /// Loads a row of the answer as its model, if that is all that is read of it.
+    /// Decodes a row of the result as its model, if only the models are read.
     pub(crate) load: Option<LoadModel>,
     /// The description of the merge to one value, if there is one.
     one_value: Option<&'static str>,
@@ -76,8 +76,8 @@ impl<'q> Plan<'q> {
         let limit_is_zero = core.limit == Some(0);
         let chosen = route::shards_to_read(&core.target, layout.shards())?;
         let shards = if limit_is_zero { ShardSet::none() } else { chosen };
-        // One shard applies limit and offset itself; each of several can hold all the rows of the limit. The merge
-        // bounds partial values.
+        // One shard applies limit and offset itself. Any of several shards may have all rows of the result: each returns up
+        // to limit plus offset rows, or counts so many, and the merge applies both.
         let several = core.limit.map(|limit| limit.saturating_add(core.offset));
         let one_value = match projection {
             SelectList::Count => Some("one value from all"),
@@ -104,17 +104,17 @@ impl<'q> Plan<'q> {
         let locks_apart =
             core.target.for_update && !is_one_row && (!order.is_empty() || (bounded && finds_rows));
         let begin = match core.begin(distinct_in)? {
-            Some(cursor) => Some((cursor, cursor.place_in(table, layout.shards())?)),
+            Some(cursor) => Some((cursor, cursor.shard_index_in(table, layout.shards())?)),
             None => None,
         };
         let after = |shard: usize| {
-            begin.map(|(cursor, place)| match distinct {
+            begin.map(|(cursor, first)| match distinct {
                 // A row that is equal to the cursor's row is the cursor's row, on any shard.
                 true => After { cursor, order: &order, shard: Ordering::Less },
-                // The row of a reference table is on this shard, too, whichever shard returned it.
+                // The row of a reference table is on this shard, too: every shard could have returned it.
                 false if table.is_reference() => After { cursor, order: &core.order, shard: Ordering::Equal },
                 // A shard before the cursor's has returned its rows that are equal to the cursor's row.
-                false => After { cursor, order: &core.order, shard: shard.cmp(&place) },
+                false => After { cursor, order: &core.order, shard: shard.cmp(&first) },
             })
         };
         let (bounds, target) = ((limit, offset), &core.target);
@@ -175,7 +175,7 @@ impl<'q> Plan<'q> {
         Ok(Plan { writes: true, ..Plan::new(&core.target, tables, steps) })
     }
 
-    /// Adds the written rows to the answer.
+    /// Adds the written rows to the result.
     pub(crate) fn returning(mut self) -> Self {
         let all: Vec<usize> = (0..self.target.table.columns.len()).collect();
         let returning = sql::returning(self.target.table, &all);
@@ -207,12 +207,13 @@ impl<'q> Plan<'q> {
             Some(Dialect::Postgres) => format!("{reason}; locks the rows"),
             None => reason,
         };
-        let asked = match self.steps.is_empty() {
+        let explained = match self.steps.is_empty() {
             true => lookups::LookupExplanation { reason, statements: Vec::new() },
             false => lookups::explained(self.target, reason, layout)?,
         };
         let statements = self.steps.iter().map(|step| (step.shard, step.statement.sql.clone()));
-        Ok(Explain::new(asked.reason, statements, self.merged(), shards).after(asked.statements, layout))
+        Ok(Explain::new(explained.reason, statements, self.merged(), shards)
+            .with_lookups(explained.statements, layout))
     }
 
     /// Returns the dialect that locks least, if the read locks.
@@ -264,19 +265,19 @@ fn tables(target: &Target, layout: &Layout) -> Result<Vec<&'static Table>> {
     Ok(tables)
 }
 
-/// Returns whether rows that are equal in these columns are on one shard: the columns include the whole key, or the
-/// link to the parent, whose id names another parent on another shard.
-fn tells_shards_apart(table: &Table, columns: &[usize]) -> bool {
+/// Returns whether rows of several shards are never equal in these columns: they include the whole key, or the link to the
+/// parent. Equal ids on two shards name two parents.
+fn separates_shards(table: &Table, columns: &[usize]) -> bool {
     match table.key {
         KeyColumns::Columns(key) => key.iter().all(|column| columns.contains(column)),
         KeyColumns::Parent(column) => columns.contains(&column),
     }
 }
 
-/// One column of the order by which answers are merged.
+/// One column of the order by which results are merged.
 pub(crate) struct MergeBy {
-    /// The index of the column in the rows of the answers.
-    pub(crate) place: usize,
+    /// The index of the column in the rows of the results.
+    pub(crate) index: usize,
     pub(crate) by: OrderBy,
     pub(crate) collation: Collation,
     /// The function of the column, if it is a measure.
@@ -285,8 +286,8 @@ pub(crate) struct MergeBy {
 
 impl MergeBy {
     /// Orders by a column of the table.
-    fn column(table: &Table, place: usize, by: OrderBy) -> Self {
-        MergeBy { place, by, collation: table.collation(by.column), function: None }
+    fn column(table: &Table, index: usize, by: OrderBy) -> Self {
+        MergeBy { index, by, collation: table.collation(by.column), function: None }
     }
 }
 
@@ -299,45 +300,45 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(table: &Table, projection: SelectList<'_>, asked: &[OrderBy]) -> Result<Self> {
+    fn of(table: &Table, projection: SelectList<'_>, requested: &[OrderBy]) -> Result<Self> {
         let by = |column| OrderBy { column, descending: false, nulls_first: true };
-        let is_ordered_by = |column| asked.iter().any(|by| by.column == column);
+        let is_ordered_by = |column| requested.iter().any(|by| by.column == column);
         let merged = |columns: Option<&[usize]>, order: &[OrderBy]| -> Vec<MergeBy> {
-            let place =
+            let index =
                 |column| columns.map_or(Some(column), |list| list.iter().position(|&other| other == column));
-            let merge = |by: &OrderBy| Some(MergeBy::column(table, place(by.column)?, *by));
+            let merge = |by: &OrderBy| Some(MergeBy::column(table, index(by.column)?, *by));
             order.iter().filter_map(merge).collect()
         };
-        // Rows that are equal by the requested order are ordered by id, so that the answer does not depend on the
-        // index that the database reads, and one page begins where another ends.
+        // Rows that are equal by the requested order are ordered by id. So the result does not depend on the index that the
+        // database reads, and one page begins where another ends.
         let total = || {
-            let by_id = (!asked.is_empty() && !is_ordered_by(table.id)).then(|| by(table.id));
-            asked.iter().copied().chain(by_id).collect()
+            let by_id = (!requested.is_empty() && !is_ordered_by(table.id)).then(|| by(table.id));
+            requested.iter().copied().chain(by_id).collect()
         };
         Ok(match projection {
             SelectList::Rows | SelectList::RowsWithParents(_) | SelectList::RowsWithReferences(_) => {
-                Shape { columns: None, merge: merged(None, asked), order: total(), distinct: false }
+                Shape { columns: None, merge: merged(None, requested), order: total(), distinct: false }
             }
             SelectList::Columns { columns, distinct: false } => {
                 // Columns that only the order needs follow the requested ones.
                 let mut columns = columns.to_vec();
-                for by in asked {
+                for by in requested {
                     if !columns.contains(&by.column) {
                         columns.push(by.column);
                     }
                 }
-                let merge = merged(Some(&columns), asked);
+                let merge = merged(Some(&columns), requested);
                 Shape { columns: Some(columns), merge, order: total(), distinct: false }
             }
             SelectList::Columns { columns, distinct: true } => {
-                if let Some(other) = asked.iter().find(|by| !columns.contains(&by.column)) {
+                if let Some(other) = requested.iter().find(|by| !columns.contains(&by.column)) {
                     let message = "`distinct` queries can only be ordered by selected columns";
                     return Err(table.error_at(other.column, Error::new(ErrorKind::Query, message)));
                 }
-                let mut merge = merged(Some(columns), asked);
-                for (place, &column) in columns.iter().enumerate() {
-                    if merge.iter().all(|merge| merge.place != place) {
-                        merge.push(MergeBy::column(table, place, by(column)));
+                let mut merge = merged(Some(columns), requested);
+                for (index, &column) in columns.iter().enumerate() {
+                    if merge.iter().all(|merge| merge.index != index) {
+                        merge.push(MergeBy::column(table, index, by(column)));
                     }
                 }
                 let order = merge.iter().map(|merge| merge.by).collect();

@@ -1,4 +1,4 @@
-//! The shards, the text and the parameters of SQL that the application wrote. Uses `raw_sql` and `layout`.
+//! The shards, the text and the parameters of SQL of the application. Uses `raw_sql` and `layout`.
 
 use super::sql::{Dialect, Param};
 use super::{Layout, raw_sql, route};
@@ -11,7 +11,8 @@ impl SqlCore {
     /// Returns the shards of its pins.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownShard`], [`ErrorKind::ContradictingPins`]; those of placing a key.
+    /// * [`ErrorKind::UnknownShard`] or [`ErrorKind::ContradictingPins`] because of the pins
+    /// * the errors of placing a key
     pub(crate) fn shards(&self, shards: &Shards) -> Result<ShardSet> {
         let mut pinned: Option<usize> = None;
         for pin in &self.pins {
@@ -51,20 +52,20 @@ impl SqlCore {
         })
     }
 
-    /// The models' tables that it names in braces.
+    /// Returns the models' tables that it names in braces.
     pub(crate) fn tables(&self, layout: &Layout) -> Vec<&'static Table> {
         let named = |table: &&'static Table| self.text.contains(&format!("{{{}}}", table.name));
         layout.tables().filter(named).collect()
     }
 
-    /// The values for its parameters.
+    /// Returns the values of its parameters.
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] where one cannot be stored.
+    /// [`ErrorKind::Value`] if one cannot be stored.
     pub(crate) fn params(&self) -> Result<Vec<Param<'_>>> {
-        let param = |(place, bound): (usize, _)| {
+        let param = |(index, bound): (usize, _)| {
             let at = |error: &ValueError| {
-                Error::new(ErrorKind::Value, format!("parameter {}: {error}", place + 1))
+                Error::new(ErrorKind::Value, format!("parameter {}: {error}", index + 1))
             };
             match bound {
                 &Bound::Value(Ok(ref value)) => Ok(Param::Value(value.borrowed())),

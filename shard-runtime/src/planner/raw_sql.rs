@@ -1,10 +1,10 @@
-//! SQL of the application: tables in braces are replaced by those of a shard, and its words, quotes and comments are
-//! read. Uses `error`; it does not parse SQL.
+//! SQL of the application: replaces tables in braces by those of a shard, and reads words, quotes and comments. Uses `error`;
+//! it does not parse SQL.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Returns the text with every `{table}` replaced by the name that `name` returns, and `{{` and `}}` by single braces. In string
-/// literals and comments, braces are kept as they are.
+/// Returns the text with every `{table}` replaced by the name that `name` returns, and `{{` and `}}` replaced by single
+/// braces. Braces in string literals and comments are kept.
 pub(crate) fn named<'n>(text: &str, name: impl Fn(&str) -> Result<&'n str>) -> Result<String> {
     let remedy = "outside of a string literal, write a brace as `{{` or `}}`";
     let wrong = |message: &str| Err(Error::new(ErrorKind::Query, message).with_remedy(remedy));
@@ -56,20 +56,21 @@ const NOT_FOR_SESSIONS: [&str; 19] = [
     "VACUUM",
 ];
 
-/// Returns the words of a statement that changes the connection beyond its transaction, and what to write instead.
+/// Returns the words of a statement that changes the connection beyond its transaction, and the remedy.
 fn outlasting<'s>(words: &[&'s str]) -> Option<(String, &'static str)> {
-    let is = |place: usize, other: &[&str]| words.get(place).is_some_and(|word| is_any(word, other));
+    let is = |index: usize, other: &[&str]| words.get(index).is_some_and(|word| is_any(word, other));
     let has = |sequence: &[&str]| {
         let mut windows = words.windows(sequence.len());
-        windows
-            .any(|window| window.iter().zip(sequence).all(|(word, wanted)| word.eq_ignore_ascii_case(wanted)))
+        windows.any(|window| {
+            window.iter().zip(sequence).all(|(word, expected)| word.eq_ignore_ascii_case(expected))
+        })
     };
     let named = |count: usize| words.iter().take(count).copied().collect::<Vec<&'s str>>().join(" ");
     if is(0, &["SET"]) && !is(1, &["LOCAL", "CONSTRAINTS"]) {
         return Some((named(2), "write `SET LOCAL`, which lasts until the transaction ends"));
     }
     if is(0, &["DECLARE"]) && has(&["WITH", "HOLD"]) {
-        return Some(("DECLARE … WITH HOLD".to_owned(), "leave `WITH HOLD` out"));
+        return Some(("DECLARE … WITH HOLD".to_owned(), "remove `WITH HOLD`"));
     }
     let is_kind = |word: &str| is_any(word, &["TABLE", "VIEW", "TRIGGER", "SEQUENCE", "INDEX"]);
     let mut before_kind = words.iter().skip(1).take_while(|word| !is_kind(word));
@@ -82,8 +83,8 @@ fn outlasting<'s>(words: &[&'s str]) -> Option<(String, &'static str)> {
     None
 }
 
-/// Looks whether the text is one statement that a session may run. This is found out before the database sees the
-/// text: SQLite carries some statements out while it prepares them.
+/// Checks that the text is one statement that a session may run. This has to be checked before the database receives the
+/// text: SQLite executes some statements while it prepares them.
 ///
 /// # Errors
 /// [`ErrorKind::Query`]
@@ -118,8 +119,8 @@ pub(crate) fn check(sql: &str) -> Result<()> {
         None => wrong("the SQL is no statement"),
         Some(word) if is_any(word, &NOT_FOR_SESSIONS) => {
             let message = format!(
-                "`{word}` is about the connection or its transaction, which is the session's own; \
-                 `with_connection` lends it"
+                "`{word}` is about the connection or its transaction, which the session controls; \
+                 use `with_connection`"
             );
             Err(Error::new(ErrorKind::Query, message))
         }
@@ -147,8 +148,8 @@ const UNREPEATABLE: [&str; 16] = [
     "unixepoch",
 ];
 
-/// The word for which a statement may have another effect when it is run again on the same rows: a function or a
-/// constant as above. A call is enough, with any argument: a day that was bound needs no `date()`.
+/// Returns the first word because of which a statement may have another effect when it runs again: a function or a constant
+/// as above. Any call counts, with any argument: a day that was bound needs no `date()`.
 pub(crate) fn unrepeatable(sql: &str) -> Option<&str> {
     let mut words = tokens(sql).peekable();
     while let Some(word) = words.next() {
@@ -175,8 +176,8 @@ pub(crate) fn only_reads(sql: &str) -> bool {
     }
 }
 
-/// The text with its parameters `?1`, `?2`, … as PostgreSQL writes them: `$1`, `$2`, …. A question mark without a number
-/// is an operator there.
+/// Returns the text with its parameters `?1`, `?2`, … written as in PostgreSQL: `$1`, `$2`, …. A question mark without a
+/// number is an operator there.
 pub(crate) fn with_dollars(sql: &str) -> String {
     let mut dollars = String::with_capacity(sql.len());
     let mut rest = sql;
@@ -189,7 +190,7 @@ pub(crate) fn with_dollars(sql: &str) -> String {
     dollars
 }
 
-/// The words, texts, names and signs of SQL, without blanks and comments.
+/// Returns the words, texts, names and signs of SQL, without blanks and comments.
 fn tokens(sql: &str) -> impl Iterator<Item = &str> {
     let mut rest = sql;
     std::iter::from_fn(move || {
@@ -209,8 +210,8 @@ fn is_any(word: &str, words: &[&str]) -> bool {
     words.iter().any(|other| other.eq_ignore_ascii_case(word))
 }
 
-/// How long the token is, in bytes, that the text begins with: a quoted text or name, a comment, a word, or one
-/// character. What is not closed goes to the end.
+/// Returns the length in bytes of the text's first token: a quoted text or name, a comment, a word, or one character. A token
+/// that is not closed extends to the end.
 fn token(text: &str, first: char) -> usize {
     let until = |from: usize, end: &str| {
         let inside = text.get(from..).unwrap_or_default();

@@ -43,7 +43,7 @@ use crate::query::{Operand, OrderBy, Predicate, WriteCore};
 use crate::schema::Table;
 use crate::value::Value;
 
-/// The function of every SQLite connection that returns the one text of a document.
+/// The function of every SQLite connection that returns the canonical text of a document.
 pub(crate) const DOCUMENT: &str = "sharded_document";
 
 /// A parameter: one value, or a list of values.
@@ -107,7 +107,7 @@ pub(crate) trait ShardFilter {
     /// shard matches no row.
     fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool;
 
-    /// Returns those values of a list for which that is so.
+    /// Returns the values of a list for which [`holds`](ShardFilter::holds) returns true.
     fn held<'o>(&self, table: &Table, column: usize, operands: &'o [Operand]) -> Vec<&'o Operand> {
         operands.iter().filter(|operand| self.holds(table, column, operand)).collect()
     }
@@ -188,8 +188,8 @@ pub(crate) fn select<'q>(
     Ok(writer.finish())
 }
 
-/// Locks the rows of a read for update on one shard of a server, ordered by id: otherwise two sessions that lock some
-/// of the same rows in different orders would deadlock. The rows of a page are those that the read would return now.
+/// Locks the rows of a read for update on one shard of a server, ordered by id. Otherwise two sessions that lock some of the
+/// same rows in different orders would deadlock. The rows of a page are those that the read would return now.
 pub(crate) fn lock<'q>(
     site: &SqlContext<'_>,
     predicate: &'q Predicate,
@@ -255,8 +255,8 @@ pub(crate) fn write<'q>(site: &SqlContext<'_>, core: &'q WriteCore) -> Result<St
         }
         Some(set) => {
             let mut writer = Writer::start(site, format!("UPDATE {} SET ", site.sql.name));
-            for (place, (column, assigned)) in set.iter().chain(&core.raised).enumerate() {
-                if place > 0 {
+            for (index, (column, assigned)) in set.iter().chain(&core.raised).enumerate() {
+                if index > 0 {
                     writer.sql.push_str(", ");
                 }
                 writer.column(*column);
@@ -314,8 +314,8 @@ impl<'s, 'q> Writer<'s, 'q> {
 
     fn param(&mut self, param: Param<'q>) {
         self.params.push(param);
-        let place = self.site.dialect.param(self.params.len());
-        self.sql.push_str(&place);
+        let placeholder = self.site.dialect.param(self.params.len());
+        self.sql.push_str(&placeholder);
     }
 
     fn operand(&mut self, column: usize, operand: &'q Operand) -> Result<()> {
@@ -333,8 +333,8 @@ impl<'s, 'q> Writer<'s, 'q> {
     }
 
     fn order_by(&mut self, order: &[OrderBy]) {
-        for (place, by) in order.iter().enumerate() {
-            self.sql.push_str(if place == 0 { " ORDER BY " } else { ", " });
+        for (index, by) in order.iter().enumerate() {
+            self.sql.push_str(if index == 0 { " ORDER BY " } else { ", " });
             self.ordered_by(by);
         }
     }

@@ -1,4 +1,4 @@
-//! One answer from many rows: how many there are, measures of all of them, and measures of groups.
+//! Aggregates: the number of rows, measures of all rows, and measures of groups.
 
 use std::marker::PhantomData;
 
@@ -15,7 +15,7 @@ use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
 use crate::sealed::Sealed;
 
-/// The number of rows that a select finds.
+/// The number of rows that a select finds; made by [`Select::count`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Count<T, R> {
     pub(crate) select: Select<T, R>,
@@ -39,8 +39,8 @@ untyped!(
     }
 );
 
-/// The rows that a select finds, by the values in some columns; made by [`Select::group_by`].
-#[must_use = "groups are of something: say `aggregate`"]
+/// The rows that a select finds, grouped by the values in some columns; made by [`Select::group_by`].
+#[must_use = "groups do nothing until `aggregate` is called"]
 pub struct GroupBy<T, R, C> {
     select: SelectCore,
     keys: Vec<usize>,
@@ -49,8 +49,7 @@ pub struct GroupBy<T, R, C> {
 
 untyped!(GroupBy<T, R, C> { select, keys; marker });
 
-/// Measures of groups of rows; made by [`GroupBy::aggregate`]. An answer's row is the group's values and its
-/// measures.
+/// Measures of groups of rows; made by [`GroupBy::aggregate`]. Each row of the result is a group's values and its measures.
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Groups<T, R, C, M> {
     pub(crate) core: GroupCore,
@@ -67,7 +66,7 @@ untyped!(
     }
 );
 
-/// How groups are ordered: by one of their columns, or by a measure.
+/// The order of groups: by one of their columns, or by a measure.
 pub struct GroupOrder<T> {
     core: GroupOrderCore,
     marker: PhantomData<fn() -> T>,
@@ -83,13 +82,13 @@ impl<T> From<Order<T>> for GroupOrder<T> {
 }
 
 impl<T, O> Measure<T, O> {
-    /// Groups in ascending order of the measure; those without a value first.
+    /// Returns the ascending order by the measure. Groups without a value come first.
     pub fn asc(self) -> GroupOrder<T> {
         let core = GroupOrderCore::Measure { measure: self.core, descending: false };
         GroupOrder { core, marker: PhantomData }
     }
 
-    /// Groups in descending order of the measure; those without a value last.
+    /// Returns the descending order by the measure. Groups without a value come last.
     pub fn desc(self) -> GroupOrder<T> {
         let core = GroupOrderCore::Measure { measure: self.core, descending: true };
         GroupOrder { core, marker: PhantomData }
@@ -97,14 +96,14 @@ impl<T, O> Measure<T, O> {
 }
 
 impl<T: Sharded, R: Routing> Select<T, R> {
-    /// Returns the number of rows of this query's answer: after its `limit` and `offset`. The measure
-    /// [`count`](fn@crate::count) counts the rows of a group, beside other measures.
+    /// Returns the number of rows of this query's result, after its `limit` and `offset`. To count the rows of a group, use
+    /// the measure [`count`](fn@crate::count).
     pub fn count(self) -> Count<T, R> {
         Count { select: self }
     }
 
     /// Returns measures of all rows: one, `aggregate(City::POPULATION.sum())`, or a tuple of them,
-    /// `aggregate((count(), City::POPULATION.sum()))`. There is always one answer.
+    /// `aggregate((count(), City::POPULATION.sum()))`. The result is always one row.
     ///
     /// # Errors
     /// When it runs: [`ErrorKind::Query`](crate::ErrorKind::Query) if the select has a limit or an offset.
@@ -149,7 +148,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// ```
     pub fn group_by<C: ColumnList<T>>(self, columns: C) -> GroupBy<T, R, C> {
         let mut keys = Vec::new();
-        columns.places(&mut keys);
+        columns.indexes(&mut keys);
         GroupBy { select: self.core, keys, marker: PhantomData }
     }
 }
@@ -164,19 +163,20 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> GroupBy<T, R, C> {
 impl<T, R, C, M> Groups<T, R, C, M> {
     /// Keeps the groups that match the condition. Repeated calls are combined with AND.
     pub fn having(mut self, condition: Having<T>) -> Self {
-        self.core.want(condition.core.measure);
+        self.core.add_measure(condition.core.measure);
         self.core.having.push(condition.core);
         self
     }
 
     /// Orders the groups by a column (`City::NAME.asc()`) or a measure (`count().desc()`). Each further call orders the
-    /// groups that are equal so far; the groups' values decide at the end, ascending. With an order by a measure
-    /// all groups are in memory before the first is returned, unless each is of one shard (groups by the shard key, or
-    /// a query of one shard) and the measure is a count, a sum, or a least or greatest value.
+    /// groups that are equal so far. Groups that are still equal are ordered by their values, ascending.
+    ///
+    /// An order by a measure holds all groups in memory before the first is returned. It does not for a count, a sum, a
+    /// minimum or a maximum if each group is of one shard: in groups by the shard key, and in a query of one shard.
     pub fn order_by(mut self, order: impl Into<GroupOrder<T>>) -> Self {
         let core = order.into().core;
         if let GroupOrderCore::Measure { measure, .. } = core {
-            self.core.want(measure);
+            self.core.add_measure(measure);
         }
         self.core.order.push(core);
         self

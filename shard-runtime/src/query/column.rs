@@ -1,4 +1,4 @@
-//! A model's columns as typed constants: what filters, orders and assignments are made of.
+//! A model's columns as typed constants, from which filters, orders and assignments are built.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -23,7 +23,7 @@ pub struct Column<T, V, K = kind::Plain> {
     marker: Marker<T, V, K>,
 }
 
-/// Types that a value is about without holding any.
+/// The marker of type parameters that no field has.
 pub(super) type Marker<T, V, K> = PhantomData<fn() -> (T, V, K)>;
 
 impl<T, V, K> Clone for Column<T, V, K> {
@@ -51,7 +51,7 @@ pub mod kind {
     /// A column with a `#[lookup]`: equality narrows.
     #[derive(Debug)]
     pub enum Lookup {}
-    /// The version. Every change of its row raises it, and the application does not set it.
+    /// The version. Every change of its row increments it, and the application does not set it.
     #[derive(Debug)]
     pub enum Version {}
     /// The shard key, or the parent: equality narrows.
@@ -60,15 +60,14 @@ pub mod kind {
     /// A shard key that is placed by range: equality and order narrow.
     #[derive(Debug)]
     pub enum RangeKey {}
-    /// A column that refers to a row of the reference table `M`, and is of the kind `K`, too.
+    /// A column of the kind `K` that refers to a row of the reference table `M`.
     #[derive(Debug)]
     pub struct References<M, K = Plain>(std::marker::PhantomData<fn() -> (M, K)>);
 }
 
 /// The marker of a filter that compares a column of this kind.
 ///
-/// This trait is sealed: the planner prunes by these kinds, so another kind could promise a narrowing that it does not
-/// do.
+/// This trait is sealed: the planner prunes by these kinds only.
 pub trait ColumnKind: Sealed + 'static {
     /// The marker of `=` and `IN`.
     type Equal: Routing;
@@ -119,13 +118,15 @@ impl<M: 'static, K: ColumnKind> ColumnKind for kind::References<M, K> {
     type Order = K::Order;
 }
 
-/// A column that a bulk update may set: not the id, not the version, nothing that decides the shard, and none with a
+/// A column that a bulk update may set: not the id, not the version, no column that decides the shard, and none with a
 /// lookup.
+///
+/// This trait is sealed: a bulk update of any other column would leave its row, version or lookup entry wrong.
 #[diagnostic::on_unimplemented(
     message = "an update cannot set this column: it is the id or the version, it decides the shard, or it has a lookup",
     label = "cannot be set",
     note = "to change the shard key, move the row with `session.relocate(..)`",
-    note = "every update increments the version by itself",
+    note = "every update increments the version automatically",
     note = "to change a value with a `#[lookup]`, change the row, and call `session.update(&mut row)`"
 )]
 pub trait Settable: ColumnKind {}
@@ -135,7 +136,7 @@ impl Settable for kind::Plain {}
 #[diagnostic::do_not_recommend]
 impl<M: 'static, K: Settable> Settable for kind::References<M, K> {}
 
-/// A value that a column is compared with, and the shard it comes from where it is a link.
+/// A value that a column is compared with. A link has its shard, too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operand {
     pub(crate) value: Result<Value<'static>, ValueError>,
@@ -147,15 +148,17 @@ impl Operand {
         Operand { value: value.stored_value().map(Value::into_owned), shard: None }
     }
 
-    /// Returns the lookup entry that a comparison with this operand asks for. An operand that no column holds has none:
-    /// reading the condition reports it.
+    /// Returns the lookup entry to read for a comparison with this operand. An operand that cannot be stored has none; the
+    /// planner reports it.
     pub(crate) fn entry(&self, lookup: &Placed) -> Option<Value<'static>> {
         self.known().and_then(|value| lookup.entry(value))
     }
 }
 
-/// A value that a column of `V` can be compared with: a `V` or a reference to one; `&str` for text; a row or its link for
-/// a parent. A column of `i64` is compared with all integers but `u64`, and one of `f64` with `f32`.
+/// A value that a column of `V` can be compared with.
+///
+/// This is a `V` or a reference to one, `&str` for text, and a row or its link for a parent. A column of `i64` is compared with
+/// all integers but `u64`, and one of `f64` with `f32`.
 ///
 /// ```
 /// # use shard_runtime::Sharded;
@@ -170,7 +173,10 @@ impl Operand {
 /// let filter = Account::ID.is_in(&ids) & Account::CENTS.ge(least);
 /// ```
 ///
-/// An integer literal without a type is an `i32` here, as in other Rust code: a greater one is written `5_000_000_000_i64`.
+/// An integer literal without a type is an `i32` here, as in other Rust code. Write a greater one with its type:
+/// `5_000_000_000_i64`.
+///
+/// This trait is sealed: the planner prunes by operands, so an operand has exactly the value that the column would store.
 #[diagnostic::on_unimplemented(
     message = "a column of `{V}` cannot be compared with `{Self}`",
     label = "not a `{V}`",
@@ -212,8 +218,8 @@ impl IntoOperand<Vec<u8>> for &[u8] {
     }
 }
 
-// A number of a narrower type is compared as the column's: no value changes. There is no such implementation for other
-// integers: a literal without a type would become an `i32`, with which their columns cannot be compared.
+// A number of a narrower type is converted to the column's type without a loss. Other integers have no such implementation: an
+// untyped literal would become an `i32`, which cannot be compared with their columns.
 macro_rules! widened {
     ($($column:ty: $($narrower:ty),*;)*) => {$($(
         #[diagnostic::do_not_recommend]
@@ -260,12 +266,14 @@ impl<P: Sharded> IntoOperand<Parent<P>> for &Stored<P> {
 pub enum Assigned {
     /// The same value in every row.
     Value(Operand),
-    /// A value that is computed from each row's own columns, and the range that the column holds.
+    /// A value that is computed from each row's own columns, and the range of numbers that the column holds.
     Computed(Term, Holds),
 }
 
-/// A value that a column of `T` with values of `V` can be set to: a `V`, `&str` for text, another such column of the row, or what is
-/// computed from its columns.
+/// A value that a column of `T` with values of `V` can be set to. This is a `V`, `&str` for text, another such column of the
+/// row, or an expression of its columns.
+///
+/// This trait is sealed: an update sets a column only to a value that the column's type holds.
 #[diagnostic::on_unimplemented(
     message = "a column of `{T}` that holds `{V}` cannot be set to `{Self}`",
     label = "not a `{V}`"
@@ -287,7 +295,9 @@ impl<T> IntoAssign<T, String> for &str {
     }
 }
 
-/// Values that can be compared by order: values, but not links to parents, whose ids have no order over shards.
+/// A value that can be compared by order. Links to parents cannot: their ids have no order over shards.
+///
+/// This trait is sealed: the planner prunes ranges by the order of these values.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no order",
     label = "cannot be compared by `<`, `>` or `between`",
@@ -305,7 +315,7 @@ impl<T, V, K> Column<T, V, K> {
         Column { index, marker: PhantomData }
     }
 
-    /// The column's place in the model's table.
+    /// Returns the column's index in the model's table.
     pub(crate) const fn index(self) -> usize {
         self.index
     }
@@ -316,17 +326,18 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         Filter::of(Node::Compare { column: self.index, operator, operand: value.into_operand() })
     }
 
-    /// Rows whose value is this one.
+    /// Returns a filter for rows whose value equals this one.
     pub fn eq(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Equal> {
         self.compare(Operator::Equal, value)
     }
 
-    /// Rows whose value is another one; not those without a value.
+    /// Returns a filter for rows whose value differs from this one. It does not match NULL.
     pub fn ne(self, value: impl IntoOperand<V::Compare>) -> Filter<T, Unrouted> {
         self.compare(Operator::NotEqual, value)
     }
 
-    /// Rows whose value is less. Text is compared byte by byte, or as its column declares ([`Collation`](crate::Collation)).
+    /// Returns a filter for rows whose value is less. Text is compared byte by byte, or as its column declares
+    /// ([`Collation`](crate::Collation)).
     pub fn lt(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Order>
     where
         V::Compare: Ordered,
@@ -334,7 +345,7 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         self.compare(Operator::Less, value)
     }
 
-    /// Rows whose value is less or equal.
+    /// Returns a filter for rows whose value is less or equal.
     pub fn le(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Order>
     where
         V::Compare: Ordered,
@@ -342,7 +353,7 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         self.compare(Operator::LessOrEqual, value)
     }
 
-    /// Rows whose value is greater.
+    /// Returns a filter for rows whose value is greater.
     pub fn gt(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Order>
     where
         V::Compare: Ordered,
@@ -350,7 +361,7 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         self.compare(Operator::Greater, value)
     }
 
-    /// Rows whose value is greater or equal.
+    /// Returns a filter for rows whose value is greater or equal.
     pub fn ge(self, value: impl IntoOperand<V::Compare>) -> Filter<T, K::Order>
     where
         V::Compare: Ordered,
@@ -358,7 +369,7 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         self.compare(Operator::GreaterOrEqual, value)
     }
 
-    /// Rows whose value is between these two, both included.
+    /// Returns a filter for rows whose value is between these two, both included.
     pub fn between(
         self,
         low: impl IntoOperand<V::Compare>,
@@ -375,8 +386,8 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         ]))
     }
 
-    /// Returns a filter for rows whose value is one of these; no row, if there is none. Each shard is sent its own values
-    /// only. The values are given by value or by reference: `is_in([1, 2])`, `is_in(&ids)`.
+    /// Returns a filter for rows whose value is one of these; with no values, it matches no row. Each shard receives only its
+    /// own values. The values are given by value or by reference: `is_in([1, 2])`, `is_in(&ids)`.
     pub fn is_in<O: IntoOperand<V::Compare>>(
         self,
         values: impl IntoIterator<Item = O>,
@@ -388,8 +399,8 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
         })
     }
 
-    /// Returns a filter for rows whose value is none of these. Rows without a value are not among them, unless the list is
-    /// empty: then it is every row.
+    /// Returns a filter for rows whose value is none of these. It does not match NULL, except with no values: then it matches
+    /// every row.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -458,19 +469,19 @@ impl<T: Sharded, V: Storable, K: ColumnKind> Column<T, V, K> {
 }
 
 impl<T: Sharded, V: Storable<Compare = String>, K: ColumnKind> Column<T, V, K> {
-    /// Rows whose text is like the pattern: `%` stands for any text, `_` for one character, and a backslash
-    /// takes the next character as it is. Upper and lower case differ, on every database, unless the column declares
+    /// Returns a filter for rows whose text matches the pattern: `%` stands for any text, `_` for one character, and a
+    /// backslash takes the next character literally. Upper and lower case differ on every database, unless the column declares
     /// otherwise ([`Collation`](crate::Collation)).
     pub fn like(self, pattern: impl Into<String>) -> Filter<T, Unrouted> {
         Filter::of(Node::Like { column: self.index, pattern: pattern.into() })
     }
 
-    /// Returns a filter for rows whose text starts with this one. No character of it is a wildcard.
+    /// Returns a filter for rows whose text starts with this one, which has no wildcards.
     pub fn starts_with(self, prefix: impl Into<String>) -> Filter<T, K::Order> {
         Filter::of(Node::StartsWith { column: self.index, prefix: prefix.into() })
     }
 
-    /// Returns a filter for rows whose text ends with this one. No character of it is a wildcard.
+    /// Returns a filter for rows whose text ends with this one, which has no wildcards.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -494,7 +505,7 @@ impl<T: Sharded, V: Storable<Compare = String>, K: ColumnKind> Column<T, V, K> {
         self.like(format!("%{}", escaped(suffix.as_ref())))
     }
 
-    /// Returns a filter for rows whose text contains this one. No character of it is a wildcard.
+    /// Returns a filter for rows whose text contains this one, which has no wildcards.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -519,7 +530,7 @@ impl<T: Sharded, V: Storable<Compare = String>, K: ColumnKind> Column<T, V, K> {
     }
 }
 
-/// The pattern of `like` that is this text and no other.
+/// Returns the pattern of `like` that matches only this text.
 fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {
@@ -558,12 +569,13 @@ impl<T: Sharded, K: Key> CompositeKey<T, K> {
         CompositeKey { columns, marker: PhantomData }
     }
 
-    /// Rows whose key is this one.
+    /// Returns a filter for rows whose key equals this one.
     pub fn eq(self, key: impl Into<K>) -> Filter<T, Routed> {
         self.is_in([key])
     }
 
-    /// Rows whose key is one of these; no row, where there is none. Each shard is sent its own keys only.
+    /// Returns a filter for rows whose key is one of these; with no keys, it matches no row. Each shard receives only its own
+    /// keys.
     pub fn is_in<I: Into<K>>(self, keys: impl IntoIterator<Item = I>) -> Filter<T, Routed> {
         let keys: Vec<WholeKey> = keys.into_iter().map(|key| owned_key(&key.into())).collect();
         Filter::of(match keys.is_empty() {
@@ -573,7 +585,7 @@ impl<T: Sharded, K: Key> CompositeKey<T, K> {
     }
 }
 
-/// How a query's rows are ordered by one column.
+/// The order of a query's rows by one column.
 pub struct Order<T> {
     pub(crate) column: usize,
     pub(crate) descending: bool,
@@ -584,13 +596,13 @@ pub struct Order<T> {
 untyped!(Order<T> { column, descending, nulls_first; marker });
 
 impl<T> Order<T> {
-    /// Rows without a value before all others.
+    /// Orders rows without a value before all others.
     pub fn nulls_first(mut self) -> Self {
         self.nulls_first = true;
         self
     }
 
-    /// Rows without a value after all others.
+    /// Orders rows without a value after all others.
     pub fn nulls_last(mut self) -> Self {
         self.nulls_first = false;
         self

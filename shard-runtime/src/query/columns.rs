@@ -1,4 +1,4 @@
-//! Reading some columns of the rows only, and each combination of their values once.
+//! Queries that read some columns only, and queries for distinct rows.
 
 use std::marker::PhantomData;
 
@@ -24,10 +24,10 @@ pub struct Columns<T, R, C> {
 
 untyped!(Columns<T, R, C> { core, columns, distinct; marker });
 
-/// A column of `T`, or a tuple of up to eight: what is read is the value, or a tuple of the values. The columns of a
+/// A column of `T`, or a tuple of up to eight. The output is the value, or a tuple of the values. The columns of a
 /// [`Projection`](crate::Projection) are read as the struct.
 ///
-/// This trait is sealed: a list names columns by their places in the table, which only generated code knows.
+/// This trait is sealed: a list names columns by their indexes in the table, which only generated code has.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a column of `{T}`, nor a tuple of its columns",
     label = "not columns of `{T}`",
@@ -40,7 +40,7 @@ pub trait ColumnList<T>: Sealed {
     #[doc(hidden)]
     const COUNT: usize;
     #[doc(hidden)]
-    fn places(&self, places: &mut Vec<usize>);
+    fn indexes(&self, indexes: &mut Vec<usize>);
     #[doc(hidden)]
     fn load(row: &Row<'_>, first: usize) -> Result<Self::Output>;
 }
@@ -51,8 +51,8 @@ impl<T: Sharded, V: Storable, K: ColumnKind> ColumnList<T> for Column<T, V, K> {
     type Output = V;
     const COUNT: usize = 1;
 
-    fn places(&self, places: &mut Vec<usize>) {
-        places.push(self.index());
+    fn indexes(&self, indexes: &mut Vec<usize>) {
+        indexes.push(self.index());
     }
 
     fn load(row: &Row<'_>, first: usize) -> Result<V> {
@@ -61,22 +61,22 @@ impl<T: Sharded, V: Storable, K: ColumnKind> ColumnList<T> for Column<T, V, K> {
 }
 
 macro_rules! tuples_of_columns {
-    ($($name:ident $place:tt),*) => {
+    ($($name:ident $field:tt),*) => {
         impl<T, $($name: ColumnList<T>),*> ColumnList<T> for ($($name,)*) {
             type Output = ($($name::Output,)*);
             const COUNT: usize = 0 $(+ $name::COUNT)*;
 
-            fn places(&self, places: &mut Vec<usize>) {
-                $(self.$place.places(places);)*
+            fn indexes(&self, indexes: &mut Vec<usize>) {
+                $(self.$field.indexes(indexes);)*
             }
 
             fn load(row: &Row<'_>, first: usize) -> Result<Self::Output> {
                 let mut next = first;
                 Ok(($({
-                    let place = next;
+                    let index = next;
                     next += $name::COUNT;
                     let _ = next;
-                    $name::load(row, place)?
+                    $name::load(row, index)?
                 },)*))
             }
         }
@@ -94,7 +94,7 @@ tuples_of_columns!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
 impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
     pub(super) fn new(core: SelectCore, list: &C) -> Self {
         let mut columns = Vec::with_capacity(C::COUNT);
-        list.places(&mut columns);
+        list.indexes(&mut columns);
         Columns { core, columns, distinct: false, marker: PhantomData }
     }
 
@@ -127,8 +127,7 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
     /// ```
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order and its rows are not
-    /// distinct.
+    /// When it is run: [`ErrorKind::Query`](crate::ErrorKind::Query) if the query has no order and its rows are not distinct.
     pub fn with_cursor(self) -> WithCursor<T, R, C> {
         WithCursor::new(self)
     }
@@ -137,16 +136,16 @@ impl<T: Sharded, R: Routing, C: ColumnList<T>> Columns<T, R, C> {
     /// `distinct`, it takes a cursor of distinct rows.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters,
-    /// pins or order, or, of distinct rows, with other columns.
+    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) if a query with other filters, pins or order created
+    /// the cursor, or, for distinct rows, with other columns.
     pub fn after(mut self, cursor: &Cursor) -> Self {
         self.core.after = Some(cursor.clone());
         self
     }
 
-    /// Keeps one of the rows that are equal in these columns, over all shards. If a column's
-    /// [`Collation`](crate::Collation) makes several spellings equal, the row has the least of them. The order may use
-    /// only these columns; the columns themselves decide between rows that it leaves equal.
+    /// Keeps one of the rows that are equal in these columns, over all shards. If a column's [`Collation`](crate::Collation)
+    /// makes several spellings equal, the row has the least of them. The order may use only these columns. Rows that it
+    /// leaves equal are ordered by the columns themselves.
     pub fn distinct(mut self) -> Self {
         self.distinct = true;
         self
@@ -158,7 +157,7 @@ impl<T, R, C> Columns<T, R, C> {
         SelectList::Columns { columns: &self.columns, distinct: self.distinct }
     }
 
-    /// The columns that distinct rows are made of.
+    /// Returns the columns of distinct rows; `None` if the rows need not be distinct.
     fn distinct_in(&self) -> Option<&[usize]> {
         self.distinct.then_some(self.columns.as_slice())
     }
@@ -170,28 +169,30 @@ pub struct WithCursor<T, R, C> {
     pub(crate) columns: Columns<T, R, C>,
     /// The columns that are read.
     read: Vec<usize>,
-    /// The places of the cursor's values among them.
-    places: Vec<usize>,
+    /// The indexes of the cursor's values among them.
+    indexes: Vec<usize>,
 }
 
-untyped!(WithCursor<T, R, C> { columns, read, places });
+untyped!(WithCursor<T, R, C> { columns, read, indexes });
 
 impl<T, R, C> WithCursor<T, R, C> {
-    /// Reads the columns that were asked for and, after them, those whose values a cursor holds.
+    /// Reads the selected columns and, after them, those whose values a cursor holds.
     fn new(columns: Columns<T, R, C>) -> Self {
         let mut read = columns.columns.clone();
-        let mut places = Vec::new();
+        let mut indexes = Vec::new();
         for column in columns.core.cursor_columns(columns.distinct_in()).unwrap_or_default() {
-            let place = read.iter().position(|&other| other == column);
-            places.push(place.unwrap_or(read.len()));
+            let index = read.iter().position(|&other| other == column);
+            indexes.push(index.unwrap_or(read.len()));
             // Distinct rows have no other columns. The planner refuses to order them by one.
-            if place.is_none() && !columns.distinct {
+            if index.is_none() && !columns.distinct {
                 read.push(column);
             }
         }
-        WithCursor { columns, read, places }
+        WithCursor { columns, read, indexes }
     }
 
+    /// Returns the columns to read.
+    ///
     /// # Errors
     /// [`ErrorKind::Query`](crate::ErrorKind::Query) if the query has no order.
     pub(crate) fn select_list(&self) -> Result<SelectList<'_>> {
@@ -216,14 +217,14 @@ impl<T: Sharded, R: IsRouted, C: ColumnList<T>> Query for WithCursor<T, R, C> {
     fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output> {
         let core = &self.columns.core;
         move |row| {
-            let value = |&place: &usize| {
-                let column = self.read.get(place).and_then(|&column| row.table.columns.get(column));
-                row.read(place, |value| match column {
+            let value = |&index: &usize| {
+                let column = self.read.get(index).and_then(|&column| row.table.columns.get(column));
+                row.read(index, |value| match column {
                     Some(column) => value.into_owned().into_kind(column.kind),
                     None => Ok(value.into_owned()),
                 })
             };
-            let values = self.places.iter().map(value).collect::<Result<_>>()?;
+            let values = self.indexes.iter().map(value).collect::<Result<_>>()?;
             Ok((C::load(row, 0)?, Cursor::new(core, self.columns.distinct_in(), row.shard, values)))
         }
     }

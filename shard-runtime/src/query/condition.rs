@@ -1,4 +1,4 @@
-//! The argument of `filter`, and the errors of conditions that are written with operators of Rust's own.
+//! The argument of `filter`, and the compile errors of conditions that use Rust's own operators.
 
 use super::column::Column;
 use super::filter::Filter;
@@ -33,9 +33,9 @@ impl<T, R: Routing> Condition<T> for Filter<T, R> {
     }
 }
 
-/// Implemented by no type: the compiler names it where a column is compared with `==` or `<`.
+/// No type implements it. The compiler names it if a column is compared with `==` or `<`.
 ///
-/// This trait is sealed: a type that implemented it could be compared with a column, and the answer would mean nothing.
+/// This trait is sealed: a type that implemented it could be compared with a column, and the result would have no meaning.
 #[doc(hidden)]
 pub trait InsteadWriteEqNeLtLeGtOrGe: Sealed {}
 

@@ -1,7 +1,7 @@
 //! Cursors of keyset paging: the position after the last row of a page.
 //!
-//! A cursor holds what the last row was ordered by, its shard and its id, and a fingerprint of the query. As text
-//! it is hexadecimal: the header of `value::codec`, the fingerprint, the shard's name, and the values.
+//! A cursor holds the order values, the shard and the id of the last row, and a fingerprint of the query. Its text is
+//! hexadecimal: the header of `value::codec`, the fingerprint, the shard's name, and the values.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -14,20 +14,24 @@ use crate::schema::{Shard, Shards, Table};
 use crate::value::Value;
 use crate::value::codec::{self, Reader};
 
-/// The position after the last row of a page; made by [`Select::cursor`](crate::Select::cursor), or read beside the rows where they do not
-/// say it ([`Columns::with_cursor`](crate::Columns::with_cursor)), taken by [`Select::after`](crate::Select::after). As text (`to_string`, `parse`) it can travel to a client and back; it is
-/// not secret, and a changed one is an error or another place in the same query's rows.
+/// The position after the last row of a page.
+///
+/// [`Select::cursor`](crate::Select::cursor) makes it of a row, [`Columns::with_cursor`](crate::Columns::with_cursor) returns it
+/// with each row, and [`Select::after`](crate::Select::after) continues after it.
+///
+/// As text (`to_string`, `parse`) it can be sent to a client and back. It is not secret. A changed text is an error, or another
+/// position in the rows of the same query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cursor {
     pub(crate) fingerprint: u64,
-    /// The shard's name; after a change of the layout with its epoch, see [`shard_text`].
+    /// The shard's name; after a change of the layout also its epoch, see [`shard_text`].
     pub(crate) shard: String,
-    /// The values that the row is ordered by, column by column, and last its id.
+    /// The values of the columns that order the row, in their order, and last its id.
     pub(crate) values: Vec<Value<'static>>,
 }
 
-/// A number that tells a query's rows and order from those of other queries; limit and offset are not in it, nor
-/// what the session is pinned to.
+/// Returns a hash of a query's rows and order, to distinguish it from other queries. Limit, offset and the shard that the
+/// session is pinned to are not part of it.
 fn fingerprint(core: &SelectCore, distinct: Option<&[usize]>) -> u64 {
     let SelectCore { target, order, .. } = core;
     let pins: Vec<&Pin> = target.pins.iter().filter(|pin| !matches!(pin, Pin::Session(_))).collect();
@@ -39,8 +43,7 @@ fn fingerprint(core: &SelectCore, distinct: Option<&[usize]>) -> u64 {
 }
 
 impl Cursor {
-    /// Returns the position after a row with these values on this shard. Where rows are
-    /// `distinct` in some columns, those are the row.
+    /// Returns the position after a row with these values on this shard. `distinct` has the columns of distinct rows.
     pub(super) fn new(
         core: &SelectCore,
         distinct: Option<&[usize]>,
@@ -50,12 +53,12 @@ impl Cursor {
         Cursor { fingerprint: fingerprint(core, distinct), shard: shard_text(shard), values }
     }
 
-    /// Returns the index of the shard that the row is on.
+    /// Returns the index of the shard of the cursor's row.
     ///
     /// # Errors
-    /// [`ErrorKind::Cursor`] if there is no such shard, or the layout was changed since the cursor was made: rows that the order
-    /// leaves equal are ordered by their shards.
-    pub(crate) fn place_in(&self, table: &Table, shards: &Shards) -> Result<usize> {
+    /// [`ErrorKind::Cursor`] if the shard does not exist, or if the layout was changed since the cursor was made. Rows that
+    /// the query's order leaves equal are ordered by their shards, which the change may have replaced.
+    pub(crate) fn shard_index_in(&self, table: &Table, shards: &Shards) -> Result<usize> {
         let unknown = |error: Error| {
             let message = "cursor names a shard that the cluster does not have; begin again without a cursor";
             Error::new(ErrorKind::Cursor, message).with_source(error).in_table(table.name)
@@ -69,7 +72,7 @@ impl Cursor {
     }
 }
 
-/// Returns the name of a shard, and after a change of the layout its epoch behind a NUL, which no name has.
+/// Returns the name of a shard. After a change of the layout, a NUL, which no name contains, and the epoch follow.
 fn shard_text(shard: &Shard) -> String {
     match shard.epoch() {
         1 => shard.name().to_owned(),
@@ -78,11 +81,11 @@ fn shard_text(shard: &Shard) -> String {
 }
 
 impl SelectCore {
-    /// The columns whose values say where a row stands: those that the query is ordered by, then the id, or of
-    /// distinct rows the other columns that they are made of.
+    /// Returns the columns that determine the position of a row: those of the order, then the id. For distinct rows, the other
+    /// distinct columns replace the id.
     ///
     /// # Errors
-    /// [`ErrorKind::Query`] where the query has no order.
+    /// [`ErrorKind::Query`] if the query has no order.
     pub(super) fn cursor_columns(&self, distinct: Option<&[usize]>) -> Result<Vec<usize>> {
         let mut columns: Vec<usize> = self.order.iter().map(|by| by.column).collect();
         match distinct {
@@ -100,7 +103,7 @@ impl SelectCore {
         Ok(columns)
     }
 
-    /// The position that the wanted rows begin after.
+    /// Returns the cursor after which the rows begin.
     ///
     /// # Errors
     /// [`ErrorKind::Cursor`] if the cursor was created by a different query.
@@ -128,8 +131,10 @@ impl fmt::Display for Cursor {
 impl FromStr for Cursor {
     type Err = Error;
 
+    /// Reads the text of a cursor.
+    ///
     /// # Errors
-    /// [`ErrorKind::Cursor`] if the text is not a cursor's.
+    /// [`ErrorKind::Cursor`] if the text is not that of a cursor.
     fn from_str(text: &str) -> Result<Self> {
         let mut shown = String::new();
         let _ = write!(shown, "{:.40}", text.escape_debug().to_string());
@@ -175,15 +180,15 @@ mod tests {
         let cursor = Cursor { fingerprint: 42, shard: "asia".into(), values };
         let text = cursor.to_string();
         assert_eq!(text.parse::<Cursor>().unwrap(), cursor);
-        // Whatever is cut off or changed is an error or another cursor, and never a panic.
+        // A shortened or changed text is an error or another cursor, never a panic.
         for end in 0..text.len() {
             assert!(text[..end].parse::<Cursor>().map_or(true, |other| other != cursor), "{end}");
         }
-        for place in 0..text.len() {
+        for position in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
-            bytes[place] = if bytes[place] == b'f' { b'0' } else { b'f' };
+            bytes[position] = if bytes[position] == b'f' { b'0' } else { b'f' };
             let changed = String::from_utf8(bytes).unwrap().parse::<Cursor>();
-            assert!(changed.map_or(true, |other| other != cursor), "{place}");
+            assert!(changed.map_or(true, |other| other != cursor), "{position}");
         }
         for wrong in ["", "0", "zz", "02", "Ä", "800002ff"] {
             assert_eq!(wrong.parse::<Cursor>().unwrap_err().kind(), ErrorKind::Cursor, "{wrong}");

@@ -1,4 +1,4 @@
-//! Whether a select finds a row at all.
+//! The query whether a select finds any row.
 
 use super::request::{Read, Request};
 use super::select::{Query, Select};
@@ -9,7 +9,7 @@ use crate::row::Storable;
 use crate::schema::{IsRouted, Routing};
 use crate::sealed::Sealed;
 
-/// Whether a select finds a row; made by [`Select::exists`].
+/// The query whether a select finds a row; made by [`Select::exists`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Exists<T, R> {
     pub(crate) select: Select<T, R>,
@@ -18,8 +18,8 @@ pub struct Exists<T, R> {
 untyped!(Exists < T, R > { select });
 
 impl<T: Sharded, R: Routing> Select<T, R> {
-    /// Returns whether there is a row, after `limit` and `offset`. Each shard stops at its first row. The shards are
-    /// queried one after the other until one has a row; large shards, where this takes long, are queried in parallel.
+    /// Returns whether a row exists, after `limit` and `offset`. Each shard stops at its first row. The shards are queried
+    /// one after the other until one has a row; large shards, which take long, are queried in parallel.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};

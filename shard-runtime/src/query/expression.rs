@@ -1,4 +1,4 @@
-//! Numbers that are computed from a row's own columns, for a bulk update to set: `City::POPULATION + 10`.
+//! Numbers that a bulk update computes from a row's own columns: `City::POPULATION + 10`.
 
 use std::marker::PhantomData;
 use std::ops::{Add, Mul, Sub};
@@ -10,7 +10,7 @@ use crate::row::Storable;
 use crate::sealed::Seal;
 use crate::value::Field;
 
-/// A number that is computed from the columns of a row of `T`, and set as a `V`: an `Option` where one of the columns
+/// A number that is computed from the columns of a row of `T`, for a column of `V`. `V` is an `Option` if one of the columns
 /// may be NULL, which makes the whole NULL.
 ///
 /// ```
@@ -34,8 +34,8 @@ use crate::value::Field;
 /// # }
 /// ```
 ///
-/// Integers are computed in 64 bits, floats as `f64`. What does not fit them, or in the end the column's type, is
-/// [`ErrorKind::Value`](crate::ErrorKind::Value) when it is executed, and nothing is written.
+/// Integers are computed in 64 bits, floats as `f64`. If a result does not fit these, or the column's type, executing the
+/// update fails with [`ErrorKind::Value`](crate::ErrorKind::Value), and nothing is written.
 pub struct Expression<T, V> {
     term: Term,
     marker: PhantomData<fn() -> (T, V)>,
@@ -88,14 +88,14 @@ impl Term {
     }
 }
 
-/// Which of the numbers that are computed a column holds.
+/// The computed numbers that a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// All of its kind: every `i64`, or every `f64` but NaN.
+    /// Every `i64`, or every `f64` except NaN.
     All,
     /// The integers between these two, both included.
     Between(i64, i64),
-    /// Floats that fit `f32`, to which others are rounded.
+    /// Floats that fit `f32`; other floats are rounded to it.
     Single,
 }
 
@@ -105,15 +105,16 @@ impl<T, V> Expression<T, V> {
     }
 }
 
-/// A term that a number of `T`'s columns of `N` can be computed with: an `N`, another such column of `T`, or what is computed
-/// from them.
+/// A term of a computation with columns of `T` that hold `N`: an `N`, another such column of `T`, or an expression of them.
+///
+/// This trait is sealed: an update computes in numbers in which every database gives the same result.
 #[diagnostic::on_unimplemented(
     message = "a column of `{T}` that holds `{N}` cannot be computed with `{Self}`",
     label = "neither a `{N}` nor such a column of `{T}`",
     note = "an update computes with columns of the row itself, and with values of the column's own type"
 )]
 pub trait IntoTerm<T, N> {
-    /// An `Option` where it may be NULL.
+    /// The type of the term's value: an `Option` if it may be NULL.
     type Value;
     #[doc(hidden)]
     fn into_term(self) -> Term;
@@ -159,7 +160,7 @@ impl<T, N: Number> IntoTerm<T, N> for Expression<T, Option<N>> {
     }
 }
 
-/// A number that a `W` can be added to: what comes out is nullable where one of them is.
+/// A number that a `W` can be added to. The result is nullable if one of the two is.
 ///
 /// This trait is sealed: an update computes in numbers in which every database gives the same result.
 pub trait Combine<W> {

@@ -1,4 +1,4 @@
-//! Predicates over one model's columns, and the marker of whether a key narrows them.
+//! Predicates over one model's columns, marked by whether a key narrows them.
 
 use std::marker::PhantomData;
 use std::ops::{BitAnd, BitOr, Not};
@@ -10,11 +10,11 @@ use crate::schema::Table;
 use crate::schema::{Routed, Routing, Unrouted};
 use crate::value::Value;
 
-/// A condition on the columns of `T`. The columns' methods make it; `&`, `|` and `!`, or [`and`](Filter::and),
-/// [`or`](Filter::or) and [`not`](Filter::not), combine it. (`&&`, `||` and `==` are of `bool` in Rust, and do not compile.)
+/// A condition on the columns of `T`. The columns' methods create it. Combine conditions with `&`, `|` and `!`, or with
+/// [`and`](Filter::and), [`or`](Filter::or) and [`not`](Filter::not). (In Rust, `&&`, `||` and `==` are of `bool`; they do
+/// not compile here.)
 ///
-/// `R` is whether the condition narrows the shards by its form. Which shards are asked is always
-/// computed from the values.
+/// `R` marks whether the form of the condition narrows the shards. The shards to read are always computed from the values.
 #[must_use = "a filter does nothing until it is given to a query"]
 pub struct Filter<T, R> {
     pub(crate) predicate: Predicate,
@@ -29,9 +29,8 @@ untyped!(
     }
 );
 
-/// How deep conditions may be nested in each other, one kind in another. Databases have such a bound too
-/// (SQLite's is 1,000), and what reads a condition goes down into it. What stands in a relation counts once more:
-/// SQLite adds up how deep it goes, subquery by subquery.
+/// The greatest depth of nested conditions. Databases have such a bound, too (SQLite's is 1,000), and the code that reads a
+/// condition is recursive. A condition in a relation counts once more: SQLite adds up the depths of nested subqueries.
 pub(crate) const DEEPEST: usize = 250;
 
 /// A condition without its types: what [`execute_chooser`](crate::Sharded::execute_chooser) reads.
@@ -43,14 +42,14 @@ pub struct Predicate {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Depth {
-    /// Levels of conditions, down to the one that holds no other.
+    /// Levels of conditions, down to the one that contains no other.
     levels: usize,
-    /// The levels of each subquery on the way, added up.
+    /// The sum of the levels of each subquery on this path.
     in_subqueries: usize,
 }
 
 impl Depth {
-    /// At least as deep as both.
+    /// Returns a depth that is at least as large as both.
     fn max(self, other: Self) -> Self {
         Depth {
             levels: self.levels.max(other.levels),
@@ -85,7 +84,7 @@ pub(crate) enum Node {
     IsNull {
         column: usize,
     },
-    /// All columns of a key of several, with one of these keys.
+    /// All columns of a composite key, with one of these keys.
     KeyIn {
         columns: &'static [usize],
         keys: Vec<WholeKey>,
@@ -118,7 +117,7 @@ impl Node {
     }
 }
 
-/// The values of a key's columns, where they can be stored.
+/// The values of a key's columns, or the error if one cannot be stored.
 pub(crate) type WholeKey = Result<Vec<Value<'static>>, ValueError>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +131,7 @@ pub(crate) enum Operator {
 }
 
 impl Operator {
-    /// The operator that holds exactly where this one does not (for values that are not NULL).
+    /// Returns the operator that holds if and only if this one does not, for values other than NULL.
     pub(crate) fn negated(self) -> Self {
         match self {
             Operator::Equal => Operator::NotEqual,
@@ -144,7 +143,7 @@ impl Operator {
         }
     }
 
-    /// The operator as SQL writes it.
+    /// Returns the operator in SQL.
     pub(crate) fn sql(self) -> &'static str {
         match self {
             Operator::Equal => "=",
@@ -158,7 +157,7 @@ impl Operator {
 }
 
 impl Predicate {
-    /// A condition that holds no other.
+    /// Returns a condition that contains no other.
     pub(crate) fn new(node: Node) -> Self {
         Predicate { node, depth: Depth { levels: 1, in_subqueries: 0 } }
     }
@@ -167,12 +166,12 @@ impl Predicate {
         &self.node
     }
 
-    /// A condition that is nested as this one is.
+    /// Returns a condition of the same depth with this node.
     pub(super) fn with_node(&self, node: Node) -> Self {
         Predicate { node, depth: self.depth }
     }
 
-    /// All of these; conditions of the same kind become one.
+    /// Returns the condition that all of these hold. Nested conditions of the same kind become one list.
     pub(crate) fn all(parts: impl IntoIterator<Item = Predicate>) -> Self {
         let mut depth = Depth::default();
         let mut flat = Vec::new();
@@ -188,7 +187,8 @@ impl Predicate {
         Predicate::combined(flat, depth, Node::Everything, Node::And)
     }
 
-    /// At least one of these; conditions of the same kind become one, and values of one column a list.
+    /// Returns the condition that at least one of these holds. Nested conditions of the same kind become one list, and so do
+    /// values of one column.
     pub(crate) fn any(parts: impl IntoIterator<Item = Predicate>) -> Self {
         let mut depth = Depth::default();
         let mut flat = Vec::new();
@@ -204,7 +204,7 @@ impl Predicate {
         Predicate::combined(flat, depth, Node::Nothing, Node::Or)
     }
 
-    /// How deep this is as a part of a list, where its own level may be taken up by the list's.
+    /// Returns the depth as a part of a list. If the part is flattened, the list's level replaces its own.
     fn depth_within(&self, is_taken_up: bool) -> Depth {
         let taken_up = usize::from(is_taken_up && self.depth.levels > 1);
         Depth { levels: self.depth.levels - taken_up, ..self.depth }
@@ -225,8 +225,8 @@ impl Predicate {
         }
     }
 
-    /// The rows that are related to one for which this holds. A subquery is two levels for the databases: itself,
-    /// and what joins it with its condition.
+    /// Returns the condition that a related row exists for which this one holds. It adds two levels in the databases: the
+    /// subquery, and the AND of its join and its condition.
     pub(crate) fn related(self, relation: Relation) -> Self {
         let Predicate { node, depth } = self.deeper(2);
         if matches!(node, Node::TooDeep) {
@@ -241,7 +241,7 @@ impl Predicate {
         self.node.for_each_related(visit);
     }
 
-    /// So many more levels around a condition.
+    /// Returns the condition with this many more levels around it.
     fn deeper(self, more: usize) -> Self {
         let depth = Depth { levels: self.depth.levels + more, ..self.depth };
         match depth.levels + depth.in_subqueries <= DEEPEST {
@@ -251,9 +251,9 @@ impl Predicate {
     }
 }
 
-/// Adds an alternative; `a = 1` and `a = 2` become `a IN (1, 2)`, which is one parameter, split by shard.
+/// Adds an alternative. `a = 1` and `a = 2` become `a IN (1, 2)`, which is one parameter, split by shard.
 fn unite(alternatives: &mut Vec<Node>, node: Node) {
-    let (wanted, mut more) = match node {
+    let (compared, mut more) = match node {
         Node::Compare { column, operator: Operator::Equal, operand } => (column, vec![operand]),
         Node::In { column, operands } => (column, operands),
         Node::KeyIn { columns, keys: more } => {
@@ -269,18 +269,18 @@ fn unite(alternatives: &mut Vec<Node>, node: Node) {
     };
     for other in alternatives.iter_mut() {
         match other {
-            Node::In { column, operands } if *column == wanted => return operands.append(&mut more),
-            Node::Compare { column, operator: Operator::Equal, operand } if *column == wanted => {
+            Node::In { column, operands } if *column == compared => return operands.append(&mut more),
+            Node::Compare { column, operator: Operator::Equal, operand } if *column == compared => {
                 let operands = [operand.clone()].into_iter().chain(more).collect();
-                *other = Node::In { column: wanted, operands };
+                *other = Node::In { column: compared, operands };
                 return;
             }
             _ => {}
         }
     }
     alternatives.push(match <[Operand; 1]>::try_from(more) {
-        Ok([operand]) => Node::Compare { column: wanted, operator: Operator::Equal, operand },
-        Err(operands) => Node::In { column: wanted, operands },
+        Ok([operand]) => Node::Compare { column: compared, operator: Operator::Equal, operand },
+        Err(operands) => Node::In { column: compared, operands },
     });
 }
 
@@ -289,7 +289,7 @@ impl<T, R> Filter<T, R> {
         Filter { predicate, marker: PhantomData }
     }
 
-    /// A filter that holds no other.
+    /// Returns a filter that contains no other.
     pub(crate) fn of(node: Node) -> Self {
         Filter::new(Predicate::new(node))
     }
@@ -314,8 +314,8 @@ impl<T, R> Filter<T, R> {
     /// assert_eq!(filter.predicate(), (!(Account::CENTS.gt(0) & Account::ID.is_in([1, 2]))).predicate());
     /// ```
     ///
-    /// A condition on a NULL holds neither as it is nor negated.
-    #[allow(clippy::should_implement_trait)] // it is implemented; the method is for chains of methods
+    /// If the column is NULL, neither a comparison nor its negation holds.
+    #[allow(clippy::should_implement_trait)] // it is implemented; this method is for method chains
     pub fn not(self) -> Filter<T, Unrouted> {
         Filter::new(self.predicate.negated())
     }
@@ -358,23 +358,24 @@ impl<T, R: Routing> Filter<T, R> {
 }
 
 impl<T> Filter<T, Unrouted> {
-    /// Matches every row: `!City::has_child(Filter::<Report, _>::everything())` matches the cities without a report.
+    /// Returns a filter for every row: `!City::has_child(Filter::<Report, _>::everything())` matches the cities without a
+    /// report.
     pub fn everything() -> Self {
         Filter::of(Node::Everything)
     }
 
-    /// Rows for which every filter holds; every row, where there is none.
+    /// Returns a filter for rows that match every filter; with no filters, it matches every row.
     pub fn all<R>(filters: impl IntoIterator<Item = Filter<T, R>>) -> Self {
         Filter::new(Predicate::all(filters.into_iter().map(|filter| filter.predicate)))
     }
 
-    /// Rows for which at least one filter holds; no row, where there is none.
+    /// Returns a filter for rows that match at least one filter; with no filters, it matches no row.
     pub fn any<R>(filters: impl IntoIterator<Item = Filter<T, R>>) -> Filter<T, R> {
         Filter::new(Predicate::any(filters.into_iter().map(|filter| filter.predicate)))
     }
 }
 
-/// A narrowed filter where one that may not be narrowed is wanted, so that both fit one list.
+/// Converts a narrowed filter, so that it fits a list of filters that are not narrowed.
 impl<T> From<Filter<T, Routed>> for Filter<T, Unrouted> {
     fn from(filter: Filter<T, Routed>) -> Self {
         Filter::new(filter.predicate)
@@ -406,7 +407,7 @@ impl<T, R> Not for Filter<T, R> {
 }
 
 impl Operand {
-    /// The value, where it is one that can be stored.
+    /// Returns the value, if it can be stored.
     pub(crate) fn known(&self) -> Option<&Value<'static>> {
         self.value.as_ref().ok()
     }

@@ -8,7 +8,7 @@ use super::select::{OrderBy, SelectCore};
 pub(crate) struct GroupCore {
     pub(crate) select: SelectCore,
     pub(crate) keys: Vec<usize>,
-    /// Those that are read, then those that are only compared or ordered by.
+    /// The measures that are read, then those that are only compared or ordered by.
     pub(crate) measures: Vec<MeasureCore>,
     pub(crate) having: Vec<HavingCore>,
     pub(crate) order: Vec<GroupOrderCore>,
@@ -29,15 +29,15 @@ impl GroupCore {
         GroupCore { select, keys, measures, having: Vec::new(), order: Vec::new(), limit: None, offset: 0 }
     }
 
-    pub(super) fn want(&mut self, measure: MeasureCore) {
+    pub(super) fn add_measure(&mut self, measure: MeasureCore) {
         if !self.measures.contains(&measure) {
             self.measures.push(measure);
         }
     }
 
-    /// A measure as shards are asked for it.
-    pub(crate) fn asked(&self, measure: MeasureCore, asked: &[MeasureCore]) -> MeasureCore {
-        let place = self.measures.iter().position(|other| *other == measure);
-        place.and_then(|place| asked.get(place)).copied().unwrap_or(measure)
+    /// Returns a measure in the form in which the shards compute it.
+    pub(crate) fn on_shards(&self, measure: MeasureCore, computed: &[MeasureCore]) -> MeasureCore {
+        let index = self.measures.iter().position(|other| *other == measure);
+        index.and_then(|index| computed.get(index)).copied().unwrap_or(measure)
     }
 }

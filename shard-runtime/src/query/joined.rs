@@ -1,4 +1,4 @@
-//! The joined rows of an answer: a row that several others refer to is decoded once.
+//! The joined rows of a result: a row that several others refer to is decoded once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,7 +11,7 @@ use crate::row::{Row, RowSource};
 use crate::schema::Table;
 use crate::value::{IdKey, Value};
 
-/// The rows that the rows of a join belong to or refer to, each read once and kept, to be shared.
+/// The parents or referenced rows of a join. Each is decoded once and shared.
 pub(crate) struct Shared<P: Sharded> {
     rows: HashMap<(usize, IdKey), Stored<P>>,
 }
@@ -23,14 +23,15 @@ impl<P: Sharded> Default for Shared<P> {
 }
 
 impl<P: Sharded> Shared<P> {
-    /// The parent of the row of `table` whose columns begin at a place of a joined row; its own come after them.
+    /// Returns the parent of a row of `table` in a joined row. The row's columns begin at index `first`; the parent's follow
+    /// them.
     pub(crate) fn of(&mut self, row: &Row<'_>, table: &Table, first: usize) -> Result<Stored<P>> {
         let link = table.parent.map_or(table.id, |parent| parent.column);
         self.at(row, first + link, first + table.columns.len())
     }
 
-    /// The row whose id is at one place of a joined row, and whose columns begin at another. One of a reference table is
-    /// the same on every shard.
+    /// Returns the row whose id is at index `link` of a joined row, and whose columns begin at index `first`. A row of a
+    /// reference table is the same on every shard.
     pub(crate) fn at(&mut self, row: &Row<'_>, link: usize, first: usize) -> Result<Stored<P>> {
         let id = row.read(link, |value| Ok(IdKey::of(&value)))?;
         let shard = if P::TABLE.is_reference() { 0 } else { row.shard.index() };
@@ -45,7 +46,7 @@ impl<P: Sharded> Shared<P> {
     }
 }
 
-/// The columns after the first so many.
+/// The columns of a row from an index on.
 struct After<'r> {
     source: &'r dyn RowSource,
     columns: usize,

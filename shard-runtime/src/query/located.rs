@@ -1,15 +1,13 @@
-//! Conditions and lookups: the values of a condition whose shards a lookup knows, and the condition with these shards.
-//! Pure.
+//! Conditions and lookups: finds the values of a condition whose shards a lookup holds, and adds these shards to the
+//! condition. Pure.
 //!
-//! A condition of SQL has three values: TRUE, FALSE and NULL. If a lookup knows that a value is stored on no shard, or on
-//! another shard than the one that a statement is written for, the comparison with this value becomes FALSE. For a row
-//! with NULL in the column the comparison was NULL before. The change is sound only where FALSE and NULL have the same
-//! effect:
+//! A condition of SQL has three values: TRUE, FALSE and NULL. A lookup can show that a value is stored on no shard, or on
+//! another shard than the statement's. Then the comparison with this value becomes FALSE. For a row with NULL in the column
+//! the comparison was NULL before. The change is sound only if FALSE and NULL have the same effect:
 //!
 //! * A statement's own condition, and the condition of each EXISTS or IN subquery, only selects the rows for which it is
 //!   TRUE. FALSE and NULL have the same effect.
-//! * AND and OR with the same other parts keep this: they never turn a FALSE part into TRUE where a NULL part would not
-//!   be TRUE, too.
+//! * AND and OR with the same other parts keep this: if a NULL part makes the whole not TRUE, a FALSE part does, too.
 //! * NOT of FALSE is TRUE and NOT of NULL is NULL. Below one NOT the two differ. NOT of that again yields FALSE or NULL,
 //!   which have the same effect.
 //! * EXISTS and IN (with ids, which are never NULL) are never NULL. So a NOT outside of a subquery sees TRUE or FALSE,
@@ -27,7 +25,7 @@ use crate::schema::Placed;
 use crate::schema::Shard;
 use crate::schema::Table;
 
-/// The shard of the row with a value, as far as a lookup knows it.
+/// The shard of the row with a value, by the entries of a lookup.
 pub(crate) enum Whereabouts {
     /// The lookup was not read, or the value has no shard of its own.
     Unknown,
@@ -37,13 +35,13 @@ pub(crate) enum Whereabouts {
     On(Shard),
 }
 
-/// Something that asks shards about a model's rows.
+/// A query about the rows of one model.
 pub(crate) trait Targeted {
     fn target(&self) -> &Target;
 
     fn target_mut(&mut self) -> &mut Target;
 
-    /// Whether it reads no shard, regardless of the condition.
+    /// Returns whether it reads no shard, regardless of the condition.
     fn wants_nothing(&self) -> bool {
         false
     }
@@ -90,8 +88,8 @@ impl Targeted for WriteCore {
 /// How the value of a node affects the rows that a query returns.
 #[derive(Clone, Copy)]
 struct Context {
-    /// Whether the query's rows are among those for which the node holds: the number of NOTs above it, in all
-    /// subqueries, is even. Only then do the node's values narrow the shards.
+    /// Whether the query's rows are among those for which the node holds: the number of NOTs above it, in all subqueries, is
+    /// even. Only then do the node's values narrow the shards.
     selects: bool,
     /// Whether the number of NOTs between the node and the innermost relation is even, so that FALSE and NULL have the
     /// same effect.
@@ -106,12 +104,12 @@ impl Context {
         Context { selects: !self.selects, is_null_false: !self.is_null_false }
     }
 
-    /// The context of the condition of a subquery here.
+    /// Returns the context of the condition of a subquery here.
     fn in_subquery(self) -> Self {
         Context { is_null_false: true, ..self }
     }
 
-    /// The lookup of a column whose comparisons may become FALSE here, and narrow the shards if they do.
+    /// Returns the lookup of a column if comparisons with it may become FALSE here, and so narrow the shards.
     fn lookup<'l>(self, lookups: &'l [Placed], table: &'static Table, column: usize) -> Option<&'l Placed> {
         let is_nullable = table.columns.get(column).is_none_or(|column| column.nullable);
         if !self.selects || (is_nullable && !self.is_null_false) {
@@ -132,7 +130,7 @@ impl Predicate {
         visit_node(self.node(), table, lookups, Context::STATEMENT, visit);
     }
 
-    /// Returns the condition with the shards that lookups know of its operands. It selects the same rows.
+    /// Returns the condition with the shards of its operands, as far as lookups hold them. It selects the same rows.
     pub(crate) fn located(
         &self,
         table: &'static Table,
@@ -272,7 +270,7 @@ mod tests {
         [(&USERS, EMAIL), (&USERS, NICK), (&ORDERS, TAG)].into_iter().enumerate().map(lookup).collect()
     }
 
-    /// `on a` and `on b` have a row there; any other value has none.
+    /// A value `on a` has a row on shard `a`, and so on; any other value has none.
     fn equal(column: usize, value: &'static str) -> Node {
         let operand = Operand { value: Ok(Value::Text(value.into())), shard: None };
         Node::Compare { column, operator: Operator::Equal, operand }
@@ -295,7 +293,7 @@ mod tests {
         Node::Related { relation: Relation::Parent(&USERS), inner: Box::new(inner) }
     }
 
-    /// Prints a located condition in a short form: `email=on a@a` is a comparison with the shard that a lookup knows.
+    /// Prints a located condition in a short form: `email=on a@a` is a comparison with the shard that a lookup holds.
     fn shown(node: &Node, table: &'static Table) -> String {
         let name = |column: usize| table.columns[column].name;
         let operand = |operand: &Operand| {
@@ -336,9 +334,9 @@ mod tests {
         };
         let users: &'static Table = &USERS;
         let orders: &'static Table = &ORDERS;
-        // The condition, what it becomes, the shards that it asks.
+        // The condition, the located condition, and the shards that it reads.
         let cases = [
-            // At the top, FALSE and NULL are one.
+            // At the top, FALSE and NULL have the same effect.
             (users, equal(NICK, "on a"), "nick=on a@a", "a"),
             (users, equal(NICK, "lost"), "FALSE", ""),
             (users, among(NICK, &["on a", "lost", "on b"]), "nick in on a@a/on b@b", "a b"),
@@ -370,17 +368,17 @@ mod tests {
                 "a b",
             ),
         ];
-        for (table, node, wanted, asked) in cases {
+        for (table, node, expected, names) in cases {
             let condition = Predicate::new(node);
             let lookups = lookups();
             let located = condition.located(table, &lookups, &find);
-            assert_eq!(shown(located.node(), table), wanted);
+            assert_eq!(shown(located.node(), table), expected);
             let chosen = route::narrow(table, &located, &shards)?;
-            assert_eq!(chosen.names(&shards).join(" "), asked, "{wanted}");
+            assert_eq!(chosen.names(&shards).join(" "), names, "{expected}");
             // Exactly the comparisons that change are those for which lookups are read.
             let mut read = 0;
             condition.for_each_looked_up(table, &lookups, &mut |_, operands| read += operands.len());
-            assert_eq!(read > 0, located != condition, "{wanted}");
+            assert_eq!(read > 0, located != condition, "{expected}");
         }
         Ok(())
     }

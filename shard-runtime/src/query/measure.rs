@@ -1,4 +1,4 @@
-//! Measures of many rows' values, which are read, compared and ordered by.
+//! Measures: values aggregated over rows, to read, compare and order by.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,7 +15,7 @@ use crate::row::Storable;
 use crate::sealed::{Seal, Sealed};
 use crate::value::{Field, Value};
 
-/// Something that is made of all rows of a group, and read as an `O`: [`count()`], or one of a column's, as
+/// A value that is aggregated over the rows of a group and read as an `O`: [`count()`], or a column's measure, such as
 /// `City::POPULATION.sum()`.
 pub struct Measure<T, O> {
     pub(super) core: MeasureCore,
@@ -26,7 +26,7 @@ pub struct Measure<T, O> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeasureCore {
     pub(crate) function: Function,
-    /// The column; for a count of rows, any.
+    /// The column; any one for a count of rows.
     pub(crate) column: usize,
 }
 
@@ -66,7 +66,7 @@ pub fn count<T: Sharded>() -> Measure<T, u64> {
 pub trait Number: Field + Sealed {
     /// The type of a sum.
     type Sum: Field;
-    /// The values that an update may compute for a column of it.
+    /// The values that an update may compute for a column of this type.
     const HOLDS: Holds;
 }
 
@@ -100,13 +100,14 @@ impl<T: Sharded, V: Storable<Compare: Number>, K: ColumnKind> Column<T, V, K> {
     /// Returns the sum, or `None` if no row has a value or if infinities of both signs leave none.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Value`](crate::ErrorKind::Value) where a sum of integers, or one shard's part
-    /// of it, does not fit `i64`.
+    /// When it is run: [`ErrorKind::Value`](crate::ErrorKind::Value) if a sum of integers, or one shard's part of it, does
+    /// not fit `i64`.
     pub fn sum(self) -> Measure<T, Option<SumOf<V>>> {
         Measure::new(Function::Sum, self.index())
     }
 
-    /// Returns the mean, or `None` if no row has a value. It is the sum over all shards divided by the count over all shards.
+    /// Returns the mean, or `None` if no row has a value. It is the sum over all shards, divided by the count over all
+    /// shards.
     pub fn avg(self) -> Measure<T, Option<f64>> {
         Measure::new(Function::Mean, self.index())
     }
@@ -138,8 +139,8 @@ where
         Measure::new(Function::Max, self.index())
     }
 
-    /// Returns the number of distinct values. Each shard returns the set of its values, which is held in memory; if only
-    /// one shard is queried, or the column is the shard key, each shard returns their number.
+    /// Returns the number of distinct values. Each shard returns the set of its values, which is held in memory. If only one
+    /// shard is queried, or the column is the shard key, each shard returns their number instead.
     pub fn count_distinct(self) -> Measure<T, u64> {
         Measure::new(Function::CountDistinct, self.index())
     }
@@ -149,7 +150,7 @@ where
 ///
 /// This trait is sealed: the partial values of several shards are merged for these types only.
 pub trait Measured: Sized {
-    /// The type that it is compared with.
+    /// The type that the measure is compared with.
     type Compare: Field;
     #[doc(hidden)]
     fn measured(value: Value<'_>) -> Result<Self, ValueError>;
@@ -178,7 +179,7 @@ impl<F: Field> Measured for Option<F> {
     }
 }
 
-/// A condition on a group's measure. It does not hold where the measure has no value.
+/// A condition on a group's measure. It does not hold if the measure has no value.
 pub struct Having<T> {
     pub(super) core: HavingCore,
     marker: PhantomData<fn() -> T>,
@@ -199,38 +200,38 @@ impl<T, O: Measured> Measure<T, O> {
         Having { core: HavingCore { measure: self.core, operator, value }, marker: PhantomData }
     }
 
-    /// Groups whose measure is this.
+    /// Returns the condition that the measure equals this value.
     pub fn eq(self, value: impl Into<O::Compare>) -> Having<T> {
         self.compare(Operator::Equal, value)
     }
 
-    /// Groups whose measure is another.
+    /// Returns the condition that the measure differs from this value.
     pub fn ne(self, value: impl Into<O::Compare>) -> Having<T> {
         self.compare(Operator::NotEqual, value)
     }
 
-    /// Groups whose measure is less.
+    /// Returns the condition that the measure is less.
     pub fn lt(self, value: impl Into<O::Compare>) -> Having<T> {
         self.compare(Operator::Less, value)
     }
 
-    /// Groups whose measure is less or equal.
+    /// Returns the condition that the measure is less or equal.
     pub fn le(self, value: impl Into<O::Compare>) -> Having<T> {
         self.compare(Operator::LessOrEqual, value)
     }
 
-    /// Groups whose measure is greater.
+    /// Returns the condition that the measure is greater.
     pub fn gt(self, value: impl Into<O::Compare>) -> Having<T> {
         self.compare(Operator::Greater, value)
     }
 
-    /// Groups whose measure is greater or equal.
+    /// Returns the condition that the measure is greater or equal.
     pub fn ge(self, value: impl Into<O::Compare>) -> Having<T> {
         self.compare(Operator::GreaterOrEqual, value)
     }
 }
 
-/// A measure of `T`, or a tuple of up to six: what is read is the value, or a tuple of the values.
+/// A measure of `T`, or a tuple of up to six. The output is the value, or a tuple of the values.
 ///
 /// This trait is sealed: the values are read from the columns that the planner writes for these measures.
 #[diagnostic::on_unimplemented(
@@ -248,13 +249,13 @@ pub trait MeasureList<T>: Sealed {
     fn load(values: &mut Measures<'_>) -> Result<Self::Output>;
 }
 
-/// The measures in a group's row, which are read in turn.
+/// The measures in a group's row, which are read one after the other.
 #[doc(hidden)]
 #[allow(missing_debug_implementations, reason = "it cannot be named outside of this crate")]
 pub struct Measures<'r> {
     row: &'r Row<'r>,
     measures: &'r [MeasureCore],
-    /// The place of the first measure in the row.
+    /// The index of the first measure in the row.
     first: usize,
     next: usize,
 }
@@ -275,21 +276,21 @@ impl<T: Sharded, O: Measured> MeasureList<T> for Measure<T, O> {
     }
 
     fn load(values: &mut Measures<'_>) -> Result<O> {
-        let (place, table) = (values.next, values.row.table);
+        let (index, table) = (values.next, values.row.table);
         values.next += 1;
-        let column = values.measures.get(place).map_or(table.id, |measure| measure.column);
-        let value = values.row.source.value(values.first + place);
+        let column = values.measures.get(index).map_or(table.id, |measure| measure.column);
+        let value = values.row.source.value(values.first + index);
         value.and_then(O::measured).map_err(|error| table.error_at(column, error))
     }
 }
 
 macro_rules! tuples_of_measures {
-    ($($name:ident $place:tt),*) => {
+    ($($name:ident $field:tt),*) => {
         impl<T: Sharded, $($name: MeasureList<T>),*> MeasureList<T> for ($($name,)*) {
             type Output = ($($name::Output,)*);
 
             fn cores(&self, cores: &mut Vec<MeasureCore>) {
-                $(self.$place.cores(cores);)*
+                $(self.$field.cores(cores);)*
             }
 
             fn load(values: &mut Measures<'_>) -> Result<Self::Output> {

@@ -26,8 +26,8 @@ pub trait Identified: Sized + 'static {
     /// The type of the `#[id]` field, as in [`Sharded::Id`].
     type RowId;
 
-    /// The model of the `#[shard_parent]` link; without one the model itself. It has no bound, which would be another error
-    /// for a struct that is no model.
+    /// The model of the `#[shard_parent]` link, or the model itself without a link. It has no bound: a bound would add an
+    /// error for a struct that is no model.
     #[doc(hidden)]
     type Above;
 
@@ -39,7 +39,7 @@ pub trait Identified: Sized + 'static {
 /// The properties of a model that the derive checks for its ancestors.
 #[derive(Clone, Copy, Debug)]
 pub struct Lineage {
-    /// The model's module and name, by which the models of a cycle are told apart.
+    /// The model's module and name, which distinguish the models of a cycle.
     pub(crate) path: [&'static str; 2],
     /// Whether the model has a `#[shard_parent]` link.
     pub(crate) has_link: bool,
@@ -48,17 +48,17 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// A model with a `#[shard_parent]` link.
+    /// Returns the properties of a model with a `#[shard_parent]` link.
     pub const fn child(module: &'static str, name: &'static str) -> Self {
         Lineage { path: [module, name], has_link: true, is_reference: false }
     }
 
-    /// A model without a link.
+    /// Returns the properties of a model without a link.
     pub const fn root(module: &'static str, name: &'static str) -> Self {
         Lineage { path: [module, name], has_link: false, is_reference: false }
     }
 
-    /// A reference table.
+    /// Returns the properties of a reference table.
     pub const fn reference(module: &'static str, name: &'static str) -> Self {
         Lineage { path: [module, name], has_link: false, is_reference: true }
     }
@@ -76,14 +76,14 @@ pub trait Sharded: Identified<RowId = <Self as Sharded>::Id> + Send + Sync + 'st
     /// The type of the `#[id]` field.
     type Id: Field + Clone + fmt::Debug + PartialEq;
 
-    /// The key that decides the shard: the key field's type, a tuple of several, or the parent's key; for a reference table
-    /// [`Everywhere`](crate::Everywhere).
+    /// The key that decides the shard: the key field's type, a tuple of several, or the parent's key. For a reference table
+    /// it is [`Everywhere`](crate::Everywhere).
     type Key: Key;
 
     /// The table, its columns, its key and its parent.
     const TABLE: &'static Table;
 
-    /// The place of the `#[version]` among the columns, and which numbers it holds.
+    /// The index of the `#[version]` column, and the numbers that it holds.
     #[doc(hidden)]
     const VERSION: Option<(usize, Holds)> = None;
 
@@ -91,74 +91,74 @@ pub trait Sharded: Identified<RowId = <Self as Sharded>::Id> + Send + Sync + 'st
     #[doc(hidden)]
     const LOOKUPS: &'static [Lookup] = &[];
 
-    /// The row's id.
+    /// Returns the row's id.
     fn id(&self) -> &Self::Id;
 
-    /// Puts the id in that the database gave.
+    /// Sets the id that the database has generated.
     #[doc(hidden)]
     fn set_id(&mut self, id: Self::Id);
 
-    /// Puts the version in that was written.
+    /// Sets the version that was written.
     #[doc(hidden)]
     fn set_version(&mut self, _: i64) -> Result<(), ValueError> {
         Ok(())
     }
 
-    /// Returns the index of this row's shard in the cluster's order; for a row of a reference table, which is on all shards,
-    /// that of the first.
+    /// Returns the index of this row's shard in the cluster's order. A row of a reference table is on all shards; then this
+    /// is the index of the first.
     ///
     /// # Errors
     /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) if the key's value is placed on no shard.
     fn shard_chooser(&self, shards: &Shards) -> Result<usize>;
 
-    /// The shards to ask for a row of this id: one, where the id decides the shard or `loaded_from` names
-    /// the shard of the row that it is loaded for; otherwise all.
+    /// Returns the shards to read for a row of this id. It is one shard if the id decides the shard, or if `loaded_from`
+    /// names the shard of the row that it is loaded for. Otherwise these are all shards.
     ///
     /// # Errors
-    /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) where the id is the key and is placed nowhere.
+    /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) if the id is the key and is placed on no shard.
     fn identity_chooser(id: &Self::Id, loaded_from: Option<&Shard>, shards: &Shards) -> Result<ShardSet>;
 
-    /// The shards that may hold rows matching the predicate: never too few, and exactly the least for
-    /// predicates on the key alone. For a reference table they are all, of which each holds every row.
+    /// Returns the shards that can hold rows matching the predicate: never too few, and no more than needed for predicates on
+    /// the key alone. For a reference table these are all shards, each of which holds every row.
     ///
     /// # Errors
-    /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) where the predicate asks for a key that is placed
-    /// nowhere.
+    /// [`ErrorKind::UnmappedKey`](crate::ErrorKind::UnmappedKey) if the predicate compares with a key that is placed on no
+    /// shard.
     fn execute_chooser(predicate: &Predicate, shards: &Shards) -> Result<ShardSet>;
 
     /// Reads a row, column by column in the order of [`Table::columns`].
     fn load(row: &Row<'_>) -> Result<Self>;
 
-    /// Returns the value of a column, by its index.
+    /// Returns the value of the column with this index.
     ///
     /// # Errors
     /// If no column holds the value.
     fn value_of_column(&self, column: usize) -> Result<Value<'_>, ValueError>;
 
-    /// All rows of this model: a query to be narrowed with `filter`, `on` or `all_shards`. That of a reference table can
-    /// be run as it is: it asks one shard.
+    /// Returns a query for all rows of this model, to be narrowed with `filter`, `on` or `all_shards`. For a reference table
+    /// it runs as it is, and reads one shard.
     fn select() -> Select<Self, <Self::Key as Key>::Unfiltered> {
         Select::new()
     }
 
-    /// A change of many rows at once.
+    /// Returns a bulk update of this model's rows.
     fn update() -> Update<Self, <Self::Key as Key>::Unfiltered> {
         Update::new()
     }
 
-    /// A removal of many rows at once.
+    /// Returns a bulk delete of this model's rows.
     fn delete() -> Delete<Self, <Self::Key as Key>::Unfiltered> {
         Delete::new()
     }
 
-    /// The row with this id on one shard, to be said with `on` or `on_shard`.
+    /// Returns a query for the row with this id on one shard, which `on` or `on_shard` names.
     fn by_id(id: impl Into<Self::Id>) -> ById<Self> {
         ById::new(id.into())
     }
 
-    /// Returns the condition that the row's parent matches `filter`. A child is on the shard of its parent, so that each shard
-    /// looks among its own rows, and a condition that narrows the parents narrows their children. With conditions on the parent's
-    /// parent it is nested: `Remark::has_parent(Report::has_parent(..))`.
+    /// Returns the condition that the row's parent matches `filter`. A child is on the shard of its parent, so each shard
+    /// searches only its own rows. A condition that narrows the parents narrows their children. For a condition on the
+    /// parent's parent, nest it: `Remark::has_parent(Report::has_parent(..))`.
     ///
     /// ```
     /// # use shard_runtime::{Parent, Routed, Filter, Sharded};
@@ -185,8 +185,8 @@ pub trait Sharded: Identified<RowId = <Self as Sharded>::Id> + Send + Sync + 'st
         filter.on_parent()
     }
 
-    /// Parents of at least one child for which this holds; with `!`, parents of no such child. Each shard looks
-    /// among its own, and what narrows the children narrows their parents.
+    /// Returns the condition that at least one child of the row matches `filter`; with `!`, that no child does. Each shard
+    /// searches only its own rows. A condition that narrows the children narrows their parents.
     ///
     /// ```
     /// # use shard_runtime::{Filter, Parent, Sharded, Unrouted};
@@ -218,16 +218,15 @@ pub trait Sharded: Identified<RowId = <Self as Sharded>::Id> + Send + Sync + 'st
     }
 }
 
-/// The number of a `#[version]` field. Every change of its row raises it, so that
-/// [`Session::update`](crate::Session::update) and [`Session::delete`](crate::Session::delete) notice if another session
-/// was there first.
+/// The type of a `#[version]` field. Every change of its row increments it. So [`Session::update`](crate::Session::update)
+/// and [`Session::delete`](crate::Session::delete) detect that another session has changed the row since it was read.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a version",
     label = "not a version",
     note = "a version is an `i64`, `i32`, `u64` or `u32`, which every update of the row increments; it is never NULL"
 )]
 pub trait Version: Number {
-    /// The version of a row that is new.
+    /// The version of a new row.
     const FIRST: Self;
     #[doc(hidden)]
     const RANGE: Holds = <Self as Number>::HOLDS;
@@ -255,7 +254,7 @@ versions!(i32, i64, u32, u64);
 )]
 pub trait UniqueId: Sharded {}
 
-/// A model whose rows have their ids before they are stored, so that a row may be there already when it is saved.
+/// A model whose rows have their ids before they are stored, so that a row may already exist when it is saved.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be saved: its ids are generated when rows are added",
     label = "a new row has no id yet",
@@ -292,14 +291,14 @@ pub trait Child: Sharded {
     /// The parent's model.
     type Parent: Sharded<Key: DecidesShard>;
 
-    /// The place of the column that holds the parent's id.
+    /// The index of the column that holds the parent's id.
     const PARENT_COLUMN: usize;
 
-    /// The parent's id.
+    /// Returns the parent's id.
     fn parent_id(&self) -> &<Self::Parent as Sharded>::Id;
 }
 
-/// A model each of whose rows is on the shard of a row of `P`.
+/// A model whose rows are on the shards of rows of `P`, their parents.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a child of `{P}`",
     label = "not a child of `{P}`",
@@ -311,7 +310,7 @@ pub trait ChildOf<P: Sharded>: Child<Parent = P> {}
 #[diagnostic::do_not_recommend]
 impl<C: Child> ChildOf<C::Parent> for C {}
 
-/// A model with whose rows the rows of `C` are stored: the other side of [`ChildOf`].
+/// A model whose rows are on one shard with their children, rows of `C`: the other side of [`ChildOf`].
 ///
 /// This trait is sealed: that rows share a shard follows from `#[shard_parent]` alone.
 #[diagnostic::on_unimplemented(
@@ -326,14 +325,14 @@ pub trait ParentOf<C>: Sharded {
     const SEAL: Seal;
 }
 
-// Not for `C::Parent` itself: a model that is another would then be a mismatch of types, without this message.
+// Not for `C::Parent` itself: for any other model the compiler would then report mismatched types, without this message.
 #[diagnostic::do_not_recommend]
 impl<C: Child<Parent: Same<P>>, P: Sharded> ParentOf<C> for P {
     const SEAL: Seal = Seal;
 }
 
-/// A row that [`Session::add`](crate::Session::add) takes: the struct itself where the id is the caller's,
-/// `New…` where it is generated.
+/// A row that [`Session::add`](crate::Session::add) takes: the struct itself if the caller sets the id, `New…` if it is
+/// generated.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added to a session",
     label = "cannot be added",
@@ -350,10 +349,10 @@ pub trait Insert: Sized {
     ) -> Result<Self::Model>;
 }
 
-/// How long the values of a row are, all of which can be stored.
+/// Returns the total size of a row's values.
 ///
 /// # Errors
-/// [`ErrorKind::Value`](crate::ErrorKind::Value) where one cannot.
+/// [`ErrorKind::Value`](crate::ErrorKind::Value) if a value cannot be stored.
 pub(crate) fn size_of<T: Sharded>(row: &T) -> Result<usize> {
     let size = |column| value_of(row, column).map(|value| value.size());
     (0..T::TABLE.columns.len()).map(size).sum()
@@ -373,7 +372,7 @@ pub(crate) fn normalize<T: Sharded>(row: &mut T, shard: &Shard) -> Result<()> {
     Ok(())
 }
 
-/// The values of a row that no database has read.
+/// The values of a row that was not read from a database.
 struct Values<'v>(Vec<Value<'v>>);
 
 impl RowSource for Values<'_> {
@@ -383,12 +382,12 @@ impl RowSource for Values<'_> {
     }
 }
 
-/// The values of a row's columns, in the table's order.
+/// Returns the values of a row's columns, in the table's order.
 pub(crate) fn values_of<T: Sharded>(row: &T) -> Result<Vec<Value<'_>>> {
     (0..T::TABLE.columns.len()).map(|column| value_of(row, column)).collect()
 }
 
-/// The value of a column; an error has table and column.
+/// Returns the value of a column. An error names the table and the column.
 pub(crate) fn value_of<T: Sharded>(row: &T, column: usize) -> Result<Value<'_>> {
     row.value_of_column(column).map_err(|error| T::TABLE.error_at(column, error))
 }
@@ -406,7 +405,7 @@ pub trait Models {
     const SEAL: Seal;
     #[doc(hidden)]
     fn tables(list: &mut Vec<&'static Table>);
-    /// The columns with lookups, each with the table of its rows.
+    /// Adds the columns with lookups, each with the table of its rows.
     #[doc(hidden)]
     fn lookups(list: &mut Vec<(&'static Table, Lookup)>);
 }
@@ -423,7 +422,7 @@ impl<T: Sharded> Models for T {
     }
 }
 
-/// For the tuple of all of them, and for each shorter one.
+/// Implements [`Models`] for the tuple of all of these types, and for each shorter one.
 macro_rules! tuples_of_models {
     () => {};
     ($first:ident $($more:ident)*) => {
@@ -448,7 +447,7 @@ tuples_of_models!(
     A B C D E F G H I J K L M N O P Q R S U V W X Y Z Aa Ab Ac Ad Ae Af Ag
 );
 
-/// A type is the same as itself, and as no other.
+/// Holds between a type and itself only.
 pub trait Same<T> {}
 
 impl<T> Same<T> for T {}

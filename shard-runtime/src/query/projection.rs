@@ -1,4 +1,4 @@
-//! Some columns of a model as a struct of their own.
+//! Projections: some columns of a model as a struct.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,9 +11,9 @@ use crate::sealed::Sealed;
 
 /// A struct whose fields are columns of one model. [`#[derive(Projection)]`](derive@crate::Projection) implements it.
 ///
-/// Its [`COLUMNS`](Projection::COLUMNS) are read as one of it, wherever columns are named: by
-/// [`Select::columns`](crate::Select::columns), by [`Select::group_by`](crate::Select::group_by), in a tuple beside
-/// other columns.
+/// Its [`COLUMNS`](Projection::COLUMNS) are read as one struct wherever columns are listed: in
+/// [`Select::columns`](crate::Select::columns), in [`Select::group_by`](crate::Select::group_by), and in a tuple beside other
+/// columns.
 ///
 /// ```
 /// # use shard_runtime::{Cluster, Sharded, count};
@@ -55,16 +55,16 @@ use crate::sealed::Sealed;
     note = "write `#[derive(Projection)]` and `#[sharded(model = ..)]` on the struct"
 )]
 pub trait Projection: Sized {
-    /// The model whose columns they are.
+    /// The model of the columns.
     type Model: Sharded;
 
-    /// The columns, to be read as one `Self`.
+    /// The columns, which are read as one `Self`.
     const COLUMNS: ProjectedColumns<Self> = ProjectedColumns(PhantomData);
 
     #[doc(hidden)]
     const PLACES: &'static [usize];
 
-    /// Reads the columns, of which the first is at this place of the row.
+    /// Reads the columns, the first of which is at this index of the row.
     #[doc(hidden)]
     fn read(row: &Row<'_>, first: usize) -> Result<Self>;
 }
@@ -92,8 +92,8 @@ impl<P: Projection> ColumnList<P::Model> for ProjectedColumns<P> {
     type Output = P;
     const COUNT: usize = P::PLACES.len();
 
-    fn places(&self, places: &mut Vec<usize>) {
-        places.extend(P::PLACES);
+    fn indexes(&self, indexes: &mut Vec<usize>) {
+        indexes.extend(P::PLACES);
     }
 
     fn load(row: &Row<'_>, first: usize) -> Result<P> {

@@ -1,4 +1,4 @@
-//! SQL as a person writes it, as a value: its text, the values it is given, and where it runs.
+//! Hand-written SQL as a value: the text, its parameters, and the shards that it runs on.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use crate::schema::{IsRouted, Routed, Unrouted};
 use crate::sealed::Sealed;
 use crate::value::Value;
 
-/// One statement of SQL, for what the typed queries do not say. It is read with
-/// [`Session::all`](crate::Session::all), `first` and `one`, and executed with
-/// [`Session::execute`](crate::Session::execute), inside the session's own transactions.
+/// One hand-written SQL statement, for operations that the typed queries cannot express.
 ///
-/// `{table}` names a model's table, by the name that the model gives it, as it is on each shard: quoted, with the
-/// shard's prefix. Braces in string literals and comments are kept; elsewhere a brace is written twice: `{{`, `}}`.
+/// [`Session::all`](crate::Session::all), `first` and `one` read with it, and [`Session::execute`](crate::Session::execute)
+/// writes with it. It runs inside the session's own transactions.
+///
+/// `{table}` stands for a model's table on each shard. Write the table's name without a shard's prefix; it is replaced by the
+/// quoted name with the prefix. Braces in string literals and comments are kept. Elsewhere, write a brace twice: `{{`, `}}`.
 /// Values are bound, never written into the text.
 ///
-/// The SQL is not parsed to find its shards. The query names them with `on_shard`, `on` or
-/// `all_shards`, and does not run before. Over several shards each runs the statement for itself, in the cluster's
-/// order, and the rows come shard by shard: an `ORDER BY`, a `LIMIT` or a `count(*)` is one shard's own. Over all
-/// data at once SQL runs in [`sqlite::attached`](crate::sqlite::attached).
+/// The SQL is not parsed to find its shards. Name them with `on_shard`, `on` or `all_shards`; otherwise it does not compile. With
+/// several shards, each shard runs the whole statement, and the rows follow in the cluster's order of shards. `ORDER BY`, `LIMIT`
+/// and `count(*)` apply to one shard at a time. To run SQL over all data at once, use
+/// [`sqlite::attached`](crate::sqlite::attached).
 ///
-/// A write over several shards on servers excludes [`relocate`](crate::Session::relocate) from the tables that are named in
-/// braces, and only from these: the tables of a name without braces are not known. If such a statement runs while another
-/// transaction moves a row from a shard that is still to come to one that is done, the row is not written. Reads of several
-/// shards never exclude `relocate`. Name tables in braces in every write over several shards.
+/// A write over several shards on servers locks out [`relocate`](crate::Session::relocate), but only for the tables that it
+/// names in braces. Therefore name every table in braces. Otherwise a row can miss the write: a concurrent `relocate` moves it
+/// from a shard that the statement has not reached to one that it has passed. Reads of several shards never lock out `relocate`.
 ///
-/// The pending changes of its shards are written first, of all tables. A write forgets what
-/// the session has looked up, and where it fails it has no effect on any shard.
+/// The session first flushes the pending changes of all tables on these shards. A write clears the session's identity map. A
+/// write that fails has no effect on any shard.
 ///
 /// ```
 /// # use shard_runtime::{Cluster, Sharded, Sql};
@@ -68,14 +68,20 @@ use crate::value::Value;
 /// ```
 ///
 /// # Errors
-/// When it is run, before its first statement: [`ErrorKind::UnknownModel`] for a table in braces that is no
-/// model's, [`ErrorKind::Value`] for a value that cannot be stored, [`ErrorKind::UnknownShard`] and
-/// [`ErrorKind::ContradictingPins`] for where it should run; and [`ErrorKind::Query`] where the text is not one
-/// statement, where it takes another number of parameters, where it writes and is read or reads and is executed,
-/// where a write returns rows, or where it is about the connection or the transaction (`BEGIN`, `COMMIT`, `PRAGMA`,
-/// `ATTACH`, `VACUUM`, `SET` without `LOCAL`, `PREPARE`, `LISTEN`, `CREATE TEMPORARY TABLE` and their like; what a function
-/// sets for longer on PostgreSQL is undone when the transaction ends): for these, and for a trigger, which holds statements, there is
-/// [`sqlite::with_connection`](crate::sqlite::with_connection).
+/// When it is run, before its first statement:
+///
+/// * [`ErrorKind::UnknownModel`] if a table in braces belongs to no model
+/// * [`ErrorKind::Value`] if a value cannot be stored
+/// * [`ErrorKind::UnknownShard`] if a named shard does not exist, [`ErrorKind::ContradictingPins`] if two named shards differ
+/// * [`ErrorKind::Query`] if the text is not one statement, or if the number of its parameters differs from that of the values
+/// * [`ErrorKind::Query`] if a statement that writes is read, or a statement that reads is executed
+/// * [`ErrorKind::Query`] if a write returns rows
+/// * [`ErrorKind::Query`] for statements about the connection or the transaction: `BEGIN`, `COMMIT`, `PRAGMA`, `ATTACH`,
+///   `VACUUM`, `SET` without `LOCAL`, `PREPARE`, `LISTEN`, `CREATE TEMPORARY TABLE` and similar ones
+///
+/// For the last group, and for triggers, which contain statements, use
+/// [`sqlite::with_connection`](crate::sqlite::with_connection). On PostgreSQL, a setting that a function makes for longer than
+/// the transaction is undone when the transaction ends.
 #[derive(Debug)]
 #[must_use = "SQL does nothing until a session runs it"]
 pub struct Sql<R = Unrouted> {
@@ -95,22 +101,22 @@ pub(crate) struct SqlCore {
     pub(crate) text: String,
     pub(crate) params: Vec<Bound>,
     pub(crate) pins: Vec<SqlPin>,
-    /// How many rows are read at most.
+    /// The greatest number of rows to read.
     pub(crate) limit: Option<u64>,
 }
 
-/// A parameter as it was given.
+/// A parameter as the caller gave it.
 #[derive(Clone, Debug)]
 pub(crate) enum Bound {
     Value(Result<Value<'static>, ValueError>),
     List(Result<Vec<Value<'static>>, ValueError>),
 }
 
-/// The value of a parameter. It cannot be named outside of this crate, so [`IntoParameter`] is implemented only here.
+/// The value of a parameter. Its name is private to this crate, so only this crate implements [`IntoParameter`].
 #[derive(Debug)]
 pub struct Parameter(Result<Value<'static>, ValueError>);
 
-/// The shard that SQL was told to run on; a key is one of a model's.
+/// The shard on which SQL has to run; a key is one of a model's.
 #[derive(Clone, Debug)]
 pub(crate) enum SqlPin {
     Shard(String),
@@ -203,6 +209,8 @@ impl<R: IsRouted> Write for Sql<R> {
 }
 
 /// A value that [`Sql::bind`] takes: any value of a column, an `Option` of it, or `&str`.
+///
+/// This trait is sealed: only values that a column can store are bound.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be bound to a statement",
     label = "not a column's value",
@@ -227,7 +235,7 @@ impl IntoParameter for &str {
     }
 }
 
-/// A row that [`Sql`] found: its values by the names of its columns, and its shard.
+/// A row that [`Sql`] returned: its values by the names of its columns, and its shard.
 #[derive(Clone, Debug)]
 pub struct SqlRow {
     pub(crate) shard: Shard,
@@ -246,23 +254,26 @@ impl SqlRow {
         self.columns.iter().map(String::as_str)
     }
 
-    /// Returns the value of the column of this name, of any type that a column stores, also a
-    /// [`Parent`](crate::Parent); `Option` of it if it may be NULL.
+    /// Returns the value of the column of this name, as any type that a column stores, including a
+    /// [`Parent`](crate::Parent). Use an `Option` if the value may be NULL.
     ///
     /// # Errors
-    /// [`ErrorKind::Query`] where there is no such column, or where several are so named;
-    /// [`ErrorKind::Value`] where the value is not one of this type's, or is NULL. They name shard and column.
+    /// * [`ErrorKind::Query`] if no column has this name, or several have it
+    /// * [`ErrorKind::Value`] if the value is not one of this type, or is NULL
+    ///
+    /// The errors name the shard and the column.
     pub fn get<V: Storable>(&self, column: &str) -> Result<V> {
         let at = |error: Error| error.on_shard(self.shard.name()).at_column(column);
         let mut named = self.columns.iter().zip(&self.values).filter(|(name, _)| *name == column);
         let value = match (named.next(), named.next()) {
             (Some((_, value)), None) => value,
             (None, _) => {
-                let message = format!("the answer has no such column; it has {}", self.columns.join(", "));
+                let message =
+                    format!("the result has no such column; its columns: {}", self.columns.join(", "));
                 return Err(at(Error::new(ErrorKind::Query, message)));
             }
             (Some(_), Some(_)) => {
-                let message = "several columns of the answer have this name; tell them apart with `AS`";
+                let message = "several columns of the result have this name; rename them with `AS`";
                 return Err(at(Error::new(ErrorKind::Query, message)));
             }
         };

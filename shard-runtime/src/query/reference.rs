@@ -1,5 +1,4 @@
-//! Rows and the rows of reference tables that they refer to: every shard has those, so that they are asked about, and
-//! joined, on the shard of the row itself.
+//! Joins with reference tables and conditions on them. Every shard holds all their rows, so a row is joined on its own shard.
 
 use std::marker::PhantomData;
 
@@ -21,8 +20,8 @@ use crate::sealed::Sealed;
 use crate::value::Value;
 
 impl<T: Sharded, V: Storable, M: Reference, K: ColumnKind> Column<T, V, kind::References<M, K>> {
-    /// Rows that refer to a row for which this holds; with `!`, all others, those that refer to nothing among them. It
-    /// does not narrow the shards.
+    /// Returns a filter for rows that refer to a row matching `filter`. With `!`, it matches all other rows, also those that
+    /// refer to no row. It does not narrow the shards.
     ///
     /// ```
     /// # use shard_runtime::{Filter, Routed, Sharded, Unrouted};
@@ -54,8 +53,8 @@ impl<T: Sharded, V: Storable, M: Reference, K: ColumnKind> Column<T, V, kind::Re
     }
 }
 
-/// Rows of `T`, each with the rows of reference tables that it refers to: made by [`Select::with_reference`]. `J` is a
-/// tuple of what those are: [`Stored`] rows, or an `Option` of one where the column may be NULL.
+/// Rows of `T`, each with the rows of reference tables that it refers to; made by [`Select::with_reference`]. `J` is the
+/// tuple of these: [`Stored`] rows, or an `Option` of one if the column may be NULL.
 #[must_use = "a query does nothing until a session runs it"]
 pub struct WithReferences<T, J, R> {
     pub(crate) select: Select<T, R>,
@@ -66,9 +65,9 @@ pub struct WithReferences<T, J, R> {
 untyped!(WithReferences<T, J, R> { select, references; marker });
 
 impl<T: Sharded, R: Routing> Select<T, R> {
-    /// Returns each row with the row of a reference table that it refers to in this column, read from the same shard in
-    /// one statement per shard; an `Option` if the column may be NULL. Order, limit and offset are those of this
-    /// select. Up to three columns can be joined by further calls.
+    /// Returns each row with the row of a reference table that it refers to in this column; an `Option` if the column may be
+    /// NULL. Both are read from the same shard, in one statement per shard. Order, limit and offset are those of this select.
+    /// Further calls join up to three columns.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Sharded};
@@ -122,7 +121,7 @@ impl<T: Sharded, J, R: Routing> WithReferences<T, J, R> {
     /// Returns the cursor of a page of this query that ends with this row, as [`Select::cursor`] does.
     ///
     /// # Errors
-    /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order.
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query) if the query has no order.
     pub fn cursor(&self, last: &Stored<T>) -> Result<Cursor> {
         self.select.cursor(last)
     }
@@ -130,8 +129,8 @@ impl<T: Sharded, J, R: Routing> WithReferences<T, J, R> {
     /// Keeps the rows after the cursor of a page, as [`Select::after`] does.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters,
-    /// pins or order.
+    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) if a query with other filters, pins or order created
+    /// the cursor.
     pub fn after(self, cursor: &Cursor) -> Self {
         WithReferences { select: self.select.after(cursor), ..self }
     }
@@ -145,7 +144,7 @@ impl<T, J, R> WithReferences<T, J, R> {
 
 impl<T, J, R> Sealed for WithReferences<T, J, R> {}
 
-/// The output of a join for a row that is referred to: a [`Stored`] row, or an `Option` of one.
+/// The output of a join for a referenced row: a [`Stored`] row, or an `Option` of one.
 pub trait ReferredRow: Sized {
     /// The model of the reference table.
     type Model: Reference;
@@ -173,19 +172,19 @@ impl<M: Reference> ReferredRow for Option<Stored<M>> {
     }
 }
 
-/// The rows that are referred to in one column of a join: each is read once, and shared.
+/// The referenced rows of one column of a join. Each is decoded once and shared.
 #[doc(hidden)]
 #[allow(missing_debug_implementations, reason = "it cannot be named outside of this crate")]
 pub struct Joined<M: Sharded> {
     rows: Shared<M>,
-    /// The place of the column among the joined row's.
+    /// The index of the referring column in the joined row.
     link: usize,
-    /// The first column of the row that is referred to.
+    /// The index of the first column of the referenced row.
     first: usize,
 }
 
 impl<M: Sharded> Joined<M> {
-    /// A join to a row that has so many columns before.
+    /// Returns a join whose columns begin after this many others.
     fn after(columns: &mut usize, reference: Option<&ReferenceDef>) -> Self {
         let first = *columns;
         *columns += M::TABLE.columns.len();

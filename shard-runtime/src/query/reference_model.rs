@@ -12,10 +12,9 @@ use crate::value::Field;
 /// A model whose rows are all on every shard: one with `#[sharded(reference)]`. For data that is small, read everywhere and
 /// changed rarely: currencies, countries, price lists.
 ///
-/// A read asks one shard: the first, in the cluster's order, on which its session has a transaction already, or else the
-/// first of the cluster; `on_shard` names another. A write goes to every shard, in the session's transaction, which is
-/// committed on all of them or on none. A row of another model refers to one of these by its id, and is read together
-/// with it on the row's own shard.
+/// A read uses the first shard, in the cluster's order, on which its session already has a transaction, or else the first of
+/// the cluster. `on_shard` names another. A write goes to every shard in the session's transaction, which is committed on all
+/// of them or on none. A row of another model refers to one of these by its id, and is joined with it on the row's own shard.
 ///
 /// ```
 /// use shard_runtime::{Cluster, Sharded};
@@ -61,7 +60,7 @@ use crate::value::Field;
     message = "`{Self}` is not a reference table",
     label = "each row is on one shard only",
     note = "for a table with every row on every shard, write `#[sharded(reference)]` on the struct",
-    note = "a row of any other model may live on another shard than what refers to it: hold its id in a plain field, \
+    note = "a row of any other model may be on another shard than the row that refers to it: hold its id in a plain field, \
             or make it the `#[shard_parent]`"
 )]
 pub trait Reference: Sharded<Key = Everywhere> {}
@@ -75,7 +74,7 @@ pub trait Reference: Sharded<Key = Everywhere> {}
     note = "give the field the type of the id of `{M}`, or an `Option` of it"
 )]
 pub trait RefersTo<M: Reference>: Storable {
-    /// The row that is referred to, as a join answers it: a [`Stored`], or an `Option` of one.
+    /// The referenced row in the result of a join: a [`Stored`], or an `Option` of one.
     type Row: ReferredRow;
 
     #[doc(hidden)]

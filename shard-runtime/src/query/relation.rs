@@ -1,5 +1,5 @@
-//! A child and its parent are on one shard, so that they can be asked about together there: filters on a child by
-//! its parent, on a parent by its children, and children joined with their parents.
+//! Parents and children: filters on a child by its parent, filters on a parent by its children, and joins of children with
+//! their parents. A child and its parent are on one shard, so each shard evaluates these alone.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,7 +17,7 @@ use crate::schema::{IsRouted, Routing};
 use crate::schema::{ReferenceDef, Table};
 use crate::sealed::Sealed;
 
-/// From a row to the rows that a condition on it is about.
+/// The relation of a row to the rows that a condition tests.
 #[derive(Clone, Copy)]
 pub(crate) enum Relation {
     /// The row's parent, of this table. There is exactly one.
@@ -29,7 +29,7 @@ pub(crate) enum Relation {
 }
 
 impl Relation {
-    /// The table of the related rows.
+    /// Returns the table of the related rows.
     pub(crate) fn table(self) -> &'static Table {
         match self {
             Relation::Parent(table) | Relation::Children(table) => table,
@@ -63,9 +63,8 @@ impl fmt::Debug for Relation {
     }
 }
 
-/// Makes a filter of one on related rows. It is narrowed if that is: `R::And<R>` is `R`, written so that the
-/// compiler takes it from the filter and not, before it has looked at that, from what is wanted of the result, such
-/// as `!` of it.
+/// Makes a filter of one on related rows. It is narrowed if that one is: `R::And<R>` is `R`. In this form the compiler infers
+/// the marker from the given filter. Otherwise it would infer it from the use of the result, such as `!` of it.
 impl<T: Sharded, R: Routing> Filter<T, R> {
     pub(crate) fn on_parent<C>(self) -> Filter<C, R::And<R>> {
         Filter::new(self.predicate.related(Relation::Parent(T::TABLE)))
@@ -76,8 +75,7 @@ impl<T: Sharded, R: Routing> Filter<T, R> {
     }
 }
 
-/// Rows of `T`, each with its parent `P`, or with its parent and grandparent `(P, G)`: made by
-/// [`Select::with_parent`].
+/// Rows of `T`, each with its parent `P`, or with its parent and grandparent `(P, G)`; made by [`Select::with_parent`].
 #[must_use = "a query does nothing until a session runs it"]
 pub struct WithParent<T, P, R> {
     pub(crate) select: Select<T, R>,
@@ -94,9 +92,9 @@ untyped!(
 );
 
 impl<T: Sharded, R: Routing> Select<T, R> {
-    /// Returns each row with its parent, read from the same shard in one statement per shard. Order, limit and offset
-    /// are those of this select. Rows of one parent share it. The parents are kept until the end of the result, so
-    /// that all of its parents are in memory, also in [`Session::for_each`](crate::Session::for_each).
+    /// Returns each row with its parent, read from the same shard in one statement per shard. Order, limit and offset are
+    /// those of this select. Rows of one parent share it. All parents of the result are kept in memory until its end, also in
+    /// [`Session::for_each`](crate::Session::for_each).
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Parent, Sharded};
@@ -154,7 +152,7 @@ impl<T: Sharded, P, R: Routing> WithParent<T, P, R> {
     /// Returns the cursor of a page of this query that ends with this row, as [`Select::cursor`] does.
     ///
     /// # Errors
-    /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order.
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query) if the query has no order.
     pub fn cursor(&self, last: &Stored<T>) -> Result<Cursor> {
         self.select.cursor(last)
     }
@@ -162,8 +160,8 @@ impl<T: Sharded, P, R: Routing> WithParent<T, P, R> {
     /// Keeps the rows after the cursor of a page, as [`Select::after`] does.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters,
-    /// pins or order.
+    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) if a query with other filters, pins or order created
+    /// the cursor.
     pub fn after(self, cursor: &Cursor) -> Self {
         WithParent { select: self.select.after(cursor), marker: PhantomData }
     }

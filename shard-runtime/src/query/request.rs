@@ -1,4 +1,4 @@
-//! Queries without their types: what a session plans and runs, and where the rows go.
+//! Queries without their types: the requests that a session plans and runs, and the receivers of returned rows.
 
 use super::groups::{GroupCore, GroupOrderCore};
 use super::measure::{HavingCore, MeasureCore};
@@ -16,18 +16,18 @@ use crate::schema::{ReferenceDef, Table};
 pub(crate) enum SelectList<'q> {
     /// Every column of every row.
     Rows,
-    /// These columns of every row, in their order; of rows that agree in them one, where they are distinct.
+    /// These columns of every row, in their order. If `distinct`, one row of those that are equal in them.
     Columns { columns: &'q [usize], distinct: bool },
-    /// Every column of every row and, after them, of its parent, and so on for so many generations.
+    /// Every column of every row and, after them, those of its parent, and so on for this many generations.
     RowsWithParents(usize),
-    /// Every column of every row and, after them, of each row of a reference table that these columns refer to.
+    /// Every column of every row and, after them, those of each row of a reference table that these columns refer to.
     RowsWithReferences(&'q [ReferenceDef]),
     /// The number of rows.
     Count,
-    /// Something for every row: whether there is one.
+    /// A constant for every row, to find out whether there is one.
     Existence,
-    /// The values in some columns, and partial values of the rows that agree in them; of groups for which all of
-    /// these conditions hold, in this order.
+    /// The values in some columns, and partial values of the rows that are equal in them. Only groups for which all of the
+    /// `having` conditions hold, in this order.
     Groups {
         keys: &'q [usize],
         measures: &'q [MeasureCore],
@@ -90,7 +90,7 @@ pub(crate) enum Returned {
     Rows,
 }
 
-/// Takes the rows that a statement returns. It is cleared if the statement runs again.
+/// Collects the rows that a statement returns. It is cleared if the statement runs again.
 pub trait Collect: Default {
     #[doc(hidden)]
     fn clear(&mut self);

@@ -1,4 +1,4 @@
-//! Reading: which rows, from where, in which order, how many.
+//! Selects: the condition, the shards, the order and the limits of a read.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -22,7 +22,7 @@ use crate::schema::{Shard, ShardSet, Shards};
 use crate::sealed::{Seal, Sealed};
 use crate::value::{Field, Value};
 
-/// Rows of `T`: where from, in which order, how many. `R` is whether it is narrowed to shards.
+/// A query for rows of `T`: condition, shards, order and limits. `R` marks whether it is narrowed to shards.
 #[must_use = "a query does nothing until a session runs it"]
 pub struct Select<T, R> {
     pub(crate) core: SelectCore,
@@ -44,17 +44,17 @@ pub(crate) struct SelectCore {
     pub(crate) order: Vec<OrderBy>,
     pub(crate) limit: Option<u64>,
     pub(crate) offset: u64,
-    /// The position that the wanted rows begin after.
+    /// The cursor after which the rows begin.
     pub(crate) after: Option<Cursor>,
 }
 
 impl SelectCore {
-    /// All rows of the target, in no order.
+    /// Returns a select of all rows of the target, in no order.
     pub(crate) fn of(target: Target) -> Self {
         SelectCore { target, order: Vec::new(), limit: None, offset: 0, after: None }
     }
 
-    /// Wants no more rows than these.
+    /// Lowers the limit to this number of rows.
     pub(super) fn at_most(&mut self, rows: u64) {
         self.limit = Some(self.limit.map_or(rows, |limit| limit.min(rows)));
     }
@@ -64,10 +64,10 @@ impl SelectCore {
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) table: &'static Table,
-    /// The model's; none for tables of the runtime's own.
+    /// The model's chooser; `None` for the runtime's own tables.
     pub(crate) chooser: Option<fn(&Predicate, &Shards) -> Result<ShardSet>>,
     pub(crate) predicate: Predicate,
-    /// The predicate with what lookups have said of its values, where they were asked.
+    /// The predicate with the shards that lookups have returned for its values, if lookups were read.
     pub(crate) located: Option<Predicate>,
     pub(crate) pins: Vec<Pin>,
     /// Whether the rows are locked, because the caller is going to write them.
@@ -82,7 +82,7 @@ impl fmt::Debug for Target {
     }
 }
 
-/// The shard that a query was told to ask.
+/// A pin: names the only shard that a query uses.
 #[derive(Clone, Debug)]
 pub(crate) enum Pin {
     /// The shard of this key.
@@ -101,7 +101,7 @@ impl Pin {
     }
 }
 
-/// A key's values, owned.
+/// Returns a key's values, owned.
 pub(super) fn owned_key(key: &impl Key) -> WholeKey {
     key.values().map(|values| values.into_iter().map(Value::into_owned).collect())
 }
@@ -114,7 +114,7 @@ pub(crate) struct OrderBy {
 }
 
 impl OrderBy {
-    /// The order of two values of a column with this collation.
+    /// Compares two values of a column with this collation.
     pub(crate) fn order(&self, collation: Collation, a: &Value<'_>, b: &Value<'_>) -> Ordering {
         match (a, b) {
             (Value::Null, Value::Null) => Ordering::Equal,
@@ -140,13 +140,13 @@ impl Target {
         }
     }
 
-    /// The rows of a table of the runtime's own for which this holds.
+    /// Returns a target for the rows of one of the runtime's own tables that match the predicate.
     pub(crate) fn own(table: &'static Table, predicate: Predicate) -> Self {
         let (pins, for_update) = (Vec::new(), false);
         Target { table, chooser: None, predicate, located: None, pins, for_update }
     }
 
-    /// The predicate with all that is known of its values.
+    /// Returns the predicate, with the shards of its values if lookups were read.
     pub(crate) fn condition(&self) -> &Predicate {
         self.located.as_ref().unwrap_or(&self.predicate)
     }
@@ -191,8 +191,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Select::with(self.core)
     }
 
-    /// Queries only the shard of this key, regardless of the filters, and all rows of the shard, also those with other
-    /// keys. For a child it is the key of its parent.
+    /// Queries only the shard of this key, regardless of the filters. The key is no filter: rows of the shard with other keys
+    /// match, too. For a child, give the key of its parent.
     pub fn on(mut self, key: impl Into<T::Key>) -> Select<T, Routed> {
         self.core.target.pins.push(Pin::key(&key.into()));
         Select::with(self.core)
@@ -249,8 +249,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Columns::new(self.core, &columns)
     }
 
-    /// Returns the cursor of a page of this query that ends with this row. The query is ordered; limit and offset play
-    /// no part.
+    /// Returns the cursor of a page of this query that ends with this row. The query needs an order; its limit and offset have no
+    /// effect.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Cursor, Sharded};
@@ -281,7 +281,7 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Query`](crate::ErrorKind::Query) where the query has no order.
+    /// [`ErrorKind::Query`](crate::ErrorKind::Query) if the query has no order.
     pub fn cursor(&self, last: &Stored<T>) -> Result<Cursor> {
         let columns = self.core.cursor_columns(None)?;
         let row = values_of(&**last)?;
@@ -290,29 +290,32 @@ impl<T: Sharded, R: Routing> Select<T, R> {
         Ok(Cursor::new(&self.core, None, last.shard(), values))
     }
 
-    /// Keeps the rows after the cursor of a page of this query. If an index has the query's order, nothing before the
-    /// page is read, so that each page costs the same. Rows that are added or changed in the meantime appear where
-    /// the order puts them.
+    /// Keeps the rows after the cursor of a page of this query. If an index has the query's order, rows before the page are not
+    /// read, so each page costs the same. Rows that are added or changed between two pages appear at their position in the order.
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) where the cursor is of a query with other filters, pins or order.
+    /// When it is run: [`ErrorKind::Cursor`](crate::ErrorKind::Cursor) if a query with other filters, pins or order created the
+    /// cursor.
     pub fn after(mut self, cursor: &Cursor) -> Self {
         self.core.after = Some(cursor.clone());
         self
     }
 
-    /// Reads to write: the session begins to write on every shard that it asks, before it reads there, and no other session
-    /// changes these rows until it commits or rolls back. So a value that is computed from the rows and written back loses
-    /// no change of another session. The second session waits, up to the
+    /// Locks the rows for writing: no other session changes them until this session commits or rolls back.
+    ///
+    /// The session begins a write transaction on each shard before it reads there. So a value that is computed from the rows and
+    /// written back overwrites no change of another session. Other sessions that write wait up to the
     /// [`Builder::busy_timeout`](crate::Builder::busy_timeout).
     ///
-    /// Locks are taken in one order, which is not the query's: shard by shard in the cluster's order, and on servers row by
-    /// row by their ids. So two of these reads do not deadlock. Several servers are therefore locked one after the other.
+    /// Locks are taken in a fixed order, not in the query's: shard by shard in the cluster's order, and on servers row by row
+    /// by id. So two of these reads do not deadlock. Several servers are therefore locked one after the other.
     ///
-    /// SQLite locks a database as a whole, so this is the write transaction that an update would begin (`BEGIN
-    /// IMMEDIATE`), only earlier. PostgreSQL locks the rows that are found (`FOR UPDATE`), also those that a count or an
-    /// aggregate is made of: others may add rows meanwhile, and write others. A row of a reference table is kept from
-    /// others on all shards: on servers by its lock on the first of them, which every session takes first. If others rarely change the same rows, a `#[version]` avoids waiting.
+    /// SQLite locks a whole database: this read begins the write transaction (`BEGIN IMMEDIATE`) that an update would begin
+    /// later. PostgreSQL locks the rows found (`FOR UPDATE`), also those that a count or an aggregate is made of. Other
+    /// sessions can still add rows, and write other rows. A row of a reference table is locked for all shards. On servers its
+    /// lock on the first of them does this, because every session takes that lock first.
+    ///
+    /// If other sessions rarely change the same rows, a `#[version]` avoids the waiting.
     ///
     /// ```
     /// # use shard_runtime::{Cluster, Error, Sharded};
@@ -337,8 +340,8 @@ impl<T: Sharded, R: Routing> Select<T, R> {
     /// ```
     ///
     /// # Errors
-    /// When it is run: [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another session writes for longer than that on one
-    /// of the shards; then none of them is kept from others.
+    /// When it is run: [`ErrorKind::Busy`](crate::ErrorKind::Busy) if another session writes on one of the shards for longer
+    /// than the `busy_timeout`. Then this call has locked none of them.
     pub fn for_update(mut self) -> Self {
         self.core.target.for_update = true;
         self
@@ -359,20 +362,20 @@ impl<T: Sharded, R: Routing> Select<T, R> {
 
 /// A query that [`Session::all`](crate::Session::all), `first`, `one`, `iter` and `for_each` run.
 ///
-/// This trait is sealed: the planner knows only the requests of this crate.
+/// This trait is sealed: the planner plans only the requests of this crate.
 pub trait Query: Sealed {
-    /// One row of the answer.
+    /// One row of the result.
     type Output;
 
-    /// Limits the answer to so many rows.
+    /// Limits the result to this number of rows.
     #[doc(hidden)]
     fn at_most(&mut self, _rows: u64) {}
 
-    /// Returns what is to be planned and run.
+    /// Returns the request to plan and run.
     #[doc(hidden)]
     fn request(&self) -> Result<Request<'_>>;
 
-    /// Returns the function that makes the output of each row of the request's answer.
+    /// Returns the function that makes the output of each row of the request's result.
     #[doc(hidden)]
     fn decoder(&self) -> impl FnMut(&Row<'_>) -> Result<Self::Output>;
 }
@@ -433,7 +436,7 @@ impl<T: Sharded> ById<T> {
     }
 }
 
-/// An id and, where the id does not say it, the shard: what [`Session::get`](crate::Session::get) looks up.
+/// An id, with its shard if the id does not determine it; the argument of [`Session::get`](crate::Session::get).
 #[must_use = "an id does nothing until a session gets it"]
 pub struct Located<T: Sharded> {
     pub(crate) id: T::Id,
@@ -452,8 +455,8 @@ impl<T: Sharded> fmt::Debug for Located<T> {
     }
 }
 
-/// An argument of [`Session::get`](crate::Session::get) for a row of `T`: an id that is unique over the cluster,
-/// an id with its shard, or a link to a parent.
+/// An argument of [`Session::get`](crate::Session::get) for a row of `T`. This is an id that is unique over the cluster, an
+/// id with its shard, or a link to a parent.
 ///
 /// This trait is sealed: an id that is not unique over the cluster must come with its shard.
 #[diagnostic::on_unimplemented(

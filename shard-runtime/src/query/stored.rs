@@ -1,5 +1,4 @@
-//! The handles that a session returns: [`Stored`] rows, which know their shard and their changes, and
-//! [`Parent`] links to them.
+//! The handles that a session returns: [`Stored`] rows, with their shard and their changes, and [`Parent`] links to them.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -19,19 +18,20 @@ use crate::value::{ColumnType, Field, Value};
 
 /// A row that is stored, or pending in its session, with its shard. It derefs to the struct.
 ///
-/// A clone shares the row. Writing through it copies the row first, so that
-/// [`Session::update`](crate::Session::update) can send the columns that differ, and only those.
+/// A clone shares the row. A write through the handle copies the row first, so that
+/// [`Session::update`](crate::Session::update) sends only the columns that differ.
 pub struct Stored<T: Sharded> {
     row: Arc<T>,
-    /// The row as it was read or written last, if it was changed since.
+    /// The row as it was last read or written, if it was changed since.
     original: Option<Arc<T>>,
-    /// The row before each write whose outcome is open, the oldest first: the database has this row again if the write is
-    /// undone. There are several if savepoints are nested.
+    /// The row before each write whose outcome is open, the oldest first. If the write is undone, the database has this row
+    /// again. There are several if savepoints are nested.
     before: Vec<(Arc<T>, WriteOutcome)>,
     shard: Shard,
 }
 
-/// The outcome of a transaction or a savepoint on one database: open, stored, or undone. The rows that it wrote share it.
+/// The outcome of a transaction or a savepoint on one database: open, stored, or undone. The rows that it has written share
+/// it.
 #[derive(Clone, Default)]
 pub(crate) struct WriteOutcome(Arc<AtomicU8>);
 
@@ -57,12 +57,12 @@ impl WriteOutcome {
         self.0.load(Ordering::Acquire) == Self::UNDONE
     }
 
-    /// Whether both are one.
+    /// Returns whether both are the same outcome.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether no row remembers it.
+    /// Returns whether no row refers to it.
     pub(crate) fn is_unknown(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
@@ -73,14 +73,14 @@ impl<T: Sharded> Stored<T> {
         Stored { row, original: None, before: Vec::new(), shard }
     }
 
-    /// The row that a shard has answered.
+    /// Returns the handle of a row that a shard has returned. A worker may have decoded it already.
     pub(crate) fn loaded(row: &Row<'_>) -> Result<Self> {
         let model = row.source.model().and_then(|model| model.downcast::<T>().ok());
         let model = model.map_or_else(|| T::load(row).map(Arc::new), Ok)?;
         Ok(Stored::new(model, row.shard.clone()))
     }
 
-    /// Loads a row, perhaps on another thread than that of its session.
+    /// Decodes a row, possibly on another thread than that of its session.
     pub(crate) fn load_model(row: &Row<'_>) -> Result<LoadedModel> {
         Ok(Arc::new(T::load(row)?))
     }
@@ -110,7 +110,7 @@ impl<T: Sharded> Stored<T> {
         Arc::get_mut(&mut self.row)
     }
 
-    /// The row, to put in what the database knows better.
+    /// Returns the row, so that values can be replaced by those of the database.
     pub(crate) fn correct(&mut self) -> &mut T
     where
         T: Clone,
@@ -118,7 +118,7 @@ impl<T: Sharded> Stored<T> {
         Arc::make_mut(&mut self.row)
     }
 
-    /// The row as the database has it, where it may differ from this one.
+    /// Returns the row as the database has it, if it may differ from this one.
     pub(crate) fn recorded(&self) -> Option<&Arc<T>> {
         let undone = self.before.iter().find(|(_, outcome)| outcome.is_undone());
         undone.map(|(row, _)| row).or(self.original.as_ref())
@@ -166,7 +166,8 @@ impl<T: Sharded> Clone for Stored<T> {
     }
 }
 
-/// The same row of the same shard with the same content; of a reference table, wherever in the cluster it was read.
+/// Handles are equal if they are of the same row of the same shard, with the same content. Rows of a reference table are
+/// equal across the shards of a cluster.
 impl<T: Sharded + PartialEq> PartialEq for Stored<T> {
     fn eq(&self, other: &Self) -> bool {
         let is_here = match T::TABLE.is_reference() {
@@ -181,12 +182,12 @@ impl<T: Sharded + Eq> Eq for Stored<T> {}
 
 impl<T: Sharded + Hash> Hash for Stored<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Not the shard: two rows of a reference table are equal on different shards.
+        // Not the shard: a row of a reference table is equal on different shards.
         self.row.hash(state);
     }
 }
 
-/// The row as the struct is serialised. [`Stored::link`] has its id and its shard.
+/// Serialises the row as the struct. [`Stored::link`] has its id and its shard.
 #[cfg(feature = "serde")]
 impl<T: Sharded + serde::Serialize> serde::Serialize for Stored<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -200,8 +201,8 @@ impl<T: Sharded + fmt::Debug> fmt::Debug for Stored<T> {
     }
 }
 
-/// A link to a parent's row: its id and its shard. As a `#[shard_parent]` field it puts the child on the
-/// parent's shard; in the table it is the parent's id.
+/// A link to a parent's row: its id and its shard. As a `#[shard_parent]` field it places the child on the parent's shard.
+/// The table stores the parent's id.
 pub struct Parent<P: Identified> {
     id: P::RowId,
     shard: Shard,
@@ -301,7 +302,7 @@ impl<P: Identified<RowId: Hash>> Hash for Parent<P> {
     }
 }
 
-/// A map with the fields `id` and `shard`, the shard's name. [`Parent::new`] makes the link of these again.
+/// Serialises a map with the fields `id` and `shard`, the shard's name. [`Parent::new`] makes a link of these again.
 #[cfg(feature = "serde")]
 impl<P: Identified<RowId: serde::Serialize>> serde::Serialize for Parent<P> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,4 +1,4 @@
-//! Changing and removing many rows at once.
+//! Bulk updates and deletes.
 
 use std::marker::PhantomData;
 
@@ -14,7 +14,7 @@ use crate::schema::Key;
 use crate::schema::{IsRouted, Routed, Routing};
 use crate::sealed::Sealed;
 
-/// A change of all rows of `T` that the filters leave.
+/// An update of all rows of `T` that match the filters.
 #[must_use = "an update does nothing until a session executes it"]
 pub struct Update<T, R> {
     pub(crate) core: WriteCore,
@@ -29,7 +29,7 @@ untyped!(
     }
 );
 
-/// A removal of all rows of `T` that the filters leave.
+/// A delete of all rows of `T` that match the filters.
 #[must_use = "a delete does nothing until a session executes it"]
 pub struct Delete<T, R> {
     pub(crate) core: WriteCore,
@@ -44,7 +44,7 @@ untyped!(
     }
 );
 
-/// An update or a delete that gives back the rows it has affected: made by `returning`.
+/// An update or a delete that returns the rows that it has written; made by `returning`.
 #[must_use = "an update or a delete does nothing until a session executes it"]
 pub struct Returning<T, R> {
     pub(crate) core: WriteCore,
@@ -65,7 +65,7 @@ pub(crate) struct WriteCore {
     pub(crate) target: Target,
     /// The columns to set; `None` for a delete.
     pub(crate) set: Option<Vec<(usize, Assigned)>>,
-    /// The version, and by what it is raised; none for a delete.
+    /// The version column and its increment; `None` for a delete, and for a model without a version.
     pub(crate) raised: Option<(usize, Assigned)>,
 }
 
@@ -91,9 +91,9 @@ impl<T: Sharded> Delete<T, <T::Key as Key>::Unfiltered> {
 }
 
 impl<T: Sharded, R: Routing> Update<T, R> {
-    /// Sets the column to this value, or to what is computed from the row as it was: `City::POPULATION + 10` (see
-    /// [`Expression`](crate::Expression)). The id and what decides the shard cannot be set, nor the version, which is
-    /// raised.
+    /// Sets the column to this value, or to an expression over the row's old values: `City::POPULATION + 10` (see
+    /// [`Expression`](crate::Expression)). The id, the version and the columns that decide the shard cannot be set. The
+    /// statement increments the version.
     pub fn set<V: Storable, K: Settable>(
         mut self,
         column: Column<T, V, K>,
@@ -117,7 +117,8 @@ macro_rules! narrowing {
                 $write::with(self.core)
             }
 
-            /// Writes only to the shard of this key, regardless of the filters, and to all rows of the shard, also those with other keys.
+            /// Writes only to the shard of this key, regardless of the filters. The key is no filter: rows of the shard with
+            /// other keys are written, too.
             pub fn on(mut self, key: impl Into<T::Key>) -> $write<T, Routed> {
                 self.core.target.pins.push(Pin::key(&key.into()));
                 $write::with(self.core)
@@ -134,8 +135,9 @@ macro_rules! narrowing {
                 $write::with(self.core)
             }
 
-            /// Gives back the rows that it has affected instead of their number: as they are then, or as they were where
-            /// they are removed. Shard follows shard in the cluster's order, with its rows as its database gives them.
+            /// Returns the written rows instead of their number: updated rows with their new values, deleted rows with their old
+            /// ones. The rows follow in the cluster's order of shards. Within a shard they have the order in which its database
+            /// returns them.
             ///
             /// ```
             /// # use shard_runtime::{Cluster, Sharded};
@@ -197,21 +199,21 @@ impl<T: Sharded, R: IsRouted> Write for Returning<T, R> {
     }
 }
 
-/// A statement that [`Session::execute`](crate::Session::execute) runs: an [`Update`] or a [`Delete`] that is narrowed, either of
-/// them [`Returning`] its rows, or [`Sql`](crate::Sql) that names its shards.
+/// A statement that [`Session::execute`](crate::Session::execute) runs: a narrowed [`Update`] or [`Delete`], one that is
+/// [`Returning`] its rows, or [`Sql`](crate::Sql) that names its shards.
 ///
-/// This trait is sealed: the planner knows only the statements of this crate.
+/// This trait is sealed: the planner plans only the statements of this crate.
 pub trait Write: Sealed {
     /// The number of rows that were written, or the rows.
     type Output;
     #[doc(hidden)]
     type Returned: Collect;
 
-    /// Returns what is to be planned and run.
+    /// Returns the request to plan and run.
     #[doc(hidden)]
     fn request(&self) -> WriteRequest<'_>;
 
-    /// Makes the output of the number of rows that were written and the rows that were returned.
+    /// Returns the output, made of the number of written rows and the returned rows.
     #[doc(hidden)]
     fn output(rows: u64, returned: Self::Returned) -> Self::Output;
 }

@@ -12,7 +12,7 @@ use crate::value::{ColumnType, Value};
 /// A column with `#[lookup]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Lookup {
-    /// The place of the column in its model's table.
+    /// The index of the column in its model's table.
     pub column: usize,
     /// The table of the entries.
     pub entries: &'static Table,
@@ -30,7 +30,7 @@ impl Lookup {
     }
 }
 
-/// The places of an entry's columns.
+/// The indexes of an entry's columns.
 pub(crate) const VALUE: usize = 0;
 pub(crate) const SHARD: usize = 1;
 
@@ -41,7 +41,7 @@ pub(crate) struct Placed {
     pub(crate) table: &'static Table,
     pub(crate) column: usize,
     pub(crate) entries: &'static Table,
-    /// The place of the entries' table among the cluster's.
+    /// The index of the entries' table among the cluster's tables.
     pub(crate) model: usize,
 }
 
@@ -63,7 +63,7 @@ impl Placed {
         self.entries.place(std::slice::from_ref(entry), shards)
     }
 
-    /// The column's name.
+    /// Returns the column's name.
     pub(crate) fn name(&self) -> &'static str {
         self.table.columns.get(self.column).map_or("", |column| column.name)
     }

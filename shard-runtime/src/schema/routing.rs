@@ -1,4 +1,4 @@
-//! The marker types of narrowed and other queries.
+//! The marker types of narrowed queries and of all others.
 
 use crate::sealed::Sealed;
 
@@ -14,9 +14,9 @@ pub enum Unrouted {}
 ///
 /// This trait is sealed: another marker could let a query run that may have to read every shard.
 pub trait Routing: Sealed + 'static {
-    /// The marker of `self & R`: an intersection is narrowed where one side is.
+    /// The marker of `self & R`: an intersection is narrowed if one side is.
     type And<R: Routing>: Routing;
-    /// The marker of `self | R`: a union is narrowed where both sides are.
+    /// The marker of `self | R`: a union is narrowed if both sides are.
     type Or<R: Routing>: Routing;
 }
 
@@ -35,6 +35,8 @@ impl Routing for Unrouted {
 }
 
 /// The condition for a query to run: it is narrowed to shards, or `all_shards` was called.
+///
+/// This trait is sealed: another marker could let a query run that may have to read every shard.
 #[diagnostic::on_unimplemented(
     message = "this query may have to read every shard",
     label = "not narrowed to shards",

@@ -12,7 +12,7 @@
 //! key 42 => whale
 //! ```
 //!
-//! The lines of a hash are PostgreSQL's: each modulus divides the next larger one, and together they have each key once. A
+//! The lines of a hash are PostgreSQL's: each modulus divides the next larger one, and together they contain each key once. A
 //! line `function n` names the shard of the n-th shard that the application's function can return. A line `key` names the
 //! shard of one key, and overrides the other lines.
 
@@ -26,7 +26,7 @@ use crate::value::{ColumnType, Value};
 pub(crate) use declared::{DeclaredLine, Owner, rule_lines};
 use literal::Literals;
 
-/// The largest modulus of a hash: a table of so many places is kept in memory.
+/// The largest modulus of a hash. The rule holds a shard in memory for each remainder of it.
 const LARGEST_MODULUS: usize = 1 << 16;
 
 /// The recorded rule of a table. Shards are indexes of [`Shards`].
@@ -43,12 +43,12 @@ pub(crate) enum Rest {
         entries: Vec<(Value<'static>, usize)>,
         otherwise: Option<usize>,
     },
-    /// Of each remainder of the largest modulus the shard.
+    /// The shard of each remainder of the largest modulus.
     Hash(Vec<usize>),
     Range(Vec<Bounds>),
-    /// The shards that the application's function can return, under the names that it knows, and the shard of each.
+    /// The shards that the application's function can return, by the names that the function uses, and the shard of each.
     Function {
-        known: Shards,
+        function_shards: Shards,
         shards: Vec<usize>,
     },
 }
@@ -77,25 +77,25 @@ impl Bounds {
 }
 
 impl Rule {
-    /// Reads the rule of a table. `known` are the shards that the application's function can return.
+    /// Reads the rule of a table. `function_shards` are the shards that the application's function can return.
     ///
     /// # Errors
     /// [`ErrorKind::Layout`] if a line cannot be read, names a shard that is not configured, or contradicts another one.
     pub(crate) fn read(
         table: &Table,
         lines: &[impl AsRef<str>],
-        known: Option<Shards>,
+        function_shards: Option<Shards>,
         shards: &Shards,
     ) -> Result<Self> {
         let kinds = key_kinds(table);
-        let mut reading = Reading::default();
+        let mut reader = RuleReader::default();
         for line in lines {
             let line = line.as_ref();
-            let read = reading.line(line, &kinds, known.as_ref(), shards);
+            let read = reader.line(line, &kinds, function_shards.as_ref(), shards);
             read.map_err(|why| unreadable(table, line, &why))?;
         }
-        let keys = std::mem::take(&mut reading.keys);
-        let rest = reading.rest(known).map_err(|why| unreadable(table, "", &why))?;
+        let keys = std::mem::take(&mut reader.keys);
+        let rest = reader.rest(function_shards).map_err(|why| unreadable(table, "", &why))?;
         Ok(Rule { keys, rest })
     }
 
@@ -115,8 +115,10 @@ impl Rule {
             (Rest::Range(ranges), [value]) => {
                 ranges.iter().find(|range| range.holds(value)).map(|range| range.shard)
             }
-            (Rest::Function { known, shards }, key) => match declared {
-                Placement::Custom(choose) => choose(key, known)?.and_then(|index| shards.get(index)).copied(),
+            (Rest::Function { function_shards, shards }, key) => match declared {
+                Placement::Custom(choose) => {
+                    choose(key, function_shards)?.and_then(|index| shards.get(index)).copied()
+                }
                 _ => None,
             },
             (Rest::List { .. } | Rest::Range(_), _) => None,
@@ -129,7 +131,7 @@ impl Rule {
         self.keys.iter().find(|(single, _)| single.as_slice() == key).map(|(_, shard)| *shard)
     }
 
-    /// The keys that have lines of their own, and their shards.
+    /// Returns the keys that have lines of their own, and their shards.
     pub(crate) fn keys(&self) -> &[(Vec<Value<'static>>, usize)] {
         &self.keys
     }
@@ -139,7 +141,7 @@ impl Rule {
     }
 }
 
-/// Returns a key as its line has it.
+/// Returns a key in the form of its line.
 pub(crate) fn key_literal(key: &[Value<'_>]) -> String {
     let literals: Vec<String> = key.iter().map(literal::literal).collect();
     literals.join(", ")
@@ -167,7 +169,7 @@ fn unreadable(table: &Table, line: &str, why: &str) -> Error {
 
 /// The parts of a rule that were read so far.
 #[derive(Default)]
-struct Reading {
+struct RuleReader {
     keys: Vec<(Vec<Value<'static>>, usize)>,
     entries: Vec<(Value<'static>, usize)>,
     otherwise: Option<usize>,
@@ -176,12 +178,12 @@ struct Reading {
     returned: Vec<(usize, usize)>,
 }
 
-impl Reading {
+impl RuleReader {
     fn line(
         &mut self,
         line: &str,
         kinds: &[ColumnType],
-        known: Option<&Shards>,
+        function_shards: Option<&Shards>,
         shards: &Shards,
     ) -> Result<(), String> {
         let wrong = || "it is not of a known form".to_owned();
@@ -200,7 +202,7 @@ impl Reading {
             }
             "function" => {
                 let index = rest.number("").ok_or_else(wrong)?;
-                if known.is_none_or(|known| index >= known.len()) {
+                if function_shards.is_none_or(|function_shards| index >= function_shards.len()) {
                     return Err("the function returns no such shard".to_owned());
                 }
                 self.returned.push((index, shard(rest)?));
@@ -233,8 +235,8 @@ impl Reading {
             }
             "key" => {
                 let mut key = Vec::with_capacity(kinds.len());
-                for (place, kind) in kinds.iter().enumerate() {
-                    if place > 0 && !rest.word(", ") {
+                for (index, kind) in kinds.iter().enumerate() {
+                    if index > 0 && !rest.word(", ") {
                         return Err(wrong());
                     }
                     key.push(rest.value(*kind).ok_or_else(wrong)?);
@@ -249,8 +251,8 @@ impl Reading {
         Ok(())
     }
 
-    fn rest(self, known: Option<Shards>) -> Result<Rest, String> {
-        let Reading { entries, otherwise, hash, mut ranges, returned, .. } = self;
+    fn rest(self, function_shards: Option<Shards>) -> Result<Rest, String> {
+        let RuleReader { entries, otherwise, hash, mut ranges, returned, .. } = self;
         let is_list = !entries.is_empty() || otherwise.is_some();
         let kinds = [is_list, !hash.is_empty(), !ranges.is_empty(), !returned.is_empty()];
         if kinds.into_iter().filter(|is_used| *is_used).count() != 1 {
@@ -269,11 +271,11 @@ impl Reading {
             });
             return Ok(Rest::Range(ranges));
         }
-        let known = known.ok_or("the table has no function")?;
+        let function_shards = function_shards.ok_or("the table has no function")?;
         let of = |index| returned.iter().find(|(of, _)| *of == index).map(|(_, shard)| *shard);
-        let shards: Option<Vec<usize>> = (0..known.len()).map(of).collect();
+        let shards: Option<Vec<usize>> = (0..function_shards.len()).map(of).collect();
         let shards = shards.ok_or("a shard that the function returns has no line")?;
-        Ok(Rest::Function { known, shards })
+        Ok(Rest::Function { function_shards, shards })
     }
 }
 
@@ -294,8 +296,8 @@ fn cover(lines: &[(usize, usize, usize)]) -> Result<Vec<usize>, String> {
         if remainder >= modulus {
             return Err(format!("remainder {remainder} is not less than modulus {modulus}"));
         }
-        for place in remainders.iter_mut().skip(remainder).step_by(modulus) {
-            if place.replace(shard).is_some() {
+        for entry in remainders.iter_mut().skip(remainder).step_by(modulus) {
+            if entry.replace(shard).is_some() {
                 return Err(format!("two lines have keys of modulus {modulus}, remainder {remainder}"));
             }
         }

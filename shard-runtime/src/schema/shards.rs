@@ -150,7 +150,7 @@ impl fmt::Display for Shard {
     }
 }
 
-/// The shards of a cluster, in the order in which they were declared or added; the choosers choose from them.
+/// The shards of a cluster, in the order in which they were declared or added. The choosers choose from them.
 ///
 /// A cluster has its own. To call the choosers without a cluster, create one from names:
 ///
@@ -169,7 +169,7 @@ pub struct Shards {
     /// The recorded rules that differ from the declared ones, by table.
     rules: Arc<HashMap<&'static str, Rule>>,
     epoch: u64,
-    /// Of each shard that a change has retired, the shards that have its rows now.
+    /// For each retired shard, the shards that have its rows now.
     successors: Arc<HashMap<String, Vec<usize>>>,
 }
 
@@ -275,8 +275,8 @@ impl Shards {
         Shards { rules: Arc::new(rules), ..self }
     }
 
-    /// Returns these shards with what became of retired ones: each retired name with the names of its targets, in the order
-    /// of the changes.
+    /// Returns these shards with the successors of retired ones. `retired` has each retired name with the names of its
+    /// targets, in the order of the changes.
     pub(crate) fn with_retired(self, retired: &[(&str, &[String])]) -> Self {
         let mut successors: HashMap<String, Vec<usize>> = HashMap::new();
         // A target of an earlier change may be a source of a later one.
@@ -295,8 +295,8 @@ impl Shards {
         Shards { successors: Arc::new(successors), ..self }
     }
 
-    /// Returns the indexes of the shards that can have rows which were on the shard of this name: of itself, or of those
-    /// that have its rows since a change.
+    /// Returns the indexes of the shards that can have the rows of a shard with this name. It is that shard, or after a
+    /// change the shards that have its rows.
     pub(crate) fn now_on(&self, name: &str) -> Vec<usize> {
         match self.get(name) {
             Some(shard) => vec![shard.index()],
@@ -407,8 +407,8 @@ impl ShardSet {
     }
 
     pub(crate) fn insert(&mut self, index: usize) {
-        if let Err(place) = self.0.binary_search(&index) {
-            self.0.insert(place, index);
+        if let Err(position) = self.0.binary_search(&index) {
+            self.0.insert(position, index);
         }
     }
 }

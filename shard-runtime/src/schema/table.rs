@@ -120,14 +120,14 @@ pub struct ColumnDef {
     pub(crate) check: ValueCheck,
 }
 
-/// The properties of a column that its field's type determines: its kind, whether it may be NULL, whether it is exact, and
-/// the check of stored values.
+/// The properties of a column that its field's type determines: kind, whether it may be NULL, whether it is exact, and the
+/// check of stored values.
 pub(crate) type ColumnShape = (ColumnType, bool, bool, CheckValue);
 
 /// Checks that a value that is stored on a shard is one of a field's type.
 pub(crate) type CheckValue = fn(Value<'_>, &Shard) -> Result<(), ValueError>;
 
-/// The check of a column that no field has.
+/// Accepts every value: the check of a column that belongs to no field.
 pub(crate) fn any_value(_: Value<'_>, _: &Shard) -> Result<(), ValueError> {
     Ok(())
 }
@@ -136,7 +136,7 @@ pub(crate) fn any_value(_: Value<'_>, _: &Shard) -> Result<(), ValueError> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ValueCheck(CheckValue);
 
-/// The column's type determines it, and a function can have several addresses.
+/// All checks are equal: the column's type determines the check, and a function can have several addresses.
 impl PartialEq for ValueCheck {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -170,7 +170,7 @@ impl ColumnDefault {
 /// Checks that a value is one of a field's type.
 pub(crate) type CheckDefault = fn(Value<'_>) -> Result<(), ValueError>;
 
-/// A default value, and the check that the field's type has it.
+/// A default value, and the check that the field's type accepts it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeclaredDefault {
     pub(crate) value: ColumnDefault,
@@ -185,8 +185,10 @@ impl PartialEq for DeclaredDefault {
 }
 
 impl DeclaredDefault {
+    /// Checks that the field's type accepts the value.
+    ///
     /// # Errors
-    /// If the field's type has no such value.
+    /// If it does not.
     pub(crate) fn check(&self) -> Result<(), ValueError> {
         (self.check)(self.value.value())
     }
@@ -211,7 +213,7 @@ impl ColumnDef {
         ColumnDef { collation, ..self }
     }
 
-    /// Returns the column with a default value, and how to check that the field's type has it.
+    /// Returns the column with a default value, and the check that the field's type accepts it.
     #[doc(hidden)]
     pub const fn with_default(self, value: ColumnDefault, check: CheckDefault) -> Self {
         ColumnDef { default: Some(DeclaredDefault { value, check }), ..self }

@@ -1,7 +1,7 @@
 //! Plans of groups. If each group is on one shard, that shard applies the conditions, the order and the limit that
 //! it computes exactly as the merge would.
 
-use super::{MergeBy, Plan, SelectList, locks, on_first, steps, tables, tells_shards_apart};
+use super::{MergeBy, Plan, SelectList, locks, on_first, separates_shards, steps, tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planner::Layout;
 use crate::planner::route;
@@ -54,12 +54,12 @@ impl<'q> Plan<'q> {
         let limit_is_zero = limit == Some(0);
         let chosen = route::shards_to_read(&select.target, layout.shards())?;
         let shards = if limit_is_zero { ShardSet::none() } else { chosen };
-        let are_whole = shards.len() < 2 || tells_shards_apart(table, keys);
+        let are_whole = shards.len() < 2 || separates_shards(table, keys);
         let measures: Vec<MeasureCore> = core
             .measures
             .iter()
             .map(|measure| match measure.function {
-                Function::CountDistinct if are_whole || tells_shards_apart(table, &[measure.column]) => {
+                Function::CountDistinct if are_whole || separates_shards(table, &[measure.column]) => {
                     MeasureCore { function: Function::CountDistinctHere, ..*measure }
                 }
                 _ => *measure,
@@ -67,7 +67,7 @@ impl<'q> Plan<'q> {
             .collect();
         let (having, has_conditions) = conditions(core, &measures, are_whole)?;
         let (order, is_answers_order) = order(core, &measures, are_whole)?;
-        // The first groups of the answer are among the first of every shard that has a part of them.
+        // The first groups of the result are among the first of every shard that has a part of them.
         let every = limit.filter(|_| is_answers_order && !has_conditions && !keys.is_empty());
         let bounds = (every.map(|limit| limit.saturating_add(core.offset)), 0);
         let projection = SelectList::Groups { keys, measures: &measures, having: &having, order: &order };
@@ -80,7 +80,7 @@ impl<'q> Plan<'q> {
         };
         let steps = steps(&select.target, &shards, layout, model, render)?;
         let merge: Vec<MergeBy> = order.iter().filter_map(|by| merged(table, by, keys, &measures)).collect();
-        // Answers that are merged are read at the same time, and so lock rows on several servers at the same time.
+        // Results that are merged are read at the same time, and so lock rows on several servers at the same time.
         let locks_apart = select.target.for_update && steps.len() > 1 && !merge.is_empty();
         let on_first = on_first(&select.target, &shards, layout, model, render)?;
         let locks = match locks_apart {
@@ -111,7 +111,7 @@ impl<'q> Plan<'q> {
 /// Returns the conditions that the shards apply, and whether the merge has others.
 ///
 /// # Errors
-/// Those of values that cannot be stored.
+/// [`ErrorKind::Value`] if a value cannot be stored.
 fn conditions(
     core: &GroupCore,
     measures: &[MeasureCore],
@@ -122,7 +122,7 @@ fn conditions(
     for condition in &core.having {
         let error = |error| table.error_at(condition.measure.column, error);
         let value = condition.value.as_ref().map_err(|wrong| error(wrong.clone()))?;
-        let measure = core.asked(condition.measure, measures);
+        let measure = core.on_shards(condition.measure, measures);
         if are_whole && is_compared_alike(table, measure, value) {
             pushed.push(HavingCore { measure, ..condition.clone() });
         }
@@ -131,9 +131,9 @@ fn conditions(
     Ok((pushed, has_others))
 }
 
-/// Whether a shard compares a measure with a value as it is compared here. It does with what it counts, sums and
-/// finds, values of one kind being compared alike; a mean is one sum divided by one count in both places, rounded
-/// once. Variances are made here only, of moments.
+/// Returns whether a shard compares a measure with a value as the merge does. This holds for counts, sums, minima and maxima,
+/// because values of one kind are compared alike. A mean is one sum divided by one count in both, rounded once. Only the
+/// merge computes variances, from moments.
 fn is_compared_alike(table: &Table, measure: MeasureCore, value: &Value<'_>) -> bool {
     let kind = match measure.function {
         Function::Count | Function::CountDistinctHere => Some(ColumnType::Integer),
@@ -146,18 +146,18 @@ fn is_compared_alike(table: &Table, measure: MeasureCore, value: &Value<'_>) -> 
     kind.is_some_and(|kind| value.is_a(kind))
 }
 
-/// Returns the order of the groups in the answers of the shards, and whether it is the order of the merged answer. It
-/// is the requested order, if that has only columns of the groups, or measures by which whole groups can be merged.
-/// Otherwise it is the order of the columns, which brings the parts of one group together. Means and variances are
-/// not columns of the answer of a shard.
+/// Returns the order of the groups in the results of the shards, and whether it is the order of the merged result. It is the
+/// requested order, if that has only columns of the groups, or measures by which whole groups can be merged. Otherwise it is
+/// the order of the columns, which brings the parts of one group together. Means and variances are not columns of a shard's
+/// result.
 ///
 /// # Errors
-/// [`ErrorKind::Query`] if the groups are ordered by a column that is not theirs.
+/// [`ErrorKind::Query`] if the groups are ordered by a column that is none of their own.
 fn order(core: &GroupCore, measures: &[MeasureCore], are_whole: bool) -> Result<(Vec<GroupOrderCore>, bool)> {
     let merges = |by: &GroupOrderCore| match by {
         GroupOrderCore::Key(_) => true,
         GroupOrderCore::Measure { measure, .. } => {
-            let one_column = core.asked(*measure, measures).function.width() == 1;
+            let one_column = core.on_shards(*measure, measures).function.width() == 1;
             let is_sum = measure.function == Function::Sum;
             let is_made_here = matches!(measure.function, Function::Variance | Function::Deviation);
             are_whole && (one_column || is_sum) && !is_made_here
@@ -174,7 +174,8 @@ fn order(core: &GroupCore, measures: &[MeasureCore], are_whole: bool) -> Result<
             }
             GroupOrderCore::Measure { .. } if !is_answers_order => {}
             GroupOrderCore::Measure { measure, descending } => {
-                order.push(GroupOrderCore::Measure { measure: core.asked(measure, measures), descending });
+                order
+                    .push(GroupOrderCore::Measure { measure: core.on_shards(measure, measures), descending });
             }
             by => order.push(by),
         }
@@ -187,16 +188,16 @@ fn order(core: &GroupCore, measures: &[MeasureCore], are_whole: bool) -> Result<
     Ok((order, is_answers_order))
 }
 
-/// Returns the merge order of the answers for one column of their order.
+/// Returns the merge order of the results for one column of their order.
 fn merged(table: &Table, by: &GroupOrderCore, keys: &[usize], measures: &[MeasureCore]) -> Option<MergeBy> {
     match *by {
         GroupOrderCore::Key(by) => {
-            let place = keys.iter().position(|&column| column == by.column)?;
-            Some(MergeBy::column(table, place, by))
+            let index = keys.iter().position(|&column| column == by.column)?;
+            Some(MergeBy::column(table, index, by))
         }
         GroupOrderCore::Measure { measure, descending } => {
-            let place = measures.iter().position(|other| *other == measure)?;
-            let before: usize = measures.iter().take(place).map(|measure| measure.function.width()).sum();
+            let index = measures.iter().position(|other| *other == measure)?;
+            let before: usize = measures.iter().take(index).map(|measure| measure.function.width()).sum();
             let by = OrderBy { column: measure.column, descending, nulls_first: !descending };
             Some(MergeBy {
                 function: Some(measure.function),

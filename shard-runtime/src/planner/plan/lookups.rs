@@ -19,22 +19,22 @@ pub(crate) struct LookupQuery<'l> {
     pub(crate) entries: SelectCore,
 }
 
-/// Returns the lookups that are read before a query: none if a pin or a key names one shard, or if the entries could
-/// not reduce the shards.
+/// Returns the lookups that are read before a query. There are none if a pin or a key names one shard, or if the entries
+/// could not reduce the shards.
 pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<LookupQuery<'l>>> {
     let (lookups, shards) = (layout.lookups(), layout.shards());
     if lookups.is_empty() || !target.pins.is_empty() {
         return Ok(Vec::new());
     }
-    let mut wanted: Vec<(&'l Placed, Vec<Value<'static>>)> = Vec::new();
+    let mut compared: Vec<(&'l Placed, Vec<Value<'static>>)> = Vec::new();
     target.predicate.for_each_looked_up(target.table, lookups, &mut |lookup, operands| {
         let values = operands.iter().filter_map(|operand| operand.entry(lookup));
-        match wanted.iter_mut().find(|(other, _)| other.model == lookup.model) {
+        match compared.iter_mut().find(|(other, _)| other.model == lookup.model) {
             Some((_, more)) => more.extend(values),
-            None => wanted.push((lookup, values.collect())),
+            None => compared.push((lookup, values.collect())),
         }
     });
-    if wanted.is_empty() {
+    if compared.is_empty() {
         return Ok(Vec::new());
     }
     let without = route::choose(target, &target.predicate, shards)?;
@@ -43,7 +43,7 @@ pub(crate) fn questions<'l>(target: &Target, layout: &'l Layout) -> Result<Vec<L
         return Ok(Vec::new());
     }
     let question = |(lookup, values)| LookupQuery { lookup, entries: entries(lookup, values) };
-    Ok(wanted.into_iter().map(question).collect())
+    Ok(compared.into_iter().map(question).collect())
 }
 
 /// Returns the query of the entries with these values, each once.
@@ -66,18 +66,18 @@ pub(super) struct LookupExplanation {
 
 /// Explains the lookups that are read before a query; `reason` is the reason for its shards without them.
 pub(super) fn explained(target: &Target, reason: String, layout: &Layout) -> Result<LookupExplanation> {
-    let mut asked = LookupExplanation { reason, statements: Vec::new() };
+    let mut explanation = LookupExplanation { reason, statements: Vec::new() };
     for LookupQuery { lookup, entries } in questions(target, layout)? {
         let plan = Plan::read(&entries, SelectList::Rows, layout)?;
         let shards: ShardSet = plan.shards();
         let names = shards.names(layout.shards()).join(", ");
         let message =
             format!("the shards that the lookup of {}.{} on {names} names", lookup.table.name, lookup.name());
-        asked.reason = match asked.reason.starts_with("no key") {
+        explanation.reason = match explanation.reason.starts_with("no key") {
             true => message,
-            false => format!("{}, restricted to {message}", asked.reason),
+            false => format!("{}, restricted to {message}", explanation.reason),
         };
-        asked.statements.extend(plan.steps.into_iter().map(|step| (step.shard, step.statement.sql)));
+        explanation.statements.extend(plan.steps.into_iter().map(|step| (step.shard, step.statement.sql)));
     }
-    Ok(asked)
+    Ok(explanation)
 }

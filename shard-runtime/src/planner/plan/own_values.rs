@@ -1,4 +1,4 @@
-//! Which of a query's values can match on a shard: each shard gets its part of a list. Uses `layout`.
+//! The values of a query that can match on a shard: each shard gets its part of a list. Uses `layout`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,7 +9,8 @@ use crate::query::{Operand, Target};
 use crate::schema::{KeyColumns, Table};
 use crate::value::Value;
 
-/// The lists of a query, each split by shard: the places of the shard's values. Every value is placed once for all shards.
+/// The lists of a query, each split by shard: the indexes of the values that each shard gets. Every value is placed once for
+/// all shards.
 #[derive(Default)]
 pub(super) struct SplitLists(RefCell<HashMap<*const Operand, Vec<Vec<usize>>>>);
 
@@ -23,7 +24,7 @@ pub(super) struct OwnValues<'a> {
 }
 
 /// The shards that rows with a value can be on.
-enum Home {
+enum PossibleShards {
     Any,
     One(usize),
     /// No row has a key that maps to no shard.
@@ -31,42 +32,44 @@ enum Home {
 }
 
 impl OwnValues<'_> {
-    fn home(&self, table: &Table, column: usize, operand: &Operand) -> Home {
+    fn possible_shards(&self, table: &Table, column: usize, operand: &Operand) -> PossibleShards {
         let shards = self.layout.shards();
         if let Some(link) = &operand.shard {
-            let home = shards.get(link.name()).filter(|shard| *shard == link);
-            return home.map_or(Home::None, |shard| Home::One(shard.index()));
+            let shard = shards.get(link.name()).filter(|shard| *shard == link);
+            return shard.map_or(PossibleShards::None, |shard| PossibleShards::One(shard.index()));
         }
         match (table.key, operand.known()) {
             (KeyColumns::Columns(&[key]), Some(value)) if key == column => {
-                self.home_of_key(table, std::slice::from_ref(value))
+                self.shards_of_key(table, std::slice::from_ref(value))
             }
-            _ => Home::Any,
+            _ => PossibleShards::Any,
         }
     }
 
-    fn home_of_key(&self, table: &Table, key: &[Value<'_>]) -> Home {
+    fn shards_of_key(&self, table: &Table, key: &[Value<'_>]) -> PossibleShards {
         match self.target.pins.is_empty() {
-            true => table.place(key, self.layout.shards()).map_or(Home::None, Home::One),
-            false => Home::Any,
+            true => table.place(key, self.layout.shards()).map_or(PossibleShards::None, PossibleShards::One),
+            false => PossibleShards::Any,
         }
     }
 
-    fn is_here(&self, home: Home) -> bool {
-        match home {
-            Home::Any => true,
-            Home::One(shard) => shard == self.shard,
-            Home::None => false,
+    fn is_here(&self, possible: PossibleShards) -> bool {
+        match possible {
+            PossibleShards::Any => true,
+            PossibleShards::One(shard) => shard == self.shard,
+            PossibleShards::None => false,
         }
     }
 
     fn split(&self, table: &Table, column: usize, operands: &[Operand]) -> Vec<Vec<usize>> {
         let mut lists = vec![Vec::new(); self.layout.shards().len()];
-        for (place, operand) in operands.iter().enumerate() {
-            match self.home(table, column, operand) {
-                Home::Any => lists.iter_mut().for_each(|list| list.push(place)),
-                Home::One(shard) => lists.get_mut(shard).into_iter().for_each(|list| list.push(place)),
-                Home::None => {}
+        for (index, operand) in operands.iter().enumerate() {
+            match self.possible_shards(table, column, operand) {
+                PossibleShards::Any => lists.iter_mut().for_each(|list| list.push(index)),
+                PossibleShards::One(shard) => {
+                    lists.get_mut(shard).into_iter().for_each(|list| list.push(index))
+                }
+                PossibleShards::None => {}
             }
         }
         lists
@@ -75,7 +78,7 @@ impl OwnValues<'_> {
 
 impl ShardFilter for OwnValues<'_> {
     fn holds(&self, table: &Table, column: usize, operand: &Operand) -> bool {
-        self.is_here(self.home(table, column, operand))
+        self.is_here(self.possible_shards(table, column, operand))
     }
 
     fn held<'o>(&self, table: &Table, column: usize, operands: &'o [Operand]) -> Vec<&'o Operand> {
@@ -89,10 +92,10 @@ impl ShardFilter for OwnValues<'_> {
         let mut lists = self.lists.0.borrow_mut();
         let lists = lists.entry(operands.as_ptr()).or_insert_with(|| self.split(table, column, operands));
         let own = lists.get(self.shard).into_iter().flatten();
-        own.filter_map(|&place| operands.get(place)).collect()
+        own.filter_map(|&index| operands.get(index)).collect()
     }
 
     fn holds_key(&self, table: &Table, key: &[Value<'_>]) -> bool {
-        self.is_here(self.home_of_key(table, key))
+        self.is_here(self.shards_of_key(table, key))
     }
 }

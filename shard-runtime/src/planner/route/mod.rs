@@ -5,8 +5,8 @@
 //! intersects, `OR` unites. `NOT` is pushed down to the comparisons, whose complement is exact because a key is never
 //! NULL. A condition on another column is "every value". A condition on a parent restricts the values of its key, and
 //! so does one on children that restricts their parent (see [`Chain`]). Only at the end are values placed on shards.
-//! Sets of values, and not of shards, make the answer minimal: `k = 1 AND k = 2` is empty even if 1 and 2 are on the
-//! same shard.
+//! The result is minimal because these are sets of values and not of shards: `k = 1 AND k = 2` is empty even if 1 and
+//! 2 are on the same shard.
 
 mod chain;
 mod reader;
@@ -39,11 +39,11 @@ pub(crate) fn place_row(
         return placed.map_err(|error| key_error(table, error));
     }
     let mut values = Vec::with_capacity(key.len());
-    for (place, value) in key.iter().enumerate() {
+    for (index, value) in key.iter().enumerate() {
         match value {
             Ok(value) => values.push(value.borrowed()),
             Err(error) => {
-                return Err(table.error_at(columns.get(place).copied().unwrap_or(table.id), error.clone()));
+                return Err(table.error_at(columns.get(index).copied().unwrap_or(table.id), error.clone()));
             }
         }
     }

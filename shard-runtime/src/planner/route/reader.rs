@@ -15,7 +15,7 @@ use crate::schema::{KeyColumns, Table};
 use crate::schema::{ShardSet, Shards};
 use crate::value::Value;
 
-/// The number of keys of several columns that are kept apart; more are described by one region for each shard.
+/// The number of composite keys that get a region each. More keys are described by one region for each shard.
 const EACH: usize = 16;
 
 /// Reads a condition on a model, or on one of its ancestors.
@@ -37,8 +37,8 @@ impl<'s> Reader<'s> {
         Some(Reader { chain, level, table: chain.table(level)?, shards })
     }
 
-    /// Returns alternatives of which one holds wherever the condition can be true; if `negated`, wherever it can be
-    /// false or NULL.
+    /// Returns alternatives, one of which holds wherever the condition can be true; if `negated`, wherever it can be false or
+    /// NULL.
     pub(super) fn read<'p>(&self, node: &'p Node, negated: bool) -> Result<Vec<Region<'p>>> {
         Ok(match node {
             Node::Everything if negated => Vec::new(),
@@ -155,8 +155,8 @@ impl<'s> Reader<'s> {
 
     /// Returns the keys with one of these values in this column; every key, if the column is not part of the key.
     fn on_key<'p>(&self, column: usize, values: ValueSet<'p>) -> Vec<Region<'p>> {
-        let Some(place) = self.coordinate(column) else { return self.anything() };
-        Region::column(self.chain.len(), place, values).into_iter().collect()
+        let Some(coordinate) = self.coordinate(column) else { return self.anything() };
+        Region::column(self.chain.len(), coordinate, values).into_iter().collect()
     }
 
     fn comparison<'p>(
@@ -171,7 +171,7 @@ impl<'s> Reader<'s> {
         if operand.shard.is_some() && operator != Operator::Equal {
             return Ok(self.anything()); // another id, or the same on another shard
         }
-        let value = self.known(column, operand)?;
+        let value = self.value(column, operand)?;
         if operator == Operator::Equal {
             self.check_placed(column, &value)?;
         }
@@ -196,7 +196,7 @@ impl<'s> Reader<'s> {
             let mut by_shard: BTreeMap<Option<usize>, Vec<Value<'p>>> = BTreeMap::new();
             for operand in operands {
                 let shard = operand.shard.as_ref().map(|shard| self.shards.place_of(shard)).transpose()?;
-                by_shard.entry(shard).or_default().push(self.known(column, operand)?);
+                by_shard.entry(shard).or_default().push(self.value(column, operand)?);
             }
             let mut regions = Vec::new();
             for (shard, values) in by_shard {
@@ -210,7 +210,7 @@ impl<'s> Reader<'s> {
         }
         let mut values = Vec::with_capacity(operands.len());
         for operand in operands {
-            let value = self.known(column, operand)?;
+            let value = self.value(column, operand)?;
             if !negated {
                 self.check_placed(column, &value)?;
             }
@@ -280,7 +280,7 @@ impl<'s> Reader<'s> {
         })
     }
 
-    fn known<'p>(&self, column: usize, operand: &'p Operand) -> Result<Value<'p>> {
+    fn value<'p>(&self, column: usize, operand: &'p Operand) -> Result<Value<'p>> {
         match &operand.value {
             Ok(value) => Ok(value.borrowed()),
             Err(error) => Err(self.table.error_at(column, error.clone())),

@@ -33,12 +33,12 @@ impl<'p> Region<'p> {
     }
 
     /// Returns the keys with one column in this set; `None` if it is empty.
-    pub(super) fn column(columns: usize, place: usize, set: ValueSet<'p>) -> Option<Self> {
+    pub(super) fn column(columns: usize, coordinate: usize, set: ValueSet<'p>) -> Option<Self> {
         let mut region = Self::anything(columns);
         if set.is_empty() {
             return None;
         }
-        if let Some(column) = region.columns.get_mut(place) {
+        if let Some(column) = region.columns.get_mut(coordinate) {
             *column = set;
         }
         Some(region)
@@ -47,8 +47,8 @@ impl<'p> Region<'p> {
     /// Returns one key: its coordinates and their values.
     pub(super) fn key(columns: usize, values: impl Iterator<Item = (usize, Value<'p>)>) -> Self {
         let mut region = Self::anything(columns);
-        for (place, value) in values {
-            if let Some(column) = region.columns.get_mut(place) {
+        for (coordinate, value) in values {
+            if let Some(column) = region.columns.get_mut(coordinate) {
                 *column = ValueSet::points([value]);
             }
         }
@@ -57,7 +57,7 @@ impl<'p> Region<'p> {
 
     /// Returns the restriction of other coordinates; each has the index of the equal coordinate here.
     pub(super) fn projected(&self, same: &[Option<usize>]) -> Self {
-        let set = |known: &Option<usize>| known.and_then(|place| self.columns.get(place)).cloned();
+        let set = |known: &Option<usize>| known.and_then(|coordinate| self.columns.get(coordinate)).cloned();
         let columns = same.iter().map(|known| set(known).unwrap_or_else(ValueSet::everything)).collect();
         Region { columns, shards: self.shards.clone() }
     }
@@ -66,16 +66,16 @@ impl<'p> Region<'p> {
     pub(super) fn complement(self) -> Vec<Self> {
         let count = self.columns.len();
         let others = self.columns.into_iter().enumerate();
-        others.filter_map(|(place, set)| Self::column(count, place, set.complement())).collect()
+        others.filter_map(|(coordinate, set)| Self::column(count, coordinate, set.complement())).collect()
     }
 
     pub(super) fn keep_to(&mut self, shard: usize) {
         self.shards = Some(ShardSet::one(shard));
     }
 
-    fn differs_only_in(&self, place: usize, other: &Self) -> bool {
+    fn differs_only_in(&self, coordinate: usize, other: &Self) -> bool {
         let mut columns = self.columns.iter().zip(&other.columns).enumerate();
-        self.shards == other.shards && columns.all(|(at, (a, b))| at == place || a == b)
+        self.shards == other.shards && columns.all(|(at, (a, b))| at == coordinate || a == b)
     }
 
     fn intersection(&self, other: &Self) -> Option<Self> {
@@ -111,7 +111,8 @@ impl<'p> Region<'p> {
     /// Adds the shards that hold keys of this region.
     pub(super) fn place(&self, chain: &Chain, shards: &Shards, found: &mut ShardSet) -> Result<()> {
         let Some((table, key)) = chain.root() else { return Ok(()) };
-        let key: Vec<&ValueSet<'p>> = key.iter().filter_map(|&place| self.columns.get(place)).collect();
+        let key: Vec<&ValueSet<'p>> =
+            key.iter().filter_map(|&coordinate| self.columns.get(coordinate)).collect();
         let placed = match (table.placement, key.as_slice()) {
             (Placement::Everywhere, _) => None,
             (_, key) if shards.rule(table).is_some() => place_by(table, key, shards)?,
@@ -141,8 +142,8 @@ impl<'p> Region<'p> {
     /// Returns whether each column of a composite key is restricted. Otherwise no shard can be pruned.
     fn has_whole_key(&self, chain: &Chain) -> bool {
         let key = chain.root().map_or_else(Vec::new, |(_, key)| key);
-        let is_restricted = |&place: &usize| {
-            self.columns.get(place).is_some_and(|set| !set.describe(&chain.name(place)).is_empty())
+        let is_restricted = |&coordinate: &usize| {
+            self.columns.get(coordinate).is_some_and(|set| !set.describe(&chain.name(coordinate)).is_empty())
         };
         key.len() < 2 || key.iter().all(is_restricted)
     }
@@ -151,7 +152,7 @@ impl<'p> Region<'p> {
     pub(super) fn describe(&self, chain: &Chain, shards: &Shards) -> String {
         let described = self.columns.iter().enumerate();
         let mut parts: Vec<String> = described
-            .map(|(place, set)| set.describe(&chain.name(place)))
+            .map(|(coordinate, set)| set.describe(&chain.name(coordinate)))
             .filter(|part| !part.is_empty())
             .collect();
         if let Some(only) = &self.shards {
@@ -281,14 +282,14 @@ pub(super) fn intersect<'p>(left: &[Region<'p>], right: &[Region<'p>]) -> Vec<Re
 pub(super) fn simplify(regions: Vec<Region<'_>>) -> Vec<Region<'_>> {
     let Some(columns) = regions.first().map(|region| region.columns.len()) else { return regions };
     let mut simple = regions;
-    for place in 0..columns {
+    for coordinate in 0..columns {
         if simple.len() < 2 || (columns > 1 && simple.len() > COMPARED) {
             break;
         }
         let mut alike: Vec<Vec<Region<'_>>> = Vec::new();
         for region in simple {
             let first = |group: &&mut Vec<Region<'_>>| {
-                group.first().is_some_and(|first| first.differs_only_in(place, &region))
+                group.first().is_some_and(|first| first.differs_only_in(coordinate, &region))
             };
             match alike.iter_mut().find(first) {
                 Some(group) => group.push(region),

@@ -31,7 +31,7 @@ impl<'p> Cut<'p> {
         }
     }
 
-    /// Integers are discrete: above 5 is below 6, so that `k > 5 AND k < 6` is empty.
+    /// Returns the cut above a value. Integers are discrete: above 5 is below 6, so that `k > 5 AND k < 6` is empty.
     fn above(value: Value<'p>) -> Self {
         match value {
             Value::Integer(i64::MAX) => Cut::Greatest,
@@ -121,8 +121,8 @@ impl<'p> ValueSet<'p> {
         Self::range(Some(Value::Text(prefix)), to)
     }
 
-    /// Returns a superset of the texts that match the pattern: the matching texts of `known`, and all others that
-    /// start with the literal prefix of the pattern.
+    /// Returns a superset of the texts that match the pattern: the matching texts of `known`, and all others with the literal
+    /// prefix of the pattern.
     pub(super) fn like(pattern: &'p str, known: &[Cow<'static, str>]) -> Self {
         let (prefix, is_whole) = literal_prefix(pattern);
         let others = match is_whole {

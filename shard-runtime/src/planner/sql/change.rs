@@ -4,21 +4,21 @@ use super::{Dialect, Namespace, literal, quoted};
 use crate::schema::{KeyColumns, Table};
 use crate::value::ColumnType;
 
-/// The operand of LIKE for names of a shard that begin so.
+/// Returns the operand of LIKE for names of a shard with this beginning.
 fn pattern(names: &Namespace, beginning: &str) -> String {
     // `_` would stand for any character.
     let escaped = names.plain(beginning).replace('!', "!!").replace('_', "!_").replace('%', "!%");
     format!("{} ESCAPE '!'", literal(&format!("{escaped}%")))
 }
 
-/// The schema of a shard on a server, as a literal.
+/// Returns the schema of a shard on a server, as a literal.
 fn schema(names: &Namespace) -> String {
     literal(names.schema.as_deref().unwrap_or("public"))
 }
 
 impl Dialect {
-    /// Returns the statements that refuse every write to these tables: triggers whose names begin so. The error has this
-    /// message, and on a server this code.
+    /// Returns the statements that refuse every write to these tables, by triggers whose names have this beginning. The error
+    /// has this message, and on a server this code.
     pub(crate) fn fence_sql(
         self,
         names: &Namespace,
@@ -63,8 +63,9 @@ impl Dialect {
         sql
     }
 
-    /// Returns the statements that refuse every write to these tables in a transaction in which a query finds no row: triggers
-    /// whose names begin so. The error has this message, and on a server this code.
+    /// Returns the statements that refuse every write to these tables, unless the query `unless` finds a row in the same
+    /// transaction. They make triggers whose names have this beginning. The error has this message, and on a server this
+    /// code.
     pub(crate) fn guard_sql(
         self,
         names: &Namespace,
@@ -105,7 +106,8 @@ impl Dialect {
         sql
     }
 
-    /// Returns the query for the statements that drop all triggers of a shard whose names begin so, and then their functions.
+    /// Returns the query for the statements that drop all triggers of a shard whose names have this beginning, and then their
+    /// functions.
     pub(crate) fn drop_triggers_sql(self, names: &Namespace, beginning: &str) -> String {
         let pattern = pattern(names, beginning);
         match self {
@@ -127,8 +129,8 @@ impl Dialect {
         }
     }
 
-    /// Returns the query for the statements that let writes through triggers whose names begin so. On a server they stay,
-    /// disabled: dropping a trigger waits for readers.
+    /// Returns the query for the statements that disable the triggers whose names have this beginning. A file drops them. A
+    /// server keeps them disabled, because dropping a trigger waits for readers.
     pub(crate) fn unfence_sql(self, names: &Namespace, beginning: &str) -> String {
         match self {
             Dialect::Sqlite => self.drop_triggers_sql(names, beginning),
@@ -142,7 +144,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the query for the names of all triggers of a shard that begin so.
+    /// Returns the query for the names of all triggers of a shard that have this beginning.
     pub(crate) fn triggers_sql(self, names: &Namespace, beginning: &str) -> String {
         let pattern = pattern(names, beginning);
         match self {
@@ -158,7 +160,7 @@ impl Dialect {
     }
 }
 
-/// A table of a source whose changed rows are noted.
+/// A table of a source whose changed rows are recorded.
 pub(crate) struct Captured<'c> {
     pub(crate) names: &'c Namespace,
     /// The beginning of the names of the triggers and functions.
@@ -176,7 +178,7 @@ impl Captured<'_> {
         quoted(self.table.columns.get(self.table.id).map_or("id", |column| column.name))
     }
 
-    /// The columns of a row that decide where it belongs: the id, and those of the key, or the link to the parent.
+    /// Returns the columns of a row that decide its shard: the id, and those of the key, or the link to the parent.
     fn route_columns(&self) -> Vec<String> {
         let table = self.table;
         let key: &[usize] = match table.key {
@@ -292,9 +294,9 @@ impl Captured<'_> {
     }
 }
 
-/// The statements that note changed rows.
+/// The statements that record changed rows.
 impl Dialect {
-    /// Returns the statement that makes the table of dirty rows, if it does not exist.
+    /// Returns the statement that creates the table of dirty rows, if it does not exist.
     pub(crate) fn dirty_table_sql(self, dirty: &str) -> String {
         let bytes = self.column_type(ColumnType::Bytes);
         match self {
@@ -309,7 +311,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the statements that make the triggers of a table.
+    /// Returns the statements that create the triggers of a table.
     pub(crate) fn capture_sql(self, captured: &Captured<'_>) -> Vec<String> {
         match self {
             Dialect::Sqlite => captured.on_sqlite(),
@@ -317,8 +319,8 @@ impl Dialect {
         }
     }
 
-    /// Returns the query for the unique indexes of a table and their columns, without the primary key, if triggers need them:
-    /// on SQLite a row that `OR REPLACE` removes fires no trigger.
+    /// Returns the query for the unique indexes of a table and their columns, without the primary key; `None` if triggers do
+    /// not need them. On SQLite a row that `OR REPLACE` removes fires no trigger.
     pub(crate) fn unique_indexes_sql(self, names: &Namespace, table: &str) -> Option<String> {
         let plain = literal(&names.plain(table));
         (self == Dialect::Sqlite).then(|| {
@@ -329,7 +331,7 @@ impl Dialect {
         })
     }
 
-    /// Returns the query that describes what depends on a table and is not the runtime's.
+    /// Returns the query that describes the objects that depend on a table and are not the runtime's.
     pub(crate) fn dependents_sql(self, names: &Namespace, table: &str) -> String {
         let plain = literal(&names.plain(table));
         match self {
@@ -363,7 +365,7 @@ impl Dialect {
 
 /// The statements on targets.
 impl Dialect {
-    /// Returns the statements that remove all rows of tables, which are named parents first.
+    /// Returns the statements that delete all rows of tables. The tables are given parents first.
     pub(crate) fn empty_sql(self, names: &Namespace, tables: &[&str]) -> Vec<String> {
         match self {
             Dialect::Sqlite => {
@@ -376,7 +378,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the setting with which definitions name tables with their schema.
+    /// Returns the setting that makes definitions name tables with their schema.
     pub(crate) fn qualify_sql(self) -> Option<&'static str> {
         match self {
             Dialect::Sqlite => None,
@@ -384,7 +386,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the query for the statements that check the rows of constraints that were made without a check.
+    /// Returns the query for the statements that check the rows of constraints which were created without a check.
     pub(crate) fn validate_sql(self, names: &Namespace) -> Option<String> {
         let schema = schema(names);
         (self == Dialect::Postgres).then(|| {
@@ -396,8 +398,8 @@ impl Dialect {
         })
     }
 
-    /// Returns the query for the constraints of a table, foreign keys first: each with the statement that makes it, of foreign
-    /// keys without a check of the rows, and the one that drops it.
+    /// Returns the query for the constraints of a table, foreign keys first. Each has the statement that creates it and the
+    /// one that drops it. Foreign keys are created without a check of the rows.
     pub(crate) fn constraints_sql(self, names: &Namespace, table: &str) -> Option<String> {
         let of_table = of_table(names, table);
         (self == Dialect::Postgres).then(|| {
@@ -478,7 +480,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the statements that have a table count its ids above this one.
+    /// Returns the statements after which a table counts its ids above this one.
     pub(crate) fn count_above_sql(self, names: &Namespace, table: &str, id: &str, last: i64) -> String {
         match self {
             Dialect::Sqlite => {

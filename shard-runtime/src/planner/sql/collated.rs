@@ -1,4 +1,4 @@
-//! Texts in a declared collation, where SQL does not follow the column's own by itself.
+//! Texts in a declared collation, for the cases in which SQL does not apply the column's own.
 
 use super::{DOCUMENT, Dialect, SqlContext, Writer, quoted};
 use crate::collation::Collation;
@@ -35,8 +35,8 @@ pub(super) fn least_spelling(site: &SqlContext<'_>, column: usize) -> String {
     }
 }
 
-/// Returns the one text of a document ([`json`](crate::value::json)), by which both databases compare it. The order
-/// of `jsonb` differs, and `1` and `1.0` are equal there.
+/// Returns the canonical text of a document ([`json`](crate::value::json)), by which both databases compare it. The order of
+/// `jsonb` differs, and `1` and `1.0` are equal there.
 pub(super) fn document(dialect: Dialect, column: &str) -> String {
     match dialect {
         Dialect::Sqlite => format!("{DOCUMENT}({column})"),
@@ -69,15 +69,15 @@ impl<'s, 'q> Writer<'s, 'q> {
         }
     }
 
-    /// Writes `GROUP BY`. The columns are written as in an order, so that the database recognizes groups that are in
-    /// the requested order already, and sorts nothing.
+    /// Writes `GROUP BY`. The columns are written as in an order. So the database recognizes groups that are already in the
+    /// requested order, and does not sort.
     pub(super) fn group_by(&mut self, columns: &[usize]) {
         let names = list(columns, |&column| self.compared_column(column));
         self.sql.push_str(&format!(" GROUP BY {names}"));
     }
 
-    /// Returns a column as it is compared: a text with its collation. PostgreSQL would treat that as another
-    /// expression than the column, and uses the collation of the table.
+    /// Returns a column as it is compared: a text with its collation. PostgreSQL uses the collation of the table, because it
+    /// would treat the column with a collation as another expression.
     pub(super) fn compared_column(&self, column: usize) -> String {
         let name = self.scope.column(column);
         match self.definition(column) {

@@ -17,7 +17,7 @@ pub(crate) const MULTIPLY: &str = "sharded_multiply";
 pub(crate) const BETWEEN: &str = "sharded_between";
 pub(crate) const SINGLE: &str = "sharded_single";
 
-/// The start of their errors, which the name of the column, a backtick and a colon follow.
+/// The start of their error messages. The name of the column, a backtick and a colon follow.
 pub(crate) const OUT_OF_RANGE: &str = "out of range for `";
 
 impl<'q> Writer<'_, 'q> {
@@ -50,9 +50,9 @@ impl<'q> Writer<'_, 'q> {
         Ok(())
     }
 
-    /// Writes a computed number in the arithmetic of PostgreSQL, whose overflow errors have neither the value nor the
-    /// column. So each step is computed as `numeric` and checked: a number that does not fit becomes a text with the
-    /// message, which PostgreSQL refuses to convert to a number.
+    /// Writes a computed number in the arithmetic of PostgreSQL. Its overflow errors contain neither the value nor the
+    /// column, so each step is computed as `numeric` and checked. A number that does not fit becomes a text with the message,
+    /// which PostgreSQL fails to convert to a number.
     fn computed(&mut self, column: usize, term: &'q Term, holds: Holds) -> Result<()> {
         match holds {
             Holds::All if self.is_real(column) => self.step(column, term)?,
@@ -79,16 +79,16 @@ impl<'q> Writer<'_, 'q> {
         Ok(())
     }
 
-    /// A term, each of whose steps is looked at. `OFFSET 0` keeps the planner from putting what a step is computed from
-    /// into it wherever it is named, so that a sum of many would be written down twice as often with each.
+    /// Writes a term with a check of each of its steps. `OFFSET 0` keeps the planner from replacing each name of an operand
+    /// by its expression. That would double the size of a long sum with each step.
     fn step(&mut self, column: usize, term: &'q Term) -> Result<()> {
         let (own, wide, fits) = match self.is_real(column) {
             true => ("double precision", "double precision", "v <> 'NaN'".to_owned()),
             false => ("bigint", "numeric", format!("v BETWEEN {} AND {}", i64::MIN, i64::MAX)),
         };
         match term {
-            Term::Column(place) => {
-                self.column(*place);
+            Term::Column(other) => {
+                self.column(*other);
                 self.sql.push_str(&format!("::{wide}"));
             }
             Term::Value(operand) => {
@@ -130,7 +130,7 @@ impl<'q> Writer<'_, 'q> {
 
     fn term(&mut self, column: usize, term: &'q Term) -> Result<()> {
         match term {
-            Term::Column(place) => self.column(*place),
+            Term::Column(other) => self.column(*other),
             Term::Value(operand) => self.operand(column, operand)?,
             Term::Combined { operator, sides, .. } => {
                 self.sql.push_str(match operator {
@@ -150,7 +150,7 @@ impl<'q> Writer<'_, 'q> {
         Ok(())
     }
 
-    /// The last argument: the column that an error names.
+    /// Writes the last argument: the column that an error names.
     fn named(&mut self, column: usize) {
         let name = self.definition(column).map_or("", |column| column.name);
         self.sql.push_str(", ");

@@ -84,8 +84,8 @@ impl<'q> Writer<'_, 'q> {
         Ok(())
     }
 
-    /// Writes the condition for one of these keys of several columns. On PostgreSQL several keys are one array
-    /// parameter for each column. On SQLite they are one list of all values, which a subquery splits into rows.
+    /// Writes the condition that a composite key is one of these. On PostgreSQL several keys are one array parameter for each
+    /// column. On SQLite they are one list of all values, which a subquery splits into rows.
     fn key_in(&mut self, columns: &[usize], keys: &'q [WholeKey]) -> Result<()> {
         let mut own: Vec<&'q [Value<'static>]> = Vec::with_capacity(keys.len());
         for key in keys {
@@ -98,8 +98,8 @@ impl<'q> Writer<'_, 'q> {
         match own.as_slice() {
             [] => self.sql.push_str("FALSE"),
             [key] => {
-                for (place, (&column, value)) in columns.iter().zip(*key).enumerate() {
-                    self.sql.push_str(if place == 0 { "" } else { " AND " });
+                for (index, (&column, value)) in columns.iter().zip(*key).enumerate() {
+                    self.sql.push_str(if index == 0 { "" } else { " AND " });
                     self.column(column);
                     self.sql.push_str(" = ");
                     self.param(Param::Value(value.borrowed()));
@@ -108,10 +108,10 @@ impl<'q> Writer<'_, 'q> {
             keys if self.site.dialect == Dialect::Postgres => {
                 let names: Vec<String> = columns.iter().map(|&column| self.scope.column(column)).collect();
                 self.sql.push_str(&format!("({}) IN (SELECT * FROM unnest(", names.join(", ")));
-                for (place, &column) in columns.iter().enumerate() {
-                    self.sql.push_str(if place == 0 { "" } else { ", " });
+                for (index, &column) in columns.iter().enumerate() {
+                    self.sql.push_str(if index == 0 { "" } else { ", " });
                     let part =
-                        |key: &&'q [Value<'static>]| key.get(place).map_or(Value::Null, Value::borrowed);
+                        |key: &&'q [Value<'static>]| key.get(index).map_or(Value::Null, Value::borrowed);
                     self.param(Param::List(keys.iter().map(part).collect()));
                     let kind = self.definition(column).map_or(ColumnType::Text, |column| column.kind);
                     self.sql.push_str(&format!("::{}[]", self.site.dialect.column_type(kind)));
@@ -122,13 +122,13 @@ impl<'q> Writer<'_, 'q> {
                 let values = keys.iter().flat_map(|key| key.iter().map(Value::borrowed)).collect();
                 let list = |item: &dyn Fn(usize, usize) -> String| {
                     let items: Vec<String> =
-                        columns.iter().enumerate().map(|(place, &column)| item(place, column)).collect();
+                        columns.iter().enumerate().map(|(index, &column)| item(index, column)).collect();
                     items.join(", ")
                 };
                 let names = list(&|_, column| self.scope.column(column));
-                let parts = list(&|place, _| format!("part{place}"));
+                let parts = list(&|index, _| format!("part{index}"));
                 let leads =
-                    list(&|place, _| format!("lead(value, {place}) OVER (ORDER BY rowid) AS part{place}"));
+                    list(&|index, _| format!("lead(value, {index}) OVER (ORDER BY rowid) AS part{index}"));
                 self.sql.push_str(&format!(
                     "({names}) IN (SELECT {parts} FROM (SELECT rowid AS place, {leads} FROM rarray("
                 ));
@@ -146,8 +146,8 @@ impl<'q> Writer<'_, 'q> {
         Ok(())
     }
 
-    /// Long lists are halved into parentheses: databases limit the depth of an expression, and a plain chain is as
-    /// deep as it is long.
+    /// Writes conditions joined by AND or OR. Long lists are halved into parentheses: databases limit the depth of an
+    /// expression, and a plain chain is as deep as it is long.
     fn joined(&mut self, nodes: &'q [Node], with: &str) -> Result<()> {
         if let [node] = nodes {
             return self.enclosed(node);

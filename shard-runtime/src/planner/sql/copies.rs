@@ -17,8 +17,8 @@ impl Dialect {
         self == Dialect::Postgres
     }
 
-    /// Returns the statement that inserts one row, or rows as lists if [`inserts_lists`](Dialect::inserts_lists); with the names
-    /// and the types of the columns.
+    /// Returns the statement that inserts one row, or rows as lists if [`inserts_lists`](Dialect::inserts_lists). It has the
+    /// names and the types of the columns.
     pub(crate) fn insert_copies_sql(self, table: &str, columns: &[String], types: &[String]) -> String {
         let names = columns.join(", ");
         match self {
@@ -37,8 +37,8 @@ impl Dialect {
         }
     }
 
-    /// Returns the statement that sends the rows of a query as they are stored, from the one after an id; `None` if the database
-    /// has none. It takes no parameters.
+    /// Returns the statement that sends the rows of a query as they are stored, from the one after an id; `None` if the
+    /// database has no such statement. It takes no parameters.
     pub(crate) fn copy_out_sql(
         self,
         select: &str,
@@ -55,7 +55,7 @@ impl Dialect {
         Some(format!("COPY ({select}{condition} ORDER BY {id} LIMIT {limit}) TO STDOUT (FORMAT binary)"))
     }
 
-    /// Returns the statement that inserts such rows.
+    /// Returns the statement that inserts rows in the form of [`copy_out_sql`](Dialect::copy_out_sql).
     pub(crate) fn copy_in_sql(self, table: &str, columns: &[String]) -> Option<String> {
         match self {
             Dialect::Sqlite => None,
@@ -65,8 +65,8 @@ impl Dialect {
         }
     }
 
-    /// Returns the beginning of the statement that inserts rows of another table of the connection, up to the condition, which
-    /// has to follow; `None` if a connection has one database. The other table is `moved`, in this schema.
+    /// Returns the beginning of the statement that inserts rows of another table of the connection; a condition has to
+    /// follow. `None` if a connection has one database. The other table has the alias `moved` and is in this schema.
     pub(crate) fn insert_from_sql(
         self,
         table: &str,

@@ -8,8 +8,8 @@ use crate::schema::hash::hash_bytes;
 use crate::schema::{ColumnDef, IdKind, Table};
 use crate::value::ColumnType;
 
-/// Returns a column of an index. On PostgreSQL its NULLs come first, as in an order without a `NULLS` clause: an
-/// index is read only in its own order and the reverse.
+/// Returns a column of an index. On PostgreSQL its NULLs come first, as in an order without a `NULLS` clause. An index is
+/// read only in its own order and in the reverse.
 fn indexed(table: &Table, column: &str, dialect: Dialect) -> String {
     let has_nulls = table.columns.iter().any(|other| other.name == column && other.nullable);
     let nulls = if dialect == Dialect::Postgres && has_nulls { " NULLS FIRST" } else { "" };
@@ -37,8 +37,8 @@ impl<'c> DeclaredIndex<'c> {
         DeclaredIndex { name: shortened(name, dialect), columns, unique }
     }
 
-    /// Returns whether a table with these indexes needs no other one: names do not count, and a unique index is one
-    /// that finds rows, too.
+    /// Returns whether one of these indexes serves in place of this one. Names do not matter, and a unique index also finds
+    /// rows.
     pub(crate) fn is_among<'i>(&self, actual: impl IntoIterator<Item = (&'i [String], bool)>) -> bool {
         actual.into_iter().any(|(columns, is_unique)| {
             (is_unique || !self.unique)
@@ -59,16 +59,16 @@ impl<'c> DeclaredIndex<'c> {
 pub(crate) fn indexes(names: &Namespace, table: &Table, dialect: Dialect) -> Vec<DeclaredIndex<'static>> {
     let declared = table.indexes.iter().map(|index| (index.columns.to_vec(), index.unique));
     let parent = table.parent.map(|parent| (vec![parent.column], false));
-    let columns = |places: Vec<usize>| {
-        places.into_iter().filter_map(|place| table.columns.get(place)).map(|column| column.name).collect()
+    let columns = |indexes: Vec<usize>| {
+        indexes.into_iter().filter_map(|index| table.columns.get(index)).map(|column| column.name).collect()
     };
     declared
         .chain(parent)
-        .map(|(places, unique)| DeclaredIndex::over(names, table, columns(places), unique, dialect))
+        .map(|(indexes, unique)| DeclaredIndex::over(names, table, columns(indexes), unique, dialect))
         .collect()
 }
 
-/// Returns a name that the database does not truncate: of a longer one the beginning and a hash of the whole.
+/// Returns a name that the database does not truncate. A longer name becomes its beginning and a hash of the whole.
 pub(crate) fn shortened(name: String, dialect: Dialect) -> String {
     match dialect.longest_name() {
         Some(longest) if name.len() > longest => {
@@ -133,7 +133,7 @@ pub(crate) fn create_sql(
     sql
 }
 
-/// Returns what follows a column's type: NOT NULL, and the default that the model declares.
+/// Returns the SQL after a column's type: NOT NULL, and the default that the model declares.
 pub(crate) fn rest_sql(column: &ColumnDef, dialect: Dialect) -> String {
     let mut sql = if column.nullable { String::new() } else { " NOT NULL".to_owned() };
     if let Some(default) = &column.default {
@@ -142,7 +142,7 @@ pub(crate) fn rest_sql(column: &ColumnDef, dialect: Dialect) -> String {
     sql
 }
 
-/// Returns a column's type, with its collation if that is not the database's default.
+/// Returns a column's type, with its collation if it is not the database's default.
 pub(crate) fn type_sql(column: &ColumnDef, dialect: Dialect) -> String {
     let mut sql = dialect.column_type(column.kind).to_owned();
     let has_collation = match dialect {

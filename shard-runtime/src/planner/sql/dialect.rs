@@ -14,7 +14,7 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// Returns the name that OpenTelemetry has for the database.
+    /// Returns OpenTelemetry's name for the database.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Dialect::Sqlite => "sqlite",
@@ -22,13 +22,13 @@ impl Dialect {
         }
     }
 
-    /// Returns whether a statement that was sent runs on while its sender does something else.
+    /// Returns whether the database runs a statement while the thread that has sent it continues.
     pub(crate) fn answers_later(self) -> bool {
         self == Dialect::Postgres
     }
 
-    /// Returns whether a network lies between a session and the database: a server may not answer, and one address can come
-    /// to lead to another database.
+    /// Returns whether a network lies between a session and the database. A server may not respond, and an address can later
+    /// lead to another database.
     pub(crate) fn is_on_server(self) -> bool {
         self == Dialect::Postgres
     }
@@ -117,15 +117,15 @@ impl Dialect {
         self.locks_rows().then(|| format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"))
     }
 
-    /// Returns the statement for the bytes that the tables and indexes of a shard take on disk, with its parameters: of all
-    /// tables of these names or, if the shard has a SQLite file of its own, of the file.
+    /// Returns the statement for the bytes that the tables and indexes of a shard take on disk, with its parameters. It
+    /// measures all tables of these names or, if the shard has a SQLite file of its own, the file.
     pub(crate) fn size_sql(
         self,
         names: &Namespace,
         tables: &[String],
         is_alone: bool,
     ) -> (String, Vec<String>) {
-        let listed = || (1..=tables.len()).map(|place| self.param(place)).collect::<Vec<_>>().join(", ");
+        let listed = || (1..=tables.len()).map(|number| self.param(number)).collect::<Vec<_>>().join(", ");
         match self {
             Dialect::Sqlite if is_alone => {
                 let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
@@ -160,24 +160,24 @@ impl Dialect {
     }
 
     /// Returns the parameter with a number; the first is 1.
-    pub(crate) fn param(self, place: usize) -> String {
+    pub(crate) fn param(self, number: usize) -> String {
         match self {
-            Dialect::Sqlite => format!("?{place}"),
-            Dialect::Postgres => format!("${place}"),
+            Dialect::Sqlite => format!("?{number}"),
+            Dialect::Postgres => format!("${number}"),
         }
     }
 
-    /// Returns so many parameters, with commas.
+    /// Returns this many parameters, separated by commas.
     pub(crate) fn params(self, count: usize) -> String {
-        let places: Vec<String> = (1..=count).map(|place| self.param(place)).collect();
-        places.join(", ")
+        let params: Vec<String> = (1..=count).map(|number| self.param(number)).collect();
+        params.join(", ")
     }
 
-    /// Returns the condition after a column: it is one of the list in this parameter.
-    pub(crate) fn is_in(self, place: usize) -> String {
+    /// Returns the condition after a column that it is one of the list in this parameter.
+    pub(crate) fn is_in(self, number: usize) -> String {
         match self {
-            Dialect::Sqlite => format!(" IN rarray({})", self.param(place)),
-            Dialect::Postgres => format!(" = ANY ({})", self.param(place)),
+            Dialect::Sqlite => format!(" IN rarray({})", self.param(number)),
+            Dialect::Postgres => format!(" = ANY ({})", self.param(number)),
         }
     }
 
@@ -238,7 +238,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the options of such a table whose rows are stored in the order of the primary key.
+    /// Returns the options of a strict table whose rows are stored in the order of the primary key.
     pub(crate) fn strict_without_rowid(self) -> &'static str {
         match self {
             Dialect::Sqlite => " STRICT, WITHOUT ROWID",

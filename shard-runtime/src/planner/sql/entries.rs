@@ -7,9 +7,9 @@ use crate::schema::lookup::{SHARD, VALUE};
 /// The values of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Values {
-    /// So many, from the least one.
+    /// This many, from the least one.
     First(usize),
-    /// So many that are greater than the first parameter.
+    /// This many that are greater than the first parameter.
     After(usize),
     /// The values of the list in the first parameter.
     Listed,
@@ -39,15 +39,14 @@ impl TableSql {
         format!("DELETE FROM {} WHERE {value}{is_in} AND {shard}{named}", self.name)
     }
 
-    /// Gives the entries with one of a list of values that name one shard the name of another.
+    /// Changes the shard of the entries with one of a list of values, from one name to another.
     pub(crate) fn rename_entries(&self, entries: &Table) -> String {
         let (value, shard) = (name(entries, VALUE), name(entries, SHARD));
         let [is_in, from, to] = [self.dialect.is_in(1), self.dialect.param(2), self.dialect.param(3)];
         format!("UPDATE {} SET {shard} = {to} WHERE {value}{is_in} AND {shard} = {from}", self.name)
     }
 
-    /// Inserts missing entries, by an array of values and one of shards; waits for transactions that insert or delete
-    /// them.
+    /// Inserts missing entries, from an array of values and one of shards. Waits for transactions that insert or delete them.
     pub(crate) fn add_missing_entries(&self, entries: &Table) -> Option<String> {
         let insert = self.insert_lists.as_deref()?;
         Some(format!("{insert} ON CONFLICT ({}) DO NOTHING", name(entries, VALUE)))
@@ -60,7 +59,7 @@ impl TableSql {
         format!("SELECT {column}, count(*) FROM {} WHERE {condition} GROUP BY {column} {end}", self.name)
     }
 
-    /// Selects the ids of rows with the values that are given, up to so many.
+    /// Selects the ids of rows with the given values, at most this many.
     pub(crate) fn ids_with(&self, table: &Table, column: usize, limit: usize) -> String {
         let (condition, _) = Values::Listed.of(&name(table, column), self.dialect);
         let id = name(table, table.id);

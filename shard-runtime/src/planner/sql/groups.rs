@@ -142,16 +142,16 @@ impl<'s, 'q> Writer<'s, 'q> {
         if !keys.is_empty() {
             self.group_by(keys);
         }
-        for (place, HavingCore { measure, operator, value }) in having.iter().enumerate() {
+        for (index, HavingCore { measure, operator, value }) in having.iter().enumerate() {
             let error = |error| self.site.table.error_at(measure.column, error);
             let value = value.clone().map_err(error)?;
-            self.sql.push_str(if place == 0 { " HAVING " } else { " AND " });
+            self.sql.push_str(if index == 0 { " HAVING " } else { " AND " });
             self.measure(*measure);
             self.sql.push_str(&format!(" {} ", operator.sql()));
             self.param(Param::Value(value));
         }
-        for (place, by) in order.iter().enumerate() {
-            self.sql.push_str(if place == 0 { " ORDER BY " } else { ", " });
+        for (index, by) in order.iter().enumerate() {
+            self.sql.push_str(if index == 0 { " ORDER BY " } else { ", " });
             match by {
                 GroupOrderCore::Key(by) => self.ordered_by(by),
                 GroupOrderCore::Measure { measure, descending } => {
@@ -163,8 +163,8 @@ impl<'s, 'q> Writer<'s, 'q> {
         Ok(())
     }
 
-    /// Returns a value of the whole group with its collation: SQL applies the collation of a column, but not to an
-    /// aggregate of it.
+    /// Writes a value of the whole group with its collation. SQL applies the collation to a column, but not to an aggregate
+    /// of it.
     fn measure(&mut self, MeasureCore { function, column }: MeasureCore) {
         let collation = self.site.table.collation(column);
         self.sql.push_str(&Measured::of(self.site, column).whole(function));

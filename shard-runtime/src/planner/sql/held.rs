@@ -1,14 +1,14 @@
-//! The types of columns that hold the values of a field: those that read and store each value without loss.
+//! The column types that hold the values of a field: those that read and store each value without loss.
 
 use super::Dialect;
 use crate::error::Result;
 use crate::value::ColumnType;
 
 impl Dialect {
-    /// Returns whether a column of this type holds values of this kind. A STRICT table stores no others than those of its types.
+    /// Returns whether a column of this type holds values of this kind. A STRICT table stores only values of its types.
     ///
-    /// Tables that a cluster has made have one type for each kind. Tables that another program has made have the types of that
-    /// program: an `int4` holds the values of an `i32`, and a value that it does not hold is an error of the server.
+    /// Tables that a cluster has created have one type for each kind. Tables of another program have the types of that
+    /// program. For example, an `int4` holds the values of an `i32`; a value that it does not hold is an error of the server.
     pub(crate) fn holds(
         self,
         kind: ColumnType,
@@ -22,8 +22,9 @@ impl Dialect {
         })
     }
 
-    /// Returns whether a collation that is not the declared one is in order if it compares bytes: the order of one shard's
-    /// answer is that of its database, and only answers of several shards are merged, which needs one order everywhere.
+    /// Returns whether a column may have another collation than the declared one, if that compares bytes and no results of
+    /// several shards are merged. The result of one shard has the order of its database; only a merge needs one order
+    /// everywhere.
     pub(crate) fn orders_by_column(self) -> bool {
         self == Dialect::Postgres
     }
@@ -44,7 +45,7 @@ fn holds_on_server(kind: ColumnType, found: &str) -> bool {
     }
 }
 
-/// The affinity of a column: what SQLite converts the values of a table to that is not STRICT.
+/// The affinity of a column: the conversion that SQLite applies to values in a table that is not STRICT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Affinity {
     Integer,
@@ -82,11 +83,11 @@ fn holds_in_file(kind: ColumnType, found: &str) -> bool {
             ColumnType::Integer | ColumnType::Boolean | ColumnType::Timestamp,
             Affinity::Integer | Affinity::Numeric,
         ) => true,
-        // A NUMERIC column stores 2.0 as the integer 2, by which SQL divides otherwise.
+        // A NUMERIC column stores 2.0 as the integer 2, which changes the result of a division.
         (ColumnType::Real, Affinity::Real) => true,
         // JSON as NUMERIC would store the document `5` as a number.
         (ColumnType::Text | ColumnType::Json, Affinity::Text) => true,
-        // The texts of times do not look like numbers, so that they stay texts.
+        // The texts of times do not look like numbers, so they stay texts.
         (ColumnType::Text, Affinity::Numeric) => has("DATE") || has("TIME"),
         // Bytes are never converted.
         (ColumnType::Bytes | ColumnType::Uuid, Affinity::Numeric) => {

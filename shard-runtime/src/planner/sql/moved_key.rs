@@ -1,5 +1,5 @@
-//! The statements of moves of single keys: the check of each transaction, what keeps writers away, and the triggers that refuse
-//! rows whose key has moved to another shard.
+//! The statements of moves of single keys: the check of each transaction, the locks against writers, and the triggers that
+//! refuse rows of keys that have left.
 
 use super::{Dialect, Namespace, literal, quoted};
 use crate::planner::own_tables;
@@ -7,14 +7,14 @@ use crate::schema::hash::hash_bytes;
 use crate::schema::{ColumnDef, KeyColumns, Table};
 use crate::value::ColumnType;
 
-/// The kind of the facts about keys that have left a shard: by group and key the shard that has the key, and on a file, without a
-/// name, the epoch in which the last key has left.
+/// The kind of the facts about keys that have left a shard. A fact names a group and a key, and has the shard of the key. On
+/// a file, the fact without a name has the epoch in which the last key left.
 const LEFT: &str = "left";
 
 /// The beginning of the names of the triggers and functions that refuse rows of keys that have left.
 pub(crate) const LEFT_TRIGGER: &str = "sharded_left_";
 
-/// Tells the locks of transactions that write from other advisory locks with two keys.
+/// Distinguishes the locks of transactions that write from other advisory locks with two keys.
 const WRITERS: i32 = 0x5348_4B59;
 
 /// The tables, and the columns of keys, whose rows are refused.
@@ -28,7 +28,8 @@ pub(crate) struct Refused<'r> {
 }
 
 impl Refused<'_> {
-    /// The name of the trigger, and of its function. Names of tables can be as long as those of triggers.
+    /// Returns the name of the trigger, and of its function. It has a hash, because names of tables can be as long as those
+    /// of triggers.
     pub(crate) fn trigger(&self) -> String {
         format!("{LEFT_TRIGGER}{:016x}", hash_bytes(self.table.name.as_bytes(), 0))
     }
@@ -41,7 +42,7 @@ impl Refused<'_> {
         columns.iter().filter_map(|&column| self.table.columns.get(column)).collect()
     }
 
-    /// The condition that the key of a new row has left.
+    /// Returns the condition that the key of a new row has left.
     fn condition(&self, dialect: Dialect, names: &Namespace) -> String {
         let key: Vec<String> = self
             .columns()
@@ -58,7 +59,7 @@ impl Refused<'_> {
 }
 
 impl Dialect {
-    /// Returns the expression for the literal of a column of a new row, as lines of a recorded rule have it.
+    /// Returns the expression for the literal of a column of a new row, in the form of the lines of a recorded rule.
     fn key_literal_of(self, column: &str, kind: ColumnType) -> String {
         match (self, kind) {
             (Dialect::Sqlite, ColumnType::Text) => format!("quote(NEW.{column})"),
@@ -76,8 +77,8 @@ impl Dialect {
         }
     }
 
-    /// Returns the check of each transaction on a shard: on a server a statement that fails, on a file a query for the epoch in
-    /// which the last key has left the shard.
+    /// Returns the check of each transaction on a shard. On a server it is a statement that fails. On a file it is a query
+    /// for the epoch in which the last key left the shard.
     pub(crate) fn expected_sql(
         self,
         names: &Namespace,
@@ -87,7 +88,7 @@ impl Dialect {
     ) -> String {
         match self {
             Dialect::Sqlite => self.left_epoch_sql(names),
-            // On servers nothing else needs the version.
+            // On servers nothing else uses the version.
             Dialect::Postgres => format!(
                 "SELECT CASE WHEN count(*) <> 1 THEN {} WHEN max(version) > {epoch} THEN {} ELSE '1' END::integer FROM {} \
                  WHERE cluster = {} AND shard = {}",
@@ -123,7 +124,8 @@ impl Dialect {
         }
     }
 
-    /// Returns the statement that records which shard a key has moved to: its parameters are the name of the fact and the shard.
+    /// Returns the statement that records the new shard of a key that leaves. Its parameters are the name of the fact and the
+    /// shard.
     pub(crate) fn leave_sql(self, names: &Namespace) -> String {
         format!(
             "INSERT INTO {} (kind, name, value) VALUES ('{LEFT}', {}, {}) \
@@ -134,7 +136,7 @@ impl Dialect {
         )
     }
 
-    /// Returns the statement that forgets that a key has left a shard; its parameter is the name of the fact.
+    /// Returns the statement that deletes the record that a key has left a shard. Its parameter is the name of the fact.
     pub(crate) fn come_back_sql(self, names: &Namespace) -> String {
         format!(
             "DELETE FROM {} WHERE kind = '{LEFT}' AND name = {}",
@@ -143,21 +145,22 @@ impl Dialect {
         )
     }
 
-    /// Returns the statement with which a transaction that writes keeps the keys of a shard where they are until it ends.
+    /// Returns the statement that keeps the keys of a shard from moving until the transaction, which writes, ends.
     pub(crate) fn stay_sql(self, names: &Namespace) -> Option<String> {
         self.writers_lock(names, "pg_advisory_xact_lock_shared")
     }
 
-    /// Returns the statements that wait for all transactions that write on a shard, and keep others away until the transaction
+    /// Returns the statements that wait for all transactions that write on a shard, and block new ones until the transaction
     /// ends. A file is locked as a whole.
     pub(crate) fn exclude_writers_sql(self, names: &Namespace, tables: &[&str]) -> Option<String> {
-        // Sessions first, which may hold locks of tables and wait for the ones of others. Other programs have only these.
+        // The lock of sessions first: a session may hold locks of tables and wait for others. Other programs take only locks
+        // of tables.
         let lock = self.writers_lock(names, "pg_advisory_xact_lock")?;
         let tables: Vec<String> = tables.iter().map(|table| names.table(table)).collect();
         Some(format!("{lock}; LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", tables.join(", ")))
     }
 
-    /// Returns the statement with which the commit of a transaction waits for the disk, whatever the settings are.
+    /// Returns the statement that makes the commit of a transaction wait for the disk, regardless of the settings.
     pub(crate) fn durable_commit_sql(self) -> Option<&'static str> {
         (self == Dialect::Postgres).then_some("SET LOCAL synchronous_commit = on")
     }
@@ -168,7 +171,7 @@ impl Dialect {
             .then(|| format!("SELECT {function}({WRITERS}, {own}::regclass::oid::integer)"))
     }
 
-    /// Returns the statements that make the trigger which refuses rows of keys that have left the shard.
+    /// Returns the statements that create the trigger which refuses rows of keys that have left the shard.
     pub(crate) fn refuse_left_sql(self, names: &Namespace, refused: &Refused<'_>) -> Vec<String> {
         let on = names.table(refused.table.name);
         let (message, condition) = (literal(refused.message), refused.condition(self, names));

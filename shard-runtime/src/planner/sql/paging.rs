@@ -12,14 +12,13 @@ pub(crate) struct After<'o, 'q> {
     pub(crate) cursor: &'q Cursor,
     /// The order of the query, without the id that makes it total.
     pub(crate) order: &'o [OrderBy],
-    /// The order of the shard and the cursor's shard.
+    /// The comparison of the shard with the cursor's shard, in the cluster's order.
     pub(crate) shard: Ordering,
 }
 
 impl<'q> Writer<'_, 'q> {
-    /// Writes the condition for the rows after the cursor: greater in the first column of the order, or equal there
-    /// and greater in the next, and so on. The first term bounds the first column, so that the database can enter an
-    /// index there.
+    /// Writes the condition of the rows after the cursor: greater in the first column of the order, or equal there and
+    /// greater in the next, etc. The first term bounds the first column, so that the database can start an index scan there.
     pub(super) fn after(&mut self, after: &After<'_, 'q>) {
         let id = OrderBy { column: self.site.table.id, descending: false, nulls_first: true };
         let by_id = (after.shard == Ordering::Equal).then_some(id);
@@ -31,9 +30,9 @@ impl<'q> Writer<'_, 'q> {
         } else {
             self.sql.push_str("TRUE AND (");
         }
-        for (place, (by, value)) in terms.iter().enumerate() {
-            self.sql.push_str(if place == 0 { "(" } else { " OR (" });
-            self.all_equal(&terms[..place]);
+        for (index, (by, value)) in terms.iter().enumerate() {
+            self.sql.push_str(if index == 0 { "(" } else { " OR (" });
+            self.all_equal(&terms[..index]);
             self.is_later(by, value);
             self.sql.push(')');
         }

@@ -32,14 +32,14 @@ impl TableSql {
         format!("SELECT {id} FROM {} WHERE {compared} ORDER BY {id}", self.name)
     }
 
-    /// Inserts a row with these columns; or without the id with this index, which the database generates and returns.
+    /// Inserts a row with these columns. `left_out` is the index of an id that the database generates and returns.
     pub(crate) fn copy_to(&self, columns: &[String], left_out: Option<usize>) -> String {
         let given =
             || columns.iter().enumerate().filter(|(at, _)| Some(*at) != left_out).map(|(_, name)| name);
-        let places = self.dialect.params(given().count());
-        let mut sql = match places.is_empty() {
+        let params = self.dialect.params(given().count());
+        let mut sql = match params.is_empty() {
             true => format!("INSERT INTO {} DEFAULT VALUES", self.name),
-            false => format!("INSERT INTO {} ({}) VALUES ({places})", self.name, list(given())),
+            false => format!("INSERT INTO {} ({}) VALUES ({params})", self.name, list(given())),
         };
         if let (Dialect::Postgres, Some(id)) = (self.dialect, left_out.and_then(|at| columns.get(at))) {
             sql.push_str(&format!(" RETURNING {}", quoted(id)));

@@ -45,8 +45,8 @@ impl TableSql {
         let counts = table.id_kind == IdKind::Auto && dialect == Dialect::Postgres;
         let answer = if counts { format!(" RETURNING {id}") } else { String::new() };
         let lists = || {
-            let lists = given.iter().enumerate().map(|(place, column)| {
-                format!("{}::{}[]", dialect.param(place + 1), dialect.column_type(column.kind))
+            let lists = given.iter().enumerate().map(|(index, column)| {
+                format!("{}::{}[]", dialect.param(index + 1), dialect.column_type(column.kind))
             });
             let lists = lists.collect::<Vec<String>>().join(", ");
             match counts {
@@ -60,8 +60,8 @@ impl TableSql {
             insert: match given.is_empty() {
                 true => format!("INSERT INTO {name} DEFAULT VALUES{answer}"),
                 false => {
-                    let places = dialect.params(given.len());
-                    format!("INSERT INTO {name} ({}) VALUES ({places}){answer}", list(&given))
+                    let params = dialect.params(given.len());
+                    format!("INSERT INTO {name} ({}) VALUES ({params}){answer}", list(&given))
                 }
             },
             insert_lists: (dialect == Dialect::Postgres && !given.is_empty()).then(lists),
@@ -111,17 +111,17 @@ impl TableSql {
             Change::Update { columns, version } => (columns, version),
             Change::Delete { version } => (&[], version),
         };
-        let listed = |place: usize, column: usize| {
+        let listed = |index: usize, column: usize| {
             let kind =
                 table.columns.get(column).map_or("text", |column| self.dialect.column_type(column.kind));
-            format!("{}::{kind}[]", self.dialect.param(place + 1))
+            format!("{}::{kind}[]", self.dialect.param(index + 1))
         };
         let given = columns.iter().chain([&table.id]).chain(version);
-        let lists: Vec<String> = given.enumerate().map(|(place, &column)| listed(place, column)).collect();
-        let names: Vec<String> = (0..lists.len()).map(|place| format!("c{place}")).collect();
+        let lists: Vec<String> = given.enumerate().map(|(index, &column)| listed(index, column)).collect();
+        let names: Vec<String> = (0..lists.len()).map(|index| format!("c{index}")).collect();
         let rows = format!("unnest({}) AS sharded_new({})", lists.join(", "), names.join(", "));
-        let is = |column: usize, place: usize| {
-            format!("{}.{} = sharded_new.c{place}", self.name, self.column(column))
+        let is = |column: usize, index: usize| {
+            format!("{}.{} = sharded_new.c{index}", self.name, self.column(column))
         };
         let mut condition = is(table.id, columns.len());
         if let Some(version) = version {
@@ -131,7 +131,7 @@ impl TableSql {
             Change::Update { .. } => {
                 let set = columns.iter().enumerate();
                 let set =
-                    set.map(|(place, &column)| format!("{} = sharded_new.c{place}", self.column(column)));
+                    set.map(|(index, &column)| format!("{} = sharded_new.c{index}", self.column(column)));
                 let set: Vec<String> = set.collect();
                 format!("UPDATE {} SET {} FROM {rows} WHERE {condition}", self.name, set.join(", "))
             }
@@ -167,7 +167,7 @@ impl TableSql {
             })
             .collect();
         if set.is_empty() {
-            set.push(format!("{0} = excluded.{0}", name(table.id))); // finds out whether the key is the same
+            set.push(format!("{0} = excluded.{0}", name(table.id))); // checks that the key is the same
         }
         let same: Vec<String> = key
             .iter()
@@ -187,9 +187,9 @@ impl TableSql {
         // This runs for every row that is updated, so it builds one text without intermediate ones.
         let mut sql = String::with_capacity(64 + self.name.len() + 32 * columns.len());
         let _ = write!(sql, "UPDATE {} SET ", self.name);
-        for (place, &column) in columns.iter().enumerate() {
-            let separator = if place == 0 { "" } else { ", " };
-            let _ = write!(sql, "{separator}{} = {}", name(column), self.dialect.param(place + 1));
+        for (index, &column) in columns.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            let _ = write!(sql, "{separator}{} = {}", name(column), self.dialect.param(index + 1));
         }
         let _ = write!(sql, " WHERE {} = {}", name(table.id), self.dialect.param(columns.len() + 1));
         if let Some(version) = version {
@@ -201,19 +201,19 @@ impl TableSql {
 
 /// Inserts rows from arrays, and returns the ids that the database generates, in the order of the rows.
 ///
-/// PostgreSQL guarantees no order for `RETURNING`, nor for the defaults of `INSERT … SELECT`. So each row gets its id
-/// beside its index in the arrays before the insert: `counted` is computed once, like every `WITH` query that is
-/// volatile or read twice, the rows are inserted with those ids, and the answer is ordered by the index.
+/// PostgreSQL guarantees no order for `RETURNING`, nor for the defaults of `INSERT … SELECT`. So each row gets its id beside
+/// its index in the arrays before the insert. `counted` is computed once, like every `WITH` query that is volatile or read
+/// twice. The rows are inserted with those ids, and the result is ordered by the index.
 fn counted_lists(name: &str, table: &Table, columns: &str, lists: &str) -> String {
     let column = table.columns.get(table.id).map_or("id", |column| column.name);
     let (id, literal) = (quoted(column), |text: &str| format!("'{}'", text.replace('\'', "''")));
     // The columns are renamed by their indexes: one could have the name of an added column.
-    let places: Vec<String> = (1..table.columns.len()).map(|place| format!("c{place}")).collect();
-    let places = places.join(", ");
+    let names: Vec<String> = (1..table.columns.len()).map(|index| format!("c{index}")).collect();
+    let names = names.join(", ");
     format!(
         "WITH counted AS (SELECT nextval((SELECT pg_get_serial_sequence({}, {})::regclass)) AS id, given.* \
-         FROM unnest({lists}) WITH ORDINALITY AS given ({places}, place)), \
-         inserted AS (INSERT INTO {name} ({id}, {columns}) OVERRIDING SYSTEM VALUE SELECT id, {places} FROM counted) \
+         FROM unnest({lists}) WITH ORDINALITY AS given ({names}, place)), \
+         inserted AS (INSERT INTO {name} ({id}, {columns}) OVERRIDING SYSTEM VALUE SELECT id, {names} FROM counted) \
          SELECT id FROM counted ORDER BY place",
         literal(name),
         literal(column)

@@ -1,4 +1,4 @@
-//! Plan → merge: the remaining work on the answers of several shards, and the limits of each shard.
+//! Plan → merge: the remaining work on the results of several shards, and the limits of each shard.
 
 use super::*;
 use crate::planner::Plan;
@@ -72,7 +72,7 @@ fn answers_of_several_shards_become_one() {
     }));
 }
 
-/// The rows that each shard returns at most, those that the merge leaves out, and those that it keeps.
+/// Compares the numbers of rows that each shard returns at most, that the merge skips, and that it keeps.
 #[test]
 fn r26_limits_are_pushed_down_as_far_as_they_hold() {
     let lines = [

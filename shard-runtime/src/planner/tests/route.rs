@@ -10,7 +10,7 @@ fn predicate<T, R: Routing>(filter: Filter<T, R>) -> Predicate {
     filter.predicate().clone()
 }
 
-/// Each condition with the shards that can hold its rows; an error stands as its kind.
+/// Each line is a condition and the shards that can hold its rows, or the kind of the error.
 #[test]
 fn r12_a_predicate_reads_the_shards_that_can_hold_its_rows() {
     let layout = layout(Dialect::Sqlite);
@@ -90,7 +90,7 @@ fn r12_a_predicate_reads_the_shards_that_can_hold_its_rows() {
     }
 }
 
-/// Both columns of a key of several name one shard, the same as a row with these values has.
+/// Both columns of a composite key name one shard: that of a row with these values.
 #[test]
 fn r02_a_whole_key_reads_the_shard_of_its_row() {
     let layout = layout(Dialect::Sqlite);

@@ -232,7 +232,7 @@ fn lookups_are_read_before_their_rows() {
         // The key or the pin names one shard.
         (query(City::select().filter(City::CODE.eq("CAI") & City::CONTINENT.eq("Africa"))), ["", "="]),
         (query(City::select().filter(City::CODE.eq("CAI")).on("Africa")), ["", "="]),
-        // Rows without the value are wanted, too.
+        // Rows without the value match, too.
         (query(City::select().filter(City::CODE.eq("CAI") | City::NAME.eq("Cairo")).all_shards()), ["", "="]),
     ];
     assert_texts(&lines, |query, layout| {
@@ -240,7 +240,7 @@ fn lookups_are_read_before_their_rows() {
     });
 }
 
-/// The condition after a cursor on its own shard, on one before it and on one behind it.
+/// The condition after a cursor on its own shard, on one before it and on one after it.
 #[test]
 fn pages_begin_after_the_cursor() {
     let by = |column, descending, nulls_first| OrderBy { column, descending, nulls_first };
@@ -451,7 +451,7 @@ fn rows_are_written_and_read_by_these_texts() {
 
 type Text = fn(&Texts<'_>) -> String;
 
-/// The statements of some tables, and what they are made of.
+/// The SQL of some tables, and the changes whose SQL is compared.
 struct Texts<'l> {
     city: &'l sql::TableSql,
     report: &'l sql::TableSql,

@@ -1,10 +1,8 @@
 //! The hash of keys: PostgreSQL's own partition hash, bit for bit. Uses nothing of the crate.
 //!
-//! A hash chooser places a row exactly where `PARTITION BY HASH` would place
-//! it. A data set laid out by this crate can therefore be attached as native
-//! partitions, a partitioned table can be taken apart into shards, and either
-//! side can check the other. The price is that nothing in this file may ever
-//! change: another answer for one key is a row that is no longer found.
+//! A hash chooser places a row exactly where `PARTITION BY HASH` would place it. A data set of this crate can therefore be
+//! attached as native partitions, and a partitioned table can be divided into shards. Either side can check the other. For
+//! this reason nothing in this file may ever change: if the hash of a key changes, its row is no longer found.
 //!
 //! The algorithm is PostgreSQL's, the code is not:
 //!
@@ -26,13 +24,13 @@ pub const PARTITION_SEED: u64 = 0x7A5B_2236_7996_DCFD;
 
 /// Hashes an integer of any width: `hashint8extended`.
 ///
-/// The hash of a number does not depend on its width, so this is `hashint4extended`
-/// and `hashint2extended` as well, and a key may be widened in place.
+/// The hash of a number does not depend on its width. So this is `hashint4extended` and `hashint2extended`, too, and a key
+/// may be widened in place.
 pub fn hash_integer(value: i64, seed: u64) -> u64 {
     let low = value as u32;
     let high = (value >> 32) as u32;
-    // The high half of a narrow number is all zeros, or all ones when it is
-    // negative: either way this leaves the low half as it is.
+    // The high half of a narrow number is all zeros, or all ones if it is negative. In both cases this leaves the low half as
+    // it is.
     let folded = if value < 0 { low ^ !high } else { low ^ high };
     hash_bytes(&folded.to_le_bytes(), seed)
 }
@@ -63,11 +61,10 @@ pub fn hash_bytes(bytes: &[u8], seed: u64) -> u64 {
         lanes = mix(add(lanes, words(block)));
     }
 
-    // The last block is short, often empty. Its ninth byte is passed over:
-    // lookup3 keeps that place for the length.
+    // The last block is short, often empty. Its ninth byte is skipped: lookup3 keeps it for the length.
     let mut last = [0; 12];
-    for (place, byte) in (0..8).chain(9..12).zip(rest) {
-        last[place] = *byte;
+    for (position, byte) in (0..8).chain(9..12).zip(rest) {
+        last[position] = *byte;
     }
     finish(add(lanes, words(&last)))
 }
@@ -77,17 +74,16 @@ pub fn combine(a: u64, b: u64) -> u64 {
     a ^ b.wrapping_add(0x49A0_F4DD_15E5_A8E3).wrapping_add(a << 54).wrapping_add(a >> 7)
 }
 
-/// The hash of a row, from the hashes of its key's columns in their order:
-/// `compute_partition_hash_value`.
+/// Returns the hash of a row, from the hashes of its key's columns in their order: `compute_partition_hash_value`.
 ///
-/// Hash the columns with [`PARTITION_SEED`], and leave out those that are
-/// null: PostgreSQL does, so a row whose whole key is null hashes to zero.
+/// Hash the columns with [`PARTITION_SEED`], and leave out those that are NULL, as PostgreSQL does. A row whose whole key is
+/// NULL hashes to zero.
 pub fn row_hash(column_hashes: impl IntoIterator<Item = u64>) -> u64 {
     column_hashes.into_iter().fold(0, combine)
 }
 
-/// The partition of a row, as in `WITH (MODULUS modulus, REMAINDER …)`: the
-/// remainder for which `satisfies_hash_partition` is true.
+/// Returns the partition of a row, as in `WITH (MODULUS modulus, REMAINDER …)`: the remainder for which
+/// `satisfies_hash_partition` is true.
 ///
 /// PostgreSQL refuses a modulus of zero; here every key is in partition zero.
 pub fn remainder(row_hash: u64, modulus: u64) -> u64 {
@@ -97,19 +93,18 @@ pub fn remainder(row_hash: u64, modulus: u64) -> u64 {
 /// The three running words of lookup3: its `a`, `b` and `c`.
 type Lanes = [u32; 3];
 
-/// Twelve bytes as three little-endian words.
+/// Returns twelve bytes as three little-endian words.
 fn words(block: &[u8; 12]) -> Lanes {
     let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3] = *block;
     [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3]].map(u32::from_le_bytes)
 }
 
-/// Takes the words of one block in.
+/// Adds the words of one block.
 fn add([a, b, c]: Lanes, [x, y, z]: Lanes) -> Lanes {
     [a.wrapping_add(x), b.wrapping_add(y), c.wrapping_add(z)]
 }
 
-/// Stirs the lanes between two blocks: one step, six times, the lanes
-/// changing places after each.
+/// Mixes the lanes between two blocks: one step, six times, with the lanes rotated after each.
 fn mix([mut a, mut b, mut c]: Lanes) -> Lanes {
     for turn in [4, 6, 8, 16, 19, 4] {
         a = a.wrapping_sub(c) ^ c.rotate_left(turn);
@@ -119,14 +114,13 @@ fn mix([mut a, mut b, mut c]: Lanes) -> Lanes {
     [a, b, c]
 }
 
-/// Stirs the lanes a last time, and makes one number of two of them.
+/// Mixes the lanes a last time, and makes one number of two of them.
 fn finish([mut a, mut b, mut c]: Lanes) -> u64 {
     for turn in [14, 11, 25, 16, 4, 14, 24] {
         c = (c ^ b).wrapping_sub(b.rotate_left(turn));
         [a, b, c] = [b, c, a];
     }
-    // Seven changes of place are two rounds and one: lookup3's `b` and `c`
-    // now stand in `a` and `b`.
+    // Seven rotations are two rounds and one: lookup3's `b` and `c` are now in `a` and `b`.
     u64::from(a) << 32 | u64::from(b)
 }
 

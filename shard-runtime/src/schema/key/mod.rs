@@ -65,7 +65,7 @@ impl ShardKey for uuid::Uuid {
 
 /// A whole key: one [`ShardKey`], or a tuple of several.
 ///
-/// This trait is sealed: the planner prunes by the kinds of key that this crate knows how to compare and to place.
+/// This trait is sealed: the planner prunes by the kinds of key that this crate can compare and place.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a shard key",
     label = "not a shard key",
@@ -77,15 +77,14 @@ impl ShardKey for uuid::Uuid {
     diagnostic::on_unimplemented(note = "`uuid::Uuid` needs the feature `uuid` of `shard-runtime`")
 )]
 pub trait Key {
-    /// The marker of a query without a filter: it must be narrowed before it runs, unless every shard holds every
-    /// row.
+    /// The marker of a query without a filter. The query must be narrowed before it runs, unless every shard holds every row.
     type Unfiltered: Routing;
 
     /// [`ShardKey::SHARDS`] of each column's type.
     #[doc(hidden)]
     const SHARDS: &'static [Option<Entries>] = &[];
 
-    /// The column of a key of one.
+    /// The column of a key of one column.
     #[doc(hidden)]
     const COLUMN: ColumnShape = (ColumnType::Integer, false, true, any_value);
 
@@ -152,8 +151,8 @@ tuple_keys!(A 0, B 1);
 tuple_keys!(A 0, B 1, C 2);
 tuple_keys!(A 0, B 1, C 2, D 3);
 
-/// The key of a [reference table](crate::Reference), whose rows are on every shard. It has no values, so that no
-/// query can be pinned by it.
+/// The key of a [reference table](crate::Reference), whose rows are on every shard. It has no values, so no query can be
+/// pinned by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Everywhere {}
 
@@ -167,6 +166,8 @@ impl Key for Everywhere {
 }
 
 /// A key whose values have one shard each: every key except [`Everywhere`].
+///
+/// This trait is sealed: a parent, and a row that moves, need a key with one shard.
 #[diagnostic::on_unimplemented(
     message = "a reference table has every row on every shard, so it cannot be a parent, and its rows cannot be moved",
     label = "decides no shard",

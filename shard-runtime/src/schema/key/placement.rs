@@ -29,8 +29,8 @@ impl Constant {
         }
     }
 
-    /// Returns whether `self` is less than `other`: integers by size, text byte by byte. It is a `const fn`, so that
-    /// the compiler checks the bounds that the derive writes.
+    /// Returns whether `self` is less than `other`: integers by size, text byte by byte. It is a `const fn`, so that the
+    /// compiler checks the bounds that the derive writes.
     pub const fn is_less(self, other: Constant) -> bool {
         match (self, other) {
             (Constant::Integer(a), Constant::Integer(b)) => a < b,
@@ -88,8 +88,8 @@ pub enum Placement {
         /// The shard of every value that is not listed.
         otherwise: Option<&'static str>,
     },
-    /// PostgreSQL's `PARTITION BY HASH`: with n shards, the shard with index r holds the keys for which
-    /// `satisfies_hash_partition` is true with modulus n and remainder r.
+    /// PostgreSQL's `PARTITION BY HASH`: of n shards, the shard with index r holds the keys for which
+    /// `satisfies_hash_partition` is true with modulus n, remainder r.
     Hash,
     /// Ranges in ascending order, without overlap.
     Range(&'static [Range]),
@@ -135,8 +135,8 @@ impl Placement {
         }
     }
 
-    /// Returns the placement as text lines, which are recorded in every shard and compared when the cluster is
-    /// opened. A function of the application is recorded as such: its result cannot be compared.
+    /// Returns the placement as text lines, which are recorded in every shard and compared when the cluster is opened. For a
+    /// function of the application they do not depend on its results, which cannot be compared.
     pub(crate) fn describe(&self, shards: &Shards) -> Vec<String> {
         match self {
             Placement::List { entries, otherwise } => entries
@@ -157,13 +157,13 @@ impl Placement {
     }
 }
 
-/// The line of a range.
+/// Returns the line of a range.
 pub(crate) fn range_line(range: &Range) -> String {
     let bound = |bound: Option<Constant>| bound.map(|b| b.value().to_string()).unwrap_or_default();
     format!("range {}..{} => {}", bound(range.from), bound(range.to), range.shard)
 }
 
-/// The hash of a key, given as the values of its columns.
+/// Returns the hash of a key, given as the values of its columns.
 pub(crate) fn key_hash(key: &[Value<'_>]) -> u64 {
     let seed = hash::PARTITION_SEED;
     hash::row_hash(key.iter().map(|value| match value {
@@ -176,7 +176,7 @@ pub(crate) fn key_hash(key: &[Value<'_>]) -> u64 {
     }))
 }
 
-/// The error for a key that maps to no shard.
+/// Returns the error for a key that maps to no shard.
 pub(crate) fn unmapped(key: &[Value<'_>]) -> Error {
     let values: Vec<String> = key.iter().map(|value| format!("`{value}`")).collect();
     Error::new(
@@ -214,7 +214,7 @@ mod tests {
     const ELSEWHERE: Placement =
         Placement::List { entries: &[(Constant::Integer(1), "zz")], otherwise: None };
 
-    /// Each placement and key with the name of its shard, or the kind of the error.
+    /// Each line is a placement and a key, with the name of the shard or the kind of the error.
     #[test]
     fn r01_a_key_has_the_shard_that_its_placement_names() {
         let shards = Shards::named(["a", "b", "c"]).unwrap();

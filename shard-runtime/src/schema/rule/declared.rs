@@ -1,4 +1,4 @@
-//! The lines that a placement declares, compared with a recorded rule.
+//! The lines of a declared placement, compared with a recorded rule.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use crate::schema::key::placement::{OTHERWISE, Placement, range_line};
 use crate::schema::{Constant, Range, Shards};
 use crate::value::Value;
 
-/// A line that a list or ranges declare.
+/// A line of a declared list or of declared ranges.
 pub(crate) struct DeclaredLine<'s> {
-    /// As `create` records it.
+    /// The line that `create` records.
     pub(crate) line: String,
-    /// As a line of a [`Rule`].
+    /// The line in the form of a [`Rule`].
     pub(crate) rule_line: String,
     /// The declared shard.
     pub(crate) shard: &'static str,
-    /// The owner of these keys by the rule.
+    /// The owner of these keys under the rule.
     pub(crate) owner: Owner<'s>,
 }
 
-/// The shard that holds some keys by a rule.
+/// The shard that holds some keys under a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner<'s> {
     None,
     Shard(&'s str),
-    /// They are cut otherwise.
+    /// The lines of the rule divide the keys otherwise.
     Several,
 }
 
@@ -57,7 +57,7 @@ impl Rule {
         }
     }
 
-    /// Returns the lines of a list or of ranges, with the owner of their keys by this rule.
+    /// Returns the lines of a list or of ranges, with the owner of their keys under this rule.
     pub(crate) fn declared_lines<'s>(
         &self,
         placement: &Placement,

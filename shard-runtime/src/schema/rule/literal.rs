@@ -1,8 +1,8 @@
-//! The literals in the lines of a recorded rule. Owns their text; uses `value`.
+//! The literals in the lines of a recorded rule. Owns their text form; uses `value`.
 
 use crate::value::{ColumnType, Value};
 
-/// The rest of a line that is still to be read.
+/// The part of a line that is not yet read.
 pub(super) struct Literals<'l>(&'l str);
 
 impl<'l> Literals<'l> {
@@ -10,7 +10,7 @@ impl<'l> Literals<'l> {
         Literals(line)
     }
 
-    /// Reads this text; returns whether it was there.
+    /// Reads this text. Returns whether the line continued with it.
     pub(super) fn word(&mut self, word: &str) -> bool {
         let rest = self.0.strip_prefix(word);
         self.0 = rest.unwrap_or(self.0);
@@ -50,7 +50,7 @@ impl<'l> Literals<'l> {
         Some(taken)
     }
 
-    /// Reads a text in quotation marks; a doubled one is part of it.
+    /// Reads a text in quotation marks. A doubled one is part of the text.
     fn text(&mut self) -> Option<String> {
         let mut rest = self.0.strip_prefix('\'')?;
         let mut text = String::new();

@@ -53,7 +53,7 @@ fn r48_a_key_has_the_shard_of_its_line() {
     assert_eq!((place(1, "x"), place(1, "y"), place(2, "x")), (1, 0, 0));
 }
 
-/// A part that is split keeps its keys, and the other parts have theirs.
+/// If one part is split, no key of another part moves.
 #[test]
 fn r48_a_part_of_a_hash_is_split() {
     let declared =

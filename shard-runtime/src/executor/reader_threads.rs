@@ -1,7 +1,7 @@
-//! Partial answers before a deadline: each database is connected to and read by a thread of its own, so that a database
-//! that does not answer takes no time from the others. Uses leases of `transaction` and `fan_out`.
+//! Partial results before a deadline. One thread for each database connects to it and reads it, so that a database that does
+//! not respond takes no time from the others. Uses leases of `transaction` and `fan_out`.
 //!
-//! The threads do not block for the reader. Their rows stay in memory until they are read.
+//! The threads do not block on the reader. Their rows stay in memory until they are read.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -19,17 +19,17 @@ use crate::schema::Table;
 use crate::tasks::{CancellationToken, Span};
 use crate::transaction::{Cluster, Lease, Transactions, locate};
 
-/// How long a connection that only reads is waited for when the time is over: a server that answers gives a statement up
-/// within a few milliseconds.
-const GIVING_UP: Duration = Duration::from_millis(100);
+/// The longest wait for a connection that only reads, after its statement was cancelled. A server that responds cancels a
+/// statement within a few milliseconds.
+const CANCEL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The databases of a read that are asked by threads of their own.
+/// The threads that read the databases of one partial result.
 #[derive(Default)]
-pub(crate) struct Apart {
-    /// The connections that threads have, each with whether its thread has begun the transaction.
+pub(crate) struct ReaderThreads {
+    /// The connections that the threads hold, each with whether its thread has begun the transaction.
     leases: Vec<(Lease<()>, bool)>,
-    /// Stops the threads that still read.
-    leaving: Arc<CancellationToken>,
+    /// Cancels the threads that still read.
+    cancellation: Arc<CancellationToken>,
 }
 
 /// The work of a thread on one database.
@@ -41,7 +41,7 @@ struct ReadTask {
     begins: bool,
     deadline: Instant,
     /// Cancelled by the reader, and by the task that waits for the whole read.
-    leaving: Vec<Arc<CancellationToken>>,
+    cancellations: Vec<Arc<CancellationToken>>,
     table: Option<&'static Table>,
     named: bool,
     statements: Vec<Statement>,
@@ -58,37 +58,38 @@ struct Statement {
 }
 
 impl Transactions {
-    /// Whether these statements are worth threads of their own: a partial answer is wanted within a time, of several
-    /// databases, and some of them are servers, which may not answer at all.
-    pub(crate) fn reads_apart(&self, steps: &[&Step<'_>]) -> Option<Instant> {
+    /// Returns the deadline if threads of their own read these statements. They do if the caller accepts a partial result
+    /// within a time and several databases are read, some of which are servers. A server may not respond at all.
+    pub(crate) fn reads_on_threads(&self, steps: &[&Step<'_>]) -> Option<Instant> {
         let deadline = self.context.deadline.filter(|_| self.context.missing.is_some())?;
-        let places: Vec<_> =
+        let placements: Vec<_> =
             steps.iter().filter_map(|step| self.cluster.layout().place(step.shard).ok()).collect();
-        let has_servers = places.iter().any(|place| place.dialect.is_on_server());
-        let first = places.first()?.database;
-        (has_servers && places.iter().any(|place| place.database != first)).then_some(deadline)
+        let has_servers = placements.iter().any(|place| place.dialect.is_on_server());
+        let first = placements.first()?.database;
+        (has_servers && placements.iter().any(|place| place.database != first)).then_some(deadline)
     }
 
-    /// Begins these statements, each database's on a thread of its own. If that fails, `apart` has what was begun.
-    pub(crate) fn read_apart(
+    /// Begins these statements, each database's on a thread of its own. After an error, `readers` has the threads that were
+    /// started.
+    pub(crate) fn read_on_threads(
         &mut self,
         steps: &[&Step<'_>],
-        reading: ReadOptions<'_>,
+        options: ReadOptions<'_>,
         deadline: Instant,
         progress: &mut [StepState],
-        apart: &mut Apart,
+        readers: &mut ReaderThreads,
     ) -> Result<()> {
-        let leaving = &apart.leaving;
+        let cancellation = &readers.cancellation;
         let mut tasks: Vec<ReadTask> = Vec::new();
         for (step, progress) in steps.iter().zip(progress) {
             let Some(shard) = self.cluster.layout().shards().by_index(step.shard).cloned() else { continue };
             self.refuse_elsewhere(step.shard, "the statement")?;
             let Place { database, names, .. } = self.cluster.layout().place(step.shard)?;
             let (database, names) = (*database, names.clone());
-            let watch = self.watch(step, &shard, reading.table);
+            let watch = self.watch(step, &shard, options.table);
             let (sender, messages) = channel();
             let statement = Statement {
-                loading: Loading::of(reading, &shard),
+                loading: Loading::of(options, &shard),
                 shard,
                 names,
                 sql: step.statement.sql.clone(),
@@ -97,7 +98,7 @@ impl Transactions {
                 sender,
             };
             progress.watch = Some(watch);
-            progress.remote = Some(RemoteRows::new(messages, reading, Some(deadline)));
+            progress.remote = Some(RemoteRows::new(messages, options, Some(deadline)));
             match tasks.iter_mut().find(|task| task.database == database) {
                 Some(task) => task.statements.push(statement),
                 None => tasks.push(ReadTask {
@@ -107,16 +108,23 @@ impl Transactions {
                     connection: None,
                     begins: true,
                     deadline,
-                    leaving: self.context.cancellation.iter().cloned().chain([Arc::clone(leaving)]).collect(),
-                    table: reading.table,
-                    named: reading.named,
+                    cancellations: self
+                        .context
+                        .cancellation
+                        .iter()
+                        .cloned()
+                        .chain([Arc::clone(cancellation)])
+                        .collect(),
+                    table: options.table,
+                    named: options.named,
                     statements: vec![statement],
                 }),
             }
         }
         for mut task in tasks {
-            // The thread is given its task once it runs: a session whose thread cannot be started keeps its connection.
-            let (given, tasks) = channel::<ReadTask>();
+            // The thread receives its task only after it runs: if the thread cannot be started, the session keeps its
+            // connection.
+            let (to_thread, tasks) = channel::<ReadTask>();
             let (borrower, lease) = Lease::new(task.database);
             let run = move || {
                 if let Ok(task) = tasks.recv() {
@@ -132,28 +140,28 @@ impl Transactions {
                 task.begins = !link.is_in_a_transaction();
                 task.connection = link.take_connection();
             }
-            apart.leases.push((lease, task.begins));
-            // The thread ends only with its task.
-            let _ = given.send(task);
+            readers.leases.push((lease, task.begins));
+            // The thread receives until it has its task, so this does not fail.
+            let _ = to_thread.send(task);
         }
         Ok(())
     }
 
-    /// Takes the connections back, after the rows were read or given up. The connection of a database that does not answer
-    /// is left to its thread, which closes it.
+    /// Takes the connections back after the rows were read, or reading them was stopped. The connection of a database that
+    /// does not respond stays with its thread, which closes it.
     ///
     /// # Errors
-    /// [`ErrorKind::TimedOut`] if the session has read or written in the transaction of such a database before, which is
-    /// lost then.
-    pub(crate) fn bring_home(&mut self, apart: Apart) -> Result<()> {
-        let Apart { leases, leaving } = apart;
-        leaving.cancel();
+    /// [`ErrorKind::TimedOut`] if the session had read or written in the transaction of such a database before. That
+    /// transaction is lost.
+    pub(crate) fn join_readers(&mut self, readers: ReaderThreads) -> Result<()> {
+        let ReaderThreads { leases, cancellation } = readers;
+        cancellation.cancel();
         let mut lost = Ok(());
         for (lease, begins) in leases {
             let database = lease.database();
             let Some(link) = self.databases.get_mut(database) else { continue };
-            // Stopping a statement is bounded, and a transaction that writes is worth it.
-            let limit = if link.may_write() { None } else { Some(GIVING_UP) };
+            // Cancelling a statement takes a bounded time, and a transaction that writes is worth waiting for.
+            let limit = if link.may_write() { None } else { Some(CANCEL_TIMEOUT) };
             match lease.wait(limit).and_then(|(connection, ())| connection) {
                 Some(connection) => {
                     connection.set_deadline(None);
@@ -172,7 +180,7 @@ impl Transactions {
 }
 
 impl ReadTask {
-    /// Reads all rows of its statements; the connection, if there is one.
+    /// Reads all rows of its statements. Returns the connection, if there is one.
     fn run(self) -> Option<PooledConnection> {
         let ReadTask {
             cluster,
@@ -181,7 +189,7 @@ impl ReadTask {
             connection,
             begins,
             deadline,
-            leaving,
+            cancellations,
             table,
             named,
             statements,
@@ -210,7 +218,7 @@ impl ReadTask {
             }
         };
         connection.set_deadline(Some(deadline));
-        let is_wanted = leaving.iter().all(|leaving| leaving.begin(&*connection));
+        let is_wanted = cancellations.iter().all(|cancellation| cancellation.begin(&*connection));
         for Statement { shard, names, sql, params, loading, span, sender } in statements {
             let mut busy = Duration::ZERO;
             let expected =

@@ -271,7 +271,7 @@ impl Error {
     }
 
     /// Names the global transaction.
-    pub(crate) fn of_unit(mut self, unit: &str) -> Self {
+    pub(crate) fn of_transaction(mut self, unit: &str) -> Self {
         self.0.unit.get_or_insert_with(|| unit.to_owned());
         self
     }

@@ -1,4 +1,4 @@
-//! How a session's transactions begin: to read, to write, and in an order in which sessions do not wait for each other.
+//! Begins a session's transactions: to read, to write, and in an order in which sessions do not wait for each other.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use crate::driver::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Shard, ShardSet, Table};
 
-/// How long a session waits that gives a wait up early. Longer than most transactions, much shorter than a busy timeout.
+/// The longest wait of a session that gives up early. Longer than most transactions, much shorter than a busy timeout.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 impl Transactions {
-    /// Begins to read a shard. Returns `false` if a partial answer does without it.
+    /// Begins to read a shard. Returns `false` if a partial result may leave it out.
     pub(crate) fn is_ready(&mut self, shard: usize, table: Option<&'static Table>) -> Result<bool> {
         let database = self.cluster.layout().place(shard)?.database;
         let waits = self.waits(database);
@@ -25,10 +25,9 @@ impl Transactions {
         };
         let begun = match self.context.deadline {
             None => link.read(&self.cluster, &self.owner, database, waits),
-            Some(deadline) if deadline <= Instant::now() => Err(Error::new(
-                ErrorKind::TimedOut,
-                "the session's timeout was over before the shard was asked",
-            )),
+            Some(deadline) if deadline <= Instant::now() => {
+                Err(Error::new(ErrorKind::TimedOut, "the session's timeout ended before the shard was read"))
+            }
             Some(deadline) => link.read(&self.cluster, &self.owner, database, waits.until(deadline)),
         };
         let begun = begun.and_then(|()| self.context.begin_to_read(link.connection()));
@@ -41,19 +40,21 @@ impl Transactions {
         }
     }
 
-    /// Whether a shard can be read without waiting for a server or for a connection. Takes an idle connection to its file.
+    /// Returns whether a shard can be read without waiting for a server or for a connection. Takes an idle connection
+    /// to its file.
     pub(crate) fn is_at_hand(&mut self, shard: usize) -> bool {
         let Ok(place) = self.cluster.layout().place(shard) else { return false };
         let link = self.databases.get_mut(place.database).filter(|_| !place.dialect.answers_later());
         link.is_some_and(|link| link.reserve_idle(&self.cluster, &self.owner, place.database))
     }
 
-    /// Has statements on these shards fail that would wait for a lock, until [`wait_for_locks`](Self::wait_for_locks).
+    /// Makes statements on these shards fail instead of waiting for a lock, until
+    /// [`wait_for_locks`](Self::wait_for_locks).
     pub(crate) fn never_wait_for_locks(&self, shards: &ShardSet) -> Result<()> {
         self.connections_of(shards).try_for_each(Connection::never_wait_for_locks)
     }
 
-    /// Has statements on these shards wait for locks. A connection that cannot be changed keeps failing at once.
+    /// Makes statements on these shards wait for locks. A connection that cannot be changed keeps failing at once.
     pub(crate) fn wait_for_locks(&self, shards: &ShardSet) {
         self.connections_of(shards).for_each(|connection| {
             let _ = connection.wait_for_locks();
@@ -67,7 +68,7 @@ impl Transactions {
         })
     }
 
-    /// Whether the session can end without waiting: it has written nothing, and has read files only.
+    /// Returns whether the session can end without waiting: it has written nothing, and has read files only.
     pub(crate) fn ends_at_once(&self) -> bool {
         self.databases.used().all(|(database, link)| {
             link.connection().is_none()
@@ -89,8 +90,8 @@ impl Transactions {
         self.upgrade(shard, None)
     }
 
-    /// Begins a transaction that may write, unless there is one, for a read that locks rows. Its waits, and those of the
-    /// statements until [`lift_deadlines`](Self::lift_deadlines), end at the call's deadline or when the call is cancelled.
+    /// Begins a transaction that may write, unless there is one, for a read that locks rows. The call's deadline or its
+    /// cancellation ends the waits, and those of its statements until [`lift_deadlines`](Self::lift_deadlines).
     pub(crate) fn upgrade_to_lock(&mut self, shard: usize) -> Result<()> {
         self.upgrade(shard, self.context.deadline)?;
         let layout = self.cluster.layout();
@@ -113,7 +114,7 @@ impl Transactions {
             let begun = link
                 .write(&self.cluster, &self.owner, database, &locked, age, waits)
                 .map_err(|error| error.on_shard(name));
-            // Other sessions may change what was read in the snapshot that ends here before the next one begins.
+            // Other sessions may change the rows that were read, between the end of this snapshot and the next one.
             self.end_snapshot(database);
             self.note_conflict(begun)?;
             self.limit_lock_waits();
@@ -124,7 +125,8 @@ impl Transactions {
         Ok(())
     }
 
-    /// Keeps others from writing these models on these shards: by the database's one write lock, or the tables' own.
+    /// Keeps other sessions from writing these models on these shards: by the database's only write lock, or by table
+    /// locks.
     pub(crate) fn lock(&mut self, shards: &ShardSet, models: &[usize]) -> Result<()> {
         for &shard in shards.indexes() {
             self.upgrade_to_write(shard)?;
@@ -146,7 +148,7 @@ impl Transactions {
         })
     }
 
-    /// The databases that this session may write to now.
+    /// Returns the databases that this session may write to now.
     pub(crate) fn writing(&self) -> impl Iterator<Item = usize> {
         self.databases.used().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
     }
@@ -160,10 +162,10 @@ impl Transactions {
         links.try_for_each(|(database, link)| if databases.contains(&database) { act(link) } else { Ok(()) })
     }
 
-    /// Begins to write these databases in the cluster's order, before anything else is done. On a server, whose locks are
-    /// the rows', retries exclude each other, and other tries that are in the way give up early.
+    /// Begins to write these databases in the cluster's order, before any other statement. On a server, whose locks are
+    /// on rows, retries exclude each other, and other tries that block one give up early.
     pub(crate) fn lock_in_order(&mut self, databases: &BTreeMap<usize, usize>) -> Result<()> {
-        // Connections before locks: a session that holds a lock and waits for a connection could wait for a session that
+        // Connections before locks: a session that holds a lock could otherwise wait for a connection of a session that
         // waits for the lock.
         for &database in databases.keys() {
             let locks_rows = self.cluster.dialect(database).locks_rows();
@@ -184,9 +186,9 @@ impl Transactions {
         Ok(())
     }
 
-    /// From now on servers end waits for locks early, if this session holds locks on several databases that it has not
-    /// taken in the cluster's order. The wait may be for a session that waits for this one on another server, which neither
-    /// server can see.
+    /// Makes servers end waits for locks early from now on. Applies if this session holds locks on several databases that
+    /// it has not taken in the cluster's order. Its wait may be for a session that waits for this one on another server.
+    /// Neither server can detect that.
     pub(crate) fn limit_lock_waits(&self) {
         if self.gives_up_early && self.writing().count() > 1 && !self.writes_in_order() {
             let writing = self.databases.used().filter(|(_, link)| link.may_write());
@@ -195,8 +197,8 @@ impl Transactions {
         }
     }
 
-    /// How long this session waits for this database. With locks that it has not taken in order it could wait for a session
-    /// that waits for it: for one of its rows or for its connections. Deadlocks among files alone are noticed.
+    /// Returns how long this session waits for this database. If it has not taken its locks in order, it could wait for a
+    /// session that waits for its rows or its connections. Deadlocks among files alone are detected.
     pub(crate) fn waits(&self, database: usize) -> Waits {
         let is_in_order = self.locked_first.contains(&database) && self.writes_in_order();
         if !self.gives_up_early || is_in_order || self.writing().next().is_none() {
@@ -211,7 +213,7 @@ impl Transactions {
         self.writing().all(|database| self.locked_first.contains(&database))
     }
 
-    /// Ends the transactions that were begun to write and are not among these databases: nothing was written in them.
+    /// Ends the write transactions on all other databases: nothing was written in them.
     pub(crate) fn stop_writing_others(&mut self, before: &[usize]) {
         let others = self.databases.used_mut().filter(|(database, _)| !before.contains(database));
         others.filter(|(_, link)| link.may_write()).for_each(|(_, link)| link.rollback());

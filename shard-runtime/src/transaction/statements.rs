@@ -19,7 +19,7 @@ pub(crate) fn locate(error: Error, shard: &Shard, table: Option<&Table>) -> Erro
 }
 
 impl Transactions {
-    /// A statement on a shard's connection, which is ready.
+    /// Prepares a statement on a shard's connection, on which a transaction has begun.
     pub(crate) fn prepare<'s>(
         &'s self,
         shard: usize,
@@ -33,7 +33,7 @@ impl Transactions {
         Ok((shard, statement))
     }
 
-    /// A shard's connection, which is ready.
+    /// Returns a shard's connection, on which a transaction has begun.
     pub(crate) fn ready(&self, shard: usize) -> Result<(&Shard, &dyn Connection)> {
         self.refuse_elsewhere(shard, "the statement")?;
         let database = self.cluster.layout().place(shard)?.database;
@@ -88,7 +88,7 @@ impl Transactions {
         result.map(|(result, _)| result)
     }
 
-    /// The connection that the session has to a shard's database.
+    /// Returns the connection that the session has to a shard's database.
     pub(crate) fn connection_of(&self, shard: &Shard) -> Result<&dyn Connection> {
         let database = self.cluster.layout().place(shard.index())?.database;
         self.databases.get(database).and_then(|link| link.connection()).ok_or_else(|| {

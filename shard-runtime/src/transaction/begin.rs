@@ -18,22 +18,22 @@ impl Transactions {
     pub(crate) fn is_ready(&mut self, shard: usize, table: Option<&'static Table>) -> Result<bool> {
         let database = self.cluster.layout().place(shard)?.database;
         let waits = self.waits(database);
-        let (Some(link), Some(handle)) =
+        let (Some(transaction), Some(handle)) =
             (self.databases.get_mut(database), self.cluster.layout().shards().by_index(shard))
         else {
             return Ok(false);
         };
         let begun = match self.context.deadline {
-            None => link.read(&self.cluster, &self.owner, database, waits),
+            None => transaction.read(&self.cluster, &self.owner, database, waits),
             Some(deadline) if deadline <= Instant::now() => {
                 Err(Error::new(ErrorKind::TimedOut, "the session's timeout ended before the shard was read"))
             }
-            Some(deadline) => link.read(&self.cluster, &self.owner, database, waits.until(deadline)),
+            Some(deadline) => transaction.read(&self.cluster, &self.owner, database, waits.until(deadline)),
         };
-        let begun = begun.and_then(|()| self.context.begin_to_read(link.connection()));
+        let begun = begun.and_then(|()| self.context.begin_to_read(transaction.connection()));
         match begun {
             Ok(()) => {
-                let expected = link.expect(&self.cluster, shard);
+                let expected = transaction.expect(&self.cluster, shard);
                 expected.map(|()| true).map_err(|error| locate(error, handle, table))
             }
             Err(error) => self.context.tolerated(locate(error, handle, table)).map(|()| false),
@@ -44,8 +44,9 @@ impl Transactions {
     /// to its file.
     pub(crate) fn is_at_hand(&mut self, shard: usize) -> bool {
         let Ok(place) = self.cluster.layout().place(shard) else { return false };
-        let link = self.databases.get_mut(place.database).filter(|_| !place.dialect.answers_later());
-        link.is_some_and(|link| link.reserve_idle(&self.cluster, &self.owner, place.database))
+        let transaction = self.databases.get_mut(place.database).filter(|_| !place.dialect.answers_later());
+        transaction
+            .is_some_and(|transaction| transaction.reserve_idle(&self.cluster, &self.owner, place.database))
     }
 
     /// Makes statements on these shards fail instead of waiting for a lock, until
@@ -70,17 +71,17 @@ impl Transactions {
 
     /// Returns whether the session can end without waiting: it has written nothing, and has read files only.
     pub(crate) fn ends_at_once(&self) -> bool {
-        self.databases.used().all(|(database, link)| {
-            link.connection().is_none()
-                || (!link.may_write() && !self.cluster.dialect(database).answers_later())
+        self.databases.used().all(|(database, transaction)| {
+            transaction.connection().is_none()
+                || (!transaction.may_write() && !self.cluster.dialect(database).answers_later())
         })
     }
 
     pub(crate) fn ensure_write(&mut self, shard: usize) -> Result<()> {
         self.upgrade_to_write(shard)?;
         let database = self.cluster.layout().place(shard)?.database;
-        if let Some(link) = self.databases.get_mut(database) {
-            link.written.insert(shard);
+        if let Some(transaction) = self.databases.get_mut(database) {
+            transaction.written.insert(shard);
         }
         Ok(())
     }
@@ -95,8 +96,8 @@ impl Transactions {
     pub(crate) fn upgrade_to_lock(&mut self, shard: usize) -> Result<()> {
         self.upgrade(shard, self.context.deadline)?;
         let layout = self.cluster.layout();
-        let link = self.databases.get(layout.place(shard)?.database);
-        let begun = self.context.begin_to_read(link.and_then(DatabaseTransaction::connection));
+        let transaction = self.databases.get(layout.place(shard)?.database);
+        let begun = self.context.begin_to_read(transaction.and_then(DatabaseTransaction::connection));
         begun.map_err(|error| error.on_shard(layout.shards().by_index(shard).map_or("", Shard::name)))
     }
 
@@ -104,14 +105,16 @@ impl Transactions {
         self.check_usable()?;
         let layout = self.cluster.layout();
         let database = layout.place(shard)?.database;
-        let begins = self.databases.get(database).is_some_and(|link| !link.may_write());
+        let begins = self.databases.get(database).is_some_and(|transaction| !transaction.may_write());
         let locked: Vec<usize> = if begins { self.writing().collect() } else { Vec::new() };
         let waits = Waits { deadline, ..self.waits(database) };
-        if let Some(link) = self.databases.get_mut(database).filter(|link| !link.may_write()) {
+        if let Some(transaction) =
+            self.databases.get_mut(database).filter(|transaction| !transaction.may_write())
+        {
             let name = layout.shards().by_index(shard).map_or("", Shard::name);
             let age = *self.age.get_or_insert_with(|| self.cluster.age());
             self.wanted.entry(database).or_insert(shard);
-            let begun = link
+            let begun = transaction
                 .write(&self.cluster, &self.owner, database, &locked, age, waits)
                 .map_err(|error| error.on_shard(name));
             // Other sessions may change the rows that were read, between the end of this snapshot and the next one.
@@ -119,8 +122,8 @@ impl Transactions {
             self.note_conflict(begun)?;
             self.limit_lock_waits();
         }
-        if let Some(link) = self.databases.get(database) {
-            link.expect(&self.cluster, shard)?;
+        if let Some(transaction) = self.databases.get(database) {
+            transaction.expect(&self.cluster, shard)?;
         }
         Ok(())
     }
@@ -139,8 +142,8 @@ impl Transactions {
     pub(crate) fn lock_tables(&self, shard: usize, models: &[usize]) -> Result<()> {
         let layout = self.cluster.layout();
         let place = layout.place(shard)?;
-        let link = self.databases.get(place.database);
-        let Some(connection) = link.and_then(DatabaseTransaction::connection) else { return Ok(()) };
+        let transaction = self.databases.get(place.database);
+        let Some(connection) = transaction.and_then(DatabaseTransaction::connection) else { return Ok(()) };
         let name = layout.shards().by_index(shard).map_or("", Shard::name);
         models.iter().try_for_each(|&model| {
             let Some(lock) = place.dialect.lock_table(&layout.sql(model, shard)?.name) else { return Ok(()) };
@@ -150,7 +153,7 @@ impl Transactions {
 
     /// Returns the databases that this session may write to now.
     pub(crate) fn writing(&self) -> impl Iterator<Item = usize> {
-        self.databases.used().filter(|(_, link)| link.may_write()).map(|(database, _)| database)
+        self.databases.used().filter(|(_, transaction)| transaction.may_write()).map(|(database, _)| database)
     }
 
     pub(crate) fn on_databases(
@@ -158,8 +161,10 @@ impl Transactions {
         databases: &[usize],
         act: fn(&mut DatabaseTransaction) -> Result<()>,
     ) -> Result<()> {
-        let mut links = self.databases.used_mut();
-        links.try_for_each(|(database, link)| if databases.contains(&database) { act(link) } else { Ok(()) })
+        let mut transactions = self.databases.used_mut();
+        transactions.try_for_each(
+            |(database, transaction)| if databases.contains(&database) { act(transaction) } else { Ok(()) },
+        )
     }
 
     /// Begins to write these databases in the cluster's order, before any other statement. On a server, whose locks are
@@ -169,8 +174,8 @@ impl Transactions {
         // waits for the lock.
         for &database in databases.keys() {
             let locks_rows = self.cluster.dialect(database).locks_rows();
-            let Some(link) = self.databases.get_mut(database).filter(|_| locks_rows) else { continue };
-            let reserved = link.reserve(&self.cluster, &self.owner, database);
+            let Some(transaction) = self.databases.get_mut(database).filter(|_| locks_rows) else { continue };
+            let reserved = transaction.reserve(&self.cluster, &self.owner, database);
             let reserved = reserved.map_err(|error| self.named(database, error));
             self.note_conflict(reserved)?;
         }
@@ -191,8 +196,8 @@ impl Transactions {
     /// Neither server can detect that.
     pub(crate) fn limit_lock_waits(&self) {
         if self.gives_up_early && self.writing().count() > 1 && !self.writes_in_order() {
-            let writing = self.databases.used().filter(|(_, link)| link.may_write());
-            let connections = writing.filter_map(|(_, link)| link.connection());
+            let writing = self.databases.used().filter(|(_, transaction)| transaction.may_write());
+            let connections = writing.filter_map(|(_, transaction)| transaction.connection());
             connections.for_each(|connection| connection.limit_lock_waits(SHORT_WAIT));
         }
     }
@@ -216,6 +221,8 @@ impl Transactions {
     /// Ends the write transactions on all other databases: nothing was written in them.
     pub(crate) fn stop_writing_others(&mut self, before: &[usize]) {
         let others = self.databases.used_mut().filter(|(database, _)| !before.contains(database));
-        others.filter(|(_, link)| link.may_write()).for_each(|(_, link)| link.rollback());
+        others
+            .filter(|(_, transaction)| transaction.may_write())
+            .for_each(|(_, transaction)| transaction.rollback());
     }
 }

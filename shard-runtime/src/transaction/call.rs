@@ -71,7 +71,7 @@ impl Transactions {
             cancellation.end();
         }
         if self.context.deadline.is_some() || self.context.cancellation.is_some() {
-            let connections = self.databases.used().filter_map(|(_, link)| link.connection());
+            let connections = self.databases.used().filter_map(|(_, transaction)| transaction.connection());
             connections.for_each(|connection| connection.set_deadline(None));
         }
     }

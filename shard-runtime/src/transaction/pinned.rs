@@ -77,8 +77,9 @@ impl Transactions {
     pub(crate) fn any_shard(&self) -> Option<&Shard> {
         let layout = self.cluster.layout();
         let in_play = |shard: &&Shard| {
-            let link = layout.place(shard.index()).ok().and_then(|place| self.databases.get(place.database));
-            link.is_some_and(DatabaseTransaction::is_in_a_transaction)
+            let transaction =
+                layout.place(shard.index()).ok().and_then(|place| self.databases.get(place.database));
+            transaction.is_some_and(DatabaseTransaction::is_in_a_transaction)
         };
         let shards = layout.shards();
         self.pinned_to().or_else(|| shards.serving().find(in_play)).or_else(|| shards.serving().next())

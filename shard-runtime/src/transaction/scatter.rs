@@ -48,8 +48,8 @@ impl<T> Lease<T> {
     pub(crate) fn take_back(self, databases: &mut Sparse<DatabaseTransaction>) -> Result<T> {
         let database = self.database;
         let (connection, result) = self.wait(None).ok_or_else(worker_lost)?;
-        if let (Some(link), Some(connection)) = (databases.get_mut(database), connection) {
-            link.restore_connection(connection);
+        if let (Some(transaction), Some(connection)) = (databases.get_mut(database), connection) {
+            transaction.restore_connection(connection);
         }
         Ok(result)
     }

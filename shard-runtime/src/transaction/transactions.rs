@@ -114,7 +114,7 @@ impl Transactions {
     pub(crate) fn rollback(&mut self) {
         self.rollbacks += 1;
         self.forget_decision_row();
-        self.databases.used_mut().for_each(|(_, link)| link.rollback());
+        self.databases.used_mut().for_each(|(_, transaction)| transaction.rollback());
         self.locked_first.clear();
         self.aborted = None;
         self.depth = 0;
@@ -138,7 +138,7 @@ impl Transactions {
 
     /// Returns whether it has a connection to any database.
     pub(crate) fn is_connected(&self) -> bool {
-        self.databases.used().any(|(_, link)| link.connection().is_some())
+        self.databases.used().any(|(_, transaction)| transaction.connection().is_some())
     }
 
     /// Aborts after an error if a database has ended its transaction itself, because its disk is full or fails. The
@@ -154,7 +154,7 @@ impl Transactions {
 
     /// Returns whether a database has ended a transaction that this session has not ended.
     pub(crate) fn has_lost_a_transaction(&self) -> bool {
-        self.databases.used().any(|(_, link)| link.has_lost_its_transaction())
+        self.databases.used().any(|(_, transaction)| transaction.has_lost_its_transaction())
     }
 
     pub(crate) fn check_usable(&self) -> Result<()> {
@@ -195,7 +195,7 @@ pub(crate) fn named(
     database: usize,
     error: Error,
 ) -> Error {
-    let written = databases.get(database).and_then(|link| link.written.indexes().first());
+    let written = databases.get(database).and_then(|transaction| transaction.written.indexes().first());
     let shard = written.and_then(|&shard| cluster.layout().shards().by_index(shard));
     error.on_shard(shard.map_or_else(|| cluster.database_name(database), |shard| shard.name()))
 }
